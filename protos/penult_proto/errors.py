@@ -1,0 +1,124 @@
+"""Every way in which penult says no: a stable kind, and the gRPC status code it travels under.
+
+The kind is what programs compare; messages are for people and may change. A failed call carries it as
+``google.rpc.ErrorInfo`` (domain ``penult``, reason = the kind in upper case, metadata = the values that
+the message names); a failed job carries it in ``penult.v1.Error``. Kinds are only ever added.
+"""
+
+from enum import StrEnum
+
+from grpc import StatusCode
+
+DOMAIN = "penult"
+
+
+class ErrorKind(StrEnum):
+    """What went wrong, in one word; grouped by what the caller would do about it."""
+
+    # Change the request.
+    INVALID_ARGUMENT = "invalid_argument"
+    WRONG_SHAPE = "wrong_shape"
+    WRONG_DTYPE = "wrong_dtype"
+    NOT_FINITE = "not_finite"
+    LABEL_OUT_OF_RANGE = "label_out_of_range"
+    ATTRIBUTE_MISSING = "attribute_missing"
+    EMPTY_GROUP = "empty_group"
+    INCOMPLETE_UPLOAD = "incomplete_upload"
+    BAD_TABLE = "bad_table"
+    CORRUPT_IMAGE = "corrupt_image"
+    # Name something that exists.
+    UNKNOWN_DATASET = "unknown_dataset"
+    UNKNOWN_SPLIT = "unknown_split"
+    UNKNOWN_BACKBONE = "unknown_backbone"
+    UNKNOWN_RUN = "unknown_run"
+    UNKNOWN_CHECKPOINT = "unknown_checkpoint"
+    UNKNOWN_FEATURE_SET = "unknown_feature_set"
+    UNKNOWN_RESULT = "unknown_result"
+    UNKNOWN_JOB = "unknown_job"
+    # Something else stands in the way.
+    NAME_TAKEN = "name_taken"
+    REQUEST_ID_REUSED = "request_id_reused"
+    WEIGHTS_UNAVAILABLE = "weights_unavailable"
+    DATASET_CHANGED = "dataset_changed"
+    FILES_MISSING = "files_missing"
+    STORE_LOCKED = "store_locked"
+    VERSION_MISMATCH = "version_mismatch"
+    # Stored data are damaged.
+    STORE_CORRUPT = "store_corrupt"
+    # Wait, then ask again.
+    QUEUE_FULL = "queue_full"
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK_FULL = "disk_full"
+    WORKER_DIED = "worker_died"
+    SHUTTING_DOWN = "shutting_down"
+    # Ended on request, or by the clock.
+    CANCELLED = "cancelled"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+    # Access.
+    UNAUTHENTICATED = "unauthenticated"
+    # Said by the client only: no server answered.
+    UNREACHABLE = "unreachable"
+    # Numerics that failed for reasons of their own.
+    DIVERGED = "diverged"
+    # A bug of ours.
+    INTERNAL = "internal"
+
+
+_CODES: dict[StatusCode, tuple[ErrorKind, ...]] = {
+    StatusCode.INVALID_ARGUMENT: (
+        ErrorKind.INVALID_ARGUMENT,
+        ErrorKind.WRONG_SHAPE,
+        ErrorKind.WRONG_DTYPE,
+        ErrorKind.NOT_FINITE,
+        ErrorKind.LABEL_OUT_OF_RANGE,
+        ErrorKind.ATTRIBUTE_MISSING,
+        ErrorKind.EMPTY_GROUP,
+        ErrorKind.INCOMPLETE_UPLOAD,
+        ErrorKind.BAD_TABLE,
+        ErrorKind.CORRUPT_IMAGE,
+        ErrorKind.REQUEST_ID_REUSED,
+    ),
+    StatusCode.NOT_FOUND: (
+        ErrorKind.UNKNOWN_DATASET,
+        ErrorKind.UNKNOWN_SPLIT,
+        ErrorKind.UNKNOWN_BACKBONE,
+        ErrorKind.UNKNOWN_RUN,
+        ErrorKind.UNKNOWN_CHECKPOINT,
+        ErrorKind.UNKNOWN_FEATURE_SET,
+        ErrorKind.UNKNOWN_RESULT,
+        ErrorKind.UNKNOWN_JOB,
+    ),
+    StatusCode.ALREADY_EXISTS: (ErrorKind.NAME_TAKEN,),
+    StatusCode.FAILED_PRECONDITION: (
+        ErrorKind.WEIGHTS_UNAVAILABLE,
+        ErrorKind.DATASET_CHANGED,
+        ErrorKind.FILES_MISSING,
+        ErrorKind.STORE_LOCKED,
+        ErrorKind.VERSION_MISMATCH,
+        ErrorKind.DIVERGED,
+    ),
+    StatusCode.DATA_LOSS: (ErrorKind.STORE_CORRUPT,),
+    StatusCode.RESOURCE_EXHAUSTED: (
+        ErrorKind.QUEUE_FULL,
+        ErrorKind.OUT_OF_MEMORY,
+        ErrorKind.DISK_FULL,
+    ),
+    StatusCode.UNAVAILABLE: (ErrorKind.WORKER_DIED, ErrorKind.SHUTTING_DOWN, ErrorKind.UNREACHABLE),
+    StatusCode.CANCELLED: (ErrorKind.CANCELLED,),
+    StatusCode.DEADLINE_EXCEEDED: (ErrorKind.DEADLINE_EXCEEDED,),
+    StatusCode.UNAUTHENTICATED: (ErrorKind.UNAUTHENTICATED,),
+    StatusCode.INTERNAL: (ErrorKind.INTERNAL,),
+}
+
+STATUS_CODES: dict[ErrorKind, StatusCode] = {kind: code for code, kinds in _CODES.items() for kind in kinds}
+"""The one table from kind to status code."""
+
+FALLBACK_KINDS: dict[StatusCode, ErrorKind] = {
+    StatusCode.INVALID_ARGUMENT: ErrorKind.INVALID_ARGUMENT,
+    StatusCode.CANCELLED: ErrorKind.CANCELLED,
+    StatusCode.DEADLINE_EXCEEDED: ErrorKind.DEADLINE_EXCEEDED,
+    StatusCode.UNAUTHENTICATED: ErrorKind.UNAUTHENTICATED,
+    StatusCode.UNAVAILABLE: ErrorKind.UNREACHABLE,
+    StatusCode.UNIMPLEMENTED: ErrorKind.VERSION_MISMATCH,
+}
+"""What a status without details means: gRPC itself said it. Every other code is INTERNAL."""

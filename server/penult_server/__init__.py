@@ -1,0 +1,1 @@
+"""The service: registry, jobs, datasets, backbones, finetuning, extraction, stores, queries."""

@@ -1,0 +1,30 @@
+"""The one exception of the service: a kind, a message for people, and the values it names."""
+
+from penult_proto.errors import ErrorKind
+
+
+class ServiceError(Exception):
+    """A request that cannot be met, for a reason its sender can act on.
+
+    Raised anywhere in the service, in any of its processes; the front turns it into a status with
+    details, a job worker into the error of its job. Anything else that escapes is a bug and becomes
+    `ErrorKind.INTERNAL`.
+
+    Parameters
+    ----------
+    kind : what went wrong, for programs.
+    message : what was expected, what was got, what to do; for people. One sentence or two.
+    **metadata : the values that the message names, for programs. Converted to text.
+    """
+
+    def __init__(self, kind: ErrorKind, message: str, **metadata: object) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.metadata = {key: str(value) for key, value in metadata.items()}
+
+
+def unknown(kind: ErrorKind, what: str, name: str, known: list[str]) -> ServiceError:
+    """The error for a name that does not exist; lists those that do."""
+    listed = ", ".join(known) if known else "there are none yet"
+    return ServiceError(kind, f"there is no {what} {name!r}; known: {listed}", name=name, known=", ".join(known))

@@ -1,0 +1,88 @@
+"""Files and directories that are either whole and on disk, or not there.
+
+Everything is written under a temporary name beside its target, flushed to the disk (file by file, then
+the directories), and renamed: a crash or a power cut at any moment leaves the old state or the new one.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+STAGING_PREFIX = ".staging-"
+
+
+@contextmanager
+def staged_directory(target: Path) -> Iterator[Path]:
+    """Yield an empty directory that becomes `target` when the block ends without an error.
+
+    Names are digests of the content, so a `target` that exists already is the same thing: it is kept
+    and the new copy dropped. On an error nothing is left behind.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=target.parent))
+    try:
+        yield staging
+        sync_tree(staging)
+        if not target.exists():
+            rename_directory(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def rename_directory(source: Path, target: Path) -> None:
+    """Rename onto `target`; when another writer of the same content was faster, keep theirs."""
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    sync_path(target.parent)
+
+
+def write_file(target: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Replace `target` by `content` in one step that survives a power cut."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=STAGING_PREFIX, dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync_path(target.parent)
+
+
+def sync_tree(directory: Path) -> None:
+    """Flush every file below `directory`, then every directory from the leaves up."""
+    for parent, _, files in os.walk(directory, topdown=False):
+        for file in files:
+            sync_path(Path(parent, file))
+        sync_path(Path(parent))
+
+
+def sync_path(path: Path) -> None:
+    """Flush one file or directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_staging(parent: Path) -> None:
+    """Remove what writers that died left under `parent`. Only when no writer is alive."""
+    if not parent.is_dir():
+        return
+    for path in parent.iterdir():
+        if path.name.startswith(STAGING_PREFIX):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ the directories), and renamed: a crash or a power cut at any moment leaves the o
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ STAGING_PREFIX = ".staging-"
 
 
 @contextmanager
-def staged_directory(target: Path) -> Iterator[Path]:
+def staged_directory(target: Path) -> Generator[Path, None, None]:
     """Yield an empty directory that becomes `target` when the block ends without an error.
 
     Names are digests of the content, so a `target` that exists already is the same thing: it is kept

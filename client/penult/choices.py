@@ -1,0 +1,65 @@
+"""The choices that requests offer: their names here, their numbers on the wire."""
+
+from collections.abc import Iterable
+from typing import Literal, TypeVar
+
+from penult.errors import invalid
+from penult_proto.v1 import groups_pb2, jobs_pb2, runs_pb2, spectra_pb2
+
+BalanceMethod = Literal["none", "subsetting", "upsampling", "upweighting", "mixture"]
+By = Literal["class", "group"]
+Preset = Literal["erm", "class_balanced", "dfr"]
+OptimizerName = Literal["adamw", "sgd"]
+ScheduleName = Literal["constant", "cosine", "linear"]
+StorageType = Literal["float32", "float16"]
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+BALANCE_METHODS: dict[BalanceMethod, groups_pb2.BalanceMethod.ValueType] = {
+    "none": groups_pb2.BALANCE_METHOD_NONE,
+    "subsetting": groups_pb2.BALANCE_METHOD_SUBSETTING,
+    "upsampling": groups_pb2.BALANCE_METHOD_UPSAMPLING,
+    "upweighting": groups_pb2.BALANCE_METHOD_UPWEIGHTING,
+    "mixture": groups_pb2.BALANCE_METHOD_MIXTURE,
+}
+BALANCE_BY: dict[By, groups_pb2.BalanceBy.ValueType] = {
+    "class": groups_pb2.BALANCE_BY_CLASS,
+    "group": groups_pb2.BALANCE_BY_GROUP,
+}
+SPECTRA_BY: dict[By, spectra_pb2.SpectraBy.ValueType] = {
+    "group": spectra_pb2.SPECTRA_BY_GROUP,
+    "class": spectra_pb2.SPECTRA_BY_CLASS,
+}
+PRESETS: tuple[Preset, ...] = ("erm", "class_balanced", "dfr")
+OPTIMIZERS: dict[OptimizerName, runs_pb2.OptimizerName.ValueType] = {
+    "adamw": runs_pb2.OPTIMIZER_NAME_ADAMW,
+    "sgd": runs_pb2.OPTIMIZER_NAME_SGD,
+}
+SCHEDULES: dict[ScheduleName, runs_pb2.ScheduleName.ValueType] = {
+    "constant": runs_pb2.SCHEDULE_NAME_CONSTANT,
+    "cosine": runs_pb2.SCHEDULE_NAME_COSINE,
+    "linear": runs_pb2.SCHEDULE_NAME_LINEAR,
+}
+STORAGE_TYPES: tuple[StorageType, ...] = ("float32", "float16")
+JOB_STATES: dict[JobState, jobs_pb2.JobState.ValueType] = {
+    "queued": jobs_pb2.JOB_STATE_QUEUED,
+    "running": jobs_pb2.JOB_STATE_RUNNING,
+    "succeeded": jobs_pb2.JOB_STATE_SUCCEEDED,
+    "failed": jobs_pb2.JOB_STATE_FAILED,
+    "cancelled": jobs_pb2.JOB_STATE_CANCELLED,
+}
+
+_Name = TypeVar("_Name", bound=str)
+_Number = TypeVar("_Number", bound=int)
+
+
+def check_choice(argument: str, value: object, legal: Iterable[str]) -> None:
+    """Raise `InvalidRequest`, listing the legal names, unless `value` is one of them."""
+    names = list(legal)
+    if value not in names:
+        listed = ", ".join(repr(name) for name in names)
+        raise invalid(f"{argument} must be one of {listed}; got {value!r}", argument=argument, legal=listed)
+
+
+def name_of(table: dict[_Name, _Number], number: int, unspecified: _Name) -> _Name:
+    """The name of a number on the wire; `unspecified` for 0."""
+    return {int(value): name for name, value in table.items()}.get(number, unspecified)

@@ -1,0 +1,330 @@
+"""The client: everything that can be asked of a server."""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from penult import decode, encode, jobs
+from penult.choices import BalanceMethod, By, OptimizerName, Preset, ScheduleName, StorageType
+from penult.datasets import Datasets
+from penult.encode import FeatureSetLike, RefitArguments
+from penult.errors import PenultError, from_kind
+from penult.features import FeatureSets
+from penult.records import Checkpoint, FeatureSet, Info, Run
+from penult.results import Head, Metrics, Refit, Spectra
+from penult.rpc import Connection
+from penult.runs import Runs
+from penult_proto.v1 import info_pb2, jobs_pb2, refits_pb2
+
+
+class Client:
+    """A connection to a penult server; made by `penult.connect` or `penult.local`.
+
+    A context manager; may be shared between threads. Feature sets are given to its methods as a record, a
+    digest, the start of one (at least 8 characters) or a name. Every method has a deadline, ``timeout=`` in
+    seconds, and raises `PenultError` (see ``penult.errors``).
+
+    Attributes
+    ----------
+    datasets, features, runs, jobs : what is stored, by kind.
+    """
+
+    def __init__(self, connection: Connection, info: Info) -> None:
+        self.connection = connection
+        self.datasets = Datasets(connection)
+        self.features = FeatureSets(connection, info.chunk_bytes)
+        self.runs = Runs(connection)
+        self.jobs = jobs.Jobs(connection)
+
+    def info(self, *, timeout: float = 30.0) -> Info:
+        """What the server is, can do and holds."""
+        call = self.connection.stubs.info.GetInfo
+        return decode.info(self.connection.unary(call, info_pb2.GetInfoRequest(), timeout=timeout))
+
+    def finetune(
+        self,
+        *,
+        dataset: str,
+        backbone: str,
+        attribute: str | None = None,
+        pretrained: bool = True,
+        balance: BalanceMethod = "none",
+        by: By = "class",
+        ratio: float | None = None,
+        epochs: int = 2,
+        seed: int = 0,
+        optimizer: OptimizerName = "adamw",
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        momentum: float = 0.9,
+        schedule: ScheduleName = "cosine",
+        warmup: float = 0.1,
+        batch_size: int = 32,
+        flip: bool = True,
+        image_size: int | None = None,
+        max_tokens: int = 128,
+        evaluate: Sequence[str] | None = None,
+        timeout: float = 60.0,
+    ) -> jobs.Job[Run]:
+        """Start finetuning all weights of a backbone; ``.wait()`` gives the `Run`.
+
+        The same request again returns the job that is queued, running or has succeeded.
+
+        Parameters
+        ----------
+        dataset : name of a packaged or registered dataset.
+        backbone : a timm model, a directory of a transformers model, or a packaged name (see `info`).
+        attribute : what groups are made from; the dataset's first by default.
+        pretrained : False starts from random weights.
+        balance : how the training examples are balanced (LaBonte et al. 2024, section 3): "none"; "subsetting"
+            keeps as many of each as the smallest has; "upsampling" draws with probability 1/count;
+            "upweighting" weighs the loss by 1/count; "mixture" caps each at `ratio` times the smallest, then
+            upsamples.
+        by : balance over classes or groups.
+        ratio : for "mixture", at least 1.
+        epochs : 0 stores the starting point only.
+        seed : of the fresh head, the order of examples and the augmentation.
+        momentum : for "sgd".
+        warmup : fraction of all steps in which the learning rate rises from 0.
+        flip : random horizontal flips of training images.
+        image_size : side in pixels; the dataset's own by default.
+        max_tokens : tokens kept of each text.
+        evaluate : splits measured after every epoch; all by default.
+        timeout : seconds for starting the job.
+
+        Raises
+        ------
+        InvalidRequest : an argument is out of its range.
+        NotFound : kinds ``unknown_dataset``, ``unknown_backbone``, ``unknown_split``.
+        PreconditionFailed : kind ``weights_unavailable``.
+        Busy : too many jobs are waiting.
+        """
+        spec = encode.finetune_spec(
+            dataset=dataset,
+            backbone=backbone,
+            attribute=attribute,
+            pretrained=pretrained,
+            balance=balance,
+            by=by,
+            ratio=ratio,
+            epochs=epochs,
+            seed=seed,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            schedule=schedule,
+            warmup=warmup,
+            batch_size=batch_size,
+            flip=flip,
+            image_size=image_size,
+            max_tokens=max_tokens,
+            evaluate=evaluate,
+        )
+        return jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, timeout=timeout)
+
+    def extract(
+        self,
+        checkpoint: Checkpoint | str,
+        *,
+        dataset: str | None = None,
+        attribute: str | None = None,
+        splits: Sequence[str] | None = None,
+        dtype: StorageType = "float32",
+        batch_size: int = 64,
+        timeout: float = 60.0,
+    ) -> jobs.Job[dict[str, FeatureSet]]:
+        """Start caching the penultimate features of a checkpoint; ``.wait()`` gives feature sets by split.
+
+        Parameters
+        ----------
+        checkpoint : a record, or the digest of one.
+        dataset : by default the one it was trained on.
+        attribute : what groups are made from; the dataset's first by default.
+        splits : all by default. Those that are stored already are not computed again.
+        dtype : type of the stored features; "float16" refuses values that overflow.
+        batch_size : examples per forward pass.
+        timeout : seconds for starting the job.
+        """
+        spec = encode.extract_spec(
+            checkpoint,
+            dataset=dataset,
+            attribute=attribute,
+            splits=splits,
+            dtype=dtype,
+            batch_size=batch_size,
+        )
+        return jobs.create(self.connection, jobs_pb2.JobSpec(extract=spec), jobs.extract_result, timeout=timeout)
+
+    def spectra(
+        self,
+        features: FeatureSetLike,
+        *,
+        by: By = "group",
+        top_k: int | None = None,
+        correction: int = 0,
+        uncentered: bool = False,
+        timeout: float = 600.0,
+    ) -> Spectra:
+        """Eigenvalues of the covariance of the features of each group or class.
+
+        With n_g examples z_i in group g and their mean m_g,
+
+            Sigma_g = sum_i (z_i - m_g)(z_i - m_g)^T / (n_g - correction)
+
+        (LaBonte et al. 2024, section 5), in float64, eigenvalues descending. Groups that are empty get NaN.
+
+        Parameters
+        ----------
+        features : what to look at.
+        by : "group", or "class" for pooled groups.
+        top_k : eigenvalues returned, the largest; all D by default.
+        correction : 0 (the paper) or 1 (unbiased).
+        uncentered : second moments about zero instead of about the mean.
+        timeout : seconds.
+
+        Raises
+        ------
+        NotFound : kind ``unknown_feature_set``.
+        """
+        request = encode.spectra_request(features, by=by, top_k=top_k, correction=correction, uncentered=uncentered)
+        call = self.connection.stubs.spectra.ComputeSpectra
+        return decode.spectra(self.connection.unary(call, request, timeout=timeout))
+
+    def refit(
+        self,
+        features: FeatureSetLike,
+        *,
+        preset: Preset | None = None,
+        balance: BalanceMethod | None = None,
+        by: By | None = None,
+        ratio: float | None = None,
+        l2: float | None = None,
+        standardize: bool | None = None,
+        repeats: int | None = None,
+        evaluate: Mapping[str, FeatureSetLike] | None = None,
+        seed: int = 0,
+        tolerance: float = 1e-6,
+        max_iterations: int = 100,
+        timeout: float = 600.0,
+    ) -> Refit:
+        """Retrain the last layer on stored features.
+
+            minimise over W (C, D), b (C,):  sum_i s_i CE(W x_i + b, y_i) / sum_i s_i  +  l2/2 |W|^2
+
+        CE is the cross-entropy in nats, softmax over C classes also when C = 2; the loss is a *mean*, so l2 is
+        1 / (C n) in scikit-learn's terms; the bias is free (not penalised). With `standardize`,
+        x = (features - mean) / scale over the rows fitted (divisor n), and the penalty acts on that
+        standardised problem; the head that is returned has it folded in and acts on raw features.
+
+        Parameters
+        ----------
+        features : what is fitted.
+        preset : fills in what is left out below; ``.settings`` of the answer shows what it chose.
+            "erm": no balancing, 1 draw. "class_balanced": subsetting over classes, 10 draws. "dfr": subsetting
+            over groups, 10 draws (deep feature reweighting; fit it on held-out data with group labels). Each
+            standardises, with l2 = 0.001. None: no balancing, standardised, 1 draw, and `l2` must be given.
+        balance : "none"; "subsetting" keeps as many of each as the smallest has; "upsampling" draws with
+            replacement with probability 1/count; "upweighting" sets s_i = 1/count; "mixture" caps each at
+            `ratio` times the smallest, then upsamples. Needs `by`, and replaces the preset's as a whole.
+        by : balance over "class" or "group".
+        ratio : for "mixture", at least 1: 1 is subsetting, the full imbalance or more is upsampling.
+        l2 : strength of the penalty, at least 0, on the scale of the mean loss.
+        standardize : see above.
+        repeats : random draws of the balancing; their heads are averaged.
+        evaluate : feature sets to score the head on, by the names that ``.metrics`` gets.
+        seed : of the draws.
+        tolerance : the solver stops when its gap to the optimum is certified to be at most
+            tolerance * log(C). With l2 = 0 there is no such bound.
+        max_iterations : Newton steps per draw at most. A solver that stops short says so in ``.certificate``
+            (`converged` is False); nothing is raised.
+        timeout : seconds.
+
+        Returns
+        -------
+        Refit : ``.head``, ``.metrics``, ``.certificate``, ``.settings``. The same request again returns the stored
+            answer.
+
+        Raises
+        ------
+        InvalidRequest : an argument is out of its range; kind ``empty_group`` when a group to balance has no
+            example.
+        NotFound : kind ``unknown_feature_set``.
+        """
+        arguments: RefitArguments = {
+            "features": features,
+            "preset": preset,
+            "balance": balance,
+            "by": by,
+            "ratio": ratio,
+            "l2": l2,
+            "standardize": standardize,
+            "repeats": repeats,
+            "evaluate": evaluate,
+            "seed": seed,
+            "tolerance": tolerance,
+            "max_iterations": max_iterations,
+        }
+        answer = self.refits([arguments], timeout=timeout)[0]
+        if isinstance(answer, PenultError):
+            raise answer
+        return answer
+
+    def refits(self, requests: Sequence[RefitArguments], *, timeout: float = 600.0) -> list[Refit | PenultError]:
+        """Several refits, solved together where they share a feature set; answers in the order of `requests`.
+
+        Each request is a dictionary of the arguments of `refit`, such as ``{"features": sets["val"], "preset":
+        "dfr"}``. A request that cannot be met never fails the others: its place in the answer holds the
+        exception that `refit` would have raised. Raises `PenultError` only when the call itself fails.
+        """
+        messages: list[refits_pb2.RefitRequest] = []
+        answers: dict[int, Refit | PenultError] = {}
+        sent: list[int] = []
+        for index, arguments in enumerate(requests):
+            try:
+                messages.append(encode.refit_request_of(arguments))
+                sent.append(index)
+            except PenultError as error:
+                answers[index] = error
+        if messages:
+            request = refits_pb2.ComputeRefitsRequest(requests=messages)
+            call = self.connection.stubs.refits.ComputeRefits
+            response = self.connection.unary(call, request, timeout=timeout)
+            for index, outcome in zip(sent, response.outcomes, strict=True):
+                answers[index] = _refit_or_error(outcome)
+        return [answers[index] for index in range(len(requests))]
+
+    def evaluate(self, head: Head | Refit | Checkpoint, features: FeatureSetLike, *, timeout: float = 300.0) -> Metrics:
+        """Accuracies of a head on a feature set.
+
+        Parameters
+        ----------
+        head : a refit; a `Head` of your own; or a checkpoint, meaning its own finetuned head.
+        features : what it is scored on.
+        timeout : seconds.
+        """
+        request = encode.evaluate_request(head, features)
+        call = self.connection.stubs.refits.Evaluate
+        return decode.metrics(self.connection.unary(call, request, timeout=timeout))
+
+    def close(self) -> None:
+        """End the connection. Jobs go on; an embedded server stops with its last client. May be called again."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.connection.address})"
+
+
+def _refit_or_error(outcome: refits_pb2.RefitOutcome) -> Refit | PenultError:
+    if outcome.WhichOneof("kind") == "refit":
+        return decode.refit(outcome.refit)
+    failure = outcome.failure
+    return from_kind(failure.kind, failure.message, failure.metadata)

@@ -1,0 +1,95 @@
+"""Reaching a server that runs already."""
+
+import os
+from pathlib import Path
+
+from penult import decode
+from penult.client import Client
+from penult.errors import DeadlineExceeded, VersionMismatch, invalid
+from penult.records import Info
+from penult.rpc import Connection, is_loopback, unreachable
+from penult.servers import read_record, state_file
+from penult_proto import PROTOCOL
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import info_pb2
+
+DEFAULT_ADDRESS = "localhost:7711"
+TOKEN_VARIABLE = "PENULT_TOKEN"
+
+
+def connect(
+    address: str = DEFAULT_ADDRESS,
+    *,
+    token: str | None = None,
+    tls: bool = False,
+    tls_ca: str | Path | None = None,
+    timeout: float = 5.0,
+) -> Client:
+    """A client of the server at `address`.
+
+    Parameters
+    ----------
+    address : ``host:port``.
+    token : what the server asks for. By default the environment variable ``PENULT_TOKEN``; for a server of
+        the same user on this machine, the file that it wrote.
+    tls : encrypt, trusting the authorities that gRPC ships with.
+    tls_ca : encrypt, trusting the PEM certificates in this file.
+    timeout : seconds in which the server must answer.
+
+    Raises
+    ------
+    InvalidRequest : `address` is not ``host:port``.
+    Unavailable : nobody answers there.
+    Unauthenticated : the token is missing or wrong.
+    VersionMismatch : the server speaks another protocol.
+    """
+    check_address(address)
+    connection = Connection(address, token=find_token(address, token), tls=tls, tls_ca=tls_ca)
+    return client_on(connection, timeout=timeout)
+
+
+def client_on(connection: Connection, *, timeout: float) -> Client:
+    """A client, once the server has said what it is. Closes the connection when it raises."""
+    try:
+        return Client(connection, check_server(connection, timeout=timeout))
+    except BaseException:
+        connection.close()
+        raise
+
+
+def check_address(address: str) -> None:
+    """Raise `InvalidRequest` unless `address` is ``host:port``."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise invalid(f"an address is host:port, such as {DEFAULT_ADDRESS}; got {address!r}", address=address)
+
+
+def find_token(address: str, token: str | None) -> str | None:
+    """The token to use: the argument, the environment, or the file of a server on this machine."""
+    if token is not None:
+        return token
+    if from_environment := os.environ.get(TOKEN_VARIABLE):
+        return from_environment
+    if not is_loopback(address):
+        return None
+    record = read_record(state_file(address.rpartition(":")[2]))
+    return record.token if record else None
+
+
+def check_server(connection: Connection, *, timeout: float) -> Info:
+    """What the server says about itself. Raises `Unavailable`, `Unauthenticated` or `VersionMismatch`."""
+    try:
+        message = connection.unary(connection.stubs.info.GetInfo, info_pb2.GetInfoRequest(), timeout=timeout)
+    except DeadlineExceeded:
+        # A machine that drops packets never refuses: for the caller that is the same as nobody there.
+        silence = unreachable(connection.address, f"no answer within {timeout:g} s")
+    else:
+        if message.protocol != PROTOCOL:
+            raise VersionMismatch(
+                f"the server at {connection.address} speaks protocol {message.protocol} (penult {message.version}), "
+                f"this client protocol {PROTOCOL}: install the same version on both sides",
+                kind=ErrorKind.VERSION_MISMATCH,
+                metadata={"server": str(message.protocol), "client": str(PROTOCOL)},
+            )
+        return decode.info(message)
+    raise silence

@@ -1,0 +1,274 @@
+"""From messages of the wire to the records that users see."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from penult import records, results
+from penult.arrays import decode as array
+from penult.arrays import numpy_dtype
+from penult.choices import (
+    BALANCE_BY,
+    BALANCE_METHODS,
+    OPTIMIZERS,
+    SCHEDULES,
+    SPECTRA_BY,
+    name_of,
+)
+from penult_proto.v1 import (
+    datasets_pb2,
+    features_pb2,
+    groups_pb2,
+    info_pb2,
+    refits_pb2,
+    runs_pb2,
+    spectra_pb2,
+)
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+
+def time(message: "Timestamp") -> datetime | None:
+    """A time in UTC, or None when it was not set."""
+    return message.ToDatetime(tzinfo=UTC) if message.seconds else None
+
+
+def info(message: info_pb2.Info) -> records.Info:
+    """What a server says about itself."""
+    return records.Info(
+        version=message.version,
+        protocol=message.protocol,
+        device=message.device,
+        array_backend=message.array_backend,
+        max_message_bytes=message.max_message_bytes,
+        chunk_bytes=message.chunk_bytes,
+        max_queued_jobs=message.max_queued_jobs,
+        max_running_jobs=message.max_running_jobs,
+        packaged_backbones=tuple(
+            records.Backbone(name=backbone.name, library=backbone.library, weights=backbone.weights)
+            for backbone in message.packaged_backbones
+        ),
+        n_feature_sets=message.n_feature_sets,
+        n_checkpoints=message.n_checkpoints,
+        n_results=message.n_results,
+        root=message.root,
+    )
+
+
+def group(message: groups_pb2.Group) -> records.Group:
+    """A group or a class."""
+    return records.Group(
+        index=message.index,
+        name=message.name,
+        y=message.y,
+        a=message.a,
+        class_name=message.class_name,
+        attribute_value=message.attribute_value,
+        n_examples=message.count,
+    )
+
+
+def groups(messages: Iterable[groups_pb2.Group]) -> tuple[records.Group, ...]:
+    """Groups in their order."""
+    return tuple(group(message) for message in messages)
+
+
+def metrics(message: groups_pb2.Metrics) -> results.Metrics:
+    """Accuracies; the worst group as a record instead of an index."""
+    decoded = groups(message.groups)
+    return results.Metrics(
+        groups=decoded,
+        correct=np.array(message.correct, dtype=np.int64),
+        group_accuracy=np.array(message.group_accuracy, dtype=np.float64),
+        average_accuracy=message.average_accuracy,
+        weighted_average_accuracy=message.weighted_average_accuracy,
+        worst_group_accuracy=message.worst_group_accuracy,
+        worst_group=next(entry for entry in decoded if entry.index == message.worst_group),
+        worst_class_accuracy=message.worst_class_accuracy,
+        loss=message.loss,
+        average_weights=np.array(message.average_weights, dtype=np.float64),
+    )
+
+
+def dataset(message: datasets_pb2.Dataset) -> records.Dataset:
+    """A dataset."""
+    modality: Literal["image", "text"] = "text" if message.modality == datasets_pb2.MODALITY_TEXT else "image"
+    return records.Dataset(
+        name=message.name,
+        digest=message.digest,
+        modality=modality,
+        classes=tuple(message.classes),
+        attributes=tuple(
+            records.Attribute(name=entry.name, values=tuple(entry.values)) for entry in message.attributes
+        ),
+        splits=tuple(
+            records.Split(name=split.name, n_examples=split.n_examples, groups=groups(split.groups))
+            for split in message.splits
+        ),
+        description=message.description,
+    )
+
+
+def checkpoint(message: runs_pb2.Checkpoint) -> records.Checkpoint:
+    """A checkpoint."""
+    return records.Checkpoint(
+        digest=message.digest,
+        run_id=message.run_id,
+        epoch=message.epoch,
+        backbone=message.backbone,
+        dataset=message.dataset,
+        dataset_digest=message.dataset_digest,
+        n_features=message.n_features,
+        n_classes=message.n_classes,
+        head_error=message.head_error,
+        created=time(message.created),
+    )
+
+
+def epoch_metrics(message: runs_pb2.EpochMetrics) -> results.EpochMetrics:
+    """Metrics of a split after an epoch."""
+    return results.EpochMetrics(epoch=message.epoch, split=message.split, metrics=metrics(message.metrics))
+
+
+def _ratio(message: groups_pb2.Balance) -> float | None:
+    return message.ratio if message.method == groups_pb2.BALANCE_METHOD_MIXTURE else None
+
+
+def finetune_spec(message: runs_pb2.FinetuneSpec) -> records.FinetuneSpec:
+    """A finetuning recipe."""
+    return records.FinetuneSpec(
+        dataset=message.dataset,
+        attribute=message.attribute,
+        backbone=message.backbone,
+        pretrained=message.pretrained,
+        balance=name_of(BALANCE_METHODS, message.balance.method, "none"),
+        by=name_of(BALANCE_BY, message.balance.by, "class"),
+        ratio=_ratio(message.balance),
+        epochs=message.epochs,
+        seed=message.seed,
+        optimizer=name_of(OPTIMIZERS, message.optimizer, "adamw"),
+        learning_rate=message.learning_rate,
+        weight_decay=message.weight_decay,
+        momentum=message.momentum,
+        schedule=name_of(SCHEDULES, message.schedule, "cosine"),
+        warmup=message.warmup,
+        batch_size=message.batch_size,
+        flip=message.flip,
+        image_size=message.image_size,
+        max_tokens=message.max_tokens,
+        evaluate=tuple(message.evaluate),
+    )
+
+
+def run(message: runs_pb2.Run) -> records.Run:
+    """A finetuning run."""
+    return records.Run(
+        id=message.id,
+        spec=finetune_spec(message.spec),
+        dataset_digest=message.dataset_digest,
+        n_train_examples=message.n_train_examples,
+        checkpoints=tuple(checkpoint(entry) for entry in message.checkpoints),
+        history=tuple(epoch_metrics(entry) for entry in message.history),
+        created=time(message.created),
+        train_seconds=message.train_seconds,
+    )
+
+
+def feature_set(message: features_pb2.FeatureSet) -> records.FeatureSet:
+    """A feature set."""
+    return records.FeatureSet(
+        digest=message.digest,
+        names=tuple(message.names),
+        n_examples=message.n_examples,
+        n_features=message.n_features,
+        dtype=numpy_dtype(message.dtype).name,
+        labels=records.Labels(
+            classes=tuple(message.labels.classes),
+            attribute=message.labels.attribute,
+            attribute_values=tuple(message.labels.attribute_values),
+        ),
+        groups=groups(message.groups),
+        has_logits=message.has_logits,
+        has_head=message.has_head,
+        feature_kind=message.feature_kind,
+        checkpoint=message.checkpoint,
+        dataset=message.dataset,
+        dataset_digest=message.dataset_digest,
+        split=message.split,
+        created=time(message.created),
+        stored_bytes=message.stored_bytes,
+        train_shares=np.array(message.train_shares, dtype=np.float64),
+        extract_rate=message.extract_rate,
+    )
+
+
+def spectra(message: spectra_pb2.Spectra) -> results.Spectra:
+    """Spectra, with the groups of an imbalance by their names."""
+    decoded = groups(message.groups)
+    by_index = {entry.index: entry for entry in decoded}
+    return results.Spectra(
+        digest=message.digest,
+        feature_set=message.feature_set,
+        by=name_of(SPECTRA_BY, message.by, "group"),
+        groups=decoded,
+        eigenvalues=array(message.eigenvalues),
+        trace=array(message.trace),
+        imbalance=tuple(
+            results.Imbalance(
+                y=entry.y,
+                class_name=by_index[entry.minority].class_name,
+                minority=by_index[entry.minority].name,
+                majority=by_index[entry.majority].name,
+                minority_index=entry.minority,
+                majority_index=entry.majority,
+                n_minority=entry.n_minority,
+                n_majority=entry.n_majority,
+                ratio=entry.ratio,
+            )
+            for entry in message.imbalance
+        ),
+        correction=message.correction,
+        uncentered=message.uncentered,
+        reused=message.reused,
+    )
+
+
+def refit_settings(message: refits_pb2.RefitRequest) -> results.RefitSettings:
+    """The request that a refit answers, every preset expanded."""
+    return results.RefitSettings(
+        feature_set=message.feature_set,
+        preset=message.preset,
+        balance=name_of(BALANCE_METHODS, message.balance.method, "none"),
+        by=name_of(BALANCE_BY, message.balance.by, "class"),
+        ratio=_ratio(message.balance),
+        l2=message.l2,
+        standardize=message.standardize,
+        repeats=message.repeats,
+        seed=message.seed,
+        tolerance=message.tolerance,
+        max_iterations=message.max_iterations,
+    )
+
+
+def refit(message: refits_pb2.Refit) -> results.Refit:
+    """A refit."""
+    certificate = message.certificate
+    return results.Refit(
+        digest=message.digest,
+        settings=refit_settings(message.request),
+        head=results.Head(weight=array(message.head.weight), bias=array(message.head.bias)),
+        certificate=results.Certificate(
+            converged=certificate.converged,
+            gap=certificate.gap,
+            gradient_norm=certificate.gradient_norm,
+            iterations=certificate.iterations,
+            passes=certificate.passes,
+            objective=certificate.objective,
+        ),
+        metrics={name: metrics(entry) for name, entry in message.metrics.items()},
+        n_rows=message.n_rows,
+        reused=message.reused,
+    )

@@ -1,0 +1,170 @@
+"""What the client raises, grouped by what a handler would do.
+
+    PenultError
+    ├── InvalidRequest      change the request
+    ├── NotFound            name something that exists
+    ├── Conflict            something of that name, key or place is there already
+    ├── PreconditionFailed  put right what the message names, then ask again
+    ├── StoreCorrupt        stored data are damaged: restore or recompute them
+    ├── Busy                wait, then ask again
+    ├── Unavailable         no server answers, or it lost what it was doing: ask again
+    ├── Cancelled           it was ended on request
+    ├── DeadlineExceeded    allow more time
+    ├── Unauthenticated     give a token that the server knows
+    ├── VersionMismatch     install the same version on both sides
+    └── ServerBug           report it
+
+Each carries a stable `kind` (see ``penult_proto.errors.ErrorKind``); messages are for people and may change.
+"""
+
+# The names say what happened; a suffix would only repeat that they are raised.
+# ruff: noqa: N818
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from penult_proto.errors import ErrorKind
+
+
+class PenultError(Exception):
+    """Anything that penult says no to.
+
+    Attributes
+    ----------
+    kind : what went wrong, in one stable word, such as ``"unknown_dataset"``.
+    message : what was expected, what was got, what to do.
+    metadata : the values that the message names, as text.
+    retryable : whether the same request may succeed later.
+    retry_after : seconds that the server asks to wait before that, or None.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str = ErrorKind.INTERNAL,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = str(kind)
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.kind}]"
+
+
+class InvalidRequest(PenultError):
+    """The request cannot be met as it stands: change it."""
+
+
+class NotFound(PenultError):
+    """There is nothing of that name; the message lists what there is."""
+
+
+class Conflict(PenultError):
+    """Something else has that name, that request id or that store."""
+
+
+class PreconditionFailed(PenultError):
+    """The request is sound, but something it rests on is missing, has changed or did not work out."""
+
+
+class StoreCorrupt(PenultError):
+    """Stored data are damaged or incomplete; nothing is made up in their place."""
+
+
+class Busy(PenultError):
+    """The server has no room for this now. Wait `retry_after` seconds (if given) and ask again."""
+
+    retryable = True
+
+
+class Unavailable(PenultError):
+    """No server answers at that address, or it ended while it worked on this. Ask again."""
+
+    retryable = True
+
+
+class Cancelled(PenultError):
+    """The job or call was cancelled."""
+
+
+class DeadlineExceeded(PenultError):
+    """There was no answer in the time allowed; a larger ``timeout=`` may help."""
+
+
+class Unauthenticated(PenultError):
+    """The server wants a token, or another one."""
+
+
+class VersionMismatch(PenultError):
+    """Client and server speak different protocols."""
+
+
+class ServerBug(PenultError):
+    """A fault of penult itself; the server's log has the traceback."""
+
+
+_KINDS: dict[type[PenultError], tuple[ErrorKind, ...]] = {
+    InvalidRequest: (
+        ErrorKind.INVALID_ARGUMENT,
+        ErrorKind.WRONG_SHAPE,
+        ErrorKind.WRONG_DTYPE,
+        ErrorKind.NOT_FINITE,
+        ErrorKind.LABEL_OUT_OF_RANGE,
+        ErrorKind.ATTRIBUTE_MISSING,
+        ErrorKind.EMPTY_GROUP,
+        ErrorKind.INCOMPLETE_UPLOAD,
+        ErrorKind.BAD_TABLE,
+        ErrorKind.CORRUPT_IMAGE,
+    ),
+    NotFound: (
+        ErrorKind.UNKNOWN_DATASET,
+        ErrorKind.UNKNOWN_SPLIT,
+        ErrorKind.UNKNOWN_BACKBONE,
+        ErrorKind.UNKNOWN_RUN,
+        ErrorKind.UNKNOWN_CHECKPOINT,
+        ErrorKind.UNKNOWN_FEATURE_SET,
+        ErrorKind.UNKNOWN_RESULT,
+        ErrorKind.UNKNOWN_JOB,
+    ),
+    Conflict: (ErrorKind.NAME_TAKEN, ErrorKind.REQUEST_ID_REUSED, ErrorKind.STORE_LOCKED),
+    PreconditionFailed: (
+        ErrorKind.WEIGHTS_UNAVAILABLE,
+        ErrorKind.DATASET_CHANGED,
+        ErrorKind.FILES_MISSING,
+        ErrorKind.DIVERGED,
+    ),
+    StoreCorrupt: (ErrorKind.STORE_CORRUPT,),
+    Busy: (ErrorKind.QUEUE_FULL, ErrorKind.OUT_OF_MEMORY, ErrorKind.DISK_FULL),
+    Unavailable: (ErrorKind.WORKER_DIED, ErrorKind.SHUTTING_DOWN, ErrorKind.UNREACHABLE),
+    Cancelled: (ErrorKind.CANCELLED,),
+    DeadlineExceeded: (ErrorKind.DEADLINE_EXCEEDED,),
+    Unauthenticated: (ErrorKind.UNAUTHENTICATED,),
+    VersionMismatch: (ErrorKind.VERSION_MISMATCH,),
+    ServerBug: (ErrorKind.INTERNAL,),
+}
+
+CLASSES: dict[str, type[PenultError]] = {str(kind): error for error, kinds in _KINDS.items() for kind in kinds}
+"""The one table from kind to class."""
+
+
+def from_kind(
+    kind: str,
+    message: str,
+    metadata: Mapping[str, str] | None = None,
+    retry_after: float | None = None,
+) -> PenultError:
+    """The error of a kind; a kind that only a newer server knows becomes a plain `PenultError`."""
+    error = CLASSES.get(kind, PenultError)
+    return error(message, kind=kind, metadata=metadata, retry_after=retry_after)
+
+
+def invalid(message: str, kind: ErrorKind = ErrorKind.INVALID_ARGUMENT, **metadata: object) -> InvalidRequest:
+    """What the client itself finds wrong with a request before any call."""
+    return InvalidRequest(message, kind=kind, metadata={key: str(value) for key, value in metadata.items()})

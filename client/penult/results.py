@@ -1,0 +1,262 @@
+"""Answers: metrics, spectra and refits, with their conventions beside them."""
+
+# pandas has no stubs of its own.
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult.choices import BalanceMethod, By
+from penult.errors import invalid
+from penult.frames import frame, text_table
+from penult.records import Group, short
+from penult_proto.errors import ErrorKind
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Metrics:
+    """Accuracies, in [0, 1], of one head or model on one split; NaN where nothing was counted."""
+
+    groups: tuple[Group, ...]
+    correct: NDArray[np.int64]
+    """(G,) correct predictions."""
+    group_accuracy: NDArray[np.float64]
+    """(G,) correct / n; NaN for an empty group, never 0."""
+    average_accuracy: float
+    """Over all examples."""
+    weighted_average_accuracy: float
+    """Group accuracies weighted by `average_weights`: the "average accuracy" of the Waterbirds papers."""
+    worst_group_accuracy: float
+    """Smallest over the groups that are not empty."""
+    worst_group: Group
+    worst_class_accuracy: float
+    loss: float
+    """Mean cross-entropy in nats."""
+    average_weights: NDArray[np.float64]
+    """(G,) shares of the groups in the training split where there is one; they sum to 1."""
+
+    def __repr__(self) -> str:
+        return (
+            f"Metrics(average {self.average_accuracy:.3f}, weighted {self.weighted_average_accuracy:.3f}, "
+            f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}))"
+        )
+
+    def __str__(self) -> str:
+        rows = [
+            (group.name, str(group.n_examples), f"{accuracy:.3f}" if group.n_examples else "empty")
+            for group, accuracy in zip(self.groups, self.group_accuracy, strict=True)
+        ]
+        return "\n".join(
+            [
+                text_table(("group", "n", "accuracy"), rows),
+                f"average {self.average_accuracy:.3f}, "
+                f"weighted by training shares {self.weighted_average_accuracy:.3f}",
+                f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}), "
+                f"worst class {self.worst_class_accuracy:.3f}, loss {self.loss:.4f} nats",
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochMetrics:
+    """Metrics of one split after one epoch; epoch 0 is before training."""
+
+    epoch: int
+    split: str
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Imbalance:
+    """Spectral imbalance inside one class: rho = lambda_1(minority) / lambda_1(majority).
+
+    Minority and majority are the smallest and the largest non-empty group of the class (LaBonte et
+    al. 2024, section 5). The ratio is biased upward when `n_minority` is small: read it together with n.
+    """
+
+    y: int
+    class_name: str
+    minority: str
+    """Name of the group."""
+    majority: str
+    minority_index: int
+    majority_index: int
+    n_minority: int
+    n_majority: int
+    ratio: float
+
+    def __repr__(self) -> str:
+        return (
+            f"Imbalance({self.class_name!r}: {self.ratio:.3f} = "
+            f"{self.minority!r} (n={self.n_minority}) / {self.majority!r} (n={self.n_majority}))"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Spectra:
+    """Eigenvalues of the covariance of each group or class."""
+
+    digest: str
+    feature_set: str
+    """Digest of the feature set."""
+    by: By
+    groups: tuple[Group, ...]
+    """G groups, or C classes."""
+    eigenvalues: NDArray[np.float64]
+    """(G, K) descending. A row is NaN where the covariance does not exist (an empty group)."""
+    trace: NDArray[np.float64]
+    """(G,) sum of all D eigenvalues, kept or not."""
+    imbalance: tuple[Imbalance, ...]
+    """Per class with at least two non-empty groups; empty when by class."""
+    correction: int
+    """The divisor is n - correction."""
+    uncentered: bool
+    """Second moments about zero instead of about the mean."""
+    reused: bool
+    """Whether the answer was stored already."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per group and rank (from 1). Raises ImportError when pandas is missing."""
+        n_kept = self.eigenvalues.shape[1]
+        groups = [group for group in self.groups for _ in range(n_kept)]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = self.eigenvalues / self.trace[:, None]
+        return frame(
+            {
+                "group": [group.name for group in groups],
+                "y": [group.y for group in groups],
+                "a": [group.a for group in groups],
+                "n": [group.n_examples for group in groups],
+                "rank": [rank for _ in self.groups for rank in range(1, n_kept + 1)],
+                "eigenvalue": self.eigenvalues.reshape(-1).tolist(),
+                "share_of_trace": share.reshape(-1).tolist(),
+            }
+        )
+
+    def plot(self, top_k: int = 10) -> Figure:
+        """The `top_k` largest eigenvalues of each group. Raises ImportError when matplotlib is missing."""
+        from penult.plots import plot_spectra
+
+        return plot_spectra(self, top_k=top_k)
+
+    def __repr__(self) -> str:
+        n_groups, n_kept = self.eigenvalues.shape
+        return f"Spectra({short(self.digest)}, {n_groups} by {self.by}, top {n_kept}, correction {self.correction})"
+
+    def __str__(self) -> str:
+        n_shown = min(5, self.eigenvalues.shape[1])
+        rows = [
+            (group.name, str(group.n_examples), f"{trace:.4g}", *(f"{value:.4g}" for value in values[:n_shown]))
+            for group, trace, values in zip(self.groups, self.trace, self.eigenvalues, strict=True)
+        ]
+        header = (self.by, "n", "trace", *(f"lambda_{rank}" for rank in range(1, n_shown + 1)))
+        return "\n".join([text_table(header, rows), *(repr(entry) for entry in self.imbalance)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Head:
+    """A last layer: logits = features @ weight.T + bias."""
+
+    weight: NDArray[np.float64]
+    """(C, D)"""
+    bias: NDArray[np.float64]
+    """(C,)"""
+
+    def logits(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """(N, C) logits in float64 of features (N, D). Raises `InvalidRequest` on another width."""
+        n_features = self.weight.shape[1]
+        if features.ndim != 2 or features.shape[1] != n_features:
+            raise invalid(f"features must have shape (N, {n_features}); got {features.shape}", ErrorKind.WRONG_SHAPE)
+        return features.astype(np.float64) @ self.weight.T + self.bias
+
+    def __repr__(self) -> str:
+        n_classes, n_features = self.weight.shape
+        return f"Head({n_classes} classes, {n_features} features)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """How close to the optimum the solver came, in float64; the worst over the draws."""
+
+    converged: bool
+    gap: float
+    """Bound on objective - optimum: |gradient|^2 / (2 l2); infinite when l2 = 0."""
+    gradient_norm: float
+    iterations: int
+    """Newton steps."""
+    passes: int
+    """Passes over the rows."""
+    objective: float
+    """Mean over the draws."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefitSettings:
+    """What was fitted, with every preset expanded; the fields are the arguments of `Client.refit`."""
+
+    feature_set: str
+    preset: str
+    """Empty when none was named."""
+    balance: BalanceMethod
+    by: By
+    ratio: float | None
+    l2: float
+    standardize: bool
+    repeats: int
+    seed: int
+    tolerance: float
+    max_iterations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Refit:
+    """A retrained last layer."""
+
+    digest: str
+    settings: RefitSettings
+    head: Head
+    """Acts on raw features: standardisation is folded in. Heads of several draws are averaged."""
+    certificate: Certificate
+    metrics: Mapping[str, Metrics]
+    """By the names given in ``evaluate=``."""
+    n_rows: int
+    """Rows used per draw."""
+    reused: bool
+    """Whether the answer was stored already."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per evaluated set and group. Raises ImportError when pandas is missing."""
+        rows = [
+            (name, *row)
+            for name, metrics in self.metrics.items()
+            for row in zip(metrics.groups, metrics.correct, metrics.group_accuracy, strict=True)
+        ]
+        return frame(
+            {
+                "evaluated_on": [name for name, _, _, _ in rows],
+                "group": [group.name for _, group, _, _ in rows],
+                "n": [group.n_examples for _, group, _, _ in rows],
+                "correct": [int(correct) for _, _, correct, _ in rows],
+                "accuracy": [float(accuracy) for _, _, _, accuracy in rows],
+            }
+        )
+
+    def __repr__(self) -> str:
+        scores = ", ".join(
+            f"{name}: average {metrics.average_accuracy:.3f} worst group {metrics.worst_group_accuracy:.3f}"
+            for name, metrics in self.metrics.items()
+        )
+        settings = self.settings
+        label = settings.preset or settings.balance
+        ended = "" if self.certificate.converged else ", NOT CONVERGED"
+        return f"Refit({short(self.digest)}, {label}, l2 {settings.l2:g}{ended}{'; ' if scores else ''}{scores})"

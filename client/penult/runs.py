@@ -1,0 +1,33 @@
+"""Finetuning runs of a server and their checkpoints: ``client.runs``."""
+
+import builtins
+
+from penult import decode
+from penult.records import Checkpoint, Run
+from penult.rpc import Connection
+from penult_proto.v1 import runs_pb2
+
+
+class Runs:
+    """What finetuning has left."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(self, *, timeout: float = 30.0) -> builtins.list[Run]:
+        """All runs."""
+        request = runs_pb2.ListRunsRequest()
+        answer = self._connection.unary(self._connection.stubs.runs.ListRuns, request, timeout=timeout)
+        return [decode.run(message) for message in answer.runs]
+
+    def get(self, id: str, *, timeout: float = 30.0) -> Run:
+        """The run of that id. Raises `NotFound`."""
+        request = runs_pb2.GetRunRequest(id=id)
+        return decode.run(self._connection.unary(self._connection.stubs.runs.GetRun, request, timeout=timeout))
+
+    def checkpoint(self, digest: str, *, timeout: float = 30.0) -> Checkpoint:
+        """The checkpoint of a digest, or of its start (at least 8 characters). Raises `NotFound`."""
+        request = runs_pb2.GetCheckpointRequest(digest=digest)
+        return decode.checkpoint(
+            self._connection.unary(self._connection.stubs.runs.GetCheckpoint, request, timeout=timeout)
+        )

@@ -1,0 +1,51 @@
+"""Which arrays the compute worker works on: CuPy where there is a usable GPU, NumPy elsewhere."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """An array namespace and how to get arrays in and out of it."""
+
+    xp: Any
+    name: str
+    """ "numpy" or "cupy"."""
+    device: str
+    """ "cpu", or the name of the GPU."""
+
+    def to_device(self, array: NDArray[Any]) -> Any:
+        """The array on the device."""
+        return self.xp.asarray(array)
+
+    def to_host(self, array: Any) -> NDArray[Any]:
+        """The array as NumPy's."""
+        return array.get() if self.name == "cupy" else np.asarray(array)
+
+
+def choose_backend(device: str) -> Backend:
+    """The backend for "auto", "cpu" or "cuda".
+
+    Raises ServiceError (INVALID_ARGUMENT) when "cuda" is asked for and cannot be had.
+    """
+    if device != "cpu":
+        try:
+            cupy: Any = importlib.import_module("cupy")
+        except ImportError:
+            cupy = None
+        if cupy is not None and cupy.cuda.is_available():
+            name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+            return Backend(cupy, "cupy", name)
+        if device == "cuda":
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                "--device cuda needs an NVIDIA GPU and CuPy (pip install 'penult[cuda13]'); use --device cpu without",
+            )
+    return Backend(np, "numpy", "cpu")

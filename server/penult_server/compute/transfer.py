@@ -1,0 +1,254 @@
+"""Feature sets to and from the wire: streams of named pieces of arrays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import arrays_pb2
+from penult_proto.v1 import features_pb2 as pb
+from penult_server.errors import ServiceError, unknown
+from penult_server.messages import DTYPES, dtype_name, feature_set_to_proto
+from penult_server.stores.features import FeatureHeader, FeatureWriter, check_finite, check_labels
+from penult_server.stores.manifest import LabelNames
+from penult_server.stores.reading import StoredFeatures
+
+CHUNK_BYTES = 2**20
+WIRE_NAMES = {"head.weight": "head_weight", "head.bias": "head_bias"}
+"""Names on the wire that are not names of stored arrays."""
+STORED_NAMES = {stored: wire for wire, stored in WIRE_NAMES.items()}
+EXPECTED_DTYPES = {
+    "features": ("float32", "float16"),
+    "y": ("int64",),
+    "a": ("int64",),
+    "row_id": ("uint64",),
+    "logits": ("float32",),
+    "head.weight": ("float64", "float32"),
+    "head.bias": ("float64", "float32"),
+}
+MOST_LABELS = 100_000
+
+
+def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.FeatureSet:
+    """Store an upload.
+
+    `features` is the last array, so that its rows can be written and folded into the group moments as they
+    come; the others, small beside it, are held in memory.
+    Raises ServiceError: INCOMPLETE_UPLOAD, INVALID_ARGUMENT, WRONG_SHAPE, WRONG_DTYPE, NOT_FINITE,
+    LABEL_OUT_OF_RANGE, EMPTY_GROUP.
+    """
+    first = next(messages, None)
+    if first is None or not first.HasField("header"):
+        raise ServiceError(ErrorKind.INCOMPLETE_UPLOAD, "an upload begins with its header; got none")
+    headers = list(first.header.arrays)
+    _check_headers(headers)
+    pieces = _Pieces(messages)
+    small = {header.name: pieces.whole(header) for header in headers[:-1]}
+    n, d = headers[-1].shape
+    labels = _labels(first.header.labels, small, has_labels=first.header.HasField("labels"))
+    row_id = small.get("row_id", np.arange(n, dtype=np.uint64))
+    if len(np.unique(row_id)) != n:
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, "row_id must be unique, got some of them twice", array="row_id")
+    logits = small.get("logits")
+    head = _head(small)
+    description = FeatureHeader(
+        n_examples=n,
+        n_features=d,
+        dtype=dtype_name(headers[-1].dtype, "features"),
+        labels=labels,
+        n_logits=0 if logits is None else logits.shape[1],
+        head=head,
+        feature_kind="uploaded",
+    )
+    a = small.get("a", np.zeros(n, dtype=np.int64))
+    with FeatureWriter(root, description) as writer:
+        at = 0
+        for block in pieces.rows(headers[-1]):
+            rows = slice(at, at + len(block))
+            writer.append(
+                features=block,
+                y=small["y"][rows],
+                a=a[rows],
+                row_id=row_id[rows],
+                logits=None if logits is None else logits[rows],
+            )
+            at += len(block)
+        pieces.expect_end()
+        return feature_set_to_proto(writer.finish())
+
+
+def send(root: Path, request: pb.ReadFeaturesRequest) -> Iterator[pb.ReadFeaturesResponse]:
+    """The arrays of a stored set: a header, then their pieces in order.
+
+    Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT, INVALID_ARGUMENT (an array it does not have).
+    """
+    stored = StoredFeatures(root, request.feature_set)
+    available = [STORED_NAMES.get(name, name) for name in stored.array_names]
+    wanted = list(request.arrays) or available
+    for name in wanted:
+        if name not in available:
+            raise unknown(ErrorKind.INVALID_ARGUMENT, "array", name, available)
+    header = pb.ReadHeader(feature_set=feature_set_to_proto(stored.manifest))
+    for name in wanted:
+        array = stored.array(WIRE_NAMES.get(name, name))
+        header.arrays.add(name=name, dtype=DTYPES[array.dtype.name], shape=array.shape, total_bytes=array.nbytes)
+    yield pb.ReadFeaturesResponse(header=header)
+    for name in wanted:
+        offset = 0
+        for block in stored.blocks(WIRE_NAMES.get(name, name)):
+            content = np.ascontiguousarray(block).tobytes()
+            for start in range(0, len(content), CHUNK_BYTES):
+                data = content[start : start + CHUNK_BYTES]
+                yield pb.ReadFeaturesResponse(chunk=arrays_pb2.ArrayChunk(name=name, offset=offset + start, data=data))
+            offset += len(content)
+
+
+class _Pieces:
+    """The pieces of an upload, in the order that its header announced."""
+
+    def __init__(self, messages: Iterator[pb.UploadFeaturesRequest]) -> None:
+        self._messages = messages
+
+    def whole(self, header: arrays_pb2.ArrayHeader) -> NDArray[Any]:
+        """All of an array."""
+        content = b"".join(self._content(header))
+        return np.frombuffer(content, dtype=dtype_name(header.dtype, header.name)).reshape(tuple(header.shape))
+
+    def rows(self, header: arrays_pb2.ArrayHeader) -> Iterator[NDArray[Any]]:
+        """An array as blocks of whole rows, whatever the pieces were."""
+        dtype = np.dtype(dtype_name(header.dtype, header.name))
+        row_bytes = header.shape[1] * dtype.itemsize
+        rest = bytearray()
+        for data in self._content(header):
+            rest += data
+            whole = len(rest) // row_bytes * row_bytes
+            if whole:
+                yield np.frombuffer(bytes(rest[:whole]), dtype=dtype).reshape(-1, header.shape[1])
+                del rest[:whole]
+
+    def expect_end(self) -> None:
+        """Raise ServiceError (INCOMPLETE_UPLOAD) when pieces follow that nobody announced."""
+        if next(self._messages, None) is not None:
+            raise ServiceError(
+                ErrorKind.INCOMPLETE_UPLOAD, "more data came than the header announced; nothing was stored"
+            )
+
+    def _content(self, header: arrays_pb2.ArrayHeader) -> Iterator[bytes]:
+        got = 0
+        while got < header.total_bytes:
+            message = next(self._messages, None)
+            if message is None or message.chunk.name != header.name or message.chunk.offset != got:
+                found = "the end" if message is None else f"{message.chunk.name!r} at {message.chunk.offset}"
+                raise ServiceError(
+                    ErrorKind.INCOMPLETE_UPLOAD,
+                    f"expected {header.name!r} at byte {got} of {header.total_bytes}, got {found}; nothing was stored, "
+                    "upload again",
+                    array=header.name,
+                )
+            got += len(message.chunk.data)
+            yield message.chunk.data
+
+
+def _check_headers(headers: list[arrays_pb2.ArrayHeader]) -> None:
+    """Names, types and shapes fit together before the first byte is taken."""
+    names = [header.name for header in headers]
+    for name in names:
+        if name not in EXPECTED_DTYPES:
+            raise unknown(ErrorKind.INVALID_ARGUMENT, "array", name, list(EXPECTED_DTYPES))
+    if len(set(names)) != len(names) or "y" not in names or names[-1:] != ["features"]:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"an upload has y and, as its last array, features, each once; got {names}",
+        )
+    if ("head.weight" in names) != ("head.bias" in names):
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, "head.weight and head.bias go together: give both or none")
+    shape = tuple(headers[-1].shape)
+    if len(shape) != 2 or min(shape) < 1:
+        raise ServiceError(
+            ErrorKind.WRONG_SHAPE,
+            f"features must be (N, D) with N and D at least 1, got {shape}",
+            array="features",
+        )
+    for header in headers:
+        dtype = dtype_name(header.dtype, header.name)
+        if dtype not in EXPECTED_DTYPES[header.name]:
+            expected = " or ".join(EXPECTED_DTYPES[header.name])
+            raise ServiceError(
+                ErrorKind.WRONG_DTYPE, f"{header.name} must be {expected}, got {dtype}", array=header.name
+            )
+        _check_shape(header, shape)
+
+
+def _check_shape(header: arrays_pb2.ArrayHeader, features: tuple[int, ...]) -> None:
+    shape = tuple(header.shape)
+    n, d = features
+    legal = {
+        "features": shape == features,
+        "logits": len(shape) == 2 and shape[0] == n and shape[1] >= 1,
+        "head.weight": len(shape) == 2 and shape[0] >= 1 and shape[1] == d,
+        "head.bias": len(shape) == 1,
+    }
+    if not legal.get(header.name, shape == (n,)):
+        raise ServiceError(
+            ErrorKind.WRONG_SHAPE,
+            f"{header.name} has shape {shape}, which does not fit features {features}",
+            array=header.name,
+        )
+    size = int(np.prod(shape)) * np.dtype(dtype_name(header.dtype, header.name)).itemsize
+    if size != header.total_bytes:
+        raise ServiceError(
+            ErrorKind.WRONG_SHAPE,
+            f"{header.name} of shape {shape} has {size} bytes, the header announces {header.total_bytes}",
+            array=header.name,
+        )
+
+
+def _labels(given: Any, small: dict[str, NDArray[Any]], *, has_labels: bool) -> LabelNames:
+    """Names of the labels: the ones given, else their indices."""
+    n_classes = max(int(small["y"].max()) + 1, 0)
+    n_attributes = max(int(small["a"].max()) + 1, 0) if "a" in small else 0
+    for name, count in (("y", n_classes), ("a", n_attributes)):
+        if count > MOST_LABELS:
+            raise ServiceError(
+                ErrorKind.LABEL_OUT_OF_RANGE,
+                f"{name} goes up to {count - 1}; labels count from 0 and at most {MOST_LABELS} are allowed",
+                array=name,
+            )
+    labels = LabelNames(
+        classes=tuple(str(index) for index in range(n_classes)),
+        attribute="a" if "a" in small else "",
+        attribute_values=tuple(str(index) for index in range(n_attributes)),
+    )
+    if has_labels:
+        labels = LabelNames(
+            classes=tuple(given.classes) or labels.classes,
+            attribute=given.attribute or labels.attribute,
+            attribute_values=tuple(given.attribute_values) or labels.attribute_values,
+        )
+    if labels.attribute_values and "a" not in small:
+        raise ServiceError(
+            ErrorKind.ATTRIBUTE_MISSING,
+            "attribute values are named, but there is no array a; upload it, or leave the names out",
+        )
+    check_labels(small["y"], len(labels.classes), "y")
+    if "a" in small:
+        check_labels(small["a"], len(labels.attribute_values), "a")
+    return labels
+
+
+def _head(small: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    if "head.weight" not in small:
+        return None
+    weight, bias = small["head.weight"], small["head.bias"]
+    if bias.shape != weight.shape[:1]:
+        raise ServiceError(
+            ErrorKind.WRONG_SHAPE,
+            f"head.bias has shape {bias.shape}, head.weight {weight.shape} needs {weight.shape[:1]}",
+            array="head.bias",
+        )
+    check_finite(weight, "head.weight")
+    check_finite(bias[:, None], "head.bias")
+    return weight, bias

@@ -1,0 +1,159 @@
+"""The compute worker's process: `python -m penult_server.compute.worker SETTINGS`, started by the front."""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Never, TypeVar
+
+import grpc
+
+from penult_proto.errors import STATUS_CODES, ErrorKind
+from penult_proto.v1 import (
+    features_pb2,
+    features_pb2_grpc,
+    groups_pb2,
+    refits_pb2,
+    refits_pb2_grpc,
+    spectra_pb2,
+    spectra_pb2_grpc,
+)
+from penult_server.compute.backend import Backend, choose_backend
+from penult_server.compute.refits import compute_refit, evaluate
+from penult_server.compute.resident import ResidentFeatures
+from penult_server.compute.spectra import compute_spectra
+from penult_server.compute.transfer import receive, send
+from penult_server.errors import ServiceError
+from penult_server.failures import translate
+from penult_server.pipes import own_stdout
+from penult_server.status import trailers_of
+from penult_server.stores.reading import StoredFeatures
+
+THREADS = 16
+"""Calls at once: transfers wait for disks and clients; the device is used by one at a time."""
+MESSAGE_BYTES = 64 * 2**20
+T = TypeVar("T")
+Context = grpc.ServicerContext
+
+
+class Worker(
+    features_pb2_grpc.FeatureServiceServicer,
+    refits_pb2_grpc.RefitServiceServicer,
+    spectra_pb2_grpc.SpectraServiceServicer,
+):
+    """The three services that need features or the device."""
+
+    def __init__(self, root: Path, backend: Backend, resident_bytes: int) -> None:
+        self._root = root
+        self._backend = backend
+        self._residents = ResidentFeatures(root, backend, resident_bytes)
+        self._device = threading.Lock()
+
+    def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
+        return self._on_device(
+            context,
+            lambda check: compute_spectra(
+                request,
+                self._residents,
+                lambda digest: StoredFeatures(self._root, digest),
+                self._backend,
+                check,
+            ),
+        )
+
+    def ComputeRefits(
+        self, request: refits_pb2.ComputeRefitsRequest, context: Context
+    ) -> refits_pb2.ComputeRefitsResponse:
+        outcomes = [self._refit(one, context) for one in request.requests]
+        return refits_pb2.ComputeRefitsResponse(outcomes=outcomes)
+
+    def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
+        return self._on_device(
+            context, lambda check: evaluate(request, self._root, self._residents, self._backend, check)
+        )
+
+    def UploadFeatures(
+        self, request_iterator: Iterator[features_pb2.UploadFeaturesRequest], context: Context
+    ) -> features_pb2.FeatureSet:
+        try:
+            return receive(self._root, request_iterator)
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
+
+    def ReadFeatures(
+        self, request: features_pb2.ReadFeaturesRequest, context: Context
+    ) -> Iterator[features_pb2.ReadFeaturesResponse]:
+        try:
+            yield from send(self._root, request)
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
+
+    def _refit(self, request: refits_pb2.RefitRequest, context: Context) -> refits_pb2.RefitOutcome:
+        try:
+            with self._device:
+                refit = compute_refit(request, self._residents, self._backend, still_wanted(context))
+            return refits_pb2.RefitOutcome(refit=refit)
+        except Exception as error:  # one request's failure is its own; bugs are logged by `translate`
+            said = translate(error)
+            failure = refits_pb2.RefitFailure(kind=said.kind, message=said.message, metadata=said.metadata)
+            return refits_pb2.RefitOutcome(failure=failure)
+
+    def _on_device(self, context: Context, compute: Callable[[Callable[[], None]], T]) -> T:
+        try:
+            with self._device:
+                return compute(still_wanted(context))
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
+
+
+def still_wanted(context: Context) -> Callable[[], None]:
+    """A check for between the chunks: raises ServiceError (CANCELLED) when the caller has gone."""
+
+    def check() -> None:
+        if not context.is_active():
+            raise ServiceError(ErrorKind.CANCELLED, "the caller has gone")
+
+    return check
+
+
+def refuse(context: Context, error: Exception) -> Never:
+    """End a call with an error, whatever it was."""
+    said = translate(error)
+    context.set_trailing_metadata(trailers_of(said))
+    context.abort(STATUS_CODES[said.kind], said.message)
+
+
+def end_with_front() -> None:
+    """Wait until the front closes our input, then end at once: nothing here is worth keeping."""
+    sys.stdin.read()
+    os._exit(0)
+
+
+def main(settings: dict[str, Any]) -> None:
+    """Serve until the front has gone."""
+    messages = own_stdout()
+    backend = choose_backend(settings["device"])
+    # The services' other methods are answered by the front and never reach this process.
+    worker = Worker(  # pyright: ignore[reportAbstractUsage]
+        Path(settings["root"]), backend, settings["resident_bytes"]
+    )
+    options = (
+        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MESSAGE_BYTES),
+    )
+    server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
+    features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)
+    refits_pb2_grpc.add_RefitServiceServicer_to_server(worker, server)
+    spectra_pb2_grpc.add_SpectraServiceServicer_to_server(worker, server)
+    server.add_insecure_port(settings["socket"])
+    server.start()
+    messages.write(json.dumps({"device": backend.device, "array_backend": backend.name}) + "\n")
+    messages.flush()
+    end_with_front()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

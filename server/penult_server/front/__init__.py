@@ -1,0 +1,1 @@
+"""The process that clients talk to: one event loop, the registry, the queue. Never torch, never cupy."""

@@ -1,0 +1,82 @@
+"""Who may use a root, and where its server is found: lock, token, address files."""
+
+import fcntl
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.stores.durable import write_file
+
+PRIVATE = 0o600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRecord:
+    """What a client of the same user needs to find a running server."""
+
+    address: str
+    token: str
+    pid: int
+    root: str
+    protocol: int
+    version: str
+
+
+class RootLock:
+    """The right to serve a root: one server at a time. The system releases it when the process dies."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises ServiceError (STORE_LOCKED) when another process serves this root."""
+        root.mkdir(parents=True, exist_ok=True)
+        self._file: IO[str] = (root / "lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise ServiceError(
+                ErrorKind.STORE_LOCKED,
+                f"another server already serves {root}; connect to it (its address is in {root / 'server.json'}) or "
+                "choose another root",
+                root=root,
+            ) from None
+
+    def release(self) -> None:
+        """Give the root up."""
+        self._file.close()
+
+
+def server_token(root: Path) -> str:
+    """The token of a root, made at its first start. Readable by its owner only."""
+    path = root / "token"
+    if not path.exists():
+        write_file(path, (secrets.token_urlsafe(32) + "\n").encode(), mode=PRIVATE)
+    return path.read_text(encoding="utf-8").strip()
+
+
+def address_files(root: Path, port: int) -> tuple[Path, Path]:
+    """Where the record of a running server is written: in its root, and by port for its user."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return root / "server.json", state / "penult" / "servers" / f"{port}.json"
+
+
+def publish(record: ServerRecord, files: tuple[Path, Path]) -> None:
+    """Let clients of the same user find the server."""
+    content = json.dumps(asdict(record), indent=1).encode()
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_file(path, content, mode=PRIVATE)
+
+
+def withdraw(files: tuple[Path, Path]) -> None:
+    """Take the record back, unless another server has replaced it by its own."""
+    for path in files:
+        try:
+            if json.loads(path.read_text(encoding="utf-8"))["pid"] == os.getpid():
+                path.unlink()
+        except (OSError, ValueError, KeyError):
+            continue

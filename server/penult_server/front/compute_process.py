@@ -1,0 +1,134 @@
+"""The compute worker as the front sees it: started, watched, started again, and called."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from penult_proto.errors import FALLBACK_KINDS, ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.front.processes import log_tail, start_process, stop_process
+from penult_server.settings import Settings
+from penult_server.status import from_call
+
+START_SECONDS = 120.0
+RESTART_PAUSE = 0.2
+log = logging.getLogger("penult.compute")
+T = TypeVar("T")
+
+MESSAGE_BYTES = 64 * 2**20
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+)
+
+
+class ComputeProcess:
+    """Keeps one compute worker alive and gives calls a channel to it."""
+
+    def __init__(self, settings: Settings, on_health: Callable[[bool], Awaitable[None]]) -> None:
+        self._settings = settings
+        self._on_health = on_health
+        self._log = settings.root / "logs" / "compute.log"
+        # A socket's path may have 107 bytes at most, so it cannot lie under the root.
+        self._directory = Path(tempfile.mkdtemp(prefix="penult-"))
+        self._starts = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self.device = ""
+        self.array_backend = ""
+
+    def start(self) -> None:
+        """Start the worker; `channel` waits for it."""
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """End the worker."""
+        if self._keeper:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        if self._channel:
+            await self._channel.close()
+        if self._process:
+            await stop_process(self._process, grace=2)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    async def channel(self) -> grpc.aio.Channel:
+        """A channel to the running worker. Raises ServiceError (WORKER_DIED) when it does not start."""
+        try:
+            await asyncio.wait_for(self._ready.wait(), START_SECONDS)
+        except TimeoutError:
+            raise ServiceError(
+                ErrorKind.WORKER_DIED,
+                f"the compute worker does not start; its log says: {log_tail(self._log)}",
+            ) from None
+        if self._channel is None:
+            raise ServiceError(ErrorKind.INTERNAL, "the compute worker is ready but has no channel")
+        return self._channel
+
+    async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
+        """Await the call that `make` begins on the worker's channel; its errors become ours."""
+        channel = await self.channel()
+        try:
+            return await make(channel)
+        except grpc.aio.AioRpcError as error:
+            raise self.translate(error) from error
+
+    def translate(self, error: grpc.aio.AioRpcError) -> ServiceError:
+        """What the worker said; or that it died, when it could not say anything."""
+        said = from_call(error)
+        if said:
+            return said
+        if error.code() == grpc.StatusCode.UNAVAILABLE:
+            return ServiceError(
+                ErrorKind.WORKER_DIED,
+                "the compute worker died while it held this query; it is being started again, ask once more (a query "
+                "that needs too much memory dies again)",
+            )
+        kind = FALLBACK_KINDS.get(error.code(), ErrorKind.INTERNAL)
+        return ServiceError(kind, f"the compute worker answered {error.code().name}: {error.details()}")
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                await self._run_once()
+            except (OSError, ValueError, KeyError) as error:
+                log.error("the compute worker did not start: %s; its log says: %s", error, log_tail(self._log))
+            self._ready.clear()
+            await self._on_health(False)
+            await asyncio.sleep(RESTART_PAUSE * min(2**self._starts, 64))
+
+    async def _run_once(self) -> None:
+        """Start a worker, say when it is ready, and return when it has ended."""
+        self._starts += 1
+        socket = f"unix:{self._directory}/{self._starts}.sock"
+        settings = json.dumps(
+            {
+                "root": str(self._settings.root),
+                "socket": socket,
+                "device": self._settings.device,
+                "resident_bytes": self._settings.resident_bytes,
+            }
+        )
+        self._process = await start_process("penult_server.compute.worker", settings, log=self._log)
+        if self._process.stdout is None:
+            raise ValueError("the worker has no output")
+        hello: dict[str, Any] = json.loads(await self._process.stdout.readline() or b"{}")
+        self.device, self.array_backend = hello["device"], hello["array_backend"]
+        if self._channel:
+            await self._channel.close()
+        self._channel = grpc.aio.insecure_channel(socket, options=CHANNEL_OPTIONS)
+        self._ready.set()
+        await self._on_health(True)
+        code = await self._process.wait()
+        log.warning("the compute worker ended with exit status %s; starting it again", code)

@@ -1,0 +1,93 @@
+"""Before and around every call: who asks, which protocol, and errors turned into statuses."""
+
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+
+from penult_proto import PROTOCOL
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.status import abort, as_service_error
+
+# grpc's handlers are untyped at this seam: a handler is a record of four optional functions.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+"""Answered without a token: probes and schema."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Checks the token and the protocol of every call; turns whatever a handler raises into a status."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        handler: Any = await continuation(handler_call_details)
+        if handler is None or str(handler_call_details.method).startswith(OPEN_SERVICES):
+            return handler
+        refusal = self._refusal(dict(handler_call_details.invocation_metadata or ()))
+        return _wrapped(handler, refusal)
+
+    def _refusal(self, metadata: dict[str, Any]) -> ServiceError | None:
+        got = str(metadata.get("authorization", ""))
+        if not hmac.compare_digest(got.encode(), self._expected):
+            return ServiceError(
+                ErrorKind.UNAUTHENTICATED,
+                "this server needs its token: pass token=... or set PENULT_TOKEN (it is in the file `token` of the "
+                "server's root)",
+            )
+        protocol = str(metadata.get("penult-protocol", ""))
+        if protocol != str(PROTOCOL):
+            return ServiceError(
+                ErrorKind.VERSION_MISMATCH,
+                f"the server speaks protocol {PROTOCOL}, the client {protocol or 'none'}: install the same version of "
+                "penult on both",
+                server=PROTOCOL,
+                client=protocol,
+            )
+        return None
+
+
+def _wrapped(handler: Any, refusal: ServiceError | None) -> Handler:
+    """The same handler with the check before and the conversion of errors around it."""
+
+    async def answer_once(request: Any, context: Context) -> Any:
+        if refusal:
+            await abort(context, refusal)
+        try:
+            return await (handler.unary_unary or handler.stream_unary)(request, context)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # the seam: whatever is left is a bug, logged and answered as INTERNAL
+            await abort(context, as_service_error(error))
+
+    async def answer_stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        if refusal:
+            await abort(context, refusal)
+        try:
+            async for message in handler.unary_stream(request, context):
+                yield message
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # the seam: whatever is left is a bug, logged and answered as INTERNAL
+            await abort(context, as_service_error(error))
+
+    if handler.unary_stream:
+        make, wrapped = grpc.unary_stream_rpc_method_handler, answer_stream
+    else:
+        make = grpc.stream_unary_rpc_method_handler if handler.stream_unary else grpc.unary_unary_rpc_method_handler
+        wrapped = answer_once
+    return make(
+        wrapped,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )

@@ -1,0 +1,250 @@
+"""The queue: which job runs, in a process of its own, and who is told what becomes of it."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import jobs_pb2 as pb
+from penult_proto.v1 import runs_pb2
+from penult_server.errors import ServiceError
+from penult_server.front.processes import log_tail, start_process, stop_process
+from penult_server.front.registry_thread import Registry
+from penult_server.front.specs import Resolver
+from penult_server.jobs.order import Order
+from penult_server.messages import error_to_proto
+from penult_server.registry.jobs import ENDED
+from penult_server.settings import Settings
+
+MOST_DEATHS = 3
+"""Times a job's worker may die (a crash, no memory) before the job fails."""
+CANCEL_GRACE = 10.0
+"""Seconds a worker has to notice a cancellation."""
+HEARTBEAT_SECONDS = 15.0
+
+log = logging.getLogger("penult.jobs")
+
+
+class JobQueue:
+    """Runs queued jobs, oldest first, at most `max_running_jobs` at once."""
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._resolver = Resolver(registry, settings.root)
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._cancelled: set[str] = set()
+        self._news = asyncio.Condition()
+        self._work = asyncio.Event()
+        self._scheduler: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Queue again what a server that is gone was running, then begin."""
+        for job in await self._registry.run(self._registry.jobs.list, [pb.JOB_STATE_RUNNING], 2**31):
+            await self._registry.run(self._registry.jobs.requeue, job.id)
+        self._work.set()
+        self._scheduler = asyncio.create_task(self._schedule())
+
+    async def stop(self) -> None:
+        """Stop the workers. Their jobs stay in the registry as running and are queued at the next start."""
+        self._stopping = True
+        if self._scheduler:
+            self._scheduler.cancel()
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        async with self._news:
+            self._news.notify_all()
+
+    async def submit(self, spec: pb.JobSpec, request_id: str) -> pb.Job:
+        """The job that does this work: the one that exists, or a new one.
+
+        Raises ServiceError: what `Resolver.resolve` raises, REQUEST_ID_REUSED, QUEUE_FULL, SHUTTING_DOWN.
+        """
+        if self._stopping:
+            raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; ask again when it is back")
+        resolved = await self._resolver.resolve(spec)
+        if not request_id:
+            equal = await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
+            if equal and await self._still_there(equal):
+                return equal
+        job = await self._registry.run(
+            self._registry.jobs.create,
+            resolved.spec,
+            resolved.digest,
+            request_id,
+            self._settings.max_queued_jobs,
+        )
+        self._work.set()
+        return job
+
+    async def cancel(self, job_id: str) -> pb.Job:
+        """End a job. One that runs stops at its next step. Raises ServiceError (UNKNOWN_JOB)."""
+        job = await self._registry.run(self._registry.jobs.get, job_id)
+        process = self._processes.get(job_id)
+        if job_id in self._running:
+            self._cancelled.add(job_id)
+            if process and process.stdin and not process.stdin.is_closing():
+                process.stdin.write(b'{"cancel": true}\n')
+                asyncio.get_running_loop().call_later(CANCEL_GRACE, _kill, process)
+        elif job.state == pb.JOB_STATE_QUEUED:
+            await self._registry.run(self._registry.jobs.cancel, job_id)
+            await self._tell()
+        return await self._registry.run(self._registry.jobs.get, job_id)
+
+    async def watch(self, job_id: str, after_seq: int) -> AsyncIterator[pb.JobEvent]:
+        """Events after `after_seq`, then new ones as they come, until the job has ended."""
+        while True:
+            # The state is read before the events: an end that comes between is seen next time round.
+            job = await self._registry.run(self._registry.jobs.get, job_id)
+            for event in await self._registry.run(self._registry.jobs.events, job_id, after_seq):
+                after_seq = event.seq
+                yield event
+            if job.state in ENDED and after_seq >= job.last_seq:
+                return
+            if self._stopping:
+                raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; the job goes on when it is back")
+            if after_seq >= job.last_seq and not await self._wait_for_news(job_id, after_seq):
+                yield pb.JobEvent(heartbeat=True)
+
+    async def _wait_for_news(self, job_id: str, after_seq: int) -> bool:
+        async with self._news:
+            latest = await self._registry.run(self._registry.jobs.get, job_id)
+            if latest.last_seq > after_seq or self._stopping:
+                return True
+            try:
+                await asyncio.wait_for(self._news.wait(), HEARTBEAT_SECONDS)
+            except TimeoutError:
+                return False
+        return True
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    async def _still_there(self, job: pb.Job) -> bool:
+        """Whether what a finished job made is still stored."""
+        if job.state != pb.JOB_STATE_SUCCEEDED or job.result.WhichOneof("kind") != "extract":
+            return True
+        digests = [one.digest for one in job.result.extract.feature_sets.values()]
+        return await self._registry.run(self._registry.catalog.has_feature_sets, digests)
+
+    async def _schedule(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while len(self._running) < self._settings.max_running_jobs:
+                job = await self._registry.run(self._registry.jobs.next_queued)
+                if job is None:
+                    break
+                job = await self._registry.run(self._registry.jobs.start, job.id)
+                self._running[job.id] = asyncio.create_task(self._run(job))
+                await self._tell()
+
+    async def _run(self, job: pb.Job) -> None:
+        """One attempt at a job, whatever comes of it."""
+        try:
+            await self._attempt(job)
+        except ServiceError as error:
+            await self._registry.run(self._registry.jobs.fail, job.id, error_to_proto(error))
+        finally:
+            self._processes.pop(job.id, None)
+            self._running.pop(job.id, None)
+            self._cancelled.discard(job.id)
+            self._work.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._tell()
+
+    async def _attempt(self, job: pb.Job) -> None:
+        resolved = await self._resolver.resolve(job.spec)
+        order = Order(
+            job_id=job.id,
+            root=str(self._settings.root),
+            spec=MessageToDict(resolved.spec),
+            dataset_digest=resolved.dataset_digest,
+            device=self._settings.device,
+        )
+        log_file = self._settings.root / "logs" / f"job-{job.id}.log"
+        process = await start_process("penult_server.jobs.worker", log=log_file)
+        self._processes[job.id] = process
+        try:
+            if process.stdin is None or process.stdout is None:
+                raise ServiceError(ErrorKind.INTERNAL, "a worker was started without its pipes")
+            process.stdin.write(order.to_json().encode() + b"\n")
+            if job.id in self._cancelled:
+                process.stdin.write(b'{"cancel": true}\n')
+            async for line in process.stdout:
+                if await self._hear(job.id, json.loads(line)):
+                    return
+        finally:
+            await asyncio.shield(stop_process(process, grace=5))
+        await self._mourn(job.id, process.returncode, log_file)
+
+    async def _hear(self, job_id: str, message: dict[str, Any]) -> bool:
+        """Act on one message of a worker; true when it was the last."""
+        jobs, catalog, run = self._registry.jobs, self._registry.catalog, self._registry.run
+        match message:
+            case {"progress": body}:
+                await run(jobs.report, job_id, pb.JobEvent(progress=ParseDict(body, pb.Progress())))
+            case {"metrics": body}:
+                await run(jobs.report, job_id, pb.JobEvent(metrics=ParseDict(body, runs_pb2.EpochMetrics())))
+            case {"checkpoint": body}:
+                await run(catalog.add_checkpoint, ParseDict(body, runs_pb2.Checkpoint()))
+            case {"result": body}:
+                result = ParseDict(body, pb.JobResult())
+                await self._register(result)
+                await run(jobs.succeed, job_id, result)
+            case {"error": body}:
+                error = ParseDict(body, pb.Error())
+                if error.kind == ErrorKind.CANCELLED:
+                    await run(jobs.cancel, job_id)
+                else:
+                    await run(jobs.fail, job_id, error)
+            case _:
+                log.error("job %s: message not understood: %s", job_id, list(message))
+        await self._tell()
+        return "result" in message or "error" in message
+
+    async def _register(self, result: pb.JobResult) -> None:
+        """Make what a job has stored known, before the job counts as done."""
+        catalog, run = self._registry.catalog, self._registry.run
+        match result.WhichOneof("kind"):
+            case "run":
+                await run(catalog.add_run, result.run)
+            case "extract":
+                for feature_set in result.extract.feature_sets.values():
+                    await run(catalog.add_feature_set, feature_set)
+            case "dataset":
+                await run(catalog.add_dataset, result.dataset)
+            case None:
+                raise ServiceError(ErrorKind.INTERNAL, "a worker sent an empty result")
+
+    async def _mourn(self, job_id: str, code: int | None, log_file: Path) -> None:
+        """A worker ended without a last message: cancelled by force, or it died."""
+        if job_id in self._cancelled:
+            await self._registry.run(self._registry.jobs.cancel, job_id)
+            return
+        deaths = await self._registry.run(self._registry.jobs.count_death, job_id)
+        if deaths < MOST_DEATHS:
+            log.warning("the worker of job %s died (exit status %s); it is queued again", job_id, code)
+            await self._registry.run(self._registry.jobs.requeue, job_id)
+            return
+        raise ServiceError(
+            ErrorKind.WORKER_DIED,
+            f"the worker of this job died {deaths} times, last with exit status {code} (-9 usually means no memory "
+            f"left); its last words: {log_tail(log_file)}",
+            exit_status=code,
+        )
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()

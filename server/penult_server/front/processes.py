@@ -1,0 +1,56 @@
+"""Starting the processes of a server: always a fresh interpreter, never a fork of the front."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+LINE_LIMIT = 64 * 2**20
+"""Bytes of one message line, at most: a run's history can be long."""
+
+
+async def start_process(module: str, *arguments: str, log: Path) -> asyncio.subprocess.Process:
+    """Run `python -m module arguments` with pipes for input and output and its errors in `log`.
+
+    The child ends itself when its input closes, which also happens when the front is killed.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {
+        # Idle OpenMP threads must not spin: several processes share the cores.
+        "OMP_WAIT_POLICY": "passive",
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    with log.open("ab") as errors:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            module,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+            limit=LINE_LIMIT,
+        )
+
+
+async def stop_process(process: asyncio.subprocess.Process, *, grace: float) -> None:
+    """Close the process's input, which asks it to end; kill it when it has not after `grace` seconds."""
+    if process.returncode is not None:
+        return
+    if process.stdin:
+        process.stdin.close()
+    try:
+        await asyncio.wait_for(process.wait(), grace)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def log_tail(log: Path, lines: int = 5) -> str:
+    """The last lines of a log, for a message."""
+    try:
+        return " | ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""

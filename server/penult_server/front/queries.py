@@ -1,0 +1,141 @@
+"""Spectra and refits: names resolved, presets expanded, answered from the store or by the compute worker."""
+
+import asyncio
+import hashlib
+import json
+from typing import Any
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import groups_pb2, refits_pb2, refits_pb2_grpc, spectra_pb2, spectra_pb2_grpc
+from penult_server.errors import ServiceError
+from penult_server.front.compute_process import ComputeProcess
+from penult_server.front.presets import expand
+from penult_server.front.registry_thread import Registry
+from penult_server.front.shared_calls import SharedCalls
+
+QUERY_VERSION = 1
+"""Raised when the same query would be answered otherwise than before."""
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def query_digest(kind: str, request: Message) -> str:
+    """Identity of a query whose names are resolved and whose defaults are filled in."""
+    content = json.dumps([QUERY_VERSION, kind, MessageToDict(request)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
+    """SpectraService."""
+
+    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
+        self._registry = registry
+        self._compute = compute
+        self._shared: SharedCalls[spectra_pb2.Spectra] = SharedCalls()
+
+    async def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
+        feature_set = await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
+        request.feature_set = feature_set.digest
+        request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
+        _check_spectra(request, feature_set.n_features)
+        digest = query_digest("spectra", request)
+        stored = await self._registry.run(self._registry.catalog.result, digest, "spectra")
+        if stored is not None:
+            spectra = spectra_pb2.Spectra.FromString(stored)
+            spectra.reused = True
+            return spectra
+        return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request))
+
+    async def _compute_and_keep(self, digest: str, request: spectra_pb2.ComputeSpectraRequest) -> spectra_pb2.Spectra:
+        spectra = await self._compute.call(
+            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ComputeSpectra(request)
+        )
+        spectra.digest = digest
+        await self._registry.run(self._registry.catalog.add_result, digest, "spectra", spectra.SerializeToString())
+        return spectra
+
+
+class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
+    """RefitService."""
+
+    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
+        self._registry = registry
+        self._compute = compute
+        self._shared: SharedCalls[refits_pb2.RefitOutcome] = SharedCalls()
+
+    async def ComputeRefits(
+        self, request: refits_pb2.ComputeRefitsRequest, context: Context
+    ) -> refits_pb2.ComputeRefitsResponse:
+        outcomes = await asyncio.gather(*(self._outcome(one) for one in request.requests))
+        return refits_pb2.ComputeRefitsResponse(outcomes=outcomes)
+
+    async def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
+        catalog, run = self._registry.catalog, self._registry.run
+        request.feature_set = (await run(catalog.feature_set, request.feature_set)).digest
+        match request.WhichOneof("head"):
+            case "refit":
+                stored = await run(catalog.result_by_prefix, request.refit, "refit")
+                request.explicit.CopyFrom(refits_pb2.Refit.FromString(stored).head)
+            case "checkpoint":
+                request.checkpoint = (await run(catalog.checkpoint, request.checkpoint)).digest
+            case "explicit":
+                pass
+            case None:
+                raise ServiceError(
+                    ErrorKind.INVALID_ARGUMENT,
+                    "there is no head to evaluate: give a refit, a checkpoint or weights",
+                )
+        return await self._compute.call(lambda channel: refits_pb2_grpc.RefitServiceStub(channel).Evaluate(request))
+
+    async def _outcome(self, request: refits_pb2.RefitRequest) -> refits_pb2.RefitOutcome:
+        """One answer; an impossible request fails alone."""
+        try:
+            await self._resolve(request)
+            digest = query_digest("refit", request)
+            stored = await self._registry.run(self._registry.catalog.result, digest, "refit")
+            if stored is not None:
+                refit = refits_pb2.Refit.FromString(stored)
+                refit.reused = True
+                return refits_pb2.RefitOutcome(refit=refit)
+            return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request))
+        except ServiceError as error:
+            failure = refits_pb2.RefitFailure(kind=error.kind, message=error.message, metadata=error.metadata)
+            return refits_pb2.RefitOutcome(failure=failure)
+
+    async def _resolve(self, request: refits_pb2.RefitRequest) -> None:
+        catalog, run = self._registry.catalog, self._registry.run
+        request.feature_set = (await run(catalog.feature_set, request.feature_set)).digest
+        for name, feature_set in list(request.evaluate.items()):
+            request.evaluate[name] = (await run(catalog.feature_set, feature_set)).digest
+        expand(request)
+
+    async def _compute_and_keep(self, digest: str, request: refits_pb2.RefitRequest) -> refits_pb2.RefitOutcome:
+        batch = refits_pb2.ComputeRefitsRequest(requests=[request])
+        response = await self._compute.call(
+            lambda channel: refits_pb2_grpc.RefitServiceStub(channel).ComputeRefits(batch)
+        )
+        outcome = response.outcomes[0]
+        if outcome.HasField("refit"):
+            outcome.refit.digest = digest
+            message = outcome.refit.SerializeToString()
+            await self._registry.run(self._registry.catalog.add_result, digest, "refit", message)
+        return outcome
+
+
+def _check_spectra(request: spectra_pb2.ComputeSpectraRequest, n_features: int) -> None:
+    if request.correction not in (0, 1):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"correction must be 0 (divisor n, the paper) or 1 (divisor n - 1), got {request.correction}",
+        )
+    if not request.top_k >= 0:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"top_k must be 0 (all) or a number of eigenvalues, at most {n_features} of them exist; got {request.top_k}",
+        )
+    if request.by not in (spectra_pb2.SPECTRA_BY_GROUP, spectra_pb2.SPECTRA_BY_CLASS):
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"by must be group or class, got {request.by}")
+    request.top_k = min(request.top_k or n_features, n_features)

@@ -1,0 +1,42 @@
+"""The registry for an event loop: one thread owns the SQLite connection, so that no commit blocks a call."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from penult_server.registry.catalog import Catalog
+from penult_server.registry.database import Database
+from penult_server.registry.jobs import JobTable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Registry:
+    """`await registry.run(registry.jobs.get, "3f...")`."""
+
+    jobs: JobTable
+    catalog: Catalog
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="registry")
+        self._database: Database | None = None
+
+    async def open(self, path: Path) -> None:
+        """Open or create the file. Raises what `Database` raises."""
+        database = await self.run(Database, path)
+        self._database = database
+        self.jobs, self.catalog = JobTable(database), Catalog(database)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a method of the registry on its thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+
+    async def close(self) -> None:
+        """Close the file."""
+        if self._database:
+            await self.run(self._database.close)
+        self._thread.shutdown()

@@ -1,0 +1,208 @@
+"""A server's life: take the root, open the registry, start the workers, answer, and leave in order."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from importlib.metadata import version
+from pathlib import Path
+
+import grpc
+from grpc_reflection.v1alpha import reflection
+
+from penult_proto import PROTOCOL
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import (
+    datasets_pb2,
+    datasets_pb2_grpc,
+    features_pb2,
+    features_pb2_grpc,
+    info_pb2,
+    info_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    refits_pb2,
+    refits_pb2_grpc,
+    runs_pb2,
+    runs_pb2_grpc,
+    spectra_pb2,
+    spectra_pb2_grpc,
+)
+from penult_server.errors import ServiceError
+from penult_server.front.access import RootLock, ServerRecord, address_files, publish, server_token, withdraw
+from penult_server.front.catalog_services import DatasetServicer, RunServicer
+from penult_server.front.compute_process import ComputeProcess
+from penult_server.front.feature_service import FeatureServicer
+from penult_server.front.guard import Guard
+from penult_server.front.health import SERVICE_NAME, Health
+from penult_server.front.info_service import MAX_MESSAGE_BYTES, InfoServicer
+from penult_server.front.job_queue import JobQueue
+from penult_server.front.job_service import JobServicer
+from penult_server.front.queries import RefitServicer, SpectraServicer
+from penult_server.front.registry_thread import Registry
+from penult_server.front.specs import Resolver
+from penult_server.settings import Settings
+from penult_server.stores.durable import remove_staging
+
+FIRST_CLIENT_SECONDS = 60.0
+"""An embedded server waits this long for its first client,"""
+LAST_CLIENT_SECONDS = 1.0
+"""and this long for another one after the last has gone."""
+STOP_GRACE = 2.0
+"""Seconds that calls in flight get when the server stops."""
+OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),
+    # Clients may ping once a minute, also on a connection that waits.
+    ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+SERVICES = {
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (datasets_pb2, "DatasetService"),
+        (features_pb2, "FeatureService"),
+        (info_pb2, "InfoService"),
+        (jobs_pb2, "JobService"),
+        (refits_pb2, "RefitService"),
+        (runs_pb2, "RunService"),
+        (spectra_pb2, "SpectraService"),
+    )
+}
+COMPUTE_SERVICES = ("penult.v1.FeatureService", "penult.v1.RefitService", "penult.v1.SpectraService")
+log = logging.getLogger("penult")
+
+
+class Server:
+    """One server on one root."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._registry = Registry()
+        self._health = Health()
+        self._compute = ComputeProcess(settings, self._set_compute_health)
+        self._queue = JobQueue(self._registry, settings)
+        self._info = InfoServicer(settings, self._registry, self._compute)
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until `stop` is called or a signal comes.
+
+        Raises ServiceError: STORE_LOCKED, VERSION_MISMATCH, STORE_CORRUPT, INVALID_ARGUMENT (the port).
+        """
+        root = self._settings.root
+        lock = RootLock(root)
+        try:
+            for directory in (root, root / "checkpoints", root / "features", root / "datasets"):
+                await asyncio.to_thread(remove_staging, directory)
+            await self._registry.open(root / "penult.db")
+            token = server_token(root)
+            server = self._make_server(token)
+            port = self._bind(server)
+            await self._serve(server, port, token)
+        finally:
+            await self._registry.close()
+            lock.release()
+
+    def stop(self) -> None:
+        """Ask the server to leave."""
+        self._stop.set()
+
+    async def _serve(self, server: grpc.aio.Server, port: int, token: str) -> None:
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(signal_number, self.stop)
+        files = address_files(self._settings.root, port)
+        self._compute.start()
+        watcher = asyncio.create_task(self._watch_clients())
+        await self._queue.start()
+        await server.start()
+        try:
+            await self._health.set(SERVICES - set(COMPUTE_SERVICES), is_serving=True)
+            publish(self._record(port, token), files)
+            log.info(
+                "penult %s serves %s on %s:%d",
+                version("penult"),
+                self._settings.root,
+                self._settings.host,
+                port,
+            )
+            await self._stop.wait()
+        finally:
+            log.info("stopping; running jobs go on at the next start")
+            withdraw(files)
+            watcher.cancel()
+            await self._health.leave()
+            await self._queue.stop()
+            await server.stop(STOP_GRACE)
+            await self._compute.stop()
+
+    def _make_server(self, token: str) -> grpc.aio.Server:
+        server = grpc.aio.server(interceptors=[Guard(token)], options=OPTIONS)
+        registry, compute = self._registry, self._compute
+        resolver = Resolver(registry, self._settings.root)
+        features = FeatureServicer(self._settings.root, registry, compute)
+        datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(resolver), server)
+        features_pb2_grpc.add_FeatureServiceServicer_to_server(features, server)
+        info_pb2_grpc.add_InfoServiceServicer_to_server(self._info, server)
+        jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(registry, self._queue), server)
+        refits_pb2_grpc.add_RefitServiceServicer_to_server(RefitServicer(registry, compute), server)
+        runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(registry), server)
+        spectra_pb2_grpc.add_SpectraServiceServicer_to_server(SpectraServicer(registry, compute), server)
+        self._health.add_to(server)
+        reflection.enable_server_reflection((*sorted(SERVICES), SERVICE_NAME, reflection.SERVICE_NAME), server)
+        return server
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        settings = self._settings
+        address = f"{settings.host}:{settings.port}"
+        try:
+            if settings.tls_cert and settings.tls_key:
+                pair = (_read(settings.tls_key), _read(settings.tls_cert))
+                return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+            return server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"cannot listen on {address}: the port is taken or the address is not this machine's; choose another "
+                "--port, or 0 for a free one",
+            ) from error
+
+    def _record(self, port: int, token: str) -> ServerRecord:
+        host = "127.0.0.1" if self._settings.host in ("0.0.0.0", "localhost") else self._settings.host
+        return ServerRecord(
+            address=f"{host}:{port}",
+            token=token,
+            pid=os.getpid(),
+            root=str(self._settings.root),
+            protocol=PROTOCOL,
+            version=version("penult"),
+        )
+
+    async def _watch_clients(self) -> None:
+        """Stop an embedded server that nobody is attached to."""
+        if not self._settings.embedded:
+            return
+        patience = FIRST_CLIENT_SECONDS
+        while True:
+            self._info.changed.clear()
+            if self._info.n_attached:
+                patience = LAST_CLIENT_SECONDS
+                await self._info.changed.wait()
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._info.changed.wait(), patience)
+            if not self._info.n_attached:
+                self.stop()
+                return
+
+    async def _set_compute_health(self, is_alive: bool) -> None:
+        await self._health.set(COMPUTE_SERVICES, is_serving=is_alive)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"cannot read {path}: {error.strerror}") from error

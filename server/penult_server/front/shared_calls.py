@@ -1,0 +1,39 @@
+"""Equal queries in flight share one computation."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class SharedCalls(Generic[T]):
+    """One task per key; it is cancelled when the last caller that waits for it has gone."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[T]] = {}
+        self._waiting: dict[str, int] = {}
+
+    async def get(self, key: str, compute: Callable[[], Awaitable[T]]) -> T:
+        """The result of `compute`, begun by the first caller of this key."""
+        task = self._tasks.get(key)
+        if task is None:
+            task = asyncio.ensure_future(self._finish(key, compute))
+            self._tasks[key] = task
+        self._waiting[key] = self._waiting.get(key, 0) + 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+                if not task.done():
+                    self._tasks.pop(key, None)
+                    task.cancel()
+
+    async def _finish(self, key: str, compute: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await compute()
+        finally:
+            if self._tasks.get(key) is asyncio.current_task():
+                del self._tasks[key]

@@ -1,0 +1,155 @@
+"""From what a client asked to what a worker does: names looked up, defaults filled in, one digest.
+
+The digest says when two requests are the same work. It covers contents, never names alone: the dataset's
+digest, the identity of the pretrained weights, and the number of our recipe.
+"""
+
+import asyncio
+import hashlib
+import json
+import re
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.json_format import MessageToDict
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import datasets_pb2
+from penult_proto.v1 import jobs_pb2 as pb
+from penult_server.backbones.catalog import weights_identity
+from penult_server.datasets.catalog import describe_packaged
+from penult_server.errors import ServiceError, unknown
+from penult_server.finetuning.config import config_from_proto
+from penult_server.front.registry_thread import Registry
+from penult_server.messages import dataset_to_proto
+
+RECIPE = 1
+"""Raised when the same spec would train or extract something else than before."""
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A spec with every name resolved."""
+
+    spec: pb.JobSpec
+    digest: str
+    dataset_digest: str
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) unless `name` can be the name of a thing."""
+    if not NAME.fullmatch(name):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"the name of a {what} is a small letter or digit, then small letters, digits, '.', '_' or '-', at most 63 "
+            f"together; got {name!r}",
+            name=name,
+        )
+
+
+class Resolver:
+    """Looks names up."""
+
+    def __init__(self, registry: Registry, root: Path) -> None:
+        self._registry = registry
+        self._root = root
+
+    async def datasets(self) -> list[datasets_pb2.Dataset]:
+        """Packaged and registered datasets."""
+        packaged = await asyncio.to_thread(lambda: [dataset_to_proto(info) for info in describe_packaged().values()])
+        return packaged + await self._registry.run(self._registry.catalog.datasets)
+
+    async def dataset(self, name: str) -> datasets_pb2.Dataset:
+        """Raises ServiceError (UNKNOWN_DATASET), listing those that exist."""
+        datasets = await self.datasets()
+        for dataset in datasets:
+            if dataset.name == name:
+                return dataset
+        raise unknown(ErrorKind.UNKNOWN_DATASET, "dataset", name, [dataset.name for dataset in datasets])
+
+    async def resolve(self, spec: pb.JobSpec) -> Resolved:
+        """Check and complete a spec.
+
+        Raises ServiceError: INVALID_ARGUMENT, UNKNOWN_DATASET, UNKNOWN_SPLIT, ATTRIBUTE_MISSING,
+        UNKNOWN_BACKBONE, UNKNOWN_CHECKPOINT, NAME_TAKEN.
+        """
+        complete = pb.JobSpec()
+        complete.CopyFrom(spec)
+        match complete.WhichOneof("kind"):
+            case "finetune":
+                identity, dataset_digest = await self._finetune(complete)
+            case "extract":
+                identity, dataset_digest = await self._extract(complete)
+            case "register_dataset":
+                identity, dataset_digest = await self._register(complete)
+            case None:
+                raise ServiceError(
+                    ErrorKind.INVALID_ARGUMENT,
+                    "the job has no spec: set finetune, extract or register_dataset",
+                )
+        content = json.dumps([RECIPE, MessageToDict(complete), dataset_digest, identity], sort_keys=True)
+        return Resolved(complete, hashlib.sha256(content.encode()).hexdigest(), dataset_digest)
+
+    async def _finetune(self, spec: pb.JobSpec) -> tuple[str, str]:
+        finetune = spec.finetune
+        dataset = await self.dataset(finetune.dataset)
+        finetune.attribute = _attribute(dataset, finetune.attribute)
+        _check_splits(dataset, ["train", *finetune.evaluate])
+        config_from_proto(finetune)
+        identity = await asyncio.to_thread(weights_identity, finetune.backbone, finetune.pretrained)
+        return identity, dataset.digest
+
+    async def _extract(self, spec: pb.JobSpec) -> tuple[str, str]:
+        extract = spec.extract
+        checkpoint = await self._registry.run(self._registry.catalog.checkpoint, extract.checkpoint)
+        dataset = await self.dataset(extract.dataset or checkpoint.dataset)
+        extract.checkpoint, extract.dataset = checkpoint.digest, dataset.name
+        extract.attribute = _attribute(dataset, extract.attribute)
+        _check_splits(dataset, list(extract.splits))
+        if not extract.splits:
+            extract.splits.extend(split.name for split in dataset.splits)
+        extract.dtype = extract.dtype or "float32"
+        if extract.dtype not in ("float32", "float16"):
+            raise ServiceError(
+                ErrorKind.WRONG_DTYPE, f"features are stored as float32 or float16, got {extract.dtype!r}"
+            )
+        if not 0 <= extract.batch_size <= 65536:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, f"batch_size must lie in 1 .. 65536, got {extract.batch_size}"
+            )
+        extract.batch_size = extract.batch_size or 64
+        return "", dataset.digest
+
+    async def _register(self, spec: pb.JobSpec) -> tuple[str, str]:
+        register = spec.register_dataset
+        check_name(register.name, "dataset")
+        if register.name in describe_packaged():
+            raise ServiceError(
+                ErrorKind.NAME_TAKEN,
+                f"{register.name!r} is a packaged dataset; choose another name",
+                name=register.name,
+            )
+        if not Path(register.table).is_absolute():
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"table must be an absolute path on the server's machine, got {register.table!r}",
+            )
+        # The files behind an equal path may have changed: every registration looks at them again.
+        return uuid.uuid4().hex, ""
+
+
+def _attribute(dataset: datasets_pb2.Dataset, name: str) -> str:
+    """The attribute's name, the first when empty. Raises ServiceError (ATTRIBUTE_MISSING)."""
+    names = [attribute.name for attribute in dataset.attributes]
+    if name and name not in names:
+        raise unknown(ErrorKind.ATTRIBUTE_MISSING, f"attribute of dataset {dataset.name!r} called", name, names)
+    return name or names[0]
+
+
+def _check_splits(dataset: datasets_pb2.Dataset, wanted: list[str]) -> None:
+    names = [split.name for split in dataset.splits]
+    for name in wanted:
+        if name not in names:
+            raise unknown(ErrorKind.UNKNOWN_SPLIT, f"split of dataset {dataset.name!r} called", name, names)

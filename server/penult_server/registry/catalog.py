@@ -1,0 +1,153 @@
+"""Things in the registry: datasets, runs, checkpoints, feature sets with their names, results."""
+
+import time
+
+from google.protobuf.json_format import MessageToJson, Parse
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import datasets_pb2, features_pb2, runs_pb2
+from penult_server.errors import ServiceError, unknown
+from penult_server.registry.database import Database
+
+SHORTEST_PREFIX = 8
+"""Characters of a digest that are enough to name a thing, when they are unique."""
+
+
+class Catalog:
+    """Reads and writes things. Every method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add_dataset(self, dataset: datasets_pb2.Dataset) -> None:
+        """Register a dataset; registering the same content again changes nothing.
+
+        Raises ServiceError (NAME_TAKEN) when the name belongs to another content.
+        """
+        with self._database.transaction() as connection:
+            taken = connection.execute("SELECT digest FROM dataset WHERE name = ?", (dataset.name,)).fetchone()
+            if taken and taken[0] != dataset.digest:
+                raise ServiceError(
+                    ErrorKind.NAME_TAKEN,
+                    f"dataset {dataset.name!r} is registered with other content; choose another name",
+                    name=dataset.name,
+                )
+            connection.execute(
+                "INSERT OR REPLACE INTO dataset VALUES (?, ?, ?)",
+                (dataset.name, dataset.digest, MessageToJson(dataset)),
+            )
+
+    def datasets(self) -> list[datasets_pb2.Dataset]:
+        """Registered datasets by name; packaged ones are not among them."""
+        rows = self._database.rows("SELECT message FROM dataset ORDER BY name")
+        return [Parse(row[0], datasets_pb2.Dataset()) for row in rows]
+
+    def add_checkpoint(self, checkpoint: runs_pb2.Checkpoint) -> None:
+        """Register a checkpoint. One that exists (equal weights) is kept as it is."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO checkpoint VALUES (?, ?)",
+                (checkpoint.digest, MessageToJson(checkpoint)),
+            )
+
+    def checkpoint(self, name: str) -> runs_pb2.Checkpoint:
+        """By digest or unique start of one. Raises ServiceError (UNKNOWN_CHECKPOINT)."""
+        row = self._by_prefix("checkpoint", name, ErrorKind.UNKNOWN_CHECKPOINT, "checkpoint")
+        return Parse(row, runs_pb2.Checkpoint())
+
+    def add_run(self, run: runs_pb2.Run) -> None:
+        """Register a finished run."""
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run.id, time.time(), MessageToJson(run)))
+
+    def run(self, run_id: str) -> runs_pb2.Run:
+        """Raises ServiceError (UNKNOWN_RUN)."""
+        rows = self._database.rows("SELECT message FROM run WHERE id = ?", run_id)
+        if not rows:
+            raise unknown(ErrorKind.UNKNOWN_RUN, "run", run_id, [run.id for run in self.runs()])
+        return Parse(rows[0][0], runs_pb2.Run())
+
+    def runs(self) -> list[runs_pb2.Run]:
+        """Newest first."""
+        rows = self._database.rows("SELECT message FROM run ORDER BY created DESC, rowid DESC")
+        return [Parse(row[0], runs_pb2.Run()) for row in rows]
+
+    def add_feature_set(self, feature_set: features_pb2.FeatureSet, name: str = "") -> features_pb2.FeatureSet:
+        """Register a feature set and, when given, move `name` to it. Returns it with all its names."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO feature_set VALUES (?, ?, ?)",
+                (feature_set.digest, time.time(), MessageToJson(feature_set)),
+            )
+            if name:
+                connection.execute("INSERT OR REPLACE INTO feature_name VALUES (?, ?)", (name, feature_set.digest))
+        return self.feature_set(feature_set.digest)
+
+    def feature_set(self, name: str) -> features_pb2.FeatureSet:
+        """By name, digest, or unique start of a digest. Raises ServiceError (UNKNOWN_FEATURE_SET)."""
+        named = self._database.rows("SELECT digest FROM feature_name WHERE name = ?", name)
+        row = self._by_prefix(
+            "feature_set",
+            named[0][0] if named else name,
+            ErrorKind.UNKNOWN_FEATURE_SET,
+            "feature set",
+            self._names(),
+        )
+        return self._with_names(Parse(row, features_pb2.FeatureSet()))
+
+    def feature_sets(self) -> list[features_pb2.FeatureSet]:
+        """Newest first."""
+        rows = self._database.rows("SELECT message FROM feature_set ORDER BY created DESC, rowid DESC")
+        return [self._with_names(Parse(row[0], features_pb2.FeatureSet())) for row in rows]
+
+    def has_feature_sets(self, digests: list[str]) -> bool:
+        """Whether every one of them is registered."""
+        marks = ", ".join("?" * len(digests))
+        rows = self._database.rows(f"SELECT count(*) FROM feature_set WHERE digest IN ({marks})", *digests)
+        return int(rows[0][0]) == len(set(digests))
+
+    def delete_feature_set(self, digest: str) -> None:
+        """Forget a feature set and its names. Results computed from it stay."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM feature_set WHERE digest = ?", (digest,))
+
+    def add_result(self, digest: str, kind: str, message: bytes) -> None:
+        """Keep the answer to a query. The first answer stays."""
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?)", (digest, kind, time.time(), message))
+
+    def result(self, digest: str, kind: str) -> bytes | None:
+        """The stored answer of the query `digest`, if there is one."""
+        rows = self._database.rows("SELECT message FROM result WHERE digest = ? AND kind = ?", digest, kind)
+        return bytes(rows[0][0]) if rows else None  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+    def result_by_prefix(self, name: str, kind: str) -> bytes:
+        """The stored answer by digest or unique start of one. Raises ServiceError (UNKNOWN_RESULT)."""
+        message = self._by_prefix("result", name, ErrorKind.UNKNOWN_RESULT, kind)
+        return bytes(message)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+    def counts(self) -> dict[str, int]:
+        """How many things of each sort there are."""
+        tables = ("feature_set", "checkpoint", "result")
+        return {table: int(self._database.rows(f"SELECT count(*) FROM {table}")[0][0]) for table in tables}
+
+    def _names(self) -> list[str]:
+        return [row[0] for row in self._database.rows("SELECT name FROM feature_name ORDER BY name LIMIT 50")]
+
+    def _with_names(self, feature_set: features_pb2.FeatureSet) -> features_pb2.FeatureSet:
+        rows = self._database.rows("SELECT name FROM feature_name WHERE digest = ? ORDER BY name", feature_set.digest)
+        del feature_set.names[:]
+        feature_set.names.extend(row[0] for row in rows)
+        return feature_set
+
+    def _by_prefix(self, table: str, name: str, kind: ErrorKind, what: str, known: list[str] | None = None) -> str:
+        """The message of the one row whose digest starts with `name`."""
+        rows: list[tuple[str, ...]] = []
+        if len(name) >= SHORTEST_PREFIX and name.isalnum():
+            rows = self._database.rows(f"SELECT message FROM {table} WHERE digest GLOB ? || '*' LIMIT 2", name)
+        if len(rows) > 1:
+            raise ServiceError(kind, f"several {what}s start with {name!r}; give more characters", name=name)
+        if not rows:
+            digests = [row[0][:12] for row in self._database.rows(f"SELECT digest FROM {table} LIMIT 20")]
+            raise unknown(kind, what, name, (known or []) + digests)
+        return rows[0][0]

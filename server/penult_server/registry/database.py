@@ -1,0 +1,104 @@
+"""The SQLite file: its schema, and transactions that survive a power cut once they have returned."""
+
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+
+SCHEMA_VERSION = 1
+
+# Messages are kept as JSON of the public protocol, so that the file can be read with any SQLite client;
+# columns exist for what is searched.
+SCHEMA = """
+CREATE TABLE job (
+    id TEXT PRIMARY KEY,
+    spec_digest TEXT NOT NULL,
+    request_id TEXT UNIQUE,
+    state TEXT NOT NULL,
+    created REAL NOT NULL,
+    deaths INTEGER NOT NULL DEFAULT 0,
+    message TEXT NOT NULL
+) STRICT;
+CREATE INDEX job_by_spec ON job (spec_digest, created);
+CREATE INDEX job_by_state ON job (state, created);
+CREATE TABLE job_event (
+    job TEXT NOT NULL REFERENCES job (id),
+    seq INTEGER NOT NULL,
+    message TEXT NOT NULL,
+    PRIMARY KEY (job, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE dataset (name TEXT PRIMARY KEY, digest TEXT NOT NULL, message TEXT NOT NULL) STRICT;
+CREATE TABLE checkpoint (digest TEXT PRIMARY KEY, message TEXT NOT NULL) STRICT;
+CREATE TABLE run (id TEXT PRIMARY KEY, created REAL NOT NULL, message TEXT NOT NULL) STRICT;
+CREATE TABLE feature_set (digest TEXT PRIMARY KEY, created REAL NOT NULL, message TEXT NOT NULL) STRICT;
+CREATE TABLE feature_name (
+    name TEXT PRIMARY KEY,
+    digest TEXT NOT NULL REFERENCES feature_set (digest) ON DELETE CASCADE
+) STRICT;
+CREATE TABLE result (
+    digest TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    created REAL NOT NULL,
+    message BLOB NOT NULL
+) STRICT;
+"""
+
+
+class Database:
+    """One connection. To be used from one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file.
+
+        Raises ServiceError: VERSION_MISMATCH when a newer penult wrote it, STORE_CORRUPT when it is not
+        a registry.
+        """
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            # FULL: a commit that has returned survives a power cut, also in WAL mode.
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            self._migrate(path)
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise ServiceError(
+                ErrorKind.STORE_CORRUPT,
+                f"{path} is not a usable registry ({error}); restore it from a backup",
+            ) from error
+
+    def close(self) -> None:
+        """Close the file; everything acknowledged is on disk already."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Generator[sqlite3.Connection, None, None]:
+        """All of the block or nothing of it."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def rows(self, query: str, *values: object) -> list[tuple[str, ...]]:
+        """The rows of a query."""
+        return self._connection.execute(query, values).fetchall()
+
+    def _migrate(self, path: Path) -> None:
+        version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > SCHEMA_VERSION:
+            self._connection.close()
+            raise ServiceError(
+                ErrorKind.VERSION_MISMATCH,
+                f"{path} has schema {version}, this server knows up to {SCHEMA_VERSION}: upgrade the server",
+            )
+        if version == 0:
+            with self.transaction() as connection:
+                for statement in SCHEMA.split(";\n"):
+                    if statement.strip():
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

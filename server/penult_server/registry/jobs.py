@@ -1,0 +1,170 @@
+"""Jobs in the registry: created once per distinct work, numbered events, states that only move forward.
+
+queued -> running -> succeeded | failed | cancelled        running -> queued (its worker or server died)
+"""
+
+import time
+import uuid
+
+from google.protobuf.json_format import MessageToJson, Parse
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import jobs_pb2 as pb
+from penult_server.clock import timestamp
+from penult_server.errors import ServiceError
+from penult_server.registry.database import Database
+
+ENDED = frozenset({pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED})
+REUSABLE = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED")
+
+
+class JobTable:
+    """Reads and writes jobs. Every method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, spec: pb.JobSpec, spec_digest: str, request_id: str, max_queued: int) -> pb.Job:
+        """A new queued job; or the one that `request_id` already made.
+
+        Raises ServiceError: REQUEST_ID_REUSED when that id made a job of another spec, QUEUE_FULL.
+        """
+        with self._database.transaction() as connection:
+            if request_id:
+                made = connection.execute(
+                    "SELECT message, spec_digest FROM job WHERE request_id = ?", (request_id,)
+                ).fetchone()
+                if made:
+                    if made[1] != spec_digest:
+                        raise ServiceError(
+                            ErrorKind.REQUEST_ID_REUSED,
+                            f"request_id {request_id!r} already made a job of another spec; use a new one",
+                            request_id=request_id,
+                        )
+                    return Parse(made[0], pb.Job())
+            waiting = connection.execute("SELECT count(*) FROM job WHERE state = 'JOB_STATE_QUEUED'").fetchone()[0]
+            if waiting >= max_queued:
+                raise ServiceError(
+                    ErrorKind.QUEUE_FULL,
+                    f"{waiting} jobs wait already, the limit of this server; ask again when some have run",
+                    limit=max_queued,
+                )
+            job = pb.Job(id=uuid.uuid4().hex[:12], spec=spec, state=pb.JOB_STATE_QUEUED, created=timestamp())
+            connection.execute(
+                "INSERT INTO job (id, spec_digest, request_id, state, created, message) VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    job.id,
+                    spec_digest,
+                    request_id or None,
+                    "JOB_STATE_QUEUED",
+                    time.time(),
+                    MessageToJson(job),
+                ),
+            )
+        return self._update(job, pb.JobEvent(state=pb.JOB_STATE_QUEUED))
+
+    def find_equal(self, spec_digest: str) -> pb.Job | None:
+        """The newest job of the same work that waits, runs or has succeeded."""
+        rows = self._database.rows(
+            f"SELECT message FROM job WHERE spec_digest = ? AND state IN {REUSABLE} ORDER BY created DESC LIMIT 1",
+            spec_digest,
+        )
+        return Parse(rows[0][0], pb.Job()) if rows else None
+
+    def get(self, job_id: str) -> pb.Job:
+        """Raises ServiceError (UNKNOWN_JOB)."""
+        rows = self._database.rows("SELECT message FROM job WHERE id = ?", job_id)
+        if not rows:
+            raise ServiceError(
+                ErrorKind.UNKNOWN_JOB, f"there is no job {job_id!r}; `penult jobs` lists them", id=job_id
+            )
+        return Parse(rows[0][0], pb.Job())
+
+    def list(self, states: "list[pb.JobState.ValueType]", limit: int) -> "list[pb.Job]":
+        """Newest first."""
+        names = [pb.JobState.Name(state) for state in states] or list(pb.JobState.keys())
+        marks = ", ".join("?" * len(names))
+        rows = self._database.rows(
+            f"SELECT message FROM job WHERE state IN ({marks}) ORDER BY created DESC, rowid DESC LIMIT ?",
+            *names,
+            limit or 100,
+        )
+        return [Parse(row[0], pb.Job()) for row in rows]
+
+    def next_queued(self) -> pb.Job | None:
+        """The job that has waited longest."""
+        rows = self._database.rows(
+            "SELECT message FROM job WHERE state = 'JOB_STATE_QUEUED' ORDER BY created, rowid LIMIT 1"
+        )
+        return Parse(rows[0][0], pb.Job()) if rows else None
+
+    def events(self, job_id: str, after_seq: int) -> "list[pb.JobEvent]":
+        """Events with a number above `after_seq`, in order."""
+        rows = self._database.rows(
+            "SELECT message FROM job_event WHERE job = ? AND seq > ? ORDER BY seq", job_id, after_seq
+        )
+        return [Parse(row[0], pb.JobEvent()) for row in rows]
+
+    def start(self, job_id: str) -> pb.Job:
+        """queued -> running."""
+        job = self.get(job_id)
+        job.state = pb.JOB_STATE_RUNNING
+        job.attempt += 1
+        job.started.CopyFrom(timestamp())
+        return self._update(job, pb.JobEvent(state=job.state))
+
+    def requeue(self, job_id: str) -> pb.Job:
+        """running -> queued, because who ran it is gone."""
+        job = self.get(job_id)
+        job.state = pb.JOB_STATE_QUEUED
+        job.ClearField("progress")
+        return self._update(job, pb.JobEvent(state=job.state))
+
+    def count_death(self, job_id: str) -> int:
+        """Note that the job's worker died while the server lived; returns how often it has."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE job SET deaths = deaths + 1 WHERE id = ?", (job_id,))
+            return int(connection.execute("SELECT deaths FROM job WHERE id = ?", (job_id,)).fetchone()[0])
+
+    def report(self, job_id: str, event: pb.JobEvent) -> pb.Job:
+        """Keep an event of a running job: progress or metrics."""
+        job = self.get(job_id)
+        if event.HasField("progress"):
+            job.progress.CopyFrom(event.progress)
+        return self._update(job, event)
+
+    def succeed(self, job_id: str, result: pb.JobResult) -> pb.Job:
+        """running -> succeeded."""
+        job = self.get(job_id)
+        job.result.CopyFrom(result)
+        return self._end(job, pb.JOB_STATE_SUCCEEDED)
+
+    def fail(self, job_id: str, error: pb.Error) -> pb.Job:
+        """-> failed, with the reason."""
+        job = self.get(job_id)
+        job.error.CopyFrom(error)
+        return self._end(job, pb.JOB_STATE_FAILED)
+
+    def cancel(self, job_id: str) -> pb.Job:
+        """-> cancelled; a job that has ended stays as it is."""
+        return self._end(self.get(job_id), pb.JOB_STATE_CANCELLED)
+
+    def _end(self, job: pb.Job, state: "pb.JobState.ValueType") -> pb.Job:
+        if job.state in ENDED:
+            return job
+        job.state = state
+        job.finished.CopyFrom(timestamp())
+        return self._update(job, pb.JobEvent(state=state))
+
+    def _update(self, job: pb.Job, event: pb.JobEvent) -> pb.Job:
+        """Store the job and number its event, together."""
+        job.last_seq += 1
+        event.seq = job.last_seq
+        event.time.CopyFrom(timestamp())
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE job SET state = ?, message = ? WHERE id = ?",
+                (pb.JobState.Name(job.state), MessageToJson(job), job.id),
+            )
+            connection.execute("INSERT INTO job_event VALUES (?, ?, ?)", (job.id, event.seq, MessageToJson(event)))
+        return job

@@ -1,0 +1,59 @@
+"""How a server is set up: what `penult serve` may be told."""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Options of one server."""
+
+    root: Path
+    """Directory of everything the server keeps. Made when missing."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 7711
+    """0 takes a free one."""
+    tls_cert: Path | None = None
+    """PEM certificate chain; with `tls_key`, needed on any address but loopback."""
+    tls_key: Path | None = None
+    insecure: bool = False
+    """Allow other addresses without TLS: tokens and data then travel in the clear."""
+    embedded: bool = False
+    """Stop when the last attached client has gone."""
+    max_queued_jobs: int = 100
+    max_running_jobs: int = 1
+    device: str = "auto"
+    """ "auto", "cpu" or "cuda"."""
+    resident_bytes: int = 4 * 2**30
+    """Features kept in memory between queries, at most."""
+
+    def __post_init__(self) -> None:
+        """Raises ServiceError (INVALID_ARGUMENT)."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, "--tls-cert and --tls-key go together: give both or none")
+        if not self.is_loopback and self.tls_cert is None and not self.insecure:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"{self.host} is reachable from other machines: give --tls-cert and --tls-key, or --insecure to send "
+                "tokens and data in the clear",
+            )
+        for name in ("max_queued_jobs", "max_running_jobs", "resident_bytes"):
+            if getattr(self, name) < 1:
+                raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"device must be auto, cpu or cuda, got {self.device!r}")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False

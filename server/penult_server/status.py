@@ -1,0 +1,70 @@
+"""Errors on the wire: google.rpc.Status with ErrorInfo (and RetryInfo where waiting helps)."""
+
+import logging
+from typing import Never
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]
+
+from penult_proto.errors import DOMAIN, STATUS_CODES, ErrorKind
+from penult_server.errors import ServiceError
+
+DETAILS_KEY = "grpc-status-details-bin"
+_RETRY_SECONDS = {ErrorKind.QUEUE_FULL: 30, ErrorKind.WORKER_DIED: 1, ErrorKind.SHUTTING_DOWN: 2}
+_LONGEST = 2000
+"""Characters of a message or value that are sent: trailers are limited to about 8 KiB."""
+
+
+def status_of(error: ServiceError) -> status_pb2.Status:
+    """The status that carries an error."""
+    code = STATUS_CODES[error.kind].value[0]
+    metadata = {key: value[:_LONGEST] for key, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.kind.upper(), domain=DOMAIN, metadata=metadata)
+    details = [pack(info)]
+    if error.kind in _RETRY_SECONDS:
+        delay = Duration(seconds=_RETRY_SECONDS[error.kind])
+        details.append(pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+    return status_pb2.Status(code=code, message=error.message[:_LONGEST], details=details)
+
+
+def pack(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> Any:
+    """A detail, wrapped."""
+    wrapped = Any()
+    wrapped.Pack(message)
+    return wrapped
+
+
+def trailers_of(error: ServiceError) -> tuple[tuple[str, bytes], ...]:
+    """The trailing metadata that carries an error."""
+    return ((DETAILS_KEY, status_of(error).SerializeToString()),)
+
+
+def as_service_error(error: BaseException) -> ServiceError:
+    """`error` itself, or the INTERNAL one for something that should not have happened (it is logged)."""
+    if isinstance(error, ServiceError):
+        return error
+    logging.getLogger("penult").error("unexpected %s", type(error).__name__, exc_info=error)
+    return ServiceError(
+        ErrorKind.INTERNAL,
+        f"the server made a mistake ({type(error).__name__}: {error}); its log has the trace",
+    )
+
+
+def from_call(error: grpc.RpcError) -> ServiceError | None:
+    """The error that another of our processes sent, or None when gRPC itself failed."""
+    trailers = error.trailing_metadata() or () if isinstance(error, grpc.aio.AioRpcError) else ()
+    for key, value in trailers:
+        if key == DETAILS_KEY:
+            status = status_pb2.Status.FromString(value if isinstance(value, bytes) else value.encode())
+            for detail in status.details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info) and info.domain == DOMAIN:
+                    return ServiceError(ErrorKind(info.reason.lower()), status.message, **dict(info.metadata))
+    return None
+
+
+async def abort(context: "grpc.aio.ServicerContext[object, object]", error: ServiceError) -> Never:
+    """End a call of the front with an error."""
+    await context.abort(STATUS_CODES[error.kind], error.message[:_LONGEST], trailing_metadata=trailers_of(error))

@@ -1,0 +1,214 @@
+"""Checkpoints on disk: weights, a manifest, and the files that rebuild the model offline.
+
+One directory a checkpoint, named by its digest: `model.safetensors`, `manifest.json`, and for transformers
+the configuration and tokenizer files. Arrays are NumPy's here; nothing imports torch.
+
+Two digests. `weights_digest` covers the tensors alone. `digest`, the identity, adds what else decides the
+features computed from a checkpoint and the groups it is about: preprocessing, dataset and attribute. Equal
+weights that read images of another size are another checkpoint.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save_file
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.stores.durable import staged_directory
+
+WEIGHTS_FILE = "model.safetensors"
+MANIFEST_FILE = "manifest.json"
+
+State = Mapping[str, NDArray[np.generic]]
+"""Tensors by their names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointManifest:
+    """What a checkpoint is, and how to build its model again."""
+
+    digest: str
+    """The identity; see the module's docstring."""
+    weights_digest: str
+    """sha256 (hex) over the weights' names, types, shapes and bytes."""
+    run_id: str
+    """The first run that left it."""
+    epoch: int
+    """Epochs trained; 0 is the starting point."""
+    backbone: str
+    library: str
+    """ "timm" or "transformers"."""
+    dataset: str
+    dataset_digest: str
+    attribute: str
+    """Of which the groups of `train_shares` are made."""
+    classes: tuple[str, ...]
+    train_shares: tuple[float, ...]
+    """Share of each group among the training split's examples, by group index."""
+    n_features: int
+    n_classes: int
+    head_weight: str
+    """Name of the tensor (n_classes, n_features)."""
+    head_bias: str
+    """Name of the tensor (n_classes,); empty when the head has none."""
+    head_error: float
+    """Largest |head(features) - logits| relative to the largest |logit|, when it was checked."""
+    preprocessing_id: str
+    """Text that differs whenever the model would read something else."""
+    image_size: int = 0
+    """Side of the square input in pixels; 0 for texts."""
+    image_mean: tuple[float, ...] = ()
+    image_std: tuple[float, ...] = ()
+    interpolation: str = ""
+    max_tokens: int = 0
+    """Tokens kept of each text; 0 for images."""
+    files: dict[str, str] = field(default_factory=dict[str, str])
+    """sha256 (hex) of the configuration and tokenizer files, by file name."""
+    created: str = ""
+    """UTC, ISO 8601."""
+
+
+def digest_weights(state: State) -> str:
+    """sha256 (hex) over names, types, shapes and bytes (row-major, little-endian) in the order of the names."""
+    total = hashlib.sha256()
+    for name in sorted(state):
+        tensor = np.asarray(state[name], order="C")
+        total.update(f"{json.dumps(name)} {tensor.dtype.str} {list(tensor.shape)}\n".encode())
+        total.update(tensor.tobytes() if tensor.ndim == 0 else tensor.data)
+    return total.hexdigest()
+
+
+def digest_checkpoint(weights_digest: str, *, preprocessing_id: str, dataset_digest: str, attribute: str) -> str:
+    """Identity (sha256, hex) of a checkpoint."""
+    content = json.dumps(["checkpoint 1", weights_digest, preprocessing_id, dataset_digest, attribute])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def write_checkpoint(
+    root: Path, manifest: CheckpointManifest, state: State, files: Mapping[str, bytes] | None = None
+) -> CheckpointManifest:
+    """Store a checkpoint whole or not at all; one of the same digest is kept as it is.
+
+    Returns the manifest that is stored: of the first run, when two leave the same checkpoint.
+    Raises ServiceError (STORE_CORRUPT) when the one that is kept is damaged.
+    """
+    directory = checkpoint_directory(root, manifest.digest)
+    if directory.exists():
+        return read_manifest(root, manifest.digest)
+    with staged_directory(directory) as staging:
+        save_file({name: np.asarray(tensor, order="C") for name, tensor in state.items()}, staging / WEIGHTS_FILE)
+        for name, content in (files or {}).items():
+            (staging / name).write_bytes(content)
+        (staging / MANIFEST_FILE).write_text(json.dumps(asdict(manifest), indent=2), encoding="utf-8")
+    return read_manifest(root, manifest.digest)
+
+
+def checkpoint_directory(root: Path, digest: str) -> Path:
+    """Where a checkpoint lies."""
+    return root / "checkpoints" / digest
+
+
+def read_manifest(root: Path, digest: str) -> CheckpointManifest:
+    """The manifest of a checkpoint.
+
+    Raises ServiceError: UNKNOWN_CHECKPOINT; STORE_CORRUPT when the manifest is missing, unreadable, or not the one
+    that was written (its digest no longer follows from it).
+    """
+    directory = checkpoint_directory(root, digest)
+    if not directory.is_dir():
+        raise ServiceError(
+            ErrorKind.UNKNOWN_CHECKPOINT,
+            f"there is no checkpoint {digest!r} in the store; list the runs for those that exist",
+            checkpoint=digest,
+        )
+    path = directory / MANIFEST_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        manifest = _manifest_from(content)
+    except (OSError, ValueError, TypeError) as error:
+        raise _corrupt(digest, path, f"it cannot be read: {error}") from error
+    expected = digest_checkpoint(
+        manifest.weights_digest,
+        preprocessing_id=manifest.preprocessing_id,
+        dataset_digest=manifest.dataset_digest,
+        attribute=manifest.attribute,
+    )
+    if not manifest.digest == expected == digest:
+        raise _corrupt(digest, path, f"its content has the digest {expected}")
+    return manifest
+
+
+def read_state(root: Path, manifest: CheckpointManifest) -> dict[str, NDArray[np.generic]]:
+    """All tensors of a checkpoint, their digest and that of every other file verified.
+
+    Raises ServiceError (STORE_CORRUPT), naming the file.
+    """
+    directory = checkpoint_directory(root, manifest.digest)
+    for name, digest in manifest.files.items():
+        _verify_file(manifest.digest, directory / name, digest)
+    path = directory / WEIGHTS_FILE
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _corrupt(manifest.digest, path, f"it cannot be read: {error}") from error
+    found = digest_weights(state)
+    if found != manifest.weights_digest:
+        raise _corrupt(manifest.digest, path, f"its tensors have the digest {found}")
+    return dict(state)
+
+
+def read_head(root: Path, digest: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight (C, D) and bias (C,) of a checkpoint's head; a head without bias has zeros.
+
+    Only the head is read, so only its names and shapes are verified.
+    Raises ServiceError: UNKNOWN_CHECKPOINT, STORE_CORRUPT.
+    """
+    manifest = read_manifest(root, digest)
+    path = checkpoint_directory(root, digest) / WEIGHTS_FILE
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            weight = np.asarray(tensors.get_tensor(manifest.head_weight), dtype=np.float32)
+            bias = np.zeros(manifest.n_classes, dtype=np.float32)
+            if manifest.head_bias:
+                bias = np.asarray(tensors.get_tensor(manifest.head_bias), dtype=np.float32)
+    except (OSError, SafetensorError) as error:
+        raise _corrupt(digest, path, f"its head cannot be read: {error}") from error
+    expected = ((manifest.n_classes, manifest.n_features), (manifest.n_classes,))
+    if (weight.shape, bias.shape) != expected:
+        raise _corrupt(digest, path, f"its head has shapes {weight.shape}, {bias.shape}, not {expected}")
+    return weight, bias
+
+
+def _manifest_from(content: dict[str, object]) -> CheckpointManifest:
+    """The record from its JSON, whose arrays become tuples. Raises TypeError for fields too many or missing."""
+    known = {one.name for one in fields(CheckpointManifest)}
+    if unknown := sorted(set(content) - known):
+        raise TypeError(f"unknown fields {', '.join(unknown)}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    return CheckpointManifest(**values)  # pyright: ignore[reportArgumentType]
+
+
+def _verify_file(checkpoint: str, path: Path, digest: str) -> None:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise _corrupt(checkpoint, path, f"it cannot be read: {error}") from error
+    if found != digest:
+        raise _corrupt(checkpoint, path, f"its digest is {found}, not {digest}")
+
+
+def _corrupt(checkpoint: str, path: Path, what: str) -> ServiceError:
+    return ServiceError(
+        ErrorKind.STORE_CORRUPT,
+        f"the file {path.name} of checkpoint {checkpoint} is damaged: {what}; finetune again to replace it "
+        f"after removing its directory",
+        checkpoint=checkpoint,
+        file=path,
+    )

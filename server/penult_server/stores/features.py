@@ -1,0 +1,311 @@
+"""Writing feature sets: row chunks of a Zarr v3 group, with the group moments folded in on the way.
+
+One directory a set, named by its digest: arrays `features`, `y`, `a`, `row_id`, `logits`, `head_weight`,
+`head_bias`, the moments, and `manifest.json` with a digest of every file. Chunks hold whole rows and are
+not compressed: float features gain little and reading them is the service's hot path.
+"""
+
+# Zarr's arrays are generic over metadata that it does not name.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeArgument=false
+
+import hashlib
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from penult_kernels.moments import empty_moments, merge, moments_of
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.stores.durable import STAGING_PREFIX, rename_directory, sync_path, sync_tree
+from penult_server.stores.manifest import (
+    FeatureManifest,
+    LabelNames,
+    damaged_files,
+    hash_files,
+    read_manifest,
+    write_manifest,
+)
+
+CHUNK_BYTES = 32 * 2**20
+"""Aim for the size of a chunk of features."""
+MOMENTS_BUDGET = 2**30
+"""Moments larger than this many bytes are not kept; spectra then read the rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureHeader:
+    """What is known of a feature set before its first row."""
+
+    n_examples: int
+    n_features: int
+    dtype: str
+    """ "float32" or "float16"."""
+    labels: LabelNames
+    n_logits: int = 0
+    head: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+    """Weight (C, D) and bias (C,)."""
+    digest: str | None = None
+    """Identity of what the features are computed from; None takes the digest of the arrays themselves."""
+    feature_kind: str = "pooled"
+    checkpoint: str = ""
+    dataset: str = ""
+    dataset_digest: str = ""
+    split: str = ""
+    train_shares: tuple[float, ...] = field(default=())
+
+
+class FeatureWriter:
+    """Takes rows in order, any number at a time, and leaves a whole feature set or nothing.
+
+    A context manager. `finish` makes the set visible; leaving the block without it, or by an error,
+    removes what was written.
+    """
+
+    def __init__(self, root: Path, header: FeatureHeader) -> None:
+        self._header = header
+        self._parent = root / "features"
+        self._parent.mkdir(parents=True, exist_ok=True)
+        self._staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=self._parent))
+        self._arrays = _create_arrays(self._staging, header)
+        self._chunk_rows = self._arrays["features"].chunks[0]
+        self._pending: list[dict[str, NDArray[np.generic]]] = []
+        self._n_pending = 0
+        self._n_written = 0
+        self._counts = np.zeros(header.labels.n_groups, dtype=np.int64)
+        self._content = hashlib.sha256()
+        self._moments = None
+        if moments_bytes(header.labels.n_groups, header.n_features) <= MOMENTS_BUDGET:
+            self._moments = empty_moments(header.labels.n_groups, header.n_features)
+
+    def __enter__(self) -> "FeatureWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    def append(
+        self,
+        *,
+        features: NDArray[np.floating],
+        y: NDArray[np.int64],
+        a: NDArray[np.int64],
+        row_id: NDArray[np.uint64],
+        logits: NDArray[np.floating] | None = None,
+    ) -> None:
+        """Add rows: features (n, D), y, a and row_id (n,), logits (n, n_logits) where the header has them.
+
+        Raises ServiceError: WRONG_SHAPE, LABEL_OUT_OF_RANGE, NOT_FINITE (naming row and column).
+        """
+        rows: dict[str, NDArray[np.generic]] = {"features": features, "y": y, "a": a, "row_id": row_id}
+        if logits is not None:
+            rows["logits"] = logits
+        self._check(rows)
+        self._pending.append(rows)
+        self._n_pending += len(features)
+        while self._n_pending >= self._chunk_rows:
+            self._write(self._take(self._chunk_rows))
+
+    def finish(self, *, extract_rate: float = 0.0) -> FeatureManifest:
+        """Write the rest, flush everything to the disk and give the set its place.
+
+        A set of the same digest that is already there and undamaged is kept.
+        Raises ServiceError (INCOMPLETE_UPLOAD) when rows are missing.
+        """
+        if self._n_pending:
+            self._write(self._take(self._n_pending))
+        if self._n_written != self._header.n_examples:
+            raise ServiceError(
+                ErrorKind.INCOMPLETE_UPLOAD,
+                f"expected {self._header.n_examples} rows, got {self._n_written}; nothing was stored, send all of them",
+                expected=self._header.n_examples,
+                got=self._n_written,
+            )
+        self._write_moments()
+        digest = self._header.digest or self._content_digest()
+        files, size = hash_files(self._staging)
+        manifest = self._manifest(digest, extract_rate, files, size)
+        write_manifest(self._staging, manifest)
+        sync_tree(self._staging)
+        return _place(self._staging, self._parent / digest, manifest)
+
+    def _check(self, rows: dict[str, NDArray[np.generic]]) -> None:
+        header, n = self._header, len(rows["features"])
+        expected = {"features": (n, header.n_features), "y": (n,), "a": (n,), "row_id": (n,)}
+        if header.n_logits:
+            expected["logits"] = (n, header.n_logits)
+        for name, shape in expected.items():
+            got = rows[name].shape if name in rows else None
+            if got != shape:
+                raise ServiceError(ErrorKind.WRONG_SHAPE, f"{name} of {n} rows must be {shape}, got {got}", array=name)
+        first = self._n_written + self._n_pending
+        check_labels(rows["y"], len(header.labels.classes), "y", first)
+        check_labels(rows["a"], header.labels.n_attributes, "a", first)
+        for name in ("features", "logits"):
+            if name in rows:
+                check_finite(rows[name], name, first)
+
+    def _take(self, n: int) -> dict[str, NDArray[np.generic]]:
+        """Remove exactly `n` rows from the front of what is pending."""
+        joined = {name: np.concatenate([rows[name] for rows in self._pending]) for name in self._pending[0]}
+        self._n_pending -= n
+        self._pending = [{name: rows[n:] for name, rows in joined.items()}] if self._n_pending else []
+        return {name: rows[:n] for name, rows in joined.items()}
+
+    def _write(self, rows: dict[str, NDArray[np.generic]]) -> None:
+        first, last = self._n_written, self._n_written + len(rows["y"])
+        for name, values in rows.items():
+            array = self._arrays[name]
+            stored = np.ascontiguousarray(values, dtype=array.dtype)
+            array[first:last] = stored
+            self._content.update(name.encode() + first.to_bytes(8, "little"))
+            self._content.update(stored.data)
+        g = np.asarray(rows["y"], np.int64) * self._header.labels.n_attributes + np.asarray(rows["a"], np.int64)
+        self._counts += np.bincount(g, minlength=len(self._counts))
+        if self._moments is not None:
+            self._moments = merge(self._moments, moments_of(rows["features"], g, len(self._counts)))
+        self._n_written = last
+
+    def _write_moments(self) -> None:
+        if self._moments is None:
+            return
+        group = zarr.open_group(self._staging / "moments.zarr", mode="w", zarr_format=3)
+        upper = np.triu_indices(self._header.n_features)
+        for name, values in {
+            "count": self._moments.count,
+            "mean": self._moments.mean,
+            "m2_upper": self._moments.m2[:, upper[0], upper[1]],
+        }.items():
+            array = group.create_array(
+                name,
+                shape=values.shape,
+                dtype=values.dtype,
+                chunks=(1, *values.shape[1:]) if values.ndim > 1 else values.shape,
+                compressors=None,
+                config={"write_empty_chunks": True},
+            )
+            array[...] = values
+
+    def _content_digest(self) -> str:
+        """Identity of uploaded arrays: what was stored, and what the labels are called."""
+        labels = self._header.labels
+        names = repr((labels.classes, labels.attribute, labels.attribute_values, self._header.dtype))
+        self._content.update(names.encode())
+        for part in self._header.head or ():
+            self._content.update(np.ascontiguousarray(part, dtype=np.float64).data)
+        return self._content.hexdigest()
+
+    def _manifest(self, digest: str, extract_rate: float, files: dict[str, str], size: int) -> FeatureManifest:
+        header = self._header
+        return FeatureManifest(
+            digest=digest,
+            n_examples=header.n_examples,
+            n_features=header.n_features,
+            dtype=header.dtype,
+            labels=header.labels,
+            group_counts=tuple(int(count) for count in self._counts),
+            n_logits=header.n_logits,
+            has_head=header.head is not None,
+            has_moments=self._moments is not None,
+            feature_kind=header.feature_kind,
+            checkpoint=header.checkpoint,
+            dataset=header.dataset,
+            dataset_digest=header.dataset_digest,
+            split=header.split,
+            train_shares=header.train_shares,
+            created=time.time(),
+            extract_rate=extract_rate,
+            stored_bytes=size,
+            files=files,
+        )
+
+
+def moments_bytes(n_groups: int, n_features: int) -> int:
+    """Bytes of the second moments of all groups, one triangle each."""
+    return n_groups * n_features * (n_features + 1) // 2 * 8
+
+
+def chunk_rows(n_features: int, itemsize: int) -> int:
+    """Rows per chunk: a power of two near CHUNK_BYTES, so that chunks of equal sets line up."""
+    return 1 << max((CHUNK_BYTES // max(n_features * itemsize, 1)).bit_length() - 1, 0)
+
+
+def check_labels(labels: NDArray[Any], n_labels: int, name: str, first: int = 0) -> None:
+    """Raise ServiceError (LABEL_OUT_OF_RANGE) naming the first row whose label is not in 0 .. n_labels-1."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= n_labels))
+    if len(wrong):
+        row = int(wrong[0])
+        raise ServiceError(
+            ErrorKind.LABEL_OUT_OF_RANGE,
+            f"{name} must lie in 0 .. {n_labels - 1}, got {labels[row]} in row {first + row}",
+            array=name,
+            row=first + row,
+            value=labels[row],
+        )
+
+
+def check_finite(values: NDArray[np.generic], name: str, first: int = 0) -> None:
+    """Raise ServiceError (NOT_FINITE) naming the first row and column that holds NaN or infinity."""
+    finite = np.isfinite(values)
+    if not finite.all():
+        row, column = (int(index) for index in np.argwhere(~finite)[0])
+        raise ServiceError(
+            ErrorKind.NOT_FINITE,
+            f"{name} must be finite, got {values[row, column]} in row {first + row}, column {column}; "
+            "nothing was stored",
+            array=name,
+            row=first + row,
+            column=column,
+        )
+
+
+def _create_arrays(directory: Path, header: FeatureHeader) -> dict[str, zarr.Array]:
+    group = zarr.open_group(directory, mode="w", zarr_format=3)
+    n, rows = header.n_examples, chunk_rows(header.n_features, np.dtype(header.dtype).itemsize)
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {
+        "features": ((n, header.n_features), header.dtype),
+        "y": ((n,), "int64"),
+        "a": ((n,), "int64"),
+        "row_id": ((n,), "uint64"),
+    }
+    if header.n_logits:
+        shapes["logits"] = ((n, header.n_logits), "float32")
+    arrays = {
+        name: group.create_array(
+            name,
+            shape=shape,
+            dtype=dtype,
+            chunks=(min(rows, max(n, 1)), *shape[1:]),
+            compressors=None,
+            config={"write_empty_chunks": True},
+        )
+        for name, (shape, dtype) in shapes.items()
+    }
+    for name, part in zip(("head_weight", "head_bias"), header.head or (), strict=False):
+        group.create_array(name, data=np.asarray(part, dtype=np.float64), compressors=None)
+    return arrays
+
+
+def _place(staging: Path, target: Path, manifest: FeatureManifest) -> FeatureManifest:
+    """Give the staged set its name. An undamaged set of that name is kept; a damaged one is set aside."""
+    if target.exists():
+        try:
+            existing = read_manifest(target)
+            if not damaged_files(target, existing):
+                return existing
+        except ServiceError:
+            pass
+        target.rename(target.with_name(f".damaged-{target.name}-{time.time_ns()}"))
+        sync_path(target.parent)
+    rename_directory(staging, target)
+    return manifest

@@ -1,0 +1,129 @@
+"""What a stored feature set says about itself: `manifest.json`, written last and read first."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, cast
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+
+FORMAT = 1
+"""Number of the layout on disk; a newer one is refused, never guessed at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelNames:
+    """How classes and attribute values are named; the order gives the indices."""
+
+    classes: tuple[str, ...]
+    attribute: str = ""
+    """Empty when the examples carry no attribute; then every group is a class."""
+    attribute_values: tuple[str, ...] = ()
+
+    @property
+    def n_attributes(self) -> int:
+        """A, at least 1, so that g = y * n_attributes + a always holds."""
+        return max(len(self.attribute_values), 1)
+
+    @property
+    def n_groups(self) -> int:
+        """G = C * A."""
+        return len(self.classes) * self.n_attributes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureManifest:
+    """Everything about a feature set but its arrays."""
+
+    digest: str
+    n_examples: int
+    n_features: int
+    dtype: str
+    """ "float32" or "float16"."""
+    labels: LabelNames
+    group_counts: tuple[int, ...]
+    """(G,) examples per group."""
+    n_logits: int
+    """Width of the logits; 0 when there are none."""
+    has_head: bool
+    has_moments: bool
+    feature_kind: str
+    """ "pooled" or "uploaded"."""
+    checkpoint: str = ""
+    dataset: str = ""
+    dataset_digest: str = ""
+    split: str = ""
+    train_shares: tuple[float, ...] = ()
+    """(G,) share of each group among the training examples; empty when not known."""
+    created: float
+    """Seconds since 1970, UTC."""
+    extract_rate: float = 0.0
+    """Examples per second of the extraction; 0 when uploaded."""
+    stored_bytes: int = 0
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    """sha256 (hex) of every file of the set but this one, by its path relative to the set."""
+    format: int = FORMAT
+
+
+def write_manifest(directory: Path, manifest: FeatureManifest) -> None:
+    """Write `manifest.json`; the caller makes it durable together with the directory."""
+    text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
+    (directory / "manifest.json").write_text(text, encoding="utf-8")
+
+
+def read_manifest(directory: Path) -> FeatureManifest:
+    """Read it back.
+
+    Raises ServiceError: UNKNOWN_FEATURE_SET when there is no such directory, STORE_CORRUPT when the
+    manifest is missing or damaged, VERSION_MISMATCH when a newer penult wrote it.
+    """
+    if not directory.is_dir():
+        raise ServiceError(
+            ErrorKind.UNKNOWN_FEATURE_SET,
+            f"feature set {directory.name} is not stored here",
+            digest=directory.name,
+        )
+    try:
+        values: dict[str, Any] = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        if values.get("format", 0) > FORMAT:
+            raise ServiceError(
+                ErrorKind.VERSION_MISMATCH,
+                f"feature set {directory.name} has format {values['format']}, this server reads up to {FORMAT}: "
+                "upgrade the server",
+            )
+        known = {one.name for one in fields(FeatureManifest)}
+        labels = LabelNames(**_as_tuples(values.pop("labels")))
+        plain = _as_tuples({key: value for key, value in values.items() if key in known})
+        return FeatureManifest(labels=labels, **plain)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ServiceError(
+            ErrorKind.STORE_CORRUPT,
+            f"the manifest of feature set {directory.name} is missing or damaged ({error}); extract or upload it again",
+            digest=directory.name,
+        ) from error
+
+
+def _as_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists as the tuples they were."""
+    return {key: tuple(cast("list[Any]", value)) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def hash_files(directory: Path) -> tuple[dict[str, str], int]:
+    """sha256 of every file below `directory` but the manifest, by relative path; and their total size."""
+    digests: dict[str, str] = {}
+    size = 0
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path.name != "manifest.json":
+            with path.open("rb") as file:
+                digests[path.relative_to(directory).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+            size += path.stat().st_size
+    return digests, size
+
+
+def damaged_files(directory: Path, manifest: FeatureManifest) -> list[str]:
+    """Files that are missing or altered, by relative path."""
+    present, _ = hash_files(directory)
+    return [name for name, digest in manifest.files.items() if present.get(name) != digest]

@@ -1,0 +1,107 @@
+"""Reading feature sets: every byte is checked against the manifest before anyone sees it."""
+
+# Zarr's arrays are generic over metadata that it does not name.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeArgument=false
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore
+
+from penult_kernels.moments import Moments
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.stores.manifest import FeatureManifest, read_manifest
+
+
+class VerifiedStore(LocalStore):
+    """A read-only store that compares every file with the digest it was committed with.
+
+    Zarr takes a missing chunk for one full of the fill value; here it is an error, like an altered one.
+    """
+
+    def __init__(self, root: Path, digests: Mapping[str, str], label: str) -> None:
+        super().__init__(root, read_only=True)
+        self._digests = digests
+        self._label = label
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """The whole file `key`; None where the set never had one."""
+        expected = self._digests.get(key)
+        if expected is None:
+            return None
+        content = await super().get(key, prototype)
+        if content is None or hashlib.sha256(content.as_numpy_array().data).hexdigest() != expected:
+            raise ServiceError(
+                ErrorKind.STORE_CORRUPT,
+                f"feature set {self._label}: file {key} is {'missing' if content is None else 'altered'}; "
+                "extract or upload the set again",
+                digest=self._label,
+                file=key,
+            )
+        return content
+
+
+class StoredFeatures:
+    """A committed feature set, opened for reading.
+
+    Raises ServiceError on opening and on every read: UNKNOWN_FEATURE_SET, STORE_CORRUPT.
+    """
+
+    def __init__(self, root: Path, digest: str) -> None:
+        self.directory = root / "features" / digest
+        self.manifest: FeatureManifest = read_manifest(self.directory)
+        store = VerifiedStore(self.directory, self.manifest.files, digest)
+        self._group = zarr.open_group(store, mode="r", zarr_format=3)
+
+    @property
+    def array_names(self) -> list[str]:
+        """Arrays that a reader may ask for."""
+        names = ["features", "y", "a", "row_id"]
+        names += ["logits"] if self.manifest.n_logits else []
+        return names + (["head_weight", "head_bias"] if self.manifest.has_head else [])
+
+    def array(self, name: str) -> "zarr.Array[Any]":
+        """The Zarr array `name`; slices of it are read chunk by chunk."""
+        array = self._group[name]
+        if not isinstance(array, zarr.Array):
+            raise ServiceError(ErrorKind.STORE_CORRUPT, f"{name} of {self.manifest.digest} is not an array")
+        return array
+
+    def read(self, name: str) -> NDArray[Any]:
+        """All of the array `name`."""
+        array = self.array(name)
+        whole = np.empty(array.shape, dtype=array.dtype)
+        # Chunk by chunk, not all at once: an altered chunk then ends the one read that met it.
+        first = 0
+        for block in self.blocks(name):
+            whole[first : first + len(block)] = block
+            first += len(block)
+        return whole
+
+    def blocks(self, name: str) -> Iterator[NDArray[Any]]:
+        """The array `name` in blocks of whole chunks, in order."""
+        array = self.array(name)
+        step = array.chunks[0]
+        for first in range(0, array.shape[0], step):
+            yield np.asarray(array[first : first + step])
+
+    def moments(self) -> Moments:
+        """The group moments that were folded in when the set was written."""
+        packed = self.read("moments.zarr/m2_upper")
+        n_groups, d = packed.shape[0], self.manifest.n_features
+        m2 = np.zeros((n_groups, d, d))
+        rows, columns = np.triu_indices(d)
+        m2[:, rows, columns] = packed
+        m2[:, columns, rows] = packed
+        return Moments(count=self.read("moments.zarr/count"), mean=self.read("moments.zarr/mean"), m2=m2)

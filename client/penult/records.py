@@ -108,7 +108,7 @@ class Split:
     groups: tuple[Group, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Dataset:
     """Examples with a class and attributes, in splits."""
 
@@ -121,6 +121,11 @@ class Dataset:
     splits: tuple[Split, ...]
     description: str
     """Where it comes from and under which licence."""
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{split.name} {split.n_examples}" for split in self.splits)
+        attributes = ", ".join(attribute.name for attribute in self.attributes)
+        return f"Dataset({self.name}, {self.modality}, classes {self.classes}, by {attributes}; {splits})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

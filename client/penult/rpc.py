@@ -3,6 +3,7 @@
 # googleapis-common-protos carries its stubs beside a namespace package, where they are not looked for.
 # pyright: reportMissingTypeStubs=false
 
+import ipaddress
 import json
 import os
 import threading
@@ -96,7 +97,10 @@ def host_of(address: str) -> str:
 def is_loopback(address: str) -> bool:
     """Whether an address means this machine."""
     host = host_of(address)
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Stubs:
@@ -179,7 +183,8 @@ class Connection:
             return
         finally:
             call.cancel()
-        raise failure
+        # Python notes the error of gRPC as the context; this keeps it out of the trace.
+        raise failure from None
 
     def hold(self, method: "grpc.UnaryStreamMultiCallable[Q, R]", request: Q) -> "Call[R]":
         """A call that stays open until `close`."""

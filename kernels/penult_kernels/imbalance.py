@@ -50,9 +50,7 @@ def imbalance(largest: Array, counts: Array, n_attributes: int) -> tuple[Imbalan
     values = to_host(largest).astype(np.float64)
     sizes = host_labels(counts, values.shape[0], np.iinfo(np.int64).max, name="counts")
     if n_attributes < 1 or values.shape[0] % n_attributes:
-        raise ValueError(
-            f"n_attributes must be at least 1 and divide the {values.shape[0]} groups, got {n_attributes}"
-        )
+        raise ValueError(f"n_attributes must be at least 1 and divide the {values.shape[0]} groups, got {n_attributes}")
     return tuple(
         _of_class(y, values, sizes, range(y * n_attributes, (y + 1) * n_attributes))
         for y in range(values.shape[0] // n_attributes)

@@ -71,7 +71,7 @@ def group_metrics(
     count = np.bincount(groups, minlength=n_groups)
     correct = np.bincount(groups[is_correct], minlength=n_groups)
     group_accuracy = _share(correct, count)
-    weights = _normalised(count if average_weights is None else to_host(average_weights), n_groups)
+    weights = _share(count, count.sum()) if average_weights is None else _normalised(average_weights, n_groups)
     class_accuracy = _share(correct.reshape(by_class).sum(axis=1), count.reshape(by_class).sum(axis=1))
     worst_group = int(np.nanargmin(group_accuracy)) if n_rows else -1
     return GroupMetrics(
@@ -103,15 +103,17 @@ def _score(logits: Array, y: NDArray[np.int64]) -> tuple[NDArray[np.bool_], floa
     return to_host(is_correct), float(xp.mean(losses))
 
 
-def _share(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+def _share(part: NDArray[np.int64], whole: NDArray[np.int64] | np.int64) -> NDArray[np.float64]:
     """part / whole, NaN where the whole is empty."""
     return part / np.where(whole > 0, whole, np.nan)
 
 
-def _normalised(weights: NDArray[np.generic], n_groups: int) -> NDArray[np.float64]:
-    """Weights with sum 1; NaN when the split is empty and so has no shares of its own."""
-    values = weights.astype(np.float64)
-    if values.shape != (n_groups,) or not np.all(np.isfinite(values)) or np.any(values < 0):
-        raise ValueError(f"average_weights must be {n_groups} finite numbers of at least 0, got {weights}")
+def _normalised(average_weights: Array, n_groups: int) -> NDArray[np.float64]:
+    """Given weights scaled to sum 1."""
+    values = to_host(average_weights).astype(np.float64)
     total = float(values.sum())
-    return values / (total if total > 0 else math.nan)
+    if values.shape != (n_groups,) or not (math.isfinite(total) and total > 0 and np.all(values >= 0)):
+        raise ValueError(
+            f"average_weights must be {n_groups} finite numbers of at least 0 with a positive sum, got {values}"
+        )
+    return values / total

@@ -102,9 +102,7 @@ def merge(a: Moments, b: Moments) -> Moments:
         When the numbers of groups or features differ.
     """
     if a.m2.shape != b.m2.shape:
-        raise ValueError(
-            f"both moments must have the same (groups, features), got {a.mean.shape} and {b.mean.shape}"
-        )
+        raise ValueError(f"both moments must have the same (groups, features), got {a.mean.shape} and {b.mean.shape}")
     xp = array_namespace(a.m2, b.m2)
     n_a, n_b = (xp.astype(side.count, xp.float64)[:, None] for side in (a, b))
     n = xp.where(n_a + n_b > 0, n_a + n_b, 1.0)
@@ -137,8 +135,7 @@ def pool(moments: Moments, labels: Sequence[int], n_pools: int) -> Moments:
     n_groups, n_features = moments.mean.shape
     member = host_labels(np.asarray(labels, dtype=np.int64), n_groups, n_pools, name="labels")
     pooled = [
-        _union(moments, xp.asarray(np.flatnonzero(member == p), device=moments.m2.device))
-        for p in range(n_pools)
+        _union(moments, xp.asarray(np.flatnonzero(member == p), device=moments.m2.device)) for p in range(n_pools)
     ]
     if not pooled:
         return empty_moments(0, n_features, xp=xp, device=moments.m2.device)

@@ -28,7 +28,7 @@ MAX_BIAS_STEPS = 50
 LOOSEST_FORCING = 0.25
 SUFFICIENT_DECREASE = 1e-4
 TINY_CURVATURE = 1e-14
-EXACT_BIAS_GRADIENT = 1e-14
+EXACT_BIAS_GRADIENT = 1e-13
 """Where Newton's method in the bias stops: about the rounding of sums of total weight 1."""
 SETTLED_BIAS_GRADIENT = 1e-10
 """Above this gradient norm the bias does not count as minimised, and the certificate does not hold."""
@@ -209,11 +209,12 @@ def _search_line(loss: SoftmaxLoss, at: _Iterate, direction: Array, *, slope: fl
 def _backtrack(objective: Callable[[float], float], *, value: float, slope: float) -> float:
     """Largest of 1, 1/2, 1/4, ... that satisfies Armijo's rule; 0 when none does.
 
-    Near the optimum the decrease drowns in the rounding of the objective, so that much is forgiven.
+    Near the optimum the decrease drowns in the rounding of the objective, so that much is forgiven: a mean
+    of logarithms of sums near 1 is rounded on the scale of 1 even where it is almost 0.
     """
     if not slope < 0:
         return 0.0
-    rounding = 8 * EPSILON * abs(value)
+    rounding = 8 * EPSILON * max(1.0, abs(value))
     length = 1.0
     for _ in range(MAX_HALVINGS):
         if objective(length) <= value + SUFFICIENT_DECREASE * length * slope + rounding:

@@ -52,9 +52,7 @@ def spectrum_from_moments(m2: Array, count: int, *, top_k: int = 0, correction: 
     return _eigenvalues(xp.astype(m2, xp.float64), name="m2")[:n_kept] / (count - correction)
 
 
-def spectrum_from_rows(
-    rows: Array, *, top_k: int = 0, correction: int = 0, center: bool = True
-) -> tuple[Array, float]:
+def spectrum_from_rows(rows: Array, *, top_k: int = 0, correction: int = 0, center: bool = True) -> tuple[Array, float]:
     """Eigenvalues of the covariance of the rows, and the sum of all D of them.
 
     The non-zero eigenvalues of Z^T Z (D x D) and Z Z^T (N x N) are the same, so the smaller of the two is

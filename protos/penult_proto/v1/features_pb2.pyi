@@ -125,7 +125,9 @@ class UploadHeader(google.protobuf.message.Message):
     """A letter or digit, then letters, digits, dot, underscore, hyphen; at most 63. May be empty."""
     @property
     def arrays(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.arrays_pb2.ArrayHeader]:
-        """features, y and, optionally, a, logits, row_id, head.weight (C, D), head.bias (C,)."""
+        """y and, optionally, a, row_id, logits, head.weight (C, D), head.bias (C,) in any order; features
+        last, so that its rows can be stored and folded into the group moments as they come.
+        """
 
     @property
     def labels(self) -> penult_proto.v1.groups_pb2.Labels:

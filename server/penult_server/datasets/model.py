@@ -7,6 +7,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError, unknown
+
 Modality = Literal["image", "text"]
 Example = NDArray[np.uint8] | str
 """An image as (height, width, 3) uint8 RGB, or a text."""
@@ -21,8 +24,24 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """One combination of a class and an attribute value: g = y * n_attributes + a."""
+
+    index: int
+    name: str
+    """Such as "sneaker, grass"."""
+    y: int
+    a: int
+    class_name: str
+    attribute_value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SplitLabels:
-    """Labels of the examples of one split, in a fixed order."""
+    """Labels of the examples of one split, in a fixed order. The arrays are read-only copies.
+
+    Raises ValueError when the arrays do not have one row per example.
+    """
 
     row_id: NDArray[np.uint64]
     """(N,) unique over the whole dataset."""
@@ -31,10 +50,23 @@ class SplitLabels:
     a: NDArray[np.int64]
     """(N, number of attributes) attribute indices, one column per attribute."""
 
+    def __post_init__(self) -> None:
+        row_id = np.array(self.row_id, dtype=np.uint64)
+        y = np.array(self.y, dtype=np.int64)
+        a = np.array(self.a, dtype=np.int64)
+        if row_id.shape != y.shape or y.ndim != 1 or a.ndim != 2 or len(a) != len(y):
+            raise ValueError(f"expected row_id (N,), y (N,), a (N, n); got {row_id.shape}, {y.shape}, {a.shape}")
+        for name, array in (("row_id", row_id), ("y", y), ("a", a)):
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DatasetInfo:
-    """Everything about a dataset but its examples."""
+    """Everything about a dataset but its examples. Compare digests, not objects."""
 
     name: str
     digest: str
@@ -50,11 +82,60 @@ class DatasetInfo:
 
         Raises ServiceError (ATTRIBUTE_MISSING), naming those that exist.
         """
-        raise NotImplementedError
+        names = [attribute.name for attribute in self.attributes]
+        if not name and names:
+            return 0
+        if name not in names:
+            raise ServiceError(
+                ErrorKind.ATTRIBUTE_MISSING,
+                f"dataset {self.name!r} has no attribute {name!r}; it has: {', '.join(names) or 'none'}",
+                dataset=self.name,
+                attribute=name,
+                known=", ".join(names),
+            )
+        return names.index(name)
 
     def split(self, name: str) -> SplitLabels:
         """Labels of the split `name`. Raises ServiceError (UNKNOWN_SPLIT), naming those that exist."""
-        raise NotImplementedError
+        if name not in self.splits:
+            raise unknown(ErrorKind.UNKNOWN_SPLIT, f"split in dataset {self.name!r}", name, list(self.splits))
+        return self.splits[name]
+
+    def groups(self, attribute: str = "") -> tuple[Group, ...]:
+        """All n_classes * n_attributes groups in order of their index.
+
+        Raises ServiceError (ATTRIBUTE_MISSING).
+        """
+        values = self.attributes[self.attribute_column(attribute)].values
+        return tuple(
+            Group(
+                index=y * len(values) + a,
+                name=f"{class_name}, {value}",
+                y=y,
+                a=a,
+                class_name=class_name,
+                attribute_value=value,
+            )
+            for y, class_name in enumerate(self.classes)
+            for a, value in enumerate(values)
+        )
+
+    def group_index(self, split: str, attribute: str = "") -> NDArray[np.int64]:
+        """Group g = y * n_attributes + a of each example of a split, shape (N,).
+
+        Raises ServiceError (UNKNOWN_SPLIT, ATTRIBUTE_MISSING).
+        """
+        labels = self.split(split)
+        column = self.attribute_column(attribute)
+        return labels.y * len(self.attributes[column].values) + labels.a[:, column]
+
+    def group_counts(self, split: str, attribute: str = "") -> NDArray[np.int64]:
+        """Examples of a split in each group, shape (G,); 0 for an empty group.
+
+        Raises ServiceError (UNKNOWN_SPLIT, ATTRIBUTE_MISSING).
+        """
+        n_groups = len(self.classes) * len(self.attributes[self.attribute_column(attribute)].values)
+        return np.bincount(self.group_index(split, attribute), minlength=n_groups).astype(np.int64)
 
 
 class Dataset(Protocol):
@@ -66,7 +147,8 @@ class Dataset(Protocol):
     def examples(self, split: str) -> Sequence[Example]:
         """The examples of a split, in the order of its labels; decoded when indexed.
 
-        Indexing raises ServiceError: FILES_MISSING, DATASET_CHANGED (the file is not the one that was
-        registered) or CORRUPT_IMAGE, naming the row id and the file.
+        Raises ServiceError (UNKNOWN_SPLIT). Indexing raises ServiceError: FILES_MISSING,
+        DATASET_CHANGED (the file is not the one that was registered) or CORRUPT_IMAGE, naming the row
+        id and the file.
         """
-        raise NotImplementedError
+        ...

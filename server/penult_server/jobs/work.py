@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,10 @@ import torch
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2, features_pb2, runs_pb2
 from penult_proto.v1 import jobs_pb2 as pb
-from penult_server.backbones.model import Classifier
 from penult_server.clock import timestamp
 from penult_server.datasets.catalog import open_dataset
-from penult_server.datasets.examples import check_files
 from penult_server.datasets.model import Dataset
+from penult_server.datasets.stored import check_files
 from penult_server.datasets.table import register
 from penult_server.errors import ServiceError
 from penult_server.extraction.extract import extract_split, extraction_identity, load_checkpoint
@@ -116,8 +114,7 @@ def _extract(order: Order, spec: pb.ExtractSpec, channel: WorkerChannel) -> pb.E
             result.reused.append(split)
     if missing:
         check_files(dataset, [split for split, _ in missing])
-        classifier = load_checkpoint(root, manifest.digest, choose_device(order.device))
-        run = _Extraction(order, spec, manifest, dataset, classifier, channel, [split for split, _ in missing])
+        run = _Extraction(order, spec, manifest, dataset, channel, [split for split, _ in missing])
         for split, digest in missing:
             result.feature_sets[split].CopyFrom(feature_set_to_proto(run.split(split, digest)))
     return result
@@ -148,7 +145,6 @@ class _Extraction:
         spec: pb.ExtractSpec,
         manifest: CheckpointManifest,
         dataset: Dataset,
-        classifier: Classifier,
         channel: WorkerChannel,
         splits: list[str],
     ) -> None:
@@ -156,8 +152,9 @@ class _Extraction:
         self._spec = spec
         self._manifest = manifest
         self._dataset = dataset
-        self._classifier = classifier
         self._channel = channel
+        self._device = choose_device(order.device)
+        self._classifier = load_checkpoint(Path(order.root), manifest.digest, self._device)
         self._total = sum(len(dataset.info.split(split).y) for split in splits)
         self._done = 0
 
@@ -186,20 +183,15 @@ class _Extraction:
                 self._dataset,
                 split,
                 writer,
-                attribute=self._spec.attribute,
-                device=choose_device(self._order.device),
+                device=self._device,
                 batch_size=self._spec.batch_size,
-                progress=self._progress(split),
-                check_cancelled=self._channel.check_cancelled,
+                context=self._channel,
+                attribute=self._spec.attribute,
+                done=self._done,
+                total=self._total,
             )
             self._done += n
             return writer.finish(extract_rate=rates.rate)
-
-    def _progress(self, split: str) -> Callable[[int], None]:
-        def report(done: int) -> None:
-            self._channel.progress(split, self._done + done, self._total, "examples")
-
-        return report
 
     def _train_shares(self, n_groups: int) -> tuple[float, ...]:
         """Shares of the groups among the training examples of this dataset; none without such a split."""
@@ -214,7 +206,5 @@ class _Extraction:
 
 def _register(order: Order, spec: pb.RegisterDatasetSpec, channel: WorkerChannel) -> datasets_pb2.Dataset:
     out = Path(order.root) / "datasets"
-    info = register(
-        Path(spec.table), spec.name, spec.description, out, channel.progress, channel.check_cancelled
-    )
+    info = register(Path(spec.table), spec.name, spec.description, out, channel.progress, channel.check_cancelled)
     return dataset_to_proto(info)

@@ -8,11 +8,15 @@ features computed from a checkpoint and the groups it is about: preprocessing, d
 weights that read images of another size are another checkpoint.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# safetensors annotates its arrays in part.
+
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,8 +195,10 @@ def _manifest_from(content: dict[str, object]) -> CheckpointManifest:
     known = {one.name for one in fields(CheckpointManifest)}
     if unknown := sorted(set(content) - known):
         raise TypeError(f"unknown fields {', '.join(unknown)}")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-    return CheckpointManifest(**values)  # pyright: ignore[reportArgumentType]
+    values: dict[str, Any] = {
+        name: tuple(cast(list[Any], value)) if isinstance(value, list) else value for name, value in content.items()
+    }
+    return CheckpointManifest(**values)
 
 
 def _verify_file(checkpoint: str, path: Path, digest: str) -> None:

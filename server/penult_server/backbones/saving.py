@@ -1,0 +1,152 @@
+"""Between a classifier and its checkpoint."""
+
+# pyright: reportUnknownMemberType=false
+# torch annotates its conversions from NumPy in part.
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from penult_proto.errors import ErrorKind
+from penult_server.backbones import images
+from penult_server.backbones.catalog import Library
+from penult_server.backbones.classifier import Classifier
+from penult_server.backbones.model import bundle, seeded
+from penult_server.backbones.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
+from penult_server.backbones.transformer import rebuild_transformer, text_preprocessing
+from penult_server.errors import ServiceError
+from penult_server.stores.checkpoints import (
+    CheckpointManifest,
+    checkpoint_directory,
+    digest_checkpoint,
+    digest_weights,
+    read_manifest,
+    read_state,
+    write_checkpoint,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a checkpoint comes from."""
+
+    run_id: str
+    dataset: str
+    dataset_digest: str
+    attribute: str
+    classes: tuple[str, ...]
+    train_shares: Sequence[float]
+
+
+def save_checkpoint(
+    root: Path, classifier: Classifier, origin: Origin, *, epoch: int, head_error: float
+) -> CheckpointManifest:
+    """Store the weights as they are now; an equal checkpoint that is stored already is kept.
+
+    Raises ServiceError (DIVERGED) when a weight is not finite.
+    """
+    state = _host_state(classifier.module)
+    _check_finite(state, epoch)
+    weights_digest = digest_weights(state)
+    preprocessing = classifier.preprocessing
+    manifest = CheckpointManifest(
+        digest=digest_checkpoint(
+            weights_digest,
+            preprocessing_id=preprocessing.identity,
+            dataset_digest=origin.dataset_digest,
+            attribute=origin.attribute,
+        ),
+        weights_digest=weights_digest,
+        run_id=origin.run_id,
+        epoch=epoch,
+        backbone=classifier.name,
+        library=classifier.library,
+        dataset=origin.dataset,
+        dataset_digest=origin.dataset_digest,
+        attribute=origin.attribute,
+        classes=origin.classes,
+        train_shares=tuple(float(share) for share in origin.train_shares),
+        n_features=classifier.n_features,
+        n_classes=classifier.n_classes,
+        head_weight=f"{classifier.head_name}.weight",
+        head_bias=f"{classifier.head_name}.bias" if f"{classifier.head_name}.bias" in state else "",
+        head_error=head_error,
+        preprocessing_id=preprocessing.identity,
+        image_size=preprocessing.size if isinstance(preprocessing, ImagePreprocessing) else 0,
+        image_mean=preprocessing.mean if isinstance(preprocessing, ImagePreprocessing) else (),
+        image_std=preprocessing.std if isinstance(preprocessing, ImagePreprocessing) else (),
+        interpolation=preprocessing.interpolation if isinstance(preprocessing, ImagePreprocessing) else "",
+        max_tokens=preprocessing.max_tokens if isinstance(preprocessing, TextPreprocessing) else 0,
+        files={name: sha256(content).hexdigest() for name, content in classifier.files.items()},
+        created=datetime.now(UTC).isoformat(),
+    )
+    return write_checkpoint(root, manifest, state, classifier.files)
+
+
+def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier:
+    """The classifier of a checkpoint, on a device, in eval mode. Needs no hub.
+
+    Raises ServiceError: UNKNOWN_CHECKPOINT; STORE_CORRUPT when a file is damaged; VERSION_MISMATCH when the
+    installed library builds another architecture under the backbone's name.
+    """
+    manifest = read_manifest(root, digest)
+    state = read_state(root, manifest)
+    directory = checkpoint_directory(root, digest)
+    files = {name: (directory / name).read_bytes() for name in manifest.files}
+    library = cast(Library, manifest.library)
+    # The first, random weights draw from torch's global generator.
+    with seeded(0):
+        module, preprocessing = _rebuild(directory, manifest, files)
+    try:
+        module.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in state.items()})
+    except RuntimeError as error:
+        raise ServiceError(
+            ErrorKind.VERSION_MISMATCH,
+            f"the installed {library} builds {manifest.backbone!r} otherwise than when checkpoint {digest} was "
+            f"written, its weights do not fit; install the release of {library} used then ({error})",
+            checkpoint=digest,
+            backbone=manifest.backbone,
+        ) from error
+    return bundle(manifest.backbone, library, module, preprocessing, files).to(device)
+
+
+def _rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, bytes]) -> tuple[nn.Module, Preprocessing]:
+    image = ImagePreprocessing(
+        size=manifest.image_size,
+        mean=manifest.image_mean,
+        std=manifest.image_std,
+        interpolation=manifest.interpolation,
+    )
+    if manifest.library == "timm":
+        module = images.build_module(
+            manifest.backbone, manifest.n_classes, pretrained=False, image_size=manifest.image_size
+        )
+        return module, image
+    module, tokenizer = rebuild_transformer(directory, manifest.backbone)
+    if tokenizer is None:
+        return module, image
+    tokenizer_files = {name: content for name, content in files.items() if name != "config.json"}
+    return module, text_preprocessing(tokenizer, tokenizer_files, manifest.max_tokens)
+
+
+def _host_state(module: nn.Module) -> dict[str, NDArray[np.generic]]:
+    return {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+
+
+def _check_finite(state: dict[str, NDArray[np.generic]], epoch: int) -> None:
+    for name, tensor in state.items():
+        if not np.isfinite(tensor).all():
+            raise ServiceError(
+                ErrorKind.DIVERGED,
+                f"after epoch {epoch} the weights {name!r} are not finite; lower the learning rate",
+                epoch=epoch,
+                tensor=name,
+            )

@@ -1,0 +1,183 @@
+"""Backbones of transformers: from a directory, a package, or the hub."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# transformers' automatic classes are untyped.
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+
+from penult_proto.errors import ErrorKind
+from penult_server.backbones.catalog import find_packaged, missing_package, package_for
+from penult_server.backbones.hub import hub_access
+from penult_server.backbones.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
+from penult_server.errors import ServiceError
+
+# Code that lies beside the weights is never run.
+_SAFE: dict[str, Any] = {"trust_remote_code": False}
+_HALF = (0.5, 0.5, 0.5)
+
+
+def load_transformer(
+    name: str, n_classes: int, *, pretrained: bool, image_size: int, max_tokens: int
+) -> tuple[nn.Module, Preprocessing, dict[str, bytes]]:
+    """The network, its preprocessing, and the files that build both again without weights.
+
+    Random numbers come from torch's global generator. Raises ServiceError: INVALID_ARGUMENT,
+    WEIGHTS_UNAVAILABLE.
+    """
+    source = _source(name)
+    with nullcontext() if Path(source).is_dir() else hub_access(name):
+        config = _read_config(source, name, n_classes)
+        family = _family(config, name)
+        preprocessing, files = _preprocessing(source, name, config, family, image_size, max_tokens)
+        if pretrained:
+            module = _pretrained(family, source, name, config)
+        else:
+            module = family.from_config(config, dtype=torch.float32, **_SAFE)
+    return module, preprocessing, {"config.json": config.to_json_string(use_diff=False).encode(), **files}
+
+
+def rebuild_transformer(directory: Path, name: str) -> tuple[nn.Module, Any | None]:
+    """The network with random weights from the files of a checkpoint, and its tokenizer if it reads texts."""
+    config = AutoConfig.from_pretrained(directory, local_files_only=True, **_SAFE)
+    family = _family(config, name)
+    module = family.from_config(config, dtype=torch.float32, **_SAFE)
+    if family is AutoModelForImageClassification:
+        return module, None
+    return module, AutoTokenizer.from_pretrained(directory, local_files_only=True, **_SAFE)
+
+
+def text_preprocessing(tokenizer: Any, files: Mapping[str, bytes], max_tokens: int) -> TextPreprocessing:
+    """Preprocessing by a tokenizer whose files are `files`."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{file}\n{hashlib.sha256(files[file]).hexdigest()}\n".encode())
+    return TextPreprocessing(
+        tokenizer=tokenizer,
+        tokenizer_digest=digest.hexdigest(),
+        max_tokens=max_tokens,
+        pad_id=int(tokenizer.pad_token_id),
+    )
+
+
+def _source(name: str) -> str:
+    """Directory or hub name to load from."""
+    packaged = find_packaged(name)
+    if packaged is not None:
+        return str(packaged.path)
+    if package_for(name):
+        raise missing_package(name)
+    return name
+
+
+def _read_config(source: str, name: str, n_classes: int) -> Any:
+    try:
+        return AutoConfig.from_pretrained(source, num_labels=n_classes, **_SAFE)
+    except ValueError as error:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"transformers does not know the kind of model that {name!r} is: {error}",
+            backbone=name,
+        ) from error
+
+
+def _family(config: Any, name: str) -> Any:
+    """The automatic class that puts a classification head on this kind of model."""
+    for family in (AutoModelForSequenceClassification, AutoModelForImageClassification):
+        if type(config) in family._model_mapping:  # pyright: ignore[reportPrivateUsage]
+            return family
+    raise ServiceError(
+        ErrorKind.INVALID_ARGUMENT,
+        f"the model {name!r} (type {config.model_type!r}) classifies neither texts nor images in transformers; "
+        f"choose one that does",
+        backbone=name,
+    )
+
+
+def _pretrained(family: Any, source: str, name: str, config: Any) -> nn.Module:
+    """Load pretrained weights; every tensor below the head must be among them."""
+    module, report = family.from_pretrained(
+        source,
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **_SAFE,
+    )
+    keys = [*report["missing_keys"], *report["mismatched_keys"]]
+    names = sorted(key if isinstance(key, str) else str(key[0]) for key in keys)
+    lacking = [key for key in names if key.startswith(f"{module.base_model_prefix}.")]
+    if lacking:
+        raise ServiceError(
+            ErrorKind.WEIGHTS_UNAVAILABLE,
+            f"the weights of {name!r} lack {len(lacking)} tensors below the head, the first is {lacking[0]!r}; "
+            f"give a complete model",
+            backbone=name,
+            tensor=lacking[0],
+        )
+    return module
+
+
+def _preprocessing(
+    source: str, name: str, config: Any, family: Any, image_size: int, max_tokens: int
+) -> tuple[Preprocessing, dict[str, bytes]]:
+    if family is AutoModelForImageClassification:
+        return _image_preprocessing(source, config, image_size), {}
+    _check_max_tokens(name, config, max_tokens)
+    tokenizer = AutoTokenizer.from_pretrained(source, **_SAFE)
+    if tokenizer.pad_token_id is None:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"the tokenizer of {name!r} has no padding token, so texts cannot be batched; choose another backbone",
+            backbone=name,
+        )
+    files = _tokenizer_files(tokenizer)
+    return text_preprocessing(tokenizer, files, max_tokens), files
+
+
+def _check_max_tokens(name: str, config: Any, max_tokens: int) -> None:
+    longest = getattr(config, "max_position_embeddings", None)
+    if max_tokens < 1 or (longest is not None and max_tokens > longest):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"max_tokens must lie in 1 .. {longest or 'any'} for the backbone {name!r}, got {max_tokens}",
+            backbone=name,
+            max_tokens=max_tokens,
+        )
+
+
+def _tokenizer_files(tokenizer: Any) -> dict[str, bytes]:
+    """What a tokenizer saves, by file name."""
+    with tempfile.TemporaryDirectory() as directory:
+        tokenizer.save_pretrained(directory)
+        return {path.name: path.read_bytes() for path in Path(directory).iterdir() if path.is_file()}
+
+
+def _image_preprocessing(source: str, config: Any, image_size: int) -> ImagePreprocessing:
+    """What the model says of its input; mean and deviation 0.5 and bilinear where it says nothing."""
+    own_size = getattr(config, "image_size", None) or 224
+    size = image_size or (own_size if isinstance(own_size, int) else int(max(own_size)))
+    if Path(source).is_dir() and not (Path(source) / "preprocessor_config.json").is_file():
+        return ImagePreprocessing(size=size, mean=_HALF, std=_HALF, interpolation="bilinear")
+    processor = AutoImageProcessor.from_pretrained(source, **_SAFE)
+    names = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+    return ImagePreprocessing(
+        size=size,
+        mean=tuple(processor.image_mean or _HALF),
+        std=tuple(processor.image_std or _HALF),
+        interpolation=names[int(processor.resample)],
+    )

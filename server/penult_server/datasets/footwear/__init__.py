@@ -1,0 +1,1 @@
+"""Footwear on ground: sneakers and ankle boots pasted on photographs of grass and gravel."""

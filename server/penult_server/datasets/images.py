@@ -1,0 +1,59 @@
+"""Decoding of images that other people made."""
+
+import struct
+import zlib
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Formats that are read: plain rasters, none whose decoder runs another program."""
+
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow's decoders raise on damaged files; they have no common base."""
+
+
+class ImageError(ValueError):
+    """The bytes are not an image that can be read whole; the message says why."""
+
+
+def decode_image(content: bytes) -> NDArray[np.uint8]:
+    """Decode to (height, width, 3) uint8 RGB, upright.
+
+    The EXIF orientation is applied. Gray is repeated, palettes are looked up, transparency is dropped,
+    16-bit gray keeps its upper byte; of several frames the first is taken.
+
+    Raises ImageError when any part of the image cannot be decoded, or for floating-point and 32-bit
+    pixels, which have no agreed range.
+    """
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except DECODER_ERRORS as error:
+        raise ImageError(str(error) or type(error).__name__) from error
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I;16"):
+        upper = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return np.repeat(upper[:, :, np.newaxis], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise ImageError(f"pixels of mode {image.mode!r} have no agreed range; save as 8 or 16 bits")
+    if "transparency" in image.info:
+        # A palette whose transparency is a table of bytes converts to RGB only by way of RGBA.
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,260 @@
+"""A registered table on disk, and its examples opened again.
+
+A dataset's directory is named by its digest and holds
+
+* `manifest.json`: modality, names of classes, attributes and splits, and for texts the texts;
+* `labels.npz`: row_id, y, a, the split of each example, and for images each file's sha256 and size;
+* `registration.json`: name, description, and for images the directory and the path of each file.
+
+The first two never change. The last says where the content was found, and is replaced when the same
+content is registered again under another name or in another place.
+"""
+
+import hashlib
+import json
+import stat
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_proto.errors import ErrorKind
+from penult_server.datasets.examples import LazyExamples
+from penult_server.datasets.images import ImageError, decode_image
+from penult_server.datasets.model import Attribute, Dataset, DatasetInfo, Example, Modality, SplitLabels
+from penult_server.errors import ServiceError
+from penult_server.stores.durable import write_file
+
+FORMAT = 1
+MANIFEST_FILE = "manifest.json"
+LABELS_FILE = "labels.npz"
+REGISTRATION_FILE = "registration.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a table is, besides its arrays."""
+
+    digest: str
+    modality: Modality
+    classes: Sequence[str]
+    attributes: Sequence[Attribute]
+    splits: Sequence[str]
+    texts: Sequence[str]
+    """Of all N examples; empty for images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """Under what name, and where, the content was registered."""
+
+    name: str
+    description: str
+    directory: str
+    """Of the table, absolute; the paths start here."""
+    paths: Sequence[str]
+    """Of all N images; empty for texts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelArrays:
+    """One row per example of the table, in its order."""
+
+    row_id: NDArray[np.uint64]
+    y: NDArray[np.int64]
+    a: NDArray[np.int64]
+    split_index: NDArray[np.int64]
+    sha256: NDArray[np.uint8]
+    """(N, 32) of each image file; (0, 32) for texts."""
+    n_bytes: NDArray[np.int64]
+    """(N,) size of each image file; (0,) for texts."""
+
+
+def write_content(directory: Path, manifest: Manifest, labels: LabelArrays) -> None:
+    """Write what never changes into a directory that is being staged."""
+    document = {"format": FORMAT} | asdict(manifest)
+    (directory / MANIFEST_FILE).write_text(json.dumps(document), encoding="utf-8")
+    np.savez(
+        directory / LABELS_FILE,
+        row_id=labels.row_id,
+        y=labels.y,
+        a=labels.a,
+        split_index=labels.split_index,
+        sha256=labels.sha256,
+        n_bytes=labels.n_bytes,
+    )
+
+
+def write_registration(directory: Path, registration: Registration) -> None:
+    """Write or replace what may change, in one step."""
+    write_file(directory / REGISTRATION_FILE, json.dumps(asdict(registration)).encode())
+
+
+class TableDataset:
+    """A registered table, opened from its directory, under `name` or the name it was given last.
+
+    Raises ServiceError (STORE_CORRUPT) when the directory is not what `register` wrote.
+    """
+
+    def __init__(self, directory: Path, name: str = "") -> None:
+        try:
+            manifest = _read_manifest(directory)
+            registration = _read_registration(directory)
+            labels = _read_labels(directory)
+            self._rows = {split: np.flatnonzero(labels.split_index == i) for i, split in enumerate(manifest.splits)}
+            self._info = _describe(name or registration.name, manifest, registration, labels, self._rows)
+        except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ServiceError(
+                ErrorKind.STORE_CORRUPT,
+                f"the dataset in {directory} cannot be read ({error}); delete it and register again",
+                directory=directory,
+            ) from error
+        self._labels = labels
+        self._texts = manifest.texts
+        self._paths = registration.paths
+        self._base = Path(registration.directory)
+
+    @property
+    def info(self) -> DatasetInfo:
+        return self._info
+
+    def examples(self, split: str) -> LazyExamples:
+        """The examples of a split, read and checked when indexed.
+
+        Raises ServiceError (UNKNOWN_SPLIT); indexing an image raises FILES_MISSING, DATASET_CHANGED or
+        CORRUPT_IMAGE.
+        """
+        n_examples = len(self._info.split(split))
+        return LazyExamples(partial(self._open, split), range(n_examples))
+
+    def check_files(self, split: str) -> None:
+        """Check that every file of a split is there and has the size it had; reads none of them.
+
+        Raises ServiceError: UNKNOWN_SPLIT, FILES_MISSING, DATASET_CHANGED.
+        """
+        self._info.split(split)
+        if self._info.modality == "text":
+            return
+        for row in self._rows[split]:
+            self._check_size(int(row))
+
+    def _open(self, split: str, index: int) -> Example:
+        row = int(self._rows[split][index])
+        if self._info.modality == "text":
+            return self._texts[row]
+        content = self._read_unchanged(row)
+        try:
+            return decode_image(content)
+        except ImageError as error:
+            raise self._error(ErrorKind.CORRUPT_IMAGE, row, f"cannot be decoded: {error}") from error
+
+    def _read_unchanged(self, row: int) -> bytes:
+        """The bytes of an image, if they are those that were registered."""
+        try:
+            content = self._path(row).read_bytes()
+        except OSError as error:
+            raise self._missing(row, error) from error
+        if hashlib.sha256(content).digest() != self._labels.sha256[row].tobytes():
+            raise self._changed(row)
+        return content
+
+    def _check_size(self, row: int) -> None:
+        try:
+            status = self._path(row).stat()
+        except OSError as error:
+            raise self._missing(row, error) from error
+        if not stat.S_ISREG(status.st_mode) or status.st_size != self._labels.n_bytes[row]:
+            raise self._changed(row)
+
+    def _path(self, row: int) -> Path:
+        return self._base / self._paths[row]
+
+    def _missing(self, row: int, error: OSError) -> ServiceError:
+        return self._error(
+            ErrorKind.FILES_MISSING, row, f"cannot be read ({error.strerror}); put it back, or register again"
+        )
+
+    def _changed(self, row: int) -> ServiceError:
+        return self._error(
+            ErrorKind.DATASET_CHANGED,
+            row,
+            "is not the file that was registered; put it back, or register again",
+        )
+
+    def _error(self, kind: ErrorKind, row: int, what: str) -> ServiceError:
+        row_id = int(self._labels.row_id[row])
+        path = self._path(row)
+        return ServiceError(
+            kind,
+            f"dataset {self._info.name!r}, row id {row_id}: {path} {what}",
+            dataset=self._info.name,
+            row_id=row_id,
+            file=path,
+        )
+
+
+def check_files(dataset: Dataset, splits: Sequence[str]) -> None:
+    """Check that every file of some splits is still there, to fail before work begins and not within.
+
+    Looks at existence and size only; content is checked when an example is opened. A dataset without
+    files of the user's passes.
+
+    Raises ServiceError: UNKNOWN_SPLIT, FILES_MISSING, DATASET_CHANGED.
+    """
+    for split in splits:
+        dataset.info.split(split)
+        if isinstance(dataset, TableDataset):
+            dataset.check_files(split)
+
+
+def _read_manifest(directory: Path) -> Manifest:
+    document = _read_json(directory / MANIFEST_FILE)
+    if document["format"] != FORMAT:
+        raise ValueError(f"its format is {document['format']}, this version reads {FORMAT}")
+    return Manifest(
+        digest=document["digest"],
+        modality=document["modality"],
+        classes=document["classes"],
+        attributes=[Attribute(name=item["name"], values=tuple(item["values"])) for item in document["attributes"]],
+        splits=document["splits"],
+        texts=document["texts"],
+    )
+
+
+def _read_registration(directory: Path) -> Registration:
+    return Registration(**_read_json(directory / REGISTRATION_FILE))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+
+
+def _read_labels(directory: Path) -> LabelArrays:
+    with np.load(directory / LABELS_FILE, allow_pickle=False) as arrays:
+        return LabelArrays(**{name: arrays[name] for name in arrays.files})
+
+
+def _describe(
+    name: str,
+    manifest: Manifest,
+    registration: Registration,
+    labels: LabelArrays,
+    rows: dict[str, NDArray[np.int64]],
+) -> DatasetInfo:
+    return DatasetInfo(
+        name=name,
+        digest=manifest.digest,
+        modality=manifest.modality,
+        classes=tuple(manifest.classes),
+        attributes=tuple(manifest.attributes),
+        splits={
+            name: SplitLabels(row_id=labels.row_id[index], y=labels.y[index], a=labels.a[index])
+            for name, index in rows.items()
+        },
+        description=registration.description,
+    )

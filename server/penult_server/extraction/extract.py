@@ -1,0 +1,189 @@
+"""One pass of a checkpoint over a split: features, logits and labels, in the order of the rows.
+
+Three things run at once: a thread prepares the next batch, this one runs the model, a thread hands the last
+batch to the sink. None of them uses torch beside the model's thread, whose cores they would take.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from penult_proto.errors import ErrorKind
+from penult_server.backbones.classifier import Classifier, memory_errors
+from penult_server.backbones.inputs import batches_in_order, one_ahead, open_inputs
+from penult_server.backbones.preprocessing import Batch
+from penult_server.backbones.saving import load_checkpoint
+from penult_server.datasets.model import Dataset
+from penult_server.errors import ServiceError
+from penult_server.jobs.context import JobContext
+from penult_server.stores.checkpoints import CheckpointManifest
+
+__all__ = ["ExtractionRates", "RowSink", "extract_split", "extraction_identity", "load_checkpoint"]
+
+
+class RowSink(Protocol):
+    """Takes rows in order, any number a call. `FeatureWriter` is one."""
+
+    def append(
+        self,
+        *,
+        features: NDArray[np.float32],
+        y: NDArray[np.int64],
+        a: NDArray[np.int64],
+        row_id: NDArray[np.uint64],
+        logits: NDArray[np.float32],
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractionRates:
+    """How fast a pass was. NaN for an empty split."""
+
+    rate: float
+    """Examples per second of the whole pass."""
+    bare_rate: float
+    """Examples per second of the forward passes alone, over the same batches."""
+
+
+@torch.inference_mode()
+def extract_split(
+    classifier: Classifier,
+    dataset: Dataset,
+    split: str,
+    sink: RowSink,
+    *,
+    device: torch.device,
+    batch_size: int,
+    context: JobContext,
+    attribute: str = "",
+    done: int = 0,
+    total: int = 0,
+) -> ExtractionRates:
+    """Run the model once over a split, in eval mode and float32, and append every row to the sink.
+
+    Parameters
+    ----------
+    classifier : on `device`.
+    attribute : whose values become `a`; empty for the dataset's first.
+    done, total : examples of the whole job before this split, and in all (0: this split is the whole job).
+
+    Raises
+    ------
+    ServiceError : UNKNOWN_SPLIT, ATTRIBUTE_MISSING, INVALID_ARGUMENT (a model for another kind of example, a batch
+        size below 1), CANCELLED, OUT_OF_MEMORY, and whatever opening an example or the sink raises.
+    """
+    _check_batch_size(batch_size)
+    inputs = open_inputs(dataset, split, classifier.preprocessing)
+    labels = dataset.info.split(split)
+    a = np.ascontiguousarray(labels.a[:, dataset.info.attribute_column(attribute)])
+    positions = batches_in_order(len(inputs), batch_size)
+    classifier.module.eval()
+    forward_seconds = 0.0
+    started = time.perf_counter()
+    with memory_errors(batch_size), _one_behind() as write:
+        prepared = one_ahead(partial(inputs.take, rows) for rows in positions)
+        for rows, items in zip(positions, prepared, strict=True):
+            context.check_cancelled()
+            batch = classifier.preprocessing.to_batch(items, device)
+            features, logits, seconds = _timed_forward(classifier, batch, device)
+            forward_seconds += seconds
+            write(
+                partial(
+                    sink.append,
+                    features=features,
+                    y=labels.y[rows],
+                    a=a[rows],
+                    row_id=labels.row_id[rows],
+                    logits=logits,
+                )
+            )
+            n_done = int(rows[-1]) + 1
+            context.progress(split, done + n_done, total or len(inputs), "examples")
+    seconds = time.perf_counter() - started
+    return ExtractionRates(
+        rate=len(inputs) / seconds if positions else float("nan"),
+        bare_rate=len(inputs) / forward_seconds if positions else float("nan"),
+    )
+
+
+def extraction_identity(
+    manifest: CheckpointManifest,
+    dataset_digest: str,
+    split: str,
+    *,
+    attribute: str = "",
+    feature_kind: str = "pooled",
+    dtype: str = "float32",
+) -> str:
+    """Identity (sha256, hex) of the features of a split under a checkpoint.
+
+    The same weights, preprocessing, data, attribute, kind and type give the same identity, whatever run left the
+    weights. `attribute` empty means the checkpoint's.
+    """
+    content = [
+        "features 1",
+        manifest.weights_digest,
+        manifest.preprocessing_id,
+        dataset_digest,
+        split,
+        attribute or manifest.attribute,
+        feature_kind,
+        dtype,
+    ]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _timed_forward(
+    classifier: Classifier, batch: Batch, device: torch.device
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """Features and logits on the host, and the seconds of the forward pass alone."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    features, logits = classifier.forward_with_features(batch)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - started
+    return features.cpu().numpy(), logits.cpu().numpy(), seconds
+
+
+class Write(Protocol):
+    """Hands over one piece of work."""
+
+    def __call__(self, work: partial[None], /) -> None: ...
+
+
+@contextmanager
+def _one_behind() -> Generator[Write]:
+    """Work handed over runs in another thread, in order, at most one piece waiting; errors come out at the next.
+
+    Leaving the block waits for the last piece.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="sink") as pool:
+        pending: list[Future[None]] = []
+
+        def write(work: partial[None]) -> None:
+            if pending:
+                pending.pop().result()
+            pending.append(pool.submit(work))
+
+        yield write
+        if pending:
+            pending.pop().result()
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"batch_size must be at least 1; got {batch_size}", got=batch_size
+        )

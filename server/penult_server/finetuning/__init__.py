@@ -1,0 +1,1 @@
+"""Finetuning of all weights, with the group accuracies of every epoch."""

@@ -1,0 +1,78 @@
+"""Every array function that the kernels call exists in each array library they promise to run on."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import array_api_strict
+import pytest
+
+import penult_kernels
+
+PACKAGE = Path(penult_kernels.__file__).parent
+LIBRARIES = ("array_api_strict", "array_api_compat.cupy", "array_api_compat.numpy")
+
+
+def dotted(node: ast.expr) -> str:
+    """Name of a chain of attributes, "" when it is something else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (owner := dotted(node.value)):
+        return f"{owner}.{node.attr}"
+    return ""
+
+
+def names_used() -> set[str]:
+    """NAME and linalg.NAME of every xp.NAME and xp.linalg.NAME, and of what is called on a namespace directly."""
+    found: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Attribute):
+                continue
+            if dotted(node).startswith("xp."):
+                found.add(dotted(node).removeprefix("xp."))
+            elif (
+                isinstance(node.value, ast.Call)
+                and isinstance(node.value.func, ast.Name)
+                and node.value.func.id == "array_namespace"
+            ):
+                found.add(node.attr)
+    return found - {"linalg"}
+
+
+def test_the_collector_sees_what_is_there():
+    assert {"astype", "sum", "linalg.eigvalsh", "linalg.solve", "asarray"} <= names_used()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_function_exists(library: str):
+    namespace = importlib.import_module(library)
+    importlib.import_module(f"{library}.linalg") if library != "array_api_strict" else array_api_strict.linalg
+    missing = []
+    for name in sorted(names_used()):
+        owner = namespace
+        for part in name.split("."):
+            owner = getattr(owner, part, None)
+        if owner is None:
+            missing.append(name)
+    assert missing == []
+
+
+def test_no_module_imports_an_array_library_but_numpy():
+    allowed = {"numpy", "array_api_compat", "penult_kernels"}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            else:
+                continue
+            roots = {module.partition(".")[0] for module in modules}
+            assert all(root in allowed or root in _standard_library() for root in roots), (path.name, roots)
+
+
+def _standard_library() -> frozenset[str]:
+    import sys
+
+    return sys.stdlib_module_names

@@ -1,0 +1,195 @@
+"""The registry: states, events, names; what is acknowledged survives the process."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import datasets_pb2, features_pb2
+from penult_proto.v1 import jobs_pb2 as pb
+from penult_server.errors import ServiceError
+from penult_server.registry.catalog import Catalog
+from penult_server.registry.database import Database
+from penult_server.registry.jobs import JobTable
+
+SPEC = pb.JobSpec(extract=pb.ExtractSpec(checkpoint="c" * 64))
+
+
+@pytest.fixture
+def database(tmp_path):
+    database = Database(tmp_path / "penult.db")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def jobs(database):
+    return JobTable(database)
+
+
+@pytest.fixture
+def catalog(database):
+    return Catalog(database)
+
+
+def kind_of(raised) -> ErrorKind:
+    return raised.value.kind
+
+
+def test_a_job_goes_through_its_states_and_numbers_its_events(jobs):
+    job = jobs.create(SPEC, "digest", "", 10)
+    jobs.start(job.id)
+    jobs.report(job.id, pb.JobEvent(progress=pb.Progress(stage="test", done=1, total=2)))
+    jobs.succeed(job.id, pb.JobResult(extract=pb.ExtractResult()))
+    stored = jobs.get(job.id)
+    assert stored.state == pb.JOB_STATE_SUCCEEDED
+    assert stored.attempt == 1
+    events = jobs.events(job.id, 0)
+    assert [event.seq for event in events] == [1, 2, 3, 4]
+    assert [event.WhichOneof("kind") for event in events] == ["state", "state", "progress", "state"]
+    assert [event.seq for event in jobs.events(job.id, 2)] == [3, 4]
+    assert stored.last_seq == 4
+
+
+def test_an_ended_job_stays_as_it_ended(jobs):
+    job = jobs.create(SPEC, "digest", "", 10)
+    jobs.cancel(job.id)
+    jobs.fail(job.id, pb.Error(kind="internal", message="too late"))
+    assert jobs.get(job.id).state == pb.JOB_STATE_CANCELLED
+
+
+def test_equal_work_is_found_unless_it_failed(jobs):
+    assert jobs.find_equal("digest") is None
+    job = jobs.create(SPEC, "digest", "", 10)
+    assert jobs.find_equal("digest").id == job.id
+    jobs.fail(job.id, pb.Error(kind="internal"))
+    assert jobs.find_equal("digest") is None
+
+
+def test_a_request_id_makes_one_job(jobs):
+    first = jobs.create(SPEC, "digest", "key", 10)
+    assert jobs.create(SPEC, "digest", "key", 10).id == first.id
+    with pytest.raises(ServiceError) as raised:
+        jobs.create(SPEC, "other", "key", 10)
+    assert kind_of(raised) is ErrorKind.REQUEST_ID_REUSED
+
+
+def test_a_full_queue_refuses_and_takes_again_when_a_job_has_left(jobs):
+    first = jobs.create(SPEC, "1", "", 2)
+    jobs.create(SPEC, "2", "", 2)
+    with pytest.raises(ServiceError) as raised:
+        jobs.create(SPEC, "3", "", 2)
+    assert kind_of(raised) is ErrorKind.QUEUE_FULL
+    jobs.start(first.id)
+    assert jobs.create(SPEC, "3", "", 2).state == pb.JOB_STATE_QUEUED
+
+
+def test_jobs_run_in_the_order_they_came(jobs):
+    made = [jobs.create(SPEC, str(index), "", 10).id for index in range(3)]
+    order = []
+    while (job := jobs.next_queued()) is not None:
+        order.append(jobs.start(job.id).id)
+    assert order == made
+    assert [job.id for job in jobs.list([pb.JOB_STATE_RUNNING], 2)] == made[::-1][:2]
+
+
+def test_unknown_things_are_named_and_the_known_ones_listed(jobs, catalog):
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), "mine")
+    for ask, kind in (
+        (lambda: jobs.get("nope"), ErrorKind.UNKNOWN_JOB),
+        (lambda: catalog.checkpoint("0" * 64), ErrorKind.UNKNOWN_CHECKPOINT),
+        (lambda: catalog.run("nope"), ErrorKind.UNKNOWN_RUN),
+        (lambda: catalog.feature_set("nope"), ErrorKind.UNKNOWN_FEATURE_SET),
+        (lambda: catalog.result_by_prefix("0" * 64, "refit"), ErrorKind.UNKNOWN_RESULT),
+    ):
+        with pytest.raises(ServiceError) as raised:
+            ask()
+        assert kind_of(raised) is kind
+    with pytest.raises(ServiceError, match="mine"):
+        catalog.feature_set("nope")
+
+
+def test_a_name_moves_and_the_digest_stays(catalog):
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), "mine")
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="b" * 64), "mine")
+    assert catalog.feature_set("mine").digest == "b" * 64
+    assert catalog.feature_set("a" * 12).digest == "a" * 64
+    assert list(catalog.feature_set("a" * 64).names) == []
+
+
+def test_a_short_or_ambiguous_start_of_a_digest_is_refused(catalog):
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="ab" * 31 + "00"))
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="ab" * 31 + "11"))
+    with pytest.raises(ServiceError, match="several"):
+        catalog.feature_set("ab" * 10)
+    with pytest.raises(ServiceError, match="no feature set"):
+        catalog.feature_set("ab")
+
+
+def test_a_dataset_name_belongs_to_one_content(catalog):
+    catalog.add_dataset(datasets_pb2.Dataset(name="birds", digest="1"))
+    catalog.add_dataset(datasets_pb2.Dataset(name="birds", digest="1", description="again"))
+    with pytest.raises(ServiceError) as raised:
+        catalog.add_dataset(datasets_pb2.Dataset(name="birds", digest="2"))
+    assert kind_of(raised) is ErrorKind.NAME_TAKEN
+    assert [dataset.digest for dataset in catalog.datasets()] == ["1"]
+
+
+def test_deleting_a_feature_set_forgets_its_names_and_keeps_results(catalog):
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), "mine")
+    catalog.add_result("q" * 64, "spectra", b"answer")
+    catalog.delete_feature_set("a" * 64)
+    assert catalog.feature_sets() == []
+    assert catalog.result("q" * 64, "spectra") == b"answer"
+    assert catalog.result("q" * 64, "refit") is None
+
+
+def test_what_was_committed_survives_kill_9(tmp_path):
+    """A child commits, says so, and is killed in the middle of its next transaction."""
+    script = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        from penult_proto.v1 import jobs_pb2 as pb
+        from penult_server.registry.database import Database
+        from penult_server.registry.jobs import JobTable
+        database = Database(Path(sys.argv[1]))
+        job = JobTable(database).create(pb.JobSpec(extract=pb.ExtractSpec()), "digest", "", 10)
+        with database.transaction() as connection:
+            connection.execute("UPDATE job SET spec_digest = 'torn'")
+            print(job.id, flush=True)
+            sys.stdin.read()
+    """)
+    path = tmp_path / "penult.db"
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with child:
+        acknowledged = child.stdout.readline().strip()
+        os.kill(child.pid, signal.SIGKILL)
+    database = Database(path)
+    assert JobTable(database).find_equal("digest").id == acknowledged
+    assert JobTable(database).find_equal("torn") is None
+    database.close()
+
+
+def test_a_registry_of_a_newer_version_is_refused(tmp_path):
+    database = Database(tmp_path / "penult.db")
+    database._connection.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(ServiceError) as raised:
+        Database(tmp_path / "penult.db")
+    assert kind_of(raised) is ErrorKind.VERSION_MISMATCH
+
+
+def test_a_file_that_is_no_registry_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "penult.db"
+    path.write_bytes(b"not a database, but somebody's notes" * 100)
+    before = path.read_bytes()
+    with pytest.raises(ServiceError) as raised:
+        Database(path)
+    assert kind_of(raised) is ErrorKind.STORE_CORRUPT
+    assert path.read_bytes() == before

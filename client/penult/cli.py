@@ -7,36 +7,43 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 from penult.choices import By, Preset
 from penult.client import Client
 from penult.connecting import DEFAULT_ADDRESS, connect
-from penult.embedded import local
+from penult.embedded import local, require_server
 from penult.errors import PenultError
 from penult.plots import save
 from penult.results import Metrics, Refit, Spectra
 
+INTERRUPTED = 130
+"""What shells expect of a command that Ctrl-C ended."""
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 when it failed, 2 when it was called wrongly."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["serve"]:
-        # The server's own options, unknown here, are left to it, and so is the process.
-        os.execv(sys.executable, [sys.executable, "-m", "penult_server", *given])
-    options = make_parser().parse_args(given)
-    run: Command = options.run
     try:
+        if given[:1] == ["serve"]:
+            _serve(given)
+        options = make_parser().parse_args(given)
+        run: Command = options.run
         return run(options)
     except PenultError as error:
         sys.stderr.write(f"penult: {error.kind}: {error.message}\n")
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         sys.stderr.write(f"penult: {error}\n")
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return 1
+
+
+def _serve(given: list[str]) -> NoReturn:
+    """Become the server: its own options, unknown here, are left to it."""
+    require_server("`penult serve` runs a server")
+    os.execv(sys.executable, [sys.executable, "-m", "penult_server", *given])
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -36,6 +36,12 @@ def time(message: "Timestamp") -> datetime | None:
     return message.ToDatetime(tzinfo=UTC) if message.seconds else None
 
 
+def by_name(names: Iterable[str]) -> list[str]:
+    """Names in the order that people expect of splits; maps on the wire have none."""
+    usual = ("train", "val", "test")
+    return sorted(names, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
+
+
 def info(message: info_pb2.Info) -> records.Info:
     """What a server says about itself."""
     return records.Info(
@@ -268,7 +274,7 @@ def refit(message: refits_pb2.Refit) -> results.Refit:
             passes=certificate.passes,
             objective=certificate.objective,
         ),
-        metrics={name: metrics(entry) for name, entry in message.metrics.items()},
+        metrics={name: metrics(message.metrics[name]) for name in by_name(message.metrics)},
         n_rows=message.n_rows,
         reused=message.reused,
     )

@@ -39,7 +39,7 @@ def run_demo(root: Path) -> None:
     with local(root) as client:
         info = client.info()
         print(f"penult {info.version}, store {info.root}\n")
-        print("1. Finetune all weights; group accuracies after every epoch (0: before training)")
+        print("1. Finetune all weights; group accuracies after every epoch")
         run = client.finetune(dataset=DATASET, backbone=BACKBONE, balance="none", epochs=2, seed=0).wait(progress=True)
         print(history_table(run))
         print("\n2. Cache penultimate features of the finetuned and of the untouched backbone")

@@ -96,12 +96,15 @@ def attach(client: Client, *, timeout: float) -> bool:
     return True
 
 
-def _start(store: Path) -> subprocess.Popen[bytes]:
+def require_server(what: str) -> None:
+    """Raise ImportError, naming what is missing, unless a server can run here."""
     missing = [name for name in SERVER_NEEDS if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(
-            f"penult.local() starts a server, which needs {', '.join(missing)}: pip install 'penult[server]'"
-        )
+        raise ImportError(f"{what}, which needs {', '.join(missing)}: pip install 'penult[server]'")
+
+
+def _start(store: Path) -> subprocess.Popen[bytes]:
+    require_server("penult.local() starts a server")
     command = [sys.executable, "-m", "penult_server", "serve", "--root", str(store), "--port", "0", "--embedded"]
     with (store / "server.log").open("ab") as log:
         # A session of its own: Ctrl-C in the terminal must not reach it.

@@ -14,13 +14,15 @@ from penult.rpc import Connection
 from penult.transfer import receive, upload_arrays, upload_messages
 from penult_proto.v1 import features_pb2, groups_pb2
 
+MOST_CHUNK_BYTES = 2**20
+
 
 class FeatureSets:
     """Stored features. They stay on the server; only `read` brings them here."""
 
     def __init__(self, connection: Connection, chunk_bytes: int) -> None:
         self._connection = connection
-        self._chunk_bytes = chunk_bytes
+        self._chunk_bytes = min(chunk_bytes or MOST_CHUNK_BYTES, MOST_CHUNK_BYTES)
 
     def list(self, *, timeout: float = 30.0) -> builtins.list[FeatureSet]:
         """All feature sets."""

@@ -202,7 +202,8 @@ def run_result(result: jobs_pb2.JobResult) -> Run:
 
 def extract_result(result: jobs_pb2.JobResult) -> dict[str, FeatureSet]:
     """What an extraction makes: feature sets by split."""
-    return {split: decode.feature_set(entry) for split, entry in result.extract.feature_sets.items()}
+    sets = result.extract.feature_sets
+    return {split: decode.feature_set(sets[split]) for split in decode.by_name(sets)}
 
 
 def dataset_result(result: jobs_pb2.JobResult) -> Dataset:

@@ -97,14 +97,14 @@ def _draw_history(axis: Axes, epochs: list[int], metrics: list[Metrics]) -> None
             epochs,
             [float(entry.group_accuracy[position]) for entry in metrics],
             color=COLOURS[position % len(COLOURS)],
-            linewidth=1,
-            alpha=0.8,
+            linewidth=1.2,
+            zorder=3,
             label=group.name,
         )
     average = [entry.average_accuracy for entry in metrics]
     worst = [entry.worst_group_accuracy for entry in metrics]
     axis.plot(epochs, average, color="black", linestyle="--", marker="s", markersize=4, label="average")
-    axis.plot(epochs, worst, color="black", linewidth=2.2, marker="o", markersize=5, label="worst group")
+    axis.plot(epochs, worst, color="black", linewidth=4, alpha=0.35, marker="o", label="worst group")
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("epoch")
     axis.locator_params(axis="x", integer=True)

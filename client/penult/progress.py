@@ -50,17 +50,16 @@ class Progress:
             desc=title,
             total=1,
             file=sys.stderr,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]",
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:g}/{total:g} {unit} [{elapsed}<{remaining}]",
         )
 
     def advance(self, progress: jobs_pb2.Progress) -> None:
         """Move the bar; the stage stands in front of it."""
         self._bar.total = progress.total or 1
         self._bar.set_description_str(progress.stage, refresh=False)
-        self._bar.set_postfix_str(f"{progress.done:g}/{progress.total:g} {progress.unit}", refresh=False)
-        # Also after a restart, when the work goes on from an earlier point.
-        self._bar.n = progress.done
-        self._bar.refresh()
+        self._bar.unit = progress.unit
+        # Less than nothing after a restart, when the work goes on from an earlier point.
+        self._bar.update(progress.done - self._bar.n)
 
     def report(self, entry: EpochMetrics) -> None:
         """Write the line above the bar."""

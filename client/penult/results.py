@@ -69,7 +69,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochMetrics:
-    """Metrics of one split after one epoch; epoch 0 is before training."""
+    """Metrics of one split after one epoch, counted from 1."""
 
     epoch: int
     split: str

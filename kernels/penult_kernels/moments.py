@@ -57,10 +57,11 @@ def moments_of(features: Array, g: Array, n_groups: int) -> Moments:
     Raises
     ------
     ValueError
-        When the shapes disagree or a group is outside 0 ... n_groups - 1.
+        When the shapes disagree, there is no group, or a group is outside 0 ... n_groups - 1.
     """
     xp = array_namespace(features)
-    n_rows, n_features = matrix_shape(features, name="features")
+    n_rows, _ = matrix_shape(features, name="features")
+    _check_positive(n_groups, name="n_groups")
     labels = host_labels(g, n_rows, n_groups, name="g")
     counts = np.bincount(labels, minlength=n_groups)
     order = np.argsort(labels, kind="stable")
@@ -70,11 +71,10 @@ def moments_of(features: Array, g: Array, n_groups: int) -> Moments:
         mean, m2 = _centred(xp.take(features, xp.asarray(rows, device=features.device), axis=0))
         means.append(mean)
         products.append(m2)
-    empty = empty_moments(0, n_features, xp=xp, device=features.device)
     return Moments(
         count=xp.asarray(counts, dtype=xp.int64, device=features.device),
-        mean=xp.stack(means) if means else empty.mean,
-        m2=xp.stack(products) if products else empty.m2,
+        mean=xp.stack(means),
+        m2=xp.stack(products),
     )
 
 
@@ -129,16 +129,15 @@ def pool(moments: Moments, labels: Sequence[int], n_pools: int) -> Moments:
     Raises
     ------
     ValueError
-        When there is not one label per group or a label is outside 0 ... n_pools - 1.
+        When there is not one label per group, no pool, or a label outside 0 ... n_pools - 1.
     """
     xp = array_namespace(moments.m2)
-    n_groups, n_features = moments.mean.shape
+    n_groups = int(moments.mean.shape[0])
+    _check_positive(n_pools, name="n_pools")
     member = host_labels(np.asarray(labels, dtype=np.int64), n_groups, n_pools, name="labels")
     pooled = [
         _union(moments, xp.asarray(np.flatnonzero(member == p), device=moments.m2.device)) for p in range(n_pools)
     ]
-    if not pooled:
-        return empty_moments(0, n_features, xp=xp, device=moments.m2.device)
     return Moments(
         count=xp.stack([one.count for one in pooled]),
         mean=xp.stack([one.mean for one in pooled]),
@@ -186,6 +185,11 @@ def check_correction(correction: int) -> None:
     """Raise ValueError when `correction` is negative: the divisor would exceed the count."""
     if correction < 0:
         raise ValueError(f"correction must be 0 (divisor n) or 1 (divisor n - 1), got {correction}")
+
+
+def _check_positive(count: int, *, name: str) -> None:
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1, got {count}")
 
 
 def matrix_shape(features: Array, *, name: str) -> tuple[int, int]:

@@ -103,16 +103,16 @@ def minimize(
     zero = xp.zeros((n_classes, loss.features.shape[1] + 1), dtype=xp.float64, device=loss.features.device)
     at = _Iterate(theta=zero, scores=loss.scores(zero), passes=1)
     gradient = _settle(loss, at)
-    norm_at_zero = _norm(gradient)
-    limit = _Limit(gap=tolerance * math.log(n_classes), gradient_norm=tolerance * norm_at_zero)
+    limit = _Limit(gap=tolerance * math.log(n_classes), gradient_norm=tolerance * _norm(gradient))
     if start is not None:
         theta = start - xp.mean(start, axis=0)
         at = _Iterate(theta=theta, scores=loss.scores(theta), passes=at.passes + 1)
         gradient = _settle(loss, at)
+    first_norm = _norm(gradient)
     iterations = 0
     while not _is_met(limit, loss, at, gradient) and iterations < max_iterations:
         # Superlinear convergence: the closer, the more accurate the step (Eisenstat & Walker 1996).
-        forcing = min(LOOSEST_FORCING, math.sqrt(_norm(gradient) / norm_at_zero))
+        forcing = min(LOOSEST_FORCING, math.sqrt(_norm(gradient) / first_norm))
         direction = _newton_direction(loss, at, gradient, forcing)
         if not _search_line(loss, at, direction, slope=float(xp.sum(gradient * direction))):
             break

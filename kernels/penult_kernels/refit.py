@@ -214,7 +214,8 @@ def balanced_refit(
     """Refit the last layer on balanced rows, and average the heads over random draws.
 
     Draw r depends on (seed, r) alone. Subsetting and mixture draw the rows kept; upsampling and mixture
-    then draw as many rows with replacement, which enter as whole-number weights; upweighting weighs.
+    then draw as many rows with replacement, which enter as whole-number weights; upweighting weighs. The
+    certificate's objective is the mean over the distinct draws.
     Standardisation is that of the rows kept, drawn once, often or never. Methods without randomness are
     solved once, whatever `repeats`. Subsetting over groups, averaged, is deep feature reweighting
     (Kirichenko et al. 2023, arXiv 2204.02937) with an l2 penalty.
@@ -247,29 +248,37 @@ def balanced_refit(
     labels, n_labels = (classes, n_classes) if by is BalanceBy.CLASS else (groups, n_groups)
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
-    fits: list[Fit] = []
-    n_kept = 0
-    for repeat in range(1 if method in DETERMINISTIC else repeats):
-        rows, weights = _draw(labels, n_labels, method=method, ratio=ratio, seed=seed, repeat=repeat)
-        n_kept = rows.size
-        fits.append(
-            fit_softmax(
-                features if n_kept == n_rows else xp.take(features, beside(rows, features), axis=0),
-                classes[rows],
-                n_classes,
-                l2=l2,
-                sample_weight=weights,
-                standardize=standardize,
-                tolerance=tolerance,
-                max_iterations=max_iterations,
-            )
+    draws = [
+        _draw(labels, n_labels, method=method, ratio=ratio, seed=seed, repeat=repeat)
+        for repeat in range(1 if method in DETERMINISTIC else repeats)
+    ]
+    # Draws that came out the same (all of them, on rows that are balanced already) are solved once.
+    distinct = {_key(draw): draw for draw in draws}
+    fits = {
+        key: fit_softmax(
+            features if rows.size == n_rows else xp.take(features, beside(rows, features), axis=0),
+            classes[rows],
+            n_classes,
+            l2=l2,
+            sample_weight=weights,
+            standardize=standardize,
+            tolerance=tolerance,
+            max_iterations=max_iterations,
         )
+        for key, (rows, weights) in distinct.items()
+    }
+    drawn = [fits[_key(draw)] for draw in draws]
     return BalancedFit(
-        weight=sum(fit.weight for fit in fits) / len(fits),
-        bias=sum(fit.bias for fit in fits) / len(fits),
-        certificate=_worst([fit.certificate for fit in fits]),
-        n_rows=n_kept,
+        weight=sum(fit.weight for fit in drawn) / len(drawn),
+        bias=sum(fit.bias for fit in drawn) / len(drawn),
+        certificate=_worst([fit.certificate for fit in fits.values()]),
+        n_rows=draws[0][0].size,
     )
+
+
+def _key(draw: tuple[NDArray[np.int64], NDArray[np.float64]]) -> bytes:
+    rows, weights = draw
+    return rows.tobytes() + weights.tobytes()
 
 
 def _draw(

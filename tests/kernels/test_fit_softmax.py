@@ -121,6 +121,16 @@ def test_a_start_at_the_answer_needs_no_step(rng):
         assert_same(again, answer)
 
 
+def test_a_start_far_away_reaches_the_same_answer(rng):
+    features, y = sample(rng, 40, 5, 3)
+    answer = fit_softmax(features, y, 3, l2=0.05, tolerance=TIGHT)
+    far = Fit(weight=3 * rng.standard_normal((3, 5)), bias=np.ones(3), certificate=answer.certificate)
+    assert_same(fit_softmax(features, y, 3, l2=0.05, start=far, tolerance=TIGHT), answer)
+    # Features that say nothing: the gradient of the zero head is zero, that of the start is not.
+    blank = fit_softmax(np.zeros((40, 5)), y, 3, l2=0.05, start=far, standardize=False, tolerance=TIGHT)
+    np.testing.assert_allclose(blank.weight, 0, atol=1e-6)
+
+
 def test_classes_sum_to_zero(rng):
     features, y = sample(rng, 60, 5, 4)
     fit = fit_softmax(features, y, 4, l2=0.01)

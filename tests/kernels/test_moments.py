@@ -124,7 +124,7 @@ def test_permuting_rows_changes_nothing(rng):
     assert_same(moments_of(features[order], g[order], 5), moments_of(features, g, 5))
 
 
-def test_no_rows_and_no_groups():
+def test_no_rows():
     assert moments_of(np.zeros((0, 3)), np.zeros(0, dtype=np.int64), 2).m2.tolist() == np.zeros((2, 3, 3)).tolist()
     assert pool(empty_moments(2, 3), [0, 0], 1).count.tolist() == [0]
 
@@ -145,5 +145,9 @@ def test_other_misuse_is_refused():
         moments_of(np.zeros((3, 1), dtype=np.int64), np.zeros(3, dtype=np.int64), 1)
     with pytest.raises(ValueError, match=r"got \(2, 3\) and \(2, 4\)"):
         merge(empty_moments(2, 3), empty_moments(2, 4))
+    with pytest.raises(ValueError, match="n_groups must be at least 1, got 0"):
+        moments_of(np.zeros((0, 1)), np.zeros(0, dtype=np.int64), 0)
+    with pytest.raises(ValueError, match="n_pools must be at least 1, got 0"):
+        pool(empty_moments(2, 3), [0, 0], 0)
     with pytest.raises(ValueError, match="correction must be 0"):
         covariance(np.eye(2), 3, correction=-1)

@@ -2,9 +2,9 @@
 
 import ast
 import importlib
+import sys
 from pathlib import Path
 
-import array_api_strict
 import pytest
 
 import penult_kernels
@@ -47,7 +47,6 @@ def test_the_collector_sees_what_is_there():
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_every_function_exists(library: str):
     namespace = importlib.import_module(library)
-    importlib.import_module(f"{library}.linalg") if library != "array_api_strict" else array_api_strict.linalg
     missing = []
     for name in sorted(names_used()):
         owner = namespace
@@ -69,10 +68,4 @@ def test_no_module_imports_an_array_library_but_numpy():
             else:
                 continue
             roots = {module.partition(".")[0] for module in modules}
-            assert all(root in allowed or root in _standard_library() for root in roots), (path.name, roots)
-
-
-def _standard_library() -> frozenset[str]:
-    import sys
-
-    return sys.stdlib_module_names
+            assert roots <= allowed | sys.stdlib_module_names, path.name

@@ -9,10 +9,10 @@ import skimage
 import timm
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from penult_proto.errors import ErrorKind
 from PIL import Image
 from transformers import BertConfig, DistilBertConfig, ViTConfig
 
+from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import library_of, packaged_backbones, weights_identity
 from penult_server.backbones.classifier import find_head, prove_head
 from penult_server.backbones.lite0 import read_lite0
@@ -168,9 +168,7 @@ def test_packaged_weights_are_loaded_but_for_the_head() -> None:
     own = loaded.module.state_dict()
     assert set(own) == set(state)
     assert all(torch.equal(own[name], state[name]) for name in own if not name.startswith("classifier."))
-    assert loaded.preprocessing_id == (
-        "image size=96 bicubic centre-crop mean=(0.5, 0.5, 0.5) std=(0.5, 0.5, 0.5)"
-    )
+    assert loaded.preprocessing_id == ("image size=96 bicubic centre-crop mean=(0.5, 0.5, 0.5) std=(0.5, 0.5, 0.5)")
 
 
 def test_packaged_text_model() -> None:
@@ -180,7 +178,9 @@ def test_packaged_text_model() -> None:
     assert classifier.n_features == 384
     # Pretrained, not drawn: another seed changes the head alone.
     other = load_backbone("all-MiniLM-L6-v2", 2, pretrained=True, seed=1).module.state_dict()
-    differing = [name for name, tensor in classifier.module.state_dict().items() if not torch.equal(tensor, other[name])]
+    differing = [
+        name for name, tensor in classifier.module.state_dict().items() if not torch.equal(tensor, other[name])
+    ]
     assert differing == ["classifier.weight", "classifier.bias"]
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from penult_proto.errors import ErrorKind
 from safetensors.numpy import save_file
 
+from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import (
     WEIGHTS_FILE,
@@ -101,7 +101,7 @@ def test_weights_digest_is_of_the_content_alone() -> None:
     digest = digest_weights(state)
     assert digest_weights(dict(reversed(state.items()))) == digest
     # Another layout in memory, the same numbers.
-    assert digest_weights({name: np.asfortranarray(tensor) for name, tensor in state.items()}) == digest
+    assert digest_weights({**state, "body.weight": np.asfortranarray(state["body.weight"])}) == digest
     nearest = np.nextafter(state["head.bias"], np.float32(np.inf))
     for changed in (
         {**state, "head.bias": nearest},
@@ -138,7 +138,9 @@ def test_an_equal_checkpoint_is_kept(tmp_path: Path) -> None:
 def test_companion_files_come_back_and_damage_to_them_is_found(tmp_path: Path) -> None:
     state = state_of()
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # sha256 of "abc"
-    written = write_checkpoint(tmp_path, manifest_of(state, files={"config.json": digest}), state, {"config.json": b"abc"})
+    written = write_checkpoint(
+        tmp_path, manifest_of(state, files={"config.json": digest}), state, {"config.json": b"abc"}
+    )
     path = checkpoint_directory(tmp_path, written.digest) / "config.json"
     assert path.read_bytes() == b"abc"
     read_state(tmp_path, written)

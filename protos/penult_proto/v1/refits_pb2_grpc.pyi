@@ -6,9 +6,10 @@ Last-layer refits.
   minimise over W (C, D), b (C,):   sum_i s_i CE(W x_i + b, y_i) / sum_i s_i  +  l2/2 |W|^2
 
 mean cross-entropy in nats, softmax over C classes also when C = 2; the bias is free (not
-penalised). With `standardize`, x is (features - mean) / scale with mean and scale (divisor n) of
-the rows fitted, and the penalty acts on the standardised problem; the head that is returned has
-it folded in and acts on raw features.
+penalised) and, before the standardisation is folded in, has mean 0 over the classes. With
+`standardize`, x is (features - mean) / scale with mean and scale (divisor n) of the rows fitted,
+and the penalty acts on the standardised problem; the head that is returned has it folded in and
+acts on raw features.
 """
 
 import abc

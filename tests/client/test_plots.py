@@ -1,0 +1,171 @@
+"""Figures hold the numbers they show, and can be written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from penult.plots import plot_history, plot_spectra, save
+from penult.records import Checkpoint, FinetuneSpec, Group, Run
+from penult.results import EpochMetrics, Imbalance, Metrics, Spectra
+
+
+def groups(counts: tuple[int, ...]) -> tuple[Group, ...]:
+    names = [(y, a) for y in ("sneaker", "ankle boot", "sandal") for a in ("grass", "gravel")]
+    return tuple(
+        Group(
+            index=index,
+            name=f"{names[index][0]}, {names[index][1]}",
+            y=index // 2,
+            a=index % 2,
+            class_name=names[index][0],
+            attribute_value=names[index][1],
+            n_examples=count,
+        )
+        for index, count in enumerate(counts)
+    )
+
+
+def spectra(counts: tuple[int, ...] = (950, 50, 40, 900), n_kept: int = 20) -> Spectra:
+    """Power-law spectra; rows of empty groups are NaN."""
+    members = groups(counts)
+    scale = np.array([1.0 + index if count else np.nan for index, count in enumerate(counts)])
+    eigenvalues = 5 * scale[:, None] / np.arange(1, n_kept + 1) ** 1.2
+    minority, majority = members[1], members[0]
+    entry = Imbalance(
+        y=0,
+        class_name="sneaker",
+        minority=minority.name,
+        majority=majority.name,
+        minority_index=1,
+        majority_index=0,
+        n_minority=minority.n_examples,
+        n_majority=majority.n_examples,
+        ratio=2.0,
+    )
+    return Spectra(
+        digest="d",
+        feature_set="f",
+        by="group",
+        groups=members,
+        eigenvalues=eigenvalues,
+        trace=eigenvalues.sum(1),
+        imbalance=(entry,),
+        correction=0,
+        uncentered=False,
+        reused=False,
+    )
+
+
+def metrics(accuracy: list[float]) -> Metrics:
+    members = groups((250,) * len(accuracy))
+    worst = int(np.argmin(accuracy))
+    return Metrics(
+        groups=members,
+        correct=np.round(250 * np.array(accuracy)).astype(np.int64),
+        group_accuracy=np.array(accuracy),
+        average_accuracy=float(np.mean(accuracy)),
+        weighted_average_accuracy=float(np.mean(accuracy)),
+        worst_group_accuracy=accuracy[worst],
+        worst_group=members[worst],
+        worst_class_accuracy=0.5,
+        loss=0.3,
+        average_weights=np.full(len(accuracy), 1 / len(accuracy)),
+    )
+
+
+def run(history: tuple[EpochMetrics, ...]) -> Run:
+    spec = FinetuneSpec(
+        dataset="footwear",
+        attribute="",
+        backbone="test_resnet",
+        pretrained=True,
+        balance="none",
+        by="class",
+        ratio=None,
+        epochs=2,
+        seed=0,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        weight_decay=0.01,
+        momentum=0.9,
+        schedule="cosine",
+        warmup=0.1,
+        batch_size=32,
+        flip=True,
+        image_size=0,
+        max_tokens=128,
+        evaluate=(),
+    )
+    checkpoints: tuple[Checkpoint, ...] = ()
+    return Run(
+        id="r",
+        spec=spec,
+        dataset_digest="d",
+        n_train_examples=2000,
+        checkpoints=checkpoints,
+        history=history,
+        created=None,
+        train_seconds=1.0,
+    )
+
+
+HISTORY = tuple(
+    EpochMetrics(epoch=epoch, split=split, metrics=metrics(accuracy))
+    for epoch, accuracy in enumerate([[0.5, 0.45, 0.6, 0.5], [0.95, 0.4, 0.5, 0.94], [0.98, 0.58, 0.62, 0.97]])
+    for split in ("train", "val", "test")
+)
+
+
+def lines(axis: Axes) -> dict[str, NDArray[np.float64]]:
+    return {str(line.get_label()): np.asarray(line.get_ydata(), dtype=np.float64) for line in axis.get_lines()}
+
+
+def is_png(path: Path) -> bool:
+    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000
+
+
+def test_spectra_are_drawn_per_class_with_counts_and_the_minority_marked(tmp_path: Path) -> None:
+    answer = spectra()
+    figure = plot_spectra(answer, top_k=10)
+    first, second = figure.axes
+    assert (first.get_title("left"), second.get_title("left")) == ("sneaker: imbalance 2.00", "ankle boot")
+    drawn = lines(first)
+    assert set(drawn) == {"grass (n=950)", "gravel (n=50, minority)"}
+    np.testing.assert_array_equal(drawn["gravel (n=50, minority)"], answer.eigenvalues[1, :10])
+    assert first.get_yscale() == "log"
+    save(figure, tmp_path / "new" / "spectra.png")
+    assert is_png(tmp_path / "new" / "spectra.png")
+
+
+@pytest.mark.parametrize("counts", [(950, 50, 0, 900), (0, 0, 0, 900), (5, 3, 2, 900, 8, 1)])
+def test_empty_groups_and_many_classes_can_be_drawn(counts: tuple[int, ...], tmp_path: Path) -> None:
+    figure = spectra(counts).plot()
+    assert len(figure.axes) == len(counts) // 2
+    save(figure, tmp_path / "spectra.png")
+    assert is_png(tmp_path / "spectra.png")
+
+
+def test_eigenvalues_of_zero_leave_a_gap_on_the_logarithmic_axis() -> None:
+    answer = spectra()
+    answer.eigenvalues[1, 3:] = 0.0
+    drawn = lines(plot_spectra(answer).axes[0])["gravel (n=50, minority)"]
+    np.testing.assert_array_equal(np.isnan(drawn), [False] * 3 + [True] * 7)
+
+
+def test_history_shows_every_group_the_average_and_the_worst(tmp_path: Path) -> None:
+    figure = plot_history(run(HISTORY))
+    assert [axis.get_title("left") for axis in figure.axes] == ["train", "val", "test"]
+    drawn = lines(figure.axes[2])
+    np.testing.assert_array_equal(drawn["worst group"], [0.45, 0.4, 0.58])
+    np.testing.assert_allclose(drawn["average"], [0.5125, 0.6975, 0.7875])
+    np.testing.assert_array_equal(drawn["sneaker, grass"], [0.5, 0.95, 0.98])
+    save(figure, tmp_path / "accuracies.png")
+    assert is_png(tmp_path / "accuracies.png")
+
+
+def test_history_of_a_run_that_measured_nothing(tmp_path: Path) -> None:
+    save(run(()).plot(), tmp_path / "empty.png")
+    assert is_png(tmp_path / "empty.png")

@@ -1,0 +1,203 @@
+"""What leaves the client: requests and uploads are checked first, reads are complete or refused."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf.message import Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+import penult
+from penult import decode, encode, errors, transfer
+from penult.rpc import Connection
+from penult_proto.v1 import arrays_pb2, features_pb2, groups_pb2, info_pb2
+
+CLASSES, VALUES = ("sneaker", "boot"), ("grass", "gravel")
+
+
+def feature_set_message(n: int = 4, d: int = 3) -> features_pb2.FeatureSet:
+    return features_pb2.FeatureSet(
+        digest="f" * 64,
+        names=["mine"],
+        n_examples=n,
+        n_features=d,
+        dtype=arrays_pb2.DTYPE_FLOAT32,
+        labels=groups_pb2.Labels(classes=CLASSES, attribute="ground", attribute_values=VALUES),
+        feature_kind="uploaded",
+    )
+
+
+# Requests
+
+
+def test_what_is_left_out_is_left_to_the_preset() -> None:
+    request = encode.refit_request(features="mine", preset="dfr")
+    assert not any(request.HasField(name) for name in ("balance", "l2", "standardize", "repeats"))
+    assert (request.tolerance, request.max_iterations) == (1e-6, 100)
+    chosen = encode.refit_request(features="mine", preset="dfr", standardize=False, l2=0.0)
+    assert chosen.HasField("standardize")
+    assert chosen.HasField("l2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"preset": "drf"}, "'erm', 'class_balanced', 'dfr'"),
+        ({}, "l2= is needed without a preset"),
+        ({"l2": -1.0}, "l2 must be at least 0"),
+        ({"l2": float("nan")}, "l2"),
+        ({"l2": 1.0, "balance": "subset"}, "'subsetting'"),
+        ({"l2": 1.0, "balance": "subsetting"}, "needs by="),
+        ({"preset": "dfr", "by": "class"}, "need balance="),
+        ({"l2": 1.0, "balance": "mixture", "by": "group"}, "needs ratio="),
+        ({"l2": 1.0, "balance": "mixture", "by": "group", "ratio": 0.5}, "ratio must be at least 1"),
+        ({"l2": 1.0, "balance": "upsampling", "by": "group", "ratio": 2.0}, "mixture"),
+        ({"preset": "dfr", "repeats": 0}, "repeats"),
+        ({"preset": "dfr", "seed": -1}, "seed"),
+        ({"preset": "dfr", "features": ""}, "a feature set is"),
+        ({"preset": "dfr", "evaluate": {"test": 3}}, "a feature set is"),
+        ({"preset": "dfr", "repeat": 3}, "repeat"),
+    ],
+)
+def test_wrong_refits_are_refused_before_any_call(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=said):
+        encode.refit_request_of({"features": "mine"} | arguments)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: encode.spectra_request("x", by="groups", top_k=None, correction=0, uncentered=False),
+            "'group', 'class'",
+        ),
+        (lambda: encode.spectra_request("x", by="group", top_k=0, correction=0, uncentered=False), "top_k"),
+        (lambda: encode.spectra_request("x", by="group", top_k=None, correction=2, uncentered=False), "correction"),
+        (lambda: encode.evaluate_request("refit", "x"), "a Head, a Refit or a Checkpoint"),
+        (lambda: encode.evaluate_request(penult.Head(weight=np.ones((2, 3)), bias=np.ones(3)), "x"), "bias"),
+        (
+            lambda: encode.extract_spec("c", dataset=None, attribute=None, splits="val", dtype="float32", batch_size=1),
+            "list of names",
+        ),
+    ],
+)
+def test_other_wrong_requests(make: Callable[[], Message], said: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=said):
+        make()
+
+
+def test_several_refits_keep_their_places_when_none_can_be_sent() -> None:
+    client = penult.Client(Connection("localhost:1"), decode.info(info_pb2.Info(protocol=1)))
+    answers = client.refits([{"features": "x"}, {"features": "x", "preset": "nope"}])  # pyright: ignore[reportArgumentType]
+    assert [type(answer) for answer in answers] == [errors.InvalidRequest] * 2
+    assert "nope" in str(answers[1])
+    assert client.refits([]) == []
+
+
+# Uploads and reads
+
+
+def upload(chunk_bytes: int = 64, **replaced: Any) -> list[features_pb2.UploadFeaturesRequest]:
+    rng = np.random.default_rng(0)
+    given_arrays: dict[str, Any] = {
+        "features": rng.normal(size=(4, 3)).astype(np.float32),
+        "y": [0, 1, 1, 0],
+        "a": None,
+        "logits": None,
+        "row_id": None,
+        "head": None,
+    }
+    checked = transfer.upload_arrays(**(given_arrays | replaced))
+    return list(transfer.upload_messages(checked, "mine", None, chunk_bytes))
+
+
+def answer_to(messages: list[features_pb2.UploadFeaturesRequest]) -> list[features_pb2.ReadFeaturesResponse]:
+    """A read that sends back what was uploaded."""
+    header = features_pb2.ReadHeader(feature_set=feature_set_message(), arrays=messages[0].header.arrays)
+    chunks = [features_pb2.ReadFeaturesResponse(chunk=message.chunk) for message in messages[1:]]
+    return [features_pb2.ReadFeaturesResponse(header=header), *chunks]
+
+
+@given(
+    features=hnp.arrays(
+        st.sampled_from([np.dtype("<f4"), np.dtype("<f2")]),
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
+        elements=st.floats(width=16),
+    ),
+    chunk_bytes=st.integers(1, 100),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_is_uploaded_is_what_is_read(features: NDArray[Any], chunk_bytes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = len(features)
+    y, a = rng.integers(0, 2, n, dtype=np.int8), rng.integers(0, 2, n)
+    row_id = rng.permutation(n).astype(np.uint64) + np.uint64(2**63)
+    messages = upload(chunk_bytes, features=features, y=y, a=a, row_id=row_id)
+    assert all(len(message.chunk.data) <= chunk_bytes for message in messages)
+    back = transfer.receive(answer_to(messages))
+    assert (back.features.dtype, back.features.tobytes()) == (features.dtype, features.tobytes())
+    np.testing.assert_array_equal(back.y, y)
+    np.testing.assert_array_equal(back.a, a)
+    np.testing.assert_array_equal(back.row_id, row_id)
+    np.testing.assert_array_equal(back.g, y * 2 + a)
+    assert back.logits is None
+
+
+def test_a_head_and_logits_travel_along() -> None:
+    head = penult.Head(weight=np.arange(6.0).reshape(2, 3), bias=np.array([0.5, -0.5]))
+    logits = np.ones((4, 2), np.float32)
+    row_id = np.arange(4)
+    back = transfer.receive(answer_to(upload(a=[0, 0, 1, 1], row_id=row_id, logits=logits, head=head)))
+    np.testing.assert_array_equal(back.head_weight, head.weight)
+    np.testing.assert_array_equal(back.head_bias, head.bias)
+    np.testing.assert_array_equal(back.logits, logits)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "kind", "said"),
+    [
+        ({"features": np.ones((4, 3))}, "wrong_dtype", r"astype\(np.float32\)"),
+        ({"features": np.ones((4, 3), np.int32)}, "wrong_dtype", "int32"),
+        ({"features": np.ones(4, np.float32)}, "wrong_shape", "N, D"),
+        ({"features": np.ones((0, 3), np.float32), "y": []}, "wrong_shape", "N, D"),
+        ({"y": [0, 1]}, "wrong_shape", r"y must have shape \(4,\)"),
+        ({"y": [0.0, 1.0, 1.0, 0.0]}, "wrong_dtype", "integers"),
+        ({"y": [True, False, True, False]}, "wrong_dtype", "bool"),
+        ({"y": [0, 1, -1, 0]}, "label_out_of_range", "-1 .. 1"),
+        ({"y": np.array([0, 1, 2**63, 0], np.uint64)}, "label_out_of_range", str(2**63)),
+        ({"a": [[0], [1], [0], [1]]}, "wrong_shape", "a must"),
+        ({"logits": np.ones((4, 2))}, "wrong_dtype", "logits must be float32"),
+        ({"logits": np.ones((3, 2), np.float32)}, "wrong_shape", "logits"),
+        ({"row_id": [-1, 0, 1, 2]}, "label_out_of_range", "row_id"),
+        ({"head": penult.Head(weight=np.ones((2, 4)), bias=np.ones(2))}, "wrong_shape", "head"),
+    ],
+)
+def test_wrong_uploads_are_refused(replaced: dict[str, Any], kind: str, said: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=said) as caught:
+        upload(**replaced)
+    assert caught.value.kind == kind
+
+
+def broken_reads() -> Iterator[tuple[str, list[features_pb2.ReadFeaturesResponse], str]]:
+    whole = answer_to(upload(16, a=[0, 0, 1, 1], row_id=[0, 1, 2, 3]))
+    yield "nothing", [], "no header"
+    yield "no header", whole[1:], "no header"
+    yield "end missing", whole[:-1], "incomplete"
+    yield "middle missing", whole[:-2] + whole[-1:], "was next"
+    yield "sent twice", whole[:2] + whole[1:], "was next"
+    stray = features_pb2.ReadFeaturesResponse(chunk=arrays_pb2.ArrayChunk(name="z", data=b"1"))
+    yield "not announced", [*whole, stray], "not announced"
+    yield "array missing", answer_to(upload(1000, row_id=[0, 1, 2, 3])), r"\['a'\]"
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"), [(m, s) for _, m, s in broken_reads()], ids=[i for i, _, _ in broken_reads()]
+)
+def test_a_broken_read_never_becomes_an_array(messages: list[features_pb2.ReadFeaturesResponse], said: str) -> None:
+    with pytest.raises(errors.ServerBug, match=said):
+        transfer.receive(messages)

@@ -1,0 +1,178 @@
+"""Waiting for a job: against a real server that breaks its streams, goes away and comes back."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+
+from penult import errors, jobs
+from penult.rpc import Connection
+from penult_proto.v1 import groups_pb2, jobs_pb2, jobs_pb2_grpc, runs_pb2
+
+RUNNING, SUCCEEDED = jobs_pb2.JOB_STATE_RUNNING, jobs_pb2.JOB_STATE_SUCCEEDED
+
+
+def progress(seq: int, done: float) -> jobs_pb2.JobEvent:
+    return jobs_pb2.JobEvent(
+        seq=seq, progress=jobs_pb2.Progress(stage="epoch 1 of 2", done=done, total=10, unit="steps")
+    )
+
+
+def metrics(seq: int, epoch: int) -> jobs_pb2.JobEvent:
+    group = groups_pb2.Group(index=0, name="boot, grass", class_name="boot", count=10)
+    scores = groups_pb2.Metrics(
+        groups=[group], correct=[7], group_accuracy=[0.7], average_accuracy=0.7, worst_group_accuracy=0.7
+    )
+    return jobs_pb2.JobEvent(seq=seq, metrics=runs_pb2.EpochMetrics(epoch=epoch, split="val", metrics=scores))
+
+
+EVENTS = [progress(1, 2), metrics(2, 1), progress(3, 8), metrics(4, 2), jobs_pb2.JobEvent(seq=5, state=SUCCEEDED)]
+
+
+class Servicer(jobs_pb2_grpc.JobServiceServicer):
+    """One job; every stream breaks after `per_stream` events."""
+
+    def __init__(self, per_stream: int = 100) -> None:
+        self.per_stream = per_stream
+        self.asked_after: list[int] = []
+        self.n_sent = 0
+        self.n_cancelled = 0
+
+    def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[jobs_pb2.JobEvent]:
+        self.asked_after.append(request.after_seq)
+        yield jobs_pb2.JobEvent(heartbeat=True)
+        for event in EVENTS[request.after_seq :][: self.per_stream]:
+            self.n_sent = max(self.n_sent, event.seq)
+            yield event
+        if self.n_sent < len(EVENTS):
+            context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+
+    def GetJob(self, request: jobs_pb2.GetJobRequest, context: grpc.ServicerContext) -> jobs_pb2.Job:
+        if self.n_sent < len(EVENTS):
+            return jobs_pb2.Job(id=request.id, state=RUNNING)
+        return jobs_pb2.Job(id=request.id, state=SUCCEEDED, result=jobs_pb2.JobResult(run=runs_pb2.Run(id="run-1")))
+
+    def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: grpc.ServicerContext) -> jobs_pb2.Job:
+        self.n_cancelled += 1
+        return jobs_pb2.Job(id=request.id, state=jobs_pb2.JOB_STATE_CANCELLED)
+
+
+@contextmanager
+def serving(servicer: jobs_pb2_grpc.JobServiceServicer, port: int = 0) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(4))
+    jobs_pb2_grpc.add_JobServiceServicer_to_server(servicer, server)
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield f"127.0.0.1:{bound}"
+    finally:
+        server.stop(None).wait()
+
+
+@contextmanager
+def job_at(address: str) -> Iterator[jobs.Job[jobs.JobOutcome]]:
+    connection = Connection(address)
+    try:
+        yield jobs.Job(connection, jobs_pb2.Job(id="j1", state=RUNNING), jobs.any_result)
+    finally:
+        connection.close()
+
+
+def test_waiting_returns_what_the_job_made() -> None:
+    servicer = Servicer()
+    with serving(servicer) as address, job_at(address) as job:
+        result = job.wait()
+    assert repr(result).startswith("Run(run-1")
+    assert job.state == "succeeded"
+    assert servicer.asked_after == [0]
+
+
+def test_a_broken_stream_is_taken_up_after_the_last_event_seen() -> None:
+    servicer = Servicer(per_stream=2)
+    with serving(servicer) as address, job_at(address) as job:
+        job.wait()
+    assert servicer.asked_after == [0, 2, 4]
+
+
+def test_each_event_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(Servicer(per_stream=2)) as address, job_at(address) as job:
+        job.wait(progress=True)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("val      average 0.700  worst group 0.700 (boot, grass)") == 2
+    assert "8/10 steps" in said.err
+
+
+def test_a_server_that_restarts_is_waited_for() -> None:
+    first = Servicer(per_stream=2)
+    with serving(first) as address:
+        port = int(address.rpartition(":")[2])
+    with job_at(address) as job, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(job.wait)
+        with serving(Servicer(), port):
+            assert repr(waiting.result(30)).startswith("Run(run-1")
+
+
+def test_a_server_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "PATIENCE", 0.5)
+    with serving(Servicer()) as address:
+        pass
+    with job_at(address) as job, pytest.raises(errors.Unavailable, match=address):
+        job.wait()
+
+
+class Endless(Servicer):
+    """A job that goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_watched = threading.Event()
+
+    def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[jobs_pb2.JobEvent]:
+        self.is_watched.set()
+        while context.is_active():
+            yield jobs_pb2.JobEvent(heartbeat=True)
+
+
+def test_a_timeout_ends_the_waiting_and_not_the_job() -> None:
+    servicer = Endless()
+    with serving(servicer) as address, job_at(address) as job:
+        with pytest.raises(errors.DeadlineExceeded):
+            job.wait(timeout=0.3)
+        assert job.refresh().state == "running"
+        assert servicer.n_cancelled == 0
+        assert job.cancel().state == "cancelled"
+
+
+WAIT_IN_A_SCRIPT = """
+import sys
+from penult import jobs
+from penult.rpc import Connection
+from penult_proto.v1 import jobs_pb2
+job = jobs.Job(Connection(sys.argv[1]), jobs_pb2.Job(id="j1"), jobs.any_result)
+job.wait()
+"""
+
+
+def test_ctrl_c_ends_the_waiting_says_so_and_does_not_cancel() -> None:
+    servicer = Endless()
+    with serving(servicer) as address:
+        script = subprocess.Popen(
+            [sys.executable, "-c", WAIT_IN_A_SCRIPT, address],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ,
+        )
+        assert servicer.is_watched.wait(60)
+        script.send_signal(signal.SIGINT)
+        _, said = script.communicate(timeout=30)
+    assert script.returncode != 0
+    assert "job j1 is not cancelled: client.jobs.get('j1').wait() follows it again" in said
+    assert servicer.n_cancelled == 0

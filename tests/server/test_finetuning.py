@@ -1,0 +1,379 @@
+"""The training loop on tiny data: determinism, balancing, metrics, checkpoints, failures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from transformers import BertConfig
+
+from penult_kernels.metrics import GroupMetrics
+from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_proto.errors import ErrorKind
+from penult_server.backbones.classifier import Classifier
+from penult_server.backbones.preprocessing import ImagePreprocessing
+from penult_server.backbones.saving import load_checkpoint
+from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
+from penult_server.errors import ServiceError
+from penult_server.finetuning.config import FinetuneConfig
+from penult_server.finetuning.examples import TrainingBatch
+from penult_server.finetuning.train import FinetuneOutcome, finetune, train_step
+from penult_server.stores.checkpoints import CheckpointManifest, read_head, read_manifest, read_state
+
+CPU = torch.device("cpu")
+SIDE = 32
+COUNTS = {"train": [9, 3, 2, 10], "val": [2, 2, 2, 2], "test": [3, 0, 4, 5]}
+CONFIG = FinetuneConfig(backbone="test_vit", pretrained=False, epochs=2, batch_size=8)
+
+
+@dataclass
+class MemoryDataset:
+    """A dataset whose images are kept in memory."""
+
+    info: DatasetInfo
+    images: dict[str, list[Example]]
+
+    def examples(self, split: str) -> Sequence[Example]:
+        return self.images[split]
+
+
+@dataclass
+class Recorder:
+    """A context that remembers what it is told, and cancels at a given step."""
+
+    cancel_at: int = -1
+    steps: list[tuple[str, float, float, str]] = field(default_factory=list)
+    reported: list[tuple[int, str]] = field(default_factory=list)
+    stored: list[CheckpointManifest] = field(default_factory=list)
+    asked: int = 0
+
+    def progress(self, stage: str, done: float, total: float, unit: str) -> None:
+        self.steps.append((stage, done, total, unit))
+
+    def metrics(self, epoch: int, split: str, metrics: GroupMetrics) -> None:
+        self.reported.append((epoch, split))
+
+    def checkpoint(self, manifest: CheckpointManifest) -> None:
+        self.stored.append(manifest)
+
+    def check_cancelled(self) -> None:
+        self.asked += 1
+        if self.asked == self.cancel_at:
+            raise ServiceError(ErrorKind.CANCELLED, "the job was cancelled")
+
+
+def squares(counts: dict[str, list[int]] = COUNTS, height: int = SIDE) -> MemoryDataset:
+    """Class: a bright square in the upper or lower half; attribute: the hue of the whole image."""
+    rng = np.random.default_rng(0)
+    splits: dict[str, SplitLabels] = {}
+    images: dict[str, list[Example]] = {}
+    first = 0
+    for split, per_group in counts.items():
+        g = np.repeat(np.arange(4), per_group)
+        rng.shuffle(g)
+        y, a = g // 2, g % 2
+        n = len(g)
+        splits[split] = SplitLabels(row_id=np.arange(first, first + n, dtype=np.uint64), y=y, a=a[:, None])
+        first += n
+        pixels = rng.integers(0, 60, (n, height, SIDE, 3), dtype=np.uint8)
+        for image, one_y, one_a in zip(pixels, y, a, strict=True):
+            top = 4 + 14 * int(one_y)
+            image[top : top + 10, 10:22] += np.uint8(120)
+            image[..., 2 * int(one_a)] += np.uint8(40)
+        images[split] = list(pixels)
+    info = DatasetInfo(
+        name="squares",
+        digest=f"{height:064d}",
+        modality="image",
+        classes=("upper", "lower"),
+        attributes=(Attribute(name="hue", values=("red", "blue")),),
+        splits=splits,
+        description="",
+    )
+    return MemoryDataset(info, images)
+
+
+def texts() -> MemoryDataset:
+    rng = np.random.default_rng(1)
+    splits: dict[str, SplitLabels] = {}
+    sentences: dict[str, list[Example]] = {}
+    for first, split in ((0, "train"), (100, "val")):
+        g = np.repeat(np.arange(4), 3)
+        splits[split] = SplitLabels(row_id=np.arange(first, first + 12, dtype=np.uint64), y=g // 2, a=g[:, None] % 2)
+        sentences[split] = [
+            " ".join([("bad", "good")[i // 2], ("film", "book")[i % 2], *["very"] * int(rng.integers(0, 5))]) for i in g
+        ]
+    info = DatasetInfo(
+        name="texts",
+        digest="f" * 64,
+        modality="text",
+        classes=("bad", "good"),
+        attributes=(Attribute(name="kind", values=("film", "book")),),
+        splits=splits,
+        description="",
+    )
+    return MemoryDataset(info, sentences)
+
+
+def run(
+    root: Path, config: FinetuneConfig = CONFIG, dataset: MemoryDataset | None = None, context: Recorder | None = None
+) -> FinetuneOutcome:
+    return finetune(config, dataset or squares(), root=root, device=CPU, context=context or Recorder(), run_id="run-1")
+
+
+def test_what_a_run_leaves(tmp_path: Path) -> None:
+    context, dataset = Recorder(), squares()
+    outcome = run(tmp_path, dataset=dataset, context=context)
+    assert [one.epoch for one in outcome.checkpoints] == [0, 1, 2]
+    assert context.stored == outcome.checkpoints
+    assert [(one.epoch, one.split) for one in outcome.history] == [
+        (epoch, split) for epoch in (1, 2) for split in ("train", "val", "test")
+    ]
+    assert context.reported == [(one.epoch, one.split) for one in outcome.history]
+    assert_array_equal(outcome.kept_row_ids, dataset.info.split("train").row_id)
+    assert outcome.train_seconds > 0
+    for manifest in outcome.checkpoints:
+        assert read_manifest(tmp_path, manifest.digest) == manifest
+        assert (manifest.dataset, manifest.attribute, manifest.run_id) == ("squares", "hue", "run-1")
+        assert manifest.head_error <= 1e-5
+        assert_allclose(manifest.train_shares, np.array(COUNTS["train"]) / 24)
+        assert manifest.image_size == SIDE
+    for record in outcome.history:
+        assert record.metrics.count.tolist() == COUNTS[record.split]
+        assert_allclose(record.metrics.average_weights, np.array(COUNTS["train"]) / 24)
+    # 24 examples in batches of 8: three steps an epoch, counted over the whole run.
+    steps = [done for stage, done, total, unit in context.steps if stage in ("epoch 1 of 2", "epoch 2 of 2")]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert {(total, unit) for _, _, total, unit in context.steps} == {(6, "steps")}
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    config = replace(CONFIG, backbone="test_resnet", epochs=6, learning_rate=5e-3, warmup=0.0, flip=False)
+    outcome = run(tmp_path, replace(config, evaluate=("train",)))
+    losses = [one.metrics.loss for one in outcome.history]
+    assert losses[-1] < 0.5 * losses[0]
+    assert outcome.history[-1].metrics.average_accuracy == 1.0
+
+
+@pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
+def test_same_seed_gives_equal_bits_and_another_does_not(tmp_path: Path, backbone: str) -> None:
+    config = replace(CONFIG, backbone=backbone, evaluate=("val",))
+    torch.manual_seed(1)
+    first = run(tmp_path / "first", config)
+    torch.manual_seed(2)
+    state_before = torch.get_rng_state()
+    second = run(tmp_path / "second", config)
+    assert torch.equal(torch.get_rng_state(), state_before)
+    assert not torch.are_deterministic_algorithms_enabled()
+    other = run(tmp_path / "other", replace(config, seed=1))
+    digests = [[one.weights_digest for one in outcome.checkpoints] for outcome in (first, second, other)]
+    assert digests[0] == digests[1]
+    assert not set(digests[0]) & set(digests[2])
+    assert len(set(digests[0])) == 3
+
+
+def test_dropout_follows_the_seed_too(tmp_path: Path, bert: str) -> None:
+    config = replace(CONFIG, backbone=bert, epochs=1, max_tokens=8)
+    digests = []
+    for place in ("first", "second"):
+        torch.rand(3)
+        digests.append(run(tmp_path / place, config, texts()).checkpoints[-1].weights_digest)
+    assert digests[0] == digests[1]
+
+
+def test_balancings_share_their_starting_point_and_then_part(tmp_path: Path) -> None:
+    none = run(tmp_path, replace(CONFIG, epochs=1))
+    weighted = run(tmp_path, replace(CONFIG, epochs=1, method=BalanceMethod.UPWEIGHTING, by=BalanceBy.GROUP))
+    assert none.checkpoints[0] == weighted.checkpoints[0]
+    assert none.checkpoints[1].digest != weighted.checkpoints[1].digest
+
+
+@pytest.mark.parametrize(
+    ("method", "by", "ratio", "kept"),
+    [
+        (BalanceMethod.SUBSETTING, BalanceBy.GROUP, 1.0, [2, 2, 2, 2]),
+        (BalanceMethod.MIXTURE, BalanceBy.GROUP, 1.5, [3, 3, 2, 3]),
+        (BalanceMethod.UPSAMPLING, BalanceBy.GROUP, 1.0, COUNTS["train"]),
+        (BalanceMethod.SUBSETTING, BalanceBy.CLASS, 1.0, None),
+    ],
+)
+def test_kept_examples(
+    tmp_path: Path, method: BalanceMethod, by: BalanceBy, ratio: float, kept: list[int] | None
+) -> None:
+    dataset = squares()
+    config = replace(CONFIG, epochs=1, method=method, by=by, ratio=ratio, evaluate=("val",))
+    outcome = run(tmp_path, config, dataset)
+    labels = dataset.info.split("train")
+    rows = np.flatnonzero(np.isin(labels.row_id, outcome.kept_row_ids))
+    counts = np.bincount(dataset.info.group_index("train")[rows], minlength=4)
+    if kept is None:
+        assert counts.reshape(2, 2).sum(axis=1).tolist() == [12, 12]
+    else:
+        assert counts.tolist() == kept
+
+
+def test_history_is_what_the_checkpoint_says(tmp_path: Path) -> None:
+    """The stored weights, run by hand over a split, give the metrics that were reported."""
+    dataset = squares()
+    outcome = run(tmp_path, dataset=dataset)
+    classifier = load_checkpoint(tmp_path, outcome.checkpoints[-1].digest, CPU)
+    items = [classifier.preprocessing.prepare(one) for one in dataset.examples("test")]
+    with torch.inference_mode():
+        features, logits = classifier.forward_with_features(classifier.preprocessing.to_batch(items, CPU))
+    reported = outcome.history[-1].metrics
+    y, g = dataset.info.split("test").y, dataset.info.group_index("test")
+    right = logits.numpy().argmax(axis=1) == y
+    assert reported.correct.tolist() == [int(right[g == group].sum()) for group in range(4)]
+    assert np.isnan(reported.group_accuracy[1])
+    assert np.isnan(reported.weighted_average_accuracy)
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(y.copy()))
+    assert reported.loss == pytest.approx(float(loss), rel=1e-4)
+    weight, bias = read_head(tmp_path, outcome.checkpoints[-1].digest)
+    assert_allclose(features.numpy() @ weight.T + bias, logits.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_epoch_0_is_the_starting_point_alone(tmp_path: Path) -> None:
+    context = Recorder()
+    outcome = run(tmp_path, replace(CONFIG, epochs=0), context=context)
+    assert [one.epoch for one in outcome.checkpoints] == [0]
+    assert outcome.history == []
+    assert outcome.train_seconds == 0
+
+
+def test_text_checkpoint_loads_again_from_its_own_files(tmp_path: Path, bert: str) -> None:
+    dataset = texts()
+    outcome = run(tmp_path / "store", replace(CONFIG, backbone=bert, epochs=1, max_tokens=8), dataset)
+    for path in Path(bert).iterdir():
+        path.unlink()
+    manifest = outcome.checkpoints[-1]
+    assert manifest.max_tokens == 8
+    classifier = load_checkpoint(tmp_path / "store", manifest.digest, CPU)
+    assert classifier.preprocessing_id == manifest.preprocessing_id
+    state = read_state(tmp_path / "store", manifest)
+    for name, tensor in classifier.module.state_dict().items():
+        assert_array_equal(tensor.numpy(), state[name])
+
+
+def test_weight_two_is_the_example_twice() -> None:
+    """The weighted loss divides by the sum of the weights: one step with integer weights is a step on copies."""
+    rng = np.random.default_rng(0)
+    items = list(rng.integers(0, 256, (4, 4, 4, 3), dtype=np.uint8))
+    y = np.array([0, 1, 1, 0])
+    twice = [0, 1, 1, 2, 2, 2, 3]
+    steps = []
+    for rows, weights in ((range(4), [1, 2, 3, 1]), (twice, [1] * 7)):
+        classifier = linear_model()
+        optimizer = torch.optim.SGD(classifier.module.parameters(), lr=0.1)
+        batch = TrainingBatch(
+            items=[items[row] for row in rows], y=y[list(rows)], weights=np.array(weights, dtype=np.float32)
+        )
+        loss = train_step(classifier, optimizer, batch, CPU)
+        steps.append((loss, classifier.head.weight.detach().numpy()))
+    assert steps[0][0] == pytest.approx(steps[1][0], rel=1e-5)
+    assert_allclose(steps[0][1], steps[1][1], rtol=1e-5, atol=1e-7)
+
+
+def linear_model() -> Classifier:
+    head = torch.nn.Linear(48, 2)
+    with torch.no_grad():
+        head.weight.copy_(torch.linspace(-0.1, 0.1, 96).reshape(2, 48))
+        head.bias.zero_()
+    return Classifier(
+        name="linear",
+        library="timm",
+        module=torch.nn.Sequential(torch.nn.Flatten(), head),
+        head=head,
+        head_name="1",
+        preprocessing=ImagePreprocessing(size=4, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear"),
+    )
+
+
+def test_divergence_names_epoch_and_step(tmp_path: Path) -> None:
+    config = replace(CONFIG, optimizer="sgd", learning_rate=1e30, warmup=0.0)
+    with pytest.raises(ServiceError, match=r"epoch 1, step \d") as caught:
+        run(tmp_path, config)
+    assert caught.value.kind is ErrorKind.DIVERGED
+    assert caught.value.metadata["epoch"] == "1"
+
+
+def test_weights_that_became_infinite_in_the_last_step_are_not_stored(tmp_path: Path) -> None:
+    config = replace(
+        CONFIG, optimizer="sgd", learning_rate=1e38, warmup=0.0, epochs=1, batch_size=24, evaluate=("val",)
+    )
+    with pytest.raises(ServiceError) as caught:
+        run(tmp_path, config)
+    assert caught.value.kind is ErrorKind.DIVERGED
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+
+
+@pytest.mark.parametrize("cancel_at", [1, 4, 9])
+def test_cancelling_stops_at_once_and_keeps_whole_checkpoints(tmp_path: Path, cancel_at: int) -> None:
+    context = Recorder(cancel_at=cancel_at)
+    with pytest.raises(ServiceError) as caught:
+        run(tmp_path, context=context)
+    assert caught.value.kind is ErrorKind.CANCELLED
+    assert context.asked == cancel_at
+    assert not torch.are_deterministic_algorithms_enabled()
+    kept = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {one.digest for one in context.stored}
+
+
+def test_empty_group_is_named(tmp_path: Path) -> None:
+    dataset = squares({"train": [5, 0, 4, 6], "val": [1, 1, 1, 1]})
+    config = replace(CONFIG, method=BalanceMethod.UPSAMPLING, by=BalanceBy.GROUP)
+    with pytest.raises(ServiceError, match="group 'upper, blue'") as caught:
+        run(tmp_path, config, dataset)
+    assert caught.value.kind is ErrorKind.EMPTY_GROUP
+    # Balancing over classes does not look at groups.
+    run(tmp_path, replace(config, by=BalanceBy.CLASS, epochs=1), dataset)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"attribute": "shape"}, ErrorKind.ATTRIBUTE_MISSING),
+        ({"evaluate": ("nope",)}, ErrorKind.UNKNOWN_SPLIT),
+        ({"backbone": "test_nothing"}, ErrorKind.UNKNOWN_BACKBONE),
+        ({"backbone": "test_vit", "image_size": 33}, ErrorKind.INVALID_ARGUMENT),
+    ],
+)
+def test_requests_that_cannot_be_met(tmp_path: Path, change: dict[str, object], kind: ErrorKind) -> None:
+    with pytest.raises(ServiceError) as caught:
+        run(tmp_path, replace(CONFIG, **change))
+    assert caught.value.kind is kind
+
+
+def test_images_that_are_not_square_need_a_size(tmp_path: Path) -> None:
+    dataset = squares(height=40)
+    with pytest.raises(ServiceError, match="32 x 40") as caught:
+        run(tmp_path, dataset=dataset)
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+    outcome = run(tmp_path, replace(CONFIG, epochs=0, image_size=48), dataset)
+    assert outcome.checkpoints[0].image_size == 48
+
+
+def test_a_backbone_for_the_other_kind_of_example(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="reads images") as caught:
+        run(tmp_path, replace(CONFIG, image_size=32), texts())
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> str:
+    """A directory of a tiny BERT with dropout and a tokenizer of seven words."""
+    words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bad", "good", "film", "book", "very")
+    path = tmp_path / "bert"
+    BertConfig(
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        hidden_size=16,
+        intermediate_size=32,
+        vocab_size=len(words),
+        max_position_embeddings=16,
+    ).save_pretrained(path)
+    (path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    (path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}', encoding="utf-8")
+    return str(path)

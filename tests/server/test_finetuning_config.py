@@ -1,0 +1,163 @@
+"""Configuration, optimiser groups, schedule and the cutting into batches."""
+
+import math
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import groups_pb2, runs_pb2
+from penult_server.errors import ServiceError
+from penult_server.finetuning.config import FinetuneConfig, config_from_proto
+from penult_server.finetuning.examples import split_batches
+from penult_server.finetuning.optimizer import learning_rate_factor, parameter_groups
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", -1),
+        ("epochs", 10_001),
+        ("seed", -1),
+        ("seed", 2**64),
+        ("batch_size", 0),
+        ("image_size", -1),
+        ("max_tokens", -1),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+        ("learning_rate", math.inf),
+        ("weight_decay", -0.1),
+        ("momentum", 1.0),
+        ("warmup", 1.0),
+        ("optimizer", "adam"),
+        ("schedule", "step"),
+    ],
+)
+def test_refused_values_name_their_field(field: str, value: object) -> None:
+    with pytest.raises(ServiceError, match=f"^{field} must be") as caught:
+        FinetuneConfig(**{"backbone": "test_vit", "epochs": 1, field: value})
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+    assert caught.value.metadata["field"] == field
+
+
+def test_ratio_counts_for_the_mixture_alone() -> None:
+    FinetuneConfig(backbone="test_vit", epochs=1, ratio=0.0)
+    with pytest.raises(ServiceError, match="ratio must be finite and at least 1"):
+        FinetuneConfig(backbone="test_vit", epochs=1, method=BalanceMethod.MIXTURE, ratio=0.5)
+
+
+def test_every_field_of_the_request_arrives() -> None:
+    spec = runs_pb2.FinetuneSpec(
+        dataset="footwear",
+        attribute="ground",
+        backbone="test_vit",
+        pretrained=True,
+        balance=groups_pb2.Balance(method=groups_pb2.BALANCE_METHOD_MIXTURE, by=groups_pb2.BALANCE_BY_GROUP, ratio=2.5),
+        epochs=3,
+        seed=2**64 - 1,
+        optimizer=runs_pb2.OPTIMIZER_NAME_SGD,
+        learning_rate=0.5,
+        weight_decay=0.25,
+        momentum=0.75,
+        schedule=runs_pb2.SCHEDULE_NAME_LINEAR,
+        warmup=0.125,
+        batch_size=7,
+        flip=True,
+        image_size=96,
+        max_tokens=220,
+        evaluate=["val", "test"],
+    )
+    config = config_from_proto(spec)
+    assert config == FinetuneConfig(
+        backbone="test_vit",
+        epochs=3,
+        attribute="ground",
+        pretrained=True,
+        method=BalanceMethod.MIXTURE,
+        by=BalanceBy.GROUP,
+        ratio=2.5,
+        seed=2**64 - 1,
+        optimizer="sgd",
+        learning_rate=0.5,
+        weight_decay=0.25,
+        momentum=0.75,
+        schedule="linear",
+        warmup=0.125,
+        batch_size=7,
+        flip=True,
+        image_size=96,
+        max_tokens=220,
+        evaluate=("val", "test"),
+    )
+    # A field that the protocol gains must be read here too.
+    ours = {"method", "by", "ratio"} | {one.name for one in fields(FinetuneConfig)}
+    assert {one.name for one in runs_pb2.FinetuneSpec.DESCRIPTOR.fields} - {"dataset", "balance"} <= ours
+
+
+@pytest.mark.parametrize("name", ["METHOD", "BY"])
+def test_every_choice_of_the_protocol_is_known(name: str) -> None:
+    kind = groups_pb2.BalanceMethod if name == "METHOD" else groups_pb2.BalanceBy
+    field = name.lower()
+    for number in kind.values():
+        spec = runs_pb2.FinetuneSpec(backbone="test_vit", learning_rate=1, batch_size=1)
+        spec.balance.ratio = 1
+        setattr(spec.balance, field, number)
+        written = kind.Name(number).removeprefix(f"BALANCE_{name}_").lower()
+        expected = {"METHOD": "none", "BY": "class"}[name] if written == "unspecified" else written
+        assert getattr(config_from_proto(spec), field) == expected
+    setattr(spec.balance, field, 77)
+    with pytest.raises(ServiceError, match=f"balance.{field} must be one of"):
+        config_from_proto(spec)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit", "test_efficientnet_gn"])
+def test_weight_decay_spares_biases_and_normalisation(name: str) -> None:
+    module = timm.create_model(name, num_classes=3)
+    decayed, kept = (group["params"] for group in parameter_groups(module, 0.1))
+    names = {parameter: path for path, parameter in module.named_parameters()}
+    assert len(decayed) + len(kept) == len(names)
+    assert not {id(one) for one in decayed} & {id(one) for one in kept}
+    for parameter in decayed:
+        assert parameter.ndim >= 2
+        assert "norm" not in names[parameter]
+    kept_names = {names[parameter] for parameter in kept}
+    assert {path for path in names.values() if path.endswith("bias") or ".norm" in path or ".bn" in path} <= kept_names
+
+
+def test_normalisation_over_several_axes_and_shared_weights() -> None:
+    shared = torch.nn.Linear(3, 3, bias=False)
+    module = torch.nn.Sequential(shared, torch.nn.LayerNorm([2, 3]), shared)
+    decayed, kept = (group["params"] for group in parameter_groups(module, 0.1))
+    assert len(decayed) == 1
+    assert decayed[0] is shared.weight
+    assert len(kept) == 2
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.99])
+def test_schedule(schedule: str, warmup: float) -> None:
+    n = 200
+    factors = np.array([learning_rate_factor(step, n, schedule=schedule, warmup=warmup) for step in range(n)])
+    n_warmup = round(warmup * n)
+    assert_allclose(factors[:n_warmup], np.arange(1, n_warmup + 1) / max(n_warmup, 1))
+    gone = np.arange(n - n_warmup) / (n - n_warmup)
+    expected = {"constant": np.ones_like(gone), "linear": 1 - gone, "cosine": np.cos(np.pi * gone / 2) ** 2}[schedule]
+    assert_allclose(factors[n_warmup:], expected, atol=1e-12)
+    assert 0 < factors.min() <= factors.max() <= 1
+
+
+@given(n=st.integers(1, 200), batch_size=st.integers(1, 70))
+def test_batches_hold_every_row_once_and_never_one_alone(n: int, batch_size: int) -> None:
+    order = np.random.default_rng(n).permutation(n)
+    batches = split_batches(order, batch_size)
+    assert_array_equal(np.concatenate(batches), order)
+    assert max(len(batch) for batch in batches) <= batch_size + 1
+    if n > 1 and batch_size > 1:
+        assert min(len(batch) for batch in batches) > 1

@@ -183,7 +183,7 @@ def spectra_json(spectra: Spectra) -> dict[str, object]:
         "groups": [
             {
                 "name": group.name,
-                "n": group.n_examples,
+                "n": group.count,
                 "trace": number_json(float(trace)),
                 "eigenvalues": [number_json(float(value)) for value in values],
             }

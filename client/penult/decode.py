@@ -73,7 +73,7 @@ def group(message: groups_pb2.Group) -> records.Group:
         a=message.a,
         class_name=message.class_name,
         attribute_value=message.attribute_value,
-        n_examples=message.count,
+        count=message.count,
     )
 
 

@@ -108,9 +108,12 @@ def _start(store: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "penult_server", "serve", "--root", str(store), "--port", "0", "--embedded"]
     with (store / "server.log").open("ab") as log:
         # A session of its own: Ctrl-C in the terminal must not reach it.
-        return subprocess.Popen(
+        child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
+    # It outlives the client that started it, and is reaped when it ends before this process does.
+    threading.Thread(target=child.wait, daemon=True).start()
+    return child
 
 
 def _did_not_start(store: Path, reason: str) -> PenultError:

@@ -202,8 +202,7 @@ def run_result(result: jobs_pb2.JobResult) -> Run:
 
 def extract_result(result: jobs_pb2.JobResult) -> dict[str, FeatureSet]:
     """What an extraction makes: feature sets by split."""
-    sets = result.extract.feature_sets
-    return {split: decode.feature_set(sets[split]) for split in decode.by_name(sets)}
+    return {one.split: decode.feature_set(one) for one in result.extract.feature_sets}
 
 
 def dataset_result(result: jobs_pb2.JobResult) -> Dataset:

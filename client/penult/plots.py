@@ -63,7 +63,7 @@ def _draw_spectrum(axis: Axes, spectra: Spectra, position: int, line: int, top_k
         marker="o",
         markersize=4.5,
         markerfacecolor="white" if is_minority else None,
-        label=f"{group.attribute_value or group.name} (n={group.n_examples}{', minority' if is_minority else ''})",
+        label=f"{group.attribute_value or group.name} (n={group.count}{', minority' if is_minority else ''})",
     )
 
 

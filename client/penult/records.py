@@ -75,11 +75,11 @@ class Group:
     a: int
     class_name: str
     attribute_value: str
-    n_examples: int
+    count: int
     """Examples in it, in the split at hand; 0 for an empty group."""
 
     def __repr__(self) -> str:
-        return f"Group({self.index}: {self.name!r}, n={self.n_examples})"
+        return f"Group({self.index}: {self.name!r}, n={self.count})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +214,7 @@ class Run:
                 "epoch": [entry.epoch for entry, _, _ in rows],
                 "split": [entry.split for entry, _, _ in rows],
                 "group": [group.name for _, group, _ in rows],
-                "n": [group.n_examples for _, group, _ in rows],
+                "n": [group.count for _, group, _ in rows],
                 "accuracy": [float(accuracy) for _, _, accuracy in rows],
                 "average_accuracy": [entry.metrics.average_accuracy for entry, _, _ in rows],
                 "worst_group_accuracy": [entry.metrics.worst_group_accuracy for entry, _, _ in rows],

@@ -53,7 +53,7 @@ class Metrics:
 
     def __str__(self) -> str:
         rows = [
-            (group.name, str(group.n_examples), f"{accuracy:.3f}" if group.n_examples else "empty")
+            (group.name, str(group.count), f"{accuracy:.3f}" if group.count else "empty")
             for group, accuracy in zip(self.groups, self.group_accuracy, strict=True)
         ]
         return "\n".join(
@@ -136,7 +136,7 @@ class Spectra:
                 "group": [group.name for group in groups],
                 "y": [group.y for group in groups],
                 "a": [group.a for group in groups],
-                "n": [group.n_examples for group in groups],
+                "n": [group.count for group in groups],
                 "rank": [rank for _ in self.groups for rank in range(1, n_kept + 1)],
                 "eigenvalue": self.eigenvalues.reshape(-1).tolist(),
                 "share_of_trace": share.reshape(-1).tolist(),
@@ -156,7 +156,7 @@ class Spectra:
     def __str__(self) -> str:
         n_shown = min(5, self.eigenvalues.shape[1])
         rows = [
-            (group.name, str(group.n_examples), f"{trace:.4g}", *(f"{value:.4g}" for value in values[:n_shown]))
+            (group.name, str(group.count), f"{trace:.4g}", *(f"{value:.4g}" for value in values[:n_shown]))
             for group, trace, values in zip(self.groups, self.trace, self.eigenvalues, strict=True)
         ]
         header = (self.by, "n", "trace", *(f"lambda_{rank}" for rank in range(1, n_shown + 1)))
@@ -245,7 +245,7 @@ class Refit:
             {
                 "evaluated_on": [name for name, _, _, _ in rows],
                 "group": [group.name for _, group, _, _ in rows],
-                "n": [group.n_examples for _, group, _, _ in rows],
+                "n": [group.count for _, group, _, _ in rows],
                 "correct": [int(correct) for _, _, correct, _ in rows],
                 "accuracy": [float(accuracy) for _, _, _, accuracy in rows],
             }

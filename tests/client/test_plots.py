@@ -22,7 +22,7 @@ def groups(counts: tuple[int, ...]) -> tuple[Group, ...]:
             a=index % 2,
             class_name=names[index][0],
             attribute_value=names[index][1],
-            n_examples=count,
+            count=count,
         )
         for index, count in enumerate(counts)
     )
@@ -41,8 +41,8 @@ def spectra(counts: tuple[int, ...] = (950, 50, 40, 900), n_kept: int = 20) -> S
         majority=majority.name,
         minority_index=1,
         majority_index=0,
-        n_minority=minority.n_examples,
-        n_majority=majority.n_examples,
+        n_minority=minority.count,
+        n_majority=majority.count,
         ratio=2.0,
     )
     return Spectra(

@@ -148,7 +148,7 @@ def test_an_array_with_bytes_missing_is_refused() -> None:
 def test_metrics() -> None:
     metrics = decode.metrics(metrics_message())
     assert metrics.worst_group.name == "sneaker, gravel"
-    assert [group.n_examples for group in metrics.groups] == [950, 50, 0, 900]
+    assert [group.count for group in metrics.groups] == [950, 50, 0, 900]
     np.testing.assert_array_equal(metrics.correct, [931, 20, 0, 855])
     np.testing.assert_array_equal(metrics.group_accuracy, [0.98, 0.4, np.nan, 0.95])
     assert "0.400 (sneaker, gravel)" in repr(metrics)
@@ -264,8 +264,7 @@ def test_every_choice_of_the_wire_has_a_name(table: dict[Any, Any], enum: Any) -
     ],
 )
 def test_no_field_of_the_wire_is_lost(message: type[Message], record: Any) -> None:
-    renamed = {"count": "n_examples"}
-    wire = {renamed.get(field.name, field.name) for field in message.DESCRIPTOR.fields}
+    wire = {field.name for field in message.DESCRIPTOR.fields}
     assert wire == set(record.__dataclass_fields__)
 
 

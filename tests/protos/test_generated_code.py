@@ -20,8 +20,16 @@ def test_committed_code_is_current(tmp_path):
 
 
 def test_enums_begin_with_unspecified_and_messages_come_sorted_before_services():
-    from penult_proto.v1 import datasets_pb2, features_pb2, groups_pb2, info_pb2, jobs_pb2, refits_pb2, runs_pb2
-    from penult_proto.v1 import spectra_pb2
+    from penult_proto.v1 import (
+        datasets_pb2,
+        features_pb2,
+        groups_pb2,
+        info_pb2,
+        jobs_pb2,
+        refits_pb2,
+        runs_pb2,
+        spectra_pb2,
+    )
 
     modules = (datasets_pb2, features_pb2, groups_pb2, info_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2)
     for module in modules:

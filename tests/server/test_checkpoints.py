@@ -219,7 +219,8 @@ def test_head_of_other_shapes_is_found(tmp_path: Path) -> None:
 
 def test_the_front_reads_all_this_without_torch() -> None:
     code = (
-        "import sys, penult_server.stores.checkpoints, penult_server.backbones.catalog, penult_server.finetuning.config;"
+        "import sys, penult_server.stores.checkpoints, penult_server.backbones.catalog\n"
+        "import penult_server.finetuning.config\n"
         "sys.exit(', '.join(sorted({'torch', 'timm', 'transformers', 'torchvision'} & set(sys.modules))) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -60,6 +60,8 @@ class Images(Sequence[Example]):
         return self.n
 
     def __getitem__(self, row: int) -> Example:
+        if row >= self.n:
+            raise IndexError(row)
         if row == self.broken:
             raise ServiceError(ErrorKind.CORRUPT_IMAGE, f"row {row} is damaged")
         return np.random.default_rng(row).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)

@@ -151,7 +151,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    config = replace(CONFIG, backbone="test_resnet", epochs=6, learning_rate=5e-3, warmup=0.0, flip=False)
+    config = replace(CONFIG, backbone="test_resnet", epochs=12, learning_rate=5e-3, warmup=0.0, flip=False)
     outcome = run(tmp_path, replace(config, evaluate=("train",)))
     losses = [one.metrics.loss for one in outcome.history]
     assert losses[-1] < 0.5 * losses[0]

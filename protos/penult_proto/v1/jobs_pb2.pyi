@@ -106,7 +106,7 @@ class ExtractSpec(google.protobuf.message.Message):
     """Empty for the dataset that the checkpoint was trained on."""
     attribute: builtins.str
     dtype: builtins.str
-    """FLOAT32, or FLOAT16 (values that overflow are refused)."""
+    """"float32" (also when empty), or "float16" (values that overflow are refused)."""
     batch_size: builtins.int
     @property
     def splits(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -181,29 +181,11 @@ Global___JobSpec: typing_extensions.TypeAlias = JobSpec
 class ExtractResult(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    @typing.final
-    class FeatureSetsEntry(google.protobuf.message.Message):
-        DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        @property
-        def value(self) -> penult_proto.v1.features_pb2.FeatureSet: ...
-        def __init__(
-            self,
-            *,
-            key: builtins.str = ...,
-            value: penult_proto.v1.features_pb2.FeatureSet | None = ...,
-        ) -> None: ...
-        def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
-
     FEATURE_SETS_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
     @property
-    def feature_sets(self) -> google.protobuf.internal.containers.MessageMap[builtins.str, penult_proto.v1.features_pb2.FeatureSet]:
-        """By split."""
+    def feature_sets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.features_pb2.FeatureSet]:
+        """In the order in which the splits were asked for."""
 
     @property
     def reused(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -212,7 +194,7 @@ class ExtractResult(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        feature_sets: collections.abc.Mapping[builtins.str, penult_proto.v1.features_pb2.FeatureSet] | None = ...,
+        feature_sets: collections.abc.Iterable[penult_proto.v1.features_pb2.FeatureSet] | None = ...,
         reused: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["feature_sets", b"feature_sets", "reused", b"reused"]) -> None: ...

@@ -65,8 +65,8 @@ def _fit(request: pb.RefitRequest, train: Resident) -> BalancedFit:
     if by is BalanceBy.GROUP and not labels.attribute_values:
         raise ServiceError(
             ErrorKind.ATTRIBUTE_MISSING,
-            f"feature set {train.manifest.digest[:12]} has no attribute, so it has no groups to balance: upload it with "
-            "a=..., or balance by class",
+            f"feature set {train.manifest.digest[:12]} has no attribute, so it has no groups to balance: upload "
+            "it with a=..., or balance by class",
         )
     try:
         return balanced_refit(

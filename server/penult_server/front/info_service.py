@@ -8,8 +8,10 @@ from typing import Any
 import grpc
 
 from penult_proto import PROTOCOL
+from penult_proto.errors import ErrorKind
 from penult_proto.v1 import info_pb2, info_pb2_grpc
 from penult_server.backbones.catalog import packaged_backbones
+from penult_server.errors import ServiceError
 from penult_server.front.compute_process import ComputeProcess
 from penult_server.front.registry_thread import Registry
 from penult_server.settings import Settings
@@ -27,6 +29,7 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
         self._settings = settings
         self._registry = registry
         self._compute = compute
+        self.is_stopping = False
         self.n_attached = 0
         self.changed = asyncio.Event()
         """Set whenever a client attaches or leaves."""
@@ -53,6 +56,8 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
         )
 
     async def Attach(self, request: info_pb2.AttachRequest, context: Context) -> AsyncIterator[info_pb2.AttachEvent]:
+        if self.is_stopping:
+            raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; start another one")
         self.n_attached += 1
         self.changed.set()
         try:

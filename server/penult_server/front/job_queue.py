@@ -134,7 +134,7 @@ class JobQueue:
         """Whether what a finished job made is still stored."""
         if job.state != pb.JOB_STATE_SUCCEEDED or job.result.WhichOneof("kind") != "extract":
             return True
-        digests = [one.digest for one in job.result.extract.feature_sets.values()]
+        digests = [one.digest for one in job.result.extract.feature_sets]
         return await self._registry.run(self._registry.catalog.has_feature_sets, digests)
 
     async def _schedule(self) -> None:
@@ -220,7 +220,7 @@ class JobQueue:
             case "run":
                 await run(catalog.add_run, result.run)
             case "extract":
-                for feature_set in result.extract.feature_sets.values():
+                for feature_set in result.extract.feature_sets:
                     await run(catalog.add_feature_set, feature_set)
             case "dataset":
                 await run(catalog.add_dataset, result.dataset)

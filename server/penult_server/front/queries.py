@@ -134,7 +134,7 @@ def _check_spectra(request: spectra_pb2.ComputeSpectraRequest, n_features: int) 
     if not request.top_k >= 0:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
-            f"top_k must be 0 (all) or a number of eigenvalues, at most {n_features} of them exist; got {request.top_k}",
+            f"top_k must be 0 (all {n_features} eigenvalues) or the number of them to return; got {request.top_k}",
         )
     if request.by not in (spectra_pb2.SPECTRA_BY_GROUP, spectra_pb2.SPECTRA_BY_CLASS):
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"by must be group or class, got {request.by}")

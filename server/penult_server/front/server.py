@@ -131,6 +131,7 @@ class Server:
             await self._stop.wait()
         finally:
             log.info("stopping; running jobs go on at the next start")
+            self._info.is_stopping = True
             withdraw(files)
             watcher.cancel()
             await self._health.leave()
@@ -194,6 +195,7 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._info.changed.wait(), patience)
             if not self._info.n_attached:
+                self._info.is_stopping = True
                 self.stop()
                 return
 

@@ -102,22 +102,15 @@ def _extract(order: Order, spec: pb.ExtractSpec, channel: WorkerChannel) -> pb.E
             f"checkpoint {manifest.digest[:12]} knows {manifest.n_classes} classes, dataset {spec.dataset!r} has "
             f"{len(dataset.info.classes)}; extract from a dataset with the same classes",
         )
-    result = pb.ExtractResult()
-    missing: list[tuple[str, str]] = []
-    for split in spec.splits:
-        digest = _identity(manifest, order, spec, split)
-        stored = _stored(root, digest)
-        if stored is None:
-            missing.append((split, digest))
-        else:
-            result.feature_sets[split].CopyFrom(stored)
-            result.reused.append(split)
+    digests = {split: _identity(manifest, order, spec, split) for split in spec.splits}
+    sets = {split: stored for split, digest in digests.items() if (stored := _stored(root, digest)) is not None}
+    reused, missing = list(sets), [split for split in spec.splits if split not in sets]
     if missing:
-        check_files(dataset, [split for split, _ in missing])
-        run = _Extraction(order, spec, manifest, dataset, channel, [split for split, _ in missing])
-        for split, digest in missing:
-            result.feature_sets[split].CopyFrom(feature_set_to_proto(run.split(split, digest)))
-    return result
+        check_files(dataset, missing)
+        run = _Extraction(order, spec, manifest, dataset, channel, missing)
+        for split in missing:
+            sets[split] = feature_set_to_proto(run.split(split, digests[split]))
+    return pb.ExtractResult(feature_sets=[sets[split] for split in spec.splits], reused=reused)
 
 
 def _identity(manifest: CheckpointManifest, order: Order, spec: pb.ExtractSpec, split: str) -> str:

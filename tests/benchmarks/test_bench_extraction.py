@@ -1,0 +1,167 @@
+"""How close extraction and training steps come to bare loops over tensors that are already there.
+
+Both are measured against loops written here, in turns, and the best of each counts: other programs on the
+machine can only slow a turn down.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from penult_kernels.metrics import GroupMetrics
+from penult_server.backbones.classifier import Classifier
+from penult_server.backbones.inputs import open_inputs
+from penult_server.backbones.model import load_backbone
+from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
+from penult_server.extraction.extract import extract_split
+from penult_server.finetuning.config import FinetuneConfig
+from penult_server.finetuning.examples import balance, epoch_batches
+from penult_server.finetuning.optimizer import build_optimizer
+from penult_server.finetuning.train import train_step
+from penult_server.stores.checkpoints import CheckpointManifest
+from penult_server.stores.features import FeatureHeader, FeatureWriter
+from penult_server.stores.manifest import LabelNames
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+ROUNDS = 3
+
+
+@dataclass
+class Noise:
+    """`n` random images of `side` pixels in one split, with two classes and two attribute values."""
+
+    n: int
+    side: int
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.images = list(rng.integers(0, 256, (self.n, self.side, self.side, 3), dtype=np.uint8))
+        y, a = np.arange(self.n) % 2, np.arange(self.n) // 2 % 2
+        self.info = DatasetInfo(
+            name="noise",
+            digest="0" * 64,
+            modality="image",
+            classes=("x", "y"),
+            attributes=(Attribute(name="a", values=("p", "q")),),
+            splits={"train": SplitLabels(row_id=np.arange(self.n, dtype=np.uint64), y=y, a=a[:, None])},
+            description="",
+        )
+
+    def examples(self, split: str) -> Sequence[Example]:
+        return self.images
+
+
+class Quiet:
+    """A context that nobody listens to."""
+
+    def progress(self, stage: str, done: float, total: float, unit: str) -> None: ...
+
+    def metrics(self, epoch: int, split: str, metrics: GroupMetrics) -> None: ...
+
+    def checkpoint(self, manifest: CheckpointManifest) -> None: ...
+
+    def check_cancelled(self) -> None: ...
+
+
+def seconds(work: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    work()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def best_of_turns(first: Callable[[], None], second: Callable[[], None]) -> tuple[float, float]:
+    turns = [(seconds(first), seconds(second)) for _ in range(ROUNDS)]
+    return min(one for one, _ in turns), min(other for _, other in turns)
+
+
+def test_extraction_beside_bare_forward_passes(tmp_path: Path, at_full_size: bool) -> None:
+    """Decoded images into a stored feature set with moments, against forward passes alone."""
+    n, name = (2000, "tf_efficientnet_lite0") if at_full_size else (70, "test_resnet")
+    side, batch_size = 96 if at_full_size else 32, 64
+    dataset = Noise(n, side)
+    classifier = load_backbone(name, 2, pretrained=False, seed=0, image_size=side).to(DEVICE)
+    preprocessing = classifier.preprocessing
+    batches = [preprocessing.to_batch(dataset.images[i : i + batch_size], DEVICE) for i in range(0, n, batch_size)]
+    labels = LabelNames(classes=("x", "y"), attribute="a", attribute_values=("p", "q"))
+    stored: list[int] = []
+
+    @torch.inference_mode()
+    def bare() -> None:
+        for batch in batches:
+            classifier.module(batch)
+
+    def extract() -> None:
+        header = FeatureHeader(
+            n_examples=n,
+            n_features=classifier.n_features,
+            dtype="float32",
+            labels=labels,
+            n_logits=2,
+            digest=f"{len(stored):064d}",
+        )
+        with FeatureWriter(tmp_path, header) as writer:
+            extract_split(classifier, dataset, "train", writer, device=DEVICE, batch_size=batch_size, context=Quiet())
+            stored.append(writer.finish().n_examples)
+
+    bare()
+    bare_seconds, extract_seconds = best_of_turns(bare, extract)
+    print(
+        f"\nextraction, {name}, {n} x {side} px, {DEVICE}: {n / extract_seconds:.0f} examples/s stored, "
+        f"{n / bare_seconds:.0f} bare, ratio {bare_seconds / extract_seconds:.3f}"
+    )
+    assert stored == [n] * ROUNDS
+
+
+def test_training_steps_beside_a_bare_loop(at_full_size: bool) -> None:
+    """One epoch with shuffling, flips and checks, against the same number of steps on tensors at hand."""
+    n, name = (640, "tf_efficientnet_lite0") if at_full_size else (36, "test_resnet")
+    side, batch_size = 96 if at_full_size else 32, 32
+    dataset = Noise(n, side)
+    config = FinetuneConfig(backbone=name, epochs=1, batch_size=batch_size)
+    training = balance(config, dataset)
+    classifier = load_backbone(name, 2, pretrained=False, seed=0, image_size=side).to(DEVICE)
+    inputs = open_inputs(dataset, "train", classifier.preprocessing)
+    optimizer = build_optimizer(classifier.module, config)
+    at_hand = [
+        (
+            classifier.preprocessing.to_batch(dataset.images[i : i + batch_size], DEVICE),
+            torch.from_numpy(training.y[i : i + batch_size].copy()).to(DEVICE),
+        )
+        for i in range(0, n, batch_size)
+    ]
+    losses: list[float] = []
+
+    def bare() -> None:
+        bare_epoch(classifier, optimizer, at_hand)
+
+    def ours() -> None:
+        rngs = np.random.default_rng(0), np.random.default_rng(1)
+        losses.extend(
+            train_step(classifier, optimizer, batch, DEVICE) for batch in epoch_batches(training, inputs, config, *rngs)
+        )
+
+    classifier.module.train()
+    bare()
+    bare_seconds, our_seconds = best_of_turns(bare, ours)
+    print(
+        f"\ntraining, {name}, {n} x {side} px, {DEVICE}: {n / our_seconds:.0f} examples/s, "
+        f"{n / bare_seconds:.0f} bare, ratio {bare_seconds / our_seconds:.3f}"
+    )
+    assert np.isfinite(losses).all()
+
+
+def bare_epoch(
+    classifier: Classifier, optimizer: torch.optim.Optimizer, batches: list[tuple[torch.Tensor, torch.Tensor]]
+) -> None:
+    for images, y in batches:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=DEVICE.type == "cuda"):
+            logits = classifier.module(images)
+        torch.nn.functional.cross_entropy(logits.float(), y).backward()
+        optimizer.step()

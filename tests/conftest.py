@@ -1,0 +1,26 @@
+"""What every test may rely on: nothing of this user's, nothing of the network."""
+
+import os
+import tempfile
+
+import pytest
+
+# Read by libraries when they are imported, and handed on to the servers that tests start.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "passive"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Address files of test servers must not land beside the user's own.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="penult-test-state-")
+os.environ.pop("PENULT_TOKEN", None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--benchmarks", action="store_true", help="run benchmarks at full size (they are tests at a small one)"
+    )
+
+
+@pytest.fixture(scope="session")
+def at_full_size(request: pytest.FixtureRequest) -> bool:
+    """Whether benchmarks measure, or only show that they run."""
+    return bool(request.config.getoption("--benchmarks"))

@@ -24,7 +24,11 @@ class RunningServer:
         root.mkdir(parents=True, exist_ok=True)
         with (root / "server.log").open("ab") as log:
             self.process = subprocess.Popen([*SERVE, "--root", str(root), *options], stdout=log, stderr=log)
-        self._wait_until_it_answers()
+        try:
+            self._wait_until_it_answers()
+        except BaseException:
+            self.kill()
+            raise
 
     @property
     def record(self) -> dict:

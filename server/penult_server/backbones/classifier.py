@@ -92,10 +92,7 @@ def find_head(module: nn.Module, library: Library, batch: Batch, name: str) -> t
     Raises ServiceError (INVALID_ARGUMENT) for a model that does not end in one linear layer over pooled
     features.
     """
-    paths: dict[nn.Linear, str] = {}
-    for path, layer in module.named_modules():
-        if isinstance(layer, nn.Linear):
-            paths[layer] = path
+    paths = {layer: path for path, layer in module.named_modules() if isinstance(layer, nn.Linear)}
     ran: list[tuple[nn.Linear, Tensor, Tensor]] = []
 
     def remember(layer: nn.Linear, inputs: tuple[Any, ...], output: Tensor) -> None:

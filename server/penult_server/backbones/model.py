@@ -14,7 +14,6 @@ from penult_server.backbones import images
 from penult_server.backbones.catalog import Library, library_of
 from penult_server.backbones.classifier import Classifier, find_head, reset_head
 from penult_server.backbones.preprocessing import ImagePreprocessing, Preprocessing
-from penult_server.backbones.transformer import load_transformer
 
 CPU = torch.device("cpu")
 
@@ -52,6 +51,9 @@ def load_backbone(
             module = images.build_module(name, n_classes, pretrained=pretrained, image_size=image_size)
             preprocessing: Preprocessing = images.preprocessing_of(module, image_size)
         else:
+            # Imported here: transformers takes seconds to load, and image jobs never need it.
+            from penult_server.backbones.transformer import load_transformer
+
             module, preprocessing, files = load_transformer(
                 name, n_classes, pretrained=pretrained, image_size=image_size, max_tokens=max_tokens
             )

@@ -21,7 +21,6 @@ from penult_server.backbones.catalog import Library
 from penult_server.backbones.classifier import Classifier
 from penult_server.backbones.model import bundle, seeded
 from penult_server.backbones.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
-from penult_server.backbones.transformer import rebuild_transformer, text_preprocessing
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import (
     CheckpointManifest,
@@ -130,6 +129,9 @@ def _rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, byt
             manifest.backbone, manifest.n_classes, pretrained=False, image_size=manifest.image_size
         )
         return module, image
+    # Imported here: transformers takes seconds to load, and image jobs never need it.
+    from penult_server.backbones.transformer import rebuild_transformer, text_preprocessing
+
     module, tokenizer = rebuild_transformer(directory, manifest.backbone)
     if tokenizer is None:
         return module, image

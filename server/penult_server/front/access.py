@@ -59,9 +59,12 @@ def server_token(root: Path) -> str:
 
 
 def address_files(root: Path, port: int) -> tuple[Path, Path]:
-    """Where the record of a running server is written: in its root, and by port for its user."""
+    """Where the record of a running server is written: by port for its user, then in its root.
+
+    In this order: who sees the record in the root may connect by address and find the other.
+    """
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return root / "server.json", state / "penult" / "servers" / f"{port}.json"
+    return state / "penult" / "servers" / f"{port}.json", root / "server.json"
 
 
 def publish(record: ServerRecord, files: tuple[Path, Path]) -> None:

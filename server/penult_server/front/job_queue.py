@@ -14,8 +14,9 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1 import runs_pb2
 from penult_server.errors import ServiceError
-from penult_server.front.processes import log_tail, start_process, stop_process
+from penult_server.front.processes import log_tail, stop_process
 from penult_server.front.registry_thread import Registry
+from penult_server.front.spare_worker import SpareWorker
 from penult_server.front.specs import Resolver
 from penult_server.jobs.order import Order
 from penult_server.messages import error_to_proto
@@ -44,6 +45,7 @@ class JobQueue:
         self._news = asyncio.Condition()
         self._work = asyncio.Event()
         self._scheduler: asyncio.Task[None] | None = None
+        self._spare = SpareWorker(settings.root)
         self._stopping = False
 
     async def start(self) -> None:
@@ -61,6 +63,7 @@ class JobQueue:
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await self._spare.stop()
         async with self._news:
             self._news.notify_all()
 
@@ -165,15 +168,16 @@ class JobQueue:
 
     async def _attempt(self, job: pb.Job) -> None:
         resolved = await self._resolver.resolve(job.spec)
+        log_file = self._settings.root / "logs" / f"job-{job.id}.log"
         order = Order(
             job_id=job.id,
             root=str(self._settings.root),
             spec=MessageToDict(resolved.spec),
             dataset_digest=resolved.dataset_digest,
             device=self._settings.device,
+            log=str(log_file),
         )
-        log_file = self._settings.root / "logs" / f"job-{job.id}.log"
-        process = await start_process("penult_server.jobs.worker", log=log_file)
+        process = await self._spare.take()
         self._processes[job.id] = process
         try:
             if process.stdin is None or process.stdout is None:

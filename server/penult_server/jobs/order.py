@@ -19,6 +19,8 @@ class Order:
     """A JobSpec as JSON."""
     dataset_digest: str
     device: str
+    log: str
+    """File for what the work prints."""
 
     def to_json(self) -> str:
         """One line."""

@@ -1,7 +1,14 @@
-"""A job worker's process: `python -m penult_server.jobs.worker`, started by the front for one job."""
+"""A job worker's process: `python -m penult_server.jobs.worker`, started by the front for one job.
 
+Frameworks take seconds to load, so the front starts a worker ahead of its job: it loads them, then waits for
+the order on its input. One that gets no order ends when its input closes.
+"""
+
+import importlib
 import json
+import os
 import sys
+from pathlib import Path
 
 from penult_server.errors import ServiceError
 from penult_server.failures import translate
@@ -11,13 +18,24 @@ from penult_server.pipes import own_stdout
 
 
 def main() -> None:
-    """Read the order, do the work, say how it ended."""
+    """Load, read the order, do the work, say how it ended."""
     messages = own_stdout()
-    order = Order(**json.loads(sys.stdin.readline()))
+    # A failure to load becomes the failure of the job that then comes.
+    failure: Exception | None = None
+    try:
+        importlib.import_module("penult_server.jobs.work")
+    except Exception as error:
+        failure = error
+    line = sys.stdin.readline()
+    if not line:
+        return
+    order = Order(**json.loads(line))
+    print_to(Path(order.log))
     channel = WorkerChannel(messages)
     channel.watch(sys.stdin)
     try:
-        # Imported here: frameworks take seconds to load, and a failure to load them is a failure of the job.
+        if failure:
+            raise failure
         from penult_server.jobs.work import work
 
         channel.result(work(order, channel))
@@ -25,6 +43,14 @@ def main() -> None:
         channel.error(error)
     except Exception as error:  # the seam: memory, disk, or a bug that the log keeps and the job reports
         channel.error(translate(error))
+
+
+def print_to(log: Path) -> None:
+    """Send everything that is printed from here on to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,181 @@
+"""Processes are killed; what was acknowledged is still there, and what was begun is finished."""
+
+import os
+import select
+import signal
+
+import numpy as np
+import pytest
+
+import penult
+import penult.transfer
+from penult_proto.v1 import jobs_pb2
+
+
+def children(pid: int) -> dict[str, int]:
+    """Module names of a server's processes with their ids."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{entry}/stat") as stat, open(f"/proc/{entry}/cmdline") as command:
+                if stat.read().rsplit(")", 1)[1].split()[1] == str(pid):
+                    found[command.read().split("\0")[2]] = int(entry)
+        except (OSError, IndexError):
+            continue
+    return found
+
+
+def events_until(job, wanted: str):
+    """Follow a job's events until one of this kind has come."""
+    request = jobs_pb2.WatchJobRequest(id=job.id)
+    connection = job._connection
+    with connection.stream(connection.stubs.jobs.WatchJob, request, timeout=120) as events:
+        for event in events:
+            if event.WhichOneof("kind") == wanted:
+                return event
+    raise AssertionError(f"the job ended without an event of kind {wanted}")
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((300, 16)).astype(np.float32)
+    return {"features": features, "y": np.repeat([0, 1], 150), "a": np.tile([0, 1], 150)}
+
+
+def test_kill_9_of_the_server_loses_nothing_and_jobs_are_finished(serve, table, tiny, arrays, tmp_path):
+    server = serve()
+    client = server.connect()
+    mine = client.features.upload(**arrays, name="mine")
+    spectra = client.spectra(mine)
+    refit = client.refit(mine, preset="dfr")
+    client.datasets.register("shapes", table)
+    job = client.finetune(dataset="shapes", epochs=3, **tiny)
+    events_until(job, "metrics")
+    server.kill()
+    client.close()
+
+    server = serve()
+    with server.connect() as client:
+        assert [one.digest for one in client.features.list()] == [mine.digest]
+        np.testing.assert_array_equal(client.features.read("mine").features, arrays["features"])
+        again = client.spectra("mine")
+        assert again.reused
+        np.testing.assert_array_equal(again.eigenvalues, spectra.eigenvalues)
+        assert client.refit("mine", preset="dfr").digest == refit.digest
+        same = client.finetune(dataset="shapes", epochs=3, **tiny)
+        assert same.id == job.id
+        run = same.wait()
+        assert same.attempt == 2
+    with penult.local(tmp_path / "undisturbed") as client:
+        client.datasets.register("shapes", table)
+        expected = client.finetune(dataset="shapes", epochs=3, **tiny).wait()
+    assert [one.digest for one in run.checkpoints] == [one.digest for one in expected.checkpoints]
+    assert [one.metrics.correct.tolist() for one in run.history] == [
+        one.metrics.correct.tolist() for one in expected.history
+    ]
+
+
+def test_no_process_outlives_a_killed_server(serve, table, tiny):
+    server = serve()
+    client = server.connect()
+    client.datasets.register("shapes", table)
+    events_until(client.finetune(dataset="shapes", epochs=500, **tiny), "progress")
+    processes = children(server.process.pid)
+    assert set(processes) == {"penult_server.compute.worker", "penult_server.jobs.worker"}
+    watched = [os.pidfd_open(pid) for pid in processes.values()]
+    server.kill()
+    client.close()
+    for descriptor in watched:
+        # Readable when the process has ended.
+        assert select.select([descriptor], [], [], 30)[0]
+        os.close(descriptor)
+
+
+def test_a_dead_compute_worker_is_replaced(serve, arrays):
+    server = serve()
+    with server.connect() as client:
+        mine = client.features.upload(**arrays)
+        first = client.spectra(mine, top_k=3)
+        os.kill(children(server.process.pid)["penult_server.compute.worker"], signal.SIGKILL)
+        # The call that meets the dead worker may be told so; the next one waits for the new worker.
+        refusals = []
+        for top_k in (4, 5):
+            try:
+                second = client.spectra(mine, top_k=top_k)
+            except penult.Unavailable as error:
+                refusals.append(error)
+        assert len(refusals) <= 1
+        assert all(error.kind == "worker_died" and error.retryable for error in refusals)
+        np.testing.assert_allclose(second.eigenvalues[:, :3], first.eigenvalues)
+
+
+def test_a_job_whose_worker_dies_is_tried_again_and_given_up_in_the_end(serve, table, tiny):
+    server = serve()
+    with server.connect() as client:
+        client.datasets.register("shapes", table)
+        job = client.finetune(dataset="shapes", epochs=2000, **tiny)
+        killed = 0
+        request = jobs_pb2.WatchJobRequest(id=job.id)
+        connection = job._connection
+        with connection.stream(connection.stubs.jobs.WatchJob, request, timeout=200) as events:
+            attempts = set()
+            for event in events:
+                if event.WhichOneof("kind") == "progress" and job.refresh().attempt not in attempts:
+                    attempts.add(job.attempt)
+                    for pid in busy_workers(server):
+                        os.kill(pid, signal.SIGKILL)
+                    killed += 1
+        assert killed == 3
+        with pytest.raises(penult.PenultError) as raised:
+            job.wait()
+        assert raised.value.kind == "worker_died"
+        assert client.finetune(dataset="shapes", epochs=0, **tiny).wait().checkpoints[0].epoch == 0
+
+
+def busy_workers(server) -> list[int]:
+    """Job workers that have taken an order; the one in waiting prints to the common log."""
+    busy = []
+    for entry in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{entry}/stat") as stat:
+                is_child = stat.read().rsplit(")", 1)[1].split()[1] == str(server.process.pid)
+            if is_child and "/logs/job-" in os.readlink(f"/proc/{entry}/fd/2"):
+                busy.append(int(entry))
+        except (OSError, IndexError):
+            continue
+    return busy
+
+
+def test_a_cancelled_job_stops_and_says_so(serve, table, tiny):
+    with serve().connect() as client:
+        client.datasets.register("shapes", table)
+        job = client.finetune(dataset="shapes", epochs=5000, **tiny)
+        waiting = client.finetune(dataset="shapes", epochs=5000, seed=1, **tiny)
+        events_until(job, "progress")
+        waiting.cancel()
+        job.cancel()
+        for one in (job, waiting):
+            with pytest.raises(penult.Cancelled):
+                one.wait(timeout=60)
+        # The work can be asked for again: a cancelled job is not an answer.
+        again = client.finetune(dataset="shapes", epochs=5000, **tiny)
+        assert again.id != job.id
+        again.cancel()
+
+
+def test_a_torn_upload_leaves_nothing(serve, arrays):
+    server = serve()
+    with server.connect() as client:
+        client.features.upload(**arrays, name="whole")
+        stubs = client.connection.stubs.features
+        messages = list(
+            penult.transfer.upload_messages(
+                penult.transfer.upload_arrays(**arrays, logits=None, row_id=None, head=None), "torn", None, 1000
+            )
+        )
+        with pytest.raises(penult.InvalidRequest) as raised:
+            client.connection.upload(stubs.UploadFeatures, iter(messages[:-1]), timeout=30)
+        assert raised.value.kind == "incomplete_upload"
+        assert [one.names for one in client.features.list()] == [("whole",)]
+        assert [path.name for path in (server.root / "features").iterdir()] == [client.features.list()[0].digest]

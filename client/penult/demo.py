@@ -65,7 +65,7 @@ def compare_heads(
     """The finetuned head and refits, scored on the test split of the features they belong to."""
     test = {"test": tuned["test"]}
     erm = client.refit(tuned["train"], preset="erm", evaluate=test)
-    class_balanced = client.refit(tuned["val"], preset="class_balanced", evaluate=test)
+    class_balanced = client.refit(tuned["train"], preset="class_balanced", evaluate=test)
     dfr = client.refit(tuned["val"], preset="dfr", evaluate=test)
     untouched_dfr = client.refit(untouched["val"], preset="dfr", evaluate={"test": untouched["test"]})
     return [
@@ -75,7 +75,7 @@ def compare_heads(
             metrics=client.evaluate(run.checkpoints[-1], tuned["test"]),
         ),
         Scores(head="refit erm on train", features="finetuned", metrics=erm.metrics["test"]),
-        Scores(head="refit class_balanced on val", features="finetuned", metrics=class_balanced.metrics["test"]),
+        Scores(head="refit class_balanced on train", features="finetuned", metrics=class_balanced.metrics["test"]),
         Scores(head="refit dfr on val", features="finetuned", metrics=dfr.metrics["test"]),
         Scores(head="refit dfr on val", features="untouched", metrics=untouched_dfr.metrics["test"]),
     ]

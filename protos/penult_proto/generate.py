@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from grpc_tools import protoc
+from grpc_tools import protoc  # pyright: ignore[reportMissingTypeStubs]
 
 ROOM = Path(__file__).resolve().parent.parent
 
@@ -27,7 +27,7 @@ def generate(out: Path) -> None:
     ]
     arguments = ["protoc", f"-I{ROOM}", f"-I{well_known}", *plugins]
     arguments += [f"--{kind}_out={out}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    if protoc.main([*arguments, *sources]) != 0:
+    if protoc.main([*arguments, *sources]) != 0:  # pyright: ignore[reportUnknownMemberType]
         raise RuntimeError("protoc failed; its message is above")
 
 

@@ -61,7 +61,9 @@ def test_round_trip_is_exact_and_does_not_depend_on_how_rows_came(tmp_path_facto
     assert again.digest == manifest.digest, "the identity of uploaded arrays is their content"
 
 
-def test_moments_are_those_of_the_rows(tmp_path):
+@pytest.mark.parametrize("fold_rows", [1, 7, 1024])
+def test_moments_are_those_of_the_rows(tmp_path, monkeypatch, fold_rows):
+    monkeypatch.setattr(features_module, "FOLD_ROWS", fold_rows)
     arrays = make(60, 5)
     stored = StoredFeatures(tmp_path, write(tmp_path, arrays, (13, 14, 40)).digest)
     moments = stored.moments()
@@ -76,9 +78,15 @@ def test_moments_are_those_of_the_rows(tmp_path):
 
 def test_moments_beyond_the_budget_are_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(features_module, "MOMENTS_BUDGET", 100)
-    manifest = write(tmp_path, make(20, 5))
+    manifest = write(tmp_path, make(60, 5))
     assert not manifest.has_moments
     assert not (tmp_path / "features" / manifest.digest / "moments.zarr").exists()
+
+
+def test_moments_are_kept_where_they_are_smaller_than_the_rows(tmp_path):
+    """4 groups of 15 numbers of 8 bytes against 5 numbers of 4 bytes a row: even at 24 rows."""
+    assert write(tmp_path, make(24, 5)).has_moments
+    assert not write(tmp_path, make(23, 5)).has_moments
 
 
 def test_head_and_description_come_back(tmp_path):

@@ -177,7 +177,8 @@ class JobQueue:
             device=self._settings.device,
             log=str(log_file),
         )
-        process = await self._spare.take()
+        needs_model = resolved.spec.WhichOneof("kind") != "register_dataset"
+        process = await self._spare.take(needs_model=needs_model)
         self._processes[job.id] = process
         try:
             if process.stdin is None or process.stdout is None:

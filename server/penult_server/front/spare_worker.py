@@ -18,8 +18,13 @@ class SpareWorker:
         self._preparing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def take(self) -> asyncio.subprocess.Process:
-        """A worker that waits for its order, or is loading; the next one is started meanwhile."""
+    async def take(self, *, needs_model: bool) -> asyncio.subprocess.Process:
+        """A worker that waits for its order, or is loading; the next one is started meanwhile.
+
+        Work without a model gets one of its own, which loads no framework.
+        """
+        if not needs_model:
+            return await self._start()
         process, self._waiting = self._waiting, None
         if process is None or process.returncode is not None:
             process = await self._start()
@@ -39,7 +44,7 @@ class SpareWorker:
         async with self._preparing:
             if self._waiting is not None:
                 return
-            process = self._waiting = await self._start()
+            process = self._waiting = await self._start("ahead")
         await asyncio.sleep(IDLE_SECONDS)
         if self._waiting is process:
             await self._end()
@@ -49,5 +54,5 @@ class SpareWorker:
         if process:
             await stop_process(process, grace=2)
 
-    async def _start(self) -> asyncio.subprocess.Process:
-        return await start_process("penult_server.jobs.worker", log=self._log)
+    async def _start(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await start_process("penult_server.jobs.worker", *arguments, log=self._log)

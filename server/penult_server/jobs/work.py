@@ -1,200 +1,32 @@
-"""What each kind of job does: names to things, the room's function called, its records to messages."""
+"""What each kind of job does."""
 
-import json
-import time
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import datasets_pb2, features_pb2, runs_pb2
+from penult_proto.v1 import datasets_pb2
 from penult_proto.v1 import jobs_pb2 as pb
-from penult_server.clock import timestamp
-from penult_server.datasets.catalog import open_dataset
-from penult_server.datasets.model import Dataset
-from penult_server.datasets.stored import check_files
 from penult_server.datasets.table import register
 from penult_server.errors import ServiceError
-from penult_server.extraction.extract import extract_split, extraction_identity, load_checkpoint
-from penult_server.finetuning.config import config_from_proto
-from penult_server.finetuning.train import finetune
 from penult_server.jobs.channel import WorkerChannel
 from penult_server.jobs.order import Order
-from penult_server.messages import (
-    checkpoint_to_proto,
-    dataset_labels,
-    dataset_to_proto,
-    feature_set_to_proto,
-    metrics_to_proto,
-)
-from penult_server.stores.checkpoints import CheckpointManifest, read_head, read_manifest
-from penult_server.stores.durable import write_file
-from penult_server.stores.features import FeatureHeader, FeatureWriter
-from penult_server.stores.manifest import FeatureManifest
-from penult_server.stores.reading import StoredFeatures
+from penult_server.messages import dataset_to_proto
 
 
 def work(order: Order, channel: WorkerChannel) -> pb.JobResult:
     """Do a job. Raises ServiceError; anything else is a bug or a limit of the machine."""
     spec = order.job_spec()
     match spec.WhichOneof("kind"):
-        case "finetune":
-            return pb.JobResult(run=_finetune(order, spec.finetune, channel))
-        case "extract":
-            return pb.JobResult(extract=_extract(order, spec.extract, channel))
+        case "finetune" | "extract":
+            # Imported here: registering a dataset needs no framework.
+            from penult_server.jobs.model_work import extract_job, finetune_job
+
+            if spec.HasField("finetune"):
+                return pb.JobResult(run=finetune_job(order, spec.finetune, channel))
+            return pb.JobResult(extract=extract_job(order, spec.extract, channel))
         case "register_dataset":
             return pb.JobResult(dataset=_register(order, spec.register_dataset, channel))
         case None:
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, "the job has no spec")
-
-
-def choose_device(name: str) -> torch.device:
-    """The torch device for "auto", "cpu" or "cuda". Raises ServiceError (INVALID_ARGUMENT)."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ServiceError(ErrorKind.INVALID_ARGUMENT, "--device cuda needs an NVIDIA GPU that torch can use")
-    use_gpu = name != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if use_gpu else "cpu")
-
-
-def _finetune(order: Order, spec: runs_pb2.FinetuneSpec, channel: WorkerChannel) -> runs_pb2.Run:
-    root = Path(order.root)
-    config = config_from_proto(spec)
-    dataset = open_dataset(spec.dataset, order.dataset_digest, root)
-    check_files(dataset, ["train", *(config.evaluate or dataset.info.splits)])
-    labels = dataset_labels(dataset.info, config.attribute)
-    channel.labels = labels
-    started = time.time()
-    outcome = finetune(
-        config, dataset, root=root, device=choose_device(order.device), context=channel, run_id=order.job_id
-    )
-    # Which examples the balancing kept, so that "the balanced subset" can be analysed later.
-    kept = json.dumps([int(row) for row in outcome.kept_row_ids]).encode()
-    write_file(root / "runs" / order.job_id / "kept_row_ids.json", kept)
-    return runs_pb2.Run(
-        id=order.job_id,
-        spec=spec,
-        dataset_digest=order.dataset_digest,
-        n_train_examples=len(outcome.kept_row_ids),
-        checkpoints=[_of_run(checkpoint_to_proto(one), order.job_id, one) for one in outcome.checkpoints],
-        history=[
-            runs_pb2.EpochMetrics(epoch=one.epoch, split=one.split, metrics=metrics_to_proto(one.metrics, labels))
-            for one in outcome.history
-        ],
-        created=timestamp(started),
-        train_seconds=outcome.train_seconds,
-    )
-
-
-def _of_run(checkpoint: runs_pb2.Checkpoint, run_id: str, manifest: CheckpointManifest) -> runs_pb2.Checkpoint:
-    """The checkpoint as this run made it, also when another run left the same weights before."""
-    checkpoint.run_id, checkpoint.epoch = run_id, manifest.epoch
-    return checkpoint
-
-
-def _extract(order: Order, spec: pb.ExtractSpec, channel: WorkerChannel) -> pb.ExtractResult:
-    root = Path(order.root)
-    manifest = read_manifest(root, spec.checkpoint)
-    dataset = open_dataset(spec.dataset, order.dataset_digest, root)
-    if len(dataset.info.classes) != manifest.n_classes:
-        raise ServiceError(
-            ErrorKind.WRONG_SHAPE,
-            f"checkpoint {manifest.digest[:12]} knows {manifest.n_classes} classes, dataset {spec.dataset!r} has "
-            f"{len(dataset.info.classes)}; extract from a dataset with the same classes",
-        )
-    digests = {split: _identity(manifest, order, spec, split) for split in spec.splits}
-    sets = {split: stored for split, digest in digests.items() if (stored := _stored(root, digest)) is not None}
-    reused, missing = list(sets), [split for split in spec.splits if split not in sets]
-    if missing:
-        check_files(dataset, missing)
-        run = _Extraction(order, spec, manifest, dataset, channel, missing)
-        for split in missing:
-            sets[split] = feature_set_to_proto(run.split(split, digests[split]))
-    return pb.ExtractResult(feature_sets=[sets[split] for split in spec.splits], reused=reused)
-
-
-def _identity(manifest: CheckpointManifest, order: Order, spec: pb.ExtractSpec, split: str) -> str:
-    return extraction_identity(
-        manifest, order.dataset_digest, split, attribute=spec.attribute, feature_kind="pooled", dtype=spec.dtype
-    )
-
-
-def _stored(root: Path, digest: str) -> features_pb2.FeatureSet | None:
-    """The feature set when it is in the store. Its bytes are checked when they are read."""
-    try:
-        return feature_set_to_proto(StoredFeatures(root, digest).manifest)
-    except ServiceError as error:
-        if error.kind in (ErrorKind.UNKNOWN_FEATURE_SET, ErrorKind.STORE_CORRUPT):
-            return None
-        raise
-
-
-class _Extraction:
-    """One model over several splits."""
-
-    def __init__(
-        self,
-        order: Order,
-        spec: pb.ExtractSpec,
-        manifest: CheckpointManifest,
-        dataset: Dataset,
-        channel: WorkerChannel,
-        splits: list[str],
-    ) -> None:
-        self._order = order
-        self._spec = spec
-        self._manifest = manifest
-        self._dataset = dataset
-        self._channel = channel
-        self._device = choose_device(order.device)
-        self._classifier = load_checkpoint(Path(order.root), manifest.digest, self._device)
-        self._total = sum(len(dataset.info.split(split).y) for split in splits)
-        self._done = 0
-
-    def split(self, split: str, digest: str) -> FeatureManifest:
-        """Extract and store one split."""
-        root = Path(self._order.root)
-        labels = dataset_labels(self._dataset.info, self._spec.attribute)
-        n = len(self._dataset.info.split(split).y)
-        header = FeatureHeader(
-            n_examples=n,
-            n_features=self._manifest.n_features,
-            dtype=self._spec.dtype,
-            labels=labels,
-            n_logits=self._manifest.n_classes,
-            head=read_head(root, self._manifest.digest),
-            digest=digest,
-            checkpoint=self._manifest.digest,
-            dataset=self._spec.dataset,
-            dataset_digest=self._order.dataset_digest,
-            split=split,
-            train_shares=self._train_shares(labels.n_groups),
-        )
-        with FeatureWriter(root, header) as writer:
-            rates = extract_split(
-                self._classifier,
-                self._dataset,
-                split,
-                writer,
-                device=self._device,
-                batch_size=self._spec.batch_size,
-                context=self._channel,
-                attribute=self._spec.attribute,
-                done=self._done,
-                total=self._total,
-            )
-            self._done += n
-            return writer.finish(extract_rate=rates.rate)
-
-    def _train_shares(self, n_groups: int) -> tuple[float, ...]:
-        """Shares of the groups among the training examples of this dataset; none without such a split."""
-        info = self._dataset.info
-        if "train" not in info.splits:
-            return ()
-        column = info.attribute_column(self._spec.attribute)
-        train = info.split("train")
-        g = train.y * len(info.attributes[column].values) + train.a[:, column]
-        return tuple(float(share) for share in np.bincount(g, minlength=n_groups) / len(g))
 
 
 def _register(order: Order, spec: pb.RegisterDatasetSpec, channel: WorkerChannel) -> datasets_pb2.Dataset:

@@ -1,6 +1,6 @@
-"""A job worker's process: `python -m penult_server.jobs.worker`, started by the front for one job.
+"""A job worker's process: `python -m penult_server.jobs.worker [ahead]`, started by the front for one job.
 
-Frameworks take seconds to load, so the front starts a worker ahead of its job: it loads them, then waits for
+Frameworks take seconds to load, so the front starts a worker `ahead` of its job: it loads them, then waits for
 the order on its input. One that gets no order ends when its input closes.
 """
 
@@ -14,6 +14,7 @@ from penult_server.errors import ServiceError
 from penult_server.failures import translate
 from penult_server.jobs.channel import WorkerChannel
 from penult_server.jobs.order import Order
+from penult_server.jobs.work import work
 from penult_server.pipes import own_stdout
 
 
@@ -23,7 +24,8 @@ def main() -> None:
     # A failure to load becomes the failure of the job that then comes.
     failure: Exception | None = None
     try:
-        importlib.import_module("penult_server.jobs.work")
+        if "ahead" in sys.argv[1:]:
+            importlib.import_module("penult_server.jobs.model_work")
     except Exception as error:
         failure = error
     line = sys.stdin.readline()
@@ -36,8 +38,6 @@ def main() -> None:
     try:
         if failure:
             raise failure
-        from penult_server.jobs.work import work
-
         channel.result(work(order, channel))
     except ServiceError as error:
         channel.error(error)

@@ -22,7 +22,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from penult_kernels.moments import empty_moments, merge, moments_of
+from penult_kernels.moments import Moments, merge, moments_of
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores.durable import STAGING_PREFIX, rename_directory, sync_path, sync_tree
@@ -39,6 +39,8 @@ CHUNK_BYTES = 32 * 2**20
 """Aim for the size of a chunk of features."""
 MOMENTS_BUDGET = 2**30
 """Moments larger than this many bytes are not kept; spectra then read the rows."""
+FOLD_ROWS = 1024
+"""Rows are folded into the moments this many at a time: fewer cost more in merging than in products."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +84,7 @@ class FeatureWriter:
         self._n_written = 0
         self._counts = np.zeros(header.labels.n_groups, dtype=np.int64)
         self._content = hashlib.sha256()
-        self._moments = None
-        if moments_bytes(header.labels.n_groups, header.n_features) <= MOMENTS_BUDGET:
-            self._moments = empty_moments(header.labels.n_groups, header.n_features)
+        self._fold = _Fold(header.labels) if keeps_moments(header) else None
 
     def __enter__(self) -> "FeatureWriter":
         return self
@@ -113,6 +113,8 @@ class FeatureWriter:
         self._check(rows)
         self._pending.append(rows)
         self._n_pending += len(features)
+        if self._fold:
+            self._fold.add(features, y, a)
         while self._n_pending >= self._chunk_rows:
             self._write(self._take(self._chunk_rows))
 
@@ -170,21 +172,20 @@ class FeatureWriter:
             array[first:last] = stored
             self._content.update(name.encode() + first.to_bytes(8, "little"))
             self._content.update(stored.data)
-        g = np.asarray(rows["y"], np.int64) * self._header.labels.n_attributes + np.asarray(rows["a"], np.int64)
+        g = group_index(rows["y"], rows["a"], self._header.labels)
         self._counts += np.bincount(g, minlength=len(self._counts))
-        if self._moments is not None:
-            self._moments = merge(self._moments, moments_of(rows["features"], g, len(self._counts)))
         self._n_written = last
 
     def _write_moments(self) -> None:
-        if self._moments is None:
+        if self._fold is None:
             return
+        moments = self._fold.moments()
         group = zarr.open_group(self._staging / "moments.zarr", mode="w", zarr_format=3)
         upper = np.triu_indices(self._header.n_features)
         for name, values in {
-            "count": self._moments.count,
-            "mean": self._moments.mean,
-            "m2_upper": self._moments.m2[:, upper[0], upper[1]],
+            "count": moments.count,
+            "mean": moments.mean,
+            "m2_upper": moments.m2[:, upper[0], upper[1]],
         }.items():
             array = group.create_array(
                 name,
@@ -216,7 +217,7 @@ class FeatureWriter:
             group_counts=tuple(int(count) for count in self._counts),
             n_logits=header.n_logits,
             has_head=header.head is not None,
-            has_moments=self._moments is not None,
+            has_moments=self._fold is not None,
             feature_kind=header.feature_kind,
             checkpoint=header.checkpoint,
             dataset=header.dataset,
@@ -230,9 +231,51 @@ class FeatureWriter:
         )
 
 
-def moments_bytes(n_groups: int, n_features: int) -> int:
-    """Bytes of the second moments of all groups, one triangle each."""
-    return n_groups * n_features * (n_features + 1) // 2 * 8
+class _Fold:
+    """Group moments of rows that come a few at a time."""
+
+    def __init__(self, labels: LabelNames) -> None:
+        self._labels = labels
+        self._waiting: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
+        self._n_waiting = 0
+        self._moments: Moments | None = None
+
+    def add(self, features: NDArray[Any], y: NDArray[Any], a: NDArray[Any]) -> None:
+        """Take rows in."""
+        self._waiting.append((features, group_index(y, a, self._labels)))
+        self._n_waiting += len(y)
+        if self._n_waiting >= FOLD_ROWS:
+            self._merge()
+
+    def moments(self) -> Moments:
+        """Of all rows taken in."""
+        if self._waiting or self._moments is None:
+            self._merge()
+        if self._moments is None:
+            raise AssertionError("merging leaves moments")
+        return self._moments
+
+    def _merge(self) -> None:
+        features = np.concatenate([rows for rows, _ in self._waiting])
+        g = np.concatenate([groups for _, groups in self._waiting])
+        self._waiting, self._n_waiting = [], 0
+        new = moments_of(features, g, self._labels.n_groups)
+        self._moments = new if self._moments is None else merge(self._moments, new)
+
+
+def keeps_moments(header: FeatureHeader) -> bool:
+    """Whether group moments are stored: where they are smaller than the rows, and within the budget.
+
+    For fewer rows, spectra from the rows themselves are quicker to compute than moments are to read.
+    """
+    moments = header.labels.n_groups * header.n_features * (header.n_features + 1) // 2 * 8
+    rows = header.n_examples * header.n_features * np.dtype(header.dtype).itemsize
+    return moments <= min(rows, MOMENTS_BUDGET)
+
+
+def group_index(y: NDArray[Any], a: NDArray[Any], labels: LabelNames) -> NDArray[np.int64]:
+    """(n,) group of every row, g = y * n_attributes + a."""
+    return np.asarray(y, np.int64) * labels.n_attributes + np.asarray(a, np.int64)
 
 
 def chunk_rows(n_features: int, itemsize: int) -> int:

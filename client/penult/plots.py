@@ -41,12 +41,23 @@ def plot_spectra(spectra: Spectra, *, top_k: int = 10) -> Figure:
     for axis, (name, positions) in zip(axes, panels.items(), strict=True):
         for line, position in enumerate(positions):
             _draw_spectrum(axis, spectra, position, line, top_k, minorities)
-        axis.set_title(f"{name}: imbalance {ratios[name]:.2f}" if name in ratios else name, loc="left")
+        title = f"{name}: minority / majority at rank 1 = {ratios[name]:.2f}" if name in ratios else name
+        axis.set_title(title, loc="left", fontsize="medium")
         axis.set_yscale("log")
+        _label_with_plain_numbers(axis)
         axis.set_xlabel("rank")
         axis.legend(frameon=False, fontsize="small")
     axes[0].set_ylabel("eigenvalue")
     return figure
+
+
+def _label_with_plain_numbers(axis: Axes) -> None:
+    """1, 2, 5, 10, ... instead of powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_spectrum(axis: Axes, spectra: Spectra, position: int, line: int, top_k: int, minorities: set[int]) -> None:

@@ -131,7 +131,10 @@ def test_spectra_are_drawn_per_class_with_counts_and_the_minority_marked(tmp_pat
     answer = spectra()
     figure = plot_spectra(answer, top_k=10)
     first, second = figure.axes
-    assert (first.get_title("left"), second.get_title("left")) == ("sneaker: imbalance 2.00", "ankle boot")
+    assert (first.get_title("left"), second.get_title("left")) == (
+        "sneaker: minority / majority at rank 1 = 2.00",
+        "ankle boot",
+    )
     drawn = lines(first)
     assert set(drawn) == {"grass (n=950)", "gravel (n=50, minority)"}
     np.testing.assert_array_equal(drawn["gravel (n=50, minority)"], answer.eigenvalues[1, :10])

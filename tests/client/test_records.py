@@ -291,8 +291,11 @@ def test_a_cancelled_and_an_unfinished_job_have_no_result() -> None:
 
 
 def test_a_job_gives_what_its_kind_makes() -> None:
-    splits = ["extra", "test", "train", "val"]
-    extract = jobs_pb2.ExtractResult(feature_sets={split: feature_set_message() for split in splits})
+    sets = []
+    for split in ("train", "val", "test", "extra"):
+        sets.append(feature_set_message())
+        sets[-1].split = split
+    extract = jobs_pb2.ExtractResult(feature_sets=sets)
     done = job(state=jobs_pb2.JOB_STATE_SUCCEEDED, result=jobs_pb2.JobResult(extract=extract))
     assert done.result["val"].names == ("mine",)
     assert list(done.result) == ["train", "val", "test", "extra"]

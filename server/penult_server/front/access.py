@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -13,6 +14,7 @@ from penult_server.errors import ServiceError
 from penult_server.stores.durable import write_file
 
 PRIVATE = 0o600
+LOCK_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +32,31 @@ class ServerRecord:
 class RootLock:
     """The right to serve a root: one server at a time. The system releases it when the process dies."""
 
-    def __init__(self, root: Path) -> None:
-        """Raises ServiceError (STORE_LOCKED) when another process serves this root."""
+    def __init__(self, root: Path, *, patience: float) -> None:
+        """Take the root; wait up to `patience` seconds for a server that is just leaving.
+
+        Raises ServiceError (STORE_LOCKED) when another process goes on serving this root.
+        """
         root.mkdir(parents=True, exist_ok=True)
         self._file: IO[str] = (root / "lock").open("a+", encoding="utf-8")
+        deadline = time.monotonic() + patience
+        while not self._try():
+            if time.monotonic() >= deadline:
+                self._file.close()
+                raise ServiceError(
+                    ErrorKind.STORE_LOCKED,
+                    f"another server already serves {root}; connect to it (its address is in {root / 'server.json'}) "
+                    "or choose another root",
+                    root=root,
+                )
+            time.sleep(LOCK_POLL_SECONDS)
+
+    def _try(self) -> bool:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._file.close()
-            raise ServiceError(
-                ErrorKind.STORE_LOCKED,
-                f"another server already serves {root}; connect to it (its address is in {root / 'server.json'}) or "
-                "choose another root",
-                root=root,
-            ) from None
+            return False
+        return True
 
     def release(self) -> None:
         """Give the root up."""

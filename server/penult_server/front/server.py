@@ -49,6 +49,8 @@ FIRST_CLIENT_SECONDS = 60.0
 """An embedded server waits this long for its first client,"""
 LAST_CLIENT_SECONDS = 1.0
 """and this long for another one after the last has gone."""
+LEAVING_SECONDS = 8.0
+"""A server waits this long for another one to leave its root."""
 STOP_GRACE = 2.0
 """Seconds that calls in flight get when the server stops."""
 OPTIONS = (
@@ -93,7 +95,9 @@ class Server:
         Raises ServiceError: STORE_LOCKED, VERSION_MISMATCH, STORE_CORRUPT, INVALID_ARGUMENT (the port).
         """
         root = self._settings.root
-        lock = RootLock(root)
+        # A client that starts a server of its own looks again by itself; a person should not have to.
+        patience = 0.0 if self._settings.embedded else LEAVING_SECONDS
+        lock = await asyncio.to_thread(RootLock, root, patience=patience)
         try:
             for directory in (root, root / "checkpoints", root / "features", root / "datasets"):
                 await asyncio.to_thread(remove_staging, directory)

@@ -243,3 +243,27 @@ def test_frames_and_pictures(client, run, mine, tmp_path):
     assert not run.to_frame().empty
     spectra.plot().savefig(tmp_path / "spectra.png")
     assert (tmp_path / "spectra.png").stat().st_size > 5000
+
+
+def test_texts_go_the_same_way(client, tmp_path):
+    """The packaged MiniLM on a table of sentences; negation is the attribute."""
+    lines = ["text,y,negation,split"]
+    for split in ("train", "val"):
+        for index in range(8):
+            y, a = divmod(index % 4, 2)
+            verb, thing = ("likes", "dislikes")[y], ("the film", "the book")[index // 4]
+            lines.append(f"{split}: she {'never ' * a}{verb} {thing},{('good', 'bad')[y]},{('no', 'yes')[a]},{split}")
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(lines) + "\n")
+    dataset = client.datasets.register("sentences", table)
+    assert dataset.modality == "text"
+    run = client.finetune(
+        dataset="sentences", backbone="all-MiniLM-L6-v2", epochs=1, batch_size=4, learning_rate=1e-4, max_tokens=16
+    ).wait()
+    sets = client.extract(run.checkpoints[-1]).wait()
+    stored = client.features.read(sets["val"])
+    assert stored.features.shape == (8, 384)
+    np.testing.assert_allclose(
+        stored.features @ stored.head_weight.T + stored.head_bias, stored.logits, rtol=1e-4, atol=1e-4
+    )
+    assert client.spectra(sets["train"], by="group", top_k=2).eigenvalues.shape == (4, 2)

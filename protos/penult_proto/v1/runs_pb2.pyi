@@ -76,7 +76,9 @@ class Checkpoint(google.protobuf.message.Message):
     HEAD_ERROR_FIELD_NUMBER: builtins.int
     CREATED_FIELD_NUMBER: builtins.int
     digest: builtins.str
-    """sha256 over the weights' names, types, shapes and bytes: the identity."""
+    """sha256 over the weights (names, types, shapes, bytes), the preprocessing, the dataset and the
+    attribute: the identity. Equal weights that read images of another size are another checkpoint.
+    """
     run_id: builtins.str
     epoch: builtins.int
     """Epochs trained. 0 is the starting point: pretrained weights and a fresh head."""

@@ -1,20 +1,22 @@
 """What a finetuning run is asked to do."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
 from penult_kernels.selection import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import groups_pb2, runs_pb2
+from penult_proto.v1 import runs_pb2
 from penult_server.backbones.catalog import library_of
 from penult_server.errors import ServiceError
+from penult_server.messages import BALANCE_BY, BALANCE_METHODS
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "linear"]
 
 Choice = TypeVar("Choice")
+Number = TypeVar("Number", bound=int)
 
 MAX_EPOCHS = 10_000
 MAX_BATCH = 65_536
@@ -22,19 +24,6 @@ MAX_SIDE = 4096
 MAX_TOKENS = 1_000_000
 MAX_SEED = 2**64 - 1
 
-_METHODS: dict[int, BalanceMethod] = {
-    groups_pb2.BALANCE_METHOD_UNSPECIFIED: BalanceMethod.NONE,
-    groups_pb2.BALANCE_METHOD_NONE: BalanceMethod.NONE,
-    groups_pb2.BALANCE_METHOD_SUBSETTING: BalanceMethod.SUBSETTING,
-    groups_pb2.BALANCE_METHOD_UPSAMPLING: BalanceMethod.UPSAMPLING,
-    groups_pb2.BALANCE_METHOD_UPWEIGHTING: BalanceMethod.UPWEIGHTING,
-    groups_pb2.BALANCE_METHOD_MIXTURE: BalanceMethod.MIXTURE,
-}
-_BYS: dict[int, BalanceBy] = {
-    groups_pb2.BALANCE_BY_UNSPECIFIED: BalanceBy.CLASS,
-    groups_pb2.BALANCE_BY_CLASS: BalanceBy.CLASS,
-    groups_pb2.BALANCE_BY_GROUP: BalanceBy.GROUP,
-}
 _OPTIMIZERS: dict[int, Optimizer] = {
     runs_pb2.OPTIMIZER_NAME_UNSPECIFIED: "adamw",
     runs_pb2.OPTIMIZER_NAME_ADAMW: "adamw",
@@ -121,8 +110,8 @@ def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
         epochs=spec.epochs,
         attribute=spec.attribute,
         pretrained=spec.pretrained,
-        method=_from_wire("balance.method", spec.balance.method, _METHODS),
-        by=_from_wire("balance.by", spec.balance.by, _BYS),
+        method=_from_wire("balance.method", spec.balance.method, BALANCE_METHODS),
+        by=_from_wire("balance.by", spec.balance.by, BALANCE_BY),
         ratio=spec.balance.ratio,
         seed=spec.seed,
         optimizer=_from_wire("optimizer", spec.optimizer, _OPTIMIZERS),
@@ -139,7 +128,7 @@ def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
     )
 
 
-def _from_wire(field: str, value: int, choices: dict[int, Choice]) -> Choice:
+def _from_wire(field: str, value: Number, choices: Mapping[Number, Choice]) -> Choice:
     if value not in choices:
         raise _invalid(field, f"one of the numbers {', '.join(map(str, choices))}", value)
     return choices[value]

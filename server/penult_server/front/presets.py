@@ -7,6 +7,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1.refits_pb2 import RefitRequest
 from penult_server.errors import ServiceError, unknown
+from penult_server.messages import BALANCE_BY, BALANCE_METHODS
 
 DEFAULT_TOLERANCE = 1e-6
 DEFAULT_ITERATIONS = 100
@@ -66,6 +67,8 @@ def expand(request: RefitRequest) -> None:
 
 def _check(request: RefitRequest) -> None:
     problems = [
+        ("balance.method", request.balance.method in BALANCE_METHODS, "known to this server", request.balance.method),
+        ("balance.by", request.balance.by in BALANCE_BY, "known to this server", request.balance.by),
         ("l2", math.isfinite(request.l2) and request.l2 >= 0, "a finite number, at least 0", request.l2),
         ("repeats", 1 <= request.repeats <= MOST_REPEATS, f"1 .. {MOST_REPEATS}", request.repeats),
         ("tolerance", 0 < request.tolerance < 1, "between 0 and 1", request.tolerance),

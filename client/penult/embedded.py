@@ -74,10 +74,13 @@ def _running(store: Path, deadline: float) -> Client | None:
     except (Unavailable, Unauthenticated):
         # Left behind by a server that was killed; its port may be another's by now.
         return None
-    if Path(client.info().root) != store or not attach(client, timeout=left):
-        client.close()
-        return None
-    return client
+    try:
+        if Path(client.info().root) == store and attach(client, timeout=left):
+            return client
+    except Unavailable:
+        pass  # it left just now
+    client.close()
+    return None
 
 
 def attach(client: Client, *, timeout: float) -> bool:

@@ -13,20 +13,27 @@ from penult_server.errors import ServiceError
 
 DETAILS_KEY = "grpc-status-details-bin"
 _RETRY_SECONDS = {ErrorKind.QUEUE_FULL: 30, ErrorKind.WORKER_DIED: 1, ErrorKind.SHUTTING_DOWN: 2}
-_LONGEST = 2000
-"""Characters of a message or value that are sent: trailers are limited to about 8 KiB."""
+_LONGEST = 1500
+"""Bytes of a message, and of all values together, that are sent: trailers are limited to about 8 KiB."""
 
 
 def status_of(error: ServiceError) -> status_pb2.Status:
     """The status that carries an error."""
     code = STATUS_CODES[error.kind].value[0]
-    metadata = {key: value[:_LONGEST] for key, value in error.metadata.items()}
+    each = _LONGEST // max(len(error.metadata), 1)
+    metadata = {key: shortened(value, each) for key, value in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=error.kind.upper(), domain=DOMAIN, metadata=metadata)
     details = [pack(info)]
     if error.kind in _RETRY_SECONDS:
         delay = Duration(seconds=_RETRY_SECONDS[error.kind])
         details.append(pack(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=code, message=error.message[:_LONGEST], details=details)
+    return status_pb2.Status(code=code, message=shortened(error.message), details=details)
+
+
+def shortened(text: str, limit: int = _LONGEST) -> str:
+    """The text, or its beginning when it has more than `limit` bytes."""
+    encoded = text.encode()
+    return text if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "..."
 
 
 def pack(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> Any:
@@ -67,4 +74,4 @@ def from_call(error: grpc.RpcError) -> ServiceError | None:
 
 async def abort(context: "grpc.aio.ServicerContext[object, object]", error: ServiceError) -> Never:
     """End a call of the front with an error."""
-    await context.abort(STATUS_CODES[error.kind], error.message[:_LONGEST], trailing_metadata=trailers_of(error))
+    await context.abort(STATUS_CODES[error.kind], shortened(error.message), trailing_metadata=trailers_of(error))

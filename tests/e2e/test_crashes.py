@@ -179,3 +179,19 @@ def test_a_torn_upload_leaves_nothing(serve, arrays):
         assert raised.value.kind == "incomplete_upload"
         assert [one.names for one in client.features.list()] == [("whole",)]
         assert [path.name for path in (server.root / "features").iterdir()] == [client.features.list()[0].digest]
+
+
+def test_asking_again_mends_what_was_damaged(serve, table, tiny):
+    server = serve()
+    with server.connect() as client:
+        client.datasets.register("shapes", table)
+        run = client.finetune(dataset="shapes", epochs=0, **tiny).wait()
+        val = client.extract(run.checkpoints[0], splits=["val"]).wait()["val"]
+        before = client.features.read(val)
+        chunk = server.root / "features" / val.digest / "features" / "c" / "0" / "0"
+        chunk.write_bytes(chunk.read_bytes()[:-1] + b"\0")
+        with pytest.raises(penult.StoreCorrupt):
+            client.features.read(val)
+        again = client.extract(run.checkpoints[0], splits=["val"]).wait()["val"]
+        assert again.digest == val.digest
+        np.testing.assert_array_equal(client.features.read(again).features, before.features)

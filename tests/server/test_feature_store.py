@@ -169,6 +169,18 @@ def test_what_is_not_finite_is_refused_by_row_and_column_and_leaves_nothing(tmp_
     assert list((tmp_path / "features").iterdir()) == []
 
 
+def test_what_float16_cannot_hold_is_refused_and_moments_are_of_what_is_stored(tmp_path):
+    arrays = make(60, 5)
+    arrays["features"][17, 2] = 70000.0
+    with pytest.raises(ServiceError, match=r"features .*row 17, column 2"):
+        write(tmp_path, arrays, (20,), dtype="float16")
+    arrays["features"][17, 2] = 0.1
+    stored = StoredFeatures(tmp_path, write(tmp_path, arrays, dtype="float16").digest)
+    assert stored.manifest.has_moments
+    rows = stored.read("features").astype(np.float64)[arrays["y"] * 2 + arrays["a"] == 1]
+    np.testing.assert_allclose(stored.moments().mean[1], rows.mean(axis=0), rtol=1e-12)
+
+
 @pytest.mark.parametrize(("name", "value"), [("y", 2), ("y", -1), ("a", 7)])
 def test_labels_out_of_range_are_refused_by_row(tmp_path, name, value):
     arrays = make(30, 4)

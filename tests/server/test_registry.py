@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -32,8 +33,12 @@ def jobs(database):
 
 
 @pytest.fixture
-def catalog(database):
-    return Catalog(database)
+def catalog(database, tmp_path):
+    for digest in ("a" * 64, "b" * 64, "ab" * 31 + "00", "ab" * 31 + "11"):
+        directory = tmp_path / "features" / digest
+        directory.mkdir(parents=True)
+        (directory / "manifest.json").touch()
+    return Catalog(database, tmp_path)
 
 
 def kind_of(raised) -> ErrorKind:
@@ -42,7 +47,7 @@ def kind_of(raised) -> ErrorKind:
 
 def test_a_job_goes_through_its_states_and_numbers_its_events(jobs):
     job = jobs.create(SPEC, "digest", "", 10)
-    jobs.start(job.id)
+    assert jobs.start_next().id == job.id
     jobs.report(job.id, pb.JobEvent(progress=pb.Progress(stage="test", done=1, total=2)))
     jobs.succeed(job.id, pb.JobResult(extract=pb.ExtractResult()))
     stored = jobs.get(job.id)
@@ -84,15 +89,15 @@ def test_a_full_queue_refuses_and_takes_again_when_a_job_has_left(jobs):
     with pytest.raises(ServiceError) as raised:
         jobs.create(SPEC, "3", "", 2)
     assert kind_of(raised) is ErrorKind.QUEUE_FULL
-    jobs.start(first.id)
+    assert jobs.start_next().id == first.id
     assert jobs.create(SPEC, "3", "", 2).state == pb.JOB_STATE_QUEUED
 
 
 def test_jobs_run_in_the_order_they_came(jobs):
     made = [jobs.create(SPEC, str(index), "", 10).id for index in range(3)]
     order = []
-    while (job := jobs.next_queued()) is not None:
-        order.append(jobs.start(job.id).id)
+    while (job := jobs.start_next()) is not None:
+        order.append(job.id)
     assert order == made
     assert [job.id for job in jobs.list([pb.JOB_STATE_RUNNING], 2)] == made[::-1][:2]
 
@@ -137,6 +142,52 @@ def test_a_dataset_name_belongs_to_one_content(catalog):
         catalog.add_dataset(datasets_pb2.Dataset(name="birds", digest="2"))
     assert kind_of(raised) is ErrorKind.NAME_TAKEN
     assert [dataset.digest for dataset in catalog.datasets()] == ["1"]
+
+
+def test_a_feature_set_that_is_gone_is_not_registered(catalog):
+    with pytest.raises(ServiceError, match="deleted while"):
+        catalog.add_feature_set(features_pb2.FeatureSet(digest="c" * 64), "mine")
+    assert catalog.feature_sets() == []
+
+
+def test_results_of_another_kind_are_not_mistaken_for_one(catalog):
+    catalog.add_result("a" * 64, "spectra", b"spectra")
+    catalog.add_result("a" * 63 + "b", "refit", b"refit")
+    assert catalog.result_by_prefix("a" * 10, "refit") == b"refit"
+    with pytest.raises(ServiceError) as raised:
+        catalog.result_by_prefix("a" * 64, "refit")
+    assert kind_of(raised) is ErrorKind.UNKNOWN_RESULT
+
+
+def test_a_cancelled_job_is_neither_started_nor_queued_again(jobs):
+    job = jobs.create(SPEC, "digest", "", 10)
+    jobs.cancel(job.id)
+    assert jobs.start_next() is None
+    assert jobs.requeue(job.id).state == pb.JOB_STATE_CANCELLED
+
+
+def test_of_progress_only_the_newest_is_kept(jobs):
+    job = jobs.create(SPEC, "digest", "", 10)
+    jobs.start_next()
+    for done in range(20):
+        jobs.report(job.id, pb.JobEvent(progress=pb.Progress(stage="test", done=done, total=20)))
+    events = jobs.events(job.id, 0)
+    assert [event.seq for event in events] == [1, 2, 22]
+    assert events[-1].progress.done == 19
+
+
+def test_a_commit_that_fails_leaves_nothing_open(database, jobs):
+    """A deferred constraint fails at COMMIT, as a full disk does: the next transaction must not notice."""
+
+    def orphan():
+        with database.transaction() as connection:
+            connection.execute("PRAGMA defer_foreign_keys = ON")
+            connection.execute("INSERT INTO job_event VALUES ('nobody', 1, 'state', '{}')")
+
+    with pytest.raises(sqlite3.IntegrityError):
+        orphan()
+    assert database.rows("SELECT * FROM job_event") == []
+    assert jobs.create(SPEC, "digest", "", 10).state == pb.JOB_STATE_QUEUED
 
 
 def test_deleting_a_feature_set_forgets_its_names_and_keeps_results(catalog):

@@ -315,7 +315,7 @@ Global___Job: typing_extensions.TypeAlias = Job
 
 @typing.final
 class JobEvent(google.protobuf.message.Message):
-    """Events are numbered from 1 without gaps and kept with the job."""
+    """Events are numbered from 1 and kept with the job; of its progress only the newest is."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -30,6 +30,7 @@ EXPECTED_DTYPES = {
     "head.bias": ("float64", "float32"),
 }
 MOST_LABELS = 100_000
+MOST_GROUPS = 100_000
 
 
 def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.FeatureSet:
@@ -232,6 +233,12 @@ def _labels(given: Any, small: dict[str, NDArray[Any]], *, has_labels: bool) -> 
         raise ServiceError(
             ErrorKind.ATTRIBUTE_MISSING,
             "attribute values are named, but there is no array a; upload it, or leave the names out",
+        )
+    if labels.n_groups > MOST_GROUPS:
+        raise ServiceError(
+            ErrorKind.LABEL_OUT_OF_RANGE,
+            f"{len(labels.classes)} classes x {labels.n_attributes} attribute values make {labels.n_groups} groups, "
+            f"more than {MOST_GROUPS}; labels count from 0 (are these row ids?)",
         )
     check_labels(small["y"], len(labels.classes), "y")
     if "a" in small:

@@ -29,10 +29,10 @@ from penult_server.compute.transfer import receive, send
 from penult_server.errors import ServiceError
 from penult_server.failures import translate
 from penult_server.pipes import own_stdout
-from penult_server.status import trailers_of
+from penult_server.status import shortened, trailers_of
 from penult_server.stores.reading import StoredFeatures
 
-THREADS = 16
+THREADS = 64
 """Calls at once: transfers wait for disks and clients; the device is used by one at a time."""
 MESSAGE_BYTES = 64 * 2**20
 T = TypeVar("T")
@@ -123,7 +123,7 @@ def refuse(context: Context, error: Exception) -> Never:
     """End a call with an error, whatever it was."""
     said = translate(error)
     context.set_trailing_metadata(trailers_of(said))
-    context.abort(STATUS_CODES[said.kind], said.message)
+    context.abort(STATUS_CODES[said.kind], shortened(said.message))
 
 
 def end_with_front() -> None:
@@ -135,7 +135,11 @@ def end_with_front() -> None:
 def main(settings: dict[str, Any]) -> None:
     """Serve until the front has gone."""
     messages = own_stdout()
-    backend = choose_backend(settings["device"])
+    try:
+        backend = choose_backend(settings["device"])
+    except ServiceError as error:
+        messages.write(json.dumps({"error": {"kind": error.kind, "message": error.message}}) + "\n")
+        return
     # The services' other methods are answered by the front and never reach this process.
     worker = Worker(  # pyright: ignore[reportAbstractUsage]
         Path(settings["root"]), backend, settings["resident_bytes"]

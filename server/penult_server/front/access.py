@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import secrets
 import time
@@ -15,6 +16,7 @@ from penult_server.stores.durable import write_file
 
 PRIVATE = 0o600
 LOCK_POLL_SECONDS = 0.1
+log = logging.getLogger("penult")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +78,23 @@ def address_files(root: Path, port: int) -> tuple[Path, Path]:
 
     In this order: who sees the record in the root may connect by address and find the other.
     """
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    state = Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"))
     return state / "penult" / "servers" / f"{port}.json", root / "server.json"
 
 
 def publish(record: ServerRecord, files: tuple[Path, Path]) -> None:
-    """Let clients of the same user find the server."""
+    """Let clients of the same user find the server.
+
+    A user without a home that can be written to is told the address and the token instead.
+    """
     content = json.dumps(asdict(record), indent=1).encode()
-    for path in files:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_file(path, content, mode=PRIVATE)
+    by_port, in_root = files
+    try:
+        by_port.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_file(by_port, content, mode=PRIVATE)
+    except OSError as error:
+        log.warning("clients must be given the token (it is in %s): %s", in_root.parent / "token", error)
+    write_file(in_root, content, mode=PRIVATE)
 
 
 def withdraw(files: tuple[Path, Path]) -> None:

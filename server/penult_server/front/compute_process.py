@@ -19,6 +19,8 @@ from penult_server.settings import Settings
 from penult_server.status import from_call
 
 START_SECONDS = 120.0
+CALLS_AT_ONCE = 32
+"""Queries and uploads passed on at once; the others wait here, where they leave room for the rest."""
 RESTART_PAUSE = 0.2
 log = logging.getLogger("penult.compute")
 T = TypeVar("T")
@@ -44,6 +46,9 @@ class ComputeProcess:
         self._channel: grpc.aio.Channel | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self._refusal: ServiceError | None = None
+        self._failures = 0
+        self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         self.device = ""
         self.array_backend = ""
 
@@ -72,6 +77,8 @@ class ComputeProcess:
                 ErrorKind.WORKER_DIED,
                 f"the compute worker does not start; its log says: {log_tail(self._log)}",
             ) from None
+        if self._refusal:
+            raise self._refusal
         if self._channel is None:
             raise ServiceError(ErrorKind.INTERNAL, "the compute worker is ready but has no channel")
         return self._channel
@@ -80,7 +87,8 @@ class ComputeProcess:
         """Await the call that `make` begins on the worker's channel; its errors become ours."""
         channel = await self.channel()
         try:
-            return await make(channel)
+            async with self._slots:
+                return await make(channel)
         except grpc.aio.AioRpcError as error:
             raise self.translate(error) from error
 
@@ -106,11 +114,12 @@ class ComputeProcess:
                 log.error("the compute worker did not start: %s; its log says: %s", error, log_tail(self._log))
             self._ready.clear()
             await self._on_health(False)
-            await asyncio.sleep(RESTART_PAUSE * min(2**self._starts, 64))
+            await asyncio.sleep(RESTART_PAUSE * min(2**self._failures, 64))
 
     async def _run_once(self) -> None:
         """Start a worker, say when it is ready, and return when it has ended."""
         self._starts += 1
+        self._failures += 1
         socket = f"unix:{self._directory}/{self._starts}.sock"
         settings = json.dumps(
             {
@@ -124,10 +133,16 @@ class ComputeProcess:
         if self._process.stdout is None:
             raise ValueError("the worker has no output")
         hello: dict[str, Any] = json.loads(await self._process.stdout.readline() or b"{}")
+        if "error" in hello:
+            self._refusal = ServiceError(ErrorKind(hello["error"]["kind"]), hello["error"]["message"])
+            self._ready.set()
+            await self._process.wait()
+            await asyncio.Event().wait()  # it would refuse again: only another --device helps
         self.device, self.array_backend = hello["device"], hello["array_backend"]
         if self._channel:
             await self._channel.close()
         self._channel = grpc.aio.insecure_channel(socket, options=CHANNEL_OPTIONS)
+        self._failures = 0
         self._ready.set()
         await self._on_health(True)
         code = await self._process.wait()

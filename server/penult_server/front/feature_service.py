@@ -16,6 +16,7 @@ from penult_server.errors import ServiceError
 from penult_server.front.compute_process import ComputeProcess
 from penult_server.front.registry_thread import Registry
 from penult_server.front.specs import check_name
+from penult_server.stores.durable import STAGING_PREFIX
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -75,14 +76,15 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         self, request: pb.DeleteFeatureSetRequest, context: Context
     ) -> pb.DeleteFeatureSetResponse:
         feature_set = await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
-        await self._registry.run(self._registry.catalog.delete_feature_set, feature_set.digest)
-        await asyncio.to_thread(remove_set, self._root / "features" / feature_set.digest)
+        trash = await self._registry.run(self._forget, feature_set.digest)
+        await asyncio.to_thread(shutil.rmtree, trash, ignore_errors=True)
         return pb.DeleteFeatureSetResponse()
 
-
-def remove_set(directory: Path) -> None:
-    """Remove a set's directory: first out of sight in one step, then file by file."""
-    trash = directory.with_name(f".trash-{directory.name}-{time.time_ns()}")
-    if directory.exists():
-        directory.rename(trash)
-        shutil.rmtree(trash, ignore_errors=True)
+    def _forget(self, digest: str) -> Path:
+        """Take a set out of the registry and out of sight; on the registry's thread, so that nothing comes between."""
+        directory = self._root / "features" / digest
+        trash = directory.with_name(f"{STAGING_PREFIX}trash-{digest}-{time.time_ns()}")
+        self._registry.catalog.delete_feature_set(digest)
+        if directory.exists():
+            directory.rename(trash)
+        return trash

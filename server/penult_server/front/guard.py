@@ -9,7 +9,8 @@ import grpc
 from penult_proto import PROTOCOL
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.status import abort, as_service_error
+from penult_server.failures import translate
+from penult_server.status import abort
 
 # grpc's handlers are untyped at this seam: a handler is a record of four optional functions.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -68,7 +69,7 @@ def _wrapped(handler: Any, refusal: ServiceError | None) -> Handler:
         except grpc.aio.AbortError:
             raise
         except Exception as error:  # the seam: whatever is left is a bug, logged and answered as INTERNAL
-            await abort(context, as_service_error(error))
+            await abort(context, translate(error))
 
     async def answer_stream(request: Any, context: Context) -> AsyncIterator[Any]:
         if refusal:
@@ -79,7 +80,7 @@ def _wrapped(handler: Any, refusal: ServiceError | None) -> Handler:
         except grpc.aio.AbortError:
             raise
         except Exception as error:  # the seam: whatever is left is a bug, logged and answered as INTERNAL
-            await abort(context, as_service_error(error))
+            await abort(context, translate(error))
 
     if handler.unary_stream:
         make, wrapped = grpc.unary_stream_rpc_method_handler, answer_stream

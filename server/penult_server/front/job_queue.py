@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1 import runs_pb2
 from penult_server.errors import ServiceError
+from penult_server.failures import translate
 from penult_server.front.processes import log_tail, stop_process
 from penult_server.front.registry_thread import Registry
 from penult_server.front.spare_worker import SpareWorker
@@ -22,12 +24,14 @@ from penult_server.jobs.order import Order
 from penult_server.messages import error_to_proto
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
+from penult_server.stores.manifest import damaged_files, read_manifest
 
 MOST_DEATHS = 3
 """Times a job's worker may die (a crash, no memory) before the job fails."""
 CANCEL_GRACE = 10.0
 """Seconds a worker has to notice a cancellation."""
 HEARTBEAT_SECONDS = 15.0
+RETRY_SECONDS = 1.0
 
 log = logging.getLogger("penult.jobs")
 
@@ -74,7 +78,7 @@ class JobQueue:
         """
         if self._stopping:
             raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; ask again when it is back")
-        resolved = await self._resolver.resolve(spec)
+        resolved = await self._resolver.resolve(spec, request_id)
         if not request_id:
             equal = await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
             if equal and await self._still_there(equal):
@@ -134,30 +138,39 @@ class JobQueue:
             self._news.notify_all()
 
     async def _still_there(self, job: pb.Job) -> bool:
-        """Whether what a finished job made is still stored."""
-        if job.state != pb.JOB_STATE_SUCCEEDED or job.result.WhichOneof("kind") != "extract":
-            return True
+        """Whether what a finished job made is still stored, undamaged: asking again mends what is not."""
+        if job.state != pb.JOB_STATE_SUCCEEDED:
+            return job.id not in self._cancelled
         digests = [one.digest for one in job.result.extract.feature_sets]
-        return await self._registry.run(self._registry.catalog.has_feature_sets, digests)
+        if not await self._registry.run(self._registry.catalog.has_feature_sets, digests):
+            return False
+        return await asyncio.to_thread(is_whole, self._settings.root, job.result)
 
     async def _schedule(self) -> None:
         while True:
             await self._work.wait()
             self._work.clear()
-            while len(self._running) < self._settings.max_running_jobs:
-                job = await self._registry.run(self._registry.jobs.next_queued)
-                if job is None:
-                    break
-                job = await self._registry.run(self._registry.jobs.start, job.id)
-                self._running[job.id] = asyncio.create_task(self._run(job))
-                await self._tell()
+            try:
+                await self._start_waiting_jobs()
+            except Exception:  # the queue must outlive a full disk: it says so and tries again
+                log.exception("no job could be started; trying again")
+                await asyncio.sleep(RETRY_SECONDS)
+                self._work.set()
+
+    async def _start_waiting_jobs(self) -> None:
+        while len(self._running) < self._settings.max_running_jobs:
+            job = await self._registry.run(self._registry.jobs.start_next)
+            if job is None:
+                return
+            self._running[job.id] = asyncio.create_task(self._run(job))
+            await self._tell()
 
     async def _run(self, job: pb.Job) -> None:
         """One attempt at a job, whatever comes of it."""
         try:
             await self._attempt(job)
-        except ServiceError as error:
-            await self._registry.run(self._registry.jobs.fail, job.id, error_to_proto(error))
+        except Exception as error:  # whatever it was, the job must not stay running for ever
+            await self._fail(job.id, translate(error))
         finally:
             self._processes.pop(job.id, None)
             self._running.pop(job.id, None)
@@ -166,8 +179,24 @@ class JobQueue:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._tell()
 
+    async def _fail(self, job_id: str, error: ServiceError) -> None:
+        """Write down that a job failed, as soon as the registry can be written to."""
+        while True:
+            try:
+                await self._registry.run(self._registry.jobs.fail, job_id, error_to_proto(error))
+            except sqlite3.Error:
+                log.exception("the failure of job %s cannot be written down; trying again", job_id)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
     async def _attempt(self, job: pb.Job) -> None:
         resolved = await self._resolver.resolve(job.spec)
+        if not await self._registry.run(self._registry.jobs.is_of, job.id, resolved.digest):
+            raise ServiceError(
+                ErrorKind.DATASET_CHANGED,
+                "the data or the pretrained weights changed while this job waited; ask for it again",
+            )
         log_file = self._settings.root / "logs" / f"job-{job.id}.log"
         order = Order(
             job_id=job.id,
@@ -180,6 +209,8 @@ class JobQueue:
         needs_model = resolved.spec.WhichOneof("kind") != "register_dataset"
         process = await self._spare.take(needs_model=needs_model)
         self._processes[job.id] = process
+        if job.id in self._cancelled:
+            asyncio.get_running_loop().call_later(CANCEL_GRACE, _kill, process)
         try:
             if process.stdin is None or process.stdout is None:
                 raise ServiceError(ErrorKind.INTERNAL, "a worker was started without its pipes")
@@ -187,6 +218,8 @@ class JobQueue:
             if job.id in self._cancelled:
                 process.stdin.write(b'{"cancel": true}\n')
             async for line in process.stdout:
+                if not line.endswith(b"\n"):
+                    break  # killed in the middle of a message
                 if await self._hear(job.id, json.loads(line)):
                     return
         finally:
@@ -234,10 +267,10 @@ class JobQueue:
 
     async def _mourn(self, job_id: str, code: int | None, log_file: Path) -> None:
         """A worker ended without a last message: cancelled by force, or it died."""
+        deaths = await self._registry.run(self._registry.jobs.count_death, job_id)
         if job_id in self._cancelled:
             await self._registry.run(self._registry.jobs.cancel, job_id)
             return
-        deaths = await self._registry.run(self._registry.jobs.count_death, job_id)
         if deaths < MOST_DEATHS:
             log.warning("the worker of job %s died (exit status %s); it is queued again", job_id, code)
             await self._registry.run(self._registry.jobs.requeue, job_id)
@@ -248,6 +281,20 @@ class JobQueue:
             f"left); its last words: {log_tail(log_file)}",
             exit_status=code,
         )
+
+
+def is_whole(root: Path, result: pb.JobResult) -> bool:
+    """Whether every file of the feature sets, and the checkpoints of the run, that a job made are in place."""
+    for feature_set in result.extract.feature_sets:
+        directory = root / "features" / feature_set.digest
+        try:
+            if damaged_files(directory, read_manifest(directory)):
+                return False
+        except ServiceError:
+            return False
+    return all(
+        (root / "checkpoints" / checkpoint.digest / "manifest.json").is_file() for checkpoint in result.run.checkpoints
+    )
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

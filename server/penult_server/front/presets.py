@@ -72,7 +72,7 @@ def _check(request: RefitRequest) -> None:
         ("l2", math.isfinite(request.l2) and request.l2 >= 0, "a finite number, at least 0", request.l2),
         ("repeats", 1 <= request.repeats <= MOST_REPEATS, f"1 .. {MOST_REPEATS}", request.repeats),
         ("tolerance", 0 < request.tolerance < 1, "between 0 and 1", request.tolerance),
-        ("max_iterations", request.max_iterations >= 1, "at least 1", request.max_iterations),
+        ("max_iterations", 1 <= request.max_iterations <= 10_000, "1 .. 10000", request.max_iterations),
         (
             "ratio",
             math.isfinite(request.balance.ratio) and request.balance.ratio >= 1,

@@ -32,6 +32,8 @@ async def start_process(module: str, *arguments: str, log: Path) -> asyncio.subp
             stderr=errors,
             env=environment,
             limit=LINE_LIMIT,
+            # Ctrl-C in a terminal is for the front, which ends its workers in order.
+            start_new_session=True,
         )
 
 

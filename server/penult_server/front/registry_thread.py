@@ -28,7 +28,7 @@ class Registry:
         """Open or create the file. Raises what `Database` raises."""
         database = await self.run(Database, path)
         self._database = database
-        self.jobs, self.catalog = JobTable(database), Catalog(database)
+        self.jobs, self.catalog = JobTable(database), Catalog(database, path.parent)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the registry on its thread."""

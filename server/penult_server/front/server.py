@@ -161,7 +161,7 @@ class Server:
 
     def _bind(self, server: grpc.aio.Server) -> int:
         settings = self._settings
-        address = f"{settings.host}:{settings.port}"
+        address = f"{_bracketed(settings.host)}:{settings.port}"
         try:
             if settings.tls_cert and settings.tls_key:
                 pair = (_read(settings.tls_key), _read(settings.tls_cert))
@@ -175,9 +175,11 @@ class Server:
             ) from error
 
     def _record(self, port: int, token: str) -> ServerRecord:
-        host = "127.0.0.1" if self._settings.host in ("0.0.0.0", "localhost") else self._settings.host
+        host = {"0.0.0.0": "127.0.0.1", "localhost": "127.0.0.1", "::": "::1"}.get(
+            self._settings.host, self._settings.host
+        )
         return ServerRecord(
-            address=f"{host}:{port}",
+            address=f"{_bracketed(host)}:{port}",
             token=token,
             pid=os.getpid(),
             root=str(self._settings.root),
@@ -205,6 +207,11 @@ class Server:
 
     async def _set_compute_health(self, is_alive: bool) -> None:
         await self._health.set(COMPUTE_SERVICES, is_serving=is_alive)
+
+
+def _bracketed(host: str) -> str:
+    """IPv6 addresses stand in brackets before a port."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _read(path: Path) -> bytes:

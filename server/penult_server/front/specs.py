@@ -69,7 +69,7 @@ class Resolver:
                 return dataset
         raise unknown(ErrorKind.UNKNOWN_DATASET, "dataset", name, [dataset.name for dataset in datasets])
 
-    async def resolve(self, spec: pb.JobSpec) -> Resolved:
+    async def resolve(self, spec: pb.JobSpec, request_id: str = "") -> Resolved:
         """Check and complete a spec.
 
         Raises ServiceError: INVALID_ARGUMENT, UNKNOWN_DATASET, UNKNOWN_SPLIT, ATTRIBUTE_MISSING,
@@ -83,7 +83,7 @@ class Resolver:
             case "extract":
                 identity, dataset_digest = await self._extract(complete)
             case "register_dataset":
-                identity, dataset_digest = await self._register(complete)
+                identity, dataset_digest = await self._register(complete, request_id)
             case None:
                 raise ServiceError(
                     ErrorKind.INVALID_ARGUMENT,
@@ -122,7 +122,7 @@ class Resolver:
         extract.batch_size = extract.batch_size or 64
         return "", dataset.digest
 
-    async def _register(self, spec: pb.JobSpec) -> tuple[str, str]:
+    async def _register(self, spec: pb.JobSpec, request_id: str) -> tuple[str, str]:
         register = spec.register_dataset
         check_name(register.name, "dataset")
         if register.name in describe_packaged():
@@ -136,8 +136,9 @@ class Resolver:
                 ErrorKind.INVALID_ARGUMENT,
                 f"table must be an absolute path on the server's machine, got {register.table!r}",
             )
-        # The files behind an equal path may have changed: every registration looks at them again.
-        return uuid.uuid4().hex, ""
+        # The files behind an equal path may have changed: every registration looks at them again, unless it is
+        # the same call once more.
+        return request_id or uuid.uuid4().hex, ""
 
 
 def _attribute(dataset: datasets_pb2.Dataset, name: str) -> str:

@@ -29,7 +29,7 @@ from penult_server.messages import (
 from penult_server.stores.checkpoints import CheckpointManifest, read_head, read_manifest
 from penult_server.stores.durable import write_file
 from penult_server.stores.features import FeatureHeader, FeatureWriter
-from penult_server.stores.manifest import FeatureManifest
+from penult_server.stores.manifest import FeatureManifest, damaged_files
 from penult_server.stores.reading import StoredFeatures
 
 
@@ -104,9 +104,10 @@ def _identity(manifest: CheckpointManifest, order: Order, spec: pb.ExtractSpec, 
 
 
 def _stored(root: Path, digest: str) -> features_pb2.FeatureSet | None:
-    """The feature set when it is in the store. Its bytes are checked when they are read."""
+    """The feature set when it is in the store, whole: asking again mends a damaged one."""
     try:
-        return feature_set_to_proto(StoredFeatures(root, digest).manifest)
+        stored = StoredFeatures(root, digest)
+        return None if damaged_files(stored.directory, stored.manifest) else feature_set_to_proto(stored.manifest)
     except ServiceError as error:
         if error.kind in (ErrorKind.UNKNOWN_FEATURE_SET, ErrorKind.STORE_CORRUPT):
             return None

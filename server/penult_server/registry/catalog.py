@@ -1,6 +1,7 @@
 """Things in the registry: datasets, runs, checkpoints, feature sets with their names, results."""
 
 import time
+from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson, Parse
 
@@ -16,8 +17,9 @@ SHORTEST_PREFIX = 8
 class Catalog:
     """Reads and writes things. Every method is one transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, root: Path) -> None:
         self._database = database
+        self._root = root
 
     def add_dataset(self, dataset: datasets_pb2.Dataset) -> None:
         """Register a dataset; registering the same content again changes nothing.
@@ -73,7 +75,16 @@ class Catalog:
         return [Parse(row[0], runs_pb2.Run()) for row in rows]
 
     def add_feature_set(self, feature_set: features_pb2.FeatureSet, name: str = "") -> features_pb2.FeatureSet:
-        """Register a feature set and, when given, move `name` to it. Returns it with all its names."""
+        """Register a feature set and, when given, move `name` to it. Returns it with all its names.
+
+        Raises ServiceError (STORE_CORRUPT) when it is no longer in the store: somebody deleted it meanwhile.
+        """
+        if not (self._root / "features" / feature_set.digest / "manifest.json").is_file():
+            raise ServiceError(
+                ErrorKind.STORE_CORRUPT,
+                f"feature set {feature_set.digest[:12]} was deleted while it was being registered; ask again",
+                digest=feature_set.digest,
+            )
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO feature_set VALUES (?, ?, ?)",
@@ -123,7 +134,7 @@ class Catalog:
 
     def result_by_prefix(self, name: str, kind: str) -> bytes:
         """The stored answer by digest or unique start of one. Raises ServiceError (UNKNOWN_RESULT)."""
-        message = self._by_prefix("result", name, ErrorKind.UNKNOWN_RESULT, kind)
+        message = self._by_prefix(f"(SELECT * FROM result WHERE kind = '{kind}')", name, ErrorKind.UNKNOWN_RESULT, kind)
         return bytes(message)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
     def counts(self) -> dict[str, int]:

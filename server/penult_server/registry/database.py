@@ -27,6 +27,7 @@ CREATE INDEX job_by_state ON job (state, created);
 CREATE TABLE job_event (
     job TEXT NOT NULL REFERENCES job (id),
     seq INTEGER NOT NULL,
+    kind TEXT NOT NULL,
     message TEXT NOT NULL,
     PRIMARY KEY (job, seq)
 ) STRICT, WITHOUT ROWID;
@@ -79,10 +80,12 @@ class Database:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            # On a full disk SQLite has rolled back by itself.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     def rows(self, query: str, *values: object) -> list[tuple[str, ...]]:
         """The rows of a query."""

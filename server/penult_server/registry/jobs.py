@@ -15,6 +15,7 @@ from penult_server.errors import ServiceError
 from penult_server.registry.database import Database
 
 ENDED = frozenset({pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED})
+EVENTS_AT_ONCE = 1000
 REUSABLE = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED")
 
 
@@ -91,31 +92,39 @@ class JobTable:
         )
         return [Parse(row[0], pb.Job()) for row in rows]
 
-    def next_queued(self) -> pb.Job | None:
-        """The job that has waited longest."""
+    def start_next(self) -> pb.Job | None:
+        """queued -> running for the job that has waited longest, if one waits."""
         rows = self._database.rows(
             "SELECT message FROM job WHERE state = 'JOB_STATE_QUEUED' ORDER BY created, rowid LIMIT 1"
         )
-        return Parse(rows[0][0], pb.Job()) if rows else None
-
-    def events(self, job_id: str, after_seq: int) -> "list[pb.JobEvent]":
-        """Events with a number above `after_seq`, in order."""
-        rows = self._database.rows(
-            "SELECT message FROM job_event WHERE job = ? AND seq > ? ORDER BY seq", job_id, after_seq
-        )
-        return [Parse(row[0], pb.JobEvent()) for row in rows]
-
-    def start(self, job_id: str) -> pb.Job:
-        """queued -> running."""
-        job = self.get(job_id)
+        if not rows:
+            return None
+        job = Parse(rows[0][0], pb.Job())
         job.state = pb.JOB_STATE_RUNNING
         job.attempt += 1
         job.started.CopyFrom(timestamp())
         return self._update(job, pb.JobEvent(state=job.state))
 
-    def requeue(self, job_id: str) -> pb.Job:
-        """running -> queued, because who ran it is gone."""
+    def is_of(self, job_id: str, spec_digest: str) -> bool:
+        """Whether the job is still the work it was asked for; a registration always is."""
         job = self.get(job_id)
+        rows = self._database.rows("SELECT spec_digest FROM job WHERE id = ?", job_id)
+        return job.spec.HasField("register_dataset") or rows[0][0] == spec_digest
+
+    def events(self, job_id: str, after_seq: int) -> "list[pb.JobEvent]":
+        """Events with a number above `after_seq`, in order; the first of them, when there are many."""
+        rows = self._database.rows(
+            f"SELECT message FROM job_event WHERE job = ? AND seq > ? ORDER BY seq LIMIT {EVENTS_AT_ONCE}",
+            job_id,
+            after_seq,
+        )
+        return [Parse(row[0], pb.JobEvent()) for row in rows]
+
+    def requeue(self, job_id: str) -> pb.Job:
+        """running -> queued, because who ran it is gone; a job in another state stays as it is."""
+        job = self.get(job_id)
+        if job.state != pb.JOB_STATE_RUNNING:
+            return job
         job.state = pb.JOB_STATE_QUEUED
         job.ClearField("progress")
         return self._update(job, pb.JobEvent(state=job.state))
@@ -166,5 +175,11 @@ class JobTable:
                 "UPDATE job SET state = ?, message = ? WHERE id = ?",
                 (pb.JobState.Name(job.state), MessageToJson(job), job.id),
             )
-            connection.execute("INSERT INTO job_event VALUES (?, ?, ?)", (job.id, event.seq, MessageToJson(event)))
+            if event.HasField("progress"):
+                # Of progress only the newest is kept: a long job would leave hundreds of thousands.
+                connection.execute("DELETE FROM job_event WHERE job = ? AND kind = 'progress'", (job.id,))
+            connection.execute(
+                "INSERT INTO job_event VALUES (?, ?, ?, ?)",
+                (job.id, event.seq, event.WhichOneof("kind"), MessageToJson(event)),
+            )
         return job

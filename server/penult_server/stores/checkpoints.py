@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from penult_proto.errors import ErrorKind
@@ -171,19 +171,19 @@ def read_state(root: Path, manifest: CheckpointManifest) -> dict[str, NDArray[np
 def read_head(root: Path, digest: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weight (C, D) and bias (C,) of a checkpoint's head; a head without bias has zeros.
 
-    Only the head is read, so only its names and shapes are verified.
+    Everything is read and verified: a head with a flipped bit would score wrongly and say nothing.
     Raises ServiceError: UNKNOWN_CHECKPOINT, STORE_CORRUPT.
     """
     manifest = read_manifest(root, digest)
     path = checkpoint_directory(root, digest) / WEIGHTS_FILE
+    state = read_state(root, manifest)
     try:
-        with safe_open(path, framework="numpy") as tensors:
-            weight = np.asarray(tensors.get_tensor(manifest.head_weight), dtype=np.float32)
-            bias = np.zeros(manifest.n_classes, dtype=np.float32)
-            if manifest.head_bias:
-                bias = np.asarray(tensors.get_tensor(manifest.head_bias), dtype=np.float32)
-    except (OSError, SafetensorError) as error:
-        raise _corrupt(digest, path, f"its head cannot be read: {error}") from error
+        weight = np.asarray(state[manifest.head_weight], dtype=np.float32)
+        bias = np.zeros(manifest.n_classes, dtype=np.float32)
+        if manifest.head_bias:
+            bias = np.asarray(state[manifest.head_bias], dtype=np.float32)
+    except KeyError as error:
+        raise _corrupt(digest, path, f"it has no tensor {error}") from error
     expected = ((manifest.n_classes, manifest.n_features), (manifest.n_classes,))
     if (weight.shape, bias.shape) != expected:
         raise _corrupt(digest, path, f"its head has shapes {weight.shape}, {bias.shape}, not {expected}")

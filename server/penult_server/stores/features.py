@@ -107,6 +107,9 @@ class FeatureWriter:
 
         Raises ServiceError: WRONG_SHAPE, LABEL_OUT_OF_RANGE, NOT_FINITE (naming row and column).
         """
+        # What is checked and folded is what is stored: a value too large for float16 is infinite there.
+        with np.errstate(over="ignore"):
+            features = np.asarray(features, dtype=self._header.dtype)
         rows: dict[str, NDArray[np.generic]] = {"features": features, "y": y, "a": a, "row_id": row_id}
         if logits is not None:
             rows["logits"] = logits

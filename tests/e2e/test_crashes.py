@@ -189,7 +189,9 @@ def test_asking_again_mends_what_was_damaged(serve, table, tiny):
         val = client.extract(run.checkpoints[0], splits=["val"]).wait()["val"]
         before = client.features.read(val)
         chunk = server.root / "features" / val.digest / "features" / "c" / "0" / "0"
-        chunk.write_bytes(chunk.read_bytes()[:-1] + b"\0")
+        content = bytearray(chunk.read_bytes())
+        content[10] ^= 1
+        chunk.write_bytes(content)
         with pytest.raises(penult.StoreCorrupt):
             client.features.read(val)
         again = client.extract(run.checkpoints[0], splits=["val"]).wait()["val"]

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,6 +51,8 @@ class ComputeProcess:
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         self.device = ""
         self.array_backend = ""
+        self.damaged: set[str] = set()
+        """Digests of feature sets that a read has found damaged."""
 
     def start(self) -> None:
         """Start the worker; `channel` waits for it."""
@@ -96,6 +98,7 @@ class ComputeProcess:
         """What the worker said; or that it died, when it could not say anything."""
         said = from_call(error)
         if said:
+            self.note(said.kind, said.metadata)
             return said
         if error.code() == grpc.StatusCode.UNAVAILABLE:
             return ServiceError(
@@ -105,6 +108,11 @@ class ComputeProcess:
             )
         kind = FALLBACK_KINDS.get(error.code(), ErrorKind.INTERNAL)
         return ServiceError(kind, f"the compute worker answered {error.code().name}: {error.details()}")
+
+    def note(self, kind: str, metadata: Mapping[str, str]) -> None:
+        """Remember a feature set that turned out damaged, so that it is extracted anew when asked for."""
+        if kind == ErrorKind.STORE_CORRUPT and "digest" in metadata:
+            self.damaged.add(metadata["digest"])
 
     async def _keep(self) -> None:
         while True:

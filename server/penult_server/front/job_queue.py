@@ -24,7 +24,7 @@ from penult_server.jobs.order import Order
 from penult_server.messages import error_to_proto
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
-from penult_server.stores.manifest import damaged_files, read_manifest
+from penult_server.stores.manifest import read_manifest
 
 MOST_DEATHS = 3
 """Times a job's worker may die (a crash, no memory) before the job fails."""
@@ -39,8 +39,11 @@ log = logging.getLogger("penult.jobs")
 class JobQueue:
     """Runs queued jobs, oldest first, at most `max_running_jobs` at once."""
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(self, registry: Registry, settings: Settings, damaged: set[str]) -> None:
+        """`damaged`: digests of feature sets that a read has found damaged; mended ones are taken out."""
         self._registry = registry
+        self._damaged = damaged
+        self._submitting = asyncio.Lock()
         self._settings = settings
         self._resolver = Resolver(registry, settings.root)
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -79,17 +82,14 @@ class JobQueue:
         if self._stopping:
             raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; ask again when it is back")
         resolved = await self._resolver.resolve(spec, request_id)
-        if not request_id:
-            equal = await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
-            if equal and await self._still_there(equal):
-                return equal
-        job = await self._registry.run(
-            self._registry.jobs.create,
-            resolved.spec,
-            resolved.digest,
-            request_id,
-            self._settings.max_queued_jobs,
-        )
+        async with self._submitting:  # two equal requests at once must find each other
+            if not request_id:
+                equal = await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
+                if equal and equal.id not in self._cancelled and await self._still_there(equal):
+                    return equal
+            job = await self._registry.run(
+                self._registry.jobs.create, resolved.spec, resolved.digest, request_id, self._settings.max_queued_jobs
+            )
         self._work.set()
         return job
 
@@ -138,10 +138,12 @@ class JobQueue:
             self._news.notify_all()
 
     async def _still_there(self, job: pb.Job) -> bool:
-        """Whether what a finished job made is still stored, undamaged: asking again mends what is not."""
+        """Whether what a finished job made is still stored; what a read has found damaged is not."""
         if job.state != pb.JOB_STATE_SUCCEEDED:
-            return job.id not in self._cancelled
+            return True
         digests = [one.digest for one in job.result.extract.feature_sets]
+        if self._damaged.intersection(digests):
+            return False
         if not await self._registry.run(self._registry.catalog.has_feature_sets, digests):
             return False
         return await asyncio.to_thread(is_whole, self._settings.root, job.result)
@@ -260,6 +262,7 @@ class JobQueue:
             case "extract":
                 for feature_set in result.extract.feature_sets:
                     await run(catalog.add_feature_set, feature_set)
+                    self._damaged.discard(feature_set.digest)
             case "dataset":
                 await run(catalog.add_dataset, result.dataset)
             case None:
@@ -288,7 +291,7 @@ def is_whole(root: Path, result: pb.JobResult) -> bool:
     for feature_set in result.extract.feature_sets:
         directory = root / "features" / feature_set.digest
         try:
-            if damaged_files(directory, read_manifest(directory)):
+            if not all((directory / name).is_file() for name in read_manifest(directory).files):
                 return False
         except ServiceError:
             return False

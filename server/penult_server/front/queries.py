@@ -122,6 +122,8 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             outcome.refit.digest = digest
             message = outcome.refit.SerializeToString()
             await self._registry.run(self._registry.catalog.add_result, digest, "refit", message)
+        else:
+            self._compute.note(outcome.failure.kind, outcome.failure.metadata)
         return outcome
 
 

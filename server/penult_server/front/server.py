@@ -85,7 +85,7 @@ class Server:
         self._registry = Registry()
         self._health = Health()
         self._compute = ComputeProcess(settings, self._set_compute_health)
-        self._queue = JobQueue(self._registry, settings)
+        self._queue = JobQueue(self._registry, settings, self._compute.damaged)
         self._info = InfoServicer(settings, self._registry, self._compute)
         self._stop = asyncio.Event()
 

@@ -19,8 +19,9 @@ SERVE = [sys.executable, "-m", "penult_server", "serve", "--port", "0"]
 class RunningServer:
     """`penult serve` in a process of its own."""
 
-    def __init__(self, root: Path, *options: str) -> None:
+    def __init__(self, root: Path, *options: str, **connect) -> None:
         self.root = root
+        self._connect = connect
         root.mkdir(parents=True, exist_ok=True)
         with (root / "server.log").open("ab") as log:
             self.process = subprocess.Popen([*SERVE, "--root", str(root), *options], stdout=log, stderr=log)
@@ -53,7 +54,7 @@ class RunningServer:
         while self.process.poll() is None:
             try:
                 if self.record["pid"] == self.process.pid:
-                    self.connect().close()
+                    self.connect(**self._connect).close()
                     return
             except (FileNotFoundError, json.JSONDecodeError):
                 os.sched_yield()
@@ -65,8 +66,8 @@ def serve(tmp_path):
     """Start servers; they are stopped afterwards."""
     started: list[RunningServer] = []
 
-    def start(root: Path | None = None, *options: str) -> RunningServer:
-        started.append(RunningServer(root or tmp_path / "store", *options))
+    def start(root: Path | None = None, *options: str, **connect) -> RunningServer:
+        started.append(RunningServer(root or tmp_path / "store", *options, **connect))
         return started[-1]
 
     yield start

@@ -61,7 +61,7 @@ def test_round_trip_is_exact_and_does_not_depend_on_how_rows_came(tmp_path_facto
     assert again.digest == manifest.digest, "the identity of uploaded arrays is their content"
 
 
-@pytest.mark.parametrize("fold_rows", [1, 7, 1024])
+@pytest.mark.parametrize("fold_rows", [1, 7, 4096])
 def test_moments_are_those_of_the_rows(tmp_path, monkeypatch, fold_rows):
     monkeypatch.setattr(features_module, "FOLD_ROWS", fold_rows)
     arrays = make(60, 5)

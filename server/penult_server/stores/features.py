@@ -39,7 +39,7 @@ CHUNK_BYTES = 32 * 2**20
 """Aim for the size of a chunk of features."""
 MOMENTS_BUDGET = 2**30
 """Moments larger than this many bytes are not kept; spectra then read the rows."""
-FOLD_ROWS = 1024
+FOLD_ROWS = 4096
 """Rows are folded into the moments this many at a time: fewer cost more in merging than in products."""
 
 

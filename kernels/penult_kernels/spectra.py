@@ -1,12 +1,14 @@
 """Eigenvalues of the covariance of a group, from its moments or from its rows.
 
 Conventions: eigenvalues descend and are float64; K = min(top_k, D), or D when top_k is 0; the divisor
-is n - correction (0 is the convention of LaBonte et al. 2024, arXiv 2407.13957). Where that is not
+is weight - correction (0 is the convention of LaBonte et al. 2024, arXiv 2407.13957). Where that is not
 positive the covariance does not exist and every value is NaN. Nothing is clamped: an eigenvalue that is
 zero in exact arithmetic may come out as a number of either sign of size about D * eps * lambda_1.
 """
 
 import math
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from array_api_compat import array_namespace
 
@@ -17,24 +19,52 @@ ELEMENTS_PER_PRODUCT = 1 << 23
 """Entries of the rows widened to float64 at a time (64 MiB)."""
 
 
-def spectrum_from_moments(m2: Array, count: int, *, top_k: int = 0, correction: int = 0) -> Array:
-    """Eigenvalues of m2 / (count - correction).
+class Method(StrEnum):
+    """How eigenvalues were found."""
+
+    FULL = "full"
+    """A full decomposition."""
+    LANCZOS = "lanczos"
+    """Block Lanczos iteration for the largest ones."""
+    UNDEFINED = "undefined"
+    """Not at all: there are too few rows for the divisor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Spectrum:
+    """The largest eigenvalues of one covariance, and how far to trust them."""
+
+    eigenvalues: Array
+    """(K,) float64, descending."""
+    residuals: Array
+    """(K,) float64: each eigenvalue lies within this distance of an exact one. The norm |S v - lambda v| where
+    eigenvectors v were computed, else D * eps * lambda_1, the backward error of a full decomposition."""
+    trace: float
+    """Sum of all D eigenvalues: the total variance."""
+    method: Method
+    converged: bool
+    """False when an iteration stopped before its residuals were small enough."""
+    vectors: Array | None = None
+    """(D, K) orthonormal columns, on request."""
+
+
+def spectrum_from_moments(
+    m2: Array, count: float, *, top_k: int = 0, correction: int = 0, vectors: bool = False
+) -> Spectrum:
+    """Spectrum of m2 / (count - correction).
 
     Parameters
     ----------
     m2 : array of shape (D, D)
         Symmetric second moment about the mean (or, for uncentred spectra, about zero).
-    count : int
-        Rows behind it.
+    count : float
+        Rows behind it, or the sum of their weights.
     top_k : int
         Eigenvalues kept, the largest; 0 for all.
     correction : int
         Subtracted from the count to give the divisor.
-
-    Returns
-    -------
-    array of shape (K,)
-        Descending float64, NaN where count <= correction.
+    vectors : bool
+        Return the eigenvectors too.
 
     Raises
     ------
@@ -48,12 +78,14 @@ def spectrum_from_moments(m2: Array, count: int, *, top_k: int = 0, correction: 
     n_kept = _n_kept(top_k, shape[1])
     check_correction(correction)
     if count <= correction:
-        return xp.full((n_kept,), xp.nan, dtype=xp.float64, device=m2.device)
-    return _eigenvalues(xp.astype(m2, xp.float64), name="m2")[:n_kept] / (count - correction)
+        return _undefined(m2, n_kept, vectors=vectors)
+    return _spectrum(xp.astype(m2, xp.float64), n_kept, count - correction, vectors=vectors, name="m2")
 
 
-def spectrum_from_rows(rows: Array, *, top_k: int = 0, correction: int = 0, center: bool = True) -> tuple[Array, float]:
-    """Eigenvalues of the covariance of the rows, and the sum of all D of them.
+def spectrum_from_rows(
+    rows: Array, *, top_k: int = 0, correction: int = 0, center: bool = True, vectors: bool = False
+) -> Spectrum:
+    """Spectrum of the covariance of the rows.
 
     The non-zero eigenvalues of Z^T Z (D x D) and Z Z^T (N x N) are the same, so the smaller of the two is
     formed; with N < D the remaining D - N eigenvalues are exactly 0. No D x D matrix exists then, which
@@ -69,13 +101,8 @@ def spectrum_from_rows(rows: Array, *, top_k: int = 0, correction: int = 0, cent
         Subtracted from N to give the divisor.
     center : bool
         Second moment about the mean; about zero when False.
-
-    Returns
-    -------
-    eigenvalues : array of shape (K,)
-        Descending float64, NaN where N <= correction.
-    trace : float
-        Sum of all eigenvalues, kept or not: the total variance.
+    vectors : bool
+        Return the eigenvectors too.
 
     Raises
     ------
@@ -87,18 +114,15 @@ def spectrum_from_rows(rows: Array, *, top_k: int = 0, correction: int = 0, cent
     n_kept = _n_kept(top_k, n_features)
     check_correction(correction)
     if n_rows <= correction:
-        return xp.full((n_kept,), xp.nan, dtype=xp.float64, device=rows.device), math.nan
+        return _undefined(rows, n_kept, vectors=vectors)
     about = xp.zeros((n_features,), dtype=xp.float64, device=rows.device)
     if center:
         about = xp.sum(rows, axis=0, dtype=xp.float64) / n_rows
-    product = _outer_product(rows, about) if n_rows < n_features else _inner_product(rows, about)
-    eigenvalues = _eigenvalues(product, name="rows")
-    n_zeros = n_features - int(eigenvalues.shape[0])
-    padded = xp.concat([eigenvalues, xp.zeros((n_zeros,), dtype=xp.float64, device=rows.device)])
-    # A rounding-level negative eigenvalue belongs after the exact zeros.
-    ordered = xp.sort(padded, descending=True)
     divisor = n_rows - correction
-    return ordered[:n_kept] / divisor, float(xp.linalg.trace(product)) / divisor
+    if n_rows >= n_features or vectors:
+        return _spectrum(_inner_product(rows, about), n_kept, divisor, vectors=vectors, name="rows")
+    found = _spectrum(_outer_product(rows, about), n_kept, divisor, vectors=False, name="rows")
+    return _with_zeros(found, n_kept)
 
 
 def _outer_product(rows: Array, about: Array) -> Array:
@@ -123,12 +147,58 @@ def _inner_product(rows: Array, about: Array) -> Array:
     return total
 
 
-def _eigenvalues(symmetric: Array, *, name: str) -> Array:
-    """All eigenvalues, descending."""
+def _spectrum(symmetric: Array, n_kept: int, divisor: float, *, vectors: bool, name: str) -> Spectrum:
+    """Spectrum of symmetric / divisor, at most `n_kept` values."""
     xp = array_namespace(symmetric)
     if not bool(xp.all(xp.isfinite(symmetric))):
         raise ValueError(f"{name} must be finite, got NaN or infinity: look at how the features were made")
-    return xp.flip(xp.linalg.eigvalsh(symmetric))
+    n = int(symmetric.shape[0])
+    n_kept = min(n_kept, n)
+    if vectors:
+        values, columns = xp.linalg.eigh(symmetric)
+        kept = xp.flip(columns, axis=1)[:, :n_kept]
+    else:
+        values, kept = xp.linalg.eigvalsh(symmetric), None
+    values = xp.flip(values)[:n_kept] / divisor
+    error = n * xp.finfo(xp.float64).eps * xp.max(xp.abs(values))
+    return Spectrum(
+        eigenvalues=values,
+        residuals=xp.zeros_like(values) + error,
+        trace=float(xp.linalg.trace(symmetric)) / divisor,
+        method=Method.FULL,
+        converged=True,
+        vectors=kept,
+    )
+
+
+def _with_zeros(found: Spectrum, n_kept: int) -> Spectrum:
+    """The spectrum with the zeros that N < D rows have by construction; their residual is 0."""
+    xp = array_namespace(found.eigenvalues)
+    n_zeros = n_kept - int(found.eigenvalues.shape[0])
+    if n_zeros <= 0:
+        return found
+    zeros = xp.zeros((n_zeros,), dtype=xp.float64, device=found.eigenvalues.device)
+    # A rounding-level negative eigenvalue belongs after the exact zeros.
+    return replace(
+        found,
+        eigenvalues=xp.sort(xp.concat([found.eigenvalues, zeros]), descending=True),
+        residuals=xp.concat([found.residuals, zeros]),
+    )
+
+
+def _undefined(like: Array, n_kept: int, *, vectors: bool) -> Spectrum:
+    """What there is to say of a covariance with no positive divisor."""
+    xp = array_namespace(like)
+    n_features = int(like.shape[1])
+    nan = xp.full((n_kept,), xp.nan, dtype=xp.float64, device=like.device)
+    return Spectrum(
+        eigenvalues=nan,
+        residuals=nan,
+        trace=math.nan,
+        method=Method.UNDEFINED,
+        converged=True,
+        vectors=xp.full((n_features, n_kept), xp.nan, dtype=xp.float64, device=like.device) if vectors else None,
+    )
 
 
 def _n_kept(top_k: int, n_features: int) -> int:

@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from penult_kernels import spectra as module
 from penult_kernels.arrays import to_host
 from penult_kernels.moments import moments_of
-from penult_kernels.spectra import spectrum_from_moments, spectrum_from_rows
+from penult_kernels.spectra import Method, spectrum_from_moments, spectrum_from_rows
 
 SHAPES = [(40, 6), (6, 40), (9, 9), (2, 5), (1, 3), (5, 1)]
 
@@ -26,8 +26,9 @@ def test_both_ways_equal_numpy(backend, rng, shape, correction):
         z = rows - rows.mean(axis=0)
         dense = z.T @ z / (shape[0] - correction)
         expected, trace = np.linalg.eigvalsh(dense)[::-1], np.trace(dense)
-    from_moments = spectrum_from_moments(m2_of(backend.array(rows)), shape[0], correction=correction)
-    from_rows, found_trace = spectrum_from_rows(backend.array(rows), correction=correction)
+    from_moments = spectrum_from_moments(m2_of(backend.array(rows)), shape[0], correction=correction).eigenvalues
+    found = spectrum_from_rows(backend.array(rows), correction=correction)
+    from_rows, found_trace = found.eigenvalues, found.trace
     assert backend.owns(from_moments)
     assert backend.owns(from_rows)
     np.testing.assert_allclose(to_host(from_moments), expected, atol=1e-13, rtol=1e-11)
@@ -38,13 +39,14 @@ def test_both_ways_equal_numpy(backend, rng, shape, correction):
 def test_equals_pca(rng):
     rows = rng.standard_normal((60, 8)) @ rng.standard_normal((8, 8))
     pca = PCA().fit(rows)
-    np.testing.assert_allclose(spectrum_from_rows(rows, correction=1)[0], pca.explained_variance_, rtol=1e-10)
+    np.testing.assert_allclose(spectrum_from_rows(rows, correction=1).eigenvalues, pca.explained_variance_, rtol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(40, 6), (6, 40)])
 def test_uncentred_spectrum_is_that_of_the_second_moment(backend, rng, shape):
     rows = rng.standard_normal(shape) + 2
-    found, trace = spectrum_from_rows(backend.array(rows), center=False)
+    spectrum = spectrum_from_rows(backend.array(rows), center=False)
+    found, trace = spectrum.eigenvalues, spectrum.trace
     singular = np.linalg.svd(rows, compute_uv=False) ** 2 / shape[0]
     np.testing.assert_allclose(to_host(found)[: singular.size], singular, rtol=1e-11)
     assert trace == pytest.approx((rows**2).sum() / shape[0])
@@ -53,13 +55,15 @@ def test_uncentred_spectrum_is_that_of_the_second_moment(backend, rng, shape):
 @pytest.mark.parametrize("top_k", [0, 1, 3, 100])
 def test_top_k_is_the_head_of_all(rng, top_k):
     rows = rng.standard_normal((30, 5))
-    everything, trace = spectrum_from_rows(rows)
-    found, same_trace = spectrum_from_rows(rows, top_k=top_k)
-    np.testing.assert_array_equal(found, everything[: top_k or 5])
+    everything = spectrum_from_rows(rows)
+    found = spectrum_from_rows(rows, top_k=top_k)
+    np.testing.assert_array_equal(found.eigenvalues, everything.eigenvalues[: top_k or 5])
+    m2 = m2_of(rows)
     np.testing.assert_array_equal(
-        spectrum_from_moments(m2_of(rows), 30, top_k=top_k), spectrum_from_moments(m2_of(rows), 30)[: top_k or 5]
+        spectrum_from_moments(m2, 30, top_k=top_k).eigenvalues,
+        spectrum_from_moments(m2, 30).eigenvalues[: top_k or 5],
     )
-    assert same_trace == trace == pytest.approx(everything.sum())
+    assert found.trace == everything.trace == pytest.approx(everything.eigenvalues.sum())
 
 
 def test_known_spectrum_is_recovered(backend, rng):
@@ -67,7 +71,7 @@ def test_known_spectrum_is_recovered(backend, rng):
     eigenvalues = np.array([100.0, 1.0, 1e-3, 1e-6])
     q = np.linalg.qr(np.column_stack([np.ones(50), rng.standard_normal((50, 4))]))[0][:, 1:]
     rows = np.sqrt(50 * eigenvalues) * q
-    found, _ = spectrum_from_rows(backend.array(rows))
+    found = spectrum_from_rows(backend.array(rows)).eigenvalues
     np.testing.assert_allclose(to_host(found), eigenvalues, rtol=1e-9)
 
 
@@ -75,13 +79,13 @@ def test_known_spectrum_is_recovered(backend, rng):
 def test_rotation_and_shift_leave_the_spectrum_and_scaling_squares(rng, shape):
     rows = rng.standard_normal(shape)
     rotation = np.linalg.qr(rng.standard_normal((shape[1], shape[1])))[0]
-    plain, _ = spectrum_from_rows(rows)
-    np.testing.assert_allclose(spectrum_from_rows(rows @ rotation + 7)[0], plain, atol=1e-12)
-    np.testing.assert_allclose(spectrum_from_rows(3 * rows)[0], 9 * plain, atol=1e-12)
+    plain = spectrum_from_rows(rows).eigenvalues
+    np.testing.assert_allclose(spectrum_from_rows(rows @ rotation + 7).eigenvalues, plain, atol=1e-12)
+    np.testing.assert_allclose(spectrum_from_rows(3 * rows).eigenvalues, 9 * plain, atol=1e-12)
 
 
 def test_eigenvalues_beyond_the_rows_are_exactly_zero_and_in_order(rng):
-    found, _ = spectrum_from_rows(rng.standard_normal((4, 9)) + 1e3)
+    found = spectrum_from_rows(rng.standard_normal((4, 9)) + 1e3).eigenvalues
     assert np.count_nonzero(found == 0) >= 5
     assert np.all(np.diff(found) <= 0)
 
@@ -89,25 +93,26 @@ def test_eigenvalues_beyond_the_rows_are_exactly_zero_and_in_order(rng):
 @pytest.mark.parametrize("shape", [(40, 6), (6, 40)])
 def test_blocks_add_up(rng, monkeypatch, shape):
     rows = rng.standard_normal(shape)
-    whole = spectrum_from_rows(rows)[0]
+    whole = spectrum_from_rows(rows).eigenvalues
     monkeypatch.setattr(module, "ELEMENTS_PER_PRODUCT", 17)
-    np.testing.assert_allclose(spectrum_from_rows(rows)[0], whole, atol=1e-13)
+    np.testing.assert_allclose(spectrum_from_rows(rows).eigenvalues, whole, atol=1e-13)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 def test_float32_at_a_distance_equals_float64_of_the_same_values(rng, offset):
     rows = (rng.standard_normal((50, 4)) + offset).astype(np.float32)
     near = rows.astype(np.float64) - offset
-    np.testing.assert_allclose(spectrum_from_rows(rows)[0], spectrum_from_rows(near)[0], rtol=1e-9)
+    np.testing.assert_allclose(spectrum_from_rows(rows).eigenvalues, spectrum_from_rows(near).eigenvalues, rtol=1e-9)
 
 
 @pytest.mark.parametrize(("n", "correction"), [(0, 0), (0, 1), (1, 1)])
 def test_too_few_rows_are_nan(backend, n, correction):
-    found, trace = spectrum_from_rows(backend.array(np.ones((n, 3))), top_k=2, correction=correction)
-    assert np.isnan(to_host(found)).tolist() == [True, True]
-    assert np.isnan(trace)
+    from_rows = spectrum_from_rows(backend.array(np.ones((n, 3))), top_k=2, correction=correction)
     from_moments = spectrum_from_moments(backend.array(np.zeros((3, 3))), n, top_k=2, correction=correction)
-    assert np.isnan(to_host(from_moments)).tolist() == [True, True]
+    for found in (from_rows, from_moments):
+        assert np.isnan(to_host(found.eigenvalues)).tolist() == [True, True]
+        assert np.isnan(found.trace)
+        assert found.method is Method.UNDEFINED
 
 
 def test_misuse_is_refused():

@@ -90,16 +90,15 @@ class _Parts:
             return np.full(request.top_k, np.nan), float("nan")
         if count >= manifest.n_features and manifest.has_moments and not request.uncentered:
             m2 = self._backend.to_device(self._second_moments()[index])
-            eigenvalues = spectrum_from_moments(m2, count, top_k=request.top_k, correction=request.correction)
-            trace = float(np.trace(self._second_moments()[index])) / (count - request.correction)
+            found = spectrum_from_moments(m2, count, top_k=request.top_k, correction=request.correction)
         else:
-            eigenvalues, trace = spectrum_from_rows(
+            found = spectrum_from_rows(
                 self._rows(index),
                 top_k=request.top_k,
                 correction=request.correction,
                 center=not request.uncentered,
             )
-        return self._backend.to_host(eigenvalues), trace
+        return self._backend.to_host(found.eigenvalues), found.trace
 
     def _second_moments(self) -> NDArray[np.float64]:
         """(G, D, D), pooled into classes when the query is by class."""

@@ -1,10 +1,11 @@
 """From messages of the wire to the records that users see."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from penult import records, results
 from penult.arrays import decode as array
@@ -85,18 +86,39 @@ def groups(messages: Iterable[groups_pb2.Group]) -> tuple[records.Group, ...]:
 def metrics(message: groups_pb2.Metrics) -> results.Metrics:
     """Accuracies; the worst group as a record instead of an index."""
     decoded = groups(message.groups)
+    masks = tuple(
+        results.MaskMetrics(name=entry.name, count=entry.count, correct=entry.correct, accuracy=entry.accuracy)
+        for entry in message.masks
+    )
     return results.Metrics(
         groups=decoded,
         correct=np.array(message.correct, dtype=np.int64),
         group_accuracy=np.array(message.group_accuracy, dtype=np.float64),
+        group_low=_ends(message.group_low, len(decoded)),
+        group_high=_ends(message.group_high, len(decoded)),
+        confusion=np.array(message.confusion, dtype=np.int64).reshape(len(decoded), -1),
         average_accuracy=message.average_accuracy,
         weighted_average_accuracy=message.weighted_average_accuracy,
         worst_group_accuracy=message.worst_group_accuracy,
         worst_group=next(entry for entry in decoded if entry.index == message.worst_group),
         worst_class_accuracy=message.worst_class_accuracy,
+        balanced_accuracy=message.balanced_accuracy,
+        mean_group_accuracy=message.mean_group_accuracy,
         loss=message.loss,
+        brier=message.brier,
+        ece=message.ece,
+        ece_bins=message.ece_bins,
+        auroc=message.auroc,
         average_weights=np.array(message.average_weights, dtype=np.float64),
+        masks=masks,
+        worst_mask=masks[message.worst_mask] if masks and message.worst_mask >= 0 else None,
+        worst_mask_accuracy=message.worst_mask_accuracy if masks else float("nan"),
     )
+
+
+def _ends(values: Sequence[float], n_groups: int) -> NDArray[np.float64]:
+    """(G,) ends of intervals; NaN for metrics that were stored before there were any."""
+    return np.array(values or [np.nan] * n_groups, dtype=np.float64)
 
 
 def dataset(message: datasets_pb2.Dataset) -> records.Dataset:

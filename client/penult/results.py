@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskMetrics:
+    """Accuracy on a named set of examples, which may overlap with others."""
+
+    name: str
+    count: int
+    """Examples in it."""
+    correct: int
+    accuracy: float
+    """correct / count; NaN where there is no example."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Metrics:
     """Accuracies, in [0, 1], of one head or model on one split; NaN where nothing was counted."""
@@ -32,6 +44,12 @@ class Metrics:
     """(G,) correct predictions."""
     group_accuracy: NDArray[np.float64]
     """(G,) correct / n; NaN for an empty group, never 0."""
+    group_low: NDArray[np.float64]
+    """(G,) lower ends of the 95 % Wilson score intervals of the accuracies; NaN for an empty group."""
+    group_high: NDArray[np.float64]
+    """(G,) upper ends."""
+    confusion: NDArray[np.int64]
+    """(G, C) how often each class was predicted in each group."""
     average_accuracy: float
     """Over all examples."""
     weighted_average_accuracy: float
@@ -40,10 +58,33 @@ class Metrics:
     """Smallest over the groups that are not empty."""
     worst_group: Group
     worst_class_accuracy: float
+    balanced_accuracy: float
+    """Mean over the classes that are not empty."""
+    mean_group_accuracy: float
+    """Mean over the groups that are not empty ("adjusted accuracy")."""
     loss: float
-    """Mean cross-entropy in nats."""
+    """Mean cross-entropy (log-loss) in nats."""
+    brier: float
+    """Mean of sum_c (p_c - 1[y = c])^2, halved for two classes (scikit-learn's convention)."""
+    ece: float
+    """Expected calibration error over `ece_bins` bins of equal width (Guo et al. 2017)."""
+    ece_bins: int
+    auroc: float
+    """Of class 1 against class 0; for more classes the mean of each against the rest. NaN when a class is empty."""
     average_weights: NDArray[np.float64]
     """(G,) shares of the groups in the training split where there is one; they sum to 1."""
+    masks: tuple[MaskMetrics, ...]
+    """Sets of examples that may overlap, where the dataset has some (CivilComments' 16 evaluation groups)."""
+    worst_mask: MaskMetrics | None
+    """The one with the smallest accuracy; None when there is none."""
+    worst_mask_accuracy: float
+    """Its accuracy, else NaN."""
+
+    @property
+    def worst_group_interval(self) -> tuple[float, float]:
+        """95 % Wilson score interval of the worst group's accuracy; it leaves out that this group was picked."""
+        position = [group.index for group in self.groups].index(self.worst_group.index)
+        return float(self.group_low[position]), float(self.group_high[position])
 
     def __repr__(self) -> str:
         return (
@@ -56,13 +97,17 @@ class Metrics:
             (group.name, str(group.count), f"{accuracy:.3f}" if group.count else "empty")
             for group, accuracy in zip(self.groups, self.group_accuracy, strict=True)
         ]
+        rows += [(mask.name, str(mask.count), f"{mask.accuracy:.3f}" if mask.count else "empty") for mask in self.masks]
+        low, high = self.worst_group_interval
         return "\n".join(
             [
                 text_table(("group", "n", "accuracy"), rows),
                 f"average {self.average_accuracy:.3f}, "
                 f"weighted by training shares {self.weighted_average_accuracy:.3f}",
-                f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}), "
+                f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}, 95 % {low:.3f} .. {high:.3f}), "
                 f"worst class {self.worst_class_accuracy:.3f}, loss {self.loss:.4f} nats",
+                f"balanced {self.balanced_accuracy:.3f}, AUROC {self.auroc:.3f}, "
+                f"calibration error {self.ece:.3f} ({self.ece_bins} bins), Brier {self.brier:.4f}",
             ]
         )
 

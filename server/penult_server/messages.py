@@ -106,8 +106,9 @@ def labels_to_proto(labels: LabelNames) -> groups_pb2.Labels:
     )
 
 
-def metrics_to_proto(metrics: GroupMetrics, labels: LabelNames) -> groups_pb2.Metrics:
-    """Metrics with the names of their groups."""
+def metrics_to_proto(metrics: GroupMetrics, labels: LabelNames, mask_names: Sequence[str] = ()) -> groups_pb2.Metrics:
+    """Metrics with the names of their groups and masks."""
+    scores = metrics.probabilities
     return groups_pb2.Metrics(
         groups=groups_to_proto(labels, [int(count) for count in metrics.count]),
         correct=[int(count) for count in metrics.correct],
@@ -119,6 +120,23 @@ def metrics_to_proto(metrics: GroupMetrics, labels: LabelNames) -> groups_pb2.Me
         worst_class_accuracy=metrics.worst_class_accuracy,
         loss=metrics.loss,
         average_weights=[float(value) for value in metrics.average_weights],
+        masks=[
+            groups_pb2.MaskMetrics(name=name, count=int(count), correct=int(correct), accuracy=float(accuracy))
+            for name, count, correct, accuracy in zip(
+                mask_names, metrics.mask_count, metrics.mask_correct, metrics.mask_accuracy, strict=True
+            )
+        ],
+        worst_mask=metrics.worst_mask,
+        worst_mask_accuracy=metrics.worst_mask_accuracy,
+        group_low=[float(value) for value in metrics.group_interval[:, 0]],
+        group_high=[float(value) for value in metrics.group_interval[:, 1]],
+        confusion=[int(count) for count in metrics.confusion.ravel()],
+        balanced_accuracy=metrics.balanced_accuracy,
+        mean_group_accuracy=metrics.mean_group_accuracy,
+        auroc=scores.auroc,
+        ece=scores.ece,
+        ece_bins=scores.ece_bins,
+        brier=scores.brier,
     )
 
 

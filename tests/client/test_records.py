@@ -61,6 +61,15 @@ def metrics_message() -> groups_pb2.Metrics:
         worst_class_accuracy=0.95,
         loss=0.25,
         average_weights=[0.475, 0.025, 0.025, 0.475],
+        masks=[
+            groups_pb2.MaskMetrics(name="outdoors", count=10, correct=5, accuracy=0.5),
+            groups_pb2.MaskMetrics(name="nobody", accuracy=float("nan")),
+        ],
+        worst_mask=0,
+        worst_mask_accuracy=0.5,
+        group_low=[0.97, 0.28, float("nan"), 0.93],
+        group_high=[0.99, 0.54, float("nan"), 0.96],
+        confusion=[931, 19, 30, 20, 0, 0, 45, 855],
     )
 
 
@@ -151,6 +160,10 @@ def test_metrics() -> None:
     assert [group.count for group in metrics.groups] == [950, 50, 0, 900]
     np.testing.assert_array_equal(metrics.correct, [931, 20, 0, 855])
     np.testing.assert_array_equal(metrics.group_accuracy, [0.98, 0.4, np.nan, 0.95])
+    np.testing.assert_array_equal(metrics.confusion, [[931, 19], [30, 20], [0, 0], [45, 855]])
+    assert metrics.worst_group_interval == (0.28, 0.54)
+    assert metrics.worst_mask is metrics.masks[0]
+    assert (metrics.masks[0].name, metrics.masks[0].accuracy) == ("outdoors", 0.5)
     assert "0.400 (sneaker, gravel)" in repr(metrics)
     table = str(metrics).splitlines()
     assert table[3].split() == ["boot,", "grass", "0", "empty"]

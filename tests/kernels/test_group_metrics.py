@@ -1,8 +1,10 @@
 """Accuracies and loss by group, against scikit-learn and counting by hand."""
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, log_loss, recall_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, log_loss, recall_score
 
 from penult_kernels.metrics import GroupMetrics, group_metrics
 
@@ -18,6 +20,8 @@ def sample(rng: np.random.Generator, *, n: int = 200):
 
 def assert_same(found: GroupMetrics, expected: GroupMetrics) -> None:
     for name in FIELDS:
+        if name == "probabilities":
+            continue
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, err_msg=name)
 
 
@@ -65,7 +69,9 @@ def test_repeated_and_permuted_rows_and_shifted_logits_change_nothing_relative(r
     logits, y, g = sample(rng)
     found = group_metrics(logits, y, g, 6)
     order = rng.permutation(y.size)
-    assert_same(group_metrics(logits[order] + 1e3, y[order], g[order], 6), found)
+    moved = group_metrics(logits[order] + 1e3, y[order], g[order], 6)
+    assert_same(moved, found)
+    assert astuple(moved.probabilities) == pytest.approx(astuple(found.probabilities), rel=1e-10)
     twice = group_metrics(np.vstack([logits, logits]), np.tile(y, 2), np.tile(g, 2), 6)
     assert twice.loss == pytest.approx(found.loss)
     np.testing.assert_array_equal(twice.correct, 2 * found.correct)
@@ -100,6 +106,49 @@ def test_no_rows_are_nan_everywhere(backend):
 def test_one_class_is_always_right():
     found = group_metrics(np.array([[3.0], [-2.0]]), np.zeros(2, dtype=np.int64), np.array([0, 1]), 2)
     assert (found.average_accuracy, found.loss) == (1.0, 0.0)
+
+
+def test_confusion_and_class_means_equal_scikit_learn(backend, rng):
+    logits, y, g = sample(rng)
+    found = group_metrics(backend.array(logits), y, g, 6)
+    predicted = logits.argmax(axis=1)
+    for group in range(6):
+        np.testing.assert_array_equal(
+            found.confusion[group], np.bincount(predicted[g == group], minlength=3), err_msg=str(group)
+        )
+    by_class = found.confusion.reshape(3, 2, 3).sum(axis=1)
+    np.testing.assert_array_equal(by_class, confusion_matrix(y, predicted, labels=range(3)))
+    assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(y, predicted), rel=1e-14)
+    assert found.mean_group_accuracy == pytest.approx(np.nanmean(found.group_accuracy), rel=1e-14)
+
+
+def test_masks_may_overlap_and_be_empty(backend, rng):
+    logits, y, g = sample(rng)
+    predicted = logits.argmax(axis=1)
+    masks = np.stack([np.arange(200) % 3 == 0, np.arange(200) < 50, np.zeros(200, dtype=bool)])
+    found = group_metrics(backend.array(logits), y, g, 6, masks=backend.array(masks))
+    assert found.mask_count.tolist() == [67, 50, 0]
+    expected = [accuracy_score(y[mask], predicted[mask]) for mask in masks[:2]]
+    np.testing.assert_allclose(found.mask_accuracy, [*expected, np.nan])
+    assert (found.worst_mask, found.worst_mask_accuracy) == (int(np.argmin(expected)), min(expected))
+    # A mask for each group is that group.
+    by_group = group_metrics(logits, y, g, 6, masks=np.arange(6)[:, None] == g)
+    np.testing.assert_array_equal(by_group.mask_correct, found.correct)
+    assert by_group.worst_mask == by_group.worst_group
+
+
+def test_without_masks_there_is_no_worst_one():
+    found = group_metrics(np.eye(2), np.array([0, 1]), np.array([0, 1]), 2)
+    assert (found.mask_count.size, found.worst_mask) == (0, -1)
+    assert np.isnan(found.worst_mask_accuracy)
+    nobody = group_metrics(np.eye(2), np.array([0, 1]), np.array([0, 1]), 2, masks=np.zeros((1, 2), dtype=bool))
+    assert nobody.worst_mask == -1
+
+
+@pytest.mark.parametrize("masks", [np.ones((2, 3), dtype=bool), np.ones(2, dtype=bool), np.ones((1, 2))])
+def test_masks_that_are_none_are_refused(masks):
+    with pytest.raises(ValueError, match="masks must be booleans, one row per mask, shape"):
+        group_metrics(np.eye(2), np.array([0, 1]), np.array([0, 1]), 2, masks=masks)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,33 @@ class Labels(google.protobuf.message.Message):
 Global___Labels: typing_extensions.TypeAlias = Labels
 
 @typing.final
+class MaskMetrics(google.protobuf.message.Message):
+    """A named set of examples that may overlap with others, such as one of CivilComments' 16 evaluation groups."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    CORRECT_FIELD_NUMBER: builtins.int
+    ACCURACY_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    count: builtins.int
+    correct: builtins.int
+    accuracy: builtins.float
+    """correct / count; NaN where the mask holds no example."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        count: builtins.int = ...,
+        correct: builtins.int = ...,
+        accuracy: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accuracy", b"accuracy", "correct", b"correct", "count", b"count", "name", b"name"]) -> None: ...
+
+Global___MaskMetrics: typing_extensions.TypeAlias = MaskMetrics
+
+@typing.final
 class Metrics(google.protobuf.message.Message):
     """Accuracies of one head or model on one split. Accuracies lie in [0, 1] and are NaN where
     nothing was counted.
@@ -159,6 +186,18 @@ class Metrics(google.protobuf.message.Message):
     WORST_CLASS_ACCURACY_FIELD_NUMBER: builtins.int
     LOSS_FIELD_NUMBER: builtins.int
     AVERAGE_WEIGHTS_FIELD_NUMBER: builtins.int
+    MASKS_FIELD_NUMBER: builtins.int
+    WORST_MASK_FIELD_NUMBER: builtins.int
+    WORST_MASK_ACCURACY_FIELD_NUMBER: builtins.int
+    GROUP_LOW_FIELD_NUMBER: builtins.int
+    GROUP_HIGH_FIELD_NUMBER: builtins.int
+    CONFUSION_FIELD_NUMBER: builtins.int
+    BALANCED_ACCURACY_FIELD_NUMBER: builtins.int
+    MEAN_GROUP_ACCURACY_FIELD_NUMBER: builtins.int
+    AUROC_FIELD_NUMBER: builtins.int
+    ECE_FIELD_NUMBER: builtins.int
+    ECE_BINS_FIELD_NUMBER: builtins.int
+    BRIER_FIELD_NUMBER: builtins.int
     average_accuracy: builtins.float
     """Over all examples: sum(correct) / sum(count)."""
     weighted_average_accuracy: builtins.float
@@ -174,6 +213,20 @@ class Metrics(google.protobuf.message.Message):
     """Smallest accuracy over the classes that are not empty."""
     loss: builtins.float
     """Mean cross-entropy in nats."""
+    worst_mask: builtins.int
+    """Index in `masks` of the smallest accuracy (the first of equals); -1 when there is none."""
+    worst_mask_accuracy: builtins.float
+    """That accuracy; NaN when there is none."""
+    balanced_accuracy: builtins.float
+    """Mean accuracy of the classes, and of the groups, that are not empty."""
+    mean_group_accuracy: builtins.float
+    auroc: builtins.float
+    """Of class 1 against class 0; for more classes the mean of each against the rest. NaN when a class is empty."""
+    ece: builtins.float
+    """Expected calibration error over `ece_bins` bins of equal width (Guo et al. 2017)."""
+    ece_bins: builtins.int
+    brier: builtins.float
+    """mean of sum_c (p_c - 1[y = c])^2, halved for two classes (scikit-learn's convention)."""
     @property
     def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Group]: ...
     @property
@@ -188,6 +241,20 @@ class Metrics(google.protobuf.message.Message):
     def average_weights(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """Shares used by weighted_average_accuracy, summing to 1."""
 
+    @property
+    def masks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___MaskMetrics]:
+        """Sets of examples that may overlap, where the split has some."""
+
+    @property
+    def group_low(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Ends of the 95 % Wilson score interval of every group's accuracy; NaN for an empty group."""
+
+    @property
+    def group_high(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
+    @property
+    def confusion(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """(G, C) row by row: how often each class was predicted in each group."""
+
     def __init__(
         self,
         *,
@@ -201,8 +268,20 @@ class Metrics(google.protobuf.message.Message):
         worst_class_accuracy: builtins.float = ...,
         loss: builtins.float = ...,
         average_weights: collections.abc.Iterable[builtins.float] | None = ...,
+        masks: collections.abc.Iterable[Global___MaskMetrics] | None = ...,
+        worst_mask: builtins.int = ...,
+        worst_mask_accuracy: builtins.float = ...,
+        group_low: collections.abc.Iterable[builtins.float] | None = ...,
+        group_high: collections.abc.Iterable[builtins.float] | None = ...,
+        confusion: collections.abc.Iterable[builtins.int] | None = ...,
+        balanced_accuracy: builtins.float = ...,
+        mean_group_accuracy: builtins.float = ...,
+        auroc: builtins.float = ...,
+        ece: builtins.float = ...,
+        ece_bins: builtins.int = ...,
+        brier: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["average_accuracy", b"average_accuracy", "average_weights", b"average_weights", "correct", b"correct", "group_accuracy", b"group_accuracy", "groups", b"groups", "loss", b"loss", "weighted_average_accuracy", b"weighted_average_accuracy", "worst_class_accuracy", b"worst_class_accuracy", "worst_group", b"worst_group", "worst_group_accuracy", b"worst_group_accuracy"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["auroc", b"auroc", "average_accuracy", b"average_accuracy", "average_weights", b"average_weights", "balanced_accuracy", b"balanced_accuracy", "brier", b"brier", "confusion", b"confusion", "correct", b"correct", "ece", b"ece", "ece_bins", b"ece_bins", "group_accuracy", b"group_accuracy", "group_high", b"group_high", "group_low", b"group_low", "groups", b"groups", "loss", b"loss", "masks", b"masks", "mean_group_accuracy", b"mean_group_accuracy", "weighted_average_accuracy", b"weighted_average_accuracy", "worst_class_accuracy", b"worst_class_accuracy", "worst_group", b"worst_group", "worst_group_accuracy", b"worst_group_accuracy", "worst_mask", b"worst_mask", "worst_mask_accuracy", b"worst_mask_accuracy"]) -> None: ...
 
 Global___Metrics: typing_extensions.TypeAlias = Metrics
 

@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penult_kernels import moments as module
+from penult_kernels import accumulation as module
+from penult_kernels.accumulation import MomentAccumulator, moments_of
 from penult_kernels.arrays import to_host
-from penult_kernels.moments import Moments, covariance, empty_moments, merge, moments_of, pool
+from penult_kernels.finite import NotFiniteError
+from penult_kernels.moments import Moments, covariance, empty_moments, merge, pool, unions
+from penult_kernels.symmetric import pack_symmetric, packed_length, unpack_symmetric
 
 SIZES = (7, 0, 1, 12, 3)
 
@@ -18,8 +21,8 @@ def sample(rng: np.random.Generator, *, n_features: int = 4, offset: float = 0.0
     return rng.standard_normal((g.size, n_features)) + offset + g[:, None], g
 
 
-def host(moments: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return to_host(moments.count), to_host(moments.mean), to_host(moments.m2)
+def host(moments: Moments) -> list[np.ndarray]:
+    return [to_host(array) for array in (moments.count, moments.weight, moments.mean, moments.m2)]
 
 
 def assert_same(found: Moments, expected: Moments, rtol: float = 1e-12) -> None:
@@ -76,11 +79,97 @@ def test_half_precision_features_are_widened_first(rng):
     np.testing.assert_allclose(found.m2[0] / 5000, np.cov(features.astype(np.float64).T, ddof=0), rtol=1e-12)
 
 
-def test_blocks_of_rows_add_up(rng, monkeypatch):
-    features, g = sample(rng)
+@pytest.mark.parametrize("capacity", [1, 2, 5])
+def test_short_buffers_add_up(rng, monkeypatch, capacity):
+    features, g = sample(rng, offset=1e3)
     whole = moments_of(features, g, 5)
-    monkeypatch.setattr(module, "ROWS_PER_PRODUCT", 2)
-    assert_same(moments_of(features, g, 5), whole)
+    monkeypatch.setattr(module, "MAX_BUFFER_ROWS", capacity)
+    assert_same(moments_of(features, g, 5), whole, rtol=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cuts=st.lists(st.integers(0, sum(SIZES)), max_size=6), capacity=st.integers(1, 8))
+def test_cutting_the_stream_into_chunks_changes_no_bit(cuts, capacity):
+    features, g = sample(np.random.default_rng(0), offset=1e3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MAX_BUFFER_ROWS", capacity)
+        accumulator = MomentAccumulator(5, 4, dtype=features.dtype)
+        for x, k in zip(np.split(features, sorted(cuts)), np.split(g, sorted(cuts)), strict=True):
+            accumulator.add(x, k)
+        assert_same(accumulator.finish(), moments_of(features, g, 5), rtol=0)
+
+
+@pytest.mark.parametrize("order", ["far first", "far last", "drifting", "one row far"])
+@pytest.mark.parametrize("capacity", [1, 16, 2048])
+def test_means_that_move_by_millions_lose_nothing(rng, monkeypatch, order, capacity):
+    """Against sums in extended precision, element by element, relative to the standard deviations."""
+    monkeypatch.setattr(module, "MAX_BUFFER_ROWS", capacity)
+    offsets = {
+        "far first": np.where(np.arange(400) < 200, 1e6, 0.0),
+        "far last": np.where(np.arange(400) < 399, 0.0, -1e6),
+        "drifting": np.linspace(-1e6, 1e6, 400),
+        "one row far": np.where(np.arange(400) == 0, 1e6, 0.0),
+    }[order]
+    features = rng.standard_normal((400, 3)) + offsets[:, None]
+    exact = features.astype(np.longdouble)
+    exact = exact - exact.mean(axis=0)
+    expected = (exact.T @ exact).astype(np.float64)
+    found = moments_of(features, np.zeros(400, dtype=np.int64), 1).m2[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [(np.float32, 0), (np.float32, 1e6), (np.float64, 1e6)])
+def test_float32_products_keep_float32_precision_at_any_mean(backend, rng, dtype, offset):
+    stored = (rng.standard_normal((3000, 6)) + offset).astype(dtype)
+    features = backend.array(stored)
+    accumulator = MomentAccumulator(
+        1, 6, dtype=features.dtype, products="float32", xp=backend.xp, device=backend.device
+    )
+    accumulator.add(features, np.zeros(3000, dtype=np.int64))
+    expected = np.cov(stored.astype(np.float64).T, ddof=0)
+    found = to_host(accumulator.finish().m2)[0] / 3000
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * expected.max())
+
+
+def test_a_weight_is_a_number_of_equal_rows(backend, rng):
+    features, g = sample(rng, offset=1e3)
+    weights = rng.integers(0, 4, g.size)
+    found = moments_of(backend.array(features), g, 5, backend.array(weights.astype(np.float64)))
+    repeated = moments_of(np.repeat(features, weights, axis=0), np.repeat(g, weights), 5)
+    assert to_host(found.weight).tolist() == to_host(repeated.weight).tolist() == to_host(repeated.count).tolist()
+    assert to_host(found.count).tolist() == np.bincount(g[weights > 0], minlength=5).tolist()
+    for name in ("mean", "m2"):
+        np.testing.assert_allclose(to_host(getattr(found, name)), getattr(repeated, name), rtol=1e-11, atol=1e-9)
+
+
+def test_weighted_and_plain_calls_mix_and_merge(rng):
+    features, g = sample(rng)
+    weights = rng.random(g.size)
+    accumulator = MomentAccumulator(5, 4, dtype=features.dtype)
+    accumulator.add(features, g)
+    accumulator.add(features, g, weights)
+    found = accumulator.finish()
+    assert_same(found, merge(moments_of(features, g, 5), moments_of(features, g, 5, weights)), rtol=1e-11)
+    together = moments_of(np.tile(features, (2, 1)), np.tile(g, 2), 5, np.r_[np.ones(g.size), weights])
+    assert_same(found, together, rtol=0)
+    np.testing.assert_allclose(
+        found.m2[3] / found.weight[3],
+        np.cov(features[g == 3].T, aweights=1 + weights[g == 3], ddof=0),
+        rtol=1e-11,
+        atol=1e-14,
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_not_finite_is_named(backend, rng, value):
+    features, g = sample(rng)
+    features[17, 2] = value
+    accumulator = MomentAccumulator(5, 4, dtype=backend.xp.float64, xp=backend.xp, device=backend.device)
+    for x, k in zip(np.split(features, [9, 11]), np.split(g, [9, 11]), strict=True):
+        accumulator.add(backend.array(x), k)
+    with pytest.raises(NotFiniteError, match=rf"got {value} in row 17, column 2") as caught:
+        accumulator.finish()
+    assert (caught.value.row, caught.value.column) == (17, 2)
 
 
 @settings(max_examples=40, deadline=None)
@@ -118,6 +207,36 @@ def test_pooling_every_group_into_its_own_is_the_identity(rng):
     assert_same(pool(found, range(5), 5), found, rtol=0)
 
 
+def test_unions_may_overlap(backend, rng):
+    features, g = sample(rng, offset=1e3)
+    found = unions(moments_of(backend.array(features), g, 5), [[0, 2], [4, 2, 3], [], [1]])
+    for k, groups in enumerate([[0, 2], [4, 2, 3]]):
+        rows = features[np.isin(g, groups)]
+        np.testing.assert_allclose(to_host(found.m2)[k], np.cov(rows.T, ddof=0) * len(rows), rtol=1e-9, atol=1e-9)
+    assert to_host(found.count).tolist() == [8, 16, 0, 0]
+    assert not to_host(found.m2)[2:].any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(n_features=st.integers(1, 12), tile=st.integers(1, 13))
+def test_packed_triangles_unpack_to_the_same(n_features, tile):
+    whole = np.random.default_rng(n_features).standard_normal((2, n_features, n_features))
+    whole = whole + np.swapaxes(whole, 1, 2)
+    packed = pack_symmetric(whole, tile)
+    assert packed.shape == (2, packed_length(n_features, tile))
+    np.testing.assert_array_equal(unpack_symmetric(packed, n_features, tile), whole)
+
+
+def test_packing_on_every_backend(backend):
+    whole = np.arange(36.0).reshape(6, 6) + np.arange(36.0).reshape(6, 6).T
+    packed = pack_symmetric(backend.array(whole), 4)
+    assert backend.owns(packed)
+    np.testing.assert_array_equal(to_host(unpack_symmetric(packed, 6, 4)), whole)
+    np.testing.assert_array_equal(pack_symmetric(whole, 1), whole[np.triu_indices(6)])
+    with pytest.raises(ValueError, match="strips of 4 has 28 numbers, got 27"):
+        unpack_symmetric(np.zeros(27), 6, 4)
+
+
 def test_permuting_rows_changes_nothing(rng):
     features, g = sample(rng)
     order = rng.permutation(g.size)
@@ -151,3 +270,12 @@ def test_other_misuse_is_refused():
         pool(empty_moments(2, 3), [0, 0], 0)
     with pytest.raises(ValueError, match="correction must be 0"):
         covariance(np.eye(2), 3, correction=-1)
+    with pytest.raises(ValueError, match="twice"):
+        unions(empty_moments(2, 3), [[0, 0]])
+    with pytest.raises(ValueError, match=r"0 \.\.\. 1, got 2"):
+        unions(empty_moments(2, 3), [[2]])
+    with pytest.raises(ValueError, match="float64 with 3 columns, as announced; got float32 with 3"):
+        MomentAccumulator(1, 3, dtype=np.float64).add(np.zeros((1, 3), np.float32), np.zeros(1, dtype=np.int64))
+    for weights, message in [([1.0], "one entry per row"), ([1, -1], "got -1.0 in row 1"), ([np.nan, 1], "row 0")]:
+        with pytest.raises(ValueError, match=message):
+            moments_of(np.zeros((2, 3)), np.zeros(2, dtype=np.int64), 1, np.array(weights))

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from penult_kernels import accumulation
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores import features as features_module
@@ -63,7 +64,7 @@ def test_round_trip_is_exact_and_does_not_depend_on_how_rows_came(tmp_path_facto
 
 @pytest.mark.parametrize("fold_rows", [1, 7, 4096])
 def test_moments_are_those_of_the_rows(tmp_path, monkeypatch, fold_rows):
-    monkeypatch.setattr(features_module, "FOLD_ROWS", fold_rows)
+    monkeypatch.setattr(accumulation, "MAX_BUFFER_ROWS", fold_rows)
     arrays = make(60, 5)
     stored = StoredFeatures(tmp_path, write(tmp_path, arrays, (13, 14, 40)).digest)
     moments = stored.moments()
@@ -74,6 +75,23 @@ def test_moments_are_those_of_the_rows(tmp_path, monkeypatch, fold_rows):
         np.testing.assert_allclose(moments.mean[group], rows.mean(axis=0), rtol=1e-12)
         np.testing.assert_allclose(moments.m2[group] / len(rows), np.cov(rows.T, bias=True), rtol=1e-9, atol=1e-12)
     assert stored.manifest.group_counts == tuple(np.bincount(g, minlength=4))
+
+
+def test_moments_of_some_groups(tmp_path):
+    stored = StoredFeatures(tmp_path, write(tmp_path, make(60, 5)).digest)
+    everything, some = stored.moments(), stored.moments([2, 0])
+    for name in ("count", "weight", "mean", "m2"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(everything, name)[[2, 0]])
+
+
+def test_moments_of_the_first_layout_are_read(tmp_path, monkeypatch):
+    """Format 1 kept the triangle row by row and did not say so."""
+    expected = StoredFeatures(tmp_path / "new", write(tmp_path / "new", make(60, 5)).digest).moments()
+    monkeypatch.setattr(features_module, "TILE", 1)
+    stored = StoredFeatures(tmp_path / "old", write(tmp_path / "old", make(60, 5)).digest)
+    rows, columns = np.triu_indices(5)
+    np.testing.assert_array_equal(stored.read("moments.zarr/m2_upper"), expected.m2[:, rows, columns])
+    np.testing.assert_array_equal(stored.moments().m2, expected.m2)
 
 
 def test_moments_beyond_the_budget_are_left_out(tmp_path, monkeypatch):
@@ -150,7 +168,7 @@ def test_a_damaged_manifest_is_said_to_be_one(tmp_path, text):
 def test_a_set_of_a_newer_format_is_refused(tmp_path):
     directory = tmp_path / "features" / write(tmp_path, make(5, 2)).digest
     path = directory / "manifest.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
     with pytest.raises(ServiceError) as raised:
         read_manifest(directory)
     assert raised.value.kind is ErrorKind.VERSION_MISMATCH

@@ -22,7 +22,8 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from penult_kernels.moments import Moments, merge, moments_of
+from penult_kernels.accumulation import MomentAccumulator
+from penult_kernels.symmetric import TILE, pack_symmetric
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores.durable import STAGING_PREFIX, rename_directory, sync_path, sync_tree
@@ -39,8 +40,6 @@ CHUNK_BYTES = 32 * 2**20
 """Aim for the size of a chunk of features."""
 MOMENTS_BUDGET = 2**30
 """Moments larger than this many bytes are not kept; spectra then read the rows."""
-FOLD_ROWS = 4096
-"""Rows are folded into the moments this many at a time: fewer cost more in merging than in products."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +83,7 @@ class FeatureWriter:
         self._n_written = 0
         self._counts = np.zeros(header.labels.n_groups, dtype=np.int64)
         self._content = hashlib.sha256()
-        self._fold = _Fold(header.labels) if keeps_moments(header) else None
+        self._moments = _accumulator(header) if keeps_moments(header) else None
 
     def __enter__(self) -> "FeatureWriter":
         return self
@@ -116,8 +115,8 @@ class FeatureWriter:
         self._check(rows)
         self._pending.append(rows)
         self._n_pending += len(features)
-        if self._fold:
-            self._fold.add(features, y, a)
+        if self._moments:
+            self._moments.add(features, group_index(y, a, self._header.labels))
         while self._n_pending >= self._chunk_rows:
             self._write(self._take(self._chunk_rows))
 
@@ -180,15 +179,15 @@ class FeatureWriter:
         self._n_written = last
 
     def _write_moments(self) -> None:
-        if self._fold is None:
+        if self._moments is None:
             return
-        moments = self._fold.moments()
+        moments = self._moments.finish()
         group = zarr.open_group(self._staging / "moments.zarr", mode="w", zarr_format=3)
-        upper = np.triu_indices(self._header.n_features)
+        group.attrs["tile"] = TILE
         for name, values in {
             "count": moments.count,
             "mean": moments.mean,
-            "m2_upper": moments.m2[:, upper[0], upper[1]],
+            "m2_upper": pack_symmetric(moments.m2, TILE),
         }.items():
             array = group.create_array(
                 name,
@@ -220,7 +219,7 @@ class FeatureWriter:
             group_counts=tuple(int(count) for count in self._counts),
             n_logits=header.n_logits,
             has_head=header.head is not None,
-            has_moments=self._fold is not None,
+            has_moments=self._moments is not None,
             feature_kind=header.feature_kind,
             checkpoint=header.checkpoint,
             dataset=header.dataset,
@@ -234,36 +233,8 @@ class FeatureWriter:
         )
 
 
-class _Fold:
-    """Group moments of rows that come a few at a time."""
-
-    def __init__(self, labels: LabelNames) -> None:
-        self._labels = labels
-        self._waiting: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
-        self._n_waiting = 0
-        self._moments: Moments | None = None
-
-    def add(self, features: NDArray[Any], y: NDArray[Any], a: NDArray[Any]) -> None:
-        """Take rows in."""
-        self._waiting.append((features, group_index(y, a, self._labels)))
-        self._n_waiting += len(y)
-        if self._n_waiting >= FOLD_ROWS:
-            self._merge()
-
-    def moments(self) -> Moments:
-        """Of all rows taken in."""
-        if self._waiting or self._moments is None:
-            self._merge()
-        if self._moments is None:
-            raise AssertionError("merging leaves moments")
-        return self._moments
-
-    def _merge(self) -> None:
-        features = np.concatenate([rows for rows, _ in self._waiting])
-        g = np.concatenate([groups for _, groups in self._waiting])
-        self._waiting, self._n_waiting = [], 0
-        new = moments_of(features, g, self._labels.n_groups)
-        self._moments = new if self._moments is None else merge(self._moments, new)
+def _accumulator(header: FeatureHeader) -> MomentAccumulator:
+    return MomentAccumulator(header.labels.n_groups, header.n_features, dtype=np.dtype(header.dtype))
 
 
 def keeps_moments(header: FeatureHeader) -> bool:

@@ -10,8 +10,8 @@ from typing import Any, cast
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 
-FORMAT = 1
-"""Number of the layout on disk; a newer one is refused, never guessed at."""
+FORMAT = 2
+"""Number of the layout on disk; a newer one is refused, never guessed at. 2: moments packed in strips."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@
 # pyright: reportUnknownArgumentType=false, reportMissingTypeArgument=false
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import zarr
@@ -17,6 +17,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from penult_kernels.moments import Moments
+from penult_kernels.symmetric import unpack_symmetric
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores.manifest import FeatureManifest, read_manifest
@@ -96,12 +97,17 @@ class StoredFeatures:
         for first in range(0, array.shape[0], step):
             yield np.asarray(array[first : first + step])
 
-    def moments(self) -> Moments:
-        """The group moments that were folded in when the set was written."""
-        packed = self.read("moments.zarr/m2_upper")
-        n_groups, d = packed.shape[0], self.manifest.n_features
-        m2 = np.zeros((n_groups, d, d))
-        rows, columns = np.triu_indices(d)
-        m2[:, rows, columns] = packed
-        m2[:, columns, rows] = packed
-        return Moments(count=self.read("moments.zarr/count"), mean=self.read("moments.zarr/mean"), m2=m2)
+    def moments(self, groups: Sequence[int] | None = None) -> Moments:
+        """The moments of `groups`, or of all, that were folded in when the set was written."""
+        chosen = list(range(self.manifest.labels.n_groups)) if groups is None else list(groups)
+        count = self.read("moments.zarr/count")[chosen]
+        d = self.manifest.n_features
+        m2 = np.empty((len(chosen), d, d))
+        packed = self.array("moments.zarr/m2_upper")
+        for place, group in enumerate(chosen):
+            m2[place] = unpack_symmetric(np.asarray(packed[group]), d, self._tile())
+        return Moments(count=count, weight=count.astype(np.float64), mean=self.read("moments.zarr/mean")[chosen], m2=m2)
+
+    def _tile(self) -> int:
+        """Rows in a strip of the packed triangles; format 1 kept single rows."""
+        return cast("int", self._group["moments.zarr"].attrs.get("tile", 1))

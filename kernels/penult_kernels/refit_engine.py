@@ -1,0 +1,173 @@
+"""Many refits of the last layer over one set of features: which of them are solved together, and how.
+
+`solve` goes to the optimum of `refit_problem.Problem`s with a certificate; `descent.descend` follows the exact path of
+an early-stopped method; `closed_forms` answers from moments alone.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from array_api_compat import array_namespace
+
+from penult_kernels.arrays import Array
+from penult_kernels.batch_newton import Solved, newton
+from penult_kernels.closed_forms import lda, nearest_mean, ridge
+from penult_kernels.descent import Keep, Optimizer, PathFit, PathSettings, descend
+from penult_kernels.moments import Moments
+from penult_kernels.newton import Certificate, ConvergenceWarning
+from penult_kernels.refit_batch import make_batch, starting_point
+from penult_kernels.refit_blocks import Block, Preparation
+from penult_kernels.refit_problem import Head, Intercept, Link, Problem, Scaler, Standardize
+
+__all__ = [
+    "Certificate",
+    "ConvergenceWarning",
+    "Fit",
+    "Head",
+    "Intercept",
+    "Keep",
+    "Link",
+    "Optimizer",
+    "PathFit",
+    "PathSettings",
+    "Problem",
+    "Scaler",
+    "Standardize",
+    "descend",
+    "lda",
+    "nearest_mean",
+    "ridge",
+    "solve",
+]
+
+WORKSPACE = 256 * 2**20
+"""Bytes that the (n, B, q) arrays of one batch may take beside the heads."""
+ARRAYS_PER_BATCH = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fit:
+    """A head that acts on raw features, and how close it is to the optimum of its problem."""
+
+    weight: Array
+    """(C, D) float64, beside the features."""
+    bias: Array
+    """(C,) float64."""
+    certificate: Certificate
+    """Of the problem as it was solved: about V, on standardised features where they are. Of one-vs-rest, sums
+    over the classes of gap and objective, and the most iterations and passes."""
+
+
+def solve(
+    features: Array,
+    y: Array | None,
+    n_classes: int,
+    problems: Sequence[Problem],
+    *,
+    tolerance: float = 1e-4,
+    max_iterations: int = 100,
+    check: Callable[[], None] | None = None,
+    moments: Moments | None = None,
+) -> list[Fit]:
+    """Minimise every problem over its head.
+
+    Parameters
+    ----------
+    features : array of shape (N, D)
+        Any real floating type; never copied as a whole.
+    y : array of shape (N,) or (N, C), optional
+        Classes or soft targets of the rows, for the problems that bring none.
+    n_classes : int
+        C, at least 2.
+    problems : sequence of Problem
+    tolerance : float
+        A fit has converged when its duality gap is at most tolerance * log(C), the loss of the zero head; with
+        neither penalty, when its gradient has shrunk by `tolerance`. Of one-vs-rest, every class by log(2).
+    max_iterations : int
+        Newton steps at most.
+    check : callable, optional
+        Called between passes over the rows; what it raises ends the solve (cancellation).
+    moments : Moments, optional
+        Of the features by group, where they are at hand: they precondition, and never change the answer.
+
+    Returns
+    -------
+    list of Fit
+        In the order of the problems. A fit does not depend on what else was asked beyond its tolerance: two
+        answers of one problem each have an objective within `gap` of the optimum, and with l2 > 0 heads within
+        sqrt(2 gap / l2) of it.
+
+    Raises
+    ------
+    EmptyLabelError
+        When a class has no row of positive weight and the intercept is free.
+    ValueError
+        When shapes, labels, weights or numbers are not as described.
+
+    Warns
+    -----
+    ConvergenceWarning
+        Once for each fit with certificate.converged False.
+    """
+    preparation = Preparation(features, y, n_classes)
+    blocks = [block for index, problem in enumerate(problems) for block in preparation.blocks_of(index, problem)]
+    if any(block.l1 > 0 for block in blocks):
+        raise ValueError("l1 is not supported")
+    solved: dict[int, Solved] = {}
+    for together in _batches(blocks, features.shape[0]):
+        members = [blocks[index] for index in together]
+        answers = newton(
+            make_batch(features, members),
+            starting_point(features, members),
+            tolerance=tolerance,
+            max_iterations=max_iterations,
+            check=check,
+        )
+        solved.update(zip(together, answers, strict=True))
+    per_problem: list[list[int]] = [[] for _ in problems]
+    for index, block in enumerate(blocks):
+        per_problem[block.problem].append(index)
+    return [
+        _fit(preparation, problem, [solved[index] for index in own])
+        for problem, own in zip(problems, per_problem, strict=True)
+    ]
+
+
+def _batches(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
+    """Positions of the blocks that can share their passes, cut to the workspace."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for index, block in enumerate(blocks):
+        rows = None if block.rows is None else block.rows.tobytes()
+        alike.setdefault((rows, id(block.scaling), block.n_columns), []).append(index)
+    cut: list[list[int]] = []
+    for members in alike.values():
+        first = blocks[members[0]]
+        n_used = n_rows if first.rows is None else first.rows.size
+        most = max(1, WORKSPACE // (8 * ARRAYS_PER_BATCH * n_used * first.n_columns))
+        cut.extend(members[begin : begin + most] for begin in range(0, len(members), most))
+    return cut
+
+
+def _fit(preparation: Preparation, problem: Problem, parts: list[Solved]) -> Fit:
+    xp = array_namespace(parts[0].theta)
+    head = preparation.head(problem, xp.concat([part.theta for part in parts], axis=0))
+    # A softmax of two classes was solved in the difference of its rows; its own gradient is sqrt(2) times as long.
+    is_difference = preparation.n_classes == 2 and problem.link is Link.SOFTMAX
+    certificate = Certificate(
+        converged=all(part.converged for part in parts),
+        gap=sum(part.gap for part in parts),
+        gradient_norm=math.sqrt((2 if is_difference else 1) * sum(part.gradient_norm**2 for part in parts)),
+        iterations=max(part.iterations for part in parts),
+        passes=max(part.passes for part in parts),
+        objective=sum(part.objective for part in parts),
+    )
+    if not certificate.converged:
+        warnings.warn(
+            f"the fit stopped after {certificate.iterations} steps with a gap of {certificate.gap:.3g}: raise "
+            "max_iterations, the penalty or tolerance",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return Fit(weight=head.weight, bias=head.bias, certificate=certificate)

@@ -8,26 +8,18 @@ zero in exact arithmetic may come out as a number of either sign of size about D
 
 import math
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from typing import cast
 
+import numpy as np
 from array_api_compat import array_namespace
 
-from penult_kernels.arrays import Array, blocks
+from penult_kernels.arrays import Array, beside, blocks
+from penult_kernels.eigen import Method, decompose
+from penult_kernels.finite import check_finite
 from penult_kernels.moments import check_correction, matrix_shape
 
 ELEMENTS_PER_PRODUCT = 1 << 23
 """Entries of the rows widened to float64 at a time (64 MiB)."""
-
-
-class Method(StrEnum):
-    """How eigenvalues were found."""
-
-    FULL = "full"
-    """A full decomposition."""
-    LANCZOS = "lanczos"
-    """Block Lanczos iteration for the largest ones."""
-    UNDEFINED = "undefined"
-    """Not at all: there are too few rows for the divisor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,7 +71,8 @@ def spectrum_from_moments(
     check_correction(correction)
     if count <= correction:
         return _undefined(m2, n_kept, vectors=vectors)
-    return _spectrum(xp.astype(m2, xp.float64), n_kept, count - correction, vectors=vectors, name="m2")
+    check_finite(m2, name="m2")
+    return _spectrum(xp.astype(m2, xp.float64, copy=False), n_kept, count - correction, vectors=vectors)
 
 
 def spectrum_from_rows(
@@ -115,14 +108,17 @@ def spectrum_from_rows(
     check_correction(correction)
     if n_rows <= correction:
         return _undefined(rows, n_kept, vectors=vectors)
+    check_finite(rows, name="rows")
     about = xp.zeros((n_features,), dtype=xp.float64, device=rows.device)
     if center:
         about = xp.sum(rows, axis=0, dtype=xp.float64) / n_rows
     divisor = n_rows - correction
-    if n_rows >= n_features or vectors:
-        return _spectrum(_inner_product(rows, about), n_kept, divisor, vectors=vectors, name="rows")
-    found = _spectrum(_outer_product(rows, about), n_kept, divisor, vectors=False, name="rows")
-    return _with_zeros(found, n_kept)
+    if n_rows >= n_features:
+        return _spectrum(_inner_product(rows, about), n_kept, divisor, vectors=vectors)
+    outer = _outer_product(rows, about)
+    if vectors:
+        return _through_rows(rows, about, outer, n_kept, divisor)
+    return with_zeros(_spectrum(outer, min(n_kept, n_rows), divisor, vectors=False), n_kept)
 
 
 def _outer_product(rows: Array, about: Array) -> Array:
@@ -147,31 +143,44 @@ def _inner_product(rows: Array, about: Array) -> Array:
     return total
 
 
-def _spectrum(symmetric: Array, n_kept: int, divisor: float, *, vectors: bool, name: str) -> Spectrum:
-    """Spectrum of symmetric / divisor, at most `n_kept` values."""
+def _spectrum(symmetric: Array, n_kept: int, divisor: float, *, vectors: bool) -> Spectrum:
+    """Spectrum of symmetric / divisor."""
     xp = array_namespace(symmetric)
-    if not bool(xp.all(xp.isfinite(symmetric))):
-        raise ValueError(f"{name} must be finite, got NaN or infinity: look at how the features were made")
-    n = int(symmetric.shape[0])
-    n_kept = min(n_kept, n)
-    if vectors:
-        values, columns = xp.linalg.eigh(symmetric)
-        kept = xp.flip(columns, axis=1)[:, :n_kept]
-    else:
-        values, kept = xp.linalg.eigvalsh(symmetric), None
-    values = xp.flip(values)[:n_kept] / divisor
-    error = n * xp.finfo(xp.float64).eps * xp.max(xp.abs(values))
+    found = decompose(symmetric, n_kept, vectors=vectors)
     return Spectrum(
-        eigenvalues=values,
-        residuals=xp.zeros_like(values) + error,
+        eigenvalues=found.values / divisor,
+        residuals=found.residuals / divisor,
         trace=float(xp.linalg.trace(symmetric)) / divisor,
-        method=Method.FULL,
-        converged=True,
-        vectors=kept,
+        method=found.method,
+        converged=found.converged,
+        vectors=found.vectors,
     )
 
 
-def _with_zeros(found: Spectrum, n_kept: int) -> Spectrum:
+def _through_rows(rows: Array, about: Array, outer: Array, n_kept: int, divisor: float) -> Spectrum:
+    """Spectrum with eigenvectors from the decomposition of Z Z^T: v = Z^T u, made orthonormal.
+
+    Where Z^T u vanishes, and beyond N, the eigenvalue is zero and any direction orthogonal to the rest will do.
+    """
+    xp = array_namespace(rows)
+    n_rows, n_features = int(rows.shape[0]), int(rows.shape[1])
+    found = _spectrum(outer, min(n_kept, n_rows), divisor, vectors=True)
+    left = cast("Array", found.vectors)
+    span = beside(np.random.default_rng(0).standard_normal((n_features, n_kept)), rows)
+    for columns in blocks(n_features, max(1, ELEMENTS_PER_PRODUCT // n_rows)):
+        z = xp.astype(rows[:, columns], xp.float64) - about[columns]
+        span[columns, : left.shape[1]] = z.T @ left
+    vectors, _ = xp.linalg.qr(span)
+    padded = with_zeros(replace(found, vectors=None), n_kept)
+    image = xp.zeros_like(vectors)
+    for block in blocks(n_rows, max(1, ELEMENTS_PER_PRODUCT // n_features)):
+        z = xp.astype(rows[block, :], xp.float64) - about
+        image += z.T @ (z @ vectors)
+    residuals = xp.linalg.vector_norm(image / divisor - vectors * padded.eigenvalues, axis=0)
+    return replace(padded, vectors=vectors, residuals=residuals)
+
+
+def with_zeros(found: Spectrum, n_kept: int) -> Spectrum:
     """The spectrum with the zeros that N < D rows have by construction; their residual is 0."""
     xp = array_namespace(found.eigenvalues)
     n_zeros = n_kept - int(found.eigenvalues.shape[0])

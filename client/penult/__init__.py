@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from penult.records import Group as Group
     from penult.records import Info as Info
     from penult.records import Run as Run
+    from penult.records import RunManifest as RunManifest
     from penult.records import Split as Split
     from penult.results import Certificate as Certificate
     from penult.results import EpochMetrics as EpochMetrics
@@ -78,6 +79,7 @@ _HOMES = {
     "PreconditionFailed": "penult.errors",
     "Refit": "penult.results",
     "Run": "penult.records",
+    "RunManifest": "penult.records",
     "ServerBug": "penult.errors",
     "Spectra": "penult.results",
     "Split": "penult.records",
@@ -117,6 +119,7 @@ __all__ = [
     "PreconditionFailed",
     "Refit",
     "Run",
+    "RunManifest",
     "ServerBug",
     "Spectra",
     "Split",

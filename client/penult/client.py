@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from penult import decode, encode, jobs
 from penult.choices import BalanceMethod, By, OptimizerName, Preset, ScheduleName, StorageType
@@ -50,7 +50,7 @@ class Client:
         pretrained: bool = True,
         balance: BalanceMethod = "none",
         by: By = "class",
-        ratio: float | None = None,
+        ratio: float | Literal["dataset"] | None = None,
         epochs: int = 2,
         seed: int = 0,
         optimizer: OptimizerName = "adamw",
@@ -64,6 +64,10 @@ class Client:
         image_size: int | None = None,
         max_tokens: int = 128,
         evaluate: Sequence[str] | None = None,
+        evaluate_every: float = 1.0,
+        checkpoint_every: float = 1.0,
+        early_steps: Sequence[int] = (),
+        save_every: int = 0,
         timeout: float = 60.0,
     ) -> jobs.Job[Run]:
         """Start finetuning all weights of a backbone; ``.wait()`` gives the `Run`.
@@ -81,7 +85,7 @@ class Client:
             "upweighting" weighs the loss by 1/count; "mixture" caps each at `ratio` times the smallest, then
             upsamples.
         by : balance over classes or groups.
-        ratio : for "mixture", at least 1.
+        ratio : for "mixture", at least 1; "dataset" for the dataset's own imbalance, largest over smallest.
         epochs : 0 stores the starting point only.
         seed : of the fresh head, the order of examples and the augmentation.
         momentum : for "sgd".
@@ -89,7 +93,12 @@ class Client:
         flip : random horizontal flips of training images.
         image_size : side in pixels; the dataset's own by default.
         max_tokens : tokens kept of each text.
-        evaluate : splits measured after every epoch; all by default.
+        evaluate : splits measured; all by default.
+        evaluate_every, checkpoint_every : epochs from one measurement, or checkpoint, to the next; 0.25 for four in
+            an epoch. The last step always is measured and stored, the start stored.
+        early_steps : further steps after which the model is measured and stored, such as ``[1, 2, 5, 10, 20, 50]``.
+        save_every : steps after which the training state is saved, from which a run that was killed goes on to end
+            with the same weights, bit for bit; by default so often that it costs about 2 % of the time.
         timeout : seconds for starting the job.
 
         Raises
@@ -120,6 +129,10 @@ class Client:
             image_size=image_size,
             max_tokens=max_tokens,
             evaluate=evaluate,
+            evaluate_every=evaluate_every,
+            checkpoint_every=checkpoint_every,
+            early_steps=early_steps,
+            save_every=save_every,
         )
         return jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, timeout=timeout)
 

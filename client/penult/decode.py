@@ -145,7 +145,8 @@ def checkpoint(message: runs_pb2.Checkpoint) -> records.Checkpoint:
     return records.Checkpoint(
         digest=message.digest,
         run_id=message.run_id,
-        epoch=message.epoch,
+        epoch=_epoch(message.epoch),
+        step=message.step,
         backbone=message.backbone,
         dataset=message.dataset,
         dataset_digest=message.dataset_digest,
@@ -158,7 +159,14 @@ def checkpoint(message: runs_pb2.Checkpoint) -> records.Checkpoint:
 
 def epoch_metrics(message: runs_pb2.EpochMetrics) -> results.EpochMetrics:
     """Metrics of a split after an epoch."""
-    return results.EpochMetrics(epoch=message.epoch, split=message.split, metrics=metrics(message.metrics))
+    return results.EpochMetrics(
+        epoch=_epoch(message.epoch), step=message.step, split=message.split, metrics=metrics(message.metrics)
+    )
+
+
+def _epoch(value: float) -> float:
+    """Whole epochs as an int, which prints as people write it."""
+    return int(value) if value.is_integer() else value
 
 
 def _ratio(message: groups_pb2.Balance) -> float | None:
@@ -174,7 +182,7 @@ def finetune_spec(message: runs_pb2.FinetuneSpec) -> records.FinetuneSpec:
         pretrained=message.pretrained,
         balance=name_of(BALANCE_METHODS, message.balance.method, "none"),
         by=name_of(BALANCE_BY, message.balance.by, "class"),
-        ratio=_ratio(message.balance),
+        ratio="dataset" if (ratio := _ratio(message.balance)) == 0 else ratio,
         epochs=message.epochs,
         seed=message.seed,
         optimizer=name_of(OPTIMIZERS, message.optimizer, "adamw"),
@@ -188,6 +196,26 @@ def finetune_spec(message: runs_pb2.FinetuneSpec) -> records.FinetuneSpec:
         image_size=message.image_size,
         max_tokens=message.max_tokens,
         evaluate=tuple(message.evaluate),
+        evaluate_every=message.evaluate_every,
+        checkpoint_every=message.checkpoint_every,
+        early_steps=tuple(message.early_steps),
+        save_every=message.save_every,
+    )
+
+
+def run_manifest(message: runs_pb2.RunManifest) -> records.RunManifest:
+    """What is needed to run a run again."""
+    return records.RunManifest(
+        run_id=message.run_id,
+        spec=finetune_spec(message.spec),
+        dataset_digest=message.dataset_digest,
+        weights=message.weights,
+        kept_row_ids=np.array(message.kept_row_ids, dtype=np.uint64),
+        versions=dict(message.versions),
+        device=message.device,
+        threads=message.threads,
+        resumed_at=tuple(message.resumed_at),
+        created=time(message.created),
     )
 
 
@@ -202,6 +230,7 @@ def run(message: runs_pb2.Run) -> records.Run:
         history=tuple(epoch_metrics(entry) for entry in message.history),
         created=time(message.created),
         train_seconds=message.train_seconds,
+        steps_per_epoch=message.steps_per_epoch,
     )
 
 

@@ -86,7 +86,7 @@ def history_table(run: Run) -> str:
     names = [group.name for group in run.history[0].metrics.groups]
     rows = [
         (
-            f"{entry.epoch}  {entry.split}",
+            f"{entry.epoch:g}  {entry.split}",
             f"{entry.metrics.average_accuracy:.3f}",
             f"{entry.metrics.worst_group_accuracy:.3f}",
             *(f"{accuracy:.3f}" for accuracy in entry.metrics.group_accuracy),

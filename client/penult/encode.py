@@ -70,6 +70,16 @@ def check_seed(seed: int) -> None:
         raise invalid(f"seed must be in 0 .. 2**64 - 1; got {seed}", argument="seed")
 
 
+def finetune_balance(balance: BalanceMethod, by: By, ratio: float | str | None) -> groups_pb2.Balance:
+    """The same for finetuning, where a mixture's ratio may be the dataset's own imbalance (0 on the wire)."""
+    if isinstance(ratio, str):
+        check_choice("ratio", ratio, ["dataset"])
+        message = balance_message(balance, by, 1.0)
+        message.ratio = 0
+        return message
+    return balance_message(balance, by, ratio)
+
+
 def balance_message(balance: BalanceMethod, by: By, ratio: float | None) -> groups_pb2.Balance:
     """How examples are balanced. `ratio` is needed by "mixture" and means nothing to the others."""
     check_choice("balance", balance, BALANCE_METHODS)
@@ -91,7 +101,7 @@ def finetune_spec(
     pretrained: bool,
     balance: BalanceMethod,
     by: By,
-    ratio: float | None,
+    ratio: float | str | None,
     epochs: int,
     seed: int,
     optimizer: OptimizerName,
@@ -105,6 +115,10 @@ def finetune_spec(
     image_size: int | None,
     max_tokens: int,
     evaluate: Sequence[str] | None,
+    evaluate_every: float,
+    checkpoint_every: float,
+    early_steps: Sequence[int],
+    save_every: int,
 ) -> runs_pb2.FinetuneSpec:
     """A finetuning recipe. Raises `InvalidRequest`."""
     check_choice("optimizer", optimizer, OPTIMIZERS)
@@ -115,13 +129,18 @@ def finetune_spec(
     check_number("momentum", momentum, 0, 1)
     check_number("warmup", warmup, 0, 1)
     check_number("batch_size", batch_size, 1)
+    check_number("evaluate_every", evaluate_every, 0)
+    check_number("checkpoint_every", checkpoint_every, 0)
+    check_number("save_every", save_every, 0)
+    for step in early_steps:
+        check_number("early_steps", step, 1)
     check_seed(seed)
     return runs_pb2.FinetuneSpec(
         dataset=dataset,
         attribute=attribute or "",
         backbone=backbone,
         pretrained=pretrained,
-        balance=balance_message(balance, by, ratio),
+        balance=finetune_balance(balance, by, ratio),
         epochs=epochs,
         seed=seed,
         optimizer=OPTIMIZERS[optimizer],
@@ -135,6 +154,10 @@ def finetune_spec(
         image_size=image_size or 0,
         max_tokens=max_tokens,
         evaluate=_names("evaluate", evaluate),
+        evaluate_every=evaluate_every,
+        checkpoint_every=checkpoint_every,
+        early_steps=early_steps,
+        save_every=save_every,
     )
 
 

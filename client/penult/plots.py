@@ -102,7 +102,7 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path)
 
 
-def _draw_history(axis: Axes, epochs: list[int], metrics: list[Metrics]) -> None:
+def _draw_history(axis: Axes, epochs: list[float], metrics: list[Metrics]) -> None:
     for position, group in enumerate(metrics[0].groups):
         axis.plot(
             epochs,

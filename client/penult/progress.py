@@ -74,6 +74,6 @@ def epoch_line(entry: EpochMetrics) -> str:
     """Accuracies of a split after an epoch, in a line."""
     metrics = entry.metrics
     return (
-        f"epoch {entry.epoch:>3}  {entry.split:<8} average {metrics.average_accuracy:.3f}  "
+        f"epoch {entry.epoch:>5.4g}  {entry.split:<8} average {metrics.average_accuracy:.3f}  "
         f"worst group {metrics.worst_group_accuracy:.3f} ({metrics.worst_group.name})"
     )

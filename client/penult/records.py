@@ -8,7 +8,7 @@ N examples, D features, C classes, A attributes, G = C * A groups; group g = y *
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
@@ -138,7 +138,7 @@ class FinetuneSpec:
     pretrained: bool
     balance: BalanceMethod
     by: By
-    ratio: float | None
+    ratio: float | Literal["dataset"] | None
     epochs: int
     seed: int
     optimizer: OptimizerName
@@ -152,6 +152,14 @@ class FinetuneSpec:
     image_size: int
     max_tokens: int
     evaluate: tuple[str, ...]
+    evaluate_every: float
+    checkpoint_every: float
+    early_steps: tuple[int, ...]
+    save_every: int
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `Client.finetune` that ask for this again: ``client.finetune(**spec.arguments())``."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -161,7 +169,10 @@ class Checkpoint:
     digest: str
     """sha256 over the weights: the identity."""
     run_id: str
-    epoch: int
+    epoch: float
+    """Epochs trained; a fraction for one left within an epoch."""
+    step: int
+    """Optimiser steps taken."""
     backbone: str
     dataset: str
     dataset_digest: str
@@ -172,7 +183,7 @@ class Checkpoint:
     created: datetime | None
 
     def __repr__(self) -> str:
-        return f"Checkpoint({short(self.digest)}, {self.backbone} on {self.dataset}, epoch {self.epoch})"
+        return f"Checkpoint({short(self.digest)}, {self.backbone} on {self.dataset}, epoch {self.epoch:g})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -191,8 +202,9 @@ class Run:
     created: datetime | None
     train_seconds: float
     """Of the training steps alone, evaluation left out."""
+    steps_per_epoch: int
 
-    def metrics(self, split: str, epoch: int = -1) -> Metrics:
+    def metrics(self, split: str, epoch: float = -1) -> Metrics:
         """Metrics of a split after an epoch; -1 for the last. Raises KeyError, listing what was measured."""
         of_split = {entry.epoch: entry.metrics for entry in self.history if entry.split == split}
         if epoch == -1 and of_split:
@@ -233,6 +245,31 @@ class Run:
             f"Run({self.id}, {PurePosixPath(spec.backbone).name} on {spec.dataset}, balance {spec.balance}, "
             f"seed {spec.seed}, {len(self.checkpoints)} checkpoints)"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class RunManifest:
+    """What is needed to run a run again."""
+
+    run_id: str
+    spec: FinetuneSpec
+    dataset_digest: str
+    weights: str
+    """What the starting weights were: "package NAME VERSION", "directory SHA256", "hub NAME" or "random"."""
+    kept_row_ids: NDArray[np.uint64]
+    """Training examples that the balancing kept, in the order of the split."""
+    versions: dict[str, str]
+    """Of the libraries that decide the numbers, and of Python."""
+    device: str
+    """``"cpu"`` or the name of the GPU."""
+    threads: int
+    """That torch used on the CPU."""
+    resumed_at: tuple[int, ...]
+    """Steps at which the run was taken up again after it had been killed."""
+    created: datetime | None
+
+    def __repr__(self) -> str:
+        return f"RunManifest({self.run_id}, seed {self.spec.seed}, {len(self.kept_row_ids)} examples, {self.device})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

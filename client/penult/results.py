@@ -114,11 +114,14 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochMetrics:
-    """Metrics of one split after one epoch, counted from 1."""
+    """Metrics of one split at one point of a run."""
 
-    epoch: int
+    epoch: float
+    """Epochs trained; a fraction within an epoch."""
     split: str
     metrics: Metrics
+    step: int = 0
+    """Optimiser steps taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

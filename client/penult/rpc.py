@@ -54,7 +54,7 @@ READ_METHODS = {
     "penult.v1.FeatureService": ("GetFeatureSet", "ListFeatureSets"),
     "penult.v1.InfoService": ("GetInfo",),
     "penult.v1.JobService": ("GetJob", "ListJobs"),
-    "penult.v1.RunService": ("GetCheckpoint", "GetRun", "ListRuns"),
+    "penult.v1.RunService": ("GetCheckpoint", "GetRun", "GetRunManifest", "ListRuns"),
 }
 """Cheap and without effect: the only ones that gRPC repeats by itself."""
 

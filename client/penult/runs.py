@@ -3,7 +3,7 @@
 import builtins
 
 from penult import decode
-from penult.records import Checkpoint, Run
+from penult.records import Checkpoint, Run, RunManifest
 from penult.rpc import Connection
 from penult_proto.v1 import runs_pb2
 
@@ -24,6 +24,15 @@ class Runs:
         """The run of that id. Raises `NotFound`."""
         request = runs_pb2.GetRunRequest(id=id)
         return decode.run(self._connection.unary(self._connection.stubs.runs.GetRun, request, timeout=timeout))
+
+    def manifest(self, run: Run | str, *, timeout: float = 30.0) -> RunManifest:
+        """What is needed to run a run again, given as a record or its id; also of one that has not ended.
+
+        Raises `NotFound`.
+        """
+        request = runs_pb2.GetRunRequest(id=run if isinstance(run, str) else run.id)
+        call = self._connection.stubs.runs.GetRunManifest
+        return decode.run_manifest(self._connection.unary(call, request, timeout=timeout))
 
     def checkpoint(self, digest: str, *, timeout: float = 30.0) -> Checkpoint:
         """The checkpoint of a digest, or of its start (at least 8 characters). Raises `NotFound`."""

@@ -13,8 +13,10 @@ from penult_proto.v1 import arrays_pb2, datasets_pb2, features_pb2, groups_pb2, 
 from penult_server.clock import timestamp
 from penult_server.datasets.model import DatasetInfo
 from penult_server.errors import ServiceError
+from penult_server.finetuning.history import MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest
 from penult_server.stores.manifest import FeatureManifest, LabelNames
+from penult_server.stores.runs import RunManifest
 
 DTYPES: "dict[str, arrays_pb2.DType.ValueType]" = {
     "float16": arrays_pb2.DTYPE_FLOAT16,
@@ -190,6 +192,28 @@ def dataset_to_proto(info: DatasetInfo) -> datasets_pb2.Dataset:
     )
 
 
+def record_to_proto(record: MetricsRecord, labels: LabelNames) -> runs_pb2.EpochMetrics:
+    """Metrics of a split at one point of a run."""
+    metrics = metrics_to_proto(record.metrics, labels)
+    return runs_pb2.EpochMetrics(epoch=record.epoch, step=record.step, split=record.split, metrics=metrics)
+
+
+def run_manifest_to_proto(manifest: RunManifest, spec: runs_pb2.FinetuneSpec) -> runs_pb2.RunManifest:
+    """What is needed to run a run again; the configuration as it was asked for."""
+    return runs_pb2.RunManifest(
+        run_id=manifest.run_id,
+        spec=spec,
+        dataset_digest=manifest.dataset_digest,
+        weights=manifest.weights,
+        kept_row_ids=manifest.kept_row_ids,
+        versions=manifest.versions,
+        device=manifest.device,
+        threads=manifest.threads,
+        resumed_at=manifest.resumed_at,
+        created=timestamp(manifest.created),
+    )
+
+
 def error_to_proto(error: ServiceError) -> jobs_pb2.Error:
     """Why a job failed."""
     return jobs_pb2.Error(kind=error.kind, message=error.message, metadata=error.metadata)
@@ -206,6 +230,7 @@ def checkpoint_to_proto(manifest: CheckpointManifest) -> runs_pb2.Checkpoint:
         digest=manifest.digest,
         run_id=manifest.run_id,
         epoch=manifest.epoch,
+        step=manifest.step,
         backbone=manifest.backbone,
         dataset=manifest.dataset,
         dataset_digest=manifest.dataset_digest,

@@ -7,9 +7,11 @@ import pytest
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from penult import decode
 from penult.plots import plot_history, plot_spectra, save
-from penult.records import Checkpoint, FinetuneSpec, Group, Run
+from penult.records import Checkpoint, Group, Run
 from penult.results import EpochMetrics, Imbalance, Metrics, Spectra
+from penult_proto.v1 import runs_pb2
 
 
 def groups(counts: tuple[int, ...]) -> tuple[Group, ...]:
@@ -89,28 +91,7 @@ def metrics(accuracy: list[float]) -> Metrics:
 
 
 def run(history: tuple[EpochMetrics, ...]) -> Run:
-    spec = FinetuneSpec(
-        dataset="footwear",
-        attribute="",
-        backbone="test_resnet",
-        pretrained=True,
-        balance="none",
-        by="class",
-        ratio=None,
-        epochs=2,
-        seed=0,
-        optimizer="adamw",
-        learning_rate=1e-3,
-        weight_decay=0.01,
-        momentum=0.9,
-        schedule="cosine",
-        warmup=0.1,
-        batch_size=32,
-        flip=True,
-        image_size=0,
-        max_tokens=128,
-        evaluate=(),
-    )
+    spec = decode.finetune_spec(runs_pb2.FinetuneSpec(dataset="footwear", backbone="test_resnet"))
     checkpoints: tuple[Checkpoint, ...] = ()
     return Run(
         id="r",
@@ -120,6 +101,7 @@ def run(history: tuple[EpochMetrics, ...]) -> Run:
         checkpoints=checkpoints,
         history=history,
         created=None,
+        steps_per_epoch=63,
         train_seconds=1.0,
     )
 

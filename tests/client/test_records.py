@@ -223,6 +223,10 @@ def test_a_spec_survives_the_round_trip() -> None:
         "image_size": 48,
         "max_tokens": 16,
         "evaluate": ("val", "test"),
+        "evaluate_every": 0.25,
+        "checkpoint_every": 2.0,
+        "early_steps": (1, 10),
+        "save_every": 50,
     }
     spec = decode.finetune_spec(encode.finetune_spec(**chosen))
     assert {name: getattr(spec, name) for name in chosen} == chosen

@@ -43,14 +43,14 @@ def arrays():
     return {"features": features, "y": np.repeat([0, 1], 150), "a": np.tile([0, 1], 150)}
 
 
-def test_kill_9_of_the_server_loses_nothing_and_jobs_are_finished(serve, table, tiny, arrays, tmp_path):
+def test_kill_9_of_the_server_loses_nothing_and_jobs_are_finished(serve, table, tiny, arrays):
     server = serve()
     client = server.connect()
     mine = client.features.upload(**arrays, name="mine")
     spectra = client.spectra(mine)
     refit = client.refit(mine, preset="dfr")
     client.datasets.register("shapes", table)
-    job = client.finetune(dataset="shapes", epochs=3, **tiny)
+    job = client.finetune(dataset="shapes", epochs=3, save_every=2, **tiny)
     events_until(job, "metrics")
     server.kill()
     client.close()
@@ -63,13 +63,18 @@ def test_kill_9_of_the_server_loses_nothing_and_jobs_are_finished(serve, table, 
         assert again.reused
         np.testing.assert_array_equal(again.eigenvalues, spectra.eigenvalues)
         assert client.refit("mine", preset="dfr").digest == refit.digest
-        same = client.finetune(dataset="shapes", epochs=3, **tiny)
+        same = client.finetune(dataset="shapes", epochs=3, save_every=2, **tiny)
         assert same.id == job.id
         run = same.wait()
         assert same.attempt == 2
-    with penult.local(tmp_path / "undisturbed") as client:
-        client.datasets.register("shapes", table)
-        expected = client.finetune(dataset="shapes", epochs=3, **tiny).wait()
+        manifest = client.runs.manifest(run)
+        # It went on where it was, at the first epoch's end or later, and has nothing left to go on from.
+        assert len(manifest.resumed_at) == 1
+        assert manifest.resumed_at[0] >= run.steps_per_epoch - 1
+        assert [path.name for path in (server.root / "runs" / run.id).iterdir()] == ["manifest.json"]
+        # Undisturbed; another request only in when it is saved.
+        expected = client.finetune(**manifest.spec.arguments() | {"save_every": 0}).wait()
+        assert expected.id != run.id
     assert [one.digest for one in run.checkpoints] == [one.digest for one in expected.checkpoints]
     assert [one.metrics.correct.tolist() for one in run.history] == [
         one.metrics.correct.tolist() for one in expected.history
@@ -131,6 +136,22 @@ def test_a_job_whose_worker_dies_is_tried_again_and_given_up_in_the_end(serve, t
             job.wait()
         assert raised.value.kind == "worker_died"
         assert client.finetune(dataset="shapes", epochs=0, **tiny).wait().checkpoints[0].epoch == 0
+
+
+def test_kill_9_of_a_worker_costs_the_steps_since_the_last_saving(serve, table, tiny):
+    server = serve()
+    with server.connect() as client:
+        client.datasets.register("shapes", table)
+        job = client.finetune(dataset="shapes", epochs=6, save_every=1, evaluate=["val"], **tiny)
+        events_until(job, "metrics")
+        for pid in busy_workers(server):
+            os.kill(pid, signal.SIGKILL)
+        run = job.wait()
+        manifest = client.runs.manifest(run.id)
+        assert (job.attempt, len(manifest.resumed_at)) == (2, 1)
+        assert 0 < manifest.resumed_at[0] < 6 * run.steps_per_epoch
+        expected = client.finetune(**manifest.spec.arguments() | {"save_every": 0}).wait()
+    assert [one.digest for one in run.checkpoints] == [one.digest for one in expected.checkpoints]
 
 
 def busy_workers(server) -> list[int]:

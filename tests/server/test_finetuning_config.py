@@ -18,6 +18,7 @@ from penult_server.errors import ServiceError
 from penult_server.finetuning.config import FinetuneConfig, config_from_proto
 from penult_server.finetuning.examples import split_batches
 from penult_server.finetuning.optimizer import learning_rate_factor, parameter_groups
+from penult_server.finetuning.plan import make_plan
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,10 @@ from penult_server.finetuning.optimizer import learning_rate_factor, parameter_g
         ("warmup", 1.0),
         ("optimizer", "adam"),
         ("schedule", "step"),
+        ("evaluate_every", 0.0),
+        ("checkpoint_every", math.nan),
+        ("early_steps", (0,)),
+        ("save_every", -1),
     ],
 )
 def test_refused_values_name_their_field(field: str, value: object) -> None:
@@ -48,7 +53,7 @@ def test_refused_values_name_their_field(field: str, value: object) -> None:
 
 
 def test_ratio_counts_for_the_mixture_alone() -> None:
-    FinetuneConfig(backbone="test_vit", epochs=1, ratio=0.0)
+    FinetuneConfig(backbone="test_vit", epochs=1, ratio=0.5)
     with pytest.raises(ServiceError, match="ratio must be finite and at least 1"):
         FinetuneConfig(backbone="test_vit", epochs=1, method=BalanceMethod.MIXTURE, ratio=0.5)
 
@@ -73,6 +78,10 @@ def test_every_field_of_the_request_arrives() -> None:
         image_size=96,
         max_tokens=220,
         evaluate=["val", "test"],
+        evaluate_every=0.25,
+        checkpoint_every=2,
+        early_steps=[1, 5],
+        save_every=100,
     )
     config = config_from_proto(spec)
     assert config == FinetuneConfig(
@@ -95,6 +104,10 @@ def test_every_field_of_the_request_arrives() -> None:
         image_size=96,
         max_tokens=220,
         evaluate=("val", "test"),
+        evaluate_every=0.25,
+        checkpoint_every=2.0,
+        early_steps=(1, 5),
+        save_every=100,
     )
     # A field that the protocol gains must be read here too.
     ours = {"method", "by", "ratio"} | {one.name for one in fields(FinetuneConfig)}
@@ -106,7 +119,9 @@ def test_every_choice_of_the_protocol_is_known(name: str) -> None:
     kind = groups_pb2.BalanceMethod if name == "METHOD" else groups_pb2.BalanceBy
     field = name.lower()
     for number in kind.values():
-        spec = runs_pb2.FinetuneSpec(backbone="test_vit", learning_rate=1, batch_size=1)
+        spec = runs_pb2.FinetuneSpec(
+            backbone="test_vit", learning_rate=1, batch_size=1, evaluate_every=1, checkpoint_every=1
+        )
         spec.balance.ratio = 1
         setattr(spec.balance, field, number)
         written = kind.Name(number).removeprefix(f"BALANCE_{name}_").lower()
@@ -161,3 +176,30 @@ def test_batches_hold_every_row_once_and_never_one_alone(n: int, batch_size: int
     assert max(len(batch) for batch in batches) <= batch_size + 1
     if n > 1 and batch_size > 1:
         assert min(len(batch) for batch in batches) > 1
+
+
+@pytest.mark.parametrize(
+    ("epochs", "per_epoch", "every", "early", "expected"),
+    [
+        (2, 4, 1.0, (), [4, 8]),
+        (2, 4, 0.5, (), [2, 4, 6, 8]),
+        # A third of an epoch of four steps: the nearest steps, none of them twice.
+        (1, 4, 1 / 3, (), [1, 3, 4]),
+        (1, 4, 0.01, (), [1, 2, 3, 4]),
+        # Every second epoch, and the last.
+        (5, 3, 2.0, (), [6, 12, 15]),
+        (2, 4, 10.0, (1, 3, 99), [1, 3, 8]),
+        (0, 4, 1.0, (), []),
+    ],
+)
+def test_plan(epochs: int, per_epoch: int, every: float, early: tuple[int, ...], expected: list[int]) -> None:
+    config = FinetuneConfig(
+        backbone="test_vit", epochs=epochs, evaluate_every=every, checkpoint_every=every, early_steps=early
+    )
+    plan = make_plan(config, per_epoch)
+    steps = range(1, plan.n_steps + 1)
+    assert [step for step in steps if plan.is_measured(step)] == expected
+    assert [step for step in range(plan.n_steps + 1) if plan.is_stored(step)] == [0, *expected]
+    assert [plan.stage(step) for step in steps] == [
+        f"epoch {epoch} of {epochs}" for epoch in range(1, epochs + 1) for _ in range(per_epoch)
+    ]

@@ -26,33 +26,39 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from penult_proto.v1 import groups_pb2 as penult__proto_dot_v1_dot_groups__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apenult_proto/v1/runs.proto\x12\tpenult.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpenult_proto/v1/groups.proto\"\xde\x01\n\nCheckpoint\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x05\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x05 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x06 \x01(\t\x12\x12\n\nn_features\x18\x07 \x01(\x05\x12\x11\n\tn_classes\x18\x08 \x01(\x05\x12\x12\n\nhead_error\x18\t \x01(\x01\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\x0c\x45pochMetrics\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\r\n\x05split\x18\x02 \x01(\t\x12#\n\x07metrics\x18\x03 \x01(\x0b\x32\x12.penult.v1.Metrics\"\x9e\x03\n\x0c\x46inetuneSpec\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\tattribute\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x03 \x01(\t\x12\x12\n\npretrained\x18\x04 \x01(\x08\x12#\n\x07\x62\x61lance\x18\x05 \x01(\x0b\x32\x12.penult.v1.Balance\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12+\n\toptimizer\x18\x08 \x01(\x0e\x32\x18.penult.v1.OptimizerName\x12\x15\n\rlearning_rate\x18\t \x01(\x01\x12\x14\n\x0cweight_decay\x18\n \x01(\x01\x12\x10\n\x08momentum\x18\x0b \x01(\x01\x12)\n\x08schedule\x18\x0c \x01(\x0e\x32\x17.penult.v1.ScheduleName\x12\x0e\n\x06warmup\x18\r \x01(\x01\x12\x12\n\nbatch_size\x18\x0e \x01(\x05\x12\x0c\n\x04\x66lip\x18\x0f \x01(\x08\x12\x12\n\nimage_size\x18\x10 \x01(\x05\x12\x12\n\nmax_tokens\x18\x11 \x01(\x05\x12\x10\n\x08\x65valuate\x18\x12 \x03(\t\"\x84\x02\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.penult.v1.FinetuneSpec\x12\x16\n\x0e\x64\x61taset_digest\x18\x03 \x01(\t\x12\x18\n\x10n_train_examples\x18\x04 \x01(\x03\x12*\n\x0b\x63heckpoints\x18\x05 \x03(\x0b\x32\x15.penult.v1.Checkpoint\x12(\n\x07history\x18\x06 \x03(\x0b\x32\x17.penult.v1.EpochMetrics\x12+\n\x07\x63reated\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rtrain_seconds\x18\x08 \x01(\x01\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x11\n\x0fListRunsRequest\"0\n\x10ListRunsResponse\x12\x1c\n\x04runs\x18\x01 \x03(\x0b\x32\x0e.penult.v1.Run*a\n\rOptimizerName\x12\x1e\n\x1aOPTIMIZER_NAME_UNSPECIFIED\x10\x00\x12\x18\n\x14OPTIMIZER_NAME_ADAMW\x10\x01\x12\x16\n\x12OPTIMIZER_NAME_SGD\x10\x02*}\n\x0cScheduleName\x12\x1d\n\x19SCHEDULE_NAME_UNSPECIFIED\x10\x00\x12\x1a\n\x16SCHEDULE_NAME_CONSTANT\x10\x01\x12\x18\n\x14SCHEDULE_NAME_COSINE\x10\x02\x12\x18\n\x14SCHEDULE_NAME_LINEAR\x10\x03\x32\xce\x01\n\nRunService\x12G\n\rGetCheckpoint\x12\x1f.penult.v1.GetCheckpointRequest\x1a\x15.penult.v1.Checkpoint\x12\x32\n\x06GetRun\x12\x18.penult.v1.GetRunRequest\x1a\x0e.penult.v1.Run\x12\x43\n\x08ListRuns\x12\x1a.penult.v1.ListRunsRequest\x1a\x1b.penult.v1.ListRunsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apenult_proto/v1/runs.proto\x12\tpenult.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpenult_proto/v1/groups.proto\"\xf2\x01\n\nCheckpoint\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x0b \x01(\x01\x12\x0c\n\x04step\x18\x0c \x01(\x03\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x05 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x06 \x01(\t\x12\x12\n\nn_features\x18\x07 \x01(\x05\x12\x11\n\tn_classes\x18\x08 \x01(\x05\x12\x12\n\nhead_error\x18\t \x01(\x01\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampJ\x04\x08\x03\x10\x04\"e\n\x0c\x45pochMetrics\x12\r\n\x05\x65poch\x18\x04 \x01(\x01\x12\x0c\n\x04step\x18\x05 \x01(\x03\x12\r\n\x05split\x18\x02 \x01(\t\x12#\n\x07metrics\x18\x03 \x01(\x0b\x32\x12.penult.v1.MetricsJ\x04\x08\x01\x10\x02\"\xf9\x03\n\x0c\x46inetuneSpec\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\tattribute\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x03 \x01(\t\x12\x12\n\npretrained\x18\x04 \x01(\x08\x12#\n\x07\x62\x61lance\x18\x05 \x01(\x0b\x32\x12.penult.v1.Balance\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12+\n\toptimizer\x18\x08 \x01(\x0e\x32\x18.penult.v1.OptimizerName\x12\x15\n\rlearning_rate\x18\t \x01(\x01\x12\x14\n\x0cweight_decay\x18\n \x01(\x01\x12\x10\n\x08momentum\x18\x0b \x01(\x01\x12)\n\x08schedule\x18\x0c \x01(\x0e\x32\x17.penult.v1.ScheduleName\x12\x0e\n\x06warmup\x18\r \x01(\x01\x12\x12\n\nbatch_size\x18\x0e \x01(\x05\x12\x0c\n\x04\x66lip\x18\x0f \x01(\x08\x12\x12\n\nimage_size\x18\x10 \x01(\x05\x12\x12\n\nmax_tokens\x18\x11 \x01(\x05\x12\x10\n\x08\x65valuate\x18\x12 \x03(\t\x12\x16\n\x0e\x65valuate_every\x18\x13 \x01(\x01\x12\x18\n\x10\x63heckpoint_every\x18\x14 \x01(\x01\x12\x13\n\x0b\x65\x61rly_steps\x18\x15 \x03(\x03\x12\x12\n\nsave_every\x18\x16 \x01(\x03\"\x9d\x02\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.penult.v1.FinetuneSpec\x12\x16\n\x0e\x64\x61taset_digest\x18\x03 \x01(\t\x12\x18\n\x10n_train_examples\x18\x04 \x01(\x03\x12*\n\x0b\x63heckpoints\x18\x05 \x03(\x0b\x32\x15.penult.v1.Checkpoint\x12(\n\x07history\x18\x06 \x03(\x0b\x32\x17.penult.v1.EpochMetrics\x12+\n\x07\x63reated\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rtrain_seconds\x18\x08 \x01(\x01\x12\x17\n\x0fsteps_per_epoch\x18\t \x01(\x03\"\xce\x02\n\x0bRunManifest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.penult.v1.FinetuneSpec\x12\x16\n\x0e\x64\x61taset_digest\x18\x03 \x01(\t\x12\x0f\n\x07weights\x18\x04 \x01(\t\x12\x14\n\x0ckept_row_ids\x18\x05 \x03(\x04\x12\x36\n\x08versions\x18\x06 \x03(\x0b\x32$.penult.v1.RunManifest.VersionsEntry\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0f\n\x07threads\x18\x08 \x01(\x05\x12\x12\n\nresumed_at\x18\t \x03(\x03\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x11\n\x0fListRunsRequest\"0\n\x10ListRunsResponse\x12\x1c\n\x04runs\x18\x01 \x03(\x0b\x32\x0e.penult.v1.Run*a\n\rOptimizerName\x12\x1e\n\x1aOPTIMIZER_NAME_UNSPECIFIED\x10\x00\x12\x18\n\x14OPTIMIZER_NAME_ADAMW\x10\x01\x12\x16\n\x12OPTIMIZER_NAME_SGD\x10\x02*}\n\x0cScheduleName\x12\x1d\n\x19SCHEDULE_NAME_UNSPECIFIED\x10\x00\x12\x1a\n\x16SCHEDULE_NAME_CONSTANT\x10\x01\x12\x18\n\x14SCHEDULE_NAME_COSINE\x10\x02\x12\x18\n\x14SCHEDULE_NAME_LINEAR\x10\x03\x32\x92\x02\n\nRunService\x12G\n\rGetCheckpoint\x12\x1f.penult.v1.GetCheckpointRequest\x1a\x15.penult.v1.Checkpoint\x12\x32\n\x06GetRun\x12\x18.penult.v1.GetRunRequest\x1a\x0e.penult.v1.Run\x12\x42\n\x0eGetRunManifest\x12\x18.penult.v1.GetRunRequest\x1a\x16.penult.v1.RunManifest\x12\x43\n\x08ListRuns\x12\x1a.penult.v1.ListRunsRequest\x1a\x1b.penult.v1.ListRunsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penult_proto.v1.runs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPTIMIZERNAME']._serialized_start=1230
-  _globals['_OPTIMIZERNAME']._serialized_end=1327
-  _globals['_SCHEDULENAME']._serialized_start=1329
-  _globals['_SCHEDULENAME']._serialized_end=1454
+  _globals['_RUNMANIFEST_VERSIONSENTRY']._loaded_options = None
+  _globals['_RUNMANIFEST_VERSIONSENTRY']._serialized_options = b'8\001'
+  _globals['_OPTIMIZERNAME']._serialized_start=1723
+  _globals['_OPTIMIZERNAME']._serialized_end=1820
+  _globals['_SCHEDULENAME']._serialized_start=1822
+  _globals['_SCHEDULENAME']._serialized_end=1947
   _globals['_CHECKPOINT']._serialized_start=105
-  _globals['_CHECKPOINT']._serialized_end=327
-  _globals['_EPOCHMETRICS']._serialized_start=329
-  _globals['_EPOCHMETRICS']._serialized_end=410
-  _globals['_FINETUNESPEC']._serialized_start=413
-  _globals['_FINETUNESPEC']._serialized_end=827
-  _globals['_RUN']._serialized_start=830
-  _globals['_RUN']._serialized_end=1090
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=1092
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=1130
-  _globals['_GETRUNREQUEST']._serialized_start=1132
-  _globals['_GETRUNREQUEST']._serialized_end=1159
-  _globals['_LISTRUNSREQUEST']._serialized_start=1161
-  _globals['_LISTRUNSREQUEST']._serialized_end=1178
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1180
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1228
-  _globals['_RUNSERVICE']._serialized_start=1457
-  _globals['_RUNSERVICE']._serialized_end=1663
+  _globals['_CHECKPOINT']._serialized_end=347
+  _globals['_EPOCHMETRICS']._serialized_start=349
+  _globals['_EPOCHMETRICS']._serialized_end=450
+  _globals['_FINETUNESPEC']._serialized_start=453
+  _globals['_FINETUNESPEC']._serialized_end=958
+  _globals['_RUN']._serialized_start=961
+  _globals['_RUN']._serialized_end=1246
+  _globals['_RUNMANIFEST']._serialized_start=1249
+  _globals['_RUNMANIFEST']._serialized_end=1583
+  _globals['_RUNMANIFEST_VERSIONSENTRY']._serialized_start=1536
+  _globals['_RUNMANIFEST_VERSIONSENTRY']._serialized_end=1583
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=1585
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=1623
+  _globals['_GETRUNREQUEST']._serialized_start=1625
+  _globals['_GETRUNREQUEST']._serialized_end=1652
+  _globals['_LISTRUNSREQUEST']._serialized_start=1654
+  _globals['_LISTRUNSREQUEST']._serialized_end=1671
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1673
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1721
+  _globals['_RUNSERVICE']._serialized_start=1950
+  _globals['_RUNSERVICE']._serialized_end=2224
 # @@protoc_insertion_point(module_scope)

@@ -68,6 +68,7 @@ class Checkpoint(google.protobuf.message.Message):
     DIGEST_FIELD_NUMBER: builtins.int
     RUN_ID_FIELD_NUMBER: builtins.int
     EPOCH_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
     BACKBONE_FIELD_NUMBER: builtins.int
     DATASET_FIELD_NUMBER: builtins.int
     DATASET_DIGEST_FIELD_NUMBER: builtins.int
@@ -80,8 +81,10 @@ class Checkpoint(google.protobuf.message.Message):
     attribute: the identity. Equal weights that read images of another size are another checkpoint.
     """
     run_id: builtins.str
-    epoch: builtins.int
-    """Epochs trained. 0 is the starting point: pretrained weights and a fresh head."""
+    epoch: builtins.float
+    """Epochs trained, step / (steps of an epoch). 0 is the starting point: pretrained weights and a fresh head."""
+    step: builtins.int
+    """Optimiser steps taken."""
     backbone: builtins.str
     dataset: builtins.str
     """Dataset it was trained on, and that dataset's digest."""
@@ -98,7 +101,8 @@ class Checkpoint(google.protobuf.message.Message):
         *,
         digest: builtins.str = ...,
         run_id: builtins.str = ...,
-        epoch: builtins.int = ...,
+        epoch: builtins.float = ...,
+        step: builtins.int = ...,
         backbone: builtins.str = ...,
         dataset: builtins.str = ...,
         dataset_digest: builtins.str = ...,
@@ -108,32 +112,37 @@ class Checkpoint(google.protobuf.message.Message):
         created: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created", b"created"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head_error", b"head_error", "n_classes", b"n_classes", "n_features", b"n_features", "run_id", b"run_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head_error", b"head_error", "n_classes", b"n_classes", "n_features", b"n_features", "run_id", b"run_id", "step", b"step"]) -> None: ...
 
 Global___Checkpoint: typing_extensions.TypeAlias = Checkpoint
 
 @typing.final
 class EpochMetrics(google.protobuf.message.Message):
-    """Metrics of one split after one epoch."""
+    """Metrics of one split after so many epochs."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     EPOCH_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
     SPLIT_FIELD_NUMBER: builtins.int
     METRICS_FIELD_NUMBER: builtins.int
-    epoch: builtins.int
+    epoch: builtins.float
+    """Epochs trained, step / (steps of an epoch)."""
+    step: builtins.int
+    """Optimiser steps taken."""
     split: builtins.str
     @property
     def metrics(self) -> penult_proto.v1.groups_pb2.Metrics: ...
     def __init__(
         self,
         *,
-        epoch: builtins.int = ...,
+        epoch: builtins.float = ...,
+        step: builtins.int = ...,
         split: builtins.str = ...,
         metrics: penult_proto.v1.groups_pb2.Metrics | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["metrics", b"metrics"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "metrics", b"metrics", "split", b"split"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["epoch", b"epoch", "metrics", b"metrics", "split", b"split", "step", b"step"]) -> None: ...
 
 Global___EpochMetrics: typing_extensions.TypeAlias = EpochMetrics
 
@@ -161,6 +170,10 @@ class FinetuneSpec(google.protobuf.message.Message):
     IMAGE_SIZE_FIELD_NUMBER: builtins.int
     MAX_TOKENS_FIELD_NUMBER: builtins.int
     EVALUATE_FIELD_NUMBER: builtins.int
+    EVALUATE_EVERY_FIELD_NUMBER: builtins.int
+    CHECKPOINT_EVERY_FIELD_NUMBER: builtins.int
+    EARLY_STEPS_FIELD_NUMBER: builtins.int
+    SAVE_EVERY_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     attribute: builtins.str
     """Attribute that the groups are made from; empty for the dataset's first."""
@@ -186,11 +199,26 @@ class FinetuneSpec(google.protobuf.message.Message):
     """Side of the square input in pixels; 0 takes the dataset's own size."""
     max_tokens: builtins.int
     """Tokens kept of each text."""
+    evaluate_every: builtins.float
+    """Epochs from one measurement, and from one checkpoint, to the next; fractions of one too. The last step
+    is always measured and stored.
+    """
+    checkpoint_every: builtins.float
+    save_every: builtins.int
+    """Steps from one saving of the training state, from which a killed run goes on, to the next; 0 chooses so
+    that saving takes at most about a fiftieth of the time.
+    """
     @property
-    def balance(self) -> penult_proto.v1.groups_pb2.Balance: ...
+    def balance(self) -> penult_proto.v1.groups_pb2.Balance:
+        """Of a mixture, ratio 0 is the dataset's own imbalance: the largest count over the smallest."""
+
     @property
     def evaluate(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Splits whose group accuracies are measured after every epoch; empty for all."""
+        """Splits whose group accuracies are measured; empty for all."""
+
+    @property
+    def early_steps(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Further steps after which the model is measured and stored."""
 
     def __init__(
         self,
@@ -213,9 +241,13 @@ class FinetuneSpec(google.protobuf.message.Message):
         image_size: builtins.int = ...,
         max_tokens: builtins.int = ...,
         evaluate: collections.abc.Iterable[builtins.str] | None = ...,
+        evaluate_every: builtins.float = ...,
+        checkpoint_every: builtins.float = ...,
+        early_steps: collections.abc.Iterable[builtins.int] | None = ...,
+        save_every: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["balance", b"balance"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "dataset", b"dataset", "epochs", b"epochs", "evaluate", b"evaluate", "flip", b"flip", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "optimizer", b"optimizer", "pretrained", b"pretrained", "schedule", b"schedule", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "dataset", b"dataset", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "optimizer", b"optimizer", "pretrained", b"pretrained", "save_every", b"save_every", "schedule", b"schedule", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay"]) -> None: ...
 
 Global___FinetuneSpec: typing_extensions.TypeAlias = FinetuneSpec
 
@@ -231,14 +263,14 @@ class Run(google.protobuf.message.Message):
     HISTORY_FIELD_NUMBER: builtins.int
     CREATED_FIELD_NUMBER: builtins.int
     TRAIN_SECONDS_FIELD_NUMBER: builtins.int
+    STEPS_PER_EPOCH_FIELD_NUMBER: builtins.int
     id: builtins.str
     dataset_digest: builtins.str
     n_train_examples: builtins.int
-    """Row ids of the training examples that the balancing kept are stored with the run; this is
-    their number.
-    """
+    """Training examples that the balancing kept; the run's manifest names them."""
     train_seconds: builtins.float
     """Seconds of training steps alone, evaluation left out."""
+    steps_per_epoch: builtins.int
     @property
     def spec(self) -> Global___FinetuneSpec: ...
     @property
@@ -260,11 +292,86 @@ class Run(google.protobuf.message.Message):
         history: collections.abc.Iterable[Global___EpochMetrics] | None = ...,
         created: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         train_seconds: builtins.float = ...,
+        steps_per_epoch: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created", b"created", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoints", b"checkpoints", "created", b"created", "dataset_digest", b"dataset_digest", "history", b"history", "id", b"id", "n_train_examples", b"n_train_examples", "spec", b"spec", "train_seconds", b"train_seconds"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoints", b"checkpoints", "created", b"created", "dataset_digest", b"dataset_digest", "history", b"history", "id", b"id", "n_train_examples", b"n_train_examples", "spec", b"spec", "steps_per_epoch", b"steps_per_epoch", "train_seconds", b"train_seconds"]) -> None: ...
 
 Global___Run: typing_extensions.TypeAlias = Run
+
+@typing.final
+class RunManifest(google.protobuf.message.Message):
+    """What is needed to run a run again."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class VersionsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    SPEC_FIELD_NUMBER: builtins.int
+    DATASET_DIGEST_FIELD_NUMBER: builtins.int
+    WEIGHTS_FIELD_NUMBER: builtins.int
+    KEPT_ROW_IDS_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    THREADS_FIELD_NUMBER: builtins.int
+    RESUMED_AT_FIELD_NUMBER: builtins.int
+    CREATED_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    dataset_digest: builtins.str
+    weights: builtins.str
+    """What the starting weights were: "package NAME VERSION", "directory SHA256", "hub NAME" or "random"."""
+    device: builtins.str
+    """"cpu" or the name of the GPU, and the threads that torch used."""
+    threads: builtins.int
+    @property
+    def spec(self) -> Global___FinetuneSpec: ...
+    @property
+    def kept_row_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Row ids of the training examples that the balancing kept, in the order of the split."""
+
+    @property
+    def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Of the libraries that decide the numbers, and of Python, by their names."""
+
+    @property
+    def resumed_at(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Steps at which the run was taken up again after it had been killed."""
+
+    @property
+    def created(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        spec: Global___FinetuneSpec | None = ...,
+        dataset_digest: builtins.str = ...,
+        weights: builtins.str = ...,
+        kept_row_ids: collections.abc.Iterable[builtins.int] | None = ...,
+        versions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        device: builtins.str = ...,
+        threads: builtins.int = ...,
+        resumed_at: collections.abc.Iterable[builtins.int] | None = ...,
+        created: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["created", b"created", "spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["created", b"created", "dataset_digest", b"dataset_digest", "device", b"device", "kept_row_ids", b"kept_row_ids", "resumed_at", b"resumed_at", "run_id", b"run_id", "spec", b"spec", "threads", b"threads", "versions", b"versions", "weights", b"weights"]) -> None: ...
+
+Global___RunManifest: typing_extensions.TypeAlias = RunManifest
 
 @typing.final
 class GetCheckpointRequest(google.protobuf.message.Message):

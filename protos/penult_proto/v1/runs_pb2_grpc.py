@@ -44,6 +44,11 @@ class RunServiceStub(object):
                 request_serializer=penult__proto_dot_v1_dot_runs__pb2.GetRunRequest.SerializeToString,
                 response_deserializer=penult__proto_dot_v1_dot_runs__pb2.Run.FromString,
                 _registered_method=True)
+        self.GetRunManifest = channel.unary_unary(
+                '/penult.v1.RunService/GetRunManifest',
+                request_serializer=penult__proto_dot_v1_dot_runs__pb2.GetRunRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_runs__pb2.RunManifest.FromString,
+                _registered_method=True)
         self.ListRuns = channel.unary_unary(
                 '/penult.v1.RunService/ListRuns',
                 request_serializer=penult__proto_dot_v1_dot_runs__pb2.ListRunsRequest.SerializeToString,
@@ -61,6 +66,12 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetRun(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRunManifest(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +95,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.GetRun,
                     request_deserializer=penult__proto_dot_v1_dot_runs__pb2.GetRunRequest.FromString,
                     response_serializer=penult__proto_dot_v1_dot_runs__pb2.Run.SerializeToString,
+            ),
+            'GetRunManifest': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRunManifest,
+                    request_deserializer=penult__proto_dot_v1_dot_runs__pb2.GetRunRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_runs__pb2.RunManifest.SerializeToString,
             ),
             'ListRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRuns,
@@ -145,6 +161,33 @@ class RunService(object):
             '/penult.v1.RunService/GetRun',
             penult__proto_dot_v1_dot_runs__pb2.GetRunRequest.SerializeToString,
             penult__proto_dot_v1_dot_runs__pb2.Run.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRunManifest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penult.v1.RunService/GetRunManifest',
+            penult__proto_dot_v1_dot_runs__pb2.GetRunRequest.SerializeToString,
+            penult__proto_dot_v1_dot_runs__pb2.RunManifest.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,22 @@ _RunServiceGetRunType = typing_extensions.TypeVar(
     ],
 )
 
+_RunServiceGetRunManifestType = typing_extensions.TypeVar(
+    '_RunServiceGetRunManifestType',
+    grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.runs_pb2.GetRunRequest,
+        penult_proto.v1.runs_pb2.RunManifest,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.runs_pb2.GetRunRequest,
+        penult_proto.v1.runs_pb2.RunManifest,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.runs_pb2.GetRunRequest,
+        penult_proto.v1.runs_pb2.RunManifest,
+    ],
+)
+
 _RunServiceListRunsType = typing_extensions.TypeVar(
     '_RunServiceListRunsType',
     grpc.UnaryUnaryMultiCallable[
@@ -73,7 +89,7 @@ _RunServiceListRunsType = typing_extensions.TypeVar(
     ],
 )
 
-class RunServiceStub(typing.Generic[_RunServiceGetCheckpointType, _RunServiceGetRunType, _RunServiceListRunsType]):
+class RunServiceStub(typing.Generic[_RunServiceGetCheckpointType, _RunServiceGetRunType, _RunServiceGetRunManifestType, _RunServiceListRunsType]):
     @typing.overload
     def __init__(self: RunServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -83,6 +99,10 @@ class RunServiceStub(typing.Generic[_RunServiceGetCheckpointType, _RunServiceGet
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.runs_pb2.GetRunRequest,
             penult_proto.v1.runs_pb2.Run,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            penult_proto.v1.runs_pb2.GetRunRequest,
+            penult_proto.v1.runs_pb2.RunManifest,
         ],
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.runs_pb2.ListRunsRequest,
@@ -101,6 +121,10 @@ class RunServiceStub(typing.Generic[_RunServiceGetCheckpointType, _RunServiceGet
             penult_proto.v1.runs_pb2.Run,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            penult_proto.v1.runs_pb2.GetRunRequest,
+            penult_proto.v1.runs_pb2.RunManifest,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             penult_proto.v1.runs_pb2.ListRunsRequest,
             penult_proto.v1.runs_pb2.ListRunsResponse,
         ],
@@ -109,6 +133,8 @@ class RunServiceStub(typing.Generic[_RunServiceGetCheckpointType, _RunServiceGet
     GetCheckpoint: _RunServiceGetCheckpointType
 
     GetRun: _RunServiceGetRunType
+
+    GetRunManifest: _RunServiceGetRunManifestType
 
     ListRuns: _RunServiceListRunsType
 
@@ -120,6 +146,10 @@ RunServiceAsyncStub: typing_extensions.TypeAlias = RunServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.runs_pb2.GetRunRequest,
         penult_proto.v1.runs_pb2.Run,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.runs_pb2.GetRunRequest,
+        penult_proto.v1.runs_pb2.RunManifest,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.runs_pb2.ListRunsRequest,
@@ -141,6 +171,13 @@ class RunServiceServicer(metaclass=abc.ABCMeta):
         request: penult_proto.v1.runs_pb2.GetRunRequest,
         context: _ServicerContext,
     ) -> typing.Union[penult_proto.v1.runs_pb2.Run, collections.abc.Awaitable[penult_proto.v1.runs_pb2.Run]]: ...
+
+    @abc.abstractmethod
+    def GetRunManifest(
+        self,
+        request: penult_proto.v1.runs_pb2.GetRunRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[penult_proto.v1.runs_pb2.RunManifest, collections.abc.Awaitable[penult_proto.v1.runs_pb2.RunManifest]]: ...
 
     @abc.abstractmethod
     def ListRuns(

@@ -46,14 +46,14 @@ class Origin:
 
 
 def save_checkpoint(
-    root: Path, classifier: Classifier, origin: Origin, *, epoch: int, head_error: float
+    root: Path, classifier: Classifier, origin: Origin, *, epoch: float, step: int = 0, head_error: float
 ) -> CheckpointManifest:
     """Store the weights as they are now; an equal checkpoint that is stored already is kept.
 
     Raises ServiceError (DIVERGED) when a weight is not finite.
     """
     state = _host_state(classifier.module)
-    _check_finite(state, epoch)
+    _check_finite(state, step)
     weights_digest = digest_weights(state)
     preprocessing = classifier.preprocessing
     manifest = CheckpointManifest(
@@ -66,6 +66,7 @@ def save_checkpoint(
         weights_digest=weights_digest,
         run_id=origin.run_id,
         epoch=epoch,
+        step=step,
         backbone=classifier.name,
         library=classifier.library,
         dataset=origin.dataset,
@@ -143,12 +144,12 @@ def _host_state(module: nn.Module) -> dict[str, NDArray[np.generic]]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
 
 
-def _check_finite(state: dict[str, NDArray[np.generic]], epoch: int) -> None:
+def _check_finite(state: dict[str, NDArray[np.generic]], step: int) -> None:
     for name, tensor in state.items():
         if not np.isfinite(tensor).all():
             raise ServiceError(
                 ErrorKind.DIVERGED,
-                f"after epoch {epoch} the weights {name!r} are not finite; lower the learning rate",
-                epoch=epoch,
+                f"after step {step} the weights {name!r} are not finite; lower the learning rate",
+                step=step,
                 tensor=name,
             )

@@ -22,6 +22,7 @@ MAX_EPOCHS = 10_000
 MAX_BATCH = 65_536
 MAX_SIDE = 4096
 MAX_TOKENS = 1_000_000
+MAX_STEPS = 10**12
 MAX_SEED = 2**64 - 1
 
 _OPTIMIZERS: dict[int, Optimizer] = {
@@ -58,7 +59,7 @@ class FinetuneConfig:
     by: BalanceBy = BalanceBy.CLASS
     """What they are balanced over."""
     ratio: float = 1.0
-    """Of the mixture, at least 1: how many times the smallest a label may have."""
+    """Of the mixture, at least 1: how many times the smallest a label may have; 0 for the dataset's own imbalance."""
     seed: int = 0
     """0 .. 2^64-1; of the head, the examples kept, their order, flips and dropout."""
     optimizer: Optimizer = "adamw"
@@ -81,7 +82,15 @@ class FinetuneConfig:
     max_tokens: int = 128
     """Tokens kept of each text; not looked at for images."""
     evaluate: tuple[str, ...] = ()
-    """Splits whose group accuracies are measured after every epoch; empty for all."""
+    """Splits whose group accuracies are measured; empty for all."""
+    evaluate_every: float = 1.0
+    """Epochs from one measurement to the next, greater than 0; the last step is always measured."""
+    checkpoint_every: float = 1.0
+    """Epochs from one checkpoint to the next, greater than 0; the start and the last step are always stored."""
+    early_steps: tuple[int, ...] = ()
+    """Further steps after which the model is measured and stored; those beyond the last are left out."""
+    save_every: int = 0
+    """Steps from one saving of the training state to the next, besides the end of every epoch; 0 chooses by time."""
 
     def __post_init__(self) -> None:
         library_of(self.backbone)
@@ -97,7 +106,12 @@ class FinetuneConfig:
         _check_real("momentum", self.momentum, "in [0, 1)", 0 <= self.momentum < 1)
         _check_real("warmup", self.warmup, "in [0, 1)", 0 <= self.warmup < 1)
         if self.method is BalanceMethod.MIXTURE:
-            _check_real("ratio", self.ratio, "at least 1", self.ratio >= 1)
+            _check_real("ratio", self.ratio, "at least 1, or 0 for the dataset's", self.ratio >= 1 or self.ratio == 0)
+        _check_real("evaluate_every", self.evaluate_every, "greater than 0", self.evaluate_every > 0)
+        _check_real("checkpoint_every", self.checkpoint_every, "greater than 0", self.checkpoint_every > 0)
+        _check_whole("save_every", self.save_every, 0, MAX_STEPS)
+        for step in self.early_steps:
+            _check_whole("early_steps", step, 1, MAX_STEPS)
 
 
 def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
@@ -125,6 +139,10 @@ def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
         image_size=spec.image_size,
         max_tokens=spec.max_tokens,
         evaluate=tuple(spec.evaluate),
+        evaluate_every=spec.evaluate_every,
+        checkpoint_every=spec.checkpoint_every,
+        early_steps=tuple(spec.early_steps),
+        save_every=spec.save_every,
     )
 
 

@@ -6,7 +6,6 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 import torch.utils.deterministic as torch_memory
 
@@ -14,8 +13,10 @@ from penult_server.backbones.model import seeded
 
 
 @contextmanager
-def reproducible(seed: int, device: torch.device) -> Generator[None]:
-    """Run the block with seeded dropout and deterministic algorithms, then restore torch's global state.
+def reproducible(device: torch.device) -> Generator[None]:
+    """Run the block with deterministic algorithms, then restore torch's global state and generators.
+
+    The block seeds the generators itself, step by step (see `randomness`).
 
     An operation that has no deterministic form on a GPU warns and runs all the same.
     """
@@ -28,7 +29,7 @@ def reproducible(seed: int, device: torch.device) -> Generator[None]:
     # Filling fresh memory finds bugs in operators; it would cost every step a pass over its tensors.
     torch_memory.fill_uninitialized_memory = False
     try:
-        with seeded(int(np.random.SeedSequence([seed, 3]).generate_state(1, np.uint64)[0]), device):
+        with seeded(0, device):
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])

@@ -14,6 +14,7 @@ from penult_server.backbones.preprocessing import Prepared
 from penult_server.datasets.model import Dataset
 from penult_server.errors import ServiceError
 from penult_server.finetuning.config import FinetuneConfig
+from penult_server.finetuning.randomness import Stream, generator
 
 TRAIN = "train"
 
@@ -59,7 +60,8 @@ def balance(config: FinetuneConfig, dataset: Dataset) -> TrainingSet:
     labels = y if by_class else info.group_index(TRAIN, config.attribute)
     names = info.classes if by_class else tuple(group.name for group in groups)
     try:
-        rows = kept_rows(labels, len(names), method=config.method, ratio=config.ratio, seed=config.seed)
+        ratio = config.ratio or _imbalance(labels, len(names))
+        rows = kept_rows(labels, len(names), method=config.method, ratio=ratio, seed=config.seed)
         weights = loss_weights(labels, len(names), method=config.method)
     except EmptyLabelError as error:
         raise ServiceError(
@@ -82,27 +84,46 @@ def split_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.
     return np.split(order, cuts)
 
 
-def epoch_batches(
-    training: TrainingSet,
-    inputs: SplitInputs,
-    config: FinetuneConfig,
-    order_rng: np.random.Generator,
-    flip_rng: np.random.Generator,
+def _imbalance(labels: NDArray[np.int64], n_labels: int) -> float:
+    """The largest count over the smallest. Raises EmptyLabelError."""
+    counts = np.bincount(labels, minlength=n_labels)
+    if not counts.all():
+        raise EmptyLabelError(int(np.argmin(counts)), n_labels)
+    return float(counts.max() / counts.min())
+
+
+def epoch_order(training: TrainingSet, config: FinetuneConfig, epoch: int) -> NDArray[np.int64]:
+    """Positions of the examples of an epoch (counted from 0), in their order: a function of seed and epoch."""
+    rng = generator(config.seed, Stream.ORDER, epoch)
+    return draw_epoch(training.labels, training.n_labels, training.rows, method=config.method, rng=rng)
+
+
+def training_batches(
+    training: TrainingSet, inputs: SplitInputs, config: FinetuneConfig, *, first: int, last: int
 ) -> Generator[TrainingBatch]:
-    """The batches of one epoch, prepared one ahead. Both generators move on."""
-    order = draw_epoch(training.labels, training.n_labels, training.rows, method=config.method, rng=order_rng)
-    positions = split_batches(order, config.batch_size)
-    flips = config.flip and inputs.modality == "image"
+    """The batches of steps `first` .. `last` - 1 of a run, prepared one ahead, over the ends of epochs too."""
     return one_ahead(
-        partial(_prepare, training, inputs, rows, flip_rng.random(len(rows)) < 0.5 if flips else None)
-        for rows in positions
+        partial(_prepare, training, inputs, config, rows, step) for step, rows in _steps(training, config, first, last)
     )
 
 
+def _steps(
+    training: TrainingSet, config: FinetuneConfig, first: int, last: int
+) -> Generator[tuple[int, NDArray[np.int64]]]:
+    """Steps and the positions of their examples."""
+    per_epoch = len(split_batches(training.rows, config.batch_size))
+    for epoch in range(first // per_epoch, -(-last // per_epoch)):
+        batches = split_batches(epoch_order(training, config, epoch), config.batch_size)
+        for step, rows in enumerate(batches, start=epoch * per_epoch):
+            if first <= step < last:
+                yield step, rows
+
+
 def _prepare(
-    training: TrainingSet, inputs: SplitInputs, rows: NDArray[np.int64], flip: NDArray[np.bool_] | None
+    training: TrainingSet, inputs: SplitInputs, config: FinetuneConfig, rows: NDArray[np.int64], step: int
 ) -> TrainingBatch:
     items = inputs.take(rows)
-    if flip is not None:
-        items = [item[:, ::-1] if flipped else item for item, flipped in zip(items, flip, strict=True)]
+    if config.flip and inputs.modality == "image":
+        flips = generator(config.seed, Stream.AUGMENTATION, step).random(len(rows)) < 0.5
+        items = [item[:, ::-1] if flip else item for item, flip in zip(items, flips, strict=True)]
     return TrainingBatch(items=items, y=training.y[rows], weights=training.weights[rows])

@@ -25,6 +25,7 @@ from penult_server.messages import error_to_proto
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
 from penult_server.stores.manifest import read_manifest
+from penult_server.stores.runs import discard_training_state
 
 MOST_DEATHS = 3
 """Times a job's worker may die (a crash, no memory) before the job fails."""
@@ -104,6 +105,7 @@ class JobQueue:
                 asyncio.get_running_loop().call_later(CANCEL_GRACE, _kill, process)
         elif job.state == pb.JOB_STATE_QUEUED:
             await self._registry.run(self._registry.jobs.cancel, job_id)
+            await self._forget_state(job_id)
             await self._tell()
         return await self._registry.run(self._registry.jobs.get, job_id)
 
@@ -190,7 +192,12 @@ class JobQueue:
                 log.exception("the failure of job %s cannot be written down; trying again", job_id)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
+                await self._forget_state(job_id)
                 return
+
+    async def _forget_state(self, job_id: str) -> None:
+        """Remove what a job kept to go on from: it has ended."""
+        await asyncio.to_thread(discard_training_state, self._settings.root, job_id)
 
     async def _attempt(self, job: pb.Job) -> None:
         resolved = await self._resolver.resolve(job.spec)
@@ -251,7 +258,10 @@ class JobQueue:
             case _:
                 log.error("job %s: message not understood: %s", job_id, list(message))
         await self._tell()
-        return "result" in message or "error" in message
+        ended = "result" in message or "error" in message
+        if ended:
+            await self._forget_state(job_id)
+        return ended
 
     async def _register(self, result: pb.JobResult) -> None:
         """Make what a job has stored known, before the job counts as done."""
@@ -273,6 +283,7 @@ class JobQueue:
         deaths = await self._registry.run(self._registry.jobs.count_death, job_id)
         if job_id in self._cancelled:
             await self._registry.run(self._registry.jobs.cancel, job_id)
+            await self._forget_state(job_id)
             return
         if deaths < MOST_DEATHS:
             log.warning("the worker of job %s died (exit status %s); it is queued again", job_id, code)

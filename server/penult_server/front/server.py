@@ -153,7 +153,7 @@ class Server:
         info_pb2_grpc.add_InfoServiceServicer_to_server(self._info, server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(registry, self._queue), server)
         refits_pb2_grpc.add_RefitServiceServicer_to_server(RefitServicer(registry, compute), server)
-        runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(registry), server)
+        runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(registry, self._settings.root), server)
         spectra_pb2_grpc.add_SpectraServiceServicer_to_server(SpectraServicer(registry, compute), server)
         self._health.add_to(server)
         reflection.enable_server_reflection((*sorted(SERVICES), SERVICE_NAME, reflection.SERVICE_NAME), server)

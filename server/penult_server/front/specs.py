@@ -24,7 +24,7 @@ from penult_server.finetuning.config import config_from_proto
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
 
-RECIPE = 1
+RECIPE = 2
 """Raised when the same spec would train or extract something else than before."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 

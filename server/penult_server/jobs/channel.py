@@ -17,11 +17,11 @@ from typing import IO
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from penult_kernels.metrics import GroupMetrics
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import jobs_pb2, runs_pb2
+from penult_proto.v1 import jobs_pb2
 from penult_server.errors import ServiceError
-from penult_server.messages import checkpoint_to_proto, error_to_proto, metrics_to_proto
+from penult_server.finetuning.history import MetricsRecord
+from penult_server.messages import checkpoint_to_proto, error_to_proto, record_to_proto
 from penult_server.stores.checkpoints import CheckpointManifest
 from penult_server.stores.manifest import LabelNames
 
@@ -51,12 +51,11 @@ class WorkerChannel:
         self._last_progress = (now, stage)
         self.send("progress", jobs_pb2.Progress(stage=stage, done=done, total=total, unit=unit))
 
-    def metrics(self, epoch: int, split: str, metrics: GroupMetrics) -> None:
-        """Report the metrics of a split after an epoch."""
+    def metrics(self, record: MetricsRecord) -> None:
+        """Report the metrics of a split."""
         if self.labels is None:
             raise ValueError("metrics were reported before the names of the groups were set")
-        converted = metrics_to_proto(metrics, self.labels)
-        self.send("metrics", runs_pb2.EpochMetrics(epoch=epoch, split=split, metrics=converted))
+        self.send("metrics", record_to_proto(record, self.labels))
 
     def checkpoint(self, manifest: CheckpointManifest) -> None:
         """Report a checkpoint that lies whole in the store."""

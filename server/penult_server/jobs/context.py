@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from penult_kernels.metrics import GroupMetrics
+from penult_server.finetuning.history import MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest
 
 
@@ -13,8 +13,8 @@ class JobContext(Protocol):
         """Say how far the whole job is. Cheap: may be called for every batch."""
         ...
 
-    def metrics(self, epoch: int, split: str, metrics: GroupMetrics) -> None:
-        """Report the metrics of a split after an epoch."""
+    def metrics(self, record: MetricsRecord) -> None:
+        """Report the metrics of a split."""
         ...
 
     def checkpoint(self, manifest: CheckpointManifest) -> None:

@@ -1,6 +1,5 @@
 """Jobs that run a model: names to things, the room's function called, its records to messages."""
 
-import json
 import time
 from pathlib import Path
 
@@ -24,10 +23,9 @@ from penult_server.messages import (
     checkpoint_to_proto,
     dataset_labels,
     feature_set_to_proto,
-    metrics_to_proto,
+    record_to_proto,
 )
 from penult_server.stores.checkpoints import CheckpointManifest, read_head, read_manifest
-from penult_server.stores.durable import write_file
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import FeatureManifest, damaged_files
 from penult_server.stores.reading import StoredFeatures
@@ -52,28 +50,17 @@ def finetune_job(order: Order, spec: runs_pb2.FinetuneSpec, channel: WorkerChann
     outcome = finetune(
         config, dataset, root=root, device=choose_device(order.device), context=channel, run_id=order.job_id
     )
-    # Which examples the balancing kept, so that "the balanced subset" can be analysed later.
-    kept = json.dumps([int(row) for row in outcome.kept_row_ids]).encode()
-    write_file(root / "runs" / order.job_id / "kept_row_ids.json", kept)
     return runs_pb2.Run(
         id=order.job_id,
         spec=spec,
         dataset_digest=order.dataset_digest,
         n_train_examples=len(outcome.kept_row_ids),
-        checkpoints=[_of_run(checkpoint_to_proto(one), order.job_id, one) for one in outcome.checkpoints],
-        history=[
-            runs_pb2.EpochMetrics(epoch=one.epoch, split=one.split, metrics=metrics_to_proto(one.metrics, labels))
-            for one in outcome.history
-        ],
+        checkpoints=[checkpoint_to_proto(one) for one in outcome.checkpoints],
+        history=[record_to_proto(one, labels) for one in outcome.history],
         created=timestamp(started),
         train_seconds=outcome.train_seconds,
+        steps_per_epoch=outcome.steps_per_epoch,
     )
-
-
-def _of_run(checkpoint: runs_pb2.Checkpoint, run_id: str, manifest: CheckpointManifest) -> runs_pb2.Checkpoint:
-    """The checkpoint as this run made it, also when another run left the same weights before."""
-    checkpoint.run_id, checkpoint.epoch = run_id, manifest.epoch
-    return checkpoint
 
 
 def extract_job(order: Order, spec: pb.ExtractSpec, channel: WorkerChannel) -> pb.ExtractResult:

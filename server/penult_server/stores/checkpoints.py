@@ -44,8 +44,8 @@ class CheckpointManifest:
     """sha256 (hex) over the weights' names, types, shapes and bytes."""
     run_id: str
     """The first run that left it."""
-    epoch: int
-    """Epochs trained; 0 is the starting point."""
+    epoch: float
+    """Epochs trained, fractions included; 0 is the starting point."""
     backbone: str
     library: str
     """ "timm" or "transformers"."""
@@ -75,6 +75,8 @@ class CheckpointManifest:
     """Tokens kept of each text; 0 for images."""
     files: dict[str, str] = field(default_factory=dict[str, str])
     """sha256 (hex) of the configuration and tokenizer files, by file name."""
+    step: int = 0
+    """Optimiser steps taken."""
     created: str = ""
     """UTC, ISO 8601."""
 

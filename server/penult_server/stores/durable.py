@@ -59,6 +59,20 @@ def write_file(target: Path, content: bytes, *, mode: int = 0o644) -> None:
     sync_path(target.parent)
 
 
+@contextmanager
+def staged_file(target: Path) -> Generator[Path, None, None]:
+    """Yield a path beside `target`; the file written there replaces it, flushed, when the block ends without error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.with_name(f"{STAGING_PREFIX}{target.name}")
+    try:
+        yield staging
+        sync_path(staging)
+        staging.replace(target)
+    finally:
+        staging.unlink(missing_ok=True)
+    sync_path(target.parent)
+
+
 def sync_tree(directory: Path) -> None:
     """Flush every file below `directory`, then every directory from the leaves up."""
     for parent, _, files in os.walk(directory, topdown=False):

@@ -1,0 +1,79 @@
+"""What a run leaves beside its checkpoints: the manifest, and while it is going on its training state.
+
+`runs/<id>/manifest.json` is enough to run it again. `runs/<id>/training_state.safetensors` is what a run that was
+killed goes on from; it is removed when the run has ended.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.stores.durable import STAGING_PREFIX, write_file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunManifest:
+    """What is needed to run a run again."""
+
+    run_id: str
+    config: dict[str, Any]
+    """Every field of the configuration."""
+    dataset: str
+    dataset_digest: str
+    weights: str
+    """What the starting weights were: "package NAME VERSION", "directory SHA256", "hub NAME" or "random"."""
+    kept_row_ids: list[int]
+    """Training examples that the balancing kept, in the order of the split."""
+    versions: dict[str, str]
+    """Of the libraries that decide the numbers, and of Python."""
+    device: str
+    threads: int
+    """That torch used on the CPU."""
+    resumed_at: list[int]
+    """Steps at which the run was taken up again after it had been killed."""
+    created: float
+    """Unix time of the first start."""
+
+
+def run_directory(root: Path, run_id: str) -> Path:
+    """Where a run keeps its files."""
+    return root / "runs" / run_id
+
+
+def state_file(root: Path, run_id: str) -> Path:
+    """Where a run keeps its training state while it is going on."""
+    return run_directory(root, run_id) / "training_state.safetensors"
+
+
+def write_run_manifest(root: Path, manifest: RunManifest) -> None:
+    """Store or replace a run's manifest."""
+    content = json.dumps(asdict(manifest), indent=1).encode()
+    write_file(run_directory(root, manifest.run_id) / "manifest.json", content)
+
+
+def read_run_manifest(root: Path, run_id: str) -> RunManifest:
+    """The manifest of a run.
+
+    Raises ServiceError: UNKNOWN_RUN when there is none; STORE_CORRUPT when it cannot be read.
+    """
+    path = run_directory(root, run_id) / "manifest.json"
+    try:
+        return RunManifest(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ServiceError(
+            ErrorKind.UNKNOWN_RUN, f"no run {run_id!r} has started on this server; list the runs", run=run_id
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise ServiceError(
+            ErrorKind.STORE_CORRUPT, f"the manifest of run {run_id} cannot be read: {error}", run=run_id, file=path
+        ) from error
+
+
+def discard_training_state(root: Path, run_id: str) -> None:
+    """Remove the training state of a run that has ended, and what a killed writer left of one."""
+    path = state_file(root, run_id)
+    path.unlink(missing_ok=True)
+    path.with_name(f"{STAGING_PREFIX}{path.name}").unlink(missing_ok=True)

@@ -1,12 +1,14 @@
 """Metrics over the course of a run, and how they are kept while it is going on."""
 
-from dataclasses import dataclass, fields
-from typing import Any, cast
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar, cast, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.metrics import GroupMetrics
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,26 +23,36 @@ class MetricsRecord:
 
 
 def record_to_json(record: MetricsRecord) -> dict[str, Any]:
-    """Arrays with their types; Python's JSON keeps every float64, NaN included, bit for bit."""
-    metrics = {one.name: _plain(getattr(record.metrics, one.name)) for one in fields(GroupMetrics)}
-    return {"epoch": record.epoch, "step": record.step, "split": record.split, "metrics": metrics}
+    """Arrays with types and shapes; Python's JSON keeps every float64, NaN included, bit for bit."""
+    return cast(dict[str, Any], _plain(record))
 
 
 def record_from_json(content: dict[str, Any]) -> MetricsRecord:
     """The record back. Raises KeyError or TypeError for another release's fields."""
-    metrics = GroupMetrics(**{name: _array(value) for name, value in content["metrics"].items()})
-    return MetricsRecord(epoch=content["epoch"], step=content["step"], split=content["split"], metrics=metrics)
+    return _record(MetricsRecord, content)
 
 
 def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, np.ndarray):
         array = cast(NDArray[np.generic], value)
-        return {"dtype": str(array.dtype), "values": array.tolist()}
+        return {"dtype": str(array.dtype), "shape": array.shape, "values": array.ravel().tolist()}
     return value
+
+
+def _record(kind: type[Record], content: dict[str, Any]) -> Record:
+    """A record of this kind, and the records and arrays in it, as its own annotations say."""
+    hints = get_type_hints(kind)
+    values = {
+        name: _record(hints[name], value) if is_dataclass(hints[name]) else _array(value)
+        for name, value in content.items()
+    }
+    return kind(**values)
 
 
 def _array(value: Any) -> Any:
     if isinstance(value, dict):
         stored = cast(dict[str, Any], value)
-        return np.array(stored["values"], dtype=stored["dtype"])
+        return np.array(stored["values"], dtype=stored["dtype"]).reshape(stored["shape"])
     return value

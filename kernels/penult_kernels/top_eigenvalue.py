@@ -1,0 +1,247 @@
+"""The largest eigenvalue of many covariances of the same rows at once, each with a certificate.
+
+R replicates weigh the N rows z_i (D features) differently; replicate r asks for lambda_1 of
+
+    Sigma_r = sum_i w_ri (z_i - m_r)(z_i - m_r)^T / W_r,    W_r = sum_i w_ri,  m_r = sum_i w_ri z_i / W_r.
+
+Lanczos iterations (Golub & Van Loan, 4th ed., section 10.1) with full reorthogonalisation run on all
+replicates in step, so that a step is two matrix products that they share. For a unit vector v with Rayleigh
+quotient theta and residual r = Sigma v - theta v there is an eigenvalue within |r| of theta, and, g being the
+distance to the next one, lambda_1 - theta <= |r|^2 / g (Parlett, The Symmetric Eigenvalue Problem, 11.7). theta
+itself never exceeds lambda_1.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array, beside, blocks, to_host
+
+TOLERANCE = 1e-7
+"""Relative error of an eigenvalue at which its iteration stops."""
+MOST_STEPS = 128
+CHECK_EVERY = 4
+"""Steps between two looks at the error."""
+BATCH_BYTES = 1 << 28
+"""Aim for the size of one batch's Krylov vectors and weights."""
+BLOCK_ELEMENTS = 1 << 24
+"""Entries of the projections (replicates x rows) that exist at a time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TopEigenvalues:
+    """lambda_1 of R covariances, on the host."""
+
+    values: NDArray[np.float64]
+    """(R,) Rayleigh quotients in float64: lower bounds of lambda_1."""
+    errors: NDArray[np.float64]
+    """(R,) certified bound on lambda_1 - values: min(|r|, |r|^2 / gap), the gap taken from the Ritz values."""
+    standard_errors: NDArray[np.float64]
+    """(R,) of lambda_1 as an estimate, by its influence function: sqrt(mean of ((v^T z)^2 - lambda_1)^2 / n), with v
+    the eigenvector, z centred, n the total weight (Critchley 1985, "Influence in principal components analysis")."""
+
+
+def top_eigenvalues(
+    rows: Array,
+    weights: Callable[[range], NDArray[np.int64]],
+    replicates: int,
+    *,
+    center: bool = True,
+    start: Array,
+    check: Callable[[], None] = lambda: None,
+) -> TopEigenvalues:
+    """lambda_1 of every replicate.
+
+    Batches of replicates are bounded in memory; which replicates share a batch moves a value by no more
+    than TOLERANCE of its size.
+
+    Parameters
+    ----------
+    rows : array of shape (N, D)
+        float32, of a size near 1 and, when `center`, centred near their mean: products are in float32.
+    weights : callable
+        From a range of replicates to their weights (R', N), whole numbers that are not negative.
+    replicates : int
+        R.
+    center : bool
+        About the weighted mean; about zero when False.
+    start : array of shape (D,)
+        Where every iteration begins, such as `leading_direction(rows)`.
+    check : callable
+        Called between steps; may raise, to stop.
+    """
+    xp = array_namespace(rows)
+    n_rows, n_features = (int(length) for length in rows.shape)
+    step = max(1, BATCH_BYTES // (4 * MOST_STEPS * n_features + 20 * n_rows))
+    parts: list[TopEigenvalues] = []
+    for batch in blocks(replicates, step):
+        chosen = range(batch.start, batch.stop)
+        operator = _Weighted(rows, weights(chosen), center=center)
+        first = xp.broadcast_to(xp.astype(start, xp.float32), (len(chosen), n_features))
+        parts.append(operator.certify(_lanczos(operator.apply, first, check), check))
+    return _joined(parts)
+
+
+def _joined(parts: list[TopEigenvalues]) -> TopEigenvalues:
+    def join(arrays: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+        return np.concatenate([np.zeros(0), *arrays])
+
+    return TopEigenvalues(
+        values=join([part.values for part in parts]),
+        errors=join([part.errors for part in parts]),
+        standard_errors=join([part.standard_errors for part in parts]),
+    )
+
+
+def leading_direction(rows: Array, *, iterations: int = 6) -> Array:
+    """A vector (D,) that leans towards the top eigenvector of rows^T rows: a few power iterations."""
+    xp = array_namespace(rows)
+    noise = np.random.default_rng(0).standard_normal(int(rows.shape[1]))
+    v = xp.astype(beside(noise, rows), rows.dtype)
+    for _ in range(iterations):
+        v = rows.T @ (rows @ v)
+        length = xp.linalg.vector_norm(v)
+        v = v / xp.where(length > 0, length, 1.0)
+    return v
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _RitzPairs:
+    vectors: Array
+    """(R, Q) of unit length."""
+    gaps: NDArray[np.float64]
+    """(R,) first less second Ritz value."""
+
+
+class _Weighted:
+    """v -> Sigma_r v for all replicates of a batch, in float32."""
+
+    def __init__(self, rows: Array, weights: NDArray[np.int64], *, center: bool) -> None:
+        xp = array_namespace(rows)
+        self._rows = rows
+        self._totals = beside(np.maximum(weights.sum(axis=1), 1).astype(np.float32), rows)[:, None]
+        self._weights = beside(weights.astype(np.float32), rows)
+        mean = self._weights @ rows / self._totals
+        self._mean = mean if center else xp.zeros_like(mean)
+        self._step = max(1, BLOCK_ELEMENTS // max(1, weights.shape[0]))
+
+    def apply(self, vectors: Array) -> Array:
+        """(R, D) to (R, D)."""
+        total = _zeros_like(vectors)
+        for z, weights, y in self._projections(vectors, self._mean):
+            weighted = weights * y
+            # The weighted projections of a centred replicate sum to zero, so one side need not be centred
+            # again; what rounding leaves of the sum is taken off all the same.
+            total = total + weighted @ z - _row_sums(weighted) * self._mean
+        return total / self._totals
+
+    def certify(self, pairs: _RitzPairs, check: Callable[[], None]) -> TopEigenvalues:
+        """Rayleigh quotients, residuals and spreads in float64."""
+        check()
+        xp = array_namespace(self._rows)
+        v = xp.astype(pairs.vectors, xp.float64)
+        v = v / xp.linalg.vector_norm(v, axis=1, keepdims=True)
+        mean, totals = xp.astype(self._mean, xp.float64), xp.astype(self._totals, xp.float64)
+        image, fourth = _zeros_like(v), _zeros_like(totals)
+        for z, weights, y in self._projections(v, mean):
+            weighted = weights * y
+            image = image + weighted @ z - _row_sums(weighted) * mean
+            fourth = fourth + _row_sums(weighted * y * y * y)
+        image = image / totals
+        theta = _row_sums(v * image)
+        residual = xp.linalg.vector_norm(image - theta * v, axis=1)
+        variance = fourth / totals - theta * theta
+        return TopEigenvalues(
+            values=to_host(theta[:, 0]),
+            errors=_error_bound(to_host(residual), pairs.gaps),
+            standard_errors=np.sqrt(np.maximum(to_host((variance / totals)[:, 0]), 0.0)),
+        )
+
+    def _projections(self, vectors: Array, mean: Array) -> Iterator[tuple[Array, Array, Array]]:
+        """Blocks of rows (N', D), their weights (R, N') and projections (R, N') about the mean."""
+        xp = array_namespace(vectors)
+        about = _row_sums(vectors * mean)
+        for block in blocks(int(self._rows.shape[0]), self._step):
+            z = xp.astype(self._rows[block, :], vectors.dtype, copy=False)
+            yield z, xp.astype(self._weights[:, block], vectors.dtype, copy=False), vectors @ z.T - about
+
+
+def _row_sums(values: Array) -> Array:
+    return array_namespace(values).sum(values, axis=1, keepdims=True)
+
+
+def _zeros_like(values: Array) -> Array:
+    return array_namespace(values).zeros_like(values)
+
+
+def _error_bound(residual: NDArray[np.float64], gap: NDArray[np.float64]) -> NDArray[np.float64]:
+    """min(|r|, |r|^2 / gap)."""
+    return residual * np.minimum(1.0, residual / np.maximum(gap, np.finfo(np.float64).tiny))
+
+
+def _lanczos(apply: Callable[[Array], Array], start: Array, check: Callable[[], None]) -> _RitzPairs:
+    """The largest Ritz pair of every replicate; stops when every error bound is within TOLERANCE.
+
+    One step: apply the operator to the newest basis vector, orthogonalise the image against all of them
+    (twice), normalise it to the next one. Where the Krylov space is exhausted zero vectors follow, which add
+    eigenvalues 0 to the projected matrix; the operator is positive semidefinite, so they come last.
+    """
+    xp = array_namespace(start)
+    n_replicates, size = (int(length) for length in start.shape)
+    most = min(MOST_STEPS, size)
+    basis = xp.zeros((n_replicates, most, size), dtype=start.dtype, device=start.device)
+    projected = np.zeros((n_replicates, most, most))
+    newest = _begin(start)
+    for step in range(most):
+        check()
+        basis[:, step, :] = newest
+        image = apply(newest)
+        scale = to_host(xp.linalg.vector_norm(image, axis=1))
+        image, diagonal = _orthogonalised(image, basis[:, : step + 1, :])
+        projected[:, step, step] = diagonal
+        newest, length = _unit(image, scale)
+        if step + 1 == most or (step + 1) % CHECK_EVERY == 0:
+            theta, ritz = np.linalg.eigh(projected[:, : step + 1, : step + 1])
+            gaps = theta[:, -1] - (theta[:, -2] if step else 0.0)
+            errors = _error_bound(length * np.abs(ritz[:, -1, -1]), gaps)
+            if step + 1 == most or bool(np.all(errors <= TOLERANCE * theta[:, -1])):
+                coefficients = beside(ritz[:, None, :, -1], start)
+                vectors = xp.astype(coefficients, start.dtype) @ basis[:, : step + 1, :]
+                return _RitzPairs(vectors=vectors[:, 0, :], gaps=gaps)
+        projected[:, step + 1, step] = projected[:, step, step + 1] = length
+    raise AssertionError("the last step returns")
+
+
+def _begin(start: Array) -> Array:
+    """Unit vectors near `start` (R, Q), with a little of every direction."""
+    xp = array_namespace(start)
+    size = int(start.shape[1])
+    noise = np.random.default_rng(0).standard_normal(size)
+    noise /= np.linalg.norm(noise)
+    length = xp.linalg.vector_norm(start, axis=1, keepdims=True)
+    direction = start / xp.where(length > 0, length, 1.0)
+    rough = direction + 1e-3 * xp.astype(beside(noise, start), start.dtype)
+    return rough / xp.linalg.vector_norm(rough, axis=1, keepdims=True)
+
+
+def _orthogonalised(image: Array, basis: Array) -> tuple[Array, NDArray[np.float64]]:
+    """`image` (R, Q) less its part in the span of `basis` (R, S, Q), and its coefficients on the last vector."""
+    xp = array_namespace(image)
+    diagonal = np.zeros(int(image.shape[0]))
+    for _ in range(2):
+        coefficients = basis @ image[:, :, None]
+        image = image - (xp.matrix_transpose(coefficients) @ basis)[:, 0, :]
+        diagonal += to_host(coefficients[:, -1, 0])
+    return image, diagonal
+
+
+def _unit(vectors: Array, scale: NDArray[np.float64]) -> tuple[Array, NDArray[np.float64]]:
+    """`vectors` (R, Q) at unit length, and the lengths they had; zero where that is rounding beside `scale`."""
+    xp = array_namespace(vectors)
+    length = to_host(xp.linalg.vector_norm(vectors, axis=1)).astype(np.float64)
+    length[length <= 10 * float(xp.finfo(vectors.dtype).eps) * scale] = 0.0
+    inverse = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
+    return vectors * xp.astype(beside(inverse, vectors), vectors.dtype)[:, None], length

@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from penult.results import Certificate as Certificate
     from penult.results import EpochMetrics as EpochMetrics
     from penult.results import Head as Head
-    from penult.results import Imbalance as Imbalance
     from penult.results import Metrics as Metrics
     from penult.results import Refit as Refit
-    from penult.results import Spectra as Spectra
+    from penult.spectra import Imbalance as Imbalance
+    from penult.spectra import Spectra as Spectra
 
     __version__: str
 
@@ -69,7 +69,7 @@ _HOMES = {
     "FinetuneSpec": "penult.records",
     "Group": "penult.records",
     "Head": "penult.results",
-    "Imbalance": "penult.results",
+    "Imbalance": "penult.spectra",
     "Info": "penult.records",
     "InvalidRequest": "penult.errors",
     "Job": "penult.jobs",
@@ -81,7 +81,7 @@ _HOMES = {
     "Run": "penult.records",
     "RunManifest": "penult.records",
     "ServerBug": "penult.errors",
-    "Spectra": "penult.results",
+    "Spectra": "penult.spectra",
     "Split": "penult.records",
     "StoreCorrupt": "penult.errors",
     "Unauthenticated": "penult.errors",

@@ -15,7 +15,8 @@ from penult.connecting import DEFAULT_ADDRESS, connect
 from penult.embedded import local, require_server
 from penult.errors import PenultError
 from penult.plots import save
-from penult.results import Metrics, Refit, Spectra
+from penult.results import Metrics, Refit
+from penult.spectra import Spectra
 
 INTERRUPTED = 130
 """What shells expect of a command that Ctrl-C ended."""
@@ -78,6 +79,10 @@ def _add_spectra(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", choices=get_args(By), default="group")
     parser.add_argument("--top-k", type=int, default=10, help="eigenvalues shown (default: %(default)s)")
     parser.add_argument("--correction", type=int, choices=(0, 1), default=0, help="divisor n - correction")
+    parser.add_argument("--split", help="of a checkpoint, whose digest is then given in place of a feature set")
+    parser.add_argument("--replicates", type=int, default=200, help="of each resampling (default: %(default)s)")
+    parser.add_argument("--confidence", type=float, default=0.95, help="of the intervals (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw it")
     parser.set_defaults(run=_spectra)
@@ -143,7 +148,16 @@ def _jobs(options: argparse.Namespace) -> int:
 
 def _spectra(options: argparse.Namespace) -> int:
     with client_of(options) as client:
-        spectra = client.spectra(options.features, by=options.by, top_k=options.top_k, correction=options.correction)
+        spectra = client.spectra(
+            options.features,
+            split=options.split,
+            by=options.by,
+            top_k=options.top_k,
+            correction=options.correction,
+            replicates=options.replicates,
+            confidence=options.confidence,
+            seed=options.seed,
+        )
     if options.plot is not None:
         save(spectra.plot(top_k=options.top_k), options.plot)
     print(json.dumps(spectra_json(spectra), indent=1) if options.json else spectra)
@@ -180,6 +194,10 @@ def spectra_json(spectra: Spectra) -> dict[str, object]:
         "feature_set": spectra.feature_set,
         "by": spectra.by,
         "correction": spectra.correction,
+        "center": spectra.center,
+        "replicates": spectra.replicates,
+        "confidence": spectra.confidence,
+        "seed": spectra.seed,
         "groups": [
             {
                 "name": group.name,
@@ -197,6 +215,11 @@ def spectra_json(spectra: Spectra) -> dict[str, object]:
                 "n_minority": entry.n_minority,
                 "n_majority": entry.n_majority,
                 "ratio": number_json(entry.ratio),
+                "matched_ratio": number_json(entry.matched_ratio),
+                "low": number_json(entry.low),
+                "high": number_json(entry.high),
+                "p_value": number_json(entry.p_value),
+                "p_adjusted": number_json(entry.p_adjusted),
             }
             for entry in spectra.imbalance
         ],

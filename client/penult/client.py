@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
 
-from penult import decode, encode, jobs
+from penult import decode, decode_spectra, encode, encode_spectra, jobs
 from penult.choices import BalanceMethod, By, OptimizerName, Preset, ScheduleName, StorageType
 from penult.datasets import Datasets
 from penult.encode import FeatureSetLike, RefitArguments
+from penult.encode_spectra import RowsLike, SourceLike
 from penult.errors import PenultError, from_kind
 from penult.features import FeatureSets
 from penult.records import Checkpoint, FeatureSet, Info, Run
-from penult.results import Head, Metrics, Refit, Spectra
+from penult.results import Head, Metrics, Refit
 from penult.rpc import Connection
 from penult.runs import Runs
+from penult.spectra import Spectra
 from penult_proto.v1 import info_pb2, jobs_pb2, refits_pb2
 
 
@@ -171,38 +173,64 @@ class Client:
 
     def spectra(
         self,
-        features: FeatureSetLike,
+        features: SourceLike,
         *,
+        split: str | None = None,
         by: By = "group",
         top_k: int | None = None,
         correction: int = 0,
-        uncentered: bool = False,
+        center: bool = True,
+        replicates: int = 200,
+        confidence: float = 0.95,
+        seed: int = 0,
+        rows: RowsLike | None = None,
         timeout: float = 600.0,
     ) -> Spectra:
-        """Eigenvalues of the covariance of the features of each group or class.
+        """Eigenvalues of the covariance of the features of each group or class, and how they compare.
 
         With n_g examples z_i in group g and their mean m_g,
 
             Sigma_g = sum_i (z_i - m_g)(z_i - m_g)^T / (n_g - correction)
 
-        (LaBonte et al. 2024, section 5), in float64, eigenvalues descending. Groups that are empty get NaN.
+        (LaBonte et al. 2024, section 5), in float64, eigenvalues descending. Groups that are empty get NaN. The
+        ratio of the largest eigenvalues of a minority and a majority grows when the minority is small, whatever its
+        distribution: ``.imbalance`` holds it beside the ratio at equal sizes, with an interval and a p-value.
 
         Parameters
         ----------
-        features : what to look at.
+        features : what to look at: a feature set, or with `split` a checkpoint.
+        split : which features of the checkpoint.
         by : "group", or "class" for pooled groups.
         top_k : eigenvalues returned, the largest; all D by default.
         correction : 0 (the paper) or 1 (unbiased).
-        uncentered : second moments about zero instead of about the mean.
+        center : second moments about the mean; about zero when False.
+        replicates : of each resampling (subsamples of the majority, bootstrap, permutations); 0 for none.
+        confidence : of the intervals.
+        seed : of all draws; the same seed gives the same answer.
+        rows : only these rows: row ids, or a run, whose kept training examples (a balanced subset) are meant.
         timeout : seconds.
 
         Raises
         ------
-        NotFound : kind ``unknown_feature_set``.
+        InvalidRequest : an argument is out of its range, or `rows` names rows that the set does not have.
+        NotFound : kind ``unknown_feature_set``; for a checkpoint that has no features of `split` yet, the
+            message holds the call that makes them.
+        Busy : kind ``out_of_memory``: the answer needs more memory than the server has.
         """
-        request = encode.spectra_request(features, by=by, top_k=top_k, correction=correction, uncentered=uncentered)
+        request = encode_spectra.spectra_request(
+            features,
+            split=split,
+            by=by,
+            top_k=top_k,
+            correction=correction,
+            center=center,
+            replicates=replicates,
+            confidence=confidence,
+            seed=seed,
+            rows=rows,
+        )
         call = self.connection.stubs.spectra.ComputeSpectra
-        return decode.spectra(self.connection.unary(call, request, timeout=timeout))
+        return decode_spectra.spectra(self.connection.unary(call, request, timeout=timeout))
 
     def refit(
         self,

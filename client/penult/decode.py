@@ -15,7 +15,6 @@ from penult.choices import (
     BALANCE_METHODS,
     OPTIMIZERS,
     SCHEDULES,
-    SPECTRA_BY,
     name_of,
 )
 from penult_proto.v1 import (
@@ -25,7 +24,6 @@ from penult_proto.v1 import (
     info_pb2,
     refits_pb2,
     runs_pb2,
-    spectra_pb2,
 )
 
 if TYPE_CHECKING:
@@ -259,37 +257,6 @@ def feature_set(message: features_pb2.FeatureSet) -> records.FeatureSet:
         stored_bytes=message.stored_bytes,
         train_shares=np.array(message.train_shares, dtype=np.float64),
         extract_rate=message.extract_rate,
-    )
-
-
-def spectra(message: spectra_pb2.Spectra) -> results.Spectra:
-    """Spectra, with the groups of an imbalance by their names."""
-    decoded = groups(message.groups)
-    by_index = {entry.index: entry for entry in decoded}
-    return results.Spectra(
-        digest=message.digest,
-        feature_set=message.feature_set,
-        by=name_of(SPECTRA_BY, message.by, "group"),
-        groups=decoded,
-        eigenvalues=array(message.eigenvalues),
-        trace=array(message.trace),
-        imbalance=tuple(
-            results.Imbalance(
-                y=entry.y,
-                class_name=by_index[entry.minority].class_name,
-                minority=by_index[entry.minority].name,
-                majority=by_index[entry.majority].name,
-                minority_index=entry.minority,
-                majority_index=entry.majority,
-                n_minority=entry.n_minority,
-                n_majority=entry.n_majority,
-                ratio=entry.ratio,
-            )
-            for entry in message.imbalance
-        ),
-        correction=message.correction,
-        uncentered=message.uncentered,
-        reused=message.reused,
     )
 
 

@@ -14,7 +14,8 @@ from penult.embedded import local
 from penult.frames import text_table
 from penult.plots import plot_history, save
 from penult.records import FeatureSet, Run
-from penult.results import Metrics, Spectra
+from penult.results import Metrics
+from penult.spectra import Spectra
 
 DATASET = "footwear"
 BACKBONE = "tf_efficientnet_lite0"

@@ -11,7 +11,6 @@ from penult.choices import (
     OPTIMIZERS,
     PRESETS,
     SCHEDULES,
-    SPECTRA_BY,
     STORAGE_TYPES,
     BalanceMethod,
     By,
@@ -25,7 +24,7 @@ from penult.errors import invalid
 from penult.records import Checkpoint, FeatureSet
 from penult.results import Head, Refit
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import groups_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2
+from penult_proto.v1 import groups_pb2, jobs_pb2, refits_pb2, runs_pb2
 
 FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 8 characters), or a name."""
@@ -187,24 +186,6 @@ def extract_spec(
         splits=_names("splits", splits),
         dtype=dtype,
         batch_size=batch_size,
-    )
-
-
-def spectra_request(
-    features: FeatureSetLike, *, by: By, top_k: int | None, correction: int, uncentered: bool
-) -> spectra_pb2.ComputeSpectraRequest:
-    """A question for spectra. Raises `InvalidRequest`."""
-    check_choice("by", by, SPECTRA_BY)
-    if top_k is not None:
-        check_number("top_k", top_k, 1)
-    if correction not in (0, 1):
-        raise invalid(f"correction must be 0 (divisor n) or 1 (divisor n - 1); got {correction!r}")
-    return spectra_pb2.ComputeSpectraRequest(
-        feature_set=feature_set_name(features),
-        by=SPECTRA_BY[by],
-        top_k=top_k or 0,
-        correction=correction,
-        uncentered=uncentered,
     )
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from penult.frames import NEEDS_PLOT
 from penult.records import Group, Run
-from penult.results import Metrics, Spectra
+from penult.results import Metrics
+from penult.spectra import Spectra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

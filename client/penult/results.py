@@ -1,4 +1,4 @@
-"""Answers: metrics, spectra and refits, with their conventions beside them."""
+"""Answers: metrics and refits, with their conventions beside them."""
 
 # pandas has no stubs of its own.
 # pyright: reportMissingTypeStubs=false
@@ -20,7 +20,6 @@ from penult_proto.errors import ErrorKind
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,93 +121,6 @@ class EpochMetrics:
     metrics: Metrics
     step: int = 0
     """Optimiser steps taken."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Imbalance:
-    """Spectral imbalance inside one class: rho = lambda_1(minority) / lambda_1(majority).
-
-    Minority and majority are the smallest and the largest non-empty group of the class (LaBonte et
-    al. 2024, section 5). The ratio is biased upward when `n_minority` is small: read it together with n.
-    """
-
-    y: int
-    class_name: str
-    minority: str
-    """Name of the group."""
-    majority: str
-    minority_index: int
-    majority_index: int
-    n_minority: int
-    n_majority: int
-    ratio: float
-
-    def __repr__(self) -> str:
-        return (
-            f"Imbalance({self.class_name!r}: {self.ratio:.3f} = "
-            f"{self.minority!r} (n={self.n_minority}) / {self.majority!r} (n={self.n_majority}))"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Spectra:
-    """Eigenvalues of the covariance of each group or class."""
-
-    digest: str
-    feature_set: str
-    """Digest of the feature set."""
-    by: By
-    groups: tuple[Group, ...]
-    """G groups, or C classes."""
-    eigenvalues: NDArray[np.float64]
-    """(G, K) descending. A row is NaN where the covariance does not exist (an empty group)."""
-    trace: NDArray[np.float64]
-    """(G,) sum of all D eigenvalues, kept or not."""
-    imbalance: tuple[Imbalance, ...]
-    """Per class with at least two non-empty groups; empty when by class."""
-    correction: int
-    """The divisor is n - correction."""
-    uncentered: bool
-    """Second moments about zero instead of about the mean."""
-    reused: bool
-    """Whether the answer was stored already."""
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per group and rank (from 1). Raises ImportError when pandas is missing."""
-        n_kept = self.eigenvalues.shape[1]
-        groups = [group for group in self.groups for _ in range(n_kept)]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = self.eigenvalues / self.trace[:, None]
-        return frame(
-            {
-                "group": [group.name for group in groups],
-                "y": [group.y for group in groups],
-                "a": [group.a for group in groups],
-                "n": [group.count for group in groups],
-                "rank": [rank for _ in self.groups for rank in range(1, n_kept + 1)],
-                "eigenvalue": self.eigenvalues.reshape(-1).tolist(),
-                "share_of_trace": share.reshape(-1).tolist(),
-            }
-        )
-
-    def plot(self, top_k: int = 10) -> Figure:
-        """The `top_k` largest eigenvalues of each group. Raises ImportError when matplotlib is missing."""
-        from penult.plots import plot_spectra
-
-        return plot_spectra(self, top_k=top_k)
-
-    def __repr__(self) -> str:
-        n_groups, n_kept = self.eigenvalues.shape
-        return f"Spectra({short(self.digest)}, {n_groups} by {self.by}, top {n_kept}, correction {self.correction})"
-
-    def __str__(self) -> str:
-        n_shown = min(5, self.eigenvalues.shape[1])
-        rows = [
-            (group.name, str(group.count), f"{trace:.4g}", *(f"{value:.4g}" for value in values[:n_shown]))
-            for group, trace, values in zip(self.groups, self.trace, self.eigenvalues, strict=True)
-        ]
-        header = (self.by, "n", "trace", *(f"lambda_{rank}" for rank in range(1, n_shown + 1)))
-        return "\n".join([text_table(header, rows), *(repr(entry) for entry in self.imbalance)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

@@ -1,7 +1,14 @@
-"""Spectral imbalance between the groups of one class (LaBonte et al. 2024, section 5)."""
+"""Which largest eigenvalues are compared, and their ratio.
+
+Inside a class (LaBonte et al. 2024, arXiv 2407.13957, section 5): rho(y) = lambda_1(minority) / lambda_1(majority) of
+its smallest and largest group. Between classes (Kaushik et al. 2024, "Balanced Data, Imbalanced Spectra", arXiv
+2402.11742): the same ratio for every two classes. lambda_1 of a sample covariance is biased upward when there are few
+rows: read a ratio together with its counts, or with what `imbalance_inference` says of it.
+"""
 
 import math
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,33 +17,23 @@ from penult_kernels.arrays import Array, host_labels, to_host
 
 
 @dataclass(frozen=True, slots=True)
-class Imbalance:
-    """rho(y) = lambda_1(minority) / lambda_1(majority) of one class.
-
-    lambda_1 of a sample covariance is biased upward when there are few rows, so that rho exceeds 1 for
-    small minorities of the *same* distribution: read it together with the counts.
-    """
+class Pair:
+    """Two groups of a class, or two classes, whose spectra are compared."""
 
     y: int
+    """The class they belong to; -1 when they are classes themselves."""
     minority: int
-    """Group index of the smallest non-empty group of the class."""
+    """Index of the one with fewer rows; the first of equals."""
     majority: int
-    """Group index of its largest group."""
     n_minority: int
     n_majority: int
-    ratio: float
-    """NaN where either eigenvalue is NaN or the majority's is 0."""
 
 
-def imbalance(largest: Array, counts: Array, n_attributes: int) -> tuple[Imbalance, ...]:
-    """Spectral imbalance of every class that has at least two non-empty groups.
-
-    Among groups of equal size the first counts as the smaller, so minority and majority always differ.
+def group_pairs(counts: Array, n_attributes: int) -> tuple[Pair, ...]:
+    """Smallest and largest non-empty group of every class that has at least two.
 
     Parameters
     ----------
-    largest : array of shape (G,)
-        Largest eigenvalue of each group's covariance.
     counts : array of shape (G,)
         Rows of each group.
     n_attributes : int
@@ -45,28 +42,56 @@ def imbalance(largest: Array, counts: Array, n_attributes: int) -> tuple[Imbalan
     Raises
     ------
     ValueError
-        When the shapes differ or G is not a multiple of A.
+        When G is not a multiple of A, or a count is not a whole number.
     """
-    values = to_host(largest).astype(np.float64)
-    sizes = host_labels(counts, values.shape[0], np.iinfo(np.int64).max, name="counts")
-    if n_attributes < 1 or values.shape[0] % n_attributes:
-        raise ValueError(f"n_attributes must be at least 1 and divide the {values.shape[0]} groups, got {n_attributes}")
-    return tuple(
-        _of_class(y, values, sizes, range(y * n_attributes, (y + 1) * n_attributes))
-        for y in range(values.shape[0] // n_attributes)
-        if np.count_nonzero(sizes[y * n_attributes : (y + 1) * n_attributes]) >= 2
-    )
+    sizes = _sizes(counts)
+    if n_attributes < 1 or sizes.size % n_attributes:
+        raise ValueError(f"n_attributes must be at least 1 and divide the {sizes.size} groups, got {n_attributes}")
+    found: list[Pair] = []
+    for y in range(sizes.size // n_attributes):
+        members = [g for g in range(y * n_attributes, (y + 1) * n_attributes) if sizes[g]]
+        if len(members) >= 2:
+            ordered = sorted(members, key=lambda g: int(sizes[g]))
+            found.append(_pair(y, ordered[0], ordered[-1], sizes))
+    return tuple(found)
 
 
-def _of_class(y: int, largest: NDArray[np.float64], counts: NDArray[np.int64], groups: range) -> Imbalance:
-    by_size = sorted((g for g in groups if counts[g]), key=lambda g: int(counts[g]))
-    minority, majority = by_size[0], by_size[-1]
-    denominator = float(largest[majority])
-    return Imbalance(
+def class_pairs(counts: Array) -> tuple[Pair, ...]:
+    """Every two non-empty classes, in the order of their indices.
+
+    Raises ValueError when a count is not a whole number.
+    """
+    sizes = _sizes(counts)
+    found: list[Pair] = []
+    for first, second in combinations([y for y in range(sizes.size) if sizes[y]], 2):
+        is_larger = bool(sizes[first] > sizes[second])
+        found.append(_pair(-1, second if is_larger else first, first if is_larger else second, sizes))
+    return tuple(found)
+
+
+def spectral_ratio(largest: Array, pair: Pair) -> float:
+    """lambda_1(minority) / lambda_1(majority); NaN where either is NaN or the majority's is 0.
+
+    Parameters
+    ----------
+    largest : array of shape (G,)
+        Largest eigenvalue of each group's (or class's) covariance.
+    """
+    values = to_host(largest)
+    denominator = float(values[pair.majority])
+    return float(values[pair.minority]) / denominator if denominator != 0 else math.nan
+
+
+def _pair(y: int, minority: int, majority: int, sizes: NDArray[np.int64]) -> Pair:
+    return Pair(
         y=y,
-        minority=minority,
-        majority=majority,
-        n_minority=int(counts[minority]),
-        n_majority=int(counts[majority]),
-        ratio=float(largest[minority]) / denominator if denominator != 0 else math.nan,
+        minority=int(minority),
+        majority=int(majority),
+        n_minority=int(sizes[minority]),
+        n_majority=int(sizes[majority]),
     )
+
+
+def _sizes(counts: Array) -> NDArray[np.int64]:
+    host = to_host(counts)
+    return host_labels(host, int(host.shape[0]), np.iinfo(np.int64).max, name="counts")

@@ -126,6 +126,9 @@ class _Weighted:
         self._weights = beside(weights.astype(np.float32), rows)
         mean = self._weights @ rows / self._totals
         self._mean = mean if center else xp.zeros_like(mean)
+        lengths = xp.linalg.vector_norm(rows, axis=1)
+        rounding = (8 * float(xp.finfo(xp.float32).eps)) ** 2
+        self._rounding = rounding * to_host((self._weights @ (lengths * lengths))[:, None] / self._totals)[:, 0]
         self._step = max(1, BLOCK_ELEMENTS // max(1, weights.shape[0]))
 
     def apply(self, vectors: Array) -> Array:
@@ -143,7 +146,9 @@ class _Weighted:
         check()
         xp = array_namespace(self._rows)
         v = xp.astype(pairs.vectors, xp.float64)
-        v = v / xp.linalg.vector_norm(v, axis=1, keepdims=True)
+        length = xp.linalg.vector_norm(v, axis=1, keepdims=True)
+        # A Krylov space without variance ends in a zero vector.
+        v = v / xp.where(length > 0, length, 1.0)
         mean, totals = xp.astype(self._mean, xp.float64), xp.astype(self._totals, xp.float64)
         image, fourth = _zeros_like(v), _zeros_like(totals)
         for z, weights, y in self._projections(v, mean):
@@ -152,12 +157,15 @@ class _Weighted:
             fourth = fourth + _row_sums(weighted * y * y * y)
         image = image / totals
         theta = _row_sums(v * image)
-        residual = xp.linalg.vector_norm(image - theta * v, axis=1)
-        variance = fourth / totals - theta * theta
+        residual = to_host(xp.linalg.vector_norm(image - theta * v, axis=1))
+        variance = to_host(((fourth / totals - theta * theta) / totals)[:, 0])
+        values = to_host(theta[:, 0])
+        # lambda_1 is at least the share 1 / min(N, D) of the variance: what lies at the rounding of the rows is none.
+        is_none = values <= self._rounding
         return TopEigenvalues(
-            values=to_host(theta[:, 0]),
-            errors=_error_bound(to_host(residual), pairs.gaps),
-            standard_errors=np.sqrt(np.maximum(to_host((variance / totals)[:, 0]), 0.0)),
+            values=np.where(is_none, 0.0, values),
+            errors=np.where(is_none, self._rounding, _error_bound(residual, pairs.gaps)),
+            standard_errors=np.where(is_none, 0.0, np.sqrt(np.maximum(variance, 0.0))),
         )
 
     def _projections(self, vectors: Array, mean: Array) -> Iterator[tuple[Array, Array, Array]]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from penult import decode
 from penult.plots import plot_history, plot_spectra, save
 from penult.records import Checkpoint, Group, Run
-from penult.results import EpochMetrics, Imbalance, Metrics, Spectra
+from penult.results import EpochMetrics, Metrics
+from penult.spectra import Imbalance, Spectra
 from penult_proto.v1 import runs_pb2
 
 
@@ -46,6 +47,12 @@ def spectra(counts: tuple[int, ...] = (950, 50, 40, 900), n_kept: int = 20) -> S
         n_minority=minority.count,
         n_majority=majority.count,
         ratio=2.0,
+        matched_ratio=1.6,
+        low=1.2,
+        high=2.1,
+        p_value=0.01,
+        p_adjusted=0.02,
+        replicate_error=1e-9,
     )
     return Spectra(
         digest="d",
@@ -53,10 +60,19 @@ def spectra(counts: tuple[int, ...] = (950, 50, 40, 900), n_kept: int = 20) -> S
         by="group",
         groups=members,
         eigenvalues=eigenvalues,
+        residuals=np.zeros_like(eigenvalues),
         trace=eigenvalues.sum(1),
+        methods=("full",) * len(members),
+        converged=np.ones(len(members), dtype=np.bool_),
         imbalance=(entry,),
         correction=0,
-        uncentered=False,
+        center=True,
+        replicates=200,
+        confidence=0.95,
+        seed=0,
+        n_rows=sum(counts),
+        n_examples=sum(counts),
+        rows_of_run="",
         reused=False,
     )
 

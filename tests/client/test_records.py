@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import penult
-from penult import arrays, decode, encode, errors
+from penult import arrays, decode, decode_spectra, encode, errors
 from penult.choices import BALANCE_BY, BALANCE_METHODS, JOB_STATES, OPTIMIZERS, SCHEDULES, SPECTRA_BY
 from penult.cli import refit_json, spectra_json
 from penult.jobs import Job, any_result
@@ -81,9 +81,29 @@ def spectra_message() -> spectra_pb2.Spectra:
         groups=group_messages(),
         eigenvalues=arrays.encode(values),
         trace=arrays.encode(np.array([8.0, 10.0, np.nan, 6.0])),
-        imbalance=[spectra_pb2.Imbalance(y=0, minority=1, majority=0, n_minority=50, n_majority=950, ratio=1.5)],
+        residuals=arrays.encode(np.zeros((4, 3))),
+        methods=["full"] * 4,
+        converged=[True, True, True, False],
+        imbalance=[
+            spectra_pb2.Imbalance(
+                y=0,
+                minority=1,
+                majority=0,
+                n_minority=50,
+                n_majority=950,
+                ratio=1.5,
+                matched_ratio=1.25,
+                low=0.9,
+                high=float("inf"),
+                p_value=0.04,
+                p_adjusted=0.08,
+            )
+        ],
         by=spectra_pb2.SPECTRA_BY_GROUP,
         correction=1,
+        center=True,
+        replicates=200,
+        confidence=0.9,
     )
 
 
@@ -170,17 +190,50 @@ def test_metrics() -> None:
 
 
 def test_spectra() -> None:
-    spectra = decode.spectra(spectra_message())
+    spectra = decode_spectra.spectra(spectra_message())
     assert spectra.by == "group"
     assert spectra.eigenvalues.shape == (4, 3)
     assert spectra.eigenvalues.dtype == np.float64
     (entry,) = spectra.imbalance
     assert (entry.minority, entry.majority, entry.class_name) == ("sneaker, gravel", "sneaker, grass", "sneaker")
-    assert repr(entry) == "Imbalance('sneaker': 1.500 = 'sneaker, gravel' (n=50) / 'sneaker, grass' (n=950))"
+    assert repr(entry) == (
+        "Imbalance('sneaker': 1.500 = 'sneaker, gravel' (n=50) / 'sneaker, grass' (n=950); "
+        "at equal n 1.250 [0.900, inf], p=0.04, adjusted 0.08)"
+    )
+    assert "90% interval" in str(spectra)
+    assert "0.900 .. inf" in str(spectra)
+    assert spectra.converged.tolist() == [True, True, True, False]
+    np.testing.assert_allclose(spectra.rank_ratios(), [[1.5, 2.0, 2.0]])
+    np.testing.assert_allclose(spectra.explained_variance()[0], [4 / 8, 5 / 8, 5.5 / 8])
+    assert list(spectra.imbalance_to_frame()["matched_ratio"]) == [1.25]
+
+
+def test_without_replicates_only_the_ratio_is_shown() -> None:
+    message = spectra_message()
+    message.replicates = 0
+    message.imbalance[0].matched_ratio = message.imbalance[0].low = message.imbalance[0].high = float("nan")
+    shown = str(decode_spectra.spectra(message))
+    assert shown.endswith("Imbalance('sneaker': 1.500 = 'sneaker, gravel' (n=50) / 'sneaker, grass' (n=950))")
+
+
+def test_two_classes_have_an_imbalance_of_their_own() -> None:
+    classes = [
+        groups_pb2.Group(index=y, name=name, y=y, a=-1, class_name=name, count=9) for y, name in enumerate(CLASSES)
+    ]
+    message = spectra_pb2.Spectra(
+        groups=classes,
+        eigenvalues=arrays.encode(np.ones((2, 1))),
+        residuals=arrays.encode(np.ones((2, 1))),
+        trace=arrays.encode(np.ones(2)),
+        imbalance=[spectra_pb2.Imbalance(y=-1, minority=1, majority=0, n_minority=9, n_majority=9, ratio=1.0)],
+        by=spectra_pb2.SPECTRA_BY_CLASS,
+    )
+    (entry,) = decode_spectra.spectra(message).imbalance
+    assert (entry.y, entry.class_name, entry.label) == (-1, "", "boot / sneaker")
 
 
 def test_spectra_as_a_table_lists_every_eigenvalue_with_its_share() -> None:
-    spectra = decode.spectra(spectra_message())
+    spectra = decode_spectra.spectra(spectra_message())
     table = spectra.to_frame()
     assert list(table["rank"]) == [1, 2, 3] * 4
     second = table[(table["group"] == "sneaker, gravel") & (table["rank"] == 1)].iloc[0]
@@ -323,9 +376,10 @@ def test_a_job_gives_what_its_kind_makes() -> None:
 
 
 def test_json_has_null_where_nothing_exists() -> None:
-    content = json.loads(json.dumps(spectra_json(decode.spectra(spectra_message())), allow_nan=False))
+    content = json.loads(json.dumps(spectra_json(decode_spectra.spectra(spectra_message())), allow_nan=False))
     assert content["groups"][2]["eigenvalues"] == [None] * 3
     assert content["imbalance"][0]["ratio"] == 1.5
+    assert (content["imbalance"][0]["matched_ratio"], content["imbalance"][0]["high"]) == (1.25, None)
     content = json.loads(json.dumps(refit_json(decode.refit(refit_message())), allow_nan=False))
     assert content["gap"] is None
     assert content["metrics"]["test"]["group_accuracy"]["boot, grass"] is None
@@ -352,7 +406,7 @@ def test_every_public_name_can_be_had() -> None:
 
 @pytest.mark.parametrize("package", ["pandas", "matplotlib"])
 def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    spectra = decode.spectra(spectra_message())
+    spectra = decode_spectra.spectra(spectra_message())
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'penult\[plot\]'"):

@@ -12,9 +12,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 import penult
-from penult import decode, encode, errors, transfer
+from penult import arrays, decode, encode, errors, transfer
+from penult.encode_spectra import spectra_request
 from penult.rpc import Connection
-from penult_proto.v1 import arrays_pb2, features_pb2, groups_pb2, info_pb2
+from penult_proto.v1 import arrays_pb2, features_pb2, groups_pb2, info_pb2, runs_pb2
 
 CLASSES, VALUES = ("sneaker", "boot"), ("grass", "gravel")
 
@@ -71,12 +72,17 @@ def test_wrong_refits_are_refused_before_any_call(arguments: dict[str, Any], sai
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (
-            lambda: encode.spectra_request("x", by="groups", top_k=None, correction=0, uncentered=False),
-            "'group', 'class'",
-        ),
-        (lambda: encode.spectra_request("x", by="group", top_k=0, correction=0, uncentered=False), "top_k"),
-        (lambda: encode.spectra_request("x", by="group", top_k=None, correction=2, uncentered=False), "correction"),
+        (lambda: spectra_request("x", by="groups"), "'group', 'class'"),  # pyright: ignore[reportArgumentType]
+        (lambda: spectra_request("x", top_k=0), "top_k"),
+        (lambda: spectra_request("x", correction=2), "correction"),
+        (lambda: spectra_request("x", replicates=-1), "replicates"),
+        (lambda: spectra_request("x", confidence=95.0), "between 0 and 1"),
+        (lambda: spectra_request("x", seed=-1), "seed"),
+        (lambda: spectra_request("x", rows=[]), "row ids"),
+        (lambda: spectra_request("x", rows=[0.5]), "row ids"),  # pyright: ignore[reportArgumentType]
+        (lambda: spectra_request("x", rows=[-1, 2]), "row ids"),
+        (lambda: spectra_request(decode.feature_set(feature_set_message()), split="val"), "one split already"),
+        (lambda: spectra_request(decode.checkpoint(runs_pb2.Checkpoint(digest="c"))), "split='train'"),
         (lambda: encode.evaluate_request("refit", "x"), "a Head, a Refit or a Checkpoint"),
         (lambda: encode.evaluate_request(penult.Head(weight=np.ones((2, 3)), bias=np.ones(3)), "x"), "bias"),
         (
@@ -88,6 +94,18 @@ def test_wrong_refits_are_refused_before_any_call(arguments: dict[str, Any], sai
 def test_other_wrong_requests(make: Callable[[], Message], said: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=said):
         make()
+
+
+def test_spectra_of_a_checkpoint_and_of_some_rows() -> None:
+    checkpoint = decode.checkpoint(runs_pb2.Checkpoint(digest="c" * 64))
+    assert spectra_request(checkpoint, split="val").source.checkpoint == "c" * 64
+    by_name = spectra_request("cccccccc", split="val", rows=np.array([3, 1], np.int32)).source
+    assert (by_name.checkpoint, by_name.feature_set, by_name.split) == ("cccccccc", "", "val")
+    np.testing.assert_array_equal(arrays.decode(by_name.rows.row_ids), np.array([3, 1], np.uint64))
+    plain = spectra_request("mine", rows=decode.run(runs_pb2.Run(id="r1")))
+    assert (plain.source.feature_set, plain.source.rows.run) == ("mine", "r1")
+    assert (plain.replicates, plain.confidence, plain.center) == (200, 0.95, True)
+    assert spectra_request("mine", replicates=0).HasField("replicates")
 
 
 def test_several_refits_keep_their_places_when_none_can_be_sent() -> None:

@@ -154,7 +154,11 @@ def test_served_spectra_are_those_of_the_rows(client, arrays, mine):
     classes = client.spectra(mine, by="class", top_k=3)
     of_class = [np.cov(arrays["features"][arrays["y"] == y].T.astype(float), bias=True) for y in range(3)]
     np.testing.assert_allclose(classes.eigenvalues, [np.linalg.eigvalsh(one)[::-1][:3] for one in of_class], rtol=1e-9)
-    assert classes.imbalance == ()
+    assert [(one.y, one.minority, one.majority) for one in classes.imbalance] == [
+        (-1, "0", "1"),
+        (-1, "0", "2"),
+        (-1, "1", "2"),
+    ]
 
 
 def test_imbalance_names_minority_and_majority(client, arrays, mine):
@@ -179,7 +183,7 @@ def test_fewer_rows_than_features(client):
 
 
 def test_uncentred_second_moments(client, arrays, mine):
-    spectra = client.spectra(mine, by="class", uncentered=True)
+    spectra = client.spectra(mine, by="class", center=False)
     rows = arrays["features"][arrays["y"] == 1].astype(float)
     np.testing.assert_allclose(spectra.eigenvalues[1], np.linalg.eigvalsh(rows.T @ rows / len(rows))[::-1], rtol=1e-9)
 

@@ -26,21 +26,25 @@ from penult_proto.v1 import arrays_pb2 as penult__proto_dot_v1_dot_arrays__pb2
 from penult_proto.v1 import groups_pb2 as penult__proto_dot_v1_dot_groups__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenult_proto/v1/spectra.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/arrays.proto\x1a\x1cpenult_proto/v1/groups.proto\"\x85\x01\n\x15\x43omputeSpectraRequest\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\t\x12 \n\x02\x62y\x18\x02 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x12\n\ncorrection\x18\x04 \x01(\x05\x12\x12\n\nuncentered\x18\x05 \x01(\x08\"q\n\tImbalance\x12\t\n\x01y\x18\x01 \x01(\x05\x12\x10\n\x08minority\x18\x02 \x01(\x05\x12\x10\n\x08majority\x18\x03 \x01(\x05\x12\x12\n\nn_minority\x18\x04 \x01(\x03\x12\x12\n\nn_majority\x18\x05 \x01(\x03\x12\r\n\x05ratio\x18\x06 \x01(\x01\"\x9b\x02\n\x07Spectra\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x02 \x01(\t\x12 \n\x06groups\x18\x03 \x03(\x0b\x32\x10.penult.v1.Group\x12%\n\x0b\x65igenvalues\x18\x04 \x01(\x0b\x32\x10.penult.v1.Array\x12\x1f\n\x05trace\x18\x05 \x01(\x0b\x32\x10.penult.v1.Array\x12\'\n\timbalance\x18\x06 \x03(\x0b\x32\x14.penult.v1.Imbalance\x12 \n\x02\x62y\x18\x07 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x12\n\ncorrection\x18\x08 \x01(\x05\x12\x12\n\nuncentered\x18\t \x01(\x08\x12\x0e\n\x06reused\x18\n \x01(\x08*S\n\tSpectraBy\x12\x1a\n\x16SPECTRA_BY_UNSPECIFIED\x10\x00\x12\x14\n\x10SPECTRA_BY_GROUP\x10\x01\x12\x14\n\x10SPECTRA_BY_CLASS\x10\x02\x32X\n\x0eSpectraService\x12\x46\n\x0e\x43omputeSpectra\x12 .penult.v1.ComputeSpectraRequest\x1a\x12.penult.v1.Spectrab\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenult_proto/v1/spectra.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/arrays.proto\x1a\x1cpenult_proto/v1/groups.proto\"J\n\x0cRowSelection\x12#\n\x07row_ids\x18\x01 \x01(\x0b\x32\x10.penult.v1.ArrayH\x00\x12\r\n\x03run\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"n\n\rFeatureSource\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\t\x12%\n\x04rows\x18\x04 \x01(\x0b\x32\x17.penult.v1.RowSelection\"\x95\x02\n\x15\x43omputeSpectraRequest\x12 \n\x02\x62y\x18\x02 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x12\n\ncorrection\x18\x04 \x01(\x05\x12\x13\n\x06\x63\x65nter\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12\x17\n\nreplicates\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\nconfidence\x18\x08 \x01(\x01\x12\x0c\n\x04seed\x18\t \x01(\x04\x12(\n\x06source\x18\n \x01(\x0b\x32\x18.penult.v1.FeatureSourceB\t\n\x07_centerB\r\n\x0b_replicatesJ\x04\x08\x01\x10\x02J\x04\x08\x05\x10\x06R\x0b\x66\x65\x61ture_setR\nuncentered\"\xe1\x01\n\tImbalance\x12\t\n\x01y\x18\x01 \x01(\x05\x12\x10\n\x08minority\x18\x02 \x01(\x05\x12\x10\n\x08majority\x18\x03 \x01(\x05\x12\x12\n\nn_minority\x18\x04 \x01(\x03\x12\x12\n\nn_majority\x18\x05 \x01(\x03\x12\r\n\x05ratio\x18\x06 \x01(\x01\x12\x15\n\rmatched_ratio\x18\x07 \x01(\x01\x12\x0b\n\x03low\x18\x08 \x01(\x01\x12\x0c\n\x04high\x18\t \x01(\x01\x12\x0f\n\x07p_value\x18\n \x01(\x01\x12\x12\n\np_adjusted\x18\x0b \x01(\x01\x12\x17\n\x0freplicate_error\x18\x0c \x01(\x01\"\xe1\x03\n\x07Spectra\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x02 \x01(\t\x12 \n\x06groups\x18\x03 \x03(\x0b\x32\x10.penult.v1.Group\x12%\n\x0b\x65igenvalues\x18\x04 \x01(\x0b\x32\x10.penult.v1.Array\x12\x1f\n\x05trace\x18\x05 \x01(\x0b\x32\x10.penult.v1.Array\x12\'\n\timbalance\x18\x06 \x03(\x0b\x32\x14.penult.v1.Imbalance\x12 \n\x02\x62y\x18\x07 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x12\n\ncorrection\x18\x08 \x01(\x05\x12\x0e\n\x06reused\x18\n \x01(\x08\x12\x0e\n\x06\x63\x65nter\x18\x0b \x01(\x08\x12#\n\tresiduals\x18\x0c \x01(\x0b\x32\x10.penult.v1.Array\x12\x0f\n\x07methods\x18\r \x03(\t\x12\x11\n\tconverged\x18\x0e \x03(\x08\x12\x12\n\nreplicates\x18\x0f \x01(\x05\x12\x12\n\nconfidence\x18\x10 \x01(\x01\x12\x0c\n\x04seed\x18\x11 \x01(\x04\x12\x0e\n\x06n_rows\x18\x12 \x01(\x03\x12\x12\n\nn_examples\x18\x13 \x01(\x03\x12\x13\n\x0brows_of_run\x18\x14 \x01(\tJ\x04\x08\t\x10\nR\nuncentered*S\n\tSpectraBy\x12\x1a\n\x16SPECTRA_BY_UNSPECIFIED\x10\x00\x12\x14\n\x10SPECTRA_BY_GROUP\x10\x01\x12\x14\n\x10SPECTRA_BY_CLASS\x10\x02\x32X\n\x0eSpectraService\x12\x46\n\x0e\x43omputeSpectra\x12 .penult.v1.ComputeSpectraRequest\x1a\x12.penult.v1.Spectrab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penult_proto.v1.spectra_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SPECTRABY']._serialized_start=641
-  _globals['_SPECTRABY']._serialized_end=724
-  _globals['_COMPUTESPECTRAREQUEST']._serialized_start=105
-  _globals['_COMPUTESPECTRAREQUEST']._serialized_end=238
-  _globals['_IMBALANCE']._serialized_start=240
-  _globals['_IMBALANCE']._serialized_end=353
-  _globals['_SPECTRA']._serialized_start=356
-  _globals['_SPECTRA']._serialized_end=639
-  _globals['_SPECTRASERVICE']._serialized_start=726
-  _globals['_SPECTRASERVICE']._serialized_end=814
+  _globals['_SPECTRABY']._serialized_start=1284
+  _globals['_SPECTRABY']._serialized_end=1367
+  _globals['_ROWSELECTION']._serialized_start=104
+  _globals['_ROWSELECTION']._serialized_end=178
+  _globals['_FEATURESOURCE']._serialized_start=180
+  _globals['_FEATURESOURCE']._serialized_end=290
+  _globals['_COMPUTESPECTRAREQUEST']._serialized_start=293
+  _globals['_COMPUTESPECTRAREQUEST']._serialized_end=570
+  _globals['_IMBALANCE']._serialized_start=573
+  _globals['_IMBALANCE']._serialized_end=798
+  _globals['_SPECTRA']._serialized_start=801
+  _globals['_SPECTRA']._serialized_end=1282
+  _globals['_SPECTRASERVICE']._serialized_start=1369
+  _globals['_SPECTRASERVICE']._serialized_end=1457
 # @@protoc_insertion_point(module_scope)

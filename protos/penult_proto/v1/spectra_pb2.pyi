@@ -41,41 +41,115 @@ SPECTRA_BY_CLASS: SpectraBy.ValueType  # 2
 Global___SpectraBy: typing_extensions.TypeAlias = SpectraBy
 
 @typing.final
-class ComputeSpectraRequest(google.protobuf.message.Message):
+class RowSelection(google.protobuf.message.Message):
+    """Some rows of a feature set. Absent: all of them."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROW_IDS_FIELD_NUMBER: builtins.int
+    RUN_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    """The training examples that the balancing of this run kept."""
+    @property
+    def row_ids(self) -> penult_proto.v1.arrays_pb2.Array:
+        """(n,) uint64, the rows' ids, in any order, each once."""
+
+    def __init__(
+        self,
+        *,
+        row_ids: penult_proto.v1.arrays_pb2.Array | None = ...,
+        run: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["kind", b"kind", "row_ids", b"row_ids", "run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["kind", b"kind", "row_ids", b"row_ids", "run", b"run"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["row_ids", "run"] | None: ...
+
+Global___RowSelection: typing_extensions.TypeAlias = RowSelection
+
+@typing.final
+class FeatureSource(google.protobuf.message.Message):
+    """What a query looks at: a feature set, or the stored features of a split under a checkpoint."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     FEATURE_SET_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    SPLIT_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    feature_set: builtins.str
+    """Digest, unique start of one, or name. Empty when `checkpoint` and `split` say which."""
+    checkpoint: builtins.str
+    """Digest, or unique start of one."""
+    split: builtins.str
+    @property
+    def rows(self) -> Global___RowSelection: ...
+    def __init__(
+        self,
+        *,
+        feature_set: builtins.str = ...,
+        checkpoint: builtins.str = ...,
+        split: builtins.str = ...,
+        rows: Global___RowSelection | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["rows", b"rows"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "feature_set", b"feature_set", "rows", b"rows", "split", b"split"]) -> None: ...
+
+Global___FeatureSource: typing_extensions.TypeAlias = FeatureSource
+
+@typing.final
+class ComputeSpectraRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
     BY_FIELD_NUMBER: builtins.int
     TOP_K_FIELD_NUMBER: builtins.int
     CORRECTION_FIELD_NUMBER: builtins.int
-    UNCENTERED_FIELD_NUMBER: builtins.int
-    feature_set: builtins.str
-    """Digest, unique start of one, or name."""
+    CENTER_FIELD_NUMBER: builtins.int
+    REPLICATES_FIELD_NUMBER: builtins.int
+    CONFIDENCE_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
     by: Global___SpectraBy.ValueType
     top_k: builtins.int
     """Eigenvalues kept, the largest; 0 for all D."""
     correction: builtins.int
     """Divisor n - correction: 0 (the paper) or 1 (unbiased)."""
-    uncentered: builtins.bool
-    """Second moments about zero instead of about the mean."""
+    center: builtins.bool
+    """Second moments about the mean (true when absent) or about zero."""
+    replicates: builtins.int
+    """Of each resampling behind matched ratio, interval and p-value; 200 when absent, 0 for none."""
+    confidence: builtins.float
+    """Of the interval, in (0, 1); 0.95 when 0."""
+    seed: builtins.int
+    """Of all draws."""
+    @property
+    def source(self) -> Global___FeatureSource: ...
     def __init__(
         self,
         *,
-        feature_set: builtins.str = ...,
         by: Global___SpectraBy.ValueType = ...,
         top_k: builtins.int = ...,
         correction: builtins.int = ...,
-        uncentered: builtins.bool = ...,
+        center: builtins.bool | None = ...,
+        replicates: builtins.int | None = ...,
+        confidence: builtins.float = ...,
+        seed: builtins.int = ...,
+        source: Global___FeatureSource | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["by", b"by", "correction", b"correction", "feature_set", b"feature_set", "top_k", b"top_k", "uncentered", b"uncentered"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_center", b"_center", "_replicates", b"_replicates", "center", b"center", "replicates", b"replicates", "source", b"source"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_center", b"_center", "_replicates", b"_replicates", "by", b"by", "center", b"center", "confidence", b"confidence", "correction", b"correction", "replicates", b"replicates", "seed", b"seed", "source", b"source", "top_k", b"top_k"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_center", b"_center"]) -> typing.Literal["center"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_replicates", b"_replicates"]) -> typing.Literal["replicates"] | None: ...
 
 Global___ComputeSpectraRequest: typing_extensions.TypeAlias = ComputeSpectraRequest
 
 @typing.final
 class Imbalance(google.protobuf.message.Message):
-    """Spectral imbalance inside one class: rho = lambda_1(minority) / lambda_1(majority), where minority
-    and majority are the smallest and the largest non-empty group of the class. The ratio of sample
-    covariances is biased upward when n_minority is small: read it together with n.
+    """Spectral imbalance: rho = lambda_1(minority) / lambda_1(majority). By group, minority and majority
+    are the smallest and the largest non-empty group of a class; by class, every two classes are
+    compared (Kaushik et al. 2024). What is resampled is NaN without replicates, and where the
+    minority has fewer than two rows.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -86,13 +160,34 @@ class Imbalance(google.protobuf.message.Message):
     N_MINORITY_FIELD_NUMBER: builtins.int
     N_MAJORITY_FIELD_NUMBER: builtins.int
     RATIO_FIELD_NUMBER: builtins.int
+    MATCHED_RATIO_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    P_VALUE_FIELD_NUMBER: builtins.int
+    P_ADJUSTED_FIELD_NUMBER: builtins.int
+    REPLICATE_ERROR_FIELD_NUMBER: builtins.int
     y: builtins.int
+    """-1 when two classes are compared."""
     minority: builtins.int
-    """Group indices."""
+    """Indices of groups, or of classes."""
     majority: builtins.int
     n_minority: builtins.int
     n_majority: builtins.int
     ratio: builtins.float
+    """Biased upward when n_minority is small."""
+    matched_ratio: builtins.float
+    """lambda_1(minority) / median of lambda_1 over subsamples of the majority of the minority's size."""
+    low: builtins.float
+    """Studentised bootstrap interval of the matched ratio: covers the ratio that the two populations
+    have in samples of the minority's size. May be 0 or infinite for a handful of rows.
+    """
+    high: builtins.float
+    p_value: builtins.float
+    """Permutation test of "both have one covariance", two-sided."""
+    p_adjusted: builtins.float
+    """Adjusted for all the comparisons of this answer (Holm 1979)."""
+    replicate_error: builtins.float
+    """Largest certified relative error of a replicate's lambda_1."""
     def __init__(
         self,
         *,
@@ -102,8 +197,14 @@ class Imbalance(google.protobuf.message.Message):
         n_minority: builtins.int = ...,
         n_majority: builtins.int = ...,
         ratio: builtins.float = ...,
+        matched_ratio: builtins.float = ...,
+        low: builtins.float = ...,
+        high: builtins.float = ...,
+        p_value: builtins.float = ...,
+        p_adjusted: builtins.float = ...,
+        replicate_error: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["majority", b"majority", "minority", b"minority", "n_majority", b"n_majority", "n_minority", b"n_minority", "ratio", b"ratio", "y", b"y"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["high", b"high", "low", b"low", "majority", b"majority", "matched_ratio", b"matched_ratio", "minority", b"minority", "n_majority", b"n_majority", "n_minority", b"n_minority", "p_adjusted", b"p_adjusted", "p_value", b"p_value", "ratio", b"ratio", "replicate_error", b"replicate_error", "y", b"y"]) -> None: ...
 
 Global___Imbalance: typing_extensions.TypeAlias = Imbalance
 
@@ -119,19 +220,36 @@ class Spectra(google.protobuf.message.Message):
     IMBALANCE_FIELD_NUMBER: builtins.int
     BY_FIELD_NUMBER: builtins.int
     CORRECTION_FIELD_NUMBER: builtins.int
-    UNCENTERED_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
+    CENTER_FIELD_NUMBER: builtins.int
+    RESIDUALS_FIELD_NUMBER: builtins.int
+    METHODS_FIELD_NUMBER: builtins.int
+    CONVERGED_FIELD_NUMBER: builtins.int
+    REPLICATES_FIELD_NUMBER: builtins.int
+    CONFIDENCE_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    N_ROWS_FIELD_NUMBER: builtins.int
+    N_EXAMPLES_FIELD_NUMBER: builtins.int
+    ROWS_OF_RUN_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """Identity of the query."""
     feature_set: builtins.str
     by: Global___SpectraBy.ValueType
     correction: builtins.int
-    uncentered: builtins.bool
     reused: builtins.bool
     """True when it was already stored."""
+    center: builtins.bool
+    replicates: builtins.int
+    confidence: builtins.float
+    seed: builtins.int
+    n_rows: builtins.int
+    """Rows used, of how many."""
+    n_examples: builtins.int
+    rows_of_run: builtins.str
+    """The run whose kept rows were used; empty otherwise."""
     @property
     def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.Group]:
-        """G groups, or C classes."""
+        """G groups, or C classes, with the rows that were used."""
 
     @property
     def eigenvalues(self) -> penult_proto.v1.arrays_pb2.Array:
@@ -145,8 +263,18 @@ class Spectra(google.protobuf.message.Message):
 
     @property
     def imbalance(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Imbalance]:
-        """Classes with at least two non-empty groups; empty when by class."""
+        """One for each comparison that can be made."""
 
+    @property
+    def residuals(self) -> penult_proto.v1.arrays_pb2.Array:
+        """(G, K) float64: each eigenvalue lies within this distance of an exact one."""
+
+    @property
+    def methods(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """How the eigenvalues of each group were found; and whether the iteration, if any, ended well."""
+
+    @property
+    def converged(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]: ...
     def __init__(
         self,
         *,
@@ -158,10 +286,19 @@ class Spectra(google.protobuf.message.Message):
         imbalance: collections.abc.Iterable[Global___Imbalance] | None = ...,
         by: Global___SpectraBy.ValueType = ...,
         correction: builtins.int = ...,
-        uncentered: builtins.bool = ...,
         reused: builtins.bool = ...,
+        center: builtins.bool = ...,
+        residuals: penult_proto.v1.arrays_pb2.Array | None = ...,
+        methods: collections.abc.Iterable[builtins.str] | None = ...,
+        converged: collections.abc.Iterable[builtins.bool] | None = ...,
+        replicates: builtins.int = ...,
+        confidence: builtins.float = ...,
+        seed: builtins.int = ...,
+        n_rows: builtins.int = ...,
+        n_examples: builtins.int = ...,
+        rows_of_run: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["eigenvalues", b"eigenvalues", "trace", b"trace"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["by", b"by", "correction", b"correction", "digest", b"digest", "eigenvalues", b"eigenvalues", "feature_set", b"feature_set", "groups", b"groups", "imbalance", b"imbalance", "reused", b"reused", "trace", b"trace", "uncentered", b"uncentered"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["eigenvalues", b"eigenvalues", "residuals", b"residuals", "trace", b"trace"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "center", b"center", "confidence", b"confidence", "converged", b"converged", "correction", b"correction", "digest", b"digest", "eigenvalues", b"eigenvalues", "feature_set", b"feature_set", "groups", b"groups", "imbalance", b"imbalance", "methods", b"methods", "n_examples", b"n_examples", "n_rows", b"n_rows", "replicates", b"replicates", "residuals", b"residuals", "reused", b"reused", "rows_of_run", b"rows_of_run", "seed", b"seed", "trace", b"trace"]) -> None: ...
 
 Global___Spectra: typing_extensions.TypeAlias = Spectra

@@ -1,119 +1,128 @@
-"""Spectra of a stored feature set."""
+"""Spectra of a stored feature set, and the imbalance between their largest eigenvalues."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.imbalance import imbalance
-from penult_kernels.moments import pool
-from penult_kernels.spectra import spectrum_from_moments, spectrum_from_rows
+from penult_kernels.imbalance import Pair, class_pairs, group_pairs, spectral_ratio
+from penult_kernels.imbalance_inference import NOT_DEFINED, ImbalanceInference, holm, infer_imbalance
+from penult_kernels.spectra import Spectrum, spectrum_from_moments, spectrum_from_rows
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
-from penult_server.compute.resident import Resident, ResidentFeatures
-from penult_server.messages import array_to_proto, classes_to_proto, groups_to_proto
-from penult_server.stores.reading import StoredFeatures
+from penult_server.compute.memory import available_bytes, inference_bytes, require, spectra_bytes
+from penult_server.compute.parts import Parts
+from penult_server.compute.resident import ResidentFeatures
+from penult_server.messages import array_to_proto
 
 
 def compute_spectra(
     request: pb.ComputeSpectraRequest,
+    root: Path,
     residents: ResidentFeatures,
-    open_set: Callable[[str], StoredFeatures],
     backend: Backend,
     check: Callable[[], None],
 ) -> pb.Spectra:
-    """Eigenvalues of every group's (or class's) covariance, and the imbalance inside the classes.
+    """Eigenvalues of every group's (or class's) covariance, and the imbalance between them.
 
     A part with at least D examples is answered from the moments that were stored with the features, a
-    smaller one (and all of them when uncentred, or when no moments were kept) from its rows.
+    smaller one (and all of them when not centred, when some rows were selected, or when no moments were
+    kept) from its rows. Every field of the request is set by now.
     """
-    stored = open_set(request.feature_set)
-    labels = stored.manifest.labels
-    by_class = request.by == pb.SPECTRA_BY_CLASS
-    describe = classes_to_proto if by_class else groups_to_proto
-    groups = describe(labels, stored.manifest.group_counts)
-    parts = _Parts(request, stored, residents, backend, check)
-    answers = [parts.spectrum(index, group.count) for index, group in enumerate(groups)]
-    eigenvalues = np.stack([eigenvalues for eigenvalues, _ in answers])
-    records = (
-        ()
-        if by_class
-        else imbalance(eigenvalues[:, 0], np.asarray([group.count for group in groups]), labels.n_attributes)
+    parts = Parts(request.source, request.by, root=root, residents=residents, backend=backend, check=check)
+    require(
+        spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=_from_moments(request, parts)),
+        available_bytes(backend),
+        "use another machine",
     )
+    spectra = [_spectrum(request, parts, index) for index in range(len(parts.groups))]
+    eigenvalues = np.stack([backend.to_host(one.eigenvalues) for one in spectra])
     return pb.Spectra(
-        feature_set=request.feature_set,
-        groups=groups,
+        feature_set=request.source.feature_set,
+        groups=parts.groups,
         eigenvalues=array_to_proto(eigenvalues),
-        trace=array_to_proto(np.asarray([trace for _, trace in answers])),
-        imbalance=[
-            pb.Imbalance(
-                y=one.y,
-                minority=one.minority,
-                majority=one.majority,
-                n_minority=one.n_minority,
-                n_majority=one.n_majority,
-                ratio=one.ratio,
-            )
-            for one in records
-        ],
+        residuals=array_to_proto(np.stack([backend.to_host(one.residuals) for one in spectra])),
+        trace=array_to_proto(np.asarray([one.trace for one in spectra])),
+        methods=[str(one.method) for one in spectra],
+        converged=[one.converged for one in spectra],
+        imbalance=_imbalance(request, parts, eigenvalues[:, 0], backend),
         by=request.by,
         correction=request.correction,
-        uncentered=request.uncentered,
+        center=request.center,
+        replicates=request.replicates,
+        confidence=request.confidence,
+        seed=request.seed,
+        n_rows=parts.n_rows,
+        n_examples=parts.manifest.n_examples,
+        rows_of_run=request.source.rows.run,
     )
 
 
-class _Parts:
-    """The groups or classes of one query; moments and rows are loaded when the first part needs them."""
+def _from_moments(request: pb.ComputeSpectraRequest, parts: Parts) -> bool:
+    return parts.has_moments and request.center
 
-    def __init__(
-        self,
-        request: pb.ComputeSpectraRequest,
-        stored: StoredFeatures,
-        residents: ResidentFeatures,
-        backend: Backend,
-        check: Callable[[], None],
-    ) -> None:
-        self._request = request
-        self._stored = stored
-        self._residents = residents
-        self._backend = backend
-        self._check = check
-        self._m2: Any = None
-        self._resident: Resident | None = None
 
-    def spectrum(self, index: int, count: int) -> tuple[NDArray[np.float64], float]:
-        """Eigenvalues (K,) and trace of one part."""
-        self._check()
-        request, manifest = self._request, self._stored.manifest
-        if count <= request.correction or count == 0:
-            return np.full(request.top_k, np.nan), float("nan")
-        if count >= manifest.n_features and manifest.has_moments and not request.uncentered:
-            m2 = self._backend.to_device(self._second_moments()[index])
-            found = spectrum_from_moments(m2, count, top_k=request.top_k, correction=request.correction)
-        else:
-            found = spectrum_from_rows(
-                self._rows(index),
-                top_k=request.top_k,
-                correction=request.correction,
-                center=not request.uncentered,
-            )
-        return self._backend.to_host(found.eigenvalues), found.trace
+def _spectrum(request: pb.ComputeSpectraRequest, parts: Parts, index: int) -> Spectrum:
+    parts.check()
+    count = parts.counts[index]
+    if _from_moments(request, parts) and count >= parts.manifest.n_features:
+        return spectrum_from_moments(
+            parts.second_moments(index), count, top_k=request.top_k, correction=request.correction
+        )
+    return spectrum_from_rows(
+        parts.rows(index), top_k=request.top_k, correction=request.correction, center=request.center
+    )
 
-    def _second_moments(self) -> NDArray[np.float64]:
-        """(G, D, D), pooled into classes when the query is by class."""
-        if self._m2 is None:
-            moments = self._stored.moments()
-            labels = self._stored.manifest.labels
-            if self._request.by == pb.SPECTRA_BY_CLASS:
-                classes = [group // labels.n_attributes for group in range(labels.n_groups)]
-                moments = pool(moments, classes, len(labels.classes))
-            self._m2 = moments.m2
-        return self._m2
 
-    def _rows(self, index: int) -> Any:
-        if self._resident is None:
-            self._resident = self._residents.get(self._request.feature_set, self._check)
-        by_class = self._request.by == pb.SPECTRA_BY_CLASS
-        part = self._resident.y if by_class else self._resident.g
-        return self._resident.features[self._backend.to_device(np.flatnonzero(part == index))]
+def _imbalance(
+    request: pb.ComputeSpectraRequest, parts: Parts, largest: NDArray[np.float64], backend: Backend
+) -> list[pb.Imbalance]:
+    counts = np.asarray(parts.counts)
+    by_class = request.by == pb.SPECTRA_BY_CLASS
+    pairs = class_pairs(counts) if by_class else group_pairs(counts, parts.n_attributes)
+    inferences = _inferences(request, parts, pairs, backend)
+    adjusted = holm([one.p_value for one in inferences])
+    return [
+        pb.Imbalance(
+            y=pair.y,
+            minority=pair.minority,
+            majority=pair.majority,
+            n_minority=pair.n_minority,
+            n_majority=pair.n_majority,
+            ratio=spectral_ratio(largest, pair),
+            matched_ratio=inference.matched_ratio,
+            low=inference.low,
+            high=inference.high,
+            p_value=inference.p_value,
+            p_adjusted=p_adjusted,
+            replicate_error=inference.replicate_error,
+        )
+        for pair, inference, p_adjusted in zip(pairs, inferences, adjusted, strict=True)
+    ]
+
+
+def _inferences(
+    request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence[Pair], backend: Backend
+) -> list[ImbalanceInference]:
+    """What the replicates say of every pair; each pair has streams of its own (a class keeps its own ones)."""
+    if not request.replicates:
+        return [NOT_DEFINED] * len(pairs)
+    require(
+        inference_bytes(pairs, parts.manifest.n_features),
+        available_bytes(backend),
+        "ask for replicates=0, or look at fewer rows (rows=...)",
+    )
+    return [
+        infer_imbalance(
+            parts.rows(pair.minority),
+            parts.rows(pair.majority),
+            replicates=request.replicates,
+            confidence=request.confidence,
+            seed=request.seed,
+            stream=pair.y if pair.y >= 0 else position,
+            center=request.center,
+            check=parts.check,
+        )
+        for position, pair in enumerate(pairs)
+    ]

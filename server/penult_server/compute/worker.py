@@ -30,7 +30,6 @@ from penult_server.errors import ServiceError
 from penult_server.failures import translate
 from penult_server.pipes import own_stdout
 from penult_server.status import shortened, trailers_of
-from penult_server.stores.reading import StoredFeatures
 
 THREADS = 64
 """Calls at once: transfers wait for disks and clients; the device is used by one at a time."""
@@ -55,13 +54,7 @@ class Worker(
     def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
         return self._on_device(
             context,
-            lambda check: compute_spectra(
-                request,
-                self._residents,
-                lambda digest: StoredFeatures(self._root, digest),
-                self._backend,
-                check,
-            ),
+            lambda check: compute_spectra(request, self._root, self._residents, self._backend, check),
         )
 
     def ComputeRefits(

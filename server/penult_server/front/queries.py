@@ -1,4 +1,4 @@
-"""Spectra and refits: names resolved, presets expanded, answered from the store or by the compute worker."""
+"""Refits: names resolved, presets expanded, answered from the store or by the compute worker."""
 
 import asyncio
 import hashlib
@@ -10,14 +10,14 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import groups_pb2, refits_pb2, refits_pb2_grpc, spectra_pb2, spectra_pb2_grpc
+from penult_proto.v1 import groups_pb2, refits_pb2, refits_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.compute_process import ComputeProcess
 from penult_server.front.presets import expand
 from penult_server.front.registry_thread import Registry
 from penult_server.front.shared_calls import SharedCalls
 
-QUERY_VERSION = 1
+QUERY_VERSION = 2
 """Raised when the same query would be answered otherwise than before."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -26,36 +26,6 @@ def query_digest(kind: str, request: Message) -> str:
     """Identity of a query whose names are resolved and whose defaults are filled in."""
     content = json.dumps([QUERY_VERSION, kind, MessageToDict(request)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
-    """SpectraService."""
-
-    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
-        self._registry = registry
-        self._compute = compute
-        self._shared: SharedCalls[spectra_pb2.Spectra] = SharedCalls()
-
-    async def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
-        feature_set = await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
-        request.feature_set = feature_set.digest
-        request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
-        _check_spectra(request, feature_set.n_features)
-        digest = query_digest("spectra", request)
-        stored = await self._registry.run(self._registry.catalog.result, digest, "spectra")
-        if stored is not None:
-            spectra = spectra_pb2.Spectra.FromString(stored)
-            spectra.reused = True
-            return spectra
-        return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request))
-
-    async def _compute_and_keep(self, digest: str, request: spectra_pb2.ComputeSpectraRequest) -> spectra_pb2.Spectra:
-        spectra = await self._compute.call(
-            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ComputeSpectra(request)
-        )
-        spectra.digest = digest
-        await self._registry.run(self._registry.catalog.add_result, digest, "spectra", spectra.SerializeToString())
-        return spectra
 
 
 class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
@@ -125,19 +95,3 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         else:
             self._compute.note(outcome.failure.kind, outcome.failure.metadata)
         return outcome
-
-
-def _check_spectra(request: spectra_pb2.ComputeSpectraRequest, n_features: int) -> None:
-    if request.correction not in (0, 1):
-        raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT,
-            f"correction must be 0 (divisor n, the paper) or 1 (divisor n - 1), got {request.correction}",
-        )
-    if not request.top_k >= 0:
-        raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT,
-            f"top_k must be 0 (all {n_features} eigenvalues) or the number of them to return; got {request.top_k}",
-        )
-    if request.by not in (spectra_pb2.SPECTRA_BY_GROUP, spectra_pb2.SPECTRA_BY_CLASS):
-        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"by must be group or class, got {request.by}")
-    request.top_k = min(request.top_k or n_features, n_features)

@@ -1,0 +1,61 @@
+"""From the messages about spectra to records."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from penult.arrays import decode as array
+from penult.choices import SPECTRA_BY, name_of
+from penult.decode import groups
+from penult.records import Group
+from penult.spectra import Imbalance, Spectra
+from penult_proto.v1 import spectra_pb2
+
+
+def spectra(message: spectra_pb2.Spectra) -> Spectra:
+    """Spectra, with the groups of an imbalance by their names."""
+    decoded = groups(message.groups)
+    by_index = {entry.index: entry for entry in decoded}
+    return Spectra(
+        digest=message.digest,
+        feature_set=message.feature_set,
+        by=name_of(SPECTRA_BY, message.by, "group"),
+        groups=decoded,
+        eigenvalues=array(message.eigenvalues),
+        residuals=array(message.residuals),
+        trace=array(message.trace),
+        methods=tuple(message.methods),
+        converged=np.array(message.converged, dtype=np.bool_),
+        imbalance=tuple(imbalance(entry, by_index) for entry in message.imbalance),
+        correction=message.correction,
+        center=message.center,
+        replicates=message.replicates,
+        confidence=message.confidence,
+        seed=message.seed,
+        n_rows=message.n_rows,
+        n_examples=message.n_examples,
+        rows_of_run=message.rows_of_run,
+        reused=message.reused,
+    )
+
+
+def imbalance(message: spectra_pb2.Imbalance, by_index: Mapping[int, Group]) -> Imbalance:
+    """One comparison."""
+    minority, majority = by_index[message.minority], by_index[message.majority]
+    return Imbalance(
+        y=message.y,
+        class_name=minority.class_name if message.y >= 0 else "",
+        minority=minority.name,
+        majority=majority.name,
+        minority_index=message.minority,
+        majority_index=message.majority,
+        n_minority=message.n_minority,
+        n_majority=message.n_majority,
+        ratio=message.ratio,
+        matched_ratio=message.matched_ratio,
+        low=message.low,
+        high=message.high,
+        p_value=message.p_value,
+        p_adjusted=message.p_adjusted,
+        replicate_error=message.replicate_error,
+    )

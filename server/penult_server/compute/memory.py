@@ -1,0 +1,55 @@
+"""What a query will need in memory, said before it is begun."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from penult_kernels.imbalance import Pair
+from penult_kernels.top_eigenvalue import BATCH_BYTES, BLOCK_ELEMENTS
+from penult_proto.errors import ErrorKind
+from penult_server.compute.backend import Backend
+from penult_server.errors import ServiceError
+
+COPIES_OF_A_PRODUCT = 4
+"""A second moment, the copy that a decomposition works in, and its workspace."""
+RESIDUAL_BYTES = 12
+"""A feature of a resampled row: gathered in at most 4 bytes, centred in float32, and scaled."""
+
+
+def spectra_bytes(counts: Sequence[int], n_features: int, *, has_moments: bool) -> int:
+    """Beside the resident features: moments of all groups, or the rows of the largest, and its products."""
+    largest = max(counts, default=0)
+    side = n_features if has_moments else min(largest, n_features)
+    inputs = len(counts) * n_features * n_features * 8 if has_moments else largest * n_features * 4
+    return inputs + COPIES_OF_A_PRODUCT * side * side * 8
+
+
+def inference_bytes(pairs: Sequence[Pair], n_features: int) -> int:
+    """Beside the resident features: the residuals of the largest pair, and one batch of replicates."""
+    if not pairs:
+        return 0
+    rows = max(pair.n_minority + pair.n_majority for pair in pairs)
+    return rows * n_features * RESIDUAL_BYTES + 2 * BATCH_BYTES + 4 * BLOCK_ELEMENTS * 8
+
+
+def available_bytes(backend: Backend) -> int | None:
+    """Memory that the device has free; None where the system does not say."""
+    if backend.name == "cupy":
+        free, _total = backend.xp.cuda.runtime.memGetInfo()
+        return int(free) + int(backend.xp.get_default_memory_pool().free_bytes())
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
+
+
+def require(needed: int, available: int | None, advice: str) -> None:
+    """Raise ServiceError (OUT_OF_MEMORY) when `needed` bytes are more than there are."""
+    if available is not None and needed > available:
+        raise ServiceError(
+            ErrorKind.OUT_OF_MEMORY,
+            f"the answer needs about {needed / 2**30:.1f} GiB of memory beside the features, "
+            f"{available / 2**30:.1f} GiB are free; {advice}",
+            needed=needed,
+            available=available,
+        )

@@ -1,0 +1,95 @@
+"""Which feature set, and which of its rows, a query means."""
+
+import numpy as np
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import features_pb2, runs_pb2, spectra_pb2
+from penult_server.errors import ServiceError
+from penult_server.messages import array_from_proto, array_to_proto
+from penult_server.registry.catalog import Catalog
+
+TRAIN = "train"
+
+
+def resolve_source(catalog: Catalog, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
+    """The set that `source` means; in place, `source` then names it by its digest and its rows in order.
+
+    Raises ServiceError: UNKNOWN_FEATURE_SET, UNKNOWN_CHECKPOINT, UNKNOWN_RUN, INVALID_ARGUMENT.
+    """
+    if source.checkpoint:
+        checkpoint = catalog.checkpoint(source.checkpoint)
+        feature_set = features_of(catalog.feature_sets(), checkpoint, source.split)
+    else:
+        feature_set = catalog.feature_set(source.feature_set)
+    source.feature_set = feature_set.digest
+    source.ClearField("checkpoint")
+    source.ClearField("split")
+    match source.rows.WhichOneof("kind"):
+        case "row_ids":
+            source.rows.row_ids.CopyFrom(array_to_proto(_row_ids(source.rows)))
+        case "run":
+            _check_run(catalog.run(source.rows.run), feature_set)
+        case None:
+            source.ClearField("rows")
+    return feature_set
+
+
+def features_of(
+    known: list[features_pb2.FeatureSet], checkpoint: runs_pb2.Checkpoint, split: str
+) -> features_pb2.FeatureSet:
+    """The one stored feature set of a split under a checkpoint, of the dataset it was trained on if there are more.
+
+    Raises ServiceError: UNKNOWN_FEATURE_SET when nothing was extracted, INVALID_ARGUMENT when several fit.
+    """
+    short = checkpoint.digest[:12]
+    if not split:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"checkpoint {short} has features of several splits; say which: split='train'"
+        )
+    found = [one for one in known if one.checkpoint == checkpoint.digest and one.split == split]
+    own = [one for one in found if one.dataset_digest == checkpoint.dataset_digest]
+    candidates = own or found
+    if not candidates:
+        raise ServiceError(
+            ErrorKind.UNKNOWN_FEATURE_SET,
+            f"checkpoint {short} has no stored features of split {split!r}; extract them first: "
+            f"client.extract('{short}', splits=['{split}']).wait()",
+            checkpoint=checkpoint.digest,
+            split=split,
+        )
+    if len(candidates) > 1:
+        listed = ", ".join(f"{one.digest[:12]} ({one.feature_kind}, {one.labels.attribute})" for one in candidates)
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"several feature sets hold split {split!r} under checkpoint {short}: {listed}; name one of them",
+            checkpoint=checkpoint.digest,
+            split=split,
+        )
+    return candidates[0]
+
+
+def _row_ids(rows: spectra_pb2.RowSelection) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
+    """The ids, ascending. Raises ServiceError when they are no list of different ids."""
+    given = array_from_proto(rows.row_ids, "rows")
+    if given.ndim != 1 or given.dtype != np.uint64 or not given.size:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"rows must be a list of row ids, (n,) uint64 with n at least 1, got {given.shape} {given.dtype}",
+        )
+    ids = np.unique(given.astype(np.uint64))
+    if ids.size != given.size:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"rows must name every row once; {given.size - ids.size} ids are repeated"
+        )
+    return ids
+
+
+def _check_run(run: runs_pb2.Run, feature_set: features_pb2.FeatureSet) -> None:
+    if feature_set.split != TRAIN or feature_set.dataset_digest != run.dataset_digest:
+        of_what = f"split {feature_set.split!r} of {feature_set.dataset!r}" if feature_set.split else "an upload"
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"run {run.id} kept rows of the split {TRAIN!r} of dataset {run.spec.dataset!r}, but feature set "
+            f"{feature_set.digest[:12]} is {of_what}; ask about features of that training split",
+            run=run.id,
+        )

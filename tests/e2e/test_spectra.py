@@ -1,0 +1,138 @@
+"""Spectra over the wire: what is resampled, which rows are looked at, and what is refused."""
+
+import numpy as np
+import pytest
+
+import penult
+from penult_kernels.imbalance_inference import holm, infer_imbalance
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    rng = np.random.default_rng(11)
+    g = np.repeat(np.arange(4), (60, 20, 15, 70))[rng.permutation(165)]
+    y, a = np.divmod(g, 2)
+    features = (rng.standard_normal((165, 10)) * np.linspace(2, 0.5, 10) * (1 + (g == 2))[:, None]).astype(np.float32)
+    return {"features": features, "y": y, "a": a, "row_id": np.arange(165, dtype=np.uint64) * 7 + 3}
+
+
+@pytest.fixture(scope="module")
+def mine(client, arrays):
+    return client.features.upload(**arrays, name="mine")
+
+
+@pytest.fixture(scope="module")
+def run(client, table, tiny):
+    client.datasets.register("shapes", table)
+    return client.finetune(dataset="shapes", epochs=1, balance="subsetting", by="group", **tiny).wait()
+
+
+def test_the_served_imbalance_is_the_kernels_(client, arrays, mine):
+    spectra = client.spectra(mine, replicates=40, confidence=0.9, seed=5)
+    g, features = arrays["y"] * 2 + arrays["a"], arrays["features"]
+    expected = [
+        infer_imbalance(
+            features[g == minority], features[g == majority], replicates=40, confidence=0.9, seed=5, stream=y
+        )
+        for y, (minority, majority) in enumerate([(1, 0), (2, 3)])
+    ]
+    for entry, one in zip(spectra.imbalance, expected, strict=True):
+        found = [entry.matched_ratio, entry.low, entry.high, entry.p_value]
+        np.testing.assert_allclose(found, [one.matched_ratio, one.low, one.high, one.p_value], rtol=1e-6)
+        assert entry.replicate_error < 1e-6
+    np.testing.assert_allclose(
+        [entry.p_adjusted for entry in spectra.imbalance], holm([one.p_value for one in expected])
+    )
+    assert spectra.imbalance[1].low > 1.5
+    assert (spectra.replicates, spectra.confidence, spectra.seed) == (40, 0.9, 5)
+
+
+def test_replicates_are_on_unless_turned_off(client, mine):
+    assert client.spectra(mine).replicates == 200
+    without = client.spectra(mine, replicates=0)
+    assert np.isnan(without.imbalance[0].matched_ratio)
+    assert without.imbalance[0].ratio == client.spectra(mine).imbalance[0].ratio
+    assert client.spectra(mine, replicates=0, seed=9, confidence=0.5).reused
+
+
+def test_every_two_classes(client, arrays, mine):
+    spectra = client.spectra(mine, by="class", replicates=20)
+    (entry,) = spectra.imbalance
+    assert (entry.y, entry.minority, entry.majority) == (-1, "0", "1")
+    assert entry.ratio == pytest.approx(spectra.eigenvalues[0, 0] / spectra.eigenvalues[1, 0])
+    assert entry.low < entry.matched_ratio < entry.high
+
+
+def test_eigenvalues_come_with_certificates(client, arrays, mine):
+    spectra = client.spectra(mine, top_k=3, replicates=0)
+    assert spectra.residuals.shape == (4, 3)
+    assert (spectra.residuals < 1e-9 * spectra.eigenvalues[:, :1]).all()
+    assert spectra.converged.all()
+    assert len(spectra.methods) == 4
+
+
+def test_some_rows(client, arrays, mine):
+    chosen = np.flatnonzero(arrays["row_id"] % 2)
+    spectra = client.spectra(mine, rows=arrays["row_id"][chosen][::-1], replicates=10)
+    g = (arrays["y"] * 2 + arrays["a"])[chosen]
+    assert [group.count for group in spectra.groups] == np.bincount(g).tolist()
+    assert (spectra.n_rows, spectra.n_examples) == (len(chosen), 165)
+    expected = [
+        np.linalg.eigvalsh(np.cov(arrays["features"][chosen][g == group].T.astype(float), bias=True))[::-1]
+        for group in range(4)
+    ]
+    np.testing.assert_allclose(spectra.eigenvalues, expected, rtol=1e-9, atol=1e-12)
+    assert client.spectra(mine, rows=arrays["row_id"][chosen], replicates=10).reused
+
+
+def test_rows_that_are_not_there(client, mine):
+    with pytest.raises(penult.InvalidRequest, match=r"no row with id 4 \(1 of the 2"):
+        client.spectra(mine, rows=[3, 4])
+    with pytest.raises(penult.InvalidRequest, match="name every row once"):
+        client.spectra(mine, rows=[3, 3])
+
+
+def test_the_balanced_subset_of_a_run(client, run):
+    checkpoint = run.checkpoints[-1]
+    with pytest.raises(penult.NotFound, match=r"client.extract\('[0-9a-f]{12}', splits=\['train'\]\)"):
+        client.spectra(checkpoint, split="train")
+    sets = client.extract(checkpoint, splits=["train", "val"]).wait()
+    everything = client.spectra(checkpoint, split="train", top_k=4)
+    assert everything.feature_set == sets["train"].digest
+    assert everything.rows_of_run == ""
+    balanced = client.spectra(checkpoint, split="train", top_k=4, rows=run)
+    assert [group.count for group in everything.groups] == [30, 6, 6, 30]
+    assert [group.count for group in balanced.groups] == [6, 6, 6, 6]
+    assert balanced.rows_of_run == run.id
+    assert client.spectra(checkpoint.digest[:10], split="train", top_k=4, rows=run).reused
+    with pytest.raises(penult.InvalidRequest, match="but feature set .* is split 'val'"):
+        client.spectra(sets["val"], rows=run)
+
+
+def test_a_run_says_nothing_of_an_upload(client, mine, run):
+    with pytest.raises(penult.InvalidRequest, match="is an upload"):
+        client.spectra(mine, rows=run)
+
+
+def test_a_class_with_one_group_and_groups_of_one_and_two(client):
+    rng = np.random.default_rng(0)
+    g = np.repeat([0, 2, 3, 4, 5], [9, 1, 8, 2, 7])
+    features = rng.standard_normal((27, 4)).astype(np.float32)
+    few = client.features.upload(features=features, y=g // 2, a=g % 2)
+    spectra = client.spectra(few, replicates=50)
+    assert [(entry.y, entry.n_minority) for entry in spectra.imbalance] == [(1, 1), (2, 2)]
+    one, two = spectra.imbalance
+    assert one.ratio == 0
+    assert np.isnan([one.matched_ratio, one.low, one.high, one.p_value, one.p_adjusted]).all()
+    assert two.matched_ratio > 0
+    assert two.p_adjusted == two.p_value
+    unbiased = client.spectra(few, replicates=0, correction=1)
+    assert np.isnan(unbiased.imbalance[0].ratio)
+
+
+@pytest.mark.parametrize(
+    "options", [{"replicates": 10**6}, {"replicates": -1}, {"confidence": 0.0}, {"confidence": 1.5}, {"seed": -3}]
+)
+def test_options_out_of_range(client, mine, options):
+    with pytest.raises(penult.InvalidRequest):
+        client.spectra(mine, **options)

@@ -29,10 +29,12 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, blocks
-from penult_kernels.moments import ROWS_PER_PRODUCT, matrix_shape
+from penult_kernels.moments import matrix_shape
 from penult_kernels.resampling import Draw, bootstrap_counts, subsample
 from penult_kernels.top_eigenvalue import TopEigenvalues, leading_direction, top_eigenvalues
 
+ROWS_AT_A_TIME = 4096
+"""Rows widened to float64 when they are centred."""
 SMALLEST_GROUP = 2
 """Rows a group needs to have a covariance to speak of; with fewer every answer is NaN."""
 
@@ -216,7 +218,7 @@ def _unit_residuals(minority: Array, majority: Array, *, center: bool) -> Array:
         n_rows = int(rows.shape[0])
         about = xp.sum(rows, axis=0, dtype=xp.float64) / n_rows if center else 0.0
         factor = math.sqrt(_unbiased(n_rows)) if center else 1.0
-        for block in blocks(n_rows, ROWS_PER_PRODUCT):
+        for block in blocks(n_rows, ROWS_AT_A_TIME):
             z = (xp.astype(rows[block, :], xp.float64) - about) * factor
             residuals[first + block.start : first + block.stop, :] = xp.astype(z, xp.float32)
         if not bool(xp.all(xp.isfinite(residuals[first : first + n_rows, :]))):

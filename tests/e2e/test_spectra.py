@@ -105,7 +105,7 @@ def test_the_balanced_subset_of_a_run(client, run):
     assert [group.count for group in balanced.groups] == [6, 6, 6, 6]
     assert balanced.rows_of_run == run.id
     assert client.spectra(checkpoint.digest[:10], split="train", top_k=4, rows=run).reused
-    with pytest.raises(penult.InvalidRequest, match="but feature set .* is split 'val'"):
+    with pytest.raises(penult.InvalidRequest, match=r"but feature set .* is split 'val'"):
         client.spectra(sets["val"], rows=run)
 
 

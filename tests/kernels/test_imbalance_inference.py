@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
-from penult_kernels.arrays import to_host
 from penult_kernels.imbalance_inference import holm, infer_imbalance
 from penult_kernels.resampling import Draw, bootstrap_counts, subsample
 

@@ -44,5 +44,5 @@ def test_a_replicate_is_its_own(draw):
 
 
 def test_more_rows_than_there_are_is_refused():
-    with pytest.raises(ValueError, match="0 ... 3, the rows there are, got 4"):
+    with pytest.raises(ValueError, match=r"0 \.\.\. 3, the rows there are, got 4"):
         subsample(3, 4, range(1), seed=0, stream=STREAM)

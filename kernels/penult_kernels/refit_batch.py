@@ -75,6 +75,19 @@ class Batch:
             return [(slice(0, self.dense.shape[0]), self.dense)]
         return tiles_of(self.features, self.rows)
 
+    def columns(self, features: NDArray[np.int64]) -> Array:
+        """(n, k) columns in the space solved; the one at D is all ones."""
+        xp = array_namespace(self.share)
+        n_features = self.scaling.mean.shape[0]
+        is_bias = beside(features == n_features, self.share)
+        at = beside(np.minimum(features, n_features - 1), self.share)
+        if self.dense is not None:
+            raw = xp.take(self.dense, at, axis=1)
+        else:
+            raw = xp.concat([xp.take(z, at, axis=1) for _, z in tiles_of(self.features, self.rows)], axis=0)
+        scaled = (raw - xp.take(self.scaling.mean, at, axis=0)) / xp.take(self.scaling.scale, at, axis=0)
+        return xp.where(is_bias, 1.0, scaled)
+
     def mask(self, theta: Array) -> Array:
         """`theta` with the bias set to zero where there is no intercept."""
         xp = array_namespace(theta)

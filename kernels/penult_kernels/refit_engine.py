@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array
+from penult_kernels.batch_lasso import lasso
 from penult_kernels.batch_newton import Solved, newton
 from penult_kernels.closed_forms import lda, nearest_mean, ridge
 from penult_kernels.descent import Keep, Optimizer, PathFit, PathSettings, descend
@@ -45,6 +46,8 @@ __all__ = [
 WORKSPACE = 256 * 2**20
 """Bytes that the (n, B, q) arrays of one batch may take beside the heads."""
 ARRAYS_PER_BATCH = 10
+LARGEST_COPY = 64 * 2**20
+"""Bytes of float64 rows that a batch may keep; more are widened in every pass, a tile at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,13 +116,12 @@ def solve(
     """
     preparation = Preparation(features, y, n_classes)
     blocks = [block for index, problem in enumerate(problems) for block in preparation.blocks_of(index, problem)]
-    if any(block.l1 > 0 for block in blocks):
-        raise ValueError("l1 is not supported")
     solved: dict[int, Solved] = {}
     for together in _batches(blocks, features.shape[0]):
         members = [blocks[index] for index in together]
-        answers = newton(
-            make_batch(features, members),
+        minimize = lasso if members[0].l1 > 0 else newton
+        answers = minimize(
+            make_batch(features, members, dense=_fits(members[0], features)),
             starting_point(features, members),
             tolerance=tolerance,
             max_iterations=max_iterations,
@@ -135,12 +137,18 @@ def solve(
     ]
 
 
+def _fits(block: Block, features: Array) -> bool:
+    """Whether the rows of a block may be kept in float64."""
+    n_used = features.shape[0] if block.rows is None else block.rows.size
+    return 8 * n_used * features.shape[1] <= LARGEST_COPY
+
+
 def _batches(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
     """Positions of the blocks that can share their passes, cut to the workspace."""
     alike: dict[tuple[object, ...], list[int]] = {}
     for index, block in enumerate(blocks):
         rows = None if block.rows is None else block.rows.tobytes()
-        alike.setdefault((rows, id(block.scaling), block.n_columns), []).append(index)
+        alike.setdefault((rows, id(block.scaling), block.n_columns, block.l1 > 0), []).append(index)
     cut: list[list[int]] = []
     for members in alike.values():
         first = blocks[members[0]]

@@ -12,6 +12,7 @@ Preset = Literal["erm", "class_balanced", "dfr"]
 OptimizerName = Literal["adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine", "linear"]
 StorageType = Literal["float32", "float16"]
+FeatureKind = Literal["pooled", "flat"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 BALANCE_METHODS: dict[BalanceMethod, groups_pb2.BalanceMethod.ValueType] = {
@@ -39,6 +40,7 @@ SCHEDULES: dict[ScheduleName, runs_pb2.ScheduleName.ValueType] = {
     "cosine": runs_pb2.SCHEDULE_NAME_COSINE,
     "linear": runs_pb2.SCHEDULE_NAME_LINEAR,
 }
+FEATURE_KINDS: tuple[FeatureKind, ...] = ("pooled", "flat")
 STORAGE_TYPES: tuple[StorageType, ...] = ("float32", "float16")
 JOB_STATES: dict[JobState, jobs_pb2.JobState.ValueType] = {
     "queued": jobs_pb2.JOB_STATE_QUEUED,

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from penult import decode, decode_spectra, encode, encode_spectra, jobs
-from penult.choices import BalanceMethod, By, OptimizerName, Preset, ScheduleName, StorageType
+from penult.choices import BalanceMethod, By, FeatureKind, OptimizerName, Preset, ScheduleName, StorageType
 from penult.datasets import Datasets
 from penult.encode import FeatureSetLike, RefitArguments
 from penult.encode_spectra import RowsLike, SourceLike
@@ -145,6 +145,7 @@ class Client:
         dataset: str | None = None,
         attribute: str | None = None,
         splits: Sequence[str] | None = None,
+        kind: FeatureKind = "pooled",
         dtype: StorageType = "float32",
         batch_size: int = 64,
         timeout: float = 60.0,
@@ -157,6 +158,8 @@ class Client:
         dataset : by default the one it was trained on.
         attribute : what groups are made from; the dataset's first by default.
         splits : all by default. Those that are stored already are not computed again.
+        kind : "pooled", exactly what the head reads; or "flat", the last hidden state with every position of it
+            (the features of LaBonte et al. 2024), for spectra only.
         dtype : type of the stored features; "float16" refuses values that overflow.
         batch_size : examples per forward pass.
         timeout : seconds for starting the job.
@@ -166,6 +169,7 @@ class Client:
             dataset=dataset,
             attribute=attribute,
             splits=splits,
+            kind=kind,
             dtype=dtype,
             batch_size=batch_size,
         )

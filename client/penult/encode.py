@@ -8,12 +8,14 @@ from penult import arrays
 from penult.choices import (
     BALANCE_BY,
     BALANCE_METHODS,
+    FEATURE_KINDS,
     OPTIMIZERS,
     PRESETS,
     SCHEDULES,
     STORAGE_TYPES,
     BalanceMethod,
     By,
+    FeatureKind,
     OptimizerName,
     Preset,
     ScheduleName,
@@ -173,10 +175,12 @@ def extract_spec(
     dataset: str | None,
     attribute: str | None,
     splits: Sequence[str] | None,
+    kind: FeatureKind,
     dtype: StorageType,
     batch_size: int,
 ) -> jobs_pb2.ExtractSpec:
     """What is extracted from a checkpoint. Raises `InvalidRequest`."""
+    check_choice("kind", kind, FEATURE_KINDS)
     check_choice("dtype", dtype, STORAGE_TYPES)
     check_number("batch_size", batch_size, 1)
     return jobs_pb2.ExtractSpec(
@@ -184,6 +188,7 @@ def extract_spec(
         dataset=dataset or "",
         attribute=attribute or "",
         splits=_names("splits", splits),
+        feature_kind=kind,
         dtype=dtype,
         batch_size=batch_size,
     )

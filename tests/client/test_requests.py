@@ -69,6 +69,11 @@ def test_wrong_refits_are_refused_before_any_call(arguments: dict[str, Any], sai
         encode.refit_request_of({"features": "mine"} | arguments)  # pyright: ignore[reportArgumentType]
 
 
+def extract_spec(**changed) -> Message:
+    given = {"dataset": None, "attribute": None, "splits": None, "kind": "pooled", "dtype": "float32", "batch_size": 1}
+    return encode.extract_spec("c", **{**given, **changed})
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -86,9 +91,10 @@ def test_wrong_refits_are_refused_before_any_call(arguments: dict[str, Any], sai
         (lambda: encode.evaluate_request("refit", "x"), "a Head, a Refit or a Checkpoint"),
         (lambda: encode.evaluate_request(penult.Head(weight=np.ones((2, 3)), bias=np.ones(3)), "x"), "bias"),
         (
-            lambda: encode.extract_spec("c", dataset=None, attribute=None, splits="val", dtype="float32", batch_size=1),
+            lambda: extract_spec(splits="val"),
             "list of names",
         ),
+        (lambda: extract_spec(kind="flattened"), "kind must be one of"),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_other_wrong_requests(make: Callable[[], Message], said: str) -> None:

@@ -57,7 +57,9 @@ class FeatureSet(google.protobuf.message.Message):
     has_logits: builtins.bool
     has_head: builtins.bool
     feature_kind: builtins.str
-    """"pooled": exactly what the head multiplies. "uploaded": the user's own."""
+    """"pooled": exactly what the head multiplies. "flat": the last hidden state, flattened, before any pooling.
+    "uploaded": the user's own.
+    """
     checkpoint: builtins.str
     """Empty when uploaded."""
     dataset: builtins.str

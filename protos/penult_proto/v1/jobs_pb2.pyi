@@ -90,7 +90,9 @@ Global___Error: typing_extensions.TypeAlias = Error
 
 @typing.final
 class ExtractSpec(google.protobuf.message.Message):
-    """Runs a checkpoint over splits of a dataset once and stores what the head reads."""
+    """Runs a checkpoint over splits of a dataset once and stores what the head reads, or the flattened
+    last hidden state.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -100,6 +102,7 @@ class ExtractSpec(google.protobuf.message.Message):
     SPLITS_FIELD_NUMBER: builtins.int
     DTYPE_FIELD_NUMBER: builtins.int
     BATCH_SIZE_FIELD_NUMBER: builtins.int
+    FEATURE_KIND_FIELD_NUMBER: builtins.int
     checkpoint: builtins.str
     """Digest of the checkpoint."""
     dataset: builtins.str
@@ -108,6 +111,10 @@ class ExtractSpec(google.protobuf.message.Message):
     dtype: builtins.str
     """"float32" (also when empty), or "float16" (values that overflow are refused)."""
     batch_size: builtins.int
+    feature_kind: builtins.str
+    """"pooled" (also when empty) is what the head multiplies; "flat" the last hidden state, every position
+    of it (the kind that LaBonte et al. 2024 take spectra of), which no head reads.
+    """
     @property
     def splits(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Empty for all."""
@@ -121,8 +128,9 @@ class ExtractSpec(google.protobuf.message.Message):
         splits: collections.abc.Iterable[builtins.str] | None = ...,
         dtype: builtins.str = ...,
         batch_size: builtins.int = ...,
+        feature_kind: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "batch_size", b"batch_size", "checkpoint", b"checkpoint", "dataset", b"dataset", "dtype", b"dtype", "splits", b"splits"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "batch_size", b"batch_size", "checkpoint", b"checkpoint", "dataset", b"dataset", "dtype", b"dtype", "feature_kind", b"feature_kind", "splits", b"splits"]) -> None: ...
 
 Global___ExtractSpec: typing_extensions.TypeAlias = ExtractSpec
 

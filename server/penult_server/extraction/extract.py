@@ -7,28 +7,32 @@ batch to the sink. None of them uses torch beside the model's thread, whose core
 import hashlib
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.classifier import Classifier, memory_errors
+from penult_server.backbones.hidden import forward_with_hidden
 from penult_server.backbones.inputs import batches_in_order, one_ahead, open_inputs
-from penult_server.backbones.preprocessing import Batch
 from penult_server.backbones.saving import load_checkpoint
 from penult_server.datasets.model import Dataset
 from penult_server.errors import ServiceError
 from penult_server.jobs.context import JobContext
 from penult_server.stores.checkpoints import CheckpointManifest
 
-__all__ = ["ExtractionRates", "RowSink", "extract_split", "extraction_identity", "load_checkpoint"]
+__all__ = ["ExtractionRates", "FeatureKind", "RowSink", "extract_split", "extraction_identity", "load_checkpoint"]
+
+FeatureKind: TypeAlias = Literal["pooled", "flat"]
+"""What the head reads, or the whole last hidden state."""
 
 
 class RowSink(Protocol):
@@ -66,6 +70,7 @@ def extract_split(
     batch_size: int,
     context: JobContext,
     attribute: str = "",
+    feature_kind: FeatureKind = "pooled",
     done: int = 0,
     total: int = 0,
 ) -> ExtractionRates:
@@ -75,6 +80,7 @@ def extract_split(
     ----------
     classifier : on `device`.
     attribute : whose values become `a`; empty for the dataset's first.
+    feature_kind : "pooled", what the head reads, or "flat", the last hidden state, flattened.
     done, total : examples of the whole job before this split, and in all (0: this split is the whole job).
 
     Raises
@@ -86,6 +92,7 @@ def extract_split(
     inputs = open_inputs(dataset, split, classifier.preprocessing)
     labels = dataset.info.split(split)
     a = np.ascontiguousarray(labels.a[:, dataset.info.attribute_column(attribute)])
+    forward = forward_with_hidden if feature_kind == "flat" else Classifier.forward_with_features
     positions = batches_in_order(len(inputs), batch_size)
     classifier.module.eval()
     forward_seconds = 0.0
@@ -95,7 +102,7 @@ def extract_split(
         for rows, items in zip(positions, prepared, strict=True):
             context.check_cancelled()
             batch = classifier.preprocessing.to_batch(items, device)
-            features, logits, seconds = _timed_forward(classifier, batch, device)
+            features, logits, seconds = _timed(partial(forward, classifier, batch), device)
             forward_seconds += seconds
             write(
                 partial(
@@ -122,7 +129,7 @@ def extraction_identity(
     split: str,
     *,
     attribute: str = "",
-    feature_kind: str = "pooled",
+    feature_kind: FeatureKind = "pooled",
     dtype: str = "float32",
 ) -> str:
     """Identity (sha256, hex) of the features of a split under a checkpoint.
@@ -143,14 +150,14 @@ def extraction_identity(
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _timed_forward(
-    classifier: Classifier, batch: Batch, device: torch.device
+def _timed(
+    forward: Callable[[], tuple[Tensor, Tensor]], device: torch.device
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
     """Features and logits on the host, and the seconds of the forward pass alone."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     started = time.perf_counter()
-    features, logits = classifier.forward_with_features(batch)
+    features, logits = forward()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - started

@@ -9,6 +9,7 @@ from penult_server.messages import array_from_proto, array_to_proto
 from penult_server.registry.catalog import Catalog
 
 TRAIN = "train"
+FLAT = "flat"
 
 
 def resolve_source(catalog: Catalog, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
@@ -48,7 +49,8 @@ def features_of(
         )
     found = [one for one in known if one.checkpoint == checkpoint.digest and one.split == split]
     own = [one for one in found if one.dataset_digest == checkpoint.dataset_digest]
-    candidates = own or found
+    # Flat features are asked for by their digest: a checkpoint's features are those that its head reads.
+    candidates = [one for one in own or found if one.feature_kind != FLAT] or own or found
     if not candidates:
         raise ServiceError(
             ErrorKind.UNKNOWN_FEATURE_SET,
@@ -66,6 +68,18 @@ def features_of(
             split=split,
         )
     return candidates[0]
+
+
+def refittable(feature_set: features_pb2.FeatureSet) -> features_pb2.FeatureSet:
+    """The same set. Raises ServiceError (INVALID_ARGUMENT) for features that no head reads."""
+    if feature_set.feature_kind == FLAT:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"feature set {feature_set.digest[:12]} is flat, the last hidden state before pooling, which no head "
+            "reads; refit on the pooled features of the same checkpoint: client.extract(..., kind='pooled')",
+            digest=feature_set.digest,
+        )
+    return feature_set
 
 
 def _row_ids(rows: spectra_pb2.RowSelection) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:

@@ -13,6 +13,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2, refits_pb2, refits_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.compute_process import ComputeProcess
+from penult_server.front.feature_sources import refittable
 from penult_server.front.presets import expand
 from penult_server.front.registry_thread import Registry
 from penult_server.front.shared_calls import SharedCalls
@@ -77,7 +78,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
 
     async def _resolve(self, request: refits_pb2.RefitRequest) -> None:
         catalog, run = self._registry.catalog, self._registry.run
-        request.feature_set = (await run(catalog.feature_set, request.feature_set)).digest
+        request.feature_set = refittable(await run(catalog.feature_set, request.feature_set)).digest
         for name, feature_set in list(request.evaluate.items()):
             request.evaluate[name] = (await run(catalog.feature_set, feature_set)).digest
         expand(request)

@@ -115,6 +115,13 @@ class Resolver:
             raise ServiceError(
                 ErrorKind.WRONG_DTYPE, f"features are stored as float32 or float16, got {extract.dtype!r}"
             )
+        extract.feature_kind = extract.feature_kind or "pooled"
+        if extract.feature_kind not in ("pooled", "flat"):
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"feature_kind must be 'pooled' (what the head reads) or 'flat' (the last hidden state), "
+                f"got {extract.feature_kind!r}",
+            )
         if not 0 <= extract.batch_size <= 65536:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT, f"batch_size must lie in 1 .. 65536, got {extract.batch_size}"

@@ -9,12 +9,13 @@ import torch
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import features_pb2, runs_pb2
 from penult_proto.v1 import jobs_pb2 as pb
+from penult_server.backbones.hidden import hidden_width
 from penult_server.clock import timestamp
 from penult_server.datasets.catalog import open_dataset
 from penult_server.datasets.model import Dataset
 from penult_server.datasets.stored import check_files
 from penult_server.errors import ServiceError
-from penult_server.extraction.extract import extract_split, extraction_identity, load_checkpoint
+from penult_server.extraction.extract import FeatureKind, extract_split, extraction_identity, load_checkpoint
 from penult_server.finetuning.config import config_from_proto
 from penult_server.finetuning.train import finetune
 from penult_server.jobs.channel import WorkerChannel
@@ -84,9 +85,18 @@ def extract_job(order: Order, spec: pb.ExtractSpec, channel: WorkerChannel) -> p
     return pb.ExtractResult(feature_sets=[sets[split] for split in spec.splits], reused=reused)
 
 
+def _feature_kind(spec: pb.ExtractSpec) -> FeatureKind:
+    return "flat" if spec.feature_kind == "flat" else "pooled"
+
+
 def _identity(manifest: CheckpointManifest, order: Order, spec: pb.ExtractSpec, split: str) -> str:
     return extraction_identity(
-        manifest, order.dataset_digest, split, attribute=spec.attribute, feature_kind="pooled", dtype=spec.dtype
+        manifest,
+        order.dataset_digest,
+        split,
+        attribute=spec.attribute,
+        feature_kind=_feature_kind(spec),
+        dtype=spec.dtype,
     )
 
 
@@ -120,6 +130,7 @@ class _Extraction:
         self._channel = channel
         self._device = choose_device(order.device)
         self._classifier = load_checkpoint(Path(order.root), manifest.digest, self._device)
+        self._kind: FeatureKind = _feature_kind(spec)
         self._total = sum(len(dataset.info.split(split).y) for split in splits)
         self._done = 0
 
@@ -128,14 +139,17 @@ class _Extraction:
         root = Path(self._order.root)
         labels = dataset_labels(self._dataset.info, self._spec.attribute)
         n = len(self._dataset.info.split(split).y)
+        flat = self._kind == "flat"
         header = FeatureHeader(
             n_examples=n,
-            n_features=self._manifest.n_features,
+            n_features=hidden_width(self._classifier, self._device) if flat else self._manifest.n_features,
             dtype=self._spec.dtype,
             labels=labels,
             n_logits=self._manifest.n_classes,
-            head=read_head(root, self._manifest.digest),
+            # No head reads flat features, so none is kept with them.
+            head=None if flat else read_head(root, self._manifest.digest),
             digest=digest,
+            feature_kind=self._kind,
             checkpoint=self._manifest.digest,
             dataset=self._spec.dataset,
             dataset_digest=self._order.dataset_digest,
@@ -152,6 +166,7 @@ class _Extraction:
                 batch_size=self._spec.batch_size,
                 context=self._channel,
                 attribute=self._spec.attribute,
+                feature_kind=self._kind,
                 done=self._done,
                 total=self._total,
             )

@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from penult.client import Client as Client
     from penult.connecting import connect as connect
+    from penult.descriptors import Descriptor as Descriptor
+    from penult.descriptors import Descriptors as Descriptors
+    from penult.descriptors import PrincipalAngles as PrincipalAngles
+    from penult.descriptors import VarianceShare as VarianceShare
     from penult.embedded import local as local
     from penult.errors import Busy as Busy
     from penult.errors import Cancelled as Cancelled
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from penult.errors import VersionMismatch as VersionMismatch
     from penult.jobs import Job as Job
     from penult.plots import plot_history as plot_history
+    from penult.plots import plot_run_spectra as plot_run_spectra
     from penult.plots import plot_spectra as plot_spectra
     from penult.records import Checkpoint as Checkpoint
     from penult.records import Dataset as Dataset
@@ -49,6 +54,7 @@ if TYPE_CHECKING:
     from penult.results import Head as Head
     from penult.results import Metrics as Metrics
     from penult.results import Refit as Refit
+    from penult.run_spectra import RunSpectra as RunSpectra
     from penult.spectra import Imbalance as Imbalance
     from penult.spectra import Spectra as Spectra
 
@@ -63,6 +69,8 @@ _HOMES = {
     "Conflict": "penult.errors",
     "Dataset": "penult.records",
     "DeadlineExceeded": "penult.errors",
+    "Descriptor": "penult.descriptors",
+    "Descriptors": "penult.descriptors",
     "EpochMetrics": "penult.results",
     "FeatureSet": "penult.records",
     "Features": "penult.records",
@@ -77,19 +85,23 @@ _HOMES = {
     "NotFound": "penult.errors",
     "PenultError": "penult.errors",
     "PreconditionFailed": "penult.errors",
+    "PrincipalAngles": "penult.descriptors",
     "Refit": "penult.results",
     "Run": "penult.records",
     "RunManifest": "penult.records",
+    "RunSpectra": "penult.run_spectra",
     "ServerBug": "penult.errors",
     "Spectra": "penult.spectra",
     "Split": "penult.records",
     "StoreCorrupt": "penult.errors",
     "Unauthenticated": "penult.errors",
     "Unavailable": "penult.errors",
+    "VarianceShare": "penult.descriptors",
     "VersionMismatch": "penult.errors",
     "connect": "penult.connecting",
     "local": "penult.embedded",
     "plot_history": "penult.plots",
+    "plot_run_spectra": "penult.plots",
     "plot_spectra": "penult.plots",
 }
 """Which module each public name lives in."""
@@ -103,6 +115,8 @@ __all__ = [
     "Conflict",
     "Dataset",
     "DeadlineExceeded",
+    "Descriptor",
+    "Descriptors",
     "EpochMetrics",
     "FeatureSet",
     "Features",
@@ -117,20 +131,24 @@ __all__ = [
     "NotFound",
     "PenultError",
     "PreconditionFailed",
+    "PrincipalAngles",
     "Refit",
     "Run",
     "RunManifest",
+    "RunSpectra",
     "ServerBug",
     "Spectra",
     "Split",
     "StoreCorrupt",
     "Unauthenticated",
     "Unavailable",
+    "VarianceShare",
     "VersionMismatch",
     "__version__",
     "connect",
     "local",
     "plot_history",
+    "plot_run_spectra",
     "plot_spectra",
 ]
 

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from penult import decode, decode_spectra, encode, encode_spectra, jobs
 from penult.choices import BalanceMethod, By, FeatureKind, OptimizerName, Preset, ScheduleName, StorageType
 from penult.datasets import Datasets
+from penult.descriptors import Descriptors, PrincipalAngles
 from penult.encode import FeatureSetLike, RefitArguments
 from penult.encode_spectra import RowsLike, SourceLike
 from penult.errors import PenultError, from_kind
@@ -14,6 +15,7 @@ from penult.features import FeatureSets
 from penult.records import Checkpoint, FeatureSet, Info, Run
 from penult.results import Head, Metrics, Refit
 from penult.rpc import Connection
+from penult.run_spectra import RunSpectra
 from penult.runs import Runs
 from penult.spectra import Spectra
 from penult_proto.v1 import info_pb2, jobs_pb2, refits_pb2
@@ -235,6 +237,98 @@ class Client:
         )
         call = self.connection.stubs.spectra.ComputeSpectra
         return decode_spectra.spectra(self.connection.unary(call, request, timeout=timeout))
+
+    def run_spectra(
+        self,
+        run: Run | str,
+        *,
+        split: str,
+        by: By = "group",
+        top_k: int | None = None,
+        correction: int = 0,
+        center: bool = True,
+        replicates: int = 200,
+        confidence: float = 0.95,
+        seed: int = 0,
+        rows: RowsLike | None = None,
+        timeout: float = 3600.0,
+    ) -> RunSpectra:
+        """The `spectra` of every checkpoint of a run, as one answer: ``.eigenvalues`` (E, G, K).
+
+        The features of `split` must have been extracted for each of them; the error names those that are
+        missing and the call that makes them. The other arguments are those of `spectra`.
+
+        Raises
+        ------
+        NotFound : kinds ``unknown_run``, ``unknown_feature_set``.
+        """
+        query = encode_spectra.spectra_request(
+            None,
+            by=by,
+            top_k=top_k,
+            correction=correction,
+            center=center,
+            replicates=replicates,
+            confidence=confidence,
+            seed=seed,
+            rows=rows,
+        )
+        request = encode_spectra.run_spectra_request(run, split, query)
+        call = self.connection.stubs.spectra.ComputeRunSpectra
+        return decode_spectra.run_spectra(self.connection.unary(call, request, timeout=timeout))
+
+    def descriptors(
+        self,
+        features: SourceLike,
+        *,
+        split: str | None = None,
+        by: By = "group",
+        rows: RowsLike | None = None,
+        power_law: tuple[int, int] = (11, 50),
+        timeout: float = 600.0,
+    ) -> Descriptors:
+        """Numbers read off the spectrum of each group or class, each with its formula and paper.
+
+        Participation ratio, effective rank, RankMe, power-law exponent; and the shares of the total variance
+        that lie between classes, between attribute values and between groups.
+
+        Parameters
+        ----------
+        features, split, by, rows : as for `spectra`.
+        power_law : first and last rank of the fit; NaN for groups that have fewer positive eigenvalues.
+        timeout : seconds.
+        """
+        request = encode_spectra.descriptors_request(features, split=split, by=by, rows=rows, power_law=power_law)
+        call = self.connection.stubs.spectra.ComputeDescriptors
+        return decode_spectra.descriptors(self.connection.unary(call, request, timeout=timeout))
+
+    def principal_angles(
+        self,
+        first: SourceLike,
+        second: SourceLike,
+        *,
+        groups: tuple[str | int, str | int],
+        split: str | None = None,
+        by: By = "group",
+        top_k: int = 10,
+        rows: RowsLike | None = None,
+        timeout: float = 600.0,
+    ) -> PrincipalAngles:
+        """Angles between the spans of the top eigenvectors of two groups, or of one group in two feature sets.
+
+        Parameters
+        ----------
+        first, second : feature sets, or with `split` checkpoints; twice the same to compare two of its groups.
+        groups : the group (or, by class, the class) of each, by name or index.
+        split, by, rows : as for `spectra`; for both.
+        top_k : eigenvectors of each; fewer than the rows of either.
+        timeout : seconds.
+        """
+        request = encode_spectra.angles_request(
+            first, second, groups=groups, split=split, by=by, top_k=top_k, rows=rows
+        )
+        call = self.connection.stubs.spectra.ComputePrincipalAngles
+        return decode_spectra.principal_angles(self.connection.unary(call, request, timeout=timeout))
 
     def refit(
         self,

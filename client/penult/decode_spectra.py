@@ -7,7 +7,9 @@ import numpy as np
 from penult.arrays import decode as array
 from penult.choices import SPECTRA_BY, name_of
 from penult.decode import groups
+from penult.descriptors import Descriptor, Descriptors, PrincipalAngles, VarianceShare
 from penult.records import Group
+from penult.run_spectra import RunSpectra
 from penult.spectra import Imbalance, Spectra
 from penult_proto.v1 import spectra_pb2
 
@@ -58,4 +60,47 @@ def imbalance(message: spectra_pb2.Imbalance, by_index: Mapping[int, Group]) -> 
         p_value=message.p_value,
         p_adjusted=message.p_adjusted,
         replicate_error=message.replicate_error,
+    )
+
+
+def run_spectra(message: spectra_pb2.RunSpectra) -> RunSpectra:
+    """Spectra of every checkpoint of a run."""
+    return RunSpectra(
+        run=message.run,
+        split=message.split,
+        epochs=np.array([entry.epoch for entry in message.epochs], dtype=np.float64),
+        checkpoints=tuple(entry.checkpoint for entry in message.epochs),
+        spectra=tuple(spectra(entry.spectra) for entry in message.epochs),
+    )
+
+
+def descriptors(message: spectra_pb2.Descriptors) -> Descriptors:
+    """Numbers with their definitions."""
+    return Descriptors(
+        digest=message.digest,
+        feature_set=message.feature_set,
+        by=name_of(SPECTRA_BY, message.by, "group"),
+        groups=groups(message.groups),
+        descriptors={
+            one.id: Descriptor(id=one.id, formula=one.formula, source=one.source, values=array(one.values))
+            for one in message.descriptors
+        },
+        variance_shares={
+            one.id: VarianceShare(id=one.id, formula=one.formula, value=one.value) for one in message.variance_shares
+        },
+        reused=message.reused,
+    )
+
+
+def principal_angles(message: spectra_pb2.PrincipalAngles) -> PrincipalAngles:
+    """Angles between two subspaces."""
+    first, second = groups([message.first, message.second])
+    return PrincipalAngles(
+        digest=message.digest,
+        first=first,
+        second=second,
+        feature_sets=(message.feature_sets[0], message.feature_sets[1]),
+        angles=array(message.angles),
+        formula=message.formula,
+        reused=message.reused,
     )

@@ -44,7 +44,7 @@ def row_selection(rows: RowsLike) -> spectra_pb2.RowSelection:
 
 
 def spectra_request(
-    features: SourceLike,
+    features: SourceLike | None,
     *,
     split: str | None = None,
     by: By = "group",
@@ -56,7 +56,7 @@ def spectra_request(
     seed: int = 0,
     rows: RowsLike | None = None,
 ) -> spectra_pb2.ComputeSpectraRequest:
-    """A question for spectra. Raises `InvalidRequest`."""
+    """A question for spectra; of no feature set in particular without `features`. Raises `InvalidRequest`."""
     check_choice("by", by, SPECTRA_BY)
     if top_k is not None:
         check_number("top_k", top_k, 1, 2**31 - 1)
@@ -67,7 +67,7 @@ def spectra_request(
         raise invalid(f"confidence must lie between 0 and 1, such as 0.95; got {confidence!r}", argument="confidence")
     check_seed(seed)
     return spectra_pb2.ComputeSpectraRequest(
-        source=feature_source(features, split, rows),
+        source=_rows_alone(rows) if features is None else feature_source(features, split, rows),
         by=SPECTRA_BY[by],
         top_k=top_k or 0,
         correction=correction,
@@ -76,3 +76,56 @@ def spectra_request(
         confidence=confidence,
         seed=seed,
     )
+
+
+def run_spectra_request(
+    run: Run | str, split: str, spectra: spectra_pb2.ComputeSpectraRequest
+) -> spectra_pb2.ComputeRunSpectraRequest:
+    """The question `spectra` asked of every checkpoint of a run. Raises `InvalidRequest`."""
+    if not split:
+        raise invalid("split= says which features of every checkpoint, such as split='train'")
+    return spectra_pb2.ComputeRunSpectraRequest(run=_run_id(run), split=split, spectra=spectra)
+
+
+def descriptors_request(
+    features: SourceLike, *, split: str | None, by: By, rows: RowsLike | None, power_law: tuple[int, int]
+) -> spectra_pb2.ComputeDescriptorsRequest:
+    """A question for descriptors. Raises `InvalidRequest`."""
+    check_choice("by", by, SPECTRA_BY)
+    first, last = power_law
+    if not 1 <= first < last < 2**31:
+        raise invalid(f"power_law= takes the first and the last rank of the fit, from 1; got {power_law!r}")
+    return spectra_pb2.ComputeDescriptorsRequest(
+        source=feature_source(features, split, rows),
+        by=SPECTRA_BY[by],
+        power_law_first=first,
+        power_law_last=last,
+    )
+
+
+def angles_request(
+    first: SourceLike,
+    second: SourceLike,
+    *,
+    groups: tuple[str | int, str | int],
+    split: str | None,
+    by: By,
+    top_k: int,
+    rows: RowsLike | None,
+) -> spectra_pb2.ComputePrincipalAnglesRequest:
+    """A question for angles. Raises `InvalidRequest`."""
+    check_choice("by", by, SPECTRA_BY)
+    check_number("top_k", top_k, 1, 2**31 - 1)
+    sides = [
+        spectra_pb2.Subspace(source=feature_source(features, split, rows), by=SPECTRA_BY[by], part=str(group))
+        for features, group in zip((first, second), groups, strict=True)
+    ]
+    return spectra_pb2.ComputePrincipalAnglesRequest(first=sides[0], second=sides[1], top_k=top_k)
+
+
+def _rows_alone(rows: RowsLike | None) -> spectra_pb2.FeatureSource:
+    return spectra_pb2.FeatureSource(rows=None if rows is None else row_selection(rows))
+
+
+def _run_id(run: Run | str) -> str:
+    return run.id if isinstance(run, Run) else run

@@ -14,51 +14,151 @@ import numpy as np
 from penult.frames import NEEDS_PLOT
 from penult.records import Group, Run
 from penult.results import Metrics
-from penult.spectra import Spectra
+from penult.run_spectra import RunSpectra
+from penult.spectra import Imbalance, Spectra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart also by readers who do not see red and green.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
 MOST_COLUMNS = 4
+SMALLEST_DRAWN, LARGEST_DRAWN = 1e-6, 1e6
+RATIO_STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 
 
 def plot_spectra(spectra: Spectra, *, top_k: int = 10) -> Figure:
-    """The `top_k` largest eigenvalues of each group on a logarithmic axis, one panel per class.
+    """The `top_k` largest eigenvalues of each group, one panel per class, and the imbalance with its interval.
 
-    The smallest non-empty group of a class is drawn dashed with open markers and named minority; the title
-    of its panel holds the spectral imbalance. By class, all lines share one panel.
+    The smallest non-empty group of a class is drawn dashed with open markers and named minority. By class, all
+    lines share one panel. The last panel holds lambda_1(minority) / lambda_1(majority) of every comparison: as
+    measured (open), and at equal numbers of examples with its interval and adjusted p-value (filled).
 
     Raises ImportError when matplotlib is missing.
     """
     panels: dict[str, list[int]] = {}
     for position, group in enumerate(spectra.groups):
         panels.setdefault(group.class_name if spectra.by == "group" else "classes", []).append(position)
-    figure, axes = _panels(len(panels), width=4.2, height=3.6)
-    minorities = {entry.minority_index for entry in spectra.imbalance}
-    ratios = {entry.class_name: entry.ratio for entry in spectra.imbalance}
-    for axis, (name, positions) in zip(axes, panels.items(), strict=True):
+    n_panels = len(panels) + bool(spectra.imbalance)
+    figure, axes = _panels(n_panels, width=4.0, height=3.6, share=len(panels))
+    minorities = {entry.minority_index for entry in spectra.imbalance} if spectra.by == "group" else set[int]()
+    for axis, (name, positions) in zip(axes, panels.items(), strict=False):
         for line, position in enumerate(positions):
             _draw_spectrum(axis, spectra, position, line, top_k, minorities)
-        title = f"{name}: minority / majority at rank 1 = {ratios[name]:.2f}" if name in ratios else name
-        axis.set_title(title, loc="left", fontsize="medium")
+        axis.set_title(name, loc="left", fontsize="medium")
         axis.set_yscale("log")
-        _label_with_plain_numbers(axis)
+        _label_with_plain_numbers(axis.yaxis)
+        axis.set_xticks(_rank_ticks(min(top_k, spectra.eigenvalues.shape[1])))
         axis.set_xlabel("rank")
         axis.legend(frameon=False, fontsize="small")
     axes[0].set_ylabel("eigenvalue")
+    if spectra.imbalance:
+        _draw_imbalance(axes[-1], spectra)
     return figure
 
 
-def _label_with_plain_numbers(axis: Axes) -> None:
-    """1, 2, 5, 10, ... instead of powers of ten."""
+def plot_run_spectra(spectra: RunSpectra) -> Figure:
+    """The matched ratio of every comparison over the epochs, with its interval.
+
+    Raises ImportError when matplotlib is missing.
+    """
+    figure, (axis,) = _panels(1, width=5.0, height=3.6)
+    axis.axhline(1.0, color="#888888", linewidth=0.8)
+    for line, first in enumerate(spectra.spectra[0].imbalance):
+        entries = [one.imbalance[line] for one in spectra.spectra]
+        colour = COLOURS[line % len(COLOURS)]
+        low, high = [_drawable(e.low) for e in entries], [_drawable(e.high) for e in entries]
+        axis.fill_between(spectra.epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.plot(
+            spectra.epochs,
+            [e.matched_ratio for e in entries],
+            color=colour,
+            marker="o",
+            markersize=4.5,
+            label=first.label,
+        )
+    axis.set_yscale("log")
+    _label_with_plain_numbers(axis.yaxis, RATIO_STEPS)
+    axis.locator_params(axis="x", integer=True)
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("minority / majority at rank 1, equal n")
+    axis.set_title(f"{spectra.split}, {spectra.spectra[0].confidence:.0%} intervals", loc="left", fontsize="medium")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    return figure
+
+
+def _draw_imbalance(axis: Axes, spectra: Spectra) -> None:
+    """One line of the panel per comparison, the first on top."""
+    axis.axvline(1.0, color="#888888", linewidth=0.8, zorder=1)
+    has_intervals = spectra.replicates > 0
+    for place, entry in enumerate(spectra.imbalance):
+        y = -place
+        axis.plot(
+            [_drawable(entry.ratio)], [y + 0.16], "o", color="black", markerfacecolor="white", markersize=6, zorder=4
+        )
+        if has_intervals:
+            ends = [_drawable(entry.low), _drawable(entry.high)]
+            axis.plot(ends, [y - 0.08] * 2, color="black", linewidth=2, solid_capstyle="round", zorder=3)
+            axis.plot([_drawable(entry.matched_ratio)], [y - 0.08], "o", color="black", markersize=7, zorder=5)
+        axis.annotate(
+            _imbalance_note(entry, spectra),
+            (0.02, y - 0.3),
+            xycoords=("axes fraction", "data"),
+            fontsize="small",
+            color="#444444",
+            va="top",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+            zorder=6,
+        )
+    axis.set_xscale("log")
+    _widen(axis, spectra)
+    axis.set_yticks([-place for place in range(len(spectra.imbalance))], [e.label for e in spectra.imbalance])
+    axis.set_ylim(-len(spectra.imbalance) + 0.3, 0.6)
+    axis.grid(axis="y", visible=False)
+    axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+    filled = f"; filled: at equal n, {spectra.confidence:.0%} interval" if has_intervals else ""
+    axis.set_xlabel(f"open: as measured{filled}", fontsize="small")
+    axis.set_title("minority / majority at rank 1", loc="left", fontsize="medium")
+
+
+def _imbalance_note(entry: Imbalance, spectra: Spectra) -> str:
+    sizes = f"n={entry.n_minority} v {entry.n_majority}"
+    if not spectra.replicates or math.isnan(entry.matched_ratio):
+        return f"{entry.ratio:.2f}; {sizes}"
+    return (
+        f"{entry.ratio:.2f}; at equal n {entry.matched_ratio:.2f} [{entry.low:.2f}, {entry.high:.2f}], "
+        f"p={entry.p_adjusted:.2g}; {sizes}"
+    )
+
+
+def _widen(axis: Axes, spectra: Spectra) -> None:
+    """Room around everything that is drawn on the logarithmic axis of ratios, and around 1."""
+    drawn = [value for e in spectra.imbalance for value in (e.ratio, e.matched_ratio, e.low, e.high)]
+    shown = [1.0, *(value for value in drawn if 0 < value < math.inf)]
+    axis.set_xlim(min(0.8 * min(shown), 0.5), max(1.25 * max(shown), 2.0))
+    _label_with_plain_numbers(axis.xaxis, RATIO_STEPS)
+
+
+def _rank_ticks(last: int) -> list[int]:
+    """From 1 to `last`, about five of them."""
+    step = max(1, round((last - 1) / 5))
+    return list(range(1, last + 1, step))
+
+
+def _drawable(value: float) -> float:
+    """The value on a logarithmic axis: a zero end or an infinite one lies beyond its edge."""
+    return min(max(value, SMALLEST_DRAWN), LARGEST_DRAWN) if not math.isnan(value) else math.nan
+
+
+def _label_with_plain_numbers(axis: Axis, steps: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
+    """1, 2, 5, 10, ... instead of powers of ten, on a logarithmic axis."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw_spectrum(axis: Axes, spectra: Spectra, position: int, line: int, top_k: int, minorities: set[int]) -> None:
@@ -122,8 +222,8 @@ def _draw_history(axis: Axes, epochs: list[float], metrics: list[Metrics]) -> No
     axis.locator_params(axis="x", integer=True)
 
 
-def _panels(n_panels: int, *, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with panels that share their y axis, at most four in a row."""
+def _panels(n_panels: int, *, width: float, height: float, share: int | None = None) -> tuple[Figure, list[Axes]]:
+    """A figure with panels, at most four in a row; the first `share` of them (all by default) share their y axis."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -131,8 +231,12 @@ def _panels(n_panels: int, *, width: float, height: float) -> tuple[Figure, list
     n_columns = min(n_panels, MOST_COLUMNS)
     n_rows = math.ceil(n_panels / n_columns)
     figure = Figure(figsize=(width * n_columns + 0.4, height * n_rows), layout="constrained", dpi=150)
-    grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False)
+    grid = figure.subplots(n_rows, n_columns, squeeze=False)
     axes = [axis for row in grid for axis in row]
+    for position, axis in enumerate(axes[1 : n_panels if share is None else share], start=1):
+        axis.sharey(axes[0])
+        if position % n_columns:
+            axis.tick_params(labelleft=False)
     for spare in axes[n_panels:]:
         spare.remove()
     for axis in axes[:n_panels]:

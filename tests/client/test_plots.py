@@ -1,5 +1,6 @@
 """Figures hold the numbers they show, and can be written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from penult import decode
 from penult.plots import plot_history, plot_spectra, save
 from penult.records import Checkpoint, Group, Run
 from penult.results import EpochMetrics, Metrics
+from penult.run_spectra import RunSpectra
 from penult.spectra import Imbalance, Spectra
 from penult_proto.v1 import runs_pb2
 
@@ -140,11 +142,8 @@ def is_png(path: Path) -> bool:
 def test_spectra_are_drawn_per_class_with_counts_and_the_minority_marked(tmp_path: Path) -> None:
     answer = spectra()
     figure = plot_spectra(answer, top_k=10)
-    first, second = figure.axes
-    assert (first.get_title("left"), second.get_title("left")) == (
-        "sneaker: minority / majority at rank 1 = 2.00",
-        "ankle boot",
-    )
+    first, second, _ = figure.axes
+    assert (first.get_title("left"), second.get_title("left")) == ("sneaker", "ankle boot")
     drawn = lines(first)
     assert set(drawn) == {"grass (n=950)", "gravel (n=50, minority)"}
     np.testing.assert_array_equal(drawn["gravel (n=50, minority)"], answer.eigenvalues[1, :10])
@@ -156,9 +155,50 @@ def test_spectra_are_drawn_per_class_with_counts_and_the_minority_marked(tmp_pat
 @pytest.mark.parametrize("counts", [(950, 50, 0, 900), (0, 0, 0, 900), (5, 3, 2, 900, 8, 1)])
 def test_empty_groups_and_many_classes_can_be_drawn(counts: tuple[int, ...], tmp_path: Path) -> None:
     figure = spectra(counts).plot()
-    assert len(figure.axes) == len(counts) // 2
+    assert len(figure.axes) == len(counts) // 2 + 1
     save(figure, tmp_path / "spectra.png")
     assert is_png(tmp_path / "spectra.png")
+
+
+def test_the_imbalance_is_drawn_with_its_interval(tmp_path: Path) -> None:
+    axis = spectra().plot().axes[-1]
+    points = [(line.get_xdata(), line.get_markerfacecolor()) for line in axis.get_lines()]
+    drawn = [np.asarray(x, dtype=np.float64).tolist() for x, _ in points]
+    assert drawn == [[1.0, 1.0], [2.0], [1.2, 2.1], [1.6]]
+    assert points[1][1] == "white"
+    assert axis.texts[0].get_text() == "2.00; at equal n 1.60 [1.20, 2.10], p=0.02; n=50 v 950"
+    low, high = axis.get_xlim()
+    assert low < 1.0
+    assert high > 2.1
+
+
+def test_unbounded_intervals_and_no_replicates_can_be_drawn(tmp_path: Path) -> None:
+    answer = spectra()
+    unbounded = replace(answer.imbalance[0], low=0.0, high=float("inf"))
+    save(replace(answer, imbalance=(unbounded,)).plot(), tmp_path / "unbounded.png")
+    nan = float("nan")
+    bare = replace(unbounded, matched_ratio=nan, low=nan, high=nan, p_value=nan, p_adjusted=nan)
+    figure = replace(answer, imbalance=(bare,), replicates=0).plot()
+    assert figure.axes[-1].texts[0].get_text() == "2.00; n=50 v 950"
+    save(figure, tmp_path / "bare.png")
+    save(replace(answer, imbalance=()).plot(), tmp_path / "none.png")
+    assert all(is_png(tmp_path / f"{name}.png") for name in ("unbounded", "bare", "none"))
+
+
+def test_ratios_of_a_run_over_its_epochs(tmp_path: Path) -> None:
+    first = spectra()
+    second = replace(first, imbalance=(replace(first.imbalance[0], matched_ratio=1.1, low=0.9, high=1.4),))
+    answer = RunSpectra(
+        run="r", split="train", epochs=np.array([0.0, 1.0]), checkpoints=("a", "b"), spectra=(first, second)
+    )
+    assert answer.eigenvalues.shape == (2, 4, 20)
+    np.testing.assert_array_equal(answer.matched_ratio, [[1.6], [1.1]])
+    assert list(answer.to_frame()["low"]) == [1.2, 0.9]
+    assert str(answer).splitlines()[-1].split() == ["1", "2.000", "(1.100)"]
+    figure = answer.plot()
+    np.testing.assert_array_equal(lines(figure.axes[0])["sneaker"], [1.6, 1.1])
+    save(figure, tmp_path / "run.png")
+    assert is_png(tmp_path / "run.png")
 
 
 def test_eigenvalues_of_zero_leave_a_gap_on_the_logarithmic_axis() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import penult
 from penult import arrays, decode, encode, errors, transfer
-from penult.encode_spectra import spectra_request
+from penult.encode_spectra import angles_request, descriptors_request, run_spectra_request, spectra_request
 from penult.rpc import Connection
 from penult_proto.v1 import arrays_pb2, features_pb2, groups_pb2, info_pb2, runs_pb2
 
@@ -83,6 +83,9 @@ def extract_spec(**changed) -> Message:
         (lambda: spectra_request("x", replicates=-1), "replicates"),
         (lambda: spectra_request("x", confidence=95.0), "between 0 and 1"),
         (lambda: spectra_request("x", seed=-1), "seed"),
+        (lambda: run_spectra_request("r", "", spectra_request(None)), "split='train'"),
+        (lambda: descriptors_request("x", split=None, by="group", rows=None, power_law=(5, 5)), "power_law="),
+        (lambda: angles_request("x", "x", groups=(0, 1), split=None, by="group", top_k=0, rows=None), "top_k"),
         (lambda: spectra_request("x", rows=[]), "row ids"),
         (lambda: spectra_request("x", rows=[0.5]), "row ids"),  # pyright: ignore[reportArgumentType]
         (lambda: spectra_request("x", rows=[-1, 2]), "row ids"),

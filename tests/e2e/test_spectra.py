@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import subspace_angles
 
 import penult
 from penult_kernels.imbalance_inference import holm, infer_imbalance
@@ -136,3 +137,76 @@ def test_a_class_with_one_group_and_groups_of_one_and_two(client):
 def test_options_out_of_range(client, mine, options):
     with pytest.raises(penult.InvalidRequest):
         client.spectra(mine, **options)
+
+
+def test_a_whole_run_is_one_answer(client, run):
+    with pytest.raises(penult.NotFound, match=r"features of split 'test' for epoch 0 \(.*epoch 1 \("):
+        client.run_spectra(run, split="test")
+    for checkpoint in run.checkpoints:
+        client.extract(checkpoint, splits=["test"]).wait()
+    answer = client.run_spectra(run, split="test", top_k=5, replicates=10)
+    assert answer.epochs.tolist() == [0, 1]
+    assert answer.eigenvalues.shape == (2, 4, 5)
+    for checkpoint, one in zip(run.checkpoints, answer.spectra, strict=True):
+        alone = client.spectra(checkpoint, split="test", top_k=5, replicates=10)
+        assert alone.reused
+        np.testing.assert_array_equal(one.eigenvalues, alone.eigenvalues)
+        assert one.imbalance == alone.imbalance
+    with pytest.raises(penult.NotFound, match="no run"):
+        client.run_spectra("nothing", split="test")
+
+
+def test_descriptors_with_their_formulas(client, arrays, mine):
+    found = client.descriptors(mine, power_law=(2, 6))
+    g, z = arrays["y"] * 2 + arrays["a"], arrays["features"].astype(float)
+    for group in range(4):
+        rows = z[g == group]
+        values = np.linalg.eigvalsh(np.cov(rows.T, bias=True))[::-1]
+        p, s = values / values.sum(), np.linalg.svd(rows, compute_uv=False)
+        slope = np.polyfit(np.log(np.arange(2, 7)), np.log(values[1:6]), 1, w=np.arange(2, 7) ** -0.5)[0]
+        assert found["participation_ratio"][group] == pytest.approx(values.sum() ** 2 / np.sum(values**2))
+        assert found["effective_rank"][group] == pytest.approx(np.exp(-np.sum(p * np.log(p))))
+        q = s / s.sum() + 1e-7
+        assert found["rank_me"][group] == pytest.approx(np.exp(-np.sum(q * np.log(q))))
+        assert found["power_law_exponent"][group] == pytest.approx(-slope)
+    assert "2 ... 6" in found.descriptors["power_law_exponent"].formula
+    total = np.sum((z - z.mean(axis=0)) ** 2)
+    between = sum(np.sum(arrays["y"] == y) * np.sum((z[arrays["y"] == y].mean(0) - z.mean(0)) ** 2) for y in (0, 1))
+    assert found.variance_shares["class_share"].value == pytest.approx(between / total)
+    assert client.descriptors("mine", power_law=(2, 6)).reused
+    by_class = client.descriptors(mine, by="class")
+    assert by_class["effective_rank"].shape == (2,)
+    assert np.isnan(by_class["power_law_exponent"]).all()
+    assert by_class.variance_shares == found.variance_shares
+    assert list(found.to_frame()["n"]) == [60, 20, 15, 70]
+    assert "participation_ratio = (sum_i l_i)^2" in str(found)
+    with pytest.raises(KeyError, match="effective_rank"):
+        found["rank"]
+
+
+def test_descriptors_of_some_rows(client, arrays, mine):
+    chosen = arrays["row_id"][::2]
+    kept = client.features.upload(**{name: array[::2] for name, array in arrays.items()})
+    ours, theirs = client.descriptors(mine, rows=chosen), client.descriptors(kept)
+    np.testing.assert_allclose(ours["rank_me"], theirs["rank_me"])
+    assert ours.variance_shares["group_share"].value == pytest.approx(theirs.variance_shares["group_share"].value)
+
+
+def test_angles_between_groups_and_between_feature_sets(client, arrays, mine):
+    found = client.principal_angles(mine, mine, groups=("0, 0", 3), top_k=3)
+    g, z = arrays["y"] * 2 + arrays["a"], arrays["features"].astype(float)
+    u, v = (np.linalg.eigh(np.cov(z[g == group].T))[1][:, :-4:-1] for group in (0, 3))
+    np.testing.assert_allclose(found.angles, np.sort(subspace_angles(u, v)), atol=1e-6)
+    assert (found.first.index, found.second.index) == (0, 3)
+    assert found.overlap == pytest.approx(np.mean(np.cos(found.angles) ** 2))
+    itself = client.principal_angles(mine, mine, groups=(2, 2), top_k=3)
+    np.testing.assert_allclose(itself.angles, 0, atol=1e-9)
+    rotated = arrays | {"features": arrays["features"][:, ::-1].copy()}
+    other = client.features.upload(**rotated)
+    turned = client.principal_angles(mine, other, groups=(0, 0), top_k=1, by="class")
+    assert turned.angles[0] > 1.0
+    assert client.principal_angles(mine, other, groups=("0", "0"), top_k=1, by="class").reused
+    with pytest.raises(penult.InvalidRequest, match=r"no group or class 'nobody'; it has 0 \('0, 0'\)"):
+        client.principal_angles(mine, mine, groups=("nobody", 0))
+    with pytest.raises(penult.InvalidRequest, match=r"top_k must lie in 1 \.\. 10"):
+        client.principal_angles(mine, mine, groups=(0, 1), top_k=11)

@@ -302,3 +302,291 @@ class Spectra(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["by", b"by", "center", b"center", "confidence", b"confidence", "converged", b"converged", "correction", b"correction", "digest", b"digest", "eigenvalues", b"eigenvalues", "feature_set", b"feature_set", "groups", b"groups", "imbalance", b"imbalance", "methods", b"methods", "n_examples", b"n_examples", "n_rows", b"n_rows", "replicates", b"replicates", "residuals", b"residuals", "reused", b"reused", "rows_of_run", b"rows_of_run", "seed", b"seed", "trace", b"trace"]) -> None: ...
 
 Global___Spectra: typing_extensions.TypeAlias = Spectra
+
+@typing.final
+class ComputeRunSpectraRequest(google.protobuf.message.Message):
+    """Spectra of every checkpoint of a run."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    SPLIT_FIELD_NUMBER: builtins.int
+    SPECTRA_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    split: builtins.str
+    @property
+    def spectra(self) -> Global___ComputeSpectraRequest:
+        """What is asked of each; its source holds rows at most."""
+
+    def __init__(
+        self,
+        *,
+        run: builtins.str = ...,
+        split: builtins.str = ...,
+        spectra: Global___ComputeSpectraRequest | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["spectra", b"spectra"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["run", b"run", "spectra", b"spectra", "split", b"split"]) -> None: ...
+
+Global___ComputeRunSpectraRequest: typing_extensions.TypeAlias = ComputeRunSpectraRequest
+
+@typing.final
+class EpochSpectra(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    SPECTRA_FIELD_NUMBER: builtins.int
+    epoch: builtins.float
+    """Epochs trained, whole or not; 0 is the starting point."""
+    checkpoint: builtins.str
+    @property
+    def spectra(self) -> Global___Spectra: ...
+    def __init__(
+        self,
+        *,
+        epoch: builtins.float = ...,
+        checkpoint: builtins.str = ...,
+        spectra: Global___Spectra | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["spectra", b"spectra"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "epoch", b"epoch", "spectra", b"spectra"]) -> None: ...
+
+Global___EpochSpectra: typing_extensions.TypeAlias = EpochSpectra
+
+@typing.final
+class RunSpectra(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    SPLIT_FIELD_NUMBER: builtins.int
+    EPOCHS_FIELD_NUMBER: builtins.int
+    run: builtins.str
+    split: builtins.str
+    @property
+    def epochs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EpochSpectra]:
+        """In order of their epoch."""
+
+    def __init__(
+        self,
+        *,
+        run: builtins.str = ...,
+        split: builtins.str = ...,
+        epochs: collections.abc.Iterable[Global___EpochSpectra] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["epochs", b"epochs", "run", b"run", "split", b"split"]) -> None: ...
+
+Global___RunSpectra: typing_extensions.TypeAlias = RunSpectra
+
+@typing.final
+class ComputeDescriptorsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: builtins.int
+    BY_FIELD_NUMBER: builtins.int
+    POWER_LAW_FIRST_FIELD_NUMBER: builtins.int
+    POWER_LAW_LAST_FIELD_NUMBER: builtins.int
+    by: Global___SpectraBy.ValueType
+    power_law_first: builtins.int
+    """Ranks, from 1, that the power law is fitted to, both included; 11 and 50 when 0."""
+    power_law_last: builtins.int
+    @property
+    def source(self) -> Global___FeatureSource: ...
+    def __init__(
+        self,
+        *,
+        source: Global___FeatureSource | None = ...,
+        by: Global___SpectraBy.ValueType = ...,
+        power_law_first: builtins.int = ...,
+        power_law_last: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["source", b"source"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "power_law_first", b"power_law_first", "power_law_last", b"power_law_last", "source", b"source"]) -> None: ...
+
+Global___ComputeDescriptorsRequest: typing_extensions.TypeAlias = ComputeDescriptorsRequest
+
+@typing.final
+class Descriptor(google.protobuf.message.Message):
+    """One number read off the spectrum of each group, and what it is."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    FORMULA_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Never reused for another formula."""
+    formula: builtins.str
+    source: builtins.str
+    """Where it comes from."""
+    @property
+    def values(self) -> penult_proto.v1.arrays_pb2.Array:
+        """(G,) float64; NaN where it is not defined."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        formula: builtins.str = ...,
+        source: builtins.str = ...,
+        values: penult_proto.v1.arrays_pb2.Array | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["values", b"values"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["formula", b"formula", "id", b"id", "source", b"source", "values", b"values"]) -> None: ...
+
+Global___Descriptor: typing_extensions.TypeAlias = Descriptor
+
+@typing.final
+class VarianceShare(google.protobuf.message.Message):
+    """Share of the total variance that lies between the means of the classes, attribute values or groups."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    FORMULA_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    formula: builtins.str
+    value: builtins.float
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        formula: builtins.str = ...,
+        value: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["formula", b"formula", "id", b"id", "value", b"value"]) -> None: ...
+
+Global___VarianceShare: typing_extensions.TypeAlias = VarianceShare
+
+@typing.final
+class Descriptors(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    FEATURE_SET_FIELD_NUMBER: builtins.int
+    BY_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    DESCRIPTORS_FIELD_NUMBER: builtins.int
+    VARIANCE_SHARES_FIELD_NUMBER: builtins.int
+    REUSED_FIELD_NUMBER: builtins.int
+    digest: builtins.str
+    feature_set: builtins.str
+    by: Global___SpectraBy.ValueType
+    reused: builtins.bool
+    """True when it was already stored."""
+    @property
+    def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.Group]: ...
+    @property
+    def descriptors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Descriptor]: ...
+    @property
+    def variance_shares(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___VarianceShare]: ...
+    def __init__(
+        self,
+        *,
+        digest: builtins.str = ...,
+        feature_set: builtins.str = ...,
+        by: Global___SpectraBy.ValueType = ...,
+        groups: collections.abc.Iterable[penult_proto.v1.groups_pb2.Group] | None = ...,
+        descriptors: collections.abc.Iterable[Global___Descriptor] | None = ...,
+        variance_shares: collections.abc.Iterable[Global___VarianceShare] | None = ...,
+        reused: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "descriptors", b"descriptors", "digest", b"digest", "feature_set", b"feature_set", "groups", b"groups", "reused", b"reused", "variance_shares", b"variance_shares"]) -> None: ...
+
+Global___Descriptors: typing_extensions.TypeAlias = Descriptors
+
+@typing.final
+class Subspace(google.protobuf.message.Message):
+    """The span of the top eigenvectors of one group or class."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: builtins.int
+    BY_FIELD_NUMBER: builtins.int
+    PART_FIELD_NUMBER: builtins.int
+    by: Global___SpectraBy.ValueType
+    part: builtins.str
+    """Name of the group or class, or its index as a decimal number."""
+    @property
+    def source(self) -> Global___FeatureSource: ...
+    def __init__(
+        self,
+        *,
+        source: Global___FeatureSource | None = ...,
+        by: Global___SpectraBy.ValueType = ...,
+        part: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["source", b"source"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "part", b"part", "source", b"source"]) -> None: ...
+
+Global___Subspace: typing_extensions.TypeAlias = Subspace
+
+@typing.final
+class ComputePrincipalAnglesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: builtins.int
+    SECOND_FIELD_NUMBER: builtins.int
+    TOP_K_FIELD_NUMBER: builtins.int
+    top_k: builtins.int
+    """Eigenvectors of each."""
+    @property
+    def first(self) -> Global___Subspace: ...
+    @property
+    def second(self) -> Global___Subspace: ...
+    def __init__(
+        self,
+        *,
+        first: Global___Subspace | None = ...,
+        second: Global___Subspace | None = ...,
+        top_k: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["first", b"first", "second", b"second"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["first", b"first", "second", b"second", "top_k", b"top_k"]) -> None: ...
+
+Global___ComputePrincipalAnglesRequest: typing_extensions.TypeAlias = ComputePrincipalAnglesRequest
+
+@typing.final
+class PrincipalAngles(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    FIRST_FIELD_NUMBER: builtins.int
+    SECOND_FIELD_NUMBER: builtins.int
+    FEATURE_SETS_FIELD_NUMBER: builtins.int
+    ANGLES_FIELD_NUMBER: builtins.int
+    FORMULA_FIELD_NUMBER: builtins.int
+    REUSED_FIELD_NUMBER: builtins.int
+    digest: builtins.str
+    formula: builtins.str
+    reused: builtins.bool
+    """True when it was already stored."""
+    @property
+    def first(self) -> penult_proto.v1.groups_pb2.Group: ...
+    @property
+    def second(self) -> penult_proto.v1.groups_pb2.Group: ...
+    @property
+    def feature_sets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Of `first` and of `second`."""
+
+    @property
+    def angles(self) -> penult_proto.v1.arrays_pb2.Array:
+        """(K,) float64, radians in [0, pi/2], ascending."""
+
+    def __init__(
+        self,
+        *,
+        digest: builtins.str = ...,
+        first: penult_proto.v1.groups_pb2.Group | None = ...,
+        second: penult_proto.v1.groups_pb2.Group | None = ...,
+        feature_sets: collections.abc.Iterable[builtins.str] | None = ...,
+        angles: penult_proto.v1.arrays_pb2.Array | None = ...,
+        formula: builtins.str = ...,
+        reused: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["angles", b"angles", "first", b"first", "second", b"second"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["angles", b"angles", "digest", b"digest", "feature_sets", b"feature_sets", "first", b"first", "formula", b"formula", "reused", b"reused", "second", b"second"]) -> None: ...
+
+Global___PrincipalAngles: typing_extensions.TypeAlias = PrincipalAngles

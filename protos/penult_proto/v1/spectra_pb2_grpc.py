@@ -34,6 +34,21 @@ class SpectraServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.ComputeDescriptors = channel.unary_unary(
+                '/penult.v1.SpectraService/ComputeDescriptors',
+                request_serializer=penult__proto_dot_v1_dot_spectra__pb2.ComputeDescriptorsRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_spectra__pb2.Descriptors.FromString,
+                _registered_method=True)
+        self.ComputePrincipalAngles = channel.unary_unary(
+                '/penult.v1.SpectraService/ComputePrincipalAngles',
+                request_serializer=penult__proto_dot_v1_dot_spectra__pb2.ComputePrincipalAnglesRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_spectra__pb2.PrincipalAngles.FromString,
+                _registered_method=True)
+        self.ComputeRunSpectra = channel.unary_unary(
+                '/penult.v1.SpectraService/ComputeRunSpectra',
+                request_serializer=penult__proto_dot_v1_dot_spectra__pb2.ComputeRunSpectraRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_spectra__pb2.RunSpectra.FromString,
+                _registered_method=True)
         self.ComputeSpectra = channel.unary_unary(
                 '/penult.v1.SpectraService/ComputeSpectra',
                 request_serializer=penult__proto_dot_v1_dot_spectra__pb2.ComputeSpectraRequest.SerializeToString,
@@ -44,6 +59,24 @@ class SpectraServiceStub(object):
 class SpectraServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
+    def ComputeDescriptors(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ComputePrincipalAngles(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ComputeRunSpectra(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ComputeSpectra(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -53,6 +86,21 @@ class SpectraServiceServicer(object):
 
 def add_SpectraServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ComputeDescriptors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ComputeDescriptors,
+                    request_deserializer=penult__proto_dot_v1_dot_spectra__pb2.ComputeDescriptorsRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_spectra__pb2.Descriptors.SerializeToString,
+            ),
+            'ComputePrincipalAngles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ComputePrincipalAngles,
+                    request_deserializer=penult__proto_dot_v1_dot_spectra__pb2.ComputePrincipalAnglesRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_spectra__pb2.PrincipalAngles.SerializeToString,
+            ),
+            'ComputeRunSpectra': grpc.unary_unary_rpc_method_handler(
+                    servicer.ComputeRunSpectra,
+                    request_deserializer=penult__proto_dot_v1_dot_spectra__pb2.ComputeRunSpectraRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_spectra__pb2.RunSpectra.SerializeToString,
+            ),
             'ComputeSpectra': grpc.unary_unary_rpc_method_handler(
                     servicer.ComputeSpectra,
                     request_deserializer=penult__proto_dot_v1_dot_spectra__pb2.ComputeSpectraRequest.FromString,
@@ -68,6 +116,87 @@ def add_SpectraServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SpectraService(object):
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def ComputeDescriptors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penult.v1.SpectraService/ComputeDescriptors',
+            penult__proto_dot_v1_dot_spectra__pb2.ComputeDescriptorsRequest.SerializeToString,
+            penult__proto_dot_v1_dot_spectra__pb2.Descriptors.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ComputePrincipalAngles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penult.v1.SpectraService/ComputePrincipalAngles',
+            penult__proto_dot_v1_dot_spectra__pb2.ComputePrincipalAnglesRequest.SerializeToString,
+            penult__proto_dot_v1_dot_spectra__pb2.PrincipalAngles.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ComputeRunSpectra(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penult.v1.SpectraService/ComputeRunSpectra',
+            penult__proto_dot_v1_dot_spectra__pb2.ComputeRunSpectraRequest.SerializeToString,
+            penult__proto_dot_v1_dot_spectra__pb2.RunSpectra.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ComputeSpectra(request,

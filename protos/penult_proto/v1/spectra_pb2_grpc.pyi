@@ -25,6 +25,54 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
+_SpectraServiceComputeDescriptorsType = typing_extensions.TypeVar(
+    '_SpectraServiceComputeDescriptorsType',
+    grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputeDescriptorsRequest,
+        penult_proto.v1.spectra_pb2.Descriptors,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputeDescriptorsRequest,
+        penult_proto.v1.spectra_pb2.Descriptors,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputeDescriptorsRequest,
+        penult_proto.v1.spectra_pb2.Descriptors,
+    ],
+)
+
+_SpectraServiceComputePrincipalAnglesType = typing_extensions.TypeVar(
+    '_SpectraServiceComputePrincipalAnglesType',
+    grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputePrincipalAnglesRequest,
+        penult_proto.v1.spectra_pb2.PrincipalAngles,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputePrincipalAnglesRequest,
+        penult_proto.v1.spectra_pb2.PrincipalAngles,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputePrincipalAnglesRequest,
+        penult_proto.v1.spectra_pb2.PrincipalAngles,
+    ],
+)
+
+_SpectraServiceComputeRunSpectraType = typing_extensions.TypeVar(
+    '_SpectraServiceComputeRunSpectraType',
+    grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputeRunSpectraRequest,
+        penult_proto.v1.spectra_pb2.RunSpectra,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputeRunSpectraRequest,
+        penult_proto.v1.spectra_pb2.RunSpectra,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputeRunSpectraRequest,
+        penult_proto.v1.spectra_pb2.RunSpectra,
+    ],
+)
+
 _SpectraServiceComputeSpectraType = typing_extensions.TypeVar(
     '_SpectraServiceComputeSpectraType',
     grpc.UnaryUnaryMultiCallable[
@@ -41,9 +89,21 @@ _SpectraServiceComputeSpectraType = typing_extensions.TypeVar(
     ],
 )
 
-class SpectraServiceStub(typing.Generic[_SpectraServiceComputeSpectraType]):
+class SpectraServiceStub(typing.Generic[_SpectraServiceComputeDescriptorsType, _SpectraServiceComputePrincipalAnglesType, _SpectraServiceComputeRunSpectraType, _SpectraServiceComputeSpectraType]):
     @typing.overload
     def __init__(self: SpectraServiceStub[
+        grpc.UnaryUnaryMultiCallable[
+            penult_proto.v1.spectra_pb2.ComputeDescriptorsRequest,
+            penult_proto.v1.spectra_pb2.Descriptors,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            penult_proto.v1.spectra_pb2.ComputePrincipalAnglesRequest,
+            penult_proto.v1.spectra_pb2.PrincipalAngles,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            penult_proto.v1.spectra_pb2.ComputeRunSpectraRequest,
+            penult_proto.v1.spectra_pb2.RunSpectra,
+        ],
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.spectra_pb2.ComputeSpectraRequest,
             penult_proto.v1.spectra_pb2.Spectra,
@@ -53,14 +113,44 @@ class SpectraServiceStub(typing.Generic[_SpectraServiceComputeSpectraType]):
     @typing.overload
     def __init__(self: SpectraServiceStub[
         grpc.aio.UnaryUnaryMultiCallable[
+            penult_proto.v1.spectra_pb2.ComputeDescriptorsRequest,
+            penult_proto.v1.spectra_pb2.Descriptors,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            penult_proto.v1.spectra_pb2.ComputePrincipalAnglesRequest,
+            penult_proto.v1.spectra_pb2.PrincipalAngles,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            penult_proto.v1.spectra_pb2.ComputeRunSpectraRequest,
+            penult_proto.v1.spectra_pb2.RunSpectra,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             penult_proto.v1.spectra_pb2.ComputeSpectraRequest,
             penult_proto.v1.spectra_pb2.Spectra,
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
+    ComputeDescriptors: _SpectraServiceComputeDescriptorsType
+
+    ComputePrincipalAngles: _SpectraServiceComputePrincipalAnglesType
+
+    ComputeRunSpectra: _SpectraServiceComputeRunSpectraType
+
     ComputeSpectra: _SpectraServiceComputeSpectraType
 
 SpectraServiceAsyncStub: typing_extensions.TypeAlias = SpectraServiceStub[
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputeDescriptorsRequest,
+        penult_proto.v1.spectra_pb2.Descriptors,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputePrincipalAnglesRequest,
+        penult_proto.v1.spectra_pb2.PrincipalAngles,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.spectra_pb2.ComputeRunSpectraRequest,
+        penult_proto.v1.spectra_pb2.RunSpectra,
+    ],
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.spectra_pb2.ComputeSpectraRequest,
         penult_proto.v1.spectra_pb2.Spectra,
@@ -68,6 +158,27 @@ SpectraServiceAsyncStub: typing_extensions.TypeAlias = SpectraServiceStub[
 ]
 
 class SpectraServiceServicer(metaclass=abc.ABCMeta):
+    @abc.abstractmethod
+    def ComputeDescriptors(
+        self,
+        request: penult_proto.v1.spectra_pb2.ComputeDescriptorsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[penult_proto.v1.spectra_pb2.Descriptors, collections.abc.Awaitable[penult_proto.v1.spectra_pb2.Descriptors]]: ...
+
+    @abc.abstractmethod
+    def ComputePrincipalAngles(
+        self,
+        request: penult_proto.v1.spectra_pb2.ComputePrincipalAnglesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[penult_proto.v1.spectra_pb2.PrincipalAngles, collections.abc.Awaitable[penult_proto.v1.spectra_pb2.PrincipalAngles]]: ...
+
+    @abc.abstractmethod
+    def ComputeRunSpectra(
+        self,
+        request: penult_proto.v1.spectra_pb2.ComputeRunSpectraRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[penult_proto.v1.spectra_pb2.RunSpectra, collections.abc.Awaitable[penult_proto.v1.spectra_pb2.RunSpectra]]: ...
+
     @abc.abstractmethod
     def ComputeSpectra(
         self,

@@ -16,10 +16,10 @@ RESIDUAL_BYTES = 12
 
 
 def spectra_bytes(counts: Sequence[int], n_features: int, *, has_moments: bool) -> int:
-    """Beside the resident features: moments of all groups, or the rows of the largest, and its products."""
+    """Beside the resident features: one group's moments, or the rows of the largest group, and its products."""
     largest = max(counts, default=0)
     side = n_features if has_moments else min(largest, n_features)
-    inputs = len(counts) * n_features * n_features * 8 if has_moments else largest * n_features * 4
+    inputs = n_features * n_features * 8 if has_moments else largest * n_features * 4
     return inputs + COPIES_OF_A_PRODUCT * side * side * 8
 
 

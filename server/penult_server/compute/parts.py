@@ -1,14 +1,14 @@
 """The groups or classes of a stored feature set, all of its rows or some, as queries look at them."""
 
-import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.moments import pool
+from penult_kernels.moments import Moments, pool
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import spectra_pb2 as pb
@@ -17,6 +17,22 @@ from penult_server.compute.resident import Resident, ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, classes_to_proto, groups_to_proto
 from penult_server.stores.reading import StoredFeatures
+from penult_server.stores.runs import read_run_manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What answering a query needs beside the query."""
+
+    root: Path
+    residents: ResidentFeatures
+    backend: Backend
+    check: Callable[[], None]
+    """Called between steps; raises when nobody waits for the answer any more."""
+
+    def parts(self, source: pb.FeatureSource, by: "pb.SpectraBy.ValueType") -> "Parts":
+        """The groups or classes of a feature set. Raises what `Parts` raises."""
+        return Parts(source, by, self)
 
 
 class Parts:
@@ -26,24 +42,13 @@ class Parts:
     INVALID_ARGUMENT when rows are asked for that the set does not have.
     """
 
-    def __init__(
-        self,
-        source: pb.FeatureSource,
-        by: "pb.SpectraBy.ValueType",
-        *,
-        root: Path,
-        residents: ResidentFeatures,
-        backend: Backend,
-        check: Callable[[], None],
-    ) -> None:
+    def __init__(self, source: pb.FeatureSource, by: "pb.SpectraBy.ValueType", work: Work) -> None:
         self._by_class = by == pb.SPECTRA_BY_CLASS
-        self._stored = StoredFeatures(root, source.feature_set)
-        self._residents = residents
-        self._backend = backend
-        self.check = check
-        self._selected = _selected_rows(source, self._stored, root)
-        self._m2: Any = None
+        self._stored = StoredFeatures(work.root, source.feature_set)
+        self._work = work
+        self._selected = _selected_rows(source, self._stored, work.root)
         self._resident: Resident | None = None
+        self.check = work.check
         self.manifest = self._stored.manifest
         self.n_attributes = self.manifest.labels.n_attributes
         describe = classes_to_proto if self._by_class else groups_to_proto
@@ -64,26 +69,36 @@ class Parts:
         """Whether moments of these rows were stored."""
         return self.manifest.has_moments and self._selected is None
 
-    def second_moments(self, index: int) -> Any:
-        """Centred second moment (D, D) of one part, on the device."""
-        if self._m2 is None:
-            moments = self._stored.moments()
-            labels = self.manifest.labels
-            if self._by_class:
-                classes = [group // labels.n_attributes for group in range(labels.n_groups)]
-                moments = pool(moments, classes, len(labels.classes))
-            self._m2 = moments.m2
-        return self._backend.to_device(self._m2[index])
+    def moments(self, index: int) -> Moments:
+        """Moments of one part, with a leading axis of 1, on the host; only when `has_moments`."""
+        if not self._by_class:
+            return self._stored.moments([index])
+        groups = range(index * self.n_attributes, (index + 1) * self.n_attributes)
+        return pool(self._stored.moments(groups), [0] * len(groups), 1)
+
+    def index_of(self, part: str) -> int:
+        """Index of the group or class of that name, or with that number. Raises ServiceError (INVALID_ARGUMENT)."""
+        names = [group.name for group in self.groups]
+        if part in names:
+            return names.index(part)
+        if part.isdecimal() and int(part) < len(names):
+            return int(part)
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"feature set {self.manifest.digest[:12]} has no group or class {part!r}; it has "
+            + ", ".join(f"{index} ({name!r})" for index, name in enumerate(names)),
+            part=part,
+        )
 
     def rows(self, index: int) -> Any:
         """Features (N, D) of one part, on the device."""
         if self._resident is None:
-            self._resident = self._residents.get(self.manifest.digest, self.check)
+            self._resident = self._work.residents.get(self.manifest.digest, self.check)
         labels = self._resident.y if self._by_class else self._resident.g
         members = labels == index
         if self._selected is not None:
             members &= self._selected
-        return self._resident.features[self._backend.to_device(np.flatnonzero(members))]
+        return self._resident.features[self._work.backend.to_device(np.flatnonzero(members))]
 
     def _group_counts(self) -> tuple[int, ...]:
         if self._selected is None:
@@ -99,12 +114,7 @@ def _selected_rows(source: pb.FeatureSource, stored: StoredFeatures, root: Path)
         case "row_ids":
             wanted = array_from_proto(source.rows.row_ids, "rows").astype(np.uint64)
         case "run":
-            kept = root / "runs" / source.rows.run / "kept_row_ids.json"
-            if not kept.is_file():
-                raise ServiceError(
-                    ErrorKind.STORE_CORRUPT, f"the rows that run {source.rows.run} kept are missing: {kept}"
-                )
-            wanted = np.asarray(json.loads(kept.read_text(encoding="utf-8")), dtype=np.uint64)
+            wanted = np.asarray(read_run_manifest(root, source.rows.run).kept_row_ids, dtype=np.uint64)
         case None:
             return None
     row_id = stored.read("row_id")

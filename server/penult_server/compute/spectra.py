@@ -1,7 +1,6 @@
 """Spectra of a stored feature set, and the imbalance between their largest eigenvalues."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,31 +11,24 @@ from penult_kernels.spectra import Spectrum, spectrum_from_moments, spectrum_fro
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import available_bytes, inference_bytes, require, spectra_bytes
-from penult_server.compute.parts import Parts
-from penult_server.compute.resident import ResidentFeatures
+from penult_server.compute.parts import Parts, Work
 from penult_server.messages import array_to_proto
 
 
-def compute_spectra(
-    request: pb.ComputeSpectraRequest,
-    root: Path,
-    residents: ResidentFeatures,
-    backend: Backend,
-    check: Callable[[], None],
-) -> pb.Spectra:
+def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra:
     """Eigenvalues of every group's (or class's) covariance, and the imbalance between them.
 
     A part with at least D examples is answered from the moments that were stored with the features, a
     smaller one (and all of them when not centred, when some rows were selected, or when no moments were
     kept) from its rows. Every field of the request is set by now.
     """
-    parts = Parts(request.source, request.by, root=root, residents=residents, backend=backend, check=check)
+    parts, backend = work.parts(request.source, request.by), work.backend
     require(
         spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=_from_moments(request, parts)),
         available_bytes(backend),
         "use another machine",
     )
-    spectra = [_spectrum(request, parts, index) for index in range(len(parts.groups))]
+    spectra = [_spectrum(request, parts, index, backend) for index in range(len(parts.groups))]
     eigenvalues = np.stack([backend.to_host(one.eigenvalues) for one in spectra])
     return pb.Spectra(
         feature_set=request.source.feature_set,
@@ -63,13 +55,12 @@ def _from_moments(request: pb.ComputeSpectraRequest, parts: Parts) -> bool:
     return parts.has_moments and request.center
 
 
-def _spectrum(request: pb.ComputeSpectraRequest, parts: Parts, index: int) -> Spectrum:
+def _spectrum(request: pb.ComputeSpectraRequest, parts: Parts, index: int, backend: Backend) -> Spectrum:
     parts.check()
     count = parts.counts[index]
     if _from_moments(request, parts) and count >= parts.manifest.n_features:
-        return spectrum_from_moments(
-            parts.second_moments(index), count, top_k=request.top_k, correction=request.correction
-        )
+        m2 = backend.to_device(parts.moments(index).m2[0])
+        return spectrum_from_moments(m2, count, top_k=request.top_k, correction=request.correction)
     return spectrum_from_rows(
         parts.rows(index), top_k=request.top_k, correction=request.correction, center=request.center
     )

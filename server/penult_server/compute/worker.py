@@ -22,6 +22,8 @@ from penult_proto.v1 import (
     spectra_pb2_grpc,
 )
 from penult_server.compute.backend import Backend, choose_backend
+from penult_server.compute.descriptors import compute_descriptors, compute_principal_angles
+from penult_server.compute.parts import Work
 from penult_server.compute.refits import compute_refit, evaluate
 from penult_server.compute.resident import ResidentFeatures
 from penult_server.compute.spectra import compute_spectra
@@ -54,8 +56,18 @@ class Worker(
     def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
         return self._on_device(
             context,
-            lambda check: compute_spectra(request, self._root, self._residents, self._backend, check),
+            lambda check: compute_spectra(request, self._work(check)),
         )
+
+    def ComputeDescriptors(
+        self, request: spectra_pb2.ComputeDescriptorsRequest, context: Context
+    ) -> spectra_pb2.Descriptors:
+        return self._on_device(context, lambda check: compute_descriptors(request, self._work(check)))
+
+    def ComputePrincipalAngles(
+        self, request: spectra_pb2.ComputePrincipalAnglesRequest, context: Context
+    ) -> spectra_pb2.PrincipalAngles:
+        return self._on_device(context, lambda check: compute_principal_angles(request, self._work(check)))
 
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
@@ -93,6 +105,9 @@ class Worker(
             said = translate(error)
             failure = refits_pb2.RefitFailure(kind=said.kind, message=said.message, metadata=said.metadata)
             return refits_pb2.RefitOutcome(failure=failure)
+
+    def _work(self, check: Callable[[], None]) -> Work:
+        return Work(root=self._root, residents=self._residents, backend=self._backend, check=check)
 
     def _on_device(self, context: Context, compute: Callable[[Callable[[], None]], T]) -> T:
         try:

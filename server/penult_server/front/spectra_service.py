@@ -1,23 +1,29 @@
 """SpectraService: names resolved, defaults filled in, answered from the store or by the compute worker."""
 
 import math
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import spectra_pb2, spectra_pb2_grpc
+from penult_proto.v1 import features_pb2, spectra_pb2, spectra_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.compute_process import ComputeProcess
-from penult_server.front.feature_sources import resolve_source
+from penult_server.front.feature_sources import features_of, resolve_source
 from penult_server.front.queries import query_digest
 from penult_server.front.registry_thread import Registry
 from penult_server.front.shared_calls import SharedCalls
+from penult_server.registry.catalog import Catalog
 
 DEFAULT_REPLICATES = 200
 DEFAULT_CONFIDENCE = 0.95
 MOST_REPLICATES = 100_000
+DEFAULT_POWER_LAW = (11, 50)
 Context = grpc.aio.ServicerContext[Any, Any]
+Answer: TypeAlias = spectra_pb2.Spectra | spectra_pb2.Descriptors | spectra_pb2.PrincipalAngles
+A = TypeVar("A", spectra_pb2.Spectra, spectra_pb2.Descriptors, spectra_pb2.PrincipalAngles)
 
 
 class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
@@ -26,26 +32,141 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
     def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
         self._registry = registry
         self._compute = compute
-        self._shared: SharedCalls[spectra_pb2.Spectra] = SharedCalls()
+        self._shared: SharedCalls[Answer] = SharedCalls()
 
     async def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
-        feature_set = await self._registry.run(resolve_source, self._registry.catalog, request.source)
+        feature_set = await self._resolve(request.source)
         fill_in(request, feature_set.n_features)
-        digest = query_digest("spectra", request)
-        stored = await self._registry.run(self._registry.catalog.result, digest, "spectra")
-        if stored is not None:
-            spectra = spectra_pb2.Spectra.FromString(stored)
-            spectra.reused = True
-            return spectra
-        return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request))
-
-    async def _compute_and_keep(self, digest: str, request: spectra_pb2.ComputeSpectraRequest) -> spectra_pb2.Spectra:
-        spectra = await self._compute.call(
-            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ComputeSpectra(request)
+        return await self._answer(
+            "spectra",
+            request,
+            spectra_pb2.Spectra(),
+            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ComputeSpectra(request),
         )
-        spectra.digest = digest
-        await self._registry.run(self._registry.catalog.add_result, digest, "spectra", spectra.SerializeToString())
-        return spectra
+
+    async def ComputeRunSpectra(
+        self, request: spectra_pb2.ComputeRunSpectraRequest, context: Context
+    ) -> spectra_pb2.RunSpectra:
+        epochs = await self._registry.run(epochs_of_run, self._registry.catalog, request)
+        answers: list[spectra_pb2.EpochSpectra] = []
+        for epoch, checkpoint, query in epochs:
+            spectra = await self.ComputeSpectra(query, context)
+            answers.append(spectra_pb2.EpochSpectra(epoch=epoch, checkpoint=checkpoint, spectra=spectra))
+        return spectra_pb2.RunSpectra(run=request.run, split=request.split, epochs=answers)
+
+    async def ComputeDescriptors(
+        self, request: spectra_pb2.ComputeDescriptorsRequest, context: Context
+    ) -> spectra_pb2.Descriptors:
+        feature_set = await self._resolve(request.source)
+        request.by = known_by(request.by)
+        request.power_law_first = request.power_law_first or DEFAULT_POWER_LAW[0]
+        request.power_law_last = request.power_law_last or DEFAULT_POWER_LAW[1]
+        check_power_law(request, feature_set.n_features)
+        return await self._answer(
+            "descriptors",
+            request,
+            spectra_pb2.Descriptors(),
+            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ComputeDescriptors(request),
+        )
+
+    async def ComputePrincipalAngles(
+        self, request: spectra_pb2.ComputePrincipalAnglesRequest, context: Context
+    ) -> spectra_pb2.PrincipalAngles:
+        for side in (request.first, request.second):
+            feature_set = await self._resolve(side.source)
+            side.by = known_by(side.by)
+            check_subspace_width(request.top_k, feature_set.n_features)
+        return await self._answer(
+            "principal_angles",
+            request,
+            spectra_pb2.PrincipalAngles(),
+            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ComputePrincipalAngles(request),
+        )
+
+    async def _resolve(self, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
+        return await self._registry.run(resolve_source, self._registry.catalog, source)
+
+    async def _answer(
+        self, kind: str, request: Message, empty: A, ask: Callable[[grpc.aio.Channel], Awaitable[A]]
+    ) -> A:
+        """The stored answer of a resolved query, or the compute worker's; `empty` is of the answer's type."""
+        digest = query_digest(kind, request)
+        stored = await self._registry.run(self._registry.catalog.result, digest, kind)
+        if stored is not None:
+            empty.ParseFromString(stored)
+            empty.reused = True
+            return empty
+
+        async def compute_and_keep() -> Answer:
+            answer = await self._compute.call(ask)
+            answer.digest = digest
+            await self._registry.run(self._registry.catalog.add_result, digest, kind, answer.SerializeToString())
+            return answer
+
+        shared = await self._shared.get(digest, compute_and_keep)
+        if not isinstance(shared, type(empty)):
+            raise AssertionError(f"the digest of a {kind} query belongs to no other kind")
+        return shared
+
+
+def epochs_of_run(
+    catalog: Catalog, request: spectra_pb2.ComputeRunSpectraRequest
+) -> list[tuple[float, str, spectra_pb2.ComputeSpectraRequest]]:
+    """Epoch, checkpoint and query of every checkpoint of a run.
+
+    Raises ServiceError: UNKNOWN_RUN, INVALID_ARGUMENT, and UNKNOWN_FEATURE_SET naming every checkpoint
+    whose features of the split are not stored.
+    """
+    run, known = catalog.run(request.run), catalog.feature_sets()
+    found: list[tuple[float, str, spectra_pb2.ComputeSpectraRequest]] = []
+    missing: list[str] = []
+    for checkpoint in run.checkpoints:
+        query = spectra_pb2.ComputeSpectraRequest()
+        query.CopyFrom(request.spectra)
+        try:
+            query.source.feature_set = features_of(known, checkpoint, request.split).digest
+        except ServiceError as error:
+            if error.kind != ErrorKind.UNKNOWN_FEATURE_SET:
+                raise
+            missing.append(f"epoch {checkpoint.epoch:g} ({checkpoint.digest[:12]})")
+        found.append((checkpoint.epoch, checkpoint.digest, query))
+    if missing:
+        raise ServiceError(
+            ErrorKind.UNKNOWN_FEATURE_SET,
+            f"run {run.id} has no stored features of split {request.split!r} for {', '.join(missing)}; extract them "
+            f"first: for checkpoint in client.runs.get({run.id!r}).checkpoints: "
+            f"client.extract(checkpoint, splits=[{request.split!r}]).wait()",
+            run=run.id,
+            split=request.split,
+        )
+    return found
+
+
+def known_by(by: "spectra_pb2.SpectraBy.ValueType") -> "spectra_pb2.SpectraBy.ValueType":
+    """`by`, group when unspecified. Raises ServiceError (INVALID_ARGUMENT)."""
+    chosen = by or spectra_pb2.SPECTRA_BY_GROUP
+    if chosen not in (spectra_pb2.SPECTRA_BY_GROUP, spectra_pb2.SPECTRA_BY_CLASS):
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"by must be group or class, got {by}", field="by")
+    return chosen
+
+
+def check_power_law(request: spectra_pb2.ComputeDescriptorsRequest, n_features: int) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) unless the range holds at least two ranks."""
+    first, last = request.power_law_first, request.power_law_last
+    if not 1 <= first < last:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"a power law is fitted to ranks first < last, from 1 to {n_features}; got {first} and {last}",
+            field="power_law",
+        )
+
+
+def check_subspace_width(top_k: int, n_features: int) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) unless 1 <= top_k <= n_features."""
+    if not 1 <= top_k <= n_features:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"top_k must lie in 1 .. {n_features}, got {top_k}", field="top_k"
+        )
 
 
 def fill_in(request: spectra_pb2.ComputeSpectraRequest, n_features: int) -> None:
@@ -53,7 +174,7 @@ def fill_in(request: spectra_pb2.ComputeSpectraRequest, n_features: int) -> None
 
     Raises ServiceError (INVALID_ARGUMENT).
     """
-    request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
+    request.by = known_by(request.by)
     request.center = request.center if request.HasField("center") else True
     request.replicates = request.replicates if request.HasField("replicates") else DEFAULT_REPLICATES
     request.confidence = request.confidence or DEFAULT_CONFIDENCE
@@ -65,9 +186,7 @@ def fill_in(request: spectra_pb2.ComputeSpectraRequest, n_features: int) -> None
 
 
 def _check(request: spectra_pb2.ComputeSpectraRequest, n_features: int) -> None:
-    kinds = (spectra_pb2.SPECTRA_BY_GROUP, spectra_pb2.SPECTRA_BY_CLASS)
     problems = [
-        ("by", request.by in kinds, "group or class", request.by),
         ("top_k", request.top_k >= 0, f"0 (all {n_features} eigenvalues) or how many to return", request.top_k),
         (
             "correction",

@@ -11,6 +11,8 @@ By = Literal["class", "group"]
 Preset = Literal["erm", "class_balanced", "dfr"]
 OptimizerName = Literal["adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine", "linear"]
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+LossName = Literal["mean", "group_dro", "cvar_dro"]
 StorageType = Literal["float32", "float16"]
 FeatureKind = Literal["pooled", "flat"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -41,6 +43,17 @@ SCHEDULES: dict[ScheduleName, runs_pb2.ScheduleName.ValueType] = {
     "linear": runs_pb2.SCHEDULE_NAME_LINEAR,
 }
 FEATURE_KINDS: tuple[FeatureKind, ...] = ("pooled", "flat")
+PRECISIONS: dict[PrecisionName, runs_pb2.Precision.ValueType] = {
+    "auto": runs_pb2.PRECISION_AUTO,
+    "fp32": runs_pb2.PRECISION_FP32,
+    "bf16": runs_pb2.PRECISION_BF16,
+    "fp16": runs_pb2.PRECISION_FP16,
+}
+LOSSES: dict[LossName, runs_pb2.LossName.ValueType] = {
+    "mean": runs_pb2.LOSS_NAME_MEAN,
+    "group_dro": runs_pb2.LOSS_NAME_GROUP_DRO,
+    "cvar_dro": runs_pb2.LOSS_NAME_CVAR_DRO,
+}
 STORAGE_TYPES: tuple[StorageType, ...] = ("float32", "float16")
 JOB_STATES: dict[JobState, jobs_pb2.JobState.ValueType] = {
     "queued": jobs_pb2.JOB_STATE_QUEUED,

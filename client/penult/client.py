@@ -1,17 +1,28 @@
 """The client: everything that can be asked of a server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, Unpack
 
-from penult import decode, decode_spectra, encode, encode_spectra, jobs
-from penult.choices import BalanceMethod, By, FeatureKind, OptimizerName, Preset, ScheduleName, StorageType
+from penult import decode, decode_spectra, encode, encode_spectra, jobs, recipes
+from penult.choices import (
+    BalanceMethod,
+    By,
+    FeatureKind,
+    LossName,
+    OptimizerName,
+    PrecisionName,
+    Preset,
+    ScheduleName,
+    StorageType,
+)
 from penult.datasets import Datasets
 from penult.descriptors import Descriptors, PrincipalAngles
 from penult.encode import FeatureSetLike, RefitArguments
 from penult.encode_spectra import RowsLike, SourceLike
 from penult.errors import PenultError, from_kind
 from penult.features import FeatureSets
+from penult.recipes import FinetuneArguments
 from penult.records import Checkpoint, FeatureSet, Info, Run
 from penult.results import Head, Metrics, Refit
 from penult.rpc import Connection
@@ -60,13 +71,31 @@ class Client:
         optimizer: OptimizerName = "adamw",
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
+        decay_all: bool = False,
         momentum: float = 0.9,
         schedule: ScheduleName = "cosine",
+        schedule_by_epoch: bool = False,
         warmup: float = 0.1,
+        clip_norm: float = 0.0,
         batch_size: int = 32,
+        accumulate: int = 1,
+        processes: int = 1,
+        precision: PrecisionName = "auto",
+        compile: bool = False,
+        loss: LossName = "mean",
+        group_dro_rate: float = 0.01,
+        group_dro_adjustment: float = 0.0,
+        cvar_fraction: float = 0.2,
+        label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        sam: float = 0.0,
+        repeat_errors_of: Checkpoint | str | None = None,
+        repeat_errors: int = 1,
         flip: bool = True,
+        crop_scale: float = 0.0,
         image_size: int | None = None,
         max_tokens: int = 128,
+        pad_to_max: bool = False,
         evaluate: Sequence[str] | None = None,
         evaluate_every: float = 1.0,
         checkpoint_every: float = 1.0,
@@ -76,7 +105,8 @@ class Client:
     ) -> jobs.Job[Run]:
         """Start finetuning all weights of a backbone; ``.wait()`` gives the `Run`.
 
-        The same request again returns the job that is queued, running or has succeeded.
+        The same request again returns the job that is queued, running or has succeeded. A run that is killed goes on
+        where it was, and ends with the weights that it would have had, bit for bit.
 
         Parameters
         ----------
@@ -91,54 +121,126 @@ class Client:
         by : balance over classes or groups.
         ratio : for "mixture", at least 1; "dataset" for the dataset's own imbalance, largest over smallest.
         epochs : 0 stores the starting point only.
-        seed : of the fresh head, the order of examples and the augmentation.
+        seed : of the fresh head, the order of examples, the augmentation and dropout.
+        weight_decay : not of biases and normalisation layers, unless `decay_all`.
         momentum : for "sgd".
+        schedule : how the learning rate falls after the warm-up: by the step, or with `schedule_by_epoch` by the epoch.
         warmup : fraction of all steps in which the learning rate rises from 0.
+        clip_norm : largest norm of the gradient over all weights; 0 for none.
+        batch_size : examples a step, of all processes and parts together.
+        accumulate : parts that those pass through the model in, one after the other, to need less memory. The same
+            gradient, except through batch normalisation, which sees each part alone.
+        processes : processes on the server's machine that share each step, a GPU each where there are any.
+        precision : of the forward passes in training: "fp32", or autocast to "bf16" or "fp16" (with a scaled loss);
+            "auto" is bf16 on a GPU and fp32 on the CPU.
+        compile : train through torch.compile.
+        loss : "mean"; "group_dro" (Sagawa et al. 2020) with step size `group_dro_rate` and size adjustment
+            `group_dro_adjustment` / sqrt(n_g), usually with ``balance="upsampling", by="group"``; "cvar_dro", the
+            mean of the worst `cvar_fraction` of each batch (Levy et al. 2020).
+        label_smoothing : share of every target that is spread over all classes.
+        mixup : alpha of Beta(alpha, alpha), by which two images and their labels are mixed (Zhang et al. 2018).
+        sam : radius of sharpness-aware minimisation (Foret et al. 2021).
+        repeat_errors_of, repeat_errors : a checkpoint, and how often each training example that it gets wrong stands in
+            an epoch: the second stage of "just train twice" (Liu et al. 2021).
         flip : random horizontal flips of training images.
+        crop_scale : least share of an image's area that a random crop keeps, such as 0.7; 0 crops none.
         image_size : side in pixels; the dataset's own by default.
-        max_tokens : tokens kept of each text.
+        max_tokens : tokens kept of each text; with `pad_to_max` every text is padded to as many.
         evaluate : splits measured; all by default.
         evaluate_every, checkpoint_every : epochs from one measurement, or checkpoint, to the next; 0.25 for four in
             an epoch. The last step always is measured and stored, the start stored.
         early_steps : further steps after which the model is measured and stored, such as ``[1, 2, 5, 10, 20, 50]``.
-        save_every : steps after which the training state is saved, from which a run that was killed goes on to end
-            with the same weights, bit for bit; by default so often that it costs about 2 % of the time.
+        save_every : steps after which the training state is saved, from which a killed run goes on; by default so often
+            that it costs about 2 % of the time.
         timeout : seconds for starting the job.
 
         Raises
         ------
-        InvalidRequest : an argument is out of its range.
-        NotFound : kinds ``unknown_dataset``, ``unknown_backbone``, ``unknown_split``.
+        InvalidRequest : an argument is out of its range, or two exclude each other.
+        NotFound : kinds ``unknown_dataset``, ``unknown_backbone``, ``unknown_split``, ``unknown_checkpoint``.
         PreconditionFailed : kind ``weights_unavailable``.
         Busy : too many jobs are waiting.
         """
-        spec = encode.finetune_spec(
-            dataset=dataset,
-            backbone=backbone,
-            attribute=attribute,
-            pretrained=pretrained,
-            balance=balance,
-            by=by,
-            ratio=ratio,
-            epochs=epochs,
-            seed=seed,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            momentum=momentum,
-            schedule=schedule,
-            warmup=warmup,
-            batch_size=batch_size,
-            flip=flip,
-            image_size=image_size,
-            max_tokens=max_tokens,
-            evaluate=evaluate,
-            evaluate_every=evaluate_every,
-            checkpoint_every=checkpoint_every,
-            early_steps=early_steps,
-            save_every=save_every,
+        spec = recipes.finetune_spec(
+            {
+                "dataset": dataset,
+                "backbone": backbone,
+                "attribute": attribute,
+                "pretrained": pretrained,
+                "balance": balance,
+                "by": by,
+                "ratio": ratio,
+                "epochs": epochs,
+                "seed": seed,
+                "optimizer": optimizer,
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+                "decay_all": decay_all,
+                "momentum": momentum,
+                "schedule": schedule,
+                "schedule_by_epoch": schedule_by_epoch,
+                "warmup": warmup,
+                "clip_norm": clip_norm,
+                "batch_size": batch_size,
+                "accumulate": accumulate,
+                "processes": processes,
+                "precision": precision,
+                "compile": compile,
+                "loss": loss,
+                "group_dro_rate": group_dro_rate,
+                "group_dro_adjustment": group_dro_adjustment,
+                "cvar_fraction": cvar_fraction,
+                "label_smoothing": label_smoothing,
+                "mixup": mixup,
+                "sam": sam,
+                "repeat_errors_of": repeat_errors_of,
+                "repeat_errors": repeat_errors,
+                "flip": flip,
+                "crop_scale": crop_scale,
+                "image_size": image_size,
+                "max_tokens": max_tokens,
+                "pad_to_max": pad_to_max,
+                "evaluate": evaluate,
+                "evaluate_every": evaluate_every,
+                "checkpoint_every": checkpoint_every,
+                "early_steps": early_steps,
+                "save_every": save_every,
+            }
         )
         return jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, timeout=timeout)
+
+    def finetunes(
+        self,
+        requests: Sequence[FinetuneArguments] = ({},),
+        *,
+        seeds: Iterable[int] | None = None,
+        timeout: float = 60.0,
+        **common: Unpack[FinetuneArguments],
+    ) -> jobs.JobGroup[Run]:
+        """Start several finetunings, a sweep, each with every seed; ``.wait()`` gives their runs in order.
+
+            client.finetunes([{"balance": "none"}, {"balance": "mixture", "ratio": 2}], seeds=range(3),
+                             dataset="footwear", backbone="tf_efficientnet_lite0").wait()
+
+        Parameters
+        ----------
+        requests : each a dictionary of arguments of `finetune`; one without any by default.
+        seeds : seeds that each request is run with, seeds running fastest; the requests' own by default.
+        common : arguments of `finetune` that all requests share; a request's own come first.
+        timeout : seconds for starting each job.
+
+        Raises
+        ------
+        PenultError : as `finetune`. All requests are checked here before the first is sent; the server may still refuse
+            one, then those before it have been started, and asking again finds them.
+        """
+        merged: list[FinetuneArguments] = [{**common, **request} for request in requests]
+        specs = [recipes.finetune_spec(one) for one in recipes.swept(merged, seeds)]
+        started = [
+            jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, timeout=timeout)
+            for spec in specs
+        ]
+        return jobs.JobGroup(started)
 
     def extract(
         self,

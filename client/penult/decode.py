@@ -13,7 +13,9 @@ from penult.arrays import numpy_dtype
 from penult.choices import (
     BALANCE_BY,
     BALANCE_METHODS,
+    LOSSES,
     OPTIMIZERS,
+    PRECISIONS,
     SCHEDULES,
     name_of,
 )
@@ -173,6 +175,7 @@ def _ratio(message: groups_pb2.Balance) -> float | None:
 
 def finetune_spec(message: runs_pb2.FinetuneSpec) -> records.FinetuneSpec:
     """A finetuning recipe."""
+    objective = message.objective
     return records.FinetuneSpec(
         dataset=message.dataset,
         attribute=message.attribute,
@@ -186,13 +189,31 @@ def finetune_spec(message: runs_pb2.FinetuneSpec) -> records.FinetuneSpec:
         optimizer=name_of(OPTIMIZERS, message.optimizer, "adamw"),
         learning_rate=message.learning_rate,
         weight_decay=message.weight_decay,
+        decay_all=message.decay_all,
         momentum=message.momentum,
         schedule=name_of(SCHEDULES, message.schedule, "cosine"),
+        schedule_by_epoch=message.schedule_by_epoch,
         warmup=message.warmup,
+        clip_norm=message.clip_norm,
         batch_size=message.batch_size,
+        accumulate=message.accumulate,
+        processes=message.processes,
+        precision=name_of(PRECISIONS, message.precision, "auto"),
+        compile=message.compile,
+        loss=name_of(LOSSES, objective.loss, "mean"),
+        group_dro_rate=objective.group_dro_rate,
+        group_dro_adjustment=objective.group_dro_adjustment,
+        cvar_fraction=objective.cvar_fraction,
+        label_smoothing=objective.label_smoothing,
+        mixup=objective.mixup,
+        sam=objective.sam,
+        repeat_errors_of=objective.repeat_errors_of or None,
+        repeat_errors=objective.repeat_errors,
         flip=message.flip,
+        crop_scale=message.crop_scale,
         image_size=message.image_size,
         max_tokens=message.max_tokens,
+        pad_to_max=message.pad_to_max,
         evaluate=tuple(message.evaluate),
         evaluate_every=message.evaluate_every,
         checkpoint_every=message.checkpoint_every,

@@ -9,16 +9,12 @@ from penult.choices import (
     BALANCE_BY,
     BALANCE_METHODS,
     FEATURE_KINDS,
-    OPTIMIZERS,
     PRESETS,
-    SCHEDULES,
     STORAGE_TYPES,
     BalanceMethod,
     By,
     FeatureKind,
-    OptimizerName,
     Preset,
-    ScheduleName,
     StorageType,
     check_choice,
 )
@@ -26,7 +22,7 @@ from penult.errors import invalid
 from penult.records import Checkpoint, FeatureSet
 from penult.results import Head, Refit
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import groups_pb2, jobs_pb2, refits_pb2, runs_pb2
+from penult_proto.v1 import groups_pb2, jobs_pb2, refits_pb2
 
 FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 8 characters), or a name."""
@@ -71,16 +67,6 @@ def check_seed(seed: int) -> None:
         raise invalid(f"seed must be in 0 .. 2**64 - 1; got {seed}", argument="seed")
 
 
-def finetune_balance(balance: BalanceMethod, by: By, ratio: float | str | None) -> groups_pb2.Balance:
-    """The same for finetuning, where a mixture's ratio may be the dataset's own imbalance (0 on the wire)."""
-    if isinstance(ratio, str):
-        check_choice("ratio", ratio, ["dataset"])
-        message = balance_message(balance, by, 1.0)
-        message.ratio = 0
-        return message
-    return balance_message(balance, by, ratio)
-
-
 def balance_message(balance: BalanceMethod, by: By, ratio: float | None) -> groups_pb2.Balance:
     """How examples are balanced. `ratio` is needed by "mixture" and means nothing to the others."""
     check_choice("balance", balance, BALANCE_METHODS)
@@ -94,75 +80,7 @@ def balance_message(balance: BalanceMethod, by: By, ratio: float | None) -> grou
     return groups_pb2.Balance(method=BALANCE_METHODS[balance], by=BALANCE_BY[by], ratio=ratio or 0)
 
 
-def finetune_spec(
-    *,
-    dataset: str,
-    backbone: str,
-    attribute: str | None,
-    pretrained: bool,
-    balance: BalanceMethod,
-    by: By,
-    ratio: float | str | None,
-    epochs: int,
-    seed: int,
-    optimizer: OptimizerName,
-    learning_rate: float,
-    weight_decay: float,
-    momentum: float,
-    schedule: ScheduleName,
-    warmup: float,
-    batch_size: int,
-    flip: bool,
-    image_size: int | None,
-    max_tokens: int,
-    evaluate: Sequence[str] | None,
-    evaluate_every: float,
-    checkpoint_every: float,
-    early_steps: Sequence[int],
-    save_every: int,
-) -> runs_pb2.FinetuneSpec:
-    """A finetuning recipe. Raises `InvalidRequest`."""
-    check_choice("optimizer", optimizer, OPTIMIZERS)
-    check_choice("schedule", schedule, SCHEDULES)
-    check_number("epochs", epochs, 0, 10_000)
-    check_number("learning_rate", learning_rate, 0)
-    check_number("weight_decay", weight_decay, 0)
-    check_number("momentum", momentum, 0, 1)
-    check_number("warmup", warmup, 0, 1)
-    check_number("batch_size", batch_size, 1)
-    check_number("evaluate_every", evaluate_every, 0)
-    check_number("checkpoint_every", checkpoint_every, 0)
-    check_number("save_every", save_every, 0)
-    for step in early_steps:
-        check_number("early_steps", step, 1)
-    check_seed(seed)
-    return runs_pb2.FinetuneSpec(
-        dataset=dataset,
-        attribute=attribute or "",
-        backbone=backbone,
-        pretrained=pretrained,
-        balance=finetune_balance(balance, by, ratio),
-        epochs=epochs,
-        seed=seed,
-        optimizer=OPTIMIZERS[optimizer],
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        momentum=momentum,
-        schedule=SCHEDULES[schedule],
-        warmup=warmup,
-        batch_size=batch_size,
-        flip=flip,
-        image_size=image_size or 0,
-        max_tokens=max_tokens,
-        evaluate=_names("evaluate", evaluate),
-        evaluate_every=evaluate_every,
-        checkpoint_every=checkpoint_every,
-        early_steps=early_steps,
-        save_every=save_every,
-    )
-
-
-def _names(argument: str, value: Sequence[str] | None) -> list[str]:
+def names(argument: str, value: Sequence[str] | None) -> list[str]:
     """A list of names; a single string, which is a sequence of letters, is refused."""
     if isinstance(value, str):
         raise invalid(f"{argument} takes a list of names, such as [{value!r}]; got the string {value!r}")
@@ -187,7 +105,7 @@ def extract_spec(
         checkpoint=checkpoint.digest if isinstance(checkpoint, Checkpoint) else checkpoint,
         dataset=dataset or "",
         attribute=attribute or "",
-        splits=_names("splits", splits),
+        splits=names("splits", splits),
         feature_kind=kind,
         dtype=dtype,
         batch_size=batch_size,

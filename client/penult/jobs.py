@@ -2,12 +2,12 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeAlias, TypeVar
 
 from penult import decode
 from penult.choices import JOB_STATES, JobState, check_choice, name_of
-from penult.errors import PenultError, Unavailable, from_kind
+from penult.errors import DeadlineExceeded, PenultError, Unavailable, from_kind
 from penult.progress import Progress, Silent, Watcher
 from penult.records import Dataset, FeatureSet, Run
 from penult.rpc import Connection
@@ -179,6 +179,51 @@ class Job(Generic[T]):
 
     def __repr__(self) -> str:
         return f"Job({self.id}, {self.state}, {self.title})"
+
+
+class JobGroup(Generic[T]):
+    """Several jobs that were asked for together, in order; a sequence of `Job`."""
+
+    def __init__(self, jobs: Sequence[Job[T]]) -> None:
+        self.jobs = tuple(jobs)
+
+    def wait(self, *, progress: bool = False, timeout: float | None = None) -> list[T]:
+        """Wait until all have ended and return what they made, in order.
+
+        Raises what `Job.wait` raises, for the first that did not succeed, when all have ended. `timeout` is for all
+        of them together.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        failure: PenultError | None = None
+        for job in self.jobs:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                job.wait(progress=progress, timeout=left)
+            except (DeadlineExceeded, Unavailable):
+                raise
+            except PenultError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return [job.result for job in self.jobs]
+
+    def cancel(self, *, timeout: float = 30.0) -> "JobGroup[T]":
+        """End all of them early, the last first; returns itself. Those that have ended stay as they are."""
+        for job in reversed(self.jobs):
+            job.cancel(timeout=timeout)
+        return self
+
+    def __iter__(self) -> Iterator[Job[T]]:
+        return iter(self.jobs)
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, index: int) -> Job[T]:
+        return self.jobs[index]
+
+    def __repr__(self) -> str:
+        return f"JobGroup({', '.join(f'{job.id} {job.state}' for job in self.jobs)})"
 
 
 def title(spec: jobs_pb2.JobSpec) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from penult.choices import BalanceMethod, By, OptimizerName, ScheduleName
+from penult.choices import BalanceMethod, By, LossName, OptimizerName, PrecisionName, ScheduleName
 from penult.frames import frame
 
 if TYPE_CHECKING:
@@ -144,13 +144,32 @@ class FinetuneSpec:
     optimizer: OptimizerName
     learning_rate: float
     weight_decay: float
+    decay_all: bool
     momentum: float
     schedule: ScheduleName
+    schedule_by_epoch: bool
     warmup: float
+    clip_norm: float
     batch_size: int
+    accumulate: int
+    processes: int
+    precision: PrecisionName
+    compile: bool
+    loss: LossName
+    group_dro_rate: float
+    group_dro_adjustment: float
+    cvar_fraction: float
+    label_smoothing: float
+    mixup: float
+    sam: float
+    repeat_errors_of: str | None
+    """Digest of a checkpoint."""
+    repeat_errors: int
     flip: bool
+    crop_scale: float
     image_size: int
     max_tokens: int
+    pad_to_max: bool
     evaluate: tuple[str, ...]
     evaluate_every: float
     checkpoint_every: float
@@ -194,7 +213,7 @@ class Run:
     spec: FinetuneSpec
     dataset_digest: str
     n_train_examples: int
-    """Training examples that the balancing kept."""
+    """Training examples of an epoch, after balancing."""
     checkpoints: tuple[Checkpoint, ...]
     """In order of their epoch, from 0."""
     history: tuple[EpochMetrics, ...]
@@ -257,7 +276,8 @@ class RunManifest:
     weights: str
     """What the starting weights were: "package NAME VERSION", "directory SHA256", "hub NAME" or "random"."""
     kept_row_ids: NDArray[np.uint64]
-    """Training examples that the balancing kept, in the order of the split."""
+    """Training examples of an epoch: those that the balancing kept, in the order of the split; then, again, those that
+    are repeated."""
     versions: dict[str, str]
     """Of the libraries that decide the numbers, and of Python."""
     device: str

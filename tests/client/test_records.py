@@ -15,7 +15,16 @@ from hypothesis.extra import numpy as hnp
 
 import penult
 from penult import arrays, decode, decode_spectra, encode, errors
-from penult.choices import BALANCE_BY, BALANCE_METHODS, JOB_STATES, OPTIMIZERS, SCHEDULES, SPECTRA_BY
+from penult.choices import (
+    BALANCE_BY,
+    BALANCE_METHODS,
+    JOB_STATES,
+    LOSSES,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+    SPECTRA_BY,
+)
 from penult.cli import refit_json, spectra_json
 from penult.jobs import Job, any_result
 from penult.rpc import Connection
@@ -254,38 +263,6 @@ def test_refit_keeps_settings_head_and_a_solver_that_stopped_short() -> None:
         refit.head.logits(np.ones((1, 4)))
 
 
-def test_a_spec_survives_the_round_trip() -> None:
-    chosen: dict[str, Any] = {
-        "dataset": "footwear",
-        "backbone": "test_resnet",
-        "attribute": "ground",
-        "pretrained": False,
-        "balance": "mixture",
-        "by": "group",
-        "ratio": 2.0,
-        "epochs": 3,
-        "seed": 2**64 - 1,
-        "optimizer": "sgd",
-        "learning_rate": 0.01,
-        "weight_decay": 0.5,
-        "momentum": 0.8,
-        "schedule": "linear",
-        "warmup": 0.25,
-        "batch_size": 7,
-        "flip": False,
-        "image_size": 48,
-        "max_tokens": 16,
-        "evaluate": ("val", "test"),
-        "evaluate_every": 0.25,
-        "checkpoint_every": 2.0,
-        "early_steps": (1, 10),
-        "save_every": 50,
-    }
-    spec = decode.finetune_spec(encode.finetune_spec(**chosen))
-    assert {name: getattr(spec, name) for name in chosen} == chosen
-    assert set(spec.__dataclass_fields__) == set(chosen)
-
-
 def test_run_history_by_split_and_epoch() -> None:
     entries = [
         runs_pb2.EpochMetrics(epoch=epoch, split=split, metrics=metrics_message())
@@ -307,6 +284,8 @@ def test_run_history_by_split_and_epoch() -> None:
         (BALANCE_METHODS, groups_pb2.BalanceMethod),
         (BALANCE_BY, groups_pb2.BalanceBy),
         (SPECTRA_BY, spectra_pb2.SpectraBy),
+        (LOSSES, runs_pb2.LossName),
+        (PRECISIONS, runs_pb2.Precision),
         (OPTIMIZERS, runs_pb2.OptimizerName),
         (SCHEDULES, runs_pb2.ScheduleName),
         (JOB_STATES, jobs_pb2.JobState),

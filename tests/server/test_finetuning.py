@@ -11,13 +11,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from penult_kernels.selection import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.classifier import Classifier
-from penult_server.backbones.preprocessing import ImagePreprocessing
+from penult_server.backbones.inputs import open_inputs
 from penult_server.backbones.saving import load_checkpoint
 from penult_server.errors import ServiceError
+from penult_server.finetuning.augment import TrainingInputs
 from penult_server.finetuning.config import FinetuneConfig
-from penult_server.finetuning.examples import TrainingBatch
-from penult_server.finetuning.train import FinetuneOutcome, finetune, train_step
+from penult_server.finetuning.examples import Part, balance, training_batches
+from penult_server.finetuning.objective import Objective
+from penult_server.finetuning.train import FinetuneOutcome, finetune, load_classifier
+from penult_server.finetuning.world import World
 from penult_server.stores.checkpoints import read_head, read_manifest, read_state
 
 CPU = torch.device("cpu")
@@ -163,38 +165,68 @@ def test_text_checkpoint_loads_again_from_its_own_files(tmp_path: Path, bert: st
         assert_array_equal(tensor.numpy(), state[name])
 
 
-def test_weight_two_is_the_example_twice() -> None:
-    """The weighted loss divides by the sum of the weights: one step with integer weights is a step on copies."""
-    rng = np.random.default_rng(0)
-    items = list(rng.integers(0, 256, (4, 4, 4, 3), dtype=np.uint8))
-    y = np.array([0, 1, 1, 0])
-    twice = [0, 1, 1, 2, 2, 2, 3]
-    steps = []
-    for rows, weights in ((range(4), [1, 2, 3, 1]), (twice, [1] * 7)):
-        classifier = linear_model()
-        optimizer = torch.optim.SGD(classifier.module.parameters(), lr=0.1)
-        batch = TrainingBatch(
-            items=[items[row] for row in rows], y=y[list(rows)], weights=np.array(weights, dtype=np.float32)
-        )
-        loss = float(train_step(classifier, optimizer, batch, CPU))
-        steps.append((loss, classifier.head.weight.detach().numpy()))
-    assert steps[0][0] == pytest.approx(steps[1][0], rel=1e-5)
-    assert_allclose(steps[0][1], steps[1][1], rtol=1e-5, atol=1e-7)
+def test_just_train_twice_repeats_what_the_first_model_got_wrong(tmp_path: Path) -> None:
+    dataset = squares()
+    first = run(tmp_path, replace(CONFIG, epochs=1), dataset)
+    stored = first.checkpoints[-1].digest
+    classifier = load_checkpoint(tmp_path, stored, CPU)
+    items = [classifier.preprocessing.prepare(one) for one in dataset.examples("train")]
+    with torch.inference_mode():
+        predicted = classifier.logits(classifier.preprocessing.to_batch(items, CPU)).numpy().argmax(axis=1)
+    labels = dataset.info.split("train")
+    wrong = labels.row_id[predicted != labels.y]
+    assert 0 < len(wrong) < len(labels)
+
+    objective = Objective(repeat_errors_of=stored, repeat_errors=4)
+    second = run(tmp_path, replace(CONFIG, epochs=1, objective=objective), dataset)
+    times = np.array([np.count_nonzero(second.kept_row_ids == row) for row in labels.row_id])
+    assert_array_equal(times, np.where(np.isin(labels.row_id, wrong), 4, 1))
+    assert second.steps_per_epoch == -(-times.sum() // 8)
 
 
-def linear_model() -> Classifier:
-    head = torch.nn.Linear(48, 2)
-    with torch.no_grad():
-        head.weight.copy_(torch.linspace(-0.1, 0.1, 96).reshape(2, 48))
-        head.bias.zero_()
-    return Classifier(
-        name="linear",
-        library="timm",
-        module=torch.nn.Sequential(torch.nn.Flatten(), head),
-        head=head,
-        head_name="1",
-        preprocessing=ImagePreprocessing(size=4, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear"),
+def test_texts_cannot_be_mixed(tmp_path: Path, bert: str) -> None:
+    config = replace(CONFIG, backbone=bert, max_tokens=8, objective=Objective(mixup=0.2))
+    with pytest.raises(ServiceError, match="mixup mixes images") as caught:
+        run(tmp_path, config, texts())
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+def test_padding_to_the_maximum_changes_next_to_nothing(tmp_path: Path, bert: str) -> None:
+    """The mask keeps padding out: only rounding may differ."""
+    config = replace(CONFIG, backbone=bert, epochs=1, max_tokens=16)
+    dynamic = run(tmp_path / "dynamic", config, texts())
+    padded = run(tmp_path / "padded", replace(config, pad_to_max=True), texts())
+    assert padded.checkpoints[0].digest == dynamic.checkpoints[0].digest
+    for one, other in zip(dynamic.history, padded.history, strict=True):
+        assert other.metrics.loss == pytest.approx(one.metrics.loss, rel=1e-3)
+
+
+def test_processes_share_the_batches_that_one_would_take(tmp_path: Path) -> None:
+    """The parts of both, put together, are the very arrays of the single one."""
+    dataset = squares()
+    config = replace(CONFIG, batch_size=7, method=BalanceMethod.UPWEIGHTING, by=BalanceBy.GROUP, crop_scale=0.5)
+    training = balance(config, dataset)
+    preprocessing = load_classifier(config, dataset).preprocessing
+    inputs = TrainingInputs(
+        dataset.examples("train"), open_inputs(dataset, "train", preprocessing), preprocessing, config
     )
+
+    def parts(world: World, accumulate: int) -> list[list[Part]]:
+        chosen = replace(config, accumulate=accumulate)
+        batches = training_batches(training, inputs, chosen, first=1, last=6, world=world)
+        return [batch.parts for batch in batches]
+
+    whole = parts(World(), 1)
+    assert len(whole) == 5
+    shared = [parts(World(rank=rank, size=2), 2) for rank in range(2)]
+    for step, (single,) in enumerate(whole):
+        together = [part for rank in range(2) for part in shared[rank][step]]
+        assert len(together) == min(4, len(single.y))
+        assert_array_equal(np.concatenate([np.stack(part.items) for part in together]), np.stack(single.items))
+        for name in ("y", "g", "weights"):
+            joined = np.concatenate([getattr(part, name) for part in together])
+            assert_array_equal(joined, getattr(single, name))
+        assert single.weights.sum() == pytest.approx(1)
 
 
 def test_divergence_names_epoch_and_step(tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from penult_kernels.selection import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2, runs_pb2
 from penult_server.errors import ServiceError
-from penult_server.finetuning.config import FinetuneConfig, config_from_proto
+from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.examples import split_batches
+from penult_server.finetuning.objective import Objective
 from penult_server.finetuning.optimizer import learning_rate_factor, parameter_groups
 from penult_server.finetuning.plan import make_plan
+from penult_server.finetuning.request import config_from_proto
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,12 @@ from penult_server.finetuning.plan import make_plan
         ("checkpoint_every", math.nan),
         ("early_steps", (0,)),
         ("save_every", -1),
+        ("precision", "fp8"),
+        ("clip_norm", -1.0),
+        ("accumulate", 0),
+        ("accumulate", 33),
+        ("processes", 0),
+        ("crop_scale", 1.0),
     ],
 )
 def test_refused_values_name_their_field(field: str, value: object) -> None:
@@ -50,6 +58,44 @@ def test_refused_values_name_their_field(field: str, value: object) -> None:
         FinetuneConfig(**{"backbone": "test_vit", "epochs": 1, field: value})
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
     assert caught.value.metadata["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("loss", "max"),
+        ("group_dro_rate", 0.0),
+        ("group_dro_adjustment", -1.0),
+        ("cvar_fraction", 0.0),
+        ("cvar_fraction", 1.1),
+        ("label_smoothing", 1.0),
+        ("mixup", math.inf),
+        ("sam", math.nan),
+        ("repeat_errors", 0),
+    ],
+)
+def test_refused_objectives_name_their_field(field: str, value: object) -> None:
+    with pytest.raises(ServiceError, match=f"^{field} must be") as caught:
+        Objective(**{field: value})
+    assert caught.value.metadata["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("objective", "change", "field"),
+    [
+        ({"loss": "group_dro"}, {"accumulate": 2}, "accumulate"),
+        ({"loss": "cvar_dro"}, {"method": BalanceMethod.UPWEIGHTING}, "balance"),
+        ({"sam": 0.1}, {"precision": "fp16"}, "precision"),
+        ({"repeat_errors_of": "f" * 64, "repeat_errors": 2}, {"method": BalanceMethod.SUBSETTING}, "balance"),
+    ],
+)
+def test_pieces_that_exclude_each_other(objective: dict[str, object], change: dict[str, object], field: str) -> None:
+    with pytest.raises(ServiceError, match=f"^{field} must be"):
+        FinetuneConfig(**{"backbone": "test_vit", "epochs": 1, "objective": Objective(**objective), **change})
+    FinetuneConfig(backbone="test_vit", epochs=1, objective=Objective(**objective))
+    for piece in ({"mixup": 0.2}, {"sam": 0.1}):
+        with pytest.raises(ServiceError, match=r"^loss must be"):
+            Objective(loss="group_dro", **piece)
 
 
 def test_ratio_counts_for_the_mixture_alone() -> None:
@@ -82,6 +128,24 @@ def test_every_field_of_the_request_arrives() -> None:
         checkpoint_every=2,
         early_steps=[1, 5],
         save_every=100,
+        objective=runs_pb2.Objective(
+            loss=runs_pb2.LOSS_NAME_CVAR_DRO,
+            group_dro_rate=0.02,
+            group_dro_adjustment=2,
+            cvar_fraction=0.3,
+            label_smoothing=0.1,
+            repeat_errors_of="",
+            repeat_errors=1,
+        ),
+        decay_all=True,
+        schedule_by_epoch=True,
+        clip_norm=1.5,
+        precision=runs_pb2.PRECISION_FP16,
+        compile=True,
+        accumulate=1,
+        crop_scale=0.7,
+        pad_to_max=True,
+        processes=2,
     )
     config = config_from_proto(spec)
     assert config == FinetuneConfig(
@@ -108,7 +172,24 @@ def test_every_field_of_the_request_arrives() -> None:
         checkpoint_every=2.0,
         early_steps=(1, 5),
         save_every=100,
+        objective=Objective(
+            loss="cvar_dro",
+            group_dro_rate=0.02,
+            group_dro_adjustment=2.0,
+            cvar_fraction=0.3,
+            label_smoothing=0.1,
+        ),
+        decay_all=True,
+        schedule_by_epoch=True,
+        clip_norm=1.5,
+        precision="fp16",
+        compile=True,
+        accumulate=1,
+        crop_scale=0.7,
+        pad_to_max=True,
+        processes=2,
     )
+    assert {one.name for one in runs_pb2.Objective.DESCRIPTOR.fields} == {one.name for one in fields(Objective)}
     # A field that the protocol gains must be read here too.
     ours = {"method", "by", "ratio"} | {one.name for one in fields(FinetuneConfig)}
     assert {one.name for one in runs_pb2.FinetuneSpec.DESCRIPTOR.fields} - {"dataset", "balance"} <= ours
@@ -120,7 +201,13 @@ def test_every_choice_of_the_protocol_is_known(name: str) -> None:
     field = name.lower()
     for number in kind.values():
         spec = runs_pb2.FinetuneSpec(
-            backbone="test_vit", learning_rate=1, batch_size=1, evaluate_every=1, checkpoint_every=1
+            backbone="test_vit",
+            learning_rate=1,
+            batch_size=1,
+            evaluate_every=1,
+            checkpoint_every=1,
+            accumulate=1,
+            processes=1,
         )
         spec.balance.ratio = 1
         setattr(spec.balance, field, number)
@@ -166,6 +253,18 @@ def test_schedule(schedule: str, warmup: float) -> None:
     expected = {"constant": np.ones_like(gone), "linear": 1 - gone, "cosine": np.cos(np.pi * gone / 2) ** 2}[schedule]
     assert_allclose(factors[n_warmup:], expected, atol=1e-12)
     assert 0 < factors.min() <= factors.max() <= 1
+
+
+def test_a_schedule_by_the_epoch_changes_between_epochs_alone() -> None:
+    factors = [learning_rate_factor(step, 12, schedule="cosine", warmup=0.0, steps_per_change=3) for step in range(12)]
+    by_epoch = np.cos(np.pi * np.arange(4) / 4 / 2) ** 2
+    assert_allclose(factors, np.repeat(by_epoch, 3))
+
+
+def test_decay_all_spares_nothing() -> None:
+    module = timm.create_model("test_vit", num_classes=3)
+    decayed, kept = (group["params"] for group in parameter_groups(module, 0.1, decay_all=True))
+    assert (len(decayed), kept) == (len(list(module.parameters())), [])
 
 
 @given(n=st.integers(1, 200), batch_size=st.integers(1, 70))

@@ -20,6 +20,7 @@ from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.history import record_to_json
+from penult_server.finetuning.objective import Objective
 from penult_server.finetuning.train import FinetuneOutcome, finetune
 from penult_server.stores.runs import discard_training_state, read_run_manifest, state_file
 
@@ -143,8 +144,18 @@ def test_another_configuration_is_another_run(tmp_path: Path) -> None:
     assert run(replace(CONFIG, learning_rate=0.5)).resumed_at == [3]
 
 
-def test_the_learning_state_is_kept_for_sgd_too(tmp_path: Path) -> None:
-    config = replace(CONFIG, optimizer="sgd", momentum=0.9, learning_rate=0.05, save_every=1)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.05},
+        {"objective": Objective(loss="group_dro", group_dro_rate=0.5)},
+        {"objective": Objective(mixup=0.4), "crop_scale": 0.5, "accumulate": 3},
+        {"precision": "fp16"},
+    ],
+    ids=["momentum", "group weights", "random crops and mixtures", "loss scale"],
+)
+def test_every_kind_of_state_is_kept(tmp_path: Path, change: dict[str, object]) -> None:
+    config = replace(CONFIG, save_every=1, **change)
     expected = finetune(config, squares(), root=tmp_path / "whole", device=CPU, context=Recorder(), run_id="run-1")
     with pytest.raises(ServiceError) as caught:
         finetune(config, squares(), root=tmp_path, device=CPU, context=Recorder(cancel_at=3), run_id="run-1")
@@ -167,7 +178,7 @@ def test_the_manifest_is_enough_to_run_again(tmp_path: Path) -> None:
     assert_array_equal(np.bincount(dataset.info.group_index("train")[kept], minlength=4), [2, 2, 2, 2])
 
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in manifest.config.items()}
-    again = FinetuneConfig(**plain)
+    again = FinetuneConfig(**plain | {"objective": Objective(**plain["objective"])})
     assert again == config
     repeated = finetune(again, dataset, root=tmp_path / "again", device=CPU, context=Recorder(), run_id="run-2")
     assert [one.digest for one in repeated.checkpoints] == [one.digest for one in outcome.checkpoints]

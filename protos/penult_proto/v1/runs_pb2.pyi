@@ -21,6 +21,33 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _LossName:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _LossNameEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_LossName.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    LOSS_NAME_UNSPECIFIED: _LossName.ValueType  # 0
+    """mean"""
+    LOSS_NAME_MEAN: _LossName.ValueType  # 1
+    """The (weighted) mean of the examples' losses."""
+    LOSS_NAME_GROUP_DRO: _LossName.ValueType  # 2
+    """sum_g q_g (mean loss of group g), q moved towards the groups that do worst (Sagawa et al. 2020)."""
+    LOSS_NAME_CVAR_DRO: _LossName.ValueType  # 3
+    """The mean of the worst fraction of each batch (Levy et al. 2020)."""
+
+class LossName(_LossName, metaclass=_LossNameEnumTypeWrapper): ...
+
+LOSS_NAME_UNSPECIFIED: LossName.ValueType  # 0
+"""mean"""
+LOSS_NAME_MEAN: LossName.ValueType  # 1
+"""The (weighted) mean of the examples' losses."""
+LOSS_NAME_GROUP_DRO: LossName.ValueType  # 2
+"""sum_g q_g (mean loss of group g), q moved towards the groups that do worst (Sagawa et al. 2020)."""
+LOSS_NAME_CVAR_DRO: LossName.ValueType  # 3
+"""The mean of the worst fraction of each batch (Levy et al. 2020)."""
+Global___LossName: typing_extensions.TypeAlias = LossName
+
 class _OptimizerName:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -39,6 +66,35 @@ OPTIMIZER_NAME_UNSPECIFIED: OptimizerName.ValueType  # 0
 OPTIMIZER_NAME_ADAMW: OptimizerName.ValueType  # 1
 OPTIMIZER_NAME_SGD: OptimizerName.ValueType  # 2
 Global___OptimizerName: typing_extensions.TypeAlias = OptimizerName
+
+class _Precision:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PrecisionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Precision.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PRECISION_UNSPECIFIED: _Precision.ValueType  # 0
+    """auto"""
+    PRECISION_AUTO: _Precision.ValueType  # 1
+    """bfloat16 on a GPU, float32 on the CPU."""
+    PRECISION_FP32: _Precision.ValueType  # 2
+    PRECISION_BF16: _Precision.ValueType  # 3
+    """Autocast; weights and optimiser stay float32."""
+    PRECISION_FP16: _Precision.ValueType  # 4
+    """Autocast with a scaled loss."""
+
+class Precision(_Precision, metaclass=_PrecisionEnumTypeWrapper): ...
+
+PRECISION_UNSPECIFIED: Precision.ValueType  # 0
+"""auto"""
+PRECISION_AUTO: Precision.ValueType  # 1
+"""bfloat16 on a GPU, float32 on the CPU."""
+PRECISION_FP32: Precision.ValueType  # 2
+PRECISION_BF16: Precision.ValueType  # 3
+"""Autocast; weights and optimiser stay float32."""
+PRECISION_FP16: Precision.ValueType  # 4
+"""Autocast with a scaled loss."""
+Global___Precision: typing_extensions.TypeAlias = Precision
 
 class _ScheduleName:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -147,6 +203,54 @@ class EpochMetrics(google.protobuf.message.Message):
 Global___EpochMetrics: typing_extensions.TypeAlias = EpochMetrics
 
 @typing.final
+class Objective(google.protobuf.message.Message):
+    """What is minimised, beside the balancing."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOSS_FIELD_NUMBER: builtins.int
+    GROUP_DRO_RATE_FIELD_NUMBER: builtins.int
+    GROUP_DRO_ADJUSTMENT_FIELD_NUMBER: builtins.int
+    CVAR_FRACTION_FIELD_NUMBER: builtins.int
+    LABEL_SMOOTHING_FIELD_NUMBER: builtins.int
+    MIXUP_FIELD_NUMBER: builtins.int
+    SAM_FIELD_NUMBER: builtins.int
+    REPEAT_ERRORS_OF_FIELD_NUMBER: builtins.int
+    REPEAT_ERRORS_FIELD_NUMBER: builtins.int
+    loss: Global___LossName.ValueType
+    group_dro_rate: builtins.float
+    """Of GROUP_DRO: the step size of q, and C of the size adjustment C / sqrt(n_g)."""
+    group_dro_adjustment: builtins.float
+    cvar_fraction: builtins.float
+    """Of CVAR_DRO, in (0, 1]."""
+    label_smoothing: builtins.float
+    """Share of every target that is spread over all classes, in [0, 1)."""
+    mixup: builtins.float
+    """alpha of the Beta distribution that examples are mixed by (Zhang et al. 2018); 0 mixes none."""
+    sam: builtins.float
+    """Radius of sharpness-aware minimisation (Foret et al. 2021); 0 is without."""
+    repeat_errors_of: builtins.str
+    """Digest of a checkpoint: the training examples that it gets wrong are repeated (JTT, Liu et al. 2021)."""
+    repeat_errors: builtins.int
+    """Times that each of those stands in an epoch."""
+    def __init__(
+        self,
+        *,
+        loss: Global___LossName.ValueType = ...,
+        group_dro_rate: builtins.float = ...,
+        group_dro_adjustment: builtins.float = ...,
+        cvar_fraction: builtins.float = ...,
+        label_smoothing: builtins.float = ...,
+        mixup: builtins.float = ...,
+        sam: builtins.float = ...,
+        repeat_errors_of: builtins.str = ...,
+        repeat_errors: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cvar_fraction", b"cvar_fraction", "group_dro_adjustment", b"group_dro_adjustment", "group_dro_rate", b"group_dro_rate", "label_smoothing", b"label_smoothing", "loss", b"loss", "mixup", b"mixup", "repeat_errors", b"repeat_errors", "repeat_errors_of", b"repeat_errors_of", "sam", b"sam"]) -> None: ...
+
+Global___Objective: typing_extensions.TypeAlias = Objective
+
+@typing.final
 class FinetuneSpec(google.protobuf.message.Message):
     """Every field is written by the client; the server adds no defaults of its own."""
 
@@ -174,6 +278,16 @@ class FinetuneSpec(google.protobuf.message.Message):
     CHECKPOINT_EVERY_FIELD_NUMBER: builtins.int
     EARLY_STEPS_FIELD_NUMBER: builtins.int
     SAVE_EVERY_FIELD_NUMBER: builtins.int
+    OBJECTIVE_FIELD_NUMBER: builtins.int
+    DECAY_ALL_FIELD_NUMBER: builtins.int
+    SCHEDULE_BY_EPOCH_FIELD_NUMBER: builtins.int
+    CLIP_NORM_FIELD_NUMBER: builtins.int
+    PRECISION_FIELD_NUMBER: builtins.int
+    COMPILE_FIELD_NUMBER: builtins.int
+    ACCUMULATE_FIELD_NUMBER: builtins.int
+    CROP_SCALE_FIELD_NUMBER: builtins.int
+    PAD_TO_MAX_FIELD_NUMBER: builtins.int
+    PROCESSES_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     attribute: builtins.str
     """Attribute that the groups are made from; empty for the dataset's first."""
@@ -208,6 +322,23 @@ class FinetuneSpec(google.protobuf.message.Message):
     """Steps from one saving of the training state, from which a killed run goes on, to the next; 0 chooses so
     that saving takes at most about a fiftieth of the time.
     """
+    decay_all: builtins.bool
+    """Decay biases and normalisation layers too."""
+    schedule_by_epoch: builtins.bool
+    """Change the learning rate by the epoch instead of by the step (the warm-up goes by the step)."""
+    clip_norm: builtins.float
+    """Largest norm of the gradient, over all weights; 0 for none."""
+    precision: Global___Precision.ValueType
+    compile: builtins.bool
+    """torch.compile."""
+    accumulate: builtins.int
+    """Parts that a step's examples are passed through the model in, one after the other; at least 1."""
+    crop_scale: builtins.float
+    """Least share of a training image's area that a random crop keeps, in (0, 1); 0 crops none."""
+    pad_to_max: builtins.bool
+    """Pad every text to max_tokens instead of to the longest of its batch."""
+    processes: builtins.int
+    """Processes that share each step on this machine, a GPU each where there are any; at least 1."""
     @property
     def balance(self) -> penult_proto.v1.groups_pb2.Balance:
         """Of a mixture, ratio 0 is the dataset's own imbalance: the largest count over the smallest."""
@@ -220,6 +351,8 @@ class FinetuneSpec(google.protobuf.message.Message):
     def early_steps(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Further steps after which the model is measured and stored."""
 
+    @property
+    def objective(self) -> Global___Objective: ...
     def __init__(
         self,
         *,
@@ -245,9 +378,19 @@ class FinetuneSpec(google.protobuf.message.Message):
         checkpoint_every: builtins.float = ...,
         early_steps: collections.abc.Iterable[builtins.int] | None = ...,
         save_every: builtins.int = ...,
+        objective: Global___Objective | None = ...,
+        decay_all: builtins.bool = ...,
+        schedule_by_epoch: builtins.bool = ...,
+        clip_norm: builtins.float = ...,
+        precision: Global___Precision.ValueType = ...,
+        compile: builtins.bool = ...,
+        accumulate: builtins.int = ...,
+        crop_scale: builtins.float = ...,
+        pad_to_max: builtins.bool = ...,
+        processes: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["balance", b"balance"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "dataset", b"dataset", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "optimizer", b"optimizer", "pretrained", b"pretrained", "save_every", b"save_every", "schedule", b"schedule", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["balance", b"balance", "objective", b"objective"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["accumulate", b"accumulate", "attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "dataset", b"dataset", "decay_all", b"decay_all", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "optimizer", b"optimizer", "pad_to_max", b"pad_to_max", "precision", b"precision", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule", b"schedule", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay"]) -> None: ...
 
 Global___FinetuneSpec: typing_extensions.TypeAlias = FinetuneSpec
 
@@ -267,7 +410,7 @@ class Run(google.protobuf.message.Message):
     id: builtins.str
     dataset_digest: builtins.str
     n_train_examples: builtins.int
-    """Training examples that the balancing kept; the run's manifest names them."""
+    """Training examples of an epoch, after balancing; the run's manifest names them."""
     train_seconds: builtins.float
     """Seconds of training steps alone, evaluation left out."""
     steps_per_epoch: builtins.int
@@ -342,7 +485,9 @@ class RunManifest(google.protobuf.message.Message):
     def spec(self) -> Global___FinetuneSpec: ...
     @property
     def kept_row_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Row ids of the training examples that the balancing kept, in the order of the split."""
+        """Row ids of the training examples of an epoch: those that the balancing kept, in the order of the split; then,
+        again, those that are repeated.
+        """
 
     @property
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:

@@ -33,6 +33,11 @@ class SplitInputs:
         return len(self._examples)
 
     @property
+    def is_kept(self) -> bool:
+        """Whether examples stay in memory once they are prepared."""
+        return self._kept is not None
+
+    @property
     def modality(self) -> Modality:
         return self._preprocessing.modality
 

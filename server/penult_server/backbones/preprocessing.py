@@ -24,7 +24,7 @@ Batch = Tensor | dict[str, Tensor]
 Prepared = NDArray[np.uint8] | NDArray[np.int32]
 """One image (S, S, 3) uint8, or the token ids (T,) of one text."""
 
-_RESAMPLING = {
+RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -90,7 +90,7 @@ class ImagePreprocessing:
             return pixels
         scale = self.size / min(height, width)
         resized = (max(self.size, round(width * scale)), max(self.size, round(height * scale)))
-        image = Image.fromarray(pixels).resize(resized, _RESAMPLING[self.interpolation])
+        image = Image.fromarray(pixels).resize(resized, RESAMPLING[self.interpolation])
         left, top = (resized[0] - self.size) // 2, (resized[1] - self.size) // 2
         return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
 
@@ -115,6 +115,8 @@ class TextPreprocessing:
     """sha256 over the tokenizer's files."""
     max_tokens: int
     pad_id: int
+    pad_to: int = 0
+    """Tokens that every batch is padded to at least."""
 
     @property
     def modality(self) -> Modality:
@@ -134,9 +136,9 @@ class TextPreprocessing:
         return np.asarray(encoded["input_ids"], dtype=np.int32)
 
     def to_batch(self, items: Sequence[Prepared], device: torch.device) -> dict[str, Tensor]:
-        """Ids and mask, padded to the longest text of the batch."""
+        """Ids and mask, padded to the longest text of the batch, or to `pad_to`."""
         lengths = [len(item) for item in items]
-        mask: NDArray[np.bool_] = np.arange(max(lengths)) < np.array(lengths)[:, None]
+        mask: NDArray[np.bool_] = np.arange(max(*lengths, self.pad_to)) < np.array(lengths)[:, None]
         ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
         ids[mask] = np.concatenate(items)
         return {

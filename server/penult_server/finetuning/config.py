@@ -1,41 +1,24 @@
 """What a finetuning run is asked to do."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from penult_kernels.selection import BalanceBy, BalanceMethod
-from penult_proto.errors import ErrorKind
-from penult_proto.v1 import runs_pb2
 from penult_server.backbones.catalog import library_of
-from penult_server.errors import ServiceError
-from penult_server.messages import BALANCE_BY, BALANCE_METHODS
+from penult_server.finetuning.checks import check_choice, check_real, check_whole, invalid
+from penult_server.finetuning.objective import Objective
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "linear"]
-
-Choice = TypeVar("Choice")
-Number = TypeVar("Number", bound=int)
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 MAX_EPOCHS = 10_000
 MAX_BATCH = 65_536
 MAX_SIDE = 4096
 MAX_TOKENS = 1_000_000
+MAX_PROCESSES = 64
 MAX_STEPS = 10**12
 MAX_SEED = 2**64 - 1
-
-_OPTIMIZERS: dict[int, Optimizer] = {
-    runs_pb2.OPTIMIZER_NAME_UNSPECIFIED: "adamw",
-    runs_pb2.OPTIMIZER_NAME_ADAMW: "adamw",
-    runs_pb2.OPTIMIZER_NAME_SGD: "sgd",
-}
-_SCHEDULES: dict[int, Schedule] = {
-    runs_pb2.SCHEDULE_NAME_UNSPECIFIED: "cosine",
-    runs_pb2.SCHEDULE_NAME_CONSTANT: "constant",
-    runs_pb2.SCHEDULE_NAME_COSINE: "cosine",
-    runs_pb2.SCHEDULE_NAME_LINEAR: "linear",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,82 +74,66 @@ class FinetuneConfig:
     """Further steps after which the model is measured and stored; those beyond the last are left out."""
     save_every: int = 0
     """Steps from one saving of the training state to the next, besides the end of every epoch; 0 chooses by time."""
+    objective: Objective = field(default_factory=Objective)
+    """What is minimised."""
+    decay_all: bool = False
+    """Decay biases and normalisation layers too."""
+    schedule_by_epoch: bool = False
+    """The learning rate falls by the epoch instead of by the step."""
+    clip_norm: float = 0.0
+    """Largest Euclidean norm of the gradient over all weights; 0 for none."""
+    precision: Precision = "auto"
+    """Of the forward passes in training; auto is bf16 on a GPU and fp32 on the CPU."""
+    compile: bool = False
+    """Train through torch.compile."""
+    accumulate: int = 1
+    """Parts that the examples of a step pass through the model in, 1 .. batch_size."""
+    crop_scale: float = 0.0
+    """Least share of a training image's area that a random crop keeps, in (0, 1); 0 crops none."""
+    pad_to_max: bool = False
+    """Pad texts to `max_tokens` instead of to the longest of their batch."""
+    processes: int = 1
+    """Processes on this machine that share each step; with `accumulate`, parts of at least one example."""
 
     def __post_init__(self) -> None:
         library_of(self.backbone)
-        _check_whole("epochs", self.epochs, 0, MAX_EPOCHS)
-        _check_whole("seed", self.seed, 0, MAX_SEED)
-        _check_whole("batch_size", self.batch_size, 1, MAX_BATCH)
-        _check_whole("image_size", self.image_size, 0, MAX_SIDE)
-        _check_whole("max_tokens", self.max_tokens, 0, MAX_TOKENS)
-        _check_choice("optimizer", self.optimizer, get_args(Optimizer))
-        _check_choice("schedule", self.schedule, get_args(Schedule))
-        _check_real("learning_rate", self.learning_rate, "greater than 0", self.learning_rate > 0)
-        _check_real("weight_decay", self.weight_decay, "at least 0", self.weight_decay >= 0)
-        _check_real("momentum", self.momentum, "in [0, 1)", 0 <= self.momentum < 1)
-        _check_real("warmup", self.warmup, "in [0, 1)", 0 <= self.warmup < 1)
+        check_whole("epochs", self.epochs, 0, MAX_EPOCHS)
+        check_whole("seed", self.seed, 0, MAX_SEED)
+        check_whole("batch_size", self.batch_size, 1, MAX_BATCH)
+        check_whole("image_size", self.image_size, 0, MAX_SIDE)
+        check_whole("max_tokens", self.max_tokens, 0, MAX_TOKENS)
+        check_choice("optimizer", self.optimizer, get_args(Optimizer))
+        check_choice("schedule", self.schedule, get_args(Schedule))
+        check_real("learning_rate", self.learning_rate, "greater than 0", self.learning_rate > 0)
+        check_real("weight_decay", self.weight_decay, "at least 0", self.weight_decay >= 0)
+        check_real("momentum", self.momentum, "in [0, 1)", 0 <= self.momentum < 1)
+        check_real("warmup", self.warmup, "in [0, 1)", 0 <= self.warmup < 1)
         if self.method is BalanceMethod.MIXTURE:
-            _check_real("ratio", self.ratio, "at least 1, or 0 for the dataset's", self.ratio >= 1 or self.ratio == 0)
-        _check_real("evaluate_every", self.evaluate_every, "greater than 0", self.evaluate_every > 0)
-        _check_real("checkpoint_every", self.checkpoint_every, "greater than 0", self.checkpoint_every > 0)
-        _check_whole("save_every", self.save_every, 0, MAX_STEPS)
+            check_real("ratio", self.ratio, "at least 1, or 0 for the dataset's", self.ratio >= 1 or self.ratio == 0)
+        check_real("evaluate_every", self.evaluate_every, "greater than 0", self.evaluate_every > 0)
+        check_real("checkpoint_every", self.checkpoint_every, "greater than 0", self.checkpoint_every > 0)
+        check_whole("save_every", self.save_every, 0, MAX_STEPS)
         for step in self.early_steps:
-            _check_whole("early_steps", step, 1, MAX_STEPS)
+            check_whole("early_steps", step, 1, MAX_STEPS)
+        check_choice("precision", self.precision, get_args(Precision))
+        check_real("clip_norm", self.clip_norm, "at least 0", self.clip_norm >= 0)
+        check_real("crop_scale", self.crop_scale, "in [0, 1)", 0 <= self.crop_scale < 1)
+        check_whole("processes", self.processes, 1, MAX_PROCESSES)
+        check_whole("accumulate", self.accumulate, 1, max(1, self.batch_size // self.processes))
+        self._check_combinations()
 
-
-def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
-    """The configuration that a request names; the dataset stands apart.
-
-    Raises ServiceError as FinetuneConfig does, also for choices of a newer protocol.
-    """
-    return FinetuneConfig(
-        backbone=spec.backbone,
-        epochs=spec.epochs,
-        attribute=spec.attribute,
-        pretrained=spec.pretrained,
-        method=_from_wire("balance.method", spec.balance.method, BALANCE_METHODS),
-        by=_from_wire("balance.by", spec.balance.by, BALANCE_BY),
-        ratio=spec.balance.ratio,
-        seed=spec.seed,
-        optimizer=_from_wire("optimizer", spec.optimizer, _OPTIMIZERS),
-        learning_rate=spec.learning_rate,
-        weight_decay=spec.weight_decay,
-        momentum=spec.momentum,
-        schedule=_from_wire("schedule", spec.schedule, _SCHEDULES),
-        warmup=spec.warmup,
-        batch_size=spec.batch_size,
-        flip=spec.flip,
-        image_size=spec.image_size,
-        max_tokens=spec.max_tokens,
-        evaluate=tuple(spec.evaluate),
-        evaluate_every=spec.evaluate_every,
-        checkpoint_every=spec.checkpoint_every,
-        early_steps=tuple(spec.early_steps),
-        save_every=spec.save_every,
-    )
-
-
-def _from_wire(field: str, value: Number, choices: Mapping[Number, Choice]) -> Choice:
-    if value not in choices:
-        raise _invalid(field, f"one of the numbers {', '.join(map(str, choices))}", value)
-    return choices[value]
-
-
-def _check_whole(field: str, value: int, lowest: int, highest: int) -> None:
-    if not lowest <= value <= highest:
-        raise _invalid(field, f"in {lowest} .. {highest}", value)
-
-
-def _check_real(field: str, value: float, expected: str, holds: bool) -> None:
-    # NaN fails every comparison; infinity passes some.
-    if not (holds and math.isfinite(value)):
-        raise _invalid(field, f"finite and {expected}", value)
-
-
-def _check_choice(field: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise _invalid(field, f"one of {', '.join(choices)}", value)
-
-
-def _invalid(field: str, expected: str, got: object) -> ServiceError:
-    return ServiceError(ErrorKind.INVALID_ARGUMENT, f"{field} must be {expected}; got {got!r}", field=field, got=got)
+    def _check_combinations(self) -> None:
+        """Refuse pieces that exclude each other rather than do something near to what was asked for."""
+        whole_batch = self.objective.loss != "mean"
+        if whole_batch and self.accumulate > 1:
+            raise invalid(
+                "accumulate", f"1 with {self.objective.loss}, which weighs a batch as a whole", self.accumulate
+            )
+        if whole_batch and self.method is BalanceMethod.UPWEIGHTING:
+            raise invalid("balance", f"another than upweighting with {self.objective.loss}, which weighs itself", "it")
+        if self.objective.repeat_errors_of and self.method is not BalanceMethod.NONE:
+            raise invalid(
+                "balance", "none with repeat_errors_of, which says itself how often examples stand", self.method
+            )
+        if self.objective.sam and self.precision == "fp16":
+            raise invalid("precision", "another than fp16 with sam, whose two gradients would need two scales", "fp16")

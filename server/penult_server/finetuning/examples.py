@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from penult_kernels.selection import BalanceBy, EmptyLabelError, draw_epoch, kept_rows, loss_weights
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.inputs import SplitInputs, one_ahead
 from penult_server.backbones.preprocessing import Prepared
 from penult_server.datasets.model import Dataset
 from penult_server.errors import ServiceError
+from penult_server.finetuning.augment import Augmentation, TrainingInputs
 from penult_server.finetuning.config import FinetuneConfig
+from penult_server.finetuning.prefetch import prefetched
 from penult_server.finetuning.randomness import Stream, generator
+from penult_server.finetuning.world import ALONE, World
 
 TRAIN = "train"
 
@@ -29,18 +31,37 @@ class TrainingSet:
     """(N,) class or group: what is balanced."""
     n_labels: int
     rows: NDArray[np.int64]
-    """Positions of the examples that the balancing kept."""
-    weights: NDArray[np.float32]
+    """Positions of the examples of an epoch: those that the balancing kept, repeated ones several times."""
+    g: NDArray[np.int64]
+    """(N,) groups."""
+    weights: NDArray[np.float64]
     """(N,) of the examples in the loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TrainingBatch:
-    """Examples of one step, prepared and flipped."""
+class Part:
+    """Examples that pass through the model together: all of a step's, or a share of them."""
 
     items: list[Prepared]
+    """n, prepared and augmented."""
     y: NDArray[np.int64]
+    """(n,)"""
+    g: NDArray[np.int64]
+    """(n,) groups."""
     weights: NDArray[np.float32]
+    """(n,) in the loss; they sum to 1 over the whole step, all parts of all processes together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingBatch:
+    """This process's share of the examples of one step."""
+
+    parts: list[Part]
+    """Never empty; the first may hold a single example of weight 0 where there are more processes than examples."""
+    partners: list[Part]
+    """For Mixup: what each example of `parts` is mixed with; else empty."""
+    mix: float = 1.0
+    """Share of the example itself in the mixture."""
 
 
 def balance(config: FinetuneConfig, dataset: Dataset) -> TrainingSet:
@@ -57,7 +78,8 @@ def balance(config: FinetuneConfig, dataset: Dataset) -> TrainingSet:
         )
     groups = info.groups(config.attribute)
     by_class = config.by is BalanceBy.CLASS
-    labels = y if by_class else info.group_index(TRAIN, config.attribute)
+    g = info.group_index(TRAIN, config.attribute)
+    labels = y if by_class else g
     names = info.classes if by_class else tuple(group.name for group in groups)
     try:
         ratio = config.ratio or _imbalance(labels, len(names))
@@ -70,7 +92,7 @@ def balance(config: FinetuneConfig, dataset: Dataset) -> TrainingSet:
             f"use balance none, or data that hold it",
             label=names[error.label],
         ) from error
-    return TrainingSet(y=y, labels=labels, n_labels=len(names), rows=rows, weights=weights.astype(np.float32))
+    return TrainingSet(y=y, g=g, labels=labels, n_labels=len(names), rows=rows, weights=weights)
 
 
 def split_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
@@ -99,11 +121,21 @@ def epoch_order(training: TrainingSet, config: FinetuneConfig, epoch: int) -> ND
 
 
 def training_batches(
-    training: TrainingSet, inputs: SplitInputs, config: FinetuneConfig, *, first: int, last: int
+    training: TrainingSet,
+    inputs: TrainingInputs,
+    config: FinetuneConfig,
+    *,
+    first: int,
+    last: int,
+    world: World = ALONE,
 ) -> Generator[TrainingBatch]:
-    """The batches of steps `first` .. `last` - 1 of a run, prepared one ahead, over the ends of epochs too."""
-    return one_ahead(
-        partial(_prepare, training, inputs, config, rows, step) for step, rows in _steps(training, config, first, last)
+    """This process's shares of steps `first` .. `last` - 1 of a run, prepared ahead, over the ends of epochs too."""
+    return prefetched(
+        (
+            partial(_prepare, training, inputs, config, world, rows, step)
+            for step, rows in _steps(training, config, first, last)
+        ),
+        threads=inputs.threads,
     )
 
 
@@ -120,10 +152,55 @@ def _steps(
 
 
 def _prepare(
-    training: TrainingSet, inputs: SplitInputs, config: FinetuneConfig, rows: NDArray[np.int64], step: int
+    training: TrainingSet,
+    inputs: TrainingInputs,
+    config: FinetuneConfig,
+    world: World,
+    rows: NDArray[np.int64],
+    step: int,
 ) -> TrainingBatch:
-    items = inputs.take(rows)
-    if config.flip and inputs.modality == "image":
-        flips = generator(config.seed, Stream.AUGMENTATION, step).random(len(rows)) < 0.5
-        items = [item[:, ::-1] if flip else item for item, flip in zip(items, flips, strict=True)]
-    return TrainingBatch(items=items, y=training.y[rows], weights=training.weights[rows])
+    """Whatever the number of processes and parts, an example of a step is augmented and mixed alike."""
+    rng = generator(config.seed, Stream.AUGMENTATION, step)
+    draws = inputs.draw(len(rows), rng)
+    pick = partial(_part, training, inputs, rows, draws)
+    shares = shares_of(len(rows), config.accumulate, world)
+    if not config.objective.mixup:
+        return TrainingBatch(parts=[pick(share, share) for share in shares], partners=[])
+    mix = float(rng.beta(config.objective.mixup, config.objective.mixup))
+    partner = rng.permutation(len(rows))
+    return TrainingBatch(
+        parts=[pick(share, share) for share in shares],
+        partners=[pick(partner[share], share) for share in shares],
+        mix=mix,
+    )
+
+
+def shares_of(n: int, accumulate: int, world: World) -> list[NDArray[np.int64]]:
+    """Positions, among the `n` of a step, of this process's parts: consecutive, as equal as can be, none empty.
+
+    A process that no example is left for gets a part without any: see `_part`.
+    """
+    shares = np.array_split(np.arange(n), world.size * accumulate)
+    mine = shares[world.rank * accumulate : (world.rank + 1) * accumulate]
+    return [share for share in mine if len(share)] or mine[:1]
+
+
+def _part(
+    training: TrainingSet,
+    inputs: TrainingInputs,
+    rows: NDArray[np.int64],
+    draws: Augmentation,
+    picked: NDArray[np.int64],
+    share: NDArray[np.int64],
+) -> Part:
+    """The examples at `picked`. Without any, the step's first with weight 0: every process must take every step."""
+    weights = training.weights[rows] / training.weights[rows].sum()
+    if not len(share):
+        picked, weights = np.zeros(1, dtype=np.int64), np.zeros(len(rows))
+    chosen = rows[picked]
+    return Part(
+        items=inputs.take(chosen, draws.at(picked)),
+        y=training.y[chosen],
+        g=training.g[chosen],
+        weights=weights[picked].astype(np.float32),
+    )

@@ -17,14 +17,14 @@ _NORMALISATIONS = (
 
 def build_optimizer(module: nn.Module, config: FinetuneConfig) -> torch.optim.Optimizer:
     """AdamW or SGD over all weights of a module."""
-    groups = parameter_groups(module, config.weight_decay)
+    groups = parameter_groups(module, config.weight_decay, decay_all=config.decay_all)
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weights that decay, and those that do not: biases, normalisation layers, and every vector.
+def parameter_groups(module: nn.Module, weight_decay: float, *, decay_all: bool = False) -> list[dict[str, object]]:
+    """Weights that decay, and those that do not (unless `decay_all`): biases, normalisation layers, every vector.
 
     A vector is a bias or a scale under whatever name (layer scale, response normalisation).
     """
@@ -37,23 +37,27 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, o
                 continue
             seen.add(parameter)
             scale = isinstance(owner, _NORMALISATIONS) or parameter.ndim <= 1 or name.endswith("bias")
-            (kept if scale else decayed).append(parameter)
+            (kept if scale and not decay_all else decayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": kept, "weight_decay": 0.0},
     ]
 
 
-def learning_rate_factor(step: int, n_steps: int, *, schedule: Schedule, warmup: float) -> float:
+def learning_rate_factor(
+    step: int, n_steps: int, *, schedule: Schedule, warmup: float, steps_per_change: int = 1
+) -> float:
     """Learning rate of a step (0 .. n_steps-1) over its peak.
 
     Rises in equal increments over the first round(warmup * n_steps) steps, which end at 1; then stays, or falls
-    to 0 at the end: along half a cosine, or in a line.
+    to 0 at the end: along half a cosine, or in a line. With `steps_per_change` it falls at every so many steps
+    only, and stays between them at what it was at the first: an epoch's steps give the schedule that counts epochs.
     """
     n_warmup = round(warmup * n_steps)
     if step < n_warmup:
         return (step + 1) / n_warmup
-    gone = (step - n_warmup) / (n_steps - n_warmup)
+    changed = step // steps_per_change * steps_per_change
+    gone = max(0, changed - n_warmup) / (n_steps - n_warmup)
     match schedule:
         case "constant":
             return 1.0

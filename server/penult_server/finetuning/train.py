@@ -14,25 +14,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.classifier import Classifier, memory_errors, prove_head
 from penult_server.backbones.inputs import open_inputs
 from penult_server.backbones.model import load_backbone
+from penult_server.backbones.preprocessing import TextPreprocessing
 from penult_server.backbones.saving import Origin, save_checkpoint
 from penult_server.datasets.model import Dataset, DatasetInfo
 from penult_server.errors import ServiceError
+from penult_server.finetuning.augment import TrainingInputs
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.determinism import reproducible
-from penult_server.finetuning.evaluate import evaluate_split
-from penult_server.finetuning.examples import TRAIN, TrainingBatch, balance, split_batches, training_batches
+from penult_server.finetuning.errors_of import errors_of, repeated
+from penult_server.finetuning.evaluate import split_logits, split_metrics
+from penult_server.finetuning.examples import TRAIN, balance, split_batches, training_batches
 from penult_server.finetuning.history import MetricsRecord
 from penult_server.finetuning.manifest import write_manifest
-from penult_server.finetuning.optimizer import build_optimizer, learning_rate_factor, set_learning_rate
+from penult_server.finetuning.optimizer import learning_rate_factor, set_learning_rate
 from penult_server.finetuning.plan import make_plan
-from penult_server.finetuning.randomness import seed_model
-from penult_server.finetuning.state import Progress, SavingTimes, Trained, load_state, save_state
+from penult_server.finetuning.state import Progress, SavingTimes, load_state, save_state
+from penult_server.finetuning.step import Stepper
+from penult_server.finetuning.world import ALONE, World
 from penult_server.jobs.context import JobContext
 from penult_server.stores.checkpoints import CheckpointManifest, read_manifest
 from penult_server.stores.runs import state_file
@@ -49,7 +52,8 @@ class FinetuneOutcome:
     history: list[MetricsRecord]
     """By step, then split."""
     kept_row_ids: NDArray[np.uint64]
-    """Ids of the training examples that the balancing kept, in the order of the split."""
+    """Ids of the training examples of an epoch: those that the balancing kept, in the order of the split; then, again,
+    those that are repeated."""
     steps_per_epoch: int
     train_seconds: float
     """Of training steps alone, evaluation and storing left out."""
@@ -65,12 +69,12 @@ def finetune(
     device: torch.device,
     context: JobContext,
     run_id: str = "",
+    world: World = ALONE,
 ) -> FinetuneOutcome:
     """Finetune a backbone on the split "train" of a dataset.
 
-    Trains in bfloat16 autocast on a GPU and in float32 on the CPU; measures and stores in float32. The same
-    configuration, data, device and number of threads give the same weights, bit by bit, however often the process is
-    killed and the call made again.
+    Measures and stores in float32. The same configuration, data, device and number of threads give the same weights,
+    bit by bit, however often the process is killed and the call made again.
 
     Parameters
     ----------
@@ -79,45 +83,55 @@ def finetune(
         (`discard_training_state`).
     context : is told of progress (steps), metrics and checkpoints, and asked at every step whether to go on.
     run_id : written into the checkpoints' manifests. Without one nothing is kept to go on from.
+    world : the processes that share every step; each makes this call. Only the first reports and stores, and only its
+        answer holds what the run leaves.
 
     Raises
     ------
-    ServiceError : those of `load_backbone`, of the dataset's examples and of `balance`; DIVERGED, naming epoch and
-        step, when the loss is not finite; OUT_OF_MEMORY on a GPU; CANCELLED.
+    ServiceError : those of `load_backbone`, of the dataset's examples, of `balance` and of `errors_of`; DIVERGED,
+        naming epoch and step, when the loss is not finite; OUT_OF_MEMORY on a GPU; CANCELLED; INVALID_ARGUMENT when
+        texts are to be mixed.
     """
     info = dataset.info
-    training = balance(config, dataset)
-    plan = make_plan(config, len(split_batches(training.rows, config.batch_size)))
+    if config.objective.mixup and info.modality == "text":
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"mixup mixes images; the dataset {info.name!r} holds texts", field="mixup"
+        )
     counts = info.group_counts(TRAIN, config.attribute)
     train_shares = counts / counts.sum()
     splits = config.evaluate or tuple(info.splits)
-    kept_row_ids = info.split(TRAIN).row_id[training.rows]
 
     with reproducible(device), memory_errors(config.batch_size):
-        classifier = load_backbone(
-            config.backbone,
-            len(info.classes),
-            pretrained=config.pretrained,
-            seed=config.seed,
-            image_size=input_side(config, dataset),
-            max_tokens=config.max_tokens,
-        ).to(device)
+        training = balance(config, dataset)
+        if config.objective.repeat_errors_of:
+            errors = errors_of(
+                config.objective.repeat_errors_of,
+                dataset,
+                root=root,
+                device=device,
+                check_cancelled=context.check_cancelled,
+            )
+            training = repeated(training, errors, config.objective.repeat_errors)
+        plan = make_plan(config, len(split_batches(training.rows, config.batch_size)))
+        kept_row_ids = info.split(TRAIN).row_id[training.rows]
+        classifier = load_classifier(config, dataset).to(device)
         inputs = {split: open_inputs(dataset, split, classifier.preprocessing) for split in {TRAIN, *splits}}
-        optimizer = build_optimizer(classifier.module, config)
-        trained = Trained(
-            module=classifier.module,
-            optimizer=optimizer,
-            objective={},
-            scaler=torch.amp.GradScaler(device.type, enabled=False),
+        training_inputs = TrainingInputs(dataset.examples(TRAIN), inputs[TRAIN], classifier.preprocessing, config)
+        stepper = Stepper(
+            classifier,
+            config,
+            group_counts=np.bincount(training.g[training.rows], minlength=len(counts)),
+            device=device,
+            world=world,
         )
         origin = origin_of(run_id, info, config, train_shares)
         proof = classifier.preprocessing.to_batch(inputs[TRAIN].take(training.rows[:PROOF_EXAMPLES]), device)
         state = state_file(root, run_id)
         identity = run_identity(config, info)
-        progress = (load_state(state, trained, identity) if run_id else None) or Progress()
+        progress = (load_state(state, stepper.trained, identity) if run_id else None) or Progress()
         if progress.step:
             progress.resumed_at.append(progress.step)
-        if run_id:
+        if run_id and world.is_first:
             write_manifest(
                 root,
                 run_id,
@@ -134,20 +148,21 @@ def finetune(
         def measure() -> None:
             for split in splits:
                 report(f"{plan.stage(progress.step)}: {split}")
-                metrics = evaluate_split(
+                logits = split_logits(
                     classifier,
                     inputs[split],
-                    dataset,
-                    split,
-                    attribute=config.attribute,
-                    train_shares=train_shares,
                     device=device,
                     check_cancelled=context.check_cancelled,
+                    world=world,
                 )
-                epoch = plan.epoch(progress.step)
-                record = MetricsRecord(epoch=epoch, step=progress.step, split=split, metrics=metrics)
-                progress.history.append(record)
-                context.metrics(record)
+                if world.is_first:
+                    metrics = split_metrics(
+                        logits, dataset, split, attribute=config.attribute, train_shares=train_shares
+                    )
+                    epoch = plan.epoch(progress.step)
+                    record = MetricsRecord(epoch=epoch, step=progress.step, split=split, metrics=metrics)
+                    progress.history.append(record)
+                    context.metrics(record)
 
         def store() -> None:
             error = prove_head(classifier, proof)
@@ -160,22 +175,32 @@ def finetune(
         saving = SavingTimes(config.save_every)
         losses = LossWatch(plan.steps_per_epoch)
         report(f"going on after step {progress.step}" if progress.step else "starting point")
-        if not progress.checkpoints:
+        if world.is_first and not progress.checkpoints:
             store()
         classifier.module.train()
         started = time.perf_counter()
-        for batch in training_batches(training, inputs[TRAIN], config, first=progress.step, last=plan.n_steps):
+        batches = training_batches(
+            training, training_inputs, config, first=progress.step, last=plan.n_steps, world=world
+        )
+        for batch in batches:
             context.check_cancelled()
-            factor = learning_rate_factor(progress.step, plan.n_steps, schedule=config.schedule, warmup=config.warmup)
-            set_learning_rate(optimizer, config.learning_rate * factor)
-            seed_model(device, config.seed, progress.step)
-            loss = train_step(classifier, optimizer, batch, device)
+            factor = learning_rate_factor(
+                progress.step,
+                plan.n_steps,
+                schedule=config.schedule,
+                warmup=config.warmup,
+                steps_per_change=plan.steps_per_epoch if config.schedule_by_epoch else 1,
+            )
+            set_learning_rate(stepper.optimizer, config.learning_rate * factor)
+            loss = stepper.step(batch, progress.step)
             progress.step += 1
             losses.watch(progress.step, loss)
             report(plan.stage(progress.step))
 
-            measured, stored = plan.is_measured(progress.step), plan.is_stored(progress.step)
-            saved = run_id and saving.is_due(progress.step, ends_epoch=plan.ends_epoch(progress.step))
+            measured = plan.is_measured(progress.step)
+            stored = world.is_first and plan.is_stored(progress.step)
+            kept = run_id and world.is_first
+            saved = kept and saving.is_due(progress.step, ends_epoch=plan.ends_epoch(progress.step))
             if measured or stored or saved:
                 losses.settle()
                 progress.train_seconds += time.perf_counter() - started
@@ -185,7 +210,7 @@ def finetune(
                     store()
                 if saved:
                     began = time.monotonic()
-                    save_state(state, trained, progress, identity)
+                    save_state(state, stepper.trained, progress, identity)
                     saving.note(began)
                 classifier.module.train()
                 started = time.perf_counter()
@@ -204,21 +229,19 @@ def finetune(
     )
 
 
-def train_step(
-    classifier: Classifier, optimizer: torch.optim.Optimizer, batch: TrainingBatch, device: torch.device
-) -> Tensor:
-    """One step down the weighted mean cross-entropy: sum_i w_i CE_i / sum_i w_i over the batch. The loss."""
-    inputs = classifier.preprocessing.to_batch(batch.items, device)
-    y = torch.from_numpy(batch.y).to(device)
-    weights = torch.from_numpy(batch.weights).to(device)
-    optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        logits = classifier.logits(inputs)
-    losses = functional.cross_entropy(logits.float(), y, reduction="none")
-    loss = (weights * losses).sum() / weights.sum()
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
+def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
+    """The backbone with a fresh head. Raises ServiceError as `load_backbone` and `input_side` do."""
+    classifier = load_backbone(
+        config.backbone,
+        len(dataset.info.classes),
+        pretrained=config.pretrained,
+        seed=config.seed,
+        image_size=input_side(config, dataset),
+        max_tokens=config.max_tokens,
+    )
+    if config.pad_to_max and isinstance(classifier.preprocessing, TextPreprocessing):
+        return replace(classifier, preprocessing=replace(classifier.preprocessing, pad_to=config.max_tokens))
+    return classifier
 
 
 class LossWatch:

@@ -20,7 +20,7 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.backbones.catalog import weights_identity
 from penult_server.datasets.catalog import describe_packaged
 from penult_server.errors import ServiceError, unknown
-from penult_server.finetuning.config import config_from_proto
+from penult_server.finetuning.request import config_from_proto
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
 
@@ -97,6 +97,10 @@ class Resolver:
         dataset = await self.dataset(finetune.dataset)
         finetune.attribute = _attribute(dataset, finetune.attribute)
         _check_splits(dataset, ["train", *finetune.evaluate])
+        if finetune.objective.repeat_errors_of:
+            named = finetune.objective.repeat_errors_of
+            found = await self._registry.run(self._registry.catalog.checkpoint, named)
+            finetune.objective.repeat_errors_of = found.digest
         config_from_proto(finetune)
         identity = await asyncio.to_thread(weights_identity, finetune.backbone, finetune.pretrained)
         return identity, dataset.digest

@@ -16,10 +16,13 @@ from penult_server.datasets.model import Dataset
 from penult_server.datasets.stored import check_files
 from penult_server.errors import ServiceError
 from penult_server.extraction.extract import FeatureKind, extract_split, extraction_identity, load_checkpoint
-from penult_server.finetuning.config import config_from_proto
-from penult_server.finetuning.train import finetune
+from penult_server.finetuning.request import config_from_proto
+from penult_server.finetuning.train import FinetuneOutcome, finetune
+from penult_server.finetuning.world import World
 from penult_server.jobs.channel import WorkerChannel
+from penult_server.jobs.context import JobContext
 from penult_server.jobs.order import Order
+from penult_server.jobs.ranks import device_of_rank, shared_by
 from penult_server.messages import (
     checkpoint_to_proto,
     dataset_labels,
@@ -48,9 +51,9 @@ def finetune_job(order: Order, spec: runs_pb2.FinetuneSpec, channel: WorkerChann
     labels = dataset_labels(dataset.info, config.attribute)
     channel.labels = labels
     started = time.time()
-    outcome = finetune(
-        config, dataset, root=root, device=choose_device(order.device), context=channel, run_id=order.job_id
-    )
+    device = device_of_rank(choose_device(order.device), 0, config.processes)
+    with shared_by(order, config.processes, device) as world:
+        outcome = run_finetuning(order, channel, device, world)
     return runs_pb2.Run(
         id=order.job_id,
         spec=spec,
@@ -62,6 +65,14 @@ def finetune_job(order: Order, spec: runs_pb2.FinetuneSpec, channel: WorkerChann
         train_seconds=outcome.train_seconds,
         steps_per_epoch=outcome.steps_per_epoch,
     )
+
+
+def run_finetuning(order: Order, context: JobContext, device: torch.device, world: World) -> FinetuneOutcome:
+    """What every process of a run does."""
+    root, spec = Path(order.root), order.job_spec().finetune
+    dataset = open_dataset(spec.dataset, order.dataset_digest, root)
+    config = config_from_proto(spec)
+    return finetune(config, dataset, root=root, device=device, context=context, run_id=order.job_id, world=world)
 
 
 def extract_job(order: Order, spec: pb.ExtractSpec, channel: WorkerChannel) -> pb.ExtractResult:

@@ -26,7 +26,8 @@ class RunManifest:
     weights: str
     """What the starting weights were: "package NAME VERSION", "directory SHA256", "hub NAME" or "random"."""
     kept_row_ids: list[int]
-    """Training examples that the balancing kept, in the order of the split."""
+    """Training examples of an epoch: those that the balancing kept, in the order of the split; then, again, those that
+    are repeated."""
     versions: dict[str, str]
     """Of the libraries that decide the numbers, and of Python."""
     device: str

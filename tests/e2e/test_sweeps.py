@@ -1,0 +1,93 @@
+"""Several runs in one request, and several processes for one run."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import penult
+from penult_proto.v1 import jobs_pb2
+
+VIT = {"backbone": "test_vit", "pretrained": False, "batch_size": 7, "image_size": 32, "learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def shapes(client, table):
+    return client.datasets.register("shapes", table)
+
+
+def weights_of(client, checkpoint):
+    return load_file(f"{client.info().root}/checkpoints/{checkpoint.digest}/model.safetensors")
+
+
+def test_a_sweep_in_one_request(client, shapes, tiny):
+    group = client.finetunes(
+        [{"balance": "none"}, {"balance": "mixture", "by": "group", "ratio": "dataset"}],
+        seeds=[0, 1],
+        dataset="shapes",
+        epochs=1,
+        evaluate=["val"],
+        **tiny,
+    )
+    runs = group.wait()
+    asked = [(run.spec.balance, run.spec.seed) for run in runs]
+    assert asked == [("none", 0), ("none", 1), ("mixture", 0), ("mixture", 1)]
+    assert runs[2].spec.ratio == "dataset"
+    assert len({run.checkpoints[-1].digest for run in runs}) == 4
+    # Asked again, one by one: the same jobs.
+    assert client.finetune(dataset="shapes", epochs=1, evaluate=["val"], seed=1, **tiny).id == group[1].id
+    repeated = client.finetune(
+        dataset="shapes", epochs=1, repeat_errors_of=runs[0].checkpoints[-1], repeat_errors=3, **tiny
+    ).wait()
+    assert repeated.n_train_examples > runs[0].n_train_examples
+    assert client.runs.manifest(repeated).spec.repeat_errors_of == runs[0].checkpoints[-1].digest
+    with pytest.raises(penult.NotFound):
+        client.finetune(dataset="shapes", repeat_errors_of="0" * 64, repeat_errors=3, **tiny)
+
+
+def test_two_processes_train_as_one(client, shapes):
+    common = VIT | {"dataset": "shapes", "epochs": 2, "balance": "upweighting", "by": "group", "optimizer": "sgd"}
+    one, two = (client.finetune(**common, processes=n).wait() for n in (1, 2))
+    assert one.checkpoints[0].digest == two.checkpoints[0].digest
+    start, single, shared = (
+        weights_of(client, checkpoint) for checkpoint in (one.checkpoints[0], one.checkpoints[-1], two.checkpoints[-1])
+    )
+    # Equal up to rounding, which is far less than what was learnt.
+    learnt = np.sqrt(sum(((single[name] - start[name]) ** 2).sum() for name in single))
+    apart = np.sqrt(sum(((single[name] - shared[name]) ** 2).sum() for name in single))
+    assert learnt > 0
+    assert apart < 1e-3 * learnt
+    for alone, together in zip(one.history, two.history, strict=True):
+        assert (alone.split, alone.step) == (together.split, together.step)
+        assert [group.count for group in alone.metrics.groups] == [group.count for group in together.metrics.groups]
+        assert together.metrics.loss == pytest.approx(alone.metrics.loss, rel=1e-3)
+
+
+def test_a_process_that_is_killed_takes_the_run_with_it_and_it_goes_on(client, shapes):
+    common = VIT | {"dataset": "shapes", "epochs": 6, "evaluate": ["val"]}
+    job = client.finetune(**common, processes=2, save_every=1)
+    request = jobs_pb2.WatchJobRequest(id=job.id)
+    with job._connection.stream(job._connection.stubs.jobs.WatchJob, request, timeout=120) as events:
+        next(event for event in events if event.HasField("metrics"))
+    ranks = [pid for pid in os.listdir("/proc") if pid.isdigit() and is_rank_of_ours(pid)]
+    assert len(ranks) == 1
+    os.kill(int(ranks[0]), signal.SIGKILL)
+    run = job.wait()
+    assert job.attempt == 2
+    assert client.runs.manifest(run).resumed_at[0] > 0
+    undisturbed = client.finetune(**common, processes=2).wait()
+    assert [one.digest for one in run.checkpoints] == [one.digest for one in undisturbed.checkpoints]
+
+
+def is_rank_of_ours(pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            is_rank = "penult_server.jobs.rank\0" in file.read()
+        while is_rank and pid not in ("0", "1", str(os.getpid())):
+            with open(f"/proc/{pid}/stat") as file:
+                pid = file.read().rsplit(")", 1)[1].split()[1]
+    except OSError:
+        return False
+    return is_rank and pid == str(os.getpid())

@@ -1,0 +1,84 @@
+"""Which examples a run draws: the definitions of the balancings as identities between whole epochs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from finetuning_data import COUNTS, MemoryDataset, squares
+from numpy.testing import assert_allclose, assert_array_equal
+
+from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.finetuning.config import FinetuneConfig
+from penult_server.finetuning.errors_of import repeated
+from penult_server.finetuning.examples import TrainingSet, balance, epoch_order
+
+CONFIG = FinetuneConfig(backbone="test_vit", epochs=1, seed=5)
+FULL = 5.0
+"""Largest over smallest group of COUNTS."""
+
+
+def chosen(dataset: MemoryDataset, **change: object) -> TrainingSet:
+    return balance(replace(CONFIG, **change), dataset)
+
+
+@pytest.mark.parametrize("by", list(BalanceBy))
+def test_mixture_at_ratio_1_draws_from_what_subsetting_keeps(by: BalanceBy) -> None:
+    dataset = squares()
+    mixture = chosen(dataset, method=BalanceMethod.MIXTURE, by=by, ratio=1.0)
+    subsetting = chosen(dataset, method=BalanceMethod.SUBSETTING, by=by)
+    assert_array_equal(mixture.rows, subsetting.rows)
+    config = replace(CONFIG, method=BalanceMethod.SUBSETTING, by=by)
+    assert_array_equal(np.sort(epoch_order(subsetting, config, 0)), subsetting.rows)
+
+
+@pytest.mark.parametrize("ratio", [0.0, FULL, 100.0])
+def test_mixture_at_the_full_ratio_is_upsampling(ratio: float) -> None:
+    dataset = squares()
+    orders = [
+        epoch_order(
+            chosen(dataset, method=method, by=BalanceBy.GROUP, ratio=ratio),
+            replace(CONFIG, method=method, by=BalanceBy.GROUP, ratio=ratio),
+            epoch,
+        )
+        for method in (BalanceMethod.MIXTURE, BalanceMethod.UPSAMPLING)
+        for epoch in (0, 3)
+    ]
+    assert_array_equal(orders[0], orders[2])
+    assert_array_equal(orders[1], orders[3])
+    assert not np.array_equal(orders[0], orders[1])
+
+
+@pytest.mark.parametrize("by", list(BalanceBy))
+def test_weights_are_the_counts_inverse(by: BalanceBy) -> None:
+    dataset = squares()
+    training = chosen(dataset, method=BalanceMethod.UPWEIGHTING, by=by)
+    counts = np.array(COUNTS["train"] if by is BalanceBy.GROUP else [12, 12])
+    assert_allclose(training.weights * counts[training.labels], training.weights[0] * counts[training.labels[0]])
+    assert_array_equal(training.rows, np.arange(24))
+
+
+def test_the_subset_is_a_function_of_dataset_and_seed() -> None:
+    config = {"method": BalanceMethod.SUBSETTING, "by": BalanceBy.GROUP}
+    # Nothing but the seed matters: not the backbone, the epochs, or what was drawn before.
+    first = chosen(squares(), **config)
+    again = chosen(squares(), **config, backbone="test_resnet", epochs=7, learning_rate=1.0)
+    assert_array_equal(first.rows, again.rows)
+    others = [chosen(squares(), **config, seed=seed).rows for seed in range(20)]
+    assert len({rows.tobytes() for rows in others}) > 10
+
+
+def test_the_dataset_s_own_ratio_needs_every_label() -> None:
+    dataset = squares({"train": [5, 0, 4, 6]})
+    with pytest.raises(ServiceError, match="upper, blue") as caught:
+        chosen(dataset, method=BalanceMethod.MIXTURE, by=BalanceBy.GROUP, ratio=0.0)
+    assert caught.value.kind is ErrorKind.EMPTY_GROUP
+
+
+def test_repeated_errors_stand_as_often_as_asked() -> None:
+    training = repeated(chosen(squares()), np.array([3, 7]), 5)
+    order = epoch_order(training, CONFIG, 0)
+    expected = np.ones(24, dtype=np.int64)
+    expected[[3, 7]] = 5
+    assert_array_equal(np.bincount(order, minlength=24), expected)

@@ -31,7 +31,7 @@ LARGEST_BASIS = 1 / 4
 BLOCK = 8
 """Columns of a Lanczos block."""
 TOLERANCE = 1e-10
-"""Residuals asked for, as a fraction of the largest eigenvalue; the eigenvalues' own errors are about its square."""
+"""Residuals asked for, as a fraction of the largest eigenvalue (and the square root of it, of each)."""
 
 
 class Method(StrEnum):

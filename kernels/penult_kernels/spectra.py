@@ -67,12 +67,12 @@ def spectrum_from_moments(
     shape = matrix_shape(m2, name="m2")
     if shape[0] != shape[1]:
         raise ValueError(f"m2 must be square, (D, D), got {shape}")
-    n_kept = _n_kept(top_k, shape[1])
+    n_kept = kept(top_k, shape[1])
     check_correction(correction)
     if count <= correction:
-        return _undefined(m2, n_kept, vectors=vectors)
+        return undefined(shape[1], n_kept, m2, vectors=vectors)
     check_finite(m2, name="m2")
-    return _spectrum(xp.astype(m2, xp.float64, copy=False), n_kept, count - correction, vectors=vectors)
+    return spectrum_of(xp.astype(m2, xp.float64, copy=False), n_kept, count - correction, vectors=vectors)
 
 
 def spectrum_from_rows(
@@ -104,21 +104,21 @@ def spectrum_from_rows(
     """
     xp = array_namespace(rows)
     n_rows, n_features = matrix_shape(rows, name="rows")
-    n_kept = _n_kept(top_k, n_features)
+    n_kept = kept(top_k, n_features)
     check_correction(correction)
     if n_rows <= correction:
-        return _undefined(rows, n_kept, vectors=vectors)
+        return undefined(n_features, n_kept, rows, vectors=vectors)
     check_finite(rows, name="rows")
     about = xp.zeros((n_features,), dtype=xp.float64, device=rows.device)
     if center:
         about = xp.sum(rows, axis=0, dtype=xp.float64) / n_rows
     divisor = n_rows - correction
     if n_rows >= n_features:
-        return _spectrum(_inner_product(rows, about), n_kept, divisor, vectors=vectors)
+        return spectrum_of(_inner_product(rows, about), n_kept, divisor, vectors=vectors)
     outer = _outer_product(rows, about)
     if vectors:
         return _through_rows(rows, about, outer, n_kept, divisor)
-    return with_zeros(_spectrum(outer, min(n_kept, n_rows), divisor, vectors=False), n_kept)
+    return with_zeros(spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=False), n_kept)
 
 
 def _outer_product(rows: Array, about: Array) -> Array:
@@ -143,7 +143,7 @@ def _inner_product(rows: Array, about: Array) -> Array:
     return total
 
 
-def _spectrum(symmetric: Array, n_kept: int, divisor: float, *, vectors: bool) -> Spectrum:
+def spectrum_of(symmetric: Array, n_kept: int, divisor: float, *, vectors: bool) -> Spectrum:
     """Spectrum of symmetric / divisor."""
     xp = array_namespace(symmetric)
     found = decompose(symmetric, n_kept, vectors=vectors)
@@ -164,7 +164,7 @@ def _through_rows(rows: Array, about: Array, outer: Array, n_kept: int, divisor:
     """
     xp = array_namespace(rows)
     n_rows, n_features = int(rows.shape[0]), int(rows.shape[1])
-    found = _spectrum(outer, min(n_kept, n_rows), divisor, vectors=True)
+    found = spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=True)
     left = cast("Array", found.vectors)
     span = beside(np.random.default_rng(0).standard_normal((n_features, n_kept)), rows)
     for columns in blocks(n_features, max(1, ELEMENTS_PER_PRODUCT // n_rows)):
@@ -195,10 +195,9 @@ def with_zeros(found: Spectrum, n_kept: int) -> Spectrum:
     )
 
 
-def _undefined(like: Array, n_kept: int, *, vectors: bool) -> Spectrum:
+def undefined(n_features: int, n_kept: int, like: Array, *, vectors: bool) -> Spectrum:
     """What there is to say of a covariance with no positive divisor."""
     xp = array_namespace(like)
-    n_features = int(like.shape[1])
     nan = xp.full((n_kept,), xp.nan, dtype=xp.float64, device=like.device)
     return Spectrum(
         eigenvalues=nan,
@@ -210,7 +209,8 @@ def _undefined(like: Array, n_kept: int, *, vectors: bool) -> Spectrum:
     )
 
 
-def _n_kept(top_k: int, n_features: int) -> int:
+def kept(top_k: int, n_features: int) -> int:
+    """K = min(top_k, D), D when top_k is 0. Raises ValueError when it is negative."""
     if top_k < 0:
         raise ValueError(f"top_k must be at least 0 (0 keeps all {n_features}), got {top_k}")
     return min(top_k or n_features, n_features)

@@ -31,6 +31,10 @@ LARGEST_BASIS = 1024
 """Columns of a Krylov basis at which iteration without a matrix stops, converged or not."""
 
 
+class TooManyEigenvaluesError(ValueError):
+    """So many eigenvalues were asked for that they need a matrix that does not fit in memory."""
+
+
 def spectrum_from_passes(
     passes: Passes,
     n_rows: int,
@@ -58,8 +62,9 @@ def spectrum_from_passes(
     Raises
     ------
     ValueError
-        When a pass yields other than N rows, a row is not finite, top_k or correction is negative, or
-        all eigenvalues are asked for (top_k 0) and no product fits in memory.
+        When a pass yields other than N rows, a row is not finite, or top_k or correction is negative.
+    TooManyEigenvaluesError
+        When no product fits in memory and top_k is above LARGEST_BASIS // 4, or 0.
     """
     n_kept = kept(top_k, n_features)
     check_correction(correction)
@@ -156,7 +161,7 @@ def _iterate(rows: _Centred, n_kept: int, divisor: float, memory: int) -> Spectr
     d = int(rows.about.shape[0])
     rank = min(rows.n_rows, d)
     if n_kept > LARGEST_BASIS // 4:
-        raise ValueError(
+        raise TooManyEigenvaluesError(
             f"{n_kept} eigenvalues of {rows.n_rows} rows of {d} features need a matrix that does not fit in memory; "
             f"ask for top_k={LARGEST_BASIS // 4} or fewer"
         )

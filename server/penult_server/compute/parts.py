@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.moments import Moments, pool
+from penult_kernels.streamed import Passes
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.resident import Resident, ResidentFeatures
+from penult_server.compute.streaming import passes_over
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, classes_to_proto, groups_to_proto
 from penult_server.stores.reading import StoredFeatures
@@ -90,15 +92,37 @@ class Parts:
             part=part,
         )
 
+    @property
+    def nothing(self) -> Any:
+        """An empty array on the device."""
+        return self._work.backend.xp.empty(0)
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the rows are small enough to be kept in memory; those of a larger set are read in passes."""
+        return self._work.residents.fits(self.manifest)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that passes over the rows of a larger set may use."""
+        return self._work.residents.budget
+
     def rows(self, index: int) -> Any:
         """Features (N, D) of one part, on the device."""
         if self._resident is None:
             self._resident = self._work.residents.get(self.manifest.digest, self.check)
-        labels = self._resident.y if self._by_class else self._resident.g
-        members = labels == index
-        if self._selected is not None:
-            members &= self._selected
+        members = self._members(index, self._resident.y, self._resident.g)
         return self._resident.features[self._work.backend.to_device(np.flatnonzero(members))]
+
+    def passes(self, index: int) -> Passes:
+        """Passes over the rows of one part, from the store."""
+        y = self._stored.read("y")
+        members = self._members(index, y, y * self.n_attributes + self._stored.read("a"))
+        return passes_over(self._stored, members, self._work.backend, self.check)
+
+    def _members(self, index: int, y: NDArray[np.int64], g: NDArray[np.int64]) -> NDArray[np.bool_]:
+        members = (y if self._by_class else g) == index
+        return members if self._selected is None else members & self._selected
 
     def _group_counts(self) -> tuple[int, ...]:
         if self._selected is None:

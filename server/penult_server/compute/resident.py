@@ -43,7 +43,8 @@ class ResidentFeatures:
     def __init__(self, root: Path, backend: Backend, budget: int) -> None:
         self._root = root
         self._backend = backend
-        self._budget = budget
+        self.budget = budget
+        """Bytes that all sets together may occupy."""
         self._sets: OrderedDict[str, Resident] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -62,18 +63,22 @@ class ResidentFeatures:
             self._sets[digest] = resident
             return resident
 
+    def fits(self, manifest: FeatureManifest) -> bool:
+        """Whether the set may be resident at all."""
+        return _needed(manifest) <= self.budget
+
     def _make_room(self, stored: StoredFeatures) -> None:
         manifest = stored.manifest
-        needed = manifest.n_examples * (manifest.n_features * np.dtype(manifest.dtype).itemsize + 16)
-        if needed > self._budget:
+        needed = _needed(manifest)
+        if not self.fits(manifest):
             raise ServiceError(
                 ErrorKind.OUT_OF_MEMORY,
                 f"feature set {manifest.digest[:12]} needs {needed / 2**30:.1f} GiB in memory, the server keeps "
-                f"{self._budget / 2**30:.1f} GiB; start it with a larger --resident-bytes",
+                f"{self.budget / 2**30:.1f} GiB; start it with a larger --resident-bytes",
                 needed=needed,
-                budget=self._budget,
+                budget=self.budget,
             )
-        while self._sets and sum(one.nbytes for one in self._sets.values()) + needed > self._budget:
+        while self._sets and sum(one.nbytes for one in self._sets.values()) + needed > self.budget:
             self._sets.popitem(last=False)
 
     def _load(self, stored: StoredFeatures, check: Callable[[], None]) -> Resident:
@@ -86,3 +91,8 @@ class ResidentFeatures:
             first += len(block)
         y, a = stored.read("y"), stored.read("a")
         return Resident(manifest, features, y, y * manifest.labels.n_attributes + a)
+
+
+def _needed(manifest: FeatureManifest) -> int:
+    """Bytes of a set's features and of its two label arrays."""
+    return manifest.n_examples * (manifest.n_features * np.dtype(manifest.dtype).itemsize + 16)

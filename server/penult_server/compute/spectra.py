@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 from penult_kernels.imbalance import Pair, class_pairs, group_pairs, spectral_ratio
 from penult_kernels.imbalance_inference import NOT_DEFINED, ImbalanceInference, holm, infer_imbalance
 from penult_kernels.spectra import Spectrum, spectrum_from_moments, spectrum_from_rows
+from penult_kernels.streamed import TooManyEigenvaluesError, spectrum_from_passes
+from penult_proto.errors import ErrorKind
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import available_bytes, inference_bytes, require, spectra_bytes
 from penult_server.compute.parts import Parts, Work
+from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
 
 
@@ -23,8 +26,11 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
     kept) from its rows. Every field of the request is set by now.
     """
     parts, backend = work.parts(request.source, request.by), work.backend
+    stored_moments = _from_moments(request, parts)
     require(
-        spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=_from_moments(request, parts)),
+        spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=stored_moments)
+        if stored_moments or parts.is_resident
+        else parts.memory,
         available_bytes(backend),
         "use another machine",
     )
@@ -61,9 +67,27 @@ def _spectrum(request: pb.ComputeSpectraRequest, parts: Parts, index: int, backe
     if _from_moments(request, parts) and count >= parts.manifest.n_features:
         m2 = backend.to_device(parts.moments(index).m2[0])
         return spectrum_from_moments(m2, count, top_k=request.top_k, correction=request.correction)
+    if not parts.is_resident:
+        return _in_passes(request, parts, index)
     return spectrum_from_rows(
         parts.rows(index), top_k=request.top_k, correction=request.correction, center=request.center
     )
+
+
+def _in_passes(request: pb.ComputeSpectraRequest, parts: Parts, index: int) -> Spectrum:
+    try:
+        return spectrum_from_passes(
+            parts.passes(index),
+            parts.counts[index],
+            parts.manifest.n_features,
+            like=parts.nothing,
+            memory=parts.memory,
+            top_k=request.top_k,
+            correction=request.correction,
+            center=request.center,
+        )
+    except TooManyEigenvaluesError as error:
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, str(error), top_k=request.top_k) from error
 
 
 def _imbalance(

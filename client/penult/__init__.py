@@ -49,11 +49,14 @@ if TYPE_CHECKING:
     from penult.records import Run as Run
     from penult.records import RunManifest as RunManifest
     from penult.records import Split as Split
-    from penult.results import Certificate as Certificate
+    from penult.refits import Certificate as Certificate
+    from penult.refits import Head as Head
+    from penult.refits import Interpolation as Interpolation
+    from penult.refits import Refit as Refit
+    from penult.refits import Selection as Selection
+    from penult.refits import soup as soup
     from penult.results import EpochMetrics as EpochMetrics
-    from penult.results import Head as Head
     from penult.results import Metrics as Metrics
-    from penult.results import Refit as Refit
     from penult.run_spectra import RunSpectra as RunSpectra
     from penult.spectra import Imbalance as Imbalance
     from penult.spectra import Spectra as Spectra
@@ -63,7 +66,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Busy": "penult.errors",
     "Cancelled": "penult.errors",
-    "Certificate": "penult.results",
+    "Certificate": "penult.refits",
     "Checkpoint": "penult.records",
     "Client": "penult.client",
     "Conflict": "penult.errors",
@@ -76,9 +79,10 @@ _HOMES = {
     "Features": "penult.records",
     "FinetuneSpec": "penult.records",
     "Group": "penult.records",
-    "Head": "penult.results",
+    "Head": "penult.refits",
     "Imbalance": "penult.spectra",
     "Info": "penult.records",
+    "Interpolation": "penult.refits",
     "InvalidRequest": "penult.errors",
     "Job": "penult.jobs",
     "Metrics": "penult.results",
@@ -86,10 +90,11 @@ _HOMES = {
     "PenultError": "penult.errors",
     "PreconditionFailed": "penult.errors",
     "PrincipalAngles": "penult.descriptors",
-    "Refit": "penult.results",
+    "Refit": "penult.refits",
     "Run": "penult.records",
     "RunManifest": "penult.records",
     "RunSpectra": "penult.run_spectra",
+    "Selection": "penult.refits",
     "ServerBug": "penult.errors",
     "Spectra": "penult.spectra",
     "Split": "penult.records",
@@ -103,6 +108,7 @@ _HOMES = {
     "plot_history": "penult.plots",
     "plot_run_spectra": "penult.plots",
     "plot_spectra": "penult.plots",
+    "soup": "penult.refits",
 }
 """Which module each public name lives in."""
 
@@ -125,6 +131,7 @@ __all__ = [
     "Head",
     "Imbalance",
     "Info",
+    "Interpolation",
     "InvalidRequest",
     "Job",
     "Metrics",
@@ -136,6 +143,7 @@ __all__ = [
     "Run",
     "RunManifest",
     "RunSpectra",
+    "Selection",
     "ServerBug",
     "Spectra",
     "Split",
@@ -150,6 +158,7 @@ __all__ = [
     "plot_history",
     "plot_run_spectra",
     "plot_spectra",
+    "soup",
 ]
 
 

@@ -8,7 +8,6 @@ from penult_proto.v1 import groups_pb2, jobs_pb2, runs_pb2, spectra_pb2
 
 BalanceMethod = Literal["none", "subsetting", "upsampling", "upweighting", "mixture"]
 By = Literal["class", "group"]
-Preset = Literal["erm", "class_balanced", "dfr"]
 OptimizerName = Literal["adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine", "linear"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
@@ -32,7 +31,6 @@ SPECTRA_BY: dict[By, spectra_pb2.SpectraBy.ValueType] = {
     "group": spectra_pb2.SPECTRA_BY_GROUP,
     "class": spectra_pb2.SPECTRA_BY_CLASS,
 }
-PRESETS: tuple[Preset, ...] = ("erm", "class_balanced", "dfr")
 OPTIMIZERS: dict[OptimizerName, runs_pb2.OptimizerName.ValueType] = {
     "adamw": runs_pb2.OPTIMIZER_NAME_ADAMW,
     "sgd": runs_pb2.OPTIMIZER_NAME_SGD,

@@ -1,6 +1,6 @@
 """The client: everything that can be asked of a server."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
@@ -12,27 +12,24 @@ from penult.choices import (
     LossName,
     OptimizerName,
     PrecisionName,
-    Preset,
     ScheduleName,
     StorageType,
 )
 from penult.datasets import Datasets
 from penult.descriptors import Descriptors, PrincipalAngles
-from penult.encode import FeatureSetLike, RefitArguments
 from penult.encode_spectra import RowsLike, SourceLike
-from penult.errors import PenultError, from_kind
 from penult.features import FeatureSets
 from penult.recipes import FinetuneArguments
 from penult.records import Checkpoint, FeatureSet, Info, Run
-from penult.results import Head, Metrics, Refit
+from penult.refitting import Refitting
 from penult.rpc import Connection
 from penult.run_spectra import RunSpectra
 from penult.runs import Runs
 from penult.spectra import Spectra
-from penult_proto.v1 import info_pb2, jobs_pb2, refits_pb2
+from penult_proto.v1 import info_pb2, jobs_pb2
 
 
-class Client:
+class Client(Refitting):
     """A connection to a penult server; made by `penult.connect` or `penult.local`.
 
     A context manager; may be shared between threads. Feature sets are given to its methods as a record, a
@@ -432,122 +429,6 @@ class Client:
         call = self.connection.stubs.spectra.ComputePrincipalAngles
         return decode_spectra.principal_angles(self.connection.unary(call, request, timeout=timeout))
 
-    def refit(
-        self,
-        features: FeatureSetLike,
-        *,
-        preset: Preset | None = None,
-        balance: BalanceMethod | None = None,
-        by: By | None = None,
-        ratio: float | None = None,
-        l2: float | None = None,
-        standardize: bool | None = None,
-        repeats: int | None = None,
-        evaluate: Mapping[str, FeatureSetLike] | None = None,
-        seed: int = 0,
-        tolerance: float = 1e-6,
-        max_iterations: int = 100,
-        timeout: float = 600.0,
-    ) -> Refit:
-        """Retrain the last layer on stored features.
-
-            minimise over W (C, D), b (C,):  sum_i s_i CE(W x_i + b, y_i) / sum_i s_i  +  l2/2 |W|^2
-
-        CE is the cross-entropy in nats, softmax over C classes also when C = 2; the loss is a *mean*, so l2 is
-        1 / (C n) in scikit-learn's terms; the bias is free (not penalised). With `standardize`,
-        x = (features - mean) / scale over the rows fitted (divisor n), and the penalty acts on that
-        standardised problem; the head that is returned has it folded in and acts on raw features.
-
-        Parameters
-        ----------
-        features : what is fitted.
-        preset : fills in what is left out below; ``.settings`` of the answer shows what it chose.
-            "erm": no balancing, 1 draw. "class_balanced": subsetting over classes, 10 draws. "dfr": subsetting
-            over groups, 10 draws (deep feature reweighting; fit it on held-out data with group labels). Each
-            standardises, with l2 = 0.001. None: no balancing, standardised, 1 draw, and `l2` must be given.
-        balance : "none"; "subsetting" keeps as many of each as the smallest has; "upsampling" draws with
-            replacement with probability 1/count; "upweighting" sets s_i = 1/count; "mixture" caps each at
-            `ratio` times the smallest, then upsamples. Needs `by`, and replaces the preset's as a whole.
-        by : balance over "class" or "group".
-        ratio : for "mixture", at least 1: 1 is subsetting, the full imbalance or more is upsampling.
-        l2 : strength of the penalty, at least 0, on the scale of the mean loss.
-        standardize : see above.
-        repeats : random draws of the balancing; their heads are averaged.
-        evaluate : feature sets to score the head on, by the names that ``.metrics`` gets.
-        seed : of the draws.
-        tolerance : the solver stops when its gap to the optimum is certified to be at most
-            tolerance * log(C). With l2 = 0 there is no such bound.
-        max_iterations : Newton steps per draw at most. A solver that stops short says so in ``.certificate``
-            (`converged` is False); nothing is raised.
-        timeout : seconds.
-
-        Returns
-        -------
-        Refit : ``.head``, ``.metrics``, ``.certificate``, ``.settings``. The same request again returns the stored
-            answer.
-
-        Raises
-        ------
-        InvalidRequest : an argument is out of its range; kind ``empty_group`` when a group to balance has no
-            example.
-        NotFound : kind ``unknown_feature_set``.
-        """
-        arguments: RefitArguments = {
-            "features": features,
-            "preset": preset,
-            "balance": balance,
-            "by": by,
-            "ratio": ratio,
-            "l2": l2,
-            "standardize": standardize,
-            "repeats": repeats,
-            "evaluate": evaluate,
-            "seed": seed,
-            "tolerance": tolerance,
-            "max_iterations": max_iterations,
-        }
-        answer = self.refits([arguments], timeout=timeout)[0]
-        if isinstance(answer, PenultError):
-            raise answer
-        return answer
-
-    def refits(self, requests: Sequence[RefitArguments], *, timeout: float = 600.0) -> list[Refit | PenultError]:
-        """Several refits, solved together where they share a feature set; answers in the order of `requests`.
-
-        Each request is a dictionary of the arguments of `refit`, such as ``{"features": sets["val"], "preset":
-        "dfr"}``. A request that cannot be met never fails the others: its place in the answer holds the
-        exception that `refit` would have raised. Raises `PenultError` only when the call itself fails.
-        """
-        messages: list[refits_pb2.RefitRequest] = []
-        answers: dict[int, Refit | PenultError] = {}
-        sent: list[int] = []
-        for index, arguments in enumerate(requests):
-            try:
-                messages.append(encode.refit_request_of(arguments))
-                sent.append(index)
-            except PenultError as error:
-                answers[index] = error
-        if messages:
-            request = refits_pb2.ComputeRefitsRequest(requests=messages)
-            call = self.connection.stubs.refits.ComputeRefits
-            response = self.connection.unary(call, request, timeout=timeout)
-            for index, outcome in zip(sent, response.outcomes, strict=True):
-                answers[index] = _refit_or_error(outcome)
-        return [answers[index] for index in range(len(requests))]
-
-    def evaluate(self, head: Head | Refit | Checkpoint, features: FeatureSetLike, *, timeout: float = 300.0) -> Metrics:
-        """Accuracies of a head on a feature set.
-
-        Parameters
-        ----------
-        head : a refit; a `Head` of your own; or a checkpoint, meaning its own finetuned head.
-        features : what it is scored on.
-        timeout : seconds.
-        """
-        request = encode.evaluate_request(head, features)
-        call = self.connection.stubs.refits.Evaluate
-        return decode.metrics(self.connection.unary(call, request, timeout=timeout))
-
     def close(self) -> None:
         """End the connection. Jobs go on; an embedded server stops with its last client. May be called again."""
         self.connection.close()
@@ -562,10 +443,3 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({self.connection.address})"
-
-
-def _refit_or_error(outcome: refits_pb2.RefitOutcome) -> Refit | PenultError:
-    if outcome.WhichOneof("kind") == "refit":
-        return decode.refit(outcome.refit)
-    failure = outcome.failure
-    return from_kind(failure.kind, failure.message, failure.metadata)

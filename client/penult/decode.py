@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult import records, results
-from penult.arrays import decode as array
 from penult.arrays import numpy_dtype
 from penult.choices import (
     BALANCE_BY,
@@ -24,7 +23,6 @@ from penult_proto.v1 import (
     features_pb2,
     groups_pb2,
     info_pb2,
-    refits_pb2,
     runs_pb2,
 )
 
@@ -169,7 +167,8 @@ def _epoch(value: float) -> float:
     return int(value) if value.is_integer() else value
 
 
-def _ratio(message: groups_pb2.Balance) -> float | None:
+def balance_ratio(message: groups_pb2.Balance) -> float | None:
+    """The ratio of a mixture; None for the other methods."""
     return message.ratio if message.method == groups_pb2.BALANCE_METHOD_MIXTURE else None
 
 
@@ -183,7 +182,7 @@ def finetune_spec(message: runs_pb2.FinetuneSpec) -> records.FinetuneSpec:
         pretrained=message.pretrained,
         balance=name_of(BALANCE_METHODS, message.balance.method, "none"),
         by=name_of(BALANCE_BY, message.balance.by, "class"),
-        ratio="dataset" if (ratio := _ratio(message.balance)) == 0 else ratio,
+        ratio="dataset" if (ratio := balance_ratio(message.balance)) == 0 else ratio,
         epochs=message.epochs,
         seed=message.seed,
         optimizer=name_of(OPTIMIZERS, message.optimizer, "adamw"),
@@ -278,42 +277,4 @@ def feature_set(message: features_pb2.FeatureSet) -> records.FeatureSet:
         stored_bytes=message.stored_bytes,
         train_shares=np.array(message.train_shares, dtype=np.float64),
         extract_rate=message.extract_rate,
-    )
-
-
-def refit_settings(message: refits_pb2.RefitRequest) -> results.RefitSettings:
-    """The request that a refit answers, every preset expanded."""
-    return results.RefitSettings(
-        feature_set=message.feature_set,
-        preset=message.preset,
-        balance=name_of(BALANCE_METHODS, message.balance.method, "none"),
-        by=name_of(BALANCE_BY, message.balance.by, "class"),
-        ratio=_ratio(message.balance),
-        l2=message.l2,
-        standardize=message.standardize,
-        repeats=message.repeats,
-        seed=message.seed,
-        tolerance=message.tolerance,
-        max_iterations=message.max_iterations,
-    )
-
-
-def refit(message: refits_pb2.Refit) -> results.Refit:
-    """A refit."""
-    certificate = message.certificate
-    return results.Refit(
-        digest=message.digest,
-        settings=refit_settings(message.request),
-        head=results.Head(weight=array(message.head.weight), bias=array(message.head.bias)),
-        certificate=results.Certificate(
-            converged=certificate.converged,
-            gap=certificate.gap,
-            gradient_norm=certificate.gradient_norm,
-            iterations=certificate.iterations,
-            passes=certificate.passes,
-            objective=certificate.objective,
-        ),
-        metrics={name: metrics(message.metrics[name]) for name in by_name(message.metrics)},
-        n_rows=message.n_rows,
-        reused=message.reused,
     )

@@ -1,48 +1,26 @@
 """From the arguments of the client's methods to messages of the wire; what is plainly wrong is refused here."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Required, TypeAlias, TypedDict
+from collections.abc import Sequence
+from typing import TypeAlias
 
-from penult import arrays
 from penult.choices import (
     BALANCE_BY,
     BALANCE_METHODS,
     FEATURE_KINDS,
-    PRESETS,
     STORAGE_TYPES,
     BalanceMethod,
     By,
     FeatureKind,
-    Preset,
     StorageType,
     check_choice,
 )
 from penult.errors import invalid
 from penult.records import Checkpoint, FeatureSet
-from penult.results import Head, Refit
-from penult_proto.errors import ErrorKind
-from penult_proto.v1 import groups_pb2, jobs_pb2, refits_pb2
+from penult_proto.v1 import groups_pb2, jobs_pb2
 
 FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 8 characters), or a name."""
-
-
-class RefitArguments(TypedDict, total=False):
-    """The arguments of `Client.refit`, as one request of `Client.refits`."""
-
-    features: Required[FeatureSetLike]
-    preset: Preset | None
-    balance: BalanceMethod | None
-    by: By | None
-    ratio: float | None
-    l2: float | None
-    standardize: bool | None
-    repeats: int | None
-    evaluate: Mapping[str, FeatureSetLike] | None
-    seed: int
-    tolerance: float
-    max_iterations: int
 
 
 def feature_set_name(value: FeatureSetLike) -> str:
@@ -110,90 +88,3 @@ def extract_spec(
         dtype=dtype,
         batch_size=batch_size,
     )
-
-
-def refit_request(
-    *,
-    features: FeatureSetLike,
-    preset: Preset | None = None,
-    balance: BalanceMethod | None = None,
-    by: By | None = None,
-    ratio: float | None = None,
-    l2: float | None = None,
-    standardize: bool | None = None,
-    repeats: int | None = None,
-    evaluate: Mapping[str, FeatureSetLike] | None = None,
-    seed: int = 0,
-    tolerance: float = 1e-6,
-    max_iterations: int = 100,
-) -> refits_pb2.RefitRequest:
-    """A question for a refit; what is None is left to the preset. Raises `InvalidRequest`."""
-    if preset is not None:
-        check_choice("preset", preset, PRESETS)
-    if preset is None and l2 is None:
-        listed = ", ".join(repr(name) for name in PRESETS)
-        raise invalid(f"l2= is needed without a preset; the presets are {listed}", argument="l2")
-    if l2 is not None:
-        check_number("l2", l2, 0)
-    if repeats is not None:
-        check_number("repeats", repeats, 1)
-    check_number("tolerance", tolerance, 0)
-    check_number("max_iterations", max_iterations, 1)
-    check_seed(seed)
-    return refits_pb2.RefitRequest(
-        feature_set=feature_set_name(features),
-        preset=preset or "",
-        balance=_refit_balance(balance, by, ratio),
-        l2=l2,
-        standardize=standardize,
-        repeats=repeats,
-        seed=seed,
-        evaluate={name: feature_set_name(value) for name, value in (evaluate or {}).items()},
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-    )
-
-
-def _refit_balance(balance: BalanceMethod | None, by: By | None, ratio: float | None) -> groups_pb2.Balance | None:
-    """None leaves it to the preset as a whole; over what to balance is never guessed."""
-    if balance is None:
-        if by is not None or ratio is not None:
-            raise invalid("by= and ratio= need balance=: a preset's balancing is replaced as a whole")
-        return None
-    check_choice("balance", balance, BALANCE_METHODS)
-    if by is None and balance != "none":
-        raise invalid(f"balance={balance!r} needs by=: 'class' or 'group'", argument="by")
-    return balance_message(balance, by or "class", ratio)
-
-
-def refit_request_of(arguments: RefitArguments) -> refits_pb2.RefitRequest:
-    """The same from one dictionary of `Client.refits`. Raises `InvalidRequest`, also for unknown keys."""
-    known = list(RefitArguments.__annotations__)
-    unknown = [key for key in arguments if key not in known]
-    if unknown or "features" not in arguments:
-        raise invalid(f"a refit request has 'features' and any of {known}; got {list(arguments)}")
-    return refit_request(**arguments)
-
-
-def evaluate_request(head: Head | Refit | Checkpoint, features: FeatureSetLike) -> refits_pb2.EvaluateRequest:
-    """Which head is scored on what. Raises `InvalidRequest`."""
-    name = feature_set_name(features)
-    match head:
-        case Refit():
-            return refits_pb2.EvaluateRequest(refit=head.digest, feature_set=name)
-        case Checkpoint():
-            return refits_pb2.EvaluateRequest(checkpoint=head.digest, feature_set=name)
-        case Head():
-            return refits_pb2.EvaluateRequest(explicit=head_message(head), feature_set=name)
-        case _:  # pyright: ignore[reportUnnecessaryComparison]  callers may be untyped
-            raise invalid(f"a head is a Head, a Refit or a Checkpoint; got {type(head).__name__}")
-
-
-def head_message(head: Head) -> refits_pb2.Head:
-    """A head in float64. Raises `InvalidRequest` when weight and bias do not fit each other."""
-    if head.weight.ndim != 2 or head.bias.shape != head.weight.shape[:1]:
-        raise invalid(
-            f"a head has weight (C, D) and bias (C,); got {head.weight.shape} and {head.bias.shape}",
-            ErrorKind.WRONG_SHAPE,
-        )
-    return refits_pb2.Head(weight=arrays.encode(head.weight.astype("<f8")), bias=arrays.encode(head.bias.astype("<f8")))

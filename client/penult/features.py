@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from penult import decode
 from penult.encode import FeatureSetLike, feature_set_name
 from penult.records import Features, FeatureSet
-from penult.results import Head
+from penult.refits import Head
 from penult.rpc import Connection
 from penult.transfer import receive, upload_arrays, upload_messages
 from penult_proto.v1 import features_pb2, groups_pb2

@@ -13,6 +13,7 @@ import numpy as np
 
 from penult.frames import NEEDS_PLOT
 from penult.records import Group, Run
+from penult.refits import Interpolation, Refit, Selection
 from penult.results import Metrics
 from penult.run_spectra import RunSpectra
 from penult.spectra import Imbalance, Spectra
@@ -194,6 +195,71 @@ def plot_history(run: Run) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    return figure
+
+
+def plot_refit(refit: Refit) -> Figure:
+    """Group accuracies of each evaluated set with their 95 % intervals, and the scores of the candidates.
+
+    Candidates are drawn over the number with the most values, one line for each combination of the others.
+    Raises ImportError when matplotlib is missing.
+    """
+    n_panels = len(refit.metrics) + (refit.selection is not None)
+    figure, axes = _panels(max(1, n_panels), width=3.8, height=3.6)
+    for axis, (name, metrics) in zip(axes, refit.metrics.items(), strict=False):
+        _draw_groups(axis, metrics)
+        axis.set_title(name, loc="left", fontsize="medium")
+    if refit.selection is not None:
+        _draw_selection(axes[-1], refit.selection)
+    axes[0].set_ylabel("accuracy")
+    axes[0].set_ylim(0, 1.02)
+    return figure
+
+
+def _draw_groups(axis: Axes, metrics: Metrics) -> None:
+    places = np.arange(len(metrics.groups))
+    reach = np.abs(np.stack([metrics.group_low, metrics.group_high]) - metrics.group_accuracy)
+    colours = [COLOURS[1] if group is metrics.worst_group else COLOURS[0] for group in metrics.groups]
+    axis.bar(places, metrics.group_accuracy, yerr=reach, color=colours, width=0.6, error_kw={"linewidth": 1})
+    axis.axhline(metrics.average_accuracy, color="black", linestyle="--", linewidth=1)
+    names = [f"{group.name}\nn={group.count}" for group in metrics.groups]
+    axis.set_xticks(places, names, fontsize="small", rotation=90 if len(names) > 4 else 0)
+
+
+def _draw_selection(axis: Axes, selection: Selection) -> None:
+    names = list(selection.chosen.values)
+    if not names:
+        axis.plot([0], [selection.chosen.score], marker="o", color="black")
+        return
+    along = max(names, key=lambda name: len({one.values[name] for one in selection.candidates}))
+    lines: dict[tuple[float, ...], list[tuple[float, float]]] = {}
+    for one in selection.candidates:
+        others = tuple(value for name, value in one.values.items() if name != along)
+        lines.setdefault(others, []).append((one.values[along], one.score))
+    for line, points in enumerate(lines.values()):
+        x, score = zip(*sorted(points), strict=True)
+        axis.plot(x, score, color=COLOURS[line % len(COLOURS)], marker="o", markersize=3, linewidth=1)
+    chosen = selection.chosen
+    axis.plot(
+        [chosen.values[along]], [chosen.score], "o", color="black", markersize=8, fillstyle="none", label="chosen"
+    )
+    values = [one.values[along] for one in selection.candidates]
+    if min(values) > 0 and max(values) > 20 * min(values):
+        axis.set_xscale("log")
+    axis.set_xlabel(along)
+    axis.set_title(f"selection by {selection.metric}", loc="left", fontsize="medium")
+    axis.legend(frameon=False, fontsize="small")
+
+
+def plot_interpolation(curve: Interpolation) -> Figure:
+    """Average and worst-group accuracy between two heads. Raises ImportError when matplotlib is missing."""
+    figure, (axis,) = _panels(1, width=4.2, height=3.6)
+    axis.plot(curve.t, curve.average_accuracy, color=COLOURS[0], label="average")
+    axis.plot(curve.t, curve.worst_group_accuracy, color=COLOURS[1], label="worst group")
+    axis.set_ylim(0, 1.02)
+    axis.set_xlabel("share of the second head")
+    axis.set_ylabel("accuracy")
+    axis.legend(frameon=False, fontsize="small")
     return figure
 
 

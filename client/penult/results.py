@@ -1,25 +1,21 @@
-"""Answers: metrics and refits, with their conventions beside them."""
+"""Metrics, with their conventions beside them."""
 
 # pandas has no stubs of its own.
 # pyright: reportMissingTypeStubs=false
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penult.choices import BalanceMethod, By
-from penult.errors import invalid
-from penult.frames import frame, text_table
-from penult.records import Group, short
-from penult_proto.errors import ErrorKind
+from penult.frames import text_table
+from penult.records import Group
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,102 +117,3 @@ class EpochMetrics:
     metrics: Metrics
     step: int = 0
     """Optimiser steps taken."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Head:
-    """A last layer: logits = features @ weight.T + bias."""
-
-    weight: NDArray[np.float64]
-    """(C, D)"""
-    bias: NDArray[np.float64]
-    """(C,)"""
-
-    def logits(self, features: NDArray[Any]) -> NDArray[np.float64]:
-        """(N, C) logits in float64 of features (N, D). Raises `InvalidRequest` on another width."""
-        n_features = self.weight.shape[1]
-        if features.ndim != 2 or features.shape[1] != n_features:
-            raise invalid(f"features must have shape (N, {n_features}); got {features.shape}", ErrorKind.WRONG_SHAPE)
-        return features.astype(np.float64) @ self.weight.T + self.bias
-
-    def __repr__(self) -> str:
-        n_classes, n_features = self.weight.shape
-        return f"Head({n_classes} classes, {n_features} features)"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
-    """How close to the optimum the solver came, in float64; the worst over the draws."""
-
-    converged: bool
-    gap: float
-    """Bound on objective - optimum: |gradient|^2 / (2 l2); infinite when l2 = 0."""
-    gradient_norm: float
-    iterations: int
-    """Newton steps."""
-    passes: int
-    """Passes over the rows."""
-    objective: float
-    """Mean over the draws."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefitSettings:
-    """What was fitted, with every preset expanded; the fields are the arguments of `Client.refit`."""
-
-    feature_set: str
-    preset: str
-    """Empty when none was named."""
-    balance: BalanceMethod
-    by: By
-    ratio: float | None
-    l2: float
-    standardize: bool
-    repeats: int
-    seed: int
-    tolerance: float
-    max_iterations: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Refit:
-    """A retrained last layer."""
-
-    digest: str
-    settings: RefitSettings
-    head: Head
-    """Acts on raw features: standardisation is folded in. Heads of several draws are averaged."""
-    certificate: Certificate
-    metrics: Mapping[str, Metrics]
-    """By the names given in ``evaluate=``."""
-    n_rows: int
-    """Rows used per draw."""
-    reused: bool
-    """Whether the answer was stored already."""
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per evaluated set and group. Raises ImportError when pandas is missing."""
-        rows = [
-            (name, *row)
-            for name, metrics in self.metrics.items()
-            for row in zip(metrics.groups, metrics.correct, metrics.group_accuracy, strict=True)
-        ]
-        return frame(
-            {
-                "evaluated_on": [name for name, _, _, _ in rows],
-                "group": [group.name for _, group, _, _ in rows],
-                "n": [group.count for _, group, _, _ in rows],
-                "correct": [int(correct) for _, _, correct, _ in rows],
-                "accuracy": [float(accuracy) for _, _, _, accuracy in rows],
-            }
-        )
-
-    def __repr__(self) -> str:
-        scores = ", ".join(
-            f"{name}: average {metrics.average_accuracy:.3f} worst group {metrics.worst_group_accuracy:.3f}"
-            for name, metrics in self.metrics.items()
-        )
-        settings = self.settings
-        label = settings.preset or settings.balance
-        ended = "" if self.certificate.converged else ", NOT CONVERGED"
-        return f"Refit({short(self.digest)}, {label}, l2 {settings.l2:g}{ended}{'; ' if scores else ''}{scores})"

@@ -11,7 +11,7 @@ from penult import decode
 from penult.arrays import AnyArray, from_bytes, little_endian, numpy_dtype, wire_dtype
 from penult.errors import ServerBug, invalid
 from penult.records import Features
-from penult.results import Head
+from penult.refits import Head
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import arrays_pb2, features_pb2, groups_pb2
 

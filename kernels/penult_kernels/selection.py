@@ -42,9 +42,12 @@ class EmptyLabelError(ValueError):
     """A class or group that must be balanced, or fitted, has no row."""
 
     label: int
+    n_labels: int
+    """Labels there are: classes, or groups."""
 
     def __init__(self, label: int, n_labels: int) -> None:
         self.label = label
+        self.n_labels = n_labels
         super().__init__(
             f"every label 0 ... {n_labels - 1} needs at least one row, label {label} has none: "
             "leave it out of the labels, use other rows, or balance with method 'none'"

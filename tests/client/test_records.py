@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import penult
-from penult import arrays, decode, decode_spectra, encode, errors
+from penult import arrays, decode, decode_refits, decode_spectra, encode, encode_refits, errors
 from penult.choices import (
     BALANCE_BY,
     BALANCE_METHODS,
@@ -120,7 +121,7 @@ def refit_message() -> refits_pb2.Refit:
     head = refits_pb2.Head(
         weight=arrays.encode(np.arange(6.0).reshape(2, 3)), bias=arrays.encode(np.array([1.0, -1.0]))
     )
-    request = encode.refit_request(
+    request = encode_refits.refit_request(
         features="f" * 64,
         preset="dfr",
         balance="mixture",
@@ -250,10 +251,10 @@ def test_spectra_as_a_table_lists_every_eigenvalue_with_its_share() -> None:
 
 
 def test_refit_keeps_settings_head_and_a_solver_that_stopped_short() -> None:
-    refit = decode.refit(refit_message())
+    refit = decode_refits.refit(refit_message())
     shown = refit.settings
     assert (shown.preset, shown.balance, shown.by, shown.ratio) == ("dfr", "mixture", "group", 3)
-    assert (shown.l2, shown.standardize, shown.repeats, shown.seed) == (0.5, False, 4, 9)
+    assert (shown.l2, shown.standardize, shown.repeats, shown.seed) == (0.5, "none", 4, 9)
     np.testing.assert_array_equal(refit.head.logits(np.ones((1, 3), np.float32)), [[0 + 1 + 2 + 1, 3 + 4 + 5 - 1]])
     assert "NOT CONVERGED" in repr(refit)
     table = refit.to_frame()
@@ -261,6 +262,94 @@ def test_refit_keeps_settings_head_and_a_solver_that_stopped_short() -> None:
     assert set(table["evaluated_on"]) == {"test"}
     with pytest.raises(errors.InvalidRequest, match="wrong_shape"):
         refit.head.logits(np.ones((1, 4)))
+
+
+def test_every_argument_of_a_refit_comes_back_in_its_settings() -> None:
+    path = {
+        "optimizer": "sgd",
+        "learning_rate": 0.5,
+        "steps": 7,
+        "epochs": 3,
+        "momentum": 0.25,
+        "weight_decay": 0.125,
+        "clip_norm": 2.0,
+        "batch_size": 16,
+        "keep": "best",
+        "start": "stored",
+    }
+    plain: dict[str, Any] = {
+        "preset": "afr",
+        "balance": "mixture",
+        "by": "group",
+        "ratio": 3.0,
+        "l1": 0.25,
+        "l2": 0.5,
+        "penalty": "sum",
+        "center": "stored",
+        "intercept": "penalized",
+        "link": "ovr",
+        "standardize": "all",
+        "repeats": 4,
+        "weights": "confidence",
+        "gamma": 2.0,
+        "up": 5.0,
+        "class_ratio": 0.5,
+        "detector_l1": 0.75,
+        "rows": "top_disagreement",
+        "top_k": 20,
+        "other": "o" * 64,
+        "offset": "prediction_prior",
+        "tau": 1.5,
+        "groups": "eiil",
+        "risk": "cvar",
+        "alpha": 0.2,
+        "seed": 9,
+        "tolerance": 1e-3,
+        "max_iterations": 50,
+    }
+    select = {
+        "on": "half",
+        "metric": "worst_class",
+        "ties": "last",
+        "final": "refit",
+        "repeats": 2,
+        "standardize": "rows",
+    }
+    grid = {"l1": [1.0, 2.0], "gamma": [3.0]}
+    request = encode_refits.refit_request(
+        features="f" * 64, path=path, detector=path, grid=grid, select=select, **plain
+    )  # pyright: ignore[reportArgumentType]
+    found = decode_refits.refit_settings(request)
+    assert {name: getattr(found, name) for name in plain} == plain
+    assert asdict(found.path) == asdict(found.detector) == path
+    assert asdict(found.select) == select
+    assert found.grid == {"l1": (1.0, 2.0), "gamma": (3.0,)}
+    nested = {"path", "detector", "grid", "select"}
+    assert set(found.__dataclass_fields__) == set(plain) | nested | {"feature_set"}
+
+
+def test_a_selection_names_the_values_that_won() -> None:
+    message = refit_message()
+    message.request.grid.append(refits_pb2.GridAxis(name="l2", values=[0.5, 0.25]))
+    for value in (0.5, 0.25):
+        message.candidates.append(refits_pb2.Candidate(values=[value], score=1 - value))
+    message.chosen = 1
+    refit = decode_refits.refit(message)
+    assert refit.selection.chosen.values == {"l2": 0.25}
+    assert refit.settings.l2 == 0.25
+    assert refit.selection.to_frame()["chosen"].tolist() == [False, True]
+
+
+def test_a_soup_is_the_mean_of_heads() -> None:
+    heads = [penult.Head(weight=np.full((2, 3), value), bias=np.full(2, -value)) for value in (1.0, 2.0, 6.0)]
+    mixed = penult.soup(heads)
+    np.testing.assert_array_equal(mixed.weight, np.full((2, 3), 3.0))
+    np.testing.assert_array_equal(mixed.bias, np.full(2, -3.0))
+    np.testing.assert_array_equal(penult.soup(heads, [1, 3, 0]).bias, np.full(2, -1.75))
+    with pytest.raises(errors.InvalidRequest, match="one shape"):
+        penult.soup([heads[0], penult.Head(weight=np.ones((2, 4)), bias=np.ones(2))])
+    with pytest.raises(errors.InvalidRequest, match="weights"):
+        penult.soup(heads, [1.0])
 
 
 def test_run_history_by_split_and_epoch() -> None:
@@ -359,7 +448,7 @@ def test_json_has_null_where_nothing_exists() -> None:
     assert content["groups"][2]["eigenvalues"] == [None] * 3
     assert content["imbalance"][0]["ratio"] == 1.5
     assert (content["imbalance"][0]["matched_ratio"], content["imbalance"][0]["high"]) == (1.25, None)
-    content = json.loads(json.dumps(refit_json(decode.refit(refit_message())), allow_nan=False))
+    content = json.loads(json.dumps(refit_json(decode_refits.refit(refit_message())), allow_nan=False))
     assert content["gap"] is None
     assert content["metrics"]["test"]["group_accuracy"]["boot, grass"] is None
 

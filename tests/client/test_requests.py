@@ -12,10 +12,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 import penult
-from penult import arrays, decode, encode, errors, transfer
+from penult import arrays, decode, encode, encode_refits, errors, transfer
 from penult.encode_spectra import angles_request, descriptors_request, run_spectra_request, spectra_request
 from penult.rpc import Connection
-from penult_proto.v1 import arrays_pb2, features_pb2, groups_pb2, info_pb2, runs_pb2
+from penult_proto.v1 import arrays_pb2, features_pb2, groups_pb2, info_pb2, refits_pb2, runs_pb2
 
 CLASSES, VALUES = ("sneaker", "boot"), ("grass", "gravel")
 
@@ -36,11 +36,10 @@ def feature_set_message(n: int = 4, d: int = 3) -> features_pb2.FeatureSet:
 
 
 def test_what_is_left_out_is_left_to_the_preset() -> None:
-    request = encode.refit_request(features="mine", preset="dfr")
-    assert not any(request.HasField(name) for name in ("balance", "l2", "standardize", "repeats"))
-    assert (request.tolerance, request.max_iterations) == (1e-6, 100)
-    chosen = encode.refit_request(features="mine", preset="dfr", standardize=False, l2=0.0)
-    assert chosen.HasField("standardize")
+    request = encode_refits.refit_request(features="mine", preset="dfr")
+    assert [field.name for field, _ in request.ListFields()] == ["feature_set", "preset"]
+    chosen = encode_refits.refit_request(features="mine", preset="dfr", standardize=False, l2=0.0)
+    assert chosen.scaling.kind == refits_pb2.SCALING_KIND_NONE
     assert chosen.HasField("l2")
 
 
@@ -48,7 +47,19 @@ def test_what_is_left_out_is_left_to_the_preset() -> None:
     ("arguments", "said"),
     [
         ({"preset": "drf"}, "'erm', 'class_balanced', 'dfr'"),
-        ({}, "l2= is needed without a preset"),
+        ({"grid": {"l3": [1]}}, "'l1', 'l2'"),
+        ({"grid": {"l1": []}}, "at least one"),
+        ({"grid": {"l1": [float("nan")]}}, "finite"),
+        ({"select": {"by": "average"}}, "'on', 'metric'"),
+        ({"select": {"metric": "worst"}}, "'worst_group'"),
+        ({"select": {"ties": "any"}}, "'first'"),
+        ({"path": {"lr": 0.1}}, "'learning_rate'"),
+        ({"path": {"optimizer": "lbfgs"}}, "'gd', 'sgd'"),
+        ({"path": {"start": "random"}}, "'stored'"),
+        ({"center": penult.Head(weight=np.ones((2, 3)), bias=np.ones(3))}, "bias"),
+        ({"rows": np.array([0.5])}, "row ids"),
+        ({"weights": "loud"}, "'confidence'"),
+        ({"tolerance": 2.0}, "tolerance"),
         ({"l2": -1.0}, "l2 must be at least 0"),
         ({"l2": float("nan")}, "l2"),
         ({"l2": 1.0, "balance": "subset"}, "'subsetting'"),
@@ -66,7 +77,7 @@ def test_what_is_left_out_is_left_to_the_preset() -> None:
 )
 def test_wrong_refits_are_refused_before_any_call(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=said):
-        encode.refit_request_of({"features": "mine"} | arguments)  # pyright: ignore[reportArgumentType]
+        encode_refits.refit_request_of({"features": "mine"} | arguments)  # pyright: ignore[reportArgumentType]
 
 
 def extract_spec(**changed) -> Message:
@@ -91,8 +102,8 @@ def extract_spec(**changed) -> Message:
         (lambda: spectra_request("x", rows=[-1, 2]), "row ids"),
         (lambda: spectra_request(decode.feature_set(feature_set_message()), split="val"), "one split already"),
         (lambda: spectra_request(decode.checkpoint(runs_pb2.Checkpoint(digest="c"))), "split='train'"),
-        (lambda: encode.evaluate_request("refit", "x"), "a Head, a Refit or a Checkpoint"),
-        (lambda: encode.evaluate_request(penult.Head(weight=np.ones((2, 3)), bias=np.ones(3)), "x"), "bias"),
+        (lambda: encode_refits.evaluate_request("refit", "x"), "a Head, a Refit or a Checkpoint"),
+        (lambda: encode_refits.evaluate_request(penult.Head(weight=np.ones((2, 3)), bias=np.ones(3)), "x"), "bias"),
         (
             lambda: extract_spec(splits="val"),
             "list of names",
@@ -119,7 +130,7 @@ def test_spectra_of_a_checkpoint_and_of_some_rows() -> None:
 
 def test_several_refits_keep_their_places_when_none_can_be_sent() -> None:
     client = penult.Client(Connection("localhost:1"), decode.info(info_pb2.Info(protocol=1)))
-    answers = client.refits([{"features": "x"}, {"features": "x", "preset": "nope"}])  # pyright: ignore[reportArgumentType]
+    answers = client.refits([{"features": "x", "l2": -1.0}, {"features": "x", "preset": "nope"}])  # pyright: ignore[reportArgumentType]
     assert [type(answer) for answer in answers] == [errors.InvalidRequest] * 2
     assert "nope" in str(answers[1])
     assert client.refits([]) == []

@@ -145,8 +145,6 @@ def test_queries_that_make_no_sense(client, arrays):
     with refused("invalid_argument", "dfr"):
         client.refit(mine, preset="drf")
     with refused("invalid_argument", "l2"):
-        client.refit(mine)
-    with refused("invalid_argument", "l2"):
         client.refit(mine, preset="dfr", l2=-1.0)
     with refused("wrong_shape", "(2, 5)"):
         client.evaluate(penult.Head(weight=np.zeros((2, 4)), bias=np.zeros(2)), mine)

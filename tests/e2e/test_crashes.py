@@ -48,7 +48,7 @@ def test_kill_9_of_the_server_loses_nothing_and_jobs_are_finished(serve, table, 
     client = server.connect()
     mine = client.features.upload(**arrays, name="mine")
     spectra = client.spectra(mine)
-    refit = client.refit(mine, preset="dfr")
+    refit = client.refit(mine, preset="dfr_l2")
     client.datasets.register("shapes", table)
     job = client.finetune(dataset="shapes", epochs=3, save_every=2, **tiny)
     events_until(job, "metrics")

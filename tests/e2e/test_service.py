@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import penult
-from penult_kernels.refit import balanced_refit
-from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_kernels.refit_engine import Problem, Standardize, solve
 
 
 @pytest.fixture(scope="module")
@@ -189,22 +188,17 @@ def test_uncentred_second_moments(client, arrays, mine):
 
 
 def test_served_refits_are_the_kernels_(client, arrays, mine):
-    refit = client.refit(mine, preset="dfr", evaluate={"itself": mine}, seed=3)
-    fit = balanced_refit(
-        arrays["features"],
-        arrays["y"],
-        arrays["y"] * 2 + arrays["a"],
-        3,
-        6,
-        method=BalanceMethod.SUBSETTING,
-        by=BalanceBy.GROUP,
-        l2=1e-3,
-        repeats=10,
-        seed=3,
-    )
-    np.testing.assert_allclose(refit.head.weight, fit.weight, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(refit.head.bias, fit.bias, rtol=1e-9, atol=1e-12)
+    refit = client.refit(mine, preset="dfr_l2", evaluate={"itself": mine}, seed=3, plan=True)
+    problems = [
+        Problem(rows=np.sort(rows.astype(np.int64)), l2=1e-3, standardize=Standardize.ROWS)
+        for rows in refit.plan.row_ids
+    ]
+    fits = solve(arrays["features"], arrays["y"], 3, problems, tolerance=1e-4)
+    weight, bias = np.mean([fit.weight for fit in fits], axis=0), np.mean([fit.bias for fit in fits], axis=0)
+    np.testing.assert_allclose(refit.head.weight, weight, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(refit.head.bias, bias, rtol=1e-9, atol=1e-12)
     assert refit.certificate.converged
+    assert refit.certificate.gap == max(fit.certificate.gap for fit in fits)
     logits = arrays["features"].astype(float) @ refit.head.weight.T + refit.head.bias
     assert refit.metrics["itself"].average_accuracy == pytest.approx((logits.argmax(1) == arrays["y"]).mean())
     assert client.evaluate(refit, mine).correct.tolist() == refit.metrics["itself"].correct.tolist()

@@ -45,6 +45,11 @@ class RefitServiceStub(object):
                 request_serializer=penult__proto_dot_v1_dot_refits__pb2.EvaluateRequest.SerializeToString,
                 response_deserializer=penult__proto_dot_v1_dot_groups__pb2.Metrics.FromString,
                 _registered_method=True)
+        self.EvaluateMixtures = channel.unary_unary(
+                '/penult.v1.RefitService/EvaluateMixtures',
+                request_serializer=penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesResponse.FromString,
+                _registered_method=True)
 
 
 class RefitServiceServicer(object):
@@ -62,6 +67,12 @@ class RefitServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EvaluateMixtures(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RefitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -74,6 +85,11 @@ def add_RefitServiceServicer_to_server(servicer, server):
                     servicer.Evaluate,
                     request_deserializer=penult__proto_dot_v1_dot_refits__pb2.EvaluateRequest.FromString,
                     response_serializer=penult__proto_dot_v1_dot_groups__pb2.Metrics.SerializeToString,
+            ),
+            'EvaluateMixtures': grpc.unary_unary_rpc_method_handler(
+                    servicer.EvaluateMixtures,
+                    request_deserializer=penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -130,6 +146,33 @@ class RefitService(object):
             '/penult.v1.RefitService/Evaluate',
             penult__proto_dot_v1_dot_refits__pb2.EvaluateRequest.SerializeToString,
             penult__proto_dot_v1_dot_groups__pb2.Metrics.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EvaluateMixtures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penult.v1.RefitService/EvaluateMixtures',
+            penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesRequest.SerializeToString,
+            penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesResponse.FromString,
             options,
             channel_credentials,
             insecure,

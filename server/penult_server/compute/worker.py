@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Never, TypeVar
 
@@ -23,8 +23,10 @@ from penult_proto.v1 import (
 )
 from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.descriptors import compute_descriptors, compute_principal_angles
+from penult_server.compute.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.parts import Work
-from penult_server.compute.refits import compute_refit, evaluate
+from penult_server.compute.refit_material import RefitMaterial
+from penult_server.compute.refit_queue import RefitQueue
 from penult_server.compute.resident import ResidentFeatures
 from penult_server.compute.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
@@ -52,6 +54,8 @@ class Worker(
         self._backend = backend
         self._residents = ResidentFeatures(root, backend, resident_bytes)
         self._device = threading.Lock()
+        self._material = RefitMaterial(root, backend, self._residents)
+        self._refits = RefitQueue(self._material, self._device)
 
     def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
         return self._on_device(
@@ -72,13 +76,16 @@ class Worker(
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
     ) -> refits_pb2.ComputeRefitsResponse:
-        outcomes = [self._refit(one, context) for one in request.requests]
-        return refits_pb2.ComputeRefitsResponse(outcomes=outcomes)
+        answers = [self._refits.ask(one, context.is_active) for one in request.requests]
+        return refits_pb2.ComputeRefitsResponse(outcomes=[outcome_of(answer) for answer in answers])
 
     def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
-        return self._on_device(
-            context, lambda check: evaluate(request, self._root, self._residents, self._backend, check)
-        )
+        return self._on_device(context, lambda check: evaluate(request, self._material, check))
+
+    def EvaluateMixtures(
+        self, request: refits_pb2.EvaluateMixturesRequest, context: Context
+    ) -> refits_pb2.EvaluateMixturesResponse:
+        return self._on_device(context, lambda check: evaluate_mixtures(request, self._material, check))
 
     def UploadFeatures(
         self, request_iterator: Iterator[features_pb2.UploadFeaturesRequest], context: Context
@@ -95,16 +102,6 @@ class Worker(
             yield from send(self._root, request)
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
-
-    def _refit(self, request: refits_pb2.RefitRequest, context: Context) -> refits_pb2.RefitOutcome:
-        try:
-            with self._device:
-                refit = compute_refit(request, self._residents, self._backend, still_wanted(context))
-            return refits_pb2.RefitOutcome(refit=refit)
-        except Exception as error:  # one request's failure is its own; bugs are logged by `translate`
-            said = translate(error)
-            failure = refits_pb2.RefitFailure(kind=said.kind, message=said.message, metadata=said.metadata)
-            return refits_pb2.RefitOutcome(failure=failure)
 
     def _work(self, check: Callable[[], None]) -> Work:
         return Work(root=self._root, residents=self._residents, backend=self._backend, check=check)
@@ -125,6 +122,16 @@ def still_wanted(context: Context) -> Callable[[], None]:
             raise ServiceError(ErrorKind.CANCELLED, "the caller has gone")
 
     return check
+
+
+def outcome_of(answer: "Future[refits_pb2.Refit]") -> refits_pb2.RefitOutcome:
+    """One answer of several, when it is there; bugs are logged by `translate`."""
+    error = answer.exception()
+    if error is None:
+        return refits_pb2.RefitOutcome(refit=answer.result())
+    said = translate(error)
+    failure = refits_pb2.RefitFailure(kind=said.kind, message=said.message, metadata=said.metadata)
+    return refits_pb2.RefitOutcome(failure=failure)
 
 
 def refuse(context: Context, error: Exception) -> Never:

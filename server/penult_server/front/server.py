@@ -39,7 +39,7 @@ from penult_server.front.health import SERVICE_NAME, Health
 from penult_server.front.info_service import MAX_MESSAGE_BYTES, InfoServicer
 from penult_server.front.job_queue import JobQueue
 from penult_server.front.job_service import JobServicer
-from penult_server.front.queries import RefitServicer
+from penult_server.front.refit_service import RefitServicer
 from penult_server.front.registry_thread import Registry
 from penult_server.front.specs import Resolver
 from penult_server.front.spectra_service import SpectraServicer

@@ -1,0 +1,157 @@
+"""From messages of the wire to the records of refits."""
+
+from penult import refits
+from penult.arrays import decode as array
+from penult.choices import BALANCE_BY, BALANCE_METHODS, name_of
+from penult.decode import balance_ratio, by_name, metrics
+from penult.refit_choices import (
+    GROUP_SOURCES,
+    HEADS,
+    INTERCEPTS,
+    LINKS,
+    OFFSETS,
+    PATH_KEEPS,
+    PATH_OPTIMIZERS,
+    PENALTY_SCALES,
+    RISKS,
+    ROWS,
+    SCALINGS,
+    SELECT_FINALS,
+    SELECT_METRICS,
+    WEIGHTS,
+)
+from penult_proto.v1 import refits_pb2 as pb
+
+
+def scaling(message: pb.Scaling) -> str:
+    """The name of what standardises, or the digest of the set that does."""
+    return message.feature_set or name_of(SCALINGS, message.kind, "rows")
+
+
+def head_source(message: pb.HeadSource) -> str:
+    """The name of a head, or the digest of the refit it is from."""
+    if message.kind == pb.HEAD_KIND_EXPLICIT:
+        return "explicit"
+    return message.refit or name_of(HEADS, message.kind, "zero")
+
+
+def path(message: pb.Path) -> refits.PathSettings:
+    """An early-stopped method."""
+    return refits.PathSettings(
+        optimizer=name_of(PATH_OPTIMIZERS, message.optimizer, "gd"),
+        learning_rate=message.learning_rate,
+        steps=message.steps,
+        epochs=message.epochs,
+        momentum=message.momentum,
+        weight_decay=message.weight_decay,
+        clip_norm=message.clip_norm or None,
+        batch_size=message.batch_size or None,
+        keep=name_of(PATH_KEEPS, message.keep, "last"),
+        start=head_source(message.start),
+    )
+
+
+def select(message: pb.Select) -> refits.SelectSettings:
+    """How a candidate was chosen."""
+    return refits.SelectSettings(
+        on=message.feature_set or "half",
+        metric=name_of(SELECT_METRICS, message.metric, "worst_group"),
+        ties="last" if message.last_of_equals else "first",
+        final=name_of(SELECT_FINALS, message.final, "chosen"),
+        repeats=message.repeats,
+        standardize=scaling(message.scaling),
+    )
+
+
+def refit_settings(message: pb.RefitRequest, chosen: dict[str, float] | None = None) -> refits.RefitSettings:
+    """The request that a refit answers, every preset expanded, with the numbers that were chosen."""
+    found = chosen or {}
+    weights, rows = message.weights, message.rows
+    has_top = rows.kind in (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT)
+    return refits.RefitSettings(
+        feature_set=message.feature_set,
+        preset=message.preset,
+        balance=name_of(BALANCE_METHODS, message.balance.method, "none"),
+        by=name_of(BALANCE_BY, message.balance.by, "class"),
+        ratio=found.get("ratio", balance_ratio(message.balance)),
+        l1=found.get("l1", message.l1),
+        l2=found.get("l2", message.l2),
+        penalty=name_of(PENALTY_SCALES, message.penalty_scale, "mean"),
+        center=head_source(message.center),
+        intercept=name_of(INTERCEPTS, message.intercept, "free"),
+        link=name_of(LINKS, message.link, "softmax"),
+        standardize=scaling(message.scaling),
+        repeats=message.repeats,
+        weights="explicit" if weights.kind == pb.WEIGHTS_KIND_EXPLICIT else name_of(WEIGHTS, weights.kind, "uniform"),
+        gamma=found.get("gamma", weights.gamma),
+        up=found.get("up", weights.up),
+        class_ratio=found.get("class_ratio", weights.class_ratio),
+        detector=path(weights.detector) if weights.HasField("detector") else None,
+        detector_l1=found.get("detector_l1", weights.detector_l1),
+        rows="explicit" if rows.kind == pb.ROWS_KIND_EXPLICIT else name_of(ROWS, rows.kind, "all"),
+        top_k=int(found.get("top_k", rows.top_k)) if has_top else None,
+        other=rows.other,
+        offset=name_of(OFFSETS, message.offset.kind, "none"),
+        tau=found.get("tau", message.offset.tau),
+        groups=name_of(GROUP_SOURCES, message.groups, "stored"),
+        risk=name_of(RISKS, message.risk.kind, "mean"),
+        alpha=found.get("alpha", message.risk.alpha),
+        path=path(message.path) if message.HasField("path") else None,
+        grid={axis.name: tuple(axis.values) for axis in message.grid},
+        select=select(message.select) if message.HasField("select") else None,
+        seed=message.seed,
+        tolerance=message.tolerance,
+        max_iterations=message.max_iterations,
+    )
+
+
+def selection(message: pb.Refit) -> refits.Selection | None:
+    """All candidates and the one that was chosen; None where nothing was selected."""
+    if not message.candidates:
+        return None
+    names = [axis.name for axis in message.request.grid]
+    candidates = tuple(
+        refits.Candidate(
+            values=dict(zip(names, entry.values, strict=True)),
+            score=entry.score,
+            worst_group_accuracy=entry.worst_group_accuracy,
+            average_accuracy=entry.average_accuracy,
+            converged=entry.converged,
+            step=entry.step,
+        )
+        for entry in message.candidates
+    )
+    return refits.Selection(
+        metric=name_of(SELECT_METRICS, message.request.select.metric, "worst_group"),
+        candidates=candidates,
+        chosen=candidates[message.chosen],
+    )
+
+
+def decode_plan(message: pb.Plan) -> refits.Plan:
+    """Rows of the draws."""
+    return refits.Plan(row_ids=array(message.row_ids), weights=array(message.weights))
+
+
+def refit(message: pb.Refit) -> refits.Refit:
+    """A refit."""
+    certificate = message.certificate
+    chosen = selection(message)
+    return refits.Refit(
+        digest=message.digest,
+        settings=refit_settings(message.request, dict(chosen.chosen.values) if chosen else None),
+        head=refits.Head(weight=array(message.head.weight), bias=array(message.head.bias)),
+        certificate=refits.Certificate(
+            converged=certificate.converged,
+            gap=certificate.gap,
+            gradient_norm=certificate.gradient_norm,
+            iterations=certificate.iterations,
+            passes=certificate.passes,
+            objective=certificate.objective,
+        ),
+        metrics={name: metrics(message.metrics[name]) for name in by_name(message.metrics)},
+        selection=chosen,
+        plan=decode_plan(message.plan) if message.HasField("plan") else None,
+        n_rows=message.n_rows,
+        reused=message.reused,
+    )

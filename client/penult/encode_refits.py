@@ -1,0 +1,392 @@
+"""From the arguments of `Client.refit` and `Client.evaluate` to messages; what is plainly wrong is refused here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Required, TypeAlias, TypedDict, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult import arrays
+from penult.choices import BALANCE_METHODS, BalanceMethod, By, check_choice
+from penult.encode import FeatureSetLike, balance_message, check_number, check_seed, feature_set_name
+from penult.errors import invalid
+from penult.records import Checkpoint, FeatureSet
+from penult.refit_choices import (
+    GRID_NAMES,
+    GROUP_SOURCES,
+    HEADS,
+    INTERCEPTS,
+    LINKS,
+    OFFSETS,
+    PATH_KEEPS,
+    PATH_OPTIMIZERS,
+    PENALTY_SCALES,
+    PRESETS,
+    RISKS,
+    ROWS,
+    SCALINGS,
+    SELECT_FINALS,
+    SELECT_METRICS,
+    WEIGHTS,
+    GridName,
+    GroupSource,
+    HeadChoice,
+    Intercept,
+    Link,
+    OffsetChoice,
+    PathKeep,
+    PathOptimizer,
+    PenaltyScale,
+    Preset,
+    Risk,
+    RowsChoice,
+    Scaling,
+    SelectFinal,
+    SelectMetric,
+    Ties,
+    WeightsChoice,
+)
+from penult.refits import Head, Refit
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import groups_pb2
+from penult_proto.v1 import refits_pb2 as pb
+
+HeadLike: TypeAlias = HeadChoice | Head | Refit
+ScalingLike: TypeAlias = bool | Scaling | FeatureSetLike
+AnyHead: TypeAlias = Head | Refit | Checkpoint
+_Message = TypeVar("_Message")
+
+
+class PathArguments(TypedDict, total=False):
+    """An early-stopped method; what is left out is the preset's."""
+
+    optimizer: PathOptimizer
+    learning_rate: float
+    steps: int
+    epochs: int
+    momentum: float
+    weight_decay: float
+    clip_norm: float
+    batch_size: int
+    keep: PathKeep
+    start: HeadLike
+
+
+class SelectArguments(TypedDict, total=False):
+    """How one candidate of a grid is chosen; what is left out is the preset's."""
+
+    on: FeatureSetLike
+    """"half", or a feature set."""
+    metric: SelectMetric
+    ties: Ties
+    final: SelectFinal
+    repeats: int
+    standardize: ScalingLike
+
+
+class RefitArguments(TypedDict, total=False):
+    """The arguments of `Client.refit`, as one request of `Client.refits`."""
+
+    features: Required[FeatureSetLike]
+    preset: Preset | None
+    balance: BalanceMethod | None
+    by: By | None
+    ratio: float | None
+    l1: float | None
+    l2: float | None
+    penalty: PenaltyScale | None
+    center: HeadLike | None
+    intercept: Intercept | None
+    link: Link | None
+    standardize: ScalingLike | None
+    repeats: int | None
+    weights: WeightsChoice | NDArray[Any] | None
+    gamma: float | None
+    up: float | None
+    class_ratio: float | None
+    detector: PathArguments | None
+    detector_l1: float | None
+    rows: RowsChoice | NDArray[Any] | None
+    top_k: int | None
+    other: FeatureSetLike | None
+    offset: OffsetChoice | None
+    tau: float | None
+    groups: GroupSource | None
+    risk: Risk | None
+    alpha: float | None
+    path: PathArguments | None
+    grid: Mapping[GridName, Sequence[float]] | None
+    select: SelectArguments | None
+    evaluate: Mapping[str, FeatureSetLike] | None
+    seed: int
+    plan: bool
+    tolerance: float | None
+    max_iterations: int | None
+
+
+def refit_request(
+    *,
+    features: FeatureSetLike,
+    preset: Preset | None = None,
+    balance: BalanceMethod | None = None,
+    by: By | None = None,
+    ratio: float | None = None,
+    l1: float | None = None,
+    l2: float | None = None,
+    penalty: PenaltyScale | None = None,
+    center: HeadLike | None = None,
+    intercept: Intercept | None = None,
+    link: Link | None = None,
+    standardize: ScalingLike | None = None,
+    repeats: int | None = None,
+    weights: WeightsChoice | NDArray[Any] | None = None,
+    gamma: float | None = None,
+    up: float | None = None,
+    class_ratio: float | None = None,
+    detector: PathArguments | None = None,
+    detector_l1: float | None = None,
+    rows: RowsChoice | NDArray[Any] | None = None,
+    top_k: int | None = None,
+    other: FeatureSetLike | None = None,
+    offset: OffsetChoice | None = None,
+    tau: float | None = None,
+    groups: GroupSource | None = None,
+    risk: Risk | None = None,
+    alpha: float | None = None,
+    path: PathArguments | None = None,
+    grid: Mapping[GridName, Sequence[float]] | None = None,
+    select: SelectArguments | None = None,
+    evaluate: Mapping[str, FeatureSetLike] | None = None,
+    seed: int = 0,
+    plan: bool = False,
+    tolerance: float | None = None,
+    max_iterations: int | None = None,
+) -> pb.RefitRequest:
+    """A question for a refit; what is None is left to the preset. Raises `InvalidRequest`."""
+    if preset is not None:
+        check_choice("preset", preset, PRESETS)
+    for name, value in (("l1", l1), ("l2", l2), ("gamma", gamma), ("up", up), ("detector_l1", detector_l1)):
+        if value is not None:
+            check_number(name, value, 0)
+    for name, count in (("repeats", repeats), ("top_k", top_k), ("max_iterations", max_iterations)):
+        if count is not None:
+            check_number(name, count, 1)
+    if tolerance is not None:
+        check_number("tolerance", tolerance, 0, 1)
+    check_seed(seed)
+    return pb.RefitRequest(
+        feature_set=feature_set_name(features),
+        preset=preset or "",
+        balance=_balance(balance, by, ratio),
+        l1=l1,
+        l2=l2,
+        penalty_scale=_number("penalty", penalty, PENALTY_SCALES),
+        center=None if center is None else _head_source("center", center),
+        intercept=_number("intercept", intercept, INTERCEPTS),
+        link=_number("link", link, LINKS),
+        scaling=None if standardize is None else _scaling(standardize),
+        repeats=repeats,
+        weights=_filled(_weights(weights, gamma, up, class_ratio, detector, detector_l1)),
+        rows=_filled(_rows(rows, top_k, other)),
+        offset=_filled(pb.Offset(kind=_number("offset", offset, OFFSETS), tau=tau)),
+        groups=_number("groups", groups, GROUP_SOURCES),
+        risk=_filled(pb.Risk(kind=_number("risk", risk, RISKS), alpha=alpha)),
+        path=None if path is None else _path("path", path),
+        grid=_grid(grid),
+        select=None if select is None else _select(select),
+        seed=seed,
+        plan=plan,
+        evaluate={name: feature_set_name(value) for name, value in (evaluate or {}).items()},
+        tolerance=tolerance or 0,
+        max_iterations=max_iterations or 0,
+    )
+
+
+def _number(argument: str, value: str | None, table: Mapping[Any, Any]) -> Any:
+    """The number of a choice on the wire, None for None."""
+    if value is None:
+        return None
+    check_choice(argument, value, table)
+    return table[value]
+
+
+def _filled(message: _Message) -> _Message | None:
+    """None for a message that says nothing: it then leaves all to the preset."""
+    return message if message.ByteSize() else None  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+def _balance(balance: BalanceMethod | None, by: By | None, ratio: float | None) -> groups_pb2.Balance | None:
+    """None leaves it to the preset as a whole; over what to balance is never guessed."""
+    if balance is None:
+        if by is not None or ratio is not None:
+            raise invalid("by= and ratio= need balance=: a preset's balancing is replaced as a whole")
+        return None
+    check_choice("balance", balance, BALANCE_METHODS)
+    if by is None and balance != "none":
+        raise invalid(f"balance={balance!r} needs by=: 'class' or 'group'", argument="by")
+    return balance_message(balance, by or "class", ratio)
+
+
+def _scaling(value: ScalingLike) -> pb.Scaling:
+    if isinstance(value, FeatureSet):
+        return pb.Scaling(kind=pb.SCALING_KIND_SET, feature_set=value.digest)
+    if isinstance(value, bool):
+        return pb.Scaling(kind=SCALINGS["rows" if value else "none"])
+    if value in SCALINGS:
+        return pb.Scaling(kind=SCALINGS[value])
+    return pb.Scaling(kind=pb.SCALING_KIND_SET, feature_set=feature_set_name(value))
+
+
+def _head_source(argument: str, value: HeadLike) -> pb.HeadSource:
+    match value:
+        case Refit():
+            return pb.HeadSource(kind=pb.HEAD_KIND_REFIT, refit=value.digest)
+        case Head():
+            return pb.HeadSource(kind=pb.HEAD_KIND_EXPLICIT, head=head_message(value))
+        case _:
+            return pb.HeadSource(kind=_number(argument, value, HEADS))
+
+
+def _weights(
+    weights: WeightsChoice | NDArray[Any] | None,
+    gamma: float | None,
+    up: float | None,
+    class_ratio: float | None,
+    detector: PathArguments | None,
+    detector_l1: float | None,
+) -> pb.Weights:
+    message = pb.Weights(gamma=gamma, up=up, class_ratio=class_ratio, detector_l1=detector_l1)
+    if detector is not None:
+        message.detector.CopyFrom(_path("detector", detector))
+    if isinstance(weights, str):
+        message.kind = _number("weights", weights, WEIGHTS)
+    elif weights is not None:
+        message.kind = pb.WEIGHTS_KIND_EXPLICIT
+        message.explicit.CopyFrom(arrays.encode(np.asarray(weights, np.float64)))
+    return message
+
+
+def _rows(rows: RowsChoice | NDArray[Any] | None, top_k: int | None, other: FeatureSetLike | None) -> pb.Rows:
+    message = pb.Rows(top_k=top_k or 0, other="" if other is None else feature_set_name(other))
+    if isinstance(rows, str):
+        message.kind = _number("rows", rows, ROWS)
+    elif rows is not None:
+        ids = np.asarray(rows)
+        if ids.dtype.kind not in "iu" or ids.ndim != 1 or (ids.size and ids.min() < 0):
+            raise invalid(f"rows= lists row ids, whole numbers of at least 0; got {ids.dtype} {ids.shape}")
+        message.kind = pb.ROWS_KIND_EXPLICIT
+        message.row_ids.CopyFrom(arrays.encode(ids.astype(np.uint64)))
+    return message
+
+
+def _path(argument: str, given: PathArguments) -> pb.Path:
+    _check_keys(argument, given, PathArguments)
+    start = given.get("start")
+    return pb.Path(
+        optimizer=_number(f"{argument}.optimizer", given.get("optimizer"), PATH_OPTIMIZERS),
+        learning_rate=given.get("learning_rate", 0),
+        steps=given.get("steps", 0),
+        epochs=given.get("epochs", 0),
+        momentum=given.get("momentum"),
+        weight_decay=given.get("weight_decay"),
+        clip_norm=given.get("clip_norm"),
+        batch_size=given.get("batch_size"),
+        keep=_number(f"{argument}.keep", given.get("keep"), PATH_KEEPS),
+        start=None if start is None else _head_source(f"{argument}.start", start),
+    )
+
+
+def _select(given: SelectArguments) -> pb.Select:
+    _check_keys("select", given, SelectArguments)
+    message = pb.Select(
+        metric=_number("select.metric", given.get("metric"), SELECT_METRICS),
+        final=_number("select.final", given.get("final"), SELECT_FINALS),
+        repeats=given.get("repeats"),
+    )
+    if "ties" in given:
+        check_choice("select.ties", given["ties"], ("first", "last"))
+        message.last_of_equals = given["ties"] == "last"
+    if "standardize" in given:
+        message.scaling.CopyFrom(_scaling(given["standardize"]))
+    match given.get("on"):
+        case None:
+            pass
+        case "half":
+            message.half = True
+        case on:
+            message.feature_set = feature_set_name(on)
+    return message
+
+
+def _grid(grid: Mapping[GridName, Sequence[float]] | None) -> list[pb.GridAxis]:
+    axes: list[pb.GridAxis] = []
+    for name, values in (grid or {}).items():
+        check_choice("grid", name, GRID_NAMES)
+        listed = [float(value) for value in values]
+        if not listed or not np.isfinite(listed).all():
+            raise invalid(f"grid[{name!r}] must list at least one finite number; got {values!r}", argument="grid")
+        axes.append(pb.GridAxis(name=name, values=listed))
+    return axes
+
+
+def _check_keys(argument: str, given: Mapping[str, Any], known: type) -> None:
+    legal = list(known.__annotations__)
+    if unknown := [key for key in given if key not in legal]:
+        raise invalid(f"{argument}= has any of {legal}; got {unknown}", argument=argument)
+
+
+def refit_request_of(arguments: RefitArguments) -> pb.RefitRequest:
+    """The same from one dictionary of `Client.refits`. Raises `InvalidRequest`, also for unknown keys."""
+    known = list(RefitArguments.__annotations__)
+    unknown = [key for key in arguments if key not in known]
+    if unknown or "features" not in arguments:
+        raise invalid(f"a refit request has 'features' and any of {known}; got {list(arguments)}")
+    return refit_request(**arguments)
+
+
+def evaluate_request(head: AnyHead, features: FeatureSetLike) -> pb.EvaluateRequest:
+    """Which head is scored on what. Raises `InvalidRequest`."""
+    reference = head_reference(head)
+    request = pb.EvaluateRequest(feature_set=feature_set_name(features))
+    match reference.WhichOneof("head"):
+        case "refit":
+            request.refit = reference.refit
+        case "checkpoint":
+            request.checkpoint = reference.checkpoint
+        case _:
+            request.explicit.CopyFrom(reference.explicit)
+    return request
+
+
+def head_reference(head: AnyHead) -> pb.HeadReference:
+    """A stored head by its digest, another as it is. Raises `InvalidRequest`."""
+    match head:
+        case Refit():
+            return pb.HeadReference(refit=head.digest)
+        case Checkpoint():
+            return pb.HeadReference(checkpoint=head.digest)
+        case Head():
+            return pb.HeadReference(explicit=head_message(head))
+        case _:  # pyright: ignore[reportUnnecessaryComparison]  callers may be untyped
+            raise invalid(f"a head is a Head, a Refit or a Checkpoint; got {type(head).__name__}")
+
+
+def mixtures_request(
+    heads: Sequence[AnyHead], shares: NDArray[np.float64], features: FeatureSetLike
+) -> pb.EvaluateMixturesRequest:
+    """Mixtures of heads, the rows of `shares` (M, H), scored on one set."""
+    return pb.EvaluateMixturesRequest(
+        heads=[head_reference(head) for head in heads],
+        shares=arrays.encode(shares),
+        feature_set=feature_set_name(features),
+    )
+
+
+def head_message(head: Head) -> pb.Head:
+    """A head in float64. Raises `InvalidRequest` when weight and bias do not fit each other."""
+    if head.weight.ndim != 2 or head.bias.shape != head.weight.shape[:1]:
+        raise invalid(
+            f"a head has weight (C, D) and bias (C,); got {head.weight.shape} and {head.bias.shape}",
+            ErrorKind.WRONG_SHAPE,
+        )
+    return pb.Head(weight=arrays.encode(head.weight.astype("<f8")), bias=arrays.encode(head.bias.astype("<f8")))

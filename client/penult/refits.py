@@ -1,0 +1,344 @@
+"""Refits: heads, certificates, what was asked with every preset filled in, and what was chosen."""
+
+# pandas has no stubs of its own.
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult.choices import BalanceMethod, By
+from penult.errors import invalid
+from penult.frames import frame
+from penult.records import short
+from penult.refit_choices import (
+    GroupSource,
+    Intercept,
+    Link,
+    PathKeep,
+    PathOptimizer,
+    PenaltyScale,
+    Risk,
+    SelectFinal,
+    SelectMetric,
+    Ties,
+)
+from penult.results import Metrics
+from penult_proto.errors import ErrorKind
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Head:
+    """A last layer: logits = features @ weight.T + bias."""
+
+    weight: NDArray[np.float64]
+    """(C, D)"""
+    bias: NDArray[np.float64]
+    """(C,)"""
+
+    def logits(self, features: NDArray[Any]) -> NDArray[np.float64]:
+        """(N, C) logits in float64 of features (N, D). Raises `InvalidRequest` on another width."""
+        n_features = self.weight.shape[1]
+        if features.ndim != 2 or features.shape[1] != n_features:
+            raise invalid(f"features must have shape (N, {n_features}); got {features.shape}", ErrorKind.WRONG_SHAPE)
+        return features.astype(np.float64) @ self.weight.T + self.bias
+
+    def __repr__(self) -> str:
+        n_classes, n_features = self.weight.shape
+        return f"Head({n_classes} classes, {n_features} features)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """How close to the optimum the solver came, in float64, on the problem as it was solved; the worst over the draws.
+
+    A path has no optimum: then `converged` is False, `iterations` the step that was kept, and the rest NaN or 0.
+    """
+
+    converged: bool
+    gap: float
+    """Bound on objective - optimum: a duality gap."""
+    gradient_norm: float
+    iterations: int
+    """Newton steps; of a robust risk, rounds of weights."""
+    passes: int
+    """Passes over the rows, all draws together."""
+    objective: float
+    """Mean over the draws."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathSettings:
+    """An early-stopped method: the fields are those of ``path=``."""
+
+    optimizer: PathOptimizer
+    learning_rate: float
+    steps: int
+    """0 when counted by epochs."""
+    epochs: int
+    momentum: float
+    weight_decay: float
+    clip_norm: float | None
+    batch_size: int | None
+    keep: PathKeep
+    start: str
+    """"zero", "stored", "explicit", or the digest of a refit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectSettings:
+    """How a candidate was chosen: the fields are those of ``select=``."""
+
+    on: str
+    """"half", or the digest of a feature set."""
+    metric: SelectMetric
+    ties: Ties
+    final: SelectFinal
+    repeats: int
+    standardize: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefitSettings:
+    """What was fitted, with every preset expanded; the fields are the arguments of `Client.refit`.
+
+    A number that was on a grid is the one that was chosen.
+    """
+
+    feature_set: str
+    preset: str
+    """Empty when none was named."""
+    balance: BalanceMethod
+    by: By
+    ratio: float | None
+    l1: float
+    l2: float
+    penalty: PenaltyScale
+    center: str
+    """"zero", "stored", "explicit", or the digest of a refit."""
+    intercept: Intercept
+    link: Link
+    standardize: str
+    """"none", "rows", "all", or the digest of a feature set."""
+    repeats: int
+    weights: str
+    """"uniform", "confidence", "errors", "detected" or "explicit"."""
+    gamma: float
+    up: float
+    class_ratio: float
+    detector: PathSettings | None
+    detector_l1: float
+    rows: str
+    """"all", "top_loss", "top_disagreement" or "explicit"."""
+    top_k: int | None
+    other: str
+    offset: str
+    """"none", "class_prior" or "prediction_prior"."""
+    tau: float
+    groups: GroupSource
+    risk: Risk
+    alpha: float
+    path: PathSettings | None
+    grid: Mapping[str, tuple[float, ...]]
+    select: SelectSettings | None
+    seed: int
+    tolerance: float
+    max_iterations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One combination of a grid's values."""
+
+    values: Mapping[str, float]
+    score: float
+    """Of the metric that was selected by."""
+    worst_group_accuracy: float
+    average_accuracy: float
+    converged: bool
+    step: int
+    """Of a path, the step that was kept; else 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Selection:
+    """How the candidates of a grid did on the rows that choose."""
+
+    metric: SelectMetric
+    candidates: tuple[Candidate, ...]
+    """In the order of the grid, the last of its numbers fastest."""
+    chosen: Candidate
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per candidate. Raises ImportError when pandas is missing."""
+        names = list(self.chosen.values)
+        return frame(
+            {
+                **{name: [one.values[name] for one in self.candidates] for name in names},
+                "score": [one.score for one in self.candidates],
+                "worst_group_accuracy": [one.worst_group_accuracy for one in self.candidates],
+                "average_accuracy": [one.average_accuracy for one in self.candidates],
+                "converged": [one.converged for one in self.candidates],
+                "step": [one.step for one in self.candidates],
+                "chosen": [one is self.chosen for one in self.candidates],
+            }
+        )
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {value:g}" for name, value in self.chosen.values.items())
+        return f"Selection({len(self.candidates)} candidates; {values} by {self.metric} {self.chosen.score:.3f})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """Rows of the draws, by their ids."""
+
+    row_ids: NDArray[np.uint64]
+    """(R, n)"""
+    weights: NDArray[np.float64]
+    """(R, n) weight of each row, before they are scaled to sum 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Refit:
+    """A retrained last layer."""
+
+    digest: str
+    settings: RefitSettings
+    head: Head
+    """Acts on raw features: standardisation is folded in. Heads of several draws are averaged."""
+    certificate: Certificate
+    metrics: Mapping[str, Metrics]
+    """By the names given in ``evaluate=``."""
+    selection: Selection | None
+    """Where something was selected."""
+    plan: Plan | None
+    """With ``plan=True``."""
+    n_rows: int
+    """Rows used per draw."""
+    reused: bool
+    """Whether the answer was stored already."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per evaluated set and group. Raises ImportError when pandas is missing."""
+        rows = [
+            (name, *row)
+            for name, metrics in self.metrics.items()
+            for row in zip(
+                metrics.groups,
+                metrics.correct,
+                metrics.group_accuracy,
+                metrics.group_low,
+                metrics.group_high,
+                strict=True,
+            )
+        ]
+        return frame(
+            {
+                "evaluated_on": [row[0] for row in rows],
+                "group": [row[1].name for row in rows],
+                "n": [row[1].count for row in rows],
+                "correct": [int(row[2]) for row in rows],
+                "accuracy": [float(row[3]) for row in rows],
+                "low": [float(row[4]) for row in rows],
+                "high": [float(row[5]) for row in rows],
+            }
+        )
+
+    def plot(self) -> Figure:
+        """Group accuracies with their intervals, and the curve of the selection where there is one.
+
+        Raises ImportError when matplotlib is missing.
+        """
+        from penult.plots import plot_refit
+
+        return plot_refit(self)
+
+    def __repr__(self) -> str:
+        scores = ", ".join(
+            f"{name}: average {metrics.average_accuracy:.3f} worst group {metrics.worst_group_accuracy:.3f}"
+            for name, metrics in self.metrics.items()
+        )
+        settings = self.settings
+        label = settings.preset or settings.balance
+        if settings.path is not None:
+            ended = f", step {self.certificate.iterations}"
+        else:
+            ended = "" if self.certificate.converged else ", NOT CONVERGED"
+        strengths = "".join(
+            f", {name} {value:g}" for name, value in (("l1", settings.l1), ("l2", settings.l2)) if value
+        )
+        return f"Refit({short(self.digest)}, {label}{strengths}{ended}{'; ' if scores else ''}{scores})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Interpolation:
+    """Metrics along the line from one head to another: head(t) = (1 - t) first + t second."""
+
+    t: NDArray[np.float64]
+    """(M,)"""
+    metrics: tuple[Metrics, ...]
+    """One for each t."""
+
+    @property
+    def worst_group_accuracy(self) -> NDArray[np.float64]:
+        """(M,)"""
+        return np.array([one.worst_group_accuracy for one in self.metrics])
+
+    @property
+    def average_accuracy(self) -> NDArray[np.float64]:
+        """(M,)"""
+        return np.array([one.average_accuracy for one in self.metrics])
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per t. Raises ImportError when pandas is missing."""
+        return frame(
+            {
+                "t": self.t.tolist(),
+                "average_accuracy": self.average_accuracy.tolist(),
+                "worst_group_accuracy": self.worst_group_accuracy.tolist(),
+                "loss": [one.loss for one in self.metrics],
+            }
+        )
+
+    def plot(self) -> Figure:
+        """Average and worst group over t. Raises ImportError when matplotlib is missing."""
+        from penult.plots import plot_interpolation
+
+        return plot_interpolation(self)
+
+    def __repr__(self) -> str:
+        worst = self.worst_group_accuracy
+        best = int(np.argmax(worst))
+        return (
+            f"Interpolation({len(self.t)} heads; worst group {worst[0]:.3f} .. {worst[-1]:.3f}, "
+            f"best {worst[best]:.3f} at t = {self.t[best]:.2f})"
+        )
+
+
+def soup(heads: Sequence[Head | Refit], weights: Sequence[float] | None = None) -> Head:
+    """The mean of several heads, or their mixture with `weights` (scaled to sum 1).
+
+    Raises `InvalidRequest` when they do not fit each other.
+    """
+    members = [one.head if isinstance(one, Refit) else one for one in heads]
+    shares = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
+    if not members or len({one.weight.shape for one in members}) > 1:
+        raise invalid(
+            f"a soup takes heads of one shape; got {[one.weight.shape for one in members]}", ErrorKind.WRONG_SHAPE
+        )
+    if shares.shape != (len(members),) or not np.isfinite(shares).all() or shares.sum() == 0:
+        raise invalid(f"weights must be {len(members)} finite numbers with a sum other than 0; got {weights}")
+    return Head(
+        weight=np.average([one.weight for one in members], axis=0, weights=shares),
+        bias=np.average([one.bias for one in members], axis=0, weights=shares),
+    )

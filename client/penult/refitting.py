@@ -1,0 +1,282 @@
+"""The part of the client that retrains last layers and scores heads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult import decode, decode_refits, encode_refits
+from penult.choices import BalanceMethod, By
+from penult.encode import FeatureSetLike, check_number
+from penult.encode_refits import AnyHead, HeadLike, PathArguments, RefitArguments, ScalingLike, SelectArguments
+from penult.errors import PenultError, from_kind
+from penult.refit_choices import (
+    GridName,
+    GroupSource,
+    Intercept,
+    Link,
+    OffsetChoice,
+    PenaltyScale,
+    Preset,
+    Risk,
+    RowsChoice,
+    WeightsChoice,
+)
+from penult.refits import Interpolation, Refit
+from penult.results import Metrics
+from penult.rpc import Connection
+from penult_proto.v1 import refits_pb2
+
+
+class Refitting:
+    """Refits, and metrics of heads."""
+
+    connection: Connection
+
+    def refit(
+        self,
+        features: FeatureSetLike,
+        *,
+        preset: Preset | None = None,
+        balance: BalanceMethod | None = None,
+        by: By | None = None,
+        ratio: float | None = None,
+        l1: float | None = None,
+        l2: float | None = None,
+        penalty: PenaltyScale | None = None,
+        center: HeadLike | None = None,
+        intercept: Intercept | None = None,
+        link: Link | None = None,
+        standardize: ScalingLike | None = None,
+        repeats: int | None = None,
+        weights: WeightsChoice | NDArray[Any] | None = None,
+        gamma: float | None = None,
+        up: float | None = None,
+        class_ratio: float | None = None,
+        detector: PathArguments | None = None,
+        detector_l1: float | None = None,
+        rows: RowsChoice | NDArray[Any] | None = None,
+        top_k: int | None = None,
+        other: FeatureSetLike | None = None,
+        offset: OffsetChoice | None = None,
+        tau: float | None = None,
+        groups: GroupSource | None = None,
+        risk: Risk | None = None,
+        alpha: float | None = None,
+        path: PathArguments | None = None,
+        grid: Mapping[GridName, Sequence[float]] | None = None,
+        select: SelectArguments | None = None,
+        evaluate: Mapping[str, FeatureSetLike] | None = None,
+        seed: int = 0,
+        plan: bool = False,
+        tolerance: float | None = None,
+        max_iterations: int | None = None,
+        timeout: float = 600.0,
+    ) -> Refit:
+        """Retrain the last layer on stored features.
+
+            minimise over W (C, D), b (C,):
+                sum_i s_i CE(W z_i + b + o_i, y_i)  +  l1 |W - W0|_1  +  l2/2 |W - W0|^2,      sum_i s_i = 1
+
+        CE is the cross-entropy in nats, softmax over C classes also when C = 2; the weights s_i are products of the
+        balancing's and of `weights`, scaled to sum 1, so the loss is a weighted *mean*; the bias is free (not
+        penalised); z_i are standardised features, and the penalties act on that standardised problem. The head that is
+        returned has the standardisation folded in and acts on raw features.
+
+        What is None is left to the preset, or without one to the value in brackets.
+
+        Parameters
+        ----------
+        features : what is fitted.
+        preset : a published method; ``.settings`` of the answer shows everything it chose, and any argument below
+            replaces its part.
+            "erm" : plain logistic regression, l2 0.001.
+            "class_balanced" : balanced subsets over classes, 10 draws averaged, l2 0.001.
+            "dfr" : deep feature reweighting (Kirichenko et al. 2022): l1 of 7 strengths tuned on half of the rows by
+            worst group, then 20 group-balanced draws of all rows averaged. Fit it on held-out rows with groups.
+            "dfr_2022" : the same by its script's conventions: penalised intercept, one class against the rest,
+            standardised by the training features, which must be given as `standardize`.
+            "dfr_2023" : as dfr_2022, standardised by all rows given (Izmailov et al. 2022).
+            "dfr_l2" : 10 group-balanced draws averaged, l2 0.001, nothing tuned.
+            "dfr_train" : DFR on training rows, 7 strengths and 13 class weights, `select={"on": val}` needed.
+            "afr", "afr_celeba", "afr_multinli" : automatic feature reweighting (Qiu et al. 2023), stage 2, with the
+            grids of Waterbirds, CelebA and MultiNLI; needs logits or a head with the features, and
+            `select={"on": val}`.
+            "self", "self_disagreement" : the stored head finetuned on the rows of largest loss, or on those where
+            the logits of another checkpoint (`other`) disagree most (LaBonte et al. 2023).
+            "rad" : errors of a weak l1 detector upweighted (regularised annotation of domains).
+            "llr", "crt", "reweight_crt" : last-layer retraining by SGD from zero: class-balanced batches,
+            group-balanced batches, or group weights.
+            "group_dro", "cvar_dro" : the worst group's, or the largest 10 % of, losses, to the saddle point.
+            "jtt" : the stored head's errors weigh 20. "eiil" : group DRO over classes x EIIL's environments.
+            "logit_adjusted", "la_prior" : offsets log p(y), and log p(y | class the stored head predicts).
+        balance : ["none"]; "subsetting" keeps as many of each as the smallest has; "upsampling" draws with
+            replacement with probability 1/count (on a path: each batch); "upweighting" weighs by 1/count;
+            "mixture" caps each at `ratio` times the smallest, then upsamples. Needs `by`, and replaces the preset's.
+        by : balance over "class" or "group".
+        ratio : for "mixture", at least 1.
+        l1, l2 : strengths of the penalties [0.0].
+        penalty : ["mean"]: on the scale of the mean loss, l = 1 / (C n) in scikit-learn's terms. "sum": on the scale
+            of the sum of losses, l = 1 / C; both dfr and rad use it, and keep a strength's meaning when n changes.
+        center : W0 (and b0): ["zero"], "stored" (the head stored with the features), a `Head` or a `Refit`.
+        intercept : ["free"], "penalized" like a weight (about b0), or "none".
+        link : ["softmax"], or "ovr": one binary problem per class. For two classes softmax has the same l1 as the
+            usual binary logistic regression, and its l2 counts half.
+        standardize : by mean and standard deviation (divisor n, unweighted) of [True or "rows": the rows fitted, each
+            draw by its own]; "all": all rows of `features`; another feature set: all its rows; False or "none".
+        repeats : random draws of the balancing; their heads are averaged [1].
+        weights : s_i beside the balancing: ["uniform"]; "confidence": exp(-gamma p_i[y_i]) and "errors": `up` where
+            the stored logits misclassify, else 1; "detected": `up` where a detector does; or an array (N,).
+        gamma, up : see `weights`.
+        class_ratio : weight of class 1 relative to class 0 (below 1: of class 0, inverted); two classes only [1.0].
+        detector, detector_l1 : path and l1 of the detector, fitted from zero on the same rows.
+        rows : ["all"]; the `top_k` with the largest "top_loss" under the stored logits, or "top_disagreement" with
+            those of the feature set `other`; or an array of row ids. Balancing draws among them.
+        offset : o_i: ["none"], tau log p(y) ("class_prior"), tau log p(y | predicted) ("prediction_prior").
+        tau : see `offset` [1.0].
+        groups : what "group" means to balancing and group DRO: ["stored"], class x "errors" of the stored logits,
+            class x "eiil" environments. Selection and metrics always use the stored ones.
+        risk : ["mean"], "group_dro" (largest mean loss of a group) or "cvar" (mean of the share `alpha` of largest
+            losses).
+        path : an early-stopped method instead of the optimum: {"optimizer": "gd" | "sgd" | "adamw", "learning_rate",
+            "steps" or "epochs", "momentum", "weight_decay", "clip_norm", "batch_size", "keep": "last" | "best" (by
+            `select`), "start": "zero" | "stored" | a head}.
+        grid : values that numbers take in turn, such as {"l1": [...], "gamma": [...]}; all combinations are fitted.
+        select : how one is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a feature
+            set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
+            "final": "chosen" | "refit" (again on all rows), "repeats", "standardize" (of the candidates)}.
+        evaluate : feature sets to score the head on, by the names that ``.metrics`` gets.
+        seed : of the halves, the draws and the batches.
+        plan : whether the answer lists the row ids of every draw (``.plan``).
+        tolerance : the solver stops when its duality gap is at most tolerance * log(C) [1e-4]; with no penalty, when
+            its gradient has shrunk by `tolerance`.
+        max_iterations : Newton steps per draw at most [100]. A solver that stops short says so in ``.certificate``
+            (`converged` is False); nothing is raised.
+        timeout : seconds.
+
+        Returns
+        -------
+        Refit : ``.head``, ``.metrics``, ``.certificate``, ``.selection``, ``.plan``, ``.settings``. The same request
+            again returns the stored answer. Requests that arrive together are solved together; that changes an
+            answer within its tolerance only.
+
+        Raises
+        ------
+        InvalidRequest : an argument is out of its range; kind ``empty_group`` when a group to balance has no
+            example.
+        NotFound : kind ``unknown_feature_set``.
+        """
+        arguments: RefitArguments = {
+            "features": features,
+            "preset": preset,
+            "balance": balance,
+            "by": by,
+            "ratio": ratio,
+            "l1": l1,
+            "l2": l2,
+            "penalty": penalty,
+            "center": center,
+            "intercept": intercept,
+            "link": link,
+            "standardize": standardize,
+            "repeats": repeats,
+            "weights": weights,
+            "gamma": gamma,
+            "up": up,
+            "class_ratio": class_ratio,
+            "detector": detector,
+            "detector_l1": detector_l1,
+            "rows": rows,
+            "top_k": top_k,
+            "other": other,
+            "offset": offset,
+            "tau": tau,
+            "groups": groups,
+            "risk": risk,
+            "alpha": alpha,
+            "path": path,
+            "grid": grid,
+            "select": select,
+            "evaluate": evaluate,
+            "seed": seed,
+            "plan": plan,
+            "tolerance": tolerance,
+            "max_iterations": max_iterations,
+        }
+        answer = self.refits([arguments], timeout=timeout)[0]
+        if isinstance(answer, PenultError):
+            raise answer
+        return answer
+
+    def refits(self, requests: Sequence[RefitArguments], *, timeout: float = 600.0) -> list[Refit | PenultError]:
+        """Several refits, solved together where they share a feature set; answers in the order of `requests`.
+
+        Each request is a dictionary of the arguments of `refit`, such as ``{"features": sets["val"], "preset":
+        "dfr"}``. A request that cannot be met never fails the others: its place in the answer holds the
+        exception that `refit` would have raised. Raises `PenultError` only when the call itself fails.
+        """
+        messages: list[refits_pb2.RefitRequest] = []
+        answers: dict[int, Refit | PenultError] = {}
+        sent: list[int] = []
+        for index, arguments in enumerate(requests):
+            try:
+                messages.append(encode_refits.refit_request_of(arguments))
+                sent.append(index)
+            except PenultError as error:
+                answers[index] = error
+        if messages:
+            request = refits_pb2.ComputeRefitsRequest(requests=messages)
+            call = self.connection.stubs.refits.ComputeRefits
+            response = self.connection.unary(call, request, timeout=timeout)
+            for index, outcome in zip(sent, response.outcomes, strict=True):
+                answers[index] = _refit_or_error(outcome)
+        return [answers[index] for index in range(len(requests))]
+
+    def evaluate(self, head: AnyHead, features: FeatureSetLike, *, timeout: float = 300.0) -> Metrics:
+        """Metrics of a head on a feature set: counts and accuracies by group (with Wilson intervals), class and mask,
+        both averages, worst group and class, confusion, AUROC, calibration error, Brier score, log-loss.
+
+        Parameters
+        ----------
+        head : a refit; a `Head` of your own; or a checkpoint, meaning its own finetuned head.
+        features : what it is scored on.
+        timeout : seconds.
+        """
+        request = encode_refits.evaluate_request(head, features)
+        call = self.connection.stubs.refits.Evaluate
+        return decode.metrics(self.connection.unary(call, request, timeout=timeout))
+
+    def interpolate(
+        self,
+        first: AnyHead,
+        second: AnyHead,
+        features: FeatureSetLike,
+        *,
+        steps: int = 21,
+        timeout: float = 300.0,
+    ) -> Interpolation:
+        """Metrics along the line between two heads, ends included; exact, since logits are linear in the head.
+
+        For the mean of several heads: ``client.evaluate(penult.soup([refit_a, refit_b]), features)``.
+
+        Parameters
+        ----------
+        first, second : as in `evaluate`.
+        features : what they are scored on.
+        steps : points on the line, 2 to 1000.
+        timeout : seconds.
+        """
+        check_number("steps", steps, 2, 1000)
+        t = np.linspace(0.0, 1.0, steps)
+        request = encode_refits.mixtures_request([first, second], np.stack([1 - t, t], axis=1), features)
+        call = self.connection.stubs.refits.EvaluateMixtures
+        answer = self.connection.unary(call, request, timeout=timeout)
+        return Interpolation(t=t, metrics=tuple(decode.metrics(one) for one in answer.metrics))
+
+
+def _refit_or_error(outcome: refits_pb2.RefitOutcome) -> Refit | PenultError:
+    if outcome.WhichOneof("kind") == "refit":
+        return decode_refits.refit(outcome.refit)
+    failure = outcome.failure
+    return from_kind(failure.kind, failure.message, failure.metadata)

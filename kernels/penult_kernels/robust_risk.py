@@ -1,0 +1,143 @@
+"""Worst-case weights of the rows: group DRO and CVaR as a search over distributions s, by mirror ascent.
+
+The robust problem is min over heads of max over s in Q of sum_i s_i loss_i + penalty, convex in the head. With
+W(s) the head that minimises the weighted problem (the engine's), d(s) = its objective is concave in s with gradient
+loss_i(W(s)). A step is s <- the KL projection of s exp(eta loss) on Q, kept when d rises, else eta is cut.
+
+The certificate: whatever W and s, max_Q sum s_i loss_i(W) + penalty(W) is above the optimum and d(s) below it,
+so their difference bounds how far W is from the optimum (weak duality). Host NumPy: a handful of numbers per row.
+
+    group DRO  s_i = q_g / n_g, q in the simplex             Sagawa et al. 2020 (arXiv 1911.08731), eq. 4
+    CVaR       0 <= s_i <= 1 / (alpha n)                     Rockafellar & Uryasev 2000
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+FIRST_STEP = 1.0
+GROW, CUT = 1.6, 0.35
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupRisk:
+    """Largest mean loss of a group; groups without a row do not count."""
+
+    group: NDArray[np.int64]
+    """(n,) group of each row."""
+
+    def start(self) -> Floats:
+        """All groups alike."""
+        present = np.bincount(self.group) > 0
+        return present / present.sum()
+
+    def of_rows(self, q: Floats) -> Floats:
+        """(n,) weights of the rows, sum 1."""
+        count = np.bincount(self.group)
+        return (q / np.maximum(count, 1))[self.group]
+
+    def losses(self, losses: Floats) -> Floats:
+        """(G,) mean losses; -inf where a group is empty."""
+        count = np.bincount(self.group)
+        total = np.bincount(self.group, weights=losses)
+        return np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+
+    def worst(self, losses: Floats) -> float:
+        """max over q."""
+        return float(self.losses(losses).max())
+
+    def step(self, q: Floats, losses: Floats, eta: float) -> Floats:
+        """Mirror step in the simplex."""
+        own = self.losses(losses)
+        moved = q * np.exp(eta * (own - own.max()))
+        return moved / moved.sum()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TailRisk:
+    """Mean of the share `alpha` of largest losses."""
+
+    n_rows: int
+    alpha: float
+
+    def start(self) -> Floats:
+        """All rows alike."""
+        return np.full(self.n_rows, 1.0 / self.n_rows)
+
+    def of_rows(self, q: Floats) -> Floats:
+        """(n,) weights of the rows, sum 1."""
+        return q
+
+    def worst(self, losses: Floats) -> float:
+        """Mean of the largest alpha n losses, the last of them by its part."""
+        ordered = np.sort(losses)[::-1]
+        mass = self.alpha * self.n_rows
+        share = np.clip(mass - np.arange(self.n_rows), 0.0, 1.0)
+        return float(share @ ordered / mass)
+
+    def step(self, q: Floats, losses: Floats, eta: float) -> Floats:
+        """Mirror step, and the KL projection on the capped simplex: min(c v, cap), c so that the sum is 1."""
+        v = q * np.exp(eta * (losses - losses.max()))
+        # Weights that rounding has driven to 0 could never rise again.
+        v = np.maximum(v / v.sum(), 1e-12 / self.n_rows)
+        cap = 1.0 / (self.alpha * self.n_rows)
+        ordered = np.sort(v)[::-1]
+        rest = np.concatenate([np.cumsum(ordered[::-1])[::-1], [0.0]])
+        # With the k largest at the cap, c = (1 - k cap) / (sum of the others); the first k that fits is right.
+        k = np.arange(self.n_rows)
+        c = (1.0 - k * cap) / rest[:-1]
+        fits = (c * ordered <= cap * (1 + 1e-12)) & (c >= 0)
+        chosen = int(np.argmax(fits)) if fits.any() else self.n_rows - 1
+        return np.minimum(c[chosen] * v, cap)
+
+
+class Ascent:
+    """Mirror ascent on d(s), told after every solve what it found.
+
+    Use: solve with `weights()`, `tell(...)`, again until `gap` is small enough.
+    """
+
+    def __init__(self, risk: GroupRisk | TailRisk) -> None:
+        self._risk = risk
+        self._tried = risk.start()
+        self._base = self._tried
+        self._base_losses: Floats = np.zeros(0)
+        self._eta = FIRST_STEP
+        self.lower = -math.inf
+        self.upper = math.inf
+        self.rounds = 0
+
+    @property
+    def gap(self) -> float:
+        """Bound on objective - optimum of the head with the smallest robust objective so far."""
+        return self.upper - self.lower
+
+    def weights(self) -> Floats:
+        """(n,) weights of the rows to solve with next."""
+        return self._risk.of_rows(self._tried)
+
+    def tell(self, *, objective: float, gap: float, penalty: float, losses: Floats) -> bool:
+        """What the solve with `weights()` found; True when its head is the best so far.
+
+        Parameters
+        ----------
+        objective, gap : of the weighted problem; its optimum is at least objective - gap.
+        penalty : of the head.
+        losses : array of shape (n,)
+        """
+        self.rounds += 1
+        robust = self._risk.worst(losses) + penalty
+        is_best = robust < self.upper
+        self.upper = min(self.upper, robust)
+        if objective - gap > self.lower or not self._base_losses.size:
+            self.lower = max(self.lower, objective - gap)
+            self._base, self._base_losses = self._tried, losses
+            self._eta *= GROW
+        else:
+            self._eta *= CUT
+        self._tried = self._risk.step(self._base, self._base_losses, self._eta)
+        return is_best

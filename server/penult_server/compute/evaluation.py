@@ -1,0 +1,100 @@
+"""Metrics of heads on resident features: one head, or the mixtures of several."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.heads import logits_of_heads
+from penult_kernels.metrics import group_metrics
+from penult_kernels.refit_engine import Head
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import groups_pb2
+from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.refit_material import RefitMaterial
+from penult_server.compute.resident import Resident
+from penult_server.errors import ServiceError
+from penult_server.messages import array_from_proto, metrics_to_proto
+from penult_server.stores.manifest import FeatureManifest
+
+MOST_MIXTURES = 1000
+
+
+def metrics_of(logits: Any, resident: Resident) -> groups_pb2.Metrics:
+    """Metrics of logits (N, C) beside the features of a set."""
+    manifest = resident.manifest
+    metrics = group_metrics(
+        logits,
+        resident.y,
+        resident.g,
+        manifest.labels.n_groups,
+        average_weights=np.asarray(manifest.train_shares) if manifest.train_shares else None,
+    )
+    return metrics_to_proto(metrics, manifest.labels)
+
+
+def check_head(head: Head, manifest: FeatureManifest) -> None:
+    """Raise ServiceError (WRONG_SHAPE, NOT_FINITE) unless a head (C, D), (C,) fits a set."""
+    expected = (len(manifest.labels.classes), manifest.n_features)
+    if head.weight.shape != expected or head.bias.shape != expected[:1]:
+        raise ServiceError(
+            ErrorKind.WRONG_SHAPE,
+            f"the head is {head.weight.shape} with bias {head.bias.shape}; feature set {manifest.digest[:12]} needs "
+            f"{expected} (classes, features) with bias {expected[:1]}",
+        )
+    for name, part in (("head.weight", head.weight), ("head.bias", head.bias)):
+        if not np.isfinite(part).all():
+            raise ServiceError(ErrorKind.NOT_FINITE, f"{name} holds NaN or infinity; a head must be finite", array=name)
+
+
+def evaluate(request: pb.EvaluateRequest, material: RefitMaterial, check: Callable[[], None]) -> groups_pb2.Metrics:
+    """Score a given head, or a checkpoint's own.
+
+    Raises ServiceError: WRONG_SHAPE, NOT_FINITE and what loading raises.
+    """
+    kind = request.WhichOneof("head")
+    head = material.checkpoint_head(request.checkpoint) if kind == "checkpoint" else _decoded(request.explicit)
+    resident = material.resident(request.feature_set, check)
+    check_head(head, resident.manifest)
+    return metrics_of(logits_of_heads(resident.features, [head.weight], [head.bias])[0], resident)
+
+
+def evaluate_mixtures(
+    request: pb.EvaluateMixturesRequest, material: RefitMaterial, check: Callable[[], None]
+) -> pb.EvaluateMixturesResponse:
+    """Score mixtures of heads: every head is multiplied once, mixtures are sums of its logits.
+
+    Raises ServiceError: WRONG_SHAPE, NOT_FINITE, INVALID_ARGUMENT and what loading raises.
+    """
+    heads = [
+        material.checkpoint_head(one.checkpoint)
+        if one.WhichOneof("head") == "checkpoint"
+        else _decoded(one.explicit)
+        for one in request.heads
+    ]  # fmt: skip
+    shares = array_from_proto(request.shares, "shares").astype(np.float64)
+    if shares.ndim != 2 or shares.shape[1] != len(heads) or not 1 <= len(shares) <= MOST_MIXTURES:
+        raise ServiceError(
+            ErrorKind.WRONG_SHAPE,
+            f"shares must be (M, {len(heads)}), one row per mixture of the {len(heads)} heads, with at most "
+            f"{MOST_MIXTURES} rows; got {shares.shape}",
+        )
+    if not np.isfinite(shares).all():
+        raise ServiceError(ErrorKind.NOT_FINITE, "shares holds NaN or infinity", array="shares")
+    resident = material.resident(request.feature_set, check)
+    for head in heads:
+        check_head(head, resident.manifest)
+    logits = logits_of_heads(resident.features, [head.weight for head in heads], [head.bias for head in heads])
+    metrics: list[groups_pb2.Metrics] = []
+    for mixture in shares:
+        check()
+        mixed = sum(float(share) * own for share, own in zip(mixture, logits, strict=True))
+        metrics.append(metrics_of(mixed, resident))
+    return pb.EvaluateMixturesResponse(metrics=metrics)
+
+
+def _decoded(head: pb.Head) -> Head:
+    weight: NDArray[Any] = array_from_proto(head.weight, "head.weight")
+    bias: NDArray[Any] = array_from_proto(head.bias, "head.bias")
+    return Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64))

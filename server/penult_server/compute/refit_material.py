@@ -1,0 +1,103 @@
+"""What refits are made from: resident features, and the logits, heads and scalers that belong to them."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.heads import logits_of_heads
+from penult_kernels.refit_blocks import Preparation
+from penult_kernels.refit_engine import Head, Problem, Scaler, Standardize
+from penult_proto.errors import ErrorKind
+from penult_server.compute.backend import Backend
+from penult_server.compute.resident import Resident, ResidentFeatures
+from penult_server.errors import ServiceError
+from penult_server.stores.checkpoints import read_head
+from penult_server.stores.reading import StoredFeatures
+
+MOST_KEPT = 32
+"""Feature sets whose logits, heads and scalers are kept: small beside the features."""
+
+
+class RefitMaterial:
+    """Everything of a feature set that a refit may ask for, read once. Used by one thread at a time."""
+
+    def __init__(self, root: Path, backend: Backend, residents: ResidentFeatures) -> None:
+        self._root = root
+        self.backend = backend
+        self._residents = residents
+        self._kept: OrderedDict[tuple[str, str], Any] = OrderedDict()
+
+    def resident(self, digest: str, check: Callable[[], None] = lambda: None) -> Resident:
+        """Features and labels."""
+        return self._residents.get(digest, check)
+
+    def logits(self, digest: str) -> NDArray[np.float64]:
+        """(N, C) logits stored with the set, else those of the head stored with it.
+
+        Raises ServiceError (INVALID_ARGUMENT) when there is neither.
+        """
+        return self._keep(("logits", digest), lambda: self._read_logits(digest))
+
+    def head(self, digest: str) -> Head:
+        """The head stored with the set. Raises ServiceError (INVALID_ARGUMENT) when there is none."""
+        return self._keep(("head", digest), lambda: self._read_head(digest))
+
+    def checkpoint_head(self, digest: str) -> Head:
+        """A checkpoint's own. Raises ServiceError: UNKNOWN_CHECKPOINT, STORE_CORRUPT."""
+        weight, bias = read_head(self._root, digest)
+        return Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64))
+
+    def scaler(self, digest: str) -> Scaler:
+        """Mean and standard deviation of all rows; one object as long as it is kept, which lets solves share it."""
+        return self._keep(("scaler", digest), lambda: self._fit_scaler(digest))
+
+    def row_ids(self, digest: str) -> NDArray[np.uint64]:
+        """(N,)"""
+        return self._keep(("row_id", digest), lambda: StoredFeatures(self._root, digest).read("row_id"))
+
+    def _keep(self, key: tuple[str, str], make: Callable[[], Any]) -> Any:
+        if key not in self._kept:
+            self._kept[key] = make()
+        self._kept.move_to_end(key)
+        while len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def _read_logits(self, digest: str) -> NDArray[np.float64]:
+        stored = StoredFeatures(self._root, digest)
+        manifest = stored.manifest
+        if manifest.n_logits == len(manifest.labels.classes):
+            return stored.read("logits").astype(np.float64)
+        if not manifest.has_head:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"feature set {digest[:12]} has neither logits of its {len(manifest.labels.classes)} classes nor a "
+                "head, and this refit needs what a biased head predicts: extract it from a checkpoint, or upload it "
+                "with logits=... or head=...",
+                feature_set=digest,
+            )
+        head = self.head(digest)
+        logits = logits_of_heads(self.resident(digest).features, [head.weight], [head.bias])[0]
+        return self.backend.to_host(logits)
+
+    def _read_head(self, digest: str) -> Head:
+        stored = StoredFeatures(self._root, digest)
+        if not stored.manifest.has_head:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"feature set {digest[:12]} has no head to start from or be pulled to: extract it from a checkpoint, "
+                "upload it with head=..., or give one",
+                feature_set=digest,
+            )
+        weight, bias = stored.read("head_weight"), stored.read("head_bias")
+        return Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64))
+
+    def _fit_scaler(self, digest: str) -> Scaler:
+        resident = self.resident(digest)
+        preparation = Preparation(resident.features, None, max(len(resident.manifest.labels.classes), 2))
+        scaling = preparation.scaling(Problem(standardize=Standardize.ROWS))
+        return Scaler(mean=scaling.mean, scale=scaling.scale)

@@ -1,0 +1,318 @@
+"""What one refit does, in rounds of work: fit the candidates, choose one, fit again, average, score."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import beside
+from penult_kernels.heads import HeadScorer, SelectionMetric
+from penult_kernels.newton import Certificate
+from penult_kernels.refit_engine import Head, Keep
+from penult_kernels.robust_risk import Ascent, GroupRisk, TailRisk
+from penult_kernels.row_plans import halves
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.evaluation import check_head, metrics_of
+from penult_server.compute.refit_material import RefitMaterial
+from penult_server.compute.refit_problems import Detected, Part, ProblemMaker, Task
+from penult_server.compute.refit_work import Descend, Fitted, Logits, Rounds, Solve, Work, gather
+from penult_server.errors import ServiceError
+from penult_server.messages import array_to_proto
+from penult_server.refit_scalars import candidates_of
+from penult_server.stores.manifest import FeatureManifest
+
+METRICS = {
+    pb.SELECT_METRIC_WORST_GROUP: SelectionMetric.WORST_GROUP,
+    pb.SELECT_METRIC_WORST_CLASS: SelectionMetric.WORST_CLASS,
+    pb.SELECT_METRIC_AVERAGE: SelectionMetric.AVERAGE,
+    pb.SELECT_METRIC_MEAN_GROUP: SelectionMetric.MEAN_GROUP,
+}
+MOST_ROUNDS = 400
+"""Rounds of weights of a robust risk."""
+INNER = 0.1
+"""Share of the tolerance that each of its solves may take."""
+NO_CERTIFICATE = Certificate(
+    converged=False, gap=math.nan, gradient_norm=math.nan, iterations=0, passes=0, objective=math.nan
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Averaged:
+    """The mean head of a candidate's draws."""
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    certificate: Certificate
+    tasks: Sequence[Task]
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """Which candidate was chosen, and how all of them did."""
+
+    index: int
+    candidates: Sequence[pb.Candidate]
+
+
+Chosen: TypeAlias = tuple[Averaged, Choice | None]
+
+
+def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]:
+    """Answer a request in which every field is set.
+
+    Raises EmptyLabelError, ValueError and ServiceError for what it asks in vain.
+    """
+    maker = ProblemMaker(request, material)
+    final, choice = yield from _fit(request, maker, material)
+    head = Head(weight=final.weight, bias=final.bias)
+    names = sorted(request.evaluate)
+    for name in names:
+        check_head(head, material.resident(request.evaluate[name]).manifest)
+    answers = yield [Logits(digest=request.evaluate[name], heads=[head]) for name in names]
+    metrics = {
+        name: metrics_of(logits, material.resident(request.evaluate[name]))
+        for name, (logits,) in zip(names, answers, strict=True)
+    }
+    certificate = final.certificate
+    return pb.Refit(
+        request=request,
+        head=pb.Head(weight=array_to_proto(final.weight), bias=array_to_proto(final.bias)),
+        certificate=pb.Certificate(
+            converged=certificate.converged,
+            gap=certificate.gap,
+            gradient_norm=certificate.gradient_norm,
+            iterations=certificate.iterations,
+            passes=certificate.passes,
+            objective=certificate.objective,
+        ),
+        metrics=metrics,
+        n_rows=final.tasks[0].draw.rows.size,
+        candidates=choice.candidates if choice else [],
+        chosen=choice.index if choice else 0,
+        plan=_plan(final.tasks, material.row_ids(request.feature_set)) if request.plan else None,
+    )
+
+
+def _fit(request: pb.RefitRequest, maker: ProblemMaker, material: RefitMaterial) -> Rounds[Chosen]:
+    everything = np.arange(material.resident(request.feature_set).manifest.n_examples)
+    whole = Part(among=everything, repeats=request.repeats, scaling=request.scaling)
+    if not request.HasField("select"):
+        alone = next(candidates_of(request))
+        (final,) = yield from _fit_all([alone], whole, maker, None)
+        return final, None
+    select = request.select
+    scoring, fitted = None, everything
+    score_on = select.feature_set or request.feature_set
+    if select.WhichOneof("on") == "half":
+        scoring, fitted = halves(everything.size, seed=request.seed)
+    part = Part(among=fitted, repeats=select.repeats, scaling=select.scaling)
+    resident = material.resident(score_on)
+    _check_fits(resident.manifest, material.resident(request.feature_set).manifest)
+    scorer = HeadScorer(
+        resident.features, resident.y, resident.g, maker.n_classes, resident.manifest.labels.n_groups, rows=scoring
+    )
+    candidates = list(candidates_of(request))
+    tuned = yield from _fit_all(candidates, part, maker, scorer)
+    choice = _choose(request, tuned, scorer, resident.features)
+    if select.final == pb.SELECT_FINAL_REFIT:
+        (final,) = yield from _fit_all([candidates[choice.index]], whole, maker, scorer)
+        return final, choice
+    return tuned[choice.index], choice
+
+
+def _check_fits(scored: FeatureManifest, fitted: FeatureManifest) -> None:
+    """Heads of the set that is fitted must be able to score on the other one."""
+    own = (len(fitted.labels.classes), fitted.n_features)
+    other = (len(scored.labels.classes), scored.n_features)
+    if own != other:
+        raise ServiceError(
+            ErrorKind.WRONG_SHAPE,
+            f"select scores on a set of {other[0]} classes and {other[1]} features; the one that is fitted has "
+            f"{own[0]} and {own[1]}",
+        )
+
+
+def _choose(request: pb.RefitRequest, tuned: Sequence[Averaged], scorer: HeadScorer, reference: Any) -> Choice:
+    """The first (or last) candidate with the best score."""
+    weights = beside(np.stack([one.weight for one in tuned]), reference)
+    accuracies = scorer.group_accuracies(weights, beside(np.stack([one.bias for one in tuned]), reference))
+    scores = scorer.scores(accuracies, METRICS[request.select.metric])
+    worst = scorer.scores(accuracies, SelectionMetric.WORST_GROUP)
+    average = scorer.scores(accuracies, SelectionMetric.AVERAGE)
+    best = np.flatnonzero(scores == scores.max())
+    values = [_values(request, index) for index in range(len(tuned))]
+    return Choice(
+        index=int(best[-1] if request.select.last_of_equals else best[0]),
+        candidates=[
+            pb.Candidate(
+                values=values[index],
+                score=float(scores[index]),
+                worst_group_accuracy=float(worst[index]),
+                average_accuracy=float(average[index]),
+                converged=one.certificate.converged,
+                step=one.step,
+            )
+            for index, one in enumerate(tuned)
+        ],
+    )
+
+
+def _values(request: pb.RefitRequest, index: int) -> list[float]:
+    """Numbers of the index-th combination of the grid, the last axis fastest."""
+    values: list[float] = []
+    for axis in reversed(request.grid):
+        index, own = divmod(index, len(axis.values))
+        values.append(axis.values[own])
+    return values[::-1]
+
+
+def _fit_all(
+    candidates: Sequence[pb.RefitRequest], part: Part, maker: ProblemMaker, scorer: HeadScorer | None
+) -> Rounds[list[Averaged]]:
+    """All draws of all candidates together."""
+    detected = yield from _detect(candidates, part, maker)
+    tasks = [
+        maker.tasks(candidate, part, found) for candidate, found in zip(candidates, detected, strict=True)
+    ]  # fmt: skip
+    first = candidates[0]
+    everyone = [task for own in tasks for task in own]
+    requests = [candidate for candidate, own in zip(candidates, tasks, strict=True) for _ in own]
+    if first.HasField("path"):
+        fits = yield from _follow(first, everyone, scorer)
+    elif first.risk.kind != pb.RISK_KIND_MEAN:
+        pairs = zip(requests, everyone, strict=True)
+        fits = yield from gather([_robust(request, task, maker) for request, task in pairs])
+    else:
+        fits = yield from _solve(first, everyone)
+    ends = np.cumsum([len(own) for own in tasks]).tolist()
+    return [
+        _average(fits[end - len(own) : end], own) for own, end in zip(tasks, ends, strict=True)
+    ]  # fmt: skip
+
+
+def _detect(candidates: Sequence[pb.RefitRequest], part: Part, maker: ProblemMaker) -> Rounds[list[Detected | None]]:
+    """(N,) errors of each candidate's detector; equal detectors are fitted once."""
+    if candidates[0].weights.kind != pb.WEIGHTS_KIND_DETECTED:
+        return [None] * len(candidates)
+    distinct = {candidate.weights.detector_l1: candidate for candidate in candidates}
+    tasks = [maker.detector_task(candidate, part) for candidate in distinct.values()]
+    fits = yield from _follow(candidates[0], tasks, None)
+    digest = candidates[0].feature_set
+    (logits,) = yield [Logits(digest=digest, heads=[fit.head for fit in fits])]
+    errors = {l1: maker.errors(own) for l1, own in zip(distinct, logits, strict=True)}
+    return [errors[candidate.weights.detector_l1] for candidate in candidates]
+
+
+def _solve(request: pb.RefitRequest, tasks: Sequence[Task]) -> Rounds[list[Fitted]]:
+    """To the optimum; equal draws of one candidate are solved once."""
+    distinct: dict[tuple[object, ...], int] = {}
+    places = [distinct.setdefault(_problem_key(task), len(distinct)) for task in tasks]
+    problems = {place: task.problem for place, task in zip(places, tasks, strict=True)}
+    work = Solve(
+        digest=request.feature_set,
+        problems=[problems[place] for place in range(len(distinct))],
+        tolerance=request.tolerance,
+        max_iterations=request.max_iterations,
+    )
+    (fits,) = yield [work]
+    return [fits[place] for place in places]
+
+
+def _problem_key(task: Task) -> tuple[object, ...]:
+    problem = task.problem
+    offset = None if problem.offset is None else problem.offset.tobytes()
+    return (task.draw.key, problem.l1, problem.l2, offset, id(problem.center))
+
+
+def _follow(request: pb.RefitRequest, tasks: Sequence[Task], scorer: HeadScorer | None) -> Rounds[list[Fitted]]:
+    settings = [task.settings for task in tasks if task.settings is not None]
+    is_scored = any(one.keep is Keep.BEST for one in settings)
+    (fits,) = yield [
+        Descend(
+            digest=request.feature_set,
+            problems=[task.problem for task in tasks],
+            settings=settings,
+            scorer=scorer if is_scored else None,
+            metric=METRICS.get(request.select.metric, SelectionMetric.WORST_GROUP),
+        )
+    ]
+    return fits
+
+
+def _robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[Fitted]:
+    """The saddle point of a robust risk over the rows of a draw: rounds of weights, each solved from the last head."""
+    rows = task.draw.rows
+    if request.risk.kind == pb.RISK_KIND_GROUP_DRO:
+        risk: GroupRisk | TailRisk = GroupRisk(group=maker.group_positions(task.draw))
+    else:
+        risk = TailRisk(n_rows=rows.size, alpha=request.risk.alpha)
+    limit = request.tolerance * math.log(maker.n_classes)
+    ascent, problem, best, passes = Ascent(risk), task.problem, None, 0
+    while ascent.gap > limit and ascent.rounds < MOST_ROUNDS:
+        asked: list[Work] = [
+            Solve(
+                digest=request.feature_set,
+                problems=[replace(problem, weight=ascent.weights())],
+                tolerance=INNER * request.tolerance,
+                max_iterations=request.max_iterations,
+            )
+        ]
+        ((fit,),) = yield asked
+        ((logits,),) = yield [Logits(digest=request.feature_set, heads=[fit.head])]
+        losses = maker.losses(logits, task)
+        certificate = fit.certificate
+        is_best = ascent.tell(
+            objective=certificate.objective,
+            gap=certificate.gap,
+            # What of the objective is not loss; on standardised features the engine alone knows it.
+            penalty=certificate.objective - float(ascent.weights() @ losses),
+            losses=losses,
+        )
+        best = fit if is_best or best is None else best
+        passes += certificate.passes + 1
+        problem = replace(problem, start=fit.head)
+    if best is None:
+        raise ValueError("a robust risk needs a tolerance below the loss of the zero head")
+    certificate = Certificate(
+        converged=ascent.gap <= limit,
+        gap=ascent.gap,
+        gradient_norm=best.certificate.gradient_norm,
+        iterations=ascent.rounds,
+        passes=passes,
+        objective=ascent.upper,
+    )
+    return replace(best, certificate=certificate)
+
+
+def _average(fits: Sequence[Fitted], tasks: Sequence[Task]) -> Averaged:
+    """The mean head, and the worst certificate."""
+    certificates = [fit.certificate for fit in fits if fit.certificate is not None]
+    certificate = replace(NO_CERTIFICATE, iterations=fits[0].step)
+    if certificates:
+        certificate = Certificate(
+            converged=all(one.converged for one in certificates),
+            gap=max(one.gap for one in certificates),
+            gradient_norm=max(one.gradient_norm for one in certificates),
+            iterations=max(one.iterations for one in certificates),
+            passes=sum(one.passes for one in certificates),
+            objective=sum(one.objective for one in certificates) / len(certificates),
+        )
+    return Averaged(
+        weight=np.mean([fit.weight for fit in fits], axis=0),
+        bias=np.mean([fit.bias for fit in fits], axis=0),
+        certificate=certificate,
+        tasks=tasks,
+        step=fits[0].step,
+    )
+
+
+def _plan(tasks: Sequence[Task], row_ids: NDArray[np.uint64]) -> pb.Plan:
+    return pb.Plan(
+        row_ids=array_to_proto(np.stack([row_ids[task.draw.rows] for task in tasks]).astype(np.uint64)),
+        weights=array_to_proto(np.stack([task.draw.weight for task in tasks])),
+    )

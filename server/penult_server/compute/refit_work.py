@@ -1,0 +1,207 @@
+"""Work that refits hand out in rounds, and how the rounds of many refits are done together.
+
+A refit is a generator: it yields a list of work, is sent the list of its results, and so on until it returns. All that
+wait at the same time are served by one call of the engine for each feature set and tolerance. What the
+engine answers does not depend on what was asked beside it beyond the tolerance asked for.
+"""
+
+import warnings
+from collections.abc import Callable, Generator, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.heads import HeadScorer, SelectionMetric, logits_of_heads
+from penult_kernels.refit_engine import (
+    Certificate,
+    ConvergenceWarning,
+    Head,
+    Keep,
+    PathSettings,
+    Problem,
+    descend,
+    solve,
+)
+from penult_server.compute.refit_material import RefitMaterial
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fitted:
+    """One fit, on the host."""
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    certificate: Certificate | None
+    """None for a path."""
+    step: int = 0
+    """Of a path, the step that was kept."""
+
+    @property
+    def head(self) -> Head:
+        """To start from, or to score."""
+        return Head(weight=self.weight, bias=self.bias)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Solve:
+    """Problems to be solved to the optimum; answered by a `Fitted` each."""
+
+    digest: str
+    problems: Sequence[Problem]
+    tolerance: float
+    max_iterations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Descend:
+    """Paths to be followed; answered by a `Fitted` each."""
+
+    digest: str
+    problems: Sequence[Problem]
+    settings: Sequence[PathSettings]
+    scorer: HeadScorer | None
+    metric: SelectionMetric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Logits:
+    """Heads to be applied to a set; answered by (N, C) logits each, on the device."""
+
+    digest: str
+    heads: Sequence[Head]
+
+
+Work: TypeAlias = Solve | Descend | Logits
+Rounds: TypeAlias = Generator[list[Work], list[list[Any]], T]
+"""A refit in progress."""
+
+
+def gather(members: Sequence[Rounds[T]]) -> Rounds[list[T]]:
+    """Several in step with each other, as one."""
+    answers: dict[int, T] = {}
+    waiting: dict[int, list[Work]] = {}
+    for index, member in enumerate(members):
+        _advance(index, member, None, waiting, answers)
+    while waiting:
+        asked = dict(waiting)
+        results = yield [work for works in asked.values() for work in works]
+        waiting.clear()
+        first = 0
+        for index, works in asked.items():
+            _advance(index, members[index], results[first : first + len(works)], waiting, answers)
+            first += len(works)
+    return [answers[index] for index in range(len(members))]
+
+
+def _advance(
+    index: int,
+    member: Rounds[T],
+    results: list[list[Any]] | None,
+    waiting: dict[int, list[Work]],
+    answers: dict[int, T],
+) -> None:
+    try:
+        waiting[index] = next(member) if results is None else member.send(results)
+    except StopIteration as stop:
+        answers[index] = stop.value
+
+
+def do_together(works: Sequence[Work], material: RefitMaterial, check: Callable[[], None]) -> list[list[Any]]:
+    """Results of all, in order; what can be asked of the engine in one call is.
+
+    Raises what the engine does, for all of them alike.
+    """
+    alike: dict[Hashable, list[int]] = {}
+    for position, work in enumerate(works):
+        alike.setdefault(_key(work), []).append(position)
+    found: dict[int, list[Any]] = {}
+    for positions in alike.values():
+        check()
+        members = [works[position] for position in positions]
+        first = 0
+        results = _do(members, material, check)
+        for position, work in zip(positions, members, strict=True):
+            size = len(work.heads if isinstance(work, Logits) else work.problems)
+            found[position] = results[first : first + size]
+            first += size
+    return [found[position] for position in range(len(works))]
+
+
+def _key(work: Work) -> Hashable:
+    match work:
+        case Solve():
+            return ("solve", work.digest, work.tolerance, work.max_iterations)
+        case Descend():
+            return ("descend", work.digest)
+        case Logits():
+            return ("logits", work.digest)
+
+
+def _do(members: Sequence[Work], material: RefitMaterial, check: Callable[[], None]) -> list[Any]:
+    solves = [work for work in members if isinstance(work, Solve)]
+    if solves:
+        return _solve(solves, material, check)
+    descents = [work for work in members if isinstance(work, Descend)]
+    if descents:
+        return _descend(descents, material, check)
+    asked = [work for work in members if isinstance(work, Logits)]
+    heads = [head for work in asked for head in work.heads]
+    if not heads:
+        return []
+    features = material.resident(asked[0].digest, check).features
+    return list(logits_of_heads(features, [head.weight for head in heads], [head.bias for head in heads]))
+
+
+def _solve(works: Sequence[Solve], material: RefitMaterial, check: Callable[[], None]) -> list[Fitted]:
+    first = works[0]
+    resident = material.resident(first.digest, check)
+    with warnings.catch_warnings():
+        # Said in the certificate, which travels with every answer.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fits = solve(
+            resident.features,
+            resident.y,
+            len(resident.manifest.labels.classes),
+            [problem for work in works for problem in work.problems],
+            tolerance=first.tolerance,
+            max_iterations=first.max_iterations,
+            check=check,
+        )
+    to_host = material.backend.to_host
+    return [Fitted(weight=to_host(fit.weight), bias=to_host(fit.bias), certificate=fit.certificate) for fit in fits]
+
+
+def _descend(works: Sequence[Descend], material: RefitMaterial, check: Callable[[], None]) -> list[Fitted]:
+    resident = material.resident(works[0].digest, check)
+    problems = [problem for work in works for problem in work.problems]
+    owner = np.repeat(np.arange(len(works)), [len(work.problems) for work in works])
+    settings = [one for work in works for one in work.settings]
+
+    def score(positions: NDArray[np.int64], weights: Any, biases: Any) -> NDArray[np.float64]:
+        scores = np.full(positions.size, np.nan)
+        for index in set(owner[positions].tolist()):
+            work, own = works[int(index)], np.flatnonzero(owner[positions] == index)
+            if work.scorer is not None:
+                accuracies = work.scorer.group_accuracies(weights[own, :, :], biases[own, :])
+                scores[own] = work.scorer.scores(accuracies, work.metric)
+        return scores
+
+    is_scored = any(one.keep is Keep.BEST for one in settings)
+    paths = descend(
+        resident.features,
+        resident.y,
+        len(resident.manifest.labels.classes),
+        problems,
+        settings,
+        score=score if is_scored else None,
+        check=check,
+    )
+    to_host = material.backend.to_host
+    return [
+        Fitted(weight=to_host(path.weight), bias=to_host(path.bias), certificate=None, step=path.step)
+        for path in paths
+    ]  # fmt: skip

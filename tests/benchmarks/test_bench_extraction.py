@@ -1,6 +1,6 @@
-"""How close extraction and training steps come to bare loops over tensors that are already there.
+"""How close extraction comes to a bare loop over tensors that are already there.
 
-Both are measured against loops written here, in turns, by their medians.
+Measured against a loop written here, in turns, by their medians.
 """
 
 import time
@@ -12,16 +12,10 @@ from statistics import median
 import numpy as np
 import torch
 
-from penult_kernels.metrics import GroupMetrics
-from penult_server.backbones.classifier import Classifier
-from penult_server.backbones.inputs import open_inputs
 from penult_server.backbones.model import load_backbone
 from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
 from penult_server.extraction.extract import extract_split
-from penult_server.finetuning.config import FinetuneConfig
-from penult_server.finetuning.examples import balance, epoch_batches
-from penult_server.finetuning.optimizer import build_optimizer
-from penult_server.finetuning.train import train_step
+from penult_server.finetuning.history import MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import LabelNames
@@ -60,7 +54,7 @@ class Quiet:
 
     def progress(self, stage: str, done: float, total: float, unit: str) -> None: ...
 
-    def metrics(self, epoch: int, split: str, metrics: GroupMetrics) -> None: ...
+    def metrics(self, record: MetricsRecord) -> None: ...
 
     def checkpoint(self, manifest: CheckpointManifest) -> None: ...
 
@@ -121,52 +115,3 @@ def test_extraction_beside_bare_forward_passes(tmp_path: Path, at_full_size: boo
         f"the set finished and on disk"
     )
     assert stored == [n] * ROUNDS
-
-
-def test_training_steps_beside_a_bare_loop(at_full_size: bool) -> None:
-    """One epoch with shuffling, flips and checks, against the same number of steps on tensors at hand."""
-    n, name = (640, "tf_efficientnet_lite0") if at_full_size else (36, "test_resnet")
-    side, batch_size = 96 if at_full_size else 32, 32
-    dataset = Noise(n, side)
-    config = FinetuneConfig(backbone=name, epochs=1, batch_size=batch_size)
-    training = balance(config, dataset)
-    classifier = load_backbone(name, 2, pretrained=False, seed=0, image_size=side).to(DEVICE)
-    inputs = open_inputs(dataset, "train", classifier.preprocessing)
-    optimizer = build_optimizer(classifier.module, config)
-    at_hand = [
-        (
-            classifier.preprocessing.to_batch(dataset.images[i : i + batch_size], DEVICE),
-            torch.from_numpy(training.y[i : i + batch_size].copy()).to(DEVICE),
-        )
-        for i in range(0, n, batch_size)
-    ]
-    losses: list[float] = []
-
-    def bare() -> None:
-        bare_epoch(classifier, optimizer, at_hand)
-
-    def ours() -> None:
-        rngs = np.random.default_rng(0), np.random.default_rng(1)
-        losses.extend(
-            train_step(classifier, optimizer, batch, DEVICE) for batch in epoch_batches(training, inputs, config, *rngs)
-        )
-
-    classifier.module.train()
-    bare()
-    bare_seconds, our_seconds = medians_of_turns(bare, ours)
-    print(
-        f"\ntraining, {name}, {n} x {side} px, {DEVICE}: {n / our_seconds:.0f} examples/s, "
-        f"{n / bare_seconds:.0f} bare, ratio {bare_seconds / our_seconds:.3f}"
-    )
-    assert np.isfinite(losses).all()
-
-
-def bare_epoch(
-    classifier: Classifier, optimizer: torch.optim.Optimizer, batches: list[tuple[torch.Tensor, torch.Tensor]]
-) -> None:
-    for images, y in batches:
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=DEVICE.type == "cuda"):
-            logits = classifier.module(images)
-        torch.nn.functional.cross_entropy(logits.float(), y).backward()
-        optimizer.step()

@@ -1,9 +1,9 @@
-"""L1 and elastic net for a batch of problems: working sets, and one product per round for all certificates.
+"""L1 and elastic net for a batch of problems: proximal Newton on working sets, all certificates from one product.
 
-A round solves every block on its working set (working_set), and then takes the whole gradient of all of them in one
-pass over the rows. That gives each block's duality gap, and the entries with the largest pull
-for its next working set (Massias, Gramfort & Salmon 2018): at least 50, twice its support. A block leaves when its
-gap is small enough. Inside, a round is solved to a fraction of the gap that is left.
+A round takes the whole gradient of all blocks in one pass over the rows. That gives each block's duality gap, and
+the entries with the largest pull, which join its support in a working set (Massias, Gramfort & Salmon 2018) for one
+proximal Newton step (working_set). Blocks whose gap is small enough leave. One step a round: a gradient costs
+less than the Hessian of a step, and steps on a working set that is still wrong are lost.
 """
 
 import math
@@ -18,15 +18,13 @@ from penult_kernels.arrays import Array, beside, to_host
 from penult_kernels.batch_newton import Solved, settle_bias
 from penult_kernels.logit_loss import probabilities
 from penult_kernels.refit_batch import Batch
-from penult_kernels.working_set import WorkingSet, data_value, duality_gap, solve_working_set
+from penult_kernels.working_set import Point, WorkingSet, duality_gap, mean_loss, newton_step
 
-SMALLEST_SET = 50
-INNER_SHARE = 0.3
-"""Of the gap asked for: what a working set is solved to in the end."""
-ROUND_SHARE = 0.1
-"""Of the gap left: what it is solved to before."""
-STALLED = 4
-"""Rounds without progress after which a block ends as it is."""
+FEWEST_JOINING = 50
+JOINING_SHARE = 0.25
+"""Of the support: how many entries may join it in a round, if that is more."""
+NEAR = 0.7
+"""Entries whose pull is below this part of their l1 do not join."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,19 +38,21 @@ class _Block:
     """(q, D + 1)."""
     logits: Array
     """(n, 1, q) with the offset."""
+    loss: float
     l1: NDArray[np.float64]
     """(q, D + 1)."""
     l2: NDArray[np.float64]
     """(q, D + 1)."""
     pull: NDArray[np.float64]
     """(q, D + 1) gradient of the loss."""
+    p: Array = None
+    """(n, 1, q)."""
     objective: float = math.inf
     dual: float = -math.inf
     """Best so far."""
     steps: int = 0
-    passes: int = 0
-    stalled: int = 0
-    set_size: int = SMALLEST_SET
+    passes: int = 1
+    is_stuck: bool = False
 
     @property
     def gap(self) -> float:
@@ -71,11 +71,9 @@ def lasso(
 
     Parameters
     ----------
-    batch, start, tolerance, check
+    batch, start, tolerance, max_iterations, check
         As in `batch_newton.newton`; the gap here is the duality gap, and the gradient norm in the answer that of
         the smallest subgradient.
-    max_iterations : int
-        Rounds at most.
     """
     limit = tolerance * math.log(max(int(start.shape[1]), 2))
     members = _members(batch, batch.mask(start))
@@ -84,13 +82,11 @@ def lasso(
         if check is not None:
             check()
         _certify(batch, active)
-        active = [block for block in active if block.gap > limit and block.stalled < STALLED]
+        active = [block for block in active if block.gap > limit and not block.is_stuck]
         if not active or rounds == max_iterations:
             break
         for block in active:
-            if check is not None:
-                check()
-            _solve_round(block, limit)
+            _step(block)
     return [_solved(block, start, limit) for block in members]
 
 
@@ -101,16 +97,17 @@ def _members(batch: Batch, start: Array) -> list[_Block]:
     for index in range(theta.shape[0]):
         own = batch.take(np.asarray([index], np.int64))
         l1, l2 = _penalties(own, theta[index].shape)
+        mine = logits[:, index : index + 1, :]
         members.append(
             _Block(
                 index=index,
                 batch=own,
                 theta=theta[index].copy(),
-                logits=logits[:, index : index + 1, :],
+                logits=mine,
+                loss=mean_loss(own, mine),
                 l1=l1,
                 l2=l2,
                 pull=np.zeros_like(theta[index]),
-                passes=1,
             )
         )
     return members
@@ -128,70 +125,72 @@ def _certify(batch: Batch, active: Sequence[_Block]) -> None:
     """Free biases to their minimum, all gradients in one pass, and the gap of every active block."""
     xp = array_namespace(batch.share)
     for block in active:
-        bias = beside(block.theta[None, :, -1:], block.logits)
-        bias, block.logits = settle_bias(block.batch, bias, block.logits)
-        block.theta[:, -1:] = to_host(bias)[0]
-    residuals = xp.concat([block.batch.residuals(block.logits) for block in active], axis=1)
-    part = batch.take(np.asarray([block.index for block in active], np.int64))
+        if float(block.batch.is_free[0]) > 0:
+            bias = beside(block.theta[None, :, -1:], block.logits)
+            bias, block.logits = settle_bias(block.batch, bias, block.logits)
+            block.theta[:, -1:] = to_host(bias)[0]
+            block.loss = mean_loss(block.batch, block.logits)
+        block.p = probabilities(block.logits)
+    residuals = xp.concat([block.batch.share[:, :, None] * (block.p - block.batch.target) for block in active], axis=1)
+    part = (
+        batch
+        if len(active) == batch.share.shape[1]
+        else batch.take(np.asarray([block.index for block in active], np.int64))
+    )
     for block, pull in zip(active, to_host(part.adjoint(residuals)), strict=True):
-        block.pull = pull
+        block.pull = pull if float(block.batch.is_fitted[0]) > 0 else _without_bias(pull)
         block.passes += 1
-        before = block.gap
-        block.objective = _objective(block)
+        block.objective = block.loss + float(np.sum(block.l1 * np.abs(block.theta) + 0.5 * block.l2 * block.theta**2))
         block.dual = max(block.dual, block.objective - _gap(block))
-        block.stalled = block.stalled + 1 if block.gap > 0.9 * before else 0
 
 
-def _objective(block: _Block) -> float:
-    penalty = np.sum(block.l1 * np.abs(block.theta) + 0.5 * block.l2 * block.theta**2)
-    return data_value(block.batch, block.logits) + float(penalty)
+def _without_bias(pull: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([pull[:, :-1], np.zeros((pull.shape[0], 1))], axis=1)
 
 
 def _gap(block: _Block) -> float:
-    is_penalised = block.l1 > 0
+    is_penalised = slice(None) if block.l1[0, -1] > 0 else slice(0, block.l1.shape[1] - 1)
     return duality_gap(
         block.batch,
-        block.logits,
-        probabilities(block.logits),
-        pull=block.pull[is_penalised],
-        u=block.theta[is_penalised],
-        l1=block.l1[is_penalised],
-        l2=block.l2[is_penalised],
+        Point(block.theta[:, is_penalised].ravel(), block.logits, block.loss),
+        block.p,
+        pull=block.pull[:, is_penalised].ravel(),
+        l1=block.l1[:, is_penalised].ravel(),
+        l2=block.l2[:, is_penalised].ravel(),
     )
 
 
-def _solve_round(block: _Block, limit: float) -> None:
-    """Choose the working set by the pulls and minimise over it."""
+def _step(block: _Block) -> None:
+    """Choose the working set by the pulls and move on it."""
     classes, features = np.nonzero(_chosen(block))
-    is_bias = features == block.theta.shape[1] - 1
     at = WorkingSet(
         batch=block.batch,
         columns=block.batch.columns(features),
         of_class=classes,
-        is_bias=is_bias,
         l1=block.l1[classes, features],
         l2=block.l2[classes, features],
-        u=block.theta[classes, features],
-        logits=block.logits,
     )
-    block.steps += solve_working_set(at, max(INNER_SHARE * limit, ROUND_SHARE * block.gap))
-    block.logits = at.logits
-    block.theta[classes, features] = at.u
+    here = Point(block.theta[classes, features], block.logits, block.loss)
+    moved = newton_step(at, here, block.p, block.pull[classes, features])
+    if moved is None:
+        block.is_stuck = True
+        return
+    block.steps += 1
+    block.logits, block.loss = moved.logits, moved.loss
+    block.theta[classes, features] = moved.u
 
 
 def _chosen(block: _Block) -> NDArray[np.bool_]:
-    """(q, D + 1): the support, the fitted biases, and the entries with the largest pull for their l1."""
-    support = block.theta != 0
-    support[:, -1] = False
-    block.set_size = max(block.set_size, 2 * int(support.sum()))
-    if block.stalled:
-        block.set_size *= 2
-    pulls = np.abs(block.pull[:, :-1]).ravel()
-    pulls[support[:, :-1].ravel()] = math.inf
-    chosen = np.zeros(pulls.size, bool)
-    chosen[np.argpartition(-pulls, min(block.set_size, pulls.size) - 1)[: block.set_size]] = True
-    bias = np.full((block.theta.shape[0], 1), float(block.batch.is_fitted[0]) > 0)
-    return np.concatenate([chosen.reshape(support.shape[0], -1), bias], axis=1)
+    """(q, D + 1): the support, the fitted biases, and the entries with the largest pull that may join."""
+    support = block.theta[:, :-1] != 0
+    pulls = np.abs(block.pull[:, :-1])
+    pulls[support] = 0.0
+    most = max(FEWEST_JOINING, int(JOINING_SHARE * np.count_nonzero(support)))
+    threshold = NEAR * float(block.l1[0, 0])
+    if most < pulls.size:
+        threshold = max(threshold, float(np.partition(pulls, pulls.size - most, axis=None)[pulls.size - most]))
+    bias = np.full((support.shape[0], 1), float(block.batch.is_fitted[0]) > 0)
+    return np.concatenate([support | (pulls >= threshold), bias], axis=1)
 
 
 def _solved(block: _Block, like: Array, limit: float) -> Solved:

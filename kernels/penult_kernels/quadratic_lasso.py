@@ -34,7 +34,8 @@ def minimize_quadratic(hessian: Vector, gradient: Vector, start: Vector, l1: Vec
     """
     size = start.size
     ridge = RELATIVE_RIDGE * float(np.trace(hessian)) / size + np.finfo(np.float64).tiny
-    regular = hessian + ridge * np.eye(size)
+    regular = hessian.copy()
+    regular.flat[:: size + 1] += ridge
     guessed = _guess_signs(regular, regular @ start - gradient, start, l1)
     return _descend(regular, gradient, start, l1) if guessed is None else guessed
 

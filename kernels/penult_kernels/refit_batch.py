@@ -44,7 +44,7 @@ class Batch:
     bias_penalty: Array
     """(B,) 1 / intercept_scale where the intercept is penalised, else 0: what |c| counts beside |V|."""
     dense: Array | None = None
-    """(n, D) float64 rows used, when they are kept widened."""
+    """(n, D) float64 rows used, when they are kept; in the space solved, with a `scaling` that changes nothing."""
 
     def logits(self, theta: Array) -> Array:
         """X W^T + b (n, B, q) without the offset: one pass over the rows."""
@@ -82,9 +82,8 @@ class Batch:
         is_bias = beside(features == n_features, self.share)
         at = beside(np.minimum(features, n_features - 1), self.share)
         if self.dense is not None:
-            raw = xp.take(self.dense, at, axis=1)
-        else:
-            raw = xp.concat([xp.take(z, at, axis=1) for _, z in tiles_of(self.features, self.rows)], axis=0)
+            return xp.where(is_bias, 1.0, xp.take(self.dense, at, axis=1))
+        raw = xp.concat([xp.take(z, at, axis=1) for _, z in tiles_of(self.features, self.rows)], axis=0)
         scaled = (raw - xp.take(self.scaling.mean, at, axis=0)) / xp.take(self.scaling.scale, at, axis=0)
         return xp.where(is_bias, 1.0, scaled)
 
@@ -136,10 +135,16 @@ class Batch:
         at = beside(drawn, self.share)
         n_used = self.share.shape[0]
         rows = drawn if self.rows is None else self.rows[drawn]
-        source = xp.take(self.features, beside(rows, self.features), axis=0)
+        at_rows = beside(rows, self.features)
+        if self.dense is None:
+            drawn_rows = xp.astype(xp.take(self.features, at_rows, axis=0), xp.float64)
+            drawn_rows = (drawn_rows - self.scaling.mean) / self.scaling.scale
+        else:
+            drawn_rows = xp.take(self.dense, at, axis=0)
         return replace(
             self,
-            dense=xp.astype(source, xp.float64) if self.dense is None else xp.take(self.dense, at, axis=0),
+            dense=drawn_rows,
+            scaling=Scaling(self.scaling.mean * 0.0, self.scaling.scale * 0.0 + 1.0),
             share=xp.take(self.share, at, axis=0) * (n_used / drawn.size),
             target=xp.take(self.target, at, axis=0),
             offset=xp.take(self.offset, at, axis=0),
@@ -172,14 +177,15 @@ def make_batch(features: Array, blocks: Sequence[Block], *, dense: bool = False)
     def numbers(values: list[float]) -> Array:
         return beside(np.asarray(values, np.float64), features)
 
-    kept = None
+    scaling, kept = first.scaling, None
     if dense:
-        kept = array_namespace(features).concat([z for _, z in tiles_of(features, first.rows)], axis=0)
+        kept = _standardised(features, first)
+        scaling = Scaling(scaling.mean * 0.0, scaling.scale * 0.0 + 1.0)
     return Batch(
         dense=kept,
         features=features,
         rows=first.rows,
-        scaling=first.scaling,
+        scaling=scaling,
         share=beside(np.stack([block.share() for block in blocks], axis=1), features),
         target=beside(np.stack([block.target() for block in blocks], axis=1), features),
         offset=beside(np.stack([block.offset() for block in blocks], axis=1), features),
@@ -191,6 +197,11 @@ def make_batch(features: Array, blocks: Sequence[Block], *, dense: bool = False)
             [1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0 for block in blocks]
         ),
     )
+
+
+def _standardised(features: Array, block: Block) -> Array:
+    parts = [(z - block.scaling.mean) / block.scaling.scale for _, z in tiles_of(features, block.rows)]
+    return parts[0] if len(parts) == 1 else array_namespace(features).concat(parts, axis=0)
 
 
 def starting_point(features: Array, blocks: Sequence[Block]) -> Array:

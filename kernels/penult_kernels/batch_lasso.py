@@ -133,9 +133,7 @@ def _certify(batch: Batch, active: Sequence[_Block]) -> None:
         block.p = probabilities(block.logits)
     residuals = xp.concat([block.batch.share[:, :, None] * (block.p - block.batch.target) for block in active], axis=1)
     part = (
-        batch
-        if len(active) == batch.share.shape[1]
-        else batch.take(np.asarray([block.index for block in active], np.int64))
+        batch if len(active) == batch.n_blocks else batch.take(np.asarray([block.index for block in active], np.int64))
     )
     for block, pull in zip(active, to_host(part.adjoint(residuals)), strict=True):
         block.pull = pull if float(block.batch.is_fitted[0]) > 0 else _without_bias(pull)

@@ -20,14 +20,16 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
-from penult_kernels.logit_loss import bias_hessians, probabilities
-from penult_kernels.refit_batch import Batch, smallest_loss
+from penult_kernels.logit_loss import probabilities
+from penult_kernels.preconditioner import Preconditioner
+from penult_kernels.refit_batch import Batch
 
 EPSILON = 2.0**-52
 MAX_PRODUCTS = 500
 MAX_HALVINGS = 40
 MAX_BIAS_STEPS = 50
-LOOSEST_FORCING = 0.25
+SURE_BIAS_STEP = 0.5
+LOOSEST_FORCING = 0.5
 SUFFICIENT_DECREASE = 1e-4
 TINY_CURVATURE = 1e-14
 EXACT_BIAS_GRADIENT = 1e-13
@@ -53,6 +55,9 @@ class _State:
     """Iterates of the blocks that are still solved, and which ones they are."""
 
     batch: Batch
+    inner: Batch
+    """The same blocks, for the products of conjugate gradients."""
+    preconditioner: Preconditioner | None
     positions: NDArray[np.int64]
     theta: Array
     logits: Array
@@ -68,6 +73,8 @@ def newton(
     tolerance: float,
     max_iterations: int,
     check: Callable[[], None] | None = None,
+    inner: Batch | None = None,
+    preconditioner: Preconditioner | None = None,
 ) -> list[Solved]:
     """Minimise every block of an L2 batch (its l1 is not looked at).
 
@@ -81,6 +88,10 @@ def newton(
     max_iterations : int
     check : callable, optional
         Called before every pass over the rows; what it raises ends the solve.
+    inner : Batch, optional
+        The same batch with cheaper products, for conjugate gradients; gradients and tests use `batch`.
+    preconditioner : Preconditioner, optional
+        For conjugate gradients.
 
     Returns
     -------
@@ -94,17 +105,20 @@ def newton(
     at_zero = xp.zeros_like(start)
     state = _State(
         batch=batch,
+        inner=batch if inner is None else inner,
+        preconditioner=preconditioner,
         positions=np.arange(n_blocks, dtype=np.int64),
         theta=at_zero,
-        logits=batch.offset,
-        floor=smallest_loss(batch),
+        logits=xp.broadcast_to(batch.offset, (batch.offset.shape[0], n_blocks, n_columns)),
+        floor=batch.smallest_loss(),
         first_norm=xp.ones((n_blocks,), dtype=xp.float64, device=start.device),
         passes=np.zeros(n_blocks, np.int64),
     )
     gradient = _settle(state)
     flat_limit = tolerance * _norms(gradient)
     if bool(xp.any(start != 0)):
-        state.theta = batch.mask(start)
+        # The optimum has mean 0 over the classes: an equal change of all costs penalty and moves no probability.
+        state.theta = batch.mask(start if n_columns == 1 else start - xp.mean(start, axis=1, keepdims=True))
         checked()
         state.logits = batch.logits(state.theta) + batch.offset
         state.passes += 1
@@ -165,7 +179,9 @@ def _keep(state: _State, kept: NDArray[np.int64], gradient: Array, flat_limit: A
     """Drop the blocks that are done, here and in what goes with them."""
     xp = array_namespace(gradient)
     at = beside(kept, gradient)
+    same = state.inner is state.batch
     state.batch = state.batch.take(kept)
+    state.inner = state.batch if same else state.inner.take(kept)
     state.positions = state.positions[kept]
     state.theta = xp.take(state.theta, at, axis=0)
     state.logits = xp.take(state.logits, at, axis=1)
@@ -189,12 +205,12 @@ def settle_bias(batch: Batch, theta: Array, logits: Array) -> tuple[Array, Array
         return theta, logits
     n_columns = theta.shape[1]
     identity = xp.eye(n_columns, dtype=xp.float64, device=theta.device)
+    shift = xp.zeros(theta.shape[:2], dtype=xp.float64, device=theta.device)
     for _ in range(MAX_BIAS_STEPS):
-        p = probabilities(logits)
-        gradient = xp.sum(batch.share[:, :, None] * (p - batch.target), axis=0) * batch.is_free[:, None]
+        gradient, hessian = batch.bias_derivatives(logits, shift)
+        gradient = gradient * batch.is_free[:, None]
         if bool(xp.all(xp.sum(gradient * gradient, axis=1) <= EXACT_BIAS_GRADIENT**2)):
             break
-        hessian = bias_hessians(p, batch.share)
         scale = xp.sum(hessian * identity, axis=(1, 2))[:, None, None] / n_columns
         # The softmax does not change along equal biases; 1/q there leaves the other directions alone. The tiny
         # multiple of the identity keeps the matrix invertible where all probabilities have saturated.
@@ -203,63 +219,84 @@ def settle_bias(batch: Batch, theta: Array, logits: Array) -> tuple[Array, Array
         step = -xp.linalg.solve(regular, gradient[:, :, None])[:, :, 0]
         if n_columns > 1:
             step = step - xp.mean(step, axis=1, keepdims=True)
-        change = xp.broadcast_to(step, logits.shape)
-        length = backtrack(
-            lambda t, now=logits, by=change: batch.data_value(now + t[:, None] * by),
-            value=batch.data_value(logits),
-            slope=xp.sum(gradient * step, axis=1),
-        )
-        if bool(xp.all(length == 0)):
+        moved = _bias_move(batch, logits, shift, step, xp.sum(gradient * step, axis=1))
+        if bool(xp.all(moved == shift)):
             break
-        logits = logits + length[:, None] * change
-        moved = theta[:, :, -1:] + (length[:, None] * step)[:, :, None]
-        theta = xp.concat([theta[:, :, :-1], moved], axis=2)
-    return theta, logits
+        shift = moved
+    theta = xp.concat([theta[:, :, :-1], theta[:, :, -1:] + shift[:, :, None]], axis=2)
+    return theta, logits + shift
+
+
+def _bias_move(batch: Batch, logits: Array, shift: Array, step: Array, slope: Array) -> Array:
+    """shift + step where that is sure to decrease the loss, else as far as it does.
+
+    The loss is generalised self-concordant in the bias: its third derivative along s is at most 2 max|s| times
+    its second (Bach 2010, lemma 1), so that a Newton step of max|s| <= SURE_BIAS_STEP decreases it.
+    """
+    xp = array_namespace(step)
+    if float(xp.max(xp.abs(step))) <= SURE_BIAS_STEP:
+        return shift + step
+    change = xp.broadcast_to(step, logits.shape)
+    length = backtrack(
+        lambda t: batch.data_value(logits + shift, change, t), value=batch.data_value(logits + shift), slope=slope
+    )
+    return shift + length[:, None] * step
 
 
 def _directions(state: _State, gradient: Array, check: Callable[[], None]) -> Array:
-    """Solve H d = -gradient by conjugate gradients, each block to a residual of its own forcing term."""
+    """Solve H d = -gradient by preconditioned conjugate gradients, each block to its own forcing term."""
     xp = array_namespace(gradient)
     norms = _norms(gradient)
     # Superlinear convergence: the closer, the more accurate the step.
     forcing = xp.minimum(xp.sqrt(norms / state.first_norm), xp.full_like(norms, LOOSEST_FORCING))
+    enough = (forcing * norms) ** 2
     p = probabilities(state.logits)
+    precondition = _preconditioning(state, p)
+    curvature_of_rows = state.inner.curvature(p)
     direction = xp.zeros_like(gradient)
     residual = -gradient
-    search = residual
-    squared = norms * norms
-    enough = forcing**2 * squared
-    active = squared > enough
+    towards = precondition(residual)
+    search = towards
+    along = xp.sum(residual * towards, axis=(1, 2))
+    active = norms * norms > enough
     for _ in range(MAX_PRODUCTS):
         check()
-        product = state.batch.hessian_product(p, search)
+        product = state.inner.hessian_product(curvature_of_rows, search)
         state.passes += 2 * to_host(active)
         curvature = xp.sum(search * product, axis=(1, 2))
         active = active & (curvature > EPSILON * EPSILON * xp.sum(search * search, axis=(1, 2)))
-        length = xp.where(active, squared / xp.where(active, curvature, 1.0), 0.0)[:, None, None]
+        length = xp.where(active, along / xp.where(active, curvature, 1.0), 0.0)[:, None, None]
         direction = direction + length * search
         residual = residual - length * product
-        previous, squared = squared, xp.sum(residual * residual, axis=(1, 2))
-        active = active & (squared > enough)
+        active = active & (xp.sum(residual * residual, axis=(1, 2)) > enough)
         if not bool(xp.any(active)):
             break
-        growth = xp.where(active, squared / xp.where(previous > 0, previous, 1.0), 0.0)
-        search = residual + growth[:, None, None] * search
+        towards = precondition(residual)
+        previous, along = along, xp.sum(residual * towards, axis=(1, 2))
+        growth = xp.where(active, along / xp.where(previous > 0, previous, 1.0), 0.0)
+        search = towards + growth[:, None, None] * search
     if direction.shape[1] == 1:
         return direction
     # Moving all classes alike changes no probability: what rounding has put there only adds to |V|.
     return direction - xp.mean(direction, axis=1, keepdims=True)
 
 
+def _preconditioning(state: _State, p: Array) -> Callable[[Array], Array]:
+    if state.preconditioner is None:
+        return lambda residual: residual
+    return state.preconditioner.at(state.batch, p)
+
+
 def _search(state: _State, direction: Array, slope: Array) -> NDArray[np.bool_]:
     """Move along the directions as far as the objectives decrease enough; True where nowhere."""
     change = state.batch.logits(direction)
     state.passes += 1
-    length = backtrack(
-        lambda t: _objective(state, state.theta + t[:, None, None] * direction, state.logits + t[:, None] * change),
-        value=_objective(state, state.theta, state.logits),
-        slope=slope,
-    )
+
+    def objective(length: Array) -> Array:
+        penalty = state.batch.smooth_penalty(state.theta + length[:, None, None] * direction)
+        return state.batch.data_value(state.logits, change, length) + penalty
+
+    length = backtrack(objective, value=_objective(state, state.theta, state.logits), slope=slope)
     state.theta = state.theta + length[:, None, None] * direction
     state.logits = state.logits + length[:, None] * change
     return to_host(length) == 0

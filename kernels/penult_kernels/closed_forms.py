@@ -1,7 +1,8 @@
 """Heads in closed form from the moments of groups alone, for any weighting of the groups: no pass over rows.
 
-A weighting gives every group g a share pi_g of the whole (sum 1); within a group rows count alike. With
-mu_g, S_g the mean and covariance (divisor n_g) of group g, class(g) = g // n_attributes and mu = sum pi_g mu_g:
+A weighting gives every group g a share pi_g of the whole (sum 1); within a group rows count alike, or as the
+moments weigh them. With mu_g, S_g the mean and covariance (divisor n_g, the group's weight) of group g,
+class(g) = g // n_attributes and mu = sum pi_g mu_g:
 
     total covariance    S = sum_g pi_g (S_g + (mu_g - mu)(mu_g - mu)^T)
     class c             pi_c = sum of its groups' pi, mu_c = its groups' weighted mean, S_c likewise about mu_c
@@ -134,7 +135,7 @@ def nearest_mean(
 def _pool(moments: Moments, n_classes: int, group_share: Sequence[float] | None) -> _Pooled:
     """Weighted statistics of the classes and of everything; see the module for the formulas."""
     xp = array_namespace(moments.m2)
-    counts = to_host(moments.count).astype(np.float64)
+    counts = to_host(moments.weight).astype(np.float64)
     if n_classes < 2 or counts.size % n_classes:
         raise ValueError(f"the {counts.size} groups must be a multiple of the classes (at least 2), got {n_classes}")
     share = _group_shares(counts, group_share)

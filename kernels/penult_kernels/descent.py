@@ -270,16 +270,16 @@ class _Run:
         """Of the loss alone, over all rows or over a batch of each problem's own."""
         batch = self._batch
         if self._settings[0].batch_size is None:
-            return batch.adjoint(batch.residuals(batch.logits(self._theta) + batch.offset))
+            return batch.loss_gradient(self._theta)
         drawn = [one.next() for one in draws]
         if all(np.array_equal(rows, drawn[0]) for rows in drawn[1:]):
-            return batch.on_rows(drawn[0]).drawn_gradient(self._theta)
+            return batch.on_rows(drawn[0]).loss_gradient(self._theta)
         xp = array_namespace(self._theta)
         parts: list[Array] = []
         for place, rows in enumerate(drawn):
             own = np.arange(place * self._n_parts, (place + 1) * self._n_parts)
             theta = xp.take(self._theta, beside(own, self._theta), axis=0)
-            parts.append(batch.take(own).on_rows(rows).drawn_gradient(theta))
+            parts.append(batch.take(own).on_rows(rows).loss_gradient(theta))
         return xp.concat(parts, axis=0)
 
     def _adam(self, gradient: Array, step: int) -> Array:

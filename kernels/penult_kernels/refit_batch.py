@@ -5,19 +5,25 @@ the rows and into the gradient on the way back, so the features are never copied
 
     logits    X W^T + 1 b^T + o,        W = V / scale,  b = c - W mean
     adjoint   [(R^T X - (R^T 1) mean^T) / scale,  R^T 1]
+
+Everything that has a number for each row is made a tile of rows at a time, so that only logits and the like
+are ever kept whole. What all blocks share (weights, targets, offsets) has a 1 in the place of B.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside
-from penult_kernels.logit_loss import curve, entropies, losses, probabilities
-from penult_kernels.refit_blocks import Block, Scaling, tiles_of
+from penult_kernels.arrays import Array, beside, blocks
+from penult_kernels.logit_loss import bias_hessians, curve, entropies, losses, probabilities
+from penult_kernels.refit_blocks import ROWS_PER_TILE, Block, Scaling, tiles_of
 from penult_kernels.refit_problem import Intercept
+
+_PER_BLOCK = ("l1", "l2", "is_free", "is_fitted", "bias_penalty")
+_PER_ROW = ("share", "target", "offset")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,11 +34,11 @@ class Batch:
     rows: NDArray[np.int64] | None
     scaling: Scaling
     share: Array
-    """(n, B)."""
+    """(n, B) or (n, 1)."""
     target: Array
-    """(n, B, q)."""
+    """(n, B, q) or (n, 1, q)."""
     offset: Array
-    """(n, B, q)."""
+    """(n, B, q) or (n, 1, q)."""
     l1: Array
     """(B,)."""
     l2: Array
@@ -44,36 +50,85 @@ class Batch:
     bias_penalty: Array
     """(B,) 1 / intercept_scale where the intercept is penalised, else 0: what |c| counts beside |V|."""
     dense: Array | None = None
-    """(n, D) float64 rows used, when they are kept; in the space solved, with a `scaling` that changes nothing."""
+    """(n, D) rows used, when they are kept; in the space solved, with a `scaling` that changes nothing."""
+    narrow: bool = False
+    """Products with the rows in float32; everything else stays float64."""
+
+    @property
+    def n_blocks(self) -> int:
+        """B."""
+        return int(self.l2.shape[0])
 
     def logits(self, theta: Array) -> Array:
         """X W^T + b (n, B, q) without the offset: one pass over the rows."""
         xp = array_namespace(theta)
-        n_blocks, n_columns, _ = theta.shape
-        flat = xp.reshape(theta, (n_blocks * n_columns, theta.shape[2]))
-        weight = flat[:, :-1] / self.scaling.scale
-        bias = flat[:, -1] - weight @ self.scaling.mean
-        parts = [z @ weight.T + bias for _, z in self._tiles()]
-        return xp.reshape(xp.concat(parts, axis=0), (-1, n_blocks, n_columns))
+        weight, bias = self._folded(theta)
+        whole = xp.empty((self.share.shape[0], bias.shape[0]), dtype=xp.float64, device=theta.device)
+        for tile, z in self._tiles():
+            whole[tile, :] = xp.astype(z @ weight, xp.float64) + bias
+        return xp.reshape(whole, (-1, theta.shape[0], theta.shape[1]))
 
     def adjoint(self, residuals: Array) -> Array:
         """Gradient in theta (B, q, D + 1) of <residuals, logits>: one pass over the rows."""
-        xp = array_namespace(residuals)
-        n_used, n_blocks, n_columns = residuals.shape
-        flat = xp.reshape(residuals, (n_used, n_blocks * n_columns))
-        of_weight = None
-        for tile, z in self._tiles():
-            part = flat[tile, :].T @ z
-            of_weight = part if of_weight is None else of_weight + part
-        of_bias = xp.sum(flat, axis=0)[:, None]
-        of_weight = (of_weight - of_bias * self.scaling.mean) / self.scaling.scale
-        gradient = xp.concat([of_weight, of_bias], axis=1)
-        return self.mask(xp.reshape(gradient, (n_blocks, n_columns, gradient.shape[1])))
+        return self._gathered(((residuals[tile, ...], z) for tile, z in self._tiles()), residuals.shape[2])
 
-    def _tiles(self) -> Iterable[tuple[slice, Array]]:
-        if self.dense is not None:
-            return [(slice(0, self.dense.shape[0]), self.dense)]
-        return tiles_of(self.features, self.rows)
+    def gradient(self, theta: Array, logits: Array) -> Array:
+        """Gradient of the smooth part (B, q, D + 1): one pass."""
+        parts = ((self._residuals(logits, tile), z) for tile, z in self._tiles())
+        return self._gathered(parts, theta.shape[1]) + self.l2_weights(theta) * theta
+
+    def curvature(self, p: Array) -> Array:
+        """What `hessian_product` needs of the probabilities: s p (1 - p) of a binary batch, else p."""
+        xp = array_namespace(p)
+        kept = self.share[:, :, None] * p * (1.0 - p) if p.shape[2] == 1 else p
+        return xp.astype(kept, xp.float32) if self.narrow else kept
+
+    def hessian_product(self, curvature: Array, direction: Array) -> Array:
+        """Hessian of the smooth part times a direction (B, q, D + 1): two passes."""
+        weight, bias = self._folded(direction)
+        n_columns = direction.shape[1]
+        if self.narrow:
+            bias = array_namespace(bias).astype(bias, weight.dtype)
+
+        def curved(tile: slice, z: Array) -> Array:
+            xp = array_namespace(z)
+            change = xp.reshape(z @ weight + bias, (-1, direction.shape[0], n_columns))
+            if n_columns == 1:
+                return curvature[tile, ...] * change
+            return self.share[tile, :, None] * curve(curvature[tile, ...], change)
+
+        parts = ((curved(tile, z), z) for tile, z in self._tiles())
+        return self._gathered(parts, n_columns) + self.l2_weights(direction) * direction
+
+    def data_value(self, logits: Array, change: Array | None = None, length: Array | None = None) -> Array:
+        """Weighted mean loss (B,) of full logits, or of logits + length (B,) times a change (n, B, q)."""
+        xp = array_namespace(logits)
+        total = xp.zeros((logits.shape[1],), dtype=xp.float64, device=logits.device)
+        for tile in blocks(logits.shape[0], ROWS_PER_TILE):
+            here = logits[tile, ...]
+            if change is not None and length is not None:
+                here = here + length[:, None] * change[tile, ...]
+            total = total + xp.sum(self.share[tile, :] * losses(here, self.target[tile, ...]), axis=0)
+        return total
+
+    def bias_derivatives(self, logits: Array, shift: Array) -> tuple[Array, Array]:
+        """Gradient (B, q) and Hessian (B, q, q) of the mean loss in a bias, at logits + shift (B, q)."""
+        gradient, hessian = 0.0, 0.0
+        xp = array_namespace(logits)
+        for tile in blocks(logits.shape[0], ROWS_PER_TILE):
+            p = probabilities(logits[tile, ...] + shift)
+            share = self.share[tile, :]
+            gradient = gradient + xp.sum(share[:, :, None] * (p - self.target[tile, ...]), axis=0)
+            hessian = hessian + bias_hessians(p, share)
+        return gradient, hessian
+
+    def smallest_loss(self) -> Array:
+        """What no head can beat, (B,): the weighted mean entropy of the targets (zero for labels)."""
+        xp = array_namespace(self.share)
+        total = xp.zeros_like(self.l2)
+        for tile in blocks(self.share.shape[0], ROWS_PER_TILE):
+            total = total + xp.sum(self.share[tile, :] * entropies(self.target[tile, ...]), axis=0)
+        return total
 
     def columns(self, features: NDArray[np.int64]) -> Array:
         """(n, k) columns in the space solved; the one at D is all ones."""
@@ -83,7 +138,7 @@ class Batch:
         at = beside(np.minimum(features, n_features - 1), self.share)
         if self.dense is not None:
             return xp.where(is_bias, 1.0, xp.take(self.dense, at, axis=1))
-        raw = xp.concat([xp.take(z, at, axis=1) for _, z in tiles_of(self.features, self.rows)], axis=0)
+        raw = xp.concat([xp.astype(xp.take(z, at, axis=1), xp.float64) for _, z in self._tiles()], axis=0)
         scaled = (raw - xp.take(self.scaling.mean, at, axis=0)) / xp.take(self.scaling.scale, at, axis=0)
         return xp.where(is_bias, 1.0, scaled)
 
@@ -92,20 +147,13 @@ class Batch:
         xp = array_namespace(theta)
         return xp.concat([theta[:, :, :-1], theta[:, :, -1:] * self.is_fitted[:, None, None]], axis=2)
 
-    def data_value(self, logits: Array) -> Array:
-        """Weighted mean loss (B,) of full logits."""
-        return array_namespace(logits).sum(self.share * losses(logits, self.target), axis=0)
-
-    def residuals(self, logits: Array) -> Array:
-        """s (p - t) (n, B, q)."""
-        return self.share[:, :, None] * (probabilities(logits) - self.target)
-
     def l2_weights(self, theta: Array) -> Array:
         """l2 of every entry, broadcastable to theta: the weights', and the bias' own."""
-        xp = array_namespace(theta)
-        of_weight = xp.broadcast_to(self.l2[:, None, None], (*theta.shape[:1], 1, theta.shape[2] - 1))
-        of_bias = (self.l2 * self.bias_penalty**2)[:, None, None]
-        return xp.concat([of_weight, of_bias], axis=2)
+        return self._entries(self.l2, self.l2 * self.bias_penalty**2, theta)
+
+    def l1_weights(self, theta: Array) -> Array:
+        """l1 of every entry, broadcastable to theta."""
+        return self._entries(self.l1, self.l1 * self.bias_penalty, theta)
 
     def smooth_penalty(self, theta: Array) -> Array:
         """l2 / 2 (|V|^2 + |c|^2 where penalised) (B,)."""
@@ -114,87 +162,106 @@ class Batch:
         penalised = xp.sum(squares[:, :-1], axis=1) + self.bias_penalty**2 * squares[:, -1]
         return 0.5 * self.l2 * penalised
 
-    def gradient(self, theta: Array, logits: Array) -> Array:
-        """Gradient of the smooth part (B, q, D + 1): one pass."""
-        return self.adjoint(self.residuals(logits)) + self.l2_weights(theta) * theta
+    def take(self, kept: NDArray[np.int64]) -> "Batch":
+        """The batch of some of its blocks."""
+        xp = array_namespace(self.share)
+        at = beside(kept, self.share)
 
-    def hessian_product(self, p: Array, direction: Array) -> Array:
-        """Hessian of the smooth part times a direction (B, q, D + 1): two passes."""
-        change = curve(p, self.logits(direction))
-        return self.adjoint(self.share[:, :, None] * change) + self.l2_weights(direction) * direction
+        def of_rows(values: Array) -> Array:
+            return values if values.shape[1] == 1 else xp.take(values, at, axis=1)
 
-    def l1_weights(self, theta: Array) -> Array:
-        """l1 of every entry, broadcastable to theta."""
-        xp = array_namespace(theta)
-        of_weight = xp.broadcast_to(self.l1[:, None, None], (*theta.shape[:1], 1, theta.shape[2] - 1))
-        return xp.concat([of_weight, (self.l1 * self.bias_penalty)[:, None, None]], axis=2)
+        changed = {name: of_rows(getattr(self, name)) for name in _PER_ROW}
+        return replace(self, **changed, **{name: xp.take(getattr(self, name), at, axis=0) for name in _PER_BLOCK})
 
     def on_rows(self, drawn: NDArray[np.int64]) -> "Batch":
         """The batch on some of its rows, repeats allowed, with each row's weight n s_i / m."""
         xp = array_namespace(self.share)
         at = beside(drawn, self.share)
-        n_used = self.share.shape[0]
-        rows = drawn if self.rows is None else self.rows[drawn]
-        at_rows = beside(rows, self.features)
-        if self.dense is None:
-            drawn_rows = xp.astype(xp.take(self.features, at_rows, axis=0), xp.float64)
-            drawn_rows = (drawn_rows - self.scaling.mean) / self.scaling.scale
-        else:
-            drawn_rows = xp.take(self.dense, at, axis=0)
-        return replace(
-            self,
-            dense=drawn_rows,
-            scaling=Scaling(self.scaling.mean * 0.0, self.scaling.scale * 0.0 + 1.0),
-            share=xp.take(self.share, at, axis=0) * (n_used / drawn.size),
-            target=xp.take(self.target, at, axis=0),
-            offset=xp.take(self.offset, at, axis=0),
-        )
+        source = self.features if self.dense is None else self.dense
+        where = at if self.dense is not None or self.rows is None else beside(self.rows[drawn], self.share)
+        z = xp.astype(xp.take(source, where, axis=0), xp.float64)
+        changed = {name: xp.take(getattr(self, name), at, axis=0) for name in _PER_ROW}
+        changed["share"] = changed["share"] * (self.share.shape[0] / drawn.size)
+        dense = (z - self.scaling.mean) / self.scaling.scale
+        return replace(self, dense=dense, scaling=_unscaled(self.scaling), **changed)
 
-    def drawn_gradient(self, theta: Array) -> Array:
+    def loss_gradient(self, theta: Array) -> Array:
         """Gradient of the loss alone (B, q, D + 1)."""
-        return self.adjoint(self.residuals(self.logits(theta) + self.offset))
+        logits = self.logits(theta) + self.offset
+        return self._gathered(((self._residuals(logits, tile), z) for tile, z in self._tiles()), theta.shape[1])
 
-    def take(self, kept: NDArray[np.int64]) -> "Batch":
-        """The batch of some of its blocks."""
+    def _tiles(self) -> Iterable[tuple[slice, Array]]:
+        if self.dense is not None:
+            return ((tile, self.dense[tile, :]) for tile in blocks(self.dense.shape[0], ROWS_PER_TILE))
+        return tiles_of(self.features, self.rows, narrow=self.narrow)
+
+    def _folded(self, theta: Array) -> tuple[Array, Array]:
+        """W^T (D, B q) in the type of the products and b (B q,)."""
+        xp = array_namespace(theta)
+        flat = xp.reshape(theta, (theta.shape[0] * theta.shape[1], theta.shape[2]))
+        weight = flat[:, :-1] / self.scaling.scale
+        bias = flat[:, -1] - weight @ self.scaling.mean
+        return (xp.astype(weight.T, xp.float32) if self.narrow else weight.T), bias
+
+    def _residuals(self, logits: Array, tile: slice) -> Array:
+        """s (p - t) of a tile (n, B, q)."""
+        return self.share[tile, :, None] * (probabilities(logits[tile, ...]) - self.target[tile, ...])
+
+    def _gathered(self, parts: Iterable[tuple[Array, Array]], n_columns: int) -> Array:
+        """[(R^T X - (R^T 1) mean^T) / scale, R^T 1] (B, q, D + 1) from tiles of R (n, B, q) and of X."""
         xp = array_namespace(self.share)
-        at = beside(kept, self.share)
-        return replace(
-            self,
-            share=xp.take(self.share, at, axis=1),
-            target=xp.take(self.target, at, axis=1),
-            offset=xp.take(self.offset, at, axis=1),
-            **{name: xp.take(getattr(self, name), at, axis=0) for name in _PER_BLOCK},
-        )
+        of_weight, of_bias = 0.0, 0.0
+        for residuals, z in parts:
+            flat = xp.reshape(residuals, (residuals.shape[0], residuals.shape[1] * n_columns))
+            of_bias = of_bias + xp.sum(xp.astype(flat, xp.float64), axis=0)[:, None]
+            turned = xp.astype(flat, z.dtype).T
+            of_weight = of_weight + xp.astype(turned @ z, xp.float64)
+        of_weight = (of_weight - of_bias * self.scaling.mean) / self.scaling.scale
+        gradient = xp.concat([of_weight, of_bias], axis=1)
+        return self.mask(xp.reshape(gradient, (-1, n_columns, gradient.shape[1])))
+
+    def _entries(self, of_weight: Array, of_bias: Array, theta: Array) -> Array:
+        xp = array_namespace(theta)
+        shape = (of_weight.shape[0], 1, theta.shape[2] - 1)
+        return xp.concat([xp.broadcast_to(of_weight[:, None, None], shape), of_bias[:, None, None]], axis=2)
 
 
-_PER_BLOCK = ("l1", "l2", "is_free", "is_fitted", "bias_penalty")
+def _unscaled(scaling: Scaling) -> Scaling:
+    return Scaling(scaling.mean * 0.0, scaling.scale * 0.0 + 1.0)
 
 
-def make_batch(features: Array, blocks: Sequence[Block], *, dense: bool = False) -> Batch:
+def narrowed(batch: Batch) -> Batch:
+    """The same batch with its products in float32."""
+    xp = array_namespace(batch.share)
+    return replace(batch, narrow=True, dense=None if batch.dense is None else xp.astype(batch.dense, xp.float32))
+
+
+def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False) -> Batch:
     """The batch of blocks that share rows and scaling and have as many columns; `dense` keeps their rows widened."""
-    first = blocks[0]
+    first = members[0]
 
     def numbers(values: list[float]) -> Array:
         return beside(np.asarray(values, np.float64), features)
 
-    scaling, kept = first.scaling, None
-    if dense:
-        kept = _standardised(features, first)
-        scaling = Scaling(scaling.mean * 0.0, scaling.scale * 0.0 + 1.0)
+    def of_rows(sources: set[object], value: Callable[[Block], NDArray[np.float64]]) -> Array:
+        """What all blocks take from one source is kept once."""
+        kept = members[:1] if len(sources) == 1 else members
+        return beside(np.stack([value(block) for block in kept], axis=1), features)
+
     return Batch(
-        dense=kept,
         features=features,
         rows=first.rows,
-        scaling=scaling,
-        share=beside(np.stack([block.share() for block in blocks], axis=1), features),
-        target=beside(np.stack([block.target() for block in blocks], axis=1), features),
-        offset=beside(np.stack([block.offset() for block in blocks], axis=1), features),
-        l1=numbers([block.l1 for block in blocks]),
-        l2=numbers([block.l2 for block in blocks]),
-        is_free=numbers([float(block.intercept is Intercept.FREE) for block in blocks]),
-        is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in blocks]),
+        dense=_standardised(features, first) if dense else None,
+        scaling=_unscaled(first.scaling) if dense else first.scaling,
+        share=of_rows({id(block.weight) for block in members}, Block.share),
+        target=of_rows({block.sources[0] for block in members}, Block.target),
+        offset=of_rows({block.sources[1] for block in members}, Block.offset),
+        l1=numbers([block.l1 for block in members]),
+        l2=numbers([block.l2 for block in members]),
+        is_free=numbers([float(block.intercept is Intercept.FREE) for block in members]),
+        is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in members]),
         bias_penalty=numbers(
-            [1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0 for block in blocks]
+            [1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0 for block in members]
         ),
     )
 
@@ -204,14 +271,9 @@ def _standardised(features: Array, block: Block) -> Array:
     return parts[0] if len(parts) == 1 else array_namespace(features).concat(parts, axis=0)
 
 
-def starting_point(features: Array, blocks: Sequence[Block]) -> Array:
+def starting_point(features: Array, members: Sequence[Block]) -> Array:
     """theta (B, q, D + 1) to begin at: the starts, else zero."""
     xp = array_namespace(features)
-    shape = (blocks[0].n_columns, features.shape[1] + 1)
+    shape = (members[0].n_columns, features.shape[1] + 1)
     zero = xp.zeros(shape, dtype=xp.float64, device=features.device)
-    return xp.stack([zero if block.start is None else block.start for block in blocks])
-
-
-def smallest_loss(batch: Batch) -> Array:
-    """What no head can beat, (B,): the weighted mean entropy of the targets (zero for labels)."""
-    return array_namespace(batch.share).sum(batch.share * entropies(batch.target), axis=0)
+    return xp.stack([zero if block.start is None else block.start for block in members])

@@ -48,6 +48,8 @@ class Block:
     scaling: Scaling
     start: Array | None
     """(q, D + 1) [V, c] in the space solved, less the centre."""
+    sources: tuple[object, object]
+    """What the target and the offset were taken from; equal for equal ones."""
 
     @property
     def n_columns(self) -> int:
@@ -84,6 +86,7 @@ class Preparation:
         self._y = y
         self._targets: dict[int, NDArray[np.float64]] = {}
         self._offsets: dict[tuple[int, int], NDArray[np.float64] | None] = {}
+        self._seen_offsets: dict[tuple[int, int, bool], NDArray[np.float64]] = {}
         self._scalings: dict[tuple[str, object], Scaling] = {}
 
     def blocks_of(self, index: int, problem: Problem, *, reduce: bool = True) -> Iterator[Block]:
@@ -99,12 +102,14 @@ class Preparation:
         offset = self._offset(problem)
         start = self.start(problem)
         for columns, halves in self._columns(problem.link, reduce=reduce):
+            one_offset = None if offset is None else self._columns_of(offset, columns, halves=halves)
             yield Block(
+                sources=((id(target), columns.start), id(one_offset)),
                 problem=index,
                 rows=rows,
                 weight=weight,
                 full_target=target[:, columns],
-                full_offset=None if offset is None else _difference(offset.T, columns, halves).T,
+                full_offset=one_offset,
                 l1=problem.l1,
                 l2=problem.l2 / 2 if halves and problem.link is Link.SOFTMAX else problem.l2,
                 intercept=problem.intercept,
@@ -190,6 +195,13 @@ class Preparation:
             total = logits if total is None else total + logits
         return total
 
+    def _columns_of(self, offset: NDArray[np.float64], columns: slice, *, halves: bool) -> NDArray[np.float64]:
+        """Columns of an offset (N, C) that a block sees, one array for all blocks that see the same."""
+        key = (id(offset), columns.start, halves)
+        if key not in self._seen_offsets:
+            self._seen_offsets[key] = _difference(offset.T, columns, halves).T
+        return self._seen_offsets[key]
+
     def _logits(self, head: Head) -> Array:
         xp = array_namespace(self.features)
         weight, bias = self._wide(head.weight), self._wide(head.bias)
@@ -251,13 +263,19 @@ def _difference(values: Array, columns: slice, halves: bool) -> Array:
     return values[1:2, ...] - values[0:1, ...] if halves else values[columns, ...]
 
 
-def tiles_of(features: Array, rows: NDArray[np.int64] | None) -> Iterator[tuple[slice, Array]]:
-    """The rows used, a tile at a time and widened to float64, each with its place among them."""
+def tiles_of(features: Array, rows: NDArray[np.int64] | None, *, narrow: bool = False) -> Iterator[tuple[slice, Array]]:
+    """The rows used, a tile at a time and widened to float64, each with its place among them.
+
+    `narrow` widens to float32 only: float32 rows that are all used come back as they are, in one tile.
+    """
     xp = array_namespace(features)
+    if narrow and rows is None and features.dtype == xp.float32:
+        yield slice(0, features.shape[0]), features
+        return
     n_used = features.shape[0] if rows is None else rows.size
     for tile in blocks(n_used, ROWS_PER_TILE):
         part = features[tile, :] if rows is None else xp.take(features, beside(rows[tile], features), axis=0)
-        yield tile, xp.astype(part, xp.float64)
+        yield tile, xp.astype(part, xp.float32 if narrow else xp.float64)
 
 
 def _fitted_scaling(features: Array, rows: NDArray[np.int64] | None) -> Scaling:

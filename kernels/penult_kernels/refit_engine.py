@@ -7,7 +7,7 @@ an early-stopped method; `closed_forms` answers from moments alone.
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from array_api_compat import array_namespace
 
@@ -18,7 +18,8 @@ from penult_kernels.closed_forms import lda, nearest_mean, ridge
 from penult_kernels.descent import Keep, Optimizer, PathFit, PathSettings, descend
 from penult_kernels.moments import Moments
 from penult_kernels.newton import Certificate, ConvergenceWarning
-from penult_kernels.refit_batch import make_batch, starting_point
+from penult_kernels.preconditioner import is_worthwhile, make_preconditioner
+from penult_kernels.refit_batch import Batch, make_batch, narrowed, starting_point
 from penult_kernels.refit_blocks import Block, Preparation
 from penult_kernels.refit_problem import Head, Intercept, Link, Problem, Scaler, Standardize
 
@@ -46,6 +47,8 @@ __all__ = [
 WORKSPACE = 256 * 2**20
 """Bytes that the (n, B, q) arrays of one batch may take beside the heads."""
 ARRAYS_PER_BATCH = 10
+NARROW_SHARE = 0.5
+"""Of the tolerance: what the float32 part of a solve goes down to."""
 LARGEST_COPY = 64 * 2**20
 """Bytes of float64 rows that a batch may keep; more are widened in every pass, a tile at a time."""
 
@@ -119,14 +122,13 @@ def solve(
     solved: dict[int, Solved] = {}
     for together in _batches(blocks, features.shape[0]):
         members = [blocks[index] for index in together]
-        minimize = lasso if members[0].l1 > 0 else newton
-        answers = minimize(
-            make_batch(features, members, dense=_fits(members[0], features)),
-            starting_point(features, members),
-            tolerance=tolerance,
-            max_iterations=max_iterations,
-            check=check,
-        )
+        batch = make_batch(features, members, dense=_fits(members[0], features))
+        start = starting_point(features, members)
+        control = Control(tolerance=tolerance, max_iterations=max_iterations, check=check)
+        if members[0].l1 > 0:
+            answers = lasso(batch, start, tolerance=tolerance, max_iterations=max_iterations, check=check)
+        else:
+            answers = _solve_l2(batch, start, control, moments)
         solved.update(zip(together, answers, strict=True))
     per_problem: list[list[int]] = [[] for _ in problems]
     for index, block in enumerate(blocks):
@@ -134,6 +136,55 @@ def solve(
     return [
         _fit(preparation, problem, [solved[index] for index in own])
         for problem, own in zip(problems, per_problem, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """When a solver stops."""
+
+    tolerance: float
+    max_iterations: int
+    check: Callable[[], None] | None
+
+
+def _solve_l2(batch: Batch, start: Array, control: Control, moments: Moments | None) -> list[Solved]:
+    """Newton's method with float32 products where the features are no wider, then from there with float64 gradients.
+
+    The second part proves the answer; it takes a step more where float32 has not been enough.
+    """
+    preconditioner = make_preconditioner(batch, moments) if is_worthwhile(batch) else None
+    xp = array_namespace(start)
+    if batch.features.dtype == xp.float64:
+        return newton(
+            batch,
+            start,
+            tolerance=control.tolerance,
+            max_iterations=control.max_iterations,
+            check=control.check,
+            preconditioner=preconditioner,
+        )
+    inner = narrowed(batch)
+    first = newton(
+        inner,
+        start,
+        tolerance=NARROW_SHARE * control.tolerance,
+        max_iterations=control.max_iterations,
+        check=control.check,
+        preconditioner=preconditioner,
+    )
+    second = newton(
+        batch,
+        xp.stack([one.theta for one in first]),
+        tolerance=control.tolerance,
+        max_iterations=control.max_iterations,
+        check=control.check,
+        inner=inner,
+        preconditioner=preconditioner,
+    )
+    return [
+        replace(one, iterations=one.iterations + before.iterations, passes=one.passes + before.passes)
+        for one, before in zip(second, first, strict=True)
     ]
 
 

@@ -17,7 +17,7 @@ replicates each, all of them drawn from one seed:
   and s the standard error of T by the influence function, the interval is log matched - s (quantiles of t). It
   covers the ratio of lambda_1 that the two populations have in samples of the minority's size.
 * a permutation p-value of "the two groups have one covariance". Each group's mean is removed first, so that groups
-  apart from each other are not taken for groups of another shape; see `_Pair` and `_permutation_p`.
+  apart from each other are not taken for groups of another shape; see `resampled_pair` and `_permutation_p`.
 """
 
 import math
@@ -25,16 +25,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, blocks
+from penult_kernels.arrays import Array
 from penult_kernels.moments import matrix_shape
-from penult_kernels.resampling import Draw, bootstrap_counts, subsample
-from penult_kernels.top_eigenvalue import TopEigenvalues, leading_direction, top_eigenvalues
+from penult_kernels.resampled_pair import ResampledPair
+from penult_kernels.top_eigenvalue import TopEigenvalues
 
-ROWS_AT_A_TIME = 4096
-"""Rows widened to float64 when they are centred."""
 SMALLEST_GROUP = 2
 """Rows a group needs to have a covariance to speak of; with fewer every answer is NaN."""
 
@@ -101,7 +98,7 @@ def infer_imbalance(
     _check_options(replicates, confidence, seed, stream)
     if minority.shape[0] < SMALLEST_GROUP:
         return NOT_DEFINED
-    pair = _Pair(minority, majority, replicates, seed=seed, stream=stream, center=center, check=check)
+    pair = ResampledPair(minority, majority, replicates, seed=seed, stream=stream, center=center, check=check)
     observed = (pair.of_group(0), pair.of_group(1))
     matches = pair.matches()
     resampled = (pair.bootstrap(0), pair.bootstrap(1))
@@ -131,112 +128,6 @@ def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
     factors = np.arange(order.size, 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(factors * values[order]), 1.0)
     return adjusted
-
-
-class _Pair:
-    """The rows of two groups one below the other, each centred about its own mean, in float32 at unit size.
-
-    Row i of group g stands at sqrt(n_g / (n_g - 1)) times its distance from the group's mean: then the rows
-    of both groups have the covariance of their populations, whatever n_g, and may be exchanged under the null.
-    lambda_1 has the divisor n here; `log_factor` makes it n - 1 for rows drawn from both, which are centred anew.
-    """
-
-    def __init__(
-        self,
-        minority: Array,
-        majority: Array,
-        replicates: int,
-        *,
-        seed: int,
-        stream: int,
-        center: bool,
-        check: Callable[[], None],
-    ) -> None:
-        self._sizes = (int(minority.shape[0]), int(majority.shape[0]))
-        self._rows = _unit_residuals(minority, majority, center=center)
-        self._replicates = replicates
-        self._seed, self._stream = seed, stream
-        self._center, self._check = center, check
-        self._start = leading_direction(self._rows)
-
-    def of_group(self, which: int) -> TopEigenvalues:
-        """lambda_1 of the whole minority (0) or majority (1)."""
-        size = self._sizes[which]
-        return self._solve(self._rows[self._part(which), :], lambda r: np.ones((len(r), size), dtype=np.int64), 1)
-
-    def matches(self) -> TopEigenvalues:
-        """lambda_1 of subsamples of the majority that have the minority's size."""
-        n_a, n_b = self._sizes
-        stream = (self._stream, Draw.MATCH)
-        return self._solve(
-            self._rows[self._part(1), :],
-            lambda r: _members(subsample(n_b, n_a, r, seed=self._seed, stream=stream), n_b),
-            self._replicates,
-        )
-
-    def bootstrap(self, which: int) -> TopEigenvalues:
-        """lambda_1 of bootstrap samples of one group, at its own size."""
-        size = self._sizes[which]
-        stream = (self._stream, (Draw.BOOTSTRAP_MINORITY, Draw.BOOTSTRAP_MAJORITY)[which])
-        return self._solve(
-            self._rows[self._part(which), :],
-            lambda r: bootstrap_counts(size, r, seed=self._seed, stream=stream),
-            self._replicates,
-        )
-
-    def permutation(self, which: int) -> TopEigenvalues:
-        """lambda_1 of the rows that a random exchange calls minority (0) or majority (1)."""
-        n_a, n = self._sizes[0], sum(self._sizes)
-        stream = (self._stream, Draw.PERMUTATION)
-
-        def weights(r: range) -> NDArray[np.int64]:
-            drawn = _members(subsample(n, n_a, r, seed=self._seed, stream=stream), n)
-            return 1 - drawn if which else drawn
-
-        return self._solve(self._rows, weights, self._replicates)
-
-    @property
-    def log_factor(self) -> float:
-        """log of what n / (n - 1) makes of a ratio minority / majority; 0 for second moments about zero."""
-        n_a, n_b = self._sizes
-        return math.log(_unbiased(n_a) / _unbiased(n_b)) if self._center else 0.0
-
-    def _part(self, which: int) -> slice:
-        n_a, n_b = self._sizes
-        return slice(n_a, n_a + n_b) if which else slice(0, n_a)
-
-    def _solve(self, rows: Array, weights: Callable[[range], NDArray[np.int64]], replicates: int) -> TopEigenvalues:
-        return top_eigenvalues(rows, weights, replicates, center=self._center, start=self._start, check=self._check)
-
-
-def _unit_residuals(minority: Array, majority: Array, *, center: bool) -> Array:
-    """Both groups' residuals (N_a + N_b, D), scaled to exchangeable size and to at most 1, float32."""
-    xp = array_namespace(minority)
-    n_a, n_b = int(minority.shape[0]), int(majority.shape[0])
-    residuals = xp.empty((n_a + n_b, int(minority.shape[1])), dtype=xp.float32, device=minority.device)
-    for rows, first, name in ((minority, 0, "minority"), (majority, n_a, "majority")):
-        n_rows = int(rows.shape[0])
-        about = xp.sum(rows, axis=0, dtype=xp.float64) / n_rows if center else 0.0
-        factor = math.sqrt(_unbiased(n_rows)) if center else 1.0
-        for block in blocks(n_rows, ROWS_AT_A_TIME):
-            z = (xp.astype(rows[block, :], xp.float64) - about) * factor
-            residuals[first + block.start : first + block.stop, :] = xp.astype(z, xp.float32)
-        if not bool(xp.all(xp.isfinite(residuals[first : first + n_rows, :]))):
-            raise ValueError(f"rows of the {name} must be finite in float32, got NaN, infinity or larger numbers")
-    size = float(xp.max(xp.abs(residuals)))
-    return residuals / size if size > 0 else residuals
-
-
-def _unbiased(n_rows: int) -> float:
-    """n / (n - 1)."""
-    return n_rows / (n_rows - 1)
-
-
-def _members(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
-    """Indices (R, M) as weights (R, N): 1 where a row is a member."""
-    weights = np.zeros((rows.shape[0], n_rows), dtype=np.int64)
-    np.put_along_axis(weights, rows, 1, axis=1)
-    return weights
 
 
 def _logs(values: NDArray[np.float64]) -> NDArray[np.float64]:

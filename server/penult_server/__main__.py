@@ -30,6 +30,12 @@ def make_parser() -> argparse.ArgumentParser:
     serve.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     serve.add_argument("--max-queued-jobs", type=int, default=100)
     serve.add_argument("--max-running-jobs", type=int, default=1)
+    serve.add_argument(
+        "--resident-bytes",
+        type=int,
+        default=4 * 2**30,
+        help="features kept in memory between queries (default: %(default)s)",
+    )
     return parser
 
 

@@ -210,3 +210,21 @@ def test_angles_between_groups_and_between_feature_sets(client, arrays, mine):
         client.principal_angles(mine, mine, groups=("nobody", 0))
     with pytest.raises(penult.InvalidRequest, match=r"top_k must lie in 1 \.\. 10"):
         client.principal_angles(mine, mine, groups=(0, 1), top_k=11)
+
+
+def test_replicates_that_do_not_fit_are_refused_before_anything_is_computed(serve, arrays):
+    with serve(None, "--resident-bytes", "1000").connect() as client:
+        mine = client.features.upload(**arrays)
+        with pytest.raises(penult.Busy, match="ask for replicates=0") as caught:
+            client.spectra(mine)
+        assert caught.value.kind == "out_of_memory"
+        assert client.spectra(mine, replicates=0, top_k=2).eigenvalues.shape == (4, 2)
+
+
+def test_too_many_pairs_of_classes_have_ratios_only(client):
+    rng = np.random.default_rng(2)
+    y = np.arange(44) % 11
+    many = client.features.upload(features=rng.standard_normal((44, 3)).astype(np.float32), y=y)
+    with pytest.raises(penult.InvalidRequest, match="55 pairs of classes"):
+        client.spectra(many, by="class")
+    assert len(client.spectra(many, by="class", replicates=0).imbalance) == 55

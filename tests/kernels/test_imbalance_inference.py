@@ -53,7 +53,7 @@ def obvious(minority, majority, replicates, confidence, seed, stream):
     return matched, low, high, np.mean(distance >= distance[0])
 
 
-@pytest.mark.parametrize(("n_a", "n_b", "d"), [(12, 50, 6), (8, 20, 30), (25, 25, 4)])
+@pytest.mark.parametrize(("n_a", "n_b", "d"), [(12, 50, 6), (8, 20, 30), (25, 25, 4), (6, 9, 70)])
 def test_equals_the_obvious_loop_over_the_same_draws(backend, rng, n_a, n_b, d):
     minority = (1.3 * power_law(rng, n_a, d, 1.0) + 3).astype(np.float32)
     majority = power_law(rng, n_b, d, 1.0).astype(np.float32)

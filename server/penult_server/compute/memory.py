@@ -28,7 +28,8 @@ def inference_bytes(pairs: Sequence[Pair], n_features: int) -> int:
     if not pairs:
         return 0
     rows = max(pair.n_minority + pair.n_majority for pair in pairs)
-    return rows * n_features * RESIDUAL_BYTES + 2 * BATCH_BYTES + 4 * BLOCK_ELEMENTS * 8
+    gram = COPIES_OF_A_PRODUCT * rows * rows * 8 if 2 * rows <= n_features else 0
+    return rows * n_features * RESIDUAL_BYTES + gram + 2 * BATCH_BYTES + 4 * BLOCK_ELEMENTS * 8
 
 
 def available_bytes(backend: Backend) -> int | None:

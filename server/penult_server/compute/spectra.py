@@ -17,6 +17,9 @@ from penult_server.compute.parts import Parts, Work
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
 
+MOST_PAIRS = 45
+"""Comparisons that are resampled in one query: those of 10 classes."""
+
 
 def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra:
     """Eigenvalues of every group's (or class's) covariance, and the imbalance between them.
@@ -34,6 +37,9 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
         available_bytes(backend),
         "use another machine",
     )
+    pairs = _pairs(request, parts)
+    if request.replicates and pairs:
+        _check_replicates(parts, pairs, backend)
     spectra = [_spectrum(request, parts, index, backend) for index in range(len(parts.groups))]
     eigenvalues = np.stack([backend.to_host(one.eigenvalues) for one in spectra])
     return pb.Spectra(
@@ -44,7 +50,7 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
         trace=array_to_proto(np.asarray([one.trace for one in spectra])),
         methods=[str(one.method) for one in spectra],
         converged=[one.converged for one in spectra],
-        imbalance=_imbalance(request, parts, eigenvalues[:, 0], backend),
+        imbalance=_imbalance(request, parts, pairs, eigenvalues[:, 0]),
         by=request.by,
         correction=request.correction,
         center=request.center,
@@ -90,13 +96,35 @@ def _in_passes(request: pb.ComputeSpectraRequest, parts: Parts, index: int) -> S
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, str(error), top_k=request.top_k) from error
 
 
-def _imbalance(
-    request: pb.ComputeSpectraRequest, parts: Parts, largest: NDArray[np.float64], backend: Backend
-) -> list[pb.Imbalance]:
+def _pairs(request: pb.ComputeSpectraRequest, parts: Parts) -> tuple[Pair, ...]:
     counts = np.asarray(parts.counts)
-    by_class = request.by == pb.SPECTRA_BY_CLASS
-    pairs = class_pairs(counts) if by_class else group_pairs(counts, parts.n_attributes)
-    inferences = _inferences(request, parts, pairs, backend)
+    return class_pairs(counts) if request.by == pb.SPECTRA_BY_CLASS else group_pairs(counts, parts.n_attributes)
+
+
+def _check_replicates(parts: Parts, pairs: Sequence[Pair], backend: Backend) -> None:
+    advice = "ask for replicates=0, or look at fewer rows (rows=...)"
+    if len(pairs) > MOST_PAIRS:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"there are {len(pairs)} pairs of classes to compare, and at most {MOST_PAIRS} are resampled; ask for "
+            "replicates=0, which gives their ratios",
+            pairs=len(pairs),
+        )
+    if not parts.is_resident:
+        raise ServiceError(
+            ErrorKind.OUT_OF_MEMORY,
+            f"replicates draw from rows in memory, where feature set {parts.manifest.digest[:12]} does not fit "
+            f"({parts.memory / 2**30:.1f} GiB are kept for features); {advice}, or start the server with a larger "
+            "--resident-bytes",
+            budget=parts.memory,
+        )
+    require(inference_bytes(pairs, parts.manifest.n_features), available_bytes(backend), advice)
+
+
+def _imbalance(
+    request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence[Pair], largest: NDArray[np.float64]
+) -> list[pb.Imbalance]:
+    inferences = _inferences(request, parts, pairs)
     adjusted = holm([one.p_value for one in inferences])
     return [
         pb.Imbalance(
@@ -117,17 +145,10 @@ def _imbalance(
     ]
 
 
-def _inferences(
-    request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence[Pair], backend: Backend
-) -> list[ImbalanceInference]:
+def _inferences(request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence[Pair]) -> list[ImbalanceInference]:
     """What the replicates say of every pair; each pair has streams of its own (a class keeps its own ones)."""
     if not request.replicates:
         return [NOT_DEFINED] * len(pairs)
-    require(
-        inference_bytes(pairs, parts.manifest.n_features),
-        available_bytes(backend),
-        "ask for replicates=0, or look at fewer rows (rows=...)",
-    )
     return [
         infer_imbalance(
             parts.rows(pair.minority),

@@ -91,6 +91,7 @@ class Client(Refitting):
         flip: bool = True,
         crop_scale: float = 0.0,
         image_size: int | None = None,
+        image_resize: int | None = None,
         max_tokens: int = 128,
         pad_to_max: bool = False,
         evaluate: Sequence[str] | None = None,
@@ -142,6 +143,8 @@ class Client(Refitting):
         flip : random horizontal flips of training images.
         crop_scale : least share of an image's area that a random crop keeps, such as 0.7; 0 crops none.
         image_size : side in pixels; the dataset's own by default.
+        image_resize : shorter side in pixels before the centre crop to `image_size`, such as 256 for 224; by default
+            `image_size`, so that the crop keeps the whole shorter side.
         max_tokens : tokens kept of each text; with `pad_to_max` every text is padded to as many.
         evaluate : splits measured; all by default.
         evaluate_every, checkpoint_every : epochs from one measurement, or checkpoint, to the next; 0.25 for four in
@@ -195,6 +198,7 @@ class Client(Refitting):
                 "flip": flip,
                 "crop_scale": crop_scale,
                 "image_size": image_size,
+                "image_resize": image_resize,
                 "max_tokens": max_tokens,
                 "pad_to_max": pad_to_max,
                 "evaluate": evaluate,

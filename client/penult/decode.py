@@ -211,6 +211,7 @@ def finetune_spec(message: runs_pb2.FinetuneSpec) -> records.FinetuneSpec:
         flip=message.flip,
         crop_scale=message.crop_scale,
         image_size=message.image_size,
+        image_resize=message.image_resize,
         max_tokens=message.max_tokens,
         pad_to_max=message.pad_to_max,
         evaluate=tuple(message.evaluate),

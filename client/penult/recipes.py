@@ -62,6 +62,7 @@ class FinetuneArguments(TypedDict, total=False):
     flip: bool
     crop_scale: float
     image_size: int | None
+    image_resize: int | None
     max_tokens: int
     pad_to_max: bool
     evaluate: Sequence[str] | None
@@ -105,6 +106,7 @@ DEFAULTS: FinetuneArguments = {
     "flip": True,
     "crop_scale": 0.0,
     "image_size": None,
+    "image_resize": None,
     "max_tokens": 128,
     "pad_to_max": False,
     "evaluate": None,
@@ -171,6 +173,7 @@ def finetune_spec(arguments: FinetuneArguments) -> runs_pb2.FinetuneSpec:
         **{name: given[name] for name in plain},
         attribute=given["attribute"] or "",
         image_size=given["image_size"] or 0,
+        image_resize=given["image_resize"] or 0,
         balance=balance_message(given["balance"], given["by"], given["ratio"]),
         optimizer=OPTIMIZERS[given["optimizer"]],
         schedule=SCHEDULES[given["schedule"]],

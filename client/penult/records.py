@@ -168,6 +168,7 @@ class FinetuneSpec:
     flip: bool
     crop_scale: float
     image_size: int
+    image_resize: int
     max_tokens: int
     pad_to_max: bool
     evaluate: tuple[str, ...]

@@ -46,6 +46,7 @@ CHOSEN: dict[str, Any] = {
     "flip": False,
     "crop_scale": 0.7,
     "image_size": 48,
+    "image_resize": 56,
     "max_tokens": 16,
     "pad_to_max": True,
     "evaluate": ("val", "test"),
@@ -66,7 +67,7 @@ def test_a_spec_survives_the_round_trip() -> None:
 
 def test_what_is_left_out_has_the_defaults() -> None:
     spec = decode.finetune_spec(recipes.finetune_spec(LEAST))  # pyright: ignore[reportArgumentType]
-    plain = {"attribute": "", "image_size": 0, "evaluate": ()}
+    plain = {"attribute": "", "image_size": 0, "image_resize": 0, "evaluate": ()}
     assert spec.arguments() == LEAST | dict(recipes.DEFAULTS) | plain
     own = recipes.finetune_spec(LEAST | {"balance": "mixture", "ratio": "dataset"})  # pyright: ignore[reportArgumentType]
     assert own.balance.ratio == 0

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import penult
-from penult import arrays, decode, decode_refits, decode_spectra, encode, encode_refits, errors
+from penult import arrays, decode, decode_refits, decode_spectra, encode_refits, errors
 from penult.choices import (
     BALANCE_BY,
     BALANCE_METHODS,

@@ -8,6 +8,9 @@ import pytest
 import torch
 from finetuning_data import COUNTS, SIDE, MemoryDataset, Recorder, squares, texts, tiny_bert
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import center_crop, resize
 
 from penult_kernels.selection import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
@@ -18,6 +21,7 @@ from penult_server.finetuning.augment import TrainingInputs
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.examples import Part, balance, training_batches
 from penult_server.finetuning.objective import Objective
+from penult_server.finetuning.tokens import open_tokenised
 from penult_server.finetuning.train import FinetuneOutcome, finetune, load_classifier
 from penult_server.finetuning.world import World
 from penult_server.stores.checkpoints import read_head, read_manifest, read_state
@@ -199,6 +203,40 @@ def test_padding_to_the_maximum_changes_next_to_nothing(tmp_path: Path, bert: st
     assert padded.checkpoints[0].digest == dynamic.checkpoints[0].digest
     for one, other in zip(dynamic.history, padded.history, strict=True):
         assert other.metrics.loss == pytest.approx(one.metrics.loss, rel=1e-3)
+
+
+def test_texts_are_tokenised_once(tmp_path: Path, bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, backbone=bert, epochs=1, max_tokens=8)
+    dataset = texts()
+    first = run(tmp_path, config, dataset)
+    stored = sorted((tmp_path / "tokens").iterdir())
+    assert len(stored) == 2
+    preprocessing = load_classifier(config, dataset).preprocessing
+    kept = open_tokenised(dataset, "val", preprocessing, tmp_path).take(np.arange(12))
+    for item, text in zip(kept, dataset.examples("val"), strict=True):
+        assert_array_equal(item, preprocessing.prepare(text))
+    # Damaged ids are made anew; whole ones are read, and no text is looked at.
+    stored[0].write_bytes(stored[0].read_bytes()[:-1] + b"x")
+    again = run(tmp_path, replace(config, seed=1), dataset)
+    assert again.checkpoints[0].digest != first.checkpoints[0].digest
+    for split in dataset.info.splits:
+        monkeypatch.setitem(dataset.images, split, [""] * 12)
+    read = run(tmp_path, replace(config, seed=1), dataset)
+    assert read.checkpoints[-1].digest == again.checkpoints[-1].digest
+
+
+def test_evaluation_may_crop_the_middle(tmp_path: Path) -> None:
+    dataset = squares()
+    outcome = run(tmp_path, replace(CONFIG, epochs=0, image_size=32, image_resize=40), dataset)
+    manifest = outcome.checkpoints[0]
+    assert (manifest.image_size, manifest.image_resize) == (32, 40)
+    preprocessing = load_checkpoint(tmp_path, manifest.digest, CPU).preprocessing
+    image = Image.fromarray(dataset.examples("val")[0])
+    expected = center_crop(resize(image, 40, InterpolationMode.BICUBIC), [32, 32])
+    assert_array_equal(preprocessing.prepare(dataset.examples("val")[0]), np.asarray(expected))
+    plain = run(tmp_path, replace(CONFIG, epochs=0, image_size=32), dataset)
+    assert plain.checkpoints[0].weights_digest == manifest.weights_digest
+    assert plain.checkpoints[0].digest != manifest.digest
 
 
 def test_processes_share_the_batches_that_one_would_take(tmp_path: Path) -> None:

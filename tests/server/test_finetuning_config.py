@@ -51,6 +51,7 @@ from penult_server.finetuning.request import config_from_proto
         ("accumulate", 33),
         ("processes", 0),
         ("crop_scale", 1.0),
+        ("image_resize", -1),
     ],
 )
 def test_refused_values_name_their_field(field: str, value: object) -> None:
@@ -146,6 +147,7 @@ def test_every_field_of_the_request_arrives() -> None:
         crop_scale=0.7,
         pad_to_max=True,
         processes=2,
+        image_resize=112,
     )
     config = config_from_proto(spec)
     assert config == FinetuneConfig(
@@ -188,6 +190,7 @@ def test_every_field_of_the_request_arrives() -> None:
         crop_scale=0.7,
         pad_to_max=True,
         processes=2,
+        image_resize=112,
     )
     assert {one.name for one in runs_pb2.Objective.DESCRIPTOR.fields} == {one.name for one in fields(Objective)}
     # A field that the protocol gains must be read here too.

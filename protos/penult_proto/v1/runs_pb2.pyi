@@ -288,6 +288,7 @@ class FinetuneSpec(google.protobuf.message.Message):
     CROP_SCALE_FIELD_NUMBER: builtins.int
     PAD_TO_MAX_FIELD_NUMBER: builtins.int
     PROCESSES_FIELD_NUMBER: builtins.int
+    IMAGE_RESIZE_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     attribute: builtins.str
     """Attribute that the groups are made from; empty for the dataset's first."""
@@ -339,6 +340,10 @@ class FinetuneSpec(google.protobuf.message.Message):
     """Pad every text to max_tokens instead of to the longest of its batch."""
     processes: builtins.int
     """Processes that share each step on this machine, a GPU each where there are any; at least 1."""
+    image_resize: builtins.int
+    """Pixels that the shorter side of an image is resized to before the centre crop of image_size; 0 takes
+    image_size.
+    """
     @property
     def balance(self) -> penult_proto.v1.groups_pb2.Balance:
         """Of a mixture, ratio 0 is the dataset's own imbalance: the largest count over the smallest."""
@@ -388,9 +393,10 @@ class FinetuneSpec(google.protobuf.message.Message):
         crop_scale: builtins.float = ...,
         pad_to_max: builtins.bool = ...,
         processes: builtins.int = ...,
+        image_resize: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["balance", b"balance", "objective", b"objective"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accumulate", b"accumulate", "attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "dataset", b"dataset", "decay_all", b"decay_all", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "optimizer", b"optimizer", "pad_to_max", b"pad_to_max", "precision", b"precision", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule", b"schedule", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accumulate", b"accumulate", "attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "dataset", b"dataset", "decay_all", b"decay_all", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "optimizer", b"optimizer", "pad_to_max", b"pad_to_max", "precision", b"precision", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule", b"schedule", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay"]) -> None: ...
 
 Global___FinetuneSpec: typing_extensions.TypeAlias = FinetuneSpec
 

@@ -41,6 +41,12 @@ class SplitInputs:
     def modality(self) -> Modality:
         return self._preprocessing.modality
 
+    def keep(self, items: Sequence[Prepared]) -> None:
+        """Have all examples at hand, prepared elsewhere. Raises ValueError when they are not kept, or not as many."""
+        if self._kept is None or len(items) != len(self._examples):
+            raise ValueError(f"{len(items)} prepared examples for {len(self._examples)}, kept: {self.is_kept}")
+        self._kept = list(items)
+
     def take(self, rows: NDArray[np.int64]) -> list[Prepared]:
         """The prepared examples at these positions. Raises what opening an example raises."""
         return [self._one(int(row)) for row in rows]

@@ -34,6 +34,12 @@ RESAMPLING = {
 }
 
 
+def _sent(array: NDArray[np.generic], device: torch.device) -> Tensor:
+    """The array on a device; to a GPU through pinned memory, so that nobody waits for the copy."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 class Preprocessing(Protocol):
     """How one kind of example reaches a model."""
 
@@ -61,7 +67,7 @@ class Preprocessing(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePreprocessing:
-    """Shorter side resized to `size`, centre crop to a square, then (pixel / 255 - mean) / std per channel."""
+    """Shorter side resized to `resize`, centre crop to `size` x `size`, then (pixel / 255 - mean) / std per channel."""
 
     size: int
     """Pixels."""
@@ -69,6 +75,8 @@ class ImagePreprocessing:
     std: tuple[float, ...]
     interpolation: str
     """One of nearest, bilinear, bicubic, lanczos, box, hamming."""
+    resize: int = 0
+    """Pixels, at least `size`; 0 for `size`: then the crop keeps the whole shorter side."""
 
     @property
     def modality(self) -> Modality:
@@ -76,7 +84,8 @@ class ImagePreprocessing:
 
     @property
     def identity(self) -> str:
-        return f"image size={self.size} {self.interpolation} centre-crop mean={self.mean} std={self.std}"
+        resized = f" resize={self.resize}" if self.resize else ""
+        return f"image size={self.size}{resized} {self.interpolation} centre-crop mean={self.mean} std={self.std}"
 
     @property
     def item_bytes(self) -> int:
@@ -86,17 +95,18 @@ class ImagePreprocessing:
         """The image as (size, size, 3) uint8."""
         pixels = np.asarray(example, dtype=np.uint8)
         height, width = pixels.shape[:2]
-        if (height, width) == (self.size, self.size):
+        shorter = self.resize or self.size
+        if (height, width) == (self.size, self.size) and shorter == self.size:
             return pixels
-        scale = self.size / min(height, width)
-        resized = (max(self.size, round(width * scale)), max(self.size, round(height * scale)))
+        scale = shorter / min(height, width)
+        resized = (max(shorter, round(width * scale)), max(shorter, round(height * scale)))
         image = Image.fromarray(pixels).resize(resized, RESAMPLING[self.interpolation])
         left, top = (resized[0] - self.size) // 2, (resized[1] - self.size) // 2
         return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
 
     def to_batch(self, items: Sequence[Prepared], device: torch.device) -> Tensor:
         """(N, 3, size, size) float32 in channels-last memory order, which convolutions on CPU want."""
-        pixels = torch.from_numpy(np.stack(items)).to(device).permute(0, 3, 1, 2)
+        pixels = _sent(np.stack(items), device).permute(0, 3, 1, 2)
         mean = torch.tensor(self.mean, device=device).mul_(255).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=device).mul_(255).view(1, 3, 1, 1)
         return pixels.to(torch.float32).sub_(mean).div_(std)
@@ -135,6 +145,11 @@ class TextPreprocessing:
         encoded = self.tokenizer(str(example), truncation=True, max_length=self.max_tokens)
         return np.asarray(encoded["input_ids"], dtype=np.int32)
 
+    def prepare_all(self, texts: list[str]) -> list[NDArray[np.int32]]:
+        """The same for many texts at once, which tokenizers do faster."""
+        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_tokens)
+        return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+
     def to_batch(self, items: Sequence[Prepared], device: torch.device) -> dict[str, Tensor]:
         """Ids and mask, padded to the longest text of the batch, or to `pad_to`."""
         lengths = [len(item) for item in items]
@@ -142,8 +157,8 @@ class TextPreprocessing:
         ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
         ids[mask] = np.concatenate(items)
         return {
-            "input_ids": torch.from_numpy(ids).to(device),
-            "attention_mask": torch.from_numpy(mask.astype(np.int64)).to(device),
+            "input_ids": _sent(ids, device),
+            "attention_mask": _sent(mask.astype(np.int64), device),
         }
 
     def probe(self) -> list[Prepared]:

@@ -83,6 +83,7 @@ def save_checkpoint(
         image_size=preprocessing.size if isinstance(preprocessing, ImagePreprocessing) else 0,
         image_mean=preprocessing.mean if isinstance(preprocessing, ImagePreprocessing) else (),
         image_std=preprocessing.std if isinstance(preprocessing, ImagePreprocessing) else (),
+        image_resize=preprocessing.resize if isinstance(preprocessing, ImagePreprocessing) else 0,
         interpolation=preprocessing.interpolation if isinstance(preprocessing, ImagePreprocessing) else "",
         max_tokens=preprocessing.max_tokens if isinstance(preprocessing, TextPreprocessing) else 0,
         files={name: sha256(content).hexdigest() for name, content in classifier.files.items()},
@@ -124,6 +125,7 @@ def _rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, byt
         mean=manifest.image_mean,
         std=manifest.image_std,
         interpolation=manifest.interpolation,
+        resize=manifest.image_resize,
     )
     if manifest.library == "timm":
         module = images.build_module(

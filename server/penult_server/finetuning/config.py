@@ -62,6 +62,8 @@ class FinetuneConfig:
     """Random horizontal flips of the training images."""
     image_size: int = 0
     """Side of the square input in pixels; 0 takes the dataset's own size."""
+    image_resize: int = 0
+    """Pixels of the shorter side before the centre crop of evaluation, at least `image_size`; 0 takes `image_size`."""
     max_tokens: int = 128
     """Tokens kept of each text; not looked at for images."""
     evaluate: tuple[str, ...] = ()
@@ -101,6 +103,9 @@ class FinetuneConfig:
         check_whole("seed", self.seed, 0, MAX_SEED)
         check_whole("batch_size", self.batch_size, 1, MAX_BATCH)
         check_whole("image_size", self.image_size, 0, MAX_SIDE)
+        check_whole("image_resize", self.image_resize, 0, MAX_SIDE)
+        if 0 < self.image_resize < self.image_size:
+            raise invalid("image_resize", f"0 or at least image_size, which is {self.image_size}", self.image_resize)
         check_whole("max_tokens", self.max_tokens, 0, MAX_TOKENS)
         check_choice("optimizer", self.optimizer, get_args(Optimizer))
         check_choice("schedule", self.schedule, get_args(Schedule))

@@ -71,6 +71,7 @@ def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
         crop_scale=spec.crop_scale,
         pad_to_max=spec.pad_to_max,
         processes=spec.processes,
+        image_resize=spec.image_resize,
     )
 
 

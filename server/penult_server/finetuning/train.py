@@ -17,9 +17,8 @@ from torch import Tensor
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.classifier import Classifier, memory_errors, prove_head
-from penult_server.backbones.inputs import open_inputs
 from penult_server.backbones.model import load_backbone
-from penult_server.backbones.preprocessing import TextPreprocessing
+from penult_server.backbones.preprocessing import ImagePreprocessing, TextPreprocessing
 from penult_server.backbones.saving import Origin, save_checkpoint
 from penult_server.datasets.model import Dataset, DatasetInfo
 from penult_server.errors import ServiceError
@@ -35,6 +34,7 @@ from penult_server.finetuning.optimizer import learning_rate_factor, set_learnin
 from penult_server.finetuning.plan import make_plan
 from penult_server.finetuning.state import Progress, SavingTimes, load_state, save_state
 from penult_server.finetuning.step import Stepper
+from penult_server.finetuning.tokens import open_tokenised
 from penult_server.finetuning.world import ALONE, World
 from penult_server.jobs.context import JobContext
 from penult_server.stores.checkpoints import CheckpointManifest, read_manifest
@@ -115,7 +115,7 @@ def finetune(
         plan = make_plan(config, len(split_batches(training.rows, config.batch_size)))
         kept_row_ids = info.split(TRAIN).row_id[training.rows]
         classifier = load_classifier(config, dataset).to(device)
-        inputs = {split: open_inputs(dataset, split, classifier.preprocessing) for split in {TRAIN, *splits}}
+        inputs = {split: open_tokenised(dataset, split, classifier.preprocessing, root) for split in {TRAIN, *splits}}
         training_inputs = TrainingInputs(dataset.examples(TRAIN), inputs[TRAIN], classifier.preprocessing, config)
         stepper = Stepper(
             classifier,
@@ -239,8 +239,11 @@ def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
         image_size=input_side(config, dataset),
         max_tokens=config.max_tokens,
     )
-    if config.pad_to_max and isinstance(classifier.preprocessing, TextPreprocessing):
-        return replace(classifier, preprocessing=replace(classifier.preprocessing, pad_to=config.max_tokens))
+    preprocessing = classifier.preprocessing
+    if isinstance(preprocessing, TextPreprocessing) and config.pad_to_max:
+        return replace(classifier, preprocessing=replace(preprocessing, pad_to=config.max_tokens))
+    if isinstance(preprocessing, ImagePreprocessing) and config.image_resize:
+        return replace(classifier, preprocessing=replace(preprocessing, resize=config.image_resize))
     return classifier
 
 

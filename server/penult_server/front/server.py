@@ -100,8 +100,8 @@ class Server:
         patience = 0.0 if self._settings.embedded else LEAVING_SECONDS
         lock = await asyncio.to_thread(RootLock, root, patience=patience)
         try:
-            for directory in (root, root / "checkpoints", root / "features", root / "datasets"):
-                await asyncio.to_thread(remove_staging, directory)
+            for name in ("", "checkpoints", "features", "datasets", "tokens"):
+                await asyncio.to_thread(remove_staging, root / name)
             await self._registry.open(root / "penult.db")
             token = server_token(root)
             server = self._make_server(token)

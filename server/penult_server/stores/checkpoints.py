@@ -68,6 +68,8 @@ class CheckpointManifest:
     """Text that differs whenever the model would read something else."""
     image_size: int = 0
     """Side of the square input in pixels; 0 for texts."""
+    image_resize: int = 0
+    """Pixels of the shorter side before the centre crop; 0 for `image_size`."""
     image_mean: tuple[float, ...] = ()
     image_std: tuple[float, ...] = ()
     interpolation: str = ""

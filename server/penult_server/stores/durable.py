@@ -63,7 +63,9 @@ def write_file(target: Path, content: bytes, *, mode: int = 0o644) -> None:
 def staged_file(target: Path) -> Generator[Path, None, None]:
     """Yield a path beside `target`; the file written there replaces it, flushed, when the block ends without error."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.with_name(f"{STAGING_PREFIX}{target.name}")
+    descriptor, name = tempfile.mkstemp(prefix=f"{STAGING_PREFIX}{target.name}-", dir=target.parent)
+    os.close(descriptor)
+    staging = Path(name)
     try:
         yield staging
         sync_path(staging)

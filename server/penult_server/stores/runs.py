@@ -76,5 +76,5 @@ def read_run_manifest(root: Path, run_id: str) -> RunManifest:
 def discard_training_state(root: Path, run_id: str) -> None:
     """Remove the training state of a run that has ended, and what a killed writer left of one."""
     path = state_file(root, run_id)
-    path.unlink(missing_ok=True)
-    path.with_name(f"{STAGING_PREFIX}{path.name}").unlink(missing_ok=True)
+    for leftover in (path, *path.parent.glob(f"{STAGING_PREFIX}{path.name}-*")):
+        leftover.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ BALANCINGS: list[FinetuneArguments] = [
 ]
 COMMON: FinetuneArguments = {"evaluate": ["test"], "checkpoint_every": 100, "batch_size": 32}
 IMAGES: FinetuneArguments = {"dataset": "shoes", "backbone": "tf_efficientnet_lite0", "image_size": 64, "epochs": 4}
-TEXTS: FinetuneArguments = {"dataset": "sentences", "max_tokens": 40, "learning_rate": 1e-4, "epochs": 3}
+TEXTS: FinetuneArguments = {"dataset": "sentences", "max_tokens": 40, "learning_rate": 3e-4, "epochs": 5}
 SOURCES = ("nytEditorialSnippets_GroundTruth.txt", "amazonReviewSnippets_GroundTruth.txt")
 
 
@@ -138,10 +138,10 @@ def table(runs: list[penult.Run]) -> str:
     """One line a balancing: worst-group accuracy after every epoch, mean and standard deviation (divisor n - 1)."""
     n_epochs = max(run.spec.epochs for run in runs)
     lines = [
-        "| balancing | by | examples | "
+        "| balancing | by | examples | seeds | "
         + " | ".join(f"epoch {epoch}" for epoch in range(1, n_epochs + 1))
         + " | average |",
-        "|---|---|---|" + "---|" * (n_epochs + 1),
+        "|---|---|---|---|" + "---|" * (n_epochs + 1),
     ]
     for balancing in BALANCINGS:
         same = [
@@ -159,7 +159,7 @@ def table(runs: list[penult.Run]) -> str:
         ratio = f" {balancing['ratio']:g}" if "ratio" in balancing else ""
         by = balancing.get("by", "")
         lines.append(
-            f"| {balancing['balance']}{ratio} | {by} | {same[0].n_train_examples} | "
+            f"| {balancing['balance']}{ratio} | {by} | {same[0].n_train_examples} | {len(same)} | "
             + " | ".join([*cells, average])
             + " |"
         )

@@ -18,7 +18,7 @@ one's. Where that symmetry is broken (a start that is not symmetric, weight deca
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -26,8 +26,8 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside
-from penult_kernels.refit_batch import make_batch, starting_point
-from penult_kernels.refit_blocks import Block, Preparation
+from penult_kernels.refit_batch import make_batch, row_space, starting_point
+from penult_kernels.refit_blocks import Block, Preparation, Scaling
 from penult_kernels.refit_problem import Link, Problem
 
 ADAM_BETAS = (0.9, 0.999)
@@ -117,6 +117,16 @@ Score = Callable[[NDArray[np.int64], Array, Array], NDArray[np.float64]]
 """(positions (P,) of problems, weights (P, C, D), biases (P, C)) -> (P,) scores on the host, higher is better."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Watch:
+    """Rows whose logits are scored after every step: much cheaper than scoring heads, which must be unfolded first."""
+
+    features: Array
+    """(M, D)."""
+    score: Callable[[NDArray[np.int64], Array], NDArray[np.float64]]
+    """(positions (P,) of problems, logits (M, P, C)) -> (P,) scores on the host, higher is better."""
+
+
 def descend(
     features: Array,
     y: Array | None,
@@ -125,6 +135,7 @@ def descend(
     settings: Sequence[PathSettings],
     *,
     score: Score | None = None,
+    watch: Watch | None = None,
     check: Callable[[], None] | None = None,
 ) -> list[PathFit]:
     """Follow the path of every problem under its settings; equal rows and scaling share every product.
@@ -136,7 +147,9 @@ def descend(
     settings : sequence of PathSettings
         One per problem.
     score : callable, optional
-        Scores the heads after every step, all problems that run together in one call; needed by Keep.BEST.
+        Scores the heads after every step, all problems that run together in one call; Keep.BEST needs it or `watch`.
+    watch : Watch, optional
+        Scores the logits of some rows instead.
     check : callable, optional
         Called before every step; what it raises ends the descent.
 
@@ -149,7 +162,9 @@ def descend(
     """
     if len(settings) != len(problems):
         raise ValueError(f"every problem needs settings: {len(problems)} problems, {len(settings)} settings")
-    if score is None and any(one.keep is Keep.BEST for one in settings):
+    if score is not None and watch is not None:
+        raise ValueError("score heads or watched logits, not both")
+    if score is None and watch is None and any(one.keep is Keep.BEST for one in settings):
         raise ValueError("keeping the best iterate needs a score")
     preparation = Preparation(features, y, n_classes)
     alike: dict[tuple[object, ...], list[tuple[int, list[Block]]]] = {}
@@ -161,7 +176,7 @@ def descend(
     found: dict[int, PathFit] = {}
     for members in alike.values():
         run = _Run(preparation, problems, settings, members)
-        found.update(run.follow(score, check))
+        found.update(run.follow(score, watch, check))
     return [found[index] for index in range(len(problems))]
 
 
@@ -179,7 +194,11 @@ def _is_symmetric(preparation: Preparation, problem: Problem, settings: PathSett
 
 
 class _Run:
-    """Paths that share rows, scaling, optimiser, batch size and number of steps."""
+    """Paths that share rows, scaling, optimiser, batch size and number of steps.
+
+    Where there are fewer rows than columns and nothing but the rows has a say in the direction of a step, the path
+    stays in the span of the rows, and is followed in an orthonormal basis of it: every norm stays as it is.
+    """
 
     def __init__(
         self,
@@ -193,78 +212,129 @@ class _Run:
         self._indices = np.asarray([index for index, _ in members], np.int64)
         self._settings = [settings[index] for index, _ in members]
         self._n_parts = len(members[0][1])
-        blocks = [block for _, parts in members for block in parts]
-        self._batch = make_batch(preparation.features, blocks, dense=True)
-        self._theta = self._batch.mask(starting_point(preparation.features, blocks))
-        self._doubled = [
-            2.0 if preparation.n_classes == 2 and problems[block.problem].link is Link.SOFTMAX and block.n_columns == 1
+        parts = [block for _, parts in members for block in parts]
+        self._scaling = parts[0].scaling
+        batch = make_batch(preparation.features, parts, dense=True)
+        theta = batch.mask(starting_point(preparation.features, parts))
+        self._decayed = self._centers(theta)
+        self._basis = None if self._leaves_the_rows(parts, theta) else row_space(batch.dense)
+        if self._basis is not None:
+            batch = batch.turned(self._basis)
+            theta = theta[:, :, -self._basis.shape[1] - 1 :] * 0.0
+            self._decayed = theta
+        self._batch, self._theta = batch, theta
+        doubled = [
+            2.0 if preparation.n_classes == 2 and problems[one.problem].link is Link.SOFTMAX and one.n_columns == 1
             else 1.0
-            for block in blocks
+            for one in parts
         ]  # fmt: skip
-        self._decayed = self._centers()
+        self._doubled = self._numbers(doubled)
+        self._learning_rate = self._per_block([one.learning_rate for one in self._settings])
+        self._rate = self._learning_rate * self._doubled[:, None, None]
+        self._decay = self._per_block([one.weight_decay for one in self._settings])
+        self._momentum = self._per_block([one.momentum for one in self._settings])
+        self._longest = self._numbers([math.inf if one.clip_norm is None else one.clip_norm for one in self._settings])
+        self._decays = any(one.weight_decay > 0 for one in self._settings)
+        self._has_l1 = any(one.l1 > 0 for one in parts)
         self._first: Array = None
         self._second: Array = None
 
-    def follow(self, score: Score | None, check: Callable[[], None] | None) -> dict[int, PathFit]:
+    def _leaves_the_rows(self, parts: Sequence[Block], theta: Array) -> bool:
+        """Whether steps may leave the span of the rows: by a start, a centre, or by looking at entries one by one."""
+        xp = array_namespace(theta)
+        return (
+            self._settings[0].optimizer is Optimizer.ADAMW
+            or any(one.l1 > 0 for one in parts)
+            or bool(xp.any(theta != 0))
+            or bool(xp.any(self._decayed != 0) and any(one.weight_decay > 0 for one in self._settings))
+        )
+
+    def follow(self, score: Score | None, watch: Watch | None, check: Callable[[], None] | None) -> dict[int, PathFit]:
         """Take all the steps."""
-        scores: list[NDArray[np.float64]] = []
-        keeping = [_Kept() for _ in self._settings]
+        xp = array_namespace(self._theta)
+        watched = None if watch is None else _Watched(watch, self._scaling, self._basis, self._center_logits(watch))
         draws = [_Draws(one, int(self._batch.share.shape[0])) for one in self._settings]
+        is_best = np.asarray([one.keep is Keep.BEST for one in self._settings])
+        best = np.full(len(self._settings), -math.inf)
+        reached = np.zeros(len(self._settings), np.int64)
+        kept = self._theta
+        scores: list[NDArray[np.float64]] = []
+        heads: list[list[tuple[int, Array, Array]]] = [[] for _ in self._settings]
         n_steps = self._settings[0].steps
         for step in range(1, n_steps + 1):
             if check is not None:
                 check()
             self._step(step, draws)
-            wanted = [one.keep is Keep.EVERY and step % one.every == 0 for one in self._settings]
-            if score is None and step < n_steps and not any(wanted):
-                continue
-            weight, bias = self._heads()
-            if score is not None:
-                scores.append(np.asarray(score(self._indices, weight, bias), np.float64))
-            for place, (kept, one) in enumerate(zip(keeping, self._settings, strict=True)):
-                now = float(scores[-1][place]) if score is not None else math.nan
-                is_best = one.keep is Keep.BEST and (kept.step == 0 or now > kept.score)
-                if is_best or (one.keep is not Keep.BEST and step == n_steps):
-                    kept.step, kept.score = step, now
-                    kept.weight, kept.bias = weight[place, :, :], bias[place, :]
-                if wanted[place] or (one.keep is Keep.EVERY and step == n_steps):
-                    kept.heads.append((step, weight[place, :, :], bias[place, :]))
+            if watched is not None:
+                scores.append(watched.scores(self._indices, self._theta, self._n_parts))
+            elif score is not None:
+                scores.append(np.asarray(score(self._indices, *self._heads(self._theta)), np.float64))
+            takes = ~is_best
+            if scores:
+                takes = takes | (scores[-1] > best)
+                best = np.where(takes, scores[-1], best)
+            reached[takes] = step
+            of_blocks = beside(np.repeat(takes, self._n_parts)[:, None, None], self._theta)
+            kept = self._theta if takes.all() else xp.where(of_blocks, self._theta, kept)
+            self._keep_every(step, heads)
         self._check_finite()
-        curves = np.stack(scores, axis=1) if scores else np.zeros((len(keeping), 0))
+        weight, bias = self._heads(kept)
+        curves = np.stack(scores, axis=1) if scores else np.zeros((len(self._settings), 0))
         return {
             int(index): PathFit(
-                weight=kept.weight,
-                bias=kept.bias,
-                step=kept.step,
-                score=kept.score,
+                weight=weight[place, :, :],
+                bias=bias[place, :],
+                step=int(reached[place]),
+                score=float(best[place]) if scores else math.nan,
                 scores=curves[place],
-                kept=tuple(kept.heads),
+                kept=tuple(heads[place]),
             )
-            for place, (index, kept) in enumerate(zip(self._indices, keeping, strict=True))
+            for place, index in enumerate(self._indices)
         }
+
+    def _keep_every(self, step: int, heads: list[list[tuple[int, Array, Array]]]) -> None:
+        wanted = [
+            place
+            for place, one in enumerate(self._settings)
+            if one.keep is Keep.EVERY and (step % one.every == 0 or step == one.steps)
+        ]
+        if wanted:
+            weight, bias = self._heads(self._theta)
+            for place in wanted:
+                heads[place].append((step, weight[place, :, :], bias[place, :]))
+
+    def _center_logits(self, watch: Watch) -> Array | None:
+        """Logits (M, P, C) of the centres on the rows watched; None when there are none."""
+        centers = [self._problems[int(index)].center for index in self._indices]
+        if all(center is None for center in centers):
+            return None
+        xp = array_namespace(self._theta)
+        z = xp.astype(watch.features, xp.float64)
+        zero = xp.zeros((z.shape[0], self._preparation.n_classes), dtype=xp.float64, device=z.device)
+        made = {id(center): zero if center is None else self._preparation.logits(z, center) for center in centers}
+        if len(made) == 1:
+            return made[id(centers[0])][:, None, :]
+        return xp.stack([made[id(center)] for center in centers], axis=1)
 
     def _step(self, step: int, draws: Sequence["_Draws"]) -> None:
         """Move all problems once."""
         xp = array_namespace(self._theta)
         gradient = self._gradient(draws)
         gradient = gradient + self._batch.l2_weights(self._theta) * self._theta
-        gradient = gradient + self._batch.l1_weights(self._theta) * xp.sign(self._theta)
+        if self._has_l1:
+            gradient = gradient + self._batch.l1_weights(self._theta) * xp.sign(self._theta)
         gradient = self._clipped(gradient)
-        rate = self._per_block([one.learning_rate for one in self._settings]) * self._numbers(self._doubled)
-        decay = self._per_block([one.weight_decay for one in self._settings])
-        optimizer = self._settings[0].optimizer
-        rate, decay = rate[:, None, None], decay[:, None, None]
-        if optimizer is Optimizer.ADAMW:
+        if self._settings[0].optimizer is Optimizer.ADAMW:
             moved = self._adam(gradient, step)
-            shrunk = self._per_block([one.learning_rate for one in self._settings])[:, None, None] * decay
-            self._theta = self._theta - shrunk * (self._theta + self._decayed) - rate * moved
+            shrunk = self._batch.mask(self._learning_rate * self._decay * (self._theta + self._decayed))
+            self._theta = self._theta - shrunk - self._rate * moved
             return
         # In d = V_1 - V_0 a row's decay w V_1 reads w d / 2; the rate's factor 2 makes it w d again.
-        halves = 1.0 / self._numbers(self._doubled)[:, None, None]
-        gradient = gradient + self._batch.mask(decay * halves * (self._theta + self._decayed))
-        momentum = self._per_block([one.momentum for one in self._settings])[:, None, None]
-        self._first = gradient if self._first is None else momentum * self._first + gradient
-        self._theta = self._theta - rate * self._first
+        if self._decays:
+            halves = 1.0 / self._doubled[:, None, None]
+            gradient = gradient + self._batch.mask(self._decay * halves * (self._theta + self._decayed))
+        self._first = gradient if self._first is None else self._momentum * self._first + gradient
+        self._theta = self._theta - self._rate * self._first
 
     def _gradient(self, draws: Sequence["_Draws"]) -> Array:
         """Of the loss alone, over all rows or over a batch of each problem's own."""
@@ -296,33 +366,33 @@ class _Run:
         if all(one.clip_norm is None for one in self._settings):
             return gradient
         xp = array_namespace(gradient)
-        squares = xp.sum(gradient * gradient, axis=(1, 2)) * self._numbers(self._doubled)
+        squares = xp.sum(gradient * gradient, axis=(1, 2)) * self._doubled
         norms = xp.sqrt(xp.sum(xp.reshape(squares, (-1, self._n_parts)), axis=1))
-        longest = self._numbers([math.inf if one.clip_norm is None else one.clip_norm for one in self._settings])
-        factor = xp.minimum(longest / (norms + CLIP_EPSILON), xp.ones_like(norms))
+        factor = xp.minimum(self._longest / (norms + CLIP_EPSILON), xp.ones_like(norms))
         return gradient * xp.repeat(factor, self._n_parts)[:, None, None]
 
-    def _heads(self) -> tuple[Array, Array]:
+    def _heads(self, theta: Array) -> tuple[Array, Array]:
         """Heads on raw features (P, C, D), (P, C)."""
-        xp = array_namespace(self._theta)
-        n_columns = self._theta.shape[1] * self._n_parts
-        stacked = xp.reshape(self._theta, (-1, n_columns, self._theta.shape[2]))
+        xp = array_namespace(theta)
+        if self._basis is not None:
+            theta = xp.concat([theta[:, :, :-1] @ self._basis.T, theta[:, :, -1:]], axis=2)
+        stacked = xp.reshape(theta, (-1, theta.shape[1] * self._n_parts, theta.shape[2]))
         heads = [
             self._preparation.head(self._problems[int(index)], stacked[place, :, :])
             for place, index in enumerate(self._indices)
         ]
         return xp.stack([head.weight for head in heads]), xp.stack([head.bias for head in heads])
 
-    def _centers(self) -> Array:
+    def _centers(self, theta: Array) -> Array:
         """Centre of every block (B, q, D + 1), which weight decay sees and the penalty does not."""
-        xp = array_namespace(self._theta)
-        zero = xp.zeros_like(self._theta[0, :, :])
+        xp = array_namespace(theta)
+        zero = xp.zeros_like(theta[0, :, :])
         found: list[Array] = []
         for index in self._indices:
             center = self._preparation.center(self._problems[int(index)])
             if center is None:
                 found.extend([zero] * self._n_parts)
-            elif self._theta.shape[1] == 1 and self._n_parts == 1:
+            elif theta.shape[1] == 1 and self._n_parts == 1:
                 found.append(center[1:, :] - center[:1, :])
             elif self._n_parts == 1:
                 found.append(center)
@@ -336,21 +406,34 @@ class _Run:
             raise ValueError("a descent left the finite numbers: lower learning_rate, or clip")
 
     def _per_block(self, values: list[float]) -> Array:
-        return self._numbers([value for value in values for _ in range(self._n_parts)])
+        """(B, 1, 1) one number of each problem for all its blocks."""
+        return self._numbers([value for value in values for _ in range(self._n_parts)])[:, None, None]
 
     def _numbers(self, values: list[float]) -> Array:
         return beside(np.asarray(values, np.float64), self._theta)
 
 
-@dataclass(slots=True, eq=False)
-class _Kept:
-    """What a path has kept so far."""
+class _Watched:
+    """Rows whose logits are scored, in the space where the paths are followed."""
 
-    step: int = 0
-    score: float = math.nan
-    weight: Array = None
-    bias: Array = None
-    heads: list[tuple[int, Array, Array]] = field(default_factory=list[tuple[int, Array, Array]])
+    def __init__(self, watch: Watch, scaling: Scaling, basis: Array | None, center_logits: Array | None) -> None:
+        xp = array_namespace(watch.features)
+        z = (xp.astype(watch.features, xp.float64) - scaling.mean) / scaling.scale
+        self._score = watch.score
+        self._z = z if basis is None else z @ basis
+        self._center_logits = center_logits
+
+    def scores(self, problems: NDArray[np.int64], theta: Array, n_parts: int) -> NDArray[np.float64]:
+        """(P,) scores of the heads at theta (P n_parts, q, D + 1)."""
+        xp = array_namespace(theta)
+        n_columns = theta.shape[1] * n_parts
+        flat = xp.reshape(theta, (theta.shape[0] * theta.shape[1], theta.shape[2]))
+        logits = xp.reshape(self._z @ flat[:, :-1].T + flat[:, -1], (self._z.shape[0], problems.size, n_columns))
+        if n_columns == 1:
+            logits = xp.concat([-0.5 * logits, 0.5 * logits], axis=2)
+        if self._center_logits is not None:
+            logits = logits + self._center_logits
+        return np.asarray(self._score(problems, logits), np.float64)
 
 
 class _Draws:

@@ -185,6 +185,11 @@ class Batch:
         dense = (z - self.scaling.mean) / self.scaling.scale
         return replace(self, dense=dense, scaling=_unscaled(self.scaling), **changed)
 
+    def turned(self, basis: Array) -> "Batch":
+        """The batch in coordinates of an orthonormal basis (D, n) of its dense rows."""
+        zero = array_namespace(basis).zeros((basis.shape[1],), dtype=basis.dtype, device=basis.device)
+        return replace(self, dense=self.dense @ basis, scaling=Scaling(zero, zero + 1.0))
+
     def loss_gradient(self, theta: Array) -> Array:
         """Gradient of the loss alone (B, q, D + 1)."""
         logits = self.logits(theta) + self.offset
@@ -224,6 +229,15 @@ class Batch:
         xp = array_namespace(theta)
         shape = (of_weight.shape[0], 1, theta.shape[2] - 1)
         return xp.concat([xp.broadcast_to(of_weight[:, None, None], shape), of_bias[:, None, None]], axis=2)
+
+
+def row_space(dense: Array) -> Array | None:
+    """Orthonormal basis (D, n) of the rows (n, D), where there are fewer of them than columns; else None.
+
+    A component of a head across all rows changes no logit, and an orthonormal basis leaves every norm as it is.
+    """
+    n_used, n_features = dense.shape
+    return None if n_used >= n_features else array_namespace(dense).linalg.qr(dense.T)[0]
 
 
 def _unscaled(scaling: Scaling) -> Scaling:

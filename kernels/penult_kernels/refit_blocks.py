@@ -191,7 +191,7 @@ class Preparation:
                 raise ValueError(f"offset must be finite and of shape {shape}, got shape {total.shape}")
         if problem.center is not None:
             self._check_head(problem.center, "center")
-            logits = to_host(self._logits(problem.center))
+            logits = to_host(self.logits(self.features, problem.center))
             total = logits if total is None else total + logits
         return total
 
@@ -202,11 +202,12 @@ class Preparation:
             self._seen_offsets[key] = _difference(offset.T, columns, halves).T
         return self._seen_offsets[key]
 
-    def _logits(self, head: Head) -> Array:
-        xp = array_namespace(self.features)
+    def logits(self, rows: Array, head: Head) -> Array:
+        """Logits (M, C) of a head on rows (M, D) of features."""
+        xp = array_namespace(rows)
         weight, bias = self._wide(head.weight), self._wide(head.bias)
-        tiles = blocks(self.features.shape[0], ROWS_PER_TILE)
-        return xp.concat([xp.astype(self.features[tile, :], xp.float64) @ weight.T + bias for tile in tiles], axis=0)
+        tiles = blocks(rows.shape[0], ROWS_PER_TILE)
+        return xp.concat([xp.astype(rows[tile, :], xp.float64) @ weight.T + bias for tile in tiles], axis=0)
 
     def start(self, problem: Problem) -> Array | None:
         """[V, c] (C, D + 1) to start from in the space solved, less the centre."""

@@ -15,7 +15,7 @@ from penult_kernels.arrays import Array
 from penult_kernels.batch_lasso import lasso
 from penult_kernels.batch_newton import Solved, newton
 from penult_kernels.closed_forms import lda, nearest_mean, ridge
-from penult_kernels.descent import Keep, Optimizer, PathFit, PathSettings, descend
+from penult_kernels.descent import Keep, Optimizer, PathFit, PathSettings, Watch, descend
 from penult_kernels.moments import Moments
 from penult_kernels.newton import Certificate, ConvergenceWarning
 from penult_kernels.preconditioner import is_worthwhile, make_preconditioner
@@ -37,6 +37,7 @@ __all__ = [
     "Problem",
     "Scaler",
     "Standardize",
+    "Watch",
     "descend",
     "lda",
     "nearest_mean",

@@ -17,6 +17,7 @@ from penult_kernels.refit_engine import (
     Problem,
     Scaler,
     Standardize,
+    Watch,
     descend,
 )
 
@@ -139,6 +140,45 @@ def test_keeps_the_best_and_every(rng):
     other_path = torch_path(features, y, 3, other, GD)
     for step, weight, _ in every.kept:
         np.testing.assert_allclose(weight, other_path[step - 1][0], atol=1e-9)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", ["gd", "clipped", "momentum and decay", "sgd"])
+def test_fewer_rows_than_columns(rng, name: str, n_classes: int):
+    """The path in the span of the rows is the same path."""
+    features, y = sample(rng, n_classes)
+    wide = np.concatenate([features, rng.standard_normal((N, 60 - D))], axis=1)
+    one = replace(SETTINGS[name], steps=5)
+    turned = descend(wide, y, n_classes, [Problem(l2=0.1)], [one])[0]
+    start = Head(weight=np.zeros((n_classes, 60)), bias=np.full(n_classes, 1e-9))
+    plain = descend(wide, y, n_classes, [Problem(l2=0.1, start=start)], [one])[0]
+    np.testing.assert_allclose(turned.weight, plain.weight, atol=1e-7)
+
+
+@pytest.mark.parametrize("width", [D, 60])
+@pytest.mark.parametrize("link", list(Link))
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_watched_logits_are_those_of_the_heads(rng, width: int, link: Link, n_classes: int):
+    features, y = sample(rng, n_classes)
+    features = np.concatenate([features, rng.standard_normal((N, width - D))], axis=1)
+    unseen = rng.standard_normal((11, width))
+    center = Head(weight=rng.standard_normal((n_classes, width)), bias=rng.standard_normal(n_classes))
+    problems = [Problem(l2=0.1, link=link, standardize=Standardize.ROWS), Problem(l2=0.1, link=link, center=center)]
+    for problem in problems:
+        heads, watched = [], []
+
+        def score(_, weight, bias, into=heads):
+            into.append(unseen @ weight[0].T + bias[0])
+            return np.zeros(1)
+
+        def look(_, logits, into=watched):
+            into.append(logits[:, 0, :])
+            return np.zeros(1)
+
+        best = [replace(GD, keep=Keep.BEST, steps=3)]
+        descend(features, y, n_classes, [problem], best, score=score)
+        descend(features, y, n_classes, [problem], best, watch=Watch(features=unseen, score=look))
+        np.testing.assert_allclose(watched, heads, atol=1e-10)
 
 
 def test_a_standardised_path_is_that_of_standardised_features(rng):

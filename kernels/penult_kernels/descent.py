@@ -10,6 +10,7 @@ The clip comes after the penalty's gradient and before weight decay, as torch's 
 penalty enters by its subgradient, sign(V - V0) with sign(0) = 0. A minibatch of m rows estimates the loss by
 (1/m) sum n s_i CE_i, whose mean is F's own when rows are drawn evenly.
 
+Products with float32 features are float32, as in the training loops that are followed; with float64 ones float64.
 Steps are those of the problem as it is solved: on standardised features where it is standardised, on
 the bias too unless the intercept is NONE. A softmax of two classes moves its rows oppositely and is followed as one
 column, which halves the work: with d = V_1 - V_0 the step in d is twice the row's, the norm of both rows sqrt(2) times
@@ -26,7 +27,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside
-from penult_kernels.refit_batch import make_batch, row_space, starting_point
+from penult_kernels.refit_batch import Batch, make_batch, narrowed, row_space, starting_point
 from penult_kernels.refit_blocks import Block, Preparation, Scaling
 from penult_kernels.refit_problem import Link, Problem
 
@@ -222,7 +223,7 @@ class _Run:
             batch = batch.turned(self._basis)
             theta = theta[:, :, -self._basis.shape[1] - 1 :] * 0.0
             self._decayed = theta
-        self._batch, self._theta = batch, theta
+        self._batch, self._theta = _in_their_precision(batch), theta
         doubled = [
             2.0 if preparation.n_classes == 2 and problems[one.problem].link is Link.SOFTMAX and one.n_columns == 1
             else 1.0
@@ -309,12 +310,13 @@ class _Run:
         if all(center is None for center in centers):
             return None
         xp = array_namespace(self._theta)
+        dtype = xp.float32 if watch.features.dtype == xp.float32 else xp.float64
         z = xp.astype(watch.features, xp.float64)
         zero = xp.zeros((z.shape[0], self._preparation.n_classes), dtype=xp.float64, device=z.device)
         made = {id(center): zero if center is None else self._preparation.logits(z, center) for center in centers}
         if len(made) == 1:
-            return made[id(centers[0])][:, None, :]
-        return xp.stack([made[id(center)] for center in centers], axis=1)
+            return xp.astype(made[id(centers[0])][:, None, :], dtype)
+        return xp.astype(xp.stack([made[id(center)] for center in centers], axis=1), dtype)
 
     def _step(self, step: int, draws: Sequence["_Draws"]) -> None:
         """Move all problems once."""
@@ -413,14 +415,20 @@ class _Run:
         return beside(np.asarray(values, np.float64), self._theta)
 
 
+def _in_their_precision(batch: Batch) -> Batch:
+    """Products in float32 over float32 features, as a training loop on them has it; sums and heads stay float64."""
+    return narrowed(batch) if batch.features.dtype == array_namespace(batch.share).float32 else batch
+
+
 class _Watched:
     """Rows whose logits are scored, in the space where the paths are followed."""
 
     def __init__(self, watch: Watch, scaling: Scaling, basis: Array | None, center_logits: Array | None) -> None:
         xp = array_namespace(watch.features)
         z = (xp.astype(watch.features, xp.float64) - scaling.mean) / scaling.scale
+        z = z if basis is None else z @ basis
         self._score = watch.score
-        self._z = z if basis is None else z @ basis
+        self._z = xp.astype(z, xp.float32) if watch.features.dtype == xp.float32 else z
         self._center_logits = center_logits
 
     def scores(self, problems: NDArray[np.int64], theta: Array, n_parts: int) -> NDArray[np.float64]:
@@ -428,9 +436,11 @@ class _Watched:
         xp = array_namespace(theta)
         n_columns = theta.shape[1] * n_parts
         flat = xp.reshape(theta, (theta.shape[0] * theta.shape[1], theta.shape[2]))
+        flat = xp.astype(flat, self._z.dtype)
         logits = xp.reshape(self._z @ flat[:, :-1].T + flat[:, -1], (self._z.shape[0], problems.size, n_columns))
         if n_columns == 1:
-            logits = xp.concat([-0.5 * logits, 0.5 * logits], axis=2)
+            # One column is the difference of two rows that move oppositely.
+            logits = logits * xp.asarray([-0.5, 0.5], dtype=logits.dtype, device=logits.device)
         if self._center_logits is not None:
             logits = logits + self._center_logits
         return np.asarray(self._score(problems, logits), np.float64)

@@ -112,6 +112,15 @@ def test_equals_torch(rng, name: str, n_classes: int):
         assert fit.step == one.steps
 
 
+@pytest.mark.parametrize("name", list(SETTINGS))
+def test_float32_features_are_followed_in_float32(rng, name: str):
+    features, y = sample(rng, 3)
+    narrow = features.astype(np.float32)
+    fit = descend(narrow, y, 3, [Problem(l2=0.1)], [SETTINGS[name]])[0]
+    expected = torch_path(narrow.astype(float), y, 3, Problem(l2=0.1), SETTINGS[name])[-1][0]
+    np.testing.assert_allclose(fit.weight, expected, atol=2e-5)
+
+
 def test_different_seeds_and_rows_go_their_own_ways(rng):
     features, y = sample(rng, 2)
     rows = np.arange(0, N, 2)

@@ -62,7 +62,7 @@ def test_kill_9_of_the_server_loses_nothing_and_jobs_are_finished(serve, table, 
         again = client.spectra("mine")
         assert again.reused
         np.testing.assert_array_equal(again.eigenvalues, spectra.eigenvalues)
-        assert client.refit("mine", preset="dfr").digest == refit.digest
+        assert client.refit("mine", preset="dfr_l2").digest == refit.digest
         same = client.finetune(dataset="shapes", epochs=3, save_every=2, **tiny)
         assert same.id == job.id
         run = same.wait()

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, host_labels, to_host
@@ -96,6 +96,7 @@ class MomentAccumulator:
         self._buffers = [_Buffer(self._capacity, n_features, dtype, xp, device) for _ in range(n_groups)]
         work_dtype = xp.float64 if products == "float64" else xp.float32
         self._work = xp.empty((self._capacity + 1, n_features), dtype=work_dtype, device=device)
+        self._last: NDArray[np.floating] | None = None
         self._n_seen = 0
 
     def add(self, features: Array, g: Array, weights: Array | None = None) -> None:
@@ -141,6 +142,14 @@ class MomentAccumulator:
             m2=self._sums.m2,
         )
 
+    def _product(self, block: Array) -> Array:
+        """block^T block; NumPy, which takes syrk for it, writes over the last one, for fresh memory costs time."""
+        if not is_numpy_array(block):
+            return block.T @ block
+        if self._last is None:
+            self._last = np.empty((block.shape[1], block.shape[1]), dtype=block.dtype)
+        return np.matmul(block.T, block, out=self._last)
+
     def _add_to_group(
         self, k: int, features: Array, rows: NDArray[np.int64], weights: NDArray[np.float64] | None
     ) -> None:
@@ -171,7 +180,7 @@ class MomentAccumulator:
         total = before + added
         block[buffer.n, :] = xp.astype(delta * math.sqrt(before * added / total), block.dtype)
         sums = self._m2[k]
-        sums += xp.astype(block.T @ block, xp.float64, copy=False)
+        sums += self._product(block)
         self._sums.mean[k, :] = self._sums.mean[k, :] + delta * (added / total)
         self._weight[k] = total
         self._count[k] += buffer.n
@@ -201,7 +210,7 @@ class _Buffer:
     def append(self, features: Array, rows: NDArray[np.int64], first: int, weights: NDArray[np.float64] | None) -> None:
         """Take the `rows` of `features`, whose row 0 has the number `first` in the stream."""
         place = slice(self.n, self.n + rows.size)
-        self._rows[place, :] = _take(features, rows)
+        _gather(features, rows, self._rows[place, :])
         self._numbers[place] = rows + first
         if self.n == 0:
             self._weighted = False
@@ -263,11 +272,14 @@ def host_weights(weights: Array, n_rows: int) -> NDArray[np.float64]:
     return found
 
 
-def _take(features: Array, rows: NDArray[np.int64]) -> Array:
-    """Some rows, ascending; a view where they follow each other."""
+def _gather(features: Array, rows: NDArray[np.int64], out: Array) -> None:
+    """Copy some rows, ascending, into `out`."""
     if int(rows[-1]) - int(rows[0]) + 1 == rows.size:
-        return features[int(rows[0]) : int(rows[-1]) + 1, :]
-    return array_namespace(features).take(features, beside(rows, features), axis=0)
+        out[...] = features[int(rows[0]) : int(rows[-1]) + 1, :]
+    elif is_numpy_array(features):
+        np.take(features, rows, axis=0, out=out, mode="clip")
+    else:
+        out[...] = array_namespace(features).take(features, beside(rows, features), axis=0)
 
 
 def _mean(rows: Array, weights: NDArray[np.float64] | None, total: float) -> Array:

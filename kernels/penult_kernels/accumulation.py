@@ -20,7 +20,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, host_labels, to_host
+from penult_kernels.arrays import Array, beside, blocks, host_labels, to_host
 from penult_kernels.finite import check_finite
 from penult_kernels.moments import Moments, check_positive, empty_moments, matrix_shape
 
@@ -28,6 +28,9 @@ MAX_BUFFER_ROWS = 2048
 """Rows folded in together: enough that the product, not its addition to the sum, takes the time."""
 BUFFER_BYTES = 64 * 2**20
 """All buffers together hold about this much; with many groups each is shorter."""
+
+CENTRE_ELEMENTS = 1 << 16
+"""Entries centred at a time."""
 
 Products: TypeAlias = Literal["float64", "float32"]
 """Type in which centred rows are multiplied; sums of products are float64 in both."""
@@ -42,8 +45,11 @@ def centre_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array
     """Write (rows - mean) * root_weights[:, None] into `out`, losing nothing to a distant mean."""
     xp = array_namespace(rows)
     if out.dtype == xp.float64:
-        out[...] = xp.astype(rows, xp.float64, copy=False)
-        out -= mean
+        # A few rows at a time, so that they are still in the cache when the mean is taken from them.
+        for block in blocks(int(rows.shape[0]), max(1, CENTRE_ELEMENTS // max(1, int(rows.shape[1])))):
+            part = out[block, :]
+            part[...] = xp.astype(rows[block, :], xp.float64, copy=False)
+            part -= mean
     elif rows.dtype == xp.float64:
         out[...] = xp.astype(rows - mean, out.dtype)
     else:
@@ -129,6 +135,21 @@ class MomentAccumulator:
             rows = np.flatnonzero(labels == k if given is None else (labels == k) & (given > 0))
             self._add_to_group(int(k), features, rows, given)
         self._n_seen += n_rows
+
+    def absorb(self, other: Moments) -> None:
+        """Take in moments of other rows of the same groups, in place. Raises ValueError when the shapes differ."""
+        if other.m2.shape != self._sums.m2.shape:
+            raise ValueError(f"expected moments of shape {self._sums.m2.shape}, got {other.m2.shape}")
+        for k, sums in enumerate(self._m2):
+            self._fold(k)
+            before, added = float(self._weight[k]), float(other.weight[k])
+            if added:
+                delta = other.mean[k, :] - self._sums.mean[k, :]
+                sums += other.m2[k, :, :]
+                sums += (delta * (before * added / (before + added)))[:, None] * delta[None, :]
+                self._sums.mean[k, :] = self._sums.mean[k, :] + delta * (added / (before + added))
+                self._weight[k] = before + added
+                self._count[k] += int(other.count[k])
 
     def finish(self) -> Moments:
         """Moments of every row taken in. The arrays are the accumulator's own: add no rows afterwards."""

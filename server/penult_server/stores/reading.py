@@ -108,13 +108,20 @@ class StoredFeatures:
 
         Chunks hold whole rows as they are in memory, uncompressed, so that a chunk's file is a block.
         """
+        return (self.block(name, index) for index in range(self.n_blocks(name)))
+
+    def n_blocks(self, name: str) -> int:
+        """Blocks that the array `name` has."""
         array = self.array(name)
-        step = array.chunks[0]
-        for index in range(-(-array.shape[0] // step)):
-            key = array.metadata.encode_chunk_key((index, *(0 for _ in array.shape[1:])))
-            values = np.frombuffer(self._store.chunk(f"{name}/{key}"), dtype=array.dtype.newbyteorder("<"))
-            # The last chunk's file is as long as the others, beyond its rows too.
-            yield values.reshape(array.chunks)[: array.shape[0] - index * step]
+        return -(-array.shape[0] // array.chunks[0])
+
+    def block(self, name: str, index: int) -> NDArray[Any]:
+        """Block `index`, rows index * chunks[0] and on, of the array `name`."""
+        array = self.array(name)
+        key = array.metadata.encode_chunk_key((index, *(0 for _ in array.shape[1:])))
+        values = np.frombuffer(self._store.chunk(f"{name}/{key}"), dtype=array.dtype.newbyteorder("<"))
+        # The last chunk's file is as long as the others, beyond its rows too.
+        return values.reshape(array.chunks)[: array.shape[0] - index * array.chunks[0]]
 
     def moments(self, groups: Sequence[int] | None = None) -> Moments:
         """The moments of `groups`, or of all, that were folded in when the set was written."""

@@ -24,7 +24,7 @@ from penult_kernels.arrays import Array, beside, blocks, host_labels, to_host
 from penult_kernels.finite import check_finite
 from penult_kernels.moments import Moments, check_positive, empty_moments, matrix_shape
 
-MAX_BUFFER_ROWS = 2048
+MAX_BUFFER_ROWS = 1536
 """Rows folded in together: enough that the product, not its addition to the sum, takes the time."""
 BUFFER_BYTES = 64 * 2**20
 """All buffers together hold about this much; with many groups each is shorter."""

@@ -17,17 +17,20 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, host_labels, to_host
+from penult_kernels.arrays import Array, beside, blocks, host_labels, to_host
 from penult_kernels.finite import check_finite
 from penult_kernels.moments import Moments, check_positive, empty_moments, matrix_shape
 
-MAX_BUFFER_ROWS = 2048
+MAX_BUFFER_ROWS = 1536
 """Rows folded in together: enough that the product, not its addition to the sum, takes the time."""
 BUFFER_BYTES = 64 * 2**20
 """All buffers together hold about this much; with many groups each is shorter."""
+
+CENTRE_ELEMENTS = 1 << 16
+"""Entries centred at a time."""
 
 Products: TypeAlias = Literal["float64", "float32"]
 """Type in which centred rows are multiplied; sums of products are float64 in both."""
@@ -42,8 +45,11 @@ def centre_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array
     """Write (rows - mean) * root_weights[:, None] into `out`, losing nothing to a distant mean."""
     xp = array_namespace(rows)
     if out.dtype == xp.float64:
-        out[...] = xp.astype(rows, xp.float64, copy=False)
-        out -= mean
+        # A few rows at a time, so that they are still in the cache when the mean is taken from them.
+        for block in blocks(int(rows.shape[0]), max(1, CENTRE_ELEMENTS // max(1, int(rows.shape[1])))):
+            part = out[block, :]
+            part[...] = xp.astype(rows[block, :], xp.float64, copy=False)
+            part -= mean
     elif rows.dtype == xp.float64:
         out[...] = xp.astype(rows - mean, out.dtype)
     else:
@@ -96,6 +102,7 @@ class MomentAccumulator:
         self._buffers = [_Buffer(self._capacity, n_features, dtype, xp, device) for _ in range(n_groups)]
         work_dtype = xp.float64 if products == "float64" else xp.float32
         self._work = xp.empty((self._capacity + 1, n_features), dtype=work_dtype, device=device)
+        self._last: NDArray[np.floating] | None = None
         self._n_seen = 0
 
     def add(self, features: Array, g: Array, weights: Array | None = None) -> None:
@@ -129,6 +136,21 @@ class MomentAccumulator:
             self._add_to_group(int(k), features, rows, given)
         self._n_seen += n_rows
 
+    def absorb(self, other: Moments) -> None:
+        """Take in moments of other rows of the same groups, in place. Raises ValueError when the shapes differ."""
+        if other.m2.shape != self._sums.m2.shape:
+            raise ValueError(f"expected moments of shape {self._sums.m2.shape}, got {other.m2.shape}")
+        for k, sums in enumerate(self._m2):
+            self._fold(k)
+            before, added = float(self._weight[k]), float(other.weight[k])
+            if added:
+                delta = other.mean[k, :] - self._sums.mean[k, :]
+                sums += other.m2[k, :, :]
+                sums += (delta * (before * added / (before + added)))[:, None] * delta[None, :]
+                self._sums.mean[k, :] = self._sums.mean[k, :] + delta * (added / (before + added))
+                self._weight[k] = before + added
+                self._count[k] += int(other.count[k])
+
     def finish(self) -> Moments:
         """Moments of every row taken in. The arrays are the accumulator's own: add no rows afterwards."""
         for k in range(len(self._buffers)):
@@ -140,6 +162,14 @@ class MomentAccumulator:
             mean=self._sums.mean,
             m2=self._sums.m2,
         )
+
+    def _product(self, block: Array) -> Array:
+        """block^T block; NumPy, which takes syrk for it, writes over the last one, for fresh memory costs time."""
+        if not is_numpy_array(block):
+            return block.T @ block
+        if self._last is None:
+            self._last = np.empty((block.shape[1], block.shape[1]), dtype=block.dtype)
+        return np.matmul(block.T, block, out=self._last)
 
     def _add_to_group(
         self, k: int, features: Array, rows: NDArray[np.int64], weights: NDArray[np.float64] | None
@@ -171,7 +201,7 @@ class MomentAccumulator:
         total = before + added
         block[buffer.n, :] = xp.astype(delta * math.sqrt(before * added / total), block.dtype)
         sums = self._m2[k]
-        sums += xp.astype(block.T @ block, xp.float64, copy=False)
+        sums += self._product(block)
         self._sums.mean[k, :] = self._sums.mean[k, :] + delta * (added / total)
         self._weight[k] = total
         self._count[k] += buffer.n
@@ -201,7 +231,7 @@ class _Buffer:
     def append(self, features: Array, rows: NDArray[np.int64], first: int, weights: NDArray[np.float64] | None) -> None:
         """Take the `rows` of `features`, whose row 0 has the number `first` in the stream."""
         place = slice(self.n, self.n + rows.size)
-        self._rows[place, :] = _take(features, rows)
+        _gather(features, rows, self._rows[place, :])
         self._numbers[place] = rows + first
         if self.n == 0:
             self._weighted = False
@@ -263,11 +293,14 @@ def host_weights(weights: Array, n_rows: int) -> NDArray[np.float64]:
     return found
 
 
-def _take(features: Array, rows: NDArray[np.int64]) -> Array:
-    """Some rows, ascending; a view where they follow each other."""
+def _gather(features: Array, rows: NDArray[np.int64], out: Array) -> None:
+    """Copy some rows, ascending, into `out`."""
     if int(rows[-1]) - int(rows[0]) + 1 == rows.size:
-        return features[int(rows[0]) : int(rows[-1]) + 1, :]
-    return array_namespace(features).take(features, beside(rows, features), axis=0)
+        out[...] = features[int(rows[0]) : int(rows[-1]) + 1, :]
+    elif is_numpy_array(features):
+        np.take(features, rows, axis=0, out=out, mode="clip")
+    else:
+        out[...] = array_namespace(features).take(features, beside(rows, features), axis=0)
 
 
 def _mean(rows: Array, weights: NDArray[np.float64] | None, total: float) -> Array:

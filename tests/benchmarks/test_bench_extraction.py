@@ -10,12 +10,14 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import pytest
 import torch
 
 from penult_server.backbones.model import load_backbone
 from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
 from penult_server.extraction.extract import extract_split
 from penult_server.finetuning.history import MetricsRecord
+from penult_server.stores import features as features_module
 from penult_server.stores.checkpoints import CheckpointManifest
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import LabelNames
@@ -115,3 +117,40 @@ def test_extraction_beside_bare_forward_passes(tmp_path: Path, at_full_size: boo
         f"the set finished and on disk"
     )
     assert stored == [n] * ROUNDS
+
+
+def test_moments_during_extraction(tmp_path: Path, at_full_size: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same pass with group moments folded in and stored, and without.
+
+    As many rows as moments are kept from, G (D + 1): what they cost once, when they are written, counts in full.
+    """
+    n, name = (5200, "tf_efficientnet_lite0") if at_full_size else (70, "test_resnet")
+    side, batch_size = 96 if at_full_size else 32, 64
+    dataset = Noise(n, side)
+    classifier = load_backbone(name, 2, pretrained=False, seed=0, image_size=side).to(DEVICE)
+    labels = LabelNames(classes=("x", "y"), attribute="a", attribute_values=("p", "q"))
+    stored: list[bool] = []
+
+    def extract(*, moments: bool) -> None:
+        monkeypatch.setattr(features_module, "keeps_moments", lambda _: moments)
+        header = FeatureHeader(
+            n_examples=n,
+            n_features=classifier.n_features,
+            dtype="float32",
+            labels=labels,
+            n_logits=2,
+            digest=f"{len(stored):064d}",
+        )
+        with FeatureWriter(tmp_path, header) as writer:
+            extract_split(classifier, dataset, "train", writer, device=DEVICE, batch_size=batch_size, context=Quiet())
+            stored.append(writer.finish().has_moments)
+
+    extract(moments=True)
+    turns = [(seconds(lambda: extract(moments=False)), seconds(lambda: extract(moments=True))) for _ in range(2)]
+    without, with_moments = (median(times) for times in zip(*turns, strict=True))
+    print(
+        f"\nextraction with moments, {name}, {n} x {side} px, {DEVICE}: {with_moments / without - 1:+.1%} of the time "
+        f"without ({without:.1f} s; bound +5 %)"
+    )
+    assert stored == [True] + [False, True] * 2
+    assert not at_full_size or with_moments <= 1.05 * without

@@ -237,6 +237,16 @@ def test_packing_on_every_backend(backend):
         unpack_symmetric(np.zeros(27), 6, 4)
 
 
+def test_an_accumulator_absorbs_moments_of_other_rows(backend, rng):
+    features, g = sample(rng, offset=1e3)
+    accumulator = MomentAccumulator(5, 4, dtype=backend.xp.float64, xp=backend.xp, device=backend.device)
+    accumulator.add(backend.array(features[:9]), g[:9])
+    accumulator.absorb(moments_of(backend.array(features[9:]), g[9:], 5))
+    assert_same(accumulator.finish(), moments_of(features, g, 5), rtol=1e-10)
+    with pytest.raises(ValueError, match="got"):
+        accumulator.absorb(empty_moments(2, 4, xp=backend.xp, device=backend.device))
+
+
 def test_permuting_rows_changes_nothing(rng):
     features, g = sample(rng)
     order = rng.permutation(g.size)

@@ -1,19 +1,28 @@
 """Rows straight from the store, a chunk at a time, for what is larger than the memory kept for features."""
 
+# threadpoolctl brings no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false
+
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from penult_kernels.accumulation import MomentAccumulator, Products
+from penult_kernels.accumulation import Centre, MomentAccumulator, Products, centre_rows
 from penult_kernels.moments import Moments
 from penult_kernels.streamed import Passes
 from penult_server.compute.backend import Backend
+from penult_server.compute.device_rows import CudaCentre, copied_ahead
 from penult_server.stores.reading import StoredFeatures
 
 T = TypeVar("T")
+WORKERS = 2
+"""Threads that fold chunks on the CPU; each has sums of its own."""
 
 
 def read_ahead(blocks: Iterator[T]) -> Iterator[T]:
@@ -46,20 +55,82 @@ def stream_moments(
     ------
     ServiceError : STORE_CORRUPT, and what `check` raises.
     """
-    manifest = stored.manifest
-    accumulator = MomentAccumulator(
-        n_groups, manifest.n_features, dtype=backend.xp.dtype(manifest.dtype), products=products, xp=backend.xp
-    )
-    first = 0
-    for block in read_ahead(stored.blocks("features")):
-        check()
-        labels = g[first : first + len(block)]
-        first += len(block)
+    work = _Fold(stored, g, n_groups, backend, products, check)
+    return work.on_gpu() if backend.name == "cupy" else work.on_cpu()
+
+
+class _Fold:
+    """One pass over a set that leaves the moments of its groups."""
+
+    def __init__(
+        self,
+        stored: StoredFeatures,
+        g: NDArray[np.int64],
+        n_groups: int,
+        backend: Backend,
+        products: Products,
+        check: Callable[[], None],
+    ) -> None:
+        self._stored = stored
+        self._g = g
+        self._n_groups = n_groups
+        self._backend = backend
+        self._products: Products = products
+        self._check = check
+        self._step = stored.array("features").chunks[0]
+
+    def on_gpu(self) -> Moments:
+        """Chunks copied ahead on a stream of their own."""
+        accumulator = self._accumulator(CudaCentre(self._backend))
+        blocks = read_ahead(self._stored.blocks("features"))
+        for index, block in enumerate(copied_ahead(blocks, self._backend)):
+            self._add(accumulator, block, index)
+        return accumulator.finish()
+
+    def on_cpu(self) -> Moments:
+        """Two threads with every second chunk each, so that one multiplies while the other reads, hashes and centres.
+
+        Each has half of the threads of BLAS: those of one call wait for each other, and would wait for the reader. The
+        chunks of each are fixed, so that the same set gives the same bits.
+        """
+        failed = threading.Event()
+        limit = max(1, (os.cpu_count() or 1) // WORKERS)
+        with threadpool_limits(limit, user_api="blas"), ThreadPoolExecutor(WORKERS, "moments") as pool:
+            workers = [pool.submit(self._every_second, first, failed) for first in range(WORKERS)]
+            accumulators = [worker.result() for worker in workers]
+        accumulators[0].absorb(accumulators.pop().finish())
+        return accumulators[0].finish()
+
+    def _every_second(self, first: int, failed: threading.Event) -> MomentAccumulator:
+        accumulator = self._accumulator(centre_rows)
+        try:
+            for index in range(first, self._stored.n_blocks("features"), WORKERS):
+                if failed.is_set():
+                    break
+                self._add(accumulator, self._stored.block("features", index), index)
+        except BaseException:
+            failed.set()
+            raise
+        return accumulator
+
+    def _add(self, accumulator: MomentAccumulator, block: Any, index: int) -> None:
+        self._check()
+        labels = self._g[index * self._step : index * self._step + len(block)]
         rows = np.flatnonzero(labels >= 0)
         if rows.size < labels.size:
-            block, labels = block[rows], labels[rows]
-        accumulator.add(backend.to_device(block), labels)
-    return accumulator.finish()
+            block, labels = block[self._backend.to_device(rows)], labels[rows]
+        accumulator.add(block, labels)
+
+    def _accumulator(self, centre: Centre) -> MomentAccumulator:
+        manifest, xp = self._stored.manifest, self._backend.xp
+        return MomentAccumulator(
+            self._n_groups,
+            manifest.n_features,
+            dtype=xp.dtype(manifest.dtype),
+            products=self._products,
+            xp=xp,
+            centre=centre,
+        )
 
 
 def passes_over(

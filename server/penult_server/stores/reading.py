@@ -43,14 +43,27 @@ class VerifiedStore(LocalStore):
             return None
         content = await super().get(key, prototype)
         if content is None or hashlib.sha256(content.as_numpy_array().data).hexdigest() != expected:
-            raise ServiceError(
-                ErrorKind.STORE_CORRUPT,
-                f"feature set {self._label}: file {key} is {'missing' if content is None else 'altered'}; "
-                "extract or upload the set again",
-                digest=self._label,
-                file=key,
-            )
+            raise self._damaged(key, missing=content is None)
         return content
+
+    def chunk(self, key: str) -> bytes:
+        """The whole file `key`, without Zarr's copy of it. Raises ServiceError (STORE_CORRUPT)."""
+        try:
+            content = (self.root / key).read_bytes()
+        except FileNotFoundError as error:
+            raise self._damaged(key, missing=True) from error
+        if hashlib.sha256(content).hexdigest() != self._digests.get(key):
+            raise self._damaged(key, missing=False)
+        return content
+
+    def _damaged(self, key: str, *, missing: bool) -> ServiceError:
+        return ServiceError(
+            ErrorKind.STORE_CORRUPT,
+            f"feature set {self._label}: file {key} is {'missing' if missing else 'altered'}; "
+            "extract or upload the set again",
+            digest=self._label,
+            file=key,
+        )
 
 
 class StoredFeatures:
@@ -62,8 +75,8 @@ class StoredFeatures:
     def __init__(self, root: Path, digest: str) -> None:
         self.directory = root / "features" / digest
         self.manifest: FeatureManifest = read_manifest(self.directory)
-        store = VerifiedStore(self.directory, self.manifest.files, digest)
-        self._group = zarr.open_group(store, mode="r", zarr_format=3)
+        self._store = VerifiedStore(self.directory, self.manifest.files, digest)
+        self._group = zarr.open_group(self._store, mode="r", zarr_format=3)
 
     @property
     def array_names(self) -> list[str]:
@@ -91,11 +104,24 @@ class StoredFeatures:
         return whole
 
     def blocks(self, name: str) -> Iterator[NDArray[Any]]:
-        """The array `name` in blocks of whole chunks, in order."""
+        """The array `name` in blocks of whole chunks, in order; they may not be written to.
+
+        Chunks hold whole rows as they are in memory, uncompressed, so that a chunk's file is a block.
+        """
+        return (self.block(name, index) for index in range(self.n_blocks(name)))
+
+    def n_blocks(self, name: str) -> int:
+        """Blocks that the array `name` has."""
         array = self.array(name)
-        step = array.chunks[0]
-        for first in range(0, array.shape[0], step):
-            yield np.asarray(array[first : first + step])
+        return -(-array.shape[0] // array.chunks[0])
+
+    def block(self, name: str, index: int) -> NDArray[Any]:
+        """Block `index`, rows index * chunks[0] and on, of the array `name`."""
+        array = self.array(name)
+        key = array.metadata.encode_chunk_key((index, *(0 for _ in array.shape[1:])))
+        values = np.frombuffer(self._store.chunk(f"{name}/{key}"), dtype=array.dtype.newbyteorder("<"))
+        # The last chunk's file is as long as the others, beyond its rows too.
+        return values.reshape(array.chunks)[: array.shape[0] - index * array.chunks[0]]
 
     def moments(self, groups: Sequence[int] | None = None) -> Moments:
         """The moments of `groups`, or of all, that were folded in when the set was written."""

@@ -1,0 +1,152 @@
+"""What group moments cost: beside one product of the same rows by BLAS, in memory, and during an extraction."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from penult_server.compute.backend import Backend
+from penult_server.compute.streaming import stream_moments
+from penult_server.stores.features import FeatureHeader, FeatureWriter
+from penult_server.stores.manifest import LabelNames
+from penult_server.stores.reading import StoredFeatures
+
+NUMPY = Backend(np, "numpy", "cpu")
+ROUNDS = 7
+BOUND = 1.35
+WIDTHS = ("float64", "float32")
+
+
+def median_turns(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each piece of work; the pieces take turns, so that none has the quiet moments to itself."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            started = time.perf_counter()
+            work()
+            taken[name].append(time.perf_counter() - started)
+    return {name: median(times) for name, times in taken.items()}
+
+
+def store(root: Path, n: int, d: int) -> tuple[StoredFeatures, np.ndarray]:
+    """Rows of four groups; and the rows."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((n, d), dtype=np.float32) + 1
+    labels = LabelNames(classes=("x", "y"), attribute="a", attribute_values=("p", "q"))
+    with FeatureWriter(root, FeatureHeader(n_examples=n, n_features=d, dtype="float32", labels=labels)) as writer:
+        writer.append(
+            features=features,
+            y=rng.integers(0, 2, n),
+            a=rng.integers(0, 2, n),
+            row_id=np.arange(n, dtype=np.uint64),
+        )
+        return StoredFeatures(root, writer.finish().digest), features
+
+
+def test_streaming_beside_one_syrk(tmp_path: Path, at_full_size: bool) -> None:
+    """`a.T @ a` is syrk in NumPy. Our products are float64: the float64 one is their limit, the float32 one is shown.
+
+    With float32 products the work beside them (reading, hashing, gathering, centring) weighs twice as much.
+    """
+    n, d = (60_000, 1280) if at_full_size else (500, 32)
+    stored, features = store(tmp_path, n, d)
+    wide = features.astype(np.float64)
+    g = stored.read("y") * 2 + stored.read("a")
+    seconds = median_turns(
+        {
+            "reading": lambda: [None for _ in stored.blocks("features")],
+            "syrk float32": lambda: features.T @ features,
+            "syrk float64": lambda: wide.T @ wide,
+            "float32": lambda: stream_moments(stored, g, 4, NUMPY, products="float32"),
+            "float64": lambda: stream_moments(stored, g, 4, NUMPY),
+        },
+        ROUNDS if at_full_size else 1,
+    )
+    print(
+        f"\nmoments from the store, {n} x {d}, 4 groups: reading and verifying {seconds['reading']:.2f} s, "
+        f"syrk {seconds['syrk float32']:.2f} s in float32, {seconds['syrk float64']:.2f} s in float64"
+    )
+    for products in ("float64", "float32"):
+        ratios = {kind: seconds[products] / max(seconds["reading"], seconds[f"syrk {kind}"]) for kind in WIDTHS}
+        print(
+            f"  {products} products {seconds[products]:.2f} s: {ratios['float64']:.2f} x the float64 syrk, "
+            f"{ratios['float32']:.2f} x the float32 syrk (bound {BOUND})"
+        )
+        assert not at_full_size or products == "float32" or ratios["float64"] <= BOUND
+    expected = np.cov(wide[g == 1].T, ddof=0) * np.count_nonzero(g == 1)
+    np.testing.assert_allclose(stream_moments(stored, g, 4, NUMPY).m2[1], expected, rtol=1e-9, atol=1e-7)
+
+
+class Repeated:
+    """A stored set, read several times over as if it were that much longer."""
+
+    def __init__(self, stored: StoredFeatures, times: int) -> None:
+        self.manifest = stored.manifest
+        self._stored = stored
+        self._times = times
+
+    def array(self, name: str) -> Any:
+        return self._stored.array(name)
+
+    def n_blocks(self, name: str) -> int:
+        # The last chunk is not full, so only the whole ones are repeated.
+        return self._times * (self._stored.n_blocks(name) - 1)
+
+    def block(self, name: str, index: int) -> Any:
+        return self._stored.block(name, index % (self._stored.n_blocks(name) - 1))
+
+
+STREAM = """
+import runpy, sys
+class Without:
+    def find_spec(name, path, target=None):
+        if name == "cupy":
+            raise ModuleNotFoundError(name)
+if sys.argv[4] == "without":
+    sys.meta_path.insert(0, Without)
+runpy.run_path(sys.argv[5], run_name="__main__")
+"""
+
+
+def peak_bytes(root: Path, digest: str, times: int, cupy: str) -> int:
+    """Most memory that a process of its own held while it streamed the set `times` times.
+
+    Zarr imports CuPy where it is installed, which takes more memory than the whole stream; "without" is the
+    server without its extra for GPUs.
+    """
+    command = [sys.executable, "-c", STREAM, str(root), digest, str(times), cupy, __file__]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path, at_full_size: bool) -> None:
+    n, d = (60_000, 1280) if at_full_size else (500, 32)
+    stored, _ = store(tmp_path, n, d)
+    digest = stored.manifest.digest
+    once, ten_times = (peak_bytes(tmp_path, digest, times, "without") for times in (1, 10))
+    with_cupy = peak_bytes(tmp_path, digest, 1, "with")
+    chunk = stored.array("features").chunks[0] * d * 4
+    bound = 4 * d * d * 8 + 2 * chunk + 300e6
+    print(
+        f"\npeak memory of streaming {n} and {10 * n} rows: {once / 1e6:.0f} and {ten_times / 1e6:.0f} MB "
+        f"({ten_times / once - 1:+.1%}, at most 5 %; bound {bound / 1e6:.0f} MB); "
+        f"{with_cupy / 1e6:.0f} MB where CuPy is installed"
+    )
+    assert abs(ten_times / once - 1) <= 0.05
+    assert max(once, ten_times) <= bound
+
+
+if __name__ == "__main__":
+    one = StoredFeatures(Path(sys.argv[1]), sys.argv[2])
+    step = one.array("features").chunks[0]
+    whole = (one.n_blocks("features") - 1) * step
+    groups = np.tile((one.read("y") * 2 + one.read("a"))[:whole], int(sys.argv[3]))
+    repeated: Any = Repeated(one, int(sys.argv[3]))
+    stream_moments(repeated, groups, 4, NUMPY)
+    # Not `getrusage`, whose peak is inherited from the process that started this one.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(int(status["VmHWM"].split()[0]) * 1024)

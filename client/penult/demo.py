@@ -15,7 +15,6 @@ from penult.frames import text_table
 from penult.plots import plot_history, save
 from penult.records import FeatureSet, Run
 from penult.results import Metrics
-from penult.spectra import Spectra
 
 DATASET = "footwear"
 BACKBONE = "tf_efficientnet_lite0"
@@ -53,7 +52,7 @@ def run_demo(root: Path) -> None:
         print(scores_table(compare_heads(client, run, tuned, untouched)))
         print("\n4. Spectra of the finetuned training features, per group")
         spectra = client.spectra(tuned["train"], by="group", top_k=50)
-        print(spectra_table(spectra))
+        print(spectra)
         save(spectra.plot(), figures / "spectra.png")
         save(plot_history(run), figures / "accuracies.png")
     print(closing(root, tuned, figures))
@@ -111,14 +110,6 @@ def scores_table(scores: list[Scores]) -> str:
         for score in scores
     ]
     return text_table(("head", "features", "average", "weighted", "worst group", "which"), rows)
-
-
-def spectra_table(spectra: Spectra) -> str:
-    """Top eigenvalues per group, then the imbalance of each class with its counts."""
-    lines = [str(spectra)]
-    if any(entry.n_minority < spectra.eigenvalues.shape[1] for entry in spectra.imbalance):
-        lines.append("(few examples bias the top eigenvalue upward: read each ratio together with its n)")
-    return "\n".join(lines)
 
 
 def closing(root: Path, tuned: dict[str, FeatureSet], figures: Path) -> str:

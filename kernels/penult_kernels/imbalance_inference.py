@@ -6,7 +6,8 @@ replicates each, all of them drawn from one seed:
 
 * the matched ratio: lambda_1(minority) over the median of lambda_1 of R subsamples of the majority, drawn
   without replacement, of the minority's size. At equal sizes the biases are equal. (The median, because it is the
-  same whether one looks at the ratio, its logarithm or its inverse.)
+  same whether one looks at the ratio, its logarithm or its inverse: of an even R, the geometric mean of the middle
+  two.)
 * its interval, a studentised bootstrap of the logarithm (Davison & Hinkley 1997, section 5.2). Rows repeat in a
   bootstrap sample, which biases lambda_1 upward once more (El Karoui & Purdom 2019, "The non-parametric bootstrap and
   spectral analysis in moderate and high dimension"), so no quantile of a bootstrapped lambda_1 is used as it is, only

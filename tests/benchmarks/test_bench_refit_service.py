@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from statistics import median
 from threading import Barrier
@@ -37,6 +38,12 @@ def at_once(clients: list[penult.Client], ask: Callable[[penult.Client, int], pe
         return time.perf_counter() - started
 
 
+def asked(
+    ask: Callable[[penult.Client, int, int], penult.Refit], turn: int, client: penult.Client, place: int
+) -> penult.Refit:
+    return ask(client, turn, place)
+
+
 def test_many_clients_and_equal_requests(tmp_path: Path, at_full_size: bool) -> None:
     n, d = (20_000, 1280) if at_full_size else (300, 16)
     rng = np.random.default_rng(0)
@@ -46,27 +53,26 @@ def test_many_clients_and_equal_requests(tmp_path: Path, at_full_size: bool) -> 
     features[:, :8] += (0.3 * (2 * y - 1))[:, None]
     features[:, 8:16] += (0.6 * (2 * a - 1))[:, None]
     penalties = np.logspace(-4, -1, N_CLIENTS)
-    shapes: dict[str, Callable[[int, int], dict[str, object]]] = {
-        "penalties": lambda turn, place: {"l2": float(penalties[place]) * (1 + 1e-6 * turn)},
-        "seeds of dfr_l2, 4 draws": lambda turn, place: {
-            "preset": "dfr_l2", "repeats": 4, "seed": turn * N_CLIENTS + place
-        },
-    }  # fmt: skip
+
+    def of_penalty(own: penult.Client, turn: int, place: int) -> penult.Refit:
+        return own.refit(mine, l2=float(penalties[place]) * (1 + 1e-6 * turn))
+
+    def of_seed(own: penult.Client, turn: int, place: int) -> penult.Refit:
+        return own.refit(mine, preset="dfr_l2", repeats=4, seed=turn * N_CLIENTS + place)
+
     ratios: dict[str, float] = {}
     with penult.local(tmp_path / "store") as client:
         mine = client.features.upload(features=features, y=y, a=a)
         clients = [penult.local(tmp_path / "store") for _ in range(N_CLIENTS)]
         client.refit(mine, l2=1.0)
-        for name, arguments in shapes.items():
-            alone, together = (
-                measure(clients, lambda own, place, turn=turn: own.refit(mine, **arguments(turn, place)))
-                for turn, measure in enumerate((one_after_another, at_once))
-            )
+        for name, ask in (("one penalty each", of_penalty), ("four subsets each", of_seed)):
+            alone = one_after_another(clients, partial(asked, ask, 0))
+            together = at_once(clients, partial(asked, ask, 1))
             ratios[name] = alone / together
             print(
-                f"\n32 clients, {n} x {d}, {name}: one after another {alone:.2f} s, at once {together:.2f} s: ", end=""
+                f"\n{N_CLIENTS} clients, {n} x {d}, {name}: one after another {alone:.2f} s, at once {together:.2f} s: "
+                f"{ratios[name]:.1f} x"
             )
-            print(f"{ratios[name]:.1f} x")
         info, again = [], []
         for _ in range(200 if at_full_size else 3):
             started = time.perf_counter()
@@ -80,5 +86,5 @@ def test_many_clients_and_equal_requests(tmp_path: Path, at_full_size: bool) -> 
     ratio = median(again) / median(info)
     print(f"an equal refit again: {ratio:.2f} x Info ({median(info) * 1e3:.2f} ms)")
     if at_full_size:
-        assert ratios["penalties"] >= 6
+        assert ratios["one penalty each"] >= 6
         assert ratio <= 2

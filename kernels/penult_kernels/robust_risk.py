@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 
 FIRST_STEP = 1.0
 GROW, CUT = 1.6, 0.35
+SMALLEST_SHARE = 1e-12
+"""Of a row's share among all rows alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,19 +82,20 @@ class TailRisk:
         return float(share @ ordered / mass)
 
     def step(self, q: Floats, losses: Floats, eta: float) -> Floats:
-        """Mirror step, and the KL projection on the capped simplex: min(c v, cap), c so that the sum is 1."""
-        v = q * np.exp(eta * (losses - losses.max()))
+        """Mirror step, and the KL projection on the capped simplex: min(c v, cap), c so that the sum is 1.
+
+        In logarithms, since a long step spreads v over more orders of magnitude than a number has.
+        """
         # Weights that rounding has driven to 0 could never rise again.
-        v = np.maximum(v / v.sum(), 1e-12 / self.n_rows)
-        cap = 1.0 / (self.alpha * self.n_rows)
-        ordered = np.sort(v)[::-1]
-        rest = np.concatenate([np.cumsum(ordered[::-1])[::-1], [0.0]])
+        log_v = np.log(np.maximum(q, SMALLEST_SHARE / self.n_rows)) + eta * losses
+        log_cap = -math.log(self.alpha * self.n_rows)
+        ordered = np.sort(log_v)[::-1]
+        log_rest = np.logaddexp.accumulate(ordered[::-1])[::-1]
         # With the k largest at the cap, c = (1 - k cap) / (sum of the others); the first k that fits is right.
-        k = np.arange(self.n_rows)
-        c = (1.0 - k * cap) / rest[:-1]
-        fits = (c * ordered <= cap * (1 + 1e-12)) & (c >= 0)
-        chosen = int(np.argmax(fits)) if fits.any() else self.n_rows - 1
-        return np.minimum(c[chosen] * v, cap)
+        room = 1.0 - np.arange(self.n_rows) * math.exp(log_cap)
+        log_c = np.log(np.maximum(room, 0.0), where=room > 0, out=np.full(self.n_rows, -np.inf)) - log_rest
+        fits = log_c + ordered <= log_cap + 1e-12
+        return np.exp(np.minimum(log_c[int(np.argmax(fits))] + log_v, log_cap))
 
 
 class Ascent:

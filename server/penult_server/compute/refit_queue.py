@@ -22,8 +22,10 @@ from penult_server.compute.refit_work import Rounds, Work, do_together
 from penult_server.compute.resident import Resident
 from penult_server.errors import ServiceError
 
-WINDOW = 0.004
-"""Seconds that the first request waits for others."""
+QUIET = 0.02
+"""Seconds without a new request after which a batch begins."""
+LONGEST_WAIT = 0.1
+"""Seconds that the first request waits at most, however many follow it."""
 MOST_TOGETHER = 256
 
 
@@ -70,12 +72,12 @@ class RefitQueue:
                 answer_together(batch, self._material)
 
     def _collect(self) -> list[Asked]:
-        """The next request, and those that come within the window or have come meanwhile."""
+        """The next request, those that have come meanwhile, and those that follow closely."""
         batch = [self._arrived.get()]
-        end = time.monotonic() + WINDOW
+        end = time.monotonic() + LONGEST_WAIT
         while len(batch) < MOST_TOGETHER:
             try:
-                batch.append(self._arrived.get(timeout=max(0.0, end - time.monotonic())))
+                batch.append(self._arrived.get(timeout=min(QUIET, max(0.0, end - time.monotonic()))))
             except queue.Empty:
                 break
         return batch

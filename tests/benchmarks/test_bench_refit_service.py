@@ -1,0 +1,90 @@
+"""Refits for a team: many clients at once beside the same requests one after another; an equal request again."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from statistics import median
+from threading import Barrier
+
+import numpy as np
+
+import penult
+
+N_CLIENTS = 32
+
+
+def one_after_another(clients: list[penult.Client], ask: Callable[[penult.Client, int], penult.Refit]) -> float:
+    started = time.perf_counter()
+    for place, client in enumerate(clients):
+        ask(client, place)
+    return time.perf_counter() - started
+
+
+def at_once(clients: list[penult.Client], ask: Callable[[penult.Client, int], penult.Refit]) -> float:
+    barrier = Barrier(len(clients) + 1)
+
+    def wait_and_ask(place: int) -> penult.Refit:
+        barrier.wait()
+        return ask(clients[place], place)
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        answers = [pool.submit(wait_and_ask, place) for place in range(len(clients))]
+        barrier.wait()
+        started = time.perf_counter()
+        for answer in answers:
+            answer.result()
+        return time.perf_counter() - started
+
+
+def asked(
+    ask: Callable[[penult.Client, int, int], penult.Refit], turn: int, client: penult.Client, place: int
+) -> penult.Refit:
+    return ask(client, turn, place)
+
+
+def test_many_clients_and_equal_requests(tmp_path: Path, at_full_size: bool) -> None:
+    n, d = (20_000, 1280) if at_full_size else (300, 16)
+    rng = np.random.default_rng(0)
+    g = rng.choice(4, size=n, p=[0.45, 0.05, 0.05, 0.45])
+    y, a = g // 2, g % 2
+    features = rng.standard_normal((n, d), dtype=np.float32) * (np.arange(1, d + 1, dtype=np.float32) ** -0.5)
+    features[:, :8] += (0.3 * (2 * y - 1))[:, None]
+    features[:, 8:16] += (0.6 * (2 * a - 1))[:, None]
+    penalties = np.logspace(-4, -1, N_CLIENTS)
+
+    def of_penalty(own: penult.Client, turn: int, place: int) -> penult.Refit:
+        return own.refit(mine, l2=float(penalties[place]) * (1 + 1e-6 * turn))
+
+    def of_seed(own: penult.Client, turn: int, place: int) -> penult.Refit:
+        return own.refit(mine, preset="dfr_l2", repeats=4, seed=turn * N_CLIENTS + place)
+
+    ratios: dict[str, float] = {}
+    with penult.local(tmp_path / "store") as client:
+        mine = client.features.upload(features=features, y=y, a=a)
+        clients = [penult.local(tmp_path / "store") for _ in range(N_CLIENTS)]
+        client.refit(mine, l2=1.0)
+        for name, ask in (("one penalty each", of_penalty), ("four subsets each", of_seed)):
+            alone = one_after_another(clients, partial(asked, ask, 0))
+            together = at_once(clients, partial(asked, ask, 1))
+            ratios[name] = alone / together
+            print(
+                f"\n{N_CLIENTS} clients, {n} x {d}, {name}: one after another {alone:.2f} s, at once {together:.2f} s: "
+                f"{ratios[name]:.1f} x"
+            )
+        info, again = [], []
+        for _ in range(200 if at_full_size else 3):
+            started = time.perf_counter()
+            client.info()
+            info.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            assert client.refit(mine, l2=1.0).reused
+            again.append(time.perf_counter() - started)
+        for own in clients:
+            own.close()
+    ratio = median(again) / median(info)
+    print(f"an equal refit again: {ratio:.2f} x Info ({median(info) * 1e3:.2f} ms)")
+    if at_full_size:
+        assert ratios["one penalty each"] >= 6
+        assert ratio <= 2

@@ -18,6 +18,7 @@ DTYPES: dict[arrays_pb2.DType.ValueType, np.dtype[Any]] = {
     arrays_pb2.DTYPE_FLOAT64: np.dtype("<f8"),
     arrays_pb2.DTYPE_INT64: np.dtype("<i8"),
     arrays_pb2.DTYPE_UINT64: np.dtype("<u8"),
+    arrays_pb2.DTYPE_BOOL: np.dtype(np.bool_),
 }
 
 

@@ -119,6 +119,11 @@ def _ends(values: Sequence[float], n_groups: int) -> NDArray[np.float64]:
     return np.array(values or [np.nan] * n_groups, dtype=np.float64)
 
 
+def attributes(messages: Iterable[groups_pb2.Attribute]) -> tuple[records.Attribute, ...]:
+    """Attribute columns with the names of their values."""
+    return tuple(records.Attribute(name=entry.name, values=tuple(entry.values)) for entry in messages)
+
+
 def dataset(message: datasets_pb2.Dataset) -> records.Dataset:
     """A dataset."""
     modality: Literal["image", "text"] = "text" if message.modality == datasets_pb2.MODALITY_TEXT else "image"
@@ -127,11 +132,15 @@ def dataset(message: datasets_pb2.Dataset) -> records.Dataset:
         digest=message.digest,
         modality=modality,
         classes=tuple(message.classes),
-        attributes=tuple(
-            records.Attribute(name=entry.name, values=tuple(entry.values)) for entry in message.attributes
-        ),
+        attributes=attributes(message.attributes),
+        masks=tuple(message.masks),
         splits=tuple(
-            records.Split(name=split.name, n_examples=split.n_examples, groups=groups(split.groups))
+            records.Split(
+                name=split.name,
+                n_examples=split.n_examples,
+                groups=groups(split.groups),
+                mask_counts=tuple(split.mask_counts),
+            )
             for split in message.splits
         ),
         description=message.description,
@@ -265,6 +274,7 @@ def feature_set(message: features_pb2.FeatureSet) -> records.FeatureSet:
             classes=tuple(message.labels.classes),
             attribute=message.labels.attribute,
             attribute_values=tuple(message.labels.attribute_values),
+            masks=tuple(message.labels.masks),
         ),
         groups=groups(message.groups),
         has_logits=message.has_logits,
@@ -278,4 +288,5 @@ def feature_set(message: features_pb2.FeatureSet) -> records.FeatureSet:
         stored_bytes=message.stored_bytes,
         train_shares=np.array(message.train_shares, dtype=np.float64),
         extract_rate=message.extract_rate,
+        attributes=attributes(message.attributes),
     )

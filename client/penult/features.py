@@ -1,7 +1,7 @@
 """Feature sets of a server: ``client.features``."""
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
@@ -55,6 +55,7 @@ class FeatureSets:
         classes: Sequence[str] | None = None,
         attribute: str | None = None,
         attribute_values: Sequence[str] | None = None,
+        masks: Mapping[str, ArrayLike] | None = None,
         timeout: float = 3600.0,
     ) -> FeatureSet:
         """Store your own features; nothing is converted that could lose a bit.
@@ -72,16 +73,19 @@ class FeatureSets:
         head : the last layer that belongs to the features.
         name : to find the set by; moves to the newest upload of that name.
         classes, attribute, attribute_values : names for people; by default the indices.
+        masks : (N,) bool of each named set of rows, which may overlap; every evaluation reports them as well.
         timeout : seconds.
 
         Raises
         ------
         InvalidRequest : kinds ``wrong_shape``, ``wrong_dtype``, ``not_finite``, ``label_out_of_range``.
         """
-        arrays = upload_arrays(features=features, y=y, a=a, logits=logits, row_id=row_id, head=head)
+        arrays = upload_arrays(features=features, y=y, a=a, logits=logits, row_id=row_id, head=head, masks=masks)
         labels = None
-        if classes is not None or attribute is not None or attribute_values is not None:
-            labels = groups_pb2.Labels(classes=classes, attribute=attribute or "", attribute_values=attribute_values)
+        if classes is not None or attribute is not None or attribute_values is not None or masks:
+            labels = groups_pb2.Labels(
+                classes=classes, attribute=attribute or "", attribute_values=attribute_values, masks=list(masks or ())
+            )
         messages = upload_messages(arrays, name, labels, self._chunk_bytes)
         return decode.feature_set(
             self._connection.upload(self._connection.stubs.features.UploadFeatures, messages, timeout=timeout)

@@ -89,6 +89,8 @@ class Labels:
     classes: tuple[str, ...]
     attribute: str
     attribute_values: tuple[str, ...]
+    masks: tuple[str, ...]
+    """Names of sets of examples that may overlap; the columns of `Features.masks`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,8 @@ class Split:
     name: str
     n_examples: int
     groups: tuple[Group, ...]
+    mask_counts: tuple[int, ...]
+    """Examples in each of the dataset's `masks`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -119,6 +123,8 @@ class Dataset:
     classes: tuple[str, ...]
     attributes: tuple[Attribute, ...]
     splits: tuple[Split, ...]
+    masks: tuple[str, ...]
+    """Names of sets of examples that may overlap, such as CivilComments' 16 evaluation groups."""
     description: str
     """Where it comes from and under which licence."""
 
@@ -320,6 +326,8 @@ class FeatureSet:
     """(G,) share of each group among the training examples; empty when not known."""
     extract_rate: float
     """Examples per second of the extraction; 0 when uploaded."""
+    attributes: tuple[Attribute, ...]
+    """All attribute columns of the dataset; `labels.attribute` is the one that `a` and the groups are made of."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FeatureSet) and self.digest == other.digest
@@ -354,6 +362,10 @@ class Features:
     """(C, D); None when the set has no head."""
     head_bias: NDArray[Any] | None
     """(C,)"""
+    attributes: NDArray[np.int64] | None
+    """(N, number of attribute columns), as `feature_set.attributes` names them; None when uploaded."""
+    masks: NDArray[np.bool_] | None
+    """(N, M), as `feature_set.labels.masks` names them; None without any."""
 
     @property
     def g(self) -> NDArray[np.int64]:

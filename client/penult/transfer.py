@@ -24,6 +24,7 @@ def upload_arrays(
     logits: NDArray[Any] | None,
     row_id: ArrayLike | None,
     head: Head | None,
+    masks: Mapping[str, ArrayLike] | None = None,
 ) -> dict[str, AnyArray]:
     """The arrays of an upload in the order of the wire, each of a type that the wire has.
 
@@ -41,10 +42,22 @@ def upload_arrays(
             raise invalid(f"logits must have shape ({len(x)}, C); got {arrays['logits'].shape}", ErrorKind.WRONG_SHAPE)
     if row_id is not None:
         arrays["row_id"] = _indices("row_id", row_id, len(x), np.dtype("<u8"))
+    if masks:
+        arrays["masks"] = np.stack([_mask(name, mask, len(x)) for name, mask in masks.items()], axis=1)
     if head is not None:
         arrays |= _head_arrays(head, x.shape[1])
     # The server wants features last: it stores their rows, with their labels, as they come.
     return arrays | {"features": x}
+
+
+def _mask(name: str, value: ArrayLike, n_examples: int) -> AnyArray:
+    """(N,) bool: which rows belong to the set `name`."""
+    array = np.asarray(value)
+    if array.shape != (n_examples,):
+        raise invalid(f"mask {name!r} must have shape ({n_examples},); got {array.shape}", ErrorKind.WRONG_SHAPE)
+    if array.dtype != np.bool_:
+        raise invalid(f"mask {name!r} must be bool; got {array.dtype.name}: convert it", ErrorKind.WRONG_DTYPE)
+    return array
 
 
 def _head_arrays(head: Head, n_features: int) -> dict[str, AnyArray]:
@@ -184,4 +197,6 @@ def receive(messages: Iterable[features_pb2.ReadFeaturesResponse]) -> Features:
         logits=arrays.get("logits"),
         head_weight=arrays.get("head.weight"),
         head_bias=arrays.get("head.bias"),
+        attributes=arrays.get("attributes"),
+        masks=arrays.get("masks"),
     )

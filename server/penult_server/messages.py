@@ -11,7 +11,7 @@ from penult_kernels.selection import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import arrays_pb2, datasets_pb2, features_pb2, groups_pb2, jobs_pb2, runs_pb2
 from penult_server.clock import timestamp
-from penult_server.datasets.model import DatasetInfo
+from penult_server.datasets.model import Attribute, DatasetInfo
 from penult_server.errors import ServiceError
 from penult_server.finetuning.history import MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest
@@ -24,6 +24,7 @@ DTYPES: "dict[str, arrays_pb2.DType.ValueType]" = {
     "float64": arrays_pb2.DTYPE_FLOAT64,
     "int64": arrays_pb2.DTYPE_INT64,
     "uint64": arrays_pb2.DTYPE_UINT64,
+    "bool": arrays_pb2.DTYPE_BOOL,
 }
 DTYPE_NAMES = {number: name for name, number in DTYPES.items()}
 
@@ -104,11 +105,14 @@ def classes_to_proto(labels: LabelNames, counts: Sequence[int]) -> list[groups_p
 def labels_to_proto(labels: LabelNames) -> groups_pb2.Labels:
     """How classes and attribute values are named."""
     return groups_pb2.Labels(
-        classes=labels.classes, attribute=labels.attribute, attribute_values=labels.attribute_values
+        classes=labels.classes,
+        attribute=labels.attribute,
+        attribute_values=labels.attribute_values,
+        masks=labels.masks,
     )
 
 
-def metrics_to_proto(metrics: GroupMetrics, labels: LabelNames, mask_names: Sequence[str] = ()) -> groups_pb2.Metrics:
+def metrics_to_proto(metrics: GroupMetrics, labels: LabelNames) -> groups_pb2.Metrics:
     """Metrics with the names of their groups and masks."""
     scores = metrics.probabilities
     return groups_pb2.Metrics(
@@ -125,7 +129,7 @@ def metrics_to_proto(metrics: GroupMetrics, labels: LabelNames, mask_names: Sequ
         masks=[
             groups_pb2.MaskMetrics(name=name, count=int(count), correct=int(correct), accuracy=float(accuracy))
             for name, count, correct, accuracy in zip(
-                mask_names, metrics.mask_count, metrics.mask_correct, metrics.mask_accuracy, strict=True
+                labels.masks, metrics.mask_count, metrics.mask_correct, metrics.mask_accuracy, strict=True
             )
         ],
         worst_mask=metrics.worst_mask,
@@ -162,13 +166,19 @@ def feature_set_to_proto(manifest: FeatureManifest) -> features_pb2.FeatureSet:
         stored_bytes=manifest.stored_bytes,
         train_shares=manifest.train_shares,
         extract_rate=manifest.extract_rate,
+        attributes=attributes_to_proto(manifest.attributes),
     )
+
+
+def attributes_to_proto(attributes: Sequence[Attribute]) -> list[groups_pb2.Attribute]:
+    """Columns of attributes with the names of their values."""
+    return [groups_pb2.Attribute(name=one.name, values=one.values) for one in attributes]
 
 
 def dataset_labels(info: DatasetInfo, attribute: str) -> LabelNames:
     """Names of the groups that the attribute (empty for the first) makes of a dataset."""
     chosen = info.attributes[info.attribute_column(attribute)]
-    return LabelNames(classes=info.classes, attribute=chosen.name, attribute_values=chosen.values)
+    return LabelNames(classes=info.classes, attribute=chosen.name, attribute_values=chosen.values, masks=info.masks)
 
 
 def dataset_to_proto(info: DatasetInfo) -> datasets_pb2.Dataset:
@@ -180,13 +190,15 @@ def dataset_to_proto(info: DatasetInfo) -> datasets_pb2.Dataset:
         g = split.y * labels.n_attributes + split.a[:, 0]
         counts = np.bincount(g, minlength=labels.n_groups)
         groups = groups_to_proto(labels, [int(count) for count in counts])
-        splits.append(datasets_pb2.Split(name=name, n_examples=len(g), groups=groups))
+        in_masks = [int(count) for count in split.masks.sum(axis=0)]
+        splits.append(datasets_pb2.Split(name=name, n_examples=len(g), groups=groups, mask_counts=in_masks))
     return datasets_pb2.Dataset(
         name=info.name,
         digest=info.digest,
         modality=modality,
         classes=info.classes,
-        attributes=[datasets_pb2.Attribute(name=one.name, values=one.values) for one in info.attributes],
+        attributes=attributes_to_proto(info.attributes),
+        masks=info.masks,
         splits=splits,
         description=info.description,
     )

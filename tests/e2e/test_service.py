@@ -140,6 +140,35 @@ def test_everything_given_comes_back(client, arrays):
     assert [group.name for group in stored.groups][:2] == ["x, in", "x, out"]
 
 
+def test_masks_are_stored_and_every_evaluation_counts_them(client, arrays):
+    rng = np.random.default_rng(5)
+    masks = {"any": rng.random(400) < 0.7, "few": np.arange(400) < 9, "none": np.zeros(400, dtype=bool)}
+    stored = client.features.upload(**arrays, masks=masks)
+    assert stored.labels.masks == ("any", "few", "none")
+    back = client.features.read(stored)
+    np.testing.assert_array_equal(back.masks, np.stack(list(masks.values()), axis=1))
+    head = penult.Head(weight=rng.standard_normal((3, 12)), bias=rng.standard_normal(3))
+    metrics = client.evaluate(head, stored)
+    right = np.argmax(arrays["features"] @ head.weight.T + head.bias, axis=1) == arrays["y"]
+    assert [(one.name, one.count, one.correct) for one in metrics.masks] == [
+        (name, mask.sum(), right[mask].sum()) for name, mask in masks.items()
+    ]
+    assert np.isnan(metrics.masks[2].accuracy)
+
+
+@pytest.mark.parametrize(
+    ("masks", "words"),
+    [
+        ({"short": np.zeros(3, bool)}, "'short' must have shape"),
+        ({"numbers": np.zeros(400)}, "must be bool"),
+        ({"": np.zeros(400, bool)}, "a name of its own"),
+    ],
+)
+def test_masks_that_are_not_right(client, arrays, masks, words):
+    with pytest.raises(penult.InvalidRequest, match=words):
+        client.features.upload(**arrays, masks=masks)
+
+
 def test_served_spectra_are_those_of_the_rows(client, arrays, mine):
     g = arrays["y"] * 2 + arrays["a"]
     for correction in (0, 1):

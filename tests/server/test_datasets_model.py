@@ -88,3 +88,20 @@ def test_labels_are_read_only_copies():
 def test_labels_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="got"):
         SplitLabels(row_id=np.arange(3, dtype=np.uint64), y=np.zeros(2, int), a=np.zeros((2, 1), int))
+
+
+def test_masks_overlap_and_default_to_none(info: DatasetInfo):
+    assert info.masks == ()
+    assert info.split("train").masks.shape == (5, 0)
+    given = np.array([[True, True], [True, False], [False, False]])
+    split = SplitLabels(row_id=np.arange(3, dtype=np.uint64), y=np.zeros(3, int), a=np.zeros((3, 1), int), masks=given)
+    given[0] = False
+    assert split.masks.tolist() == [[True, True], [True, False], [False, False]], "a copy"
+    with pytest.raises(ValueError, match="read-only"):
+        split.masks[0, 0] = False
+
+
+@pytest.mark.parametrize("masks", [np.zeros((2, 1), bool), np.zeros((3, 1), int), np.zeros(3, bool)])
+def test_masks_of_another_shape_or_type_are_refused(masks: np.ndarray):
+    with pytest.raises(ValueError, match=r"expected masks \(3, M\) of bool"):
+        SplitLabels(row_id=np.arange(3, dtype=np.uint64), y=np.zeros(3, int), a=np.zeros((3, 1), int), masks=masks)

@@ -19,6 +19,7 @@ from penult_server.errors import ServiceError
 from penult_server.extraction.extract import extract_split, extraction_identity, load_checkpoint
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import LabelNames
+from penult_server.stores.reading import StoredFeatures
 
 CPU = torch.device("cpu")
 SIDE = 32
@@ -36,15 +37,17 @@ class MemoryDataset:
         rng = np.random.default_rng(2)
         y, a = rng.integers(0, 2, self.n), rng.integers(0, 2, (self.n, 2))
         row_id = np.arange(1000, 1000 + self.n, dtype=np.uint64)
-        empty = SplitLabels(row_id=row_id[:0], y=y[:0], a=a[:0])
+        masks = rng.random((self.n, 3)) < 0.5
+        empty = SplitLabels(row_id=row_id[:0], y=y[:0], a=a[:0], masks=masks[:0])
         return DatasetInfo(
             name="random",
             digest="a" * 64,
             modality="image",
             classes=("x", "y"),
             attributes=tuple(Attribute(name=name, values=("p", "q")) for name in ("first", "second")),
-            splits={"test": SplitLabels(row_id=row_id, y=y, a=a), "empty": empty},
+            splits={"test": SplitLabels(row_id=row_id, y=y, a=a, masks=masks), "empty": empty},
             description="",
+            masks=("any", "old", "rare"),
         )
 
     def examples(self, split: str) -> Sequence[Example]:
@@ -153,13 +156,22 @@ def test_into_a_real_feature_set(classifier: Classifier, tmp_path: Path) -> None
     dataset, seen = MemoryDataset(), Recorder()
     labels = LabelNames(classes=("x", "y"), attribute="first", attribute_values=("p", "q"))
     header = FeatureHeader(
-        n_examples=11, n_features=classifier.n_features, dtype="float32", labels=labels, n_logits=2, digest="b" * 64
+        n_examples=11,
+        n_features=classifier.n_features,
+        dtype="float32",
+        labels=labels,
+        n_logits=2,
+        digest="b" * 64,
+        attributes=dataset.info.attributes,
     )
     with FeatureWriter(tmp_path, header) as writer:
         extract_split(classifier, dataset, "test", writer, device=CPU, batch_size=4, context=seen)
         manifest = writer.finish()
     assert manifest.n_examples == 11
     assert list(manifest.group_counts) == dataset.info.group_counts("test").tolist()
+    stored = StoredFeatures(tmp_path, manifest.digest)
+    np.testing.assert_array_equal(stored.read("attributes"), dataset.info.split("test").a)
+    np.testing.assert_array_equal(stored.read("masks"), dataset.info.split("test").masks)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Feature stores: what is read is what was written, whole or not at all, and damage never passes as zeros."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from penult_kernels import accumulation
 from penult_proto.errors import ErrorKind
+from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
 from penult_server.stores import features as features_module
 from penult_server.stores.features import FeatureHeader, FeatureWriter, chunk_rows
@@ -92,6 +95,44 @@ def test_moments_of_the_first_layout_are_read(tmp_path, monkeypatch):
     rows, columns = np.triu_indices(5)
     np.testing.assert_array_equal(stored.read("moments.zarr/m2_upper"), expected.m2[:, rows, columns])
     np.testing.assert_array_equal(stored.moments().m2, expected.m2)
+
+
+def with_columns(arrays):
+    """The same rows with two attribute columns and three overlapping masks, and the header's names of them."""
+    rng = np.random.default_rng(1)
+    n = len(arrays["y"])
+    columns = {"attributes": np.stack([arrays["a"], rng.integers(0, 5, n)], axis=1), "masks": rng.random((n, 3)) < 0.5}
+    attributes = (
+        Attribute(name="place", values=("in", "out")),
+        Attribute(name="camera", values=tuple("abcde")),
+    )
+    labels = dataclasses.replace(LABELS, masks=("any", "old", "rare"))
+    return arrays | columns, {"attributes": attributes, "labels": labels}
+
+
+@pytest.mark.parametrize("cuts", [(), (1, 2, 40)])
+def test_all_attribute_columns_and_masks_are_stored(tmp_path, cuts):
+    arrays, names = with_columns(make(60, 5))
+    manifest = write(tmp_path, arrays, cuts, **names)
+    stored = StoredFeatures(tmp_path, manifest.digest)
+    assert stored.manifest.attributes == names["attributes"]
+    assert stored.manifest.labels.masks == ("any", "old", "rare")
+    assert {"attributes", "masks"} <= set(stored.array_names)
+    assert stored.read("masks").dtype == np.bool_
+    for name in ("attributes", "masks", "a", "y"):
+        np.testing.assert_array_equal(stored.read(name), arrays[name])
+    assert manifest.digest != write(tmp_path, make(60, 5)).digest, "columns are part of what was uploaded"
+
+
+def test_columns_go_with_their_names(tmp_path):
+    arrays, names = with_columns(make(60, 5))
+    for changes in ({}, {"labels": names["labels"]}, {"attributes": names["attributes"]}):
+        with pytest.raises(ServiceError, match=r"(attributes|masks) of 60 rows must be None, got") as raised:
+            write(tmp_path, arrays, **changes)
+        assert raised.value.kind is ErrorKind.WRONG_SHAPE
+    arrays["attributes"][33, 1] = 5
+    with pytest.raises(ServiceError, match=r"camera must lie in 0 .. 4, got 5 in row 33"):
+        write(tmp_path, arrays, (20,), **names)
 
 
 def test_moments_beyond_the_budget_are_left_out(tmp_path, monkeypatch):

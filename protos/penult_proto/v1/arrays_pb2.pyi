@@ -31,6 +31,8 @@ class _DTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     DTYPE_FLOAT64: _DType.ValueType  # 3
     DTYPE_INT64: _DType.ValueType  # 4
     DTYPE_UINT64: _DType.ValueType  # 5
+    DTYPE_BOOL: _DType.ValueType  # 6
+    """one byte each, 0 or 1"""
 
 class DType(_DType, metaclass=_DTypeEnumTypeWrapper): ...
 
@@ -40,6 +42,8 @@ DTYPE_FLOAT32: DType.ValueType  # 2
 DTYPE_FLOAT64: DType.ValueType  # 3
 DTYPE_INT64: DType.ValueType  # 4
 DTYPE_UINT64: DType.ValueType  # 5
+DTYPE_BOOL: DType.ValueType  # 6
+"""one byte each, 0 or 1"""
 Global___DType: typing_extensions.TypeAlias = DType
 
 @typing.final

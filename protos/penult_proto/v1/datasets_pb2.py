@@ -25,27 +25,25 @@ _sym_db = _symbol_database.Default()
 from penult_proto.v1 import groups_pb2 as penult__proto_dot_v1_dot_groups__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenult_proto/v1/datasets.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/groups.proto\"K\n\x05Split\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nn_examples\x18\x02 \x01(\x03\x12 \n\x06groups\x18\x03 \x03(\x0b\x32\x10.penult.v1.Group\")\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\"\xc0\x01\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12%\n\x08modality\x18\x03 \x01(\x0e\x32\x13.penult.v1.Modality\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12(\n\nattributes\x18\x05 \x03(\x0b\x32\x14.penult.v1.Attribute\x12 \n\x06splits\x18\x06 \x03(\x0b\x32\x10.penult.v1.Split\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13ListDatasetsRequest\"<\n\x14ListDatasetsResponse\x12$\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x12.penult.v1.Dataset*K\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODALITY_IMAGE\x10\x01\x12\x11\n\rMODALITY_TEXT\x10\x02\x32\xa1\x01\n\x0e\x44\x61tasetService\x12>\n\nGetDataset\x12\x1c.penult.v1.GetDatasetRequest\x1a\x12.penult.v1.Dataset\x12O\n\x0cListDatasets\x12\x1e.penult.v1.ListDatasetsRequest\x1a\x1f.penult.v1.ListDatasetsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenult_proto/v1/datasets.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/groups.proto\"`\n\x05Split\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nn_examples\x18\x02 \x01(\x03\x12 \n\x06groups\x18\x03 \x03(\x0b\x32\x10.penult.v1.Group\x12\x13\n\x0bmask_counts\x18\x04 \x03(\x03\"\xcf\x01\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12%\n\x08modality\x18\x03 \x01(\x0e\x32\x13.penult.v1.Modality\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12(\n\nattributes\x18\x05 \x03(\x0b\x32\x14.penult.v1.Attribute\x12 \n\x06splits\x18\x06 \x03(\x0b\x32\x10.penult.v1.Split\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\r\n\x05masks\x18\x08 \x03(\t\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13ListDatasetsRequest\"<\n\x14ListDatasetsResponse\x12$\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x12.penult.v1.Dataset*K\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODALITY_IMAGE\x10\x01\x12\x11\n\rMODALITY_TEXT\x10\x02\x32\xa1\x01\n\x0e\x44\x61tasetService\x12>\n\nGetDataset\x12\x1c.penult.v1.GetDatasetRequest\x1a\x12.penult.v1.Dataset\x12O\n\x0cListDatasets\x12\x1e.penult.v1.ListDatasetsRequest\x1a\x1f.penult.v1.ListDatasetsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penult_proto.v1.datasets_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODALITY']._serialized_start=510
-  _globals['_MODALITY']._serialized_end=585
+  _globals['_MODALITY']._serialized_start=503
+  _globals['_MODALITY']._serialized_end=578
   _globals['_SPLIT']._serialized_start=75
-  _globals['_SPLIT']._serialized_end=150
-  _globals['_ATTRIBUTE']._serialized_start=152
-  _globals['_ATTRIBUTE']._serialized_end=193
-  _globals['_DATASET']._serialized_start=196
-  _globals['_DATASET']._serialized_end=388
-  _globals['_GETDATASETREQUEST']._serialized_start=390
-  _globals['_GETDATASETREQUEST']._serialized_end=423
-  _globals['_LISTDATASETSREQUEST']._serialized_start=425
-  _globals['_LISTDATASETSREQUEST']._serialized_end=446
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=448
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=508
-  _globals['_DATASETSERVICE']._serialized_start=588
-  _globals['_DATASETSERVICE']._serialized_end=749
+  _globals['_SPLIT']._serialized_end=171
+  _globals['_DATASET']._serialized_start=174
+  _globals['_DATASET']._serialized_end=381
+  _globals['_GETDATASETREQUEST']._serialized_start=383
+  _globals['_GETDATASETREQUEST']._serialized_end=416
+  _globals['_LISTDATASETSREQUEST']._serialized_start=418
+  _globals['_LISTDATASETSREQUEST']._serialized_end=439
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=441
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=501
+  _globals['_DATASETSERVICE']._serialized_start=581
+  _globals['_DATASETSERVICE']._serialized_end=742
 # @@protoc_insertion_point(module_scope)

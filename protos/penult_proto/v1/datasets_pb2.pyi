@@ -44,43 +44,26 @@ class Split(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     N_EXAMPLES_FIELD_NUMBER: builtins.int
     GROUPS_FIELD_NUMBER: builtins.int
+    MASK_COUNTS_FIELD_NUMBER: builtins.int
     name: builtins.str
     n_examples: builtins.int
     @property
     def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.Group]: ...
+    @property
+    def mask_counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Examples in each set of the dataset's `masks`."""
+
     def __init__(
         self,
         *,
         name: builtins.str = ...,
         n_examples: builtins.int = ...,
         groups: collections.abc.Iterable[penult_proto.v1.groups_pb2.Group] | None = ...,
+        mask_counts: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["groups", b"groups", "n_examples", b"n_examples", "name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["groups", b"groups", "mask_counts", b"mask_counts", "n_examples", b"n_examples", "name", b"name"]) -> None: ...
 
 Global___Split: typing_extensions.TypeAlias = Split
-
-@typing.final
-class Attribute(google.protobuf.message.Message):
-    """Attribute columns of a dataset. The first is the one that groups are made from unless a
-    request names another.
-    """
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: builtins.int
-    VALUES_FIELD_NUMBER: builtins.int
-    name: builtins.str
-    @property
-    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
-    def __init__(
-        self,
-        *,
-        name: builtins.str = ...,
-        values: collections.abc.Iterable[builtins.str] | None = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name", "values", b"values"]) -> None: ...
-
-Global___Attribute: typing_extensions.TypeAlias = Attribute
 
 @typing.final
 class Dataset(google.protobuf.message.Message):
@@ -93,6 +76,7 @@ class Dataset(google.protobuf.message.Message):
     ATTRIBUTES_FIELD_NUMBER: builtins.int
     SPLITS_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
+    MASKS_FIELD_NUMBER: builtins.int
     name: builtins.str
     digest: builtins.str
     """sha256 over ids, labels, attributes, splits and the digests of the files: the identity."""
@@ -102,10 +86,16 @@ class Dataset(google.protobuf.message.Message):
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
-    def attributes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Attribute]: ...
+    def attributes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.Attribute]:
+        """The first is the one that groups are made from unless a request names another."""
+
     @property
     def splits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Split]:
         """Groups are those of the first attribute."""
+
+    @property
+    def masks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of sets of examples that may overlap, such as CivilComments' 16 evaluation groups."""
 
     def __init__(
         self,
@@ -114,11 +104,12 @@ class Dataset(google.protobuf.message.Message):
         digest: builtins.str = ...,
         modality: Global___Modality.ValueType = ...,
         classes: collections.abc.Iterable[builtins.str] | None = ...,
-        attributes: collections.abc.Iterable[Global___Attribute] | None = ...,
+        attributes: collections.abc.Iterable[penult_proto.v1.groups_pb2.Attribute] | None = ...,
         splits: collections.abc.Iterable[Global___Split] | None = ...,
         description: builtins.str = ...,
+        masks: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "classes", b"classes", "description", b"description", "digest", b"digest", "modality", b"modality", "name", b"name", "splits", b"splits"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "classes", b"classes", "description", b"description", "digest", b"digest", "masks", b"masks", "modality", b"modality", "name", b"name", "splits", b"splits"]) -> None: ...
 
 Global___Dataset: typing_extensions.TypeAlias = Dataset
 

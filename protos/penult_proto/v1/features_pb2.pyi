@@ -4,7 +4,8 @@ isort:skip_file
 Feature sets: penultimate features of one split under one checkpoint, or a user's own arrays.
 
 N examples, D features, C classes. Arrays: features (N, D) float32 or float16; y (N,) int64;
-a (N,) int64; row_id (N,) uint64; logits (N, C) float32, absent when uploaded without.
+a (N,) int64; row_id (N,) uint64; logits (N, C) float32, absent when uploaded without; attributes (N, number of
+attribute columns) int64 and masks (N, M) bool, absent where there are none.
 """
 
 import builtins
@@ -47,6 +48,7 @@ class FeatureSet(google.protobuf.message.Message):
     STORED_BYTES_FIELD_NUMBER: builtins.int
     TRAIN_SHARES_FIELD_NUMBER: builtins.int
     EXTRACT_RATE_FIELD_NUMBER: builtins.int
+    ATTRIBUTES_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """Of what it was computed from (weights, dataset, split, preprocessing, feature kind, dtype), or
     of the arrays themselves when uploaded: the identity.
@@ -87,6 +89,12 @@ class FeatureSet(google.protobuf.message.Message):
         "weighted average accuracy". Empty when not known.
         """
 
+    @property
+    def attributes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.Attribute]:
+        """All attribute columns of the dataset, in the order of the columns of the array `attributes`. `labels` names the
+        one that `a` and the groups are made of.
+        """
+
     def __init__(
         self,
         *,
@@ -108,9 +116,10 @@ class FeatureSet(google.protobuf.message.Message):
         stored_bytes: builtins.int = ...,
         train_shares: collections.abc.Iterable[builtins.float] | None = ...,
         extract_rate: builtins.float = ...,
+        attributes: collections.abc.Iterable[penult_proto.v1.groups_pb2.Attribute] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created", b"created", "labels", b"labels"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "dtype", b"dtype", "extract_rate", b"extract_rate", "feature_kind", b"feature_kind", "groups", b"groups", "has_head", b"has_head", "has_logits", b"has_logits", "labels", b"labels", "n_examples", b"n_examples", "n_features", b"n_features", "names", b"names", "split", b"split", "stored_bytes", b"stored_bytes", "train_shares", b"train_shares"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "checkpoint", b"checkpoint", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "dtype", b"dtype", "extract_rate", b"extract_rate", "feature_kind", b"feature_kind", "groups", b"groups", "has_head", b"has_head", "has_logits", b"has_logits", "labels", b"labels", "n_examples", b"n_examples", "n_features", b"n_features", "names", b"names", "split", b"split", "stored_bytes", b"stored_bytes", "train_shares", b"train_shares"]) -> None: ...
 
 Global___FeatureSet: typing_extensions.TypeAlias = FeatureSet
 

@@ -4,7 +4,8 @@ isort:skip_file
 Feature sets: penultimate features of one split under one checkpoint, or a user's own arrays.
 
 N examples, D features, C classes. Arrays: features (N, D) float32 or float16; y (N,) int64;
-a (N,) int64; row_id (N,) uint64; logits (N, C) float32, absent when uploaded without.
+a (N,) int64; row_id (N,) uint64; logits (N, C) float32, absent when uploaded without; attributes (N, number of
+attribute columns) int64 and masks (N, M) bool, absent where there are none.
 """
 
 import abc

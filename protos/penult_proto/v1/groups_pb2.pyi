@@ -122,6 +122,7 @@ class Labels(google.protobuf.message.Message):
     CLASSES_FIELD_NUMBER: builtins.int
     ATTRIBUTE_FIELD_NUMBER: builtins.int
     ATTRIBUTE_VALUES_FIELD_NUMBER: builtins.int
+    MASKS_FIELD_NUMBER: builtins.int
     attribute: builtins.str
     """Name of the attribute, such as "ground"."""
     @property
@@ -130,16 +131,42 @@ class Labels(google.protobuf.message.Message):
     def attribute_values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Values of the attribute, such as ["grass", "gravel"]."""
 
+    @property
+    def masks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of sets of examples that may overlap, in the order of the columns of the array `masks`."""
+
     def __init__(
         self,
         *,
         classes: collections.abc.Iterable[builtins.str] | None = ...,
         attribute: builtins.str = ...,
         attribute_values: collections.abc.Iterable[builtins.str] | None = ...,
+        masks: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "attribute_values", b"attribute_values", "classes", b"classes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "attribute_values", b"attribute_values", "classes", b"classes", "masks", b"masks"]) -> None: ...
 
 Global___Labels: typing_extensions.TypeAlias = Labels
+
+@typing.final
+class Attribute(google.protobuf.message.Message):
+    """A column that groups can be made from, and its values in the order of their index."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        values: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "values", b"values"]) -> None: ...
+
+Global___Attribute: typing_extensions.TypeAlias = Attribute
 
 @typing.final
 class MaskMetrics(google.protobuf.message.Message):

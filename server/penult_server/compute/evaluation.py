@@ -30,6 +30,7 @@ def metrics_of(logits: Any, resident: Resident) -> groups_pb2.Metrics:
         resident.g,
         manifest.labels.n_groups,
         average_weights=np.asarray(manifest.train_shares) if manifest.train_shares else None,
+        masks=resident.masks.T if resident.masks.shape[1] else None,
     )
     return metrics_to_proto(metrics, manifest.labels)
 

@@ -27,11 +27,13 @@ class Resident:
     y: NDArray[np.int64]
     """(N,) on the host, like `g`."""
     g: NDArray[np.int64]
+    masks: NDArray[np.bool_]
+    """(N, M) on the host; M is 0 for a set without masks."""
 
     @property
     def nbytes(self) -> int:
         """Bytes it occupies."""
-        return int(self.features.nbytes) + self.y.nbytes + self.g.nbytes
+        return int(self.features.nbytes) + self.y.nbytes + self.g.nbytes + self.masks.nbytes
 
 
 class ResidentFeatures:
@@ -90,9 +92,13 @@ class ResidentFeatures:
             features[first : first + len(block)] = self._backend.to_device(block)
             first += len(block)
         y, a = stored.read("y"), stored.read("a")
-        return Resident(manifest, features, y, y * manifest.labels.n_attributes + a)
+        masks = np.zeros((len(y), 0), dtype=np.bool_)
+        if manifest.labels.masks:
+            masks = stored.read("masks")
+        return Resident(manifest, features, y, y * manifest.labels.n_attributes + a, masks)
 
 
 def _needed(manifest: FeatureManifest) -> int:
-    """Bytes of a set's features and of its two label arrays."""
-    return manifest.n_examples * (manifest.n_features * np.dtype(manifest.dtype).itemsize + 16)
+    """Bytes of a set's features, of its two label arrays and of its masks."""
+    row = manifest.n_features * np.dtype(manifest.dtype).itemsize + 16 + len(manifest.labels.masks)
+    return manifest.n_examples * row

@@ -26,6 +26,7 @@ EXPECTED_DTYPES = {
     "a": ("int64",),
     "row_id": ("uint64",),
     "logits": ("float32",),
+    "masks": ("bool",),
     "head.weight": ("float64", "float32"),
     "head.bias": ("float64", "float32"),
 }
@@ -50,6 +51,7 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
     small = {header.name: pieces.whole(header) for header in headers[:-1]}
     n, d = headers[-1].shape
     labels = _labels(first.header.labels, small, has_labels=first.header.HasField("labels"))
+    masks = _masks(labels, small)
     row_id = small.get("row_id", np.arange(n, dtype=np.uint64))
     if len(np.unique(row_id)) != n:
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, "row_id must be unique, got some of them twice", array="row_id")
@@ -75,6 +77,7 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
                 a=a[rows],
                 row_id=row_id[rows],
                 logits=None if logits is None else logits[rows],
+                masks=None if masks is None else masks[rows],
             )
             at += len(block)
         pieces.expect_end()
@@ -189,6 +192,7 @@ def _check_shape(header: arrays_pb2.ArrayHeader, features: tuple[int, ...]) -> N
     legal = {
         "features": shape == features,
         "logits": len(shape) == 2 and shape[0] == n and shape[1] >= 1,
+        "masks": len(shape) == 2 and shape[0] == n and shape[1] >= 1,
         "head.weight": len(shape) == 2 and shape[0] >= 1 and shape[1] == d,
         "head.bias": len(shape) == 1,
     }
@@ -228,6 +232,7 @@ def _labels(given: Any, small: dict[str, NDArray[Any]], *, has_labels: bool) -> 
             classes=tuple(given.classes) or labels.classes,
             attribute=given.attribute or labels.attribute,
             attribute_values=tuple(given.attribute_values) or labels.attribute_values,
+            masks=tuple(given.masks),
         )
     if labels.attribute_values and "a" not in small:
         raise ServiceError(
@@ -244,6 +249,21 @@ def _labels(given: Any, small: dict[str, NDArray[Any]], *, has_labels: bool) -> 
     if "a" in small:
         check_labels(small["a"], len(labels.attribute_values), "a")
     return labels
+
+
+def _masks(labels: LabelNames, small: dict[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
+    """(N, M), or None; every column has a name of its own."""
+    masks = small.get("masks")
+    n_masks = 0 if masks is None else masks.shape[1]
+    if n_masks != len(labels.masks) or len(set(labels.masks)) != n_masks or "" in labels.masks:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"masks has {n_masks} columns, each needs a name of its own; got the names {list(labels.masks)}",
+            array="masks",
+        )
+    if masks is not None and int(masks.view(np.uint8).max()) > 1:
+        raise ServiceError(ErrorKind.WRONG_DTYPE, "masks holds bytes other than 0 and 1", array="masks")
+    return masks
 
 
 def _head(small: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]] | None:

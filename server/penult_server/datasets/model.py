@@ -1,7 +1,7 @@
 """What a dataset is to the rest of the service: labels in memory, examples opened when needed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -40,7 +40,7 @@ class Group:
 class SplitLabels:
     """Labels of the examples of one split, in a fixed order. The arrays are read-only copies.
 
-    Raises ValueError when the arrays do not have one row per example.
+    Raises ValueError when the arrays do not have one row per example, or the masks are not boolean.
     """
 
     row_id: NDArray[np.uint64]
@@ -49,14 +49,19 @@ class SplitLabels:
     """(N,) class index."""
     a: NDArray[np.int64]
     """(N, number of attributes) attribute indices, one column per attribute."""
+    masks: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.bool_))
+    """(N, M) which examples belong to each named set of the dataset; the sets may overlap. (N, 0) when left out."""
 
     def __post_init__(self) -> None:
         row_id = np.array(self.row_id, dtype=np.uint64)
         y = np.array(self.y, dtype=np.int64)
         a = np.array(self.a, dtype=np.int64)
+        masks = np.array(self.masks) if self.masks.shape != (0, 0) else np.zeros((len(y), 0), dtype=np.bool_)
         if row_id.shape != y.shape or y.ndim != 1 or a.ndim != 2 or len(a) != len(y):
             raise ValueError(f"expected row_id (N,), y (N,), a (N, n); got {row_id.shape}, {y.shape}, {a.shape}")
-        for name, array in (("row_id", row_id), ("y", y), ("a", a)):
+        if masks.dtype != np.bool_ or masks.ndim != 2 or len(masks) != len(y):
+            raise ValueError(f"expected masks ({len(y)}, M) of bool; got {masks.shape} of {masks.dtype}")
+        for name, array in (("row_id", row_id), ("y", y), ("a", a), ("masks", masks)):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
@@ -76,6 +81,8 @@ class DatasetInfo:
     attributes: tuple[Attribute, ...]
     splits: dict[str, SplitLabels]
     description: str
+    masks: tuple[str, ...] = ()
+    """Names of the sets of examples in the columns of every split's `masks`."""
 
     def attribute_column(self, name: str = "") -> int:
         """Column of the attribute `name`, or of the first when empty.

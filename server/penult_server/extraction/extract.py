@@ -46,6 +46,8 @@ class RowSink(Protocol):
         a: NDArray[np.int64],
         row_id: NDArray[np.uint64],
         logits: NDArray[np.float32],
+        attributes: NDArray[np.int64] | None,
+        masks: NDArray[np.bool_] | None,
     ) -> None: ...
 
 
@@ -112,6 +114,8 @@ def extract_split(
                     a=a[rows],
                     row_id=labels.row_id[rows],
                     logits=logits,
+                    attributes=labels.a[rows],
+                    masks=labels.masks[rows] if dataset.info.masks else None,
                 )
             )
             n_done = int(rows[-1]) + 1

@@ -50,4 +50,5 @@ def split_metrics(
         dataset.info.group_index(split, attribute),
         len(train_shares),
         average_weights=train_shares,
+        masks=dataset.info.split(split).masks.T,
     )

@@ -166,6 +166,7 @@ class _Extraction:
             dataset_digest=self._order.dataset_digest,
             split=split,
             train_shares=self._train_shares(labels.n_groups),
+            attributes=self._dataset.info.attributes,
         )
         with FeatureWriter(root, header) as writer:
             rates = extract_split(

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from penult_kernels.accumulation import MomentAccumulator
 from penult_kernels.symmetric import TILE, pack_symmetric
 from penult_proto.errors import ErrorKind
+from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
 from penult_server.stores.durable import STAGING_PREFIX, rename_directory, sync_path, sync_tree
 from penult_server.stores.manifest import (
@@ -38,6 +39,15 @@ from penult_server.stores.manifest import (
 
 CHUNK_BYTES = 32 * 2**20
 """Aim for the size of a chunk of features."""
+ARRAY_TYPES = {
+    "y": "int64",
+    "a": "int64",
+    "row_id": "uint64",
+    "logits": "float32",
+    "attributes": "int64",
+    "masks": "bool",
+}
+"""Of the arrays beside the features."""
 MOMENTS_BUDGET = 2**30
 """Moments larger than this many bytes are not kept; spectra then read the rows."""
 
@@ -62,6 +72,8 @@ class FeatureHeader:
     dataset_digest: str = ""
     split: str = ""
     train_shares: tuple[float, ...] = field(default=())
+    attributes: tuple[Attribute, ...] = field(default=())
+    """Of the columns of `attributes`, all that the dataset has."""
 
 
 class FeatureWriter:
@@ -101,8 +113,11 @@ class FeatureWriter:
         a: NDArray[np.int64],
         row_id: NDArray[np.uint64],
         logits: NDArray[np.floating] | None = None,
+        attributes: NDArray[np.int64] | None = None,
+        masks: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Add rows: features (n, D), y, a and row_id (n,), logits (n, n_logits) where the header has them.
+        """Add rows: features (n, D), y, a and row_id (n,), and where the header names them logits (n, n_logits),
+        attributes (n, number of attributes), masks (n, M).
 
         Raises ServiceError: WRONG_SHAPE, LABEL_OUT_OF_RANGE, NOT_FINITE (naming row and column).
         """
@@ -110,8 +125,8 @@ class FeatureWriter:
         with np.errstate(over="ignore"):
             features = np.asarray(features, dtype=self._header.dtype)
         rows: dict[str, NDArray[np.generic]] = {"features": features, "y": y, "a": a, "row_id": row_id}
-        if logits is not None:
-            rows["logits"] = logits
+        optional = {"logits": logits, "attributes": attributes, "masks": masks}
+        rows |= {name: values for name, values in optional.items() if values is not None}
         self._check(rows)
         self._pending.append(rows)
         self._n_pending += len(features)
@@ -145,16 +160,18 @@ class FeatureWriter:
 
     def _check(self, rows: dict[str, NDArray[np.generic]]) -> None:
         header, n = self._header, len(rows["features"])
-        expected = {"features": (n, header.n_features), "y": (n,), "a": (n,), "row_id": (n,)}
-        if header.n_logits:
-            expected["logits"] = (n, header.n_logits)
-        for name, shape in expected.items():
+        expected = {name: (n, *shape) for name, shape in _row_shapes(header).items()}
+        for name in {*expected, *rows}:
             got = rows[name].shape if name in rows else None
-            if got != shape:
-                raise ServiceError(ErrorKind.WRONG_SHAPE, f"{name} of {n} rows must be {shape}, got {got}", array=name)
+            if got != expected.get(name):
+                raise ServiceError(
+                    ErrorKind.WRONG_SHAPE, f"{name} of {n} rows must be {expected.get(name)}, got {got}", array=name
+                )
         first = self._n_written + self._n_pending
         check_labels(rows["y"], len(header.labels.classes), "y", first)
         check_labels(rows["a"], header.labels.n_attributes, "a", first)
+        for column, attribute in enumerate(header.attributes):
+            check_labels(rows["attributes"][:, column], len(attribute.values), attribute.name, first)
         for name in ("features", "logits"):
             if name in rows:
                 check_finite(rows[name], name, first)
@@ -202,7 +219,8 @@ class FeatureWriter:
     def _content_digest(self) -> str:
         """Identity of uploaded arrays: what was stored, and what the labels are called."""
         labels = self._header.labels
-        names = repr((labels.classes, labels.attribute, labels.attribute_values, self._header.dtype))
+        named = (labels.classes, labels.attribute, labels.attribute_values, labels.masks, self._header.attributes)
+        names = repr((*named, self._header.dtype))
         self._content.update(names.encode())
         for part in self._header.head or ():
             self._content.update(np.ascontiguousarray(part, dtype=np.float64).data)
@@ -226,6 +244,7 @@ class FeatureWriter:
             dataset_digest=header.dataset_digest,
             split=header.split,
             train_shares=header.train_shares,
+            attributes=header.attributes,
             created=time.time(),
             extract_rate=extract_rate,
             stored_bytes=size,
@@ -286,17 +305,22 @@ def check_finite(values: NDArray[np.generic], name: str, first: int = 0) -> None
         )
 
 
+def _row_shapes(header: FeatureHeader) -> dict[str, tuple[int, ...]]:
+    """Shape of one row of every array that the set has."""
+    wide = {
+        "features": header.n_features,
+        "logits": header.n_logits,
+        "attributes": len(header.attributes),
+        "masks": len(header.labels.masks),
+    }
+    return {name: (width,) for name, width in wide.items() if width} | {"y": (), "a": (), "row_id": ()}
+
+
 def _create_arrays(directory: Path, header: FeatureHeader) -> dict[str, zarr.Array]:
     group = zarr.open_group(directory, mode="w", zarr_format=3)
     n, rows = header.n_examples, chunk_rows(header.n_features, np.dtype(header.dtype).itemsize)
-    shapes: dict[str, tuple[tuple[int, ...], str]] = {
-        "features": ((n, header.n_features), header.dtype),
-        "y": ((n,), "int64"),
-        "a": ((n,), "int64"),
-        "row_id": ((n,), "uint64"),
-    }
-    if header.n_logits:
-        shapes["logits"] = ((n, header.n_logits), "float32")
+    types = ARRAY_TYPES | {"features": header.dtype}
+    shapes = {name: ((n, *shape), types[name]) for name, shape in _row_shapes(header).items()}
     arrays = {
         name: group.create_array(
             name,

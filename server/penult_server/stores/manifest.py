@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from penult_proto.errors import ErrorKind
+from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
 
 FORMAT = 2
@@ -22,6 +23,8 @@ class LabelNames:
     attribute: str = ""
     """Empty when the examples carry no attribute; then every group is a class."""
     attribute_values: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    """Names of the sets of examples in the columns of the array `masks`; the sets may overlap."""
 
     @property
     def n_attributes(self) -> int:
@@ -58,6 +61,8 @@ class FeatureManifest:
     split: str = ""
     train_shares: tuple[float, ...] = ()
     """(G,) share of each group among the training examples; empty when not known."""
+    attributes: tuple[Attribute, ...] = ()
+    """Of the columns of the array `attributes`: all that the dataset has, the one in `labels` among them."""
     created: float
     """Seconds since 1970, UTC."""
     extract_rate: float = 0.0
@@ -96,8 +101,9 @@ def read_manifest(directory: Path) -> FeatureManifest:
             )
         known = {one.name for one in fields(FeatureManifest)}
         labels = LabelNames(**_as_tuples(values.pop("labels")))
+        attributes = tuple(Attribute(**_as_tuples(one)) for one in values.pop("attributes", []))
         plain = _as_tuples({key: value for key, value in values.items() if key in known})
-        return FeatureManifest(labels=labels, **plain)
+        return FeatureManifest(labels=labels, attributes=attributes, **plain)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ServiceError(
             ErrorKind.STORE_CORRUPT,

@@ -83,6 +83,8 @@ class StoredFeatures:
         """Arrays that a reader may ask for."""
         names = ["features", "y", "a", "row_id"]
         names += ["logits"] if self.manifest.n_logits else []
+        names += ["attributes"] if self.manifest.attributes else []
+        names += ["masks"] if self.manifest.labels.masks else []
         return names + (["head_weight", "head_bias"] if self.manifest.has_head else [])
 
     def array(self, name: str) -> "zarr.Array[Any]":

@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 
 FIRST_STEP = 1.0
 GROW, CUT = 1.6, 0.35
+SMALLEST_GAP = 1e-10
+"""About what rounding leaves of a gap."""
 SMALLEST_SHARE = 1e-12
 """Of a row's share among all rows alike."""
 
@@ -109,6 +111,7 @@ class Ascent:
         self._tried = risk.start()
         self._base = self._tried
         self._base_losses: Floats = np.zeros(0)
+        self._base_objective = -math.inf
         self._eta = FIRST_STEP
         self.lower = -math.inf
         self.upper = math.inf
@@ -118,6 +121,15 @@ class Ascent:
     def gap(self) -> float:
         """Bound on objective - optimum of the head with the smallest robust objective so far."""
         return self.upper - self.lower
+
+    @property
+    def accuracy(self) -> float:
+        """Gap to which the next solve should go: losses err by the root of it, and the upper bound with them.
+
+        A power of ten, so that several ascents ask for the same and are solved together.
+        """
+        wanted = max(SMALLEST_GAP, min(1e-3, 0.02 * self.gap**2))
+        return 10.0 ** math.floor(math.log10(wanted) + 1e-9)
 
     def weights(self) -> Floats:
         """(n,) weights of the rows to solve with next."""
@@ -136,9 +148,10 @@ class Ascent:
         robust = self._risk.worst(losses) + penalty
         is_best = robust < self.upper
         self.upper = min(self.upper, robust)
-        if objective - gap > self.lower or not self._base_losses.size:
-            self.lower = max(self.lower, objective - gap)
-            self._base, self._base_losses = self._tried, losses
+        self.lower = max(self.lower, objective - gap)
+        # A step that d rises by less than the solve can tell must not be taken for one that was too long.
+        if objective + gap >= self._base_objective:
+            self._base, self._base_losses, self._base_objective = self._tried, losses, objective
             self._eta *= GROW
         else:
             self._eta *= CUT

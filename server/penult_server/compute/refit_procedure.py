@@ -33,8 +33,6 @@ METRICS = {
 }
 MOST_ROUNDS = 400
 """Rounds of weights of a robust risk."""
-INNER = 0.1
-"""Share of the tolerance that each of its solves may take."""
 NO_CERTIFICATE = Certificate(
     converged=False, gap=math.nan, gradient_norm=math.nan, iterations=0, passes=0, objective=math.nan
 )
@@ -258,7 +256,7 @@ def _robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds
             Solve(
                 digest=request.feature_set,
                 problems=[replace(problem, weight=ascent.weights())],
-                tolerance=INNER * request.tolerance,
+                tolerance=ascent.accuracy / math.log(maker.n_classes),
                 max_iterations=request.max_iterations,
             )
         ]

@@ -92,6 +92,8 @@ def _check(request: pb.RefitRequest) -> None:
         _check_path("path", request.path)
         if request.risk.kind != pb.RISK_KIND_MEAN:
             raise _refuse("risk", "the mean on a path: robust risks are solved to their saddle point", "a path")
+    if request.risk.kind != pb.RISK_KIND_MEAN and request.link != pb.LINK_SOFTMAX:
+        raise _refuse("link", "softmax under a robust risk", "one class against the rest")
     if request.weights.kind == pb.WEIGHTS_KIND_DETECTED:
         _check_path("weights.detector", request.weights.detector)
     upsampled = (groups_pb2.BALANCE_METHOD_UPSAMPLING, groups_pb2.BALANCE_METHOD_MIXTURE)

@@ -154,7 +154,7 @@ def test_empty_split(classifier: Classifier) -> None:
 
 def test_into_a_real_feature_set(classifier: Classifier, tmp_path: Path) -> None:
     dataset, seen = MemoryDataset(), Recorder()
-    labels = LabelNames(classes=("x", "y"), attribute="first", attribute_values=("p", "q"))
+    labels = LabelNames(classes=("x", "y"), attribute="first", attribute_values=("p", "q"), masks=dataset.info.masks)
     header = FeatureHeader(
         n_examples=11,
         n_features=classifier.n_features,

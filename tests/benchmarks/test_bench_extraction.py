@@ -101,6 +101,7 @@ def test_extraction_beside_bare_forward_passes(tmp_path: Path, at_full_size: boo
             labels=labels,
             n_logits=2,
             digest=f"{len(stored):064d}",
+            attributes=dataset.info.attributes,
         )
         with FeatureWriter(tmp_path, header) as writer:
             rates = extract_split(
@@ -140,6 +141,7 @@ def test_moments_during_extraction(tmp_path: Path, at_full_size: bool, monkeypat
             labels=labels,
             n_logits=2,
             digest=f"{len(stored):064d}",
+            attributes=dataset.info.attributes,
         )
         with FeatureWriter(tmp_path, header) as writer:
             extract_split(classifier, dataset, "train", writer, device=DEVICE, batch_size=batch_size, context=Quiet())

@@ -1,5 +1,8 @@
 """Published protocols, written out here with scikit-learn and NumPy, against what the service answers."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
@@ -223,3 +226,61 @@ def test_self_takes_the_rows_of_largest_loss_and_disagreement(client, sets, data
 
 def chosen_on_test(sets):
     return {"on": sets["test"], "metric": "worst_group"}
+
+
+def test_thirty_two_clients_at_once_get_their_own_answers(client, sets, data):
+    """Each asks for another penalty over a connection of its own; one asks for what cannot be."""
+    root = client.info().root
+    penalties = np.logspace(-3, 0, 31)
+    clients = [penult.local(root) for _ in range(32)]
+
+    def ask(place: int) -> penult.Refit | penult.PenultError:
+        arguments = {"l2": penalties[place]} if place < 31 else {"preset": "dfr", "rows": np.array([10**6])}
+        return clients[place].refits([{"features": sets["val"], **arguments}])[0]
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(ask, range(32)))
+    for one in clients:
+        one.close()
+    assert isinstance(answers[31], penult.InvalidRequest)
+    x, y, _ = data["val"]
+    for l2, refit in zip(penalties[::6], answers[:31:6], strict=True):
+        decide = softmax_fit(x.astype(float), y, np.ones(len(y)), l2)
+        logits = refit.head.logits(data["test"][0])
+        assert refit.settings.l2 == l2
+        # A gap of 7e-5 leaves a head within sqrt(2 gap / l2), which bounds every logit.
+        apart = np.abs(logits[:, 1] - logits[:, 0] - decide(data["test"][0].astype(float))).max()
+        assert apart <= 2 * np.sqrt(2 * refit.certificate.gap / l2) * 8 + 1e-6
+
+
+def test_the_line_between_two_heads_is_exact(client, sets, biased):
+    refit = client.refit(sets["val"], preset="dfr_l2")
+    curve = client.interpolate(biased, refit, sets["test"], steps=5)
+    assert curve.metrics[0].correct.tolist() == client.evaluate(biased, sets["test"]).correct.tolist()
+    assert curve.metrics[-1].correct.tolist() == client.evaluate(refit, sets["test"]).correct.tolist()
+    middle = client.evaluate(penult.soup([biased, refit.head]), sets["test"])
+    assert curve.metrics[2].correct.tolist() == middle.correct.tolist()
+    assert curve.metrics[2].loss == pytest.approx(middle.loss, rel=1e-12)
+
+
+def test_explicit_rows_and_weights(client, sets, data):
+    """Weight 0 is a row left out."""
+    kept = np.arange(0, 240, 2)
+    weights = np.zeros(240)
+    weights[kept] = 3.0
+    by_rows = client.refit(sets["val"], rows=kept, l2=0.1, standardize=False, tolerance=1e-8)
+    by_weight = client.refit(sets["val"], weights=weights, l2=0.1, standardize=False, tolerance=1e-8)
+    np.testing.assert_allclose(by_rows.head.weight, by_weight.head.weight, atol=1e-4)
+    assert by_rows.n_rows == 120
+    from_head = client.refit(sets["val"], l2=1e4, center=by_rows, intercept="penalized", standardize=False)
+    np.testing.assert_allclose(from_head.head.weight, by_rows.head.weight, atol=1e-3)
+
+
+def test_the_protocols_of_the_readme(client, sets):
+    """The lines of the README as they stand."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    block = text.split("<!-- protocols -->\n```python\n")[1].split("```")[0]
+    names = {"client": client, "sets": sets}
+    exec(block, names)
+    assert names["dfr"].selection is not None
+    assert len(names["afr"].selection.candidates) == 132

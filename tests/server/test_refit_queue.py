@@ -1,0 +1,143 @@
+"""Refits of many callers in one batch: solved together, failing alone, leaving when their caller has gone."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from penult_kernels.refit_engine import Problem, Standardize, solve
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import groups_pb2
+from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute import refit_work
+from penult_server.compute.backend import choose_backend
+from penult_server.compute.refit_material import RefitMaterial
+from penult_server.compute.refit_queue import Asked, RefitQueue, answer_together
+from penult_server.compute.resident import ResidentFeatures
+from penult_server.errors import ServiceError
+from penult_server.front.refit_request import expand
+from penult_server.messages import array_from_proto
+from penult_server.stores.features import FeatureHeader, FeatureWriter
+from penult_server.stores.manifest import LabelNames
+
+LABELS = LabelNames(classes=("cat", "dog"), attribute="place", attribute_values=("in", "out"))
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A store with one set of 300 rows; group (dog, in) is empty."""
+    root = tmp_path_factory.mktemp("store")
+    rng = np.random.default_rng(0)
+    g = rng.choice([0, 1, 3], size=300)
+    x = (rng.standard_normal((300, 8)) + (g // 2)[:, None] * 0.5).astype(np.float32)
+    header = FeatureHeader(n_examples=300, n_features=8, dtype="float32", labels=LABELS, n_logits=0)
+    with FeatureWriter(root, header) as writer:
+        writer.append(features=x, y=g // 2, a=g % 2, row_id=np.arange(300, dtype=np.uint64))
+        digest = writer.finish().digest
+    return root, digest, x, g // 2
+
+
+@pytest.fixture
+def material(stored):
+    backend = choose_backend("cpu")
+    return RefitMaterial(stored[0], backend, ResidentFeatures(stored[0], backend, 2**24))
+
+
+@pytest.fixture
+def solves(monkeypatch) -> list[int]:
+    """Problems of each call of the engine."""
+    sizes: list[int] = []
+
+    def counting(features, y, n_classes, problems, **more):
+        sizes.append(len(problems))
+        return solve(features, y, n_classes, problems, **more)
+
+    monkeypatch.setattr(refit_work, "solve", counting)
+    return sizes
+
+
+def asked(digest: str, is_wanted=lambda: True, **fields) -> Asked:
+    request = pb.RefitRequest(feature_set=digest, **fields)
+    expand(request)
+    return Asked(request, is_wanted)
+
+
+def test_a_batch_is_one_solve_and_each_answer_its_own(stored, material, solves):
+    _, digest, x, y = stored
+    batch = [asked(digest, l2=l2) for l2 in (0.001, 0.01, 0.1)]
+    answer_together(batch, material)
+    assert solves == [3]
+    for one in batch:
+        (alone,) = solve(x, y, 2, [Problem(l2=one.request.l2, standardize=Standardize.ROWS)])
+        weight = array_from_proto(one.answer.result().head.weight, "weight")
+        bound = np.sqrt(2 * (alone.certificate.gap + one.answer.result().certificate.gap) / one.request.l2)
+        assert np.linalg.norm((weight - alone.weight) * x.std(axis=0)) <= 2 * bound + 1e-12
+
+
+def test_stages_of_different_requests_meet(stored, material, solves):
+    """Two grids and one plain refit: one solve for all candidates, one for both final fits."""
+    _, digest, _, _ = stored
+    grid = [pb.GridAxis(name="l2", values=[0.01, 0.1, 1.0])]
+    select = pb.Select(half=True, metric=pb.SELECT_METRIC_AVERAGE, final=pb.SELECT_FINAL_REFIT)
+    batch = [asked(digest, grid=grid, select=select, seed=seed) for seed in (0, 1)] + [asked(digest, l2=0.01)]
+    answer_together(batch, material)
+    assert solves == [7, 2]
+    assert [len(one.answer.result().candidates) for one in batch] == [3, 3, 0]
+
+
+def test_an_impossible_request_fails_alone(stored, material):
+    _, digest, _, _ = stored
+    subsets = groups_pb2.Balance(method=groups_pb2.BALANCE_METHOD_SUBSETTING, by=groups_pb2.BALANCE_BY_GROUP)
+    wide = pb.Head()
+    for name, shape in (("weight", (2, 9)), ("bias", (2,))):
+        part = getattr(wide, name)
+        part.CopyFrom(pb.Head(weight={"dtype": 3, "shape": shape, "data": bytes(8 * int(np.prod(shape)))}).weight)
+    batch = [
+        asked(digest, l2=0.1),
+        asked(digest, l2=0.1, balance=subsets),
+        asked(digest, l2=0.1, center=pb.HeadSource(kind=pb.HEAD_KIND_EXPLICIT, head=wide)),
+        asked(digest, preset="jtt"),
+        asked(digest, l2=0.2),
+    ]
+    answer_together(batch, material)
+    errors = [one.answer.exception() for one in batch]
+    assert errors[0] is errors[4] is None
+    assert all(isinstance(error, ServiceError) for error in errors[1:4])
+    assert [error.kind for error in errors[1:4]] == [
+        ErrorKind.EMPTY_GROUP,
+        ErrorKind.INVALID_ARGUMENT,
+        ErrorKind.INVALID_ARGUMENT,
+    ]
+    assert "dog, in" in errors[1].message
+    assert "(2, 8)" in errors[2].message
+    assert "neither logits" in errors[3].message
+    assert batch[4].answer.result().certificate.converged
+
+
+def test_a_caller_that_goes_leaves_the_batch_in_the_middle_of_a_solve(stored, material, solves):
+    _, digest, _, _ = stored
+    looks = {"left": 6}
+
+    def goes_away() -> bool:
+        looks["left"] -= 1
+        return looks["left"] > 0
+
+    batch = [asked(digest, l2=1e-3), asked(digest, goes_away, l2=1e-4), asked(digest, l2=1e-2)]
+    answer_together(batch, material)
+    assert solves == [3, 2], "the others went on without it"
+    assert batch[1].answer.exception().kind == ErrorKind.CANCELLED
+    assert all(one.answer.result().certificate.converged for one in (batch[0], batch[2]))
+
+
+def test_requests_that_arrive_together_are_solved_together(stored, material, solves):
+    _, digest, _, _ = stored
+    device = threading.Lock()
+    refits = RefitQueue(material, device)
+    with device:
+        # The first batch waits for the device; what comes meanwhile is the second.
+        first = refits.ask(asked(digest, l2=0.5).request, lambda: True)
+        answers = [refits.ask(asked(digest, l2=0.1 * (1 + k)).request, lambda: True) for k in range(20)]
+    assert first.result(timeout=30).certificate.converged
+    assert all(answer.result(timeout=30).certificate.converged for answer in answers)
+    assert sum(solves) == 21
+    assert len(solves) <= 2

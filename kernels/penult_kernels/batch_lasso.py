@@ -66,12 +66,13 @@ def lasso(
     tolerance: float,
     max_iterations: int,
     check: Callable[[], None] | None = None,
+    unwanted: Callable[[], NDArray[np.bool_]] | None = None,
 ) -> list[Solved]:
     """Minimise every block of a batch whose l1 are all positive.
 
     Parameters
     ----------
-    batch, start, tolerance, max_iterations, check
+    batch, start, tolerance, max_iterations, check, unwanted
         As in `batch_newton.newton`; the gap here is the duality gap, and the gradient norm in the answer that of
         the smallest subgradient.
     """
@@ -83,11 +84,16 @@ def lasso(
             check()
         _certify(batch, active)
         active = [block for block in active if block.gap > limit and not block.is_stuck]
+        active = active if unwanted is None else _still_wanted(active, unwanted())
         if not active or rounds == max_iterations:
             break
         for block in active:
             _step(block)
     return [_solved(block, start, limit) for block in members]
+
+
+def _still_wanted(active: Sequence[_Block], unwanted: NDArray[np.bool_]) -> Sequence[_Block]:
+    return [block for block in active if not bool(unwanted[block.index])]
 
 
 def _members(batch: Batch, start: Array) -> list[_Block]:

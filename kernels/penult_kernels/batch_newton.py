@@ -73,6 +73,7 @@ def newton(
     tolerance: float,
     max_iterations: int,
     check: Callable[[], None] | None = None,
+    unwanted: Callable[[], NDArray[np.bool_]] | None = None,
     inner: Batch | None = None,
     preconditioner: Preconditioner | None = None,
 ) -> list[Solved]:
@@ -88,6 +89,8 @@ def newton(
     max_iterations : int
     check : callable, optional
         Called before every pass over the rows; what it raises ends the solve.
+    unwanted : callable, optional
+        Asked before every step for (B,) True where a block need not be solved any more: it leaves as it stands.
     inner : Batch, optional
         The same batch with cheaper products, for conjugate gradients; gradients and tests use `batch`.
     preconditioner : Preconditioner, optional
@@ -133,6 +136,8 @@ def newton(
         is_flat = (to_host(state.batch.l2) == 0) & (norms <= to_host(flat_limit))
         met = is_flat | (to_host(gaps) <= limit)
         done = met | stuck | (steps >= max_iterations)
+        if unwanted is not None:
+            done = done | unwanted()[state.positions]
         if done.any():
             _record(found, state, gradient, to_host(gaps), met, done, steps)
             kept = np.flatnonzero(~done)

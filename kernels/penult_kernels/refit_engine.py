@@ -8,8 +8,11 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array
 from penult_kernels.batch_lasso import lasso
@@ -76,6 +79,7 @@ def solve(
     tolerance: float = 1e-4,
     max_iterations: int = 100,
     check: Callable[[], None] | None = None,
+    is_wanted: Callable[[int], bool] | None = None,
     moments: Moments | None = None,
 ) -> list[Fit]:
     """Minimise every problem over its head.
@@ -96,6 +100,9 @@ def solve(
         Newton steps at most.
     check : callable, optional
         Called between passes over the rows; what it raises ends the solve (cancellation).
+    is_wanted : callable, optional
+        Asked between steps whether the problem at a position is still wanted. One that is not leaves what is solved
+        together at once, and its fit is where it stood: it has not converged, and nothing warns of that.
     moments : Moments, optional
         Of the features by group, where they are at hand: they precondition, and never change the answer.
 
@@ -123,21 +130,43 @@ def solve(
     solved: dict[int, Solved] = {}
     for together in _batches(blocks, features.shape[0]):
         members = [blocks[index] for index in together]
+        unwanted = None if is_wanted is None else partial(_unwanted, members, is_wanted)
+        if unwanted is not None and unwanted().all():
+            start = starting_point(features, members)
+            solved.update((index, _unsolved(start[k, :, :])) for k, index in enumerate(together))
+            continue
         batch = make_batch(features, members, dense=_fits(members[0], features))
         start = starting_point(features, members)
-        control = Control(tolerance=tolerance, max_iterations=max_iterations, check=check)
+        control = Control(tolerance=tolerance, max_iterations=max_iterations, check=check, unwanted=unwanted)
         if members[0].l1 > 0:
-            answers = lasso(batch, start, tolerance=tolerance, max_iterations=max_iterations, check=check)
+            answers = lasso(
+                batch, start, tolerance=tolerance, max_iterations=max_iterations, check=check, unwanted=unwanted
+            )
         else:
             answers = _solve_l2(batch, start, control, moments)
         solved.update(zip(together, answers, strict=True))
     per_problem: list[list[int]] = [[] for _ in problems]
     for index, block in enumerate(blocks):
         per_problem[block.problem].append(index)
-    return [
+    fits = [
         _fit(preparation, problem, [solved[index] for index in own])
         for problem, own in zip(problems, per_problem, strict=True)
     ]
+    for position, fit in enumerate(fits):
+        if not fit.certificate.converged and (is_wanted is None or is_wanted(position)):
+            _warn(fit.certificate)
+    return fits
+
+
+def _unwanted(members: Sequence[Block], is_wanted: Callable[[int], bool]) -> NDArray[np.bool_]:
+    return np.asarray([not is_wanted(block.problem) for block in members])
+
+
+def _unsolved(theta: Array) -> Solved:
+    """A block that nobody wanted any more when its turn came."""
+    return Solved(
+        theta=theta, gap=math.inf, gradient_norm=math.inf, iterations=0, passes=0, objective=math.inf, converged=False
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +176,7 @@ class Control:
     tolerance: float
     max_iterations: int
     check: Callable[[], None] | None
+    unwanted: Callable[[], NDArray[np.bool_]] | None
 
 
 def _solve_l2(batch: Batch, start: Array, control: Control, moments: Moments | None) -> list[Solved]:
@@ -163,6 +193,7 @@ def _solve_l2(batch: Batch, start: Array, control: Control, moments: Moments | N
             tolerance=control.tolerance,
             max_iterations=control.max_iterations,
             check=control.check,
+            unwanted=control.unwanted,
             preconditioner=preconditioner,
         )
     inner = narrowed(batch)
@@ -172,6 +203,7 @@ def _solve_l2(batch: Batch, start: Array, control: Control, moments: Moments | N
         tolerance=NARROW_SHARE * control.tolerance,
         max_iterations=control.max_iterations,
         check=control.check,
+        unwanted=control.unwanted,
         preconditioner=preconditioner,
     )
     second = newton(
@@ -180,6 +212,7 @@ def _solve_l2(batch: Batch, start: Array, control: Control, moments: Moments | N
         tolerance=control.tolerance,
         max_iterations=control.max_iterations,
         check=control.check,
+        unwanted=control.unwanted,
         inner=inner,
         preconditioner=preconditioner,
     )
@@ -223,11 +256,13 @@ def _fit(preparation: Preparation, problem: Problem, parts: list[Solved]) -> Fit
         passes=max(part.passes for part in parts),
         objective=sum(part.objective for part in parts),
     )
-    if not certificate.converged:
-        warnings.warn(
-            f"the fit stopped after {certificate.iterations} steps with a gap of {certificate.gap:.3g}: raise "
-            "max_iterations, the penalty or tolerance",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
     return Fit(weight=head.weight, bias=head.bias, certificate=certificate)
+
+
+def _warn(certificate: Certificate) -> None:
+    warnings.warn(
+        f"the fit stopped after {certificate.iterations} steps with a gap of {certificate.gap:.3g}: raise "
+        "max_iterations, the penalty or tolerance",
+        ConvergenceWarning,
+        stacklevel=3,
+    )

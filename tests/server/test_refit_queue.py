@@ -56,10 +56,10 @@ def solves(monkeypatch) -> list[int]:
     return sizes
 
 
-def asked(digest: str, is_wanted=lambda: True, **fields) -> Asked:
+def asked(digest: str, is_waiting=lambda: True, **fields) -> Asked:
     request = pb.RefitRequest(feature_set=digest, **fields)
     expand(request)
-    return Asked(request, is_wanted)
+    return Asked(request, is_waiting)
 
 
 def test_a_batch_is_one_solve_and_each_answer_its_own(stored, material, solves):
@@ -114,19 +114,48 @@ def test_an_impossible_request_fails_alone(stored, material):
     assert batch[4].answer.result().certificate.converged
 
 
-def test_a_caller_that_goes_leaves_the_batch_in_the_middle_of_a_solve(stored, material, solves):
+class Caller:
+    """Leaves when it has been asked so often whether it is there."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def __call__(self) -> bool:
+        self.looks -= 1
+        return self.looks > 0
+
+
+@pytest.mark.parametrize("looks", [2, 4, 6])
+@pytest.mark.parametrize("more", [{}, {"l1": 1e-3, "penalty_scale": pb.PENALTY_SCALE_MEAN}], ids=["l2", "elastic net"])
+def test_a_caller_that_goes_leaves_the_batch_in_the_middle_of_a_solve(stored, material, solves, looks, more):
+    """The others go on where they are: one call of the engine, as many steps as if all had stayed, the same answers."""
     _, digest, _, _ = stored
-    looks = {"left": 6}
-
-    def goes_away() -> bool:
-        looks["left"] -= 1
-        return looks["left"] > 0
-
-    batch = [asked(digest, l2=1e-3), asked(digest, goes_away, l2=1e-4), asked(digest, l2=1e-2)]
+    penalties = (1e-3, 1e-4, 1e-2)
+    stayed = [asked(digest, l2=l2, tolerance=1e-10, **more) for l2 in penalties]
+    answer_together(stayed, material)
+    leaving = Caller(looks)
+    batch = [
+        asked(digest, leaving if place == 1 else lambda: True, l2=l2, tolerance=1e-10, **more)
+        for place, l2 in enumerate(penalties)
+    ]
     answer_together(batch, material)
-    assert solves == [3, 2], "the others went on without it"
+    assert solves == [3, 3], "the others were not begun again"
     assert batch[1].answer.exception().kind == ErrorKind.CANCELLED
-    assert all(one.answer.result().certificate.converged for one in (batch[0], batch[2]))
+    assert leaving.looks == 0, "it was not asked again"
+    for one, expected in zip((batch[0], batch[2]), (stayed[0], stayed[2]), strict=True):
+        found, expected = one.answer.result(), expected.answer.result()
+        assert found.certificate.converged
+        assert found.certificate.iterations == expected.certificate.iterations
+        weights = [array_from_proto(each.head.weight, "weight") for each in (found, expected)]
+        np.testing.assert_allclose(*weights, rtol=0, atol=1e-4)
+
+
+def test_the_last_caller_that_goes_ends_the_solve(stored, material, solves):
+    _, digest, _, _ = stored
+    batch = [asked(digest, Caller(looks), l2=l2, tolerance=1e-12) for looks, l2 in ((4, 1e-4), (7, 1e-5))]
+    answer_together(batch, material)
+    assert solves == [2]
+    assert [one.answer.exception().kind for one in batch] == [ErrorKind.CANCELLED] * 2
 
 
 def test_requests_that_arrive_together_are_solved_together(stored, material, solves):

@@ -1,7 +1,8 @@
 """Refits of many callers, solved together: those that arrive within a few milliseconds, or while others are solved.
 
-One thread takes what has arrived, and does all of it in rounds (see `refit_work`). A caller that has gone leaves
-at the next pass over the rows, and its columns with it. What one request does wrong is its own failure.
+One thread takes what has arrived, and does all of it in rounds (see `refit_work`). The columns of a caller that has
+gone leave at the solver's next step, and the others go on; with the last of them the solve ends at its next pass.
+What one request does wrong is its own failure.
 """
 
 import queue
@@ -18,7 +19,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refit_material import RefitMaterial
 from penult_server.compute.refit_procedure import refit
-from penult_server.compute.refit_work import Rounds, Work, do_together
+from penult_server.compute.refit_work import Interest, Rounds, Work, do_together
 from penult_server.compute.resident import Resident
 from penult_server.errors import ServiceError
 
@@ -29,8 +30,8 @@ LONGEST_WAIT = 0.1
 MOST_TOGETHER = 256
 
 
-class CallerGoneError(Exception):
-    """Callers of a batch have gone: it goes on without them."""
+class NobodyLeftError(Exception):
+    """All callers of a batch have gone."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,10 +39,17 @@ class Asked:
     """One request on its way."""
 
     request: pb.RefitRequest
-    is_wanted: Callable[[], bool]
+    is_waiting: Callable[[], bool]
+    """Whether the caller is still there; may come from another thread."""
     answer: "Future[pb.Refit]" = field(default_factory=lambda: Future[pb.Refit]())
     rounds: Rounds[pb.Refit] | None = None
     waiting: list[Work] = field(default_factory=list[Work])
+    has_left: bool = False
+
+    def is_wanted(self) -> bool:
+        """Whether its caller is still there; one that has been seen gone stays gone."""
+        self.has_left = self.has_left or not self.is_waiting()
+        return not self.has_left
 
     def fail(self, error: BaseException) -> None:
         """End it."""
@@ -59,9 +67,9 @@ class RefitQueue:
         self._arrived: queue.SimpleQueue[Asked] = queue.SimpleQueue()
         threading.Thread(target=self._serve, name="refits", daemon=True).start()
 
-    def ask(self, request: pb.RefitRequest, is_wanted: Callable[[], bool]) -> "Future[pb.Refit]":
+    def ask(self, request: pb.RefitRequest, is_waiting: Callable[[], bool]) -> "Future[pb.Refit]":
         """The answer to come; its exception is what went wrong with this request alone."""
-        asked = Asked(request, is_wanted)
+        asked = Asked(request, is_waiting)
         self._arrived.put(asked)
         return asked.answer
 
@@ -88,28 +96,30 @@ def answer_together(batch: list[Asked], material: RefitMaterial) -> None:
     for asked in batch:
         asked.rounds = refit(asked.request, material)
         _resume(asked, None, material)
-    going = [asked for asked in batch if not asked.answer.done()]
-    while going:
-        for asked in going:
-            if not asked.is_wanted():
-                asked.fail(ServiceError(ErrorKind.CANCELLED, "the caller has gone"))
-        going = [asked for asked in going if not asked.answer.done()]
-        if going:
-            _do_round(going, material)
-        going = [asked for asked in going if not asked.answer.done()]
+    while going := _still_going(batch):
+        _do_round(going, material)
+
+
+def _still_going(batch: list[Asked]) -> list[Asked]:
+    """Those without an answer whose callers are there; the others are told, for the record, that they have gone."""
+    for asked in batch:
+        if not asked.answer.done() and not asked.is_wanted():
+            asked.fail(ServiceError(ErrorKind.CANCELLED, "the caller has gone"))
+    return [asked for asked in batch if not asked.answer.done()]
 
 
 def _do_round(going: list[Asked], material: RefitMaterial) -> None:
     """One round of work of all; where the engine refuses, of each alone, so that only the culprit fails."""
+    owners = [asked for asked in going for _ in asked.waiting]
 
     def check() -> None:
-        if not all(asked.is_wanted() for asked in going):
-            raise CallerGoneError
+        if not any(asked.is_wanted() for asked in going):
+            raise NobodyLeftError
 
-    works = [work for asked in going for work in asked.waiting]
+    interest = Interest(check=check, is_wanted=lambda position: owners[position].is_wanted())
     try:
-        results = do_together(works, material, check)
-    except CallerGoneError:
+        results = do_together([work for asked in going for work in asked.waiting], material, interest)
+    except NobodyLeftError:
         return
     except Exception as error:
         if len(going) == 1:
@@ -122,7 +132,9 @@ def _do_round(going: list[Asked], material: RefitMaterial) -> None:
     for asked in going:
         own = results[first : first + len(asked.waiting)]
         first += len(asked.waiting)
-        _resume(asked, own, material)
+        # What was left unsolved because the caller has gone is never an answer.
+        if not asked.has_left:
+            _resume(asked, own, material)
 
 
 def _resume(asked: Asked, results: list[list[Any]] | None, material: RefitMaterial) -> None:

@@ -110,24 +110,39 @@ def _advance(
         answers[index] = stop.value
 
 
-def do_together(works: Sequence[Work], material: RefitMaterial, check: Callable[[], None]) -> list[list[Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Interest:
+    """What callers still want, asked between passes over the rows."""
+
+    check: Callable[[], None]
+    """What it raises ends the work of all."""
+    is_wanted: Callable[[int], bool]
+    """Of the work at a position; False for good once it has been."""
+
+
+def do_together(works: Sequence[Work], material: RefitMaterial, interest: Interest) -> list[list[Any]]:
     """Results of all, in order; what can be asked of the engine in one call is.
 
-    Raises what the engine does, for all of them alike.
+    Work that nobody wants any more leaves the others at once; its results are not to be used. Raises what the engine
+    does, for all of them alike.
     """
     alike: dict[Hashable, list[int]] = {}
     for position, work in enumerate(works):
         alike.setdefault(_key(work), []).append(position)
     found: dict[int, list[Any]] = {}
     for positions in alike.values():
-        check()
+        interest.check()
         members = [works[position] for position in positions]
-        first = 0
-        results = _do(members, material, check)
-        for position, work in zip(positions, members, strict=True):
-            size = len(work.heads if isinstance(work, Logits) else work.problems)
-            found[position] = results[first : first + size]
-            first += size
+        sizes = [len(work.heads if isinstance(work, Logits) else work.problems) for work in members]
+        owner = np.repeat(positions, sizes)
+
+        def is_wanted(index: int, owner: NDArray[np.int64] = owner) -> bool:
+            return interest.is_wanted(int(owner[index]))
+
+        results = _do(members, material, Interest(check=interest.check, is_wanted=is_wanted))
+        ends = np.cumsum(sizes).tolist()
+        for position, size, end in zip(positions, sizes, ends, strict=True):
+            found[position] = results[end - size : end]
     return [found[position] for position in range(len(works))]
 
 
@@ -141,24 +156,24 @@ def _key(work: Work) -> Hashable:
             return ("logits", work.digest)
 
 
-def _do(members: Sequence[Work], material: RefitMaterial, check: Callable[[], None]) -> list[Any]:
+def _do(members: Sequence[Work], material: RefitMaterial, interest: Interest) -> list[Any]:
     solves = [work for work in members if isinstance(work, Solve)]
     if solves:
-        return _solve(solves, material, check)
+        return _solve(solves, material, interest)
     descents = [work for work in members if isinstance(work, Descend)]
     if descents:
-        return _descend(descents, material, check)
+        return _descend(descents, material, interest)
     asked = [work for work in members if isinstance(work, Logits)]
     heads = [head for work in asked for head in work.heads]
     if not heads:
         return []
-    features = material.resident(asked[0].digest, check).features
+    features = material.resident(asked[0].digest, interest.check).features
     return list(logits_of_heads(features, [head.weight for head in heads], [head.bias for head in heads]))
 
 
-def _solve(works: Sequence[Solve], material: RefitMaterial, check: Callable[[], None]) -> list[Fitted]:
+def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) -> list[Fitted]:
     first = works[0]
-    resident = material.resident(first.digest, check)
+    resident = material.resident(first.digest, interest.check)
     with warnings.catch_warnings():
         # Said in the certificate, which travels with every answer.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -169,14 +184,15 @@ def _solve(works: Sequence[Solve], material: RefitMaterial, check: Callable[[], 
             [problem for work in works for problem in work.problems],
             tolerance=first.tolerance,
             max_iterations=first.max_iterations,
-            check=check,
+            check=interest.check,
+            is_wanted=interest.is_wanted,
         )
     to_host = material.backend.to_host
     return [Fitted(weight=to_host(fit.weight), bias=to_host(fit.bias), certificate=fit.certificate) for fit in fits]
 
 
-def _descend(works: Sequence[Descend], material: RefitMaterial, check: Callable[[], None]) -> list[Fitted]:
-    resident = material.resident(works[0].digest, check)
+def _descend(works: Sequence[Descend], material: RefitMaterial, interest: Interest) -> list[Fitted]:
+    resident = material.resident(works[0].digest, interest.check)
     problems = [problem for work in works for problem in work.problems]
     owner = np.repeat(np.arange(len(works)), [len(work.problems) for work in works])
     settings = [one for work in works for one in work.settings]
@@ -198,7 +214,7 @@ def _descend(works: Sequence[Descend], material: RefitMaterial, check: Callable[
         problems,
         settings,
         score=score if is_scored else None,
-        check=check,
+        check=interest.check,
     )
     to_host = material.backend.to_host
     return [

@@ -48,7 +48,7 @@ def centre_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array
         # A few rows at a time, so that they are still in the cache when the mean is taken from them.
         for block in blocks(int(rows.shape[0]), max(1, CENTRE_ELEMENTS // max(1, int(rows.shape[1])))):
             part = out[block, :]
-            part[...] = xp.astype(rows[block, :], xp.float64, copy=False)
+            part[...] = rows[block, :]
             part -= mean
     elif rows.dtype == xp.float64:
         out[...] = xp.astype(rows - mean, out.dtype)
@@ -97,8 +97,7 @@ class MomentAccumulator:
         self._m2 = [self._sums.m2[k, :, :] for k in range(n_groups)]
         self._weight = np.zeros(n_groups)
         self._count = np.zeros(n_groups, dtype=np.int64)
-        row_bytes = max(n_features, 1) * xp.finfo(dtype).bits // 8
-        self._capacity = max(1, min(MAX_BUFFER_ROWS, BUFFER_BYTES // (row_bytes * n_groups)))
+        self._capacity = _buffer_rows(n_groups, max(n_features, 1) * xp.finfo(dtype).bits // 8)
         self._buffers = [_Buffer(self._capacity, n_features, dtype, xp, device) for _ in range(n_groups)]
         work_dtype = xp.float64 if products == "float64" else xp.float32
         self._work = xp.empty((self._capacity + 1, n_features), dtype=work_dtype, device=device)
@@ -111,15 +110,16 @@ class MomentAccumulator:
         Parameters
         ----------
         features : array of shape (N, D)
-        g : array of shape (N,)
-            Group of each row, whole numbers; on the host or beside `features`.
+        g : array of shape (N,) or (S, N)
+            Group of each row, whole numbers, -1 for none; on the host or beside `features`. With S groupings
+            (classes and masks, say) a row is in up to S of the G groups, which are numbered through all groupings.
         weights : array of shape (N,), optional
             Not negative; a row of weight 2 counts as two equal rows, one of weight 0 as none.
 
         Raises
         ------
         ValueError
-            When shapes or types disagree, a group is outside 0 ... G - 1 or a weight is negative or not finite.
+            When shapes or types disagree, a group is outside -1 ... G - 1 or a weight is negative or not finite.
         NotFiniteError
             Here or in a later call: a row added holds NaN or infinity.
         """
@@ -129,11 +129,13 @@ class MomentAccumulator:
                 f"features must be {self._dtype} with {self._work.shape[1]} columns, as announced; "
                 f"got {features.dtype} with {n_features}"
             )
-        labels = host_labels(g, n_rows, len(self._buffers), name="g")
+        n_groups = len(self._buffers)
+        groupings = [host_labels(one, n_rows, n_groups, name="g", lowest=-1) for one in np.atleast_2d(to_host(g))]
         given = None if weights is None else host_weights(weights, n_rows)
-        for k in np.unique(labels):
-            rows = np.flatnonzero(labels == k if given is None else (labels == k) & (given > 0))
-            self._add_to_group(int(k), features, rows, given)
+        for labels in groupings:
+            for k in np.unique(labels[labels >= 0]):
+                rows = np.flatnonzero(labels == k if given is None else (labels == k) & (given > 0))
+                self._add_to_group(int(k), features, rows, given)
         self._n_seen += n_rows
 
     def absorb(self, other: Moments) -> None:
@@ -151,10 +153,14 @@ class MomentAccumulator:
                 self._weight[k] = before + added
                 self._count[k] += int(other.count[k])
 
-    def finish(self) -> Moments:
-        """Moments of every row taken in. The arrays are the accumulator's own: add no rows afterwards."""
+    def fold_waiting(self) -> None:
+        """Fold in every row that still waits in a buffer. Raises NotFiniteError for one with NaN or infinity."""
         for k in range(len(self._buffers)):
             self._fold(k)
+
+    def finish(self) -> Moments:
+        """Moments of every row taken in. The arrays are the accumulator's own: add no rows afterwards."""
+        self.fold_waiting()
         xp, device = self._xp, self._sums.m2.device
         return Moments(
             count=xp.asarray(self._count, dtype=xp.int64, device=device),
@@ -206,6 +212,17 @@ class MomentAccumulator:
         self._weight[k] = total
         self._count[k] += buffer.n
         buffer.n = 0
+
+
+def accumulator_bytes(n_groups: int, n_features: int, itemsize: int) -> int:
+    """Memory of a `MomentAccumulator` for rows of numbers of `itemsize` bytes: sums, buffers, work and product."""
+    row_bytes = max(n_features, 1) * itemsize
+    n_rows = _buffer_rows(n_groups, row_bytes)
+    return (n_groups + 1) * n_features**2 * 8 + n_rows * n_groups * row_bytes + (n_rows + 1) * n_features * 8
+
+
+def _buffer_rows(n_groups: int, row_bytes: int) -> int:
+    return max(1, min(MAX_BUFFER_ROWS, BUFFER_BYTES // (row_bytes * n_groups)))
 
 
 class _Buffer:
@@ -268,7 +285,8 @@ def moments_of(features: Array, g: Array, n_groups: int, weights: Array | None =
     NotFiniteError
         When a row holds NaN or infinity.
     """
-    _, n_features = matrix_shape(features, name="features")
+    n_rows, n_features = matrix_shape(features, name="features")
+    host_labels(g, n_rows, n_groups, name="g")
     accumulator = MomentAccumulator(
         n_groups, n_features, dtype=features.dtype, xp=array_namespace(features), device=features.device
     )

@@ -30,8 +30,8 @@ def blocks(n_rows: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
 
 
-def host_labels(labels: Array, n_rows: int, n_labels: int, *, name: str) -> NDArray[np.int64]:
-    """Check that `labels` is (n_rows,) whole numbers in 0 ... n_labels - 1 and return it on the host.
+def host_labels(labels: Array, n_rows: int, n_labels: int, *, name: str, lowest: int = 0) -> NDArray[np.int64]:
+    """Check that `labels` is (n_rows,) whole numbers in lowest ... n_labels - 1 and return it on the host.
 
     Raises
     ------
@@ -43,8 +43,8 @@ def host_labels(labels: Array, n_rows: int, n_labels: int, *, name: str) -> NDAr
         raise ValueError(f"{name} must have one entry per row, shape ({n_rows},), got {found.shape}")
     if found.dtype.kind not in "iu":
         raise ValueError(f"{name} must hold whole numbers, got dtype {found.dtype}")
-    if found.size and (int(found.min()) < 0 or int(found.max()) >= n_labels):
-        raise ValueError(f"{name} must lie in 0 ... {n_labels - 1}, got {found.min()} ... {found.max()}")
+    if found.size and (int(found.min()) < lowest or int(found.max()) >= n_labels):
+        raise ValueError(f"{name} must lie in {lowest} ... {n_labels - 1}, got {found.min()} ... {found.max()}")
     return found.astype(np.int64, copy=False)
 
 

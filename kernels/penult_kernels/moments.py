@@ -134,6 +134,12 @@ def _union(moments: Moments, groups: Array) -> Moments:
     return Moments(count=count, weight=weight, mean=mean, m2=within + scaled.T @ scaled)
 
 
+def about_zero(moments: Moments) -> Array:
+    """Second moments (G, D, D) about zero, sum_i w_i z_i z_i^T."""
+    weighted = moments.mean * moments.weight[:, None]
+    return moments.m2 + weighted[:, :, None] * moments.mean[:, None, :]
+
+
 def covariance(m2: Array, count: Array | int, *, correction: int) -> Array:
     """Covariance m2 / (count - correction).
 

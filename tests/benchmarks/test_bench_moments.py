@@ -97,8 +97,11 @@ class Repeated:
         # The last chunk is not full, so only the whole ones are repeated.
         return self._times * (self._stored.n_blocks(name) - 1)
 
-    def block(self, name: str, index: int) -> Any:
-        return self._stored.block(name, index % (self._stored.n_blocks(name) - 1))
+    def new_block(self, name: str) -> Any:
+        return self._stored.new_block(name)
+
+    def block(self, name: str, index: int, out: Any) -> Any:
+        return self._stored.block(name, index % (self._stored.n_blocks(name) - 1), out)
 
 
 STREAM = """

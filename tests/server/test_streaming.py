@@ -8,7 +8,9 @@ import pytest
 from penult_kernels.accumulation import moments_of
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import spectra_pb2 as pb
+from penult_server.compute import parts as parts_module
 from penult_server.compute.backend import Backend
+from penult_server.compute.descriptors import compute_descriptors
 from penult_server.compute.parts import Work
 from penult_server.compute.resident import ResidentFeatures
 from penult_server.compute.spectra import compute_spectra
@@ -23,9 +25,9 @@ from penult_server.stores.reading import StoredFeatures
 NUMPY = Backend(np, "numpy", "cpu")
 
 
-def store(root: Path, n: int, d: int, monkeypatch: pytest.MonkeyPatch) -> StoredFeatures:
-    """Rows of four groups in chunks of eight rows, without moments."""
-    monkeypatch.setattr(features_module, "CHUNK_BYTES", 8 * d * 4)
+def store(root: Path, n: int, d: int, monkeypatch: pytest.MonkeyPatch, chunk_rows: int = 8) -> StoredFeatures:
+    """Rows of four groups, without moments."""
+    monkeypatch.setattr(features_module, "CHUNK_BYTES", chunk_rows * d * 4)
     monkeypatch.setattr(features_module, "MOMENTS_BUDGET", 0)
     rng = np.random.default_rng(0)
     labels = LabelNames(classes=("x", "y"), attribute="a", attribute_values=("p", "q"))
@@ -83,6 +85,38 @@ def test_a_selection_of_rows_is_streamed_too(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("center", [True, False])
+def test_many_rows_of_few_features_are_read_once(tmp_path, monkeypatch, center):
+    """Moments of all groups are taken in one pass where they fit, and the rows do not."""
+    stored = store(tmp_path, 20_000, 16, monkeypatch, chunk_rows=1000)
+    passes = []
+    monkeypatch.setattr(parts_module, "stream_moments", lambda *a, **k: passes.append(a) or stream_moments(*a, **k))
+    source = pb.FeatureSource(rows=pb.RowSelection(row_ids=array_to_proto(np.arange(500, 20_000, dtype=np.uint64))))
+    for changed in ({}, {"by": pb.SPECTRA_BY_CLASS}, {"source": source}):
+        small, large = (ask(tmp_path, stored, bytes, center=center, **changed) for bytes in (1_400_000, 2**30))
+        np.testing.assert_allclose(
+            array_from_proto(small.eigenvalues, "small"), array_from_proto(large.eigenvalues, "large"), rtol=1e-10
+        )
+    assert len(passes) == 3
+
+
+def test_descriptors_of_what_is_not_kept_in_memory(tmp_path, monkeypatch):
+    stored = store(tmp_path, 20_000, 16, monkeypatch, chunk_rows=1000)
+    request = pb.ComputeDescriptorsRequest(
+        source=pb.FeatureSource(feature_set=stored.manifest.digest),
+        by=pb.SPECTRA_BY_GROUP,
+        power_law_first=2,
+        power_law_last=10,
+    )
+    small, large = (compute_descriptors(request, work(tmp_path, bytes)) for bytes in (1_400_000, 2**30))
+    for mine, theirs in zip(small.descriptors, large.descriptors, strict=True):
+        np.testing.assert_allclose(
+            array_from_proto(mine.values, "small"), array_from_proto(theirs.values, "large"), rtol=1e-9
+        )
+    for mine, theirs in zip(small.variance_shares, large.variance_shares, strict=True):
+        assert mine.value == pytest.approx(theirs.value, rel=1e-9)
+
+
 def test_all_eigenvalues_of_what_never_fits_are_refused(tmp_path, monkeypatch):
     stored = store(tmp_path, 2000, 300, monkeypatch)
     request = pb.ComputeSpectraRequest(
@@ -103,6 +137,18 @@ def test_moments_of_any_grouping_in_one_pass(tmp_path, monkeypatch):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-12)
     again = stream_moments(stored, g, 3, NUMPY)
     np.testing.assert_array_equal(again.m2, found.m2)
+
+
+def test_several_groupings_in_one_pass(tmp_path, monkeypatch):
+    stored = store(tmp_path, 100, 6, monkeypatch)
+    rng = np.random.default_rng(2)
+    groups, masks = rng.integers(-1, 3, 100), rng.random((2, 100)) < 0.5
+    g = np.stack([groups, np.where(masks[0], 3, -1), np.where(masks[1], 4, -1)])
+    found = stream_moments(stored, g, 5, NUMPY)
+    features = stored.read("features").astype(np.float64)
+    for k, members in enumerate([groups == 0, groups == 1, groups == 2, *masks]):
+        assert found.count[k] == members.sum()
+        np.testing.assert_allclose(found.m2[k], np.cov(features[members].T, ddof=0) * members.sum(), rtol=1e-11)
 
 
 def test_a_stream_stops_when_nobody_waits_any_more(tmp_path, monkeypatch):

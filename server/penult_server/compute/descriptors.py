@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels import descriptors as kernels
+from penult_kernels.moments import about_zero
 from penult_kernels.spectra import spectrum_from_moments, spectrum_from_rows
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
@@ -41,7 +42,9 @@ def compute_descriptors(request: pb.ComputeDescriptorsRequest, work: Work) -> pb
             )
             for definition, values in measures
         ],
-        variance_shares=_variance_shares(_parts(request.source, pb.SPECTRA_BY_GROUP, work)),
+        variance_shares=_variance_shares(
+            parts if request.by == pb.SPECTRA_BY_GROUP else _parts(request.source, pb.SPECTRA_BY_GROUP, work)
+        ),
     )
 
 
@@ -65,7 +68,8 @@ def compute_principal_angles(request: pb.ComputePrincipalAnglesRequest, work: Wo
 def _parts(source: pb.FeatureSource, by: "pb.SpectraBy.ValueType", work: Work) -> Parts:
     """The groups or classes of a feature set, if there is memory for their products."""
     parts = work.parts(source, by)
-    needed = spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=False)
+    from_moments = parts.has_moments and not parts.is_resident
+    needed = spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=from_moments)
     require(needed, available_bytes(work.backend), "use another machine")
     return parts
 
@@ -77,9 +81,8 @@ def _eigenvalues(parts: Parts, index: int, backend: Backend) -> tuple[NDArray[np
     n_singular = min(count, parts.manifest.n_features)
     if parts.has_moments and count >= parts.manifest.n_features:
         moments = parts.moments(index)
-        m2, mean = moments.m2[0], moments.mean[0]
-        centred = spectrum_from_moments(backend.to_device(m2), count)
-        second = spectrum_from_moments(backend.to_device(m2 + count * np.outer(mean, mean)), count)
+        centred = spectrum_from_moments(backend.to_device(moments.m2[0]), count)
+        second = spectrum_from_moments(backend.to_device(about_zero(moments)[0]), count)
     else:
         rows = parts.rows(index)
         centred, second = spectrum_from_rows(rows), spectrum_from_rows(rows, center=False)
@@ -88,7 +91,7 @@ def _eigenvalues(parts: Parts, index: int, backend: Backend) -> tuple[NDArray[np
 
 
 def _variance_shares(parts: Parts) -> list[pb.VarianceShare]:
-    found = [kernels.mean_and_scatter(parts.rows(index)) for index in range(len(parts.groups))]
+    found = [_mean_and_scatter(parts, index) for index in range(len(parts.groups))]
     shares = kernels.variance_shares(
         np.asarray(parts.counts),
         np.stack([mean for mean, _ in found]),
@@ -100,6 +103,13 @@ def _variance_shares(parts: Parts) -> list[pb.VarianceShare]:
         pb.VarianceShare(id=definition.id, formula=definition.formula, value=value)
         for definition, value in zip(definitions, shares, strict=True)
     ]
+
+
+def _mean_and_scatter(parts: Parts, index: int) -> tuple[NDArray[np.float64], float]:
+    if parts.is_resident or not parts.has_moments:
+        return kernels.mean_and_scatter(parts.rows(index))
+    moments = parts.moments(index)
+    return moments.mean[0], float(np.trace(moments.m2[0]))
 
 
 def _subspace(side: pb.Subspace, top_k: int, work: Work) -> tuple[groups_pb2.Group, Any]:

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.moments import Moments, pool
+from penult_kernels.moments import Moments, pool, unions
 from penult_kernels.streamed import Passes
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
+from penult_server.compute.memory import COPIES_OF_A_PRODUCT
 from penult_server.compute.resident import Resident, ResidentFeatures
-from penult_server.compute.streaming import passes_over
+from penult_server.compute.streaming import passes_over, stream_bytes, stream_moments
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, classes_to_proto, groups_to_proto
 from penult_server.stores.reading import StoredFeatures
@@ -50,6 +51,7 @@ class Parts:
         self._work = work
         self._selected = _selected_rows(source, self._stored, work.root)
         self._resident: Resident | None = None
+        self._streamed: Moments | None = None
         self.check = work.check
         self.manifest = self._stored.manifest
         self.n_attributes = self.manifest.labels.n_attributes
@@ -67,12 +69,19 @@ class Parts:
         return [group.count for group in self.groups]
 
     @property
-    def has_moments(self) -> bool:
+    def has_stored_moments(self) -> bool:
         """Whether moments of these rows were stored."""
         return self.manifest.has_moments and self._selected is None
 
+    @property
+    def has_moments(self) -> bool:
+        """Whether moments of these rows were stored, or are to be had in one pass over a set too large for memory."""
+        return self.has_stored_moments or (not self.is_resident and self._stream_bytes <= self.memory)
+
     def moments(self, index: int) -> Moments:
         """Moments of one part, with a leading axis of 1, on the host; only when `has_moments`."""
+        if not self.has_stored_moments:
+            return self._streamed_moments(index)
         if not self._by_class:
             return self._stored.moments([index])
         groups = range(index * self.n_attributes, (index + 1) * self.n_attributes)
@@ -119,6 +128,22 @@ class Parts:
         y = self._stored.read("y")
         members = self._members(index, y, y * self.n_attributes + self._stored.read("a"))
         return passes_over(self._stored, members, self._work.backend, self.check)
+
+    @property
+    def _stream_bytes(self) -> int:
+        matrix = self.manifest.n_features**2 * 8
+        chunk_rows = self._stored.array("features").chunks[0]
+        return stream_bytes(self.manifest, len(self.groups), chunk_rows) + COPIES_OF_A_PRODUCT * matrix
+
+    def _streamed_moments(self, index: int) -> Moments:
+        if self._streamed is None:
+            y = self._stored.read("y")
+            part = y if self._by_class else y * self.n_attributes + self._stored.read("a")
+            if self._selected is not None:
+                part = np.where(self._selected, part, -1)
+            self._streamed = stream_moments(self._stored, part, len(self.groups), self._work.backend, check=self.check)
+        one, to_host = unions(self._streamed, [[index]]), self._work.backend.to_host
+        return Moments(count=to_host(one.count), weight=to_host(one.weight), mean=to_host(one.mean), m2=to_host(one.m2))
 
     def _members(self, index: int, y: NDArray[np.int64], g: NDArray[np.int64]) -> NDArray[np.bool_]:
         members = (y if self._by_class else g) == index

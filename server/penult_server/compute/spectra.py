@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.imbalance import Pair, class_pairs, group_pairs, spectral_ratio
 from penult_kernels.imbalance_inference import NOT_DEFINED, ImbalanceInference, holm, infer_imbalance
+from penult_kernels.moments import about_zero
 from penult_kernels.spectra import Spectrum, spectrum_from_moments, spectrum_from_rows
 from penult_kernels.streamed import TooManyEigenvaluesError, spectrum_from_passes
 from penult_proto.errors import ErrorKind
@@ -26,10 +27,11 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
 
     A part with at least D examples is answered from the moments that were stored with the features, a
     smaller one (and all of them when not centred, when some rows were selected, or when no moments were
-    kept) from its rows. Every field of the request is set by now.
+    kept) from its rows. The moments of a set that is too large for memory are taken in one pass where none were
+    stored, its smaller parts are read in passes of their own. Every field of the request is set by now.
     """
     parts, backend = work.parts(request.source, request.by), work.backend
-    stored_moments = _from_moments(request, parts)
+    stored_moments = parts.has_stored_moments and request.center
     require(
         spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=stored_moments)
         if stored_moments or parts.is_resident
@@ -64,15 +66,16 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
 
 
 def _from_moments(request: pb.ComputeSpectraRequest, parts: Parts) -> bool:
-    return parts.has_moments and request.center
+    return parts.has_moments and (request.center or not parts.is_resident)
 
 
 def _spectrum(request: pb.ComputeSpectraRequest, parts: Parts, index: int, backend: Backend) -> Spectrum:
     parts.check()
     count = parts.counts[index]
     if _from_moments(request, parts) and count >= parts.manifest.n_features:
-        m2 = backend.to_device(parts.moments(index).m2[0])
-        return spectrum_from_moments(m2, count, top_k=request.top_k, correction=request.correction)
+        moments = parts.moments(index)
+        m2 = moments.m2[0] if request.center else about_zero(moments)[0]
+        return spectrum_from_moments(backend.to_device(m2), count, top_k=request.top_k, correction=request.correction)
     if not parts.is_resident:
         return _in_passes(request, parts, index)
     return spectrum_from_rows(

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from penult_kernels.accumulation import Centre, MomentAccumulator, Products, centre_rows
+from penult_kernels.accumulation import Centre, MomentAccumulator, Products, accumulator_bytes, centre_rows
 from penult_kernels.moments import Moments
 from penult_kernels.streamed import Passes
 from penult_server.compute.backend import Backend
 from penult_server.compute.device_rows import CudaCentre, copied_ahead
+from penult_server.stores.manifest import FeatureManifest
 from penult_server.stores.reading import StoredFeatures
 
 T = TypeVar("T")
@@ -47,7 +48,8 @@ def stream_moments(
 
     Parameters
     ----------
-    g : (N,) group of every row of the set, 0 ... n_groups - 1; a row in none has -1.
+    g : (N,) or (S, N) group of every row of the set, 0 ... n_groups - 1; a row in none has -1. Several groupings
+        are answered in the same pass, their groups numbered through.
     products : type in which centred rows are multiplied.
     check : called between chunks, and may raise.
 
@@ -57,6 +59,13 @@ def stream_moments(
     """
     work = _Fold(stored, g, n_groups, backend, products, check)
     return work.on_gpu() if backend.name == "cupy" else work.on_cpu()
+
+
+def stream_bytes(manifest: FeatureManifest, n_groups: int, chunk_rows: int) -> int:
+    """Memory that `stream_moments` takes."""
+    itemsize = np.dtype(manifest.dtype).itemsize
+    chunk = chunk_rows * manifest.n_features * itemsize
+    return WORKERS * (accumulator_bytes(n_groups, manifest.n_features, itemsize) + chunk)
 
 
 class _Fold:
@@ -103,23 +112,22 @@ class _Fold:
 
     def _every_second(self, first: int, failed: threading.Event) -> MomentAccumulator:
         accumulator = self._accumulator(centre_rows)
+        memory = self._stored.new_block("features")
         try:
             for index in range(first, self._stored.n_blocks("features"), WORKERS):
                 if failed.is_set():
                     break
-                self._add(accumulator, self._stored.block("features", index), index)
+                self._add(accumulator, self._stored.block("features", index, memory), index)
         except BaseException:
             failed.set()
             raise
+        # Here, while the other thread works, and not after both.
+        accumulator.fold_waiting()
         return accumulator
 
     def _add(self, accumulator: MomentAccumulator, block: Any, index: int) -> None:
         self._check()
-        labels = self._g[index * self._step : index * self._step + len(block)]
-        rows = np.flatnonzero(labels >= 0)
-        if rows.size < labels.size:
-            block, labels = block[self._backend.to_device(rows)], labels[rows]
-        accumulator.add(block, labels)
+        accumulator.add(block, self._g[..., index * self._step : index * self._step + len(block)])
 
     def _accumulator(self, centre: Centre) -> MomentAccumulator:
         manifest, xp = self._stored.manifest, self._backend.xp

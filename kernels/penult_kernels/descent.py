@@ -167,7 +167,7 @@ def descend(
         raise ValueError("score heads or watched logits, not both")
     if score is None and watch is None and any(one.keep is Keep.BEST for one in settings):
         raise ValueError("keeping the best iterate needs a score")
-    preparation = Preparation(features, y, n_classes)
+    preparation = Preparation(features, y, n_classes, check=check)
     alike: dict[tuple[object, ...], list[tuple[int, list[Block]]]] = {}
     for index, (problem, one) in enumerate(zip(problems, settings, strict=True)):
         parts = list(preparation.blocks_of(index, problem, reduce=_is_symmetric(preparation, problem, one)))

@@ -6,7 +6,7 @@ every block is penalised around zero. Blocks refer to what problems share and cu
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,14 +73,20 @@ class Block:
 
 
 class Preparation:
-    """Turns problems into blocks and heads back; what problems share (targets, scalings, centres) is made once."""
+    """Turns problems into blocks and heads back; what problems share (targets, scalings, centres) is made once.
 
-    def __init__(self, features: Array, y: Array | None, n_classes: int) -> None:
+    `check` is called between tiles of rows, and may raise.
+    """
+
+    def __init__(
+        self, features: Array, y: Array | None, n_classes: int, *, check: Callable[[], None] | None = None
+    ) -> None:
         if n_classes < 2:
             raise ValueError(f"n_classes must be at least 2, got {n_classes}")
         if features.ndim != 2 or 0 in features.shape:
             raise ValueError(f"features must be (N, D) with at least one row and column, got shape {features.shape}")
-        _check_finite(features)
+        self._check = check if check is not None else _nothing
+        _check_finite(features, self._check)
         self.features = features
         self.n_classes = n_classes
         self._y = y
@@ -249,7 +255,7 @@ class Preparation:
                 raise ValueError("a scaler needs finite means and finite positive scales")
             return Scaling(mean, scale)
         if wanted is Standardize.ROWS:
-            return _fitted_scaling(self.features, rows)
+            return _fitted_scaling(self.features, rows, self._check)
         zero = xp.zeros((n_features,), dtype=xp.float64, device=self.features.device)
         return Scaling(zero, zero + 1.0)
 
@@ -279,24 +285,35 @@ def tiles_of(features: Array, rows: NDArray[np.int64] | None, *, narrow: bool = 
         yield tile, xp.astype(part, xp.float32 if narrow else xp.float64)
 
 
-def _fitted_scaling(features: Array, rows: NDArray[np.int64] | None) -> Scaling:
+def _nothing() -> None:
+    return
+
+
+def _fitted_scaling(features: Array, rows: NDArray[np.int64] | None, check: Callable[[], None]) -> Scaling:
     """Mean and standard deviation of the rows: a column whose values are all equal has scale 1, exactly."""
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
-    parts = [(xp.min(z, axis=0), xp.max(z, axis=0), xp.sum(z, axis=0)) for _, z in tiles_of(features, rows)]
+    parts: list[tuple[Array, Array, Array]] = []
+    for _, z in tiles_of(features, rows):
+        check()
+        parts.append((xp.min(z, axis=0), xp.max(z, axis=0), xp.sum(z, axis=0)))
     smallest = xp.min(xp.stack([part[0] for part in parts]), axis=0)
     largest = xp.max(xp.stack([part[1] for part in parts]), axis=0)
     mean = xp.sum(xp.stack([part[2] for part in parts]), axis=0) / n_used
     # Compared exactly: the rounded mean of a constant column differs from it, and so would its scale from 0.
     mean = xp.where(smallest == largest, smallest, mean)
-    squares = [xp.sum((z - mean) ** 2, axis=0) for _, z in tiles_of(features, rows)]
+    squares: list[Array] = []
+    for _, z in tiles_of(features, rows):
+        check()
+        squares.append(xp.sum((z - mean) ** 2, axis=0))
     scale = xp.sqrt(xp.sum(xp.stack(squares), axis=0) / n_used)
     return Scaling(mean, xp.where(smallest == largest, 1.0, scale))
 
 
-def _check_finite(features: Array) -> None:
+def _check_finite(features: Array, check: Callable[[], None]) -> None:
     xp = array_namespace(features)
     for tile in blocks(features.shape[0], ROWS_PER_TILE):
+        check()
         if not bool(xp.all(xp.isfinite(features[tile, :]))):
             raise ValueError("features must be finite, got NaN or infinity: look at how the features were made")
 

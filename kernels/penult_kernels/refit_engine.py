@@ -125,7 +125,7 @@ def solve(
     ConvergenceWarning
         Once for each fit with certificate.converged False.
     """
-    preparation = Preparation(features, y, n_classes)
+    preparation = Preparation(features, y, n_classes, check=check)
     blocks = [block for index, problem in enumerate(problems) for block in preparation.blocks_of(index, problem)]
     solved: dict[int, Solved] = {}
     for together in _batches(blocks, features.shape[0]):

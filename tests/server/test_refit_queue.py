@@ -12,7 +12,8 @@ from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute import refit_work
 from penult_server.compute.backend import choose_backend
 from penult_server.compute.refit_material import RefitMaterial
-from penult_server.compute.refit_queue import Asked, RefitQueue, answer_together
+from penult_server.compute.refit_queue import LONGEST, QUIET, Arrivals, RefitQueue
+from penult_server.compute.refit_together import Asked, answer_together
 from penult_server.compute.resident import ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.front.refit_request import expand
@@ -168,5 +169,68 @@ def test_requests_that_arrive_together_are_solved_together(stored, material, sol
         answers = [refits.ask(asked(digest, l2=0.1 * (1 + k)).request, lambda: True) for k in range(20)]
     assert first.result(timeout=30).certificate.converged
     assert all(answer.result(timeout=30).certificate.converged for answer in answers)
-    assert sum(solves) == 21
-    assert len(solves) <= 2
+    assert solves == [21]
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def meanwhile(arrivals: Arrivals, later: Asked, look: int):
+    """A caller during whose look, the first being 1, another request arrives."""
+    looks = iter(range(1, 10**6))
+
+    def is_waiting() -> bool:
+        if next(looks) == look:
+            arrivals.put(later)
+        return True
+
+    return is_waiting
+
+
+def test_a_lone_request_is_solved_at_once_and_who_comes_soon_joins_it(stored, material, solves):
+    _, digest, _, _ = stored
+    clock = Clock()
+    arrivals = Arrivals(clock)
+    late, soon = asked(digest, l2=0.3), asked(digest, l2=0.2)
+    soon.is_waiting = meanwhile(arrivals, late, 5)
+    first = asked(digest, meanwhile(arrivals, soon, 6), l2=0.1)
+    arrivals.put(first)
+    arrivals.wait()
+    batch = arrivals.begin()
+    assert batch == [first], "it waits for nobody"
+
+    def joining() -> list[Asked]:
+        joined = arrivals.joining()
+        if joined:
+            clock.now += 2 * QUIET
+        return joined
+
+    answer_together(batch, material, joining)
+    assert solves == [1, 2], "begun again with the second; the third came too late"
+    for one in (first, soon):
+        (alone,) = solve(stored[2], stored[3], 2, [Problem(l2=one.request.l2, standardize=Standardize.ROWS)])
+        weight = array_from_proto(one.answer.result().head.weight, "weight")
+        bound = np.sqrt(2 * (alone.certificate.gap + one.answer.result().certificate.gap) / one.request.l2)
+        assert np.linalg.norm((weight - alone.weight) * stored[2].std(axis=0)) <= 2 * bound + 1e-12
+    assert arrivals.begin() == [late]
+
+
+def test_a_batch_closes_however_closely_others_follow(stored):
+    _, digest, _, _ = stored
+    clock = Clock()
+    arrivals = Arrivals(clock)
+    arrivals.put(asked(digest, l2=0.1))
+    members = len(arrivals.begin())
+    for _ in range(40):
+        clock.now += 0.4 * QUIET
+        arrivals.put(asked(digest, l2=0.1))
+        members += len(arrivals.joining())
+    assert members == 1 + int(LONGEST / (0.4 * QUIET))
+    assert len(arrivals.begin()) == 41 - members

@@ -14,7 +14,8 @@ from transformers import BertConfig, DistilBertConfig, ViTConfig
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import library_of, packaged_backbones, weights_identity
-from penult_server.backbones.classifier import find_head, prove_head
+from penult_server.backbones.classifier import prove_head
+from penult_server.backbones.heads import find_head
 from penult_server.backbones.lite0 import read_lite0
 from penult_server.backbones.model import load_backbone
 from penult_server.backbones.preprocessing import ImagePreprocessing
@@ -251,7 +252,7 @@ def test_incomplete_weights_are_refused(tmp_path: Path) -> None:
     module = load_backbone(name, 2, pretrained=False, seed=0, max_tokens=8).module
     state = {key: value for key, value in module.state_dict().items() if "attention.self.query.weight" not in key}
     module.save_pretrained(tmp_path, state_dict=state)
-    with pytest.raises(ServiceError, match=r"lack 1 tensors.*query\.weight") as caught:
+    with pytest.raises(ServiceError, match=r"1 tensors below the head lack.*query\.weight") as caught:
         load_backbone(name, 2, pretrained=True, seed=0, max_tokens=8)
     assert caught.value.kind is ErrorKind.WEIGHTS_UNAVAILABLE
 
@@ -264,8 +265,8 @@ def test_sizes_that_an_architecture_refuses() -> None:
 
 def test_a_model_that_does_not_end_in_a_linear_layer_is_refused() -> None:
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2), torch.nn.Softmax(dim=1))
-    with pytest.raises(ServiceError, match="does not end in one linear layer") as caught:
-        find_head(module, "timm", torch.ones(2, 3, 2, 2), "softmaxed")
+    with pytest.raises(ServiceError, match=r"does not end in one linear layer.*'1', which makes \(2, 2\)") as caught:
+        find_head(module, module, torch.ones(2, 3, 2, 2), name="softmaxed", pad_id=0)
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
 
 

@@ -6,23 +6,25 @@ checked when the job loads it.
 
 import difflib
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError, unknown
 
 Library = Literal["timm", "transformers"]
 
-HASHED_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model")
+HASHED_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".json", ".txt", ".model")
 """Files of a model directory that decide what it computes: weights, configuration, tokenizer."""
 
 # timm's registered names, optionally with a tag of pretrained weights. Its URI-like sources
 # ("hf-hub:owner/name") are left out: they let a request choose whose code-like files are loaded.
+_TIMM_HUB = "timm/"
 _TIMM_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_]+)?")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -97,38 +99,63 @@ def package_for(name: str) -> str:
 def library_of(name: str) -> Library:
     """Which library builds the backbone `name`; by its form alone.
 
-    A packaged name says it itself; a directory that holds a ``config.json`` and names with a slash or a
-    hyphen are transformers'; every other name must be one of timm's.
+    A packaged name says it itself, and so does the ``config.json`` of a directory; other names with a slash or a
+    hyphen are transformers', but for those of timm's own hub ("timm/resnet18.a1_in1k"); every other name must be one of
+    timm's.
 
     Raises ServiceError (UNKNOWN_BACKBONE) for a name that can be none of these.
     """
     if name in _PACKAGES:
         return _PACKAGES[name].library
     if is_model_directory(name):
-        return "transformers"
-    if _TIMM_NAME.fullmatch(name):
+        config = read_config(name)
+        return "timm" if "architecture" in config and "model_type" not in config else "transformers"
+    if _TIMM_NAME.fullmatch(timm_name(name)):
         return "timm"
     if _HUB_NAME.fullmatch(name) and ("/" in name or "-" in name):
         return "transformers"
     raise unknown_backbone(name, sorted(_PACKAGES))
 
 
+def timm_name(name: str) -> str:
+    """The name by which timm knows a model that its hub calls "timm/" and that name."""
+    return name.removeprefix(_TIMM_HUB)
+
+
 def is_model_directory(name: str) -> bool:
-    """Whether `name` is an absolute path of a directory in transformers' layout."""
+    """Whether `name` is an absolute path of a directory as the hub holds them: with a ``config.json``."""
     path = Path(name)
     return path.is_absolute() and (path / "config.json").is_file()
 
 
-def weights_identity(name: str, pretrained: bool) -> str:
+def read_config(name: str) -> dict[str, Any]:
+    """The ``config.json`` of a model directory. Raises ServiceError (INVALID_ARGUMENT) when it is no JSON object."""
+    path = Path(name) / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _no_config(path, str(error)) from error
+    if not isinstance(content, dict):
+        raise _no_config(path, f"a JSON {type(content).__name__}")
+    return cast(dict[str, Any], content)
+
+
+def weights_identity(name: str, pretrained: bool, weights: str = "") -> str:
     """What the starting weights of a backbone are, for the digest of a job.
 
-    "package NAME VERSION", "directory SHA256" (over the weights, configuration and tokenizer files; read in
-    full, so not for an event loop), "hub NAME", or "random" for an architecture known by its name alone.
+    "file SHA256" of a file of `weights`, "package NAME VERSION", "directory SHA256" (over the weights, configuration
+    and tokenizer files), "hub NAME", or "random" for an architecture known by its name alone. Files are read in full,
+    so not for an event loop.
 
     Raises ServiceError: UNKNOWN_BACKBONE; WEIGHTS_UNAVAILABLE when the package that a packaged backbone needs
-    is not installed and no hub has that name.
+    is not installed and no hub has that name, or when there is no such file.
     """
     library = library_of(name)
+    if weights:
+        try:
+            return f"file {file_digest(Path(weights))}"
+        except OSError as error:
+            raise unreadable_weights(name, weights, str(error)) from error
     if is_model_directory(name):
         return f"directory {_directory_digest(Path(name))}"
     packaged = find_packaged(name)
@@ -151,13 +178,33 @@ def missing_package(name: str) -> ServiceError:
     )
 
 
+def unreadable_weights(name: str, path: str | Path, why: str) -> ServiceError:
+    """The error for a local file or directory whose weights cannot be read."""
+    return ServiceError(
+        ErrorKind.WEIGHTS_UNAVAILABLE,
+        f"the weights of {name!r} cannot be read from {str(path)!r}: {why}; give a safetensors file, or a PyTorch file "
+        f"that holds tensors alone, on the server's machine",
+        backbone=name,
+        file=str(path),
+    )
+
+
+def _no_config(path: Path, why: str) -> ServiceError:
+    return ServiceError(
+        ErrorKind.INVALID_ARGUMENT,
+        f"{str(path)!r} must hold a JSON object that says what model the directory is, got {why}; save the model there "
+        f"again with its library",
+        file=str(path),
+    )
+
+
 def unknown_backbone(name: str, known: list[str]) -> ServiceError:
     """The error for a name that is no backbone; lists the names nearest to it, else the packaged ones."""
     near = difflib.get_close_matches(name, known, n=8, cutoff=0.5)
     error = unknown(ErrorKind.UNKNOWN_BACKBONE, "backbone", name, near or sorted(_PACKAGES))
     error.message += (
-        " (any timm model name, an absolute directory of a transformers model on the server's machine, or a hub "
-        "name such as owner/model)"
+        " (any timm model name, an absolute directory of a timm or transformers model on the server's machine, or a "
+        "hub name such as owner/model)"
     )
     return error
 

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import Library
-from penult_server.backbones.preprocessing import Batch, Preprocessing
+from penult_server.backbones.forward import run_module
+from penult_server.backbones.heads import at_last_token
+from penult_server.backbones.preprocessing import Batch, Preprocessing, TextPreprocessing
 from penult_server.errors import ServiceError
 
 HEAD_TOLERANCE = 1e-5
@@ -35,6 +37,8 @@ class Classifier:
     preprocessing: Preprocessing
     files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """Configuration and tokenizer files (transformers) that a checkpoint needs to be built again offline."""
+    of_last_token: bool = False
+    """Whether the head is applied to every token of a text, and the logits are those of its last one."""
 
     @property
     def preprocessing_id(self) -> str:
@@ -53,7 +57,12 @@ class Classifier:
         return run_module(self.module, self.library, batch)
 
     def forward_with_features(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Features (N, D), exactly what the head multiplies, and logits (N, C), in one pass."""
+        """Features (N, D), exactly what the head multiplies, and logits (N, C), in one pass.
+
+        Both float32, whatever the memory order; under autocast in its type, then head(features) equals the logits
+        within that type's rounding alone. Stored features, metrics and proofs are made outside autocast.
+        In training mode the features are those that this pass's dropout left.
+        """
         seen: list[Tensor] = []
 
         def remember(_: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -64,7 +73,13 @@ class Classifier:
             logits = self.logits(batch)
         finally:
             hook.remove()
-        return seen[-1], logits
+        return self._read_by_head(seen[-1], batch), logits
+
+    def _read_by_head(self, features: Tensor, batch: Batch) -> Tensor:
+        """(N, D) of what passed into the head."""
+        if self.of_last_token and isinstance(self.preprocessing, TextPreprocessing):
+            return at_last_token(features, batch, self.preprocessing.pad_id)
+        return features.flatten(start_dim=1)
 
     def to(self, device: torch.device) -> "Classifier":
         """Move the weights; 4-dimensional ones in channels-last order (CNNs train 1.8 times faster on CPU)."""
@@ -72,62 +87,6 @@ class Classifier:
         # The overload for a memory format alone is missing from torch's types.
         self.module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         return self
-
-
-def run_module(module: nn.Module, library: Library, batch: Batch) -> Tensor:
-    """Logits of a model of either library."""
-    if library == "timm":
-        return module(batch)
-    if isinstance(batch, dict):
-        return module(**batch).logits
-    return module(pixel_values=batch).logits
-
-
-@torch.inference_mode()
-def find_head(module: nn.Module, library: Library, batch: Batch, name: str) -> tuple[str, nn.Linear]:
-    """The last linear layer that runs, if its output is the logits; by its path.
-
-    Found by running the model once rather than by a layer's name, so it holds for any architecture.
-
-    Raises ServiceError (INVALID_ARGUMENT) for a model that does not end in one linear layer over pooled
-    features.
-    """
-    paths = {layer: path for path, layer in module.named_modules() if isinstance(layer, nn.Linear)}
-    ran: list[tuple[nn.Linear, Tensor, Tensor]] = []
-
-    def remember(layer: nn.Linear, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ran.append((layer, inputs[0], output))
-
-    hooks = [layer.register_forward_hook(remember) for layer in paths]
-    module.eval()
-    try:
-        logits = run_module(module, library, batch)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if ran:
-        head, features, output = ran[-1]
-        if features.ndim == 2 and output.shape == logits.shape and torch.equal(output, logits):
-            return paths[head], head
-    raise ServiceError(
-        ErrorKind.INVALID_ARGUMENT,
-        f"the model {name!r} does not end in one linear layer over pooled features (N, D): its last linear layer is "
-        f"{paths[ran[-1][0]] if ran else 'missing'!r}, whose output is not the logits; choose another backbone",
-        backbone=name,
-    )
-
-
-def reset_head(head: nn.Linear, generator: torch.Generator) -> None:
-    """Draw a fresh head: weight and bias uniform in +-1/sqrt(D), the default of torch's linear layers.
-
-    Drawn on the CPU, so that it does not depend on the device.
-    """
-    bound = head.in_features**-0.5
-    for parameter in (head.weight, head.bias):
-        # A head without bias has None there, which the types do not say.
-        if parameter is not None:  # pyright: ignore[reportUnnecessaryComparison]
-            drawn = torch.empty(parameter.shape).uniform_(-bound, bound, generator=generator)
-            parameter.data.copy_(drawn)
 
 
 @torch.inference_mode()

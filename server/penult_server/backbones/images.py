@@ -4,51 +4,67 @@
 # pyright: reportUnknownArgumentType=false
 # timm's factory functions are untyped.
 
+from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from timm.data.config import resolve_data_config
-from torch import Tensor, nn
+from torch import nn
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.catalog import find_packaged, unknown_backbone
+from penult_server.backbones.catalog import (
+    find_packaged,
+    is_model_directory,
+    read_config,
+    timm_name,
+    unknown_backbone,
+)
+from penult_server.backbones.heads import with_linear_head
 from penult_server.backbones.hub import hub_access, weights_unavailable
 from penult_server.backbones.lite0 import read_lite0
 from penult_server.backbones.preprocessing import ImagePreprocessing
+from penult_server.backbones.weights_file import in_directory, load_but_head, load_file
 from penult_server.errors import ServiceError
 
 
 def check_name(name: str) -> None:
     """Raise ServiceError (UNKNOWN_BACKBONE), naming the nearest, unless timm has that architecture and tag."""
-    architecture, _, tag = name.partition(".")
-    if not timm.is_model(architecture) or (tag and not timm.is_model_pretrained(name)):
+    architecture, _, tag = timm_name(name).partition(".")
+    if not timm.is_model(architecture) or (tag and not timm.is_model_pretrained(timm_name(name))):
         known = timm.list_pretrained(f"{architecture}*") if tag else []
         raise unknown_backbone(name, known or timm.list_models())
 
 
-def build_module(name: str, n_classes: int, *, pretrained: bool, image_size: int) -> nn.Module:
+def build_module(name: str, n_classes: int, *, pretrained: bool, image_size: int, weights: str = "") -> nn.Module:
     """An architecture with pretrained or random weights and a head of `n_classes` outputs.
+
+    Parameters
+    ----------
+    name : of an architecture, with or without a tag of weights, or a directory of timm's layout.
+    pretrained : weights from the file `weights` if one is named, else from the directory, the package or the hub.
 
     Random numbers come from torch's global generator. Raises ServiceError: UNKNOWN_BACKBONE,
     INVALID_ARGUMENT (an image size that the architecture cannot have), WEIGHTS_UNAVAILABLE.
     """
-    check_name(name)
-    options = _size_option(name, image_size)
-    packaged = find_packaged(name) if pretrained else None
-    try:
-        if not pretrained or packaged is not None:
-            module = timm.create_model(name, pretrained=False, num_classes=n_classes, **options)
-        elif not timm.is_model_pretrained(name):
-            raise weights_unavailable(name, offline=False)
-        else:
-            with hub_access(name):
-                module = timm.create_model(name, pretrained=True, num_classes=n_classes, **options)
-    except (AssertionError, ValueError) as error:
-        raise wrong_size(name, image_size, error) from error
-    if packaged is not None:
-        _load_but_head(module, read_lite0(packaged.path))
-    return module
+    if is_model_directory(name):
+        check_name(str(read_config(name)["architecture"]))
+    else:
+        check_name(name)
+    packaged = find_packaged(name)
+    if not pretrained:
+        module = _create(name, n_classes, image_size)
+    elif weights or is_model_directory(name):
+        module = _create(name, n_classes, image_size)
+        load_file(module, Path(weights) if weights else in_directory(name), name)
+    elif packaged is not None:
+        module = _create(name, n_classes, image_size)
+        load_but_head(module, read_lite0(packaged.path), name=name, source=str(packaged.path))
+    elif not timm.is_model_pretrained(timm_name(name)):
+        raise weights_unavailable(name, offline=False)
+    else:
+        with hub_access(name):
+            module = _create(name, n_classes, image_size, from_hub=True)
+    return with_linear_head(module)
 
 
 def preprocessing_of(module: nn.Module, image_size: int) -> ImagePreprocessing:
@@ -75,16 +91,17 @@ def wrong_size(name: str, image_size: int, error: Exception) -> ServiceError:
     )
 
 
+def _create(name: str, n_classes: int, image_size: int, *, from_hub: bool = False) -> nn.Module:
+    source = f"local-dir:{name}" if is_model_directory(name) else timm_name(name)
+    try:
+        return timm.create_model(source, pretrained=from_hub, num_classes=n_classes, **_size_option(name, image_size))
+    except (AssertionError, ValueError) as error:
+        raise wrong_size(name, image_size, error) from error
+
+
 def _size_option(name: str, image_size: int) -> dict[str, Any]:
     """Architectures with position embeddings are built for one size; the others take any."""
-    config = timm.get_pretrained_cfg(name)
+    architecture = str(read_config(name)["architecture"]) if is_model_directory(name) else timm_name(name)
+    config = timm.get_pretrained_cfg(architecture)
     fixed = config is not None and config.fixed_input_size
     return {"img_size": image_size} if fixed and image_size else {}
-
-
-def _load_but_head(module: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load every tensor but the head's, whose number of classes is another; any other difference is an error."""
-    own = module.state_dict()
-    head = {f"classifier.{part}" for part in ("weight", "bias")}
-    with torch.no_grad():
-        module.load_state_dict({name: own[name] if name in head else tensor for name, tensor in state.items()})

@@ -5,15 +5,21 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from penult_proto.errors import ErrorKind
 from penult_server.backbones import images
-from penult_server.backbones.catalog import Library, library_of
-from penult_server.backbones.classifier import Classifier, find_head, reset_head
-from penult_server.backbones.preprocessing import ImagePreprocessing, Preprocessing
+from penult_server.backbones.catalog import Library, is_model_directory, library_of
+from penult_server.backbones.classifier import Classifier
+from penult_server.backbones.forward import run_module
+from penult_server.backbones.heads import find_head, reset_head
+from penult_server.backbones.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
+from penult_server.errors import ServiceError
 
 CPU = torch.device("cpu")
 
@@ -26,17 +32,19 @@ def load_backbone(
     seed: int,
     image_size: int = 0,
     max_tokens: int = 128,
+    weights: str = "",
 ) -> Classifier:
     """A backbone of timm or transformers with a fresh head, in float32 on the CPU, in eval mode.
 
     Parameters
     ----------
-    name : a timm model name, a packaged name, an absolute directory in transformers' layout, or a hub name.
+    name : a timm model name, a packaged name, an absolute directory in timm's or transformers' layout, or a hub name.
     n_classes : outputs of the head.
     pretrained : False draws all weights from the seed.
     seed : of the head (weight and bias uniform in +-1/sqrt(D)) and of random weights; no global state is kept.
     image_size : side of the square input in pixels; 0 takes the model's own.
     max_tokens : tokens kept of each text.
+    weights : absolute path of a file of weights of a timm architecture; empty for the weights that its name has.
 
     Raises
     ------
@@ -48,7 +56,9 @@ def load_backbone(
     files: dict[str, bytes] = {}
     with seeded(weights_seed):
         if library == "timm":
-            module = images.build_module(name, n_classes, pretrained=pretrained, image_size=image_size)
+            module = images.build_module(name, n_classes, pretrained=pretrained, image_size=image_size, weights=weights)
+            if is_model_directory(name):
+                files = {"config.json": (Path(name) / "config.json").read_bytes()}
             preprocessing: Preprocessing = images.preprocessing_of(module, image_size)
         else:
             # Imported here: transformers takes seconds to load, and image jobs never need it.
@@ -68,20 +78,33 @@ def bundle(
     """A module with its head, found by running it once on the CPU."""
     module.float().eval()
     batch = preprocessing.to_batch(preprocessing.probe(), CPU)
+    pad_id = preprocessing.pad_id if isinstance(preprocessing, TextPreprocessing) else 0
     try:
-        head_name, head = find_head(module, library, batch, name)
-    except (RuntimeError, AssertionError, ValueError) as error:
+        found = find_head(module, partial(run_module, module, library), batch, name=name, pad_id=pad_id)
+    # Two plain examples; what a model that wants more than those raises, only its authors know.
+    except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, LookupError) as error:
         if isinstance(preprocessing, ImagePreprocessing):
             raise images.wrong_size(name, preprocessing.size, error) from error
-        raise
+        raise cannot_run(name, preprocessing.modality, error) from error
     return Classifier(
         name=name,
         library=library,
         module=module,
-        head=head,
-        head_name=head_name,
+        head=found.layer,
+        head_name=found.path,
+        of_last_token=found.of_last_token,
         preprocessing=preprocessing,
         files=files,
+    )
+
+
+def cannot_run(name: str, modality: str, error: Exception) -> ServiceError:
+    """The error for a model that does not give logits for plain examples of its modality."""
+    return ServiceError(
+        ErrorKind.INVALID_ARGUMENT,
+        f"the model {name!r} gave no logits for two {modality}s alone ({type(error).__name__}: {error}); choose one "
+        f"that classifies {modality}s without further inputs",
+        backbone=name,
     )
 
 

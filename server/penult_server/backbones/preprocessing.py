@@ -141,14 +141,13 @@ class TextPreprocessing:
         return self.max_tokens * 4
 
     def prepare(self, example: Example) -> NDArray[np.int32]:
-        """The token ids (T,), T at most `max_tokens`."""
-        encoded = self.tokenizer(str(example), truncation=True, max_length=self.max_tokens)
-        return np.asarray(encoded["input_ids"], dtype=np.int32)
+        """The token ids (T,), T in 1 .. `max_tokens`; an empty text of a tokenizer that adds none is one of padding."""
+        return self.prepare_all([str(example)])[0]
 
     def prepare_all(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """The same for many texts at once, which tokenizers do faster."""
         encoded = self.tokenizer(texts, truncation=True, max_length=self.max_tokens)
-        return [np.asarray(ids, dtype=np.int32) for ids in encoded["input_ids"]]
+        return [np.asarray(ids or [self.pad_id], dtype=np.int32) for ids in encoded["input_ids"]]
 
     def to_batch(self, items: Sequence[Prepared], device: torch.device) -> dict[str, Tensor]:
         """Ids and mask, padded to the longest text of the batch, or to `pad_to`."""

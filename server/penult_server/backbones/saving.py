@@ -18,9 +18,9 @@ from torch import nn
 from penult_proto.errors import ErrorKind
 from penult_server.backbones import images
 from penult_server.backbones.catalog import Library
-from penult_server.backbones.classifier import Classifier
+from penult_server.backbones.classifier import Classifier, prove_head
 from penult_server.backbones.model import bundle, seeded
-from penult_server.backbones.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
+from penult_server.backbones.preprocessing import Batch, ImagePreprocessing, Preprocessing, TextPreprocessing
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import (
     CheckpointManifest,
@@ -46,14 +46,17 @@ class Origin:
 
 
 def save_checkpoint(
-    root: Path, classifier: Classifier, origin: Origin, *, epoch: float, step: int = 0, head_error: float
+    root: Path, classifier: Classifier, origin: Origin, *, epoch: float, step: int = 0, proof: Batch
 ) -> CheckpointManifest:
     """Store the weights as they are now; an equal checkpoint that is stored already is kept.
 
-    Raises ServiceError (DIVERGED) when a weight is not finite.
+    On the examples of `proof`, a batch on the classifier's device, the head of the features must give the logits;
+    it leaves the classifier in eval mode.
+    Raises ServiceError: DIVERGED when a weight is not finite; those of `prove_head`.
     """
     state = _host_state(classifier.module)
     _check_finite(state, step)
+    head_error = prove_head(classifier, proof)
     weights_digest = digest_weights(state)
     preprocessing = classifier.preprocessing
     manifest = CheckpointManifest(
@@ -96,7 +99,7 @@ def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier
     """The classifier of a checkpoint, on a device, in eval mode. Needs no hub.
 
     Raises ServiceError: UNKNOWN_CHECKPOINT; STORE_CORRUPT when a file is damaged; VERSION_MISMATCH when the
-    installed library builds another architecture under the backbone's name.
+    installed library builds another architecture under the backbone's name; those of `prove_head`.
     """
     manifest = read_manifest(root, digest)
     state = read_state(root, manifest)
@@ -116,7 +119,9 @@ def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier
             checkpoint=digest,
             backbone=manifest.backbone,
         ) from error
-    return bundle(manifest.backbone, library, module, preprocessing, files).to(device)
+    classifier = bundle(manifest.backbone, library, module, preprocessing, files).to(device)
+    prove_head(classifier, preprocessing.to_batch(preprocessing.probe(), device))
+    return classifier
 
 
 def _rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, bytes]) -> tuple[nn.Module, Preprocessing]:
@@ -128,9 +133,9 @@ def _rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, byt
         resize=manifest.image_resize,
     )
     if manifest.library == "timm":
-        module = images.build_module(
-            manifest.backbone, manifest.n_classes, pretrained=False, image_size=manifest.image_size
-        )
+        # A model that came from a directory is described beside its weights; the others by their name.
+        source = str(directory) if files else manifest.backbone
+        module = images.build_module(source, manifest.n_classes, pretrained=False, image_size=manifest.image_size)
         return module, image
     # Imported here: transformers takes seconds to load, and image jobs never need it.
     from penult_server.backbones.transformer import rebuild_transformer, text_preprocessing

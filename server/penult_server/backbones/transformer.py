@@ -5,12 +5,13 @@
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -18,10 +19,11 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PretrainedConfig,
 )
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.catalog import find_packaged, missing_package, package_for
+from penult_server.backbones.catalog import find_packaged, missing_package, package_for, unreadable_weights
 from penult_server.backbones.hub import hub_access
 from penult_server.backbones.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
 from penult_server.errors import ServiceError
@@ -40,7 +42,7 @@ def load_transformer(
     WEIGHTS_UNAVAILABLE.
     """
     source = _source(name)
-    with nullcontext() if Path(source).is_dir() else hub_access(name):
+    with _directory_access(name) if Path(source).is_dir() else hub_access(name):
         config = _read_config(source, name, n_classes)
         family = _family(config, name)
         preprocessing, files = _preprocessing(source, name, config, family, image_size, max_tokens)
@@ -84,15 +86,41 @@ def _source(name: str) -> str:
     return name
 
 
+@contextmanager
+def _directory_access(name: str) -> Generator[None]:
+    """Say of a directory that its files lack or are damaged. Raises ServiceError (WEIGHTS_UNAVAILABLE)."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise unreadable_weights(name, name, str(error)) from error
+
+
 def _read_config(source: str, name: str, n_classes: int) -> Any:
     try:
-        return AutoConfig.from_pretrained(source, num_labels=n_classes, **_SAFE)
+        config = AutoConfig.from_pretrained(source, num_labels=n_classes, **_SAFE)
     except ValueError as error:
-        raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT,
-            f"transformers does not know the kind of model that {name!r} is: {error}",
-            backbone=name,
-        ) from error
+        content, _ = PretrainedConfig.get_config_dict(source)
+        raise _own_code(name) if "auto_map" in content else _unknown_kind(name, error) from error
+    # Where a kind has several classifiers, the first is meant by a configuration that names none.
+    config.architectures = config.architectures or []
+    return config
+
+
+def _own_code(name: str) -> ServiceError:
+    return ServiceError(
+        ErrorKind.INVALID_ARGUMENT,
+        f"the model {name!r} is computed by Python code that lies beside its weights, which the server never runs; "
+        f"choose one whose code is part of timm or transformers",
+        backbone=name,
+    )
+
+
+def _unknown_kind(name: str, error: Exception) -> ServiceError:
+    return ServiceError(
+        ErrorKind.INVALID_ARGUMENT,
+        f"transformers does not know the kind of model that {name!r} is: {error}",
+        backbone=name,
+    )
 
 
 def _family(config: Any, name: str) -> Any:
@@ -124,8 +152,8 @@ def _pretrained(family: Any, source: str, name: str, config: Any) -> nn.Module:
     if lacking:
         raise ServiceError(
             ErrorKind.WEIGHTS_UNAVAILABLE,
-            f"the weights of {name!r} lack {len(lacking)} tensors below the head, the first is {lacking[0]!r}; "
-            f"give a complete model",
+            f"of the weights of {name!r}, {len(lacking)} tensors below the head lack or have another shape than in "
+            f"its configuration ({', '.join(lacking[:3])}{', ...' if len(lacking) > 3 else ''}); give a complete model",
             backbone=name,
             tensor=lacking[0],
         )
@@ -138,13 +166,18 @@ def _preprocessing(
     if family is AutoModelForImageClassification:
         return _image_preprocessing(source, config, image_size), {}
     _check_max_tokens(name, config, max_tokens)
-    tokenizer = AutoTokenizer.from_pretrained(source, **_SAFE)
+    tokenizer = _tokenizer(source, name)
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        # Decoders have no padding token; their users pad with the one that ends a text, which the mask hides.
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
             f"the tokenizer of {name!r} has no padding token, so texts cannot be batched; choose another backbone",
             backbone=name,
         )
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
     files = _tokenizer_files(tokenizer)
     return text_preprocessing(tokenizer, files, max_tokens), files
 
@@ -158,6 +191,19 @@ def _check_max_tokens(name: str, config: Any, max_tokens: int) -> None:
             backbone=name,
             max_tokens=max_tokens,
         )
+
+
+def _tokenizer(source: str, name: str) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(source, **_SAFE)
+    # Code beside the weights; a vocabulary that needs a package which is not installed; a kind without tokenizer.
+    except (ValueError, ImportError, LookupError) as error:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"the tokenizer of {name!r} cannot be built from its files: {error}; give a directory that holds its "
+            f"tokenizer.json",
+            backbone=name,
+        ) from error
 
 
 def _tokenizer_files(tokenizer: Any) -> dict[str, bytes]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from penult_server.backbones.classifier import Classifier, run_module
+from penult_server.backbones.classifier import Classifier
+from penult_server.backbones.forward import run_module
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.examples import Part, TrainingBatch
 from penult_server.finetuning.losses import Robust, example_losses, robust_objective

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.classifier import Classifier, memory_errors, prove_head
+from penult_server.backbones.classifier import Classifier, memory_errors
 from penult_server.backbones.model import load_backbone
 from penult_server.backbones.preprocessing import ImagePreprocessing, TextPreprocessing
 from penult_server.backbones.saving import Origin, save_checkpoint
@@ -165,9 +165,8 @@ def finetune(
                     context.metrics(record)
 
         def store() -> None:
-            error = prove_head(classifier, proof)
             manifest = save_checkpoint(
-                root, classifier, origin, epoch=plan.epoch(progress.step), step=progress.step, head_error=error
+                root, classifier, origin, epoch=plan.epoch(progress.step), step=progress.step, proof=proof
             )
             context.checkpoint(manifest)
             progress.checkpoints.append((progress.step, manifest.digest))

@@ -219,8 +219,8 @@ class Batch:
         for residuals, z in parts:
             flat = xp.reshape(residuals, (residuals.shape[0], residuals.shape[1] * n_columns))
             of_bias = of_bias + xp.sum(xp.astype(flat, xp.float64), axis=0)[:, None]
-            turned = xp.astype(flat, z.dtype).T
-            of_weight = of_weight + xp.astype(turned @ z, xp.float64)
+            # X^T R, not R^T X: OpenBLAS splits a product with few rows badly (six times slower on two threads).
+            of_weight = of_weight + xp.astype(z.T @ xp.astype(flat, z.dtype), xp.float64).T
         of_weight = (of_weight - of_bias * self.scaling.mean) / self.scaling.scale
         gradient = xp.concat([of_weight, of_bias], axis=1)
         return self.mask(xp.reshape(gradient, (-1, n_columns, gradient.shape[1])))

@@ -273,16 +273,13 @@ def _difference(values: Array, columns: slice, halves: bool) -> Array:
 def tiles_of(features: Array, rows: NDArray[np.int64] | None, *, narrow: bool = False) -> Iterator[tuple[slice, Array]]:
     """The rows used, a tile at a time and widened to float64, each with its place among them.
 
-    `narrow` widens to float32 only: float32 rows that are all used come back as they are, in one tile.
+    `narrow` widens to float32 only: float32 rows that are all used come back as they are.
     """
     xp = array_namespace(features)
-    if narrow and rows is None and features.dtype == xp.float32:
-        yield slice(0, features.shape[0]), features
-        return
     n_used = features.shape[0] if rows is None else rows.size
     for tile in blocks(n_used, ROWS_PER_TILE):
         part = features[tile, :] if rows is None else xp.take(features, beside(rows[tile], features), axis=0)
-        yield tile, xp.astype(part, xp.float32 if narrow else xp.float64)
+        yield tile, xp.astype(part, xp.float32 if narrow else xp.float64, copy=False)
 
 
 def _nothing() -> None:

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import Array
 from penult_kernels.batch_lasso import lasso
 from penult_kernels.batch_newton import Solved, newton
+from penult_kernels.certificate import Certificate, ConvergenceWarning
 from penult_kernels.closed_forms import lda, nearest_mean, ridge
 from penult_kernels.descent import Keep, Optimizer, PathFit, PathSettings, Watch, descend
 from penult_kernels.moments import Moments
-from penult_kernels.newton import Certificate, ConvergenceWarning
 from penult_kernels.preconditioner import is_worthwhile, make_preconditioner
 from penult_kernels.refit_batch import Batch, make_batch, narrowed, starting_point
 from penult_kernels.refit_blocks import Block, Preparation

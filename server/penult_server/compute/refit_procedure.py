@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import beside
+from penult_kernels.certificate import Certificate
 from penult_kernels.heads import HeadScorer, SelectionMetric
-from penult_kernels.newton import Certificate
 from penult_kernels.refit_engine import Head, Keep
 from penult_kernels.robust_risk import Ascent, GroupRisk, TailRisk
 from penult_kernels.row_plans import halves

@@ -1,7 +1,7 @@
 """The groups or classes of a stored feature set, all of its rows or some, as queries look at them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
+from penult_server.compute.inference_cache import InferenceCache
 from penult_server.compute.memory import COPIES_OF_A_PRODUCT
 from penult_server.compute.resident import Resident, ResidentFeatures
 from penult_server.compute.streaming import passes_over, stream_bytes, stream_moments
@@ -32,6 +33,7 @@ class Work:
     backend: Backend
     check: Callable[[], None]
     """Called between steps; raises when nobody waits for the answer any more."""
+    inferences: InferenceCache = field(default_factory=InferenceCache)
 
     def parts(self, source: pb.FeatureSource, by: "pb.SpectraBy.ValueType") -> "Parts":
         """The groups or classes of a feature set. Raises what `Parts` raises."""

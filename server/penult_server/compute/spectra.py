@@ -44,6 +44,7 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
         _check_replicates(parts, pairs, backend)
     spectra = [_spectrum(request, parts, index, backend) for index in range(len(parts.groups))]
     eigenvalues = np.stack([backend.to_host(one.eigenvalues) for one in spectra])
+    inferences = work.inferences.get(request, lambda: _inferences(request, parts, pairs))
     return pb.Spectra(
         feature_set=request.source.feature_set,
         groups=parts.groups,
@@ -52,7 +53,7 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
         trace=array_to_proto(np.asarray([one.trace for one in spectra])),
         methods=[str(one.method) for one in spectra],
         converged=[one.converged for one in spectra],
-        imbalance=_imbalance(request, parts, pairs, eigenvalues[:, 0]),
+        imbalance=_imbalance(pairs, inferences, eigenvalues[:, 0]),
         by=request.by,
         correction=request.correction,
         center=request.center,
@@ -125,9 +126,8 @@ def _check_replicates(parts: Parts, pairs: Sequence[Pair], backend: Backend) -> 
 
 
 def _imbalance(
-    request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence[Pair], largest: NDArray[np.float64]
+    pairs: Sequence[Pair], inferences: Sequence[ImbalanceInference], largest: NDArray[np.float64]
 ) -> list[pb.Imbalance]:
-    inferences = _inferences(request, parts, pairs)
     adjusted = holm([one.p_value for one in inferences])
     return [
         pb.Imbalance(

@@ -24,6 +24,7 @@ from penult_proto.v1 import (
 from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.descriptors import compute_descriptors, compute_principal_angles
 from penult_server.compute.evaluation import evaluate, evaluate_mixtures
+from penult_server.compute.inference_cache import InferenceCache
 from penult_server.compute.parts import Work
 from penult_server.compute.refit_material import RefitMaterial
 from penult_server.compute.refit_queue import RefitQueue
@@ -53,6 +54,7 @@ class Worker(
         self._root = root
         self._backend = backend
         self._residents = ResidentFeatures(root, backend, resident_bytes)
+        self._inferences = InferenceCache()
         self._device = threading.Lock()
         self._material = RefitMaterial(root, backend, self._residents)
         self._refits = RefitQueue(self._material, self._device)
@@ -104,7 +106,13 @@ class Worker(
             refuse(context, error)
 
     def _work(self, check: Callable[[], None]) -> Work:
-        return Work(root=self._root, residents=self._residents, backend=self._backend, check=check)
+        return Work(
+            root=self._root,
+            residents=self._residents,
+            backend=self._backend,
+            check=check,
+            inferences=self._inferences,
+        )
 
     def _on_device(self, context: Context, compute: Callable[[Callable[[], None]], T]) -> T:
         try:

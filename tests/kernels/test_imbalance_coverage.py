@@ -85,6 +85,7 @@ def test_means_apart_are_no_difference_of_covariances(rng):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("draw", POPULATIONS)
 @pytest.mark.parametrize(
     ("shape", "sizes"),

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from typing import Literal, TypeVar
 
 from penult.errors import invalid
-from penult_proto.v1 import groups_pb2, jobs_pb2, runs_pb2, spectra_pb2
+from penult_proto.v1 import datasets_pb2, groups_pb2, jobs_pb2, runs_pb2, spectra_pb2
 
 BalanceMethod = Literal["none", "subsetting", "upsampling", "upweighting", "mixture"]
 By = Literal["class", "group"]
 OptimizerName = Literal["adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine", "linear"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+Layout = Literal["table", "waterbirds", "celeba", "civilcomments", "multinli"]
 LossName = Literal["mean", "group_dro", "cvar_dro"]
 StorageType = Literal["float32", "float16"]
 FeatureKind = Literal["pooled", "flat"]
@@ -51,6 +52,13 @@ LOSSES: dict[LossName, runs_pb2.LossName.ValueType] = {
     "mean": runs_pb2.LOSS_NAME_MEAN,
     "group_dro": runs_pb2.LOSS_NAME_GROUP_DRO,
     "cvar_dro": runs_pb2.LOSS_NAME_CVAR_DRO,
+}
+LAYOUTS: dict[Layout, datasets_pb2.DatasetLayout.ValueType] = {
+    "table": datasets_pb2.DATASET_LAYOUT_TABLE,
+    "waterbirds": datasets_pb2.DATASET_LAYOUT_WATERBIRDS,
+    "celeba": datasets_pb2.DATASET_LAYOUT_CELEBA,
+    "civilcomments": datasets_pb2.DATASET_LAYOUT_CIVILCOMMENTS,
+    "multinli": datasets_pb2.DATASET_LAYOUT_MULTINLI,
 }
 STORAGE_TYPES: tuple[StorageType, ...] = ("float32", "float16")
 JOB_STATES: dict[JobState, jobs_pb2.JobState.ValueType] = {

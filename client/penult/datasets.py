@@ -1,13 +1,35 @@
 """Datasets of a server: ``client.datasets``."""
 
 import builtins
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, TypedDict, overload
 
 from penult import decode, jobs
+from penult.choices import LAYOUTS, Layout, check_choice
+from penult.errors import invalid
 from penult.records import Dataset
 from penult.rpc import Connection
 from penult_proto.v1 import datasets_pb2, jobs_pb2
+
+
+class TableColumns(TypedDict, total=False):
+    """Names of a table's columns, where they are not the usual ones."""
+
+    split: str
+    """Usually ``"split"``."""
+    y: str
+    """Usually ``"y"``."""
+    path: str
+    """Of images; usually ``"path"``."""
+    text: str | Sequence[str]
+    """One column, or two that are read as pairs; usually ``"text"``, and ``"text_pair"`` where there is one."""
+    id: str
+    """Usually ``"id"`` where there is one."""
+    attributes: str | Sequence[str]
+    """Usually every column that is nothing else; groups are made from the first unless a call names another."""
+    masks: str | Sequence[str]
+    """Columns of 0 and 1, each a set of examples that is evaluated for itself; the sets may overlap."""
 
 
 class Datasets:
@@ -33,49 +55,114 @@ class Datasets:
     def register(
         self,
         name: str,
-        table: str | Path,
+        source: str | Path,
         description: str = "",
         *,
+        layout: Layout = "table",
+        columns: TableColumns | None = None,
         wait: Literal[True] = True,
         timeout: float = 30.0,
     ) -> Dataset: ...
 
     @overload
     def register(
-        self, name: str, table: str | Path, description: str = "", *, wait: Literal[False], timeout: float = 30.0
+        self,
+        name: str,
+        source: str | Path,
+        description: str = "",
+        *,
+        layout: Layout = "table",
+        columns: TableColumns | None = None,
+        wait: Literal[False],
+        timeout: float = 30.0,
     ) -> jobs.Job[Dataset]: ...
 
     def register(
         self,
         name: str,
-        table: str | Path,
+        source: str | Path,
         description: str = "",
         *,
+        layout: Layout = "table",
+        columns: TableColumns | None = None,
         wait: bool = True,
         timeout: float = 30.0,
     ) -> Dataset | jobs.Job[Dataset]:
-        """Make your own images or texts known under a name.
+        """Make images, texts or pairs of texts known under a name.
+
+        A published dataset is registered from the directory it was unpacked into, files as their owners name them::
+
+            client.datasets.register("waterbirds", "/data/waterbird_complete95_forest2water2", layout="waterbirds")
+
+        layout            files in the directory                                       groups, g = y * n_attributes + a
+        "waterbirds"      metadata.csv and the images beside it                        bird x place
+        "celeba"          list_attr_celeba.txt, list_eval_partition.txt (or .csv),     blond hair x gender
+                          img_align_celeba/
+        "civilcomments"   all_data_with_identities.csv (WILDS)                         toxicity x any of 8 identities;
+                                                                                       16 masks, identity x toxicity
+        "multinli"        metadata_random.csv, multinli_1.0_train.jsonl,               3 labels x negation; pairs of
+                          multinli_1.0_dev_matched.jsonl, ..._mismatched.jsonl         premise and hypothesis
+
+        Group counts are compared with the published ones; what differs stands in ``.notes`` of the answer.
+
+        Any other dataset is one CSV or Parquet file, one row per example: ``split`` (one is "train"), ``y``, ``path``
+        (of an image, relative to the file) or ``text`` (``text_pair`` beside it for pairs), optionally ``id``; every
+        further column is an attribute. Other names are given by `columns`::
+
+            client.datasets.register(
+                "comments",
+                "/data/comments.parquet",
+                columns={"text": "comment", "y": "toxic", "attributes": ["identity"], "masks": ["male", "female"]},
+            )
 
         Parameters
         ----------
         name : small letters, digits, dot, underscore, hyphen.
-        table : CSV file *on the server's machine* with the columns `split`, `y`, `path` (relative to the file)
-            or `text`, optionally `id`; every further column is an attribute. A path that is not absolute is
-            taken from this process's directory, which makes sense on the same machine only.
+        source : file or directory *on the server's machine*. A path that is not absolute is taken from this
+            process's directory, which makes sense on the same machine only.
         description : where the data come from and under which licence.
+        layout : how the files are laid out, as above.
+        columns : of a table; see `TableColumns`.
         wait : False returns the job, which reads every file once, instead of waiting for it.
         timeout : seconds for starting the job; reading the files may take any time.
 
         Raises
         ------
-        InvalidRequest : the table is not as described, or an image cannot be read.
-        Conflict : a packaged dataset has that name.
+        InvalidRequest : a file is not as described, a group of a published dataset is empty, or an image cannot be
+            read; the message names the row.
+        Conflict : a packaged dataset, or other content, has that name.
         PreconditionFailed : files are missing.
         """
+        check_choice("layout", layout, LAYOUTS)
         spec = jobs_pb2.RegisterDatasetSpec(
-            name=name, table=str(Path(table).expanduser().absolute()), description=description
+            name=name,
+            table=str(Path(source).expanduser().absolute()),
+            description=description,
+            layout=LAYOUTS[layout],
+            columns=_columns(columns or {}),
         )
         job = jobs.create(
             self._connection, jobs_pb2.JobSpec(register_dataset=spec), jobs.dataset_result, timeout=timeout
         )
         return job.wait() if wait else job
+
+
+def _columns(columns: TableColumns) -> datasets_pb2.TableColumns:
+    """Raises `InvalidRequest` for a key that is none."""
+    legal = list(TableColumns.__annotations__)
+    for key in columns:
+        if key not in legal:
+            raise invalid(f"columns has no key {key!r}; one of {', '.join(legal)}", argument="columns")
+    return datasets_pb2.TableColumns(
+        split=columns.get("split", ""),
+        y=columns.get("y", ""),
+        path=columns.get("path", ""),
+        texts=_several(columns.get("text", ())),
+        id=columns.get("id", ""),
+        attributes=_several(columns.get("attributes", ())),
+        masks=_several(columns.get("masks", ())),
+    )
+
+
+def _several(names: str | Sequence[str]) -> Sequence[str]:
+    return (names,) if isinstance(names, str) else names

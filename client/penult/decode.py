@@ -144,6 +144,7 @@ def dataset(message: datasets_pb2.Dataset) -> records.Dataset:
             for split in message.splits
         ),
         description=message.description,
+        notes=tuple(message.notes),
     )
 
 

@@ -127,11 +127,15 @@ class Dataset:
     """Names of sets of examples that may overlap, such as CivilComments' 16 evaluation groups."""
     description: str
     """Where it comes from and under which licence."""
+    notes: tuple[str, ...] = ()
+    """What is unusual. Of a published dataset, each split whose group counts are not the published ones; empty for a
+    full copy."""
 
     def __repr__(self) -> str:
         splits = ", ".join(f"{split.name} {split.n_examples}" for split in self.splits)
         attributes = ", ".join(attribute.name for attribute in self.attributes)
-        return f"Dataset({self.name}, {self.modality}, classes {self.classes}, by {attributes}; {splits})"
+        notes = "".join(f"\n  note: {note}" for note in self.notes)
+        return f"Dataset({self.name}, {self.modality}, classes {self.classes}, by {attributes}; {splits}){notes}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -201,6 +201,7 @@ def dataset_to_proto(info: DatasetInfo) -> datasets_pb2.Dataset:
         masks=info.masks,
         splits=splits,
         description=info.description,
+        notes=info.notes,
     )
 
 

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from penult_proto.errors import ErrorKind
-from penult_server.datasets.rows import Rows, read_rows, sorted_names
+from penult_server.datasets.layouts.columns import Columns
+from penult_server.datasets.layouts.table import read_table, sorted_names
+from penult_server.datasets.rows import Rows
 from penult_server.errors import ServiceError
 
 TABLE = """split,path,y,ground
@@ -23,14 +25,14 @@ test,images/5.png,cat,beach
 
 def refused(table: Path, kind: ErrorKind, message: str) -> ServiceError:
     with pytest.raises(ServiceError, match=message) as raised:
-        read_rows(table)
+        read_table(table, Columns())
     assert raised.value.kind is kind
     return raised.value
 
 
 def read(table: Path, text: str) -> Rows:
     table.write_text(text, encoding="utf-8", newline="")
-    return read_rows(table)
+    return read_table(table, Columns())
 
 
 @pytest.fixture
@@ -64,13 +66,13 @@ BAD_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no y column": (without_column(2), "no column 'y'"),
     "neither path nor text": (without_column(1), "'path' .* or a column 'text' .* got neither"),
     "both path and text": (replaced("ground", "text"), "got both"),
-    "column twice": (replaced("ground", "y"), "column 'y' occurs twice"),
+    "column twice": (replaced("ground", "y"), "2 columns 'y'; got"),
     "column without name": (replaced("ground", " "), "column 4 has no name"),
-    "short row": (replaced("4.png,dog,beach", "4.png,dog"), "row 6 has 3 fields, the header has 4"),
-    "empty split": (replaced("train,images/2.png", ",images/2.png"), "row 4 has an empty 'split'"),
-    "blank y": (replaced("3.png,cat", "3.png,  "), "row 5 has an empty 'y'"),
-    "empty path": (replaced("images/3.png", ""), "row 5 has an empty 'path'"),
-    "empty attribute": (replaced("5.png,cat,beach", "5.png,cat,"), "row 7 has an empty 'ground'"),
+    "short row": (replaced("4.png,dog,beach", "4.png,dog"), "row 6 of table.csv has 3 fields, the header has 4"),
+    "empty split": (replaced("train,images/2.png", ",images/2.png"), "row 4 of table.csv: 'split' is empty"),
+    "blank y": (replaced("3.png,cat", "3.png,  "), "row 5 of table.csv: 'y' is empty"),
+    "empty path": (replaced("images/3.png", ""), "row 5 of table.csv: 'path' is empty"),
+    "empty attribute": (replaced("5.png,cat,beach", "5.png,cat,"), "row 7 of table.csv: 'ground' is empty"),
     "no train split": (replaced("train", "fit"), "no row has the split 'train'; got: fit, test"),
     "class absent from train": (replaced("4.png,dog", "4.png,fox"), "absent: fox"),
     "unclosed quote": (replaced("test,images/4", 'test,"images/4'), "no CSV file: line 7"),
@@ -103,7 +105,7 @@ def test_an_image_is_no_table(table: Path):
 
 def test_a_table_without_attribute_is_refused(table: Path):
     without_column(3)(table)
-    refused(table, ErrorKind.ATTRIBUTE_MISSING, "every column besides split, y, path, text, id")
+    refused(table, ErrorKind.ATTRIBUTE_MISSING, "no attribute: every column that is nothing else")
 
 
 def test_a_column_of_free_text_is_no_attribute(table: Path):
@@ -115,25 +117,25 @@ def test_a_column_of_free_text_is_no_attribute(table: Path):
 
 def test_duplicate_ids_are_refused(table: Path):
     table.write_text("id,split,text,y,a\nb,train,t,0,0\na,train,t,0,0\nb ,train,t,0,0\n")
-    refused(table, ErrorKind.BAD_TABLE, "row 4 repeats the id 'b' of row 2")
+    refused(table, ErrorKind.BAD_TABLE, "row 4 of table.csv: 'id' repeats 'b' of row 2")
 
 
 def test_labels_are_encoded_in_the_order_of_their_names(table: Path):
-    rows = read_rows(table)
+    rows = read_table(table, Columns())
     assert rows.modality == "image"
     assert rows.splits == ("train", "test")
     assert rows.split_index.tolist() == [0, 0, 0, 0, 1, 1]
     assert (rows.classes, rows.y.tolist()) == (("cat", "dog"), [1, 0, 1, 0, 1, 0])
     assert (rows.attributes[0].values, rows.a[:, 0].tolist()) == (("beach", "snow"), [0, 1, 1, 0, 0, 0])
     assert rows.ids is None
-    assert list(rows.numbers) == [2, 3, 4, 5, 6, 7]
+    assert [rows.where(i) for i in (0, 5)] == ["row 2 of table.csv", "row 7 of table.csv"]
 
 
 def test_a_byte_order_mark_windows_line_ends_and_blanks_are_read(table: Path):
     rows = read(table, "\ufeffsplit,y , text,a\r\n\r\ntrain , 1 , hello ,x\r\n")
     assert (rows.splits, rows.classes, rows.attributes[0].values) == (("train",), ("1",), ("x",))
-    assert list(rows.examples) == [" hello "], "texts keep their blanks"
-    assert list(rows.numbers) == [3]
+    assert [column.to_pylist() for column in rows.texts] == [[" hello "]], "texts keep their blanks"
+    assert rows.where(0) == "row 3 of table.csv"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from PIL import Image
 from penult_proto.errors import ErrorKind
 from penult_server.datasets.catalog import DATASETS_DIRECTORY, describe_packaged, open_dataset, packaged
 from penult_server.datasets.model import DatasetInfo
-from penult_server.datasets.table import TableDataset, check_files, register
+from penult_server.datasets.registration import Request, register
+from penult_server.datasets.stored import RegisteredDataset, check_files
 from penult_server.errors import ServiceError
 
 ORIENTATION = 0x0112
@@ -38,7 +39,7 @@ def write_table(directory: Path, rows: Sequence[Sequence[object]]) -> Path:
 
 
 def register_table(table: Path, out: Path, name: str = "mine") -> DatasetInfo:
-    return register(table, name, "From a test.", out, no_progress, never_cancelled)
+    return register(Request(name=name, source=table, description="From a test."), out, no_progress, never_cancelled)
 
 
 def save_image(path: Path, color: tuple[int, int, int]) -> None:
@@ -82,10 +83,12 @@ def test_images_come_back_as_they_were(data: Path, out: Path):
     def progress(stage: str, done: float, total: float, unit: str) -> None:
         seen.append((stage, done, total, unit))
 
-    info = register(data / "table.csv", "mine", "Pets.", out, progress, never_cancelled)
+    info = register(
+        Request(name="mine", source=data / "table.csv", description="Pets."), out, progress, never_cancelled
+    )
     assert seen == [("reading", i, 6, "files") for i in range(1, 7)]
     assert [path.name for path in out.iterdir()] == [info.digest]
-    dataset = TableDataset(out / info.digest)
+    dataset = RegisteredDataset(out / info.digest)
     assert (dataset.info.name, dataset.info.description) == ("mine", "Pets.")
     assert dataset.info.classes == ("cat", "dog")
     assert [(item.name, item.values) for item in dataset.info.attributes] == [("ground", ("beach", "snow"))]
@@ -117,7 +120,7 @@ def test_jpeg_is_turned_upright_and_other_modes_become_rgb(tmp_path: Path, out: 
     names = ["turned.jpg", "gray.png", "deep.png", "palette.png", "clear.png"]
     rows = [HEADER, *(["train", name, "0", "0"] for name in names)]
     info = register_table(write_table(directory, rows), out)
-    turned, gray, deep, palette_rgb, clear = TableDataset(out / info.digest).examples("train")
+    turned, gray, deep, palette_rgb, clear = RegisteredDataset(out / info.digest).examples("train")
     expected = np.zeros((32, 16, 3))
     expected[16:] = 255
     assert np.shape(turned) == expected.shape
@@ -139,7 +142,7 @@ def test_texts_are_kept_with_the_dataset(tmp_path: Path, out: Path):
     table = write_table(tmp_path, rows)
     info = register_table(table, out)
     table.unlink()
-    dataset = TableDataset(out / info.digest)
+    dataset = RegisteredDataset(out / info.digest)
     assert dataset.info.modality == "text"
     assert list(dataset.examples("train")) == texts
     assert dataset.info.classes == ("7", "8", "9", "10"), "integers are ordered as numbers"
@@ -190,10 +193,10 @@ def test_the_digest_follows_content_and_not_place_or_name(data: Path, out: Path,
     shutil.copytree(data, moved)
     shutil.rmtree(data)
     with pytest.raises(ServiceError):
-        check_files(TableDataset(out / first.digest), ["train"])
+        check_files(RegisteredDataset(out / first.digest), ["train"])
     second = register_table(moved / "table.csv", out, name="renamed")
     assert second.digest == first.digest
-    dataset = TableDataset(out / first.digest)
+    dataset = RegisteredDataset(out / first.digest)
     assert dataset.info.name == "renamed"
     check_files(dataset, ["train", "test"])
     assert [path.name for path in out.iterdir()] == [first.digest]
@@ -218,7 +221,7 @@ def test_the_digest_changes_with_the_pixels(data: Path, out: Path):
 
 
 def test_a_vanished_file_is_found_before_and_when_it_is_opened(data: Path, out: Path):
-    dataset = TableDataset(out / register_table(data / "table.csv", out).digest)
+    dataset = RegisteredDataset(out / register_table(data / "table.csv", out).digest)
     (data / "images/5.png").unlink()
     check_files(dataset, ["train"])
     for attempt in (lambda: check_files(dataset, ["train", "test"]), lambda: dataset.examples("test")[1]):
@@ -229,7 +232,7 @@ def test_a_vanished_file_is_found_before_and_when_it_is_opened(data: Path, out: 
 
 
 def test_a_changed_file_is_found_when_it_is_opened(data: Path, out: Path):
-    dataset = TableDataset(out / register_table(data / "table.csv", out).digest)
+    dataset = RegisteredDataset(out / register_table(data / "table.csv", out).digest)
     path = data / "images/4.png"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1  # the same size, and still an image
@@ -241,7 +244,7 @@ def test_a_changed_file_is_found_when_it_is_opened(data: Path, out: Path):
 
 
 def test_a_file_of_another_size_is_found_before_it_is_opened(data: Path, out: Path):
-    dataset = TableDataset(out / register_table(data / "table.csv", out).digest)
+    dataset = RegisteredDataset(out / register_table(data / "table.csv", out).digest)
     with (data / "images/4.png").open("ab") as file:
         file.write(b"more")
     with pytest.raises(ServiceError) as raised:
@@ -262,9 +265,12 @@ def replaced(old: str, new: str) -> Callable[[Path], None]:
 
 
 BAD_PATHS = {
-    "file twice": (replaced("images/3.png", "images/../images/1.png"), "row 5 repeats the file .* of row 3"),
-    "path outside": (replaced("images/3.png", "../3.png"), "row 5: '../3.png' leads outside"),
-    "absolute path outside": (replaced("images/3.png", "/etc/hostname"), "row 5: .* leads outside"),
+    "file twice": (
+        replaced("images/3.png", "images/../images/1.png"),
+        "row 5 of table.csv repeats the file .* of row 3",
+    ),
+    "path outside": (replaced("images/3.png", "../3.png"), "row 5 of table.csv: '../3.png' leads outside"),
+    "absolute path outside": (replaced("images/3.png", "/etc/hostname"), "row 5 of table.csv: .* leads outside"),
     "no train split": (replaced("train", "fit"), "no row has the split"),
 }
 
@@ -281,7 +287,9 @@ def test_bad_tables_are_refused(data: Path, out: Path, case: str):
 
 def test_a_missing_file_is_named_with_its_row(data: Path, out: Path):
     (data / "images/2.png").unlink()
-    error = refused(data / "table.csv", out, ErrorKind.FILES_MISSING, "row 4: 'images/2.png' .* no such file")
+    error = refused(
+        data / "table.csv", out, ErrorKind.FILES_MISSING, "row 4 of table.csv: 'images/2.png' .* No such file"
+    )
     assert error.metadata == {"row": "4", "file": "images/2.png"}
 
 
@@ -289,10 +297,10 @@ def test_a_directory_and_a_loop_of_links_are_no_files(data: Path, out: Path):
     path = data / "images/2.png"
     path.unlink()
     path.mkdir()
-    refused(data / "table.csv", out, ErrorKind.FILES_MISSING, "row 4: .* not a file")
+    refused(data / "table.csv", out, ErrorKind.FILES_MISSING, "row 4 of table.csv: .* not a file")
     path.rmdir()
     path.symlink_to(path)
-    refused(data / "table.csv", out, ErrorKind.FILES_MISSING, "row 4: ")
+    refused(data / "table.csv", out, ErrorKind.FILES_MISSING, "row 4 of table.csv: ")
 
 
 @pytest.mark.parametrize("keep", [0, 20, -200], ids=["empty", "only a header", "cut short"])
@@ -301,7 +309,7 @@ def test_a_corrupt_image_is_named_with_its_row(data: Path, out: Path, keep: int)
     path = data / "images/2.png"
     Image.fromarray(pixels).save(path)
     path.write_bytes(path.read_bytes()[:keep])
-    error = refused(data / "table.csv", out, ErrorKind.CORRUPT_IMAGE, "row 4: 'images/2.png' is no image")
+    error = refused(data / "table.csv", out, ErrorKind.CORRUPT_IMAGE, "row 4 of table.csv: 'images/2.png' is no image")
     assert error.metadata == {"row": "4", "file": "images/2.png"}
 
 
@@ -310,7 +318,7 @@ def test_a_cut_jpeg_and_floating_point_pixels_are_refused(data: Path, out: Path)
     path = data / "images/2.png"
     Image.fromarray(pixels).save(path, format="JPEG")
     path.write_bytes(path.read_bytes()[:1500])
-    refused(data / "table.csv", out, ErrorKind.CORRUPT_IMAGE, "row 4: .* truncated")
+    refused(data / "table.csv", out, ErrorKind.CORRUPT_IMAGE, "row 4 of table.csv: .* truncated")
     Image.fromarray(np.ones((4, 4), np.float32)).save(path, format="TIFF")
     refused(data / "table.csv", out, ErrorKind.CORRUPT_IMAGE, "mode 'F'")
 
@@ -321,12 +329,12 @@ def test_links_may_stay_inside_but_not_lead_out(data: Path, out: Path, tmp_path:
     link = data / "images/2.png"
     link.unlink()
     link.symlink_to(secret)
-    refused(data / "table.csv", out, ErrorKind.BAD_TABLE, "row 4: 'images/2.png' leads outside")
+    refused(data / "table.csv", out, ErrorKind.BAD_TABLE, "row 4 of table.csv: 'images/2.png' leads outside")
     link.unlink()
     inside = data / "elsewhere/2.png"
     save_image(inside, (9, 9, 9))
     link.symlink_to(inside)
-    dataset = TableDataset(out / register_table(data / "table.csv", out).digest)
+    dataset = RegisteredDataset(out / register_table(data / "table.csv", out).digest)
     assert np.array_equal(dataset.examples("train")[2], np.full((4, 6, 3), 9))
 
 
@@ -364,7 +372,7 @@ def test_cancelling_leaves_nothing_behind(data: Path, out: Path, n_calls: int):
             raise ServiceError(ErrorKind.CANCELLED, "cancelled")
 
     with pytest.raises(ServiceError) as raised:
-        register(data / "table.csv", "mine", "", out, no_progress, check_cancelled)
+        register(Request(name="mine", source=data / "table.csv"), out, no_progress, check_cancelled)
     assert raised.value.kind is ErrorKind.CANCELLED
     assert not out.exists()
 
@@ -388,12 +396,12 @@ def test_a_damaged_directory_is_told(data: Path, out: Path, file: str, content: 
     else:
         (directory / file).write_bytes(content)
     with pytest.raises(ServiceError, match="delete it and register again") as raised:
-        TableDataset(directory)
+        RegisteredDataset(directory)
     assert raised.value.kind is ErrorKind.STORE_CORRUPT
 
 
 def test_check_files_refuses_an_unknown_split(data: Path, out: Path):
-    dataset = TableDataset(out / register_table(data / "table.csv", out).digest)
+    dataset = RegisteredDataset(out / register_table(data / "table.csv", out).digest)
     with pytest.raises(ServiceError, match="known: train, test") as raised:
         check_files(dataset, ["train", "validation"])
     assert raised.value.kind is ErrorKind.UNKNOWN_SPLIT

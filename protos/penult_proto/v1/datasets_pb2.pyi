@@ -37,6 +37,36 @@ MODALITY_IMAGE: Modality.ValueType  # 1
 MODALITY_TEXT: Modality.ValueType  # 2
 Global___Modality: typing_extensions.TypeAlias = Modality
 
+class _DatasetLayout:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _DatasetLayoutEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_DatasetLayout.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    DATASET_LAYOUT_UNSPECIFIED: _DatasetLayout.ValueType  # 0
+    """a table"""
+    DATASET_LAYOUT_TABLE: _DatasetLayout.ValueType  # 1
+    """A CSV or Parquet file of one row per example; see TableColumns."""
+    DATASET_LAYOUT_WATERBIRDS: _DatasetLayout.ValueType  # 2
+    """The others as their owners distribute them."""
+    DATASET_LAYOUT_CELEBA: _DatasetLayout.ValueType  # 3
+    DATASET_LAYOUT_CIVILCOMMENTS: _DatasetLayout.ValueType  # 4
+    DATASET_LAYOUT_MULTINLI: _DatasetLayout.ValueType  # 5
+
+class DatasetLayout(_DatasetLayout, metaclass=_DatasetLayoutEnumTypeWrapper):
+    """How the files of a dataset are laid out."""
+
+DATASET_LAYOUT_UNSPECIFIED: DatasetLayout.ValueType  # 0
+"""a table"""
+DATASET_LAYOUT_TABLE: DatasetLayout.ValueType  # 1
+"""A CSV or Parquet file of one row per example; see TableColumns."""
+DATASET_LAYOUT_WATERBIRDS: DatasetLayout.ValueType  # 2
+"""The others as their owners distribute them."""
+DATASET_LAYOUT_CELEBA: DatasetLayout.ValueType  # 3
+DATASET_LAYOUT_CIVILCOMMENTS: DatasetLayout.ValueType  # 4
+DATASET_LAYOUT_MULTINLI: DatasetLayout.ValueType  # 5
+Global___DatasetLayout: typing_extensions.TypeAlias = DatasetLayout
+
 @typing.final
 class Split(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -77,6 +107,7 @@ class Dataset(google.protobuf.message.Message):
     SPLITS_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
     MASKS_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     name: builtins.str
     digest: builtins.str
     """sha256 over ids, labels, attributes, splits and the digests of the files: the identity."""
@@ -97,6 +128,10 @@ class Dataset(google.protobuf.message.Message):
     def masks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of sets of examples that may overlap, such as CivilComments' 16 evaluation groups."""
 
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What is unusual, for people: such as group counts that are not the published ones. Empty when nothing is."""
+
     def __init__(
         self,
         *,
@@ -108,10 +143,59 @@ class Dataset(google.protobuf.message.Message):
         splits: collections.abc.Iterable[Global___Split] | None = ...,
         description: builtins.str = ...,
         masks: collections.abc.Iterable[builtins.str] | None = ...,
+        notes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "classes", b"classes", "description", b"description", "digest", b"digest", "masks", b"masks", "modality", b"modality", "name", b"name", "splits", b"splits"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "classes", b"classes", "description", b"description", "digest", b"digest", "masks", b"masks", "modality", b"modality", "name", b"name", "notes", b"notes", "splits", b"splits"]) -> None: ...
 
 Global___Dataset: typing_extensions.TypeAlias = Dataset
+
+@typing.final
+class TableColumns(google.protobuf.message.Message):
+    """Names of a table's columns, where they are not the usual ones."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPLIT_FIELD_NUMBER: builtins.int
+    Y_FIELD_NUMBER: builtins.int
+    PATH_FIELD_NUMBER: builtins.int
+    TEXTS_FIELD_NUMBER: builtins.int
+    ID_FIELD_NUMBER: builtins.int
+    ATTRIBUTES_FIELD_NUMBER: builtins.int
+    MASKS_FIELD_NUMBER: builtins.int
+    split: builtins.str
+    """Empty for "split"."""
+    y: builtins.str
+    """Empty for "y"."""
+    path: builtins.str
+    """Of images; empty for "path"."""
+    id: builtins.str
+    """Empty for "id" where there is one."""
+    @property
+    def texts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """One, or two that are read as a pair; empty for "text", and "text_pair" where there is one."""
+
+    @property
+    def attributes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Empty for every column that is nothing else."""
+
+    @property
+    def masks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Columns of 0 and 1, each a set of examples; the sets may overlap."""
+
+    def __init__(
+        self,
+        *,
+        split: builtins.str = ...,
+        y: builtins.str = ...,
+        path: builtins.str = ...,
+        texts: collections.abc.Iterable[builtins.str] | None = ...,
+        id: builtins.str = ...,
+        attributes: collections.abc.Iterable[builtins.str] | None = ...,
+        masks: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "id", b"id", "masks", b"masks", "path", b"path", "split", b"split", "texts", b"texts", "y", b"y"]) -> None: ...
+
+Global___TableColumns: typing_extensions.TypeAlias = TableColumns
 
 @typing.final
 class GetDatasetRequest(google.protobuf.message.Message):

@@ -136,26 +136,35 @@ Global___ExtractSpec: typing_extensions.TypeAlias = ExtractSpec
 
 @typing.final
 class RegisterDatasetSpec(google.protobuf.message.Message):
-    """Registers images or texts listed in a CSV file on the server's machine: columns `split`, `y`,
-    `path` (relative to the file) or `text`, optionally `id`, and every further column is an attribute.
-    """
+    """Registers images, texts or pairs of texts that lie on the server's machine."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
     TABLE_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
+    LAYOUT_FIELD_NUMBER: builtins.int
+    COLUMNS_FIELD_NUMBER: builtins.int
     name: builtins.str
     table: builtins.str
+    """Absolute path of the CSV or Parquet file or, for the layouts of published datasets, of their directory."""
     description: builtins.str
+    layout: penult_proto.v1.datasets_pb2.DatasetLayout.ValueType
+    @property
+    def columns(self) -> penult_proto.v1.datasets_pb2.TableColumns:
+        """For tables only."""
+
     def __init__(
         self,
         *,
         name: builtins.str = ...,
         table: builtins.str = ...,
         description: builtins.str = ...,
+        layout: penult_proto.v1.datasets_pb2.DatasetLayout.ValueType = ...,
+        columns: penult_proto.v1.datasets_pb2.TableColumns | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["description", b"description", "name", b"name", "table", b"table"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["columns", b"columns"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["columns", b"columns", "description", b"description", "layout", b"layout", "name", b"name", "table", b"table"]) -> None: ...
 
 Global___RegisterDatasetSpec: typing_extensions.TypeAlias = RegisterDatasetSpec
 

@@ -20,9 +20,11 @@ from torch import Tensor
 from penult_server.datasets.model import Example, Modality
 
 Batch = Tensor | dict[str, Tensor]
-"""Images (N, 3, S, S) float32; or texts: `input_ids` and `attention_mask`, both (N, T) int64."""
+"""Images (N, 3, S, S) float32; or texts: `input_ids` and `attention_mask`, for pairs also `token_type_ids`, all
+(N, T) int64."""
 Prepared = NDArray[np.uint8] | NDArray[np.int32]
-"""One image (S, S, 3) uint8, or the token ids (T,) of one text."""
+"""One image (S, S, 3) uint8; the token ids (T,) of a text or pair; or (2, T), the ids of a pair and below them which of
+its texts each token belongs to, 0 or 1, for tokenizers that say so."""
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -138,27 +140,40 @@ class TextPreprocessing:
 
     @property
     def item_bytes(self) -> int:
-        return self.max_tokens * 4
+        return self.max_tokens * 2 * 4
 
-    def prepare(self, example: Example) -> NDArray[np.int32]:
-        """The token ids (T,), T in 1 .. `max_tokens`; an empty text of a tokenizer that adds none is one of padding."""
-        return self.prepare_all([str(example)])[0]
+    def prepare(self, example: Example) -> Prepared:
+        """The token ids (T,), T in 1 .. `max_tokens`, or (2, T) of a pair; the longer text of a pair is cut first.
 
-    def prepare_all(self, texts: list[str]) -> list[NDArray[np.int32]]:
-        """The same for many texts at once, which tokenizers do faster."""
-        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_tokens)
-        return [np.asarray(ids or [self.pad_id], dtype=np.int32) for ids in encoded["input_ids"]]
+        Where the tokenizer adds none, an empty text is one token of padding.
+        """
+        return self.prepare_all([example])[0]
+
+    def prepare_all(self, examples: Sequence[Example]) -> list[Prepared]:
+        """The same for at least one text, or for pairs, at once, which tokenizers do faster."""
+        rows = [example if isinstance(example, tuple) else (str(example),) for example in examples]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        encoded = self.tokenizer(*columns, truncation=True, max_length=self.max_tokens)
+        ids = [one or [self.pad_id] for one in encoded["input_ids"]]
+        if len(columns) == 2 and "token_type_ids" in encoded:
+            types = [one or [0] for one in encoded["token_type_ids"]]
+            return [np.asarray(pair, dtype=np.int32) for pair in zip(ids, types, strict=True)]
+        return [np.asarray(one, dtype=np.int32) for one in ids]
 
     def to_batch(self, items: Sequence[Prepared], device: torch.device) -> dict[str, Tensor]:
-        """Ids and mask, padded to the longest text of the batch, or to `pad_to`."""
-        lengths = [len(item) for item in items]
-        mask: NDArray[np.bool_] = np.arange(max(*lengths, self.pad_to)) < np.array(lengths)[:, None]
-        ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
-        ids[mask] = np.concatenate(items)
-        return {
-            "input_ids": _sent(ids, device),
-            "attention_mask": _sent(mask.astype(np.int64), device),
-        }
+        """Ids, mask and, of pairs, types, padded to the longest of the batch, or to `pad_to`."""
+        lengths = [int(item.shape[-1]) for item in items]
+        longest = max(*lengths, self.pad_to)
+        mask: NDArray[np.bool_] = np.arange(longest) < np.array(lengths)[:, None]
+        rows = np.concatenate([item.reshape(-1, item.shape[-1]) for item in items], axis=1)
+        ids = np.full((len(items), longest), self.pad_id, dtype=np.int64)
+        ids[mask] = rows[0]
+        batch = {"input_ids": _sent(ids, device), "attention_mask": _sent(mask.astype(np.int64), device)}
+        if len(rows) == 2:
+            types = np.zeros((len(items), longest), dtype=np.int64)
+            types[mask] = rows[1]
+            batch["token_type_ids"] = _sent(types, device)
+        return batch
 
     def probe(self) -> list[Prepared]:
         return [self.prepare("one"), self.prepare("two words or more")]

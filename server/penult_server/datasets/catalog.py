@@ -8,7 +8,7 @@ from penult_proto.errors import ErrorKind
 from penult_server.datasets.footwear.dataset import NAME as FOOTWEAR
 from penult_server.datasets.footwear.dataset import FootwearDataset, footwear_info
 from penult_server.datasets.model import Dataset, DatasetInfo
-from penult_server.datasets.stored import TableDataset
+from penult_server.datasets.stored import RegisteredDataset
 from penult_server.errors import ServiceError
 
 DATASETS_DIRECTORY = "datasets"
@@ -44,7 +44,7 @@ def open_dataset(name: str, digest: str, root: Path) -> Dataset:
             name=name,
             digest=digest,
         )
-    return TableDataset(directory, name)
+    return RegisteredDataset(directory, name)
 
 
 def _open_packaged(name: str, digest: str) -> Dataset:

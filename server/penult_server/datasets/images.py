@@ -6,7 +6,7 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that are read: plain rasters, none whose decoder runs another program."""
@@ -43,6 +43,8 @@ def decode_image(content: bytes) -> NDArray[np.uint8]:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise ImageError(f"it begins like none of {', '.join(FORMATS)}") from error
     except DECODER_ERRORS as error:
         raise ImageError(str(error) or type(error).__name__) from error
 

@@ -11,8 +11,10 @@ from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError, unknown
 
 Modality = Literal["image", "text"]
-Example = NDArray[np.uint8] | str
-"""An image as (height, width, 3) uint8 RGB, or a text."""
+TextPair = tuple[str, str]
+"""Two texts that are read together, such as a premise and a hypothesis."""
+Example = NDArray[np.uint8] | str | TextPair
+"""An image as (height, width, 3) uint8 RGB, a text, or a pair of texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,8 @@ class DatasetInfo:
     description: str
     masks: tuple[str, ...] = ()
     """Names of the sets of examples in the columns of every split's `masks`."""
+    notes: tuple[str, ...] = ()
+    """What is unusual, for people, such as group counts that are not the published ones."""
 
     def attribute_column(self, name: str = "") -> int:
         """Column of the attribute `name`, or of the first when empty.

@@ -1,12 +1,14 @@
-"""A registered table on disk, and its examples opened again.
+"""A registered dataset on disk, and its examples opened again.
 
 A dataset's directory is named by its digest and holds
 
-* `manifest.json`: modality, names of classes, attributes and splits, and for texts the texts;
-* `labels.npz`: row_id, y, a, the split of each example, and for images each file's sha256 and size;
-* `registration.json`: name, description, and for images the directory and the path of each file.
+* `manifest.json`: modality, names of classes, attributes, splits and masks;
+* `labels.npz`: row_id, y, a, masks and the split of each example; of images each file's sha256 and size, of texts
+  where each ends;
+* `texts.utf8`: all texts one after the other, empty for images;
+* `registration.json`: name, description, notes, and for images the directory and the path of each file.
 
-The first two never change. The last says where the content was found, and is replaced when the same
+All but the last never change. The last says where the content was found, and is replaced when the same
 content is registered again under another name or in another place.
 """
 
@@ -26,27 +28,29 @@ from numpy.typing import NDArray
 from penult_proto.errors import ErrorKind
 from penult_server.datasets.examples import LazyExamples
 from penult_server.datasets.images import ImageError, decode_image
-from penult_server.datasets.model import Attribute, Dataset, DatasetInfo, Example, Modality, SplitLabels
+from penult_server.datasets.model import Attribute, Dataset, DatasetInfo, Example, Modality, SplitLabels, TextPair
 from penult_server.errors import ServiceError
 from penult_server.stores.durable import write_file
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.npz"
+TEXTS_FILE = "texts.utf8"
 REGISTRATION_FILE = "registration.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a table is, besides its arrays."""
+    """What a dataset is, besides its arrays and texts."""
 
     digest: str
     modality: Modality
     classes: Sequence[str]
     attributes: Sequence[Attribute]
     splits: Sequence[str]
-    texts: Sequence[str]
-    """Of all N examples; empty for images."""
+    masks: Sequence[str]
+    texts_sha256: str
+    """Hex, of the file of texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,38 +59,66 @@ class Registration:
 
     name: str
     description: str
+    notes: Sequence[str]
     directory: str
-    """Of the table, absolute; the paths start here."""
+    """Absolute; the paths start here."""
     paths: Sequence[str]
     """Of all N images; empty for texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelArrays:
-    """One row per example of the table, in its order."""
+    """One row per example, in the order in which they were registered."""
 
     row_id: NDArray[np.uint64]
     y: NDArray[np.int64]
     a: NDArray[np.int64]
+    masks: NDArray[np.bool_]
+    """(N, M)."""
     split_index: NDArray[np.int64]
     sha256: NDArray[np.uint8]
     """(N, 32) of each image file; (0, 32) for texts."""
     n_bytes: NDArray[np.int64]
     """(N,) size of each image file; (0,) for texts."""
+    text_ends: NDArray[np.int64]
+    """(k, N) where in the file of texts each text ends, k = 2 for pairs; (0, 0) for images."""
 
 
-def write_content(directory: Path, manifest: Manifest, labels: LabelArrays) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextBytes:
+    """k columns of N texts in UTF-8, one after the other, column by column."""
+
+    content: bytes
+    ends: NDArray[np.int64]
+    """(k, N) where in `content` each ends; each begins where the one before it ends."""
+
+    def text(self, column: int, row: int) -> str:
+        """One text."""
+        ends, place = self.ends.ravel(), column * self.ends.shape[1] + row
+        return self.content[int(ends[place - 1]) if place else 0 : int(ends[place])].decode()
+
+    def example(self, row: int) -> str | TextPair:
+        """The text of a row, or its pair."""
+        if len(self.ends) == 2:
+            return self.text(0, row), self.text(1, row)
+        return self.text(0, row)
+
+
+def write_content(directory: Path, manifest: Manifest, labels: LabelArrays, texts: TextBytes) -> None:
     """Write what never changes into a directory that is being staged."""
     document = {"format": FORMAT} | asdict(manifest)
     (directory / MANIFEST_FILE).write_text(json.dumps(document), encoding="utf-8")
+    (directory / TEXTS_FILE).write_bytes(texts.content)
     np.savez(
         directory / LABELS_FILE,
         row_id=labels.row_id,
         y=labels.y,
         a=labels.a,
+        masks=labels.masks,
         split_index=labels.split_index,
         sha256=labels.sha256,
         n_bytes=labels.n_bytes,
+        text_ends=labels.text_ends,
     )
 
 
@@ -95,8 +127,8 @@ def write_registration(directory: Path, registration: Registration) -> None:
     write_file(directory / REGISTRATION_FILE, json.dumps(asdict(registration)).encode())
 
 
-class TableDataset:
-    """A registered table, opened from its directory, under `name` or the name it was given last.
+class RegisteredDataset:
+    """A registered dataset, opened from its directory, under `name` or the name it was given last.
 
     Raises ServiceError (STORE_CORRUPT) when the directory is not what `register` wrote.
     """
@@ -106,6 +138,7 @@ class TableDataset:
             manifest = _read_manifest(directory)
             registration = _read_registration(directory)
             labels = _read_labels(directory)
+            texts = _read_texts(directory, manifest, labels)
             self._rows = {split: np.flatnonzero(labels.split_index == i) for i, split in enumerate(manifest.splits)}
             self._info = _describe(name or registration.name, manifest, registration, labels, self._rows)
         except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
@@ -115,7 +148,7 @@ class TableDataset:
                 directory=directory,
             ) from error
         self._labels = labels
-        self._texts = manifest.texts
+        self._texts = texts
         self._paths = registration.paths
         self._base = Path(registration.directory)
 
@@ -146,7 +179,7 @@ class TableDataset:
     def _open(self, split: str, index: int) -> Example:
         row = int(self._rows[split][index])
         if self._info.modality == "text":
-            return self._texts[row]
+            return self._texts.example(row)
         content = self._read_unchanged(row)
         try:
             return decode_image(content)
@@ -208,7 +241,7 @@ def check_files(dataset: Dataset, splits: Sequence[str]) -> None:
     """
     for split in splits:
         dataset.info.split(split)
-        if isinstance(dataset, TableDataset):
+        if isinstance(dataset, RegisteredDataset):
             dataset.check_files(split)
 
 
@@ -222,7 +255,8 @@ def _read_manifest(directory: Path) -> Manifest:
         classes=document["classes"],
         attributes=[Attribute(name=item["name"], values=tuple(item["values"])) for item in document["attributes"]],
         splits=document["splits"],
-        texts=document["texts"],
+        masks=document["masks"],
+        texts_sha256=document["texts_sha256"],
     )
 
 
@@ -239,6 +273,13 @@ def _read_labels(directory: Path) -> LabelArrays:
         return LabelArrays(**{name: arrays[name] for name in arrays.files})
 
 
+def _read_texts(directory: Path, manifest: Manifest, labels: LabelArrays) -> TextBytes:
+    content = (directory / TEXTS_FILE).read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest.texts_sha256:
+        raise ValueError(f"{TEXTS_FILE} is not what was written")
+    return TextBytes(content=content, ends=labels.text_ends)
+
+
 def _describe(
     name: str,
     manifest: Manifest,
@@ -253,8 +294,12 @@ def _describe(
         classes=tuple(manifest.classes),
         attributes=tuple(manifest.attributes),
         splits={
-            name: SplitLabels(row_id=labels.row_id[index], y=labels.y[index], a=labels.a[index])
+            name: SplitLabels(
+                row_id=labels.row_id[index], y=labels.y[index], a=labels.a[index], masks=labels.masks[index]
+            )
             for name, index in rows.items()
         },
         description=registration.description,
+        masks=tuple(manifest.masks),
+        notes=tuple(registration.notes),
     )

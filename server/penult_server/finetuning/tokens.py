@@ -18,11 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from penult_server.backbones.inputs import SplitInputs, open_inputs
-from penult_server.backbones.preprocessing import Preprocessing, TextPreprocessing
+from penult_server.backbones.preprocessing import Prepared, Preprocessing, TextPreprocessing
 from penult_server.datasets.model import Dataset
 from penult_server.stores.durable import staged_file
-
-Ids = NDArray[np.int32]
 
 
 def open_tokenised(dataset: Dataset, split: str, preprocessing: Preprocessing, root: Path) -> SplitInputs:
@@ -34,31 +32,31 @@ def open_tokenised(dataset: Dataset, split: str, preprocessing: Preprocessing, r
     path = root / "tokens" / f"{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
     items = _read(path, len(inputs))
     if items is None:
-        items = preprocessing.prepare_all([str(example) for example in dataset.examples(split)])
+        items = preprocessing.prepare_all(list(dataset.examples(split)))
         _write(path, items)
     inputs.keep(items)
     return inputs
 
 
-def _write(path: Path, items: list[Ids]) -> None:
-    ids, ends = np.concatenate(items), np.cumsum([len(item) for item in items])
+def _write(path: Path, items: list[Prepared]) -> None:
+    ids, ends = np.concatenate(items, axis=-1, dtype=np.int32), np.cumsum([item.shape[-1] for item in items])
     with staged_file(path) as staging:
         save_file({"ids": ids, "ends": ends}, staging, metadata={"checksum": _checksum(ids, ends)})
 
 
-def _read(path: Path, n: int) -> list[Ids] | None:
-    """The token ids of `n` texts, or None."""
+def _read(path: Path, n: int) -> list[Prepared] | None:
+    """The token ids of `n` texts or pairs, or None."""
     try:
         with safe_open(path, framework="np") as file:
-            ids: Ids = file.get_tensor("ids")
+            ids: NDArray[np.int32] = file.get_tensor("ids")
             ends: NDArray[np.int64] = file.get_tensor("ends")
             checksum = file.metadata()["checksum"]
     except (OSError, SafetensorError, KeyError, TypeError):
         return None
     if len(ends) != n or checksum != _checksum(ids, ends):
         return None
-    return np.split(ids, ends[:-1])
+    return list(np.split(ids, ends[:-1], axis=-1))
 
 
-def _checksum(ids: Ids, ends: NDArray[np.int64]) -> str:
+def _checksum(ids: NDArray[np.int32], ends: NDArray[np.int64]) -> str:
     return str(zlib.crc32(ends.tobytes(), zlib.crc32(ids.tobytes())))

@@ -145,7 +145,13 @@ class Resolver:
         if not Path(register.table).is_absolute():
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
-                f"table must be an absolute path on the server's machine, got {register.table!r}",
+                f"the source must be an absolute path on the server's machine, got {register.table!r}",
+            )
+        if register.layout not in datasets_pb2.DatasetLayout.values():
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"this server knows no layout of number {register.layout}; one of "
+                f"{', '.join(datasets_pb2.DatasetLayout.keys())}",
             )
         # The files behind an equal path may have changed: every registration looks at them again, unless it is
         # the same call once more.

@@ -1,0 +1,1 @@
+"""What the files of a dataset hold: the four benchmarks as their owners distribute them, and tables of any other."""

@@ -1,0 +1,28 @@
+"""Which columns of a table hold what."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Names of columns, where they are not the usual ones. An empty name or tuple means the usual one."""
+
+    split: str = ""
+    """Usually "split"."""
+    y: str = ""
+    """Usually "y"."""
+    path: str = ""
+    """Of images; usually "path"."""
+    texts: tuple[str, ...] = ()
+    """One, or two that are read as a pair; usually "text", and "text_pair" where there is one."""
+    id: str = ""
+    """Usually "id" where there is one."""
+    attributes: tuple[str, ...] = ()
+    """Usually every column that is nothing else."""
+    masks: tuple[str, ...] = ()
+    """Columns of 0 and 1; usually none."""
+
+    def named(self) -> tuple[str, ...]:
+        """Every column that was named."""
+        single = tuple(name for name in (self.split, self.y, self.path, self.id) if name)
+        return single + self.texts + self.attributes + self.masks

@@ -1,0 +1,86 @@
+"""Published group counts, and what a copy of a dataset has instead.
+
+A full copy has exactly these counts; a difference is a note of the dataset, since parts of a dataset are legal. An
+empty split or group is refused: whoever compares groups would be missing one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from penult_proto.errors import ErrorKind
+from penult_server.datasets.rows import SPLITS, Rows
+from penult_server.datasets.tables.table import bad_table
+from penult_server.errors import ServiceError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """How many examples a dataset has, by its authors."""
+
+    groups: dict[str, tuple[int, ...]]
+    """Of each split, in the order g = y * n_attributes + a."""
+    totals: dict[str, int] = field(default_factory=dict)
+    """Of splits whose groups are not published."""
+
+
+def compared(rows: Rows, published: Published) -> Rows:
+    """The rows with one more note for each split that differs from what is published; as they are for a full copy.
+
+    Raises ServiceError: BAD_TABLE for an empty split, EMPTY_GROUP.
+    """
+    notes: list[str] = []
+    names = rows.group_names()
+    for split in SPLITS:
+        counts = [int(count) for count in rows.group_counts(split)]
+        _check_none_is_empty(split, names, counts)
+        expected = published.groups.get(split)
+        if expected is None:
+            if sum(counts) != published.totals[split]:
+                notes.append(f"{split}: {sum(counts)} examples, published {published.totals[split]}")
+        elif tuple(counts) != expected:
+            notes.append(f"{split}: {_differences(names, counts, expected)}")
+    return replace(rows, notes=(*rows.notes, *notes))
+
+
+def locate(directory: Path, candidates: Sequence[str]) -> Path:
+    """The first of some files or directories that exists. Raises ServiceError (FILES_MISSING), naming all."""
+    for candidate in candidates:
+        if (directory / candidate).exists():
+            return directory / candidate
+    raise ServiceError(
+        ErrorKind.FILES_MISSING,
+        f"{directory} holds none of: {', '.join(candidates)}; give the directory that the dataset was unpacked into",
+        directory=directory,
+    )
+
+
+def directory_of(source: Path) -> Path:
+    """The directory that was given, or of the file that was. Raises ServiceError (FILES_MISSING)."""
+    if not source.exists():
+        raise ServiceError(ErrorKind.FILES_MISSING, f"there is no {source} on the server's machine", directory=source)
+    return source if source.is_dir() else source.parent
+
+
+def _check_none_is_empty(split: str, names: list[str], counts: list[int]) -> None:
+    if not any(counts):
+        raise bad_table(
+            f"no row is in the split {split!r}; list a partial copy in a table of its own (layout='table')", split=split
+        )
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if empty:
+        raise ServiceError(
+            ErrorKind.EMPTY_GROUP,
+            f"the split {split!r} has no example of: {'; '.join(empty)}; list a partial copy in a table of its "
+            "own (layout='table')",
+            split=split,
+            groups="; ".join(empty),
+        )
+
+
+def _differences(names: list[str], counts: list[int], expected: tuple[int, ...]) -> str:
+    return "; ".join(
+        f"{name} {count}, published {should}"
+        for name, count, should in zip(names, counts, expected, strict=True)
+        if count != should
+    )

@@ -1,0 +1,1 @@
+"""Files of rows (CSV, Parquet, columns between blanks, JSON lines) read whole into columns, with exact errors."""

@@ -1,0 +1,156 @@
+"""CSV files, read by Arrow, and wherever Arrow is lenient or vague by a strict reader that knows the row."""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+# pyarrow is untyped.
+
+import csv
+from collections.abc import Callable, Sequence
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from penult_server.datasets.tables.table import Table, bad_table, read_content, require_columns
+
+_BOM = b"\xef\xbb\xbf"
+_DELIMITERS = np.frombuffer(b",\r\n", np.uint8)
+_QUOTE = ord('"')
+
+
+def read_csv(file: Path, choose: Callable[[list[str]], Sequence[str]]) -> Table:
+    """Read some columns of a CSV file as texts. Blank lines are skipped.
+
+    Parameters
+    ----------
+    choose : from the header to the columns to read; raises when the header is not as it must be.
+
+    Raises
+    ------
+    ServiceError : BAD_TABLE, naming the row (the header is row 1), and what `choose` raises.
+    """
+    content = read_content(file).removeprefix(_BOM)
+    header = _header(content, file)
+    columns = list(choose(header))
+    require_columns(header, columns, file)
+    if b"\0" in content:
+        _check_strictly(content, file)
+    if not _is_plainly_quoted(content):
+        _check_strictly(content, file)
+    try:
+        read = arrow_csv.read_csv(
+            pa.BufferReader(content),
+            read_options=arrow_csv.ReadOptions(column_names=_distinct(header), skip_rows=0),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(_distinct(header), pa.large_string()),
+                include_columns=columns,
+                strings_can_be_null=False,
+            ),
+        ).slice(1)
+    except pa.ArrowInvalid as error:
+        _check_strictly(content, file)
+        raise bad_table(f"{file} cannot be read as CSV: {error}", file=file) from error
+    if not len(read):
+        raise bad_table(f"{file} has a header and no rows; expected one row per example", file=file)
+    return Table(file=file, columns={name: read.column(name) for name in columns}, number=partial(_number, file))
+
+
+def _header(content: bytes, file: Path) -> list[str]:
+    """Names of the columns, without surrounding blanks."""
+    if not content.strip():
+        raise bad_table(f"{file} is empty; expected a header and one row per example", file=file)
+    head = content[: content.find(b"\n", 0) + 1 or len(content)]
+    try:
+        lines = list(csv.reader(StringIO(head.decode("utf-8"), newline=""), strict=True))
+    except UnicodeDecodeError as error:
+        row, column = _locate(content, error.start)
+        raise _not_utf8(file, row, column) from error
+    except csv.Error as error:
+        raise bad_table(f"the header of {file} is no CSV: {error}", file=file, line=1) from error
+    if not lines or not lines[0]:
+        raise bad_table(f"{file} begins with an empty line; expected the names of the columns", file=file)
+    return [name.strip() for name in lines[0]]
+
+
+def _distinct(header: list[str]) -> list[str]:
+    """The header with names that occur again numbered: those are not read, but Arrow wants different ones."""
+    seen: dict[str, int] = {}
+    names: list[str] = []
+    for name in header:
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}\n{seen[name]}")
+    return names
+
+
+def _is_plainly_quoted(content: bytes) -> bool:
+    """Whether every quote opens a field at its start or closes it at its end, or is doubled within.
+
+    Arrow reads anything else leniently, an unclosed quote as a field to the end of the file. Files with quotes
+    inside unquoted fields are legal, too, and are then read by the strict reader first.
+    """
+    if content.count(b'"') == 0:
+        return True
+    single = np.frombuffer(b"\n" + content.replace(b'""', b"") + b"\n", np.uint8)
+    quotes = np.flatnonzero(single == _QUOTE)
+    if len(quotes) % 2:
+        return False
+    before, after = single[quotes[0::2] - 1], single[quotes[1::2] + 1]
+    return bool(np.isin(before, _DELIMITERS).all() and np.isin(after, _DELIMITERS).all())
+
+
+def _check_strictly(content: bytes, file: Path) -> None:
+    """Raise ServiceError (BAD_TABLE), naming the row, for whatever is no CSV file of equally long rows in UTF-8."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        row, column = _locate(content, error.start)
+        raise _not_utf8(file, row, column) from error
+    if "\0" in text:
+        row, column = _locate(content, content.index(b"\0"))
+        raise bad_table(f"row {row}, column {column!r} of {file} holds a NUL character", row=row, column=column)
+    reader = csv.reader(StringIO(text, newline=""), strict=True)
+    try:
+        width = len(next(reader))
+        for number, line in enumerate(reader, start=2):
+            if line and len(line) != width:
+                _wrong_length(file, number, len(line), width)
+    except csv.Error as error:
+        raise bad_table(f"{file} is no CSV file: line {reader.line_num}: {error}", line=reader.line_num) from error
+
+
+def _wrong_length(file: Path, number: int, got: int, width: int) -> NoReturn:
+    raise bad_table(
+        f"row {number} of {file.name} has {got} fields, the header has {width}; quote fields that hold commas",
+        file=file,
+        row=number,
+    )
+
+
+def _not_utf8(file: Path, row: int, column: str) -> Exception:
+    return bad_table(
+        f"row {row}, column {column!r} of {file} is not UTF-8; save the table as UTF-8", row=row, column=column
+    )
+
+
+def _locate(content: bytes, position: int) -> tuple[int, str]:
+    """Row and column name of the byte at `position`, read as Latin-1, where every byte is a character."""
+    before = content[: position + 1].decode("latin-1").replace("\0", "?")
+    try:
+        lines = list(csv.reader(StringIO(before, newline="")))
+    except csv.Error:
+        return before.count("\n") + 1, "?"
+    column = len(lines[-1]) - 1
+    in_header = len(lines) == 1 or column >= len(lines[0])
+    return len(lines), str(column + 1) if in_header else lines[0][column].strip()
+
+
+def _number(file: Path, row: int) -> str:
+    """ "row 4": the header is row 1, and blank lines count. Read again, for an error only."""
+    text = read_content(file).removeprefix(_BOM).decode("utf-8")
+    filled = [number for number, line in enumerate(csv.reader(StringIO(text, newline="")), start=1) if line]
+    return f"row {filled[row + 1]}"

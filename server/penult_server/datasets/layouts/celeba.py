@@ -72,10 +72,10 @@ def _read_attributes(file: Path) -> tuple[Table, tuple[str, ...]]:
     if file.suffix == ".csv":
         return read_csv(file, lambda _: wanted), ()
     count, names = read_words(file, 2)
+    if len(count) != 1 or not count[0].isdigit():
+        raise bad_table(f"line 1 of {file.name} begins with {count[0]!r}; expected the number of images", file=file)
     header = ["image_id", *names]
     require_columns(header, wanted, file)
-    if len(count) != 1 or not count[0].isdigit():
-        raise bad_table(f"line 1 of {file.name} is {' '.join(count)!r}; expected the number of images", file=file)
     table = read_spaced(file, header, wanted, skip=2)
     differs = len(table) != int(count[0])
     return table, (f"{file.name} lists {len(table)} images, its first line says {count[0]}",) if differs else ()

@@ -40,7 +40,7 @@ CLASSES = ("contradiction", "entailment", "neutral")
 NEGATIONS = ("nobody", "no", "never", "nothing")
 METADATA_FILES = ("metadata_random.csv", "data/metadata_random.csv")
 SENTENCE_FILES = tuple(f"multinli_1.0_{part}.jsonl" for part in ("train", "dev_matched", "dev_mismatched"))
-SENTENCE_FOLDERS = ("", "multinli_1.0/", "data/", "data/multinli_1.0/")
+SENTENCE_FOLDERS = ("", "multinli_1.0/", "data/", "data/multinli_1.0/", "../multinli_1.0/")
 COLUMNS = ("", "gold_label", "sentence2_has_negation", "split")
 
 

@@ -37,9 +37,7 @@ def read_csv(file: Path, choose: Callable[[list[str]], Sequence[str]]) -> Table:
     header = _header(content, file)
     columns = list(choose(header))
     require_columns(header, columns, file)
-    if b"\0" in content:
-        _check_strictly(content, file)
-    if not _is_plainly_quoted(content):
+    if b"\0" in content or not _is_plainly_quoted(content):
         _check_strictly(content, file)
     try:
         read = arrow_csv.read_csv(
@@ -62,7 +60,7 @@ def read_csv(file: Path, choose: Callable[[list[str]], Sequence[str]]) -> Table:
 
 def _header(content: bytes, file: Path) -> list[str]:
     """Names of the columns, without surrounding blanks."""
-    if not content.strip():
+    if not content or content.isspace():
         raise bad_table(f"{file} is empty; expected a header and one row per example", file=file)
     head = content[: content.find(b"\n", 0) + 1 or len(content)]
     try:
@@ -93,14 +91,20 @@ def _is_plainly_quoted(content: bytes) -> bool:
     Arrow reads anything else leniently, an unclosed quote as a field to the end of the file. Files with quotes
     inside unquoted fields are legal, too, and are then read by the strict reader first.
     """
-    if content.count(b'"') == 0:
-        return True
-    single = np.frombuffer(b"\n" + content.replace(b'""', b"") + b"\n", np.uint8)
-    quotes = np.flatnonzero(single == _QUOTE)
-    if len(quotes) % 2:
-        return False
-    before, after = single[quotes[0::2] - 1], single[quotes[1::2] + 1]
-    return bool(np.isin(before, _DELIMITERS).all() and np.isin(after, _DELIMITERS).all())
+    data = np.frombuffer(content, np.uint8)
+    quotes = np.flatnonzero(data == _QUOTE)
+    # Runs of quotes: an odd one opens or closes a field, an even one is within a field or a whole empty one.
+    starts = quotes[np.diff(quotes, prepend=-2) != 1]
+    ends = quotes[np.diff(quotes, append=len(data) + 1) != 1] + 1
+    odd = (ends - starts) % 2
+    within = np.cumsum(odd) % 2
+    opens = starts[(within ^ odd) == 0]
+    closes = ends[within == 0]
+    return (
+        not within[-1:].any()
+        and bool(np.isin(data[opens[opens > 0] - 1], _DELIMITERS).all())
+        and bool(np.isin(data[closes[closes < len(data)]], _DELIMITERS).all())
+    )
 
 
 def _check_strictly(content: bytes, file: Path) -> None:

@@ -1,0 +1,587 @@
+"""Published datasets in their owners' files: labels, groups, counts, and what is wrong with a copy."""
+
+import csv
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+from published_data import (
+    CELEBA_ATTRIBUTES,
+    IDENTITIES,
+    LABELS,
+    MULTINLI_FILES,
+    SPLITS,
+    make_celeba,
+    make_civilcomments,
+    make_multinli,
+    make_waterbirds,
+)
+
+from penult_proto.errors import ErrorKind
+from penult_server.datasets.layouts.columns import Columns
+from penult_server.datasets.layouts.multinli import has_negation
+from penult_server.datasets.layouts.reading import Layout, read_layout
+from penult_server.datasets.model import Dataset
+from penult_server.datasets.registration import Request, register
+from penult_server.datasets.rows import Rows
+from penult_server.datasets.stored import RegisteredDataset
+from penult_server.errors import ServiceError
+
+MAKERS: dict[Layout, Callable[[Path], Path]] = {
+    Layout.WATERBIRDS: make_waterbirds,
+    Layout.CELEBA: make_celeba,
+    Layout.CIVILCOMMENTS: make_civilcomments,
+    Layout.MULTINLI: make_multinli,
+}
+PUBLISHED = {
+    # Sagawa et al. 2020, table 1 and appendix; Koh et al. 2021. Order: class, then attribute.
+    "waterbirds": {"train": [3498, 184, 56, 1057], "val": [467, 466, 133, 133], "test": [2255, 2255, 642, 642]},
+    "celeba": {
+        "train": [71629, 66874, 22880, 1387],
+        "val": [8535, 8276, 2874, 182],
+        "test": [9767, 7535, 2480, 180],
+    },
+    # Of the validation split of CivilComments the total is published; these are any four that sum to it.
+    "civilcomments": {
+        "train": [148186, 90337, 12731, 17784],
+        "val": [25180, 15000, 2000, 3000],
+        "test": [74780, 43778, 6455, 8769],
+    },
+    "multinli": {
+        "train": [57498, 11158, 67376, 1521, 66630, 1992],
+        "val": [22814, 4634, 26949, 613, 26655, 797],
+        "test": [34597, 6655, 40496, 886, 39930, 1148],
+    },
+}
+
+
+def read(layout: Layout, source: Path) -> Rows:
+    return read_layout(layout, source, Columns())
+
+
+def registered(layout: Layout, source: Path, out: Path) -> Dataset:
+    request = Request(name="mine", source=source, layout=layout)
+    info = register(request, out, lambda *_: None, lambda: None)
+    return RegisteredDataset(out / info.digest)
+
+
+# Labels, by another reading of the same files.
+
+
+def test_waterbirds(tmp_path: Path):
+    source = make_waterbirds(tmp_path / "data")
+    dataset = registered(Layout.WATERBIRDS, source, tmp_path / "out")
+    with (source / "metadata.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    for number, split in enumerate(SPLITS):
+        expected = [line for line in lines if int(line["split"]) == number]
+        labels = dataset.info.split(split)
+        assert labels.row_id.tolist() == [int(line["img_id"]) for line in expected]
+        assert labels.y.tolist() == [int(line["y"]) for line in expected]
+        assert labels.a[:, 0].tolist() == [int(line["place"]) for line in expected]
+    assert [group.name for group in dataset.info.groups()] == [
+        "landbird, land",
+        "landbird, water",
+        "waterbird, land",
+        "waterbird, water",
+    ]
+    assert np.shape(dataset.examples("test")[2]) == (16, 16, 3)
+    assert read(Layout.WATERBIRDS, source / "metadata.csv").paths == [line["img_filename"] for line in lines]
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "official folders"])
+def test_celeba(tmp_path: Path, form: str):
+    source = make_celeba(tmp_path / "data", as_csv=form == "csv")
+    if form == "official folders":
+        for folder, name in (
+            ("Anno", "list_attr_celeba.txt"),
+            ("Eval", "list_eval_partition.txt"),
+            ("Img", "img_align_celeba"),
+        ):
+            (source / folder).mkdir()
+            shutil.move(source / name, source / folder / name)
+    dataset = registered(Layout.CELEBA, source, tmp_path / "out")
+    assert [group.name for group in dataset.info.groups()] == [
+        "not blond, female",
+        "not blond, male",
+        "blond, female",
+        "blond, male",
+    ]
+    for split in SPLITS:
+        assert dataset.info.group_counts(split).tolist() == [3, 3, 3, 3]
+        for image, g in zip(dataset.examples(split), dataset.info.group_index(split), strict=True):
+            pixels = np.asarray(image, float)
+            # How the pictures were made: the channel of the attribute is brighter, and the middle for class 1.
+            assert pixels[..., g % 2].mean() > pixels[..., 1 - g % 2].mean() + 50
+            assert (pixels[5:11, 5:11].mean() > pixels[:3].mean() + 40) == (g // 2 == 1)
+
+
+def test_civilcomments(tmp_path: Path):
+    source = make_civilcomments(tmp_path / "data")
+    dataset = registered(Layout.CIVILCOMMENTS, source, tmp_path / "out")
+    with (source / "all_data_with_identities.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    info = dataset.info
+    assert [group.name for group in info.groups()] == [
+        "not toxic, no identity",
+        "not toxic, any identity",
+        "toxic, no identity",
+        "toxic, any identity",
+    ]
+    assert [attribute.name for attribute in info.attributes] == ["identity", *IDENTITIES]
+    assert len(info.masks) == 16
+    for split in SPLITS:
+        expected = [line for line in lines if line["split"] == split]
+        labels = info.split(split)
+        assert labels.row_id.tolist() == [int(line[""]) for line in expected]
+        assert list(dataset.examples(split)) == [line["comment_text"] for line in expected]
+        toxic = np.array([float(line["toxicity"]) >= 0.5 for line in expected])
+        assert labels.y.tolist() == toxic.astype(int).tolist()
+        mentions = np.array([[float(line[name]) >= 0.5 for name in IDENTITIES] for line in expected])
+        assert np.array_equal(labels.a, np.column_stack([mentions.any(axis=1), mentions]))
+        for name, mask in zip(info.masks, labels.masks.T, strict=True):
+            identity, verdict = name.split(", ")
+            right = mentions[:, IDENTITIES.index(identity)] & (toxic == (verdict == "toxic"))
+            assert np.array_equal(mask, right), name
+        assert (labels.masks.sum(axis=1) > 1).any(), "the masks of these comments overlap"
+
+
+def test_multinli(tmp_path: Path):
+    source = make_multinli(tmp_path / "data")
+    dataset = registered(Layout.MULTINLI, source, tmp_path / "out")
+    sentences = [json.loads(line) for name in MULTINLI_FILES for line in (source / name).read_text().splitlines()]
+    assert sum(sentence["gold_label"] == "-" for sentence in sentences) > 5
+    total = 0
+    for split in SPLITS:
+        labels = dataset.info.split(split)
+        for row_id, y, a, pair in zip(labels.row_id, labels.y, labels.a[:, 0], dataset.examples(split), strict=True):
+            sentence = sentences[row_id]
+            assert pair == (sentence["sentence1"], sentence["sentence2"])
+            assert LABELS[y] == sentence["gold_label"]
+            assert a == ("Never" in sentence["sentence2"])
+        total += len(labels)
+    assert total == 3 * 3 * 6
+    assert dataset.info.notes[0].startswith("train: contradiction, no negation 3, published 57498; ")
+    for folder in ("data", "multinli_1.0"):
+        (source / folder).mkdir()
+    shutil.move(source / "metadata_random.csv", source / "data/metadata_random.csv")
+    for name in MULTINLI_FILES:
+        shutil.move(source / name, source / "multinli_1.0" / name)
+    assert np.array_equal(read(Layout.MULTINLI, source).y, read(Layout.MULTINLI, source / "data/metadata_random.csv").y)
+
+
+def test_negations_are_words_of_the_hypothesis():
+    texts = [
+        "No.",
+        "no",
+        "I know nothing!",
+        "noone",
+        "no-one",
+        "Nobody's",
+        "NEVER again",
+        "a\nno b",
+        "it's a no, sir",
+        "",
+    ]
+    found = has_negation(pa.array(texts, pa.large_string()))
+    words = ("nobody", "no", "never", "nothing")
+    punctuation = str.maketrans("", "", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+    expected = [any(word in text.translate(punctuation).lower().split(" ") for word in words) for text in texts]
+    assert found.tolist() == expected
+    assert sum(expected) == 5
+
+
+# Published counts.
+
+
+def of_groups(counts: dict[str, list[int]], shuffled: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Split and group of every example of a whole dataset, in no order."""
+    split = np.concatenate([np.full(sum(counts[name]), i) for i, name in enumerate(SPLITS)])
+    group = np.concatenate([np.repeat(np.arange(len(counts[name])), counts[name]) for name in SPLITS])
+    order = np.random.default_rng(0).permutation(len(split))
+    return (split[order], group[order]) if shuffled else (split, group)
+
+
+def whole_waterbirds(directory: Path) -> None:
+    split, group = of_groups(PUBLISHED["waterbirds"])
+    columns = {
+        "img_id": np.arange(len(split)),
+        "img_filename": [f"{i}.jpg" for i in range(len(split))],
+        "y": group // 2,
+        "split": split,
+        "place": group % 2,
+    }
+    pyarrow.csv.write_csv(pa.table(columns), directory / "metadata.csv")
+
+
+def whole_celeba(directory: Path) -> None:
+    split, group = of_groups(PUBLISHED["celeba"])
+    (directory / "img_align_celeba").mkdir()
+    blond, male = CELEBA_ATTRIBUTES.index("Blond_Hair"), CELEBA_ATTRIBUTES.index("Male")
+    rests: list[str] = []
+    for g in range(4):
+        values = ["-1"] * 40
+        values[blond], values[male] = ("-1", " 1")[g // 2], ("-1", " 1")[g % 2]
+        rests.append(" ".join(values))
+    lines = [f"{i:06d}.jpg {rests[g]}" for i, g in enumerate(group.tolist())]
+    head = [str(len(lines)), " ".join(CELEBA_ATTRIBUTES) + " "]
+    (directory / "list_attr_celeba.txt").write_text("\n".join([*head, *lines]) + "\n")
+    (directory / "list_eval_partition.txt").write_text("".join(f"{i:06d}.jpg {s}\n" for i, s in enumerate(split)))
+
+
+def whole_civilcomments(directory: Path, n_rows: int | None = None, words: int = 4) -> None:
+    split, group = of_groups(PUBLISHED["civilcomments"])
+    n = len(split)
+    rng = np.random.default_rng(1)
+    shares = rng.uniform(0, 0.49, (n, 8)).round(4)
+    shares[np.arange(n), rng.integers(0, 8, n)] += 0.5 * (group % 2)
+    texts = [f'Comment {i} says "well" and\ngoes on{" and on" * (i % words)}.' for i in range(n)]
+    columns = {"": np.arange(n), "id": np.arange(n) + 59848, "comment_text": texts, "split": np.array(SPLITS)[split]}
+    columns |= {"toxicity": rng.uniform(0, 0.49, n).round(4) + 0.5 * (group // 2)}
+    columns |= {name: shares[:, i] for i, name in enumerate(IDENTITIES)}
+    pyarrow.csv.write_csv(pa.table(columns).slice(0, n_rows), directory / "all_data_with_identities.csv")
+
+
+def whole_multinli(directory: Path) -> None:
+    split, group = of_groups(PUBLISHED["multinli"])
+    n = len(split)
+    columns = {"": np.arange(n), "gold_label": group // 2, "sentence2_has_negation": group % 2, "split": split}
+    pyarrow.csv.write_csv(pa.table(columns), directory / "metadata_random.csv")
+    lines = [
+        f'{{"gold_label":"{LABELS[g // 2]}","sentence1":"A","sentence2":"{("yes", "no")[g % 2]}"}}\n' for g in group
+    ]
+    for name, first, last in zip(MULTINLI_FILES, (0, n - 200, n - 100), (n - 200, n - 100, n), strict=True):
+        (directory / name).write_text("".join(lines[first:last]))
+
+
+WHOLE = {
+    Layout.WATERBIRDS: whole_waterbirds,
+    Layout.CELEBA: whole_celeba,
+    Layout.CIVILCOMMENTS: whole_civilcomments,
+    Layout.MULTINLI: whole_multinli,
+}
+
+
+@pytest.mark.parametrize("layout", list(WHOLE))
+def test_a_whole_copy_has_the_published_counts_and_no_notes(tmp_path: Path, layout: Layout):
+    WHOLE[layout](tmp_path)
+    rows = read(layout, tmp_path)
+    assert rows.notes == ()
+    for split, counts in PUBLISHED[layout].items():
+        assert rows.group_counts(split).tolist() == counts
+
+
+def test_270000_comments_are_parsed_and_grouped_well_under_a_second(tmp_path: Path):
+    """From the file (13 columns, 300 bytes a row) to split, class, nine attributes and 16 masks of every row.
+
+    CPU time of both reading and grouping; storing is not timed, and there are no images to be checked.
+    """
+    whole_civilcomments(tmp_path, 270_000, words=50)
+    assert (tmp_path / "all_data_with_identities.csv").stat().st_size > 270_000 * 290
+    started = time.process_time()
+    rows = read(Layout.CIVILCOMMENTS, tmp_path)
+    counts = rows.group_counts("train")
+    seconds = time.process_time() - started
+    assert len(rows) == 270_000
+    assert counts.min() > 7000
+    assert seconds < 0.9
+
+
+# What is wrong with a copy: an error that names file and row.
+
+
+def replaced(name: str, old: str, new: str, count: int = -1) -> Callable[[Path], None]:
+    def change(directory: Path) -> None:
+        text = (directory / name).read_text()
+        assert old in text
+        (directory / name).write_text(text.replace(old, new, count))
+
+    return change
+
+
+def lines_changed(name: str, change: Callable[[list[str]], list[str]]) -> Callable[[Path], None]:
+    def apply(directory: Path) -> None:
+        lines = (directory / name).read_text().splitlines()
+        (directory / name).write_text("\n".join(change(lines)) + "\n")
+
+    return apply
+
+
+def without(name: str) -> Callable[[Path], None]:
+    return lambda directory: (directory / name).unlink()
+
+
+META, ATTR, PART = "metadata.csv", "list_attr_celeba.txt", "list_eval_partition.txt"
+CIVIL, RANDOM, TRAIN_LINES = "all_data_with_identities.csv", "metadata_random.csv", MULTINLI_FILES[0]
+BROKEN: dict[str, tuple[Layout, Callable[[Path], None], ErrorKind, str]] = {
+    "no metadata": (Layout.WATERBIRDS, without(META), ErrorKind.FILES_MISSING, "holds none of: metadata.csv"),
+    "no column": (
+        Layout.WATERBIRDS,
+        replaced(META, ",place,", ",background,"),
+        ErrorKind.BAD_TABLE,
+        "metadata.csv has no column 'place'; got: 'img_id', 'img_filename', 'y', 'split', 'background'",
+    ),
+    "unknown label": (
+        Layout.WATERBIRDS,
+        replaced(META, "0002.jpg,0,1", "0002.jpg,2,1"),
+        ErrorKind.BAD_TABLE,
+        r"row 3 of metadata.csv: 'y' is '2'; expected one of 0, 1 \(landbird, waterbird\)",
+    ),
+    "label with a fraction": (
+        Layout.WATERBIRDS,
+        replaced(META, "0002.jpg,0,1", "0002.jpg,0.5,1"),
+        ErrorKind.BAD_TABLE,
+        "row 3 of metadata.csv: 'y' is '0.5'; expected one of 0, 1",
+    ),
+    "empty label": (
+        Layout.WATERBIRDS,
+        replaced(META, "0002.jpg,0,1", "0002.jpg,,1"),
+        ErrorKind.BAD_TABLE,
+        "row 3 of metadata.csv: 'y' is empty",
+    ),
+    "NaN label": (
+        Layout.WATERBIRDS,
+        replaced(META, "0002.jpg,0,1", "0002.jpg,nan,1"),
+        ErrorKind.BAD_TABLE,
+        "row 3 of metadata.csv: 'y' is 'nan', a missing number",
+    ),
+    "no split": (
+        Layout.WATERBIRDS,
+        replaced(META, "0002.jpg,0,1", "0002.jpg,0,3"),
+        ErrorKind.BAD_TABLE,
+        r"row 3 of metadata.csv: 'split' is '3'; expected one of 0, 1, 2 \(train, val, test\)",
+    ),
+    "duplicate id": (
+        Layout.WATERBIRDS,
+        replaced(META, "\n2,", "\n1,"),
+        ErrorKind.BAD_TABLE,
+        "row 3 of metadata.csv: 'img_id' repeats 1 of row 2; ids are unique",
+    ),
+    "no id": (
+        Layout.WATERBIRDS,
+        replaced(META, "\n2,", "\n2b,"),
+        ErrorKind.BAD_TABLE,
+        "row 3 of metadata.csv: 'img_id' is '2b'; expected a whole number",
+    ),
+    "same file": (
+        Layout.WATERBIRDS,
+        replaced(META, "Bird_0002", "Bird_0001"),
+        ErrorKind.BAD_TABLE,
+        "row 3 of metadata.csv repeats the file .*Bird_0001.jpg' of row 2",
+    ),
+    "missing images": (
+        Layout.WATERBIRDS,
+        lambda directory: shutil.rmtree(directory / "001.Black_footed_Albatross"),
+        ErrorKind.FILES_MISSING,
+        "row 8 of metadata.csv: '001.Black_footed_Albatross/Bird_0007.jpg' cannot be read: No such file or directory; "
+        "17 other files",
+    ),
+    "corrupt image": (
+        Layout.WATERBIRDS,
+        lambda directory: (directory / "064.Ring_billed_Gull/Bird_0003.jpg").write_bytes(b"<html>404</html>"),
+        ErrorKind.CORRUPT_IMAGE,
+        "row 4 of metadata.csv: '064.Ring_billed_Gull/Bird_0003.jpg' is no image that can be decoded: it begins",
+    ),
+    "short row": (
+        Layout.WATERBIRDS,
+        lines_changed(META, lambda lines: [*lines[:4], "5,x.jpg,0", *lines[5:]]),
+        ErrorKind.BAD_TABLE,
+        "row 5 of metadata.csv has 3 fields, the header has 6",
+    ),
+    "empty group": (
+        Layout.WATERBIRDS,
+        lines_changed(META, lambda lines: [line for line in lines if ",1,0,0," not in line]),
+        ErrorKind.EMPTY_GROUP,
+        "the split 'train' has no example of: waterbird, land; list a partial copy in a table of its own",
+    ),
+    "empty split": (
+        Layout.WATERBIRDS,
+        lines_changed(META, lambda lines: [line for line in lines if ",2,0," not in line and ",2,1," not in line]),
+        ErrorKind.BAD_TABLE,
+        "no row is in the split 'test'",
+    ),
+    "no attributes": (
+        Layout.CELEBA,
+        without(ATTR),
+        ErrorKind.FILES_MISSING,
+        "list_attr_celeba.txt, list_attr_celeba.csv",
+    ),
+    "no images": (
+        Layout.CELEBA,
+        lambda directory: shutil.rmtree(directory / "img_align_celeba"),
+        ErrorKind.FILES_MISSING,
+        "holds none of: img_align_celeba/img_align_celeba, img_align_celeba",
+    ),
+    "one image": (
+        Layout.CELEBA,
+        without("img_align_celeba/000005.jpg"),
+        ErrorKind.FILES_MISSING,
+        "line 7 of list_attr_celeba.txt: '000005.jpg' cannot be read",
+    ),
+    "in no split": (
+        Layout.CELEBA,
+        lines_changed(PART, lambda lines: lines[:-4] + lines[-3:]),
+        ErrorKind.BAD_TABLE,
+        "line 6 of list_attr_celeba.txt: '000004.jpg' stands in no split: list_eval_partition.txt does not name it",
+    ),
+    "without attributes": (
+        Layout.CELEBA,
+        lines_changed(ATTR, lambda lines: lines[:-1]),
+        ErrorKind.BAD_TABLE,
+        "line 1 of list_eval_partition.txt: '000036.jpg' has no attributes",
+    ),
+    "image twice": (
+        Layout.CELEBA,
+        replaced(ATTR, "000003.jpg", "000002.jpg"),
+        ErrorKind.BAD_TABLE,
+        "line 5 of list_attr_celeba.txt: 'image_id' repeats 000002.jpg of line 4",
+    ),
+    "unknown attribute": (
+        Layout.CELEBA,
+        lines_changed(ATTR, lambda lines: [*lines[:3], lines[3].replace("-1", " 0"), *lines[4:]]),
+        ErrorKind.BAD_TABLE,
+        "line 4 of list_attr_celeba.txt: 'Blond_Hair' is '0'; expected one of -1, 1",
+    ),
+    "words missing": (
+        Layout.CELEBA,
+        lines_changed(ATTR, lambda lines: [*lines[:9], lines[9][:-6], *lines[10:]]),
+        ErrorKind.BAD_TABLE,
+        "line 10 of list_attr_celeba.txt has 39 words, expected 41",
+    ),
+    "no count": (
+        Layout.CELEBA,
+        lines_changed(ATTR, lambda lines: lines[1:]),
+        ErrorKind.BAD_TABLE,
+        "line 1 of list_attr_celeba.txt begins with '5_o_Clock_Shadow'; expected the number of images",
+    ),
+    "partition of words": (
+        Layout.CELEBA,
+        replaced(PART, "000002.jpg 1", "000002.jpg train"),
+        ErrorKind.BAD_TABLE,
+        "line 35 of list_eval_partition.txt: 'partition' is 'train'; expected one of 0, 1, 2",
+    ),
+    "no index": (
+        Layout.CIVILCOMMENTS,
+        replaced(CIVIL, ",id,", "index,id,", 1),
+        ErrorKind.BAD_TABLE,
+        r"has no column '' \(the unnamed index\); got: 'index', 'id'",
+    ),
+    "empty toxicity": (
+        Layout.CIVILCOMMENTS,
+        replaced(CIVIL, "2017-01-01,0.5,", "2017-01-01,,", 1),
+        ErrorKind.BAD_TABLE,
+        "row 8 of all_data_with_identities.csv: 'toxicity' is ''; expected a number",
+    ),
+    "NaN identity": (
+        Layout.CIVILCOMMENTS,
+        replaced(CIVIL, ",0.0,0.0,0.0,0.5,1.0", ",0.0,0.0,0.0,NaN,1.0", 1),
+        ErrorKind.BAD_TABLE,
+        "'christian' is 'NaN'; expected a number",
+    ),
+    "words for numbers": (
+        Layout.CIVILCOMMENTS,
+        replaced(CIVIL, "2017-01-01,0.5,", "2017-01-01,high,", 1),
+        ErrorKind.BAD_TABLE,
+        "row 8 of all_data_with_identities.csv: 'toxicity' is 'high'; expected a number",
+    ),
+    "other split": (
+        Layout.CIVILCOMMENTS,
+        replaced(CIVIL, ",val,", ",dev,", 1),
+        ErrorKind.BAD_TABLE,
+        "row 3 of all_data_with_identities.csv: 'split' is 'dev'; expected one of train, val, test",
+    ),
+    "unescaped quote": (
+        Layout.CIVILCOMMENTS,
+        replaced(CIVIL, '""fine""', '"fine"', 1),
+        ErrorKind.BAD_TABLE,
+        "all_data_with_identities.csv is no CSV file: line 2",
+    ),
+    "duplicate comment": (
+        Layout.CIVILCOMMENTS,
+        replaced(CIVIL, "\n14,", "\n7,"),
+        ErrorKind.BAD_TABLE,
+        "row 4 of all_data_with_identities.csv: '' repeats 7 of row 3",
+    ),
+    "no sentences": (
+        Layout.MULTINLI,
+        without(TRAIN_LINES),
+        ErrorKind.FILES_MISSING,
+        "multinli_1.0/multinli_1.0_train.jsonl",
+    ),
+    "sentences in another order": (
+        Layout.MULTINLI,
+        lines_changed(TRAIN_LINES, lambda lines: lines[::-1]),
+        ErrorKind.BAD_TABLE,
+        "row 2 of metadata_random.csv: its label is 'contradiction', but line 2 of multinli_1.0_train.jsonl, which its "
+        "index 1 counts to, is labelled .* not the files that the table was made from",
+    ),
+    "sentences cut short": (
+        Layout.MULTINLI,
+        lines_changed(MULTINLI_FILES[2], lambda lines: lines[:-1]),
+        ErrorKind.BAD_TABLE,
+        "row 55 of metadata_random.csv: the index 64 lies beyond the 64 lines of",
+    ),
+    "broken line": (
+        Layout.MULTINLI,
+        lines_changed(TRAIN_LINES, lambda lines: [*lines[:3], lines[3][:30], *lines[4:]]),
+        ErrorKind.BAD_TABLE,
+        "line 4 of multinli_1.0_train.jsonl is no JSON",
+    ),
+    "no hypothesis": (
+        Layout.MULTINLI,
+        replaced(TRAIN_LINES, '"sentence2"', '"sentence_2"', 1),
+        ErrorKind.BAD_TABLE,
+        "line 1 of multinli_1.0_train.jsonl: 'sentence2' is missing",
+    ),
+    "number for hypothesis": (
+        Layout.MULTINLI,
+        replaced(TRAIN_LINES, '"They did not."', "7", 1),
+        ErrorKind.BAD_TABLE,
+        "line 1 of multinli_1.0_train.jsonl is no object with texts in sentence1, sentence2, gold_label",
+    ),
+    "unknown label of a pair": (
+        Layout.MULTINLI,
+        replaced(RANDOM, "\n8,1,", "\n8,-,", 1),
+        ErrorKind.BAD_TABLE,
+        "of metadata_random.csv: 'gold_label' is '-'; expected one of 0, 1, 2, contradiction, entailment, neutral",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(BROKEN))
+def test_a_broken_copy_is_refused(tmp_path: Path, case: str):
+    layout, change, kind, message = BROKEN[case]
+    source = MAKERS[layout](tmp_path / "data")
+    change(source)
+    with pytest.raises(ServiceError, match=message) as raised:
+        registered(layout, source, tmp_path / "out")
+    assert raised.value.kind is kind
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_that_is_not_there(tmp_path: Path):
+    for layout in MAKERS:
+        with pytest.raises(ServiceError, match=r"there is no .*nowhere on the server's machine") as raised:
+            read(layout, tmp_path / "nowhere")
+        assert raised.value.kind is ErrorKind.FILES_MISSING
+
+
+def test_columns_are_named_for_tables_only(tmp_path: Path):
+    with pytest.raises(ServiceError, match="layout='table' only; 'celeba' has its own") as raised:
+        read_layout(Layout.CELEBA, make_celeba(tmp_path, images=False), Columns(y="Bald"))
+    assert raised.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+def test_what_is_odd_is_noted(tmp_path: Path):
+    celeba = make_celeba(tmp_path / "celeba")
+    lines_changed(ATTR, lambda lines: ["202599", *lines[1:]])(celeba)
+    assert "list_attr_celeba.txt lists 36 images, its first line says 202599" in read(Layout.CELEBA, celeba).notes
+    multinli = make_multinli(tmp_path / "multinli")
+    replaced(TRAIN_LINES, "Never! the", "It is the", 1)(multinli)
+    assert any("sentence2_has_negation does not say" in note for note in read(Layout.MULTINLI, multinli).notes)

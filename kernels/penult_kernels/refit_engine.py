@@ -14,6 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels.active_sets import active_sets, shared_groups
 from penult_kernels.arrays import Array
 from penult_kernels.batch_lasso import lasso
 from penult_kernels.batch_newton import Solved, newton
@@ -128,23 +129,16 @@ def solve(
     preparation = Preparation(features, y, n_classes, check=check)
     blocks = [block for index, problem in enumerate(problems) for block in preparation.blocks_of(index, problem)]
     solved: dict[int, Solved] = {}
-    for together in _batches(blocks, features.shape[0]):
-        members = [blocks[index] for index in together]
+    for indices in _batches(blocks, features.shape[0]):
+        members = [blocks[index] for index in indices]
         unwanted = None if is_wanted is None else partial(_unwanted, members, is_wanted)
         if unwanted is not None and unwanted().all():
             start = starting_point(features, members)
-            solved.update((index, _unsolved(start[k, :, :])) for k, index in enumerate(together))
+            solved.update((index, _unsolved(start[k, :, :])) for k, index in enumerate(indices))
             continue
-        batch = make_batch(features, members, dense=_fits(members[0], features))
-        start = starting_point(features, members)
         control = Control(tolerance=tolerance, max_iterations=max_iterations, check=check, unwanted=unwanted)
-        if members[0].l1 > 0:
-            answers = lasso(
-                batch, start, tolerance=tolerance, max_iterations=max_iterations, check=check, unwanted=unwanted
-            )
-        else:
-            answers = _solve_l2(batch, start, control, moments)
-        solved.update(zip(together, answers, strict=True))
+        answers = _answers(features, members, control, moments)
+        solved.update(zip(indices, answers, strict=True))
     per_problem: list[list[int]] = [[] for _ in problems]
     for index, block in enumerate(blocks):
         per_problem[block.problem].append(index)
@@ -177,6 +171,55 @@ class Control:
     max_iterations: int
     check: Callable[[], None] | None
     unwanted: Callable[[], NDArray[np.bool_]] | None
+
+
+def _answers(features: Array, members: Sequence[Block], control: Control, moments: Moments | None) -> Sequence[Solved]:
+    first = members[0]
+    if first.l1 > 0 and first.n_columns == 1:
+        return _solve_binary_l1(features, members, control)
+    batch = make_batch(features, members, dense=_fits(first, features))
+    start = starting_point(features, members)
+    if first.l1 > 0:
+        return lasso(
+            batch,
+            start,
+            tolerance=control.tolerance,
+            max_iterations=control.max_iterations,
+            check=control.check,
+            unwanted=control.unwanted,
+        )
+    return _solve_l2(batch, start, control, moments)
+
+
+def _solve_binary_l1(features: Array, members: Sequence[Block], control: Control) -> list[Solved]:
+    """By active sets; a block that stalled goes on by descent from where it was."""
+    found = active_sets(
+        features,
+        members,
+        tolerance=control.tolerance,
+        max_iterations=control.max_iterations,
+        check=control.check,
+        unwanted=control.unwanted,
+    )
+    for index, (block, one) in enumerate(zip(members, found, strict=True)):
+        left = control.max_iterations - one.iterations
+        is_wanted = control.unwanted is None or not bool(control.unwanted()[index])
+        if not one.converged and left > 0 and is_wanted:
+            found[index] = _descended(features, block, one, replace(control, max_iterations=left, unwanted=None))
+    return found
+
+
+def _descended(features: Array, block: Block, before: Solved, control: Control) -> Solved:
+    batch = make_batch(features, [block], dense=_fits(block, features))
+    after = lasso(
+        batch,
+        before.theta[None, :, :],
+        tolerance=control.tolerance,
+        max_iterations=control.max_iterations,
+        check=control.check,
+    )[0]
+    iterations, passes = after.iterations + before.iterations, after.passes + before.passes
+    return replace(after, iterations=iterations, passes=passes)
 
 
 def _solve_l2(batch: Batch, start: Array, control: Control, moments: Moments | None) -> list[Solved]:
@@ -230,11 +273,14 @@ def _fits(block: Block, features: Array) -> bool:
 
 def _batches(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
     """Positions of the blocks that can share their passes, cut to the workspace."""
+    cut = shared_groups(blocks, n_rows)
+    elsewhere = {index for group in cut for index in group}
     alike: dict[tuple[object, ...], list[int]] = {}
     for index, block in enumerate(blocks):
+        if index in elsewhere:
+            continue
         rows = None if block.rows is None else block.rows.tobytes()
         alike.setdefault((rows, id(block.scaling), block.n_columns, block.l1 > 0), []).append(index)
-    cut: list[list[int]] = []
     for members in alike.values():
         first = blocks[members[0]]
         n_used = n_rows if first.rows is None else first.rows.size

@@ -1,0 +1,164 @@
+"""Products of many problems with the columns they share, whatever rows and scaling each of them has.
+
+A column of a problem is z_j = (x_j - mean_j) / scale_j on its rows, the bias being feature D with a column of ones.
+All problems' slopes R Z are one product with the rows that any of them uses, the scaling folded in afterwards. What
+a problem computes on a few of its columns (Gram matrices, logits) is done on copies of these: they are contiguous,
+and stay in the cache.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array, beside, blocks, to_host
+from penult_kernels.refit_blocks import ROWS_PER_TILE, Block
+
+LARGEST_COPY = 64 * 2**20
+"""Bytes of float64 columns that are kept; more are widened in every pass, a tile of rows at a time."""
+FEWEST_SLOTS = 192
+
+
+class SharedColumns:
+    """Features (N, D) as the blocks of one call see them."""
+
+    def __init__(self, features: Array, members: Sequence[Block]) -> None:
+        self.features = features
+        self._rows = _union([block.rows for block in members], features.shape[0])
+        # Any centre will do: it keeps what is folded out of a product small beside what stays.
+        self._center = members[0].scaling.mean
+        self._places = {id(block): self._placed(block) for block in members}
+        self._kept = self._copied() if 8 * self._rows.size * features.shape[1] <= LARGEST_COPY else None
+
+    def slopes(self, members: Sequence[Block], residuals: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """R Z and R 1 of every block (B, D + 1), from residuals (n,) each: one pass over the rows."""
+        whole = np.zeros((len(members), self._rows.size))
+        for one, block, residual in zip(whole, members, residuals, strict=True):
+            one[self._places[id(block)]] = residual
+        xp = array_namespace(self.features)
+        of_rows = beside(whole, self.features)
+        parts = [of_rows[:, tile] @ columns.T for tile, columns in self._tiles()]
+        product = parts[0] if len(parts) == 1 else xp.sum(xp.stack(parts), axis=0)
+        totals = xp.sum(of_rows, axis=1, keepdims=True)
+        scaled = xp.stack(
+            [
+                (one - total * (block.scaling.mean - self._center)) / block.scaling.scale
+                for one, total, block in zip(_rows_of(product), _rows_of(totals), members, strict=True)
+            ]
+        )
+        return to_host(xp.concat([scaled, totals], axis=1))
+
+    def columns(self, block: Block, wanted: NDArray[np.int64]) -> Array:
+        """Columns (k, n) of a block, features below D."""
+        xp = array_namespace(self.features)
+        at, place = beside(wanted, self.features), beside(self._places[id(block)], self.features)
+        if self._kept is None:
+            found = xp.take(xp.take(self.features, at, axis=1), beside(self._rows, self.features), axis=0)
+            found = xp.astype(found, xp.float64).T - xp.take(self._center, at, axis=0)[:, None]
+        else:
+            found = xp.take(self._kept, at, axis=0)
+        shift = xp.take(block.scaling.mean - self._center, at, axis=0)[:, None]
+        return (xp.take(found, place, axis=1) - shift) / xp.take(block.scaling.scale, at, axis=0)[:, None]
+
+    def _placed(self, block: Block) -> NDArray[np.int64]:
+        rows = np.arange(self.features.shape[0]) if block.rows is None else block.rows
+        return np.searchsorted(self._rows, rows)
+
+    def _copied(self) -> Array:
+        """(D, n) centred columns in float64, each contiguous."""
+        xp = array_namespace(self.features)
+        shape = (self.features.shape[1], self._rows.size)
+        kept = xp.empty(shape, dtype=xp.float64, device=self.features.device)
+        kept[:, :] = next(self._widened(shape[1]))[1]
+        return kept
+
+    def _tiles(self) -> Iterator[tuple[slice, Array]]:
+        if self._kept is not None:
+            return iter([(slice(0, self._rows.size), self._kept)])
+        return self._widened(ROWS_PER_TILE)
+
+    def _widened(self, step: int) -> Iterator[tuple[slice, Array]]:
+        xp = array_namespace(self.features)
+        for tile in blocks(self._rows.size, step):
+            part = xp.take(self.features, beside(self._rows[tile], self.features), axis=0)
+            yield tile, xp.astype(part.T, xp.float64) - self._center[:, None]
+
+
+class OwnColumns:
+    """Copies of the columns that one block has asked for, in float64 and float32."""
+
+    def __init__(self, shared: SharedColumns, block: Block, n_rows: int) -> None:
+        xp = array_namespace(shared.features)
+        self._shared, self._block = shared, block
+        self._slots = np.full(shared.features.shape[1] + 1, -1, np.int64)
+        self._n_used = 1
+        device = shared.features.device
+        self._wide = xp.zeros((FEWEST_SLOTS, n_rows), dtype=xp.float64, device=device)
+        # Slot 0 holds the bias.
+        self._wide[0:1, :] = xp.ones((1, n_rows), dtype=xp.float64, device=device)
+        self._slots[-1] = 0
+        self._narrow = xp.astype(self._wide, xp.float32)
+
+    def slots(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where the entries `wanted` are kept, after copying those that are not."""
+        missing = wanted[self._slots[wanted] < 0]
+        if self._n_used + missing.size > self._wide.shape[0]:
+            self._make_room(wanted)
+            missing = wanted[self._slots[wanted] < 0]
+        if missing.size:
+            xp = array_namespace(self._wide)
+            new = slice(self._n_used, self._n_used + missing.size)
+            found = self._shared.columns(self._block, missing)
+            self._wide[new, :] = found
+            self._narrow[new, :] = xp.astype(found, xp.float32)
+            self._slots[missing] = np.arange(new.start, new.stop)
+            self._n_used = new.stop
+        return self._slots[wanted]
+
+    def gram(self, slots: NDArray[np.int64], weight: NDArray[np.float64], *, narrow: bool) -> NDArray[np.float64]:
+        """sum_i weight_i z_ia z_ib (k, k); `narrow` in float32."""
+        xp = array_namespace(self._wide)
+        source = self._narrow if narrow else self._wide
+        roots = xp.astype(beside(np.sqrt(weight), source), source.dtype)
+        scaled = xp.take(source, beside(slots, source), axis=0) * roots
+        return to_host(scaled @ scaled.T).astype(np.float64)
+
+    def slopes(self, slots: NDArray[np.int64], residual: NDArray[np.float64]) -> NDArray[np.float64]:
+        """<residual, z_a> (k,)."""
+        used = self._wide[: self._n_used, :]
+        return to_host(used @ beside(residual, used))[slots]
+
+    def logits(self, slots: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.float64]:
+        """sum_a u_a z_a (n,)."""
+        used = self._wide[: self._n_used, :]
+        whole = np.zeros(self._n_used)
+        whole[slots] = u
+        return to_host(beside(whole, used) @ used)
+
+    def _make_room(self, wanted: NDArray[np.int64]) -> None:
+        """Forget what is not wanted now, and grow if that is not enough."""
+        xp = array_namespace(self._wide)
+        kept = wanted[self._slots[wanted] > 0]
+        old = beside(np.concatenate([[0], self._slots[kept]]), self._wide)
+        size = max(self._wide.shape[0], 2 * (wanted.size + 1))
+        for name in ("_wide", "_narrow"):
+            source = getattr(self, name)
+            grown = xp.zeros((size, source.shape[1]), dtype=source.dtype, device=source.device)
+            grown[: kept.size + 1, :] = xp.take(source, old, axis=0)
+            setattr(self, name, grown)
+        self._slots[:-1] = -1
+        self._slots[kept] = np.arange(1, kept.size + 1)
+        self._n_used = kept.size + 1
+
+
+def _union(rows: Sequence[NDArray[np.int64] | None], n_rows: int) -> NDArray[np.int64]:
+    """Ascending rows that any block uses."""
+    is_used = np.zeros(n_rows, np.bool_)
+    for own in rows:
+        is_used[slice(None) if own is None else own] = True
+    return np.flatnonzero(is_used)
+
+
+def _rows_of(values: Array) -> Iterator[Array]:
+    return (values[index, :] for index in range(values.shape[0]))

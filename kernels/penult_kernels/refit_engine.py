@@ -14,7 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.active_sets import active_sets, shared_groups
+from penult_kernels.active_sets import active_sets
 from penult_kernels.arrays import Array
 from penult_kernels.batch_lasso import lasso
 from penult_kernels.batch_newton import Solved, newton
@@ -26,6 +26,7 @@ from penult_kernels.preconditioner import is_worthwhile, make_preconditioner
 from penult_kernels.refit_batch import Batch, make_batch, narrowed, starting_point
 from penult_kernels.refit_blocks import Block, Preparation
 from penult_kernels.refit_problem import Head, Intercept, Link, Problem, Scaler, Standardize
+from penult_kernels.shared_columns import shared_groups
 
 __all__ = [
     "Certificate",

@@ -17,7 +17,13 @@ from penult_kernels.refit_blocks import ROWS_PER_TILE, Block
 
 LARGEST_COPY = 64 * 2**20
 """Bytes of float64 columns that are kept; more are widened in every pass, a tile of rows at a time."""
-FEWEST_SLOTS = 192
+FEWEST_SLOTS = 320
+MOST_SPREAD = 4
+"""How many times a block's rows a shared product may take."""
+WORKSPACE = 256 * 2**20
+"""Bytes that the columns copied for one group may take."""
+BYTES_PER_ROW = 12 * FEWEST_SLOTS
+"""Of a block's copies, in float64 and float32."""
 
 
 class SharedColumns:
@@ -31,11 +37,12 @@ class SharedColumns:
         self._places = {id(block): self._placed(block) for block in members}
         self._kept = self._copied() if 8 * self._rows.size * features.shape[1] <= LARGEST_COPY else None
 
-    def slopes(self, members: Sequence[Block], residuals: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-        """R Z and R 1 of every block (B, D + 1), from residuals (n,) each: one pass over the rows."""
+    def slopes(self, members: Sequence[Block], residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+        """R Z and R 1 of every block (B, D + 1), from residuals (B, n): one pass over the rows."""
         whole = np.zeros((len(members), self._rows.size))
         for one, block, residual in zip(whole, members, residuals, strict=True):
-            one[self._places[id(block)]] = residual
+            place = self._places[id(block)]
+            one[place] = residual[: place.size]
         xp = array_namespace(self.features)
         of_rows = beside(whole, self.features)
         parts = [of_rows[:, tile] @ columns.T for tile, columns in self._tiles()]
@@ -62,8 +69,9 @@ class SharedColumns:
         return (xp.take(found, place, axis=1) - shift) / xp.take(block.scaling.scale, at, axis=0)[:, None]
 
     def _placed(self, block: Block) -> NDArray[np.int64]:
-        rows = np.arange(self.features.shape[0]) if block.rows is None else block.rows
-        return np.searchsorted(self._rows, rows)
+        if block.rows is None:
+            return np.arange(self._rows.size)
+        return np.searchsorted(self._rows, block.rows)
 
     def _copied(self) -> Array:
         """(D, n) centred columns in float64, each contiguous."""
@@ -110,8 +118,8 @@ class OwnColumns:
             xp = array_namespace(self._wide)
             new = slice(self._n_used, self._n_used + missing.size)
             found = self._shared.columns(self._block, missing)
-            self._wide[new, :] = found
-            self._narrow[new, :] = xp.astype(found, xp.float32)
+            self._wide[new, : found.shape[1]] = found
+            self._narrow[new, : found.shape[1]] = xp.astype(found, xp.float32)
             self._slots[missing] = np.arange(new.start, new.stop)
             self._n_used = new.stop
         return self._slots[wanted]
@@ -162,3 +170,28 @@ def _union(rows: Sequence[NDArray[np.int64] | None], n_rows: int) -> NDArray[np.
 
 def _rows_of(values: Array) -> Iterator[Array]:
     return (values[index, :] for index in range(values.shape[0]))
+
+
+def shared_groups(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
+    """Positions of the binary blocks with an l1, in groups that share a product and fit in memory.
+
+    A product takes all rows that any block of a group uses; blocks that use few of them are put in groups of their own.
+    """
+    groups: list[list[int]] = []
+    union, total, n_bytes = np.zeros(n_rows, np.bool_), 0, 0
+    for index, block in enumerate(blocks):
+        if block.l1 == 0 or block.n_columns > 1:
+            continue
+        rows = slice(None) if block.rows is None else block.rows
+        n_used = n_rows if block.rows is None else block.rows.size
+        wider = union.copy()
+        wider[rows] = True
+        is_spread = np.count_nonzero(wider) * (len(groups[-1]) + 1 if groups else 1) > MOST_SPREAD * (total + n_used)
+        if not groups or is_spread or n_bytes + n_used * BYTES_PER_ROW > WORKSPACE:
+            groups.append([])
+            wider[:] = False
+            wider[rows] = True
+            total, n_bytes = 0, 0
+        groups[-1].append(index)
+        union, total, n_bytes = wider, total + n_used, n_bytes + n_used * BYTES_PER_ROW
+    return groups

@@ -263,3 +263,51 @@ def test_the_quadratic_is_minimised_by_guessing_and_by_descending(rng):
             slope = gradient + hessian @ (u - start)
             away = np.where(u != 0, np.abs(slope + l1 * np.sign(u)), np.maximum(np.abs(slope) - l1, 0))
             assert away.max() < 1e-6
+
+
+def draws(rng, n: int, d: int):
+    """Problems of different rows, numbers of rows, scalings and intercepts over one X."""
+    features, y = sample(rng, n, d, 2)
+    problems = [
+        Problem(
+            rows=np.sort(rng.choice(n, size, replace=False)), l1=l1, l2=l2, intercept=intercept, standardize=scaling
+        )
+        for size, l1, l2 in ((50, 0.01, 0.0), (70, 0.05, 0.0), (60, 0.02, 0.05))
+        for intercept in Intercept
+        for scaling in Standardize
+    ]
+    return features * np.linspace(0.5, 2, d) + 3, y, problems
+
+
+@pytest.mark.parametrize("largest_copy", [2**20, 0])
+def test_draws_of_other_rows_and_scalings_share_a_product(rng, monkeypatch, largest_copy):
+    monkeypatch.setattr("penult_kernels.shared_columns.LARGEST_COPY", largest_copy)
+    features, y, problems = draws(rng, 100, 130)
+    for problem, fit in zip(problems, solve(features, y, 2, problems, tolerance=TIGHT), strict=True):
+        rows = problem.rows
+        alone = solve(features[rows], y[rows], 2, [replace(problem, rows=None)], tolerance=TIGHT)[0]
+        assert fit.certificate.converged
+        assert fit.certificate.objective == pytest.approx(alone.certificate.objective, abs=1e-10)
+        np.testing.assert_allclose(fit.weight, alone.weight, atol=1e-5)
+
+
+def test_what_stalls_goes_on_by_descent(rng, monkeypatch):
+    """With no patience at all every block is handed over after its first step."""
+    features, y, problems = draws(rng, 100, 130)
+    expected = solve(features, y, 2, problems, tolerance=TIGHT)
+    monkeypatch.setattr("penult_kernels.active_sets.PATIENCE", 1)
+    monkeypatch.setattr("penult_kernels.active_sets.SHRINKING", 0.0)
+    for fit, alone in zip(solve(features, y, 2, problems, tolerance=TIGHT), expected, strict=True):
+        assert fit.certificate.converged
+        assert fit.certificate.objective == pytest.approx(alone.certificate.objective, abs=1e-10)
+
+
+@pytest.mark.parametrize("l1", [1e-1, 1e-4, 1e-6])
+def test_columns_that_come_twice_and_classes_that_are_separable(rng, l1):
+    """Nearly no penalty, fewer rows than columns, and systems of dependent columns."""
+    features, y = sample(rng, 30, 60, 2)
+    twice = np.concatenate([features, features, np.ones((30, 1))], axis=1)
+    once, doubled = (solve(x, y, 2, [Problem(l1=l1)], tolerance=1e-8)[0].certificate for x in (features, twice))
+    assert once.converged
+    assert doubled.converged
+    assert doubled.objective == pytest.approx(once.objective, abs=1e-8)

@@ -12,6 +12,7 @@ OptimizerName = Literal["adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine", "linear"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 Layout = Literal["table", "waterbirds", "celeba", "civilcomments", "multinli"]
+PoolingName = Literal["model", "mean"]
 LossName = Literal["mean", "group_dro", "cvar_dro"]
 StorageType = Literal["float32", "float16"]
 FeatureKind = Literal["pooled", "flat"]
@@ -47,6 +48,10 @@ PRECISIONS: dict[PrecisionName, runs_pb2.Precision.ValueType] = {
     "fp32": runs_pb2.PRECISION_FP32,
     "bf16": runs_pb2.PRECISION_BF16,
     "fp16": runs_pb2.PRECISION_FP16,
+}
+POOLINGS: dict[PoolingName, runs_pb2.PoolingName.ValueType] = {
+    "model": runs_pb2.POOLING_NAME_MODEL,
+    "mean": runs_pb2.POOLING_NAME_MEAN,
 }
 LOSSES: dict[LossName, runs_pb2.LossName.ValueType] = {
     "mean": runs_pb2.LOSS_NAME_MEAN,

@@ -11,6 +11,7 @@ from penult.choices import (
     FeatureKind,
     LossName,
     OptimizerName,
+    PoolingName,
     PrecisionName,
     ScheduleName,
     StorageType,
@@ -60,6 +61,8 @@ class Client(Refitting):
         backbone: str,
         attribute: str | None = None,
         pretrained: bool = True,
+        weights: str | None = None,
+        pooling: PoolingName = "model",
         balance: BalanceMethod = "none",
         by: By = "class",
         ratio: float | Literal["dataset"] | None = None,
@@ -109,9 +112,14 @@ class Client(Refitting):
         Parameters
         ----------
         dataset : name of a packaged or registered dataset.
-        backbone : a timm model, a directory of a transformers model, or a packaged name (see `info`).
+        backbone : a timm model, a directory of a timm or transformers model on the server's machine, a hub name, or a
+            packaged name (see `info`).
         attribute : what groups are made from; the dataset's first by default.
         pretrained : False starts from random weights.
+        weights : absolute path, on the server's machine, of a file of pretrained weights of a timm backbone
+            (safetensors, or a PyTorch file that holds tensors alone).
+        pooling : what the head of a text model reads: "model" for what its own classifier does, such as BERT's pooled
+            first token; "mean" for the mean of the last hidden states over the tokens (Reimers and Gurevych 2019).
         balance : how the training examples are balanced (LaBonte et al. 2024, section 3): "none"; "subsetting"
             keeps as many of each as the smallest has; "upsampling" draws with probability 1/count;
             "upweighting" weighs the loss by 1/count; "mixture" caps each at `ratio` times the smallest, then
@@ -167,6 +175,8 @@ class Client(Refitting):
                 "backbone": backbone,
                 "attribute": attribute,
                 "pretrained": pretrained,
+                "weights": weights,
+                "pooling": pooling,
                 "balance": balance,
                 "by": by,
                 "ratio": ratio,

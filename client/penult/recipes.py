@@ -8,12 +8,14 @@ from penult.choices import (
     BALANCE_METHODS,
     LOSSES,
     OPTIMIZERS,
+    POOLINGS,
     PRECISIONS,
     SCHEDULES,
     BalanceMethod,
     By,
     LossName,
     OptimizerName,
+    PoolingName,
     PrecisionName,
     ScheduleName,
     check_choice,
@@ -31,6 +33,8 @@ class FinetuneArguments(TypedDict, total=False):
     backbone: str
     attribute: str | None
     pretrained: bool
+    weights: str | None
+    pooling: PoolingName
     balance: BalanceMethod
     by: By
     ratio: float | Literal["dataset"] | None
@@ -75,6 +79,8 @@ class FinetuneArguments(TypedDict, total=False):
 DEFAULTS: FinetuneArguments = {
     "attribute": None,
     "pretrained": True,
+    "weights": None,
+    "pooling": "model",
     "balance": "none",
     "by": "class",
     "ratio": None,
@@ -120,6 +126,7 @@ _CHOICES: Mapping[str, Iterable[str]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "precision": PRECISIONS,
+    "pooling": POOLINGS,
     "loss": LOSSES,
 }
 _LEAST: Mapping[str, float] = {
@@ -172,6 +179,8 @@ def finetune_spec(arguments: FinetuneArguments) -> runs_pb2.FinetuneSpec:
     return runs_pb2.FinetuneSpec(
         **{name: given[name] for name in plain},
         attribute=given["attribute"] or "",
+        weights=given["weights"] or "",
+        pooling=POOLINGS[given["pooling"]],
         image_size=given["image_size"] or 0,
         image_resize=given["image_resize"] or 0,
         balance=balance_message(given["balance"], given["by"], given["ratio"]),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from penult.choices import BalanceMethod, By, LossName, OptimizerName, PrecisionName, ScheduleName
+from penult.choices import BalanceMethod, By, LossName, OptimizerName, PoolingName, PrecisionName, ScheduleName
 from penult.frames import frame
 
 if TYPE_CHECKING:
@@ -146,6 +146,8 @@ class FinetuneSpec:
     attribute: str
     backbone: str
     pretrained: bool
+    weights: str | None
+    pooling: PoolingName
     balance: BalanceMethod
     by: By
     ratio: float | Literal["dataset"] | None

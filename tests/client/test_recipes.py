@@ -15,6 +15,8 @@ CHOSEN: dict[str, Any] = {
     "backbone": "test_resnet",
     "attribute": "ground",
     "pretrained": False,
+    "weights": "/weights/resnet.safetensors",
+    "pooling": "mean",
     "balance": "mixture",
     "by": "group",
     "ratio": 2.0,
@@ -90,6 +92,7 @@ def test_signature_and_dictionary_are_one() -> None:
     [
         ({"optimizer": "adam"}, "'adamw', 'sgd'"),
         ({"precision": "tf32"}, "'bf16'"),
+        ({"pooling": "max"}, "'mean'"),
         ({"loss": "jtt"}, "'group_dro'"),
         ({"balance": "mixture"}, "needs ratio="),
         ({"ratio": 2.0}, "balance='mixture' needs ratio="),

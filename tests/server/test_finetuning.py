@@ -239,6 +239,30 @@ def test_evaluation_may_crop_the_middle(tmp_path: Path) -> None:
     assert plain.checkpoints[0].digest != manifest.digest
 
 
+def test_the_middle_lies_inside_the_image(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match=f"image_resize must be at least the images' side, {SIDE}; got 8"):
+        run(tmp_path, replace(CONFIG, epochs=0, image_resize=8))
+
+
+def test_a_run_starts_from_a_file_of_weights(tmp_path: Path) -> None:
+    """Epoch 0 of the second run has the body of the first run's last checkpoint, and a head of its own."""
+    trained = run(tmp_path, replace(CONFIG, epochs=1)).checkpoints[-1]
+    path = tmp_path / "checkpoints" / trained.digest / "model.safetensors"
+    again = run(tmp_path, replace(CONFIG, epochs=0, pretrained=True, weights=str(path), seed=1)).checkpoints[0]
+    before, after = read_state(tmp_path, trained), read_state(tmp_path, again)
+    assert [name for name in before if not np.array_equal(before[name], after[name])] == ["head.bias", "head.weight"]
+
+
+def test_texts_pooled_by_their_mean_are_learned_and_proved(tmp_path: Path) -> None:
+    config = replace(CONFIG, backbone=tiny_bert(tmp_path), max_tokens=8, epochs=1)
+    mean, own = (
+        run(tmp_path, replace(config, pooling=pooling), texts()).checkpoints[-1] for pooling in ("mean", "model")
+    )
+    assert (mean.pooling, own.pooling) == ("mean", "model")
+    assert mean.weights_digest != own.weights_digest
+    assert load_checkpoint(tmp_path, mean.digest, CPU).head_name == "classifier"
+
+
 def test_processes_share_the_batches_that_one_would_take(tmp_path: Path) -> None:
     """The parts of both, put together, are the very arrays of the single one."""
     dataset = squares()

@@ -148,6 +148,8 @@ def test_every_field_of_the_request_arrives() -> None:
         pad_to_max=True,
         processes=2,
         image_resize=112,
+        weights="/weights/vit.safetensors",
+        pooling=runs_pb2.POOLING_NAME_MEAN,
     )
     config = config_from_proto(spec)
     assert config == FinetuneConfig(
@@ -191,6 +193,8 @@ def test_every_field_of_the_request_arrives() -> None:
         pad_to_max=True,
         processes=2,
         image_resize=112,
+        weights="/weights/vit.safetensors",
+        pooling="mean",
     )
     assert {one.name for one in runs_pb2.Objective.DESCRIPTOR.fields} == {one.name for one in fields(Objective)}
     # A field that the protocol gains must be read here too.

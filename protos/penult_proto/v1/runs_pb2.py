@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from penult_proto.v1 import groups_pb2 as penult__proto_dot_v1_dot_groups__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apenult_proto/v1/runs.proto\x12\tpenult.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpenult_proto/v1/groups.proto\"\xf2\x01\n\nCheckpoint\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x0b \x01(\x01\x12\x0c\n\x04step\x18\x0c \x01(\x03\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x05 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x06 \x01(\t\x12\x12\n\nn_features\x18\x07 \x01(\x05\x12\x11\n\tn_classes\x18\x08 \x01(\x05\x12\x12\n\nhead_error\x18\t \x01(\x01\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampJ\x04\x08\x03\x10\x04\"e\n\x0c\x45pochMetrics\x12\r\n\x05\x65poch\x18\x04 \x01(\x01\x12\x0c\n\x04step\x18\x05 \x01(\x03\x12\r\n\x05split\x18\x02 \x01(\t\x12#\n\x07metrics\x18\x03 \x01(\x0b\x32\x12.penult.v1.MetricsJ\x04\x08\x01\x10\x02\"\xe1\x01\n\tObjective\x12!\n\x04loss\x18\x01 \x01(\x0e\x32\x13.penult.v1.LossName\x12\x16\n\x0egroup_dro_rate\x18\x02 \x01(\x01\x12\x1c\n\x14group_dro_adjustment\x18\x03 \x01(\x01\x12\x15\n\rcvar_fraction\x18\x04 \x01(\x01\x12\x17\n\x0flabel_smoothing\x18\x05 \x01(\x01\x12\r\n\x05mixup\x18\x06 \x01(\x01\x12\x0b\n\x03sam\x18\x07 \x01(\x01\x12\x18\n\x10repeat_errors_of\x18\x08 \x01(\t\x12\x15\n\rrepeat_errors\x18\t \x01(\x05\"\x82\x06\n\x0c\x46inetuneSpec\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\tattribute\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x03 \x01(\t\x12\x12\n\npretrained\x18\x04 \x01(\x08\x12#\n\x07\x62\x61lance\x18\x05 \x01(\x0b\x32\x12.penult.v1.Balance\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12+\n\toptimizer\x18\x08 \x01(\x0e\x32\x18.penult.v1.OptimizerName\x12\x15\n\rlearning_rate\x18\t \x01(\x01\x12\x14\n\x0cweight_decay\x18\n \x01(\x01\x12\x10\n\x08momentum\x18\x0b \x01(\x01\x12)\n\x08schedule\x18\x0c \x01(\x0e\x32\x17.penult.v1.ScheduleName\x12\x0e\n\x06warmup\x18\r \x01(\x01\x12\x12\n\nbatch_size\x18\x0e \x01(\x05\x12\x0c\n\x04\x66lip\x18\x0f \x01(\x08\x12\x12\n\nimage_size\x18\x10 \x01(\x05\x12\x12\n\nmax_tokens\x18\x11 \x01(\x05\x12\x10\n\x08\x65valuate\x18\x12 \x03(\t\x12\x16\n\x0e\x65valuate_every\x18\x13 \x01(\x01\x12\x18\n\x10\x63heckpoint_every\x18\x14 \x01(\x01\x12\x13\n\x0b\x65\x61rly_steps\x18\x15 \x03(\x03\x12\x12\n\nsave_every\x18\x16 \x01(\x03\x12\'\n\tobjective\x18\x17 \x01(\x0b\x32\x14.penult.v1.Objective\x12\x11\n\tdecay_all\x18\x18 \x01(\x08\x12\x19\n\x11schedule_by_epoch\x18\x19 \x01(\x08\x12\x11\n\tclip_norm\x18\x1a \x01(\x01\x12\'\n\tprecision\x18\x1b \x01(\x0e\x32\x14.penult.v1.Precision\x12\x0f\n\x07\x63ompile\x18\x1c \x01(\x08\x12\x12\n\naccumulate\x18\x1d \x01(\x05\x12\x12\n\ncrop_scale\x18\x1e \x01(\x01\x12\x12\n\npad_to_max\x18\x1f \x01(\x08\x12\x11\n\tprocesses\x18  \x01(\x05\x12\x14\n\x0cimage_resize\x18! \x01(\x05\"\x9d\x02\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.penult.v1.FinetuneSpec\x12\x16\n\x0e\x64\x61taset_digest\x18\x03 \x01(\t\x12\x18\n\x10n_train_examples\x18\x04 \x01(\x03\x12*\n\x0b\x63heckpoints\x18\x05 \x03(\x0b\x32\x15.penult.v1.Checkpoint\x12(\n\x07history\x18\x06 \x03(\x0b\x32\x17.penult.v1.EpochMetrics\x12+\n\x07\x63reated\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rtrain_seconds\x18\x08 \x01(\x01\x12\x17\n\x0fsteps_per_epoch\x18\t \x01(\x03\"\xce\x02\n\x0bRunManifest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.penult.v1.FinetuneSpec\x12\x16\n\x0e\x64\x61taset_digest\x18\x03 \x01(\t\x12\x0f\n\x07weights\x18\x04 \x01(\t\x12\x14\n\x0ckept_row_ids\x18\x05 \x03(\x04\x12\x36\n\x08versions\x18\x06 \x03(\x0b\x32$.penult.v1.RunManifest.VersionsEntry\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0f\n\x07threads\x18\x08 \x01(\x05\x12\x12\n\nresumed_at\x18\t \x03(\x03\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x11\n\x0fListRunsRequest\"0\n\x10ListRunsResponse\x12\x1c\n\x04runs\x18\x01 \x03(\x0b\x32\x0e.penult.v1.Run*j\n\x08LossName\x12\x19\n\x15LOSS_NAME_UNSPECIFIED\x10\x00\x12\x12\n\x0eLOSS_NAME_MEAN\x10\x01\x12\x17\n\x13LOSS_NAME_GROUP_DRO\x10\x02\x12\x16\n\x12LOSS_NAME_CVAR_DRO\x10\x03*a\n\rOptimizerName\x12\x1e\n\x1aOPTIMIZER_NAME_UNSPECIFIED\x10\x00\x12\x18\n\x14OPTIMIZER_NAME_ADAMW\x10\x01\x12\x16\n\x12OPTIMIZER_NAME_SGD\x10\x02*v\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRECISION_AUTO\x10\x01\x12\x12\n\x0ePRECISION_FP32\x10\x02\x12\x12\n\x0ePRECISION_BF16\x10\x03\x12\x12\n\x0ePRECISION_FP16\x10\x04*}\n\x0cScheduleName\x12\x1d\n\x19SCHEDULE_NAME_UNSPECIFIED\x10\x00\x12\x1a\n\x16SCHEDULE_NAME_CONSTANT\x10\x01\x12\x18\n\x14SCHEDULE_NAME_COSINE\x10\x02\x12\x18\n\x14SCHEDULE_NAME_LINEAR\x10\x03\x32\x92\x02\n\nRunService\x12G\n\rGetCheckpoint\x12\x1f.penult.v1.GetCheckpointRequest\x1a\x15.penult.v1.Checkpoint\x12\x32\n\x06GetRun\x12\x18.penult.v1.GetRunRequest\x1a\x0e.penult.v1.Run\x12\x42\n\x0eGetRunManifest\x12\x18.penult.v1.GetRunRequest\x1a\x16.penult.v1.RunManifest\x12\x43\n\x08ListRuns\x12\x1a.penult.v1.ListRunsRequest\x1a\x1b.penult.v1.ListRunsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apenult_proto/v1/runs.proto\x12\tpenult.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpenult_proto/v1/groups.proto\"\xf2\x01\n\nCheckpoint\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x0b \x01(\x01\x12\x0c\n\x04step\x18\x0c \x01(\x03\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x05 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x06 \x01(\t\x12\x12\n\nn_features\x18\x07 \x01(\x05\x12\x11\n\tn_classes\x18\x08 \x01(\x05\x12\x12\n\nhead_error\x18\t \x01(\x01\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampJ\x04\x08\x03\x10\x04\"e\n\x0c\x45pochMetrics\x12\r\n\x05\x65poch\x18\x04 \x01(\x01\x12\x0c\n\x04step\x18\x05 \x01(\x03\x12\r\n\x05split\x18\x02 \x01(\t\x12#\n\x07metrics\x18\x03 \x01(\x0b\x32\x12.penult.v1.MetricsJ\x04\x08\x01\x10\x02\"\xe1\x01\n\tObjective\x12!\n\x04loss\x18\x01 \x01(\x0e\x32\x13.penult.v1.LossName\x12\x16\n\x0egroup_dro_rate\x18\x02 \x01(\x01\x12\x1c\n\x14group_dro_adjustment\x18\x03 \x01(\x01\x12\x15\n\rcvar_fraction\x18\x04 \x01(\x01\x12\x17\n\x0flabel_smoothing\x18\x05 \x01(\x01\x12\r\n\x05mixup\x18\x06 \x01(\x01\x12\x0b\n\x03sam\x18\x07 \x01(\x01\x12\x18\n\x10repeat_errors_of\x18\x08 \x01(\t\x12\x15\n\rrepeat_errors\x18\t \x01(\x05\"\xbc\x06\n\x0c\x46inetuneSpec\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x11\n\tattribute\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x03 \x01(\t\x12\x12\n\npretrained\x18\x04 \x01(\x08\x12#\n\x07\x62\x61lance\x18\x05 \x01(\x0b\x32\x12.penult.v1.Balance\x12\x0e\n\x06\x65pochs\x18\x06 \x01(\x05\x12\x0c\n\x04seed\x18\x07 \x01(\x04\x12+\n\toptimizer\x18\x08 \x01(\x0e\x32\x18.penult.v1.OptimizerName\x12\x15\n\rlearning_rate\x18\t \x01(\x01\x12\x14\n\x0cweight_decay\x18\n \x01(\x01\x12\x10\n\x08momentum\x18\x0b \x01(\x01\x12)\n\x08schedule\x18\x0c \x01(\x0e\x32\x17.penult.v1.ScheduleName\x12\x0e\n\x06warmup\x18\r \x01(\x01\x12\x12\n\nbatch_size\x18\x0e \x01(\x05\x12\x0c\n\x04\x66lip\x18\x0f \x01(\x08\x12\x12\n\nimage_size\x18\x10 \x01(\x05\x12\x12\n\nmax_tokens\x18\x11 \x01(\x05\x12\x10\n\x08\x65valuate\x18\x12 \x03(\t\x12\x16\n\x0e\x65valuate_every\x18\x13 \x01(\x01\x12\x18\n\x10\x63heckpoint_every\x18\x14 \x01(\x01\x12\x13\n\x0b\x65\x61rly_steps\x18\x15 \x03(\x03\x12\x12\n\nsave_every\x18\x16 \x01(\x03\x12\'\n\tobjective\x18\x17 \x01(\x0b\x32\x14.penult.v1.Objective\x12\x11\n\tdecay_all\x18\x18 \x01(\x08\x12\x19\n\x11schedule_by_epoch\x18\x19 \x01(\x08\x12\x11\n\tclip_norm\x18\x1a \x01(\x01\x12\'\n\tprecision\x18\x1b \x01(\x0e\x32\x14.penult.v1.Precision\x12\x0f\n\x07\x63ompile\x18\x1c \x01(\x08\x12\x12\n\naccumulate\x18\x1d \x01(\x05\x12\x12\n\ncrop_scale\x18\x1e \x01(\x01\x12\x12\n\npad_to_max\x18\x1f \x01(\x08\x12\x11\n\tprocesses\x18  \x01(\x05\x12\x14\n\x0cimage_resize\x18! \x01(\x05\x12\x0f\n\x07weights\x18\" \x01(\t\x12\'\n\x07pooling\x18# \x01(\x0e\x32\x16.penult.v1.PoolingName\"\x9d\x02\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.penult.v1.FinetuneSpec\x12\x16\n\x0e\x64\x61taset_digest\x18\x03 \x01(\t\x12\x18\n\x10n_train_examples\x18\x04 \x01(\x03\x12*\n\x0b\x63heckpoints\x18\x05 \x03(\x0b\x32\x15.penult.v1.Checkpoint\x12(\n\x07history\x18\x06 \x03(\x0b\x32\x17.penult.v1.EpochMetrics\x12+\n\x07\x63reated\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rtrain_seconds\x18\x08 \x01(\x01\x12\x17\n\x0fsteps_per_epoch\x18\t \x01(\x03\"\xce\x02\n\x0bRunManifest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12%\n\x04spec\x18\x02 \x01(\x0b\x32\x17.penult.v1.FinetuneSpec\x12\x16\n\x0e\x64\x61taset_digest\x18\x03 \x01(\t\x12\x0f\n\x07weights\x18\x04 \x01(\t\x12\x14\n\x0ckept_row_ids\x18\x05 \x03(\x04\x12\x36\n\x08versions\x18\x06 \x03(\x0b\x32$.penult.v1.RunManifest.VersionsEntry\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0f\n\x07threads\x18\x08 \x01(\x05\x12\x12\n\nresumed_at\x18\t \x03(\x03\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x1b\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x11\n\x0fListRunsRequest\"0\n\x10ListRunsResponse\x12\x1c\n\x04runs\x18\x01 \x03(\x0b\x32\x0e.penult.v1.Run*j\n\x08LossName\x12\x19\n\x15LOSS_NAME_UNSPECIFIED\x10\x00\x12\x12\n\x0eLOSS_NAME_MEAN\x10\x01\x12\x17\n\x13LOSS_NAME_GROUP_DRO\x10\x02\x12\x16\n\x12LOSS_NAME_CVAR_DRO\x10\x03*a\n\rOptimizerName\x12\x1e\n\x1aOPTIMIZER_NAME_UNSPECIFIED\x10\x00\x12\x18\n\x14OPTIMIZER_NAME_ADAMW\x10\x01\x12\x16\n\x12OPTIMIZER_NAME_SGD\x10\x02*v\n\tPrecision\x12\x19\n\x15PRECISION_UNSPECIFIED\x10\x00\x12\x12\n\x0ePRECISION_AUTO\x10\x01\x12\x12\n\x0ePRECISION_FP32\x10\x02\x12\x12\n\x0ePRECISION_BF16\x10\x03\x12\x12\n\x0ePRECISION_FP16\x10\x04*}\n\x0cScheduleName\x12\x1d\n\x19SCHEDULE_NAME_UNSPECIFIED\x10\x00\x12\x1a\n\x16SCHEDULE_NAME_CONSTANT\x10\x01\x12\x18\n\x14SCHEDULE_NAME_COSINE\x10\x02\x12\x18\n\x14SCHEDULE_NAME_LINEAR\x10\x03*Z\n\x0bPoolingName\x12\x1c\n\x18POOLING_NAME_UNSPECIFIED\x10\x00\x12\x16\n\x12POOLING_NAME_MODEL\x10\x01\x12\x15\n\x11POOLING_NAME_MEAN\x10\x02\x32\x92\x02\n\nRunService\x12G\n\rGetCheckpoint\x12\x1f.penult.v1.GetCheckpointRequest\x1a\x15.penult.v1.Checkpoint\x12\x32\n\x06GetRun\x12\x18.penult.v1.GetRunRequest\x1a\x0e.penult.v1.Run\x12\x42\n\x0eGetRunManifest\x12\x18.penult.v1.GetRunRequest\x1a\x16.penult.v1.RunManifest\x12\x43\n\x08ListRuns\x12\x1a.penult.v1.ListRunsRequest\x1a\x1b.penult.v1.ListRunsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,14 +35,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RUNMANIFEST_VERSIONSENTRY']._loaded_options = None
   _globals['_RUNMANIFEST_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_LOSSNAME']._serialized_start=2216
-  _globals['_LOSSNAME']._serialized_end=2322
-  _globals['_OPTIMIZERNAME']._serialized_start=2324
-  _globals['_OPTIMIZERNAME']._serialized_end=2421
-  _globals['_PRECISION']._serialized_start=2423
-  _globals['_PRECISION']._serialized_end=2541
-  _globals['_SCHEDULENAME']._serialized_start=2543
-  _globals['_SCHEDULENAME']._serialized_end=2668
+  _globals['_LOSSNAME']._serialized_start=2274
+  _globals['_LOSSNAME']._serialized_end=2380
+  _globals['_OPTIMIZERNAME']._serialized_start=2382
+  _globals['_OPTIMIZERNAME']._serialized_end=2479
+  _globals['_PRECISION']._serialized_start=2481
+  _globals['_PRECISION']._serialized_end=2599
+  _globals['_SCHEDULENAME']._serialized_start=2601
+  _globals['_SCHEDULENAME']._serialized_end=2726
+  _globals['_POOLINGNAME']._serialized_start=2728
+  _globals['_POOLINGNAME']._serialized_end=2818
   _globals['_CHECKPOINT']._serialized_start=105
   _globals['_CHECKPOINT']._serialized_end=347
   _globals['_EPOCHMETRICS']._serialized_start=349
@@ -50,21 +52,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OBJECTIVE']._serialized_start=453
   _globals['_OBJECTIVE']._serialized_end=678
   _globals['_FINETUNESPEC']._serialized_start=681
-  _globals['_FINETUNESPEC']._serialized_end=1451
-  _globals['_RUN']._serialized_start=1454
-  _globals['_RUN']._serialized_end=1739
-  _globals['_RUNMANIFEST']._serialized_start=1742
-  _globals['_RUNMANIFEST']._serialized_end=2076
-  _globals['_RUNMANIFEST_VERSIONSENTRY']._serialized_start=2029
-  _globals['_RUNMANIFEST_VERSIONSENTRY']._serialized_end=2076
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=2078
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=2116
-  _globals['_GETRUNREQUEST']._serialized_start=2118
-  _globals['_GETRUNREQUEST']._serialized_end=2145
-  _globals['_LISTRUNSREQUEST']._serialized_start=2147
-  _globals['_LISTRUNSREQUEST']._serialized_end=2164
-  _globals['_LISTRUNSRESPONSE']._serialized_start=2166
-  _globals['_LISTRUNSRESPONSE']._serialized_end=2214
-  _globals['_RUNSERVICE']._serialized_start=2671
-  _globals['_RUNSERVICE']._serialized_end=2945
+  _globals['_FINETUNESPEC']._serialized_end=1509
+  _globals['_RUN']._serialized_start=1512
+  _globals['_RUN']._serialized_end=1797
+  _globals['_RUNMANIFEST']._serialized_start=1800
+  _globals['_RUNMANIFEST']._serialized_end=2134
+  _globals['_RUNMANIFEST_VERSIONSENTRY']._serialized_start=2087
+  _globals['_RUNMANIFEST_VERSIONSENTRY']._serialized_end=2134
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=2136
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=2174
+  _globals['_GETRUNREQUEST']._serialized_start=2176
+  _globals['_GETRUNREQUEST']._serialized_end=2203
+  _globals['_LISTRUNSREQUEST']._serialized_start=2205
+  _globals['_LISTRUNSREQUEST']._serialized_end=2222
+  _globals['_LISTRUNSRESPONSE']._serialized_start=2224
+  _globals['_LISTRUNSRESPONSE']._serialized_end=2272
+  _globals['_RUNSERVICE']._serialized_start=2821
+  _globals['_RUNSERVICE']._serialized_end=3095
 # @@protoc_insertion_point(module_scope)

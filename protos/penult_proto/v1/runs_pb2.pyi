@@ -117,6 +117,30 @@ SCHEDULE_NAME_COSINE: ScheduleName.ValueType  # 2
 SCHEDULE_NAME_LINEAR: ScheduleName.ValueType  # 3
 Global___ScheduleName: typing_extensions.TypeAlias = ScheduleName
 
+class _PoolingName:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PoolingNameEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_PoolingName.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    POOLING_NAME_UNSPECIFIED: _PoolingName.ValueType  # 0
+    """model"""
+    POOLING_NAME_MODEL: _PoolingName.ValueType  # 1
+    """What the model's own classifier reads, such as BERT's pooled first token."""
+    POOLING_NAME_MEAN: _PoolingName.ValueType  # 2
+    """The mean of the last hidden states over the tokens of a text (Reimers and Gurevych 2019)."""
+
+class PoolingName(_PoolingName, metaclass=_PoolingNameEnumTypeWrapper):
+    """What the head of a text model reads."""
+
+POOLING_NAME_UNSPECIFIED: PoolingName.ValueType  # 0
+"""model"""
+POOLING_NAME_MODEL: PoolingName.ValueType  # 1
+"""What the model's own classifier reads, such as BERT's pooled first token."""
+POOLING_NAME_MEAN: PoolingName.ValueType  # 2
+"""The mean of the last hidden states over the tokens of a text (Reimers and Gurevych 2019)."""
+Global___PoolingName: typing_extensions.TypeAlias = PoolingName
+
 @typing.final
 class Checkpoint(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -289,11 +313,13 @@ class FinetuneSpec(google.protobuf.message.Message):
     PAD_TO_MAX_FIELD_NUMBER: builtins.int
     PROCESSES_FIELD_NUMBER: builtins.int
     IMAGE_RESIZE_FIELD_NUMBER: builtins.int
+    WEIGHTS_FIELD_NUMBER: builtins.int
+    POOLING_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     attribute: builtins.str
     """Attribute that the groups are made from; empty for the dataset's first."""
     backbone: builtins.str
-    """A timm model name, a directory of a transformers model, or the name of a packaged one."""
+    """A timm model name, a directory of a timm or transformers model, a hub name, or the name of a packaged one."""
     pretrained: builtins.bool
     """False starts from random weights."""
     epochs: builtins.int
@@ -344,6 +370,11 @@ class FinetuneSpec(google.protobuf.message.Message):
     """Pixels that the shorter side of an image is resized to before the centre crop of image_size; 0 takes
     image_size.
     """
+    weights: builtins.str
+    """Absolute path, on the server's machine, of a file of weights (safetensors, or of torch.save with tensors alone) of
+    a timm architecture; empty for the weights that the backbone's name has.
+    """
+    pooling: Global___PoolingName.ValueType
     @property
     def balance(self) -> penult_proto.v1.groups_pb2.Balance:
         """Of a mixture, ratio 0 is the dataset's own imbalance: the largest count over the smallest."""
@@ -394,9 +425,11 @@ class FinetuneSpec(google.protobuf.message.Message):
         pad_to_max: builtins.bool = ...,
         processes: builtins.int = ...,
         image_resize: builtins.int = ...,
+        weights: builtins.str = ...,
+        pooling: Global___PoolingName.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["balance", b"balance", "objective", b"objective"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accumulate", b"accumulate", "attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "dataset", b"dataset", "decay_all", b"decay_all", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "optimizer", b"optimizer", "pad_to_max", b"pad_to_max", "precision", b"precision", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule", b"schedule", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accumulate", b"accumulate", "attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "dataset", b"dataset", "decay_all", b"decay_all", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "optimizer", b"optimizer", "pad_to_max", b"pad_to_max", "pooling", b"pooling", "precision", b"precision", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule", b"schedule", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay", "weights", b"weights"]) -> None: ...
 
 Global___FinetuneSpec: typing_extensions.TypeAlias = FinetuneSpec
 
@@ -483,7 +516,9 @@ class RunManifest(google.protobuf.message.Message):
     run_id: builtins.str
     dataset_digest: builtins.str
     weights: builtins.str
-    """What the starting weights were: "package NAME VERSION", "directory SHA256", "hub NAME" or "random"."""
+    """What the starting weights were: "file SHA256", "package NAME VERSION", "directory SHA256", "hub NAME" or
+    "random".
+    """
     device: builtins.str
     """"cpu" or the name of the GPU, and the threads that torch used."""
     threads: builtins.int

@@ -18,6 +18,8 @@ from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError, unknown
 
 Library = Literal["timm", "transformers"]
+Pooling = Literal["model", "mean"]
+"""What the head of a text model reads: what the model's own classifier does, or the mean over the tokens."""
 
 HASHED_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".json", ".txt", ".model")
 """Files of a model directory that decide what it computes: weights, configuration, tokenizer."""

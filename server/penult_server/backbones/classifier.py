@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.catalog import Library
+from penult_server.backbones.catalog import Library, Pooling
 from penult_server.backbones.forward import run_module
 from penult_server.backbones.heads import at_last_token
 from penult_server.backbones.preprocessing import Batch, Preprocessing, TextPreprocessing
@@ -37,6 +37,8 @@ class Classifier:
     preprocessing: Preprocessing
     files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     """Configuration and tokenizer files (transformers) that a checkpoint needs to be built again offline."""
+    pooling: Pooling = "model"
+    """What the head of a text model reads."""
     of_last_token: bool = False
     """Whether the head is applied to every token of a text, and the logits are those of its last one."""
 

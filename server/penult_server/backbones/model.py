@@ -14,7 +14,7 @@ from torch import nn
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones import images
-from penult_server.backbones.catalog import Library, is_model_directory, library_of
+from penult_server.backbones.catalog import Library, Pooling, is_model_directory, library_of
 from penult_server.backbones.classifier import Classifier
 from penult_server.backbones.forward import run_module
 from penult_server.backbones.heads import find_head, reset_head
@@ -33,6 +33,7 @@ def load_backbone(
     image_size: int = 0,
     max_tokens: int = 128,
     weights: str = "",
+    pooling: Pooling = "model",
 ) -> Classifier:
     """A backbone of timm or transformers with a fresh head, in float32 on the CPU, in eval mode.
 
@@ -44,6 +45,7 @@ def load_backbone(
     seed : of the head (weight and bias uniform in +-1/sqrt(D)) and of random weights; no global state is kept.
     image_size : side of the square input in pixels; 0 takes the model's own.
     max_tokens : tokens kept of each text.
+    pooling : what the head of a text model reads; not looked at for images.
     weights : absolute path of a file of weights of a timm architecture; empty for the weights that its name has.
 
     Raises
@@ -65,15 +67,27 @@ def load_backbone(
             from penult_server.backbones.transformer import load_transformer
 
             module, preprocessing, files = load_transformer(
-                name, n_classes, pretrained=pretrained, image_size=image_size, max_tokens=max_tokens
+                name,
+                n_classes,
+                pretrained=pretrained,
+                image_size=image_size,
+                max_tokens=max_tokens,
+                pooling=pooling,
             )
-    classifier = bundle(name, library, module, preprocessing, files)
+    if preprocessing.modality == "image":
+        pooling = "model"
+    classifier = bundle(name, library, module, preprocessing, files, pooling)
     reset_head(classifier.head, torch.Generator().manual_seed(head_seed))
     return classifier
 
 
 def bundle(
-    name: str, library: Library, module: nn.Module, preprocessing: Preprocessing, files: dict[str, bytes]
+    name: str,
+    library: Library,
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    files: dict[str, bytes],
+    pooling: Pooling,
 ) -> Classifier:
     """A module with its head, found by running it once on the CPU."""
     module.float().eval()
@@ -92,6 +106,7 @@ def bundle(
         module=module,
         head=found.layer,
         head_name=found.path,
+        pooling=pooling,
         of_last_token=found.of_last_token,
         preprocessing=preprocessing,
         files=files,

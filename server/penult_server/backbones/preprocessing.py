@@ -69,7 +69,11 @@ class Preprocessing(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePreprocessing:
-    """Shorter side resized to `resize`, centre crop to `size` x `size`, then (pixel / 255 - mean) / std per channel."""
+    """Shorter side resized to `resize`, centre crop to `size` x `size`, then (pixel / 255 - mean) / std per channel.
+
+    Sizes and places are rounded as torchvision's Resize and CenterCrop round them, so that ``resize=256, size=224``
+    gives the papers' pixels exactly.
+    """
 
     size: int
     """Pixels."""
@@ -87,7 +91,7 @@ class ImagePreprocessing:
     @property
     def identity(self) -> str:
         resized = f" resize={self.resize}" if self.resize else ""
-        return f"image size={self.size}{resized} {self.interpolation} centre-crop mean={self.mean} std={self.std}"
+        return f"image size={self.size}{resized} {self.interpolation} centre crop mean={self.mean} std={self.std}"
 
     @property
     def item_bytes(self) -> int:
@@ -100,10 +104,9 @@ class ImagePreprocessing:
         shorter = self.resize or self.size
         if (height, width) == (self.size, self.size) and shorter == self.size:
             return pixels
-        scale = shorter / min(height, width)
-        resized = (max(shorter, round(width * scale)), max(shorter, round(height * scale)))
+        resized = (int(shorter * width / min(height, width)), int(shorter * height / min(height, width)))
         image = Image.fromarray(pixels).resize(resized, RESAMPLING[self.interpolation])
-        left, top = (resized[0] - self.size) // 2, (resized[1] - self.size) // 2
+        left, top = (round((side - self.size) / 2) for side in resized)
         return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
 
     def to_batch(self, items: Sequence[Prepared], device: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ from torch import nn
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones import images
-from penult_server.backbones.catalog import Library
+from penult_server.backbones.catalog import Library, Pooling
 from penult_server.backbones.classifier import Classifier, prove_head
 from penult_server.backbones.model import bundle, seeded
 from penult_server.backbones.preprocessing import Batch, ImagePreprocessing, Preprocessing, TextPreprocessing
@@ -89,6 +89,7 @@ def save_checkpoint(
         image_resize=preprocessing.resize if isinstance(preprocessing, ImagePreprocessing) else 0,
         interpolation=preprocessing.interpolation if isinstance(preprocessing, ImagePreprocessing) else "",
         max_tokens=preprocessing.max_tokens if isinstance(preprocessing, TextPreprocessing) else 0,
+        pooling=classifier.pooling,
         files={name: sha256(content).hexdigest() for name, content in classifier.files.items()},
         created=datetime.now(UTC).isoformat(),
     )
@@ -119,7 +120,8 @@ def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier
             checkpoint=digest,
             backbone=manifest.backbone,
         ) from error
-    classifier = bundle(manifest.backbone, library, module, preprocessing, files).to(device)
+    pooling = cast(Pooling, manifest.pooling)
+    classifier = bundle(manifest.backbone, library, module, preprocessing, files, pooling).to(device)
     prove_head(classifier, preprocessing.to_batch(preprocessing.probe(), device))
     return classifier
 
@@ -140,7 +142,7 @@ def _rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, byt
     # Imported here: transformers takes seconds to load, and image jobs never need it.
     from penult_server.backbones.transformer import rebuild_transformer, text_preprocessing
 
-    module, tokenizer = rebuild_transformer(directory, manifest.backbone)
+    module, tokenizer = rebuild_transformer(directory, manifest.backbone, cast(Pooling, manifest.pooling))
     if tokenizer is None:
         return module, image
     tokenizer_files = {name: content for name, content in files.items() if name != "config.json"}

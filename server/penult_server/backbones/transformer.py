@@ -16,6 +16,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
+    AutoModel,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -23,8 +24,9 @@ from transformers import (
 )
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.catalog import find_packaged, missing_package, package_for, unreadable_weights
+from penult_server.backbones.catalog import Pooling, find_packaged, missing_package, package_for, unreadable_weights
 from penult_server.backbones.hub import hub_access
+from penult_server.backbones.mean_pooled import MeanPooled, without_pooler
 from penult_server.backbones.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
 from penult_server.errors import ServiceError
 
@@ -34,7 +36,7 @@ _HALF = (0.5, 0.5, 0.5)
 
 
 def load_transformer(
-    name: str, n_classes: int, *, pretrained: bool, image_size: int, max_tokens: int
+    name: str, n_classes: int, *, pretrained: bool, image_size: int, max_tokens: int, pooling: Pooling = "model"
 ) -> tuple[nn.Module, Preprocessing, dict[str, bytes]]:
     """The network, its preprocessing, and the files that build both again without weights.
 
@@ -46,18 +48,15 @@ def load_transformer(
         config = _read_config(source, name, n_classes)
         family = _family(config, name)
         preprocessing, files = _preprocessing(source, name, config, family, image_size, max_tokens)
-        if pretrained:
-            module = _pretrained(family, source, name, config)
-        else:
-            module = family.from_config(config, dtype=torch.float32, **_SAFE)
+        module = _network(family, config, name, pooling, source if pretrained else "")
     return module, preprocessing, {"config.json": config.to_json_string(use_diff=False).encode(), **files}
 
 
-def rebuild_transformer(directory: Path, name: str) -> tuple[nn.Module, Any | None]:
+def rebuild_transformer(directory: Path, name: str, pooling: Pooling) -> tuple[nn.Module, Any | None]:
     """The network with random weights from the files of a checkpoint, and its tokenizer if it reads texts."""
     config = AutoConfig.from_pretrained(directory, local_files_only=True, **_SAFE)
     family = _family(config, name)
-    module = family.from_config(config, dtype=torch.float32, **_SAFE)
+    module = _network(family, config, name, pooling, "")
     if family is AutoModelForImageClassification:
         return module, None
     return module, AutoTokenizer.from_pretrained(directory, local_files_only=True, **_SAFE)
@@ -136,7 +135,28 @@ def _family(config: Any, name: str) -> Any:
     )
 
 
-def _pretrained(family: Any, source: str, name: str, config: Any) -> nn.Module:
+def _network(family: Any, config: Any, name: str, pooling: Pooling, source: str) -> nn.Module:
+    """With the weights of `source`, or random ones when that is empty."""
+    if pooling == "model" or family is AutoModelForImageClassification:
+        if source:
+            return _pretrained(family, source, name, config)
+        return family.from_config(config, dtype=torch.float32, **_SAFE)
+    if config.is_encoder_decoder:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"pooling 'mean' is over the tokens that an encoder reads; {name!r} (type {config.model_type!r}) has a "
+            f"decoder behind it: use pooling 'model'",
+            backbone=name,
+        )
+    options = without_pooler(config)
+    if source:
+        encoder = _pretrained(AutoModel, source, name, config, **options)
+    else:
+        encoder = AutoModel.from_config(config, dtype=torch.float32, **options, **_SAFE)
+    return MeanPooled(encoder, config)
+
+
+def _pretrained(family: Any, source: str, name: str, config: Any, **options: Any) -> nn.Module:
     """Load pretrained weights; every tensor below the head must be among them."""
     module, report = family.from_pretrained(
         source,
@@ -144,11 +164,14 @@ def _pretrained(family: Any, source: str, name: str, config: Any) -> nn.Module:
         dtype=torch.float32,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
+        **options,
         **_SAFE,
     )
     keys = [*report["missing_keys"], *report["mismatched_keys"]]
     names = sorted(key if isinstance(key, str) else str(key[0]) for key in keys)
-    lacking = [key for key in names if key.startswith(f"{module.base_model_prefix}.")]
+    # A model without a head has nothing but what is below it.
+    prefix = "" if family is AutoModel else f"{module.base_model_prefix}."
+    lacking = [key for key in names if key.startswith(prefix)]
     if lacking:
         raise ServiceError(
             ErrorKind.WEIGHTS_UNAVAILABLE,
@@ -165,8 +188,8 @@ def _preprocessing(
 ) -> tuple[Preprocessing, dict[str, bytes]]:
     if family is AutoModelForImageClassification:
         return _image_preprocessing(source, config, image_size), {}
-    _check_max_tokens(name, config, max_tokens)
     tokenizer = _tokenizer(source, name)
+    _check_max_tokens(name, config, tokenizer, max_tokens)
     if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
         # Decoders have no padding token; their users pad with the one that ends a text, which the mask hides.
         tokenizer.pad_token = tokenizer.eos_token
@@ -182,8 +205,10 @@ def _preprocessing(
     return text_preprocessing(tokenizer, files, max_tokens), files
 
 
-def _check_max_tokens(name: str, config: Any, max_tokens: int) -> None:
-    longest = getattr(config, "max_position_embeddings", None)
+def _check_max_tokens(name: str, config: Any, tokenizer: Any, max_tokens: int) -> None:
+    """At most what the tokenizer says, which is 2 less than RoBERTa's position embeddings, and what has a position."""
+    limits = (getattr(config, "max_position_embeddings", None), tokenizer.model_max_length)
+    longest = min((int(limit) for limit in limits if limit), default=None)
     if max_tokens < 1 or (longest is not None and max_tokens > longest):
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,

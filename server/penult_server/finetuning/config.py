@@ -1,10 +1,11 @@
 """What a finetuning run is asked to do."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, get_args
 
 from penult_kernels.selection import BalanceBy, BalanceMethod
-from penult_server.backbones.catalog import library_of
+from penult_server.backbones.catalog import Pooling, library_of
 from penult_server.finetuning.checks import check_choice, check_real, check_whole, invalid
 from penult_server.finetuning.objective import Objective
 
@@ -30,7 +31,7 @@ class FinetuneConfig:
     """
 
     backbone: str
-    """A timm model name, a packaged name, a directory of a transformers model, or a hub name."""
+    """A timm model name, a packaged name, a directory of a timm or transformers model, or a hub name."""
     epochs: int
     """0 .. 10000. With 0 only the starting point is stored."""
     attribute: str = ""
@@ -96,6 +97,10 @@ class FinetuneConfig:
     """Pad texts to `max_tokens` instead of to the longest of their batch."""
     processes: int = 1
     """Processes on this machine that share each step; with `accumulate`, parts of at least one example."""
+    weights: str = ""
+    """Absolute path of a file of pretrained weights of a timm architecture; empty for those that its name has."""
+    pooling: Pooling = "model"
+    """What the head of a text model reads; not looked at for images."""
 
     def __post_init__(self) -> None:
         library_of(self.backbone)
@@ -120,6 +125,7 @@ class FinetuneConfig:
         check_whole("save_every", self.save_every, 0, MAX_STEPS)
         for step in self.early_steps:
             check_whole("early_steps", step, 1, MAX_STEPS)
+        check_choice("pooling", self.pooling, get_args(Pooling))
         check_choice("precision", self.precision, get_args(Precision))
         check_real("clip_norm", self.clip_norm, "at least 0", self.clip_norm >= 0)
         check_real("crop_scale", self.crop_scale, "in [0, 1)", 0 <= self.crop_scale < 1)
@@ -129,6 +135,14 @@ class FinetuneConfig:
 
     def _check_combinations(self) -> None:
         """Refuse pieces that exclude each other rather than do something near to what was asked for."""
+        if self.weights and not Path(self.weights).is_absolute():
+            raise invalid("weights", "an absolute path on the server's machine", self.weights)
+        if self.weights and not self.pretrained:
+            raise invalid("pretrained", "true with weights, which it would not read", self.pretrained)
+        if self.weights and library_of(self.backbone) != "timm":
+            raise invalid(
+                "weights", f"empty for {self.backbone!r}, a model of transformers: name its directory", self.weights
+            )
         whole_batch = self.objective.loss != "mean"
         if whole_batch and self.accumulate > 1:
             raise invalid(

@@ -1,6 +1,7 @@
 """From a request on the wire to the configuration of a run."""
 
 from penult_proto.v1 import runs_pb2
+from penult_server.backbones.catalog import Pooling
 from penult_server.finetuning.checks import from_wire
 from penult_server.finetuning.config import FinetuneConfig, Optimizer, Precision, Schedule
 from penult_server.finetuning.objective import Loss, Objective
@@ -23,6 +24,11 @@ _PRECISIONS: dict[int, Precision] = {
     runs_pb2.PRECISION_FP32: "fp32",
     runs_pb2.PRECISION_BF16: "bf16",
     runs_pb2.PRECISION_FP16: "fp16",
+}
+_POOLINGS: dict[int, Pooling] = {
+    runs_pb2.POOLING_NAME_UNSPECIFIED: "model",
+    runs_pb2.POOLING_NAME_MODEL: "model",
+    runs_pb2.POOLING_NAME_MEAN: "mean",
 }
 _LOSSES: dict[int, Loss] = {
     runs_pb2.LOSS_NAME_UNSPECIFIED: "mean",
@@ -72,6 +78,8 @@ def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
         pad_to_max=spec.pad_to_max,
         processes=spec.processes,
         image_resize=spec.image_resize,
+        weights=spec.weights,
+        pooling=from_wire("pooling", spec.pooling, _POOLINGS),
     )
 
 

@@ -23,6 +23,7 @@ from penult_server.backbones.saving import Origin, save_checkpoint
 from penult_server.datasets.model import Dataset, DatasetInfo
 from penult_server.errors import ServiceError
 from penult_server.finetuning.augment import TrainingInputs
+from penult_server.finetuning.checks import invalid
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.determinism import reproducible
 from penult_server.finetuning.errors_of import errors_of, repeated
@@ -229,7 +230,10 @@ def finetune(
 
 
 def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
-    """The backbone with a fresh head. Raises ServiceError as `load_backbone` and `input_side` do."""
+    """The backbone with a fresh head.
+
+    Raises ServiceError as `load_backbone` and `input_side` do; INVALID_ARGUMENT for a middle larger than the image.
+    """
     classifier = load_backbone(
         config.backbone,
         len(dataset.info.classes),
@@ -237,11 +241,15 @@ def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
         seed=config.seed,
         image_size=input_side(config, dataset),
         max_tokens=config.max_tokens,
+        weights=config.weights,
+        pooling=config.pooling,
     )
     preprocessing = classifier.preprocessing
     if isinstance(preprocessing, TextPreprocessing) and config.pad_to_max:
         return replace(classifier, preprocessing=replace(preprocessing, pad_to=config.max_tokens))
     if isinstance(preprocessing, ImagePreprocessing) and config.image_resize:
+        if config.image_resize < preprocessing.size:
+            raise invalid("image_resize", f"at least the images' side, {preprocessing.size}", config.image_resize)
         return replace(classifier, preprocessing=replace(preprocessing, resize=config.image_resize))
     return classifier
 

@@ -24,7 +24,7 @@ from penult_server.finetuning.request import config_from_proto
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
 
-RECIPE = 2
+RECIPE = 3
 """Raised when the same spec would train or extract something else than before."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -102,7 +102,7 @@ class Resolver:
             found = await self._registry.run(self._registry.catalog.checkpoint, named)
             finetune.objective.repeat_errors_of = found.digest
         config_from_proto(finetune)
-        identity = await asyncio.to_thread(weights_identity, finetune.backbone, finetune.pretrained)
+        identity = await asyncio.to_thread(weights_identity, finetune.backbone, finetune.pretrained, finetune.weights)
         return identity, dataset.digest
 
     async def _extract(self, spec: pb.JobSpec) -> tuple[str, str]:

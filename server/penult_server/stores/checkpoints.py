@@ -75,6 +75,8 @@ class CheckpointManifest:
     interpolation: str = ""
     max_tokens: int = 0
     """Tokens kept of each text; 0 for images."""
+    pooling: str = "model"
+    """What the head of a text model reads: "model" or "mean"."""
     files: dict[str, str] = field(default_factory=dict[str, str])
     """sha256 (hex) of the configuration and tokenizer files, by file name."""
     step: int = 0

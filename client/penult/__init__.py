@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from penult.descriptors import Descriptors as Descriptors
     from penult.descriptors import PrincipalAngles as PrincipalAngles
     from penult.descriptors import VarianceShare as VarianceShare
+    from penult.eigenvectors import Eigenvectors as Eigenvectors
     from penult.embedded import local as local
     from penult.errors import Busy as Busy
     from penult.errors import Cancelled as Cancelled
@@ -74,6 +75,7 @@ _HOMES = {
     "DeadlineExceeded": "penult.errors",
     "Descriptor": "penult.descriptors",
     "Descriptors": "penult.descriptors",
+    "Eigenvectors": "penult.eigenvectors",
     "EpochMetrics": "penult.results",
     "FeatureSet": "penult.records",
     "Features": "penult.records",
@@ -123,6 +125,7 @@ __all__ = [
     "DeadlineExceeded",
     "Descriptor",
     "Descriptors",
+    "Eigenvectors",
     "EpochMetrics",
     "FeatureSet",
     "Features",

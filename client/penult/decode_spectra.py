@@ -1,6 +1,6 @@
 """From the messages about spectra to records."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -8,9 +8,12 @@ from penult.arrays import decode as array
 from penult.choices import SPECTRA_BY, name_of
 from penult.decode import groups
 from penult.descriptors import Descriptor, Descriptors, PrincipalAngles, VarianceShare
+from penult.eigenvectors import Eigenvectors
+from penult.errors import ServerBug
 from penult.records import Group
 from penult.run_spectra import RunSpectra
 from penult.spectra import Imbalance, Spectra
+from penult.transfer import receive_arrays
 from penult_proto.v1 import spectra_pb2
 
 
@@ -89,6 +92,25 @@ def descriptors(message: spectra_pb2.Descriptors) -> Descriptors:
             one.id: VarianceShare(id=one.id, formula=one.formula, value=one.value) for one in message.variance_shares
         },
         reused=message.reused,
+    )
+
+
+def eigenvectors(messages: Iterable[spectra_pb2.ReadEigenvectorsResponse]) -> Eigenvectors:
+    """Eigenvectors, from the messages of one read. Raises `ServerBug` when any is incomplete."""
+    stream = iter(messages)
+    first = next(stream, None)
+    if first is None or first.WhichOneof("kind") != "header":
+        raise ServerBug("the server sent no header before the eigenvectors")
+    header = first.header
+    arrays = receive_arrays(header.arrays, (message.chunk for message in stream))
+    return Eigenvectors(
+        feature_set=header.feature_set,
+        by=name_of(SPECTRA_BY, header.request.by, "group"),
+        groups=groups(header.groups),
+        eigenvalues=arrays["eigenvalues"],
+        vectors=arrays["eigenvectors"],
+        correction=header.request.correction,
+        center=header.request.center,
     )
 
 

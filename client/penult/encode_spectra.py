@@ -60,8 +60,7 @@ def spectra_request(
     check_choice("by", by, SPECTRA_BY)
     if top_k is not None:
         check_number("top_k", top_k, 1, 2**31 - 1)
-    if correction not in (0, 1):
-        raise invalid(f"correction must be 0 (divisor n) or 1 (divisor n - 1); got {correction!r}")
+    check_correction(correction)
     check_number("replicates", replicates, 0, 2**31 - 1)
     if not 0 < confidence < 1:
         raise invalid(f"confidence must lie between 0 and 1, such as 0.95; got {confidence!r}", argument="confidence")
@@ -121,6 +120,35 @@ def angles_request(
         for features, group in zip((first, second), groups, strict=True)
     ]
     return spectra_pb2.ComputePrincipalAnglesRequest(first=sides[0], second=sides[1], top_k=top_k)
+
+
+def eigenvectors_request(
+    features: SourceLike,
+    *,
+    split: str | None,
+    by: By,
+    top_k: int,
+    correction: int,
+    center: bool,
+    rows: RowsLike | None,
+) -> spectra_pb2.ReadEigenvectorsRequest:
+    """A question for eigenvectors. Raises `InvalidRequest`."""
+    check_choice("by", by, SPECTRA_BY)
+    check_number("top_k", top_k, 1, 2**31 - 1)
+    check_correction(correction)
+    return spectra_pb2.ReadEigenvectorsRequest(
+        source=feature_source(features, split, rows),
+        by=SPECTRA_BY[by],
+        top_k=top_k,
+        correction=correction,
+        center=center,
+    )
+
+
+def check_correction(correction: int) -> None:
+    """Raise `InvalidRequest` unless it is 0 or 1."""
+    if correction not in (0, 1):
+        raise invalid(f"correction must be 0 (divisor n) or 1 (divisor n - 1); got {correction!r}")
 
 
 def _rows_alone(rows: RowsLike | None) -> spectra_pb2.FeatureSource:

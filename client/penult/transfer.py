@@ -172,19 +172,25 @@ class _Receiver:
         return from_bytes(self._data, self._dtype, self._shape)
 
 
+def receive_arrays(
+    announced: Iterable[arrays_pb2.ArrayHeader], chunks: Iterable[arrays_pb2.ArrayChunk]
+) -> dict[str, AnyArray]:
+    """Arrays by name, put together from their pieces. Raises `ServerBug` when any is incomplete."""
+    receivers = {header.name: _Receiver(header) for header in announced}
+    for chunk in chunks:
+        if chunk.name not in receivers:
+            raise ServerBug(f"the server sent the array {chunk.name!r}, which it had not announced")
+        receivers[chunk.name].add(chunk)
+    return {name: receiver.finish() for name, receiver in receivers.items()}
+
+
 def receive(messages: Iterable[features_pb2.ReadFeaturesResponse]) -> Features:
     """The arrays of a feature set from the messages of one read. Raises `ServerBug` when any is incomplete."""
     stream = iter(messages)
     first = next(stream, None)
     if first is None or first.WhichOneof("kind") != "header":
         raise ServerBug("the server sent no header before the arrays")
-    receivers = {header.name: _Receiver(header) for header in first.header.arrays}
-    for message in stream:
-        chunk = message.chunk
-        if chunk.name not in receivers:
-            raise ServerBug(f"the server sent the array {chunk.name!r}, which it had not announced")
-        receivers[chunk.name].add(chunk)
-    arrays = {name: receiver.finish() for name, receiver in receivers.items()}
+    arrays = receive_arrays(first.header.arrays, (message.chunk for message in stream))
     missing = {"features", "y", "a", "row_id"} - set(arrays)
     if missing:
         raise ServerBug(f"the server did not send {sorted(missing)}")

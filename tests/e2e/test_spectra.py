@@ -192,6 +192,48 @@ def test_descriptors_of_some_rows(client, arrays, mine):
     assert ours.variance_shares["group_share"].value == pytest.approx(theirs.variance_shares["group_share"].value)
 
 
+@pytest.mark.parametrize("center", [True, False])
+def test_eigenvectors_come_as_a_stream(client, arrays, mine, center):
+    found = client.eigenvectors(mine, top_k=4, correction=1, center=center)
+    spectra = client.spectra(mine, top_k=4, correction=1, center=center, replicates=0)
+    np.testing.assert_allclose(found.eigenvalues, spectra.eigenvalues, rtol=1e-9)
+    g, z = arrays["y"] * 2 + arrays["a"], arrays["features"].astype(float)
+    for group, values, vectors in zip(range(4), found.eigenvalues, found.vectors, strict=True):
+        rows = z[g == group]
+        rows = rows - rows.mean(axis=0) if center else rows
+        np.testing.assert_allclose(rows.T @ rows @ vectors.T / (len(rows) - 1), vectors.T * values, atol=1e-9)
+        np.testing.assert_allclose(vectors @ vectors.T, np.eye(4), atol=1e-12)
+        assert all(vector[np.argmax(np.abs(vector))] > 0 for vector in vectors)
+    assert [group.count for group in found.groups] == [60, 20, 15, 70]
+    assert repr(found).endswith("(G, K, D) = (4, 4, 10))")
+
+
+def test_eigenvectors_of_few_rows_of_many_features(client):
+    """More than one piece on the wire; and directions beyond the rows."""
+    rng = np.random.default_rng(0)
+    wide = rng.standard_normal((9, 6000), dtype=np.float32)
+    stored = client.features.upload(features=wide, y=np.array([0, 0, 0, 0, 0, 0, 1, 1, 1]))
+    found = client.eigenvectors(stored, by="class", top_k=12)
+    assert found.vectors.shape == (2, 12, 6000)
+    for rows, values, vectors in zip((wide[:6], wide[6:]), found.eigenvalues, found.vectors, strict=True):
+        z = rows.astype(float) - rows.mean(axis=0, dtype=float)
+        np.testing.assert_allclose(z.T @ (z @ vectors.T) / len(z), vectors.T * values, atol=1e-9)
+        np.testing.assert_allclose(vectors @ vectors.T, np.eye(12), atol=1e-10)
+        np.testing.assert_allclose(values[len(z) - 1 :], 0, atol=1e-9)
+    some = client.eigenvectors(stored, by="class", top_k=2, rows=[0, 1, 2, 3])
+    assert np.isnan(some.vectors[1]).all()
+    assert not np.isnan(some.vectors[0]).any()
+
+
+def test_eigenvectors_that_cannot_be(client, mine):
+    with pytest.raises(penult.InvalidRequest, match=r"top_k must lie in 1 \.\. 10, got 11"):
+        client.eigenvectors(mine, top_k=11)
+    with pytest.raises(penult.InvalidRequest, match="correction must be 0"):
+        client.eigenvectors(mine, correction=2)
+    with pytest.raises(penult.NotFound, match="feature set"):
+        client.eigenvectors("nobody's")
+
+
 def test_angles_between_groups_and_between_feature_sets(client, arrays, mine):
     found = client.principal_angles(mine, mine, groups=("0, 0", 3), top_k=3)
     g, z = arrays["y"] * 2 + arrays["a"], arrays["features"].astype(float)

@@ -590,3 +590,89 @@ class PrincipalAngles(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["angles", b"angles", "digest", b"digest", "feature_sets", b"feature_sets", "first", b"first", "formula", b"formula", "reused", b"reused", "second", b"second"]) -> None: ...
 
 Global___PrincipalAngles: typing_extensions.TypeAlias = PrincipalAngles
+
+@typing.final
+class ReadEigenvectorsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: builtins.int
+    BY_FIELD_NUMBER: builtins.int
+    TOP_K_FIELD_NUMBER: builtins.int
+    CORRECTION_FIELD_NUMBER: builtins.int
+    CENTER_FIELD_NUMBER: builtins.int
+    by: Global___SpectraBy.ValueType
+    top_k: builtins.int
+    """Of each group or class, the largest eigenvalues' first."""
+    correction: builtins.int
+    """As in ComputeSpectraRequest."""
+    center: builtins.bool
+    @property
+    def source(self) -> Global___FeatureSource: ...
+    def __init__(
+        self,
+        *,
+        source: Global___FeatureSource | None = ...,
+        by: Global___SpectraBy.ValueType = ...,
+        top_k: builtins.int = ...,
+        correction: builtins.int = ...,
+        center: builtins.bool | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_center", b"_center", "center", b"center", "source", b"source"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_center", b"_center", "by", b"by", "center", b"center", "correction", b"correction", "source", b"source", "top_k", b"top_k"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_center", b"_center"]) -> typing.Literal["center"] | None: ...
+
+Global___ReadEigenvectorsRequest: typing_extensions.TypeAlias = ReadEigenvectorsRequest
+
+@typing.final
+class EigenvectorsHeader(google.protobuf.message.Message):
+    """Announces the arrays `eigenvalues` (G, K) and `eigenvectors` (G, K, D), both float64."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FEATURE_SET_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    REQUEST_FIELD_NUMBER: builtins.int
+    ARRAYS_FIELD_NUMBER: builtins.int
+    feature_set: builtins.str
+    @property
+    def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.Group]: ...
+    @property
+    def request(self) -> Global___ReadEigenvectorsRequest: ...
+    @property
+    def arrays(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.arrays_pb2.ArrayHeader]: ...
+    def __init__(
+        self,
+        *,
+        feature_set: builtins.str = ...,
+        groups: collections.abc.Iterable[penult_proto.v1.groups_pb2.Group] | None = ...,
+        request: Global___ReadEigenvectorsRequest | None = ...,
+        arrays: collections.abc.Iterable[penult_proto.v1.arrays_pb2.ArrayHeader] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["request", b"request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["arrays", b"arrays", "feature_set", b"feature_set", "groups", b"groups", "request", b"request"]) -> None: ...
+
+Global___EigenvectorsHeader: typing_extensions.TypeAlias = EigenvectorsHeader
+
+@typing.final
+class ReadEigenvectorsResponse(google.protobuf.message.Message):
+    """The header, then group by group the pieces of both arrays."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    CHUNK_FIELD_NUMBER: builtins.int
+    @property
+    def header(self) -> Global___EigenvectorsHeader: ...
+    @property
+    def chunk(self) -> penult_proto.v1.arrays_pb2.ArrayChunk: ...
+    def __init__(
+        self,
+        *,
+        header: Global___EigenvectorsHeader | None = ...,
+        chunk: penult_proto.v1.arrays_pb2.ArrayChunk | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["chunk", b"chunk", "header", b"header", "kind", b"kind"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "header", b"header", "kind", b"kind"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["header", "chunk"] | None: ...
+
+Global___ReadEigenvectorsResponse: typing_extensions.TypeAlias = ReadEigenvectorsResponse

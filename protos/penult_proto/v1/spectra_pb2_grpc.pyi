@@ -89,7 +89,23 @@ _SpectraServiceComputeSpectraType = typing_extensions.TypeVar(
     ],
 )
 
-class SpectraServiceStub(typing.Generic[_SpectraServiceComputeDescriptorsType, _SpectraServiceComputePrincipalAnglesType, _SpectraServiceComputeRunSpectraType, _SpectraServiceComputeSpectraType]):
+_SpectraServiceReadEigenvectorsType = typing_extensions.TypeVar(
+    '_SpectraServiceReadEigenvectorsType',
+    grpc.UnaryStreamMultiCallable[
+        penult_proto.v1.spectra_pb2.ReadEigenvectorsRequest,
+        penult_proto.v1.spectra_pb2.ReadEigenvectorsResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        penult_proto.v1.spectra_pb2.ReadEigenvectorsRequest,
+        penult_proto.v1.spectra_pb2.ReadEigenvectorsResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        penult_proto.v1.spectra_pb2.ReadEigenvectorsRequest,
+        penult_proto.v1.spectra_pb2.ReadEigenvectorsResponse,
+    ],
+)
+
+class SpectraServiceStub(typing.Generic[_SpectraServiceComputeDescriptorsType, _SpectraServiceComputePrincipalAnglesType, _SpectraServiceComputeRunSpectraType, _SpectraServiceComputeSpectraType, _SpectraServiceReadEigenvectorsType]):
     @typing.overload
     def __init__(self: SpectraServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -107,6 +123,10 @@ class SpectraServiceStub(typing.Generic[_SpectraServiceComputeDescriptorsType, _
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.spectra_pb2.ComputeSpectraRequest,
             penult_proto.v1.spectra_pb2.Spectra,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            penult_proto.v1.spectra_pb2.ReadEigenvectorsRequest,
+            penult_proto.v1.spectra_pb2.ReadEigenvectorsResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -128,6 +148,10 @@ class SpectraServiceStub(typing.Generic[_SpectraServiceComputeDescriptorsType, _
             penult_proto.v1.spectra_pb2.ComputeSpectraRequest,
             penult_proto.v1.spectra_pb2.Spectra,
         ],
+        grpc.aio.UnaryStreamMultiCallable[
+            penult_proto.v1.spectra_pb2.ReadEigenvectorsRequest,
+            penult_proto.v1.spectra_pb2.ReadEigenvectorsResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     ComputeDescriptors: _SpectraServiceComputeDescriptorsType
@@ -137,6 +161,8 @@ class SpectraServiceStub(typing.Generic[_SpectraServiceComputeDescriptorsType, _
     ComputeRunSpectra: _SpectraServiceComputeRunSpectraType
 
     ComputeSpectra: _SpectraServiceComputeSpectraType
+
+    ReadEigenvectors: _SpectraServiceReadEigenvectorsType
 
 SpectraServiceAsyncStub: typing_extensions.TypeAlias = SpectraServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -154,6 +180,10 @@ SpectraServiceAsyncStub: typing_extensions.TypeAlias = SpectraServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.spectra_pb2.ComputeSpectraRequest,
         penult_proto.v1.spectra_pb2.Spectra,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        penult_proto.v1.spectra_pb2.ReadEigenvectorsRequest,
+        penult_proto.v1.spectra_pb2.ReadEigenvectorsResponse,
     ],
 ]
 
@@ -185,5 +215,12 @@ class SpectraServiceServicer(metaclass=abc.ABCMeta):
         request: penult_proto.v1.spectra_pb2.ComputeSpectraRequest,
         context: _ServicerContext,
     ) -> typing.Union[penult_proto.v1.spectra_pb2.Spectra, collections.abc.Awaitable[penult_proto.v1.spectra_pb2.Spectra]]: ...
+
+    @abc.abstractmethod
+    def ReadEigenvectors(
+        self,
+        request: penult_proto.v1.spectra_pb2.ReadEigenvectorsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[penult_proto.v1.spectra_pb2.ReadEigenvectorsResponse], collections.abc.AsyncIterator[penult_proto.v1.spectra_pb2.ReadEigenvectorsResponse]]: ...
 
 def add_SpectraServiceServicer_to_server(servicer: SpectraServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -12,6 +12,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
+from penult_server.compute.eigenvectors import spectrum_with_vectors
 from penult_server.compute.memory import available_bytes, require, spectra_bytes
 from penult_server.compute.parts import Parts, Work
 from penult_server.errors import ServiceError
@@ -124,10 +125,4 @@ def _subspace(side: pb.Subspace, top_k: int, work: Work) -> tuple[groups_pb2.Gro
             f"their mean; ask for a smaller top_k than {top_k}",
             top_k=top_k,
         )
-    work.check()
-    if parts.has_moments and group.count >= parts.manifest.n_features:
-        m2 = work.backend.to_device(parts.moments(index).m2[0])
-        found = spectrum_from_moments(m2, group.count, top_k=top_k, vectors=True)
-    else:
-        found = spectrum_from_rows(parts.rows(index), top_k=top_k, vectors=True)
-    return group, found.vectors
+    return group, spectrum_with_vectors(parts, index, top_k, work.backend).vectors

@@ -23,6 +23,7 @@ from penult_proto.v1 import (
 )
 from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.descriptors import compute_descriptors, compute_principal_angles
+from penult_server.compute.eigenvectors import read_eigenvectors
 from penult_server.compute.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.inference_cache import InferenceCache
 from penult_server.compute.parts import Work
@@ -74,6 +75,14 @@ class Worker(
         self, request: spectra_pb2.ComputePrincipalAnglesRequest, context: Context
     ) -> spectra_pb2.PrincipalAngles:
         return self._on_device(context, lambda check: compute_principal_angles(request, self._work(check)))
+
+    def ReadEigenvectors(
+        self, request: spectra_pb2.ReadEigenvectorsRequest, context: Context
+    ) -> Iterator[spectra_pb2.ReadEigenvectorsResponse]:
+        try:
+            yield from read_eigenvectors(request, self._work(still_wanted(context)), self._device)
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
 
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,6 +93,17 @@ class ComputeProcess:
                 return await make(channel)
         except grpc.aio.AioRpcError as error:
             raise self.translate(error) from error
+
+    async def relay(self, begin: Callable[[grpc.aio.Channel], AsyncIterable[T]]) -> AsyncIterator[T]:
+        """The messages of the call that `begin` makes on the worker's channel; its errors become ours."""
+        call: Any = begin(await self.channel())
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise self.translate(error) from error
+        finally:
+            call.cancel()
 
     def translate(self, error: grpc.aio.AioRpcError) -> ServiceError:
         """What the worker said; or that it died, when it could not say anything."""

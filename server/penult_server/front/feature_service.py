@@ -55,16 +55,13 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
     ) -> AsyncIterator[pb.ReadFeaturesResponse]:
         feature_set = await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
         request.feature_set = feature_set.digest
-        call = features_pb2_grpc.FeatureServiceStub(await self._compute.channel()).ReadFeatures(request)
-        try:
-            async for message in call:
-                if message.HasField("header"):
-                    message.header.feature_set.CopyFrom(feature_set)
-                yield message
-        except grpc.aio.AioRpcError as error:
-            raise self._compute.translate(error) from error
-        finally:
-            call.cancel()
+        messages = self._compute.relay(
+            lambda channel: features_pb2_grpc.FeatureServiceStub(channel).ReadFeatures(request)
+        )
+        async for message in messages:
+            if message.HasField("header"):
+                message.header.feature_set.CopyFrom(feature_set)
+            yield message
 
     async def GetFeatureSet(self, request: pb.GetFeatureSetRequest, context: Context) -> pb.FeatureSet:
         return await self._registry.run(self._registry.catalog.feature_set, request.feature_set)

@@ -1,7 +1,7 @@
 """SpectraService: names resolved, defaults filled in, answered from the store or by the compute worker."""
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -82,6 +82,20 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
             spectra_pb2.PrincipalAngles(),
             lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ComputePrincipalAngles(request),
         )
+
+    async def ReadEigenvectors(
+        self, request: spectra_pb2.ReadEigenvectorsRequest, context: Context
+    ) -> AsyncIterator[spectra_pb2.ReadEigenvectorsResponse]:
+        feature_set = await self._resolve(request.source)
+        request.by = known_by(request.by)
+        request.center = request.center if request.HasField("center") else True
+        check_subspace_width(request.top_k, feature_set.n_features)
+        check_correction(request.correction)
+        messages = self._compute.relay(
+            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ReadEigenvectors(request)
+        )
+        async for message in messages:
+            yield message
 
     async def _resolve(self, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
         return await self._registry.run(resolve_source, self._registry.catalog, source)
@@ -185,15 +199,20 @@ def fill_in(request: spectra_pb2.ComputeSpectraRequest, n_features: int) -> None
         request.confidence, request.seed = DEFAULT_CONFIDENCE, 0
 
 
+def check_correction(correction: int) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) unless it is 0 or 1."""
+    if correction not in (0, 1):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"correction must be 0 (divisor n, the paper) or 1 (divisor n - 1), got {correction}",
+            field="correction",
+        )
+
+
 def _check(request: spectra_pb2.ComputeSpectraRequest, n_features: int) -> None:
+    check_correction(request.correction)
     problems = [
         ("top_k", request.top_k >= 0, f"0 (all {n_features} eigenvalues) or how many to return", request.top_k),
-        (
-            "correction",
-            request.correction in (0, 1),
-            "0 (divisor n, the paper) or 1 (divisor n - 1)",
-            request.correction,
-        ),
         (
             "replicates",
             0 <= request.replicates <= MOST_REPLICATES,

@@ -14,6 +14,7 @@ from penult.embedded import local
 from penult.frames import text_table
 from penult.plots import plot_history, save
 from penult.records import FeatureSet, Run
+from penult.refit_choices import Preset
 from penult.results import Metrics
 
 DATASET = "footwear"
@@ -63,21 +64,28 @@ def compare_heads(
     client: Client, run: Run, tuned: dict[str, FeatureSet], untouched: dict[str, FeatureSet]
 ) -> list[Scores]:
     """The finetuned head and refits, scored on the test split of the features they belong to."""
-    test = {"test": tuned["test"]}
-    erm = client.refit(tuned["train"], preset="erm", evaluate=test)
-    class_balanced = client.refit(tuned["train"], preset="class_balanced", evaluate=test)
-    dfr = client.refit(tuned["val"], preset="dfr", evaluate=test)
-    untouched_dfr = client.refit(untouched["val"], preset="dfr", evaluate={"test": untouched["test"]})
+    refits: list[tuple[Preset, str, str]] = [
+        ("erm", "train", "finetuned"),
+        ("class_balanced", "train", "finetuned"),
+        ("dfr", "val", "finetuned"),
+        ("dfr_l2", "val", "finetuned"),
+        ("dfr", "val", "untouched"),
+        ("dfr_l2", "val", "untouched"),
+    ]
+    sets = {"finetuned": tuned, "untouched": untouched}
+    own = client.evaluate(run.checkpoints[-1], tuned["test"])
     return [
-        Scores(
-            head="finetuned head (ERM)",
-            features="finetuned",
-            metrics=client.evaluate(run.checkpoints[-1], tuned["test"]),
+        Scores(head="finetuned head (ERM)", features="finetuned", metrics=own),
+        *(
+            Scores(
+                head=f"refit {preset} on {split}",
+                features=features,
+                metrics=client.refit(
+                    sets[features][split], preset=preset, evaluate={"test": sets[features]["test"]}
+                ).metrics["test"],
+            )
+            for preset, split, features in refits
         ),
-        Scores(head="refit erm on train", features="finetuned", metrics=erm.metrics["test"]),
-        Scores(head="refit class_balanced on train", features="finetuned", metrics=class_balanced.metrics["test"]),
-        Scores(head="refit dfr on val", features="finetuned", metrics=dfr.metrics["test"]),
-        Scores(head="refit dfr on val", features="untouched", metrics=untouched_dfr.metrics["test"]),
     ]
 
 

@@ -56,7 +56,7 @@ def run_clean(site: Path, code: str) -> str:
         "-c",
         f"import sys; sys.path.insert(0, {str(site)!r})\n{textwrap.dedent(code)}",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=site.parent)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -82,7 +82,7 @@ def test_the_client_works_in_a_clean_environment(clean_site):
         except penult.Unavailable as error:
             print(error.kind)
         try:
-            penult.local(sys.argv[0] + "nowhere")
+            penult.local("store")
         except ImportError as error:
             print(error)
         heavy = {"torch", "zarr", "pandas", "matplotlib", "cupy", "timm", "transformers", "penult_server"}

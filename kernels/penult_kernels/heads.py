@@ -8,6 +8,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, blocks, to_host
+from penult_kernels.path_settings import Watch
 
 ROWS_PER_TILE = 4096
 """Rows widened to float64 at a time."""
@@ -49,7 +50,7 @@ class SelectionMetric(StrEnum):
 
 
 class HeadScorer:
-    """Ranks many heads on one set of rows, as often as asked: the rows are gathered and widened once.
+    """Ranks many heads on one set of rows, as often as asked: the rows are gathered once.
 
     Parameters
     ----------
@@ -72,27 +73,47 @@ class HeadScorer:
     ) -> None:
         xp = array_namespace(features)
         used = features if rows is None else xp.take(features, beside(rows, features), axis=0)
-        self._features = xp.astype(used, xp.float64)
+        self._features = used
         self._y = y if rows is None else y[rows]
         groups = g if rows is None else g[rows]
         self._n_classes = n_classes
-        self._member = (np.arange(n_groups)[:, None] == groups).astype(np.float64)
-        self._count = self._member.sum(axis=1)
+        member = np.arange(n_groups)[:, None] == groups
+        self._count = member.sum(axis=1).astype(np.float64)
+        # Counts below 2^24 are whole numbers in float32, too.
+        counting = xp.float32 if groups.size < 1 << 24 else xp.float64
+        self._member = xp.astype(beside(member, features), counting)
+        self._classes = beside(self._y[:, None], features)
+        self._is_second = beside(self._y[:, None] == 1, features)
 
     def group_accuracies(self, weights: Array, biases: Array) -> NDArray[np.float64]:
         """(P, G) accuracies of heads (P, C, D), (P, C) beside the features; NaN where a group is empty."""
         xp = array_namespace(self._features)
         n_heads, n_classes, n_features = weights.shape
+        features = xp.astype(self._features, xp.float64)
         if n_classes == 2:
-            # The first of equal logits is predicted.
-            margin = self._features @ (weights[:, 1, :] - weights[:, 0, :]).T + (biases[:, 1] - biases[:, 0])
-            predicted = to_host(margin > 0)
-        else:
-            flat = xp.reshape(weights, (n_heads * n_classes, n_features))
-            logits = self._features @ flat.T + xp.reshape(biases, (n_heads * n_classes,))
-            predicted = to_host(xp.argmax(xp.reshape(logits, (-1, n_heads, n_classes)), axis=2))
-        correct = self._member @ (predicted == self._y[:, None])
+            margins = features @ (weights[:, 1, :] - weights[:, 0, :]).T + (biases[:, 1] - biases[:, 0])
+            return self.accuracies_of_outputs(margins)
+        flat = xp.reshape(weights, (n_heads * n_classes, n_features))
+        logits = features @ flat.T + xp.reshape(biases, (n_heads * n_classes,))
+        return self.accuracies_of_outputs(xp.reshape(logits, (-1, n_heads, n_classes)))
+
+    def accuracies_of_outputs(self, outputs: Array) -> NDArray[np.float64]:
+        """(P, G) accuracies from what heads make of the rows: margins (M, P) of two classes, else logits (M, P, C).
+
+        The first of equal logits is predicted.
+        """
+        xp = array_namespace(outputs)
+        is_margin = outputs.ndim == 2
+        right = (outputs > 0) == self._is_second if is_margin else xp.argmax(outputs, axis=2) == self._classes
+        correct = to_host(self._member @ xp.astype(right, self._member.dtype)).astype(np.float64)
         return (correct / np.where(self._count > 0, self._count, np.nan)[:, None]).T
+
+    def watch(self, metric: SelectionMetric) -> Watch:
+        """What scores the iterates of paths by `metric` on the rows."""
+        return Watch(
+            features=self._features,
+            score=lambda _, outputs: self.scores(self.accuracies_of_outputs(outputs), metric),
+        )
 
     def scores(self, accuracies: NDArray[np.float64], metric: SelectionMetric) -> NDArray[np.float64]:
         """(P,) of group accuracies (P, G). Raises ValueError when there is no row to score on."""

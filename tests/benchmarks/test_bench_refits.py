@@ -16,6 +16,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from penult_kernels.heads import HeadScorer, SelectionMetric
 from penult_kernels.refit_engine import (
     Head,
     Intercept,
@@ -25,7 +26,6 @@ from penult_kernels.refit_engine import (
     Problem,
     Scaler,
     Standardize,
-    Watch,
     descend,
     solve,
 )
@@ -185,16 +185,10 @@ def test_afr_beside_one_by_one(at_full_size: bool) -> None:
         for penalty in (0, 0.1, 0.2, 0.3)
     ]
     one = PathSettings(learning_rate=0.01, steps=500 if at_full_size else 5, clip_norm=1.0, keep=Keep.BEST)
-    groups = [g[seen] == k for k in range(4)]
-
-    def score(_, found):
-        right = np.argmax(found, axis=2) == y[seen][:, None]
-        return np.min([right[group].mean(axis=0) for group in groups if group.any()], axis=0)
+    watch = HeadScorer(features[seen], y[seen], g[seen], 2, 4).watch(SelectionMetric.WORST_GROUP)
 
     def follow(some):
-        return descend(
-            features[fit], y[fit], 2, some, [one] * len(some), watch=Watch(features=features[seen], score=score)
-        )
+        return descend(features[fit], y[fit], 2, some, [one] * len(some), watch=watch)
 
     sample = problems[:: len(problems) // 10]
     alone = float(np.median([seconds(lambda problem=problem: follow([problem])) for problem in sample])) * len(problems)

@@ -136,12 +136,14 @@ def test_keeps_the_best_and_every(rng):
     problem, other = Problem(l2=0.1), Problem(l2=0.5)
     path = torch_path(features, y, 3, problem, GD)
 
-    def score(positions, weight, bias):
-        # Highest where the norm of the head is nearest to the one reached after five steps.
-        return -np.abs(np.sqrt((weight**2).sum(axis=(1, 2))) - np.sqrt((path[4][0] ** 2).sum()))
+    wanted = features @ path[4][0].T + path[4][1]
+
+    def score(positions, logits):
+        # Highest where the logits are nearest to those reached after five steps.
+        return -np.abs(logits - wanted[:, None, :]).max(axis=(0, 2))
 
     best = [replace(GD, keep=Keep.BEST), replace(GD, keep=Keep.EVERY, every=5)]
-    kept, every = descend(features, y, 3, [problem, other], best, score=score)
+    kept, every = descend(features, y, 3, [problem, other], best, watch=Watch(features=features, score=score))
     assert kept.step == 5
     np.testing.assert_allclose(kept.weight, path[4][0], atol=1e-12)
     assert kept.score == kept.scores.max()
@@ -174,20 +176,58 @@ def test_watched_logits_are_those_of_the_heads(rng, width: int, link: Link, n_cl
     center = Head(weight=rng.standard_normal((n_classes, width)), bias=rng.standard_normal(n_classes))
     problems = [Problem(l2=0.1, link=link, standardize=Standardize.ROWS), Problem(l2=0.1, link=link, center=center)]
     for problem in problems:
-        heads, watched = [], []
+        watched = []
 
-        def score(_, weight, bias, into=heads):
-            into.append(unseen @ weight[0].T + bias[0])
+        def look(_, outputs, into=watched):
+            into.append(outputs[:, 0])
             return np.zeros(1)
 
-        def look(_, logits, into=watched):
-            into.append(logits[:, 0, :])
-            return np.zeros(1)
+        every = [replace(GD, keep=Keep.EVERY, steps=3)]
+        (fit,) = descend(features, y, n_classes, [problem], every, watch=Watch(features=unseen, score=look))
+        logits = [unseen @ weight.T + bias for _, weight, bias in fit.kept]
+        expected = [each[:, 1] - each[:, 0] if n_classes == 2 else each for each in logits]
+        np.testing.assert_allclose(watched, expected, atol=1e-10)
 
-        best = [replace(GD, keep=Keep.BEST, steps=3)]
-        descend(features, y, n_classes, [problem], best, score=score)
-        descend(features, y, n_classes, [problem], best, watch=Watch(features=unseen, score=look))
-        np.testing.assert_allclose(watched, heads, atol=1e-10)
+
+def test_paths_of_different_rows_are_watched_on_their_own(rng):
+    features, y = sample(rng, 2)
+    unseen = [rng.standard_normal((m, D)) for m in (5, 9)]
+
+    def watch(rows):
+        return Watch(features=rows, score=lambda positions, margins: positions + margins.mean(axis=0))
+
+    problems = [Problem(l2=l2) for l2 in (0.1, 0.3, 0.2)]
+    one = replace(GD, steps=4)
+    watches = [watch(unseen[0]), None, watch(unseen[1])]
+    fits = descend(features, y, 2, problems, [one] * 3, watch=watches)
+    assert fits[1].scores.size == 0
+    for k, rows in ((0, unseen[0]), (2, unseen[1])):
+        margins = rows @ (fits[k].weight[1] - fits[k].weight[0]) + fits[k].bias[1] - fits[k].bias[0]
+        assert fits[k].scores.shape == (4,)
+        assert fits[k].score == pytest.approx(k + margins.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gd", "momentum and decay", "sgd", "sampled", "adamw"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_streams_of_minibatches_and_paths_that_leave(rng, name: str, n_classes: int):
+    """Seeds that draw alike share a stream; a path that is not wanted any more stops, the others go their ways."""
+    features, y = sample(rng, n_classes)
+    weight = rng.random(N)
+    problems = [Problem(l2=0.1), Problem(l2=0.2, weight=weight), Problem(l2=0.3), Problem(l1=0.01, weight=weight)]
+    settings = [replace(SETTINGS[name], seed=seed, steps=40, learning_rate=0.02) for seed in (0, 1, 0, 1)]
+    steps = 0
+
+    def check() -> None:
+        nonlocal steps
+        steps += 1
+
+    fits = descend(
+        features, y, n_classes, problems, settings, check=check, is_wanted=lambda index: steps < 20 or index in (1, 3)
+    )
+    for index, (problem, one, fit) in enumerate(zip(problems, settings, fits, strict=True)):
+        path = torch_path(features, y, n_classes, problem, one)
+        assert fit.step == 40 if index in (1, 3) else fit.step < 40
+        np.testing.assert_allclose(fit.weight, path[fit.step - 1][0], atol=1e-9)
 
 
 def test_a_standardised_path_is_that_of_standardised_features(rng):
@@ -254,5 +294,7 @@ def test_a_path_that_explodes_is_an_error(rng):
 
 def test_the_best_needs_a_score(rng):
     features, y = sample(rng, 2)
-    with pytest.raises(ValueError, match="score"):
+    with pytest.raises(ValueError, match="watch"):
         descend(features, y, 2, [Problem()], [replace(GD, keep=Keep.BEST)])
+    with pytest.raises(ValueError, match="one for each problem"):
+        descend(features, y, 2, [Problem()], [GD], watch=[None, None])

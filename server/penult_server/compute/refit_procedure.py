@@ -229,14 +229,15 @@ def _problem_key(task: Task) -> tuple[object, ...]:
 
 def _follow(request: pb.RefitRequest, tasks: Sequence[Task], scorer: HeadScorer | None) -> Rounds[list[Fitted]]:
     settings = [task.settings for task in tasks if task.settings is not None]
-    is_scored = any(one.keep is Keep.BEST for one in settings)
+    watch = None
+    if scorer is not None and any(one.keep is Keep.BEST for one in settings):
+        watch = scorer.watch(METRICS[request.select.metric])
     (fits,) = yield [
         Descend(
             digest=request.feature_set,
             problems=[task.problem for task in tasks],
             settings=settings,
-            scorer=scorer if is_scored else None,
-            metric=METRICS.get(request.select.metric, SelectionMetric.WORST_GROUP),
+            watch=watch,
         )
     ]
     return fits

@@ -13,14 +13,14 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.heads import HeadScorer, SelectionMetric, logits_of_heads
+from penult_kernels.heads import logits_of_heads
 from penult_kernels.refit_engine import (
     Certificate,
     ConvergenceWarning,
     Head,
-    Keep,
     PathSettings,
     Problem,
+    Watch,
     descend,
     solve,
 )
@@ -63,8 +63,7 @@ class Descend:
     digest: str
     problems: Sequence[Problem]
     settings: Sequence[PathSettings]
-    scorer: HeadScorer | None
-    metric: SelectionMetric
+    watch: Watch | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -194,27 +193,16 @@ def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) 
 def _descend(works: Sequence[Descend], material: RefitMaterial, interest: Interest) -> list[Fitted]:
     resident = material.resident(works[0].digest, interest.check)
     problems = [problem for work in works for problem in work.problems]
-    owner = np.repeat(np.arange(len(works)), [len(work.problems) for work in works])
-    settings = [one for work in works for one in work.settings]
-
-    def score(positions: NDArray[np.int64], weights: Any, biases: Any) -> NDArray[np.float64]:
-        scores = np.full(positions.size, np.nan)
-        for index in set(owner[positions].tolist()):
-            work, own = works[int(index)], np.flatnonzero(owner[positions] == index)
-            if work.scorer is not None:
-                accuracies = work.scorer.group_accuracies(weights[own, :, :], biases[own, :])
-                scores[own] = work.scorer.scores(accuracies, work.metric)
-        return scores
-
-    is_scored = any(one.keep is Keep.BEST for one in settings)
+    watches = [work.watch for work in works for _ in work.problems]
     paths = descend(
         resident.features,
         resident.y,
         len(resident.manifest.labels.classes),
         problems,
-        settings,
-        score=score if is_scored else None,
+        [one for work in works for one in work.settings],
+        watch=watches,
         check=interest.check,
+        is_wanted=interest.is_wanted,
     )
     to_host = material.backend.to_host
     return [

@@ -1,0 +1,99 @@
+"""How the path of an early-stopped method is followed, and what of it comes back."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array
+
+
+class Optimizer(StrEnum):
+    """How a step follows the gradient."""
+
+    GD = "gd"
+    """All rows in every step."""
+    SGD = "sgd"
+    """Minibatches of `batch_size` rows."""
+    ADAMW = "adamw"
+    """Loshchilov & Hutter 2019 with torch's defaults; minibatches where there is a `batch_size`."""
+
+
+class Keep(StrEnum):
+    """Which iterates come back."""
+
+    BEST = "best"
+    """The first with the highest score."""
+    LAST = "last"
+    EVERY = "every"
+    """Each `every`-th, and the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PathSettings:
+    """How one problem is descended."""
+
+    optimizer: Optimizer = Optimizer.GD
+    learning_rate: float
+    steps: int
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    """torch's: added to the gradient for GD and SGD, decoupled for ADAMW; on all parameters."""
+    clip_norm: float | None = None
+    batch_size: int | None = None
+    sampler: NDArray[np.float64] | None = None
+    """Weight of each row used in draws with replacement; epochs of shuffled rows when left out."""
+    keep: Keep = Keep.LAST
+    every: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"learning_rate must be a positive finite number, got {self.learning_rate}")
+        if self.steps < 1 or self.every < 1:
+            raise ValueError(f"steps and every must be at least 1, got {self.steps} and {self.every}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(f"weight_decay must be a finite number of at least 0, got {self.weight_decay}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive, got {self.clip_norm}")
+        if self.optimizer is Optimizer.GD and self.batch_size is not None:
+            raise ValueError("gd uses all rows: leave batch_size out, or use sgd")
+        if self.optimizer is Optimizer.SGD and self.batch_size is None:
+            raise ValueError("sgd needs a batch_size; with all rows in every step it is gd")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PathFit:
+    """The iterates of one problem that were asked for; heads act on raw features."""
+
+    weight: Array
+    """(C, D) of the iterate kept: the best, or the last."""
+    bias: Array
+    """(C,)."""
+    step: int
+    """Steps taken when it was reached."""
+    score: float
+    """Of that iterate; NaN without a watch."""
+    scores: NDArray[np.float64]
+    """(steps,) after every step; empty without a watch."""
+    kept: tuple[tuple[int, Array, Array], ...]
+    """(step, weight, bias) of each, with Keep.EVERY."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Watch:
+    """Rows on which every iterate is scored, in the space where the paths are followed."""
+
+    features: Array
+    """(M, D), beside the features that are fitted."""
+    score: Callable[[NDArray[np.int64], Array], NDArray[np.float64]]
+    """(positions (P,) of problems, outputs) -> (P,) scores on the host, higher is better.
+
+    Outputs are the margins (M, P) of class 1 over class 0 where there are two classes, else logits (M, P, C)."""

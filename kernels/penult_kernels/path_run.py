@@ -60,6 +60,10 @@ class PathRun:
         )
         if self._space.is_turned:
             theta, center = theta[:, : self._space.width, :] * 0.0, None
+        # Parameters are of the type of the products, as those of the training loops that are followed.
+        xp = array_namespace(theta)
+        theta = xp.astype(theta, self._space.dtype)
+        center = None if center is None else xp.astype(center, self._space.dtype)
         self._theta, self._kept = theta, theta + 0.0
         self._loss = path_loss(parts, len(streams), preparation.features, self._space.dtype)
         numbers = column_numbers(
@@ -104,22 +108,20 @@ class PathRun:
 
     def _products(self, rows: Array) -> Array:
         """rows (n, W) times the parameters of all streams, side by side."""
-        xp = array_namespace(rows)
-        theta = xp.astype(self._theta, self._space.dtype)
-        return rows @ xp.concat([theta[stream, :, :] for stream in range(theta.shape[0])], axis=1)
+        return rows @ _side_by_side(self._theta)
 
     def _gradient(self, logits: Array) -> Array:
-        """Of the loss alone (S, W, K) float64, over all rows or over a minibatch of each stream."""
+        """Of the loss alone (S, W, K), over all rows or over a minibatch of each stream."""
         xp = array_namespace(self._theta)
         n_fitted = self._space.n_fitted
         if self._settings.batch_size is None:
             residuals = self._loss.residuals(logits[None, :n_fitted, :])
-            return xp.astype((self._space.rows[:n_fitted, :].T @ residuals[0, :, :])[None, :, :], xp.float64)
+            return (self._space.rows[:n_fitted, :].T @ residuals[0, :, :])[None, :, :]
         drawn = self._draws.next()
         flat = xp.take(self._space.rows, beside(drawn.reshape(-1), self._theta), axis=0)
         rows = xp.reshape(flat, (*drawn.shape, -1))
-        residuals = self._loss.on_rows(drawn).residuals(rows @ xp.astype(self._theta, self._space.dtype))
-        return xp.astype(xp.matrix_transpose(rows) @ residuals, xp.float64)
+        residuals = self._loss.on_rows(drawn).residuals(rows @ self._theta)
+        return xp.matrix_transpose(rows) @ residuals
 
     def _look(self, step: int, logits: Array) -> None:
         """Score the iterates reached after `step` steps, and keep those that are better than before."""
@@ -220,7 +222,7 @@ class PathRun:
     def _rows(self, theta: Array) -> Array:
         """All columns (S K, D + 1) as rows [V, c] of the space solved; no view of theta, which is written to."""
         xp = array_namespace(theta)
-        return self._space.unturned(xp.concat([theta[stream, :, :] for stream in range(theta.shape[0])], axis=1) + 0.0)
+        return self._space.unturned(xp.astype(_side_by_side(theta), xp.float64, copy=True))
 
     def _head(self, place: int, rows: Array) -> tuple[Array, Array]:
         """Head (C, D), (C,) of one path, on raw features."""
@@ -232,6 +234,16 @@ class PathRun:
         xp = array_namespace(self._theta)
         if not bool(xp.all(xp.isfinite(self._theta))):
             raise ValueError("a descent left the finite numbers: lower learning_rate, or clip")
+
+
+def _side_by_side(theta: Array) -> Array:
+    """(W, S K) columns of all streams."""
+    xp = array_namespace(theta)
+    return (
+        theta[0, :, :]
+        if theta.shape[0] == 1
+        else xp.concat([theta[stream, :, :] for stream in range(theta.shape[0])], axis=1)
+    )
 
 
 def _spread(places: NDArray[np.int64], width: int) -> NDArray[np.int64]:

@@ -3,7 +3,8 @@
 Where there are fewer rows than columns and nothing but the rows has a say in the direction of a step, a path
 stays in the span of the rows, and is followed in an orthonormal basis of it: every norm stays as it is.
 
-Products with float32 features are float32, as in the training loops that are followed; with float64 ones float64.
+With float32 features parameters and products are float32, as in the training loops that are followed; with float64
+ones float64.
 """
 
 from typing import Any

@@ -102,8 +102,13 @@ class Stepper:
         self._clips = bool(np.isfinite(numbers.longest).any())
         self._moves_all = bool(np.all(numbers.is_fitted == 1))
         self._bias_differs = bool(np.any(numbers.bias_penalty != 1))
-        self._device = {one.name: beside(getattr(numbers, one.name), like) for one in fields(numbers)}
-        self._rate = beside(numbers.learning_rate * numbers.doubled, like)
+        xp = array_namespace(like)
+
+        def placed(values: NDArray[np.float64]) -> Array:
+            return xp.astype(beside(values, like), like.dtype)
+
+        self._device = {one.name: placed(getattr(numbers, one.name)) for one in fields(numbers)}
+        self._rate = placed(numbers.learning_rate * numbers.doubled)
 
     def keep(self, streams: NDArray[np.int64], columns: NDArray[np.int64], like: Array) -> None:
         """Go on with some streams and, of these, some columns."""
@@ -120,10 +125,16 @@ class Stepper:
         self._add_penalties(gradient, theta)
         if not self._moves_all:
             gradient[:, -1:, :] *= self._device["is_fitted"]
-        if self._clips:
-            gradient *= self._clipping(gradient)
-        moved = self._adam(gradient, theta) if self._optimizer is Optimizer.ADAMW else self._follow(gradient, theta)
-        theta -= self._rate * moved
+        factor = self._clipping(gradient) if self._clips else 1.0
+        if self._optimizer is Optimizer.ADAMW:
+            gradient *= factor
+            gradient = self._adam(gradient, theta)
+            factor = 1.0
+        elif self._is_any["decay"] or self._is_any["momentum"]:
+            gradient *= factor
+            gradient = self._follow(gradient, theta)
+            factor = 1.0
+        theta -= gradient * (self._rate * factor)
         return theta
 
     def _add_penalties(self, gradient: Array, theta: Array) -> None:

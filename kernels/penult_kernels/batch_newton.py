@@ -30,6 +30,8 @@ MAX_HALVINGS = 40
 MAX_BIAS_STEPS = 50
 SURE_BIAS_STEP = 0.5
 LOOSEST_FORCING = 0.5
+LAST_FORCING = 0.1
+"""Of the squared gradient that makes a gap small enough."""
 SUFFICIENT_DECREASE = 1e-4
 TINY_CURVATURE = 1e-14
 EXACT_BIAS_GRADIENT = 1e-13
@@ -48,6 +50,13 @@ class Solved:
     passes: int
     objective: float
     converged: bool
+
+
+def unsolved(theta: Array) -> Solved:
+    """A block that nobody wanted any more when its turn came."""
+    return Solved(
+        theta=theta, gap=math.inf, gradient_norm=math.inf, iterations=0, passes=0, objective=math.inf, converged=False
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -117,9 +126,12 @@ def newton(
         first_norm=xp.ones((n_blocks,), dtype=xp.float64, device=start.device),
         passes=np.zeros(n_blocks, np.int64),
     )
-    gradient = _settle(state)
-    flat_limit = tolerance * _norms(gradient)
-    if bool(xp.any(start != 0)):
+    is_cold = not bool(xp.any(start != 0))
+    gradient, flat_limit = at_zero, xp.zeros_like(state.first_norm)
+    if is_cold or bool(xp.any(batch.l2 == 0)):
+        gradient = _settle(state)
+        flat_limit = tolerance * _norms(gradient)
+    if not is_cold:
         # The optimum has mean 0 over the classes: an equal change of all costs penalty and moves no probability.
         state.theta = batch.mask(start if n_columns == 1 else start - xp.mean(start, axis=1, keepdims=True))
         checked()
@@ -145,7 +157,7 @@ def newton(
                 break
             gradient, flat_limit = _keep(state, kept, gradient, flat_limit)
         checked()
-        direction = _directions(state, gradient, checked)
+        direction = _directions(state, gradient, limit, checked)
         stuck = _search(state, direction, xp.sum(gradient * direction, axis=(1, 2)))
         steps += 1
         gradient = _settle(state)
@@ -248,13 +260,14 @@ def _bias_move(batch: Batch, logits: Array, shift: Array, step: Array, slope: Ar
     return shift + length[:, None] * step
 
 
-def _directions(state: _State, gradient: Array, check: Callable[[], None]) -> Array:
+def _directions(state: _State, gradient: Array, limit: float, check: Callable[[], None]) -> Array:
     """Solve H d = -gradient by preconditioned conjugate gradients, each block to its own forcing term."""
     xp = array_namespace(gradient)
     norms = _norms(gradient)
     # Superlinear convergence: the closer, the more accurate the step.
     forcing = xp.minimum(xp.sqrt(norms / state.first_norm), xp.full_like(norms, LOOSEST_FORCING))
-    enough = (forcing * norms) ** 2
+    # No more accurate than the gap asks for, either.
+    enough = xp.maximum((forcing * norms) ** 2, LAST_FORCING * 2 * limit * state.batch.l2)
     p = probabilities(state.logits)
     precondition = _preconditioning(state, p)
     curvature_of_rows = state.inner.curvature(p)

@@ -10,7 +10,7 @@ Everything that has a number for each row is made a tile of rows at a time, so t
 are ever kept whole. What all blocks share (weights, targets, offsets) has a 1 in the place of B.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,18 +64,27 @@ class Batch:
         xp = array_namespace(theta)
         weight, bias = self._folded(theta)
         whole = xp.empty((self.share.shape[0], bias.shape[0]), dtype=xp.float64, device=theta.device)
-        for tile, z in self._tiles():
+        for tile, z in self.tiles():
             whole[tile, :] = xp.astype(z @ weight, xp.float64) + bias
         return xp.reshape(whole, (-1, theta.shape[0], theta.shape[1]))
 
+    def logits_by_tile(self, theta: Array) -> Iterator[tuple[slice, Array, Array]]:
+        """Places, rows and full logits (n, B, q) of each tile, in the type of the products."""
+        xp = array_namespace(theta)
+        weight, bias = self._folded(theta)
+        bias = xp.astype(bias, weight.dtype, copy=False)
+        for tile, z in self.tiles():
+            logits = xp.reshape(z @ weight + bias, (-1, theta.shape[0], theta.shape[1]))
+            yield tile, z, logits + self.offset[tile, ...]
+
     def adjoint(self, residuals: Array) -> Array:
         """Gradient in theta (B, q, D + 1) of <residuals, logits>: one pass over the rows."""
-        return self._gathered(((residuals[tile, ...], z) for tile, z in self._tiles()), residuals.shape[2])
+        return self.gathered(((residuals[tile, ...], z) for tile, z in self.tiles()), residuals.shape[2])
 
     def gradient(self, theta: Array, logits: Array) -> Array:
         """Gradient of the smooth part (B, q, D + 1): one pass."""
-        parts = ((self._residuals(logits, tile), z) for tile, z in self._tiles())
-        return self._gathered(parts, theta.shape[1]) + self.l2_weights(theta) * theta
+        parts = ((self._residuals(logits, tile), z) for tile, z in self.tiles())
+        return self.gathered(parts, theta.shape[1]) + self.l2_weights(theta) * theta
 
     def curvature(self, p: Array) -> Array:
         """What `hessian_product` needs of the probabilities: s p (1 - p) of a binary batch, else p."""
@@ -97,8 +106,8 @@ class Batch:
                 return curvature[tile, ...] * change
             return self.share[tile, :, None] * curve(curvature[tile, ...], change)
 
-        parts = ((curved(tile, z), z) for tile, z in self._tiles())
-        return self._gathered(parts, n_columns) + self.l2_weights(direction) * direction
+        parts = ((curved(tile, z), z) for tile, z in self.tiles())
+        return self.gathered(parts, n_columns) + self.l2_weights(direction) * direction
 
     def data_value(self, logits: Array, change: Array | None = None, length: Array | None = None) -> Array:
         """Weighted mean loss (B,) of full logits, or of logits + length (B,) times a change (n, B, q)."""
@@ -138,7 +147,7 @@ class Batch:
         at = beside(np.minimum(features, n_features - 1), self.share)
         if self.dense is not None:
             return xp.where(is_bias, 1.0, xp.take(self.dense, at, axis=1))
-        raw = xp.concat([xp.astype(xp.take(z, at, axis=1), xp.float64) for _, z in self._tiles()], axis=0)
+        raw = xp.concat([xp.astype(xp.take(z, at, axis=1), xp.float64) for _, z in self.tiles()], axis=0)
         scaled = (raw - xp.take(self.scaling.mean, at, axis=0)) / xp.take(self.scaling.scale, at, axis=0)
         return xp.where(is_bias, 1.0, scaled)
 
@@ -193,9 +202,10 @@ class Batch:
     def loss_gradient(self, theta: Array) -> Array:
         """Gradient of the loss alone (B, q, D + 1)."""
         logits = self.logits(theta) + self.offset
-        return self._gathered(((self._residuals(logits, tile), z) for tile, z in self._tiles()), theta.shape[1])
+        return self.gathered(((self._residuals(logits, tile), z) for tile, z in self.tiles()), theta.shape[1])
 
-    def _tiles(self) -> Iterable[tuple[slice, Array]]:
+    def tiles(self) -> Iterable[tuple[slice, Array]]:
+        """The rows, a tile at a time, in the type of the products."""
         if self.dense is not None:
             return ((tile, self.dense[tile, :]) for tile in blocks(self.dense.shape[0], ROWS_PER_TILE))
         return tiles_of(self.features, self.rows, narrow=self.narrow)
@@ -212,7 +222,7 @@ class Batch:
         """s (p - t) of a tile (n, B, q)."""
         return self.share[tile, :, None] * (probabilities(logits[tile, ...]) - self.target[tile, ...])
 
-    def _gathered(self, parts: Iterable[tuple[Array, Array]], n_columns: int) -> Array:
+    def gathered(self, parts: Iterable[tuple[Array, Array]], n_columns: int) -> Array:
         """[(R^T X - (R^T 1) mean^T) / scale, R^T 1] (B, q, D + 1) from tiles of R (n, B, q) and of X."""
         xp = array_namespace(self.share)
         of_weight, of_bias = 0.0, 0.0
@@ -244,10 +254,12 @@ def _unscaled(scaling: Scaling) -> Scaling:
     return Scaling(scaling.mean * 0.0, scaling.scale * 0.0 + 1.0)
 
 
-def narrowed(batch: Batch) -> Batch:
-    """The same batch with its products in float32."""
+def narrowed(batch: Batch, *, throughout: bool = False) -> Batch:
+    """The same batch with its products in float32; `throughout`, with all that it has of the rows."""
     xp = array_namespace(batch.share)
-    return replace(batch, narrow=True, dense=None if batch.dense is None else xp.astype(batch.dense, xp.float32))
+    of_rows = {name: xp.astype(getattr(batch, name), xp.float32) for name in _PER_ROW} if throughout else {}
+    dense = None if batch.dense is None else xp.astype(batch.dense, xp.float32)
+    return replace(batch, narrow=True, dense=dense, **of_rows)
 
 
 def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False) -> Batch:

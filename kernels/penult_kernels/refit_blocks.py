@@ -17,8 +17,8 @@ from penult_kernels.arrays import Array, beside, blocks, host_labels, to_host
 from penult_kernels.refit_problem import Head, Intercept, Link, Problem, Scaler, Standardize
 from penult_kernels.selection import EmptyLabelError
 
-ROWS_PER_TILE = 4096
-"""Rows widened to float64 at a time, which bounds the temporary copy (64 MiB at D = 2048)."""
+ROWS_PER_TILE = 2048
+"""Rows widened to float64 at a time, which bounds the temporary copy (32 MiB at D = 2048)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +56,23 @@ class Block:
         """q."""
         return self.full_target.shape[1]
 
+    @property
+    def n_used(self) -> int:
+        """n."""
+        return self.full_target.shape[0] if self.rows is None else self.rows.size
+
+    @property
+    def rows_key(self) -> bytes | None:
+        """Equal for equal rows."""
+        return None if self.rows is None else self.rows.tobytes()
+
+    def used(self) -> NDArray[np.int64]:
+        """(n,) the rows, also where it is all of them."""
+        return np.arange(self.n_used, dtype=np.int64) if self.rows is None else self.rows
+
     def share(self) -> NDArray[np.float64]:
         """(n,) weights, sum 1."""
-        n_used = self.full_target.shape[0] if self.rows is None else self.rows.size
-        return np.full(n_used, 1.0 / n_used) if self.weight is None else self.weight / self.weight.sum()
+        return np.full(self.n_used, 1.0 / self.n_used) if self.weight is None else self.weight / self.weight.sum()
 
     def target(self) -> NDArray[np.float64]:
         """(n, q) of the rows used."""

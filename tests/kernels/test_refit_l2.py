@@ -188,12 +188,12 @@ def test_a_start_and_a_preconditioner_change_the_time_alone(rng, monkeypatch):
     features = features @ np.diag(np.geomspace(1, 30, 12))
     problem = Problem(l2=1e-4)
     with monkeypatch.context() as plain:
-        plain.setattr("penult_kernels.refit_engine.is_worthwhile", lambda batch: False)
-        cold = solve(features, y, 3, [problem], tolerance=TIGHT)[0]
+        plain.setattr("penult_kernels.l2_solver.is_worthwhile", lambda batch: False)
+        cold = solve(features, y, 3, [problem], tolerance=1e-15)[0]
     start = Head(weight=rng.standard_normal((3, 12)), bias=np.zeros(3))
-    assert_same(cold, solve(features, y, 3, [replace(problem, start=start)], tolerance=TIGHT)[0])
-    helped = solve(features, y, 3, [problem], tolerance=TIGHT)[0]
-    by_moments = solve(features, y, 3, [problem], tolerance=TIGHT, moments=moments_of(features, y, 3))[0]
+    assert_same(cold, solve(features, y, 3, [replace(problem, start=start)], tolerance=1e-15)[0])
+    helped = solve(features, y, 3, [problem], tolerance=1e-15)[0]
+    by_moments = solve(features, y, 3, [problem], tolerance=1e-15, moments=moments_of(features, y, 3))[0]
     assert_same(cold, helped)
     assert_same(cold, by_moments)
     assert helped.certificate.passes < 0.8 * cold.certificate.passes
@@ -205,8 +205,8 @@ def test_moments_and_rows_give_the_same_preconditioner(rng):
     block = next(preparation.blocks_of(0, Problem(l2=0.1, standardize=Standardize.ROWS)))
     batch = make_batch(features, [block])
     one, other = (make_preconditioner(batch, moments) for moments in (None, moments_of(features, y, 2)))
-    np.testing.assert_allclose(one.eigenvalues, other.eigenvalues, rtol=1e-9)
-    np.testing.assert_allclose(one.eigenvalues.sum(), 5, rtol=1e-9)
+    np.testing.assert_allclose(one.eigenvalues, other.eigenvalues, rtol=1e-5)
+    np.testing.assert_allclose(one.eigenvalues.sum(), 5, rtol=1e-6)
 
 
 def test_many_rows_are_taken_by_tiles(rng):

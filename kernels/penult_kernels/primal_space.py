@@ -1,0 +1,79 @@
+"""L2 problems in the space of their features: gradients a tile of rows at a time, an eigenbasis for a first Hessian.
+
+Nothing that has a number for every row is kept, so that what a solve needs beside the features does not grow with
+them. A tile is multiplied with the heads, its residuals are made, and it is multiplied with those: the features
+are read once for value and gradient.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array
+from penult_kernels.batch_lbfgs import Slope
+from penult_kernels.logit_loss import probabilities
+from penult_kernels.preconditioner import Preconditioner
+from penult_kernels.refit_batch import Batch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrimalSpace:
+    """Vectors are thetas (B, q, D + 1) made flat: (1, B, q (D + 1))."""
+
+    batch: Batch
+    preconditioner: Preconditioner
+
+    def flat(self, theta: Array) -> Array:
+        """As the solver has it."""
+        return array_namespace(theta).reshape(theta, (1, theta.shape[0], -1))
+
+    def theta(self, x: Array) -> Array:
+        """As heads are kept."""
+        n_features = self.batch.scaling.mean.shape[0]
+        return array_namespace(x).reshape(x, (x.shape[1], -1, n_features + 1))
+
+    def evaluate(self, x: Array) -> Slope:
+        """Gradient, and the mean curvature sum_i s_i p_i (1 - p_i) (B, q): two products."""
+        theta = self.theta(x)
+        curvature = 0.0
+
+        def parts() -> Iterator[tuple[Array, Array]]:
+            nonlocal curvature
+            for tile, z, logits in self.batch.logits_by_tile(theta):
+                p = probabilities(logits)
+                share = self.batch.share[tile, :, None]
+                curvature = curvature + array_namespace(p).sum(share * p * (1.0 - p), axis=0)
+                yield share * (p - self.batch.target[tile, ...]), z
+
+        gradient = self.batch.gathered(parts(), theta.shape[1])
+        gradient = gradient + self.batch.l2_weights(theta) * theta
+        return Slope(self.flat(gradient), array_namespace(x).astype(curvature, gradient.dtype))
+
+    def gaps(self, here: Slope) -> Array:
+        """|gradient|^2 / (2 l2); a free bias by its own curvature."""
+        xp = array_namespace(here.gradient)
+        squares = self.theta(here.gradient) ** 2
+        of_bias = self.batch.l2 * self.batch.bias_penalty**2
+        stiffness = xp.where(of_bias[:, None] > 0, of_bias[:, None], here.curvature + 1e-12)
+        of_weights = xp.sum(squares[:, :, :-1], axis=(1, 2)) / self.batch.l2
+        return 0.5 * (of_weights + xp.sum(squares[:, :, -1] / stiffness, axis=1))
+
+    def scaled(self, residual: Array, here: Slope, gamma: Array) -> Array:
+        """By the eigenbasis."""
+        return self.flat(self.preconditioner.inverse(self.batch, here.curvature, self.theta(residual)))
+
+    def lengths(self, x: Array, direction: Array, here: Slope, slope: Array) -> Array:
+        """A whole step: the first Hessian has the right size."""
+        xp = array_namespace(slope)
+        return xp.ones_like(slope)
+
+    def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Those that are active."""
+        return np.flatnonzero(active)
+
+    def take(self, kept: NDArray[np.int64]) -> "PrimalSpace":
+        """The space of some of its problems."""
+        return PrimalSpace(self.batch.take(kept), self.preconditioner)

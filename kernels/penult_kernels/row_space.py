@@ -1,0 +1,218 @@
+"""L2 problems with fewer rows than features: heads are combinations of rows, and one Gram matrix serves them all.
+
+With Z (n, D) the rows of a problem in the space solved and G = Z Z^T, V = a Z has logits G a, and the gradient
+r Z + l2 V has the coefficients r + l2 a: an evaluation is one product with G, n n instead of 2 n D. Sets of rows of
+one size are stacked, each with the same number of problems, and G of all their rows together is made once where
+they overlap. A free bias lets the columns be centred first: it takes up what that moves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array, beside, blocks
+from penult_kernels.batch_lbfgs import Slope, inner
+from penult_kernels.logit_loss import curve, probabilities
+from penult_kernels.refit_blocks import Block, Scaling, tiles_of
+from penult_kernels.refit_problem import Intercept
+
+PANEL_WORK = 10**6
+"""Multiplications of a product that OpenBLAS does without copying its operands first."""
+MOST_PANELS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RowSpace:
+    """S sets of n rows with P problems each, B = S P of q columns; vectors (2, B, q (n + 1)) = [coefficients, bias]
+    and [images, bias]."""
+
+    gram: Array
+    """(S, n, n)."""
+    share: Array
+    """(B, n)."""
+    target: Array
+    """(B, q, n)."""
+    offset: Array
+    """(B, q, n)."""
+    l2: Array
+    """(B,)."""
+    is_fitted: Array
+    """(B,) 1.0 where there is an intercept."""
+    bias_penalty: Array
+    """(B,)."""
+
+    def evaluate(self, x: Array) -> Slope:
+        """Gradient, and the probabilities (B, q, n): one product with the Gram matrices."""
+        xp = array_namespace(x)
+        alpha, bias = self._parts(x[0, ...])
+        image, _ = self._parts(x[1, ...])
+        p = _by_block(probabilities(_by_row(image + bias[:, :, None] + self.offset)))
+        residuals = self.share[:, None, :] * (p - self.target)
+        of_weights = residuals + self.l2[:, None, None] * alpha
+        of_bias = xp.sum(residuals, axis=2) * self.is_fitted[:, None] + self._bias_stiffness()[:, None] * bias
+        both = [self._joined(part, of_bias) for part in (of_weights, self._product(of_weights))]
+        return Slope(xp.stack(both), p)
+
+    def gaps(self, here: Slope) -> Array:
+        """|gradient|^2 / (2 l2); a free bias by its own curvature."""
+        xp = array_namespace(here.gradient)
+        _, bias = self._parts(here.gradient[0, ...])
+        of_bias = xp.sum(bias * bias, axis=1)
+        of_weights = inner(here.gradient, here.gradient) - of_bias
+        p = here.curvature
+        own = xp.sum(self.share[:, None, :] * p * (1.0 - p), axis=(1, 2)) / p.shape[1]
+        stiffness = xp.where(self._bias_stiffness() > 0, self._bias_stiffness(), own + 1e-12)
+        return 0.5 * (of_weights / self.l2 + of_bias / stiffness)
+
+    def scaled(self, residual: Array, here: Slope, gamma: Array) -> Array:
+        """By a multiple of the identity."""
+        return gamma[None, :, None] * residual
+
+    def lengths(self, x: Array, direction: Array, here: Slope, slope: Array) -> Array:
+        """To the minimum of the quadratic along the direction, for which images are all that is needed."""
+        xp = array_namespace(x)
+        image, bias = self._parts(direction[1, ...])
+        change = image + bias[:, :, None]
+        curved = change * _by_block(curve(_by_row(here.curvature), _by_row(change)))
+        of_bias = xp.sum(bias * bias, axis=1)
+        of_penalty = self.l2 * (inner(direction, direction) - of_bias) + self._bias_stiffness() * of_bias
+        quadratic = xp.sum(self.share * xp.sum(curved, axis=1), axis=1) + of_penalty
+        return xp.where(quadratic > 0, -slope / xp.where(quadratic > 0, quadratic, 1.0), 0.0)
+
+    def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """A rectangle: the sets with an active problem by the places of active problems in their sets."""
+        n_sets = int(self.gram.shape[0])
+        grid = active.reshape(n_sets, -1)
+        stays: NDArray[np.bool_] = np.logical_and.outer(np.any(grid, axis=1), np.any(grid, axis=0))
+        return np.flatnonzero(stays)
+
+    def take(self, kept: NDArray[np.int64]) -> "RowSpace":
+        """The space of a rectangle of its problems."""
+        xp = array_namespace(self.share)
+        n_sets = int(self.gram.shape[0])
+        sets = np.unique(kept // (int(self.share.shape[0]) // n_sets))
+        gram = self.gram if sets.size == n_sets else xp.take(self.gram, beside(sets, self.gram), axis=0)
+        at = beside(kept, self.share)
+        names = ("share", "target", "offset", "l2", "is_fitted", "bias_penalty")
+        return replace(self, gram=gram, **{name: xp.take(getattr(self, name), at, axis=0) for name in names})
+
+    def zero(self) -> Array:
+        """The zero heads."""
+        xp = array_namespace(self.share)
+        n_blocks, n_columns, n_used = self.target.shape
+        shape = (2, n_blocks, n_columns * (n_used + 1))
+        return xp.zeros(shape, dtype=self.share.dtype, device=self.share.device)
+
+    def coefficients(self, x: Array) -> tuple[Array, Array]:
+        """a (B, q, n) and bias (B, q) of heads, float64."""
+        xp = array_namespace(x)
+        return self._parts(xp.astype(x[0, ...], xp.float64))
+
+    def _parts(self, flat: Array) -> tuple[Array, Array]:
+        n_columns, n_used = self.target.shape[1:]
+        split = n_columns * n_used
+        return array_namespace(flat).reshape(flat[:, :split], (-1, n_columns, n_used)), flat[:, split:]
+
+    def _joined(self, of_rows: Array, bias: Array) -> Array:
+        xp = array_namespace(bias)
+        return xp.concat([xp.reshape(of_rows, (bias.shape[0], -1)), bias], axis=1)
+
+    def _bias_stiffness(self) -> Array:
+        return self.l2 * self.bias_penalty**2
+
+    def _product(self, vectors: Array) -> Array:
+        """Each vector (B, q, n) times its set's Gram matrix, by panels of rows that are small products for the BLAS."""
+        xp = array_namespace(vectors)
+        n_sets, n_used, _ = self.gram.shape
+        columns = xp.permute_dims(xp.reshape(vectors, (n_sets, -1, n_used)), (0, 2, 1))
+        # Copied to rows one after the other: the BLAS is several times slower with the stride of a transpose.
+        columns = xp.reshape(xp.reshape(columns, (-1,)), columns.shape)
+        n_panels = -(-n_used * n_used * int(columns.shape[2]) // PANEL_WORK)
+        if n_panels > MOST_PANELS:
+            n_panels = 1
+        height = -(-int(n_used) // n_panels)
+        panels = [self.gram[:, rows, :] @ columns for rows in blocks(int(n_used), height)]
+        product = panels[0] if n_panels == 1 else xp.concat(panels, axis=1)
+        return xp.reshape(xp.permute_dims(product, (0, 2, 1)), vectors.shape)
+
+
+def _by_row(values: Array) -> Array:
+    """(B, q, n) as the losses have it, (n, B, q)."""
+    return array_namespace(values).permute_dims(values, (2, 0, 1))
+
+
+def _by_block(values: Array) -> Array:
+    """(n, B, q) as (B, q, n)."""
+    return array_namespace(values).permute_dims(values, (1, 2, 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """The rows of one or more sets in the space solved, centred for blocks with a free bias."""
+
+    union: NDArray[np.int64]
+    z: Array
+    """(U, D) float64."""
+    mean: Array
+    """(D,) what was taken off, zero where nothing was."""
+
+    def position(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of rows among these."""
+        return np.searchsorted(self.union, rows)
+
+
+def rows_of(features: Array, union: NDArray[np.int64], scaling: Scaling, *, centre: bool) -> Rows:
+    """Some rows, each once."""
+    xp = array_namespace(features)
+    z = xp.concat([(part - scaling.mean) / scaling.scale for _, part in tiles_of(features, union)], axis=0)
+    mean = xp.mean(z, axis=0) if centre else xp.zeros_like(z[0, :])
+    return Rows(union=union, z=z - mean if centre else z, mean=mean)
+
+
+def row_space_of(rows: Rows, members: Sequence[Sequence[Block]], *, narrow: bool) -> RowSpace:
+    """The space of the problems of some sets, all of one size and with as many problems."""
+    xp = array_namespace(rows.z)
+    dtype = xp.float32 if narrow else xp.float64
+    flat = [block for own in members for block in own]
+    used = [rows.position(own[0].used()) for own in members]
+    gram = xp.astype(rows.z @ rows.z.T, dtype, copy=False)
+    stack = [xp.take(xp.take(gram, beside(at, gram), axis=0), beside(at, gram), axis=1) for at in used]
+
+    def numbers(values: Sequence[float]) -> Array:
+        return xp.astype(beside(np.asarray(values, np.float64), rows.z), dtype, copy=False)
+
+    def of_rows(values: Sequence[NDArray[np.float64]]) -> Array:
+        return xp.astype(beside(np.ascontiguousarray(np.stack(values)), rows.z), dtype, copy=False)
+
+    return RowSpace(
+        gram=xp.stack(stack),
+        share=of_rows([block.share() for block in flat]),
+        target=of_rows([block.target().T for block in flat]),
+        offset=of_rows([block.offset().T for block in flat]),
+        l2=numbers([block.l2 for block in flat]),
+        is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in flat]),
+        bias_penalty=numbers(
+            [1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0 for block in flat]
+        ),
+    )
+
+
+def heads_of(space: RowSpace, x: Array, rows: Rows, members: Sequence[Sequence[Block]]) -> Array:
+    """theta (B, q, D + 1) of coefficients, in float64."""
+    xp = array_namespace(x)
+    alpha, bias = space.coefficients(x)
+    n_columns, n_used = alpha.shape[1:]
+    by_set = xp.reshape(alpha, (len(members), -1, n_used))
+    spread: list[Array] = []
+    for index, own in enumerate(members):
+        # Places in the union; what is not in the set takes the zero at the end.
+        place = np.full(rows.union.size, n_used, np.int64)
+        place[rows.position(own[0].used())] = np.arange(n_used)
+        padded = xp.concat([by_set[index, :, :], xp.zeros_like(by_set[index, :, :1])], axis=1)
+        spread.append(xp.take(padded, beside(place, alpha), axis=1))
+    weight = xp.concat(spread, axis=0) @ rows.z
+    bias = xp.reshape(bias, (-1,)) - weight @ rows.mean
+    return xp.reshape(xp.concat([weight, bias[:, None]], axis=1), (-1, n_columns, weight.shape[1] + 1))

@@ -1,0 +1,47 @@
+"""When a solver stops: its tolerance, its patience, and who still wants what it solves."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.refit_blocks import Block
+
+WORKSPACE = 64 * 2**20
+"""Bytes that the arrays of one batch may take beside the features and the heads."""
+LARGEST_COPY = 32 * 2**20
+"""Bytes of float64 rows that a batch may keep; more are widened in every pass, a tile at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What a call of the engine asks of its solvers."""
+
+    tolerance: float
+    max_iterations: int
+    check: Callable[[], None] | None
+    is_wanted: Callable[[int], bool] | None
+    """Of the problem at a position."""
+
+    def limit(self, n_columns: int) -> float:
+        """The gap that is small enough."""
+        return self.tolerance * math.log(max(n_columns, 2))
+
+    def unwanted(self, members: Sequence[Block]) -> Callable[[], NDArray[np.bool_]] | None:
+        """Which of some blocks (B,) nobody wants any more, to be asked again and again."""
+        wanted = self.is_wanted
+        if wanted is None:
+            return None
+        return lambda: np.asarray([not wanted(block.problem) for block in members])
+
+    def all_unwanted(self, members: Sequence[Block]) -> bool:
+        """Whether nobody wants any of some blocks any more."""
+        unwanted = self.unwanted(members)
+        return unwanted is not None and bool(unwanted().all())
+
+
+def fits(block: Block, n_features: int) -> bool:
+    """Whether the rows of a block may be kept in float64."""
+    return 8 * block.n_used * n_features <= LARGEST_COPY

@@ -225,6 +225,22 @@ def test_texts_are_tokenised_once(tmp_path: Path, bert: str, monkeypatch: pytest
     assert read.checkpoints[-1].digest == again.checkpoints[-1].digest
 
 
+def test_pairs_are_tokenised_once_too(tmp_path: Path, bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = texts()
+    for split, sentences in dataset.images.items():
+        dataset.images[split] = [(text, "good book") for text in sentences]
+    config = replace(CONFIG, backbone=bert, epochs=1, max_tokens=12)
+    preprocessing = load_classifier(config, dataset).preprocessing
+    expected = preprocessing.prepare_all(dataset.examples("val"))
+    assert {len(item) for item in expected} == {2}
+    first = open_tokenised(dataset, "val", preprocessing, tmp_path).take(np.arange(12))
+    monkeypatch.setitem(dataset.images, "val", [("", "")] * 12)
+    again = open_tokenised(dataset, "val", preprocessing, tmp_path).take(np.arange(12))
+    for item, kept, read in zip(expected, first, again, strict=True):
+        assert_array_equal(kept, item)
+        assert_array_equal(read, item)
+
+
 def test_evaluation_may_crop_the_middle(tmp_path: Path) -> None:
     dataset = squares()
     outcome = run(tmp_path, replace(CONFIG, epochs=0, image_size=32, image_resize=40), dataset)

@@ -24,7 +24,7 @@ Batch = Tensor | dict[str, Tensor]
 (N, T) int64."""
 Prepared = NDArray[np.uint8] | NDArray[np.int32]
 """One image (S, S, 3) uint8; the token ids (T,) of a text or pair; or (2, T), the ids of a pair and below them which of
-its texts each token belongs to, 0 or 1, for tokenizers that say so."""
+its texts each token belongs to, 0 or 1, where tokenizer and model know such types."""
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -132,6 +132,8 @@ class TextPreprocessing:
     pad_id: int
     pad_to: int = 0
     """Tokens that every batch is padded to at least."""
+    reads_types: bool = False
+    """Whether the model is told which text of a pair each token belongs to, where the tokenizer says so."""
 
     @property
     def modality(self) -> Modality:
@@ -158,7 +160,7 @@ class TextPreprocessing:
         columns = [list(column) for column in zip(*rows, strict=True)]
         encoded = self.tokenizer(*columns, truncation=True, max_length=self.max_tokens)
         ids = [one or [self.pad_id] for one in encoded["input_ids"]]
-        if len(columns) == 2 and "token_type_ids" in encoded:
+        if len(columns) == 2 and self.reads_types and "token_type_ids" in encoded:
             types = [one or [0] for one in encoded["token_type_ids"]]
             return [np.asarray(pair, dtype=np.int32) for pair in zip(ids, types, strict=True)]
         return [np.asarray(one, dtype=np.int32) for one in ids]

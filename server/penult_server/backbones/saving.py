@@ -146,7 +146,7 @@ def _rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, byt
     if tokenizer is None:
         return module, image
     tokenizer_files = {name: content for name, content in files.items() if name != "config.json"}
-    return module, text_preprocessing(tokenizer, tokenizer_files, manifest.max_tokens)
+    return module, text_preprocessing(tokenizer, tokenizer_files, manifest.max_tokens, module.config)
 
 
 def _host_state(module: nn.Module) -> dict[str, NDArray[np.generic]]:

@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def rebuild_transformer(directory: Path, name: str, pooling: Pooling) -> tuple[n
     return module, AutoTokenizer.from_pretrained(directory, local_files_only=True, **_SAFE)
 
 
-def text_preprocessing(tokenizer: Any, files: Mapping[str, bytes], max_tokens: int) -> TextPreprocessing:
-    """Preprocessing by a tokenizer whose files are `files`."""
+def text_preprocessing(tokenizer: Any, files: Mapping[str, bytes], max_tokens: int, config: Any) -> TextPreprocessing:
+    """Preprocessing by a tokenizer whose files are `files`, for the model of a configuration."""
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(f"{file}\n{hashlib.sha256(files[file]).hexdigest()}\n".encode())
@@ -72,6 +73,16 @@ def text_preprocessing(tokenizer: Any, files: Mapping[str, bytes], max_tokens: i
         tokenizer_digest=digest.hexdigest(),
         max_tokens=max_tokens,
         pad_id=int(tokenizer.pad_token_id),
+        reads_types=_reads_types(config),
+    )
+
+
+def _reads_types(config: Any) -> bool:
+    """Whether the model reads which text of a pair a token belongs to. A tokenizer may say so to one that does not."""
+    models: Any = AutoModelForSequenceClassification._model_mapping  # pyright: ignore[reportPrivateUsage]
+    return (
+        "token_type_ids" in signature(models[type(config)].forward).parameters
+        and getattr(config, "type_vocab_size", 2) > 1
     )
 
 
@@ -202,7 +213,7 @@ def _preprocessing(
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
     files = _tokenizer_files(tokenizer)
-    return text_preprocessing(tokenizer, files, max_tokens), files
+    return text_preprocessing(tokenizer, files, max_tokens, config), files
 
 
 def _check_max_tokens(name: str, config: Any, tokenizer: Any, max_tokens: int) -> None:

@@ -28,7 +28,7 @@ def open_tokenised(dataset: Dataset, split: str, preprocessing: Preprocessing, r
     inputs = open_inputs(dataset, split, preprocessing)
     if not isinstance(preprocessing, TextPreprocessing) or not inputs.is_kept or not len(inputs):
         return inputs
-    content = json.dumps(["tokens 1", dataset.info.digest, split, preprocessing.identity])
+    content = json.dumps(["tokens 2", dataset.info.digest, split, preprocessing.identity, preprocessing.reads_types])
     path = root / "tokens" / f"{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
     items = _read(path, len(inputs))
     if items is None:

@@ -1,0 +1,36 @@
+"""Pairs of texts on their way to a model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from backbone_directories import write_text_model
+from numpy.testing import assert_allclose
+from transformers import AutoTokenizer
+
+from penult_server.backbones.classifier import prove_head
+from penult_server.backbones.model import load_backbone
+
+CPU = torch.device("cpu")
+PAIRS = [("one two", "good"), ("one one two two words words", "bad"), ("good", "one one two two words words")]
+
+
+def test_pairs_are_read_as_transformers_reads_them(tmp_path: Path) -> None:
+    name = write_text_model(tmp_path, "bert")
+    classifier = load_backbone(name, 2, pretrained=False, seed=0, max_tokens=9)
+    preprocessing = classifier.preprocessing
+    items = preprocessing.prepare_all(PAIRS)
+    assert [item.shape for item in items] == [(2, 6), (2, 9), (2, 9)]
+    assert all(np.array_equal(item, preprocessing.prepare(pair)) for item, pair in zip(items, PAIRS, strict=True))
+    batch = preprocessing.to_batch(items, CPU)
+    expected = AutoTokenizer.from_pretrained(name)(
+        *map(list, zip(*PAIRS, strict=True)), truncation=True, max_length=9, padding=True, return_tensors="pt"
+    )
+    for key in ("input_ids", "attention_mask", "token_type_ids"):
+        assert torch.equal(batch[key], expected[key]), key
+    with torch.inference_mode():
+        logits = classifier.logits(batch)
+        without = classifier.logits({key: batch[key] for key in ("input_ids", "attention_mask")})
+        assert_allclose(logits.numpy(), classifier.module(**expected).logits.numpy(), rtol=1e-5, atol=1e-6)
+    assert (logits - without).abs().max() > 1e-6, "the model is told which text a token belongs to"

@@ -1,9 +1,12 @@
 """Reading of registration tables: what is accepted, and what is refused with which row and column."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -151,3 +154,120 @@ def test_a_byte_order_mark_windows_line_ends_and_blanks_are_read(table: Path):
 )
 def test_names_are_ordered_by_number_only_if_all_are_integers(values: list[str], expected: tuple[str, ...]):
     assert sorted_names(values) == expected
+
+
+# Labels that are no names, and columns of other names.
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("1.png,cat", "1.png,nan", "row 3 of table.csv: 'y' is 'nan', a missing number; every row needs a value"),
+        ("1.png,cat", "1.png,0.5", "row 3 of table.csv: 'y' is '0.5'; a class is a name or a whole number without"),
+        ("1.png,cat", "1.png,1.0", "row 3 of table.csv: 'y' is '1.0'; a class is a name or a whole number without"),
+        ("1.png,cat", "1.png,inf", "row 3 of table.csv: 'y' is 'inf'; a class is"),
+        ("1.png,cat,snow", "1.png,cat,NaN", "row 3 of table.csv: 'ground' is 'NaN', a missing number"),
+        ("test,images/4.png", "NaN,images/4.png", "row 6 of table.csv: 'split' is 'NaN', a missing number"),
+    ],
+)
+def test_labels_that_are_no_names_are_refused(table: Path, old: str, new: str, message: str):
+    replaced(old, new)(table)
+    refused(table, ErrorKind.BAD_TABLE, message)
+
+
+def comments(directory: Path, **changed: object) -> Path:
+    """A Parquet file of pairs with names of its own."""
+    columns = {
+        "first": ["a", "b", "c", "d"],
+        "second": ["e", "f", "g", "h"],
+        "label": pa.array([1, 0, 1, 0], pa.int8()),
+        "place": pa.array(["sea", "sea", "land", "land"]).dictionary_encode(),
+        "size": [2.0, 10.0, 2.0, 10.0],
+        "male": [True, False, True, False],
+        "old": [0, 0, 1, 1],
+        "part": ["train", "train", "train", "val"],
+    }
+    pq.write_table(pa.table(columns | changed), directory / "comments.parquet")
+    return directory / "comments.parquet"
+
+
+NAMED = Columns(texts=("first", "second"), y="label", split="part", attributes=("place", "size"), masks=("male", "old"))
+
+
+def test_a_parquet_file_with_names_of_its_own(tmp_path: Path):
+    rows = read_table(comments(tmp_path), NAMED)
+    assert [column.to_pylist() for column in rows.texts] == [["a", "b", "c", "d"], ["e", "f", "g", "h"]]
+    assert (rows.classes, rows.y.tolist()) == (("0", "1"), [1, 0, 1, 0])
+    assert [(one.name, one.values) for one in rows.attributes] == [("place", ("land", "sea")), ("size", ("2", "10"))]
+    assert rows.a.tolist() == [[1, 0], [1, 1], [0, 0], [0, 1]]
+    assert (rows.masks, rows.in_masks.astype(int).tolist()) == (("male", "old"), [[1, 0], [0, 0], [1, 1], [0, 1]])
+    assert (rows.splits, rows.split_index.tolist()) == (("train", "val"), [0, 0, 0, 1])
+
+
+def test_csv_and_parquet_of_the_same_table_are_the_same(tmp_path: Path):
+    text = "id,split,text,text_pair,y,kind\n7,train,a,b,1,x\n3,train,c,d,0,y\n"
+    (tmp_path / "table.csv").write_text(text)
+    columns = {"id": [7, 3], "split": ["train"] * 2, "text": ["a", "c"], "text_pair": ["b", "d"], "y": [1, 0]}
+    pq.write_table(pa.table(columns | {"kind": ["x", "y"]}), tmp_path / "table")
+    first, second = (read_table(tmp_path / name, Columns()) for name in ("table.csv", "table"))
+    assert (
+        [one.to_pylist() for one in first.texts]
+        == [one.to_pylist() for one in second.texts]
+        == [["a", "c"], ["b", "d"]]
+    )
+    assert first.row_id.tolist() == second.row_id.tolist() == [7, 3]
+    for rows in (first, second):
+        assert (rows.classes, rows.y.tolist(), rows.attributes[0].values) == (("0", "1"), [1, 0], ("x", "y"))
+
+
+BAD_PARQUET: dict[str, tuple[dict[str, object], str]] = {
+    "missing label": ({"label": [1, None, 1, 0]}, r"row 1 \(counted from 0\) of comments.parquet: 'label' is missing"),
+    "NaN label": ({"label": [1.0, float("nan"), 1.0, 0.0]}, "row 1 .*'label' is 'nan', a missing number"),
+    "fractions": ({"label": [1.0, 0.0, 0.5, 0.0]}, "row 2 .*'label' is '0.5'; a class is a name or a whole number"),
+    "missing text": ({"second": ["e", "f", None, "h"]}, "row 2 .*'second' is missing"),
+    "blank text": ({"second": ["e", " ", "g", "h"]}, "row 1 .*'second' is empty"),
+    "lists": ({"place": [["sea"], [], ["land"], []]}, "column 'place' of comments.parquet is of type list<"),
+    "mask of words": ({"male": ["yes", "no", "yes", "no"]}, "row 0 .*'male' is 'yes'; expected one of 0, 1"),
+    "mask of shares": ({"male": [0.1, 0.0, 1.0, 0.0]}, "row 0 .*'male' is '0.1'; expected one of 0, 1"),
+    "no rows": (
+        {
+            name: pa.array([], pa.string())
+            for name in ("first", "second", "label", "place", "size", "male", "old", "part")
+        },
+        "comments.parquet has no rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD_PARQUET))
+def test_bad_parquet_files_are_refused(tmp_path: Path, case: str):
+    changed, message = BAD_PARQUET[case]
+    with pytest.raises(ServiceError, match=message) as raised:
+        read_table(comments(tmp_path, **changed), NAMED)
+    assert raised.value.kind is ErrorKind.BAD_TABLE
+
+
+def test_a_parquet_file_cut_short_is_refused(tmp_path: Path):
+    file = comments(tmp_path)
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(ServiceError, match="cannot be read as a Parquet file") as raised:
+        read_table(file, NAMED)
+    assert raised.value.kind is ErrorKind.BAD_TABLE
+
+
+BAD_NAMES: dict[str, tuple[Columns, str]] = {
+    "no such column": (replace(NAMED, y="target"), "has no column 'target'; got: 'first', 'second', 'label'"),
+    "no such mask": (replace(NAMED, masks=("male", "young")), "has no column 'young'"),
+    "two meanings": (replace(NAMED, masks=("male", "place")), "column 'place' is given two meanings"),
+    "three texts": (replace(NAMED, texts=("first", "second", "part")), "got 3 columns"),
+    "paths and texts": (replace(NAMED, path="place"), "got both"),
+    "neither": (replace(NAMED, texts=()), "got neither"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD_NAMES))
+def test_bad_names_of_columns_are_refused(tmp_path: Path, case: str):
+    columns, message = BAD_NAMES[case]
+    with pytest.raises(ServiceError, match=message) as raised:
+        read_table(comments(tmp_path), columns)
+    assert raised.value.kind is ErrorKind.BAD_TABLE

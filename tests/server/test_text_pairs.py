@@ -34,3 +34,14 @@ def test_pairs_are_read_as_transformers_reads_them(tmp_path: Path) -> None:
         without = classifier.logits({key: batch[key] for key in ("input_ids", "attention_mask")})
         assert_allclose(logits.numpy(), classifier.module(**expected).logits.numpy(), rtol=1e-5, atol=1e-6)
     assert (logits - without).abs().max() > 1e-6, "the model is told which text a token belongs to"
+
+
+@pytest.mark.parametrize("kind", ["distilbert", "roberta"])
+def test_pairs_reach_a_model_that_knows_no_types(tmp_path: Path, kind: str) -> None:
+    """Its tokenizer says which text a token belongs to; the model has no place for that."""
+    name = write_text_model(tmp_path, kind, **({"type_vocab_size": 1} if kind == "roberta" else {}))
+    classifier = load_backbone(name, 2, pretrained=False, seed=0, max_tokens=9)
+    assert "token_type_ids" in classifier.preprocessing.tokenizer("one", "two")
+    batch = classifier.preprocessing.to_batch(classifier.preprocessing.prepare_all(PAIRS), CPU)
+    assert sorted(batch) == ["attention_mask", "input_ids"]
+    assert prove_head(classifier, batch) <= 1e-6

@@ -82,7 +82,7 @@ def _reads_types(config: Any) -> bool:
     models: Any = AutoModelForSequenceClassification._model_mapping  # pyright: ignore[reportPrivateUsage]
     return (
         "token_type_ids" in signature(models[type(config)].forward).parameters
-        and getattr(config, "type_vocab_size", 2) > 1
+        and getattr(config, "type_vocab_size", 0) > 1
     )
 
 

@@ -9,6 +9,7 @@ from backbone_directories import write_text_model
 from numpy.testing import assert_allclose
 from transformers import AutoTokenizer
 
+from penult_server.backbones.catalog import Pooling
 from penult_server.backbones.classifier import prove_head
 from penult_server.backbones.model import load_backbone
 
@@ -16,9 +17,10 @@ CPU = torch.device("cpu")
 PAIRS = [("one two", "good"), ("one one two two words words", "bad"), ("good", "one one two two words words")]
 
 
-def test_pairs_are_read_as_transformers_reads_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooling", ["model", "mean"])
+def test_pairs_are_read_as_transformers_reads_them(tmp_path: Path, pooling: Pooling) -> None:
     name = write_text_model(tmp_path, "bert")
-    classifier = load_backbone(name, 2, pretrained=False, seed=0, max_tokens=9)
+    classifier = load_backbone(name, 2, pretrained=False, seed=0, max_tokens=9, pooling=pooling)
     preprocessing = classifier.preprocessing
     items = preprocessing.prepare_all(PAIRS)
     assert [item.shape for item in items] == [(2, 6), (2, 9), (2, 9)]
@@ -33,6 +35,7 @@ def test_pairs_are_read_as_transformers_reads_them(tmp_path: Path) -> None:
         logits = classifier.logits(batch)
         without = classifier.logits({key: batch[key] for key in ("input_ids", "attention_mask")})
         assert_allclose(logits.numpy(), classifier.module(**expected).logits.numpy(), rtol=1e-5, atol=1e-6)
+    assert prove_head(classifier, batch) <= 1e-6
     assert (logits - without).abs().max() > 1e-6, "the model is told which text a token belongs to"
 
 

@@ -140,13 +140,11 @@ def _rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, byt
         module = images.build_module(source, manifest.n_classes, pretrained=False, image_size=manifest.image_size)
         return module, image
     # Imported here: transformers takes seconds to load, and image jobs never need it.
-    from penult_server.backbones.transformer import rebuild_transformer, text_preprocessing
+    from penult_server.backbones.transformer import rebuild_transformer
 
-    module, tokenizer = rebuild_transformer(directory, manifest.backbone, cast(Pooling, manifest.pooling))
-    if tokenizer is None:
-        return module, image
-    tokenizer_files = {name: content for name, content in files.items() if name != "config.json"}
-    return module, text_preprocessing(tokenizer, tokenizer_files, manifest.max_tokens, module.config)
+    pooling = cast(Pooling, manifest.pooling)
+    module, text = rebuild_transformer(directory, manifest.backbone, pooling, files, manifest.max_tokens)
+    return module, text or image
 
 
 def _host_state(module: nn.Module) -> dict[str, NDArray[np.generic]]:

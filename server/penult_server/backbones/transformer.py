@@ -53,17 +53,21 @@ def load_transformer(
     return module, preprocessing, {"config.json": config.to_json_string(use_diff=False).encode(), **files}
 
 
-def rebuild_transformer(directory: Path, name: str, pooling: Pooling) -> tuple[nn.Module, Any | None]:
-    """The network with random weights from the files of a checkpoint, and its tokenizer if it reads texts."""
+def rebuild_transformer(
+    directory: Path, name: str, pooling: Pooling, files: Mapping[str, bytes], max_tokens: int
+) -> tuple[nn.Module, TextPreprocessing | None]:
+    """The network with random weights from the files of a checkpoint, and its preprocessing if it reads texts."""
     config = AutoConfig.from_pretrained(directory, local_files_only=True, **_SAFE)
     family = _family(config, name)
     module = _network(family, config, name, pooling, "")
     if family is AutoModelForImageClassification:
         return module, None
-    return module, AutoTokenizer.from_pretrained(directory, local_files_only=True, **_SAFE)
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, **_SAFE)
+    tokenizer_files = {name: content for name, content in files.items() if name != "config.json"}
+    return module, _text_preprocessing(tokenizer, tokenizer_files, max_tokens, config)
 
 
-def text_preprocessing(tokenizer: Any, files: Mapping[str, bytes], max_tokens: int, config: Any) -> TextPreprocessing:
+def _text_preprocessing(tokenizer: Any, files: Mapping[str, bytes], max_tokens: int, config: Any) -> TextPreprocessing:
     """Preprocessing by a tokenizer whose files are `files`, for the model of a configuration."""
     digest = hashlib.sha256()
     for file in sorted(files):
@@ -213,7 +217,7 @@ def _preprocessing(
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
     files = _tokenizer_files(tokenizer)
-    return text_preprocessing(tokenizer, files, max_tokens, config), files
+    return _text_preprocessing(tokenizer, files, max_tokens, config), files
 
 
 def _check_max_tokens(name: str, config: Any, tokenizer: Any, max_tokens: int) -> None:

@@ -87,31 +87,34 @@ class ComputeProcess:
 
     async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
         """Await the call that `make` begins on the worker's channel; its errors become ours."""
-        channel = await self.channel()
-        try:
-            async with self._slots:
+        async with self._slots:
+            # Asked for now: the worker may have been replaced while this call waited for its turn.
+            channel = await self.channel()
+            try:
                 return await make(channel)
-        except grpc.aio.AioRpcError as error:
-            raise self.translate(error) from error
+            except grpc.aio.AioRpcError as error:
+                raise self.translate(error, channel) from error
 
     async def relay(self, begin: Callable[[grpc.aio.Channel], AsyncIterable[T]]) -> AsyncIterator[T]:
         """The messages of the call that `begin` makes on the worker's channel; its errors become ours."""
-        call: Any = begin(await self.channel())
+        channel = await self.channel()
+        call: Any = begin(channel)
         try:
             async for message in call:
                 yield message
         except grpc.aio.AioRpcError as error:
-            raise self.translate(error) from error
+            raise self.translate(error, channel) from error
         finally:
             call.cancel()
 
-    def translate(self, error: grpc.aio.AioRpcError) -> ServiceError:
-        """What the worker said; or that it died, when it could not say anything."""
+    def translate(self, error: grpc.aio.AioRpcError, channel: grpc.aio.Channel) -> ServiceError:
+        """What the worker said over its channel; or that it died, when it could not say anything."""
         said = from_call(error)
         if said:
             self.note(said.kind, said.metadata)
             return said
         if error.code() == grpc.StatusCode.UNAVAILABLE:
+            self._lose(channel)
             return ServiceError(
                 ErrorKind.WORKER_DIED,
                 "the compute worker died while it held this query; it is being started again, ask once more (a query "
@@ -119,6 +122,18 @@ class ComputeProcess:
             )
         kind = FALLBACK_KINDS.get(error.code(), ErrorKind.INTERNAL)
         return ServiceError(kind, f"the compute worker answered {error.code().name}: {error.details()}")
+
+    def _lose(self, channel: grpc.aio.Channel) -> None:
+        """Nobody answers on a worker's channel: from now on calls wait for the next worker.
+
+        The keeper may learn of the worker's end only later than a call that met it; a worker that lives but does not
+        answer is ended, so that there will be a next one.
+        """
+        if channel is self._channel and self._ready.is_set():
+            self._ready.clear()
+            if self._process:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
 
     def note(self, kind: str, metadata: Mapping[str, str]) -> None:
         """Remember a feature set that turned out damaged, so that it is extracted anew when asked for."""

@@ -124,82 +124,62 @@ class RefitArguments(TypedDict, total=False):
     max_iterations: int | None
 
 
-def refit_request(
-    *,
-    features: FeatureSetLike,
-    preset: Preset | None = None,
-    balance: BalanceMethod | None = None,
-    by: By | None = None,
-    ratio: float | None = None,
-    l1: float | None = None,
-    l2: float | None = None,
-    penalty: PenaltyScale | None = None,
-    center: HeadLike | None = None,
-    intercept: Intercept | None = None,
-    link: Link | None = None,
-    standardize: ScalingLike | None = None,
-    repeats: int | None = None,
-    weights: WeightsChoice | NDArray[Any] | None = None,
-    gamma: float | None = None,
-    up: float | None = None,
-    class_ratio: float | None = None,
-    detector: PathArguments | None = None,
-    detector_l1: float | None = None,
-    rows: RowsChoice | NDArray[Any] | None = None,
-    top_k: int | None = None,
-    other: FeatureSetLike | None = None,
-    offset: OffsetChoice | None = None,
-    tau: float | None = None,
-    groups: GroupSource | None = None,
-    risk: Risk | None = None,
-    alpha: float | None = None,
-    path: PathArguments | None = None,
-    grid: Mapping[GridName, Sequence[float]] | None = None,
-    select: SelectArguments | None = None,
-    evaluate: Mapping[str, FeatureSetLike] | None = None,
-    seed: int = 0,
-    plan: bool = False,
-    tolerance: float | None = None,
-    max_iterations: int | None = None,
-) -> pb.RefitRequest:
-    """A question for a refit; what is None is left to the preset. Raises `InvalidRequest`."""
+def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
+    """A question for a refit; what is None or left out is left to the preset.
+
+    Raises `InvalidRequest`, also for unknown keys.
+    """
+    known = list(RefitArguments.__annotations__)
+    if [key for key in arguments if key not in known] or "features" not in arguments:
+        raise invalid(f"a refit request has 'features' and any of {known}; got {list(arguments)}")
+    _check_numbers(arguments)
+    given = arguments.get
+    preset, center, standardize = given("preset"), given("center"), given("standardize")
+    path, select = given("path"), given("select")
+    return pb.RefitRequest(
+        feature_set=feature_set_name(arguments["features"]),
+        preset=preset or "",
+        balance=_balance(given("balance"), given("by"), given("ratio")),
+        l1=given("l1"),
+        l2=given("l2"),
+        penalty_scale=_number("penalty", given("penalty"), PENALTY_SCALES),
+        center=None if center is None else _head_source("center", center),
+        intercept=_number("intercept", given("intercept"), INTERCEPTS),
+        link=_number("link", given("link"), LINKS),
+        scaling=None if standardize is None else _scaling(standardize),
+        repeats=given("repeats"),
+        weights=_filled(_weights(arguments)),
+        rows=_filled(_rows(given("rows"), given("top_k"), given("other"))),
+        offset=_filled(pb.Offset(kind=_number("offset", given("offset"), OFFSETS), tau=given("tau"))),
+        groups=_number("groups", given("groups"), GROUP_SOURCES),
+        risk=_filled(pb.Risk(kind=_number("risk", given("risk"), RISKS), alpha=given("alpha"))),
+        path=None if path is None else _path("path", path),
+        grid=_grid(given("grid")),
+        select=None if select is None else _select(select),
+        seed=arguments.get("seed", 0),
+        plan=arguments.get("plan", False),
+        evaluate={name: feature_set_name(value) for name, value in (given("evaluate") or {}).items()},
+        tolerance=given("tolerance") or 0,
+        max_iterations=given("max_iterations") or 0,
+    )
+
+
+def _check_numbers(arguments: RefitArguments) -> None:
+    preset = arguments.get("preset")
     if preset is not None:
         check_choice("preset", preset, PRESETS)
-    for name, value in (("l1", l1), ("l2", l2), ("gamma", gamma), ("up", up), ("detector_l1", detector_l1)):
+    for name in ("l1", "l2", "gamma", "up", "detector_l1"):
+        value = arguments.get(name)
         if value is not None:
             check_number(name, value, 0)
-    for name, count in (("repeats", repeats), ("top_k", top_k), ("max_iterations", max_iterations)):
+    for name in ("repeats", "top_k", "max_iterations"):
+        count = arguments.get(name)
         if count is not None:
             check_number(name, count, 1)
+    tolerance = arguments.get("tolerance")
     if tolerance is not None:
         check_number("tolerance", tolerance, 0, 1)
-    check_seed(seed)
-    return pb.RefitRequest(
-        feature_set=feature_set_name(features),
-        preset=preset or "",
-        balance=_balance(balance, by, ratio),
-        l1=l1,
-        l2=l2,
-        penalty_scale=_number("penalty", penalty, PENALTY_SCALES),
-        center=None if center is None else _head_source("center", center),
-        intercept=_number("intercept", intercept, INTERCEPTS),
-        link=_number("link", link, LINKS),
-        scaling=None if standardize is None else _scaling(standardize),
-        repeats=repeats,
-        weights=_filled(_weights(weights, gamma, up, class_ratio, detector, detector_l1)),
-        rows=_filled(_rows(rows, top_k, other)),
-        offset=_filled(pb.Offset(kind=_number("offset", offset, OFFSETS), tau=tau)),
-        groups=_number("groups", groups, GROUP_SOURCES),
-        risk=_filled(pb.Risk(kind=_number("risk", risk, RISKS), alpha=alpha)),
-        path=None if path is None else _path("path", path),
-        grid=_grid(grid),
-        select=None if select is None else _select(select),
-        seed=seed,
-        plan=plan,
-        evaluate={name: feature_set_name(value) for name, value in (evaluate or {}).items()},
-        tolerance=tolerance or 0,
-        max_iterations=max_iterations or 0,
-    )
+    check_seed(arguments.get("seed", 0))
 
 
 def _number(argument: str, value: str | None, table: Mapping[Any, Any]) -> Any:
@@ -247,15 +227,14 @@ def _head_source(argument: str, value: HeadLike) -> pb.HeadSource:
             return pb.HeadSource(kind=_number(argument, value, HEADS))
 
 
-def _weights(
-    weights: WeightsChoice | NDArray[Any] | None,
-    gamma: float | None,
-    up: float | None,
-    class_ratio: float | None,
-    detector: PathArguments | None,
-    detector_l1: float | None,
-) -> pb.Weights:
-    message = pb.Weights(gamma=gamma, up=up, class_ratio=class_ratio, detector_l1=detector_l1)
+def _weights(arguments: RefitArguments) -> pb.Weights:
+    weights, detector = arguments.get("weights"), arguments.get("detector")
+    message = pb.Weights(
+        gamma=arguments.get("gamma"),
+        up=arguments.get("up"),
+        class_ratio=arguments.get("class_ratio"),
+        detector_l1=arguments.get("detector_l1"),
+    )
     if detector is not None:
         message.detector.CopyFrom(_path("detector", detector))
     if isinstance(weights, str):
@@ -333,15 +312,6 @@ def _check_keys(argument: str, given: Mapping[str, Any], known: type) -> None:
     legal = list(known.__annotations__)
     if unknown := [key for key in given if key not in legal]:
         raise invalid(f"{argument}= has any of {legal}; got {unknown}", argument=argument)
-
-
-def refit_request_of(arguments: RefitArguments) -> pb.RefitRequest:
-    """The same from one dictionary of `Client.refits`. Raises `InvalidRequest`, also for unknown keys."""
-    known = list(RefitArguments.__annotations__)
-    unknown = [key for key in arguments if key not in known]
-    if unknown or "features" not in arguments:
-        raise invalid(f"a refit request has 'features' and any of {known}; got {list(arguments)}")
-    return refit_request(**arguments)
 
 
 def evaluate_request(head: AnyHead, features: FeatureSetLike) -> pb.EvaluateRequest:

@@ -221,7 +221,7 @@ class Refitting:
         sent: list[int] = []
         for index, arguments in enumerate(requests):
             try:
-                messages.append(encode_refits.refit_request_of(arguments))
+                messages.append(encode_refits.refit_request(arguments))
                 sent.append(index)
             except PenultError as error:
                 answers[index] = error

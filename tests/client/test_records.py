@@ -122,15 +122,17 @@ def refit_message() -> refits_pb2.Refit:
         weight=arrays.encode(np.arange(6.0).reshape(2, 3)), bias=arrays.encode(np.array([1.0, -1.0]))
     )
     request = encode_refits.refit_request(
-        features="f" * 64,
-        preset="dfr",
-        balance="mixture",
-        by="group",
-        ratio=3,
-        l2=0.5,
-        standardize=False,
-        repeats=4,
-        seed=9,
+        {
+            "features": "f" * 64,
+            "preset": "dfr",
+            "balance": "mixture",
+            "by": "group",
+            "ratio": 3,
+            "l2": 0.5,
+            "standardize": False,
+            "repeats": 4,
+            "seed": 9,
+        }
     )
     return refits_pb2.Refit(
         digest="e" * 64,
@@ -317,7 +319,7 @@ def test_every_argument_of_a_refit_comes_back_in_its_settings() -> None:
     }
     grid = {"l1": [1.0, 2.0], "gamma": [3.0]}
     request = encode_refits.refit_request(
-        features="f" * 64, path=path, detector=path, grid=grid, select=select, **plain
+        {"features": "f" * 64, "path": path, "detector": path, "grid": grid, "select": select, **plain}
     )  # pyright: ignore[reportArgumentType]
     found = decode_refits.refit_settings(request)
     assert {name: getattr(found, name) for name in plain} == plain

@@ -1,5 +1,6 @@
 """What leaves the client: requests and uploads are checked first, reads are complete or refused."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,9 +37,9 @@ def feature_set_message(n: int = 4, d: int = 3) -> features_pb2.FeatureSet:
 
 
 def test_what_is_left_out_is_left_to_the_preset() -> None:
-    request = encode_refits.refit_request(features="mine", preset="dfr")
+    request = encode_refits.refit_request({"features": "mine", "preset": "dfr"})
     assert [field.name for field, _ in request.ListFields()] == ["feature_set", "preset"]
-    chosen = encode_refits.refit_request(features="mine", preset="dfr", standardize=False, l2=0.0)
+    chosen = encode_refits.refit_request({"features": "mine", "preset": "dfr", "standardize": False, "l2": 0.0})
     assert chosen.scaling.kind == refits_pb2.SCALING_KIND_NONE
     assert chosen.HasField("l2")
 
@@ -77,7 +78,12 @@ def test_what_is_left_out_is_left_to_the_preset() -> None:
 )
 def test_wrong_refits_are_refused_before_any_call(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=said):
-        encode_refits.refit_request_of({"features": "mine"} | arguments)  # pyright: ignore[reportArgumentType]
+        encode_refits.refit_request({"features": "mine"} | arguments)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_request_of_many_has_the_arguments_of_a_single_one() -> None:
+    single = set(inspect.signature(penult.Client.refit).parameters) - {"self", "timeout"}
+    assert single == set(encode_refits.RefitArguments.__annotations__)
 
 
 def extract_spec(**changed) -> Message:

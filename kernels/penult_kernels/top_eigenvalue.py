@@ -23,8 +23,8 @@ from penult_kernels.arrays import Array, beside, blocks, to_host
 TOLERANCE = 1e-7
 """Certified relative error of an eigenvalue at which its iteration stops: far below what resampling tells apart."""
 MOST_STEPS = 128
-CHECK_EVERY = 4
-"""Steps between two looks at the error."""
+LOOKS_PER_DOUBLING = 8
+"""Looks at the error while the steps double; each decomposes a small matrix for every replicate."""
 BATCH_BYTES = 1 << 28
 """Aim for the size of one batch's Krylov vectors and weights."""
 BLOCK_ELEMENTS = 1 << 24
@@ -193,9 +193,10 @@ def _error_bound(residual: NDArray[np.float64], gap: NDArray[np.float64]) -> NDA
 def _lanczos(apply: Callable[[Array], Array], start: Array, check: Callable[[], None]) -> _RitzPairs:
     """The largest Ritz pair of every replicate; stops when every error bound is within TOLERANCE.
 
-    One step: apply the operator to the newest basis vector, orthogonalise the image against all of them
-    (twice), normalise it to the next one. Where the Krylov space is exhausted zero vectors follow, which add
-    eigenvalues 0 to the projected matrix; the operator is positive semidefinite, so they come last.
+    One step: apply the operator to the newest basis vector, orthogonalise the image against the last two (all that
+    it has a part of in exact arithmetic) and then against all of them, normalise it to the next one. Where the
+    Krylov space is exhausted zero vectors follow, which add eigenvalues 0 to the projected matrix; the operator is
+    positive semidefinite, so they come last.
     """
     xp = array_namespace(start)
     n_replicates, size = (int(length) for length in start.shape)
@@ -208,10 +209,12 @@ def _lanczos(apply: Callable[[Array], Array], start: Array, check: Callable[[], 
         basis[:, step, :] = newest
         image = apply(newest)
         scale = to_host(xp.linalg.vector_norm(image, axis=1))
-        image, diagonal = _orthogonalised(image, basis[:, : step + 1, :])
+        image, diagonal = _without(image, basis[:, max(0, step - 1) : step + 1, :])
+        image, rest = _without(image, basis[:, : step + 1, :])
+        diagonal += rest
         projected[:, step, step] = diagonal
         newest, length = _unit(image, scale)
-        if step + 1 == most or (step + 1) % CHECK_EVERY == 0:
+        if step + 1 == most or _is_look(step + 1):
             theta, ritz = np.linalg.eigh(projected[:, : step + 1, : step + 1])
             gaps = theta[:, -1] - (theta[:, -2] if step else 0.0)
             errors = _error_bound(length * np.abs(ritz[:, -1, -1]), gaps)
@@ -221,6 +224,12 @@ def _lanczos(apply: Callable[[Array], Array], start: Array, check: Callable[[], 
                 return _RitzPairs(vectors=vectors[:, 0, :], gaps=gaps)
         projected[:, step + 1, step] = projected[:, step, step + 1] = length
     raise AssertionError("the last step returns")
+
+
+def _is_look(n_steps: int) -> bool:
+    """Whether the error is looked at after so many steps: every second one up to 32, every fourth up to 64, ..."""
+    spacing = max(2, 2 ** (n_steps - 1).bit_length() // (2 * LOOKS_PER_DOUBLING))
+    return n_steps % spacing == 0
 
 
 def _begin(start: Array) -> Array:
@@ -235,15 +244,12 @@ def _begin(start: Array) -> Array:
     return rough / xp.linalg.vector_norm(rough, axis=1, keepdims=True)
 
 
-def _orthogonalised(image: Array, basis: Array) -> tuple[Array, NDArray[np.float64]]:
+def _without(image: Array, basis: Array) -> tuple[Array, NDArray[np.float64]]:
     """`image` (R, Q) less its part in the span of `basis` (R, S, Q), and its coefficients on the last vector."""
     xp = array_namespace(image)
-    diagonal = np.zeros(int(image.shape[0]))
-    for _ in range(2):
-        coefficients = basis @ image[:, :, None]
-        image = image - (xp.matrix_transpose(coefficients) @ basis)[:, 0, :]
-        diagonal += to_host(coefficients[:, -1, 0])
-    return image, diagonal
+    coefficients = basis @ image[:, :, None]
+    part = (xp.matrix_transpose(coefficients) @ basis)[:, 0, :]
+    return image - part, to_host(coefficients[:, -1, 0]).astype(np.float64)
 
 
 def _unit(vectors: Array, scale: NDArray[np.float64]) -> tuple[Array, NDArray[np.float64]]:

@@ -98,7 +98,7 @@ class _Part:
         """Sets of blocks over fewer rows than features, as many as can be stacked at a time."""
         by_rows: dict[tuple[bytes | None, bool], list[int]] = {}
         for index, block in enumerate(self.blocks):
-            if block.start is None and 1 < block.n_used < self.features.shape[1]:
+            if block.start is None and 1 < block.n_used < 2 * self.features.shape[1]:
                 by_rows.setdefault((block.rows_key, block.intercept is Intercept.FREE), []).append(index)
         by_shape: dict[tuple[int, int, bool], list[list[int]]] = {}
         for (_, is_free), members in by_rows.items():

@@ -19,9 +19,9 @@ from penult_kernels.refit_batch import Batch
 from penult_kernels.refit_blocks import tiles_of
 
 ROWS_SAMPLED = 8192
-WORK_OF_EIGENVECTORS = 30.0
+WORK_OF_EIGENVECTORS = 10.0
 """Products of D x D that an eigendecomposition costs, about."""
-PASSES_SAVED = 50.0
+PASSES_SAVED = 100.0
 """Products with the rows that it saves every column, about."""
 SMALLEST_CURVATURE = 1e-12
 

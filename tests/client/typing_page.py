@@ -53,6 +53,9 @@ def analyse(x: NDArray[np.float32], y: NDArray[np.int64], a: NDArray[np.int64]) 
         other = client.evaluate(penult.Head(weight=refit.head.weight, bias=refit.head.bias), mine.digest)
         assert_type(client.datasets.register("shoes", "/data/shoes.csv"), penult.Dataset)
         assert_type(client.datasets.register("shoes", "/data/shoes.csv", wait=False), penult.Job[penult.Dataset])
+        birds = client.datasets.register("waterbirds", "/data/waterbird_complete95_forest2water2", layout="waterbirds")
+        assert_type(birds.notes, tuple[str, ...])
+        client.datasets.register("pairs", "/data/pairs.parquet", columns={"text": ["first", "second"], "masks": "old"})
         for known in client.jobs.list(states=["running", "queued"]):
             known.refresh().cancel()
         spectra.plot(top_k=5).savefig("spectra.png")  # pyright: ignore[reportUnknownMemberType]

@@ -76,11 +76,14 @@ BAD_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "blank y": (replaced("3.png,cat", "3.png,  "), "row 5 of table.csv: 'y' is empty"),
     "empty path": (replaced("images/3.png", ""), "row 5 of table.csv: 'path' is empty"),
     "empty attribute": (replaced("5.png,cat,beach", "5.png,cat,"), "row 7 of table.csv: 'ground' is empty"),
-    "no train split": (replaced("train", "fit"), "no row has the split 'train'; got: fit, test"),
+    "no train split": (replaced("train", "fit"), "no row has the split 'train', which is trained on; got: fit, test"),
     "class absent from train": (replaced("4.png,dog", "4.png,fox"), "absent: fox"),
     "unclosed quote": (replaced("test,images/4", 'test,"images/4'), "no CSV file: line 7"),
     "NUL": (replaced("3.png,cat", "3.png,c\0at"), "row 5, column 'y' .* NUL"),
-    "is a directory": (lambda table: (table.unlink(), table.mkdir()), "cannot be read: Is a directory"),
+    "is a directory": (
+        lambda table: (table.unlink(), table.mkdir()),
+        "is a directory, a table one CSV or Parquet file",
+    ),
     "is not there": (lambda table: table.unlink(), "cannot be read: No such file"),
 }
 
@@ -261,7 +264,7 @@ BAD_NAMES: dict[str, tuple[Columns, str]] = {
     "two meanings": (replace(NAMED, masks=("male", "place")), "column 'place' is given two meanings"),
     "three texts": (replace(NAMED, texts=("first", "second", "part")), "got 3 columns"),
     "paths and texts": (replace(NAMED, path="place"), "got both"),
-    "neither": (replace(NAMED, texts=()), "got neither"),
+    "neither": (replace(NAMED, texts=()), "got neither: .* named by columns="),
 }
 
 

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from penult_proto.errors import ErrorKind
 from penult_server.datasets.catalog import DATASETS_DIRECTORY, describe_packaged, open_dataset, packaged
+from penult_server.datasets.images import ImageError, check_image, decode_image
 from penult_server.datasets.model import DatasetInfo
 from penult_server.datasets.registration import Request, register
 from penult_server.datasets.stored import RegisteredDataset, check_files
@@ -405,3 +407,38 @@ def test_check_files_refuses_an_unknown_split(data: Path, out: Path):
     with pytest.raises(ServiceError, match="known: train, test") as raised:
         check_files(dataset, ["train", "validation"])
     assert raised.value.kind is ErrorKind.UNKNOWN_SPLIT
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_checking_an_image_says_what_decoding_it_says():
+    """Cut at every length, altered at every byte, in several modes: neither accepts what the other refuses."""
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 4)).astype(np.uint8)
+    image = Image.fromarray(pixels)
+    turned = Image.Exif()
+    turned[ORIENTATION] = 6
+    contents: list[bytes] = []
+    for mode, form, options in (
+        ("RGB", "PNG", {}),
+        ("RGB", "JPEG", {}),
+        ("RGB", "JPEG", {"exif": turned}),
+        ("P", "GIF", {"transparency": 3}),
+        ("RGBA", "PNG", {}),
+        ("F", "TIFF", {}),
+    ):
+        file = BytesIO()
+        (image.convert("L") if mode == "F" else image).convert(mode).save(file, form, **options)
+        contents.append(file.getvalue())
+    for content in contents:
+        step = max(1, len(content) // 60)
+        spoilt = [content[:i] for i in range(0, len(content), step)]
+        spoilt += [content[:i] + bytes([content[i] ^ 255]) + content[i + 1 :] for i in range(0, len(content), step)]
+        for one in [content, *spoilt]:
+            assert said_by(check_image, one) == said_by(decode_image, one)
+
+
+def said_by(look: Callable[[bytes], object], content: bytes) -> str:
+    try:
+        look(content)
+    except ImageError as error:
+        return str(error)
+    return "fine"

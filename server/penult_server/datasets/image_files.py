@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
-from penult_server.datasets.images import ImageError, decode_image
+from penult_server.datasets.images import ImageError, check_image
 from penult_server.datasets.rows import Rows
 from penult_server.datasets.tables.table import bad_table, first_repeat
 from penult_server.errors import ServiceError
@@ -132,7 +132,7 @@ def _inspect(rows: Rows, files: Sequence[Path], row: int) -> tuple[bytes, int]:
     except OSError as error:
         raise _missing(rows, row, error.strerror or "it cannot be read") from error
     try:
-        decode_image(content)
+        check_image(content)
     except ImageError as error:
         raise ServiceError(
             ErrorKind.CORRUPT_IMAGE,

@@ -2,7 +2,9 @@
 
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,10 @@ DECODER_ERRORS = (
 """What Pillow's decoders raise on damaged files; they have no common base."""
 
 
+_ORIENTATION = 0x0112
+T = TypeVar("T")
+
+
 class ImageError(ValueError):
     """The bytes are not an image that can be read whole; the message says why."""
 
@@ -39,14 +45,31 @@ def decode_image(content: bytes) -> NDArray[np.uint8]:
     Raises ImageError when any part of the image cannot be decoded, or for floating-point and 32-bit
     pixels, which have no agreed range.
     """
+    return _with_image(content, lambda image: _to_rgb(ImageOps.exif_transpose(image)))
+
+
+def check_image(content: bytes) -> None:
+    """Raise ImageError if `decode_image` would.
+
+    Of a plain image no array is made: threads decode beside each other, but make arrays one after the other.
+    """
+    _with_image(content, lambda image: None if _is_plain(image) else _to_rgb(ImageOps.exif_transpose(image)))
+
+
+def _with_image(content: bytes, use: Callable[[Image.Image], T]) -> T:
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return use(image)
     except UnidentifiedImageError as error:
         raise ImageError(f"it begins like none of {', '.join(FORMATS)}") from error
     except DECODER_ERRORS as error:
         raise ImageError(str(error) or type(error).__name__) from error
+
+
+def _is_plain(image: Image.Image) -> bool:
+    """Whether nothing is left to be done that could fail: RGB without transparency, upright."""
+    return image.mode == "RGB" and "transparency" not in image.info and image.getexif().get(_ORIENTATION, 1) == 1
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

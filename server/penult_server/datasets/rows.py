@@ -63,7 +63,9 @@ class Rows:
 def check_train(rows: Rows) -> None:
     """Raises ServiceError (BAD_TABLE) when a class is absent from the split "train", or that split is."""
     if TRAIN not in rows.splits:
-        raise bad_table(f"no row has the split {TRAIN!r}; got: {', '.join(rows.splits)}", column="split")
+        raise bad_table(
+            f"no row has the split {TRAIN!r}, which is trained on; got: {', '.join(rows.splits)}", column="split"
+        )
     in_train = np.bincount(rows.y[rows.split_index == rows.splits.index(TRAIN)], minlength=len(rows.classes))
     absent = [name for name, count in zip(rows.classes, in_train, strict=True) if not count]
     if absent:

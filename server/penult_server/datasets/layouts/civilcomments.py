@@ -24,15 +24,16 @@ IDENTITIES = ("male", "female", "LGBTQ", "christian", "muslim", "other_religions
 CLASSES = ("not toxic", "toxic")
 THRESHOLD = 0.5
 COLUMNS = ("", "comment_text", "split", "toxicity", *IDENTITIES)
-FILE = "all_data_with_identities.csv"
+FILES = ("all_data_with_identities.csv", "civilcomments_v1.0/all_data_with_identities.csv")
 
 
 def read_civilcomments(source: Path) -> Rows:
-    """Read the CSV file, or the directory that holds it.
+    """Read the CSV file, the directory that holds it, or the one above.
 
     Raises ServiceError: FILES_MISSING, BAD_TABLE naming the row, EMPTY_GROUP.
     """
-    file = source if source.is_file() else locate(directory_of(source), (FILE,))
+    directory = directory_of(source)
+    file = source if source.is_file() else locate(directory, FILES)
     table = read_csv(file, lambda _: COLUMNS)
     y = (table.numbers("toxicity") >= THRESHOLD).astype(np.int64)
     mentions = np.stack([table.numbers(name) >= THRESHOLD for name in IDENTITIES], axis=1)
@@ -41,7 +42,7 @@ def read_civilcomments(source: Path) -> Rows:
     rows = Rows(
         modality="text",
         where=table.where,
-        base=file.parent,
+        base=directory,
         texts=(table.texts("comment_text"),),
         ids=row_id.astype(np.str_).tolist(),
         row_id=row_id,

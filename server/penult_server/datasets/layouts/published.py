@@ -13,6 +13,8 @@ from penult_server.datasets.rows import SPLITS, Rows
 from penult_server.datasets.tables.table import bad_table
 from penult_server.errors import ServiceError
 
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
@@ -59,6 +61,12 @@ def directory_of(source: Path) -> Path:
     """The directory that was given, or of the file that was. Raises ServiceError (FILES_MISSING)."""
     if not source.exists():
         raise ServiceError(ErrorKind.FILES_MISSING, f"there is no {source} on the server's machine", directory=source)
+    if source.suffix in _ARCHIVES:
+        raise ServiceError(
+            ErrorKind.FILES_MISSING,
+            f"{source} is an archive; unpack it and give the directory that it was unpacked into",
+            directory=source,
+        )
     return source if source.is_dir() else source.parent
 
 

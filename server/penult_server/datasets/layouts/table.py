@@ -27,6 +27,7 @@ from penult_server.errors import ServiceError
 
 MAX_ATTRIBUTE_VALUES = 1000
 """More values than this are taken for a column that is no attribute, such as a URL or a date."""
+HINT = ". Columns of other names are named by columns={'y': ..., 'path': ..., ...}"
 _TRUTH = {"0": 0, "1": 1, "false": 0, "true": 1, "False": 0, "True": 1}
 _LARGEST_ROW_ID = 2**64 - 1
 
@@ -54,6 +55,11 @@ def read_table(source: Path, columns: Columns) -> Rows:
     Raises ServiceError: BAD_TABLE, naming the row (of a CSV file, the header is row 1) or the column, or
     ATTRIBUTE_MISSING when no column is left to be an attribute.
     """
+    if source.is_dir():
+        raise bad_table(
+            f"{source} is a directory, a table one CSV or Parquet file; the directories of published datasets are read "
+            "by layout='waterbirds' and the like"
+        )
     chosen: list[_Chosen] = []
 
     def choose(header: list[str]) -> list[str]:
@@ -82,7 +88,7 @@ def _choose(header: list[str], columns: Columns, file: Path) -> _Chosen:
             f"column {header.index('') + 1} has no name; got: {listed}. An index that was saved by accident is left "
             "out with to_csv(..., index=False)"
         )
-    require_columns(header, [columns.split or "split", columns.y or "y", *columns.named()], file)
+    require_columns(header, [columns.split or "split", columns.y or "y", *columns.named()], file, hint=HINT)
     path, texts = _examples(header, columns, listed)
     id_column = columns.id or ("id" if "id" in header else "")
     taken = [columns.split or "split", columns.y or "y", path, *texts, id_column, *columns.masks, *columns.attributes]
@@ -113,7 +119,7 @@ def _examples(header: list[str], columns: Columns, listed: str) -> tuple[str, tu
     if bool(path) == bool(texts):
         raise bad_table(
             "expected either a column 'path' (images) or a column 'text' (texts, 'text_pair' beside it for pairs); "
-            f"got {'both' if path else 'neither'}: {listed}"
+            f"got {'both' if path else 'neither'}: {listed}{HINT if not path else ''}"
         )
     if texts == ("text_pair",):
         raise bad_table(f"expected a column 'text' beside 'text_pair'; got: {listed}", column="text_pair")

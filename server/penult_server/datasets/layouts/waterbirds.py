@@ -1,4 +1,4 @@
-"""Waterbirds (Sagawa et al. 2020): the directory `waterbird_complete95_forest2water2`.
+"""Waterbirds (Sagawa et al. 2020): the directory `waterbird_complete95_forest2water2`, of WILDS `waterbirds_v1.0`.
 
 `metadata.csv` with the columns img_id, img_filename (relative to it), y (0 landbird, 1 waterbird), split (0 train,
 1 val, 2 test) and place (0 land, 1 water); others are not read.
@@ -14,15 +14,21 @@ from penult_server.datasets.tables.csv_file import read_csv
 PUBLISHED = Published(
     groups={"train": (3498, 184, 56, 1057), "val": (467, 466, 133, 133), "test": (2255, 2255, 642, 642)}
 )
+METADATA_FILES = (
+    "metadata.csv",
+    "waterbird_complete95_forest2water2/metadata.csv",
+    "waterbirds_v1.0/metadata.csv",
+)
 COLUMNS = ("img_id", "img_filename", "y", "split", "place")
 
 
 def read_waterbirds(source: Path) -> Rows:
-    """Read the directory, or the `metadata.csv` in it.
+    """Read the directory, the one above it, or the CSV file in it.
 
     Raises ServiceError: FILES_MISSING, BAD_TABLE naming the row, EMPTY_GROUP.
     """
-    table = read_csv(locate(directory_of(source), ("metadata.csv",)), lambda _: COLUMNS)
+    directory = directory_of(source)
+    table = read_csv(source if source.is_file() else locate(directory, METADATA_FILES), lambda _: COLUMNS)
     rows = Rows(
         modality="image",
         where=table.where,

@@ -169,15 +169,15 @@ def first_repeat(values: NDArray[np.generic]) -> tuple[int, int] | None:
     return row, int(np.argmax(values == values[row]))
 
 
-def require_columns(header: Sequence[str], needed: Sequence[str], file: Path) -> None:
-    """Raises ServiceError (BAD_TABLE) unless each needed column is there once."""
+def require_columns(header: Sequence[str], needed: Sequence[str], file: Path, hint: str = "") -> None:
+    """Raises ServiceError (BAD_TABLE), with a hint for people, unless each needed column is there once."""
     for name in needed:
         n = header.count(name)
         if n != 1:
             listed = ", ".join(repr(one) for one in header[:20]) + (", ..." if len(header) > 20 else "")
             raise bad_table(
                 f"{file} has {'no column' if n == 0 else f'{n} columns'} {name!r}"
-                f"{' (the unnamed index)' if not name else ''}; got: {listed}",
+                f"{' (the unnamed index)' if not name else ''}; got: {listed}{hint}",
                 file=file,
                 column=name,
             )

@@ -130,7 +130,8 @@ class Refitting:
             the stored logits misclassify, else 1; "detected": `up` where a detector does; or an array (N,).
         gamma, up : see `weights`.
         class_ratio : weight of class 1 relative to class 0 (below 1: of class 0, inverted); two classes only [1.0].
-        detector, detector_l1 : path and l1 of the detector, fitted from zero on the same rows.
+        detector, detector_l1 : path and l1 of the detector, fitted on the same rows from its own "start" [zero]. RAD's
+            1 / c_sel times the mean of |W| is detector_l1 = 1 / (c_sel C D).
         rows : ["all"]; the `top_k` with the largest "top_loss" under the stored logits, or "top_disagreement" with
             those of the feature set `other`; or an array of row ids. Balancing draws among them.
         offset : o_i: ["none"], tau log p(y) ("class_prior"), tau log p(y | predicted) ("prediction_prior").

@@ -158,15 +158,6 @@ def softmax_fit(x, y, weight, l2: float):
     return lambda rows: fit.decision_function((rows - mean) / scale)
 
 
-def test_jtt_weighs_the_errors_of_the_stored_head(client, sets, data, biased):
-    x, y, _ = data["train"]
-    refit = client.refit(sets["train"], preset="jtt", up=6.0, tolerance=1e-8)
-    wrong = (x @ biased.weight.T + biased.bias).argmax(axis=1) != y
-    decide = softmax_fit(x.astype(float), y, np.where(wrong, 6.0, 1.0), 1e-3)
-    logits = refit.head.logits(data["test"][0])
-    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], decide(data["test"][0].astype(float)), atol=2e-3)
-
-
 def test_eiil_is_group_dro_over_the_errors(client, sets, data, biased):
     """For two classes the environments are the errors, so both sources give one answer, and its groups are alike."""
     eiil = client.refit(sets["train"], preset="eiil")

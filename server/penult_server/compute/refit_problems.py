@@ -129,7 +129,8 @@ class ProblemMaker:
     def detector_task(self, request: pb.RefitRequest, part: Part) -> Task:
         """The head whose errors weigh: fitted on all rows of the part along its path, with an l1 penalty."""
         rows = self._all_or(part.among)
-        problem = Problem(rows=rows, l1=request.weights.detector_l1)
+        start = self._head(request.weights.detector.start)
+        problem = Problem(rows=rows, l1=request.weights.detector_l1, start=start)
         draw = Draw(rows=part.among, weight=np.ones(part.among.size))
         settings = _settings(request.weights.detector, part.among.size, sampler=None, seed=request.seed)
         return Task(draw=draw, problem=problem, settings=settings)

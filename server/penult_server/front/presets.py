@@ -23,6 +23,8 @@ STORED_HEAD = pb.HeadSource(kind=pb.HEAD_KIND_STORED)
 
 DFR_PENALTIES = [1 / c for c in (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)]
 """1 / C of the DFR scripts, in their order: ties go to the first."""
+DFR_CLASS_RATIOS = [1.0, *(float(w) for w in (2, 3, 10, 100, 300, 1000)), *(1 / w for w in (2, 3, 10, 100, 300, 1000))]
+"""Weights of class 1 beside class 0 in the DFR script's order: ties go to the first."""
 DFR_TUNING = pb.Select(
     half=True,
     metric=pb.SELECT_METRIC_WORST_GROUP,
@@ -133,7 +135,7 @@ PRESETS: dict[str, pb.RefitRequest] = {
         link=pb.LINK_OVR,
         grid=[
             pb.GridAxis(
-                name="class_ratio", values=[1, *(r for w in (2, 3, 10, 100, 300, 1000) for r in (1 / w, float(w)))]
+                name="class_ratio", values=DFR_CLASS_RATIOS
             )
         ],
     ),
@@ -143,7 +145,8 @@ PRESETS: dict[str, pb.RefitRequest] = {
     "self": _self(pb.ROWS_KIND_TOP_LOSS),
     "self_disagreement": _self(pb.ROWS_KIND_TOP_DISAGREEMENT),
     # Regularised annotation of domains (arXiv 2402.11039): a weak detector's errors are upweighted. `up` spans the
-    # values published for its four datasets.
+    # values published for its four datasets. Its 1 / c_sel times the mean of |W| is detector_l1 = 1 / (c_sel C D). The
+    # scripts' detector begins at random, ours at zero unless it is given a start; a cosine schedule is left out.
     "rad": pb.RefitRequest(
         balance=NO_BALANCE,
         weights=pb.Weights(
@@ -194,7 +197,7 @@ PRESETS: dict[str, pb.RefitRequest] = {
     ),
 }  # fmt: skip
 PRESETS["dfr_train"].select.CopyFrom(
-    pb.Select(metric=pb.SELECT_METRIC_WORST_GROUP, final=pb.SELECT_FINAL_REFIT, repeats=1, scaling=SCALING_OF_ROWS)
+    pb.Select(metric=pb.SELECT_METRIC_WORST_GROUP, final=pb.SELECT_FINAL_REFIT, repeats=1, scaling=SCALING_OF_ALL)
 )
 
 DEFAULTS = pb.RefitRequest(

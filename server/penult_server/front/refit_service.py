@@ -110,7 +110,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             await self._resolve_set(request.select)
         if request.rows.kind == refits_pb2.ROWS_KIND_TOP_DISAGREEMENT:
             request.rows.other = await self._digest(request.rows.other)
-        for source in (request.center, request.path.start):
+        for source in (request.center, request.path.start, request.weights.detector.start):
             if source.kind == refits_pb2.HEAD_KIND_REFIT:
                 source.head.CopyFrom(await self._stored_head(source.refit))
 

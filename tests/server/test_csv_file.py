@@ -49,3 +49,19 @@ def test_rows_are_counted_with_blank_lines_and_line_breaks_in_fields(file: Path)
     file.write_text('a,b\n\n1,"x\ny"\n\n\n2,z\n')
     table = read_csv(file, lambda header: header)
     assert [table.where(i) for i in range(2)] == ["row 3 of table.csv", "row 6 of table.csv"]
+
+
+def test_texts_may_be_long_and_hold_any_character(file: Path):
+    text = "x" * 3_000_000 + "\0 ü \u2028\x1a"
+    file.write_text(f'a,b\n1,{text}\n2,"{text}"\n', encoding="utf-8", newline="")
+    assert read_csv(file, lambda header: header).texts("b").to_pylist() == [text, text]
+
+
+def test_the_row_of_an_error_is_found_beyond_long_texts(file: Path):
+    file.write_text('a,b\n1,"' + "x\n" * 200_000 + '"\n2,y\n')
+    table = read_csv(file, lambda header: header)
+    assert table.where(1) == "row 3 of table.csv"
+    with file.open("a") as opened:
+        opened.write("3\n")
+    with pytest.raises(ServiceError, match=r"row 4 of table.csv has 1 fields, the header has 2"):
+        read_csv(file, lambda header: header)

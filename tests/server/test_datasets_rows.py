@@ -79,7 +79,7 @@ BAD_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no train split": (replaced("train", "fit"), "no row has the split 'train', which is trained on; got: fit, test"),
     "class absent from train": (replaced("4.png,dog", "4.png,fox"), "absent: fox"),
     "unclosed quote": (replaced("test,images/4", 'test,"images/4'), "no CSV file: line 7"),
-    "NUL": (replaced("3.png,cat", "3.png,c\0at"), "row 5, column 'y' .* NUL"),
+    "NUL": (replaced("3.png,cat", "3.png,c\0at"), "row 5 of table.csv: 'y' holds a NUL character"),
     "is a directory": (
         lambda table: (table.unlink(), table.mkdir()),
         "is a directory, a table one CSV or Parquet file",

@@ -295,6 +295,11 @@ def test_a_missing_file_is_named_with_its_row(data: Path, out: Path):
     assert error.metadata == {"row": "4", "file": "images/2.png"}
 
 
+def test_a_path_with_a_nul_character_is_no_file(data: Path, out: Path):
+    replaced("images/3.png", "images/\0.png")(data / "table.csv")
+    refused(data / "table.csv", out, ErrorKind.FILES_MISSING, "row 5 of table.csv: .* NUL character")
+
+
 def test_a_directory_and_a_loop_of_links_are_no_files(data: Path, out: Path):
     path = data / "images/2.png"
     path.unlink()

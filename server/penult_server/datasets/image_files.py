@@ -84,6 +84,9 @@ def _find(rows: Rows, directory: Path) -> list[Path]:
                     file=written,
                 )
             mode = file.stat().st_mode
+        except ValueError:
+            missing.append((row, "it holds a NUL character"))
+            continue
         except (OSError, RuntimeError) as error:  # a loop of links: which of the two depends on the version
             missing.append((row, getattr(error, "strerror", None) or "its links lead nowhere"))
             continue

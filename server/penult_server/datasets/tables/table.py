@@ -113,6 +113,8 @@ class Table:
             if not value or value.lower() == _MISSING:
                 what = "is empty" if not value else f"is {value!r}, a missing number"
                 raise self.error(names.first(i), f"{name!r} {what}; every row needs a value", name)
+            if "\0" in value:
+                raise self.error(names.first(i), f"{name!r} holds a NUL character; save the file as UTF-8 text", name)
         return names
 
     def choices(self, name: str, legal: Mapping[str, int], meaning: str = "") -> NDArray[np.int64]:

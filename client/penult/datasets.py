@@ -122,7 +122,9 @@ class Datasets:
             process's directory, which makes sense on the same machine only.
         description : where the data come from and under which licence.
         layout : how the files are laid out, as above.
-        columns : of a table; see `TableColumns`.
+        columns : of a table, the names of those that are called otherwise: any of ``split``, ``y``, ``path``, ``text``
+            (one, or two for pairs), ``id``, ``attributes`` (the first makes the groups unless a call names another)
+            and ``masks`` (columns of 0 and 1, sets that may overlap and are evaluated beside the groups).
         wait : False returns the job, which reads every file once, instead of waiting for it.
         timeout : seconds for starting the job; reading the files may take any time.
 

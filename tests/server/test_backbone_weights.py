@@ -360,3 +360,34 @@ def test_checkpoints_of_unusual_heads(tmp_path: Path, form: str) -> None:
     loaded = load_checkpoint(tmp_path, manifest.digest, CPU)
     assert torch.equal(features_of(loaded), features_of(classifier))
     assert (manifest.head_bias == "") == (form == "decoder")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (
+            {"image_mean": [0.1, 0.2, 0.3], "resample": 3},
+            "bicubic centre crop mean=(0.1, 0.2, 0.3) std=(0.5, 0.5, 0.5)",
+        ),
+        ({"do_normalize": False, "resample": 0}, "nearest centre crop mean=(0.0, 0.0, 0.0) std=(1.0, 1.0, 1.0)"),
+        ({}, "bilinear centre crop mean=(0.5, 0.5, 0.5) std=(0.5, 0.5, 0.5)"),
+    ],
+)
+def test_images_are_read_as_a_directory_of_transformers_says(
+    tmp_path: Path, written: dict[str, object], read: str
+) -> None:
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 32}
+    name = write_config(tmp_path, "vit", image_size=32, patch_size=8, **sizes)
+    content = {"image_processor_type": "ViTImageProcessor", **written}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(content), encoding="utf-8")
+    classifier = load_backbone(name, 2, pretrained=False, seed=0, image_size=32)
+    assert classifier.preprocessing_id == f"image size=32 {read}"
+
+
+def test_channels_in_another_order_are_refused(tmp_path: Path) -> None:
+    name = write_config(tmp_path, "mobilevit", image_size=32)
+    content = {"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ServiceError, match="blue, green, red") as caught:
+        load_backbone(name, 2, pretrained=False, seed=0)
+    assert caught.value.kind is ErrorKind.INVALID_ARGUMENT

@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
-    AutoImageProcessor,
     AutoModel,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
@@ -27,13 +26,13 @@ from transformers import (
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import Pooling, find_packaged, missing_package, package_for, unreadable_weights
 from penult_server.backbones.hub import hub_access
+from penult_server.backbones.image_processor import image_preprocessing
 from penult_server.backbones.mean_pooled import MeanPooled, without_pooler
-from penult_server.backbones.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
+from penult_server.backbones.preprocessing import Preprocessing, TextPreprocessing
 from penult_server.errors import ServiceError
 
 # Code that lies beside the weights is never run.
 _SAFE: dict[str, Any] = {"trust_remote_code": False}
-_HALF = (0.5, 0.5, 0.5)
 
 
 def load_transformer(
@@ -202,7 +201,7 @@ def _preprocessing(
     source: str, name: str, config: Any, family: Any, image_size: int, max_tokens: int
 ) -> tuple[Preprocessing, dict[str, bytes]]:
     if family is AutoModelForImageClassification:
-        return _image_preprocessing(source, config, image_size), {}
+        return image_preprocessing(source, name, config, image_size), {}
     tokenizer = _tokenizer(source, name)
     _check_max_tokens(name, config, tokenizer, max_tokens)
     if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
@@ -251,19 +250,3 @@ def _tokenizer_files(tokenizer: Any) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as directory:
         tokenizer.save_pretrained(directory)
         return {path.name: path.read_bytes() for path in Path(directory).iterdir() if path.is_file()}
-
-
-def _image_preprocessing(source: str, config: Any, image_size: int) -> ImagePreprocessing:
-    """What the model says of its input; mean and deviation 0.5 and bilinear where it says nothing."""
-    own_size = getattr(config, "image_size", None) or 224
-    size = image_size or (own_size if isinstance(own_size, int) else int(max(own_size)))
-    if Path(source).is_dir() and not (Path(source) / "preprocessor_config.json").is_file():
-        return ImagePreprocessing(size=size, mean=_HALF, std=_HALF, interpolation="bilinear")
-    processor = AutoImageProcessor.from_pretrained(source, **_SAFE)
-    names = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
-    return ImagePreprocessing(
-        size=size,
-        mean=tuple(processor.image_mean or _HALF),
-        std=tuple(processor.image_std or _HALF),
-        interpolation=names[int(processor.resample)],
-    )

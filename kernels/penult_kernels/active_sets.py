@@ -40,7 +40,7 @@ from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
 from penult_kernels.shared_columns import SharedColumns
 
-FEWEST_JOINING = 50
+FEWEST_JOINING = 30
 JOINING_SHARE = 0.25
 """Of the support: how many entries may join it in a step, if that is more."""
 LARGEST_FALL = 0.1

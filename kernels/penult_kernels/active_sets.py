@@ -18,6 +18,8 @@ gap, and a problem whose gap stops shrinking is handed back unfinished.
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +48,7 @@ JOINING_SHARE = 0.25
 LARGEST_FALL = 0.1
 """What a step leaves of p and of 1 - p at least."""
 NARROW_UNTIL = 1e-3
-"""Gap in nats above which Gram matrices are made in float32."""
+"""Gap in nats above which columns are kept in float32."""
 NARROW_RIDGE, WIDE_RIDGE = 1e-6, 1e-12
 """Of the mean diagonal of a system, about the present head: keeps systems of dependent columns solvable."""
 PATIENCE, SHRINKING = 8, 0.9
@@ -61,6 +63,7 @@ def active_sets(
     max_iterations: int,
     check: Callable[[], None] | None = None,
     unwanted: Callable[[], NDArray[np.bool_]] | None = None,
+    pool: Executor | None = None,
 ) -> list[Solved]:
     """Minimise every binary block with an l1, whatever rows and scaling it has.
 
@@ -71,6 +74,8 @@ def active_sets(
         Of one column each.
     tolerance, max_iterations, check, unwanted
         As in `batch_newton.newton`; the gap here is the duality gap.
+    pool : Executor, optional
+        Threads for the blocks' own systems.
 
     Returns
     -------
@@ -86,14 +91,15 @@ def active_sets(
         if check is not None:
             check()
         _certify(shared, front, active)
+        _widen(front, active, max(limit, NARROW_UNTIL))
         gaps.append(front.gap)
-        leaves = (front.gap <= limit) | _stalled(gaps)
+        leaves = (front.gap <= limit) & front.is_wide() | _stalled(gaps)
         leaves = leaves if unwanted is None else leaves | unwanted()
         active = active[~leaves[active]]
         if not active.size or rounds == max_iterations:
             break
         _choose(front, active)
-        _step(front, active)
+        _step(front, active, pool)
     return _solved(shared, front, limit)
 
 
@@ -128,47 +134,51 @@ def _choose(front: Front, active: NDArray[np.int64]) -> None:
     front.signs[active] = np.where(stays, signs, np.where(joins, -np.sign(slope), 0.0))
 
 
-def _step(front: Front, active: NDArray[np.int64]) -> None:
+def _widen(front: Front, active: NDArray[np.int64], until: float) -> None:
+    """Blocks that are near their optimum go on in float64: their objective so far was that of rounded logits."""
+    for index in map(int, active[front.gap[active] <= until]):
+        if not front.columns[index].is_wide:
+            front.widen(index, front.u[index])
+
+
+def _step(front: Front, active: NDArray[np.int64], pool: Executor | None) -> None:
     """The linear systems of the present supports and signs, and the probabilities they predict."""
     p, share = front.p[active], front.share[active]
     curvature = p * (1 - p)
     model = np.log(p) - np.log1p(-p)
     weight = share * curvature
     pushed = weight * (model - front.offset[active]) - share * (p - front.target[active])
-    is_narrow = front.gap[active] > NARROW_UNTIL
-    is_free = front.has(Intercept.FREE)
-    for row, index in enumerate(active.tolist()):
-        support = np.flatnonzero(front.signs[index])
-        if is_free[index]:
-            support = np.append(support, front.signs.shape[1] - 1)
-        front.logits[index] = _head(front, index, support, weight[row], pushed[row], narrow=bool(is_narrow[row]))
+    _ = list((map if pool is None else pool.map)(partial(_solve_system, front), active.tolist(), weight, pushed))
     moved = p + curvature * (front.logits[active] - model)
     moved = np.clip(moved, LARGEST_FALL * p, 1 - LARGEST_FALL * (1 - p))
     front.p[active] = np.clip(moved, SMALLEST_P, 1 - SMALLEST_P)
     front.steps[active] += 1
 
 
-def _head(
-    front: Front, index: int, support: NDArray[np.int64], weight: Vector, pushed: Vector, *, narrow: bool
-) -> Vector:
-    """Solves one block's system for its u; the logits."""
+def _solve_system(front: Front, index: int, weight: Vector, pushed: Vector) -> None:
+    """Head and logits of one block, in place."""
     columns, u = front.columns[index], front.u[index]
+    support = np.flatnonzero(front.signs[index])
+    if front.members[index].intercept is Intercept.FREE:
+        support = np.append(support, u.size - 1)
     slots = columns.slots(support)
-    system = columns.gram(slots, weight, narrow=narrow)
+    system = columns.gram(slots, weight)
     diagonal = system.reshape(-1)[:: support.size + 1]
     diagonal += front.l2[index, support]
-    ridge = (NARROW_RIDGE if narrow else WIDE_RIDGE) * float(np.trace(system)) / max(support.size, 1)
+    ridge = (WIDE_RIDGE if columns.is_wide else NARROW_RIDGE) * float(np.trace(system)) / max(support.size, 1)
     diagonal += ridge + np.finfo(np.float64).tiny
     right = columns.slopes(slots, pushed) - front.l1[index, support] * front.signs[index, support]
     solved = np.asarray(np.linalg.solve(system, right + ridge * u[support]), np.float64)
     u[:] = 0.0
     u[support] = solved
-    return front.offset[index] + columns.logits(slots, solved)
+    front.logits[index] = front.offset[index] + columns.logits(slots, solved)
 
 
 def _solved(shared: SharedColumns, front: Front, limit: float) -> list[Solved]:
     """The best heads, with the slopes of their own probabilities."""
     everything = np.arange(len(front.members))
+    for index in np.flatnonzero(~front.is_wide()).tolist():
+        front.widen(index, front.best_u[index])
     slopes = slopes_at(shared, front, everything, sigmoid(front.best_logits))
     norms = subgradient_norms(front, slopes)
     return [

@@ -70,6 +70,20 @@ class Front:
         """(B,)."""
         return np.maximum(self.objective - self.dual, 0.0)
 
+    def is_wide(self) -> NDArray[np.bool_]:
+        """(B,) which blocks have come to float64."""
+        return np.asarray([own.is_wide for own in self.columns])
+
+    def widen(self, index: int, u: Vector) -> None:
+        """One block to float64: from now on its objective is that of `u` (E,)."""
+        columns, at = self.columns[index], np.asarray([index])
+        columns.widen()
+        support = np.flatnonzero(u)
+        self.u[index] = self.best_u[index] = u
+        self.logits[index] = self.offset[index] + columns.logits(columns.slots(support), u[support])
+        self.best_logits[index] = self.logits[index]
+        self.objective[at] = objectives(self, at)
+
     def has(self, intercept: Intercept) -> NDArray[np.bool_]:
         """(B,)."""
         return np.asarray([block.intercept is intercept for block in self.members])

@@ -22,8 +22,8 @@ MOST_SPREAD = 4
 """How many times a block's rows a shared product may take."""
 WORKSPACE = 256 * 2**20
 """Bytes that the columns copied for one group may take."""
-BYTES_PER_ROW = 12 * FEWEST_SLOTS
-"""Of a block's copies, in float64 and float32."""
+BYTES_PER_ROW = 8 * FEWEST_SLOTS
+"""Of a block's copies in float64."""
 
 
 class SharedColumns:
@@ -94,68 +94,67 @@ class SharedColumns:
 
 
 class OwnColumns:
-    """Copies of the columns that one block has asked for, in float64 and float32."""
+    """Copies of the columns that one block has asked for: in float32 until they are widened."""
 
     def __init__(self, shared: SharedColumns, block: Block, n_rows: int) -> None:
-        xp = array_namespace(shared.features)
-        self._shared, self._block = shared, block
+        self._shared, self._block, self._n_rows = shared, block, n_rows
         self._slots = np.full(shared.features.shape[1] + 1, -1, np.int64)
-        self._n_used = 1
-        device = shared.features.device
-        self._wide = xp.zeros((FEWEST_SLOTS, n_rows), dtype=xp.float64, device=device)
-        # Slot 0 holds the bias.
-        self._wide[0:1, :] = xp.ones((1, n_rows), dtype=xp.float64, device=device)
-        self._slots[-1] = 0
-        self._narrow = xp.astype(self._wide, xp.float32)
+        self.is_wide = False
+        self._restart(FEWEST_SLOTS)
+
+    def widen(self) -> None:
+        """From now on in float64; what was kept is forgotten."""
+        self.is_wide = True
+        self._restart(FEWEST_SLOTS)
 
     def slots(self, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
         """Where the entries `wanted` are kept, after copying those that are not."""
         missing = wanted[self._slots[wanted] < 0]
-        if self._n_used + missing.size > self._wide.shape[0]:
+        if self._n_used + missing.size > self._store.shape[0]:
             self._make_room(wanted)
-            missing = wanted[self._slots[wanted] < 0]
         if missing.size:
-            xp = array_namespace(self._wide)
             new = slice(self._n_used, self._n_used + missing.size)
             found = self._shared.columns(self._block, missing)
-            self._wide[new, : found.shape[1]] = found
-            self._narrow[new, : found.shape[1]] = xp.astype(found, xp.float32)
+            self._store[new, : found.shape[1]] = array_namespace(found).astype(found, self._store.dtype)
             self._slots[missing] = np.arange(new.start, new.stop)
             self._n_used = new.stop
         return self._slots[wanted]
 
-    def gram(self, slots: NDArray[np.int64], weight: NDArray[np.float64], *, narrow: bool) -> NDArray[np.float64]:
-        """sum_i weight_i z_ia z_ib (k, k); `narrow` in float32."""
-        xp = array_namespace(self._wide)
-        source = self._narrow if narrow else self._wide
-        roots = xp.astype(beside(np.sqrt(weight), source), source.dtype)
-        scaled = xp.take(source, beside(slots, source), axis=0) * roots
+    def gram(self, slots: NDArray[np.int64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """sum_i weight_i z_ia z_ib (k, k)."""
+        xp = array_namespace(self._store)
+        scaled = xp.take(self._store, beside(slots, self._store), axis=0) * self._typed(np.sqrt(weight))
         return to_host(scaled @ scaled.T).astype(np.float64)
 
     def slopes(self, slots: NDArray[np.int64], residual: NDArray[np.float64]) -> NDArray[np.float64]:
         """<residual, z_a> (k,)."""
-        used = self._wide[: self._n_used, :]
-        return to_host(used @ beside(residual, used))[slots]
+        return to_host(self._store[: self._n_used, :] @ self._typed(residual)).astype(np.float64)[slots]
 
     def logits(self, slots: NDArray[np.int64], u: NDArray[np.float64]) -> NDArray[np.float64]:
         """sum_a u_a z_a (n,)."""
-        used = self._wide[: self._n_used, :]
         whole = np.zeros(self._n_used)
         whole[slots] = u
-        return to_host(beside(whole, used) @ used)
+        return to_host(self._typed(whole) @ self._store[: self._n_used, :]).astype(np.float64)
+
+    def _typed(self, values: NDArray[np.float64]) -> Array:
+        return beside(values if self.is_wide else values.astype(np.float32), self._store)
+
+    def _restart(self, size: int) -> None:
+        """Room for `size` columns, the first of them the bias."""
+        xp, features = array_namespace(self._shared.features), self._shared.features
+        kind = xp.float64 if self.is_wide else xp.float32
+        self._store: Array = xp.zeros((size, self._n_rows), dtype=kind, device=features.device)
+        self._store[0:1, :] = xp.ones((1, self._n_rows), dtype=kind, device=features.device)
+        self._slots[:] = -1
+        self._slots[-1] = 0
+        self._n_used = 1
 
     def _make_room(self, wanted: NDArray[np.int64]) -> None:
         """Forget what is not wanted now, and grow if that is not enough."""
-        xp = array_namespace(self._wide)
         kept = wanted[self._slots[wanted] > 0]
-        old = beside(np.concatenate([[0], self._slots[kept]]), self._wide)
-        size = max(self._wide.shape[0], 2 * (wanted.size + 1))
-        for name in ("_wide", "_narrow"):
-            source = getattr(self, name)
-            grown = xp.zeros((size, source.shape[1]), dtype=source.dtype, device=source.device)
-            grown[: kept.size + 1, :] = xp.take(source, old, axis=0)
-            setattr(self, name, grown)
-        self._slots[:-1] = -1
+        columns = array_namespace(self._store).take(self._store, beside(self._slots[kept], self._store), axis=0)
+        self._restart(max(FEWEST_SLOTS, 2 * (wanted.size + 1)))
+        self._store[1 : kept.size + 1, :] = columns
         self._slots[kept] = np.arange(1, kept.size + 1)
         self._n_used = kept.size + 1
 

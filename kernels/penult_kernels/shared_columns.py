@@ -27,13 +27,12 @@ BYTES_PER_ROW = 8 * FEWEST_SLOTS
 
 
 class SharedColumns:
-    """Features (N, D) as the blocks of one call see them."""
+    """Features (N, D) as the blocks of one call see them; kept in the scaling of the first, which most share."""
 
     def __init__(self, features: Array, members: Sequence[Block]) -> None:
         self.features = features
         self._rows = _union([block.rows for block in members], features.shape[0])
-        # Any centre will do: it keeps what is folded out of a product small beside what stays.
-        self._center = members[0].scaling.mean
+        self._scaling = members[0].scaling
         self._places = {id(block): self._placed(block) for block in members}
         self._kept = self._copied() if 8 * self._rows.size * features.shape[1] <= LARGEST_COPY else None
 
@@ -48,25 +47,31 @@ class SharedColumns:
         parts = [of_rows[:, tile] @ columns.T for tile, columns in self._tiles()]
         product = parts[0] if len(parts) == 1 else xp.sum(xp.stack(parts), axis=0)
         totals = xp.sum(of_rows, axis=1, keepdims=True)
-        scaled = xp.stack(
-            [
-                (one - total * (block.scaling.mean - self._center)) / block.scaling.scale
-                for one, total, block in zip(_rows_of(product), _rows_of(totals), members, strict=True)
-            ]
-        )
-        return to_host(xp.concat([scaled, totals], axis=1))
+        for index, block in enumerate(members):
+            if block.scaling is not self._scaling:
+                factor, shift = self._change(block)
+                product[index, :] = product[index, :] * factor + totals[index, :] * shift
+        return to_host(xp.concat([product, totals], axis=1))
 
     def columns(self, block: Block, wanted: NDArray[np.int64]) -> Array:
         """Columns (k, n) of a block, features below D."""
         xp = array_namespace(self.features)
         at, place = beside(wanted, self.features), beside(self._places[id(block)], self.features)
         if self._kept is None:
-            found = xp.take(xp.take(self.features, at, axis=1), beside(self._rows, self.features), axis=0)
-            found = xp.astype(found, xp.float64).T - xp.take(self._center, at, axis=0)[:, None]
+            raw = xp.take(xp.take(self.features, at, axis=1), beside(self._rows, self.features), axis=0)
+            found = self._scaled(raw, xp.take(self._scaling.mean, at, axis=0), xp.take(self._scaling.scale, at, axis=0))
         else:
             found = xp.take(self._kept, at, axis=0)
-        shift = xp.take(block.scaling.mean - self._center, at, axis=0)[:, None]
-        return (xp.take(found, place, axis=1) - shift) / xp.take(block.scaling.scale, at, axis=0)[:, None]
+        found = xp.take(found, place, axis=1)
+        if block.scaling is self._scaling:
+            return found
+        factor, shift = (xp.take(values, at, axis=0)[:, None] for values in self._change(block))
+        return found * factor + shift
+
+    def _change(self, block: Block) -> tuple[Array, Array]:
+        """What leads from the kept scaling to that of a block: factor and shift (D,)."""
+        own, kept = block.scaling, self._scaling
+        return kept.scale / own.scale, (kept.mean - own.mean) / own.scale
 
     def _placed(self, block: Block) -> NDArray[np.int64]:
         if block.rows is None:
@@ -74,12 +79,8 @@ class SharedColumns:
         return np.searchsorted(self._rows, block.rows)
 
     def _copied(self) -> Array:
-        """(D, n) centred columns in float64, each contiguous."""
-        xp = array_namespace(self.features)
-        shape = (self.features.shape[1], self._rows.size)
-        kept = xp.empty(shape, dtype=xp.float64, device=self.features.device)
-        kept[:, :] = next(self._widened(shape[1]))[1]
-        return kept
+        """(D, n) columns in float64, each contiguous."""
+        return next(self._widened(self._rows.size))[1]
 
     def _tiles(self) -> Iterator[tuple[slice, Array]]:
         if self._kept is not None:
@@ -90,7 +91,17 @@ class SharedColumns:
         xp = array_namespace(self.features)
         for tile in blocks(self._rows.size, step):
             part = xp.take(self.features, beside(self._rows[tile], self.features), axis=0)
-            yield tile, xp.astype(part.T, xp.float64) - self._center[:, None]
+            yield tile, self._scaled(part, self._scaling.mean, self._scaling.scale)
+
+    def _scaled(self, part: Array, mean: Array, scale: Array) -> Array:
+        """Rows (n, k) as columns (k, n), contiguous."""
+        xp = array_namespace(part)
+        found = xp.empty((part.shape[1], part.shape[0]), dtype=xp.float64, device=part.device)
+        # Turned and widened in one go: a widened copy of the transpose would keep the order of the rows.
+        found[:, :] = part.T
+        found -= mean[:, None]
+        found /= scale[:, None]
+        return found
 
 
 class OwnColumns:
@@ -165,10 +176,6 @@ def _union(rows: Sequence[NDArray[np.int64] | None], n_rows: int) -> NDArray[np.
     for own in rows:
         is_used[slice(None) if own is None else own] = True
     return np.flatnonzero(is_used)
-
-
-def _rows_of(values: Array) -> Iterator[Array]:
-    return (values[index, :] for index in range(values.shape[0]))
 
 
 def shared_groups(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:

@@ -18,8 +18,6 @@ gap, and a problem whose gap stops shrinking is handed back unfinished.
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +47,8 @@ LARGEST_FALL = 0.1
 """What a step leaves of p and of 1 - p at least."""
 NARROW_UNTIL = 1e-3
 """Gap in nats above which columns are kept in float32."""
+NARROW_GRAM_UNTIL = 1e-5
+"""Gap in nats above which Gram matrices are made in float32."""
 NARROW_RIDGE, WIDE_RIDGE = 1e-6, 1e-12
 """Of the mean diagonal of a system, about the present head: keeps systems of dependent columns solvable."""
 PATIENCE, SHRINKING = 8, 0.9
@@ -63,7 +63,6 @@ def active_sets(
     max_iterations: int,
     check: Callable[[], None] | None = None,
     unwanted: Callable[[], NDArray[np.bool_]] | None = None,
-    pool: Executor | None = None,
 ) -> list[Solved]:
     """Minimise every binary block with an l1, whatever rows and scaling it has.
 
@@ -74,8 +73,6 @@ def active_sets(
         Of one column each.
     tolerance, max_iterations, check, unwanted
         As in `batch_newton.newton`; the gap here is the duality gap.
-    pool : Executor, optional
-        Threads for the blocks' own systems.
 
     Returns
     -------
@@ -99,7 +96,7 @@ def active_sets(
         if not active.size or rounds == max_iterations:
             break
         _choose(front, active)
-        _step(front, active, pool)
+        _step(front, active)
     return _solved(shared, front, limit)
 
 
@@ -141,14 +138,15 @@ def _widen(front: Front, active: NDArray[np.int64], until: float) -> None:
             front.widen(index, front.u[index])
 
 
-def _step(front: Front, active: NDArray[np.int64], pool: Executor | None) -> None:
+def _step(front: Front, active: NDArray[np.int64]) -> None:
     """The linear systems of the present supports and signs, and the probabilities they predict."""
     p, share = front.p[active], front.share[active]
     curvature = p * (1 - p)
     model = np.log(p) - np.log1p(-p)
     weight = share * curvature
     pushed = weight * (model - front.offset[active]) - share * (p - front.target[active])
-    _ = list((map if pool is None else pool.map)(partial(_solve_system, front), active.tolist(), weight, pushed))
+    for index, own_weight, own_pushed in zip(active.tolist(), weight, pushed, strict=True):
+        _solve_system(front, index, own_weight, own_pushed)
     moved = p + curvature * (front.logits[active] - model)
     moved = np.clip(moved, LARGEST_FALL * p, 1 - LARGEST_FALL * (1 - p))
     front.p[active] = np.clip(moved, SMALLEST_P, 1 - SMALLEST_P)
@@ -162,10 +160,11 @@ def _solve_system(front: Front, index: int, weight: Vector, pushed: Vector) -> N
     if front.members[index].intercept is Intercept.FREE:
         support = np.append(support, u.size - 1)
     slots = columns.slots(support)
-    system = columns.gram(slots, weight)
+    is_narrow = front.gap[index] > NARROW_GRAM_UNTIL
+    system = columns.gram(slots, weight, narrow=is_narrow)
     diagonal = system.reshape(-1)[:: support.size + 1]
     diagonal += front.l2[index, support]
-    ridge = (WIDE_RIDGE if columns.is_wide else NARROW_RIDGE) * float(np.trace(system)) / max(support.size, 1)
+    ridge = (NARROW_RIDGE if is_narrow else WIDE_RIDGE) * float(np.trace(system)) / max(support.size, 1)
     diagonal += ridge + np.finfo(np.float64).tiny
     right = columns.slopes(slots, pushed) - front.l1[index, support] * front.signs[index, support]
     solved = np.asarray(np.linalg.solve(system, right + ridge * u[support]), np.float64)

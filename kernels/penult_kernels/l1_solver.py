@@ -66,7 +66,6 @@ def _solve_binary(features: Array, members: Sequence[Block], control: Control) -
         max_iterations=control.max_iterations,
         check=control.check,
         unwanted=unwanted,
-        pool=control.pool,
     )
     for index, (block, one) in enumerate(zip(members, found, strict=True)):
         left = control.max_iterations - one.iterations

@@ -7,7 +7,6 @@ an early-stopped method; `closed_forms` answers from moments alone.
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from array_api_compat import array_namespace
@@ -71,7 +70,6 @@ def solve(
     check: Callable[[], None] | None = None,
     is_wanted: Callable[[int], bool] | None = None,
     moments: Moments | None = None,
-    pool: Executor | None = None,
 ) -> list[Fit]:
     """Minimise every problem over its head.
 
@@ -96,9 +94,6 @@ def solve(
         together at once, and its fit is where it stood: it has not converged, and nothing warns of that.
     moments : Moments, optional
         Of the features by group, where they are at hand: they precondition, and never change the answer.
-    pool : Executor, optional
-        Threads that solve the small systems of binary problems with an l1, a problem each. Worth it where features are
-        on the host and BLAS has one thread; never changes an answer.
 
     Returns
     -------
@@ -122,7 +117,7 @@ def solve(
     preparation = Preparation(features, y, n_classes, check=check)
     blocks = [block for index, problem in enumerate(problems) for block in preparation.blocks_of(index, problem)]
     solved: dict[int, Solved] = {}
-    control = Control(tolerance=tolerance, max_iterations=max_iterations, check=check, is_wanted=is_wanted, pool=pool)
+    control = Control(tolerance=tolerance, max_iterations=max_iterations, check=check, is_wanted=is_wanted)
     with_l1 = [index for index, block in enumerate(blocks) if block.l1 > 0]
     without = [index for index, block in enumerate(blocks) if not block.l1 > 0]
     solved.update(zip(with_l1, solve_l1(features, [blocks[index] for index in with_l1], control), strict=True))

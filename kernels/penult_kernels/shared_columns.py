@@ -131,10 +131,12 @@ class OwnColumns:
             self._n_used = new.stop
         return self._slots[wanted]
 
-    def gram(self, slots: NDArray[np.int64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-        """sum_i weight_i z_ia z_ib (k, k)."""
+    def gram(self, slots: NDArray[np.int64], weight: NDArray[np.float64], *, narrow: bool) -> NDArray[np.float64]:
+        """sum_i weight_i z_ia z_ib (k, k); `narrow` in float32."""
         xp = array_namespace(self._store)
         scaled = xp.take(self._store, beside(slots, self._store), axis=0) * self._typed(np.sqrt(weight))
+        if narrow and self.is_wide:
+            scaled = xp.astype(scaled, xp.float32)
         return to_host(scaled @ scaled.T).astype(np.float64)
 
     def slopes(self, slots: NDArray[np.int64], residual: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +24,6 @@ class Control:
     check: Callable[[], None] | None
     is_wanted: Callable[[int], bool] | None
     """Of the problem at a position."""
-    pool: Executor | None = None
-    """Threads for what blocks do on their own."""
 
     def limit(self, n_columns: int) -> float:
         """The gap that is small enough."""

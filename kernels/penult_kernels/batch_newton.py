@@ -30,8 +30,8 @@ MAX_HALVINGS = 40
 MAX_BIAS_STEPS = 50
 SURE_BIAS_STEP = 0.5
 LOOSEST_FORCING = 0.5
-LAST_FORCING = 0.1
-"""Of the squared gradient that makes a gap small enough."""
+WARM_NORM = 0.01
+"""Of the gradient's norm at zero: what it is taken for at a start, where the first step need not be a loose one."""
 SUFFICIENT_DECREASE = 1e-4
 TINY_CURVATURE = 1e-14
 EXACT_BIAS_GRADIENT = 1e-13
@@ -138,7 +138,7 @@ def newton(
         state.logits = batch.logits(state.theta) + batch.offset
         state.passes += 1
         gradient = _settle(state)
-    state.first_norm = _norms(gradient)
+    state.first_norm = _norms(gradient) / (1.0 if is_cold else WARM_NORM)
     found: list[Solved | None] = [None] * n_blocks
     steps = 0
     stuck = np.zeros(n_blocks, bool)
@@ -157,7 +157,7 @@ def newton(
                 break
             gradient, flat_limit = _keep(state, kept, gradient, flat_limit)
         checked()
-        direction = _directions(state, gradient, limit, checked)
+        direction = _directions(state, gradient, checked)
         stuck = _search(state, direction, xp.sum(gradient * direction, axis=(1, 2)))
         steps += 1
         gradient = _settle(state)
@@ -260,14 +260,13 @@ def _bias_move(batch: Batch, logits: Array, shift: Array, step: Array, slope: Ar
     return shift + length[:, None] * step
 
 
-def _directions(state: _State, gradient: Array, limit: float, check: Callable[[], None]) -> Array:
+def _directions(state: _State, gradient: Array, check: Callable[[], None]) -> Array:
     """Solve H d = -gradient by preconditioned conjugate gradients, each block to its own forcing term."""
     xp = array_namespace(gradient)
     norms = _norms(gradient)
     # Superlinear convergence: the closer, the more accurate the step.
     forcing = xp.minimum(xp.sqrt(norms / state.first_norm), xp.full_like(norms, LOOSEST_FORCING))
-    # No more accurate than the gap asks for, either.
-    enough = xp.maximum((forcing * norms) ** 2, LAST_FORCING * 2 * limit * state.batch.l2)
+    enough = (forcing * norms) ** 2
     p = probabilities(state.logits)
     precondition = _preconditioning(state, p)
     curvature_of_rows = state.inner.curvature(p)

@@ -83,6 +83,8 @@ def test_a_backbone_that_no_library_has(client):
 def test_pretrained_weights_that_cannot_be_had(client):
     with refused("weights_unavailable"):
         client.finetune(dataset="footwear", backbone="resnet18", epochs=0).wait()
+    with refused("weights_unavailable", "/nowhere/weights.safetensors"):
+        client.finetune(dataset="footwear", backbone="test_resnet", weights="/nowhere/weights.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +97,8 @@ def test_pretrained_weights_that_cannot_be_had(client):
         ({"warmup": 1.0}, ["warmup"]),
         ({"balance": "mixture", "ratio": 0.5}, ["ratio"]),
         ({"balance": "undersampling"}, ["subsetting", "mixture"]),
+        ({"weights": "/weights.pth"}, ["pretrained", "weights"]),
+        ({"pooling": "max"}, ["model", "mean"]),
     ],
 )
 def test_settings_out_of_range(client, change, words):

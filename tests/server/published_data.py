@@ -1,10 +1,18 @@
 """Small copies of published datasets in the very files that their owners distribute."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from penult_server.datasets.layouts.columns import Columns
+from penult_server.datasets.layouts.reading import Layout, read_layout
+from penult_server.datasets.model import Dataset
+from penult_server.datasets.registration import Request, register
+from penult_server.datasets.rows import Rows
+from penult_server.datasets.stored import RegisteredDataset
 
 SPLITS = ("train", "val", "test")
 CELEBA_ATTRIBUTES = [
@@ -162,3 +170,21 @@ def make_multinli(directory: Path, n: int = 3) -> Path:
             )
         )
     return directory
+
+
+MAKERS: dict[Layout, Callable[[Path], Path]] = {
+    Layout.WATERBIRDS: make_waterbirds,
+    Layout.CELEBA: make_celeba,
+    Layout.CIVILCOMMENTS: make_civilcomments,
+    Layout.MULTINLI: make_multinli,
+}
+
+
+def read(layout: Layout, source: Path) -> Rows:
+    return read_layout(layout, source, Columns())
+
+
+def registered(layout: Layout, source: Path, out: Path) -> Dataset:
+    request = Request(name="mine", source=source, layout=layout)
+    info = register(request, out, lambda *_: None, lambda: None)
+    return RegisteredDataset(out / info.digest)

@@ -57,7 +57,7 @@ def read_images(rows: Rows, progress: Progress, check_cancelled: Callable[[], No
         _check_named_once(rows, paths)
     sha256 = np.empty((len(files), 32), np.uint8)
     n_bytes = np.empty(len(files), np.int64)
-    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0)), thread_name_prefix="images") as pool:
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="images") as pool:
         for first in range(0, len(files), _AT_ONCE):
             some = range(first, min(first + _AT_ONCE, len(files)))
             for i, (digest, size) in zip(some, pool.map(partial(_inspect, rows, files), some), strict=True):

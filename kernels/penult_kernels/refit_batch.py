@@ -182,28 +182,6 @@ class Batch:
         changed = {name: of_rows(getattr(self, name)) for name in _PER_ROW}
         return replace(self, **changed, **{name: xp.take(getattr(self, name), at, axis=0) for name in _PER_BLOCK})
 
-    def on_rows(self, drawn: NDArray[np.int64]) -> "Batch":
-        """The batch on some of its rows, repeats allowed, with each row's weight n s_i / m."""
-        xp = array_namespace(self.share)
-        at = beside(drawn, self.share)
-        source = self.features if self.dense is None else self.dense
-        where = at if self.dense is not None or self.rows is None else beside(self.rows[drawn], self.share)
-        z = xp.astype(xp.take(source, where, axis=0), xp.float64)
-        changed = {name: xp.take(getattr(self, name), at, axis=0) for name in _PER_ROW}
-        changed["share"] = changed["share"] * (self.share.shape[0] / drawn.size)
-        dense = (z - self.scaling.mean) / self.scaling.scale
-        return replace(self, dense=dense, scaling=_unscaled(self.scaling), **changed)
-
-    def turned(self, basis: Array) -> "Batch":
-        """The batch in coordinates of an orthonormal basis (D, n) of its dense rows."""
-        zero = array_namespace(basis).zeros((basis.shape[1],), dtype=basis.dtype, device=basis.device)
-        return replace(self, dense=self.dense @ basis, scaling=Scaling(zero, zero + 1.0))
-
-    def loss_gradient(self, theta: Array) -> Array:
-        """Gradient of the loss alone (B, q, D + 1)."""
-        logits = self.logits(theta) + self.offset
-        return self.gathered(((self._residuals(logits, tile), z) for tile, z in self.tiles()), theta.shape[1])
-
     def tiles(self) -> Iterable[tuple[slice, Array]]:
         """The rows, a tile at a time, in the type of the products."""
         if self.dense is not None:
@@ -239,15 +217,6 @@ class Batch:
         xp = array_namespace(theta)
         shape = (of_weight.shape[0], 1, theta.shape[2] - 1)
         return xp.concat([xp.broadcast_to(of_weight[:, None, None], shape), of_bias[:, None, None]], axis=2)
-
-
-def row_space(dense: Array) -> Array | None:
-    """Orthonormal basis (D, n) of the rows (n, D), where there are fewer of them than columns; else None.
-
-    A component of a head across all rows changes no logit, and an orthonormal basis leaves every norm as it is.
-    """
-    n_used, n_features = dense.shape
-    return None if n_used >= n_features else array_namespace(dense).linalg.qr(dense.T)[0]
 
 
 def _unscaled(scaling: Scaling) -> Scaling:

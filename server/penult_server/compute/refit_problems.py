@@ -167,7 +167,7 @@ class ProblemMaker:
             start=self._head(request.path.start) if request.HasField("path") else None,
             intercept=INTERCEPTS[request.intercept],
             link=LINKS[request.link],
-            standardize=self._scaling(part.scaling),
+            standardize=self._scaling(part.scaling, draw),
         )
         return Task(draw=replace(draw, weight=weight), problem=problem, settings=settings)
 
@@ -315,7 +315,8 @@ class ProblemMaker:
         weight = array_from_proto(head.weight, "head.weight").astype(np.float64)
         return Head(weight=weight, bias=array_from_proto(head.bias, "head.bias").astype(np.float64))
 
-    def _scaling(self, scaling: pb.Scaling) -> Standardize | Scaler:
+    def _scaling(self, scaling: pb.Scaling, draw: Draw) -> Standardize | Scaler:
+        """Scalers of whole sets are kept from one request to the next."""
         match scaling.kind:
             case pb.SCALING_KIND_NONE:
                 return Standardize.NONE
@@ -324,7 +325,8 @@ class ProblemMaker:
             case pb.SCALING_KIND_SET:
                 return self._material.scaler(scaling.feature_set)
             case _:
-                return Standardize.ROWS
+                is_whole = self._all_or(draw.rows) is None
+                return self._material.scaler(self._digest) if is_whole else Standardize.ROWS
 
 
 def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) -> PathSettings:

@@ -32,6 +32,9 @@ BUFFER_BYTES = 64 * 2**20
 CENTRE_ELEMENTS = 1 << 16
 """Entries centred at a time."""
 
+ROWS_WIDENED = 128
+"""Rows of a product converted at a time."""
+
 Products: TypeAlias = Literal["float64", "float32"]
 """Type in which centred rows are multiplied; sums of products are float64 in both."""
 
@@ -206,8 +209,7 @@ class MomentAccumulator:
         before = float(self._weight[k])
         total = before + added
         block[buffer.n, :] = xp.astype(delta * math.sqrt(before * added / total), block.dtype)
-        sums = self._m2[k]
-        sums += self._product(block)
+        _add_widened(self._m2[k], self._product(block))
         self._sums.mean[k, :] = self._sums.mean[k, :] + delta * (added / total)
         self._weight[k] = total
         self._count[k] += buffer.n
@@ -309,6 +311,17 @@ def host_weights(weights: Array, n_rows: int) -> NDArray[np.float64]:
     if wrong.size:
         raise ValueError(f"weights must be finite and at least 0, got {found[wrong[0]]} in row {wrong[0]}")
     return found
+
+
+def _add_widened(sums: Array, product: Array) -> None:
+    """sums += product; of another type a few rows at a time, for NumPy converts numbers sooner than it adds them so."""
+    xp = array_namespace(sums)
+    if product.dtype == sums.dtype:
+        sums += product
+        return
+    for rows in blocks(int(sums.shape[0]), ROWS_WIDENED):
+        part = sums[rows, :]
+        part += xp.astype(product[rows, :], sums.dtype, copy=False)
 
 
 def _gather(features: Array, rows: NDArray[np.int64], out: Array) -> None:

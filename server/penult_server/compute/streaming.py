@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -92,32 +93,38 @@ class _Fold:
         """Chunks copied ahead on a stream of their own."""
         accumulator = self._accumulator(CudaCentre(self._backend))
         blocks = read_ahead(self._stored.blocks("features"))
-        for index, block in enumerate(copied_ahead(blocks, self._backend)):
-            self._add(accumulator, block, index)
+        first = 0
+        for block in copied_ahead(blocks, self._backend):
+            self._add(accumulator, block, first)
+            first += len(block)
         return accumulator.finish()
 
     def on_cpu(self) -> Moments:
-        """Two threads with every second chunk each, so that one multiplies while the other reads, hashes and centres.
+        """Two threads with half of the rows each, so that one multiplies while the other reads, hashes and centres.
 
         Each has half of the threads of BLAS: those of one call wait for each other, and would wait for the reader. The
-        chunks of each are fixed, so that the same set gives the same bits.
+        rows of each are fixed, so that the same set gives the same bits.
         """
         failed = threading.Event()
         limit = max(1, (os.cpu_count() or 1) // WORKERS)
         with threadpool_limits(limit, user_api="blas"), ThreadPoolExecutor(WORKERS, "moments") as pool:
-            workers = [pool.submit(self._every_second, first, failed) for first in range(WORKERS)]
+            ends = [self._g.shape[-1] * part // WORKERS for part in range(WORKERS + 1)]
+            workers = [pool.submit(self._between, *rows, failed) for rows in pairwise(ends)]
             accumulators = [worker.result() for worker in workers]
         accumulators[0].absorb(accumulators.pop().finish())
         return accumulators[0].finish()
 
-    def _every_second(self, first: int, failed: threading.Event) -> MomentAccumulator:
+    def _between(self, start: int, stop: int, failed: threading.Event) -> MomentAccumulator:
+        """Rows start .. stop - 1; two parts may share a chunk, which both read."""
         accumulator = self._accumulator(centre_rows)
         memory = self._stored.new_block("features")
         try:
-            for index in range(first, self._stored.n_blocks("features"), WORKERS):
+            for first in range(start - start % self._step, stop, self._step):
                 if failed.is_set():
                     break
-                self._add(accumulator, self._stored.block("features", index, memory), index)
+                block = self._stored.block("features", first // self._step, memory)
+                skipped = max(0, start - first)
+                self._add(accumulator, block[skipped : stop - first], first + skipped)
         except BaseException:
             failed.set()
             raise
@@ -125,9 +132,10 @@ class _Fold:
         accumulator.fold_waiting()
         return accumulator
 
-    def _add(self, accumulator: MomentAccumulator, block: Any, index: int) -> None:
+    def _add(self, accumulator: MomentAccumulator, block: Any, first: int) -> None:
+        """Take in rows first, first + 1, ... of the set."""
         self._check()
-        accumulator.add(block, self._g[..., index * self._step : index * self._step + len(block)])
+        accumulator.add(block, self._g[..., first : first + len(block)])
 
     def _accumulator(self, centre: Centre) -> MomentAccumulator:
         manifest, xp = self._stored.manifest, self._backend.xp

@@ -133,6 +133,8 @@ def test_dfr_beside_liblinear(width: int, at_full_size: bool) -> None:
         f"\nDFR as published, {len(y)} x {width}, 27 L1 fits, C = {chosen[0]} chosen: liblinear {taken[0]:.2f} s, "
         f"together {taken[1]:.2f} s: {taken[0] / taken[1]:.1f} x (5 x asked for), no objective higher"
     )
+    if at_full_size:
+        assert taken[0] / taken[1] >= 5
 
 
 def _l1(like: Problem, rows, l1: float, standardize) -> Problem:
@@ -185,7 +187,8 @@ def test_l2_refits_beside_lbfgs(at_full_size: bool) -> None:
     )
     assert (ours <= np.asarray(theirs) + 1e-9).all()
     if at_full_size:
-        assert max(ratios.values()) >= 20
+        # Beside lbfgs at its best: with several threads it may stand still, which is no merit of ours.
+        assert min(ratios.values()) >= 20
 
 
 def correlated(n: int, n_real: int) -> tuple[np.ndarray, np.ndarray]:
@@ -295,3 +298,5 @@ def test_afr_beside_one_by_one(at_full_size: bool) -> None:
         f"\nAFR's 132 settings, {one.steps} steps on {fit.size} x 1280: one by one {alone:.2f} s (median of "
         f"{len(sample)} times 132), together {batched:.2f} s: {alone / batched:.1f} x (15 x asked for)"
     )
+    if at_full_size:
+        assert alone / batched >= 15

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import array_api_compat.cupy
 import array_api_strict
 import cupy
 import numpy as np
@@ -33,7 +34,7 @@ class Backend:
 
 
 def _cupy() -> Backend:
-    return Backend(cupy, cupy.cuda.Device(0))
+    return Backend(array_api_compat.cupy, cupy.cuda.Device(0))
 
 
 BACKENDS: dict[str, Callable[[], Backend]] = {

@@ -2,9 +2,11 @@
 
 import ast
 import importlib
+import inspect
 import sys
 from pathlib import Path
 
+import cupy
 import pytest
 
 import penult_kernels
@@ -55,6 +57,33 @@ def test_every_function_exists(library: str):
         if owner is None:
             missing.append(name)
     assert missing == []
+
+
+def names_given_a_device() -> set[str]:
+    """NAME of every call xp.NAME(..., device=...)."""
+    calls = [node for path in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    return {
+        dotted(call.func).removeprefix("xp.")
+        for call in calls
+        if isinstance(call, ast.Call) and any(keyword.arg == "device" for keyword in call.keywords)
+        if dotted(call.func).startswith("xp.")
+    }
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_function_takes_the_device_it_is_given(library: str):
+    namespace = importlib.import_module(library)
+    names = names_given_a_device()
+    assert {"empty", "zeros", "asarray", "eye"} <= names
+    refuse = [name for name in names if "device" not in inspect.signature(getattr(namespace, name)).parameters]
+    assert refuse == []
+
+
+def test_plain_cupy_would_not_do():
+    refuse = [
+        name for name in names_given_a_device() if "device" not in inspect.signature(getattr(cupy, name)).parameters
+    ]
+    assert "empty" in refuse
 
 
 def test_no_module_imports_an_array_library_but_numpy():

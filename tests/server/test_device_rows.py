@@ -1,5 +1,6 @@
 """Rows on their way to a GPU."""
 
+import array_api_compat.cupy
 import cupy
 import cupyx
 import numpy as np
@@ -30,7 +31,7 @@ def test_what_is_called_exists():
 def test_blocks_arrive_in_order_and_whole(n_blocks, _):
     rng = np.random.default_rng(0)
     blocks = [rng.standard_normal((512 if i < n_blocks - 1 else 100, 300)) for i in range(n_blocks)]
-    backend = Backend(cupy, "cupy", "gpu")
+    backend = Backend(array_api_compat.cupy, "cupy", "gpu")
     # What is queued on a block before the next is asked for reads that block, however late it runs.
     sums = [block.T @ block for block in copied_ahead(iter(blocks), backend)]
     assert len(sums) == n_blocks
@@ -49,5 +50,7 @@ def test_the_kernel_centres_as_arrays_do(stored, product, _):
         expected, found = np.empty((1000, 300), product), cupy.empty((1000, 300), product)
         centre_rows(rows, mean, weights, expected)
         on_device = None if weights is None else cupy.asarray(weights)
-        CudaCentre(Backend(cupy, "cupy", "gpu"))(cupy.asarray(rows), cupy.asarray(mean), on_device, found)
+        CudaCentre(Backend(array_api_compat.cupy, "cupy", "gpu"))(
+            cupy.asarray(rows), cupy.asarray(mean), on_device, found
+        )
         np.testing.assert_allclose(found.get(), expected, rtol=1e-5, atol=1e-5)

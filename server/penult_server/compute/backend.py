@@ -37,7 +37,8 @@ def choose_backend(device: str) -> Backend:
     """
     if device != "cpu":
         try:
-            cupy: Any = importlib.import_module("cupy")
+            # CuPy's own functions take no `device`, as the standard and the kernels have it.
+            cupy: Any = importlib.import_module("array_api_compat.cupy")
         except ImportError:
             cupy = None
         if cupy is not None and cupy.cuda.is_available():

@@ -9,11 +9,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from stored_rows import stored_features
 
 from penult_server.compute.backend import Backend
 from penult_server.compute.streaming import stream_moments
-from penult_server.stores.features import FeatureHeader, FeatureWriter
-from penult_server.stores.manifest import LabelNames
 from penult_server.stores.reading import StoredFeatures
 
 NUMPY = Backend(np, "numpy", "cpu")
@@ -33,28 +32,13 @@ def median_turns(works: dict[str, Callable[[], object]], rounds: int) -> dict[st
     return {name: median(times) for name, times in taken.items()}
 
 
-def store(root: Path, n: int, d: int) -> tuple[StoredFeatures, np.ndarray]:
-    """Rows of four groups; and the rows."""
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((n, d), dtype=np.float32) + 1
-    labels = LabelNames(classes=("x", "y"), attribute="a", attribute_values=("p", "q"))
-    with FeatureWriter(root, FeatureHeader(n_examples=n, n_features=d, dtype="float32", labels=labels)) as writer:
-        writer.append(
-            features=features,
-            y=rng.integers(0, 2, n),
-            a=rng.integers(0, 2, n),
-            row_id=np.arange(n, dtype=np.uint64),
-        )
-        return StoredFeatures(root, writer.finish().digest), features
-
-
 def test_streaming_beside_one_syrk(tmp_path: Path, at_full_size: bool) -> None:
     """`a.T @ a` is syrk in NumPy. Our products are float64: the float64 one is their limit, the float32 one is shown.
 
     With float32 products the work beside them (reading, hashing, gathering, centring) weighs twice as much.
     """
     n, d = (60_000, 1280) if at_full_size else (500, 32)
-    stored, features = store(tmp_path, n, d)
+    stored, features = stored_features(tmp_path, n, d)
     wide = features.astype(np.float64)
     g = stored.read("y") * 2 + stored.read("a")
     seconds = median_turns(
@@ -105,13 +89,14 @@ class Repeated:
 
 
 STREAM = """
-import runpy, sys
+import os, runpy, sys
 class Without:
     def find_spec(name, path, target=None):
         if name == "cupy":
             raise ModuleNotFoundError(name)
 if sys.argv[4] == "without":
     sys.meta_path.insert(0, Without)
+sys.path.insert(0, os.path.dirname(sys.argv[5]))
 runpy.run_path(sys.argv[5], run_name="__main__")
 """
 
@@ -128,7 +113,7 @@ def peak_bytes(root: Path, digest: str, times: int, cupy: str) -> int:
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path, at_full_size: bool) -> None:
     n, d = (60_000, 1280) if at_full_size else (500, 32)
-    stored, _ = store(tmp_path, n, d)
+    stored, _ = stored_features(tmp_path, n, d)
     digest = stored.manifest.digest
     once, ten_times = (peak_bytes(tmp_path, digest, times, "without") for times in (1, 10))
     with_cupy = peak_bytes(tmp_path, digest, 1, "with")

@@ -2,8 +2,9 @@
 
 Problems with fewer rows than features go down in the space of their rows, sets of one size together; others in the
 space of their features, a passing tile of rows multiplied with all heads. Both in float32 where the features are no
-wider and no more is asked for. Newton's method begins where they ended: one gradient in float64 is enough where
-they ended well, and where they did not it goes on.
+wider and no more is asked for. On a GPU, where calls are dear and arithmetic is cheap, binary problems of not too
+many rows take exact Newton steps in the space of their rows instead, in float64. Newton's method begins where they
+ended: one gradient in float64 is enough where they ended well, and where they did not it goes on.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_cupy_array
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array
@@ -23,6 +24,7 @@ from penult_kernels.primal_space import PrimalSpace
 from penult_kernels.refit_batch import make_batch, narrowed, starting_point
 from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
+from penult_kernels.row_newton import row_newton
 from penult_kernels.row_space import heads_of, row_space_of, rows_of
 from penult_kernels.solver_control import LARGEST_COPY, WORKSPACE, Control, fits
 
@@ -41,6 +43,14 @@ NARROW_SHARE = 0.5
 """Of the tolerance: what Newton's method with float32 products goes down to where nothing has begun."""
 NARROW_TOLERANCE = 1e-7
 """What float32 reaches in the space of rows."""
+CALLS_ARE_DEAR = is_cupy_array
+"""Of features: whether a call costs more than its arithmetic, so that exact Newton steps pay,"""
+MOST_ROWS_EXACT = 1024
+"""for problems of at most so many rows,"""
+SYSTEMS = 2**31
+"""whose stacks of n x n matrices may take so many bytes of the device."""
+STACKS_OF_SYSTEMS = 4
+"""Of these, that are held at a time."""
 LEAST_SHARED = 0.3
 """Of the rows of several sets together, those of one: below it, Newton's method takes the sets one by one."""
 
@@ -77,8 +87,9 @@ class _Part:
         self.moments = moments
         self.n_columns = blocks[0].n_columns
         self.is_narrow = features.dtype != array_namespace(features).float64
+        self.calls_are_dear = self.n_columns == 1 and CALLS_ARE_DEAR(features)
         self.row_width = 4 if self.is_narrow and control.tolerance >= NARROW_TOLERANCE else 8
-        """Bytes of a number in the space of rows."""
+        """Bytes of a number of L-BFGS in the space of rows."""
         self.begun: dict[int, _Begun] = {}
         self.preconditioners: dict[object, Preconditioner] = {}
 
@@ -103,14 +114,23 @@ class _Part:
         by_shape: dict[tuple[int, int, bool], list[list[int]]] = {}
         for (_, is_free), members in by_rows.items():
             n_used = self.blocks[members[0]].n_used
-            per_block = 2 * (2 * MEMORY_OF_ROWS + OTHER_VECTORS) * self.n_columns * n_used
-            most = max(1, (WORKSPACE // self.row_width - n_used**2) // per_block)
-            for cut in _chunks(members, most):
+            per_set, per_block, room = self._row_work(n_used)
+            for cut in _chunks(members, max(1, (room - per_set) // per_block)):
                 by_shape.setdefault((n_used, len(cut), is_free), []).append(cut)
         for (n_used, n_problems, _), sets in by_shape.items():
-            per_set = n_used**2 + 2 * (2 * MEMORY_OF_ROWS + OTHER_VECTORS) * self.n_columns * n_problems * n_used
-            for some in _chunks(sets, max(1, WORKSPACE // (self.row_width * per_set))):
+            per_set, per_block, room = self._row_work(n_used)
+            for some in _chunks(sets, max(1, room // (per_set + n_problems * per_block))):
                 yield from [some] if self._share_rows(some) else [[one] for one in some]
+
+    def _row_work(self, n_used: int) -> tuple[int, int, int]:
+        """Bytes in the space of rows for a set and for each of its blocks, and how many there may be."""
+        if self._is_exact(n_used):
+            return 8 * n_used**2, 8 * STACKS_OF_SYSTEMS * n_used**2, SYSTEMS
+        vectors = 2 * (2 * MEMORY_OF_ROWS + OTHER_VECTORS) * self.n_columns
+        return self.row_width * n_used**2, self.row_width * vectors * n_used, WORKSPACE
+
+    def _is_exact(self, n_used: int) -> bool:
+        return self.calls_are_dear and n_used <= MOST_ROWS_EXACT
 
     def _share_rows(self, sets: Sequence[list[int]]) -> bool:
         """Whether one Gram matrix of all rows is small enough, and less work than one for each set."""
@@ -126,19 +146,19 @@ class _Part:
         first = members[0][0]
         union = _union([own[0] for own in members])
         rows = rows_of(self.features, union, first.scaling, centre=first.intercept is Intercept.FREE)
-        space = row_space_of(rows, members, narrow=self.row_width == 4)
+        is_exact = self._is_exact(first.n_used)
+        space = row_space_of(rows, members, narrow=self.row_width == 4 and not is_exact)
         limit = PROVEN_SHARE * self.control.limit(self.n_columns)
-        x, count = lbfgs(
-            space,
-            space.zero(),
-            limit=limit,
-            memory=MEMORY_OF_ROWS,
-            check=self.control.check,
-            unwanted=self.control.unwanted([block for own in members for block in own]),
-        )
+        check, unwanted = self.control.check, self.control.unwanted([block for own in members for block in own])
+        if is_exact:
+            x, count = row_newton(space, limit=limit, check=check, unwanted=unwanted)
+        else:
+            x, count = lbfgs(space, space.zero(), limit=limit, memory=MEMORY_OF_ROWS, check=check, unwanted=unwanted)
         theta = heads_of(space, x, rows, members)
         for place, index in enumerate(index for own in sets for index in own):
-            self.begun[index] = _Begun(theta[place, :, :], int(count[place]), int(count[place]))
+            # A Newton step has two products, an evaluation of L-BFGS one.
+            products = 2 * int(count[place]) - 1 if is_exact else int(count[place])
+            self.begun[index] = _Begun(theta[place, :, :], products, int(count[place]))
 
     def _begin_by_features(self, together: Sequence[int]) -> None:
         members = [self.blocks[index] for index in together if index not in self.begun]

@@ -53,7 +53,7 @@ class RowSpace:
         residuals = self.share[:, None, :] * (p - self.target)
         of_weights = residuals + self.l2[:, None, None] * alpha
         of_bias = xp.sum(residuals, axis=2) * self.is_fitted[:, None] + self._bias_stiffness()[:, None] * bias
-        both = [self._joined(part, of_bias) for part in (of_weights, self._product(of_weights))]
+        both = [self._joined(part, of_bias) for part in (of_weights, self.product(of_weights))]
         return Slope(xp.stack(both), p)
 
     def gaps(self, here: Slope) -> Array:
@@ -77,9 +77,7 @@ class RowSpace:
         image, bias = self._parts(direction[1, ...])
         change = image + bias[:, :, None]
         curved = change * _by_block(curve(_by_row(here.curvature), _by_row(change)))
-        of_bias = xp.sum(bias * bias, axis=1)
-        of_penalty = self.l2 * (inner(direction, direction) - of_bias) + self._bias_stiffness() * of_bias
-        quadratic = xp.sum(self.share * xp.sum(curved, axis=1), axis=1) + of_penalty
+        quadratic = xp.sum(self.share * xp.sum(curved, axis=1), axis=1) + self.penalty_product(direction, direction)
         return xp.where(quadratic > 0, -slope / xp.where(quadratic > 0, quadratic, 1.0), 0.0)
 
     def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -111,19 +109,14 @@ class RowSpace:
         xp = array_namespace(x)
         return self._parts(xp.astype(x[0, ...], xp.float64))
 
-    def _parts(self, flat: Array) -> tuple[Array, Array]:
-        n_columns, n_used = self.target.shape[1:]
-        split = n_columns * n_used
-        return array_namespace(flat).reshape(flat[:, :split], (-1, n_columns, n_used)), flat[:, split:]
+    def penalty_product(self, a: Array, b: Array) -> Array:
+        """(B,) the penalty's bilinear form of two heads; of one and itself, twice its penalty."""
+        _, bias = self._parts(a[0, ...])
+        _, other = self._parts(b[0, ...])
+        of_bias = array_namespace(bias).sum(bias * other, axis=1)
+        return self.l2 * (inner(a, b) - of_bias) + self._bias_stiffness() * of_bias
 
-    def _joined(self, of_rows: Array, bias: Array) -> Array:
-        xp = array_namespace(bias)
-        return xp.concat([xp.reshape(of_rows, (bias.shape[0], -1)), bias], axis=1)
-
-    def _bias_stiffness(self) -> Array:
-        return self.l2 * self.bias_penalty**2
-
-    def _product(self, vectors: Array) -> Array:
+    def product(self, vectors: Array) -> Array:
         """Each vector (B, q, n) times its set's Gram matrix, by panels of rows that are small products for the BLAS."""
         xp = array_namespace(vectors)
         n_sets, n_used, _ = self.gram.shape
@@ -137,6 +130,18 @@ class RowSpace:
         panels = [self.gram[:, rows, :] @ columns for rows in blocks(int(n_used), height)]
         product = panels[0] if n_panels == 1 else xp.concat(panels, axis=1)
         return xp.reshape(xp.permute_dims(product, (0, 2, 1)), vectors.shape)
+
+    def _parts(self, flat: Array) -> tuple[Array, Array]:
+        n_columns, n_used = self.target.shape[1:]
+        split = n_columns * n_used
+        return array_namespace(flat).reshape(flat[:, :split], (-1, n_columns, n_used)), flat[:, split:]
+
+    def _joined(self, of_rows: Array, bias: Array) -> Array:
+        xp = array_namespace(bias)
+        return xp.concat([xp.reshape(of_rows, (bias.shape[0], -1)), bias], axis=1)
+
+    def _bias_stiffness(self) -> Array:
+        return self.l2 * self.bias_penalty**2
 
 
 def _by_row(values: Array) -> Array:

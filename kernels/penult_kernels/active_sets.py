@@ -96,6 +96,7 @@ def active_sets(
         if not active.size or rounds == max_iterations:
             break
         _choose(front, active)
+        shared.expect(np.flatnonzero(np.any(front.signs[active, :-1] != 0, axis=0)))
         _step(front, active)
     return _solved(shared, front, limit)
 

@@ -3,20 +3,23 @@
 A column of a problem is z_j = (x_j - mean_j) / scale_j on its rows, the bias being feature D with a column of ones.
 All problems' slopes R Z are one product with the rows that any of them uses, the scaling folded in afterwards. What
 a problem computes on a few of its columns (Gram matrices, logits) is done on copies of these: they are contiguous,
-and stay in the cache.
+and stay in the cache. Where all rows in float64 would be many, `raw_columns` multiplies and copies them as they are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, blocks, to_host
-from penult_kernels.refit_blocks import ROWS_PER_TILE, Block
+from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.raw_columns import RawColumns
+from penult_kernels.refit_blocks import Block
 
 LARGEST_COPY = 64 * 2**20
-"""Bytes of float64 columns that are kept; more are widened in every pass, a tile of rows at a time."""
+"""Bytes of float64 columns that are kept; more are left as they are."""
+WIDEST_RUN = 2
+"""Rows from the first to the last, to those used, up to which all of them are multiplied: none are copied."""
 FEWEST_SLOTS = 320
 MOST_SPREAD = 4
 """How many times a block's rows a shared product may take."""
@@ -32,9 +35,13 @@ class SharedColumns:
     def __init__(self, features: Array, members: Sequence[Block]) -> None:
         self.features = features
         self._rows = _union([block.rows for block in members], features.shape[0])
+        is_small = 8 * self._rows.size * features.shape[1] <= LARGEST_COPY
+        if not is_small:
+            self._rows = _run(self._rows)
         self._scaling = members[0].scaling
         self._places = {id(block): self._placed(block) for block in members}
-        self._kept = self._copied() if 8 * self._rows.size * features.shape[1] <= LARGEST_COPY else None
+        self._kept: Array = self._copied() if is_small else None
+        self._raw = None if is_small else RawColumns(features, self._rows)
 
     def slopes(self, members: Sequence[Block], residuals: NDArray[np.float64]) -> NDArray[np.float64]:
         """R Z and R 1 of every block (B, D + 1), from residuals (B, n): one pass over the rows."""
@@ -44,25 +51,31 @@ class SharedColumns:
             one[place] = residual[: place.size]
         xp = array_namespace(self.features)
         of_rows = beside(whole, self.features)
-        parts = [of_rows[:, tile] @ columns.T for tile, columns in self._tiles()]
-        product = parts[0] if len(parts) == 1 else xp.sum(xp.stack(parts), axis=0)
+        product = self._raw.product(of_rows) if self._raw is not None else of_rows @ self._kept.T
         totals = xp.sum(of_rows, axis=1, keepdims=True)
         for index, block in enumerate(members):
-            if block.scaling is not self._scaling:
+            if self._raw is not None:
+                centred = product[index, :] - totals[index, :] * block.scaling.mean
+                product[index, :] = centred / block.scaling.scale
+            elif block.scaling is not self._scaling:
                 factor, shift = self._change(block)
                 product[index, :] = product[index, :] * factor + totals[index, :] * shift
         return to_host(xp.concat([product, totals], axis=1))
+
+    def expect(self, wanted: NDArray[np.int64]) -> None:
+        """Some blocks are about to ask for columns, features below D: what must be copied is copied for all at once."""
+        if self._raw is not None:
+            self._raw.keep(wanted)
 
     def columns(self, block: Block, wanted: NDArray[np.int64]) -> Array:
         """Columns (k, n) of a block, features below D."""
         xp = array_namespace(self.features)
         at, place = beside(wanted, self.features), beside(self._places[id(block)], self.features)
-        if self._kept is None:
-            raw = xp.take(xp.take(self.features, at, axis=1), beside(self._rows, self.features), axis=0)
-            found = self._scaled(raw, xp.take(self._scaling.mean, at, axis=0), xp.take(self._scaling.scale, at, axis=0))
-        else:
-            found = xp.take(self._kept, at, axis=0)
-        found = xp.take(found, place, axis=1)
+        if self._raw is not None:
+            raw = xp.astype(self._raw.columns(wanted, self._places[id(block)]), xp.float64)
+            mean, scale = (xp.take(values, at, axis=0)[:, None] for values in (block.scaling.mean, block.scaling.scale))
+            return (raw - mean) / scale
+        found = xp.take(xp.take(self._kept, at, axis=0), place, axis=1)
         if block.scaling is self._scaling:
             return found
         factor, shift = (xp.take(values, at, axis=0)[:, None] for values in self._change(block))
@@ -79,28 +92,14 @@ class SharedColumns:
         return np.searchsorted(self._rows, block.rows)
 
     def _copied(self) -> Array:
-        """(D, n) columns in float64, each contiguous."""
-        return next(self._widened(self._rows.size))[1]
-
-    def _tiles(self) -> Iterator[tuple[slice, Array]]:
-        if self._kept is not None:
-            return iter([(slice(0, self._rows.size), self._kept)])
-        return self._widened(ROWS_PER_TILE)
-
-    def _widened(self, step: int) -> Iterator[tuple[slice, Array]]:
+        """(D, n) columns in float64 and in the kept scaling, each contiguous."""
         xp = array_namespace(self.features)
-        for tile in blocks(self._rows.size, step):
-            part = xp.take(self.features, beside(self._rows[tile], self.features), axis=0)
-            yield tile, self._scaled(part, self._scaling.mean, self._scaling.scale)
-
-    def _scaled(self, part: Array, mean: Array, scale: Array) -> Array:
-        """Rows (n, k) as columns (k, n), contiguous."""
-        xp = array_namespace(part)
+        part = xp.take(self.features, beside(self._rows, self.features), axis=0)
         found = xp.empty((part.shape[1], part.shape[0]), dtype=xp.float64, device=part.device)
         # Turned and widened in one go: a widened copy of the transpose would keep the order of the rows.
         found[:, :] = part.T
-        found -= mean[:, None]
-        found /= scale[:, None]
+        found -= self._scaling.mean[:, None]
+        found /= self._scaling.scale[:, None]
         return found
 
 
@@ -178,6 +177,12 @@ def _union(rows: Sequence[NDArray[np.int64] | None], n_rows: int) -> NDArray[np.
     for own in rows:
         is_used[slice(None) if own is None else own] = True
     return np.flatnonzero(is_used)
+
+
+def _run(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All rows from the first to the last where those are not many more."""
+    first, last = int(rows[0]), int(rows[-1])
+    return np.arange(first, last + 1) if last - first < WIDEST_RUN * rows.size else rows
 
 
 def shared_groups(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:

@@ -30,7 +30,7 @@ BUFFER_BYTES = 64 * 2**20
 """All buffers together hold about this much; with many groups each is shorter."""
 
 CENTRE_ELEMENTS = 1 << 16
-"""Entries centred at a time."""
+"""Entries that NumPy centres at a time."""
 
 ROWS_WIDENED = 128
 """Rows of a product converted at a time."""
@@ -48,8 +48,12 @@ def centre_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array
     """Write (rows - mean) * root_weights[:, None] into `out`, losing nothing to a distant mean."""
     xp = array_namespace(rows)
     if out.dtype == xp.float64:
-        # A few rows at a time, so that they are still in the cache when the mean is taken from them.
-        for block in blocks(int(rows.shape[0]), max(1, CENTRE_ELEMENTS // max(1, int(rows.shape[1])))):
+        # A few rows at a time, so that they are still in the cache of a CPU when the mean is taken from them; on a GPU
+        # a thousand launches would take thirty times as long as the product.
+        n_rows, n_features = (max(1, int(size)) for size in rows.shape)
+        for block in blocks(
+            int(rows.shape[0]), max(1, CENTRE_ELEMENTS // n_features) if is_numpy_array(out) else n_rows
+        ):
             part = out[block, :]
             part[...] = rows[block, :]
             part -= mean

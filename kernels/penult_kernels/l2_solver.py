@@ -27,15 +27,16 @@ from penult_kernels.refit_problem import Intercept
 from penult_kernels.row_newton import row_newton
 from penult_kernels.row_space import heads_of, row_space_of, rows_of
 from penult_kernels.solver_control import LARGEST_COPY, WORKSPACE, Control, fits
+from penult_kernels.subspace_newton import LEAST_DIRECTIONS, MOST_DIRECTIONS, subspace_newton
 
 T = TypeVar("T")
 
 NEWTON_ARRAYS = 6
 """(n, B, q) arrays that Newton's method has at a time."""
-MEMORY_OF_ROWS = 10
-"""Pairs that L-BFGS remembers in the space of rows, where they are short,"""
 MEMORY_OF_FEATURES = 8
-"""and in that of the features."""
+"""Pairs that L-BFGS remembers."""
+ARRAYS_OF_DIRECTIONS = 3
+"""As large as a basis in the space of rows: its heads, their logits, and these by the curvature."""
 OTHER_VECTORS = 8
 PROVEN_SHARE = 0.5
 """Of the tolerance: what L-BFGS goes down to, so that the proof finds it met."""
@@ -89,7 +90,7 @@ class _Part:
         self.is_narrow = features.dtype != array_namespace(features).float64
         self.calls_are_dear = self.n_columns == 1 and CALLS_ARE_DEAR(features)
         self.row_width = 4 if self.is_narrow and control.tolerance >= NARROW_TOLERANCE else 8
-        """Bytes of a number of L-BFGS in the space of rows."""
+        """Bytes of a number in the space of rows, but for exact Newton steps."""
         self.begun: dict[int, _Begun] = {}
         self.preconditioners: dict[object, Preconditioner] = {}
 
@@ -126,8 +127,15 @@ class _Part:
         """Bytes in the space of rows for a set and for each of its blocks, and how many there may be."""
         if self._is_exact(n_used):
             return 8 * n_used**2, 8 * STACKS_OF_SYSTEMS * n_used**2, SYSTEMS
-        vectors = 2 * (2 * MEMORY_OF_ROWS + OTHER_VECTORS) * self.n_columns
-        return self.row_width * n_used**2, self.row_width * vectors * n_used, WORKSPACE
+        vectors = ARRAYS_OF_DIRECTIONS * (LEAST_DIRECTIONS + self.n_columns) + OTHER_VECTORS
+        return self.row_width * n_used**2, self.row_width * vectors * self.n_columns * n_used, WORKSPACE
+
+    def _directions(self, members: Sequence[Sequence[Block]]) -> int:
+        """As many as there is room for."""
+        n_used = members[0][0].n_used
+        per_vector = self.row_width * self.n_columns * n_used * sum(len(own) for own in members)
+        vectors = (WORKSPACE - len(members) * self.row_width * n_used**2) // per_vector - OTHER_VECTORS
+        return max(LEAST_DIRECTIONS, min(vectors // ARRAYS_OF_DIRECTIONS - self.n_columns, MOST_DIRECTIONS))
 
     def _is_exact(self, n_used: int) -> bool:
         return self.calls_are_dear and n_used <= MOST_ROWS_EXACT
@@ -151,14 +159,15 @@ class _Part:
         limit = PROVEN_SHARE * self.control.limit(self.n_columns)
         check, unwanted = self.control.check, self.control.unwanted([block for own in members for block in own])
         if is_exact:
-            x, count = row_newton(space, limit=limit, check=check, unwanted=unwanted)
+            alpha, bias, products = row_newton(space, limit=limit, check=check, unwanted=unwanted)
         else:
-            x, count = lbfgs(space, space.zero(), limit=limit, memory=MEMORY_OF_ROWS, check=check, unwanted=unwanted)
-        theta = heads_of(space, x, rows, members)
+            alpha, bias, products = subspace_newton(
+                space, limit=limit, directions=self._directions(members), check=check, unwanted=unwanted
+            )
+        theta = heads_of(alpha, bias, rows, members)
         for place, index in enumerate(index for own in sets for index in own):
-            # A Newton step has two products, an evaluation of L-BFGS one.
-            products = 2 * int(count[place]) - 1 if is_exact else int(count[place])
-            self.begun[index] = _Begun(theta[place, :, :], products, int(count[place]))
+            steps = (int(products[place]) - 1) // (2 if is_exact else 1)
+            self.begun[index] = _Begun(theta[place, :, :], int(products[place]), steps)
 
     def _begin_by_features(self, together: Sequence[int]) -> None:
         members = [self.blocks[index] for index in together if index not in self.begun]

@@ -15,13 +15,13 @@ needed here; where arithmetic is what costs (a CPU) it is the better by far.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
-from penult_kernels.batch_lbfgs import Slope, inner
 from penult_kernels.batch_newton import EPSILON, SUFFICIENT_DECREASE
 from penult_kernels.logit_loss import losses
 from penult_kernels.row_space import RowSpace
@@ -32,13 +32,30 @@ ELIMINATED = 64
 """Unknowns taken out at a time. CuPy solves stacks of systems together up to 256 unknowns, and one by one above."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Heads:
+    """Heads, or changes of them."""
+
+    alpha: Array
+    """(B, n) coefficients."""
+    image: Array
+    """(B, n) their logits without the bias."""
+    bias: Array
+    """(B,)."""
+
+    def moved(self, length: Array, step: "_Heads") -> "_Heads":
+        """Of a length (B,) along a step."""
+        far = length[:, None]
+        return _Heads(self.alpha + far * step.alpha, self.image + far * step.image, self.bias + length * step.bias)
+
+
 def row_newton(
     space: RowSpace,
     *,
     limit: float,
     check: Callable[[], None] | None = None,
     unwanted: Callable[[], NDArray[np.bool_]] | None = None,
-) -> tuple[Array, NDArray[np.int64]]:
+) -> tuple[Array, Array, NDArray[np.int64]]:
     """Go down from the zero heads until the gaps are at most `limit`, or no step decreases an objective.
 
     The space is binary (q = 1) and in float64. `check` is called before every step and ends the solve by raising;
@@ -46,48 +63,48 @@ def row_newton(
 
     Returns
     -------
-    array of shape (2, B, n + 1)
-        Where each problem ended.
+    arrays of shape (B, 1, n) and (B, 1)
+        Coefficients and biases where each problem ended.
     array of shape (B,)
-        Evaluations until each was there.
+        Products with the Gram matrix until each was there: two a step.
     """
-    x = space.zero()
-    here = space.evaluate(x)
-    evaluations = np.ones(x.shape[1], np.int64)
-    is_stuck = np.zeros(x.shape[1], bool)
+    xp = array_namespace(space.share)
+    zero = xp.zeros_like(space.share)
+    here = _Heads(zero, zero, zero[:, 0])
+    n_blocks = int(space.share.shape[0])
+    products, is_stuck = np.ones(n_blocks, np.int64), np.zeros(n_blocks, bool)
     for _ in range(MOST_STEPS):
-        active = (to_host(space.gaps(here)) > limit) & ~is_stuck
+        p = space.probabilities((here.image + here.bias[:, None])[:, None, :] + space.offset)
+        of_rows, of_bias = space.gradient(p, here.alpha[:, None, :], here.bias[:, None])
+        gradient = _Heads(of_rows[:, 0, :], space.product(of_rows)[:, 0, :], of_bias[:, 0])
+        gaps = space.gaps(p, xp.sum(gradient.alpha * gradient.image, axis=1), of_bias)
+        active = (to_host(gaps) > limit) & ~is_stuck
         if unwanted is not None:
             active = active & ~unwanted()
         if not active.any():
             break
         if check is not None:
             check()
-        direction = _direction(space, here)
-        length = _length(space, x, direction, here)
-        x = x + length[None, :, None] * direction
-        here = space.evaluate(x)
-        evaluations[active] += 1
+        step = _step(space, gradient, p[:, 0, :])
+        length = _length(space, here, step, gradient)
+        here = here.moved(length, step)
+        products[active] += 2
         is_stuck = to_host(length) == 0
-    return x, evaluations
+    return here.alpha[:, None, :], here.bias[:, None], products
 
 
-def _direction(space: RowSpace, here: Slope) -> Array:
-    """(2, B, n + 1) the Newton step."""
-    xp = array_namespace(space.share)
-    n_used = int(space.share.shape[1])
-    gradient, of_bias = here.gradient[0, :, :n_used], here.gradient[0, :, n_used]
-    p = here.curvature[:, 0, :]
+def _step(space: RowSpace, gradient: _Heads, p: Array) -> _Heads:
+    """The Newton step at probabilities (B, n)."""
+    xp = array_namespace(p)
     root = xp.sqrt(space.share * p * (1.0 - p))
-    right = xp.stack([root * here.gradient[1, :, :n_used], root], axis=2)
+    right = xp.stack([root * gradient.image, root], axis=2)
     solved = root[:, :, None] * solve_by_blocks(_systems(space, root), right)
     along, of_ones = solved[:, :, 0], solved[:, :, 1]
-    stiffness = space.l2 * (xp.sum(of_ones, axis=1) + space.bias_penalty**2)
+    stiffness = space.l2 * xp.sum(of_ones, axis=1) + space.bias_stiffness()
     can_move = (space.is_fitted > 0) & (stiffness > 0)
-    bias = xp.where(can_move, (xp.sum(along, axis=1) - of_bias) / xp.where(can_move, stiffness, 1.0), 0.0)
-    step = (along - gradient) / space.l2[:, None] - bias[:, None] * of_ones
-    images = space.product(step[:, None, :])[:, 0, :]
-    return xp.stack([xp.concat([part, bias[:, None]], axis=1) for part in (step, images)])
+    bias = xp.where(can_move, (xp.sum(along, axis=1) - gradient.bias) / xp.where(can_move, stiffness, 1.0), 0.0)
+    alpha = (along - gradient.alpha) / space.l2[:, None] - bias[:, None] * of_ones
+    return _Heads(alpha, space.product(alpha[:, None, :])[:, 0, :], bias)
 
 
 def _systems(space: RowSpace, root: Array) -> Array:
@@ -120,21 +137,27 @@ def solve_by_blocks(matrix: Array, right: Array) -> Array:
     return solved
 
 
-def _length(space: RowSpace, x: Array, direction: Array, here: Slope) -> Array:
+def _length(space: RowSpace, here: _Heads, step: _Heads, gradient: _Heads) -> Array:
     """(B,) the largest of 1, 1/2, 1/4, ... that satisfies Armijo's rule, 0 where none does: all are tried at once."""
-    xp = array_namespace(x)
+    xp = array_namespace(here.alpha)
     n_blocks, n_used = space.share.shape
-    lengths = beside(np.append(0.5 ** np.arange(HALVINGS), 0.0), x)
-    logits = x[1, :, :n_used] + x[1, :, n_used:] + space.offset[:, 0, :]
-    change = direction[1, :, :n_used] + direction[1, :, n_used:]
+    lengths = beside(np.append(0.5 ** np.arange(HALVINGS), 0.0), here.alpha)
+    logits = here.image + here.bias[:, None] + space.offset[:, 0, :]
+    change = step.image + step.bias[:, None]
     tried = xp.reshape(logits, (1, -1, 1)) + lengths[:, None, None] * xp.reshape(change, (1, -1, 1))
     loss = xp.reshape(losses(tried, xp.reshape(space.target, (1, -1, 1))), (-1, n_blocks, n_used))
-    penalties = [space.penalty_product(a, b) for a, b in ((x, x), (x, direction), (direction, direction))]
-    steps = lengths[:, None]
-    value = xp.sum(space.share * loss, axis=2) + 0.5 * penalties[0]
-    value = value + steps * penalties[1] + 0.5 * steps**2 * penalties[2]
+    far = lengths[:, None]
+    value = xp.sum(space.share * loss, axis=2) + 0.5 * _penalty_product(space, here, here)
+    value = value + far * _penalty_product(space, here, step) + 0.5 * far**2 * _penalty_product(space, step, step)
+    slope = xp.sum(gradient.alpha * step.image, axis=1) + gradient.bias * step.bias
     # The last length is 0. Rounding is forgiven as `batch_newton.backtrack` does.
     before = value[-1, :]
     rounding = 8 * EPSILON * xp.maximum(xp.abs(before), xp.ones_like(before))
-    most = before + SUFFICIENT_DECREASE * steps * inner(here.gradient, direction) + rounding
-    return xp.take(lengths, xp.argmax(xp.astype(value <= most, xp.int8), axis=0), axis=0)
+    is_enough = value <= before + SUFFICIENT_DECREASE * far * slope + rounding
+    return xp.take(lengths, xp.argmax(xp.astype(is_enough, xp.int8), axis=0), axis=0)
+
+
+def _penalty_product(space: RowSpace, a: _Heads, b: _Heads) -> Array:
+    """(B,) the bilinear form of the penalty; of a head and itself, twice its penalty."""
+    of_weights = array_namespace(a.alpha).sum(a.alpha * b.image, axis=1)
+    return space.l2 * of_weights + space.bias_stiffness() * a.bias * b.bias

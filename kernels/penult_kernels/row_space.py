@@ -14,8 +14,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, blocks
-from penult_kernels.batch_lbfgs import Slope, inner
-from penult_kernels.logit_loss import curve, probabilities
+from penult_kernels.logit_loss import probabilities
 from penult_kernels.refit_blocks import Block, Scaling, tiles_of
 from penult_kernels.refit_problem import Intercept
 
@@ -26,8 +25,8 @@ MOST_PANELS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RowSpace:
-    """S sets of n rows with P problems each, B = S P of q columns; vectors (2, B, q (n + 1)) = [coefficients, bias]
-    and [images, bias]."""
+    """S sets of n rows with P problems each, B = S P of q columns; a head is its coefficients (B, q, n) and its bias
+    (B, q)."""
 
     gram: Array
     """(S, n, n)."""
@@ -44,41 +43,37 @@ class RowSpace:
     bias_penalty: Array
     """(B,)."""
 
-    def evaluate(self, x: Array) -> Slope:
-        """Gradient, and the probabilities (B, q, n): one product with the Gram matrices."""
-        xp = array_namespace(x)
-        alpha, bias = self._parts(x[0, ...])
-        image, _ = self._parts(x[1, ...])
-        p = _by_block(probabilities(_by_row(image + bias[:, :, None] + self.offset)))
+    def probabilities(self, logits: Array) -> Array:
+        """(B, q, n) of logits (B, q, n)."""
+        xp = array_namespace(logits)
+        return xp.permute_dims(probabilities(xp.permute_dims(logits, (0, 2, 1))), (0, 2, 1))
+
+    def gradient(self, p: Array, alpha: Array, bias: Array) -> tuple[Array, Array]:
+        """Coefficients (B, q, n) of the gradient in the weights, and that in the biases (B, q)."""
+        xp = array_namespace(p)
         residuals = self.share[:, None, :] * (p - self.target)
-        of_weights = residuals + self.l2[:, None, None] * alpha
-        of_bias = xp.sum(residuals, axis=2) * self.is_fitted[:, None] + self._bias_stiffness()[:, None] * bias
-        both = [self._joined(part, of_bias) for part in (of_weights, self.product(of_weights))]
-        return Slope(xp.stack(both), p)
+        of_bias = xp.sum(residuals, axis=2) * self.is_fitted[:, None] + self.bias_stiffness()[:, None] * bias
+        return residuals + self.l2[:, None, None] * alpha, of_bias
 
-    def gaps(self, here: Slope) -> Array:
-        """|gradient|^2 / (2 l2); a free bias by its own curvature."""
-        xp = array_namespace(here.gradient)
-        _, bias = self._parts(here.gradient[0, ...])
-        of_bias = xp.sum(bias * bias, axis=1)
-        of_weights = inner(here.gradient, here.gradient) - of_bias
-        p = here.curvature
+    def gaps(self, p: Array, of_weights: Array, of_bias: Array) -> Array:
+        """|gradient|^2 / (2 l2) (B,) of |gradient in the weights|^2 (B,); a free bias (B, q) by its own curvature."""
+        xp = array_namespace(p)
         own = xp.sum(self.share[:, None, :] * p * (1.0 - p), axis=(1, 2)) / p.shape[1]
-        stiffness = xp.where(self._bias_stiffness() > 0, self._bias_stiffness(), own + 1e-12)
-        return 0.5 * (of_weights / self.l2 + of_bias / stiffness)
+        stiffness = xp.where(self.bias_stiffness() > 0, self.bias_stiffness(), own + 1e-12)
+        return 0.5 * (of_weights / self.l2 + xp.sum(of_bias * of_bias, axis=1) / stiffness)
 
-    def scaled(self, residual: Array, here: Slope, gamma: Array) -> Array:
-        """By a multiple of the identity."""
-        return gamma[None, :, None] * residual
+    def curved(self, p: Array, change: Array) -> Array:
+        """The Hessian of the mean loss in the logits times m changes (B, m, q, n)."""
+        xp = array_namespace(p)
+        if p.shape[1] == 1:
+            return (self.share[:, None, :] * p * (1.0 - p))[:, None, :, :] * change
+        scaled = p[:, None, :, :] * change
+        curved = scaled - p[:, None, :, :] * xp.sum(scaled, axis=2, keepdims=True)
+        return self.share[:, None, None, :] * curved
 
-    def lengths(self, x: Array, direction: Array, here: Slope, slope: Array) -> Array:
-        """To the minimum of the quadratic along the direction, for which images are all that is needed."""
-        xp = array_namespace(x)
-        image, bias = self._parts(direction[1, ...])
-        change = image + bias[:, :, None]
-        curved = change * _by_block(curve(_by_row(here.curvature), _by_row(change)))
-        quadratic = xp.sum(self.share * xp.sum(curved, axis=1), axis=1) + self.penalty_product(direction, direction)
-        return xp.where(quadratic > 0, -slope / xp.where(quadratic > 0, quadratic, 1.0), 0.0)
+    def bias_stiffness(self) -> Array:
+        """(B,) second derivative of the penalty in a bias."""
+        return self.l2 * self.bias_penalty**2
 
     def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
         """A rectangle: the sets with an active problem by the places of active problems in their sets."""
@@ -97,25 +92,6 @@ class RowSpace:
         names = ("share", "target", "offset", "l2", "is_fitted", "bias_penalty")
         return replace(self, gram=gram, **{name: xp.take(getattr(self, name), at, axis=0) for name in names})
 
-    def zero(self) -> Array:
-        """The zero heads."""
-        xp = array_namespace(self.share)
-        n_blocks, n_columns, n_used = self.target.shape
-        shape = (2, n_blocks, n_columns * (n_used + 1))
-        return xp.zeros(shape, dtype=self.share.dtype, device=self.share.device)
-
-    def coefficients(self, x: Array) -> tuple[Array, Array]:
-        """a (B, q, n) and bias (B, q) of heads, float64."""
-        xp = array_namespace(x)
-        return self._parts(xp.astype(x[0, ...], xp.float64))
-
-    def penalty_product(self, a: Array, b: Array) -> Array:
-        """(B,) the penalty's bilinear form of two heads; of one and itself, twice its penalty."""
-        _, bias = self._parts(a[0, ...])
-        _, other = self._parts(b[0, ...])
-        of_bias = array_namespace(bias).sum(bias * other, axis=1)
-        return self.l2 * (inner(a, b) - of_bias) + self._bias_stiffness() * of_bias
-
     def product(self, vectors: Array) -> Array:
         """Each vector (B, q, n) times its set's Gram matrix, by panels of rows that are small products for the BLAS."""
         xp = array_namespace(vectors)
@@ -130,28 +106,6 @@ class RowSpace:
         panels = [self.gram[:, rows, :] @ columns for rows in blocks(int(n_used), height)]
         product = panels[0] if n_panels == 1 else xp.concat(panels, axis=1)
         return xp.reshape(xp.permute_dims(product, (0, 2, 1)), vectors.shape)
-
-    def _parts(self, flat: Array) -> tuple[Array, Array]:
-        n_columns, n_used = self.target.shape[1:]
-        split = n_columns * n_used
-        return array_namespace(flat).reshape(flat[:, :split], (-1, n_columns, n_used)), flat[:, split:]
-
-    def _joined(self, of_rows: Array, bias: Array) -> Array:
-        xp = array_namespace(bias)
-        return xp.concat([xp.reshape(of_rows, (bias.shape[0], -1)), bias], axis=1)
-
-    def _bias_stiffness(self) -> Array:
-        return self.l2 * self.bias_penalty**2
-
-
-def _by_row(values: Array) -> Array:
-    """(B, q, n) as the losses have it, (n, B, q)."""
-    return array_namespace(values).permute_dims(values, (2, 0, 1))
-
-
-def _by_block(values: Array) -> Array:
-    """(n, B, q) as (B, q, n)."""
-    return array_namespace(values).permute_dims(values, (1, 2, 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -206,10 +160,10 @@ def row_space_of(rows: Rows, members: Sequence[Sequence[Block]], *, narrow: bool
     )
 
 
-def heads_of(space: RowSpace, x: Array, rows: Rows, members: Sequence[Sequence[Block]]) -> Array:
-    """theta (B, q, D + 1) of coefficients, in float64."""
-    xp = array_namespace(x)
-    alpha, bias = space.coefficients(x)
+def heads_of(alpha: Array, bias: Array, rows: Rows, members: Sequence[Sequence[Block]]) -> Array:
+    """theta (B, q, D + 1) of coefficients (B, q, n) and biases (B, q), in float64."""
+    xp = array_namespace(alpha)
+    alpha, bias = (xp.astype(part, xp.float64, copy=False) for part in (alpha, bias))
     n_columns, n_used = alpha.shape[1:]
     by_set = xp.reshape(alpha, (len(members), -1, n_used))
     spread: list[Array] = []

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from penult_kernels import l2_solver
+from penult_kernels import l2_solver, subspace_newton
 from penult_kernels.arrays import to_host
 from penult_kernels.batch_lbfgs import inner, lbfgs
 from penult_kernels.preconditioner import make_preconditioner
@@ -59,6 +59,33 @@ def test_stacked_sets_of_rows_against_newton(backend, rng, n_classes, intercept)
         assert fit.certificate.converged
         assert abs(fit.certificate.objective - expected.certificate.objective) <= TIGHT * np.log(n_classes)
         np.testing.assert_allclose(to_host(fit.weight), expected.weight, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize(("n_classes", "l2"), [(2, 1e-5), (4, 1e-4)])
+def test_a_basis_that_is_turned_and_cut(backend, rng, monkeypatch, n_classes, l2):
+    """Far more directions are needed than fit; what stays of them loses neither the head nor the way."""
+    monkeypatch.setattr(l2_solver, "LEAST_DIRECTIONS", 16)
+    monkeypatch.setattr(l2_solver, "MOST_DIRECTIONS", 16)
+    monkeypatch.setattr(subspace_newton, "LATEST_KEPT", 12)
+    features, y = sample(rng, 150, 70, n_classes)
+    features, y = features * np.arange(1, 71) ** -1.0, rng.permutation(y)
+    problems = [Problem(rows=rows, l2=factor * l2) for rows in draws(rng, 150, (130, 130)) for factor in (1, 100)]
+    found = solve(backend.array(features), backend.array(y), n_classes, problems, tolerance=1e-9)
+    for problem, fit in zip(problems, found, strict=True):
+        expected = by_newton(features, y, n_classes, problem, tolerance=1e-9)
+        assert fit.certificate.converged
+        assert abs(fit.certificate.objective - expected.certificate.objective) <= 1e-9 * np.log(n_classes)
+    # Well beyond the sixteen that fit.
+    assert found[0].certificate.passes > 40
+
+
+def test_rows_without_curvature(rng):
+    """Offsets of hundreds saturate all rows: nothing but the penalty is left of the Hessian."""
+    features, y = sample(rng, 30, 40, 2)
+    offset = np.outer(np.where(y == 1, 1.0, -1.0), [-400.0, 400.0])
+    fit = solve(features, y, 2, [Problem(l2=0.1, offset=offset)], tolerance=1e-9)[0]
+    assert fit.certificate.converged
+    assert fit.certificate.objective <= 1e-9
 
 
 @pytest.mark.parametrize("workspace", [1, 40_000])

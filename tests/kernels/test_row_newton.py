@@ -15,8 +15,8 @@ TIGHT = 1e-11
 @pytest.fixture(autouse=True)
 def _calls_are_dear(monkeypatch):
     monkeypatch.setattr(l2_solver, "CALLS_ARE_DEAR", lambda _: True)
-    # L-BFGS would be a failure to choose.
-    monkeypatch.setattr(l2_solver, "lbfgs", None)
+    # Any other would be a failure to choose.
+    monkeypatch.setattr(l2_solver, "subspace_newton", None)
 
 
 def sample(rng, n: int, d: int):

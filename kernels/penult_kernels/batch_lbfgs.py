@@ -1,8 +1,8 @@
 """L-BFGS for many L2 problems at once (Liu & Nocedal 1989): every pass moves all of them, each by a length of its own.
 
-Vectors of B problems are arrays (K, B, M). In the space of the features K = 1. In the space of the rows a head is
-a combination of rows, with coefficients a and images G a, G being the Gram matrix: K = 2, both go through every
-linear combination, and the product of two heads is <a, G b>. `inner` is right for either.
+Vectors of B problems are arrays (K, B, M). In the space of the features K = 1. A space of coefficients a with a Gram
+matrix G has K = 2, coefficients and images G a: both go through every linear combination, and the product of two heads
+is <a, G b>. `inner` is right for either.
 
 Objectives are convex, so that a slope along the direction at the new point says all that a line search needs: a step
 is taken unless it has gone far beyond the minimum, and is cut by the secant if it has. No objective is computed. What

@@ -1,10 +1,11 @@
-"""How L2 problems are solved: L-BFGS where it pays, then Newton's method, which proves the answer.
+"""How L2 problems are solved: a quick method where it pays, then Newton's method, which proves the answer.
 
-Problems with fewer rows than features go down in the space of their rows, sets of one size together; others in the
-space of their features, a passing tile of rows multiplied with all heads. Both in float32 where the features are no
-wider and no more is asked for. On a GPU, where calls are dear and arithmetic is cheap, binary problems of not too
-many rows take exact Newton steps in the space of their rows instead, in float64. Newton's method begins where they
-ended: one gradient in float64 is enough where they ended well, and where they did not it goes on.
+Problems with fewer rows than features go down in the space of their rows by Newton's method in a growing subspace, sets
+of one size together; others by L-BFGS in the space of their features, a passing tile of rows multiplied with all heads.
+Both in float32 where the features are no wider and no more is asked for. On a GPU, where calls are dear and
+arithmetic is cheap, binary problems of not too many rows take exact Newton steps in the space of their rows instead,
+in float64. Newton's method begins where they ended: one gradient in float64 is enough where they ended well, and
+where they did not it goes on.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -10,8 +10,8 @@ By Woodbury's identity both right sides need M = l2 I + W G W alone, symmetric a
     d = -(g - W u) / l2 - e W v,    M u = W G g,  M v = w,    e = (1^T W u - g_b) / (l2 w^T v + beta).
 
 Each step builds the (B, n, n) stack of all M and eliminates it by blocks, so that its calls are some two hundred
-whatever B is. L-BFGS takes as many for one of its evaluations, and ten times as many evaluations as steps are
-needed here; where arithmetic is what costs (a CPU) it is the better by far.
+whatever B is, and about ten steps are enough. Where arithmetic is what costs (a CPU) `subspace_newton` is the better
+by far.
 """
 
 from collections.abc import Callable

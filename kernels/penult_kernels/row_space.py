@@ -137,8 +137,8 @@ def row_space_of(rows: Rows, members: Sequence[Sequence[Block]], *, narrow: bool
     dtype = xp.float32 if narrow else xp.float64
     flat = [block for own in members for block in own]
     used = [rows.position(own[0].used()) for own in members]
-    # In float64 first: products in float32 cost a step of the proof, and save nothing to speak of.
-    gram = xp.astype(rows.z @ rows.z.T, dtype, copy=False)
+    z = xp.astype(rows.z, dtype, copy=False)
+    gram = z @ z.T
     stack = [xp.take(xp.take(gram, beside(at, gram), axis=0), beside(at, gram), axis=1) for at in used]
 
     def numbers(values: Sequence[float]) -> Array:

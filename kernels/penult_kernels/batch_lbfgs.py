@@ -1,8 +1,6 @@
 """L-BFGS for many L2 problems at once (Liu & Nocedal 1989): every pass moves all of them, each by a length of its own.
 
-Vectors of B problems are arrays (K, B, M). In the space of the features K = 1. A space of coefficients a with a Gram
-matrix G has K = 2, coefficients and images G a: both go through every linear combination, and the product of two heads
-is <a, G b>. `inner` is right for either.
+Vectors of B problems are arrays (B, M).
 
 Objectives are convex, so that a slope along the direction at the new point says all that a line search needs: a step
 is taken unless it has gone far beyond the minimum, and is cut by the secant if it has. No objective is computed. What
@@ -30,7 +28,7 @@ SHORTEST_CUT, LONGEST_CUT = 0.1, 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slope:
-    """The gradient (K, B, M) at a point, and the curvature there in whatever shape a space uses."""
+    """The gradient (B, M) at a point, and the curvature there in whatever shape a space uses."""
 
     gradient: Array
     curvature: Array
@@ -40,23 +38,15 @@ class Space(Protocol):
     """Where the problems are solved."""
 
     def evaluate(self, x: Array) -> Slope:
-        """Gradient of all problems at x (K, B, M): one product with the data each way, or one with a Gram matrix."""
+        """Gradient of all problems at x (B, M)."""
         ...
 
     def gaps(self, here: Slope) -> Array:
         """About how far above the optima (B,)."""
         ...
 
-    def scaled(self, residual: Array, here: Slope, gamma: Array) -> Array:
-        """A first approximation of the inverse Hessians times (K, B, M); gamma (B,) is that of L-BFGS."""
-        ...
-
-    def lengths(self, x: Array, direction: Array, here: Slope, slope: Array) -> Array:
-        """(B,) how far to go along directions of slope (B,) at first."""
-        ...
-
-    def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Which problems have to stay as long as the active ones do."""
+    def scaled(self, residual: Array, here: Slope) -> Array:
+        """Approximate inverse Hessians, of the right size, times (B, M)."""
         ...
 
     def take(self, kept: NDArray[np.int64]) -> "Space":
@@ -73,8 +63,7 @@ class _Walk:
     x: Array
     here: Slope
     length: Array
-    """(B,) of the step to try, in units of the space's own."""
-    gamma: Array
+    """(B,) of the step to try."""
     steps: list[Array]
     changes: list[Array]
     """Of the gradient, over the steps."""
@@ -93,57 +82,55 @@ def lbfgs(
     check: Callable[[], None] | None = None,
     unwanted: Callable[[], NDArray[np.bool_]] | None = None,
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Go down from `start` (K, B, M) until the gaps are at most `limit` or no smaller.
+    """Go down from `start` (B, M) until the gaps are at most `limit` or no smaller.
 
     `check` is called before every evaluation and ends the solve by raising; problems that are `unwanted` (B,) leave.
 
     Returns
     -------
-    array of shape (K, B, M)
+    array of shape (B, M)
         Where each problem ended.
     array of shape (B,)
         Evaluations that each took part in.
     """
     xp = array_namespace(start)
-    n_blocks = int(start.shape[1])
-    one = xp.ones((n_blocks,), dtype=start.dtype, device=start.device)
+    n_blocks = int(start.shape[0])
     first = space.evaluate(start)
     walk = _Walk(
         space=space,
         positions=np.arange(n_blocks, dtype=np.int64),
         x=start,
         here=first,
-        length=one,
-        gamma=one,
+        length=xp.ones((n_blocks,), dtype=start.dtype, device=start.device),
         steps=[],
         changes=[],
         inverses=[],
         best=np.full(n_blocks, np.inf),
         since=np.zeros(n_blocks, np.int64),
     )
-    found: list[Array] = [start[:, index, :] for index in range(n_blocks)]
+    found: list[Array] = [start[index, :] for index in range(n_blocks)]
     evaluations = np.zeros(n_blocks, np.int64)
     for number in range(1, MOST_EVALUATIONS + 1):
         evaluations[walk.positions] = number
         active = _still_active(walk, limit)
         if unwanted is not None:
             active = active & ~unwanted()[walk.positions]
-        kept = walk.space.kept(active) if number < MOST_EVALUATIONS else np.zeros(0, np.int64)
+        kept = np.flatnonzero(active & (number < MOST_EVALUATIONS))
         if kept.size < walk.positions.size:
             for index in np.setdiff1d(np.arange(walk.positions.size), kept):
-                found[int(walk.positions[index])] = walk.x[:, int(index), :]
+                found[int(walk.positions[index])] = walk.x[int(index), :]
             if kept.size == 0:
                 break
             _keep(walk, kept)
         if check is not None:
             check()
         _step(walk, memory)
-    return xp.stack(found, axis=1), evaluations
+    return xp.stack(found), evaluations
 
 
 def inner(a: Array, b: Array) -> Array:
-    """Products (B,) of heads (K, B, M)."""
-    return array_namespace(a).sum(a[0, ...] * b[-1, ...], axis=1)
+    """Products (B,) of vectors (B, M)."""
+    return array_namespace(a).sum(a * b, axis=1)
 
 
 def _still_active(walk: _Walk, limit: float) -> NDArray[np.bool_]:
@@ -158,16 +145,14 @@ def _keep(walk: _Walk, kept: NDArray[np.int64]) -> None:
     xp = array_namespace(walk.x)
     at = beside(kept, walk.x)
 
-    def of_blocks(values: list[Array], axis: int) -> list[Array]:
-        return [xp.take(value, at, axis=axis) for value in values]
+    def of_blocks(values: list[Array]) -> list[Array]:
+        return [xp.take(value, at, axis=0) for value in values]
 
     walk.space = walk.space.take(kept)
     walk.positions, walk.best, walk.since = walk.positions[kept], walk.best[kept], walk.since[kept]
-    walk.x, gradient = of_blocks([walk.x, walk.here.gradient], 1)
-    walk.length, walk.gamma, curvature = of_blocks([walk.length, walk.gamma, walk.here.curvature], 0)
+    walk.x, walk.length, gradient, curvature = of_blocks([walk.x, walk.length, walk.here.gradient, walk.here.curvature])
     walk.here = Slope(gradient, curvature)
-    walk.steps, walk.changes = of_blocks(walk.steps, 1), of_blocks(walk.changes, 1)
-    walk.inverses = of_blocks(walk.inverses, 0)
+    walk.steps, walk.changes, walk.inverses = of_blocks(walk.steps), of_blocks(walk.changes), of_blocks(walk.inverses)
 
 
 def _step(walk: _Walk, memory: int) -> None:
@@ -175,13 +160,12 @@ def _step(walk: _Walk, memory: int) -> None:
     xp = array_namespace(walk.x)
     direction = _direction(walk)
     slope = inner(walk.here.gradient, direction)
-    length = walk.length * walk.space.lengths(walk.x, direction, walk.here, slope)
-    step = length[None, :, None] * direction
+    step = walk.length[:, None] * direction
     there = walk.space.evaluate(walk.x + step)
     slope_there = inner(there.gradient, direction)
     # Not "too far": a NaN is to be cut, too.
     is_good = slope_there <= FARTHEST_SLOPE * xp.abs(slope)
-    good = is_good[None, :, None]
+    good = is_good[:, None]
     step = xp.where(good, step, 0.0)
     change = xp.where(good, there.gradient - walk.here.gradient, 0.0)
     curvature = inner(step, change)
@@ -190,8 +174,6 @@ def _step(walk: _Walk, memory: int) -> None:
     of_block = xp.reshape(is_good, (-1,) + (1,) * (there.curvature.ndim - 1))
     walk.here = Slope(walk.here.gradient + change, xp.where(of_block, there.curvature, walk.here.curvature))
     walk.length = xp.where(is_good, 1.0, walk.length * _cut(slope, slope_there))
-    squares = inner(change, change)
-    walk.gamma = xp.where(is_curved & (squares > 0), curvature / xp.where(squares > 0, squares, 1.0), walk.gamma)
     walk.steps = [*walk.steps, step][-memory:]
     walk.changes = [*walk.changes, change][-memory:]
     inverse = xp.where(is_curved, 1.0 / xp.where(is_curved, curvature, 1.0), 0.0)
@@ -215,8 +197,8 @@ def _direction(walk: _Walk) -> Array:
     for step, change, inverse in reversed(pairs):
         share = inner(step, residual) * inverse
         shares.append(share)
-        residual = residual - share[None, :, None] * change
-    towards = walk.space.scaled(residual, walk.here, walk.gamma)
+        residual = residual - share[:, None] * change
+    towards = walk.space.scaled(residual, walk.here)
     for (step, change, inverse), share in zip(pairs, reversed(shares), strict=True):
-        towards = towards + (share - inner(change, towards) * inverse)[None, :, None] * step
+        towards = towards + (share - inner(change, towards) * inverse)[:, None] * step
     return -towards

@@ -21,19 +21,19 @@ from penult_kernels.refit_batch import Batch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrimalSpace:
-    """Vectors are thetas (B, q, D + 1) made flat: (1, B, q (D + 1))."""
+    """Vectors are thetas (B, q, D + 1) made flat: (B, q (D + 1))."""
 
     batch: Batch
     preconditioner: Preconditioner
 
     def flat(self, theta: Array) -> Array:
         """As the solver has it."""
-        return array_namespace(theta).reshape(theta, (1, theta.shape[0], -1))
+        return array_namespace(theta).reshape(theta, (theta.shape[0], -1))
 
     def theta(self, x: Array) -> Array:
         """As heads are kept."""
         n_features = self.batch.scaling.mean.shape[0]
-        return array_namespace(x).reshape(x, (x.shape[1], -1, n_features + 1))
+        return array_namespace(x).reshape(x, (x.shape[0], -1, n_features + 1))
 
     def evaluate(self, x: Array) -> Slope:
         """Gradient, and the mean curvature sum_i s_i p_i (1 - p_i) (B, q): two products."""
@@ -61,18 +61,9 @@ class PrimalSpace:
         of_weights = xp.sum(squares[:, :, :-1], axis=(1, 2)) / self.batch.l2
         return 0.5 * (of_weights + xp.sum(squares[:, :, -1] / stiffness, axis=1))
 
-    def scaled(self, residual: Array, here: Slope, gamma: Array) -> Array:
+    def scaled(self, residual: Array, here: Slope) -> Array:
         """By the eigenbasis."""
         return self.flat(self.preconditioner.inverse(self.batch, here.curvature, self.theta(residual)))
-
-    def lengths(self, x: Array, direction: Array, here: Slope, slope: Array) -> Array:
-        """A whole step: the first Hessian has the right size."""
-        xp = array_namespace(slope)
-        return xp.ones_like(slope)
-
-    def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Those that are active."""
-        return np.flatnonzero(active)
 
     def take(self, kept: NDArray[np.int64]) -> "PrimalSpace":
         """The space of some of its problems."""

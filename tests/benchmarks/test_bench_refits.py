@@ -90,8 +90,9 @@ def test_dfr_beside_liblinear(width: int, at_full_size: bool) -> None:
         tuned = solve(
             features, y, 2, [_l1(convention, fit, 1 / (c * fit.size), Standardize.ROWS) for c in CS], tolerance=1e-6
         )
+        seen = features[score]
         for one in tuned:
-            worst_group(np.argmax(features[score] @ one.weight.T + one.bias, axis=1), y[score], g[score])
+            worst_group(np.argmax(seen @ one.weight.T + one.bias, axis=1), y[score], g[score])
         scaler = Scaler(mean=features.mean(axis=0, dtype=np.float64), scale=features.std(axis=0, dtype=np.float64))
         scaler.scale[scaler.scale == 0] = 1.0
         final = [_l1(convention, rows, 1 / (chosen[0] * rows.size), scaler) for rows in draws]

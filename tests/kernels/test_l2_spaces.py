@@ -134,13 +134,13 @@ def test_lbfgs_alone_ends_where_the_gradient_vanishes(rng):
     blocks = [next(Preparation(features, y, 2).blocks_of(0, Problem(l2=l2))) for l2 in (1e-3, 0.1)]
     batch = make_batch(features, blocks)
     space = PrimalSpace(batch, make_preconditioner(batch, None))
-    x, evaluations = lbfgs(space, np.zeros((1, 2, 7)), limit=1e-10, memory=5)
+    x, evaluations = lbfgs(space, np.zeros((2, 7)), limit=1e-10, memory=5)
     there = space.evaluate(x)
     assert (inner(there.gradient, there.gradient) < 1e-6).all()
     assert (space.gaps(there) <= 1e-10).all()
     assert evaluations[0] >= evaluations[1] > 1
     # A softmax of two classes is binary with half the l2.
-    z = features @ x[0, :, :6].T + x[0, :, 6]
+    z = features @ x[:, :6].T + x[:, 6]
     p = 1 / (1 + np.exp(-z))
-    slope = (p - y[:, None]).T @ features / 400 + np.array([[5e-4], [0.05]]) * x[0, :, :6]
-    np.testing.assert_allclose(there.gradient[0, :, :6], slope, atol=1e-12)
+    slope = (p - y[:, None]).T @ features / 400 + np.array([[5e-4], [0.05]]) * x[:, :6]
+    np.testing.assert_allclose(there.gradient[:, :6], slope, atol=1e-12)

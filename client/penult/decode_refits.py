@@ -12,6 +12,7 @@ from penult.refit_choices import (
     OFFSETS,
     PATH_KEEPS,
     PATH_OPTIMIZERS,
+    PATH_SCHEDULES,
     PENALTY_SCALES,
     RISKS,
     ROWS,
@@ -40,6 +41,7 @@ def path(message: pb.Path) -> refits.PathSettings:
     return refits.PathSettings(
         optimizer=name_of(PATH_OPTIMIZERS, message.optimizer, "gd"),
         learning_rate=message.learning_rate,
+        schedule=name_of(PATH_SCHEDULES, message.schedule, "constant"),
         steps=message.steps,
         epochs=message.epochs,
         momentum=message.momentum,

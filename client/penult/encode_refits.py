@@ -20,6 +20,7 @@ from penult.refit_choices import (
     OFFSETS,
     PATH_KEEPS,
     PATH_OPTIMIZERS,
+    PATH_SCHEDULES,
     PENALTY_SCALES,
     PRESETS,
     RISKS,
@@ -36,6 +37,7 @@ from penult.refit_choices import (
     OffsetChoice,
     PathKeep,
     PathOptimizer,
+    PathSchedule,
     PenaltyScale,
     Preset,
     Risk,
@@ -62,6 +64,7 @@ class PathArguments(TypedDict, total=False):
 
     optimizer: PathOptimizer
     learning_rate: float
+    schedule: PathSchedule
     steps: int
     epochs: int
     momentum: float
@@ -270,6 +273,7 @@ def _path(argument: str, given: PathArguments) -> pb.Path:
         weight_decay=given.get("weight_decay"),
         clip_norm=given.get("clip_norm"),
         batch_size=given.get("batch_size"),
+        schedule=_number(f"{argument}.schedule", given.get("schedule"), PATH_SCHEDULES),
         keep=_number(f"{argument}.keep", given.get("keep"), PATH_KEEPS),
         start=None if start is None else _head_source(f"{argument}.start", start),
     )

@@ -18,6 +18,7 @@ Preset = Literal[
     "self",
     "self_disagreement",
     "rad",
+    "rad_celeba",
     "llr",
     "crt",
     "reweight_crt",
@@ -32,7 +33,7 @@ PenaltyScale = Literal["mean", "sum"]
 Intercept = Literal["free", "penalized", "none"]
 Link = Literal["softmax", "ovr"]
 Scaling = Literal["none", "rows", "all"]
-HeadChoice = Literal["zero", "stored"]
+HeadChoice = Literal["zero", "stored", "random"]
 RowsChoice = Literal["all", "top_loss", "top_disagreement"]
 WeightsChoice = Literal["uniform", "confidence", "errors", "detected"]
 OffsetChoice = Literal["none", "class_prior", "prediction_prior"]
@@ -40,6 +41,7 @@ GroupSource = Literal["stored", "errors", "eiil"]
 Risk = Literal["mean", "group_dro", "cvar"]
 PathOptimizer = Literal["gd", "sgd", "adamw"]
 PathKeep = Literal["last", "best"]
+PathSchedule = Literal["constant", "cosine"]
 SelectMetric = Literal["worst_group", "worst_class", "average", "mean_group"]
 SelectFinal = Literal["chosen", "refit"]
 Ties = Literal["first", "last"]
@@ -64,7 +66,11 @@ SCALINGS: dict[Scaling, pb.ScalingKind.ValueType] = {
     "rows": pb.SCALING_KIND_ROWS,
     "all": pb.SCALING_KIND_ALL,
 }
-HEADS: dict[HeadChoice, pb.HeadKind.ValueType] = {"zero": pb.HEAD_KIND_ZERO, "stored": pb.HEAD_KIND_STORED}
+HEADS: dict[HeadChoice, pb.HeadKind.ValueType] = {
+    "zero": pb.HEAD_KIND_ZERO,
+    "stored": pb.HEAD_KIND_STORED,
+    "random": pb.HEAD_KIND_RANDOM,
+}
 ROWS: dict[RowsChoice, pb.RowsKind.ValueType] = {
     "all": pb.ROWS_KIND_ALL,
     "top_loss": pb.ROWS_KIND_TOP_LOSS,
@@ -95,6 +101,10 @@ PATH_OPTIMIZERS: dict[PathOptimizer, pb.PathOptimizer.ValueType] = {
     "gd": pb.PATH_OPTIMIZER_GD,
     "sgd": pb.PATH_OPTIMIZER_SGD,
     "adamw": pb.PATH_OPTIMIZER_ADAMW,
+}
+PATH_SCHEDULES: dict[PathSchedule, pb.PathSchedule.ValueType] = {
+    "constant": pb.PATH_SCHEDULE_CONSTANT,
+    "cosine": pb.PATH_SCHEDULE_COSINE,
 }
 PATH_KEEPS: dict[PathKeep, pb.PathKeep.ValueType] = {"last": pb.PATH_KEEP_LAST, "best": pb.PATH_KEEP_BEST}
 SELECT_METRICS: dict[SelectMetric, pb.SelectMetric.ValueType] = {

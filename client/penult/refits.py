@@ -22,6 +22,7 @@ from penult.refit_choices import (
     Link,
     PathKeep,
     PathOptimizer,
+    PathSchedule,
     PenaltyScale,
     Risk,
     SelectFinal,
@@ -82,6 +83,7 @@ class PathSettings:
 
     optimizer: PathOptimizer
     learning_rate: float
+    schedule: PathSchedule
     steps: int
     """0 when counted by epochs."""
     epochs: int
@@ -91,7 +93,7 @@ class PathSettings:
     batch_size: int | None
     keep: PathKeep
     start: str
-    """"zero", "stored", "explicit", or the digest of a refit."""
+    """"zero", "random", "stored", "explicit", or the digest of a refit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,7 +105,8 @@ class Refitting:
             `select={"on": val}`.
             "self", "self_disagreement" : the stored head finetuned on the rows of largest loss, or on those where
             the logits of another checkpoint (`other`) disagree most (LaBonte et al. 2023).
-            "rad" : errors of a weak l1 detector upweighted (regularised annotation of domains).
+            "rad", "rad_celeba" : errors of a weak l1 detector upweighted (regularised annotation of domains); its
+            detector from zero, or as its script for CelebA has it.
             "llr", "crt", "reweight_crt" : last-layer retraining by SGD from zero: class-balanced batches,
             group-balanced batches, or group weights.
             "group_dro", "cvar_dro" : the worst group's, or the largest 10 % of, losses, to the saddle point.
@@ -141,8 +142,9 @@ class Refitting:
         risk : ["mean"], "group_dro" (largest mean loss of a group) or "cvar" (mean of the share `alpha` of largest
             losses).
         path : an early-stopped method instead of the optimum: {"optimizer": "gd" | "sgd" | "adamw", "learning_rate",
-            "steps" or "epochs", "momentum", "weight_decay", "clip_norm", "batch_size", "keep": "last" | "best" (by
-            `select`), "start": "zero" | "stored" | a head}.
+            "schedule": "constant" | "cosine" (over epochs, to zero), "steps" or "epochs", "momentum", "weight_decay",
+            "clip_norm", "batch_size", "keep": "last" | "best" (by `select`), "start": "zero" | "stored" | "random"
+            (as torch's new layer, by the seed) | a head}.
         grid : values that numbers take in turn, such as {"l1": [...], "gamma": [...]}; all combinations are fitted.
         select : how one is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a feature
             set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",

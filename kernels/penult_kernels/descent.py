@@ -6,9 +6,10 @@ One step of gradient descent on F (see refit_problem) from theta_0, the problem'
     GD, SGD   v_t = momentum v_{t-1} + g  (v_0 = g, as in torch),    theta_{t+1} = theta_t - learning_rate v_t
     ADAMW     theta_{t+1} = (1 - learning_rate weight_decay) theta_t - learning_rate m_hat / (sqrt(v_hat) + 1e-8)
 
-The clip comes after the penalty's gradient and before weight decay, as torch's clip_grad_norm_ does. The l1
-penalty enters by its subgradient, sign(V - V0) with sign(0) = 0. A minibatch of m rows estimates the loss by
-(1/m) sum n s_i CE_i, whose mean is F's own when rows are drawn evenly.
+A schedule multiplies learning_rate in every epoch, in the decay of ADAMW, too. The clip comes after the penalty's
+gradient and before weight decay, as torch's clip_grad_norm_ does. The l1 penalty enters by its subgradient,
+sign(V - V0) with sign(0) = 0. A minibatch of m rows estimates the loss by (1/m) sum n s_i CE_i, whose mean is F's own
+when rows are drawn evenly.
 
 Steps are those of the problem as it is solved: on standardised features where it is standardised, on
 the bias too unless the intercept is NONE. A softmax of two classes moves its rows oppositely and is followed as one
@@ -24,11 +25,11 @@ from penult_kernels.arrays import Array
 from penult_kernels.minibatches import stream_key
 from penult_kernels.path_members import Member
 from penult_kernels.path_run import PathRun
-from penult_kernels.path_settings import Keep, Optimizer, PathFit, PathSettings, Watch
+from penult_kernels.path_settings import Keep, Optimizer, PathFit, PathSettings, Schedule, Watch
 from penult_kernels.refit_blocks import Preparation
 from penult_kernels.refit_problem import Link, Problem
 
-__all__ = ["Keep", "Optimizer", "PathFit", "PathSettings", "Watch", "descend"]
+__all__ = ["Keep", "Optimizer", "PathFit", "PathSettings", "Schedule", "Watch", "descend"]
 
 SYMMETRIC = 1e-12
 """Relative size of the mean of two rows below which they count as opposite."""
@@ -82,7 +83,7 @@ def descend(
         parts = list(preparation.blocks_of(index, problem, reduce=_is_symmetric(preparation, problem, one)))
         rows = None if problem.rows is None else problem.rows.tobytes()
         shape = (parts[0].n_columns, len(parts))
-        same = (rows, id(parts[0].scaling), shape, one.optimizer, one.batch_size, one.steps, id(seen))
+        same = (rows, id(parts[0].scaling), shape, one.optimizer, one.batch_size, one.schedule, one.steps, id(seen))
         member = Member(index=index, problem=problem, settings=one, parts=parts)
         alike.setdefault(same, (seen, []))[1].append(member)
     found: dict[int, PathFit] = {}

@@ -1,4 +1,4 @@
-"""Paths that share rows, scaling, optimiser, batch size and number of steps, followed in step.
+"""Paths that share rows, scaling, optimiser, batch size, schedule and number of steps, followed in step.
 
 All of them move in two products a step: rows times parameters, which also gives the logits of the rows that are
 watched, and rows times residuals.
@@ -71,6 +71,7 @@ class PathRun:
         )
         self._stepper = Stepper(numbers, self._settings.optimizer, self._per_problem, center, theta)
         self._draws = Streams([stream[0].settings for stream in streams], self._space.n_fitted)
+        self._rate_factors = self._settings.rate_factors(self._space.n_fitted)
         self._watch = watch
         self._center_outputs = None if watch is None else self._outputs_of_centers(watch)
         self._scores = Scoreboard([one.settings for one in self._members])
@@ -92,7 +93,7 @@ class PathRun:
             logits = self._logits()
             if step > 1:
                 self._look(step - 1, logits)
-            self._theta = self._stepper.step(self._theta, self._gradient(logits))
+            self._theta = self._stepper.step(self._theta, self._gradient(logits), float(self._rate_factors[step - 1]))
             if self._heads:
                 self._keep_every(step)
         if self._watch is not None:

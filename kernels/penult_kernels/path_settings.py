@@ -22,6 +22,15 @@ class Optimizer(StrEnum):
     """Loshchilov & Hutter 2019 with torch's defaults; minibatches where there is a `batch_size`."""
 
 
+class Schedule(StrEnum):
+    """What becomes of the learning rate from epoch to epoch; where every step sees all rows, each is an epoch."""
+
+    CONSTANT = "constant"
+    COSINE = "cosine"
+    """(1 + cos(pi e / E)) / 2 of it in epoch e of E: torch's CosineAnnealingLR over all of them (Loshchilov & Hutter
+    2017, arXiv 1608.03983, eq. 5, without restarts)."""
+
+
 class Keep(StrEnum):
     """Which iterates come back."""
 
@@ -38,6 +47,7 @@ class PathSettings:
 
     optimizer: Optimizer = Optimizer.GD
     learning_rate: float
+    schedule: Schedule = Schedule.CONSTANT
     steps: int
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -67,6 +77,14 @@ class PathSettings:
             raise ValueError("sgd needs a batch_size; with all rows in every step it is gd")
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def rate_factors(self, n_rows: int) -> NDArray[np.float64]:
+        """(steps,) what the learning rate is multiplied with in each step of a path over `n_rows` rows."""
+        if self.schedule is Schedule.CONSTANT:
+            return np.ones(self.steps)
+        per_epoch = 1 if self.batch_size is None else math.ceil(n_rows / self.batch_size)
+        epoch = np.arange(self.steps) // per_epoch
+        return (1 + np.cos(np.pi * epoch / math.ceil(self.steps / per_epoch))) / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -119,8 +119,8 @@ class Stepper:
         )
         self._place(like)
 
-    def step(self, theta: Array, gradient: Array) -> Array:
-        """theta after a step; both arrays are written to."""
+    def step(self, theta: Array, gradient: Array, rate_factor: float = 1.0) -> Array:
+        """theta after a step at `rate_factor` times the learning rates; both arrays are written to."""
         self._steps += 1
         self._add_penalties(gradient, theta)
         if not self._moves_all:
@@ -128,13 +128,13 @@ class Stepper:
         factor = self._clipping(gradient) if self._clips else 1.0
         if self._optimizer is Optimizer.ADAMW:
             gradient *= factor
-            gradient = self._adam(gradient, theta)
+            gradient = self._adam(gradient, theta, rate_factor)
             factor = 1.0
         elif self._is_any["decay"] or self._is_any["momentum"]:
             gradient *= factor
             gradient = self._follow(gradient, theta)
             factor = 1.0
-        theta -= gradient * (self._rate * factor)
+        theta -= gradient * (self._rate * rate_factor * factor)
         return theta
 
     def _add_penalties(self, gradient: Array, theta: Array) -> None:
@@ -167,14 +167,14 @@ class Stepper:
         self._first = gradient if self._first is None else self._device["momentum"] * self._first + gradient
         return self._first
 
-    def _adam(self, gradient: Array, theta: Array) -> Array:
+    def _adam(self, gradient: Array, theta: Array, rate_factor: float) -> Array:
         xp = array_namespace(gradient)
         one, two = ADAM_BETAS
         zero = xp.zeros_like(gradient)
         self._first = one * (zero if self._first is None else self._first) + (1 - one) * gradient
         self._second = two * (zero if self._second is None else self._second) + (1 - two) * gradient**2
         if self._is_any["decay"]:
-            theta -= self._device["learning_rate"] * self._decay(theta)
+            theta -= self._device["learning_rate"] * rate_factor * self._decay(theta)
         root = xp.sqrt(self._second / (1 - two**self._steps))
         return self._first / (1 - one**self._steps) / (root + ADAM_EPSILON)
 

@@ -15,7 +15,7 @@ from penult_kernels.arrays import Array
 from penult_kernels.batch_newton import Solved
 from penult_kernels.certificate import Certificate, ConvergenceWarning
 from penult_kernels.closed_forms import lda, nearest_mean, ridge
-from penult_kernels.descent import Keep, Optimizer, PathFit, PathSettings, Watch, descend
+from penult_kernels.descent import Keep, Optimizer, PathFit, PathSettings, Schedule, Watch, descend
 from penult_kernels.l1_solver import solve_l1
 from penult_kernels.l2_solver import solve_l2
 from penult_kernels.moments import Moments
@@ -36,6 +36,7 @@ __all__ = [
     "PathSettings",
     "Problem",
     "Scaler",
+    "Schedule",
     "Standardize",
     "Watch",
     "descend",

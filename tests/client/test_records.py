@@ -277,6 +277,7 @@ def test_every_argument_of_a_refit_comes_back_in_its_settings() -> None:
         "clip_norm": 2.0,
         "batch_size": 16,
         "keep": "best",
+        "schedule": "cosine",
         "start": "stored",
     }
     plain: dict[str, Any] = {

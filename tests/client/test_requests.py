@@ -56,7 +56,7 @@ def test_what_is_left_out_is_left_to_the_preset() -> None:
         ({"select": {"ties": "any"}}, "'first'"),
         ({"path": {"lr": 0.1}}, "'learning_rate'"),
         ({"path": {"optimizer": "lbfgs"}}, "'gd', 'sgd'"),
-        ({"path": {"start": "random"}}, "'stored'"),
+        ({"path": {"start": "anywhere"}}, "'stored'"),
         ({"center": penult.Head(weight=np.ones((2, 3)), bias=np.ones(3))}, "bias"),
         ({"rows": np.array([0.5])}, "row ids"),
         ({"weights": "loud"}, "'confidence'"),

@@ -43,8 +43,12 @@ def sgd(
     share=None,
     adamw=False,
     l1=0.0,
+    anneal_every=0,
 ):
-    """A linear layer trained by torch on the minibatches given; weight and bias after the last."""
+    """A linear layer trained by torch on the minibatches given; weight and bias after the last.
+
+    The rate falls to zero along a cosine, once every `anneal_every` minibatches where that is given.
+    """
     layer = torch.nn.Linear(x.shape[1], 2, dtype=torch.float64)
     with torch.no_grad():
         layer.weight.copy_(torch.zeros(2, x.shape[1]) if start is None else torch.tensor(start[0]))
@@ -55,13 +59,17 @@ def sgd(
         optimizer = torch.optim.SGD(layer.parameters(), lr=rate, momentum=momentum, weight_decay=decay)
     x, y = torch.tensor(x), torch.tensor(y)
     share = torch.ones(len(y), dtype=torch.float64) if share is None else torch.tensor(share)
-    for batch in batches:
+    epochs = len(batches) // anneal_every if anneal_every else 1
+    annealing = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    for number, batch in enumerate(batches, 1):
         rows = torch.as_tensor(batch)
         loss = (share[rows] * cross_entropy(layer(x[rows]), y[rows], reduction="none")).mean()
         loss = loss + l1 * layer.weight.abs().sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if anneal_every and number % anneal_every == 0:
+            annealing.step()
     return layer.weight.detach().numpy(), layer.bias.detach().numpy()
 
 

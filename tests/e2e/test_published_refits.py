@@ -128,7 +128,8 @@ def test_self_finetunes_the_stored_head_on_what_it_gets_wrong(client, sets, data
     np.testing.assert_allclose(refit.head.bias, heads[last_best][1], atol=2e-5)
 
 
-def test_rad_upweights_the_errors_of_its_detector(client, sets, data):
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_rad_upweights_the_errors_of_its_detector(client, sets, data, schedule):
     """A detector by AdamW with (1 / c_sel) mean |W| from a random start, its errors weighed, liblinear, the grid."""
     x, y, a = wide(data, "val")
     c_sel, rate = 0.1, 1e-3
@@ -146,6 +147,7 @@ def test_rad_upweights_the_errors_of_its_detector(client, sets, data):
             "weight_decay": 1e-3,
             "batch_size": 32,
             "epochs": 6,
+            "schedule": schedule,
             "start": penult.Head(weight=start[0], bias=start[1]),
         },
         detector_l1=1 / (c_sel * 2 * D),
@@ -153,9 +155,18 @@ def test_rad_upweights_the_errors_of_its_detector(client, sets, data):
     )
 
     def weights(rows, up):
-        batches = published.epochs(rows.size, 32, 6 * -(-rows.size // 32), seed=4)
+        per_epoch = -(-rows.size // 32)
+        batches = published.epochs(rows.size, 32, 6 * per_epoch, seed=4)
         head = published.sgd(
-            x[rows], y[rows], batches, rate=rate, decay=1e-3, start=start, adamw=True, l1=1 / (c_sel * 2 * D)
+            x[rows],
+            y[rows],
+            batches,
+            rate=rate,
+            decay=1e-3,
+            start=start,
+            adamw=True,
+            l1=1 / (c_sel * 2 * D),
+            anneal_every=per_epoch if schedule == "cosine" else 0,
         )
         wrong = (x[rows] @ head[0].T + head[1]).argmax(axis=1) != y[rows]
         assert 0 < wrong.mean() < 1
@@ -173,6 +184,20 @@ def test_rad_upweights_the_errors_of_its_detector(client, sets, data):
     everything = np.arange(len(y))
     fit = liblinear(x, y, 1 / chosen.values["l1"], weights(everything, chosen.values["up"]))
     np.testing.assert_allclose(margins(refit.head, x), fit.decision_function(x), atol=2e-3)
+
+
+def test_a_random_start_is_that_of_the_seed(client, sets):
+    """As torch begins a linear layer; another seed begins elsewhere, and a head given begins where it says."""
+
+    def refit(start, seed):
+        path = {"optimizer": "gd", "learning_rate": 1e-9, "steps": 1, "start": start}
+        return client.refit(sets["val"], balance="none", standardize=False, path=path, seed=seed).head
+
+    one, again, other = refit("random", 3), refit("random", 3), refit("random", 4)
+    np.testing.assert_array_equal(one.weight, again.weight)
+    assert np.abs(one.weight - other.weight).max() > 0.1 * D**-0.5
+    assert 0.8 * D**-0.5 < np.abs(one.weight).max() < 1.001 * D**-0.5
+    np.testing.assert_allclose(refit(penult.Head(weight=one.weight, bias=one.bias), 3).weight, one.weight, atol=1e-6)
 
 
 def test_dfr_on_training_rows_is_the_script_s(client, sets, data):

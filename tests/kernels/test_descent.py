@@ -16,6 +16,7 @@ from penult_kernels.refit_engine import (
     PathSettings,
     Problem,
     Scaler,
+    Schedule,
     Standardize,
     Watch,
     descend,
@@ -53,10 +54,14 @@ def torch_path(features, y, n_classes: int, problem: Problem, one: PathSettings)
         optimizer = torch.optim.SGD(
             model.parameters(), lr=one.learning_rate, momentum=one.momentum, weight_decay=one.weight_decay
         )
+    per_epoch = 1 if one.batch_size is None else -(-rows.size // one.batch_size)
+    scheduler = None
+    if one.schedule is Schedule.COSINE:
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, -(-one.steps // per_epoch))
     generator = np.random.default_rng(one.seed)
     left = np.zeros(0, int)
     path = []
-    for _ in range(one.steps):
+    for step in range(1, one.steps + 1):
         batch = np.arange(rows.size)
         if one.batch_size is not None and one.sampler is not None:
             batch = generator.choice(rows.size, size=one.batch_size, p=one.sampler / one.sampler.sum())
@@ -76,6 +81,8 @@ def torch_path(features, y, n_classes: int, problem: Problem, one: PathSettings)
         if one.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), one.clip_norm)
         optimizer.step()
+        if scheduler is not None and step % per_epoch == 0:
+            scheduler.step()
         path.append((model.weight.detach().numpy().copy(), model.bias.detach().numpy().copy()))
     return path
 
@@ -89,6 +96,7 @@ SETTINGS = {
     "sampled": replace(GD, optimizer=Optimizer.SGD, batch_size=7, seed=3, sampler=np.arange(1.0, N + 1)),
     "adamw": PathSettings(optimizer=Optimizer.ADAMW, learning_rate=0.05, steps=12, weight_decay=0.1),
 }
+SETTINGS |= {f"{name}, cosine": replace(SETTINGS[name], schedule=Schedule.COSINE) for name in ("gd", "sgd", "adamw")}
 
 
 @pytest.mark.parametrize("name", list(SETTINGS))
@@ -110,6 +118,21 @@ def test_equals_torch(rng, name: str, n_classes: int):
         np.testing.assert_allclose(fit.weight, expected_weight, atol=1e-9)
         np.testing.assert_allclose(fit.bias, expected_bias, atol=1e-9)
         assert fit.step == one.steps
+
+
+def test_epochs_of_a_schedule_are_those_of_the_batches(rng):
+    """AdamW on batches of 9 of 40 rows: the last epoch is cut short."""
+    features, y = sample(rng, 3)
+    one = replace(SETTINGS["adamw, cosine"], batch_size=9, steps=23)
+    fit = descend(features, y, 3, [Problem(l2=0.1)], [one])[0]
+    np.testing.assert_allclose(fit.weight, torch_path(features, y, 3, Problem(l2=0.1), one)[-1][0], atol=1e-9)
+
+
+def test_paths_of_other_schedules_are_followed_apart(rng):
+    features, y = sample(rng, 2)
+    settings = [SETTINGS["gd"], SETTINGS["gd, cosine"]]
+    for one, fit in zip(settings, descend(features, y, 2, [Problem(l2=0.1)] * 2, settings), strict=True):
+        np.testing.assert_allclose(fit.weight, torch_path(features, y, 2, Problem(l2=0.1), one)[-1][0], atol=1e-9)
 
 
 @pytest.mark.parametrize("name", list(SETTINGS))

@@ -56,11 +56,26 @@ def test_dfr_by_its_script():
     assert request.balance.by == groups_pb2.BALANCE_BY_GROUP
 
 
+def test_a_random_head_is_to_start_from_only():
+    random = pb.HeadSource(kind=pb.HEAD_KIND_RANDOM)
+    assert expanded("rad_celeba").weights.detector.start == random
+    with pytest.raises(ServiceError, match="center must be a head to be pulled to"):
+        expanded(l2=0.1, center=random)
+
+
 def test_afr_has_132_settings_with_twice_its_lambda():
     candidates = list(candidates_of(expanded("afr")))
     assert len(candidates) == 132
     assert (candidates[0].weights.gamma, candidates[-1].weights.gamma) == (4, 20)
     assert [c.l2 for c in candidates[:4]] == [0, 0.2, 0.4, 0.6]
+
+
+def test_afr_s_grids_on_celeba():
+    candidates = list(candidates_of(expanded("afr_celeba")))
+    assert len(candidates) == 30
+    assert [c.l2 for c in candidates[:3]] == pytest.approx([0.002, 0.02, 0.2])
+    assert (candidates[0].weights.gamma, candidates[-1].weights.gamma) == (1, 3)
+    assert (candidates[0].path.learning_rate, candidates[0].path.steps) == (0.02, 1000)
 
 
 def test_a_number_given_takes_its_axis_off_the_grid():

@@ -146,6 +146,8 @@ class _HeadKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     HEAD_KIND_REFIT: _HeadKind.ValueType  # 3
     """That of another refit."""
     HEAD_KIND_EXPLICIT: _HeadKind.ValueType  # 4
+    HEAD_KIND_RANDOM: _HeadKind.ValueType  # 5
+    """Entries drawn evenly from -D^-1/2 .. D^-1/2 by the seed, as a new linear layer of torch. To start from only."""
 
 class HeadKind(_HeadKind, metaclass=_HeadKindEnumTypeWrapper): ...
 
@@ -157,6 +159,8 @@ HEAD_KIND_STORED: HeadKind.ValueType  # 2
 HEAD_KIND_REFIT: HeadKind.ValueType  # 3
 """That of another refit."""
 HEAD_KIND_EXPLICIT: HeadKind.ValueType  # 4
+HEAD_KIND_RANDOM: HeadKind.ValueType  # 5
+"""Entries drawn evenly from -D^-1/2 .. D^-1/2 by the seed, as a new linear layer of torch. To start from only."""
 Global___HeadKind: typing_extensions.TypeAlias = HeadKind
 
 class _GroupSource:
@@ -315,6 +319,28 @@ PATH_OPTIMIZER_GD: PathOptimizer.ValueType  # 1
 PATH_OPTIMIZER_SGD: PathOptimizer.ValueType  # 2
 PATH_OPTIMIZER_ADAMW: PathOptimizer.ValueType  # 3
 Global___PathOptimizer: typing_extensions.TypeAlias = PathOptimizer
+
+class _PathSchedule:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _PathScheduleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_PathSchedule.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    PATH_SCHEDULE_UNSPECIFIED: _PathSchedule.ValueType  # 0
+    """constant"""
+    PATH_SCHEDULE_CONSTANT: _PathSchedule.ValueType  # 1
+    PATH_SCHEDULE_COSINE: _PathSchedule.ValueType  # 2
+    """(1 + cos(pi e / E)) / 2 of it in epoch e of E, counted from 0."""
+
+class PathSchedule(_PathSchedule, metaclass=_PathScheduleEnumTypeWrapper):
+    """What becomes of the learning rate from epoch to epoch; without a batch size every step is an epoch."""
+
+PATH_SCHEDULE_UNSPECIFIED: PathSchedule.ValueType  # 0
+"""constant"""
+PATH_SCHEDULE_CONSTANT: PathSchedule.ValueType  # 1
+PATH_SCHEDULE_COSINE: PathSchedule.ValueType  # 2
+"""(1 + cos(pi e / E)) / 2 of it in epoch e of E, counted from 0."""
+Global___PathSchedule: typing_extensions.TypeAlias = PathSchedule
 
 class _PathKeep:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -560,6 +586,7 @@ class Path(google.protobuf.message.Message):
     BATCH_SIZE_FIELD_NUMBER: builtins.int
     KEEP_FIELD_NUMBER: builtins.int
     START_FIELD_NUMBER: builtins.int
+    SCHEDULE_FIELD_NUMBER: builtins.int
     optimizer: Global___PathOptimizer.ValueType
     learning_rate: builtins.float
     steps: builtins.int
@@ -572,6 +599,7 @@ class Path(google.protobuf.message.Message):
     """Largest norm of the gradient; 0 for no limit."""
     batch_size: builtins.int
     keep: Global___PathKeep.ValueType
+    schedule: Global___PathSchedule.ValueType
     @property
     def start(self) -> Global___HeadSource: ...
     def __init__(
@@ -587,9 +615,10 @@ class Path(google.protobuf.message.Message):
         batch_size: builtins.int | None = ...,
         keep: Global___PathKeep.ValueType = ...,
         start: Global___HeadSource | None = ...,
+        schedule: Global___PathSchedule.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_momentum", b"_momentum", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "momentum", b"momentum", "start", b"start", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_momentum", b"_momentum", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "epochs", b"epochs", "keep", b"keep", "learning_rate", b"learning_rate", "momentum", b"momentum", "optimizer", b"optimizer", "start", b"start", "steps", b"steps", "weight_decay", b"weight_decay"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_momentum", b"_momentum", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "epochs", b"epochs", "keep", b"keep", "learning_rate", b"learning_rate", "momentum", b"momentum", "optimizer", b"optimizer", "schedule", b"schedule", "start", b"start", "steps", b"steps", "weight_decay", b"weight_decay"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
     @typing.overload

@@ -17,6 +17,7 @@ from penult_kernels.refit_engine import (
     PathSettings,
     Problem,
     Scaler,
+    Schedule,
     Standardize,
 )
 from penult_kernels.row_plans import (
@@ -45,6 +46,7 @@ OPTIMIZERS = {
     pb.PATH_OPTIMIZER_SGD: Optimizer.SGD,
     pb.PATH_OPTIMIZER_ADAMW: Optimizer.ADAMW,
 }
+SCHEDULES = {pb.PATH_SCHEDULE_CONSTANT: Schedule.CONSTANT, pb.PATH_SCHEDULE_COSINE: Schedule.COSINE}
 Detected = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -129,7 +131,7 @@ class ProblemMaker:
     def detector_task(self, request: pb.RefitRequest, part: Part) -> Task:
         """The head whose errors weigh: fitted on all rows of the part along its path, with an l1 penalty."""
         rows = self._all_or(part.among)
-        start = self._head(request.weights.detector.start)
+        start = self._head(request.weights.detector.start, request.seed)
         problem = Problem(rows=rows, l1=request.weights.detector_l1, start=start)
         draw = Draw(rows=part.among, weight=np.ones(part.among.size))
         settings = _settings(request.weights.detector, part.among.size, sampler=None, seed=request.seed)
@@ -164,7 +166,7 @@ class ProblemMaker:
             l1=request.l1 / total,
             l2=request.l2 / total,
             center=self._head(request.center),
-            start=self._head(request.path.start) if request.HasField("path") else None,
+            start=self._head(request.path.start, request.seed + repeat) if request.HasField("path") else None,
             intercept=INTERCEPTS[request.intercept],
             link=LINKS[request.link],
             standardize=self._scaling(part.scaling, draw),
@@ -302,12 +304,20 @@ class ProblemMaker:
             case _:
                 return None
 
-    def _head(self, source: pb.HeadSource) -> Head | None:
+    def _head(self, source: pb.HeadSource, seed: int = 0) -> Head | None:
+        """`seed` draws a random one."""
         match source.kind:
             case pb.HEAD_KIND_STORED:
                 return self._material.head(self._digest)
             case pb.HEAD_KIND_EXPLICIT | pb.HEAD_KIND_REFIT:
                 return self._share(("head", source.SerializeToString()), lambda: self._explicit_head(source.head))
+            case pb.HEAD_KIND_RANDOM:
+                rng = np.random.default_rng([seed, 1])
+                n_features = int(self._resident.features.shape[1])
+                n_classes = len(self._resident.manifest.labels.classes)
+                longest = n_features**-0.5
+                weight = rng.uniform(-longest, longest, (n_classes, n_features))
+                return Head(weight=weight, bias=rng.uniform(-longest, longest, n_classes))
             case _:
                 return None
 
@@ -338,6 +348,7 @@ def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) 
         momentum=path.momentum,
         weight_decay=path.weight_decay,
         clip_norm=path.clip_norm or None,
+        schedule=SCHEDULES[path.schedule],
         batch_size=min(path.batch_size, n_rows) or None,
         sampler=sampler,
         keep=Keep.BEST if path.keep == pb.PATH_KEEP_BEST else Keep.LAST,

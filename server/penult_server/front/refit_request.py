@@ -92,6 +92,8 @@ def _check(request: pb.RefitRequest) -> None:
         _check_path("path", request.path)
         if request.risk.kind != pb.RISK_KIND_MEAN:
             raise _refuse("risk", "the mean on a path: robust risks are solved to their saddle point", "a path")
+    if request.center.kind == pb.HEAD_KIND_RANDOM:
+        raise _refuse("center", "a head to be pulled to: zero, stored, a refit or a head", "a random one")
     if request.risk.kind != pb.RISK_KIND_MEAN and request.link != pb.LINK_SOFTMAX:
         raise _refuse("link", "softmax under a robust risk", "one class against the rest")
     if request.weights.kind == pb.WEIGHTS_KIND_DETECTED:
@@ -154,6 +156,12 @@ def _check_path(name: str, path: pb.Path) -> None:
         ("optimizer", path.optimizer != pb.PATH_OPTIMIZER_UNSPECIFIED, "gd, sgd or adamw", "none"),
         ("steps", 0 <= path.steps <= MOST_STEPS, f"1 .. {MOST_STEPS}", path.steps),
         ("epochs", path.epochs >= 0 and (path.steps or path.epochs) > 0, "at least 1, or steps", path.epochs),
+        (
+            "schedule",
+            path.schedule in (pb.PATH_SCHEDULE_CONSTANT, pb.PATH_SCHEDULE_COSINE),
+            "constant or cosine",
+            path.schedule,
+        ),
         ("momentum", 0 <= path.momentum < 1, "in [0, 1)", path.momentum),
         ("weight_decay", _is_strength(path.weight_decay), "a finite number, at least 0", path.weight_decay),
         ("clip_norm", _is_strength(path.clip_norm), "a finite number, 0 for none", path.clip_norm),

@@ -199,6 +199,7 @@ def _keep(state: _State, kept: NDArray[np.int64], gradient: Array, flat_limit: A
     same = state.inner is state.batch
     state.batch = state.batch.take(kept)
     state.inner = state.batch if same else state.inner.take(kept)
+    state.preconditioner = None if state.preconditioner is None else state.preconditioner.take(kept)
     state.positions = state.positions[kept]
     state.theta = xp.take(state.theta, at, axis=0)
     state.logits = xp.take(state.logits, at, axis=1)

@@ -14,7 +14,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, blocks
-from penult_kernels.refit_blocks import ROWS_PER_TILE, Scaling, tiles_of
+from penult_kernels.row_scaling import ROWS_PER_TILE, Scaling, tiles_of
 
 
 class PathSpace:

@@ -32,8 +32,7 @@ class PrimalSpace:
 
     def theta(self, x: Array) -> Array:
         """As heads are kept."""
-        n_features = self.batch.scaling.mean.shape[0]
-        return array_namespace(x).reshape(x, (x.shape[0], -1, n_features + 1))
+        return array_namespace(x).reshape(x, (x.shape[0], -1, self.batch.n_features + 1))
 
     def evaluate(self, x: Array) -> Slope:
         """Gradient, and the mean curvature sum_i s_i p_i (1 - p_i) (B, q): two products."""
@@ -67,4 +66,4 @@ class PrimalSpace:
 
     def take(self, kept: NDArray[np.int64]) -> "PrimalSpace":
         """The space of some of its problems."""
-        return PrimalSpace(self.batch.take(kept), self.preconditioner)
+        return PrimalSpace(self.batch.take(kept), self.preconditioner.take(kept))

@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, blocks
-from penult_kernels.refit_blocks import ROWS_PER_TILE
+from penult_kernels.row_scaling import ROWS_PER_TILE
 
 LARGEST_STORE = 256 * 2**20
 """Bytes of columns that are kept at a time."""

@@ -1,7 +1,7 @@
-"""A batch: blocks over the same rows and in the same scaling, whose products with the features are one GEMM.
+"""A batch: blocks over the same rows, whose products with the features are one GEMM.
 
-Heads are theta (B, q, D + 1) = [V, c] in the space solved. The scaling is folded into the head on the way to
-the rows and into the gradient on the way back, so the features are never copied:
+Heads are theta (B, q, D + 1) = [V, c] in the space solved. Scalings, one for all blocks or one each, are folded into
+the heads on the way to the rows and into the gradients on the way back, so the features are never copied:
 
     logits    X W^T + 1 b^T + o,        W = V / scale,  b = c - W mean
     adjoint   [(R^T X - (R^T 1) mean^T) / scale,  R^T 1]
@@ -12,6 +12,7 @@ are ever kept whole. What all blocks share (weights, targets, offsets) has a 1 i
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, blocks
 from penult_kernels.logit_loss import bias_hessians, curve, entropies, losses, probabilities
-from penult_kernels.refit_blocks import ROWS_PER_TILE, Block, Scaling, tiles_of
+from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
+from penult_kernels.row_scaling import ROWS_PER_TILE, Scaling, tiles_of
 
 _PER_BLOCK = ("l1", "l2", "is_free", "is_fitted", "bias_penalty")
 _PER_ROW = ("share", "target", "offset")
@@ -33,6 +35,7 @@ class Batch:
     features: Array
     rows: NDArray[np.int64] | None
     scaling: Scaling
+    """Mean and scale (D,), or (B, 1, D)."""
     share: Array
     """(n, B) or (n, 1)."""
     target: Array
@@ -50,7 +53,7 @@ class Batch:
     bias_penalty: Array
     """(B,) 1 / intercept_scale where the intercept is penalised, else 0: what |c| counts beside |V|."""
     dense: Array | None = None
-    """(n, D) rows used, when they are kept; in the space solved, with a `scaling` that changes nothing."""
+    """(n, D) rows used, when they are kept; in the space solved, with a `scaling` (D,) that changes nothing."""
     narrow: bool = False
     """Products with the rows in float32; everything else stays float64."""
 
@@ -58,6 +61,11 @@ class Batch:
     def n_blocks(self) -> int:
         """B."""
         return int(self.l2.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return int(self.scaling.mean.shape[-1])
 
     def logits(self, theta: Array) -> Array:
         """X W^T + b (n, B, q) without the offset: one pass over the rows."""
@@ -142,7 +150,7 @@ class Batch:
     def columns(self, features: NDArray[np.int64]) -> Array:
         """(n, k) columns in the space solved; the one at D is all ones."""
         xp = array_namespace(self.share)
-        n_features = self.scaling.mean.shape[0]
+        n_features = self.n_features
         is_bias = beside(features == n_features, self.share)
         at = beside(np.minimum(features, n_features - 1), self.share)
         if self.dense is not None:
@@ -180,6 +188,10 @@ class Batch:
             return values if values.shape[1] == 1 else xp.take(values, at, axis=1)
 
         changed = {name: of_rows(getattr(self, name)) for name in _PER_ROW}
+        if self.scaling.mean.ndim > 1:
+            changed["scaling"] = Scaling(
+                *(xp.take(part, at, axis=0) for part in (self.scaling.mean, self.scaling.scale))
+            )
         return replace(self, **changed, **{name: xp.take(getattr(self, name), at, axis=0) for name in _PER_BLOCK})
 
     def tiles(self) -> Iterable[tuple[slice, Array]]:
@@ -191,10 +203,10 @@ class Batch:
     def _folded(self, theta: Array) -> tuple[Array, Array]:
         """W^T (D, B q) in the type of the products and b (B q,)."""
         xp = array_namespace(theta)
-        flat = xp.reshape(theta, (theta.shape[0] * theta.shape[1], theta.shape[2]))
-        weight = flat[:, :-1] / self.scaling.scale
-        bias = flat[:, -1] - weight @ self.scaling.mean
-        return (xp.astype(weight.T, xp.float32) if self.narrow else weight.T), bias
+        weight = theta[:, :, :-1] / self.scaling.scale
+        bias = xp.reshape(theta[:, :, -1] - xp.sum(weight * self.scaling.mean, axis=2), (-1,))
+        weight = xp.reshape(weight, (-1, self.n_features)).T
+        return (xp.astype(weight, xp.float32) if self.narrow else weight), bias
 
     def _residuals(self, logits: Array, tile: slice) -> Array:
         """s (p - t) of a tile (n, B, q)."""
@@ -209,9 +221,9 @@ class Batch:
             of_bias = of_bias + xp.sum(xp.astype(flat, xp.float64), axis=0)[:, None]
             # X^T R, not R^T X: OpenBLAS splits a product with few rows badly (six times slower on two threads).
             of_weight = of_weight + xp.astype(z.T @ xp.astype(flat, z.dtype), xp.float64).T
+        of_weight, of_bias = (xp.reshape(part, (-1, n_columns, part.shape[1])) for part in (of_weight, of_bias))
         of_weight = (of_weight - of_bias * self.scaling.mean) / self.scaling.scale
-        gradient = xp.concat([of_weight, of_bias], axis=1)
-        return self.mask(xp.reshape(gradient, (-1, n_columns, gradient.shape[1])))
+        return self.mask(xp.concat([of_weight, of_bias], axis=2))
 
     def _entries(self, of_weight: Array, of_bias: Array, theta: Array) -> Array:
         xp = array_namespace(theta)
@@ -223,17 +235,26 @@ def _unscaled(scaling: Scaling) -> Scaling:
     return Scaling(scaling.mean * 0.0, scaling.scale * 0.0 + 1.0)
 
 
-def narrowed(batch: Batch, *, throughout: bool = False) -> Batch:
-    """The same batch with its products in float32; `throughout`, with all that it has of the rows."""
+def narrowed(batch: Batch, *, dense: bool) -> Batch:
+    """The same batch with its products in float32; `dense` keeps its rows, standardised, where it does not yet."""
     xp = array_namespace(batch.share)
-    of_rows = {name: xp.astype(getattr(batch, name), xp.float32) for name in _PER_ROW} if throughout else {}
-    dense = None if batch.dense is None else xp.astype(batch.dense, xp.float32)
-    return replace(batch, narrow=True, dense=dense, **of_rows)
+    if batch.dense is not None:
+        return replace(batch, narrow=True, dense=xp.astype(batch.dense, xp.float32))
+    if not dense:
+        return replace(batch, narrow=True)
+    kept = _standardised(batch.features, batch.rows, batch.scaling, xp.float32)
+    return replace(batch, narrow=True, dense=kept, scaling=_unscaled(batch.scaling))
 
 
-def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False) -> Batch:
-    """The batch of blocks that share rows and scaling and have as many columns; `dense` keeps their rows widened."""
+def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False, narrow: bool = False) -> Batch:
+    """The batch of blocks that share rows and have as many columns.
+
+    `dense` keeps their rows standardised, which they must be in the same way; `narrow` has in float32 all that it has
+    of the rows, and its products with them.
+    """
+    xp = array_namespace(features)
     first = members[0]
+    dtype = xp.float32 if narrow else xp.float64
 
     def numbers(values: list[float]) -> Array:
         return beside(np.asarray(values, np.float64), features)
@@ -241,13 +262,13 @@ def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False
     def of_rows(sources: set[object], value: Callable[[Block], NDArray[np.float64]]) -> Array:
         """What all blocks take from one source is kept once."""
         kept = members[:1] if len(sources) == 1 else members
-        return beside(np.stack([value(block) for block in kept], axis=1), features)
+        return xp.astype(beside(np.stack([value(block) for block in kept], axis=1), features), dtype, copy=False)
 
     return Batch(
         features=features,
         rows=first.rows,
-        dense=_standardised(features, first) if dense else None,
-        scaling=_unscaled(first.scaling) if dense else first.scaling,
+        dense=_standardised(features, first.rows, first.scaling, dtype) if dense else None,
+        scaling=_unscaled(first.scaling) if dense else _scaling_of(members),
         share=of_rows({id(block.weight) for block in members}, Block.share),
         target=of_rows({block.sources[0] for block in members}, Block.target),
         offset=of_rows({block.sources[1] for block in members}, Block.offset),
@@ -258,12 +279,23 @@ def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False
         bias_penalty=numbers(
             [1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0 for block in members]
         ),
+        narrow=narrow,
     )
 
 
-def _standardised(features: Array, block: Block) -> Array:
-    parts = [(z - block.scaling.mean) / block.scaling.scale for _, z in tiles_of(features, block.rows)]
-    return parts[0] if len(parts) == 1 else array_namespace(features).concat(parts, axis=0)
+def _scaling_of(members: Sequence[Block]) -> Scaling:
+    """One for all, or stacked."""
+    if all(block.scaling is members[0].scaling for block in members):
+        return members[0].scaling
+    xp = array_namespace(members[0].scaling.mean)
+    mean, scale = (xp.stack([getattr(block.scaling, name) for block in members]) for name in ("mean", "scale"))
+    return Scaling(mean[:, None, :], scale[:, None, :])
+
+
+def _standardised(features: Array, rows: NDArray[np.int64] | None, scaling: Scaling, dtype: Any) -> Array:
+    xp = array_namespace(features)
+    parts = [xp.astype((z - scaling.mean) / scaling.scale, dtype) for _, z in tiles_of(features, rows)]
+    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
 
 
 def starting_point(features: Array, members: Sequence[Block]) -> Array:

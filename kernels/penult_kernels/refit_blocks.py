@@ -6,27 +6,17 @@ every block is penalised around zero. Blocks refer to what problems share and cu
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, blocks, host_labels, to_host
+from penult_kernels.arrays import Array, blocks, host_labels, to_host
 from penult_kernels.refit_problem import Head, Intercept, Link, Problem, Scaler, Standardize
+from penult_kernels.row_scaling import ROWS_PER_TILE, Scaling, fitted_scaling, fitted_scalings
 from penult_kernels.selection import EmptyLabelError
-
-ROWS_PER_TILE = 2048
-"""Rows widened to float64 at a time, which bounds the temporary copy (32 MiB at D = 2048)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scaling:
-    """z = (x - mean) / scale of the columns, float64 (D,) each, beside the features."""
-
-    mean: Array
-    scale: Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,6 +97,21 @@ class Preparation:
         self._offsets: dict[tuple[int, int], NDArray[np.float64] | None] = {}
         self._seen_offsets: dict[tuple[int, int, bool], NDArray[np.float64]] = {}
         self._scalings: dict[tuple[str, object], Scaling] = {}
+
+    def fit_scalings(self, problems: Sequence[Problem]) -> None:
+        """Standardise at once what many problems want standardised, each by its own rows."""
+        wanted = {
+            rows.tobytes(): rows
+            for rows in (
+                _checked_rows(problem.rows, self.features.shape[0])
+                for problem in problems
+                if problem.standardize is Standardize.ROWS
+            )
+            if rows is not None
+        }
+        if len(wanted) > 1:
+            found = fitted_scalings(self.features, list(wanted.values()), self._check)
+            self._scalings.update(zip((("rows", key) for key in wanted), found, strict=True))
 
     def blocks_of(self, index: int, problem: Problem, *, reduce: bool = True) -> Iterator[Block]:
         """Blocks of one problem, in the order of the classes; `reduce` makes a softmax of two classes binary.
@@ -268,7 +273,7 @@ class Preparation:
                 raise ValueError("a scaler needs finite means and finite positive scales")
             return Scaling(mean, scale)
         if wanted is Standardize.ROWS:
-            return _fitted_scaling(self.features, rows, self._check)
+            return fitted_scaling(self.features, rows, self._check)
         zero = xp.zeros((n_features,), dtype=xp.float64, device=self.features.device)
         return Scaling(zero, zero + 1.0)
 
@@ -283,41 +288,8 @@ def _difference(values: Array, columns: slice, halves: bool) -> Array:
     return values[1:2, ...] - values[0:1, ...] if halves else values[columns, ...]
 
 
-def tiles_of(features: Array, rows: NDArray[np.int64] | None, *, narrow: bool = False) -> Iterator[tuple[slice, Array]]:
-    """The rows used, a tile at a time and widened to float64, each with its place among them.
-
-    `narrow` widens to float32 only: float32 rows that are all used come back as they are.
-    """
-    xp = array_namespace(features)
-    n_used = features.shape[0] if rows is None else rows.size
-    for tile in blocks(n_used, ROWS_PER_TILE):
-        part = features[tile, :] if rows is None else xp.take(features, beside(rows[tile], features), axis=0)
-        yield tile, xp.astype(part, xp.float32 if narrow else xp.float64, copy=False)
-
-
 def _nothing() -> None:
     return
-
-
-def _fitted_scaling(features: Array, rows: NDArray[np.int64] | None, check: Callable[[], None]) -> Scaling:
-    """Mean and standard deviation of the rows: a column whose values are all equal has scale 1, exactly."""
-    xp = array_namespace(features)
-    n_used = features.shape[0] if rows is None else rows.size
-    parts: list[tuple[Array, Array, Array]] = []
-    for _, z in tiles_of(features, rows):
-        check()
-        parts.append((xp.min(z, axis=0), xp.max(z, axis=0), xp.sum(z, axis=0)))
-    smallest = xp.min(xp.stack([part[0] for part in parts]), axis=0)
-    largest = xp.max(xp.stack([part[1] for part in parts]), axis=0)
-    mean = xp.sum(xp.stack([part[2] for part in parts]), axis=0) / n_used
-    # Compared exactly: the rounded mean of a constant column differs from it, and so would its scale from 0.
-    mean = xp.where(smallest == largest, smallest, mean)
-    squares: list[Array] = []
-    for _, z in tiles_of(features, rows):
-        check()
-        squares.append(xp.sum((z - mean) ** 2, axis=0))
-    scale = xp.sqrt(xp.sum(xp.stack(squares), axis=0) / n_used)
-    return Scaling(mean, xp.where(smallest == largest, 1.0, scale))
 
 
 def _check_finite(features: Array, check: Callable[[], None]) -> None:

@@ -16,9 +16,9 @@ from penult_kernels.batch_newton import Solved
 from penult_kernels.certificate import Certificate, ConvergenceWarning
 from penult_kernels.closed_forms import lda, nearest_mean, ridge
 from penult_kernels.descent import Keep, Optimizer, PathFit, PathSettings, Schedule, Watch, descend
+from penult_kernels.eigenbasis import Eigenbases
 from penult_kernels.l1_solver import solve_l1
 from penult_kernels.l2_solver import solve_l2
-from penult_kernels.moments import Moments
 from penult_kernels.refit_blocks import Preparation
 from penult_kernels.refit_problem import Head, Intercept, Link, Problem, Scaler, Standardize
 from penult_kernels.solver_control import Control
@@ -26,6 +26,7 @@ from penult_kernels.solver_control import Control
 __all__ = [
     "Certificate",
     "ConvergenceWarning",
+    "Eigenbases",
     "Fit",
     "Head",
     "Intercept",
@@ -70,7 +71,7 @@ def solve(
     max_iterations: int = 100,
     check: Callable[[], None] | None = None,
     is_wanted: Callable[[int], bool] | None = None,
-    moments: Moments | None = None,
+    bases: Eigenbases | None = None,
 ) -> list[Fit]:
     """Minimise every problem over its head.
 
@@ -93,8 +94,9 @@ def solve(
     is_wanted : callable, optional
         Asked between steps whether the problem at a position is still wanted. One that is not leaves what is solved
         together at once, and its fit is where it stood: it has not converged, and nothing warns of that.
-    moments : Moments, optional
-        Of the features by group, where they are at hand: they precondition, and never change the answer.
+    bases : Eigenbases, optional
+        What earlier solves over these features have found out about them, to be used and added to: it changes the
+        time, and of an answer no more than its tolerance leaves open.
 
     Returns
     -------
@@ -116,13 +118,15 @@ def solve(
         Once for each fit with certificate.converged False.
     """
     preparation = Preparation(features, y, n_classes, check=check)
+    preparation.fit_scalings(problems)
     blocks = [block for index, problem in enumerate(problems) for block in preparation.blocks_of(index, problem)]
     solved: dict[int, Solved] = {}
     control = Control(tolerance=tolerance, max_iterations=max_iterations, check=check, is_wanted=is_wanted)
     with_l1 = [index for index, block in enumerate(blocks) if block.l1 > 0]
     without = [index for index, block in enumerate(blocks) if not block.l1 > 0]
     solved.update(zip(with_l1, solve_l1(features, [blocks[index] for index in with_l1], control), strict=True))
-    solved.update(zip(without, solve_l2(features, [blocks[index] for index in without], control, moments), strict=True))
+    kept = Eigenbases() if bases is None else bases
+    solved.update(zip(without, solve_l2(features, [blocks[index] for index in without], control, kept), strict=True))
     per_problem: list[list[int]] = [[] for _ in problems]
     for index, block in enumerate(blocks):
         per_problem[block.problem].append(index)

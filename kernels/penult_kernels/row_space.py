@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, blocks
 from penult_kernels.logit_loss import probabilities
-from penult_kernels.refit_blocks import Block, Scaling, tiles_of
+from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
+from penult_kernels.row_scaling import Scaling, tiles_of
 
 PANEL_WORK = 10**6
 """Multiplications of a product that OpenBLAS does without copying its operands first."""

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from penult_kernels import l2_solver, subspace_newton
+from penult_kernels import l2_by_rows, l2_plan, subspace_newton
 from penult_kernels.arrays import to_host
 from penult_kernels.batch_lbfgs import inner, lbfgs
+from penult_kernels.eigenbasis import make_eigenbasis
 from penult_kernels.preconditioner import make_preconditioner
 from penult_kernels.primal_space import PrimalSpace
 from penult_kernels.refit_batch import make_batch
@@ -64,8 +65,8 @@ def test_stacked_sets_of_rows_against_newton(backend, rng, n_classes, intercept)
 @pytest.mark.parametrize(("n_classes", "l2"), [(2, 1e-5), (4, 1e-4)])
 def test_a_basis_that_is_turned_and_cut(backend, rng, monkeypatch, n_classes, l2):
     """Far more directions are needed than fit; what stays of them loses neither the head nor the way."""
-    monkeypatch.setattr(l2_solver, "LEAST_DIRECTIONS", 16)
-    monkeypatch.setattr(l2_solver, "MOST_DIRECTIONS", 16)
+    monkeypatch.setattr(l2_by_rows, "LEAST_DIRECTIONS", 16)
+    monkeypatch.setattr(l2_by_rows, "MOST_DIRECTIONS", 16)
     monkeypatch.setattr(subspace_newton, "LATEST_KEPT", 12)
     features, y = sample(rng, 150, 70, n_classes)
     features, y = features * np.arange(1, 71) ** -1.0, rng.permutation(y)
@@ -93,8 +94,9 @@ def test_cut_into_small_batches(rng, monkeypatch, workspace):
     features, y = sample(rng, 90, 40, 3)
     problems = [Problem(rows=rows, l2=l2) for rows in draws(rng, 90, (35,) * 4) for l2 in (1e-3, 0.01, 0.1)]
     whole = solve(features, y, 3, problems, tolerance=TIGHT)
-    monkeypatch.setattr(l2_solver, "WORKSPACE", workspace)
-    monkeypatch.setattr(l2_solver, "LARGEST_COPY", workspace)
+    for module in (l2_plan, l2_by_rows):
+        monkeypatch.setattr(module, "WORKSPACE", workspace)
+        monkeypatch.setattr(module, "LARGEST_COPY", workspace)
     for one, other in zip(whole, solve(features, y, 3, problems, tolerance=TIGHT), strict=True):
         assert abs(one.certificate.objective - other.certificate.objective) <= TIGHT * np.log(3)
 
@@ -133,7 +135,7 @@ def test_lbfgs_alone_ends_where_the_gradient_vanishes(rng):
     features, y = sample(rng, 400, 6, 2)
     blocks = [next(Preparation(features, y, 2).blocks_of(0, Problem(l2=l2))) for l2 in (1e-3, 0.1)]
     batch = make_batch(features, blocks)
-    space = PrimalSpace(batch, make_preconditioner(batch, None))
+    space = PrimalSpace(batch, make_preconditioner(batch, make_eigenbasis(features, np.ones(6))))
     x, evaluations = lbfgs(space, np.zeros((2, 7)), limit=1e-10, memory=5)
     there = space.evaluate(x)
     assert (inner(there.gradient, there.gradient) < 1e-6).all()

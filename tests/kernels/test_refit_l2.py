@@ -8,13 +8,10 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
-from penult_kernels.accumulation import moments_of
 from penult_kernels.arrays import to_host
-from penult_kernels.preconditioner import make_preconditioner
-from penult_kernels.refit_batch import make_batch
-from penult_kernels.refit_blocks import Preparation
 from penult_kernels.refit_engine import (
     ConvergenceWarning,
+    Eigenbases,
     Fit,
     Head,
     Intercept,
@@ -161,8 +158,8 @@ def test_scaling_is_folded_back(rng):
     scale[3] = 1.0
     fitted = Problem(l2=0.1, rows=rows, standardize=Standardize.ROWS)
     given = Problem(l2=0.1, rows=rows, standardize=Scaler(mean=mean, scale=scale))
-    inside = solve(((features - mean) / scale)[rows], y[rows], 3, [Problem(l2=0.1)], tolerance=TIGHT)[0]
-    for fit in solve(features, y, 3, [fitted, given], tolerance=TIGHT):
+    inside = solve(((features - mean) / scale)[rows], y[rows], 3, [Problem(l2=0.1)], tolerance=1e-15)[0]
+    for fit in solve(features, y, 3, [fitted, given], tolerance=1e-15):
         np.testing.assert_allclose(fit.weight * scale, inside.weight, atol=1e-7)
         assert abs(fit.weight[:, 3]).max() < 1e-9
 
@@ -188,25 +185,39 @@ def test_a_start_and_a_preconditioner_change_the_time_alone(rng, monkeypatch):
     features = features @ np.diag(np.geomspace(1, 30, 12))
     problem = Problem(l2=1e-4)
     with monkeypatch.context() as plain:
-        plain.setattr("penult_kernels.l2_solver.is_worthwhile", lambda batch: False)
+        plain.setattr("penult_kernels.eigenbasis.PASSES_SAVED", 0.0)
         cold = solve(features, y, 3, [problem], tolerance=1e-15)[0]
     start = Head(weight=rng.standard_normal((3, 12)), bias=np.zeros(3))
     assert_same(cold, solve(features, y, 3, [replace(problem, start=start)], tolerance=1e-15)[0])
     helped = solve(features, y, 3, [problem], tolerance=1e-15)[0]
-    by_moments = solve(features, y, 3, [problem], tolerance=1e-15, moments=moments_of(features, y, 3))[0]
     assert_same(cold, helped)
-    assert_same(cold, by_moments)
     assert helped.certificate.passes < 0.8 * cold.certificate.passes
 
 
-def test_moments_and_rows_give_the_same_preconditioner(rng):
-    features, y = sample(rng, 100, 5, 2)
-    preparation = Preparation(features, y, 2)
-    block = next(preparation.blocks_of(0, Problem(l2=0.1, standardize=Standardize.ROWS)))
-    batch = make_batch(features, [block])
-    one, other = (make_preconditioner(batch, moments) for moments in (None, moments_of(features, y, 2)))
-    np.testing.assert_allclose(one.eigenvalues, other.eigenvalues, rtol=1e-5)
-    np.testing.assert_allclose(one.eigenvalues.sum(), 5, rtol=1e-6)
+def test_a_basis_is_made_once_it_has_been_missed_enough(rng, monkeypatch):
+    features, y = sample(rng, 300, 12, 2)
+    features = features * np.arange(1, 13) ** -1.0
+    problems = [Problem(l2=l2, standardize=Standardize.ROWS) for l2 in (0.1, 0.01, 0.001)]
+    monkeypatch.setattr("penult_kernels.eigenbasis.PASSES_SAVED", 0.3)
+    bases, counts = Eigenbases(), []
+    for problem in problems * 2:
+        fit = solve(features, y, 2, [problem], tolerance=TIGHT, bases=bases)[0]
+        alone = solve(features, y, 2, [problem], tolerance=TIGHT)[0]
+        assert abs(fit.certificate.objective - alone.certificate.objective) <= TIGHT * np.log(2)
+        counts.append(len(bases.found))
+    assert counts[0] == 0 < counts[-1] == 1
+    assert bases.nbytes == 4 * 12 * 12 + 16 * 12
+
+
+def test_a_basis_serves_only_what_is_scaled_alike(rng):
+    features, y = sample(rng, 300, 12, 2)
+    features = features * np.geomspace(1, 1e3, 12)
+    bases = Eigenbases()
+    for standardize in (Standardize.ROWS, Standardize.NONE, Standardize.ROWS):
+        solve(features, y, 2, [Problem(l2=0.01, standardize=standardize)], bases=bases)
+    assert len(bases.found) == 2
+    np.testing.assert_allclose(to_host(bases.found[0].eigenvalues).sum(), 12, rtol=1e-6)
+    np.testing.assert_allclose(to_host(bases.found[1].eigenvalues).sum(), features.var(axis=0).sum(), rtol=1e-6)
 
 
 def test_many_rows_are_taken_by_tiles(rng):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from penult_kernels import l2_solver, row_newton
+from penult_kernels import l2_by_rows, row_newton
 from penult_kernels.arrays import to_host
 from penult_kernels.refit_engine import Head, Intercept, Link, Problem, Scaler, solve
 
@@ -14,9 +14,9 @@ TIGHT = 1e-11
 
 @pytest.fixture(autouse=True)
 def _calls_are_dear(monkeypatch):
-    monkeypatch.setattr(l2_solver, "CALLS_ARE_DEAR", lambda _: True)
+    monkeypatch.setattr(l2_by_rows, "CALLS_ARE_DEAR", lambda _: True)
     # Any other would be a failure to choose.
-    monkeypatch.setattr(l2_solver, "subspace_newton", None)
+    monkeypatch.setattr(l2_by_rows, "subspace_newton", None)
 
 
 def sample(rng, n: int, d: int):
@@ -66,7 +66,7 @@ def test_stacks_within_the_memory(rng, monkeypatch):
     features, y = sample(rng, 90, 40)
     problems = [Problem(rows=np.sort(rng.permutation(90)[:35]), l2=l2) for l2 in (1e-3, 0.01, 0.1)] * 3
     whole = solve(features, y, 2, problems, tolerance=TIGHT)
-    monkeypatch.setattr(l2_solver, "SYSTEMS", 8 * 35**2 * 5)
+    monkeypatch.setattr(l2_by_rows, "SYSTEMS", 8 * 35**2 * 5)
     for one, other in zip(whole, solve(features, y, 2, problems, tolerance=TIGHT), strict=True):
         assert abs(one.certificate.objective - other.certificate.objective) <= TIGHT * np.log(2)
 

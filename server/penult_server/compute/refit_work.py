@@ -185,6 +185,7 @@ def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) 
             max_iterations=first.max_iterations,
             check=interest.check,
             is_wanted=interest.is_wanted,
+            bases=resident.bases,
         )
     to_host = material.backend.to_host
     return [Fitted(weight=to_host(fit.weight), bias=to_host(fit.bias), certificate=fit.certificate) for fit in fits]

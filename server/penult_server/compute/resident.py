@@ -3,13 +3,14 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.eigenbasis import Eigenbases
 from penult_proto.errors import ErrorKind
 from penult_server.compute.backend import Backend
 from penult_server.errors import ServiceError
@@ -29,11 +30,13 @@ class Resident:
     g: NDArray[np.int64]
     masks: NDArray[np.bool_]
     """(N, M) on the host; M is 0 for a set without masks."""
+    bases: Eigenbases = field(default_factory=Eigenbases)
+    """What refits have found out about the features, for those to come."""
 
     @property
     def nbytes(self) -> int:
         """Bytes it occupies."""
-        return int(self.features.nbytes) + self.y.nbytes + self.g.nbytes + self.masks.nbytes
+        return int(self.features.nbytes) + self.y.nbytes + self.g.nbytes + self.masks.nbytes + self.bases.nbytes
 
 
 class ResidentFeatures:

@@ -1,0 +1,112 @@
+"""Eigenvectors of the covariance of features, in which the Hessians of L2 problems are almost diagonal.
+
+One decomposition serves all problems over the features, whatever their penalties, rows and weights, and may be kept
+from one solve to the next: it changes the time, never the answer.
+"""
+
+import math
+from dataclasses import dataclass, field
+from itertools import chain
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from penult_kernels.arrays import Array
+from penult_kernels.row_scaling import tiles_of
+
+ROWS_SAMPLED = 8192
+WORK_OF_EIGENVECTORS = 10.0
+"""Products of D x D that a decomposition costs, about;"""
+WORK_OF_PRODUCTS = 2.0
+"""and what one with the rows sampled costs in float64, beside those in float32."""
+PASSES_SAVED = 100.0
+"""Products with the rows that it saves every column, about."""
+ALIKE = 0.5
+"""Standard deviation of the logarithm of the ratio of two scales that one basis may serve."""
+MOST_BASES = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Eigenbasis:
+    """Of the covariance of rows divided by `scale`."""
+
+    scale: Array
+    """(D,) float64."""
+    vectors: Array
+    """(D, D) in columns, float32."""
+    eigenvalues: Array
+    """(D,) float64, none negative."""
+
+    def suits(self, scale: Array) -> bool:
+        """Whether rows divided by another scale (D,) have about these eigenvectors."""
+        return are_alike(scale, self.scale)
+
+
+@dataclass(slots=True, eq=False)
+class Eigenbases:
+    """Those of one array of features, kept by whoever keeps that. Used by one thread at a time.
+
+    A basis is made as soon as it would have saved, in all solves since the last one was made, what it costs.
+    """
+
+    found: list[Eigenbasis] = field(default_factory=list[Eigenbasis])
+    missed: float = 0.0
+    """Multiplications that a basis would have saved so far."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that they take."""
+        return sum(4 * int(one.scale.shape[0]) ** 2 + 16 * int(one.scale.shape[0]) for one in self.found)
+
+    def get(self, features: Array, scale: Array, work: float) -> Eigenbasis | None:
+        """One that suits rows divided by `scale`, or None where none would pay.
+
+        `work` is what one product of all heads with their rows takes, in multiplications.
+        """
+        for basis in self.found:
+            if basis.suits(scale):
+                return basis
+        n_rows, n_features = (int(size) for size in features.shape)
+        self.missed += PASSES_SAVED * work
+        products = WORK_OF_EIGENVECTORS * n_features + WORK_OF_PRODUCTS * min(n_rows, ROWS_SAMPLED)
+        if self.missed < products * n_features**2:
+            return None
+        self.missed = 0.0
+        basis = make_eigenbasis(features, scale)
+        self.found = [*self.found, basis][-MOST_BASES:]
+        return basis
+
+
+def are_alike(scale: Array, other: Array) -> bool:
+    """Whether rows divided by one scale (D,) and by another have about the same eigenvectors."""
+    xp = array_namespace(scale)
+    return math.sqrt(float(xp.var(xp.log(scale / other)))) <= ALIKE
+
+
+def make_eigenbasis(features: Array, scale: Array) -> Eigenbasis:
+    """From about ROWS_SAMPLED of all rows."""
+    xp = array_namespace(features)
+    scaled = _covariance(features) / scale[:, None] / scale
+    # Vectors of half the precision in half the time; Rayleigh's quotients give the small eigenvalues back.
+    vectors = xp.linalg.eigh(xp.astype(scaled, xp.float32))[1]
+    wide = xp.astype(vectors, xp.float64)
+    eigenvalues = xp.sum(wide * (scaled @ wide), axis=0)
+    return Eigenbasis(scale=scale, vectors=vectors, eigenvalues=xp.where(eigenvalues > 0, eigenvalues, 0.0))
+
+
+def _covariance(features: Array) -> Array:
+    """Of every so many of the rows, a tile at a time."""
+    xp = array_namespace(features)
+    n_rows = int(features.shape[0])
+    chosen = np.arange(0, n_rows, max(1, n_rows // ROWS_SAMPLED), dtype=np.int64)
+    tiles = (tile for _, tile in tiles_of(features, chosen))
+    first = next(tiles)
+    # About the mean of the first tile, so that nothing of the size of the mean is squared.
+    shift = xp.mean(first, axis=0)
+    total, product = xp.zeros_like(shift), 0.0
+    for tile in chain((first,), tiles):
+        centred = tile - shift
+        total = total + xp.sum(centred, axis=0)
+        product = product + centred.T @ centred
+    off = total / chosen.size
+    return product / chosen.size - off[:, None] * off

@@ -1,0 +1,128 @@
+"""Rows a tile at a time, and the mean and standard deviation by which their columns are standardised."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array, beside, blocks, to_host
+
+ROWS_PER_TILE = 2048
+"""Rows widened to float64 at a time, which bounds the temporary copy (32 MiB at D = 2048)."""
+PASSES_OF_TILES = 60.0
+"""Sets of rows whose sums cost as much as to make a tile and its squares."""
+PASSES_OF_ROWS = 75.0
+"""The same of the rows of one set: its passes are two, and its rows have to be gathered for each."""
+DIGITS_LOST = 1e-6
+"""Of a mean square: a variance below that share of it is taken again, about the mean."""
+MOST_RETAKEN = 0.125
+"""Of the columns."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaling:
+    """z = (x - mean) / scale of the columns, float64 (D,) each, beside the features."""
+
+    mean: Array
+    scale: Array
+
+
+def tiles_of(features: Array, rows: NDArray[np.int64] | None, *, narrow: bool = False) -> Iterator[tuple[slice, Array]]:
+    """The rows used, a tile at a time and widened to float64, each with its place among them.
+
+    `narrow` widens to float32 only: float32 rows that are all used come back as they are.
+    """
+    xp = array_namespace(features)
+    n_used = features.shape[0] if rows is None else rows.size
+    for tile in blocks(n_used, ROWS_PER_TILE):
+        part = features[tile, :] if rows is None else xp.take(features, beside(rows[tile], features), axis=0)
+        yield tile, xp.astype(part, xp.float32 if narrow else xp.float64, copy=False)
+
+
+def fitted_scaling(features: Array, rows: NDArray[np.int64] | None, check: Callable[[], None]) -> Scaling:
+    """Mean and standard deviation of the rows: a column whose values are all equal has scale 1, exactly."""
+    xp = array_namespace(features)
+    n_used = features.shape[0] if rows is None else rows.size
+    parts: list[tuple[Array, Array, Array]] = []
+    for _, z in tiles_of(features, rows):
+        check()
+        parts.append((xp.min(z, axis=0), xp.max(z, axis=0), xp.sum(z, axis=0)))
+    smallest = xp.min(xp.stack([part[0] for part in parts]), axis=0)
+    largest = xp.max(xp.stack([part[1] for part in parts]), axis=0)
+    mean = xp.sum(xp.stack([part[2] for part in parts]), axis=0) / n_used
+    # Compared exactly: the rounded mean of a constant column differs from it, and so would its scale from 0.
+    mean = xp.where(smallest == largest, smallest, mean)
+    squares: list[Array] = []
+    for _, z in tiles_of(features, rows):
+        check()
+        squares.append(xp.sum((z - mean) ** 2, axis=0))
+    scale = xp.sqrt(xp.sum(xp.stack(squares), axis=0) / n_used)
+    return Scaling(mean, xp.where(smallest == largest, 1.0, scale))
+
+
+def fitted_scalings(features: Array, sets: Sequence[NDArray[np.int64]], check: Callable[[], None]) -> list[Scaling]:
+    """That of each of many sets of rows; together, where these are not too small, by products with all rows."""
+    if PASSES_OF_ROWS * sum(rows.size for rows in sets) > features.shape[0] * (PASSES_OF_TILES + len(sets)):
+        found = _by_products(features, sets, check)
+        if found is not None:
+            return found
+    return [fitted_scaling(features, rows, check) for rows in sets]
+
+
+def _by_products(features: Array, sets: Sequence[NDArray[np.int64]], check: Callable[[], None]) -> list[Scaling] | None:
+    """None where too many columns need their own means."""
+    xp = array_namespace(features)
+    n_features = int(features.shape[1])
+    sizes = beside(np.asarray([rows.size for rows in sets], np.float64)[:, None], features)
+    shift, total, squares = None, 0.0, 0.0
+    for tile, z in tiles_of(features, None):
+        check()
+        shift = xp.mean(z, axis=0) if shift is None else shift
+        centred, members = z - shift, beside(_members(sets, tile), features)
+        total = total + (centred.T @ members).T
+        squares = squares + ((centred * centred).T @ members).T
+    offset, square = total / sizes, squares / sizes
+    variance = square - offset * offset
+    is_lost = xp.any(~(variance > DIGITS_LOST * square), axis=0)
+    lost = np.flatnonzero(to_host(is_lost))
+    if lost.size > MOST_RETAKEN * n_features:
+        return None
+    mean, scale = shift + offset, xp.sqrt(xp.where(is_lost, 1.0, variance))
+    retaken = _retaken(features, sets, lost, check)
+    return [_merged(mean[k, :], scale[k, :], lost, one) for k, one in enumerate(retaken)]
+
+
+def _members(sets: Sequence[NDArray[np.int64]], tile: slice) -> NDArray[np.float64]:
+    """(rows of the tile, sets) 1.0 where a row is in a set."""
+    found = np.zeros((tile.stop - tile.start, len(sets)))
+    for k, rows in enumerate(sets):
+        first, end = np.searchsorted(rows, (tile.start, tile.stop))
+        found[rows[first:end] - tile.start, k] = 1.0
+    return found
+
+
+def _retaken(
+    features: Array, sets: Sequence[NDArray[np.int64]], columns: NDArray[np.int64], check: Callable[[], None]
+) -> list[Scaling | None]:
+    """Scalings of some columns only."""
+    if columns.size == 0:
+        return [None] * len(sets)
+    few = array_namespace(features).take(features, beside(columns, features), axis=1)
+    return [fitted_scaling(few, rows, check) for rows in sets]
+
+
+def _merged(mean: Array, scale: Array, columns: NDArray[np.int64], retaken: Scaling | None) -> Scaling:
+    if retaken is None:
+        return Scaling(mean, scale)
+    xp = array_namespace(mean)
+    place = np.zeros(mean.shape[0], np.int64)
+    place[columns] = np.arange(columns.size)
+    at, is_retaken = beside(place, mean), beside(np.isin(np.arange(place.size), columns), mean)
+    return Scaling(
+        *(
+            xp.where(is_retaken, xp.take(new, at, axis=0), old)
+            for old, new in ((mean, retaken.mean), (scale, retaken.scale))
+        )
+    )

@@ -15,7 +15,7 @@ from penult_kernels.refit_batch import make_batch, starting_point
 from penult_kernels.refit_blocks import Block
 from penult_kernels.solver_control import Control
 
-MEMORY = 8
+MEMORY = 16
 """Pairs that L-BFGS remembers."""
 OTHER_VECTORS = 8
 EVALUATIONS = 20

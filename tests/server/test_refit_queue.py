@@ -229,8 +229,8 @@ def test_a_batch_closes_however_closely_others_follow(stored):
     arrivals.put(asked(digest, l2=0.1))
     members = len(arrivals.begin())
     for _ in range(40):
-        clock.now += 0.4 * QUIET
+        clock.now += 0.3 * QUIET
         arrivals.put(asked(digest, l2=0.1))
         members += len(arrivals.joining())
-    assert members == 1 + int(LONGEST / (0.4 * QUIET))
+    assert members == 1 + int(LONGEST / (0.3 * QUIET))
     assert len(arrivals.begin()) == 41 - members

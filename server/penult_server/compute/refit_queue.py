@@ -17,7 +17,7 @@ from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refit_material import RefitMaterial
 from penult_server.compute.refit_together import Asked, answer_together
 
-QUIET = 0.02
+QUIET = 0.05
 """Seconds: who comes so soon after the last one still joins a batch that has begun."""
 LONGEST = 0.1
 """Seconds after a batch's beginning in which others may join it, however closely they follow each other."""

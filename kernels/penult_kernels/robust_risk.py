@@ -12,6 +12,7 @@ so their difference bounds how far W is from the optimum (weak duality). Host Nu
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,9 @@ FIRST_STEP = 1.0
 GROW, CUT = 1.6, 0.35
 SMALLEST_GAP = 1e-10
 """About what rounding leaves of a gap."""
+SLIGHTLY = 1e-3
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+SECTIONS = 25
 SMALLEST_SHARE = 1e-12
 """Of a row's share among all rows alike."""
 
@@ -111,7 +115,7 @@ class Ascent:
         self._tried = risk.start()
         self._base = self._tried
         self._base_losses: Floats = np.zeros(0)
-        self._base_objective = -math.inf
+        self._base_lower = -math.inf
         self._eta = FIRST_STEP
         self.lower = -math.inf
         self.upper = math.inf
@@ -135,25 +139,56 @@ class Ascent:
         """(n,) weights of the rows to solve with next."""
         return self._risk.of_rows(self._tried)
 
-    def tell(self, *, objective: float, gap: float, penalty: float, losses: Floats) -> bool:
-        """What the solve with `weights()` found; True when its head is the best so far.
+    def tell(
+        self, *, objective: float, gap: float, penalty: Callable[[float], float], losses: Callable[[float], Floats]
+    ) -> float | None:
+        """What the solve with `weights()` found.
+
+        Where the optimum is next to the centre (a tail that is mostly noise) heads come near it long after d has, so
+        that those between the centre and the head are looked at, too: the risk is convex along that way.
 
         Parameters
         ----------
         objective, gap : of the weighted problem; its optimum is at least objective - gap.
-        penalty : of the head.
-        losses : array of shape (n,)
+        penalty, losses : callable
+            Of a head, the latter (n,), at a share of the way from the centre of the penalty (or zero) to what the solve
+            found, bias and all.
+
+        Returns
+        -------
+        float or None
+            The share at which a head is the best so far, if one is.
         """
         self.rounds += 1
-        robust = self._risk.worst(losses) + penalty
+        own = losses(1.0)
+        share, robust = self._nearest(lambda share: self._risk.worst(losses(share)) + penalty(share))
         is_best = robust < self.upper
         self.upper = min(self.upper, robust)
         self.lower = max(self.lower, objective - gap)
-        # A step that d rises by less than the solve can tell must not be taken for one that was too long.
-        if objective + gap >= self._base_objective:
-            self._base, self._base_losses, self._base_objective = self._tried, losses, objective
+        # A step is too long only where d has surely fallen: what d is at the base is known no better than its solve.
+        if objective >= self._base_lower:
+            self._base, self._base_losses, self._base_lower = self._tried, own, objective - gap
             self._eta *= GROW
         else:
             self._eta *= CUT
         self._tried = self._risk.step(self._base, self._base_losses, self._eta)
-        return is_best
+        return share if is_best else None
+
+    @staticmethod
+    def _nearest(value: Callable[[float], float]) -> tuple[float, float]:
+        """Where a convex function on [0, 1] is smallest, by golden sections; 1 unless it falls towards 0 from there."""
+        at_end = value(1.0)
+        if value(1.0 - SLIGHTLY) >= at_end:
+            return 1.0, at_end
+        low, high = 0.0, 1.0
+        inner = [(share, value(share)) for share in (1.0 - GOLDEN, GOLDEN)]
+        for _ in range(SECTIONS):
+            if inner[0][1] < inner[1][1]:
+                high = inner[1][0]
+                share = high - GOLDEN * (high - low)
+                inner = [(share, value(share)), inner[0]]
+            else:
+                low = inner[0][0]
+                share = low + GOLDEN * (high - low)
+                inner = [inner[1], (share, value(share))]
+        return min([(1.0, at_end), (0.0, value(0.0)), *inner], key=lambda found: found[1])

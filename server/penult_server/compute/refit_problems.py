@@ -117,12 +117,14 @@ class ProblemMaker:
         """(n,) groups of the rows of a draw that a robust risk compares: those that balancing by group would use."""
         return self._groups[draw.rows]
 
-    def losses(self, logits: Any, task: Task) -> Floats:
-        """(n,) cross-entropies of a draw's rows under logits (N, C) of all rows, with the problem's offset."""
-        own = self._material.backend.to_host(logits)[task.draw.rows]
-        if task.problem.offset is not None:
-            own = own + task.problem.offset[task.draw.rows]
-        return row_weights.cross_entropies(own, self._resident.y[task.draw.rows])
+    def own_logits(self, logits: Any, task: Task) -> Floats:
+        """(n, C) of a draw's rows, from those (N, C) of all rows."""
+        return self._material.backend.to_host(logits)[task.draw.rows]
+
+    def losses(self, logits: Floats, task: Task) -> Floats:
+        """(n,) cross-entropies of a draw's rows under their logits (n, C), with the problem's offset."""
+        rows, offset = task.draw.rows, task.problem.offset
+        return row_weights.cross_entropies(logits if offset is None else logits + offset[rows], self._resident.y[rows])
 
     def errors(self, logits: Any) -> Detected:
         """(N,) whether logits (N, C) misclassify the rows."""

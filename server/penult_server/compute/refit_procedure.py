@@ -12,14 +12,14 @@ from penult_kernels.arrays import beside
 from penult_kernels.certificate import Certificate
 from penult_kernels.heads import HeadScorer, SelectionMetric
 from penult_kernels.refit_engine import Head, Keep
-from penult_kernels.robust_risk import Ascent, GroupRisk, TailRisk
 from penult_kernels.row_plans import halves
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.evaluation import check_head, metrics_of
 from penult_server.compute.refit_material import RefitMaterial
 from penult_server.compute.refit_problems import Detected, Part, ProblemMaker, Task
-from penult_server.compute.refit_work import Descend, Fitted, Logits, Rounds, Solve, Work, gather
+from penult_server.compute.refit_robust import robust
+from penult_server.compute.refit_work import Descend, Fitted, Logits, Rounds, Solve, gather
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
 from penult_server.refit_scalars import candidates_of
@@ -31,8 +31,6 @@ METRICS = {
     pb.SELECT_METRIC_AVERAGE: SelectionMetric.AVERAGE,
     pb.SELECT_METRIC_MEAN_GROUP: SelectionMetric.MEAN_GROUP,
 }
-MOST_ROUNDS = 400
-"""Rounds of weights of a robust risk."""
 NO_CERTIFICATE = Certificate(
     converged=False, gap=math.nan, gradient_norm=math.nan, iterations=0, passes=0, objective=math.nan
 )
@@ -184,7 +182,7 @@ def _fit_all(
         fits = yield from _follow(first, everyone, scorer)
     elif first.risk.kind != pb.RISK_KIND_MEAN:
         pairs = zip(requests, everyone, strict=True)
-        fits = yield from gather([_robust(request, task, maker) for request, task in pairs])
+        fits = yield from gather([robust(request, task, maker) for request, task in pairs])
     else:
         fits = yield from _solve(first, everyone)
     ends = np.cumsum([len(own) for own in tasks]).tolist()
@@ -241,51 +239,6 @@ def _follow(request: pb.RefitRequest, tasks: Sequence[Task], scorer: HeadScorer 
         )
     ]
     return fits
-
-
-def _robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[Fitted]:
-    """The saddle point of a robust risk over the rows of a draw: rounds of weights, each solved from the last head."""
-    rows = task.draw.rows
-    if request.risk.kind == pb.RISK_KIND_GROUP_DRO:
-        risk: GroupRisk | TailRisk = GroupRisk(group=maker.group_positions(task.draw))
-    else:
-        risk = TailRisk(n_rows=rows.size, alpha=request.risk.alpha)
-    limit = request.tolerance * math.log(maker.n_classes)
-    ascent, problem, best, passes = Ascent(risk), task.problem, None, 0
-    while ascent.gap > limit and ascent.rounds < MOST_ROUNDS:
-        asked: list[Work] = [
-            Solve(
-                digest=request.feature_set,
-                problems=[replace(problem, weight=ascent.weights())],
-                tolerance=ascent.accuracy / math.log(maker.n_classes),
-                max_iterations=request.max_iterations,
-            )
-        ]
-        ((fit,),) = yield asked
-        ((logits,),) = yield [Logits(digest=request.feature_set, heads=[fit.head])]
-        losses = maker.losses(logits, task)
-        certificate = fit.certificate
-        is_best = ascent.tell(
-            objective=certificate.objective,
-            gap=certificate.gap,
-            # What of the objective is not loss; on standardised features the engine alone knows it.
-            penalty=certificate.objective - float(ascent.weights() @ losses),
-            losses=losses,
-        )
-        best = fit if is_best or best is None else best
-        passes += certificate.passes + 1
-        problem = replace(problem, start=fit.head)
-    if best is None:
-        raise ValueError("a robust risk needs a tolerance below the loss of the zero head")
-    certificate = Certificate(
-        converged=ascent.gap <= limit,
-        gap=ascent.gap,
-        gradient_norm=best.certificate.gradient_norm,
-        iterations=ascent.rounds,
-        passes=passes,
-        objective=ascent.upper,
-    )
-    return replace(best, certificate=certificate)
 
 
 def _average(fits: Sequence[Fitted], tasks: Sequence[Task]) -> Averaged:

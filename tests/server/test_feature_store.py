@@ -162,6 +162,20 @@ def test_head_and_description_come_back(tmp_path):
     assert (stored.manifest.dataset, stored.manifest.split) == ("pets", "val")
 
 
+@pytest.mark.parametrize("zero", ["weight", "bias", "everything"])
+def test_zeros_are_stored_like_any_number(tmp_path, zero):
+    """A head without an intercept has a bias of zeros; a file that is not there would pass for damage."""
+    arrays = make(40, 3)
+    head = [np.ones((2, 3)), np.ones(2)]
+    for position in {"weight": [0], "bias": [1], "everything": [0, 1]}[zero]:
+        head[position] = np.zeros_like(head[position])
+    if zero == "everything":
+        arrays = {name: values if name == "row_id" else np.zeros_like(values) for name, values in arrays.items()}
+    stored = StoredFeatures(tmp_path, write(tmp_path, arrays, head=tuple(head)).digest)
+    for name, expected in (arrays | {"head_weight": head[0], "head_bias": head[1]}).items():
+        np.testing.assert_array_equal(stored.read(name), expected)
+
+
 def test_other_label_names_make_another_set(tmp_path):
     arrays = make(10, 3)
     other = LabelNames(classes=("cat", "fox"), attribute="place", attribute_values=("in", "out"))

@@ -333,7 +333,8 @@ def _create_arrays(directory: Path, header: FeatureHeader) -> dict[str, zarr.Arr
         for name, (shape, dtype) in shapes.items()
     }
     for name, part in zip(("head_weight", "head_bias"), header.head or (), strict=False):
-        group.create_array(name, data=np.asarray(part, dtype=np.float64), compressors=None)
+        whole = np.asarray(part, dtype=np.float64)
+        group.create_array(name, data=whole, compressors=None, config={"write_empty_chunks": True})
     return arrays
 
 

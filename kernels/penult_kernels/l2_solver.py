@@ -67,27 +67,27 @@ class _Part:
         """Every block."""
         everything = range(len(self.blocks))
         if self.blocks[0].l2 > 0:
-            by_rows = self._better_by_rows()
-            self.begun.update(self.by_rows.begin(by_rows))
+            possible = [index for index in everything if self.by_rows.is_possible(index)]
+            by_rows = set(possible) - self._better_by_features(possible)
             others = [index for index in everything if index not in by_rows and self.by_features.is_possible(index)]
             self.begun.update(self.by_features.begin(others))
+            # Also those for which an eigenbasis would not have paid.
+            self.begun.update(self.by_rows.begin([index for index in possible if index not in self.begun]))
         solved: dict[int, Solved] = {}
         for alike in self._by_preconditioner():
             for part in self._parts(alike):
                 solved.update(zip(part.positions, self._prove(part), strict=True))
         return [solved[index] for index in everything]
 
-    def _better_by_rows(self) -> list[int]:
-        """Blocks that are begun in the space of their rows."""
-        possible = [index for index in range(len(self.blocks)) if self.by_rows.is_possible(index)]
+    def _better_by_features(self, possible: Sequence[int]) -> set[int]:
+        """Of blocks that can be begun in the space of their rows, those that had better not be."""
         either = [
             index
             for index in possible
             if self.by_features.is_possible(index) and not self.by_rows.is_exact(self.blocks[index].n_used)
         ]
-        if not either or self.by_rows.work(either) <= self.by_features.work(either):
-            return possible
-        return [index for index in possible if index not in set(either)]
+        is_less = bool(either) and self.by_features.work(either) < self.by_rows.work(either)
+        return set(either) if is_less else set()
 
     def _by_preconditioner(self) -> list[list[int]]:
         found: dict[object, list[int]] = {}

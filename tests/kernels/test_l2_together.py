@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from penult_kernels import l2_by_features, l2_plan, l2_solver
+from penult_kernels import l2_by_features, l2_by_rows, l2_plan, l2_solver
 from penult_kernels.arrays import to_host
 from penult_kernels.batch_newton import newton
 from penult_kernels.l2_plan import Room, together
 from penult_kernels.refit_blocks import Preparation
-from penult_kernels.refit_engine import Intercept, Problem, Standardize, solve
+from penult_kernels.refit_engine import Eigenbases, Intercept, Problem, Standardize, solve
 from penult_kernels.row_scaling import fitted_scaling, fitted_scalings
+from penult_kernels.subspace_newton import subspace_newton
 
 TIGHT = 1e-10
 
@@ -150,3 +151,25 @@ def test_small_sets_and_odd_columns_are_scaled_one_by_one(rng):
     for x, sets in ((features, few), (constant, draws(rng, 400, 300, 3))):
         for rows, one in zip(sets, fitted_scalings(x, sets, nothing), strict=True):
             np.testing.assert_array_equal(one.scale, fitted_scaling(x, rows, nothing).scale)
+
+
+def test_rows_are_taken_where_no_eigenbasis_pays(rng, monkeypatch):
+    """Many sets of about as many rows as features: better over all rows, if that had not to be paid for first."""
+    features, y = sample(rng, 300, 30, 2)
+    problems = [Problem(rows=rows, l2=1e-2) for rows in draws(rng, 300, 40, 12)]
+    in_row_space: list[int] = []
+
+    def spying(space, **more):
+        in_row_space.append(int(space.share.shape[0]))
+        return subspace_newton(space, **more)
+
+    monkeypatch.setattr(l2_by_rows, "subspace_newton", spying)
+    objectives: list[list[float]] = []
+    for saved in (100.0, 0.0):
+        monkeypatch.setattr("penult_kernels.eigenbasis.PASSES_SAVED", saved)
+        bases = Eigenbases()
+        fits = solve(features, y, 2, problems, tolerance=TIGHT, bases=bases)
+        assert all(fit.certificate.converged for fit in fits)
+        assert bool(in_row_space) != bool(bases.found) == bool(saved)
+        objectives.append([fit.certificate.objective for fit in fits])
+    np.testing.assert_allclose(*objectives, atol=TIGHT * np.log(2))

@@ -151,8 +151,10 @@ def test_a_timeout_ends_the_waiting_and_not_the_job() -> None:
         assert job.cancel().state == "cancelled"
 
 
+# A shell starts what runs in its background with this signal ignored, and so all that tests start from there.
 WAIT_IN_A_SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from penult import jobs
 from penult.rpc import Connection
 from penult_proto.v1 import jobs_pb2
@@ -170,9 +172,13 @@ def test_ctrl_c_ends_the_waiting_says_so_and_does_not_cancel() -> None:
             text=True,
             env=os.environ,
         )
-        assert servicer.is_watched.wait(60)
-        script.send_signal(signal.SIGINT)
-        _, said = script.communicate(timeout=30)
+        with script:
+            try:
+                assert servicer.is_watched.wait(60)
+                script.send_signal(signal.SIGINT)
+                _, said = script.communicate(timeout=30)
+            finally:
+                script.kill()
     assert script.returncode != 0
     assert "job j1 is not cancelled: client.jobs.get('j1').wait() follows it again" in said
     assert servicer.n_cancelled == 0

@@ -37,10 +37,6 @@ class Eigenbasis:
     eigenvalues: Array
     """(D,) float64, none negative."""
 
-    def suits(self, scale: Array) -> bool:
-        """Whether rows divided by another scale (D,) have about these eigenvectors."""
-        return are_alike(scale, self.scale)
-
 
 @dataclass(slots=True, eq=False)
 class Eigenbases:
@@ -64,7 +60,7 @@ class Eigenbases:
         `work` is what one product of all heads with their rows takes, in multiplications.
         """
         for basis in self.found:
-            if basis.suits(scale):
+            if are_alike(basis.scale, scale):
                 return basis
         n_rows, n_features = (int(size) for size in features.shape)
         self.missed += PASSES_SAVED * work

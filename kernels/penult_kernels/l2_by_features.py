@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace
-
 from penult_kernels.arrays import Array
 from penult_kernels.batch_lbfgs import lbfgs
 from penult_kernels.eigenbasis import Eigenbases, Eigenbasis, are_alike
-from penult_kernels.l2_plan import PROVEN_SHARE, READING, Begun, Room, Together, together
+from penult_kernels.l2_plan import PROVEN_SHARE, READING, Begun, Room, Together, is_narrow, together
 from penult_kernels.preconditioner import make_preconditioner
 from penult_kernels.primal_space import PrimalSpace
 from penult_kernels.refit_batch import make_batch, starting_point
@@ -32,16 +30,12 @@ class ByFeatures:
     bases: Eigenbases
 
     @property
-    def _is_narrow(self) -> bool:
-        return self.features.dtype != array_namespace(self.features).float64
-
-    @property
     def _room(self) -> Room:
         n_rows, n_features = (int(size) for size in self.features.shape)
         return Room(
             n_rows=n_rows,
             n_features=n_features,
-            row_width=4 if self._is_narrow else 8,
+            row_width=4 if is_narrow(self.features) else 8,
             per_block=8 * (2 * MEMORY + OTHER_VECTORS) * self.blocks[0].n_columns * n_features,
         )
 
@@ -51,21 +45,24 @@ class ByFeatures:
 
     def work(self, positions: Sequence[int]) -> float:
         """What some blocks take, in multiplications."""
-        return 2 * EVALUATIONS * self._work_of_a_pass(positions)
+        return 2 * EVALUATIONS * self._work_of_a_pass(self._parts(positions))
 
     def begin(self, positions: Sequence[int]) -> dict[int, Begun]:
         """Where some blocks end, all of them or those for which an eigenbasis pays and that were still wanted."""
         begun: dict[int, Begun] = {}
         for alike in self._by_scale(positions):
+            parts = self._parts(alike)
             scale = self.blocks[alike[0]].scaling.scale
-            basis = self.bases.get(self.features, scale, self._work_of_a_pass(alike))
+            basis = self.bases.get(self.features, scale, self._work_of_a_pass(parts))
             if basis is not None:
-                for part in together(self.blocks, alike, self._room):
+                for part in parts:
                     begun.update(self._begin(part, basis))
         return begun
 
-    def _work_of_a_pass(self, positions: Sequence[int]) -> float:
-        parts = list(together(self.blocks, positions, self._room))
+    def _parts(self, positions: Sequence[int]) -> list[Together]:
+        return list(together(self.blocks, positions, self._room))
+
+    def _work_of_a_pass(self, parts: Sequence[Together]) -> float:
         rows_read = sum(part.n_used for part in parts)
         products = sum(part.n_used * len(part.positions) for part in parts) * self.blocks[0].n_columns
         return float(int(self.features.shape[1]) * (READING * rows_read + products))
@@ -91,7 +88,7 @@ class ByFeatures:
         if self.control.all_unwanted(members):
             return {}
         is_kept = part.one_scaling and part.rows is not None and self._room.may_keep(part.n_used)
-        batch = make_batch(self.features, members, dense=is_kept, narrow=self._is_narrow)
+        batch = make_batch(self.features, members, dense=is_kept, narrow=is_narrow(self.features))
         preconditioner = make_preconditioner(batch, basis)
         space = PrimalSpace(batch, preconditioner)
         x, count = lbfgs(

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from array_api_compat import array_namespace, is_cupy_array
+from array_api_compat import is_cupy_array
 
 from penult_kernels.arrays import Array
-from penult_kernels.l2_plan import PROVEN_SHARE, READING, Begun, chunks, union
+from penult_kernels.l2_plan import PROVEN_SHARE, READING, Begun, chunks, is_narrow, union
 from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
 from penult_kernels.row_newton import row_newton
@@ -46,8 +46,7 @@ class ByRows:
     @property
     def _row_width(self) -> int:
         """Bytes of a number, but for exact Newton steps."""
-        is_narrow = self.features.dtype != array_namespace(self.features).float64
-        return 4 if is_narrow and self.control.tolerance >= NARROW_TOLERANCE else 8
+        return 4 if is_narrow(self.features) and self.control.tolerance >= NARROW_TOLERANCE else 8
 
     def is_possible(self, index: int) -> bool:
         """Whether a block has few enough rows."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array
@@ -58,7 +59,7 @@ class Together:
     def members(self, blocks: Sequence[Block]) -> list[Block]:
         """Themselves, as blocks over the same rows."""
         chosen = [blocks[index] for index in self.positions]
-        return masked(chosen, self.rows, self.n_used) if self.is_masked else chosen
+        return _masked(chosen, self.rows, self.n_used) if self.is_masked else chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +154,7 @@ def union(members: Sequence[Block]) -> NDArray[np.int64]:
     return np.unique(np.concatenate([block.used() for block in distinct.values()]))
 
 
-def masked(members: Sequence[Block], rows: NDArray[np.int64] | None, n_union: int) -> list[Block]:
+def _masked(members: Sequence[Block], rows: NDArray[np.int64] | None, n_union: int) -> list[Block]:
     """The same blocks over more rows, with weights of zero where they have none."""
     weights: dict[tuple[object, int], NDArray[np.float64]] = {}
     found: list[Block] = []
@@ -164,6 +165,11 @@ def masked(members: Sequence[Block], rows: NDArray[np.int64] | None, n_union: in
             weights[key][block.used() if rows is None else np.searchsorted(rows, block.used())] = block.share()
         found.append(replace(block, rows=rows, weight=weights[key]))
     return found
+
+
+def is_narrow(features: Array) -> bool:
+    """Whether products with the features may be float32, as they are no wider."""
+    return features.dtype != array_namespace(features).float64
 
 
 def chunks(values: Sequence[T], most: int) -> Iterator[list[T]]:

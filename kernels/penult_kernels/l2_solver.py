@@ -18,7 +18,7 @@ from penult_kernels.batch_newton import Solved, newton, unsolved
 from penult_kernels.eigenbasis import Eigenbases
 from penult_kernels.l2_by_features import ByFeatures
 from penult_kernels.l2_by_rows import ByRows
-from penult_kernels.l2_plan import Begun, Room, Together, apart, together
+from penult_kernels.l2_plan import Begun, Room, Together, apart, is_narrow, together
 from penult_kernels.preconditioner import Preconditioner
 from penult_kernels.refit_batch import make_batch, narrowed, starting_point
 from penult_kernels.refit_blocks import Block
@@ -51,7 +51,7 @@ class _Part:
         self.features = features
         self.blocks = blocks
         self.control = control
-        self.is_narrow = features.dtype != array_namespace(features).float64
+        self.is_narrow = is_narrow(features)
         self.by_rows = ByRows(features, blocks, control)
         self.by_features = ByFeatures(features, blocks, control, bases)
         self.begun: dict[int, Begun] = {}

@@ -25,8 +25,10 @@ GROW, CUT = 1.6, 0.35
 SMALLEST_GAP = 1e-10
 """About what rounding leaves of a gap."""
 SLIGHTLY = 1e-3
+"""Of the way from a head to the centre: far enough to see whether the risk falls."""
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 SECTIONS = 25
+"""Golden sections of that way: they leave 6e-6 of it."""
 SMALLEST_SHARE = 1e-12
 """Of a row's share among all rows alike."""
 
@@ -161,7 +163,9 @@ class Ascent:
         """
         self.rounds += 1
         own = losses(1.0)
-        share, robust = self._nearest(lambda share: self._risk.worst(losses(share)) + penalty(share))
+        share, robust = _smallest(
+            lambda share: self._risk.worst(losses(share)) + penalty(share), self._risk.worst(own) + penalty(1.0)
+        )
         is_best = robust < self.upper
         self.upper = min(self.upper, robust)
         self.lower = max(self.lower, objective - gap)
@@ -174,21 +178,20 @@ class Ascent:
         self._tried = self._risk.step(self._base, self._base_losses, self._eta)
         return share if is_best else None
 
-    @staticmethod
-    def _nearest(value: Callable[[float], float]) -> tuple[float, float]:
-        """Where a convex function on [0, 1] is smallest, by golden sections; 1 unless it falls towards 0 from there."""
-        at_end = value(1.0)
-        if value(1.0 - SLIGHTLY) >= at_end:
-            return 1.0, at_end
-        low, high = 0.0, 1.0
-        inner = [(share, value(share)) for share in (1.0 - GOLDEN, GOLDEN)]
-        for _ in range(SECTIONS):
-            if inner[0][1] < inner[1][1]:
-                high = inner[1][0]
-                share = high - GOLDEN * (high - low)
-                inner = [(share, value(share)), inner[0]]
-            else:
-                low = inner[0][0]
-                share = low + GOLDEN * (high - low)
-                inner = [inner[1], (share, value(share))]
-        return min([(1.0, at_end), (0.0, value(0.0)), *inner], key=lambda found: found[1])
+
+def _smallest(value: Callable[[float], float], at_end: float) -> tuple[float, float]:
+    """Where a convex function on [0, 1] is smallest, by golden sections; 1 unless it falls towards 0 from there."""
+    if value(1.0 - SLIGHTLY) >= at_end:
+        return 1.0, at_end
+    low, high = 0.0, 1.0
+    inner = [(share, value(share)) for share in (1.0 - GOLDEN, GOLDEN)]
+    for _ in range(SECTIONS):
+        if inner[0][1] < inner[1][1]:
+            high = inner[1][0]
+            share = high - GOLDEN * (high - low)
+            inner = [(share, value(share)), inner[0]]
+        else:
+            low = inner[0][0]
+            share = low + GOLDEN * (high - low)
+            inner = [inner[1], (share, value(share))]
+    return min([(1.0, at_end), (0.0, value(0.0)), *inner], key=lambda found: found[1])

@@ -10,6 +10,7 @@ import pytest
 import penult
 import penult.transfer
 from penult_proto.v1 import jobs_pb2
+from penult_server.jobs.worker import NICENESS
 
 
 def children(pid: int) -> dict[str, int]:
@@ -81,13 +82,16 @@ def test_kill_9_of_the_server_loses_nothing_and_jobs_are_finished(serve, table, 
     ]
 
 
-def test_no_process_outlives_a_killed_server(serve, table, tiny):
+def test_jobs_give_way_and_no_process_outlives_a_killed_server(serve, table, tiny):
     server = serve()
     client = server.connect()
     client.datasets.register("shapes", table)
     events_until(client.finetune(dataset="shapes", epochs=500, **tiny), "progress")
     processes = children(server.process.pid)
     assert set(processes) == {"penult_server.compute.worker", "penult_server.jobs.worker"}
+    # Where cores are short, a training gives way to queries.
+    niceness = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in processes.items()}
+    assert niceness["penult_server.jobs.worker"] == min(19, niceness["penult_server.compute.worker"] + NICENESS)
     watched = [os.pidfd_open(pid) for pid in processes.values()]
     server.kill()
     client.close()

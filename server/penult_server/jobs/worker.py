@@ -17,9 +17,13 @@ from penult_server.jobs.order import Order
 from penult_server.jobs.work import work
 from penult_server.pipes import own_stdout
 
+NICENESS = 10
+"""Of jobs, above the server's own: where cores are short, someone who waits for an answer comes before a training."""
+
 
 def main() -> None:
     """Load, read the order, do the work, say how it ended."""
+    os.nice(NICENESS)
     messages = own_stdout()
     # A failure to load becomes the failure of the job that then comes.
     failure: Exception | None = None

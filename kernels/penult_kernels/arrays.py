@@ -25,6 +25,11 @@ def beside(values: NDArray[Any], reference: Array) -> Array:
     return array_namespace(reference).asarray(values, device=reference.device)
 
 
+def is_narrow(features: Array) -> bool:
+    """Whether products with the features may be float32, as they are no wider."""
+    return features.dtype != array_namespace(features).float64
+
+
 def blocks(n_rows: int, step: int) -> Iterator[slice]:
     """Slices of at most `step` that cover 0 ... n_rows - 1; none ends beyond, as the standard asks."""
     return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))

@@ -19,7 +19,11 @@ from penult_kernels.arrays import Array, beside, to_host
 
 MOST_EVALUATIONS = 300
 PATIENCE = 15
-"""Evaluations without a smaller gap after which a problem is left to Newton's method (float32 can do no more)."""
+"""Evaluations without a smaller gap after which a problem is left to Newton's method,"""
+PATIENCE_AT_FLOOR = 3
+"""and where it is about as small as rounding lets it be:"""
+NEAR_FLOOR = 10.0
+"""times that."""
 PROGRESS = 0.9
 FARTHEST_SLOPE = 0.5
 """Of the slope at the start of a step: a larger one beyond the minimum is too far."""
@@ -43,6 +47,10 @@ class Space(Protocol):
 
     def gaps(self, here: Slope) -> Array:
         """About how far above the optima (B,)."""
+        ...
+
+    def floors(self, x: Array, here: Slope) -> Array:
+        """Gaps (B,) that rounding leaves, about."""
         ...
 
     def scaled(self, residual: Array, here: Slope) -> Array:
@@ -138,7 +146,8 @@ def _still_active(walk: _Walk, limit: float) -> NDArray[np.bool_]:
     is_better = gaps < PROGRESS * walk.best
     walk.best = np.where(is_better, gaps, walk.best)
     walk.since = np.where(is_better, 0, walk.since + 1)
-    return (gaps > limit) & (walk.since < PATIENCE)
+    is_low = gaps < NEAR_FLOOR * to_host(walk.space.floors(walk.x, walk.here))
+    return (gaps > limit) & (walk.since < np.where(is_low, PATIENCE_AT_FLOOR, PATIENCE))
 
 
 def _keep(walk: _Walk, kept: NDArray[np.int64]) -> None:

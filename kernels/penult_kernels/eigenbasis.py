@@ -6,19 +6,19 @@ from one solve to the next: it changes the time, never the answer.
 
 import math
 from dataclasses import dataclass, field
-from itertools import chain
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from penult_kernels.arrays import Array
-from penult_kernels.row_scaling import tiles_of
+from penult_kernels.arrays import Array, blocks, is_narrow
+from penult_kernels.row_scaling import ROWS_PER_TILE
 
-ROWS_SAMPLED = 8192
+ROWS_PER_FEATURE = 16
+"""That are sampled: curvatures err by about the root of its inverse, and what little penalty they have must not."""
 WORK_OF_EIGENVECTORS = 10.0
-"""Products of D x D that a decomposition costs, about;"""
-WORK_OF_PRODUCTS = 2.0
-"""and what one with the rows sampled costs in float64, beside those in float32."""
+"""Products of D x D that a decomposition costs, about."""
+LARGEST_IN_FLOAT32 = 1e15
+"""Whose products may be added up there."""
 PASSES_SAVED = 100.0
 """Products with the rows that it saves every column, about."""
 ALIKE = 0.5
@@ -64,7 +64,7 @@ class Eigenbases:
                 return basis
         n_rows, n_features = (int(size) for size in features.shape)
         self.missed += PASSES_SAVED * work
-        products = WORK_OF_EIGENVECTORS * n_features + WORK_OF_PRODUCTS * min(n_rows, ROWS_SAMPLED)
+        products = WORK_OF_EIGENVECTORS * n_features + min(n_rows, ROWS_PER_FEATURE * n_features)
         if self.missed < products * n_features**2:
             return None
         self.missed = 0.0
@@ -80,10 +80,10 @@ def are_alike(scale: Array, other: Array) -> bool:
 
 
 def make_eigenbasis(features: Array, scale: Array) -> Eigenbasis:
-    """From about ROWS_SAMPLED of all rows."""
+    """From at least ROWS_PER_FEATURE D of all rows, or from all."""
     xp = array_namespace(features)
     scaled = _covariance(features) / scale[:, None] / scale
-    # Vectors of half the precision in half the time; Rayleigh's quotients give the small eigenvalues back.
+    # Vectors of half the precision, on a GPU in half the time; Rayleigh's quotients give the small eigenvalues back.
     vectors = xp.linalg.eigh(xp.astype(scaled, xp.float32))[1]
     wide = xp.astype(vectors, xp.float64)
     eigenvalues = xp.sum(wide * (scaled @ wide), axis=0)
@@ -91,18 +91,22 @@ def make_eigenbasis(features: Array, scale: Array) -> Eigenbasis:
 
 
 def _covariance(features: Array) -> Array:
-    """Of every so many of the rows, a tile at a time."""
+    """Of every so many tiles of the rows, float64; products of a tile are float32 where the features are."""
     xp = array_namespace(features)
-    n_rows = int(features.shape[0])
-    chosen = np.arange(0, n_rows, max(1, n_rows // ROWS_SAMPLED), dtype=np.int64)
-    tiles = (tile for _, tile in tiles_of(features, chosen))
-    first = next(tiles)
-    # About the mean of the first tile, so that nothing of the size of the mean is squared.
-    shift = xp.mean(first, axis=0)
-    total, product = xp.zeros_like(shift), 0.0
-    for tile in chain((first,), tiles):
-        centred = tile - shift
-        total = total + xp.sum(centred, axis=0)
-        product = product + centred.T @ centred
-    off = total / chosen.size
-    return product / chosen.size - off[:, None] * off
+    n_rows, n_features = (int(size) for size in features.shape)
+    tiles = list(blocks(n_rows, ROWS_PER_TILE))
+    n_chosen = min(len(tiles), -(-ROWS_PER_FEATURE * n_features // ROWS_PER_TILE))
+    dtype = xp.float32 if is_narrow(features) else xp.float64
+    # Nothing of the size of the mean is squared.
+    shift = xp.mean(xp.astype(features[tiles[0], :], dtype, copy=False), axis=0)
+    total = xp.zeros((n_features,), dtype=xp.float64, device=features.device)
+    product, count = xp.zeros((n_features, n_features), dtype=xp.float64, device=features.device), 0
+    for index in np.linspace(0, len(tiles) - 1, n_chosen).round().astype(int):
+        centred = xp.astype(features[tiles[index], :], dtype, copy=False) - shift
+        total = total + xp.sum(centred, axis=0, dtype=xp.float64)
+        if float(xp.max(xp.abs(centred))) > LARGEST_IN_FLOAT32:
+            centred = xp.astype(centred, xp.float64)
+        product = product + xp.astype(centred.T @ centred, xp.float64)
+        count += int(centred.shape[0])
+    off = total / count
+    return product / count - off[:, None] * off

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penult_kernels.arrays import Array
+from penult_kernels.arrays import Array, is_narrow
 from penult_kernels.batch_lbfgs import lbfgs
 from penult_kernels.eigenbasis import Eigenbases, Eigenbasis, are_alike
-from penult_kernels.l2_plan import PROVEN_SHARE, READING, Begun, Room, Together, is_narrow, together
+from penult_kernels.l2_plan import PROVEN_SHARE, READING, Begun, Room, Together, together
 from penult_kernels.preconditioner import make_preconditioner
 from penult_kernels.primal_space import PrimalSpace
 from penult_kernels.refit_batch import make_batch, starting_point

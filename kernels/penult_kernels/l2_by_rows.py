@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from array_api_compat import is_cupy_array
 
-from penult_kernels.arrays import Array
-from penult_kernels.l2_plan import PROVEN_SHARE, READING, Begun, chunks, is_narrow, union
+from penult_kernels.arrays import Array, is_narrow
+from penult_kernels.l2_plan import PROVEN_SHARE, READING, Begun, chunks, union
 from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
 from penult_kernels.row_newton import row_newton

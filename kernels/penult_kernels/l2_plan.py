@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array
@@ -165,11 +164,6 @@ def _masked(members: Sequence[Block], rows: NDArray[np.int64] | None, n_union: i
             weights[key][block.used() if rows is None else np.searchsorted(rows, block.used())] = block.share()
         found.append(replace(block, rows=rows, weight=weights[key]))
     return found
-
-
-def is_narrow(features: Array) -> bool:
-    """Whether products with the features may be float32, as they are no wider."""
-    return features.dtype != array_namespace(features).float64
 
 
 def chunks(values: Sequence[T], most: int) -> Iterator[list[T]]:

@@ -13,19 +13,21 @@ from dataclasses import replace
 
 from array_api_compat import array_namespace
 
-from penult_kernels.arrays import Array
+from penult_kernels.arrays import Array, is_narrow
 from penult_kernels.batch_newton import Solved, newton, unsolved
 from penult_kernels.eigenbasis import Eigenbases
 from penult_kernels.l2_by_features import ByFeatures
 from penult_kernels.l2_by_rows import ByRows
-from penult_kernels.l2_plan import Begun, Room, Together, apart, is_narrow, together
+from penult_kernels.l2_plan import Begun, Room, Together, apart, together
 from penult_kernels.preconditioner import Preconditioner
 from penult_kernels.refit_batch import make_batch, narrowed, starting_point
 from penult_kernels.refit_blocks import Block
 from penult_kernels.solver_control import Control
 
 NEWTON_ARRAYS = 6
-"""(n, B, q) arrays that Newton's method has at a time."""
+"""(n, B, q) arrays that Newton's method has at a time,"""
+PROOF_ARRAYS = 2
+"""and that it takes to see that no step is needed."""
 NARROW_SHARE = 0.5
 """Of the tolerance: what Newton's method with float32 products goes down to where nothing has begun."""
 STEPS_TOGETHER = 2
@@ -75,9 +77,28 @@ class _Part:
             self.begun.update(self.by_rows.begin([index for index in possible if index not in self.begun]))
         solved: dict[int, Solved] = {}
         for alike in self._by_preconditioner():
-            for part in self._parts(alike):
-                solved.update(zip(part.positions, self._prove(part), strict=True))
+            solved.update(self._proven_as_begun(alike))
+            left = [index for index in alike if index not in solved]
+            for part in self._parts(left):
+                solved.update(zip(part.positions, self._prove(part, self.control.max_iterations), strict=True))
         return [solved[index] for index in everything]
+
+    def _proven_as_begun(self, positions: Sequence[int]) -> dict[int, Solved]:
+        """Blocks that a quick method has solved, where more at a time have room than for Newton's method."""
+        found: dict[int, Solved] = {}
+        if positions[0] not in self.begun:
+            return found
+        room = replace(self.room, per_row=8 * PROOF_ARRAYS * self.blocks[0].n_columns)
+        parts = list(together(self.blocks, positions, room))
+        if len(parts) == len(self._parts(positions)):
+            return found
+        for part in parts:
+            for index, one in zip(part.positions, self._prove(part, 0), strict=True):
+                if one.converged:
+                    found[index] = one
+                else:
+                    self.begun[index] = replace(self.begun[index], passes=one.passes)
+        return found
 
     def _better_by_features(self, possible: Sequence[int]) -> set[int]:
         """Of blocks that can be begun in the space of their rows, those that had better not be."""
@@ -98,12 +119,17 @@ class _Part:
 
     def _parts(self, positions: Sequence[int]) -> list[Together]:
         """Those that are proven together. From the beginning Newton's method takes too many passes for more rows."""
+        if not positions:
+            return []
         if positions[0] in self.begun:
             return list(together(self.blocks, positions, self.room))
         return list(apart(self.blocks, positions, self.room))
 
-    def _prove(self, part: Together) -> list[Solved]:
-        """Newton's method: with float32 products first where nothing has begun, and with float64 gradients at last."""
+    def _prove(self, part: Together, most: int) -> list[Solved]:
+        """At most so many steps of Newton's method.
+
+        With float32 products first where nothing has begun, and with float64 gradients at last.
+        """
         members = part.members(self.blocks)
         start = starting_point(self.features, members)
         unwanted = self.control.unwanted(members)
@@ -115,7 +141,6 @@ class _Part:
         xp = array_namespace(start)
         start = xp.stack([start[k, :, :] if one is None else one.theta for k, one in enumerate(begun)])
         extra = [(0, 0) if one is None else (one.steps, one.passes) for one in begun]
-        most = self.control.max_iterations
         if self.is_narrow and begun[0] is None:
             loose = NARROW_SHARE * self.control.tolerance
             first = newton(
@@ -155,7 +180,7 @@ class _Part:
             one = solved[k]
             self.begun[index] = replace(self.begun[index], theta=one.theta, steps=one.iterations, passes=one.passes)
         for part in apart(self.blocks, list(place), self.room):
-            for index, one in zip(part.positions, self._prove(part), strict=True):
+            for index, one in zip(part.positions, self._prove(part, self.control.max_iterations), strict=True):
                 solved[place[index]] = one
 
 

@@ -28,12 +28,16 @@ class Preconditioner:
     """(B, 1, D) weighted mean of the rows in the space solved, float64. A bias about the mean, c + V mean, has next
     to nothing to do with V."""
 
+    def of_weights(self, batch: Batch, curvature: Array) -> Array:
+        """Approximate curvatures (B, q, D) along the eigenvectors, for h = curvature (B, q)."""
+        return curvature[:, :, None] * self.basis.eigenvalues + batch.l2[:, None, None]
+
     def inverse(self, batch: Batch, curvature: Array, residual: Array) -> Array:
         """Approximate inverse Hessians of the blocks times residuals (B, q, D + 1), for h = curvature (B, q)."""
         xp = array_namespace(residual)
         vectors = self.basis.vectors
         fitted = batch.is_fitted[:, None]
-        of_weight = curvature[:, :, None] * self.basis.eigenvalues + (batch.l2[:, None, None] + SMALLEST_CURVATURE)
+        of_weight = self.of_weights(batch, curvature) + SMALLEST_CURVATURE
         of_bias = curvature + SMALLEST_CURVATURE + (batch.l2 * batch.bias_penalty**2)[:, None]
         bias = residual[:, :, -1]
         about = residual[:, :, :-1] - (bias * fitted)[:, :, None] * self.mean

@@ -18,6 +18,9 @@ from penult_kernels.logit_loss import probabilities
 from penult_kernels.preconditioner import Preconditioner
 from penult_kernels.refit_batch import Batch
 
+ROUNDING = 2.0**-25
+"""Of a number to float32, on average."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrimalSpace:
@@ -59,6 +62,16 @@ class PrimalSpace:
         stiffness = xp.where(of_bias[:, None] > 0, of_bias[:, None], here.curvature + 1e-12)
         of_weights = xp.sum(squares[:, :, :-1], axis=(1, 2)) / self.batch.l2
         return 0.5 * (of_weights + xp.sum(squares[:, :, -1] / stiffness, axis=1))
+
+    def floors(self, x: Array, here: Slope) -> Array:
+        """What heads rounded to float32 leave: errors of no direction of their own, times the Hessian."""
+        xp = array_namespace(x)
+        if not self.batch.narrow:
+            return xp.zeros_like(self.batch.l2)
+        stiffness = self.preconditioner.of_weights(self.batch, here.curvature)
+        error = ROUNDING * self.theta(x)[:, :, :-1]
+        squares = xp.sum(error * error, axis=2) * xp.mean(stiffness * stiffness, axis=2)
+        return 0.5 * xp.sum(squares, axis=1) / self.batch.l2
 
     def scaled(self, residual: Array, here: Slope) -> Array:
         """By the eigenbasis."""

@@ -1,8 +1,6 @@
 """Largest eigenvalues beside SciPy's subset driver, and flat features beside the procedure of the paper's code."""
 
-import time
 import tracemalloc
-from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -10,18 +8,13 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from turns import seconds, seconds_in_turns
 
 from penult_kernels.accumulation import moments_of
 from penult_kernels.spectra import spectrum_from_moments, spectrum_from_rows
 
 TOP_K = 50
 ROUNDS = 5
-
-
-def timed(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def features_like(rng: np.random.Generator, n: int, d: int, power: float) -> np.ndarray:
@@ -49,8 +42,7 @@ def test_top_50_of_four_groups_from_moments(at_full_size: bool) -> None:
                 for m2, n in zip(moments.m2, counts, strict=True)
             ]
 
-        turns = [(timed(ours), timed(scipys)) for _ in range(ROUNDS if at_full_size else 1)]
-        mine, theirs = median(one for one, _ in turns), median(other for _, other in turns)
+        mine, theirs = map(median, seconds_in_turns(ours, scipys, rounds=ROUNDS if at_full_size else 1))
         print(
             f"\ntop {top_k} of 4 groups, d = {d}, eigenvalues ~ i^-{power}: {mine:.2f} s, SciPy {theirs:.2f} s, "
             f"{mine / theirs:.2f} x (bound 1.5)"
@@ -67,8 +59,8 @@ def test_large_matrices_are_iterated_on(at_full_size: bool) -> None:
     z = rows.astype(np.float64) - rows.mean(axis=0, dtype=np.float64)
     gram = z @ z.T
     found = []
-    mine = timed(lambda: found.append(spectrum_from_moments(gram, n, top_k=top_k)))
-    theirs = timed(
+    mine = seconds(lambda: found.append(spectrum_from_moments(gram, n, top_k=top_k)))
+    theirs = seconds(
         lambda: found.append(scipy.linalg.eigh(gram / n, subset_by_index=(n - top_k, n - 1), eigvals_only=True)[::-1])
     )
     print(
@@ -109,9 +101,9 @@ def test_flat_features_beside_the_procedure_of_the_paper(at_full_size: bool) -> 
         def the_papers(rows=rows, found=found, steps=-1 if to_the_end else FEW_STEPS) -> None:
             found.append(procedure_of_the_paper(torch.from_numpy(rows), top_k, steps))
 
-        mine = median(timed(ours) for _ in range(3))
+        mine = median(seconds(ours) for _ in range(3))
         torch.manual_seed(0)
-        theirs = timed(the_papers)
+        theirs = seconds(the_papers)
         how_far = "" if to_the_end else f", stopped after {FEW_STEPS} steps,"
         print(
             f"\nflat, {n} x {d}, top {top_k}: {mine:.2f} s, "

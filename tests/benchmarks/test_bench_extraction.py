@@ -3,15 +3,16 @@
 Measured against a loop written here, in turns, by their medians.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pytest
 import torch
+from turns import seconds_in_turns
 
 from penult_server.backbones.model import load_backbone
 from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
@@ -63,19 +64,6 @@ class Quiet:
     def check_cancelled(self) -> None: ...
 
 
-def seconds(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def medians_of_turns(first: Callable[[], None], second: Callable[[], None]) -> tuple[float, float]:
-    turns = [(seconds(first), seconds(second)) for _ in range(ROUNDS)]
-    return median(one for one, _ in turns), median(other for _, other in turns)
-
-
 def test_extraction_beside_bare_forward_passes(tmp_path: Path, at_full_size: bool) -> None:
     """Decoded images into a stored feature set with moments, against forward passes alone."""
     n, name = (2000, "tf_efficientnet_lite0") if at_full_size else (70, "test_resnet")
@@ -92,6 +80,8 @@ def test_extraction_beside_bare_forward_passes(tmp_path: Path, at_full_size: boo
     def bare() -> None:
         for batch in batches:
             classifier.module(batch)
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
 
     def extract() -> None:
         header = FeatureHeader(
@@ -111,7 +101,7 @@ def test_extraction_beside_bare_forward_passes(tmp_path: Path, at_full_size: boo
             stored.append(writer.finish().n_examples)
 
     bare()
-    bare_seconds, extract_seconds = medians_of_turns(bare, extract)
+    bare_seconds, extract_seconds = map(median, seconds_in_turns(bare, extract, rounds=ROUNDS))
     print(
         f"\nextraction, {name}, {n} x {side} px, {DEVICE}: {n / bare_seconds:.0f} examples/s bare; "
         f"the pass reaches {median(passes) * bare_seconds / n:.3f} of it, {bare_seconds / extract_seconds:.3f} with "
@@ -148,8 +138,9 @@ def test_moments_during_extraction(tmp_path: Path, at_full_size: bool, monkeypat
             stored.append(writer.finish().has_moments)
 
     extract(moments=True)
-    turns = [(seconds(lambda: extract(moments=False)), seconds(lambda: extract(moments=True))) for _ in range(2)]
-    without, with_moments = (median(times) for times in zip(*turns, strict=True))
+    without, with_moments = map(
+        median, seconds_in_turns(partial(extract, moments=False), partial(extract, moments=True), rounds=2)
+    )
     print(
         f"\nextraction with moments, {name}, {n} x {side} px, {DEVICE}: {with_moments / without - 1:+.1%} of the time "
         f"without ({without:.1f} s; bound +5 %)"

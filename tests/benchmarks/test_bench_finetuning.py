@@ -6,7 +6,7 @@ Ratios are medians of turns taken side by side in this process.
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -14,6 +14,7 @@ from statistics import median
 import numpy as np
 import pytest
 import torch
+from turns import seconds, seconds_in_turns
 
 import penult
 from penult_proto.v1 import jobs_pb2
@@ -74,14 +75,6 @@ class Quiet:
     def checkpoint(self, manifest: CheckpointManifest) -> None: ...
 
     def check_cancelled(self) -> None: ...
-
-
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def workload(modality: str, at_full_size: bool) -> tuple[Noise, FinetuneConfig]:
@@ -169,6 +162,8 @@ def test_evaluation_beside_its_forward_passes(at_full_size: bool, modality: str)
         classifier.module.eval()
         for batch, _ in batches:
             classifier.logits(batch)
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
 
     def ours() -> None:
         logits = split_logits(classifier, inputs, device=DEVICE, check_cancelled=Quiet().check_cancelled)
@@ -176,7 +171,7 @@ def test_evaluation_beside_its_forward_passes(at_full_size: bool, modality: str)
 
     bare()
     ours()
-    turns = [(seconds(bare), seconds(ours)) for _ in range(ROUNDS if at_full_size else 1)]
+    turns = zip(*seconds_in_turns(bare, ours, rounds=ROUNDS if at_full_size else 1), strict=True)
     added = median(other / one for one, other in turns) - 1
     print(f"\nevaluation, {config.backbone}, {dataset.n} examples, {DEVICE}: {added:+.2%} (asked: at most +2 %)")
     if at_full_size:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from stored_rows import stored_features
+from turns import seconds_in_turns
 
 from penult_server.compute.backend import Backend
 from penult_server.compute.streaming import stream_moments
@@ -21,17 +21,6 @@ BOUND = 1.35
 WIDTHS = ("float64", "float32")
 
 
-def median_turns(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each piece of work; the pieces take turns, so that none has the quiet moments to itself."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            taken[name].append(time.perf_counter() - started)
-    return {name: median(times) for name, times in taken.items()}
-
-
 def test_streaming_beside_one_syrk(tmp_path: Path, at_full_size: bool) -> None:
     """`a.T @ a` is syrk in NumPy. Our products are float64: the float64 one is their limit, the float32 one is shown.
 
@@ -41,24 +30,23 @@ def test_streaming_beside_one_syrk(tmp_path: Path, at_full_size: bool) -> None:
     stored, features = stored_features(tmp_path, n, d)
     wide = features.astype(np.float64)
     g = stored.read("y") * 2 + stored.read("a")
-    seconds = median_turns(
-        {
-            "reading": lambda: [None for _ in stored.blocks("features")],
-            "syrk float32": lambda: features.T @ features,
-            "syrk float64": lambda: wide.T @ wide,
-            "float32": lambda: stream_moments(stored, g, 4, NUMPY, products="float32"),
-            "float64": lambda: stream_moments(stored, g, 4, NUMPY),
-        },
-        ROUNDS if at_full_size else 1,
-    )
+    works: dict[str, Callable[[], object]] = {
+        "reading": lambda: [None for _ in stored.blocks("features")],
+        "syrk float32": lambda: features.T @ features,
+        "syrk float64": lambda: wide.T @ wide,
+        "float32": lambda: stream_moments(stored, g, 4, NUMPY, products="float32"),
+        "float64": lambda: stream_moments(stored, g, 4, NUMPY),
+    }
+    turns = seconds_in_turns(*works.values(), rounds=ROUNDS if at_full_size else 1)
+    taken = dict(zip(works, map(median, turns), strict=True))
     print(
-        f"\nmoments from the store, {n} x {d}, 4 groups: reading and verifying {seconds['reading']:.2f} s, "
-        f"syrk {seconds['syrk float32']:.2f} s in float32, {seconds['syrk float64']:.2f} s in float64"
+        f"\nmoments from the store, {n} x {d}, 4 groups: reading and verifying {taken['reading']:.2f} s, "
+        f"syrk {taken['syrk float32']:.2f} s in float32, {taken['syrk float64']:.2f} s in float64"
     )
     for products in ("float64", "float32"):
-        ratios = {kind: seconds[products] / max(seconds["reading"], seconds[f"syrk {kind}"]) for kind in WIDTHS}
+        ratios = {kind: taken[products] / max(taken["reading"], taken[f"syrk {kind}"]) for kind in WIDTHS}
         print(
-            f"  {products} products {seconds[products]:.2f} s: {ratios['float64']:.2f} x the float64 syrk, "
+            f"  {products} products {taken[products]:.2f} s: {ratios['float64']:.2f} x the float64 syrk, "
             f"{ratios['float32']:.2f} x the float32 syrk (bound {BOUND})"
         )
         assert not at_full_size or products == "float32" or ratios["float64"] <= BOUND

@@ -10,6 +10,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+from turns import seconds
 from workloads import correlated
 
 import penult
@@ -18,10 +19,7 @@ N_CLIENTS = 32
 
 
 def one_after_another(clients: list[penult.Client], ask: Callable[[penult.Client, int], penult.Refit]) -> float:
-    started = time.perf_counter()
-    for place, client in enumerate(clients):
-        ask(client, place)
-    return time.perf_counter() - started
+    return seconds(lambda: [ask(client, place) for place, client in enumerate(clients)])
 
 
 def at_once(clients: list[penult.Client], ask: Callable[[penult.Client, int], penult.Refit]) -> float:
@@ -83,9 +81,15 @@ def test_many_clients_at_once(tmp_path: Path, at_full_size: bool, kind: str) -> 
         mine = client.features.upload(features=features, y=y, a=a)
         clients = [penult.local(tmp_path / "store") for _ in range(N_CLIENTS)]
         client.refit(mine, l2=1.0)
-        for name, ask in (("one penalty each", of_penalty), ("four subsets each", of_seed)):
-            alone = one_after_another(clients, partial(asked, ask, 0))
-            together = at_once(clients, partial(asked, ask, 1))
+        for name, ask, rounds in (("one penalty each", of_penalty, 5), ("four subsets each", of_seed, 1)):
+            turns = [
+                (
+                    one_after_another(clients, partial(asked, ask, 2 * turn)),
+                    at_once(clients, partial(asked, ask, 2 * turn + 1)),
+                )
+                for turn in range(rounds if at_full_size else 1)
+            ]
+            alone, together = (median(side) for side in zip(*turns, strict=True))
             ratios[name] = alone / together
             print(
                 f"\n{N_CLIENTS} clients, {len(features)} x {features.shape[1]} {kind}, {name}: one after another "

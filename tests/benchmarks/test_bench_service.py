@@ -1,22 +1,13 @@
 """What the service itself costs: a stored answer beside the smallest call, and transfers beside the disk."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from turns import seconds
 
 import penult
-
-
-def median_seconds(work: Callable[[], object], times: int) -> float:
-    taken: list[float] = []
-    for _ in range(times):
-        started = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - started)
-    return median(taken)
 
 
 def test_stored_answers_and_transfers(tmp_path: Path, at_full_size: bool) -> None:
@@ -31,10 +22,12 @@ def test_stored_answers_and_transfers(tmp_path: Path, at_full_size: bool) -> Non
         started = time.perf_counter()
         client.spectra(mine, top_k=50, replicates=0)
         first = time.perf_counter() - started
-        info = median_seconds(client.info, times)
-        spectra = median_seconds(lambda: client.spectra(mine, top_k=50, replicates=0), times)
-        refit = median_seconds(lambda: client.refit(mine, preset="dfr", l2=1.0, repeats=1), 1)
-        stored_refit = median_seconds(lambda: client.refit(mine, preset="dfr", l2=1.0, repeats=1), times)
+        info = median(seconds(client.info) for _ in range(times))
+        spectra = median(seconds(lambda: client.spectra(mine, top_k=50, replicates=0)) for _ in range(times))
+        refit = seconds(lambda: client.refit(mine, preset="dfr", l2=1.0, repeats=1))
+        stored_refit = median(
+            seconds(lambda: client.refit(mine, preset="dfr", l2=1.0, repeats=1)) for _ in range(times)
+        )
         started = time.perf_counter()
         back = client.features.read(mine)
         read = time.perf_counter() - started

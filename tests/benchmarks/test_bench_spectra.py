@@ -2,7 +2,6 @@
 paper's procedure on the same stored features."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from turns import seconds, seconds_in_turns
 
 import penult
 from penult_kernels.imbalance_inference import infer_imbalance
@@ -19,12 +19,6 @@ WATERBIRDS = (3498, 184, 56, 1057)
 PAIRS = ((1, 0), (2, 3))
 """Minority and majority of each class."""
 REPLICATES = 200
-
-
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def groups_of(sizes: tuple[int, ...], d: int, decay: float) -> list[NDArray[np.float32]]:
@@ -89,8 +83,8 @@ def test_a_stored_answer_beside_the_smallest_call(tmp_path: Path, at_full_size: 
     with penult.local(tmp_path / "store") as client:
         mine = client.features.upload(features=features, y=g // 2, a=g % 2)
         first = seconds(lambda: client.spectra(mine, top_k=50))
-        turns = [(seconds(client.info), seconds(lambda: client.spectra(mine, top_k=50))) for _ in range(times)]
-    info, stored = (median(side) for side in zip(*turns, strict=True))
+        turns = seconds_in_turns(client.info, lambda: client.spectra(mine, top_k=50), rounds=times)
+    info, stored = map(median, turns)
     print(
         f"\nspectra of {sum(sizes)} x {d} with intervals and p-values: {first:.2f} s the first time; stored, over "
         f"gRPC, {stored * 1e3:.2f} ms, {stored / info:.2f} x an Info call ({info * 1e3:.2f} ms)"

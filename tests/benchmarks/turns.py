@@ -1,0 +1,16 @@
+"""Seconds of work done in turns, so that no side has the machine's quiet moments to itself."""
+
+import time
+from collections.abc import Callable
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def seconds_in_turns(*works: Callable[[], object], rounds: int) -> tuple[list[float], ...]:
+    """For each piece of work its seconds in each round."""
+    taken = [[seconds(work) for work in works] for _ in range(rounds)]
+    return tuple([of_round[place] for of_round in taken] for place in range(len(works)))

@@ -84,7 +84,8 @@ def make_eigenbasis(features: Array, scale: Array) -> Eigenbasis:
     xp = array_namespace(features)
     scaled = _covariance(features) / scale[:, None] / scale
     # Vectors of half the precision, on a GPU in half the time; Rayleigh's quotients give the small eigenvalues back.
-    vectors = xp.linalg.eigh(xp.astype(scaled, xp.float32))[1]
+    largest = xp.max(xp.abs(scaled))
+    vectors = xp.linalg.eigh(xp.astype(scaled / xp.where(largest > 0, largest, 1.0), xp.float32))[1]
     wide = xp.astype(vectors, xp.float64)
     eigenvalues = xp.sum(wide * (scaled @ wide), axis=0)
     return Eigenbasis(scale=scale, vectors=vectors, eigenvalues=xp.where(eigenvalues > 0, eigenvalues, 0.0))

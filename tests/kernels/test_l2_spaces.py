@@ -146,3 +146,47 @@ def test_lbfgs_alone_ends_where_the_gradient_vanishes(rng):
     p = 1 / (1 + np.exp(-z))
     slope = (p - y[:, None]).T @ features / 400 + np.array([[5e-4], [0.05]]) * x[:, :6]
     np.testing.assert_allclose(there.gradient[:, :6], slope, atol=1e-12)
+
+
+def test_an_eigenbasis_is_that_of_some_tiles(backend, rng, monkeypatch):
+    features = rng.standard_normal((5000, 4)) * [4.0, 3.0, 2.0, 1.0] + [0.0, 1e3, -5.0, 1.0]
+    monkeypatch.setattr("penult_kernels.eigenbasis.ROWS_PER_FEATURE", 600)
+    rows = np.r_[:2048, 4096:5000]
+    scale = np.asarray([1.0, 2.0, 0.5, 1.0])
+    expected = np.linalg.eigvalsh(np.cov((features[rows] / scale).T, ddof=0))
+    for dtype, rtol in ((np.float64, 1e-6), (np.float32, 1e-4)):
+        basis = make_eigenbasis(backend.array(features.astype(dtype)), backend.array(scale))
+        np.testing.assert_allclose(np.sort(to_host(basis.eigenvalues)), expected, rtol=rtol)
+
+
+def test_an_eigenbasis_of_huge_values_is_finite(rng):
+    features = rng.standard_normal((50, 3), dtype=np.float32) * np.float32(1e25)
+    assert np.isfinite(make_eigenbasis(features, np.ones(3)).eigenvalues).all()
+
+
+def test_what_rounding_leaves(rng):
+    """The gradient at heads rounded to float32, beside that at the heads themselves."""
+    features, y = sample(rng, 2000, 30, 2)
+    block = next(Preparation(features, y, 2).blocks_of(0, Problem(l2=1e-6)))
+    wide = make_batch(features, [block])
+    preconditioner = make_preconditioner(wide, make_eigenbasis(features, np.ones(30)))
+    theta = np.concatenate([rng.standard_normal((1, 1, 30)), np.zeros((1, 1, 1))], axis=2)
+    space = PrimalSpace(wide, preconditioner)
+    exact, rounded = (space.evaluate(space.flat(at)) for at in (theta, theta.astype(np.float32).astype(np.float64)))
+    change = float(np.sum((exact.gradient - rounded.gradient) ** 2)) / (2 * 1e-6)
+    narrow = PrimalSpace(make_batch(features.astype(np.float32), [block], narrow=True), preconditioner)
+    assert 0.05 < float(narrow.floors(space.flat(theta), exact)[0]) / change < 20
+    assert float(space.floors(space.flat(theta), exact)[0]) == 0.0
+
+
+def test_lbfgs_does_not_wait_at_the_floor(rng, monkeypatch):
+    features = rng.standard_normal((3000, 40), dtype=np.float32)
+    y = (features[:, 0] + rng.standard_normal(3000) > 0).astype(np.int64)
+    problem = Problem(l2=1e-7)
+    soon = solve(features, y, 2, [problem], tolerance=1e-10)[0]
+    monkeypatch.setattr("penult_kernels.batch_lbfgs.PATIENCE_AT_FLOOR", 15)
+    late = solve(features, y, 2, [problem], tolerance=1e-10)[0]
+    assert soon.certificate.converged
+    assert late.certificate.converged
+    assert soon.certificate.passes <= late.certificate.passes - 16
+    assert abs(soon.certificate.objective - late.certificate.objective) <= 1e-10 * np.log(2)

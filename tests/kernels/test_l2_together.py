@@ -109,6 +109,31 @@ def test_parts_that_have_room(rng, monkeypatch):
         assert abs(one.certificate.objective - other.certificate.objective) <= TIGHT * np.log(2)
 
 
+@pytest.mark.parametrize("is_solved", [True, False])
+def test_more_are_proven_at_a_time_than_newton_has_room_for(rng, monkeypatch, is_solved):
+    """What L-BFGS has solved takes one call for all; what it has not goes on, as many at a time as there is room for."""
+    calls: list[tuple[int, int]] = []
+
+    def spying(batch, *arguments, **named):
+        calls.append((batch.n_blocks, named["max_iterations"]))
+        return newton(batch, *arguments, **named)
+
+    features, y = sample(rng, 200, 6, 2)
+    features = features.astype(np.float32)
+    problems = [Problem(l2=float(l2)) for l2 in np.logspace(-3, 0, 8)]
+    alone = [solve(features, y, 2, [problem], tolerance=1e-6)[0] for problem in problems]
+    monkeypatch.setattr(l2_solver, "newton", spying)
+    # 48 bytes a row of a block for Newton's method, 16 for a proof.
+    monkeypatch.setattr(l2_plan, "WORKSPACE", 26_000)
+    if not is_solved:
+        monkeypatch.setattr(l2_by_features, "PROVEN_SHARE", 1e12)
+    fits = solve(features, y, 2, problems, tolerance=1e-6, max_iterations=50)
+    assert calls == [(8, 0)] if is_solved else calls == [(8, 0), *[(2, 50)] * 4]
+    for one, other in zip(fits, alone, strict=True):
+        assert one.certificate.converged
+        assert abs(one.certificate.objective - other.certificate.objective) <= 1e-6 * np.log(2)
+
+
 def test_when_rows_are_shared(rng):
     features, y = sample(rng, 2000, 4, 2)
     preparation = Preparation(features, y, 2)

@@ -6,12 +6,13 @@ from one solve to the next: it changes the time, never the answer.
 
 import math
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from penult_kernels.arrays import Array, blocks, is_narrow
-from penult_kernels.row_scaling import ROWS_PER_TILE
+from penult_kernels.arrays import Array, is_narrow
+from penult_kernels.row_scaling import tiles_of
 
 ROWS_PER_FEATURE = 16
 """That are sampled: curvatures err by about the root of its inverse, and what little penalty they have must not."""
@@ -80,7 +81,7 @@ def are_alike(scale: Array, other: Array) -> bool:
 
 
 def make_eigenbasis(features: Array, scale: Array) -> Eigenbasis:
-    """From at least ROWS_PER_FEATURE D of all rows, or from all."""
+    """From ROWS_PER_FEATURE D of the rows, or from all."""
     xp = array_namespace(features)
     scaled = _covariance(features) / scale[:, None] / scale
     # Vectors of half the precision, on a GPU in half the time; Rayleigh's quotients give the small eigenvalues back.
@@ -92,22 +93,22 @@ def make_eigenbasis(features: Array, scale: Array) -> Eigenbasis:
 
 
 def _covariance(features: Array) -> Array:
-    """Of every so many tiles of the rows, float64; products of a tile are float32 where the features are."""
+    """Of rows from all over them, float64; products of a tile are float32 where the features are."""
     xp = array_namespace(features)
     n_rows, n_features = (int(size) for size in features.shape)
-    tiles = list(blocks(n_rows, ROWS_PER_TILE))
-    n_chosen = min(len(tiles), -(-ROWS_PER_FEATURE * n_features // ROWS_PER_TILE))
-    dtype = xp.float32 if is_narrow(features) else xp.float64
-    # Nothing of the size of the mean is squared.
-    shift = xp.mean(xp.astype(features[tiles[0], :], dtype, copy=False), axis=0)
+    count = min(n_rows, ROWS_PER_FEATURE * n_features)
+    chosen = None if count == n_rows else np.linspace(0, n_rows - 1, count).round().astype(np.int64)
+    tiles = (tile for _, tile in tiles_of(features, chosen, narrow=is_narrow(features)))
+    first = next(tiles)
+    # About the mean of the first tile, so that nothing of the size of the mean is squared.
+    shift = xp.mean(first, axis=0)
     total = xp.zeros((n_features,), dtype=xp.float64, device=features.device)
-    product, count = xp.zeros((n_features, n_features), dtype=xp.float64, device=features.device), 0
-    for index in np.linspace(0, len(tiles) - 1, n_chosen).round().astype(int):
-        centred = xp.astype(features[tiles[index], :], dtype, copy=False) - shift
+    product = xp.zeros((n_features, n_features), dtype=xp.float64, device=features.device)
+    for tile in chain((first,), tiles):
+        centred = tile - shift
         total = total + xp.sum(centred, axis=0, dtype=xp.float64)
         if float(xp.max(xp.abs(centred))) > LARGEST_IN_FLOAT32:
             centred = xp.astype(centred, xp.float64)
         product = product + xp.astype(centred.T @ centred, xp.float64)
-        count += int(centred.shape[0])
     off = total / count
     return product / count - off[:, None] * off

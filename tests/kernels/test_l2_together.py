@@ -111,7 +111,7 @@ def test_parts_that_have_room(rng, monkeypatch):
 
 @pytest.mark.parametrize("is_solved", [True, False])
 def test_more_are_proven_at_a_time_than_newton_has_room_for(rng, monkeypatch, is_solved):
-    """What L-BFGS has solved takes one call for all; what it has not goes on, as many at a time as there is room for."""
+    """What L-BFGS has solved takes one call for all; what it has not goes on, as many at a time as have room."""
     calls: list[tuple[int, int]] = []
 
     def spying(batch, *arguments, **named):

@@ -1,8 +1,8 @@
 """From the arguments of the client's methods to messages of the wire; what is plainly wrong is refused here."""
 
 import math
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, TypeVar
 
 from penult.choices import (
     BALANCE_BY,
@@ -19,6 +19,9 @@ from penult.errors import invalid
 from penult.records import Checkpoint, FeatureSet
 from penult_proto.v1 import groups_pb2, jobs_pb2
 
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
 FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 8 characters), or a name."""
 
@@ -33,16 +36,32 @@ def feature_set_name(value: FeatureSetLike) -> str:
 
 
 def check_number(argument: str, value: float, least: float, most: float = math.inf) -> None:
-    """Raise `InvalidRequest` unless `value` is finite and in [least, most]."""
+    """Raise `InvalidRequest` unless `value` is a finite number in [least, most]."""
+    if isinstance(value, str) or not hasattr(value, "__float__"):
+        raise invalid(f"{argument} must be a number; got {value!r}", argument=argument)
     if not (math.isfinite(value) and least <= value <= most):
         bound = f"at least {least:g}" if math.isinf(most) else f"in [{least:g}, {most:g}]"
         raise invalid(f"{argument} must be {bound} and finite; got {value!r}", argument=argument)
 
 
+def check_count(argument: str, value: int, least: int = 1) -> None:
+    """Raise `InvalidRequest` unless `value` is a whole number of at least `least`."""
+    if not hasattr(value, "__index__"):
+        raise invalid(f"{argument} must be a whole number; got {value!r}", argument=argument)
+    check_number(argument, value, least)
+
+
 def check_seed(seed: int) -> None:
     """Raise `InvalidRequest` unless `seed` fits 64 bits without a sign."""
-    if not 0 <= seed < 2**64:
-        raise invalid(f"seed must be in 0 .. 2**64 - 1; got {seed}", argument="seed")
+    if not hasattr(seed, "__index__") or not 0 <= seed < 2**64:
+        raise invalid(f"seed must be a whole number in 0 .. 2**64 - 1; got {seed!r}", argument="seed")
+
+
+def items(argument: str, value: Mapping[_Key, _Value], example: str) -> list[tuple[_Key, _Value]]:
+    """Those of a mapping; anything else is refused, with an `example` of what is meant."""
+    if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+        raise invalid(f"{argument} takes a dict, such as {example}; got {value!r}", argument=argument)
+    return list(value.items())
 
 
 def balance_message(balance: BalanceMethod, by: By, ratio: float | None) -> groups_pb2.Balance:

@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 
 from penult import arrays
 from penult.choices import BALANCE_METHODS, BalanceMethod, By, check_choice
-from penult.encode import FeatureSetLike, balance_message, check_number, check_seed, feature_set_name
+from penult.encode import (
+    FeatureSetLike,
+    balance_message,
+    check_count,
+    check_number,
+    check_seed,
+    feature_set_name,
+    items,
+)
 from penult.errors import invalid
 from penult.records import Checkpoint, FeatureSet
 from penult.refit_choices import (
@@ -57,6 +65,11 @@ HeadLike: TypeAlias = HeadChoice | Head | Refit
 ScalingLike: TypeAlias = bool | Scaling | FeatureSetLike
 AnyHead: TypeAlias = Head | Refit | Checkpoint
 _Message = TypeVar("_Message")
+_EXAMPLES = {
+    "select": "{'on': 'half', 'metric': 'worst_group'}",
+    "path": "{'optimizer': 'sgd', 'learning_rate': 0.01, 'steps': 100}",
+    "detector": "{'optimizer': 'sgd', 'learning_rate': 0.01, 'steps': 100}",
+}
 
 
 class PathArguments(TypedDict, total=False):
@@ -161,7 +174,7 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
         select=None if select is None else _select(select),
         seed=arguments.get("seed", 0),
         plan=arguments.get("plan", False),
-        evaluate={name: feature_set_name(value) for name, value in (given("evaluate") or {}).items()},
+        evaluate=_evaluated(given("evaluate") or {}),
         tolerance=given("tolerance") or 0,
         max_iterations=given("max_iterations") or 0,
     )
@@ -178,7 +191,7 @@ def _check_numbers(arguments: RefitArguments) -> None:
     for name in ("repeats", "top_k", "max_iterations"):
         count = arguments.get(name)
         if count is not None:
-            check_number(name, count, 1)
+            check_count(name, count)
     tolerance = arguments.get("tolerance")
     if tolerance is not None:
         check_number("tolerance", tolerance, 0, 1)
@@ -303,18 +316,22 @@ def _select(given: SelectArguments) -> pb.Select:
 
 def _grid(grid: Mapping[GridName, Sequence[float]] | None) -> list[pb.GridAxis]:
     axes: list[pb.GridAxis] = []
-    for name, values in (grid or {}).items():
+    for name, values in items("grid", grid or {}, "{'l2': [0.1, 0.01]}"):
         check_choice("grid", name, GRID_NAMES)
-        listed = [float(value) for value in values]
-        if not listed or not np.isfinite(listed).all():
+        listed = np.asarray(values)
+        if listed.dtype.kind not in "iuf" or listed.ndim != 1 or not listed.size or not np.isfinite(listed).all():
             raise invalid(f"grid[{name!r}] must list at least one finite number; got {values!r}", argument="grid")
-        axes.append(pb.GridAxis(name=name, values=listed))
+        axes.append(pb.GridAxis(name=name, values=listed.tolist()))
     return axes
+
+
+def _evaluated(evaluate: Mapping[str, FeatureSetLike]) -> dict[str, str]:
+    return {name: feature_set_name(value) for name, value in items("evaluate", evaluate, "{'test': features}")}
 
 
 def _check_keys(argument: str, given: Mapping[str, Any], known: type) -> None:
     legal = list(known.__annotations__)
-    if unknown := [key for key in given if key not in legal]:
+    if unknown := [key for key, _ in items(argument, given, _EXAMPLES[argument]) if key not in legal]:
         raise invalid(f"{argument}= has any of {legal}; got {unknown}", argument=argument)
 
 

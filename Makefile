@@ -35,7 +35,7 @@ test-long: lint
 	@$(BIN)/python -m pytest
 
 bench: install
-	@$(BIN)/python -m pytest tests/benchmarks --benchmarks -s
+	@$(BIN)/python -m pytest tests/benchmarks --benchmarks -s -o faulthandler_timeout=0
 
 lint: install
 	@$(BIN)/ruff format --check .

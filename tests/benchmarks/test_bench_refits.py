@@ -194,7 +194,8 @@ def test_l2_path_beside_lbfgs(at_full_size: bool) -> None:
 
 def test_l2_memory(at_full_size: bool) -> None:
     """What a solve allocates beside the features: its bound, and the same again for twice the rows."""
-    n, d, n_refits = (60_000, 1280, 45) if at_full_size else (60_000, 80, 24)
+    # As many refits as fill the workspace with the smaller rows already.
+    n, d, n_refits = (60_000, 1280, 90) if at_full_size else (60_000, 80, 72)
     rng = np.random.default_rng(0)
     features = rng.standard_normal((2 * n, d), dtype=np.float32)
     y = (rng.random(2 * n) < 1 / (1 + np.exp(-features[:, 0]))).astype(np.int64)

@@ -97,7 +97,7 @@ def test_flat_features_beside_the_procedure_of_the_paper(at_full_size: bool) -> 
         def ours(rows=rows, found=found) -> None:
             found.append(spectrum_from_rows(rows, top_k=top_k).eigenvalues)
 
-        is_whole = d > 6272
+        is_whole = d == (31_360 if at_full_size else 240)
         steps = FEW_STEPS if is_whole else MOST_STEPS
 
         def the_papers(rows=rows, found=found, steps=steps) -> None:
@@ -108,12 +108,13 @@ def test_flat_features_beside_the_procedure_of_the_paper(at_full_size: bool) -> 
         theirs = seconds(the_papers)
         print(
             f"\nflat, {n} x {d}, top {top_k}: {mine:.2f} s, "
-            f"the paper's procedure, stopped after {steps} steps, {theirs:.2f} s, {theirs / mine:.1f} x as long "
-            f"(20 asked for)"
+            f"the paper's procedure, stopped after {steps} steps, {theirs:.2f} s, {theirs / mine:.1f} x as long"
+            f"{' (20 asked for)' if is_whole else ''}"
         )
-        if not is_whole:
+        if is_whole:
+            assert not at_full_size or theirs >= 20 * mine
+        else:
             np.testing.assert_allclose(found[-1].numpy(), found[0], rtol=1e-2)
-        assert not at_full_size or theirs >= 20 * mine
     tracemalloc.start()
     spectrum_from_rows(rows, top_k=top_k)
     peak = tracemalloc.get_traced_memory()[1]

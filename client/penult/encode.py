@@ -35,9 +35,14 @@ def feature_set_name(value: FeatureSetLike) -> str:
     return value
 
 
+def is_number(value: object) -> bool:
+    """Whether it can be taken for one; digits in a string cannot."""
+    return hasattr(value, "__float__") and not isinstance(value, str)
+
+
 def check_number(argument: str, value: float, least: float, most: float = math.inf) -> None:
     """Raise `InvalidRequest` unless `value` is a finite number in [least, most]."""
-    if isinstance(value, str) or not hasattr(value, "__float__"):
+    if not is_number(value):
         raise invalid(f"{argument} must be a number; got {value!r}", argument=argument)
     if not (math.isfinite(value) and least <= value <= most):
         bound = f"at least {least:g}" if math.isinf(most) else f"in [{least:g}, {most:g}]"

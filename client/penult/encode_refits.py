@@ -1,6 +1,7 @@
 """From the arguments of `Client.refit` and `Client.evaluate` to messages; what is plainly wrong is refused here."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Required, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from penult.encode import (
     check_number,
     check_seed,
     feature_set_name,
+    is_number,
     items,
 )
 from penult.errors import invalid
@@ -318,10 +320,10 @@ def _grid(grid: Mapping[GridName, Sequence[float]] | None) -> list[pb.GridAxis]:
     axes: list[pb.GridAxis] = []
     for name, values in items("grid", grid or {}, "{'l2': [0.1, 0.01]}"):
         check_choice("grid", name, GRID_NAMES)
-        listed = np.asarray(values)
-        if listed.dtype.kind not in "iuf" or listed.ndim != 1 or not listed.size or not np.isfinite(listed).all():
+        listed = list(values) if isinstance(values, Iterable) else []  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not listed or not all(is_number(value) and math.isfinite(value) for value in listed):
             raise invalid(f"grid[{name!r}] must list at least one finite number; got {values!r}", argument="grid")
-        axes.append(pb.GridAxis(name=name, values=listed.tolist()))
+        axes.append(pb.GridAxis(name=name, values=[float(value) for value in listed]))
     return axes
 
 

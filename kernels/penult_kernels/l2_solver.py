@@ -77,21 +77,21 @@ class _Part:
             self.begun.update(self.by_rows.begin([index for index in possible if index not in self.begun]))
         solved: dict[int, Solved] = {}
         for alike in self._by_preconditioner():
-            solved.update(self._proven_as_begun(alike))
-            left = [index for index in alike if index not in solved]
-            for part in self._parts(left):
+            parts = self._parts(alike)
+            if len(parts) > 1 and alike[0] in self.begun:
+                room = replace(self.room, per_row=8 * PROOF_ARRAYS * self.blocks[0].n_columns)
+                larger = list(together(self.blocks, alike, room))
+                if len(larger) < len(parts):
+                    solved.update(self._proven_as_begun(larger))
+                    left = [index for index in alike if index not in solved]
+                    parts = self._parts(left) if left else []
+            for part in parts:
                 solved.update(zip(part.positions, self._prove(part, self.control.max_iterations), strict=True))
         return [solved[index] for index in everything]
 
-    def _proven_as_begun(self, positions: Sequence[int]) -> dict[int, Solved]:
-        """Blocks that a quick method has solved, where more at a time have room than for Newton's method."""
+    def _proven_as_begun(self, parts: Sequence[Together]) -> dict[int, Solved]:
+        """Blocks that a quick method has solved, in parts too large for a step of Newton's method."""
         found: dict[int, Solved] = {}
-        if positions[0] not in self.begun:
-            return found
-        room = replace(self.room, per_row=8 * PROOF_ARRAYS * self.blocks[0].n_columns)
-        parts = list(together(self.blocks, positions, room))
-        if len(parts) == len(self._parts(positions)):
-            return found
         for part in parts:
             for index, one in zip(part.positions, self._prove(part, 0), strict=True):
                 if one.converged:
@@ -119,8 +119,6 @@ class _Part:
 
     def _parts(self, positions: Sequence[int]) -> list[Together]:
         """Those that are proven together. From the beginning Newton's method takes too many passes for more rows."""
-        if not positions:
-            return []
         if positions[0] in self.begun:
             return list(together(self.blocks, positions, self.room))
         return list(apart(self.blocks, positions, self.room))

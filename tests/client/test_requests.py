@@ -52,6 +52,7 @@ def test_what_is_left_out_is_left_to_the_preset() -> None:
         ({"grid": [0.1, 0.01]}, r"grid takes a dict, such as \{'l2': .*got \[0.1"),
         ({"grid": {"l1": 0.1}}, "must list"),
         ({"grid": {"l1": ["a"]}}, "must list"),
+        ({"grid": {"l1": [[0.1], [0.1, 1.0]]}}, "must list"),
         ({"select": "worst_group"}, r"select takes a dict, such as \{'on': 'half'.*got 'worst_group'"),
         ({"path": "sgd"}, r"path takes a dict, such as \{'optimizer'"),
         ({"evaluate": "test"}, r"evaluate takes a dict, such as \{'test': features\}; got 'test'"),

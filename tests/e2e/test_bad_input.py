@@ -106,6 +106,16 @@ def test_settings_out_of_range(client, change, words):
         client.finetune(dataset="footwear", backbone="test_resnet", pretrained=False, **change)
 
 
+def test_a_refused_upload_says_why_every_time(client, arrays):
+    """Its last messages may still be on their way when the first ones are refused."""
+    wrong = arrays["features"].copy()
+    wrong[0, 0] = np.nan
+    head = penult.Head(weight=np.full((2, 5), np.nan), bias=np.zeros(2))
+    for change in ({"features": wrong}, {"head": head}) * 100:
+        with refused("not_finite"):
+            client.features.upload(**arrays | change)
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "words"),
     [

@@ -6,6 +6,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Never, TypeVar
 
@@ -40,6 +42,8 @@ from penult_server.status import shortened, trailers_of
 THREADS = 64
 """Calls at once: transfers wait for disks and clients; the device is used by one at a time."""
 MESSAGE_BYTES = 64 * 2**20
+MESSAGES_READ_ON = 64
+"""Of about a MiB, of an upload that has been refused."""
 T = TypeVar("T")
 Context = grpc.ServicerContext
 
@@ -104,6 +108,7 @@ class Worker(
         try:
             return receive(self._root, request_iterator)
         except Exception as error:  # the seam, see `refuse`
+            read_on(request_iterator)
             refuse(context, error)
 
     def ReadFeatures(
@@ -149,6 +154,18 @@ def outcome_of(answer: "Future[refits_pb2.Refit]") -> refits_pb2.RefitOutcome:
     said = translate(error)
     failure = refits_pb2.RefitFailure(kind=said.kind, message=said.message, metadata=said.metadata)
     return refits_pb2.RefitOutcome(failure=failure)
+
+
+def read_on(messages: Iterator[object]) -> None:
+    """Take what is still on its way before an upload is refused.
+
+    A call that ends while the front writes to it may tell the front, in the place of what was wrong, that its own
+    write failed (one in a hundred). Of a large upload only a part is awaited.
+    """
+    # Whoever has gone is told nothing.
+    with suppress(grpc.RpcError):
+        for _ in islice(messages, MESSAGES_READ_ON):
+            pass
 
 
 def refuse(context: Context, error: Exception) -> Never:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from penult.errors import Unavailable as Unavailable
     from penult.errors import VersionMismatch as VersionMismatch
     from penult.jobs import Job as Job
+    from penult.notes import Note as Note
     from penult.plots import plot_history as plot_history
     from penult.plots import plot_run_spectra as plot_run_spectra
     from penult.plots import plot_spectra as plot_spectra
@@ -89,6 +90,7 @@ _HOMES = {
     "Job": "penult.jobs",
     "Metrics": "penult.results",
     "NotFound": "penult.errors",
+    "Note": "penult.notes",
     "PenultError": "penult.errors",
     "PreconditionFailed": "penult.errors",
     "PrincipalAngles": "penult.descriptors",
@@ -139,6 +141,7 @@ __all__ = [
     "Job",
     "Metrics",
     "NotFound",
+    "Note",
     "PenultError",
     "PreconditionFailed",
     "PrincipalAngles",

@@ -19,6 +19,7 @@ from penult.choices import (
     SCHEDULES,
     name_of,
 )
+from penult.notes import decode_notes
 from penult_proto.v1 import (
     datasets_pb2,
     features_pb2,
@@ -112,6 +113,7 @@ def metrics(message: groups_pb2.Metrics) -> results.Metrics:
         masks=masks,
         worst_mask=masks[message.worst_mask] if masks and message.worst_mask >= 0 else None,
         worst_mask_accuracy=message.worst_mask_accuracy if masks else float("nan"),
+        notes=decode_notes(message.notes),
     )
 
 
@@ -145,7 +147,7 @@ def dataset(message: datasets_pb2.Dataset) -> records.Dataset:
             for split in message.splits
         ),
         description=message.description,
-        notes=tuple(message.notes),
+        notes=decode_notes(message.notes),
     )
 
 
@@ -293,4 +295,5 @@ def feature_set(message: features_pb2.FeatureSet) -> records.FeatureSet:
         train_shares=np.array(message.train_shares, dtype=np.float64),
         extract_rate=message.extract_rate,
         attributes=attributes(message.attributes),
+        notes=decode_notes(message.notes),
     )

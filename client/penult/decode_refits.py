@@ -4,6 +4,7 @@ from penult import refits
 from penult.arrays import decode as array
 from penult.choices import BALANCE_BY, BALANCE_METHODS, name_of
 from penult.decode import balance_ratio, by_name, metrics
+from penult.notes import decode_notes
 from penult.refit_choices import (
     GROUP_SOURCES,
     HEADS,
@@ -120,6 +121,7 @@ def selection(message: pb.Refit) -> refits.Selection | None:
             average_accuracy=entry.average_accuracy,
             converged=entry.converged,
             step=entry.step,
+            failure=entry.failure,
         )
         for entry in message.candidates
     )
@@ -156,4 +158,5 @@ def refit(message: pb.Refit) -> refits.Refit:
         plan=decode_plan(message.plan) if message.HasField("plan") else None,
         n_rows=message.n_rows,
         reused=message.reused,
+        notes=decode_notes(message.notes),
     )

@@ -8,19 +8,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from penult.notes import Notes, ids
+
 if TYPE_CHECKING:
     import pandas as pd
 
 NEEDS_PLOT = "{what} needs {package}, which is not installed: pip install 'penult[plot]'"
 
 
-def frame(columns: Mapping[str, Sequence[object]]) -> pd.DataFrame:
-    """A DataFrame of `columns`, all of one length. Raises ImportError, saying what to install."""
+def frame(columns: Mapping[str, Sequence[object]], notes: Notes | None = None) -> pd.DataFrame:
+    """A DataFrame of `columns`, all of one length. Raises ImportError, saying what to install.
+
+    Answers that can carry notes pass them: their kinds are the last column, "notes", the sentences
+    ``frame.attrs["notes"]``.
+    """
     try:
         import pandas as pd
     except ImportError:
         raise ImportError(NEEDS_PLOT.format(what=".to_frame()", package="pandas")) from None
-    return pd.DataFrame(dict(columns))
+    table = pd.DataFrame(dict(columns))
+    if notes is not None:
+        table["notes"] = ids(notes)
+        table.attrs["notes"] = [str(note) for note in notes]
+    return table
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from penult.choices import BalanceMethod, By, LossName, OptimizerName, PoolingName, PrecisionName, ScheduleName
 from penult.frames import frame
+from penult.notes import Notes, lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,15 +128,15 @@ class Dataset:
     """Names of sets of examples that may overlap, such as CivilComments' 16 evaluation groups."""
     description: str
     """Where it comes from and under which licence."""
-    notes: tuple[str, ...] = ()
+    notes: Notes = ()
     """What is unusual. Of a published dataset, each split whose group counts are not the published ones; empty for a
     full copy."""
 
     def __repr__(self) -> str:
         splits = ", ".join(f"{split.name} {split.n_examples}" for split in self.splits)
         attributes = ", ".join(attribute.name for attribute in self.attributes)
-        notes = "".join(f"\n  note: {note}" for note in self.notes)
-        return f"Dataset({self.name}, {self.modality}, classes {self.classes}, by {attributes}; {splits}){notes}"
+        described = f"{self.name}, {self.modality}, classes {self.classes}, by {attributes}; {splits}"
+        return f"Dataset({described}){lines(self.notes)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +335,8 @@ class FeatureSet:
     """Examples per second of the extraction; 0 when uploaded."""
     attributes: tuple[Attribute, ...]
     """All attribute columns of the dataset; `labels.attribute` is the one that `a` and the groups are made of."""
+    notes: Notes = ()
+    """How labels were read where that is not plain."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FeatureSet) and self.digest == other.digest
@@ -345,7 +348,7 @@ class FeatureSet:
         origin = f"{self.dataset}/{self.split}" if self.dataset else ", ".join(self.names) or "uploaded"
         return (
             f"FeatureSet({short(self.digest)}, {origin}, {self.n_examples} x {self.n_features} {self.dtype}, "
-            f"{len(self.groups)} groups)"
+            f"{len(self.groups)} groups){lines(self.notes)}"
         )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from penult.choices import BalanceMethod, By
 from penult.errors import invalid
 from penult.frames import frame
+from penult.notes import Notes, lines
 from penult.records import short
 from penult.refit_choices import (
     GroupSource,
@@ -169,6 +170,8 @@ class Candidate:
     converged: bool
     step: int
     """Of a path, the step that was kept; else 0."""
+    failure: str = ""
+    """Why it could not be fitted: its numbers are NaN then, and it was not chosen. Empty where it could."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -191,6 +194,7 @@ class Selection:
                 "average_accuracy": [one.average_accuracy for one in self.candidates],
                 "converged": [one.converged for one in self.candidates],
                 "step": [one.step for one in self.candidates],
+                "failure": [one.failure for one in self.candidates],
                 "chosen": [one is self.chosen for one in self.candidates],
             }
         )
@@ -229,6 +233,8 @@ class Refit:
     """Rows used per draw."""
     reused: bool
     """Whether the answer was stored already."""
+    notes: Notes = ()
+    """What its numbers alone do not say, such as that the head predicts one class for every row."""
 
     def to_frame(self) -> pd.DataFrame:
         """One row per evaluated set and group. Raises ImportError when pandas is missing."""
@@ -253,7 +259,8 @@ class Refit:
                 "accuracy": [float(row[3]) for row in rows],
                 "low": [float(row[4]) for row in rows],
                 "high": [float(row[5]) for row in rows],
-            }
+            },
+            self.notes,
         )
 
     def plot(self) -> Figure:
@@ -279,7 +286,9 @@ class Refit:
         strengths = "".join(
             f", {name} {value:g}" for name, value in (("l1", settings.l1), ("l2", settings.l2)) if value
         )
-        return f"Refit({short(self.digest)}, {label}{strengths}{ended}{'; ' if scores else ''}{scores})"
+        return (
+            f"Refit({short(self.digest)}, {label}{strengths}{ended}{'; ' if scores else ''}{scores}){lines(self.notes)}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult.frames import text_table
+from penult.notes import Notes, lines
 from penult.records import Group
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Metrics:
     """The one with the smallest accuracy; None when there is none."""
     worst_mask_accuracy: float
     """Its accuracy, else NaN."""
+    notes: Notes = ()
+    """What the numbers alone do not say, such as that one class is predicted for every row."""
 
     @property
     def worst_group_interval(self) -> tuple[float, float]:
@@ -85,6 +88,7 @@ class Metrics:
         return (
             f"Metrics(average {self.average_accuracy:.3f}, weighted {self.weighted_average_accuracy:.3f}, "
             f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}))"
+            f"{lines(self.notes)}"
         )
 
     def __str__(self) -> str:
@@ -102,7 +106,7 @@ class Metrics:
                 f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}, 95 % {low:.3f} .. {high:.3f}), "
                 f"worst class {self.worst_class_accuracy:.3f}, loss {self.loss:.4f} nats",
                 f"balanced {self.balanced_accuracy:.3f}, AUROC {self.auroc:.3f}, "
-                f"calibration error {self.ece:.3f} ({self.ece_bins} bins), Brier {self.brier:.4f}",
+                f"calibration error {self.ece:.3f} ({self.ece_bins} bins), Brier {self.brier:.4f}{lines(self.notes)}",
             ]
         )
 

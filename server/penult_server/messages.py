@@ -14,6 +14,7 @@ from penult_server.clock import timestamp
 from penult_server.datasets.model import Attribute, DatasetInfo
 from penult_server.errors import ServiceError
 from penult_server.finetuning.history import MetricsRecord
+from penult_server.notes import notes_to_proto
 from penult_server.stores.checkpoints import CheckpointManifest
 from penult_server.stores.manifest import FeatureManifest, LabelNames
 from penult_server.stores.runs import RunManifest
@@ -201,7 +202,7 @@ def dataset_to_proto(info: DatasetInfo) -> datasets_pb2.Dataset:
         masks=info.masks,
         splits=splits,
         description=info.description,
-        notes=info.notes,
+        notes=notes_to_proto(info.notes),
     )
 
 

@@ -54,7 +54,7 @@ def analyse(x: NDArray[np.float32], y: NDArray[np.int64], a: NDArray[np.int64]) 
         assert_type(client.datasets.register("shoes", "/data/shoes.csv"), penult.Dataset)
         assert_type(client.datasets.register("shoes", "/data/shoes.csv", wait=False), penult.Job[penult.Dataset])
         birds = client.datasets.register("waterbirds", "/data/waterbird_complete95_forest2water2", layout="waterbirds")
-        assert_type(birds.notes, tuple[str, ...])
+        assert_type(birds.notes, tuple[penult.Note, ...])
         client.datasets.register("pairs", "/data/pairs.parquet", columns={"text": ["first", "second"], "masks": "old"})
         for known in client.jobs.list(states=["running", "queued"]):
             known.refresh().cancel()

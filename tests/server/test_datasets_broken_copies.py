@@ -298,7 +298,8 @@ def test_columns_are_named_for_tables_only(tmp_path: Path):
 def test_what_is_odd_is_noted(tmp_path: Path):
     celeba = make_celeba(tmp_path / "celeba")
     lines_changed(ATTR, lambda lines: ["202599", *lines[1:]])(celeba)
-    assert "list_attr_celeba.txt lists 36 images, its first line says 202599" in read(Layout.CELEBA, celeba).notes
+    notes = [note.text for note in read(Layout.CELEBA, celeba).notes]
+    assert "list_attr_celeba.txt lists 36 images, its first line says 202599" in notes
     multinli = make_multinli(tmp_path / "multinli")
     replaced(TRAIN_LINES, "Never! the", "It is the", 1)(multinli)
-    assert any("sentence2_has_negation does not say" in note for note in read(Layout.MULTINLI, multinli).notes)
+    assert any("sentence2_has_negation does not say" in note.text for note in read(Layout.MULTINLI, multinli).notes)

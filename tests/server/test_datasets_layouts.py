@@ -145,7 +145,7 @@ def test_multinli(tmp_path: Path):
             assert a == ("Never" in sentence["sentence2"])
         total += len(labels)
     assert total == 3 * 3 * 6
-    assert dataset.info.notes[0].startswith("train: contradiction, no negation 3, published 57498; ")
+    assert dataset.info.notes[0].text.startswith("train: contradiction, no negation 3, published 57498; ")
     for folder in ("data", "multinli_1.0"):
         (source / folder).mkdir()
     shutil.move(source / "metadata_random.csv", source / "data/metadata_random.csv")

@@ -10,6 +10,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import penult_proto.v1.groups_pb2
+import penult_proto.v1.notes_pb2
 import sys
 import typing
 
@@ -129,9 +130,7 @@ class Dataset(google.protobuf.message.Message):
         """Names of sets of examples that may overlap, such as CivilComments' 16 evaluation groups."""
 
     @property
-    def notes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """What is unusual, for people: such as group counts that are not the published ones. Empty when nothing is."""
-
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
     def __init__(
         self,
         *,
@@ -143,7 +142,7 @@ class Dataset(google.protobuf.message.Message):
         splits: collections.abc.Iterable[Global___Split] | None = ...,
         description: builtins.str = ...,
         masks: collections.abc.Iterable[builtins.str] | None = ...,
-        notes: collections.abc.Iterable[builtins.str] | None = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "classes", b"classes", "description", b"description", "digest", b"digest", "masks", b"masks", "modality", b"modality", "name", b"name", "notes", b"notes", "splits", b"splits"]) -> None: ...
 

@@ -16,6 +16,7 @@ import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import penult_proto.v1.arrays_pb2
 import penult_proto.v1.groups_pb2
+import penult_proto.v1.notes_pb2
 import sys
 import typing
 
@@ -49,6 +50,7 @@ class FeatureSet(google.protobuf.message.Message):
     TRAIN_SHARES_FIELD_NUMBER: builtins.int
     EXTRACT_RATE_FIELD_NUMBER: builtins.int
     ATTRIBUTES_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """Of what it was computed from (weights, dataset, split, preprocessing, feature kind, dtype), or
     of the arrays themselves when uploaded: the identity.
@@ -95,6 +97,8 @@ class FeatureSet(google.protobuf.message.Message):
         one that `a` and the groups are made of.
         """
 
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
     def __init__(
         self,
         *,
@@ -117,9 +121,10 @@ class FeatureSet(google.protobuf.message.Message):
         train_shares: collections.abc.Iterable[builtins.float] | None = ...,
         extract_rate: builtins.float = ...,
         attributes: collections.abc.Iterable[penult_proto.v1.groups_pb2.Attribute] | None = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created", b"created", "labels", b"labels"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "checkpoint", b"checkpoint", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "dtype", b"dtype", "extract_rate", b"extract_rate", "feature_kind", b"feature_kind", "groups", b"groups", "has_head", b"has_head", "has_logits", b"has_logits", "labels", b"labels", "n_examples", b"n_examples", "n_features", b"n_features", "names", b"names", "split", b"split", "stored_bytes", b"stored_bytes", "train_shares", b"train_shares"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "checkpoint", b"checkpoint", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "dtype", b"dtype", "extract_rate", b"extract_rate", "feature_kind", b"feature_kind", "groups", b"groups", "has_head", b"has_head", "has_logits", b"has_logits", "labels", b"labels", "n_examples", b"n_examples", "n_features", b"n_features", "names", b"names", "notes", b"notes", "split", b"split", "stored_bytes", b"stored_bytes", "train_shares", b"train_shares"]) -> None: ...
 
 Global___FeatureSet: typing_extensions.TypeAlias = FeatureSet
 

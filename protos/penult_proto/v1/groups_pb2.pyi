@@ -12,6 +12,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import penult_proto.v1.notes_pb2
 import sys
 import typing
 
@@ -225,6 +226,7 @@ class Metrics(google.protobuf.message.Message):
     ECE_FIELD_NUMBER: builtins.int
     ECE_BINS_FIELD_NUMBER: builtins.int
     BRIER_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     average_accuracy: builtins.float
     """Over all examples: sum(correct) / sum(count)."""
     weighted_average_accuracy: builtins.float
@@ -282,6 +284,8 @@ class Metrics(google.protobuf.message.Message):
     def confusion(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """(G, C) row by row: how often each class was predicted in each group."""
 
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
     def __init__(
         self,
         *,
@@ -307,8 +311,9 @@ class Metrics(google.protobuf.message.Message):
         ece: builtins.float = ...,
         ece_bins: builtins.int = ...,
         brier: builtins.float = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["auroc", b"auroc", "average_accuracy", b"average_accuracy", "average_weights", b"average_weights", "balanced_accuracy", b"balanced_accuracy", "brier", b"brier", "confusion", b"confusion", "correct", b"correct", "ece", b"ece", "ece_bins", b"ece_bins", "group_accuracy", b"group_accuracy", "group_high", b"group_high", "group_low", b"group_low", "groups", b"groups", "loss", b"loss", "masks", b"masks", "mean_group_accuracy", b"mean_group_accuracy", "weighted_average_accuracy", b"weighted_average_accuracy", "worst_class_accuracy", b"worst_class_accuracy", "worst_group", b"worst_group", "worst_group_accuracy", b"worst_group_accuracy", "worst_mask", b"worst_mask", "worst_mask_accuracy", b"worst_mask_accuracy"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["auroc", b"auroc", "average_accuracy", b"average_accuracy", "average_weights", b"average_weights", "balanced_accuracy", b"balanced_accuracy", "brier", b"brier", "confusion", b"confusion", "correct", b"correct", "ece", b"ece", "ece_bins", b"ece_bins", "group_accuracy", b"group_accuracy", "group_high", b"group_high", "group_low", b"group_low", "groups", b"groups", "loss", b"loss", "masks", b"masks", "mean_group_accuracy", b"mean_group_accuracy", "notes", b"notes", "weighted_average_accuracy", b"weighted_average_accuracy", "worst_class_accuracy", b"worst_class_accuracy", "worst_group", b"worst_group", "worst_group_accuracy", b"worst_group_accuracy", "worst_mask", b"worst_mask", "worst_mask_accuracy", b"worst_mask_accuracy"]) -> None: ...
 
 Global___Metrics: typing_extensions.TypeAlias = Metrics
 

@@ -20,6 +20,7 @@ import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import penult_proto.v1.arrays_pb2
 import penult_proto.v1.groups_pb2
+import penult_proto.v1.notes_pb2
 import sys
 import typing
 
@@ -902,6 +903,7 @@ class Candidate(google.protobuf.message.Message):
     AVERAGE_ACCURACY_FIELD_NUMBER: builtins.int
     CONVERGED_FIELD_NUMBER: builtins.int
     STEP_FIELD_NUMBER: builtins.int
+    FAILURE_FIELD_NUMBER: builtins.int
     score: builtins.float
     """Of the request's metric."""
     worst_group_accuracy: builtins.float
@@ -909,6 +911,8 @@ class Candidate(google.protobuf.message.Message):
     converged: builtins.bool
     step: builtins.int
     """Of a path, the step that was kept."""
+    failure: builtins.str
+    """Why it could not be fitted; its numbers are then NaN, and it is never chosen. Empty where it could."""
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """In the order of the request's grid."""
@@ -922,8 +926,9 @@ class Candidate(google.protobuf.message.Message):
         average_accuracy: builtins.float = ...,
         converged: builtins.bool = ...,
         step: builtins.int = ...,
+        failure: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["average_accuracy", b"average_accuracy", "converged", b"converged", "score", b"score", "step", b"step", "values", b"values", "worst_group_accuracy", b"worst_group_accuracy"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["average_accuracy", b"average_accuracy", "converged", b"converged", "failure", b"failure", "score", b"score", "step", b"step", "values", b"values", "worst_group_accuracy", b"worst_group_accuracy"]) -> None: ...
 
 Global___Candidate: typing_extensions.TypeAlias = Candidate
 
@@ -986,6 +991,7 @@ class Refit(google.protobuf.message.Message):
     CANDIDATES_FIELD_NUMBER: builtins.int
     CHOSEN_FIELD_NUMBER: builtins.int
     PLAN_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """Identity of the query."""
     n_rows: builtins.int
@@ -1009,6 +1015,8 @@ class Refit(google.protobuf.message.Message):
 
     @property
     def plan(self) -> Global___Plan: ...
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
     def __init__(
         self,
         *,
@@ -1022,9 +1030,10 @@ class Refit(google.protobuf.message.Message):
         candidates: collections.abc.Iterable[Global___Candidate] | None = ...,
         chosen: builtins.int = ...,
         plan: Global___Plan | None = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["certificate", b"certificate", "head", b"head", "plan", b"plan", "request", b"request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "certificate", b"certificate", "chosen", b"chosen", "digest", b"digest", "head", b"head", "metrics", b"metrics", "n_rows", b"n_rows", "plan", b"plan", "request", b"request", "reused", b"reused"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "certificate", b"certificate", "chosen", b"chosen", "digest", b"digest", "head", b"head", "metrics", b"metrics", "n_rows", b"n_rows", "notes", b"notes", "plan", b"plan", "request", b"request", "reused", b"reused"]) -> None: ...
 
 Global___Refit: typing_extensions.TypeAlias = Refit
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError, unknown
+from penult_server.notes import Note
 
 Modality = Literal["image", "text"]
 TextPair = tuple[str, str]
@@ -85,7 +86,7 @@ class DatasetInfo:
     description: str
     masks: tuple[str, ...] = ()
     """Names of the sets of examples in the columns of every split's `masks`."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     """What is unusual, for people, such as group counts that are not the published ones."""
 
     def attribute_column(self, name: str = "") -> int:

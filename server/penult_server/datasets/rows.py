@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from penult_server.datasets.model import Attribute, Modality
 from penult_server.datasets.tables.table import Texts, bad_table
+from penult_server.notes import Note
 
 SPLITS = ("train", "val", "test")
 """Of the published datasets."""
@@ -42,7 +43,7 @@ class Rows:
     """Names of sets of examples that may overlap."""
     in_masks: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
     """(N, number of masks); (0, 0) without any."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     """What is unusual, for people."""
 
     def __len__(self) -> int:

@@ -26,10 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
+from penult_proto.notes import NoteId
 from penult_server.datasets.examples import LazyExamples
 from penult_server.datasets.images import ImageError, decode_image
 from penult_server.datasets.model import Attribute, Dataset, DatasetInfo, Example, Modality, SplitLabels, TextPair
 from penult_server.errors import ServiceError
+from penult_server.notes import Note
 from penult_server.stores.durable import write_file
 
 FORMAT = 2
@@ -59,7 +61,7 @@ class Registration:
 
     name: str
     description: str
-    notes: Sequence[str]
+    notes: Sequence[Note]
     directory: str
     """Absolute; the paths start here."""
     paths: Sequence[str]
@@ -261,7 +263,9 @@ def _read_manifest(directory: Path) -> Manifest:
 
 
 def _read_registration(directory: Path) -> Registration:
-    return Registration(**_read_json(directory / REGISTRATION_FILE))
+    document = _read_json(directory / REGISTRATION_FILE)
+    notes = [Note(NoteId(note["id"]), note["text"]) for note in document.pop("notes")]
+    return Registration(notes=notes, **document)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

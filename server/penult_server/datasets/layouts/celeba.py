@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from penult_server.datasets.layouts.published import Published, compared, directory_of, locate
+from penult_server.datasets.layouts.published import Published, compared, directory_of, locate, unlike
 from penult_server.datasets.model import Attribute
 from penult_server.datasets.rows import SPLITS, Rows
 from penult_server.datasets.tables.csv_file import read_csv
 from penult_server.datasets.tables.spaced import read_spaced, read_words
 from penult_server.datasets.tables.table import Table, Texts, bad_table, require_columns
+from penult_server.notes import Note
 
 PUBLISHED = Published(
     groups={
@@ -66,7 +67,7 @@ def read_celeba(source: Path) -> Rows:
     return compared(replace(rows, notes=notes), PUBLISHED)
 
 
-def _read_attributes(file: Path) -> tuple[Table, tuple[str, ...]]:
+def _read_attributes(file: Path) -> tuple[Table, tuple[Note, ...]]:
     """The list of attributes, and a note where it is not as long as it says."""
     wanted = ("image_id", CLASS, ATTRIBUTE)
     if file.suffix == ".csv":
@@ -78,7 +79,8 @@ def _read_attributes(file: Path) -> tuple[Table, tuple[str, ...]]:
     require_columns(header, wanted, file)
     table = read_spaced(file, header, wanted, skip=2)
     differs = len(table) != int(count[0])
-    return table, (f"{file.name} lists {len(table)} images, its first line says {count[0]}",) if differs else ()
+    note = unlike(f"{file.name} lists {len(table)} images, its first line says {count[0]}")
+    return table, (note,) if differs else ()
 
 
 def _read_partition(file: Path) -> Table:

@@ -22,12 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from penult_server.datasets.layouts.published import Published, compared, directory_of, locate
+from penult_server.datasets.layouts.published import Published, compared, directory_of, locate, unlike
 from penult_server.datasets.model import Attribute
 from penult_server.datasets.rows import SPLITS, Rows
 from penult_server.datasets.tables.csv_file import read_csv
 from penult_server.datasets.tables.json_lines import read_json_lines
 from penult_server.datasets.tables.table import Table, Texts
+from penult_server.notes import Note
 
 PUBLISHED = Published(
     groups={
@@ -106,13 +107,15 @@ def _sentences(table: Table, index: NDArray[np.uint64], y: NDArray[np.int64], fi
     return premise, hypothesis
 
 
-def _negation_note(table: Table, hypotheses: Texts, a: NDArray[np.int64]) -> tuple[str, ...]:
+def _negation_note(table: Table, hypotheses: Texts, a: NDArray[np.int64]) -> tuple[Note, ...]:
     differ = np.flatnonzero(has_negation(hypotheses) != a)
     if not len(differ):
         return ()
     return (
-        f"sentence2_has_negation does not say whether {', '.join(NEGATIONS)} occur in {len(differ)} rows, first in "
-        f"{table.where(int(differ[0]))}; the column was taken",
+        unlike(
+            f"sentence2_has_negation does not say whether {', '.join(NEGATIONS)} occur in {len(differ)} rows, first in "
+            f"{table.where(int(differ[0]))}; the column was taken"
+        ),
     )
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from penult_proto.errors import ErrorKind
+from penult_proto.notes import NoteId
 from penult_server.datasets.rows import SPLITS, Rows
 from penult_server.datasets.tables.table import bad_table
 from penult_server.errors import ServiceError
+from penult_server.notes import Note
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z")
 
@@ -31,7 +33,7 @@ def compared(rows: Rows, published: Published) -> Rows:
 
     Raises ServiceError: BAD_TABLE for an empty split, EMPTY_GROUP.
     """
-    notes: list[str] = []
+    notes: list[Note] = []
     names = rows.group_names()
     for split in SPLITS:
         counts = [int(count) for count in rows.group_counts(split)]
@@ -39,10 +41,15 @@ def compared(rows: Rows, published: Published) -> Rows:
         expected = published.groups.get(split)
         if expected is None:
             if sum(counts) != published.totals[split]:
-                notes.append(f"{split}: {sum(counts)} examples, published {published.totals[split]}")
+                notes.append(unlike(f"{split}: {sum(counts)} examples, published {published.totals[split]}"))
         elif tuple(counts) != expected:
-            notes.append(f"{split}: {_differences(names, counts, expected)}")
+            notes.append(unlike(f"{split}: {_differences(names, counts, expected)}"))
     return replace(rows, notes=(*rows.notes, *notes))
+
+
+def unlike(text: str) -> Note:
+    """A note that a copy is not the published one."""
+    return Note(NoteId.UNLIKE_PUBLISHED, text)
 
 
 def locate(directory: Path, candidates: Sequence[str]) -> Path:

@@ -1,0 +1,20 @@
+"""Notes: sentences beside an answer that could mislead whoever reads its numbers alone."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from penult_proto.notes import NoteId
+from penult_proto.v1 import notes_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One sentence, and which kind it is."""
+
+    id: NoteId
+    text: str
+
+
+def notes_to_proto(notes: Iterable[Note]) -> list[notes_pb2.Note]:
+    """Each once, in the order in which they first came."""
+    return [notes_pb2.Note(id=note.id, text=note.text) for note in dict.fromkeys(notes)]

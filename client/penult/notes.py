@@ -21,9 +21,9 @@ class Note(str):
         note.id = id
         return note
 
-    def __getnewargs__(self) -> tuple[str, str]:
+    def __reduce__(self) -> tuple[type["Note"], tuple[str, str]]:
         """Notes survive pickling and copying."""
-        return (str(self), self.id)
+        return Note, (str(self), self.id)
 
 
 Notes = tuple[Note, ...]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import Array, beside, to_host
 from penult_kernels.moments import Moments
 from penult_kernels.refit_problem import Head
+from penult_kernels.row_scaling import CONSTANT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,7 +156,17 @@ def _pool(moments: Moments, n_classes: int, group_share: Sequence[float] | None)
         within = within + float(share[g]) * off[:, None] * off
     between = class_mean - mean
     total = within + (beside(of_class, between)[:, None] * between).T @ between
-    return _Pooled(of_class, class_mean, mean, within, total)
+    return _without_constants(_Pooled(of_class, class_mean, mean, within, total))
+
+
+def _without_constants(pooled: _Pooled) -> _Pooled:
+    """Columns that are constant (`row_scaling.CONSTANT`) tell no class from another, whatever rounding left of them."""
+    xp = array_namespace(pooled.mean)
+    deviation = xp.sqrt(xp.maximum(xp.linalg.diagonal(pooled.total), xp.zeros_like(pooled.mean)))
+    varies = xp.astype(deviation > CONSTANT * xp.abs(pooled.mean), xp.float64)
+    both = varies[:, None] * varies
+    class_mean = pooled.mean + varies * (pooled.class_mean - pooled.mean)
+    return _Pooled(pooled.share, class_mean, pooled.mean, pooled.within * both, pooled.total * both)
 
 
 def _group_shares(counts: NDArray[np.float64], group_share: Sequence[float] | None) -> NDArray[np.float64]:

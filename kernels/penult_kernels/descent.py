@@ -77,7 +77,7 @@ def descend(
         raise ValueError(f"one watch, or one for each problem: {len(problems)} problems, {len(watches)} watches")
     if any(one.keep is Keep.BEST and seen is None for one, seen in zip(settings, watches, strict=True)):
         raise ValueError("keeping the best iterate needs a score: watch some rows")
-    preparation = Preparation(features, y, n_classes, check=check)
+    preparation = Preparation(features, y, n_classes, check=check, for_trajectories=True)
     alike: dict[tuple[object, ...], tuple[Watch | None, list[Member]]] = {}
     for index, (problem, one, seen) in enumerate(zip(problems, settings, watches, strict=True)):
         parts = list(preparation.blocks_of(index, problem, reduce=_is_symmetric(preparation, problem, one)))

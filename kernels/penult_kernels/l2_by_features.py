@@ -52,7 +52,7 @@ class ByFeatures:
         begun: dict[int, Begun] = {}
         for alike in self._by_scale(positions):
             parts = self._parts(alike)
-            scale = self.blocks[alike[0]].scaling.scale
+            scale = self.blocks[alike[0]].scaling.unit
             basis = self.bases.get(self.features, scale, self._work_of_a_pass(parts))
             if basis is not None:
                 for part in parts:
@@ -75,9 +75,9 @@ class ByFeatures:
         for index in positions:
             scaling = self.blocks[index].scaling
             if id(scaling) not in place:
-                near = [at for at, scale in enumerate(scales) if are_alike(scale, scaling.scale)]
+                near = [at for at, scale in enumerate(scales) if are_alike(scale, scaling.unit)]
                 if not near:
-                    scales.append(scaling.scale)
+                    scales.append(scaling.unit)
                     found.append([])
                 place[id(scaling)] = near[0] if near else len(scales) - 1
             found[place[id(scaling)]].append(index)

@@ -39,12 +39,12 @@ class PathSpace:
         in_row_space: bool,
     ) -> None:
         xp = array_namespace(features)
-        self._scaling = scaling
+        self._mean = scaling.mean
         self.n_fitted = features.shape[0] if rows is None else rows.size
         self.dtype: Any = xp.float32 if features.dtype == xp.float32 else xp.float64
         basis = None
         if in_row_space and self.n_fitted < features.shape[1]:
-            solved = xp.concat([self._solved(z) for _, z in tiles_of(features, rows)], axis=0)
+            solved = xp.concat([(z - scaling.mean) / scaling.scale for _, z in tiles_of(features, rows)], axis=0)
             basis = xp.linalg.qr(solved.T)[0]
         self._basis = basis
         width = features.shape[1] if basis is None else basis.shape[1]
@@ -53,10 +53,10 @@ class PathSpace:
         self.rows: Array = xp.ones((self.n_fitted + n_watched, width + 1), dtype=self.dtype, device=features.device)
         """(n + M, W): features in the space followed, and a column of ones for the bias."""
         for tile, z in tiles_of(features, rows):
-            self.rows[tile, :-1] = self._followed(z)
+            self.rows[tile, :-1] = self._followed(z, scaling.scale)
         for tile in blocks(n_watched, ROWS_PER_TILE):
             place = slice(self.n_fitted + tile.start, self.n_fitted + tile.stop)
-            self.rows[place, :-1] = self._followed(xp.astype(below[tile, :], xp.float64))
+            self.rows[place, :-1] = self._followed(xp.astype(below[tile, :], xp.float64), scaling.unit)
 
     @property
     def width(self) -> int:
@@ -74,10 +74,8 @@ class PathSpace:
         weight = theta[:-1, :] if self._basis is None else self._basis @ theta[:-1, :]
         return xp.concat([weight.T, theta[-1:, :].T], axis=1)
 
-    def _solved(self, z: Array) -> Array:
-        return (z - self._scaling.mean) / self._scaling.scale
-
-    def _followed(self, z: Array) -> Array:
+    def _followed(self, z: Array, scale: Array) -> Array:
+        """In the space followed. A column that is constant where it is fitted may vary where it is watched."""
         xp = array_namespace(z)
-        solved = self._solved(z)
+        solved = (z - self._mean) / scale
         return xp.astype(solved if self._basis is None else solved @ self._basis, self.dtype)

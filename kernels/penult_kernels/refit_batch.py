@@ -232,7 +232,8 @@ class Batch:
 
 
 def _unscaled(scaling: Scaling) -> Scaling:
-    return Scaling(scaling.mean * 0.0, scaling.scale * 0.0 + 1.0)
+    xp = array_namespace(scaling.mean)
+    return Scaling(xp.zeros_like(scaling.mean), xp.ones_like(scaling.scale))
 
 
 def narrowed(batch: Batch, *, dense: bool) -> Batch:

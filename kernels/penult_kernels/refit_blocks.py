@@ -13,9 +13,9 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, blocks, host_labels, to_host
+from penult_kernels.arrays import Array, beside, blocks, host_labels, to_host
 from penult_kernels.refit_problem import Head, Intercept, Link, Problem, Scaler, Standardize
-from penult_kernels.row_scaling import ROWS_PER_TILE, Scaling, fitted_scaling, fitted_scalings
+from penult_kernels.row_scaling import ROWS_PER_TILE, Scaling, constant_columns, fitted_scaling, fitted_scalings
 from penult_kernels.selection import EmptyLabelError
 
 
@@ -78,11 +78,18 @@ class Block:
 class Preparation:
     """Turns problems into blocks and heads back; what problems share (targets, scalings, centres) is made once.
 
-    `check` is called between tiles of rows, and may raise.
+    `check` is called between tiles of rows, and may raise. Trajectories are followed in the space that is given, where
+    a column that is constant moves with the bias; at an optimum it has no weight.
     """
 
     def __init__(
-        self, features: Array, y: Array | None, n_classes: int, *, check: Callable[[], None] | None = None
+        self,
+        features: Array,
+        y: Array | None,
+        n_classes: int,
+        *,
+        check: Callable[[], None] | None = None,
+        for_trajectories: bool = False,
     ) -> None:
         if n_classes < 2:
             raise ValueError(f"n_classes must be at least 2, got {n_classes}")
@@ -97,6 +104,8 @@ class Preparation:
         self._offsets: dict[tuple[int, int], NDArray[np.float64] | None] = {}
         self._seen_offsets: dict[tuple[int, int, bool], NDArray[np.float64]] = {}
         self._scalings: dict[tuple[str, object], Scaling] = {}
+        self._for_trajectories = for_trajectories
+        self._constants: dict[bytes | None, tuple[NDArray[np.int64], Array]] = {}
 
     def fit_scalings(self, problems: Sequence[Problem]) -> None:
         """Standardise at once what many problems want standardised, each by its own rows."""
@@ -148,25 +157,62 @@ class Preparation:
         if solved.shape[0] == 1:
             solved = xp.concat([-0.5 * solved, 0.5 * solved], axis=0)
         scaling = self.scaling(problem)
-        weight = solved[:, :-1] / scaling.scale
+        weight = solved[:, :-1] / (scaling.unit if self._for_trajectories else scaling.scale)
         bias = solved[:, -1] - weight @ scaling.mean
+        if problem.intercept is Intercept.FREE and not self._for_trajectories:
+            weight, bias = self._without_constants(problem, weight, bias)
         if problem.center is not None:
             weight = weight + self._wide(problem.center.weight)
             bias = bias + self._wide(problem.center.bias)
         return Head(weight=weight, bias=bias)
 
+    def _without_constants(self, problem: Problem, weight: Array, bias: Array) -> tuple[Array, Array]:
+        """A column that is constant on the rows of positive weight is taken up by the free bias, exactly."""
+        columns, values = self._constant(problem)
+        if columns.size == 0:
+            return weight, bias
+        xp = array_namespace(weight)
+        moved = xp.take(weight, beside(columns, weight), axis=1)
+        at = np.zeros(int(weight.shape[1]), np.bool_)
+        at[columns] = True
+        is_constant = beside(at, weight)
+        return xp.where(is_constant, 0.0, weight), bias + moved @ values
+
+    def _constant(self, problem: Problem) -> tuple[NDArray[np.int64], Array]:
+        """Columns that are constant on the rows of positive weight, and their values."""
+        rows, weight = problem.rows, problem.weight
+        if weight is not None and not bool((weight > 0).all()):
+            used = np.arange(self.features.shape[0], dtype=np.int64) if rows is None else rows
+            rows = used[weight > 0]
+        return self._constants_on(rows)
+
+    def _constants_on(self, rows: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], Array]:
+        key = None if rows is None else rows.tobytes()
+        if key not in self._constants:
+            self._constants[key] = constant_columns(self.features, rows, self._check)
+        return self._constants[key]
+
     def scaling(self, problem: Problem) -> Scaling:
         """The scaling of a problem; equal ones are one object."""
         wanted = problem.standardize
-        if isinstance(wanted, Scaler):
-            key = ("explicit", id(wanted))
-        elif wanted is Standardize.ROWS:
+        leaves_out = problem.intercept is Intercept.FREE and not self._for_trajectories
+        if wanted is Standardize.ROWS:
             key = ("rows", None if problem.rows is None else problem.rows.tobytes())
         else:
-            key = ("none", None)
+            key = ("without constants" if leaves_out else "given", id(wanted))
         if key not in self._scalings:
-            self._scalings[key] = self._make_scaling(wanted, problem.rows)
+            made = self._make_scaling(wanted, problem.rows)
+            self._scalings[key] = self._leaving_out_constants(made) if key[0] == "without constants" else made
         return self._scalings[key]
+
+    def _leaving_out_constants(self, scaling: Scaling) -> Scaling:
+        """Without the columns that are constant on all rows there are: they would only be harder to solve with."""
+        columns, values = self._constants_on(None)
+        if columns.size == 0:
+            return scaling
+        mean, scale = to_host(scaling.mean).copy(), to_host(scaling.scale).copy()
+        mean[columns], scale[columns] = to_host(values), np.inf
+        return Scaling(beside(mean, self.features), beside(scale, self.features))
 
     def _columns(self, link: Link, *, reduce: bool) -> list[tuple[slice, bool]]:
         """Columns of each block's target, and whether they stand for the difference of two classes."""
@@ -252,7 +298,7 @@ class Preparation:
     def _unfolded(self, head: Head, scaling: Scaling) -> Array:
         xp = array_namespace(self.features)
         weight, bias = self._wide(head.weight), self._wide(head.bias)
-        return xp.concat([weight * scaling.scale, (bias + weight @ scaling.mean)[:, None]], axis=1)
+        return xp.concat([weight * scaling.unit, (bias + weight @ scaling.mean)[:, None]], axis=1)
 
     def _check_head(self, head: Head, name: str) -> None:
         expected = (self.n_classes, self.features.shape[1])
@@ -269,8 +315,8 @@ class Preparation:
             mean, scale = self._wide(wanted.mean), self._wide(wanted.scale)
             if mean.shape != (n_features,) or scale.shape != (n_features,):
                 raise ValueError(f"a scaler needs mean and scale of shape ({n_features},), got {mean.shape}")
-            if not bool(xp.all(xp.isfinite(mean) & xp.isfinite(scale) & (scale > 0))):
-                raise ValueError("a scaler needs finite means and finite positive scales")
+            if not bool(xp.all(xp.isfinite(mean) & (scale > 0))):
+                raise ValueError("a scaler needs finite means and positive scales")
             return Scaling(mean, scale)
         if wanted is Standardize.ROWS:
             return fitted_scaling(self.features, rows, self._check)

@@ -53,7 +53,8 @@ class Standardize(StrEnum):
 
     NONE = "none"
     ROWS = "rows"
-    """Unweighted mean and standard deviation (divisor n) of the problem's rows; a constant column gets scale 1."""
+    """Unweighted mean and standard deviation (divisor n) of the problem's rows. A column that is constant on them (see
+    `row_scaling.CONSTANT`) is 0 on all of them: its weight is the center's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,7 +64,7 @@ class Scaler:
     mean: Array
     """(D,)."""
     scale: Array
-    """(D,), positive."""
+    """(D,), positive; infinite for a column that is the same, its mean, on all rows that are fitted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

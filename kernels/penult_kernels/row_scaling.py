@@ -1,5 +1,6 @@
 """Rows a tile at a time, and the mean and standard deviation by which their columns are standardised."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,14 +20,31 @@ DIGITS_LOST = 1e-6
 """Of a mean square: a variance below that share of it is taken again, about the mean."""
 MOST_RETAKEN = 0.125
 """Of the columns."""
+CONSTANT = 2.0**-20
+"""Standard deviation of a column, relative to its mean, up to which it counts as constant: eight units in the last
+place of a float32, about what computing features on another machine changes them by."""
+SCREENED = (16, 256)
+"""Rows that are looked at before all are, of fewer and fewer columns."""
+SCREEN = 0.1
+"""Range of a column on these rows, relative to its largest value, above which it is not looked at again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaling:
-    """z = (x - mean) / scale of the columns, float64 (D,) each, beside the features."""
+    """z = (x - mean) / scale of the columns, float64 (D,) each, beside the features.
+
+    The scale of a column that is constant on the rows it was fitted to is infinite: whatever its value, it is exactly
+    0 for a solver, and its weight is exactly the center's.
+    """
 
     mean: Array
     scale: Array
+
+    @property
+    def unit(self) -> Array:
+        """The scale (D,) with 1 for constant columns, as for rows on which they may not be constant."""
+        xp = array_namespace(self.scale)
+        return xp.where(xp.isinf(self.scale), 1.0, self.scale)
 
 
 def tiles_of(features: Array, rows: NDArray[np.int64] | None, *, narrow: bool = False) -> Iterator[tuple[slice, Array]]:
@@ -42,7 +60,7 @@ def tiles_of(features: Array, rows: NDArray[np.int64] | None, *, narrow: bool = 
 
 
 def fitted_scaling(features: Array, rows: NDArray[np.int64] | None, check: Callable[[], None]) -> Scaling:
-    """Mean and standard deviation of the rows: a column whose values are all equal has scale 1, exactly."""
+    """Mean and standard deviation (divisor n, unweighted) of the rows; the scale of a constant column is infinite."""
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
     parts: list[tuple[Array, Array, Array]] = []
@@ -59,7 +77,39 @@ def fitted_scaling(features: Array, rows: NDArray[np.int64] | None, check: Calla
         check()
         squares.append(xp.sum((z - mean) ** 2, axis=0))
     scale = xp.sqrt(xp.sum(xp.stack(squares), axis=0) / n_used)
-    return Scaling(mean, xp.where(smallest == largest, 1.0, scale))
+    return _without_constants(mean, xp.where(smallest == largest, 0.0, scale))
+
+
+def _without_constants(mean: Array, deviation: Array) -> Scaling:
+    xp = array_namespace(mean)
+    return Scaling(mean, xp.where(deviation <= CONSTANT * xp.abs(mean), math.inf, deviation))
+
+
+def constant_columns(
+    features: Array, rows: NDArray[np.int64] | None, check: Callable[[], None]
+) -> tuple[NDArray[np.int64], Array]:
+    """Which columns are constant on the rows, and their values there: (k,) each, the latter beside the features.
+
+    A column is constant whose standard deviation is at most CONSTANT times its mean. Few rows show which columns can
+    be: a pass over the rows is only made for those.
+    """
+    xp = array_namespace(features)
+    n_used = features.shape[0] if rows is None else rows.size
+    columns: NDArray[np.int64] = np.arange(features.shape[1], dtype=np.int64)
+    for count in SCREENED:
+        if columns.size == 0 or count >= n_used:
+            break
+        chosen = np.linspace(0, n_used - 1, count).astype(np.int64)
+        part = xp.take(features, beside(chosen if rows is None else rows[chosen], features), axis=0)
+        part = xp.astype(xp.take(part, beside(columns, features), axis=1), xp.float64)
+        is_flat = xp.max(part, axis=0) - xp.min(part, axis=0) <= SCREEN * xp.max(xp.abs(part), axis=0)
+        columns = columns[to_host(is_flat)]
+    if columns.size == 0:
+        return columns, xp.zeros((0,), dtype=xp.float64, device=features.device)
+    few = features if columns.size == features.shape[1] else xp.take(features, beside(columns, features), axis=1)
+    scaling = fitted_scaling(few, rows, check)
+    is_constant = to_host(xp.isinf(scaling.scale))
+    return columns[is_constant], xp.take(scaling.mean, beside(np.flatnonzero(is_constant), features), axis=0)
 
 
 def fitted_scalings(features: Array, sets: Sequence[NDArray[np.int64]], check: Callable[[], None]) -> list[Scaling]:
@@ -91,7 +141,7 @@ def _by_products(features: Array, sets: Sequence[NDArray[np.int64]], check: Call
         return None
     mean, scale = shift + offset, xp.sqrt(xp.where(is_lost, 1.0, variance))
     retaken = _retaken(features, sets, lost, check)
-    return [_merged(mean[k, :], scale[k, :], lost, one) for k, one in enumerate(retaken)]
+    return [_merged(_without_constants(mean[k, :], scale[k, :]), lost, one) for k, one in enumerate(retaken)]
 
 
 def _members(sets: Sequence[NDArray[np.int64]], tile: slice) -> NDArray[np.float64]:
@@ -113,9 +163,11 @@ def _retaken(
     return [fitted_scaling(few, rows, check) for rows in sets]
 
 
-def _merged(mean: Array, scale: Array, columns: NDArray[np.int64], retaken: Scaling | None) -> Scaling:
+def _merged(found: Scaling, columns: NDArray[np.int64], retaken: Scaling | None) -> Scaling:
+    """What was found, with some columns taken again."""
     if retaken is None:
-        return Scaling(mean, scale)
+        return found
+    mean, scale = found.mean, found.scale
     xp = array_namespace(mean)
     place = np.zeros(mean.shape[0], np.int64)
     place[columns] = np.arange(columns.size)

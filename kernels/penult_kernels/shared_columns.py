@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import Array, beside, to_host
 from penult_kernels.raw_columns import RawColumns
 from penult_kernels.refit_blocks import Block
+from penult_kernels.row_scaling import Scaling
 
 LARGEST_COPY = 64 * 2**20
 """Bytes of float64 columns that are kept; more are left as they are."""
@@ -38,7 +39,10 @@ class SharedColumns:
         is_small = 8 * self._rows.size * features.shape[1] <= LARGEST_COPY
         if not is_small:
             self._rows = _run(self._rows)
-        self._scaling = members[0].scaling
+        self._first = members[0].scaling
+        # Columns that are constant for the first block may not be for others.
+        self._scaling = Scaling(self._first.mean, self._first.unit)
+        self._is_plain = not bool(array_namespace(features).any(self._first.scale != self._scaling.scale))
         self._places = {id(block): self._placed(block) for block in members}
         self._kept: Array = self._copied() if is_small else None
         self._raw = None if is_small else RawColumns(features, self._rows)
@@ -57,7 +61,7 @@ class SharedColumns:
             if self._raw is not None:
                 centred = product[index, :] - totals[index, :] * block.scaling.mean
                 product[index, :] = centred / block.scaling.scale
-            elif block.scaling is not self._scaling:
+            elif not self._is_as_kept(block):
                 factor, shift = self._change(block)
                 product[index, :] = product[index, :] * factor + totals[index, :] * shift
         return to_host(xp.concat([product, totals], axis=1))
@@ -76,10 +80,14 @@ class SharedColumns:
             mean, scale = (xp.take(values, at, axis=0)[:, None] for values in (block.scaling.mean, block.scaling.scale))
             return (raw - mean) / scale
         found = xp.take(xp.take(self._kept, at, axis=0), place, axis=1)
-        if block.scaling is self._scaling:
+        if self._is_as_kept(block):
             return found
         factor, shift = (xp.take(values, at, axis=0)[:, None] for values in self._change(block))
         return found * factor + shift
+
+    def _is_as_kept(self, block: Block) -> bool:
+        """Whether columns are kept as a block sees them."""
+        return self._is_plain and block.scaling is self._first
 
     def _change(self, block: Block) -> tuple[Array, Array]:
         """What leads from the kept scaling to that of a block: factor and shift (D,)."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from penult_kernels.heads import logits_of_heads
 from penult_kernels.refit_blocks import Preparation
 from penult_kernels.refit_engine import Head, Problem, Scaler, Standardize
+from penult_kernels.row_scaling import Scaling
 from penult_proto.errors import ErrorKind
 from penult_server.compute.backend import Backend
 from penult_server.compute.resident import Resident, ResidentFeatures
@@ -52,8 +53,18 @@ class RefitMaterial:
         return Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64))
 
     def scaler(self, digest: str) -> Scaler:
-        """Mean and standard deviation of all rows; one object as long as it is kept, which lets solves share it."""
+        """Mean and standard deviation of all rows, for refits on some of them.
+
+        One object as long as it is kept, which lets solves share it.
+        """
         return self._keep(("scaler", digest), lambda: self._fit_scaler(digest))
+
+    def scaler_for_others(self, digest: str) -> Scaler:
+        """The same for rows of other sets, on which columns that are constant here may vary: their scale is 1."""
+        own = self.scaler(digest)
+        return self._keep(
+            ("scaler for others", digest), lambda: Scaler(mean=own.mean, scale=Scaling(own.mean, own.scale).unit)
+        )
 
     def row_ids(self, digest: str) -> NDArray[np.uint64]:
         """(N,)"""

@@ -332,10 +332,10 @@ class ProblemMaker:
         match scaling.kind:
             case pb.SCALING_KIND_NONE:
                 return Standardize.NONE
-            case pb.SCALING_KIND_ALL:
+            case pb.SCALING_KIND_SET if scaling.feature_set != self._digest:
+                return self._material.scaler_for_others(scaling.feature_set)
+            case pb.SCALING_KIND_ALL | pb.SCALING_KIND_SET:
                 return self._material.scaler(self._digest)
-            case pb.SCALING_KIND_SET:
-                return self._material.scaler(scaling.feature_set)
             case _:
                 is_whole = self._all_or(draw.rows) is None
                 return self._material.scaler(self._digest) if is_whole else Standardize.ROWS

@@ -7,8 +7,13 @@ loss_i(W(s)). A step is s <- the KL projection of s exp(eta loss) on Q, kept whe
 The certificate: whatever W and s, max_Q sum s_i loss_i(W) + penalty(W) is above the optimum and d(s) below it,
 so their difference bounds how far W is from the optimum (weak duality). Host NumPy: a handful of numbers per row.
 
-    group DRO  s_i = q_g / n_g, q in the simplex             Sagawa et al. 2020 (arXiv 1911.08731), eq. 4
-    CVaR       0 <= s_i <= 1 / (alpha n)                     Rockafellar & Uryasev 2000
+Rows have weights p_i of sum 1, those of the mean that the risk takes the place of: P_g is their sum over group g.
+
+    group DRO  s_i = q_g p_i / P_g, q in the simplex         Sagawa et al. 2020 (arXiv 1911.08731), eq. 4
+    CVaR       0 <= s_i <= p_i / alpha                       Rockafellar & Uryasev 2000
+
+A row of weight 0 is in neither; a row of weight k / n counts as k rows of weight 1 / n; CVaR at alpha = 1 is the
+weighted mean.
 """
 
 import math
@@ -30,31 +35,37 @@ GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 SECTIONS = 25
 """Golden sections of that way: they leave 6e-6 of it."""
 SMALLEST_SHARE = 1e-12
-"""Of a row's share among all rows alike."""
+"""Of a row's own weight, that the tail leaves it at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupRisk:
-    """Largest mean loss of a group; groups without a row do not count."""
+    """Largest weighted mean loss of a group; groups without weight do not count."""
 
     group: NDArray[np.int64]
     """(n,) group of each row."""
+    weight: Floats
+    """(n,) p, at least 0, sum 1."""
+
+    def _mass(self) -> Floats:
+        """(G,) P."""
+        return np.bincount(self.group, weights=self.weight).astype(np.float64, copy=False)
 
     def start(self) -> Floats:
         """All groups alike."""
-        present = np.bincount(self.group) > 0
+        present = self._mass() > 0
         return present / present.sum()
 
     def of_rows(self, q: Floats) -> Floats:
         """(n,) weights of the rows, sum 1."""
-        count = np.bincount(self.group)
-        return (q / np.maximum(count, 1))[self.group]
+        mass = self._mass()
+        return (q / np.where(mass > 0, mass, 1.0))[self.group] * self.weight
 
     def losses(self, losses: Floats) -> Floats:
-        """(G,) mean losses; -inf where a group is empty."""
-        count = np.bincount(self.group)
-        total = np.bincount(self.group, weights=losses)
-        return np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+        """(G,) weighted mean losses; -inf where a group has no weight."""
+        mass = self._mass()
+        total = np.bincount(self.group, weights=self.weight * losses)
+        return np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), -np.inf)
 
     def worst(self, losses: Floats) -> float:
         """max over q."""
@@ -69,41 +80,50 @@ class GroupRisk:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TailRisk:
-    """Mean of the share `alpha` of largest losses."""
+    """Weighted mean of the share `alpha` of largest losses."""
 
-    n_rows: int
+    weight: Floats
+    """(n,) p, at least 0, sum 1."""
     alpha: float
 
     def start(self) -> Floats:
-        """All rows alike."""
-        return np.full(self.n_rows, 1.0 / self.n_rows)
+        """As the mean weighs them."""
+        return self.weight
 
     def of_rows(self, q: Floats) -> Floats:
         """(n,) weights of the rows, sum 1."""
         return q
 
     def worst(self, losses: Floats) -> float:
-        """Mean of the largest alpha n losses, the last of them by its part."""
-        ordered = np.sort(losses)[::-1]
-        mass = self.alpha * self.n_rows
-        share = np.clip(mass - np.arange(self.n_rows), 0.0, 1.0)
-        return float(share @ ordered / mass)
+        """Weighted mean of the largest losses up to a mass of alpha, the last of them by its part."""
+        order = np.argsort(-losses, kind="stable")
+        mass = self.weight[order]
+        before = np.cumsum(mass) - mass
+        taken = np.clip(self.alpha - before, 0.0, mass)
+        return float(taken @ losses[order] / taken.sum())
 
     def step(self, q: Floats, losses: Floats, eta: float) -> Floats:
         """Mirror step, and the KL projection on the capped simplex: min(c v, cap), c so that the sum is 1.
 
         In logarithms, since a long step spreads v over more orders of magnitude than a number has.
         """
+        has_weight = self.weight > 0
+        weight = self.weight[has_weight]
         # Weights that rounding has driven to 0 could never rise again.
-        log_v = np.log(np.maximum(q, SMALLEST_SHARE / self.n_rows)) + eta * losses
-        log_cap = -math.log(self.alpha * self.n_rows)
-        ordered = np.sort(log_v)[::-1]
-        log_rest = np.logaddexp.accumulate(ordered[::-1])[::-1]
-        # With the k largest at the cap, c = (1 - k cap) / (sum of the others); the first k that fits is right.
-        room = 1.0 - np.arange(self.n_rows) * math.exp(log_cap)
-        log_c = np.log(np.maximum(room, 0.0), where=room > 0, out=np.full(self.n_rows, -np.inf)) - log_rest
-        fits = log_c + ordered <= log_cap + 1e-12
-        return np.exp(np.minimum(log_c[int(np.argmax(fits))] + log_v, log_cap))
+        log_v = np.log(np.maximum(q[has_weight], SMALLEST_SHARE * weight)) + eta * losses[has_weight]
+        log_cap = np.log(weight) - math.log(self.alpha)
+        # Rows meet their caps in this order as c grows.
+        order = np.argsort(log_cap - log_v, kind="stable")
+        log_v, log_cap = log_v[order], log_cap[order]
+        log_rest = np.logaddexp.accumulate(log_v[::-1])[::-1]
+        # With the first k at their caps, c = (1 - their sum) / (sum of the others); the first k that fits is right.
+        caps = np.exp(log_cap)
+        room = 1.0 - (np.cumsum(caps) - caps)
+        log_c = np.log(np.maximum(room, 0.0), where=room > 0, out=np.full(room.size, -np.inf)) - log_rest
+        fits = log_c + log_v <= log_cap + 1e-12
+        found = np.zeros(self.weight.size)
+        found[np.flatnonzero(has_weight)[order]] = np.exp(np.minimum(log_c[int(np.argmax(fits))] + log_v, log_cap))
+        return found
 
 
 class Ascent:

@@ -19,12 +19,12 @@ MOST_ROUNDS = 400
 
 
 def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[Fitted]:
-    """The saddle point of a robust risk over the rows of a draw: rounds of weights, each solved from the last head."""
-    rows = task.draw.rows
+    """The saddle point of a robust risk over the weighted rows of a draw: rounds of weights, each from the last head."""
+    rows, weight = task.draw.rows, task.draw.weight / task.draw.weight.sum()
     if request.risk.kind == pb.RISK_KIND_GROUP_DRO:
-        risk: GroupRisk | TailRisk = GroupRisk(group=maker.group_positions(task.draw))
+        risk: GroupRisk | TailRisk = GroupRisk(group=maker.group_positions(task.draw), weight=weight)
     else:
-        risk = TailRisk(n_rows=rows.size, alpha=request.risk.alpha)
+        risk = TailRisk(weight=weight, alpha=request.risk.alpha)
     limit = request.tolerance * math.log(maker.n_classes)
     ascent, problem, best, passes, norm = Ascent(risk), task.problem, None, 0, math.inf
     center = problem.center

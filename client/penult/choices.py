@@ -8,6 +8,7 @@ from penult_proto.v1 import datasets_pb2, groups_pb2, jobs_pb2, runs_pb2, spectr
 
 BalanceMethod = Literal["none", "subsetting", "upsampling", "upweighting", "mixture"]
 By = Literal["class", "group"]
+MissingGroups = Literal["refuse", "skip"]
 OptimizerName = Literal["adamw", "sgd"]
 ScheduleName = Literal["constant", "cosine", "linear"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
@@ -28,6 +29,10 @@ BALANCE_METHODS: dict[BalanceMethod, groups_pb2.BalanceMethod.ValueType] = {
 BALANCE_BY: dict[By, groups_pb2.BalanceBy.ValueType] = {
     "class": groups_pb2.BALANCE_BY_CLASS,
     "group": groups_pb2.BALANCE_BY_GROUP,
+}
+MISSING_GROUPS: dict[MissingGroups, groups_pb2.MissingGroups.ValueType] = {
+    "refuse": groups_pb2.MISSING_GROUPS_REFUSE,
+    "skip": groups_pb2.MISSING_GROUPS_SKIP,
 }
 SPECTRA_BY: dict[By, spectra_pb2.SpectraBy.ValueType] = {
     "group": spectra_pb2.SPECTRA_BY_GROUP,

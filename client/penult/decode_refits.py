@@ -1,9 +1,11 @@
 """From messages of the wire to the records of refits."""
 
+from typing import Any
+
 from penult import refits
 from penult.arrays import decode as array
-from penult.choices import BALANCE_BY, BALANCE_METHODS, name_of
-from penult.decode import balance_ratio, by_name, metrics
+from penult.choices import BALANCE_BY, BALANCE_METHODS, MISSING_GROUPS, name_of
+from penult.decode import by_name, metrics
 from penult.notes import decode_notes
 from penult.refit_choices import (
     GROUP_SOURCES,
@@ -37,11 +39,17 @@ def head_source(message: pb.HeadSource) -> str:
     return message.refit or name_of(HEADS, message.kind, "zero")
 
 
-def path(message: pb.Path) -> refits.PathSettings:
-    """An early-stopped method."""
+def _heard(message: Any, name: str, chosen: dict[str, float]) -> float | None:
+    """A number that was chosen or given; None where it had nothing to say."""
+    given = getattr(message, name) if message.HasField(name) else None
+    return chosen.get(name, given)
+
+
+def path(message: pb.Path, learning_rate: float | None = None) -> refits.PathSettings:
+    """An early-stopped method; `learning_rate` is one that was chosen on a grid."""
     return refits.PathSettings(
         optimizer=name_of(PATH_OPTIMIZERS, message.optimizer, "gd"),
-        learning_rate=message.learning_rate,
+        learning_rate=message.learning_rate if learning_rate is None else learning_rate,
         schedule=name_of(PATH_SCHEDULES, message.schedule, "constant"),
         steps=message.steps,
         epochs=message.epochs,
@@ -76,7 +84,8 @@ def refit_settings(message: pb.RefitRequest, chosen: dict[str, float] | None = N
         preset=message.preset,
         balance=name_of(BALANCE_METHODS, message.balance.method, "none"),
         by=name_of(BALANCE_BY, message.balance.by, "class"),
-        ratio=found.get("ratio", balance_ratio(message.balance)),
+        ratio=_heard(message.balance, "ratio", found),
+        missing_groups=name_of(MISSING_GROUPS, message.balance.missing_groups, "refuse"),
         l1=found.get("l1", message.l1),
         l2=found.get("l2", message.l2),
         penalty=name_of(PENALTY_SCALES, message.penalty_scale, "mean"),
@@ -86,25 +95,25 @@ def refit_settings(message: pb.RefitRequest, chosen: dict[str, float] | None = N
         standardize=scaling(message.scaling),
         repeats=message.repeats,
         weights="explicit" if weights.kind == pb.WEIGHTS_KIND_EXPLICIT else name_of(WEIGHTS, weights.kind, "uniform"),
-        gamma=found.get("gamma", weights.gamma),
-        up=found.get("up", weights.up),
-        class_ratio=found.get("class_ratio", weights.class_ratio),
+        gamma=_heard(weights, "gamma", found),
+        up=_heard(weights, "up", found),
+        class_ratio=_heard(weights, "class_ratio", found),
         detector=path(weights.detector) if weights.HasField("detector") else None,
-        detector_l1=found.get("detector_l1", weights.detector_l1),
+        detector_l1=_heard(weights, "detector_l1", found),
         rows="explicit" if rows.kind == pb.ROWS_KIND_EXPLICIT else name_of(ROWS, rows.kind, "all"),
         top_k=int(found.get("top_k", rows.top_k)) if has_top else None,
         other=rows.other,
         offset=name_of(OFFSETS, message.offset.kind, "none"),
-        tau=found.get("tau", message.offset.tau),
+        tau=_heard(message.offset, "tau", found),
         groups=name_of(GROUP_SOURCES, message.groups, "stored"),
         risk=name_of(RISKS, message.risk.kind, "mean"),
-        alpha=found.get("alpha", message.risk.alpha),
-        path=path(message.path) if message.HasField("path") else None,
+        alpha=_heard(message.risk, "alpha", found),
+        path=path(message.path, found.get("learning_rate")) if message.HasField("path") else None,
         grid={axis.name: tuple(axis.values) for axis in message.grid},
         select=select(message.select) if message.HasField("select") else None,
         seed=message.seed,
-        tolerance=message.tolerance,
-        max_iterations=message.max_iterations,
+        tolerance=_heard(message, "tolerance", found),
+        max_iterations=message.max_iterations if message.HasField("max_iterations") else None,
     )
 
 

@@ -69,17 +69,28 @@ def items(argument: str, value: Mapping[_Key, _Value], example: str) -> list[tup
     return list(value.items())
 
 
-def balance_message(balance: BalanceMethod, by: By, ratio: float | None) -> groups_pb2.Balance:
+def balance_message(
+    balance: BalanceMethod,
+    by: By | None,
+    ratio: float | None,
+    missing_groups: "groups_pb2.MissingGroups.ValueType | None" = None,
+) -> groups_pb2.Balance:
     """How examples are balanced. `ratio` is needed by "mixture" and means nothing to the others."""
     check_choice("balance", balance, BALANCE_METHODS)
-    check_choice("by", by, BALANCE_BY)
+    if by is not None:
+        check_choice("by", by, BALANCE_BY)
     if balance == "mixture":
         if ratio is None:
             raise invalid("balance='mixture' needs ratio=: the cap, as a multiple of the smallest (1 or more)")
         check_number("ratio", ratio, 1)
     elif ratio is not None:
         raise invalid(f"ratio= belongs to balance='mixture' only; balance is {balance!r}", argument="ratio")
-    return groups_pb2.Balance(method=BALANCE_METHODS[balance], by=BALANCE_BY[by], ratio=ratio or 0)
+    return groups_pb2.Balance(
+        method=BALANCE_METHODS[balance],
+        by=groups_pb2.BALANCE_BY_UNSPECIFIED if by is None else BALANCE_BY[by],
+        ratio=ratio,
+        missing_groups=missing_groups or groups_pb2.MISSING_GROUPS_UNSPECIFIED,
+    )
 
 
 def names(argument: str, value: Sequence[str] | None) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult import arrays
-from penult.choices import BALANCE_METHODS, BalanceMethod, By, check_choice
+from penult.choices import BALANCE_METHODS, MISSING_GROUPS, BalanceMethod, By, MissingGroups, check_choice
 from penult.encode import (
     FeatureSetLike,
     balance_message,
@@ -110,6 +110,7 @@ class RefitArguments(TypedDict, total=False):
     balance: BalanceMethod | None
     by: By | None
     ratio: float | None
+    missing_groups: MissingGroups | None
     l1: float | None
     l2: float | None
     penalty: PenaltyScale | None
@@ -157,7 +158,7 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
     return pb.RefitRequest(
         feature_set=feature_set_name(arguments["features"]),
         preset=preset or "",
-        balance=_balance(given("balance"), given("by"), given("ratio")),
+        balance=_balance(given("balance"), given("by"), given("ratio"), given("missing_groups")),
         l1=given("l1"),
         l2=given("l2"),
         penalty_scale=_number("penalty", given("penalty"), PENALTY_SCALES),
@@ -177,8 +178,8 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
         seed=arguments.get("seed", 0),
         plan=arguments.get("plan", False),
         evaluate=_evaluated(given("evaluate") or {}),
-        tolerance=given("tolerance") or 0,
-        max_iterations=given("max_iterations") or 0,
+        tolerance=given("tolerance"),
+        max_iterations=given("max_iterations"),
     )
 
 
@@ -213,16 +214,19 @@ def _filled(message: _Message) -> _Message | None:
     return message if message.ByteSize() else None  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
 
-def _balance(balance: BalanceMethod | None, by: By | None, ratio: float | None) -> groups_pb2.Balance | None:
+def _balance(
+    balance: BalanceMethod | None, by: By | None, ratio: float | None, missing_groups: MissingGroups | None
+) -> groups_pb2.Balance | None:
     """None leaves it to the preset as a whole; over what to balance is never guessed."""
+    missing = _number("missing_groups", missing_groups, MISSING_GROUPS)
     if balance is None:
         if by is not None or ratio is not None:
             raise invalid("by= and ratio= need balance=: a preset's balancing is replaced as a whole")
-        return None
+        return None if missing is None else groups_pb2.Balance(missing_groups=missing)
     check_choice("balance", balance, BALANCE_METHODS)
     if by is None and balance != "none":
         raise invalid(f"balance={balance!r} needs by=: 'class' or 'group'", argument="by")
-    return balance_message(balance, by or "class", ratio)
+    return balance_message(balance, by, ratio, missing)
 
 
 def _scaling(value: ScalingLike) -> pb.Scaling:
@@ -264,7 +268,7 @@ def _weights(arguments: RefitArguments) -> pb.Weights:
 
 
 def _rows(rows: RowsChoice | NDArray[Any] | None, top_k: int | None, other: FeatureSetLike | None) -> pb.Rows:
-    message = pb.Rows(top_k=top_k or 0, other="" if other is None else feature_set_name(other))
+    message = pb.Rows(top_k=top_k, other="" if other is None else feature_set_name(other))
     if isinstance(rows, str):
         message.kind = _number("rows", rows, ROWS)
     elif rows is not None:
@@ -281,9 +285,9 @@ def _path(argument: str, given: PathArguments) -> pb.Path:
     start = given.get("start")
     return pb.Path(
         optimizer=_number(f"{argument}.optimizer", given.get("optimizer"), PATH_OPTIMIZERS),
-        learning_rate=given.get("learning_rate", 0),
-        steps=given.get("steps", 0),
-        epochs=given.get("epochs", 0),
+        learning_rate=given.get("learning_rate"),
+        steps=given.get("steps"),
+        epochs=given.get("epochs"),
         momentum=given.get("momentum"),
         weight_decay=given.get("weight_decay"),
         clip_norm=given.get("clip_norm"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penult.choices import BalanceMethod, By
+from penult.choices import BalanceMethod, By, MissingGroups
 from penult.errors import invalid
 from penult.frames import frame
 from penult.notes import Notes, lines
@@ -114,7 +114,7 @@ class SelectSettings:
 class RefitSettings:
     """What was fitted, with every preset expanded; the fields are the arguments of `Client.refit`.
 
-    A number that was on a grid is the one that was chosen.
+    A number that was on a grid is the one that was chosen; one that goes with another method is None.
     """
 
     feature_set: str
@@ -123,6 +123,7 @@ class RefitSettings:
     balance: BalanceMethod
     by: By
     ratio: float | None
+    missing_groups: MissingGroups
     l1: float
     l2: float
     penalty: PenaltyScale
@@ -135,27 +136,27 @@ class RefitSettings:
     repeats: int
     weights: str
     """"uniform", "confidence", "errors", "detected" or "explicit"."""
-    gamma: float
-    up: float
-    class_ratio: float
+    gamma: float | None
+    up: float | None
+    class_ratio: float | None
     detector: PathSettings | None
-    detector_l1: float
+    detector_l1: float | None
     rows: str
     """"all", "top_loss", "top_disagreement" or "explicit"."""
     top_k: int | None
     other: str
     offset: str
     """"none", "class_prior" or "prediction_prior"."""
-    tau: float
+    tau: float | None
     groups: GroupSource
     risk: Risk
-    alpha: float
+    alpha: float | None
     path: PathSettings | None
     grid: Mapping[str, tuple[float, ...]]
     select: SelectSettings | None
     seed: int
-    tolerance: float
-    max_iterations: int
+    tolerance: float | None
+    max_iterations: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

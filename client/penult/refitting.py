@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult import decode, decode_refits, encode_refits
-from penult.choices import BalanceMethod, By
+from penult.choices import BalanceMethod, By, MissingGroups
 from penult.encode import FeatureSetLike, check_number
 from penult.encode_refits import AnyHead, HeadLike, PathArguments, RefitArguments, ScalingLike, SelectArguments
 from penult.errors import PenultError, from_kind
@@ -42,6 +42,7 @@ class Refitting:
         balance: BalanceMethod | None = None,
         by: By | None = None,
         ratio: float | None = None,
+        missing_groups: MissingGroups | None = None,
         l1: float | None = None,
         l2: float | None = None,
         penalty: PenaltyScale | None = None,
@@ -117,18 +118,22 @@ class Refitting:
             "mixture" caps each at `ratio` times the smallest, then upsamples. Needs `by`, and replaces the preset's.
         by : balance over "class" or "group".
         ratio : for "mixture", at least 1.
+        missing_groups : of groups that balancing by group does not find among the rows: ["refuse"], or "skip" to
+            balance those that are there. Groups without an example in the whole dataset are left out in any case.
+            What was left out is named in ``.notes``.
         l1, l2 : strengths of the penalties [0.0].
         penalty : ["mean"]: on the scale of the mean loss, l = 1 / (C n) in scikit-learn's terms. "sum": on the scale
             of the sum of losses, l = 1 / C; both dfr and rad use it, and keep a strength's meaning when n changes.
         center : W0 (and b0): ["zero"], "stored" (the head stored with the features), a `Head` or a `Refit`.
-        intercept : ["free"], "penalized" like a weight (about b0), or "none".
+        intercept : ["free"], "penalized" like a weight (about b0), or "none": the bias is b0, zero without a center.
         link : ["softmax"], or "ovr": one binary problem per class. For two classes softmax has the same l1 as the
             usual binary logistic regression, and its l2 counts half.
         standardize : by mean and standard deviation (divisor n, unweighted) of [True or "rows": the rows fitted, each
             draw by its own]; "all": all rows of `features`; another feature set: all its rows; False or "none".
         repeats : random draws of the balancing; their heads are averaged [1].
         weights : s_i beside the balancing: ["uniform"]; "confidence": exp(-gamma p_i[y_i]) and "errors": `up` where
-            the stored logits misclassify, else 1; "detected": `up` where a detector does; or an array (N,).
+            the stored logits misclassify, else 1; "detected": `up` where a detector does; or an array (N,). Rows of
+            weight 0 are left out of everything: halves, draws and the standardisation of the rows fitted.
         gamma, up : see `weights`.
         class_ratio : weight of class 1 relative to class 0 (below 1: of class 0, inverted); two classes only [1.0].
         detector, detector_l1 : path and l1 of the detector, fitted on the same rows from its own "start" [zero]. RAD's
@@ -143,8 +148,8 @@ class Refitting:
             losses).
         path : an early-stopped method instead of the optimum: {"optimizer": "gd" | "sgd" | "adamw", "learning_rate",
             "schedule": "constant" | "cosine" (over epochs, to zero), "steps" or "epochs", "momentum", "weight_decay",
-            "clip_norm", "batch_size", "keep": "last" | "best" (by `select`), "start": "zero" | "stored" | "random"
-            (as torch's new layer, by the seed) | a head}.
+            "clip_norm", "batch_size", "keep": "last" | "best" (by `select`), "start": "zero" (also where there is a
+            center) | "stored" | "random" (as torch's new layer, by the seed) | a head}.
         grid : values that numbers take in turn, such as {"l1": [...], "gamma": [...]}; all combinations are fitted.
         select : how one is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a feature
             set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
@@ -158,6 +163,12 @@ class Refitting:
             (`converged` is False); nothing is raised.
         timeout : seconds.
 
+        A standardised column that is constant on the rows fitted (standard deviation at most 2^-20 of its mean) is 0 on
+        all of them and has no weight; so has, where the bias is free, one that is not standardised.
+
+        A candidate of a grid that cannot be fitted (more `top_k` than rows, a path that leaves the finite numbers) does
+        not fail the others: ``.selection`` has its `failure`.
+
         Returns
         -------
         Refit : ``.head``, ``.metrics``, ``.certificate``, ``.selection``, ``.plan``, ``.settings``. The same request
@@ -166,8 +177,8 @@ class Refitting:
 
         Raises
         ------
-        InvalidRequest : an argument is out of its range; kind ``empty_group`` when a group to balance has no
-            example.
+        InvalidRequest : an argument is out of its range, or would change nothing beside the others (the message says
+            what it goes with); kind ``empty_group`` when a group to balance has no example.
         NotFound : kind ``unknown_feature_set``.
         """
         arguments: RefitArguments = {
@@ -176,6 +187,7 @@ class Refitting:
             "balance": balance,
             "by": by,
             "ratio": ratio,
+            "missing_groups": missing_groups,
             "l1": l1,
             "l2": l2,
             "penalty": penalty,
@@ -231,9 +243,9 @@ class Refitting:
         if messages:
             request = refits_pb2.ComputeRefitsRequest(requests=messages)
             call = self.connection.stubs.refits.ComputeRefits
-            response = self.connection.unary(call, request, timeout=timeout)
-            for index, outcome in zip(sent, response.outcomes, strict=True):
-                answers[index] = _refit_or_error(outcome)
+            with self.connection.stream(call, request, timeout=timeout) as outcomes:
+                for index, outcome in zip(sent, outcomes, strict=True):
+                    answers[index] = _refit_or_error(outcome)
         return [answers[index] for index in range(len(requests))]
 
     def evaluate(self, head: AnyHead, features: FeatureSetLike, *, timeout: float = 300.0) -> Metrics:

@@ -65,10 +65,13 @@ def descend(
 
     Raises
     ------
-    EmptyLabelError
-        As in `solve`.
     ValueError
-        When something is not as described, or a path leaves the finite numbers (lower the learning rate).
+        When something is not as described.
+
+    Returns
+    -------
+    list of PathFit
+        In the order of the problems; one that left the finite numbers says so (`diverged`).
     """
     if len(settings) != len(problems):
         raise ValueError(f"every problem needs settings: {len(problems)} problems, {len(settings)} settings")

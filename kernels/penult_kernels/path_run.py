@@ -11,7 +11,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside
+from penult_kernels.arrays import Array, beside, to_host
 from penult_kernels.minibatches import Streams
 from penult_kernels.path_loss import path_loss
 from penult_kernels.path_members import (
@@ -98,7 +98,6 @@ class PathRun:
                 self._keep_every(step)
         if self._watch is not None:
             self._look(n_steps, self._logits())
-        self._check_finite()
         return found | self._answers(range(len(self._members)), n_steps)
 
     def _logits(self) -> Array:
@@ -204,16 +203,19 @@ class PathRun:
     def _answers(self, places: Sequence[int] | range, step: int) -> dict[int, PathFit]:
         """What has come of some paths after `step` steps."""
         last, kept, curves = self._rows(self._theta), self._rows(self._kept), self._scores.curves()
+        is_finite = to_host(array_namespace(last).all(array_namespace(last).isfinite(last), axis=1))
         found: dict[int, PathFit] = {}
         for place in places:
             index, keeps_best = self._members[place].index, self._scores.keeps_best(place)
             weight, bias = self._head(place, kept if keeps_best else last)
+            own = slice(place * self._per_problem, (place + 1) * self._per_problem)
             ends = step, float(curves[place, -1]) if curves.shape[1] else math.nan
             reached, score = self._scores.best(place) if keeps_best else ends
             found[index] = PathFit(
                 weight=weight,
                 bias=bias,
                 step=reached,
+                diverged=not bool(is_finite[own].all()),
                 score=score,
                 scores=curves[place],
                 kept=tuple(self._heads.get(index, ())),
@@ -230,11 +232,6 @@ class PathRun:
         own = rows[place * self._per_problem : (place + 1) * self._per_problem, :]
         head = self._preparation.head(self._members[place].problem, own)
         return head.weight, head.bias
-
-    def _check_finite(self) -> None:
-        xp = array_namespace(self._theta)
-        if not bool(xp.all(xp.isfinite(self._theta))):
-            raise ValueError("a descent left the finite numbers: lower learning_rate, or clip")
 
 
 def _side_by_side(theta: Array) -> Array:

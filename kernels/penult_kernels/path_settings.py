@@ -97,6 +97,8 @@ class PathFit:
     """(C,)."""
     step: int
     """Steps taken when it was reached."""
+    diverged: bool
+    """Whether the path left the finite numbers: a lower learning rate, or clipping, would keep it there."""
     score: float
     """Of that iterate; NaN without a watch."""
     scores: NDArray[np.float64]

@@ -238,7 +238,7 @@ class Preparation:
         target: NDArray[np.float64],
     ) -> None:
         """Without a row of positive weight the free bias of a class would fall for ever."""
-        if problem.intercept is not Intercept.FREE:
+        if problem.intercept is not Intercept.FREE or self._for_trajectories:
             return
         used = target if rows is None else target[rows]
         mass = used.sum(axis=0) if weight is None else weight @ used

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.selection import BalanceMethod, draw_epoch, kept_rows, loss_weights
+from penult_kernels.selection import BalanceMethod, EmptyLabelError, draw_epoch, kept_rows, loss_weights
 
 DRAWN_WITH_REPLACEMENT = (BalanceMethod.UPSAMPLING, BalanceMethod.MIXTURE)
 DETERMINISTIC = (BalanceMethod.NONE, BalanceMethod.UPWEIGHTING)
@@ -39,6 +39,7 @@ def balanced_draw(
     ratio: float,
     seed: int,
     repeat: int,
+    may_be_absent: NDArray[np.bool_] | None = None,
 ) -> Draw:
     """Draw `repeat` of a balancing over `labels`; it depends on (seed, repeat) alone.
 
@@ -51,14 +52,16 @@ def balanced_draw(
         Class or group of every row there is.
     among : array of shape (M,)
         Ascending positions of the rows that may be used.
+    may_be_absent : array of shape (n_labels,), optional
+        Labels that are left out where they have no row among these; none when left out.
 
     Raises
     ------
     EmptyLabelError
-        When a label to be balanced has no row among them.
+        When another label to be balanced has no row among them.
     """
     keeping, drawing = np.random.SeedSequence((seed, repeat)).generate_state(2, np.uint64)
-    own = labels[among]
+    own, n_labels = _present(labels[among], n_labels, method, may_be_absent)
     kept = kept_rows(own, n_labels, method=method, ratio=ratio, seed=int(keeping))
     if method in DRAWN_WITH_REPLACEMENT:
         rng = np.random.default_rng(int(drawing))
@@ -92,10 +95,29 @@ def top_rows(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     return np.sort(np.argsort(-scores, kind="stable")[:k]).astype(np.int64)
 
 
-def inverse_frequencies(labels: NDArray[np.int64], n_labels: int, *, method: BalanceMethod) -> NDArray[np.float64]:
+def _present(
+    own: NDArray[np.int64], n_labels: int, method: BalanceMethod, may_be_absent: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.int64], int]:
+    """Labels numbered anew without those that have no row and need none."""
+    if may_be_absent is None or method is BalanceMethod.NONE:
+        return own, n_labels
+    is_absent = np.bincount(own, minlength=n_labels) == 0
+    if bool((is_absent & ~may_be_absent).any()):
+        raise EmptyLabelError(int(np.argmax(is_absent & ~may_be_absent)), n_labels)
+    return (np.cumsum(~is_absent) - 1)[own], int(np.count_nonzero(~is_absent))
+
+
+def inverse_frequencies(
+    labels: NDArray[np.int64],
+    n_labels: int,
+    *,
+    method: BalanceMethod,
+    may_be_absent: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
     """(n,) weight of each row for draws with replacement in which every label is as frequent.
 
-    Raises EmptyLabelError when a label has no row.
+    Raises EmptyLabelError when a label has no row, unless it may be absent.
     """
+    labels, n_labels = _present(labels, n_labels, method, may_be_absent)
     upweighting = BalanceMethod.UPWEIGHTING if method in DRAWN_WITH_REPLACEMENT else BalanceMethod.NONE
     return loss_weights(labels, n_labels, method=upweighting)

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from penult_kernels.metrics import GroupMetrics
 from penult_kernels.selection import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
+from penult_proto.notes import NoteId
 from penult_proto.v1 import arrays_pb2, datasets_pb2, features_pb2, groups_pb2, jobs_pb2, runs_pb2
 from penult_server.clock import timestamp
 from penult_server.datasets.model import Attribute, DatasetInfo
 from penult_server.errors import ServiceError
 from penult_server.finetuning.history import MetricsRecord
-from penult_server.notes import notes_to_proto
+from penult_server.notes import Note, notes_to_proto
 from penult_server.stores.checkpoints import CheckpointManifest
 from penult_server.stores.manifest import FeatureManifest, LabelNames
 from penult_server.stores.runs import RunManifest
@@ -144,7 +145,18 @@ def metrics_to_proto(metrics: GroupMetrics, labels: LabelNames) -> groups_pb2.Me
         ece=scores.ece,
         ece_bins=scores.ece_bins,
         brier=scores.brier,
+        notes=notes_to_proto(_prediction_notes(metrics, labels)),
     )
+
+
+def _prediction_notes(metrics: GroupMetrics, labels: LabelNames) -> list[Note]:
+    """That one class is predicted for every row, unless it is the class of every row."""
+    predicted = np.flatnonzero(metrics.confusion.sum(axis=0))
+    total = int(metrics.count.sum())
+    if predicted.size != 1 or int(metrics.correct.sum()) == total:
+        return []
+    text = f"class {labels.classes[int(predicted[0])]!r} is predicted for all {total} rows"
+    return [Note(NoteId.PREDICTS_ONE_CLASS, text)]
 
 
 def feature_set_to_proto(manifest: FeatureManifest) -> features_pb2.FeatureSet:

@@ -20,8 +20,6 @@ _OWNERS: dict[str, Callable[[pb.RefitRequest], Any]] = {
     "learning_rate": lambda request: request.path,
 }
 SCALARS = tuple(_OWNERS)
-_PLAIN = ("ratio", "top_k", "learning_rate")
-"""Fields without presence: 0 says that they were left out."""
 
 
 def read_scalar(request: pb.RefitRequest, name: str) -> float | None:
@@ -29,13 +27,29 @@ def read_scalar(request: pb.RefitRequest, name: str) -> float | None:
     if name not in _OWNERS:
         return None
     owner = _OWNERS[name](request)
-    is_given = bool(getattr(owner, name)) if name in _PLAIN else owner.HasField(name)
-    return float(getattr(owner, name)) if is_given else None
+    return float(getattr(owner, name)) if owner.HasField(name) else None
 
 
 def write_scalar(request: pb.RefitRequest, name: str, value: float) -> None:
     """Set a number."""
     setattr(_OWNERS[name](request), name, int(value) if name == "top_k" else value)
+
+
+def has_scalar(request: pb.RefitRequest, name: str) -> bool:
+    """Whether a request gives a number, itself or on its grid."""
+    return read_scalar(request, name) is not None or any(axis.name == name for axis in request.grid)
+
+
+def clear_scalar(request: pb.RefitRequest, name: str) -> None:
+    """Take a number out of a request, but not off its grid."""
+    if read_scalar(request, name) is not None:
+        _OWNERS[name](request).ClearField(name)
+
+
+def largest_of(request: pb.RefitRequest, name: str) -> float:
+    """The largest value that a number takes over the grid, 0 where there is none."""
+    on_grid = [value for axis in request.grid if axis.name == name for value in axis.values]
+    return max(on_grid, default=read_scalar(request, name) or 0.0)
 
 
 def candidates_of(request: pb.RefitRequest) -> Iterator[pb.RefitRequest]:

@@ -271,7 +271,6 @@ def test_every_argument_of_a_refit_comes_back_in_its_settings() -> None:
         "optimizer": "sgd",
         "learning_rate": 0.5,
         "steps": 7,
-        "epochs": 3,
         "momentum": 0.25,
         "weight_decay": 0.125,
         "clip_norm": 2.0,
@@ -285,6 +284,7 @@ def test_every_argument_of_a_refit_comes_back_in_its_settings() -> None:
         "balance": "mixture",
         "by": "group",
         "ratio": 3.0,
+        "missing_groups": "skip",
         "l1": 0.25,
         "l2": 0.5,
         "penalty": "sum",
@@ -324,7 +324,7 @@ def test_every_argument_of_a_refit_comes_back_in_its_settings() -> None:
     )  # pyright: ignore[reportArgumentType]
     found = decode_refits.refit_settings(request)
     assert {name: getattr(found, name) for name in plain} == plain
-    assert asdict(found.path) == asdict(found.detector) == path
+    assert asdict(found.path) == asdict(found.detector) == path | {"epochs": 0}
     assert asdict(found.select) == select
     assert found.grid == {"l1": (1.0, 2.0), "gamma": (3.0,)}
     nested = {"path", "detector", "grid", "select"}

@@ -77,7 +77,7 @@ def long_spectra(client: penult.Client, mine: penult.FeatureSet) -> grpc.Future:
 def long_refit(client: penult.Client, mine: penult.FeatureSet) -> grpc.Future:
     one = encode_refits.refit_request({"features": mine, "path": LONG_PATH, "standardize": False})
     request = refits_pb2.ComputeRefitsRequest(requests=[one])
-    return client.connection.stubs.refits.ComputeRefits.future(request, metadata=client.connection._metadata)
+    return client.connection.stubs.refits.ComputeRefits(request, metadata=client.connection._metadata)
 
 
 @pytest.mark.parametrize("ask", [long_spectra, long_refit])

@@ -28,9 +28,12 @@ def expanded(preset: str = "", **fields) -> pb.RefitRequest:
 @pytest.mark.parametrize("preset", list(PRESETS))
 def test_every_preset_says_everything_and_is_its_own_expansion(preset):
     request = expanded(preset)
-    for name in ("l1", "l2", "repeats", "balance", "center", "scaling", "weights", "rows", "offset", "risk"):
+    for name in ("repeats", "balance", "center", "scaling", "weights", "rows", "offset", "risk"):
         assert request.HasField(name), name
-    assert min(request.intercept, request.link, request.penalty_scale, request.groups, request.tolerance) > 0
+    on_grid = {axis.name for axis in request.grid}
+    assert all(request.HasField(name) != (name in on_grid) for name in ("l1", "l2"))
+    assert min(request.intercept, request.link, request.penalty_scale, request.groups) > 0
+    assert request.HasField("tolerance") == request.HasField("max_iterations") == (not request.HasField("path"))
     again = pb.RefitRequest()
     again.CopyFrom(request)
     again.preset = ""
@@ -107,7 +110,8 @@ def test_every_number_can_be_read_and_written():
     [
         ("none", {}, "there is no preset"),
         ("", {"l1": -1.0}, "l1 must be"),
-        ("", {"repeats": 0}, "repeats must be"),
+        ("dfr", {"repeats": 0}, "repeats must be"),
+        ("", {"l2": 5e-324}, "l2 must be"),
         ("", {"tolerance": 2.0}, "tolerance must be"),
         ("", {"grid": [pb.GridAxis(name="l1", values=[1, 2])]}, "need something to be chosen by"),
         ("", {"grid": [pb.GridAxis(name="l3", values=[1])]}, "number to put on a grid"),

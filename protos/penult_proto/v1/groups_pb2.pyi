@@ -77,6 +77,30 @@ BALANCE_METHOD_MIXTURE: BalanceMethod.ValueType  # 5
 """Cap each at `ratio` times the smallest, then upsample on that subset."""
 Global___BalanceMethod: typing_extensions.TypeAlias = BalanceMethod
 
+class _MissingGroups:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _MissingGroupsEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_MissingGroups.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    MISSING_GROUPS_UNSPECIFIED: _MissingGroups.ValueType  # 0
+    """refuse"""
+    MISSING_GROUPS_REFUSE: _MissingGroups.ValueType  # 1
+    MISSING_GROUPS_SKIP: _MissingGroups.ValueType  # 2
+    """Balance the groups that are there."""
+
+class MissingGroups(_MissingGroups, metaclass=_MissingGroupsEnumTypeWrapper):
+    """What is done about groups without a row where groups are balanced. Those without a row in the whole dataset are left
+    out in any case, and named.
+    """
+
+MISSING_GROUPS_UNSPECIFIED: MissingGroups.ValueType  # 0
+"""refuse"""
+MISSING_GROUPS_REFUSE: MissingGroups.ValueType  # 1
+MISSING_GROUPS_SKIP: MissingGroups.ValueType  # 2
+"""Balance the groups that are there."""
+Global___MissingGroups: typing_extensions.TypeAlias = MissingGroups
+
 @typing.final
 class Group(google.protobuf.message.Message):
     """One group, or one class (then `a` is -1 and `attribute` empty)."""
@@ -324,17 +348,22 @@ class Balance(google.protobuf.message.Message):
     METHOD_FIELD_NUMBER: builtins.int
     BY_FIELD_NUMBER: builtins.int
     RATIO_FIELD_NUMBER: builtins.int
+    MISSING_GROUPS_FIELD_NUMBER: builtins.int
     method: Global___BalanceMethod.ValueType
     by: Global___BalanceBy.ValueType
     ratio: builtins.float
     """For MIXTURE: at least 1. 1 is subsetting; the full imbalance or more is upsampling."""
+    missing_groups: Global___MissingGroups.ValueType
     def __init__(
         self,
         *,
         method: Global___BalanceMethod.ValueType = ...,
         by: Global___BalanceBy.ValueType = ...,
-        ratio: builtins.float = ...,
+        ratio: builtins.float | None = ...,
+        missing_groups: Global___MissingGroups.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["by", b"by", "method", b"method", "ratio", b"ratio"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_ratio", b"_ratio", "ratio", b"ratio"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_ratio", b"_ratio", "by", b"by", "method", b"method", "missing_groups", b"missing_groups", "ratio", b"ratio"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_ratio", b"_ratio"]) -> typing.Literal["ratio"] | None: ...
 
 Global___Balance: typing_extensions.TypeAlias = Balance

@@ -140,7 +140,7 @@ class _HeadKind:
 class _HeadKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_HeadKind.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     HEAD_KIND_UNSPECIFIED: _HeadKind.ValueType  # 0
-    """zero"""
+    """left to the preset"""
     HEAD_KIND_ZERO: _HeadKind.ValueType  # 1
     HEAD_KIND_STORED: _HeadKind.ValueType  # 2
     """The head that is stored with the feature set (the checkpoint's)."""
@@ -153,7 +153,7 @@ class _HeadKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
 class HeadKind(_HeadKind, metaclass=_HeadKindEnumTypeWrapper): ...
 
 HEAD_KIND_UNSPECIFIED: HeadKind.ValueType  # 0
-"""zero"""
+"""left to the preset"""
 HEAD_KIND_ZERO: HeadKind.ValueType  # 1
 HEAD_KIND_STORED: HeadKind.ValueType  # 2
 """The head that is stored with the feature set (the checkpoint's)."""
@@ -430,7 +430,7 @@ Global___Scaling: typing_extensions.TypeAlias = Scaling
 
 @typing.final
 class HeadSource(google.protobuf.message.Message):
-    """A head to be pulled to, or to start from."""
+    """A head to be pulled to, or to start from: zero is a head of zeros, also where there is a center."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -473,12 +473,13 @@ class Rows(google.protobuf.message.Message):
         self,
         *,
         kind: Global___RowsKind.ValueType = ...,
-        top_k: builtins.int = ...,
+        top_k: builtins.int | None = ...,
         other: builtins.str = ...,
         row_ids: penult_proto.v1.arrays_pb2.Array | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["row_ids", b"row_ids"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["kind", b"kind", "other", b"other", "row_ids", b"row_ids", "top_k", b"top_k"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_top_k", b"_top_k", "row_ids", b"row_ids", "top_k", b"top_k"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_top_k", b"_top_k", "kind", b"kind", "other", b"other", "row_ids", b"row_ids", "top_k", b"top_k"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_top_k", b"_top_k"]) -> typing.Literal["top_k"] | None: ...
 
 Global___Rows: typing_extensions.TypeAlias = Rows
 
@@ -591,7 +592,7 @@ class Path(google.protobuf.message.Message):
     optimizer: Global___PathOptimizer.ValueType
     learning_rate: builtins.float
     steps: builtins.int
-    """Steps, or if 0 epochs of ceil(rows / batch_size) steps."""
+    """One of both; an epoch is ceil(rows / batch_size) steps."""
     epochs: builtins.int
     momentum: builtins.float
     weight_decay: builtins.float
@@ -607,9 +608,9 @@ class Path(google.protobuf.message.Message):
         self,
         *,
         optimizer: Global___PathOptimizer.ValueType = ...,
-        learning_rate: builtins.float = ...,
-        steps: builtins.int = ...,
-        epochs: builtins.int = ...,
+        learning_rate: builtins.float | None = ...,
+        steps: builtins.int | None = ...,
+        epochs: builtins.int | None = ...,
         momentum: builtins.float | None = ...,
         weight_decay: builtins.float | None = ...,
         clip_norm: builtins.float | None = ...,
@@ -618,14 +619,20 @@ class Path(google.protobuf.message.Message):
         start: Global___HeadSource | None = ...,
         schedule: Global___PathSchedule.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_momentum", b"_momentum", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "momentum", b"momentum", "start", b"start", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_momentum", b"_momentum", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "epochs", b"epochs", "keep", b"keep", "learning_rate", b"learning_rate", "momentum", b"momentum", "optimizer", b"optimizer", "schedule", b"schedule", "start", b"start", "steps", b"steps", "weight_decay", b"weight_decay"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_momentum", b"_momentum", "_steps", b"_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "epochs", b"epochs", "learning_rate", b"learning_rate", "momentum", b"momentum", "start", b"start", "steps", b"steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_momentum", b"_momentum", "_steps", b"_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "epochs", b"epochs", "keep", b"keep", "learning_rate", b"learning_rate", "momentum", b"momentum", "optimizer", b"optimizer", "schedule", b"schedule", "start", b"start", "steps", b"steps", "weight_decay", b"weight_decay"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_clip_norm", b"_clip_norm"]) -> typing.Literal["clip_norm"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_epochs", b"_epochs"]) -> typing.Literal["epochs"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_learning_rate", b"_learning_rate"]) -> typing.Literal["learning_rate"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_momentum", b"_momentum"]) -> typing.Literal["momentum"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_steps", b"_steps"]) -> typing.Literal["steps"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_weight_decay", b"_weight_decay"]) -> typing.Literal["weight_decay"] | None: ...
 
@@ -755,9 +762,9 @@ class RefitRequest(google.protobuf.message.Message):
     """Random draws of the balancing whose heads are averaged."""
     seed: builtins.int
     tolerance: builtins.float
-    """Relative tolerance of the certificate: gap <= tolerance * log(C). 0 for 1e-4."""
+    """Relative tolerance of the certificate: gap <= tolerance * log(C)."""
     max_iterations: builtins.int
-    """Newton steps at most, per draw. 0 for 100."""
+    """Newton steps at most, per draw."""
     l1: builtins.float
     penalty_scale: Global___PenaltyScale.ValueType
     intercept: Global___Intercept.ValueType
@@ -801,8 +808,8 @@ class RefitRequest(google.protobuf.message.Message):
         repeats: builtins.int | None = ...,
         seed: builtins.int = ...,
         evaluate: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
-        tolerance: builtins.float = ...,
-        max_iterations: builtins.int = ...,
+        tolerance: builtins.float | None = ...,
+        max_iterations: builtins.int | None = ...,
         l1: builtins.float | None = ...,
         penalty_scale: Global___PenaltyScale.ValueType = ...,
         center: Global___HeadSource | None = ...,
@@ -819,14 +826,18 @@ class RefitRequest(google.protobuf.message.Message):
         select: Global___Select | None = ...,
         plan: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_repeats", b"_repeats", "balance", b"balance", "center", b"center", "l1", b"l1", "l2", b"l2", "offset", b"offset", "path", b"path", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "select", b"select", "weights", b"weights"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_repeats", b"_repeats", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "balance", b"balance", "center", b"center", "l1", b"l1", "l2", b"l2", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_l1", b"_l1"]) -> typing.Literal["l1"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_l2", b"_l2"]) -> typing.Literal["l2"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_iterations", b"_max_iterations"]) -> typing.Literal["max_iterations"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_repeats", b"_repeats"]) -> typing.Literal["repeats"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_tolerance", b"_tolerance"]) -> typing.Literal["tolerance"] | None: ...
 
 Global___RefitRequest: typing_extensions.TypeAlias = RefitRequest
 
@@ -1114,24 +1125,6 @@ class ComputeRefitsRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["requests", b"requests"]) -> None: ...
 
 Global___ComputeRefitsRequest: typing_extensions.TypeAlias = ComputeRefitsRequest
-
-@typing.final
-class ComputeRefitsResponse(google.protobuf.message.Message):
-    """In the order of the requests."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    OUTCOMES_FIELD_NUMBER: builtins.int
-    @property
-    def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RefitOutcome]: ...
-    def __init__(
-        self,
-        *,
-        outcomes: collections.abc.Iterable[Global___RefitOutcome] | None = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["outcomes", b"outcomes"]) -> None: ...
-
-Global___ComputeRefitsResponse: typing_extensions.TypeAlias = ComputeRefitsResponse
 
 @typing.final
 class EvaluateRequest(google.protobuf.message.Message):

@@ -35,10 +35,10 @@ class RefitServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.ComputeRefits = channel.unary_unary(
+        self.ComputeRefits = channel.unary_stream(
                 '/penult.v1.RefitService/ComputeRefits',
                 request_serializer=penult__proto_dot_v1_dot_refits__pb2.ComputeRefitsRequest.SerializeToString,
-                response_deserializer=penult__proto_dot_v1_dot_refits__pb2.ComputeRefitsResponse.FromString,
+                response_deserializer=penult__proto_dot_v1_dot_refits__pb2.RefitOutcome.FromString,
                 _registered_method=True)
         self.Evaluate = channel.unary_unary(
                 '/penult.v1.RefitService/Evaluate',
@@ -56,7 +56,8 @@ class RefitServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def ComputeRefits(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One outcome for each request, in their order.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -76,10 +77,10 @@ class RefitServiceServicer(object):
 
 def add_RefitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ComputeRefits': grpc.unary_unary_rpc_method_handler(
+            'ComputeRefits': grpc.unary_stream_rpc_method_handler(
                     servicer.ComputeRefits,
                     request_deserializer=penult__proto_dot_v1_dot_refits__pb2.ComputeRefitsRequest.FromString,
-                    response_serializer=penult__proto_dot_v1_dot_refits__pb2.ComputeRefitsResponse.SerializeToString,
+                    response_serializer=penult__proto_dot_v1_dot_refits__pb2.RefitOutcome.SerializeToString,
             ),
             'Evaluate': grpc.unary_unary_rpc_method_handler(
                     servicer.Evaluate,
@@ -113,12 +114,12 @@ class RefitService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
+        return grpc.experimental.unary_stream(
             request,
             target,
             '/penult.v1.RefitService/ComputeRefits',
             penult__proto_dot_v1_dot_refits__pb2.ComputeRefitsRequest.SerializeToString,
-            penult__proto_dot_v1_dot_refits__pb2.ComputeRefitsResponse.FromString,
+            penult__proto_dot_v1_dot_refits__pb2.RefitOutcome.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,17 +37,17 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 _RefitServiceComputeRefitsType = typing_extensions.TypeVar(
     '_RefitServiceComputeRefitsType',
-    grpc.UnaryUnaryMultiCallable[
+    grpc.UnaryStreamMultiCallable[
         penult_proto.v1.refits_pb2.ComputeRefitsRequest,
-        penult_proto.v1.refits_pb2.ComputeRefitsResponse,
+        penult_proto.v1.refits_pb2.RefitOutcome,
     ],
-    grpc.aio.UnaryUnaryMultiCallable[
+    grpc.aio.UnaryStreamMultiCallable[
         penult_proto.v1.refits_pb2.ComputeRefitsRequest,
-        penult_proto.v1.refits_pb2.ComputeRefitsResponse,
+        penult_proto.v1.refits_pb2.RefitOutcome,
     ],
-    default=grpc.UnaryUnaryMultiCallable[
+    default=grpc.UnaryStreamMultiCallable[
         penult_proto.v1.refits_pb2.ComputeRefitsRequest,
-        penult_proto.v1.refits_pb2.ComputeRefitsResponse,
+        penult_proto.v1.refits_pb2.RefitOutcome,
     ],
 )
 
@@ -86,9 +86,9 @@ _RefitServiceEvaluateMixturesType = typing_extensions.TypeVar(
 class RefitServiceStub(typing.Generic[_RefitServiceComputeRefitsType, _RefitServiceEvaluateType, _RefitServiceEvaluateMixturesType]):
     @typing.overload
     def __init__(self: RefitServiceStub[
-        grpc.UnaryUnaryMultiCallable[
+        grpc.UnaryStreamMultiCallable[
             penult_proto.v1.refits_pb2.ComputeRefitsRequest,
-            penult_proto.v1.refits_pb2.ComputeRefitsResponse,
+            penult_proto.v1.refits_pb2.RefitOutcome,
         ],
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.refits_pb2.EvaluateRequest,
@@ -102,9 +102,9 @@ class RefitServiceStub(typing.Generic[_RefitServiceComputeRefitsType, _RefitServ
 
     @typing.overload
     def __init__(self: RefitServiceStub[
-        grpc.aio.UnaryUnaryMultiCallable[
+        grpc.aio.UnaryStreamMultiCallable[
             penult_proto.v1.refits_pb2.ComputeRefitsRequest,
-            penult_proto.v1.refits_pb2.ComputeRefitsResponse,
+            penult_proto.v1.refits_pb2.RefitOutcome,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
             penult_proto.v1.refits_pb2.EvaluateRequest,
@@ -117,15 +117,16 @@ class RefitServiceStub(typing.Generic[_RefitServiceComputeRefitsType, _RefitServ
     ], channel: grpc.aio.Channel) -> None: ...
 
     ComputeRefits: _RefitServiceComputeRefitsType
+    """One outcome for each request, in their order."""
 
     Evaluate: _RefitServiceEvaluateType
 
     EvaluateMixtures: _RefitServiceEvaluateMixturesType
 
 RefitServiceAsyncStub: typing_extensions.TypeAlias = RefitServiceStub[
-    grpc.aio.UnaryUnaryMultiCallable[
+    grpc.aio.UnaryStreamMultiCallable[
         penult_proto.v1.refits_pb2.ComputeRefitsRequest,
-        penult_proto.v1.refits_pb2.ComputeRefitsResponse,
+        penult_proto.v1.refits_pb2.RefitOutcome,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.refits_pb2.EvaluateRequest,
@@ -143,7 +144,8 @@ class RefitServiceServicer(metaclass=abc.ABCMeta):
         self,
         request: penult_proto.v1.refits_pb2.ComputeRefitsRequest,
         context: _ServicerContext,
-    ) -> typing.Union[penult_proto.v1.refits_pb2.ComputeRefitsResponse, collections.abc.Awaitable[penult_proto.v1.refits_pb2.ComputeRefitsResponse]]: ...
+    ) -> typing.Union[collections.abc.Iterator[penult_proto.v1.refits_pb2.RefitOutcome], collections.abc.AsyncIterator[penult_proto.v1.refits_pb2.RefitOutcome]]:
+        """One outcome for each request, in their order."""
 
     @abc.abstractmethod
     def Evaluate(

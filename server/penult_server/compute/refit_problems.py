@@ -1,6 +1,5 @@
 """From one request without a grid to the problems that the engine solves: rows, weights, offsets, centres."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,20 +19,15 @@ from penult_kernels.refit_engine import (
     Schedule,
     Standardize,
 )
-from penult_kernels.row_plans import (
-    DETERMINISTIC,
-    DRAWN_WITH_REPLACEMENT,
-    Draw,
-    balanced_draw,
-    inverse_frequencies,
-    top_rows,
-)
-from penult_kernels.selection import BalanceBy
+from penult_kernels.row_plans import Draw, inverse_frequencies
+from penult_kernels.selection import EmptyLabelError
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refit_material import RefitMaterial
+from penult_server.compute.refit_refusals import explained
+from penult_server.compute.refit_rows import RowChooser
 from penult_server.errors import ServiceError
-from penult_server.messages import BALANCE_BY, BALANCE_METHODS, array_from_proto
+from penult_server.messages import BALANCE_METHODS, array_from_proto
 
 INTERCEPTS = {
     pb.INTERCEPT_FREE: Intercept.FREE,
@@ -47,6 +41,8 @@ OPTIMIZERS = {
     pb.PATH_OPTIMIZER_ADAMW: Optimizer.ADAMW,
 }
 SCHEDULES = {pb.PATH_SCHEDULE_CONSTANT: Schedule.CONSTANT, pb.PATH_SCHEDULE_COSINE: Schedule.COSINE}
+MOST_STEPS = 1_000_000
+"""Of a path."""
 Detected = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -77,45 +73,34 @@ class ProblemMaker:
     def __init__(self, request: pb.RefitRequest, material: RefitMaterial) -> None:
         self._material = material
         self._digest = request.feature_set
-        self._resident = material.resident(self._digest)
-        labels = self._resident.manifest.labels
-        self.n_classes, self.n_groups = len(labels.classes), labels.n_groups
-        self._shared: dict[tuple[object, ...], Any] = {}
-        self._labels, self._n_labels = self._balanced_labels(request)
+        self.rows = RowChooser(request, material)
+        self._resident = self.rows.resident
+        self.n_classes, self.n_groups = self.rows.n_classes, self.rows.labels.n_groups
+
+    @property
+    def universe(self) -> NDArray[np.int64]:
+        """Ascending positions of the rows that the request knows of."""
+        return self.rows.universe
 
     def tasks(self, request: pb.RefitRequest, part: Part, detected: Detected | None = None) -> list[Task]:
         """One task for each draw; draws that cannot differ are made once.
 
         Raises EmptyLabelError, ValueError and ServiceError for what the request asks in vain.
         """
-        method = BALANCE_METHODS[request.balance.method]
-        among = self._chosen_rows(request, part.among)
-        on_batches = request.HasField("path") and method in DRAWN_WITH_REPLACEMENT
-        is_fixed = method in DETERMINISTIC and not request.HasField("path")
-        draws = [
-            self._share(
-                ("draw", repeat, request.balance.SerializeToString(), among.tobytes(), request.seed),
-                lambda repeat=repeat: balanced_draw(
-                    self._labels,
-                    self._n_labels,
-                    among=among,
-                    method=method,
-                    ratio=request.balance.ratio,
-                    seed=request.seed,
-                    repeat=repeat,
-                ),
-            )
-            for repeat in range(1 if is_fixed else part.repeats)
-        ]
         weights = self._row_weights(request, detected)
         return [
-            self._task(request, part, draw, weights, on_batches=on_batches, repeat=repeat)
-            for repeat, draw in enumerate(draws)
+            self._task(request, part, draw, weights, repeat)
+            for repeat, draw in enumerate(self.rows.draws(request, part.among, part.repeats))
         ]
+
+    def reason(self, error: Exception, request: pb.RefitRequest) -> str:
+        """Why a candidate could not be fitted, in the words that would be its own refusal."""
+        said = explained(error, request, self._resident)
+        return said.message if isinstance(said, ServiceError) else str(said)
 
     def group_positions(self, draw: Draw) -> NDArray[np.int64]:
         """(n,) groups of the rows of a draw that a robust risk compares: those that balancing by group would use."""
-        return self._groups[draw.rows]
+        return self.rows.groups[draw.rows]
 
     def own_logits(self, logits: Any, task: Task) -> Floats:
         """(n, C) of a draw's rows, from those (N, C) of all rows."""
@@ -139,28 +124,20 @@ class ProblemMaker:
         settings = _settings(request.weights.detector, part.among.size, sampler=None, seed=request.seed)
         return Task(draw=draw, problem=problem, settings=settings)
 
-    def _task(
-        self,
-        request: pb.RefitRequest,
-        part: Part,
-        draw: Draw,
-        weights: Floats | None,
-        *,
-        on_batches: bool,
-        repeat: int,
-    ) -> Task:
+    def _task(self, request: pb.RefitRequest, part: Part, draw: Draw, weights: Floats | None, repeat: int) -> Task:
         settings, own = None, draw.weight
         if request.HasField("path"):
             sampler = None
-            if on_batches:
+            if self.rows.is_drawn_by_batch(request):
                 own = np.ones(draw.rows.size)
-                method = BALANCE_METHODS[request.balance.method]
-                sampler = inverse_frequencies(self._labels[draw.rows], self._n_labels, method=method)
+                sampler = self._sampler(request, draw)
             settings = _settings(request.path, draw.rows.size, sampler=sampler, seed=request.seed + repeat)
         weight = own if weights is None else own * weights[draw.rows]
         total = float(weight.sum()) if request.penalty_scale == pb.PENALTY_SCALE_SUM else 1.0
-        if not total > 0:
-            raise ServiceError(ErrorKind.INVALID_ARGUMENT, "the weights of the rows that are fitted are all 0")
+        drawn = replace(draw, weight=weight)
+        intercept = INTERCEPTS[request.intercept]
+        if settings is None and intercept is Intercept.FREE:
+            self._check_classes(drawn)
         problem = Problem(
             rows=self._all_or(draw.rows),
             weight=None if bool(np.all(weight == weight[0])) else weight,
@@ -168,99 +145,52 @@ class ProblemMaker:
             l1=request.l1 / total,
             l2=request.l2 / total,
             center=self._head(request.center),
-            start=self._head(request.path.start, request.seed + repeat) if request.HasField("path") else None,
-            intercept=INTERCEPTS[request.intercept],
+            start=self._start(request, repeat) if request.HasField("path") else None,
+            intercept=intercept,
             link=LINKS[request.link],
             standardize=self._scaling(part.scaling, draw),
         )
-        return Task(draw=replace(draw, weight=weight), problem=problem, settings=settings)
+        return Task(draw=drawn, problem=problem, settings=settings)
 
-    def _share(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
-        if key not in self._shared:
-            self._shared[key] = make()
-        return self._shared[key]
+    def _sampler(self, request: pb.RefitRequest, draw: Draw) -> Floats:
+        """(n,) how often each row of a draw is in a batch, in proportion."""
+        labels, n_labels = self.rows.balanced_labels(request)
+        return inverse_frequencies(
+            labels[draw.rows],
+            n_labels,
+            method=BALANCE_METHODS[request.balance.method],
+            may_be_absent=self.rows.may_be_absent(request),
+        )
+
+    def _check_classes(self, draw: Draw) -> None:
+        """Without a row the free bias of a class would fall for ever: known here, before anything is solved."""
+        mass = np.bincount(self._resident.y[draw.rows], weights=draw.weight, minlength=self.n_classes)
+        if not mass.all():
+            raise EmptyLabelError(int(np.argmin(mass)), self.n_classes)
+
+    def _start(self, request: pb.RefitRequest, repeat: int) -> Head | None:
+        """Where a path begins. Zero is a head of zeros also where a center would be begun at without any."""
+        source = request.path.start
+        if source.kind == pb.HEAD_KIND_ZERO and request.center.kind != pb.HEAD_KIND_ZERO:
+            n_features = int(self._resident.features.shape[1])
+            return Head(weight=np.zeros((self.n_classes, n_features)), bias=np.zeros(self.n_classes))
+        return self._head(source, request.seed + repeat)
 
     def _all_or(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """None stands for all rows, which then need not be gathered."""
         return None if rows.size == self._resident.manifest.n_examples else rows
 
-    def _balanced_labels(self, request: pb.RefitRequest) -> tuple[NDArray[np.int64], int]:
-        """Labels that are balanced; also decides on the groups of a robust risk."""
-        manifest, y = self._resident.manifest, self._resident.y
-        by = BALANCE_BY[request.balance.by]
-        match request.groups:
-            case pb.GROUP_SOURCE_ERRORS:
-                environment = row_weights.misclassified(self._material.logits(self._digest), y).astype(np.int64)
-                self._groups, n_groups = 2 * y + environment, 2 * self.n_classes
-            case pb.GROUP_SOURCE_EIIL:
-                environment = row_weights.eiil_environments(self._material.logits(self._digest), y)
-                self._groups, n_groups = 2 * y + environment, 2 * self.n_classes
-            case _:
-                self._groups, n_groups = self._resident.g, self.n_groups
-                needs_groups = by is BalanceBy.GROUP or request.risk.kind == pb.RISK_KIND_GROUP_DRO
-                if needs_groups and not manifest.labels.attribute_values:
-                    raise ServiceError(
-                        ErrorKind.ATTRIBUTE_MISSING,
-                        f"feature set {manifest.digest[:12]} has no attribute, so it has no groups to balance: upload "
-                        "it with a=..., or balance by class",
-                    )
-        return (y, self.n_classes) if by is BalanceBy.CLASS else (self._groups, n_groups)
-
-    def _chosen_rows(self, request: pb.RefitRequest, among: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Positions among which balancing draws."""
-        match request.rows.kind:
-            case pb.ROWS_KIND_TOP_LOSS:
-                scores = self._share(("losses",), self._losses)
-                return among[top_rows(scores[among], request.rows.top_k)]
-            case pb.ROWS_KIND_TOP_DISAGREEMENT:
-                scores = self._share(("disagreements",), lambda: self._disagreements(request.rows.other))
-                return among[top_rows(scores[among], request.rows.top_k)]
-            case pb.ROWS_KIND_EXPLICIT:
-                listed = self._share(("listed",), lambda: self._listed_rows(request.rows))
-                return np.intersect1d(among, listed)
-            case _:
-                return among
-
-    def _losses(self) -> Floats:
-        return row_weights.cross_entropies(self._material.logits(self._digest), self._resident.y)
-
-    def _disagreements(self, other: str) -> Floats:
-        """Raises ServiceError (INVALID_ARGUMENT) unless both sets hold the same examples in the same order."""
-        own, others = self._material.row_ids(self._digest), self._material.row_ids(other)
-        if not np.array_equal(own, others):
-            raise ServiceError(
-                ErrorKind.INVALID_ARGUMENT,
-                f"feature sets {self._digest[:12]} and {other[:12]} hold other examples: compare the same split of two "
-                "checkpoints",
-            )
-        return row_weights.disagreements(self._material.logits(other), self._material.logits(self._digest))
-
-    def _listed_rows(self, rows: pb.Rows) -> NDArray[np.int64]:
-        wanted = array_from_proto(rows.row_ids, "rows")
-        stored = self._material.row_ids(self._digest)
-        order = np.argsort(stored, kind="stable")
-        at = np.searchsorted(stored, wanted, sorter=order)
-        found = order[np.minimum(at, stored.size - 1)]
-        missing = wanted[stored[found] != wanted]
-        if wanted.ndim != 1 or missing.size or np.unique(wanted).size != wanted.size:
-            raise ServiceError(
-                ErrorKind.INVALID_ARGUMENT,
-                f"rows= lists row ids of feature set {self._digest[:12]}, each once; {missing.size} of {wanted.size} "
-                f"are not in it{f', such as {missing[0]}' if missing.size else ''}",
-            )
-        return np.sort(found).astype(np.int64)
-
     def _row_weights(self, request: pb.RefitRequest, detected: Detected | None) -> Floats | None:
         """(N,) weights of all rows beside the balancing's; None where they are all 1."""
         weights, y = request.weights, self._resident.y
         key = ("weights", weights.kind, weights.gamma, weights.up, weights.class_ratio, id(detected))
-        return self._share(key, lambda: self._make_row_weights(weights, y, detected))
+        return self.rows.share(key, lambda: self._make_row_weights(weights, y, detected))
 
     def _make_row_weights(self, weights: pb.Weights, y: NDArray[np.int64], detected: Detected | None) -> Floats | None:
         made: Floats | None = None
         match weights.kind:
             case pb.WEIGHTS_KIND_CONFIDENCE:
-                made = row_weights.confidence_weights(self._material.logits(self._digest), y, weights.gamma)
+                made = self._confidence_weights(weights.gamma)
             case pb.WEIGHTS_KIND_ERRORS:
                 errors = row_weights.misclassified(self._material.logits(self._digest), y)
                 made = row_weights.error_weights(errors, weights.up)
@@ -268,11 +198,9 @@ class ProblemMaker:
                 if detected is None:
                     raise ServiceError(ErrorKind.INTERNAL, "a detector's errors were asked for before it was fitted")
                 made = row_weights.error_weights(detected, weights.up)
-            case pb.WEIGHTS_KIND_EXPLICIT:
-                made = self._explicit_weights(weights)
             case _:
-                pass
-        if weights.class_ratio != 1.0:
+                made = self.rows.explicit_weights
+        if weights.HasField("class_ratio") and weights.class_ratio != 1.0:
             if self.n_classes != 2:
                 raise ServiceError(
                     ErrorKind.INVALID_ARGUMENT, f"class_ratio weighs two classes, there are {self.n_classes}"
@@ -281,17 +209,12 @@ class ProblemMaker:
             made = of_class[y] if made is None else made * of_class[y]
         return made
 
-    def _explicit_weights(self, weights: pb.Weights) -> Floats:
-        given = array_from_proto(weights.explicit, "weights").astype(np.float64)
-        expected = (self._resident.manifest.n_examples,)
-        if given.shape != expected:
-            raise ServiceError(
-                ErrorKind.WRONG_SHAPE,
-                f"weights= has one number for each row of the set, shape {expected}; got {given.shape}",
-            )
-        if not (np.isfinite(given).all() and bool((given >= 0).all())):
-            raise ServiceError(ErrorKind.NOT_FINITE, "weights= must be finite and at least 0")
-        return given
+    def _confidence_weights(self, gamma: float) -> Floats:
+        """(N,), scaled by the rows that the request knows of; of the others 0."""
+        found = np.zeros(self._resident.y.size)
+        logits, y = self._material.logits(self._digest)[self.universe], self._resident.y[self.universe]
+        found[self.universe] = row_weights.confidence_weights(logits, y, gamma)
+        return found
 
     def _offset(self, request: pb.RefitRequest, draw: Draw) -> Floats | None:
         y, tau = self._resident.y, request.offset.tau
@@ -312,7 +235,7 @@ class ProblemMaker:
             case pb.HEAD_KIND_STORED:
                 return self._material.head(self._digest)
             case pb.HEAD_KIND_EXPLICIT | pb.HEAD_KIND_REFIT:
-                return self._share(("head", source.SerializeToString()), lambda: self._explicit_head(source.head))
+                return self.rows.share(("head", source.SerializeToString()), lambda: self._explicit_head(source.head))
             case pb.HEAD_KIND_RANDOM:
                 rng = np.random.default_rng([seed, 1])
                 n_features = int(self._resident.features.shape[1])
@@ -343,10 +266,17 @@ class ProblemMaker:
 
 def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) -> PathSettings:
     per_epoch = -(-n_rows // path.batch_size) if path.batch_size else 1
+    steps = path.steps or path.epochs * per_epoch
+    if steps > MOST_STEPS:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"a path takes at most {MOST_STEPS} steps; {path.epochs} epochs of {per_epoch} are {steps}",
+            field="epochs",
+        )
     return PathSettings(
         optimizer=OPTIMIZERS[path.optimizer],
         learning_rate=path.learning_rate,
-        steps=path.steps or path.epochs * per_epoch,
+        steps=steps,
         momentum=path.momentum,
         weight_decay=path.weight_decay,
         clip_norm=path.clip_norm or None,

@@ -1,9 +1,9 @@
 """What one refit does, in rounds of work: fit the candidates, choose one, fit again, average, score."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,14 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.evaluation import check_head, metrics_of
 from penult_server.compute.refit_material import RefitMaterial
+from penult_server.compute.refit_notes import fit_notes, prediction_notes
 from penult_server.compute.refit_problems import Detected, Part, ProblemMaker, Task
 from penult_server.compute.refit_robust import robust
+from penult_server.compute.refit_sizes import check_sizes
 from penult_server.compute.refit_work import Descend, Fitted, Logits, Rounds, Solve, gather
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
+from penult_server.notes import notes_to_proto
 from penult_server.refit_scalars import candidates_of
 from penult_server.stores.manifest import FeatureManifest
 
@@ -47,6 +50,13 @@ class Averaged:
     step: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Failed:
+    """A candidate that cannot be fitted."""
+
+    error: Exception
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Choice:
     """Which candidate was chosen, and how all of them did."""
@@ -54,8 +64,14 @@ class Choice:
     index: int
     candidates: Sequence[pb.Candidate]
 
+    @property
+    def n_failed(self) -> int:
+        """Candidates that could not be fitted."""
+        return sum(bool(one.failure) for one in self.candidates)
+
 
 Chosen: TypeAlias = tuple[Averaged, Choice | None]
+T = TypeVar("T")
 
 
 def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]:
@@ -64,6 +80,7 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
     Raises EmptyLabelError, ValueError and ServiceError for what it asks in vain.
     """
     maker = ProblemMaker(request, material)
+    check_sizes(request, maker)
     final, choice = yield from _fit(request, maker, material)
     head = Head(weight=final.weight, bias=final.bias)
     names = sorted(request.evaluate)
@@ -75,6 +92,8 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
         for name, (logits,) in zip(names, answers, strict=True)
     }
     certificate = final.certificate
+    notes = fit_notes(request, maker, final.tasks, certificate, choice.n_failed if choice else 0)
+    notes += yield from prediction_notes(request, head, maker, material, metrics)
     return pb.Refit(
         request=request,
         head=pb.Head(weight=array_to_proto(final.weight), bias=array_to_proto(final.bias)),
@@ -91,21 +110,21 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
         candidates=choice.candidates if choice else [],
         chosen=choice.index if choice else 0,
         plan=_plan(final.tasks, material.row_ids(request.feature_set)) if request.plan else None,
+        notes=notes_to_proto(notes),
     )
 
 
 def _fit(request: pb.RefitRequest, maker: ProblemMaker, material: RefitMaterial) -> Rounds[Chosen]:
-    everything = np.arange(material.resident(request.feature_set).manifest.n_examples)
+    everything = maker.universe
     whole = Part(among=everything, repeats=request.repeats, scaling=request.scaling)
     if not request.HasField("select"):
-        alone = next(candidates_of(request))
-        (final,) = yield from _fit_all([alone], whole, maker, None)
+        final = yield from _fit_one(next(candidates_of(request)), whole, maker, None)
         return final, None
     select = request.select
     scoring, fitted = None, everything
     score_on = select.feature_set or request.feature_set
     if select.WhichOneof("on") == "half":
-        scoring, fitted = halves(everything.size, seed=request.seed)
+        scoring, fitted = (everything[half] for half in halves(everything.size, seed=request.seed))
     part = Part(among=fitted, repeats=select.repeats, scaling=select.scaling)
     resident = material.resident(score_on)
     _check_fits(resident.manifest, material.resident(request.feature_set).manifest)
@@ -114,11 +133,25 @@ def _fit(request: pb.RefitRequest, maker: ProblemMaker, material: RefitMaterial)
     )
     candidates = list(candidates_of(request))
     tuned = yield from _fit_all(candidates, part, maker, scorer)
-    choice = _choose(request, tuned, scorer, resident.features)
+    choice = _choose(request, tuned, scorer, resident.features, maker)
     if select.final == pb.SELECT_FINAL_REFIT:
-        (final,) = yield from _fit_all([candidates[choice.index]], whole, maker, scorer)
+        final = yield from _fit_one(candidates[choice.index], whole, maker, scorer)
         return final, choice
-    return tuned[choice.index], choice
+    return _fitted(tuned[choice.index]), choice
+
+
+def _fitted(one: Averaged | Failed) -> Averaged:
+    """Raises why it could not be fitted."""
+    if isinstance(one, Failed):
+        raise one.error
+    return one
+
+
+def _fit_one(
+    candidate: pb.RefitRequest, part: Part, maker: ProblemMaker, scorer: HeadScorer | None
+) -> Rounds[Averaged]:
+    (final,) = yield from _fit_all([candidate], part, maker, scorer)
+    return _fitted(final)
 
 
 def _check_fits(scored: FeatureManifest, fitted: FeatureManifest) -> None:
@@ -133,29 +166,51 @@ def _check_fits(scored: FeatureManifest, fitted: FeatureManifest) -> None:
         )
 
 
-def _choose(request: pb.RefitRequest, tuned: Sequence[Averaged], scorer: HeadScorer, reference: Any) -> Choice:
-    """The first (or last) candidate with the best score."""
-    weights = beside(np.stack([one.weight for one in tuned]), reference)
-    accuracies = scorer.group_accuracies(weights, beside(np.stack([one.bias for one in tuned]), reference))
+def _choose(
+    request: pb.RefitRequest,
+    tuned: Sequence[Averaged | Failed],
+    scorer: HeadScorer,
+    reference: Any,
+    maker: ProblemMaker,
+) -> Choice:
+    """The first (or last) candidate with the best score; raises why the first failed where all did."""
+    fitted = [one for one in tuned if isinstance(one, Averaged)]
+    if not fitted:
+        raise next(one.error for one in tuned if isinstance(one, Failed))
+    weights = beside(np.stack([one.weight for one in fitted]), reference)
+    accuracies = scorer.group_accuracies(weights, beside(np.stack([one.bias for one in fitted]), reference))
     scores = scorer.scores(accuracies, METRICS[request.select.metric])
     worst = scorer.scores(accuracies, SelectionMetric.WORST_GROUP)
     average = scorer.scores(accuracies, SelectionMetric.AVERAGE)
-    best = np.flatnonzero(scores == scores.max())
-    values = [_values(request, index) for index in range(len(tuned))]
-    return Choice(
-        index=int(best[-1] if request.select.last_of_equals else best[0]),
-        candidates=[
+    places = np.flatnonzero([isinstance(one, Averaged) for one in tuned])
+    best = places[scores == scores.max()]
+    candidates: list[pb.Candidate] = []
+    for index, one in enumerate(tuned):
+        values = _values(request, index)
+        if isinstance(one, Failed):
+            failure = maker.reason(one.error, request)
+            candidates.append(
+                pb.Candidate(
+                    values=values,
+                    score=math.nan,
+                    worst_group_accuracy=math.nan,
+                    average_accuracy=math.nan,
+                    failure=failure,
+                )
+            )
+            continue
+        place = int(np.searchsorted(places, index))
+        candidates.append(
             pb.Candidate(
-                values=values[index],
-                score=float(scores[index]),
-                worst_group_accuracy=float(worst[index]),
-                average_accuracy=float(average[index]),
+                values=values,
+                score=float(scores[place]),
+                worst_group_accuracy=float(worst[place]),
+                average_accuracy=float(average[place]),
                 converged=one.certificate.converged,
                 step=one.step,
             )
-            for index, one in enumerate(tuned)
-        ],
-    )
+        )
+    return Choice(index=int(best[-1] if request.select.last_of_equals else best[0]), candidates=candidates)
 
 
 def _values(request: pb.RefitRequest, index: int) -> list[float]:
@@ -169,15 +224,36 @@ def _values(request: pb.RefitRequest, index: int) -> list[float]:
 
 def _fit_all(
     candidates: Sequence[pb.RefitRequest], part: Part, maker: ProblemMaker, scorer: HeadScorer | None
-) -> Rounds[list[Averaged]]:
-    """All draws of all candidates together."""
+) -> Rounds[list[Averaged | Failed]]:
+    """All draws of all candidates together; one that is impossible does not fail the others."""
     detected = yield from _detect(candidates, part, maker)
-    tasks = [
-        maker.tasks(candidate, part, found) for candidate, found in zip(candidates, detected, strict=True)
+    made = [
+        _tried(lambda candidate=candidate, found=found: maker.tasks(candidate, part, found))
+        for candidate, found in zip(candidates, detected, strict=True)
+    ]
+    possible = [
+        (candidate, tasks)
+        for candidate, tasks in zip(candidates, made, strict=True)
+        if not isinstance(tasks, Failed)
     ]  # fmt: skip
-    first = candidates[0]
-    everyone = [task for own in tasks for task in own]
-    requests = [candidate for candidate, own in zip(candidates, tasks, strict=True) for _ in own]
+    averaged = iter((yield from _fit_possible(possible, maker, scorer)) if possible else [])
+    return [tasks if isinstance(tasks, Failed) else next(averaged) for tasks in made]
+
+
+def _tried(make: Callable[[], T]) -> T | Failed:
+    """What the kernels or the service refuse is why a candidate is impossible; anything else is a fault."""
+    try:
+        return make()
+    except (ValueError, ServiceError) as error:
+        return Failed(error)
+
+
+def _fit_possible(
+    possible: Sequence[tuple[pb.RefitRequest, Sequence[Task]]], maker: ProblemMaker, scorer: HeadScorer | None
+) -> Rounds[list[Averaged | Failed]]:
+    first = possible[0][0]
+    everyone = [task for _, own in possible for task in own]
+    requests = [candidate for candidate, own in possible for _ in own]
     if first.HasField("path"):
         fits = yield from _follow(first, everyone, scorer)
     elif first.risk.kind != pb.RISK_KIND_MEAN:
@@ -185,9 +261,9 @@ def _fit_all(
         fits = yield from gather([robust(request, task, maker) for request, task in pairs])
     else:
         fits = yield from _solve(first, everyone)
-    ends = np.cumsum([len(own) for own in tasks]).tolist()
+    ends = np.cumsum([len(own) for _, own in possible]).tolist()
     return [
-        _average(fits[end - len(own) : end], own) for own, end in zip(tasks, ends, strict=True)
+        _average(fits[end - len(own) : end], own) for (_, own), end in zip(possible, ends, strict=True)
     ]  # fmt: skip
 
 
@@ -241,8 +317,10 @@ def _follow(request: pb.RefitRequest, tasks: Sequence[Task], scorer: HeadScorer 
     return fits
 
 
-def _average(fits: Sequence[Fitted], tasks: Sequence[Task]) -> Averaged:
+def _average(fits: Sequence[Fitted], tasks: Sequence[Task]) -> Averaged | Failed:
     """The mean head, and the worst certificate."""
+    if any(fit.diverged for fit in fits):
+        return Failed(ValueError("the path left the finite numbers: lower learning_rate, or set clip_norm"))
     certificates = [fit.certificate for fit in fits if fit.certificate is not None]
     certificate = replace(NO_CERTIFICATE, iterations=fits[0].step)
     if certificates:

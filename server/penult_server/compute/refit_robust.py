@@ -19,7 +19,7 @@ MOST_ROUNDS = 400
 
 
 def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[Fitted]:
-    """The saddle point of a robust risk over the weighted rows of a draw: rounds of weights, each from the last head."""
+    """The saddle point of a robust risk over a draw's weighted rows: rounds of weights, each from the last head."""
     rows, weight = task.draw.rows, task.draw.weight / task.draw.weight.sum()
     if request.risk.kind == pb.RISK_KIND_GROUP_DRO:
         risk: GroupRisk | TailRisk = GroupRisk(group=maker.group_positions(task.draw), weight=weight)

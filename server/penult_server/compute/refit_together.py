@@ -10,13 +10,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from penult_kernels.selection import EmptyLabelError
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refit_material import RefitMaterial
 from penult_server.compute.refit_procedure import refit
+from penult_server.compute.refit_refusals import explained
 from penult_server.compute.refit_work import Interest, Rounds, Work, do_together
-from penult_server.compute.resident import Resident
 from penult_server.errors import ServiceError
 
 
@@ -105,7 +104,7 @@ class _Together:
             return
         except Exception as error:
             if len(going) == 1:
-                going[0].fail(explained(error, going[0].request, self._material))
+                going[0].fail(self._explained(error, going[0]))
                 return
             for asked in going:
                 self._do_round([asked])
@@ -121,6 +120,11 @@ class _Together:
             if not asked.has_left:
                 self._resume(asked, own)
 
+    def _explained(self, error: Exception, asked: Asked) -> Exception:
+        if not isinstance(error, ValueError):
+            return error
+        return explained(error, asked.request, self._material.resident(asked.request.feature_set))
+
     def _resume(self, asked: Asked, results: list[list[Any]] | None) -> None:
         """Let a refit go on to its next round, or to its answer."""
         if asked.rounds is None:
@@ -130,34 +134,4 @@ class _Together:
         except StopIteration as stop:
             asked.answer.set_result(stop.value)
         except Exception as error:
-            asked.fail(explained(error, asked.request, self._material))
-
-
-def explained(error: Exception, request: pb.RefitRequest, material: RefitMaterial) -> Exception:
-    """What the kernels refuse, as the request that cannot be met."""
-    if isinstance(error, EmptyLabelError):
-        return _empty(error, request, material.resident(request.feature_set))
-    if isinstance(error, ValueError):
-        return ServiceError(ErrorKind.INVALID_ARGUMENT, str(error))
-    return error
-
-
-def _empty(error: EmptyLabelError, request: pb.RefitRequest, resident: Resident) -> ServiceError:
-    manifest = resident.manifest
-    labels = manifest.labels
-    is_group = error.n_labels != len(labels.classes)
-    if is_group and request.groups == pb.GROUP_SOURCE_STORED:
-        y, a = divmod(error.label, labels.n_attributes)
-        name = f"group {error.label} ({labels.classes[y]}, {labels.attribute_values[a]})"
-    elif is_group:
-        y, environment = divmod(error.label, 2)
-        name = f"environment {environment} of class {labels.classes[y]}"
-    else:
-        name = f"class {error.label} ({labels.classes[error.label]})"
-    return ServiceError(
-        ErrorKind.EMPTY_GROUP,
-        f"{name} has no example among the rows of feature set {manifest.digest[:12]} that are fitted, so it cannot be "
-        "balanced or fitted; use a set, or a half, that has all of them",
-        label=error.label,
-        by="group" if is_group else "class",
-    )
+            asked.fail(self._explained(error, asked))

@@ -39,6 +39,8 @@ class Fitted:
     """None for a path."""
     step: int = 0
     """Of a path, the step that was kept."""
+    diverged: bool = False
+    """Whether a path left the finite numbers."""
 
     @property
     def head(self) -> Head:
@@ -207,6 +209,12 @@ def _descend(works: Sequence[Descend], material: RefitMaterial, interest: Intere
     )
     to_host = material.backend.to_host
     return [
-        Fitted(weight=to_host(path.weight), bias=to_host(path.bias), certificate=None, step=path.step)
+        Fitted(
+            weight=to_host(path.weight),
+            bias=to_host(path.bias),
+            certificate=None,
+            step=path.step,
+            diverged=path.diverged,
+        )
         for path in paths
     ]  # fmt: skip

@@ -90,9 +90,9 @@ class Worker(
 
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
-    ) -> refits_pb2.ComputeRefitsResponse:
+    ) -> Iterator[refits_pb2.RefitOutcome]:
         answers = [self._refits.ask(one, context.is_active) for one in request.requests]
-        return refits_pb2.ComputeRefitsResponse(outcomes=[outcome_of(answer) for answer in answers])
+        yield from map(outcome_of, answers)
 
     def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
         return self._on_device(context, lambda check: evaluate(request, self._material, check))

@@ -7,13 +7,13 @@ are those of the methods' reference implementations (named beside each) where th
 from penult_proto.v1 import groups_pb2 as groups
 from penult_proto.v1 import refits_pb2 as pb
 
-SUBSETS_OF_GROUPS = groups.Balance(method=groups.BALANCE_METHOD_SUBSETTING, by=groups.BALANCE_BY_GROUP, ratio=1)
-SUBSETS_OF_CLASSES = groups.Balance(method=groups.BALANCE_METHOD_SUBSETTING, by=groups.BALANCE_BY_CLASS, ratio=1)
-DRAWS_OF_CLASSES = groups.Balance(method=groups.BALANCE_METHOD_UPSAMPLING, by=groups.BALANCE_BY_CLASS, ratio=1)
-DRAWS_OF_GROUPS = groups.Balance(method=groups.BALANCE_METHOD_UPSAMPLING, by=groups.BALANCE_BY_GROUP, ratio=1)
-WEIGHTS_OF_CLASSES = groups.Balance(method=groups.BALANCE_METHOD_UPWEIGHTING, by=groups.BALANCE_BY_CLASS, ratio=1)
-WEIGHTS_OF_GROUPS = groups.Balance(method=groups.BALANCE_METHOD_UPWEIGHTING, by=groups.BALANCE_BY_GROUP, ratio=1)
-NO_BALANCE = groups.Balance(method=groups.BALANCE_METHOD_NONE, by=groups.BALANCE_BY_CLASS, ratio=1)
+SUBSETS_OF_GROUPS = groups.Balance(method=groups.BALANCE_METHOD_SUBSETTING, by=groups.BALANCE_BY_GROUP)
+SUBSETS_OF_CLASSES = groups.Balance(method=groups.BALANCE_METHOD_SUBSETTING, by=groups.BALANCE_BY_CLASS)
+DRAWS_OF_CLASSES = groups.Balance(method=groups.BALANCE_METHOD_UPSAMPLING, by=groups.BALANCE_BY_CLASS)
+DRAWS_OF_GROUPS = groups.Balance(method=groups.BALANCE_METHOD_UPSAMPLING, by=groups.BALANCE_BY_GROUP)
+WEIGHTS_OF_CLASSES = groups.Balance(method=groups.BALANCE_METHOD_UPWEIGHTING, by=groups.BALANCE_BY_CLASS)
+WEIGHTS_OF_GROUPS = groups.Balance(method=groups.BALANCE_METHOD_UPWEIGHTING, by=groups.BALANCE_BY_GROUP)
+NO_BALANCE = groups.Balance(method=groups.BALANCE_METHOD_NONE)
 
 NO_SCALING = pb.Scaling(kind=pb.SCALING_KIND_NONE)
 SCALING_OF_ROWS = pb.Scaling(kind=pb.SCALING_KIND_ROWS)
@@ -209,7 +209,10 @@ PRESETS["dfr_train"].select.CopyFrom(
 )
 
 DEFAULTS = pb.RefitRequest(
-    balance=NO_BALANCE,
+    balance=groups.Balance(
+        method=groups.BALANCE_METHOD_NONE,
+        missing_groups=groups.MISSING_GROUPS_REFUSE,
+    ),
     l1=0.0,
     l2=0.0,
     repeats=1,

@@ -1,6 +1,7 @@
 """Refits and evaluations: names resolved, presets expanded, answered from the store or by the compute worker."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import grpc
@@ -34,9 +35,14 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
 
     async def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
-    ) -> refits_pb2.ComputeRefitsResponse:
-        outcomes = await asyncio.gather(*(self._outcome(one) for one in request.requests))
-        return refits_pb2.ComputeRefitsResponse(outcomes=outcomes)
+    ) -> AsyncIterator[refits_pb2.RefitOutcome]:
+        tasks = [asyncio.ensure_future(self._outcome(one)) for one in request.requests]
+        try:
+            for task in tasks:
+                yield await task
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
         await self._resolve_set(request)
@@ -116,10 +122,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
 
     async def _compute_and_keep(self, digest: str, request: refits_pb2.RefitRequest) -> refits_pb2.RefitOutcome:
         batch = refits_pb2.ComputeRefitsRequest(requests=[request])
-        response = await self._compute.call(
-            lambda channel: refits_pb2_grpc.RefitServiceStub(channel).ComputeRefits(batch)
-        )
-        outcome = response.outcomes[0]
+        outcome = await self._compute.call(lambda channel: _only_outcome(channel, batch))
         if outcome.HasField("refit"):
             outcome.refit.digest = digest
             message = outcome.refit.SerializeToString()
@@ -127,3 +130,14 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         else:
             self._compute.note(outcome.failure.kind, outcome.failure.metadata)
         return outcome
+
+
+async def _only_outcome(channel: grpc.aio.Channel, request: refits_pb2.ComputeRefitsRequest) -> refits_pb2.RefitOutcome:
+    """The outcome of one request; the call ends with whoever waits for it."""
+    call: Any = refits_pb2_grpc.RefitServiceStub(channel).ComputeRefits(request)
+    try:
+        async for outcome in call:
+            return outcome
+    finally:
+        call.cancel()
+    raise ServiceError(ErrorKind.INTERNAL, "the compute worker ended a refit without an outcome")

@@ -61,6 +61,8 @@ class FeatureManifest:
     split: str = ""
     train_shares: tuple[float, ...] = ()
     """(G,) share of each group among the training examples; empty when not known."""
+    absent_groups: tuple[int, ...] = ()
+    """Groups without an example in any split of the dataset; none when not known."""
     attributes: tuple[Attribute, ...] = ()
     """Of the columns of the array `attributes`: all that the dataset has, the one in `labels` among them."""
     created: float

@@ -169,7 +169,7 @@ def check_refit(refit: refits_pb2.Refit) -> None:
     assert np.isfinite(bias).all()
     asked, proof = refit.request, refit.certificate
     if proof.converged and not asked.HasField("path"):
-        assert 0 <= proof.gap < math.inf, proof
+        assert -1e-12 <= proof.gap < math.inf, proof
         assert math.isfinite(proof.objective)
         # Without l2 a small gradient is what ends a fit; of a grid, l2 is a candidate's.
         if asked.l2 > 0 and not asked.grid:

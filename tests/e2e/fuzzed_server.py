@@ -277,7 +277,7 @@ class FuzzedServer:
         kept = spectra_pb2.FeatureSource()
         kept.CopyFrom(of_checkpoint)
         kept.rows.run = self.run.id
-        sources = [uploaded, some, of_checkpoint, kept]
+        sources = [uploaded, some, of_checkpoint, kept, spectra_pb2.FeatureSource(feature_set="odd")]
         spectra = [spectra_pb2.ComputeSpectraRequest(source=one, replicates=8, top_k=2) for one in sources]
         rest = spectra_pb2.ComputeSpectraRequest(replicates=0, top_k=2)
         sides = [spectra_pb2.Subspace(source=one, part="0") for one in (uploaded, some)]
@@ -298,6 +298,8 @@ REFITS: list[dict[str, Any]] = [
     {"l2": 0.1, "seed": 1, "evaluate": {"own": "waders"}},
     {"l1": 0.01, "l2": 0.01, "balance": "subsetting", "by": "group"},
     {"preset": "erm", "balance": "upweighting", "by": "class"},
+    {"features": "odd", "l2": 0.01},
+    {"features": "odd", "preset": "group_dro"},
     {"preset": "dfr_l2", "repeats": 2},
     {"preset": "jtt"},
     {"preset": "group_dro"},
@@ -320,12 +322,16 @@ def _dataset_seeds() -> dict[str, Sequence[Any]]:
 
 
 def _uploads() -> dict[str, dict[str, Any]]:
-    """Small feature sets: with everything, with an empty group and another width, and of float16 without attributes."""
+    """Small feature sets: with everything; with an empty group and another width; of float16 without attributes; with
+    columns that are constant, equal, huge and tiny, and groups of one row and of equal rows."""
     rng = np.random.default_rng(0)
     y, a = np.repeat([0, 1], 20), np.tile([0, 0, 0, 1], 10)
     features = (rng.standard_normal((40, 4)) + y[:, None] - 0.5 * a[:, None]).astype(np.float32)
     head = penult.Head(weight=rng.standard_normal((2, 4)), bias=np.zeros(2))
+    odd = np.stack([np.full(12, 1e4), *rng.standard_normal((2, 12)) * [[1e30], [1e-30]], np.ones(12)], axis=1)
+    odd[5:9] = odd[5]
     return {
+        "odd": {"features": odd.astype(np.float32), "y": np.arange(12) // 6, "a": [0, 1, 2, 2, 2, *[0] * 4, 1, 2, 2]},
         "waders": {"features": features, "y": y, "a": a, "logits": features[:, :2].copy(), "head": head},
         "gulls": {
             "features": rng.standard_normal((24, 3)).astype(np.float32),

@@ -82,6 +82,53 @@ def test_more_eigenvalues_than_a_message_carries_are_refused_at_once(client, ask
     assert list(ask("spectra", "ComputeSpectra", spectra(source=whole.source, top_k=2)).eigenvalues.shape) == [3000, 2]
 
 
+def test_directions_without_variance_have_no_angles(client, ask):
+    features = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+    features[:, 1], features[:, 2], features[10:] = 1e4, features[:, 0], 3.0
+    flat = client.features.upload(features=features, y=np.arange(20) // 10)
+    for part, top_k, is_answered in (("0", 2, True), ("0", 3, False), ("1", 1, False)):
+        side = {"source": {"feature_set": flat.digest}, "part": part}
+        request = spectra_pb2.ComputePrincipalAnglesRequest(first=side, second=side, top_k=top_k)
+        answer = ask("spectra", "ComputePrincipalAngles", request)
+        assert (answer != "invalid_argument") == is_answered
+        if is_answered:
+            np.testing.assert_allclose(arrays.decode(answer.angles), 0, atol=1e-7)
+
+
+def test_a_name_that_is_the_start_of_another_digest(client, mine, ask):
+    start = mine.digest[:12]
+    client.features.upload(features=np.eye(4, dtype=np.float32), y=[0, 1, 0, 1], name=start)
+    get = features_pb2.GetFeatureSetRequest
+    assert ask("features", "GetFeatureSet", get(feature_set=start)) == "unknown_feature_set"
+    assert ask("features", "GetFeatureSet", get(feature_set=mine.digest[:13])).digest == mine.digest
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        ({"classes": ["cat", "cat"]}, "invalid_argument"),
+        ({"classes": ["cat", ""]}, "invalid_argument"),
+        ({"attribute": "ground"}, "attribute_missing"),
+    ],
+)
+def test_names_of_labels_that_name_nothing(ask, labels, kind):
+    y, features = np.arange(4) % 2, np.eye(4, dtype=np.float32)
+    header = features_pb2.UploadHeader(labels=labels)
+    messages = [features_pb2.UploadFeaturesRequest(header=header)]
+    for name, array in (("y", y), ("features", features)):
+        header = messages[0].header
+        header.arrays.add(name=name, dtype=arrays.wire_dtype(array), shape=array.shape, total_bytes=array.nbytes)
+        chunk = arrays_pb2.ArrayChunk(name=name, data=array.tobytes())
+        messages.append(features_pb2.UploadFeaturesRequest(chunk=chunk))
+    assert ask("features", "UploadFeatures", iter(messages)) == kind
+
+
+def test_a_split_is_named_once(ask):
+    spec = runs_pb2.FinetuneSpec(dataset="footwear", evaluate=["val", "val"])
+    request = jobs_pb2.CreateJobRequest(spec=jobs_pb2.JobSpec(finetune=spec))
+    assert ask("jobs", "CreateJob", request) == "invalid_argument"
+
+
 def test_jobs_of_unknown_states_and_no_jobs(ask):
     assert ask("jobs", "ListJobs", jobs_pb2.ListJobsRequest(states=[77])) == "invalid_argument"
     for limit in (0, -1):

@@ -252,11 +252,18 @@ def _labels(given: Any, small: dict[str, NDArray[Any]], *, has_labels: bool) -> 
             attribute_values=tuple(given.attribute_values) or labels.attribute_values,
             masks=tuple(given.masks),
         )
-    if labels.attribute_values and "a" not in small:
+    if (labels.attribute or labels.attribute_values) and "a" not in small:
         raise ServiceError(
             ErrorKind.ATTRIBUTE_MISSING,
-            "attribute values are named, but there is no array a; upload it, or leave the names out",
+            "an attribute or its values are named, but there is no array a; upload it, or leave the names out",
         )
+    for field, names in (("classes", labels.classes), ("attribute_values", labels.attribute_values)):
+        if len(set(names)) < len(names) or "" in names:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"{field} needs a name of its own for every index, got {list(names)[:20]}",
+                field=field,
+            )
     if labels.n_groups > MOST_GROUPS:
         raise ServiceError(
             ErrorKind.LABEL_OUT_OF_RANGE,

@@ -98,7 +98,8 @@ class Resolver:
         finetune = spec.finetune
         dataset = await self.dataset(finetune.dataset)
         finetune.attribute = _attribute(dataset, finetune.attribute)
-        _check_splits(dataset, ["train", *finetune.evaluate])
+        _check_splits(dataset, ["train"])
+        _check_splits(dataset, list(finetune.evaluate))
         if finetune.objective.repeat_errors_of:
             named = finetune.objective.repeat_errors_of
             found = await self._registry.run(self._registry.catalog.checkpoint, named)
@@ -166,6 +167,8 @@ def _attribute(dataset: datasets_pb2.Dataset, name: str) -> str:
 
 def _check_splits(dataset: datasets_pb2.Dataset, wanted: list[str]) -> None:
     names = [split.name for split in dataset.splits]
+    if len(set(wanted)) < len(wanted):
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"name every split once, got {wanted}", field="splits")
     for name in wanted:
         if name not in names:
             raise unknown(ErrorKind.UNKNOWN_SPLIT, f"split of dataset {dataset.name!r} called", name, names)

@@ -170,12 +170,24 @@ def test_pieces_longer_than_announced(ask, more):
         assert ask("features", "UploadFeatures", iter(messages)) == "incomplete_upload"
 
 
-def test_bytes_that_are_no_message(client, ask):
+def test_bytes_that_are_no_message(client):
+    header = features_pb2.UploadHeader()
+    for name, dtype, shape in (("y", arrays_pb2.DTYPE_INT64, [4]), ("features", arrays_pb2.DTYPE_FLOAT32, [4, 8])):
+        header.arrays.add(name=name, dtype=dtype, shape=shape, total_bytes=32 * len(shape) ** 2)
+    begun = features_pb2.UploadFeaturesRequest(header=header).SerializeToString()
     with grpc.insecure_channel(client.connection.address, [("grpc.enable_http_proxy", 0)]) as channel:
-        call = channel.unary_unary("/penult.v1.JobService/GetJob")
-        with pytest.raises(grpc.RpcError) as raised:
-            call(b"\xff", metadata=client.connection._metadata, timeout=60)
-        assert rpc.translate(raised.value, "the server").kind == "invalid_argument"
+        get = channel.unary_unary("/penult.v1.JobService/GetJob")
+        watch = channel.unary_stream("/penult.v1.JobService/WatchJob")
+        upload = channel.stream_unary("/penult.v1.FeatureService/UploadFeatures")
+        for ask in (
+            lambda **how: get(b"\xff", **how),
+            lambda **how: list(watch(b"\xff", **how)),
+            lambda **how: upload(iter([b"\xff"]), **how),
+            lambda **how: upload(iter([begun, b"\xff"]), **how),
+        ):
+            with pytest.raises(grpc.RpcError) as raised:
+                ask(metadata=client.connection._metadata, timeout=60)
+            assert rpc.translate(raised.value, "the server").kind == "invalid_argument"
 
 
 def test_a_message_that_is_too_large(client):

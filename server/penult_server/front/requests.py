@@ -1,8 +1,9 @@
 """Requests as they come off the wire, for every service: bytes that are a message, choices that this server knows."""
 
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 
-from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from penult_proto.errors import ErrorKind
@@ -43,6 +44,8 @@ def check_choices(message: Message) -> None:
 
     Protobuf keeps such numbers; whoever looked one up later would have to refuse it there.
     """
+    if not _has_choices(message.DESCRIPTOR):
+        return
     for field, value in message.ListFields():
         if field.enum_type is not None:
             for number in [value] if isinstance(value, int) else value:
@@ -50,6 +53,18 @@ def check_choices(message: Message) -> None:
         elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
             for inner in [value] if isinstance(value, Message) else value:
                 check_choices(inner)
+
+
+@cache
+def _has_choices(descriptor: Descriptor) -> bool:
+    """Whether a message can hold a choice; pieces of arrays cannot, and to look into one would copy it.
+
+    No message of the protocol holds one of its own type.
+    """
+    return any(
+        field.enum_type is not None or (field.message_type is not None and _has_choices(field.message_type))
+        for field in descriptor.fields
+    )
 
 
 def _check_number(field: str, choices: EnumDescriptor, number: int) -> None:

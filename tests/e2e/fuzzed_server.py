@@ -64,6 +64,8 @@ class FuzzedServer:
         self.finetuning = client.finetune(dataset="shapes", epochs=1, **tiny)
         self.run = self.finetuning.wait()
         self.extracted = [client.extract(one, splits=["train", "val"]).wait() for one in self.run.checkpoints]
+        # Without the one that blocks the queue, which nobody may cancel.
+        self._jobs = [job.id for job in client.jobs.list()]
         self.refit = client.refit("waders", preset="erm")
         self._channel = grpc.insecure_channel(client.connection.address, [("grpc.enable_http_proxy", 0)])
         self._pipe = pipes / "blocking.csv"
@@ -88,7 +90,7 @@ class FuzzedServer:
         if not method.endswith("DeleteFeatureSet"):
             sets += [one.digest for extraction in self.extracted for one in extraction.values()]
         checkpoints = [one.digest for one in self.run.checkpoints] + [self.run.checkpoints[0].digest[:10]]
-        runs, jobs = [self.run.id], [job.id for job in self.client.jobs.list()]
+        runs, jobs = [self.run.id], self._jobs
         axes = ["l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k"]
         texts: Mapping[str, Sequence[str]] = {
             "feature_set": sets,

@@ -68,7 +68,7 @@ def spectra_request(
     return spectra_pb2.ComputeSpectraRequest(
         source=_rows_alone(rows) if features is None else feature_source(features, split, rows),
         by=SPECTRA_BY[by],
-        top_k=top_k or 0,
+        top_k=top_k,
         correction=correction,
         center=center,
         replicates=replicates,

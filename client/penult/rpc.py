@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from penult.errors import PenultError, Unavailable, from_kind, invalid
-from penult_proto import PROTOCOL
+from penult_proto import MESSAGE_BYTES, PROTOCOL
 from penult_proto.errors import DOMAIN, FALLBACK_KINDS, ErrorKind
 from penult_proto.v1 import (
     datasets_pb2_grpc,
@@ -79,7 +79,7 @@ _RETRIES = {
 }
 _OPTIONS: list[tuple[str, str | int]] = [
     # Refits of several wide heads exceed gRPC's 4 MiB.
-    ("grpc.max_receive_message_length", 64 * 2**20),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
     # Pings only while a call is open: finds a peer that vanished during a long watch.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),

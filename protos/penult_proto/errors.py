@@ -120,5 +120,7 @@ FALLBACK_KINDS: dict[StatusCode, ErrorKind] = {
     StatusCode.UNAUTHENTICATED: ErrorKind.UNAUTHENTICATED,
     StatusCode.UNAVAILABLE: ErrorKind.UNREACHABLE,
     StatusCode.UNIMPLEMENTED: ErrorKind.VERSION_MISMATCH,
+    # A message beyond MESSAGE_BYTES.
+    StatusCode.RESOURCE_EXHAUSTED: ErrorKind.INVALID_ARGUMENT,
 }
 """What a status without details means: gRPC itself said it. Every other code is INTERNAL."""

@@ -1,5 +1,6 @@
 """Between the records of the rooms and the messages of the protocol. Conversions only."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -30,6 +31,9 @@ DTYPES: "dict[str, arrays_pb2.DType.ValueType]" = {
 }
 DTYPE_NAMES = {number: name for name, number in DTYPES.items()}
 
+MOST_SIDES = 32
+"""Of the shape of an array."""
+
 BALANCE_METHODS: "dict[groups_pb2.BalanceMethod.ValueType, BalanceMethod]" = {
     groups_pb2.BALANCE_METHOD_UNSPECIFIED: BalanceMethod.NONE,
     groups_pb2.BALANCE_METHOD_NONE: BalanceMethod.NONE,
@@ -53,16 +57,43 @@ def array_to_proto(array: NDArray[np.generic]) -> arrays_pb2.Array:
 
 
 def array_from_proto(array: arrays_pb2.Array, name: str) -> NDArray[np.generic]:
-    """The array back. Raises ServiceError: WRONG_DTYPE, or WRONG_SHAPE when the bytes do not fit."""
-    dtype = np.dtype(dtype_name(array.dtype, name)).newbyteorder("<")
-    shape = tuple(array.shape)
-    if min(shape, default=1) < 0 or int(np.prod(shape)) * dtype.itemsize != len(array.data):
+    """The array back. Raises what `array_from_bytes` raises."""
+    return array_from_bytes(array.data, array.dtype, array.shape, name)
+
+
+def array_from_bytes(
+    content: bytes, dtype: "arrays_pb2.DType.ValueType", shape: Sequence[int], name: str
+) -> NDArray[np.generic]:
+    """An array that came as bytes.
+
+    Raises ServiceError: WRONG_DTYPE for an unknown type and for booleans other than 0 and 1, WRONG_SHAPE for a shape
+    that no array has or that takes other bytes.
+    """
+    numpy_dtype = np.dtype(dtype_name(dtype, name)).newbyteorder("<")
+    expected = bytes_of_shape(shape, numpy_dtype.itemsize)
+    if expected != len(content):
+        needed = f"needs {expected} bytes" if expected is not None else "is that of no array"
         raise ServiceError(
             ErrorKind.WRONG_SHAPE,
-            f"{name}: shape {shape} of {dtype.name} needs {int(np.prod(shape)) * dtype.itemsize} bytes, "
-            f"got {len(array.data)}",
+            f"{name}: shape {shape_text(shape)} of {numpy_dtype.name} {needed}, got {len(content)} bytes",
+            array=name,
         )
-    return np.frombuffer(array.data, dtype=dtype).reshape(shape)
+    if numpy_dtype == np.bool_ and content.strip(b"\0\1"):
+        raise ServiceError(ErrorKind.WRONG_DTYPE, f"{name} holds bytes other than 0 and 1", array=name)
+    return np.frombuffer(content, dtype=numpy_dtype).reshape(tuple(shape))
+
+
+def bytes_of_shape(shape: Sequence[int], itemsize: int) -> int | None:
+    """Bytes of an array; None where no array has that shape."""
+    longest = math.prod(max(side, 1) for side in shape) * itemsize
+    if len(shape) > MOST_SIDES or min(shape, default=0) < 0 or longest >= 2**63:
+        return None
+    return math.prod(shape) * itemsize
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as it is said to people, who need no more than its beginning."""
+    return str(tuple(shape)) if len(shape) <= MOST_SIDES else f"of {len(shape)} sides"
 
 
 def dtype_name(dtype: "arrays_pb2.DType.ValueType", name: str) -> str:

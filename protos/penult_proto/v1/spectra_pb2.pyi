@@ -68,7 +68,7 @@ Global___RowSelection: typing_extensions.TypeAlias = RowSelection
 
 @typing.final
 class FeatureSource(google.protobuf.message.Message):
-    """What a query looks at: a feature set, or the stored features of a split under a checkpoint."""
+    """What a query looks at: a feature set, or the stored features of a split under a checkpoint, never both."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -110,7 +110,7 @@ class ComputeSpectraRequest(google.protobuf.message.Message):
     SOURCE_FIELD_NUMBER: builtins.int
     by: Global___SpectraBy.ValueType
     top_k: builtins.int
-    """Eigenvalues kept, the largest; 0 for all D."""
+    """Eigenvalues kept, the largest, at least 1; all D when absent."""
     correction: builtins.int
     """Divisor n - correction: 0 (the paper) or 1 (unbiased)."""
     center: builtins.bool
@@ -118,7 +118,7 @@ class ComputeSpectraRequest(google.protobuf.message.Message):
     replicates: builtins.int
     """Of each resampling behind matched ratio, interval and p-value; 200 when absent, 0 for none."""
     confidence: builtins.float
-    """Of the interval, in (0, 1); 0.95 when 0."""
+    """Of the interval, in (0, 1); 0.95 when absent."""
     seed: builtins.int
     """Of all draws."""
     @property
@@ -127,20 +127,24 @@ class ComputeSpectraRequest(google.protobuf.message.Message):
         self,
         *,
         by: Global___SpectraBy.ValueType = ...,
-        top_k: builtins.int = ...,
+        top_k: builtins.int | None = ...,
         correction: builtins.int = ...,
         center: builtins.bool | None = ...,
         replicates: builtins.int | None = ...,
-        confidence: builtins.float = ...,
+        confidence: builtins.float | None = ...,
         seed: builtins.int = ...,
         source: Global___FeatureSource | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_center", b"_center", "_replicates", b"_replicates", "center", b"center", "replicates", b"replicates", "source", b"source"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_center", b"_center", "_replicates", b"_replicates", "by", b"by", "center", b"center", "confidence", b"confidence", "correction", b"correction", "replicates", b"replicates", "seed", b"seed", "source", b"source", "top_k", b"top_k"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_center", b"_center", "_confidence", b"_confidence", "_replicates", b"_replicates", "_top_k", b"_top_k", "center", b"center", "confidence", b"confidence", "replicates", b"replicates", "source", b"source", "top_k", b"top_k"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_center", b"_center", "_confidence", b"_confidence", "_replicates", b"_replicates", "_top_k", b"_top_k", "by", b"by", "center", b"center", "confidence", b"confidence", "correction", b"correction", "replicates", b"replicates", "seed", b"seed", "source", b"source", "top_k", b"top_k"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_center", b"_center"]) -> typing.Literal["center"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_confidence", b"_confidence"]) -> typing.Literal["confidence"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_replicates", b"_replicates"]) -> typing.Literal["replicates"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_top_k", b"_top_k"]) -> typing.Literal["top_k"] | None: ...
 
 Global___ComputeSpectraRequest: typing_extensions.TypeAlias = ComputeSpectraRequest
 
@@ -316,7 +320,7 @@ class ComputeRunSpectraRequest(google.protobuf.message.Message):
     split: builtins.str
     @property
     def spectra(self) -> Global___ComputeSpectraRequest:
-        """What is asked of each; its source holds rows at most."""
+        """What is asked of each; its source holds rows at most, and is refused with more."""
 
     def __init__(
         self,
@@ -388,7 +392,7 @@ class ComputeDescriptorsRequest(google.protobuf.message.Message):
     POWER_LAW_LAST_FIELD_NUMBER: builtins.int
     by: Global___SpectraBy.ValueType
     power_law_first: builtins.int
-    """Ranks, from 1, that the power law is fitted to, both included; 11 and 50 when 0."""
+    """Ranks, from 1, that the power law is fitted to, both included; 11 and 50 when absent."""
     power_law_last: builtins.int
     @property
     def source(self) -> Global___FeatureSource: ...
@@ -397,11 +401,15 @@ class ComputeDescriptorsRequest(google.protobuf.message.Message):
         *,
         source: Global___FeatureSource | None = ...,
         by: Global___SpectraBy.ValueType = ...,
-        power_law_first: builtins.int = ...,
-        power_law_last: builtins.int = ...,
+        power_law_first: builtins.int | None = ...,
+        power_law_last: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["source", b"source"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["by", b"by", "power_law_first", b"power_law_first", "power_law_last", b"power_law_last", "source", b"source"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_power_law_first", b"_power_law_first", "_power_law_last", b"_power_law_last", "power_law_first", b"power_law_first", "power_law_last", b"power_law_last", "source", b"source"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_power_law_first", b"_power_law_first", "_power_law_last", b"_power_law_last", "by", b"by", "power_law_first", b"power_law_first", "power_law_last", b"power_law_last", "source", b"source"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_power_law_first", b"_power_law_first"]) -> typing.Literal["power_law_first"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_power_law_last", b"_power_law_last"]) -> typing.Literal["power_law_last"] | None: ...
 
 Global___ComputeDescriptorsRequest: typing_extensions.TypeAlias = ComputeDescriptorsRequest
 

@@ -125,4 +125,21 @@ def _subspace(side: pb.Subspace, top_k: int, work: Work) -> tuple[groups_pb2.Gro
             f"their mean; ask for a smaller top_k than {top_k}",
             top_k=top_k,
         )
-    return group, spectrum_with_vectors(parts, index, top_k, work.backend).vectors
+    found = spectrum_with_vectors(parts, index, top_k, work.backend)
+    _check_rank(group, work.backend.to_host(found.eigenvalues), parts.manifest.n_features)
+    return group, found.vectors
+
+
+def _check_rank(group: groups_pb2.Group, eigenvalues: NDArray[np.float64], n_features: int) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) where some eigenvectors are of no variance: any others would do as well."""
+    noise = n_features * np.finfo(np.float64).eps * eigenvalues[0]
+    rank = int(np.count_nonzero(eigenvalues > noise))
+    if rank < len(eigenvalues):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"{group.name!r} varies in {rank} directions only, for some of its features are constant or depend on "
+            f"others; ask for a top_k of at most {rank}"
+            if rank
+            else f"{group.name!r} does not vary at all, so that no direction of it is a principal one; choose another",
+            top_k=len(eigenvalues),
+        )

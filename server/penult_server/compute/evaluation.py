@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.heads import logits_of_heads
@@ -22,8 +23,16 @@ MOST_MIXTURES = 1000
 
 
 def metrics_of(logits: Any, resident: Resident) -> groups_pb2.Metrics:
-    """Metrics of logits (N, C) beside the features of a set."""
+    """Metrics of logits (N, C) beside the features of a set. Raises ServiceError (NOT_FINITE) where they overflow."""
     manifest = resident.manifest
+    xp = array_namespace(logits)
+    if not bool(xp.all(xp.isfinite(logits))):
+        raise ServiceError(
+            ErrorKind.NOT_FINITE,
+            f"the head's logits overflow on feature set {manifest.digest[:12]}, so that it predicts nothing; scale the "
+            "head or the features down",
+            feature_set=manifest.digest,
+        )
     metrics = group_metrics(
         logits,
         resident.y,

@@ -94,8 +94,10 @@ class Parts:
         names = [group.name for group in self.groups]
         if part in names:
             return names.index(part)
-        if part.isdecimal() and int(part) < len(names):
-            return int(part)
+        # By its digits, which a number of any length has.
+        numbers = [str(index) for index in range(len(names))]
+        if part in numbers:
+            return numbers.index(part)
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
             f"feature set {self.manifest.digest[:12]} has no group or class {part!r}; it has "

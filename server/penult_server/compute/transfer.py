@@ -11,7 +11,14 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import arrays_pb2
 from penult_proto.v1 import features_pb2 as pb
 from penult_server.errors import ServiceError, unknown
-from penult_server.messages import DTYPES, dtype_name, feature_set_to_proto
+from penult_server.messages import (
+    DTYPES,
+    array_from_bytes,
+    bytes_of_shape,
+    dtype_name,
+    feature_set_to_proto,
+    shape_text,
+)
 from penult_server.stores.features import FeatureHeader, FeatureWriter, check_finite, check_labels
 from penult_server.stores.manifest import LabelNames
 from penult_server.stores.reading import StoredFeatures
@@ -95,6 +102,10 @@ def send(root: Path, request: pb.ReadFeaturesRequest) -> Iterator[pb.ReadFeature
     for name in wanted:
         if name not in available:
             raise unknown(ErrorKind.INVALID_ARGUMENT, "array", name, available)
+    if len(set(wanted)) < len(wanted):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"arrays must name each array once, got {wanted}", field="arrays"
+        )
     header = pb.ReadHeader(feature_set=feature_set_to_proto(stored.manifest))
     for name in wanted:
         array = stored.array(WIRE_NAMES.get(name, name))
@@ -118,8 +129,7 @@ class _Pieces:
 
     def whole(self, header: arrays_pb2.ArrayHeader) -> NDArray[Any]:
         """All of an array."""
-        content = b"".join(self._content(header))
-        return np.frombuffer(content, dtype=dtype_name(header.dtype, header.name)).reshape(tuple(header.shape))
+        return array_from_bytes(b"".join(self._content(header)), header.dtype, header.shape, header.name)
 
     def rows(self, header: arrays_pb2.ArrayHeader) -> Iterator[NDArray[Any]]:
         """An array as blocks of whole rows, whatever the pieces were."""
@@ -153,6 +163,13 @@ class _Pieces:
                     array=header.name,
                 )
             got += len(message.chunk.data)
+            if got > header.total_bytes:
+                raise ServiceError(
+                    ErrorKind.INCOMPLETE_UPLOAD,
+                    f"{header.name!r} has {header.total_bytes} bytes by the header, got {got}; nothing was stored, "
+                    "upload again",
+                    array=header.name,
+                )
             yield message.chunk.data
 
 
@@ -173,7 +190,7 @@ def _check_headers(headers: list[arrays_pb2.ArrayHeader]) -> None:
     if len(shape) != 2 or min(shape) < 1:
         raise ServiceError(
             ErrorKind.WRONG_SHAPE,
-            f"features must be (N, D) with N and D at least 1, got {shape}",
+            f"features must be (N, D) with N and D at least 1, got {shape_text(shape)}",
             array="features",
         )
     for header in headers:
@@ -199,14 +216,15 @@ def _check_shape(header: arrays_pb2.ArrayHeader, features: tuple[int, ...]) -> N
     if not legal.get(header.name, shape == (n,)):
         raise ServiceError(
             ErrorKind.WRONG_SHAPE,
-            f"{header.name} has shape {shape}, which does not fit features {features}",
+            f"{header.name} has shape {shape_text(shape)}, which does not fit features {features}",
             array=header.name,
         )
-    size = int(np.prod(shape)) * np.dtype(dtype_name(header.dtype, header.name)).itemsize
+    size = bytes_of_shape(shape, np.dtype(dtype_name(header.dtype, header.name)).itemsize)
     if size != header.total_bytes:
         raise ServiceError(
             ErrorKind.WRONG_SHAPE,
-            f"{header.name} of shape {shape} has {size} bytes, the header announces {header.total_bytes}",
+            f"{header.name} of shape {shape_text(shape)} "
+            + ("is no array" if size is None else f"has {size} bytes, the header announces {header.total_bytes}"),
             array=header.name,
         )
 
@@ -234,11 +252,18 @@ def _labels(given: Any, small: dict[str, NDArray[Any]], *, has_labels: bool) -> 
             attribute_values=tuple(given.attribute_values) or labels.attribute_values,
             masks=tuple(given.masks),
         )
-    if labels.attribute_values and "a" not in small:
+    if (labels.attribute or labels.attribute_values) and "a" not in small:
         raise ServiceError(
             ErrorKind.ATTRIBUTE_MISSING,
-            "attribute values are named, but there is no array a; upload it, or leave the names out",
+            "an attribute or its values are named, but there is no array a; upload it, or leave the names out",
         )
+    for field, names in (("classes", labels.classes), ("attribute_values", labels.attribute_values)):
+        if len(set(names)) < len(names) or "" in names:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"{field} needs a name of its own for every index, got {list(names)[:20]}",
+                field=field,
+            )
     if labels.n_groups > MOST_GROUPS:
         raise ServiceError(
             ErrorKind.LABEL_OUT_OF_RANGE,
@@ -261,8 +286,6 @@ def _masks(labels: LabelNames, small: dict[str, NDArray[Any]]) -> NDArray[np.boo
             f"masks has {n_masks} columns, each needs a name of its own; got the names {list(labels.masks)}",
             array="masks",
         )
-    if masks is not None and int(masks.view(np.uint8).max()) > 1:
-        raise ServiceError(ErrorKind.WRONG_DTYPE, "masks holds bytes other than 0 and 1", array="masks")
     return masks
 
 

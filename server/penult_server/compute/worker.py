@@ -13,6 +13,7 @@ from typing import Any, Never, TypeVar
 
 import grpc
 
+from penult_proto import MESSAGE_BYTES
 from penult_proto.errors import STATUS_CODES, ErrorKind
 from penult_proto.v1 import (
     features_pb2,
@@ -41,7 +42,6 @@ from penult_server.status import shortened, trailers_of
 
 THREADS = 64
 """Calls at once: transfers wait for disks and clients; the device is used by one at a time."""
-MESSAGE_BYTES = 64 * 2**20
 MESSAGES_READ_ON = 64
 """Of about a MiB, of an upload that has been refused."""
 T = TypeVar("T")

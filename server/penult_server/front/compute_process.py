@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import grpc
 
+from penult_proto import MESSAGE_BYTES
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.front.processes import log_tail, start_process, stop_process
@@ -25,7 +26,6 @@ RESTART_PAUSE = 0.2
 log = logging.getLogger("penult.compute")
 T = TypeVar("T")
 
-MESSAGE_BYTES = 64 * 2**20
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),

@@ -39,14 +39,24 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         if name:
             check_name(name, "feature set")
 
+        refused: list[ServiceError] = []
+
         async def messages() -> AsyncIterator[pb.UploadFeaturesRequest]:
             yield first
-            async for message in request_iterator:
-                yield message
+            try:
+                async for message in request_iterator:
+                    yield message
+            except ServiceError as error:
+                # The worker is told that the stream ends: for one that fails, gRPC would wait until the deadline.
+                refused.append(error)
 
-        stored = await self._compute.call(
-            lambda channel: features_pb2_grpc.FeatureServiceStub(channel).UploadFeatures(messages())
-        )
+        try:
+            stored = await self._compute.call(
+                lambda channel: features_pb2_grpc.FeatureServiceStub(channel).UploadFeatures(messages())
+            )
+        finally:
+            if refused:
+                raise refused[0]
         # Acknowledged only now: the arrays are on disk and verified, and this commit makes them known.
         return await self._registry.run(self._registry.catalog.add_feature_set, stored, name)
 

@@ -17,6 +17,7 @@ def resolve_source(catalog: Catalog, source: spectra_pb2.FeatureSource) -> featu
 
     Raises ServiceError: UNKNOWN_FEATURE_SET, UNKNOWN_CHECKPOINT, UNKNOWN_RUN, INVALID_ARGUMENT.
     """
+    _check_source(source)
     if source.checkpoint:
         checkpoint = catalog.checkpoint(source.checkpoint)
         feature_set = features_of(catalog.feature_sets(), checkpoint, source.split)
@@ -31,8 +32,39 @@ def resolve_source(catalog: Catalog, source: spectra_pb2.FeatureSource) -> featu
         case "run":
             _check_run(catalog.run(source.rows.run), feature_set)
         case None:
-            source.ClearField("rows")
+            pass
     return feature_set
+
+
+def check_rows_alone(source: spectra_pb2.FeatureSource) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) for a source that names a set where the request names it already."""
+    named = [name for name in ("feature_set", "checkpoint", "split") if getattr(source, name)]
+    if named:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"spectra of a run look at the features of its checkpoints; of their source only rows may be given, got "
+            f"{', '.join(named)} too",
+            field=named[0],
+        )
+
+
+def _check_source(source: spectra_pb2.FeatureSource) -> None:
+    """Nothing that a source says is left unheard."""
+    if source.feature_set and (source.checkpoint or source.split):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"the features are named twice: feature_set {source.feature_set!r} and checkpoint {source.checkpoint!r}, "
+            f"split {source.split!r}; give one of both",
+            field="checkpoint" if source.checkpoint else "split",
+        )
+    if source.split and not source.checkpoint:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"split {source.split!r} belongs to a checkpoint; give it", field="checkpoint"
+        )
+    if source.HasField("rows") and source.rows.WhichOneof("kind") is None:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, "rows is empty: give row ids or a run, or leave it out for all", field="rows"
+        )
 
 
 def features_of(

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import Message
 
-from penult_proto import PROTOCOL
+from penult_proto import MESSAGE_BYTES, PROTOCOL
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.failures import translate
+from penult_server.front.requests import checked, checked_stream, decoder
 from penult_server.status import abort
 
 # grpc's handlers are untyped at this seam: a handler is a record of four optional functions.
@@ -58,6 +60,19 @@ class Guard(grpc.aio.ServerInterceptor):
         return None
 
 
+def answerable(answer: Message) -> Message:
+    """The same answer. Raises ServiceError (INVALID_ARGUMENT) for one that gRPC would not carry."""
+    size = answer.ByteSize()
+    if size > MESSAGE_BYTES:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"the answer has {size / 2**20:.0f} MiB, and a message carries at most {MESSAGE_BYTES // 2**20}; ask for "
+            "less at once",
+            size=size,
+        )
+    return answer
+
+
 def _wrapped(handler: Any, refusal: ServiceError | None) -> Handler:
     """The same handler with the check before and the conversion of errors around it."""
 
@@ -65,7 +80,9 @@ def _wrapped(handler: Any, refusal: ServiceError | None) -> Handler:
         if refusal:
             await abort(context, refusal)
         try:
-            return await (handler.unary_unary or handler.stream_unary)(request, context)
+            if handler.stream_unary:
+                return answerable(await handler.stream_unary(checked_stream(request), context))
+            return answerable(await handler.unary_unary(checked(request), context))
         except grpc.aio.AbortError:
             raise
         except Exception as error:  # the seam: whatever is left is a bug, logged and answered as INTERNAL
@@ -75,7 +92,7 @@ def _wrapped(handler: Any, refusal: ServiceError | None) -> Handler:
         if refusal:
             await abort(context, refusal)
         try:
-            async for message in handler.unary_stream(request, context):
+            async for message in handler.unary_stream(checked(request), context):
                 yield message
         except grpc.aio.AbortError:
             raise
@@ -89,6 +106,6 @@ def _wrapped(handler: Any, refusal: ServiceError | None) -> Handler:
         wrapped = answer_once
     return make(
         wrapped,
-        request_deserializer=handler.request_deserializer,
+        request_deserializer=decoder(handler.request_deserializer),
         response_serializer=handler.response_serializer,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from penult_proto import PROTOCOL
+from penult_proto import MESSAGE_BYTES, PROTOCOL
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import info_pb2, info_pb2_grpc
 from penult_server.backbones.catalog import packaged_backbones
@@ -16,7 +16,6 @@ from penult_server.front.compute_process import ComputeProcess
 from penult_server.front.registry_thread import Registry
 from penult_server.settings import Settings
 
-MAX_MESSAGE_BYTES = 64 * 2**20
 CHUNK_BYTES = 2**20
 ATTACH_HEARTBEAT = 5.0
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -44,7 +43,7 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
             protocol=PROTOCOL,
             device=self._compute.device,
             array_backend=self._compute.array_backend,
-            max_message_bytes=MAX_MESSAGE_BYTES,
+            max_message_bytes=MESSAGE_BYTES,
             chunk_bytes=CHUNK_BYTES,
             max_queued_jobs=self._settings.max_queued_jobs,
             max_running_jobs=self._settings.max_running_jobs,

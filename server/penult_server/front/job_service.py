@@ -5,10 +5,13 @@ from typing import Any
 
 import grpc
 
+from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2, jobs_pb2_grpc
+from penult_server.errors import ServiceError
 from penult_server.front.job_queue import JobQueue
 from penult_server.front.registry_thread import Registry
 
+DEFAULT_LIMIT = 100
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -26,7 +29,10 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         return await self._registry.run(self._registry.jobs.get, request.id)
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
-        jobs = await self._registry.run(self._registry.jobs.list, list(request.states), request.limit)
+        limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
+        if limit < 1:
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"limit must be at least 1, got {limit}", field="limit")
+        jobs = await self._registry.run(self._registry.jobs.list, list(request.states), limit)
         return jobs_pb2.ListJobsResponse(jobs=jobs)
 
     async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.Job:

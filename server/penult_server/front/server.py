@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from penult_proto import PROTOCOL
+from penult_proto import MESSAGE_BYTES, PROTOCOL
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import (
     datasets_pb2,
@@ -36,7 +36,7 @@ from penult_server.front.compute_process import ComputeProcess
 from penult_server.front.feature_service import FeatureServicer
 from penult_server.front.guard import Guard
 from penult_server.front.health import SERVICE_NAME, Health
-from penult_server.front.info_service import MAX_MESSAGE_BYTES, InfoServicer
+from penult_server.front.info_service import InfoServicer
 from penult_server.front.job_queue import JobQueue
 from penult_server.front.job_service import JobServicer
 from penult_server.front.refit_service import RefitServicer
@@ -55,8 +55,8 @@ LEAVING_SECONDS = 8.0
 STOP_GRACE = 2.0
 """Seconds that calls in flight get when the server stops."""
 OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),
     # Clients may ping once a minute, also on a connection that waits.
     ("grpc.http2.min_ping_interval_without_data_ms", 30_000),

@@ -26,6 +26,8 @@ from penult_server.messages import dataset_to_proto
 
 RECIPE = 3
 """Raised when the same spec would train or extract something else than before."""
+DEFAULT_BATCH = 64
+"""Examples per forward pass of an extraction."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -96,7 +98,8 @@ class Resolver:
         finetune = spec.finetune
         dataset = await self.dataset(finetune.dataset)
         finetune.attribute = _attribute(dataset, finetune.attribute)
-        _check_splits(dataset, ["train", *finetune.evaluate])
+        _check_splits(dataset, ["train"])
+        _check_splits(dataset, list(finetune.evaluate))
         if finetune.objective.repeat_errors_of:
             named = finetune.objective.repeat_errors_of
             found = await self._registry.run(self._registry.catalog.checkpoint, named)
@@ -126,11 +129,13 @@ class Resolver:
                 f"feature_kind must be 'pooled' (what the head reads) or 'flat' (the last hidden state), "
                 f"got {extract.feature_kind!r}",
             )
-        if not 0 <= extract.batch_size <= 65536:
+        extract.batch_size = extract.batch_size if extract.HasField("batch_size") else DEFAULT_BATCH
+        if not 1 <= extract.batch_size <= 65536:
             raise ServiceError(
-                ErrorKind.INVALID_ARGUMENT, f"batch_size must lie in 1 .. 65536, got {extract.batch_size}"
+                ErrorKind.INVALID_ARGUMENT,
+                f"batch_size must lie in 1 .. 65536, got {extract.batch_size}",
+                field="batch_size",
             )
-        extract.batch_size = extract.batch_size or 64
         return "", dataset.digest
 
     async def _register(self, spec: pb.JobSpec, request_id: str) -> tuple[str, str]:
@@ -147,12 +152,6 @@ class Resolver:
                 ErrorKind.INVALID_ARGUMENT,
                 f"the source must be an absolute path on the server's machine, got {register.table!r}",
             )
-        if register.layout not in datasets_pb2.DatasetLayout.values():
-            raise ServiceError(
-                ErrorKind.INVALID_ARGUMENT,
-                f"this server knows no layout of number {register.layout}; one of "
-                f"{', '.join(datasets_pb2.DatasetLayout.keys())}",
-            )
         # The files behind an equal path may have changed: every registration looks at them again, unless it is
         # the same call once more.
         return request_id or uuid.uuid4().hex, ""
@@ -168,6 +167,8 @@ def _attribute(dataset: datasets_pb2.Dataset, name: str) -> str:
 
 def _check_splits(dataset: datasets_pb2.Dataset, wanted: list[str]) -> None:
     names = [split.name for split in dataset.splits]
+    if len(set(wanted)) < len(wanted):
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"name every split once, got {wanted}", field="splits")
     for name in wanted:
         if name not in names:
             raise unknown(ErrorKind.UNKNOWN_SPLIT, f"split of dataset {dataset.name!r} called", name, names)

@@ -7,11 +7,12 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from penult_proto import MESSAGE_BYTES
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import features_pb2, spectra_pb2, spectra_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.compute_process import ComputeProcess
-from penult_server.front.feature_sources import features_of, resolve_source
+from penult_server.front.feature_sources import check_rows_alone, features_of, resolve_source
 from penult_server.front.queries import query_digest
 from penult_server.front.registry_thread import Registry
 from penult_server.front.shared_calls import SharedCalls
@@ -19,6 +20,8 @@ from penult_server.registry.catalog import Catalog
 
 DEFAULT_REPLICATES = 200
 DEFAULT_CONFIDENCE = 0.95
+BYTES_OF_A_PART = 512
+"""Of an answer, beside its eigenvalues: names, trace, method, imbalance."""
 MOST_REPLICATES = 100_000
 DEFAULT_POWER_LAW = (11, 50)
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -36,7 +39,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
 
     async def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
         feature_set = await self._resolve(request.source)
-        fill_in(request, feature_set.n_features)
+        fill_in(request, feature_set)
         return await self._answer(
             "spectra",
             request,
@@ -58,9 +61,10 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         self, request: spectra_pb2.ComputeDescriptorsRequest, context: Context
     ) -> spectra_pb2.Descriptors:
         feature_set = await self._resolve(request.source)
-        request.by = known_by(request.by)
-        request.power_law_first = request.power_law_first or DEFAULT_POWER_LAW[0]
-        request.power_law_last = request.power_law_last or DEFAULT_POWER_LAW[1]
+        request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
+        first, last = DEFAULT_POWER_LAW
+        request.power_law_first = request.power_law_first if request.HasField("power_law_first") else first
+        request.power_law_last = request.power_law_last if request.HasField("power_law_last") else last
         check_power_law(request, feature_set.n_features)
         return await self._answer(
             "descriptors",
@@ -74,7 +78,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
     ) -> spectra_pb2.PrincipalAngles:
         for side in (request.first, request.second):
             feature_set = await self._resolve(side.source)
-            side.by = known_by(side.by)
+            side.by = side.by or spectra_pb2.SPECTRA_BY_GROUP
             check_subspace_width(request.top_k, feature_set.n_features)
         return await self._answer(
             "principal_angles",
@@ -87,7 +91,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         self, request: spectra_pb2.ReadEigenvectorsRequest, context: Context
     ) -> AsyncIterator[spectra_pb2.ReadEigenvectorsResponse]:
         feature_set = await self._resolve(request.source)
-        request.by = known_by(request.by)
+        request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
         request.center = request.center if request.HasField("center") else True
         check_subspace_width(request.top_k, feature_set.n_features)
         check_correction(request.correction)
@@ -131,6 +135,7 @@ def epochs_of_run(
     Raises ServiceError: UNKNOWN_RUN, INVALID_ARGUMENT, and UNKNOWN_FEATURE_SET naming every checkpoint
     whose features of the split are not stored.
     """
+    check_rows_alone(request.spectra.source)
     run, known = catalog.run(request.run), catalog.feature_sets()
     found: list[tuple[float, str, spectra_pb2.ComputeSpectraRequest]] = []
     missing: list[str] = []
@@ -156,14 +161,6 @@ def epochs_of_run(
     return found
 
 
-def known_by(by: "spectra_pb2.SpectraBy.ValueType") -> "spectra_pb2.SpectraBy.ValueType":
-    """`by`, group when unspecified. Raises ServiceError (INVALID_ARGUMENT)."""
-    chosen = by or spectra_pb2.SPECTRA_BY_GROUP
-    if chosen not in (spectra_pb2.SPECTRA_BY_GROUP, spectra_pb2.SPECTRA_BY_CLASS):
-        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"by must be group or class, got {by}", field="by")
-    return chosen
-
-
 def check_power_law(request: spectra_pb2.ComputeDescriptorsRequest, n_features: int) -> None:
     """Raise ServiceError (INVALID_ARGUMENT) unless the range holds at least two ranks."""
     first, last = request.power_law_first, request.power_law_last
@@ -183,20 +180,36 @@ def check_subspace_width(top_k: int, n_features: int) -> None:
         )
 
 
-def fill_in(request: spectra_pb2.ComputeSpectraRequest, n_features: int) -> None:
+def fill_in(request: spectra_pb2.ComputeSpectraRequest, feature_set: features_pb2.FeatureSet) -> None:
     """Fill in, in place, everything that the request left out, and check what it said.
 
     Raises ServiceError (INVALID_ARGUMENT).
     """
-    request.by = known_by(request.by)
+    n_features = feature_set.n_features
+    request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
     request.center = request.center if request.HasField("center") else True
     request.replicates = request.replicates if request.HasField("replicates") else DEFAULT_REPLICATES
-    request.confidence = request.confidence or DEFAULT_CONFIDENCE
+    request.confidence = request.confidence if request.HasField("confidence") else DEFAULT_CONFIDENCE
+    request.top_k = request.top_k if request.HasField("top_k") else n_features
     _check(request, n_features)
-    request.top_k = min(request.top_k or n_features, n_features)
+    request.top_k = min(request.top_k, n_features)
+    by_group = request.by == spectra_pb2.SPECTRA_BY_GROUP
+    _check_size(len(feature_set.groups if by_group else feature_set.labels.classes), request.top_k)
     if not request.replicates:
         # Neither changes an answer without replicates: one query, one stored answer.
         request.confidence, request.seed = DEFAULT_CONFIDENCE, 0
+
+
+def _check_size(n_parts: int, top_k: int) -> None:
+    """Before any work is done: eigenvalues and residuals of all parts travel in one message."""
+    most = (MESSAGE_BYTES // n_parts - BYTES_OF_A_PART) // 16
+    if top_k > most:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"{top_k} eigenvalues of each of {n_parts} groups or classes are more than one answer carries; ask for "
+            f"top_k={max(most, 1)} at most",
+            field="top_k",
+        )
 
 
 def check_correction(correction: int) -> None:
@@ -212,7 +225,7 @@ def check_correction(correction: int) -> None:
 def _check(request: spectra_pb2.ComputeSpectraRequest, n_features: int) -> None:
     check_correction(request.correction)
     problems = [
-        ("top_k", request.top_k >= 0, f"0 (all {n_features} eigenvalues) or how many to return", request.top_k),
+        ("top_k", request.top_k >= 1, f"at least 1, or left out for all {n_features}", request.top_k),
         (
             "replicates",
             0 <= request.replicates <= MOST_REPLICATES,

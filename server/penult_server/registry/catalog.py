@@ -95,8 +95,18 @@ class Catalog:
         return self.feature_set(feature_set.digest)
 
     def feature_set(self, name: str) -> features_pb2.FeatureSet:
-        """By name, digest, or unique start of a digest. Raises ServiceError (UNKNOWN_FEATURE_SET)."""
+        """By name, digest, or unique start of a digest.
+
+        Raises ServiceError (UNKNOWN_FEATURE_SET), also where the name of one set is the start of another's digest.
+        """
         named = self._database.rows("SELECT digest FROM feature_name WHERE name = ?", name)
+        if named and self._starts_another(name, named[0][0]):
+            raise ServiceError(
+                ErrorKind.UNKNOWN_FEATURE_SET,
+                f"{name!r} is the name of feature set {named[0][0][:12]} and the start of another's digest; give more "
+                "of the digest that is meant",
+                name=name,
+            )
         row = self._by_prefix(
             "feature_set",
             named[0][0] if named else name,
@@ -150,6 +160,13 @@ class Catalog:
         del feature_set.names[:]
         feature_set.names.extend(row[0] for row in rows)
         return feature_set
+
+    def _starts_another(self, name: str, digest: str) -> bool:
+        """Whether a name could also be read as the start of the digest of another set."""
+        if len(name) < SHORTEST_PREFIX or not name.isalnum():
+            return False
+        query = "SELECT 1 FROM feature_set WHERE digest GLOB ? || '*' AND digest != ? LIMIT 1"
+        return bool(self._database.rows(query, name, digest))
 
     def _by_prefix(self, table: str, name: str, kind: ErrorKind, what: str, known: list[str] | None = None) -> str:
         """The message of the one row whose digest starts with `name`."""

@@ -82,13 +82,13 @@ class JobTable:
         return Parse(rows[0][0], pb.Job())
 
     def list(self, states: "list[pb.JobState.ValueType]", limit: int) -> "list[pb.Job]":
-        """Newest first."""
+        """The newest `limit` (at least 1) of these states, all states when empty; newest first."""
         names = [pb.JobState.Name(state) for state in states] or list(pb.JobState.keys())
         marks = ", ".join("?" * len(names))
         rows = self._database.rows(
             f"SELECT message FROM job WHERE state IN ({marks}) ORDER BY created DESC, rowid DESC LIMIT ?",
             *names,
-            limit or 100,
+            limit,
         )
         return [Parse(row[0], pb.Job()) for row in rows]
 

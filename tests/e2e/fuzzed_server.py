@@ -1,0 +1,345 @@
+"""A server that holds a little of everything, and a valid request of every RPC."""
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import answer_checks
+import grpc
+import numpy as np
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from message_strategies import Vocabulary
+
+import penult
+import penult_proto.v1
+from penult import arrays, encode_refits
+from penult.refit_choices import Preset
+from penult_proto.v1 import (
+    arrays_pb2,
+    datasets_pb2,
+    features_pb2,
+    info_pb2,
+    jobs_pb2,
+    refits_pb2,
+    runs_pb2,
+    spectra_pb2,
+)
+
+DEADLINE = 60.0
+"""Seconds for a call that takes milliseconds: enough for a machine that does other things, too."""
+MOST_MESSAGES = 500
+"""Read of a stream."""
+
+
+def _methods() -> dict[str, MethodDescriptor]:
+    """Every RPC of every service in the package, by its path."""
+    found: dict[str, MethodDescriptor] = {}
+    for module in pkgutil.iter_modules(penult_proto.v1.__path__, "penult_proto.v1."):
+        if module.name.endswith("_pb2"):
+            for service in importlib.import_module(module.name).DESCRIPTOR.services_by_name.values():
+                found.update({f"/{service.full_name}/{one.name}": one for one in service.methods})
+    return found
+
+
+METHODS = _methods()
+
+
+class FuzzedServer:
+    """The server of a client, its contents, and one channel for raw messages.
+
+    `arrays` are the uploads by name, as their client gave them; `digests` theirs.
+    """
+
+    def __init__(self, client: penult.Client, table: Path, tiny: dict[str, Any], pipes: Path) -> None:
+        self.client = client
+        self.table = table
+        self.arrays = _uploads()
+        self.digests = {name: client.features.upload(**one, name=name).digest for name, one in self.arrays.items()}
+        client.datasets.register("shapes", table)
+        self.finetuning = client.finetune(dataset="shapes", epochs=1, **tiny)
+        self.run = self.finetuning.wait()
+        self.extracted = [client.extract(one, splits=["train", "val"]).wait() for one in self.run.checkpoints]
+        # Without the one that blocks the queue, which nobody may cancel.
+        self._jobs = [job.id for job in client.jobs.list()]
+        self.refit = client.refit("waders", preset="erm")
+        self._channel = grpc.insecure_channel(client.connection.address, [("grpc.enable_http_proxy", 0)])
+        self._pipe = pipes / "blocking.csv"
+        os.mkfifo(self._pipe)
+        self.seeds = self._seeds()
+
+    def __enter__(self) -> "FuzzedServer":
+        # A job that waits for its table, without using a processor, keeps the queue from starting others.
+        spec = jobs_pb2.RegisterDatasetSpec(name="blocking", table=str(self._pipe))
+        request = jobs_pb2.CreateJobRequest(spec=jobs_pb2.JobSpec(register_dataset=spec))
+        self._blocking: Any = self._call("/penult.v1.JobService/CreateJob", request)
+        self._writer = os.open(self._pipe, os.O_WRONLY)  # returns when the job has opened it
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._writer)
+        self._channel.close()
+
+    def vocabulary(self, method: str) -> Vocabulary:
+        """Texts for the requests of one RPC."""
+        sets = [*self.digests.values(), *self.digests, *(one[:8] for one in self.digests.values())]
+        if not method.endswith("DeleteFeatureSet"):
+            sets += [one.digest for extraction in self.extracted for one in extraction.values()]
+        checkpoints = [one.digest for one in self.run.checkpoints] + [self.run.checkpoints[0].digest[:10]]
+        runs, jobs = [self.run.id], self._jobs
+        axes = ["l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k"]
+        texts: Mapping[str, Sequence[str]] = {
+            "feature_set": sets,
+            "other": sets,
+            "refit": [self.refit.digest, self.refit.digest[:8]],
+            "checkpoint": checkpoints,
+            "digest": checkpoints,
+            "repeat_errors_of": checkpoints,
+            "run": runs,
+            "id": jobs + runs,
+            "split": ["train", "val", "test"],
+            "splits": ["train", "val", "test"],
+            "evaluate": ["train", "val", "test"],
+            "dataset": ["shapes", "footwear"],
+            "backbone": ["test_resnet", "test_vit", str(self.table.parent), "owner/model"],
+            "attribute": ["ground", "group"],
+            "table": [str(self.table), str(self.table.parent)],
+            "weights": [str(self.table)],
+            "part": ["0", "1", "0, 0", "dark, red"],
+            "preset": ["", *get_args(Preset)],
+            "arrays": ["features", "y", "a", "logits", "row_id", "head.weight", "head.bias"],
+            "dtype": ["float16", "float32"],
+            "feature_kind": ["flat", "pooled"],
+            "name": [*self.digests, *axes, "features", "y", "logits", "shapes"],
+        }
+        return Vocabulary(texts)
+
+    def ask(self, method: str, request: Any) -> list[str]:
+        """Send a request twice where that is without effect, and check what comes back.
+
+        Returns how it ended, in a word for each answer. Raises grpc.RpcError for a refusal, AssertionError for an
+        answer that is not sane.
+        """
+        name = METHODS[method].name
+        if name == "DeleteFeatureSet":
+            self._restore()
+        answer = self._call(method, request)
+        check = getattr(answer_checks, f"check_{name}", None)
+        outcome = (check(request, answer, self) if check else None) or ["answered"]
+        match name:
+            case "CreateJob":
+                self._cancel(answer)
+            case "DeleteFeatureSet" | "UploadFeatures":
+                self._restore()
+            case "Attach" | "CancelJob" | "WatchJob":
+                pass
+            case _:
+                answer_checks.check_repeated(answer, self._call(method, request))
+        return outcome
+
+    def upload_messages(self, name: str) -> list[features_pb2.UploadFeaturesRequest]:
+        """The messages of an upload, in pieces of 64 bytes at most 40 of each array."""
+        one = self.arrays[name]
+        sent = {key: np.asarray(one[key]) for key in ("y", "a", "logits", "row_id") if key in one}
+        if "head" in one:
+            sent |= {"head.weight": one["head"].weight, "head.bias": one["head"].bias}
+        sent["features"] = one["features"]
+        header = features_pb2.UploadHeader(name="")
+        if "classes" in one:
+            header.labels.classes.extend(one["classes"])
+        chunks: list[features_pb2.UploadFeaturesRequest] = []
+        for key, array in sent.items():
+            content, step = array.tobytes(), max(64, array.nbytes // 3)
+            dtype = arrays.wire_dtype(array)
+            header.arrays.add(name=key, dtype=dtype, shape=array.shape, total_bytes=array.nbytes)
+            for start in range(0, len(content), step):
+                piece = arrays_pb2.ArrayChunk(name=key, offset=start, data=content[start : start + step])
+                chunks.append(features_pb2.UploadFeaturesRequest(chunk=piece))
+        return [features_pb2.UploadFeaturesRequest(header=header), *chunks]
+
+    def _call(self, method: str, request: Any) -> Any:
+        """The answer; of a stream of answers a list."""
+        one = METHODS[method]
+        answer_type = GetMessageClass(one.output_type)
+        kind = f"{'stream' if one.client_streaming else 'unary'}_{'stream' if one.server_streaming else 'unary'}"
+        make = getattr(self._channel, kind)
+        encode = GetMessageClass(one.input_type).SerializeToString
+        call = make(method, request_serializer=encode, response_deserializer=answer_type.FromString)
+        sent = iter(request) if one.client_streaming else request
+        answer = call(sent, timeout=DEADLINE, metadata=self.client.connection._metadata)
+        if not one.server_streaming:
+            return answer
+        found: list[Message] = []
+        for message in answer:
+            found.append(message)
+            if len(found) >= MOST_MESSAGES or one.name == "Attach":
+                answer.cancel()
+                break
+        return found
+
+    def _cancel(self, job: jobs_pb2.Job) -> None:
+        if job.id == self._blocking.id:
+            return
+        request = jobs_pb2.CancelJobRequest(id=job.id)
+        answer = self._call("/penult.v1.JobService/CancelJob", request)
+        ended = (jobs_pb2.JOB_STATE_CANCELLED, jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED)
+        assert answer.state in ended, answer
+
+    def _restore(self) -> None:
+        """Upload what was deleted or lost its name."""
+        stored = {name: one.digest for one in self.client.features.list() for name in one.names}
+        for name, one in self.arrays.items():
+            if stored.get(name) != self.digests[name]:
+                assert self.client.features.upload(**one, name=name).digest == self.digests[name]
+
+    def _seeds(self) -> dict[str, Sequence[Any]]:
+        """Valid requests by the path of their RPC."""
+        services = (
+            _dataset_seeds(),
+            self._feature_seeds(),
+            {"Info/GetInfo": [info_pb2.GetInfoRequest()], "Info/Attach": [info_pb2.AttachRequest()]},
+            self._job_seeds(),
+            self._refit_seeds(),
+            self._run_seeds(),
+            self._spectra_seeds(),
+        )
+        return {f"/penult.v1.{key.replace('/', 'Service/')}": value for one in services for key, value in one.items()}
+
+    def _feature_seeds(self) -> dict[str, Sequence[Any]]:
+        read = features_pb2.ReadFeaturesRequest
+        return {
+            "Feature/DeleteFeatureSet": [features_pb2.DeleteFeatureSetRequest(feature_set="plain")],
+            "Feature/GetFeatureSet": [features_pb2.GetFeatureSetRequest(feature_set="waders")],
+            "Feature/ListFeatureSets": [features_pb2.ListFeatureSetsRequest()],
+            "Feature/ReadFeatures": [
+                read(feature_set=self.digests["waders"]),
+                read(feature_set="plain", arrays=["features", "y"]),
+            ],
+            "Feature/UploadFeatures": [self.upload_messages(name) for name in self.arrays],
+        }
+
+    def _job_seeds(self) -> dict[str, Sequence[Any]]:
+        finetune = runs_pb2.FinetuneSpec()
+        finished = self.client.connection.stubs.jobs.GetJob(
+            jobs_pb2.GetJobRequest(id=self.finetuning.id), metadata=self.client.connection._metadata
+        )
+        finetune.CopyFrom(finished.spec.finetune)
+        finetune.seed = 1
+        extract = jobs_pb2.ExtractSpec(checkpoint=self.run.checkpoints[0].digest, splits=["test"], batch_size=8)
+        register = jobs_pb2.RegisterDatasetSpec(name="again", table=str(self.table))
+        specs = [
+            jobs_pb2.JobSpec(finetune=finetune),
+            jobs_pb2.JobSpec(extract=extract),
+            jobs_pb2.JobSpec(register_dataset=register),
+        ]
+        return {
+            "Job/CancelJob": [jobs_pb2.CancelJobRequest(id=self.finetuning.id)],
+            "Job/CreateJob": [jobs_pb2.CreateJobRequest(spec=spec) for spec in specs],
+            "Job/GetJob": [jobs_pb2.GetJobRequest(id=self.finetuning.id)],
+            "Job/ListJobs": [jobs_pb2.ListJobsRequest(states=[jobs_pb2.JOB_STATE_SUCCEEDED], limit=5)],
+            "Job/WatchJob": [jobs_pb2.WatchJobRequest(id=self.finetuning.id, after_seq=1)],
+        }
+
+    def _refit_seeds(self) -> dict[str, Sequence[Any]]:
+        head = refits_pb2.Head(weight=arrays.encode(np.eye(2, 4)), bias=arrays.encode(np.zeros(2)))
+        heads = [refits_pb2.HeadReference(refit=self.refit.digest), refits_pb2.HeadReference(explicit=head)]
+        mixtures = refits_pb2.EvaluateMixturesRequest(
+            heads=heads, shares=arrays.encode(np.array([[0.5, 0.5], [1.0, 0.0]])), feature_set="waders"
+        )
+        evaluate = refits_pb2.EvaluateRequest
+        own = evaluate(checkpoint=self.run.checkpoints[1].digest, feature_set=self.extracted[1]["val"].digest)
+        requests = [encode_refits.refit_request({"features": "waders", **options}) for options in REFITS]
+        return {
+            "Refit/ComputeRefits": [refits_pb2.ComputeRefitsRequest(requests=[one]) for one in requests],
+            "Refit/Evaluate": [
+                evaluate(refit=self.refit.digest, feature_set="waders"),
+                evaluate(explicit=head, feature_set="waders"),
+                own,
+            ],
+            "Refit/EvaluateMixtures": [mixtures],
+        }
+
+    def _run_seeds(self) -> dict[str, Sequence[Any]]:
+        return {
+            "Run/GetCheckpoint": [runs_pb2.GetCheckpointRequest(digest=self.run.checkpoints[0].digest)],
+            "Run/GetRun": [runs_pb2.GetRunRequest(id=self.run.id)],
+            "Run/GetRunManifest": [runs_pb2.GetRunRequest(id=self.run.id)],
+            "Run/ListRuns": [runs_pb2.ListRunsRequest()],
+        }
+
+    def _spectra_seeds(self) -> dict[str, Sequence[Any]]:
+        uploaded = spectra_pb2.FeatureSource(feature_set="waders")
+        of_checkpoint = spectra_pb2.FeatureSource(checkpoint=self.run.checkpoints[0].digest, split="train")
+        some = spectra_pb2.FeatureSource(feature_set="waders")
+        some.rows.row_ids.CopyFrom(arrays.encode(np.arange(5, 30, dtype=np.uint64)))
+        kept = spectra_pb2.FeatureSource()
+        kept.CopyFrom(of_checkpoint)
+        kept.rows.run = self.run.id
+        sources = [uploaded, some, of_checkpoint, kept, spectra_pb2.FeatureSource(feature_set="odd")]
+        spectra = [spectra_pb2.ComputeSpectraRequest(source=one, replicates=8, top_k=2) for one in sources]
+        rest = spectra_pb2.ComputeSpectraRequest(replicates=0, top_k=2)
+        sides = [spectra_pb2.Subspace(source=one, part="0") for one in (uploaded, some)]
+        return {
+            "Spectra/ComputeSpectra": spectra,
+            "Spectra/ComputeRunSpectra": [
+                spectra_pb2.ComputeRunSpectraRequest(run=self.run.id, split="train", spectra=rest)
+            ],
+            "Spectra/ComputeDescriptors": [spectra_pb2.ComputeDescriptorsRequest(source=one) for one in sources],
+            "Spectra/ComputePrincipalAngles": [
+                spectra_pb2.ComputePrincipalAnglesRequest(first=sides[0], second=sides[1], top_k=2)
+            ],
+            "Spectra/ReadEigenvectors": [spectra_pb2.ReadEigenvectorsRequest(source=one, top_k=2) for one in sources],
+        }
+
+
+REFITS: list[dict[str, Any]] = [
+    {"l2": 0.1, "seed": 1, "evaluate": {"own": "waders"}},
+    {"l1": 0.01, "l2": 0.01, "balance": "subsetting", "by": "group"},
+    {"preset": "erm", "balance": "upweighting", "by": "class"},
+    {"features": "odd", "l2": 0.01},
+    {"features": "odd", "preset": "group_dro"},
+    {"preset": "dfr_l2", "repeats": 2},
+    {"preset": "jtt"},
+    {"preset": "group_dro"},
+    {"preset": "logit_adjusted"},
+    {"preset": "erm", "grid": {"l2": [0.1, 1.0]}, "select": {"on": "half"}},
+    {"path": {"optimizer": "gd", "learning_rate": 0.1, "steps": 5}, "l2": 0.01},
+    {
+        "path": {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 1, "batch_size": 8},
+        "balance": "upsampling",
+        "by": "class",
+    },
+]
+
+
+def _dataset_seeds() -> dict[str, Sequence[Any]]:
+    return {
+        "Dataset/GetDataset": [datasets_pb2.GetDatasetRequest(name="shapes")],
+        "Dataset/ListDatasets": [datasets_pb2.ListDatasetsRequest()],
+    }
+
+
+def _uploads() -> dict[str, dict[str, Any]]:
+    """Small feature sets: with everything; with an empty group and another width; of float16 without attributes; with
+    columns that are constant, equal, huge and tiny, and groups of one row and of equal rows."""
+    rng = np.random.default_rng(0)
+    y, a = np.repeat([0, 1], 20), np.tile([0, 0, 0, 1], 10)
+    features = (rng.standard_normal((40, 4)) + y[:, None] - 0.5 * a[:, None]).astype(np.float32)
+    head = penult.Head(weight=rng.standard_normal((2, 4)), bias=np.zeros(2))
+    odd = np.stack([np.full(12, 1e4), *rng.standard_normal((2, 12)) * [[1e30], [1e-30]], np.ones(12)], axis=1)
+    odd[5:9] = odd[5]
+    return {
+        "odd": {"features": odd.astype(np.float32), "y": np.arange(12) // 6, "a": [0, 1, 2, 2, 2, *[0] * 4, 1, 2, 2]},
+        "waders": {"features": features, "y": y, "a": a, "logits": features[:, :2].copy(), "head": head},
+        "gulls": {
+            "features": rng.standard_normal((24, 3)).astype(np.float32),
+            "y": np.repeat([0, 1, 2], 8),
+            "a": np.where(np.arange(24) < 8, 0, np.arange(24) % 2),
+            "classes": ["herring", "common", "black"],
+        },
+        "plain": {"features": rng.standard_normal((12, 4)).astype(np.float16), "y": np.arange(12) % 2},
+    }

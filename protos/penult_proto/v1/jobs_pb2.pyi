@@ -111,6 +111,7 @@ class ExtractSpec(google.protobuf.message.Message):
     dtype: builtins.str
     """"float32" (also when empty), or "float16" (values that overflow are refused)."""
     batch_size: builtins.int
+    """Examples per forward pass, at least 1; 64 when left out."""
     feature_kind: builtins.str
     """"pooled" (also when empty) is what the head multiplies; "flat" the last hidden state, every position
     of it (the kind that LaBonte et al. 2024 take spectra of), which no head reads.
@@ -127,10 +128,12 @@ class ExtractSpec(google.protobuf.message.Message):
         attribute: builtins.str = ...,
         splits: collections.abc.Iterable[builtins.str] | None = ...,
         dtype: builtins.str = ...,
-        batch_size: builtins.int = ...,
+        batch_size: builtins.int | None = ...,
         feature_kind: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "batch_size", b"batch_size", "checkpoint", b"checkpoint", "dataset", b"dataset", "dtype", b"dtype", "feature_kind", b"feature_kind", "splits", b"splits"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "batch_size", b"batch_size"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "attribute", b"attribute", "batch_size", b"batch_size", "checkpoint", b"checkpoint", "dataset", b"dataset", "dtype", b"dtype", "feature_kind", b"feature_kind", "splits", b"splits"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
 
 Global___ExtractSpec: typing_extensions.TypeAlias = ExtractSpec
 
@@ -429,7 +432,7 @@ class ListJobsRequest(google.protobuf.message.Message):
     STATES_FIELD_NUMBER: builtins.int
     LIMIT_FIELD_NUMBER: builtins.int
     limit: builtins.int
-    """Newest first; 0 for 100."""
+    """Newest first, at least 1; 100 when left out."""
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[Global___JobState.ValueType]:
         """Empty for all."""
@@ -438,9 +441,11 @@ class ListJobsRequest(google.protobuf.message.Message):
         self,
         *,
         states: collections.abc.Iterable[Global___JobState.ValueType] | None = ...,
-        limit: builtins.int = ...,
+        limit: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["limit", b"limit", "states", b"states"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_limit", b"_limit", "limit", b"limit"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_limit", b"_limit", "limit", b"limit", "states", b"states"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_limit", b"_limit"]) -> typing.Literal["limit"] | None: ...
 
 Global___ListJobsRequest: typing_extensions.TypeAlias = ListJobsRequest
 

@@ -6,9 +6,12 @@ from typing import Any
 import grpc
 
 from penult_proto.v1 import jobs_pb2, jobs_pb2_grpc
+from penult_server.finetuning.checks import check_whole
 from penult_server.front.job_queue import JobQueue
 from penult_server.front.registry_thread import Registry
 
+DEFAULT_LIMIT, MAX_LIMIT = 100, 2**31 - 1
+"""Jobs in a list."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -26,7 +29,9 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         return await self._registry.run(self._registry.jobs.get, request.id)
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
-        jobs = await self._registry.run(self._registry.jobs.list, list(request.states), request.limit)
+        limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
+        check_whole("limit", limit, 1, MAX_LIMIT)
+        jobs = await self._registry.run(self._registry.jobs.list, list(request.states), limit)
         return jobs_pb2.ListJobsResponse(jobs=jobs)
 
     async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.Job:

@@ -88,7 +88,7 @@ class JobTable:
         rows = self._database.rows(
             f"SELECT message FROM job WHERE state IN ({marks}) ORDER BY created DESC, rowid DESC LIMIT ?",
             *names,
-            limit or 100,
+            limit,
         )
         return [Parse(row[0], pb.Job()) for row in rows]
 

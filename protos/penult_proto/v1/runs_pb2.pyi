@@ -397,9 +397,7 @@ class FinetuneSpec(google.protobuf.message.Message):
     """
     pooling: Global___PoolingName.ValueType
     @property
-    def balance(self) -> penult_proto.v1.groups_pb2.Balance:
-        """Of a mixture, ratio 0 is the dataset's own imbalance: the largest count over the smallest."""
-
+    def balance(self) -> penult_proto.v1.groups_pb2.Balance: ...
     @property
     def evaluate(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Splits whose group accuracies are measured; empty for all."""

@@ -141,7 +141,7 @@ def _from_wire(message: Message, argument: str) -> Any:
     value: Any = {field.name: value for field, value in message.ListFields()}.get(name)
     if argument in ("evaluate", "early_steps"):
         return tuple(value or ())
-    if argument == "attribute":
+    if argument in ("dataset", "backbone", "attribute"):
         return value or ""
     if argument == "balance":
         value = value or BALANCE_METHODS["none"]

@@ -57,54 +57,67 @@ class Client(Refitting, Spectral):
         dataset: str,
         backbone: str,
         attribute: str | None = None,
-        pretrained: bool = True,
+        pretrained: bool | None = None,
         weights: str | None = None,
-        pooling: PoolingName = "model",
-        balance: BalanceMethod = "none",
-        by: By = "class",
+        pooling: PoolingName | None = None,
+        balance: BalanceMethod | None = None,
+        by: By | None = None,
         ratio: float | Literal["dataset"] | None = None,
-        epochs: int = 2,
-        seed: int = 0,
-        optimizer: OptimizerName = "adamw",
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.01,
-        decay_all: bool = False,
-        momentum: float = 0.9,
-        schedule: ScheduleName = "cosine",
-        schedule_by_epoch: bool = False,
-        warmup: float = 0.1,
-        clip_norm: float = 0.0,
-        batch_size: int = 32,
-        accumulate: int = 1,
-        processes: int = 1,
-        precision: PrecisionName = "auto",
-        compile: bool = False,
-        loss: LossName = "mean",
-        group_dro_rate: float = 0.01,
-        group_dro_adjustment: float = 0.0,
-        cvar_fraction: float = 0.2,
-        label_smoothing: float = 0.0,
-        mixup: float = 0.0,
-        sam: float = 0.0,
+        epochs: int | None = None,
+        seed: int | None = None,
+        optimizer: OptimizerName | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
+        decay_all: bool | None = None,
+        momentum: float | None = None,
+        schedule: ScheduleName | None = None,
+        schedule_by_epoch: bool | None = None,
+        warmup: float | None = None,
+        clip_norm: float | None = None,
+        batch_size: int | None = None,
+        accumulate: int | None = None,
+        processes: int | None = None,
+        precision: PrecisionName | None = None,
+        compile: bool | None = None,
+        loss: LossName | None = None,
+        group_dro_rate: float | None = None,
+        group_dro_adjustment: float | None = None,
+        cvar_fraction: float | None = None,
+        label_smoothing: float | None = None,
+        mixup: float | None = None,
+        sam: float | None = None,
         repeat_errors_of: Checkpoint | str | None = None,
-        repeat_errors: int = 1,
-        flip: bool = True,
-        crop_scale: float = 0.0,
+        repeat_errors: int | None = None,
+        flip: bool | None = None,
+        crop_scale: float | None = None,
         image_size: int | None = None,
         image_resize: int | None = None,
-        max_tokens: int = 128,
-        pad_to_max: bool = False,
+        max_tokens: int | None = None,
+        pad_to_max: bool | None = None,
         evaluate: Sequence[str] | None = None,
-        evaluate_every: float = 1.0,
-        checkpoint_every: float = 1.0,
-        early_steps: Sequence[int] = (),
-        save_every: int = 0,
+        evaluate_every: float | None = None,
+        checkpoint_every: float | None = None,
+        early_steps: Sequence[int] | None = None,
+        save_every: int | None = None,
         timeout: float = 60.0,
     ) -> jobs.Job[Run]:
         """Start finetuning all weights of a backbone; ``.wait()`` gives the `Run`.
 
         The same request again returns the job that is queued, running or has succeeded. A run that is killed goes on
         where it was, and ends with the weights that it would have had, bit for bit.
+
+        What is left out, or None, has the server's default; ``run.spec`` shows what was used, and None for what could
+        have no effect. Defaults::
+
+            pretrained=True, pooling="model", balance="none", by="class", epochs=2, seed=0, optimizer="adamw",
+            learning_rate=0.001, weight_decay=0.01, decay_all=False, momentum=0.9, schedule="cosine",
+            schedule_by_epoch=False, warmup=0.1, clip_norm=0.0, batch_size=32, accumulate=1, processes=1,
+            precision="auto", compile=False, loss="mean", group_dro_rate=0.01, group_dro_adjustment=0.0,
+            cvar_fraction=0.2, label_smoothing=0.0, mixup=0.0, sam=0.0, flip=True, crop_scale=0.0, image_size=0,
+            image_resize=0, max_tokens=128, pad_to_max=False, evaluate_every=1.0, checkpoint_every=1.0, save_every=0
+
+        An argument that has no effect beside the others is refused, and what it goes with is said: `momentum` without
+        ``optimizer="sgd"``, `by` without a balance, `max_tokens` for images, anything of training with ``epochs=0``.
 
         Parameters
         ----------
@@ -120,11 +133,13 @@ class Client(Refitting, Spectral):
         balance : how the training examples are balanced (LaBonte et al. 2024, section 3): "none"; "subsetting"
             keeps as many of each as the smallest has; "upsampling" draws with probability 1/count;
             "upweighting" weighs the loss by 1/count; "mixture" caps each at `ratio` times the smallest, then
-            upsamples.
+            upsamples. The cap is rounded down; the authors' code rounds it up.
         by : balance over classes or groups.
         ratio : for "mixture", at least 1; "dataset" for the dataset's own imbalance, largest over smallest.
         epochs : 0 stores the starting point only.
         seed : of the fresh head, the order of examples, the augmentation and dropout.
+        optimizer : "adamw" or "sgd".
+        learning_rate : its peak.
         weight_decay : not of biases and normalisation layers, unless `decay_all`.
         momentum : for "sgd".
         schedule : how the learning rate falls after the warm-up: by the step, or with `schedule_by_epoch` by the epoch.
@@ -132,19 +147,22 @@ class Client(Refitting, Spectral):
         clip_norm : largest norm of the gradient over all weights; 0 for none.
         batch_size : examples a step, of all processes and parts together.
         accumulate : parts that those pass through the model in, one after the other, to need less memory. The same
-            gradient, except through batch normalisation, which sees each part alone.
+            gradient, except through batch normalisation, which normalises over each part alone and moves its running
+            statistics once per part. Where it would see one value (1 x 1 maps), parts of one example are joined at the
+            end of an epoch, and refused where `batch_size` asks for them.
         processes : processes on the server's machine that share each step, a GPU each where there are any.
         precision : of the forward passes in training: "fp32", or autocast to "bf16" or "fp16" (with a scaled loss);
             "auto" is bf16 on a GPU and fp32 on the CPU.
         compile : train through torch.compile.
         loss : "mean"; "group_dro" (Sagawa et al. 2020) with step size `group_dro_rate` and size adjustment
             `group_dro_adjustment` / sqrt(n_g), usually with ``balance="upsampling", by="group"``; "cvar_dro", the
-            mean of the worst `cvar_fraction` of each batch (Levy et al. 2020).
+            mean of the worst `cvar_fraction` of each batch (Levy et al. 2020), weighted as the balancing says.
         label_smoothing : share of every target that is spread over all classes.
         mixup : alpha of Beta(alpha, alpha), by which two images and their labels are mixed (Zhang et al. 2018).
         sam : radius of sharpness-aware minimisation (Foret et al. 2021).
         repeat_errors_of, repeat_errors : a checkpoint, and how often each training example that it gets wrong stands in
-            an epoch: the second stage of "just train twice" (Liu et al. 2021).
+            an epoch, itself counted: the second stage of "just train twice" (Liu et al. 2021, algorithm 1). Their paper
+            says 20 times; their code adds 20 copies to the data, so that ``repeat_errors=21`` repeats its runs.
         flip : random horizontal flips of training images.
         crop_scale : least share of an image's area that a random crop keeps, such as 0.7; 0 crops none.
         image_size : side in pixels; the dataset's own by default.
@@ -154,14 +172,15 @@ class Client(Refitting, Spectral):
         evaluate : splits measured; all by default.
         evaluate_every, checkpoint_every : epochs from one measurement, or checkpoint, to the next; 0.25 for four in
             an epoch. The last step always is measured and stored, the start stored.
-        early_steps : further steps after which the model is measured and stored, such as ``[1, 2, 5, 10, 20, 50]``.
+        early_steps : further steps after which the model is measured and stored, such as ``[1, 2, 5, 10, 20, 50]``;
+            those beyond the last are left out.
         save_every : steps after which the training state is saved, from which a killed run goes on; by default so often
             that it costs about 2 % of the time.
         timeout : seconds for starting the job.
 
         Raises
         ------
-        InvalidRequest : an argument is out of its range, or two exclude each other.
+        InvalidRequest : an argument is out of its range or has no effect, or two exclude each other.
         NotFound : kinds ``unknown_dataset``, ``unknown_backbone``, ``unknown_split``, ``unknown_checkpoint``.
         PreconditionFailed : kind ``weights_unavailable``.
         Busy : too many jobs are waiting.

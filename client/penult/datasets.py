@@ -1,16 +1,20 @@
 """Datasets of a server: ``client.datasets``."""
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, overload
 
 from penult import decode, jobs
 from penult.choices import LAYOUTS, Layout, check_choice
+from penult.encode import items
 from penult.errors import invalid
 from penult.records import Dataset
 from penult.rpc import Connection
 from penult_proto.v1 import datasets_pb2, jobs_pb2
+
+SplitValue = str | int | float
+"""A value of a table's column of splits, booleans included."""
 
 
 class TableColumns(TypedDict, total=False):
@@ -60,6 +64,7 @@ class Datasets:
         *,
         layout: Layout = "table",
         columns: TableColumns | None = None,
+        splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None = None,
         wait: Literal[True] = True,
         timeout: float = 30.0,
     ) -> Dataset: ...
@@ -73,6 +78,7 @@ class Datasets:
         *,
         layout: Layout = "table",
         columns: TableColumns | None = None,
+        splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None = None,
         wait: Literal[False],
         timeout: float = 30.0,
     ) -> jobs.Job[Dataset]: ...
@@ -85,6 +91,7 @@ class Datasets:
         *,
         layout: Layout = "table",
         columns: TableColumns | None = None,
+        splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None = None,
         wait: bool = True,
         timeout: float = 30.0,
     ) -> Dataset | jobs.Job[Dataset]:
@@ -105,15 +112,19 @@ class Datasets:
 
         Group counts are compared with the published ones; what differs stands in ``.notes`` of the answer.
 
-        Any other dataset is one CSV or Parquet file, one row per example: ``split`` (one is "train"), ``y``, ``path``
-        (of an image, relative to the file) or ``text`` (``text_pair`` beside it for pairs), optionally ``id``; every
-        further column is an attribute. Other names are given by `columns`::
+        Any other dataset is one file, CSV or TSV (by its name, ``.tsv``; both also gzipped) or Parquet, one row per
+        example: ``split`` (one is "train"), ``y``, ``path`` (of an image, relative to the file) or ``text``
+        (``text_pair`` beside it for pairs), optionally ``id``; every further column is an attribute. Other names are
+        given by `columns`::
 
             client.datasets.register(
                 "comments",
                 "/data/comments.parquet",
                 columns={"text": "comment", "y": "toxic", "attributes": ["identity"], "masks": ["male", "female"]},
             )
+
+        Names of classes and values are alike in all kinds of files: "false" and "true" for a column of booleans however
+        they are written, "1" for 1 and 1.0 where a column holds whole numbers alone.
 
         Parameters
         ----------
@@ -125,6 +136,9 @@ class Datasets:
         columns : of a table, the names of those that are called otherwise: any of ``split``, ``y``, ``path``, ``text``
             (one, or two for pairs), ``id``, ``attributes`` (the first makes the groups unless a call names another)
             and ``masks`` (columns of 0 and 1, sets that may overlap and are evaluated beside the groups).
+        splits : of a table whose column ``split`` holds no names: which value, or values, each split is, such as
+            ``{"train": 0, "val": 1, "test": 2}`` or ``{"train": ["a", "b"], "test": "c"}``. Every value needs a name.
+            Just that first one is assumed for a column of exactly 0, 1 and 2, and ``.notes`` says so.
         wait : False returns the job, which reads every file once, instead of waiting for it.
         timeout : seconds for starting the job; reading the files may take any time.
 
@@ -141,7 +155,7 @@ class Datasets:
             table=str(Path(source).expanduser().absolute()),
             description=description,
             layout=LAYOUTS[layout],
-            columns=_columns(columns or {}),
+            columns=columns_message(columns or {}, splits),
         )
         job = jobs.create(
             self._connection, jobs_pb2.JobSpec(register_dataset=spec), jobs.dataset_result, timeout=timeout
@@ -149,12 +163,16 @@ class Datasets:
         return job.wait() if wait else job
 
 
-def _columns(columns: TableColumns) -> datasets_pb2.TableColumns:
-    """Raises `InvalidRequest` for a key that is none."""
+def columns_message(
+    columns: TableColumns, splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None
+) -> datasets_pb2.TableColumns:
+    """Which columns hold what. Raises `InvalidRequest`."""
     legal = list(TableColumns.__annotations__)
     for key in columns:
         if key not in legal:
             raise invalid(f"columns has no key {key!r}; one of {', '.join(legal)}", argument="columns")
+        if not columns[key]:
+            raise invalid(f"columns[{key!r}] is empty; name a column, or leave the key out", argument="columns")
     return datasets_pb2.TableColumns(
         split=columns.get("split", ""),
         y=columns.get("y", ""),
@@ -163,7 +181,26 @@ def _columns(columns: TableColumns) -> datasets_pb2.TableColumns:
         id=columns.get("id", ""),
         attributes=_several(columns.get("attributes", ())),
         masks=_several(columns.get("masks", ())),
+        splits=_splits(splits),
     )
+
+
+def _splits(splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None) -> dict[str, str]:
+    """Names of splits by the value that stands for them. Raises `InvalidRequest`."""
+    if splits is None:
+        return {}
+    example = "from names of splits to values of the column, such as {'train': 0, 'val': 1, 'test': 2}"
+    named: dict[str, str] = {}
+    for name, values in items("splits", splits, "{'train': 0, 'val': 1, 'test': 2}"):
+        for value in [values] if isinstance(values, str) or not isinstance(values, Sequence) else values:
+            if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+                raise invalid(f"splits goes {example}; got {splits!r}", argument="splits")
+            if str(value) in named:
+                raise invalid(f"splits gives {value!r} to {named[str(value)]!r} and to {name!r}", argument="splits")
+            named[str(value)] = name
+    if not named:
+        raise invalid(f"splits is empty; it goes {example}", argument="splits")
+    return named
 
 
 def _several(names: str | Sequence[str]) -> Sequence[str]:

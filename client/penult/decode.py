@@ -9,17 +9,8 @@ from numpy.typing import NDArray
 
 from penult import records, results
 from penult.arrays import numpy_dtype
-from penult.choices import (
-    BALANCE_BY,
-    BALANCE_METHODS,
-    LOSSES,
-    OPTIMIZERS,
-    POOLINGS,
-    PRECISIONS,
-    SCHEDULES,
-    name_of,
-)
 from penult.notes import decode_notes
+from penult.recipes import arguments_of
 from penult_proto.v1 import (
     datasets_pb2,
     features_pb2,
@@ -187,54 +178,7 @@ def balance_ratio(message: groups_pb2.Balance) -> float | None:
 
 def finetune_spec(message: runs_pb2.FinetuneSpec) -> records.FinetuneSpec:
     """A finetuning recipe."""
-    objective = message.objective
-    return records.FinetuneSpec(
-        dataset=message.dataset,
-        attribute=message.attribute,
-        backbone=message.backbone,
-        pretrained=message.pretrained,
-        weights=message.weights or None,
-        pooling=name_of(POOLINGS, message.pooling, "model"),
-        balance=name_of(BALANCE_METHODS, message.balance.method, "none"),
-        by=name_of(BALANCE_BY, message.balance.by, "class"),
-        ratio="dataset" if (ratio := balance_ratio(message.balance)) == 0 else ratio,
-        epochs=message.epochs,
-        seed=message.seed,
-        optimizer=name_of(OPTIMIZERS, message.optimizer, "adamw"),
-        learning_rate=message.learning_rate,
-        weight_decay=message.weight_decay,
-        decay_all=message.decay_all,
-        momentum=message.momentum,
-        schedule=name_of(SCHEDULES, message.schedule, "cosine"),
-        schedule_by_epoch=message.schedule_by_epoch,
-        warmup=message.warmup,
-        clip_norm=message.clip_norm,
-        batch_size=message.batch_size,
-        accumulate=message.accumulate,
-        processes=message.processes,
-        precision=name_of(PRECISIONS, message.precision, "auto"),
-        compile=message.compile,
-        loss=name_of(LOSSES, objective.loss, "mean"),
-        group_dro_rate=objective.group_dro_rate,
-        group_dro_adjustment=objective.group_dro_adjustment,
-        cvar_fraction=objective.cvar_fraction,
-        label_smoothing=objective.label_smoothing,
-        mixup=objective.mixup,
-        sam=objective.sam,
-        repeat_errors_of=objective.repeat_errors_of or None,
-        repeat_errors=objective.repeat_errors,
-        flip=message.flip,
-        crop_scale=message.crop_scale,
-        image_size=message.image_size,
-        image_resize=message.image_resize,
-        max_tokens=message.max_tokens,
-        pad_to_max=message.pad_to_max,
-        evaluate=tuple(message.evaluate),
-        evaluate_every=message.evaluate_every,
-        checkpoint_every=message.checkpoint_every,
-        early_steps=tuple(message.early_steps),
-        save_every=message.save_every,
-    )
+    return records.FinetuneSpec(**arguments_of(message))
 
 
 def run_manifest(message: runs_pb2.RunManifest) -> records.RunManifest:

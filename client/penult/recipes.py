@@ -1,7 +1,9 @@
-"""Finetuning recipes: the arguments of `Client.finetune`, their defaults, and the message they become."""
+"""Finetuning recipes: the arguments of `Client.finetune`, and the message they become."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
+
+from google.protobuf.message import Message
 
 from penult.choices import (
     BALANCE_BY,
@@ -23,112 +25,70 @@ from penult.choices import (
 from penult.encode import check_number, check_seed, names
 from penult.errors import invalid
 from penult.records import Checkpoint
-from penult_proto.v1 import groups_pb2, runs_pb2
+from penult_proto.v1 import runs_pb2
 
 
 class FinetuneArguments(TypedDict, total=False):
-    """The arguments of `Client.finetune`, as one request of `Client.finetunes`."""
+    """The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."""
 
     dataset: str
     backbone: str
     attribute: str | None
-    pretrained: bool
+    pretrained: bool | None
     weights: str | None
-    pooling: PoolingName
-    balance: BalanceMethod
-    by: By
+    pooling: PoolingName | None
+    balance: BalanceMethod | None
+    by: By | None
     ratio: float | Literal["dataset"] | None
-    epochs: int
-    seed: int
-    optimizer: OptimizerName
-    learning_rate: float
-    weight_decay: float
-    decay_all: bool
-    momentum: float
-    schedule: ScheduleName
-    schedule_by_epoch: bool
-    warmup: float
-    clip_norm: float
-    batch_size: int
-    accumulate: int
-    processes: int
-    precision: PrecisionName
-    compile: bool
-    loss: LossName
-    group_dro_rate: float
-    group_dro_adjustment: float
-    cvar_fraction: float
-    label_smoothing: float
-    mixup: float
-    sam: float
+    epochs: int | None
+    seed: int | None
+    optimizer: OptimizerName | None
+    learning_rate: float | None
+    weight_decay: float | None
+    decay_all: bool | None
+    momentum: float | None
+    schedule: ScheduleName | None
+    schedule_by_epoch: bool | None
+    warmup: float | None
+    clip_norm: float | None
+    batch_size: int | None
+    accumulate: int | None
+    processes: int | None
+    precision: PrecisionName | None
+    compile: bool | None
+    loss: LossName | None
+    group_dro_rate: float | None
+    group_dro_adjustment: float | None
+    cvar_fraction: float | None
+    label_smoothing: float | None
+    mixup: float | None
+    sam: float | None
     repeat_errors_of: Checkpoint | str | None
-    repeat_errors: int
-    flip: bool
-    crop_scale: float
+    repeat_errors: int | None
+    flip: bool | None
+    crop_scale: float | None
     image_size: int | None
     image_resize: int | None
-    max_tokens: int
-    pad_to_max: bool
+    max_tokens: int | None
+    pad_to_max: bool | None
     evaluate: Sequence[str] | None
-    evaluate_every: float
-    checkpoint_every: float
-    early_steps: Sequence[int]
-    save_every: int
+    evaluate_every: float | None
+    checkpoint_every: float | None
+    early_steps: Sequence[int] | None
+    save_every: int | None
 
 
-DEFAULTS: FinetuneArguments = {
-    "attribute": None,
-    "pretrained": True,
-    "weights": None,
-    "pooling": "model",
-    "balance": "none",
-    "by": "class",
-    "ratio": None,
-    "epochs": 2,
-    "seed": 0,
-    "optimizer": "adamw",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.01,
-    "decay_all": False,
-    "momentum": 0.9,
-    "schedule": "cosine",
-    "schedule_by_epoch": False,
-    "warmup": 0.1,
-    "clip_norm": 0.0,
-    "batch_size": 32,
-    "accumulate": 1,
-    "processes": 1,
-    "precision": "auto",
-    "compile": False,
-    "loss": "mean",
-    "group_dro_rate": 0.01,
-    "group_dro_adjustment": 0.0,
-    "cvar_fraction": 0.2,
-    "label_smoothing": 0.0,
-    "mixup": 0.0,
-    "sam": 0.0,
-    "repeat_errors_of": None,
-    "repeat_errors": 1,
-    "flip": True,
-    "crop_scale": 0.0,
-    "image_size": None,
-    "image_resize": None,
-    "max_tokens": 128,
-    "pad_to_max": False,
-    "evaluate": None,
-    "evaluate_every": 1.0,
-    "checkpoint_every": 1.0,
-    "early_steps": (),
-    "save_every": 0,
-}
-
-_CHOICES: Mapping[str, Iterable[str]] = {
+_CHOICES: Mapping[str, Mapping[Any, int]] = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "precision": PRECISIONS,
     "pooling": POOLINGS,
+    "balance": BALANCE_METHODS,
+    "by": BALANCE_BY,
     "loss": LOSSES,
 }
+_FIELDS = {"balance": "method"}
+"""Fields that are not called as the argument."""
 _LEAST: Mapping[str, float] = {
     "epochs": 0,
     "learning_rate": 0,
@@ -151,86 +111,90 @@ _LEAST: Mapping[str, float] = {
 
 
 def finetune_spec(arguments: FinetuneArguments) -> runs_pb2.FinetuneSpec:
-    """A recipe with every default filled in. Raises `InvalidRequest`."""
+    """What was asked for, and nothing else: the server knows the defaults. Raises `InvalidRequest`."""
     unknown = sorted(set(arguments) - set(FinetuneArguments.__annotations__))
     if unknown or not {"dataset", "backbone"} <= set(arguments):
+        legal = [name for name in FinetuneArguments.__annotations__ if name not in ("dataset", "backbone")]
         raise invalid(
-            f"a finetuning has 'dataset', 'backbone' and any of {', '.join(DEFAULTS)}; got {', '.join(arguments)}"
+            f"a finetuning has 'dataset', 'backbone' and any of {', '.join(legal)}; got {', '.join(arguments)}"
         )
     # Read by name below: TypedDicts know no computed keys.
-    given: dict[str, Any] = {**DEFAULTS, **arguments}
-    for name, legal in _CHOICES.items():
-        check_choice(name, given[name], legal)
-    for name, least in _LEAST.items():
-        check_number(name, given[name], least)
-    check_seed(given["seed"])
-    plain = ("dataset", "backbone", "pretrained", "epochs", "seed", "learning_rate", "weight_decay", "decay_all")
-    plain += (
-        "momentum",
-        "schedule_by_epoch",
-        "warmup",
-        "clip_norm",
-        "batch_size",
-        "accumulate",
-        "processes",
-        "compile",
-    )
-    plain += ("flip", "crop_scale", "max_tokens", "pad_to_max", "evaluate_every", "checkpoint_every", "save_every")
-    return runs_pb2.FinetuneSpec(
-        **{name: given[name] for name in plain},
-        attribute=given["attribute"] or "",
-        weights=given["weights"] or "",
-        pooling=POOLINGS[given["pooling"]],
-        image_size=given["image_size"] or 0,
-        image_resize=given["image_resize"] or 0,
-        balance=balance_message(given["balance"], given["by"], given["ratio"]),
-        optimizer=OPTIMIZERS[given["optimizer"]],
-        schedule=SCHEDULES[given["schedule"]],
-        precision=PRECISIONS[given["precision"]],
-        objective=objective_message(given),
-        evaluate=names("evaluate", given["evaluate"]),
-        early_steps=given["early_steps"],
-    )
+    given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+    spec = runs_pb2.FinetuneSpec()
+    for name, value in given.items():
+        message = _message_of(spec, name)
+        if name in ("evaluate", "early_steps"):
+            getattr(spec, name).extend(_several(name, value))
+        else:
+            setattr(message, _FIELDS.get(name, name), _on_wire(name, value))
+    return spec
 
 
-def objective_message(given: Mapping[str, Any]) -> runs_pb2.Objective:
-    """What is minimised. Raises `InvalidRequest` when only one half of repeating errors is given."""
-    of, times = given["repeat_errors_of"], given["repeat_errors"]
-    if (of is None) != (times == 1):
-        raise invalid(
-            "repeat_errors_of= and repeat_errors= go together: whose errors, and how often each stands (2 or more); "
-            f"got {of!r} and {times}",
-            argument="repeat_errors",
-        )
-    return runs_pb2.Objective(
-        loss=LOSSES[given["loss"]],
-        group_dro_rate=given["group_dro_rate"],
-        group_dro_adjustment=given["group_dro_adjustment"],
-        cvar_fraction=given["cvar_fraction"],
-        label_smoothing=given["label_smoothing"],
-        mixup=given["mixup"],
-        sam=given["sam"],
-        repeat_errors_of=of.digest if isinstance(of, Checkpoint) else of or "",
-        repeat_errors=times,
-    )
+def arguments_of(spec: runs_pb2.FinetuneSpec) -> dict[str, Any]:
+    """The arguments that ask for a recipe, each of them; None for what it leaves out."""
+    return {name: _from_wire(_message_of(spec, name), name) for name in FinetuneArguments.__annotations__}
 
 
-def balance_message(balance: BalanceMethod, by: By, ratio: float | str | None) -> groups_pb2.Balance:
-    """How training examples are balanced. `ratio` is the mixture's alone; the dataset's own is 0 on the wire."""
-    check_choice("balance", balance, BALANCE_METHODS)
-    check_choice("by", by, BALANCE_BY)
-    if (balance == "mixture") != (ratio is not None):
-        raise invalid(
-            "balance='mixture' needs ratio=, the cap as a multiple of the smallest (1 or more, or 'dataset'), and no "
-            f"other balance takes one; got balance={balance!r}, ratio={ratio!r}",
-            argument="ratio",
-        )
+def _from_wire(message: Message, argument: str) -> Any:
+    """One argument as a user writes it."""
+    name = _FIELDS.get(argument, argument)
+    value: Any = {field.name: value for field, value in message.ListFields()}.get(name)
+    if argument in ("evaluate", "early_steps"):
+        return tuple(value or ())
+    if argument in ("dataset", "backbone", "attribute"):
+        return value or ""
+    if argument == "balance":
+        value = value or BALANCE_METHODS["none"]
+    if argument == "ratio":
+        return "dataset" if value == 0 else value
+    if argument in _CHOICES and value is not None:
+        return {number: choice for choice, number in _CHOICES[argument].items()}.get(value)
+    return value
+
+
+def _message_of(spec: runs_pb2.FinetuneSpec, argument: str) -> Message:
+    """The part of the request that an argument is a field of."""
+    if argument in ("balance", "by", "ratio"):
+        return spec.balance
+    return spec.objective if argument in runs_pb2.Objective.DESCRIPTOR.fields_by_name else spec
+
+
+def _on_wire(argument: str, value: Any) -> Any:
+    """A value as the request holds it. Raises `InvalidRequest`."""
+    if argument in _CHOICES:
+        check_choice(argument, value, _CHOICES[argument])
+        return _CHOICES[argument][value]
+    if argument in _LEAST:
+        check_number(argument, value, _LEAST[argument])
+    match argument:
+        case "seed":
+            check_seed(value)
+        case "ratio":
+            return _ratio(value)
+        case "repeat_errors_of":
+            return value.digest if isinstance(value, Checkpoint) else value
+        case _:
+            pass
+    return value
+
+
+def _several(argument: str, values: Any) -> Any:
+    """A list. An empty one of splits says neither all nor none. Raises `InvalidRequest`."""
+    if argument != "evaluate":
+        return values
+    splits = names(argument, values)
+    if not splits:
+        raise invalid("evaluate needs a split at least; leave it out for all of them", argument=argument)
+    return splits
+
+
+def _ratio(ratio: float | str) -> float:
+    """Of a mixture; the dataset's own is 0 on the wire."""
     if isinstance(ratio, str):
         check_choice("ratio", ratio, ["dataset"])
-    elif ratio is not None:
-        check_number("ratio", ratio, 1)
-    cap = ratio if isinstance(ratio, float | int) else 0
-    return groups_pb2.Balance(method=BALANCE_METHODS[balance], by=BALANCE_BY[by], ratio=cap)
+        return 0.0
+    check_number("ratio", ratio, 1)
+    return ratio
 
 
 def swept(requests: Sequence[FinetuneArguments], seeds: Iterable[int] | None) -> list[FinetuneArguments]:

@@ -96,6 +96,8 @@ def test_pretrained_weights_that_cannot_be_had(client):
         ({"batch_size": 0}, ["batch_size"]),
         ({"warmup": 1.0}, ["warmup"]),
         ({"balance": "mixture", "ratio": 0.5}, ["ratio"]),
+        ({"balance": "mixture"}, ["ratio must be given"]),
+        ({"momentum": 0.9}, ["momentum", "optimizer='sgd'"]),
         ({"balance": "undersampling"}, ["subsetting", "mixture"]),
         ({"weights": "/weights.pth"}, ["pretrained", "weights"]),
         ({"pooling": "max"}, ["model", "mean"]),

@@ -139,7 +139,13 @@ def test_a_job_whose_worker_dies_is_tried_again_and_given_up_in_the_end(serve, t
         with pytest.raises(penult.PenultError) as raised:
             job.wait()
         assert raised.value.kind == "worker_died"
-        assert client.finetune(dataset="shapes", epochs=0, **tiny).wait().checkpoints[0].epoch == 0
+        assert (
+            client.finetune(dataset="shapes", epochs=0, backbone="test_resnet", pretrained=False)
+            .wait()
+            .checkpoints[0]
+            .epoch
+            == 0
+        )
 
 
 def test_kill_9_of_a_worker_costs_the_steps_since_the_last_saving(serve, table, tiny):
@@ -210,7 +216,7 @@ def test_asking_again_mends_what_was_damaged(serve, table, tiny):
     server = serve()
     with server.connect() as client:
         client.datasets.register("shapes", table)
-        run = client.finetune(dataset="shapes", epochs=0, **tiny).wait()
+        run = client.finetune(dataset="shapes", epochs=0, backbone="test_resnet", pretrained=False).wait()
         val = client.extract(run.checkpoints[0], splits=["val"]).wait()["val"]
         before = client.features.read(val)
         chunk = server.root / "features" / val.digest / "features" / "c" / "0" / "0"

@@ -1,5 +1,7 @@
 """Published datasets, from their owners' files on disk to evaluations, through a server."""
 
+import gzip
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -129,3 +131,19 @@ def test_requests_that_are_not_right(client, tmp_path):
     with pytest.raises(penult.PreconditionFailed, match=r"there is no .*elsewhere on the server's machine"):
         client.datasets.register("x", tmp_path / "elsewhere", layout="multinli")
     assert "x" not in [dataset.name for dataset in client.datasets.list()]
+
+
+def test_a_gzipped_table_with_splits_by_number(client, tmp_path):
+    lines = [f"word {i},{'00001122'[i]},{i % 2 == 0},{i % 3 == 0}" for i in range(8)]
+    table = tmp_path / "numbered.csv.gz"
+    table.write_bytes(gzip.compress("\n".join(["text,split,y,third", *lines]).encode()))
+    guessed = client.datasets.register("guessed", table)
+    assert [(split.name, split.n_examples) for split in guessed.splits] == [("train", 4), ("val", 2), ("test", 2)]
+    assert [note.id for note in guessed.notes] == ["splits_guessed"]
+    assert (guessed.classes, guessed.attributes[0].values) == (("false", "true"), ("false", "true"))
+    said = client.datasets.register("said", table, splits={"train": 0, "val": 1, "test": 2})
+    assert (said.digest, said.notes) == (guessed.digest, ())
+    merged = client.datasets.register("merged", table, splits={"train": [0, 1], "test": 2})
+    assert [(split.name, split.n_examples) for split in merged.splits] == [("train", 6), ("test", 2)]
+    with pytest.raises(penult.InvalidRequest, match="splits= names only"):
+        client.datasets.register("short", table, splits={"train": 0, "test": 2})

@@ -65,6 +65,17 @@ def test_two_processes_train_as_one(client, shapes):
         assert together.metrics.loss == pytest.approx(alone.metrics.loss, rel=1e-3)
 
 
+def test_processes_with_batch_normalisation_measure_what_they_store(client, shapes, tiny):
+    """72 examples in steps of 23: the last has 3, which two processes cannot share in parts of two or more."""
+    common = tiny | {"dataset": "shapes", "epochs": 1, "batch_size": 23, "processes": 2, "evaluate": ["val"]}
+    run = client.finetune(**common).wait()
+    val = client.extract(run.checkpoints[-1], splits=["val"]).wait()["val"]
+    evaluated = client.evaluate(run.checkpoints[-1], val)
+    assert run.metrics("val").loss == pytest.approx(evaluated.loss, rel=1e-4)
+    with pytest.raises(penult.InvalidRequest, match="batch_size must be at least 4 with processes=2"):
+        client.finetune(**common | {"batch_size": 3}).wait()
+
+
 def test_a_process_that_is_killed_takes_the_run_with_it_and_it_goes_on(client, shapes):
     common = VIT | {"dataset": "shapes", "epochs": 6, "evaluate": ["val"]}
     job = client.finetune(**common, processes=2, save_every=1)

@@ -82,7 +82,7 @@ BAD_TABLES: dict[str, tuple[Callable[[Path], object], str]] = {
     "NUL": (replaced("3.png,cat", "3.png,c\0at"), "row 5 of table.csv: 'y' holds a NUL character"),
     "is a directory": (
         lambda table: (table.unlink(), table.mkdir()),
-        "is a directory, a table one CSV or Parquet file",
+        "is a directory, a table one CSV, TSV or Parquet file",
     ),
     "is not there": (lambda table: table.unlink(), "cannot be read: No such file"),
 }

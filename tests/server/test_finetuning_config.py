@@ -44,6 +44,7 @@ from penult_server.finetuning.request import config_from_proto
         ("evaluate_every", 0.0),
         ("checkpoint_every", math.nan),
         ("early_steps", (0,)),
+        ("evaluate", ("val", "val")),
         ("save_every", -1),
         ("precision", "fp8"),
         ("clip_norm", -1.0),
@@ -65,7 +66,7 @@ def test_refused_values_name_their_field(field: str, value: object) -> None:
     ("field", "value"),
     [
         ("loss", "max"),
-        ("group_dro_rate", 0.0),
+        ("group_dro_rate", -0.1),
         ("group_dro_adjustment", -1.0),
         ("cvar_fraction", 0.0),
         ("cvar_fraction", 1.1),
@@ -85,7 +86,7 @@ def test_refused_objectives_name_their_field(field: str, value: object) -> None:
     ("objective", "change", "field"),
     [
         ({"loss": "group_dro"}, {"accumulate": 2}, "accumulate"),
-        ({"loss": "cvar_dro"}, {"method": BalanceMethod.UPWEIGHTING}, "balance"),
+        ({"loss": "group_dro"}, {"method": BalanceMethod.UPWEIGHTING}, "balance"),
         ({"sam": 0.1}, {"precision": "fp16"}, "precision"),
         ({"repeat_errors_of": "f" * 64, "repeat_errors": 2}, {"method": BalanceMethod.SUBSETTING}, "balance"),
     ],

@@ -9,14 +9,13 @@ import timm
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from penult_server.backbones.classifier import Classifier
 from penult_server.backbones.preprocessing import ImagePreprocessing
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.examples import Part, TrainingBatch, shares_of
-from penult_server.finetuning.losses import CVaRDRO, GroupDRO
+from penult_server.finetuning.losses import CVaRDRO, GroupDRO, Robust
 from penult_server.finetuning.objective import Objective
 from penult_server.finetuning.step import Stepper, frozen_statistics
 from penult_server.finetuning.world import World
@@ -206,22 +205,56 @@ def test_group_dro_follows_the_algorithm() -> None:
 
 def test_a_group_without_examples_has_no_part_in_group_dro() -> None:
     dro = GroupDRO(np.array([3, 0, 1]), rate=1.0, adjustment=1.0, device=CPU)
-    dro.weights(torch.tensor([1.0, 2.0]), torch.tensor([0, 2]))
+    dro.weights(torch.tensor([1.0, 2.0]), torch.tensor([0, 2]), torch.tensor([0.5, 0.5]).double())
     assert dro.state["q"][1] == 0
     assert float(dro.state["q"].sum()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.25, 0.3, 0.71, 1.0])
-def test_cvar_is_the_minimum_over_thresholds(fraction: float) -> None:
-    """Rockafellar and Uryasev 2000: CVaR = min_t  t + mean(max(l - t, 0)) / fraction."""
-    losses = np.random.default_rng(1).exponential(size=10)
-    weights = CVaRDRO(fraction).weights(torch.from_numpy(losses), torch.zeros(10, dtype=torch.int64)).numpy()
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cvar_is_the_minimum_over_thresholds(fraction: float, weighted: bool) -> None:
+    """Rockafellar and Uryasev 2000: CVaR = min_t  t + E(max(l - t, 0)) / fraction, the mean weighted by the shares."""
+    rng = np.random.default_rng(1)
+    losses = rng.exponential(size=10)
+    shares = rng.dirichlet(np.ones(10)) if weighted else np.full(10, 0.1)
+    no_groups = torch.zeros(10, dtype=torch.int64)
+    weights = CVaRDRO(fraction).weights(torch.from_numpy(losses), no_groups, torch.from_numpy(shares)).numpy()
     assert weights.sum() == pytest.approx(1)
-    best = minimize_scalar(
-        lambda t: t + np.maximum(losses - t, 0).mean() / fraction, bounds=(-1, losses.max()), method="bounded"
+    assert (weights <= shares / fraction + 1e-12).all()
+    # The minimum lies at a kink, which is one of the losses.
+    best = min(t + np.maximum(losses - t, 0) @ shares / fraction for t in losses)
+    assert weights @ losses == pytest.approx(best, rel=1e-12)
+    if fraction == 1.0:
+        assert_allclose(weights, shares, rtol=1e-12)
+
+
+def robust_weights(robust: Robust, rows: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    losses = np.exp(np.linspace(-1.0, 1.0, N))
+    given = torch.from_numpy(losses[rows]), torch.from_numpy(G[rows]), torch.from_numpy(shares / shares.sum())
+    return robust.weights(*given).numpy()
+
+
+@pytest.mark.parametrize(
+    "robust",
+    [
+        lambda: CVaRDRO(0.3),
+        lambda: GroupDRO(np.bincount(G, minlength=4), rate=0.5, adjustment=1.0, device=CPU),
+    ],
+)
+def test_robust_objectives_take_a_weight_of_k_for_the_example_k_times(robust: Callable[[], Robust]) -> None:
+    times = np.array([1, 3, 2, 1, 1, 4, 1, 2])
+    once = robust_weights(robust(), np.arange(N), times.astype(float))
+    rows = np.repeat(np.arange(N), times)
+    repeated = robust_weights(robust(), rows, np.ones(len(rows)))
+    assert_allclose(once, np.bincount(rows, weights=repeated, minlength=N), atol=1e-12)
+
+
+def test_group_dro_without_a_rate_is_the_mean_of_the_groups_means() -> None:
+    objective = Objective(loss="group_dro", group_dro_rate=0.0)
+    weights = 1 / (4 * np.bincount(G, minlength=4)[G])
+    assert_close(
+        stepped(replace(SGD, objective=objective), batch_of(range(N))), moved(START, gradient(START, weights), -RATE)
     )
-    # The bounded search stops near a kink; the value is a lower bound up to that.
-    assert weights @ losses == pytest.approx(best.fun, rel=1e-4)
 
 
 def test_a_cvar_step_looks_at_the_worst_examples_alone() -> None:
@@ -312,11 +345,14 @@ def test_a_compiled_step_is_nearly_the_same() -> None:
         assert_allclose(weights[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize(("n", "accumulate", "size"), [(8, 1, 2), (7, 2, 3), (2, 1, 4), (1, 2, 2)])
-def test_shares_cover_a_step_once(n: int, accumulate: int, size: int) -> None:
-    shares: Callable[[int], list[NDArray[np.int64]]] = lambda rank: shares_of(  # noqa: E731
-        n, accumulate, World(rank=rank, size=size)
-    )
-    parts = [share for rank in range(size) for share in shares(rank)]
+@pytest.mark.parametrize("least", [1, 2])
+@pytest.mark.parametrize(
+    ("n", "accumulate", "size"), [(8, 1, 2), (7, 2, 3), (2, 1, 4), (1, 2, 2), (5, 4, 1), (3, 1, 2)]
+)
+def test_shares_cover_a_step_once(n: int, accumulate: int, size: int, least: int) -> None:
+    parts = [share for rank in range(size) for share in shares_of(n, accumulate, World(rank=rank, size=size), least)]
     assert_array_equal(np.concatenate(parts), np.arange(n))
-    assert all(shares(rank) for rank in range(size))
+    assert all(shares_of(n, accumulate, World(rank=rank, size=size), least) for rank in range(size))
+    filled = [len(part) for part in parts if len(part)]
+    assert len(filled) == max(1, min(accumulate * size, n // least))
+    assert min(filled) >= min(n, least)

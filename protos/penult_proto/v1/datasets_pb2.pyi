@@ -47,7 +47,7 @@ class _DatasetLayoutEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     DATASET_LAYOUT_UNSPECIFIED: _DatasetLayout.ValueType  # 0
     """a table"""
     DATASET_LAYOUT_TABLE: _DatasetLayout.ValueType  # 1
-    """A CSV or Parquet file of one row per example; see TableColumns."""
+    """A CSV (.csv), TSV (.tsv) or Parquet file of one row per example, the first two also gzipped; see TableColumns."""
     DATASET_LAYOUT_WATERBIRDS: _DatasetLayout.ValueType  # 2
     """The others as their owners distribute them."""
     DATASET_LAYOUT_CELEBA: _DatasetLayout.ValueType  # 3
@@ -60,7 +60,7 @@ class DatasetLayout(_DatasetLayout, metaclass=_DatasetLayoutEnumTypeWrapper):
 DATASET_LAYOUT_UNSPECIFIED: DatasetLayout.ValueType  # 0
 """a table"""
 DATASET_LAYOUT_TABLE: DatasetLayout.ValueType  # 1
-"""A CSV or Parquet file of one row per example; see TableColumns."""
+"""A CSV (.csv), TSV (.tsv) or Parquet file of one row per example, the first two also gzipped; see TableColumns."""
 DATASET_LAYOUT_WATERBIRDS: DatasetLayout.ValueType  # 2
 """The others as their owners distribute them."""
 DATASET_LAYOUT_CELEBA: DatasetLayout.ValueType  # 3
@@ -154,6 +154,22 @@ class TableColumns(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class SplitsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     SPLIT_FIELD_NUMBER: builtins.int
     Y_FIELD_NUMBER: builtins.int
     PATH_FIELD_NUMBER: builtins.int
@@ -161,6 +177,7 @@ class TableColumns(google.protobuf.message.Message):
     ID_FIELD_NUMBER: builtins.int
     ATTRIBUTES_FIELD_NUMBER: builtins.int
     MASKS_FIELD_NUMBER: builtins.int
+    SPLITS_FIELD_NUMBER: builtins.int
     split: builtins.str
     """Empty for "split"."""
     y: builtins.str
@@ -181,6 +198,10 @@ class TableColumns(google.protobuf.message.Message):
     def masks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Columns of 0 and 1, each a set of examples; the sets may overlap."""
 
+    @property
+    def splits(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """From the values of the column of splits to the names of the splits; empty where they are the names."""
+
     def __init__(
         self,
         *,
@@ -191,8 +212,9 @@ class TableColumns(google.protobuf.message.Message):
         id: builtins.str = ...,
         attributes: collections.abc.Iterable[builtins.str] | None = ...,
         masks: collections.abc.Iterable[builtins.str] | None = ...,
+        splits: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "id", b"id", "masks", b"masks", "path", b"path", "split", b"split", "texts", b"texts", "y", b"y"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "id", b"id", "masks", b"masks", "path", b"path", "split", b"split", "splits", b"splits", "texts", b"texts", "y", b"y"]) -> None: ...
 
 Global___TableColumns: typing_extensions.TypeAlias = TableColumns
 

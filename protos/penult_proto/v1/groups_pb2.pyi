@@ -352,7 +352,9 @@ class Balance(google.protobuf.message.Message):
     method: Global___BalanceMethod.ValueType
     by: Global___BalanceBy.ValueType
     ratio: builtins.float
-    """For MIXTURE: at least 1. 1 is subsetting; the full imbalance or more is upsampling."""
+    """For MIXTURE: at least 1. 1 is subsetting; the full imbalance or more is upsampling. Of a finetuning, 0 is the
+    dataset's own imbalance: the largest count over the smallest.
+    """
     missing_groups: Global___MissingGroups.ValueType
     def __init__(
         self,

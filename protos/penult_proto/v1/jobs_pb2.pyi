@@ -111,7 +111,7 @@ class ExtractSpec(google.protobuf.message.Message):
     dtype: builtins.str
     """"float32" (also when empty), or "float16" (values that overflow are refused)."""
     batch_size: builtins.int
-    """At least 1; 64 when absent."""
+    """Examples per forward pass, at least 1; 64 when left out."""
     feature_kind: builtins.str
     """"pooled" (also when empty) is what the head multiplies; "flat" the last hidden state, every position
     of it (the kind that LaBonte et al. 2024 take spectra of), which no head reads.
@@ -432,7 +432,7 @@ class ListJobsRequest(google.protobuf.message.Message):
     STATES_FIELD_NUMBER: builtins.int
     LIMIT_FIELD_NUMBER: builtins.int
     limit: builtins.int
-    """Newest first; at least 1, 100 when absent."""
+    """Newest first, at least 1; 100 when left out."""
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[Global___JobState.ValueType]:
         """Empty for all."""

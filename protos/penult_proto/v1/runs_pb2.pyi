@@ -228,7 +228,9 @@ Global___EpochMetrics: typing_extensions.TypeAlias = EpochMetrics
 
 @typing.final
 class Objective(google.protobuf.message.Message):
-    """What is minimised, beside the balancing."""
+    """What is minimised, beside the balancing.
+    Of what is left out, and of what has no effect, FinetuneSpec says more.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -256,27 +258,46 @@ class Objective(google.protobuf.message.Message):
     repeat_errors_of: builtins.str
     """Digest of a checkpoint: the training examples that it gets wrong are repeated (JTT, Liu et al. 2021)."""
     repeat_errors: builtins.int
-    """Times that each of those stands in an epoch."""
+    """Times that each of those stands in an epoch; 1 repeats none."""
     def __init__(
         self,
         *,
         loss: Global___LossName.ValueType = ...,
-        group_dro_rate: builtins.float = ...,
-        group_dro_adjustment: builtins.float = ...,
-        cvar_fraction: builtins.float = ...,
-        label_smoothing: builtins.float = ...,
-        mixup: builtins.float = ...,
-        sam: builtins.float = ...,
+        group_dro_rate: builtins.float | None = ...,
+        group_dro_adjustment: builtins.float | None = ...,
+        cvar_fraction: builtins.float | None = ...,
+        label_smoothing: builtins.float | None = ...,
+        mixup: builtins.float | None = ...,
+        sam: builtins.float | None = ...,
         repeat_errors_of: builtins.str = ...,
-        repeat_errors: builtins.int = ...,
+        repeat_errors: builtins.int | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["cvar_fraction", b"cvar_fraction", "group_dro_adjustment", b"group_dro_adjustment", "group_dro_rate", b"group_dro_rate", "label_smoothing", b"label_smoothing", "loss", b"loss", "mixup", b"mixup", "repeat_errors", b"repeat_errors", "repeat_errors_of", b"repeat_errors_of", "sam", b"sam"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_cvar_fraction", b"_cvar_fraction", "_group_dro_adjustment", b"_group_dro_adjustment", "_group_dro_rate", b"_group_dro_rate", "_label_smoothing", b"_label_smoothing", "_mixup", b"_mixup", "_repeat_errors", b"_repeat_errors", "_sam", b"_sam", "cvar_fraction", b"cvar_fraction", "group_dro_adjustment", b"group_dro_adjustment", "group_dro_rate", b"group_dro_rate", "label_smoothing", b"label_smoothing", "mixup", b"mixup", "repeat_errors", b"repeat_errors", "sam", b"sam"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_cvar_fraction", b"_cvar_fraction", "_group_dro_adjustment", b"_group_dro_adjustment", "_group_dro_rate", b"_group_dro_rate", "_label_smoothing", b"_label_smoothing", "_mixup", b"_mixup", "_repeat_errors", b"_repeat_errors", "_sam", b"_sam", "cvar_fraction", b"cvar_fraction", "group_dro_adjustment", b"group_dro_adjustment", "group_dro_rate", b"group_dro_rate", "label_smoothing", b"label_smoothing", "loss", b"loss", "mixup", b"mixup", "repeat_errors", b"repeat_errors", "repeat_errors_of", b"repeat_errors_of", "sam", b"sam"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_cvar_fraction", b"_cvar_fraction"]) -> typing.Literal["cvar_fraction"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_group_dro_adjustment", b"_group_dro_adjustment"]) -> typing.Literal["group_dro_adjustment"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_group_dro_rate", b"_group_dro_rate"]) -> typing.Literal["group_dro_rate"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_label_smoothing", b"_label_smoothing"]) -> typing.Literal["label_smoothing"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_mixup", b"_mixup"]) -> typing.Literal["mixup"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_repeat_errors", b"_repeat_errors"]) -> typing.Literal["repeat_errors"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_sam", b"_sam"]) -> typing.Literal["sam"] | None: ...
 
 Global___Objective: typing_extensions.TypeAlias = Objective
 
 @typing.final
 class FinetuneSpec(google.protobuf.message.Message):
-    """Every field is written by the client; the server adds no defaults of its own."""
+    """What a client leaves out has the server's default, and it sends nothing else than what its user gave: a field that has
+    no effect on the run that the others describe is refused. A server writes in what was left out, so that a spec that
+    comes back holds what was used: every field that had an effect, and no other. UNSPECIFIED, an empty text and an empty
+    list are left out, too.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -376,9 +397,7 @@ class FinetuneSpec(google.protobuf.message.Message):
     """
     pooling: Global___PoolingName.ValueType
     @property
-    def balance(self) -> penult_proto.v1.groups_pb2.Balance:
-        """Of a mixture, ratio 0 is the dataset's own imbalance: the largest count over the smallest."""
-
+    def balance(self) -> penult_proto.v1.groups_pb2.Balance: ...
     @property
     def evaluate(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Splits whose group accuracies are measured; empty for all."""
@@ -395,41 +414,87 @@ class FinetuneSpec(google.protobuf.message.Message):
         dataset: builtins.str = ...,
         attribute: builtins.str = ...,
         backbone: builtins.str = ...,
-        pretrained: builtins.bool = ...,
+        pretrained: builtins.bool | None = ...,
         balance: penult_proto.v1.groups_pb2.Balance | None = ...,
-        epochs: builtins.int = ...,
-        seed: builtins.int = ...,
+        epochs: builtins.int | None = ...,
+        seed: builtins.int | None = ...,
         optimizer: Global___OptimizerName.ValueType = ...,
-        learning_rate: builtins.float = ...,
-        weight_decay: builtins.float = ...,
-        momentum: builtins.float = ...,
+        learning_rate: builtins.float | None = ...,
+        weight_decay: builtins.float | None = ...,
+        momentum: builtins.float | None = ...,
         schedule: Global___ScheduleName.ValueType = ...,
-        warmup: builtins.float = ...,
-        batch_size: builtins.int = ...,
-        flip: builtins.bool = ...,
-        image_size: builtins.int = ...,
-        max_tokens: builtins.int = ...,
+        warmup: builtins.float | None = ...,
+        batch_size: builtins.int | None = ...,
+        flip: builtins.bool | None = ...,
+        image_size: builtins.int | None = ...,
+        max_tokens: builtins.int | None = ...,
         evaluate: collections.abc.Iterable[builtins.str] | None = ...,
-        evaluate_every: builtins.float = ...,
-        checkpoint_every: builtins.float = ...,
+        evaluate_every: builtins.float | None = ...,
+        checkpoint_every: builtins.float | None = ...,
         early_steps: collections.abc.Iterable[builtins.int] | None = ...,
-        save_every: builtins.int = ...,
+        save_every: builtins.int | None = ...,
         objective: Global___Objective | None = ...,
-        decay_all: builtins.bool = ...,
-        schedule_by_epoch: builtins.bool = ...,
-        clip_norm: builtins.float = ...,
+        decay_all: builtins.bool | None = ...,
+        schedule_by_epoch: builtins.bool | None = ...,
+        clip_norm: builtins.float | None = ...,
         precision: Global___Precision.ValueType = ...,
-        compile: builtins.bool = ...,
-        accumulate: builtins.int = ...,
-        crop_scale: builtins.float = ...,
-        pad_to_max: builtins.bool = ...,
-        processes: builtins.int = ...,
-        image_resize: builtins.int = ...,
+        compile: builtins.bool | None = ...,
+        accumulate: builtins.int | None = ...,
+        crop_scale: builtins.float | None = ...,
+        pad_to_max: builtins.bool | None = ...,
+        processes: builtins.int | None = ...,
+        image_resize: builtins.int | None = ...,
         weights: builtins.str = ...,
         pooling: Global___PoolingName.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["balance", b"balance", "objective", b"objective"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accumulate", b"accumulate", "attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "dataset", b"dataset", "decay_all", b"decay_all", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "optimizer", b"optimizer", "pad_to_max", b"pad_to_max", "pooling", b"pooling", "precision", b"precision", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule", b"schedule", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay", "weights", b"weights"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_accumulate", b"_accumulate", "_batch_size", b"_batch_size", "_checkpoint_every", b"_checkpoint_every", "_clip_norm", b"_clip_norm", "_compile", b"_compile", "_crop_scale", b"_crop_scale", "_decay_all", b"_decay_all", "_epochs", b"_epochs", "_evaluate_every", b"_evaluate_every", "_flip", b"_flip", "_image_resize", b"_image_resize", "_image_size", b"_image_size", "_learning_rate", b"_learning_rate", "_max_tokens", b"_max_tokens", "_momentum", b"_momentum", "_pad_to_max", b"_pad_to_max", "_pretrained", b"_pretrained", "_processes", b"_processes", "_save_every", b"_save_every", "_schedule_by_epoch", b"_schedule_by_epoch", "_seed", b"_seed", "_warmup", b"_warmup", "_weight_decay", b"_weight_decay", "accumulate", b"accumulate", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "decay_all", b"decay_all", "epochs", b"epochs", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "pad_to_max", b"pad_to_max", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_accumulate", b"_accumulate", "_batch_size", b"_batch_size", "_checkpoint_every", b"_checkpoint_every", "_clip_norm", b"_clip_norm", "_compile", b"_compile", "_crop_scale", b"_crop_scale", "_decay_all", b"_decay_all", "_epochs", b"_epochs", "_evaluate_every", b"_evaluate_every", "_flip", b"_flip", "_image_resize", b"_image_resize", "_image_size", b"_image_size", "_learning_rate", b"_learning_rate", "_max_tokens", b"_max_tokens", "_momentum", b"_momentum", "_pad_to_max", b"_pad_to_max", "_pretrained", b"_pretrained", "_processes", b"_processes", "_save_every", b"_save_every", "_schedule_by_epoch", b"_schedule_by_epoch", "_seed", b"_seed", "_warmup", b"_warmup", "_weight_decay", b"_weight_decay", "accumulate", b"accumulate", "attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "dataset", b"dataset", "decay_all", b"decay_all", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "optimizer", b"optimizer", "pad_to_max", b"pad_to_max", "pooling", b"pooling", "precision", b"precision", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule", b"schedule", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay", "weights", b"weights"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_accumulate", b"_accumulate"]) -> typing.Literal["accumulate"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_checkpoint_every", b"_checkpoint_every"]) -> typing.Literal["checkpoint_every"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_clip_norm", b"_clip_norm"]) -> typing.Literal["clip_norm"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_compile", b"_compile"]) -> typing.Literal["compile"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_crop_scale", b"_crop_scale"]) -> typing.Literal["crop_scale"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_decay_all", b"_decay_all"]) -> typing.Literal["decay_all"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_epochs", b"_epochs"]) -> typing.Literal["epochs"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_evaluate_every", b"_evaluate_every"]) -> typing.Literal["evaluate_every"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_flip", b"_flip"]) -> typing.Literal["flip"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_image_resize", b"_image_resize"]) -> typing.Literal["image_resize"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_image_size", b"_image_size"]) -> typing.Literal["image_size"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_learning_rate", b"_learning_rate"]) -> typing.Literal["learning_rate"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_tokens", b"_max_tokens"]) -> typing.Literal["max_tokens"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_momentum", b"_momentum"]) -> typing.Literal["momentum"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_pad_to_max", b"_pad_to_max"]) -> typing.Literal["pad_to_max"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_pretrained", b"_pretrained"]) -> typing.Literal["pretrained"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_processes", b"_processes"]) -> typing.Literal["processes"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_save_every", b"_save_every"]) -> typing.Literal["save_every"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_schedule_by_epoch", b"_schedule_by_epoch"]) -> typing.Literal["schedule_by_epoch"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_warmup", b"_warmup"]) -> typing.Literal["warmup"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_weight_decay", b"_weight_decay"]) -> typing.Literal["weight_decay"] | None: ...
 
 Global___FinetuneSpec: typing_extensions.TypeAlias = FinetuneSpec
 

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_server.datasets.model import Attribute, Modality
-from penult_server.datasets.tables.table import Texts, bad_table
+from penult_server.datasets.tables.table import Table, Texts, bad_table
 from penult_server.notes import Note
 
 SPLITS = ("train", "val", "test")
 """Of the published datasets."""
+NUMBERED_SPLITS = {str(number): name for number, name in enumerate(SPLITS)}
+"""How published datasets write them, and tables made like those."""
 TRAIN = "train"
 
 
@@ -61,11 +63,20 @@ class Rows:
         return [f"{name}, {value}" for name in self.classes for value in self.attributes[0].values]
 
 
+def numbered_split_index(table: Table, column: str) -> NDArray[np.int64]:
+    """(N,) index in `SPLITS`, of a column of their numbers. Raises ServiceError (BAD_TABLE), naming the row."""
+    legal = {value: SPLITS.index(name) for value, name in NUMBERED_SPLITS.items()}
+    return table.choices(column, legal, ", ".join(SPLITS))
+
+
 def check_train(rows: Rows) -> None:
     """Raises ServiceError (BAD_TABLE) when a class is absent from the split "train", or that split is."""
     if TRAIN not in rows.splits:
+        listed = ", ".join(rows.splits)
         raise bad_table(
-            f"no row has the split {TRAIN!r}, which is trained on; got: {', '.join(rows.splits)}", column="split"
+            f"no row has the split {TRAIN!r}, which is trained on; got: {listed}. Values that are no names are named "
+            f"by splits={{'train': {rows.splits[0]!r}, ...}}",
+            column="split",
         )
     in_train = np.bincount(rows.y[rows.split_index == rows.splits.index(TRAIN)], minlength=len(rows.classes))
     absent = [name for name, count in zip(rows.classes, in_train, strict=True) if not count]

@@ -32,7 +32,7 @@ class FinetuneConfig:
 
     backbone: str
     """A timm model name, a packaged name, a directory of a timm or transformers model, or a hub name."""
-    epochs: int
+    epochs: int = 2
     """0 .. 10000. With 0 only the starting point is stored."""
     attribute: str = ""
     """Of which groups are made; empty for the dataset's first."""
@@ -51,7 +51,7 @@ class FinetuneConfig:
     """Peak, greater than 0."""
     weight_decay: float = 0.01
     """At least 0; never applied to biases and normalisation layers."""
-    momentum: float = 0.0
+    momentum: float = 0.9
     """Of SGD, in [0, 1)."""
     schedule: Schedule = "cosine"
     """How the learning rate falls after the warm-up, by the step; cosine and linear end at 0."""
@@ -123,6 +123,8 @@ class FinetuneConfig:
         check_real("evaluate_every", self.evaluate_every, "greater than 0", self.evaluate_every > 0)
         check_real("checkpoint_every", self.checkpoint_every, "greater than 0", self.checkpoint_every > 0)
         check_whole("save_every", self.save_every, 0, MAX_STEPS)
+        if len(set(self.evaluate)) != len(self.evaluate):
+            raise invalid("evaluate", "splits that differ", ", ".join(self.evaluate))
         for step in self.early_steps:
             check_whole("early_steps", step, 1, MAX_STEPS)
         check_choice("pooling", self.pooling, get_args(Pooling))
@@ -148,8 +150,13 @@ class FinetuneConfig:
             raise invalid(
                 "accumulate", f"1 with {self.objective.loss}, which weighs a batch as a whole", self.accumulate
             )
-        if whole_batch and self.method is BalanceMethod.UPWEIGHTING:
-            raise invalid("balance", f"another than upweighting with {self.objective.loss}, which weighs itself", "it")
+        if self.objective.loss == "group_dro" and self.method is BalanceMethod.UPWEIGHTING:
+            raise invalid(
+                "balance",
+                "another than upweighting with group_dro: the weights are equal within each group, so that the groups' "
+                "means would not hear them (upsampling by group is usual)",
+                self.method.value,
+            )
         if self.objective.repeat_errors_of and self.method is not BalanceMethod.NONE:
             raise invalid(
                 "balance", "none with repeat_errors_of, which says itself how often examples stand", self.method

@@ -57,7 +57,7 @@ class TrainingBatch:
     """This process's share of the examples of one step."""
 
     parts: list[Part]
-    """Never empty; the first may hold a single example of weight 0 where there are more processes than examples."""
+    """Never empty; the first holds an example of weight 0 where there are more processes than parts."""
     partners: list[Part]
     """For Mixup: what each example of `parts` is mixed with; else empty."""
     mix: float = 1.0
@@ -98,7 +98,8 @@ def balance(config: FinetuneConfig, dataset: Dataset) -> TrainingSet:
 def split_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
     """Cut an order into batches of `batch_size`; the last takes what remains.
 
-    A single example that remains joins the batch before it: batch normalisation cannot train on one.
+    A single example that remains joins the batch before it: batch normalisation cannot train on one. (DataLoader of
+    torch would give the single one, and the model would fail on it.)
     """
     cuts = list(range(batch_size, len(order), batch_size))
     if cuts and batch_size > 1 and len(order) - cuts[-1] == 1:
@@ -127,12 +128,16 @@ def training_batches(
     *,
     first: int,
     last: int,
+    least: int = 1,
     world: World = ALONE,
 ) -> Generator[TrainingBatch]:
-    """This process's shares of steps `first` .. `last` - 1 of a run, prepared ahead, over the ends of epochs too."""
+    """This process's shares of steps `first` .. `last` - 1 of a run, prepared ahead, over the ends of epochs too.
+
+    `least`: examples of a part, of `shares_of`.
+    """
     return prefetched(
         (
-            partial(_prepare, training, inputs, config, world, rows, step)
+            partial(_prepare, training, inputs, config, world, least, rows, step)
             for step, rows in _steps(training, config, first, last)
         ),
         threads=inputs.threads,
@@ -156,14 +161,15 @@ def _prepare(
     inputs: TrainingInputs,
     config: FinetuneConfig,
     world: World,
+    least: int,
     rows: NDArray[np.int64],
     step: int,
 ) -> TrainingBatch:
     """Whatever the number of processes and parts, an example of a step is augmented and mixed alike."""
     rng = generator(config.seed, Stream.AUGMENTATION, step)
     draws = inputs.draw(len(rows), rng)
-    pick = partial(_part, training, inputs, rows, draws)
-    shares = shares_of(len(rows), config.accumulate, world)
+    pick = partial(_part, training, inputs, rows, draws, least)
+    shares = shares_of(len(rows), config.accumulate, world, least)
     if not config.objective.mixup:
         return TrainingBatch(parts=[pick(share, share) for share in shares], partners=[])
     mix = float(rng.beta(config.objective.mixup, config.objective.mixup))
@@ -175,12 +181,15 @@ def _prepare(
     )
 
 
-def shares_of(n: int, accumulate: int, world: World) -> list[NDArray[np.int64]]:
+def shares_of(n: int, accumulate: int, world: World, least: int = 1) -> list[NDArray[np.int64]]:
     """Positions, among the `n` of a step, of this process's parts: consecutive, as equal as can be, none empty.
 
-    A process that no example is left for gets a part without any: see `_part`.
+    Parts of fewer than `least` examples are joined: a step that is too short for all parts has fewer of them. A process
+    that no part is left for gets one without an example: see `_part`.
     """
-    shares = np.array_split(np.arange(n), world.size * accumulate)
+    n_parts = world.size * accumulate
+    filled = max(1, min(n_parts, n // least))
+    shares = np.array_split(np.arange(n), filled) + [np.arange(0)] * (n_parts - filled)
     mine = shares[world.rank * accumulate : (world.rank + 1) * accumulate]
     return [share for share in mine if len(share)] or mine[:1]
 
@@ -190,13 +199,14 @@ def _part(
     inputs: TrainingInputs,
     rows: NDArray[np.int64],
     draws: Augmentation,
+    least: int,
     picked: NDArray[np.int64],
     share: NDArray[np.int64],
 ) -> Part:
     """The examples at `picked`. Without any, the step's first with weight 0: every process must take every step."""
     weights = training.weights[rows] / training.weights[rows].sum()
     if not len(share):
-        picked, weights = np.zeros(1, dtype=np.int64), np.zeros(len(rows))
+        picked, weights = np.zeros(least, dtype=np.int64), np.zeros(len(rows))
     chosen = rows[picked]
     return Part(
         items=inputs.take(chosen, draws.at(picked)),

@@ -27,8 +27,11 @@ class Robust(Protocol):
         """Tensors carried from step to step, by name; changed in place."""
         ...
 
-    def weights(self, losses: Tensor, g: Tensor) -> Tensor:
-        """(N,) weights of the examples of a batch, from their losses and groups. Moves the state on."""
+    def weights(self, losses: Tensor, g: Tensor, shares: Tensor) -> Tensor:
+        """(N,) weights of the examples of a batch, from their losses and groups. Moves the state on.
+
+        `shares`: (N,) float64, greater than 0, of sum 1: how the balancing weighs the examples.
+        """
         ...
 
 
@@ -37,8 +40,8 @@ class GroupDRO:
 
         q_g <- q_g exp(rate (l_g + C / sqrt(n_g))),  then scaled to sum 1;   objective  sum_g q_g l_g
 
-    l_g is the mean loss of the batch's examples of group g, 0 where it has none (as the authors' code takes it), n_g
-    the group's training examples. A group without any has no q.
+    l_g is the mean loss of the batch's examples of group g, weighted by their shares, 0 where it has none (as the
+    authors' code takes it), n_g the group's training examples. A group without any has no q.
     """
 
     def __init__(self, counts: NDArray[np.int64], *, rate: float, adjustment: float, device: torch.device) -> None:
@@ -52,21 +55,22 @@ class GroupDRO:
     def state(self) -> dict[str, Tensor]:
         return {"q": self._q}
 
-    def weights(self, losses: Tensor, g: Tensor) -> Tensor:
-        n_groups = len(self._q)
+    def weights(self, losses: Tensor, g: Tensor, shares: Tensor) -> Tensor:
         # Sums over one-hot columns, not scattered additions, whose order on a GPU is not fixed.
-        member = functional.one_hot(g, n_groups).double()
-        count = member.sum(dim=0)
-        group_loss = losses.double() @ member / count.clamp(min=1)
-        moved = self._q * torch.exp(self._rate * (group_loss + self._adjustment))
+        member = functional.one_hot(g, len(self._q)).double() * shares[:, None]
+        # (N, G) weights of the examples in their group's mean.
+        within = member / member.sum(dim=0).where(member.any(dim=0), 1.0)
+        moved = self._q * torch.exp(self._rate * (losses.double() @ within + self._adjustment))
         self._q.copy_(moved / moved.sum())
-        return (self._q / count.clamp(min=1))[g]
+        return within @ self._q
 
 
 class CVaRDRO:
     """Conditional value at risk: the mean loss of the worst `fraction` of a batch (Levy et al. 2020, equation 4).
 
-    With k = fraction * N, each of the floor(k) largest losses weighs 1/k and the next one the rest.
+        max_w sum_i w_i l_i   over   0 <= w_i <= share_i / fraction,  sum_i w_i = 1
+
+    The largest losses take their bounds until the sum is 1. With a fraction of 1 it is the mean weighted by the shares.
     """
 
     def __init__(self, fraction: float) -> None:
@@ -76,10 +80,13 @@ class CVaRDRO:
     def state(self) -> dict[str, Tensor]:
         return {}
 
-    def weights(self, losses: Tensor, g: Tensor) -> Tensor:
-        k = self._fraction * len(losses)
-        rank = torch.argsort(torch.argsort(losses, descending=True, stable=True))
-        return (k - rank.double()).clamp(0.0, 1.0) / k
+    def weights(self, losses: Tensor, g: Tensor, shares: Tensor) -> Tensor:
+        order = torch.argsort(losses, descending=True, stable=True)
+        bounds = shares[order]
+        # Of each, what the losses above it have left of the fraction.
+        left = self._fraction - (bounds.cumsum(dim=0) - bounds)
+        taken = torch.minimum(bounds, left.clamp(min=0.0)) / self._fraction
+        return torch.zeros_like(taken).scatter(0, order, taken)
 
 
 def robust_objective(objective: Objective, counts: NDArray[np.int64], device: torch.device) -> Robust | None:

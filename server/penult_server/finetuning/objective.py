@@ -19,7 +19,7 @@ class Objective:
     that do worst (Sagawa et al. 2020, arXiv 1911.08731); the mean of the worst fraction of each batch (conditional
     value at risk; Levy et al. 2020, arXiv 2010.05893)."""
     group_dro_rate: float = 0.01
-    """Step size of q, greater than 0."""
+    """Step size of q, at least 0; with 0 the groups' means weigh alike for ever."""
     group_dro_adjustment: float = 0.0
     """C of the size adjustment C / sqrt(n_g), at least 0."""
     cvar_fraction: float = 0.2
@@ -38,7 +38,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, get_args(Loss))
-        check_real("group_dro_rate", self.group_dro_rate, "greater than 0", self.group_dro_rate > 0)
+        check_real("group_dro_rate", self.group_dro_rate, "at least 0", self.group_dro_rate >= 0)
         check_real("group_dro_adjustment", self.group_dro_adjustment, "at least 0", self.group_dro_adjustment >= 0)
         check_real("cvar_fraction", self.cvar_fraction, "in (0, 1]", 0 < self.cvar_fraction <= 1)
         check_real("label_smoothing", self.label_smoothing, "in [0, 1)", 0 <= self.label_smoothing < 1)

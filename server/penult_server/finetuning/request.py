@@ -1,5 +1,10 @@
 """From a request on the wire to the configuration of a run."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.message import Message
+
 from penult_proto.v1 import runs_pb2
 from penult_server.backbones.catalog import Pooling
 from penult_server.finetuning.checks import from_wire
@@ -36,63 +41,39 @@ _LOSSES: dict[int, Loss] = {
     runs_pb2.LOSS_NAME_GROUP_DRO: "group_dro",
     runs_pb2.LOSS_NAME_CVAR_DRO: "cvar_dro",
 }
+CHOICES: Mapping[str, Mapping[int, str]] = {
+    "optimizer": _OPTIMIZERS,
+    "schedule": _SCHEDULES,
+    "precision": _PRECISIONS,
+    "pooling": _POOLINGS,
+    "balance.method": {int(number): method for number, method in BALANCE_METHODS.items()},
+    "balance.by": {int(number): by for number, by in BALANCE_BY.items()},
+    "objective.loss": _LOSSES,
+}
+"""What the numbers of a field mean, by the field's path in the request."""
+NESTED = ("balance", "objective")
+"""Messages within the request."""
 
 
 def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
-    """The configuration that a request names; the dataset stands apart.
+    """The configuration that a request names, with the defaults of what it leaves out; the dataset stands apart.
 
     Raises ServiceError as FinetuneConfig does, also for choices of a newer protocol.
     """
-    return FinetuneConfig(
-        backbone=spec.backbone,
-        epochs=spec.epochs,
-        attribute=spec.attribute,
-        pretrained=spec.pretrained,
-        method=from_wire("balance.method", spec.balance.method, BALANCE_METHODS),
-        by=from_wire("balance.by", spec.balance.by, BALANCE_BY),
-        ratio=spec.balance.ratio,
-        seed=spec.seed,
-        optimizer=from_wire("optimizer", spec.optimizer, _OPTIMIZERS),
-        learning_rate=spec.learning_rate,
-        weight_decay=spec.weight_decay,
-        momentum=spec.momentum,
-        schedule=from_wire("schedule", spec.schedule, _SCHEDULES),
-        warmup=spec.warmup,
-        batch_size=spec.batch_size,
-        flip=spec.flip,
-        image_size=spec.image_size,
-        max_tokens=spec.max_tokens,
-        evaluate=tuple(spec.evaluate),
-        evaluate_every=spec.evaluate_every,
-        checkpoint_every=spec.checkpoint_every,
-        early_steps=tuple(spec.early_steps),
-        save_every=spec.save_every,
-        objective=objective_from_proto(spec.objective) if spec.HasField("objective") else Objective(),
-        decay_all=spec.decay_all,
-        schedule_by_epoch=spec.schedule_by_epoch,
-        clip_norm=spec.clip_norm,
-        precision=from_wire("precision", spec.precision, _PRECISIONS),
-        compile=spec.compile,
-        accumulate=spec.accumulate,
-        crop_scale=spec.crop_scale,
-        pad_to_max=spec.pad_to_max,
-        processes=spec.processes,
-        image_resize=spec.image_resize,
-        weights=spec.weights,
-        pooling=from_wire("pooling", spec.pooling, _POOLINGS),
-    )
+    given = _given(spec, "", apart=("dataset", "backbone", *NESTED)) | _given(spec.balance, "balance.")
+    objective = Objective(**_given(spec.objective, "objective."))
+    return FinetuneConfig(backbone=spec.backbone, objective=objective, **given)
 
 
-def objective_from_proto(message: runs_pb2.Objective) -> Objective:
-    """What is minimised. Raises ServiceError as Objective does."""
-    return Objective(
-        loss=from_wire("objective.loss", message.loss, _LOSSES),
-        group_dro_rate=message.group_dro_rate,
-        group_dro_adjustment=message.group_dro_adjustment,
-        cvar_fraction=message.cvar_fraction,
-        label_smoothing=message.label_smoothing,
-        mixup=message.mixup,
-        sam=message.sam,
-        repeat_errors_of=message.repeat_errors_of,
-        repeat_errors=message.repeat_errors,
-    )
+def _given(message: Message, prefix: str, apart: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The fields that were given, by their names, as the configuration holds them."""
+    given: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        if field.name in apart:
+            continue
+        path = prefix + field.name
+        if path in CHOICES:
+            given[field.name] = from_wire(path, value, CHOICES[path])
+        else:
+            given[field.name] = value if isinstance(value, bool | int | float | str) else tuple(value)
+    return given

@@ -121,7 +121,9 @@ class Stepper:
         counted = weights > 0
         mine = losses[counted]
         everyone, first = self._world.gathered(mine.detach())
-        of_all = robust.weights(everyone, self._world.gathered(g[counted])[0])
+        shares = self._world.gathered(weights[counted].double())[0]
+        groups = self._world.gathered(g[counted])[0]
+        of_all = robust.weights(everyone, groups, shares / shares.sum())
         return (of_all[first : first + len(mine)].float() * mine).sum() + 0.0 * losses.sum()
 
     def _sent(self, array: NDArray[np.generic]) -> Tensor:

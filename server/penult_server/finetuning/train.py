@@ -32,6 +32,7 @@ from penult_server.finetuning.examples import TRAIN, balance, split_batches, tra
 from penult_server.finetuning.history import MetricsRecord
 from penult_server.finetuning.manifest import write_manifest
 from penult_server.finetuning.optimizer import learning_rate_factor, set_learning_rate
+from penult_server.finetuning.parts import check_parts, least_part
 from penult_server.finetuning.plan import make_plan
 from penult_server.finetuning.state import Progress, SavingTimes, load_state, save_state
 from penult_server.finetuning.step import Stepper
@@ -91,7 +92,7 @@ def finetune(
     ------
     ServiceError : those of `load_backbone`, of the dataset's examples, of `balance` and of `errors_of`; DIVERGED,
         naming epoch and step, when the loss is not finite; OUT_OF_MEMORY on a GPU; CANCELLED; INVALID_ARGUMENT when
-        texts are to be mixed.
+        texts are to be mixed; that of `check_parts`.
     """
     info = dataset.info
     if config.objective.mixup and info.modality == "text":
@@ -116,6 +117,8 @@ def finetune(
         plan = make_plan(config, len(split_batches(training.rows, config.batch_size)))
         kept_row_ids = info.split(TRAIN).row_id[training.rows]
         classifier = load_classifier(config, dataset).to(device)
+        least = least_part(classifier, device)
+        check_parts(config, len(training.rows), least)
         inputs = {split: open_tokenised(dataset, split, classifier.preprocessing, root) for split in {TRAIN, *splits}}
         training_inputs = TrainingInputs(dataset.examples(TRAIN), inputs[TRAIN], classifier.preprocessing, config)
         stepper = Stepper(
@@ -147,6 +150,7 @@ def finetune(
             context.progress(stage, progress.step, plan.n_steps, "steps")
 
         def measure() -> None:
+            world.share_statistics(classifier.module)
             for split in splits:
                 report(f"{plan.stage(progress.step)}: {split}")
                 logits = split_logits(
@@ -180,7 +184,7 @@ def finetune(
         classifier.module.train()
         started = time.perf_counter()
         batches = training_batches(
-            training, training_inputs, config, first=progress.step, last=plan.n_steps, world=world
+            training, training_inputs, config, first=progress.step, last=plan.n_steps, least=least, world=world
         )
         for batch in batches:
             context.check_cancelled()

@@ -34,6 +34,16 @@ class World:
             find_unused_parameters=True,
         )
 
+    def share_statistics(self, module: nn.Module) -> None:
+        """Give every process the first one's buffers, which are those that are stored and trained on.
+
+        Batch normalisation moves its running statistics in each process by what that has seen; the next step would
+        bring the first one's, but an evaluation does not wait for it.
+        """
+        if self.size > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, src=0)
+
     def gathered(self, rows: Tensor) -> tuple[Tensor, int]:
         """Rows (n_r, ...) of all processes in the order of their ranks, and where this one's begin among them."""
         if self.size == 1:

@@ -5,13 +5,13 @@ from typing import Any
 
 import grpc
 
-from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2, jobs_pb2_grpc
-from penult_server.errors import ServiceError
+from penult_server.finetuning.checks import check_whole
 from penult_server.front.job_queue import JobQueue
 from penult_server.front.registry_thread import Registry
 
-DEFAULT_LIMIT = 100
+DEFAULT_LIMIT, MAX_LIMIT = 100, 2**31 - 1
+"""Jobs in a list."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -30,8 +30,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
         limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
-        if limit < 1:
-            raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"limit must be at least 1, got {limit}", field="limit")
+        check_whole("limit", limit, 1, MAX_LIMIT)
         jobs = await self._registry.run(self._registry.jobs.list, list(request.states), limit)
         return jobs_pb2.ListJobsResponse(jobs=jobs)
 

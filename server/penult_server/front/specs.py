@@ -20,14 +20,16 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.backbones.catalog import weights_identity
 from penult_server.datasets.catalog import describe_packaged
 from penult_server.errors import ServiceError, unknown
-from penult_server.finetuning.request import config_from_proto
+from penult_server.finetuning.checks import check_whole
+from penult_server.finetuning.config import MAX_BATCH
+from penult_server.finetuning.heard import complete
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
 
-RECIPE = 3
+RECIPE = 4
 """Raised when the same spec would train or extract something else than before."""
-DEFAULT_BATCH = 64
-"""Examples per forward pass of an extraction."""
+EXTRACTION_BATCH = 64
+"""Examples per forward pass, unless the request says so."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -104,8 +106,8 @@ class Resolver:
             named = finetune.objective.repeat_errors_of
             found = await self._registry.run(self._registry.catalog.checkpoint, named)
             finetune.objective.repeat_errors_of = found.digest
-        config_from_proto(finetune)
-        identity = await asyncio.to_thread(weights_identity, finetune.backbone, finetune.pretrained, finetune.weights)
+        config = complete(finetune, "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image")
+        identity = await asyncio.to_thread(weights_identity, config.backbone, config.pretrained, config.weights)
         return identity, dataset.digest
 
     async def _extract(self, spec: pb.JobSpec) -> tuple[str, str]:
@@ -129,13 +131,8 @@ class Resolver:
                 f"feature_kind must be 'pooled' (what the head reads) or 'flat' (the last hidden state), "
                 f"got {extract.feature_kind!r}",
             )
-        extract.batch_size = extract.batch_size if extract.HasField("batch_size") else DEFAULT_BATCH
-        if not 1 <= extract.batch_size <= 65536:
-            raise ServiceError(
-                ErrorKind.INVALID_ARGUMENT,
-                f"batch_size must lie in 1 .. 65536, got {extract.batch_size}",
-                field="batch_size",
-            )
+        extract.batch_size = extract.batch_size if extract.HasField("batch_size") else EXTRACTION_BATCH
+        check_whole("batch_size", extract.batch_size, 1, MAX_BATCH)
         return "", dataset.digest
 
     async def _register(self, spec: pb.JobSpec, request_id: str) -> tuple[str, str]:

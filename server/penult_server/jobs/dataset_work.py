@@ -41,4 +41,5 @@ def _columns(columns: datasets_pb2.TableColumns) -> Columns:
         id=columns.id,
         attributes=tuple(columns.attributes),
         masks=tuple(columns.masks),
+        splits=dict(columns.splits),
     )

@@ -4,13 +4,15 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
+from penult_server.errors import ServiceError
 from penult_server.finetuning.history import MetricsRecord
 from penult_server.finetuning.world import World
 from penult_server.jobs.model_work import choose_device, run_finetuning
 from penult_server.jobs.order import Order
-from penult_server.jobs.ranks import device_of_rank, member
+from penult_server.jobs.ranks import GRACE, device_of_rank, member
 from penult_server.stores.checkpoints import CheckpointManifest
 
 
@@ -33,8 +35,14 @@ def main() -> None:
     world = World(rank=orders["rank"], size=orders["size"])
     threading.Thread(target=_end_with_input, daemon=True).start()
     device = device_of_rank(choose_device(order.device), world.rank, world.size)
-    with member(world, device, Path(orders["store"])):
-        run_finetuning(order, Silent(), device, world)
+    try:
+        with member(world, device, Path(orders["store"])):
+            run_finetuning(order, Silent(), device, world)
+    except ServiceError:
+        # A request that is refused is refused by every process. The first says so, and must not find this one gone
+        # before; it closes the input of this one, which ends it.
+        time.sleep(GRACE)
+        raise
 
 
 def _end_with_input() -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from penult_server.datasets.layouts.published import Published, compared, directory_of, locate, unlike
 from penult_server.datasets.model import Attribute
-from penult_server.datasets.rows import SPLITS, Rows
+from penult_server.datasets.rows import SPLITS, Rows, numbered_split_index
 from penult_server.datasets.tables.csv_file import read_csv
 from penult_server.datasets.tables.spaced import read_spaced, read_words
 from penult_server.datasets.tables.table import Table, Texts, bad_table, require_columns
@@ -93,7 +93,7 @@ def _split_index(attributes: Table, names: Texts, partition: Table) -> NDArray[n
     listed = partition.filled_texts("image_id")
     for table, column in ((attributes, names), (partition, listed)):
         table.check_unique("image_id", column.to_numpy(zero_copy_only=False).astype(np.str_))
-    splits = partition.choices("partition", {"0": 0, "1": 1, "2": 2}, "train, val, test")
+    splits = numbered_split_index(partition, "partition")
     _check_covered(attributes, names, partition, listed, "stands in no split")
     _check_covered(partition, listed, attributes, names, "has no attributes")
     return splits[pc.index_in(names, value_set=listed).to_numpy(zero_copy_only=False)]

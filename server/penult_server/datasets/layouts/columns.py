@@ -1,6 +1,7 @@
 """Which columns of a table hold what."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,8 @@ class Columns:
     """Usually every column that is nothing else."""
     masks: tuple[str, ...] = ()
     """Columns of 0 and 1; usually none."""
+    splits: Mapping[str, str] = field(default_factory=dict[str, str])
+    """From the values of `split` to the names of splits; usually the values are the names."""
 
     def named(self) -> tuple[str, ...]:
         """Every column that was named."""

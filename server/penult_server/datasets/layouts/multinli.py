@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from penult_server.datasets.layouts.published import Published, compared, directory_of, locate, unlike
 from penult_server.datasets.model import Attribute
-from penult_server.datasets.rows import SPLITS, Rows
+from penult_server.datasets.rows import SPLITS, Rows, numbered_split_index
 from penult_server.datasets.tables.csv_file import read_csv
 from penult_server.datasets.tables.json_lines import read_json_lines
 from penult_server.datasets.tables.table import Table, Texts
@@ -65,7 +65,7 @@ def read_multinli(source: Path) -> Rows:
         ids=row_id.astype(np.str_).tolist(),
         row_id=row_id,
         splits=SPLITS,
-        split_index=table.choices("split", {"0": 0, "1": 1, "2": 2}, "train, val, test"),
+        split_index=numbered_split_index(table, "split"),
         classes=CLASSES,
         y=y,
         attributes=(Attribute(name="negation", values=("no negation", "negation")),),

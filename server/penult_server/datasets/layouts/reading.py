@@ -40,10 +40,11 @@ def read_layout(layout: Layout, source: Path, columns: Columns) -> Rows:
     """
     if layout is Layout.TABLE:
         return read_table(source, columns)
-    if columns.named():
+    if columns.named() or columns.splits:
+        what = "columns are" if columns.named() else "splits are"
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
-            f"columns are named for layout='table' only; {layout.value!r} has its own",
+            f"{what} named for layout='table' only; {layout.value!r} has its own",
             layout=layout.value,
         )
     return _READERS[layout](source)

@@ -1,15 +1,17 @@
-"""A table of any dataset: CSV or Parquet, one row per example.
+"""A table of any dataset: CSV, TSV (either may be gzipped) or Parquet, one row per example.
 
 Columns: `split`, `y`, and either `path` (an image, relative to the table's directory, or absolute inside it) or
 `text`, or `text` and `text_pair`; optionally `id`; every further column is an attribute, and at least one is
 needed. Other names are given by `Columns`, and so are masks: sets of examples that may overlap, columns of 0 and 1.
 
-Values of `split`, `y`, `id` and the attributes are stripped of surrounding blanks. Class names and attribute values
-are ordered by number when all are integers, else by text. Row ids are the column `id` where it holds whole numbers,
-else the position of the row in the table, from 0.
+Values of `split`, `y`, `id` and the attributes are stripped of surrounding blanks, and but for ids spelt alike in all
+kinds of files (see `canonical`). A column `split` of exactly 0, 1 and 2 is read as train, val and test, as the
+published datasets write them, and a note says so; any other values are named by `Columns.splits`. Class names and
+attribute values are ordered by number when all are integers, else by text. Row ids are the column `id` where it holds
+whole numbers, else the position of the row in the table, from 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,18 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
+from penult_proto.notes import NoteId
 from penult_server.datasets.layouts.columns import Columns
 from penult_server.datasets.model import Attribute
-from penult_server.datasets.rows import Rows, check_train
+from penult_server.datasets.rows import NUMBERED_SPLITS, Rows, check_train
+from penult_server.datasets.tables.canonical import canonical
 from penult_server.datasets.tables.csv_file import read_csv
 from penult_server.datasets.tables.parquet import is_parquet, read_parquet
 from penult_server.datasets.tables.table import INTEGER, Names, Table, bad_table, first_repeat, require_columns
 from penult_server.errors import ServiceError
+from penult_server.notes import Note
 
 MAX_ATTRIBUTE_VALUES = 1000
 """More values than this are taken for a column that is no attribute, such as a URL or a date."""
 HINT = ". Columns of other names are named by columns={'y': ..., 'path': ..., ...}"
-_TRUTH = {"0": 0, "1": 1, "false": 0, "true": 1, "False": 0, "True": 1}
+_TRUTH = {"0": 0, "1": 1, "false": 0, "true": 1}
 _LARGEST_ROW_ID = 2**64 - 1
 
 
@@ -57,8 +62,8 @@ def read_table(source: Path, columns: Columns) -> Rows:
     """
     if source.is_dir():
         raise bad_table(
-            f"{source} is a directory, a table one CSV or Parquet file; the directories of published datasets are read "
-            "by layout='waterbirds' and the like"
+            f"{source} is a directory, a table one CSV, TSV or Parquet file; the directories of published datasets are "
+            "read by layout='waterbirds' and the like"
         )
     chosen: list[_Chosen] = []
 
@@ -67,7 +72,7 @@ def read_table(source: Path, columns: Columns) -> Rows:
         return chosen[0].all()
 
     table = read_parquet(source, choose) if is_parquet(source) else read_csv(source, choose)
-    rows = _encode(table, chosen[0])
+    rows = _encode(table, chosen[0], columns.splits)
     check_train(rows)
     return rows
 
@@ -126,17 +131,18 @@ def _examples(header: list[str], columns: Columns, listed: str) -> tuple[str, tu
     return path, texts
 
 
-def _encode(table: Table, chosen: _Chosen) -> Rows:
-    split, y = table.names(chosen.split), table.names(chosen.y)
+def _encode(table: Table, chosen: _Chosen, names_of_splits: Mapping[str, str]) -> Rows:
+    split, notes = _splits(table, chosen.split, names_of_splits)
+    y = table.labels(chosen.y)
     _check_classes(table, chosen.y, y)
     classes = sorted_names(y.values)
-    attributes = [(name, table.names(name)) for name in chosen.attributes]
+    attributes = [(name, table.labels(name)) for name in chosen.attributes]
     for name, names in attributes:
         _check_attribute(name, names)
     named = tuple(Attribute(name=name, values=sorted_names(names.values)) for name, names in attributes)
     pairs = zip(attributes, named, strict=True)
     ids = _ids(table, chosen.id) if chosen.id else None
-    masks = [table.choices(name, _TRUTH, "whether the row belongs to the mask") for name in chosen.masks]
+    masks = [table.label_choices(name, _TRUTH, "whether the row belongs to the mask") for name in chosen.masks]
     return Rows(
         modality="image" if chosen.path else "text",
         where=table.where,
@@ -153,7 +159,40 @@ def _encode(table: Table, chosen: _Chosen) -> Rows:
         a=np.stack([names.among(attribute.values) for (_, names), attribute in pairs], axis=1),
         masks=chosen.masks,
         in_masks=np.stack(masks, axis=1).astype(np.bool_) if masks else np.zeros((0, 0), np.bool_),
+        notes=notes,
     )
+
+
+def _splits(table: Table, column: str, names_of_splits: Mapping[str, str]) -> tuple[Names, tuple[Note, ...]]:
+    """The column of splits by their names, and a note where these were guessed.
+
+    Raises ServiceError: BAD_TABLE for a value that has no name, or a name whose value no row has.
+    """
+    written = table.labels(column)
+    if names_of_splits:
+        return _renamed(table, column, written, names_of_splits), ()
+    if set(written.values) != set(NUMBERED_SPLITS):
+        return written, ()
+    meaning = ", ".join(f"{value} as {name}" for value, name in NUMBERED_SPLITS.items())
+    note = Note(NoteId.SPLITS_GUESSED, f"the column {column!r} was read with {meaning}; splits= says it otherwise")
+    return _renamed(table, column, written, NUMBERED_SPLITS), (note,)
+
+
+def _renamed(table: Table, column: str, written: Names, names_of_splits: Mapping[str, str]) -> Names:
+    """Splits by their names; several values may have one name."""
+    named = {canonical([value.strip()])[0]: name for value, name in names_of_splits.items()} | dict(names_of_splits)
+    for i, value in enumerate(written.values):
+        if value not in named:
+            expected = ", ".join(f"{one!r} ({name})" for one, name in names_of_splits.items())
+            raise table.error(written.first(i), f"{column!r} is {value!r}; splits= names only {expected}", column)
+    for value, name in names_of_splits.items():
+        if not {value, canonical([value.strip()])[0]} & set(written.values):
+            raise bad_table(
+                f"splits= names {value!r} ({name}), but no row has it; the column {column!r} holds: "
+                f"{', '.join(map(repr, written.values[:20]))}",
+                column=column,
+            )
+    return written.renamed([named[value] for value in written.values])
 
 
 def _check_classes(table: Table, column: str, names: Names) -> None:

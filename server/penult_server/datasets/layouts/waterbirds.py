@@ -8,7 +8,7 @@ from pathlib import Path
 
 from penult_server.datasets.layouts.published import Published, compared, directory_of, locate
 from penult_server.datasets.model import Attribute
-from penult_server.datasets.rows import SPLITS, Rows
+from penult_server.datasets.rows import SPLITS, Rows, numbered_split_index
 from penult_server.datasets.tables.csv_file import read_csv
 
 PUBLISHED = Published(
@@ -36,7 +36,7 @@ def read_waterbirds(source: Path) -> Rows:
         paths=table.filled_texts("img_filename").to_pylist(),
         row_id=table.row_ids("img_id"),
         splits=SPLITS,
-        split_index=table.choices("split", {"0": 0, "1": 1, "2": 2}, "train, val, test"),
+        split_index=numbered_split_index(table, "split"),
         classes=("landbird", "waterbird"),
         y=table.choices("y", {"0": 0, "1": 1}, "landbird, waterbird"),
         attributes=(Attribute(name="place", values=("land", "water")),),

@@ -1,4 +1,4 @@
-"""CSV files, read by Arrow, and wherever Arrow is lenient or vague by a strict reader that knows the row."""
+"""CSV and TSV files, read by Arrow, and wherever Arrow is lenient or vague by a strict reader that knows the row."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
@@ -18,7 +18,6 @@ import pyarrow.csv as arrow_csv
 from penult_server.datasets.tables.table import Table, bad_table, read_content, require_columns
 
 _BOM = b"\xef\xbb\xbf"
-_DELIMITERS = np.frombuffer(b",\r\n", np.uint8)
 _BLOCK_BYTES = 1 << 23
 """A row must fit into one block."""
 _QUOTE = ord('"')
@@ -27,7 +26,7 @@ csv.field_size_limit(2**31 - 1)
 
 
 def read_csv(file: Path, choose: Callable[[list[str]], Sequence[str]]) -> Table:
-    """Read some columns of a CSV file as texts. Blank lines are skipped.
+    """Read some columns of a CSV file as texts; of a TSV file by its name, .tsv or .tsv.gz. Blank lines are skipped.
 
     Parameters
     ----------
@@ -38,16 +37,17 @@ def read_csv(file: Path, choose: Callable[[list[str]], Sequence[str]]) -> Table:
     ServiceError : BAD_TABLE, naming the row (the header is row 1), and what `choose` raises.
     """
     content = read_content(file).removeprefix(_BOM)
-    header = _header(content, file)
+    delimiter = delimiter_of(file)
+    header = _header(content, file, delimiter)
     columns = list(choose(header))
     require_columns(header, columns, file)
-    if not _is_plainly_quoted(content):
-        _check_strictly(content, file)
+    if not _is_plainly_quoted(content, delimiter):
+        _check_strictly(content, file, delimiter)
     try:
         read = arrow_csv.read_csv(
             pa.BufferReader(content),
             read_options=arrow_csv.ReadOptions(column_names=_distinct(header), block_size=_BLOCK_BYTES),
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+            parse_options=arrow_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(_distinct(header), pa.large_string()),
                 include_columns=columns,
@@ -55,22 +55,27 @@ def read_csv(file: Path, choose: Callable[[list[str]], Sequence[str]]) -> Table:
             ),
         ).slice(1)
     except pa.ArrowInvalid as error:
-        _check_strictly(content, file)
+        _check_strictly(content, file, delimiter)
         raise bad_table(f"{file} cannot be read as CSV: {error}", file=file) from error
     if not len(read):
         raise bad_table(f"{file} has a header and no rows; expected one row per example", file=file)
     return Table(file=file, columns={name: read.column(name) for name in columns}, number=partial(_number, file))
 
 
-def _header(content: bytes, file: Path) -> list[str]:
+def delimiter_of(file: Path) -> str:
+    """What stands between the fields of a file, by its name."""
+    return "\t" if file.name.lower().removesuffix(".gz").endswith(".tsv") else ","
+
+
+def _header(content: bytes, file: Path, delimiter: str) -> list[str]:
     """Names of the columns, without surrounding blanks."""
     if not content or content.isspace():
         raise bad_table(f"{file} is empty; expected a header and one row per example", file=file)
     head = content[: content.find(b"\n", 0) + 1 or len(content)]
     try:
-        lines = list(csv.reader(StringIO(head.decode("utf-8"), newline=""), strict=True))
+        lines = list(csv.reader(StringIO(head.decode("utf-8"), newline=""), delimiter=delimiter, strict=True))
     except UnicodeDecodeError as error:
-        row, column = _locate(content, error.start)
+        row, column = _locate(content, error.start, delimiter)
         raise _not_utf8(file, row, column) from error
     except csv.Error as error:
         raise bad_table(f"the header of {file} is no CSV: {error}", file=file, line=1) from error
@@ -89,13 +94,14 @@ def _distinct(header: list[str]) -> list[str]:
     return names
 
 
-def _is_plainly_quoted(content: bytes) -> bool:
+def _is_plainly_quoted(content: bytes, delimiter: str) -> bool:
     """Whether every quote opens a field at its start or closes it at its end, or is doubled within.
 
     Arrow reads anything else leniently, an unclosed quote as a field to the end of the file. Files with quotes
     inside unquoted fields are legal, too, and are then read by the strict reader first.
     """
     data = np.frombuffer(content, np.uint8)
+    borders = np.frombuffer(f"{delimiter}\r\n".encode(), np.uint8)
     quotes = np.flatnonzero(data == _QUOTE)
     # Runs of quotes: an odd one opens or closes a field, an even one is within a field or a whole empty one.
     starts = quotes[np.diff(quotes, prepend=-2) != 1]
@@ -106,19 +112,19 @@ def _is_plainly_quoted(content: bytes) -> bool:
     closes = ends[within == 0]
     return (
         not within[-1:].any()
-        and bool(np.isin(data[opens[opens > 0] - 1], _DELIMITERS).all())
-        and bool(np.isin(data[closes[closes < len(data)]], _DELIMITERS).all())
+        and bool(np.isin(data[opens[opens > 0] - 1], borders).all())
+        and bool(np.isin(data[closes[closes < len(data)]], borders).all())
     )
 
 
-def _check_strictly(content: bytes, file: Path) -> None:
+def _check_strictly(content: bytes, file: Path, delimiter: str) -> None:
     """Raise ServiceError (BAD_TABLE), naming the row, for whatever is no CSV file of equally long rows in UTF-8."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        row, column = _locate(content, error.start)
+        row, column = _locate(content, error.start, delimiter)
         raise _not_utf8(file, row, column) from error
-    reader = csv.reader(StringIO(text, newline=""), strict=True)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         width = len(next(reader))
         for number, line in enumerate(reader, start=2):
@@ -130,7 +136,7 @@ def _check_strictly(content: bytes, file: Path) -> None:
 
 def _wrong_length(file: Path, number: int, got: int, width: int) -> NoReturn:
     raise bad_table(
-        f"row {number} of {file.name} has {got} fields, the header has {width}; quote fields that hold commas",
+        f"row {number} of {file.name} has {got} fields, the header has {width}; quote fields that hold the delimiter",
         file=file,
         row=number,
     )
@@ -142,11 +148,11 @@ def _not_utf8(file: Path, row: int, column: str) -> Exception:
     )
 
 
-def _locate(content: bytes, position: int) -> tuple[int, str]:
+def _locate(content: bytes, position: int, delimiter: str) -> tuple[int, str]:
     """Row and column name of the byte at `position`, read as Latin-1, where every byte is a character."""
     before = content[: position + 1].decode("latin-1")
     try:
-        lines = list(csv.reader(StringIO(before, newline="")))
+        lines = list(csv.reader(StringIO(before, newline=""), delimiter=delimiter))
     except csv.Error:
         return before.count("\n") + 1, "?"
     column = len(lines[-1]) - 1
@@ -157,5 +163,6 @@ def _locate(content: bytes, position: int) -> tuple[int, str]:
 def _number(file: Path, row: int) -> str:
     """ "row 4": the header is row 1, and blank lines count. Read again, for an error only."""
     text = read_content(file).removeprefix(_BOM).decode("utf-8")
-    filled = [number for number, line in enumerate(csv.reader(StringIO(text, newline="")), start=1) if line]
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter_of(file))
+    filled = [number for number, line in enumerate(reader, start=1) if line]
     return f"row {filled[row + 1]}"

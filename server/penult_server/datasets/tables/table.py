@@ -7,7 +7,9 @@ A value that breaks a rule is looked for one by one only once it is known that t
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportAttributeAccessIssue=false
 # pyarrow is untyped.
 
+import gzip
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
+from penult_server.datasets.tables.canonical import canonical
 from penult_server.errors import ServiceError
 
 Texts: TypeAlias = Any
@@ -27,6 +30,7 @@ Column: TypeAlias = Any
 """A pyarrow.ChunkedArray."""
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_GZIP = b"\x1f\x8b"
 _MISSING = "nan"
 """What a missing number becomes when a library writes it as text."""
 
@@ -48,6 +52,12 @@ class Names:
     def first(self, value: int) -> int:
         """Position of the first row that has this value."""
         return int(np.argmax(self.codes == value))
+
+    def renamed(self, names: Sequence[str]) -> "Names":
+        """With other names for the values, in their order; those of one name become one."""
+        values = tuple(dict.fromkeys(names))
+        index = {value: i for i, value in enumerate(values)}
+        return Names(values=values, codes=np.array([index[name] for name in names], np.int64)[self.codes])
 
     def among(self, names: Sequence[str]) -> NDArray[np.int64]:
         """(N,) index in `names`, which holds every value."""
@@ -79,7 +89,7 @@ class Table:
 
     def texts(self, name: str) -> Texts:
         """A column as it was written."""
-        column = self.columns[name]
+        column = _decoded(self.columns[name])
         if column.null_count:
             row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
             raise self.error(row, f"{name!r} is missing; every row needs a value", name)
@@ -117,9 +127,20 @@ class Table:
                 raise self.error(names.first(i), f"{name!r} holds a NUL character; save the file as UTF-8 text", name)
         return names
 
-    def choices(self, name: str, legal: Mapping[str, int], meaning: str = "") -> NDArray[np.int64]:
-        """A column of few legal values as their numbers. `meaning` explains them in the error."""
+    def labels(self, name: str) -> Names:
+        """A column of names, those of truths and of whole numbers spelt as in every kind of file."""
         names = self.names(name)
+        return names.renamed(canonical(names.values))
+
+    def choices(self, name: str, legal: Mapping[str, int], meaning: str = "") -> NDArray[np.int64]:
+        """A column of few legal values, spelt just so, as their numbers. `meaning` explains them in the error."""
+        return self._chosen(name, self.names(name), legal, meaning)
+
+    def label_choices(self, name: str, legal: Mapping[str, int], meaning: str = "") -> NDArray[np.int64]:
+        """`choices` among `labels`."""
+        return self._chosen(name, self.labels(name), legal, meaning)
+
+    def _chosen(self, name: str, names: Names, legal: Mapping[str, int], meaning: str) -> NDArray[np.int64]:
         for i, value in enumerate(names.values):
             if value not in legal:
                 expected = ", ".join(legal) + (f" ({meaning})" if meaning else "")
@@ -186,11 +207,19 @@ def require_columns(header: Sequence[str], needed: Sequence[str], file: Path, hi
 
 
 def read_content(file: Path) -> bytes:
-    """The bytes of a file. Raises ServiceError (BAD_TABLE)."""
+    """The bytes of a file, unpacked where it is gzipped, whatever its name. Raises ServiceError (BAD_TABLE)."""
     try:
-        return file.read_bytes()
+        content = file.read_bytes()
+        return gzip.decompress(content) if content.startswith(_GZIP) else content
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise bad_table(f"{file} is no whole gzip file: {error}", file=file) from error
     except OSError as error:
         raise bad_table(f"the table {file} cannot be read: {error.strerror}", file=file) from error
+
+
+def _decoded(column: Column) -> Column:
+    """A categorical column as what its categories are."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 def _flat(column: Column) -> Texts:

@@ -10,6 +10,7 @@ from penult.choices import (
     By,
     FeatureKind,
     LossName,
+    MissingGroups,
     OptimizerName,
     PoolingName,
     PrecisionName,
@@ -63,6 +64,7 @@ class Client(Refitting, Spectral):
         balance: BalanceMethod | None = None,
         by: By | None = None,
         ratio: float | Literal["dataset"] | None = None,
+        missing_groups: MissingGroups | None = None,
         epochs: int | None = None,
         seed: int | None = None,
         optimizer: OptimizerName | None = None,
@@ -109,8 +111,8 @@ class Client(Refitting, Spectral):
         What is left out, or None, has the server's default; ``run.spec`` shows what was used, and None for what could
         have no effect. Defaults::
 
-            pretrained=True, pooling="model", balance="none", by="class", epochs=2, seed=0, optimizer="adamw",
-            learning_rate=0.001, weight_decay=0.01, decay_all=False, momentum=0.9, schedule="cosine",
+            pretrained=True, pooling="model", balance="none", by="class", missing_groups="refuse", epochs=2, seed=0,
+            optimizer="adamw", learning_rate=0.001, weight_decay=0.01, decay_all=False, momentum=0.9, schedule="cosine",
             schedule_by_epoch=False, warmup=0.1, clip_norm=0.0, batch_size=32, accumulate=1, processes=1,
             precision="auto", compile=False, loss="mean", group_dro_rate=0.01, group_dro_adjustment=0.0,
             cvar_fraction=0.2, label_smoothing=0.0, mixup=0.0, sam=0.0, flip=True, crop_scale=0.0, image_size=0,
@@ -136,6 +138,9 @@ class Client(Refitting, Spectral):
             upsamples. The cap is rounded down; the authors' code rounds it up.
         by : balance over classes or groups.
         ratio : for "mixture", at least 1; "dataset" for the dataset's own imbalance, largest over smallest.
+        missing_groups : of groups without a training example where groups are balanced: "refuse", or "skip" to balance
+            those that are there. Groups without an example in any split are left out in any case. What was left
+            out is named in ``.notes`` of the run.
         epochs : 0 stores the starting point only.
         seed : of the fresh head, the order of examples, the augmentation and dropout.
         optimizer : "adamw" or "sgd".
@@ -196,6 +201,7 @@ class Client(Refitting, Spectral):
                 "balance": balance,
                 "by": by,
                 "ratio": ratio,
+                "missing_groups": missing_groups,
                 "epochs": epochs,
                 "seed": seed,
                 "optimizer": optimizer,

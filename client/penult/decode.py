@@ -209,6 +209,7 @@ def run(message: runs_pb2.Run) -> records.Run:
         created=time(message.created),
         train_seconds=message.train_seconds,
         steps_per_epoch=message.steps_per_epoch,
+        notes=decode_notes(message.notes),
     )
 
 

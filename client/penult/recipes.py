@@ -9,6 +9,7 @@ from penult.choices import (
     BALANCE_BY,
     BALANCE_METHODS,
     LOSSES,
+    MISSING_GROUPS,
     OPTIMIZERS,
     POOLINGS,
     PRECISIONS,
@@ -16,6 +17,7 @@ from penult.choices import (
     BalanceMethod,
     By,
     LossName,
+    MissingGroups,
     OptimizerName,
     PoolingName,
     PrecisionName,
@@ -40,6 +42,7 @@ class FinetuneArguments(TypedDict, total=False):
     balance: BalanceMethod | None
     by: By | None
     ratio: float | Literal["dataset"] | None
+    missing_groups: MissingGroups | None
     epochs: int | None
     seed: int | None
     optimizer: OptimizerName | None
@@ -85,6 +88,7 @@ _CHOICES: Mapping[str, Mapping[Any, int]] = {
     "pooling": POOLINGS,
     "balance": BALANCE_METHODS,
     "by": BALANCE_BY,
+    "missing_groups": MISSING_GROUPS,
     "loss": LOSSES,
 }
 _FIELDS = {"balance": "method"}
@@ -154,7 +158,7 @@ def _from_wire(message: Message, argument: str) -> Any:
 
 def _message_of(spec: runs_pb2.FinetuneSpec, argument: str) -> Message:
     """The part of the request that an argument is a field of."""
-    if argument in ("balance", "by", "ratio"):
+    if argument in ("balance", "by", "ratio", "missing_groups"):
         return spec.balance
     return spec.objective if argument in runs_pb2.Objective.DESCRIPTOR.fields_by_name else spec
 

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from penult.choices import BalanceMethod, By, LossName, OptimizerName, PoolingName, PrecisionName, ScheduleName
+from penult.choices import (
+    BalanceMethod,
+    By,
+    LossName,
+    MissingGroups,
+    OptimizerName,
+    PoolingName,
+    PrecisionName,
+    ScheduleName,
+)
 from penult.frames import frame
 from penult.notes import Notes, lines
 
@@ -155,6 +164,7 @@ class FinetuneSpec:
     balance: BalanceMethod
     by: By | None
     ratio: float | Literal["dataset"] | None
+    missing_groups: MissingGroups | None
     epochs: int
     seed: int
     optimizer: OptimizerName | None
@@ -241,6 +251,8 @@ class Run:
     train_seconds: float
     """Of the training steps alone, evaluation left out."""
     steps_per_epoch: int
+    notes: Notes = ()
+    """What its numbers alone do not say, such as that balancing left out groups without an example."""
 
     def metrics(self, split: str, epoch: float = -1) -> Metrics:
         """Metrics of a split after an epoch; -1 for the last. Raises KeyError, listing what was measured."""
@@ -268,7 +280,8 @@ class Run:
                 "accuracy": [float(accuracy) for _, _, accuracy in rows],
                 "average_accuracy": [entry.metrics.average_accuracy for entry, _, _ in rows],
                 "worst_group_accuracy": [entry.metrics.worst_group_accuracy for entry, _, _ in rows],
-            }
+            },
+            self.notes,
         )
 
     def plot(self) -> Figure:
@@ -281,7 +294,7 @@ class Run:
         spec = self.spec
         return (
             f"Run({self.id}, {PurePosixPath(spec.backbone).name} on {spec.dataset}, balance {spec.balance}, "
-            f"seed {spec.seed}, {len(self.checkpoints)} checkpoints)"
+            f"seed {spec.seed}, {len(self.checkpoints)} checkpoints){lines(self.notes)}"
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.selection import BalanceMethod, EmptyLabelError, draw_epoch, kept_rows, loss_weights
+from penult_kernels.selection import BalanceMethod, draw_epoch, kept_rows, loss_weights, present_labels
 
 DRAWN_WITH_REPLACEMENT = (BalanceMethod.UPSAMPLING, BalanceMethod.MIXTURE)
 DETERMINISTIC = (BalanceMethod.NONE, BalanceMethod.UPWEIGHTING)
@@ -61,7 +61,7 @@ def balanced_draw(
         When another label to be balanced has no row among them.
     """
     keeping, drawing = np.random.SeedSequence((seed, repeat)).generate_state(2, np.uint64)
-    own, n_labels = _present(labels[among], n_labels, method, may_be_absent)
+    own, n_labels = present_labels(labels[among], n_labels, method, may_be_absent)
     kept = kept_rows(own, n_labels, method=method, ratio=ratio, seed=int(keeping))
     if method in DRAWN_WITH_REPLACEMENT:
         rng = np.random.default_rng(int(drawing))
@@ -95,18 +95,6 @@ def top_rows(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     return np.sort(np.argsort(-scores, kind="stable")[:k]).astype(np.int64)
 
 
-def _present(
-    own: NDArray[np.int64], n_labels: int, method: BalanceMethod, may_be_absent: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.int64], int]:
-    """Labels numbered anew without those that have no row and need none."""
-    if may_be_absent is None or method is BalanceMethod.NONE:
-        return own, n_labels
-    is_absent = np.bincount(own, minlength=n_labels) == 0
-    if bool((is_absent & ~may_be_absent).any()):
-        raise EmptyLabelError(int(np.argmax(is_absent & ~may_be_absent)), n_labels)
-    return (np.cumsum(~is_absent) - 1)[own], int(np.count_nonzero(~is_absent))
-
-
 def inverse_frequencies(
     labels: NDArray[np.int64],
     n_labels: int,
@@ -118,6 +106,6 @@ def inverse_frequencies(
 
     Raises EmptyLabelError when a label has no row, unless it may be absent.
     """
-    labels, n_labels = _present(labels, n_labels, method, may_be_absent)
+    labels, n_labels = present_labels(labels, n_labels, method, may_be_absent)
     upweighting = BalanceMethod.UPWEIGHTING if method in DRAWN_WITH_REPLACEMENT else BalanceMethod.NONE
     return loss_weights(labels, n_labels, method=upweighting)

@@ -54,6 +54,29 @@ class EmptyLabelError(ValueError):
         )
 
 
+def present_labels(
+    labels: Labels, n_labels: int, method: BalanceMethod, may_be_absent: NDArray[np.bool_] | None
+) -> tuple[Labels, int]:
+    """Labels (N,) numbered anew without those that have no row and need none, and how many there then are.
+
+    Parameters
+    ----------
+    may_be_absent : array of shape (n_labels,), optional
+        Labels that are left out where they have no row; none when left out.
+
+    Raises
+    ------
+    EmptyLabelError
+        When another label has no row and the method is not `none`.
+    """
+    if may_be_absent is None or method is BalanceMethod.NONE:
+        return labels, n_labels
+    is_absent = np.bincount(labels, minlength=n_labels) == 0
+    if bool((is_absent & ~may_be_absent).any()):
+        raise EmptyLabelError(int(np.argmax(is_absent & ~may_be_absent)), n_labels)
+    return (np.cumsum(~is_absent) - 1)[labels], int(np.count_nonzero(~is_absent))
+
+
 def kept_rows(
     labels: Labels, n_labels: int, *, method: BalanceMethod, ratio: float = 1.0, seed: int
 ) -> NDArray[np.int64]:

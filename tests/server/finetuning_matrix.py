@@ -101,6 +101,13 @@ MATRIX: dict[str, list[Check]] = {
         Differ(one=UPSAMPLING, other=UPSAMPLING | {"balance.by": BY["class"]}),
         Refused(of={"balance.by": BY["group"]}, says="by has no effect .* goes with a balance"),
     ],
+    "balance.missing_groups": [
+        # No group is missing.
+        Same(one=UPSAMPLING, other=UPSAMPLING | {"balance.missing_groups": 2}),
+        Elsewhere("server/test_finetuning_balance.py", "test_groups_without_an_example_can_be_left_out"),
+        Refused(of={"balance.missing_groups": 2}, says="missing_groups has no effect .* goes with a balance"),
+        Refused(of=UPSAMPLING | {"balance.by": BY["class"], "balance.missing_groups": 2}, says="missing_groups has no"),
+    ],
     "balance.ratio": [
         Same(one=UPSAMPLING, other=MIXTURE | {"balance.ratio": 100.0}),
         # The largest group over the smallest: 10 / 2.

@@ -70,10 +70,28 @@ def test_the_subset_is_a_function_of_dataset_and_seed() -> None:
 
 
 def test_the_dataset_s_own_ratio_needs_every_label() -> None:
-    dataset = squares({"train": [5, 0, 4, 6]})
+    dataset = squares({"train": [5, 0, 4, 6], "test": [1, 1, 1, 1]})
     with pytest.raises(ServiceError, match="upper, blue") as caught:
         chosen(dataset, method=BalanceMethod.MIXTURE, by=BalanceBy.GROUP, ratio=0.0)
     assert caught.value.kind is ErrorKind.EMPTY_GROUP
+
+
+@pytest.mark.parametrize("method", [method for method in BalanceMethod if method is not BalanceMethod.NONE])
+def test_groups_without_an_example_can_be_left_out(method: BalanceMethod) -> None:
+    """Where no split has one they are; where another has, only on request. The others are balanced as on their own."""
+    config = {"method": method, "by": BalanceBy.GROUP, "ratio": 1.5}
+    nowhere, elsewhere = squares({"train": [5, 0, 4, 6]}), squares({"train": [5, 0, 4, 6], "test": [1, 1, 1, 1]})
+    with pytest.raises(ServiceError, match=r"upper, blue.* missing_groups='skip'") as caught:
+        chosen(elsewhere, **config)
+    assert caught.value.kind is ErrorKind.EMPTY_GROUP
+    for training in (chosen(nowhere, **config), chosen(elsewhere, **config, missing_groups="skip")):
+        assert [(note.id, "'upper, blue'" in note.text) for note in training.notes] == [("absent_groups", True)]
+        drawn = np.concatenate([
+            epoch_order(training, replace(CONFIG, **config), epoch) for epoch in range(200)
+        ])  # fmt: skip
+        shares = np.bincount(training.g[drawn], weights=training.weights[drawn], minlength=4)
+        assert_allclose(shares / shares.sum(), [1 / 3, 0, 1 / 3, 1 / 3], atol=0.03)
+    assert chosen(squares(), method=method, by=BalanceBy.GROUP).notes == ()
 
 
 def test_repeated_errors_stand_as_often_as_asked() -> None:

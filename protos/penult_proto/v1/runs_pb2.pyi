@@ -11,6 +11,7 @@ import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import penult_proto.v1.groups_pb2
+import penult_proto.v1.notes_pb2
 import sys
 import typing
 
@@ -511,6 +512,7 @@ class Run(google.protobuf.message.Message):
     CREATED_FIELD_NUMBER: builtins.int
     TRAIN_SECONDS_FIELD_NUMBER: builtins.int
     STEPS_PER_EPOCH_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     id: builtins.str
     dataset_digest: builtins.str
     n_train_examples: builtins.int
@@ -528,6 +530,8 @@ class Run(google.protobuf.message.Message):
     def history(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EpochMetrics]: ...
     @property
     def created(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
     def __init__(
         self,
         *,
@@ -540,9 +544,10 @@ class Run(google.protobuf.message.Message):
         created: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         train_seconds: builtins.float = ...,
         steps_per_epoch: builtins.int = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created", b"created", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoints", b"checkpoints", "created", b"created", "dataset_digest", b"dataset_digest", "history", b"history", "id", b"id", "n_train_examples", b"n_train_examples", "spec", b"spec", "steps_per_epoch", b"steps_per_epoch", "train_seconds", b"train_seconds"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoints", b"checkpoints", "created", b"created", "dataset_digest", b"dataset_digest", "history", b"history", "id", b"id", "n_train_examples", b"n_train_examples", "notes", b"notes", "spec", b"spec", "steps_per_epoch", b"steps_per_epoch", "train_seconds", b"train_seconds"]) -> None: ...
 
 Global___Run: typing_extensions.TypeAlias = Run
 

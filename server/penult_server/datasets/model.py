@@ -141,6 +141,11 @@ class DatasetInfo:
         column = self.attribute_column(attribute)
         return labels.y * len(self.attributes[column].values) + labels.a[:, column]
 
+    def group_totals(self, attribute: str = "") -> NDArray[np.int64]:
+        """Examples of all splits in each group, shape (G,). Raises ServiceError (ATTRIBUTE_MISSING)."""
+        totals = [self.group_counts(split, attribute) for split in self.splits]
+        return np.sum(totals, axis=0).astype(np.int64)
+
     def group_counts(self, split: str, attribute: str = "") -> NDArray[np.int64]:
         """Examples of a split in each group, shape (G,); 0 for an empty group.
 

@@ -12,6 +12,7 @@ from penult_server.finetuning.objective import Objective
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "linear"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+MissingGroups = Literal["refuse", "skip"]
 
 MAX_EPOCHS = 10_000
 MAX_BATCH = 65_536
@@ -44,6 +45,9 @@ class FinetuneConfig:
     """What they are balanced over."""
     ratio: float = 1.0
     """Of the mixture, at least 1: how many times the smallest a label may have; 0 for the dataset's own imbalance."""
+    missing_groups: MissingGroups = "refuse"
+    """What is done about groups without a training example where groups are balanced; those without any in the whole
+    dataset are left out in any case."""
     seed: int = 0
     """0 .. 2^64-1; of the head, the examples kept, their order, flips and dropout."""
     optimizer: Optimizer = "adamw"
@@ -127,6 +131,7 @@ class FinetuneConfig:
             raise invalid("evaluate", "splits that differ", ", ".join(self.evaluate))
         for step in self.early_steps:
             check_whole("early_steps", step, 1, MAX_STEPS)
+        check_choice("missing_groups", self.missing_groups, get_args(MissingGroups))
         check_choice("pooling", self.pooling, get_args(Pooling))
         check_choice("precision", self.precision, get_args(Precision))
         check_real("clip_norm", self.clip_norm, "at least 0", self.clip_norm >= 0)

@@ -1,22 +1,31 @@
 """Which training examples a run uses, how often, in what order, and how they count in the loss."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.selection import BalanceBy, EmptyLabelError, draw_epoch, kept_rows, loss_weights
+from penult_kernels.selection import (
+    BalanceBy,
+    EmptyLabelError,
+    draw_epoch,
+    kept_rows,
+    loss_weights,
+    present_labels,
+)
 from penult_proto.errors import ErrorKind
+from penult_proto.notes import NoteId
 from penult_server.backbones.preprocessing import Prepared
-from penult_server.datasets.model import Dataset
+from penult_server.datasets.model import Dataset, DatasetInfo
 from penult_server.errors import ServiceError
 from penult_server.finetuning.augment import Augmentation, TrainingInputs
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.prefetch import prefetched
 from penult_server.finetuning.randomness import Stream, generator
 from penult_server.finetuning.world import ALONE, World
+from penult_server.notes import Note
 
 TRAIN = "train"
 
@@ -28,8 +37,10 @@ class TrainingSet:
     y: NDArray[np.int64]
     """(N,)"""
     labels: NDArray[np.int64]
-    """(N,) class or group: what is balanced."""
+    """(N,) class or group: what is balanced, numbered without those left out."""
     n_labels: int
+    notes: tuple[Note, ...]
+    """Which groups were left out."""
     rows: NDArray[np.int64]
     """Positions of the examples of an epoch: those that the balancing kept, repeated ones several times."""
     g: NDArray[np.int64]
@@ -82,17 +93,42 @@ def balance(config: FinetuneConfig, dataset: Dataset) -> TrainingSet:
     labels = y if by_class else g
     names = info.classes if by_class else tuple(group.name for group in groups)
     try:
-        ratio = config.ratio or _imbalance(labels, len(names))
-        rows = kept_rows(labels, len(names), method=config.method, ratio=ratio, seed=config.seed)
-        weights = loss_weights(labels, len(names), method=config.method)
+        allowed = None if by_class else _may_be_absent(config, info)
+        balanced, n_labels = present_labels(labels, len(names), config.method, allowed)
+        ratio = config.ratio or _imbalance(balanced, n_labels)
+        rows = kept_rows(balanced, n_labels, method=config.method, ratio=ratio, seed=config.seed)
+        weights = loss_weights(balanced, n_labels, method=config.method)
     except EmptyLabelError as error:
         raise ServiceError(
             ErrorKind.EMPTY_GROUP,
             f"the {config.by} {names[error.label]!r} has no training example, so {config.method} cannot balance it; "
-            f"use balance none, or data that hold it",
+            "use balance none, data that hold it"
+            + ("" if by_class else ", or missing_groups='skip' to balance the groups that are there"),
             label=names[error.label],
         ) from error
-    return TrainingSet(y=y, g=g, labels=labels, n_labels=len(names), rows=rows, weights=weights)
+    return TrainingSet(
+        y=y,
+        g=g,
+        labels=balanced,
+        n_labels=n_labels,
+        rows=rows,
+        weights=weights,
+        notes=_left_out(labels, names) if n_labels < len(names) else (),
+    )
+
+
+def _may_be_absent(config: FinetuneConfig, info: DatasetInfo) -> NDArray[np.bool_]:
+    """(G,) groups that are left out without a training example: all if asked for, else those that no split has."""
+    if config.missing_groups == "skip":
+        return np.ones(len(info.groups(config.attribute)), np.bool_)
+    return info.group_totals(config.attribute) == 0
+
+
+def _left_out(labels: NDArray[np.int64], names: Sequence[str]) -> tuple[Note, ...]:
+    counts = np.bincount(labels, minlength=len(names))
+    absent = [repr(name) for name, count in zip(names, counts, strict=True) if not count]
+    text = f"balanced without the groups that have no training example: {'; '.join(absent)}"
+    return (Note(NoteId.ABSENT_GROUPS, text),)
 
 
 def split_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:

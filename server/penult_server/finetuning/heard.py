@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
-from penult_kernels.selection import BalanceMethod
+from penult_kernels.selection import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import runs_pb2
 from penult_server.datasets.model import Modality
@@ -47,6 +47,11 @@ RULES = (
         goes_with="a balance other than 'none'",
         fields=("balance.by",),
         holds=lambda config, _: config.method is not BalanceMethod.NONE,
+    ),
+    Rule(
+        goes_with="a balance other than 'none' by='group'",
+        fields=("balance.missing_groups",),
+        holds=lambda config, _: config.method is not BalanceMethod.NONE and config.by is BalanceBy.GROUP,
     ),
     Rule(
         goes_with="balance='mixture'",

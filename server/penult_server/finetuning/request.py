@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from penult_proto.v1 import runs_pb2
+from penult_proto.v1 import groups_pb2, runs_pb2
 from penult_server.backbones.catalog import Pooling
 from penult_server.finetuning.checks import from_wire
 from penult_server.finetuning.config import FinetuneConfig, Optimizer, Precision, Schedule
@@ -47,6 +47,11 @@ CHOICES: Mapping[str, Mapping[int, str]] = {
     "precision": _PRECISIONS,
     "pooling": _POOLINGS,
     "balance.method": {int(number): method for number, method in BALANCE_METHODS.items()},
+    "balance.missing_groups": {
+        groups_pb2.MISSING_GROUPS_UNSPECIFIED: "refuse",
+        groups_pb2.MISSING_GROUPS_REFUSE: "refuse",
+        groups_pb2.MISSING_GROUPS_SKIP: "skip",
+    },
     "balance.by": {int(number): by for number, by in BALANCE_BY.items()},
     "objective.loss": _LOSSES,
 }

@@ -39,6 +39,7 @@ from penult_server.finetuning.step import Stepper
 from penult_server.finetuning.tokens import open_tokenised
 from penult_server.finetuning.world import ALONE, World
 from penult_server.jobs.context import JobContext
+from penult_server.notes import Note
 from penult_server.stores.checkpoints import CheckpointManifest, read_manifest
 from penult_server.stores.runs import state_file
 
@@ -61,6 +62,8 @@ class FinetuneOutcome:
     """Of training steps alone, evaluation and storing left out."""
     resumed_at: list[int]
     """Steps at which the run was taken up again after it had been killed."""
+    notes: tuple[Note, ...]
+    """What the balancing left out."""
 
 
 def finetune(
@@ -230,6 +233,7 @@ def finetune(
         steps_per_epoch=plan.steps_per_epoch,
         train_seconds=progress.train_seconds,
         resumed_at=progress.resumed_at,
+        notes=training.notes,
     )
 
 

@@ -29,6 +29,7 @@ from penult_server.messages import (
     feature_set_to_proto,
     record_to_proto,
 )
+from penult_server.notes import notes_to_proto
 from penult_server.stores.checkpoints import CheckpointManifest, read_head, read_manifest
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import FeatureManifest, damaged_files
@@ -64,6 +65,7 @@ def finetune_job(order: Order, spec: runs_pb2.FinetuneSpec, channel: WorkerChann
         created=timestamp(started),
         train_seconds=outcome.train_seconds,
         steps_per_epoch=outcome.steps_per_epoch,
+        notes=notes_to_proto(outcome.notes),
     )
 
 
@@ -166,6 +168,9 @@ class _Extraction:
             dataset_digest=self._order.dataset_digest,
             split=split,
             train_shares=self._train_shares(labels.n_groups),
+            absent_groups=tuple(
+                int(group) for group in np.flatnonzero(self._dataset.info.group_totals(self._spec.attribute) == 0)
+            ),
             attributes=self._dataset.info.attributes,
         )
         with FeatureWriter(root, header) as writer:

@@ -72,6 +72,8 @@ class FeatureHeader:
     dataset_digest: str = ""
     split: str = ""
     train_shares: tuple[float, ...] = field(default=())
+    absent_groups: tuple[int, ...] = field(default=())
+    """Without an example in any split of the dataset."""
     attributes: tuple[Attribute, ...] = field(default=())
     """Of the columns of `attributes`, all that the dataset has."""
 
@@ -244,6 +246,7 @@ class FeatureWriter:
             dataset_digest=header.dataset_digest,
             split=header.split,
             train_shares=header.train_shares,
+            absent_groups=header.absent_groups,
             attributes=header.attributes,
             created=time.time(),
             extract_rate=extract_rate,

@@ -62,6 +62,13 @@ def check_seed(seed: int) -> None:
         raise invalid(f"seed must be a whole number in 0 .. 2**64 - 1; got {seed!r}", argument="seed")
 
 
+def check_flag(argument: str, value: bool) -> bool:
+    """The value. Raises `InvalidRequest` unless it is True or False."""
+    if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+        raise invalid(f"{argument} must be True or False; got {value!r}", argument=argument)
+    return value
+
+
 def items(argument: str, value: Mapping[_Key, _Value], example: str) -> list[tuple[_Key, _Value]]:
     """Those of a mapping; anything else is refused, with an `example` of what is meant."""
     if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped

@@ -14,6 +14,7 @@ from penult.encode import (
     balance_message,
     check_class_map,
     check_count,
+    check_flag,
     check_number,
     check_seed,
     feature_set_name,
@@ -183,7 +184,7 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
         evaluate=_evaluated(given("evaluate") or {}),
         tolerance=given("tolerance"),
         max_iterations=given("max_iterations"),
-        across_checkpoints=arguments.get("across_checkpoints", False),
+        across_checkpoints=check_flag("across_checkpoints", arguments.get("across_checkpoints", False)),
     )
 
 
@@ -356,7 +357,7 @@ def evaluate_request(
     request = pb.EvaluateRequest(
         feature_set=feature_set_name(features),
         class_map=check_class_map(class_map),
-        across_checkpoints=across_checkpoints,
+        across_checkpoints=check_flag("across_checkpoints", across_checkpoints),
     )
     match reference.WhichOneof("head"):
         case "refit":
@@ -394,7 +395,7 @@ def mixtures_request(
         shares=arrays.encode(shares),
         feature_set=feature_set_name(features),
         class_map=check_class_map(class_map),
-        across_checkpoints=across_checkpoints,
+        across_checkpoints=check_flag("across_checkpoints", across_checkpoints),
     )
 
 
@@ -405,6 +406,8 @@ def head_message(head: Head) -> pb.Head:
             f"a head has weight (C, D) and bias (C,); got {head.weight.shape} and {head.bias.shape}",
             ErrorKind.WRONG_SHAPE,
         )
+    if not isinstance(head.checkpoint, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+        raise invalid(f"Head.checkpoint is a digest, such as that of a Checkpoint; got {head.checkpoint!r}")
     return pb.Head(
         weight=arrays.encode(head.weight.astype("<f8")),
         bias=arrays.encode(head.bias.astype("<f8")),
@@ -416,6 +419,8 @@ def head_message(head: Head) -> pb.Head:
 def class_names(head: Head) -> list[str]:
     """Names of a head's rows, none where it has none. Raises `InvalidRequest` unless there is one for each row."""
     given = names("Head.classes", head.classes)
+    if not all(isinstance(name, str) for name in given):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise invalid(f"Head.classes are names; got {given}", argument="classes")
     if given and len(given) != head.weight.shape[0]:
         raise invalid(f"a head of {head.weight.shape[0]} rows has as many classes; got {given}", ErrorKind.WRONG_SHAPE)
     return given

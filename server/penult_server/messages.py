@@ -298,4 +298,5 @@ def checkpoint_to_proto(manifest: CheckpointManifest) -> runs_pb2.Checkpoint:
         head_error=manifest.head_error,
         created=timestamp(datetime.fromisoformat(manifest.created).timestamp()),
         classes=manifest.classes,
+        model=manifest.model,
     )

@@ -126,6 +126,9 @@ def test_equal_weights_are_one_model_whose_classes_may_have_other_names(client, 
     back = {new: old for old, new in NAMES.items()}
     scored = client.evaluate(other, early["test"], class_map=back)
     assert ids(scored) == ["classes_mapped"], "no note of another checkpoint: the features are the same"
+    # Its features are those that the first extracted: they are found under its own name, too.
+    found = client.spectra(other, split="test", top_k=2, replicates=0)
+    assert found.feature_set == early["test"].digest
     crossed = client.extract(other, dataset="first", splits=["test"], class_map=back).wait()["test"]
     assert crossed.digest != early["test"].digest
     np.testing.assert_array_equal(

@@ -79,12 +79,11 @@ class RefitMaterial:
         if first == second:
             return True
         try:
-            one, other = read_manifest(self._root, first), read_manifest(self._root, second)
+            return read_manifest(self._root, first).model == read_manifest(self._root, second).model
         except ServiceError as error:
             if error.kind == ErrorKind.UNKNOWN_CHECKPOINT:
                 return False
             raise
-        return (one.weights_digest, one.preprocessing_id) == (other.weights_digest, other.preprocessing_id)
 
     def match_logits(self, digest: str, other: str) -> Match:
         """Of the logits of a set to the classes of another. Raises ServiceError (OTHER_CLASSES, WRONG_SHAPE)."""

@@ -157,6 +157,7 @@ def checkpoint(message: runs_pb2.Checkpoint) -> records.Checkpoint:
         head_error=message.head_error,
         created=time(message.created),
         classes=tuple(message.classes),
+        model=message.model,
     )
 
 

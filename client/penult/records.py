@@ -234,6 +234,8 @@ class Checkpoint:
     created: datetime | None
     classes: tuple[str, ...] = ()
     """In the order of the head's rows."""
+    model: str = ""
+    """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
 
     def __repr__(self) -> str:
         return f"Checkpoint({short(self.digest)}, {self.backbone} on {self.dataset}, epoch {self.epoch:g})"

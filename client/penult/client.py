@@ -1,6 +1,6 @@
 """The client: everything that can be asked of a server."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
@@ -285,6 +285,7 @@ class Client(Refitting, Spectral):
         kind: FeatureKind = "pooled",
         dtype: StorageType = "float32",
         batch_size: int = 64,
+        class_map: Mapping[str, str] | None = None,
         timeout: float = 60.0,
     ) -> jobs.Job[dict[str, FeatureSet]]:
         """Start caching the penultimate features of a checkpoint; ``.wait()`` gives feature sets by split.
@@ -292,13 +293,16 @@ class Client(Refitting, Spectral):
         Parameters
         ----------
         checkpoint : a record, or the digest of one.
-        dataset : by default the one it was trained on.
+        dataset : by default the one it was trained on. Another must have the same classes by name; their order may
+            differ, then logits and head are stored in the dataset's order.
         attribute : what groups are made from; the dataset's first by default.
         splits : all by default. Those that are stored already are not computed again.
         kind : "pooled", exactly what the head reads; or "flat", the last hidden state with every position of it
             (the features of LaBonte et al. 2024), for spectra only.
         dtype : type of the stored features; "float16" refuses values that overflow.
         batch_size : examples per forward pass.
+        class_map : where the dataset's classes have other names, which of them each class of the checkpoint stands
+            for, such as ``{"cat": "wolf"}``; a class that is left out keeps its name.
         timeout : seconds for starting the job.
         """
         spec = encode.extract_spec(
@@ -309,6 +313,7 @@ class Client(Refitting, Spectral):
             kind=kind,
             dtype=dtype,
             batch_size=batch_size,
+            class_map=class_map,
         )
         return jobs.create(self.connection, jobs_pb2.JobSpec(extract=spec), jobs.extract_result, timeout=timeout)
 

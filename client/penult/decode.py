@@ -156,6 +156,8 @@ def checkpoint(message: runs_pb2.Checkpoint) -> records.Checkpoint:
         n_classes=message.n_classes,
         head_error=message.head_error,
         created=time(message.created),
+        classes=tuple(message.classes),
+        model=message.model,
     )
 
 
@@ -226,6 +228,7 @@ def feature_set(message: features_pb2.FeatureSet) -> records.FeatureSet:
             attribute=message.labels.attribute,
             attribute_values=tuple(message.labels.attribute_values),
             masks=tuple(message.labels.masks),
+            classes_by_index=message.labels.classes_by_index,
         ),
         groups=groups(message.groups),
         has_logits=message.has_logits,

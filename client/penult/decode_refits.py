@@ -114,6 +114,7 @@ def refit_settings(message: pb.RefitRequest, chosen: dict[str, float] | None = N
         seed=message.seed,
         tolerance=_heard(message, "tolerance", found),
         max_iterations=message.max_iterations if message.HasField("max_iterations") else None,
+        across_checkpoints=message.across_checkpoints,
     )
 
 
@@ -141,6 +142,16 @@ def selection(message: pb.Refit) -> refits.Selection | None:
     )
 
 
+def head(message: pb.Head) -> refits.Head:
+    """A head with the names of its classes, if they have any."""
+    return refits.Head(
+        weight=array(message.weight),
+        bias=array(message.bias),
+        classes=tuple(message.classes) or None,
+        checkpoint=message.checkpoint,
+    )
+
+
 def decode_plan(message: pb.Plan) -> refits.Plan:
     """Rows of the draws."""
     return refits.Plan(row_ids=array(message.row_ids), weights=array(message.weights))
@@ -153,7 +164,7 @@ def refit(message: pb.Refit) -> refits.Refit:
     return refits.Refit(
         digest=message.digest,
         settings=refit_settings(message.request, dict(chosen.chosen.values) if chosen else None),
-        head=refits.Head(weight=array(message.head.weight), bias=array(message.head.bias)),
+        head=head(message.head),
         certificate=refits.Certificate(
             converged=certificate.converged,
             gap=certificate.gap,

@@ -62,6 +62,13 @@ def check_seed(seed: int) -> None:
         raise invalid(f"seed must be a whole number in 0 .. 2**64 - 1; got {seed!r}", argument="seed")
 
 
+def check_flag(argument: str, value: bool) -> bool:
+    """The value. Raises `InvalidRequest` unless it is True or False."""
+    if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+        raise invalid(f"{argument} must be True or False; got {value!r}", argument=argument)
+    return value
+
+
 def items(argument: str, value: Mapping[_Key, _Value], example: str) -> list[tuple[_Key, _Value]]:
     """Those of a mapping; anything else is refused, with an `example` of what is meant."""
     if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
@@ -100,6 +107,14 @@ def names(argument: str, value: Sequence[str] | None) -> list[str]:
     return list(value or ())
 
 
+def check_class_map(class_map: Mapping[str, str] | None) -> dict[str, str]:
+    """Names to names, each once. Raises `InvalidRequest`."""
+    pairs = items("class_map", class_map or {}, "{'cat': 'wolf'}, from the head's name to the dataset's")
+    if not all(isinstance(one, str) for pair in pairs for one in pair):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise invalid(f"class_map takes names of classes, from and to; got {class_map!r}", argument="class_map")
+    return dict(pairs)
+
+
 def extract_spec(
     checkpoint: Checkpoint | str,
     *,
@@ -109,6 +124,7 @@ def extract_spec(
     kind: FeatureKind,
     dtype: StorageType,
     batch_size: int,
+    class_map: Mapping[str, str] | None = None,
 ) -> jobs_pb2.ExtractSpec:
     """What is extracted from a checkpoint. Raises `InvalidRequest`."""
     check_choice("kind", kind, FEATURE_KINDS)
@@ -122,4 +138,5 @@ def extract_spec(
         feature_kind=kind,
         dtype=dtype,
         batch_size=batch_size,
+        class_map=check_class_map(class_map),
     )

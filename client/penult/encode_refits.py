@@ -12,12 +12,15 @@ from penult.choices import BALANCE_METHODS, MISSING_GROUPS, BalanceMethod, By, M
 from penult.encode import (
     FeatureSetLike,
     balance_message,
+    check_class_map,
     check_count,
+    check_flag,
     check_number,
     check_seed,
     feature_set_name,
     is_number,
     items,
+    names,
 )
 from penult.errors import invalid
 from penult.records import Checkpoint, FeatureSet
@@ -141,6 +144,7 @@ class RefitArguments(TypedDict, total=False):
     plan: bool
     tolerance: float | None
     max_iterations: int | None
+    across_checkpoints: bool
 
 
 def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
@@ -180,6 +184,7 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
         evaluate=_evaluated(given("evaluate") or {}),
         tolerance=given("tolerance"),
         max_iterations=given("max_iterations"),
+        across_checkpoints=check_flag("across_checkpoints", arguments.get("across_checkpoints", False)),
     )
 
 
@@ -341,10 +346,19 @@ def _check_keys(argument: str, given: Mapping[str, Any], known: type) -> None:
         raise invalid(f"{argument}= has any of {legal}; got {unknown}", argument=argument)
 
 
-def evaluate_request(head: AnyHead, features: FeatureSetLike) -> pb.EvaluateRequest:
+def evaluate_request(
+    head: AnyHead,
+    features: FeatureSetLike,
+    class_map: Mapping[str, str] | None = None,
+    across_checkpoints: bool = False,
+) -> pb.EvaluateRequest:
     """Which head is scored on what. Raises `InvalidRequest`."""
     reference = head_reference(head)
-    request = pb.EvaluateRequest(feature_set=feature_set_name(features))
+    request = pb.EvaluateRequest(
+        feature_set=feature_set_name(features),
+        class_map=check_class_map(class_map),
+        across_checkpoints=check_flag("across_checkpoints", across_checkpoints),
+    )
     match reference.WhichOneof("head"):
         case "refit":
             request.refit = reference.refit
@@ -369,13 +383,19 @@ def head_reference(head: AnyHead) -> pb.HeadReference:
 
 
 def mixtures_request(
-    heads: Sequence[AnyHead], shares: NDArray[np.float64], features: FeatureSetLike
+    heads: Sequence[AnyHead],
+    shares: NDArray[np.float64],
+    features: FeatureSetLike,
+    class_map: Mapping[str, str] | None = None,
+    across_checkpoints: bool = False,
 ) -> pb.EvaluateMixturesRequest:
     """Mixtures of heads, the rows of `shares` (M, H), scored on one set."""
     return pb.EvaluateMixturesRequest(
         heads=[head_reference(head) for head in heads],
         shares=arrays.encode(shares),
         feature_set=feature_set_name(features),
+        class_map=check_class_map(class_map),
+        across_checkpoints=check_flag("across_checkpoints", across_checkpoints),
     )
 
 
@@ -386,4 +406,21 @@ def head_message(head: Head) -> pb.Head:
             f"a head has weight (C, D) and bias (C,); got {head.weight.shape} and {head.bias.shape}",
             ErrorKind.WRONG_SHAPE,
         )
-    return pb.Head(weight=arrays.encode(head.weight.astype("<f8")), bias=arrays.encode(head.bias.astype("<f8")))
+    if not isinstance(head.checkpoint, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+        raise invalid(f"Head.checkpoint is a digest, such as that of a Checkpoint; got {head.checkpoint!r}")
+    return pb.Head(
+        weight=arrays.encode(head.weight.astype("<f8")),
+        bias=arrays.encode(head.bias.astype("<f8")),
+        classes=class_names(head),
+        checkpoint=head.checkpoint,
+    )
+
+
+def class_names(head: Head) -> list[str]:
+    """Names of a head's rows, none where it has none. Raises `InvalidRequest` unless there is one for each row."""
+    given = names("Head.classes", head.classes)
+    if not all(isinstance(name, str) for name in given):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise invalid(f"Head.classes are names; got {given}", argument="classes")
+    if given and len(given) != head.weight.shape[0]:
+        raise invalid(f"a head of {head.weight.shape[0]} rows has as many classes; got {given}", ErrorKind.WRONG_SHAPE)
+    return given

@@ -119,6 +119,8 @@ _KINDS: dict[type[PenultError], tuple[ErrorKind, ...]] = {
         ErrorKind.LABEL_OUT_OF_RANGE,
         ErrorKind.ATTRIBUTE_MISSING,
         ErrorKind.EMPTY_GROUP,
+        ErrorKind.OTHER_CLASSES,
+        ErrorKind.OTHER_CHECKPOINT,
         ErrorKind.INCOMPLETE_UPLOAD,
         ErrorKind.BAD_TABLE,
         ErrorKind.CORRUPT_IMAGE,

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from penult import decode
 from penult.encode import FeatureSetLike, feature_set_name
+from penult.encode_refits import class_names
 from penult.records import Features, FeatureSet
 from penult.refits import Head
 from penult.rpc import Connection
@@ -70,9 +71,11 @@ class FeatureSets:
         a : (N,) integers, attribute indices from 0; without it there is one group per class.
         logits : (N, C) float32.
         row_id : (N,) integers from 0, unique; by default 0 .. N-1.
-        head : the last layer that belongs to the features.
+        head : the last layer that belongs to the features; one whose `classes` are named is put in the order of
+            `classes`.
         name : to find the set by; moves to the newest upload of that name.
-        classes, attribute, attribute_values : names for people; by default the indices.
+        classes : their names, by which heads and other sets are matched; without them by their index, with a note.
+        attribute, attribute_values : names for people; by default the indices.
         masks : (N,) bool of each named set of rows, which may overlap; every evaluation reports them as well.
         timeout : seconds.
 
@@ -86,7 +89,8 @@ class FeatureSets:
             labels = groups_pb2.Labels(
                 classes=classes, attribute=attribute or "", attribute_values=attribute_values, masks=list(masks or ())
             )
-        messages = upload_messages(arrays, name, labels, self._chunk_bytes)
+        head_classes = () if head is None else class_names(head)
+        messages = upload_messages(arrays, name, labels, self._chunk_bytes, head_classes)
         return decode.feature_set(
             self._connection.upload(self._connection.stubs.features.UploadFeatures, messages, timeout=timeout)
         )

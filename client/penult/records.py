@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from penult.refits import Head
     from penult.results import EpochMetrics, Metrics
 
 
@@ -101,6 +102,8 @@ class Labels:
     attribute_values: tuple[str, ...]
     masks: tuple[str, ...]
     """Names of sets of examples that may overlap; the columns of `Features.masks`."""
+    classes_by_index: bool = False
+    """Whether nobody named the classes: they are called by their index, and matched by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +232,10 @@ class Checkpoint:
     head_error: float
     """Largest |head(features) - logits| when it was checked, relative to the largest |logit|."""
     created: datetime | None
+    classes: tuple[str, ...] = ()
+    """In the order of the head's rows."""
+    model: str = ""
+    """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
 
     def __repr__(self) -> str:
         return f"Checkpoint({short(self.digest)}, {self.backbone} on {self.dataset}, epoch {self.epoch:g})"
@@ -252,7 +259,8 @@ class Run:
     """Of the training steps alone, evaluation left out."""
     steps_per_epoch: int
     notes: Notes = ()
-    """What its numbers alone do not say, such as that balancing left out groups without an example."""
+    """What its numbers alone do not say, such as that balancing left out groups without an example, or how the classes
+    of `repeat_errors_of` were matched."""
 
     def metrics(self, split: str, epoch: float = -1) -> Metrics:
         """Metrics of a split after an epoch; -1 for the last. Raises KeyError, listing what was measured."""
@@ -393,6 +401,18 @@ class Features:
     """(N, number of attribute columns), as `feature_set.attributes` names them; None when uploaded."""
     masks: NDArray[np.bool_] | None
     """(N, M), as `feature_set.labels.masks` names them; None without any."""
+
+    @property
+    def head(self) -> Head | None:
+        """The head stored with the set, with the names of its classes; None when there is none."""
+        from penult.refits import Head
+
+        if self.head_weight is None or self.head_bias is None:
+            return None
+        labels, checkpoint = self.feature_set.labels, self.feature_set.checkpoint
+        classes = None if labels.classes_by_index else labels.classes
+        weight, bias = self.head_weight.astype(np.float64), self.head_bias.astype(np.float64)
+        return Head(weight=weight, bias=bias, classes=classes, checkpoint=checkpoint)
 
     @property
     def g(self) -> NDArray[np.int64]:

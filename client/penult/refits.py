@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,11 @@ class Head:
     """(C, D)"""
     bias: NDArray[np.float64]
     """(C,)"""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes in the order of the rows: labels of other names, or in another order, are then met by name.
+    None: the rows go by their index."""
+    checkpoint: str = ""
+    """Digest of the checkpoint whose features it reads; empty where that is not known."""
 
     def logits(self, features: NDArray[Any]) -> NDArray[np.float64]:
         """(N, C) logits in float64 of features (N, D). Raises `InvalidRequest` on another width."""
@@ -157,6 +162,7 @@ class RefitSettings:
     seed: int
     tolerance: float | None
     max_iterations: int | None
+    across_checkpoints: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,6 +306,8 @@ class Interpolation:
     """(M,)"""
     metrics: tuple[Metrics, ...]
     """One for each t."""
+    notes: Notes = ()
+    """How the heads' classes were matched where that is not plain."""
 
     @property
     def worst_group_accuracy(self) -> NDArray[np.float64]:
@@ -319,7 +327,8 @@ class Interpolation:
                 "average_accuracy": self.average_accuracy.tolist(),
                 "worst_group_accuracy": self.worst_group_accuracy.tolist(),
                 "loss": [one.loss for one in self.metrics],
-            }
+            },
+            self.notes,
         )
 
     def plot(self) -> Figure:
@@ -333,16 +342,27 @@ class Interpolation:
         best = int(np.argmax(worst))
         return (
             f"Interpolation({len(self.t)} heads; worst group {worst[0]:.3f} .. {worst[-1]:.3f}, "
-            f"best {worst[best]:.3f} at t = {self.t[best]:.2f})"
+            f"best {worst[best]:.3f} at t = {self.t[best]:.2f}){lines(self.notes)}"
         )
 
 
-def soup(heads: Sequence[Head | Refit], weights: Sequence[float] | None = None) -> Head:
+def soup(
+    heads: Sequence[Head | Refit], weights: Sequence[float] | None = None, *, across_checkpoints: bool = False
+) -> Head:
     """The mean of several heads, or their mixture with `weights` (scaled to sum 1).
 
-    Raises `InvalidRequest` when they do not fit each other.
+    Classes are in the order of the first head's. Heads of the features of several checkpoints are mixed only with
+    `across_checkpoints`; the mixture then is of none. Raises `InvalidRequest` when they do not fit each other.
     """
-    members = [one.head if isinstance(one, Refit) else one for one in heads]
+    given = [one.head if isinstance(one, Refit) else one for one in heads]
+    members = [_in_order(one, given[0]) for one in given]
+    checkpoints = {one.checkpoint for one in members if one.checkpoint}
+    if len(checkpoints) > 1 and not across_checkpoints:
+        raise invalid(
+            f"the heads read features of several checkpoints, {', '.join(sorted(map(short, checkpoints)))}; mix heads "
+            "of one, or give across_checkpoints=True if that is meant",
+            ErrorKind.OTHER_CHECKPOINT,
+        )
     shares = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
     if not members or len({one.weight.shape for one in members}) > 1:
         raise invalid(
@@ -353,4 +373,19 @@ def soup(heads: Sequence[Head | Refit], weights: Sequence[float] | None = None) 
     return Head(
         weight=np.average([one.weight for one in members], axis=0, weights=shares),
         bias=np.average([one.bias for one in members], axis=0, weights=shares),
+        classes=next((one.classes for one in members if one.classes is not None), None),
+        checkpoint=checkpoints.pop() if len(checkpoints) == 1 else "",
     )
+
+
+def _in_order(head: Head, first: Head) -> Head:
+    """A head with its rows in the order of the classes of another; one without names goes by their index."""
+    if head.classes is None or first.classes is None or head.classes == first.classes:
+        return head
+    if sorted(head.classes) != sorted(first.classes):
+        raise invalid(
+            f"heads must be of the same classes; got {', '.join(first.classes)} and {', '.join(head.classes)}",
+            ErrorKind.OTHER_CLASSES,
+        )
+    order = [head.classes.index(name) for name in first.classes]
+    return replace(head, weight=head.weight[order], bias=head.bias[order], classes=first.classes)

@@ -11,6 +11,7 @@ from penult.choices import BalanceMethod, By, MissingGroups
 from penult.encode import FeatureSetLike, check_number
 from penult.encode_refits import AnyHead, HeadLike, PathArguments, RefitArguments, ScalingLike, SelectArguments
 from penult.errors import PenultError, from_kind
+from penult.notes import decode_notes
 from penult.refit_choices import (
     GridName,
     GroupSource,
@@ -73,6 +74,7 @@ class Refitting:
         plan: bool = False,
         tolerance: float | None = None,
         max_iterations: int | None = None,
+        across_checkpoints: bool = False,
         timeout: float = 600.0,
     ) -> Refit:
         """Retrain the last layer on stored features.
@@ -161,6 +163,9 @@ class Refitting:
             its gradient has shrunk by `tolerance`.
         max_iterations : Newton steps per draw at most [100]. A solver that stops short says so in ``.certificate``
             (`converged` is False); nothing is raised.
+        across_checkpoints : let a center, a start, and the sets that standardise, choose and score be of another
+            checkpoint's features; refused by default, since a head reads the features it was made for. (`other` always
+            may be: SELF compares two checkpoints.)
         timeout : seconds.
 
         A standardised column that is constant on the rows fitted (standard deviation at most 2^-20 of its mean) is 0 on
@@ -218,6 +223,7 @@ class Refitting:
             "plan": plan,
             "tolerance": tolerance,
             "max_iterations": max_iterations,
+            "across_checkpoints": across_checkpoints,
         }
         answer = self.refits([arguments], timeout=timeout)[0]
         if isinstance(answer, PenultError):
@@ -248,17 +254,33 @@ class Refitting:
                     answers[index] = _refit_or_error(outcome)
         return [answers[index] for index in range(len(requests))]
 
-    def evaluate(self, head: AnyHead, features: FeatureSetLike, *, timeout: float = 300.0) -> Metrics:
+    def evaluate(
+        self,
+        head: AnyHead,
+        features: FeatureSetLike,
+        *,
+        class_map: Mapping[str, str] | None = None,
+        across_checkpoints: bool = False,
+        timeout: float = 300.0,
+    ) -> Metrics:
         """Metrics of a head on a feature set: counts and accuracies by group (with Wilson intervals), class and mask,
         both averages, worst group and class, confusion, AUROC, calibration error, Brier score, log-loss.
 
         Parameters
         ----------
         head : a refit; a `Head` of your own; or a checkpoint, meaning its own finetuned head.
-        features : what it is scored on.
+        features : what it is scored on. Its classes must be the head's by name, in any order; the answer is in the
+            order of `features`. Classes without names are matched by their index, and ``.notes`` says so.
+        class_map : where the features' classes have other names, which of them each class of the head stands for,
+            such as ``{"cat": "wolf"}``; a class that is left out keeps its name.
+        across_checkpoints : score a head on features of another checkpoint than its own; refused by default.
         timeout : seconds.
+
+        Raises
+        ------
+        InvalidRequest : kinds ``other_classes``, ``other_checkpoint``, ``wrong_shape``.
         """
-        request = encode_refits.evaluate_request(head, features)
+        request = encode_refits.evaluate_request(head, features, class_map, across_checkpoints)
         call = self.connection.stubs.refits.Evaluate
         return decode.metrics(self.connection.unary(call, request, timeout=timeout))
 
@@ -269,6 +291,8 @@ class Refitting:
         features: FeatureSetLike,
         *,
         steps: int = 21,
+        class_map: Mapping[str, str] | None = None,
+        across_checkpoints: bool = False,
         timeout: float = 300.0,
     ) -> Interpolation:
         """Metrics along the line between two heads, ends included; exact, since logits are linear in the head.
@@ -280,14 +304,17 @@ class Refitting:
         first, second : as in `evaluate`.
         features : what they are scored on.
         steps : points on the line, 2 to 1000.
+        class_map, across_checkpoints : as in `evaluate`, for both heads.
         timeout : seconds.
         """
         check_number("steps", steps, 2, 1000)
         t = np.linspace(0.0, 1.0, steps)
-        request = encode_refits.mixtures_request([first, second], np.stack([1 - t, t], axis=1), features)
+        shares = np.stack([1 - t, t], axis=1)
+        request = encode_refits.mixtures_request([first, second], shares, features, class_map, across_checkpoints)
         call = self.connection.stubs.refits.EvaluateMixtures
         answer = self.connection.unary(call, request, timeout=timeout)
-        return Interpolation(t=t, metrics=tuple(decode.metrics(one) for one in answer.metrics))
+        metrics = tuple(decode.metrics(one) for one in answer.metrics)
+        return Interpolation(t=t, metrics=metrics, notes=decode_notes(answer.notes))
 
 
 def _refit_or_error(outcome: refits_pb2.RefitOutcome) -> Refit | PenultError:

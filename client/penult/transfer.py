@@ -1,7 +1,7 @@
 """Large arrays in both directions: checked before they leave, put together when they come."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -113,14 +113,18 @@ def _indices(name: str, value: ArrayLike, n_examples: int, dtype: np.dtype[Any])
 
 
 def upload_messages(
-    arrays: Mapping[str, AnyArray], name: str, labels: groups_pb2.Labels | None, chunk_bytes: int
+    arrays: Mapping[str, AnyArray],
+    name: str,
+    labels: groups_pb2.Labels | None,
+    chunk_bytes: int,
+    head_classes: Sequence[str] = (),
 ) -> Iterator[features_pb2.UploadFeaturesRequest]:
     """The header, then every array in pieces of at most `chunk_bytes`."""
     headers = [
         arrays_pb2.ArrayHeader(name=key, dtype=wire_dtype(array), shape=list(array.shape), total_bytes=array.nbytes)
         for key, array in arrays.items()
     ]
-    header = features_pb2.UploadHeader(name=name, arrays=headers, labels=labels)
+    header = features_pb2.UploadHeader(name=name, arrays=headers, labels=labels, head_classes=head_classes)
     yield features_pb2.UploadFeaturesRequest(header=header)
     for key, array in arrays.items():
         for offset, data in pieces(array, chunk_bytes):

@@ -23,6 +23,8 @@ class ErrorKind(StrEnum):
     LABEL_OUT_OF_RANGE = "label_out_of_range"
     ATTRIBUTE_MISSING = "attribute_missing"
     EMPTY_GROUP = "empty_group"
+    OTHER_CLASSES = "other_classes"
+    OTHER_CHECKPOINT = "other_checkpoint"
     INCOMPLETE_UPLOAD = "incomplete_upload"
     BAD_TABLE = "bad_table"
     CORRUPT_IMAGE = "corrupt_image"
@@ -73,6 +75,8 @@ _CODES: dict[StatusCode, tuple[ErrorKind, ...]] = {
         ErrorKind.LABEL_OUT_OF_RANGE,
         ErrorKind.ATTRIBUTE_MISSING,
         ErrorKind.EMPTY_GROUP,
+        ErrorKind.OTHER_CLASSES,
+        ErrorKind.OTHER_CHECKPOINT,
         ErrorKind.INCOMPLETE_UPLOAD,
         ErrorKind.BAD_TABLE,
         ErrorKind.CORRUPT_IMAGE,

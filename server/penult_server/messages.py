@@ -142,6 +142,7 @@ def labels_to_proto(labels: LabelNames) -> groups_pb2.Labels:
         attribute=labels.attribute,
         attribute_values=labels.attribute_values,
         masks=labels.masks,
+        classes_by_index=labels.classes_by_index,
     )
 
 
@@ -211,6 +212,7 @@ def feature_set_to_proto(manifest: FeatureManifest) -> features_pb2.FeatureSet:
         train_shares=manifest.train_shares,
         extract_rate=manifest.extract_rate,
         attributes=attributes_to_proto(manifest.attributes),
+        notes=notes_to_proto(manifest.notes),
     )
 
 
@@ -295,4 +297,6 @@ def checkpoint_to_proto(manifest: CheckpointManifest) -> runs_pb2.Checkpoint:
         n_classes=manifest.n_classes,
         head_error=manifest.head_error,
         created=timestamp(datetime.fromisoformat(manifest.created).timestamp()),
+        classes=manifest.classes,
+        model=manifest.model,
     )

@@ -309,6 +309,7 @@ def test_every_argument_of_a_refit_comes_back_in_its_settings() -> None:
         "seed": 9,
         "tolerance": 1e-3,
         "max_iterations": 50,
+        "across_checkpoints": True,
     }
     select = {
         "on": "half",

@@ -11,7 +11,7 @@ from penult_kernels.selection import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.finetuning.config import FinetuneConfig
-from penult_server.finetuning.errors_of import repeated
+from penult_server.finetuning.errors_of import Errors, repeated
 from penult_server.finetuning.examples import TrainingSet, balance, epoch_order
 
 CONFIG = FinetuneConfig(backbone="test_vit", epochs=1, seed=5)
@@ -95,7 +95,7 @@ def test_groups_without_an_example_can_be_left_out(method: BalanceMethod) -> Non
 
 
 def test_repeated_errors_stand_as_often_as_asked() -> None:
-    training = repeated(chosen(squares()), np.array([3, 7]), 5)
+    training = repeated(chosen(squares()), Errors(rows=np.array([3, 7]), notes=()), 5)
     order = epoch_order(training, CONFIG, 0)
     expected = np.ones(24, dtype=np.int64)
     expected[[3, 7]] = 5

@@ -106,7 +106,7 @@ def test_an_impossible_request_fails_alone(stored, material):
     assert all(isinstance(error, ServiceError) for error in errors[1:4])
     assert [error.kind for error in errors[1:4]] == [
         ErrorKind.EMPTY_GROUP,
-        ErrorKind.INVALID_ARGUMENT,
+        ErrorKind.WRONG_SHAPE,
         ErrorKind.INVALID_ARGUMENT,
     ]
     assert "dog, in" in errors[1].message

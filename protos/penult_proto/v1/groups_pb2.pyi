@@ -148,8 +148,11 @@ class Labels(google.protobuf.message.Message):
     ATTRIBUTE_FIELD_NUMBER: builtins.int
     ATTRIBUTE_VALUES_FIELD_NUMBER: builtins.int
     MASKS_FIELD_NUMBER: builtins.int
+    CLASSES_BY_INDEX_FIELD_NUMBER: builtins.int
     attribute: builtins.str
     """Name of the attribute, such as "ground"."""
+    classes_by_index: builtins.bool
+    """Whether nobody named the classes, and they are called by their index."""
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
@@ -167,8 +170,9 @@ class Labels(google.protobuf.message.Message):
         attribute: builtins.str = ...,
         attribute_values: collections.abc.Iterable[builtins.str] | None = ...,
         masks: collections.abc.Iterable[builtins.str] | None = ...,
+        classes_by_index: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "attribute_values", b"attribute_values", "classes", b"classes", "masks", b"masks"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "attribute_values", b"attribute_values", "classes", b"classes", "classes_by_index", b"classes_by_index", "masks", b"masks"]) -> None: ...
 
 Global___Labels: typing_extensions.TypeAlias = Labels
 

@@ -96,6 +96,22 @@ class ExtractSpec(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class ClassMapEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     CHECKPOINT_FIELD_NUMBER: builtins.int
     DATASET_FIELD_NUMBER: builtins.int
     ATTRIBUTE_FIELD_NUMBER: builtins.int
@@ -103,6 +119,7 @@ class ExtractSpec(google.protobuf.message.Message):
     DTYPE_FIELD_NUMBER: builtins.int
     BATCH_SIZE_FIELD_NUMBER: builtins.int
     FEATURE_KIND_FIELD_NUMBER: builtins.int
+    CLASS_MAP_FIELD_NUMBER: builtins.int
     checkpoint: builtins.str
     """Digest of the checkpoint."""
     dataset: builtins.str
@@ -120,6 +137,10 @@ class ExtractSpec(google.protobuf.message.Message):
     def splits(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Empty for all."""
 
+    @property
+    def class_map(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """From the checkpoint's names of classes to the dataset's, where they differ."""
+
     def __init__(
         self,
         *,
@@ -130,9 +151,10 @@ class ExtractSpec(google.protobuf.message.Message):
         dtype: builtins.str = ...,
         batch_size: builtins.int | None = ...,
         feature_kind: builtins.str = ...,
+        class_map: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "batch_size", b"batch_size"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "attribute", b"attribute", "batch_size", b"batch_size", "checkpoint", b"checkpoint", "dataset", b"dataset", "dtype", b"dtype", "feature_kind", b"feature_kind", "splits", b"splits"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "attribute", b"attribute", "batch_size", b"batch_size", "checkpoint", b"checkpoint", "class_map", b"class_map", "dataset", b"dataset", "dtype", b"dtype", "feature_kind", b"feature_kind", "splits", b"splits"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
 
 Global___ExtractSpec: typing_extensions.TypeAlias = ExtractSpec

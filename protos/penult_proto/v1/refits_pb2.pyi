@@ -753,6 +753,7 @@ class RefitRequest(google.protobuf.message.Message):
     GRID_FIELD_NUMBER: builtins.int
     SELECT_FIELD_NUMBER: builtins.int
     PLAN_FIELD_NUMBER: builtins.int
+    ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
     """Digest, unique start of one, or name, of the set that is fitted."""
     preset: builtins.str
@@ -772,6 +773,10 @@ class RefitRequest(google.protobuf.message.Message):
     groups: Global___GroupSource.ValueType
     plan: builtins.bool
     """Whether the answer lists the rows of every draw."""
+    across_checkpoints: builtins.bool
+    """Whether heads and means of one checkpoint's features may meet another's: a center, a start, the sets that
+    standardise, select and evaluate. `rows.other` always may be another's.
+    """
     @property
     def balance(self) -> penult_proto.v1.groups_pb2.Balance: ...
     @property
@@ -825,9 +830,10 @@ class RefitRequest(google.protobuf.message.Message):
         grid: collections.abc.Iterable[Global___GridAxis] | None = ...,
         select: Global___Select | None = ...,
         plan: builtins.bool = ...,
+        across_checkpoints: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "balance", b"balance", "center", b"center", "l1", b"l1", "l2", b"l2", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "across_checkpoints", b"across_checkpoints", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_l1", b"_l1"]) -> typing.Literal["l1"] | None: ...
     @typing.overload
@@ -885,20 +891,30 @@ class Head(google.protobuf.message.Message):
 
     WEIGHT_FIELD_NUMBER: builtins.int
     BIAS_FIELD_NUMBER: builtins.int
+    CLASSES_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    checkpoint: builtins.str
+    """Digest of the checkpoint whose features it reads; empty where that is not known."""
     @property
     def weight(self) -> penult_proto.v1.arrays_pb2.Array:
         """(C, D) and (C,) float64; logits = features @ weight.T + bias."""
 
     @property
     def bias(self) -> penult_proto.v1.arrays_pb2.Array: ...
+    @property
+    def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of the C classes in the order of the rows; empty where they have none, and then they go by their index."""
+
     def __init__(
         self,
         *,
         weight: penult_proto.v1.arrays_pb2.Array | None = ...,
         bias: penult_proto.v1.arrays_pb2.Array | None = ...,
+        classes: collections.abc.Iterable[builtins.str] | None = ...,
+        checkpoint: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["bias", b"bias", "weight", b"weight"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["bias", b"bias", "weight", b"weight"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bias", b"bias", "checkpoint", b"checkpoint", "classes", b"classes", "weight", b"weight"]) -> None: ...
 
 Global___Head: typing_extensions.TypeAlias = Head
 
@@ -1130,17 +1146,41 @@ Global___ComputeRefitsRequest: typing_extensions.TypeAlias = ComputeRefitsReques
 class EvaluateRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class ClassMapEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     REFIT_FIELD_NUMBER: builtins.int
     EXPLICIT_FIELD_NUMBER: builtins.int
     CHECKPOINT_FIELD_NUMBER: builtins.int
     FEATURE_SET_FIELD_NUMBER: builtins.int
+    ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
+    CLASS_MAP_FIELD_NUMBER: builtins.int
     refit: builtins.str
     """Digest of a stored refit."""
     checkpoint: builtins.str
     """Digest of a checkpoint: its own head."""
     feature_set: builtins.str
+    across_checkpoints: builtins.bool
+    """Whether the head may be another checkpoint's than the features."""
     @property
     def explicit(self) -> Global___Head: ...
+    @property
+    def class_map(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """From the head's names of classes to the feature set's, where they differ."""
+
     def __init__(
         self,
         *,
@@ -1148,9 +1188,11 @@ class EvaluateRequest(google.protobuf.message.Message):
         explicit: Global___Head | None = ...,
         checkpoint: builtins.str = ...,
         feature_set: builtins.str = ...,
+        across_checkpoints: builtins.bool = ...,
+        class_map: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "explicit", b"explicit", "head", b"head", "refit", b"refit"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "explicit", b"explicit", "feature_set", b"feature_set", "head", b"head", "refit", b"refit"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "checkpoint", b"checkpoint", "class_map", b"class_map", "explicit", b"explicit", "feature_set", b"feature_set", "head", b"head", "refit", b"refit"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["head", b"head"]) -> typing.Literal["refit", "explicit", "checkpoint"] | None: ...
 
 Global___EvaluateRequest: typing_extensions.TypeAlias = EvaluateRequest
@@ -1185,15 +1227,39 @@ class EvaluateMixturesRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class ClassMapEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     HEADS_FIELD_NUMBER: builtins.int
     SHARES_FIELD_NUMBER: builtins.int
     FEATURE_SET_FIELD_NUMBER: builtins.int
+    ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
+    CLASS_MAP_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
+    across_checkpoints: builtins.bool
+    """Whether the heads may be other checkpoints' than the features."""
     @property
     def heads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___HeadReference]: ...
     @property
     def shares(self) -> penult_proto.v1.arrays_pb2.Array:
         """(M, H) float64 row by row: the shares a of every mixture."""
+
+    @property
+    def class_map(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """From the heads' names of classes to the feature set's, where they differ."""
 
     def __init__(
         self,
@@ -1201,9 +1267,11 @@ class EvaluateMixturesRequest(google.protobuf.message.Message):
         heads: collections.abc.Iterable[Global___HeadReference] | None = ...,
         shares: penult_proto.v1.arrays_pb2.Array | None = ...,
         feature_set: builtins.str = ...,
+        across_checkpoints: builtins.bool = ...,
+        class_map: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["shares", b"shares"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["feature_set", b"feature_set", "heads", b"heads", "shares", b"shares"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "class_map", b"class_map", "feature_set", b"feature_set", "heads", b"heads", "shares", b"shares"]) -> None: ...
 
 Global___EvaluateMixturesRequest: typing_extensions.TypeAlias = EvaluateMixturesRequest
 
@@ -1212,15 +1280,19 @@ class EvaluateMixturesResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     METRICS_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     @property
     def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.Metrics]:
         """One for each mixture."""
 
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
     def __init__(
         self,
         *,
         metrics: collections.abc.Iterable[penult_proto.v1.groups_pb2.Metrics] | None = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["metrics", b"metrics"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["metrics", b"metrics", "notes", b"notes"]) -> None: ...
 
 Global___EvaluateMixturesResponse: typing_extensions.TypeAlias = EvaluateMixturesResponse

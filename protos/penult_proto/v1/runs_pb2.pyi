@@ -157,6 +157,8 @@ class Checkpoint(google.protobuf.message.Message):
     N_CLASSES_FIELD_NUMBER: builtins.int
     HEAD_ERROR_FIELD_NUMBER: builtins.int
     CREATED_FIELD_NUMBER: builtins.int
+    CLASSES_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """sha256 over the weights (names, types, shapes, bytes), the preprocessing, the dataset and the
     attribute: the identity. Equal weights that read images of another size are another checkpoint.
@@ -175,8 +177,14 @@ class Checkpoint(google.protobuf.message.Message):
     n_classes: builtins.int
     head_error: builtins.float
     """Largest |head(features) - logits| found when it was checked, relative to the largest |logit|."""
+    model: builtins.str
+    """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
     @property
     def created(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of the C classes, in the order of the head's rows."""
+
     def __init__(
         self,
         *,
@@ -191,9 +199,11 @@ class Checkpoint(google.protobuf.message.Message):
         n_classes: builtins.int = ...,
         head_error: builtins.float = ...,
         created: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        classes: collections.abc.Iterable[builtins.str] | None = ...,
+        model: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["created", b"created"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head_error", b"head_error", "n_classes", b"n_classes", "n_features", b"n_features", "run_id", b"run_id", "step", b"step"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "classes", b"classes", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head_error", b"head_error", "model", b"model", "n_classes", b"n_classes", "n_features", b"n_features", "run_id", b"run_id", "step", b"step"]) -> None: ...
 
 Global___Checkpoint: typing_extensions.TypeAlias = Checkpoint
 

@@ -1,23 +1,23 @@
 """Metrics of heads on resident features: one head, or the mixtures of several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
-from numpy.typing import NDArray
 
 from penult_kernels.heads import logits_of_heads
 from penult_kernels.metrics import group_metrics
-from penult_kernels.refit_engine import Head
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.named_heads import NamedHead, Rules
 from penult_server.compute.refit_material import RefitMaterial
 from penult_server.compute.resident import Resident
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, metrics_to_proto
-from penult_server.stores.manifest import FeatureManifest
+from penult_server.notes import notes_to_proto
 
 MOST_MIXTURES = 1000
 
@@ -44,30 +44,18 @@ def metrics_of(logits: Any, resident: Resident) -> groups_pb2.Metrics:
     return metrics_to_proto(metrics, manifest.labels)
 
 
-def check_head(head: Head, manifest: FeatureManifest) -> None:
-    """Raise ServiceError (WRONG_SHAPE, NOT_FINITE) unless a head (C, D), (C,) fits a set."""
-    expected = (len(manifest.labels.classes), manifest.n_features)
-    if head.weight.shape != expected or head.bias.shape != expected[:1]:
-        raise ServiceError(
-            ErrorKind.WRONG_SHAPE,
-            f"the head is {head.weight.shape} with bias {head.bias.shape}; feature set {manifest.digest[:12]} needs "
-            f"{expected} (classes, features) with bias {expected[:1]}",
-        )
-    for name, part in (("head.weight", head.weight), ("head.bias", head.bias)):
-        if not np.isfinite(part).all():
-            raise ServiceError(ErrorKind.NOT_FINITE, f"{name} holds NaN or infinity; a head must be finite", array=name)
-
-
 def evaluate(request: pb.EvaluateRequest, material: RefitMaterial, check: Callable[[], None]) -> groups_pb2.Metrics:
-    """Score a given head, or a checkpoint's own.
+    """Score a given head, or a checkpoint's own; the classes of the answer are in the order of the feature set's.
 
-    Raises ServiceError: WRONG_SHAPE, NOT_FINITE and what loading raises.
+    Raises ServiceError: WRONG_SHAPE, NOT_FINITE, OTHER_CLASSES, OTHER_CHECKPOINT and what loading raises.
     """
-    kind = request.WhichOneof("head")
-    head = material.checkpoint_head(request.checkpoint) if kind == "checkpoint" else _decoded(request.explicit)
+    head = material.given_head(request)
     resident = material.resident(request.feature_set, check)
-    check_head(head, resident.manifest)
-    return metrics_of(logits_of_heads(resident.features, [head.weight], [head.bias])[0], resident)
+    match = _rules(request, material).head(head, resident.manifest)
+    logits = logits_of_heads(resident.features, [head.head.weight], [head.head.bias])[0]
+    metrics = metrics_of(match.columns(logits), resident)
+    metrics.notes.extend(notes_to_proto(match.notes))
+    return metrics
 
 
 def evaluate_mixtures(
@@ -75,14 +63,10 @@ def evaluate_mixtures(
 ) -> pb.EvaluateMixturesResponse:
     """Score mixtures of heads: every head is multiplied once, mixtures are sums of its logits.
 
-    Raises ServiceError: WRONG_SHAPE, NOT_FINITE, INVALID_ARGUMENT and what loading raises.
+    Raises ServiceError: WRONG_SHAPE, NOT_FINITE, INVALID_ARGUMENT, OTHER_CLASSES, OTHER_CHECKPOINT and what loading
+    raises.
     """
-    heads = [
-        material.checkpoint_head(one.checkpoint)
-        if one.WhichOneof("head") == "checkpoint"
-        else _decoded(one.explicit)
-        for one in request.heads
-    ]  # fmt: skip
+    heads = [material.given_head(one) for one in request.heads]
     shares = array_from_proto(request.shares, "shares").astype(np.float64)
     if shares.ndim != 2 or shares.shape[1] != len(heads) or not 1 <= len(shares) <= MOST_MIXTURES:
         raise ServiceError(
@@ -93,18 +77,41 @@ def evaluate_mixtures(
     if not np.isfinite(shares).all():
         raise ServiceError(ErrorKind.NOT_FINITE, "shares holds NaN or infinity", array="shares")
     resident = material.resident(request.feature_set, check)
-    for head in heads:
-        check_head(head, resident.manifest)
-    logits = logits_of_heads(resident.features, [head.weight for head in heads], [head.bias for head in heads])
+    matches = [
+        rules.head(head, resident.manifest)
+        for rules, head in zip(_rules_of_each(request, heads, material), heads, strict=True)
+    ]
+    parts = [head.head for head in heads]
+    logits = logits_of_heads(resident.features, [part.weight for part in parts], [part.bias for part in parts])
+    ordered = [match.columns(own) for match, own in zip(matches, logits, strict=True)]
     metrics: list[groups_pb2.Metrics] = []
     for mixture in shares:
         check()
-        mixed = sum(float(share) * own for share, own in zip(mixture, logits, strict=True))
+        mixed = sum(float(share) * own for share, own in zip(mixture, ordered, strict=True))
         metrics.append(metrics_of(mixed, resident))
-    return pb.EvaluateMixturesResponse(metrics=metrics)
+    notes = [note for match in matches for note in match.notes]
+    return pb.EvaluateMixturesResponse(metrics=metrics, notes=notes_to_proto(notes))
 
 
-def _decoded(head: pb.Head) -> Head:
-    weight: NDArray[Any] = array_from_proto(head.weight, "head.weight")
-    bias: NDArray[Any] = array_from_proto(head.bias, "head.bias")
-    return Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64))
+def _rules_of_each(
+    request: pb.EvaluateMixturesRequest, heads: Sequence[NamedHead], material: RefitMaterial
+) -> list[Rules]:
+    """Each head takes of the mapping what it knows; what none knows is refused as for the first."""
+    rules = _rules(request, material)
+    known = {name for head in heads for name in head.classes.names}
+    if set(rules.class_map) - known:
+        return [rules for _ in heads]
+    return [
+        replace(
+            rules, class_map={name: rules.class_map[name] for name in head.classes.names if name in rules.class_map}
+        )
+        for head in heads
+    ]
+
+
+def _rules(request: pb.EvaluateRequest | pb.EvaluateMixturesRequest, material: RefitMaterial) -> Rules:
+    return Rules(
+        is_same_model=material.is_same_model,
+        across_checkpoints=request.across_checkpoints,
+        class_map=dict(request.class_map),
+    )

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,19 @@ from penult_kernels.refit_blocks import Preparation
 from penult_kernels.refit_engine import Head, Problem, Scaler, Standardize
 from penult_kernels.row_scaling import Scaling
 from penult_proto.errors import ErrorKind
+from penult_proto.v1 import refits_pb2 as pb
+from penult_server.class_names import Classes, Match, match_classes
 from penult_server.compute.backend import Backend
+from penult_server.compute.named_heads import NamedHead, classes_of, head_from_proto
 from penult_server.compute.resident import Resident, ResidentFeatures
 from penult_server.errors import ServiceError
-from penult_server.stores.checkpoints import read_head
+from penult_server.stores.checkpoints import read_head, read_manifest
+from penult_server.stores.manifest import FeatureManifest
 from penult_server.stores.reading import StoredFeatures
 
 MOST_KEPT = 32
 """Feature sets whose logits, heads and scalers are kept: small beside the features."""
+MOST_MANIFESTS = 1024
 
 
 class RefitMaterial:
@@ -31,6 +37,7 @@ class RefitMaterial:
         self.backend = backend
         self._residents = residents
         self._kept: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._manifests = lru_cache(MOST_MANIFESTS)(self._read_manifest)
 
     def resident(self, digest: str, check: Callable[[], None] = lambda: None) -> Resident:
         """Features and labels."""
@@ -47,10 +54,44 @@ class RefitMaterial:
         """The head stored with the set. Raises ServiceError (INVALID_ARGUMENT) when there is none."""
         return self._keep(("head", digest), lambda: self._read_head(digest))
 
-    def checkpoint_head(self, digest: str) -> Head:
-        """A checkpoint's own. Raises ServiceError: UNKNOWN_CHECKPOINT, STORE_CORRUPT."""
+    def given_head(self, message: pb.EvaluateRequest | pb.HeadReference) -> NamedHead:
+        """The head that a message holds, or its checkpoint's own. Raises ServiceError: UNKNOWN_CHECKPOINT,
+        STORE_CORRUPT, WRONG_SHAPE."""
+        if message.WhichOneof("head") != "checkpoint":
+            return head_from_proto(message.explicit)
+        digest = message.checkpoint
         weight, bias = read_head(self._root, digest)
-        return Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64))
+        return NamedHead(
+            head=Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64)),
+            classes=Classes(names=read_manifest(self._root, digest).classes, whose=f"checkpoint {digest[:12]}"),
+            checkpoint=digest,
+        )
+
+    def manifest(self, digest: str) -> FeatureManifest:
+        """What a set says about itself, without its rows. Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT."""
+        return self._manifests(digest)
+
+    def is_same_model(self, first: str, second: str) -> bool:
+        """Whether two checkpoints give the same features, whatever run or dataset left them.
+
+        One that is not stored here is another. Raises ServiceError (STORE_CORRUPT).
+        """
+        if first == second:
+            return True
+        try:
+            return read_manifest(self._root, first).model == read_manifest(self._root, second).model
+        except ServiceError as error:
+            if error.kind == ErrorKind.UNKNOWN_CHECKPOINT:
+                return False
+            raise
+
+    def match_logits(self, digest: str, other: str) -> Match:
+        """Of the logits of a set to the classes of another. Raises ServiceError (OTHER_CLASSES, WRONG_SHAPE)."""
+        return match_classes(classes_of(self.manifest(digest)), classes_of(self.manifest(other)))
+
+    def logits_as(self, digest: str, other: str) -> NDArray[np.float64]:
+        """(N, C) `logits` of a set, the columns in the order of the classes of another."""
+        return self.match_logits(digest, other).columns(self.logits(digest))
 
     def scaler(self, digest: str) -> Scaler:
         """Mean and standard deviation of all rows, for refits on some of them.
@@ -77,6 +118,9 @@ class RefitMaterial:
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
         return self._kept[key]
+
+    def _read_manifest(self, digest: str) -> FeatureManifest:
+        return StoredFeatures(self._root, digest).manifest
 
     def _read_logits(self, digest: str) -> NDArray[np.float64]:
         stored = StoredFeatures(self._root, digest)

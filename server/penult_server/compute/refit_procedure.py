@@ -13,10 +13,11 @@ from penult_kernels.certificate import Certificate
 from penult_kernels.heads import HeadScorer, SelectionMetric
 from penult_kernels.refit_engine import Head, Keep
 from penult_kernels.row_plans import halves
-from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
-from penult_server.compute.evaluation import check_head, metrics_of
+from penult_server.compute.evaluation import metrics_of
+from penult_server.compute.named_heads import head_to_proto
 from penult_server.compute.refit_material import RefitMaterial
+from penult_server.compute.refit_names import Matched, match_names
 from penult_server.compute.refit_notes import fit_notes, prediction_notes
 from penult_server.compute.refit_problems import Detected, Part, ProblemMaker, Task
 from penult_server.compute.refit_robust import robust
@@ -26,7 +27,6 @@ from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
 from penult_server.notes import notes_to_proto
 from penult_server.refit_scalars import candidates_of
-from penult_server.stores.manifest import FeatureManifest
 
 METRICS = {
     pb.SELECT_METRIC_WORST_GROUP: SelectionMetric.WORST_GROUP,
@@ -79,24 +79,24 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
 
     Raises EmptyLabelError, ValueError and ServiceError for what it asks in vain.
     """
-    maker = ProblemMaker(request, material)
+    matched = match_names(request, material)
+    maker = ProblemMaker(matched.request, material)
     check_sizes(request, maker)
-    final, choice = yield from _fit(request, maker, material)
+    final, choice = yield from _fit(matched, maker, material)
     head = Head(weight=final.weight, bias=final.bias)
-    names = sorted(request.evaluate)
-    for name in names:
-        check_head(head, material.resident(request.evaluate[name]).manifest)
-    answers = yield [Logits(digest=request.evaluate[name], heads=[head]) for name in names]
+    answers = yield [Logits(digest=request.evaluate[name], heads=[head]) for name in matched.evaluate]
     metrics = {
-        name: metrics_of(logits, material.resident(request.evaluate[name]))
-        for name, (logits,) in zip(names, answers, strict=True)
+        name: metrics_of(match.columns(logits), material.resident(request.evaluate[name]))
+        for (name, match), (logits,) in zip(matched.evaluate.items(), answers, strict=True)
     }
     certificate = final.certificate
     notes = fit_notes(request, maker, final.tasks, certificate, choice.n_failed if choice else 0)
     notes += yield from prediction_notes(request, head, maker, material, metrics)
+    for name, match in matched.evaluate.items():
+        metrics[name].notes.extend(notes_to_proto(match.notes))
     return pb.Refit(
         request=request,
-        head=pb.Head(weight=array_to_proto(final.weight), bias=array_to_proto(final.bias)),
+        head=head_to_proto(final.weight, final.bias, material.manifest(request.feature_set)),
         certificate=pb.Certificate(
             converged=certificate.converged,
             gap=certificate.gap,
@@ -110,11 +110,12 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
         candidates=choice.candidates if choice else [],
         chosen=choice.index if choice else 0,
         plan=_plan(final.tasks, material.row_ids(request.feature_set)) if request.plan else None,
-        notes=notes_to_proto(notes),
+        notes=notes_to_proto([*matched.notes, *notes]),
     )
 
 
-def _fit(request: pb.RefitRequest, maker: ProblemMaker, material: RefitMaterial) -> Rounds[Chosen]:
+def _fit(matched: Matched, maker: ProblemMaker, material: RefitMaterial) -> Rounds[Chosen]:
+    request = matched.request
     everything = maker.universe
     whole = Part(among=everything, repeats=request.repeats, scaling=request.scaling)
     if not request.HasField("select"):
@@ -127,10 +128,12 @@ def _fit(request: pb.RefitRequest, maker: ProblemMaker, material: RefitMaterial)
         scoring, fitted = (everything[half] for half in halves(everything.size, seed=request.seed))
     part = Part(among=fitted, repeats=select.repeats, scaling=select.scaling)
     resident = material.resident(score_on)
-    _check_fits(resident.manifest, material.resident(request.feature_set).manifest)
-    scorer = HeadScorer(
-        resident.features, resident.y, resident.g, maker.n_classes, resident.manifest.labels.n_groups, rows=scoring
-    )
+    y, g = resident.y, resident.g
+    if matched.select is not None and not matched.select.is_same:
+        # Heads keep the order of the set that is fitted: the labels that they are scored by are put in it.
+        y = matched.select.order[resident.y]
+        g = g + (y - resident.y) * resident.manifest.labels.n_attributes
+    scorer = HeadScorer(resident.features, y, g, maker.n_classes, resident.manifest.labels.n_groups, rows=scoring)
     candidates = list(candidates_of(request))
     tuned = yield from _fit_all(candidates, part, maker, scorer)
     choice = _choose(request, tuned, scorer, resident.features, maker)
@@ -152,18 +155,6 @@ def _fit_one(
 ) -> Rounds[Averaged]:
     (final,) = yield from _fit_all([candidate], part, maker, scorer)
     return _fitted(final)
-
-
-def _check_fits(scored: FeatureManifest, fitted: FeatureManifest) -> None:
-    """Heads of the set that is fitted must be able to score on the other one."""
-    own = (len(fitted.labels.classes), fitted.n_features)
-    other = (len(scored.labels.classes), scored.n_features)
-    if own != other:
-        raise ServiceError(
-            ErrorKind.WRONG_SHAPE,
-            f"select scores on a set of {other[0]} classes and {other[1]} features; the one that is fitted has "
-            f"{own[0]} and {own[1]}",
-        )
 
 
 def _choose(

@@ -196,7 +196,9 @@ class RowChooser:
                 f"feature sets {self._digest[:12]} and {other[:12]} hold other examples: compare the same split of two "
                 "checkpoints",
             )
-        return row_weights.disagreements(self._material.logits(other), self._material.logits(self._digest))
+        return row_weights.disagreements(
+            self._material.logits_as(other, self._digest), self._material.logits(self._digest)
+        )
 
     def _listed(self, rows: pb.Rows) -> NDArray[np.int64]:
         wanted = array_from_proto(rows.row_ids, "rows")

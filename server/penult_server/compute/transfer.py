@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import arrays_pb2
 from penult_proto.v1 import features_pb2 as pb
+from penult_server.class_names import Classes, match_classes
 from penult_server.errors import ServiceError, unknown
 from penult_server.messages import (
     DTYPES,
@@ -19,6 +20,7 @@ from penult_server.messages import (
     feature_set_to_proto,
     shape_text,
 )
+from penult_server.notes import Note
 from penult_server.stores.features import FeatureHeader, FeatureWriter, check_finite, check_labels
 from penult_server.stores.manifest import LabelNames
 from penult_server.stores.reading import StoredFeatures
@@ -63,7 +65,7 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
     if len(np.unique(row_id)) != n:
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, "row_id must be unique, got some of them twice", array="row_id")
     logits = small.get("logits")
-    head = _head(small)
+    head, notes = _head(small, labels, tuple(first.header.head_classes))
     description = FeatureHeader(
         n_examples=n,
         n_features=d,
@@ -72,6 +74,7 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
         n_logits=0 if logits is None else logits.shape[1],
         head=head,
         feature_kind="uploaded",
+        notes=notes,
     )
     a = small.get("a", np.zeros(n, dtype=np.int64))
     with FeatureWriter(root, description) as writer:
@@ -244,6 +247,7 @@ def _labels(given: Any, small: dict[str, NDArray[Any]], *, has_labels: bool) -> 
         classes=tuple(str(index) for index in range(n_classes)),
         attribute="a" if "a" in small else "",
         attribute_values=tuple(str(index) for index in range(n_attributes)),
+        classes_by_index=True,
     )
     if has_labels:
         labels = LabelNames(
@@ -251,6 +255,7 @@ def _labels(given: Any, small: dict[str, NDArray[Any]], *, has_labels: bool) -> 
             attribute=given.attribute or labels.attribute,
             attribute_values=tuple(given.attribute_values) or labels.attribute_values,
             masks=tuple(given.masks),
+            classes_by_index=not given.classes,
         )
     if (labels.attribute or labels.attribute_values) and "a" not in small:
         raise ServiceError(
@@ -289,9 +294,12 @@ def _masks(labels: LabelNames, small: dict[str, NDArray[Any]]) -> NDArray[np.boo
     return masks
 
 
-def _head(small: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def _head(
+    small: dict[str, NDArray[Any]], labels: LabelNames, names: tuple[str, ...]
+) -> tuple[tuple[NDArray[Any], NDArray[Any]] | None, tuple[Note, ...]]:
+    """The head with its rows in the order of the labels' classes; those without names are in it already."""
     if "head.weight" not in small:
-        return None
+        return None, ()
     weight, bias = small["head.weight"], small["head.bias"]
     if bias.shape != weight.shape[:1]:
         raise ServiceError(
@@ -301,4 +309,12 @@ def _head(small: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]] |
         )
     check_finite(weight, "head.weight")
     check_finite(bias[:, None], "head.bias")
-    return weight, bias
+    if not names:
+        return (weight, bias), ()
+    if len(names) != len(bias):
+        raise ServiceError(
+            ErrorKind.WRONG_SHAPE, f"the head has {len(bias)} rows and {len(names)} class names", array="head.weight"
+        )
+    own = Classes(names=labels.classes, by_index=labels.classes_by_index, whose="the feature set")
+    match = match_classes(Classes(names=names, whose="the head"), own)
+    return (match.rows(weight), match.rows(bias)), match.notes

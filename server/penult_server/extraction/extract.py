@@ -24,6 +24,7 @@ from penult_server.backbones.classifier import Classifier, memory_errors
 from penult_server.backbones.hidden import forward_with_hidden
 from penult_server.backbones.inputs import batches_in_order, one_ahead, open_inputs
 from penult_server.backbones.saving import load_checkpoint
+from penult_server.class_names import Match
 from penult_server.datasets.model import Dataset
 from penult_server.errors import ServiceError
 from penult_server.jobs.context import JobContext
@@ -73,6 +74,7 @@ def extract_split(
     context: JobContext,
     attribute: str = "",
     feature_kind: FeatureKind = "pooled",
+    classes: Match | None = None,
     done: int = 0,
     total: int = 0,
 ) -> ExtractionRates:
@@ -83,6 +85,7 @@ def extract_split(
     classifier : on `device`.
     attribute : whose values become `a`; empty for the dataset's first.
     feature_kind : "pooled", what the head reads, or "flat", the last hidden state, flattened.
+    classes : of the model to those of the dataset, in whose order the logits are given; None for one order.
     done, total : examples of the whole job before this split, and in all (0: this split is the whole job).
 
     Raises
@@ -113,7 +116,7 @@ def extract_split(
                     y=labels.y[rows],
                     a=a[rows],
                     row_id=labels.row_id[rows],
-                    logits=logits,
+                    logits=logits if classes is None else classes.columns(logits),
                     attributes=labels.a[rows],
                     masks=labels.masks[rows] if dataset.info.masks else None,
                 )
@@ -135,13 +138,14 @@ def extraction_identity(
     attribute: str = "",
     feature_kind: FeatureKind = "pooled",
     dtype: str = "float32",
+    classes: Match | None = None,
 ) -> str:
     """Identity (sha256, hex) of the features of a split under a checkpoint.
 
-    The same weights, preprocessing, data, attribute, kind and type give the same identity, whatever run left the
-    weights. `attribute` empty means the checkpoint's.
+    The same weights, preprocessing, data, attribute, kind, type and order of the classes give the same identity,
+    whatever run left the weights. `attribute` empty means the checkpoint's.
     """
-    content = [
+    content: list[object] = [
         "features 1",
         manifest.weights_digest,
         manifest.preprocessing_id,
@@ -151,6 +155,8 @@ def extraction_identity(
         feature_kind,
         dtype,
     ]
+    if classes is not None and not classes.is_same:
+        content.append(classes.order.tolist())
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

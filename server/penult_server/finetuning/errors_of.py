@@ -4,44 +4,51 @@ Liu et al. 2021 (arXiv 2107.09044), algorithm 1: the error set of the first mode
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from penult_proto.errors import ErrorKind
 from penult_server.backbones.inputs import open_inputs
 from penult_server.backbones.saving import load_checkpoint
+from penult_server.class_names import Classes, match_classes
 from penult_server.datasets.model import Dataset
-from penult_server.errors import ServiceError
 from penult_server.finetuning.evaluate import split_logits
 from penult_server.finetuning.examples import TRAIN, TrainingSet
+from penult_server.notes import Note
+from penult_server.stores.checkpoints import read_manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Errors:
+    """What a model gets wrong."""
+
+    rows: NDArray[np.int64]
+    """Positions of the examples, ascending."""
+    notes: tuple[Note, ...]
+    """How its classes were matched where that is not plain."""
 
 
 def errors_of(
     checkpoint: str, dataset: Dataset, *, root: Path, device: torch.device, check_cancelled: Callable[[], None]
-) -> NDArray[np.int64]:
-    """Positions of the training examples that a stored checkpoint classifies wrongly.
+) -> Errors:
+    """The training examples that a stored checkpoint classifies wrongly.
 
-    Raises ServiceError: UNKNOWN_CHECKPOINT; WRONG_SHAPE when it knows another number of classes; what opening an
+    Raises ServiceError: UNKNOWN_CHECKPOINT; OTHER_CLASSES when it knows classes of other names; what opening an
     example raises.
     """
+    info = dataset.info
+    known = Classes(names=read_manifest(root, checkpoint).classes, whose=f"checkpoint {checkpoint[:12]}")
+    match = match_classes(known, Classes(names=info.classes, whose=f"dataset {info.name!r}"))
     classifier = load_checkpoint(root, checkpoint, device)
-    n_classes = len(dataset.info.classes)
-    if classifier.n_classes != n_classes:
-        raise ServiceError(
-            ErrorKind.WRONG_SHAPE,
-            f"checkpoint {checkpoint[:12]} knows {classifier.n_classes} classes, dataset {dataset.info.name!r} has "
-            f"{n_classes}; repeat the errors of one that was trained on the same classes",
-            checkpoint=checkpoint,
-        )
     inputs = open_inputs(dataset, TRAIN, classifier.preprocessing)
-    logits = split_logits(classifier, inputs, device=device, check_cancelled=check_cancelled)
-    return np.flatnonzero(logits.argmax(axis=1) != dataset.info.split(TRAIN).y)
+    logits = match.columns(split_logits(classifier, inputs, device=device, check_cancelled=check_cancelled))
+    return Errors(rows=np.flatnonzero(logits.argmax(axis=1) != info.split(TRAIN).y), notes=match.notes)
 
 
-def repeated(training: TrainingSet, errors: NDArray[np.int64], times: int) -> TrainingSet:
+def repeated(training: TrainingSet, errors: Errors, times: int) -> TrainingSet:
     """The training set with each of the errors standing `times` times."""
-    return replace(training, rows=np.concatenate([training.rows, np.repeat(errors, times - 1)]))
+    rows = np.concatenate([training.rows, np.repeat(errors.rows, times - 1)])
+    return replace(training, rows=rows, notes=(*training.notes, *errors.notes))

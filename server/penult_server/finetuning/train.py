@@ -63,7 +63,7 @@ class FinetuneOutcome:
     resumed_at: list[int]
     """Steps at which the run was taken up again after it had been killed."""
     notes: tuple[Note, ...]
-    """What the balancing left out."""
+    """What the balancing left out, and how classes were matched."""
 
 
 def finetune(

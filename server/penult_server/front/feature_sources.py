@@ -1,5 +1,7 @@
 """Which feature set, and which of its rows, a query means."""
 
+from collections.abc import Collection
+
 import numpy as np
 
 from penult_proto.errors import ErrorKind
@@ -20,7 +22,8 @@ def resolve_source(catalog: Catalog, source: spectra_pb2.FeatureSource) -> featu
     _check_source(source)
     if source.checkpoint:
         checkpoint = catalog.checkpoint(source.checkpoint)
-        feature_set = features_of(catalog.feature_sets(), checkpoint, source.split)
+        twins = catalog.checkpoints_of_model(checkpoint)
+        feature_set = features_of(catalog.feature_sets(), checkpoint, source.split, twins)
     else:
         feature_set = catalog.feature_set(source.feature_set)
     source.feature_set = feature_set.digest
@@ -68,9 +71,12 @@ def _check_source(source: spectra_pb2.FeatureSource) -> None:
 
 
 def features_of(
-    known: list[features_pb2.FeatureSet], checkpoint: runs_pb2.Checkpoint, split: str
+    known: list[features_pb2.FeatureSet], checkpoint: runs_pb2.Checkpoint, split: str, twins: Collection[str]
 ) -> features_pb2.FeatureSet:
     """The one stored feature set of a split under a checkpoint, of the dataset it was trained on if there are more.
+
+    `twins` are the digests of those that give the same features: what one of them has extracted already is not
+    extracted again, and says whose it was first.
 
     Raises ServiceError: UNKNOWN_FEATURE_SET when nothing was extracted, INVALID_ARGUMENT when several fit.
     """
@@ -79,7 +85,7 @@ def features_of(
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT, f"checkpoint {short} has features of several splits; say which: split='train'"
         )
-    found = [one for one in known if one.checkpoint == checkpoint.digest and one.split == split]
+    found = [one for one in known if one.checkpoint in twins and one.split == split]
     own = [one for one in found if one.dataset_digest == checkpoint.dataset_digest]
     # Flat features are asked for by their digest: a checkpoint's features are those that its head reads.
     candidates = [one for one in own or found if one.feature_kind != FLAT] or own or found
@@ -91,6 +97,8 @@ def features_of(
             checkpoint=checkpoint.digest,
             split=split,
         )
+    if len(candidates) > 1:
+        candidates = [one for one in candidates if one.checkpoint == checkpoint.digest] or candidates
     if len(candidates) > 1:
         listed = ", ".join(f"{one.digest[:12]} ({one.feature_kind}, {one.labels.attribute})" for one in candidates)
         raise ServiceError(

@@ -62,7 +62,11 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         )
 
     async def _resolve_set(self, named: _Named) -> None:
-        named.feature_set = await self._digest(named.feature_set)
+        named.feature_set = await self._scorable(named.feature_set)
+
+    async def _scorable(self, name: str) -> str:
+        """Digest of a set that heads are applied to."""
+        return refittable(await self._registry.run(self._registry.catalog.feature_set, name)).digest
 
     async def _digest(self, name: str) -> str:
         return (await self._registry.run(self._registry.catalog.feature_set, name)).digest
@@ -108,7 +112,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         stored = await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
         request.feature_set = refittable(stored).digest
         for name, feature_set in list(request.evaluate.items()):
-            request.evaluate[name] = await self._digest(feature_set)
+            request.evaluate[name] = await self._scorable(feature_set)
         for scaling in (request.scaling, request.select.scaling):
             if scaling.kind == refits_pb2.SCALING_KIND_SET:
                 await self._resolve_set(scaling)

@@ -143,7 +143,8 @@ def epochs_of_run(
         query = spectra_pb2.ComputeSpectraRequest()
         query.CopyFrom(request.spectra)
         try:
-            query.source.feature_set = features_of(known, checkpoint, request.split).digest
+            twins = catalog.checkpoints_of_model(checkpoint)
+            query.source.feature_set = features_of(known, checkpoint, request.split, twins).digest
         except ServiceError as error:
             if error.kind != ErrorKind.UNKNOWN_FEATURE_SET:
                 raise

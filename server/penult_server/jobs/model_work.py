@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import features_pb2, runs_pb2
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.backbones.hidden import hidden_width
+from penult_server.class_names import Classes, Match, match_classes
 from penult_server.clock import timestamp
 from penult_server.datasets.catalog import open_dataset
 from penult_server.datasets.model import Dataset
@@ -81,18 +83,15 @@ def extract_job(order: Order, spec: pb.ExtractSpec, channel: WorkerChannel) -> p
     root = Path(order.root)
     manifest = read_manifest(root, spec.checkpoint)
     dataset = open_dataset(spec.dataset, order.dataset_digest, root)
-    if len(dataset.info.classes) != manifest.n_classes:
-        raise ServiceError(
-            ErrorKind.WRONG_SHAPE,
-            f"checkpoint {manifest.digest[:12]} knows {manifest.n_classes} classes, dataset {spec.dataset!r} has "
-            f"{len(dataset.info.classes)}; extract from a dataset with the same classes",
-        )
-    digests = {split: _identity(manifest, order, spec, split) for split in spec.splits}
+    known = Classes(names=manifest.classes, whose=f"checkpoint {manifest.digest[:12]}")
+    labels = Classes(names=dataset.info.classes, whose=f"dataset {spec.dataset!r}")
+    classes = match_classes(known, labels, dict(spec.class_map))
+    digests = {split: _identity(manifest, order, spec, split, classes) for split in spec.splits}
     sets = {split: stored for split, digest in digests.items() if (stored := _stored(root, digest)) is not None}
     reused, missing = list(sets), [split for split in spec.splits if split not in sets]
     if missing:
         check_files(dataset, missing)
-        run = _Extraction(order, spec, manifest, dataset, channel, missing)
+        run = _Extraction(order, spec, manifest, dataset, classes, channel, missing)
         for split in missing:
             sets[split] = feature_set_to_proto(run.split(split, digests[split]))
     return pb.ExtractResult(feature_sets=[sets[split] for split in spec.splits], reused=reused)
@@ -102,7 +101,7 @@ def _feature_kind(spec: pb.ExtractSpec) -> FeatureKind:
     return "flat" if spec.feature_kind == "flat" else "pooled"
 
 
-def _identity(manifest: CheckpointManifest, order: Order, spec: pb.ExtractSpec, split: str) -> str:
+def _identity(manifest: CheckpointManifest, order: Order, spec: pb.ExtractSpec, split: str, classes: Match) -> str:
     return extraction_identity(
         manifest,
         order.dataset_digest,
@@ -110,6 +109,7 @@ def _identity(manifest: CheckpointManifest, order: Order, spec: pb.ExtractSpec, 
         attribute=spec.attribute,
         feature_kind=_feature_kind(spec),
         dtype=spec.dtype,
+        classes=classes,
     )
 
 
@@ -133,6 +133,7 @@ class _Extraction:
         spec: pb.ExtractSpec,
         manifest: CheckpointManifest,
         dataset: Dataset,
+        classes: Match,
         channel: WorkerChannel,
         splits: list[str],
     ) -> None:
@@ -140,6 +141,7 @@ class _Extraction:
         self._spec = spec
         self._manifest = manifest
         self._dataset = dataset
+        self._classes = classes
         self._channel = channel
         self._device = choose_device(order.device)
         self._classifier = load_checkpoint(Path(order.root), manifest.digest, self._device)
@@ -160,7 +162,7 @@ class _Extraction:
             labels=labels,
             n_logits=self._manifest.n_classes,
             # No head reads flat features, so none is kept with them.
-            head=None if flat else read_head(root, self._manifest.digest),
+            head=None if flat else self._head(root),
             digest=digest,
             feature_kind=self._kind,
             checkpoint=self._manifest.digest,
@@ -172,6 +174,7 @@ class _Extraction:
                 int(group) for group in np.flatnonzero(self._dataset.info.group_totals(self._spec.attribute) == 0)
             ),
             attributes=self._dataset.info.attributes,
+            notes=self._classes.notes,
         )
         with FeatureWriter(root, header) as writer:
             rates = extract_split(
@@ -184,11 +187,17 @@ class _Extraction:
                 context=self._channel,
                 attribute=self._spec.attribute,
                 feature_kind=self._kind,
+                classes=self._classes,
                 done=self._done,
                 total=self._total,
             )
             self._done += n
             return writer.finish(extract_rate=rates.rate)
+
+    def _head(self, root: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The checkpoint's, its rows in the order of the dataset's classes, like the labels and the logits."""
+        weight, bias = read_head(root, self._manifest.digest)
+        return self._classes.rows(weight), self._classes.rows(bias)
 
     def _train_shares(self, n_groups: int) -> tuple[float, ...]:
         """Shares of the groups among the training examples of this dataset; none without such a split."""

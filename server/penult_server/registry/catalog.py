@@ -57,6 +57,11 @@ class Catalog:
         row = self._by_prefix("checkpoint", name, ErrorKind.UNKNOWN_CHECKPOINT, "checkpoint")
         return Parse(row, runs_pb2.Checkpoint())
 
+    def checkpoints_of_model(self, checkpoint: runs_pb2.Checkpoint) -> set[str]:
+        """Digests of the checkpoints that give the same features, itself among them."""
+        query = "SELECT digest FROM checkpoint WHERE json_extract(message, '$.model') = ?"
+        return {checkpoint.digest, *(row[0] for row in self._database.rows(query, checkpoint.model))}
+
     def add_run(self, run: runs_pb2.Run) -> None:
         """Register a finished run."""
         with self._database.transaction() as connection:

@@ -84,6 +84,12 @@ class CheckpointManifest:
     created: str = ""
     """UTC, ISO 8601."""
 
+    @property
+    def model(self) -> str:
+        """sha256 (hex) over what decides the features: checkpoints of two runs may share it."""
+        content = json.dumps(["model 1", self.weights_digest, self.preprocessing_id])
+        return hashlib.sha256(content.encode()).hexdigest()
+
 
 def digest_weights(state: State) -> str:
     """sha256 (hex) over names, types, shapes and bytes (row-major, little-endian) in the order of the names."""

@@ -27,6 +27,7 @@ from penult_kernels.symmetric import TILE, pack_symmetric
 from penult_proto.errors import ErrorKind
 from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
+from penult_server.notes import Note
 from penult_server.stores.durable import STAGING_PREFIX, rename_directory, sync_path, sync_tree
 from penult_server.stores.manifest import (
     FeatureManifest,
@@ -76,6 +77,7 @@ class FeatureHeader:
     """Without an example in any split of the dataset."""
     attributes: tuple[Attribute, ...] = field(default=())
     """Of the columns of `attributes`, all that the dataset has."""
+    notes: tuple[Note, ...] = field(default=())
 
 
 class FeatureWriter:
@@ -222,7 +224,8 @@ class FeatureWriter:
         """Identity of uploaded arrays: what was stored, and what the labels are called."""
         labels = self._header.labels
         named = (labels.classes, labels.attribute, labels.attribute_values, labels.masks, self._header.attributes)
-        names = repr((*named, self._header.dtype))
+        unnamed = ("classes by index",) if labels.classes_by_index else ()
+        names = repr((*named, self._header.dtype, *unnamed))
         self._content.update(names.encode())
         for part in self._header.head or ():
             self._content.update(np.ascontiguousarray(part, dtype=np.float64).data)
@@ -248,6 +251,7 @@ class FeatureWriter:
             train_shares=header.train_shares,
             absent_groups=header.absent_groups,
             attributes=header.attributes,
+            notes=header.notes,
             created=time.time(),
             extract_rate=extract_rate,
             stored_bytes=size,

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from penult_proto.errors import ErrorKind
+from penult_proto.notes import NoteId
 from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
+from penult_server.notes import Note
 
 FORMAT = 2
 """Number of the layout on disk; a newer one is refused, never guessed at. 2: moments packed in strips."""
@@ -25,6 +27,8 @@ class LabelNames:
     attribute_values: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
     """Names of the sets of examples in the columns of the array `masks`; the sets may overlap."""
+    classes_by_index: bool = False
+    """Whether nobody named the classes, and they are called by their index."""
 
     @property
     def n_attributes(self) -> int:
@@ -72,6 +76,8 @@ class FeatureManifest:
     stored_bytes: int = 0
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     """sha256 (hex) of every file of the set but this one, by its path relative to the set."""
+    notes: tuple[Note, ...] = ()
+    """How its labels were read where that is not plain."""
     format: int = FORMAT
 
 
@@ -104,8 +110,9 @@ def read_manifest(directory: Path) -> FeatureManifest:
         known = {one.name for one in fields(FeatureManifest)}
         labels = LabelNames(**_as_tuples(values.pop("labels")))
         attributes = tuple(Attribute(**_as_tuples(one)) for one in values.pop("attributes", []))
+        notes = tuple(Note(NoteId(one["id"]), one["text"]) for one in values.pop("notes", []))
         plain = _as_tuples({key: value for key, value in values.items() if key in known})
-        return FeatureManifest(labels=labels, attributes=attributes, **plain)
+        return FeatureManifest(labels=labels, attributes=attributes, notes=notes, **plain)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ServiceError(
             ErrorKind.STORE_CORRUPT,

@@ -1,16 +1,16 @@
 """The part of the client that retrains last layers and scores heads."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from penult import decode, decode_refits, encode_refits
 from penult.choices import BalanceMethod, By, MissingGroups
-from penult.encode import FeatureSetLike, check_number
+from penult.coerce import listed, whole
 from penult.encode_refits import AnyHead, HeadLike, PathArguments, RefitArguments, ScalingLike, SelectArguments
 from penult.errors import PenultError, from_kind
+from penult.references import FeatureSetLike
 from penult.refit_choices import (
     GridName,
     GroupSource,
@@ -51,13 +51,13 @@ class Refitting:
         link: Link | None = None,
         standardize: ScalingLike | None = None,
         repeats: int | None = None,
-        weights: WeightsChoice | NDArray[Any] | None = None,
+        weights: WeightsChoice | ArrayLike | None = None,
         gamma: float | None = None,
         up: float | None = None,
         class_ratio: float | None = None,
         detector: PathArguments | None = None,
         detector_l1: float | None = None,
-        rows: RowsChoice | NDArray[Any] | None = None,
+        rows: RowsChoice | ArrayLike | None = None,
         top_k: int | None = None,
         other: FeatureSetLike | None = None,
         offset: OffsetChoice | None = None,
@@ -69,6 +69,7 @@ class Refitting:
         grid: Mapping[GridName, Sequence[float]] | None = None,
         select: SelectArguments | None = None,
         evaluate: Mapping[str, FeatureSetLike] | None = None,
+        train: FeatureSetLike | None = None,
         seed: int = 0,
         plan: bool = False,
         tolerance: float | None = None,
@@ -155,6 +156,8 @@ class Refitting:
             set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
             "final": "chosen" | "refit" (again on all rows), "repeats", "standardize" (of the candidates)}.
         evaluate : feature sets to score the head on, by the names that ``.metrics`` gets.
+        train : the training set, often `features` itself, whose group counts weigh the weighted averages of what is
+            evaluated, as in `evaluate`.
         seed : of the halves, the draws and the batches.
         plan : whether the answer lists the row ids of every draw (``.plan``).
         tolerance : the solver stops when its duality gap is at most tolerance * log(C) [1e-4]; with no penalty, when
@@ -214,6 +217,7 @@ class Refitting:
             "grid": grid,
             "select": select,
             "evaluate": evaluate,
+            "train": train,
             "seed": seed,
             "plan": plan,
             "tolerance": tolerance,
@@ -234,7 +238,8 @@ class Refitting:
         messages: list[refits_pb2.RefitRequest] = []
         answers: dict[int, Refit | PenultError] = {}
         sent: list[int] = []
-        for index, arguments in enumerate(requests):
+        asked = listed("requests", requests, "[{'features': features, 'preset': 'dfr'}]")
+        for index, arguments in enumerate(asked):
             try:
                 messages.append(encode_refits.refit_request(arguments))
                 sent.append(index)
@@ -246,19 +251,28 @@ class Refitting:
             with self.connection.stream(call, request, timeout=timeout) as outcomes:
                 for index, outcome in zip(sent, outcomes, strict=True):
                     answers[index] = _refit_or_error(outcome)
-        return [answers[index] for index in range(len(requests))]
+        return [answers[index] for index in range(len(asked))]
 
-    def evaluate(self, head: AnyHead, features: FeatureSetLike, *, timeout: float = 300.0) -> Metrics:
+    def evaluate(
+        self,
+        head: AnyHead,
+        features: FeatureSetLike,
+        *,
+        train: FeatureSetLike | None = None,
+        timeout: float = 300.0,
+    ) -> Metrics:
         """Metrics of a head on a feature set: counts and accuracies by group (with Wilson intervals), class and mask,
         both averages, worst group and class, confusion, AUROC, calibration error, Brier score, log-loss.
 
         Parameters
         ----------
-        head : a refit; a `Head` of your own; or a checkpoint, meaning its own finetuned head.
+        head : a refit; a `Head` of your own, or its (weight, bias); or a checkpoint, meaning its own finetuned head.
         features : what it is scored on.
+        train : the training set, whose group counts weigh the weighted average (``.weighted_average_accuracy``) in
+            place of the training shares that `features` know themselves; groups are matched by their names.
         timeout : seconds.
         """
-        request = encode_refits.evaluate_request(head, features)
+        request = encode_refits.evaluate_request(head, features, train=train)
         call = self.connection.stubs.refits.Evaluate
         return decode.metrics(self.connection.unary(call, request, timeout=timeout))
 
@@ -268,6 +282,7 @@ class Refitting:
         second: AnyHead,
         features: FeatureSetLike,
         *,
+        train: FeatureSetLike | None = None,
         steps: int = 21,
         timeout: float = 300.0,
     ) -> Interpolation:
@@ -279,12 +294,13 @@ class Refitting:
         ----------
         first, second : as in `evaluate`.
         features : what they are scored on.
+        train : as in `evaluate`.
         steps : points on the line, 2 to 1000.
         timeout : seconds.
         """
-        check_number("steps", steps, 2, 1000)
-        t = np.linspace(0.0, 1.0, steps)
-        request = encode_refits.mixtures_request([first, second], np.stack([1 - t, t], axis=1), features)
+        t = np.linspace(0.0, 1.0, whole("steps", steps, 2, 1000))
+        shares = np.stack([1 - t, t], axis=1)
+        request = encode_refits.mixtures_request([first, second], shares, features, train=train)
         call = self.connection.stubs.refits.EvaluateMixtures
         answer = self.connection.unary(call, request, timeout=timeout)
         return Interpolation(t=t, metrics=tuple(decode.metrics(one) for one in answer.metrics))

@@ -753,6 +753,7 @@ class RefitRequest(google.protobuf.message.Message):
     GRID_FIELD_NUMBER: builtins.int
     SELECT_FIELD_NUMBER: builtins.int
     PLAN_FIELD_NUMBER: builtins.int
+    TRAIN_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
     """Digest, unique start of one, or name, of the set that is fitted."""
     preset: builtins.str
@@ -772,6 +773,10 @@ class RefitRequest(google.protobuf.message.Message):
     groups: Global___GroupSource.ValueType
     plan: builtins.bool
     """Whether the answer lists the rows of every draw."""
+    train: builtins.str
+    """A feature set whose group counts weigh Metrics.weighted_average_accuracy of everything in `evaluate`, in place of
+    the sets' own train_shares. Empty for those.
+    """
     @property
     def balance(self) -> penult_proto.v1.groups_pb2.Balance: ...
     @property
@@ -825,9 +830,10 @@ class RefitRequest(google.protobuf.message.Message):
         grid: collections.abc.Iterable[Global___GridAxis] | None = ...,
         select: Global___Select | None = ...,
         plan: builtins.bool = ...,
+        train: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "balance", b"balance", "center", b"center", "l1", b"l1", "l2", b"l2", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "tolerance", b"tolerance", "train", b"train", "weights", b"weights"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_l1", b"_l1"]) -> typing.Literal["l1"] | None: ...
     @typing.overload
@@ -1134,11 +1140,14 @@ class EvaluateRequest(google.protobuf.message.Message):
     EXPLICIT_FIELD_NUMBER: builtins.int
     CHECKPOINT_FIELD_NUMBER: builtins.int
     FEATURE_SET_FIELD_NUMBER: builtins.int
+    TRAIN_FIELD_NUMBER: builtins.int
     refit: builtins.str
     """Digest of a stored refit."""
     checkpoint: builtins.str
     """Digest of a checkpoint: its own head."""
     feature_set: builtins.str
+    train: builtins.str
+    """As RefitRequest.train."""
     @property
     def explicit(self) -> Global___Head: ...
     def __init__(
@@ -1148,9 +1157,10 @@ class EvaluateRequest(google.protobuf.message.Message):
         explicit: Global___Head | None = ...,
         checkpoint: builtins.str = ...,
         feature_set: builtins.str = ...,
+        train: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "explicit", b"explicit", "head", b"head", "refit", b"refit"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "explicit", b"explicit", "feature_set", b"feature_set", "head", b"head", "refit", b"refit"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "explicit", b"explicit", "feature_set", b"feature_set", "head", b"head", "refit", b"refit", "train", b"train"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["head", b"head"]) -> typing.Literal["refit", "explicit", "checkpoint"] | None: ...
 
 Global___EvaluateRequest: typing_extensions.TypeAlias = EvaluateRequest
@@ -1188,7 +1198,10 @@ class EvaluateMixturesRequest(google.protobuf.message.Message):
     HEADS_FIELD_NUMBER: builtins.int
     SHARES_FIELD_NUMBER: builtins.int
     FEATURE_SET_FIELD_NUMBER: builtins.int
+    TRAIN_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
+    train: builtins.str
+    """As RefitRequest.train."""
     @property
     def heads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___HeadReference]: ...
     @property
@@ -1201,9 +1214,10 @@ class EvaluateMixturesRequest(google.protobuf.message.Message):
         heads: collections.abc.Iterable[Global___HeadReference] | None = ...,
         shares: penult_proto.v1.arrays_pb2.Array | None = ...,
         feature_set: builtins.str = ...,
+        train: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["shares", b"shares"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["feature_set", b"feature_set", "heads", b"heads", "shares", b"shares"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["feature_set", b"feature_set", "heads", b"heads", "shares", b"shares", "train", b"train"]) -> None: ...
 
 Global___EvaluateMixturesRequest: typing_extensions.TypeAlias = EvaluateMixturesRequest
 

@@ -17,6 +17,7 @@ from penult_server.compute.backend import Backend
 from penult_server.compute.resident import Resident, ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import read_head
+from penult_server.stores.manifest import FeatureManifest
 from penult_server.stores.reading import StoredFeatures
 
 MOST_KEPT = 32
@@ -35,6 +36,10 @@ class RefitMaterial:
     def resident(self, digest: str, check: Callable[[], None] = lambda: None) -> Resident:
         """Features and labels."""
         return self._residents.get(digest, check)
+
+    def manifest(self, digest: str) -> FeatureManifest:
+        """What the set says about itself, read without its features."""
+        return self._keep(("manifest", digest), lambda: StoredFeatures(self._root, digest).manifest)
 
     def logits(self, digest: str) -> NDArray[np.float64]:
         """(N, C) logits stored with the set, else those of the head stored with it.

@@ -15,7 +15,7 @@ from penult_kernels.refit_engine import Head, Keep
 from penult_kernels.row_plans import halves
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
-from penult_server.compute.evaluation import check_head, metrics_of
+from penult_server.compute.evaluation import average_weights, check_head, metrics_of
 from penult_server.compute.refit_material import RefitMaterial
 from penult_server.compute.refit_notes import fit_notes, prediction_notes
 from penult_server.compute.refit_problems import Detected, Part, ProblemMaker, Task
@@ -81,14 +81,18 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
     """
     maker = ProblemMaker(request, material)
     check_sizes(request, maker)
+    names = sorted(request.evaluate)
+    train = material.manifest(request.train) if request.train else None
+    for name in names:
+        # Refused before the work, not after it.
+        average_weights(material.manifest(request.evaluate[name]), train)
     final, choice = yield from _fit(request, maker, material)
     head = Head(weight=final.weight, bias=final.bias)
-    names = sorted(request.evaluate)
     for name in names:
         check_head(head, material.resident(request.evaluate[name]).manifest)
     answers = yield [Logits(digest=request.evaluate[name], heads=[head]) for name in names]
     metrics = {
-        name: metrics_of(logits, material.resident(request.evaluate[name]))
+        name: metrics_of(logits, material.resident(request.evaluate[name]), train)
         for name, (logits,) in zip(names, answers, strict=True)
     }
     certificate = final.certificate

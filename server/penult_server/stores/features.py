@@ -219,11 +219,16 @@ class FeatureWriter:
             array[...] = values
 
     def _content_digest(self) -> str:
-        """Identity of uploaded arrays: what was stored, and what the labels are called."""
+        """Identity of uploaded arrays: what was stored, what the labels are called, and the training shares.
+
+        The shares change no array, but they do change the metrics that are kept by this digest.
+        """
         labels = self._header.labels
         named = (labels.classes, labels.attribute, labels.attribute_values, labels.masks, self._header.attributes)
         names = repr((*named, self._header.dtype))
         self._content.update(names.encode())
+        if self._header.train_shares:
+            self._content.update(repr(self._header.train_shares).encode())
         for part in self._header.head or ():
             self._content.update(np.ascontiguousarray(part, dtype=np.float64).data)
         return self._content.hexdigest()

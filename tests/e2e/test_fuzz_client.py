@@ -180,7 +180,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
 class World:
     """A small store behind a real server, what it holds, and right values by their names."""
 
-    def __init__(self, client: penult.Client, table: Any, tiny: dict[str, Any]) -> None:
+    def __init__(self, client: penult.Client, table: Any) -> None:
         self.client = client
         rng = np.random.default_rng(0)
         x = rng.standard_normal((12, 3)).astype(np.float32)
@@ -188,7 +188,8 @@ class World:
         names = {"classes": ["cat", "dog"], "attribute": "ground", "attribute_values": ["in", "out"]}
         head = penult.Head(rng.standard_normal((2, 3)), np.zeros(2))
         dataset = client.datasets.register("shapes", table)
-        job = client.finetune(dataset="shapes", epochs=0, **tiny)
+        start = {"dataset": "shapes", "backbone": "test_resnet", "pretrained": False, "epochs": 0}
+        job = client.finetune(**start)
         run = job.wait(timeout=120)
         sets = client.extract(run.checkpoints[-1]).wait(timeout=120)
         mine = client.features.upload(x, y, a, head=head, **names)
@@ -205,7 +206,7 @@ class World:
             "head": head,
             "refit": refit,
             "metrics": refit.metrics["mine"],
-            "jobs": client.finetunes([{}], dataset="shapes", epochs=0, **tiny),
+            "jobs": client.finetunes([start]),
             "info": client.info(),
             "labels of a set": mine.labels,
             "curve": client.interpolate(head, refit, mine, steps=2),
@@ -223,7 +224,7 @@ class World:
                 "absent": None,
                 "address": client.connection.address,
                 "attributes": a,
-                "backbone": tiny["backbone"],
+                "backbone": start["backbone"],
                 "bias": np.zeros(2),
                 "columns": {"y": "y"},
                 "counts": {("cat", "in"): 5, 1: 2, (1, 0): 3, "dog, out": 4},
@@ -295,8 +296,8 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(client, table, tiny, tmp_path_factory):
-    return World(client, table, tiny)
+def world(client, table):
+    return World(client, table)
 
 
 def parameters(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:

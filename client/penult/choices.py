@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal, TypeVar
 
-from penult.errors import invalid
+from penult.errors import invalid, shown
 from penult_proto.v1 import datasets_pb2, groups_pb2, jobs_pb2, runs_pb2, spectra_pb2
 
 BalanceMethod = Literal["none", "subsetting", "upsampling", "upweighting", "mixture"]
@@ -86,9 +86,9 @@ _Number = TypeVar("_Number", bound=int)
 def check_choice(argument: str, value: object, legal: Iterable[str]) -> None:
     """Raise `InvalidRequest`, listing the legal names, unless `value` is one of them."""
     names = list(legal)
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         listed = ", ".join(repr(name) for name in names)
-        raise invalid(f"{argument} must be one of {listed}; got {value!r}", argument=argument, legal=listed)
+        raise invalid(f"{argument} must be one of {listed}; got {shown(value)}", argument=argument, legal=listed)
 
 
 def name_of(table: dict[_Name, _Number], number: int, unspecified: _Name) -> _Name:

@@ -1,6 +1,7 @@
 """The client: everything that can be asked of a server."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
@@ -20,7 +21,7 @@ from penult.choices import (
 from penult.datasets import Datasets
 from penult.features import FeatureSets
 from penult.recipes import FinetuneArguments
-from penult.records import Checkpoint, FeatureSet, Info, Run
+from penult.records import Checkpoint, Dataset, FeatureSet, Info, Run
 from penult.refitting import Refitting
 from penult.rpc import Connection
 from penult.runs import Runs
@@ -55,11 +56,11 @@ class Client(Refitting, Spectral):
     def finetune(
         self,
         *,
-        dataset: str,
-        backbone: str,
+        dataset: Dataset | str,
+        backbone: str | Path,
         attribute: str | None = None,
         pretrained: bool | None = None,
-        weights: str | None = None,
+        weights: str | Path | None = None,
         pooling: PoolingName | None = None,
         balance: BalanceMethod | None = None,
         by: By | None = None,
@@ -267,8 +268,7 @@ class Client(Refitting, Spectral):
         PenultError : as `finetune`. All requests are checked here before the first is sent; the server may still refuse
             one, then those before it have been started, and asking again finds them.
         """
-        merged: list[FinetuneArguments] = [{**common, **request} for request in requests]
-        specs = [recipes.finetune_spec(one) for one in recipes.swept(merged, seeds)]
+        specs = [recipes.finetune_spec(one) for one in recipes.swept(requests, seeds, common)]
         started = [
             jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, timeout=timeout)
             for spec in specs
@@ -279,7 +279,7 @@ class Client(Refitting, Spectral):
         self,
         checkpoint: Checkpoint | str,
         *,
-        dataset: str | None = None,
+        dataset: Dataset | str | None = None,
         attribute: str | None = None,
         splits: Sequence[str] | None = None,
         kind: FeatureKind = "pooled",

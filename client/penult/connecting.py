@@ -5,7 +5,8 @@ from pathlib import Path
 
 from penult import decode
 from penult.client import Client
-from penult.errors import DeadlineExceeded, VersionMismatch, invalid
+from penult.coerce import flag, path, seconds, text
+from penult.errors import DeadlineExceeded, VersionMismatch, invalid, shown
 from penult.records import Info
 from penult.rpc import Connection, is_loopback, unreachable
 from penult.servers import read_record, state_file
@@ -44,8 +45,10 @@ def connect(
     VersionMismatch : the server speaks another protocol.
     """
     check_address(address)
-    connection = Connection(address, token=find_token(address, token), tls=tls, tls_ca=tls_ca)
-    return client_on(connection, timeout=timeout)
+    found = find_token(address, token)
+    trusted = None if tls_ca is None else path("tls_ca", tls_ca)
+    connection = Connection(address, token=found, tls=flag("tls", tls), tls_ca=trusted)
+    return client_on(connection, timeout=seconds(timeout))
 
 
 def client_on(connection: Connection, *, timeout: float) -> Client:
@@ -59,21 +62,29 @@ def client_on(connection: Connection, *, timeout: float) -> Client:
 
 def check_address(address: str) -> None:
     """Raise `InvalidRequest` unless `address` is ``host:port``."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise invalid(f"an address is host:port, such as {DEFAULT_ADDRESS}; got {address!r}", address=address)
+    host, _, port = text("address", address, example=repr(DEFAULT_ADDRESS)).rpartition(":")
+    is_port = port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536
+    if not host.isprintable() or not host.strip() or not is_port:
+        raise invalid(f"an address is host:port, such as {DEFAULT_ADDRESS}; got {shown(address)}", address=address)
 
 
 def find_token(address: str, token: str | None) -> str | None:
     """The token to use: the argument, the environment, or the file of a server on this machine."""
     if token is not None:
-        return token
+        return checked_token("token", token)
     if from_environment := os.environ.get(TOKEN_VARIABLE):
-        return from_environment
+        return checked_token(TOKEN_VARIABLE, from_environment)
     if not is_loopback(address):
         return None
     record = read_record(state_file(address.rpartition(":")[2]))
     return record.token if record else None
+
+
+def checked_token(argument: str, token: str) -> str:
+    """A token that can be sent: printable ASCII. Raises `InvalidRequest`, which does not repeat it."""
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable():  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+        raise invalid(f"{argument} must be printable ASCII text; got a {type(token).__name__} that is not")
+    return token
 
 
 def check_server(connection: Connection, *, timeout: float) -> Info:

@@ -3,18 +3,21 @@
 import builtins
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict, overload
+from typing import Any, Literal, TypedDict, cast, overload
 
 from penult import decode, jobs
 from penult.choices import LAYOUTS, Layout, check_choice
-from penult.encode import items
-from penult.errors import invalid
+from penult.coerce import build, flag, items, listed, names, path, scalar, text
+from penult.errors import invalid, shown
 from penult.records import Dataset
+from penult.references import dataset_name
 from penult.rpc import Connection
 from penult_proto.v1 import datasets_pb2, jobs_pb2
 
 SplitValue = str | int | float
 """A value of a table's column of splits, booleans included."""
+MOST_DESCRIPTION = 2**16
+"""Characters."""
 
 
 class TableColumns(TypedDict, total=False):
@@ -48,9 +51,9 @@ class Datasets:
         answer = self._connection.unary(self._connection.stubs.datasets.ListDatasets, request, timeout=timeout)
         return [decode.dataset(message) for message in answer.datasets]
 
-    def get(self, name: str, *, timeout: float = 30.0) -> Dataset:
+    def get(self, name: Dataset | str, *, timeout: float = 30.0) -> Dataset:
         """The dataset of that name. Raises `NotFound`, listing those that exist."""
-        request = datasets_pb2.GetDatasetRequest(name=name)
+        request = build(datasets_pb2.GetDatasetRequest, name=dataset_name(name, "name"))
         return decode.dataset(
             self._connection.unary(self._connection.stubs.datasets.GetDataset, request, timeout=timeout)
         )
@@ -150,37 +153,49 @@ class Datasets:
         PreconditionFailed : files are missing.
         """
         check_choice("layout", layout, LAYOUTS)
-        spec = jobs_pb2.RegisterDatasetSpec(
-            name=name,
-            table=str(Path(source).expanduser().absolute()),
-            description=description,
+        waits = flag("wait", wait)
+        spec = build(
+            jobs_pb2.RegisterDatasetSpec,
+            name=text("name", name, example="'my-dataset'"),
+            table=_absolute(source),
+            description=text("description", description, most=MOST_DESCRIPTION),
             layout=LAYOUTS[layout],
-            columns=columns_message(columns or {}, splits),
+            columns=columns_message(columns, splits),
         )
         job = jobs.create(
             self._connection, jobs_pb2.JobSpec(register_dataset=spec), jobs.dataset_result, timeout=timeout
         )
-        return job.wait() if wait else job
+        return job.wait() if waits else job
+
+
+def _absolute(source: str | Path) -> str:
+    """A place on this machine, without ``~``. Raises `InvalidRequest`."""
+    given = path("source", source)
+    try:
+        return str(Path(given).expanduser().absolute())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise invalid(f"source must name a place; got {shown(given)} ({error})", argument="source") from None
 
 
 def columns_message(
-    columns: TableColumns, splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None
+    columns: TableColumns | None, splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None
 ) -> datasets_pb2.TableColumns:
     """Which columns hold what. Raises `InvalidRequest`."""
     legal = list(TableColumns.__annotations__)
-    for key in columns:
+    found = dict(items("columns", columns, "{'y': 'label'}"))
+    for key in found:
         if key not in legal:
-            raise invalid(f"columns has no key {key!r}; one of {', '.join(legal)}", argument="columns")
-        if not columns[key]:
-            raise invalid(f"columns[{key!r}] is empty; name a column, or leave the key out", argument="columns")
-    return datasets_pb2.TableColumns(
-        split=columns.get("split", ""),
-        y=columns.get("y", ""),
-        path=columns.get("path", ""),
-        texts=_several(columns.get("text", ())),
-        id=columns.get("id", ""),
-        attributes=_several(columns.get("attributes", ())),
-        masks=_several(columns.get("masks", ())),
+            raise invalid(f"columns has no key {shown(key)}; one of {', '.join(legal)}", argument="columns")
+    named = {key: _several(key, value) for key, value in found.items()}
+    return build(
+        datasets_pb2.TableColumns,
+        split=_one("split", named),
+        y=_one("y", named),
+        path=_one("path", named),
+        texts=named.get("text"),
+        id=_one("id", named),
+        attributes=named.get("attributes"),
+        masks=named.get("masks"),
         splits=_splits(splits),
     )
 
@@ -192,16 +207,37 @@ def _splits(splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None) -> d
     example = "from names of splits to values of the column, such as {'train': 0, 'val': 1, 'test': 2}"
     named: dict[str, str] = {}
     for name, values in items("splits", splits, "{'train': 0, 'val': 1, 'test': 2}"):
-        for value in [values] if isinstance(values, str) or not isinstance(values, Sequence) else values:
-            if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
-                raise invalid(f"splits goes {example}; got {splits!r}", argument="splits")
-            if str(value) in named:
-                raise invalid(f"splits gives {value!r} to {named[str(value)]!r} and to {name!r}", argument="splits")
-            named[str(value)] = name
+        for value in _split_values(values):
+            if not isinstance(name, str) or not name or not isinstance(value, str | int | float):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+                raise invalid(f"splits goes {example}; got {shown(splits)}", argument="splits")
+            key = text("a value in splits", str(value))
+            if key in named:
+                raise invalid(f"splits gives {shown(value)} to {named[key]!r} and to {name!r}", argument="splits")
+            named[key] = text("a name in splits", name)
     if not named:
         raise invalid(f"splits is empty; it goes {example}", argument="splits")
     return named
 
 
-def _several(names: str | Sequence[str]) -> Sequence[str]:
-    return (names,) if isinstance(names, str) else names
+def _split_values(values: object) -> list[Any]:
+    """One value of a column, or several; scalars of NumPy as Python's."""
+    plain = scalar(values)
+    several = [plain] if isinstance(plain, str | int | float) else listed("splits", cast("Any", plain), "[0, 1]")
+    return [scalar(one) for one in several]
+
+
+def _one(key: str, named: Mapping[str, Sequence[str]]) -> str:
+    """The one column of a kind, empty when none is named. Raises `InvalidRequest` for several."""
+    columns = named.get(key, [""])
+    if len(columns) != 1:
+        raise invalid(f"columns[{key!r}] takes the name of one column; got {shown(columns)}", argument="columns")
+    return columns[0]
+
+
+def _several(key: str, found: object) -> Sequence[str]:
+    """Names of columns, at least one. Raises `InvalidRequest`."""
+    argument = f"columns[{key!r}]"
+    columns = [text(argument, found)] if isinstance(found, str) else names(argument, cast("Any", found))
+    if not columns or "" in columns:
+        raise invalid(f"{argument} is empty; name a column, or leave the key out", argument="columns")
+    return columns

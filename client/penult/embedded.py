@@ -10,8 +10,9 @@ from pathlib import Path
 import grpc
 
 from penult.client import Client
+from penult.coerce import path, seconds
 from penult.connecting import client_on
-from penult.errors import PenultError, Unauthenticated, Unavailable, from_kind
+from penult.errors import PenultError, Unauthenticated, Unavailable, from_kind, invalid, shown
 from penult.rpc import Connection
 from penult.servers import read_record, root_file
 from penult_proto.errors import ErrorKind
@@ -37,13 +38,14 @@ def local(root: str | Path, *, timeout: float = 60.0) -> Client:
 
     Raises
     ------
+    InvalidRequest : `root` is no directory, and none can be made there.
     ImportError : the packages that a server needs are not installed.
     Unavailable : the server did not start; the message ends with the last lines of its log.
     VersionMismatch : a server of another version serves this store.
     """
-    store = Path(root).expanduser().resolve()
-    store.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + timeout
+    allowed = seconds(timeout)
+    store = _store(root)
+    deadline = time.monotonic() + allowed
     child: subprocess.Popen[bytes] | None = None
     while time.monotonic() < deadline:
         client = _running(store, deadline)
@@ -60,7 +62,18 @@ def local(root: str | Path, *, timeout: float = 60.0) -> Client:
         time.sleep(POLL_SECONDS)
     if child is not None and child.poll() is None:
         child.terminate()
-    raise _did_not_start(store, f"no answer within {timeout:g} s")
+    raise _did_not_start(store, f"no answer within {allowed:g} s")
+
+
+def _store(root: str | Path) -> Path:
+    """The directory, made when missing. Raises `InvalidRequest`."""
+    given = path("root", root)
+    try:
+        store = Path(given).expanduser().resolve()
+        store.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise invalid(f"root must be a directory, or one that can be made; got {shown(given)} ({error})") from None
+    return store
 
 
 def _running(store: Path, deadline: float) -> Client | None:

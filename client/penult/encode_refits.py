@@ -1,29 +1,20 @@
 """From the arguments of `Client.refit` and `Client.evaluate` to messages; what is plainly wrong is refused here."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Required, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from penult import arrays
+from penult import arrays, coerce, coerce_arrays
 from penult.choices import BALANCE_METHODS, MISSING_GROUPS, BalanceMethod, By, MissingGroups, check_choice
-from penult.encode import (
-    FeatureSetLike,
-    balance_message,
-    check_class_map,
-    check_count,
-    check_flag,
-    check_number,
-    check_seed,
-    feature_set_name,
-    is_number,
-    items,
-    names,
-)
-from penult.errors import invalid
-from penult.records import Checkpoint, FeatureSet
+from penult.coerce import build, items
+from penult.coerce_arrays import row_ids
+from penult.encode import balance_message, check_class_map
+from penult.errors import invalid, shown
+from penult.records import Checkpoint
+from penult.references import FeatureSetLike, feature_set_name
 from penult.refit_choices import (
     GRID_NAMES,
     GROUP_SOURCES,
@@ -61,15 +52,15 @@ from penult.refit_choices import (
     Ties,
     WeightsChoice,
 )
-from penult.refits import Head, Refit
-from penult_proto.errors import ErrorKind
+from penult.refits import Head, HeadArrays, Refit, as_head, class_names, may_be_head
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 
-HeadLike: TypeAlias = HeadChoice | Head | Refit
+HeadLike: TypeAlias = HeadChoice | Head | Refit | HeadArrays
 ScalingLike: TypeAlias = bool | Scaling | FeatureSetLike
-AnyHead: TypeAlias = Head | Refit | Checkpoint
+AnyHead: TypeAlias = Head | Refit | Checkpoint | HeadArrays
 _Message = TypeVar("_Message")
+_HEADS = "a Head, a Refit, a Checkpoint or (weight, bias)"
 _EXAMPLES = {
     "select": "{'on': 'half', 'metric': 'worst_group'}",
     "path": "{'optimizer': 'sgd', 'learning_rate': 0.01, 'steps': 100}",
@@ -122,13 +113,13 @@ class RefitArguments(TypedDict, total=False):
     link: Link | None
     standardize: ScalingLike | None
     repeats: int | None
-    weights: WeightsChoice | NDArray[Any] | None
+    weights: WeightsChoice | ArrayLike | None
     gamma: float | None
     up: float | None
     class_ratio: float | None
     detector: PathArguments | None
     detector_l1: float | None
-    rows: RowsChoice | NDArray[Any] | None
+    rows: RowsChoice | ArrayLike | None
     top_k: int | None
     other: FeatureSetLike | None
     offset: OffsetChoice | None
@@ -140,6 +131,7 @@ class RefitArguments(TypedDict, total=False):
     grid: Mapping[GridName, Sequence[float]] | None
     select: SelectArguments | None
     evaluate: Mapping[str, FeatureSetLike] | None
+    train: FeatureSetLike | None
     seed: int
     plan: bool
     tolerance: float | None
@@ -153,60 +145,70 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
     Raises `InvalidRequest`, also for unknown keys.
     """
     known = list(RefitArguments.__annotations__)
-    if [key for key in arguments if key not in known] or "features" not in arguments:
-        raise invalid(f"a refit request has 'features' and any of {known}; got {list(arguments)}")
-    _check_numbers(arguments)
-    given = arguments.get
+    # Looked up by name: TypedDicts know no computed keys.
+    asked: dict[str, Any] = dict(items("a refit request", arguments, "{'features': features, 'preset': 'dfr'}"))
+    if [key for key in asked if key not in known] or "features" not in asked:
+        raise invalid(f"a refit request has 'features' and any of {known}; got {shown(list(asked))}")
+    given = asked.get
     preset, center, standardize = given("preset"), given("center"), given("standardize")
-    path, select = given("path"), given("select")
-    return pb.RefitRequest(
+    path, select, train = given("path"), given("select"), given("train")
+    if preset is not None:
+        check_choice("preset", preset, PRESETS)
+    return build(
+        pb.RefitRequest,
         feature_set=feature_set_name(arguments["features"]),
         preset=preset or "",
         balance=_balance(given("balance"), given("by"), given("ratio"), given("missing_groups")),
-        l1=given("l1"),
-        l2=given("l2"),
+        l1=_optional("l1", given("l1"), 0),
+        l2=_optional("l2", given("l2"), 0),
         penalty_scale=_number("penalty", given("penalty"), PENALTY_SCALES),
         center=None if center is None else _head_source("center", center),
         intercept=_number("intercept", given("intercept"), INTERCEPTS),
         link=_number("link", given("link"), LINKS),
-        scaling=None if standardize is None else _scaling(standardize),
-        repeats=given("repeats"),
+        scaling=None if standardize is None else _scaling("standardize", standardize),
+        repeats=_optional_whole("repeats", given("repeats")),
         weights=_filled(_weights(arguments)),
         rows=_filled(_rows(given("rows"), given("top_k"), given("other"))),
-        offset=_filled(pb.Offset(kind=_number("offset", given("offset"), OFFSETS), tau=given("tau"))),
+        offset=_filled(
+            build(pb.Offset, kind=_number("offset", given("offset"), OFFSETS), tau=_optional("tau", given("tau")))
+        ),
         groups=_number("groups", given("groups"), GROUP_SOURCES),
-        risk=_filled(pb.Risk(kind=_number("risk", given("risk"), RISKS), alpha=given("alpha"))),
+        risk=_filled(
+            build(pb.Risk, kind=_number("risk", given("risk"), RISKS), alpha=_optional("alpha", given("alpha")))
+        ),
         path=None if path is None else _path("path", path),
         grid=_grid(given("grid")),
         select=None if select is None else _select(select),
-        seed=arguments.get("seed", 0),
-        plan=arguments.get("plan", False),
-        evaluate=_evaluated(given("evaluate") or {}),
-        tolerance=given("tolerance"),
-        max_iterations=given("max_iterations"),
-        across_checkpoints=check_flag("across_checkpoints", arguments.get("across_checkpoints", False)),
+        seed=coerce.seed(asked.get("seed", 0)),
+        plan=coerce.flag("plan", asked.get("plan", False)),
+        evaluate=_evaluated(given("evaluate")),
+        train="" if train is None else _train(train, given("evaluate")),
+        tolerance=_optional("tolerance", given("tolerance"), 0, 1),
+        max_iterations=_optional_whole("max_iterations", given("max_iterations")),
+        across_checkpoints=coerce.flag("across_checkpoints", asked.get("across_checkpoints", False)),
     )
 
 
-def _check_numbers(arguments: RefitArguments) -> None:
-    preset = arguments.get("preset")
-    if preset is not None:
-        check_choice("preset", preset, PRESETS)
-    for name in ("l1", "l2", "gamma", "up", "detector_l1"):
-        value = arguments.get(name)
-        if value is not None:
-            check_number(name, value, 0)
-    for name in ("repeats", "top_k", "max_iterations"):
-        count = arguments.get(name)
-        if count is not None:
-            check_count(name, count)
-    tolerance = arguments.get("tolerance")
-    if tolerance is not None:
-        check_number("tolerance", tolerance, 0, 1)
-    check_seed(arguments.get("seed", 0))
+def _optional(argument: str, value: object, least: float = -math.inf, most: float = math.inf) -> float | None:
+    """A number; None for None."""
+    return None if value is None else coerce.number(argument, value, least, most)
 
 
-def _number(argument: str, value: str | None, table: Mapping[Any, Any]) -> Any:
+def _optional_whole(argument: str, value: object, least: int = 1, most: int = coerce.INT32) -> int | None:
+    """A whole number; None for None."""
+    return None if value is None else coerce.whole(argument, value, least, most)
+
+
+def _train(train: FeatureSetLike, evaluate: Mapping[str, FeatureSetLike] | None) -> str:
+    """The training set whose counts weigh averages. Raises `InvalidRequest` where nothing is evaluated."""
+    if not items("evaluate", evaluate, "{'test': features}"):
+        raise invalid(
+            "train= weighs the averages of what is evaluated: give evaluate=, or leave it out", argument="train"
+        )
+    return feature_set_name(train, "train")
+
+
+def _number(argument: str, value: object, table: Mapping[Any, Any]) -> Any:
     """The number of a choice on the wire, None for None."""
     if value is None:
         return None
@@ -234,130 +236,139 @@ def _balance(
     return balance_message(balance, by, ratio, missing)
 
 
-def _scaling(value: ScalingLike) -> pb.Scaling:
-    if isinstance(value, FeatureSet):
-        return pb.Scaling(kind=pb.SCALING_KIND_SET, feature_set=value.digest)
-    if isinstance(value, bool):
-        return pb.Scaling(kind=SCALINGS["rows" if value else "none"])
-    if value in SCALINGS:
-        return pb.Scaling(kind=SCALINGS[value])
-    return pb.Scaling(kind=pb.SCALING_KIND_SET, feature_set=feature_set_name(value))
+def _scaling(argument: str, value: ScalingLike) -> pb.Scaling:
+    plain = coerce.scalar(value)
+    if isinstance(plain, bool):
+        return pb.Scaling(kind=SCALINGS["rows" if plain else "none"])
+    if isinstance(plain, str) and plain in SCALINGS:
+        return pb.Scaling(kind=SCALINGS[plain])
+    return build(pb.Scaling, kind=pb.SCALING_KIND_SET, feature_set=feature_set_name(value, argument))  # pyright: ignore[reportArgumentType]
 
 
 def _head_source(argument: str, value: HeadLike) -> pb.HeadSource:
-    match value:
-        case Refit():
-            return pb.HeadSource(kind=pb.HEAD_KIND_REFIT, refit=value.digest)
-        case Head():
-            return pb.HeadSource(kind=pb.HEAD_KIND_EXPLICIT, head=head_message(value))
-        case _:
-            return pb.HeadSource(kind=_number(argument, value, HEADS))
+    if isinstance(value, Refit):
+        return build(pb.HeadSource, kind=pb.HEAD_KIND_REFIT, refit=value.digest)
+    if isinstance(value, str) or not may_be_head(value):
+        return pb.HeadSource(kind=_number(argument, value, HEADS))  # pyright: ignore[reportArgumentType]
+    return build(pb.HeadSource, kind=pb.HEAD_KIND_EXPLICIT, head=head_message(as_head(value, argument)))
 
 
 def _weights(arguments: RefitArguments) -> pb.Weights:
     weights, detector = arguments.get("weights"), arguments.get("detector")
-    message = pb.Weights(
-        gamma=arguments.get("gamma"),
-        up=arguments.get("up"),
-        class_ratio=arguments.get("class_ratio"),
-        detector_l1=arguments.get("detector_l1"),
+    message = build(
+        pb.Weights,
+        gamma=_optional("gamma", arguments.get("gamma"), 0),
+        up=_optional("up", arguments.get("up"), 0),
+        class_ratio=_optional("class_ratio", arguments.get("class_ratio")),
+        detector_l1=_optional("detector_l1", arguments.get("detector_l1"), 0),
+        detector=None if detector is None else _path("detector", detector),
     )
-    if detector is not None:
-        message.detector.CopyFrom(_path("detector", detector))
     if isinstance(weights, str):
         message.kind = _number("weights", weights, WEIGHTS)
     elif weights is not None:
         message.kind = pb.WEIGHTS_KIND_EXPLICIT
-        message.explicit.CopyFrom(arrays.encode(np.asarray(weights, np.float64)))
+        message.explicit.CopyFrom(arrays.encode(coerce_arrays.numbers("weights", weights)))
     return message
 
 
-def _rows(rows: RowsChoice | NDArray[Any] | None, top_k: int | None, other: FeatureSetLike | None) -> pb.Rows:
-    message = pb.Rows(top_k=top_k, other="" if other is None else feature_set_name(other))
+def _rows(rows: RowsChoice | ArrayLike | None, top_k: int | None, other: FeatureSetLike | None) -> pb.Rows:
+    message = build(
+        pb.Rows,
+        top_k=_optional_whole("top_k", top_k, most=coerce.INT64),
+        other="" if other is None else feature_set_name(other, "other"),
+    )
     if isinstance(rows, str):
         message.kind = _number("rows", rows, ROWS)
     elif rows is not None:
-        ids = np.asarray(rows)
-        if ids.dtype.kind not in "iu" or ids.ndim != 1 or (ids.size and ids.min() < 0):
-            raise invalid(f"rows= lists row ids, whole numbers of at least 0; got {ids.dtype} {ids.shape}")
         message.kind = pb.ROWS_KIND_EXPLICIT
-        message.row_ids.CopyFrom(arrays.encode(ids.astype(np.uint64)))
+        message.row_ids.CopyFrom(arrays.encode(row_ids(rows)))
     return message
 
 
 def _path(argument: str, given: PathArguments) -> pb.Path:
-    _check_keys(argument, given, PathArguments)
-    start = given.get("start")
-    return pb.Path(
-        optimizer=_number(f"{argument}.optimizer", given.get("optimizer"), PATH_OPTIMIZERS),
-        learning_rate=given.get("learning_rate"),
-        steps=given.get("steps"),
-        epochs=given.get("epochs"),
-        momentum=given.get("momentum"),
-        weight_decay=given.get("weight_decay"),
-        clip_norm=given.get("clip_norm"),
-        batch_size=given.get("batch_size"),
-        schedule=_number(f"{argument}.schedule", given.get("schedule"), PATH_SCHEDULES),
-        keep=_number(f"{argument}.keep", given.get("keep"), PATH_KEEPS),
+    found = _checked(argument, given, PathArguments)
+    start, size = found("start"), f"{argument}.batch_size"
+    return build(
+        pb.Path,
+        optimizer=_number(f"{argument}.optimizer", found("optimizer"), PATH_OPTIMIZERS),
+        learning_rate=_optional(f"{argument}.learning_rate", found("learning_rate"), 0),
+        steps=_optional_whole(f"{argument}.steps", found("steps"), 0),
+        epochs=_optional_whole(f"{argument}.epochs", found("epochs"), 0),
+        momentum=_optional(f"{argument}.momentum", found("momentum"), 0),
+        weight_decay=_optional(f"{argument}.weight_decay", found("weight_decay"), 0),
+        clip_norm=_optional(f"{argument}.clip_norm", found("clip_norm"), 0),
+        batch_size=_optional_whole(size, found("batch_size"), 0),
+        schedule=_number(f"{argument}.schedule", found("schedule"), PATH_SCHEDULES),
+        keep=_number(f"{argument}.keep", found("keep"), PATH_KEEPS),
         start=None if start is None else _head_source(f"{argument}.start", start),
     )
 
 
 def _select(given: SelectArguments) -> pb.Select:
-    _check_keys("select", given, SelectArguments)
-    message = pb.Select(
-        metric=_number("select.metric", given.get("metric"), SELECT_METRICS),
-        final=_number("select.final", given.get("final"), SELECT_FINALS),
-        repeats=given.get("repeats"),
+    found = _checked("select", given, SelectArguments)
+    ties, on, standardize = found("ties"), found("on"), found("standardize")
+    if ties is not None:
+        check_choice("select.ties", ties, ("first", "last"))
+    message = build(
+        pb.Select,
+        metric=_number("select.metric", found("metric"), SELECT_METRICS),
+        final=_number("select.final", found("final"), SELECT_FINALS),
+        repeats=_optional_whole("select.repeats", found("repeats")),
+        last_of_equals=None if ties is None else ties == "last",
+        scaling=None if standardize is None else _scaling("select.standardize", standardize),
     )
-    if "ties" in given:
-        check_choice("select.ties", given["ties"], ("first", "last"))
-        message.last_of_equals = given["ties"] == "last"
-    if "standardize" in given:
-        message.scaling.CopyFrom(_scaling(given["standardize"]))
-    match given.get("on"):
-        case None:
-            pass
-        case "half":
-            message.half = True
-        case on:
-            message.feature_set = feature_set_name(on)
+    if isinstance(on, str) and on == "half":
+        message.half = True
+    elif on is not None:
+        message.feature_set = feature_set_name(on, "select.on")
     return message
 
 
 def _grid(grid: Mapping[GridName, Sequence[float]] | None) -> list[pb.GridAxis]:
     axes: list[pb.GridAxis] = []
-    for name, values in items("grid", grid or {}, "{'l2': [0.1, 0.01]}"):
+    for name, values in items("grid", grid, "{'l2': [0.1, 0.01]}"):
         check_choice("grid", name, GRID_NAMES)
-        listed = list(values) if isinstance(values, Iterable) else []  # pyright: ignore[reportUnnecessaryIsInstance]
-        if not listed or not all(is_number(value) and math.isfinite(value) for value in listed):
-            raise invalid(f"grid[{name!r}] must list at least one finite number; got {values!r}", argument="grid")
-        axes.append(pb.GridAxis(name=name, values=[float(value) for value in listed]))
+        argument = f"grid[{name!r}]"
+        listed = coerce.listed(argument, values, "[0.1, 0.01]")
+        numbers = [coerce.number(f"{argument}[{index}]", value) for index, value in enumerate(listed)]
+        if not numbers:
+            raise invalid(f"{argument} must list at least one finite number; got {shown(values)}", argument="grid")
+        axes.append(build(pb.GridAxis, name=name, values=numbers))
     return axes
 
 
-def _evaluated(evaluate: Mapping[str, FeatureSetLike]) -> dict[str, str]:
-    return {name: feature_set_name(value) for name, value in items("evaluate", evaluate, "{'test': features}")}
+def _evaluated(evaluate: Mapping[str, FeatureSetLike] | None) -> dict[str, str]:
+    return {
+        coerce.text("a name in evaluate", name, example="'test'"): feature_set_name(value, f"evaluate[{shown(name)}]")
+        for name, value in items("evaluate", evaluate, "{'test': features}")
+    }
 
 
-def _check_keys(argument: str, given: Mapping[str, Any], known: type) -> None:
+def _checked(argument: str, given: Mapping[str, Any], known: type) -> Callable[[str], Any]:
+    """Looks up in a dictionary argument, None for what is left out. Raises `InvalidRequest` for unknown keys."""
+    found = dict(items(argument, given, _EXAMPLES[argument]))
     legal = list(known.__annotations__)
-    if unknown := [key for key, _ in items(argument, given, _EXAMPLES[argument]) if key not in legal]:
-        raise invalid(f"{argument}= has any of {legal}; got {unknown}", argument=argument)
+    if unknown := [key for key in found if key not in legal]:
+        raise invalid(f"{argument}= has any of {legal}; got {shown(unknown)}", argument=argument)
+    return found.get
 
 
 def evaluate_request(
     head: AnyHead,
     features: FeatureSetLike,
+    *,
     class_map: Mapping[str, str] | None = None,
     across_checkpoints: bool = False,
+    train: FeatureSetLike | None = None,
 ) -> pb.EvaluateRequest:
     """Which head is scored on what. Raises `InvalidRequest`."""
     reference = head_reference(head)
-    request = pb.EvaluateRequest(
+    request = build(
+        pb.EvaluateRequest,
         feature_set=feature_set_name(features),
         class_map=check_class_map(class_map),
-        across_checkpoints=check_flag("across_checkpoints", across_checkpoints),
+        across_checkpoints=coerce.flag("across_checkpoints", across_checkpoints),
+        train="" if train is None else feature_set_name(train, "train"),
     )
     match reference.WhichOneof("head"):
         case "refit":
@@ -369,58 +380,44 @@ def evaluate_request(
     return request
 
 
-def head_reference(head: AnyHead) -> pb.HeadReference:
+def head_reference(head: AnyHead, argument: str = "head") -> pb.HeadReference:
     """A stored head by its digest, another as it is. Raises `InvalidRequest`."""
     match head:
         case Refit():
-            return pb.HeadReference(refit=head.digest)
+            return build(pb.HeadReference, refit=head.digest)
         case Checkpoint():
-            return pb.HeadReference(checkpoint=head.digest)
-        case Head():
-            return pb.HeadReference(explicit=head_message(head))
-        case _:  # pyright: ignore[reportUnnecessaryComparison]  callers may be untyped
-            raise invalid(f"a head is a Head, a Refit or a Checkpoint; got {type(head).__name__}")
+            return build(pb.HeadReference, checkpoint=head.digest)
+        case _:
+            return pb.HeadReference(explicit=head_message(as_head(head, argument, _HEADS)))
 
 
 def mixtures_request(
     heads: Sequence[AnyHead],
     shares: NDArray[np.float64],
     features: FeatureSetLike,
+    *,
     class_map: Mapping[str, str] | None = None,
     across_checkpoints: bool = False,
+    train: FeatureSetLike | None = None,
 ) -> pb.EvaluateMixturesRequest:
     """Mixtures of heads, the rows of `shares` (M, H), scored on one set."""
-    return pb.EvaluateMixturesRequest(
+    return build(
+        pb.EvaluateMixturesRequest,
         heads=[head_reference(head) for head in heads],
         shares=arrays.encode(shares),
         feature_set=feature_set_name(features),
         class_map=check_class_map(class_map),
-        across_checkpoints=check_flag("across_checkpoints", across_checkpoints),
+        across_checkpoints=coerce.flag("across_checkpoints", across_checkpoints),
+        train="" if train is None else feature_set_name(train, "train"),
     )
 
 
 def head_message(head: Head) -> pb.Head:
-    """A head in float64. Raises `InvalidRequest` when weight and bias do not fit each other."""
-    if head.weight.ndim != 2 or head.bias.shape != head.weight.shape[:1]:
-        raise invalid(
-            f"a head has weight (C, D) and bias (C,); got {head.weight.shape} and {head.bias.shape}",
-            ErrorKind.WRONG_SHAPE,
-        )
-    if not isinstance(head.checkpoint, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
-        raise invalid(f"Head.checkpoint is a digest, such as that of a Checkpoint; got {head.checkpoint!r}")
-    return pb.Head(
-        weight=arrays.encode(head.weight.astype("<f8")),
-        bias=arrays.encode(head.bias.astype("<f8")),
+    """A head in float64, with the names of its classes."""
+    return build(
+        pb.Head,
+        weight=arrays.encode(head.weight),
+        bias=arrays.encode(head.bias),
         classes=class_names(head),
-        checkpoint=head.checkpoint,
+        checkpoint=coerce.optional_text("Head.checkpoint", head.checkpoint),
     )
-
-
-def class_names(head: Head) -> list[str]:
-    """Names of a head's rows, none where it has none. Raises `InvalidRequest` unless there is one for each row."""
-    given = names("Head.classes", head.classes)
-    if not all(isinstance(name, str) for name in given):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise invalid(f"Head.classes are names; got {given}", argument="classes")
-    if given and len(given) != head.weight.shape[0]:
-        raise invalid(f"a head of {head.weight.shape[0]} rows has as many classes; got {given}", ErrorKind.WRONG_SHAPE)
-    return given

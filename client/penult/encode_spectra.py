@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
-from penult import arrays
+from penult import arrays, coerce, coerce_arrays
 from penult.choices import SPECTRA_BY, By, check_choice
-from penult.encode import FeatureSetLike, check_number, check_seed, feature_set_name
-from penult.errors import invalid
+from penult.coerce import build
+from penult.errors import invalid, shown
 from penult.records import Checkpoint, FeatureSet, Run
+from penult.references import FeatureSetLike, checkpoint_digest, feature_set_name, run_id
 from penult_proto.v1 import spectra_pb2
 
 SourceLike: TypeAlias = FeatureSetLike | Checkpoint
@@ -19,28 +19,27 @@ RowsLike: TypeAlias = NDArray[Any] | Sequence[int] | Run
 """Row ids, or a run, meaning the training examples that its balancing kept."""
 
 
-def feature_source(features: SourceLike, split: str | None, rows: RowsLike | None) -> spectra_pb2.FeatureSource:
+def feature_source(
+    features: SourceLike, split: str | None, rows: RowsLike | None, argument: str = "features"
+) -> spectra_pb2.FeatureSource:
     """What a query looks at. Raises `InvalidRequest`."""
     selection = None if rows is None else row_selection(rows)
-    if isinstance(features, Checkpoint):
-        if not split:
-            raise invalid(f"{features!r} has features of several splits; say which, such as split='train'")
-        return spectra_pb2.FeatureSource(checkpoint=features.digest, split=split, rows=selection)
+    of_split = coerce.optional_text("split", split)
+    if isinstance(features, Checkpoint) and not of_split:
+        raise invalid(f"{features!r} has features of several splits; say which, such as split='train'")
     if split is None:
-        return spectra_pb2.FeatureSource(feature_set=feature_set_name(features), rows=selection)
+        return build(spectra_pb2.FeatureSource, feature_set=feature_set_name(features, argument), rows=selection)  # pyright: ignore[reportArgumentType]
     if isinstance(features, FeatureSet):
         raise invalid(f"split= belongs to a checkpoint; {features!r} is the feature set of one split already")
-    return spectra_pb2.FeatureSource(checkpoint=feature_set_name(features), split=split, rows=selection)
+    digest = checkpoint_digest(features, argument)
+    return build(spectra_pb2.FeatureSource, checkpoint=digest, split=of_split, rows=selection)
 
 
 def row_selection(rows: RowsLike) -> spectra_pb2.RowSelection:
     """Some rows of a feature set. Raises `InvalidRequest` unless they are a run or whole numbers from 0."""
     if isinstance(rows, Run):
-        return spectra_pb2.RowSelection(run=rows.id)
-    ids = np.asarray(rows)
-    if ids.ndim != 1 or not ids.size or ids.dtype.kind not in "iu" or int(ids.min()) < 0:
-        raise invalid(f"rows takes a Run, or row ids: (n,) whole numbers from 0, at least one; got {rows!r}")
-    return spectra_pb2.RowSelection(row_ids=arrays.encode(ids.astype(np.uint64)))
+        return build(spectra_pb2.RowSelection, run=rows.id)
+    return build(spectra_pb2.RowSelection, row_ids=arrays.encode(coerce_arrays.row_ids(rows)))
 
 
 def spectra_request(
@@ -58,22 +57,19 @@ def spectra_request(
 ) -> spectra_pb2.ComputeSpectraRequest:
     """A question for spectra; of no feature set in particular without `features`. Raises `InvalidRequest`."""
     check_choice("by", by, SPECTRA_BY)
-    if top_k is not None:
-        check_number("top_k", top_k, 1, 2**31 - 1)
-    check_correction(correction)
-    check_number("replicates", replicates, 0, 2**31 - 1)
-    if not 0 < confidence < 1:
-        raise invalid(f"confidence must lie between 0 and 1, such as 0.95; got {confidence!r}", argument="confidence")
-    check_seed(seed)
-    return spectra_pb2.ComputeSpectraRequest(
+    share = coerce.number("confidence", confidence)
+    if not 0 < share < 1:
+        raise invalid(f"confidence must lie between 0 and 1, such as 0.95; got {share!r}", argument="confidence")
+    return build(
+        spectra_pb2.ComputeSpectraRequest,
         source=_rows_alone(rows) if features is None else feature_source(features, split, rows),
         by=SPECTRA_BY[by],
-        top_k=top_k,
-        correction=correction,
-        center=center,
-        replicates=replicates,
-        confidence=confidence,
-        seed=seed,
+        top_k=None if top_k is None else coerce.whole("top_k", top_k),
+        correction=_correction(correction),
+        center=coerce.flag("center", center),
+        replicates=coerce.whole("replicates", replicates, 0),
+        confidence=share,
+        seed=coerce.seed(seed),
     )
 
 
@@ -81,9 +77,10 @@ def run_spectra_request(
     run: Run | str, split: str, spectra: spectra_pb2.ComputeSpectraRequest
 ) -> spectra_pb2.ComputeRunSpectraRequest:
     """The question `spectra` asked of every checkpoint of a run. Raises `InvalidRequest`."""
-    if not split:
+    of_split = coerce.text("split", split, example="'train'")
+    if not of_split:
         raise invalid("split= says which features of every checkpoint, such as split='train'")
-    return spectra_pb2.ComputeRunSpectraRequest(run=_run_id(run), split=split, spectra=spectra)
+    return build(spectra_pb2.ComputeRunSpectraRequest, run=run_id(run), split=of_split, spectra=spectra)
 
 
 def descriptors_request(
@@ -91,10 +88,12 @@ def descriptors_request(
 ) -> spectra_pb2.ComputeDescriptorsRequest:
     """A question for descriptors. Raises `InvalidRequest`."""
     check_choice("by", by, SPECTRA_BY)
-    first, last = power_law
-    if not 1 <= first < last < 2**31:
-        raise invalid(f"power_law= takes the first and the last rank of the fit, from 1; got {power_law!r}")
-    return spectra_pb2.ComputeDescriptorsRequest(
+    ranks = [coerce.whole("power_law", one) for one in coerce.listed("power_law", power_law, "(11, 50)")]
+    if len(ranks) != 2 or ranks[0] >= ranks[1]:
+        raise invalid(f"power_law= takes the first and the last rank of the fit, from 1; got {shown(power_law)}")
+    first, last = ranks
+    return build(
+        spectra_pb2.ComputeDescriptorsRequest,
         source=feature_source(features, split, rows),
         by=SPECTRA_BY[by],
         power_law_first=first,
@@ -114,12 +113,22 @@ def angles_request(
 ) -> spectra_pb2.ComputePrincipalAnglesRequest:
     """A question for angles. Raises `InvalidRequest`."""
     check_choice("by", by, SPECTRA_BY)
-    check_number("top_k", top_k, 1, 2**31 - 1)
+    parts = [_part(group) for group in coerce.listed("groups", groups, "('cat, indoors', 1)")]
+    if len(parts) != 2:
+        raise invalid(f"groups= takes two, one of each set, such as ('cat, indoors', 1); got {shown(groups)}")
     sides = [
-        spectra_pb2.Subspace(source=feature_source(features, split, rows), by=SPECTRA_BY[by], part=str(group))
-        for features, group in zip((first, second), groups, strict=True)
+        build(spectra_pb2.Subspace, source=feature_source(features, split, rows, name), by=SPECTRA_BY[by], part=part)
+        for name, features, part in zip(("first", "second"), (first, second), parts, strict=True)
     ]
-    return spectra_pb2.ComputePrincipalAnglesRequest(first=sides[0], second=sides[1], top_k=top_k)
+    count = coerce.whole("top_k", top_k)
+    return build(spectra_pb2.ComputePrincipalAnglesRequest, first=sides[0], second=sides[1], top_k=count)
+
+
+def _part(group: str | int) -> str:
+    """A group by its name or its index."""
+    if isinstance(group, str):
+        return coerce.text("groups", group)
+    return str(coerce.whole("groups", group, 0))
 
 
 def eigenvectors_request(
@@ -134,26 +143,22 @@ def eigenvectors_request(
 ) -> spectra_pb2.ReadEigenvectorsRequest:
     """A question for eigenvectors. Raises `InvalidRequest`."""
     check_choice("by", by, SPECTRA_BY)
-    check_number("top_k", top_k, 1, 2**31 - 1)
-    check_correction(correction)
-    return spectra_pb2.ReadEigenvectorsRequest(
+    return build(
+        spectra_pb2.ReadEigenvectorsRequest,
         source=feature_source(features, split, rows),
         by=SPECTRA_BY[by],
-        top_k=top_k,
-        correction=correction,
-        center=center,
+        top_k=coerce.whole("top_k", top_k),
+        correction=_correction(correction),
+        center=coerce.flag("center", center),
     )
 
 
-def check_correction(correction: int) -> None:
-    """Raise `InvalidRequest` unless it is 0 or 1."""
+def _correction(value: int) -> int:
+    correction = coerce.whole("correction", value, -coerce.INT32)
     if correction not in (0, 1):
         raise invalid(f"correction must be 0 (divisor n) or 1 (divisor n - 1); got {correction!r}")
+    return correction
 
 
 def _rows_alone(rows: RowsLike | None) -> spectra_pb2.FeatureSource:
-    return spectra_pb2.FeatureSource(rows=None if rows is None else row_selection(rows))
-
-
-def _run_id(run: Run | str) -> str:
-    return run.id if isinstance(run, Run) else run
+    return build(spectra_pb2.FeatureSource, rows=None if rows is None else row_selection(rows))

@@ -167,6 +167,20 @@ def from_kind(
     return error(message, kind=kind, metadata=metadata, retry_after=retry_after)
 
 
+MOST_SHOWN = 120
+"""Characters of a value that a message repeats."""
+
+
+def shown(value: object) -> str:
+    """How a value reads in a message: on one line, cut, and without anything that cannot be printed."""
+    try:
+        found = repr(value)
+    except Exception:
+        found = f"a {type(value).__name__} that cannot be shown"
+    line = " ".join(found.encode("utf-8", "backslashreplace").decode().split())
+    return line if len(line) <= MOST_SHOWN else f"{line[: MOST_SHOWN - 4]} ..."
+
+
 def invalid(message: str, kind: ErrorKind = ErrorKind.INVALID_ARGUMENT, **metadata: object) -> InvalidRequest:
     """What the client itself finds wrong with a request before any call."""
     return InvalidRequest(message, kind=kind, metadata={key: str(value) for key, value in metadata.items()})

@@ -3,10 +3,11 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from penult import decode
 from penult.choices import JOB_STATES, JobState, check_choice, name_of
+from penult.coerce import build, flag, listed, seconds, text, whole
 from penult.errors import DeadlineExceeded, PenultError, Unavailable, from_kind
 from penult.progress import Progress, Silent, Watcher
 from penult.records import Dataset, FeatureSet, Run
@@ -127,8 +128,8 @@ class Job(Generic[T]):
         PenultError : of the job's own kind when it failed; `Cancelled`; `DeadlineExceeded` when `timeout`
             has passed (the job goes on); `Unavailable` when the server stayed away.
         """
-        watcher = Progress(self.title) if progress else Silent()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        watcher = Progress(self.title) if flag("progress", progress) else Silent()
+        deadline = None if timeout is None else time.monotonic() + seconds(timeout)
         try:
             self._follow(watcher, deadline)
         except KeyboardInterrupt:
@@ -193,7 +194,7 @@ class JobGroup(Generic[T]):
         Raises what `Job.wait` raises, for the first that did not succeed, when all have ended. `timeout` is for all
         of them together.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + seconds(timeout)
         failure: PenultError | None = None
         for job in self.jobs:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -274,7 +275,7 @@ def create(
     timeout: float,
 ) -> Job[T]:
     """Start a job, or find the one that does or did the same."""
-    request = jobs_pb2.CreateJobRequest(spec=spec)
+    request = build(jobs_pb2.CreateJobRequest, spec=spec)
     return Job(connection, connection.unary(connection.stubs.jobs.CreateJob, request, timeout=timeout), result)
 
 
@@ -284,9 +285,9 @@ class Jobs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def get(self, id: str, *, timeout: float = 30.0) -> Job[JobOutcome]:
+    def get(self, id: Job[Any] | str, *, timeout: float = 30.0) -> Job[JobOutcome]:
         """The job of that id. Raises `NotFound`."""
-        request = jobs_pb2.GetJobRequest(id=id)
+        request = build(jobs_pb2.GetJobRequest, id=id.id if isinstance(id, Job) else text("id", id))
         message = self._connection.unary(self._connection.stubs.jobs.GetJob, request, timeout=timeout)
         return Job(self._connection, message, any_result)
 
@@ -294,8 +295,11 @@ class Jobs:
         self, *, states: Sequence[JobState] = (), limit: int = 100, timeout: float = 30.0
     ) -> "list[Job[JobOutcome]]":
         """Jobs, newest first; of the given states, or of all."""
-        for state in states:
+        wanted = listed("states", states, "['queued', 'running']")
+        for state in wanted:
             check_choice("states", state, JOB_STATES)
-        request = jobs_pb2.ListJobsRequest(states=[JOB_STATES[state] for state in states], limit=limit)
+        request = build(
+            jobs_pb2.ListJobsRequest, states=[JOB_STATES[state] for state in wanted], limit=whole("limit", limit)
+        )
         answer = self._connection.unary(self._connection.stubs.jobs.ListJobs, request, timeout=timeout)
         return [Job(self._connection, message, any_result) for message in answer.jobs]

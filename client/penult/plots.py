@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from penult.coerce import record, whole
 from penult.frames import NEEDS_PLOT
 from penult.records import Group, Run
 from penult.refits import Interpolation, Refit, Selection
@@ -39,6 +40,7 @@ def plot_spectra(spectra: Spectra, *, top_k: int = 10) -> Figure:
 
     Raises ImportError when matplotlib is missing.
     """
+    spectra, top_k = record("spectra", spectra, Spectra), whole("top_k", top_k)
     panels: dict[str, list[int]] = {}
     for position, group in enumerate(spectra.groups):
         panels.setdefault(group.class_name if spectra.by == "group" else "classes", []).append(position)
@@ -65,6 +67,7 @@ def plot_run_spectra(spectra: RunSpectra) -> Figure:
 
     Raises ImportError when matplotlib is missing.
     """
+    spectra = record("spectra", spectra, RunSpectra)
     figure, (axis,) = _panels(1, width=5.0, height=3.6)
     axis.axhline(1.0, color="#888888", linewidth=0.8)
     for line, first in enumerate(spectra.spectra[0].imbalance):
@@ -185,6 +188,7 @@ def plot_history(run: Run) -> Figure:
 
     Raises ImportError when matplotlib is missing.
     """
+    run = record("run", run, Run)
     splits = list(dict.fromkeys(entry.split for entry in run.history))
     figure, axes = _panels(max(1, len(splits)), width=3.8, height=3.6)
     for axis, split in zip(axes, splits, strict=False):

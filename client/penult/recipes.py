@@ -1,10 +1,12 @@
 """Finetuning recipes: the arguments of `Client.finetune`, and the message they become."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from pathlib import Path
+from typing import Any, Literal, TypedDict, cast
 
 from google.protobuf.message import Message
 
+from penult import coerce
 from penult.choices import (
     BALANCE_BY,
     BALANCE_METHODS,
@@ -24,20 +26,20 @@ from penult.choices import (
     ScheduleName,
     check_choice,
 )
-from penult.encode import check_number, check_seed, names
 from penult.errors import invalid
-from penult.records import Checkpoint
+from penult.records import Checkpoint, Dataset
+from penult.references import checkpoint_digest, dataset_name
 from penult_proto.v1 import runs_pb2
 
 
 class FinetuneArguments(TypedDict, total=False):
     """The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."""
 
-    dataset: str
-    backbone: str
+    dataset: Dataset | str
+    backbone: str | Path
     attribute: str | None
     pretrained: bool | None
-    weights: str | None
+    weights: str | Path | None
     pooling: PoolingName | None
     balance: BalanceMethod | None
     by: By | None
@@ -94,36 +96,47 @@ _CHOICES: Mapping[str, Mapping[Any, int]] = {
 _FIELDS = {"balance": "method"}
 """Fields that are not called as the argument."""
 _LEAST: Mapping[str, float] = {
-    "epochs": 0,
     "learning_rate": 0,
     "weight_decay": 0,
     "momentum": 0,
     "warmup": 0,
     "clip_norm": 0,
-    "batch_size": 1,
-    "accumulate": 1,
-    "processes": 1,
+    "group_dro_rate": 0,
+    "group_dro_adjustment": 0,
+    "cvar_fraction": 0,
     "label_smoothing": 0,
     "mixup": 0,
     "sam": 0,
-    "repeat_errors": 1,
+    "crop_scale": 0,
     "evaluate_every": 0,
     "checkpoint_every": 0,
+}
+_LEAST_WHOLE: Mapping[str, int] = {
+    "epochs": 0,
+    "batch_size": 1,
+    "accumulate": 1,
+    "processes": 1,
+    "repeat_errors": 1,
+    "image_size": 0,
+    "image_resize": 0,
+    "max_tokens": 0,
     "save_every": 0,
 }
 """What is plainly wrong is refused here; the server checks the rest."""
+_FLAGS = ("pretrained", "decay_all", "schedule_by_epoch", "compile", "flip", "pad_to_max")
 
 
 def finetune_spec(arguments: FinetuneArguments) -> runs_pb2.FinetuneSpec:
     """What was asked for, and nothing else: the server knows the defaults. Raises `InvalidRequest`."""
-    unknown = sorted(set(arguments) - set(FinetuneArguments.__annotations__))
-    if unknown or not {"dataset", "backbone"} <= set(arguments):
+    asked: dict[str, Any] = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
+    if not {"dataset", "backbone"} <= set(asked) <= set(FinetuneArguments.__annotations__):
         legal = [name for name in FinetuneArguments.__annotations__ if name not in ("dataset", "backbone")]
-        raise invalid(
-            f"a finetuning has 'dataset', 'backbone' and any of {', '.join(legal)}; got {', '.join(arguments)}"
-        )
-    # Read by name below: TypedDicts know no computed keys.
-    given: dict[str, Any] = {name: value for name, value in arguments.items() if value is not None}
+        named = ", ".join(str(name) for name in asked)
+        raise invalid(f"a finetuning has 'dataset', 'backbone' and any of {', '.join(legal)}; got {named}")
+    for name in ("dataset", "backbone"):
+        if asked[name] is None:
+            raise invalid(f"{name}= must be given; got None", argument=name)
+    given = {name: value for name, value in asked.items() if value is not None}
     spec = runs_pb2.FinetuneSpec()
     for name, value in given.items():
         message = _message_of(spec, name)
@@ -169,24 +182,32 @@ def _on_wire(argument: str, value: Any) -> Any:
         check_choice(argument, value, _CHOICES[argument])
         return _CHOICES[argument][value]
     if argument in _LEAST:
-        check_number(argument, value, _LEAST[argument])
+        return coerce.number(argument, value, _LEAST[argument])
+    if argument in _LEAST_WHOLE:
+        return coerce.whole(argument, value, _LEAST_WHOLE[argument])
+    if argument in _FLAGS:
+        return coerce.flag(argument, value)
     match argument:
         case "seed":
-            check_seed(value)
+            return coerce.seed(value)
         case "ratio":
             return _ratio(value)
         case "repeat_errors_of":
-            return value.digest if isinstance(value, Checkpoint) else value
+            return checkpoint_digest(value, argument)
+        case "dataset":
+            return dataset_name(value)
+        case "backbone" | "weights":
+            return coerce.path(argument, value)
         case _:
-            pass
-    return value
+            return coerce.text(argument, value)
 
 
 def _several(argument: str, values: Any) -> Any:
     """A list. An empty one of splits says neither all nor none. Raises `InvalidRequest`."""
     if argument != "evaluate":
-        return values
-    splits = names(argument, values)
+        steps = coerce.listed(argument, values, "[10, 100]")
+        return [coerce.whole(argument, step, most=coerce.INT64) for step in steps]
+    splits = coerce.names(argument, values)
     if not splits:
         raise invalid("evaluate needs a split at least; leave it out for all of them", argument=argument)
     return splits
@@ -197,17 +218,26 @@ def _ratio(ratio: float | str) -> float:
     if isinstance(ratio, str):
         check_choice("ratio", ratio, ["dataset"])
         return 0.0
-    check_number("ratio", ratio, 1)
-    return ratio
+    return coerce.number("ratio", ratio, 1)
 
 
-def swept(requests: Sequence[FinetuneArguments], seeds: Iterable[int] | None) -> list[FinetuneArguments]:
-    """Every request with every seed, seeds running fastest; with its own when None. Raises `InvalidRequest`."""
-    if not requests:
+def swept(
+    requests: Sequence[FinetuneArguments], seeds: Iterable[int] | None, common: FinetuneArguments | None = None
+) -> list[FinetuneArguments]:
+    """Every request over what all have in `common`, with every seed, seeds running fastest; with its own when None.
+
+    Raises `InvalidRequest`.
+    """
+    merged: list[dict[str, Any]] = [
+        {**(common or {}), **dict(coerce.items("a request", one, "{'balance': 'none'}"))}
+        for one in coerce.listed("requests", requests, "[{'balance': 'none'}]")
+    ]
+    if not merged:
         raise invalid("finetunes() needs at least one request, such as [{}] for the common arguments alone")
     if seeds is None:
-        return list(requests)
-    listed = list(seeds)
-    if not listed or any("seed" in request for request in requests):
+        return cast("list[FinetuneArguments]", merged)
+    listed = coerce.listed("seeds", seeds, "range(3)")
+    if not listed or any("seed" in request for request in merged):
         raise invalid("seeds= needs at least one seed, and requests that name no seed of their own", argument="seeds")
-    return [{**request, "seed": seed} for request in requests for seed in listed]
+    swept_over = [{**request, "seed": seed} for request in merged for seed in listed]
+    return cast("list[FinetuneArguments]", swept_over)

@@ -26,8 +26,11 @@ from penult.choices import (
     PrecisionName,
     ScheduleName,
 )
+from penult.coerce import number, text
+from penult.errors import from_kind, shown
 from penult.frames import frame
 from penult.notes import Notes, lines
+from penult_proto.errors import ErrorKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -263,14 +266,18 @@ class Run:
     of `repeat_errors_of` were matched."""
 
     def metrics(self, split: str, epoch: float = -1) -> Metrics:
-        """Metrics of a split after an epoch; -1 for the last. Raises KeyError, listing what was measured."""
-        of_split = {entry.epoch: entry.metrics for entry in self.history if entry.split == split}
-        if epoch == -1 and of_split:
+        """Metrics of a split after an epoch; -1 for the last. Raises `NotFound`, listing what was measured."""
+        wanted, at = text("split", split), number("epoch", epoch)
+        of_split = {entry.epoch: entry.metrics for entry in self.history if entry.split == wanted}
+        if at == -1 and of_split:
             return of_split[max(of_split)]
-        if epoch not in of_split:
+        if at not in of_split:
             known = sorted({(entry.split, entry.epoch) for entry in self.history})
-            raise KeyError(f"no metrics of split {split!r} at epoch {epoch}; measured (split, epoch): {known}")
-        return of_split[epoch]
+            raise from_kind(
+                ErrorKind.UNKNOWN_RESULT,
+                f"no metrics of split {shown(wanted)} at epoch {at:g}; measured (split, epoch): {known}",
+            )
+        return of_split[at]
 
     def to_frame(self) -> pd.DataFrame:
         """One row per epoch, split and group. Raises ImportError when pandas is missing."""

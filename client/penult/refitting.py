@@ -1,17 +1,17 @@
 """The part of the client that retrains last layers and scores heads."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from penult import decode, decode_refits, encode_refits
 from penult.choices import BalanceMethod, By, MissingGroups
-from penult.encode import FeatureSetLike, check_number
+from penult.coerce import listed, whole
 from penult.encode_refits import AnyHead, HeadLike, PathArguments, RefitArguments, ScalingLike, SelectArguments
 from penult.errors import PenultError, from_kind
 from penult.notes import decode_notes
+from penult.references import FeatureSetLike
 from penult.refit_choices import (
     GridName,
     GroupSource,
@@ -52,13 +52,13 @@ class Refitting:
         link: Link | None = None,
         standardize: ScalingLike | None = None,
         repeats: int | None = None,
-        weights: WeightsChoice | NDArray[Any] | None = None,
+        weights: WeightsChoice | ArrayLike | None = None,
         gamma: float | None = None,
         up: float | None = None,
         class_ratio: float | None = None,
         detector: PathArguments | None = None,
         detector_l1: float | None = None,
-        rows: RowsChoice | NDArray[Any] | None = None,
+        rows: RowsChoice | ArrayLike | None = None,
         top_k: int | None = None,
         other: FeatureSetLike | None = None,
         offset: OffsetChoice | None = None,
@@ -70,6 +70,7 @@ class Refitting:
         grid: Mapping[GridName, Sequence[float]] | None = None,
         select: SelectArguments | None = None,
         evaluate: Mapping[str, FeatureSetLike] | None = None,
+        train: FeatureSetLike | None = None,
         seed: int = 0,
         plan: bool = False,
         tolerance: float | None = None,
@@ -157,6 +158,8 @@ class Refitting:
             set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
             "final": "chosen" | "refit" (again on all rows), "repeats", "standardize" (of the candidates)}.
         evaluate : feature sets to score the head on, by the names that ``.metrics`` gets.
+        train : the training set, often `features` itself, whose group counts weigh the weighted averages of what is
+            evaluated, as in `evaluate`.
         seed : of the halves, the draws and the batches.
         plan : whether the answer lists the row ids of every draw (``.plan``).
         tolerance : the solver stops when its duality gap is at most tolerance * log(C) [1e-4]; with no penalty, when
@@ -219,6 +222,7 @@ class Refitting:
             "grid": grid,
             "select": select,
             "evaluate": evaluate,
+            "train": train,
             "seed": seed,
             "plan": plan,
             "tolerance": tolerance,
@@ -240,7 +244,8 @@ class Refitting:
         messages: list[refits_pb2.RefitRequest] = []
         answers: dict[int, Refit | PenultError] = {}
         sent: list[int] = []
-        for index, arguments in enumerate(requests):
+        asked = listed("requests", requests, "[{'features': features, 'preset': 'dfr'}]")
+        for index, arguments in enumerate(asked):
             try:
                 messages.append(encode_refits.refit_request(arguments))
                 sent.append(index)
@@ -252,7 +257,7 @@ class Refitting:
             with self.connection.stream(call, request, timeout=timeout) as outcomes:
                 for index, outcome in zip(sent, outcomes, strict=True):
                     answers[index] = _refit_or_error(outcome)
-        return [answers[index] for index in range(len(requests))]
+        return [answers[index] for index in range(len(asked))]
 
     def evaluate(
         self,
@@ -261,6 +266,7 @@ class Refitting:
         *,
         class_map: Mapping[str, str] | None = None,
         across_checkpoints: bool = False,
+        train: FeatureSetLike | None = None,
         timeout: float = 300.0,
     ) -> Metrics:
         """Metrics of a head on a feature set: counts and accuracies by group (with Wilson intervals), class and mask,
@@ -268,19 +274,23 @@ class Refitting:
 
         Parameters
         ----------
-        head : a refit; a `Head` of your own; or a checkpoint, meaning its own finetuned head.
+        head : a refit; a `Head` of your own, or its (weight, bias); or a checkpoint, meaning its own finetuned head.
         features : what it is scored on. Its classes must be the head's by name, in any order; the answer is in the
             order of `features`. Classes without names are matched by their index, and ``.notes`` says so.
         class_map : where the features' classes have other names, which of them each class of the head stands for,
             such as ``{"cat": "wolf"}``; a class that is left out keeps its name.
         across_checkpoints : score a head on features of another checkpoint than its own; refused by default.
+        train : the training set, whose group counts weigh the weighted average (``.weighted_average_accuracy``) in
+            place of the training shares that `features` know themselves; groups are matched by their names.
         timeout : seconds.
 
         Raises
         ------
         InvalidRequest : kinds ``other_classes``, ``other_checkpoint``, ``wrong_shape``.
         """
-        request = encode_refits.evaluate_request(head, features, class_map, across_checkpoints)
+        request = encode_refits.evaluate_request(
+            head, features, class_map=class_map, across_checkpoints=across_checkpoints, train=train
+        )
         call = self.connection.stubs.refits.Evaluate
         return decode.metrics(self.connection.unary(call, request, timeout=timeout))
 
@@ -290,6 +300,7 @@ class Refitting:
         second: AnyHead,
         features: FeatureSetLike,
         *,
+        train: FeatureSetLike | None = None,
         steps: int = 21,
         class_map: Mapping[str, str] | None = None,
         across_checkpoints: bool = False,
@@ -303,14 +314,21 @@ class Refitting:
         ----------
         first, second : as in `evaluate`.
         features : what they are scored on.
+        train : as in `evaluate`.
         steps : points on the line, 2 to 1000.
         class_map, across_checkpoints : as in `evaluate`, for both heads.
         timeout : seconds.
         """
-        check_number("steps", steps, 2, 1000)
-        t = np.linspace(0.0, 1.0, steps)
+        t = np.linspace(0.0, 1.0, whole("steps", steps, 2, 1000))
         shares = np.stack([1 - t, t], axis=1)
-        request = encode_refits.mixtures_request([first, second], shares, features, class_map, across_checkpoints)
+        request = encode_refits.mixtures_request(
+            [first, second],
+            shares,
+            features,
+            class_map=class_map,
+            across_checkpoints=across_checkpoints,
+            train=train,
+        )
         call = self.connection.stubs.refits.EvaluateMixtures
         answer = self.connection.unary(call, request, timeout=timeout)
         metrics = tuple(decode.metrics(one) for one in answer.metrics)

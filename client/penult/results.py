@@ -49,7 +49,8 @@ class Metrics:
     average_accuracy: float
     """Over all examples."""
     weighted_average_accuracy: float
-    """Group accuracies weighted by `average_weights`: the "average accuracy" of the Waterbirds papers."""
+    """Group accuracies weighted by `average_weights`: the "average accuracy" of the Waterbirds papers. NaN where they
+    are not known, and where a group that has a weight is empty."""
     worst_group_accuracy: float
     """Smallest over the groups that are not empty."""
     worst_group: Group
@@ -68,7 +69,7 @@ class Metrics:
     auroc: float
     """Of class 1 against class 0; for more classes the mean of each against the rest. NaN when a class is empty."""
     average_weights: NDArray[np.float64]
-    """(G,) shares of the groups in the training split where there is one; they sum to 1."""
+    """(G,) shares of the groups among the training examples; they sum to 1. Empty when not known."""
     masks: tuple[MaskMetrics, ...]
     """Sets of examples that may overlap, where the dataset has some (CivilComments' 16 evaluation groups)."""
     worst_mask: MaskMetrics | None
@@ -85,8 +86,9 @@ class Metrics:
         return float(self.group_low[position]), float(self.group_high[position])
 
     def __repr__(self) -> str:
+        weighted = f"weighted {self.weighted_average_accuracy:.3f}, " if self.average_weights.size else ""
         return (
-            f"Metrics(average {self.average_accuracy:.3f}, weighted {self.weighted_average_accuracy:.3f}, "
+            f"Metrics(average {self.average_accuracy:.3f}, {weighted}"
             f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}))"
             f"{lines(self.notes)}"
         )
@@ -98,11 +100,11 @@ class Metrics:
         ]
         rows += [(mask.name, str(mask.count), f"{mask.accuracy:.3f}" if mask.count else "empty") for mask in self.masks]
         low, high = self.worst_group_interval
+        weighted = f", weighted by training shares {self.weighted_average_accuracy:.3f}"
         return "\n".join(
             [
                 text_table(("group", "n", "accuracy"), rows),
-                f"average {self.average_accuracy:.3f}, "
-                f"weighted by training shares {self.weighted_average_accuracy:.3f}",
+                f"average {self.average_accuracy:.3f}{weighted if self.average_weights.size else ''}",
                 f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}, 95 % {low:.3f} .. {high:.3f}), "
                 f"worst class {self.worst_class_accuracy:.3f}, loss {self.loss:.4f} nats",
                 f"balanced {self.balanced_accuracy:.3f}, AUROC {self.auroc:.3f}, "

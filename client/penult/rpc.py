@@ -16,7 +16,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from penult.errors import PenultError, Unavailable, from_kind, invalid
+from penult.coerce import seconds
+from penult.errors import PenultError, Unavailable, from_kind, invalid, shown
 from penult_proto import MESSAGE_BYTES, PROTOCOL
 from penult_proto.errors import DOMAIN, FALLBACK_KINDS, ErrorKind
 from penult_proto.v1 import (
@@ -156,7 +157,7 @@ class Connection:
     def unary(self, method: "grpc.UnaryUnaryMultiCallable[Q, R]", request: Q, *, timeout: float) -> R:
         """One request, one answer, within `timeout` seconds. Raises `PenultError`."""
         try:
-            return method(request, timeout=timeout, metadata=self._metadata)
+            return method(request, timeout=seconds(timeout), metadata=self._metadata)
         except grpc.RpcError as error:
             failure = self.failure(error)
         raise failure
@@ -164,7 +165,7 @@ class Connection:
     def upload(self, method: "grpc.StreamUnaryMultiCallable[Q, R]", requests: Iterator[Q], *, timeout: float) -> R:
         """Many requests, one answer, within `timeout` seconds. Raises `PenultError`."""
         try:
-            return method(requests, timeout=timeout, metadata=self._metadata)
+            return method(requests, timeout=seconds(timeout), metadata=self._metadata)
         except grpc.RpcError as error:
             failure = self.failure(error)
         raise failure
@@ -174,7 +175,7 @@ class Connection:
         self, method: "grpc.UnaryStreamMultiCallable[Q, R]", request: Q, *, timeout: float | None
     ) -> "Generator[Call[R]]":
         """Answers as they come; leaving the block ends the call. Raises `PenultError` out of the block."""
-        call = method(request, timeout=timeout, metadata=self._metadata)
+        call = method(request, timeout=seconds(timeout), metadata=self._metadata)
         try:
             yield call
         except grpc.RpcError as error:
@@ -215,8 +216,18 @@ def _channel(address: str, tls: bool, tls_ca: str | Path | None) -> grpc.Channel
         options.append(("grpc.enable_http_proxy", 0))
     if not tls:
         return grpc.insecure_channel(address, options)
-    root = Path(tls_ca).read_bytes() if tls_ca is not None else None
+    root = _certificates(tls_ca) if tls_ca is not None else None
     return grpc.secure_channel(address, grpc.ssl_channel_credentials(root), options)
+
+
+def _certificates(tls_ca: str | Path) -> bytes:
+    try:
+        content = Path(tls_ca).read_bytes()
+    except OSError as error:
+        raise invalid(f"tls_ca must be a file of PEM certificates; got {shown(tls_ca)} ({error})") from None
+    if b"-----BEGIN CERTIFICATE-----" not in content:
+        raise invalid(f"tls_ca must be a file of PEM certificates; {shown(tls_ca)} holds none")
+    return content
 
 
 def translate(error: grpc.RpcError, address: str) -> PenultError:

@@ -3,7 +3,9 @@
 import builtins
 
 from penult import decode
+from penult.coerce import build
 from penult.records import Checkpoint, Run, RunManifest
+from penult.references import checkpoint_digest, run_id
 from penult.rpc import Connection
 from penult_proto.v1 import runs_pb2
 
@@ -20,9 +22,9 @@ class Runs:
         answer = self._connection.unary(self._connection.stubs.runs.ListRuns, request, timeout=timeout)
         return [decode.run(message) for message in answer.runs]
 
-    def get(self, id: str, *, timeout: float = 30.0) -> Run:
+    def get(self, id: Run | str, *, timeout: float = 30.0) -> Run:
         """The run of that id. Raises `NotFound`."""
-        request = runs_pb2.GetRunRequest(id=id)
+        request = build(runs_pb2.GetRunRequest, id=run_id(id, "id"))
         return decode.run(self._connection.unary(self._connection.stubs.runs.GetRun, request, timeout=timeout))
 
     def manifest(self, run: Run | str, *, timeout: float = 30.0) -> RunManifest:
@@ -30,13 +32,13 @@ class Runs:
 
         Raises `NotFound`.
         """
-        request = runs_pb2.GetRunRequest(id=run if isinstance(run, str) else run.id)
+        request = build(runs_pb2.GetRunRequest, id=run_id(run))
         call = self._connection.stubs.runs.GetRunManifest
         return decode.run_manifest(self._connection.unary(call, request, timeout=timeout))
 
-    def checkpoint(self, digest: str, *, timeout: float = 30.0) -> Checkpoint:
+    def checkpoint(self, digest: Checkpoint | str, *, timeout: float = 30.0) -> Checkpoint:
         """The checkpoint of a digest, or of its start (at least 8 characters). Raises `NotFound`."""
-        request = runs_pb2.GetCheckpointRequest(digest=digest)
+        request = build(runs_pb2.GetCheckpointRequest, digest=checkpoint_digest(digest, "digest"))
         return decode.checkpoint(
             self._connection.unary(self._connection.stubs.runs.GetCheckpoint, request, timeout=timeout)
         )

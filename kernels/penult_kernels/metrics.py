@@ -29,7 +29,7 @@ class GroupMetrics:
     average_accuracy: float
     """Share of all examples that are correct."""
     weighted_average_accuracy: float
-    """sum_g average_weights[g] * group_accuracy[g]; NaN when a group with a weight is empty."""
+    """sum_g average_weights[g] * group_accuracy[g]; NaN without weights, and when a group with a weight is empty."""
     worst_group_accuracy: float
     """Smallest accuracy of a non-empty group."""
     worst_group: int
@@ -41,7 +41,7 @@ class GroupMetrics:
     mean_group_accuracy: float
     """Mean accuracy of the groups that have examples ("adjusted accuracy")."""
     average_weights: NDArray[np.float64]
-    """(G,) weights of the weighted average, sum 1."""
+    """(G,) weights of the weighted average, sum 1; (0,) when there are none."""
     mask_count: NDArray[np.int64]
     """(M,) examples under each mask; masks may overlap, and (0,) without any."""
     mask_correct: NDArray[np.int64]
@@ -86,8 +86,7 @@ def group_metrics(
         G, a multiple of C.
     average_weights : array of shape (G,), optional
         Weights of the weighted average, at least 0, any positive sum: usually the training groups' counts
-        (the average that Waterbirds' papers report). The split's own counts when left out, which makes
-        both averages the same.
+        (the average that Waterbirds' papers report). Without them there is no weighted average: NaN.
     masks : bool array of shape (M, N), optional
         Further groups of rows, which may overlap and need not cover all of them, such as the 16 evaluation groups
         of CivilComments; on the host or beside `logits`.
@@ -108,7 +107,7 @@ def group_metrics(
     group_accuracy, mask_accuracy = _share(correct, count), _share(mask_correct, mask_count)
     by_class = (n_classes, n_groups // n_classes)
     class_accuracy = _share(correct.reshape(by_class).sum(axis=1), count.reshape(by_class).sum(axis=1))
-    weights = _share(count, count.sum()) if average_weights is None else _normalised(average_weights, n_groups)
+    weights = np.zeros(0) if average_weights is None else _normalised(average_weights, n_groups)
     worst_group, worst_mask = _worst(group_accuracy), _worst(mask_accuracy)
     return GroupMetrics(
         correct=correct,
@@ -117,7 +116,7 @@ def group_metrics(
         group_interval=wilson_interval(correct, count),
         confusion=_confusion(groups, predicted, n_groups, n_classes),
         average_accuracy=float(np.mean(is_correct)) if n_rows else math.nan,
-        weighted_average_accuracy=float(weights[weights != 0] @ group_accuracy[weights != 0]),
+        weighted_average_accuracy=_weighted(group_accuracy, weights),
         worst_group_accuracy=_at(group_accuracy, worst_group),
         worst_group=worst_group,
         worst_class_accuracy=_at(class_accuracy, _worst(class_accuracy)),
@@ -169,6 +168,11 @@ def _worst(accuracy: NDArray[np.float64]) -> int:
 
 def _at(accuracy: NDArray[np.float64], index: int) -> float:
     return float(accuracy[index]) if index >= 0 else math.nan
+
+
+def _weighted(accuracy: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Sum of weight times accuracy over the groups that have a weight; NaN when there are no weights."""
+    return float(weights[weights != 0] @ accuracy[weights != 0]) if weights.size else math.nan
 
 
 def _share(part: NDArray[np.int64], whole: NDArray[np.int64] | np.int64) -> NDArray[np.float64]:

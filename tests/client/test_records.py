@@ -365,7 +365,7 @@ def test_run_history_by_split_and_epoch() -> None:
     run = decode.run(runs_pb2.Run(id="r", history=entries, checkpoints=[runs_pb2.Checkpoint(digest="c", epoch=0)]))
     assert run.metrics("test") is run.history[3].metrics
     assert run.metrics("val", 0) is run.history[0].metrics
-    with pytest.raises(KeyError, match="train"):
+    with pytest.raises(penult.NotFound, match="train"):
         run.metrics("train")
     assert len(run.to_frame()) == 4 * 4
     assert run.created is None

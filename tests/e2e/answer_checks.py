@@ -154,13 +154,13 @@ def check_pieces(messages: list[Any]) -> dict[str, NDArray[Any]]:
 
 
 def check_ComputeRefits(request: Any, answer: Any, server: "FuzzedServer") -> list[str]:
-    assert len(answer.outcomes) == len(request.requests)
-    for one in answer.outcomes:
+    assert len(answer) == len(request.requests)
+    for one in answer:
         if one.HasField("failure"):
             assert one.failure.kind not in NO_REFUSALS, one.failure.message
         else:
             check_refit(one.refit)
-    return [one.failure.kind or "fitted" for one in answer.outcomes]
+    return [one.failure.kind or "fitted" for one in answer]
 
 
 def check_refit(refit: refits_pb2.Refit) -> None:

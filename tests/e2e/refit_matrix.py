@@ -142,6 +142,8 @@ _PATH = {
     "start.refit": _HEADS,
     "start.head.weight": _HEADS,
     "start.head.bias": _HEADS,
+    "start.head.classes": row("heads_meet_classes_by_name"),
+    "start.head.checkpoint": row("heads_of_another_checkpoint"),
     "schedule": row("path_fields"),
 }
 FIELDS: dict[str, Row] = {
@@ -163,6 +165,8 @@ FIELDS: dict[str, Row] = {
     "center.refit": _HEADS,
     "center.head.weight": _HEADS,
     "center.head.bias": _HEADS,
+    "center.head.classes": row("heads_meet_classes_by_name"),
+    "center.head.checkpoint": row("heads_of_another_checkpoint"),
     "intercept": row("a_penalised_intercept_is_a_column", "no_intercept_is_the_center_s", "refused"),
     "link": row("two_classes_one_against_the_other"),
     "scaling.kind": _SCALING,
@@ -194,6 +198,8 @@ FIELDS: dict[str, Row] = {
     "select.repeats": row("repeats_are_averaged", "refused"),
     "select.scaling.kind": row("the_winner_is_its_own_refit"),
     "select.scaling.feature_set": row("another_set_scales"),
+    "across_checkpoints": row("heads_of_another_checkpoint"),
+    "train": row("training_counts_weigh_the_average"),
     "plan": row("what_is_reported_changes_nothing", "subsets_by_hand"),
 }
 """By the path of the field in the request."""

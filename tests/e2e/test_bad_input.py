@@ -126,7 +126,7 @@ def test_a_refused_upload_says_why_every_time(client, arrays):
         ({"features": np.zeros((40, 5))}, "wrong_dtype", ["float32"]),
         ({"features": np.full((40, 5), np.inf, np.float32)}, "not_finite", ["row 0", "column 0"]),
         ({"y": np.zeros(39, int)}, "wrong_shape", ["y"]),
-        ({"y": np.zeros(40)}, "wrong_dtype", ["y"]),
+        ({"y": np.full(40, 0.5)}, "wrong_dtype", ["y"]),
         ({"y": np.repeat([-1, 1], 20)}, "label_out_of_range", ["y"]),
         ({"a": np.repeat([0, 10**9], 20)}, "label_out_of_range", ["a"]),
         ({"y": np.repeat([0, 2], 20), "classes": ["cat", "dog"]}, "label_out_of_range", ["row 20"]),

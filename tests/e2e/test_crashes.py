@@ -200,11 +200,7 @@ def test_a_torn_upload_leaves_nothing(serve, arrays):
     with server.connect() as client:
         client.features.upload(**arrays, name="whole")
         stubs = client.connection.stubs.features
-        messages = list(
-            penult.transfer.upload_messages(
-                penult.transfer.upload_arrays(**arrays, logits=None, row_id=None, head=None), "torn", None, 1000
-            )
-        )
+        messages = list(penult.transfer.upload_messages(penult.uploads.prepare(**arrays), "torn", 1000))
         with pytest.raises(penult.InvalidRequest) as raised:
             client.connection.upload(stubs.UploadFeatures, iter(messages[:-1]), timeout=30)
         assert raised.value.kind == "incomplete_upload"

@@ -160,7 +160,7 @@ def test_masks_are_stored_and_every_evaluation_counts_them(client, arrays):
     ("masks", "words"),
     [
         ({"short": np.zeros(3, bool)}, "'short' must have shape"),
-        ({"numbers": np.zeros(400)}, "must be bool"),
+        ({"numbers": np.full(400, 2.0)}, "must be bool"),
         ({"": np.zeros(400, bool)}, "a name of its own"),
     ],
 )

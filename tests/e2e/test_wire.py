@@ -191,5 +191,6 @@ def test_bytes_that_are_no_message(client):
 
 
 def test_a_message_that_is_too_large(client):
+    request = jobs_pb2.GetJobRequest(id="x" * (64 * 2**20 + 1))
     with pytest.raises(penult.InvalidRequest, match="larger than max"):
-        client.jobs.get("x" * (64 * 2**20 + 1))
+        client.connection.unary(client.connection.stubs.jobs.GetJob, request, timeout=60)

@@ -137,6 +137,7 @@ class UploadHeader(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     ARRAYS_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    TRAIN_COUNTS_FIELD_NUMBER: builtins.int
     HEAD_CLASSES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """A letter or digit, then letters, digits, dot, underscore, hyphen; at most 63. May be empty."""
@@ -151,6 +152,12 @@ class UploadHeader(google.protobuf.message.Message):
         """Optional; by default classes and attribute values are named by their index."""
 
     @property
+    def train_counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Examples of each group in the training split that belongs to these features, by group index; they become
+        FeatureSet.train_shares and are part of the digest. Empty when not known.
+        """
+
+    @property
     def head_classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of the classes in the order of the head's rows, which are stored in the order of `labels`; empty where they
         are in that order already.
@@ -162,10 +169,11 @@ class UploadHeader(google.protobuf.message.Message):
         name: builtins.str = ...,
         arrays: collections.abc.Iterable[penult_proto.v1.arrays_pb2.ArrayHeader] | None = ...,
         labels: penult_proto.v1.groups_pb2.Labels | None = ...,
+        train_counts: collections.abc.Iterable[builtins.int] | None = ...,
         head_classes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["labels", b"labels"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["arrays", b"arrays", "head_classes", b"head_classes", "labels", b"labels", "name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arrays", b"arrays", "head_classes", b"head_classes", "labels", b"labels", "name", b"name", "train_counts", b"train_counts"]) -> None: ...
 
 Global___UploadHeader: typing_extensions.TypeAlias = UploadHeader
 

@@ -258,9 +258,8 @@ class Metrics(google.protobuf.message.Message):
     average_accuracy: builtins.float
     """Over all examples: sum(correct) / sum(count)."""
     weighted_average_accuracy: builtins.float
-    """sum_g share_g * accuracy_g with the shares of the groups in `average_weights` (the training
-    split where there is one): the "average accuracy" of the Waterbirds papers. NaN where a group
-    that has weight is empty.
+    """sum_g share_g * accuracy_g with the shares of the groups among training examples in `average_weights`: the
+    "average accuracy" of the Waterbirds papers. NaN where these are not known, or a group that has weight is empty.
     """
     worst_group_accuracy: builtins.float
     """Smallest accuracy over the groups that are not empty."""
@@ -296,7 +295,7 @@ class Metrics(google.protobuf.message.Message):
 
     @property
     def average_weights(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """Shares used by weighted_average_accuracy, summing to 1."""
+        """Shares used by weighted_average_accuracy, summing to 1; empty when not known."""
 
     @property
     def masks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___MaskMetrics]:

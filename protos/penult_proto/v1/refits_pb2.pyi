@@ -754,6 +754,7 @@ class RefitRequest(google.protobuf.message.Message):
     SELECT_FIELD_NUMBER: builtins.int
     PLAN_FIELD_NUMBER: builtins.int
     ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
+    TRAIN_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
     """Digest, unique start of one, or name, of the set that is fitted."""
     preset: builtins.str
@@ -776,6 +777,10 @@ class RefitRequest(google.protobuf.message.Message):
     across_checkpoints: builtins.bool
     """Whether heads and means of one checkpoint's features may meet another's: a center, a start, the sets that
     standardise, select and evaluate. `rows.other` always may be another's.
+    """
+    train: builtins.str
+    """A feature set whose group counts weigh Metrics.weighted_average_accuracy of everything in `evaluate`, in place of
+    the sets' own train_shares. Empty for those.
     """
     @property
     def balance(self) -> penult_proto.v1.groups_pb2.Balance: ...
@@ -831,9 +836,10 @@ class RefitRequest(google.protobuf.message.Message):
         select: Global___Select | None = ...,
         plan: builtins.bool = ...,
         across_checkpoints: builtins.bool = ...,
+        train: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "balance", b"balance", "center", b"center", "l1", b"l1", "l2", b"l2", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "across_checkpoints", b"across_checkpoints", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "across_checkpoints", b"across_checkpoints", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "tolerance", b"tolerance", "train", b"train", "weights", b"weights"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_l1", b"_l1"]) -> typing.Literal["l1"] | None: ...
     @typing.overload
@@ -1168,6 +1174,7 @@ class EvaluateRequest(google.protobuf.message.Message):
     FEATURE_SET_FIELD_NUMBER: builtins.int
     ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
     CLASS_MAP_FIELD_NUMBER: builtins.int
+    TRAIN_FIELD_NUMBER: builtins.int
     refit: builtins.str
     """Digest of a stored refit."""
     checkpoint: builtins.str
@@ -1175,6 +1182,8 @@ class EvaluateRequest(google.protobuf.message.Message):
     feature_set: builtins.str
     across_checkpoints: builtins.bool
     """Whether the head may be another checkpoint's than the features."""
+    train: builtins.str
+    """As RefitRequest.train."""
     @property
     def explicit(self) -> Global___Head: ...
     @property
@@ -1190,9 +1199,10 @@ class EvaluateRequest(google.protobuf.message.Message):
         feature_set: builtins.str = ...,
         across_checkpoints: builtins.bool = ...,
         class_map: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        train: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "explicit", b"explicit", "head", b"head", "refit", b"refit"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "checkpoint", b"checkpoint", "class_map", b"class_map", "explicit", b"explicit", "feature_set", b"feature_set", "head", b"head", "refit", b"refit"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "checkpoint", b"checkpoint", "class_map", b"class_map", "explicit", b"explicit", "feature_set", b"feature_set", "head", b"head", "refit", b"refit", "train", b"train"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["head", b"head"]) -> typing.Literal["refit", "explicit", "checkpoint"] | None: ...
 
 Global___EvaluateRequest: typing_extensions.TypeAlias = EvaluateRequest
@@ -1248,9 +1258,12 @@ class EvaluateMixturesRequest(google.protobuf.message.Message):
     FEATURE_SET_FIELD_NUMBER: builtins.int
     ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
     CLASS_MAP_FIELD_NUMBER: builtins.int
+    TRAIN_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
     across_checkpoints: builtins.bool
     """Whether the heads may be other checkpoints' than the features."""
+    train: builtins.str
+    """As RefitRequest.train."""
     @property
     def heads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___HeadReference]: ...
     @property
@@ -1269,9 +1282,10 @@ class EvaluateMixturesRequest(google.protobuf.message.Message):
         feature_set: builtins.str = ...,
         across_checkpoints: builtins.bool = ...,
         class_map: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        train: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["shares", b"shares"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "class_map", b"class_map", "feature_set", b"feature_set", "heads", b"heads", "shares", b"shares"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "class_map", b"class_map", "feature_set", b"feature_set", "heads", b"heads", "shares", b"shares", "train", b"train"]) -> None: ...
 
 Global___EvaluateMixturesRequest: typing_extensions.TypeAlias = EvaluateMixturesRequest
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
 from penult_kernels.heads import logits_of_heads
 from penult_kernels.metrics import group_metrics
@@ -18,12 +19,47 @@ from penult_server.compute.resident import Resident
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, metrics_to_proto
 from penult_server.notes import notes_to_proto
+from penult_server.stores.manifest import FeatureManifest, LabelNames
 
 MOST_MIXTURES = 1000
 
 
-def metrics_of(logits: Any, resident: Resident) -> groups_pb2.Metrics:
-    """Metrics of logits (N, C) beside the features of a set. Raises ServiceError (NOT_FINITE) where they overflow."""
+def average_weights(scored: FeatureManifest, train: FeatureManifest | None) -> NDArray[np.float64] | None:
+    """(G,) what weighs the weighted average of a set: the group counts of `train`, matched by the names of the groups;
+    without it the training shares that the set knows itself; None when it knows none.
+
+    Raises ServiceError (INVALID_ARGUMENT) when `train` has groups of other names.
+    """
+    if train is None:
+        return np.asarray(scored.train_shares) if scored.train_shares else None
+    own, other = scored.labels, train.labels
+    named = dict(zip(_group_names(other), train.group_counts, strict=True))
+    if own.attribute != other.attribute or set(_group_names(own)) != set(named):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"train= must have the classes and the attribute of what is scored, to weigh its groups: feature set "
+            f"{train.digest[:12]} has {_described(other)}; {scored.digest[:12]} has {_described(own)}. Upload both "
+            "with the same classes=, attribute= and attribute_values=",
+            argument="train",
+        )
+    return np.asarray([named[name] for name in _group_names(own)], dtype=np.float64)
+
+
+def _group_names(labels: LabelNames) -> list[tuple[str, str]]:
+    """(class, attribute value) of every group, by its index."""
+    return [(name, value) for name in labels.classes for value in labels.attribute_values or ("",)]
+
+
+def _described(labels: LabelNames) -> str:
+    attribute = f"{labels.attribute} of {list(labels.attribute_values)}" if labels.attribute_values else "no attribute"
+    return f"classes {list(labels.classes)} and {attribute}"
+
+
+def metrics_of(logits: Any, resident: Resident, train: FeatureManifest | None = None) -> groups_pb2.Metrics:
+    """Metrics of logits (N, C) beside the features of a set.
+
+    Raises ServiceError (NOT_FINITE) where they overflow, and what `average_weights` does.
+    """
     manifest = resident.manifest
     xp = array_namespace(logits)
     if not bool(xp.all(xp.isfinite(logits))):
@@ -38,7 +74,7 @@ def metrics_of(logits: Any, resident: Resident) -> groups_pb2.Metrics:
         resident.y,
         resident.g,
         manifest.labels.n_groups,
-        average_weights=np.asarray(manifest.train_shares) if manifest.train_shares else None,
+        average_weights=average_weights(manifest, train),
         masks=resident.masks.T if resident.masks.shape[1] else None,
     )
     return metrics_to_proto(metrics, manifest.labels)
@@ -53,7 +89,8 @@ def evaluate(request: pb.EvaluateRequest, material: RefitMaterial, check: Callab
     resident = material.resident(request.feature_set, check)
     match = _rules(request, material).head(head, resident.manifest)
     logits = logits_of_heads(resident.features, [head.head.weight], [head.head.bias])[0]
-    metrics = metrics_of(match.columns(logits), resident)
+    train = material.manifest(request.train) if request.train else None
+    metrics = metrics_of(match.columns(logits), resident, train)
     metrics.notes.extend(notes_to_proto(match.notes))
     return metrics
 
@@ -84,11 +121,12 @@ def evaluate_mixtures(
     parts = [head.head for head in heads]
     logits = logits_of_heads(resident.features, [part.weight for part in parts], [part.bias for part in parts])
     ordered = [match.columns(own) for match, own in zip(matches, logits, strict=True)]
+    train = material.manifest(request.train) if request.train else None
     metrics: list[groups_pb2.Metrics] = []
     for mixture in shares:
         check()
         mixed = sum(float(share) * own for share, own in zip(mixture, ordered, strict=True))
-        metrics.append(metrics_of(mixed, resident))
+        metrics.append(metrics_of(mixed, resident, train))
     notes = [note for match in matches for note in match.notes]
     return pb.EvaluateMixturesResponse(metrics=metrics, notes=notes_to_proto(notes))
 

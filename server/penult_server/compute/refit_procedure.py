@@ -14,7 +14,7 @@ from penult_kernels.heads import HeadScorer, SelectionMetric
 from penult_kernels.refit_engine import Head, Keep
 from penult_kernels.row_plans import halves
 from penult_proto.v1 import refits_pb2 as pb
-from penult_server.compute.evaluation import metrics_of
+from penult_server.compute.evaluation import average_weights, metrics_of
 from penult_server.compute.named_heads import head_to_proto
 from penult_server.compute.refit_material import RefitMaterial
 from penult_server.compute.refit_names import Matched, match_names
@@ -82,11 +82,15 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
     matched = match_names(request, material)
     maker = ProblemMaker(matched.request, material)
     check_sizes(request, maker)
+    train = material.manifest(request.train) if request.train else None
+    for name in matched.evaluate:
+        # Refused before the work, not after it.
+        average_weights(material.manifest(request.evaluate[name]), train)
     final, choice = yield from _fit(matched, maker, material)
     head = Head(weight=final.weight, bias=final.bias)
     answers = yield [Logits(digest=request.evaluate[name], heads=[head]) for name in matched.evaluate]
     metrics = {
-        name: metrics_of(match.columns(logits), material.resident(request.evaluate[name]))
+        name: metrics_of(match.columns(logits), material.resident(request.evaluate[name]), train)
         for (name, match), (logits,) in zip(matched.evaluate.items(), answers, strict=True)
     }
     certificate = final.certificate

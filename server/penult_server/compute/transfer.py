@@ -1,6 +1,6 @@
 """Feature sets to and from the wire: streams of named pieces of arrays."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
         head=head,
         feature_kind="uploaded",
         notes=notes,
+        train_shares=_train_shares(first.header.train_counts, labels),
     )
     a = small.get("a", np.zeros(n, dtype=np.int64))
     with FeatureWriter(root, description) as writer:
@@ -279,6 +280,22 @@ def _labels(given: Any, small: dict[str, NDArray[Any]], *, has_labels: bool) -> 
     if "a" in small:
         check_labels(small["a"], len(labels.attribute_values), "a")
     return labels
+
+
+def _train_shares(counts: Sequence[int], labels: LabelNames) -> tuple[float, ...]:
+    """(G,) share of each group among the training examples; empty when their counts are not given."""
+    if not counts:
+        return ()
+    total = sum(counts)
+    if len(counts) != labels.n_groups or min(counts) < 0 or not total:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"train_counts must hold a count of at least 0 for each of the {labels.n_groups} groups (classes "
+            f"{list(labels.classes)[:20]} x {labels.n_attributes} attribute values) with a positive sum; got "
+            f"{len(counts)} counts with the sum {total}",
+            array="train_counts",
+        )
+    return tuple(count / total for count in counts)
 
 
 def _masks(labels: LabelNames, small: dict[str, NDArray[Any]]) -> NDArray[np.bool_] | None:

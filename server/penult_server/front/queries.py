@@ -6,7 +6,7 @@ import json
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-QUERY_VERSION = 5
+QUERY_VERSION = 6
 """Raised when the same query would be answered otherwise than before."""
 
 

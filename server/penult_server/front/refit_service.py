@@ -25,6 +25,12 @@ class _Named(Protocol):
     feature_set: str
 
 
+class _Weighed(Protocol):
+    """A message that may name the training set of what is scored."""
+
+    train: str
+
+
 class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
     """RefitService."""
 
@@ -46,6 +52,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
 
     async def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
         await self._resolve_set(request)
+        await self._resolve_train(request)
         await self._resolve_head(request)
         return await self._compute.call(lambda channel: refits_pb2_grpc.RefitServiceStub(channel).Evaluate(request))
 
@@ -53,6 +60,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         self, request: refits_pb2.EvaluateMixturesRequest, context: Context
     ) -> refits_pb2.EvaluateMixturesResponse:
         await self._resolve_set(request)
+        await self._resolve_train(request)
         if not request.heads:
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, "there is no head to mix: give at least one")
         for head in request.heads:
@@ -67,6 +75,10 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
     async def _scorable(self, name: str) -> str:
         """Digest of a set that heads are applied to."""
         return refittable(await self._registry.run(self._registry.catalog.feature_set, name)).digest
+
+    async def _resolve_train(self, weighed: _Weighed) -> None:
+        if weighed.train:
+            weighed.train = await self._digest(weighed.train)
 
     async def _digest(self, name: str) -> str:
         return (await self._registry.run(self._registry.catalog.feature_set, name)).digest
@@ -113,6 +125,13 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         request.feature_set = refittable(stored).digest
         for name, feature_set in list(request.evaluate.items()):
             request.evaluate[name] = await self._scorable(feature_set)
+        if request.train and not request.evaluate:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                "train= weighs the averages of what is evaluated, and nothing is: give evaluate=, or leave it out",
+                argument="train",
+            )
+        await self._resolve_train(request)
         for scaling in (request.scaling, request.select.scaling):
             if scaling.kind == refits_pb2.SCALING_KIND_SET:
                 await self._resolve_set(scaling)

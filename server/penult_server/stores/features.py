@@ -221,12 +221,17 @@ class FeatureWriter:
             array[...] = values
 
     def _content_digest(self) -> str:
-        """Identity of uploaded arrays: what was stored, and what the labels are called."""
+        """Identity of uploaded arrays: what was stored, what the labels are called, and the training shares.
+
+        The shares change no array, but they do change the metrics that are kept by this digest.
+        """
         labels = self._header.labels
         named = (labels.classes, labels.attribute, labels.attribute_values, labels.masks, self._header.attributes)
         unnamed = ("classes by index",) if labels.classes_by_index else ()
         names = repr((*named, self._header.dtype, *unnamed))
         self._content.update(names.encode())
+        if self._header.train_shares:
+            self._content.update(repr(self._header.train_shares).encode())
         for part in self._header.head or ():
             self._content.update(np.ascontiguousarray(part, dtype=np.float64).data)
         return self._content.hexdigest()

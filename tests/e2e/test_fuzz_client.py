@@ -1,0 +1,424 @@
+"""Every public call of the client, with whatever people pass: an answer, or a `PenultError` that is no bug of ours.
+
+Calls and their arguments are found by looking: a new argument is drawn by itself, and fails the test until it has a
+value that is right (`RIGHT`). A longer run, with the same examples first:
+
+    PENULT_FUZZ_EXAMPLES=20000 .venv/bin/python -m pytest tests/e2e/test_fuzz_client.py -s --timeout=0 \
+        -o faulthandler_timeout=0
+"""
+
+import inspect
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from wild_values import POOLS, WILD
+
+import penult
+from penult import records
+from penult.errors import from_kind
+from penult.refit_choices import GRID_NAMES, PRESETS, SELECT_METRICS
+from penult_proto.errors import ErrorKind
+
+N_EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "400"))
+MOST_SECONDS = 60.0
+"""For one call: longer is a hang."""
+CLOSES = {"Client.close"}
+"""Public, and not drawn: nothing could be asked after them."""
+
+FAULTS = ("internal", "worker_died", "shutting_down", "store_corrupt")
+"""Kinds of what is never the caller's doing."""
+
+RIGHT: dict[str, tuple[str, ...]] = {
+    "Client.finetune.balance": ("none", "subsetting"),
+    "Client.finetune.evaluate": ("splits",),
+    "Client.finetune.weights": ("table",),
+    "Client.interpolate.first": ("head", "refit", "checkpoint"),
+    "Client.interpolate.second": ("head", "refit", "checkpoint"),
+    "Client.principal_angles.groups": ("two groups",),
+    "Client.refit.rows": ("some rows", "all", "top_loss", "top_disagreement"),
+    "Client.refits.requests": ("refit requests",),
+    "FeatureSets.upload.features": ("rows", "tensor float", "tensor bfloat16", "DataFrame"),
+    "FeatureSets.upload.name": ("new name",),
+    "FeatureSets.upload.y": ("labels", "names", "Series Int64", "tensor labels"),
+    "Head.logits.features": ("rows", "tensor float"),
+    "Datasets.register.name": ("new name",),
+    "Datasets.register.splits": ("split values",),
+    "Jobs.get.id": ("job",),
+    "a": ("attributes", "absent"),
+    "accumulate": ("one",),
+    "address": ("address",),
+    "alpha": ("half",),
+    "attribute": ("ground", "absent"),
+    "attribute_values": ("two names", "absent"),
+    "backbone": ("backbone",),
+    "balance": ("none", "subsetting", "upsampling", "upweighting", "mixture"),
+    "batch_size": ("four",),
+    "bias": ("bias",),
+    "by": ("group", "class"),
+    "center": ("yes", "zero", "head", "stored"),
+    "checkpoint": ("checkpoint",),
+    "checkpoint_every": ("one",),
+    "class_ratio": ("half",),
+    "classes": ("two names", "absent"),
+    "clip_norm": ("half",),
+    "columns": ("columns",),
+    "compile": ("no",),
+    "confidence": ("half",),
+    "correction": ("one",),
+    "crop_scale": ("half",),
+    "cvar_fraction": ("half",),
+    "dataset": ("dataset",),
+    "decay_all": ("yes",),
+    "description": ("ground",),
+    "detector": ("path",),
+    "detector_l1": ("half",),
+    "digest": ("checkpoint",),
+    "dtype": ("float16",),
+    "early_steps": ("[1]",),
+    "epoch": ("zero number",),
+    "epochs": ("one",),
+    "evaluate": ("evaluated",),
+    "evaluate_every": ("one",),
+    "features": ("set", "extracted"),
+    "first": ("set", "extracted"),
+    "flip": ("no",),
+    "gamma": ("one",),
+    "grid": ("grid", *(f"grid of {name}" for name in GRID_NAMES)),
+    "group_dro_adjustment": ("half",),
+    "group_dro_rate": ("half",),
+    "groups": ("stored", "errors", "eiil"),
+    "head": ("head", "checkpoint", "refit"),
+    "heads": ("heads",),
+    "id": ("run",),
+    "image_resize": ("four",),
+    "image_size": ("four",),
+    "intercept": ("free", "penalized", "none"),
+    "kind": ("flat",),
+    "l1": ("half",),
+    "l2": ("half",),
+    "label_smoothing": ("half",),
+    "layout": ("celeba",),
+    "learning_rate": ("half",),
+    "limit": ("four",),
+    "link": ("ovr",),
+    "logits": ("logits",),
+    "loss": ("cvar_dro",),
+    "masks": ("masks",),
+    "max_iterations": ("four",),
+    "max_tokens": ("four",),
+    "missing_groups": ("skip", "refuse"),
+    "mixup": ("half",),
+    "momentum": ("half",),
+    "name": ("dataset",),
+    "offset": ("class_prior", "prediction_prior"),
+    "optimizer": ("sgd",),
+    "other": ("set",),
+    "pad_to_max": ("yes",),
+    "path": ("path", "sgd path"),
+    "penalty": ("sum",),
+    "plan": ("yes",),
+    "pooling": ("mean",),
+    "power_law": ("ranks",),
+    "precision": ("fp32",),
+    "preset": PRESETS,
+    "pretrained": ("no",),
+    "processes": ("one",),
+    "progress": ("no",),
+    "ratio": ("four",),
+    "repeat_errors": ("four",),
+    "repeat_errors_of": ("checkpoint",),
+    "repeats": ("one",),
+    "replicates": ("four",),
+    "requests": ("finetune requests",),
+    "risk": ("cvar", "group_dro"),
+    "root": ("root",),
+    "row_id": ("row ids",),
+    "rows": ("some rows", "absent"),
+    "run": ("run",),
+    "sam": ("half",),
+    "save_every": ("one",),
+    "schedule": ("linear",),
+    "schedule_by_epoch": ("yes",),
+    "second": ("set", "extracted"),
+    "seed": ("four",),
+    "seeds": ("[1]",),
+    "select": ("select on a set", *(f"select by {name}" for name in SELECT_METRICS)),
+    "source": ("table",),
+    "spectra": ("spectra", "run spectra"),
+    "split": ("absent", "val"),
+    "splits": ("splits",),
+    "standardize": ("yes", "set", "no", "all"),
+    "states": ("states",),
+    "steps": ("four",),
+    "tau": ("half",),
+    "timeout": ("seconds",),
+    "tls": ("no",),
+    "tls_ca": ("table",),
+    "token": ("ground",),
+    "tolerance": ("small",),
+    "top_k": ("one",),
+    "train": ("set",),
+    "train_counts": ("counts",),
+    "up": ("four",),
+    "wait": ("no",),
+    "warmup": ("half",),
+    "weight": ("weight",),
+    "weight_decay": ("half",),
+    "weights": ("errors", "row weights", "uniform", "confidence", "detected"),
+    "y": ("labels",),
+}
+"""Names of right values (see `World`), by the name of the argument; for one call by its name before that."""
+
+
+class World:
+    """A small store behind a real server, what it holds, and right values by their names."""
+
+    def __init__(self, client: penult.Client, table: Any) -> None:
+        self.client = client
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal((12, 3)).astype(np.float32)
+        y, a = np.arange(12) % 2, np.arange(12) // 2 % 2
+        names = {"classes": ["cat", "dog"], "attribute": "ground", "attribute_values": ["in", "out"]}
+        head = penult.Head(rng.standard_normal((2, 3)), np.zeros(2))
+        dataset = client.datasets.register("shapes", table)
+        start = {"dataset": "shapes", "backbone": "test_resnet", "pretrained": False, "epochs": 0}
+        job = client.finetune(**start)
+        run = job.wait(timeout=120)
+        sets = client.extract(run.checkpoints[-1]).wait(timeout=120)
+        mine = client.features.upload(x, y, a, head=head, **names)
+        refit = client.refit(mine, preset="erm", evaluate={"mine": mine})
+        self.records: dict[str, Any] = {
+            "set": mine,
+            "extracted": sets["val"],
+            "sets": sets,
+            "read": client.features.read(mine),
+            "dataset": dataset,
+            "job": job,
+            "run": run,
+            "checkpoint": run.checkpoints[-1],
+            "head": head,
+            "refit": refit,
+            "metrics": refit.metrics["mine"],
+            "jobs": client.finetunes([start]),
+            "info": client.info(),
+            "labels of a set": mine.labels,
+            "curve": client.interpolate(head, refit, mine, steps=2),
+            "spectra": client.spectra(mine, replicates=0),
+            "run spectra": client.run_spectra(run, split="val", top_k=1, replicates=2),
+            "descriptors": client.descriptors(mine),
+            "manifest": client.runs.manifest(run),
+            "client": client,
+        }
+        path = {"optimizer": "gd", "learning_rate": 0.1, "steps": 3}
+        self.values: dict[str, Any] = (
+            self.records
+            | names
+            | {
+                "absent": None,
+                "address": client.connection.address,
+                "attributes": a,
+                "backbone": start["backbone"],
+                "bias": np.zeros(2),
+                "columns": {"y": "y"},
+                "counts": {("cat", "in"): 5, 1: 2, (1, 0): 3, "dog, out": 4},
+                "errors": "errors",
+                "evaluated": {"mine": mine},
+                "four": 4,
+                "grid": {"l2": [0.1, 0.2]},
+                "ground": "ground",
+                "half": 0.5,
+                "heads": [head, refit, (np.ones((2, 3)), np.zeros(2))],
+                "labels": y,
+                "logits": np.ones((12, 2), np.float32),
+                "masks": {"first": np.arange(12) < 3},
+                "new name": "new-name",
+                "no": False,
+                "one": 1,
+                "path": path,
+                "ranks": (1, 2),
+                "refit requests": [{"features": mine, "preset": "erm"}, {"features": mine, "l2": -1.0}],
+                "finetune requests": [{"balance": "none"}, {"balance": "subsetting", "by": "group"}],
+                "root": client.info().root,
+                "row ids": np.arange(12)[::-1],
+                "row weights": np.arange(12),
+                "rows": x,
+                "seconds": 20.0,
+                "select on a set": {"on": mine},
+                "sgd path": {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 2, "batch_size": 4, "start": "stored"},
+                "small": 1e-3,
+                "some rows": [0, 1, 2, 3, 4, 5, 6, 7],
+                "split values": {"train": 0, "val": [1, 2]},
+                "splits": ["val"],
+                "states": ["running"],
+                "table": table,
+                "two groups": ("cat, in", 1),
+                "two names": ["cat", "dog"],
+                "weight": np.ones((2, 3)),
+                "yes": True,
+                "zero number": 0,
+                "[1]": [1],
+            }
+        )
+        self.values |= {f"grid of {name}": {name: [1, 2]} for name in GRID_NAMES}
+        self.values |= {f"select by {name}": {"on": "half", "metric": name} for name in SELECT_METRICS}
+
+    def value(self, key: str) -> Any:
+        """By the name that a failing example shows; a name that is none stands for itself."""
+        if key.startswith("record "):
+            return self.records[key.removeprefix("record ")]
+        if key in WILD:
+            return WILD[key]()
+        return self.values.get(key, key)
+
+    def calls(self) -> dict[str, Callable[..., Any]]:
+        """Every public call by its name."""
+        client = self.client
+        found: dict[str, Callable[..., Any]] = {
+            name: getattr(penult, name)
+            for name in ("Head", "connect", "local", "plot_history", "plot_run_spectra", "plot_spectra", "soup")
+        }
+        owners = [client, client.datasets, client.features, client.runs, client.jobs, *self.records.values()]
+        for owner in owners:
+            kind = type(owner)
+            if kind.__module__.partition(".")[0] != "penult":
+                continue
+            for name in dir(kind):
+                if not name.startswith("_") and callable(getattr(kind, name)):
+                    found[f"{kind.__name__}.{name}"] = getattr(owner, name)
+        return {name: call for name, call in found.items() if name not in CLOSES}
+
+
+@pytest.fixture(scope="module")
+def world(client, table):
+    return World(client, table)
+
+
+def parameters(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Those that may be passed by name; ``**common`` are those of `finetune`."""
+    found = dict(inspect.signature(call).parameters)
+    if "common" in found:
+        del found["common"]
+        found |= {
+            name: one.replace(default=None)
+            for name, one in inspect.signature(penult.Client.finetune).parameters.items()
+            if name not in ("self", "timeout")
+        }
+    return found
+
+
+def right(call: str, argument: str) -> tuple[str, ...]:
+    """Names of right values of an argument. A KeyError here asks for them, of an argument that is new."""
+    return RIGHT.get(f"{call}.{argument}") or RIGHT[argument]
+
+
+def test_every_argument_has_a_right_value(world):
+    lacking = [
+        f"{call}.{argument}"
+        for call, function in world.calls().items()
+        for argument in parameters(function)
+        if argument not in RIGHT and f"{call}.{argument}" not in RIGHT
+    ]
+    assert not lacking, f"add right values to RIGHT for {lacking}"
+
+
+@st.composite
+def drawn(draw: st.DrawFn, calls: dict[str, Callable[..., Any]], pools: list[list[str]]) -> tuple[str, dict[str, str]]:
+    """A call and the names of its arguments' values: right ones, and up to three of them wild."""
+    name = draw(st.sampled_from(sorted(calls)))
+    known = parameters(calls[name])
+    if not known:
+        return name, {}
+    chosen = draw(st.lists(st.sampled_from(sorted(known)), max_size=3, unique=True))
+    strange = draw(st.lists(st.sampled_from(sorted(known)), max_size=draw(st.sampled_from([1, 1, 3])), unique=True))
+    needed = [key for key, one in known.items() if one.default is inspect.Parameter.empty]
+    given = {key: draw(st.sampled_from(right(name, key))) for key in dict.fromkeys([*needed, *chosen])}
+    given |= {key: draw(st.sampled_from(draw(st.sampled_from(pools)))) for key in strange}
+    return name, given
+
+
+def no_server(store: Any) -> None:
+    raise from_kind(ErrorKind.UNREACHABLE, f"no server is started for {store}")
+
+
+class Tally:
+    """What came of the calls, and whether it may."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.calls = world.calls()
+        self.counts: Counter[str] = Counter()
+
+    def try_one(self, name: str, keys: dict[str, str]) -> None:
+        given = {key: self.world.value(value) for key, value in keys.items()}
+        if "timeout" in parameters(self.calls[name]):
+            given.setdefault("timeout", 1.0 if name == "connect" else 30.0)
+        if name == "FeatureSets.delete":
+            self._spare(given)
+        if name == "Datasets.register":
+            # A registration that is waited for takes seconds.
+            given.setdefault("wait", False)
+        started = time.monotonic()
+        outcome = self._outcome(name, given)
+        assert time.monotonic() - started < MOST_SECONDS, "it hangs"
+        assert outcome not in FAULTS, outcome
+        assert outcome != "deadline_exceeded" or "timeout" in keys, outcome
+        self.counts[outcome] += 1
+
+    def _outcome(self, name: str, given: dict[str, Any]) -> str:
+        """The kind of the refusal, or that it was answered."""
+        try:
+            self._undo(self.calls[name](**given))
+        except penult.PenultError as error:
+            return error.kind
+        return "answered"
+
+    def _undo(self, answer: Any) -> None:
+        """Work that was really started is ended; figures are closed, clients too."""
+        if isinstance(answer, penult.Job | penult.jobs.JobGroup):
+            answer.cancel()
+        elif isinstance(answer, penult.Client):
+            answer.close()
+        elif type(answer).__name__ == "Figure":
+            from matplotlib import pyplot
+
+            pyplot.close(answer)
+
+    def _spare(self, given: dict[str, Any]) -> None:
+        """The sets of the world are not deleted, only one made for it."""
+        if isinstance(given["features"], records.FeatureSet | records.Features):
+            features = np.full((1, 3), self.counts.total(), np.float32)
+            given["features"] = self.world.client.features.upload(features, [0])
+
+
+def test_every_call_answers_or_says_what_is_wrong(world, capsys, monkeypatch, tmp_path):
+    """Nothing but `PenultError` leaves the client, no kind of it is a bug, and the server goes on."""
+    monkeypatch.chdir(tmp_path)
+    # Any text is a directory to `local`: a server for each would be all that this test does.
+    monkeypatch.setattr("penult.embedded._start", no_server)
+    tally = Tally(world)
+    pools = [list(pool) for pool in POOLS.values()] + [[f"record {name}" for name in world.records]]
+
+    @settings(
+        max_examples=N_EXAMPLES,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    @given(drawn(tally.calls, pools))
+    def try_all(example: tuple[str, dict[str, str]]) -> None:
+        tally.try_one(*example)
+
+    try_all()
+    assert world.client.info().n_feature_sets
+    assert world.client.refit(world.records["set"], preset="erm").head.weight.shape == (2, 3)
+    with capsys.disabled():
+        print(f"\n{N_EXAMPLES} examples over {len(tally.calls)} calls: {dict(tally.counts.most_common())}")  # noqa: T201

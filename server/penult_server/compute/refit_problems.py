@@ -141,7 +141,7 @@ class ProblemMaker:
         problem = Problem(
             rows=self._all_or(draw.rows),
             weight=None if bool(np.all(weight == weight[0])) else weight,
-            offset=self._offset(request, draw),
+            offset=self._offset(request, drawn),
             l1=request.l1 / total,
             l2=request.l2 / total,
             center=self._head(request.center),

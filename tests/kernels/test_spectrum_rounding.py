@@ -53,7 +53,9 @@ def assert_within_residuals(found: Spectrum, expected: np.ndarray) -> np.ndarray
 
 
 @pytest.mark.parametrize("shape", [(60_000, 1), (20_000, 8), (4000, 60), (30, 70)])
-@pytest.mark.parametrize(("dtype", "mean"), [("float32", 0), ("float32", 1e4), ("float32", 1e6), ("float64", 1e7), ("float64", 1e12)])
+@pytest.mark.parametrize(
+    ("dtype", "mean"), [("float32", 0), ("float32", 1e4), ("float32", 1e6), ("float64", 1e7), ("float64", 1e12)]
+)
 def test_every_way_keeps_within_its_residuals(backend, shape, dtype, mean):
     q = whole_numbers(shape)
     rows = backend.array((q + mean).astype(dtype))

@@ -1,4 +1,4 @@
-"""Whole runs beside plain training loops in torch: its optimisers and schedulers, and each objective as its paper has it.
+"""Whole runs beside plain loops in torch: its optimisers and schedulers, and each objective as its paper has it.
 
 The loops get the examples in the order of the run; orders and balancings are the matter of other tests.
 """

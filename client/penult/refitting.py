@@ -109,16 +109,19 @@ class Refitting:
             `select={"on": val}`.
             "self", "self_disagreement" : the stored head finetuned on the rows of largest loss, or on those where
             the logits of another checkpoint (`other`) disagree most (LaBonte et al. 2023).
-            "rad", "rad_celeba" : errors of a weak l1 detector upweighted (regularised annotation of domains); its
-            detector from zero, or as its script for CelebA has it.
+            "rad", "rad_celeba" : errors of a weak l1 detector upweighted (regularised annotation of domains). Its
+            scripts start the detector at random and search 20 strengths of it, too (2,000 candidates); "rad" starts
+            it at zero with detector_l1 0.01 (100 candidates), "rad_celeba" at random with CelebA's strength.
             "llr", "crt", "reweight_crt" : last-layer retraining by SGD from zero: class-balanced batches,
             group-balanced batches, or group weights.
             "group_dro", "cvar_dro" : the worst group's, or the largest 10 % of, losses, to the saddle point.
-            "jtt" : the stored head's errors weigh 20. "eiil" : group DRO over classes x EIIL's environments.
+            "jtt" : the stored head's errors weigh 20 (its code adds 20 copies, which makes 21). "eiil" : group DRO over
+            classes x EIIL's environments.
             "logit_adjusted", "la_prior" : offsets log p(y), and log p(y | class the stored head predicts).
         balance : ["none"]; "subsetting" keeps as many of each as the smallest has; "upsampling" draws with
             replacement with probability 1/count (on a path: each batch); "upweighting" weighs by 1/count;
-            "mixture" caps each at `ratio` times the smallest, then upsamples. Needs `by`, and replaces the preset's.
+            "mixture" caps each at `ratio` times the smallest (rounded down; its code rounds up), then upsamples. Needs
+            `by`, and replaces the preset's.
         by : balance over "class" or "group".
         ratio : for "mixture", at least 1.
         missing_groups : of groups that balancing by group does not find among the rows: ["refuse"], or "skip" to

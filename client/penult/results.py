@@ -64,7 +64,8 @@ class Metrics:
     brier: float
     """Mean of sum_c (p_c - 1[y = c])^2, halved for two classes (scikit-learn's convention)."""
     ece: float
-    """Expected calibration error over `ece_bins` bins of equal width (Guo et al. 2017)."""
+    """Expected calibration error of the predicted class's probability, over `ece_bins` bins of equal width (Guo et al.
+    2017). For two classes, too, where some libraries bin the probability of class 1 and get another number."""
     ece_bins: int
     auroc: float
     """Of class 1 against class 0; for more classes the mean of each against the rest. NaN when a class is empty."""

@@ -89,7 +89,8 @@ class Spectra:
     eigenvalues: NDArray[np.float64]
     """(G, K) descending. A row is NaN where the covariance does not exist (an empty group)."""
     residuals: NDArray[np.float64]
-    """(G, K) certificate: each eigenvalue lies within this distance of an exact one."""
+    """(G, K) certificate: each eigenvalue lies within this distance of an exact one of the stored features' covariance.
+    It holds the rounding of the covariance itself, which grows with the distance of the mean from zero."""
     trace: NDArray[np.float64]
     """(G,) sum of all D eigenvalues, kept or not."""
     methods: tuple[str, ...]

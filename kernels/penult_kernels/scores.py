@@ -25,7 +25,7 @@ class ProbabilityScores:
     """Mean of sum_c (p_c - 1[y = c])^2, halved for two classes, where it is (p_1 - y)^2: scikit-learn's convention."""
     ece: float
     """Expected calibration error: sum_b n_b / N |accuracy_b - mean largest probability_b| over bins of equal width,
-    each closed above (Guo et al. 2017, eq. 3)."""
+    each closed above (Guo et al. 2017, eq. 3). For two classes, too, it is about the predicted class."""
     ece_bins: int
     auroc: float
     """Area under the ROC curve, ties counted half: of class 1 against class 0; for more classes the mean over the

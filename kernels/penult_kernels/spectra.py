@@ -29,8 +29,9 @@ class Spectrum:
     eigenvalues: Array
     """(K,) float64, descending."""
     residuals: Array
-    """(K,) float64: each eigenvalue lies within this distance of an exact one. The norm |S v - lambda v| where
-    eigenvectors v were computed, else D * eps * lambda_1, the backward error of a full decomposition."""
+    """(K,) float64: each eigenvalue lies within this distance of an exact one of the rows' covariance. The norm
+    |S v - lambda v| where eigenvectors v were computed, else D * eps * lambda_1, the backward error of a full
+    decomposition; plus the rounding of S itself (`with_rounding`)."""
     trace: float
     """Sum of all D eigenvalues: the total variance."""
     method: Method
@@ -41,7 +42,7 @@ class Spectrum:
 
 
 def spectrum_from_moments(
-    m2: Array, count: float, *, top_k: int = 0, correction: int = 0, vectors: bool = False
+    m2: Array, count: float, *, mean: Array = None, top_k: int = 0, correction: int = 0, vectors: bool = False
 ) -> Spectrum:
     """Spectrum of m2 / (count - correction).
 
@@ -51,6 +52,8 @@ def spectrum_from_moments(
         Symmetric second moment about the mean (or, for uncentred spectra, about zero).
     count : float
         Rows behind it, or the sum of their weights.
+    mean : array of shape (D,), optional
+        Of the rows. The residuals then include the rounding of a distant mean; without it they are as for mean 0.
     top_k : int
         Eigenvalues kept, the largest; 0 for all.
     correction : int
@@ -72,7 +75,8 @@ def spectrum_from_moments(
     if count <= correction:
         return undefined(shape[1], n_kept, m2, vectors=vectors)
     check_finite(m2, name="m2")
-    return spectrum_of(xp.astype(m2, xp.float64, copy=False), n_kept, count - correction, vectors=vectors)
+    found = spectrum_of(xp.astype(m2, xp.float64, copy=False), n_kept, count - correction, vectors=vectors)
+    return with_rounding(found, max(count, shape[1]), mean, merged=True)
 
 
 def spectrum_from_rows(
@@ -113,12 +117,15 @@ def spectrum_from_rows(
     if center:
         about = xp.sum(rows, axis=0, dtype=xp.float64) / n_rows
     divisor = n_rows - correction
+    n_summed = max(n_rows, n_features)
     if n_rows >= n_features:
-        return spectrum_of(_inner_product(rows, about), n_kept, divisor, vectors=vectors)
+        found = spectrum_of(_inner_product(rows, about), n_kept, divisor, vectors=vectors)
+        return with_rounding(found, n_summed, about)
     outer = _outer_product(rows, about)
     if vectors:
-        return _through_rows(rows, about, outer, n_kept, divisor)
-    return with_zeros(spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=False), n_kept)
+        return with_rounding(_through_rows(rows, about, outer, n_kept, divisor), n_summed, about)
+    found = spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=False)
+    return with_zeros(with_rounding(found, n_summed, about), n_kept)
 
 
 def _outer_product(rows: Array, about: Array) -> Array:
@@ -178,6 +185,30 @@ def _through_rows(rows: Array, about: Array, outer: Array, n_kept: int, divisor:
         image += z.T @ (z @ vectors)
     residuals = xp.linalg.vector_norm(image / divisor - vectors * padded.eigenvalues, axis=0)
     return replace(padded, vectors=vectors, residuals=residuals)
+
+
+def with_rounding(found: Spectrum, n_summed: float, mean: Array, *, merged: bool = False) -> Spectrum:
+    """The spectrum with the rounding of the covariance S added to its residuals.
+
+    By Weyl's inequality no eigenvalue moves further than the norm of the error of S. A sum of n terms is taken to be
+    off by at most u = 4 sqrt(n) eps of the sum of their magnitudes, which holds but with a chance of 2 n exp(-32)
+    where rounding errors are of mixed sign (Higham and Mary 2019, "A new approach to probabilistic rounding error
+    analysis"). Products are then off by at most u trace, and a mean by e = u |mean|, which adds e^2 to products about
+    it. Where portions about means of their own were merged (Chan, Golub and LeVeque 1983), the distances between
+    these are off by e too, which adds 2 sqrt(lambda_1) e.
+
+    Parameters
+    ----------
+    n_summed : terms of the longest sum.
+    mean : (D,) what was taken from the rows, or None for nothing.
+    merged : whether portions were merged.
+    """
+    size = 0.0 if mean is None else float(array_namespace(mean).linalg.vector_norm(mean))
+    unit = 4 * math.sqrt(n_summed) * float(np.finfo(np.float64).eps)
+    off = unit * size
+    largest = max(float(found.eigenvalues[0]), 0.0)
+    rounding = unit * abs(found.trace) + off**2 + (2 * math.sqrt(largest) * off if merged else 0.0)
+    return replace(found, residuals=found.residuals + rounding)
 
 
 def with_zeros(found: Spectrum, n_kept: int) -> Spectrum:

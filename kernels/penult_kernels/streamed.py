@@ -20,7 +20,7 @@ from penult_kernels.eigen import TOLERANCE, Method
 from penult_kernels.finite import check_finite
 from penult_kernels.lanczos import largest_eigenpairs
 from penult_kernels.moments import check_correction
-from penult_kernels.spectra import Spectrum, kept, spectrum_of, undefined, with_zeros
+from penult_kernels.spectra import Spectrum, kept, spectrum_of, undefined, with_rounding, with_zeros
 
 Passes: TypeAlias = Callable[[], Iterable[Array]]
 """Starts over, and yields all rows in the same order, any number (n, D) at a time."""
@@ -73,18 +73,19 @@ def spectrum_from_passes(
     divisor = n_rows - correction
     fits = COPIES * 8 * min(n_rows, n_features) ** 2 <= memory
     if fits and n_features <= n_rows:
-        return spectrum_of(_inner(passes, n_rows, n_features, like, center=center), n_kept, divisor, vectors=False)
+        m2, mean = _inner(passes, n_rows, n_features, like, center=center)
+        return with_rounding(spectrum_of(m2, n_kept, divisor, vectors=False), n_rows, mean, merged=True)
     about = _mean(passes, n_rows, n_features, like) * (1.0 if center else 0.0)
     rows = _Centred(passes, about, n_rows)
     if fits:
         panel = max(1, min(n_rows, (memory - COPIES * 8 * n_rows**2) // (8 * n_features)))
         found = spectrum_of(_outer(rows, panel), min(n_kept, n_rows), divisor, vectors=False)
-        return with_zeros(found, n_kept)
+        return with_zeros(with_rounding(found, n_features, about), n_kept)
     return _iterate(rows, n_kept, divisor, memory)
 
 
-def _inner(passes: Passes, n_rows: int, n_features: int, like: Array, *, center: bool) -> Array:
-    """Z^T Z (D, D) in one pass."""
+def _inner(passes: Passes, n_rows: int, n_features: int, like: Array, *, center: bool) -> tuple[Array, Array]:
+    """Z^T Z (D, D) and the mean (D,) in one pass."""
     xp = array_namespace(like)
     accumulator: MomentAccumulator | None = None
     for block in passes():
@@ -96,7 +97,7 @@ def _inner(passes: Passes, n_rows: int, n_features: int, like: Array, *, center:
     moments = accumulator.finish()
     _check_rows(int(moments.count[0]), n_rows)
     m2, mean = moments.m2[0, :, :], moments.mean[0, :]
-    return m2 if center else m2 + n_rows * mean[:, None] * mean[None, :]
+    return (m2 if center else m2 + n_rows * mean[:, None] * mean[None, :]), mean
 
 
 def _mean(passes: Passes, n_rows: int, n_features: int, like: Array) -> Array:
@@ -185,7 +186,8 @@ def _iterate(rows: _Centred, n_kept: int, divisor: float, memory: int) -> Spectr
         method=Method.LANCZOS,
         converged=pairs.converged,
     )
-    return replace(with_zeros(found, n_kept), converged=pairs.converged)
+    rounded = with_rounding(found, max(rows.n_rows, d), rows.about)
+    return replace(with_zeros(rounded, n_kept), converged=pairs.converged)
 
 
 def _check_rows(got: int, expected: int) -> None:

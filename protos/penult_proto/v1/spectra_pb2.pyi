@@ -271,7 +271,9 @@ class Spectra(google.protobuf.message.Message):
 
     @property
     def residuals(self) -> penult_proto.v1.arrays_pb2.Array:
-        """(G, K) float64: each eigenvalue lies within this distance of an exact one."""
+        """(G, K) float64: each eigenvalue lies within this distance of an exact one of the stored features' covariance, the
+        rounding of the covariance itself included.
+        """
 
     @property
     def methods(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:

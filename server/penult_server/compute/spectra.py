@@ -76,7 +76,13 @@ def _spectrum(request: pb.ComputeSpectraRequest, parts: Parts, index: int, backe
     if _from_moments(request, parts) and count >= parts.manifest.n_features:
         moments = parts.moments(index)
         m2 = moments.m2[0] if request.center else about_zero(moments)[0]
-        return spectrum_from_moments(backend.to_device(m2), count, top_k=request.top_k, correction=request.correction)
+        return spectrum_from_moments(
+            backend.to_device(m2),
+            count,
+            mean=moments.mean[0],
+            top_k=request.top_k,
+            correction=request.correction,
+        )
     if not parts.is_resident:
         return _in_passes(request, parts, index)
     return spectrum_from_rows(

@@ -309,10 +309,14 @@ def test_refuses_settings_that_make_no_sense(change):
         replace(GD, **change)
 
 
-def test_a_path_that_explodes_is_an_error(rng):
+def test_a_path_that_explodes_says_so_and_leaves_the_others_alone(rng):
     features, y = sample(rng, 2)
-    with pytest.raises(ValueError, match="finite"), np.errstate(all="ignore"):
-        descend(features, y, 2, [Problem(l2=100.0)], [PathSettings(learning_rate=100.0, steps=100)])
+    calm, wild = (PathSettings(learning_rate=rate, steps=100) for rate in (1e-3, 100.0))
+    with np.errstate(all="ignore"):
+        paths = descend(features, y, 2, [Problem(l2=100.0)] * 3, [calm, wild, calm])
+    assert [path.diverged for path in paths] == [False, True, False]
+    (alone,) = descend(features, y, 2, [Problem(l2=100.0)], [calm])
+    np.testing.assert_allclose(to_host(paths[2].weight), to_host(alone.weight), rtol=1e-6)
 
 
 def test_the_best_needs_a_score(rng):

@@ -260,6 +260,12 @@ def _check_path(name: str, path: pb.Path) -> None:
 
 def _check_numbers(request: pb.RefitRequest) -> None:
     """What a grid may change, where it is heard."""
+    if request.risk.kind != pb.RISK_KIND_MEAN and not (request.l1 or request.l2):
+        raise _refuse(
+            "l1 or l2",
+            "above 0 under a robust risk, whose saddle point nothing bounds without a penalty; 1e-3 is little",
+            "neither",
+        )
     needed = {"top_k": request.rows.kind in TOP_ROWS, "learning_rate": request.HasField("path")}
     for name, (is_legal, expected) in LEGAL.items():
         value = read_scalar(request, name)

@@ -172,6 +172,7 @@ def refit(message: pb.Refit) -> refits.Refit:
             iterations=certificate.iterations,
             passes=certificate.passes,
             objective=certificate.objective,
+            head_error=certificate.head_error,
         ),
         metrics={name: metrics(message.metrics[name]) for name in by_name(message.metrics)},
         selection=chosen,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from penult.coerce import record, whole
 from penult.frames import NEEDS_PLOT
+from penult.notes import Notes
 from penult.records import Group, Run
 from penult.refits import Interpolation, Refit, Selection
 from penult.results import Metrics
@@ -217,7 +219,16 @@ def plot_refit(refit: Refit) -> Figure:
         _draw_selection(axes[-1], refit.selection)
     axes[0].set_ylabel("accuracy")
     axes[0].set_ylim(0, 1.02)
+    _write_notes(figure, refit.notes)
     return figure
+
+
+def _write_notes(figure: Figure, notes: Notes) -> None:
+    """Below the panels: a figure that is passed on alone must not mislead."""
+    if notes:
+        width = int(13 * figure.get_figwidth())
+        text = "\n".join(textwrap.fill(f"Note: {note}", width) for note in notes)
+        figure.supxlabel(text, x=0.02, ha="left", fontsize="x-small")
 
 
 def _draw_groups(axis: Axes, metrics: Metrics) -> None:
@@ -264,6 +275,7 @@ def plot_interpolation(curve: Interpolation) -> Figure:
     axis.set_xlabel("share of the second head")
     axis.set_ylabel("accuracy")
     axis.legend(frameon=False, fontsize="small")
+    _write_notes(figure, curve.notes)
     return figure
 
 

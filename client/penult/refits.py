@@ -97,6 +97,10 @@ class Certificate:
     """Passes over the rows, all draws together."""
     objective: float
     """Mean over the draws."""
+    head_error: float
+    """Bound on |V - V*|, V the head (C, D) in the space solved: sqrt(2 gap / l2), since the objective is l2-strongly
+    convex. Logits of two rows that lie r apart there differ from the optimum's by at most r times it. NaN without an
+    l2, and of a path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -165,8 +165,9 @@ class Refitting:
             evaluated, as in `evaluate`.
         seed : of the halves, the draws and the batches.
         plan : whether the answer lists the row ids of every draw (``.plan``).
-        tolerance : the solver stops when its duality gap is at most tolerance * log(C) [1e-4]; with no penalty, when
-            its gradient has shrunk by `tolerance`.
+        tolerance : the solver stops when its duality gap is at most tolerance * log(C) [1e-6; under a robust risk
+            1e-4]; with no penalty, when its gradient has shrunk by `tolerance`. ``.certificate.head_error`` bounds what
+            that leaves of the head.
         max_iterations : Newton steps per draw at most [100]. A solver that stops short says so in ``.certificate``
             (`converged` is False); nothing is raised.
         across_checkpoints : let a center, a start, and the sets that standardise, choose and score be of another

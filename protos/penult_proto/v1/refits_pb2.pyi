@@ -867,6 +867,7 @@ class Certificate(google.protobuf.message.Message):
     ITERATIONS_FIELD_NUMBER: builtins.int
     PASSES_FIELD_NUMBER: builtins.int
     OBJECTIVE_FIELD_NUMBER: builtins.int
+    HEAD_ERROR_FIELD_NUMBER: builtins.int
     converged: builtins.bool
     gap: builtins.float
     """Bound on objective - optimum."""
@@ -877,6 +878,10 @@ class Certificate(google.protobuf.message.Message):
     """Passes over the rows."""
     objective: builtins.float
     """Mean over the draws."""
+    head_error: builtins.float
+    """Bound on |V - V*|, V the head in the space solved: sqrt(2 gap / l2), since the objective is l2-strongly convex in
+    it. NaN without an l2.
+    """
     def __init__(
         self,
         *,
@@ -886,8 +891,9 @@ class Certificate(google.protobuf.message.Message):
         iterations: builtins.int = ...,
         passes: builtins.int = ...,
         objective: builtins.float = ...,
+        head_error: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["converged", b"converged", "gap", b"gap", "gradient_norm", b"gradient_norm", "iterations", b"iterations", "objective", b"objective", "passes", b"passes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["converged", b"converged", "gap", b"gap", "gradient_norm", b"gradient_norm", "head_error", b"head_error", "iterations", b"iterations", "objective", b"objective", "passes", b"passes"]) -> None: ...
 
 Global___Certificate: typing_extensions.TypeAlias = Certificate
 

@@ -46,6 +46,8 @@ class Averaged:
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
     certificate: Certificate
+    head_error: float
+    """Bound on the distance of a draw's head from its optimum, in the space solved; NaN without an l2."""
     tasks: Sequence[Task]
     step: int
 
@@ -108,6 +110,7 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
             iterations=certificate.iterations,
             passes=certificate.passes,
             objective=certificate.objective,
+            head_error=final.head_error,
         ),
         metrics=metrics,
         n_rows=final.tasks[0].draw.rows.size,
@@ -321,7 +324,8 @@ def _average(fits: Sequence[Fitted], tasks: Sequence[Task]) -> Averaged | Failed
     if certificates:
         certificate = Certificate(
             converged=all(one.converged for one in certificates),
-            gap=max(one.gap for one in certificates),
+            # Rounding may leave a gap just below 0.
+            gap=max(max(one.gap, 0.0) for one in certificates),
             gradient_norm=max(one.gradient_norm for one in certificates),
             iterations=max(one.iterations for one in certificates),
             passes=sum(one.passes for one in certificates),
@@ -331,9 +335,19 @@ def _average(fits: Sequence[Fitted], tasks: Sequence[Task]) -> Averaged | Failed
         weight=np.mean([fit.weight for fit in fits], axis=0),
         bias=np.mean([fit.bias for fit in fits], axis=0),
         certificate=certificate,
+        head_error=_head_error(fits, tasks),
         tasks=tasks,
         step=fits[0].step,
     )
+
+
+def _head_error(fits: Sequence[Fitted], tasks: Sequence[Task]) -> float:
+    errors = [
+        math.sqrt(2 * max(fit.certificate.gap, 0.0) / task.problem.l2)
+        for fit, task in zip(fits, tasks, strict=True)
+        if fit.certificate is not None and task.problem.l2 > 0
+    ]
+    return max(errors, default=math.nan)
 
 
 def _plan(tasks: Sequence[Task], row_ids: NDArray[np.uint64]) -> pb.Plan:

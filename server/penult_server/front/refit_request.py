@@ -7,7 +7,14 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError, unknown
-from penult_server.front.presets import DEFAULTS, PATH_DEFAULTS, PRESETS, SELECT_DEFAULTS
+from penult_server.front.presets import (
+    DEFAULTS,
+    PATH_DEFAULTS,
+    PRESETS,
+    ROBUST_TOLERANCE,
+    SELECT_DEFAULTS,
+    TOLERANCE,
+)
 from penult_server.front.refit_effects import TOP_ROWS, check_effects
 from penult_server.messages import BALANCE_BY, BALANCE_METHODS
 from penult_server.refit_scalars import SCALARS, candidates_of, clear_scalar, has_scalar, read_scalar
@@ -35,6 +42,8 @@ def expand(request: pb.RefitRequest) -> None:
     request.CopyFrom(DEFAULTS)
     request.MergeFrom(preset)
     request.MergeFrom(asked)
+    if not request.HasField("tolerance"):
+        request.tolerance = TOLERANCE if request.risk.kind == pb.RISK_KIND_MEAN else ROBUST_TOLERANCE
     if request.HasField("path"):
         _fill(request.path, PATH_DEFAULTS)
     if request.weights.HasField("detector"):

@@ -94,13 +94,27 @@ def _pairs(classes: Sequence[str], values: Sequence[str]) -> list[tuple[str, ...
 def _group_keys(classes: Sequence[str], values: Sequence[str]) -> dict[object, int]:
     """What may name a group; text that two groups print as names none."""
     keys: dict[object, int] = {}
-    n_values = max(1, len(values))
+    numbers, value_numbers = _numbers(classes), _numbers(values) if values else [0]
     printed = [", ".join(pair) for pair in _pairs(classes, values)]
     for index, pair in enumerate(_pairs(classes, values)):
-        keys |= {pair: index, divmod(index, n_values): index, index: index}
+        y, a = divmod(index, len(value_numbers))
+        keys |= {pair: index, (numbers[y], value_numbers[a]): index}
+        if not values:
+            keys[numbers[y]] = index
+        elif (*numbers, *value_numbers) == (*range(len(numbers)), *range(len(values))):
+            keys[index] = index
         if printed.count(printed[index]) == 1:
             keys[printed[index]] = index
     return keys
+
+
+def _numbers(names: Sequence[str]) -> list[int]:
+    """What stands for each name as a number: itself where all are numbers, as labels were, else its index."""
+    try:
+        found = [int(name) for name in names]
+    except ValueError:
+        return list(range(len(names)))
+    return found if [str(one) for one in found] == list(names) else list(range(len(names)))
 
 
 def _check_shape(argument: str, array: AnyArray, n_rows: int) -> None:

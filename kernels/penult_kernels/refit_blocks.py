@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, blocks, host_labels, to_host
 from penult_kernels.refit_problem import Head, Intercept, Link, Problem, Scaler, Standardize
-from penult_kernels.row_scaling import ROWS_PER_TILE, Scaling, constant_columns, fitted_scaling, fitted_scalings
+from penult_kernels.row_scaling import (
+    ROWS_PER_TILE,
+    Constants,
+    Scaling,
+    constant_columns,
+    fitted_scaling,
+    fitted_scalings,
+)
 from penult_kernels.selection import EmptyLabelError
 
 
@@ -105,7 +112,7 @@ class Preparation:
         self._seen_offsets: dict[tuple[int, int, bool], NDArray[np.float64]] = {}
         self._scalings: dict[tuple[str, object], Scaling] = {}
         self._for_trajectories = for_trajectories
-        self._constants: dict[bytes | None, tuple[NDArray[np.int64], Array]] = {}
+        self._constants: dict[bytes | None, Constants] = {}
 
     def fit_scalings(self, problems: Sequence[Problem]) -> None:
         """Standardise at once what many problems want standardised, each by its own rows."""
@@ -167,26 +174,28 @@ class Preparation:
         return Head(weight=weight, bias=bias)
 
     def _without_constants(self, problem: Problem, weight: Array, bias: Array) -> tuple[Array, Array]:
-        """A column that is constant on the rows of positive weight is taken up by the free bias, exactly."""
-        columns, values = self._constant(problem)
+        """A column that has one value on the rows of positive weight is taken up by the free bias, exactly."""
+        found = self._constants_of(problem)
+        columns, values = found.columns[found.is_exact], found.values
         if columns.size == 0:
             return weight, bias
         xp = array_namespace(weight)
+        values = xp.take(values, beside(np.flatnonzero(found.is_exact), weight), axis=0)
         moved = xp.take(weight, beside(columns, weight), axis=1)
         at = np.zeros(int(weight.shape[1]), np.bool_)
         at[columns] = True
         is_constant = beside(at, weight)
         return xp.where(is_constant, 0.0, weight), bias + moved @ values
 
-    def _constant(self, problem: Problem) -> tuple[NDArray[np.int64], Array]:
-        """Columns that are constant on the rows of positive weight, and their values."""
+    def _constants_of(self, problem: Problem) -> Constants:
+        """Columns that are constant on the rows of positive weight."""
         rows, weight = problem.rows, problem.weight
         if weight is not None and not bool((weight > 0).all()):
             used = np.arange(self.features.shape[0], dtype=np.int64) if rows is None else rows
             rows = used[weight > 0]
         return self._constants_on(rows)
 
-    def _constants_on(self, rows: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], Array]:
+    def _constants_on(self, rows: NDArray[np.int64] | None) -> Constants:
         key = None if rows is None else rows.tobytes()
         if key not in self._constants:
             self._constants[key] = constant_columns(self.features, rows, self._check)
@@ -195,24 +204,38 @@ class Preparation:
     def scaling(self, problem: Problem) -> Scaling:
         """The scaling of a problem; equal ones are one object."""
         wanted = problem.standardize
-        leaves_out = problem.intercept is Intercept.FREE and not self._for_trajectories
-        if wanted is Standardize.ROWS:
-            key = ("rows", None if problem.rows is None else problem.rows.tobytes())
-        else:
-            key = ("without constants" if leaves_out else "given", id(wanted))
+        is_own = wanted is Standardize.ROWS
+        key = ("rows", None if problem.rows is None else problem.rows.tobytes()) if is_own else ("given", id(wanted))
         if key not in self._scalings:
-            made = self._make_scaling(wanted, problem.rows)
-            self._scalings[key] = self._leaving_out_constants(made) if key[0] == "without constants" else made
-        return self._scalings[key]
+            self._scalings[key] = self._make_scaling(wanted, problem.rows)
+        if problem.intercept is not Intercept.FREE or self._for_trajectories:
+            return self._scalings[key]
+        return self._leaving_out_constants(problem, key)
 
-    def _leaving_out_constants(self, scaling: Scaling) -> Scaling:
-        """Without the columns that are constant on all rows there are: they would only be harder to solve with."""
-        columns, values = self._constants_on(None)
-        if columns.size == 0:
+    def _leaving_out_constants(self, problem: Problem, key: tuple[str, object]) -> Scaling:
+        """Without the columns that the free bias takes up, of those that it cannot take up exactly after the solve.
+
+        Those with one value on the rows can; they stay, since a scaling that many problems share lets them share their
+        products. They are only left out where they have that value on all rows there are.
+        """
+        everywhere, own = self._constants_on(None), self._constants_of(problem)
+        inexact = own.columns[~own.is_exact]
+        left_out = np.union1d(everywhere.columns, inexact)
+        scaling = self._scalings[key]
+        # What is infinite already is left out.
+        left_out = left_out[np.isfinite(to_host(scaling.scale)[left_out])]
+        if left_out.size == 0:
             return scaling
-        mean, scale = to_host(scaling.mean).copy(), to_host(scaling.scale).copy()
-        mean[columns], scale[columns] = to_host(values), np.inf
-        return Scaling(beside(mean, self.features), beside(scale, self.features))
+        own_key = (f"{key[0]} without {left_out.tobytes().hex()}", key[1])
+        if own_key not in self._scalings:
+            mean, scale = to_host(scaling.mean).copy(), to_host(scaling.scale).copy()
+            for found in (everywhere, own):
+                mean[found.columns] = np.where(
+                    np.isin(found.columns, left_out), to_host(found.values), mean[found.columns]
+                )
+            scale[left_out] = np.inf
+            self._scalings[own_key] = Scaling(beside(mean, self.features), beside(scale, self.features))
+        return self._scalings[own_key]
 
     def _columns(self, link: Link, *, reduce: bool) -> list[tuple[slice, bool]]:
         """Columns of each block's target, and whether they stand for the difference of two classes."""

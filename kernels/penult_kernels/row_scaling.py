@@ -85,13 +85,22 @@ def _without_constants(mean: Array, deviation: Array) -> Scaling:
     return Scaling(mean, xp.where(deviation <= CONSTANT * xp.abs(mean), math.inf, deviation))
 
 
-def constant_columns(
-    features: Array, rows: NDArray[np.int64] | None, check: Callable[[], None]
-) -> tuple[NDArray[np.int64], Array]:
-    """Which columns are constant on the rows, and their values there: (k,) each, the latter beside the features.
+@dataclass(frozen=True, slots=True, eq=False)
+class Constants:
+    """Columns that are constant on some rows: standard deviation at most CONSTANT times the mean."""
 
-    A column is constant whose standard deviation is at most CONSTANT times its mean. Few rows show which columns can
-    be: a pass over the rows is only made for those.
+    columns: NDArray[np.int64]
+    """(k,)"""
+    values: Array
+    """(k,) means, float64, beside the features."""
+    is_exact: NDArray[np.bool_]
+    """(k,) whether all values are equal."""
+
+
+def constant_columns(features: Array, rows: NDArray[np.int64] | None, check: Callable[[], None]) -> Constants:
+    """Which columns are constant on the rows.
+
+    Few rows show which columns can be: a pass over the rows is only made for those.
     """
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
@@ -105,11 +114,15 @@ def constant_columns(
         is_flat = xp.max(part, axis=0) - xp.min(part, axis=0) <= SCREEN * xp.max(xp.abs(part), axis=0)
         columns = columns[to_host(is_flat)]
     if columns.size == 0:
-        return columns, xp.zeros((0,), dtype=xp.float64, device=features.device)
+        return Constants(columns, xp.zeros((0,), dtype=xp.float64, device=features.device), np.zeros(0, np.bool_))
     few = features if columns.size == features.shape[1] else xp.take(features, beside(columns, features), axis=1)
     scaling = fitted_scaling(few, rows, check)
-    is_constant = to_host(xp.isinf(scaling.scale))
-    return columns[is_constant], xp.take(scaling.mean, beside(np.flatnonzero(is_constant), features), axis=0)
+    places = np.flatnonzero(to_host(xp.isinf(scaling.scale)))
+    at = beside(places, features)
+    values, is_exact = xp.take(scaling.mean, at, axis=0), np.ones(places.size, np.bool_)
+    for _, part in tiles_of(xp.take(few, at, axis=1), rows):
+        is_exact &= to_host(xp.all(part == values, axis=0))
+    return Constants(columns[places], values, is_exact)
 
 
 def fitted_scalings(features: Array, sets: Sequence[NDArray[np.int64]], check: Callable[[], None]) -> list[Scaling]:

@@ -20,6 +20,8 @@ class NoteId(StrEnum):
     """Labels that were no indices were sorted and became the classes."""
     FAILED_CANDIDATES = "failed_candidates"
     """Some candidates of a grid could not be fitted."""
+    GROUPS_ARE_CLASSES = "groups_are_classes"
+    """A choice by groups was made on a set without an attribute, whose groups are its classes."""
     INTERCEPT_OF_CENTER = "intercept_of_center"
     """The bias is that of the center, since none is fitted."""
     NOT_CONVERGED = "not_converged"

@@ -979,3 +979,71 @@ def test_training_counts_weigh_the_average(client: penult.Client) -> None:
     assert np.isnan(plain.weighted_average_accuracy)
     with pytest.raises(penult.InvalidRequest, match="train= weighs"):
         client.refit(features, l2=0.1, train=train)
+
+
+# What would be lost, or blamed on something else.
+
+
+def test_a_start_whose_bias_would_be_lost_is_refused(client: penult.Client) -> None:
+    data = sample(WAYS["l2"], SEED)
+    features = data.upload(client)
+    path = {**GD, "learning_rate": 1e-9, "steps": 1}
+    flat = penult.Head(weight=data.head.weight, bias=np.zeros(2))
+    for start in ("stored", data.head):
+        with pytest.raises(penult.InvalidRequest, match="path without an intercept keeps the bias of its center"):
+            client.refit(features, intercept="none", standardize=False, path={**path, "start": start})
+    kept = client.refit(features, intercept="none", standardize=False, path={**path, "start": flat})
+    np.testing.assert_allclose(kept.head.weight, flat.weight, atol=1e-6)
+    asked = {"intercept": "none", "standardize": False, "center": "stored", "l2": 0.1}
+    centered = client.refit(features, path={**path, "start": "stored"}, **asked)
+    np.testing.assert_allclose(centered.head.bias, data.head.bias, atol=1e-6)
+
+
+def test_a_choice_by_groups_without_an_attribute_says_so(client: penult.Client) -> None:
+    data = sample(WAYS["l2"], SEED)
+    plain = client.features.upload(features=data.x, y=data.y, classes=["class 0", "class 1"])
+    grid = {"l2": [0.001, 1.0]}
+    for metric, expected in (("worst_group", ["groups_are_classes"]), ("worst_class", [])):
+        found = client.refit(data.upload(client), grid=grid, select={"on": plain, "metric": metric})
+        assert [note.id for note in found.notes] == expected
+
+
+def test_weights_that_leave_no_problem_are_named(client: penult.Client) -> None:
+    data, held_out = sample(WAYS["l2"], SEED), sample(WAYS["l2"], SEED + 5)
+    features, validation = data.upload(client), held_out.upload(client)
+    found = client.refit(features, l2=0.1, grid={"class_ratio": [1e308, 1e-320, 1.0]}, select={"on": validation})
+    assert found.selection is not None
+    assert [bool(one.failure) for one in found.selection.candidates] == [True, True, False]
+    with pytest.raises(penult.InvalidRequest, match="finite positive sum"):
+        client.refit(features, l2=0.1, class_ratio=1e308)
+    with pytest.raises(penult.InvalidRequest, match="weigh 0, or too little"):
+        client.refit(features, l2=0.1, weights="confidence", gamma=1e30)
+    with pytest.raises(penult.InvalidRequest, match="give larger weights"):
+        client.refit(features, l2=0.1, penalty="sum", weights=np.full(data.y.size, 1e-320))
+
+
+def test_numbers_that_name_labels_are_labels_in_training_counts(client: penult.Client) -> None:
+    data = sample(WAYS["l2"], SEED)
+    for counts in ({1: 1000, 0: 10}, {"1": 1000, "0": 10}):
+        found = client.features.upload(features=data.x, y=data.y, classes=[1, 0], train_counts=counts)
+        np.testing.assert_allclose(found.train_shares, np.array([1000, 10]) / 1010)
+    pairs = {(5, "in"): 7, (5, "out"): 1, (2, "in"): 1, (2, "out"): 1}
+    found = client.features.upload(
+        features=data.x,
+        y=np.where(data.y == 0, 5, 2),
+        a=data.a,
+        classes=[5, 2],
+        attribute_values=["in", "out"],
+        train_counts={(str(y), a): n for (y, a), n in pairs.items()},
+    )
+    np.testing.assert_allclose(found.train_shares, [0.7, 0.1, 0.1, 0.1])
+    by_number = {(5, 0): 7, (5, 1): 1, (2, 0): 1, (2, 1): 1}
+    again = client.features.upload(
+        features=data.x,
+        y=np.where(data.y == 0, 5, 2),
+        a=data.a,
+        classes=[5, 2],
+        attribute_values=["in", "out"],
+        train_counts=by_number,
+    )
+    assert again.digest == found.digest

@@ -129,11 +129,12 @@ def test_nearly_constant_is_constant_up_to_the_stated_deviation(rng, change):
     wide = features.astype(np.float64)
     wide[:, 3] = 1e3 * (1 + change * CONSTANT * np.sign(rng.standard_normal(300)))
     (fit,) = solve(wide, y, 2, [Problem(l2=0.01, standardize=Standardize.ROWS)])
-    columns, values = constant_columns(wide, None, nothing)
+    found = constant_columns(wide, None, nothing)
     assert bool(np.all(fit.weight[:, 3] == 0)) is (change < 1)
-    assert columns.tolist() == ([3] if change < 1 else [])
+    assert found.columns.tolist() == ([3] if change < 1 else [])
+    assert found.is_exact.tolist() == [change == 0][: found.columns.size]
     if change < 1:
-        np.testing.assert_allclose(values, [1e3], rtol=1e-6)
+        np.testing.assert_allclose(found.values, [1e3], rtol=1e-6)
 
 
 def test_few_rows_show_which_columns_can_be_constant(backend, rng):
@@ -144,9 +145,10 @@ def test_few_rows_show_which_columns_can_be_constant(backend, rng):
     features[1234, 3] = 7.0
     rows = np.sort(rng.choice(3000, 2000, replace=False))
     rows = np.unique(np.append(rows, 1234))
-    columns, values = constant_columns(backend.array(features), rows, nothing)
-    assert columns.tolist() == [1, 6]
-    np.testing.assert_array_equal(to_host(values), [5.0, 0.0])
+    found = constant_columns(backend.array(features), rows, nothing)
+    assert found.columns.tolist() == [1, 6]
+    assert found.is_exact.all()
+    np.testing.assert_array_equal(to_host(found.values), [5.0, 0.0])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -209,3 +211,33 @@ def test_a_scaler_for_other_rows_divides_it_by_one(rng):
     assert np.isinf(scaling.scale[1])
     assert scaling.unit[1] == 1.0
     np.testing.assert_array_equal(scaling.unit[[0, 2]], scaling.scale[[0, 2]])
+
+
+@pytest.mark.parametrize("penalty", [{"l2": 1e-3}, {"l1": 0.01}])
+@pytest.mark.parametrize("size", [1e5, 1e6])
+def test_nearly_constant_on_some_rows_is_left_out_before_the_solve(rng, penalty, size):
+    """A head that had used it and lost it afterwards would not be the one that was certified."""
+    n = 300
+    y = rng.integers(0, 2, n)
+    features = rng.standard_normal((n, 7))
+    features[:, 0] += 2 * y
+    # It gives the class away, by less than counts.
+    features[:, 6] = size * (1 + 4e-7 * (2 * y - 1))
+    features[150:, 6] = 1e4 * rng.standard_normal(150)
+    x, half = features.astype(np.float32), np.arange(150)
+    weight = (np.arange(n) < 150) * 1.0
+    given = Scaler(mean=np.full(7, 3.0), scale=np.full(7, 2.0))
+    for standardize in (Standardize.NONE, given):
+        for problem in (Problem(**penalty, rows=half), Problem(**penalty, weight=weight)):
+            asked = replace(problem, standardize=standardize)
+            (fit,) = solve(x, y, 2, [asked], tolerance=1e-6)
+            (without,) = solve(x[:, :6], y, 2, [replace(asked, standardize=_first(standardize, 6))], tolerance=1e-6)
+            np.testing.assert_array_equal(fit.weight[:, 6], 0.0)
+            np.testing.assert_allclose(fit.certificate.objective, without.certificate.objective, atol=1e-5)
+            np.testing.assert_allclose(fit.weight[:, :6], without.weight, atol=0.05)
+
+
+def _first(standardize: Standardize | Scaler, n: int) -> Standardize | Scaler:
+    if isinstance(standardize, Scaler):
+        return Scaler(mean=standardize.mean[:n], scale=standardize.scale[:n])
+    return standardize

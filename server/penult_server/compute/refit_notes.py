@@ -21,7 +21,13 @@ SAMPLED = 1024
 
 
 def fit_notes(
-    request: pb.RefitRequest, maker: ProblemMaker, tasks: Sequence[Task], certificate: Certificate, n_failed: int
+    request: pb.RefitRequest,
+    maker: ProblemMaker,
+    tasks: Sequence[Task],
+    certificate: Certificate,
+    n_failed: int,
+    *,
+    choice_has_no_groups: bool,
 ) -> list[Note]:
     """About the fit: rows, candidates, intercept, certificate."""
     found = [note for task in tasks for note in maker.rows.notes(request, task.draw)]
@@ -29,8 +35,12 @@ def fit_notes(
         text = f"{n_failed} candidates of the grid could not be fitted; the selection says why of each"
         found.append(Note(NoteId.FAILED_CANDIDATES, text))
     if request.intercept == pb.INTERCEPT_NONE and request.center.kind != pb.HEAD_KIND_ZERO:
-        text = "no intercept is fitted, so the bias is that of the center"
+        text = "no intercept is fitted, so the bias is that of the center in the space that is solved"
         found.append(Note(NoteId.INTERCEPT_OF_CENTER, text))
+    by_group = (pb.SELECT_METRIC_WORST_GROUP, pb.SELECT_METRIC_MEAN_GROUP)
+    if choice_has_no_groups and request.select.metric in by_group:
+        text = "the set that chooses has no attribute, so its groups are the classes"
+        found.append(Note(NoteId.GROUPS_ARE_CLASSES, text))
     if not request.HasField("path") and not certificate.converged:
         text = (
             f"the solver stopped {certificate.gap:.2g} above the optimum at most, which is more than the tolerance "

@@ -133,6 +133,7 @@ class ProblemMaker:
                 sampler = self._sampler(request, draw)
             settings = _settings(request.path, draw.rows.size, sampler=sampler, seed=request.seed + repeat)
         weight = own if weights is None else own * weights[draw.rows]
+        _check_sum(weight)
         total = float(weight.sum()) if request.penalty_scale == pb.PENALTY_SCALE_SUM else 1.0
         drawn = replace(draw, weight=weight)
         intercept = INTERCEPTS[request.intercept]
@@ -142,8 +143,8 @@ class ProblemMaker:
             rows=self._all_or(draw.rows),
             weight=None if bool(np.all(weight == weight[0])) else weight,
             offset=self._offset(request, drawn),
-            l1=request.l1 / total,
-            l2=request.l2 / total,
+            l1=_scaled("l1", request.l1, total),
+            l2=_scaled("l2", request.l2, total),
             center=self._head(request.center),
             start=self._start(request, repeat) if request.HasField("path") else None,
             intercept=intercept,
@@ -164,17 +165,41 @@ class ProblemMaker:
 
     def _check_classes(self, draw: Draw) -> None:
         """Without a row the free bias of a class would fall for ever: known here, before anything is solved."""
-        mass = np.bincount(self._resident.y[draw.rows], weights=draw.weight, minlength=self.n_classes)
-        if not mass.all():
-            raise EmptyLabelError(int(np.argmin(mass)), self.n_classes)
+        y = self._resident.y[draw.rows]
+        mass = np.bincount(y, weights=draw.weight, minlength=self.n_classes)
+        if mass.all():
+            return
+        absent = int(np.argmin(mass))
+        if absent in y:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"all rows of class {self.rows.labels.classes[absent]} weigh 0, or too little to count beside the "
+                "others: give weights, or a gamma, that leave it some",
+                field="weights",
+            )
+        raise EmptyLabelError(absent, self.n_classes)
 
     def _start(self, request: pb.RefitRequest, repeat: int) -> Head | None:
         """Where a path begins. Zero is a head of zeros also where a center would be begun at without any."""
         source = request.path.start
+        if request.intercept == pb.INTERCEPT_NONE and source.kind != pb.HEAD_KIND_ZERO:
+            self._check_start_without_intercept(request, self._head(source, request.seed + repeat))
         if source.kind == pb.HEAD_KIND_ZERO and request.center.kind != pb.HEAD_KIND_ZERO:
             n_features = int(self._resident.features.shape[1])
             return Head(weight=np.zeros((self.n_classes, n_features)), bias=np.zeros(self.n_classes))
         return self._head(source, request.seed + repeat)
+
+    def _check_start_without_intercept(self, request: pb.RefitRequest, start: Head | None) -> None:
+        """A bias that is not fitted stays the center's: another one to start from would be lost."""
+        center = self._head(request.center)
+        kept = np.zeros(self.n_classes) if center is None else np.asarray(center.bias)
+        if start is not None and not np.array_equal(np.asarray(start.bias), kept):
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                "a path without an intercept keeps the bias of its center, zero without one, so that path.start must "
+                "have that bias: start from a head that has it, or fit an intercept",
+                field="path.start",
+            )
 
     def _all_or(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """None stands for all rows, which then need not be gathered."""
@@ -183,7 +208,14 @@ class ProblemMaker:
     def _row_weights(self, request: pb.RefitRequest, detected: Detected | None) -> Floats | None:
         """(N,) weights of all rows beside the balancing's; None where they are all 1."""
         weights, y = request.weights, self._resident.y
-        key = ("weights", weights.kind, weights.gamma, weights.up, weights.class_ratio, id(detected))
+        key = (
+            "weights",
+            weights.kind,
+            weights.gamma,
+            weights.up,
+            weights.class_ratio,
+            None if detected is None else detected.tobytes(),
+        )
         return self.rows.share(key, lambda: self._make_row_weights(weights, y, detected))
 
     def _make_row_weights(self, weights: pb.Weights, y: NDArray[np.int64], detected: Detected | None) -> Floats | None:
@@ -262,6 +294,32 @@ class ProblemMaker:
             case _:
                 is_whole = self._all_or(draw.rows) is None
                 return self._material.scaler(self._digest) if is_whole else Standardize.ROWS
+
+
+def _check_sum(weight: Floats) -> None:
+    with np.errstate(over="ignore"):
+        total = float(weight.sum())
+    if not (np.isfinite(total) and total > 0):
+        raise ServiceError(
+            ErrorKind.NOT_FINITE,
+            f"the weights of the rows that are fitted must have a finite positive sum, got {total}: a class_ratio, up, "
+            "gamma or weights nearer to 1 would leave one",
+            field="weights",
+        )
+
+
+def _scaled(name: str, strength: float, total: float) -> float:
+    """Beside the mean loss. Raises ServiceError where that is not a number any more."""
+    with np.errstate(over="ignore"):
+        found = float(np.float64(strength) / total)
+    if not np.isfinite(found):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"{name} = {strength:g} beside the sum of the losses is {found} beside their mean, with weights of sum "
+            f"{total:g}: give larger weights, or penalty='mean'",
+            field=name,
+        )
+    return found
 
 
 def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) -> PathSettings:

@@ -96,7 +96,15 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
         for (name, match), (logits,) in zip(matched.evaluate.items(), answers, strict=True)
     }
     certificate = final.certificate
-    notes = fit_notes(request, maker, final.tasks, certificate, choice.n_failed if choice else 0)
+    chooses_on = request.select.feature_set or request.feature_set
+    notes = fit_notes(
+        request,
+        maker,
+        final.tasks,
+        certificate,
+        choice.n_failed if choice else 0,
+        choice_has_no_groups=choice is not None and not material.manifest(chooses_on).labels.attribute_values,
+    )
     notes += yield from prediction_notes(request, head, maker, material, metrics)
     for name, match in matched.evaluate.items():
         metrics[name].notes.extend(notes_to_proto(match.notes))

@@ -1,5 +1,7 @@
 """What the kernels refuse, as the request that cannot be met."""
 
+import numpy as np
+
 from penult_kernels.selection import EmptyLabelError
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
@@ -11,6 +13,12 @@ def explained(error: Exception, request: pb.RefitRequest, resident: Resident) ->
     """What the kernels refuse, as the request that cannot be met."""
     if isinstance(error, EmptyLabelError):
         return _empty(error, request, resident)
+    if isinstance(error, np.linalg.LinAlgError):
+        return ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"the features are too large, or too unlike each other in size, for the solver's arithmetic ({error}): "
+            "divide them by a common scale before they are stored",
+        )
     if isinstance(error, ValueError):
         return ServiceError(ErrorKind.INVALID_ARGUMENT, str(error))
     return error

@@ -14,7 +14,7 @@ from penult.coerce_arrays import row_ids
 from penult.encode import balance_message, check_class_map
 from penult.errors import invalid, shown
 from penult.records import Checkpoint
-from penult.references import FeatureSetLike, feature_set_name
+from penult.references import FeatureSetLike, checkpoint_digest, feature_set_name
 from penult.refit_choices import (
     GRID_NAMES,
     GROUP_SOURCES,
@@ -419,5 +419,5 @@ def head_message(head: Head) -> pb.Head:
         weight=arrays.encode(head.weight),
         bias=arrays.encode(head.bias),
         classes=class_names(head),
-        checkpoint=coerce.optional_text("Head.checkpoint", head.checkpoint),
+        checkpoint=checkpoint_digest(head.checkpoint) if head.checkpoint else "",
     )

@@ -29,7 +29,7 @@ def text() -> str:
         "its l2 counts half",
         "divisor n, unweighted",
         "duality gap is at most tolerance * log(C)",
-        "[1e-4]",
+        "[1e-6;",
     ],
 )
 def test_a_refit_s_help_states_its_objective_and_conventions(text: str, said: str) -> None:

@@ -80,8 +80,8 @@ def test_groups_are_matched_by_their_names(client):
     for change in ({"classes": ["cat", "wolf"]}, {"attribute": "place"}, {"attribute_values": ["in", "under"]}):
         strange = client.features.upload(**test, **(names | change))
         with pytest.raises(penult.InvalidRequest, match="train= must have the classes and the attribute"):
-            client.evaluate(head, strange, train=train)
-        with pytest.raises(penult.InvalidRequest, match="train="):
+            client.evaluate(penult.Head(head.weight, head.bias), strange, train=train)
+        with pytest.raises(penult.InvalidRequest, match=r"train=|other_classes"):
             client.refit(train, preset="erm", evaluate={"test": strange}, train=train)
 
 

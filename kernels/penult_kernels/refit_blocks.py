@@ -112,6 +112,7 @@ class Preparation:
         self._seen_offsets: dict[tuple[int, int, bool], NDArray[np.float64]] = {}
         self._scalings: dict[tuple[str, object], Scaling] = {}
         self._for_trajectories = for_trajectories
+        self._of_problem: dict[int, tuple[Problem, Scaling]] = {}
         self._constants: dict[bytes | None, Constants] = {}
 
     def fit_scalings(self, problems: Sequence[Problem]) -> None:
@@ -176,9 +177,9 @@ class Preparation:
     def _without_constants(self, problem: Problem, weight: Array, bias: Array) -> tuple[Array, Array]:
         """A column that has one value on the rows of positive weight is taken up by the free bias, exactly."""
         found = self._constants_of(problem)
-        columns, values = found.columns[found.is_exact], found.values
-        if columns.size == 0:
+        if found is None or not found.is_exact.any():
             return weight, bias
+        columns, values = found.columns[found.is_exact], found.values
         xp = array_namespace(weight)
         values = xp.take(values, beside(np.flatnonzero(found.is_exact), weight), axis=0)
         moved = xp.take(weight, beside(columns, weight), axis=1)
@@ -187,22 +188,36 @@ class Preparation:
         is_constant = beside(at, weight)
         return xp.where(is_constant, 0.0, weight), bias + moved @ values
 
-    def _constants_of(self, problem: Problem) -> Constants:
-        """Columns that are constant on the rows of positive weight."""
+    def _constants_of(self, problem: Problem) -> Constants | None:
+        """Columns that are constant on the rows of positive weight, but not on all rows there are.
+
+        None where the scaling of these very rows has left them out.
+        """
         rows, weight = problem.rows, problem.weight
         if weight is not None and not bool((weight > 0).all()):
             used = np.arange(self.features.shape[0], dtype=np.int64) if rows is None else rows
             rows = used[weight > 0]
-        return self._constants_on(rows)
-
-    def _constants_on(self, rows: NDArray[np.int64] | None) -> Constants:
-        key = None if rows is None else rows.tobytes()
+        elif rows is None or problem.standardize is Standardize.ROWS:
+            return None
+        key = rows.tobytes()
         if key not in self._constants:
-            self._constants[key] = constant_columns(self.features, rows, self._check)
+            everywhere = self._constant_everywhere().columns
+            self._constants[key] = constant_columns(self.features, rows, self._check, known=everywhere)
         return self._constants[key]
+
+    def _constant_everywhere(self) -> Constants:
+        if None not in self._constants:
+            self._constants[None] = constant_columns(self.features, None, self._check)
+        return self._constants[None]
 
     def scaling(self, problem: Problem) -> Scaling:
         """The scaling of a problem; equal ones are one object."""
+        if id(problem) not in self._of_problem:
+            # The problem is kept, so that no other takes its place.
+            self._of_problem[id(problem)] = (problem, self._find_scaling(problem))
+        return self._of_problem[id(problem)][1]
+
+    def _find_scaling(self, problem: Problem) -> Scaling:
         wanted = problem.standardize
         is_own = wanted is Standardize.ROWS
         key = ("rows", None if problem.rows is None else problem.rows.tobytes()) if is_own else ("given", id(wanted))
@@ -218,24 +233,27 @@ class Preparation:
         Those with one value on the rows can; they stay, since a scaling that many problems share lets them share their
         products. They are only left out where they have that value on all rows there are.
         """
-        everywhere, own = self._constants_on(None), self._constants_of(problem)
-        inexact = own.columns[~own.is_exact]
-        left_out = np.union1d(everywhere.columns, inexact)
+        own = self._constants_of(problem)
+        found = [] if key[0] == "rows" else [self._leaving(self._constant_everywhere())]
+        if own is not None and not own.is_exact.all():
+            found.append(self._leaving(own, ~own.is_exact))
+        columns = np.concatenate([one[0] for one in found]) if found else np.zeros(0, np.int64)
         scaling = self._scalings[key]
-        # What is infinite already is left out.
-        left_out = left_out[np.isfinite(to_host(scaling.scale)[left_out])]
-        if left_out.size == 0:
+        if columns.size == 0:
             return scaling
-        own_key = (f"{key[0]} without {left_out.tobytes().hex()}", key[1])
+        own_key = (f"{key[0]} without {columns.tobytes().hex()}", key[1])
         if own_key not in self._scalings:
             mean, scale = to_host(scaling.mean).copy(), to_host(scaling.scale).copy()
-            for found in (everywhere, own):
-                mean[found.columns] = np.where(
-                    np.isin(found.columns, left_out), to_host(found.values), mean[found.columns]
-                )
-            scale[left_out] = np.inf
+            mean[columns], scale[columns] = np.concatenate([one[1] for one in found]), np.inf
             self._scalings[own_key] = Scaling(beside(mean, self.features), beside(scale, self.features))
         return self._scalings[own_key]
+
+    @staticmethod
+    def _leaving(
+        found: Constants, which: NDArray[np.bool_] | slice = slice(None)
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Columns and their values, on the host."""
+        return found.columns[which], to_host(found.values)[which]
 
     def _columns(self, link: Link, *, reduce: bool) -> list[tuple[slice, bool]]:
         """Columns of each block's target, and whether they stand for the difference of two classes."""

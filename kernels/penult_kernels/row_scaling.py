@@ -47,8 +47,10 @@ class Scaling:
         return xp.where(xp.isinf(self.scale), 1.0, self.scale)
 
 
-def tiles_of(features: Array, rows: NDArray[np.int64] | None, *, narrow: bool = False) -> Iterator[tuple[slice, Array]]:
-    """The rows used, a tile at a time and widened to float64, each with its place among them.
+def tiles_of(
+    features: Array, rows: NDArray[np.int64] | None, *, narrow: bool = False, columns: NDArray[np.int64] | None = None
+) -> Iterator[tuple[slice, Array]]:
+    """The rows used, a tile at a time and widened to float64, each with its place among them; of some columns only.
 
     `narrow` widens to float32 only: float32 rows that are all used come back as they are.
     """
@@ -56,15 +58,22 @@ def tiles_of(features: Array, rows: NDArray[np.int64] | None, *, narrow: bool = 
     n_used = features.shape[0] if rows is None else rows.size
     for tile in blocks(n_used, ROWS_PER_TILE):
         part = features[tile, :] if rows is None else xp.take(features, beside(rows[tile], features), axis=0)
+        if columns is not None:
+            part = xp.take(part, beside(columns, features), axis=1)
         yield tile, xp.astype(part, xp.float32 if narrow else xp.float64, copy=False)
 
 
-def fitted_scaling(features: Array, rows: NDArray[np.int64] | None, check: Callable[[], None]) -> Scaling:
+def fitted_scaling(
+    features: Array,
+    rows: NDArray[np.int64] | None,
+    check: Callable[[], None],
+    columns: NDArray[np.int64] | None = None,
+) -> Scaling:
     """Mean and standard deviation (divisor n, unweighted) of the rows; the scale of a constant column is infinite."""
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
     parts: list[tuple[Array, Array, Array]] = []
-    for _, z in tiles_of(features, rows):
+    for _, z in tiles_of(features, rows, columns=columns):
         check()
         parts.append((xp.min(z, axis=0), xp.max(z, axis=0), xp.sum(z, axis=0)))
     smallest = xp.min(xp.stack([part[0] for part in parts]), axis=0)
@@ -73,7 +82,7 @@ def fitted_scaling(features: Array, rows: NDArray[np.int64] | None, check: Calla
     # Compared exactly: the rounded mean of a constant column differs from it, and so would its scale from 0.
     mean = xp.where(smallest == largest, smallest, mean)
     squares: list[Array] = []
-    for _, z in tiles_of(features, rows):
+    for _, z in tiles_of(features, rows, columns=columns):
         check()
         squares.append(xp.sum((z - mean) ** 2, axis=0))
     scale = xp.sqrt(xp.sum(xp.stack(squares), axis=0) / n_used)
@@ -97,30 +106,41 @@ class Constants:
     """(k,) whether all values are equal."""
 
 
-def constant_columns(features: Array, rows: NDArray[np.int64] | None, check: Callable[[], None]) -> Constants:
-    """Which columns are constant on the rows.
+def constant_columns(
+    features: Array,
+    rows: NDArray[np.int64] | None,
+    check: Callable[[], None],
+    *,
+    known: NDArray[np.int64] | None = None,
+) -> Constants:
+    """Which columns are constant on the rows, but for those that are `known` to be.
 
     Few rows show which columns can be: a pass over the rows is only made for those.
     """
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
     columns: NDArray[np.int64] = np.arange(features.shape[1], dtype=np.int64)
+    if known is not None:
+        columns = np.setdiff1d(columns, known, assume_unique=True)
     for count in SCREENED:
         if columns.size == 0 or count >= n_used:
             break
         chosen = np.linspace(0, n_used - 1, count).astype(np.int64)
         part = xp.take(features, beside(chosen if rows is None else rows[chosen], features), axis=0)
-        part = xp.astype(xp.take(part, beside(columns, features), axis=1), xp.float64)
-        is_flat = xp.max(part, axis=0) - xp.min(part, axis=0) <= SCREEN * xp.max(xp.abs(part), axis=0)
-        columns = columns[to_host(is_flat)]
+        is_few = 2 * columns.size < features.shape[1]
+        if is_few:
+            part = xp.take(part, beside(columns, features), axis=1)
+        low, high = (to_host(bound(part, axis=0)).astype(np.float64) for bound in (xp.min, xp.max))
+        if not is_few:
+            low, high = low[columns], high[columns]
+        columns = columns[high - low <= SCREEN * np.maximum(np.abs(low), np.abs(high))]
     if columns.size == 0:
         return Constants(columns, xp.zeros((0,), dtype=xp.float64, device=features.device), np.zeros(0, np.bool_))
-    few = features if columns.size == features.shape[1] else xp.take(features, beside(columns, features), axis=1)
-    scaling = fitted_scaling(few, rows, check)
+    scaling = fitted_scaling(features, rows, check, columns)
     places = np.flatnonzero(to_host(xp.isinf(scaling.scale)))
     at = beside(places, features)
     values, is_exact = xp.take(scaling.mean, at, axis=0), np.ones(places.size, np.bool_)
-    for _, part in tiles_of(xp.take(few, at, axis=1), rows):
+    for _, part in tiles_of(features, rows, columns=columns[places]) if places.size else ():
         is_exact &= to_host(xp.all(part == values, axis=0))
     return Constants(columns[places], values, is_exact)
 

@@ -42,7 +42,7 @@ class SharedColumns:
         self._first = members[0].scaling
         # Columns that are constant for the first block may not be for others.
         self._scaling = Scaling(self._first.mean, self._first.unit)
-        self._is_plain = not bool(array_namespace(features).any(self._first.scale != self._scaling.scale))
+        self._left_out = np.flatnonzero(np.isinf(to_host(self._first.scale)))
         self._places = {id(block): self._placed(block) for block in members}
         self._kept: Array = self._copied() if is_small else None
         self._raw = None if is_small else RawColumns(features, self._rows)
@@ -61,9 +61,11 @@ class SharedColumns:
             if self._raw is not None:
                 centred = product[index, :] - totals[index, :] * block.scaling.mean
                 product[index, :] = centred / block.scaling.scale
-            elif not self._is_as_kept(block):
+            elif block.scaling is not self._first:
                 factor, shift = self._change(block)
                 product[index, :] = product[index, :] * factor + totals[index, :] * shift
+            elif self._left_out.size:
+                product[index, :] = xp.where(xp.isinf(self._first.scale), 0.0, product[index, :])
         return to_host(xp.concat([product, totals], axis=1))
 
     def expect(self, wanted: NDArray[np.int64]) -> None:
@@ -80,14 +82,10 @@ class SharedColumns:
             mean, scale = (xp.take(values, at, axis=0)[:, None] for values in (block.scaling.mean, block.scaling.scale))
             return (raw - mean) / scale
         found = xp.take(xp.take(self._kept, at, axis=0), place, axis=1)
-        if self._is_as_kept(block):
+        if block.scaling is self._first and not np.isin(wanted, self._left_out).any():
             return found
         factor, shift = (xp.take(values, at, axis=0)[:, None] for values in self._change(block))
         return found * factor + shift
-
-    def _is_as_kept(self, block: Block) -> bool:
-        """Whether columns are kept as a block sees them."""
-        return self._is_plain and block.scaling is self._first
 
     def _change(self, block: Block) -> tuple[Array, Array]:
         """What leads from the kept scaling to that of a block: factor and shift (D,)."""

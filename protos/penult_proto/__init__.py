@@ -2,5 +2,5 @@
 
 MESSAGE_BYTES = 64 * 2**20
 """That one message has at most, in either direction."""
-PROTOCOL = 1
+PROTOCOL = 2
 """Number of the protocol; raised when an old client could misread a new server."""

@@ -61,13 +61,17 @@ def weights_of(n: int) -> np.ndarray:
     return np.random.default_rng(SEED + 3).integers(0, 4, n)
 
 
-def test_every_field_has_a_row_and_every_row_its_checks() -> None:
+def test_every_field_has_a_row_and_every_row_its_checks(capsys: pytest.CaptureFixture[str]) -> None:
     paths = list(paths_of())
     assert sorted(FIELDS) == sorted(paths), "give a new field of the request its row in FIELDS"
     missing = {name for one in FIELDS.values() for name in one.checks if f"test_{name}" not in globals()}
     assert not missing
     assert all(one.checks for one in FIELDS.values())
-    sys.stdout.write(f"\n{len(paths)} fields x {len(WAYS)} ways and {len(PRESETS)} presets ")
+    checks = {name for one in FIELDS.values() for name in one.checks}
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nmatrix: {len(paths)} fields, {len(WAYS)} ways, {len(PRESETS)} presets, {len(checks)} checks "
+        )
 
 
 # Weights of the rows.

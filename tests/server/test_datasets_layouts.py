@@ -26,6 +26,7 @@ from published_data import (
 
 from penult_server.datasets.layouts.multinli import has_negation
 from penult_server.datasets.layouts.reading import Layout
+from penult_server.datasets.stored import RegisteredDataset
 
 PUBLISHED = {
     # Sagawa et al. 2020, table 1 and appendix; Koh et al. 2021. Order: class, then attribute.
@@ -152,6 +153,16 @@ def test_multinli(tmp_path: Path):
     for name in MULTINLI_FILES:
         shutil.move(source / name, source / "multinli_1.0" / name)
     assert np.array_equal(read(Layout.MULTINLI, source).y, read(Layout.MULTINLI, source / "data/metadata_random.csv").y)
+
+
+def test_notes_of_datasets_registered_before_there_were_kinds_are_read(tmp_path: Path):
+    source = make_multinli(tmp_path / "data")
+    dataset = registered(Layout.MULTINLI, source, tmp_path / "out")
+    directory = tmp_path / "out" / dataset.info.digest
+    stored = json.loads((directory / "registration.json").read_text())
+    texts = [note["text"] for note in stored["notes"]]
+    (directory / "registration.json").write_text(json.dumps(stored | {"notes": texts}))
+    assert RegisteredDataset(directory).info.notes == dataset.info.notes
 
 
 def test_negations_are_words_of_the_hypothesis():

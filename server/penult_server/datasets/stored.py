@@ -264,8 +264,15 @@ def _read_manifest(directory: Path) -> Manifest:
 
 def _read_registration(directory: Path) -> Registration:
     document = _read_json(directory / REGISTRATION_FILE)
-    notes = [Note(NoteId(note["id"]), note["text"]) for note in document.pop("notes")]
+    notes = [_note(one) for one in document.pop("notes")]
     return Registration(notes=notes, **document)
+
+
+def _note(stored: Any) -> Note:
+    """Notes had no kinds at first: all of them were about published counts."""
+    if isinstance(stored, str):
+        return Note(NoteId.UNLIKE_PUBLISHED, stored)
+    return Note(NoteId(stored["id"]), stored["text"])
 
 
 def _read_json(path: Path) -> dict[str, Any]:

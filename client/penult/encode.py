@@ -48,7 +48,7 @@ def balance_message(
 
 def check_class_map(class_map: Mapping[str, str] | None) -> dict[str, str]:
     """Names to names, each once. Raises `InvalidRequest`."""
-    pairs = items("class_map", class_map or {}, "{'cat': 'wolf'}, from the head's name to the dataset's")
+    pairs = items("class_map", class_map, "{'cat': 'wolf'}, from the head's name to the dataset's")
     return {coerce.text("class_map", one): coerce.text("class_map", other) for one, other in pairs}
 
 

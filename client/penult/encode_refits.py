@@ -419,5 +419,9 @@ def head_message(head: Head) -> pb.Head:
         weight=arrays.encode(head.weight),
         bias=arrays.encode(head.bias),
         classes=class_names(head),
-        checkpoint=checkpoint_digest(head.checkpoint) if head.checkpoint else "",
+        checkpoint="" if _is_unknown(head.checkpoint) else checkpoint_digest(head.checkpoint, "Head.checkpoint"),
     )
+
+
+def _is_unknown(checkpoint: object) -> bool:
+    return isinstance(checkpoint, str) and not checkpoint

@@ -60,8 +60,8 @@ WAYS: dict[str, Way] = {
     "gradient descent with penalties": Way(arguments={"path": GD, "l2": 0.1, "l1": 0.01}, is_path=True, atol=1e-4),
     "gradient descent, three classes": Way(arguments={"path": GD}, n_classes=3, is_path=True, atol=1e-4),
     "minibatches": Way(arguments={"path": SGD}, is_path=True, draws=True, atol=1e-4),
-    "adamw": Way(arguments={"path": ADAMW}, is_path=True, atol=2e-3),
-    "group DRO": Way(arguments=solved(l2=0.1, risk="group_dro", tolerance=1e-5), atol=0.03),
+    "adamw": Way(arguments={"path": ADAMW}, is_path=True, atol=8e-3),
+    "group DRO": Way(arguments=solved(l2=0.1, risk="group_dro", tolerance=1e-4), atol=0.08),
     "CVaR": Way(arguments=solved(l2=0.02, risk="cvar", alpha=0.8, tolerance=1e-5), atol=0.08),
 }
 """All of them; certificates of 1e-9 leave logits apart by what is said."""

@@ -27,6 +27,9 @@ PATHS = [name for name, way in WAYS.items() if way.is_path]
 MEANS = [name for name, way in WAYS.items() if "risk" not in way.arguments]
 PENALISED = [name for name in OPTIMA if "no penalty" not in name]
 
+WITH_HEADS = [name for name in EVERY if WAYS[name].is_path or {"l1", "l2"} & set(WAYS[name].arguments)]
+"""Ways that hear a center or a start."""
+
 
 @pytest.fixture(params=EVERY)
 def way(request: pytest.FixtureRequest) -> Way:
@@ -178,6 +181,7 @@ def test_subsets_by_hand(client: penult.Client, way: Way, method: str) -> None:
     same(one, other, data, way)
 
 
+@of([name for name in EVERY if WAYS[name].draws or not WAYS[name].is_path])
 def test_ratio_one_is_subsetting(client: penult.Client, way: Way) -> None:
     data = sample(way, SEED)
     features = data.upload(client)
@@ -192,7 +196,7 @@ def test_ratio_one_is_subsetting(client: penult.Client, way: Way) -> None:
             for method, more in (("mixture", {"ratio": 1e6}), ("upsampling", {}))
         )
         same(full, drawn, data, way)
-    elif "batch_size" in way.arguments["path"]:
+    else:
         full, drawn = (
             fit(client, features, way, balance=method, by="group", **more)
             for method, more in (("mixture", {"ratio": 1e6}), ("upsampling", {}))
@@ -282,6 +286,7 @@ def test_a_doubled_column(client: penult.Client, way: Way) -> None:
 # Heads: centers and starts.
 
 
+@of(WITH_HEADS)
 def test_zero_heads(client: penult.Client, way: Way) -> None:
     """An explicit head of zeros is "zero", also where another center is given."""
     data = sample(way, SEED)
@@ -293,12 +298,13 @@ def test_zero_heads(client: penult.Client, way: Way) -> None:
             same(one, other, data, way)
             same(one, fit(client, features, way, **center), data, way)
             assert far(one, fit(client, features, way, path={"start": "stored"}, **center), data)
-    elif {"l1", "l2"} & set(way.arguments):
+    else:
         one, other = (fit(client, features, way, center=center) for center in ("zero", zeros))
         same(one, other, data, way)
         assert far(one, fit(client, features, way, center="stored"), data)
 
 
+@of(WITH_HEADS)
 def test_heads_by_any_name(client: penult.Client, way: Way) -> None:
     """The stored head, the same one given, and a refit that ends at it are one head."""
     data = sample(way, SEED)
@@ -310,10 +316,8 @@ def test_heads_by_any_name(client: penult.Client, way: Way) -> None:
     np.testing.assert_allclose(refit.head.weight, data.head.weight, atol=1e-6)
     if way.is_path:
         found = [fit(client, features, way, path={"start": each}) for each in ("stored", data.head, refit)]
-    elif {"l1", "l2"} & set(way.arguments):
-        found = [fit(client, features, way, center=each) for each in ("stored", data.head, refit)]
     else:
-        return
+        found = [fit(client, features, way, center=each) for each in ("stored", data.head, refit)]
     same(found[0], found[1], data, way)
     same(found[0], found[2], data, way)
 
@@ -944,6 +948,7 @@ def test_a_part_that_is_replaced_takes_its_numbers_along(client: penult.Client, 
 # Names of classes, checkpoints, training counts.
 
 
+@of(WITH_HEADS)
 def test_heads_meet_classes_by_name(client: penult.Client, way: Way) -> None:
     """A head whose rows are in another order, under their names, is the same center or start."""
     data = sample(way, SEED)
@@ -954,10 +959,8 @@ def test_heads_meet_classes_by_name(client: penult.Client, way: Way) -> None:
     )
     if way.is_path:
         one, other = (fit(client, features, way, path={"start": head}) for head in (data.head, turned))
-    elif {"l1", "l2"} & set(way.arguments):
-        one, other = (fit(client, features, way, center=head) for head in (data.head, turned))
     else:
-        return
+        one, other = (fit(client, features, way, center=head) for head in (data.head, turned))
     same(one, other, data, way)
     with pytest.raises(penult.InvalidRequest, match="other_classes"):
         client.refit(features, l2=0.1, center=replace(turned, classes=tuple("abc"[: way.n_classes])))

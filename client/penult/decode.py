@@ -8,16 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult import records, results
-from penult.arrays import numpy_dtype
+from penult.arrays import sent_by_server
 from penult.notes import decode_notes
 from penult.recipes import arguments_of
-from penult_proto.v1 import (
-    datasets_pb2,
-    features_pb2,
-    groups_pb2,
-    info_pb2,
-    runs_pb2,
-)
+from penult_proto.arrays import numpy_dtype
+from penult_proto.v1 import datasets_pb2, features_pb2, groups_pb2, info_pb2, runs_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
@@ -215,6 +210,7 @@ def run(message: runs_pb2.Run) -> records.Run:
     )
 
 
+@sent_by_server()
 def feature_set(message: features_pb2.FeatureSet) -> records.FeatureSet:
     """A feature set."""
     return records.FeatureSet(
@@ -222,7 +218,7 @@ def feature_set(message: features_pb2.FeatureSet) -> records.FeatureSet:
         names=tuple(message.names),
         n_examples=message.n_examples,
         n_features=message.n_features,
-        dtype=numpy_dtype(message.dtype).name,
+        dtype=numpy_dtype(message.dtype, "a feature set").name,
         labels=records.Labels(
             classes=tuple(message.labels.classes),
             attribute=message.labels.attribute,

@@ -9,7 +9,6 @@ from penult.choices import SPECTRA_BY, name_of
 from penult.decode import groups
 from penult.descriptors import Descriptor, Descriptors, PrincipalAngles, VarianceShare
 from penult.eigenvectors import Eigenvectors
-from penult.errors import ServerBug
 from penult.records import Group
 from penult.run_spectra import RunSpectra
 from penult.spectra import Imbalance, Spectra
@@ -97,12 +96,8 @@ def descriptors(message: spectra_pb2.Descriptors) -> Descriptors:
 
 def eigenvectors(messages: Iterable[spectra_pb2.ReadEigenvectorsResponse]) -> Eigenvectors:
     """Eigenvectors, from the messages of one read. Raises `ServerBug` when any is incomplete."""
-    stream = iter(messages)
-    first = next(stream, None)
-    if first is None or first.WhichOneof("kind") != "header":
-        raise ServerBug("the server sent no header before the eigenvectors")
+    first, arrays = receive_arrays(messages)
     header = first.header
-    arrays = receive_arrays(header.arrays, (message.chunk for message in stream))
     return Eigenvectors(
         feature_set=header.feature_set,
         by=name_of(SPECTRA_BY, header.request.by, "group"),

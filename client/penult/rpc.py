@@ -18,8 +18,9 @@ from google.rpc import error_details_pb2, status_pb2
 
 from penult.coerce import seconds
 from penult.errors import PenultError, Unavailable, from_kind, invalid, shown
-from penult_proto import MESSAGE_BYTES, PROTOCOL
+from penult_proto import PROTOCOL
 from penult_proto.errors import DOMAIN, FALLBACK_KINDS, ErrorKind
+from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.v1 import (
     datasets_pb2_grpc,
     features_pb2_grpc,

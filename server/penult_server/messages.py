@@ -1,38 +1,24 @@
 """Between the records of the rooms and the messages of the protocol. Conversions only."""
 
-import math
 from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
 from penult_kernels.metrics import GroupMetrics
 from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_proto.arrays import DTYPES, AnyArray, decode, encode
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_proto.v1 import arrays_pb2, datasets_pb2, features_pb2, groups_pb2, jobs_pb2, runs_pb2
 from penult_server.clock import timestamp
 from penult_server.datasets.model import Attribute, DatasetInfo
-from penult_server.errors import ServiceError
+from penult_server.errors import ServiceError, sent_by_client
 from penult_server.finetuning.history import MetricsRecord
 from penult_server.notes import Note, notes_to_proto
 from penult_server.stores.checkpoints import CheckpointManifest
 from penult_server.stores.manifest import FeatureManifest, LabelNames
 from penult_server.stores.runs import RunManifest
-
-DTYPES: "dict[str, arrays_pb2.DType.ValueType]" = {
-    "float16": arrays_pb2.DTYPE_FLOAT16,
-    "float32": arrays_pb2.DTYPE_FLOAT32,
-    "float64": arrays_pb2.DTYPE_FLOAT64,
-    "int64": arrays_pb2.DTYPE_INT64,
-    "uint64": arrays_pb2.DTYPE_UINT64,
-    "bool": arrays_pb2.DTYPE_BOOL,
-}
-DTYPE_NAMES = {number: name for name, number in DTYPES.items()}
-
-MOST_SIDES = 32
-"""Of the shape of an array."""
 
 BALANCE_METHODS: "dict[groups_pb2.BalanceMethod.ValueType, BalanceMethod]" = {
     groups_pb2.BALANCE_METHOD_UNSPECIFIED: BalanceMethod.NONE,
@@ -49,62 +35,13 @@ BALANCE_BY: "dict[groups_pb2.BalanceBy.ValueType, BalanceBy]" = {
 }
 
 
-def array_to_proto(array: NDArray[np.generic]) -> arrays_pb2.Array:
-    """A small array as raw little-endian bytes in C order."""
-    plain = np.ascontiguousarray(array)
-    little = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
-    return arrays_pb2.Array(dtype=DTYPES[plain.dtype.name], shape=plain.shape, data=little.tobytes())
+array_to_proto = encode
 
 
-def array_from_proto(array: arrays_pb2.Array, name: str) -> NDArray[np.generic]:
-    """The array back. Raises what `array_from_bytes` raises."""
-    return array_from_bytes(array.data, array.dtype, array.shape, name)
-
-
-def array_from_bytes(
-    content: bytes, dtype: "arrays_pb2.DType.ValueType", shape: Sequence[int], name: str
-) -> NDArray[np.generic]:
-    """An array that came as bytes.
-
-    Raises ServiceError: WRONG_DTYPE for an unknown type and for booleans other than 0 and 1, WRONG_SHAPE for a shape
-    that no array has or that takes other bytes.
-    """
-    numpy_dtype = np.dtype(dtype_name(dtype, name)).newbyteorder("<")
-    expected = bytes_of_shape(shape, numpy_dtype.itemsize)
-    if expected != len(content):
-        needed = f"needs {expected} bytes" if expected is not None else "is that of no array"
-        raise ServiceError(
-            ErrorKind.WRONG_SHAPE,
-            f"{name}: shape {shape_text(shape)} of {numpy_dtype.name} {needed}, got {len(content)} bytes",
-            array=name,
-        )
-    if numpy_dtype == np.bool_ and content.strip(b"\0\1"):
-        raise ServiceError(ErrorKind.WRONG_DTYPE, f"{name} holds bytes other than 0 and 1", array=name)
-    return np.frombuffer(content, dtype=numpy_dtype).reshape(tuple(shape))
-
-
-def bytes_of_shape(shape: Sequence[int], itemsize: int) -> int | None:
-    """Bytes of an array; None where no array has that shape."""
-    longest = math.prod(max(side, 1) for side in shape) * itemsize
-    if len(shape) > MOST_SIDES or min(shape, default=0) < 0 or longest >= 2**63:
-        return None
-    return math.prod(shape) * itemsize
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """A shape as it is said to people, who need no more than its beginning."""
-    return str(tuple(shape)) if len(shape) <= MOST_SIDES else f"of {len(shape)} sides"
-
-
-def dtype_name(dtype: "arrays_pb2.DType.ValueType", name: str) -> str:
-    """NumPy's name of the type. Raises ServiceError (WRONG_DTYPE), listing the legal ones."""
-    if dtype not in DTYPE_NAMES:
-        raise ServiceError(
-            ErrorKind.WRONG_DTYPE,
-            f"{name} has no known dtype ({dtype}); one of {', '.join(DTYPES)}",
-            array=name,
-        )
-    return DTYPE_NAMES[dtype]
+@sent_by_client()
+def array_from_proto(array: arrays_pb2.Array, name: str) -> AnyArray:
+    """The array that a request holds. Raises ServiceError (WRONG_DTYPE, WRONG_SHAPE)."""
+    return decode(array, name)
 
 
 def groups_to_proto(labels: LabelNames, counts: Sequence[int]) -> list[groups_pb2.Group]:

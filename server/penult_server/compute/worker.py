@@ -13,8 +13,8 @@ from typing import Any, Never, TypeVar
 
 import grpc
 
-from penult_proto import MESSAGE_BYTES
 from penult_proto.errors import STATUS_CODES, ErrorKind
+from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.v1 import (
     features_pb2,
     features_pb2_grpc,

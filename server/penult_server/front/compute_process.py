@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from penult_proto import MESSAGE_BYTES
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind
+from penult_proto.limits import MESSAGE_BYTES
 from penult_server.errors import ServiceError
 from penult_server.front.processes import log_tail, start_process, stop_process
 from penult_server.settings import Settings

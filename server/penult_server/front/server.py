@@ -11,8 +11,9 @@ from pathlib import Path
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from penult_proto import MESSAGE_BYTES, PROTOCOL
+from penult_proto import PROTOCOL
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.v1 import (
     datasets_pb2,
     datasets_pb2_grpc,

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from penult_proto import MESSAGE_BYTES
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.v1 import features_pb2, spectra_pb2, spectra_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.compute_process import ComputeProcess

@@ -14,7 +14,7 @@ from typing import Any, Never, TypeVar
 import grpc
 
 from penult_proto.errors import STATUS_CODES, ErrorKind
-from penult_proto.limits import MESSAGE_BYTES
+from penult_proto.limits import MESSAGE_OPTIONS
 from penult_proto.v1 import (
     features_pb2,
     features_pb2_grpc,
@@ -193,11 +193,7 @@ def main(settings: dict[str, Any]) -> None:
     worker = Worker(  # pyright: ignore[reportAbstractUsage]
         Path(settings["root"]), backend, settings["resident_bytes"]
     )
-    options = (
-        ("grpc.max_receive_message_length", MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MESSAGE_BYTES),
-    )
-    server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
+    server = grpc.server(ThreadPoolExecutor(THREADS), options=MESSAGE_OPTIONS)
     features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)
     refits_pb2_grpc.add_RefitServiceServicer_to_server(worker, server)
     spectra_pb2_grpc.add_SpectraServiceServicer_to_server(worker, server)

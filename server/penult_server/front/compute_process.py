@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import grpc
 
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind
-from penult_proto.limits import MESSAGE_BYTES
+from penult_proto.limits import MESSAGE_OPTIONS
 from penult_server.errors import ServiceError
 from penult_server.front.processes import log_tail, start_process, stop_process
 from penult_server.settings import Settings
@@ -25,11 +25,6 @@ CALLS_AT_ONCE = 32
 RESTART_PAUSE = 0.2
 log = logging.getLogger("penult.compute")
 T = TypeVar("T")
-
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MESSAGE_BYTES),
-)
 
 
 class ComputeProcess:
@@ -175,7 +170,7 @@ class ComputeProcess:
         self.device, self.array_backend = hello["device"], hello["array_backend"]
         if self._channel:
             await self._channel.close()
-        self._channel = grpc.aio.insecure_channel(socket, options=CHANNEL_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(socket, options=MESSAGE_OPTIONS)
         self._failures = 0
         self._ready.set()
         await self._on_health(True)

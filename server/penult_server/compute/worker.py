@@ -37,6 +37,7 @@ from penult_server.compute.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
 from penult_server.errors import ServiceError
 from penult_server.failures import translate
+from penult_server.messages import failure_to_proto
 from penult_server.pipes import own_stdout
 from penult_server.status import shortened, trailers_of
 
@@ -151,9 +152,7 @@ def outcome_of(answer: "Future[refits_pb2.Refit]") -> refits_pb2.RefitOutcome:
     error = answer.exception()
     if error is None:
         return refits_pb2.RefitOutcome(refit=answer.result())
-    said = translate(error)
-    failure = refits_pb2.RefitFailure(kind=said.kind, message=said.message, metadata=said.metadata)
-    return refits_pb2.RefitOutcome(failure=failure)
+    return failure_to_proto(translate(error))
 
 
 def read_on(messages: Iterator[object]) -> None:

@@ -17,8 +17,8 @@ from penult_server.class_names import Classes, match_classes
 from penult_server.errors import ServiceError, sent_by_client, unknown
 from penult_server.messages import feature_set_to_proto
 from penult_server.notes import Note
+from penult_server.records import LabelNames
 from penult_server.stores.features import FeatureHeader, FeatureWriter, check_finite, check_labels
-from penult_server.stores.manifest import LabelNames
 from penult_server.stores.reading import StoredFeatures
 
 WIRE_NAMES = {"head.weight": "head_weight", "head.bias": "head_bias"}

@@ -25,13 +25,12 @@ from numpy.typing import NDArray
 from penult_kernels.accumulation import MomentAccumulator
 from penult_kernels.symmetric import TILE, pack_symmetric
 from penult_proto.errors import ErrorKind
-from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
+from penult_server.records import Attribute, LabelNames
 from penult_server.stores.durable import STAGING_PREFIX, rename_directory, sync_path, sync_tree
 from penult_server.stores.manifest import (
     FeatureManifest,
-    LabelNames,
     damaged_files,
     hash_files,
     read_manifest,

@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from penult_server.datasets.layouts.published import Published, compared, directory_of, locate, unlike
-from penult_server.datasets.model import Attribute
 from penult_server.datasets.rows import SPLITS, Rows, numbered_split_index
 from penult_server.datasets.tables.csv_file import read_csv
 from penult_server.datasets.tables.spaced import read_spaced, read_words
 from penult_server.datasets.tables.table import Table, Texts, bad_table, require_columns
 from penult_server.notes import Note
+from penult_server.records import Attribute
 
 PUBLISHED = Published(
     groups={

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from penult_server.datasets.layouts.published import Published, compared, directory_of, locate
-from penult_server.datasets.model import Attribute
 from penult_server.datasets.rows import SPLITS, Rows
 from penult_server.datasets.tables.csv_file import read_csv
+from penult_server.records import Attribute
 
 PUBLISHED = Published(
     groups={"train": (148186, 90337, 12731, 17784), "test": (74780, 43778, 6455, 8769)},

@@ -104,14 +104,14 @@ class Datasets:
 
             client.datasets.register("waterbirds", "/data/waterbird_complete95_forest2water2", layout="waterbirds")
 
-        layout            files in the directory                                       groups, g = y * n_attributes + a
-        "waterbirds"      metadata.csv and the images beside it                        bird x place
-        "celeba"          list_attr_celeba.txt, list_eval_partition.txt (or .csv),     blond hair x gender
-                          img_align_celeba/
-        "civilcomments"   all_data_with_identities.csv (WILDS)                         toxicity x any of 8 identities;
-                                                                                       16 masks, identity x toxicity
-        "multinli"        metadata_random.csv, multinli_1.0_train.jsonl,               3 labels x negation; pairs of
-                          multinli_1.0_dev_matched.jsonl, ..._mismatched.jsonl         premise and hypothesis
+        By `layout`, files in the directory, and the groups, g = y * n_attributes + a:
+
+        "waterbirds" : metadata.csv and the images beside it; bird x place
+        "celeba" : list_attr_celeba.txt, list_eval_partition.txt (or .csv), img_align_celeba/; blond hair x gender
+        "civilcomments" : all_data_with_identities.csv (WILDS); toxicity x any of 8 identities; 16 masks, identity x
+            toxicity
+        "multinli" : metadata_random.csv, multinli_1.0_train.jsonl, multinli_1.0_dev_matched.jsonl,
+            ..._mismatched.jsonl; 3 labels x negation; pairs of premise and hypothesis
 
         Group counts are compared with the published ones; what differs stands in ``.notes`` of the answer.
 

@@ -1,15 +1,25 @@
-"""penult's client: finetune, cache penultimate features, ask them about groups.
+"""Finetune a model, cache its penultimate features, and ask them about groups.
 
-    import penult
+penult.local(root)        a `Client` of the store in a directory of this machine; starts a server when none runs:
 
-    with penult.local("store") as client:  # or penult.connect("gpu-box:7711")
-        run = client.finetune(dataset="footwear", backbone="tf_efficientnet_lite0").wait(progress=True)
-        sets = client.extract(run.checkpoints[-1]).wait()
-        print(client.spectra(sets["train"], by="group").imbalance)
-        print(client.refit(sets["val"], preset="dfr", evaluate={"test": sets["test"]}).metrics["test"])
+    client = penult.local("store")
 
-Names are loaded when they are first used, so that the import itself costs milliseconds.
+penult.connect(address)   a `Client` of a server that runs already, here or elsewhere:
+
+    client = penult.connect("gpu-box:7711", tls=True, token="...")
+
+penult.Client             what can be asked; help(penult.Client.refit) and the like state every convention:
+
+    run = client.finetune(dataset="footwear", backbone="tf_efficientnet_lite0").wait(progress=True)
+    sets = client.extract(run.checkpoints[-1]).wait()
+    print(client.spectra(sets["train"], by="group").imbalance)
+    print(client.refit(sets["val"], preset="dfr", evaluate={"test": sets["test"]}).metrics["test"])
+
+Answers are records (`Run`, `FeatureSet`, `Spectra`, `Refit`, `Metrics`, ...) that print themselves; many have
+.to_frame() and .plot(). Whatever fails raises a `PenultError`, of a class that says what to do: help(penult.errors).
 """
+
+# Names are loaded when they are first used, so that the import itself costs milliseconds.
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -65,30 +75,27 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_HOMES = {
-    name: f"penult.{module}"
-    for module, names in {
-        "client": "Client",
-        "connecting": "connect",
-        "descriptors": "Descriptor Descriptors PrincipalAngles VarianceShare",
-        "eigenvectors": "Eigenvectors",
-        "embedded": "local",
-        "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "
-        "ServerBug StoreCorrupt Unauthenticated Unavailable VersionMismatch",
-        "jobs": "Job",
-        "notes": "Note",
-        "plots": "plot_history plot_run_spectra plot_spectra",
-        "records": "Checkpoint Dataset FeatureSet Features FinetuneSpec Group Info Run RunManifest Split",
-        "refits": "Certificate Head Interpolation Refit Selection soup",
-        "results": "EpochMetrics Metrics",
-        "run_spectra": "RunSpectra",
-        "spectra": "Imbalance Spectra",
-    }.items()
-    for name in names.split()
+_NAMES = {
+    "embedded": "local",
+    "connecting": "connect",
+    "client": "Client",
+    "jobs": "Job",
+    "records": "Checkpoint Dataset FeatureSet Features FinetuneSpec Group Info Run RunManifest Split",
+    "results": "EpochMetrics Metrics",
+    "spectra": "Imbalance Spectra",
+    "run_spectra": "RunSpectra",
+    "descriptors": "Descriptor Descriptors PrincipalAngles VarianceShare",
+    "eigenvectors": "Eigenvectors",
+    "refits": "Certificate Head Interpolation Refit Selection soup",
+    "notes": "Note",
+    "plots": "plot_history plot_run_spectra plot_spectra",
+    "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "
+    "ServerBug StoreCorrupt Unauthenticated Unavailable VersionMismatch",
 }
-"""Which module each public name lives in."""
+"""The public names by the module that each lives in, in the order in which one meets them."""
+_HOMES = {name: f"penult.{module}" for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]  it reads the imports above
 
 
 def __getattr__(name: str) -> object:

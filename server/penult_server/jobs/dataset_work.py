@@ -4,11 +4,11 @@ from pathlib import Path
 
 from penult_proto.v1 import datasets_pb2
 from penult_proto.v1 import jobs_pb2 as pb
+from penult_proto.v1.pipes_pb2 import JobOrder
 from penult_server.datasets.layouts.columns import Columns
 from penult_server.datasets.layouts.reading import Layout
 from penult_server.datasets.registration import Request, register
 from penult_server.jobs.channel import WorkerChannel
-from penult_server.jobs.order import Order
 from penult_server.messages import dataset_to_proto
 
 LAYOUTS: "dict[datasets_pb2.DatasetLayout.ValueType, Layout]" = {
@@ -21,7 +21,7 @@ LAYOUTS: "dict[datasets_pb2.DatasetLayout.ValueType, Layout]" = {
 }
 
 
-def register_job(order: Order, spec: pb.RegisterDatasetSpec, channel: WorkerChannel) -> datasets_pb2.Dataset:
+def register_job(order: JobOrder, spec: pb.RegisterDatasetSpec, channel: WorkerChannel) -> datasets_pb2.Dataset:
     request = Request(
         name=spec.name,
         source=Path(spec.table),

@@ -22,7 +22,7 @@ from penult_server.datasets.catalog import describe_packaged
 from penult_server.errors import ServiceError, unknown
 from penult_server.finetuning.checks import check_whole
 from penult_server.finetuning.config import MAX_BATCH
-from penult_server.finetuning.heard import complete
+from penult_server.finetuning.request import complete
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
 

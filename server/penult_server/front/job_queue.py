@@ -198,7 +198,7 @@ class JobQueue:
         await asyncio.to_thread(discard_training_state, self._settings.root, job_id)
 
     async def _attempt(self, job: pb.Job) -> None:
-        resolved = await self._resolver.resolve(job.spec)
+        resolved = await self._resolver.identify(job.spec)
         if not await self._registry.run(self._registry.jobs.is_of, job.id, resolved.digest):
             raise ServiceError(
                 ErrorKind.DATASET_CHANGED,

@@ -6,7 +6,15 @@ from types import TracebackType
 from typing import Literal, Self, Unpack
 
 from penult import decode, encode, jobs, recipes
-from penult.choices import (
+from penult.datasets import Datasets
+from penult.features import FeatureSets
+from penult.recipes import FinetuneArguments
+from penult.records import Checkpoint, Dataset, FeatureSet, Info, Run
+from penult.refitting import Refitting
+from penult.rpc import Connection
+from penult.runs import Runs
+from penult.spectral import Spectral
+from penult.types import (
     BalanceMethod,
     By,
     FeatureKind,
@@ -18,14 +26,6 @@ from penult.choices import (
     ScheduleName,
     StorageType,
 )
-from penult.datasets import Datasets
-from penult.features import FeatureSets
-from penult.recipes import FinetuneArguments
-from penult.records import Checkpoint, Dataset, FeatureSet, Info, Run
-from penult.refitting import Refitting
-from penult.rpc import Connection
-from penult.runs import Runs
-from penult.spectral import Spectral
 from penult_proto.v1 import info_pb2, jobs_pb2
 
 

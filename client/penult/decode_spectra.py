@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from penult.arrays import decode as array
-from penult.choices import SPECTRA_BY, name_of
 from penult.decode import groups
 from penult.descriptors import Descriptor, Descriptors, PrincipalAngles, VarianceShare
 from penult.eigenvectors import Eigenvectors
@@ -14,6 +13,7 @@ from penult.records import Group
 from penult.run_spectra import RunSpectra
 from penult.spectra import Imbalance, Spectra
 from penult.transfer import receive_arrays
+from penult_proto.enums import name_or
 from penult_proto.v1 import spectra_pb2
 
 
@@ -24,7 +24,7 @@ def spectra(message: spectra_pb2.Spectra) -> Spectra:
     return Spectra(
         digest=message.digest,
         feature_set=message.feature_set,
-        by=name_of(SPECTRA_BY, message.by, "group"),
+        by=name_or(spectra_pb2.SpectraBy, message.by, "group"),
         groups=decoded,
         eigenvalues=array(message.eigenvalues),
         residuals=array(message.residuals),
@@ -82,7 +82,7 @@ def descriptors(message: spectra_pb2.Descriptors) -> Descriptors:
     return Descriptors(
         digest=message.digest,
         feature_set=message.feature_set,
-        by=name_of(SPECTRA_BY, message.by, "group"),
+        by=name_or(spectra_pb2.SpectraBy, message.by, "group"),
         groups=groups(message.groups),
         descriptors={
             one.id: Descriptor(id=one.id, formula=one.formula, source=one.source, values=array(one.values))
@@ -105,7 +105,7 @@ def eigenvectors(messages: Iterable[spectra_pb2.ReadEigenvectorsResponse]) -> Ei
     arrays = receive_arrays(header.arrays, (message.chunk for message in stream))
     return Eigenvectors(
         feature_set=header.feature_set,
-        by=name_of(SPECTRA_BY, header.request.by, "group"),
+        by=name_or(spectra_pb2.SpectraBy, header.request.by, "group"),
         groups=groups(header.groups),
         eigenvalues=arrays["eigenvalues"],
         vectors=arrays["eigenvectors"],

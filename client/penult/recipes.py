@@ -7,15 +7,11 @@ from typing import Any, Literal, TypedDict, cast
 from google.protobuf.message import Message
 
 from penult import coerce
-from penult.choices import (
-    BALANCE_BY,
-    BALANCE_METHODS,
-    LOSSES,
-    MISSING_GROUPS,
-    OPTIMIZERS,
-    POOLINGS,
-    PRECISIONS,
-    SCHEDULES,
+from penult.coerce import check_choice
+from penult.errors import invalid
+from penult.records import Checkpoint, Dataset
+from penult.references import checkpoint_digest, dataset_name
+from penult.types import (
     BalanceMethod,
     By,
     LossName,
@@ -24,12 +20,9 @@ from penult.choices import (
     PoolingName,
     PrecisionName,
     ScheduleName,
-    check_choice,
 )
-from penult.errors import invalid
-from penult.records import Checkpoint, Dataset
-from penult.references import checkpoint_digest, dataset_name
-from penult_proto.v1 import runs_pb2
+from penult_proto.enums import names_of
+from penult_proto.v1 import groups_pb2, runs_pb2
 
 
 class FinetuneArguments(TypedDict, total=False):
@@ -84,14 +77,14 @@ class FinetuneArguments(TypedDict, total=False):
 
 
 _CHOICES: Mapping[str, Mapping[Any, int]] = {
-    "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
-    "precision": PRECISIONS,
-    "pooling": POOLINGS,
-    "balance": BALANCE_METHODS,
-    "by": BALANCE_BY,
-    "missing_groups": MISSING_GROUPS,
-    "loss": LOSSES,
+    "optimizer": names_of(runs_pb2.OptimizerName),
+    "schedule": names_of(runs_pb2.ScheduleName),
+    "precision": names_of(runs_pb2.Precision),
+    "pooling": names_of(runs_pb2.PoolingName),
+    "balance": names_of(groups_pb2.BalanceMethod),
+    "by": names_of(groups_pb2.BalanceBy),
+    "missing_groups": names_of(groups_pb2.MissingGroups),
+    "loss": names_of(runs_pb2.LossName),
 }
 _FIELDS = {"balance": "method"}
 """Fields that are not called as the argument."""
@@ -161,7 +154,7 @@ def _from_wire(message: Message, argument: str) -> Any:
     if argument in ("dataset", "backbone", "attribute"):
         return value or ""
     if argument == "balance":
-        value = value or BALANCE_METHODS["none"]
+        value = value or groups_pb2.BALANCE_METHOD_NONE
     if argument == "ratio":
         return "dataset" if value == 0 else value
     if argument in _CHOICES and value is not None:

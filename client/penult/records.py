@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from penult.choices import (
+from penult.coerce import number, text
+from penult.errors import from_kind, shown
+from penult.frames import frame
+from penult.notes import Notes, lines
+from penult.types import (
     BalanceMethod,
     By,
     LossName,
@@ -26,10 +30,6 @@ from penult.choices import (
     PrecisionName,
     ScheduleName,
 )
-from penult.coerce import number, text
-from penult.errors import from_kind, shown
-from penult.frames import frame
-from penult.notes import Notes, lines
 from penult_proto.errors import ErrorKind
 
 if TYPE_CHECKING:

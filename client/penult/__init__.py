@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from penult.errors import Unauthenticated as Unauthenticated
     from penult.errors import Unavailable as Unavailable
     from penult.errors import VersionMismatch as VersionMismatch
+    from penult.finetune_spec import FinetuneSpec as FinetuneSpec
     from penult.jobs import Job as Job
     from penult.notes import Note as Note
     from penult.plots import plot_history as plot_history
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from penult.records import Dataset as Dataset
     from penult.records import Features as Features
     from penult.records import FeatureSet as FeatureSet
-    from penult.records import FinetuneSpec as FinetuneSpec
     from penult.records import Group as Group
     from penult.records import Info as Info
     from penult.records import Run as Run
@@ -80,7 +80,7 @@ _HOMES = {
     "EpochMetrics": "penult.results",
     "FeatureSet": "penult.records",
     "Features": "penult.records",
-    "FinetuneSpec": "penult.records",
+    "FinetuneSpec": "penult.finetune_spec",
     "Group": "penult.records",
     "Head": "penult.refits",
     "Imbalance": "penult.spectra",

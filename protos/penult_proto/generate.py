@@ -1,6 +1,7 @@
 """Regenerate the committed code: ``python -m penult_proto.generate``.
 
-That beside the ``.proto`` files, and what the client takes from them (`penult_proto.generate_client`).
+That beside the ``.proto`` files, and what the client takes from them and from its own signatures
+(`penult_proto.generate_client`, `penult_proto.generate_finetuning`).
 
 The include root is the directory above this package, so that generated code imports itself by its
 absolute name and nothing has to be rewritten afterwards.
@@ -41,5 +42,6 @@ def scripts_path() -> str:
 
 if __name__ == "__main__":
     generate(ROOM)
-    # In a process of its own, which imports the code that has just been made.
-    subprocess.run([sys.executable, "-m", "penult_proto.generate_client"], cwd=ROOM, check=True)
+    # In processes of their own, which import the code that has just been made.
+    for module in ("penult_proto.generate_client", "penult_proto.generate_finetuning"):
+        subprocess.run([sys.executable, "-m", module], cwd=ROOM, check=True)

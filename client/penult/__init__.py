@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from penult.errors import Unauthenticated as Unauthenticated
     from penult.errors import Unavailable as Unavailable
     from penult.errors import VersionMismatch as VersionMismatch
+    from penult.finetune_spec import FinetuneSpec as FinetuneSpec
     from penult.jobs import Job as Job
     from penult.notes import Note as Note
     from penult.plots import plot_history as plot_history
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from penult.records import Dataset as Dataset
     from penult.records import Features as Features
     from penult.records import FeatureSet as FeatureSet
-    from penult.records import FinetuneSpec as FinetuneSpec
     from penult.records import Group as Group
     from penult.records import Info as Info
     from penult.records import Run as Run
@@ -80,7 +80,8 @@ _NAMES = {
     "connecting": "connect",
     "client": "Client",
     "jobs": "Job",
-    "records": "Checkpoint Dataset FeatureSet Features FinetuneSpec Group Info Run RunManifest Split",
+    "records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",
+    "finetune_spec": "FinetuneSpec",
     "results": "EpochMetrics Metrics",
     "spectra": "Imbalance Spectra",
     "run_spectra": "RunSpectra",

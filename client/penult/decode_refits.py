@@ -4,39 +4,23 @@ from typing import Any
 
 from penult import refits
 from penult.arrays import decode as array
-from penult.choices import BALANCE_BY, BALANCE_METHODS, MISSING_GROUPS, name_of
 from penult.decode import by_name, metrics
 from penult.notes import decode_notes
-from penult.refit_choices import (
-    GROUP_SOURCES,
-    HEADS,
-    INTERCEPTS,
-    LINKS,
-    OFFSETS,
-    PATH_KEEPS,
-    PATH_OPTIMIZERS,
-    PATH_SCHEDULES,
-    PENALTY_SCALES,
-    RISKS,
-    ROWS,
-    SCALINGS,
-    SELECT_FINALS,
-    SELECT_METRICS,
-    WEIGHTS,
-)
+from penult_proto.enums import name_or
+from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 
 
 def scaling(message: pb.Scaling) -> str:
     """The name of what standardises, or the digest of the set that does."""
-    return message.feature_set or name_of(SCALINGS, message.kind, "rows")
+    return message.feature_set or name_or(pb.ScalingKind, message.kind, "rows")
 
 
 def head_source(message: pb.HeadSource) -> str:
     """The name of a head, or the digest of the refit it is from."""
     if message.kind == pb.HEAD_KIND_EXPLICIT:
         return "explicit"
-    return message.refit or name_of(HEADS, message.kind, "zero")
+    return message.refit or name_or(pb.HeadKind, message.kind, "zero")
 
 
 def _heard(message: Any, name: str, chosen: dict[str, float]) -> float | None:
@@ -48,16 +32,16 @@ def _heard(message: Any, name: str, chosen: dict[str, float]) -> float | None:
 def path(message: pb.Path, learning_rate: float | None = None) -> refits.PathSettings:
     """An early-stopped method; `learning_rate` is one that was chosen on a grid."""
     return refits.PathSettings(
-        optimizer=name_of(PATH_OPTIMIZERS, message.optimizer, "gd"),
+        optimizer=name_or(pb.PathOptimizer, message.optimizer, "gd"),
         learning_rate=message.learning_rate if learning_rate is None else learning_rate,
-        schedule=name_of(PATH_SCHEDULES, message.schedule, "constant"),
+        schedule=name_or(pb.PathSchedule, message.schedule, "constant"),
         steps=message.steps,
         epochs=message.epochs,
         momentum=message.momentum,
         weight_decay=message.weight_decay,
         clip_norm=message.clip_norm or None,
         batch_size=message.batch_size or None,
-        keep=name_of(PATH_KEEPS, message.keep, "last"),
+        keep=name_or(pb.PathKeep, message.keep, "last"),
         start=head_source(message.start),
     )
 
@@ -66,9 +50,9 @@ def select(message: pb.Select) -> refits.SelectSettings:
     """How a candidate was chosen."""
     return refits.SelectSettings(
         on=message.feature_set or "half",
-        metric=name_of(SELECT_METRICS, message.metric, "worst_group"),
+        metric=name_or(pb.SelectMetric, message.metric, "worst_group"),
         ties="last" if message.last_of_equals else "first",
-        final=name_of(SELECT_FINALS, message.final, "chosen"),
+        final=name_or(pb.SelectFinal, message.final, "chosen"),
         repeats=message.repeats,
         standardize=scaling(message.scaling),
     )
@@ -82,31 +66,33 @@ def refit_settings(message: pb.RefitRequest, chosen: dict[str, float] | None = N
     return refits.RefitSettings(
         feature_set=message.feature_set,
         preset=message.preset,
-        balance=name_of(BALANCE_METHODS, message.balance.method, "none"),
-        by=name_of(BALANCE_BY, message.balance.by, "class"),
+        balance=name_or(groups_pb2.BalanceMethod, message.balance.method, "none"),
+        by=name_or(groups_pb2.BalanceBy, message.balance.by, "class"),
         ratio=_heard(message.balance, "ratio", found),
-        missing_groups=name_of(MISSING_GROUPS, message.balance.missing_groups, "refuse"),
+        missing_groups=name_or(groups_pb2.MissingGroups, message.balance.missing_groups, "refuse"),
         l1=found.get("l1", message.l1),
         l2=found.get("l2", message.l2),
-        penalty=name_of(PENALTY_SCALES, message.penalty_scale, "mean"),
+        penalty=name_or(pb.PenaltyScale, message.penalty_scale, "mean"),
         center=head_source(message.center),
-        intercept=name_of(INTERCEPTS, message.intercept, "free"),
-        link=name_of(LINKS, message.link, "softmax"),
+        intercept=name_or(pb.Intercept, message.intercept, "free"),
+        link=name_or(pb.Link, message.link, "softmax"),
         standardize=scaling(message.scaling),
         repeats=message.repeats,
-        weights="explicit" if weights.kind == pb.WEIGHTS_KIND_EXPLICIT else name_of(WEIGHTS, weights.kind, "uniform"),
+        weights="explicit"
+        if weights.kind == pb.WEIGHTS_KIND_EXPLICIT
+        else name_or(pb.WeightsKind, weights.kind, "uniform"),
         gamma=_heard(weights, "gamma", found),
         up=_heard(weights, "up", found),
         class_ratio=_heard(weights, "class_ratio", found),
         detector=path(weights.detector) if weights.HasField("detector") else None,
         detector_l1=_heard(weights, "detector_l1", found),
-        rows="explicit" if rows.kind == pb.ROWS_KIND_EXPLICIT else name_of(ROWS, rows.kind, "all"),
+        rows=name_or(pb.RowsKind, rows.kind, "all"),
         top_k=int(found.get("top_k", rows.top_k)) if has_top else None,
         other=rows.other,
-        offset=name_of(OFFSETS, message.offset.kind, "none"),
+        offset=name_or(pb.OffsetKind, message.offset.kind, "none"),
         tau=_heard(message.offset, "tau", found),
-        groups=name_of(GROUP_SOURCES, message.groups, "stored"),
-        risk=name_of(RISKS, message.risk.kind, "mean"),
+        groups=name_or(pb.GroupSource, message.groups, "stored"),
+        risk=name_or(pb.RiskKind, message.risk.kind, "mean"),
         alpha=_heard(message.risk, "alpha", found),
         path=path(message.path, found.get("learning_rate")) if message.HasField("path") else None,
         grid={axis.name: tuple(axis.values) for axis in message.grid},
@@ -136,7 +122,7 @@ def selection(message: pb.Refit) -> refits.Selection | None:
         for entry in message.candidates
     )
     return refits.Selection(
-        metric=name_of(SELECT_METRICS, message.request.select.metric, "worst_group"),
+        metric=name_or(pb.SelectMetric, message.request.select.metric, "worst_group"),
         candidates=candidates,
         chosen=candidates[message.chosen],
     )

@@ -2,42 +2,28 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Required, TypeAlias, TypedDict, TypeVar
+from typing import Any, Required, TypeAlias, TypedDict, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from penult import arrays, coerce, coerce_arrays
-from penult.choices import BALANCE_METHODS, MISSING_GROUPS, BalanceMethod, By, MissingGroups, check_choice
-from penult.coerce import build, items
+from penult.coerce import build, check_choice, items
 from penult.coerce_arrays import row_ids
 from penult.encode import balance_message, check_class_map
 from penult.errors import invalid, shown
 from penult.records import Checkpoint
 from penult.references import FeatureSetLike, checkpoint_digest, feature_set_name
-from penult.refit_choices import (
-    GRID_NAMES,
-    GROUP_SOURCES,
-    HEADS,
-    INTERCEPTS,
-    LINKS,
-    OFFSETS,
-    PATH_KEEPS,
-    PATH_OPTIMIZERS,
-    PATH_SCHEDULES,
-    PENALTY_SCALES,
-    PRESETS,
-    RISKS,
-    ROWS,
-    SCALINGS,
-    SELECT_FINALS,
-    SELECT_METRICS,
-    WEIGHTS,
+from penult.refits import Head, HeadArrays, Refit, as_head, class_names, may_be_head
+from penult.types import (
+    BalanceMethod,
+    By,
     GridName,
     GroupSource,
     HeadChoice,
     Intercept,
     Link,
+    MissingGroups,
     OffsetChoice,
     PathKeep,
     PathOptimizer,
@@ -52,7 +38,7 @@ from penult.refit_choices import (
     Ties,
     WeightsChoice,
 )
-from penult.refits import Head, HeadArrays, Refit, as_head, class_names, may_be_head
+from penult_proto.enums import Enumeration, choices_of
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 
@@ -153,7 +139,7 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
     preset, center, standardize = given("preset"), given("center"), given("standardize")
     path, select, train = given("path"), given("select"), given("train")
     if preset is not None:
-        check_choice("preset", preset, PRESETS)
+        check_choice("preset", preset, get_args(Preset))
     return build(
         pb.RefitRequest,
         feature_set=feature_set_name(arguments["features"]),
@@ -161,20 +147,20 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
         balance=_balance(given("balance"), given("by"), given("ratio"), given("missing_groups")),
         l1=_optional("l1", given("l1"), 0),
         l2=_optional("l2", given("l2"), 0),
-        penalty_scale=_number("penalty", given("penalty"), PENALTY_SCALES),
+        penalty_scale=_number("penalty", given("penalty"), pb.PenaltyScale),
         center=None if center is None else _head_source("center", center),
-        intercept=_number("intercept", given("intercept"), INTERCEPTS),
-        link=_number("link", given("link"), LINKS),
+        intercept=_number("intercept", given("intercept"), pb.Intercept),
+        link=_number("link", given("link"), pb.Link),
         scaling=None if standardize is None else _scaling("standardize", standardize),
         repeats=_optional_whole("repeats", given("repeats")),
         weights=_filled(_weights(arguments)),
         rows=_filled(_rows(given("rows"), given("top_k"), given("other"))),
         offset=_filled(
-            build(pb.Offset, kind=_number("offset", given("offset"), OFFSETS), tau=_optional("tau", given("tau")))
+            build(pb.Offset, kind=_number("offset", given("offset"), pb.OffsetKind), tau=_optional("tau", given("tau")))
         ),
-        groups=_number("groups", given("groups"), GROUP_SOURCES),
+        groups=_number("groups", given("groups"), pb.GroupSource),
         risk=_filled(
-            build(pb.Risk, kind=_number("risk", given("risk"), RISKS), alpha=_optional("alpha", given("alpha")))
+            build(pb.Risk, kind=_number("risk", given("risk"), pb.RiskKind), alpha=_optional("alpha", given("alpha")))
         ),
         path=None if path is None else _path("path", path),
         grid=_grid(given("grid")),
@@ -208,12 +194,9 @@ def _train(train: FeatureSetLike, evaluate: Mapping[str, FeatureSetLike] | None)
     return feature_set_name(train, "train")
 
 
-def _number(argument: str, value: object, table: Mapping[Any, Any]) -> Any:
+def _number(argument: str, value: object, enum: Enumeration[Any]) -> Any:
     """The number of a choice on the wire, None for None."""
-    if value is None:
-        return None
-    check_choice(argument, value, table)
-    return table[value]
+    return None if value is None else coerce.choice(argument, value, enum)
 
 
 def _filled(message: _Message) -> _Message | None:
@@ -225,12 +208,12 @@ def _balance(
     balance: BalanceMethod | None, by: By | None, ratio: float | None, missing_groups: MissingGroups | None
 ) -> groups_pb2.Balance | None:
     """None leaves it to the preset as a whole; over what to balance is never guessed."""
-    missing = _number("missing_groups", missing_groups, MISSING_GROUPS)
+    missing = _number("missing_groups", missing_groups, groups_pb2.MissingGroups)
     if balance is None:
         if by is not None or ratio is not None:
             raise invalid("by= and ratio= need balance=: a preset's balancing is replaced as a whole")
         return None if missing is None else groups_pb2.Balance(missing_groups=missing)
-    check_choice("balance", balance, BALANCE_METHODS)
+    coerce.choice("balance", balance, groups_pb2.BalanceMethod)
     if by is None and balance != "none":
         raise invalid(f"balance={balance!r} needs by=: 'class' or 'group'", argument="by")
     return balance_message(balance, by, ratio, missing)
@@ -239,9 +222,9 @@ def _balance(
 def _scaling(argument: str, value: ScalingLike) -> pb.Scaling:
     plain = coerce.scalar(value)
     if isinstance(plain, bool):
-        return pb.Scaling(kind=SCALINGS["rows" if plain else "none"])
-    if isinstance(plain, str) and plain in SCALINGS:
-        return pb.Scaling(kind=SCALINGS[plain])
+        return pb.Scaling(kind=choices_of(pb.ScalingKind)["rows" if plain else "none"])
+    if isinstance(plain, str) and plain in choices_of(pb.ScalingKind):
+        return pb.Scaling(kind=choices_of(pb.ScalingKind)[plain])
     return build(pb.Scaling, kind=pb.SCALING_KIND_SET, feature_set=feature_set_name(value, argument))  # pyright: ignore[reportArgumentType]
 
 
@@ -249,7 +232,7 @@ def _head_source(argument: str, value: HeadLike) -> pb.HeadSource:
     if isinstance(value, Refit):
         return build(pb.HeadSource, kind=pb.HEAD_KIND_REFIT, refit=value.digest)
     if isinstance(value, str) or not may_be_head(value):
-        return pb.HeadSource(kind=_number(argument, value, HEADS))  # pyright: ignore[reportArgumentType]
+        return pb.HeadSource(kind=_number(argument, value, pb.HeadKind))  # pyright: ignore[reportArgumentType]
     return build(pb.HeadSource, kind=pb.HEAD_KIND_EXPLICIT, head=head_message(as_head(value, argument)))
 
 
@@ -264,7 +247,7 @@ def _weights(arguments: RefitArguments) -> pb.Weights:
         detector=None if detector is None else _path("detector", detector),
     )
     if isinstance(weights, str):
-        message.kind = _number("weights", weights, WEIGHTS)
+        message.kind = _number("weights", weights, pb.WeightsKind)
     elif weights is not None:
         message.kind = pb.WEIGHTS_KIND_EXPLICIT
         message.explicit.CopyFrom(arrays.encode(coerce_arrays.numbers("weights", weights)))
@@ -278,7 +261,7 @@ def _rows(rows: RowsChoice | ArrayLike | None, top_k: int | None, other: Feature
         other="" if other is None else feature_set_name(other, "other"),
     )
     if isinstance(rows, str):
-        message.kind = _number("rows", rows, ROWS)
+        message.kind = _number("rows", rows, pb.RowsKind)
     elif rows is not None:
         message.kind = pb.ROWS_KIND_EXPLICIT
         message.row_ids.CopyFrom(arrays.encode(row_ids(rows)))
@@ -290,7 +273,7 @@ def _path(argument: str, given: PathArguments) -> pb.Path:
     start, size = found("start"), f"{argument}.batch_size"
     return build(
         pb.Path,
-        optimizer=_number(f"{argument}.optimizer", found("optimizer"), PATH_OPTIMIZERS),
+        optimizer=_number(f"{argument}.optimizer", found("optimizer"), pb.PathOptimizer),
         learning_rate=_optional(f"{argument}.learning_rate", found("learning_rate"), 0),
         steps=_optional_whole(f"{argument}.steps", found("steps"), 0),
         epochs=_optional_whole(f"{argument}.epochs", found("epochs"), 0),
@@ -298,8 +281,8 @@ def _path(argument: str, given: PathArguments) -> pb.Path:
         weight_decay=_optional(f"{argument}.weight_decay", found("weight_decay"), 0),
         clip_norm=_optional(f"{argument}.clip_norm", found("clip_norm"), 0),
         batch_size=_optional_whole(size, found("batch_size"), 0),
-        schedule=_number(f"{argument}.schedule", found("schedule"), PATH_SCHEDULES),
-        keep=_number(f"{argument}.keep", found("keep"), PATH_KEEPS),
+        schedule=_number(f"{argument}.schedule", found("schedule"), pb.PathSchedule),
+        keep=_number(f"{argument}.keep", found("keep"), pb.PathKeep),
         start=None if start is None else _head_source(f"{argument}.start", start),
     )
 
@@ -311,8 +294,8 @@ def _select(given: SelectArguments) -> pb.Select:
         check_choice("select.ties", ties, ("first", "last"))
     message = build(
         pb.Select,
-        metric=_number("select.metric", found("metric"), SELECT_METRICS),
-        final=_number("select.final", found("final"), SELECT_FINALS),
+        metric=_number("select.metric", found("metric"), pb.SelectMetric),
+        final=_number("select.final", found("final"), pb.SelectFinal),
         repeats=_optional_whole("select.repeats", found("repeats")),
         last_of_equals=None if ties is None else ties == "last",
         scaling=None if standardize is None else _scaling("select.standardize", standardize),
@@ -327,7 +310,7 @@ def _select(given: SelectArguments) -> pb.Select:
 def _grid(grid: Mapping[GridName, Sequence[float]] | None) -> list[pb.GridAxis]:
     axes: list[pb.GridAxis] = []
     for name, values in items("grid", grid, "{'l2': [0.1, 0.01]}"):
-        check_choice("grid", name, GRID_NAMES)
+        check_choice("grid", name, get_args(GridName))
         argument = f"grid[{name!r}]"
         listed = coerce.listed(argument, values, "[0.1, 0.01]")
         numbers = [coerce.number(f"{argument}[{index}]", value) for index, value in enumerate(listed)]

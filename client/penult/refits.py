@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from penult.choices import BalanceMethod, By, MissingGroups
 from penult.coerce import listed, names
 from penult.coerce_arrays import numbers
 from penult.errors import invalid, shown
@@ -20,10 +19,14 @@ from penult.frames import frame
 from penult.notes import Notes, lines
 from penult.records import short
 from penult.references import wrong_sort
-from penult.refit_choices import (
+from penult.results import Metrics
+from penult.types import (
+    BalanceMethod,
+    By,
     GroupSource,
     Intercept,
     Link,
+    MissingGroups,
     PathKeep,
     PathOptimizer,
     PathSchedule,
@@ -33,7 +36,6 @@ from penult.refit_choices import (
     SelectMetric,
     Ties,
 )
-from penult.results import Metrics
 from penult_proto.errors import ErrorKind
 
 if TYPE_CHECKING:

@@ -6,17 +6,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from penult import decode, decode_refits, encode_refits
-from penult.choices import BalanceMethod, By, MissingGroups
 from penult.coerce import listed, whole
 from penult.encode_refits import AnyHead, HeadLike, PathArguments, RefitArguments, ScalingLike, SelectArguments
 from penult.errors import PenultError, from_kind
 from penult.notes import decode_notes
 from penult.references import FeatureSetLike
-from penult.refit_choices import (
+from penult.refits import Interpolation, Refit
+from penult.results import Metrics
+from penult.rpc import Connection
+from penult.types import (
+    BalanceMethod,
+    By,
     GridName,
     GroupSource,
     Intercept,
     Link,
+    MissingGroups,
     OffsetChoice,
     PenaltyScale,
     Preset,
@@ -24,9 +29,6 @@ from penult.refit_choices import (
     RowsChoice,
     WeightsChoice,
 )
-from penult.refits import Interpolation, Refit
-from penult.results import Metrics
-from penult.rpc import Connection
 from penult_proto.v1 import refits_pb2
 
 

@@ -18,8 +18,8 @@ from penult_proto.v1 import arrays_pb2, datasets_pb2, features_pb2, groups_pb2, 
 from penult_server.clock import timestamp
 from penult_server.datasets.model import DatasetInfo
 from penult_server.errors import ServiceError, sent_by_client
-from penult_server.finetuning.history import MetricsRecord
 from penult_server.notes import Note, notes_to_proto
+from penult_server.progress import MetricsRecord
 from penult_server.records import Attribute, LabelNames
 from penult_server.stores.checkpoints import CheckpointManifest
 from penult_server.stores.manifest import FeatureManifest

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from array_api_compat import array_namespace
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array
 from penult_kernels.minibatches import stream_key
 from penult_kernels.path_members import Member
@@ -33,8 +34,6 @@ __all__ = ["Keep", "Optimizer", "PathFit", "PathSettings", "Schedule", "Watch", 
 
 SYMMETRIC = 1e-12
 """Relative size of the mean of two rows below which they count as opposite."""
-GATHERED_BYTES = 64 * 2**20
-"""Of the rows of all streams' minibatches that are multiplied at a time."""
 
 
 def descend(
@@ -101,7 +100,7 @@ def _runs(members: Sequence[Member], n_features: int) -> Iterator[list[list[Memb
     streams: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
         streams.setdefault(stream_key(member.settings), []).append(member)
-    most = max(1, GATHERED_BYTES // (8 * n_features * (members[0].settings.batch_size or 1)))
+    most = max(1, budget.DEFAULT.minibatches_bytes // (8 * n_features * (members[0].settings.batch_size or 1)))
     by_size: dict[int, list[list[Member]]] = {}
     for stream in streams.values():
         by_size.setdefault(len(stream), []).append(stream)

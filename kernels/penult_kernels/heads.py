@@ -7,11 +7,9 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks, to_host
 from penult_kernels.path_settings import Watch
-
-ROWS_PER_TILE = 4096
-"""Rows widened to float64 at a time."""
 
 
 def logits_of_heads(
@@ -33,7 +31,7 @@ def logits_of_heads(
     shift = beside(np.concatenate(biases, dtype=np.float64), features)
     tiles = [
         xp.astype(features[tile, :], xp.float64) @ stacked + shift
-        for tile in blocks(features.shape[0], ROWS_PER_TILE)
+        for tile in blocks(features.shape[0], budget.DEFAULT.rows_per_single_pass)
     ]  # fmt: skip
     together = xp.concat(tiles, axis=0) if tiles else xp.zeros((0, shift.shape[0]), dtype=xp.float64)
     ends = np.cumsum([len(bias) for bias in biases]).tolist()

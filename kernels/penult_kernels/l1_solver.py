@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from penult_kernels import budget
 from penult_kernels.active_sets import active_sets
 from penult_kernels.arrays import Array
 from penult_kernels.batch_lasso import lasso
@@ -10,7 +11,7 @@ from penult_kernels.batch_newton import Solved, unsolved
 from penult_kernels.refit_batch import make_batch, starting_point
 from penult_kernels.refit_blocks import Block
 from penult_kernels.shared_columns import shared_groups
-from penult_kernels.solver_control import WORKSPACE, Control, fits
+from penult_kernels.solver_control import Control, fits
 
 ARRAYS_PER_BATCH = 10
 """(n, B, q) arrays that a batch may have at a time."""
@@ -40,7 +41,7 @@ def _batches(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
             alike.setdefault((block.rows_key, id(block.scaling), block.n_columns), []).append(index)
     for members in alike.values():
         first = blocks[members[0]]
-        most = max(1, WORKSPACE // (8 * ARRAYS_PER_BATCH * first.n_used * first.n_columns))
+        most = max(1, budget.DEFAULT.batch_bytes // (8 * ARRAYS_PER_BATCH * first.n_used * first.n_columns))
         cut.extend(members[begin : begin + most] for begin in range(0, len(members), most))
     return cut
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from array_api_compat import is_cupy_array
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, is_narrow
 from penult_kernels.l2_plan import PROVEN_SHARE, READING, Begun, chunks, union
 from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
 from penult_kernels.row_newton import row_newton
 from penult_kernels.row_space import heads_of, row_space_of, rows_of
-from penult_kernels.solver_control import LARGEST_COPY, WORKSPACE, Control
+from penult_kernels.solver_control import Control
 from penult_kernels.subspace_newton import LEAST_DIRECTIONS, MOST_DIRECTIONS, subspace_newton
 
 ARRAYS_OF_DIRECTIONS = 3
@@ -20,11 +21,9 @@ OTHER_VECTORS = 8
 NARROW_TOLERANCE = 1e-7
 """What float32 reaches."""
 CALLS_ARE_DEAR = is_cupy_array
-"""Of features: whether a call costs more than its arithmetic, so that exact Newton steps pay,"""
+"""Of features: whether a call costs more than its arithmetic, so that exact Newton steps pay."""
 MOST_ROWS_EXACT = 1024
-"""for problems of at most so many rows,"""
-SYSTEMS = 2**31
-"""whose stacks of n x n matrices may take so many bytes of the device."""
+"""Rows of a problem up to which exact Newton steps are taken."""
 STACKS_OF_SYSTEMS = 4
 """Of these, that are held at a time."""
 EVALUATIONS = 25
@@ -99,15 +98,17 @@ class ByRows:
     def _bytes(self, n_used: int) -> tuple[int, int, int]:
         """For a set and for each of its blocks, and how many there may be."""
         if self.is_exact(n_used):
-            return 8 * n_used**2, 8 * STACKS_OF_SYSTEMS * n_used**2, SYSTEMS
+            return 8 * n_used**2, 8 * STACKS_OF_SYSTEMS * n_used**2, budget.DEFAULT.systems_bytes
         vectors = ARRAYS_OF_DIRECTIONS * (LEAST_DIRECTIONS + self._n_columns) + OTHER_VECTORS
-        return self._row_width * n_used**2, self._row_width * vectors * self._n_columns * n_used, WORKSPACE
+        per_block = self._row_width * vectors * self._n_columns * n_used
+        return self._row_width * n_used**2, per_block, budget.DEFAULT.batch_bytes
 
     def _directions(self, members: Sequence[Sequence[Block]]) -> int:
         """As many as there is room for."""
         n_used = members[0][0].n_used
         per_vector = self._row_width * self._n_columns * n_used * sum(len(own) for own in members)
-        vectors = (WORKSPACE - len(members) * self._row_width * n_used**2) // per_vector - OTHER_VECTORS
+        left = budget.DEFAULT.batch_bytes - len(members) * self._row_width * n_used**2
+        vectors = left // per_vector - OTHER_VECTORS
         return max(LEAST_DIRECTIONS, min(vectors // ARRAYS_OF_DIRECTIONS - self._n_columns, MOST_DIRECTIONS))
 
     def _share_rows(self, sets: Sequence[list[int]]) -> bool:
@@ -115,7 +116,7 @@ class ByRows:
         n_used = self.blocks[sets[0][0]].n_used
         n_union = union([self.blocks[own[0]] for own in sets]).size
         size = 8 * n_union * max(n_union, int(self.features.shape[1]))
-        return size <= LARGEST_COPY and n_union**2 <= len(sets) * n_used**2
+        return size <= budget.DEFAULT.batch_rows_bytes and n_union**2 <= len(sets) * n_used**2
 
     def _begin(self, sets: Sequence[list[int]]) -> dict[int, Begun]:
         members = [[self.blocks[index] for index in own] for own in sets]

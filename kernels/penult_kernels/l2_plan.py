@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array
 from penult_kernels.eigenbasis import Eigenbasis
 from penult_kernels.refit_blocks import Block
-from penult_kernels.solver_control import LARGEST_COPY, WORKSPACE
 
 T = TypeVar("T")
 
@@ -77,11 +77,11 @@ class Room:
     def most(self, n_used: int, *, is_masked: bool = False) -> int:
         """Blocks at a time."""
         of_rows = (self.per_row + (BYTES_OF_A_WEIGHT if is_masked else 0)) * n_used
-        return max(1, WORKSPACE // max(1, self.per_block + of_rows))
+        return max(1, budget.DEFAULT.batch_bytes // max(1, self.per_block + of_rows))
 
     def may_keep(self, n_used: int) -> bool:
         """Whether so many rows may be copied."""
-        return self.row_width * n_used * self.n_features <= LARGEST_COPY
+        return self.row_width * n_used * self.n_features <= budget.DEFAULT.batch_rows_bytes
 
     def reading(self, n_used: int, *, is_near: bool) -> float:
         """What a pass over some rows costs, whatever is multiplied with them, in products of a head with a row."""

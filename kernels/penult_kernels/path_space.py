@@ -13,8 +13,9 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, blocks
-from penult_kernels.row_scaling import ROWS_PER_TILE, Scaling, tiles_of
+from penult_kernels.row_scaling import Scaling, tiles_of
 
 
 class PathSpace:
@@ -54,7 +55,7 @@ class PathSpace:
         """(n + M, W): features in the space followed, and a column of ones for the bias."""
         for tile, z in tiles_of(features, rows):
             self.rows[tile, :-1] = self._followed(z, scaling.scale)
-        for tile in blocks(n_watched, ROWS_PER_TILE):
+        for tile in blocks(n_watched, budget.DEFAULT.rows_per_tile):
             place = slice(self.n_fitted + tile.start, self.n_fitted + tile.stop)
             self.rows[place, :-1] = self._followed(xp.astype(below[tile, :], xp.float64), scaling.unit)
 

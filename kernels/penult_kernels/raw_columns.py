@@ -9,11 +9,8 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks
-from penult_kernels.row_scaling import ROWS_PER_TILE
-
-LARGEST_STORE = 256 * 2**20
-"""Bytes of columns that are kept at a time."""
 
 
 class RawColumns:
@@ -24,7 +21,7 @@ class RawColumns:
         self._rows = rows
         self._is_run = rows.size == int(rows[-1]) - int(rows[0]) + 1
         width = rows.size * array_namespace(features).finfo(features.dtype).bits // 8
-        self._most = max(1, LARGEST_STORE // width)
+        self._most = max(1, budget.DEFAULT.stored_columns_bytes // width)
         self._slots = np.full(features.shape[1], -1, np.int64)
         self._n_kept = 0
         self._store: Array = self._new(0)
@@ -33,7 +30,7 @@ class RawColumns:
         """R X (B, D) in float64, from R (B, n)."""
         xp = array_namespace(of_rows)
         total = xp.zeros((self._features.shape[1], of_rows.shape[0]), dtype=xp.float64, device=of_rows.device)
-        for tile in blocks(self._rows.size, ROWS_PER_TILE):
+        for tile in blocks(self._rows.size, budget.DEFAULT.rows_per_tile):
             # X^T R^T, not R X: OpenBLAS splits a product with few rows badly.
             total += xp.astype(self._tile(tile), xp.float64, copy=False).T @ of_rows[:, tile].T
         return total.T
@@ -80,7 +77,7 @@ class RawColumns:
 
     def _copy(self, wanted: NDArray[np.int64], out: Array) -> None:
         at = beside(wanted, self._features)
-        for tile in blocks(self._rows.size, ROWS_PER_TILE):
+        for tile in blocks(self._rows.size, budget.DEFAULT.rows_per_tile):
             out[:, tile] = array_namespace(self._features).take(self._tile(tile), at, axis=1).T
 
     def _new(self, n_columns: int) -> Array:

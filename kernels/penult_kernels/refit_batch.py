@@ -18,11 +18,12 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks
 from penult_kernels.logit_loss import bias_hessians, curve, entropies, losses, probabilities
 from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
-from penult_kernels.row_scaling import ROWS_PER_TILE, Scaling, tiles_of
+from penult_kernels.row_scaling import Scaling, tiles_of
 
 _PER_BLOCK = ("l1", "l2", "is_free", "is_fitted", "bias_penalty")
 _PER_ROW = ("share", "target", "offset")
@@ -121,7 +122,7 @@ class Batch:
         """Weighted mean loss (B,) of full logits, or of logits + length (B,) times a change (n, B, q)."""
         xp = array_namespace(logits)
         total = xp.zeros((logits.shape[1],), dtype=xp.float64, device=logits.device)
-        for tile in blocks(logits.shape[0], ROWS_PER_TILE):
+        for tile in blocks(logits.shape[0], budget.DEFAULT.rows_per_tile):
             here = logits[tile, ...]
             if change is not None and length is not None:
                 here = here + length[:, None] * change[tile, ...]
@@ -132,7 +133,7 @@ class Batch:
         """Gradient (B, q) and Hessian (B, q, q) of the mean loss in a bias, at logits + shift (B, q)."""
         gradient, hessian = 0.0, 0.0
         xp = array_namespace(logits)
-        for tile in blocks(logits.shape[0], ROWS_PER_TILE):
+        for tile in blocks(logits.shape[0], budget.DEFAULT.rows_per_tile):
             p = probabilities(logits[tile, ...] + shift)
             share = self.share[tile, :]
             gradient = gradient + xp.sum(share[:, :, None] * (p - self.target[tile, ...]), axis=0)
@@ -143,7 +144,7 @@ class Batch:
         """What no head can beat, (B,): the weighted mean entropy of the targets (zero for labels)."""
         xp = array_namespace(self.share)
         total = xp.zeros_like(self.l2)
-        for tile in blocks(self.share.shape[0], ROWS_PER_TILE):
+        for tile in blocks(self.share.shape[0], budget.DEFAULT.rows_per_tile):
             total = total + xp.sum(self.share[tile, :] * entropies(self.target[tile, ...]), axis=0)
         return total
 
@@ -197,7 +198,7 @@ class Batch:
     def tiles(self) -> Iterable[tuple[slice, Array]]:
         """The rows, a tile at a time, in the type of the products."""
         if self.dense is not None:
-            return ((tile, self.dense[tile, :]) for tile in blocks(self.dense.shape[0], ROWS_PER_TILE))
+            return ((tile, self.dense[tile, :]) for tile in blocks(self.dense.shape[0], budget.DEFAULT.rows_per_tile))
         return tiles_of(self.features, self.rows, narrow=self.narrow)
 
     def _folded(self, theta: Array) -> tuple[Array, Array]:

@@ -13,10 +13,10 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks, host_labels, to_host
 from penult_kernels.refit_problem import Head, Intercept, Link, Problem, Scaler, Standardize
 from penult_kernels.row_scaling import (
-    ROWS_PER_TILE,
     Constants,
     Scaling,
     constant_columns,
@@ -317,7 +317,7 @@ class Preparation:
         """Logits (M, C) of a head on rows (M, D) of features."""
         xp = array_namespace(rows)
         weight, bias = self._wide(head.weight), self._wide(head.bias)
-        tiles = blocks(rows.shape[0], ROWS_PER_TILE)
+        tiles = blocks(rows.shape[0], budget.DEFAULT.rows_per_tile)
         return xp.concat([xp.astype(rows[tile, :], xp.float64) @ weight.T + bias for tile in tiles], axis=0)
 
     def start(self, problem: Problem) -> Array | None:
@@ -381,7 +381,7 @@ def _nothing() -> None:
 
 def _check_finite(features: Array, check: Callable[[], None]) -> None:
     xp = array_namespace(features)
-    for tile in blocks(features.shape[0], ROWS_PER_TILE):
+    for tile in blocks(features.shape[0], budget.DEFAULT.rows_per_tile):
         check()
         if not bool(xp.all(xp.isfinite(features[tile, :]))):
             raise ValueError("features must be finite, got NaN or infinity: look at how the features were made")

@@ -8,10 +8,9 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks, to_host
 
-ROWS_PER_TILE = 2048
-"""Rows widened to float64 at a time, which bounds the temporary copy (32 MiB at D = 2048)."""
 PASSES_OF_TILES = 60.0
 """Sets of rows whose sums cost as much as to make a tile and its squares."""
 PASSES_OF_ROWS = 75.0
@@ -56,7 +55,7 @@ def tiles_of(
     """
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
-    for tile in blocks(n_used, ROWS_PER_TILE):
+    for tile in blocks(n_used, budget.DEFAULT.rows_per_tile):
         part = features[tile, :] if rows is None else xp.take(features, beside(rows[tile], features), axis=0)
         if columns is not None:
             part = xp.take(part, beside(columns, features), axis=1)

@@ -12,20 +12,17 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, to_host
 from penult_kernels.raw_columns import RawColumns
 from penult_kernels.refit_blocks import Block
 from penult_kernels.row_scaling import Scaling
 
-LARGEST_COPY = 64 * 2**20
-"""Bytes of float64 columns that are kept; more are left as they are."""
 WIDEST_RUN = 2
 """Rows from the first to the last, to those used, up to which all of them are multiplied: none are copied."""
 FEWEST_SLOTS = 320
 MOST_SPREAD = 4
 """How many times a block's rows a shared product may take."""
-WORKSPACE = 256 * 2**20
-"""Bytes that the columns copied for one group may take."""
 BYTES_PER_ROW = 8 * FEWEST_SLOTS
 """Of a block's copies in float64."""
 
@@ -36,7 +33,7 @@ class SharedColumns:
     def __init__(self, features: Array, members: Sequence[Block]) -> None:
         self.features = features
         self._rows = _union([block.rows for block in members], features.shape[0])
-        is_small = 8 * self._rows.size * features.shape[1] <= LARGEST_COPY
+        is_small = 8 * self._rows.size * features.shape[1] <= budget.DEFAULT.columns_bytes
         if not is_small:
             self._rows = _run(self._rows)
         self._first = members[0].scaling
@@ -206,7 +203,7 @@ def shared_groups(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
         wider = union.copy()
         wider[rows] = True
         is_spread = np.count_nonzero(wider) * (len(groups[-1]) + 1 if groups else 1) > MOST_SPREAD * (total + n_used)
-        if not groups or is_spread or n_bytes + n_used * BYTES_PER_ROW > WORKSPACE:
+        if not groups or is_spread or n_bytes + n_used * BYTES_PER_ROW > budget.DEFAULT.own_columns_bytes:
             groups.append([])
             wider[:] = False
             wider[rows] = True

@@ -7,12 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.refit_blocks import Block
-
-WORKSPACE = 64 * 2**20
-"""Bytes that the arrays of one batch may take beside the features and the heads."""
-LARGEST_COPY = 32 * 2**20
-"""Bytes of float64 rows that a batch may keep; more are widened in every pass, a tile at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,4 +40,4 @@ class Control:
 
 def fits(block: Block, n_features: int) -> bool:
     """Whether the rows of a block may be kept in float64."""
-    return 8 * block.n_used * n_features <= LARGEST_COPY
+    return 8 * block.n_used * n_features <= budget.DEFAULT.batch_rows_bytes

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from penult_kernels import l2_by_rows, l2_plan, subspace_newton
+from penult_kernels import l2_by_rows, subspace_newton
 from penult_kernels.arrays import to_host
 from penult_kernels.batch_lbfgs import inner, lbfgs
 from penult_kernels.eigenbasis import make_eigenbasis
@@ -90,13 +90,11 @@ def test_rows_without_curvature(rng):
 
 
 @pytest.mark.parametrize("workspace", [1, 40_000])
-def test_cut_into_small_batches(rng, monkeypatch, workspace):
+def test_cut_into_small_batches(rng, set_budget, workspace):
     features, y = sample(rng, 90, 40, 3)
     problems = [Problem(rows=rows, l2=l2) for rows in draws(rng, 90, (35,) * 4) for l2 in (1e-3, 0.01, 0.1)]
     whole = solve(features, y, 3, problems, tolerance=TIGHT)
-    for module in (l2_plan, l2_by_rows):
-        monkeypatch.setattr(module, "WORKSPACE", workspace)
-        monkeypatch.setattr(module, "LARGEST_COPY", workspace)
+    set_budget(batch_bytes=workspace, batch_rows_bytes=workspace)
     for one, other in zip(whole, solve(features, y, 3, problems, tolerance=TIGHT), strict=True):
         assert abs(one.certificate.objective - other.certificate.objective) <= TIGHT * np.log(3)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from penult_kernels import l2_by_features, l2_by_rows, l2_plan, l2_solver
+from penult_kernels import budget, l2_by_features, l2_by_rows, l2_solver
 from penult_kernels.arrays import to_host
 from penult_kernels.batch_newton import newton
 from penult_kernels.l2_plan import Room, together
@@ -100,17 +100,17 @@ def test_what_float32_leaves_is_solved_over_its_own_rows(rng, monkeypatch):
     assert not any(fit.certificate.converged for fit in stopped)
 
 
-def test_parts_that_have_room(rng, monkeypatch):
+def test_parts_that_have_room(rng, set_budget):
     features, y = sample(rng, 200, 6, 2)
     problems = [Problem(rows=rows, l2=1e-2) for rows in draws(rng, 200, 100, 8)]
     whole = solve(features, y, 2, problems, tolerance=TIGHT)
-    monkeypatch.setattr(l2_plan, "WORKSPACE", 20_000)
+    set_budget(batch_bytes=20_000)
     for one, other in zip(whole, solve(features, y, 2, problems, tolerance=TIGHT), strict=True):
         assert abs(one.certificate.objective - other.certificate.objective) <= TIGHT * np.log(2)
 
 
 @pytest.mark.parametrize("is_solved", [True, False])
-def test_more_are_proven_at_a_time_than_newton_has_room_for(rng, monkeypatch, is_solved):
+def test_more_are_proven_at_a_time_than_newton_has_room_for(rng, monkeypatch, set_budget, is_solved):
     """What L-BFGS has solved takes one call for all; what it has not goes on, as many at a time as have room."""
     calls: list[tuple[int, int]] = []
 
@@ -124,7 +124,7 @@ def test_more_are_proven_at_a_time_than_newton_has_room_for(rng, monkeypatch, is
     alone = [solve(features, y, 2, [problem], tolerance=1e-6)[0] for problem in problems]
     monkeypatch.setattr(l2_solver, "newton", spying)
     # 48 bytes a row of a block for Newton's method, 16 for a proof.
-    monkeypatch.setattr(l2_plan, "WORKSPACE", 26_000)
+    set_budget(batch_bytes=26_000)
     if not is_solved:
         monkeypatch.setattr(l2_by_features, "PROVEN_SHARE", 1e12)
     fits = solve(features, y, 2, problems, tolerance=1e-6, max_iterations=50)
@@ -155,7 +155,7 @@ def test_when_rows_are_shared(rng):
     # A hundredth each: they hardly share a row.
     assert [part.is_masked for part in parts(20, 3)] == [False] * 3
     # Room for five at a time.
-    assert [len(part.positions) for part in parts(1000, 10, per_row=l2_plan.WORKSPACE // 11_000)] == [5, 5]
+    assert [len(part.positions) for part in parts(1000, 10, per_row=budget.DEFAULT.batch_bytes // 11_000)] == [5, 5]
 
 
 def test_scalings_by_products_are_those_of_each_set(backend, rng):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from penult_kernels import raw_columns
 from penult_kernels.arrays import to_host
 from penult_kernels.raw_columns import RawColumns
 
@@ -21,9 +20,8 @@ def features(request, rng) -> np.ndarray:
 
 
 @pytest.mark.parametrize("room", [1, 4, D])
-def test_columns_are_those_of_the_features(backend, rng, monkeypatch, features, rows, room):
-    monkeypatch.setattr(raw_columns, "LARGEST_STORE", room * rows.size * features.itemsize)
-    monkeypatch.setattr(raw_columns, "ROWS_PER_TILE", 20)
+def test_columns_are_those_of_the_features(backend, rng, set_budget, features, rows, room):
+    set_budget(stored_columns_bytes=room * rows.size * features.itemsize, rows_per_tile=20)
     columns = RawColumns(backend.array(features), rows)
     for _ in range(30):
         wanted = rng.choice(D, rng.integers(1, D), replace=False)
@@ -35,8 +33,8 @@ def test_columns_are_those_of_the_features(backend, rng, monkeypatch, features, 
         np.testing.assert_array_equal(to_host(found), features[rows][places][:, wanted].T)
 
 
-def test_a_product_is_that_of_wide_rows(backend, rng, monkeypatch, features, rows):
-    monkeypatch.setattr(raw_columns, "ROWS_PER_TILE", 20)
+def test_a_product_is_that_of_wide_rows(backend, rng, set_budget, features, rows):
+    set_budget(rows_per_tile=20)
     residuals = rng.standard_normal((3, rows.size))
     found = RawColumns(backend.array(features), rows).product(backend.array(residuals))
     expected = residuals @ features[rows].astype(np.float64)

@@ -280,10 +280,9 @@ def draws(rng, n: int, d: int):
 
 
 @pytest.mark.parametrize(("largest_copy", "largest_store"), [(2**20, 0), (0, 2**20), (0, 8 * 100 * 20), (0, 0)])
-def test_draws_of_other_rows_and_scalings_share_a_product(rng, monkeypatch, largest_copy, largest_store):
+def test_draws_of_other_rows_and_scalings_share_a_product(rng, set_budget, largest_copy, largest_store):
     """Columns kept in float64; or raw ones, with room for all, for twenty, and for one."""
-    monkeypatch.setattr("penult_kernels.shared_columns.LARGEST_COPY", largest_copy)
-    monkeypatch.setattr("penult_kernels.raw_columns.LARGEST_STORE", largest_store)
+    set_budget(columns_bytes=largest_copy, stored_columns_bytes=largest_store)
     features, y, problems = draws(rng, 100, 130)
     for problem, fit in zip(problems, solve(features, y, 2, problems, tolerance=TIGHT), strict=True):
         rows = problem.rows

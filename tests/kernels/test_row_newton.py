@@ -62,11 +62,11 @@ def test_against_newton_cg(backend, rng, monkeypatch, intercept, eliminated):
         assert distance <= np.sqrt(8 * TIGHT / problem.l2)
 
 
-def test_stacks_within_the_memory(rng, monkeypatch):
+def test_stacks_within_the_memory(rng, set_budget):
     features, y = sample(rng, 90, 40)
     problems = [Problem(rows=np.sort(rng.permutation(90)[:35]), l2=l2) for l2 in (1e-3, 0.01, 0.1)] * 3
     whole = solve(features, y, 2, problems, tolerance=TIGHT)
-    monkeypatch.setattr(l2_by_rows, "SYSTEMS", 8 * 35**2 * 5)
+    set_budget(systems_bytes=8 * 35**2 * 5)
     for one, other in zip(whole, solve(features, y, 2, problems, tolerance=TIGHT), strict=True):
         assert abs(one.certificate.objective - other.certificate.objective) <= TIGHT * np.log(2)
 

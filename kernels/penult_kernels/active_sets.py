@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside
-from penult_kernels.batch_newton import Solved
+from penult_kernels.block_fit import BlockFit
 from penult_kernels.lasso_front import (
     SMALLEST_P,
     Front,
@@ -63,7 +63,7 @@ def active_sets(
     max_iterations: int,
     check: Callable[[], None] | None = None,
     unwanted: Callable[[], NDArray[np.bool_]] | None = None,
-) -> list[Solved]:
+) -> list[BlockFit]:
     """Minimise every binary block with an l1, whatever rows and scaling it has.
 
     Parameters
@@ -76,7 +76,7 @@ def active_sets(
 
     Returns
     -------
-    list of Solved
+    list of BlockFit
         The best head of every block. One that has not converged may have stalled well before max_iterations.
     """
     limit = tolerance * math.log(2)
@@ -174,7 +174,7 @@ def _solve_system(front: Front, index: int, weight: Vector, pushed: Vector) -> N
     front.logits[index] = front.offset[index] + columns.logits(slots, solved)
 
 
-def _solved(shared: SharedColumns, front: Front, limit: float) -> list[Solved]:
+def _solved(shared: SharedColumns, front: Front, limit: float) -> list[BlockFit]:
     """The best heads, with the slopes of their own probabilities."""
     everything = np.arange(len(front.members))
     for index in np.flatnonzero(~front.is_wide()).tolist():
@@ -182,7 +182,7 @@ def _solved(shared: SharedColumns, front: Front, limit: float) -> list[Solved]:
     slopes = slopes_at(shared, front, everything, sigmoid(front.best_logits))
     norms = subgradient_norms(front, slopes)
     return [
-        Solved(
+        BlockFit(
             theta=beside(front.best_u[index : index + 1], shared.features),
             gap=float(front.gap[index]),
             gradient_norm=float(norms[index]),

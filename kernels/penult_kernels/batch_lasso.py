@@ -15,7 +15,8 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
-from penult_kernels.batch_newton import Solved, settle_bias
+from penult_kernels.batch_newton import settle_bias
+from penult_kernels.block_fit import BlockFit
 from penult_kernels.logit_loss import probabilities
 from penult_kernels.refit_batch import Batch
 from penult_kernels.working_set import Point, WorkingSet, duality_gap, mean_loss, newton_step
@@ -67,7 +68,7 @@ def lasso(
     max_iterations: int,
     check: Callable[[], None] | None = None,
     unwanted: Callable[[], NDArray[np.bool_]] | None = None,
-) -> list[Solved]:
+) -> list[BlockFit]:
     """Minimise every block of a batch whose l1 are all positive.
 
     Parameters
@@ -197,12 +198,12 @@ def _chosen(block: _Block) -> NDArray[np.bool_]:
     return np.concatenate([support | (pulls >= threshold), bias], axis=1)
 
 
-def _solved(block: _Block, like: Array, limit: float) -> Solved:
+def _solved(block: _Block, like: Array, limit: float) -> BlockFit:
     slope = block.pull + block.l2 * block.theta
     moving = slope + block.l1 * np.sign(block.theta)
     resting = np.maximum(np.abs(slope) - block.l1, 0.0)
     subgradient = np.where(block.theta != 0, moving, resting)[block.l1 > 0]
-    return Solved(
+    return BlockFit(
         theta=beside(block.theta, like),
         gap=block.gap,
         gradient_norm=float(np.sqrt(np.sum(subgradient**2))),

@@ -20,6 +20,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.block_fit import BlockFit
 from penult_kernels.logit_loss import probabilities
 from penult_kernels.preconditioner import Preconditioner
 from penult_kernels.refit_batch import Batch
@@ -36,27 +37,6 @@ SUFFICIENT_DECREASE = 1e-4
 TINY_CURVATURE = 1e-14
 EXACT_BIAS_GRADIENT = 1e-13
 SETTLED_BIAS_GRADIENT = 1e-10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Solved:
-    """Where one block ended."""
-
-    theta: Array
-    """(q, D + 1)."""
-    gap: float
-    gradient_norm: float
-    iterations: int
-    passes: int
-    objective: float
-    converged: bool
-
-
-def unsolved(theta: Array) -> Solved:
-    """A block that nobody wanted any more when its turn came."""
-    return Solved(
-        theta=theta, gap=math.inf, gradient_norm=math.inf, iterations=0, passes=0, objective=math.inf, converged=False
-    )
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +65,7 @@ def newton(
     unwanted: Callable[[], NDArray[np.bool_]] | None = None,
     inner: Batch | None = None,
     preconditioner: Preconditioner | None = None,
-) -> list[Solved]:
+) -> list[BlockFit]:
     """Minimise every block of an L2 batch (its l1 is not looked at).
 
     Parameters
@@ -107,7 +87,7 @@ def newton(
 
     Returns
     -------
-    list of Solved
+    list of BlockFit
         One per block, in order.
     """
     xp = array_namespace(start)
@@ -139,7 +119,7 @@ def newton(
         state.passes += 1
         gradient = _settle(state)
     state.first_norm = _norms(gradient) / (1.0 if is_cold else WARM_NORM)
-    found: list[Solved | None] = [None] * n_blocks
+    found: list[BlockFit | None] = [None] * n_blocks
     steps = 0
     stuck = np.zeros(n_blocks, bool)
     while True:
@@ -169,7 +149,7 @@ def _nothing() -> None:
 
 
 def _record(
-    found: list[Solved | None],
+    found: list[BlockFit | None],
     state: _State,
     gradient: Array,
     gaps: NDArray[np.float64],
@@ -181,7 +161,7 @@ def _record(
     objectives = to_host(_objective(state, state.theta, state.logits))
     norms = to_host(_penalised_norms(state.batch, gradient))
     for index in np.flatnonzero(done):
-        found[int(state.positions[index])] = Solved(
+        found[int(state.positions[index])] = BlockFit(
             theta=state.theta[int(index), :, :],
             gap=float(gaps[index]),
             gradient_norm=float(norms[index]),

@@ -7,7 +7,7 @@ from penult_kernels import budget
 from penult_kernels.active_sets import active_sets
 from penult_kernels.arrays import Array
 from penult_kernels.batch_lasso import lasso
-from penult_kernels.batch_newton import Solved, unsolved
+from penult_kernels.block_fit import BlockFit, unsolved
 from penult_kernels.refit_batch import make_batch, starting_point
 from penult_kernels.refit_blocks import Block
 from penult_kernels.shared_columns import shared_groups
@@ -17,9 +17,9 @@ ARRAYS_PER_BATCH = 10
 """(n, B, q) arrays that a batch may have at a time."""
 
 
-def solve_l1(features: Array, blocks: Sequence[Block], control: Control) -> list[Solved]:
+def solve_l1(features: Array, blocks: Sequence[Block], control: Control) -> list[BlockFit]:
     """Minimise every block, in order; all of them have an l1."""
-    solved: dict[int, Solved] = {}
+    solved: dict[int, BlockFit] = {}
     for indices in _batches(blocks, features.shape[0]):
         members = [blocks[index] for index in indices]
         if control.all_unwanted(members):
@@ -46,7 +46,7 @@ def _batches(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
     return cut
 
 
-def _descend(features: Array, members: Sequence[Block], control: Control) -> list[Solved]:
+def _descend(features: Array, members: Sequence[Block], control: Control) -> list[BlockFit]:
     return lasso(
         make_batch(features, members, dense=fits(members[0], int(features.shape[1]))),
         starting_point(features, members),
@@ -57,7 +57,7 @@ def _descend(features: Array, members: Sequence[Block], control: Control) -> lis
     )
 
 
-def _solve_binary(features: Array, members: Sequence[Block], control: Control) -> list[Solved]:
+def _solve_binary(features: Array, members: Sequence[Block], control: Control) -> list[BlockFit]:
     """By active sets; a block that stalled goes on by descent from where it was."""
     unwanted = control.unwanted(members)
     found = active_sets(
@@ -76,7 +76,7 @@ def _solve_binary(features: Array, members: Sequence[Block], control: Control) -
     return found
 
 
-def _go_on(features: Array, block: Block, before: Solved, control: Control) -> Solved:
+def _go_on(features: Array, block: Block, before: BlockFit, control: Control) -> BlockFit:
     after = lasso(
         make_batch(features, [block], dense=fits(block, int(features.shape[1]))),
         before.theta[None, :, :],

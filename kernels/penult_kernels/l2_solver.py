@@ -14,7 +14,8 @@ from dataclasses import replace
 from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array, is_narrow
-from penult_kernels.batch_newton import Solved, newton, unsolved
+from penult_kernels.batch_newton import newton
+from penult_kernels.block_fit import BlockFit, unsolved
 from penult_kernels.eigenbasis import Eigenbases
 from penult_kernels.l2_by_features import ByFeatures
 from penult_kernels.l2_by_rows import ByRows
@@ -34,12 +35,12 @@ STEPS_TOGETHER = 2
 """Of Newton's method over more rows than a block has; one that takes more goes on over its own."""
 
 
-def solve_l2(features: Array, blocks: Sequence[Block], control: Control, bases: Eigenbases) -> list[Solved]:
+def solve_l2(features: Array, blocks: Sequence[Block], control: Control, bases: Eigenbases) -> list[BlockFit]:
     """Minimise every block, in order; their l1 is not looked at."""
     alike: dict[tuple[int, bool], list[int]] = {}
     for index, block in enumerate(blocks):
         alike.setdefault((block.n_columns, block.l2 > 0), []).append(index)
-    solved: dict[int, Solved] = {}
+    solved: dict[int, BlockFit] = {}
     for positions in alike.values():
         part = _Part(features, [blocks[index] for index in positions], control, bases)
         solved.update(zip(positions, part.solve(), strict=True))
@@ -65,7 +66,7 @@ class _Part:
             per_row=8 * NEWTON_ARRAYS * blocks[0].n_columns,
         )
 
-    def solve(self) -> list[Solved]:
+    def solve(self) -> list[BlockFit]:
         """Every block."""
         everything = range(len(self.blocks))
         if self.blocks[0].l2 > 0:
@@ -75,7 +76,7 @@ class _Part:
             self.begun.update(self.by_features.begin(others))
             # Also those for which an eigenbasis would not have paid.
             self.begun.update(self.by_rows.begin([index for index in possible if index not in self.begun]))
-        solved: dict[int, Solved] = {}
+        solved: dict[int, BlockFit] = {}
         for alike in self._by_preconditioner():
             parts = self._parts(alike)
             if len(parts) > 1 and alike[0] in self.begun:
@@ -89,9 +90,9 @@ class _Part:
                 solved.update(zip(part.positions, self._prove(part, self.control.max_iterations), strict=True))
         return [solved[index] for index in everything]
 
-    def _proven_as_begun(self, parts: Sequence[Together]) -> dict[int, Solved]:
+    def _proven_as_begun(self, parts: Sequence[Together]) -> dict[int, BlockFit]:
         """Blocks that a quick method has solved, in parts too large for a step of Newton's method."""
-        found: dict[int, Solved] = {}
+        found: dict[int, BlockFit] = {}
         for part in parts:
             for index, one in zip(part.positions, self._prove(part, 0), strict=True):
                 if one.converged:
@@ -123,7 +124,7 @@ class _Part:
             return list(together(self.blocks, positions, self.room))
         return list(apart(self.blocks, positions, self.room))
 
-    def _prove(self, part: Together, most: int) -> list[Solved]:
+    def _prove(self, part: Together, most: int) -> list[BlockFit]:
         """At most so many steps of Newton's method.
 
         With float32 products first where nothing has begun, and with float64 gradients at last.
@@ -169,7 +170,7 @@ class _Part:
         is_cold = part.positions[0] not in self.begun
         return is_cold and part.rows is not None and replace(self.room, row_width=4).may_keep(part.n_used)
 
-    def _go_on(self, positions: Sequence[int], steps: Sequence[int], solved: list[Solved]) -> None:
+    def _go_on(self, positions: Sequence[int], steps: Sequence[int], solved: list[BlockFit]) -> None:
         """Put what was not met in a few steps over more rows than its own to the end over these."""
         place = {
             index: k for k, index in enumerate(positions) if steps[k] == STEPS_TOGETHER and not solved[k].converged

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array
-from penult_kernels.batch_newton import Solved
+from penult_kernels.block_fit import BlockFit
 from penult_kernels.certificate import Certificate, ConvergenceWarning
 from penult_kernels.closed_forms import lda, nearest_mean, ridge
 from penult_kernels.descent import Keep, Optimizer, PathFit, PathSettings, Schedule, Watch, descend
@@ -120,7 +120,7 @@ def solve(
     preparation = Preparation(features, y, n_classes, check=check)
     preparation.fit_scalings(problems)
     blocks = [block for index, problem in enumerate(problems) for block in preparation.blocks_of(index, problem)]
-    solved: dict[int, Solved] = {}
+    solved: dict[int, BlockFit] = {}
     control = Control(tolerance=tolerance, max_iterations=max_iterations, check=check, is_wanted=is_wanted)
     with_l1 = [index for index, block in enumerate(blocks) if block.l1 > 0]
     without = [index for index, block in enumerate(blocks) if not block.l1 > 0]
@@ -140,7 +140,7 @@ def solve(
     return fits
 
 
-def _fit(preparation: Preparation, problem: Problem, parts: list[Solved]) -> Fit:
+def _fit(preparation: Preparation, problem: Problem, parts: list[BlockFit]) -> Fit:
     xp = array_namespace(parts[0].theta)
     head = preparation.head(problem, xp.concat([part.theta for part in parts], axis=0))
     # A softmax of two classes was solved in the difference of its rows; its own gradient is sqrt(2) times as long.

@@ -1,0 +1,27 @@
+"""The answer for one block: what every solver of the package returns."""
+
+import math
+from dataclasses import dataclass
+
+from penult_kernels.arrays import Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BlockFit:
+    """Where one block ended."""
+
+    theta: Array
+    """(q, D + 1)."""
+    gap: float
+    gradient_norm: float
+    iterations: int
+    passes: int
+    objective: float
+    converged: bool
+
+
+def unsolved(theta: Array) -> BlockFit:
+    """A block that nobody wanted any more when its turn came."""
+    return BlockFit(
+        theta=theta, gap=math.inf, gradient_norm=math.inf, iterations=0, passes=0, objective=math.inf, converged=False
+    )

@@ -123,7 +123,7 @@ def make_front(shared: SharedColumns, members: Sequence[Block]) -> Front:
 def _entries(shared: SharedColumns, block: Block) -> tuple[Vector, Vector, Vector]:
     """Start, l1 and l2 of every entry (E,)."""
     n_entries = shared.features.shape[1] + 1
-    of_bias = 1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0
+    of_bias = block.bias_penalty
     l1, l2 = np.full(n_entries, block.l1), np.full(n_entries, block.l2)
     l1[-1], l2[-1] = block.l1 * of_bias, block.l2 * of_bias**2
     u = np.zeros(n_entries) if block.start is None else to_host(block.start)[0].copy()

@@ -155,9 +155,7 @@ def row_space_of(rows: Rows, members: Sequence[Sequence[Block]], *, narrow: bool
         offset=of_rows([block.offset().T for block in flat]),
         l2=numbers([block.l2 for block in flat]),
         is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in flat]),
-        bias_penalty=numbers(
-            [1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0 for block in flat]
-        ),
+        bias_penalty=numbers([block.bias_penalty for block in flat]),
     )
 
 

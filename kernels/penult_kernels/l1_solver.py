@@ -64,12 +64,12 @@ def _on_host(features: Array, blocks: Sequence[Block]) -> tuple[NDArray[Any], Se
     rows = np.zeros(features.shape, to_host(features[:1, :]).dtype)
     for tile in tiles(used.size, budget.DEFAULT.rows_per_tile):
         rows[used[tile]] = to_host(xp.take(features, beside(used[tile], features), axis=0))
-    scalings = {id(block.scaling): block.scaling for block in blocks}
-    on_host = {key: Scaling(to_host(one.mean), to_host(one.scale)) for key, one in scalings.items()}
+    distinct = {block.scaling_id: block.scaling for block in blocks}
+    scalings = {key: Scaling(to_host(one.mean), to_host(one.scale)) for key, one in distinct.items()}
     return rows, [
         replace(
             block,
-            scaling=on_host[id(block.scaling)],
+            scaling=scalings[block.scaling_id],
             start=None if block.start is None else to_host(block.start),
         )
         for block in blocks
@@ -105,7 +105,7 @@ def _batches(blocks: Sequence[Block]) -> list[list[int]]:
     alike: dict[tuple[object, ...], list[int]] = {}
     for index, block in enumerate(blocks):
         if block.n_columns > 1:
-            alike.setdefault((block.rows_key, id(block.scaling), block.n_columns), []).append(index)
+            alike.setdefault((block.rows_id, block.scaling_id, block.n_columns), []).append(index)
     found: list[list[int]] = []
     for members in alike.values():
         first = blocks[members[0]]

@@ -97,7 +97,7 @@ def together(blocks: Sequence[Block], positions: Sequence[int], room: Room) -> I
         n_union = room.n_rows if rows is None else rows.size
         most = room.most(n_union, is_masked=True)
         n_parts = -(-len(positions) // most)
-        one_scaling = len({id(block.scaling) for block in chosen}) == 1
+        one_scaling = len({block.scaling_id for block in chosen}) == 1
         is_near = rows is None or (one_scaling and room.may_keep(n_union))
         shared = n_parts * room.reading(n_union, is_near=is_near) + n_union * _columns(chosen)
         if shared < sum(_cost_apart([blocks[index] for index in own], room) for own in sets):
@@ -115,9 +115,9 @@ def apart(blocks: Sequence[Block], positions: Sequence[int], room: Room) -> Iter
 
 
 def _sets(blocks: Sequence[Block], positions: Sequence[int]) -> list[list[int]]:
-    sets: dict[tuple[bytes | None, int], list[int]] = {}
+    sets: dict[tuple[int, int], list[int]] = {}
     for index in positions:
-        sets.setdefault((blocks[index].rows_key, id(blocks[index].scaling)), []).append(index)
+        sets.setdefault((blocks[index].rows_id, blocks[index].scaling_id), []).append(index)
     return list(sets.values())
 
 
@@ -149,20 +149,22 @@ def _rows_of_all(members: Sequence[Block], n_rows: int) -> NDArray[np.int64] | N
 
 def union(members: Sequence[Block]) -> NDArray[np.int64]:
     """All rows that any of some blocks uses."""
-    distinct = {block.rows_key: block for block in members}
+    distinct = {block.rows_id: block for block in members}
     return np.unique(np.concatenate([block.used() for block in distinct.values()]))
 
 
 def _masked(members: Sequence[Block], rows: NDArray[np.int64] | None, n_union: int) -> list[Block]:
     """The same blocks over more rows, with weights of zero where they have none."""
-    weights: dict[tuple[object, int], NDArray[np.float64]] = {}
+    weights: dict[tuple[int, int], tuple[int, NDArray[np.float64]]] = {}
     found: list[Block] = []
     for block in members:
-        key = (block.rows_key, id(block.weight))
+        key = (block.rows_id, block.weight_id)
         if key not in weights:
-            weights[key] = np.zeros(n_union)
-            weights[key][block.used() if rows is None else np.searchsorted(rows, block.used())] = block.share()
-        found.append(replace(block, rows=rows, weight=weights[key]))
+            weights[key] = (len(weights), np.zeros(n_union))
+            places = block.used() if rows is None else np.searchsorted(rows, block.used())
+            weights[key][1][places] = block.share()
+        weight_id, weight = weights[key]
+        found.append(replace(block, rows=rows, rows_id=members[0].rows_id, weight=weight, weight_id=weight_id))
     return found
 
 

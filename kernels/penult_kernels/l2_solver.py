@@ -115,7 +115,7 @@ class _Part:
         found: dict[object, list[int]] = {}
         for index in range(len(self.blocks)):
             begun = self.begun.get(index)
-            found.setdefault(None if begun is None else ("begun", id(begun.basis)), []).append(index)
+            found.setdefault(None if begun is None else ("begun", begun.basis), []).append(index)
         return list(found.values())
 
     def _parts(self, positions: Sequence[int]) -> list[Together]:

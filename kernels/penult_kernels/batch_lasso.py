@@ -15,8 +15,8 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
-from penult_kernels.batch_newton import settle_bias
 from penult_kernels.block_fit import BlockFit
+from penult_kernels.intercept import minimize_intercept
 from penult_kernels.logit_loss import probabilities
 from penult_kernels.refit_batch import Batch
 from penult_kernels.working_set import Point, WorkingSet, duality_gap, mean_loss, newton_step
@@ -134,7 +134,7 @@ def _certify(batch: Batch, active: Sequence[_Block]) -> None:
     for block in active:
         if float(block.batch.is_free[0]) > 0:
             bias = beside(block.theta[None, :, -1:], block.logits)
-            bias, block.logits = settle_bias(block.batch, bias, block.logits)
+            bias, block.logits = minimize_intercept(block.batch, bias, block.logits)
             block.theta[:, -1:] = to_host(bias)[0]
             block.loss = mean_loss(block.batch, block.logits)
         block.p = probabilities(block.logits)

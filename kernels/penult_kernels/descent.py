@@ -83,9 +83,9 @@ def descend(
     alike: dict[tuple[object, ...], tuple[Watch | None, list[Member]]] = {}
     for index, (problem, one, seen) in enumerate(zip(problems, settings, watches, strict=True)):
         parts = list(preparation.blocks_of(index, problem, reduce=_is_symmetric(preparation, problem, one)))
-        rows = None if problem.rows is None else problem.rows.tobytes()
         shape = (parts[0].n_columns, len(parts))
-        same = (rows, id(parts[0].scaling), shape, one.optimizer, one.batch_size, one.schedule, one.steps, id(seen))
+        space = (parts[0].rows_id, parts[0].scaling_id, seen)
+        same = (*space, shape, one.optimizer, one.batch_size, one.schedule, one.steps)
         member = Member(index=index, problem=problem, settings=one, parts=parts)
         alike.setdefault(same, (seen, []))[1].append(member)
     found: dict[int, PathFit] = {}

@@ -38,7 +38,7 @@ def _batches(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
     alike: dict[tuple[object, ...], list[int]] = {}
     for index, block in enumerate(blocks):
         if index not in elsewhere:
-            alike.setdefault((block.rows_key, id(block.scaling), block.n_columns), []).append(index)
+            alike.setdefault((block.rows_id, block.scaling_id, block.n_columns), []).append(index)
     for members in alike.values():
         first = blocks[members[0]]
         most = max(1, budget.DEFAULT.batch_bytes // (8 * ARRAYS_PER_BATCH * first.n_used * first.n_columns))

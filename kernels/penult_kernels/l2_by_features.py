@@ -70,14 +70,15 @@ class ByFeatures:
         found: list[list[int]] = []
         place: dict[int, int] = {}
         for index in positions:
-            scaling = self.blocks[index].scaling
-            if id(scaling) not in place:
-                near = [at for at, scale in enumerate(scales) if are_alike(scale, scaling.unit)]
+            block = self.blocks[index]
+            if block.scaling_id not in place:
+                unit = block.scaling.unit
+                near = [at for at, scale in enumerate(scales) if are_alike(scale, unit)]
                 if not near:
-                    scales.append(scaling.unit)
+                    scales.append(unit)
                     found.append([])
-                place[id(scaling)] = near[0] if near else len(scales) - 1
-            found[place[id(scaling)]].append(index)
+                place[block.scaling_id] = near[0] if near else len(scales) - 1
+            found[place[block.scaling_id]].append(index)
         return found
 
     def _begin(self, part: Together, basis: Eigenbasis) -> dict[int, WarmStart]:

@@ -55,7 +55,7 @@ class ByRows:
         by_rows: dict[tuple[object, ...], list[int]] = {}
         for index in positions:
             block = self.blocks[index]
-            key = (block.rows_key, id(block.scaling), block.intercept is Intercept.FREE)
+            key = (block.rows_id, block.scaling_id, block.intercept is Intercept.FREE)
             by_rows.setdefault(key, []).append(index)
         return list(by_rows.values())
 
@@ -67,7 +67,7 @@ class ByRows:
             first = self.blocks[members[0]]
             per_set, per_block = self._bytes(first.n_used)
             for cut in chunks(members, max(1, (most - per_set) // per_block)):
-                key = (first.n_used, len(cut), id(first.scaling), first.intercept is Intercept.FREE)
+                key = (first.n_used, len(cut), first.scaling_id, first.intercept is Intercept.FREE)
                 by_shape.setdefault(key, []).append(cut)
         for sets in by_shape.values():
             per_set, per_block = self._bytes(self.blocks[sets[0][0]].n_used)

@@ -77,7 +77,7 @@ def together(blocks: Sequence[Block], positions: Sequence[int], footprint: Footp
     """All of some blocks, which have as many columns, in batches that the memory budget lets."""
     chosen = [blocks[index] for index in positions]
     sets = _sets(blocks, positions)
-    one_scaling = len({id(block.scaling) for block in chosen}) == 1
+    one_scaling = len({block.scaling_id for block in chosen}) == 1
     rows = _union(chosen, footprint.n_rows) if len(sets) > 1 else None
     n_union = footprint.n_rows if rows is None else rows.size
     is_copied = rows is None or (one_scaling and footprint.may_keep(n_union))
@@ -98,9 +98,9 @@ def apart(blocks: Sequence[Block], positions: Sequence[int], footprint: Footprin
 
 
 def _sets(blocks: Sequence[Block], positions: Sequence[int]) -> list[list[int]]:
-    sets: dict[tuple[bytes | None, int], list[int]] = {}
+    sets: dict[tuple[int, int], list[int]] = {}
     for index in positions:
-        sets.setdefault((blocks[index].rows_key, id(blocks[index].scaling)), []).append(index)
+        sets.setdefault((blocks[index].rows_id, blocks[index].scaling_id), []).append(index)
     return list(sets.values())
 
 
@@ -119,14 +119,16 @@ def _union(members: Sequence[Block], n_rows: int) -> NDArray[np.int64] | None:
 
 def _masked(members: Sequence[Block], rows: NDArray[np.int64] | None, n_union: int) -> list[Block]:
     """Blocks over more rows than their own, with weights of zero for the others."""
-    weights: dict[tuple[object, int], NDArray[np.float64]] = {}
+    weights: dict[tuple[int, int], tuple[int, NDArray[np.float64]]] = {}
     found: list[Block] = []
     for block in members:
-        key = (block.rows_key, id(block.weight))
+        key = (block.rows_id, block.weight_id)
         if key not in weights:
-            weights[key] = np.zeros(n_union)
-            weights[key][block.used() if rows is None else np.searchsorted(rows, block.used())] = block.share()
-        found.append(replace(block, rows=rows, weight=weights[key]))
+            weights[key] = (len(weights), np.zeros(n_union))
+            places = block.used() if rows is None else np.searchsorted(rows, block.used())
+            weights[key][1][places] = block.share()
+        weight_id, weight = weights[key]
+        found.append(replace(block, rows=rows, rows_id=members[0].rows_id, weight=weight, weight_id=weight_id))
     return found
 
 

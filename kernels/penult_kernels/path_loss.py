@@ -95,7 +95,7 @@ def path_loss(parts: Sequence[Block], n_streams: int, like: Array, dtype: Any) -
     n_columns = parts[0].n_columns
     xp = array_namespace(like)
 
-    def of_rows(key: Callable[[Block], object], value: Callable[[Block], NDArray[np.float64]]) -> NDArray[np.float64]:
+    def of_rows(key: Callable[[Block], int], value: Callable[[Block], NDArray[np.float64]]) -> NDArray[np.float64]:
         if len({key(block) for block in parts}) == 1:
             first = value(parts[0])
             return first.reshape(1, len(first), 1, -1)
@@ -103,11 +103,11 @@ def path_loss(parts: Sequence[Block], n_streams: int, like: Array, dtype: Any) -
         by_stream = stacked.reshape(n_streams, -1, *stacked.shape[1:])
         return np.ascontiguousarray(by_stream.transpose(0, 2, 1, 3))
 
-    share = of_rows(lambda block: id(block.weight), Block.share)
-    target = of_rows(lambda block: block.sources[0], Block.target)
+    share = of_rows(lambda block: block.weight_id, Block.share)
+    target = of_rows(lambda block: block.target_id, Block.target)
     offset = None
     if any(block.full_offset is not None for block in parts):
-        offset = of_rows(lambda block: block.sources[1], Block.offset)
+        offset = of_rows(lambda block: block.offset_id, Block.offset)
 
     def placed(values: NDArray[np.float64]) -> Array:
         return xp.astype(beside(values, like), dtype)

@@ -151,13 +151,14 @@ class PathRun:
         xp = array_namespace(self._theta)
         shape = (watch.features.shape[0], self._preparation.n_classes)
         zero = xp.zeros(shape, dtype=xp.float64, device=self._theta.device)
-        distinct = {id(center): center for center in centers}
+        numbers = [self._preparation.center_id(member.problem) for member in self._members]
+        distinct = dict(zip(numbers, centers, strict=True))
         made = {
             key: zero if center is None else self._preparation.logits(watch.features, center)
             for key, center in distinct.items()
         }
-        few = centers[:1] if len(distinct) == 1 else centers
-        logits = xp.stack([made[id(center)] for center in few], axis=1)
+        few = numbers[:1] if len(distinct) == 1 else numbers
+        logits = xp.stack([made[number] for number in few], axis=1)
         found = logits if self._preparation.n_classes > 2 else logits[:, :, 1] - logits[:, :, 0]
         return xp.astype(found, self._space.dtype)
 

@@ -261,9 +261,9 @@ def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False
     def numbers(values: list[float]) -> Array:
         return beside(np.asarray(values, np.float64), features)
 
-    def of_rows(sources: set[object], value: Callable[[Block], NDArray[np.float64]]) -> Array:
-        """What all blocks take from one source is kept once."""
-        kept = members[:1] if len(sources) == 1 else members
+    def of_rows(content_ids: set[int], value: Callable[[Block], NDArray[np.float64]]) -> Array:
+        """What is equal for all blocks is kept once."""
+        kept = members[:1] if len(content_ids) == 1 else members
         return xp.astype(beside(np.stack([value(block) for block in kept], axis=1), features), dtype, copy=False)
 
     return Batch(
@@ -271,9 +271,9 @@ def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False
         rows=first.rows,
         dense=_standardised(features, first.rows, first.scaling, dtype) if dense else None,
         scaling=_unscaled(first.scaling) if dense else _scaling_of(members),
-        share=of_rows({id(block.weight) for block in members}, Block.share),
-        target=of_rows({block.sources[0] for block in members}, Block.target),
-        offset=of_rows({block.sources[1] for block in members}, Block.offset),
+        share=of_rows({block.weight_id for block in members}, Block.share),
+        target=of_rows({block.target_id for block in members}, Block.target),
+        offset=of_rows({block.offset_id for block in members}, Block.offset),
         l1=numbers([block.l1 for block in members]),
         l2=numbers([block.l2 for block in members]),
         is_free=numbers([float(block.intercept is Intercept.FREE) for block in members]),
@@ -287,7 +287,7 @@ def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False
 
 def _scaling_of(members: Sequence[Block]) -> Scaling:
     """One for all, or stacked."""
-    if all(block.scaling is members[0].scaling for block in members):
+    if all(block.scaling_id == members[0].scaling_id for block in members):
         return members[0].scaling
     xp = array_namespace(members[0].scaling.mean)
     mean, scale = (xp.stack([getattr(block.scaling, name) for block in members]) for name in ("mean", "scale"))

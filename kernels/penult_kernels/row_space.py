@@ -198,5 +198,5 @@ def _rows(features: Array, sets: Sequence[Block]) -> Rows:
 
 def union(sets: Sequence[Block]) -> NDArray[np.int64]:
     """All rows that any of some blocks uses."""
-    distinct = {block.rows_key: block for block in sets}
+    distinct = {block.rows_id: block for block in sets}
     return np.unique(np.concatenate([block.used() for block in distinct.values()]))

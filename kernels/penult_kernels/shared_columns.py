@@ -40,7 +40,7 @@ class SharedColumns:
         # Columns that are constant for the first block may not be for others.
         self._scaling = Scaling(self._first.mean, self._first.unit)
         self._left_out = np.flatnonzero(np.isinf(to_host(self._first.scale)))
-        self._places = {id(block): self._placed(block) for block in members}
+        self._places = {block: self._placed(block) for block in members}
         self._kept: Array = self._copied() if is_small else None
         self._raw = None if is_small else RawColumns(features, self._rows)
 
@@ -48,7 +48,7 @@ class SharedColumns:
         """R Z and R 1 of every block (B, D + 1), from residuals (B, n): one pass over the rows."""
         whole = np.zeros((len(members), self._rows.size))
         for one, block, residual in zip(whole, members, residuals, strict=True):
-            place = self._places[id(block)]
+            place = self._places[block]
             one[place] = residual[: place.size]
         xp = array_namespace(self.features)
         of_rows = beside(whole, self.features)
@@ -73,9 +73,9 @@ class SharedColumns:
     def columns(self, block: Block, wanted: NDArray[np.int64]) -> Array:
         """Columns (k, n) of a block, features below D."""
         xp = array_namespace(self.features)
-        at, place = beside(wanted, self.features), beside(self._places[id(block)], self.features)
+        at, place = beside(wanted, self.features), beside(self._places[block], self.features)
         if self._raw is not None:
-            raw = xp.astype(self._raw.columns(wanted, self._places[id(block)]), xp.float64)
+            raw = xp.astype(self._raw.columns(wanted, self._places[block]), xp.float64)
             mean, scale = (xp.take(values, at, axis=0)[:, None] for values in (block.scaling.mean, block.scaling.scale))
             return (raw - mean) / scale
         found = xp.take(xp.take(self._kept, at, axis=0), place, axis=1)

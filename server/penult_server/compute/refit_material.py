@@ -94,10 +94,7 @@ class RefitMaterial:
         return self.match_logits(digest, other).columns(self.logits(digest))
 
     def scaler(self, digest: str) -> Scaler:
-        """Mean and standard deviation of all rows, for refits on some of them.
-
-        One object as long as it is kept, which lets solves share it.
-        """
+        """Mean and standard deviation of all rows, for refits on some of them."""
         return self._keep(("scaler", digest), lambda: self._fit_scaler(digest))
 
     def scaler_for_others(self, digest: str) -> Scaler:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import beside
 from penult_kernels.certificate import Certificate
+from penult_kernels.content_ids import ContentIds
 from penult_kernels.heads import HeadScorer, SelectionMetric
 from penult_kernels.refit_engine import Head, Keep
 from penult_kernels.row_plans import halves
@@ -289,7 +290,8 @@ def _detect(candidates: Sequence[pb.RefitRequest], part: Part, maker: ProblemMak
 def _solve(request: pb.RefitRequest, tasks: Sequence[Task]) -> Rounds[list[Fitted]]:
     """To the optimum; equal draws of one candidate are solved once."""
     distinct: dict[tuple[object, ...], int] = {}
-    places = [distinct.setdefault(_problem_key(task), len(distinct)) for task in tasks]
+    ids = ContentIds()
+    places = [distinct.setdefault(_problem_key(task, ids), len(distinct)) for task in tasks]
     problems = {place: task.problem for place, task in zip(places, tasks, strict=True)}
     work = Solve(
         digest=request.feature_set,
@@ -301,10 +303,10 @@ def _solve(request: pb.RefitRequest, tasks: Sequence[Task]) -> Rounds[list[Fitte
     return [fits[place] for place in places]
 
 
-def _problem_key(task: Task) -> tuple[object, ...]:
-    problem = task.problem
-    offset = None if problem.offset is None else problem.offset.tobytes()
-    return (task.draw.key, problem.l1, problem.l2, offset, id(problem.center))
+def _problem_key(task: Task, ids: ContentIds) -> tuple[object, ...]:
+    problem, center = task.problem, task.problem.center
+    centers = () if center is None else (ids.of(center.weight), ids.of(center.bias))
+    return (task.draw.key, problem.l1, problem.l2, ids.of(problem.offset), *centers)
 
 
 def _follow(request: pb.RefitRequest, tasks: Sequence[Task], scorer: HeadScorer | None) -> Rounds[list[Fitted]]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks
-from penult_kernels.logit_loss import bias_hessians, curve, entropies, losses, probabilities
+from penult_kernels.logit_loss import bias_hessians, entropies, hessian_vector_product, losses, probabilities
 from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
 from penult_kernels.row_scaling import Scaling, tiles_of
@@ -113,7 +113,7 @@ class Batch:
             change = xp.reshape(z @ weight + bias, (-1, direction.shape[0], n_columns))
             if n_columns == 1:
                 return curvature[tile, ...] * change
-            return self.share[tile, :, None] * curve(curvature[tile, ...], change)
+            return self.share[tile, :, None] * hessian_vector_product(curvature[tile, ...], change)
 
         parts = ((curved(tile, z), z) for tile, z in self.tiles())
         return self.gathered(parts, n_columns) + self.l2_weights(direction) * direction

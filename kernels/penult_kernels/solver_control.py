@@ -11,6 +11,26 @@ from penult_kernels import budget
 from penult_kernels.refit_blocks import Block
 
 
+def _nothing() -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRule:
+    """When one solve of B blocks ends."""
+
+    limit: float
+    """A block is done when its gap is at most this."""
+    tolerance: float = 0.0
+    """A block without l2 is done when its gradient is at most this share of that of the zero weights."""
+    max_iterations: int = 100
+    """Newton steps at most; a quick method has a limit of its own."""
+    check: Callable[[], None] = _nothing
+    """Called between passes over the rows: what it raises ends the solve."""
+    unwanted: Callable[[], NDArray[np.bool_]] | None = None
+    """Asked before every step for (B,) True where a block need not be solved any more: it leaves as it stands."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
     """What a call of the engine asks of its solvers."""
@@ -21,9 +41,16 @@ class Control:
     is_wanted: Callable[[int], bool] | None
     """Of the problem at a position."""
 
-    def limit(self, n_columns: int) -> float:
-        """The gap that is small enough."""
-        return self.tolerance * math.log(max(n_columns, 2))
+    def stop(self, members: Sequence[Block], *, share: float = 1.0, max_iterations: int | None = None) -> StopRule:
+        """When a solve of blocks with as many columns ends that goes down to a share of the tolerance."""
+        tolerance = share * self.tolerance
+        return StopRule(
+            limit=tolerance * math.log(max(members[0].n_columns, 2)),
+            tolerance=tolerance,
+            max_iterations=self.max_iterations if max_iterations is None else max_iterations,
+            check=_nothing if self.check is None else self.check,
+            unwanted=self.unwanted(members),
+        )
 
     def unwanted(self, members: Sequence[Block]) -> Callable[[], NDArray[np.bool_]] | None:
         """Which of some blocks (B,) nobody wants any more, to be asked again and again."""

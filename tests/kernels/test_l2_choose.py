@@ -140,17 +140,19 @@ def test_the_width_of_numbers(is_float32, tolerance, expected):
 )
 def test_the_solver_goes_by_the_table(rng, monkeypatch, shape, size, n_sets, problem, is_basis_dear, expected):
     called: list[str] = []
-    for engine, module, name in (
-        ("rows", l2_by_rows, "subspace_newton"),
-        ("features", l2_by_features, "lbfgs"),
-        ("newton", l2_solver, "newton"),
-    ):
 
-        def spying(*arguments, engine=engine, of=getattr(module, name), **named):
+    def spy(module, name: str, engine: str) -> None:
+        method = getattr(module, name)
+
+        def spying(*arguments, **named):
             called.append(engine)
-            return of(*arguments, **named)
+            return method(*arguments, **named)
 
         monkeypatch.setattr(module, name, spying)
+
+    spy(l2_by_rows, "subspace_newton", "rows")
+    spy(l2_by_features, "lbfgs", "features")
+    spy(l2_solver, "newton", "newton")
     if is_basis_dear:
         monkeypatch.setattr("penult_kernels.choose.PASSES_SAVED", 0.0)
     y = rng.permutation(np.arange(shape[0]) % 2)

@@ -31,7 +31,7 @@ from penult_kernels.logit_loss import probabilities
 from penult_kernels.refit_batch import starting_point
 from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
-from penult_kernels.solver_control import Control
+from penult_kernels.solver_control import StopRule
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -58,30 +58,27 @@ SMALLEST_P = 1e-12
 """p and 1 - p are at least this."""
 
 
-def active_set(features: NDArray[np.floating], members: Sequence[Block], control: Control) -> list[BlockFit]:
+def active_set(features: NDArray[np.floating], members: Sequence[Block], stop: StopRule) -> list[BlockFit]:
     """The best head found of every binary block with an l1, whatever rows and scaling it has.
 
-    A block that has not converged may have stalled well before control.max_iterations. Its gap is the duality gap.
+    A block that has not converged may have stalled well before stop.max_iterations. Its gap is the duality gap.
     """
-    limit = control.limit(1)
     state = _State(features, members)
-    unwanted = control.unwanted(members)
     active = np.arange(len(members))
     gaps: list[Floats] = []
-    for rounds in range(control.max_iterations + 1):
-        if control.check is not None:
-            control.check()
+    for rounds in range(stop.max_iterations + 1):
+        stop.check()
         state.certify(active)
-        state.to_float64(active[state.gap[active] <= max(limit, FLOAT32_UNTIL)])
+        state.to_float64(active[state.gap[active] <= max(stop.limit, FLOAT32_UNTIL)])
         gaps.append(state.gap)
-        leaves = (state.gap <= limit) & state.is_float64() | _stalled(gaps)
-        leaves = leaves if unwanted is None else leaves | unwanted()
+        leaves = (state.gap <= stop.limit) & state.is_float64() | _stalled(gaps)
+        leaves = leaves if stop.unwanted is None else leaves | stop.unwanted()
         active = active[~leaves[active]]
-        if not active.size or rounds == control.max_iterations:
+        if not active.size or rounds == stop.max_iterations:
             break
         state.choose(active)
         state.step(active)
-    return state.fits(limit)
+    return state.fits(stop.limit)
 
 
 def _stalled(gaps: Sequence[Floats]) -> NDArray[np.bool_]:

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import blocks
-from penult_kernels.l2_plan import union
-from penult_kernels.refit_blocks import Block
+from penult_kernels.refit_blocks import Block, union
 from penult_kernels.row_scaling import Scaling
 
 Floats = NDArray[np.float64]

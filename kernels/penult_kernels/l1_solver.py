@@ -19,10 +19,9 @@ from penult_kernels.arrays import Array, beside, to_host
 from penult_kernels.arrays import blocks as tiles
 from penult_kernels.block_fit import BlockFit, unsolved
 from penult_kernels.columns import FEWEST_SLOTS
-from penult_kernels.l2_plan import union
 from penult_kernels.proximal_newton import proximal_newton
 from penult_kernels.refit_batch import starting_point
-from penult_kernels.refit_blocks import Block
+from penult_kernels.refit_blocks import Block, union
 from penult_kernels.row_scaling import Scaling
 from penult_kernels.solver_control import Control
 
@@ -47,7 +46,7 @@ def solve_l1(features: Array, blocks: Sequence[Block], control: Control) -> list
         elif members[0].n_columns == 1:
             fits = _solve_binary(rows, members, control)
         else:
-            fits = proximal_newton(rows, members, control)
+            fits = proximal_newton(rows, members, control.stop(members))
         found.update(zip(indices, fits, strict=True))
     return [replace(found[index], theta=beside(found[index].theta, features)) for index in range(len(blocks))]
 
@@ -116,13 +115,14 @@ def _batches(blocks: Sequence[Block]) -> list[list[int]]:
 
 def _solve_binary(rows: NDArray[Any], members: Sequence[Block], control: Control) -> list[BlockFit]:
     """By active sets; a block that stalled goes on by proximal Newton from where it was."""
-    unwanted = control.unwanted(members)
-    found = active_set(rows, members, control)
+    stop = control.stop(members)
+    found = active_set(rows, members, stop)
     for index, (block, one) in enumerate(zip(members, found, strict=True)):
-        left = control.max_iterations - one.iterations
-        is_wanted = unwanted is None or not bool(unwanted()[index])
+        left = stop.max_iterations - one.iterations
+        is_wanted = stop.unwanted is None or not bool(stop.unwanted()[index])
         if not one.converged and left > 0 and is_wanted:
-            after = proximal_newton(rows, [block], replace(control, max_iterations=left), one.theta[None, :, :])[0]
+            rest = control.stop([block], max_iterations=left)
+            after = proximal_newton(rows, [block], rest, one.theta[None, :, :])[0]
             iterations, passes = after.iterations + one.iterations, after.passes + one.passes
             found[index] = replace(after, iterations=iterations, passes=passes)
     return found

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.choose import Group, are_better_together, is_nearly_all
-from penult_kernels.refit_blocks import Block
-from penult_kernels.row_space import union
+from penult_kernels.refit_blocks import Block, union
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ from penult_kernels.logit_loss import probabilities
 from penult_kernels.quadratic_lasso import minimize_quadratic
 from penult_kernels.refit_batch import Batch, make_batch, starting_point
 from penult_kernels.refit_blocks import Block
-from penult_kernels.solver_control import Control, fits
+from penult_kernels.solver_control import StopRule, fits
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -83,30 +83,27 @@ class _State:
 
 
 def proximal_newton(
-    features: NDArray[np.floating], members: Sequence[Block], control: Control, start: Floats | None = None
+    features: NDArray[np.floating], members: Sequence[Block], stop: StopRule, start: Floats | None = None
 ) -> list[BlockFit]:
     """Minimise blocks with an l1 that share rows and have as many columns; the gap is the duality gap.
 
     `start` (B, q, D + 1) stands in for the starts of the blocks.
     """
     batch = make_batch(features, members, dense=fits(members[0], int(features.shape[1])))
-    limit = control.limit(members[0].n_columns)
-    unwanted = control.unwanted(members)
     states = _states(batch, members, batch.mask(starting_point(features, members) if start is None else start))
     active = states
-    for rounds in range(control.max_iterations + 1):
-        if control.check is not None:
-            control.check()
+    for rounds in range(stop.max_iterations + 1):
+        stop.check()
         _certify(batch, active)
-        active = [state for state in active if state.gap > limit and not state.is_stuck]
-        if unwanted is not None:
-            leaves = unwanted()
+        active = [state for state in active if state.gap > stop.limit and not state.is_stuck]
+        if stop.unwanted is not None:
+            leaves = stop.unwanted()
             active = [state for state in active if not bool(leaves[state.index])]
-        if not active or rounds == control.max_iterations:
+        if not active or rounds == stop.max_iterations:
             break
         for state in active:
             _step(state)
-    return [_fit(state, limit) for state in states]
+    return [_fit(state, stop.limit) for state in states]
 
 
 def _states(batch: Batch, members: Sequence[Block], start: Floats) -> list[_State]:

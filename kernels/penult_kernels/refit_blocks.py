@@ -88,6 +88,12 @@ class Block:
         return self.full_offset if self.rows is None else self.full_offset[self.rows]
 
 
+def union(members: Sequence[Block]) -> NDArray[np.int64]:
+    """Ascending rows that any of some blocks uses."""
+    distinct = {block.rows_id: block for block in members}
+    return np.unique(np.concatenate([block.used() for block in distinct.values()]))
+
+
 class Preparation:
     """Turns problems into blocks and heads back; what problems share (targets, scalings, centres) is made once.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, blocks
 from penult_kernels.logit_loss import hessian_vector_product, probabilities
-from penult_kernels.refit_blocks import Block
+from penult_kernels.refit_blocks import Block, union
 from penult_kernels.refit_problem import Intercept
 from penult_kernels.row_scaling import tiles_of
 
@@ -194,9 +194,3 @@ def _rows(features: Array, sets: Sequence[Block]) -> Rows:
     mean = xp.mean(z, axis=0) if is_centered else xp.zeros_like(z[0, :])
     places = [np.searchsorted(used, block.used()) for block in sets]
     return Rows(z=z - mean if is_centered else z, mean=mean, places=places)
-
-
-def union(sets: Sequence[Block]) -> NDArray[np.int64]:
-    """All rows that any of some blocks uses."""
-    distinct = {block.rows_id: block for block in sets}
-    return np.unique(np.concatenate([block.used() for block in distinct.values()]))

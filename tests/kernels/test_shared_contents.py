@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from penult_kernels import l1_solver, l2_by_features, l2_solver, path_run, refit_batch
+from penult_kernels import l2_by_features, l2_solver, path_run, proximal_newton, refit_batch
 from penult_kernels.arrays import to_host
 from penult_kernels.content_ids import ContentIds
 from penult_kernels.descent import descend
@@ -66,7 +66,7 @@ def batches(monkeypatch) -> list[tuple[int, ...]]:
         made.append((batch.n_blocks, *own))
         return batch
 
-    for module in (l1_solver, l2_by_features, l2_solver):
+    for module in (proximal_newton, l2_by_features, l2_solver):
         monkeypatch.setattr(module, "make_batch", spying)
     return made
 

@@ -132,8 +132,7 @@ class RefitMaterial:
                 "with logits=... or head=...",
                 feature_set=digest,
             )
-        head = self.head(digest)
-        logits = logits_of_heads(self.resident(digest).features, [head.weight], [head.bias])[0]
+        logits = logits_of_heads(self.resident(digest).features, [self.head(digest)])[0]
         return self.backend.to_host(logits)
 
     def _read_head(self, digest: str) -> Head:

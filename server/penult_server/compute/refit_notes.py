@@ -61,7 +61,7 @@ def prediction_notes(
     notes = [Note(NoteId(note.id), f"on {name!r}, {note.text}") for name, one in metrics.items() for note in one.notes]
     features = material.resident(request.feature_set).features
     step = max(1, int(features.shape[0]) // SAMPLED)
-    (few,) = logits_of_heads(features[::step, :], [head.weight], [head.bias])
+    (few,) = logits_of_heads(features[::step, :], [head])
     classes = _predicted(few, material)
     if classes.size == 1 and step > 1:
         ((logits,),) = yield [Logits(digest=request.feature_set, heads=[head])]

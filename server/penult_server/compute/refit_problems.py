@@ -7,20 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels import row_weights
-from penult_kernels.refit_engine import (
-    Head,
-    Intercept,
-    Keep,
-    Link,
-    Optimizer,
-    PathSettings,
-    Problem,
-    Scaler,
-    Schedule,
-    Standardize,
-)
+from penult_kernels.refit_engine import Head, Intercept, Link, Problem, Scaler, Standardize
 from penult_kernels.row_plans import Draw, inverse_frequencies
 from penult_kernels.selection import EmptyLabelError
+from penult_kernels.trajectory_settings import Keep, Optimizer, Schedule, TrajectorySettings
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refit_material import RefitMaterial
@@ -53,7 +43,7 @@ class Task:
 
     draw: Draw
     problem: Problem
-    settings: PathSettings | None
+    settings: TrajectorySettings | None
     """Of a path."""
 
 
@@ -322,7 +312,7 @@ def _scaled(name: str, strength: float, total: float) -> float:
     return found
 
 
-def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) -> PathSettings:
+def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) -> TrajectorySettings:
     per_epoch = -(-n_rows // path.batch_size) if path.batch_size else 1
     steps = path.steps or path.epochs * per_epoch
     if steps > MOST_STEPS:
@@ -331,7 +321,7 @@ def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) 
             f"a path takes at most {MOST_STEPS} steps; {path.epochs} epochs of {per_epoch} are {steps}",
             field="epochs",
         )
-    return PathSettings(
+    return TrajectorySettings(
         optimizer=OPTIMIZERS[path.optimizer],
         learning_rate=path.learning_rate,
         steps=steps,

@@ -12,8 +12,9 @@ from penult_kernels.arrays import beside
 from penult_kernels.certificate import Certificate
 from penult_kernels.content_ids import ContentIds
 from penult_kernels.heads import HeadScorer, SelectionMetric
-from penult_kernels.refit_engine import Head, Keep
+from penult_kernels.refit_engine import Head
 from penult_kernels.row_plans import halves
+from penult_kernels.trajectory_settings import Keep
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.evaluation import average_weights, metrics_of
 from penult_server.compute.named_heads import head_to_proto

@@ -13,17 +13,10 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.descent import descend
 from penult_kernels.heads import logits_of_heads
-from penult_kernels.refit_engine import (
-    Certificate,
-    ConvergenceWarning,
-    Head,
-    PathSettings,
-    Problem,
-    Watch,
-    descend,
-    solve,
-)
+from penult_kernels.refit_engine import Certificate, ConvergenceWarning, Head, Problem, solve
+from penult_kernels.trajectory_settings import TrajectorySettings, Watch
 from penult_server.compute.refit_material import RefitMaterial
 
 T = TypeVar("T")
@@ -64,7 +57,7 @@ class Descend:
 
     digest: str
     problems: Sequence[Problem]
-    settings: Sequence[PathSettings]
+    settings: Sequence[TrajectorySettings]
     watch: Watch | None
 
 
@@ -169,7 +162,7 @@ def _do(members: Sequence[Work], material: RefitMaterial, interest: Interest) ->
     if not heads:
         return []
     features = material.resident(asked[0].digest, interest.check).features
-    return list(logits_of_heads(features, [head.weight for head in heads], [head.bias for head in heads]))
+    return list(logits_of_heads(features, heads))
 
 
 def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) -> list[Fitted]:

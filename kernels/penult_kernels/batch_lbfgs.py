@@ -125,13 +125,13 @@ class _State:
     def _direction(self) -> Array:
         """The two loops of L-BFGS."""
         residual = self.here.gradient
-        shares: list[Array] = []
+        coefficients: list[Array] = []
         pairs = list(zip(self.steps, self.changes, self.inverses, strict=True))
         for step, change, inverse in reversed(pairs):
-            share = inner(step, residual) * inverse
-            shares.append(share)
-            residual = residual - share[:, None] * change
+            coefficient = inner(step, residual) * inverse
+            coefficients.append(coefficient)
+            residual = residual - coefficient[:, None] * change
         towards = self.space.precondition(residual, self.here)
-        for (step, change, inverse), share in zip(pairs, reversed(shares), strict=True):
-            towards = towards + (share - inner(change, towards) * inverse)[:, None] * step
+        for (step, change, inverse), coefficient in zip(pairs, reversed(coefficients), strict=True):
+            towards = towards + (coefficient - inner(change, towards) * inverse)[:, None] * step
         return -towards

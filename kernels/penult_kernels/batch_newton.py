@@ -28,6 +28,7 @@ from penult_kernels.refit_batch import Batch
 from penult_kernels.solver_control import StopRule
 
 EPSILON = 2.0**-52
+"""Relative rounding of float64; a curvature below its square is none."""
 MAX_PRODUCTS = 500
 """A direction takes at most so many Hessian products."""
 LOOSEST_FORCING = 0.5

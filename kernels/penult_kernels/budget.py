@@ -21,8 +21,6 @@ class Budget:
     """Arrays of one batch of blocks that are solved together."""
     batch_rows_bytes: int = 32 * 2**20
     """Rows, standardised, that a batch keeps; more are widened again in every pass, a tile at a time."""
-    systems_bytes: int = 2**31
-    """Stacks of n x n systems of exact Newton steps, on a GPU."""
     columns_bytes: int = 64 * 2**20
     """float64 columns of all rows that problems with an l1 share; where they were more, columns stay as stored."""
     stored_columns_bytes: int = 256 * 2**20

@@ -7,11 +7,13 @@ from penult_kernels.line_search import backtrack
 from penult_kernels.refit_batch import Batch
 
 MAX_STEPS = 50
+"""Newton steps at most; few are ever needed."""
 SURE_STEP = 0.5
 """A Newton step that moves no intercept by more than this decreases the loss."""
 EXACT_GRADIENT = 1e-13
 """Norm of the gradient in the intercepts below which another step would be rounding."""
 TINY_CURVATURE = 1e-14
+"""Added to the curvature of every intercept, so that none is zero."""
 
 
 def minimize_intercept(batch: Batch, theta: Array, logits: Array) -> tuple[Array, Array]:

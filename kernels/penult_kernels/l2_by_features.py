@@ -1,4 +1,4 @@
-"""L2 blocks with more rows than features, begun by L-BFGS with an eigenbasis, all that overlap enough together."""
+"""L2 blocks with more rows than features, solved by L-BFGS with an eigenbasis: all that overlap enough together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class ByFeatures:
         """What some blocks take, in multiplications."""
         return work_in_features(self._groups(self._parts(positions)), int(self.features.shape[1]))
 
-    def begin(self, positions: Sequence[int]) -> dict[int, WarmStart]:
+    def warm_starts(self, positions: Sequence[int]) -> dict[int, WarmStart]:
         """Where some blocks end, all of them or those for which an eigenbasis pays and that were still wanted."""
         starts: dict[int, WarmStart] = {}
         for alike in self._by_scale(positions):
@@ -54,7 +54,7 @@ class ByFeatures:
             basis = self.bases.get(self.features, scale, work)
             if basis is not None:
                 for part in parts:
-                    starts.update(self._begin(part, basis))
+                    starts.update(self._solve(part, basis))
         return starts
 
     def _parts(self, positions: Sequence[int]) -> list[Together]:
@@ -81,7 +81,7 @@ class ByFeatures:
             found[place[block.scaling_id]].append(index)
         return found
 
-    def _begin(self, part: Together, basis: Eigenbasis) -> dict[int, WarmStart]:
+    def _solve(self, part: Together, basis: Eigenbasis) -> dict[int, WarmStart]:
         members = part.members(self.blocks)
         if self.control.all_unwanted(members):
             return {}

@@ -1,4 +1,4 @@
-"""L2 blocks with fewer rows than features, begun in the space of their rows, sets of rows of one size stacked."""
+"""L2 blocks with fewer rows than features, solved in the space of their rows: sets of rows of one size stacked."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,11 +43,11 @@ class ByRows:
         groups = [Group(n_rows=self.blocks[own[0]].n_used, n_heads=len(own) * self._n_columns) for own in sets]
         return work_in_rows(groups, int(self.features.shape[1]))
 
-    def begin(self, positions: Sequence[int]) -> dict[int, WarmStart]:
+    def warm_starts(self, positions: Sequence[int]) -> dict[int, WarmStart]:
         """Where some blocks end, all of them or those that were still wanted."""
         starts: dict[int, WarmStart] = {}
         for sets in self._stacks(positions):
-            starts.update(self._begin(sets))
+            starts.update(self._solve(sets))
         return starts
 
     def _sets(self, positions: Sequence[int]) -> list[list[int]]:
@@ -92,7 +92,7 @@ class ByRows:
         n_union = union([self.blocks[own[0]] for own in sets]).size
         return share_a_gram_matrix(len(sets), first.n_used, n_union, int(self.features.shape[1]))
 
-    def _begin(self, sets: Sequence[list[int]]) -> dict[int, WarmStart]:
+    def _solve(self, sets: Sequence[list[int]]) -> dict[int, WarmStart]:
         members = [[self.blocks[index] for index in own] for own in sets]
         flat = [block for own in members for block in own]
         if self.control.all_unwanted(flat):

@@ -30,7 +30,7 @@ NEWTON_ARRAYS = 6
 CERTIFICATE_ARRAYS = 2
 """Seeing that no step is needed takes so many (n, B, q) arrays at a time."""
 FLOAT32_SHARE = 0.5
-"""Newton's method with float32 products goes down to this share of the tolerance, where nothing has begun."""
+"""Newton's method with float32 products goes down to this share of the tolerance, where there are no warm starts."""
 STEPS_TOGETHER = 2
 """A block takes at most so many Newton steps over more rows than its own; one that needs more goes on over its own."""
 
@@ -68,29 +68,29 @@ class _Part:
 
     def solve(self) -> list[BlockFit]:
         """Every block."""
-        self._begin()
+        self._warm_up()
         solved: dict[int, BlockFit] = {}
         for alike in self._by_preconditioner():
             parts = self._parts(alike)
             larger = self._larger_parts(alike) if len(parts) > 1 and alike[0] in self.starts else parts
             if len(larger) < len(parts):
-                solved.update(self._certify_as_begun(larger))
+                solved.update(self._certify_starts(larger))
                 left = [index for index in alike if index not in solved]
                 parts = self._parts(left) if left else []
             for part in parts:
                 solved.update(zip(part.positions, self._certify(part, self.control.max_iterations), strict=True))
         return [solved[index] for index in range(len(self.blocks))]
 
-    def _begin(self) -> None:
+    def _warm_up(self) -> None:
         """Go down by the engine that is best for each block, or the next where that does not pay."""
         order = {index: self._engines(index) for index in range(len(self.blocks))}
         either = [index for index, own in order.items() if {Engine.ROWS, Engine.FEATURES} <= set(own)]
         if either and self.by_features.work(either) < self.by_rows.work(either):
             order.update({index: self._engines(index, features_are_less_work=True) for index in either})
         by_features = [index for index, own in order.items() if own[0] is Engine.FEATURES]
-        self.starts.update(self.by_features.begin(by_features))
+        self.starts.update(self.by_features.warm_starts(by_features))
         by_rows = [index for index, own in order.items() if Engine.ROWS in own and index not in self.starts]
-        self.starts.update(self.by_rows.begin(by_rows))
+        self.starts.update(self.by_rows.warm_starts(by_rows))
 
     def _engines(self, index: int, *, features_are_less_work: bool = False) -> tuple[Engine, ...]:
         block = self.blocks[index]
@@ -103,7 +103,7 @@ class _Part:
         )
 
     def _by_preconditioner(self) -> list[list[int]]:
-        """Blocks that nothing has begun, that were begun without an eigenbasis, and with each eigenbasis."""
+        """Blocks without a warm start, with one that no eigenbasis led to, and with one of each eigenbasis."""
         found: dict[object, list[int]] = {}
         for index in range(len(self.blocks)):
             one = self.starts.get(index)
@@ -112,17 +112,17 @@ class _Part:
         return list(found.values())
 
     def _parts(self, positions: Sequence[int]) -> list[Together]:
-        """Those that are certified together. From the beginning Newton's method takes too many passes for more rows."""
+        """Blocks that are certified together; over their own rows only where there are no warm starts."""
         parts = together if positions[0] in self.starts else apart
         return list(parts(self.blocks, positions, self.footprint))
 
     def _larger_parts(self, positions: Sequence[int]) -> list[Together]:
-        """Those that a quick method has solved: a certificate takes less memory than a step of Newton's method."""
+        """Blocks with warm starts in larger parts: a certificate takes less memory than a step of Newton's method."""
         per_row = 8 * CERTIFICATE_ARRAYS * self.blocks[0].n_columns
         return list(together(self.blocks, positions, replace(self.footprint, per_row=per_row)))
 
-    def _certify_as_begun(self, parts: Sequence[Together]) -> dict[int, BlockFit]:
-        """Those of some blocks that a quick method has solved, in parts too large for a step of Newton's method."""
+    def _certify_starts(self, parts: Sequence[Together]) -> dict[int, BlockFit]:
+        """The blocks whose warm starts are good enough, of parts that are too large for a step of Newton's method."""
         found: dict[int, BlockFit] = {}
         for part in parts:
             for index, one in zip(part.positions, self._certify(part, 0), strict=True):
@@ -133,25 +133,25 @@ class _Part:
         return found
 
     def _certify(self, part: Together, most: int) -> list[BlockFit]:
-        """At most so many steps of Newton's method.
+        """At most so many steps of Newton's method, tested by float64 gradients.
 
-        With float32 products first where nothing has begun, and with float64 gradients at last.
+        Where there are no warm starts, steps with float32 products go before.
         """
         members = part.members(self.blocks)
         start = starting_point(self.features, members)
-        begun = [self.starts[index] for index in part.positions if index in self.starts]
-        if not begun and self.control.all_unwanted(members):
+        warm = [self.starts[index] for index in part.positions if index in self.starts]
+        if not warm and self.control.all_unwanted(members):
             return [unsolved(start[k, :, :]) for k in range(len(members))]
         batch = make_batch(self.features, members, dense=part.one_scaling and self.footprint.may_keep(part.n_used))
         inner = narrowed(batch, dense=self._is_worth_a_copy(part)) if self.is_float32 else batch
-        before: Sequence[BlockFit | WarmStart] = begun
-        if self.is_float32 and not begun:
+        before: Sequence[BlockFit | WarmStart] = warm
+        if self.is_float32 and not warm:
             before = newton(inner, start, self.control.stop(members, share=FLOAT32_SHARE, max_iterations=most))
         if before:
             start = array_namespace(start).stack([one.theta for one in before])
         steps = min(most, STEPS_TOGETHER) if part.is_masked else most
         stop = self.control.stop(members, max_iterations=steps)
-        last = newton(batch, start, stop, inner=inner, preconditioner=_preconditioner(begun))
+        last = newton(batch, start, stop, inner=inner, preconditioner=_preconditioner(warm))
         solved = [_added(one, to) for one, to in zip(last, before, strict=True)] if before else last
         if part.is_masked and most > STEPS_TOGETHER:
             self._go_on(part.positions, [one.iterations for one in last], solved)
@@ -182,7 +182,7 @@ def _added(one: BlockFit, before: BlockFit | WarmStart) -> BlockFit:
     return replace(one, iterations=one.iterations + before.iterations, passes=one.passes + before.passes)
 
 
-def _preconditioner(begun: Sequence[WarmStart]) -> Preconditioner | None:
-    """The preconditioner of blocks that one eigenbasis has begun."""
-    parts = [one.preconditioner for one in begun if one.preconditioner is not None]
+def _preconditioner(warm: Sequence[WarmStart]) -> Preconditioner | None:
+    """The preconditioner of blocks whose warm starts have one eigenbasis."""
+    parts = [one.preconditioner for one in warm if one.preconditioner is not None]
     return joined(parts) if parts else None

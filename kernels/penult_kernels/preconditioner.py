@@ -39,7 +39,7 @@ class Preconditioner:
         vectors = self.basis.vectors
         fitted = batch.is_fitted[:, None]
         of_weight = self.of_weights(batch, curvature) + SMALLEST_CURVATURE
-        of_bias = curvature + SMALLEST_CURVATURE + (batch.l2 * batch.bias_penalty**2)[:, None]
+        of_bias = curvature + SMALLEST_CURVATURE + batch.bias_stiffness()[:, None]
         bias = residual[:, :, -1]
         about = residual[:, :, :-1] - (bias * fitted)[:, :, None] * self.mean
         along = xp.astype(xp.astype(about, xp.float32) @ vectors, xp.float64) / of_weight

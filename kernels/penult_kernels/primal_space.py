@@ -63,7 +63,7 @@ class PrimalSpace:
         """|gradient|^2 / (2 l2); a free bias by its own curvature."""
         xp = array_namespace(here.gradient)
         squares = self.theta(here.gradient) ** 2
-        of_bias = self.batch.l2 * self.batch.bias_penalty**2
+        of_bias = self.batch.bias_stiffness()
         stiffness = xp.where(of_bias[:, None] > 0, of_bias[:, None], here.curvature + 1e-12)
         of_weights = xp.sum(squares[:, :, :-1], axis=(1, 2)) / self.batch.l2
         return 0.5 * (of_weights + xp.sum(squares[:, :, -1] / stiffness, axis=1))

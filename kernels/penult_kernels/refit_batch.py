@@ -165,9 +165,13 @@ class Batch:
         xp = array_namespace(theta)
         return xp.concat([theta[:, :, :-1], theta[:, :, -1:] * self.is_fitted[:, None, None]], axis=2)
 
+    def bias_stiffness(self) -> Array:
+        """(B,) second derivative of the penalty in a bias."""
+        return self.l2 * self.bias_penalty**2
+
     def l2_weights(self, theta: Array) -> Array:
         """l2 of every entry, broadcastable to theta: the weights', and the bias' own."""
-        return self._entries(self.l2, self.l2 * self.bias_penalty**2, theta)
+        return self._entries(self.l2, self.bias_stiffness(), theta)
 
     def l1_weights(self, theta: Array) -> Array:
         """l1 of every entry, broadcastable to theta."""

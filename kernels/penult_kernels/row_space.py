@@ -32,7 +32,7 @@ class Rows:
     """All rows of some sets of as many rows each, in the space solved, each row once."""
 
     z: Array
-    """(U, D) float64, centred for blocks with a free bias."""
+    """(U, D) float64, centered for blocks with a free bias."""
     mean: Array
     """(D,) what was taken off, zero where nothing was."""
     places: list[NDArray[np.int64]]

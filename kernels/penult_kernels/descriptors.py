@@ -12,12 +12,11 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, blocks, to_host
 from penult_kernels.moments import matrix_shape
 
 RANKME_EPSILON = 1e-7
-BLOCK_ELEMENTS = 1 << 23
-"""Entries of the rows widened to float64 at a time (64 MiB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ def mean_and_scatter(rows: Array) -> tuple[NDArray[np.float64], float]:
     n_rows, n_features = matrix_shape(rows, name="rows")
     mean = xp.sum(rows, axis=0, dtype=xp.float64) / max(n_rows, 1)
     scatter = 0.0
-    for block in blocks(n_rows, max(1, BLOCK_ELEMENTS // max(1, n_features))):
+    for block in blocks(n_rows, max(1, budget.DEFAULT.widened_bytes // 8 // max(1, n_features))):
         z = xp.astype(rows[block, :], xp.float64) - mean
         scatter += float(xp.sum(z * z))
     return to_host(mean), scatter

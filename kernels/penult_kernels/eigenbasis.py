@@ -12,24 +12,23 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array, is_narrow
+from penult_kernels.choose import eigenbasis_pays
 from penult_kernels.row_scaling import tiles_of
 
 ROWS_PER_FEATURE = 16
-"""That are sampled: curvatures err by about the root of its inverse, and what little penalty they have must not."""
-WORK_OF_EIGENVECTORS = 10.0
-"""Products of D x D that a decomposition costs, about."""
+"""So many rows per feature are sampled: curvatures err by about the root of its inverse, and those of directions with
+little penalty must not."""
 LARGEST_IN_FLOAT32 = 1e15
-"""Whose products may be added up there."""
-PASSES_SAVED = 100.0
-"""Products with the rows that it saves every column, about."""
+"""Products of numbers up to this size may be added up in float32."""
 ALIKE = 0.5
-"""Standard deviation of the logarithm of the ratio of two scales that one basis may serve."""
+"""One basis serves two scales when the logarithm of their ratio has at most this standard deviation."""
 MOST_BASES = 4
+"""So many bases are kept, the latest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Eigenbasis:
-    """Of the covariance of rows divided by `scale`."""
+    """Eigenvectors of the covariance of rows divided by `scale`."""
 
     scale: Array
     """(D,) float64."""
@@ -41,14 +40,14 @@ class Eigenbasis:
 
 @dataclass(slots=True, eq=False)
 class Eigenbases:
-    """Those of one array of features, kept by whoever keeps that. Used by one thread at a time.
+    """The eigenbases of one array of features, kept by whoever keeps that. Used by one thread at a time.
 
     A basis is made as soon as it would have saved, in all solves since the last one was made, what it costs.
     """
 
     found: list[Eigenbasis] = field(default_factory=list[Eigenbasis])
     missed: float = 0.0
-    """Multiplications that a basis would have saved so far."""
+    """Multiplications of products since the last basis was made that had to do without one."""
 
     @property
     def nbytes(self) -> int:
@@ -56,7 +55,7 @@ class Eigenbases:
         return sum(4 * int(one.scale.shape[0]) ** 2 + 16 * int(one.scale.shape[0]) for one in self.found)
 
     def get(self, features: Array, scale: Array, work: float) -> Eigenbasis | None:
-        """One that suits rows divided by `scale`, or None where none would pay.
+        """A basis that suits rows divided by `scale`, or None where none would pay.
 
         `work` is what one product of all heads with their rows takes, in multiplications.
         """
@@ -64,9 +63,8 @@ class Eigenbases:
             if are_alike(basis.scale, scale):
                 return basis
         n_rows, n_features = (int(size) for size in features.shape)
-        self.missed += PASSES_SAVED * work
-        products = WORK_OF_EIGENVECTORS * n_features + min(n_rows, ROWS_PER_FEATURE * n_features)
-        if self.missed < products * n_features**2:
+        self.missed += work
+        if not eigenbasis_pays(self.missed, min(n_rows, ROWS_PER_FEATURE * n_features), n_features):
             return None
         self.missed = 0.0
         basis = make_eigenbasis(features, scale)
@@ -81,19 +79,19 @@ def are_alike(scale: Array, other: Array) -> bool:
 
 
 def make_eigenbasis(features: Array, scale: Array) -> Eigenbasis:
-    """From ROWS_PER_FEATURE D of the rows, or from all."""
+    """The eigenbasis of ROWS_PER_FEATURE D of the rows, or of all where they are fewer."""
     xp = array_namespace(features)
     scaled = _covariance(features) / scale[:, None] / scale
     # Vectors of half the precision, on a GPU in half the time; Rayleigh's quotients give the small eigenvalues back.
     largest = xp.max(xp.abs(scaled))
     vectors = xp.linalg.eigh(xp.astype(scaled / xp.where(largest > 0, largest, 1.0), xp.float32))[1]
-    wide = xp.astype(vectors, xp.float64)
-    eigenvalues = xp.sum(wide * (scaled @ wide), axis=0)
+    in_float64 = xp.astype(vectors, xp.float64)
+    eigenvalues = xp.sum(in_float64 * (scaled @ in_float64), axis=0)
     return Eigenbasis(scale=scale, vectors=vectors, eigenvalues=xp.where(eigenvalues > 0, eigenvalues, 0.0))
 
 
 def _covariance(features: Array) -> Array:
-    """Of rows from all over them, float64; products of a tile are float32 where the features are."""
+    """Covariance of rows from all over them, float64; products of a tile are float32 where the features are."""
     xp = array_namespace(features)
     n_rows, n_features = (int(size) for size in features.shape)
     count = min(n_rows, ROWS_PER_FEATURE * n_features)
@@ -105,10 +103,10 @@ def _covariance(features: Array) -> Array:
     total = xp.zeros((n_features,), dtype=xp.float64, device=features.device)
     product = xp.zeros((n_features, n_features), dtype=xp.float64, device=features.device)
     for tile in chain((first,), tiles):
-        centred = tile - shift
-        total = total + xp.sum(centred, axis=0, dtype=xp.float64)
-        if float(xp.max(xp.abs(centred))) > LARGEST_IN_FLOAT32:
-            centred = xp.astype(centred, xp.float64)
-        product = product + xp.astype(centred.T @ centred, xp.float64)
+        centered = tile - shift
+        total = total + xp.sum(centered, axis=0, dtype=xp.float64)
+        if float(xp.max(xp.abs(centered))) > LARGEST_IN_FLOAT32:
+            centered = xp.astype(centered, xp.float64)
+        product = product + xp.astype(centered.T @ centered, xp.float64)
     off = total / count
     return product / count - off[:, None] * off

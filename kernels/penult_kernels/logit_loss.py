@@ -37,7 +37,7 @@ def probabilities(logits: Array) -> Array:
     return exponentials / xp.sum(exponentials, axis=2, keepdims=True)
 
 
-def curve(p: Array, change: Array) -> Array:
+def hessian_vector_product(p: Array, change: Array) -> Array:
     """The Hessian of the loss in the logits times a change of the logits (n, B, q)."""
     xp = array_namespace(p)
     if p.shape[2] == 1:

@@ -5,7 +5,7 @@ and h the mean curvature sum_i s_i p_i (1 - p_i) (Böhning 1992 bounds it by suc
 diagonal, an inverse costs two products with Q.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,11 +17,12 @@ from penult_kernels.eigenbasis import Eigenbasis
 from penult_kernels.refit_batch import Batch
 
 SMALLEST_CURVATURE = 1e-12
+"""Added to every curvature, so that none is zero."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preconditioner:
-    """Of the blocks of a batch."""
+    """An approximate inverse Hessian of each block of a batch."""
 
     basis: Eigenbasis
     mean: Array
@@ -38,26 +39,36 @@ class Preconditioner:
         vectors = self.basis.vectors
         fitted = batch.is_fitted[:, None]
         of_weight = self.of_weights(batch, curvature) + SMALLEST_CURVATURE
-        of_bias = curvature + SMALLEST_CURVATURE + (batch.l2 * batch.bias_penalty**2)[:, None]
+        of_bias = curvature + SMALLEST_CURVATURE + batch.bias_stiffness()[:, None]
         bias = residual[:, :, -1]
         about = residual[:, :, :-1] - (bias * fitted)[:, :, None] * self.mean
-        turned = xp.astype(xp.astype(about, xp.float32) @ vectors, xp.float64) / of_weight
-        weight = xp.astype(xp.astype(turned, xp.float32) @ vectors.T, xp.float64)
+        along = xp.astype(xp.astype(about, xp.float32) @ vectors, xp.float64) / of_weight
+        weight = xp.astype(xp.astype(along, xp.float32) @ vectors.T, xp.float64)
         moved = (bias / of_bias - xp.sum(weight * self.mean, axis=2)) * fitted
         return xp.concat([weight, moved[:, :, None]], axis=2)
 
     def at(self, batch: Batch, p: Array) -> Callable[[Array], Array]:
-        """The same at probabilities p (n, B, q)."""
+        """What multiplies residuals (B, q, D + 1) with the inverses at probabilities p (n, B, q)."""
         curvature = array_namespace(p).sum(batch.share[:, :, None] * p * (1.0 - p), axis=0)
         return lambda residual: self.inverse(batch, curvature, residual)
 
+    def of(self, place: int) -> "Preconditioner":
+        """The inverse of one of the blocks."""
+        return replace(self, mean=self.mean[place : place + 1, :, :])
+
     def take(self, kept: NDArray[np.int64]) -> "Preconditioner":
-        """That of some of the blocks."""
+        """The inverses of some of the blocks."""
         return replace(self, mean=array_namespace(self.mean).take(self.mean, beside(kept, self.mean), axis=0))
 
 
+def joined(parts: Sequence[Preconditioner]) -> Preconditioner:
+    """The preconditioner of all blocks of some, which have one eigenbasis."""
+    means = [part.mean for part in parts]
+    return replace(parts[0], mean=array_namespace(means[0]).concat(means, axis=0))
+
+
 def make_preconditioner(batch: Batch, basis: Eigenbasis) -> Preconditioner:
-    """For the blocks of a batch: half a pass over its rows."""
+    """The preconditioner of the blocks of a batch, which takes half a pass over its rows."""
     xp = array_namespace(batch.share)
     share = xp.broadcast_to(batch.share[:, :, None], (batch.share.shape[0], batch.n_blocks, 1))
     return Preconditioner(basis, batch.adjoint(share)[:, :, :-1])

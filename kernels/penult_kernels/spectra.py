@@ -13,13 +13,11 @@ from typing import cast
 import numpy as np
 from array_api_compat import array_namespace
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks
 from penult_kernels.eigen import Method, decompose
 from penult_kernels.finite import check_finite
 from penult_kernels.moments import check_correction, matrix_shape
-
-ELEMENTS_PER_PRODUCT = 1 << 23
-"""Entries of the rows widened to float64 at a time (64 MiB)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -133,7 +131,7 @@ def _outer_product(rows: Array, about: Array) -> Array:
     xp = array_namespace(rows)
     n_rows, n_features = rows.shape
     total = xp.zeros((n_rows, n_rows), dtype=xp.float64, device=rows.device)
-    for columns in blocks(n_features, max(1, ELEMENTS_PER_PRODUCT // n_rows)):
+    for columns in blocks(n_features, max(1, budget.DEFAULT.widened_bytes // 8 // n_rows)):
         z = xp.astype(rows[:, columns], xp.float64) - about[columns]
         total = total + z @ z.T
     return total
@@ -144,7 +142,7 @@ def _inner_product(rows: Array, about: Array) -> Array:
     xp = array_namespace(rows)
     n_rows, n_features = rows.shape
     total = xp.zeros((n_features, n_features), dtype=xp.float64, device=rows.device)
-    for block in blocks(n_rows, max(1, ELEMENTS_PER_PRODUCT // max(1, n_features))):
+    for block in blocks(n_rows, max(1, budget.DEFAULT.widened_bytes // 8 // max(1, n_features))):
         z = xp.astype(rows[block, :], xp.float64) - about
         total = total + z.T @ z
     return total
@@ -174,13 +172,13 @@ def _through_rows(rows: Array, about: Array, outer: Array, n_kept: int, divisor:
     found = spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=True)
     left = cast("Array", found.vectors)
     span = beside(np.random.default_rng(0).standard_normal((n_features, n_kept)), rows)
-    for columns in blocks(n_features, max(1, ELEMENTS_PER_PRODUCT // n_rows)):
+    for columns in blocks(n_features, max(1, budget.DEFAULT.widened_bytes // 8 // n_rows)):
         z = xp.astype(rows[:, columns], xp.float64) - about[columns]
         span[columns, : left.shape[1]] = z.T @ left
     vectors, _ = xp.linalg.qr(span)
     padded = with_zeros(replace(found, vectors=None), n_kept)
     image = xp.zeros_like(vectors)
-    for block in blocks(n_rows, max(1, ELEMENTS_PER_PRODUCT // n_features)):
+    for block in blocks(n_rows, max(1, budget.DEFAULT.widened_bytes // 8 // n_features)):
         z = xp.astype(rows[block, :], xp.float64) - about
         image += z.T @ (z @ vectors)
     residuals = xp.linalg.vector_norm(image / divisor - vectors * padded.eigenvalues, axis=0)

@@ -22,6 +22,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.accumulation import MomentAccumulator
 from penult_kernels.symmetric import TILE, pack_symmetric
 from penult_proto.errors import ErrorKind
@@ -37,8 +38,6 @@ from penult_server.stores.manifest import (
     write_manifest,
 )
 
-CHUNK_BYTES = 32 * 2**20
-"""Aim for the size of a chunk of features."""
 ARRAY_TYPES = {
     "y": "int64",
     "a": "int64",
@@ -48,8 +47,6 @@ ARRAY_TYPES = {
     "masks": "bool",
 }
 """Of the arrays beside the features."""
-MOMENTS_BUDGET = 2**30
-"""Moments larger than this many bytes are not kept; spectra then read the rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,7 +271,7 @@ def keeps_moments(header: FeatureHeader) -> bool:
     """
     moments = header.labels.n_groups * header.n_features * (header.n_features + 1) // 2 * 8
     rows = header.n_examples * header.n_features * np.dtype(header.dtype).itemsize
-    return moments <= min(rows, MOMENTS_BUDGET)
+    return moments <= min(rows, budget.DEFAULT.moments_bytes)
 
 
 def group_index(y: NDArray[Any], a: NDArray[Any], labels: LabelNames) -> NDArray[np.int64]:
@@ -283,8 +280,8 @@ def group_index(y: NDArray[Any], a: NDArray[Any], labels: LabelNames) -> NDArray
 
 
 def chunk_rows(n_features: int, itemsize: int) -> int:
-    """Rows per chunk: a power of two near CHUNK_BYTES, so that chunks of equal sets line up."""
-    return 1 << max((CHUNK_BYTES // max(n_features * itemsize, 1)).bit_length() - 1, 0)
+    """Rows per chunk: a power of two near `Budget.chunk_bytes`, so that chunks of equal sets line up."""
+    return 1 << max((budget.DEFAULT.chunk_bytes // max(n_features * itemsize, 1)).bit_length() - 1, 0)
 
 
 def check_labels(labels: NDArray[Any], n_labels: int, name: str, first: int = 0) -> None:

@@ -36,6 +36,22 @@ class Place:
         """The message that has the field."""
         return getattr(request, self.part) if self.part else request
 
+    def value(self, request: pb.RefitRequest) -> Any:
+        """What the field says; None where it says nothing."""
+        owner, name = self.owner(request), self.field.name
+        if self.field.has_presence:
+            return getattr(owner, name) if owner.HasField(name) else None
+        return getattr(owner, name) or None
+
+
+def place_of(path: str) -> Place:
+    """The place of a field that is named in full, such as ``weights.gamma``."""
+    part, _, name = path.rpartition(".")
+    message = pb.RefitRequest.DESCRIPTOR.fields_by_name[part].message_type if part else pb.RefitRequest.DESCRIPTOR
+    if message is None:
+        raise ValueError(f"{part} of a refit request is no message")
+    return Place(part, message.fields_by_name[name])
+
 
 def _places(parts: tuple[str, ...]) -> Iterator[tuple[str, Place]]:
     for field in pb.RefitRequest.DESCRIPTOR.fields:

@@ -9,10 +9,8 @@ from penult_proto.v1 import refits_pb2 as pb
 
 def read_scalar(request: pb.RefitRequest, name: str) -> float | None:
     """The number that a request gives, None when it gives none or there is no such number."""
-    if name not in GRID:
-        return None
-    owner = GRID[name].owner(request)
-    return float(getattr(owner, name)) if owner.HasField(name) else None
+    value = GRID[name].value(request) if name in GRID else None
+    return None if value is None else float(value)
 
 
 def write_scalar(request: pb.RefitRequest, name: str, value: float) -> None:

@@ -6,10 +6,9 @@ what only the preset or a default had brought is taken out, so that a complete r
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from penult_proto.errors import ErrorKind
-from penult_proto.refit_fields import GRID
+from penult_proto.refit_fields import GRID, Place, place_of
 from penult_proto.v1 import groups_pb2 as groups
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError
@@ -31,8 +30,7 @@ class Rule:
 
     argument: str
     """As users write it."""
-    field: str
-    """Of the request, such as ``weights.gamma``."""
+    place: Place
     is_heard: Asks
     """Of the complete request."""
     goes_with: str
@@ -42,23 +40,18 @@ class Rule:
 
     def is_asked(self, asked: pb.RefitRequest) -> bool:
         """Of the request as it came."""
-        value = _value(asked, self.field)
+        value = self.place.value(asked)
         if self.has_default:
-            return value is not None and value != _value(DEFAULTS, self.field)
-        return value is not None or has_scalar(asked, self.name)
+            return value is not None and value != self.place.value(DEFAULTS)
+        return value is not None or has_scalar(asked, self.place.field.name)
 
     def forget(self, complete: pb.RefitRequest) -> None:
         """Take the argument out of a complete request, or put it back to its default."""
-        if _value(complete, self.field) is not None:
-            owner = _owner(complete, self.field)
-            owner.ClearField(self.name)
-            if self.has_default and (default := _value(DEFAULTS, self.field)) is not None:
-                setattr(owner, self.name, default)
-
-    @property
-    def name(self) -> str:
-        """Of the field in its message."""
-        return self.field.rpartition(".")[2]
+        if self.place.value(complete) is not None:
+            owner, name = self.place.owner(complete), self.place.field.name
+            owner.ClearField(name)
+            if self.has_default:
+                setattr(owner, name, self.place.value(DEFAULTS))
 
 
 def is_random(request: pb.RefitRequest) -> bool:
@@ -84,23 +77,8 @@ def check_effects(complete: pb.RefitRequest, asked: pb.RefitRequest) -> set[str]
                 field=rule.argument,
             )
         rule.forget(complete)
-        unheard.add(rule.name)
+        unheard.add(rule.place.field.name)
     return unheard
-
-
-def _owner(request: pb.RefitRequest, field: str) -> Any:
-    """The message that has a field."""
-    owner: Any = request
-    for part in field.split(".")[:-1]:
-        owner = getattr(owner, part)
-    return owner
-
-
-def _value(request: pb.RefitRequest, field: str) -> Any:
-    """What a field says; None where it says nothing."""
-    owner, name = _owner(request, field), field.rpartition(".")[2]
-    value, has_presence = getattr(owner, name), owner.DESCRIPTOR.fields_by_name[name].has_presence
-    return value if (owner.HasField(name) if has_presence else value) else None
 
 
 def _has_penalty(request: pb.RefitRequest) -> bool:
@@ -121,8 +99,7 @@ def _weighs(*kinds: "pb.WeightsKind.ValueType") -> Asks:
 
 def _number(name: str, is_heard: Asks, goes_with: str) -> Rule:
     """Of a number that may be on a grid."""
-    part = GRID[name].part
-    return Rule(f"{name}=", f"{part}.{name}" if part else name, is_heard, goes_with)
+    return Rule(f"{name}=", GRID[name], is_heard, goes_with)
 
 
 def _is_optimum(request: pb.RefitRequest) -> bool:
@@ -137,8 +114,8 @@ RULES = (
     _number("gamma", _weighs(pb.WEIGHTS_KIND_CONFIDENCE), "weights='confidence'"),
     _number("up", _weighs(pb.WEIGHTS_KIND_ERRORS, pb.WEIGHTS_KIND_DETECTED), "weights='errors' or weights='detected'"),
     _number("detector_l1", _weighs(pb.WEIGHTS_KIND_DETECTED), DETECTED),
-    Rule("detector=", "weights.detector", _weighs(pb.WEIGHTS_KIND_DETECTED), DETECTED),
-    Rule("weights.explicit", "weights.explicit", _weighs(pb.WEIGHTS_KIND_EXPLICIT), "the kind 'explicit'"),
+    Rule("detector=", place_of("weights.detector"), _weighs(pb.WEIGHTS_KIND_DETECTED), DETECTED),
+    Rule("weights.explicit", place_of("weights.explicit"), _weighs(pb.WEIGHTS_KIND_EXPLICIT), "the kind 'explicit'"),
     _number(
         "class_ratio",
         lambda request: request.risk.kind != pb.RISK_KIND_GROUP_DRO,
@@ -147,7 +124,7 @@ RULES = (
     _number("ratio", lambda request: request.balance.method == groups.BALANCE_METHOD_MIXTURE, "balance='mixture'"),
     Rule(
         "balance='upweighting'",
-        "balance.method",
+        place_of("balance.method"),
         lambda request: (
             request.balance.method != groups.BALANCE_METHOD_UPWEIGHTING or request.risk.kind != pb.RISK_KIND_GROUP_DRO
         ),
@@ -156,14 +133,20 @@ RULES = (
     ),
     Rule(
         "by=",
-        "balance.by",
+        place_of("balance.by"),
         lambda request: request.balance.method != groups.BALANCE_METHOD_NONE,
         "a balance= other than 'none'",
     ),
-    Rule("missing_groups='skip'", "balance.missing_groups", _balances_groups, "balance= by='group'", has_default=True),
+    Rule(
+        "missing_groups='skip'",
+        place_of("balance.missing_groups"),
+        _balances_groups,
+        "balance= by='group'",
+        has_default=True,
+    ),
     Rule(
         "groups=",
-        "groups",
+        place_of("groups"),
         lambda request: request.groups == pb.GROUP_SOURCE_STORED or _uses_groups(request),
         "balance= by='group', or risk='group_dro'",
         has_default=True,
@@ -175,44 +158,44 @@ RULES = (
     _number("top_k", lambda request: request.rows.kind in TOP_ROWS, "rows='top_loss' or rows='top_disagreement'"),
     Rule(
         "other=",
-        "rows.other",
+        place_of("rows.other"),
         lambda request: request.rows.kind == pb.ROWS_KIND_TOP_DISAGREEMENT,
         "rows='top_disagreement'",
     ),
     Rule(
         "rows.row_ids",
-        "rows.row_ids",
+        place_of("rows.row_ids"),
         lambda request: request.rows.kind == pb.ROWS_KIND_EXPLICIT,
         "the kind 'explicit'",
     ),
     _number("learning_rate", lambda request: request.HasField("path"), "path="),
     Rule(
         "center=",
-        "center.kind",
+        place_of("center.kind"),
         lambda request: _has_penalty(request) or request.intercept == pb.INTERCEPT_NONE,
         NEEDS_PENALTY,
         has_default=True,
     ),
     Rule(
         "intercept='penalized'",
-        "intercept",
+        place_of("intercept"),
         lambda request: request.intercept != pb.INTERCEPT_PENALIZED or _has_penalty(request),
         NEEDS_PENALTY,
         has_default=True,
     ),
     Rule(
         "penalty='sum'",
-        "penalty_scale",
+        place_of("penalty_scale"),
         lambda request: request.penalty_scale != pb.PENALTY_SCALE_SUM or _has_penalty(request),
         NEEDS_PENALTY,
         has_default=True,
     ),
-    Rule("tolerance=", "tolerance", _is_optimum, ON_OPTIMA),
-    Rule("max_iterations=", "max_iterations", _is_optimum, ON_OPTIMA),
-    Rule("repeats=", "repeats", is_random, DRAWS, has_default=True),
+    Rule("tolerance=", place_of("tolerance"), _is_optimum, ON_OPTIMA),
+    Rule("max_iterations=", place_of("max_iterations"), _is_optimum, ON_OPTIMA),
+    Rule("repeats=", place_of("repeats"), is_random, DRAWS, has_default=True),
     Rule(
         "select.repeats",
-        "select.repeats",
+        place_of("select.repeats"),
         lambda request: is_random(request) or request.select.repeats == 1 or not request.HasField("select"),
         DRAWS,
     ),

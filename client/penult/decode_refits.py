@@ -34,7 +34,9 @@ def head_source(message: pb.HeadSource) -> str:
 
 def path(message: pb.Path, chosen: Mapping[str, float] | None = None) -> PathSettings:
     """An early-stopped method, with a learning rate that was chosen on a grid."""
-    values: dict[str, Any] = {field.name: _read(message, field) for field in message.DESCRIPTOR.fields}
+    values: dict[str, Any] = {
+        field.name: _plain(field, getattr(message, field.name)) for field in message.DESCRIPTOR.fields
+    }
     for name in ("clip_norm", "batch_size"):
         values[name] = values[name] or None
     values["learning_rate"] = (chosen or {}).get("learning_rate", message.learning_rate)
@@ -65,8 +67,6 @@ def refit_settings(message: pb.RefitRequest, chosen: Mapping[str, float] | None 
 
 def _setting(owner: Any, field: FieldDescriptor, chosen: Mapping[str, float]) -> Any:
     """One argument; None for a number or a part that had nothing to say."""
-    if field.name == "grid":
-        return {axis.name: tuple(axis.values) for axis in owner.grid}
     if field.name in ("path", "detector"):
         part, of_grid = getattr(owner, field.name), field.name == "path"
         return path(part, chosen if of_grid else None) if owner.HasField(field.name) else None
@@ -75,18 +75,47 @@ def _setting(owner: Any, field: FieldDescriptor, chosen: Mapping[str, float]) ->
     if field.name in chosen:
         return type(getattr(owner, field.name))(chosen[field.name])
     is_missing = field.has_presence and field.message_type is None and not owner.HasField(field.name)
-    return None if is_missing and field.name not in _ALWAYS_SAID else _read(owner, field)
+    return None if is_missing and field.name not in _ALWAYS_SAID else _plain(field, getattr(owner, field.name))
 
 
-def _read(owner: Any, field: FieldDescriptor) -> Any:
+def arguments_of(message: pb.RefitRequest) -> dict[str, Any]:
+    """The arguments of `Client.refit` that ask for a request, without those that it leaves out."""
+    found = {name: (place.field, place.value(message)) for name, place in ARGUMENTS.items()}
+    said = {name: _plain(field, value) for name, (field, value) in found.items() if value is not None}
+    return {name: value for name, value in said.items() if value != ""}
+
+
+def _plain(field: FieldDescriptor, value: Any) -> Any:
     """The value of a field as users write it."""
-    value = getattr(owner, field.name)
     if field.enum_type is not None:
         enum: Any = field.enum_type
         return name_or(enum, value, next(iter(choices_of(enum))))
-    if field.message_type is not None:
-        return scaling(value) if isinstance(value, pb.Scaling) else head_source(value)
-    return value
+    match value:
+        case pb.Scaling():
+            return scaling(value)
+        case pb.HeadSource():
+            return head_source(value)
+        case pb.Path():
+            return {own.name: _plain(own, said) for own, said in value.ListFields()}
+        case pb.Select():
+            return dict(_select_argument(own, said) for own, said in value.ListFields())
+        case _:
+            return {axis.name: tuple(axis.values) for axis in value} if field.name == "grid" else value
+
+
+def _select_argument(field: FieldDescriptor, value: Any) -> tuple[str, Any]:
+    """An entry of ``select=``."""
+    match field.name:
+        case "half":
+            return "on", "half"
+        case "feature_set":
+            return "on", value
+        case "last_of_equals":
+            return "ties", "last" if value else "first"
+        case "scaling":
+            return "standardize", scaling(value)
+        case name:
+            return name, _plain(field, value)
 
 
 def selection(message: pb.Refit) -> refits.Selection | None:

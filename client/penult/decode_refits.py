@@ -1,7 +1,7 @@
 """From messages of the wire to the records of refits."""
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -11,13 +11,12 @@ from penult.arrays import decode as array
 from penult.decode import by_name, metrics
 from penult.notes import decode_notes
 from penult.refit_settings import PathSettings, RefitSettings, SelectSettings
-from penult_proto.enums import choices_of, name_or
+from penult_proto.enums import name_or, names_of
 from penult_proto.refit_fields import ARGUMENTS
 from penult_proto.v1 import refits_pb2 as pb
 
-SETTINGS = {field.name for field in fields(RefitSettings)}
-_ALWAYS_SAID = ("l1", "l2", "repeats")
-"""Numbers that go with every method: 0 where an older server left them out."""
+_ALWAYS_SAID = ("l1", "l2", "repeats", "center", "standardize")
+"""Arguments that go with every method: what an older server left out is read as 0 or as the default."""
 
 
 def scaling(message: pb.Scaling) -> str:
@@ -32,14 +31,16 @@ def head_source(message: pb.HeadSource) -> str:
     return message.refit or name_or(pb.HeadKind, message.kind, "zero")
 
 
-def path(message: pb.Path, chosen: Mapping[str, float] | None = None) -> PathSettings:
-    """An early-stopped method, with a learning rate that was chosen on a grid."""
-    values: dict[str, Any] = {
-        field.name: _plain(field, getattr(message, field.name)) for field in message.DESCRIPTOR.fields
-    }
+def grid(axes: Iterable[pb.GridAxis]) -> dict[str, tuple[float, ...]]:
+    """The values that numbers take in turn, by name."""
+    return {axis.name: tuple(axis.values) for axis in axes}
+
+
+def path(message: pb.Path) -> PathSettings:
+    """An early-stopped method."""
+    values: dict[str, Any] = {name: read(getattr(message, name)) for name, read in _PATH.items()}
     for name in ("clip_norm", "batch_size"):
         values[name] = values[name] or None
-    values["learning_rate"] = (chosen or {}).get("learning_rate", message.learning_rate)
     return PathSettings(**values)
 
 
@@ -57,65 +58,67 @@ def select(message: pb.Select) -> SelectSettings:
 
 def refit_settings(message: pb.RefitRequest, chosen: Mapping[str, float] | None = None) -> RefitSettings:
     """The request that a refit answers, every preset expanded, with the numbers that were chosen."""
-    found: dict[str, Any] = {
-        name: _setting(place.owner(message), place.field, chosen or {})
-        for name, place in ARGUMENTS.items()
-        if name in SETTINGS
-    }
+    found: dict[str, Any] = {}
+    for argument, (place, is_optional, read) in _SETTINGS.items():
+        owner, name = place.owner(message), place.field.name
+        found[argument] = None if is_optional and not owner.HasField(name) else read(getattr(owner, name))
+    for name, value in (chosen or {}).items():
+        if name == "learning_rate":
+            found["path"] = replace(found["path"], learning_rate=value)
+        else:
+            found[name] = int(value) if name == "top_k" else value
     return RefitSettings(feature_set=message.feature_set, **found)
-
-
-def _setting(owner: Any, field: FieldDescriptor, chosen: Mapping[str, float]) -> Any:
-    """One argument; None for a number or a part that had nothing to say."""
-    if field.name in ("path", "detector"):
-        part, of_grid = getattr(owner, field.name), field.name == "path"
-        return path(part, chosen if of_grid else None) if owner.HasField(field.name) else None
-    if field.name == "select":
-        return select(owner.select) if owner.HasField("select") else None
-    if field.name in chosen:
-        return type(getattr(owner, field.name))(chosen[field.name])
-    is_missing = field.has_presence and field.message_type is None and not owner.HasField(field.name)
-    return None if is_missing and field.name not in _ALWAYS_SAID else _plain(field, getattr(owner, field.name))
 
 
 def arguments_of(message: pb.RefitRequest) -> dict[str, Any]:
     """The arguments of `Client.refit` that ask for a request, without those that it leaves out."""
     found = {name: (place.field, place.value(message)) for name, place in ARGUMENTS.items()}
-    said = {name: _plain(field, value) for name, (field, value) in found.items() if value is not None}
+    said = {name: _reader(field, _SAID)(value) for name, (field, value) in found.items() if value is not None}
     return {name: value for name, value in said.items() if value != ""}
 
 
-def _plain(field: FieldDescriptor, value: Any) -> Any:
-    """The value of a field as users write it."""
-    if field.enum_type is not None:
-        enum: Any = field.enum_type
-        return name_or(enum, value, next(iter(choices_of(enum))))
-    match value:
-        case pb.Scaling():
-            return scaling(value)
-        case pb.HeadSource():
-            return head_source(value)
-        case pb.Path():
-            return {own.name: _plain(own, said) for own, said in value.ListFields()}
-        case pb.Select():
-            return dict(_select_argument(own, said) for own, said in value.ListFields())
-        case _:
-            return {axis.name: tuple(axis.values) for axis in value} if field.name == "grid" else value
+def _path_arguments(message: pb.Path) -> dict[str, Any]:
+    return {field.name: _reader(field, _SAID)(value) for field, value in message.ListFields()}
 
 
-def _select_argument(field: FieldDescriptor, value: Any) -> tuple[str, Any]:
-    """An entry of ``select=``."""
-    match field.name:
-        case "half":
-            return "on", "half"
-        case "feature_set":
-            return "on", value
-        case "last_of_equals":
-            return "ties", "last" if value else "first"
-        case "scaling":
-            return "standardize", scaling(value)
-        case name:
-            return name, _plain(field, value)
+def _select_arguments(message: pb.Select) -> dict[str, Any]:
+    """What ``select=`` says."""
+    said = {field.name: _reader(field, _SAID)(value) for field, value in message.ListFields()}
+    names = {"half": "on", "feature_set": "on", "last_of_equals": "ties", "scaling": "standardize"}
+    words = {"half": "half", "last_of_equals": "last" if message.last_of_equals else "first"}
+    return {names.get(name, name): words.get(name, value) for name, value in said.items()}
+
+
+Reader = Callable[[Any], Any]
+"""From the value of a field to what users read."""
+_SAID: Mapping[str, Reader] = {
+    "GridAxis": grid,
+    "HeadSource": head_source,
+    "Path": _path_arguments,
+    "Scaling": scaling,
+    "Select": _select_arguments,
+}
+"""Of messages as arguments."""
+_RECORDS: Mapping[str, Reader] = {**_SAID, "Path": path, "Select": select}
+"""Of messages as records."""
+
+
+def _reader(field: FieldDescriptor, messages: Mapping[str, Reader]) -> Reader:
+    enum: Any = field.enum_type
+    if enum is not None:
+        names = {number: name for name, number in names_of(enum).items()}
+        first = next(iter(names.values()))
+        return lambda number: names.get(number, first)
+    return (lambda value: value) if field.message_type is None else messages[field.message_type.name]
+
+
+_PATH = {field.name: _reader(field, _RECORDS) for field in pb.Path.DESCRIPTOR.fields}
+_SETTINGS = {
+    name: (place, place.field.has_presence and name not in _ALWAYS_SAID, _reader(place.field, _RECORDS))
+    for name, place in ARGUMENTS.items()
+    if name in {field.name for field in fields(RefitSettings)}
+}
+"""Where each setting stands, whether it may have nothing to say, and what reads it."""
 
 
 def selection(message: pb.Refit) -> refits.Selection | None:

@@ -49,7 +49,7 @@ def choices_of(enum: Enumeration[_Number]) -> Mapping[str, _Number]:
 
 def name_of(enum: Enumeration[Any] | EnumDescriptor, number: int) -> str | None:
     """The name of a number; None for 0 and for numbers that this version does not know."""
-    return {value: name for name, value in _names_of(_descriptor(enum)).items()}.get(number)
+    return _names_by_number(_descriptor(enum)).get(number)
 
 
 def name_or(enum: Enumeration[Any], number: int, unspecified: _Name) -> _Name:
@@ -71,6 +71,11 @@ def _names_of(descriptor: EnumDescriptor) -> Mapping[str, int]:
         if value.number != 0:
             found[value.name.removeprefix(prefix).lower()] = value.number
     return MappingProxyType(found)
+
+
+@cache
+def _names_by_number(descriptor: EnumDescriptor) -> Mapping[int, str]:
+    return {number: name for name, number in _names_of(descriptor).items()}
 
 
 @cache

@@ -25,6 +25,7 @@ from penult_kernels.refit_problem import Intercept
 Floats = NDArray[np.float64]
 
 SMALLEST = float(np.finfo(np.float64).tiny)
+"""What stands in for a sum of zero that is divided by."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

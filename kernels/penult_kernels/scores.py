@@ -11,7 +11,7 @@ from penult_kernels.arrays import Array, beside, to_host
 from penult_kernels.logit_loss import log_softmax
 
 ECE_BINS = 15
-"""Bins of Guo et al. 2017 (arXiv 1706.04599)."""
+"""Bins of the calibration error, as in Guo et al. 2017 (arXiv 1706.04599)."""
 Z_95 = 1.959963984540054
 """97.5 % quantile of the standard normal distribution."""
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from penult_kernels.logit_loss import entropies, losses
 from penult_kernels.refit_blocks import Block
-from penult_kernels.refit_problem import Intercept
 
 Floats = NDArray[np.float64]
 
@@ -68,7 +67,7 @@ class Rows:
 
 def entry_penalties(block: Block, n_entries: int) -> Penalty:
     """l1 and l2 (D + 1,) of the entries of one column."""
-    of_bias = 1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0
+    of_bias = block.bias_penalty
     l1, l2 = np.full(n_entries, block.l1), np.full(n_entries, block.l2)
     l1[-1], l2[-1] = block.l1 * of_bias, block.l2 * of_bias**2
     return Penalty(l1, l2)

@@ -278,9 +278,7 @@ def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False
         l2=numbers([block.l2 for block in members]),
         is_free=numbers([float(block.intercept is Intercept.FREE) for block in members]),
         is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in members]),
-        bias_penalty=numbers(
-            [1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0 for block in members]
-        ),
+        bias_penalty=numbers([block.bias_penalty for block in members]),
         narrow=narrow,
     )
 

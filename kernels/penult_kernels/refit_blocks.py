@@ -60,6 +60,11 @@ class Block:
     """Equal for equal scalings."""
 
     @property
+    def bias_penalty(self) -> float:
+        """What |c| counts beside |V|: 1 / intercept_scale where the intercept is penalised, else 0."""
+        return 1 / self.intercept_scale if self.intercept is Intercept.PENALIZED else 0.0
+
+    @property
     def n_columns(self) -> int:
         """q."""
         return self.full_target.shape[1]

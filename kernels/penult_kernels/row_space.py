@@ -179,9 +179,7 @@ def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_fl
         offset=of_rows([block.offset().T for block in flat]),
         l2=numbers([block.l2 for block in flat]),
         is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in flat]),
-        bias_penalty=numbers(
-            [1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0 for block in flat]
-        ),
+        bias_penalty=numbers([block.bias_penalty for block in flat]),
     )
 
 

@@ -11,16 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from penult_kernels.arrays import to_host
 from penult_kernels.quadratic_lasso import _descend, minimize_quadratic  # pyright: ignore[reportPrivateUsage]
-from penult_kernels.refit_engine import (
-    ConvergenceWarning,
-    Fit,
-    Head,
-    Intercept,
-    Link,
-    Problem,
-    Standardize,
-    solve,
-)
+from penult_kernels.refit_engine import ConvergenceWarning, Fit, Head, Intercept, Link, Problem, Standardize, solve
 
 TIGHT = 1e-10
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from penult_kernels import l2_by_features, l2_solver, path_run, proximal_newton, refit_batch
+from penult_kernels import l2_by_features, l2_solver, proximal_newton, refit_batch, trajectory_run
 from penult_kernels.arrays import to_host
 from penult_kernels.content_ids import ContentIds
 from penult_kernels.descent import descend
-from penult_kernels.path_settings import PathSettings
 from penult_kernels.refit_blocks import Preparation
 from penult_kernels.refit_engine import solve
 from penult_kernels.refit_problem import Head, Intercept, Problem, Scaler
+from penult_kernels.trajectory_settings import TrajectorySettings
 
 N, D = 80, 6
 STRENGTHS = (0.01, 0.1, 1.0)
@@ -118,11 +118,11 @@ def test_numbers_of_a_block_say_what_is_equal(rng, name):
 
 def test_a_scaler_made_twice_is_one_trajectory_run(rng, monkeypatch):
     runs: list[int] = []
-    true = path_run.PathRun.follow
-    monkeypatch.setattr(path_run.PathRun, "follow", lambda run, *a: runs.append(1) or true(run, *a))
+    true = trajectory_run.TrajectoryRun.follow
+    monkeypatch.setattr(trajectory_run.TrajectoryRun, "follow", lambda run, *a: runs.append(1) or true(run, *a))
     features, shared = rng.standard_normal((N, D)), arrays(rng, 2)
     problems = [Problem(**shared, l2=l2, intercept=Intercept.FREE) for l2 in STRENGTHS]
-    settings = [PathSettings(learning_rate=0.1, steps=5)] * 3
+    settings = [TrajectorySettings(learning_rate=0.1, steps=5)] * 3
     once = descend(features, None, 2, problems, settings)
     assert len(runs) == 1
     anew = [replace(one, **{name: again(shared[name]) for name in SHARED}) for one in problems]

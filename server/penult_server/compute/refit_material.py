@@ -17,7 +17,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.class_names import Classes, Match, match_classes
 from penult_server.compute.backend import Backend
-from penult_server.compute.named_heads import NamedHead, classes_of, head_from_proto
+from penult_server.compute.named_heads import NamedHead, classes_of, head_from_proto, host_head
 from penult_server.compute.resident import Resident, ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import read_head, read_manifest
@@ -60,9 +60,8 @@ class RefitMaterial:
         if message.WhichOneof("head") != "checkpoint":
             return head_from_proto(message.explicit)
         digest = message.checkpoint
-        weight, bias = read_head(self._root, digest)
         return NamedHead(
-            head=Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64)),
+            head=host_head(*read_head(self._root, digest)),
             classes=Classes(names=read_manifest(self._root, digest).classes, whose=f"checkpoint {digest[:12]}"),
             checkpoint=digest,
         )
@@ -132,8 +131,7 @@ class RefitMaterial:
                 "with logits=... or head=...",
                 feature_set=digest,
             )
-        head = self.head(digest)
-        logits = logits_of_heads(self.resident(digest).features, [head.weight], [head.bias])[0]
+        logits = logits_of_heads(self.resident(digest).features, [self.head(digest)])[0]
         return self.backend.to_host(logits)
 
     def _read_head(self, digest: str) -> Head:
@@ -145,8 +143,7 @@ class RefitMaterial:
                 "upload it with head=..., or give one",
                 feature_set=digest,
             )
-        weight, bias = stored.read("head_weight"), stored.read("head_bias")
-        return Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64))
+        return host_head(stored.read("head_weight"), stored.read("head_bias"))
 
     def _fit_scaler(self, digest: str) -> Scaler:
         resident = self.resident(digest)

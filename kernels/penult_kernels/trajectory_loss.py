@@ -1,4 +1,4 @@
-"""The gradient of the weighted cross-entropy in the logits, for the columns of many paths over the same rows."""
+"""The gradient of the weighted cross-entropy in the logits, for the columns of many trajectories over the same rows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from penult_kernels.refit_blocks import Block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PathLoss:
+class TrajectoryLoss:
     """Numbers of the rows, in the type of the products: (S, n, B, q), with a 1 for S and B where all are alike.
 
     With z the logits and t = P(class 1) of a binary column, s (p - t) = s/2 tanh(z/2) + s (1/2 - t): one
@@ -49,7 +49,7 @@ class PathLoss:
             found *= self.weight
         return xp.reshape(found, (n_streams, n_rows, width))
 
-    def on_rows(self, drawn: NDArray[np.int64]) -> "PathLoss":
+    def on_rows(self, drawn: NDArray[np.int64]) -> "TrajectoryLoss":
         """Of minibatches (S, m) of each stream's own, with each row's weight n s_i / m."""
         scale = self.weight.shape[1] / drawn.shape[1]
 
@@ -64,7 +64,7 @@ class PathLoss:
             return xp.reshape(chosen, (*drawn.shape, *values.shape[2:]))
 
         target = of(self.target)
-        return PathLoss(
+        return TrajectoryLoss(
             weight=of(self.weight) * scale,
             target=target * scale if self.n_columns == 1 else target,
             offset=None if self.offset is None else of(self.offset),
@@ -72,7 +72,7 @@ class PathLoss:
             n_columns=self.n_columns,
         )
 
-    def take(self, streams: NDArray[np.int64], blocks: NDArray[np.int64]) -> "PathLoss":
+    def take(self, streams: NDArray[np.int64], blocks: NDArray[np.int64]) -> "TrajectoryLoss":
         """Of some streams and, of these, some blocks."""
 
         def of(values: Array) -> Array:
@@ -81,7 +81,7 @@ class PathLoss:
                 values = xp.take(values, beside(streams, values), axis=0)
             return values if values.shape[2] == 1 else xp.take(values, beside(blocks, values), axis=2)
 
-        return PathLoss(
+        return TrajectoryLoss(
             weight=of(self.weight),
             target=of(self.target),
             offset=None if self.offset is None else of(self.offset),
@@ -90,7 +90,7 @@ class PathLoss:
         )
 
 
-def path_loss(parts: Sequence[Block], n_streams: int, like: Array, dtype: Any) -> PathLoss:
+def trajectory_loss(parts: Sequence[Block], n_streams: int, like: Array, dtype: Any) -> TrajectoryLoss:
     """From the blocks of all problems, stream by stream; what all of them share is kept once."""
     n_columns = parts[0].n_columns
     xp = array_namespace(like)
@@ -113,7 +113,7 @@ def path_loss(parts: Sequence[Block], n_streams: int, like: Array, dtype: Any) -
         return xp.astype(beside(values, like), dtype)
 
     binary = n_columns == 1
-    return PathLoss(
+    return TrajectoryLoss(
         weight=placed(0.5 * share if binary else share),
         target=placed(share * (0.5 - target) if binary else target),
         offset=None if offset is None else placed(offset),

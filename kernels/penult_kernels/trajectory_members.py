@@ -1,4 +1,4 @@
-"""Paths that are followed in step: which problems they are, where they begin, and what of them is kept."""
+"""Trajectories that are followed in step: which problems they are, where they begin, and what of them is kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside
-from penult_kernels.path_settings import Keep, Optimizer, PathSettings
 from penult_kernels.refit_blocks import Block, Preparation
 from penult_kernels.refit_problem import Intercept, Link, Problem
+from penult_kernels.trajectory_settings import Keep, Optimizer, TrajectorySettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Member:
-    """One path."""
+    """One trajectory."""
 
     index: int
     """Of its problem, among all."""
     problem: Problem
-    settings: PathSettings
+    settings: TrajectorySettings
     parts: Sequence[Block]
     """One block, or with one-vs-rest one of each class."""
 
@@ -82,9 +82,9 @@ def doubled(preparation: Preparation, members: Sequence[Member]) -> list[float]:
 
 
 class Scoreboard:
-    """Scores of P paths after every step, and where the best of each was."""
+    """Scores of P trajectories after every step, and where the best of each was."""
 
-    def __init__(self, settings: Sequence[PathSettings]) -> None:
+    def __init__(self, settings: Sequence[TrajectorySettings]) -> None:
         self._keeps_best = np.asarray([one.keep is Keep.BEST for one in settings])
         self._best = np.full(len(settings), -np.inf)
         self._reached = np.zeros(len(settings), np.int64)
@@ -103,7 +103,7 @@ class Scoreboard:
         return bool(self._keeps_best[place])
 
     def best(self, place: int) -> tuple[int, float]:
-        """The step of a path's best iterate, and its score."""
+        """The step of a trajectory's best iterate, and its score."""
         return int(self._reached[place]), float(self._best[place])
 
     def curves(self) -> NDArray[np.float64]:
@@ -111,7 +111,7 @@ class Scoreboard:
         return np.stack(self._scores, axis=1) if self._scores else np.zeros((self._best.size, 0))
 
     def keep(self, kept: NDArray[np.int64]) -> None:
-        """Go on with some of the paths."""
+        """Go on with some of the trajectories."""
         self._keeps_best, self._best, self._reached = (
             values[kept] for values in (self._keeps_best, self._best, self._reached)
         )

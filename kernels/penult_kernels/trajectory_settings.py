@@ -1,4 +1,4 @@
-"""How the path of an early-stopped method is followed, and what of it comes back."""
+"""How the trajectory of an early-stopped method is followed, and what of it comes back."""
 
 import math
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array
+from penult_kernels.refit_problem import Head
 
 
 class Optimizer(StrEnum):
@@ -42,7 +43,7 @@ class Keep(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PathSettings:
+class TrajectorySettings:
     """How one problem is descended."""
 
     optimizer: Optimizer = Optimizer.GD
@@ -79,7 +80,7 @@ class PathSettings:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
     def rate_factors(self, n_rows: int) -> NDArray[np.float64]:
-        """(steps,) what the learning rate is multiplied with in each step of a path over `n_rows` rows."""
+        """(steps,) what the learning rate is multiplied with in each step of a trajectory over `n_rows` rows."""
         if self.schedule is Schedule.CONSTANT:
             return np.ones(self.steps)
         per_epoch = 1 if self.batch_size is None else math.ceil(n_rows / self.batch_size)
@@ -88,19 +89,15 @@ class PathSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PathFit:
-    """The iterates of one problem that were asked for; heads act on raw features."""
+class Trajectory(Head):
+    """The iterate of one problem that was kept, the best or the last, as a head on raw features; and what led there."""
 
-    weight: Array
-    """(C, D) of the iterate kept: the best, or the last."""
-    bias: Array
-    """(C,)."""
     step: int
-    """Steps taken when it was reached."""
+    """Steps taken when the iterate kept was reached."""
     diverged: bool
-    """Whether the path left the finite numbers: a lower learning rate, or clipping, would keep it there."""
+    """Whether the trajectory left the finite numbers: a lower learning rate, or clipping, would keep it there."""
     score: float
-    """Of that iterate; NaN without a watch."""
+    """Of the iterate kept; NaN without a watch."""
     scores: NDArray[np.float64]
     """(steps,) after every step; empty without a watch."""
     kept: tuple[tuple[int, Array, Array], ...]
@@ -109,7 +106,7 @@ class PathFit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Watch:
-    """Rows on which every iterate is scored, in the space where the paths are followed."""
+    """Rows on which every iterate is scored, in the space where the trajectories are followed."""
 
     features: Array
     """(M, D), beside the features that are fitted."""

@@ -1,4 +1,4 @@
-"""Paths that share rows, scaling, optimiser, batch size, schedule and number of steps, followed in step.
+"""Trajectories that share rows, scaling, optimiser, batch size, schedule and number of steps, followed in step.
 
 All of them move in two products a step: rows times parameters, which also gives the logits of the rows that are
 watched, and rows times residuals.
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
 from penult_kernels.minibatches import Streams
-from penult_kernels.path_loss import path_loss
-from penult_kernels.path_members import (
+from penult_kernels.refit_blocks import Preparation
+from penult_kernels.trajectory_loss import trajectory_loss
+from penult_kernels.trajectory_members import (
     Member,
     Scoreboard,
     center_columns,
@@ -22,17 +23,16 @@ from penult_kernels.path_members import (
     starting_columns,
     stays_in_row_space,
 )
-from penult_kernels.path_settings import Keep, PathFit, Watch
-from penult_kernels.path_space import PathSpace
-from penult_kernels.path_steps import Stepper, column_numbers, taken
-from penult_kernels.refit_blocks import Preparation
+from penult_kernels.trajectory_settings import Keep, Trajectory, Watch
+from penult_kernels.trajectory_space import TrajectorySpace
+from penult_kernels.trajectory_steps import Stepper, column_numbers, taken
 
 LOOK_EVERY = 16
-"""Steps between two looks at which paths are still wanted."""
+"""Steps between two looks at which trajectories are still wanted."""
 
 
-class PathRun:
-    """The paths of S streams of minibatches, P of each; theta is (S, W, K), see `path_steps`.
+class TrajectoryRun:
+    """The trajectories of S streams of minibatches, P of each; theta is (S, W, K), see `trajectory_steps`.
 
     Parameters
     ----------
@@ -51,21 +51,21 @@ class PathRun:
         parts = [part for member in self._members for part in member.parts]
         theta = starting_columns(preparation, self._members, len(streams))
         center = center_columns(preparation, self._members, len(streams))
-        self._space = PathSpace(
+        self._space = TrajectorySpace(
             preparation.features,
             parts[0].rows,
             parts[0].scaling,
             watched=None if watch is None else watch.features,
             in_row_space=stays_in_row_space(self._members, theta, center),
         )
-        if self._space.is_turned:
+        if self._space.is_in_row_space:
             theta, center = theta[:, : self._space.width, :] * 0.0, None
         # Parameters are of the type of the products, as those of the training loops that are followed.
         xp = array_namespace(theta)
         theta = xp.astype(theta, self._space.dtype)
         center = None if center is None else xp.astype(center, self._space.dtype)
         self._theta, self._kept = theta, theta + 0.0
-        self._loss = path_loss(parts, len(streams), preparation.features, self._space.dtype)
+        self._loss = trajectory_loss(parts, len(streams), preparation.features, self._space.dtype)
         numbers = column_numbers(
             parts, [one.settings for one in self._members], doubled(preparation, self._members), len(streams)
         )
@@ -79,9 +79,11 @@ class PathRun:
             one.index: [] for one in self._members if one.settings.keep is Keep.EVERY
         }
 
-    def follow(self, check: Callable[[], None] | None, is_wanted: Callable[[int], bool] | None) -> dict[int, PathFit]:
+    def follow(
+        self, check: Callable[[], None] | None, is_wanted: Callable[[int], bool] | None
+    ) -> dict[int, Trajectory]:
         """Take all the steps; the answers by the problems' indices."""
-        found: dict[int, PathFit] = {}
+        found: dict[int, Trajectory] = {}
         n_steps = self._settings.steps
         for step in range(1, n_steps + 1):
             if check is not None:
@@ -162,28 +164,28 @@ class PathRun:
         found = logits if self._preparation.n_classes > 2 else logits[:, :, 1] - logits[:, :, 0]
         return xp.astype(found, self._space.dtype)
 
-    def _drop(self, is_wanted: Callable[[int], bool], step: int, found: dict[int, PathFit]) -> None:
-        """Let go of paths that nobody wants any more: of one stream single ones, of several whole streams."""
-        n_streams, n_paths = self._shape
-        wanted = np.asarray([is_wanted(member.index) for member in self._members]).reshape(n_streams, n_paths)
+    def _drop(self, is_wanted: Callable[[int], bool], step: int, found: dict[int, Trajectory]) -> None:
+        """Let go of trajectories that nobody wants any more: of one stream single ones, of several whole streams."""
+        n_streams, n_trajectories = self._shape
+        wanted = np.asarray([is_wanted(member.index) for member in self._members]).reshape(n_streams, n_trajectories)
         streams = np.flatnonzero(wanted.any(axis=1))
-        paths = np.flatnonzero(wanted[0]) if n_streams == 1 else np.arange(n_paths)
-        stays = np.zeros((n_streams, n_paths), bool)
-        stays[np.ix_(streams, paths)] = True
+        trajectories = np.flatnonzero(wanted[0]) if n_streams == 1 else np.arange(n_trajectories)
+        stays = np.zeros((n_streams, n_trajectories), bool)
+        stays[np.ix_(streams, trajectories)] = True
         if not stays.all():
             found.update(self._answers(np.flatnonzero(~stays).tolist(), step))
-            self._go_on_with(np.flatnonzero(stays), streams, paths)
+            self._go_on_with(np.flatnonzero(stays), streams, trajectories)
 
-    def _go_on_with(self, kept: NDArray[np.int64], streams: NDArray[np.int64], paths: NDArray[np.int64]) -> None:
+    def _go_on_with(self, kept: NDArray[np.int64], streams: NDArray[np.int64], trajectories: NDArray[np.int64]) -> None:
         self._members = [self._members[int(place)] for place in kept]
         if not self._members:
             return
-        self._shape = (streams.size, paths.size)
+        self._shape = (streams.size, trajectories.size)
         self._indices = self._indices[kept]
-        columns = _spread(paths, self._per_problem)
+        columns = _spread(trajectories, self._per_problem)
         self._theta, self._kept = taken(self._theta, streams, columns), taken(self._kept, streams, columns)
         self._stepper.keep(streams, columns, self._theta)
-        self._loss = self._loss.take(streams, _spread(paths, self._n_parts))
+        self._loss = self._loss.take(streams, _spread(trajectories, self._n_parts))
         self._draws.keep(streams)
         self._scores.keep(kept)
         if self._center_outputs is not None and self._center_outputs.shape[1] > 1:
@@ -201,18 +203,18 @@ class PathRun:
             for place in wanted:
                 self._heads[self._members[place].index].append((step, *self._head(place, rows)))
 
-    def _answers(self, places: Sequence[int] | range, step: int) -> dict[int, PathFit]:
-        """What has come of some paths after `step` steps."""
+    def _answers(self, places: Sequence[int] | range, step: int) -> dict[int, Trajectory]:
+        """What has come of some trajectories after `step` steps."""
         last, kept, curves = self._rows(self._theta), self._rows(self._kept), self._scores.curves()
         is_finite = to_host(array_namespace(last).all(array_namespace(last).isfinite(last), axis=1))
-        found: dict[int, PathFit] = {}
+        found: dict[int, Trajectory] = {}
         for place in places:
             index, keeps_best = self._members[place].index, self._scores.keeps_best(place)
             weight, bias = self._head(place, kept if keeps_best else last)
             own = slice(place * self._per_problem, (place + 1) * self._per_problem)
             ends = step, float(curves[place, -1]) if curves.shape[1] else math.nan
             reached, score = self._scores.best(place) if keeps_best else ends
-            found[index] = PathFit(
+            found[index] = Trajectory(
                 weight=weight,
                 bias=bias,
                 step=reached,
@@ -226,10 +228,10 @@ class PathRun:
     def _rows(self, theta: Array) -> Array:
         """All columns (S K, D + 1) as rows [V, c] of the space solved; no view of theta, which is written to."""
         xp = array_namespace(theta)
-        return self._space.unturned(xp.astype(_side_by_side(theta), xp.float64, copy=True))
+        return self._space.unfolded(xp.astype(_side_by_side(theta), xp.float64, copy=True))
 
     def _head(self, place: int, rows: Array) -> tuple[Array, Array]:
-        """Head (C, D), (C,) of one path, on raw features."""
+        """Head (C, D), (C,) of one trajectory, on raw features."""
         own = rows[place * self._per_problem : (place + 1) * self._per_problem, :]
         head = self._preparation.head(self._members[place].problem, own)
         return head.weight, head.bias

@@ -1,4 +1,4 @@
-"""One step of descent for many paths at once: penalties, clipping, decay, momentum or Adam.
+"""One step of descent for many trajectories at once: penalties, clipping, decay, momentum or Adam.
 
 Parameters are theta (S, W, K): S streams of minibatches, W - 1 features and a bias, K columns of the problems of a
 stream, those of one problem side by side. Numbers of a column are (S, 1, K).
@@ -13,9 +13,9 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside
-from penult_kernels.path_settings import Optimizer, PathSettings
 from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
+from penult_kernels.trajectory_settings import Optimizer, TrajectorySettings
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
@@ -46,7 +46,7 @@ class ColumnNumbers:
 
 
 def column_numbers(
-    parts: Sequence[Block], settings: Sequence[PathSettings], doubled: Sequence[float], n_streams: int
+    parts: Sequence[Block], settings: Sequence[TrajectorySettings], doubled: Sequence[float], n_streams: int
 ) -> ColumnNumbers:
     """From the blocks of all problems in order, each problem with as many as the others, and the problems' settings."""
     per_problem = len(parts) // len(settings)
@@ -63,15 +63,13 @@ def column_numbers(
         doubled=numbers(doubled),
         l1=numbers([block.l1 for block in parts]),
         l2=numbers([block.l2 for block in parts]),
-        bias_penalty=numbers(
-            [1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0 for block in parts]
-        ),
+        bias_penalty=numbers([block.bias_penalty for block in parts]),
         is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in parts]),
     )
 
 
 class Stepper:
-    """Moves theta by the gradient of the loss; keeps the momentum of every path.
+    """Moves theta by the gradient of the loss; keeps the momentum of every trajectory.
 
     Parameters
     ----------

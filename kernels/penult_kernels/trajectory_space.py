@@ -1,6 +1,6 @@
-"""Where paths are followed: rows in the space solved with a column of ones, and heads on the way there and back.
+"""Where trajectories are followed: rows in the space solved with a column of ones, and heads on the way there and back.
 
-Where there are fewer rows than columns and nothing but the rows has a say in the direction of a step, a path
+Where there are fewer rows than columns and nothing but the rows has a say in the direction of a step, a trajectory
 stays in the span of the rows, and is followed in an orthonormal basis of it: every norm stays as it is.
 
 With float32 features parameters and products are float32, as in the training loops that are followed; with float64
@@ -18,7 +18,7 @@ from penult_kernels.arrays import Array, blocks
 from penult_kernels.row_scaling import Scaling, tiles_of
 
 
-class PathSpace:
+class TrajectorySpace:
     """Rows fitted and rows watched, one below the other, so that one product gives the logits of both.
 
     Parameters
@@ -27,7 +27,7 @@ class PathSpace:
     rows : positions of the rows fitted; all when left out.
     scaling : of the space solved.
     watched : array of shape (M, D), optional
-    in_row_space : whether the paths stay in the span of the rows fitted.
+    in_row_space : whether the trajectories stay in the span of the rows fitted.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class PathSpace:
         return int(self.rows.shape[1])
 
     @property
-    def is_turned(self) -> bool:
-        """Whether paths are followed in a basis of the rows' span."""
+    def is_in_row_space(self) -> bool:
+        """Whether trajectories are followed in a basis of the rows' span."""
         return self._basis is not None
 
-    def unturned(self, theta: Array) -> Array:
+    def unfolded(self, theta: Array) -> Array:
         """Columns (W, K) followed as rows [V, c] (K, D + 1) of the space solved."""
         xp = array_namespace(theta)
         weight = theta[:-1, :] if self._basis is None else self._basis @ theta[:-1, :]

@@ -31,8 +31,7 @@ def is_near_enough(slope: Array, slope_there: Array) -> Array:
 
 
 def secant_cut(slope: Array, slope_there: Array) -> Array:
-    """The share (B,) of each step where the secant of the slopes crosses zero; the shortest cut where that is no
-    number."""
+    """The share (B,) of each step where the secant of the slopes crosses zero; half where a slope is no number."""
     xp = array_namespace(slope)
     down = xp.abs(slope)
     ratio = down / xp.where(slope_there > 0, down + slope_there, 2.0 * down + 1e-30)

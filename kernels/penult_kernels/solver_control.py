@@ -41,12 +41,15 @@ class Control:
     is_wanted: Callable[[int], bool] | None
     """Of the problem at a position."""
 
+    def limit(self, n_columns: int) -> float:
+        """The gap that is small enough."""
+        return self.tolerance * math.log(max(n_columns, 2))
+
     def stop(self, members: Sequence[Block], *, share: float = 1.0, max_iterations: int | None = None) -> StopRule:
         """When a solve of blocks with as many columns ends that goes down to a share of the tolerance."""
-        tolerance = share * self.tolerance
         return StopRule(
-            limit=tolerance * math.log(max(members[0].n_columns, 2)),
-            tolerance=tolerance,
+            limit=share * self.limit(members[0].n_columns),
+            tolerance=share * self.tolerance,
             max_iterations=self.max_iterations if max_iterations is None else max_iterations,
             check=_nothing if self.check is None else self.check,
             unwanted=self.unwanted(members),

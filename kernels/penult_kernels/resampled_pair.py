@@ -118,8 +118,7 @@ def _narrowed(rows: Array) -> Array:
     n_rows, n_features = (int(length) for length in rows.shape)
     if 2 * n_rows > n_features:
         return rows
-    gram = outer_product(rows, xp.zeros((n_features,), dtype=xp.float64, device=rows.device))
-    values, vectors = xp.linalg.eigh(gram)
+    values, vectors = xp.linalg.eigh(outer_product(rows))
     coordinates = vectors * xp.sqrt(xp.where(values > 0, values, 0.0))
     size = float(xp.max(xp.abs(coordinates)))
     return xp.astype(coordinates / size if size > 0 else coordinates, xp.float32)

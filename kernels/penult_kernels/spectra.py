@@ -135,16 +135,17 @@ def row_blocks(rows: Array, about: Array) -> Iterator[tuple[slice, Array]]:
         yield block, xp.astype(rows[block, :], xp.float64) - about
 
 
-def _column_blocks(rows: Array, about: Array) -> Iterator[tuple[slice, Array]]:
-    """Places and columns less `about` in float64, a block of columns (N, D') at a time."""
+def _column_blocks(rows: Array, about: Array | None) -> Iterator[tuple[slice, Array]]:
+    """Places and columns, less `about` where it is given, in float64, a block of columns (N, D') at a time."""
     xp = array_namespace(rows)
     n_rows, n_features = (int(length) for length in rows.shape)
     for block in blocks(n_features, max(1, budget.DEFAULT.widened_bytes // 8 // n_rows)):
-        yield block, xp.astype(rows[:, block], xp.float64) - about[block]
+        z = xp.astype(rows[:, block], xp.float64)
+        yield block, z if about is None else z - about[block]
 
 
-def outer_product(rows: Array, about: Array) -> Array:
-    """Z Z^T (N, N) of the rows less `about`, a block of columns at a time."""
+def outer_product(rows: Array, about: Array | None = None) -> Array:
+    """Z Z^T (N, N) of the rows, less `about` where it is given, a block of columns at a time."""
     xp = array_namespace(rows)
     total = xp.zeros((rows.shape[0], rows.shape[0]), dtype=xp.float64, device=rows.device)
     for _, z in _column_blocks(rows, about):

@@ -1,4 +1,4 @@
-"""The exact iterate trajectory of early-stopped methods (AFR, SELF, classifier retraining), for many settings at once.
+"""The exact trajectory of early-stopped methods (AFR, SELF, classifier retraining), for many settings at once.
 
 One step of gradient descent on F (see refit_problem) from theta_0, the problem's start:
 

@@ -41,21 +41,21 @@ FEWEST_JOINING = 30
 JOINING_SHARE = 0.25
 """Entries that may join in a step, as a share of the support, where that is more than `FEWEST_JOINING`."""
 LARGEST_FALL = 0.1
-"""What a step leaves of p and of 1 - p at least."""
+"""Share of p, and of 1 - p, that a step leaves at least."""
 FLOAT32_UNTIL = 1e-3
 """Gap in nats above which columns are kept in float32."""
 FLOAT32_GRAM_UNTIL = 1e-5
 """Gap in nats above which Gram matrices are made in float32."""
 FLOAT32_RIDGE = 1e-6
-"""Added to the diagonal of a system made in float32, about the present head, as a share of the mean diagonal."""
+"""Added to the diagonal of a system made in float32, as a share of the mean diagonal, pulling to the present head."""
 FLOAT64_RIDGE = 1e-12
-"""Added to the diagonal of a system made in float64: it keeps systems of dependent columns solvable."""
+"""Added to the diagonal of a system made in float64, as a share of the mean diagonal: it stays solvable."""
 PATIENCE = 8
 """Steps within which the gap of a block must shrink by `SHRINKING`, or the block is handed back."""
 SHRINKING = 0.9
 """Factor by which the gap must shrink in `PATIENCE` steps."""
 SMALLEST_P = 1e-12
-"""p and 1 - p are at least this."""
+"""Probabilities keep this distance from 0 and from 1."""
 
 
 def active_set(features: NDArray[np.floating], members: Sequence[Block], stop: StopRule) -> list[BlockFit]:

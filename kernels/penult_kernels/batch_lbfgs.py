@@ -4,7 +4,6 @@ Vectors of B problems are arrays (B, M). Steps follow the secant rule of `line_s
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -12,43 +11,12 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
 from penult_kernels.line_search import is_near_enough, secant_cut
-from penult_kernels.quick_loop import Reached, Space, minimize
+from penult_kernels.primal_space import Derivatives, PrimalSpace
+from penult_kernels.quick_loop import Reached, minimize
 from penult_kernels.solver_control import StopRule
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Derivatives:
-    """The gradient (B, M) at a point, and the curvature there in whatever shape a space uses."""
-
-    gradient: Array
-    curvature: Array
-
-
-class GradientSpace(Space, Protocol):
-    """A space in which gradients are had, and an approximate inverse Hessian."""
-
-    def evaluate(self, x: Array) -> Derivatives:
-        """Of all problems at x (B, M)."""
-        ...
-
-    def gaps(self, here: Derivatives) -> Array:
-        """About how far above the optima (B,)."""
-        ...
-
-    def floors(self, x: Array, here: Derivatives) -> Array:
-        """Gaps (B,) that rounding leaves, about."""
-        ...
-
-    def precondition(self, residual: Array, here: Derivatives) -> Array:
-        """Approximate inverse Hessians, of the right size, times (B, M)."""
-        ...
-
-    def take(self, kept: NDArray[np.int64]) -> "GradientSpace":
-        """The space of some of its problems."""
-        ...
-
-
-def lbfgs(space: GradientSpace, start: Array, stop: StopRule, *, memory: int) -> Reached:
+def lbfgs(space: PrimalSpace, start: Array, stop: StopRule, *, memory: int) -> Reached:
     """Go down from `start` (B, M) with the last `memory` steps remembered; two products with the rows an evaluation."""
     xp = array_namespace(start)
     length = xp.ones((start.shape[0],), dtype=start.dtype, device=start.device)
@@ -64,7 +32,7 @@ def inner(a: Array, b: Array) -> Array:
 class _State:
     """Iterates of the problems that are still solved."""
 
-    space: GradientSpace
+    space: PrimalSpace
     x: Array
     here: Derivatives
     length: Array

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
 from penult_kernels.block_fit import BlockFit
+from penult_kernels.eigenbasis import Preconditioner
 from penult_kernels.intercept import minimize_intercept
 from penult_kernels.line_search import backtrack
 from penult_kernels.logit_loss import probabilities
-from penult_kernels.preconditioner import Preconditioner
 from penult_kernels.refit_batch import Batch
 from penult_kernels.solver_control import StopRule
 
@@ -52,6 +52,10 @@ class _State:
     logits: Array
     floor: Array
     first_norm: Array
+    flat_limit: Array
+    """(B,) the norm of a gradient that is small enough where l2 = 0."""
+    gradient: Array
+    """(B, q, D + 1) at theta."""
     passes: NDArray[np.int64]
 
 
@@ -81,50 +85,49 @@ def newton(
         logits=xp.broadcast_to(batch.offset, (batch.offset.shape[0], n_blocks, n_columns)),
         floor=batch.smallest_loss(),
         first_norm=xp.ones((n_blocks,), dtype=xp.float64, device=start.device),
+        flat_limit=xp.zeros((n_blocks,), dtype=xp.float64, device=start.device),
+        gradient=at_zero,
         passes=np.zeros(n_blocks, np.int64),
     )
     is_cold = not bool(xp.any(start != 0))
-    gradient, flat_limit = at_zero, xp.zeros_like(state.first_norm)
     if is_cold or bool(xp.any(batch.l2 == 0)):
-        gradient = _gradient(state)
-        flat_limit = stop.tolerance * _norms(gradient)
+        _take_gradient(state)
+        state.flat_limit = stop.tolerance * _norms(state.gradient)
     if not is_cold:
         # The optimum has mean 0 over the classes: an equal change of all costs penalty and moves no probability.
         state.theta = batch.mask(start if n_columns == 1 else start - xp.mean(start, axis=1, keepdims=True))
         stop.check()
         state.logits = batch.logits(state.theta) + batch.offset
         state.passes += 1
-        gradient = _gradient(state)
-    state.first_norm = _norms(gradient) / (1.0 if is_cold else WARM_NORM)
+        _take_gradient(state)
+    state.first_norm = _norms(state.gradient) / (1.0 if is_cold else WARM_NORM)
     found: list[BlockFit | None] = [None] * n_blocks
     steps = 0
     stuck = np.zeros(n_blocks, bool)
     while True:
-        gaps = _gaps(state, gradient)
-        norms = to_host(_norms(gradient))
-        is_flat = (to_host(state.batch.l2) == 0) & (norms <= to_host(flat_limit))
-        met = is_flat | (to_host(gaps) <= stop.limit)
+        gaps = to_host(_gaps(state))
+        is_flat = (to_host(state.batch.l2) == 0) & (to_host(_norms(state.gradient)) <= to_host(state.flat_limit))
+        met = is_flat | (gaps <= stop.limit)
         done = met | stuck | (steps >= stop.max_iterations)
         if stop.unwanted is not None:
             done = done | stop.unwanted()[state.positions]
         if done.any():
-            _record(found, state, gradient, to_host(gaps), met, done, steps)
+            _record(found, state, gaps, met, done, steps)
             kept = np.flatnonzero(~done)
             if kept.size == 0:
                 break
-            gradient, flat_limit = _keep(state, kept, gradient, flat_limit)
+            _keep(state, kept)
         stop.check()
-        direction = _directions(state, gradient, stop.check)
-        stuck = _search(state, direction, xp.sum(gradient * direction, axis=(1, 2)))
+        direction = _directions(state, stop.check)
+        stuck = _search(state, direction, xp.sum(state.gradient * direction, axis=(1, 2)))
         steps += 1
-        gradient = _gradient(state)
+        _take_gradient(state)
     return [one for one in found if one is not None]
 
 
 def _record(
     found: list[BlockFit | None],
     state: _State,
-    gradient: Array,
     gaps: NDArray[np.float64],
     met: NDArray[np.bool_],
     done: NDArray[np.bool_],
@@ -132,7 +135,7 @@ def _record(
 ) -> None:
     """Put down the answers of the blocks that are done."""
     objectives = to_host(_objective(state, state.theta, state.logits))
-    norms = to_host(_penalised_norms(state.batch, gradient))
+    norms = to_host(_penalised_norms(state.batch, state.gradient))
     for index in np.flatnonzero(done):
         found[int(state.positions[index])] = BlockFit(
             theta=state.theta[int(index), :, :],
@@ -145,32 +148,30 @@ def _record(
         )
 
 
-def _keep(state: _State, kept: NDArray[np.int64], gradient: Array, flat_limit: Array) -> tuple[Array, Array]:
-    """Drop the blocks that are done, here and in what goes with them."""
-    xp = array_namespace(gradient)
-    at = beside(kept, gradient)
+def _keep(state: _State, kept: NDArray[np.int64]) -> None:
+    """Drop the blocks that are done."""
+    xp = array_namespace(state.theta)
+    at = beside(kept, state.theta)
     same = state.inner is state.batch
     state.batch = state.batch.take(kept)
     state.inner = state.batch if same else state.inner.take(kept)
     state.preconditioner = None if state.preconditioner is None else state.preconditioner.take(kept)
-    state.positions = state.positions[kept]
-    state.theta = xp.take(state.theta, at, axis=0)
+    state.positions, state.passes = state.positions[kept], state.passes[kept]
     state.logits = xp.take(state.logits, at, axis=1)
-    state.floor = xp.take(state.floor, at, axis=0)
-    state.first_norm = xp.take(state.first_norm, at, axis=0)
-    state.passes = state.passes[kept]
-    return xp.take(gradient, at, axis=0), xp.take(flat_limit, at, axis=0)
+    for name in ("theta", "floor", "first_norm", "flat_limit", "gradient"):
+        setattr(state, name, xp.take(getattr(state, name), at, axis=0))
 
 
-def _gradient(state: _State) -> Array:
-    """Minimise over the free biases with V fixed, and return the gradient there: one pass."""
+def _take_gradient(state: _State) -> None:
+    """Minimise over the free biases with V fixed, and take the gradient there: one pass."""
     state.theta, state.logits = minimize_intercept(state.batch, state.theta, state.logits)
     state.passes += 1
-    return state.batch.gradient(state.theta, state.logits)
+    state.gradient = state.batch.gradient(state.theta, state.logits)
 
 
-def _directions(state: _State, gradient: Array, check: Callable[[], None]) -> Array:
+def _directions(state: _State, check: Callable[[], None]) -> Array:
     """Solve H d = -gradient by preconditioned conjugate gradients, each block to its own forcing term."""
+    gradient = state.gradient
     xp = array_namespace(gradient)
     norms = _norms(gradient)
     # Superlinear convergence: the closer, the more accurate the step.
@@ -232,13 +233,13 @@ def _objective(state: _State, theta: Array, logits: Array) -> Array:
     return state.batch.data_value(logits) + state.batch.smooth_penalty(theta)
 
 
-def _gaps(state: _State, gradient: Array) -> Array:
+def _gaps(state: _State) -> Array:
     """Bounds on objective - optimum (B,); strong convexity gives one where a free bias is at its minimum."""
-    xp = array_namespace(gradient)
+    xp = array_namespace(state.gradient)
     above = _objective(state, state.theta, state.logits) - state.floor
     l2 = state.batch.l2
-    strong = _penalised_norms(state.batch, gradient) ** 2 / (2 * xp.where(l2 > 0, l2, 1.0))
-    free_bias = xp.sqrt(xp.sum(gradient[:, :, -1] ** 2, axis=1)) * state.batch.is_free
+    strong = _penalised_norms(state.batch, state.gradient) ** 2 / (2 * xp.where(l2 > 0, l2, 1.0))
+    free_bias = xp.sqrt(xp.sum(state.gradient[:, :, -1] ** 2, axis=1)) * state.batch.is_free
     holds = (l2 > 0) & (free_bias <= SETTLED_INTERCEPT)
     return xp.where(holds, xp.minimum(above, strong), above)
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from penult_kernels.arrays import Array
-from penult_kernels.preconditioner import Preconditioner
+from penult_kernels.eigenbasis import Preconditioner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

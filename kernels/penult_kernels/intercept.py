@@ -39,14 +39,17 @@ def minimize_intercept(batch: Batch, theta: Array, logits: Array) -> tuple[Array
     return theta, logits + shift
 
 
-def regularize_intercepts(hessian: Array, n_intercepts: int) -> Array:
-    """Hessians (B, m, m) whose first directions are the intercepts, made invertible in these.
+def regularize_intercepts(hessian: Array, n_intercepts: int, penalty: Array | None = None) -> Array:
+    """Hessians (B, m, m) whose first directions are the intercepts, made invertible in these; with a diagonal
+    `penalty` (B, m).
 
     The softmax does not change along equal intercepts; 1/q there leaves the other directions alone. The tiny multiple
     of the identity keeps the matrix invertible where all probabilities have saturated.
     """
     xp = array_namespace(hessian)
     identity = xp.eye(int(hessian.shape[1]), dtype=hessian.dtype, device=hessian.device)
+    if penalty is not None:
+        hessian = hessian + penalty[:, :, None] * identity
     is_intercept = xp.astype(xp.sum(identity[:n_intercepts, :], axis=0), hessian.dtype)
     scale = xp.sum(hessian * identity * is_intercept, axis=(1, 2))[:, None, None] / n_intercepts
     alike = scale / n_intercepts * is_intercept[:, None] * is_intercept if n_intercepts > 1 else 0.0

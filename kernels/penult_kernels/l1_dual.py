@@ -24,6 +24,7 @@ from penult_kernels.refit_blocks import Block
 Floats = NDArray[np.float64]
 
 SMALLEST = float(np.finfo(np.float64).tiny)
+"""What stands in for a sum of zero that is divided by."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,8 +36,8 @@ class Penalty:
     l2: Floats
     """(B, k)."""
 
-    def of(self, chosen: NDArray[np.integer] | slice | tuple[NDArray[np.integer], ...]) -> "Penalty":
-        """The penalty of some problems, or of some entries."""
+    def of(self, chosen: NDArray[np.integer]) -> "Penalty":
+        """The penalty of some problems."""
         return Penalty(self.l1[chosen], self.l2[chosen])
 
     def values(self, u: Floats) -> Floats:

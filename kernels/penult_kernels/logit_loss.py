@@ -26,6 +26,14 @@ def losses(logits: Array, targets: Array) -> Array:
     return xp.log(xp.sum(xp.exp(shifted), axis=2)) - xp.sum(targets * shifted, axis=2)
 
 
+def log_softmax(logits: Array) -> Array:
+    """log p over the last axis."""
+    xp = array_namespace(logits)
+    # Shifting by the largest logit keeps every exponent at or below zero.
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
+
 def probabilities(logits: Array) -> Array:
     """p (n, B, q)."""
     xp = array_namespace(logits)

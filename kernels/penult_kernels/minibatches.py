@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.finite import are_weights
 from penult_kernels.trajectory_settings import TrajectorySettings
 
 
@@ -41,9 +42,7 @@ class _Stream:
         self._chances = None
         if settings.sampler is not None:
             sampler = np.asarray(settings.sampler, np.float64)
-            if sampler.shape != (n_rows,) or not (
-                np.isfinite(sampler).all() and (sampler >= 0).all() and sampler.any()
-            ):
+            if sampler.shape != (n_rows,) or not are_weights(sampler):
                 raise ValueError(f"sampler must hold {n_rows} finite weights of at least 0, one per row used")
             self._chances = sampler / sampler.sum()
 

@@ -13,9 +13,8 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array
-from penult_kernels.batch_lbfgs import Derivatives
+from penult_kernels.eigenbasis import Preconditioner
 from penult_kernels.logit_loss import probabilities
-from penult_kernels.preconditioner import Preconditioner
 from penult_kernels.refit_batch import Batch
 
 ROUNDING = 2.0**-25
@@ -23,8 +22,16 @@ ROUNDING = 2.0**-25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Derivatives:
+    """The gradient (B, M) at a point, and the mean curvature there, sum_i s_i p_i (1 - p_i) (B, q)."""
+
+    gradient: Array
+    curvature: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PrimalSpace:
-    """Vectors are thetas (B, q, D + 1) made flat: (B, q (D + 1))."""
+    """Vectors are thetas (B, q, D + 1) made flat: (B, M), M = q (D + 1)."""
 
     batch: Batch
     preconditioner: Preconditioner
@@ -43,7 +50,7 @@ class PrimalSpace:
         return array_namespace(x).reshape(x, (x.shape[0], -1, self.batch.n_features + 1))
 
     def evaluate(self, x: Array) -> Derivatives:
-        """Gradient, and the mean curvature sum_i s_i p_i (1 - p_i) (B, q): two products."""
+        """Gradient and curvature at x (B, M): two products."""
         theta = self.theta(x)
         curvature = 0.0
 
@@ -60,7 +67,7 @@ class PrimalSpace:
         return Derivatives(self.flat(gradient), array_namespace(x).astype(curvature, gradient.dtype))
 
     def gaps(self, here: Derivatives) -> Array:
-        """|gradient|^2 / (2 l2); a free bias by its own curvature."""
+        """About how far above the optima (B,): |gradient|^2 / (2 l2); a free bias by its own curvature."""
         xp = array_namespace(here.gradient)
         squares = self.theta(here.gradient) ** 2
         of_bias = self.batch.bias_stiffness()
@@ -69,7 +76,7 @@ class PrimalSpace:
         return 0.5 * (of_weights + xp.sum(squares[:, :, -1] / stiffness, axis=1))
 
     def floors(self, x: Array, here: Derivatives) -> Array:
-        """What heads rounded to float32 leave: errors of no direction of their own, times the Hessian."""
+        """Gaps (B,) that heads rounded to float32 leave: errors of no direction of their own, times the Hessian."""
         xp = array_namespace(x)
         if not self.batch.narrow:
             return xp.zeros_like(self.batch.l2)

@@ -1,6 +1,5 @@
 """The arrays of a problem, checked and brought into one form."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, blocks, host_labels, to_host
+from penult_kernels.finite import are_weights
 from penult_kernels.refit_problem import Head
 
 
@@ -50,8 +50,7 @@ def checked_weight(weight: NDArray[np.float64] | None, n_used: int) -> NDArray[n
     found = to_host(weight).astype(np.float64, copy=False)
     if found.shape != (n_used,):
         raise ValueError(f"weight must have one entry per row used, shape ({n_used},), got {found.shape}")
-    total = float(found.sum())
-    if not (math.isfinite(total) and total > 0 and found.min() >= 0):
+    if not are_weights(found):
         raise ValueError("weight must hold finite numbers of at least 0 with a positive sum")
     return found
 

@@ -149,7 +149,8 @@ def _step(state: _State) -> None:
     """Choose the working set by the gradients and move on it."""
     chosen = _chosen(state)
     classes, features = np.nonzero(chosen)
-    penalty = state.penalty.of((np.zeros(1, np.int64)[:, None], np.flatnonzero(chosen)[None, :]))
+    at = np.flatnonzero(chosen)
+    penalty = Penalty(state.penalty.l1[:, at], state.penalty.l2[:, at])
     columns: Floats = state.batch.columns(features)
     u = state.theta[chosen]
     hessian = _hessian(state, columns, classes)

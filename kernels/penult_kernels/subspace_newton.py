@@ -182,8 +182,8 @@ def _direction(state: _State, images: Array, penalty: Array) -> tuple[Array, Arr
     changes = xp.reshape(images, (images.shape[0], images.shape[1], n_columns, -1))
     weighted = state.space.hessian_vector_product(_by_column(state, state.p), changes)
     hessian = xp.reshape(weighted, images.shape) @ xp.matrix_transpose(images)
-    whole = hessian + penalty[:, :, None] * xp.eye(state.size, dtype=hessian.dtype, device=hessian.device)
-    direction = -xp.linalg.solve(regularize_intercepts(whole, n_columns), state.gradient[:, :, None])[:, :, 0]
+    regular = regularize_intercepts(hessian, n_columns, penalty)
+    direction = -xp.linalg.solve(regular, state.gradient[:, :, None])[:, :, 0]
     slope = xp.sum(state.gradient * direction, axis=1)
     goes_down = slope < 0
     return xp.where(goes_down[:, None], direction, 0.0), xp.where(goes_down, slope, 0.0)

@@ -24,6 +24,7 @@ from penult_kernels.arrays import Array, beside, blocks, to_host
 TOLERANCE = 1e-7
 """Certified relative error of an eigenvalue at which its iteration stops: far below what resampling tells apart."""
 MOST_STEPS = 128
+"""Steps of an iteration at most."""
 LOOKS_PER_DOUBLING = 8
 """Looks at the error while the steps double; each decomposes a small matrix for every replicate."""
 

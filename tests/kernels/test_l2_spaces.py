@@ -8,8 +8,7 @@ import pytest
 from penult_kernels import l2_by_rows, subspace_newton
 from penult_kernels.arrays import to_host
 from penult_kernels.batch_lbfgs import inner, lbfgs
-from penult_kernels.eigenbasis import make_eigenbasis
-from penult_kernels.preconditioner import make_preconditioner
+from penult_kernels.eigenbasis import make_eigenbasis, make_preconditioner
 from penult_kernels.primal_space import PrimalSpace
 from penult_kernels.refit_batch import make_batch
 from penult_kernels.refit_blocks import Preparation

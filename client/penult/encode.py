@@ -5,35 +5,10 @@ from typing import get_args
 
 from penult import coerce
 from penult.coerce import build, check_choice, items
-from penult.errors import invalid
 from penult.records import Checkpoint, Dataset
 from penult.references import checkpoint_digest, dataset_name
-from penult.types import BalanceMethod, By, FeatureKind, StorageType
-from penult_proto.v1 import groups_pb2, jobs_pb2
-
-
-def balance_message(
-    balance: BalanceMethod,
-    by: By | None,
-    ratio: float | None,
-    missing_groups: "groups_pb2.MissingGroups.ValueType | None" = None,
-) -> groups_pb2.Balance:
-    """How examples are balanced. `ratio` is needed by "mixture" and means nothing to the others."""
-    method = coerce.choice("balance", balance, groups_pb2.BalanceMethod)
-    over = groups_pb2.BALANCE_BY_UNSPECIFIED if by is None else coerce.choice("by", by, groups_pb2.BalanceBy)
-    if balance == "mixture":
-        if ratio is None:
-            raise invalid("balance='mixture' needs ratio=: the cap, as a multiple of the smallest (1 or more)")
-        ratio = coerce.number("ratio", ratio, 1)
-    elif ratio is not None:
-        raise invalid(f"ratio= belongs to balance='mixture' only; balance is {balance!r}", argument="ratio")
-    return build(
-        groups_pb2.Balance,
-        method=method,
-        by=over,
-        ratio=ratio,
-        missing_groups=missing_groups or groups_pb2.MISSING_GROUPS_UNSPECIFIED,
-    )
+from penult.types import FeatureKind, StorageType
+from penult_proto.v1 import jobs_pb2
 
 
 def check_class_map(class_map: Mapping[str, str] | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The names that requests may use. Made by ``python -m penult_proto.generate``: edit that."""
+"""The names that requests may use. Made by ``python -m penult_proto.generate``."""
 
 from typing import Literal
 

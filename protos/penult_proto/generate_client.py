@@ -57,15 +57,21 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
 """What the client calls each enumeration; those that the wire carries as text are listed here."""
 HOMES = {
     **dict.fromkeys(CHOICES, "penult.types"),
+    "Any": "typing",
     "ArrayLike": "numpy.typing",
+    "Checkpoint": "penult.records",
+    "Dataset": "penult.records",
     "FeatureSetLike": "penult.references",
     "HeadLike": "penult.refits",
+    "Literal": "typing",
     "Mapping": "collections.abc",
+    "Path": "pathlib",
     "Required": "typing",
     "ScalingLike": "penult.refits",
     "Sequence": "collections.abc",
     "TypedDict": "typing",
     "dataclass": "dataclasses",
+    "fields": "dataclasses",
 }
 """Where the client has the names that its types are made of."""
 CENTER_DOC = '"zero", "stored", "explicit", or the digest of a refit.'
@@ -101,15 +107,15 @@ def types_module() -> str:
 def arguments_module(signature: Mapping[str, str]) -> str:
     """The text of ``penult/refit_arguments.py``."""
     arguments = {name: f"Required[{kind}]" if name == "features" else kind for name, kind in signature.items()}
-    return _module(
+    return module(
         f"The arguments of refits as dictionaries. {MADE}",
-        _typed_dict("PathArguments", "An early-stopped method; what is left out is the preset's.", path_arguments()),
-        _typed_dict(
+        typed_dict("PathArguments", "An early-stopped method; what is left out is the preset's.", path_arguments()),
+        typed_dict(
             "SelectArguments",
             "How one candidate of a grid is chosen; what is left out is the preset's.",
             ((name, kind, "") for name, kind, _, _ in SELECT),
         ),
-        _typed_dict(
+        typed_dict(
             "RefitArguments",
             "The arguments of `Client.refit`, as one request of `Client.refits`.",
             ((name, kind, "") for name, kind in arguments.items() if name != "timeout"),
@@ -119,15 +125,15 @@ def arguments_module(signature: Mapping[str, str]) -> str:
 
 def settings_module(signature: Mapping[str, str]) -> str:
     """The text of ``penult/refit_settings.py``."""
-    return _module(
+    return module(
         f"What was fitted, with every preset filled in. {MADE}",
-        _record("PathSettings", "An early-stopped method: the fields are those of ``path=``.", path_settings()),
-        _record(
+        record("PathSettings", "An early-stopped method: the fields are those of ``path=``.", path_settings()),
+        record(
             "SelectSettings",
             "How a candidate was chosen: the fields are those of ``select=``.",
             ((name, kind, said) for name, _, kind, said in SELECT),
         ),
-        _record(
+        record(
             "RefitSettings",
             "What was fitted, with every preset expanded; the fields are the arguments of `Client.refit`.\n\n    "
             "A number that was on a grid is the one that was chosen; one that goes with another method is None.\n    ",
@@ -180,19 +186,21 @@ def _enum_of(argument: str) -> Enumeration[Any]:
     return next(enum for enum in kinds if enum.DESCRIPTOR is ARGUMENTS[argument].field.enum_type)
 
 
-def refit_signature(source: str) -> dict[str, str]:
-    """Types of the arguments of `Refitting.refit`, as they are written."""
-    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
-    arguments = next(one.args for one in functions if one.name == "refit")
+def signature(file: str, method: str) -> dict[str, str]:
+    """Types of the arguments of a method of the client, as they are written."""
+    functions = [node for node in ast.walk(ast.parse((CLIENT / file).read_text())) if isinstance(node, ast.FunctionDef)]
+    arguments = next(one.args for one in functions if one.name == method)
     named = [*arguments.args[1:], *arguments.kwonlyargs]
-    return {one.arg: ast.unparse(one.annotation) for one in named if one.annotation is not None}
+    return {one.arg: ast.unparse(one.annotation).replace("'", '"') for one in named if one.annotation is not None}
 
 
-def _typed_dict(name: str, doc: str, fields: Fields) -> list[str]:
+def typed_dict(name: str, doc: str, fields: Fields) -> list[str]:
+    """The lines of a dictionary's type."""
     return [f"class {name}(TypedDict, total=False):", f'    """{doc}"""', "", *_fields(fields)]
 
 
-def _record(name: str, doc: str, fields: Fields) -> list[str]:
+def record(name: str, doc: str, fields: Fields) -> list[str]:
+    """The lines of a frozen dataclass."""
     decorator = "@dataclass(frozen=True, slots=True, kw_only=True)"
     return [decorator, f"class {name}:", f'    """{doc}"""', "", *_fields(fields)]
 
@@ -204,13 +212,13 @@ def _fields(fields: Fields) -> Iterator[str]:
             yield f'    """{said}"""'
 
 
-def _module(doc: str, *classes: list[str]) -> str:
+def module(doc: str, *classes: list[str]) -> str:
     """A module of some classes, with the imports of the names in them."""
     body = "".join("\n\n" + "\n".join(lines) + "\n" for lines in classes)
     code = re.sub(r'""".*?"""', "", body, flags=re.DOTALL)
     used = sorted({name for name in re.findall(r"\w+", code) if name in HOMES}, key=lambda name: (name.lower(), name))
     imports: list[str] = []
-    for block in (("collections.abc", "dataclasses", "typing"), ("numpy.typing",), ("penult",)):
+    for block in (("collections.abc", "dataclasses", "pathlib", "typing"), ("numpy.typing",), ("penult",)):
         homes = sorted({HOMES[name] for name in used if HOMES[name].startswith(block)})
         lines = [line for home in homes for line in _import(home, [name for name in used if HOMES[name] == home])]
         imports += ["", *lines] if lines else []
@@ -233,10 +241,10 @@ def _literal(name: str, choices: Iterable[str]) -> list[str]:
 
 def generate_client(out: Path = CLIENT) -> None:
     """Write the client's generated modules into the directory `out`."""
-    signature = refit_signature((CLIENT / "refitting.py").read_text())
+    arguments = signature("refitting.py", "refit")
     (out / "types.py").write_text(types_module())
-    (out / "refit_arguments.py").write_text(arguments_module(signature))
-    (out / "refit_settings.py").write_text(settings_module(signature))
+    (out / "refit_arguments.py").write_text(arguments_module(arguments))
+    (out / "refit_settings.py").write_text(settings_module(arguments))
 
 
 if __name__ == "__main__":

@@ -44,8 +44,13 @@ def check_fields(config: object) -> None:
             if isinstance(limits, Real):
                 check_real(field, value, limits.expected, limits.holds(value))
             elif isinstance(limits, Whole):
-                for one in value if isinstance(value, tuple) else (value,):  # pyright: ignore[reportUnknownVariableType]
-                    check_whole(field, one, limits.lowest, limits.highest)  # pyright: ignore[reportUnknownArgumentType]
+                for one in _members(value):
+                    check_whole(field, one, limits.lowest, limits.highest)
+
+
+def _members(value: Any) -> tuple[Any, ...]:
+    """Those of a tuple; anything else alone."""
+    return value if isinstance(value, tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
 
 
 @cache

@@ -33,27 +33,29 @@ class Needed:
     meaning: str
 
 
-TRAINED = HasEffect(
+TRAINED: HasEffect = HasEffect(
     "epochs of at least 1 (with 0 nothing is trained, and only the starting point stored)",
     lambda config, _: config.epochs > 0,
 )
-TRAINED_OR_NONE = HasEffect(
+TRAINED_OR_NONE: HasEffect = HasEffect(
     "epochs of at least 1 (with 0 nothing is trained)",
     lambda config, _: config.epochs > 0 or config.method is BalanceMethod.NONE,
 )
-BALANCED = HasEffect("a balance other than 'none'", lambda config, _: config.method is not BalanceMethod.NONE)
-BALANCED_BY_GROUP = HasEffect(
+BALANCED: HasEffect = HasEffect(
+    "a balance other than 'none'", lambda config, _: config.method is not BalanceMethod.NONE
+)
+BALANCED_BY_GROUP: HasEffect = HasEffect(
     "a balance other than 'none' by='group'",
     lambda config, _: config.method is not BalanceMethod.NONE and config.by is BalanceBy.GROUP,
 )
-OF_MIXTURE = HasEffect("balance='mixture'", lambda config, _: config.method is BalanceMethod.MIXTURE)
-OF_SGD = HasEffect("optimizer='sgd'", lambda config, _: config.optimizer == "sgd")
-SCHEDULED = HasEffect("schedule='cosine' or 'linear'", lambda config, _: config.schedule != "constant")
-OF_GROUP_DRO = HasEffect("loss='group_dro'", lambda config, _: config.objective.loss == "group_dro")
-OF_CVAR_DRO = HasEffect("loss='cvar_dro'", lambda config, _: config.objective.loss == "cvar_dro")
-OF_REPEATED_ERRORS = HasEffect(
+OF_MIXTURE: HasEffect = HasEffect("balance='mixture'", lambda config, _: config.method is BalanceMethod.MIXTURE)
+OF_SGD: HasEffect = HasEffect("optimizer='sgd'", lambda config, _: config.optimizer == "sgd")
+SCHEDULED: HasEffect = HasEffect("schedule='cosine' or 'linear'", lambda config, _: config.schedule != "constant")
+OF_GROUP_DRO: HasEffect = HasEffect("loss='group_dro'", lambda config, _: config.objective.loss == "group_dro")
+OF_CVAR_DRO: HasEffect = HasEffect("loss='cvar_dro'", lambda config, _: config.objective.loss == "cvar_dro")
+OF_REPEATED_ERRORS: HasEffect = HasEffect(
     "repeat_errors_of=, the checkpoint whose errors are repeated",
     lambda config, _: bool(config.objective.repeat_errors_of),
 )
-OF_IMAGES = HasEffect("a dataset of images", lambda _, modality: modality == "image")
-OF_TEXTS = HasEffect("a dataset of texts", lambda _, modality: modality == "text")
+OF_IMAGES: HasEffect = HasEffect("a dataset of images", lambda _, modality: modality == "image")
+OF_TEXTS: HasEffect = HasEffect("a dataset of texts", lambda _, modality: modality == "text")

@@ -4,7 +4,7 @@ The fields of both are called alike, those of the message `balance` in the confi
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -100,9 +100,9 @@ def _write_default(path: str, message: Message, field: FieldDescriptor, config: 
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT, f"{_argument(path)} must be given: {needed.meaning}", field=_argument(path)
         )
-    value = getattr(config.objective if path.startswith("objective.") else config, field.name, None)
+    value: Any = getattr(config.objective if path.startswith("objective.") else config, field.name, None)
     if field.enum_type is not None:
-        setattr(message, field.name, names_of(field.enum_type)[value])
+        setattr(message, field.name, names_of(cast("Any", field.enum_type))[value])
     elif isinstance(value, bool | int | float):
         setattr(message, field.name, value)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from penult.errors import Unauthenticated as Unauthenticated
     from penult.errors import Unavailable as Unavailable
     from penult.errors import VersionMismatch as VersionMismatch
+    from penult.finetune_spec import FinetuneSpec as FinetuneSpec
     from penult.jobs import Job as Job
     from penult.notes import Note as Note
     from penult.plots import plot_history as plot_history
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from penult.records import Dataset as Dataset
     from penult.records import Features as Features
     from penult.records import FeatureSet as FeatureSet
-    from penult.records import FinetuneSpec as FinetuneSpec
     from penult.records import Group as Group
     from penult.records import Info as Info
     from penult.records import Run as Run
@@ -78,7 +78,8 @@ _HOMES = {
         "jobs": "Job",
         "notes": "Note",
         "plots": "plot_history plot_run_spectra plot_spectra",
-        "records": "Checkpoint Dataset FeatureSet Features FinetuneSpec Group Info Run RunManifest Split",
+        "finetune_spec": "FinetuneSpec",
+        "records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",
         "refits": "Certificate Head Interpolation Refit Selection soup",
         "results": "EpochMetrics Metrics",
         "run_spectra": "RunSpectra",

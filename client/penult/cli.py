@@ -9,16 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from penult.choices import By
 from penult.client import Client
 from penult.connecting import DEFAULT_ADDRESS, connect
 from penult.embedded import local, require_server
 from penult.errors import PenultError
 from penult.plots import save
-from penult.refit_choices import Preset
 from penult.refits import Refit
 from penult.results import Metrics
 from penult.spectra import Spectra
+from penult.types import By, Preset
 
 INTERRUPTED = 130
 """What shells expect of a command that Ctrl-C ended."""

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, cast, overload
 
 from penult import decode, jobs
-from penult.choices import LAYOUTS, Layout, check_choice
-from penult.coerce import build, flag, items, listed, names, path, scalar, text
+from penult.coerce import build, choice, flag, items, listed, names, path, scalar, text
 from penult.errors import invalid, shown
 from penult.records import Dataset
 from penult.references import dataset_name
 from penult.rpc import Connection
+from penult.types import Layout
 from penult_proto.v1 import datasets_pb2, jobs_pb2
 
 SplitValue = str | int | float
@@ -152,14 +152,13 @@ class Datasets:
         Conflict : a packaged dataset, or other content, has that name.
         PreconditionFailed : files are missing.
         """
-        check_choice("layout", layout, LAYOUTS)
         waits = flag("wait", wait)
         spec = build(
             jobs_pb2.RegisterDatasetSpec,
             name=text("name", name, example="'my-dataset'"),
             table=_absolute(source),
             description=text("description", description, most=MOST_DESCRIPTION),
-            layout=LAYOUTS[layout],
+            layout=choice("layout", layout, datasets_pb2.DatasetLayout),
             columns=columns_message(columns, splits),
         )
         job = jobs.create(

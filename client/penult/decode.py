@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from penult import records, results
 from penult.arrays import sent_by_server
+from penult.finetune_spec import FinetuneSpec
 from penult.notes import decode_notes
 from penult.recipes import arguments_of
 from penult_proto.arrays import numpy_dtype
@@ -123,9 +124,9 @@ def balance_ratio(message: groups_pb2.Balance) -> float | None:
     return message.ratio if message.method == groups_pb2.BALANCE_METHOD_MIXTURE else None
 
 
-def finetune_spec(message: runs_pb2.FinetuneSpec) -> records.FinetuneSpec:
+def finetune_spec(message: runs_pb2.FinetuneSpec) -> FinetuneSpec:
     """A finetuning recipe."""
-    return records.FinetuneSpec(**arguments_of(message))
+    return FinetuneSpec(**arguments_of(message))
 
 
 def run_manifest(message: runs_pb2.RunManifest) -> records.RunManifest:

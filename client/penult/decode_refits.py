@@ -1,121 +1,92 @@
 """From messages of the wire to the records of refits."""
 
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
 
 from penult import refits
 from penult.arrays import decode as array
-from penult.choices import BALANCE_BY, BALANCE_METHODS, MISSING_GROUPS, name_of
 from penult.decode import by_name, metrics
 from penult.notes import decode_notes
-from penult.refit_choices import (
-    GROUP_SOURCES,
-    HEADS,
-    INTERCEPTS,
-    LINKS,
-    OFFSETS,
-    PATH_KEEPS,
-    PATH_OPTIMIZERS,
-    PATH_SCHEDULES,
-    PENALTY_SCALES,
-    RISKS,
-    ROWS,
-    SCALINGS,
-    SELECT_FINALS,
-    SELECT_METRICS,
-    WEIGHTS,
-)
+from penult.refit_settings import PathSettings, RefitSettings, SelectSettings
+from penult_proto.enums import choices_of, name_or
+from penult_proto.refit_fields import ARGUMENTS
 from penult_proto.v1 import refits_pb2 as pb
+
+SETTINGS = {field.name for field in fields(RefitSettings)}
+_ALWAYS_SAID = ("l1", "l2", "repeats")
+"""Numbers that go with every method: 0 where an older server left them out."""
 
 
 def scaling(message: pb.Scaling) -> str:
     """The name of what standardises, or the digest of the set that does."""
-    return message.feature_set or name_of(SCALINGS, message.kind, "rows")
+    if message.kind == pb.SCALING_KIND_SET:
+        return message.feature_set
+    return name_or(pb.ScalingKind, message.kind, "rows")
 
 
 def head_source(message: pb.HeadSource) -> str:
     """The name of a head, or the digest of the refit it is from."""
-    if message.kind == pb.HEAD_KIND_EXPLICIT:
-        return "explicit"
-    return message.refit or name_of(HEADS, message.kind, "zero")
+    return message.refit or name_or(pb.HeadKind, message.kind, "zero")
 
 
-def _heard(message: Any, name: str, chosen: dict[str, float]) -> float | None:
-    """A number that was chosen or given; None where it had nothing to say."""
-    given = getattr(message, name) if message.HasField(name) else None
-    return chosen.get(name, given)
+def path(message: pb.Path, chosen: Mapping[str, float] | None = None) -> PathSettings:
+    """An early-stopped method, with a learning rate that was chosen on a grid."""
+    values: dict[str, Any] = {field.name: _read(message, field) for field in message.DESCRIPTOR.fields}
+    for name in ("clip_norm", "batch_size"):
+        values[name] = values[name] or None
+    values["learning_rate"] = (chosen or {}).get("learning_rate", message.learning_rate)
+    return PathSettings(**values)
 
 
-def path(message: pb.Path, learning_rate: float | None = None) -> refits.PathSettings:
-    """An early-stopped method; `learning_rate` is one that was chosen on a grid."""
-    return refits.PathSettings(
-        optimizer=name_of(PATH_OPTIMIZERS, message.optimizer, "gd"),
-        learning_rate=message.learning_rate if learning_rate is None else learning_rate,
-        schedule=name_of(PATH_SCHEDULES, message.schedule, "constant"),
-        steps=message.steps,
-        epochs=message.epochs,
-        momentum=message.momentum,
-        weight_decay=message.weight_decay,
-        clip_norm=message.clip_norm or None,
-        batch_size=message.batch_size or None,
-        keep=name_of(PATH_KEEPS, message.keep, "last"),
-        start=head_source(message.start),
-    )
-
-
-def select(message: pb.Select) -> refits.SelectSettings:
+def select(message: pb.Select) -> SelectSettings:
     """How a candidate was chosen."""
-    return refits.SelectSettings(
+    return SelectSettings(
         on=message.feature_set or "half",
-        metric=name_of(SELECT_METRICS, message.metric, "worst_group"),
+        metric=name_or(pb.SelectMetric, message.metric, "worst_group"),
         ties="last" if message.last_of_equals else "first",
-        final=name_of(SELECT_FINALS, message.final, "chosen"),
+        final=name_or(pb.SelectFinal, message.final, "chosen"),
         repeats=message.repeats,
         standardize=scaling(message.scaling),
     )
 
 
-def refit_settings(message: pb.RefitRequest, chosen: dict[str, float] | None = None) -> refits.RefitSettings:
+def refit_settings(message: pb.RefitRequest, chosen: Mapping[str, float] | None = None) -> RefitSettings:
     """The request that a refit answers, every preset expanded, with the numbers that were chosen."""
-    found = chosen or {}
-    weights, rows = message.weights, message.rows
-    has_top = rows.kind in (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT)
-    return refits.RefitSettings(
-        feature_set=message.feature_set,
-        preset=message.preset,
-        balance=name_of(BALANCE_METHODS, message.balance.method, "none"),
-        by=name_of(BALANCE_BY, message.balance.by, "class"),
-        ratio=_heard(message.balance, "ratio", found),
-        missing_groups=name_of(MISSING_GROUPS, message.balance.missing_groups, "refuse"),
-        l1=found.get("l1", message.l1),
-        l2=found.get("l2", message.l2),
-        penalty=name_of(PENALTY_SCALES, message.penalty_scale, "mean"),
-        center=head_source(message.center),
-        intercept=name_of(INTERCEPTS, message.intercept, "free"),
-        link=name_of(LINKS, message.link, "softmax"),
-        standardize=scaling(message.scaling),
-        repeats=message.repeats,
-        weights="explicit" if weights.kind == pb.WEIGHTS_KIND_EXPLICIT else name_of(WEIGHTS, weights.kind, "uniform"),
-        gamma=_heard(weights, "gamma", found),
-        up=_heard(weights, "up", found),
-        class_ratio=_heard(weights, "class_ratio", found),
-        detector=path(weights.detector) if weights.HasField("detector") else None,
-        detector_l1=_heard(weights, "detector_l1", found),
-        rows="explicit" if rows.kind == pb.ROWS_KIND_EXPLICIT else name_of(ROWS, rows.kind, "all"),
-        top_k=int(found.get("top_k", rows.top_k)) if has_top else None,
-        other=rows.other,
-        offset=name_of(OFFSETS, message.offset.kind, "none"),
-        tau=_heard(message.offset, "tau", found),
-        groups=name_of(GROUP_SOURCES, message.groups, "stored"),
-        risk=name_of(RISKS, message.risk.kind, "mean"),
-        alpha=_heard(message.risk, "alpha", found),
-        path=path(message.path, found.get("learning_rate")) if message.HasField("path") else None,
-        grid={axis.name: tuple(axis.values) for axis in message.grid},
-        select=select(message.select) if message.HasField("select") else None,
-        seed=message.seed,
-        tolerance=_heard(message, "tolerance", found),
-        max_iterations=message.max_iterations if message.HasField("max_iterations") else None,
-        across_checkpoints=message.across_checkpoints,
-    )
+    found: dict[str, Any] = {
+        name: _setting(place.owner(message), place.field, chosen or {})
+        for name, place in ARGUMENTS.items()
+        if name in SETTINGS
+    }
+    return RefitSettings(feature_set=message.feature_set, **found)
+
+
+def _setting(owner: Any, field: FieldDescriptor, chosen: Mapping[str, float]) -> Any:
+    """One argument; None for a number or a part that had nothing to say."""
+    if field.name == "grid":
+        return {axis.name: tuple(axis.values) for axis in owner.grid}
+    if field.name in ("path", "detector"):
+        part, of_grid = getattr(owner, field.name), field.name == "path"
+        return path(part, chosen if of_grid else None) if owner.HasField(field.name) else None
+    if field.name == "select":
+        return select(owner.select) if owner.HasField("select") else None
+    if field.name in chosen:
+        return type(getattr(owner, field.name))(chosen[field.name])
+    is_missing = field.has_presence and field.message_type is None and not owner.HasField(field.name)
+    return None if is_missing and field.name not in _ALWAYS_SAID else _read(owner, field)
+
+
+def _read(owner: Any, field: FieldDescriptor) -> Any:
+    """The value of a field as users write it."""
+    value = getattr(owner, field.name)
+    if field.enum_type is not None:
+        enum: Any = field.enum_type
+        return name_or(enum, value, next(iter(choices_of(enum))))
+    if field.message_type is not None:
+        return scaling(value) if isinstance(value, pb.Scaling) else head_source(value)
+    return value
 
 
 def selection(message: pb.Refit) -> refits.Selection | None:
@@ -136,7 +107,7 @@ def selection(message: pb.Refit) -> refits.Selection | None:
         for entry in message.candidates
     )
     return refits.Selection(
-        metric=name_of(SELECT_METRICS, message.request.select.metric, "worst_group"),
+        metric=name_or(pb.SelectMetric, message.request.select.metric, "worst_group"),
         candidates=candidates,
         chosen=candidates[message.chosen],
     )

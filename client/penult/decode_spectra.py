@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from penult.arrays import decode as array
-from penult.choices import SPECTRA_BY, name_of
 from penult.decode import groups, record
 from penult.descriptors import Descriptor, Descriptors, PrincipalAngles, VarianceShare
 from penult.eigenvectors import Eigenvectors
@@ -13,6 +12,7 @@ from penult.records import Group
 from penult.run_spectra import RunSpectra
 from penult.spectra import Imbalance, Spectra
 from penult.transfer import receive_arrays
+from penult_proto.enums import name_or
 from penult_proto.v1 import spectra_pb2
 
 
@@ -23,7 +23,7 @@ def spectra(message: spectra_pb2.Spectra) -> Spectra:
     return record(
         Spectra,
         message,
-        by=name_of(SPECTRA_BY, message.by, "group"),
+        by=name_or(spectra_pb2.SpectraBy, message.by, "group"),
         groups=decoded,
         eigenvalues=array(message.eigenvalues),
         residuals=array(message.residuals),
@@ -63,7 +63,7 @@ def descriptors(message: spectra_pb2.Descriptors) -> Descriptors:
     return record(
         Descriptors,
         message,
-        by=name_of(SPECTRA_BY, message.by, "group"),
+        by=name_or(spectra_pb2.SpectraBy, message.by, "group"),
         groups=groups(message.groups),
         descriptors={one.id: record(Descriptor, one, values=array(one.values)) for one in message.descriptors},
         variance_shares={one.id: record(VarianceShare, one) for one in message.variance_shares},
@@ -76,7 +76,7 @@ def eigenvectors(messages: Iterable[spectra_pb2.ReadEigenvectorsResponse]) -> Ei
     header = first.header
     return Eigenvectors(
         feature_set=header.feature_set,
-        by=name_of(SPECTRA_BY, header.request.by, "group"),
+        by=name_or(spectra_pb2.SpectraBy, header.request.by, "group"),
         groups=groups(header.groups),
         eigenvalues=arrays["eigenvalues"],
         vectors=arrays["eigenvectors"],

@@ -1,22 +1,29 @@
 """The part of the client that retrains last layers and scores heads."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from penult import decode, decode_refits, encode_refits
-from penult.choices import BalanceMethod, By, MissingGroups
 from penult.coerce import listed, whole
-from penult.encode_refits import AnyHead, HeadLike, PathArguments, RefitArguments, ScalingLike, SelectArguments
+from penult.encode_refits import AnyHead
 from penult.errors import PenultError, from_kind
 from penult.notes import decode_notes
 from penult.references import FeatureSetLike
-from penult.refit_choices import (
+from penult.refit_arguments import PathArguments, RefitArguments, SelectArguments
+from penult.refits import HeadLike, Interpolation, Refit, ScalingLike
+from penult.results import Metrics
+from penult.rpc import Connection
+from penult.types import (
+    BalanceMethod,
+    By,
     GridName,
     GroupSource,
     Intercept,
     Link,
+    MissingGroups,
     OffsetChoice,
     PenaltyScale,
     Preset,
@@ -24,9 +31,6 @@ from penult.refit_choices import (
     RowsChoice,
     WeightsChoice,
 )
-from penult.refits import Interpolation, Refit
-from penult.results import Metrics
-from penult.rpc import Connection
 from penult_proto.v1 import refits_pb2
 
 
@@ -193,47 +197,8 @@ class Refitting:
             what it goes with); kind ``empty_group`` when a group to balance has no example.
         NotFound : kind ``unknown_feature_set``.
         """
-        arguments: RefitArguments = {
-            "features": features,
-            "preset": preset,
-            "balance": balance,
-            "by": by,
-            "ratio": ratio,
-            "missing_groups": missing_groups,
-            "l1": l1,
-            "l2": l2,
-            "penalty": penalty,
-            "center": center,
-            "intercept": intercept,
-            "link": link,
-            "standardize": standardize,
-            "repeats": repeats,
-            "weights": weights,
-            "gamma": gamma,
-            "up": up,
-            "class_ratio": class_ratio,
-            "detector": detector,
-            "detector_l1": detector_l1,
-            "rows": rows,
-            "top_k": top_k,
-            "other": other,
-            "offset": offset,
-            "tau": tau,
-            "groups": groups,
-            "risk": risk,
-            "alpha": alpha,
-            "path": path,
-            "grid": grid,
-            "select": select,
-            "evaluate": evaluate,
-            "train": train,
-            "seed": seed,
-            "plan": plan,
-            "tolerance": tolerance,
-            "max_iterations": max_iterations,
-            "across_checkpoints": across_checkpoints,
-        }
-        answer = self.refits([arguments], timeout=timeout)[0]
+        given = {name: value for name, value in locals().items() if name not in ("self", "timeout")}
+        answer = self.refits([cast("RefitArguments", given)], timeout=timeout)[0]
         if isinstance(answer, PenultError):
             raise answer
         return answer

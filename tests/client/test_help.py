@@ -3,11 +3,12 @@
 import inspect
 import pydoc
 import re
+from typing import get_args
 
 import pytest
 
 import penult
-from penult.refit_choices import PRESETS
+from penult.types import Preset
 
 
 @pytest.fixture(scope="module")
@@ -43,4 +44,4 @@ def test_a_refit_s_help_names_every_argument_and_preset() -> None:
     arguments = set(inspect.signature(penult.Client.refit).parameters) - {"self"}
     entries = {name for line in re.findall(r"^(\w+(?:, \w+)*) :", doc, re.MULTILINE) for name in line.split(", ")}
     assert arguments - entries - set(re.findall(r"`(\w+)`", doc)) == set()
-    assert [name for name in PRESETS if f'"{name}"' not in doc] == []
+    assert [name for name in get_args(Preset) if f'"{name}"' not in doc] == []

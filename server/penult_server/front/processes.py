@@ -5,9 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-LINE_LIMIT = 64 * 2**20
-"""Bytes of one message line, at most: a run's history can be long."""
-
 
 async def start_process(module: str, *arguments: str, log: Path) -> asyncio.subprocess.Process:
     """Run `python -m module arguments` with pipes for input and output and its errors in `log`.
@@ -31,7 +28,6 @@ async def start_process(module: str, *arguments: str, log: Path) -> asyncio.subp
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
             env=environment,
-            limit=LINE_LIMIT,
             # Ctrl-C in a terminal is for the front, which ends its workers in order.
             start_new_session=True,
         )

@@ -1,9 +1,21 @@
-"""What the work of a job may tell the service, and ask it, while it runs."""
+"""What the work of a job tells the service, and asks it, while it runs."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
-from penult_server.finetuning.history import MetricsRecord
+from penult_kernels.metrics import GroupMetrics
 from penult_server.stores.checkpoints import CheckpointManifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsRecord:
+    """Metrics of one split after so many steps of a run."""
+
+    epoch: float
+    """step / (steps of an epoch)."""
+    step: int
+    split: str
+    metrics: GroupMetrics
 
 
 class JobContext(Protocol):

@@ -14,7 +14,7 @@ from penult_proto.v1 import arrays_pb2
 
 AnyArray = NDArray[Any]
 
-DTYPES: dict[str, Any] = dict(names_of(arrays_pb2.DType.DESCRIPTOR))
+DTYPES = names_of(arrays_pb2.DType)
 """Numbers of types on the wire by NumPy's names."""
 _NAMES = {number: name for name, number in DTYPES.items()}
 

@@ -27,11 +27,13 @@ from penult_server.stores.runs import RunManifest
 
 M = TypeVar("M", bound=Message)
 
-BALANCE_METHODS: dict[int, BalanceMethod] = {groups_pb2.BALANCE_METHOD_UNSPECIFIED: BalanceMethod.NONE} | {
-    number: BalanceMethod(name) for name, number in names_of(groups_pb2.BalanceMethod.DESCRIPTOR).items()
+BALANCE_METHODS: "dict[groups_pb2.BalanceMethod.ValueType, BalanceMethod]" = {
+    groups_pb2.BALANCE_METHOD_UNSPECIFIED: BalanceMethod.NONE,
+    **{number: BalanceMethod(name) for name, number in names_of(groups_pb2.BalanceMethod).items()},
 }
-BALANCE_BY: dict[int, BalanceBy] = {groups_pb2.BALANCE_BY_UNSPECIFIED: BalanceBy.CLASS} | {
-    number: BalanceBy(name) for name, number in names_of(groups_pb2.BalanceBy.DESCRIPTOR).items()
+BALANCE_BY: "dict[groups_pb2.BalanceBy.ValueType, BalanceBy]" = {
+    groups_pb2.BALANCE_BY_UNSPECIFIED: BalanceBy.CLASS,
+    **{number: BalanceBy(name) for name, number in names_of(groups_pb2.BalanceBy).items()},
 }
 
 array_to_proto = encode
@@ -166,7 +168,7 @@ def dataset_to_proto(info: DatasetInfo) -> datasets_pb2.Dataset:
     return message_of(
         datasets_pb2.Dataset,
         info,
-        modality=names_of(datasets_pb2.Modality.DESCRIPTOR)[info.modality],
+        modality=names_of(datasets_pb2.Modality)[info.modality],
         attributes=attributes_to_proto(info.attributes),
         splits=splits,
         notes=notes_to_proto(info.notes),

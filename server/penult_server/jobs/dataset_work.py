@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from penult_proto.enums import name_of
+from penult_proto.enums import name_or
 from penult_proto.v1 import datasets_pb2
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.pipes_pb2 import JobOrder
@@ -17,7 +17,7 @@ def register_job(order: JobOrder, spec: pb.RegisterDatasetSpec, channel: WorkerC
     request = Request(
         name=spec.name,
         source=Path(spec.table),
-        layout=name_of(datasets_pb2.DatasetLayout.DESCRIPTOR, spec.layout) or TABLE,
+        layout=name_or(datasets_pb2.DatasetLayout, spec.layout, TABLE),
         columns=_columns(spec.columns),
         description=spec.description,
     )

@@ -14,7 +14,7 @@ from penult_server.errors import ServiceError
 
 TABLE = "table"
 """The layout that is no published dataset's."""
-PUBLISHED_LAYOUTS = tuple(name for name in names_of(datasets_pb2.DatasetLayout.DESCRIPTOR) if name != TABLE)
+PUBLISHED_LAYOUTS = tuple(name for name in names_of(datasets_pb2.DatasetLayout) if name != TABLE)
 """Names of the others on the wire, each of which is the name of a module in this package."""
 
 

@@ -1,50 +1,25 @@
 """What a complete refit request may say: the ranges of its numbers, and what of it goes together."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError
-from penult_server.front.refit_effects import TOP_ROWS
+from penult_server.front.refit_numbers import NUMBERS, TOP_ROWS, Range, is_strength
 from penult_server.messages import BALANCE_BY, BALANCE_METHODS
 from penult_server.refit_scalars import values_of
 
 MOST_REPEATS = 10_000
 MOST_CANDIDATES = 20_000
 MOST_STEPS = 1_000_000
-SMALLEST_STRENGTH = 1e-30
-"""Of what is above 0: halves, quotients and squares of anything smaller are not numbers that a proof could use."""
-
-Range = tuple[Callable[[float], bool], str]
-"""Whether a number is legal, and what is."""
-
-
-def _is_strength(value: float) -> bool:
-    return value == 0 or (math.isfinite(value) and value >= SMALLEST_STRENGTH)
 
 
 def _up_to(most: int) -> Range:
     return lambda value: 1 <= value <= most, f"1 .. {most}"
 
 
-STRENGTH: Range = (_is_strength, f"0, or a finite number of at least {SMALLEST_STRENGTH:g}")
-POSITIVE: Range = (lambda value: math.isfinite(value) and value > 0, "a finite number above 0")
-GRID_RANGES: Mapping[str, Range] = {
-    "l1": STRENGTH,
-    "l2": STRENGTH,
-    "ratio": (lambda value: math.isfinite(value) and value >= 1, "a finite number, at least 1"),
-    "gamma": STRENGTH,
-    "up": POSITIVE,
-    "detector_l1": STRENGTH,
-    "class_ratio": POSITIVE,
-    "tau": (math.isfinite, "a finite number"),
-    "alpha": (lambda value: 0 < value <= 1, "in (0, 1]"),
-    "top_k": (lambda value: 1 <= value < 2**53, "a whole number, at least 1"),
-    "learning_rate": POSITIVE,
-}
-"""Of every number that a grid may vary."""
 RANGES: Mapping[str, Range] = {
     "repeats": _up_to(MOST_REPEATS),
     "tolerance": (lambda value: 0 < value < 1, "between 0 and 1"),
@@ -54,8 +29,8 @@ PATH_RANGES: Mapping[str, Range] = {
     "steps": _up_to(MOST_STEPS),
     "epochs": _up_to(MOST_STEPS),
     "momentum": (lambda value: 0 <= value < 1, "in [0, 1)"),
-    "weight_decay": (_is_strength, "a finite number, at least 0"),
-    "clip_norm": (_is_strength, "a finite number, 0 for none"),
+    "weight_decay": (is_strength, "a finite number, at least 0"),
+    "clip_norm": (is_strength, "a finite number, 0 for none"),
     "batch_size": (lambda value: value >= 0, "at least 1"),
 }
 
@@ -96,7 +71,8 @@ def _check_ranges(
 def _check_grid(request: pb.RefitRequest) -> None:
     """The numbers that a grid may vary, every value of them."""
     needed = {"top_k": request.rows.kind in TOP_ROWS, "learning_rate": request.HasField("path")}
-    for name, (is_legal, expected) in GRID_RANGES.items():
+    for name, number in NUMBERS.items():
+        is_legal, expected = number.range
         values = values_of(request, name)
         if not values and needed.get(name, False):
             raise refusal(name, f"given: {expected}", "none")

@@ -2,27 +2,30 @@
 
 from penult_proto.v1 import groups_pb2 as groups
 from penult_proto.v1 import refits_pb2 as pb
+from penult_server.front.refit_numbers import NUMBERS
+from penult_server.refit_scalars import write_scalar
 
 DEFAULTS = pb.RefitRequest(
     balance=groups.Balance(
         method=groups.BALANCE_METHOD_NONE,
         missing_groups=groups.MISSING_GROUPS_REFUSE,
     ),
-    l1=0.0,
-    l2=0.0,
     repeats=1,
     penalty_scale=pb.PENALTY_SCALE_MEAN,
     center=pb.HeadSource(kind=pb.HEAD_KIND_ZERO),
     intercept=pb.INTERCEPT_FREE,
     link=pb.LINK_SOFTMAX,
     scaling=pb.Scaling(kind=pb.SCALING_KIND_ROWS),
-    weights=pb.Weights(kind=pb.WEIGHTS_KIND_UNIFORM, gamma=0.0, up=1.0, class_ratio=1.0, detector_l1=0.0),
+    weights=pb.Weights(kind=pb.WEIGHTS_KIND_UNIFORM),
     rows=pb.Rows(kind=pb.ROWS_KIND_ALL),
-    offset=pb.Offset(kind=pb.OFFSET_KIND_NONE, tau=1.0),
+    offset=pb.Offset(kind=pb.OFFSET_KIND_NONE),
     groups=pb.GROUP_SOURCE_STORED,
-    risk=pb.Risk(kind=pb.RISK_KIND_MEAN, alpha=0.1),
+    risk=pb.Risk(kind=pb.RISK_KIND_MEAN),
     max_iterations=100,
 )
+for _name, _number in NUMBERS.items():
+    if _number.default is not None:
+        write_scalar(DEFAULTS, _name, _number.default)
 TOLERANCE, ROBUST_TOLERANCE = 1e-6, 1e-4
 """Of means: Newton's last steps, which are nearly free, leave logits some hundredths from the optimum's where 1e-4 left
 tenths. Of robust risks, whose rounds are not."""

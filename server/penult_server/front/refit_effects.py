@@ -4,7 +4,6 @@ A request is looked at complete, with its preset and every default. What it asks
 what only the preset or a default had brought is taken out, so that a complete request says what was heard and no more.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from penult_proto.errors import ErrorKind
@@ -13,15 +12,14 @@ from penult_proto.v1 import groups_pb2 as groups
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError
 from penult_server.front.refit_defaults import DEFAULTS
+from penult_server.front.refit_numbers import DETECTED, NUMBERS, Asks, weighs
 from penult_server.refit_scalars import has_scalar, values_of
 
-Asks = Callable[[pb.RefitRequest], bool]
 DRAWN = (
     groups.BALANCE_METHOD_SUBSETTING,
     groups.BALANCE_METHOD_UPSAMPLING,
     groups.BALANCE_METHOD_MIXTURE,
 )
-TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,35 +91,17 @@ def _uses_groups(request: pb.RefitRequest) -> bool:
     return _balances_groups(request) or request.risk.kind == pb.RISK_KIND_GROUP_DRO
 
 
-def _weighs(*kinds: "pb.WeightsKind.ValueType") -> Asks:
-    return lambda request: request.weights.kind in kinds
-
-
-def _number(name: str, is_heard: Asks, goes_with: str) -> Rule:
-    """Of a number that may be on a grid."""
-    return Rule(f"{name}=", GRID[name], is_heard, goes_with)
-
-
 def _is_optimum(request: pb.RefitRequest) -> bool:
     return not request.HasField("path")
 
 
 NEEDS_PENALTY = "a penalty: l1= or l2= above 0"
-DETECTED = "weights='detected'"
 ON_OPTIMA = "a solve to the optimum: a path takes just the steps it is given"
 DRAWS = "draws that differ: a balance= that draws rows, or a path with batch_size or a random start"
 RULES = (
-    _number("gamma", _weighs(pb.WEIGHTS_KIND_CONFIDENCE), "weights='confidence'"),
-    _number("up", _weighs(pb.WEIGHTS_KIND_ERRORS, pb.WEIGHTS_KIND_DETECTED), "weights='errors' or weights='detected'"),
-    _number("detector_l1", _weighs(pb.WEIGHTS_KIND_DETECTED), DETECTED),
-    Rule("detector=", place_of("weights.detector"), _weighs(pb.WEIGHTS_KIND_DETECTED), DETECTED),
-    Rule("weights.explicit", place_of("weights.explicit"), _weighs(pb.WEIGHTS_KIND_EXPLICIT), "the kind 'explicit'"),
-    _number(
-        "class_ratio",
-        lambda request: request.risk.kind != pb.RISK_KIND_GROUP_DRO,
-        "a mean over several classes: group DRO takes each group's own mean, in which all rows are of one class",
-    ),
-    _number("ratio", lambda request: request.balance.method == groups.BALANCE_METHOD_MIXTURE, "balance='mixture'"),
+    *(Rule(f"{name}=", GRID[name], number.is_heard, number.goes_with) for name, number in NUMBERS.items()),
+    Rule("detector=", place_of("weights.detector"), weighs(pb.WEIGHTS_KIND_DETECTED), DETECTED),
+    Rule("weights.explicit", place_of("weights.explicit"), weighs(pb.WEIGHTS_KIND_EXPLICIT), "the kind 'explicit'"),
     Rule(
         "balance='upweighting'",
         place_of("balance.method"),
@@ -151,11 +131,6 @@ RULES = (
         "balance= by='group', or risk='group_dro'",
         has_default=True,
     ),
-    _number(
-        "tau", lambda request: request.offset.kind != pb.OFFSET_KIND_NONE, "offset='class_prior' or 'prediction_prior'"
-    ),
-    _number("alpha", lambda request: request.risk.kind == pb.RISK_KIND_CVAR, "risk='cvar'"),
-    _number("top_k", lambda request: request.rows.kind in TOP_ROWS, "rows='top_loss' or rows='top_disagreement'"),
     Rule(
         "other=",
         place_of("rows.other"),
@@ -168,7 +143,6 @@ RULES = (
         lambda request: request.rows.kind == pb.ROWS_KIND_EXPLICIT,
         "the kind 'explicit'",
     ),
-    _number("learning_rate", lambda request: request.HasField("path"), "path="),
     Rule(
         "center=",
         place_of("center.kind"),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from penult.errors import CLASSES
+
 ROOT = Path(__file__).parents[2]
 MOST_LINES = {"client/README.md": 150, "protos/README.md": 60, "server/README.md": 150}
 
@@ -59,3 +61,10 @@ def test_the_client_at_a_glance(tmp_path):
     said = printed("client/README.md", "glance", tmp_path)
     assert "Certificate(converged=True" in said
     assert '"dfr" : ' in said
+
+
+def test_the_client_lists_every_kind_of_error():
+    text = (ROOT / "client/README.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [^|]* \| (`[^|]*`) \|$", text.split("## Errors")[1], flags=re.MULTILINE)
+    listed = {kind: name for name, kinds in rows for kind in re.findall(r"`(\w+)`", kinds)}
+    assert listed == {kind: one.__name__ for kind, one in CLASSES.items()}

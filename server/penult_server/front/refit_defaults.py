@@ -108,9 +108,11 @@ DEFAULTS = pb.RefitRequest(
 for _name, _number in NUMBERS.items():
     if _number.default is not None:
         write_scalar(DEFAULTS, _name, _number.default)
-TOLERANCE, ROBUST_TOLERANCE = 1e-6, 1e-4
-"""Of means: Newton's last steps, which are nearly free, leave logits some hundredths from the optimum's where 1e-4 left
-tenths. Of robust risks, whose rounds are not."""
+TOLERANCE = 1e-6
+"""Of a mean loss: Newton's last steps are nearly free, and leave logits some hundredths from the optimum's where 1e-4
+left tenths."""
+ROBUST_TOLERANCE = 1e-4
+"""Of a robust risk, whose last rounds cost as much as its first."""
 PATH_DEFAULTS = pb.Path(
     momentum=0.0,
     weight_decay=0.0,
@@ -120,6 +122,4 @@ PATH_DEFAULTS = pb.Path(
     start=pb.HeadSource(kind=pb.HEAD_KIND_ZERO),
     schedule=pb.PATH_SCHEDULE_CONSTANT,
 )
-SELECT_DEFAULTS = pb.Select(
-    metric=pb.SELECT_METRIC_WORST_GROUP, last_of_equals=False, final=pb.SELECT_FINAL_CHOSEN
-)  # fmt: skip
+SELECT_DEFAULTS = pb.Select(metric=pb.SELECT_METRIC_WORST_GROUP, last_of_equals=False, final=pb.SELECT_FINAL_CHOSEN)

@@ -13,6 +13,7 @@ from typing import Any, Never, TypeVar
 
 import grpc
 
+from penult_kernels.products import spread_over
 from penult_proto import MESSAGE_BYTES
 from penult_proto.errors import STATUS_CODES, ErrorKind
 from penult_proto.v1 import (
@@ -35,6 +36,7 @@ from penult_server.compute.refit_queue import RefitQueue
 from penult_server.compute.resident import ResidentFeatures
 from penult_server.compute.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
+from penult_server.compute_environment import PRODUCT_THREADS
 from penult_server.errors import ServiceError
 from penult_server.failures import translate
 from penult_server.pipes import own_stdout
@@ -183,6 +185,7 @@ def end_with_front() -> None:
 
 def main(settings: dict[str, Any]) -> None:
     """Serve until the front has gone."""
+    spread_over(int(os.environ.get(PRODUCT_THREADS, "1")))
     messages = own_stdout()
     try:
         backend = choose_backend(settings["device"])

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
@@ -14,6 +15,7 @@ import grpc
 
 from penult_proto import MESSAGE_BYTES
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind
+from penult_server.compute_environment import compute_environment, usable_cores
 from penult_server.errors import ServiceError
 from penult_server.front.processes import log_tail, start_process, stop_process
 from penult_server.settings import Settings
@@ -163,7 +165,10 @@ class ComputeProcess:
                 "resident_bytes": self._settings.resident_bytes,
             }
         )
-        self._process = await start_process("penult_server.compute.worker", settings, log=self._log)
+        variables = compute_environment(os.environ, usable_cores())
+        self._process = await start_process(
+            "penult_server.compute.worker", settings, log=self._log, variables=variables
+        )
         if self._process.stdout is None:
             raise ValueError("the worker has no output")
         hello: dict[str, Any] = json.loads(await self._process.stdout.readline() or b"{}")

@@ -12,6 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array, is_narrow
+from penult_kernels.products import gram, product
 from penult_kernels.row_scaling import tiles_of
 
 ROWS_PER_FEATURE = 16
@@ -88,7 +89,7 @@ def make_eigenbasis(features: Array, scale: Array) -> Eigenbasis:
     largest = xp.max(xp.abs(scaled))
     vectors = xp.linalg.eigh(xp.astype(scaled / xp.where(largest > 0, largest, 1.0), xp.float32))[1]
     wide = xp.astype(vectors, xp.float64)
-    eigenvalues = xp.sum(wide * (scaled @ wide), axis=0)
+    eigenvalues = xp.sum(wide * product(scaled, wide), axis=0)
     return Eigenbasis(scale=scale, vectors=vectors, eigenvalues=xp.where(eigenvalues > 0, eigenvalues, 0.0))
 
 
@@ -103,12 +104,12 @@ def _covariance(features: Array) -> Array:
     # About the mean of the first tile, so that nothing of the size of the mean is squared.
     shift = xp.mean(first, axis=0)
     total = xp.zeros((n_features,), dtype=xp.float64, device=features.device)
-    product = xp.zeros((n_features, n_features), dtype=xp.float64, device=features.device)
+    m2 = xp.zeros((n_features, n_features), dtype=xp.float64, device=features.device)
     for tile in chain((first,), tiles):
         centred = tile - shift
         total = total + xp.sum(centred, axis=0, dtype=xp.float64)
         if float(xp.max(xp.abs(centred))) > LARGEST_IN_FLOAT32:
             centred = xp.astype(centred, xp.float64)
-        product = product + xp.astype(centred.T @ centred, xp.float64)
+        m2 = m2 + xp.astype(gram(centred.T), xp.float64)
     off = total / count
-    return product / count - off[:, None] * off
+    return m2 / count - off[:, None] * off

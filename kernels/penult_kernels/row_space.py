@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, blocks
 from penult_kernels.logit_loss import probabilities
+from penult_kernels.products import gram, product
 from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
 from penult_kernels.row_scaling import Scaling, tiles_of
@@ -139,8 +140,8 @@ def row_space_of(rows: Rows, members: Sequence[Sequence[Block]], *, narrow: bool
     flat = [block for own in members for block in own]
     used = [rows.position(own[0].used()) for own in members]
     z = xp.astype(rows.z, dtype, copy=False)
-    gram = z @ z.T
-    stack = [xp.take(xp.take(gram, beside(at, gram), axis=0), beside(at, gram), axis=1) for at in used]
+    whole = gram(z)
+    stack = [xp.take(xp.take(whole, beside(at, whole), axis=0), beside(at, whole), axis=1) for at in used]
 
     def numbers(values: Sequence[float]) -> Array:
         return xp.astype(beside(np.asarray(values, np.float64), rows.z), dtype, copy=False)
@@ -174,6 +175,6 @@ def heads_of(alpha: Array, bias: Array, rows: Rows, members: Sequence[Sequence[B
         place[rows.position(own[0].used())] = np.arange(n_used)
         padded = xp.concat([by_set[index, :, :], xp.zeros_like(by_set[index, :, :1])], axis=1)
         spread.append(xp.take(padded, beside(place, alpha), axis=1))
-    weight = xp.concat(spread, axis=0) @ rows.z
+    weight = product(xp.concat(spread, axis=0), rows.z)
     bias = xp.reshape(bias, (-1,)) - weight @ rows.mean
     return xp.reshape(xp.concat([weight, bias[:, None]], axis=1), (-1, n_columns, weight.shape[1] + 1))

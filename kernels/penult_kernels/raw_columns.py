@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, blocks
+from penult_kernels.products import product
 from penult_kernels.row_scaling import ROWS_PER_TILE
 
 LARGEST_STORE = 256 * 2**20
@@ -35,7 +36,7 @@ class RawColumns:
         total = xp.zeros((self._features.shape[1], of_rows.shape[0]), dtype=xp.float64, device=of_rows.device)
         for tile in blocks(self._rows.size, ROWS_PER_TILE):
             # X^T R^T, not R X: OpenBLAS splits a product with few rows badly.
-            total += xp.astype(self._tile(tile), xp.float64, copy=False).T @ of_rows[:, tile].T
+            total += product(xp.astype(self._tile(tile), xp.float64, copy=False).T, of_rows[:, tile].T)
         return total.T
 
     def keep(self, wanted: NDArray[np.int64]) -> None:

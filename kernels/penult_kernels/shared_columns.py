@@ -13,6 +13,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.products import product
 from penult_kernels.raw_columns import RawColumns
 from penult_kernels.refit_blocks import Block
 from penult_kernels.row_scaling import Scaling
@@ -55,18 +56,18 @@ class SharedColumns:
             one[place] = residual[: place.size]
         xp = array_namespace(self.features)
         of_rows = beside(whole, self.features)
-        product = self._raw.product(of_rows) if self._raw is not None else of_rows @ self._kept.T
+        found = self._raw.product(of_rows) if self._raw is not None else product(of_rows, self._kept.T)
         totals = xp.sum(of_rows, axis=1, keepdims=True)
         for index, block in enumerate(members):
             if self._raw is not None:
-                centred = product[index, :] - totals[index, :] * block.scaling.mean
-                product[index, :] = centred / block.scaling.scale
+                centred = found[index, :] - totals[index, :] * block.scaling.mean
+                found[index, :] = centred / block.scaling.scale
             elif block.scaling is not self._first:
                 factor, shift = self._change(block)
-                product[index, :] = product[index, :] * factor + totals[index, :] * shift
+                found[index, :] = found[index, :] * factor + totals[index, :] * shift
             elif self._left_out.size:
-                product[index, :] = xp.where(xp.isinf(self._first.scale), 0.0, product[index, :])
-        return to_host(xp.concat([product, totals], axis=1))
+                found[index, :] = xp.where(xp.isinf(self._first.scale), 0.0, found[index, :])
+        return to_host(xp.concat([found, totals], axis=1))
 
     def expect(self, wanted: NDArray[np.int64]) -> None:
         """Some blocks are about to ask for columns, features below D: what must be copied is copied for all at once."""

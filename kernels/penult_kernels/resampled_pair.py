@@ -8,6 +8,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, blocks
+from penult_kernels.products import gram
 from penult_kernels.resampling import Draw, bootstrap_counts, subsample
 from penult_kernels.top_eigenvalue import BLOCK_ELEMENTS, TopEigenvalues, leading_direction, top_eigenvalues
 
@@ -119,11 +120,11 @@ def _narrowed(rows: Array) -> Array:
     n_rows, n_features = (int(length) for length in rows.shape)
     if 2 * n_rows > n_features:
         return rows
-    gram = xp.zeros((n_rows, n_rows), dtype=xp.float64, device=rows.device)
+    whole = xp.zeros((n_rows, n_rows), dtype=xp.float64, device=rows.device)
     for columns in blocks(n_features, max(1, BLOCK_ELEMENTS // n_rows)):
         z = xp.astype(rows[:, columns], xp.float64)
-        gram = gram + z @ z.T
-    values, vectors = xp.linalg.eigh(gram)
+        whole = whole + gram(z)
+    values, vectors = xp.linalg.eigh(whole)
     coordinates = vectors * xp.sqrt(xp.where(values > 0, values, 0.0))
     size = float(xp.max(xp.abs(coordinates)))
     return xp.astype(coordinates / size if size > 0 else coordinates, xp.float32)

@@ -17,6 +17,7 @@ from penult_kernels.arrays import Array, beside, blocks
 from penult_kernels.eigen import Method, decompose
 from penult_kernels.finite import check_finite
 from penult_kernels.moments import check_correction, matrix_shape
+from penult_kernels.products import gram, product
 
 ELEMENTS_PER_PRODUCT = 1 << 23
 """Entries of the rows widened to float64 at a time (64 MiB)."""
@@ -135,7 +136,7 @@ def _outer_product(rows: Array, about: Array) -> Array:
     total = xp.zeros((n_rows, n_rows), dtype=xp.float64, device=rows.device)
     for columns in blocks(n_features, max(1, ELEMENTS_PER_PRODUCT // n_rows)):
         z = xp.astype(rows[:, columns], xp.float64) - about[columns]
-        total = total + z @ z.T
+        total = total + gram(z)
     return total
 
 
@@ -146,7 +147,7 @@ def _inner_product(rows: Array, about: Array) -> Array:
     total = xp.zeros((n_features, n_features), dtype=xp.float64, device=rows.device)
     for block in blocks(n_rows, max(1, ELEMENTS_PER_PRODUCT // max(1, n_features))):
         z = xp.astype(rows[block, :], xp.float64) - about
-        total = total + z.T @ z
+        total = total + gram(z.T)
     return total
 
 
@@ -176,13 +177,13 @@ def _through_rows(rows: Array, about: Array, outer: Array, n_kept: int, divisor:
     span = beside(np.random.default_rng(0).standard_normal((n_features, n_kept)), rows)
     for columns in blocks(n_features, max(1, ELEMENTS_PER_PRODUCT // n_rows)):
         z = xp.astype(rows[:, columns], xp.float64) - about[columns]
-        span[columns, : left.shape[1]] = z.T @ left
+        span[columns, : left.shape[1]] = product(z.T, left)
     vectors, _ = xp.linalg.qr(span)
     padded = with_zeros(replace(found, vectors=None), n_kept)
     image = xp.zeros_like(vectors)
     for block in blocks(n_rows, max(1, ELEMENTS_PER_PRODUCT // n_features)):
         z = xp.astype(rows[block, :], xp.float64) - about
-        image += z.T @ (z @ vectors)
+        image += product(z.T, product(z, vectors))
     residuals = xp.linalg.vector_norm(image / divisor - vectors * padded.eigenvalues, axis=0)
     return replace(padded, vectors=vectors, residuals=residuals)
 

@@ -42,12 +42,17 @@ class _Helpers:
 _HELPERS = _Helpers()
 
 
-def spread_over(n_threads: int) -> None:
-    """From now on split large products of this process over `n_threads` threads, the caller's own among them."""
+def spread_over(count: int) -> None:
+    """From now on split large products of this process over `count` threads, the caller's own among them."""
     if _HELPERS.pool is not None:
         _HELPERS.pool.shutdown()
-    _HELPERS.n_threads = n_threads
-    _HELPERS.pool = ThreadPoolExecutor(n_threads - 1, "products") if n_threads > 1 else None
+    _HELPERS.n_threads = count
+    _HELPERS.pool = ThreadPoolExecutor(count - 1, "products") if count > 1 else None
+
+
+def n_threads() -> int:
+    """Threads that large products are split over, 1 where they are not."""
+    return _HELPERS.n_threads
 
 
 def product(left: Array, right: Array) -> Array:

@@ -36,10 +36,13 @@ ROWS_PER_FIT = 4
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
-    """Processes that compute for as long as the block runs."""
+    """Processes that compute for as long as the block runs.
+
+    Each has a session of its own, as the server has: Linux shares the cores out by session first.
+    """
     with ExitStack() as stack:
         for _ in range(count):
-            process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            process = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
             stack.callback(process.wait)
             stack.callback(process.kill)
         yield

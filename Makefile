@@ -43,9 +43,10 @@ lint: install
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/basedpyright
 
-# Regenerate the committed code beside the .proto files (a test checks that it is current).
+# Regenerate the committed code beside the .proto files and the manuals' list of layouts (tests check both).
 protos: install
 	@$(BIN)/python -m penult_proto.generate
+	@$(BIN)/python -m penult_server.datasets.layouts.document
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .ruff_cache .hypothesis

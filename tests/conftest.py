@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -24,3 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def at_full_size(request: pytest.FixtureRequest) -> bool:
     """Whether benchmarks measure, or only show that they run."""
     return bool(request.config.getoption("--benchmarks"))
+
+
+@pytest.fixture
+def set_budget(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Changes fields of the kernels' memory budget for one test."""
+    # Tests of the client run where the kernels are not installed.
+    from penult_kernels import budget
+
+    return lambda **fields: monkeypatch.setattr(budget, "DEFAULT", replace(budget.DEFAULT, **fields))

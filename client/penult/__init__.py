@@ -1,15 +1,25 @@
-"""penult's client: finetune, cache penultimate features, ask them about groups.
+"""Finetune a model, cache its penultimate features, and ask them about groups.
 
-    import penult
+penult.local(root)        a `Client` of the store in a directory of this machine; starts a server when none runs:
 
-    with penult.local("store") as client:  # or penult.connect("gpu-box:7711")
-        run = client.finetune(dataset="footwear", backbone="tf_efficientnet_lite0").wait(progress=True)
-        sets = client.extract(run.checkpoints[-1]).wait()
-        print(client.spectra(sets["train"], by="group").imbalance)
-        print(client.refit(sets["val"], preset="dfr", evaluate={"test": sets["test"]}).metrics["test"])
+    client = penult.local("store")
 
-Names are loaded when they are first used, so that the import itself costs milliseconds.
+penult.connect(address)   a `Client` of a server that runs already, here or elsewhere:
+
+    client = penult.connect("gpu-box:7711", tls=True, token="...")
+
+penult.Client             what can be asked; help(penult.Client.refit) and the like state every convention:
+
+    run = client.finetune(dataset="footwear", backbone="tf_efficientnet_lite0").wait(progress=True)
+    sets = client.extract(run.checkpoints[-1]).wait()
+    print(client.spectra(sets["train"], by="group").imbalance)
+    print(client.refit(sets["val"], preset="dfr", evaluate={"test": sets["test"]}).metrics["test"])
+
+Answers are records (`Run`, `FeatureSet`, `Spectra`, `Refit`, `Metrics`, ...) that print themselves; many have
+.to_frame() and .plot(). Whatever fails raises a `PenultError`, of a class that says what to do: help(penult.errors).
 """
+
+# Names are loaded when they are first used, so that the import itself costs milliseconds.
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -36,6 +46,7 @@ if TYPE_CHECKING:
     from penult.errors import Unauthenticated as Unauthenticated
     from penult.errors import Unavailable as Unavailable
     from penult.errors import VersionMismatch as VersionMismatch
+    from penult.finetune_spec import FinetuneSpec as FinetuneSpec
     from penult.jobs import Job as Job
     from penult.notes import Note as Note
     from penult.plots import plot_history as plot_history
@@ -45,7 +56,6 @@ if TYPE_CHECKING:
     from penult.records import Dataset as Dataset
     from penult.records import Features as Features
     from penult.records import FeatureSet as FeatureSet
-    from penult.records import FinetuneSpec as FinetuneSpec
     from penult.records import Group as Group
     from penult.records import Info as Info
     from penult.records import Run as Run
@@ -65,107 +75,28 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_HOMES = {
-    "Busy": "penult.errors",
-    "Cancelled": "penult.errors",
-    "Certificate": "penult.refits",
-    "Checkpoint": "penult.records",
-    "Client": "penult.client",
-    "Conflict": "penult.errors",
-    "Dataset": "penult.records",
-    "DeadlineExceeded": "penult.errors",
-    "Descriptor": "penult.descriptors",
-    "Descriptors": "penult.descriptors",
-    "Eigenvectors": "penult.eigenvectors",
-    "EpochMetrics": "penult.results",
-    "FeatureSet": "penult.records",
-    "Features": "penult.records",
-    "FinetuneSpec": "penult.records",
-    "Group": "penult.records",
-    "Head": "penult.refits",
-    "Imbalance": "penult.spectra",
-    "Info": "penult.records",
-    "Interpolation": "penult.refits",
-    "InvalidRequest": "penult.errors",
-    "Job": "penult.jobs",
-    "Metrics": "penult.results",
-    "NotFound": "penult.errors",
-    "Note": "penult.notes",
-    "PenultError": "penult.errors",
-    "PreconditionFailed": "penult.errors",
-    "PrincipalAngles": "penult.descriptors",
-    "Refit": "penult.refits",
-    "Run": "penult.records",
-    "RunManifest": "penult.records",
-    "RunSpectra": "penult.run_spectra",
-    "Selection": "penult.refits",
-    "ServerBug": "penult.errors",
-    "Spectra": "penult.spectra",
-    "Split": "penult.records",
-    "StoreCorrupt": "penult.errors",
-    "Unauthenticated": "penult.errors",
-    "Unavailable": "penult.errors",
-    "VarianceShare": "penult.descriptors",
-    "VersionMismatch": "penult.errors",
-    "connect": "penult.connecting",
-    "local": "penult.embedded",
-    "plot_history": "penult.plots",
-    "plot_run_spectra": "penult.plots",
-    "plot_spectra": "penult.plots",
-    "soup": "penult.refits",
+_NAMES = {
+    "embedded": "local",
+    "connecting": "connect",
+    "client": "Client",
+    "jobs": "Job",
+    "records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",
+    "finetune_spec": "FinetuneSpec",
+    "results": "EpochMetrics Metrics",
+    "spectra": "Imbalance Spectra",
+    "run_spectra": "RunSpectra",
+    "descriptors": "Descriptor Descriptors PrincipalAngles VarianceShare",
+    "eigenvectors": "Eigenvectors",
+    "refits": "Certificate Head Interpolation Refit Selection soup",
+    "notes": "Note",
+    "plots": "plot_history plot_run_spectra plot_spectra",
+    "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "
+    "ServerBug StoreCorrupt Unauthenticated Unavailable VersionMismatch",
 }
-"""Which module each public name lives in."""
+"""The public names by the module that each lives in, in the order in which one meets them."""
+_HOMES = {name: f"penult.{module}" for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "Busy",
-    "Cancelled",
-    "Certificate",
-    "Checkpoint",
-    "Client",
-    "Conflict",
-    "Dataset",
-    "DeadlineExceeded",
-    "Descriptor",
-    "Descriptors",
-    "Eigenvectors",
-    "EpochMetrics",
-    "FeatureSet",
-    "Features",
-    "FinetuneSpec",
-    "Group",
-    "Head",
-    "Imbalance",
-    "Info",
-    "Interpolation",
-    "InvalidRequest",
-    "Job",
-    "Metrics",
-    "NotFound",
-    "Note",
-    "PenultError",
-    "PreconditionFailed",
-    "PrincipalAngles",
-    "Refit",
-    "Run",
-    "RunManifest",
-    "RunSpectra",
-    "Selection",
-    "ServerBug",
-    "Spectra",
-    "Split",
-    "StoreCorrupt",
-    "Unauthenticated",
-    "Unavailable",
-    "VarianceShare",
-    "VersionMismatch",
-    "__version__",
-    "connect",
-    "local",
-    "plot_history",
-    "plot_run_spectra",
-    "plot_spectra",
-    "soup",
-]
+__all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]  it reads the imports above
 
 
 def __getattr__(name: str) -> object:

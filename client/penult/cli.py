@@ -9,16 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
-from penult.choices import By
 from penult.client import Client
 from penult.connecting import DEFAULT_ADDRESS, connect
 from penult.embedded import local, require_server
 from penult.errors import PenultError
 from penult.plots import save
-from penult.refit_choices import Preset
 from penult.refits import Refit
 from penult.results import Metrics
 from penult.spectra import Spectra
+from penult.types import By, Preset
 
 INTERRUPTED = 130
 """What shells expect of a command that Ctrl-C ended."""
@@ -56,7 +55,12 @@ def make_parser() -> argparse.ArgumentParser:
     where.add_argument("--address", help=f"host:port of a server (default: {DEFAULT_ADDRESS})")
     where.add_argument("--root", type=Path, help="directory of a store on this machine")
     server.add_argument("--token", help="by default from PENULT_TOKEN or the file of a server on this machine")
-    parser = argparse.ArgumentParser(prog="penult", description="Finetune, cache features, ask them about groups.")
+    parser = argparse.ArgumentParser(
+        prog="penult",
+        description="Finetune a model, cache its penultimate features, and ask them about groups: "
+        "covariance spectra and balanced last-layer refits.",
+        epilog="New here? `penult demo` does all of it once. From Python: import penult; help(penult)",
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     commands.add_parser("serve", help="run a server; see penult serve --help", add_help=False)
     demo = commands.add_parser("demo", help="the main job from end to end on a small data set")

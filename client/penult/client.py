@@ -6,7 +6,15 @@ from types import TracebackType
 from typing import Literal, Self, Unpack
 
 from penult import decode, encode, jobs, recipes
-from penult.choices import (
+from penult.datasets import Datasets
+from penult.features import FeatureSets
+from penult.finetune_arguments import FinetuneArguments
+from penult.records import Checkpoint, Dataset, FeatureSet, Info, Run
+from penult.refitting import Refitting
+from penult.rpc import Connection
+from penult.runs import Runs
+from penult.spectral import Spectral
+from penult.types import (
     BalanceMethod,
     By,
     FeatureKind,
@@ -18,14 +26,6 @@ from penult.choices import (
     ScheduleName,
     StorageType,
 )
-from penult.datasets import Datasets
-from penult.features import FeatureSets
-from penult.recipes import FinetuneArguments
-from penult.records import Checkpoint, Dataset, FeatureSet, Info, Run
-from penult.refitting import Refitting
-from penult.rpc import Connection
-from penult.runs import Runs
-from penult.spectral import Spectral
 from penult_proto.v1 import info_pb2, jobs_pb2
 
 
@@ -191,56 +191,8 @@ class Client(Refitting, Spectral):
         PreconditionFailed : kind ``weights_unavailable``.
         Busy : too many jobs are waiting.
         """
-        spec = recipes.finetune_spec(
-            {
-                "dataset": dataset,
-                "backbone": backbone,
-                "attribute": attribute,
-                "pretrained": pretrained,
-                "weights": weights,
-                "pooling": pooling,
-                "balance": balance,
-                "by": by,
-                "ratio": ratio,
-                "missing_groups": missing_groups,
-                "epochs": epochs,
-                "seed": seed,
-                "optimizer": optimizer,
-                "learning_rate": learning_rate,
-                "weight_decay": weight_decay,
-                "decay_all": decay_all,
-                "momentum": momentum,
-                "schedule": schedule,
-                "schedule_by_epoch": schedule_by_epoch,
-                "warmup": warmup,
-                "clip_norm": clip_norm,
-                "batch_size": batch_size,
-                "accumulate": accumulate,
-                "processes": processes,
-                "precision": precision,
-                "compile": compile,
-                "loss": loss,
-                "group_dro_rate": group_dro_rate,
-                "group_dro_adjustment": group_dro_adjustment,
-                "cvar_fraction": cvar_fraction,
-                "label_smoothing": label_smoothing,
-                "mixup": mixup,
-                "sam": sam,
-                "repeat_errors_of": repeat_errors_of,
-                "repeat_errors": repeat_errors,
-                "flip": flip,
-                "crop_scale": crop_scale,
-                "image_size": image_size,
-                "image_resize": image_resize,
-                "max_tokens": max_tokens,
-                "pad_to_max": pad_to_max,
-                "evaluate": evaluate,
-                "evaluate_every": evaluate_every,
-                "checkpoint_every": checkpoint_every,
-                "early_steps": early_steps,
-                "save_every": save_every,
-            }
-        )
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "timeout")}
+        spec = recipes.finetune_spec(arguments)
         return jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, timeout=timeout)
 
     def finetunes(

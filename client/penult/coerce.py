@@ -14,11 +14,13 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numpy as np
 
 from penult.errors import InvalidRequest, invalid, shown
+from penult_proto.enums import Enumeration, choices_of
 
 _P = ParamSpec("_P")
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 _Message = TypeVar("_Message")
+_Number = TypeVar("_Number", bound=int)
 
 INT32, INT64, UINT64 = 2**31 - 1, 2**63 - 1, 2**64 - 1
 """The largest numbers that the wire carries."""
@@ -102,6 +104,21 @@ def text(argument: str, value: object, *, most: int = MOST_TEXT, example: str = 
 def optional_text(argument: str, value: object) -> str:
     """As `text`; empty for None, which leaves it to the server."""
     return "" if value is None else text(argument, value)
+
+
+def check_choice(argument: str, value: object, legal: Iterable[str]) -> None:
+    """Raise `InvalidRequest`, listing the legal names, unless `value` is one of them."""
+    names = list(legal)
+    if not isinstance(value, str) or value not in names:
+        listed = ", ".join(repr(name) for name in names)
+        raise invalid(f"{argument} must be one of {listed}; got {shown(value)}", argument=argument, legal=listed)
+
+
+def choice(argument: str, value: object, enum: Enumeration[_Number]) -> _Number:
+    """The number on the wire of a name that a user may write. Raises `InvalidRequest`, listing the legal ones."""
+    numbers = choices_of(enum)
+    check_choice(argument, value, numbers)
+    return numbers[cast("str", value)]
 
 
 def path(argument: str, value: object) -> str:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, cast, overload
 
 from penult import decode, jobs
-from penult.choices import LAYOUTS, Layout, check_choice
-from penult.coerce import build, flag, items, listed, names, path, scalar, text
+from penult.coerce import build, choice, flag, items, listed, names, path, scalar, text
 from penult.errors import invalid, shown
 from penult.records import Dataset
 from penult.references import dataset_name
 from penult.rpc import Connection
+from penult.types import Layout
 from penult_proto.v1 import datasets_pb2, jobs_pb2
 
 SplitValue = str | int | float
@@ -104,14 +104,14 @@ class Datasets:
 
             client.datasets.register("waterbirds", "/data/waterbird_complete95_forest2water2", layout="waterbirds")
 
-        layout            files in the directory                                       groups, g = y * n_attributes + a
-        "waterbirds"      metadata.csv and the images beside it                        bird x place
-        "celeba"          list_attr_celeba.txt, list_eval_partition.txt (or .csv),     blond hair x gender
-                          img_align_celeba/
-        "civilcomments"   all_data_with_identities.csv (WILDS)                         toxicity x any of 8 identities;
-                                                                                       16 masks, identity x toxicity
-        "multinli"        metadata_random.csv, multinli_1.0_train.jsonl,               3 labels x negation; pairs of
-                          multinli_1.0_dev_matched.jsonl, ..._mismatched.jsonl         premise and hypothesis
+        By `layout`, files in the directory, and the groups, g = y * n_attributes + a:
+
+        "waterbirds" : metadata.csv and the images beside it; bird x place
+        "celeba" : list_attr_celeba.txt, list_eval_partition.txt (or .csv), img_align_celeba/; blond hair x gender
+        "civilcomments" : all_data_with_identities.csv (WILDS); toxicity x any of 8 identities; 16 masks, identity x
+            toxicity
+        "multinli" : metadata_random.csv, multinli_1.0_train.jsonl, multinli_1.0_dev_matched.jsonl,
+            ..._mismatched.jsonl; 3 labels x negation; pairs of premise and hypothesis
 
         Group counts are compared with the published ones; what differs stands in ``.notes`` of the answer.
 
@@ -152,14 +152,13 @@ class Datasets:
         Conflict : a packaged dataset, or other content, has that name.
         PreconditionFailed : files are missing.
         """
-        check_choice("layout", layout, LAYOUTS)
         waits = flag("wait", wait)
         spec = build(
             jobs_pb2.RegisterDatasetSpec,
             name=text("name", name, example="'my-dataset'"),
             table=_absolute(source),
             description=text("description", description, most=MOST_DESCRIPTION),
-            layout=LAYOUTS[layout],
+            layout=choice("layout", layout, datasets_pb2.DatasetLayout),
             columns=columns_message(columns, splits),
         )
         job = jobs.create(

@@ -1,121 +1,124 @@
 """From messages of the wire to the records of refits."""
 
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
 from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
 
 from penult import refits
 from penult.arrays import decode as array
-from penult.choices import BALANCE_BY, BALANCE_METHODS, MISSING_GROUPS, name_of
 from penult.decode import by_name, metrics
 from penult.notes import decode_notes
-from penult.refit_choices import (
-    GROUP_SOURCES,
-    HEADS,
-    INTERCEPTS,
-    LINKS,
-    OFFSETS,
-    PATH_KEEPS,
-    PATH_OPTIMIZERS,
-    PATH_SCHEDULES,
-    PENALTY_SCALES,
-    RISKS,
-    ROWS,
-    SCALINGS,
-    SELECT_FINALS,
-    SELECT_METRICS,
-    WEIGHTS,
-)
+from penult.refit_settings import PathSettings, RefitSettings, SelectSettings
+from penult_proto.enums import name_or, names_of
+from penult_proto.refit_fields import ARGUMENTS
 from penult_proto.v1 import refits_pb2 as pb
+
+_ALWAYS_SAID = ("l1", "l2", "repeats", "center", "standardize")
+"""Arguments that go with every method: what an older server left out is read as 0 or as the default."""
 
 
 def scaling(message: pb.Scaling) -> str:
     """The name of what standardises, or the digest of the set that does."""
-    return message.feature_set or name_of(SCALINGS, message.kind, "rows")
+    if message.kind == pb.SCALING_KIND_SET:
+        return message.feature_set
+    return name_or(pb.ScalingKind, message.kind, "rows")
 
 
 def head_source(message: pb.HeadSource) -> str:
     """The name of a head, or the digest of the refit it is from."""
-    if message.kind == pb.HEAD_KIND_EXPLICIT:
-        return "explicit"
-    return message.refit or name_of(HEADS, message.kind, "zero")
+    return message.refit or name_or(pb.HeadKind, message.kind, "zero")
 
 
-def _heard(message: Any, name: str, chosen: dict[str, float]) -> float | None:
-    """A number that was chosen or given; None where it had nothing to say."""
-    given = getattr(message, name) if message.HasField(name) else None
-    return chosen.get(name, given)
+def grid(axes: Iterable[pb.GridAxis]) -> dict[str, tuple[float, ...]]:
+    """The values that numbers take in turn, by name."""
+    return {axis.name: tuple(axis.values) for axis in axes}
 
 
-def path(message: pb.Path, learning_rate: float | None = None) -> refits.PathSettings:
-    """An early-stopped method; `learning_rate` is one that was chosen on a grid."""
-    return refits.PathSettings(
-        optimizer=name_of(PATH_OPTIMIZERS, message.optimizer, "gd"),
-        learning_rate=message.learning_rate if learning_rate is None else learning_rate,
-        schedule=name_of(PATH_SCHEDULES, message.schedule, "constant"),
-        steps=message.steps,
-        epochs=message.epochs,
-        momentum=message.momentum,
-        weight_decay=message.weight_decay,
-        clip_norm=message.clip_norm or None,
-        batch_size=message.batch_size or None,
-        keep=name_of(PATH_KEEPS, message.keep, "last"),
-        start=head_source(message.start),
-    )
+def path(message: pb.Path) -> PathSettings:
+    """An early-stopped method."""
+    values: dict[str, Any] = {name: read(getattr(message, name)) for name, read in _PATH.items()}
+    for name in ("clip_norm", "batch_size"):
+        values[name] = values[name] or None
+    return PathSettings(**values)
 
 
-def select(message: pb.Select) -> refits.SelectSettings:
+def select(message: pb.Select) -> SelectSettings:
     """How a candidate was chosen."""
-    return refits.SelectSettings(
+    return SelectSettings(
         on=message.feature_set or "half",
-        metric=name_of(SELECT_METRICS, message.metric, "worst_group"),
+        metric=name_or(pb.SelectMetric, message.metric, "worst_group"),
         ties="last" if message.last_of_equals else "first",
-        final=name_of(SELECT_FINALS, message.final, "chosen"),
+        final=name_or(pb.SelectFinal, message.final, "chosen"),
         repeats=message.repeats,
         standardize=scaling(message.scaling),
     )
 
 
-def refit_settings(message: pb.RefitRequest, chosen: dict[str, float] | None = None) -> refits.RefitSettings:
+def refit_settings(message: pb.RefitRequest, chosen: Mapping[str, float] | None = None) -> RefitSettings:
     """The request that a refit answers, every preset expanded, with the numbers that were chosen."""
-    found = chosen or {}
-    weights, rows = message.weights, message.rows
-    has_top = rows.kind in (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT)
-    return refits.RefitSettings(
-        feature_set=message.feature_set,
-        preset=message.preset,
-        balance=name_of(BALANCE_METHODS, message.balance.method, "none"),
-        by=name_of(BALANCE_BY, message.balance.by, "class"),
-        ratio=_heard(message.balance, "ratio", found),
-        missing_groups=name_of(MISSING_GROUPS, message.balance.missing_groups, "refuse"),
-        l1=found.get("l1", message.l1),
-        l2=found.get("l2", message.l2),
-        penalty=name_of(PENALTY_SCALES, message.penalty_scale, "mean"),
-        center=head_source(message.center),
-        intercept=name_of(INTERCEPTS, message.intercept, "free"),
-        link=name_of(LINKS, message.link, "softmax"),
-        standardize=scaling(message.scaling),
-        repeats=message.repeats,
-        weights="explicit" if weights.kind == pb.WEIGHTS_KIND_EXPLICIT else name_of(WEIGHTS, weights.kind, "uniform"),
-        gamma=_heard(weights, "gamma", found),
-        up=_heard(weights, "up", found),
-        class_ratio=_heard(weights, "class_ratio", found),
-        detector=path(weights.detector) if weights.HasField("detector") else None,
-        detector_l1=_heard(weights, "detector_l1", found),
-        rows="explicit" if rows.kind == pb.ROWS_KIND_EXPLICIT else name_of(ROWS, rows.kind, "all"),
-        top_k=int(found.get("top_k", rows.top_k)) if has_top else None,
-        other=rows.other,
-        offset=name_of(OFFSETS, message.offset.kind, "none"),
-        tau=_heard(message.offset, "tau", found),
-        groups=name_of(GROUP_SOURCES, message.groups, "stored"),
-        risk=name_of(RISKS, message.risk.kind, "mean"),
-        alpha=_heard(message.risk, "alpha", found),
-        path=path(message.path, found.get("learning_rate")) if message.HasField("path") else None,
-        grid={axis.name: tuple(axis.values) for axis in message.grid},
-        select=select(message.select) if message.HasField("select") else None,
-        seed=message.seed,
-        tolerance=_heard(message, "tolerance", found),
-        max_iterations=message.max_iterations if message.HasField("max_iterations") else None,
-        across_checkpoints=message.across_checkpoints,
-    )
+    found: dict[str, Any] = {}
+    for argument, (place, is_optional, read) in _SETTINGS.items():
+        owner, name = place.owner(message), place.field.name
+        found[argument] = None if is_optional and not owner.HasField(name) else read(getattr(owner, name))
+    for name, value in (chosen or {}).items():
+        if name == "learning_rate":
+            found["path"] = replace(found["path"], learning_rate=value)
+        else:
+            found[name] = int(value) if name == "top_k" else value
+    return RefitSettings(feature_set=message.feature_set, **found)
+
+
+def arguments_of(message: pb.RefitRequest) -> dict[str, Any]:
+    """The arguments of `Client.refit` that ask for a request, without those that it leaves out."""
+    found = {name: (place.field, place.value(message)) for name, place in ARGUMENTS.items()}
+    said = {name: _reader(field, _SAID)(value) for name, (field, value) in found.items() if value is not None}
+    return {name: value for name, value in said.items() if value != ""}
+
+
+def _path_arguments(message: pb.Path) -> dict[str, Any]:
+    return {field.name: _reader(field, _SAID)(value) for field, value in message.ListFields()}
+
+
+def _select_arguments(message: pb.Select) -> dict[str, Any]:
+    """What ``select=`` says."""
+    said = {field.name: _reader(field, _SAID)(value) for field, value in message.ListFields()}
+    names = {"half": "on", "feature_set": "on", "last_of_equals": "ties", "scaling": "standardize"}
+    words = {"half": "half", "last_of_equals": "last" if message.last_of_equals else "first"}
+    return {names.get(name, name): words.get(name, value) for name, value in said.items()}
+
+
+Reader = Callable[[Any], Any]
+"""From the value of a field to what users read."""
+_SAID: Mapping[str, Reader] = {
+    "GridAxis": grid,
+    "HeadSource": head_source,
+    "Path": _path_arguments,
+    "Scaling": scaling,
+    "Select": _select_arguments,
+}
+"""Of messages as arguments."""
+_RECORDS: Mapping[str, Reader] = {**_SAID, "Path": path, "Select": select}
+"""Of messages as records."""
+
+
+def _reader(field: FieldDescriptor, messages: Mapping[str, Reader]) -> Reader:
+    enum: Any = field.enum_type
+    if enum is not None:
+        names = {number: name for name, number in names_of(enum).items()}
+        first = next(iter(names.values()))
+        return lambda number: names.get(number, first)
+    return (lambda value: value) if field.message_type is None else messages[field.message_type.name]
+
+
+_PATH = {field.name: _reader(field, _RECORDS) for field in pb.Path.DESCRIPTOR.fields}
+_SETTINGS = {
+    name: (place, place.field.has_presence and name not in _ALWAYS_SAID, _reader(place.field, _RECORDS))
+    for name, place in ARGUMENTS.items()
+    if name in {field.name for field in fields(RefitSettings)}
+}
+"""Where each setting stands, whether it may have nothing to say, and what reads it."""
 
 
 def selection(message: pb.Refit) -> refits.Selection | None:
@@ -136,7 +139,7 @@ def selection(message: pb.Refit) -> refits.Selection | None:
         for entry in message.candidates
     )
     return refits.Selection(
-        metric=name_of(SELECT_METRICS, message.request.select.metric, "worst_group"),
+        metric=name_or(pb.SelectMetric, message.request.select.metric, "worst_group"),
         candidates=candidates,
         chosen=candidates[message.chosen],
     )

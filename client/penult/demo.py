@@ -14,8 +14,8 @@ from penult.embedded import local
 from penult.frames import text_table
 from penult.plots import plot_history, save
 from penult.records import FeatureSet, Run
-from penult.refit_choices import Preset
 from penult.results import Metrics
+from penult.types import Preset
 
 DATASET = "footwear"
 BACKBONE = "tf_efficientnet_lite0"

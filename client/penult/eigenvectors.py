@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from penult.choices import By
 from penult.records import Group, short
+from penult.types import By
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

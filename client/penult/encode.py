@@ -1,49 +1,14 @@
 """From the arguments of the client's methods to messages of the wire; what is plainly wrong is refused here."""
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from penult import coerce
-from penult.choices import (
-    BALANCE_BY,
-    BALANCE_METHODS,
-    FEATURE_KINDS,
-    STORAGE_TYPES,
-    BalanceMethod,
-    By,
-    FeatureKind,
-    StorageType,
-    check_choice,
-)
-from penult.coerce import build, items
-from penult.errors import invalid
+from penult.coerce import build, check_choice, items
 from penult.records import Checkpoint, Dataset
 from penult.references import checkpoint_digest, dataset_name
-from penult_proto.v1 import groups_pb2, jobs_pb2
-
-
-def balance_message(
-    balance: BalanceMethod,
-    by: By | None,
-    ratio: float | None,
-    missing_groups: "groups_pb2.MissingGroups.ValueType | None" = None,
-) -> groups_pb2.Balance:
-    """How examples are balanced. `ratio` is needed by "mixture" and means nothing to the others."""
-    check_choice("balance", balance, BALANCE_METHODS)
-    if by is not None:
-        check_choice("by", by, BALANCE_BY)
-    if balance == "mixture":
-        if ratio is None:
-            raise invalid("balance='mixture' needs ratio=: the cap, as a multiple of the smallest (1 or more)")
-        ratio = coerce.number("ratio", ratio, 1)
-    elif ratio is not None:
-        raise invalid(f"ratio= belongs to balance='mixture' only; balance is {balance!r}", argument="ratio")
-    return build(
-        groups_pb2.Balance,
-        method=BALANCE_METHODS[balance],
-        by=groups_pb2.BALANCE_BY_UNSPECIFIED if by is None else BALANCE_BY[by],
-        ratio=ratio,
-        missing_groups=missing_groups or groups_pb2.MISSING_GROUPS_UNSPECIFIED,
-    )
+from penult.types import FeatureKind, StorageType
+from penult_proto.v1 import jobs_pb2
 
 
 def check_class_map(class_map: Mapping[str, str] | None) -> dict[str, str]:
@@ -64,8 +29,8 @@ def extract_spec(
     class_map: Mapping[str, str] | None = None,
 ) -> jobs_pb2.ExtractSpec:
     """What is extracted from a checkpoint. Raises `InvalidRequest`."""
-    check_choice("kind", kind, FEATURE_KINDS)
-    check_choice("dtype", dtype, STORAGE_TYPES)
+    check_choice("kind", kind, get_args(FeatureKind))
+    check_choice("dtype", dtype, get_args(StorageType))
     return build(
         jobs_pb2.ExtractSpec,
         checkpoint=checkpoint_digest(checkpoint),

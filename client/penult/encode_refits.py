@@ -1,142 +1,46 @@
-"""From the arguments of `Client.refit` and `Client.evaluate` to messages; what is plainly wrong is refused here."""
+"""From the arguments of `Client.refit` and `Client.evaluate` to messages; what is plainly wrong is refused here.
 
-import math
+An argument of a refit goes where `penult_proto.refit_fields` says, as the sort of value that its field is. Ranges are
+the server's to check.
+"""
+
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Required, TypeAlias, TypedDict, TypeVar
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from google.protobuf.descriptor import FieldDescriptor
+from numpy.typing import NDArray
 
 from penult import arrays, coerce, coerce_arrays
-from penult.choices import BALANCE_METHODS, MISSING_GROUPS, BalanceMethod, By, MissingGroups, check_choice
-from penult.coerce import build, items
-from penult.coerce_arrays import row_ids
-from penult.encode import balance_message, check_class_map
+from penult.coerce import build, check_choice, items
+from penult.encode import check_class_map
 from penult.errors import invalid, shown
 from penult.records import Checkpoint
 from penult.references import FeatureSetLike, checkpoint_digest, feature_set_name
-from penult.refit_choices import (
-    GRID_NAMES,
-    GROUP_SOURCES,
-    HEADS,
-    INTERCEPTS,
-    LINKS,
-    OFFSETS,
-    PATH_KEEPS,
-    PATH_OPTIMIZERS,
-    PATH_SCHEDULES,
-    PENALTY_SCALES,
-    PRESETS,
-    RISKS,
-    ROWS,
-    SCALINGS,
-    SELECT_FINALS,
-    SELECT_METRICS,
-    WEIGHTS,
-    GridName,
-    GroupSource,
-    HeadChoice,
-    Intercept,
-    Link,
-    OffsetChoice,
-    PathKeep,
-    PathOptimizer,
-    PathSchedule,
-    PenaltyScale,
-    Preset,
-    Risk,
-    RowsChoice,
-    Scaling,
-    SelectFinal,
-    SelectMetric,
-    Ties,
-    WeightsChoice,
-)
+from penult.refit_arguments import PathArguments, RefitArguments, SelectArguments
 from penult.refits import Head, HeadArrays, Refit, as_head, class_names, may_be_head
+from penult.types import GridName, Preset, Ties
+from penult_proto.enums import choices_of
+from penult_proto.refit_fields import ARGUMENTS
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 
-HeadLike: TypeAlias = HeadChoice | Head | Refit | HeadArrays
-ScalingLike: TypeAlias = bool | Scaling | FeatureSetLike
 AnyHead: TypeAlias = Head | Refit | Checkpoint | HeadArrays
-_Message = TypeVar("_Message")
 _HEADS = "a Head, a Refit, a Checkpoint or (weight, bias)"
+_NEVER_NONE = ("features", "seed", "plan", "across_checkpoints")
 _EXAMPLES = {
     "select": "{'on': 'half', 'metric': 'worst_group'}",
     "path": "{'optimizer': 'sgd', 'learning_rate': 0.01, 'steps': 100}",
     "detector": "{'optimizer': 'sgd', 'learning_rate': 0.01, 'steps': 100}",
 }
-
-
-class PathArguments(TypedDict, total=False):
-    """An early-stopped method; what is left out is the preset's."""
-
-    optimizer: PathOptimizer
-    learning_rate: float
-    schedule: PathSchedule
-    steps: int
-    epochs: int
-    momentum: float
-    weight_decay: float
-    clip_norm: float
-    batch_size: int
-    keep: PathKeep
-    start: HeadLike
-
-
-class SelectArguments(TypedDict, total=False):
-    """How one candidate of a grid is chosen; what is left out is the preset's."""
-
-    on: FeatureSetLike
-    """"half", or a feature set."""
-    metric: SelectMetric
-    ties: Ties
-    final: SelectFinal
-    repeats: int
-    standardize: ScalingLike
-
-
-class RefitArguments(TypedDict, total=False):
-    """The arguments of `Client.refit`, as one request of `Client.refits`."""
-
-    features: Required[FeatureSetLike]
-    preset: Preset | None
-    balance: BalanceMethod | None
-    by: By | None
-    ratio: float | None
-    missing_groups: MissingGroups | None
-    l1: float | None
-    l2: float | None
-    penalty: PenaltyScale | None
-    center: HeadLike | None
-    intercept: Intercept | None
-    link: Link | None
-    standardize: ScalingLike | None
-    repeats: int | None
-    weights: WeightsChoice | ArrayLike | None
-    gamma: float | None
-    up: float | None
-    class_ratio: float | None
-    detector: PathArguments | None
-    detector_l1: float | None
-    rows: RowsChoice | ArrayLike | None
-    top_k: int | None
-    other: FeatureSetLike | None
-    offset: OffsetChoice | None
-    tau: float | None
-    groups: GroupSource | None
-    risk: Risk | None
-    alpha: float | None
-    path: PathArguments | None
-    grid: Mapping[GridName, Sequence[float]] | None
-    select: SelectArguments | None
-    evaluate: Mapping[str, FeatureSetLike] | None
-    train: FeatureSetLike | None
-    seed: int
-    plan: bool
-    tolerance: float | None
-    max_iterations: int | None
-    across_checkpoints: bool
+_SELECT_FIELDS = {"on": "feature_set", "ties": "last_of_equals", "standardize": "scaling"}
+_NUMBERS: Mapping[int, Callable[[str, Any], float]] = {
+    FieldDescriptor.TYPE_BOOL: coerce.flag,
+    FieldDescriptor.TYPE_DOUBLE: coerce.number,
+    FieldDescriptor.TYPE_INT32: lambda argument, value: coerce.whole(argument, value, -coerce.INT32),
+    FieldDescriptor.TYPE_INT64: lambda argument, value: coerce.whole(argument, value, -coerce.INT64, coerce.INT64),
+    FieldDescriptor.TYPE_UINT64: lambda argument, value: coerce.whole(argument, value, 0, coerce.UINT64),
+}
 
 
 def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
@@ -149,208 +53,160 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
     asked: dict[str, Any] = dict(items("a refit request", arguments, "{'features': features, 'preset': 'dfr'}"))
     if [key for key in asked if key not in known] or "features" not in asked:
         raise invalid(f"a refit request has 'features' and any of {known}; got {shown(list(asked))}")
-    given = asked.get
-    preset, center, standardize = given("preset"), given("center"), given("standardize")
-    path, select, train = given("path"), given("select"), given("train")
-    if preset is not None:
-        check_choice("preset", preset, PRESETS)
-    return build(
-        pb.RefitRequest,
-        feature_set=feature_set_name(arguments["features"]),
-        preset=preset or "",
-        balance=_balance(given("balance"), given("by"), given("ratio"), given("missing_groups")),
-        l1=_optional("l1", given("l1"), 0),
-        l2=_optional("l2", given("l2"), 0),
-        penalty_scale=_number("penalty", given("penalty"), PENALTY_SCALES),
-        center=None if center is None else _head_source("center", center),
-        intercept=_number("intercept", given("intercept"), INTERCEPTS),
-        link=_number("link", given("link"), LINKS),
-        scaling=None if standardize is None else _scaling("standardize", standardize),
-        repeats=_optional_whole("repeats", given("repeats")),
-        weights=_filled(_weights(arguments)),
-        rows=_filled(_rows(given("rows"), given("top_k"), given("other"))),
-        offset=_filled(
-            build(pb.Offset, kind=_number("offset", given("offset"), OFFSETS), tau=_optional("tau", given("tau")))
-        ),
-        groups=_number("groups", given("groups"), GROUP_SOURCES),
-        risk=_filled(
-            build(pb.Risk, kind=_number("risk", given("risk"), RISKS), alpha=_optional("alpha", given("alpha")))
-        ),
-        path=None if path is None else _path("path", path),
-        grid=_grid(given("grid")),
-        select=None if select is None else _select(select),
-        seed=coerce.seed(asked.get("seed", 0)),
-        plan=coerce.flag("plan", asked.get("plan", False)),
-        evaluate=_evaluated(given("evaluate")),
-        train="" if train is None else _train(train, given("evaluate")),
-        tolerance=_optional("tolerance", given("tolerance"), 0, 1),
-        max_iterations=_optional_whole("max_iterations", given("max_iterations")),
-        across_checkpoints=coerce.flag("across_checkpoints", asked.get("across_checkpoints", False)),
-    )
-
-
-def _optional(argument: str, value: object, least: float = -math.inf, most: float = math.inf) -> float | None:
-    """A number; None for None."""
-    return None if value is None else coerce.number(argument, value, least, most)
-
-
-def _optional_whole(argument: str, value: object, least: int = 1, most: int = coerce.INT32) -> int | None:
-    """A whole number; None for None."""
-    return None if value is None else coerce.whole(argument, value, least, most)
-
-
-def _train(train: FeatureSetLike, evaluate: Mapping[str, FeatureSetLike] | None) -> str:
-    """The training set whose counts weigh averages. Raises `InvalidRequest` where nothing is evaluated."""
-    if not items("evaluate", evaluate, "{'test': features}"):
+    given = {name: value for name, value in asked.items() if value is not None or name in _NEVER_NONE}
+    _check_balance(given)
+    request = pb.RefitRequest()
+    for name, value in given.items():
+        place = ARGUMENTS[name]
+        _put(place.owner(request), place.field, name, value)
+    if request.train and not request.evaluate:
         raise invalid(
             "train= weighs the averages of what is evaluated: give evaluate=, or leave it out", argument="train"
         )
-    return feature_set_name(train, "train")
+    return request
 
 
-def _number(argument: str, value: object, table: Mapping[Any, Any]) -> Any:
-    """The number of a choice on the wire, None for None."""
-    if value is None:
-        return None
-    check_choice(argument, value, table)
-    return table[value]
-
-
-def _filled(message: _Message) -> _Message | None:
-    """None for a message that says nothing: it then leaves all to the preset."""
-    return message if message.ByteSize() else None  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-
-
-def _balance(
-    balance: BalanceMethod | None, by: By | None, ratio: float | None, missing_groups: MissingGroups | None
-) -> groups_pb2.Balance | None:
-    """None leaves it to the preset as a whole; over what to balance is never guessed."""
-    missing = _number("missing_groups", missing_groups, MISSING_GROUPS)
+def _check_balance(given: Mapping[str, Any]) -> None:
+    """Balancing replaces a preset's as a whole, and over what to balance is never guessed. Raises `InvalidRequest`."""
+    balance = given.get("balance")
     if balance is None:
-        if by is not None or ratio is not None:
+        if "by" in given or "ratio" in given:
             raise invalid("by= and ratio= need balance=: a preset's balancing is replaced as a whole")
-        return None if missing is None else groups_pb2.Balance(missing_groups=missing)
-    check_choice("balance", balance, BALANCE_METHODS)
-    if by is None and balance != "none":
+        return
+    coerce.choice("balance", balance, groups_pb2.BalanceMethod)
+    if "by" not in given and balance != "none":
         raise invalid(f"balance={balance!r} needs by=: 'class' or 'group'", argument="by")
-    return balance_message(balance, by, ratio, missing)
+    if balance == "mixture" and "ratio" not in given:
+        raise invalid("balance='mixture' needs ratio=: the cap, as a multiple of the smallest (1 or more)")
+    if balance != "mixture" and "ratio" in given:
+        raise invalid(f"ratio= belongs to balance='mixture' only; balance is {balance!r}", argument="ratio")
 
 
-def _scaling(argument: str, value: ScalingLike) -> pb.Scaling:
-    plain = coerce.scalar(value)
-    if isinstance(plain, bool):
-        return pb.Scaling(kind=SCALINGS["rows" if plain else "none"])
-    if isinstance(plain, str) and plain in SCALINGS:
-        return pb.Scaling(kind=SCALINGS[plain])
-    return build(pb.Scaling, kind=pb.SCALING_KIND_SET, feature_set=feature_set_name(value, argument))  # pyright: ignore[reportArgumentType]
+def _put(owner: Any, field: FieldDescriptor, argument: str, value: Any) -> None:
+    """Set one field of a message to what an argument says. Raises `InvalidRequest`."""
+    if argument in _SPECIAL:
+        _SPECIAL[argument](owner, value)
+    elif field.enum_type is not None:
+        enum: Any = field.enum_type
+        setattr(owner, field.name, coerce.choice(argument, value, enum))
+    elif field.message_type is not None:
+        getattr(owner, field.name).CopyFrom(_MESSAGES[field.message_type.name](argument, value))
+    elif field.type in _NUMBERS:
+        setattr(owner, field.name, _NUMBERS[field.type](argument, value))
+    else:
+        setattr(owner, field.name, feature_set_name(value, argument))
 
 
-def _head_source(argument: str, value: HeadLike) -> pb.HeadSource:
-    if isinstance(value, Refit):
-        return build(pb.HeadSource, kind=pb.HEAD_KIND_REFIT, refit=value.digest)
-    if isinstance(value, str) or not may_be_head(value):
-        return pb.HeadSource(kind=_number(argument, value, HEADS))  # pyright: ignore[reportArgumentType]
-    return build(pb.HeadSource, kind=pb.HEAD_KIND_EXPLICIT, head=head_message(as_head(value, argument)))
+def _put_preset(request: pb.RefitRequest, preset: Any) -> None:
+    check_choice("preset", preset, get_args(Preset))
+    request.preset = preset
 
 
-def _weights(arguments: RefitArguments) -> pb.Weights:
-    weights, detector = arguments.get("weights"), arguments.get("detector")
-    message = build(
-        pb.Weights,
-        gamma=_optional("gamma", arguments.get("gamma"), 0),
-        up=_optional("up", arguments.get("up"), 0),
-        class_ratio=_optional("class_ratio", arguments.get("class_ratio")),
-        detector_l1=_optional("detector_l1", arguments.get("detector_l1"), 0),
-        detector=None if detector is None else _path("detector", detector),
-    )
-    if isinstance(weights, str):
-        message.kind = _number("weights", weights, WEIGHTS)
-    elif weights is not None:
-        message.kind = pb.WEIGHTS_KIND_EXPLICIT
-        message.explicit.CopyFrom(arrays.encode(coerce_arrays.numbers("weights", weights)))
-    return message
+def _put_weights(weights: pb.Weights, value: Any) -> None:
+    """A kind by its name, or a number for each row."""
+    if isinstance(value, str):
+        weights.kind = coerce.choice("weights", value, pb.WeightsKind)
+    else:
+        weights.kind = pb.WEIGHTS_KIND_EXPLICIT
+        weights.explicit.CopyFrom(arrays.encode(coerce_arrays.numbers("weights", value)))
 
 
-def _rows(rows: RowsChoice | ArrayLike | None, top_k: int | None, other: FeatureSetLike | None) -> pb.Rows:
-    message = build(
-        pb.Rows,
-        top_k=_optional_whole("top_k", top_k, most=coerce.INT64),
-        other="" if other is None else feature_set_name(other, "other"),
-    )
-    if isinstance(rows, str):
-        message.kind = _number("rows", rows, ROWS)
-    elif rows is not None:
-        message.kind = pb.ROWS_KIND_EXPLICIT
-        message.row_ids.CopyFrom(arrays.encode(row_ids(rows)))
-    return message
+def _put_rows(rows: pb.Rows, value: Any) -> None:
+    """A kind by its name, or row ids."""
+    if isinstance(value, str):
+        rows.kind = coerce.choice("rows", value, pb.RowsKind)
+    else:
+        rows.kind = pb.ROWS_KIND_EXPLICIT
+        rows.row_ids.CopyFrom(arrays.encode(coerce_arrays.row_ids(value)))
 
 
-def _path(argument: str, given: PathArguments) -> pb.Path:
-    found = _checked(argument, given, PathArguments)
-    start, size = found("start"), f"{argument}.batch_size"
-    return build(
-        pb.Path,
-        optimizer=_number(f"{argument}.optimizer", found("optimizer"), PATH_OPTIMIZERS),
-        learning_rate=_optional(f"{argument}.learning_rate", found("learning_rate"), 0),
-        steps=_optional_whole(f"{argument}.steps", found("steps"), 0),
-        epochs=_optional_whole(f"{argument}.epochs", found("epochs"), 0),
-        momentum=_optional(f"{argument}.momentum", found("momentum"), 0),
-        weight_decay=_optional(f"{argument}.weight_decay", found("weight_decay"), 0),
-        clip_norm=_optional(f"{argument}.clip_norm", found("clip_norm"), 0),
-        batch_size=_optional_whole(size, found("batch_size"), 0),
-        schedule=_number(f"{argument}.schedule", found("schedule"), PATH_SCHEDULES),
-        keep=_number(f"{argument}.keep", found("keep"), PATH_KEEPS),
-        start=None if start is None else _head_source(f"{argument}.start", start),
-    )
-
-
-def _select(given: SelectArguments) -> pb.Select:
-    found = _checked("select", given, SelectArguments)
-    ties, on, standardize = found("ties"), found("on"), found("standardize")
-    if ties is not None:
-        check_choice("select.ties", ties, ("first", "last"))
-    message = build(
-        pb.Select,
-        metric=_number("select.metric", found("metric"), SELECT_METRICS),
-        final=_number("select.final", found("final"), SELECT_FINALS),
-        repeats=_optional_whole("select.repeats", found("repeats")),
-        last_of_equals=None if ties is None else ties == "last",
-        scaling=None if standardize is None else _scaling("select.standardize", standardize),
-    )
-    if isinstance(on, str) and on == "half":
-        message.half = True
-    elif on is not None:
-        message.feature_set = feature_set_name(on, "select.on")
-    return message
-
-
-def _grid(grid: Mapping[GridName, Sequence[float]] | None) -> list[pb.GridAxis]:
-    axes: list[pb.GridAxis] = []
+def _put_grid(request: pb.RefitRequest, grid: Mapping[str, Sequence[float]]) -> None:
     for name, values in items("grid", grid, "{'l2': [0.1, 0.01]}"):
-        check_choice("grid", name, GRID_NAMES)
+        check_choice("grid", name, get_args(GridName))
         argument = f"grid[{name!r}]"
         listed = coerce.listed(argument, values, "[0.1, 0.01]")
         numbers = [coerce.number(f"{argument}[{index}]", value) for index, value in enumerate(listed)]
         if not numbers:
             raise invalid(f"{argument} must list at least one finite number; got {shown(values)}", argument="grid")
-        axes.append(build(pb.GridAxis, name=name, values=numbers))
-    return axes
+        request.grid.add(name=name, values=numbers)
 
 
-def _evaluated(evaluate: Mapping[str, FeatureSetLike] | None) -> dict[str, str]:
-    return {
-        coerce.text("a name in evaluate", name, example="'test'"): feature_set_name(value, f"evaluate[{shown(name)}]")
-        for name, value in items("evaluate", evaluate, "{'test': features}")
-    }
+def _put_evaluate(request: pb.RefitRequest, evaluate: Mapping[str, FeatureSetLike]) -> None:
+    for name, value in items("evaluate", evaluate, "{'test': features}"):
+        plain = coerce.text("a name in evaluate", name, example="'test'")
+        request.evaluate[plain] = feature_set_name(value, f"evaluate[{shown(name)}]")
 
 
-def _checked(argument: str, given: Mapping[str, Any], known: type) -> Callable[[str], Any]:
-    """Looks up in a dictionary argument, None for what is left out. Raises `InvalidRequest` for unknown keys."""
+def _scaling(argument: str, value: Any) -> pb.Scaling:
+    plain, kinds = coerce.scalar(value), choices_of(pb.ScalingKind)
+    if isinstance(plain, bool):
+        return pb.Scaling(kind=kinds["rows" if plain else "none"])
+    if isinstance(plain, str) and plain in kinds:
+        return pb.Scaling(kind=kinds[plain])
+    return pb.Scaling(kind=pb.SCALING_KIND_SET, feature_set=feature_set_name(value, argument))
+
+
+def _head_source(argument: str, value: Any) -> pb.HeadSource:
+    if isinstance(value, Refit):
+        return build(pb.HeadSource, kind=pb.HEAD_KIND_REFIT, refit=value.digest)
+    if isinstance(value, str) or not may_be_head(value):
+        return pb.HeadSource(kind=coerce.choice(argument, value, pb.HeadKind))
+    return pb.HeadSource(kind=pb.HEAD_KIND_EXPLICIT, head=head_message(as_head(value, argument)))
+
+
+def _path(argument: str, given: Mapping[str, Any]) -> pb.Path:
+    message, fields = pb.Path(), pb.Path.DESCRIPTOR.fields_by_name
+    for name, value in _known(argument, given, PathArguments).items():
+        _put(message, fields[name], f"{argument}.{name}", value)
+    return message
+
+
+def _select(argument: str, given: Mapping[str, Any]) -> pb.Select:
+    message, fields = pb.Select(), pb.Select.DESCRIPTOR.fields_by_name
+    for name, value in _known(argument, given, SelectArguments).items():
+        _put(message, fields[_SELECT_FIELDS.get(name, name)], f"{argument}.{name}", value)
+    return message
+
+
+def _put_on(select: pb.Select, value: Any) -> None:
+    """Half of the rows, or a feature set."""
+    if isinstance(value, str) and value == "half":
+        select.half = True
+    else:
+        select.feature_set = feature_set_name(value, "select.on")
+
+
+def _put_ties(select: pb.Select, value: Any) -> None:
+    check_choice("select.ties", value, get_args(Ties))
+    select.last_of_equals = value == "last"
+
+
+_SPECIAL: Mapping[str, Callable[[Any, Any], None]] = {
+    "preset": _put_preset,
+    "weights": _put_weights,
+    "rows": _put_rows,
+    "grid": _put_grid,
+    "evaluate": _put_evaluate,
+    "select.on": _put_on,
+    "select.ties": _put_ties,
+}
+"""Arguments that are more than the value of a field."""
+_MESSAGES: Mapping[str, Callable[[str, Any], Any]] = {
+    "HeadSource": _head_source,
+    "Path": _path,
+    "Scaling": _scaling,
+    "Select": _select,
+}
+"""What makes the messages that are values of arguments."""
+
+
+def _known(argument: str, given: Mapping[str, Any], known: type) -> dict[str, Any]:
+    """What a dictionary argument says; None is left out. Raises `InvalidRequest` for unknown keys."""
     found = dict(items(argument, given, _EXAMPLES[argument]))
     legal = list(known.__annotations__)
     if unknown := [key for key in found if key not in legal]:
         raise invalid(f"{argument}= has any of {legal}; got {shown(unknown)}", argument=argument)
-    return found.get
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def evaluate_request(

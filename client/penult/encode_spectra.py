@@ -6,11 +6,11 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from penult import arrays, coerce, coerce_arrays
-from penult.choices import SPECTRA_BY, By, check_choice
 from penult.coerce import build
 from penult.errors import invalid, shown
 from penult.records import Checkpoint, FeatureSet, Run
 from penult.references import FeatureSetLike, checkpoint_digest, feature_set_name, run_id
+from penult.types import By
 from penult_proto.v1 import spectra_pb2
 
 SourceLike: TypeAlias = FeatureSetLike | Checkpoint
@@ -56,14 +56,14 @@ def spectra_request(
     rows: RowsLike | None = None,
 ) -> spectra_pb2.ComputeSpectraRequest:
     """A question for spectra; of no feature set in particular without `features`. Raises `InvalidRequest`."""
-    check_choice("by", by, SPECTRA_BY)
+    over = coerce.choice("by", by, spectra_pb2.SpectraBy)
     share = coerce.number("confidence", confidence)
     if not 0 < share < 1:
         raise invalid(f"confidence must lie between 0 and 1, such as 0.95; got {share!r}", argument="confidence")
     return build(
         spectra_pb2.ComputeSpectraRequest,
         source=_rows_alone(rows) if features is None else feature_source(features, split, rows),
-        by=SPECTRA_BY[by],
+        by=over,
         top_k=None if top_k is None else coerce.whole("top_k", top_k),
         correction=_correction(correction),
         center=coerce.flag("center", center),
@@ -87,7 +87,7 @@ def descriptors_request(
     features: SourceLike, *, split: str | None, by: By, rows: RowsLike | None, power_law: tuple[int, int]
 ) -> spectra_pb2.ComputeDescriptorsRequest:
     """A question for descriptors. Raises `InvalidRequest`."""
-    check_choice("by", by, SPECTRA_BY)
+    over = coerce.choice("by", by, spectra_pb2.SpectraBy)
     ranks = [coerce.whole("power_law", one) for one in coerce.listed("power_law", power_law, "(11, 50)")]
     if len(ranks) != 2 or ranks[0] >= ranks[1]:
         raise invalid(f"power_law= takes the first and the last rank of the fit, from 1; got {shown(power_law)}")
@@ -95,7 +95,7 @@ def descriptors_request(
     return build(
         spectra_pb2.ComputeDescriptorsRequest,
         source=feature_source(features, split, rows),
-        by=SPECTRA_BY[by],
+        by=over,
         power_law_first=first,
         power_law_last=last,
     )
@@ -112,12 +112,12 @@ def angles_request(
     rows: RowsLike | None,
 ) -> spectra_pb2.ComputePrincipalAnglesRequest:
     """A question for angles. Raises `InvalidRequest`."""
-    check_choice("by", by, SPECTRA_BY)
+    over = coerce.choice("by", by, spectra_pb2.SpectraBy)
     parts = [_part(group) for group in coerce.listed("groups", groups, "('cat, indoors', 1)")]
     if len(parts) != 2:
         raise invalid(f"groups= takes two, one of each set, such as ('cat, indoors', 1); got {shown(groups)}")
     sides = [
-        build(spectra_pb2.Subspace, source=feature_source(features, split, rows, name), by=SPECTRA_BY[by], part=part)
+        build(spectra_pb2.Subspace, source=feature_source(features, split, rows, name), by=over, part=part)
         for name, features, part in zip(("first", "second"), (first, second), parts, strict=True)
     ]
     count = coerce.whole("top_k", top_k)
@@ -142,11 +142,11 @@ def eigenvectors_request(
     rows: RowsLike | None,
 ) -> spectra_pb2.ReadEigenvectorsRequest:
     """A question for eigenvectors. Raises `InvalidRequest`."""
-    check_choice("by", by, SPECTRA_BY)
+    over = coerce.choice("by", by, spectra_pb2.SpectraBy)
     return build(
         spectra_pb2.ReadEigenvectorsRequest,
         source=feature_source(features, split, rows),
-        by=SPECTRA_BY[by],
+        by=over,
         top_k=coerce.whole("top_k", top_k),
         correction=_correction(correction),
         center=coerce.flag("center", center),

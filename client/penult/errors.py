@@ -23,7 +23,9 @@ Each carries a stable `kind` (see ``penult_proto.errors.ErrorKind``); messages a
 from collections.abc import Mapping
 from typing import ClassVar
 
-from penult_proto.errors import ErrorKind
+from grpc import StatusCode
+
+from penult_proto.errors import STATUS_CODES, ErrorKind
 
 
 class PenultError(Exception):
@@ -110,50 +112,30 @@ class ServerBug(PenultError):
     """A fault of penult itself; the server's log has the traceback."""
 
 
-_KINDS: dict[type[PenultError], tuple[ErrorKind, ...]] = {
-    InvalidRequest: (
-        ErrorKind.INVALID_ARGUMENT,
-        ErrorKind.WRONG_SHAPE,
-        ErrorKind.WRONG_DTYPE,
-        ErrorKind.NOT_FINITE,
-        ErrorKind.LABEL_OUT_OF_RANGE,
-        ErrorKind.ATTRIBUTE_MISSING,
-        ErrorKind.EMPTY_GROUP,
-        ErrorKind.OTHER_CLASSES,
-        ErrorKind.OTHER_CHECKPOINT,
-        ErrorKind.INCOMPLETE_UPLOAD,
-        ErrorKind.BAD_TABLE,
-        ErrorKind.CORRUPT_IMAGE,
-    ),
-    NotFound: (
-        ErrorKind.UNKNOWN_DATASET,
-        ErrorKind.UNKNOWN_SPLIT,
-        ErrorKind.UNKNOWN_BACKBONE,
-        ErrorKind.UNKNOWN_RUN,
-        ErrorKind.UNKNOWN_CHECKPOINT,
-        ErrorKind.UNKNOWN_FEATURE_SET,
-        ErrorKind.UNKNOWN_RESULT,
-        ErrorKind.UNKNOWN_JOB,
-    ),
-    Conflict: (ErrorKind.NAME_TAKEN, ErrorKind.REQUEST_ID_REUSED, ErrorKind.STORE_LOCKED),
-    PreconditionFailed: (
-        ErrorKind.WEIGHTS_UNAVAILABLE,
-        ErrorKind.DATASET_CHANGED,
-        ErrorKind.FILES_MISSING,
-        ErrorKind.DIVERGED,
-    ),
-    StoreCorrupt: (ErrorKind.STORE_CORRUPT,),
-    Busy: (ErrorKind.QUEUE_FULL, ErrorKind.OUT_OF_MEMORY, ErrorKind.DISK_FULL),
-    Unavailable: (ErrorKind.WORKER_DIED, ErrorKind.SHUTTING_DOWN, ErrorKind.UNREACHABLE),
-    Cancelled: (ErrorKind.CANCELLED,),
-    DeadlineExceeded: (ErrorKind.DEADLINE_EXCEEDED,),
-    Unauthenticated: (ErrorKind.UNAUTHENTICATED,),
-    VersionMismatch: (ErrorKind.VERSION_MISMATCH,),
-    ServerBug: (ErrorKind.INTERNAL,),
+_BY_STATUS: dict[StatusCode, type[PenultError]] = {
+    StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    StatusCode.NOT_FOUND: NotFound,
+    StatusCode.ALREADY_EXISTS: Conflict,
+    StatusCode.FAILED_PRECONDITION: PreconditionFailed,
+    StatusCode.DATA_LOSS: StoreCorrupt,
+    StatusCode.RESOURCE_EXHAUSTED: Busy,
+    StatusCode.UNAVAILABLE: Unavailable,
+    StatusCode.CANCELLED: Cancelled,
+    StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    StatusCode.UNAUTHENTICATED: Unauthenticated,
+    StatusCode.INTERNAL: ServerBug,
 }
+_BY_KIND: dict[ErrorKind, type[PenultError]] = {
+    ErrorKind.REQUEST_ID_REUSED: Conflict,
+    ErrorKind.STORE_LOCKED: Conflict,
+    ErrorKind.VERSION_MISMATCH: VersionMismatch,
+}
+"""Kinds whose class is not that of their status code."""
 
-CLASSES: dict[str, type[PenultError]] = {str(kind): error for error, kinds in _KINDS.items() for kind in kinds}
-"""The one table from kind to class."""
+CLASSES: dict[str, type[PenultError]] = {
+    str(kind): _BY_KIND.get(kind, _BY_STATUS[code]) for kind, code in STATUS_CODES.items()
+}
+"""Classes by kind; a new kind has that of its status code."""
 
 
 def from_kind(

@@ -15,9 +15,8 @@ from penult.refits import Head, HeadArrays
 from penult.rpc import Connection
 from penult.transfer import receive, upload_messages
 from penult.uploads import prepare
+from penult_proto.limits import CHUNK_BYTES
 from penult_proto.v1 import features_pb2
-
-MOST_CHUNK_BYTES = 2**20
 
 
 class FeatureSets:
@@ -25,7 +24,7 @@ class FeatureSets:
 
     def __init__(self, connection: Connection, chunk_bytes: int) -> None:
         self._connection = connection
-        self._chunk_bytes = min(chunk_bytes or MOST_CHUNK_BYTES, MOST_CHUNK_BYTES)
+        self._chunk_bytes = min(chunk_bytes or CHUNK_BYTES, CHUNK_BYTES)
 
     def list(self, *, timeout: float = 30.0) -> builtins.list[FeatureSet]:
         """All feature sets."""

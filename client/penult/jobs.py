@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from penult import decode
-from penult.choices import JOB_STATES, JobState, check_choice, name_of
-from penult.coerce import build, flag, listed, seconds, text, whole
+from penult.coerce import build, choice, flag, listed, seconds, text, whole
 from penult.errors import DeadlineExceeded, PenultError, Unavailable, from_kind
 from penult.progress import Progress, Silent, Watcher
 from penult.records import Dataset, FeatureSet, Run
 from penult.rpc import Connection
+from penult.types import JobState
+from penult_proto.enums import name_or
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2
 
@@ -59,7 +60,7 @@ class Job(Generic[T]):
     @property
     def state(self) -> JobState:
         """As of the last `refresh` or `wait`."""
-        return name_of(JOB_STATES, self._message.state, "queued")
+        return name_or(jobs_pb2.JobState, self._message.state, "queued")
 
     @property
     def stage(self) -> str:
@@ -296,10 +297,7 @@ class Jobs:
     ) -> "list[Job[JobOutcome]]":
         """Jobs, newest first; of the given states, or of all."""
         wanted = listed("states", states, "['queued', 'running']")
-        for state in wanted:
-            check_choice("states", state, JOB_STATES)
-        request = build(
-            jobs_pb2.ListJobsRequest, states=[JOB_STATES[state] for state in wanted], limit=whole("limit", limit)
-        )
+        numbers = [choice("states", state, jobs_pb2.JobState) for state in wanted]
+        request = build(jobs_pb2.ListJobsRequest, states=numbers, limit=whole("limit", limit))
         answer = self._connection.unary(self._connection.stubs.jobs.ListJobs, request, timeout=timeout)
         return [Job(self._connection, message, any_result) for message in answer.jobs]

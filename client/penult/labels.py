@@ -15,9 +15,7 @@ from penult import coerce
 from penult.coerce_arrays import AnyArray, exact_integers, host_array, rows_named
 from penult.errors import InvalidRequest, invalid, shown
 from penult_proto.errors import ErrorKind
-
-MOST_LABELS = 100_000
-"""Classes, or values of an attribute."""
+from penult_proto.limits import MOST_LABELS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

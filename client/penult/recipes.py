@@ -1,134 +1,29 @@
-"""Finetuning recipes: the arguments of `Client.finetune`, and the message they become."""
+"""Finetuning recipes: the arguments of `Client.finetune`, and the message they become.
+
+Arguments are called as the fields of the message and of those within it; a field's type says what its argument takes.
+Ranges are the server's.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, cast
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from penult import coerce
-from penult.choices import (
-    BALANCE_BY,
-    BALANCE_METHODS,
-    LOSSES,
-    MISSING_GROUPS,
-    OPTIMIZERS,
-    POOLINGS,
-    PRECISIONS,
-    SCHEDULES,
-    BalanceMethod,
-    By,
-    LossName,
-    MissingGroups,
-    OptimizerName,
-    PoolingName,
-    PrecisionName,
-    ScheduleName,
-    check_choice,
-)
 from penult.errors import invalid
-from penult.records import Checkpoint, Dataset
+from penult.finetune_arguments import FinetuneArguments as FinetuneArguments
 from penult.references import checkpoint_digest, dataset_name
-from penult_proto.v1 import runs_pb2
+from penult_proto.enums import name_of
+from penult_proto.v1 import groups_pb2, runs_pb2
 
-
-class FinetuneArguments(TypedDict, total=False):
-    """The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."""
-
-    dataset: Dataset | str
-    backbone: str | Path
-    attribute: str | None
-    pretrained: bool | None
-    weights: str | Path | None
-    pooling: PoolingName | None
-    balance: BalanceMethod | None
-    by: By | None
-    ratio: float | Literal["dataset"] | None
-    missing_groups: MissingGroups | None
-    epochs: int | None
-    seed: int | None
-    optimizer: OptimizerName | None
-    learning_rate: float | None
-    weight_decay: float | None
-    decay_all: bool | None
-    momentum: float | None
-    schedule: ScheduleName | None
-    schedule_by_epoch: bool | None
-    warmup: float | None
-    clip_norm: float | None
-    batch_size: int | None
-    accumulate: int | None
-    processes: int | None
-    precision: PrecisionName | None
-    compile: bool | None
-    loss: LossName | None
-    group_dro_rate: float | None
-    group_dro_adjustment: float | None
-    cvar_fraction: float | None
-    label_smoothing: float | None
-    mixup: float | None
-    sam: float | None
-    repeat_errors_of: Checkpoint | str | None
-    repeat_errors: int | None
-    flip: bool | None
-    crop_scale: float | None
-    image_size: int | None
-    image_resize: int | None
-    max_tokens: int | None
-    pad_to_max: bool | None
-    evaluate: Sequence[str] | None
-    evaluate_every: float | None
-    checkpoint_every: float | None
-    early_steps: Sequence[int] | None
-    save_every: int | None
-
-
-_CHOICES: Mapping[str, Mapping[Any, int]] = {
-    "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
-    "precision": PRECISIONS,
-    "pooling": POOLINGS,
-    "balance": BALANCE_METHODS,
-    "by": BALANCE_BY,
-    "missing_groups": MISSING_GROUPS,
-    "loss": LOSSES,
-}
 _FIELDS = {"balance": "method"}
 """Fields that are not called as the argument."""
-_LEAST: Mapping[str, float] = {
-    "learning_rate": 0,
-    "weight_decay": 0,
-    "momentum": 0,
-    "warmup": 0,
-    "clip_norm": 0,
-    "group_dro_rate": 0,
-    "group_dro_adjustment": 0,
-    "cvar_fraction": 0,
-    "label_smoothing": 0,
-    "mixup": 0,
-    "sam": 0,
-    "crop_scale": 0,
-    "evaluate_every": 0,
-    "checkpoint_every": 0,
-}
-_LEAST_WHOLE: Mapping[str, int] = {
-    "epochs": 0,
-    "batch_size": 1,
-    "accumulate": 1,
-    "processes": 1,
-    "repeat_errors": 1,
-    "image_size": 0,
-    "image_resize": 0,
-    "max_tokens": 0,
-    "save_every": 0,
-}
-"""What is plainly wrong is refused here; the server checks the rest."""
-_FLAGS = ("pretrained", "decay_all", "schedule_by_epoch", "compile", "flip", "pad_to_max")
 
 
-def finetune_spec(arguments: FinetuneArguments) -> runs_pb2.FinetuneSpec:
+def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
     """What was asked for, and nothing else: the server knows the defaults. Raises `InvalidRequest`."""
-    asked: dict[str, Any] = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
+    asked = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
     if not {"dataset", "backbone"} <= set(asked) <= set(FinetuneArguments.__annotations__):
         legal = [name for name in FinetuneArguments.__annotations__ if name not in ("dataset", "backbone")]
         named = ", ".join(str(name) for name in asked)
@@ -136,58 +31,54 @@ def finetune_spec(arguments: FinetuneArguments) -> runs_pb2.FinetuneSpec:
     for name in ("dataset", "backbone"):
         if asked[name] is None:
             raise invalid(f"{name}= must be given; got None", argument=name)
-    given = {name: value for name, value in asked.items() if value is not None}
     spec = runs_pb2.FinetuneSpec()
-    for name, value in given.items():
-        message = _message_of(spec, name)
-        if name in ("evaluate", "early_steps"):
-            getattr(spec, name).extend(_several(name, value))
-        else:
-            setattr(message, _FIELDS.get(name, name), _on_wire(name, value))
+    for name, value in asked.items():
+        if value is not None:
+            message, field = _place_of(spec, name)
+            found = _on_wire(name, value, field)
+            if isinstance(found, list):
+                getattr(message, field.name).extend(found)
+            else:
+                setattr(message, field.name, found)
     return spec
 
 
 def arguments_of(spec: runs_pb2.FinetuneSpec) -> dict[str, Any]:
     """The arguments that ask for a recipe, each of them; None for what it leaves out."""
-    return {name: _from_wire(_message_of(spec, name), name) for name in FinetuneArguments.__annotations__}
+    return {name: _from_wire(name, *_place_of(spec, name)) for name in FinetuneArguments.__annotations__}
 
 
-def _from_wire(message: Message, argument: str) -> Any:
+def _from_wire(argument: str, message: Message, field: FieldDescriptor) -> Any:
     """One argument as a user writes it."""
-    name = _FIELDS.get(argument, argument)
-    value: Any = {field.name: value for field, value in message.ListFields()}.get(name)
+    value: Any = {one.name: value for one, value in message.ListFields()}.get(field.name)
     if argument in ("evaluate", "early_steps"):
         return tuple(value or ())
     if argument in ("dataset", "backbone", "attribute"):
         return value or ""
     if argument == "balance":
-        value = value or BALANCE_METHODS["none"]
+        value = value or groups_pb2.BALANCE_METHOD_NONE
     if argument == "ratio":
         return "dataset" if value == 0 else value
-    if argument in _CHOICES and value is not None:
-        return {number: choice for choice, number in _CHOICES[argument].items()}.get(value)
+    if field.enum_type is not None and value is not None:
+        return name_of(field.enum_type, value)
     return value
 
 
-def _message_of(spec: runs_pb2.FinetuneSpec, argument: str) -> Message:
-    """The part of the request that an argument is a field of."""
-    if argument in ("balance", "by", "ratio", "missing_groups"):
-        return spec.balance
-    return spec.objective if argument in runs_pb2.Objective.DESCRIPTOR.fields_by_name else spec
+def _place_of(spec: runs_pb2.FinetuneSpec, argument: str) -> tuple[Message, FieldDescriptor]:
+    """The part of the request, and its field, that an argument is written to."""
+    name = _FIELDS.get(argument, argument)
+    message = next(one for one in (spec.balance, spec.objective, spec) if name in one.DESCRIPTOR.fields_by_name)
+    return message, message.DESCRIPTOR.fields_by_name[name]
 
 
-def _on_wire(argument: str, value: Any) -> Any:
+def _on_wire(argument: str, value: Any, field: FieldDescriptor) -> Any:
     """A value as the request holds it. Raises `InvalidRequest`."""
-    if argument in _CHOICES:
-        check_choice(argument, value, _CHOICES[argument])
-        return _CHOICES[argument][value]
-    if argument in _LEAST:
-        return coerce.number(argument, value, _LEAST[argument])
-    if argument in _LEAST_WHOLE:
-        return coerce.whole(argument, value, _LEAST_WHOLE[argument])
-    if argument in _FLAGS:
-        return coerce.flag(argument, value)
     match argument:
+        case "evaluate":
+            return _splits(value)
+        case "early_steps":
+            steps = coerce.listed(argument, value, "[10, 100]")
+            return [coerce.whole(argument, step, -coerce.INT64, coerce.INT64) for step in steps]
         case "seed":
             return coerce.seed(value)
         case "ratio":
@@ -199,24 +90,37 @@ def _on_wire(argument: str, value: Any) -> Any:
         case "backbone" | "weights":
             return coerce.path(argument, value)
         case _:
+            return _of_type(argument, value, field)
+
+
+def _of_type(argument: str, value: Any, field: FieldDescriptor) -> Any:
+    """A value of the type that its field has. Raises `InvalidRequest`."""
+    if field.enum_type is not None:
+        return coerce.choice(argument, value, cast("Any", field.enum_type))
+    match field.type:
+        case FieldDescriptor.TYPE_DOUBLE:
+            return coerce.number(argument, value)
+        case FieldDescriptor.TYPE_BOOL:
+            return coerce.flag(argument, value)
+        case FieldDescriptor.TYPE_STRING:
             return coerce.text(argument, value)
+        case _:
+            most = coerce.INT32 if field.type == FieldDescriptor.TYPE_INT32 else coerce.INT64
+            return coerce.whole(argument, value, -most, most)
 
 
-def _several(argument: str, values: Any) -> Any:
-    """A list. An empty one of splits says neither all nor none. Raises `InvalidRequest`."""
-    if argument != "evaluate":
-        steps = coerce.listed(argument, values, "[10, 100]")
-        return [coerce.whole(argument, step, most=coerce.INT64) for step in steps]
-    splits = coerce.names(argument, values)
+def _splits(values: Any) -> list[str]:
+    """Names of splits. An empty list says neither all nor none. Raises `InvalidRequest`."""
+    splits = coerce.names("evaluate", values)
     if not splits:
-        raise invalid("evaluate needs a split at least; leave it out for all of them", argument=argument)
+        raise invalid("evaluate needs a split at least; leave it out for all of them", argument="evaluate")
     return splits
 
 
 def _ratio(ratio: float | str) -> float:
     """Of a mixture; the dataset's own is 0 on the wire."""
     if isinstance(ratio, str):
-        check_choice("ratio", ratio, ["dataset"])
+        coerce.check_choice("ratio", ratio, ["dataset"])
         return 0.0
     return coerce.number("ratio", ratio, 1)
 

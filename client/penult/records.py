@@ -8,7 +8,7 @@ N examples, D features, C classes, A attributes, G = C * A groups; group g = y *
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,18 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from penult.choices import (
-    BalanceMethod,
-    By,
-    LossName,
-    MissingGroups,
-    OptimizerName,
-    PoolingName,
-    PrecisionName,
-    ScheduleName,
-)
 from penult.coerce import number, text
 from penult.errors import from_kind, shown
+from penult.finetune_spec import FinetuneSpec
 from penult.frames import frame
 from penult.notes import Notes, lines
 from penult_proto.errors import ErrorKind
@@ -152,68 +143,6 @@ class Dataset:
         attributes = ", ".join(attribute.name for attribute in self.attributes)
         described = f"{self.name}, {self.modality}, classes {self.classes}, by {attributes}; {splits}"
         return f"Dataset({described}){lines(self.notes)}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinetuneSpec:
-    """A finetuning recipe; the fields are the arguments of `Client.finetune`.
-
-    What was left out has the server's default; None has what could have no effect, such as the momentum of AdamW.
-    """
-
-    dataset: str
-    attribute: str
-    backbone: str
-    pretrained: bool
-    weights: str | None
-    pooling: PoolingName | None
-    balance: BalanceMethod
-    by: By | None
-    ratio: float | Literal["dataset"] | None
-    missing_groups: MissingGroups | None
-    epochs: int
-    seed: int
-    optimizer: OptimizerName | None
-    learning_rate: float | None
-    weight_decay: float | None
-    decay_all: bool | None
-    momentum: float | None
-    schedule: ScheduleName | None
-    schedule_by_epoch: bool | None
-    warmup: float | None
-    clip_norm: float | None
-    batch_size: int | None
-    accumulate: int | None
-    processes: int | None
-    precision: PrecisionName | None
-    compile: bool | None
-    loss: LossName | None
-    group_dro_rate: float | None
-    group_dro_adjustment: float | None
-    cvar_fraction: float | None
-    label_smoothing: float | None
-    mixup: float | None
-    sam: float | None
-    repeat_errors_of: str | None
-    """Digest of a checkpoint."""
-    repeat_errors: int | None
-    flip: bool | None
-    crop_scale: float | None
-    image_size: int | None
-    image_resize: int | None
-    max_tokens: int | None
-    pad_to_max: bool | None
-    evaluate: tuple[str, ...]
-    """Empty for all."""
-    evaluate_every: float | None
-    checkpoint_every: float | None
-    early_steps: tuple[int, ...]
-    save_every: int | None
-
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of `Client.finetune` that ask for this again: ``client.finetune(**spec.arguments())``."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -12,28 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from penult.choices import BalanceMethod, By, MissingGroups
 from penult.coerce import listed, names
 from penult.coerce_arrays import numbers
 from penult.errors import invalid, shown
 from penult.frames import frame
 from penult.notes import Notes, lines
 from penult.records import short
-from penult.references import wrong_sort
-from penult.refit_choices import (
-    GroupSource,
-    Intercept,
-    Link,
-    PathKeep,
-    PathOptimizer,
-    PathSchedule,
-    PenaltyScale,
-    Risk,
-    SelectFinal,
-    SelectMetric,
-    Ties,
-)
+from penult.references import FeatureSetLike, wrong_sort
+from penult.refit_settings import RefitSettings
 from penult.results import Metrics
+from penult.types import HeadChoice, Scaling, SelectMetric
 from penult_proto.errors import ErrorKind
 
 if TYPE_CHECKING:
@@ -101,88 +89,6 @@ class Certificate:
     """Bound on |V - V*|, V the head (C, D) in the space solved: sqrt(2 gap / l2), since the objective is l2-strongly
     convex. Logits of two rows that lie r apart there differ from the optimum's by at most r times it. NaN without an
     l2, and of a path."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathSettings:
-    """An early-stopped method: the fields are those of ``path=``."""
-
-    optimizer: PathOptimizer
-    learning_rate: float
-    schedule: PathSchedule
-    steps: int
-    """0 when counted by epochs."""
-    epochs: int
-    momentum: float
-    weight_decay: float
-    clip_norm: float | None
-    batch_size: int | None
-    keep: PathKeep
-    start: str
-    """"zero", "random", "stored", "explicit", or the digest of a refit."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelectSettings:
-    """How a candidate was chosen: the fields are those of ``select=``."""
-
-    on: str
-    """"half", or the digest of a feature set."""
-    metric: SelectMetric
-    ties: Ties
-    final: SelectFinal
-    repeats: int
-    standardize: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefitSettings:
-    """What was fitted, with every preset expanded; the fields are the arguments of `Client.refit`.
-
-    A number that was on a grid is the one that was chosen; one that goes with another method is None.
-    """
-
-    feature_set: str
-    preset: str
-    """Empty when none was named."""
-    balance: BalanceMethod
-    by: By
-    ratio: float | None
-    missing_groups: MissingGroups
-    l1: float
-    l2: float
-    penalty: PenaltyScale
-    center: str
-    """"zero", "stored", "explicit", or the digest of a refit."""
-    intercept: Intercept
-    link: Link
-    standardize: str
-    """"none", "rows", "all", or the digest of a feature set."""
-    repeats: int
-    weights: str
-    """"uniform", "confidence", "errors", "detected" or "explicit"."""
-    gamma: float | None
-    up: float | None
-    class_ratio: float | None
-    detector: PathSettings | None
-    detector_l1: float | None
-    rows: str
-    """"all", "top_loss", "top_disagreement" or "explicit"."""
-    top_k: int | None
-    other: str
-    offset: str
-    """"none", "class_prior" or "prediction_prior"."""
-    tau: float | None
-    groups: GroupSource
-    risk: Risk
-    alpha: float | None
-    path: PathSettings | None
-    grid: Mapping[str, tuple[float, ...]]
-    select: SelectSettings | None
-    seed: int
-    tolerance: float | None
-    max_iterations: int | None
-    across_checkpoints: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -368,6 +274,10 @@ class Interpolation:
 
 HeadArrays: TypeAlias = tuple[ArrayLike, ArrayLike]
 """Weight (C, D) and bias (C,) of a head."""
+HeadLike: TypeAlias = HeadChoice | Head | Refit | HeadArrays
+"""A head to be pulled to, or to start from."""
+ScalingLike: TypeAlias = bool | Scaling | FeatureSetLike
+"""What features are standardised by: False or "none", True or "rows", "all", or another feature set."""
 
 
 def may_be_head(value: object) -> bool:

@@ -1,22 +1,30 @@
 """The part of the client that retrains last layers and scores heads."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from penult import decode, decode_refits, encode_refits
-from penult.choices import BalanceMethod, By, MissingGroups
 from penult.coerce import listed, whole
-from penult.encode_refits import AnyHead, HeadLike, PathArguments, RefitArguments, ScalingLike, SelectArguments
+from penult.encode_refits import AnyHead
 from penult.errors import PenultError, from_kind
 from penult.notes import decode_notes
+from penult.presets import Presets, presets, with_presets
 from penult.references import FeatureSetLike
-from penult.refit_choices import (
+from penult.refit_arguments import PathArguments, RefitArguments, SelectArguments
+from penult.refits import HeadLike, Interpolation, Refit, ScalingLike
+from penult.results import Metrics
+from penult.rpc import Connection
+from penult.types import (
+    BalanceMethod,
+    By,
     GridName,
     GroupSource,
     Intercept,
     Link,
+    MissingGroups,
     OffsetChoice,
     PenaltyScale,
     Preset,
@@ -24,9 +32,6 @@ from penult.refit_choices import (
     RowsChoice,
     WeightsChoice,
 )
-from penult.refits import Interpolation, Refit
-from penult.results import Metrics
-from penult.rpc import Connection
 from penult_proto.v1 import refits_pb2
 
 
@@ -35,6 +40,7 @@ class Refitting:
 
     connection: Connection
 
+    @with_presets
     def refit(
         self,
         features: FeatureSetLike,
@@ -93,31 +99,9 @@ class Refitting:
         Parameters
         ----------
         features : what is fitted.
-        preset : a published method; ``.settings`` of the answer shows everything it chose, and any argument below
-            replaces its part.
-            "erm" : plain logistic regression, l2 0.001.
-            "class_balanced" : balanced subsets over classes, 10 draws averaged, l2 0.001.
-            "dfr" : deep feature reweighting (Kirichenko et al. 2022): l1 of 7 strengths tuned on half of the rows by
-            worst group, then 20 group-balanced draws of all rows averaged. Fit it on held-out rows with groups.
-            "dfr_2022" : the same by its script's conventions: penalised intercept, one class against the rest,
-            standardised by the training features, which must be given as `standardize`.
-            "dfr_2023" : as dfr_2022, standardised by all rows given (Izmailov et al. 2022).
-            "dfr_l2" : 10 group-balanced draws averaged, l2 0.001, nothing tuned.
-            "dfr_train" : DFR on training rows, 7 strengths and 13 class weights, `select={"on": val}` needed.
-            "afr", "afr_celeba", "afr_multinli" : automatic feature reweighting (Qiu et al. 2023), stage 2, with the
-            grids of Waterbirds, CelebA and MultiNLI; needs logits or a head with the features, and
-            `select={"on": val}`.
-            "self", "self_disagreement" : the stored head finetuned on the rows of largest loss, or on those where
-            the logits of another checkpoint (`other`) disagree most (LaBonte et al. 2023).
-            "rad", "rad_celeba" : errors of a weak l1 detector upweighted (regularised annotation of domains). Its
-            scripts start the detector at random and search 20 strengths of it, too (2,000 candidates); "rad" starts
-            it at zero with detector_l1 0.01 (100 candidates), "rad_celeba" at random with CelebA's strength.
-            "llr", "crt", "reweight_crt" : last-layer retraining by SGD from zero: class-balanced batches,
-            group-balanced batches, or group weights.
-            "group_dro", "cvar_dro" : the worst group's, or the largest 10 % of, losses, to the saddle point.
-            "jtt" : the stored head's errors weigh 20 (its code adds 20 copies, which makes 21). "eiil" : group DRO over
-            classes x EIIL's environments.
-            "logit_adjusted", "la_prior" : offsets log p(y), and log p(y | class the stored head predicts).
+        preset : a published method; ``.settings`` of the answer shows everything it chose, any argument below replaces
+            its part, and `presets` lists what each of them sets.
+            [presets]
         balance : ["none"]; "subsetting" keeps as many of each as the smallest has; "upsampling" draws with
             replacement with probability 1/count (on a path: each batch); "upweighting" weighs by 1/count;
             "mixture" caps each at `ratio` times the smallest (rounded down; its code rounds up), then upsamples. Needs
@@ -193,50 +177,18 @@ class Refitting:
             what it goes with); kind ``empty_group`` when a group to balance has no example.
         NotFound : kind ``unknown_feature_set``.
         """
-        arguments: RefitArguments = {
-            "features": features,
-            "preset": preset,
-            "balance": balance,
-            "by": by,
-            "ratio": ratio,
-            "missing_groups": missing_groups,
-            "l1": l1,
-            "l2": l2,
-            "penalty": penalty,
-            "center": center,
-            "intercept": intercept,
-            "link": link,
-            "standardize": standardize,
-            "repeats": repeats,
-            "weights": weights,
-            "gamma": gamma,
-            "up": up,
-            "class_ratio": class_ratio,
-            "detector": detector,
-            "detector_l1": detector_l1,
-            "rows": rows,
-            "top_k": top_k,
-            "other": other,
-            "offset": offset,
-            "tau": tau,
-            "groups": groups,
-            "risk": risk,
-            "alpha": alpha,
-            "path": path,
-            "grid": grid,
-            "select": select,
-            "evaluate": evaluate,
-            "train": train,
-            "seed": seed,
-            "plan": plan,
-            "tolerance": tolerance,
-            "max_iterations": max_iterations,
-            "across_checkpoints": across_checkpoints,
-        }
-        answer = self.refits([arguments], timeout=timeout)[0]
+        given = {name: value for name, value in locals().items() if name not in ("self", "timeout")}
+        answer = self.refits([cast("RefitArguments", given)], timeout=timeout)[0]
         if isinstance(answer, PenultError):
             raise answer
         return answer
+
+    def presets(self) -> Presets:
+        """The published methods that `refit` knows by name: what each does, its source, and what it sets.
+
+        ``print(client.presets())`` lists them; ``.to_frame()`` makes a table.
+        """
+        return presets()
 
     def refits(self, requests: Sequence[RefitArguments], *, timeout: float = 600.0) -> list[Refit | PenultError]:
         """Several refits, solved together where they share a feature set; answers in the order of `requests`.

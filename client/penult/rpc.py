@@ -1,8 +1,5 @@
 """The one place that makes calls: channel, retries, deadlines, metadata, and errors made readable."""
 
-# googleapis-common-protos carries its stubs beside a namespace package, where they are not looked for.
-# pyright: reportMissingTypeStubs=false
-
 import ipaddress
 import json
 import os
@@ -13,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 
 from penult.coerce import seconds
 from penult.errors import PenultError, Unavailable, from_kind, invalid, shown
-from penult_proto import MESSAGE_BYTES, PROTOCOL
-from penult_proto.errors import DOMAIN, FALLBACK_KINDS, ErrorKind
+from penult_proto import PROTOCOL
+from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
+from penult_proto.limits import MESSAGE_BYTES
+from penult_proto.services import READ_METHODS
 from penult_proto.v1 import (
     datasets_pb2_grpc,
     features_pb2_grpc,
@@ -50,18 +47,10 @@ class Call(Protocol[R_co]):
         ...
 
 
-READ_METHODS = {
-    "penult.v1.DatasetService": ("GetDataset", "ListDatasets"),
-    "penult.v1.FeatureService": ("GetFeatureSet", "ListFeatureSets"),
-    "penult.v1.InfoService": ("GetInfo",),
-    "penult.v1.JobService": ("GetJob", "ListJobs"),
-    "penult.v1.RunService": ("GetCheckpoint", "GetRun", "GetRunManifest", "ListRuns"),
-}
-"""Cheap and without effect: the only ones that gRPC repeats by itself."""
-
 _RETRIES = {
     "methodConfig": [
         {
+            # The only calls that gRPC repeats by itself.
             "name": [
                 {"service": service, "method": method}
                 for service, methods in READ_METHODS.items()
@@ -232,36 +221,16 @@ def _certificates(tls_ca: str | Path) -> bytes:
 
 def translate(error: grpc.RpcError, address: str) -> PenultError:
     """The typed error of a failed call: from the details that the server sent, else from the status code."""
-    status = _status(error)
-    details = error_details_pb2.ErrorInfo()
-    retry = error_details_pb2.RetryInfo()
-    retry_after: float | None = None
-    for entry in status.details:
-        # Unpack leaves a message alone, and says so, when the entry is of another type.
-        if entry.Unpack(retry):
-            retry_after = retry.retry_delay.ToTimedelta().total_seconds()
-        entry.Unpack(details)
-    if details.domain == DOMAIN:
-        return from_kind(details.reason.lower(), status.message, details.metadata, retry_after)
+    found = said_by((entry.key, entry.value) for entry in error.trailing_metadata() or ())
+    if found is not None:
+        return from_kind(found.kind, found.message, found.metadata, found.retry_after)
     kind = FALLBACK_KINDS.get(error.code(), ErrorKind.INTERNAL)
     said = f"{error.code().name}: {error.details() or 'no details'}"
     if kind is ErrorKind.UNREACHABLE:
         return unreachable(address, said)
     if kind is ErrorKind.DEADLINE_EXCEEDED:
         said = f"the server at {address} had not answered in the time allowed; allow more with timeout="
-    return from_kind(kind, said, {"address": address}, retry_after)
-
-
-def _status(error: grpc.RpcError) -> status_pb2.Status:
-    """The status with details in the trailing metadata, empty when there is none that can be read."""
-    status = status_pb2.Status()
-    for entry in error.trailing_metadata() or ():
-        if entry.key == "grpc-status-details-bin":
-            try:
-                status.ParseFromString(entry.value)
-            except DecodeError:
-                return status_pb2.Status()
-    return status
+    return from_kind(kind, said, {"address": address})
 
 
 def unreachable(address: str, said: str) -> PenultError:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from penult.choices import By
 from penult.frames import frame, text_table
 from penult.records import Group, short
+from penult.types import By
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,7 +1,6 @@
 """The part of the client that asks what covariances look like."""
 
 from penult import decode_spectra, encode_spectra
-from penult.choices import By
 from penult.descriptors import Descriptors, PrincipalAngles
 from penult.eigenvectors import Eigenvectors
 from penult.encode_spectra import RowsLike, SourceLike
@@ -9,6 +8,7 @@ from penult.records import Run
 from penult.rpc import Connection
 from penult.run_spectra import RunSpectra
 from penult.spectra import Spectra
+from penult.types import By
 
 
 class Spectral:

@@ -11,10 +11,11 @@ from penult import coerce
 from penult.arrays import AnyArray
 from penult.coerce_arrays import floats, host_array, row_ids
 from penult.errors import invalid, shown
-from penult.labels import MOST_LABELS, Indexed, indexed, training_counts
+from penult.labels import Indexed, indexed, training_counts
 from penult.notes import Note, Notes
 from penult.refits import Head, HeadArrays, as_head, class_names
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MOST_LABELS
 from penult_proto.notes import NoteId
 from penult_proto.v1 import groups_pb2
 

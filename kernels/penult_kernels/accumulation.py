@@ -20,18 +20,11 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks, host_labels, to_host
 from penult_kernels.finite import check_finite
 from penult_kernels.moments import Moments, check_positive, empty_moments, matrix_shape
 from penult_kernels.products import gram
-
-MAX_BUFFER_ROWS = 1536
-"""Rows folded in together: enough that the product, not its addition to the sum, takes the time."""
-BUFFER_BYTES = 64 * 2**20
-"""All buffers together hold about this much; with many groups each is shorter."""
-
-CENTRE_ELEMENTS = 1 << 16
-"""Entries that NumPy centres at a time."""
 
 ROWS_WIDENED = 128
 """Rows of a product converted at a time."""
@@ -52,9 +45,8 @@ def centre_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array
         # A few rows at a time, so that they are still in the cache of a CPU when the mean is taken from them; on a GPU
         # a thousand launches would take thirty times as long as the product.
         n_rows, n_features = (max(1, int(size)) for size in rows.shape)
-        for block in blocks(
-            int(rows.shape[0]), max(1, CENTRE_ELEMENTS // n_features) if is_numpy_array(out) else n_rows
-        ):
+        step = max(1, budget.DEFAULT.centred_bytes // 8 // n_features) if is_numpy_array(out) else n_rows
+        for block in blocks(int(rows.shape[0]), step):
             part = out[block, :]
             part[...] = rows[block, :]
             part -= mean
@@ -73,7 +65,7 @@ def centre_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array
 class MomentAccumulator:
     """Counts, means and centred second moments of G groups, fed with rows in any number of calls.
 
-    Holds G * D * D * 8 bytes of sums, at most about `BUFFER_BYTES` of waiting rows and one buffer widened.
+    Holds G * D * D * 8 bytes of sums, at most about `Budget.buffers_bytes` of waiting rows and one buffer widened.
 
     Parameters
     ----------
@@ -229,7 +221,7 @@ def accumulator_bytes(n_groups: int, n_features: int, itemsize: int) -> int:
 
 
 def _buffer_rows(n_groups: int, row_bytes: int) -> int:
-    return max(1, min(MAX_BUFFER_ROWS, BUFFER_BYTES // (row_bytes * n_groups)))
+    return max(1, min(budget.DEFAULT.buffer_rows, budget.DEFAULT.buffers_bytes // (row_bytes * n_groups)))
 
 
 class _Buffer:

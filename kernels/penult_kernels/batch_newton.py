@@ -11,7 +11,6 @@ the duality gap at p. A penalised bias counts as a weight. F less the entropy of
 the only one when l2 = 0.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,43 +19,24 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.block_fit import BlockFit
+from penult_kernels.eigenbasis import Preconditioner
+from penult_kernels.intercept import minimize_intercept
+from penult_kernels.line_search import backtrack
 from penult_kernels.logit_loss import probabilities
-from penult_kernels.preconditioner import Preconditioner
 from penult_kernels.refit_batch import Batch
+from penult_kernels.solver_control import StopRule
 
 EPSILON = 2.0**-52
+"""Relative rounding of float64; a curvature below its square is none."""
 MAX_PRODUCTS = 500
-MAX_HALVINGS = 40
-MAX_BIAS_STEPS = 50
-SURE_BIAS_STEP = 0.5
+"""A direction takes at most so many Hessian products."""
 LOOSEST_FORCING = 0.5
+"""A direction leaves a residual of at most this share of the gradient."""
 WARM_NORM = 0.01
-"""Of the gradient's norm at zero: what it is taken for at a start, where the first step need not be a loose one."""
-SUFFICIENT_DECREASE = 1e-4
-TINY_CURVATURE = 1e-14
-EXACT_BIAS_GRADIENT = 1e-13
-SETTLED_BIAS_GRADIENT = 1e-10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Solved:
-    """Where one block ended."""
-
-    theta: Array
-    """(q, D + 1)."""
-    gap: float
-    gradient_norm: float
-    iterations: int
-    passes: int
-    objective: float
-    converged: bool
-
-
-def unsolved(theta: Array) -> Solved:
-    """A block that nobody wanted any more when its turn came."""
-    return Solved(
-        theta=theta, gap=math.inf, gradient_norm=math.inf, iterations=0, passes=0, objective=math.inf, converged=False
-    )
+"""The gradient at a warm start is taken for this share of the one at zero, so that the first step need not be loose."""
+SETTLED_INTERCEPT = 1e-10
+"""A free intercept is at its minimum where its gradient has at most this norm."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,48 +52,29 @@ class _State:
     logits: Array
     floor: Array
     first_norm: Array
+    flat_limit: Array
+    """(B,) the norm of a gradient that is small enough where l2 = 0."""
+    gradient: Array
+    """(B, q, D + 1) at theta."""
     passes: NDArray[np.int64]
 
 
 def newton(
     batch: Batch,
     start: Array,
+    stop: StopRule,
     *,
-    tolerance: float,
-    max_iterations: int,
-    check: Callable[[], None] | None = None,
-    unwanted: Callable[[], NDArray[np.bool_]] | None = None,
     inner: Batch | None = None,
     preconditioner: Preconditioner | None = None,
-) -> list[Solved]:
-    """Minimise every block of an L2 batch (its l1 is not looked at).
+) -> list[BlockFit]:
+    """Minimise every block of an L2 batch (its l1 is not looked at), from `start` (B, q, D + 1); answers in order.
 
-    Parameters
-    ----------
-    batch : Batch
-    start : array of shape (B, q, D + 1)
-    tolerance : float
-        A block has converged when gap <= tolerance * log(max(q, 2)); or, with l2 = 0, when
-        |gradient| <= tolerance * |gradient at V = 0|.
-    max_iterations : int
-    check : callable, optional
-        Called before every pass over the rows; what it raises ends the solve.
-    unwanted : callable, optional
-        Asked before every step for (B,) True where a block need not be solved any more: it leaves as it stands.
-    inner : Batch, optional
-        The same batch with cheaper products, for conjugate gradients; gradients and tests use `batch`.
-    preconditioner : Preconditioner, optional
-        For conjugate gradients.
-
-    Returns
-    -------
-    list of Solved
-        One per block, in order.
+    A block has converged when its gap is at most the limit of `stop`; or, with l2 = 0, when |gradient| is at most
+    tolerance |gradient at V = 0|. `inner` is the same batch with cheaper products, for conjugate gradients, which the
+    preconditioner is for, too; gradients and tests use `batch`.
     """
     xp = array_namespace(start)
     n_blocks, n_columns = int(start.shape[0]), int(start.shape[1])
-    checked = check if check is not None else _nothing
-    limit = tolerance * math.log(max(n_columns, 2))
     at_zero = xp.zeros_like(start)
     state = _State(
         batch=batch,
@@ -124,64 +85,59 @@ def newton(
         logits=xp.broadcast_to(batch.offset, (batch.offset.shape[0], n_blocks, n_columns)),
         floor=batch.smallest_loss(),
         first_norm=xp.ones((n_blocks,), dtype=xp.float64, device=start.device),
+        flat_limit=xp.zeros((n_blocks,), dtype=xp.float64, device=start.device),
+        gradient=at_zero,
         passes=np.zeros(n_blocks, np.int64),
     )
     is_cold = not bool(xp.any(start != 0))
-    gradient, flat_limit = at_zero, xp.zeros_like(state.first_norm)
     if is_cold or bool(xp.any(batch.l2 == 0)):
-        gradient = _settle(state)
-        flat_limit = tolerance * _norms(gradient)
+        _take_gradient(state)
+        state.flat_limit = stop.tolerance * _norms(state.gradient)
     if not is_cold:
         # The optimum has mean 0 over the classes: an equal change of all costs penalty and moves no probability.
         state.theta = batch.mask(start if n_columns == 1 else start - xp.mean(start, axis=1, keepdims=True))
-        checked()
+        stop.check()
         state.logits = batch.logits(state.theta) + batch.offset
         state.passes += 1
-        gradient = _settle(state)
-    state.first_norm = _norms(gradient) / (1.0 if is_cold else WARM_NORM)
-    found: list[Solved | None] = [None] * n_blocks
+        _take_gradient(state)
+    state.first_norm = _norms(state.gradient) / (1.0 if is_cold else WARM_NORM)
+    found: list[BlockFit | None] = [None] * n_blocks
     steps = 0
     stuck = np.zeros(n_blocks, bool)
     while True:
-        gaps = _gaps(state, gradient)
-        norms = to_host(_norms(gradient))
-        is_flat = (to_host(state.batch.l2) == 0) & (norms <= to_host(flat_limit))
-        met = is_flat | (to_host(gaps) <= limit)
-        done = met | stuck | (steps >= max_iterations)
-        if unwanted is not None:
-            done = done | unwanted()[state.positions]
+        gaps = to_host(_gaps(state))
+        is_flat = (to_host(state.batch.l2) == 0) & (to_host(_norms(state.gradient)) <= to_host(state.flat_limit))
+        met = is_flat | (gaps <= stop.limit)
+        done = met | stuck | (steps >= stop.max_iterations)
+        if stop.unwanted is not None:
+            done = done | stop.unwanted()[state.positions]
         if done.any():
-            _record(found, state, gradient, to_host(gaps), met, done, steps)
+            _record(found, state, gaps, met, done, steps)
             kept = np.flatnonzero(~done)
             if kept.size == 0:
                 break
-            gradient, flat_limit = _keep(state, kept, gradient, flat_limit)
-        checked()
-        direction = _directions(state, gradient, checked)
-        stuck = _search(state, direction, xp.sum(gradient * direction, axis=(1, 2)))
+            _keep(state, kept)
+        stop.check()
+        direction = _directions(state, stop.check)
+        stuck = _search(state, direction, xp.sum(state.gradient * direction, axis=(1, 2)))
         steps += 1
-        gradient = _settle(state)
+        _take_gradient(state)
     return [one for one in found if one is not None]
 
 
-def _nothing() -> None:
-    return
-
-
 def _record(
-    found: list[Solved | None],
+    found: list[BlockFit | None],
     state: _State,
-    gradient: Array,
     gaps: NDArray[np.float64],
     met: NDArray[np.bool_],
     done: NDArray[np.bool_],
     steps: int,
 ) -> None:
-    """Write down the blocks that are done."""
+    """Put down the answers of the blocks that are done."""
     objectives = to_host(_objective(state, state.theta, state.logits))
-    norms = to_host(_penalised_norms(state.batch, gradient))
+    norms = to_host(_penalised_norms(state.batch, state.gradient))
     for index in np.flatnonzero(done):
-        found[int(state.positions[index])] = Solved(
+        found[int(state.positions[index])] = BlockFit(
             theta=state.theta[int(index), :, :],
             gap=float(gaps[index]),
             gradient_norm=float(norms[index]),
@@ -192,77 +148,30 @@ def _record(
         )
 
 
-def _keep(state: _State, kept: NDArray[np.int64], gradient: Array, flat_limit: Array) -> tuple[Array, Array]:
-    """Drop the blocks that are done, here and in what goes with them."""
-    xp = array_namespace(gradient)
-    at = beside(kept, gradient)
+def _keep(state: _State, kept: NDArray[np.int64]) -> None:
+    """Drop the blocks that are done."""
+    xp = array_namespace(state.theta)
+    at = beside(kept, state.theta)
     same = state.inner is state.batch
     state.batch = state.batch.take(kept)
     state.inner = state.batch if same else state.inner.take(kept)
     state.preconditioner = None if state.preconditioner is None else state.preconditioner.take(kept)
-    state.positions = state.positions[kept]
-    state.theta = xp.take(state.theta, at, axis=0)
+    state.positions, state.passes = state.positions[kept], state.passes[kept]
     state.logits = xp.take(state.logits, at, axis=1)
-    state.floor = xp.take(state.floor, at, axis=0)
-    state.first_norm = xp.take(state.first_norm, at, axis=0)
-    state.passes = state.passes[kept]
-    return xp.take(gradient, at, axis=0), xp.take(flat_limit, at, axis=0)
+    for name in ("theta", "floor", "first_norm", "flat_limit", "gradient"):
+        setattr(state, name, xp.take(getattr(state, name), at, axis=0))
 
 
-def _settle(state: _State) -> Array:
-    """Minimise over the free biases with V fixed, and return the gradient there: one pass."""
-    state.theta, state.logits = settle_bias(state.batch, state.theta, state.logits)
+def _take_gradient(state: _State) -> None:
+    """Minimise over the free biases with V fixed, and take the gradient there: one pass."""
+    state.theta, state.logits = minimize_intercept(state.batch, state.theta, state.logits)
     state.passes += 1
-    return state.batch.gradient(state.theta, state.logits)
+    state.gradient = state.batch.gradient(state.theta, state.logits)
 
 
-def settle_bias(batch: Batch, theta: Array, logits: Array) -> tuple[Array, Array]:
-    """Newton's method in the biases that are free; no pass over the features."""
-    xp = array_namespace(theta)
-    if not bool(xp.any(batch.is_free > 0)):
-        return theta, logits
-    n_columns = theta.shape[1]
-    identity = xp.eye(n_columns, dtype=xp.float64, device=theta.device)
-    shift = xp.zeros(theta.shape[:2], dtype=xp.float64, device=theta.device)
-    for _ in range(MAX_BIAS_STEPS):
-        gradient, hessian = batch.bias_derivatives(logits, shift)
-        gradient = gradient * batch.is_free[:, None]
-        if bool(xp.all(xp.sum(gradient * gradient, axis=1) <= EXACT_BIAS_GRADIENT**2)):
-            break
-        scale = xp.sum(hessian * identity, axis=(1, 2))[:, None, None] / n_columns
-        # The softmax does not change along equal biases; 1/q there leaves the other directions alone. The tiny
-        # multiple of the identity keeps the matrix invertible where all probabilities have saturated.
-        singular = scale / n_columns if n_columns > 1 else 0.0
-        regular = hessian + singular + (EPSILON * scale + TINY_CURVATURE) * identity
-        step = -xp.linalg.solve(regular, gradient[:, :, None])[:, :, 0]
-        if n_columns > 1:
-            step = step - xp.mean(step, axis=1, keepdims=True)
-        moved = _bias_move(batch, logits, shift, step, xp.sum(gradient * step, axis=1))
-        if bool(xp.all(moved == shift)):
-            break
-        shift = moved
-    theta = xp.concat([theta[:, :, :-1], theta[:, :, -1:] + shift[:, :, None]], axis=2)
-    return theta, logits + shift
-
-
-def _bias_move(batch: Batch, logits: Array, shift: Array, step: Array, slope: Array) -> Array:
-    """shift + step where that is sure to decrease the loss, else as far as it does.
-
-    The loss is generalised self-concordant in the bias: its third derivative along s is at most 2 max|s| times
-    its second (Bach 2010, lemma 1), so that a Newton step of max|s| <= SURE_BIAS_STEP decreases it.
-    """
-    xp = array_namespace(step)
-    if float(xp.max(xp.abs(step))) <= SURE_BIAS_STEP:
-        return shift + step
-    change = xp.broadcast_to(step, logits.shape)
-    length = backtrack(
-        lambda t: batch.data_value(logits + shift, change, t), value=batch.data_value(logits + shift), slope=slope
-    )
-    return shift + length[:, None] * step
-
-
-def _directions(state: _State, gradient: Array, check: Callable[[], None]) -> Array:
+def _directions(state: _State, check: Callable[[], None]) -> Array:
     """Solve H d = -gradient by preconditioned conjugate gradients, each block to its own forcing term."""
+    gradient = state.gradient
     xp = array_namespace(gradient)
     norms = _norms(gradient)
     # Superlinear convergence: the closer, the more accurate the step.
@@ -320,35 +229,18 @@ def _search(state: _State, direction: Array, slope: Array) -> NDArray[np.bool_]:
     return to_host(length) == 0
 
 
-def backtrack(objective: Callable[[Array], Array], *, value: Array, slope: Array) -> Array:
-    """Largest of 1, 1/2, 1/4, ... that satisfies Armijo's rule, for every problem (B,); 0 where none does.
-
-    Near the optimum the decrease drowns in the rounding of the objective, so that much is forgiven: a mean
-    of logarithms of sums near 1 is rounded on the scale of 1 even where it is almost 0.
-    """
-    xp = array_namespace(value)
-    rounding = 8 * EPSILON * xp.maximum(xp.abs(value), xp.ones_like(value))
-    length = xp.where(slope < 0, xp.ones_like(value), xp.zeros_like(value))
-    for _ in range(MAX_HALVINGS):
-        too_far = objective(length) > value + SUFFICIENT_DECREASE * length * slope + rounding
-        if not bool(xp.any(too_far)):
-            return length
-        length = xp.where(too_far, 0.5 * length, length)
-    return xp.where(length <= 0.5**MAX_HALVINGS, xp.zeros_like(length), length)
-
-
 def _objective(state: _State, theta: Array, logits: Array) -> Array:
     return state.batch.data_value(logits) + state.batch.smooth_penalty(theta)
 
 
-def _gaps(state: _State, gradient: Array) -> Array:
+def _gaps(state: _State) -> Array:
     """Bounds on objective - optimum (B,); strong convexity gives one where a free bias is at its minimum."""
-    xp = array_namespace(gradient)
+    xp = array_namespace(state.gradient)
     above = _objective(state, state.theta, state.logits) - state.floor
     l2 = state.batch.l2
-    strong = _penalised_norms(state.batch, gradient) ** 2 / (2 * xp.where(l2 > 0, l2, 1.0))
-    free_bias = xp.sqrt(xp.sum(gradient[:, :, -1] ** 2, axis=1)) * state.batch.is_free
-    holds = (l2 > 0) & (free_bias <= SETTLED_BIAS_GRADIENT)
+    strong = _penalised_norms(state.batch, state.gradient) ** 2 / (2 * xp.where(l2 > 0, l2, 1.0))
+    free_bias = xp.sqrt(xp.sum(state.gradient[:, :, -1] ** 2, axis=1)) * state.batch.is_free
+    holds = (l2 > 0) & (free_bias <= SETTLED_INTERCEPT)
     return xp.where(holds, xp.minimum(above, strong), above)
 
 

@@ -19,6 +19,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.finite import are_weights
 from penult_kernels.moments import Moments
 from penult_kernels.refit_problem import Head
 from penult_kernels.row_scaling import CONSTANT
@@ -171,7 +172,7 @@ def _without_constants(pooled: _Pooled) -> _Pooled:
 
 def _group_shares(counts: NDArray[np.float64], group_share: Sequence[float] | None) -> NDArray[np.float64]:
     share = counts if group_share is None else np.asarray(group_share, np.float64)
-    if share.shape != counts.shape or not (np.isfinite(share).all() and (share >= 0).all() and share.sum() > 0):
+    if share.shape != counts.shape or not are_weights(share):
         raise ValueError(f"group_share must hold {counts.size} finite numbers of at least 0 with a positive sum")
     if bool(((share > 0) & (counts == 0)).any()):
         empty = int(np.argmax((share > 0) & (counts == 0)))

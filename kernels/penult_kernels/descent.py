@@ -1,4 +1,4 @@
-"""The exact iterate path of early-stopped methods (AFR, SELF, classifier retraining), for many settings at once.
+"""The exact trajectory of early-stopped methods (AFR, SELF, classifier retraining), for many settings at once.
 
 One step of gradient descent on F (see refit_problem) from theta_0, the problem's start:
 
@@ -21,20 +21,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 from array_api_compat import array_namespace
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array
 from penult_kernels.minibatches import stream_key
-from penult_kernels.path_members import Member
-from penult_kernels.path_run import PathRun
-from penult_kernels.path_settings import Keep, Optimizer, PathFit, PathSettings, Schedule, Watch
 from penult_kernels.refit_blocks import Preparation
 from penult_kernels.refit_problem import Link, Problem
-
-__all__ = ["Keep", "Optimizer", "PathFit", "PathSettings", "Schedule", "Watch", "descend"]
+from penult_kernels.trajectory_members import Member
+from penult_kernels.trajectory_run import TrajectoryRun
+from penult_kernels.trajectory_settings import Keep, Trajectory, TrajectorySettings, Watch
 
 SYMMETRIC = 1e-12
 """Relative size of the mean of two rows below which they count as opposite."""
-GATHERED_BYTES = 64 * 2**20
-"""Of the rows of all streams' minibatches that are multiplied at a time."""
 
 
 def descend(
@@ -42,19 +39,19 @@ def descend(
     y: Array | None,
     n_classes: int,
     problems: Sequence[Problem],
-    settings: Sequence[PathSettings],
+    settings: Sequence[TrajectorySettings],
     *,
     watch: Watch | Sequence[Watch | None] | None = None,
     check: Callable[[], None] | None = None,
     is_wanted: Callable[[int], bool] | None = None,
-) -> list[PathFit]:
-    """Follow the path of every problem under its settings; equal rows and scaling share every product.
+) -> list[Trajectory]:
+    """Follow the trajectory of every problem under its settings; equal rows and scaling share every product.
 
     Parameters
     ----------
     features, y, n_classes, problems
         As in `refit_engine.solve`; each problem's start is its centre, or zero, when left out.
-    settings : sequence of PathSettings
+    settings : sequence of TrajectorySettings
         One per problem.
     watch : Watch, or a sequence of one (or None) per problem, optional
         Scores the iterates after every step; Keep.BEST needs it. Problems that share one are scored in one call.
@@ -70,7 +67,7 @@ def descend(
 
     Returns
     -------
-    list of PathFit
+    list of Trajectory
         In the order of the problems; one that left the finite numbers says so (`diverged`).
     """
     if len(settings) != len(problems):
@@ -84,24 +81,24 @@ def descend(
     alike: dict[tuple[object, ...], tuple[Watch | None, list[Member]]] = {}
     for index, (problem, one, seen) in enumerate(zip(problems, settings, watches, strict=True)):
         parts = list(preparation.blocks_of(index, problem, reduce=_is_symmetric(preparation, problem, one)))
-        rows = None if problem.rows is None else problem.rows.tobytes()
         shape = (parts[0].n_columns, len(parts))
-        same = (rows, id(parts[0].scaling), shape, one.optimizer, one.batch_size, one.schedule, one.steps, id(seen))
+        space = (parts[0].rows_id, parts[0].scaling_id, seen)
+        same = (*space, shape, one.optimizer, one.batch_size, one.schedule, one.steps)
         member = Member(index=index, problem=problem, settings=one, parts=parts)
         alike.setdefault(same, (seen, []))[1].append(member)
-    found: dict[int, PathFit] = {}
+    found: dict[int, Trajectory] = {}
     for seen, members in alike.values():
         for streams in _runs(members, features.shape[1]):
-            found.update(PathRun(preparation, streams, seen).follow(check, is_wanted))
+            found.update(TrajectoryRun(preparation, streams, seen).follow(check, is_wanted))
     return [found[index] for index in range(len(problems))]
 
 
 def _runs(members: Sequence[Member], n_features: int) -> Iterator[list[list[Member]]]:
-    """Members by streams of minibatches; streams of as many paths each go together, a few at a time."""
+    """Members by streams of minibatches; streams of as many trajectories each go together, a few at a time."""
     streams: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
         streams.setdefault(stream_key(member.settings), []).append(member)
-    most = max(1, GATHERED_BYTES // (8 * n_features * (members[0].settings.batch_size or 1)))
+    most = max(1, budget.DEFAULT.minibatches_bytes // (8 * n_features * (members[0].settings.batch_size or 1)))
     by_size: dict[int, list[list[Member]]] = {}
     for stream in streams.values():
         by_size.setdefault(len(stream), []).append(stream)
@@ -110,8 +107,8 @@ def _runs(members: Sequence[Member], n_features: int) -> Iterator[list[list[Memb
             yield equal[first : first + most]
 
 
-def _is_symmetric(preparation: Preparation, problem: Problem, settings: PathSettings) -> bool:
-    """Whether the two rows of a softmax of two classes stay opposite along the path."""
+def _is_symmetric(preparation: Preparation, problem: Problem, settings: TrajectorySettings) -> bool:
+    """Whether the two rows of a softmax of two classes stay opposite along the trajectory."""
     if preparation.n_classes > 2 or problem.link is Link.OVR:
         return True
     if settings.weight_decay > 0 and problem.center is not None:

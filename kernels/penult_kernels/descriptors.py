@@ -12,12 +12,11 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, blocks, to_host
+from penult_kernels.arrays import Array, to_host
 from penult_kernels.moments import matrix_shape
+from penult_kernels.spectra import row_blocks
 
 RANKME_EPSILON = 1e-7
-BLOCK_ELEMENTS = 1 << 23
-"""Entries of the rows widened to float64 at a time (64 MiB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +107,9 @@ def power_law_exponent(eigenvalues: NDArray[np.float64], first: int, last: int) 
 def mean_and_scatter(rows: Array) -> tuple[NDArray[np.float64], float]:
     """Mean (D,) of rows (N, D), and the sum of their squared distances from it; zeros for no rows."""
     xp = array_namespace(rows)
-    n_rows, n_features = matrix_shape(rows, name="rows")
+    n_rows, _ = matrix_shape(rows, name="rows")
     mean = xp.sum(rows, axis=0, dtype=xp.float64) / max(n_rows, 1)
-    scatter = 0.0
-    for block in blocks(n_rows, max(1, BLOCK_ELEMENTS // max(1, n_features))):
-        z = xp.astype(rows[block, :], xp.float64) - mean
-        scatter += float(xp.sum(z * z))
-    return to_host(mean), scatter
+    return to_host(mean), sum((float(xp.sum(z * z)) for _, z in row_blocks(rows, mean)), 0.0)
 
 
 def variance_shares(

@@ -24,15 +24,16 @@ from penult_kernels.products import product
 ITERATE_FROM = 3072
 """Smallest matrix whose largest eigenvalues are iterated for; below, the full decomposition is as quick."""
 ITERATE_FROM_WITH_VECTORS = 1024
-"""The same when eigenvectors are wanted, which make the full decomposition several times as long."""
+"""Smallest matrix that is iterated for when eigenvectors are wanted: a full decomposition then takes several times as
+long."""
 LARGEST_SHARE = 1 / 24
-"""Iteration is for at most this share of the eigenvalues."""
+"""Largest share of the eigenvalues that are iterated for."""
 LARGEST_BASIS = 1 / 4
 """Iteration gives up when its basis has this share of the matrix's columns."""
 BLOCK = 8
 """Columns of a Lanczos block."""
 TOLERANCE = 1e-10
-"""Residuals asked for, as a fraction of the largest eigenvalue (and the square root of it, of each)."""
+"""Residuals asked for: at most this share of the largest eigenvalue, and its square root as a share of each."""
 
 
 class Method(StrEnum):

@@ -1,4 +1,6 @@
-"""Refusing NaN and infinity by the row and column that hold them."""
+"""Refusing NaN and infinity: in features by the row and column that hold them, in weights as a whole."""
+
+import math
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -28,3 +30,8 @@ def check_finite(values: Array, *, name: str, numbers: NDArray[np.int64] | None 
     row = int(np.flatnonzero(~to_host(xp.all(finite, axis=1)))[0])
     column = int(np.flatnonzero(~to_host(finite[row, :]))[0])
     raise NotFiniteError(name, float(values[row, column]), row if numbers is None else int(numbers[row]), column)
+
+
+def are_weights(values: NDArray[np.floating]) -> bool:
+    """Whether numbers may be weights of which only proportions count: finite, at least 0, with a positive sum."""
+    return bool((values >= 0).all()) and 0 < float(values.sum()) < math.inf

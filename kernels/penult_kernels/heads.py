@@ -7,17 +7,14 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks, to_host
-from penult_kernels.path_settings import Watch
 from penult_kernels.products import product
+from penult_kernels.refit_problem import Head
+from penult_kernels.trajectory_settings import Watch
 
-ROWS_PER_TILE = 4096
-"""Rows widened to float64 at a time."""
 
-
-def logits_of_heads(
-    features: Array, weights: Sequence[NDArray[np.float64]], biases: Sequence[NDArray[np.float64]]
-) -> list[Array]:
+def logits_of_heads(features: Array, heads: Sequence[Head]) -> list[Array]:
     """Logits x W^T + b of every head: list of arrays (N, C) float64 beside the features.
 
     Logits are linear in the head: those of a mixture of heads are the same mixture of their logits.
@@ -26,18 +23,18 @@ def logits_of_heads(
     ----------
     features : array of shape (N, D)
         Any real floating type; widened a tile at a time.
-    weights, biases : sequences of host arrays (C, D) and (C,)
-        C may differ from head to head.
+    heads : sequence of Head
+        On the host; C may differ from head to head.
     """
     xp = array_namespace(features)
-    stacked = beside(np.concatenate(weights, axis=0, dtype=np.float64), features).T
-    shift = beside(np.concatenate(biases, dtype=np.float64), features)
+    stacked = beside(np.concatenate([head.weight for head in heads], axis=0, dtype=np.float64), features).T
+    shift = beside(np.concatenate([head.bias for head in heads], dtype=np.float64), features)
     tiles = [
         product(xp.astype(features[tile, :], xp.float64), stacked) + shift
-        for tile in blocks(features.shape[0], ROWS_PER_TILE)
+        for tile in blocks(features.shape[0], budget.DEFAULT.rows_per_single_pass)
     ]  # fmt: skip
     together = xp.concat(tiles, axis=0) if tiles else xp.zeros((0, shift.shape[0]), dtype=xp.float64)
-    ends = np.cumsum([len(bias) for bias in biases]).tolist()
+    ends = np.cumsum([len(head.bias) for head in heads]).tolist()
     return [together[:, begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
@@ -110,7 +107,7 @@ class HeadScorer:
         return (correct / np.where(self._count > 0, self._count, np.nan)[:, None]).T
 
     def watch(self, metric: SelectionMetric) -> Watch:
-        """What scores the iterates of paths by `metric` on the rows."""
+        """What scores the iterates of trajectories by `metric` on the rows."""
         return Watch(
             features=self._features,
             score=lambda _, outputs: self.scores(self.accuracies_of_outputs(outputs), metric),

@@ -44,8 +44,9 @@ class ImbalanceInference:
     matched_ratio: float
     """lambda_1(minority) / median over subsamples of the majority of the same size."""
     low: float
-    """The interval's ends; infinite where resampling often leaves one distinct row."""
+    """Lower end of the interval; 0 where resampling often leaves one distinct row."""
     high: float
+    """Upper end of the interval; infinite where resampling often leaves one distinct row."""
     p_value: float
     """Of the permutation test, in [1 / (R + 1), 1]."""
     replicate_error: float

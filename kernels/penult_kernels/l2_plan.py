@@ -12,37 +12,16 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array
-from penult_kernels.eigenbasis import Eigenbasis
-from penult_kernels.refit_blocks import Block
-from penult_kernels.solver_control import LARGEST_COPY, WORKSPACE
+from penult_kernels import budget
+from penult_kernels.choose import Group, are_better_together, is_nearly_all
+from penult_kernels.refit_blocks import Block, union
 
 T = TypeVar("T")
 
-PROVEN_SHARE = 0.5
-"""Of the tolerance: what a quick method goes down to, so that the proof finds it met."""
-READING = 35
-"""Heads whose products with a row cost as much as to read it."""
-GATHERING = 2
-"""Times as much as that costs a row that is not where it is wanted."""
-NEARLY_ALL = 0.7
-"""Of all rows: when a union has so many, all are taken as they are."""
+CERTIFIED_SHARE = 0.5
+"""A quick method goes down to this share of the tolerance, so that the certificate finds it met."""
 BYTES_OF_A_WEIGHT = 20
-"""In float64 and float32, and on its way."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Begun:
-    """Where a quick method left a block."""
-
-    theta: Array
-    """(q, D + 1)."""
-    passes: int
-    steps: int
-    basis: Eigenbasis | None = None
-    """That preconditions it,"""
-    mean: Array | None = None
-    """with the weighted mean (1, D) of its rows in the space solved."""
+"""A weight takes so many bytes, in float64, in float32, and on its way to the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,116 +35,102 @@ class Together:
     one_scaling: bool
 
     def members(self, blocks: Sequence[Block]) -> list[Block]:
-        """Themselves, as blocks over the same rows."""
+        """These blocks, with zero weights for rows of the union that are not theirs."""
         chosen = [blocks[index] for index in self.positions]
         return _masked(chosen, self.rows, self.n_used) if self.is_masked else chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """What a solver needs for each block, and may keep of rows."""
+class Footprint:
+    """The memory that a solver needs for its blocks and for their rows."""
 
     n_rows: int
     n_features: int
     row_width: int
     """Bytes of a number in rows that are kept."""
     per_block: int
-    """Bytes beside the rows."""
+    """Bytes of a block, whatever its rows."""
     per_row: int = 0
     """Bytes of a block for each of its rows."""
 
     def most(self, n_used: int, *, is_masked: bool = False) -> int:
-        """Blocks at a time."""
+        """Blocks at a time that the budget lets."""
         of_rows = (self.per_row + (BYTES_OF_A_WEIGHT if is_masked else 0)) * n_used
-        return max(1, WORKSPACE // max(1, self.per_block + of_rows))
+        return max(1, budget.DEFAULT.batch_bytes // max(1, self.per_block + of_rows))
 
     def may_keep(self, n_used: int) -> bool:
         """Whether so many rows may be copied."""
-        return self.row_width * n_used * self.n_features <= LARGEST_COPY
+        return self.row_width * n_used * self.n_features <= budget.DEFAULT.batch_rows_bytes
 
-    def reading(self, n_used: int, *, is_near: bool) -> float:
-        """What a pass over some rows costs, whatever is multiplied with them, in products of a head with a row."""
-        return float(READING * n_used * (1 if is_near else GATHERING))
+    def group(self, members: Sequence[Block], n_used: int, *, is_copied: bool, is_masked: bool = False) -> Group:
+        """Blocks over the same rows, which are copied once or else gathered in every pass."""
+        return Group(
+            n_rows=n_used,
+            n_heads=sum(block.n_columns for block in members),
+            n_batches=-(-len(members) // self.most(n_used, is_masked=is_masked)),
+            is_gathered=not is_copied,
+        )
 
 
-def together(blocks: Sequence[Block], positions: Sequence[int], room: Room) -> Iterator[Together]:
-    """All of some blocks, which have as many columns, in parts that have room."""
+def together(blocks: Sequence[Block], positions: Sequence[int], footprint: Footprint) -> Iterator[Together]:
+    """All of some blocks, which have as many columns, in batches that the memory budget lets."""
+    chosen = [blocks[index] for index in positions]
     sets = _sets(blocks, positions)
-    if len(sets) > 1:
-        chosen = [blocks[index] for index in positions]
-        rows = _rows_of_all(chosen, room.n_rows)
-        n_union = room.n_rows if rows is None else rows.size
-        most = room.most(n_union, is_masked=True)
-        n_parts = -(-len(positions) // most)
-        one_scaling = len({id(block.scaling) for block in chosen}) == 1
-        is_near = rows is None or (one_scaling and room.may_keep(n_union))
-        shared = n_parts * room.reading(n_union, is_near=is_near) + n_union * _columns(chosen)
-        if shared < sum(_cost_apart([blocks[index] for index in own], room) for own in sets):
-            for some in chunks(positions, most):
-                yield Together(positions=some, rows=rows, n_used=n_union, is_masked=True, one_scaling=one_scaling)
-            return
-    for own in sets:
-        yield from _alike(blocks, own, room)
+    one_scaling = len({block.scaling_id for block in chosen}) == 1
+    rows = _union(chosen, footprint.n_rows) if len(sets) > 1 else None
+    n_union = footprint.n_rows if rows is None else rows.size
+    is_copied = rows is None or (one_scaling and footprint.may_keep(n_union))
+    whole = footprint.group(chosen, n_union, is_copied=is_copied, is_masked=True)
+    if are_better_together(whole, [_apart([blocks[index] for index in own], footprint) for own in sets]):
+        for some in chunks(positions, footprint.most(n_union, is_masked=True)):
+            yield Together(positions=some, rows=rows, n_used=n_union, is_masked=True, one_scaling=one_scaling)
+    else:
+        yield from apart(blocks, positions, footprint)
 
 
-def apart(blocks: Sequence[Block], positions: Sequence[int], room: Room) -> Iterator[Together]:
-    """The same of blocks over the same rows and in the same scaling only."""
+def apart(blocks: Sequence[Block], positions: Sequence[int], footprint: Footprint) -> Iterator[Together]:
+    """All of some blocks, in batches of the same rows and the same scaling only."""
     for own in _sets(blocks, positions):
-        yield from _alike(blocks, own, room)
+        first = blocks[own[0]]
+        for some in chunks(own, footprint.most(first.n_used)):
+            yield Together(positions=some, rows=first.rows, n_used=first.n_used, is_masked=False, one_scaling=True)
 
 
 def _sets(blocks: Sequence[Block], positions: Sequence[int]) -> list[list[int]]:
-    sets: dict[tuple[bytes | None, int], list[int]] = {}
+    sets: dict[tuple[int, int], list[int]] = {}
     for index in positions:
-        sets.setdefault((blocks[index].rows_key, id(blocks[index].scaling)), []).append(index)
+        sets.setdefault((blocks[index].rows_id, blocks[index].scaling_id), []).append(index)
     return list(sets.values())
 
 
-def _alike(blocks: Sequence[Block], own: Sequence[int], room: Room) -> Iterator[Together]:
-    first = blocks[own[0]]
-    for some in chunks(own, room.most(first.n_used)):
-        yield Together(positions=some, rows=first.rows, n_used=first.n_used, is_masked=False, one_scaling=True)
-
-
-def _cost_apart(own: Sequence[Block], room: Room) -> float:
-    """What a pass costs for blocks over the same rows."""
+def _apart(own: Sequence[Block], footprint: Footprint) -> Group:
     n_used = own[0].n_used
-    n_parts = -(-len(own) // room.most(n_used))
-    is_near = own[0].rows is None or room.may_keep(n_used)
-    return n_parts * room.reading(n_used, is_near=is_near) + n_used * _columns(own)
+    return footprint.group(own, n_used, is_copied=own[0].rows is None or footprint.may_keep(n_used))
 
 
-def _columns(members: Sequence[Block]) -> int:
-    return sum(block.n_columns for block in members)
-
-
-def _rows_of_all(members: Sequence[Block], n_rows: int) -> NDArray[np.int64] | None:
-    """The union; None for all rows."""
+def _union(members: Sequence[Block], n_rows: int) -> NDArray[np.int64] | None:
+    """All rows that any of some blocks uses; None for all that there are."""
     if any(block.rows is None for block in members):
         return None
     rows = union(members)
-    return None if rows.size >= NEARLY_ALL * n_rows else rows
-
-
-def union(members: Sequence[Block]) -> NDArray[np.int64]:
-    """All rows that any of some blocks uses."""
-    distinct = {block.rows_key: block for block in members}
-    return np.unique(np.concatenate([block.used() for block in distinct.values()]))
+    return None if is_nearly_all(rows.size, n_rows) else rows
 
 
 def _masked(members: Sequence[Block], rows: NDArray[np.int64] | None, n_union: int) -> list[Block]:
-    """The same blocks over more rows, with weights of zero where they have none."""
-    weights: dict[tuple[object, int], NDArray[np.float64]] = {}
+    """Blocks over more rows than their own, with weights of zero for the others."""
+    weights: dict[tuple[int, int], tuple[int, NDArray[np.float64]]] = {}
     found: list[Block] = []
     for block in members:
-        key = (block.rows_key, id(block.weight))
+        key = (block.rows_id, block.weight_id)
         if key not in weights:
-            weights[key] = np.zeros(n_union)
-            weights[key][block.used() if rows is None else np.searchsorted(rows, block.used())] = block.share()
-        found.append(replace(block, rows=rows, weight=weights[key]))
+            weights[key] = (len(weights), np.zeros(n_union))
+            places = block.used() if rows is None else np.searchsorted(rows, block.used())
+            weights[key][1][places] = block.share()
+        weight_id, weight = weights[key]
+        found.append(replace(block, rows=rows, rows_id=members[0].rows_id, weight=weight, weight_id=weight_id))
     return found
 
 
 def chunks(values: Sequence[T], most: int) -> Iterator[list[T]]:
-    """Some at a time."""
+    """At most so many values at a time."""
     return (list(values[first : first + most]) for first in range(0, len(values), most))

@@ -26,6 +26,14 @@ def losses(logits: Array, targets: Array) -> Array:
     return xp.log(xp.sum(xp.exp(shifted), axis=2)) - xp.sum(targets * shifted, axis=2)
 
 
+def log_softmax(logits: Array) -> Array:
+    """log p over the last axis."""
+    xp = array_namespace(logits)
+    # Shifting by the largest logit keeps every exponent at or below zero.
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
+
 def probabilities(logits: Array) -> Array:
     """p (n, B, q)."""
     xp = array_namespace(logits)
@@ -37,7 +45,7 @@ def probabilities(logits: Array) -> Array:
     return exponentials / xp.sum(exponentials, axis=2, keepdims=True)
 
 
-def curve(p: Array, change: Array) -> Array:
+def hessian_vector_product(p: Array, change: Array) -> Array:
     """The Hessian of the loss in the logits times a change of the logits (n, B, q)."""
     xp = array_namespace(p)
     if p.shape[2] == 1:

@@ -8,6 +8,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, host_classes_and_groups, to_host
+from penult_kernels.finite import are_weights
 from penult_kernels.moments import matrix_shape
 from penult_kernels.scores import ECE_BINS, ProbabilityScores, probability_scores, wilson_interval
 
@@ -183,9 +184,8 @@ def _share(part: NDArray[np.int64], whole: NDArray[np.int64] | np.int64) -> NDAr
 def _normalised(average_weights: Array, n_groups: int) -> NDArray[np.float64]:
     """Given weights scaled to sum 1."""
     values = to_host(average_weights).astype(np.float64)
-    total = float(values.sum())
-    if values.shape != (n_groups,) or not (math.isfinite(total) and total > 0 and np.all(values >= 0)):
+    if values.shape != (n_groups,) or not are_weights(values):
         raise ValueError(
             f"average_weights must be {n_groups} finite numbers of at least 0 with a positive sum, got {values}"
         )
-    return values / total
+    return values / values.sum()

@@ -1,15 +1,16 @@
-"""Minibatches of row positions, one stream for all paths that draw alike."""
+"""Minibatches of row positions, one stream for all trajectories that draw alike."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.path_settings import PathSettings
+from penult_kernels.finite import are_weights
+from penult_kernels.trajectory_settings import TrajectorySettings
 
 
-def stream_key(settings: PathSettings) -> tuple[object, ...]:
-    """Equal for paths over the same rows whose minibatches are the same."""
+def stream_key(settings: TrajectorySettings) -> tuple[object, ...]:
+    """Equal for trajectories over the same rows whose minibatches are the same."""
     if settings.batch_size is None:
         return ()
     return (settings.seed, None if settings.sampler is None else np.asarray(settings.sampler, np.float64).tobytes())
@@ -18,7 +19,7 @@ def stream_key(settings: PathSettings) -> tuple[object, ...]:
 class Streams:
     """The next minibatch of S streams over the same n rows, all of one size."""
 
-    def __init__(self, settings: Sequence[PathSettings], n_rows: int) -> None:
+    def __init__(self, settings: Sequence[TrajectorySettings], n_rows: int) -> None:
         self._streams = [_Stream(one, n_rows) for one in settings]
 
     def next(self) -> NDArray[np.int64]:
@@ -33,7 +34,7 @@ class Streams:
 class _Stream:
     """Shuffled epochs, or draws with replacement by the sampler."""
 
-    def __init__(self, settings: PathSettings, n_rows: int) -> None:
+    def __init__(self, settings: TrajectorySettings, n_rows: int) -> None:
         self._rng = np.random.default_rng(settings.seed)
         self._n_rows = n_rows
         self._size = settings.batch_size or n_rows
@@ -41,9 +42,7 @@ class _Stream:
         self._chances = None
         if settings.sampler is not None:
             sampler = np.asarray(settings.sampler, np.float64)
-            if sampler.shape != (n_rows,) or not (
-                np.isfinite(sampler).all() and (sampler >= 0).all() and sampler.any()
-            ):
+            if sampler.shape != (n_rows,) or not are_weights(sampler):
                 raise ValueError(f"sampler must hold {n_rows} finite weights of at least 0, one per row used")
             self._chances = sampler / sampler.sum()
 

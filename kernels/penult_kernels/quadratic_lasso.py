@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 MAX_GUESSES = 15
+"""Linear systems that are solved for guessed signs before coordinate descent takes over."""
 MAX_SWEEPS = 200
+"""Sweeps of coordinate descent at most."""
 SLACK = 1e-10
 """Relative excess of |gradient| over l1 at a zero entry that still counts as optimal."""
 RELATIVE_RIDGE = 1e-13
-"""Of the mean diagonal: keeps systems of dependent columns solvable."""
+"""Added to the diagonal, as a share of the mean diagonal: systems of dependent columns stay solvable."""
 
 
 def minimize_quadratic(hessian: Vector, gradient: Vector, start: Vector, l1: Vector) -> Vector:

@@ -18,12 +18,13 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks
-from penult_kernels.logit_loss import bias_hessians, curve, entropies, losses, probabilities
+from penult_kernels.logit_loss import bias_hessians, entropies, hessian_vector_product, losses, probabilities
 from penult_kernels.products import product
 from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
-from penult_kernels.row_scaling import ROWS_PER_TILE, Scaling, tiles_of
+from penult_kernels.row_scaling import Scaling, tiles_of
 
 _PER_BLOCK = ("l1", "l2", "is_free", "is_fitted", "bias_penalty")
 _PER_ROW = ("share", "target", "offset")
@@ -113,7 +114,7 @@ class Batch:
             change = xp.reshape(product(z, weight) + bias, (-1, direction.shape[0], n_columns))
             if n_columns == 1:
                 return curvature[tile, ...] * change
-            return self.share[tile, :, None] * curve(curvature[tile, ...], change)
+            return self.share[tile, :, None] * hessian_vector_product(curvature[tile, ...], change)
 
         parts = ((curved(tile, z), z) for tile, z in self.tiles())
         return self.gathered(parts, n_columns) + self.l2_weights(direction) * direction
@@ -122,7 +123,7 @@ class Batch:
         """Weighted mean loss (B,) of full logits, or of logits + length (B,) times a change (n, B, q)."""
         xp = array_namespace(logits)
         total = xp.zeros((logits.shape[1],), dtype=xp.float64, device=logits.device)
-        for tile in blocks(logits.shape[0], ROWS_PER_TILE):
+        for tile in blocks(logits.shape[0], budget.DEFAULT.rows_per_tile):
             here = logits[tile, ...]
             if change is not None and length is not None:
                 here = here + length[:, None] * change[tile, ...]
@@ -133,7 +134,7 @@ class Batch:
         """Gradient (B, q) and Hessian (B, q, q) of the mean loss in a bias, at logits + shift (B, q)."""
         gradient, hessian = 0.0, 0.0
         xp = array_namespace(logits)
-        for tile in blocks(logits.shape[0], ROWS_PER_TILE):
+        for tile in blocks(logits.shape[0], budget.DEFAULT.rows_per_tile):
             p = probabilities(logits[tile, ...] + shift)
             share = self.share[tile, :]
             gradient = gradient + xp.sum(share[:, :, None] * (p - self.target[tile, ...]), axis=0)
@@ -144,7 +145,7 @@ class Batch:
         """What no head can beat, (B,): the weighted mean entropy of the targets (zero for labels)."""
         xp = array_namespace(self.share)
         total = xp.zeros_like(self.l2)
-        for tile in blocks(self.share.shape[0], ROWS_PER_TILE):
+        for tile in blocks(self.share.shape[0], budget.DEFAULT.rows_per_tile):
             total = total + xp.sum(self.share[tile, :] * entropies(self.target[tile, ...]), axis=0)
         return total
 
@@ -165,13 +166,16 @@ class Batch:
         xp = array_namespace(theta)
         return xp.concat([theta[:, :, :-1], theta[:, :, -1:] * self.is_fitted[:, None, None]], axis=2)
 
+    def bias_stiffness(self) -> Array:
+        """(B,) second derivative of the penalty in a bias."""
+        return self.l2 * self.bias_penalty**2
+
     def l2_weights(self, theta: Array) -> Array:
         """l2 of every entry, broadcastable to theta: the weights', and the bias' own."""
-        return self._entries(self.l2, self.l2 * self.bias_penalty**2, theta)
-
-    def l1_weights(self, theta: Array) -> Array:
-        """l1 of every entry, broadcastable to theta."""
-        return self._entries(self.l1, self.l1 * self.bias_penalty, theta)
+        xp = array_namespace(theta)
+        shape = (self.n_blocks, 1, theta.shape[2] - 1)
+        of_weight = xp.broadcast_to(self.l2[:, None, None], shape)
+        return xp.concat([of_weight, self.bias_stiffness()[:, None, None]], axis=2)
 
     def smooth_penalty(self, theta: Array) -> Array:
         """l2 / 2 (|V|^2 + |c|^2 where penalised) (B,)."""
@@ -198,7 +202,7 @@ class Batch:
     def tiles(self) -> Iterable[tuple[slice, Array]]:
         """The rows, a tile at a time, in the type of the products."""
         if self.dense is not None:
-            return ((tile, self.dense[tile, :]) for tile in blocks(self.dense.shape[0], ROWS_PER_TILE))
+            return ((tile, self.dense[tile, :]) for tile in blocks(self.dense.shape[0], budget.DEFAULT.rows_per_tile))
         return tiles_of(self.features, self.rows, narrow=self.narrow)
 
     def _folded(self, theta: Array) -> tuple[Array, Array]:
@@ -225,11 +229,6 @@ class Batch:
         of_weight, of_bias = (xp.reshape(part, (-1, n_columns, part.shape[1])) for part in (of_weight, of_bias))
         of_weight = (of_weight - of_bias * self.scaling.mean) / self.scaling.scale
         return self.mask(xp.concat([of_weight, of_bias], axis=2))
-
-    def _entries(self, of_weight: Array, of_bias: Array, theta: Array) -> Array:
-        xp = array_namespace(theta)
-        shape = (of_weight.shape[0], 1, theta.shape[2] - 1)
-        return xp.concat([xp.broadcast_to(of_weight[:, None, None], shape), of_bias[:, None, None]], axis=2)
 
 
 def _unscaled(scaling: Scaling) -> Scaling:
@@ -261,9 +260,9 @@ def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False
     def numbers(values: list[float]) -> Array:
         return beside(np.asarray(values, np.float64), features)
 
-    def of_rows(sources: set[object], value: Callable[[Block], NDArray[np.float64]]) -> Array:
-        """What all blocks take from one source is kept once."""
-        kept = members[:1] if len(sources) == 1 else members
+    def of_rows(content_ids: set[int], value: Callable[[Block], NDArray[np.float64]]) -> Array:
+        """What is equal for all blocks is kept once."""
+        kept = members[:1] if len(content_ids) == 1 else members
         return xp.astype(beside(np.stack([value(block) for block in kept], axis=1), features), dtype, copy=False)
 
     return Batch(
@@ -271,23 +270,21 @@ def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False
         rows=first.rows,
         dense=_standardised(features, first.rows, first.scaling, dtype) if dense else None,
         scaling=_unscaled(first.scaling) if dense else _scaling_of(members),
-        share=of_rows({id(block.weight) for block in members}, Block.share),
-        target=of_rows({block.sources[0] for block in members}, Block.target),
-        offset=of_rows({block.sources[1] for block in members}, Block.offset),
+        share=of_rows({block.weight_id for block in members}, Block.share),
+        target=of_rows({block.target_id for block in members}, Block.target),
+        offset=of_rows({block.offset_id for block in members}, Block.offset),
         l1=numbers([block.l1 for block in members]),
         l2=numbers([block.l2 for block in members]),
         is_free=numbers([float(block.intercept is Intercept.FREE) for block in members]),
         is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in members]),
-        bias_penalty=numbers(
-            [1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0 for block in members]
-        ),
+        bias_penalty=numbers([block.bias_penalty for block in members]),
         narrow=narrow,
     )
 
 
 def _scaling_of(members: Sequence[Block]) -> Scaling:
     """One for all, or stacked."""
-    if all(block.scaling is members[0].scaling for block in members):
+    if all(block.scaling_id == members[0].scaling_id for block in members):
         return members[0].scaling
     xp = array_namespace(members[0].scaling.mean)
     mean, scale = (xp.stack([getattr(block.scaling, name) for block in members]) for name in ("mean", "scale"))

@@ -1,8 +1,4 @@
-"""Many refits of the last layer over one set of features: which of them are solved together, and how.
-
-`solve` goes to the optimum of `refit_problem.Problem`s with a certificate; `descent.descend` follows the exact path of
-an early-stopped method; `closed_forms` answers from moments alone.
-"""
+"""Many refits of the last layer over one set of features to their optima: which are solved together, and how."""
 
 import math
 import warnings
@@ -12,10 +8,8 @@ from dataclasses import dataclass
 from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array
-from penult_kernels.batch_newton import Solved
+from penult_kernels.block_fit import BlockFit
 from penult_kernels.certificate import Certificate, ConvergenceWarning
-from penult_kernels.closed_forms import lda, nearest_mean, ridge
-from penult_kernels.descent import Keep, Optimizer, PathFit, PathSettings, Schedule, Watch, descend
 from penult_kernels.eigenbasis import Eigenbases
 from penult_kernels.l1_solver import solve_l1
 from penult_kernels.l2_solver import solve_l2
@@ -30,32 +24,18 @@ __all__ = [
     "Fit",
     "Head",
     "Intercept",
-    "Keep",
     "Link",
-    "Optimizer",
-    "PathFit",
-    "PathSettings",
     "Problem",
     "Scaler",
-    "Schedule",
     "Standardize",
-    "Watch",
-    "descend",
-    "lda",
-    "nearest_mean",
-    "ridge",
     "solve",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Fit:
-    """A head that acts on raw features, and how close it is to the optimum of its problem."""
+class Fit(Head):
+    """A head that acts on raw features, beside the features, and how close it is to the optimum of its problem."""
 
-    weight: Array
-    """(C, D) float64, beside the features."""
-    bias: Array
-    """(C,) float64."""
     certificate: Certificate
     """Of the problem as it was solved: about V, on standardised features where they are. Of one-vs-rest, sums
     over the classes of gap and objective, and the most iterations and passes."""
@@ -120,7 +100,7 @@ def solve(
     preparation = Preparation(features, y, n_classes, check=check)
     preparation.fit_scalings(problems)
     blocks = [block for index, problem in enumerate(problems) for block in preparation.blocks_of(index, problem)]
-    solved: dict[int, Solved] = {}
+    solved: dict[int, BlockFit] = {}
     control = Control(tolerance=tolerance, max_iterations=max_iterations, check=check, is_wanted=is_wanted)
     with_l1 = [index for index, block in enumerate(blocks) if block.l1 > 0]
     without = [index for index, block in enumerate(blocks) if not block.l1 > 0]
@@ -140,7 +120,7 @@ def solve(
     return fits
 
 
-def _fit(preparation: Preparation, problem: Problem, parts: list[Solved]) -> Fit:
+def _fit(preparation: Preparation, problem: Problem, parts: list[BlockFit]) -> Fit:
     xp = array_namespace(parts[0].theta)
     head = preparation.head(problem, xp.concat([part.theta for part in parts], axis=0))
     # A softmax of two classes was solved in the difference of its rows; its own gradient is sqrt(2) times as long.

@@ -99,7 +99,7 @@ class Problem:
     link: Link = Link.SOFTMAX
     standardize: Standardize | Scaler = Standardize.NONE
     start: Head | None = None
-    """Where to begin, the centre when left out; changes the time to an optimum, and the whole path of a descent."""
+    """Where to begin, the centre when left out; changes the time to an optimum, and a whole trajectory."""
 
     def __post_init__(self) -> None:
         for name, value in (("l1", self.l1), ("l2", self.l2)):

@@ -7,13 +7,11 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, blocks
-from penult_kernels.products import gram
 from penult_kernels.resampling import Draw, bootstrap_counts, subsample
-from penult_kernels.top_eigenvalue import BLOCK_ELEMENTS, TopEigenvalues, leading_direction, top_eigenvalues
-
-ROWS_AT_A_TIME = 4096
-"""Rows widened to float64 when they are centred."""
+from penult_kernels.spectra import outer_product
+from penult_kernels.top_eigenvalue import TopEigenvalues, leading_direction, top_eigenvalues
 
 
 class ResampledPair:
@@ -101,7 +99,7 @@ def _unit_residuals(minority: Array, majority: Array, *, center: bool) -> Array:
         n_rows = int(rows.shape[0])
         about = xp.sum(rows, axis=0, dtype=xp.float64) / n_rows if center else 0.0
         factor = math.sqrt(_unbiased(n_rows)) if center else 1.0
-        for block in blocks(n_rows, ROWS_AT_A_TIME):
+        for block in blocks(n_rows, budget.DEFAULT.rows_per_single_pass):
             z = (xp.astype(rows[block, :], xp.float64) - about) * factor
             residuals[first + block.start : first + block.stop, :] = xp.astype(z, xp.float32)
         if not bool(xp.all(xp.isfinite(residuals[first : first + n_rows, :]))):
@@ -120,11 +118,7 @@ def _narrowed(rows: Array) -> Array:
     n_rows, n_features = (int(length) for length in rows.shape)
     if 2 * n_rows > n_features:
         return rows
-    whole = xp.zeros((n_rows, n_rows), dtype=xp.float64, device=rows.device)
-    for columns in blocks(n_features, max(1, BLOCK_ELEMENTS // n_rows)):
-        z = xp.astype(rows[:, columns], xp.float64)
-        whole = whole + gram(z)
-    values, vectors = xp.linalg.eigh(whole)
+    values, vectors = xp.linalg.eigh(outer_product(rows))
     coordinates = vectors * xp.sqrt(xp.where(values > 0, values, 0.0))
     size = float(xp.max(xp.abs(coordinates)))
     return xp.astype(coordinates / size if size > 0 else coordinates, xp.float32)

@@ -26,16 +26,20 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 FIRST_STEP = 1.0
-GROW, CUT = 1.6, 0.35
+"""Length of the first mirror step."""
+GROW = 1.6
+"""Factor of the step after one that was not too long."""
+CUT = 0.35
+"""Factor of the step after one that was too long."""
 SMALLEST_GAP = 1e-10
-"""About what rounding leaves of a gap."""
+"""Gap that is asked of a solve at the least: about what rounding leaves."""
 SLIGHTLY = 1e-3
-"""Of the way from a head to the centre: far enough to see whether the risk falls."""
+"""Share of the way from a head to the center at which it is seen whether the risk falls."""
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 SECTIONS = 25
-"""Golden sections of that way: they leave 6e-6 of it."""
+"""Golden sections of the way from a head to the center: they leave 6e-6 of it."""
 SMALLEST_SHARE = 1e-12
-"""Of a row's own weight, that the tail leaves it at least."""
+"""Share of its own weight that a row keeps at least in a step of the tail risk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

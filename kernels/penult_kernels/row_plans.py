@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from penult_kernels.selection import BalanceMethod, draw_epoch, kept_rows, loss_weights, present_labels
 
 DRAWN_WITH_REPLACEMENT = (BalanceMethod.UPSAMPLING, BalanceMethod.MIXTURE)
+"""Methods that draw rows with replacement."""
 DETERMINISTIC = (BalanceMethod.NONE, BalanceMethod.UPWEIGHTING)
 """Methods whose draws are all the same."""
 

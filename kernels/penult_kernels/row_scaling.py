@@ -8,25 +8,24 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks, to_host
 
-ROWS_PER_TILE = 2048
-"""Rows widened to float64 at a time, which bounds the temporary copy (32 MiB at D = 2048)."""
 PASSES_OF_TILES = 60.0
-"""Sets of rows whose sums cost as much as to make a tile and its squares."""
+"""Cost of making a tile and its squares, in sums of a tile over one set of rows."""
 PASSES_OF_ROWS = 75.0
-"""The same of the rows of one set: its passes are two, and its rows have to be gathered for each."""
+"""Cost of scaling a set of rows alone, by two passes that gather its rows, in sums of as many rows over one set."""
 DIGITS_LOST = 1e-6
-"""Of a mean square: a variance below that share of it is taken again, about the mean."""
+"""Share of the mean square of a column: a variance below it is computed again, about the mean."""
 MOST_RETAKEN = 0.125
-"""Of the columns."""
+"""Share of the columns whose variance may be computed again; where it were more, every set is scaled alone."""
 CONSTANT = 2.0**-20
 """Standard deviation of a column, relative to its mean, up to which it counts as constant: eight units in the last
 place of a float32, about what computing features on another machine changes them by."""
 SCREENED = (16, 256)
-"""Rows that are looked at before all are, of fewer and fewer columns."""
+"""Numbers of rows that are screened for constant columns before all rows are; each leaves fewer columns."""
 SCREEN = 0.1
-"""Range of a column on these rows, relative to its largest value, above which it is not looked at again."""
+"""Range of a column on the rows screened, relative to its largest value, above which it is not constant."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +55,7 @@ def tiles_of(
     """
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
-    for tile in blocks(n_used, ROWS_PER_TILE):
+    for tile in blocks(n_used, budget.DEFAULT.rows_per_tile):
         part = features[tile, :] if rows is None else xp.take(features, beside(rows[tile], features), axis=0)
         if columns is not None:
             part = xp.take(part, beside(columns, features), axis=1)

@@ -3,7 +3,7 @@
 With Z (n, D) the rows of a problem in the space solved and G = Z Z^T, V = a Z has logits G a, and the gradient
 r Z + l2 V has the coefficients r + l2 a: an evaluation is one product with G, n n instead of 2 n D. Sets of rows of
 one size are stacked, each with the same number of problems, and G of all their rows together is made once where
-they overlap. A free bias lets the columns be centred first: it takes up what that moves.
+they overlap. A free bias lets the columns be centered first: it takes up what that moves.
 """
 
 from collections.abc import Sequence
@@ -14,22 +14,55 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, blocks
-from penult_kernels.logit_loss import probabilities
+from penult_kernels.logit_loss import hessian_vector_product, probabilities
 from penult_kernels.products import gram, product
-from penult_kernels.refit_blocks import Block
+from penult_kernels.refit_blocks import Block, union
 from penult_kernels.refit_problem import Intercept
-from penult_kernels.row_scaling import Scaling, tiles_of
+from penult_kernels.row_scaling import tiles_of
 
 PANEL_WORK = 10**6
-"""Multiplications of a product that OpenBLAS does without copying its operands first."""
+"""OpenBLAS does a product of so many multiplications without copying its operands first."""
 MOST_PANELS = 8
+"""A product that would take more panels is done whole."""
+WORTH_LEAVING = 0.75
+"""Problems that are done leave when at most this share stays, for that copies the bases of all that stay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rows:
+    """All rows of some sets of as many rows each, in the space solved, each row once."""
+
+    z: Array
+    """(U, D) float64, centered for blocks with a free bias."""
+    mean: Array
+    """(D,) what was taken off, zero where nothing was."""
+    places: list[NDArray[np.int64]]
+    """(n,) of each set, where its rows are among these."""
+
+    def combined(self, coefficients: Array) -> Array:
+        """Sums (S P, D) of the rows of S sets with coefficients (S, P, n)."""
+        xp = array_namespace(coefficients)
+        n_used = int(coefficients.shape[2])
+        spread: list[Array] = []
+        for index, own in enumerate(self.places):
+            # What is not in the set takes the zero at the end.
+            place = np.full(int(self.z.shape[0]), n_used, np.int64)
+            place[own] = np.arange(n_used)
+            zero = xp.zeros_like(coefficients[index, :, :1])
+            padded = xp.concat([coefficients[index, :, :], zero], axis=1)
+            spread.append(xp.take(padded, beside(place, coefficients), axis=1))
+        return product(xp.concat(spread, axis=0), self.z)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RowSpace:
-    """S sets of n rows with P problems each, B = S P of q columns; a head is its coefficients (B, q, n) and its bias
-    (B, q)."""
+    """S sets of n rows with P problems each, B = S P of q columns.
 
+    Vectors are coefficients (B, q, n) made flat, and biases (B, q) behind them: (B, q n + q).
+    """
+
+    rows: Rows
+    """Of all sets, also where only some of the problems are left."""
     gram: Array
     """(S, n, n)."""
     share: Array
@@ -44,6 +77,11 @@ class RowSpace:
     """(B,) 1.0 where there is an intercept."""
     bias_penalty: Array
     """(B,)."""
+
+    @property
+    def n_blocks(self) -> int:
+        """B."""
+        return int(self.l2.shape[0])
 
     def probabilities(self, logits: Array) -> Array:
         """(B, q, n) of logits (B, q, n)."""
@@ -64,25 +102,23 @@ class RowSpace:
         stiffness = xp.where(self.bias_stiffness() > 0, self.bias_stiffness(), own + 1e-12)
         return 0.5 * (of_weights / self.l2 + xp.sum(of_bias * of_bias, axis=1) / stiffness)
 
-    def curved(self, p: Array, change: Array) -> Array:
+    def hessian_vector_product(self, p: Array, change: Array) -> Array:
         """The Hessian of the mean loss in the logits times m changes (B, m, q, n)."""
-        xp = array_namespace(p)
         if p.shape[1] == 1:
             return (self.share[:, None, :] * p * (1.0 - p))[:, None, :, :] * change
-        scaled = p[:, None, :, :] * change
-        curved = scaled - p[:, None, :, :] * xp.sum(scaled, axis=2, keepdims=True)
-        return self.share[:, None, None, :] * curved
+        return self.share[:, None, None, :] * hessian_vector_product(p[:, None, :, :], change)
 
     def bias_stiffness(self) -> Array:
         """(B,) second derivative of the penalty in a bias."""
         return self.l2 * self.bias_penalty**2
 
     def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """A rectangle: the sets with an active problem by the places of active problems in their sets."""
+        """A rectangle: the sets with an active problem by the places of active problems in their sets; or all."""
         n_sets = int(self.gram.shape[0])
         grid = active.reshape(n_sets, -1)
         stays: NDArray[np.bool_] = np.logical_and.outer(np.any(grid, axis=1), np.any(grid, axis=0))
-        return np.flatnonzero(stays)
+        n_staying = np.count_nonzero(stays)
+        return np.flatnonzero(stays) if n_staying <= WORTH_LEAVING * stays.size else np.arange(stays.size)
 
     def take(self, kept: NDArray[np.int64]) -> "RowSpace":
         """The space of a rectangle of its problems."""
@@ -93,6 +129,16 @@ class RowSpace:
         at = beside(kept, self.share)
         names = ("share", "target", "offset", "l2", "is_fitted", "bias_penalty")
         return replace(self, gram=gram, **{name: xp.take(getattr(self, name), at, axis=0) for name in names})
+
+    def theta(self, x: Array) -> Array:
+        """Heads (B, q, D + 1) in float64 of vectors (B, q n + q) of all problems."""
+        xp = array_namespace(x)
+        x = xp.astype(x, xp.float64, copy=False)
+        n_columns, n_used = (int(size) for size in self.target.shape[1:])
+        coefficients = xp.reshape(x[:, : n_columns * n_used], (len(self.rows.places), -1, n_used))
+        weight = self.rows.combined(coefficients)
+        bias = xp.reshape(x[:, n_columns * n_used :], (-1,)) - weight @ self.rows.mean
+        return xp.reshape(xp.concat([weight, bias[:, None]], axis=1), (x.shape[0], n_columns, -1))
 
     def product(self, vectors: Array) -> Array:
         """Each vector (B, q, n) times its set's Gram matrix, by panels of rows that are small products for the BLAS."""
@@ -110,38 +156,15 @@ class RowSpace:
         return xp.reshape(xp.permute_dims(product, (0, 2, 1)), vectors.shape)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rows:
-    """The rows of one or more sets in the space solved, centred for blocks with a free bias."""
-
-    union: NDArray[np.int64]
-    z: Array
-    """(U, D) float64."""
-    mean: Array
-    """(D,) what was taken off, zero where nothing was."""
-
-    def position(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Of rows among these."""
-        return np.searchsorted(self.union, rows)
-
-
-def rows_of(features: Array, union: NDArray[np.int64], scaling: Scaling, *, centre: bool) -> Rows:
-    """Some rows, each once."""
+def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_float32: bool) -> RowSpace:
+    """The space of the problems of some sets of rows, all of one size and scaling and with as many problems."""
     xp = array_namespace(features)
-    z = xp.concat([(part - scaling.mean) / scaling.scale for _, part in tiles_of(features, union)], axis=0)
-    mean = xp.mean(z, axis=0) if centre else xp.zeros_like(z[0, :])
-    return Rows(union=union, z=z - mean if centre else z, mean=mean)
-
-
-def row_space_of(rows: Rows, members: Sequence[Sequence[Block]], *, narrow: bool) -> RowSpace:
-    """The space of the problems of some sets, all of one size and with as many problems."""
-    xp = array_namespace(rows.z)
-    dtype = xp.float32 if narrow else xp.float64
+    dtype = xp.float32 if is_float32 else xp.float64
     flat = [block for own in members for block in own]
-    used = [rows.position(own[0].used()) for own in members]
+    rows = _rows(features, [own[0] for own in members])
     z = xp.astype(rows.z, dtype, copy=False)
     whole = gram(z)
-    stack = [xp.take(xp.take(whole, beside(at, whole), axis=0), beside(at, whole), axis=1) for at in used]
+    stack = [xp.take(xp.take(whole, beside(at, whole), axis=0), beside(at, whole), axis=1) for at in rows.places]
 
     def numbers(values: Sequence[float]) -> Array:
         return xp.astype(beside(np.asarray(values, np.float64), rows.z), dtype, copy=False)
@@ -150,31 +173,23 @@ def row_space_of(rows: Rows, members: Sequence[Sequence[Block]], *, narrow: bool
         return xp.astype(beside(np.ascontiguousarray(np.stack(values)), rows.z), dtype, copy=False)
 
     return RowSpace(
+        rows=rows,
         gram=xp.stack(stack),
         share=of_rows([block.share() for block in flat]),
         target=of_rows([block.target().T for block in flat]),
         offset=of_rows([block.offset().T for block in flat]),
         l2=numbers([block.l2 for block in flat]),
         is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in flat]),
-        bias_penalty=numbers(
-            [1 / block.intercept_scale if block.intercept is Intercept.PENALIZED else 0.0 for block in flat]
-        ),
+        bias_penalty=numbers([block.bias_penalty for block in flat]),
     )
 
 
-def heads_of(alpha: Array, bias: Array, rows: Rows, members: Sequence[Sequence[Block]]) -> Array:
-    """theta (B, q, D + 1) of coefficients (B, q, n) and biases (B, q), in float64."""
-    xp = array_namespace(alpha)
-    alpha, bias = (xp.astype(part, xp.float64, copy=False) for part in (alpha, bias))
-    n_columns, n_used = alpha.shape[1:]
-    by_set = xp.reshape(alpha, (len(members), -1, n_used))
-    spread: list[Array] = []
-    for index, own in enumerate(members):
-        # Places in the union; what is not in the set takes the zero at the end.
-        place = np.full(rows.union.size, n_used, np.int64)
-        place[rows.position(own[0].used())] = np.arange(n_used)
-        padded = xp.concat([by_set[index, :, :], xp.zeros_like(by_set[index, :, :1])], axis=1)
-        spread.append(xp.take(padded, beside(place, alpha), axis=1))
-    weight = product(xp.concat(spread, axis=0), rows.z)
-    bias = xp.reshape(bias, (-1,)) - weight @ rows.mean
-    return xp.reshape(xp.concat([weight, bias[:, None]], axis=1), (-1, n_columns, weight.shape[1] + 1))
+def _rows(features: Array, sets: Sequence[Block]) -> Rows:
+    """The rows of a block of each set, each row once."""
+    xp = array_namespace(features)
+    scaling, used = sets[0].scaling, union(sets)
+    z = xp.concat([(part - scaling.mean) / scaling.scale for _, part in tiles_of(features, used)], axis=0)
+    is_centered = sets[0].intercept is Intercept.FREE
+    mean = xp.mean(z, axis=0) if is_centered else xp.zeros_like(z[0, :])
+    places = [np.searchsorted(used, block.used()) for block in sets]
+    return Rows(z=z - mean if is_centered else z, mean=mean, places=places)

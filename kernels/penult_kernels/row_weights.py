@@ -14,6 +14,7 @@ the engine scales them to sum 1.
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.logit_loss import log_softmax
 from penult_kernels.selection import EmptyLabelError
 
 Logits = NDArray[np.floating]
@@ -25,8 +26,7 @@ def log_probabilities(logits: Logits) -> Floats:
     wide = np.asarray(logits, np.float64)
     if not np.isfinite(wide).all():
         raise ValueError("logits must be finite, got NaN or infinity")
-    shifted = wide - wide.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return log_softmax(wide)
 
 
 def cross_entropies(logits: Logits, y: NDArray[np.int64]) -> Floats:

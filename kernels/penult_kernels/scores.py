@@ -8,9 +8,10 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.logit_loss import log_softmax
 
 ECE_BINS = 15
-"""Bins of Guo et al. 2017 (arXiv 1706.04599)."""
+"""Bins of the calibration error, as in Guo et al. 2017 (arXiv 1706.04599)."""
 Z_95 = 1.959963984540054
 """97.5 % quantile of the standard normal distribution."""
 
@@ -38,10 +39,8 @@ def probability_scores(logits: Array, y: NDArray[np.int64], *, bins: int = ECE_B
     if not y.size:
         return ProbabilityScores(loss=math.nan, brier=math.nan, ece=math.nan, ece_bins=bins, auroc=math.nan)
     label = beside(y, logits)[:, None]
-    # Shifting by the largest logit keeps every exponent at or below zero.
     wide = xp.astype(logits, xp.float64)
-    shifted = wide - xp.max(wide, axis=1, keepdims=True)
-    log_p = shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
+    log_p = log_softmax(wide)
     p = xp.exp(log_p)
     p_label = xp.take_along_axis(p, label, axis=1)[:, 0]
     loss = -float(xp.mean(xp.take_along_axis(log_p, label, axis=1)))

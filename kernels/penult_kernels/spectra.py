@@ -7,20 +7,19 @@ zero in exact arithmetic may come out as a number of either sign of size about D
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 from array_api_compat import array_namespace
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks
 from penult_kernels.eigen import Method, decompose
 from penult_kernels.finite import check_finite
 from penult_kernels.moments import check_correction, matrix_shape
 from penult_kernels.products import gram, product
-
-ELEMENTS_PER_PRODUCT = 1 << 23
-"""Entries of the rows widened to float64 at a time (64 MiB)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,20 +121,35 @@ def spectrum_from_rows(
     if n_rows >= n_features:
         found = spectrum_of(_inner_product(rows, about), n_kept, divisor, vectors=vectors)
         return with_rounding(found, n_summed, about)
-    outer = _outer_product(rows, about)
+    outer = outer_product(rows, about)
     if vectors:
         return with_rounding(_through_rows(rows, about, outer, n_kept, divisor), n_summed, about)
     found = spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=False)
     return with_zeros(with_rounding(found, n_summed, about), n_kept)
 
 
-def _outer_product(rows: Array, about: Array) -> Array:
-    """Z Z^T (N, N) of the rows less `about`, a block of columns at a time."""
+def row_blocks(rows: Array, about: Array) -> Iterator[tuple[slice, Array]]:
+    """Places and rows less `about` in float64, a block of rows (N', D) at a time."""
     xp = array_namespace(rows)
-    n_rows, n_features = rows.shape
-    total = xp.zeros((n_rows, n_rows), dtype=xp.float64, device=rows.device)
-    for columns in blocks(n_features, max(1, ELEMENTS_PER_PRODUCT // n_rows)):
-        z = xp.astype(rows[:, columns], xp.float64) - about[columns]
+    n_rows, n_features = (int(length) for length in rows.shape)
+    for block in blocks(n_rows, max(1, budget.DEFAULT.widened_bytes // 8 // max(1, n_features))):
+        yield block, xp.astype(rows[block, :], xp.float64) - about
+
+
+def _column_blocks(rows: Array, about: Array | None) -> Iterator[tuple[slice, Array]]:
+    """Places and columns, less `about` where it is given, in float64, a block of columns (N, D') at a time."""
+    xp = array_namespace(rows)
+    n_rows, n_features = (int(length) for length in rows.shape)
+    for block in blocks(n_features, max(1, budget.DEFAULT.widened_bytes // 8 // n_rows)):
+        z = xp.astype(rows[:, block], xp.float64)
+        yield block, z if about is None else z - about[block]
+
+
+def outer_product(rows: Array, about: Array | None = None) -> Array:
+    """Z Z^T (N, N) of the rows, less `about` where it is given, a block of columns at a time."""
+    xp = array_namespace(rows)
+    total = xp.zeros((rows.shape[0], rows.shape[0]), dtype=xp.float64, device=rows.device)
+    for _, z in _column_blocks(rows, about):
         total = total + gram(z)
     return total
 
@@ -143,10 +157,8 @@ def _outer_product(rows: Array, about: Array) -> Array:
 def _inner_product(rows: Array, about: Array) -> Array:
     """Z^T Z (D, D) of the rows less `about`, a block of rows at a time."""
     xp = array_namespace(rows)
-    n_rows, n_features = rows.shape
-    total = xp.zeros((n_features, n_features), dtype=xp.float64, device=rows.device)
-    for block in blocks(n_rows, max(1, ELEMENTS_PER_PRODUCT // max(1, n_features))):
-        z = xp.astype(rows[block, :], xp.float64) - about
+    total = xp.zeros((rows.shape[1], rows.shape[1]), dtype=xp.float64, device=rows.device)
+    for _, z in row_blocks(rows, about):
         total = total + gram(z.T)
     return total
 
@@ -175,14 +187,12 @@ def _through_rows(rows: Array, about: Array, outer: Array, n_kept: int, divisor:
     found = spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=True)
     left = cast("Array", found.vectors)
     span = beside(np.random.default_rng(0).standard_normal((n_features, n_kept)), rows)
-    for columns in blocks(n_features, max(1, ELEMENTS_PER_PRODUCT // n_rows)):
-        z = xp.astype(rows[:, columns], xp.float64) - about[columns]
+    for columns, z in _column_blocks(rows, about):
         span[columns, : left.shape[1]] = product(z.T, left)
     vectors, _ = xp.linalg.qr(span)
     padded = with_zeros(replace(found, vectors=None), n_kept)
     image = xp.zeros_like(vectors)
-    for block in blocks(n_rows, max(1, ELEMENTS_PER_PRODUCT // n_features)):
-        z = xp.astype(rows[block, :], xp.float64) - about
+    for _, z in row_blocks(rows, about):
         image += product(z.T, product(z, vectors))
     residuals = xp.linalg.vector_norm(image / divisor - vectors * padded.eigenvalues, axis=0)
     return replace(padded, vectors=vectors, residuals=residuals)

@@ -18,18 +18,16 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks, to_host
 from penult_kernels.products import product
 
 TOLERANCE = 1e-7
 """Certified relative error of an eigenvalue at which its iteration stops: far below what resampling tells apart."""
 MOST_STEPS = 128
+"""Steps of an iteration at most."""
 LOOKS_PER_DOUBLING = 8
 """Looks at the error while the steps double; each decomposes a small matrix for every replicate."""
-BATCH_BYTES = 1 << 28
-"""Aim for the size of one batch's Krylov vectors and weights."""
-BLOCK_ELEMENTS = 1 << 24
-"""Entries of the projections (replicates x rows) that exist at a time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +74,7 @@ def top_eigenvalues(
     """
     xp = array_namespace(rows)
     n_rows, n_features = (int(length) for length in rows.shape)
-    step = max(1, BATCH_BYTES // (4 * MOST_STEPS * n_features + 20 * n_rows))
+    step = max(1, budget.DEFAULT.replicates_bytes // (4 * MOST_STEPS * n_features + 20 * n_rows))
     parts: list[TopEigenvalues] = []
     for batch in blocks(replicates, step):
         chosen = range(batch.start, batch.stop)
@@ -130,7 +128,7 @@ class _Weighted:
         lengths = xp.linalg.vector_norm(rows, axis=1)
         rounding = (8 * float(xp.finfo(xp.float32).eps)) ** 2
         self._rounding = rounding * to_host((self._weights @ (lengths * lengths))[:, None] / self._totals)[:, 0]
-        self._step = max(1, BLOCK_ELEMENTS // max(1, weights.shape[0]))
+        self._step = max(1, budget.DEFAULT.projections_bytes // 8 // max(1, weights.shape[0]))
 
     def apply(self, vectors: Array) -> Array:
         """(R, D) to (R, D)."""

@@ -8,25 +8,62 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
+from typing import Any, Protocol, TypeVar, cast
 
 from google.protobuf.descriptor import EnumDescriptor
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+
+_Number = TypeVar("_Number", bound=int, covariant=True)
+_Name = TypeVar("_Name", bound=str)
+
+GIVEN_AS_VALUES = frozenset(
+    {
+        "HEAD_KIND_EXPLICIT",
+        "HEAD_KIND_REFIT",
+        "ROWS_KIND_EXPLICIT",
+        "SCALING_KIND_SET",
+        "WEIGHTS_KIND_EXPLICIT",
+    }
+)
+"""Values that users name by giving the thing itself: a head, a refit, row ids, a feature set, an array of weights."""
 
 
-def names_of(enum: "EnumTypeWrapper | EnumDescriptor") -> Mapping[str, int]:
+class Enumeration(Protocol[_Number]):
+    """An enumeration of a generated module, such as ``groups_pb2.BalanceMethod``."""
+
+    DESCRIPTOR: EnumDescriptor
+
+    def Value(self, name: str) -> _Number:  # noqa: N802  protobuf's own
+        """The number of a value by its full name."""
+        ...
+
+
+def names_of(enum: Enumeration[_Number]) -> Mapping[str, _Number]:
     """Numbers by name, in the order of the ``.proto`` file."""
-    return _names_of(enum if isinstance(enum, EnumDescriptor) else enum.DESCRIPTOR)
+    return cast("Mapping[str, _Number]", _names_of(_descriptor(enum)))
 
 
-def name_of(enum: "EnumTypeWrapper | EnumDescriptor", number: int) -> str | None:
+def choices_of(enum: Enumeration[_Number]) -> Mapping[str, _Number]:
+    """Numbers by the names that a user may write, in the order of the ``.proto`` file."""
+    return cast("Mapping[str, _Number]", _choices_of(_descriptor(enum)))
+
+
+def name_of(enum: Enumeration[Any] | EnumDescriptor, number: int) -> str | None:
     """The name of a number; None for 0 and for numbers that this version does not know."""
-    descriptor = enum if isinstance(enum, EnumDescriptor) else enum.DESCRIPTOR
-    return {value: name for name, value in _names_of(descriptor).items()}.get(number)
+    return _names_by_number(_descriptor(enum)).get(number)
+
+
+def name_or(enum: Enumeration[Any], number: int, unspecified: _Name) -> _Name:
+    """The name of a number; `unspecified` for 0 and for numbers that this version does not know."""
+    return cast("_Name", name_of(enum, number) or unspecified)
+
+
+def _descriptor(enum: Enumeration[Any] | EnumDescriptor) -> EnumDescriptor:
+    return enum if isinstance(enum, EnumDescriptor) else enum.DESCRIPTOR
 
 
 @cache
 def _names_of(descriptor: EnumDescriptor) -> Mapping[str, int]:
-    prefix = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", descriptor.name).upper() + "_"
+    prefix = _prefix(descriptor)
     found: dict[str, int] = {}
     for value in descriptor.values:
         if not value.name.startswith(prefix):
@@ -34,3 +71,18 @@ def _names_of(descriptor: EnumDescriptor) -> Mapping[str, int]:
         if value.number != 0:
             found[value.name.removeprefix(prefix).lower()] = value.number
     return MappingProxyType(found)
+
+
+@cache
+def _names_by_number(descriptor: EnumDescriptor) -> Mapping[int, str]:
+    return {number: name for name, number in _names_of(descriptor).items()}
+
+
+@cache
+def _choices_of(descriptor: EnumDescriptor) -> Mapping[str, int]:
+    given = {value.number for value in descriptor.values if value.name in GIVEN_AS_VALUES}
+    return MappingProxyType({name: number for name, number in _names_of(descriptor).items() if number not in given})
+
+
+def _prefix(descriptor: EnumDescriptor) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", descriptor.name).upper() + "_"

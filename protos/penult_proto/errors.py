@@ -5,11 +5,20 @@ The kind is what programs compare; messages are for people and may change. A fai
 the message names); a failed job carries it in ``penult.v1.Error``. Kinds are only ever added.
 """
 
+# googleapis-common-protos carries its stubs beside a namespace package, where they are not looked for.
+# pyright: reportMissingTypeStubs=false
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
 DOMAIN = "penult"
+DETAILS_KEY = "grpc-status-details-bin"
+"""Of the trailing metadata that holds ``google.rpc.Status``."""
 
 
 class ErrorKind(StrEnum):
@@ -128,3 +137,42 @@ FALLBACK_KINDS: dict[StatusCode, ErrorKind] = {
     StatusCode.RESOURCE_EXHAUSTED: ErrorKind.INVALID_ARGUMENT,
 }
 """What a status without details means: gRPC itself said it. Every other code is INTERNAL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What the details of a failed call say."""
+
+    kind: str
+    message: str
+    metadata: Mapping[str, str]
+    retry_after: float | None
+    """Seconds; None where waiting does not help."""
+
+
+def said_by(trailers: Iterable[tuple[str, str | bytes]]) -> Said | None:
+    """What the trailing metadata of a failed call says; None where gRPC itself failed, or nothing can be read."""
+    status = _status(trailers)
+    details = error_details_pb2.ErrorInfo()
+    retry = error_details_pb2.RetryInfo()
+    retry_after: float | None = None
+    for entry in status.details:
+        # Unpack leaves a message alone, and says so, when the entry is of another type.
+        if entry.Unpack(retry):
+            retry_after = retry.retry_delay.ToTimedelta().total_seconds()
+        entry.Unpack(details)
+    if details.domain != DOMAIN:
+        return None
+    kind = details.reason.lower()
+    return Said(kind=kind, message=status.message, metadata=dict(details.metadata), retry_after=retry_after)
+
+
+def _status(trailers: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status:
+    """The status with details, empty when there is none that can be read."""
+    for key, value in trailers:
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            try:
+                return status_pb2.Status.FromString(value)
+            except DecodeError:
+                break
+    return status_pb2.Status()

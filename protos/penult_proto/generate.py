@@ -1,4 +1,7 @@
-"""Regenerate the committed code beside the ``.proto`` files: ``python -m penult_proto.generate [OUT]``.
+"""Regenerate the committed code: ``python -m penult_proto.generate``.
+
+That beside the ``.proto`` files, and what the client takes from them and from its own signatures
+(`penult_proto.generate_client`, `penult_proto.generate_finetuning`).
 
 The include root is the directory above this package, so that generated code imports itself by its
 absolute name and nothing has to be rewritten afterwards.
@@ -6,6 +9,7 @@ absolute name and nothing has to be rewritten afterwards.
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -37,4 +41,7 @@ def scripts_path() -> str:
 
 
 if __name__ == "__main__":
-    generate(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOM)
+    generate(ROOM)
+    # In processes of their own, which import the code that has just been made.
+    for module in ("penult_proto.generate_client", "penult_proto.generate_finetuning"):
+        subprocess.run([sys.executable, "-m", module], cwd=ROOM, check=True)

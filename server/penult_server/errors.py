@@ -1,5 +1,9 @@
 """The one exception of the service: a kind, a message for people, and the values it names."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from penult_proto.arrays import ArrayError
 from penult_proto.errors import ErrorKind
 
 
@@ -22,6 +26,16 @@ class ServiceError(Exception):
         self.kind = kind
         self.message = message
         self.metadata = {key: str(value) for key, value in metadata.items()}
+
+
+@contextmanager
+def sent_by_client() -> Generator[None]:
+    """Raise ServiceError for an array that cannot be read: of its own kind, and naming it."""
+    try:
+        yield
+    except ArrayError as error:
+        hint = "; nothing was stored, upload again" if error.kind is ErrorKind.INCOMPLETE_UPLOAD else ""
+        raise ServiceError(error.kind, f"{error}{hint}", array=error.array) from None
 
 
 def unknown(kind: ErrorKind, what: str, name: str, known: list[str]) -> ServiceError:

@@ -1,38 +1,22 @@
 """The numbers of a refit request that a grid may vary, by name, and the candidates that a grid makes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
+from penult_proto.refit_fields import GRID
 from penult_proto.v1 import refits_pb2 as pb
-
-_OWNERS: dict[str, Callable[[pb.RefitRequest], Any]] = {
-    "l1": lambda request: request,
-    "l2": lambda request: request,
-    "ratio": lambda request: request.balance,
-    "gamma": lambda request: request.weights,
-    "up": lambda request: request.weights,
-    "class_ratio": lambda request: request.weights,
-    "detector_l1": lambda request: request.weights,
-    "tau": lambda request: request.offset,
-    "alpha": lambda request: request.risk,
-    "top_k": lambda request: request.rows,
-    "learning_rate": lambda request: request.path,
-}
-SCALARS = tuple(_OWNERS)
 
 
 def read_scalar(request: pb.RefitRequest, name: str) -> float | None:
     """The number that a request gives, None when it gives none or there is no such number."""
-    if name not in _OWNERS:
-        return None
-    owner = _OWNERS[name](request)
-    return float(getattr(owner, name)) if owner.HasField(name) else None
+    value = GRID[name].value(request) if name in GRID else None
+    return None if value is None else float(value)
 
 
 def write_scalar(request: pb.RefitRequest, name: str, value: float) -> None:
     """Set a number."""
-    setattr(_OWNERS[name](request), name, int(value) if name == "top_k" else value)
+    owner = GRID[name].owner(request)
+    setattr(owner, name, type(getattr(owner, name))(value))
 
 
 def has_scalar(request: pb.RefitRequest, name: str) -> bool:
@@ -43,13 +27,14 @@ def has_scalar(request: pb.RefitRequest, name: str) -> bool:
 def clear_scalar(request: pb.RefitRequest, name: str) -> None:
     """Take a number out of a request, but not off its grid."""
     if read_scalar(request, name) is not None:
-        _OWNERS[name](request).ClearField(name)
+        GRID[name].owner(request).ClearField(name)
 
 
-def largest_of(request: pb.RefitRequest, name: str) -> float:
-    """The largest value that a number takes over the grid, 0 where there is none."""
+def values_of(request: pb.RefitRequest, name: str) -> list[float]:
+    """The values that a number takes over the grid, or the one that is given; none where there is none."""
     on_grid = [value for axis in request.grid if axis.name == name for value in axis.values]
-    return max(on_grid, default=read_scalar(request, name) or 0.0)
+    given = read_scalar(request, name)
+    return on_grid or ([] if given is None else [given])
 
 
 def candidates_of(request: pb.RefitRequest) -> Iterator[pb.RefitRequest]:

@@ -8,10 +8,9 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]
 
-from penult_proto.errors import DOMAIN, STATUS_CODES, ErrorKind
+from penult_proto.errors import DETAILS_KEY, DOMAIN, STATUS_CODES, ErrorKind, said_by
 from penult_server.errors import ServiceError
 
-DETAILS_KEY = "grpc-status-details-bin"
 _RETRY_SECONDS = {ErrorKind.QUEUE_FULL: 30, ErrorKind.WORKER_DIED: 1, ErrorKind.SHUTTING_DOWN: 2}
 _LONGEST = 1500
 """Bytes of a message, and of all values together, that are sent: trailers are limited to about 8 KiB."""
@@ -59,17 +58,10 @@ def as_service_error(error: BaseException) -> ServiceError:
     )
 
 
-def from_call(error: grpc.RpcError) -> ServiceError | None:
+def from_call(error: grpc.aio.AioRpcError) -> ServiceError | None:
     """The error that another of our processes sent, or None when gRPC itself failed."""
-    trailers = error.trailing_metadata() or () if isinstance(error, grpc.aio.AioRpcError) else ()
-    for key, value in trailers:
-        if key == DETAILS_KEY:
-            status = status_pb2.Status.FromString(value if isinstance(value, bytes) else value.encode())
-            for detail in status.details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Unpack(info) and info.domain == DOMAIN:
-                    return ServiceError(ErrorKind(info.reason.lower()), status.message, **dict(info.metadata))
-    return None
+    said = said_by(error.trailing_metadata() or ())
+    return ServiceError(ErrorKind(said.kind), said.message, **said.metadata) if said else None
 
 
 async def abort(context: "grpc.aio.ServicerContext[object, object]", error: ServiceError) -> Never:

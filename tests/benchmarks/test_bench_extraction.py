@@ -17,7 +17,7 @@ from turns import seconds_in_turns
 from penult_server.backbones.model import load_backbone
 from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
 from penult_server.extraction.extract import extract_split
-from penult_server.finetuning.history import MetricsRecord
+from penult_server.progress import MetricsRecord
 from penult_server.stores import features as features_module
 from penult_server.stores.checkpoints import CheckpointManifest
 from penult_server.stores.features import FeatureHeader, FeatureWriter

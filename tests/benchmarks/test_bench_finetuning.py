@@ -25,8 +25,8 @@ from penult_server.backbones.preprocessing import Batch
 from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.evaluate import split_logits, split_metrics
-from penult_server.finetuning.history import MetricsRecord
 from penult_server.finetuning.train import finetune, load_classifier
+from penult_server.progress import MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -18,8 +18,10 @@ from workloads import CS, balanced, correlated, footwear
 
 from penult_kernels.accumulation import moments_of
 from penult_kernels.arrays import to_host
-from penult_kernels.refit_engine import Intercept, Link, PathSettings, Problem, descend, solve
+from penult_kernels.descent import descend
+from penult_kernels.refit_engine import Intercept, Link, Problem, solve
 from penult_kernels.spectra import spectrum_from_moments
+from penult_kernels.trajectory_settings import TrajectorySettings
 from penult_server.compute.backend import Backend
 from penult_server.compute.streaming import stream_moments
 
@@ -148,7 +150,7 @@ def test_refits_stopped_early(at_full_size: bool) -> None:
         for gamma in np.linspace(4, 20, 33)
         for penalty in (0, 0.1, 0.2, 0.3)
     ]
-    one = PathSettings(learning_rate=0.01, steps=500 if at_full_size else 5, clip_norm=1.0)
+    one = TrajectorySettings(learning_rate=0.01, steps=500 if at_full_size else 5, clip_norm=1.0)
     held = {np: features, xc: xc.asarray(features)}
 
     def followed(xp: Any) -> Any:

@@ -18,19 +18,10 @@ from threadpoolctl import threadpool_limits
 from turns import seconds_in_turns
 from workloads import CS, balanced, correlated, footwear
 
+from penult_kernels.descent import descend
 from penult_kernels.heads import HeadScorer, SelectionMetric
-from penult_kernels.refit_engine import (
-    Head,
-    Intercept,
-    Keep,
-    Link,
-    PathSettings,
-    Problem,
-    Scaler,
-    Standardize,
-    descend,
-    solve,
-)
+from penult_kernels.refit_engine import Head, Intercept, Link, Problem, Scaler, Standardize, solve
+from penult_kernels.trajectory_settings import Keep, TrajectorySettings
 
 FIXED = 112 * 2**20
 """Bytes of a solve that depend on nothing: a workspace of 64 MiB, and 32 MiB of rows in float64 with a float32 copy."""
@@ -239,7 +230,7 @@ def test_afr_beside_one_by_one(at_full_size: bool) -> None:
         for gamma in np.linspace(4, 20, 33)
         for penalty in (0, 0.1, 0.2, 0.3)
     ]
-    one = PathSettings(learning_rate=0.01, steps=500 if at_full_size else 5, clip_norm=1.0, keep=Keep.BEST)
+    one = TrajectorySettings(learning_rate=0.01, steps=500 if at_full_size else 5, clip_norm=1.0, keep=Keep.BEST)
     watch = HeadScorer(features[seen], y[seen], g[seen], 2, 4).watch(SelectionMetric.WORST_GROUP)
 
     def follow(some):

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from penult import arrays, rpc
+from penult_proto.arrays import from_bytes
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2, refits_pb2, spectra_pb2
 
@@ -148,7 +149,7 @@ def check_pieces(messages: list[Any]) -> dict[str, NDArray[Any]]:
         assert message.chunk.offset == len(content[message.chunk.name])
         content[message.chunk.name] += message.chunk.data
     return {
-        one.name: arrays.from_bytes(content[one.name], arrays.numpy_dtype(one.dtype), list(one.shape))
+        one.name: from_bytes(content[one.name], one.dtype, list(one.shape), one.name)
         for one in messages[0].header.arrays
     }
 

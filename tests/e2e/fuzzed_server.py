@@ -18,7 +18,8 @@ from message_strategies import Vocabulary
 import penult
 import penult_proto.v1
 from penult import arrays, encode_refits
-from penult.refit_choices import Preset
+from penult.types import Preset
+from penult_proto.arrays import wire_dtype
 from penult_proto.v1 import (
     arrays_pb2,
     datasets_pb2,
@@ -154,7 +155,7 @@ class FuzzedServer:
         chunks: list[features_pb2.UploadFeaturesRequest] = []
         for key, array in sent.items():
             content, step = array.tobytes(), max(64, array.nbytes // 3)
-            dtype = arrays.wire_dtype(array)
+            dtype = wire_dtype(array.dtype)
             header.arrays.add(name=key, dtype=dtype, shape=array.shape, total_bytes=array.nbytes)
             for start in range(0, len(content), step):
                 piece = arrays_pb2.ArrayChunk(name=key, offset=start, data=content[start : start + step])

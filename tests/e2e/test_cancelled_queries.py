@@ -12,7 +12,9 @@ import pytest
 
 import penult
 from penult import encode_refits, encode_spectra
-from penult_kernels.refit_engine import PathSettings, Problem, descend
+from penult_kernels.descent import descend
+from penult_kernels.refit_engine import Problem
+from penult_kernels.trajectory_settings import TrajectorySettings
 from penult_proto.v1 import refits_pb2
 
 LONG_PATH = {"optimizer": "gd", "learning_rate": 1e-3, "steps": 1_000_000}
@@ -100,7 +102,7 @@ def test_a_query_that_is_given_up_frees_the_worker(client, mine, arrays, worker,
         spectra, refit = (answer.result() for answer in waiting)
     covariance = np.cov(features[(y == 0) & (arrays["a"] == 0)].astype(float).T, bias=True)
     np.testing.assert_allclose(spectra.eigenvalues[0], np.linalg.eigvalsh(covariance)[::-1][:top_k], rtol=1e-6)
-    (fit,) = descend(features, y, 2, [Problem()], [PathSettings(learning_rate=0.01, steps=steps)])
+    (fit,) = descend(features, y, 2, [Problem()], [TrajectorySettings(learning_rate=0.01, steps=steps)])
     np.testing.assert_allclose(refit.head.weight, fit.weight, rtol=1e-4, atol=1e-6)
 
 

@@ -12,7 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from wild_values import POOLS, WILD
 import penult
 from penult import records
 from penult.errors import from_kind
-from penult.refit_choices import GRID_NAMES, PRESETS, SELECT_METRICS
+from penult.types import GridName, Preset, SelectMetric
 from penult_proto.errors import ErrorKind
 
 N_EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "400"))
@@ -92,7 +92,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "first": ("set", "extracted"),
     "flip": ("no",),
     "gamma": ("one",),
-    "grid": ("grid", *(f"grid of {name}" for name in GRID_NAMES)),
+    "grid": ("grid", *(f"grid of {name}" for name in get_args(GridName))),
     "group_dro_adjustment": ("half",),
     "group_dro_rate": ("half",),
     "groups": ("stored", "errors", "eiil"),
@@ -129,7 +129,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "pooling": ("mean",),
     "power_law": ("ranks",),
     "precision": ("fp32",),
-    "preset": PRESETS,
+    "preset": get_args(Preset),
     "pretrained": ("no",),
     "processes": ("one",),
     "progress": ("no",),
@@ -151,7 +151,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "second": ("set", "extracted"),
     "seed": ("four",),
     "seeds": ("[1]",),
-    "select": ("select on a set", *(f"select by {name}" for name in SELECT_METRICS)),
+    "select": ("select on a set", *(f"select by {name}" for name in get_args(SelectMetric))),
     "source": ("table",),
     "spectra": ("spectra", "run spectra"),
     "split": ("absent", "val"),
@@ -269,8 +269,8 @@ class World:
                 "[1]": [1],
             }
         )
-        self.values |= {f"grid of {name}": {name: [1, 2]} for name in GRID_NAMES}
-        self.values |= {f"select by {name}": {"on": "half", "metric": name} for name in SELECT_METRICS}
+        self.values |= {f"grid of {name}": {name: [1, 2]} for name in get_args(GridName)}
+        self.values |= {f"select by {name}": {"on": "half", "metric": name} for name in get_args(SelectMetric)}
 
     def value(self, key: str) -> Any:
         """By the name that a failing example shows; a name that is none stands for itself."""

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,8 +15,7 @@ from refit_matrix import ADAMW, FIELDS, GD, SGD, WAYS, Arguments, Data, Way, pat
 from scipy.special import softmax
 
 import penult
-from penult.choices import BALANCE_METHODS
-from penult.refit_choices import PRESETS
+from penult.types import BalanceMethod, Preset
 from penult_kernels.row_plans import top_rows
 from penult_kernels.row_weights import disagreements
 
@@ -73,7 +72,7 @@ def test_every_field_has_a_row_and_every_row_its_checks(capsys: pytest.CaptureFi
     checks = {name for one in FIELDS.values() for name in one.checks}
     with capsys.disabled():
         sys.stdout.write(
-            f"\nmatrix: {len(paths)} fields, {len(WAYS)} ways, {len(PRESETS)} presets, {len(checks)} checks "
+            f"\nmatrix: {len(paths)} fields, {len(WAYS)} ways, {len(get_args(Preset))} presets, {len(checks)} checks "
         )
 
 
@@ -855,6 +854,10 @@ def test_refused(client: penult.Client, way: Way, asked: Arguments, says: str) -
         ({"select": {"metric": "average"}}, "select must be given what scores"),
         ({"select": {"on": "half", "repeats": 3}}, "select.repeats .* draws that differ"),
         ({"tolerance": 0.0}, "tolerance"),
+        ({"tolerance": 2.0}, "tolerance must be between 0 and 1"),
+        ({"l2": -1.0}, "l2 must be 0, or a finite number of at least"),
+        ({"balance": "mixture", "by": "group", "ratio": 0.5}, "ratio must be a finite number, at least 1"),
+        ({"preset": "dfr", "repeats": 0}, r"repeats must be 1 \.\. 10000"),
         ({"risk": "group_dro"}, "above 0 under a robust risk"),
         ({"risk": "cvar", "alpha": 0.5, "grid": {"l2": [0.0, 0.1]}, "select": {"on": "half"}}, "under a robust risk"),
         ({"weights": np.zeros(120)}, "positive for at least one of the 120 rows"),
@@ -902,7 +905,7 @@ def for_presets(client: penult.Client) -> tuple[Data, Callable[[Data, str], Argu
     return data, needed
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", get_args(Preset))
 def test_presets_are_their_settings(client: penult.Client, for_presets: Any, preset: str) -> None:
     """On rows listed, on an upload of these, with names in another order, and with a constant column."""
     data, needed = for_presets
@@ -942,7 +945,7 @@ def test_a_part_that_is_replaced_takes_its_numbers_along(client: penult.Client, 
         found = client.refit(features, preset=preset, **replaced)
         np.testing.assert_allclose(data.logits(found.head), data.logits(plain.head), atol=2e-2)
         assert (found.settings.up, found.settings.alpha, found.settings.tau) == (None, None, None)
-    assert set(BALANCE_METHODS) == {"none", "subsetting", "upsampling", "upweighting", "mixture"}
+    assert set(get_args(BalanceMethod)) == {"none", "subsetting", "upsampling", "upweighting", "mixture"}
 
 
 # Names of classes, checkpoints, training counts.

@@ -268,8 +268,8 @@ def test_explicit_rows_and_weights(client, sets, data):
 
 
 def test_the_protocols_of_the_readme(client, sets):
-    """The lines of the README as they stand."""
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    """The lines of the client's README as they stand."""
+    text = (Path(__file__).parents[2] / "client" / "README.md").read_text()
     block = text.split("<!-- protocols -->\n```python\n")[1].split("```")[0]
     names = {"client": client, "sets": sets}
     exec(block, names)

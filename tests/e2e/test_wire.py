@@ -6,6 +6,7 @@ import pytest
 
 import penult
 from penult import arrays, rpc
+from penult_proto.arrays import wire_dtype
 from penult_proto.v1 import arrays_pb2, features_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2
 
 
@@ -117,7 +118,7 @@ def test_names_of_labels_that_name_nothing(ask, labels, kind):
     messages = [features_pb2.UploadFeaturesRequest(header=header)]
     for name, array in (("y", y), ("features", features)):
         header = messages[0].header
-        header.arrays.add(name=name, dtype=arrays.wire_dtype(array), shape=array.shape, total_bytes=array.nbytes)
+        header.arrays.add(name=name, dtype=wire_dtype(array.dtype), shape=array.shape, total_bytes=array.nbytes)
         chunk = arrays_pb2.ArrayChunk(name=name, data=array.tobytes())
         messages.append(features_pb2.UploadFeaturesRequest(chunk=chunk))
     assert ask("features", "UploadFeatures", iter(messages)) == kind
@@ -161,7 +162,7 @@ def test_pieces_longer_than_announced(ask, more):
     y, features = np.arange(6) % 2, np.eye(6, 3, dtype=np.float32)
     header = features_pb2.UploadHeader()
     for name, array in (("y", y), ("features", features)):
-        header.arrays.add(name=name, dtype=arrays.wire_dtype(array), shape=array.shape, total_bytes=array.nbytes)
+        header.arrays.add(name=name, dtype=wire_dtype(array.dtype), shape=array.shape, total_bytes=array.nbytes)
     for longer in ("y", "features"):
         messages = [features_pb2.UploadFeaturesRequest(header=header)]
         for name, array in (("y", y), ("features", features)):

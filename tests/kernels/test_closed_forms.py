@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestCentroid
 
 from penult_kernels.accumulation import moments_of
 from penult_kernels.arrays import to_host
-from penult_kernels.refit_engine import lda, nearest_mean, ridge
+from penult_kernels.closed_forms import lda, nearest_mean, ridge
 
 
 def sample(rng):

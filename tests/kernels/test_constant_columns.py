@@ -10,19 +10,10 @@ from sklearn.preprocessing import StandardScaler
 from penult_kernels.accumulation import moments_of
 from penult_kernels.arrays import to_host
 from penult_kernels.closed_forms import lda, nearest_mean, ridge
-from penult_kernels.refit_engine import (
-    Head,
-    Intercept,
-    Link,
-    PathSettings,
-    Problem,
-    Scaler,
-    Standardize,
-    Watch,
-    descend,
-    solve,
-)
+from penult_kernels.descent import descend
+from penult_kernels.refit_engine import Head, Intercept, Link, Problem, Scaler, Standardize, solve
 from penult_kernels.row_scaling import CONSTANT, constant_columns, fitted_scaling
+from penult_kernels.trajectory_settings import TrajectorySettings, Watch
 
 VALUES = (1.0, 12345.67, -3e6, 1e-9, 0.0)
 PENALTIES = {"l2": {"l2": 0.01}, "l1": {"l1": 0.01}, "both": {"l1": 0.003, "l2": 0.01}, "none": {}}
@@ -158,7 +149,7 @@ def test_trajectories_on_standardised_features_do_not_move_it(rng, n_classes):
     watched = wider.copy()
     watched[:, 5] += 100
     start = Head(weight=0.1 * rng.standard_normal((n_classes, 6)), bias=np.zeros(n_classes))
-    settings = PathSettings(learning_rate=0.1, steps=20)
+    settings = TrajectorySettings(learning_rate=0.1, steps=20)
     for begin in (None, start):
         problem = Problem(standardize=Standardize.ROWS, start=begin)
         (with_it,) = descend(wider, y, n_classes, [problem], [settings])

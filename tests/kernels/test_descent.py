@@ -7,20 +7,9 @@ import pytest
 import torch
 
 from penult_kernels.arrays import to_host
-from penult_kernels.refit_engine import (
-    Head,
-    Intercept,
-    Keep,
-    Link,
-    Optimizer,
-    PathSettings,
-    Problem,
-    Scaler,
-    Schedule,
-    Standardize,
-    Watch,
-    descend,
-)
+from penult_kernels.descent import descend
+from penult_kernels.refit_engine import Head, Intercept, Link, Problem, Scaler, Standardize
+from penult_kernels.trajectory_settings import Keep, Optimizer, Schedule, TrajectorySettings, Watch
 
 N, D = 40, 6
 
@@ -35,7 +24,7 @@ def head(rng, n_classes: int, size: float = 0.5) -> Head:
     return Head(weight=size * rng.standard_normal((n_classes, D)), bias=size * rng.standard_normal(n_classes))
 
 
-def torch_path(features, y, n_classes: int, problem: Problem, one: PathSettings):
+def torch_path(features, y, n_classes: int, problem: Problem, one: TrajectorySettings):
     """The same path with torch: modules, autograd, its optimisers and its clipping; heads after every step."""
     rows = np.arange(N) if problem.rows is None else problem.rows
     x = torch.tensor(features[rows])
@@ -87,14 +76,14 @@ def torch_path(features, y, n_classes: int, problem: Problem, one: PathSettings)
     return path
 
 
-GD = PathSettings(learning_rate=0.3, steps=12)
+GD = TrajectorySettings(learning_rate=0.3, steps=12)
 SETTINGS = {
     "gd": GD,
     "clipped": replace(GD, clip_norm=0.05),
     "momentum and decay": replace(GD, momentum=0.9, weight_decay=0.1, learning_rate=0.05),
     "sgd": replace(GD, optimizer=Optimizer.SGD, batch_size=7, seed=3),
     "sampled": replace(GD, optimizer=Optimizer.SGD, batch_size=7, seed=3, sampler=np.arange(1.0, N + 1)),
-    "adamw": PathSettings(optimizer=Optimizer.ADAMW, learning_rate=0.05, steps=12, weight_decay=0.1),
+    "adamw": TrajectorySettings(optimizer=Optimizer.ADAMW, learning_rate=0.05, steps=12, weight_decay=0.1),
 }
 SETTINGS |= {f"{name}, cosine": replace(SETTINGS[name], schedule=Schedule.COSINE) for name in ("gd", "sgd", "adamw")}
 
@@ -311,7 +300,7 @@ def test_refuses_settings_that_make_no_sense(change):
 
 def test_a_path_that_explodes_says_so_and_leaves_the_others_alone(rng):
     features, y = sample(rng, 2)
-    calm, wild = (PathSettings(learning_rate=rate, steps=100) for rate in (1e-3, 100.0))
+    calm, wild = (TrajectorySettings(learning_rate=rate, steps=100) for rate in (1e-3, 100.0))
     with np.errstate(all="ignore"):
         paths = descend(features, y, 2, [Problem(l2=100.0)] * 3, [calm, wild, calm])
     assert [path.diverged for path in paths] == [False, True, False]

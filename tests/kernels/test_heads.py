@@ -6,6 +6,7 @@ import pytest
 from penult_kernels.arrays import to_host
 from penult_kernels.heads import HeadScorer, SelectionMetric, logits_of_heads
 from penult_kernels.metrics import group_metrics
+from penult_kernels.refit_problem import Head
 
 
 def sample(rng: np.random.Generator, n_classes: int, n: int = 500):
@@ -23,7 +24,7 @@ def test_logits_of_many_heads_are_those_of_each(backend, rng):
     x = rng.standard_normal((5000, 6)).astype(np.float32)
     weights = [rng.standard_normal((c, 6)) for c in (2, 4, 3)]
     biases = [rng.standard_normal(c) for c in (2, 4, 3)]
-    found = logits_of_heads(backend.array(x), weights, biases)
+    found = logits_of_heads(backend.array(x), [Head(weight=w, bias=b) for w, b in zip(weights, biases, strict=True)])
     for own, weight, bias in zip(found, weights, biases, strict=True):
         np.testing.assert_allclose(to_host(own), x.astype(float) @ weight.T + bias, rtol=1e-10, atol=1e-12)
 

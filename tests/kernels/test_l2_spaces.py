@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from penult_kernels import l2_by_rows, l2_plan, subspace_newton
+from penult_kernels import l2_by_rows, subspace_newton
 from penult_kernels.arrays import to_host
 from penult_kernels.batch_lbfgs import inner, lbfgs
-from penult_kernels.eigenbasis import make_eigenbasis
-from penult_kernels.preconditioner import make_preconditioner
+from penult_kernels.eigenbasis import make_eigenbasis, make_preconditioner
 from penult_kernels.primal_space import PrimalSpace
 from penult_kernels.refit_batch import make_batch
 from penult_kernels.refit_blocks import Preparation
 from penult_kernels.refit_engine import Head, Intercept, Problem, Scaler, Standardize, solve
+from penult_kernels.solver_control import StopRule
 
 TIGHT = 1e-11
 
@@ -63,7 +63,7 @@ def test_stacked_sets_of_rows_against_newton(backend, rng, n_classes, intercept)
 
 
 @pytest.mark.parametrize(("n_classes", "l2"), [(2, 1e-5), (4, 1e-4)])
-def test_a_basis_that_is_turned_and_cut(backend, rng, monkeypatch, n_classes, l2):
+def test_a_basis_that_is_restarted(backend, rng, monkeypatch, n_classes, l2):
     """Far more directions are needed than fit; what stays of them loses neither the head nor the way."""
     monkeypatch.setattr(l2_by_rows, "LEAST_DIRECTIONS", 16)
     monkeypatch.setattr(l2_by_rows, "MOST_DIRECTIONS", 16)
@@ -90,13 +90,11 @@ def test_rows_without_curvature(rng):
 
 
 @pytest.mark.parametrize("workspace", [1, 40_000])
-def test_cut_into_small_batches(rng, monkeypatch, workspace):
+def test_cut_into_small_batches(rng, set_budget, workspace):
     features, y = sample(rng, 90, 40, 3)
     problems = [Problem(rows=rows, l2=l2) for rows in draws(rng, 90, (35,) * 4) for l2 in (1e-3, 0.01, 0.1)]
     whole = solve(features, y, 3, problems, tolerance=TIGHT)
-    for module in (l2_plan, l2_by_rows):
-        monkeypatch.setattr(module, "WORKSPACE", workspace)
-        monkeypatch.setattr(module, "LARGEST_COPY", workspace)
+    set_budget(batch_bytes=workspace, batch_rows_bytes=workspace)
     for one, other in zip(whole, solve(features, y, 3, problems, tolerance=TIGHT), strict=True):
         assert abs(one.certificate.objective - other.certificate.objective) <= TIGHT * np.log(3)
 
@@ -136,16 +134,17 @@ def test_lbfgs_alone_ends_where_the_gradient_vanishes(rng):
     blocks = [next(Preparation(features, y, 2).blocks_of(0, Problem(l2=l2))) for l2 in (1e-3, 0.1)]
     batch = make_batch(features, blocks)
     space = PrimalSpace(batch, make_preconditioner(batch, make_eigenbasis(features, np.ones(6))))
-    x, evaluations = lbfgs(space, np.zeros((2, 7)), limit=1e-10, memory=5)
+    reached = lbfgs(space, np.zeros((2, 7)), StopRule(limit=1e-10), memory=5)
+    x = space.flat(reached.theta)
     there = space.evaluate(x)
     assert (inner(there.gradient, there.gradient) < 1e-6).all()
     assert (space.gaps(there) <= 1e-10).all()
-    assert evaluations[0] >= evaluations[1] > 1
+    assert reached.evaluations[0] >= reached.evaluations[1] > 1
     # A softmax of two classes is binary with half the l2.
     z = features @ x[:, :6].T + x[:, 6]
     p = 1 / (1 + np.exp(-z))
-    slope = (p - y[:, None]).T @ features / 400 + np.array([[5e-4], [0.05]]) * x[:, :6]
-    np.testing.assert_allclose(there.gradient[:, :6], slope, atol=1e-12)
+    gradient = (p - y[:, None]).T @ features / 400 + np.array([[5e-4], [0.05]]) * x[:, :6]
+    np.testing.assert_allclose(there.gradient[:, :6], gradient, atol=1e-12)
 
 
 def test_an_eigenbasis_is_that_of_some_rows(backend, rng, monkeypatch):
@@ -184,7 +183,7 @@ def test_lbfgs_does_not_wait_at_the_floor(rng, monkeypatch):
     y = (features[:, 0] + rng.standard_normal(3000) > 0).astype(np.int64)
     problem = Problem(l2=1e-7)
     soon = solve(features, y, 2, [problem], tolerance=1e-10)[0]
-    monkeypatch.setattr("penult_kernels.batch_lbfgs.PATIENCE_AT_FLOOR", 15)
+    monkeypatch.setattr("penult_kernels.quick_loop.PATIENCE_AT_FLOOR", 15)
     late = solve(features, y, 2, [problem], tolerance=1e-10)[0]
     assert soon.certificate.converged
     assert late.certificate.converged

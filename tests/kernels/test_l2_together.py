@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from penult_kernels import l2_by_features, l2_by_rows, l2_plan, l2_solver
+from penult_kernels import budget, l2_by_features, l2_by_rows, l2_solver
 from penult_kernels.arrays import to_host
 from penult_kernels.batch_newton import newton
-from penult_kernels.l2_plan import Room, together
+from penult_kernels.l2_plan import Footprint, together
 from penult_kernels.refit_blocks import Preparation
 from penult_kernels.refit_engine import ConvergenceWarning, Eigenbases, Intercept, Problem, Standardize, solve
 from penult_kernels.row_scaling import fitted_scaling, fitted_scalings
@@ -76,7 +76,7 @@ def test_each_answer_is_that_of_its_rows_alone(backend, rng, masks, n_classes):
 
 def test_what_float32_leaves_is_solved_over_its_own_rows(rng, monkeypatch):
     """L-BFGS that stops at once leaves all of the way to Newton's method."""
-    monkeypatch.setattr(l2_by_features, "PROVEN_SHARE", 1e12)
+    monkeypatch.setattr(l2_by_features, "CERTIFIED_SHARE", 1e12)
     sizes: list[int] = []
 
     def spying(batch, *arguments, **named):
@@ -100,23 +100,23 @@ def test_what_float32_leaves_is_solved_over_its_own_rows(rng, monkeypatch):
     assert not any(fit.certificate.converged for fit in stopped)
 
 
-def test_parts_that_have_room(rng, monkeypatch):
+def test_parts_that_have_room(rng, set_budget):
     features, y = sample(rng, 200, 6, 2)
     problems = [Problem(rows=rows, l2=1e-2) for rows in draws(rng, 200, 100, 8)]
     whole = solve(features, y, 2, problems, tolerance=TIGHT)
-    monkeypatch.setattr(l2_plan, "WORKSPACE", 20_000)
+    set_budget(batch_bytes=20_000)
     for one, other in zip(whole, solve(features, y, 2, problems, tolerance=TIGHT), strict=True):
         assert abs(one.certificate.objective - other.certificate.objective) <= TIGHT * np.log(2)
 
 
 @pytest.mark.parametrize("is_solved", [True, False])
-def test_more_are_proven_at_a_time_than_newton_has_room_for(rng, monkeypatch, is_solved):
+def test_more_are_certified_at_a_time_than_newton_has_room_for(rng, monkeypatch, set_budget, is_solved):
     """What L-BFGS has solved takes one call for all; what it has not goes on, as many at a time as have room."""
     calls: list[tuple[int, int]] = []
 
-    def spying(batch, *arguments, **named):
-        calls.append((batch.n_blocks, named["max_iterations"]))
-        return newton(batch, *arguments, **named)
+    def spying(batch, start, stop, **named):
+        calls.append((batch.n_blocks, stop.max_iterations))
+        return newton(batch, start, stop, **named)
 
     features, y = sample(rng, 200, 6, 2)
     features = features.astype(np.float32)
@@ -124,9 +124,9 @@ def test_more_are_proven_at_a_time_than_newton_has_room_for(rng, monkeypatch, is
     alone = [solve(features, y, 2, [problem], tolerance=1e-6)[0] for problem in problems]
     monkeypatch.setattr(l2_solver, "newton", spying)
     # 48 bytes a row of a block for Newton's method, 16 for a proof.
-    monkeypatch.setattr(l2_plan, "WORKSPACE", 26_000)
+    set_budget(batch_bytes=26_000)
     if not is_solved:
-        monkeypatch.setattr(l2_by_features, "PROVEN_SHARE", 1e12)
+        monkeypatch.setattr(l2_by_features, "CERTIFIED_SHARE", 1e12)
     fits = solve(features, y, 2, problems, tolerance=1e-6, max_iterations=50)
     assert calls == [(8, 0)] if is_solved else calls == [(8, 0), *[(2, 50)] * 4]
     for one, other in zip(fits, alone, strict=True):
@@ -139,10 +139,10 @@ def test_when_rows_are_shared(rng):
     preparation = Preparation(features, y, 2)
 
     def parts(size: int, count: int, **more):
-        room = Room(n_rows=2000, n_features=4, row_width=8, per_block=1, **more)
+        footprint = Footprint(n_rows=2000, n_features=4, row_width=8, per_block=1, **more)
         problems = [Problem(rows=rows, l2=0.1) for rows in draws(rng, 2000, size, count)]
         blocks = [next(preparation.blocks_of(index, problem)) for index, problem in enumerate(problems)]
-        return list(together(blocks, range(count), room))
+        return list(together(blocks, range(count), footprint))
 
     # Half of the rows each: all are read once, not ten times a half.
     (half,) = parts(1000, 10)
@@ -155,7 +155,7 @@ def test_when_rows_are_shared(rng):
     # A hundredth each: they hardly share a row.
     assert [part.is_masked for part in parts(20, 3)] == [False] * 3
     # Room for five at a time.
-    assert [len(part.positions) for part in parts(1000, 10, per_row=l2_plan.WORKSPACE // 11_000)] == [5, 5]
+    assert [len(part.positions) for part in parts(1000, 10, per_row=budget.DEFAULT.batch_bytes // 11_000)] == [5, 5]
 
 
 def test_scalings_by_products_are_those_of_each_set(backend, rng):
@@ -190,14 +190,14 @@ def test_rows_are_taken_where_no_eigenbasis_pays(rng, monkeypatch):
     problems = [Problem(rows=rows, l2=1e-2) for rows in draws(rng, 300, 40, 12)]
     in_row_space: list[int] = []
 
-    def spying(space, **more):
-        in_row_space.append(int(space.share.shape[0]))
-        return subspace_newton(space, **more)
+    def spying(space, stop, **more):
+        in_row_space.append(space.n_blocks)
+        return subspace_newton(space, stop, **more)
 
     monkeypatch.setattr(l2_by_rows, "subspace_newton", spying)
     objectives: list[list[float]] = []
     for saved in (100.0, 0.0):
-        monkeypatch.setattr("penult_kernels.eigenbasis.PASSES_SAVED", saved)
+        monkeypatch.setattr("penult_kernels.choose.PASSES_SAVED", saved)
         bases = Eigenbases()
         fits = solve(features, y, 2, problems, tolerance=TIGHT, bases=bases)
         assert all(fit.certificate.converged for fit in fits)

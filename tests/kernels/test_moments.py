@@ -1,11 +1,13 @@
 """Moments against numpy.cov, and what must not change them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penult_kernels import accumulation as module
+from penult_kernels import budget
 from penult_kernels.accumulation import MomentAccumulator, moments_of
 from penult_kernels.arrays import to_host
 from penult_kernels.finite import NotFiniteError
@@ -80,10 +82,10 @@ def test_half_precision_features_are_widened_first(rng):
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 5])
-def test_short_buffers_add_up(rng, monkeypatch, capacity):
+def test_short_buffers_add_up(rng, set_budget, capacity):
     features, g = sample(rng, offset=1e3)
     whole = moments_of(features, g, 5)
-    monkeypatch.setattr(module, "MAX_BUFFER_ROWS", capacity)
+    set_budget(buffer_rows=capacity)
     assert_same(moments_of(features, g, 5), whole, rtol=1e-10)
 
 
@@ -92,7 +94,7 @@ def test_short_buffers_add_up(rng, monkeypatch, capacity):
 def test_cutting_the_stream_into_chunks_changes_no_bit(cuts, capacity):
     features, g = sample(np.random.default_rng(0), offset=1e3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MAX_BUFFER_ROWS", capacity)
+        patch.setattr(budget, "DEFAULT", replace(budget.DEFAULT, buffer_rows=capacity))
         accumulator = MomentAccumulator(5, 4, dtype=features.dtype)
         for x, k in zip(np.split(features, sorted(cuts)), np.split(g, sorted(cuts)), strict=True):
             accumulator.add(x, k)
@@ -101,9 +103,9 @@ def test_cutting_the_stream_into_chunks_changes_no_bit(cuts, capacity):
 
 @pytest.mark.parametrize("order", ["far first", "far last", "drifting", "one row far"])
 @pytest.mark.parametrize("capacity", [1, 16, 2048])
-def test_means_that_move_by_millions_lose_nothing(rng, monkeypatch, order, capacity):
+def test_means_that_move_by_millions_lose_nothing(rng, set_budget, order, capacity):
     """Against sums in extended precision, element by element, relative to the standard deviations."""
-    monkeypatch.setattr(module, "MAX_BUFFER_ROWS", capacity)
+    set_budget(buffer_rows=capacity)
     offsets = {
         "far first": np.where(np.arange(400) < 200, 1e6, 0.0),
         "far last": np.where(np.arange(400) < 399, 0.0, -1e6),

@@ -11,16 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from penult_kernels.arrays import to_host
 from penult_kernels.quadratic_lasso import _descend, minimize_quadratic  # pyright: ignore[reportPrivateUsage]
-from penult_kernels.refit_engine import (
-    ConvergenceWarning,
-    Fit,
-    Head,
-    Intercept,
-    Link,
-    Problem,
-    Standardize,
-    solve,
-)
+from penult_kernels.refit_engine import ConvergenceWarning, Fit, Head, Intercept, Link, Problem, Standardize, solve
 
 TIGHT = 1e-10
 
@@ -280,10 +271,9 @@ def draws(rng, n: int, d: int):
 
 
 @pytest.mark.parametrize(("largest_copy", "largest_store"), [(2**20, 0), (0, 2**20), (0, 8 * 100 * 20), (0, 0)])
-def test_draws_of_other_rows_and_scalings_share_a_product(rng, monkeypatch, largest_copy, largest_store):
+def test_draws_of_other_rows_and_scalings_share_a_product(rng, set_budget, largest_copy, largest_store):
     """Columns kept in float64; or raw ones, with room for all, for twenty, and for one."""
-    monkeypatch.setattr("penult_kernels.shared_columns.LARGEST_COPY", largest_copy)
-    monkeypatch.setattr("penult_kernels.raw_columns.LARGEST_STORE", largest_store)
+    set_budget(columns_bytes=largest_copy, stored_columns_bytes=largest_store)
     features, y, problems = draws(rng, 100, 130)
     for problem, fit in zip(problems, solve(features, y, 2, problems, tolerance=TIGHT), strict=True):
         rows = problem.rows
@@ -293,12 +283,25 @@ def test_draws_of_other_rows_and_scalings_share_a_product(rng, monkeypatch, larg
         np.testing.assert_allclose(fit.weight, alone.weight, atol=1e-5)
 
 
+def test_the_rows_of_a_device_are_solved_on_the_host(backend, rng):
+    """Rows, scalings, centres and starts of a device: as if all had been on the host, and the heads go back."""
+    features, y, problems = draws(rng, 90, 40)
+    head = Head(weight=0.1 * rng.standard_normal((2, 40)), bias=rng.standard_normal(2))
+    problems = [replace(one, center=head, start=head) for one in problems[::2]]
+    there = Head(weight=backend.array(head.weight), bias=backend.array(head.bias))
+    on_device = [replace(one, center=there, start=there) for one in problems]
+    found = solve(backend.array(features), backend.array(y), 2, on_device)
+    for fit, expected in zip(found, solve(features, y, 2, problems), strict=True):
+        assert backend.owns(fit.weight)
+        np.testing.assert_allclose(to_host(fit.weight), expected.weight, atol=1e-9)
+
+
 def test_what_stalls_goes_on_by_descent(rng, monkeypatch):
     """With no patience at all every block is handed over after its first step."""
     features, y, problems = draws(rng, 100, 130)
     expected = solve(features, y, 2, problems, tolerance=TIGHT)
-    monkeypatch.setattr("penult_kernels.active_sets.PATIENCE", 1)
-    monkeypatch.setattr("penult_kernels.active_sets.SHRINKING", 0.0)
+    monkeypatch.setattr("penult_kernels.active_set.PATIENCE", 1)
+    monkeypatch.setattr("penult_kernels.active_set.SHRINKING", 0.0)
     for fit, alone in zip(solve(features, y, 2, problems, tolerance=TIGHT), expected, strict=True):
         assert fit.certificate.converged
         assert fit.certificate.objective == pytest.approx(alone.certificate.objective, abs=1e-10)

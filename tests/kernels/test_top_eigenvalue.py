@@ -55,12 +55,11 @@ def test_a_start_orthogonal_to_what_is_sought(rng):
     np.testing.assert_allclose(found.values, [2 * 9 / 8], rtol=1e-6)
 
 
-def test_batches_and_blocks_do_not_matter(rng, monkeypatch):
+def test_batches_and_blocks_do_not_matter(rng, set_budget):
     rows = rows_of(rng, 50, 20)
     weights = rng.integers(0, 3, (9, 50))
     whole = top_eigenvalues(rows, lambda r: weights[r.start : r.stop], 9, start=leading_direction(rows))
-    monkeypatch.setattr(module, "BATCH_BYTES", 1)
-    monkeypatch.setattr(module, "BLOCK_ELEMENTS", 7)
+    set_budget(replicates_bytes=1, projections_bytes=8 * 7)
     single = top_eigenvalues(rows, lambda r: weights[r.start : r.stop], 9, start=leading_direction(rows))
     np.testing.assert_allclose(single.values, whole.values, rtol=2 * module.TOLERANCE)
     assert top_eigenvalues(rows, lambda r: weights[:0], 0, start=leading_direction(rows)).values.shape == (0,)

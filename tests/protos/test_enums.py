@@ -2,7 +2,7 @@
 
 import pytest
 
-from penult_proto.enums import name_of, names_of
+from penult_proto.enums import GIVEN_AS_VALUES, choices_of, name_of, names_of
 from penult_proto.v1 import arrays_pb2, groups_pb2, refits_pb2
 
 
@@ -30,3 +30,12 @@ def test_every_enumeration_of_the_wire_has_names():
     for enum in enums:
         for name, number in names_of(enum).items():
             assert name_of(enum, number) == name
+
+
+def test_what_is_given_as_a_value_is_no_choice():
+    assert list(choices_of(refits_pb2.HeadKind)) == ["zero", "stored", "random"]
+    assert choices_of(refits_pb2.SelectFinal) == names_of(refits_pb2.SelectFinal)
+    kinds = (refits_pb2.HeadKind, refits_pb2.RowsKind, refits_pb2.ScalingKind, refits_pb2.WeightsKind)
+    left_out = [set(names_of(kind)) - set(choices_of(kind)) for kind in kinds]
+    assert left_out == [{"refit", "explicit"}, {"explicit"}, {"set"}, {"explicit"}]
+    assert sum(map(len, left_out)) == len(GIVEN_AS_VALUES)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import penult_proto
 from penult_proto.generate import generate
+from penult_proto.generate_client import CLIENT, generate_client
+from penult_proto.generate_finetuning import generate_finetuning
 
 ROOM = Path(penult_proto.__file__).parent.parent
 
@@ -46,3 +48,10 @@ def test_every_kind_of_error_has_exactly_one_status_code():
 
     assert set(STATUS_CODES) == set(ErrorKind)
     assert len({kind.value for kind in ErrorKind}) == len(ErrorKind)
+
+
+def test_the_client_s_generated_code_is_current(tmp_path):
+    generate_client(tmp_path)
+    generate_finetuning(tmp_path)
+    for made in tmp_path.iterdir():
+        assert made.read_text() == (CLIENT / made.name).read_text(), f"run `make protos` and commit: {made.name}"

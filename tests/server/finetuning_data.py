@@ -10,7 +10,7 @@ from transformers import BertConfig
 from penult_proto.errors import ErrorKind
 from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
 from penult_server.errors import ServiceError
-from penult_server.finetuning.history import MetricsRecord
+from penult_server.progress import MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest
 
 SIDE = 32

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from penult_server.datasets.layouts.columns import Columns
-from penult_server.datasets.layouts.reading import Layout, read_layout
+from penult_server.datasets.layouts.reading import PUBLISHED_LAYOUTS, read_layout
 from penult_server.datasets.model import Dataset
 from penult_server.datasets.registration import Request, register
 from penult_server.datasets.rows import Rows
 from penult_server.datasets.stored import RegisteredDataset
 
+Layout = StrEnum("Layout", [(name.upper(), name) for name in PUBLISHED_LAYOUTS])
 SPLITS = ("train", "val", "test")
 CELEBA_ATTRIBUTES = [
     "5_o_Clock_Shadow",

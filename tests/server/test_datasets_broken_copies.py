@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from published_data import MAKERS, MULTINLI_FILES, make_celeba, make_multinli, read, registered
+from published_data import MAKERS, MULTINLI_FILES, Layout, make_celeba, make_multinli, read, registered
 
 from penult_proto.errors import ErrorKind
 from penult_server.datasets.layouts.columns import Columns
-from penult_server.datasets.layouts.reading import Layout, read_layout
+from penult_server.datasets.layouts.reading import read_layout
 from penult_server.errors import ServiceError
 
 

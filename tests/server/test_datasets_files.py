@@ -11,7 +11,7 @@ import pytest
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_server.datasets.layouts.columns import Columns
-from penult_server.datasets.layouts.reading import Layout, read_layout
+from penult_server.datasets.layouts.reading import read_layout
 from penult_server.datasets.layouts.table import read_table
 from penult_server.datasets.rows import Rows
 from penult_server.datasets.tables.canonical import canonical
@@ -200,4 +200,4 @@ def test_two_numbers_are_not_guessed(tmp_path: Path) -> None:
 
 def test_published_layouts_have_their_own_splits(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="splits are named for layout='table' only"):
-        read_layout(Layout.WATERBIRDS, tmp_path, Columns(splits={"0": "train"}))
+        read_layout("waterbirds", tmp_path, Columns(splits={"0": "train"}))

@@ -16,6 +16,7 @@ from published_data import (
     LABELS,
     MULTINLI_FILES,
     SPLITS,
+    Layout,
     make_celeba,
     make_civilcomments,
     make_multinli,
@@ -24,8 +25,9 @@ from published_data import (
     registered,
 )
 
+from penult_server.datasets.layouts.document import documents
 from penult_server.datasets.layouts.multinli import has_negation
-from penult_server.datasets.layouts.reading import Layout
+from penult_server.datasets.layouts.reading import PUBLISHED_LAYOUTS, published_layout
 from penult_server.datasets.stored import RegisteredDataset
 
 PUBLISHED = {
@@ -280,3 +282,11 @@ def test_270000_comments_are_parsed_and_grouped_well_under_a_second(tmp_path: Pa
     assert len(rows) == 270_000
     assert counts.min() > 7000
     assert seconds < 0.9
+
+
+def test_every_layout_of_the_wire_has_a_module_and_stands_in_the_manuals():
+    assert PUBLISHED_LAYOUTS[:4] == ("waterbirds", "celeba", "civilcomments", "multinli")
+    for path, content in documents().items():
+        assert content == path.read_text(encoding="utf-8"), "run `make protos` and commit"
+        for name in PUBLISHED_LAYOUTS:
+            assert published_layout(name).files.split(", ")[0] in content

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penult_kernels import accumulation
 from penult_proto.errors import ErrorKind
 from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
@@ -44,8 +43,8 @@ def write(root, arrays, cuts=(), **changes):
 
 
 @pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(features_module, "CHUNK_BYTES", 256)
+def small_chunks(set_budget):
+    set_budget(chunk_bytes=256)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -66,8 +65,8 @@ def test_round_trip_is_exact_and_does_not_depend_on_how_rows_came(tmp_path_facto
 
 
 @pytest.mark.parametrize("fold_rows", [1, 7, 4096])
-def test_moments_are_those_of_the_rows(tmp_path, monkeypatch, fold_rows):
-    monkeypatch.setattr(accumulation, "MAX_BUFFER_ROWS", fold_rows)
+def test_moments_are_those_of_the_rows(tmp_path, set_budget, fold_rows):
+    set_budget(buffer_rows=fold_rows)
     arrays = make(60, 5)
     stored = StoredFeatures(tmp_path, write(tmp_path, arrays, (13, 14, 40)).digest)
     moments = stored.moments()
@@ -135,8 +134,8 @@ def test_columns_go_with_their_names(tmp_path):
         write(tmp_path, arrays, (20,), **names)
 
 
-def test_moments_beyond_the_budget_are_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(features_module, "MOMENTS_BUDGET", 100)
+def test_moments_beyond_the_budget_are_left_out(tmp_path, set_budget):
+    set_budget(moments_bytes=100)
     manifest = write(tmp_path, make(60, 5))
     assert not manifest.has_moments
     assert not (tmp_path / "features" / manifest.digest / "moments.zarr").exists()
@@ -281,8 +280,8 @@ def test_wrong_shapes_are_refused(tmp_path):
         writer.append(**arrays | {"logits": arrays["logits"][:, :1]})
 
 
-def test_chunks_are_a_power_of_two_rows_near_the_aim(monkeypatch):
-    monkeypatch.setattr(features_module, "CHUNK_BYTES", 32 * 2**20)
+def test_chunks_are_a_power_of_two_rows_near_the_aim(set_budget):
+    set_budget(chunk_bytes=32 * 2**20)
     assert chunk_rows(1280, 4) == 4096
     assert chunk_rows(2048, 4) == 4096
     assert chunk_rows(768, 2) == 16384

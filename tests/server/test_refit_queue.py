@@ -12,8 +12,7 @@ from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute import refit_work
 from penult_server.compute.backend import choose_backend
 from penult_server.compute.refit_material import RefitMaterial
-from penult_server.compute.refit_queue import LONGEST, QUIET, Arrivals, RefitQueue
-from penult_server.compute.refit_together import Asked, answer_together
+from penult_server.compute.refit_queue import LONGEST, QUIET, Arrivals, Asked, RefitQueue, answer_together
 from penult_server.compute.resident import ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.front.refit_request import expand

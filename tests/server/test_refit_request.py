@@ -2,12 +2,14 @@
 
 import pytest
 
+from penult_proto.presets import DFR_PENALTIES, PRESETS
+from penult_proto.refit_fields import GRID
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError
-from penult_server.front.presets import DFR_PENALTIES, PRESETS
+from penult_server.front.refit_defaults import NUMBERS
 from penult_server.front.refit_request import expand
-from penult_server.refit_scalars import SCALARS, candidates_of, read_scalar, write_scalar
+from penult_server.refit_scalars import candidates_of, read_scalar, write_scalar
 
 NEEDED = {
     "dfr_2022": pb.RefitRequest(scaling=pb.Scaling(kind=pb.SCALING_KIND_SET, feature_set="t")),
@@ -25,7 +27,7 @@ def expanded(preset: str = "", **fields) -> pb.RefitRequest:
     return request
 
 
-@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize("preset", ["", *PRESETS])
 def test_every_preset_says_everything_and_is_its_own_expansion(preset):
     request = expanded(preset)
     for name in ("repeats", "balance", "center", "scaling", "weights", "rows", "offset", "risk"):
@@ -98,11 +100,15 @@ def test_an_axis_replaces_the_preset_s():
 
 
 def test_every_number_can_be_read_and_written():
-    for name in SCALARS:
+    for name in GRID:
         request = pb.RefitRequest()
         assert read_scalar(request, name) is None
         write_scalar(request, name, 3.0)
         assert read_scalar(request, name) == 3.0
+
+
+def test_every_number_has_a_range():
+    assert set(NUMBERS) == set(GRID)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +119,7 @@ def test_every_number_can_be_read_and_written():
         ("dfr", {"repeats": 0}, "repeats must be"),
         ("", {"l2": 5e-324}, "l2 must be"),
         ("", {"tolerance": 2.0}, "tolerance must be"),
+        ("", {"balance": groups_pb2.Balance(method=5, by=1, ratio=0.5)}, "ratio must be a finite number, at least 1"),
         ("", {"grid": [pb.GridAxis(name="l1", values=[1, 2])]}, "need something to be chosen by"),
         ("", {"grid": [pb.GridAxis(name="l3", values=[1])]}, "number to put on a grid"),
         ("dfr", {"grid": [pb.GridAxis(name="l1", values=[1, -1])]}, "l1 must be"),

@@ -1,10 +1,12 @@
 """Feature sets larger than the memory kept for features: the same answers, read from the store in passes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from penult_kernels import budget
 from penult_kernels.accumulation import moments_of
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import spectra_pb2 as pb
@@ -17,7 +19,6 @@ from penult_server.compute.spectra import compute_spectra
 from penult_server.compute.streaming import read_ahead, stream_moments
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, array_to_proto
-from penult_server.stores import features as features_module
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import LabelNames
 from penult_server.stores.reading import StoredFeatures
@@ -27,8 +28,7 @@ NUMPY = Backend(np, "numpy", "cpu")
 
 def store(root: Path, n: int, d: int, monkeypatch: pytest.MonkeyPatch, chunk_rows: int = 8) -> StoredFeatures:
     """Rows of four groups, without moments."""
-    monkeypatch.setattr(features_module, "CHUNK_BYTES", chunk_rows * d * 4)
-    monkeypatch.setattr(features_module, "MOMENTS_BUDGET", 0)
+    monkeypatch.setattr(budget, "DEFAULT", replace(budget.DEFAULT, chunk_bytes=chunk_rows * d * 4, moments_bytes=0))
     rng = np.random.default_rng(0)
     labels = LabelNames(classes=("x", "y"), attribute="a", attribute_values=("p", "q"))
     with FeatureWriter(root, FeatureHeader(n_examples=n, n_features=d, dtype="float32", labels=labels)) as writer:

@@ -9,8 +9,10 @@ Class y in 0 .. n_classes-1; attribute a in 0 .. n_attributes-1; group g = y * n
 import builtins
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.descriptor_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
+import google.protobuf.internal.extension_dict
 import google.protobuf.message
 import penult_proto.v1.notes_pb2
 import sys
@@ -372,3 +374,7 @@ class Balance(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_ratio", b"_ratio"]) -> typing.Literal["ratio"] | None: ...
 
 Global___Balance: typing_extensions.TypeAlias = Balance
+
+ON_GRID_FIELD_NUMBER: builtins.int
+on_grid: google.protobuf.internal.extension_dict._ExtensionFieldDescriptor[google.protobuf.descriptor_pb2.FieldOptions, builtins.bool]
+"""Whether the grid of a refit may vary the number: GridAxis.name is the field's."""

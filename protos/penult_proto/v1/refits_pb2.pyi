@@ -580,6 +580,7 @@ class Path(google.protobuf.message.Message):
 
     OPTIMIZER_FIELD_NUMBER: builtins.int
     LEARNING_RATE_FIELD_NUMBER: builtins.int
+    SCHEDULE_FIELD_NUMBER: builtins.int
     STEPS_FIELD_NUMBER: builtins.int
     EPOCHS_FIELD_NUMBER: builtins.int
     MOMENTUM_FIELD_NUMBER: builtins.int
@@ -588,9 +589,9 @@ class Path(google.protobuf.message.Message):
     BATCH_SIZE_FIELD_NUMBER: builtins.int
     KEEP_FIELD_NUMBER: builtins.int
     START_FIELD_NUMBER: builtins.int
-    SCHEDULE_FIELD_NUMBER: builtins.int
     optimizer: Global___PathOptimizer.ValueType
     learning_rate: builtins.float
+    schedule: Global___PathSchedule.ValueType
     steps: builtins.int
     """One of both; an epoch is ceil(rows / batch_size) steps."""
     epochs: builtins.int
@@ -601,7 +602,6 @@ class Path(google.protobuf.message.Message):
     """Largest norm of the gradient; 0 for no limit."""
     batch_size: builtins.int
     keep: Global___PathKeep.ValueType
-    schedule: Global___PathSchedule.ValueType
     @property
     def start(self) -> Global___HeadSource: ...
     def __init__(
@@ -609,6 +609,7 @@ class Path(google.protobuf.message.Message):
         *,
         optimizer: Global___PathOptimizer.ValueType = ...,
         learning_rate: builtins.float | None = ...,
+        schedule: Global___PathSchedule.ValueType = ...,
         steps: builtins.int | None = ...,
         epochs: builtins.int | None = ...,
         momentum: builtins.float | None = ...,
@@ -617,7 +618,6 @@ class Path(google.protobuf.message.Message):
         batch_size: builtins.int | None = ...,
         keep: Global___PathKeep.ValueType = ...,
         start: Global___HeadSource | None = ...,
-        schedule: Global___PathSchedule.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_momentum", b"_momentum", "_steps", b"_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "epochs", b"epochs", "learning_rate", b"learning_rate", "momentum", b"momentum", "start", b"start", "steps", b"steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_momentum", b"_momentum", "_steps", b"_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "epochs", b"epochs", "keep", b"keep", "learning_rate", b"learning_rate", "momentum", b"momentum", "optimizer", b"optimizer", "schedule", b"schedule", "start", b"start", "steps", b"steps", "weight_decay", b"weight_decay"]) -> None: ...
@@ -647,7 +647,7 @@ class GridAxis(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     VALUES_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """"l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k", "learning_rate"."""
+    """Of a number that is `on_grid`, in the request itself, in one of its parts or in its path."""
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
     def __init__(
@@ -731,24 +731,24 @@ class RefitRequest(google.protobuf.message.Message):
 
     FEATURE_SET_FIELD_NUMBER: builtins.int
     PRESET_FIELD_NUMBER: builtins.int
-    BALANCE_FIELD_NUMBER: builtins.int
+    L1_FIELD_NUMBER: builtins.int
     L2_FIELD_NUMBER: builtins.int
+    BALANCE_FIELD_NUMBER: builtins.int
     REPEATS_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     EVALUATE_FIELD_NUMBER: builtins.int
     TOLERANCE_FIELD_NUMBER: builtins.int
     MAX_ITERATIONS_FIELD_NUMBER: builtins.int
-    L1_FIELD_NUMBER: builtins.int
     PENALTY_SCALE_FIELD_NUMBER: builtins.int
     CENTER_FIELD_NUMBER: builtins.int
     INTERCEPT_FIELD_NUMBER: builtins.int
     LINK_FIELD_NUMBER: builtins.int
     SCALING_FIELD_NUMBER: builtins.int
     WEIGHTS_FIELD_NUMBER: builtins.int
-    ROWS_FIELD_NUMBER: builtins.int
     OFFSET_FIELD_NUMBER: builtins.int
     GROUPS_FIELD_NUMBER: builtins.int
     RISK_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
     PATH_FIELD_NUMBER: builtins.int
     GRID_FIELD_NUMBER: builtins.int
     SELECT_FIELD_NUMBER: builtins.int
@@ -759,6 +759,7 @@ class RefitRequest(google.protobuf.message.Message):
     """Digest, unique start of one, or name, of the set that is fitted."""
     preset: builtins.str
     """Name of a preset, or empty: the fields below say it all."""
+    l1: builtins.float
     l2: builtins.float
     repeats: builtins.int
     """Random draws of the balancing whose heads are averaged."""
@@ -767,7 +768,6 @@ class RefitRequest(google.protobuf.message.Message):
     """Relative tolerance of the certificate: gap <= tolerance * log(C)."""
     max_iterations: builtins.int
     """Newton steps at most, per draw."""
-    l1: builtins.float
     penalty_scale: Global___PenaltyScale.ValueType
     intercept: Global___Intercept.ValueType
     link: Global___Link.ValueType
@@ -795,11 +795,11 @@ class RefitRequest(google.protobuf.message.Message):
     @property
     def weights(self) -> Global___Weights: ...
     @property
-    def rows(self) -> Global___Rows: ...
-    @property
     def offset(self) -> Global___Offset: ...
     @property
     def risk(self) -> Global___Risk: ...
+    @property
+    def rows(self) -> Global___Rows: ...
     @property
     def path(self) -> Global___Path:
         """Set for an early-stopped method."""
@@ -813,24 +813,24 @@ class RefitRequest(google.protobuf.message.Message):
         *,
         feature_set: builtins.str = ...,
         preset: builtins.str = ...,
-        balance: penult_proto.v1.groups_pb2.Balance | None = ...,
+        l1: builtins.float | None = ...,
         l2: builtins.float | None = ...,
+        balance: penult_proto.v1.groups_pb2.Balance | None = ...,
         repeats: builtins.int | None = ...,
         seed: builtins.int = ...,
         evaluate: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         tolerance: builtins.float | None = ...,
         max_iterations: builtins.int | None = ...,
-        l1: builtins.float | None = ...,
         penalty_scale: Global___PenaltyScale.ValueType = ...,
         center: Global___HeadSource | None = ...,
         intercept: Global___Intercept.ValueType = ...,
         link: Global___Link.ValueType = ...,
         scaling: Global___Scaling | None = ...,
         weights: Global___Weights | None = ...,
-        rows: Global___Rows | None = ...,
         offset: Global___Offset | None = ...,
         groups: Global___GroupSource.ValueType = ...,
         risk: Global___Risk | None = ...,
+        rows: Global___Rows | None = ...,
         path: Global___Path | None = ...,
         grid: collections.abc.Iterable[Global___GridAxis] | None = ...,
         select: Global___Select | None = ...,

@@ -2,19 +2,17 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.moments import about_zero
 from penult_kernels.spectra import Spectrum, spectrum_from_moments, spectrum_from_rows
-from penult_proto.v1 import arrays_pb2
+from penult_proto.framing import announce, pieces
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import available_bytes, require, spectra_bytes
 from penult_server.compute.parts import Parts, Work
-from penult_server.compute.transfer import CHUNK_BYTES
 
 
 def read_eigenvectors(
@@ -32,8 +30,7 @@ def read_eigenvectors(
     n_parts, k, d = len(parts.groups), request.top_k, parts.manifest.n_features
     header = pb.EigenvectorsHeader(feature_set=request.source.feature_set, groups=parts.groups, request=request)
     for name, shape in (("eigenvalues", (n_parts, k)), ("eigenvectors", (n_parts, k, d))):
-        total = 8 * int(np.prod(shape))
-        header.arrays.add(name=name, dtype=arrays_pb2.DTYPE_FLOAT64, shape=shape, total_bytes=total)
+        header.arrays.append(announce(name, np.dtype(np.float64), shape))
     yield pb.ReadEigenvectorsResponse(header=header)
     for index in range(n_parts):
         with device:
@@ -41,8 +38,9 @@ def read_eigenvectors(
                 parts, index, k, work.backend, correction=request.correction, center=request.center
             )
             values, vectors = work.backend.to_host(found.eigenvalues), work.backend.to_host(found.vectors).T
-        yield from _chunks("eigenvalues", values, index * values.nbytes)
-        yield from _chunks("eigenvectors", signed(vectors), index * vectors.nbytes)
+        for name, array in (("eigenvalues", values), ("eigenvectors", signed(vectors))):
+            for chunk in pieces(name, array, offset=index * array.nbytes):
+                yield pb.ReadEigenvectorsResponse(chunk=chunk)
 
 
 def spectrum_with_vectors(
@@ -62,10 +60,3 @@ def signed(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Vectors (K, D), each with its entry of largest magnitude positive: of v and -v always the same one."""
     largest = np.take_along_axis(vectors, np.argmax(np.abs(vectors), axis=1)[:, None], axis=1)
     return vectors * np.where(largest < 0, -1.0, 1.0)
-
-
-def _chunks(name: str, array: NDArray[Any], offset: int) -> Iterator[pb.ReadEigenvectorsResponse]:
-    content = np.ascontiguousarray(array, dtype="<f8").tobytes()
-    for start in range(0, len(content), CHUNK_BYTES):
-        data = content[start : start + CHUNK_BYTES]
-        yield pb.ReadEigenvectorsResponse(chunk=arrays_pb2.ArrayChunk(name=name, offset=offset + start, data=data))

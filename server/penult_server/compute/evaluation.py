@@ -88,7 +88,7 @@ def evaluate(request: pb.EvaluateRequest, material: RefitMaterial, check: Callab
     head = material.given_head(request)
     resident = material.resident(request.feature_set, check)
     match = _rules(request, material).head(head, resident.manifest)
-    logits = logits_of_heads(resident.features, [head.head.weight], [head.head.bias])[0]
+    logits = logits_of_heads(resident.features, [head.head])[0]
     train = material.manifest(request.train) if request.train else None
     metrics = metrics_of(match.columns(logits), resident, train)
     metrics.notes.extend(notes_to_proto(match.notes))
@@ -118,8 +118,7 @@ def evaluate_mixtures(
         rules.head(head, resident.manifest)
         for rules, head in zip(_rules_of_each(request, heads, material), heads, strict=True)
     ]
-    parts = [head.head for head in heads]
-    logits = logits_of_heads(resident.features, [part.weight for part in parts], [part.bias for part in parts])
+    logits = logits_of_heads(resident.features, [head.head for head in heads])
     ordered = [match.columns(own) for match, own in zip(matches, logits, strict=True)]
     train = material.manifest(request.train) if request.train else None
     metrics: list[groups_pb2.Metrics] = []

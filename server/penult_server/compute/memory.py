@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from penult_kernels import budget
 from penult_kernels.imbalance import Pair
-from penult_kernels.top_eigenvalue import BATCH_BYTES, BLOCK_ELEMENTS
 from penult_proto.errors import ErrorKind
 from penult_server.compute.backend import Backend
 from penult_server.errors import ServiceError
@@ -29,7 +29,8 @@ def inference_bytes(pairs: Sequence[Pair], n_features: int) -> int:
         return 0
     rows = max(pair.n_minority + pair.n_majority for pair in pairs)
     gram = COPIES_OF_A_PRODUCT * rows * rows * 8 if 2 * rows <= n_features else 0
-    return rows * n_features * RESIDUAL_BYTES + gram + 2 * BATCH_BYTES + 4 * BLOCK_ELEMENTS * 8
+    replicates = 2 * budget.DEFAULT.replicates_bytes + 4 * budget.DEFAULT.projections_bytes
+    return rows * n_features * RESIDUAL_BYTES + gram + replicates
 
 
 def available_bytes(backend: Backend) -> int | None:

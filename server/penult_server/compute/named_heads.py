@@ -80,6 +80,11 @@ class Rules:
         return (Note(NoteId.ACROSS_CHECKPOINTS, both),)
 
 
+def host_head(weight: NDArray[Any], bias: NDArray[Any]) -> Head:
+    """A head (C, D), (C,) on the host, in float64."""
+    return Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64))
+
+
 def classes_of(manifest: FeatureManifest) -> Classes:
     """Those of a feature set."""
     labels = manifest.labels
@@ -130,18 +135,18 @@ def head_from_proto(message: pb.Head, whose: str = "the head") -> NamedHead:
     n_classes = weight.shape[0] if weight.ndim else 0
     names = tuple(message.classes) or tuple(str(index) for index in range(n_classes))
     return NamedHead(
-        head=Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64)),
+        head=host_head(weight, bias),
         classes=Classes(names=names, by_index=not message.classes, whose=whose),
         checkpoint=message.checkpoint,
     )
 
 
-def head_to_proto(weight: NDArray[np.float64], bias: NDArray[np.float64], manifest: FeatureManifest) -> pb.Head:
-    """A head for the classes and features of a set."""
+def head_to_proto(head: Head, manifest: FeatureManifest) -> pb.Head:
+    """A head on the host, for the classes and features of a set."""
     labels = manifest.labels
     return pb.Head(
-        weight=array_to_proto(weight),
-        bias=array_to_proto(bias),
+        weight=array_to_proto(head.weight),
+        bias=array_to_proto(head.bias),
         classes=() if labels.classes_by_index else labels.classes,
         checkpoint=manifest.checkpoint,
     )

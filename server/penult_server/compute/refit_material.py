@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.heads import logits_of_heads
-from penult_kernels.refit_blocks import Preparation
-from penult_kernels.refit_engine import Head, Problem, Scaler, Standardize
-from penult_kernels.row_scaling import Scaling
+from penult_kernels.refit_engine import Head, Scaler
+from penult_kernels.row_scaling import Scaling, fitted_scaling
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.class_names import Classes, Match, match_classes
 from penult_server.compute.backend import Backend
-from penult_server.compute.named_heads import NamedHead, classes_of, head_from_proto
+from penult_server.compute.named_heads import NamedHead, classes_of, head_from_proto, host_head
 from penult_server.compute.resident import Resident, ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import read_head, read_manifest
@@ -60,9 +59,8 @@ class RefitMaterial:
         if message.WhichOneof("head") != "checkpoint":
             return head_from_proto(message.explicit)
         digest = message.checkpoint
-        weight, bias = read_head(self._root, digest)
         return NamedHead(
-            head=Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64)),
+            head=host_head(*read_head(self._root, digest)),
             classes=Classes(names=read_manifest(self._root, digest).classes, whose=f"checkpoint {digest[:12]}"),
             checkpoint=digest,
         )
@@ -94,10 +92,7 @@ class RefitMaterial:
         return self.match_logits(digest, other).columns(self.logits(digest))
 
     def scaler(self, digest: str) -> Scaler:
-        """Mean and standard deviation of all rows, for refits on some of them.
-
-        One object as long as it is kept, which lets solves share it.
-        """
+        """Mean and standard deviation of all rows, for refits on some of them."""
         return self._keep(("scaler", digest), lambda: self._fit_scaler(digest))
 
     def scaler_for_others(self, digest: str) -> Scaler:
@@ -135,8 +130,7 @@ class RefitMaterial:
                 "with logits=... or head=...",
                 feature_set=digest,
             )
-        head = self.head(digest)
-        logits = logits_of_heads(self.resident(digest).features, [head.weight], [head.bias])[0]
+        logits = logits_of_heads(self.resident(digest).features, [self.head(digest)])[0]
         return self.backend.to_host(logits)
 
     def _read_head(self, digest: str) -> Head:
@@ -148,11 +142,8 @@ class RefitMaterial:
                 "upload it with head=..., or give one",
                 feature_set=digest,
             )
-        weight, bias = stored.read("head_weight"), stored.read("head_bias")
-        return Head(weight=weight.astype(np.float64), bias=bias.astype(np.float64))
+        return host_head(stored.read("head_weight"), stored.read("head_bias"))
 
     def _fit_scaler(self, digest: str) -> Scaler:
-        resident = self.resident(digest)
-        preparation = Preparation(resident.features, None, max(len(resident.manifest.labels.classes), 2))
-        scaling = preparation.scaling(Problem(standardize=Standardize.ROWS))
+        scaling = fitted_scaling(self.resident(digest).features, None, lambda: None)
         return Scaler(mean=scaling.mean, scale=scaling.scale)

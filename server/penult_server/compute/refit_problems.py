@@ -7,44 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels import row_weights
-from penult_kernels.refit_engine import (
-    Head,
-    Intercept,
-    Keep,
-    Link,
-    Optimizer,
-    PathSettings,
-    Problem,
-    Scaler,
-    Schedule,
-    Standardize,
-)
+from penult_kernels.refit_engine import Head, Intercept, Link, Problem, Scaler, Standardize
 from penult_kernels.row_plans import Draw, inverse_frequencies
 from penult_kernels.selection import EmptyLabelError
+from penult_kernels.trajectory_settings import Keep, Optimizer, Schedule, TrajectorySettings
+from penult_proto.enums import name_of
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.named_heads import head_from_proto
+from penult_server.compute.refit_checks import explained
 from penult_server.compute.refit_material import RefitMaterial
-from penult_server.compute.refit_refusals import explained
-from penult_server.compute.refit_rows import RowChooser
+from penult_server.compute.refit_rows import Detected, Floats, RowChooser
 from penult_server.errors import ServiceError
-from penult_server.messages import BALANCE_METHODS, array_from_proto
+from penult_server.messages import BALANCE_METHODS
 
-INTERCEPTS = {
-    pb.INTERCEPT_FREE: Intercept.FREE,
-    pb.INTERCEPT_PENALIZED: Intercept.PENALIZED,
-    pb.INTERCEPT_NONE: Intercept.NONE,
-}
-LINKS = {pb.LINK_SOFTMAX: Link.SOFTMAX, pb.LINK_OVR: Link.OVR}
-OPTIMIZERS = {
-    pb.PATH_OPTIMIZER_GD: Optimizer.GD,
-    pb.PATH_OPTIMIZER_SGD: Optimizer.SGD,
-    pb.PATH_OPTIMIZER_ADAMW: Optimizer.ADAMW,
-}
-SCHEDULES = {pb.PATH_SCHEDULE_CONSTANT: Schedule.CONSTANT, pb.PATH_SCHEDULE_COSINE: Schedule.COSINE}
 MOST_STEPS = 1_000_000
 """Of a path."""
-Detected = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,12 +31,12 @@ class Task:
 
     draw: Draw
     problem: Problem
-    settings: PathSettings | None
+    settings: TrajectorySettings | None
     """Of a path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Part:
+class Subset:
     """What of the set a candidate is fitted on, and how often."""
 
     among: NDArray[np.int64]
@@ -82,15 +60,15 @@ class ProblemMaker:
         """Ascending positions of the rows that the request knows of."""
         return self.rows.universe
 
-    def tasks(self, request: pb.RefitRequest, part: Part, detected: Detected | None = None) -> list[Task]:
+    def tasks(self, request: pb.RefitRequest, subset: Subset, detected: Detected | None = None) -> list[Task]:
         """One task for each draw; draws that cannot differ are made once.
 
         Raises EmptyLabelError, ValueError and ServiceError for what the request asks in vain.
         """
-        weights = self._row_weights(request, detected)
+        weights = self.rows.weights(request, detected)
         return [
-            self._task(request, part, draw, weights, repeat)
-            for repeat, draw in enumerate(self.rows.draws(request, part.among, part.repeats))
+            self._task(request, subset, draw, weights, repeat)
+            for repeat, draw in enumerate(self.rows.draws(request, subset.among, subset.repeats))
         ]
 
     def reason(self, error: Exception, request: pb.RefitRequest) -> str:
@@ -115,16 +93,16 @@ class ProblemMaker:
         """(N,) whether logits (N, C) misclassify the rows."""
         return row_weights.misclassified(self._material.backend.to_host(logits), self._resident.y)
 
-    def detector_task(self, request: pb.RefitRequest, part: Part) -> Task:
-        """The head whose errors weigh: fitted on all rows of the part along its path, with an l1 penalty."""
-        rows = self._all_or(part.among)
+    def detector_task(self, request: pb.RefitRequest, subset: Subset) -> Task:
+        """The head whose errors weigh: fitted on all rows of the subset along its path, with an l1 penalty."""
+        rows = self._all_or(subset.among)
         start = self._head(request.weights.detector.start, request.seed)
         problem = Problem(rows=rows, l1=request.weights.detector_l1, start=start)
-        draw = Draw(rows=part.among, weight=np.ones(part.among.size))
-        settings = _settings(request.weights.detector, part.among.size, sampler=None, seed=request.seed)
+        draw = Draw(rows=subset.among, weight=np.ones(subset.among.size))
+        settings = _settings(request.weights.detector, subset.among.size, sampler=None, seed=request.seed)
         return Task(draw=draw, problem=problem, settings=settings)
 
-    def _task(self, request: pb.RefitRequest, part: Part, draw: Draw, weights: Floats | None, repeat: int) -> Task:
+    def _task(self, request: pb.RefitRequest, subset: Subset, draw: Draw, weights: Floats | None, repeat: int) -> Task:
         settings, own = None, draw.weight
         if request.HasField("path"):
             sampler = None
@@ -136,7 +114,7 @@ class ProblemMaker:
         _check_sum(weight)
         total = float(weight.sum()) if request.penalty_scale == pb.PENALTY_SCALE_SUM else 1.0
         drawn = replace(draw, weight=weight)
-        intercept = INTERCEPTS[request.intercept]
+        intercept = Intercept(name_of(pb.Intercept.DESCRIPTOR, request.intercept))
         if settings is None and intercept is Intercept.FREE:
             self._check_classes(drawn)
         problem = Problem(
@@ -148,8 +126,8 @@ class ProblemMaker:
             center=self._head(request.center),
             start=self._start(request, repeat) if request.HasField("path") else None,
             intercept=intercept,
-            link=LINKS[request.link],
-            standardize=self._scaling(part.scaling, draw),
+            link=Link(name_of(pb.Link.DESCRIPTOR, request.link)),
+            standardize=self._scaling(subset.scaling, draw),
         )
         return Task(draw=drawn, problem=problem, settings=settings)
 
@@ -205,49 +183,6 @@ class ProblemMaker:
         """None stands for all rows, which then need not be gathered."""
         return None if rows.size == self._resident.manifest.n_examples else rows
 
-    def _row_weights(self, request: pb.RefitRequest, detected: Detected | None) -> Floats | None:
-        """(N,) weights of all rows beside the balancing's; None where they are all 1."""
-        weights, y = request.weights, self._resident.y
-        key = (
-            "weights",
-            weights.kind,
-            weights.gamma,
-            weights.up,
-            weights.class_ratio,
-            None if detected is None else detected.tobytes(),
-        )
-        return self.rows.share(key, lambda: self._make_row_weights(weights, y, detected))
-
-    def _make_row_weights(self, weights: pb.Weights, y: NDArray[np.int64], detected: Detected | None) -> Floats | None:
-        made: Floats | None = None
-        match weights.kind:
-            case pb.WEIGHTS_KIND_CONFIDENCE:
-                made = self._confidence_weights(weights.gamma)
-            case pb.WEIGHTS_KIND_ERRORS:
-                errors = row_weights.misclassified(self._material.logits(self._digest), y)
-                made = row_weights.error_weights(errors, weights.up)
-            case pb.WEIGHTS_KIND_DETECTED:
-                if detected is None:
-                    raise ServiceError(ErrorKind.INTERNAL, "a detector's errors were asked for before it was fitted")
-                made = row_weights.error_weights(detected, weights.up)
-            case _:
-                made = self.rows.explicit_weights
-        if weights.HasField("class_ratio") and weights.class_ratio != 1.0:
-            if self.n_classes != 2:
-                raise ServiceError(
-                    ErrorKind.INVALID_ARGUMENT, f"class_ratio weighs two classes, there are {self.n_classes}"
-                )
-            of_class = np.array([max(1.0, 1.0 / weights.class_ratio), max(1.0, weights.class_ratio)])
-            made = of_class[y] if made is None else made * of_class[y]
-        return made
-
-    def _confidence_weights(self, gamma: float) -> Floats:
-        """(N,), scaled by the rows that the request knows of; of the others 0."""
-        found = np.zeros(self._resident.y.size)
-        logits, y = self._material.logits(self._digest)[self.universe], self._resident.y[self.universe]
-        found[self.universe] = row_weights.confidence_weights(logits, y, gamma)
-        return found
-
     def _offset(self, request: pb.RefitRequest, draw: Draw) -> Floats | None:
         y, tau = self._resident.y, request.offset.tau
         # Shares are those of the rows that are fitted, by their weights.
@@ -267,7 +202,7 @@ class ProblemMaker:
             case pb.HEAD_KIND_STORED:
                 return self._material.head(self._digest)
             case pb.HEAD_KIND_EXPLICIT | pb.HEAD_KIND_REFIT:
-                return self.rows.share(("head", source.SerializeToString()), lambda: self._explicit_head(source.head))
+                return self.rows.share(("head", source.SerializeToString()), lambda: head_from_proto(source.head).head)
             case pb.HEAD_KIND_RANDOM:
                 rng = np.random.default_rng([seed, 1])
                 n_features = int(self._resident.features.shape[1])
@@ -277,10 +212,6 @@ class ProblemMaker:
                 return Head(weight=weight, bias=rng.uniform(-longest, longest, n_classes))
             case _:
                 return None
-
-    def _explicit_head(self, head: pb.Head) -> Head:
-        weight = array_from_proto(head.weight, "head.weight").astype(np.float64)
-        return Head(weight=weight, bias=array_from_proto(head.bias, "head.bias").astype(np.float64))
 
     def _scaling(self, scaling: pb.Scaling, draw: Draw) -> Standardize | Scaler:
         """Scalers of whole sets are kept from one request to the next."""
@@ -322,7 +253,7 @@ def _scaled(name: str, strength: float, total: float) -> float:
     return found
 
 
-def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) -> PathSettings:
+def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) -> TrajectorySettings:
     per_epoch = -(-n_rows // path.batch_size) if path.batch_size else 1
     steps = path.steps or path.epochs * per_epoch
     if steps > MOST_STEPS:
@@ -331,14 +262,14 @@ def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) 
             f"a path takes at most {MOST_STEPS} steps; {path.epochs} epochs of {per_epoch} are {steps}",
             field="epochs",
         )
-    return PathSettings(
-        optimizer=OPTIMIZERS[path.optimizer],
+    return TrajectorySettings(
+        optimizer=Optimizer(name_of(pb.PathOptimizer.DESCRIPTOR, path.optimizer)),
         learning_rate=path.learning_rate,
         steps=steps,
         momentum=path.momentum,
         weight_decay=path.weight_decay,
         clip_norm=path.clip_norm or None,
-        schedule=SCHEDULES[path.schedule],
+        schedule=Schedule(name_of(pb.PathSchedule.DESCRIPTOR, path.schedule)),
         batch_size=min(path.batch_size, n_rows) or None,
         sampler=sampler,
         keep=Keep.BEST if path.keep == pb.PATH_KEEP_BEST else Keep.LAST,

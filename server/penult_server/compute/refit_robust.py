@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.certificate import Certificate
-from penult_kernels.refit_engine import Head
+from penult_kernels.refit_engine import Fit
+from penult_kernels.refit_problem import Head
 from penult_kernels.robust_risk import Ascent, GroupRisk, TailRisk
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refit_problems import ProblemMaker, Task
-from penult_server.compute.refit_work import Fitted, Logits, Rounds, Solve, Work
+from penult_server.compute.refit_work import Logits, Rounds, Solve, Work
 
 MOST_ROUNDS = 400
 """Rounds of weights of a robust risk."""
 
 
-def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[Fitted]:
+def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[Fit]:
     """The saddle point of a robust risk over a draw's weighted rows: rounds of weights, each from the last head."""
     rows, weight = task.draw.rows, task.draw.weight / task.draw.weight.sum()
     if request.risk.kind == pb.RISK_KIND_GROUP_DRO:
@@ -42,7 +43,7 @@ def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[
             )
         ]
         ((fit,),) = yield asked
-        ((logits,),) = yield [Logits(digest=request.feature_set, heads=[fit.head])]
+        ((logits,),) = yield [Logits(digest=request.feature_set, heads=[fit])]
         certificate = fit.certificate
         way = _Way(maker, task, at_center, maker.own_logits(logits, task) - at_center)
         # What of the objective is not loss; on standardised features the engine alone knows it.
@@ -56,7 +57,7 @@ def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[
         if share is not None or best is None:
             best, norm = _between(center, fit, 1.0 if share is None else share), certificate.gradient_norm
         passes += certificate.passes + 1
-        problem = replace(problem, start=fit.head)
+        problem = replace(problem, start=fit)
     if best is None:
         raise ValueError("a robust risk needs a tolerance below the loss of the zero head")
     certificate = Certificate(
@@ -77,9 +78,9 @@ class _Way:
     maker: ProblemMaker
     task: Task
     at_center: NDArray[np.float64]
-    """(n, C) logits,"""
+    """(n, C) logits of the centre."""
     change: NDArray[np.float64]
-    """and what the head adds to them."""
+    """(n, C) what the head adds to the logits of the centre."""
 
     def losses(self, share: float) -> NDArray[np.float64]:
         """(n,) at a share of the way."""
@@ -91,7 +92,7 @@ def _penalty(of_head: float, has_l1: bool, share: float) -> float:
     return of_head * (share if has_l1 else share**2)
 
 
-def _between(center: Head | None, fit: Fitted, share: float) -> Fitted:
+def _between(center: Head | None, fit: Fit, share: float) -> Fit:
     """The head at a share of the way."""
     if center is None:
         return replace(fit, weight=share * fit.weight, bias=share * fit.bias)

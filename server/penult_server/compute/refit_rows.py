@@ -1,4 +1,4 @@
-"""Which rows a refit is fitted on: what it names, what has weight, the largest scores, and balanced draws of these."""
+"""Which rows a refit is fitted on, and what they weigh: those named, the largest scores, balanced draws of these."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +20,8 @@ from penult_server.messages import BALANCE_BY, BALANCE_METHODS, array_from_proto
 from penult_server.notes import Note
 
 Floats = NDArray[np.float64]
+Detected = NDArray[np.bool_]
+"""(N,) whether a detector misclassifies the rows."""
 TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT)
 
 
@@ -35,7 +37,7 @@ class RowChooser:
         self._shared: dict[tuple[object, ...], Any] = {}
         self._compares_groups = request.risk.kind == pb.RISK_KIND_GROUP_DRO
         self.groups, self._group_names = self._grouped(request)
-        self.explicit_weights = self._explicit_weights(request.weights)
+        self._explicit = self._explicit_weights(request.weights)
         self.universe = self._universe(request)
 
     def share(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
@@ -114,6 +116,19 @@ class RowChooser:
         """Whether balancing draws each batch of a path instead of its rows."""
         return request.HasField("path") and BALANCE_METHODS[request.balance.method] in DRAWN_WITH_REPLACEMENT
 
+    def weights(self, request: pb.RefitRequest, detected: Detected | None) -> Floats | None:
+        """(N,) weights of all rows beside the balancing's; None where they are all 1."""
+        weights, y = request.weights, self.resident.y
+        key = (
+            "weights",
+            weights.kind,
+            weights.gamma,
+            weights.up,
+            weights.class_ratio,
+            None if detected is None else detected.tobytes(),
+        )
+        return self.share(key, lambda: self._make_row_weights(weights, y, detected))
+
     def _grouped(self, request: pb.RefitRequest) -> tuple[NDArray[np.int64], Sequence[str]]:
         """(N,) groups of balancing and of a robust risk, and their names."""
         y = self.resident.y
@@ -145,9 +160,9 @@ class RowChooser:
         found = np.arange(self.resident.manifest.n_examples, dtype=np.int64)
         if request.rows.kind == pb.ROWS_KIND_EXPLICIT:
             found = self._listed(request.rows)
-        if self.explicit_weights is None:
+        if self._explicit is None:
             return found
-        weighed = found[self.explicit_weights[found] > 0]
+        weighed = found[self._explicit[found] > 0]
         if weighed.size == 0:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
@@ -171,6 +186,36 @@ class RowChooser:
         if not (np.isfinite(given).all() and bool((given >= 0).all()) and np.isfinite(given.sum())):
             raise ServiceError(ErrorKind.NOT_FINITE, "weights= must be finite, as must their sum, and at least 0")
         return given
+
+    def _make_row_weights(self, weights: pb.Weights, y: NDArray[np.int64], detected: Detected | None) -> Floats | None:
+        made: Floats | None = None
+        match weights.kind:
+            case pb.WEIGHTS_KIND_CONFIDENCE:
+                made = self._confidence_weights(weights.gamma)
+            case pb.WEIGHTS_KIND_ERRORS:
+                errors = row_weights.misclassified(self._material.logits(self._digest), y)
+                made = row_weights.error_weights(errors, weights.up)
+            case pb.WEIGHTS_KIND_DETECTED:
+                if detected is None:
+                    raise ServiceError(ErrorKind.INTERNAL, "a detector's errors were asked for before it was fitted")
+                made = row_weights.error_weights(detected, weights.up)
+            case _:
+                made = self._explicit
+        if weights.HasField("class_ratio") and weights.class_ratio != 1.0:
+            if self.n_classes != 2:
+                raise ServiceError(
+                    ErrorKind.INVALID_ARGUMENT, f"class_ratio weighs two classes, there are {self.n_classes}"
+                )
+            of_class = np.array([max(1.0, 1.0 / weights.class_ratio), max(1.0, weights.class_ratio)])
+            made = of_class[y] if made is None else made * of_class[y]
+        return made
+
+    def _confidence_weights(self, gamma: float) -> Floats:
+        """(N,), scaled by the rows that the request knows of; of the others 0."""
+        found = np.zeros(self.resident.y.size)
+        logits, y = self._material.logits(self._digest)[self.universe], self.resident.y[self.universe]
+        found[self.universe] = row_weights.confidence_weights(logits, y, gamma)
+        return found
 
     def _chosen(self, request: pb.RefitRequest, among: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions among which balancing draws."""

@@ -7,50 +7,25 @@ engine answers does not depend on what was asked beside it beyond the tolerance 
 
 import warnings
 from collections.abc import Callable, Generator, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.descent import descend
 from penult_kernels.heads import logits_of_heads
-from penult_kernels.refit_engine import (
-    Certificate,
-    ConvergenceWarning,
-    Head,
-    PathSettings,
-    Problem,
-    Watch,
-    descend,
-    solve,
-)
+from penult_kernels.refit_engine import ConvergenceWarning, Fit, Head, Problem, solve
+from penult_kernels.trajectory_settings import Trajectory, TrajectorySettings, Watch
 from penult_server.compute.refit_material import RefitMaterial
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Fitted:
-    """One fit, on the host."""
-
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    certificate: Certificate | None
-    """None for a path."""
-    step: int = 0
-    """Of a path, the step that was kept."""
-    diverged: bool = False
-    """Whether a path left the finite numbers."""
-
-    @property
-    def head(self) -> Head:
-        """To start from, or to score."""
-        return Head(weight=self.weight, bias=self.bias)
+H = TypeVar("H", bound=Head)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Solve:
-    """Problems to be solved to the optimum; answered by a `Fitted` each."""
+    """Problems to be solved to the optimum; answered by a `Fit` each, on the host."""
 
     digest: str
     problems: Sequence[Problem]
@@ -60,11 +35,11 @@ class Solve:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Descend:
-    """Paths to be followed; answered by a `Fitted` each."""
+    """Trajectories to be followed; answered by a `Trajectory` each, on the host."""
 
     digest: str
     problems: Sequence[Problem]
-    settings: Sequence[PathSettings]
+    settings: Sequence[TrajectorySettings]
     watch: Watch | None
 
 
@@ -169,10 +144,10 @@ def _do(members: Sequence[Work], material: RefitMaterial, interest: Interest) ->
     if not heads:
         return []
     features = material.resident(asked[0].digest, interest.check).features
-    return list(logits_of_heads(features, [head.weight for head in heads], [head.bias for head in heads]))
+    return list(logits_of_heads(features, heads))
 
 
-def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) -> list[Fitted]:
+def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) -> list[Fit]:
     first = works[0]
     resident = material.resident(first.digest, interest.check)
     with warnings.catch_warnings():
@@ -189,15 +164,14 @@ def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) 
             is_wanted=interest.is_wanted,
             bases=resident.bases,
         )
-    to_host = material.backend.to_host
-    return [Fitted(weight=to_host(fit.weight), bias=to_host(fit.bias), certificate=fit.certificate) for fit in fits]
+    return [_on_host(fit, material) for fit in fits]
 
 
-def _descend(works: Sequence[Descend], material: RefitMaterial, interest: Interest) -> list[Fitted]:
+def _descend(works: Sequence[Descend], material: RefitMaterial, interest: Interest) -> list[Trajectory]:
     resident = material.resident(works[0].digest, interest.check)
     problems = [problem for work in works for problem in work.problems]
     watches = [work.watch for work in works for _ in work.problems]
-    paths = descend(
+    found = descend(
         resident.features,
         resident.y,
         len(resident.manifest.labels.classes),
@@ -207,14 +181,8 @@ def _descend(works: Sequence[Descend], material: RefitMaterial, interest: Intere
         check=interest.check,
         is_wanted=interest.is_wanted,
     )
-    to_host = material.backend.to_host
-    return [
-        Fitted(
-            weight=to_host(path.weight),
-            bias=to_host(path.bias),
-            certificate=None,
-            step=path.step,
-            diverged=path.diverged,
-        )
-        for path in paths
-    ]  # fmt: skip
+    return [_on_host(one, material) for one in found]
+
+
+def _on_host(head: H, material: RefitMaterial) -> H:
+    return replace(head, weight=material.backend.to_host(head.weight), bias=material.backend.to_host(head.bias))

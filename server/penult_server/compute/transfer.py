@@ -7,25 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_proto.arrays import AnyArray, numpy_dtype, shape_text
 from penult_proto.errors import ErrorKind
+from penult_proto.framing import Arrival, announce, expect_end, gather, pieces
+from penult_proto.limits import MOST_LABELS
 from penult_proto.v1 import arrays_pb2
 from penult_proto.v1 import features_pb2 as pb
 from penult_server.class_names import Classes, match_classes
-from penult_server.errors import ServiceError, unknown
-from penult_server.messages import (
-    DTYPES,
-    array_from_bytes,
-    bytes_of_shape,
-    dtype_name,
-    feature_set_to_proto,
-    shape_text,
-)
+from penult_server.errors import ServiceError, sent_by_client, unknown
+from penult_server.messages import feature_set_to_proto
 from penult_server.notes import Note
+from penult_server.records import LabelNames
 from penult_server.stores.features import FeatureHeader, FeatureWriter, check_finite, check_labels
-from penult_server.stores.manifest import LabelNames
 from penult_server.stores.reading import StoredFeatures
 
-CHUNK_BYTES = 2**20
 WIRE_NAMES = {"head.weight": "head_weight", "head.bias": "head_bias"}
 """Names on the wire that are not names of stored arrays."""
 STORED_NAMES = {stored: wire for wire, stored in WIRE_NAMES.items()}
@@ -39,10 +34,9 @@ EXPECTED_DTYPES = {
     "head.weight": ("float64", "float32"),
     "head.bias": ("float64", "float32"),
 }
-MOST_LABELS = 100_000
-MOST_GROUPS = 100_000
 
 
+@sent_by_client()
 def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.FeatureSet:
     """Store an upload.
 
@@ -56,8 +50,8 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
         raise ServiceError(ErrorKind.INCOMPLETE_UPLOAD, "an upload begins with its header; got none")
     headers = list(first.header.arrays)
     _check_headers(headers)
-    pieces = _Pieces(messages)
-    small = {header.name: pieces.whole(header) for header in headers[:-1]}
+    chunks = (message.chunk for message in messages)
+    small = gather(headers[:-1], chunks)
     n, d = headers[-1].shape
     labels = _labels(first.header.labels, small, has_labels=first.header.HasField("labels"))
     masks = _masks(labels, small)
@@ -69,7 +63,7 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
     description = FeatureHeader(
         n_examples=n,
         n_features=d,
-        dtype=dtype_name(headers[-1].dtype, "features"),
+        dtype=numpy_dtype(headers[-1].dtype, "features").name,
         labels=labels,
         n_logits=0 if logits is None else logits.shape[1],
         head=head,
@@ -80,7 +74,7 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
     a = small.get("a", np.zeros(n, dtype=np.int64))
     with FeatureWriter(root, description) as writer:
         at = 0
-        for block in pieces.rows(headers[-1]):
+        for block in _rows(headers[-1], chunks):
             rows = slice(at, at + len(block))
             writer.append(
                 features=block,
@@ -91,7 +85,7 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
                 masks=None if masks is None else masks[rows],
             )
             at += len(block)
-        pieces.expect_end()
+        expect_end(chunks)
         return feature_set_to_proto(writer.finish())
 
 
@@ -113,68 +107,27 @@ def send(root: Path, request: pb.ReadFeaturesRequest) -> Iterator[pb.ReadFeature
     header = pb.ReadHeader(feature_set=feature_set_to_proto(stored.manifest))
     for name in wanted:
         array = stored.array(WIRE_NAMES.get(name, name))
-        header.arrays.add(name=name, dtype=DTYPES[array.dtype.name], shape=array.shape, total_bytes=array.nbytes)
+        header.arrays.append(announce(name, array.dtype, array.shape))
     yield pb.ReadFeaturesResponse(header=header)
     for name in wanted:
         offset = 0
         for block in stored.blocks(WIRE_NAMES.get(name, name)):
-            content = np.ascontiguousarray(block).tobytes()
-            for start in range(0, len(content), CHUNK_BYTES):
-                data = content[start : start + CHUNK_BYTES]
-                yield pb.ReadFeaturesResponse(chunk=arrays_pb2.ArrayChunk(name=name, offset=offset + start, data=data))
-            offset += len(content)
+            for chunk in pieces(name, block, offset=offset):
+                yield pb.ReadFeaturesResponse(chunk=chunk)
+            offset += block.nbytes
 
 
-class _Pieces:
-    """The pieces of an upload, in the order that its header announced."""
-
-    def __init__(self, messages: Iterator[pb.UploadFeaturesRequest]) -> None:
-        self._messages = messages
-
-    def whole(self, header: arrays_pb2.ArrayHeader) -> NDArray[Any]:
-        """All of an array."""
-        return array_from_bytes(b"".join(self._content(header)), header.dtype, header.shape, header.name)
-
-    def rows(self, header: arrays_pb2.ArrayHeader) -> Iterator[NDArray[Any]]:
-        """An array as blocks of whole rows, whatever the pieces were."""
-        dtype = np.dtype(dtype_name(header.dtype, header.name))
-        row_bytes = header.shape[1] * dtype.itemsize
-        rest = bytearray()
-        for data in self._content(header):
-            rest += data
-            whole = len(rest) // row_bytes * row_bytes
-            if whole:
-                yield np.frombuffer(bytes(rest[:whole]), dtype=dtype).reshape(-1, header.shape[1])
-                del rest[:whole]
-
-    def expect_end(self) -> None:
-        """Raise ServiceError (INCOMPLETE_UPLOAD) when pieces follow that nobody announced."""
-        if next(self._messages, None) is not None:
-            raise ServiceError(
-                ErrorKind.INCOMPLETE_UPLOAD, "more data came than the header announced; nothing was stored"
-            )
-
-    def _content(self, header: arrays_pb2.ArrayHeader) -> Iterator[bytes]:
-        got = 0
-        while got < header.total_bytes:
-            message = next(self._messages, None)
-            if message is None or message.chunk.name != header.name or message.chunk.offset != got:
-                found = "the end" if message is None else f"{message.chunk.name!r} at {message.chunk.offset}"
-                raise ServiceError(
-                    ErrorKind.INCOMPLETE_UPLOAD,
-                    f"expected {header.name!r} at byte {got} of {header.total_bytes}, got {found}; nothing was stored, "
-                    "upload again",
-                    array=header.name,
-                )
-            got += len(message.chunk.data)
-            if got > header.total_bytes:
-                raise ServiceError(
-                    ErrorKind.INCOMPLETE_UPLOAD,
-                    f"{header.name!r} has {header.total_bytes} bytes by the header, got {got}; nothing was stored, "
-                    "upload again",
-                    array=header.name,
-                )
-            yield message.chunk.data
+def _rows(header: arrays_pb2.ArrayHeader, chunks: Iterator[arrays_pb2.ArrayChunk]) -> Iterator[AnyArray]:
+    """An array as blocks of whole rows, whatever its pieces are. Raises ArrayError."""
+    arrival = Arrival(header)
+    row_bytes = header.shape[1] * arrival.dtype.itemsize
+    rest = bytearray()
+    while not arrival.is_complete:
+        rest += arrival.take(next(chunks, None))
+        whole = len(rest) // row_bytes * row_bytes
+        if whole:
+            yield np.frombuffer(rest[:whole], dtype=arrival.dtype).reshape(-1, header.shape[1])
+            del rest[:whole]
 
 
 def _check_headers(headers: list[arrays_pb2.ArrayHeader]) -> None:
@@ -198,7 +151,7 @@ def _check_headers(headers: list[arrays_pb2.ArrayHeader]) -> None:
             array="features",
         )
     for header in headers:
-        dtype = dtype_name(header.dtype, header.name)
+        dtype = numpy_dtype(header.dtype, header.name).name
         if dtype not in EXPECTED_DTYPES[header.name]:
             expected = " or ".join(EXPECTED_DTYPES[header.name])
             raise ServiceError(
@@ -223,17 +176,10 @@ def _check_shape(header: arrays_pb2.ArrayHeader, features: tuple[int, ...]) -> N
             f"{header.name} has shape {shape_text(shape)}, which does not fit features {features}",
             array=header.name,
         )
-    size = bytes_of_shape(shape, np.dtype(dtype_name(header.dtype, header.name)).itemsize)
-    if size != header.total_bytes:
-        raise ServiceError(
-            ErrorKind.WRONG_SHAPE,
-            f"{header.name} of shape {shape_text(shape)} "
-            + ("is no array" if size is None else f"has {size} bytes, the header announces {header.total_bytes}"),
-            array=header.name,
-        )
+    Arrival(header)
 
 
-def _labels(given: Any, small: dict[str, NDArray[Any]], *, has_labels: bool) -> LabelNames:
+def _labels(given: Any, small: dict[str, AnyArray], *, has_labels: bool) -> LabelNames:
     """Names of the labels: the ones given, else their indices."""
     n_classes = max(int(small["y"].max()) + 1, 0)
     n_attributes = max(int(small["a"].max()) + 1, 0) if "a" in small else 0
@@ -270,11 +216,11 @@ def _labels(given: Any, small: dict[str, NDArray[Any]], *, has_labels: bool) -> 
                 f"{field} needs a name of its own for every index, got {list(names)[:20]}",
                 field=field,
             )
-    if labels.n_groups > MOST_GROUPS:
+    if labels.n_groups > MOST_LABELS:
         raise ServiceError(
             ErrorKind.LABEL_OUT_OF_RANGE,
             f"{len(labels.classes)} classes x {labels.n_attributes} attribute values make {labels.n_groups} groups, "
-            f"more than {MOST_GROUPS}; labels count from 0 (are these row ids?)",
+            f"more than {MOST_LABELS}; labels count from 0 (are these row ids?)",
         )
     check_labels(small["y"], len(labels.classes), "y")
     if "a" in small:
@@ -298,7 +244,7 @@ def _train_shares(counts: Sequence[int], labels: LabelNames) -> tuple[float, ...
     return tuple(count / total for count in counts)
 
 
-def _masks(labels: LabelNames, small: dict[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
+def _masks(labels: LabelNames, small: dict[str, AnyArray]) -> NDArray[np.bool_] | None:
     """(N, M), or None; every column has a name of its own."""
     masks = small.get("masks")
     n_masks = 0 if masks is None else masks.shape[1]
@@ -312,8 +258,8 @@ def _masks(labels: LabelNames, small: dict[str, NDArray[Any]]) -> NDArray[np.boo
 
 
 def _head(
-    small: dict[str, NDArray[Any]], labels: LabelNames, names: tuple[str, ...]
-) -> tuple[tuple[NDArray[Any], NDArray[Any]] | None, tuple[Note, ...]]:
+    small: dict[str, AnyArray], labels: LabelNames, names: tuple[str, ...]
+) -> tuple[tuple[AnyArray, AnyArray] | None, tuple[Note, ...]]:
     """The head with its rows in the order of the labels' classes; those without names are in it already."""
     if "head.weight" not in small:
         return None, ()

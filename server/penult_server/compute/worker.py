@@ -1,6 +1,5 @@
-"""The compute worker's process: `python -m penult_server.compute.worker SETTINGS`, started by the front."""
+"""The compute worker's process: `python -m penult_server.compute.worker`, started by the front."""
 
-import json
 import os
 import sys
 import threading
@@ -9,13 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Never, TypeVar
+from typing import Never, TypeVar
 
 import grpc
 
 from penult_kernels.products import spread_over
-from penult_proto import MESSAGE_BYTES
 from penult_proto.errors import STATUS_CODES, ErrorKind
+from penult_proto.limits import MESSAGE_OPTIONS
 from penult_proto.v1 import (
     features_pb2,
     features_pb2_grpc,
@@ -25,6 +24,8 @@ from penult_proto.v1 import (
     spectra_pb2,
     spectra_pb2_grpc,
 )
+from penult_proto.v1.pipes_pb2 import ComputeReady, FromWorker, ToWorker
+from penult_server import pipes
 from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.descriptors import compute_descriptors, compute_principal_angles
 from penult_server.compute.eigenvectors import read_eigenvectors
@@ -39,7 +40,7 @@ from penult_server.compute.transfer import receive, send
 from penult_server.compute_environment import PRODUCT_THREADS
 from penult_server.errors import ServiceError
 from penult_server.failures import translate
-from penult_server.pipes import own_stdout
+from penult_server.messages import error_to_proto, failure_to_proto
 from penult_server.status import shortened, trailers_of
 
 THREADS = 64
@@ -153,9 +154,7 @@ def outcome_of(answer: "Future[refits_pb2.Refit]") -> refits_pb2.RefitOutcome:
     error = answer.exception()
     if error is None:
         return refits_pb2.RefitOutcome(refit=answer.result())
-    said = translate(error)
-    failure = refits_pb2.RefitFailure(kind=said.kind, message=said.message, metadata=said.metadata)
-    return refits_pb2.RefitOutcome(failure=failure)
+    return failure_to_proto(translate(error))
 
 
 def read_on(messages: Iterator[object]) -> None:
@@ -179,37 +178,36 @@ def refuse(context: Context, error: Exception) -> Never:
 
 def end_with_front() -> None:
     """Wait until the front closes our input, then end at once: nothing here is worth keeping."""
-    sys.stdin.read()
+    sys.stdin.buffer.read()
     os._exit(0)
 
 
-def main(settings: dict[str, Any]) -> None:
-    """Serve until the front has gone."""
+def main() -> None:
+    """Read the order, and serve until the front has gone."""
     spread_over(int(os.environ.get(PRODUCT_THREADS, "1")))
-    messages = own_stdout()
+    messages = pipes.own_stdout()
+    said = pipes.receive(sys.stdin.buffer, ToWorker)
+    if said is None:
+        return
+    order = said.compute
     try:
-        backend = choose_backend(settings["device"])
+        backend = choose_backend(order.device)
     except ServiceError as error:
-        messages.write(json.dumps({"error": {"kind": error.kind, "message": error.message}}) + "\n")
+        pipes.send(messages, FromWorker(error=error_to_proto(error)))
         return
     # The services' other methods are answered by the front and never reach this process.
     worker = Worker(  # pyright: ignore[reportAbstractUsage]
-        Path(settings["root"]), backend, settings["resident_bytes"]
+        Path(order.root), backend, order.resident_bytes
     )
-    options = (
-        ("grpc.max_receive_message_length", MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MESSAGE_BYTES),
-    )
-    server = grpc.server(ThreadPoolExecutor(THREADS), options=options)
+    server = grpc.server(ThreadPoolExecutor(THREADS), options=MESSAGE_OPTIONS)
     features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)
     refits_pb2_grpc.add_RefitServiceServicer_to_server(worker, server)
     spectra_pb2_grpc.add_SpectraServiceServicer_to_server(worker, server)
-    server.add_insecure_port(settings["socket"])
+    server.add_insecure_port(order.socket)
     server.start()
-    messages.write(json.dumps({"device": backend.device, "array_backend": backend.name}) + "\n")
-    messages.flush()
+    pipes.send(messages, FromWorker(ready=ComputeReady(device=backend.device, array_backend=backend.name)))
     end_with_front()
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main()

@@ -10,20 +10,13 @@ from numpy.typing import NDArray
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError, unknown
 from penult_server.notes import Note
+from penult_server.records import Attribute
 
 Modality = Literal["image", "text"]
 TextPair = tuple[str, str]
 """Two texts that are read together, such as a premise and a hypothesis."""
 Example = NDArray[np.uint8] | str | TextPair
 """An image as (height, width, 3) uint8 RGB, a text, or a pair of texts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attribute:
-    """A spurious attribute: its name and, in order of their index, its values."""
-
-    name: str
-    values: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from penult_proto.errors import ErrorKind
 from penult_server.datasets.footwear.dataset import NAME as PACKAGED_NAME
 from penult_server.datasets.image_files import ImageFiles, Progress, read_images
 from penult_server.datasets.layouts.columns import Columns
-from penult_server.datasets.layouts.reading import Layout, read_layout
+from penult_server.datasets.layouts.reading import TABLE, read_layout
 from penult_server.datasets.model import DatasetInfo
 from penult_server.datasets.rows import Rows
 from penult_server.datasets.stored import (
@@ -44,7 +44,7 @@ class Request:
     name: str
     source: Path
     """A file, or the directory of a published dataset."""
-    layout: Layout = Layout.TABLE
+    layout: str = TABLE
     columns: Columns = field(default_factory=Columns)
     """For tables."""
     description: str = ""

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_server.datasets.model import Attribute, Modality
+from penult_server.datasets.model import Modality
 from penult_server.datasets.tables.table import Table, Texts, bad_table
 from penult_server.notes import Note
+from penult_server.records import Attribute
 
 SPLITS = ("train", "val", "test")
 """Of the published datasets."""

@@ -29,9 +29,10 @@ from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_server.datasets.examples import LazyExamples
 from penult_server.datasets.images import ImageError, decode_image
-from penult_server.datasets.model import Attribute, Dataset, DatasetInfo, Example, Modality, SplitLabels, TextPair
+from penult_server.datasets.model import Dataset, DatasetInfo, Example, Modality, SplitLabels, TextPair
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
+from penult_server.records import Attribute
 from penult_server.stores.durable import write_file
 
 FORMAT = 2

@@ -27,7 +27,7 @@ from penult_server.backbones.saving import load_checkpoint
 from penult_server.class_names import Match
 from penult_server.datasets.model import Dataset
 from penult_server.errors import ServiceError
-from penult_server.jobs.context import JobContext
+from penult_server.progress import JobContext
 from penult_server.stores.checkpoints import CheckpointManifest
 
 __all__ = ["ExtractionRates", "FeatureKind", "RowSink", "extract_split", "extraction_identity", "load_checkpoint"]

@@ -1,21 +1,67 @@
 """Checks of single fields of a request; every refusal names the field, what was expected and what was got."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 
-Choice = TypeVar("Choice")
-Number = TypeVar("Number", bound=int)
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The annotation of a field, or of every member of one, that holds whole numbers of `lowest` .. `highest`."""
+
+    lowest: int
+    highest: int
 
 
-def from_wire(field: str, value: Number, choices: Mapping[Number, Choice]) -> Choice:
-    """The choice of a number. Raises ServiceError (INVALID_ARGUMENT) for one of a newer protocol."""
-    if value not in choices:
-        raise invalid(field, f"one of the numbers {', '.join(map(str, choices))}", value)
-    return choices[value]
+@dataclass(frozen=True, slots=True)
+class Real:
+    """The annotation of a field that holds finite numbers of a range."""
+
+    expected: str
+    """The range in words."""
+    holds: Callable[[float], bool]
+
+
+AT_LEAST_0 = Real("at least 0", lambda value: value >= 0)
+ABOVE_0 = Real("greater than 0", lambda value: value > 0)
+FROM_0_BELOW_1 = Real("in [0, 1)", lambda value: 0 <= value < 1)
+ABOVE_0_TO_1 = Real("in (0, 1]", lambda value: 0 < value <= 1)
+
+
+def check_fields(config: object) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) where a dataclass's field has a value that its annotation excludes."""
+    for field, hint in annotations_of(type(config)).items():
+        value = getattr(config, field)
+        kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+        if get_origin(kind) is Literal:
+            check_choice(field, value, get_args(kind))
+        for limits in annotated(hint):
+            if isinstance(limits, Real):
+                check_real(field, value, limits.expected, limits.holds(value))
+            elif isinstance(limits, Whole):
+                for one in _members(value):
+                    check_whole(field, one, limits.lowest, limits.highest)
+
+
+def _members(value: Any) -> tuple[Any, ...]:
+    """Those of a tuple; anything else alone."""
+    return value if isinstance(value, tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
+
+
+@cache
+def annotations_of(kind: type) -> Mapping[str, Any]:
+    """Types of a dataclass's fields, with what they are annotated with."""
+    return get_type_hints(kind, include_extras=True)
+
+
+def annotated(hint: Any) -> tuple[Any, ...]:
+    """What a type is annotated with."""
+    return get_args(hint)[1:] if get_origin(hint) is Annotated else ()
 
 
 def check_whole(field: str, value: int, lowest: int, highest: int) -> None:

@@ -1,12 +1,33 @@
-"""What a finetuning run is asked to do."""
+"""What a finetuning run is asked to do: of every argument its default, its range, and where it has an effect."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 from penult_kernels.selection import BalanceBy, BalanceMethod
 from penult_server.backbones.catalog import Pooling, library_of
-from penult_server.finetuning.checks import check_choice, check_real, check_whole, invalid
+from penult_server.finetuning.checks import (
+    ABOVE_0,
+    AT_LEAST_0,
+    FROM_0_BELOW_1,
+    Whole,
+    check_fields,
+    check_real,
+    check_whole,
+    invalid,
+)
+from penult_server.finetuning.effects import (
+    BALANCED,
+    BALANCED_BY_GROUP,
+    OF_IMAGES,
+    OF_MIXTURE,
+    OF_SGD,
+    OF_TEXTS,
+    SCHEDULED,
+    TRAINED,
+    TRAINED_OR_NONE,
+    Needed,
+)
 from penult_server.finetuning.objective import Objective
 
 Optimizer = Literal["adamw", "sgd"]
@@ -33,111 +54,93 @@ class FinetuneConfig:
 
     backbone: str
     """A timm model name, a packaged name, a directory of a timm or transformers model, or a hub name."""
-    epochs: int = 2
+    epochs: Annotated[int, Whole(0, MAX_EPOCHS)] = 2
     """0 .. 10000. With 0 only the starting point is stored."""
     attribute: str = ""
     """Of which groups are made; empty for the dataset's first."""
     pretrained: bool = True
     """False starts from random weights."""
-    method: BalanceMethod = BalanceMethod.NONE
+    method: Annotated[BalanceMethod, TRAINED_OR_NONE] = BalanceMethod.NONE
     """How the training examples are balanced."""
-    by: BalanceBy = BalanceBy.CLASS
+    by: Annotated[BalanceBy, BALANCED] = BalanceBy.CLASS
     """What they are balanced over."""
-    ratio: float = 1.0
+    ratio: Annotated[
+        float,
+        OF_MIXTURE,
+        Needed("the cap as a multiple of the smallest, at least 1, or 0 for the dataset's own imbalance"),
+    ] = 1.0
     """Of the mixture, at least 1: how many times the smallest a label may have; 0 for the dataset's own imbalance."""
-    missing_groups: MissingGroups = "refuse"
+    missing_groups: Annotated[MissingGroups, BALANCED_BY_GROUP] = "refuse"
     """What is done about groups without a training example where groups are balanced; those without any in the whole
     dataset are left out in any case."""
-    seed: int = 0
+    seed: Annotated[int, Whole(0, MAX_SEED)] = 0
     """0 .. 2^64-1; of the head, the examples kept, their order, flips and dropout."""
-    optimizer: Optimizer = "adamw"
-    learning_rate: float = 1e-3
+    optimizer: Annotated[Optimizer, TRAINED] = "adamw"
+    learning_rate: Annotated[float, ABOVE_0, TRAINED] = 1e-3
     """Peak, greater than 0."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, AT_LEAST_0, TRAINED] = 0.01
     """At least 0; never applied to biases and normalisation layers."""
-    momentum: float = 0.9
+    momentum: Annotated[float, FROM_0_BELOW_1, TRAINED, OF_SGD] = 0.9
     """Of SGD, in [0, 1)."""
-    schedule: Schedule = "cosine"
+    schedule: Annotated[Schedule, TRAINED] = "cosine"
     """How the learning rate falls after the warm-up, by the step; cosine and linear end at 0."""
-    warmup: float = 0.1
+    warmup: Annotated[float, FROM_0_BELOW_1, TRAINED] = 0.1
     """Fraction of all steps over which the learning rate rises from 0, in [0, 1)."""
-    batch_size: int = 32
+    batch_size: Annotated[int, Whole(1, MAX_BATCH), TRAINED] = 32
     """Examples a step, 1 .. 65536."""
-    flip: bool = True
+    flip: Annotated[bool, TRAINED, OF_IMAGES] = True
     """Random horizontal flips of the training images."""
-    image_size: int = 0
+    image_size: Annotated[int, Whole(0, MAX_SIDE), OF_IMAGES] = 0
     """Side of the square input in pixels; 0 takes the dataset's own size."""
-    image_resize: int = 0
+    image_resize: Annotated[int, Whole(0, MAX_SIDE), OF_IMAGES] = 0
     """Pixels of the shorter side before the centre crop of evaluation, at least `image_size`; 0 takes `image_size`."""
-    max_tokens: int = 128
+    max_tokens: Annotated[int, Whole(0, MAX_TOKENS), OF_TEXTS] = 128
     """Tokens kept of each text; not looked at for images."""
-    evaluate: tuple[str, ...] = ()
+    evaluate: Annotated[tuple[str, ...], TRAINED] = ()
     """Splits whose group accuracies are measured; empty for all."""
-    evaluate_every: float = 1.0
+    evaluate_every: Annotated[float, ABOVE_0, TRAINED] = 1.0
     """Epochs from one measurement to the next, greater than 0; the last step is always measured."""
-    checkpoint_every: float = 1.0
+    checkpoint_every: Annotated[float, ABOVE_0, TRAINED] = 1.0
     """Epochs from one checkpoint to the next, greater than 0; the start and the last step are always stored."""
-    early_steps: tuple[int, ...] = ()
+    early_steps: Annotated[tuple[int, ...], Whole(1, MAX_STEPS), TRAINED] = ()
     """Further steps after which the model is measured and stored; those beyond the last are left out."""
-    save_every: int = 0
+    save_every: Annotated[int, Whole(0, MAX_STEPS), TRAINED] = 0
     """Steps from one saving of the training state to the next, besides the end of every epoch; 0 chooses by time."""
     objective: Objective = field(default_factory=Objective)
     """What is minimised."""
-    decay_all: bool = False
+    decay_all: Annotated[bool, TRAINED] = False
     """Decay biases and normalisation layers too."""
-    schedule_by_epoch: bool = False
+    schedule_by_epoch: Annotated[bool, TRAINED, SCHEDULED] = False
     """The learning rate falls by the epoch instead of by the step."""
-    clip_norm: float = 0.0
+    clip_norm: Annotated[float, AT_LEAST_0, TRAINED] = 0.0
     """Largest Euclidean norm of the gradient over all weights; 0 for none."""
-    precision: Precision = "auto"
+    precision: Annotated[Precision, TRAINED] = "auto"
     """Of the forward passes in training; auto is bf16 on a GPU and fp32 on the CPU."""
-    compile: bool = False
+    compile: Annotated[bool, TRAINED] = False
     """Train through torch.compile."""
-    accumulate: int = 1
+    accumulate: Annotated[int, TRAINED] = 1
     """Parts that the examples of a step pass through the model in, 1 .. batch_size."""
-    crop_scale: float = 0.0
+    crop_scale: Annotated[float, FROM_0_BELOW_1, TRAINED, OF_IMAGES] = 0.0
     """Least share of a training image's area that a random crop keeps, in (0, 1); 0 crops none."""
-    pad_to_max: bool = False
+    pad_to_max: Annotated[bool, OF_TEXTS] = False
     """Pad texts to `max_tokens` instead of to the longest of their batch."""
-    processes: int = 1
+    processes: Annotated[int, Whole(1, MAX_PROCESSES), TRAINED] = 1
     """Processes on this machine that share each step; with `accumulate`, parts of at least one example."""
     weights: str = ""
     """Absolute path of a file of pretrained weights of a timm architecture; empty for those that its name has."""
-    pooling: Pooling = "model"
+    pooling: Annotated[Pooling, OF_TEXTS] = "model"
     """What the head of a text model reads; not looked at for images."""
 
     def __post_init__(self) -> None:
         library_of(self.backbone)
-        check_whole("epochs", self.epochs, 0, MAX_EPOCHS)
-        check_whole("seed", self.seed, 0, MAX_SEED)
-        check_whole("batch_size", self.batch_size, 1, MAX_BATCH)
-        check_whole("image_size", self.image_size, 0, MAX_SIDE)
-        check_whole("image_resize", self.image_resize, 0, MAX_SIDE)
+        check_fields(self)
+        check_whole("accumulate", self.accumulate, 1, max(1, self.batch_size // self.processes))
         if 0 < self.image_resize < self.image_size:
             raise invalid("image_resize", f"0 or at least image_size, which is {self.image_size}", self.image_resize)
-        check_whole("max_tokens", self.max_tokens, 0, MAX_TOKENS)
-        check_choice("optimizer", self.optimizer, get_args(Optimizer))
-        check_choice("schedule", self.schedule, get_args(Schedule))
-        check_real("learning_rate", self.learning_rate, "greater than 0", self.learning_rate > 0)
-        check_real("weight_decay", self.weight_decay, "at least 0", self.weight_decay >= 0)
-        check_real("momentum", self.momentum, "in [0, 1)", 0 <= self.momentum < 1)
-        check_real("warmup", self.warmup, "in [0, 1)", 0 <= self.warmup < 1)
         if self.method is BalanceMethod.MIXTURE:
             check_real("ratio", self.ratio, "at least 1, or 0 for the dataset's", self.ratio >= 1 or self.ratio == 0)
-        check_real("evaluate_every", self.evaluate_every, "greater than 0", self.evaluate_every > 0)
-        check_real("checkpoint_every", self.checkpoint_every, "greater than 0", self.checkpoint_every > 0)
-        check_whole("save_every", self.save_every, 0, MAX_STEPS)
         if len(set(self.evaluate)) != len(self.evaluate):
             raise invalid("evaluate", "splits that differ", ", ".join(self.evaluate))
-        for step in self.early_steps:
-            check_whole("early_steps", step, 1, MAX_STEPS)
-        check_choice("missing_groups", self.missing_groups, get_args(MissingGroups))
-        check_choice("pooling", self.pooling, get_args(Pooling))
-        check_choice("precision", self.precision, get_args(Precision))
-        check_real("clip_norm", self.clip_norm, "at least 0", self.clip_norm >= 0)
-        check_real("crop_scale", self.crop_scale, "in [0, 1)", 0 <= self.crop_scale < 1)
-        check_whole("processes", self.processes, 1, MAX_PROCESSES)
-        check_whole("accumulate", self.accumulate, 1, max(1, self.batch_size // self.processes))
         self._check_combinations()
 
     def _check_combinations(self) -> None:

@@ -1,25 +1,14 @@
-"""Metrics over the course of a run, and how they are kept while it is going on."""
+"""How the metrics of a run are kept while it is going on."""
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.metrics import GroupMetrics
+from penult_server.progress import MetricsRecord
 
 Record = TypeVar("Record")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsRecord:
-    """Metrics of one split after so many steps."""
-
-    epoch: float
-    """step / (steps of an epoch)."""
-    step: int
-    split: str
-    metrics: GroupMetrics
 
 
 def record_to_json(record: MetricsRecord) -> dict[str, Any]:

@@ -1,61 +1,25 @@
-"""From a request on the wire to the configuration of a run."""
+"""From a request on the wire to the configuration of a run, and back for what the request left out.
 
-from collections.abc import Mapping
-from typing import Any
+The fields of both are called alike, those of the message `balance` in the configuration itself.
+"""
 
+from collections.abc import Iterator
+from typing import Any, cast
+
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from penult_proto.v1 import groups_pb2, runs_pb2
-from penult_server.backbones.catalog import Pooling
-from penult_server.finetuning.checks import from_wire
-from penult_server.finetuning.config import FinetuneConfig, Optimizer, Precision, Schedule
-from penult_server.finetuning.objective import Loss, Objective
-from penult_server.messages import BALANCE_BY, BALANCE_METHODS
+from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_proto.enums import name_of, names_of
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import runs_pb2
+from penult_server.datasets.model import Modality
+from penult_server.errors import ServiceError
+from penult_server.finetuning.checks import annotated, annotations_of, invalid
+from penult_server.finetuning.config import FinetuneConfig
+from penult_server.finetuning.effects import HasEffect, Needed
+from penult_server.finetuning.objective import Objective
 
-_OPTIMIZERS: dict[int, Optimizer] = {
-    runs_pb2.OPTIMIZER_NAME_UNSPECIFIED: "adamw",
-    runs_pb2.OPTIMIZER_NAME_ADAMW: "adamw",
-    runs_pb2.OPTIMIZER_NAME_SGD: "sgd",
-}
-_SCHEDULES: dict[int, Schedule] = {
-    runs_pb2.SCHEDULE_NAME_UNSPECIFIED: "cosine",
-    runs_pb2.SCHEDULE_NAME_CONSTANT: "constant",
-    runs_pb2.SCHEDULE_NAME_COSINE: "cosine",
-    runs_pb2.SCHEDULE_NAME_LINEAR: "linear",
-}
-_PRECISIONS: dict[int, Precision] = {
-    runs_pb2.PRECISION_UNSPECIFIED: "auto",
-    runs_pb2.PRECISION_AUTO: "auto",
-    runs_pb2.PRECISION_FP32: "fp32",
-    runs_pb2.PRECISION_BF16: "bf16",
-    runs_pb2.PRECISION_FP16: "fp16",
-}
-_POOLINGS: dict[int, Pooling] = {
-    runs_pb2.POOLING_NAME_UNSPECIFIED: "model",
-    runs_pb2.POOLING_NAME_MODEL: "model",
-    runs_pb2.POOLING_NAME_MEAN: "mean",
-}
-_LOSSES: dict[int, Loss] = {
-    runs_pb2.LOSS_NAME_UNSPECIFIED: "mean",
-    runs_pb2.LOSS_NAME_MEAN: "mean",
-    runs_pb2.LOSS_NAME_GROUP_DRO: "group_dro",
-    runs_pb2.LOSS_NAME_CVAR_DRO: "cvar_dro",
-}
-CHOICES: Mapping[str, Mapping[int, str]] = {
-    "optimizer": _OPTIMIZERS,
-    "schedule": _SCHEDULES,
-    "precision": _PRECISIONS,
-    "pooling": _POOLINGS,
-    "balance.method": {int(number): method for number, method in BALANCE_METHODS.items()},
-    "balance.missing_groups": {
-        groups_pb2.MISSING_GROUPS_UNSPECIFIED: "refuse",
-        groups_pb2.MISSING_GROUPS_REFUSE: "refuse",
-        groups_pb2.MISSING_GROUPS_SKIP: "skip",
-    },
-    "balance.by": {int(number): by for number, by in BALANCE_BY.items()},
-    "objective.loss": _LOSSES,
-}
-"""What the numbers of a field mean, by the field's path in the request."""
 NESTED = ("balance", "objective")
 """Messages within the request."""
 
@@ -70,15 +34,88 @@ def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
     return FinetuneConfig(backbone=spec.backbone, objective=objective, **given)
 
 
+def complete(spec: runs_pb2.FinetuneSpec, modality: Modality) -> FinetuneConfig:
+    """The configuration of a request; what it leaves out and has an effect is written into it.
+
+    Raises ServiceError: INVALID_ARGUMENT for a field that was given and has no effect, naming what it goes with, and
+    for one that is missing; those of `config_from_proto`.
+    """
+    config = config_from_proto(spec)
+    for path, message, field in fields_of(spec):
+        is_given = field.name in {one.name for one, _ in message.ListFields()}
+        without = next((one for one in effects_of(path) if not one.holds(config, modality)), None)
+        if without is None and not is_given:
+            _write_default(path, message, field, config)
+        elif without is not None and is_given:
+            raise _without_effect(path, without)
+    return config
+
+
+def fields_of(spec: runs_pb2.FinetuneSpec) -> Iterator[tuple[str, Message, FieldDescriptor]]:
+    """Every field of a request by its path, such as "objective.mixup", with the message that it is a field of."""
+    for prefix, message in (("", spec), ("balance.", spec.balance), ("objective.", spec.objective)):
+        for field in message.DESCRIPTOR.fields:
+            if field.name not in NESTED:
+                yield prefix + field.name, message, field
+
+
+def effects_of(path: str) -> list[HasEffect]:
+    """The conditions under which a field has an effect, all of which must hold."""
+    return [one for one in _annotations(path) if isinstance(one, HasEffect)]
+
+
+def _annotations(path: str) -> tuple[Any, ...]:
+    """What the configuration says about a field."""
+    owner = Objective if path.startswith("objective.") else FinetuneConfig
+    return annotated(annotations_of(owner).get(_name(path)))
+
+
+def _name(path: str) -> str:
+    return path.rsplit(".", maxsplit=1)[-1]
+
+
 def _given(message: Message, prefix: str, apart: tuple[str, ...] = ()) -> dict[str, Any]:
     """The fields that were given, by their names, as the configuration holds them."""
-    given: dict[str, Any] = {}
-    for field, value in message.ListFields():
-        if field.name in apart:
-            continue
-        path = prefix + field.name
-        if path in CHOICES:
-            given[field.name] = from_wire(path, value, CHOICES[path])
-        else:
-            given[field.name] = value if isinstance(value, bool | int | float | str) else tuple(value)
-    return given
+    return {
+        field.name: _from_wire(prefix + field.name, field, value)
+        for field, value in message.ListFields()
+        if field.name not in apart
+    }
+
+
+def _from_wire(path: str, field: FieldDescriptor, value: Any) -> Any:
+    if field.enum_type is None:
+        return value if isinstance(value, bool | int | float | str) else tuple(value)
+    name = name_of(field.enum_type, value)
+    if name is None:
+        numbers = (str(one.number) for one in field.enum_type.values)
+        raise invalid(path, f"one of the numbers {', '.join(numbers)}", value)
+    return {"balance.method": BalanceMethod, "balance.by": BalanceBy}.get(path, str)(name)
+
+
+def _write_default(path: str, message: Message, field: FieldDescriptor, config: FinetuneConfig) -> None:
+    """Texts and lists stay as they are: an empty one is what it means to leave it out."""
+    needed = next((one for one in _annotations(path) if isinstance(one, Needed)), None)
+    if needed is not None:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"{_argument(path)} must be given: {needed.meaning}", field=_argument(path)
+        )
+    value: Any = getattr(config.objective if path.startswith("objective.") else config, field.name, None)
+    if field.enum_type is not None:
+        setattr(message, field.name, names_of(cast("Any", field.enum_type))[value])
+    elif isinstance(value, bool | int | float):
+        setattr(message, field.name, value)
+
+
+def _argument(path: str) -> str:
+    """A field by its name in the client."""
+    return "balance" if path == "balance.method" else _name(path)
+
+
+def _without_effect(path: str, effect: HasEffect) -> ServiceError:
+    argument = _argument(path)
+    return ServiceError(
+        ErrorKind.INVALID_ARGUMENT,
+        f"{argument} has no effect on this run: it goes with {effect.goes_with}; leave it out, or ask for that",
+        field=argument,
+    )

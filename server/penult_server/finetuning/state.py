@@ -23,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from penult_server.finetuning.history import MetricsRecord, record_from_json, record_to_json
+from penult_server.finetuning.history import record_from_json, record_to_json
+from penult_server.progress import MetricsRecord
 from penult_server.stores.durable import staged_file
 
 FORMAT = 1

@@ -29,7 +29,6 @@ from penult_server.finetuning.determinism import reproducible
 from penult_server.finetuning.errors_of import errors_of, repeated
 from penult_server.finetuning.evaluate import split_logits, split_metrics
 from penult_server.finetuning.examples import TRAIN, balance, split_batches, training_batches
-from penult_server.finetuning.history import MetricsRecord
 from penult_server.finetuning.manifest import write_manifest
 from penult_server.finetuning.optimizer import learning_rate_factor, set_learning_rate
 from penult_server.finetuning.parts import check_parts, least_part
@@ -38,8 +37,8 @@ from penult_server.finetuning.state import Progress, SavingTimes, load_state, sa
 from penult_server.finetuning.step import Stepper
 from penult_server.finetuning.tokens import open_tokenised
 from penult_server.finetuning.world import ALONE, World
-from penult_server.jobs.context import JobContext
 from penult_server.notes import Note
+from penult_server.progress import JobContext, MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest, read_manifest
 from penult_server.stores.runs import state_file
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -13,11 +12,14 @@ from typing import Any, TypeVar
 
 import grpc
 
-from penult_proto import MESSAGE_BYTES
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind
+from penult_proto.limits import MESSAGE_OPTIONS
+from penult_proto.v1.pipes_pb2 import ComputeOrder, FromWorker, ToWorker
+from penult_server import pipes
 from penult_server.compute_environment import compute_environment, usable_cores
 from penult_server.errors import ServiceError
 from penult_server.front.processes import log_tail, start_process, stop_process
+from penult_server.messages import error_from_proto
 from penult_server.settings import Settings
 from penult_server.status import from_call
 
@@ -27,11 +29,6 @@ CALLS_AT_ONCE = 32
 RESTART_PAUSE = 0.2
 log = logging.getLogger("penult.compute")
 T = TypeVar("T")
-
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MESSAGE_BYTES),
-)
 
 
 class ComputeProcess:
@@ -146,7 +143,7 @@ class ComputeProcess:
         while True:
             try:
                 await self._run_once()
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError) as error:
                 log.error("the compute worker did not start: %s; its log says: %s", error, log_tail(self._log))
             self._ready.clear()
             await self._on_health(False)
@@ -157,30 +154,29 @@ class ComputeProcess:
         self._starts += 1
         self._failures += 1
         socket = f"unix:{self._directory}/{self._starts}.sock"
-        settings = json.dumps(
-            {
-                "root": str(self._settings.root),
-                "socket": socket,
-                "device": self._settings.device,
-                "resident_bytes": self._settings.resident_bytes,
-            }
+        order = ComputeOrder(
+            root=str(self._settings.root),
+            socket=socket,
+            device=self._settings.device,
+            resident_bytes=self._settings.resident_bytes,
         )
         variables = compute_environment(os.environ, usable_cores())
-        self._process = await start_process(
-            "penult_server.compute.worker", settings, log=self._log, variables=variables
-        )
-        if self._process.stdout is None:
-            raise ValueError("the worker has no output")
-        hello: dict[str, Any] = json.loads(await self._process.stdout.readline() or b"{}")
-        if "error" in hello:
-            self._refusal = ServiceError(ErrorKind(hello["error"]["kind"]), hello["error"]["message"])
+        self._process = await start_process("penult_server.compute.worker", log=self._log, variables=variables)
+        if self._process.stdin is None or self._process.stdout is None:
+            raise ValueError("it was started without its pipes")
+        self._process.stdin.write(pipes.framed(ToWorker(compute=order)))
+        said = await pipes.receive_from(self._process.stdout, FromWorker)
+        if said is None:
+            raise ValueError("it ended before it was ready")
+        if said.HasField("error"):
+            self._refusal = error_from_proto(said.error)
             self._ready.set()
             await self._process.wait()
             await asyncio.Event().wait()  # it would refuse again: only another --device helps
-        self.device, self.array_backend = hello["device"], hello["array_backend"]
+        self.device, self.array_backend = said.ready.device, said.ready.array_backend
         if self._channel:
             await self._channel.close()
-        self._channel = grpc.aio.insecure_channel(socket, options=CHANNEL_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(socket, options=MESSAGE_OPTIONS)
         self._failures = 0
         self._ready.set()
         await self._on_health(True)

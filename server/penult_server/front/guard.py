@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 import grpc
 from google.protobuf.message import Message
 
-from penult_proto import MESSAGE_BYTES, PROTOCOL
+from penult_proto import PROTOCOL
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MESSAGE_BYTES
 from penult_server.errors import ServiceError
 from penult_server.failures import translate
 from penult_server.front.requests import checked, checked_stream, decoder

@@ -7,8 +7,9 @@ from typing import Any
 
 import grpc
 
-from penult_proto import MESSAGE_BYTES, PROTOCOL
+from penult_proto import PROTOCOL
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import CHUNK_BYTES, MESSAGE_BYTES
 from penult_proto.v1 import info_pb2, info_pb2_grpc
 from penult_server.backbones.catalog import packaged_backbones
 from penult_server.errors import ServiceError
@@ -16,7 +17,6 @@ from penult_server.front.compute_process import ComputeProcess
 from penult_server.front.registry_thread import Registry
 from penult_server.settings import Settings
 
-CHUNK_BYTES = 2**20
 ATTACH_HEARTBEAT = 5.0
 Context = grpc.aio.ServicerContext[Any, Any]
 

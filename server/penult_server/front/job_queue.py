@@ -2,25 +2,21 @@
 
 import asyncio
 import contextlib
-import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-
-from google.protobuf.json_format import MessageToDict, ParseDict
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2 as pb
-from penult_proto.v1 import runs_pb2
+from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
+from penult_server import pipes
 from penult_server.errors import ServiceError
 from penult_server.failures import translate
 from penult_server.front.processes import log_tail, stop_process
 from penult_server.front.registry_thread import Registry
 from penult_server.front.spare_worker import SpareWorker
 from penult_server.front.specs import Resolver
-from penult_server.jobs.order import Order
 from penult_server.messages import error_to_proto
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
@@ -33,6 +29,8 @@ CANCEL_GRACE = 10.0
 """Seconds a worker has to notice a cancellation."""
 HEARTBEAT_SECONDS = 15.0
 RETRY_SECONDS = 1.0
+
+CANCEL = pipes.framed(ToWorker(cancel=True))
 
 log = logging.getLogger("penult.jobs")
 
@@ -101,7 +99,7 @@ class JobQueue:
         if job_id in self._running:
             self._cancelled.add(job_id)
             if process and process.stdin and not process.stdin.is_closing():
-                process.stdin.write(b'{"cancel": true}\n')
+                process.stdin.write(CANCEL)
                 asyncio.get_running_loop().call_later(CANCEL_GRACE, _kill, process)
         elif job.state == pb.JOB_STATE_QUEUED:
             await self._registry.run(self._registry.jobs.cancel, job_id)
@@ -200,17 +198,17 @@ class JobQueue:
         await asyncio.to_thread(discard_training_state, self._settings.root, job_id)
 
     async def _attempt(self, job: pb.Job) -> None:
-        resolved = await self._resolver.resolve(job.spec)
+        resolved = await self._resolver.identify(job.spec)
         if not await self._registry.run(self._registry.jobs.is_of, job.id, resolved.digest):
             raise ServiceError(
                 ErrorKind.DATASET_CHANGED,
                 "the data or the pretrained weights changed while this job waited; ask for it again",
             )
         log_file = self._settings.root / "logs" / f"job-{job.id}.log"
-        order = Order(
+        order = JobOrder(
             job_id=job.id,
             root=str(self._settings.root),
-            spec=MessageToDict(resolved.spec),
+            spec=resolved.spec,
             dataset_digest=resolved.dataset_digest,
             device=self._settings.device,
             log=str(log_file),
@@ -223,42 +221,39 @@ class JobQueue:
         try:
             if process.stdin is None or process.stdout is None:
                 raise ServiceError(ErrorKind.INTERNAL, "a worker was started without its pipes")
-            process.stdin.write(order.to_json().encode() + b"\n")
+            process.stdin.write(pipes.framed(ToWorker(job=order)))
             if job.id in self._cancelled:
-                process.stdin.write(b'{"cancel": true}\n')
-            async for line in process.stdout:
-                if not line.endswith(b"\n"):
-                    break  # killed in the middle of a message
-                if await self._hear(job.id, json.loads(line)):
+                process.stdin.write(CANCEL)
+            while (message := await pipes.receive_from(process.stdout, FromWorker)) is not None:
+                if await self._hear(job.id, message):
                     return
         finally:
             await asyncio.shield(stop_process(process, grace=5))
         await self._mourn(job.id, process.returncode, log_file)
 
-    async def _hear(self, job_id: str, message: dict[str, Any]) -> bool:
+    async def _hear(self, job_id: str, message: FromWorker) -> bool:
         """Act on one message of a worker; true when it was the last."""
-        jobs, catalog, run = self._registry.jobs, self._registry.catalog, self._registry.run
-        match message:
-            case {"progress": body}:
-                await run(jobs.report, job_id, pb.JobEvent(progress=ParseDict(body, pb.Progress())))
-            case {"metrics": body}:
-                await run(jobs.report, job_id, pb.JobEvent(metrics=ParseDict(body, runs_pb2.EpochMetrics())))
-            case {"checkpoint": body}:
-                await run(catalog.add_checkpoint, ParseDict(body, runs_pb2.Checkpoint()))
-            case {"result": body}:
-                result = ParseDict(body, pb.JobResult())
-                await self._register(result)
-                await run(jobs.succeed, job_id, result)
-            case {"error": body}:
-                error = ParseDict(body, pb.Error())
-                if error.kind == ErrorKind.CANCELLED:
+        jobs, run = self._registry.jobs, self._registry.run
+        kind = message.WhichOneof("kind")
+        match kind:
+            case "progress":
+                await run(jobs.report, job_id, pb.JobEvent(progress=message.progress))
+            case "metrics":
+                await run(jobs.report, job_id, pb.JobEvent(metrics=message.metrics))
+            case "checkpoint":
+                await run(self._registry.catalog.add_checkpoint, message.checkpoint)
+            case "result":
+                await self._register(message.result)
+                await run(jobs.succeed, job_id, message.result)
+            case "error":
+                if message.error.kind == ErrorKind.CANCELLED:
                     await run(jobs.cancel, job_id)
                 else:
-                    await run(jobs.fail, job_id, error)
+                    await run(jobs.fail, job_id, message.error)
             case _:
-                log.error("job %s: message not understood: %s", job_id, list(message))
+                log.error("job %s: a message of its worker is not understood: %s", job_id, kind)
         await self._tell()
-        ended = "result" in message or "error" in message
+        ended = kind in ("result", "error")
         if ended:
             await self._forget_state(job_id)
         return ended

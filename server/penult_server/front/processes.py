@@ -6,9 +6,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-LINE_LIMIT = 64 * 2**20
-"""Bytes of one message line, at most: a run's history can be long."""
-
 
 async def start_process(
     module: str, *arguments: str, log: Path, variables: Mapping[str, str] | None = None
@@ -37,7 +34,6 @@ async def start_process(
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
             env=environment,
-            limit=LINE_LIMIT,
             # Ctrl-C in a terminal is for the front, which ends its workers in order.
             start_new_session=True,
         )

@@ -15,6 +15,7 @@ from penult_server.front.queries import query_digest
 from penult_server.front.refit_request import expand
 from penult_server.front.registry_thread import Registry
 from penult_server.front.shared_calls import SharedCalls
+from penult_server.messages import failure_to_proto
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -115,8 +116,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 return refits_pb2.RefitOutcome(refit=refit)
             return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request))
         except ServiceError as error:
-            failure = refits_pb2.RefitFailure(kind=error.kind, message=error.message, metadata=error.metadata)
-            return refits_pb2.RefitOutcome(failure=failure)
+            return failure_to_proto(error)
 
     async def _resolve(self, request: refits_pb2.RefitRequest) -> None:
         """Complete a request: every name a digest, every default filled in, heads of other refits put in place."""

@@ -11,22 +11,17 @@ from pathlib import Path
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from penult_proto import MESSAGE_BYTES, PROTOCOL
+from penult_proto import PROTOCOL
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MESSAGE_OPTIONS
+from penult_proto.services import SERVICES
 from penult_proto.v1 import (
-    datasets_pb2,
     datasets_pb2_grpc,
-    features_pb2,
     features_pb2_grpc,
-    info_pb2,
     info_pb2_grpc,
-    jobs_pb2,
     jobs_pb2_grpc,
-    refits_pb2,
     refits_pb2_grpc,
-    runs_pb2,
     runs_pb2_grpc,
-    spectra_pb2,
     spectra_pb2_grpc,
 )
 from penult_server.errors import ServiceError
@@ -55,25 +50,12 @@ LEAVING_SECONDS = 8.0
 STOP_GRACE = 2.0
 """Seconds that calls in flight get when the server stops."""
 OPTIONS = (
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    *MESSAGE_OPTIONS,
     ("grpc.so_reuseport", 0),
     # Clients may ping once a minute, also on a connection that waits.
     ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-SERVICES = {
-    module.DESCRIPTOR.services_by_name[name].full_name
-    for module, name in (
-        (datasets_pb2, "DatasetService"),
-        (features_pb2, "FeatureService"),
-        (info_pb2, "InfoService"),
-        (jobs_pb2, "JobService"),
-        (refits_pb2, "RefitService"),
-        (runs_pb2, "RunService"),
-        (spectra_pb2, "SpectraService"),
-    )
-}
 COMPUTE_SERVICES = ("penult.v1.FeatureService", "penult.v1.RefitService", "penult.v1.SpectraService")
 log = logging.getLogger("penult")
 
@@ -124,7 +106,7 @@ class Server:
         await self._queue.start()
         await server.start()
         try:
-            await self._health.set(SERVICES - set(COMPUTE_SERVICES), is_serving=True)
+            await self._health.set(set(SERVICES) - set(COMPUTE_SERVICES), is_serving=True)
             publish(self._record(port, token), files)
             log.info(
                 "penult %s serves %s on %s:%d",

@@ -15,14 +15,14 @@ from pathlib import Path
 from google.protobuf.json_format import MessageToDict
 
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import datasets_pb2
+from penult_proto.v1 import datasets_pb2, runs_pb2
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.backbones.catalog import weights_identity
 from penult_server.datasets.catalog import describe_packaged
 from penult_server.errors import ServiceError, unknown
 from penult_server.finetuning.checks import check_whole
 from penult_server.finetuning.config import MAX_BATCH
-from penult_server.finetuning.heard import complete
+from penult_server.finetuning.request import complete
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
 
@@ -83,75 +83,82 @@ class Resolver:
         complete.CopyFrom(spec)
         match complete.WhichOneof("kind"):
             case "finetune":
-                identity, dataset_digest = await self._finetune(complete)
+                await self._complete_finetune(complete.finetune)
             case "extract":
-                identity, dataset_digest = await self._extract(complete)
+                await self._complete_extract(complete.extract)
             case "register_dataset":
-                identity, dataset_digest = await self._register(complete, request_id)
+                _check_register(complete.register_dataset)
             case None:
                 raise ServiceError(
                     ErrorKind.INVALID_ARGUMENT,
                     "the job has no spec: set finetune, extract or register_dataset",
                 )
+        return await self.identify(complete, request_id)
+
+    async def identify(self, complete: pb.JobSpec, request_id: str = "") -> Resolved:
+        """What the work of a complete spec is, with the data and the pretrained weights that there are now.
+
+        Raises ServiceError: UNKNOWN_DATASET, UNKNOWN_BACKBONE.
+        """
+        dataset_digest, identity = "", ""
+        match complete.WhichOneof("kind"):
+            case "finetune":
+                spec = complete.finetune
+                dataset_digest = (await self.dataset(spec.dataset)).digest
+                identity = await asyncio.to_thread(weights_identity, spec.backbone, spec.pretrained, spec.weights)
+            case "extract":
+                dataset_digest = (await self.dataset(complete.extract.dataset)).digest
+            case _:
+                # The files behind an equal path may have changed: every registration looks at them again, unless it
+                # is the same call once more.
+                identity = request_id or uuid.uuid4().hex
         content = json.dumps([RECIPE, MessageToDict(complete), dataset_digest, identity], sort_keys=True)
         return Resolved(complete, hashlib.sha256(content.encode()).hexdigest(), dataset_digest)
 
-    async def _finetune(self, spec: pb.JobSpec) -> tuple[str, str]:
-        finetune = spec.finetune
-        dataset = await self.dataset(finetune.dataset)
-        finetune.attribute = _attribute(dataset, finetune.attribute)
+    async def _complete_finetune(self, spec: runs_pb2.FinetuneSpec) -> None:
+        dataset = await self.dataset(spec.dataset)
+        spec.attribute = _attribute(dataset, spec.attribute)
         _check_splits(dataset, ["train"])
-        _check_splits(dataset, list(finetune.evaluate))
-        if finetune.objective.repeat_errors_of:
-            named = finetune.objective.repeat_errors_of
+        _check_splits(dataset, list(spec.evaluate))
+        if spec.objective.repeat_errors_of:
+            named = spec.objective.repeat_errors_of
             found = await self._registry.run(self._registry.catalog.checkpoint, named)
-            finetune.objective.repeat_errors_of = found.digest
-        config = complete(finetune, "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image")
-        identity = await asyncio.to_thread(weights_identity, config.backbone, config.pretrained, config.weights)
-        return identity, dataset.digest
+            spec.objective.repeat_errors_of = found.digest
+        complete(spec, "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image")
 
-    async def _extract(self, spec: pb.JobSpec) -> tuple[str, str]:
-        extract = spec.extract
-        checkpoint = await self._registry.run(self._registry.catalog.checkpoint, extract.checkpoint)
-        dataset = await self.dataset(extract.dataset or checkpoint.dataset)
-        extract.checkpoint, extract.dataset = checkpoint.digest, dataset.name
-        extract.attribute = _attribute(dataset, extract.attribute)
-        _check_splits(dataset, list(extract.splits))
-        if not extract.splits:
-            extract.splits.extend(split.name for split in dataset.splits)
-        extract.dtype = extract.dtype or "float32"
-        if extract.dtype not in ("float32", "float16"):
-            raise ServiceError(
-                ErrorKind.WRONG_DTYPE, f"features are stored as float32 or float16, got {extract.dtype!r}"
-            )
-        extract.feature_kind = extract.feature_kind or "pooled"
-        if extract.feature_kind not in ("pooled", "flat"):
+    async def _complete_extract(self, spec: pb.ExtractSpec) -> None:
+        checkpoint = await self._registry.run(self._registry.catalog.checkpoint, spec.checkpoint)
+        dataset = await self.dataset(spec.dataset or checkpoint.dataset)
+        spec.checkpoint, spec.dataset = checkpoint.digest, dataset.name
+        spec.attribute = _attribute(dataset, spec.attribute)
+        _check_splits(dataset, list(spec.splits))
+        if not spec.splits:
+            spec.splits.extend(split.name for split in dataset.splits)
+        spec.dtype = spec.dtype or "float32"
+        if spec.dtype not in ("float32", "float16"):
+            raise ServiceError(ErrorKind.WRONG_DTYPE, f"features are stored as float32 or float16, got {spec.dtype!r}")
+        spec.feature_kind = spec.feature_kind or "pooled"
+        if spec.feature_kind not in ("pooled", "flat"):
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
                 f"feature_kind must be 'pooled' (what the head reads) or 'flat' (the last hidden state), "
-                f"got {extract.feature_kind!r}",
+                f"got {spec.feature_kind!r}",
             )
-        extract.batch_size = extract.batch_size if extract.HasField("batch_size") else EXTRACTION_BATCH
-        check_whole("batch_size", extract.batch_size, 1, MAX_BATCH)
-        return "", dataset.digest
+        spec.batch_size = spec.batch_size if spec.HasField("batch_size") else EXTRACTION_BATCH
+        check_whole("batch_size", spec.batch_size, 1, MAX_BATCH)
 
-    async def _register(self, spec: pb.JobSpec, request_id: str) -> tuple[str, str]:
-        register = spec.register_dataset
-        check_name(register.name, "dataset")
-        if register.name in describe_packaged():
-            raise ServiceError(
-                ErrorKind.NAME_TAKEN,
-                f"{register.name!r} is a packaged dataset; choose another name",
-                name=register.name,
-            )
-        if not Path(register.table).is_absolute():
-            raise ServiceError(
-                ErrorKind.INVALID_ARGUMENT,
-                f"the source must be an absolute path on the server's machine, got {register.table!r}",
-            )
-        # The files behind an equal path may have changed: every registration looks at them again, unless it is
-        # the same call once more.
-        return request_id or uuid.uuid4().hex, ""
+
+def _check_register(spec: pb.RegisterDatasetSpec) -> None:
+    check_name(spec.name, "dataset")
+    if spec.name in describe_packaged():
+        raise ServiceError(
+            ErrorKind.NAME_TAKEN, f"{spec.name!r} is a packaged dataset; choose another name", name=spec.name
+        )
+    if not Path(spec.table).is_absolute():
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"the source must be an absolute path on the server's machine, got {spec.table!r}",
+        )
 
 
 def _attribute(dataset: datasets_pb2.Dataset, name: str) -> str:

@@ -1,14 +1,15 @@
 """SpectraService: names resolved, defaults filled in, answered from the store or by the compute worker."""
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
-from penult_proto import MESSAGE_BYTES
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.v1 import features_pb2, spectra_pb2, spectra_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.compute_process import ComputeProcess
@@ -40,12 +41,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
     async def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
         feature_set = await self._resolve(request.source)
         fill_in(request, feature_set)
-        return await self._answer(
-            "spectra",
-            request,
-            spectra_pb2.Spectra(),
-            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ComputeSpectra(request),
-        )
+        return await self._answer(request, spectra_pb2.Spectra)
 
     async def ComputeRunSpectra(
         self, request: spectra_pb2.ComputeRunSpectraRequest, context: Context
@@ -66,12 +62,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         request.power_law_first = request.power_law_first if request.HasField("power_law_first") else first
         request.power_law_last = request.power_law_last if request.HasField("power_law_last") else last
         check_power_law(request, feature_set.n_features)
-        return await self._answer(
-            "descriptors",
-            request,
-            spectra_pb2.Descriptors(),
-            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ComputeDescriptors(request),
-        )
+        return await self._answer(request, spectra_pb2.Descriptors)
 
     async def ComputePrincipalAngles(
         self, request: spectra_pb2.ComputePrincipalAnglesRequest, context: Context
@@ -80,12 +71,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
             feature_set = await self._resolve(side.source)
             side.by = side.by or spectra_pb2.SPECTRA_BY_GROUP
             check_subspace_width(request.top_k, feature_set.n_features)
-        return await self._answer(
-            "principal_angles",
-            request,
-            spectra_pb2.PrincipalAngles(),
-            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ComputePrincipalAngles(request),
-        )
+        return await self._answer(request, spectra_pb2.PrincipalAngles)
 
     async def ReadEigenvectors(
         self, request: spectra_pb2.ReadEigenvectorsRequest, context: Context
@@ -104,25 +90,27 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
     async def _resolve(self, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
         return await self._registry.run(resolve_source, self._registry.catalog, source)
 
-    async def _answer(
-        self, kind: str, request: Message, empty: A, ask: Callable[[grpc.aio.Channel], Awaitable[A]]
-    ) -> A:
-        """The stored answer of a resolved query, or the compute worker's; `empty` is of the answer's type."""
+    async def _answer(self, request: Message, answer_type: type[A]) -> A:
+        """The stored answer of a resolved query, or the compute worker's; its RPC is Compute and the answer's name."""
+        name = answer_type.DESCRIPTOR.name
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
         digest = query_digest(kind, request)
         stored = await self._registry.run(self._registry.catalog.result, digest, kind)
         if stored is not None:
-            empty.ParseFromString(stored)
-            empty.reused = True
-            return empty
+            answer = answer_type.FromString(stored)
+            answer.reused = True
+            return answer
 
         async def compute_and_keep() -> Answer:
-            answer = await self._compute.call(ask)
+            answer: A = await self._compute.call(
+                lambda channel: getattr(spectra_pb2_grpc.SpectraServiceStub(channel), f"Compute{name}")(request)
+            )
             answer.digest = digest
             await self._registry.run(self._registry.catalog.add_result, digest, kind, answer.SerializeToString())
             return answer
 
         shared = await self._shared.get(digest, compute_and_keep)
-        if not isinstance(shared, type(empty)):
+        if not isinstance(shared, answer_type):
             raise AssertionError(f"the digest of a {kind} query belongs to no other kind")
         return shared
 

@@ -2,30 +2,22 @@
 
 from pathlib import Path
 
+from penult_proto.enums import name_or
 from penult_proto.v1 import datasets_pb2
 from penult_proto.v1 import jobs_pb2 as pb
+from penult_proto.v1.pipes_pb2 import JobOrder
 from penult_server.datasets.layouts.columns import Columns
-from penult_server.datasets.layouts.reading import Layout
+from penult_server.datasets.layouts.reading import TABLE
 from penult_server.datasets.registration import Request, register
 from penult_server.jobs.channel import WorkerChannel
-from penult_server.jobs.order import Order
 from penult_server.messages import dataset_to_proto
 
-LAYOUTS: "dict[datasets_pb2.DatasetLayout.ValueType, Layout]" = {
-    datasets_pb2.DATASET_LAYOUT_UNSPECIFIED: Layout.TABLE,
-    datasets_pb2.DATASET_LAYOUT_TABLE: Layout.TABLE,
-    datasets_pb2.DATASET_LAYOUT_WATERBIRDS: Layout.WATERBIRDS,
-    datasets_pb2.DATASET_LAYOUT_CELEBA: Layout.CELEBA,
-    datasets_pb2.DATASET_LAYOUT_CIVILCOMMENTS: Layout.CIVILCOMMENTS,
-    datasets_pb2.DATASET_LAYOUT_MULTINLI: Layout.MULTINLI,
-}
 
-
-def register_job(order: Order, spec: pb.RegisterDatasetSpec, channel: WorkerChannel) -> datasets_pb2.Dataset:
+def register_job(order: JobOrder, spec: pb.RegisterDatasetSpec, channel: WorkerChannel) -> datasets_pb2.Dataset:
     request = Request(
         name=spec.name,
         source=Path(spec.table),
-        layout=LAYOUTS[spec.layout],
+        layout=name_or(datasets_pb2.DatasetLayout, spec.layout, TABLE),
         columns=_columns(spec.columns),
         description=spec.description,
     )

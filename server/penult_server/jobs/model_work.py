@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import features_pb2, runs_pb2
 from penult_proto.v1 import jobs_pb2 as pb
+from penult_proto.v1.pipes_pb2 import JobOrder
 from penult_server.backbones.hidden import hidden_width
 from penult_server.class_names import Classes, Match, match_classes
 from penult_server.clock import timestamp
@@ -19,11 +20,9 @@ from penult_server.datasets.stored import check_files
 from penult_server.errors import ServiceError
 from penult_server.extraction.extract import FeatureKind, extract_split, extraction_identity, load_checkpoint
 from penult_server.finetuning.request import config_from_proto
-from penult_server.finetuning.train import FinetuneOutcome, finetune
+from penult_server.finetuning.train import finetune
 from penult_server.finetuning.world import World
 from penult_server.jobs.channel import WorkerChannel
-from penult_server.jobs.context import JobContext
-from penult_server.jobs.order import Order
 from penult_server.jobs.ranks import device_of_rank, shared_by
 from penult_server.messages import (
     checkpoint_to_proto,
@@ -32,6 +31,7 @@ from penult_server.messages import (
     record_to_proto,
 )
 from penult_server.notes import notes_to_proto
+from penult_server.progress import JobContext
 from penult_server.stores.checkpoints import CheckpointManifest, read_head, read_manifest
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import FeatureManifest, damaged_files
@@ -46,8 +46,8 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if use_gpu else "cpu")
 
 
-def finetune_job(order: Order, spec: runs_pb2.FinetuneSpec, channel: WorkerChannel) -> runs_pb2.Run:
-    root = Path(order.root)
+def finetune_job(order: JobOrder, channel: WorkerChannel) -> runs_pb2.Run:
+    root, spec = Path(order.root), order.spec.finetune
     config = config_from_proto(spec)
     dataset = open_dataset(spec.dataset, order.dataset_digest, root)
     check_files(dataset, ["train", *(config.evaluate or dataset.info.splits)])
@@ -55,8 +55,8 @@ def finetune_job(order: Order, spec: runs_pb2.FinetuneSpec, channel: WorkerChann
     channel.labels = labels
     started = time.time()
     device = device_of_rank(choose_device(order.device), 0, config.processes)
-    with shared_by(order, config.processes, device) as world:
-        outcome = run_finetuning(order, channel, device, world)
+    with shared_by(order, config.processes, device, channel.error) as world:
+        outcome = finetune(config, dataset, root=root, device=device, context=channel, run_id=order.job_id, world=world)
     return runs_pb2.Run(
         id=order.job_id,
         spec=spec,
@@ -71,15 +71,15 @@ def finetune_job(order: Order, spec: runs_pb2.FinetuneSpec, channel: WorkerChann
     )
 
 
-def run_finetuning(order: Order, context: JobContext, device: torch.device, world: World) -> FinetuneOutcome:
-    """What every process of a run does."""
-    root, spec = Path(order.root), order.job_spec().finetune
-    dataset = open_dataset(spec.dataset, order.dataset_digest, root)
-    config = config_from_proto(spec)
-    return finetune(config, dataset, root=root, device=device, context=context, run_id=order.job_id, world=world)
+def finetune_as_rank(order: JobOrder, context: JobContext, device: torch.device, world: World) -> None:
+    """What the further processes of a run do: they compute, and the first reports and stores."""
+    spec = order.spec.finetune
+    root, spec = Path(order.root), order.spec.finetune
+    config, dataset = config_from_proto(spec), open_dataset(spec.dataset, order.dataset_digest, root)
+    finetune(config, dataset, root=root, device=device, context=context, run_id=order.job_id, world=world)
 
 
-def extract_job(order: Order, spec: pb.ExtractSpec, channel: WorkerChannel) -> pb.ExtractResult:
+def extract_job(order: JobOrder, spec: pb.ExtractSpec, channel: WorkerChannel) -> pb.ExtractResult:
     root = Path(order.root)
     manifest = read_manifest(root, spec.checkpoint)
     dataset = open_dataset(spec.dataset, order.dataset_digest, root)
@@ -101,7 +101,7 @@ def _feature_kind(spec: pb.ExtractSpec) -> FeatureKind:
     return "flat" if spec.feature_kind == "flat" else "pooled"
 
 
-def _identity(manifest: CheckpointManifest, order: Order, spec: pb.ExtractSpec, split: str, classes: Match) -> str:
+def _identity(manifest: CheckpointManifest, order: JobOrder, spec: pb.ExtractSpec, split: str, classes: Match) -> str:
     return extraction_identity(
         manifest,
         order.dataset_digest,
@@ -129,7 +129,7 @@ class _Extraction:
 
     def __init__(
         self,
-        order: Order,
+        order: JobOrder,
         spec: pb.ExtractSpec,
         manifest: CheckpointManifest,
         dataset: Dataset,

@@ -1,18 +1,17 @@
 """A further process of a run: `python -m penult_server.jobs.rank`, started by the run's first (see `ranks`)."""
 
-import json
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 
-from penult_server.errors import ServiceError
-from penult_server.finetuning.history import MetricsRecord
+from penult_proto.v1.pipes_pb2 import FromWorker, RankOrder, ToWorker
+from penult_server import pipes
 from penult_server.finetuning.world import World
-from penult_server.jobs.model_work import choose_device, run_finetuning
-from penult_server.jobs.order import Order
-from penult_server.jobs.ranks import GRACE, device_of_rank, member
+from penult_server.jobs.model_work import choose_device, finetune_as_rank
+from penult_server.jobs.ranks import device_of_rank, member, own_error
+from penult_server.messages import error_to_proto
+from penult_server.progress import MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest
 
 
@@ -29,25 +28,32 @@ class Silent:
 
 
 def main() -> None:
-    """Read the orders, take part in every step, end."""
-    orders = json.loads(sys.stdin.readline())
-    order = Order(**json.loads(orders["order"]))
-    world = World(rank=orders["rank"], size=orders["size"])
-    threading.Thread(target=_end_with_input, daemon=True).start()
-    device = device_of_rank(choose_device(order.device), world.rank, world.size)
+    """Read the order, take part in every step, or say what went wrong; then wait to be ended by the first."""
+    messages = pipes.own_stdout()
+    said = pipes.receive(sys.stdin.buffer, ToWorker)
+    if said is None:
+        return
+    ending = threading.Thread(target=_end_with_input, daemon=True)
+    ending.start()
     try:
-        with member(world, device, Path(orders["store"])):
-            run_finetuning(order, Silent(), device, world)
-    except ServiceError:
-        # A request that is refused is refused by every process. The first says so, and must not find this one gone
-        # before; it closes the input of this one, which ends it.
-        time.sleep(GRACE)
-        raise
+        take_part(said.rank)
+    except Exception as error:  # the seam: the first process reports it as the job's
+        pipes.send(messages, FromWorker(error=error_to_proto(own_error(error))))
+    # The first may have checkpoints to write yet, and would take this process's end for a death.
+    ending.join()
+
+
+def take_part(order: RankOrder) -> None:
+    """Do this process's part of every step. Raises what a finetuning does."""
+    world = World(rank=order.rank, size=order.size)
+    device = device_of_rank(choose_device(order.job.device), world.rank, world.size)
+    with member(world, device, Path(order.store)):
+        finetune_as_rank(order.job, Silent(), device, world)
 
 
 def _end_with_input() -> None:
     """The first process has gone, or says that it is enough."""
-    sys.stdin.read()
+    sys.stdin.buffer.read()
     os._exit(0)
 
 

@@ -7,13 +7,13 @@ training state. A process that dies takes the whole run with it, and the queue t
 # pyright: reportUnknownMemberType=false, reportPrivateImportUsage=false
 # torch.distributed is annotated in part.
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -22,14 +22,23 @@ import torch
 import torch.distributed as dist
 
 from penult_proto.errors import ErrorKind
+from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, RankOrder, ToWorker
+from penult_server import pipes
 from penult_server.errors import ServiceError
+from penult_server.failures import translate
 from penult_server.finetuning.world import ALONE, World
-from penult_server.jobs.order import Order
+from penult_server.messages import error_from_proto
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for the others: the first may be evaluating or storing meanwhile."""
 GRACE = 10.0
 """Seconds that the others have to end when the first has."""
+SETTLE_SECONDS = 2.0
+"""How long an unexpected error is held back: a collective also fails when another process has died, which is noticed,
+and ends this one, within that time."""
+COMMAND = (sys.executable, "-m", "penult_server.jobs.rank")
+"""What starts a further process."""
+Report = Callable[[ServiceError], None]
 
 
 def device_of_rank(device: torch.device, rank: int, size: int) -> torch.device:
@@ -47,20 +56,26 @@ def device_of_rank(device: torch.device, rank: int, size: int) -> torch.device:
 
 
 @contextmanager
-def shared_by(order: Order, size: int, device: torch.device) -> Generator[World]:
-    """Run the block as the first of `size` processes that work on the order; the others end with it."""
+def shared_by(order: JobOrder, size: int, device: torch.device, report: Report) -> Generator[World]:
+    """Run the block as the first of `size` processes that work on the order; the others end with it.
+
+    When another process fails, its error is reported and this process ends; when another dies, this one ends without a
+    word, so that the queue takes the run up again.
+    """
     if size == 1:
         yield ALONE
         return
     with tempfile.TemporaryDirectory(prefix="penult-ranks-") as meeting:
         store = Path(meeting) / "store"
-        others = [_start(order, rank, size, store) for rank in range(1, size)]
+        others = [_start(RankOrder(job=order, rank=rank, size=size, store=str(store))) for rank in range(1, size)]
         ending = threading.Event()
         for process in others:
-            threading.Thread(target=_end_with, args=(process, ending), daemon=True).start()
+            threading.Thread(target=_end_with, args=(process, ending, report), daemon=True).start()
         try:
             with member(World(rank=0, size=size), device, store) as world:
                 yield world
+        except Exception as error:
+            raise own_error(error) from error
         finally:
             ending.set()
             for process in others:
@@ -69,7 +84,10 @@ def shared_by(order: Order, size: int, device: torch.device) -> Generator[World]
 
 @contextmanager
 def member(world: World, device: torch.device, store: Path) -> Generator[World]:
-    """Run the block as one of the processes; they meet at the file `store`."""
+    """Run the block as one of the processes; they meet at the file `store`.
+
+    A block that fails leaves the group as it is: the others would take its end for an error of their own.
+    """
     # All of them are on this machine; the name of the host may resolve to nothing.
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     threads = torch.get_num_threads()
@@ -81,32 +99,39 @@ def member(world: World, device: torch.device, store: Path) -> Generator[World]:
         world_size=world.size,
         timeout=PATIENCE,
     )
-    try:
-        yield world
-    finally:
-        dist.destroy_process_group()
-        torch.set_num_threads(threads)
+    yield world
+    dist.destroy_process_group()
+    torch.set_num_threads(threads)
 
 
-def _start(order: Order, rank: int, size: int, store: Path) -> "subprocess.Popen[bytes]":
-    """A process that reads its orders, prints to this one's log, and ends when its input closes."""
-    command = [sys.executable, "-m", "penult_server.jobs.rank"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr.fileno(), start_new_session=False)
+def own_error(error: Exception) -> ServiceError:
+    """What an error of one process means, unless another process turns out to have died meanwhile."""
+    meant = translate(error)
+    if meant.kind == ErrorKind.INTERNAL:
+        time.sleep(SETTLE_SECONDS)
+    return meant
+
+
+def _start(order: RankOrder) -> "subprocess.Popen[bytes]":
+    """A process that reads its order, prints to this one's log, says its error, and ends when its input closes."""
+    process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=False)
     if process.stdin is None:
         raise ServiceError(ErrorKind.INTERNAL, "a process of a run was started without its pipe")
-    line = json.dumps({"order": order.to_json(), "rank": rank, "size": size, "store": str(store)})
-    process.stdin.write(line.encode() + b"\n")
-    process.stdin.flush()
+    pipes.send(process.stdin, ToWorker(rank=order))
     return process
 
 
-def _end_with(process: "subprocess.Popen[bytes]", ending: threading.Event) -> None:
-    """End this process when another of the run has ended before it: it would wait for it for ever."""
-    code = process.wait()
-    if not ending.is_set():
-        sys.stderr.write(f"another process of this run ended with exit status {code}; this one stops\n")
-        sys.stderr.flush()
-        os._exit(1)
+def _end_with(process: "subprocess.Popen[bytes]", ending: threading.Event, report: Report) -> None:
+    """End this process when another of the run has failed or died before it: it would wait for it for ever."""
+    said = pipes.receive(process.stdout, FromWorker) if process.stdout else None
+    what = f"failed: {said.error.message}" if said else f"ended with exit status {process.wait()}"
+    if ending.is_set():
+        return
+    if said:
+        report(error_from_proto(said.error))
+    sys.stderr.write(f"another process of this run {what}; this one stops\n")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

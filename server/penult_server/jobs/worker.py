@@ -5,17 +5,15 @@ the order on its input. One that gets no order ends when its input closes.
 """
 
 import importlib
-import json
 import os
 import sys
 from pathlib import Path
 
-from penult_server.errors import ServiceError
+from penult_proto.v1.pipes_pb2 import ToWorker
+from penult_server import pipes
 from penult_server.failures import translate
 from penult_server.jobs.channel import WorkerChannel
-from penult_server.jobs.order import Order
 from penult_server.jobs.work import work
-from penult_server.pipes import own_stdout
 
 NICENESS = 10
 """Of jobs, above the server's own: where cores are short, someone who waits for an answer comes before a training."""
@@ -24,7 +22,7 @@ NICENESS = 10
 def main() -> None:
     """Load, read the order, do the work, say how it ended."""
     os.nice(NICENESS)
-    messages = own_stdout()
+    messages = pipes.own_stdout()
     # A failure to load becomes the failure of the job that then comes.
     failure: Exception | None = None
     try:
@@ -32,20 +30,17 @@ def main() -> None:
             importlib.import_module("penult_server.jobs.model_work")
     except Exception as error:
         failure = error
-    line = sys.stdin.readline()
-    if not line:
+    said = pipes.receive(sys.stdin.buffer, ToWorker)
+    if said is None:
         return
-    order = Order(**json.loads(line))
-    print_to(Path(order.log))
+    print_to(Path(said.job.log))
     channel = WorkerChannel(messages)
-    channel.watch(sys.stdin)
+    channel.watch(sys.stdin.buffer)
     try:
         if failure:
             raise failure
-        channel.result(work(order, channel))
-    except ServiceError as error:
-        channel.error(error)
-    except Exception as error:  # the seam: memory, disk, or a bug that the log keeps and the job reports
+        channel.result(work(said.job, channel))
+    except Exception as error:  # the seam: a refusal, memory, disk, or a bug that the log keeps and the job reports
         channel.error(translate(error))
 
 

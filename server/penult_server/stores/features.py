@@ -22,24 +22,22 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.accumulation import MomentAccumulator
 from penult_kernels.symmetric import TILE, pack_symmetric
 from penult_proto.errors import ErrorKind
-from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
+from penult_server.records import Attribute, LabelNames
 from penult_server.stores.durable import STAGING_PREFIX, rename_directory, sync_path, sync_tree
 from penult_server.stores.manifest import (
     FeatureManifest,
-    LabelNames,
     damaged_files,
     hash_files,
     read_manifest,
     write_manifest,
 )
 
-CHUNK_BYTES = 32 * 2**20
-"""Aim for the size of a chunk of features."""
 ARRAY_TYPES = {
     "y": "int64",
     "a": "int64",
@@ -49,8 +47,6 @@ ARRAY_TYPES = {
     "masks": "bool",
 }
 """Of the arrays beside the features."""
-MOMENTS_BUDGET = 2**30
-"""Moments larger than this many bytes are not kept; spectra then read the rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,7 +271,7 @@ def keeps_moments(header: FeatureHeader) -> bool:
     """
     moments = header.labels.n_groups * header.n_features * (header.n_features + 1) // 2 * 8
     rows = header.n_examples * header.n_features * np.dtype(header.dtype).itemsize
-    return moments <= min(rows, MOMENTS_BUDGET)
+    return moments <= min(rows, budget.DEFAULT.moments_bytes)
 
 
 def group_index(y: NDArray[Any], a: NDArray[Any], labels: LabelNames) -> NDArray[np.int64]:
@@ -284,8 +280,8 @@ def group_index(y: NDArray[Any], a: NDArray[Any], labels: LabelNames) -> NDArray
 
 
 def chunk_rows(n_features: int, itemsize: int) -> int:
-    """Rows per chunk: a power of two near CHUNK_BYTES, so that chunks of equal sets line up."""
-    return 1 << max((CHUNK_BYTES // max(n_features * itemsize, 1)).bit_length() - 1, 0)
+    """Rows per chunk: a power of two near `Budget.chunk_bytes`, so that chunks of equal sets line up."""
+    return 1 << max((budget.DEFAULT.chunk_bytes // max(n_features * itemsize, 1)).bit_length() - 1, 0)
 
 
 def check_labels(labels: NDArray[Any], n_labels: int, name: str, first: int = 0) -> None:

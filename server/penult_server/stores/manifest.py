@@ -9,36 +9,12 @@ from typing import Any, cast
 
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
-from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
+from penult_server.records import Attribute, LabelNames
 
 FORMAT = 2
 """Number of the layout on disk; a newer one is refused, never guessed at. 2: moments packed in strips."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelNames:
-    """How classes and attribute values are named; the order gives the indices."""
-
-    classes: tuple[str, ...]
-    attribute: str = ""
-    """Empty when the examples carry no attribute; then every group is a class."""
-    attribute_values: tuple[str, ...] = ()
-    masks: tuple[str, ...] = ()
-    """Names of the sets of examples in the columns of the array `masks`; the sets may overlap."""
-    classes_by_index: bool = False
-    """Whether nobody named the classes, and they are called by their index."""
-
-    @property
-    def n_attributes(self) -> int:
-        """A, at least 1, so that g = y * n_attributes + a always holds."""
-        return max(len(self.attribute_values), 1)
-
-    @property
-    def n_groups(self) -> int:
-        """G = C * A."""
-        return len(self.classes) * self.n_attributes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

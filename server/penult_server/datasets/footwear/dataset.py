@@ -11,7 +11,8 @@ from penult_server.datasets.examples import LazyExamples
 from penult_server.datasets.footwear.compose import compose
 from penult_server.datasets.footwear.files import file_digests, read_items, read_photographs
 from penult_server.datasets.footwear.recipe import CLASSES, GROUNDS, RECIPE_VERSION, plans
-from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
+from penult_server.datasets.model import DatasetInfo, Example, SplitLabels
+from penult_server.records import Attribute
 
 NAME = "footwear"
 DESCRIPTION = (

@@ -17,13 +17,13 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from penult_server.datasets.layouts.published import Published, compared, directory_of, locate, unlike
-from penult_server.datasets.model import Attribute
+from penult_server.datasets.layouts.published import Published, PublishedLayout, compared, directory_of, locate, unlike
 from penult_server.datasets.rows import SPLITS, Rows, numbered_split_index
 from penult_server.datasets.tables.csv_file import read_csv
 from penult_server.datasets.tables.spaced import read_spaced, read_words
 from penult_server.datasets.tables.table import Table, Texts, bad_table, require_columns
 from penult_server.notes import Note
+from penult_server.records import Attribute
 
 PUBLISHED = Published(
     groups={
@@ -104,3 +104,11 @@ def _check_covered(table: Table, names: Texts, other: Table, others: Texts, what
     if len(missing):
         row = int(missing[0])
         raise table.error(row, f"{names[row].as_py()!r} {what}: {other.file.name} does not name it", "image_id")
+
+
+LAYOUT = PublishedLayout(
+    files="list_attr_celeba.txt, list_eval_partition.txt (or .csv), img_align_celeba/",
+    groups="blond hair x gender",
+    published=PUBLISHED,
+    read=read_celeba,
+)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from penult_server.datasets.layouts.published import Published, compared, directory_of, locate
-from penult_server.datasets.model import Attribute
+from penult_server.datasets.layouts.published import Published, PublishedLayout, compared, directory_of, locate
 from penult_server.datasets.rows import SPLITS, Rows
 from penult_server.datasets.tables.csv_file import read_csv
+from penult_server.records import Attribute
 
 PUBLISHED = Published(
     groups={"train": (148186, 90337, 12731, 17784), "test": (74780, 43778, 6455, 8769)},
@@ -59,3 +59,11 @@ def read_civilcomments(source: Path) -> Rows:
         in_masks=(mentions[:, :, None] & (y[:, None, None] == np.arange(len(CLASSES)))).reshape(len(table), -1),
     )
     return compared(rows, PUBLISHED)
+
+
+LAYOUT = PublishedLayout(
+    files="all_data_with_identities.csv (WILDS)",
+    groups="toxicity x any of 8 identities; 16 masks, identity x toxicity",
+    published=PUBLISHED,
+    read=read_civilcomments,
+)

@@ -22,13 +22,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from penult_server.datasets.layouts.published import Published, compared, directory_of, locate, unlike
-from penult_server.datasets.model import Attribute
+from penult_server.datasets.layouts.published import Published, PublishedLayout, compared, directory_of, locate, unlike
 from penult_server.datasets.rows import SPLITS, Rows, numbered_split_index
 from penult_server.datasets.tables.csv_file import read_csv
 from penult_server.datasets.tables.json_lines import read_json_lines
 from penult_server.datasets.tables.table import Table, Texts
 from penult_server.notes import Note
+from penult_server.records import Attribute
 
 PUBLISHED = Published(
     groups={
@@ -121,3 +121,11 @@ def _negation_note(table: Table, hypotheses: Texts, a: NDArray[np.int64]) -> tup
 
 def _listed(files: list[Path]) -> str:
     return ", ".join(file.name for file in files)
+
+
+LAYOUT = PublishedLayout(
+    files="metadata_random.csv, multinli_1.0_train.jsonl, multinli_1.0_dev_matched.jsonl, ..._mismatched.jsonl",
+    groups="3 labels x negation; pairs of premise and hypothesis",
+    published=PUBLISHED,
+    read=read_multinli,
+)

@@ -4,7 +4,7 @@ A full copy has exactly these counts; a difference is a note of the dataset, sin
 empty split or group is refused: whoever compares groups would be missing one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +26,24 @@ class Published:
     """Of each split, in the order g = y * n_attributes + a."""
     totals: dict[str, int] = field(default_factory=dict)
     """Of splits whose groups are not published."""
+
+    def text(self, split: str) -> str:
+        """The counts of a split for people."""
+        groups = self.groups.get(split)
+        return f"{self.totals[split]} in all" if groups is None else ", ".join(map(str, groups))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedLayout:
+    """A dataset as its owners distribute it: what its module, which is called as it is on the wire, says of it."""
+
+    files: str
+    """What the directory holds, for people."""
+    groups: str
+    """Class x attribute, and what else is particular."""
+    published: Published
+    read: Callable[[Path], Rows]
+    """From the directory, or a file in it. Raises ServiceError: FILES_MISSING, BAD_TABLE, EMPTY_GROUP."""
 
 
 def compared(rows: Rows, published: Published) -> Rows:

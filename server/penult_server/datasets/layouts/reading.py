@@ -1,50 +1,41 @@
 """The reader of each layout."""
 
-from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 
+from penult_proto.enums import names_of
 from penult_proto.errors import ErrorKind
-from penult_server.datasets.layouts.celeba import read_celeba
-from penult_server.datasets.layouts.civilcomments import read_civilcomments
+from penult_proto.v1 import datasets_pb2
 from penult_server.datasets.layouts.columns import Columns
-from penult_server.datasets.layouts.multinli import read_multinli
+from penult_server.datasets.layouts.published import PublishedLayout
 from penult_server.datasets.layouts.table import read_table
-from penult_server.datasets.layouts.waterbirds import read_waterbirds
 from penult_server.datasets.rows import Rows
 from penult_server.errors import ServiceError
 
-
-class Layout(StrEnum):
-    """How the files of a dataset are laid out."""
-
-    TABLE = "table"
-    WATERBIRDS = "waterbirds"
-    CELEBA = "celeba"
-    CIVILCOMMENTS = "civilcomments"
-    MULTINLI = "multinli"
+TABLE = "table"
+"""The layout that is no published dataset's."""
+PUBLISHED_LAYOUTS = tuple(name for name in names_of(datasets_pb2.DatasetLayout) if name != TABLE)
+"""Names of the others on the wire, each of which is the name of a module in this package."""
 
 
-_READERS = {
-    Layout.WATERBIRDS: read_waterbirds,
-    Layout.CELEBA: read_celeba,
-    Layout.CIVILCOMMENTS: read_civilcomments,
-    Layout.MULTINLI: read_multinli,
-}
+def published_layout(name: str) -> PublishedLayout:
+    """What the module of a published dataset says of its layout."""
+    return import_module(f"penult_server.datasets.layouts.{name}").LAYOUT
 
 
-def read_layout(layout: Layout, source: Path, columns: Columns) -> Rows:
+def read_layout(layout: str, source: Path, columns: Columns) -> Rows:
     """Read the labels of a dataset, and which examples they are of.
 
     Raises ServiceError: BAD_TABLE, FILES_MISSING, EMPTY_GROUP, ATTRIBUTE_MISSING, and INVALID_ARGUMENT for columns
     that are named beside a published layout.
     """
-    if layout is Layout.TABLE:
+    if layout == TABLE:
         return read_table(source, columns)
     if columns.named() or columns.splits:
         what = "columns are" if columns.named() else "splits are"
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
-            f"{what} named for layout='table' only; {layout.value!r} has its own",
-            layout=layout.value,
+            f"{what} named for layout='table' only; '{layout}' has its own",
+            layout=layout,
         )
-    return _READERS[layout](source)
+    return published_layout(layout).read(source)

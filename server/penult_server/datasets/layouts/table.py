@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_server.datasets.layouts.columns import Columns
-from penult_server.datasets.model import Attribute
 from penult_server.datasets.rows import NUMBERED_SPLITS, Rows, check_train
 from penult_server.datasets.tables.canonical import canonical
 from penult_server.datasets.tables.csv_file import read_csv
@@ -29,6 +28,7 @@ from penult_server.datasets.tables.parquet import is_parquet, read_parquet
 from penult_server.datasets.tables.table import INTEGER, Names, Table, bad_table, first_repeat, require_columns
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
+from penult_server.records import Attribute
 
 MAX_ATTRIBUTE_VALUES = 1000
 """More values than this are taken for a column that is no attribute, such as a URL or a date."""

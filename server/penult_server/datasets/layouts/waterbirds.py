@@ -6,10 +6,10 @@
 
 from pathlib import Path
 
-from penult_server.datasets.layouts.published import Published, compared, directory_of, locate
-from penult_server.datasets.model import Attribute
+from penult_server.datasets.layouts.published import Published, PublishedLayout, compared, directory_of, locate
 from penult_server.datasets.rows import SPLITS, Rows, numbered_split_index
 from penult_server.datasets.tables.csv_file import read_csv
+from penult_server.records import Attribute
 
 PUBLISHED = Published(
     groups={"train": (3498, 184, 56, 1057), "val": (467, 466, 133, 133), "test": (2255, 2255, 642, 642)}
@@ -43,3 +43,11 @@ def read_waterbirds(source: Path) -> Rows:
         a=table.choices("place", {"0": 0, "1": 1}, "land, water")[:, None],
     )
     return compared(rows, PUBLISHED)
+
+
+LAYOUT = PublishedLayout(
+    files="metadata.csv and the images beside it",
+    groups="bird x place",
+    published=PUBLISHED,
+    read=read_waterbirds,
+)

@@ -1,0 +1,7 @@
+"""``python -m penult``: the command line where ``penult`` is not on the path."""
+
+import sys
+
+from penult.cli import main
+
+sys.exit(main())

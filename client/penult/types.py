@@ -1,0 +1,60 @@
+"""The names that requests may use. Made by ``python -m penult_proto.generate``."""
+
+from typing import Literal
+
+BalanceMethod = Literal["none", "subsetting", "upsampling", "upweighting", "mixture"]
+By = Literal["class", "group"]
+FeatureKind = Literal["pooled", "flat"]
+GridName = Literal[
+    "l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k", "learning_rate"
+]
+GroupSource = Literal["stored", "errors", "eiil"]
+HeadChoice = Literal["zero", "stored", "random"]
+Intercept = Literal["free", "penalized", "none"]
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Layout = Literal["table", "waterbirds", "celeba", "civilcomments", "multinli"]
+Link = Literal["softmax", "ovr"]
+LossName = Literal["mean", "group_dro", "cvar_dro"]
+MissingGroups = Literal["refuse", "skip"]
+OffsetChoice = Literal["none", "class_prior", "prediction_prior"]
+OptimizerName = Literal["adamw", "sgd"]
+PathKeep = Literal["last", "best"]
+PathOptimizer = Literal["gd", "sgd", "adamw"]
+PathSchedule = Literal["constant", "cosine"]
+PenaltyScale = Literal["mean", "sum"]
+PoolingName = Literal["model", "mean"]
+PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
+Preset = Literal[
+    "erm",
+    "class_balanced",
+    "dfr",
+    "dfr_2022",
+    "dfr_2023",
+    "dfr_l2",
+    "dfr_train",
+    "afr",
+    "afr_celeba",
+    "afr_multinli",
+    "self",
+    "self_disagreement",
+    "rad",
+    "rad_celeba",
+    "llr",
+    "crt",
+    "reweight_crt",
+    "group_dro",
+    "cvar_dro",
+    "jtt",
+    "eiil",
+    "logit_adjusted",
+    "la_prior",
+]
+Risk = Literal["mean", "group_dro", "cvar"]
+RowsChoice = Literal["all", "top_loss", "top_disagreement"]
+Scaling = Literal["none", "rows", "all"]
+ScheduleName = Literal["constant", "cosine", "linear"]
+SelectFinal = Literal["chosen", "refit"]
+SelectMetric = Literal["worst_group", "worst_class", "average", "mean_group"]
+StorageType = Literal["float32", "float16"]
+Ties = Literal["first", "last"]
+WeightsChoice = Literal["uniform", "confidence", "errors", "detected"]

@@ -1,0 +1,33 @@
+"""Equal contents have equal numbers: how the solvers see that problems share rows, weights, targets or a scaling."""
+
+import hashlib
+from collections.abc import Hashable
+
+import numpy as np
+
+from penult_kernels.arrays import Array, to_host
+
+
+class ContentIds:
+    """Numbers 0, 1, 2, ... given to contents in the order in which they are met."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._read: dict[int, tuple[Array, int]] = {}
+
+    def of(self, array: Array | None) -> int:
+        """Of the dtype, shape and bytes of an array, or of there being none; one object is read once.
+
+        What is read is held for as long as this is, so that no other object takes its address.
+        """
+        if array is None:
+            return self.number(None)
+        if id(array) not in self._read:
+            host = np.ascontiguousarray(to_host(array))
+            digest = hashlib.blake2b(host.tobytes(), digest_size=16).digest()
+            self._read[id(array)] = (array, self.number((host.dtype.str, host.shape, digest)))
+        return self._read[id(array)][1]
+
+    def number(self, key: Hashable) -> int:
+        """Of anything that is compared by its value, such as the numbers of several parts."""
+        return self._numbers.setdefault(key, len(self._numbers))

@@ -1,0 +1,109 @@
+"""Large arrays on the wire: announced, cut in pieces, and put together when the pieces come."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from penult_proto.arrays import (
+    AnyArray,
+    ArrayError,
+    bytes_of_shape,
+    from_bytes,
+    little_endian,
+    numpy_dtype,
+    shape_text,
+    wire_dtype,
+)
+from penult_proto.errors import ErrorKind
+from penult_proto.limits import CHUNK_BYTES
+from penult_proto.v1 import arrays_pb2
+
+
+def announce(name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> arrays_pb2.ArrayHeader:
+    """What is said of an array before its pieces. Raises TypeError for a type that the wire does not have."""
+    total = math.prod(shape) * dtype.itemsize
+    return arrays_pb2.ArrayHeader(name=name, dtype=wire_dtype(dtype), shape=shape, total_bytes=total)
+
+
+def pieces(
+    name: str, array: AnyArray, *, offset: int = 0, chunk_bytes: int = CHUNK_BYTES
+) -> Iterator[arrays_pb2.ArrayChunk]:
+    """An array in pieces, from its first byte to its last; `offset` is the place of the first in a larger array."""
+    content = little_endian(array).reshape(-1).view(np.uint8)
+    for start in range(0, len(content), chunk_bytes):
+        data = content[start : start + chunk_bytes].tobytes()
+        yield arrays_pb2.ArrayChunk(name=name, offset=offset + start, data=data)
+
+
+class Arrival:
+    """How much has come of an array that was announced.
+
+    Raises ArrayError (WRONG_DTYPE, WRONG_SHAPE) for an announcement whose type, shape and size do not fit together.
+    """
+
+    def __init__(self, header: arrays_pb2.ArrayHeader) -> None:
+        self.header = header
+        self.dtype = numpy_dtype(header.dtype, header.name)
+        self._n_received = 0
+        size = bytes_of_shape(header.shape, self.dtype.itemsize)
+        if size != header.total_bytes:
+            said = "is no array" if size is None else f"has {size} bytes, the header announces {header.total_bytes}"
+            message = f"{header.name} of shape {shape_text(header.shape)} {said}"
+            raise ArrayError(ErrorKind.WRONG_SHAPE, message, header.name)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every byte has come."""
+        return self._n_received == self.header.total_bytes
+
+    def take(self, chunk: arrays_pb2.ArrayChunk | None) -> bytes:
+        """The bytes of the next piece, None for the end of the stream.
+
+        Raises ArrayError (INCOMPLETE_UPLOAD) for the end, a gap, an overlap, too much, or a piece of another array.
+        """
+        name, total = self.header.name, self.header.total_bytes
+        if chunk is None:
+            message = f"array {name!r} is incomplete: {self._n_received} of {total} bytes came"
+            raise ArrayError(ErrorKind.INCOMPLETE_UPLOAD, message, name)
+        end = chunk.offset + len(chunk.data)
+        if chunk.name != name or chunk.offset != self._n_received or end > total:
+            message = (
+                f"bytes {chunk.offset} .. {end} of array {chunk.name!r} came where byte {self._n_received} of the "
+                f"{total} of {name!r} was next"
+            )
+            raise ArrayError(ErrorKind.INCOMPLETE_UPLOAD, message, name)
+        self._n_received = end
+        return chunk.data
+
+
+def gather(headers: Iterable[arrays_pb2.ArrayHeader], chunks: Iterator[arrays_pb2.ArrayChunk]) -> dict[str, AnyArray]:
+    """Arrays by name, put together from their pieces, of which those of several arrays may alternate.
+
+    Takes no more pieces than complete them. Raises ArrayError when any is broken, incomplete or was not announced.
+    """
+    arrivals = {header.name: Arrival(header) for header in headers}
+    contents = {name: bytearray() for name in arrivals}
+    for name, arrival in arrivals.items():
+        while not arrival.is_complete:
+            chunk = next(chunks, None)
+            found = name if chunk is None else chunk.name
+            if found not in arrivals:
+                raise unannounced(found)
+            contents[found] += arrivals[found].take(chunk)
+    return {
+        name: from_bytes(contents[name], one.header.dtype, one.header.shape, name) for name, one in arrivals.items()
+    }
+
+
+def expect_end(chunks: Iterator[arrays_pb2.ArrayChunk]) -> None:
+    """Raise ArrayError (INCOMPLETE_UPLOAD) when more comes than was announced."""
+    chunk = next(chunks, None)
+    if chunk is not None:
+        raise unannounced(chunk.name)
+
+
+def unannounced(name: str) -> ArrayError:
+    """The error for pieces of an array that no header named."""
+    return ArrayError(ErrorKind.INCOMPLETE_UPLOAD, f"array {name!r} came, which was not announced", name)

@@ -1,0 +1,51 @@
+"""What the client's code takes from its own `finetune`: part of ``penult_proto.generate``.
+
+``finetune_arguments.py`` has the arguments of a finetuning as a dictionary, ``finetune_spec.py`` the record of what was
+used: both from the signature of `Client.finetune`.
+"""
+
+from pathlib import Path
+
+from penult_proto.generate_client import CLIENT, MADE, module, record, signature, typed_dict
+
+ALWAYS_SAID = ("balance", "epochs", "pretrained", "seed")
+"""Arguments that have an effect on every run."""
+DOCS = {"repeat_errors_of": "Digest of a checkpoint.", "evaluate": "Empty for all."}
+SPEC_DOC = """A finetuning recipe; the fields are the arguments of `Client.finetune`.
+
+    What was left out has the server's default; None has what could have no effect, such as the momentum of AdamW.
+    """
+METHOD = '''
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `Client.finetune` that ask for this again: ``client.finetune(**spec.arguments())``."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None and value != ()}'''
+
+
+def spec_type(name: str, kind: str) -> str:
+    """The type of an argument in the record of what was used."""
+    if name in ("dataset", "backbone", "attribute"):
+        return "str"
+    bare = kind.removesuffix(" | None")
+    if bare.startswith("Sequence["):
+        return f"tuple[{bare.removeprefix('Sequence[').removesuffix(']')}, ...]"
+    if name in ALWAYS_SAID:
+        return bare
+    return "str | None" if "str" in bare.split(" | ") else kind
+
+
+def generate_finetuning(out: Path = CLIENT) -> None:
+    """Write the modules into the directory `out`."""
+    kinds = {name: kind for name, kind in signature("client.py", "finetune").items() if name != "timeout"}
+    doc = "The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."
+    arguments = typed_dict("FinetuneArguments", doc, ((name, kind, "") for name, kind in kinds.items()))
+    used = ((name, spec_type(name, kind), DOCS.get(name, "")) for name, kind in kinds.items())
+    spec = [*record("FinetuneSpec", SPEC_DOC, used), METHOD]
+    (out / "finetune_arguments.py").write_text(
+        module(f"The arguments of a finetuning as a dictionary. {MADE}", arguments), encoding="utf-8"
+    )
+    (out / "finetune_spec.py").write_text(module(f"What a finetuning was asked for. {MADE}", spec), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    generate_finetuning()

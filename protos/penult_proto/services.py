@@ -1,0 +1,17 @@
+"""Every service of the wire, and which of its RPCs only read."""
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from penult_proto.v1 import datasets_pb2, features_pb2, info_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2
+
+_FILES = (datasets_pb2, features_pb2, info_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2)
+
+SERVICES: dict[str, ServiceDescriptor] = {
+    service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
+}
+"""Services by their full name."""
+READ_METHODS: dict[str, tuple[str, ...]] = {
+    name: tuple(method.name for method in service.methods if method.name.startswith(("Get", "List")))
+    for name, service in SERVICES.items()
+}
+"""RPCs that are cheap and without effect, by service: an RPC called Get... or List... must be."""

@@ -1,0 +1,61 @@
+"""Annotations of a configuration's fields: in which runs a field has an effect, and whether it has a default there.
+
+A field without such an annotation has an effect on every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_server.datasets.model import Modality
+
+if TYPE_CHECKING:
+    from penult_server.finetuning.config import FinetuneConfig
+
+
+@dataclass(frozen=True, slots=True)
+class HasEffect:
+    """The runs on which a field has an effect."""
+
+    goes_with: str
+    """Those runs, as their requests describe them."""
+    holds: Callable[[FinetuneConfig, Modality], bool]
+    """Whether a run on examples of a kind is one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """Where such a field has an effect it must be given."""
+
+    meaning: str
+
+
+TRAINED: HasEffect = HasEffect(
+    "epochs of at least 1 (with 0 nothing is trained, and only the starting point stored)",
+    lambda config, _: config.epochs > 0,
+)
+TRAINED_OR_NONE: HasEffect = HasEffect(
+    "epochs of at least 1 (with 0 nothing is trained)",
+    lambda config, _: config.epochs > 0 or config.method is BalanceMethod.NONE,
+)
+BALANCED: HasEffect = HasEffect(
+    "a balance other than 'none'", lambda config, _: config.method is not BalanceMethod.NONE
+)
+BALANCED_BY_GROUP: HasEffect = HasEffect(
+    "a balance other than 'none' by='group'",
+    lambda config, _: config.method is not BalanceMethod.NONE and config.by is BalanceBy.GROUP,
+)
+OF_MIXTURE: HasEffect = HasEffect("balance='mixture'", lambda config, _: config.method is BalanceMethod.MIXTURE)
+OF_SGD: HasEffect = HasEffect("optimizer='sgd'", lambda config, _: config.optimizer == "sgd")
+SCHEDULED: HasEffect = HasEffect("schedule='cosine' or 'linear'", lambda config, _: config.schedule != "constant")
+OF_GROUP_DRO: HasEffect = HasEffect("loss='group_dro'", lambda config, _: config.objective.loss == "group_dro")
+OF_CVAR_DRO: HasEffect = HasEffect("loss='cvar_dro'", lambda config, _: config.objective.loss == "cvar_dro")
+OF_REPEATED_ERRORS: HasEffect = HasEffect(
+    "repeat_errors_of=, the checkpoint whose errors are repeated",
+    lambda config, _: bool(config.objective.repeat_errors_of),
+)
+OF_IMAGES: HasEffect = HasEffect("a dataset of images", lambda _, modality: modality == "image")
+OF_TEXTS: HasEffect = HasEffect("a dataset of texts", lambda _, modality: modality == "text")

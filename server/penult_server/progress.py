@@ -1,0 +1,38 @@
+"""What the work of a job tells the service, and asks it, while it runs."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from penult_kernels.metrics import GroupMetrics
+from penult_server.stores.checkpoints import CheckpointManifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsRecord:
+    """Metrics of one split after so many steps of a run."""
+
+    epoch: float
+    """step / (steps of an epoch)."""
+    step: int
+    split: str
+    metrics: GroupMetrics
+
+
+class JobContext(Protocol):
+    """Given to the function that does a job's work."""
+
+    def progress(self, stage: str, done: float, total: float, unit: str) -> None:
+        """Say how far the whole job is. Cheap: may be called for every batch."""
+        ...
+
+    def metrics(self, record: MetricsRecord) -> None:
+        """Report the metrics of a split."""
+        ...
+
+    def checkpoint(self, manifest: CheckpointManifest) -> None:
+        """Register a checkpoint that lies whole in the store."""
+        ...
+
+    def check_cancelled(self) -> None:
+        """Raise ServiceError (CANCELLED) when the job has been cancelled. Cheap."""
+        ...

@@ -1,0 +1,133 @@
+"""The scripts of client/examples as a user runs them, on small images; what they print against direct questions."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import penult
+
+EXAMPLES = Path(__file__).parents[2] / "client" / "examples"
+SMALL = ("--dataset", "shapes", "--backbone", "test_resnet", "--random-weights")
+RECIPE = {"dataset": "shapes", "backbone": "test_resnet", "pretrained": False}
+
+
+@pytest.fixture(scope="module")
+def store(client, table) -> Path:
+    """A store that knows the small images; its server stays for as long as the tests of this file."""
+    client.datasets.register("shapes", table)
+    return Path(client.info().root)
+
+
+def printed(script: str, store: Path, *options: str) -> list[str]:
+    """What a script prints, run from its command line; a warning fails it."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / script), "--store", str(store), *SMALL, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=store)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def numbers(line: str) -> list[float]:
+    """The numbers in a line of a table."""
+    words = line.replace("/", " ").split()
+    return [float(word) for word in words if word.lstrip("+-").replace(".", "", 1).isdigit()]
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_every_example_says_what_it_asks_and_what_to_expect(script):
+    text = (EXAMPLES / script).read_text()
+    docstring = compile(text, script, "exec").co_consts[0]
+    assert docstring.splitlines()[0].endswith("?")
+    for said in ("Data:", "What the answer means:", f"python {script}", "Expected"):
+        assert said in docstring
+    assert "penult." in text
+    assert "penult_" not in text
+
+
+@pytest.mark.timeout(600)
+def test_which_balancing(client, store):
+    _, *lines = printed("which_balancing.py", store, "--seeds", "2", "--epochs", "1", "--image-size", "16")
+    methods = ["none", "subsetting", "upsampling", "upweighting", "mixture"]
+    assert [line.split()[0] for line in lines] == methods
+    settings = {name: {"by": "group"} for name in methods} | {"none": {}, "mixture": {"by": "group", "ratio": 4}}
+    runs = [
+        client.finetune(**RECIPE, balance=name, **settings[name], epochs=1, image_size=16, seed=seed).wait()
+        for name in methods
+        for seed in (0, 1)
+    ]
+    worst = np.array([run.metrics("test").worst_group_accuracy for run in runs]).reshape(5, 2)
+    average = np.array([run.metrics("test").average_accuracy for run in runs]).reshape(5, 2)
+    for i, line in enumerate(lines):
+        gain = worst[i] - worst[0]
+        expected = [
+            runs[2 * i].n_train_examples,
+            average[i].mean(),
+            worst[i].mean(),
+            abs(worst[i, 0] - worst[i, 1]) / np.sqrt(2),
+            gain.mean(),
+            abs(gain[0] - gain[1]) / 2,
+        ]
+        np.testing.assert_allclose(numbers(line)[:6], expected, atol=0.0005001)
+    assert sum(numbers(line)[6] for line in lines) == 2
+    # Six of each group are left.
+    assert numbers(lines[1])[0] == 24
+    assert len(client.jobs.list(states=["succeeded"])) == 11
+
+
+def test_is_this_imbalance_real(client, store):
+    lines = printed("is_this_imbalance_real.py", store, "--epochs", "1", "--replicates", "40", "--n", "5", "9")
+    run = client.finetune(**RECIPE, epochs=1, seed=0).wait()
+    sets = client.extract(run.checkpoints[-1], splits=["train", "test"]).wait()
+    spectra = client.spectra(sets["train"], top_k=1, replicates=40, seed=0)
+    assert len(lines) == 8
+    for line, entry in zip(lines[1:3], spectra.imbalance, strict=True):
+        assert line.startswith(entry.minority)
+        sizes, (rho, low, high), matched = numbers(line)[:2], numbers(line)[2:5], numbers(line)[5:]
+        assert sizes == [entry.n_minority, entry.n_majority] == [6, 30]
+        np.testing.assert_allclose([rho, *matched], measured(entry), atol=0.005001)
+        np.testing.assert_allclose([low, high], size_alone(client.features.read(sets["train"]), entry), atol=0.005001)
+        # The service draws its own subsets of the majority: their median lies well inside.
+        assert low < entry.ratio / entry.matched_ratio < high
+    test = client.features.read(sets["test"])
+    minorities = [entry.minority_index for entry in spectra.imbalance]
+    for n, of_n in ((5, lines[4:6]), (9, lines[6:8])):
+        place = np.array([np.count_nonzero(test.g[:i] == g) for i, g in enumerate(test.g)])
+        rows = test.row_id[(place < n) | ~np.isin(test.g, minorities)]
+        entries = client.spectra(sets["test"], rows=rows, top_k=1, replicates=40, seed=0).imbalance
+        for line, entry in zip(of_n, entries, strict=True):
+            assert line.startswith(entry.minority)
+            np.testing.assert_allclose(numbers(line), [n, 10, *measured(entry)], atol=0.005001)
+
+
+def measured(entry: penult.Imbalance) -> list[float]:
+    return [entry.ratio, entry.matched_ratio, entry.low, entry.high, entry.p_adjusted]
+
+
+def size_alone(features: penult.Features, entry: penult.Imbalance) -> np.ndarray:
+    """The example's 40 draws, by another way to the largest eigenvalue."""
+    majority = features.features[features.g == entry.majority_index].astype(np.float64)
+    rng = np.random.default_rng(0)
+    draws = [rng.choice(majority, entry.n_minority, replace=False) for _ in range(40)]
+    tops = [np.linalg.eigvalsh(np.cov(rows.T, bias=True))[-1] for rows in (*draws, majority)]
+    return np.quantile(np.array(tops[:-1]) / tops[-1], [0.05, 0.95])
+
+
+def test_refit_every_epoch(client, store, tmp_path):
+    figure = tmp_path / "epochs.png"
+    options = ("--epochs", "2", "--preset", "dfr_l2", "--plot", str(figure))
+    _, *lines, last = printed("refit_every_epoch.py", store, *options)
+    assert last == f"drawn in {figure}"
+    run = client.finetune(**RECIPE, epochs=2, seed=0).wait()
+    assert len(lines) == len(run.checkpoints) == 3
+    for line, checkpoint in zip(lines, run.checkpoints, strict=True):
+        sets = client.extract(checkpoint, splits=["val", "test"]).wait()
+        refit = client.refit(sets["val"], preset="dfr_l2", evaluate={"test": sets["test"]}).metrics["test"]
+        own = client.evaluate(checkpoint, sets["test"])
+        expected = [checkpoint.epoch, own.worst_group_accuracy, refit.worst_group_accuracy]
+        np.testing.assert_allclose(numbers(line), expected, atol=0.0005001)
+    with Image.open(figure) as image:
+        assert image.size == (750, 540)
+        assert len(image.convert("RGB").getcolors(maxcolors=2**24) or []) > 20

@@ -1,0 +1,57 @@
+"""The processes of one run: what ends another ends the first, and a job fails with the error of whichever failed."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+FIRST = textwrap.dedent("""
+    import sys
+    import torch
+    from penult_proto.v1.pipes_pb2 import JobOrder
+    from penult_server.jobs import ranks
+
+    ranks.COMMAND = (sys.executable, "-c", sys.argv[1])
+    cpu = torch.device("cpu")
+    with ranks.shared_by(JobOrder(device="cpu"), 2, cpu, lambda error: print(error.kind, error.message)):
+        torch.distributed.barrier()
+        print("both went on")
+""")
+OTHER = textwrap.dedent("""
+    import os, torch
+    from penult_proto.errors import ErrorKind
+    from penult_server.errors import ServiceError
+    from penult_server.jobs import rank
+
+    def take_part(*_):
+        {}
+
+    rank.finetune_as_rank = take_part
+    rank.main()
+""")
+
+
+@pytest.mark.parametrize(
+    ("what", "reported", "printed", "status"),
+    [
+        ("raise MemoryError('of rank 1')", "out_of_memory not enough memory (of rank 1)", "another process", 1),
+        ("raise ServiceError(ErrorKind.STORE_CORRUPT, 'rank 1 alone')", "store_corrupt rank 1 alone", "failed", 1),
+        ("raise KeyError('a bug')", "internal the server made a mistake (KeyError", "KeyError: 'a bug'", 1),
+        # Its death is nobody's error: nothing is reported, and the queue takes the run up again.
+        ("os._exit(3)", "", "another process of this run ended with exit status 3; this one stops", 1),
+        ("torch.distributed.barrier()", "both went on", "", 0),
+    ],
+)
+def test_an_error_of_another_process_is_reported_as_the_job_s(what, reported, printed, status):
+    first = subprocess.run(
+        [sys.executable, "-u", "-c", FIRST, OTHER.format(what)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert first.returncode == status, first.stderr
+    assert first.stdout.startswith(reported)
+    assert bool(first.stdout) == bool(reported)
+    assert printed in first.stderr

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from penult.connecting import connect as connect
     from penult.descriptors import Descriptor as Descriptor
     from penult.descriptors import Descriptors as Descriptors
+    from penult.descriptors import Eigenvectors as Eigenvectors
     from penult.descriptors import PrincipalAngles as PrincipalAngles
     from penult.descriptors import VarianceShare as VarianceShare
-    from penult.eigenvectors import Eigenvectors as Eigenvectors
     from penult.embedded import local as local
     from penult.errors import Busy as Busy
     from penult.errors import Cancelled as Cancelled
@@ -47,7 +47,10 @@ if TYPE_CHECKING:
     from penult.errors import Unavailable as Unavailable
     from penult.errors import VersionMismatch as VersionMismatch
     from penult.finetune_spec import FinetuneSpec as FinetuneSpec
+    from penult.heads import Head as Head
     from penult.jobs import Job as Job
+    from penult.metrics import EpochMetrics as EpochMetrics
+    from penult.metrics import Metrics as Metrics
     from penult.notes import Note as Note
     from penult.plots import plot_history as plot_history
     from penult.plots import plot_run_spectra as plot_run_spectra
@@ -62,14 +65,11 @@ if TYPE_CHECKING:
     from penult.records import RunManifest as RunManifest
     from penult.records import Split as Split
     from penult.refits import Certificate as Certificate
-    from penult.refits import Head as Head
     from penult.refits import Interpolation as Interpolation
     from penult.refits import Refit as Refit
     from penult.refits import Selection as Selection
-    from penult.refits import soup as soup
-    from penult.results import EpochMetrics as EpochMetrics
-    from penult.results import Metrics as Metrics
     from penult.run_spectra import RunSpectra as RunSpectra
+    from penult.soups import soup as soup
     from penult.spectra import Imbalance as Imbalance
     from penult.spectra import Spectra as Spectra
 
@@ -82,12 +82,13 @@ _NAMES = {
     "jobs": "Job",
     "records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",
     "finetune_spec": "FinetuneSpec",
-    "results": "EpochMetrics Metrics",
+    "metrics": "EpochMetrics Metrics",
     "spectra": "Imbalance Spectra",
     "run_spectra": "RunSpectra",
-    "descriptors": "Descriptor Descriptors PrincipalAngles VarianceShare",
-    "eigenvectors": "Eigenvectors",
-    "refits": "Certificate Head Interpolation Refit Selection soup",
+    "descriptors": "Descriptor Descriptors Eigenvectors PrincipalAngles VarianceShare",
+    "refits": "Certificate Interpolation Refit Selection",
+    "heads": "Head",
+    "soups": "soup",
     "notes": "Note",
     "plots": "plot_history plot_run_spectra plot_spectra",
     "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "

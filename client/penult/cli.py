@@ -13,9 +13,9 @@ from penult.client import Client
 from penult.connecting import DEFAULT_ADDRESS, connect
 from penult.embedded import local, require_server
 from penult.errors import PenultError
+from penult.metrics import Metrics
 from penult.plots import save
 from penult.refits import Refit
-from penult.results import Metrics
 from penult.spectra import Spectra
 from penult.types import By, Preset
 

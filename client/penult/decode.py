@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from penult import records, results
+from penult import records
 from penult.arrays import sent_by_server
 from penult.finetune_spec import FinetuneSpec
-from penult.notes import decode_notes
+from penult.metrics import EpochMetrics, MaskMetrics, Metrics
+from penult.notes import Note, Notes
 from penult.recipes import arguments_of
 from penult_proto.arrays import numpy_dtype
-from penult_proto.v1 import datasets_pb2, features_pb2, groups_pb2, info_pb2, runs_pb2
+from penult_proto.v1 import datasets_pb2, features_pb2, groups_pb2, info_pb2, notes_pb2, runs_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -36,6 +37,11 @@ def _field_names(kind: type[Any]) -> tuple[str, ...]:
 
 def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float) else tuple(value)
+
+
+def decode_notes(messages: Iterable[notes_pb2.Note]) -> Notes:
+    """Notes in their order."""
+    return tuple(Note(message.text, message.id) for message in messages)
 
 
 def time(message: "Timestamp") -> datetime | None:
@@ -60,12 +66,12 @@ def groups(messages: Iterable[groups_pb2.Group]) -> tuple[records.Group, ...]:
     return tuple(record(records.Group, message) for message in messages)
 
 
-def metrics(message: groups_pb2.Metrics) -> results.Metrics:
+def metrics(message: groups_pb2.Metrics) -> Metrics:
     """Accuracies; the worst group as a record instead of an index."""
     decoded = groups(message.groups)
-    masks = tuple(record(results.MaskMetrics, one) for one in message.masks)
+    masks = tuple(record(MaskMetrics, one) for one in message.masks)
     return record(
-        results.Metrics,
+        Metrics,
         message,
         groups=decoded,
         correct=np.array(message.correct, dtype=np.int64),
@@ -109,9 +115,9 @@ def checkpoint(message: runs_pb2.Checkpoint) -> records.Checkpoint:
     return record(records.Checkpoint, message, epoch=_epoch(message.epoch), created=time(message.created))
 
 
-def epoch_metrics(message: runs_pb2.EpochMetrics) -> results.EpochMetrics:
+def epoch_metrics(message: runs_pb2.EpochMetrics) -> EpochMetrics:
     """Metrics of a split after an epoch."""
-    return record(results.EpochMetrics, message, epoch=_epoch(message.epoch), metrics=metrics(message.metrics))
+    return record(EpochMetrics, message, epoch=_epoch(message.epoch), metrics=metrics(message.metrics))
 
 
 def _epoch(value: float) -> float:

@@ -8,8 +8,8 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from penult import refits
 from penult.arrays import decode as array
-from penult.decode import by_name, metrics
-from penult.notes import decode_notes
+from penult.decode import by_name, decode_notes, metrics
+from penult.heads import Head
 from penult.refit_settings import PathSettings, RefitSettings, SelectSettings
 from penult_proto.enums import name_or, names_of
 from penult_proto.refit_fields import ARGUMENTS
@@ -145,9 +145,9 @@ def selection(message: pb.Refit) -> refits.Selection | None:
     )
 
 
-def head(message: pb.Head) -> refits.Head:
+def head(message: pb.Head) -> Head:
     """A head with the names of its classes, if they have any."""
-    return refits.Head(
+    return Head(
         weight=array(message.weight),
         bias=array(message.bias),
         classes=tuple(message.classes) or None,

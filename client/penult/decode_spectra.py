@@ -6,8 +6,7 @@ import numpy as np
 
 from penult.arrays import decode as array
 from penult.decode import groups, record
-from penult.descriptors import Descriptor, Descriptors, PrincipalAngles, VarianceShare
-from penult.eigenvectors import Eigenvectors
+from penult.descriptors import Descriptor, Descriptors, Eigenvectors, PrincipalAngles, VarianceShare
 from penult.records import Group
 from penult.run_spectra import RunSpectra
 from penult.spectra import Imbalance, Spectra

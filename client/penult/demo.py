@@ -12,9 +12,9 @@ from pathlib import Path
 from penult.client import Client
 from penult.embedded import local
 from penult.frames import text_table
+from penult.metrics import Metrics
 from penult.plots import plot_history, save
 from penult.records import FeatureSet, Run
-from penult.results import Metrics
 from penult.types import Preset
 
 DATASET = "footwear"

@@ -1,4 +1,4 @@
-"""Answers read off spectra: numbers with their definitions, and angles between subspaces."""
+"""Answers beside spectra: eigenvectors, numbers with their definitions, and angles between subspaces."""
 
 # pandas has no stubs of its own.
 # pyright: reportMissingTypeStubs=false
@@ -18,6 +18,24 @@ from penult.types import By
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Eigenvectors:
+    """The top K eigenvectors of the covariance of each of G groups or classes, in D features."""
+
+    feature_set: str
+    by: By
+    groups: tuple[Group, ...]
+    eigenvalues: NDArray[np.float64]
+    """(G, K) descending."""
+    vectors: NDArray[np.float64]
+    """(G, K, D), rows of unit length: vectors[g, k] belongs to eigenvalues[g, k]."""
+    correction: int
+    center: bool
+
+    def __repr__(self) -> str:
+        return f"Eigenvectors({short(self.feature_set)}, by={self.by!r}, (G, K, D) = {self.vectors.shape})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -5,7 +5,7 @@ the server's to check.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, get_args
+from typing import Any, get_args
 
 import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
@@ -15,17 +15,18 @@ from penult import arrays, coerce, coerce_arrays
 from penult.coerce import build, check_choice, items
 from penult.encode import check_class_map
 from penult.errors import invalid, shown
+from penult.heads import Head, class_names
 from penult.records import Checkpoint
-from penult.references import FeatureSetLike, checkpoint_digest, feature_set_name
+from penult.references import AnyHead, FeatureSetLike, checkpoint_digest, feature_set_name
 from penult.refit_arguments import PathArguments, RefitArguments, SelectArguments
-from penult.refits import Head, HeadArrays, Refit, as_head, class_names, may_be_head
+from penult.refits import Refit
+from penult.soups import as_head, may_be_head
 from penult.types import GridName, Preset, Ties
 from penult_proto.enums import choices_of
 from penult_proto.refit_fields import ARGUMENTS
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 
-AnyHead: TypeAlias = Head | Refit | Checkpoint | HeadArrays
 _HEADS = "a Head, a Refit, a Checkpoint or (weight, bias)"
 _NEVER_NONE = ("features", "seed", "plan", "across_checkpoints")
 _EXAMPLES = {

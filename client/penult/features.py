@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike
 
 from penult import decode
 from penult.coerce import build, optional_text
+from penult.heads import Head, HeadArrays
 from penult.records import Features, FeatureSet
 from penult.references import FeatureSetLike, feature_set_name
-from penult.refits import Head, HeadArrays
 from penult.rpc import Connection
 from penult.transfer import receive, upload_messages
 from penult.uploads import prepare

@@ -1,9 +1,5 @@
 """Notes: sentences beside an answer that could mislead whoever reads its numbers alone."""
 
-from collections.abc import Iterable
-
-from penult_proto.v1 import notes_pb2
-
 
 class Note(str):
     """A sentence about an answer, with the stable word that says which kind it is.
@@ -27,11 +23,6 @@ class Note(str):
 
 
 Notes = tuple[Note, ...]
-
-
-def decode_notes(messages: Iterable[notes_pb2.Note]) -> Notes:
-    """Notes in their order."""
-    return tuple(Note(message.text, message.id) for message in messages)
 
 
 def lines(notes: Notes) -> str:

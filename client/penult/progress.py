@@ -1,13 +1,10 @@
 """What a waiting user sees: a bar, and a line for each split after each epoch."""
 
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from penult.results import EpochMetrics
+from penult.metrics import EpochMetrics
 from penult_proto.v1 import jobs_pb2
-
-if TYPE_CHECKING:
-    pass
 
 
 class Watcher(Protocol):

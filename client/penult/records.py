@@ -20,6 +20,7 @@ from penult.coerce import number, text
 from penult.errors import from_kind, shown
 from penult.finetune_spec import FinetuneSpec
 from penult.frames import frame
+from penult.heads import Head
 from penult.notes import Notes, lines
 from penult_proto.errors import ErrorKind
 
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from penult.refits import Head
-    from penult.results import EpochMetrics, Metrics
+    from penult.metrics import EpochMetrics, Metrics
 
 
 def short(digest: str) -> str:
@@ -230,9 +230,9 @@ class Run:
 
     def plot(self) -> Figure:
         """Average and worst-group accuracy over epochs. Raises ImportError when matplotlib is missing."""
-        from penult.plots import plot_history
+        from penult.figures import history_figure
 
-        return plot_history(self)
+        return history_figure(self)
 
     def __repr__(self) -> str:
         spec = self.spec
@@ -341,8 +341,6 @@ class Features:
     @property
     def head(self) -> Head | None:
         """The head stored with the set, with the names of its classes; None when there is none."""
-        from penult.refits import Head
-
         if self.head_weight is None or self.head_bias is None:
             return None
         labels, checkpoint = self.feature_set.labels, self.feature_set.checkpoint

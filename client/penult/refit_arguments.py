@@ -5,8 +5,7 @@ from typing import Required, TypedDict
 
 from numpy.typing import ArrayLike
 
-from penult.references import FeatureSetLike
-from penult.refits import HeadLike, ScalingLike
+from penult.references import FeatureSetLike, HeadLike, ScalingLike
 from penult.types import (
     BalanceMethod,
     By,

@@ -8,14 +8,12 @@ from numpy.typing import ArrayLike
 
 from penult import decode, decode_refits, encode_refits
 from penult.coerce import listed, whole
-from penult.encode_refits import AnyHead
 from penult.errors import PenultError, from_kind
-from penult.notes import decode_notes
+from penult.metrics import Metrics
 from penult.presets import Presets, presets, with_presets
-from penult.references import FeatureSetLike
+from penult.references import AnyHead, FeatureSetLike, HeadLike, ScalingLike
 from penult.refit_arguments import PathArguments, RefitArguments, SelectArguments
-from penult.refits import HeadLike, Interpolation, Refit, ScalingLike
-from penult.results import Metrics
+from penult.refits import Interpolation, Refit
 from penult.rpc import Connection
 from penult.types import (
     BalanceMethod,
@@ -288,7 +286,7 @@ class Refitting:
         call = self.connection.stubs.refits.EvaluateMixtures
         answer = self.connection.unary(call, request, timeout=timeout)
         metrics = tuple(decode.metrics(one) for one in answer.metrics)
-        return Interpolation(t=t, metrics=metrics, notes=decode_notes(answer.notes))
+        return Interpolation(t=t, metrics=metrics, notes=decode.decode_notes(answer.notes))
 
 
 def _refit_or_error(outcome: refits_pb2.RefitOutcome) -> Refit | PenultError:

@@ -76,9 +76,9 @@ class RunSpectra:
 
         Raises ImportError when matplotlib is missing.
         """
-        from penult.plots import plot_run_spectra
+        from penult.figures import run_spectra_figure
 
-        return plot_run_spectra(self)
+        return run_spectra_figure(self)
 
     def __repr__(self) -> str:
         n_groups, n_kept = self.spectra[0].eigenvalues.shape

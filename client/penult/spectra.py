@@ -174,9 +174,9 @@ class Spectra:
 
         Raises ImportError when matplotlib is missing.
         """
-        from penult.plots import plot_spectra
+        from penult.figures import spectra_figure
 
-        return plot_spectra(self, top_k=top_k)
+        return spectra_figure(self, top_k)
 
     def __repr__(self) -> str:
         n_groups, n_kept = self.eigenvalues.shape

@@ -1,8 +1,7 @@
 """The part of the client that asks what covariances look like."""
 
 from penult import decode_spectra, encode_spectra
-from penult.descriptors import Descriptors, PrincipalAngles
-from penult.eigenvectors import Eigenvectors
+from penult.descriptors import Descriptors, Eigenvectors, PrincipalAngles
 from penult.encode_spectra import RowsLike, SourceLike
 from penult.records import Run
 from penult.rpc import Connection

@@ -11,9 +11,10 @@ from penult import coerce
 from penult.arrays import AnyArray
 from penult.coerce_arrays import floats, host_array, row_ids
 from penult.errors import invalid, shown
+from penult.heads import Head, HeadArrays, class_names
 from penult.labels import Indexed, indexed, training_counts
 from penult.notes import Note, Notes
-from penult.refits import Head, HeadArrays, as_head, class_names
+from penult.soups import as_head
 from penult_proto.errors import ErrorKind
 from penult_proto.limits import MOST_LABELS
 from penult_proto.notes import NoteId

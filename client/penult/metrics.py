@@ -1,12 +1,8 @@
 """Metrics, with their conventions beside them."""
 
-# pandas has no stubs of its own.
-# pyright: reportMissingTypeStubs=false
-
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +10,6 @@ from numpy.typing import NDArray
 from penult.frames import text_table
 from penult.notes import Notes, lines
 from penult.records import Group
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from penult.client import Client as Client
     from penult.connecting import connect as connect
+    from penult.connecting import local as local
     from penult.descriptors import Descriptor as Descriptor
     from penult.descriptors import Descriptors as Descriptors
     from penult.descriptors import Eigenvectors as Eigenvectors
     from penult.descriptors import PrincipalAngles as PrincipalAngles
     from penult.descriptors import VarianceShare as VarianceShare
-    from penult.embedded import local as local
     from penult.errors import Busy as Busy
     from penult.errors import Cancelled as Cancelled
     from penult.errors import Conflict as Conflict
@@ -76,8 +76,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _NAMES = {
-    "embedded": "local",
-    "connecting": "connect",
+    "connecting": "local connect",
     "client": "Client",
     "jobs": "Job",
     "records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from penult.client import Client
-from penult.connecting import DEFAULT_ADDRESS, connect
-from penult.embedded import local, require_server
+from penult.connecting import connect, local
+from penult.embedded import require_server
 from penult.errors import PenultError
+from penult.handshake import DEFAULT_ADDRESS
 from penult.metrics import Metrics
 from penult.plots import save
 from penult.refits import Refit

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penult.client import Client
-from penult.embedded import local
+from penult.connecting import local
 from penult.frames import text_table
 from penult.metrics import Metrics
 from penult.plots import plot_history, save

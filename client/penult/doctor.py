@@ -6,9 +6,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from penult.connecting import DEFAULT_ADDRESS, connect
-from penult.embedded import SERVER_NEEDS, local
+from penult.connecting import connect, local
+from penult.embedded import SERVER_NEEDS
 from penult.errors import PenultError
+from penult.handshake import DEFAULT_ADDRESS
 from penult.rpc import is_loopback
 from penult.servers import read_record, root_file, state_file
 from penult_proto import PROTOCOL

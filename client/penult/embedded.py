@@ -9,10 +9,10 @@ from pathlib import Path
 
 import grpc
 
-from penult.client import Client
-from penult.coerce import path, seconds
-from penult.connecting import client_on
+from penult.coerce import path
 from penult.errors import PenultError, Unauthenticated, Unavailable, from_kind, invalid, shown
+from penult.handshake import check_server
+from penult.records import Info
 from penult.rpc import Connection
 from penult.servers import read_record, root_file
 from penult_proto.errors import ErrorKind
@@ -25,32 +25,18 @@ POLL_SECONDS = 0.05
 LOG_LINES = 15
 
 
-def local(root: str | Path, *, timeout: float = 60.0) -> Client:
-    """A client of the store in the directory `root`, on this machine.
+def attached_server(root: str | Path, *, timeout: float) -> tuple[Connection, Info]:
+    """A connection that keeps alive the server of the store in `root`, which is started where none runs.
 
-    A server that serves it already is used; else one is started in a process of its own. It stops by
-    itself when its last client has closed or ended; jobs that run then go on when it is next started.
-
-    Parameters
-    ----------
-    root : directory of the store; made when missing.
-    timeout : seconds in which the server must answer.
-
-    Raises
-    ------
-    InvalidRequest : `root` is no directory, and none can be made there.
-    ImportError : the packages that a server needs are not installed.
-    Unavailable : the server did not start; the message ends with the last lines of its log.
-    VersionMismatch : a server of another version serves this store.
+    Raises what `penult.local` raises.
     """
-    allowed = seconds(timeout)
     store = _store(root)
-    deadline = time.monotonic() + allowed
+    deadline = time.monotonic() + timeout
     child: subprocess.Popen[bytes] | None = None
     while time.monotonic() < deadline:
-        client = _running(store, deadline)
-        if client is not None:
-            return client
+        running = _running(store, deadline)
+        if running is not None:
+            return running
         if child is None:
             child = _start(store)
         elif child.poll() is not None:
@@ -62,7 +48,7 @@ def local(root: str | Path, *, timeout: float = 60.0) -> Client:
         time.sleep(POLL_SECONDS)
     if child is not None and child.poll() is None:
         child.terminate()
-    raise _did_not_start(store, f"no answer within {allowed:g} s")
+    raise _did_not_start(store, f"no answer within {timeout:g} s")
 
 
 def _store(root: str | Path) -> Path:
@@ -76,29 +62,26 @@ def _store(root: str | Path) -> Path:
     return store
 
 
-def _running(store: Path, deadline: float) -> Client | None:
-    """An attached client of the server that serves `store`, or None when none does."""
+def _running(store: Path, deadline: float) -> tuple[Connection, Info] | None:
+    """An attached connection to the server that serves `store`, or None when none does."""
     record = read_record(root_file(store))
     if record is None:
         return None
     left = max(0.1, deadline - time.monotonic())
+    connection = Connection(record.address, token=record.token)
     try:
-        client = client_on(Connection(record.address, token=record.token), timeout=min(5.0, left))
+        info = check_server(connection, timeout=min(5.0, left))
     except (Unavailable, Unauthenticated):
         # Left behind by a server that was killed; its port may be another's by now.
         return None
-    try:
-        if Path(client.info().root) == store and attach(client, timeout=left):
-            return client
-    except Unavailable:
-        pass  # it left just now
-    client.close()
+    if Path(info.root) == store and attach(connection, timeout=left):
+        return connection, info
+    connection.close()  # of another store, or it is leaving
     return None
 
 
-def attach(client: Client, *, timeout: float) -> bool:
-    """Keep the server alive for as long as `client` is open; False when it is leaving already."""
-    connection = client.connection
+def attach(connection: Connection, *, timeout: float) -> bool:
+    """Keep the server alive for as long as `connection` is open; False when it is leaving already."""
     call = connection.hold(connection.stubs.info.Attach, info_pb2.AttachRequest())
     timer = threading.Timer(timeout, call.cancel)
     timer.daemon = True

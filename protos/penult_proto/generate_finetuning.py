@@ -36,7 +36,7 @@ def spec_type(name: str, kind: str) -> str:
 
 def generate_finetuning(out: Path = CLIENT) -> None:
     """Write the modules into the directory `out`."""
-    kinds = {name: kind for name, kind in signature("client.py", "finetune").items() if name != "timeout"}
+    kinds = {name: kind for name, kind in signature("finetuning.py", "finetune").items() if name != "timeout"}
     doc = "The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."
     arguments = typed_dict("FinetuneArguments", doc, ((name, kind, "") for name, kind in kinds.items()))
     used = ((name, spec_type(name, kind), DOCS.get(name, "")) for name, kind in kinds.items())

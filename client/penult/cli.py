@@ -11,13 +11,13 @@ from typing import NoReturn, get_args
 
 from penult.client import Client
 from penult.connecting import connect, local
-from penult.embedded import require_server
+from penult.connection.embedded import require_server
+from penult.connection.handshake import DEFAULT_ADDRESS
 from penult.errors import PenultError
-from penult.handshake import DEFAULT_ADDRESS
-from penult.metrics import Metrics
 from penult.plots import save
-from penult.refits import Refit
-from penult.spectra import Spectra
+from penult.results.metrics import Metrics
+from penult.results.refits import Refit
+from penult.results.spectra import Spectra
 from penult.types import By, Preset
 
 INTERRUPTED = 130

@@ -3,16 +3,16 @@
 from types import TracebackType
 from typing import Self
 
-from penult.about import About
-from penult.datasets import Datasets
-from penult.features import FeatureSets
-from penult.finetuning import Finetuning
-from penult.jobs import Jobs
-from penult.records import Info
-from penult.refitting import Refitting
-from penult.rpc import Connection
-from penult.runs import Runs
-from penult.spectral import Spectral
+from penult.calls.about import About
+from penult.calls.datasets import Datasets
+from penult.calls.features import FeatureSets
+from penult.calls.finetuning import Finetuning
+from penult.calls.jobs import Jobs
+from penult.calls.refitting import Refitting
+from penult.calls.runs import Runs
+from penult.calls.spectral import Spectral
+from penult.connection.rpc import Connection
+from penult.results.records import Info
 
 
 class Client(Finetuning, Spectral, Refitting, About):

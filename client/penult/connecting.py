@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from penult.arguments.coerce import flag, path, seconds
 from penult.client import Client
-from penult.coerce import flag, path, seconds
-from penult.embedded import attached_server
-from penult.handshake import DEFAULT_ADDRESS, check_address, check_server, find_token
-from penult.rpc import Connection
+from penult.connection.embedded import attached_server
+from penult.connection.handshake import DEFAULT_ADDRESS, check_address, check_server, find_token
+from penult.connection.rpc import Connection
 
 
 def connect(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from penult.client import Client
 from penult.connecting import local
-from penult.frames import text_table
-from penult.metrics import Metrics
 from penult.plots import plot_history, save
-from penult.records import FeatureSet, Run
+from penult.results.frames import text_table
+from penult.results.metrics import Metrics
+from penult.results.records import FeatureSet, Run
 from penult.types import Preset
 
 DATASET = "footwear"

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penult.coerce import record
-from penult.records import Run
-from penult.run_spectra import RunSpectra
-from penult.spectra import Spectra
+from penult.arguments.coerce import record
+from penult.results.records import Run
+from penult.results.run_spectra import RunSpectra
+from penult.results.spectra import Spectra
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

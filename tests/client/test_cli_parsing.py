@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from penult import cli, handshake, servers
-from penult.servers import ServerRecord, read_record, state_file
+from penult import cli
+from penult.connection import handshake, servers
+from penult.connection.servers import ServerRecord, read_record, state_file
 
 RECORD = {
     "address": "127.0.0.1:7711",

@@ -25,14 +25,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from penult.calls.jobs import Job as Job
     from penult.client import Client as Client
     from penult.connecting import connect as connect
-    from penult.descriptors import Descriptor as Descriptor
-    from penult.descriptors import Descriptors as Descriptors
-    from penult.descriptors import PrincipalAngles as PrincipalAngles
-    from penult.descriptors import VarianceShare as VarianceShare
-    from penult.eigenvectors import Eigenvectors as Eigenvectors
-    from penult.embedded import local as local
+    from penult.connecting import local as local
     from penult.errors import Busy as Busy
     from penult.errors import Cancelled as Cancelled
     from penult.errors import Conflict as Conflict
@@ -46,49 +42,53 @@ if TYPE_CHECKING:
     from penult.errors import Unauthenticated as Unauthenticated
     from penult.errors import Unavailable as Unavailable
     from penult.errors import VersionMismatch as VersionMismatch
-    from penult.finetune_spec import FinetuneSpec as FinetuneSpec
-    from penult.jobs import Job as Job
-    from penult.notes import Note as Note
     from penult.plots import plot_history as plot_history
     from penult.plots import plot_run_spectra as plot_run_spectra
     from penult.plots import plot_spectra as plot_spectra
-    from penult.records import Checkpoint as Checkpoint
-    from penult.records import Dataset as Dataset
-    from penult.records import Features as Features
-    from penult.records import FeatureSet as FeatureSet
-    from penult.records import Group as Group
-    from penult.records import Info as Info
-    from penult.records import Run as Run
-    from penult.records import RunManifest as RunManifest
-    from penult.records import Split as Split
-    from penult.refits import Certificate as Certificate
-    from penult.refits import Head as Head
-    from penult.refits import Interpolation as Interpolation
-    from penult.refits import Refit as Refit
-    from penult.refits import Selection as Selection
-    from penult.refits import soup as soup
-    from penult.results import EpochMetrics as EpochMetrics
-    from penult.results import Metrics as Metrics
-    from penult.run_spectra import RunSpectra as RunSpectra
-    from penult.spectra import Imbalance as Imbalance
-    from penult.spectra import Spectra as Spectra
+    from penult.results.descriptors import Descriptor as Descriptor
+    from penult.results.descriptors import Descriptors as Descriptors
+    from penult.results.descriptors import Eigenvectors as Eigenvectors
+    from penult.results.descriptors import PrincipalAngles as PrincipalAngles
+    from penult.results.descriptors import VarianceShare as VarianceShare
+    from penult.results.finetune_spec import FinetuneSpec as FinetuneSpec
+    from penult.results.heads import Head as Head
+    from penult.results.metrics import EpochMetrics as EpochMetrics
+    from penult.results.metrics import Metrics as Metrics
+    from penult.results.notes import Note as Note
+    from penult.results.records import Checkpoint as Checkpoint
+    from penult.results.records import Dataset as Dataset
+    from penult.results.records import Features as Features
+    from penult.results.records import FeatureSet as FeatureSet
+    from penult.results.records import Group as Group
+    from penult.results.records import Info as Info
+    from penult.results.records import Run as Run
+    from penult.results.records import RunManifest as RunManifest
+    from penult.results.records import Split as Split
+    from penult.results.refits import Certificate as Certificate
+    from penult.results.refits import Interpolation as Interpolation
+    from penult.results.refits import Refit as Refit
+    from penult.results.refits import Selection as Selection
+    from penult.results.run_spectra import RunSpectra as RunSpectra
+    from penult.results.soups import soup as soup
+    from penult.results.spectra import Imbalance as Imbalance
+    from penult.results.spectra import Spectra as Spectra
 
     __version__: str
 
 _NAMES = {
-    "embedded": "local",
-    "connecting": "connect",
+    "connecting": "local connect",
     "client": "Client",
-    "jobs": "Job",
-    "records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",
-    "finetune_spec": "FinetuneSpec",
-    "results": "EpochMetrics Metrics",
-    "spectra": "Imbalance Spectra",
-    "run_spectra": "RunSpectra",
-    "descriptors": "Descriptor Descriptors PrincipalAngles VarianceShare",
-    "eigenvectors": "Eigenvectors",
-    "refits": "Certificate Head Interpolation Refit Selection soup",
-    "notes": "Note",
+    "calls.jobs": "Job",
+    "results.records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",
+    "results.finetune_spec": "FinetuneSpec",
+    "results.metrics": "EpochMetrics Metrics",
+    "results.spectra": "Imbalance Spectra",
+    "results.run_spectra": "RunSpectra",
+    "results.descriptors": "Descriptor Descriptors Eigenvectors PrincipalAngles VarianceShare",
+    "results.refits": "Certificate Interpolation Refit Selection",
+    "results.heads": "Head",
+    "results.soups": "soup",
+    "results.notes": "Note",
     "plots": "plot_history plot_run_spectra plot_spectra",
     "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "
     "ServerBug StoreCorrupt Unauthenticated Unavailable VersionMismatch",

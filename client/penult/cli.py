@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from penult.client import Client
-from penult.connecting import DEFAULT_ADDRESS, connect
-from penult.embedded import local, require_server
+from penult.connecting import connect, local
+from penult.connection.embedded import require_server
+from penult.connection.handshake import DEFAULT_ADDRESS
 from penult.errors import PenultError
 from penult.plots import save
-from penult.refits import Refit
-from penult.results import Metrics
-from penult.spectra import Spectra
+from penult.results.metrics import Metrics
+from penult.results.refits import Refit
+from penult.results.spectra import Spectra
 from penult.types import By, Preset
 
 INTERRUPTED = 130

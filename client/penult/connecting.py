@@ -1,21 +1,12 @@
-"""Reaching a server that runs already."""
+"""The two ways to a client: of a server that runs already, and of a store on this machine."""
 
-import os
 from pathlib import Path
 
-from penult import decode
+from penult.arguments.coerce import flag, path, seconds
 from penult.client import Client
-from penult.coerce import flag, path, seconds, text
-from penult.errors import DeadlineExceeded, VersionMismatch, invalid, shown
-from penult.records import Info
-from penult.rpc import Connection, is_loopback, unreachable
-from penult.servers import read_record, state_file
-from penult_proto import PROTOCOL
-from penult_proto.errors import ErrorKind
-from penult_proto.v1 import info_pb2
-
-DEFAULT_ADDRESS = "localhost:7711"
-TOKEN_VARIABLE = "PENULT_TOKEN"
+from penult.connection.embedded import attached_server
+from penult.connection.handshake import DEFAULT_ADDRESS, check_address, check_server, find_token
+from penult.connection.rpc import Connection
 
 
 def connect(
@@ -48,59 +39,25 @@ def connect(
     found = find_token(address, token)
     trusted = None if tls_ca is None else path("tls_ca", tls_ca)
     connection = Connection(address, token=found, tls=flag("tls", tls), tls_ca=trusted)
-    return client_on(connection, timeout=seconds(timeout))
+    return Client(connection, check_server(connection, timeout=seconds(timeout)))
 
 
-def client_on(connection: Connection, *, timeout: float) -> Client:
-    """A client, once the server has said what it is. Closes the connection when it raises."""
-    try:
-        return Client(connection, check_server(connection, timeout=timeout))
-    except BaseException:
-        connection.close()
-        raise
+def local(root: str | Path, *, timeout: float = 60.0) -> Client:
+    """A client of the store in the directory `root`, on this machine.
 
+    A server that serves it already is used; else one is started in a process of its own. It stops by
+    itself when its last client has closed or ended; jobs that run then go on when it is next started.
 
-def check_address(address: str) -> None:
-    """Raise `InvalidRequest` unless `address` is ``host:port``."""
-    host, _, port = text("address", address, example=repr(DEFAULT_ADDRESS)).rpartition(":")
-    is_port = port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536
-    if not host.isprintable() or not host.strip() or not is_port:
-        raise invalid(f"an address is host:port, such as {DEFAULT_ADDRESS}; got {shown(address)}", address=address)
+    Parameters
+    ----------
+    root : directory of the store; made when missing.
+    timeout : seconds in which the server must answer.
 
-
-def find_token(address: str, token: str | None) -> str | None:
-    """The token to use: the argument, the environment, or the file of a server on this machine."""
-    if token is not None:
-        return checked_token("token", token)
-    if from_environment := os.environ.get(TOKEN_VARIABLE):
-        return checked_token(TOKEN_VARIABLE, from_environment)
-    if not is_loopback(address):
-        return None
-    record = read_record(state_file(address.rpartition(":")[2]))
-    return record.token if record else None
-
-
-def checked_token(argument: str, token: str) -> str:
-    """A token that can be sent: printable ASCII. Raises `InvalidRequest`, which does not repeat it."""
-    if not isinstance(token, str) or not token.isascii() or not token.isprintable():  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
-        raise invalid(f"{argument} must be printable ASCII text; got a {type(token).__name__} that is not")
-    return token
-
-
-def check_server(connection: Connection, *, timeout: float) -> Info:
-    """What the server says about itself. Raises `Unavailable`, `Unauthenticated` or `VersionMismatch`."""
-    try:
-        message = connection.unary(connection.stubs.info.GetInfo, info_pb2.GetInfoRequest(), timeout=timeout)
-    except DeadlineExceeded:
-        # A machine that drops packets never refuses: for the caller that is the same as nobody there.
-        silence = unreachable(connection.address, f"no answer within {timeout:g} s")
-    else:
-        if message.protocol != PROTOCOL:
-            raise VersionMismatch(
-                f"the server at {connection.address} speaks protocol {message.protocol} (penult {message.version}), "
-                f"this client protocol {PROTOCOL}: install the same version on both sides",
-                kind=ErrorKind.VERSION_MISMATCH,
-                metadata={"server": str(message.protocol), "client": str(PROTOCOL)},
-            )
-        return decode.info(message)
-    raise silence
+    Raises
+    ------
+    InvalidRequest : `root` is no directory, and none can be made there.
+    ImportError : the packages that a server needs are not installed.
+    Unavailable : the server did not start; the message ends with the last lines of its log.
+    VersionMismatch : a server of another version serves this store.
+    """
+    return Client(*attached_server(root, timeout=seconds(timeout)))

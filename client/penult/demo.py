@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penult.client import Client
-from penult.embedded import local
-from penult.frames import text_table
+from penult.connecting import local
 from penult.plots import plot_history, save
-from penult.records import FeatureSet, Run
-from penult.results import Metrics
+from penult.results.frames import text_table
+from penult.results.metrics import Metrics
+from penult.results.records import FeatureSet, Run
 from penult.types import Preset
 
 DATASET = "footwear"

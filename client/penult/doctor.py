@@ -6,11 +6,12 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from penult.connecting import DEFAULT_ADDRESS, connect
-from penult.embedded import SERVER_NEEDS, local
+from penult.connecting import connect, local
+from penult.connection.embedded import SERVER_NEEDS
+from penult.connection.handshake import DEFAULT_ADDRESS
+from penult.connection.rpc import is_loopback
+from penult.connection.servers import read_record, root_file, state_file
 from penult.errors import PenultError
-from penult.rpc import is_loopback
-from penult.servers import read_record, root_file, state_file
 from penult_proto import PROTOCOL
 
 PLOT_NEEDS = ("matplotlib", "pandas")

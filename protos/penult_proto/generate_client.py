@@ -1,7 +1,8 @@
 """What the client's code takes from the protocol and from its own `refit`: part of ``penult_proto.generate``.
 
-``types.py`` has the names of choices. ``refit_arguments.py`` and ``refit_settings.py`` have the arguments of a refit as
-dictionaries, and the record of what they were: from the signature of `Refitting.refit` and the fields of a path.
+``types.py`` has the names of choices. ``wire/refit_arguments.py`` and ``results/refit_settings.py`` have the arguments
+of a refit as dictionaries, and the record of what they were: from the signature of `Refitting.refit` and the fields of
+a path.
 """
 
 import ast
@@ -59,15 +60,15 @@ HOMES = {
     **dict.fromkeys(CHOICES, "penult.types"),
     "Any": "typing",
     "ArrayLike": "numpy.typing",
-    "Checkpoint": "penult.records",
-    "Dataset": "penult.records",
-    "FeatureSetLike": "penult.references",
-    "HeadLike": "penult.refits",
+    "Checkpoint": "penult.results.records",
+    "Dataset": "penult.results.records",
+    "FeatureSetLike": "penult.wire.references",
+    "HeadLike": "penult.wire.references",
     "Literal": "typing",
     "Mapping": "collections.abc",
     "Path": "pathlib",
     "Required": "typing",
-    "ScalingLike": "penult.refits",
+    "ScalingLike": "penult.wire.references",
     "Sequence": "collections.abc",
     "TypedDict": "typing",
     "dataclass": "dataclasses",
@@ -105,7 +106,7 @@ def types_module() -> str:
 
 
 def arguments_module(signature: Mapping[str, str]) -> str:
-    """The text of ``penult/refit_arguments.py``."""
+    """The text of ``penult/wire/refit_arguments.py``."""
     arguments = {name: f"Required[{kind}]" if name == "features" else kind for name, kind in signature.items()}
     return module(
         f"The arguments of refits as dictionaries. {MADE}",
@@ -124,7 +125,7 @@ def arguments_module(signature: Mapping[str, str]) -> str:
 
 
 def settings_module(signature: Mapping[str, str]) -> str:
-    """The text of ``penult/refit_settings.py``."""
+    """The text of ``penult/results/refit_settings.py``."""
     return module(
         f"What was fitted, with every preset filled in. {MADE}",
         record("PathSettings", "An early-stopped method: the fields are those of ``path=``.", path_settings()),
@@ -240,11 +241,17 @@ def _literal(name: str, choices: Iterable[str]) -> list[str]:
 
 
 def generate_client(out: Path = CLIENT) -> None:
-    """Write the client's generated modules into the directory `out`."""
-    arguments = signature("refitting.py", "refit")
-    (out / "types.py").write_text(types_module())
-    (out / "refit_arguments.py").write_text(arguments_module(arguments))
-    (out / "refit_settings.py").write_text(settings_module(arguments))
+    """Write the client's generated modules into `out`, laid out as the client is."""
+    arguments = signature("calls/refitting.py", "refit")
+    write(out / "types.py", types_module())
+    write(out / "wire" / "refit_arguments.py", arguments_module(arguments))
+    write(out / "results" / "refit_settings.py", settings_module(arguments))
+
+
+def write(path: Path, text: str) -> None:
+    """Write a module, in a directory that is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

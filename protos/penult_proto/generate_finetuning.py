@@ -1,12 +1,12 @@
 """What the client's code takes from its own `finetune`: part of ``penult_proto.generate``.
 
-``finetune_arguments.py`` has the arguments of a finetuning as a dictionary, ``finetune_spec.py`` the record of what was
-used: both from the signature of `Client.finetune`.
+``wire/finetune_arguments.py`` has the arguments of a finetuning as a dictionary, ``results/finetune_spec.py`` the
+record of what was used: both from the signature of `Client.finetune`.
 """
 
 from pathlib import Path
 
-from penult_proto.generate_client import CLIENT, MADE, module, record, signature, typed_dict
+from penult_proto.generate_client import CLIENT, MADE, module, record, signature, typed_dict, write
 
 ALWAYS_SAID = ("balance", "epochs", "pretrained", "seed")
 """Arguments that have an effect on every run."""
@@ -35,16 +35,15 @@ def spec_type(name: str, kind: str) -> str:
 
 
 def generate_finetuning(out: Path = CLIENT) -> None:
-    """Write the modules into the directory `out`."""
-    kinds = {name: kind for name, kind in signature("client.py", "finetune").items() if name != "timeout"}
+    """Write the modules into `out`, laid out as the client is."""
+    kinds = {name: kind for name, kind in signature("calls/finetuning.py", "finetune").items() if name != "timeout"}
     doc = "The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."
     arguments = typed_dict("FinetuneArguments", doc, ((name, kind, "") for name, kind in kinds.items()))
     used = ((name, spec_type(name, kind), DOCS.get(name, "")) for name, kind in kinds.items())
     spec = [*record("FinetuneSpec", SPEC_DOC, used), METHOD]
-    (out / "finetune_arguments.py").write_text(
-        module(f"The arguments of a finetuning as a dictionary. {MADE}", arguments), encoding="utf-8"
-    )
-    (out / "finetune_spec.py").write_text(module(f"What a finetuning was asked for. {MADE}", spec), encoding="utf-8")
+    doc = f"The arguments of a finetuning as a dictionary. {MADE}"
+    write(out / "wire" / "finetune_arguments.py", module(doc, arguments))
+    write(out / "results" / "finetune_spec.py", module(f"What a finetuning was asked for. {MADE}", spec))
 
 
 if __name__ == "__main__":

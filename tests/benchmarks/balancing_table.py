@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 import penult
-from penult.recipes import FinetuneArguments
+from penult.wire.recipes import FinetuneArguments
 from penult_server.backbones.catalog import find_packaged
 from penult_server.datasets.catalog import packaged
 

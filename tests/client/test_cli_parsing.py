@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from penult import cli, connecting, servers
-from penult.servers import ServerRecord, read_record, state_file
+from penult import cli
+from penult.connection import handshake, servers
+from penult.connection.servers import ServerRecord, read_record, state_file
 
 RECORD = {
     "address": "127.0.0.1:7711",
@@ -138,12 +139,12 @@ def test_the_token_comes_from_the_argument_then_the_environment_then_the_file(
     path = state_file("7711")
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(RECORD))
-    assert connecting.find_token("localhost:7711", None) == "secret"
-    assert connecting.find_token("localhost:7712", None) is None
-    assert connecting.find_token("gpu-box:7711", None) is None
+    assert handshake.find_token("localhost:7711", None) == "secret"
+    assert handshake.find_token("localhost:7712", None) is None
+    assert handshake.find_token("gpu-box:7711", None) is None
     monkeypatch.setenv("PENULT_TOKEN", "from-environment")
-    assert connecting.find_token("gpu-box:7711", None) == "from-environment"
-    assert connecting.find_token("localhost:7711", "given") == "given"
+    assert handshake.find_token("gpu-box:7711", None) == "from-environment"
+    assert handshake.find_token("localhost:7711", "given") == "given"
 
 
 def test_the_state_directory_has_a_default(monkeypatch: pytest.MonkeyPatch) -> None:

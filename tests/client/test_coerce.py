@@ -10,7 +10,9 @@ import torch
 from google.protobuf.message import Message
 
 import penult
-from penult import coerce, coerce_arrays, encode_refits, errors, references, uploads
+from penult import errors
+from penult.arguments import coerce, coerce_arrays
+from penult.wire import encode_refits, references, uploads
 from penult_proto.v1 import refits_pb2
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 import penult
 from penult import errors
-from penult.rpc import READ_METHODS, Connection, is_loopback
+from penult.connection.rpc import READ_METHODS, Connection, is_loopback
 from penult_proto import PROTOCOL
 from penult_proto.errors import STATUS_CODES, ErrorKind
 from penult_proto.v1 import (

@@ -8,12 +8,12 @@ import pytest
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from penult import decode
 from penult.plots import plot_history, plot_spectra, save
-from penult.records import Checkpoint, Group, Run
-from penult.results import EpochMetrics, Metrics
-from penult.run_spectra import RunSpectra
-from penult.spectra import Imbalance, Spectra
+from penult.results.metrics import EpochMetrics, Metrics
+from penult.results.records import Checkpoint, Group, Run
+from penult.results.run_spectra import RunSpectra
+from penult.results.spectra import Imbalance, Spectra
+from penult.wire import decode
 from penult_proto.v1 import runs_pb2
 
 

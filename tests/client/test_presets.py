@@ -6,9 +6,9 @@ from typing import get_args
 import pytest
 
 import penult
-from penult.encode_refits import refit_request
-from penult.presets import presets
+from penult.calls.presets import presets
 from penult.types import Preset
+from penult.wire.encode_refits import refit_request
 from penult_proto.presets import PRESETS
 from penult_proto.v1 import refits_pb2 as pb
 

@@ -5,9 +5,10 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from penult import Client, decode, errors, recipes
-from penult.jobs import Job, JobGroup, run_result
-from penult.rpc import Connection
+from penult import Client, errors
+from penult.calls.jobs import Job, JobGroup, run_result
+from penult.connection.rpc import Connection
+from penult.wire import decode, recipes
 from penult_proto.v1 import jobs_pb2
 
 CHOSEN: dict[str, Any] = {

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import penult
-from penult import arrays, decode, decode_refits, decode_spectra, encode_refits, errors
+from penult import errors
+from penult.calls.jobs import Job, any_result
 from penult.cli import refit_json, spectra_json
-from penult.jobs import Job, any_result
-from penult.rpc import Connection
+from penult.connection.rpc import Connection
+from penult.wire import arrays, decode, decode_refits, decode_spectra, encode_refits
 from penult_proto import arrays as wire_arrays
 from penult_proto.enums import names_of
 from penult_proto.v1 import (

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from penult import errors
-from penult.datasets import columns_message
+from penult.calls.datasets import columns_message
 
 
 @pytest.mark.parametrize(

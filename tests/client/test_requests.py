@@ -13,9 +13,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 import penult
-from penult import arrays, decode, encode, encode_refits, errors, transfer, uploads
-from penult.encode_spectra import angles_request, descriptors_request, run_spectra_request, spectra_request
-from penult.rpc import Connection
+from penult import errors
+from penult.connection.rpc import Connection
+from penult.wire import arrays, decode, encode, encode_refits, transfer, uploads
+from penult.wire.encode_spectra import angles_request, descriptors_request, run_spectra_request, spectra_request
 from penult_proto.v1 import arrays_pb2, features_pb2, groups_pb2, info_pb2, refits_pb2, runs_pb2
 
 CLASSES, VALUES = ("sneaker", "boot"), ("grass", "gravel")

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
-from penult import errors, jobs
-from penult.rpc import Connection
+from penult import errors
+from penult.calls import jobs
+from penult.connection.rpc import Connection
 from penult_proto.v1 import groups_pb2, jobs_pb2, jobs_pb2_grpc, runs_pb2
 
 RUNNING, SUCCEEDED = jobs_pb2.JOB_STATE_RUNNING, jobs_pb2.JOB_STATE_SUCCEEDED
@@ -155,8 +156,8 @@ def test_a_timeout_ends_the_waiting_and_not_the_job() -> None:
 WAIT_IN_A_SCRIPT = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from penult import jobs
-from penult.rpc import Connection
+from penult.calls import jobs
+from penult.connection.rpc import Connection
 from penult_proto.v1 import jobs_pb2
 job = jobs.Job(Connection(sys.argv[1]), jobs_pb2.Job(id="j1"), jobs.any_result)
 job.wait()

@@ -8,7 +8,8 @@ import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from penult import arrays, rpc
+from penult.connection import rpc
+from penult.wire import arrays
 from penult_proto.arrays import from_bytes
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2, refits_pb2, spectra_pb2

@@ -17,8 +17,8 @@ from message_strategies import Vocabulary
 
 import penult
 import penult_proto.v1
-from penult import arrays, encode_refits
 from penult.types import Preset
+from penult.wire import arrays, encode_refits
 from penult_proto.arrays import wire_dtype
 from penult_proto.v1 import (
     arrays_pb2,

@@ -247,7 +247,7 @@ def test_a_name_belongs_to_one_content(client, images):
 
 def test_another_protocol_is_refused_on_both_sides(serve, monkeypatch):
     server = serve()
-    monkeypatch.setattr("penult.rpc.PROTOCOL", 99)
+    monkeypatch.setattr("penult.connection.rpc.PROTOCOL", 99)
     with refused("version_mismatch", "99", str(PROTOCOL)):
         server.connect()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import penult
-from penult import encode_refits, encode_spectra
+from penult.wire import encode_refits, encode_spectra
 from penult_kernels.descent import descend
 from penult_kernels.refit_engine import Problem
 from penult_kernels.trajectory_settings import TrajectorySettings

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from wild_values import POOLS, WILD
 
 import penult
-from penult import records
 from penult.errors import from_kind
+from penult.results import records
 from penult.types import GridName, Preset, SelectMetric
 from penult_proto.errors import ErrorKind
 
@@ -384,7 +384,7 @@ class Tally:
 
     def _undo(self, answer: Any) -> None:
         """Work that was really started is ended; figures are closed, clients too."""
-        if isinstance(answer, penult.Job | penult.jobs.JobGroup):
+        if isinstance(answer, penult.Job | penult.calls.jobs.JobGroup):
             answer.cancel()
         elif isinstance(answer, penult.Client):
             answer.close()
@@ -404,7 +404,7 @@ def test_every_call_answers_or_says_what_is_wrong(world, capsys, monkeypatch, tm
     """Nothing but `PenultError` leaves the client, no kind of it is a bug, and the server goes on."""
     monkeypatch.chdir(tmp_path)
     # Any text is a directory to `local`: a server for each would be all that this test does.
-    monkeypatch.setattr("penult.embedded._start", no_server)
+    monkeypatch.setattr("penult.connection.embedded._start", no_server)
     tally = Tally(world)
     pools = [list(pool) for pool in POOLS.values()] + [[f"record {name}" for name in world.records]]
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import penult
-from penult import arrays, rpc
+from penult.connection import rpc
+from penult.wire import arrays
 from penult_proto.arrays import wire_dtype
 from penult_proto.v1 import arrays_pb2, features_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2
 

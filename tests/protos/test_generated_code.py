@@ -53,5 +53,6 @@ def test_every_kind_of_error_has_exactly_one_status_code():
 def test_the_client_s_generated_code_is_current(tmp_path):
     generate_client(tmp_path)
     generate_finetuning(tmp_path)
-    for made in tmp_path.iterdir():
-        assert made.read_text() == (CLIENT / made.name).read_text(), f"run `make protos` and commit: {made.name}"
+    for made in tmp_path.rglob("*.py"):
+        current = CLIENT / made.relative_to(tmp_path)
+        assert made.read_text() == current.read_text(), f"run `make protos` and commit: {current}"

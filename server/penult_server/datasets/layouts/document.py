@@ -12,7 +12,7 @@ from penult_server.datasets.layouts.reading import PUBLISHED_LAYOUTS, published_
 
 ROOT = Path(__file__).parents[4]
 """Of the repository."""
-HELP = ROOT / "client/penult/datasets.py"
+HELP = ROOT / "client/penult/calls/datasets.py"
 README = ROOT / "server/README.md"
 _HELP_LIST = re.compile(r"(?<=the groups, g = y \* n_attributes \+ a:\n\n).*?(?=\n\n)", re.DOTALL)
 _TABLE_ROWS = re.compile(r"(?<=<!-- layouts -->\n\n).*?(?=\n\n<!-- end of layouts -->)", re.DOTALL)

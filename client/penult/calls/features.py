@@ -1,0 +1,127 @@
+"""Feature sets of a server: ``client.features``."""
+
+import builtins
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from penult.arguments.coerce import build, optional_text
+from penult.connection.rpc import Connection
+from penult.results.heads import Head, HeadArrays
+from penult.results.records import Features, FeatureSet
+from penult.wire import decode
+from penult.wire.references import FeatureSetLike, feature_set_name
+from penult.wire.transfer import receive, upload_messages
+from penult.wire.uploads import prepare
+from penult_proto.limits import CHUNK_BYTES
+from penult_proto.v1 import features_pb2
+
+
+class FeatureSets:
+    """Stored features. They stay on the server; only `read` brings them here."""
+
+    def __init__(self, connection: Connection, chunk_bytes: int) -> None:
+        self._connection = connection
+        self._chunk_bytes = min(chunk_bytes or CHUNK_BYTES, CHUNK_BYTES)
+
+    def list(self, *, timeout: float = 30.0) -> builtins.list[FeatureSet]:
+        """All feature sets."""
+        request = features_pb2.ListFeatureSetsRequest()
+        answer = self._connection.unary(self._connection.stubs.features.ListFeatureSets, request, timeout=timeout)
+        return [decode.feature_set(message) for message in answer.feature_sets]
+
+    def get(self, features: FeatureSetLike, *, timeout: float = 30.0) -> FeatureSet:
+        """The feature set of a digest, the start of one (at least 8 characters) or a name. Raises `NotFound`."""
+        request = build(features_pb2.GetFeatureSetRequest, feature_set=feature_set_name(features))
+        return decode.feature_set(
+            self._connection.unary(self._connection.stubs.features.GetFeatureSet, request, timeout=timeout)
+        )
+
+    def delete(self, features: FeatureSetLike, *, timeout: float = 60.0) -> None:
+        """Remove a feature set and its arrays. Raises `NotFound`."""
+        request = build(features_pb2.DeleteFeatureSetRequest, feature_set=feature_set_name(features))
+        self._connection.unary(self._connection.stubs.features.DeleteFeatureSet, request, timeout=timeout)
+
+    def upload(
+        self,
+        features: ArrayLike,
+        y: ArrayLike,
+        a: ArrayLike | None = None,
+        *,
+        logits: ArrayLike | None = None,
+        row_id: ArrayLike | None = None,
+        head: Head | HeadArrays | None = None,
+        name: str = "",
+        classes: Sequence[str | int] | None = None,
+        attribute: str | None = None,
+        attribute_values: Sequence[str | int] | None = None,
+        masks: Mapping[str, ArrayLike] | None = None,
+        train_counts: Mapping[Any, int] | None = None,
+        timeout: float = 3600.0,
+    ) -> FeatureSet:
+        """Store your own features; nothing is converted that could lose a bit.
+
+        Returns once everything is on the server's disk and verified. The same arrays, names and training counts again
+        return the same digest. Arrays may be lists, columns of a table, or tensors (detached, and brought to the host).
+
+        Parameters
+        ----------
+        features : (N, D) float32 or float16; bfloat16 becomes float32.
+        y : (N,) class indices from 0, as integers, whole floats or bools; or the classes' names. Without `classes`,
+            names are sorted to become the classes, and ``.notes`` says so.
+        a : (N,) the same for the attribute; without it there is one group per class.
+        logits : (N, C) float32.
+        row_id : (N,) integers from 0, unique; by default 0 .. N-1.
+        head : the last layer that belongs to the features, also as (weight, bias); one whose `classes` are named is put
+            in the order of `classes`.
+        name : to find the set by; moves to the newest upload of that name.
+        classes : names of the classes, in the order of their indices, by which heads and other sets are matched;
+            without them by their index, with a note. Or numbers: the values that `y` takes, in order, such as [-1, 1].
+        attribute : name of the attribute, for people.
+        attribute_values : the same as `classes`, for `a`.
+        masks : (N,) bool of each named set of rows, which may overlap; every evaluation reports them as well.
+        train_counts : examples of each group in the training split, which weigh the weighted average of every
+            evaluation on this set: a dict over all groups that have rows here, such as ``{("cat", "indoors"): 3498}``;
+            a group is its (class, value), its name "cat, indoors", (y, a), or its index. Without it there is no
+            weighted average, unless ``train=`` names the training set where something is evaluated.
+        timeout : seconds.
+
+        Raises
+        ------
+        InvalidRequest : kinds ``wrong_shape``, ``wrong_dtype``, ``not_finite``, ``label_out_of_range``.
+        """
+        upload = prepare(
+            features,
+            y,
+            a,
+            logits=logits,
+            row_id=row_id,
+            head=head,
+            classes=classes,
+            attribute=attribute,
+            attribute_values=attribute_values,
+            masks=masks,
+            train_counts=train_counts,
+        )
+        messages = upload_messages(upload, optional_text("name", name), self._chunk_bytes)
+        stored = decode.feature_set(
+            self._connection.upload(self._connection.stubs.features.UploadFeatures, messages, timeout=timeout)
+        )
+        return replace(stored, notes=(*stored.notes, *upload.notes))
+
+    def read(self, features: FeatureSetLike, *, timeout: float = 3600.0) -> Features:
+        """Bring the arrays of a feature set here, exactly as they are stored.
+
+        Raises
+        ------
+        NotFound : there is no such set.
+        StoreCorrupt : a stored chunk is missing or altered.
+        ServerBug : the stream ended before every array was complete.
+        """
+        request = build(features_pb2.ReadFeaturesRequest, feature_set=feature_set_name(features))
+        with self._connection.stream(
+            self._connection.stubs.features.ReadFeatures, request, timeout=timeout
+        ) as messages:
+            return receive(messages)

@@ -1,0 +1,296 @@
+"""The part of the client that retrains last layers and scores heads."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from penult.arguments.coerce import listed, whole
+from penult.calls.presets import Presets, presets, with_presets
+from penult.connection.rpc import Connection
+from penult.errors import PenultError, from_kind
+from penult.results.metrics import Metrics
+from penult.results.refits import Interpolation, Refit
+from penult.types import (
+    BalanceMethod,
+    By,
+    GridName,
+    GroupSource,
+    Intercept,
+    Link,
+    MissingGroups,
+    OffsetChoice,
+    PenaltyScale,
+    Preset,
+    Risk,
+    RowsChoice,
+    WeightsChoice,
+)
+from penult.wire import decode, decode_refits, encode_refits
+from penult.wire.references import AnyHead, FeatureSetLike, HeadLike, ScalingLike
+from penult.wire.refit_arguments import PathArguments, RefitArguments, SelectArguments
+from penult_proto.v1 import refits_pb2
+
+
+class Refitting:
+    """Refits, and metrics of heads."""
+
+    connection: Connection
+
+    @with_presets
+    def refit(
+        self,
+        features: FeatureSetLike,
+        *,
+        preset: Preset | None = None,
+        balance: BalanceMethod | None = None,
+        by: By | None = None,
+        ratio: float | None = None,
+        missing_groups: MissingGroups | None = None,
+        l1: float | None = None,
+        l2: float | None = None,
+        penalty: PenaltyScale | None = None,
+        center: HeadLike | None = None,
+        intercept: Intercept | None = None,
+        link: Link | None = None,
+        standardize: ScalingLike | None = None,
+        repeats: int | None = None,
+        weights: WeightsChoice | ArrayLike | None = None,
+        gamma: float | None = None,
+        up: float | None = None,
+        class_ratio: float | None = None,
+        detector: PathArguments | None = None,
+        detector_l1: float | None = None,
+        rows: RowsChoice | ArrayLike | None = None,
+        top_k: int | None = None,
+        other: FeatureSetLike | None = None,
+        offset: OffsetChoice | None = None,
+        tau: float | None = None,
+        groups: GroupSource | None = None,
+        risk: Risk | None = None,
+        alpha: float | None = None,
+        path: PathArguments | None = None,
+        grid: Mapping[GridName, Sequence[float]] | None = None,
+        select: SelectArguments | None = None,
+        evaluate: Mapping[str, FeatureSetLike] | None = None,
+        train: FeatureSetLike | None = None,
+        seed: int = 0,
+        plan: bool = False,
+        tolerance: float | None = None,
+        max_iterations: int | None = None,
+        across_checkpoints: bool = False,
+        timeout: float = 600.0,
+    ) -> Refit:
+        """Retrain the last layer on stored features.
+
+            minimise over W (C, D), b (C,):
+                sum_i s_i CE(W z_i + b + o_i, y_i)  +  l1 |W - W0|_1  +  l2/2 |W - W0|^2,      sum_i s_i = 1
+
+        CE is the cross-entropy in nats, softmax over C classes also when C = 2; the weights s_i are products of the
+        balancing's and of `weights`, scaled to sum 1, so the loss is a weighted *mean*; the bias is free (not
+        penalised); z_i are standardised features, and the penalties act on that standardised problem. The head that is
+        returned has the standardisation folded in and acts on raw features.
+
+        What is None is left to the preset, or without one to the value in brackets.
+
+        Parameters
+        ----------
+        features : what is fitted.
+        preset : a published method; ``.settings`` of the answer shows everything it chose, any argument below replaces
+            its part, and `presets` lists what each of them sets.
+            [presets]
+        balance : ["none"]; "subsetting" keeps as many of each as the smallest has; "upsampling" draws with
+            replacement with probability 1/count (on a path: each batch); "upweighting" weighs by 1/count;
+            "mixture" caps each at `ratio` times the smallest (rounded down; its code rounds up), then upsamples. Needs
+            `by`, and replaces the preset's.
+        by : balance over "class" or "group".
+        ratio : for "mixture", at least 1.
+        missing_groups : of groups that balancing by group does not find among the rows: ["refuse"], or "skip" to
+            balance those that are there. Groups without an example in the whole dataset are left out in any case.
+            What was left out is named in ``.notes``.
+        l1, l2 : strengths of the penalties [0.0].
+        penalty : ["mean"]: on the scale of the mean loss, l = 1 / (C n) in scikit-learn's terms. "sum": on the scale
+            of the sum of losses, l = 1 / C; both dfr and rad use it, and keep a strength's meaning when n changes.
+        center : W0 (and b0): ["zero"], "stored" (the head stored with the features), a `Head` or a `Refit`.
+        intercept : ["free"], "penalized" like a weight (about b0), or "none": the bias is b0, zero without a center.
+        link : ["softmax"], or "ovr": one binary problem per class. For two classes softmax has the same l1 as the
+            usual binary logistic regression, and its l2 counts half.
+        standardize : by mean and standard deviation (divisor n, unweighted) of [True or "rows": the rows fitted, each
+            draw by its own]; "all": all rows of `features`; another feature set: all its rows; False or "none".
+        repeats : random draws of the balancing; their heads are averaged [1].
+        weights : s_i beside the balancing: ["uniform"]; "confidence": exp(-gamma p_i[y_i]) and "errors": `up` where
+            the stored logits misclassify, else 1; "detected": `up` where a detector does; or an array (N,). Rows of
+            weight 0 are left out of everything: halves, draws and the standardisation of the rows fitted.
+        gamma, up : see `weights`.
+        class_ratio : weight of class 1 relative to class 0 (below 1: of class 0, inverted); two classes only [1.0].
+        detector, detector_l1 : path and l1 of the detector, fitted on the same rows from its own "start" [zero]. RAD's
+            1 / c_sel times the mean of |W| is detector_l1 = 1 / (c_sel C D).
+        rows : ["all"]; the `top_k` with the largest "top_loss" under the stored logits, or "top_disagreement" with
+            those of the feature set `other`; or an array of row ids. Balancing draws among them.
+        offset : o_i: ["none"], tau log p(y) ("class_prior"), tau log p(y | predicted) ("prediction_prior").
+        tau : see `offset` [1.0].
+        groups : what "group" means to balancing and group DRO: ["stored"], class x "errors" of the stored logits,
+            class x "eiil" environments. Selection and metrics always use the stored ones.
+        risk : ["mean"], "group_dro" (largest mean loss of a group) or "cvar" (mean of the share `alpha` of largest
+            losses).
+        path : an early-stopped method instead of the optimum: {"optimizer": "gd" | "sgd" | "adamw", "learning_rate",
+            "schedule": "constant" | "cosine" (over epochs, to zero), "steps" or "epochs", "momentum", "weight_decay",
+            "clip_norm", "batch_size", "keep": "last" | "best" (by `select`), "start": "zero" (also where there is a
+            center) | "stored" | "random" (as torch's new layer, by the seed) | a head}.
+        grid : values that numbers take in turn, such as {"l1": [...], "gamma": [...]}; all combinations are fitted.
+        select : how one is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a feature
+            set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
+            "final": "chosen" | "refit" (again on all rows), "repeats", "standardize" (of the candidates)}.
+        evaluate : feature sets to score the head on, by the names that ``.metrics`` gets.
+        train : the training set, often `features` itself, whose group counts weigh the weighted averages of what is
+            evaluated, as in `evaluate`.
+        seed : of the halves, the draws and the batches.
+        plan : whether the answer lists the row ids of every draw (``.plan``).
+        tolerance : the solver stops when its duality gap is at most tolerance * log(C) [1e-6; under a robust risk
+            1e-4]; with no penalty, when its gradient has shrunk by `tolerance`. ``.certificate.head_error`` bounds what
+            that leaves of the head.
+        max_iterations : Newton steps per draw at most [100]. A solver that stops short says so in ``.certificate``
+            (`converged` is False); nothing is raised.
+        across_checkpoints : let a center, a start, and the sets that standardise, choose and score be of another
+            checkpoint's features; refused by default, since a head reads the features it was made for. (`other` always
+            may be: SELF compares two checkpoints.)
+        timeout : seconds.
+
+        A standardised column that is constant on the rows fitted (standard deviation at most 2^-20 of its mean) is 0 on
+        all of them and has no weight; so has, where the bias is free, one that is not standardised.
+
+        A candidate of a grid that cannot be fitted (more `top_k` than rows, a path that leaves the finite numbers) does
+        not fail the others: ``.selection`` has its `failure`.
+
+        Returns
+        -------
+        Refit : ``.head``, ``.metrics``, ``.certificate``, ``.selection``, ``.plan``, ``.settings``. The same request
+            again returns the stored answer. Requests that arrive together are solved together; that changes an
+            answer within its tolerance only.
+
+        Raises
+        ------
+        InvalidRequest : an argument is out of its range, or would change nothing beside the others (the message says
+            what it goes with); kind ``empty_group`` when a group to balance has no example.
+        NotFound : kind ``unknown_feature_set``.
+        """
+        given = {name: value for name, value in locals().items() if name not in ("self", "timeout")}
+        answer = self.refits([cast("RefitArguments", given)], timeout=timeout)[0]
+        if isinstance(answer, PenultError):
+            raise answer
+        return answer
+
+    def presets(self) -> Presets:
+        """The published methods that `refit` knows by name: what each does, its source, and what it sets.
+
+        ``print(client.presets())`` lists them; ``.to_frame()`` makes a table.
+        """
+        return presets()
+
+    def refits(self, requests: Sequence[RefitArguments], *, timeout: float = 600.0) -> list[Refit | PenultError]:
+        """Several refits, solved together where they share a feature set; answers in the order of `requests`.
+
+        Each request is a dictionary of the arguments of `refit`, such as ``{"features": sets["val"], "preset":
+        "dfr"}``. A request that cannot be met never fails the others: its place in the answer holds the
+        exception that `refit` would have raised. Raises `PenultError` only when the call itself fails.
+        """
+        messages: list[refits_pb2.RefitRequest] = []
+        answers: dict[int, Refit | PenultError] = {}
+        sent: list[int] = []
+        asked = listed("requests", requests, "[{'features': features, 'preset': 'dfr'}]")
+        for index, arguments in enumerate(asked):
+            try:
+                messages.append(encode_refits.refit_request(arguments))
+                sent.append(index)
+            except PenultError as error:
+                answers[index] = error
+        if messages:
+            request = refits_pb2.ComputeRefitsRequest(requests=messages)
+            call = self.connection.stubs.refits.ComputeRefits
+            with self.connection.stream(call, request, timeout=timeout) as outcomes:
+                for index, outcome in zip(sent, outcomes, strict=True):
+                    answers[index] = _refit_or_error(outcome)
+        return [answers[index] for index in range(len(asked))]
+
+    def evaluate(
+        self,
+        head: AnyHead,
+        features: FeatureSetLike,
+        *,
+        class_map: Mapping[str, str] | None = None,
+        across_checkpoints: bool = False,
+        train: FeatureSetLike | None = None,
+        timeout: float = 300.0,
+    ) -> Metrics:
+        """Metrics of a head on a feature set: counts and accuracies by group (with Wilson intervals), class and mask,
+        both averages, worst group and class, confusion, AUROC, calibration error, Brier score, log-loss.
+
+        Parameters
+        ----------
+        head : a refit; a `Head` of your own, or its (weight, bias); or a checkpoint, meaning its own finetuned head.
+        features : what it is scored on. Its classes must be the head's by name, in any order; the answer is in the
+            order of `features`. Classes without names are matched by their index, and ``.notes`` says so.
+        class_map : where the features' classes have other names, which of them each class of the head stands for,
+            such as ``{"cat": "wolf"}``; a class that is left out keeps its name.
+        across_checkpoints : score a head on features of another checkpoint than its own; refused by default.
+        train : the training set, whose group counts weigh the weighted average (``.weighted_average_accuracy``) in
+            place of the training shares that `features` know themselves; groups are matched by their names.
+        timeout : seconds.
+
+        Raises
+        ------
+        InvalidRequest : kinds ``other_classes``, ``other_checkpoint``, ``wrong_shape``.
+        """
+        request = encode_refits.evaluate_request(
+            head, features, class_map=class_map, across_checkpoints=across_checkpoints, train=train
+        )
+        call = self.connection.stubs.refits.Evaluate
+        return decode.metrics(self.connection.unary(call, request, timeout=timeout))
+
+    def interpolate(
+        self,
+        first: AnyHead,
+        second: AnyHead,
+        features: FeatureSetLike,
+        *,
+        train: FeatureSetLike | None = None,
+        steps: int = 21,
+        class_map: Mapping[str, str] | None = None,
+        across_checkpoints: bool = False,
+        timeout: float = 300.0,
+    ) -> Interpolation:
+        """Metrics along the line between two heads, ends included; exact, since logits are linear in the head.
+
+        For the mean of several heads: ``client.evaluate(penult.soup([refit_a, refit_b]), features)``.
+
+        Parameters
+        ----------
+        first, second : as in `evaluate`.
+        features : what they are scored on.
+        train : as in `evaluate`.
+        steps : points on the line, 2 to 1000.
+        class_map, across_checkpoints : as in `evaluate`, for both heads.
+        timeout : seconds.
+        """
+        t = np.linspace(0.0, 1.0, whole("steps", steps, 2, 1000))
+        shares = np.stack([1 - t, t], axis=1)
+        request = encode_refits.mixtures_request(
+            [first, second],
+            shares,
+            features,
+            class_map=class_map,
+            across_checkpoints=across_checkpoints,
+            train=train,
+        )
+        call = self.connection.stubs.refits.EvaluateMixtures
+        answer = self.connection.unary(call, request, timeout=timeout)
+        metrics = tuple(decode.metrics(one) for one in answer.metrics)
+        return Interpolation(t=t, metrics=metrics, notes=decode.decode_notes(answer.notes))
+
+
+def _refit_or_error(outcome: refits_pb2.RefitOutcome) -> Refit | PenultError:
+    if outcome.WhichOneof("kind") == "refit":
+        return decode_refits.refit(outcome.refit)
+    failure = outcome.failure
+    return from_kind(failure.kind, failure.message, failure.metadata)

@@ -1,0 +1,200 @@
+"""The part of the client that asks what covariances look like."""
+
+from penult.connection.rpc import Connection
+from penult.results.descriptors import Descriptors, Eigenvectors, PrincipalAngles
+from penult.results.records import Run
+from penult.results.run_spectra import RunSpectra
+from penult.results.spectra import Spectra
+from penult.types import By
+from penult.wire import decode_spectra, encode_spectra
+from penult.wire.encode_spectra import RowsLike, SourceLike
+
+
+class Spectral:
+    """Spectra, their eigenvectors, and what is read off them."""
+
+    connection: Connection
+
+    def spectra(
+        self,
+        features: SourceLike,
+        *,
+        split: str | None = None,
+        by: By = "group",
+        top_k: int | None = None,
+        correction: int = 0,
+        center: bool = True,
+        replicates: int = 200,
+        confidence: float = 0.95,
+        seed: int = 0,
+        rows: RowsLike | None = None,
+        timeout: float = 600.0,
+    ) -> Spectra:
+        """Eigenvalues of the covariance of the features of each group or class, and how they compare.
+
+        With n_g examples z_i in group g and their mean m_g,
+
+            Sigma_g = sum_i (z_i - m_g)(z_i - m_g)^T / (n_g - correction)
+
+        (LaBonte et al. 2024, section 5), in float64, eigenvalues descending. Groups that are empty get NaN. The
+        ratio of the largest eigenvalues of a minority and a majority grows when the minority is small, whatever its
+        distribution: ``.imbalance`` holds it beside the ratio at equal sizes, with an interval and a p-value.
+
+        Parameters
+        ----------
+        features : what to look at: a feature set, or with `split` a checkpoint.
+        split : which features of the checkpoint.
+        by : "group", or "class" for pooled groups.
+        top_k : eigenvalues returned, the largest; all D by default.
+        correction : 0 (the paper) or 1 (unbiased).
+        center : second moments about the mean; about zero when False.
+        replicates : of each resampling (subsamples of the majority, bootstrap, permutations); 0 for none.
+        confidence : of the intervals.
+        seed : of all draws; the same seed gives the same answer.
+        rows : only these rows: row ids, or a run, whose kept training examples (a balanced subset) are meant.
+        timeout : seconds.
+
+        Raises
+        ------
+        InvalidRequest : an argument is out of its range, or `rows` names rows that the set does not have.
+        NotFound : kind ``unknown_feature_set``; for a checkpoint that has no features of `split` yet, the
+            message holds the call that makes them.
+        Busy : kind ``out_of_memory``: the answer needs more memory than the server has.
+        """
+        request = encode_spectra.spectra_request(
+            features,
+            split=split,
+            by=by,
+            top_k=top_k,
+            correction=correction,
+            center=center,
+            replicates=replicates,
+            confidence=confidence,
+            seed=seed,
+            rows=rows,
+        )
+        call = self.connection.stubs.spectra.ComputeSpectra
+        return decode_spectra.spectra(self.connection.unary(call, request, timeout=timeout))
+
+    def run_spectra(
+        self,
+        run: Run | str,
+        *,
+        split: str,
+        by: By = "group",
+        top_k: int | None = None,
+        correction: int = 0,
+        center: bool = True,
+        replicates: int = 200,
+        confidence: float = 0.95,
+        seed: int = 0,
+        rows: RowsLike | None = None,
+        timeout: float = 3600.0,
+    ) -> RunSpectra:
+        """The `spectra` of every checkpoint of a run, as one answer: ``.eigenvalues`` (E, G, K).
+
+        The features of `split` must have been extracted for each of them; the error names those that are
+        missing and the call that makes them. The other arguments are those of `spectra`.
+
+        Raises
+        ------
+        NotFound : kinds ``unknown_run``, ``unknown_feature_set``.
+        """
+        query = encode_spectra.spectra_request(
+            None,
+            by=by,
+            top_k=top_k,
+            correction=correction,
+            center=center,
+            replicates=replicates,
+            confidence=confidence,
+            seed=seed,
+            rows=rows,
+        )
+        request = encode_spectra.run_spectra_request(run, split, query)
+        call = self.connection.stubs.spectra.ComputeRunSpectra
+        return decode_spectra.run_spectra(self.connection.unary(call, request, timeout=timeout))
+
+    def descriptors(
+        self,
+        features: SourceLike,
+        *,
+        split: str | None = None,
+        by: By = "group",
+        rows: RowsLike | None = None,
+        power_law: tuple[int, int] = (11, 50),
+        timeout: float = 600.0,
+    ) -> Descriptors:
+        """Numbers read off the spectrum of each group or class, each with its formula and paper.
+
+        Participation ratio, effective rank, RankMe, power-law exponent; and the shares of the total variance
+        that lie between classes, between attribute values and between groups.
+
+        Parameters
+        ----------
+        features, split, by, rows : as for `spectra`.
+        power_law : first and last rank of the fit; NaN for groups that have fewer positive eigenvalues.
+        timeout : seconds.
+        """
+        request = encode_spectra.descriptors_request(features, split=split, by=by, rows=rows, power_law=power_law)
+        call = self.connection.stubs.spectra.ComputeDescriptors
+        return decode_spectra.descriptors(self.connection.unary(call, request, timeout=timeout))
+
+    def eigenvectors(
+        self,
+        features: SourceLike,
+        *,
+        split: str | None = None,
+        by: By = "group",
+        top_k: int = 10,
+        correction: int = 0,
+        center: bool = True,
+        rows: RowsLike | None = None,
+        timeout: float = 3600.0,
+    ) -> Eigenvectors:
+        """Top eigenvectors of the covariance of each group or class, read as a stream; nothing of them is stored.
+
+        Of v and -v the one whose entry of largest magnitude is positive. A group of n rows spans n - 1 directions
+        about its mean: the vectors beyond them are any orthonormal ones, with eigenvalue 0. Groups that are
+        empty get NaN.
+
+        Parameters
+        ----------
+        features, split, by, correction, center, rows : as for `spectra`.
+        top_k : eigenvectors of each, 1 to D.
+        timeout : seconds.
+        """
+        request = encode_spectra.eigenvectors_request(
+            features, split=split, by=by, top_k=top_k, correction=correction, center=center, rows=rows
+        )
+        call = self.connection.stubs.spectra.ReadEigenvectors
+        with self.connection.stream(call, request, timeout=timeout) as messages:
+            return decode_spectra.eigenvectors(messages)
+
+    def principal_angles(
+        self,
+        first: SourceLike,
+        second: SourceLike,
+        *,
+        groups: tuple[str | int, str | int],
+        split: str | None = None,
+        by: By = "group",
+        top_k: int = 10,
+        rows: RowsLike | None = None,
+        timeout: float = 600.0,
+    ) -> PrincipalAngles:
+        """Angles between the spans of the top eigenvectors of two groups, or of one group in two feature sets.
+
+        Parameters
+        ----------
+        first, second : feature sets, or with `split` checkpoints; twice the same to compare two of its groups.
+        groups : the group (or, by class, the class) of each, by name or index.
+        split, by, rows : as for `spectra`; for both.
+        top_k : eigenvectors of each; fewer than the rows of either.
+        timeout : seconds.
+        """
+        request = encode_spectra.angles_request(
+            first, second, groups=groups, split=split, by=by, top_k=top_k, rows=rows
+        )
+        call = self.connection.stubs.spectra.ComputePrincipalAngles
+        return decode_spectra.principal_angles(self.connection.unary(call, request, timeout=timeout))

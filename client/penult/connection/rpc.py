@@ -1,0 +1,245 @@
+"""The one place that makes calls: channel, retries, deadlines, metadata, and errors made readable."""
+
+import ipaddress
+import json
+import os
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import grpc
+
+from penult.arguments.coerce import seconds
+from penult.errors import PenultError, Unavailable, from_kind, invalid, shown
+from penult_proto import PROTOCOL
+from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
+from penult_proto.limits import MESSAGE_BYTES
+from penult_proto.services import READ_METHODS
+from penult_proto.v1 import (
+    datasets_pb2_grpc,
+    features_pb2_grpc,
+    info_pb2_grpc,
+    jobs_pb2_grpc,
+    refits_pb2_grpc,
+    runs_pb2_grpc,
+    spectra_pb2_grpc,
+)
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+Q = TypeVar("Q", bound="Message")
+R = TypeVar("R", bound="Message")
+R_co = TypeVar("R_co", bound="Message", covariant=True)
+
+
+class Call(Protocol[R_co]):
+    """A stream of answers."""
+
+    def __iter__(self) -> Iterator[R_co]: ...
+
+    def __next__(self) -> R_co: ...
+
+    def cancel(self) -> object:
+        """End it. May be called again."""
+        ...
+
+
+_RETRIES = {
+    "methodConfig": [
+        {
+            # The only calls that gRPC repeats by itself.
+            "name": [
+                {"service": service, "method": method}
+                for service, methods in READ_METHODS.items()
+                for method in methods
+            ],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+}
+_OPTIONS: list[tuple[str, str | int]] = [
+    # Refits of several wide heads exceed gRPC's 4 MiB.
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    # Pings only while a call is open: finds a peer that vanished during a long watch.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.service_config", json.dumps(_RETRIES)),
+    # A restarted server is found within seconds instead of gRPC's two minutes.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+def host_of(address: str) -> str:
+    """The host of ``host:port`` or ``[host]:port``."""
+    return address.rpartition(":")[0].strip("[]")
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address means this machine."""
+    host = host_of(address)
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Stubs:
+    """The services of one channel."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.datasets = datasets_pb2_grpc.DatasetServiceStub(channel)
+        self.features = features_pb2_grpc.FeatureServiceStub(channel)
+        self.info = info_pb2_grpc.InfoServiceStub(channel)
+        self.jobs = jobs_pb2_grpc.JobServiceStub(channel)
+        self.refits = refits_pb2_grpc.RefitServiceStub(channel)
+        self.runs = runs_pb2_grpc.RunServiceStub(channel)
+        self.spectra = spectra_pb2_grpc.SpectraServiceStub(channel)
+
+
+class Connection:
+    """A channel to one server, opened at the first call and opened anew in a forked child.
+
+    Safe to share between threads.
+    """
+
+    def __init__(
+        self, address: str, *, token: str | None = None, tls: bool = False, tls_ca: str | Path | None = None
+    ) -> None:
+        self.address = address
+        self._metadata: tuple[tuple[str, str], ...] = (("penult-protocol", str(PROTOCOL)),)
+        if token:
+            self._metadata += (("authorization", f"Bearer {token}"),)
+        self._open: Callable[[], grpc.Channel] = lambda: _channel(address, tls or tls_ca is not None, tls_ca)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._pid = 0
+        # Channels of a parent process: closing one here would disturb the parent's, and so would losing it.
+        self._inherited: list[grpc.Channel] = []
+        self._held: list[Call[Message]] = []
+        self._channel: grpc.Channel | None = None
+        self._stubs: Stubs | None = None
+
+    @property
+    def stubs(self) -> Stubs:
+        """The services. Raises `InvalidRequest` once closed."""
+        with self._lock:
+            if self._closed:
+                raise invalid("this client is closed; make another with penult.connect() or penult.local()")
+            if self._stubs is None or self._pid != os.getpid():
+                if self._channel is not None:
+                    self._inherited.append(self._channel)
+                self._pid = os.getpid()
+                self._channel = self._open()
+                self._stubs = Stubs(self._channel)
+            return self._stubs
+
+    def unary(self, method: "grpc.UnaryUnaryMultiCallable[Q, R]", request: Q, *, timeout: float) -> R:
+        """One request, one answer, within `timeout` seconds. Raises `PenultError`."""
+        try:
+            return method(request, timeout=seconds(timeout), metadata=self._metadata)
+        except grpc.RpcError as error:
+            failure = self.failure(error)
+        raise failure
+
+    def upload(self, method: "grpc.StreamUnaryMultiCallable[Q, R]", requests: Iterator[Q], *, timeout: float) -> R:
+        """Many requests, one answer, within `timeout` seconds. Raises `PenultError`."""
+        try:
+            return method(requests, timeout=seconds(timeout), metadata=self._metadata)
+        except grpc.RpcError as error:
+            failure = self.failure(error)
+        raise failure
+
+    @contextmanager
+    def stream(
+        self, method: "grpc.UnaryStreamMultiCallable[Q, R]", request: Q, *, timeout: float | None
+    ) -> "Generator[Call[R]]":
+        """Answers as they come; leaving the block ends the call. Raises `PenultError` out of the block."""
+        call = method(request, timeout=seconds(timeout), metadata=self._metadata)
+        try:
+            yield call
+        except grpc.RpcError as error:
+            failure = self.failure(error)
+        else:
+            return
+        finally:
+            call.cancel()
+        # Python notes the error of gRPC as the context; this keeps it out of the trace.
+        raise failure from None
+
+    def hold(self, method: "grpc.UnaryStreamMultiCallable[Q, R]", request: Q) -> "Call[R]":
+        """A call that stays open until `close`."""
+        call = method(request, metadata=self._metadata)
+        self._held.append(call)
+        return call
+
+    def failure(self, error: grpc.RpcError) -> PenultError:
+        """What a failed call means."""
+        return translate(error, self.address)
+
+    def close(self) -> None:
+        """End every call and close the channel. May be called again."""
+        with self._lock:
+            self._closed = True
+            for call in self._held:
+                call.cancel()
+            self._held.clear()
+            if self._channel is not None and self._pid == os.getpid():
+                self._channel.close()
+            self._channel = self._stubs = None
+
+
+def _channel(address: str, tls: bool, tls_ca: str | Path | None) -> grpc.Channel:
+    options = list(_OPTIONS)
+    if is_loopback(address):
+        # A proxy set for the internet would otherwise be asked for this machine.
+        options.append(("grpc.enable_http_proxy", 0))
+    if not tls:
+        return grpc.insecure_channel(address, options)
+    root = _certificates(tls_ca) if tls_ca is not None else None
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(root), options)
+
+
+def _certificates(tls_ca: str | Path) -> bytes:
+    try:
+        content = Path(tls_ca).read_bytes()
+    except OSError as error:
+        raise invalid(f"tls_ca must be a file of PEM certificates; got {shown(tls_ca)} ({error})") from None
+    if b"-----BEGIN CERTIFICATE-----" not in content:
+        raise invalid(f"tls_ca must be a file of PEM certificates; {shown(tls_ca)} holds none")
+    return content
+
+
+def translate(error: grpc.RpcError, address: str) -> PenultError:
+    """The typed error of a failed call: from the details that the server sent, else from the status code."""
+    found = said_by((entry.key, entry.value) for entry in error.trailing_metadata() or ())
+    if found is not None:
+        return from_kind(found.kind, found.message, found.metadata, found.retry_after)
+    kind = FALLBACK_KINDS.get(error.code(), ErrorKind.INTERNAL)
+    said = f"{error.code().name}: {error.details() or 'no details'}"
+    if kind is ErrorKind.UNREACHABLE:
+        return unreachable(address, said)
+    if kind is ErrorKind.DEADLINE_EXCEEDED:
+        said = f"the server at {address} had not answered in the time allowed; allow more with timeout="
+    return from_kind(kind, said, {"address": address})
+
+
+def unreachable(address: str, said: str) -> PenultError:
+    """Nobody answers at an address."""
+    port = address.rpartition(":")[2]
+    start = f"penult serve --root DIR --port {port}"
+    return Unavailable(
+        f"no penult server answers at {address} ({said}); start one with `{start}`, "
+        "or work without one: penult.local('DIR')",
+        kind=ErrorKind.UNREACHABLE,
+        metadata={"address": address},
+    )

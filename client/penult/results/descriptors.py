@@ -1,0 +1,131 @@
+"""Answers beside spectra: eigenvectors, numbers with their definitions, and angles between subspaces."""
+
+# pandas has no stubs of its own.
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult.results.frames import frame, text_table
+from penult.results.records import Group, short
+from penult.types import By
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Eigenvectors:
+    """The top K eigenvectors of the covariance of each of G groups or classes, in D features."""
+
+    feature_set: str
+    by: By
+    groups: tuple[Group, ...]
+    eigenvalues: NDArray[np.float64]
+    """(G, K) descending."""
+    vectors: NDArray[np.float64]
+    """(G, K, D), rows of unit length: vectors[g, k] belongs to eigenvalues[g, k]."""
+    correction: int
+    center: bool
+
+    def __repr__(self) -> str:
+        return f"Eigenvectors({short(self.feature_set)}, by={self.by!r}, (G, K, D) = {self.vectors.shape})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Descriptor:
+    """One number of each group, and what it is."""
+
+    id: str
+    """Stands for this formula and no other."""
+    formula: str
+    source: str
+    """The paper."""
+    values: NDArray[np.float64]
+    """(G,) NaN where it is not defined."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VarianceShare:
+    """Share, in [0, 1], of the total variance that lies between the means of some parts of the rows."""
+
+    id: str
+    formula: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Descriptors:
+    """What can be read off the spectra of a feature set's groups or classes."""
+
+    digest: str
+    feature_set: str
+    by: By
+    groups: tuple[Group, ...]
+    descriptors: Mapping[str, Descriptor]
+    """By id: participation_ratio, effective_rank, rank_me, power_law_exponent."""
+    variance_shares: Mapping[str, VarianceShare]
+    """By id: class_share, attribute_share, group_share. Class and attribute overlap where they go together."""
+    reused: bool
+    """Whether the answer was stored already."""
+
+    def __getitem__(self, id: str) -> NDArray[np.float64]:
+        """(G,) values of the descriptor `id`. Raises KeyError, listing those there are."""
+        if id not in self.descriptors:
+            raise KeyError(f"there is no descriptor {id!r}; there are {', '.join(self.descriptors)}")
+        return self.descriptors[id].values
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per group, one column per descriptor. Raises ImportError when pandas is missing."""
+        columns: dict[str, list[object]] = {
+            "group": [group.name for group in self.groups],
+            "y": [group.y for group in self.groups],
+            "a": [group.a for group in self.groups],
+            "n": [group.count for group in self.groups],
+        }
+        return frame(columns | {id: one.values.tolist() for id, one in self.descriptors.items()})
+
+    def __repr__(self) -> str:
+        return f"Descriptors({short(self.digest)}, {len(self.groups)} by {self.by}: {', '.join(self.descriptors)})"
+
+    def __str__(self) -> str:
+        rows = [
+            (group.name, str(group.count), *(f"{one.values[position]:.3g}" for one in self.descriptors.values()))
+            for position, group in enumerate(self.groups)
+        ]
+        shares = [f"{share.id} {share.value:.3f}" for share in self.variance_shares.values()]
+        definitions = [f"{one.id} = {one.formula} ({one.source})" for one in self.descriptors.values()]
+        return "\n".join([text_table((self.by, "n", *self.descriptors), rows), ", ".join(shares), *definitions])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class PrincipalAngles:
+    """Angles between the spans of the top K eigenvectors of two groups or classes."""
+
+    digest: str
+    first: Group
+    second: Group
+    feature_sets: tuple[str, str]
+    """Digests, of `first` and of `second`."""
+    angles: NDArray[np.float64]
+    """(K,) radians in [0, pi/2], ascending: all 0 for one subspace, all pi/2 for orthogonal ones."""
+    formula: str
+    reused: bool
+    """Whether the answer was stored already."""
+
+    @property
+    def overlap(self) -> float:
+        """Mean squared cosine, in [0, 1]: the share of one subspace that lies in the other."""
+        return float(np.mean(np.cos(self.angles) ** 2))
+
+    def __repr__(self) -> str:
+        angles = ", ".join(f"{angle:.3f}" for angle in self.angles[:5])
+        return (
+            f"PrincipalAngles({self.first.name!r} and {self.second.name!r}: {angles} rad, overlap {self.overlap:.3f})"
+        )

@@ -1,0 +1,119 @@
+"""Metrics, with their conventions beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult.results.frames import text_table
+from penult.results.notes import Notes, lines
+from penult.results.records import Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskMetrics:
+    """Accuracy on a named set of examples, which may overlap with others."""
+
+    name: str
+    count: int
+    """Examples in it."""
+    correct: int
+    accuracy: float
+    """correct / count; NaN where there is no example."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Metrics:
+    """Accuracies, in [0, 1], of one head or model on one split; NaN where nothing was counted."""
+
+    groups: tuple[Group, ...]
+    correct: NDArray[np.int64]
+    """(G,) correct predictions."""
+    group_accuracy: NDArray[np.float64]
+    """(G,) correct / n; NaN for an empty group, never 0."""
+    group_low: NDArray[np.float64]
+    """(G,) lower ends of the 95 % Wilson score intervals of the accuracies; NaN for an empty group."""
+    group_high: NDArray[np.float64]
+    """(G,) upper ends."""
+    confusion: NDArray[np.int64]
+    """(G, C) how often each class was predicted in each group."""
+    average_accuracy: float
+    """Over all examples."""
+    weighted_average_accuracy: float
+    """Group accuracies weighted by `average_weights`: the "average accuracy" of the Waterbirds papers. NaN where they
+    are not known, and where a group that has a weight is empty."""
+    worst_group_accuracy: float
+    """Smallest over the groups that are not empty."""
+    worst_group: Group
+    worst_class_accuracy: float
+    balanced_accuracy: float
+    """Mean over the classes that are not empty."""
+    mean_group_accuracy: float
+    """Mean over the groups that are not empty ("adjusted accuracy")."""
+    loss: float
+    """Mean cross-entropy (log-loss) in nats."""
+    brier: float
+    """Mean of sum_c (p_c - 1[y = c])^2, halved for two classes (scikit-learn's convention)."""
+    ece: float
+    """Expected calibration error of the predicted class's probability, over `ece_bins` bins of equal width (Guo et al.
+    2017). For two classes, too, where some libraries bin the probability of class 1 and get another number."""
+    ece_bins: int
+    auroc: float
+    """Of class 1 against class 0; for more classes the mean of each against the rest. NaN when a class is empty."""
+    average_weights: NDArray[np.float64]
+    """(G,) shares of the groups among the training examples; they sum to 1. Empty when not known."""
+    masks: tuple[MaskMetrics, ...]
+    """Sets of examples that may overlap, where the dataset has some (CivilComments' 16 evaluation groups)."""
+    worst_mask: MaskMetrics | None
+    """The one with the smallest accuracy; None when there is none."""
+    worst_mask_accuracy: float
+    """Its accuracy, else NaN."""
+    notes: Notes = ()
+    """What the numbers alone do not say, such as that one class is predicted for every row."""
+
+    @property
+    def worst_group_interval(self) -> tuple[float, float]:
+        """95 % Wilson score interval of the worst group's accuracy; it leaves out that this group was picked."""
+        position = [group.index for group in self.groups].index(self.worst_group.index)
+        return float(self.group_low[position]), float(self.group_high[position])
+
+    def __repr__(self) -> str:
+        weighted = f"weighted {self.weighted_average_accuracy:.3f}, " if self.average_weights.size else ""
+        return (
+            f"Metrics(average {self.average_accuracy:.3f}, {weighted}"
+            f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}))"
+            f"{lines(self.notes)}"
+        )
+
+    def __str__(self) -> str:
+        rows = [
+            (group.name, str(group.count), f"{accuracy:.3f}" if group.count else "empty")
+            for group, accuracy in zip(self.groups, self.group_accuracy, strict=True)
+        ]
+        rows += [(mask.name, str(mask.count), f"{mask.accuracy:.3f}" if mask.count else "empty") for mask in self.masks]
+        low, high = self.worst_group_interval
+        weighted = f", weighted by training shares {self.weighted_average_accuracy:.3f}"
+        return "\n".join(
+            [
+                text_table(("group", "n", "accuracy"), rows),
+                f"average {self.average_accuracy:.3f}{weighted if self.average_weights.size else ''}",
+                f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}, 95 % {low:.3f} .. {high:.3f}), "
+                f"worst class {self.worst_class_accuracy:.3f}, loss {self.loss:.4f} nats",
+                f"balanced {self.balanced_accuracy:.3f}, AUROC {self.auroc:.3f}, "
+                f"calibration error {self.ece:.3f} ({self.ece_bins} bins), Brier {self.brier:.4f}{lines(self.notes)}",
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochMetrics:
+    """Metrics of one split at one point of a run."""
+
+    epoch: float
+    """Epochs trained; a fraction within an epoch."""
+    split: str
+    metrics: Metrics
+    step: int = 0
+    """Optimiser steps taken."""

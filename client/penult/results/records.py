@@ -1,0 +1,357 @@
+"""What the service stores and describes: records that a user prints and passes on.
+
+N examples, D features, C classes, A attributes, G = C * A groups; group g = y * n_attributes + a.
+"""
+
+# pandas has no stubs of its own.
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult.arguments.coerce import number, text
+from penult.errors import from_kind, shown
+from penult.results.finetune_spec import FinetuneSpec
+from penult.results.frames import frame
+from penult.results.heads import Head
+from penult.results.notes import Notes, lines
+from penult_proto.errors import ErrorKind
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from penult.results.metrics import EpochMetrics, Metrics
+
+
+def short(digest: str) -> str:
+    """The first 12 characters of a digest: enough to name it by."""
+    return digest[:12]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backbone:
+    """A backbone whose pretrained weights are installed on the server."""
+
+    name: str
+    library: str
+    """``"timm"`` or ``"transformers"``."""
+    weights: str
+    """Where the weights come from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """What a server is and can do."""
+
+    version: str
+    protocol: int
+    device: str
+    """``"cpu"`` or the name of the GPU; empty until the compute worker has started."""
+    array_backend: str
+    """``"numpy"`` or ``"cupy"``: what answers queries."""
+    max_message_bytes: int
+    chunk_bytes: int
+    max_queued_jobs: int
+    max_running_jobs: int
+    packaged_backbones: tuple[Backbone, ...]
+    n_feature_sets: int
+    n_checkpoints: int
+    n_results: int
+    root: str
+    """Directory of the store, on the server's machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Group:
+    """A group, or a class (then `a` is -1 and `attribute_value` empty)."""
+
+    index: int
+    name: str
+    """``"sneaker, grass"``, or ``"sneaker"`` for a class."""
+    y: int
+    a: int
+    class_name: str
+    attribute_value: str
+    count: int
+    """Examples in it, in the split at hand; 0 for an empty group."""
+
+    def __repr__(self) -> str:
+        return f"Group({self.index}: {self.name!r}, n={self.count})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """How classes and the attribute are named; the order gives the indices."""
+
+    classes: tuple[str, ...]
+    attribute: str
+    attribute_values: tuple[str, ...]
+    masks: tuple[str, ...]
+    """Names of sets of examples that may overlap; the columns of `Features.masks`."""
+    classes_by_index: bool = False
+    """Whether nobody named the classes: they are called by their index, and matched by it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """A column of a dataset that groups can be made from."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """One split of a dataset; its groups are those of the first attribute."""
+
+    name: str
+    n_examples: int
+    groups: tuple[Group, ...]
+    mask_counts: tuple[int, ...]
+    """Examples in each of the dataset's `masks`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Dataset:
+    """Examples with a class and attributes, in splits."""
+
+    name: str
+    digest: str
+    """sha256 over ids, labels, attributes, splits and the content of the examples."""
+    modality: Literal["image", "text"]
+    classes: tuple[str, ...]
+    attributes: tuple[Attribute, ...]
+    splits: tuple[Split, ...]
+    masks: tuple[str, ...]
+    """Names of sets of examples that may overlap, such as CivilComments' 16 evaluation groups."""
+    description: str
+    """Where it comes from and under which licence."""
+    notes: Notes = ()
+    """What is unusual. Of a published dataset, each split whose group counts are not the published ones; empty for a
+    full copy."""
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{split.name} {split.n_examples}" for split in self.splits)
+        attributes = ", ".join(attribute.name for attribute in self.attributes)
+        described = f"{self.name}, {self.modality}, classes {self.classes}, by {attributes}; {splits}"
+        return f"Dataset({described}){lines(self.notes)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Checkpoint:
+    """Weights and head after an epoch of a run; epoch 0 is the starting point with a fresh head."""
+
+    digest: str
+    """sha256 over the weights: the identity."""
+    run_id: str
+    epoch: float
+    """Epochs trained; a fraction for one left within an epoch."""
+    step: int
+    """Optimiser steps taken."""
+    backbone: str
+    dataset: str
+    dataset_digest: str
+    n_features: int
+    n_classes: int
+    head_error: float
+    """Largest |head(features) - logits| when it was checked, relative to the largest |logit|."""
+    created: datetime | None
+    classes: tuple[str, ...] = ()
+    """In the order of the head's rows."""
+    model: str = ""
+    """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({short(self.digest)}, {self.backbone} on {self.dataset}, epoch {self.epoch:g})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Run:
+    """A finetuning run."""
+
+    id: str
+    spec: FinetuneSpec
+    dataset_digest: str
+    n_train_examples: int
+    """Training examples of an epoch, after balancing."""
+    checkpoints: tuple[Checkpoint, ...]
+    """In order of their epoch, from 0."""
+    history: tuple[EpochMetrics, ...]
+    """Metrics of every measured split after every epoch."""
+    created: datetime | None
+    train_seconds: float
+    """Of the training steps alone, evaluation left out."""
+    steps_per_epoch: int
+    notes: Notes = ()
+    """What its numbers alone do not say, such as that balancing left out groups without an example, or how the classes
+    of `repeat_errors_of` were matched."""
+
+    def metrics(self, split: str, epoch: float = -1) -> Metrics:
+        """Metrics of a split after an epoch; -1 for the last. Raises `NotFound`, listing what was measured."""
+        wanted, at = text("split", split), number("epoch", epoch)
+        of_split = {entry.epoch: entry.metrics for entry in self.history if entry.split == wanted}
+        if at == -1 and of_split:
+            return of_split[max(of_split)]
+        if at not in of_split:
+            known = sorted({(entry.split, entry.epoch) for entry in self.history})
+            raise from_kind(
+                ErrorKind.UNKNOWN_RESULT,
+                f"no metrics of split {shown(wanted)} at epoch {at:g}; measured (split, epoch): {known}",
+            )
+        return of_split[at]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per epoch, split and group. Raises ImportError when pandas is missing."""
+        rows = [
+            (entry, group, accuracy)
+            for entry in self.history
+            for group, accuracy in zip(entry.metrics.groups, entry.metrics.group_accuracy, strict=True)
+        ]
+        return frame(
+            {
+                "epoch": [entry.epoch for entry, _, _ in rows],
+                "split": [entry.split for entry, _, _ in rows],
+                "group": [group.name for _, group, _ in rows],
+                "n": [group.count for _, group, _ in rows],
+                "accuracy": [float(accuracy) for _, _, accuracy in rows],
+                "average_accuracy": [entry.metrics.average_accuracy for entry, _, _ in rows],
+                "worst_group_accuracy": [entry.metrics.worst_group_accuracy for entry, _, _ in rows],
+            },
+            self.notes,
+        )
+
+    def plot(self) -> Figure:
+        """Average and worst-group accuracy over epochs. Raises ImportError when matplotlib is missing."""
+        from penult.results.figures import history_figure
+
+        return history_figure(self)
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        return (
+            f"Run({self.id}, {PurePosixPath(spec.backbone).name} on {spec.dataset}, balance {spec.balance}, "
+            f"seed {spec.seed}, {len(self.checkpoints)} checkpoints){lines(self.notes)}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class RunManifest:
+    """What is needed to run a run again."""
+
+    run_id: str
+    spec: FinetuneSpec
+    dataset_digest: str
+    weights: str
+    """What the starting weights were: "package NAME VERSION", "directory SHA256", "hub NAME" or "random"."""
+    kept_row_ids: NDArray[np.uint64]
+    """Training examples of an epoch: those that the balancing kept, in the order of the split; then, again, those that
+    are repeated."""
+    versions: dict[str, str]
+    """Of the libraries that decide the numbers, and of Python."""
+    device: str
+    """``"cpu"`` or the name of the GPU."""
+    threads: int
+    """That torch used on the CPU."""
+    resumed_at: tuple[int, ...]
+    """Steps at which the run was taken up again after it had been killed."""
+    created: datetime | None
+
+    def __repr__(self) -> str:
+        return f"RunManifest({self.run_id}, seed {self.spec.seed}, {len(self.kept_row_ids)} examples, {self.device})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class FeatureSet:
+    """Penultimate features of one split under one checkpoint, or a user's own arrays. They stay on the server."""
+
+    digest: str
+    names: tuple[str, ...]
+    """Given at upload. A name moves to the newest upload; the digest never does."""
+    n_examples: int
+    n_features: int
+    dtype: str
+    labels: Labels
+    groups: tuple[Group, ...]
+    has_logits: bool
+    has_head: bool
+    feature_kind: str
+    """``"pooled"``: exactly what the head multiplies; ``"uploaded"``: the user's own."""
+    checkpoint: str
+    """Digest; empty when uploaded, as are the three fields below."""
+    dataset: str
+    dataset_digest: str
+    split: str
+    created: datetime | None
+    stored_bytes: int
+    train_shares: NDArray[np.float64]
+    """(G,) share of each group among the training examples; empty when not known."""
+    extract_rate: float
+    """Examples per second of the extraction; 0 when uploaded."""
+    attributes: tuple[Attribute, ...]
+    """All attribute columns of the dataset; `labels.attribute` is the one that `a` and the groups are made of."""
+    notes: Notes = ()
+    """How labels were read where that is not plain."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FeatureSet) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        origin = f"{self.dataset}/{self.split}" if self.dataset else ", ".join(self.names) or "uploaded"
+        return (
+            f"FeatureSet({short(self.digest)}, {origin}, {self.n_examples} x {self.n_features} {self.dtype}, "
+            f"{len(self.groups)} groups){lines(self.notes)}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Features:
+    """The arrays of a feature set."""
+
+    feature_set: FeatureSet
+    features: NDArray[Any]
+    """(N, D) float32 or float16, as stored."""
+    y: NDArray[np.int64]
+    """(N,)"""
+    a: NDArray[np.int64]
+    """(N,)"""
+    row_id: NDArray[np.uint64]
+    """(N,)"""
+    logits: NDArray[np.float32] | None
+    """(N, C); None when uploaded without."""
+    head_weight: NDArray[Any] | None
+    """(C, D); None when the set has no head."""
+    head_bias: NDArray[Any] | None
+    """(C,)"""
+    attributes: NDArray[np.int64] | None
+    """(N, number of attribute columns), as `feature_set.attributes` names them; None when uploaded."""
+    masks: NDArray[np.bool_] | None
+    """(N, M), as `feature_set.labels.masks` names them; None without any."""
+
+    @property
+    def head(self) -> Head | None:
+        """The head stored with the set, with the names of its classes; None when there is none."""
+        if self.head_weight is None or self.head_bias is None:
+            return None
+        labels, checkpoint = self.feature_set.labels, self.feature_set.checkpoint
+        classes = None if labels.classes_by_index else labels.classes
+        weight, bias = self.head_weight.astype(np.float64), self.head_bias.astype(np.float64)
+        return Head(weight=weight, bias=bias, classes=classes, checkpoint=checkpoint)
+
+    @property
+    def g(self) -> NDArray[np.int64]:
+        """(N,) group indices, y * n_attributes + a."""
+        return self.y * max(1, len(self.feature_set.labels.attribute_values)) + self.a
+
+    def __repr__(self) -> str:
+        return f"Features({self.features.shape} {self.features.dtype} of {self.feature_set!r})"

@@ -1,0 +1,229 @@
+"""Refits: the head with its certificate, what was asked with every preset filled in, and what was chosen."""
+
+# pandas has no stubs of its own.
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult.results.frames import frame
+from penult.results.heads import Head
+from penult.results.metrics import Metrics
+from penult.results.notes import Notes, lines
+from penult.results.records import short
+from penult.results.refit_settings import RefitSettings
+from penult.types import SelectMetric
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """How close to the optimum the solver came, in float64, on the problem as it was solved; the worst over the draws.
+
+    A path has no optimum: then `converged` is False, `iterations` the step that was kept, and the rest NaN or 0.
+    """
+
+    converged: bool
+    gap: float
+    """Bound on objective - optimum: a duality gap."""
+    gradient_norm: float
+    iterations: int
+    """Newton steps; of a robust risk, rounds of weights."""
+    passes: int
+    """Passes over the rows, all draws together."""
+    objective: float
+    """Mean over the draws."""
+    head_error: float
+    """Bound on |V - V*|, V the head (C, D) in the space solved: sqrt(2 gap / l2), since the objective is l2-strongly
+    convex. Logits of two rows that lie r apart there differ from the optimum's by at most r times it. NaN without an
+    l2, and of a path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One combination of a grid's values."""
+
+    values: Mapping[str, float]
+    score: float
+    """Of the metric that was selected by."""
+    worst_group_accuracy: float
+    average_accuracy: float
+    converged: bool
+    step: int
+    """Of a path, the step that was kept; else 0."""
+    failure: str = ""
+    """Why it could not be fitted: its numbers are NaN then, and it was not chosen. Empty where it could."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Selection:
+    """How the candidates of a grid did on the rows that choose."""
+
+    metric: SelectMetric
+    candidates: tuple[Candidate, ...]
+    """In the order of the grid, the last of its numbers fastest."""
+    chosen: Candidate
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per candidate. Raises ImportError when pandas is missing."""
+        names = list(self.chosen.values)
+        return frame(
+            {
+                **{name: [one.values[name] for one in self.candidates] for name in names},
+                "score": [one.score for one in self.candidates],
+                "worst_group_accuracy": [one.worst_group_accuracy for one in self.candidates],
+                "average_accuracy": [one.average_accuracy for one in self.candidates],
+                "converged": [one.converged for one in self.candidates],
+                "step": [one.step for one in self.candidates],
+                "failure": [one.failure for one in self.candidates],
+                "chosen": [one is self.chosen for one in self.candidates],
+            }
+        )
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {value:g}" for name, value in self.chosen.values.items())
+        return f"Selection({len(self.candidates)} candidates; {values} by {self.metric} {self.chosen.score:.3f})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """Rows of the draws, by their ids."""
+
+    row_ids: NDArray[np.uint64]
+    """(R, n)"""
+    weights: NDArray[np.float64]
+    """(R, n) weight of each row, before they are scaled to sum 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Refit:
+    """A retrained last layer."""
+
+    digest: str
+    settings: RefitSettings
+    head: Head
+    """Acts on raw features: standardisation is folded in. Heads of several draws are averaged."""
+    certificate: Certificate
+    metrics: Mapping[str, Metrics]
+    """By the names given in ``evaluate=``."""
+    selection: Selection | None
+    """Where something was selected."""
+    plan: Plan | None
+    """With ``plan=True``."""
+    n_rows: int
+    """Rows used per draw."""
+    reused: bool
+    """Whether the answer was stored already."""
+    notes: Notes = ()
+    """What its numbers alone do not say, such as that the head predicts one class for every row."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per evaluated set and group. Raises ImportError when pandas is missing."""
+        rows = [
+            (name, *row)
+            for name, metrics in self.metrics.items()
+            for row in zip(
+                metrics.groups,
+                metrics.correct,
+                metrics.group_accuracy,
+                metrics.group_low,
+                metrics.group_high,
+                strict=True,
+            )
+        ]
+        return frame(
+            {
+                "evaluated_on": [row[0] for row in rows],
+                "group": [row[1].name for row in rows],
+                "n": [row[1].count for row in rows],
+                "correct": [int(row[2]) for row in rows],
+                "accuracy": [float(row[3]) for row in rows],
+                "low": [float(row[4]) for row in rows],
+                "high": [float(row[5]) for row in rows],
+            },
+            self.notes,
+        )
+
+    def plot(self) -> Figure:
+        """Group accuracies with their intervals, and the curve of the selection where there is one.
+
+        Raises ImportError when matplotlib is missing.
+        """
+        from penult.results.figures import refit_figure
+
+        return refit_figure(self)
+
+    def __repr__(self) -> str:
+        scores = ", ".join(
+            f"{name}: average {metrics.average_accuracy:.3f} worst group {metrics.worst_group_accuracy:.3f}"
+            for name, metrics in self.metrics.items()
+        )
+        settings = self.settings
+        label = settings.preset or settings.balance
+        if settings.path is not None:
+            ended = f", step {self.certificate.iterations}"
+        else:
+            ended = "" if self.certificate.converged else ", NOT CONVERGED"
+        strengths = "".join(
+            f", {name} {value:g}" for name, value in (("l1", settings.l1), ("l2", settings.l2)) if value
+        )
+        return (
+            f"Refit({short(self.digest)}, {label}{strengths}{ended}{'; ' if scores else ''}{scores}){lines(self.notes)}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Interpolation:
+    """Metrics along the line from one head to another: head(t) = (1 - t) first + t second."""
+
+    t: NDArray[np.float64]
+    """(M,)"""
+    metrics: tuple[Metrics, ...]
+    """One for each t."""
+    notes: Notes = ()
+    """How the heads' classes were matched where that is not plain."""
+
+    @property
+    def worst_group_accuracy(self) -> NDArray[np.float64]:
+        """(M,)"""
+        return np.array([one.worst_group_accuracy for one in self.metrics])
+
+    @property
+    def average_accuracy(self) -> NDArray[np.float64]:
+        """(M,)"""
+        return np.array([one.average_accuracy for one in self.metrics])
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per t. Raises ImportError when pandas is missing."""
+        return frame(
+            {
+                "t": self.t.tolist(),
+                "average_accuracy": self.average_accuracy.tolist(),
+                "worst_group_accuracy": self.worst_group_accuracy.tolist(),
+                "loss": [one.loss for one in self.metrics],
+            },
+            self.notes,
+        )
+
+    def plot(self) -> Figure:
+        """Average and worst group over t. Raises ImportError when matplotlib is missing."""
+        from penult.results.figures import interpolation_figure
+
+        return interpolation_figure(self)
+
+    def __repr__(self) -> str:
+        worst = self.worst_group_accuracy
+        best = int(np.argmax(worst))
+        return (
+            f"Interpolation({len(self.t)} heads; worst group {worst[0]:.3f} .. {worst[-1]:.3f}, "
+            f"best {worst[best]:.3f} at t = {self.t[best]:.2f}){lines(self.notes)}"
+        )

@@ -1,0 +1,93 @@
+"""Spectra of every checkpoint of a run, as one answer."""
+
+# pandas and matplotlib have no complete stubs.
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult.results.frames import frame, text_table
+from penult.results.records import Group
+from penult.results.spectra import Spectra
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class RunSpectra:
+    """How the spectra of a run's features change from epoch to epoch."""
+
+    run: str
+    split: str
+    epochs: NDArray[np.float64]
+    """(E,) epochs trained; 0 is the starting point."""
+    checkpoints: tuple[str, ...]
+    """(E,) digests."""
+    spectra: tuple[Spectra, ...]
+    """(E,) one answer each, with its imbalance."""
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """G groups or classes, the same in every epoch."""
+        return self.spectra[0].groups
+
+    @property
+    def eigenvalues(self) -> NDArray[np.float64]:
+        """(E, G, K) descending."""
+        return np.stack([one.eigenvalues for one in self.spectra])
+
+    @property
+    def trace(self) -> NDArray[np.float64]:
+        """(E, G)"""
+        return np.stack([one.trace for one in self.spectra])
+
+    @property
+    def ratio(self) -> NDArray[np.float64]:
+        """(E, I) lambda_1(minority) / lambda_1(majority) of every comparison."""
+        return np.array([[entry.ratio for entry in one.imbalance] for one in self.spectra])
+
+    @property
+    def matched_ratio(self) -> NDArray[np.float64]:
+        """(E, I) the same at equal sizes."""
+        return np.array([[entry.matched_ratio for entry in one.imbalance] for one in self.spectra])
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per epoch and comparison. Raises ImportError when pandas is missing."""
+        rows = [
+            (float(epoch), entry)
+            for epoch, one in zip(self.epochs, self.spectra, strict=True)
+            for entry in one.imbalance
+        ]
+        columns = ("label", "minority", "majority", "ratio", "matched_ratio", "low", "high", "p_value", "p_adjusted")
+        return frame(
+            {"epoch": [epoch for epoch, _ in rows]}
+            | {name: [getattr(entry, name) for _, entry in rows] for name in columns}
+        )
+
+    def plot(self) -> Figure:
+        """The matched ratio of every comparison over the epochs, with its interval.
+
+        Raises ImportError when matplotlib is missing.
+        """
+        from penult.results.figures import run_spectra_figure
+
+        return run_spectra_figure(self)
+
+    def __repr__(self) -> str:
+        n_groups, n_kept = self.spectra[0].eigenvalues.shape
+        return f"RunSpectra({self.run}, {self.split}, {len(self.epochs)} epochs, {n_groups} groups, top {n_kept})"
+
+    def __str__(self) -> str:
+        header = ("epoch", *(f"{entry.label}: ratio (at equal n)" for entry in self.spectra[0].imbalance))
+        rows = [
+            (f"{epoch:g}", *(f"{entry.ratio:.3f} ({entry.matched_ratio:.3f})" for entry in one.imbalance))
+            for epoch, one in zip(self.epochs, self.spectra, strict=True)
+        ]
+        return text_table(header, rows)

@@ -1,0 +1,55 @@
+"""What callers name: a record, its digest, or its name. Another sort of record is refused with what to pass instead."""
+
+from typing import TypeAlias
+
+from penult.arguments import coerce
+from penult.arguments.instead import wrong_sort
+from penult.results.heads import Head, HeadArrays
+from penult.results.records import Checkpoint, Dataset, Features, FeatureSet, Run
+from penult.results.refits import Refit
+from penult.types import HeadChoice, Scaling
+
+FeatureSetLike: TypeAlias = FeatureSet | str
+"""A record, a digest, the start of one (at least 8 characters), or a name."""
+HeadLike: TypeAlias = HeadChoice | Head | Refit | HeadArrays
+"""A head to be pulled to, or to start from."""
+AnyHead: TypeAlias = Head | Refit | Checkpoint | HeadArrays
+"""A head to be scored; a checkpoint means its own finetuned one."""
+ScalingLike: TypeAlias = bool | Scaling | FeatureSetLike
+"""What features are standardised by: False or "none", True or "rows", "all", or another feature set."""
+
+
+def feature_set_name(value: FeatureSetLike | Features, argument: str = "features") -> str:
+    """The digest or name that stands for a feature set. Raises `InvalidRequest`."""
+    if isinstance(value, FeatureSet):
+        return value.digest
+    if isinstance(value, Features):
+        return value.feature_set.digest
+    return _named(argument, "feature set", value, "a FeatureSet, a digest or a name")
+
+
+def checkpoint_digest(value: Checkpoint | str, argument: str = "checkpoint") -> str:
+    """The digest that stands for a checkpoint. Raises `InvalidRequest`."""
+    if isinstance(value, Checkpoint):
+        return value.digest
+    return _named(argument, "checkpoint", value, "a Checkpoint or its digest")
+
+
+def run_id(value: Run | str, argument: str = "run") -> str:
+    """The id that stands for a run. Raises `InvalidRequest`."""
+    if isinstance(value, Run):
+        return value.id
+    return _named(argument, "run", value, "a Run or its id")
+
+
+def dataset_name(value: Dataset | str, argument: str = "dataset") -> str:
+    """The name that stands for a dataset. Raises `InvalidRequest`."""
+    if isinstance(value, Dataset):
+        return value.name
+    return _named(argument, "dataset", value, "a Dataset or its name")
+
+
+def _named(argument: str, sort: str, value: object, expected: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise wrong_sort(argument, sort, value, expected)
+    return coerce.text(argument, value)

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 from google.protobuf.message import Message
 
-from penult_kernels.metrics import GroupMetrics
-from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_kernels.metrics.accuracy import GroupMetrics
+from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.arrays import DTYPES, AnyArray, decode, encode
 from penult_proto.enums import names_of
 from penult_proto.errors import ErrorKind

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from penult_kernels.metrics import GroupMetrics
+from penult_kernels.metrics.accuracy import GroupMetrics
 from penult_server.stores.checkpoints import CheckpointManifest
 
 

@@ -1,6 +1,8 @@
-"""Errors on the wire: google.rpc.Status with ErrorInfo (and RetryInfo where waiting helps)."""
+"""From any exception to the service's error, and from that to a google.rpc.Status with its details."""
 
+import errno
 import logging
+import sqlite3
 from typing import Never
 
 import grpc
@@ -47,10 +49,21 @@ def trailers_of(error: ServiceError) -> tuple[tuple[str, bytes], ...]:
     return ((DETAILS_KEY, status_of(error).SerializeToString()),)
 
 
-def as_service_error(error: BaseException) -> ServiceError:
-    """`error` itself, or the INTERNAL one for something that should not have happened (it is logged)."""
+def translate(error: BaseException) -> ServiceError:
+    """The error to answer with: a ServiceError itself, the machine's limits by their kind, or INTERNAL for a bug.
+
+    A bug is logged with its trace. The frameworks' own memory errors are known by their names, so that none has to be
+    imported here.
+    """
     if isinstance(error, ServiceError):
         return error
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return ServiceError(
+            ErrorKind.OUT_OF_MEMORY, f"not enough memory ({error}); ask for less, or use another machine"
+        )
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if is_full or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
+        return ServiceError(ErrorKind.DISK_FULL, "the server's disk is full; nothing was stored, free some space")
     logging.getLogger("penult").error("unexpected %s", type(error).__name__, exc_info=error)
     return ServiceError(
         ErrorKind.INTERNAL,

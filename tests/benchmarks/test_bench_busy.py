@@ -25,7 +25,7 @@ from turns import seconds, seconds_in_turns
 from workloads import CS, balanced, correlated, footwear
 
 import penult
-from penult_kernels.refit_engine import Problem, Scaler, Standardize, solve
+from penult_kernels.linear.solve import Problem, Scaler, Standardize, solve
 from penult_server.compute_environment import BLAS_THREADS
 
 DRAWS = 20

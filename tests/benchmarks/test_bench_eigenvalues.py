@@ -10,8 +10,8 @@ import scipy.linalg
 import torch
 from turns import seconds, seconds_in_turns
 
-from penult_kernels.accumulation import moments_of
-from penult_kernels.spectra import spectrum_from_moments, spectrum_from_rows
+from penult_kernels.moments.accumulation import moments_of
+from penult_kernels.spectra.spectrum import spectrum_from_moments, spectrum_from_rows
 
 TOP_K = 50
 ROUNDS = 5

@@ -20,8 +20,8 @@ import penult
 from penult_proto.v1 import jobs_pb2
 from penult_server.backbones.catalog import find_packaged
 from penult_server.backbones.classifier import Classifier
+from penult_server.backbones.images.preprocessing import Batch
 from penult_server.backbones.inputs import open_inputs
-from penult_server.backbones.preprocessing import Batch
 from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.evaluate import split_logits, split_metrics

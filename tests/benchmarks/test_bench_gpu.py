@@ -16,14 +16,14 @@ import pytest
 from stored_rows import stored_features
 from workloads import CS, balanced, correlated, footwear
 
-from penult_kernels.accumulation import moments_of
 from penult_kernels.arrays import to_host
-from penult_kernels.descent import descend
-from penult_kernels.refit_engine import Intercept, Link, Problem, solve
-from penult_kernels.spectra import spectrum_from_moments
-from penult_kernels.trajectory_settings import TrajectorySettings
+from penult_kernels.linear.solve import Intercept, Link, Problem, solve
+from penult_kernels.moments.accumulation import moments_of
+from penult_kernels.spectra.spectrum import spectrum_from_moments
+from penult_kernels.trajectories.descend import descend
+from penult_kernels.trajectories.settings import TrajectorySettings
 from penult_server.compute.backend import Backend
-from penult_server.compute.streaming import stream_moments
+from penult_server.compute.spectra.streaming import stream_moments
 
 ROUNDS = 5
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not cupy.cuda.is_available(), reason="no CUDA device")]

@@ -12,7 +12,7 @@ from stored_rows import stored_features
 from turns import seconds_in_turns
 
 from penult_server.compute.backend import Backend
-from penult_server.compute.streaming import stream_moments
+from penult_server.compute.spectra.streaming import stream_moments
 from penult_server.stores.reading import StoredFeatures
 
 NUMPY = Backend(np, "numpy", "cpu")

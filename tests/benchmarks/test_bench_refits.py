@@ -18,10 +18,10 @@ from threadpoolctl import threadpool_limits
 from turns import seconds_in_turns
 from workloads import CS, balanced, correlated, footwear
 
-from penult_kernels.descent import descend
-from penult_kernels.heads import HeadScorer, SelectionMetric
-from penult_kernels.refit_engine import Head, Intercept, Link, Problem, Scaler, Standardize, solve
-from penult_kernels.trajectory_settings import Keep, TrajectorySettings
+from penult_kernels.linear.solve import Head, Intercept, Link, Problem, Scaler, Standardize, solve
+from penult_kernels.metrics.head_scores import HeadScorer, SelectionMetric
+from penult_kernels.trajectories.descend import descend
+from penult_kernels.trajectories.settings import Keep, TrajectorySettings
 
 FIXED = 112 * 2**20
 """Bytes of a solve that depend on nothing: a workspace of 64 MiB, and 32 MiB of rows in float64 with a float32 copy."""

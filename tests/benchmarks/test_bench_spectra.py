@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from turns import seconds, seconds_in_turns
 
 import penult
-from penult_kernels.imbalance_inference import infer_imbalance
-from penult_kernels.resampling import Draw, bootstrap_counts, subsample
+from penult_kernels.spectra.inference import infer_imbalance
+from penult_kernels.spectra.resampling import Draw, bootstrap_counts, subsample
 
 WATERBIRDS = (3498, 184, 56, 1057)
 PAIRS = ((1, 0), (2, 3))

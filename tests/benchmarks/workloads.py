@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from penult_kernels.refit_engine import Problem, solve
+from penult_kernels.linear.solve import Problem, solve
 from penult_server.backbones.model import load_backbone
 from penult_server.datasets.footwear.dataset import FootwearDataset
 

@@ -12,9 +12,9 @@ import pytest
 
 import penult
 from penult.wire import encode_refits, encode_spectra
-from penult_kernels.descent import descend
-from penult_kernels.refit_engine import Problem
-from penult_kernels.trajectory_settings import TrajectorySettings
+from penult_kernels.linear.solve import Problem
+from penult_kernels.trajectories.descend import descend
+from penult_kernels.trajectories.settings import TrajectorySettings
 from penult_proto.v1 import refits_pb2
 
 LONG_PATH = {"optimizer": "gd", "learning_rate": 1e-3, "steps": 1_000_000}

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import penult
-from penult_kernels.row_plans import halves
+from penult_kernels.sampling.plans import halves
 
 D = 12
 STRENGTHS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)

@@ -9,7 +9,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
 import penult
-from penult_kernels.row_plans import halves
+from penult_kernels.sampling.plans import halves
 
 D = 12
 

@@ -16,8 +16,8 @@ from scipy.special import softmax
 
 import penult
 from penult.types import BalanceMethod, Preset
-from penult_kernels.row_plans import top_rows
-from penult_kernels.row_weights import disagreements
+from penult_kernels.sampling.plans import top_rows
+from penult_kernels.sampling.weights import disagreements
 
 SEED = int(os.environ.get("PENULT_MATRIX_SEED", "0"))
 EVERY = list(WAYS)

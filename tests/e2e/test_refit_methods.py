@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
 import penult
-from penult_kernels.row_plans import halves
+from penult_kernels.sampling.plans import halves
 
 D = 12
 

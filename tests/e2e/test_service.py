@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import penult
-from penult_kernels.refit_engine import Problem, Standardize, solve
+from penult_kernels.linear.solve import Problem, Standardize, solve
 
 
 @pytest.fixture(scope="module")

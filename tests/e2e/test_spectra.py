@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import subspace_angles
 
 import penult
-from penult_kernels.imbalance_inference import holm, infer_imbalance
+from penult_kernels.spectra.inference import holm, infer_imbalance
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestCentroid
 
-from penult_kernels.accumulation import moments_of
 from penult_kernels.arrays import to_host
-from penult_kernels.closed_forms import lda, nearest_mean, ridge
+from penult_kernels.linear.closed_forms import lda, nearest_mean, ridge
+from penult_kernels.moments.accumulation import moments_of
 
 
 def sample(rng):

@@ -7,13 +7,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from penult_kernels.accumulation import moments_of
 from penult_kernels.arrays import to_host
-from penult_kernels.closed_forms import lda, nearest_mean, ridge
-from penult_kernels.descent import descend
-from penult_kernels.refit_engine import Head, Intercept, Link, Problem, Scaler, Standardize, solve
-from penult_kernels.row_scaling import CONSTANT, constant_columns, fitted_scaling
-from penult_kernels.trajectory_settings import TrajectorySettings, Watch
+from penult_kernels.linear.blocks.scaling import CONSTANT, constant_columns, fitted_scaling
+from penult_kernels.linear.closed_forms import lda, nearest_mean, ridge
+from penult_kernels.linear.solve import Head, Intercept, Link, Problem, Scaler, Standardize, solve
+from penult_kernels.moments.accumulation import moments_of
+from penult_kernels.trajectories.descend import descend
+from penult_kernels.trajectories.settings import TrajectorySettings, Watch
 
 VALUES = (1.0, 12345.67, -3e6, 1e-9, 0.0)
 PENALTIES = {"l2": {"l2": 0.01}, "l1": {"l1": 0.01}, "both": {"l1": 0.003, "l2": 0.01}, "none": {}}

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from penult_kernels.arrays import to_host
-from penult_kernels.descent import descend
-from penult_kernels.refit_engine import Head, Intercept, Link, Problem, Scaler, Standardize
-from penult_kernels.trajectory_settings import Keep, Optimizer, Schedule, TrajectorySettings, Watch
+from penult_kernels.linear.solve import Head, Intercept, Link, Problem, Scaler, Standardize
+from penult_kernels.trajectories.descend import descend
+from penult_kernels.trajectories.settings import Keep, Optimizer, Schedule, TrajectorySettings, Watch
 
 N, D = 40, 6
 

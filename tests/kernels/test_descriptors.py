@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 
-from penult_kernels.descriptors import (
+from penult_kernels.spectra.descriptors import (
     effective_rank,
     mean_and_scatter,
     participation_ratio,

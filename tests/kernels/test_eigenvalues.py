@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from penult_kernels import eigen as module
 from penult_kernels.arrays import to_host
-from penult_kernels.eigen import Method, decompose, decompose_fully, iterate, nothing_larger
-from penult_kernels.lanczos import Eigenpairs, largest_eigenpairs
-from penult_kernels.spectra import spectrum_from_moments, spectrum_from_rows
+from penult_kernels.spectra import eigen as module
+from penult_kernels.spectra.eigen import Method, decompose, decompose_fully, iterate, nothing_larger
+from penult_kernels.spectra.lanczos import Eigenpairs, largest_eigenpairs
+from penult_kernels.spectra.spectrum import spectrum_from_moments, spectrum_from_rows
 
 
 def matrix(eigenvalues, seed=0):

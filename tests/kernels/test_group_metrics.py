@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, log_loss, recall_score
 
-from penult_kernels.metrics import GroupMetrics, group_metrics
+from penult_kernels.metrics.accuracy import GroupMetrics, group_metrics
 
 FIELDS = GroupMetrics.__dataclass_fields__
 

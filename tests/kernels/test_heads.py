@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from penult_kernels.arrays import to_host
-from penult_kernels.heads import HeadScorer, SelectionMetric, logits_of_heads
-from penult_kernels.metrics import group_metrics
-from penult_kernels.refit_problem import Head
+from penult_kernels.linear.problem import Head
+from penult_kernels.metrics.accuracy import group_metrics
+from penult_kernels.metrics.head_scores import HeadScorer, SelectionMetric, logits_of_heads
 
 
 def sample(rng: np.random.Generator, n_classes: int, n: int = 500):

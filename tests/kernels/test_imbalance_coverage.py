@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from penult_kernels.imbalance_inference import infer_imbalance
+from penult_kernels.spectra.inference import infer_imbalance
 
 Rows = NDArray[np.float32]
 CONFIDENCE = 0.9

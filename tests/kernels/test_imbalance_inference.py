@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from penult_kernels.imbalance_inference import holm, infer_imbalance
-from penult_kernels.resampling import Draw, bootstrap_counts, subsample
+from penult_kernels.spectra.inference import holm, infer_imbalance
+from penult_kernels.spectra.resampling import Draw, bootstrap_counts, subsample
 
 
 def power_law(rng, n, d, decay):

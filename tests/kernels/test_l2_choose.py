@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from penult_kernels import l2_by_features, l2_by_rows, l2_solver
-from penult_kernels.choose import (
+from penult_kernels.linear.l2 import by_features as l2_by_features
+from penult_kernels.linear.l2 import by_rows as l2_by_rows
+from penult_kernels.linear.l2 import solver as l2_solver
+from penult_kernels.linear.l2.choose import (
     Engine,
     Group,
     are_better_together,
@@ -16,7 +18,7 @@ from penult_kernels.choose import (
     work_in_features,
     work_in_rows,
 )
-from penult_kernels.refit_engine import Eigenbases, Head, Problem, solve
+from penult_kernels.linear.solve import Eigenbases, Head, Problem, solve
 
 ROWS, FEATURES, NEWTON = Engine.ROWS, Engine.FEATURES, Engine.NEWTON
 
@@ -154,7 +156,7 @@ def test_the_solver_goes_by_the_table(rng, monkeypatch, shape, size, n_sets, pro
     spy(l2_by_features, "lbfgs", "features")
     spy(l2_solver, "newton", "newton")
     if is_basis_dear:
-        monkeypatch.setattr("penult_kernels.choose.PASSES_SAVED", 0.0)
+        monkeypatch.setattr("penult_kernels.linear.l2.choose.PASSES_SAVED", 0.0)
     y = rng.permutation(np.arange(shape[0]) % 2)
     features = rng.standard_normal(shape) + 0.3 * y[:, None]
     sets = [None if size is None else np.sort(rng.permutation(shape[0])[:size]) for _ in range(n_sets)]

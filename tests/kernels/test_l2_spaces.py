@@ -5,15 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from penult_kernels import l2_by_rows, subspace_newton
 from penult_kernels.arrays import to_host
-from penult_kernels.batch_lbfgs import inner, lbfgs
-from penult_kernels.eigenbasis import make_eigenbasis, make_preconditioner
-from penult_kernels.primal_space import PrimalSpace
-from penult_kernels.refit_batch import make_batch
-from penult_kernels.refit_blocks import Preparation
-from penult_kernels.refit_engine import Head, Intercept, Problem, Scaler, Standardize, solve
-from penult_kernels.solver_control import StopRule
+from penult_kernels.linear.blocks.batch import make_batch
+from penult_kernels.linear.blocks.blocks import Preparation
+from penult_kernels.linear.control import StopRule
+from penult_kernels.linear.l2 import by_rows as l2_by_rows
+from penult_kernels.linear.l2 import subspace_newton
+from penult_kernels.linear.l2.eigenbasis import make_eigenbasis, make_preconditioner
+from penult_kernels.linear.l2.feature_space import PrimalSpace
+from penult_kernels.linear.l2.lbfgs import inner, lbfgs
+from penult_kernels.linear.solve import Head, Intercept, Problem, Scaler, Standardize, solve
 
 TIGHT = 1e-11
 
@@ -149,7 +150,7 @@ def test_lbfgs_alone_ends_where_the_gradient_vanishes(rng):
 
 def test_an_eigenbasis_is_that_of_some_rows(backend, rng, monkeypatch):
     features = rng.standard_normal((5000, 4)) * [4.0, 3.0, 2.0, 1.0] + [0.0, 1e3, -5.0, 1.0]
-    monkeypatch.setattr("penult_kernels.eigenbasis.ROWS_PER_FEATURE", 600)
+    monkeypatch.setattr("penult_kernels.linear.l2.eigenbasis.ROWS_PER_FEATURE", 600)
     rows = np.linspace(0, 4999, 2400).round().astype(int)
     scale = np.asarray([1.0, 2.0, 0.5, 1.0])
     expected = np.linalg.eigvalsh(np.cov((features[rows] / scale).T, ddof=0))
@@ -183,7 +184,7 @@ def test_lbfgs_does_not_wait_at_the_floor(rng, monkeypatch):
     y = (features[:, 0] + rng.standard_normal(3000) > 0).astype(np.int64)
     problem = Problem(l2=1e-7)
     soon = solve(features, y, 2, [problem], tolerance=1e-10)[0]
-    monkeypatch.setattr("penult_kernels.quick_loop.PATIENCE_AT_FLOOR", 15)
+    monkeypatch.setattr("penult_kernels.linear.l2.quick_loop.PATIENCE_AT_FLOOR", 15)
     late = solve(features, y, 2, [problem], tolerance=1e-10)[0]
     assert soon.certificate.converged
     assert late.certificate.converged

@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 
-from penult_kernels import budget, l2_by_features, l2_by_rows, l2_solver
+from penult_kernels import budget
 from penult_kernels.arrays import to_host
-from penult_kernels.batch_newton import newton
-from penult_kernels.l2_plan import Footprint, together
-from penult_kernels.refit_blocks import Preparation
-from penult_kernels.refit_engine import ConvergenceWarning, Eigenbases, Intercept, Problem, Standardize, solve
-from penult_kernels.row_scaling import fitted_scaling, fitted_scalings
-from penult_kernels.subspace_newton import subspace_newton
+from penult_kernels.linear.blocks.blocks import Preparation
+from penult_kernels.linear.blocks.scaling import fitted_scaling, fitted_scalings
+from penult_kernels.linear.l2 import by_features as l2_by_features
+from penult_kernels.linear.l2 import by_rows as l2_by_rows
+from penult_kernels.linear.l2 import solver as l2_solver
+from penult_kernels.linear.l2.newton_cg import newton
+from penult_kernels.linear.l2.plan import Footprint, together
+from penult_kernels.linear.l2.subspace_newton import subspace_newton
+from penult_kernels.linear.solve import ConvergenceWarning, Eigenbases, Intercept, Problem, Standardize, solve
 
 TIGHT = 1e-10
 
@@ -197,7 +200,7 @@ def test_rows_are_taken_where_no_eigenbasis_pays(rng, monkeypatch):
     monkeypatch.setattr(l2_by_rows, "subspace_newton", spying)
     objectives: list[list[float]] = []
     for saved in (100.0, 0.0):
-        monkeypatch.setattr("penult_kernels.choose.PASSES_SAVED", saved)
+        monkeypatch.setattr("penult_kernels.linear.l2.choose.PASSES_SAVED", saved)
         bases = Eigenbases()
         fits = solve(features, y, 2, problems, tolerance=TIGHT, bases=bases)
         assert all(fit.certificate.converged for fit in fits)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from penult_kernels.arrays import to_host
-from penult_kernels.line_search import LONGEST_CUT, SHORTEST_CUT, backtrack, is_near_enough, secant_cut
+from penult_kernels.linear.line_search import LONGEST_CUT, SHORTEST_CUT, backtrack, is_near_enough, secant_cut
 
 
 def test_a_step_is_near_enough_until_it_is_far_beyond_the_minimum(backend):

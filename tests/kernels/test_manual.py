@@ -1,6 +1,5 @@
 """The code of the kernels' README as it is written, and that what README and NOTES name exists."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -15,36 +14,10 @@ README = ROOT / "kernels" / "README.md"
 NOTES = ROOT / "kernels" / "NOTES.md"
 BLOCKS = dict(re.findall(r"^```python (\w+)\n(.*?)^```$", README.read_text(), flags=re.DOTALL | re.MULTILINE))
 
-# Modules by the names that the README uses, until they are moved there.
-MOVED = {
-    "linear.problem": "refit_problem",
-    "linear.solve": "refit_engine",
-    "metrics.accuracy": "metrics",
-    "metrics.head_scores": "heads",
-    "moments.accumulation": "accumulation",
-    "sampling.balancing": "selection",
-    "sampling.plans": "row_plans",
-    "spectra.imbalance": "imbalance",
-    "spectra.inference": "imbalance_inference",
-    "spectra.spectrum": "spectra",
-    "trajectories.descend": "descent",
-    "trajectories.settings": "trajectory_settings",
-}
-IS_MOVED = importlib.util.find_spec("penult_kernels.linear") is not None
-after_the_move = pytest.mark.skipif(not IS_MOVED, reason="the packages are not there yet")
-
-
-def code(name: str) -> str:
-    """A block of the README."""
-    found = BLOCKS[name]
-    for new, old in () if IS_MOVED else MOVED.items():
-        found = found.replace(f"from penult_kernels.{new} import", f"from penult_kernels.{old} import")
-    return found
-
 
 def test_spectra_and_imbalance(capsys: pytest.CaptureFixture[str]):
     names = {}
-    exec(code("spectra"), names)
+    exec(BLOCKS["spectra"], names)
     assert capsys.readouterr().out.count("p of equal covariances") == 2
     for one, g in zip(names["spectra"], range(4), strict=True):
         covariance = np.cov(names["X"][names["g"] == g].astype(float), rowvar=False, bias=True)
@@ -57,13 +30,13 @@ def test_spectra_and_imbalance(capsys: pytest.CaptureFixture[str]):
 
 def test_a_refit_and_its_certificate_then_a_trajectory(capsys: pytest.CaptureFixture[str]):
     names = {}
-    exec(code("refit"), names)
+    exec(BLOCKS["refit"], names)
     worst = [float(line.split()[-1]) for line in capsys.readouterr().out.splitlines()]
     assert len(worst) == 2
     assert min(worst) > 0.6
     assert names["head_error"] < 0.01
     assert objective(names) == pytest.approx(names["found"].objective, abs=1e-12)
-    exec(code("trajectory"), names)
+    exec(BLOCKS["trajectory"], names)
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert names["found"].score == names["found"].scores.max()
 
@@ -86,7 +59,6 @@ def test_it_is_short_and_points_at_what_exists():
         assert (ROOT / "tests" / "kernels" / name).exists()
 
 
-@after_the_move
 def test_every_package_is_named_and_every_named_path_exists():
     text = README.read_text()
     packages = {str(one.parent.relative_to(PACKAGE)) for one in PACKAGE.rglob("*/__init__.py")}
@@ -96,7 +68,6 @@ def test_every_package_is_named_and_every_named_path_exists():
     assert [one for one in named if not any((at / one).exists() or (at / f"{one}.py").exists() for at in places)] == []
 
 
-@after_the_move
 def test_the_refit_stands_in_the_docstring_of_linear():
     import penult_kernels.linear
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penult_kernels import budget
-from penult_kernels.accumulation import MomentAccumulator, moments_of
 from penult_kernels.arrays import to_host
 from penult_kernels.finite import NotFiniteError
-from penult_kernels.moments import Moments, covariance, empty_moments, merge, pool, unions
-from penult_kernels.symmetric import pack_symmetric, packed_length, unpack_symmetric
+from penult_kernels.moments.accumulation import MomentAccumulator, moments_of
+from penult_kernels.moments.moments import Moments, covariance, empty_moments, merge, pool, unions
+from penult_kernels.moments.packing import pack_symmetric, packed_length, unpack_symmetric
 
 SIZES = (7, 0, 1, 12, 3)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from penult_kernels.columns import RawColumns
+from penult_kernels.linear.l1.columns import RawColumns
 
 N, D = 90, 12
 

@@ -10,8 +10,8 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from penult_kernels.arrays import to_host
-from penult_kernels.quadratic_lasso import _descend, minimize_quadratic  # pyright: ignore[reportPrivateUsage]
-from penult_kernels.refit_engine import ConvergenceWarning, Fit, Head, Intercept, Link, Problem, Standardize, solve
+from penult_kernels.linear.l1.quadratic import _descend, minimize_quadratic  # pyright: ignore[reportPrivateUsage]
+from penult_kernels.linear.solve import ConvergenceWarning, Fit, Head, Intercept, Link, Problem, Standardize, solve
 
 TIGHT = 1e-10
 
@@ -300,8 +300,8 @@ def test_what_stalls_goes_on_by_descent(rng, monkeypatch):
     """With no patience at all every block is handed over after its first step."""
     features, y, problems = draws(rng, 100, 130)
     expected = solve(features, y, 2, problems, tolerance=TIGHT)
-    monkeypatch.setattr("penult_kernels.active_set.PATIENCE", 1)
-    monkeypatch.setattr("penult_kernels.active_set.SHRINKING", 0.0)
+    monkeypatch.setattr("penult_kernels.linear.l1.active_set.PATIENCE", 1)
+    monkeypatch.setattr("penult_kernels.linear.l1.active_set.SHRINKING", 0.0)
     for fit, alone in zip(solve(features, y, 2, problems, tolerance=TIGHT), expected, strict=True):
         assert fit.certificate.converged
         assert fit.certificate.objective == pytest.approx(alone.certificate.objective, abs=1e-10)

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from penult_kernels.arrays import to_host
-from penult_kernels.refit_engine import (
+from penult_kernels.linear.solve import (
     ConvergenceWarning,
     Eigenbases,
     Fit,
@@ -21,7 +21,7 @@ from penult_kernels.refit_engine import (
     Standardize,
     solve,
 )
-from penult_kernels.selection import EmptyLabelError
+from penult_kernels.sampling.balancing import EmptyLabelError
 
 TIGHT = 1e-12
 
@@ -185,7 +185,7 @@ def test_a_start_and_a_preconditioner_change_the_time_alone(rng, monkeypatch):
     features = features @ np.diag(np.geomspace(1, 30, 12))
     problem = Problem(l2=1e-4)
     with monkeypatch.context() as plain:
-        plain.setattr("penult_kernels.choose.PASSES_SAVED", 0.0)
+        plain.setattr("penult_kernels.linear.l2.choose.PASSES_SAVED", 0.0)
         cold = solve(features, y, 3, [problem], tolerance=1e-15)[0]
     start = Head(weight=rng.standard_normal((3, 12)), bias=np.zeros(3))
     assert_same(cold, solve(features, y, 3, [replace(problem, start=start)], tolerance=1e-15)[0])
@@ -198,7 +198,7 @@ def test_a_basis_is_made_once_it_has_been_missed_enough(rng, monkeypatch):
     features, y = sample(rng, 300, 12, 2)
     features = features * np.arange(1, 13) ** -1.0
     problems = [Problem(l2=l2, standardize=Standardize.ROWS) for l2 in (0.1, 0.01, 0.001)]
-    monkeypatch.setattr("penult_kernels.choose.PASSES_SAVED", 0.3)
+    monkeypatch.setattr("penult_kernels.linear.l2.choose.PASSES_SAVED", 0.3)
     bases, counts = Eigenbases(), []
     for problem in problems * 2:
         fit = solve(features, y, 2, [problem], tolerance=TIGHT, bases=bases)[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from penult_kernels.arrays import to_host
-from penult_kernels.refit_engine import ConvergenceWarning, Problem, solve
+from penult_kernels.linear.solve import ConvergenceWarning, Problem, solve
 
 N, D = 80, 12
 

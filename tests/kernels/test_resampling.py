@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from penult_kernels.resampling import Draw, bootstrap_counts, subsample
+from penult_kernels.spectra.resampling import Draw, bootstrap_counts, subsample
 
 STREAM = (3, Draw.MATCH)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
 
-from penult_kernels.refit_engine import Fit, Head, Problem, solve
-from penult_kernels.robust_risk import Ascent, GroupRisk, TailRisk
-from penult_kernels.row_weights import cross_entropies
+from penult_kernels.linear.robust import Ascent, GroupRisk, TailRisk
+from penult_kernels.linear.solve import Fit, Head, Problem, solve
+from penult_kernels.sampling.weights import cross_entropies
 
 L2, ALPHA = 0.05, 0.3
 

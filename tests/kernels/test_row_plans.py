@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from penult_kernels.row_plans import balanced_draw, halves, inverse_frequencies, top_rows
-from penult_kernels.selection import BalanceMethod, EmptyLabelError
+from penult_kernels.sampling.balancing import BalanceMethod, EmptyLabelError
+from penult_kernels.sampling.plans import balanced_draw, halves, inverse_frequencies, top_rows
 
 LABELS = np.repeat([0, 1, 2], [50, 30, 8])[np.random.default_rng(3).permutation(88)]
 AMONG = np.flatnonzero(np.arange(88) % 5 != 0)

@@ -5,8 +5,8 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from penult_kernels import row_weights
-from penult_kernels.selection import EmptyLabelError
+from penult_kernels.sampling import weights as row_weights
+from penult_kernels.sampling.balancing import EmptyLabelError
 
 
 def sample(n_classes: int = 3, n: int = 60):

@@ -6,7 +6,7 @@ from scipy.special import softmax
 from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from penult_kernels.scores import probability_scores, wilson_interval
+from penult_kernels.metrics.scores import probability_scores, wilson_interval
 
 
 def sample(rng: np.random.Generator, n_classes: int, n: int = 300):

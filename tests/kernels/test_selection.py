@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from penult_kernels.selection import (
+from penult_kernels.sampling.balancing import (
     BalanceMethod,
     EmptyLabelError,
     _cap,

@@ -5,14 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from penult_kernels import l2_by_features, l2_solver, proximal_newton, refit_batch, trajectory_run
 from penult_kernels.arrays import to_host
-from penult_kernels.content_ids import ContentIds
-from penult_kernels.descent import descend
-from penult_kernels.refit_blocks import Preparation
-from penult_kernels.refit_engine import solve
-from penult_kernels.refit_problem import Head, Intercept, Problem, Scaler
-from penult_kernels.trajectory_settings import TrajectorySettings
+from penult_kernels.linear.blocks import batch as refit_batch
+from penult_kernels.linear.blocks.blocks import Preparation
+from penult_kernels.linear.blocks.content_ids import ContentIds
+from penult_kernels.linear.l1 import proximal_newton
+from penult_kernels.linear.l2 import by_features as l2_by_features
+from penult_kernels.linear.l2 import solver as l2_solver
+from penult_kernels.linear.problem import Head, Intercept, Problem, Scaler
+from penult_kernels.linear.solve import solve
+from penult_kernels.trajectories import run as trajectory_run
+from penult_kernels.trajectories.descend import descend
+from penult_kernels.trajectories.settings import TrajectorySettings
 
 N, D = 80, 6
 STRENGTHS = (0.01, 0.1, 1.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from penult_kernels.imbalance import Pair, class_pairs, group_pairs, spectral_ratio
+from penult_kernels.spectra.imbalance import Pair, class_pairs, group_pairs, spectral_ratio
 
 
 def test_smallest_over_largest_of_each_class(backend):

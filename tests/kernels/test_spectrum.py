@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from penult_kernels.accumulation import moments_of
 from penult_kernels.arrays import to_host
-from penult_kernels.spectra import Method, spectrum_from_moments, spectrum_from_rows
+from penult_kernels.moments.accumulation import moments_of
+from penult_kernels.spectra.spectrum import Method, spectrum_from_moments, spectrum_from_rows
 
 SHAPES = [(40, 6), (6, 40), (9, 9), (2, 5), (1, 3), (5, 1)]
 

@@ -4,11 +4,11 @@ whose covariance is known to the last bit."""
 import numpy as np
 import pytest
 
-from penult_kernels.accumulation import moments_of
 from penult_kernels.arrays import to_host
-from penult_kernels.moments import pool
-from penult_kernels.spectra import Spectrum, spectrum_from_moments, spectrum_from_rows
-from penult_kernels.streamed import spectrum_from_passes
+from penult_kernels.moments.accumulation import moments_of
+from penult_kernels.moments.moments import pool
+from penult_kernels.spectra.spectrum import Spectrum, spectrum_from_moments, spectrum_from_rows
+from penult_kernels.spectra.streamed import spectrum_from_passes
 
 EPS = np.finfo(np.float64).eps
 

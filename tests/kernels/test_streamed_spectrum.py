@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from penult_kernels import streamed as module
 from penult_kernels.arrays import to_host
-from penult_kernels.eigen import Method
 from penult_kernels.finite import NotFiniteError
-from penult_kernels.spectra import spectrum_from_rows
-from penult_kernels.streamed import spectrum_from_passes
+from penult_kernels.spectra import streamed as module
+from penult_kernels.spectra.eigen import Method
+from penult_kernels.spectra.spectrum import spectrum_from_rows
+from penult_kernels.spectra.streamed import spectrum_from_passes
 
 PLENTY = 2**30
 

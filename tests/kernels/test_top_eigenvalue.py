@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from penult_kernels import top_eigenvalue as module
-from penult_kernels.top_eigenvalue import leading_direction, top_eigenvalues
+from penult_kernels.spectra import top_eigenvalue as module
+from penult_kernels.spectra.top_eigenvalue import leading_direction, top_eigenvalues
 
 SHAPES = [(60, 9), (12, 40), (2, 5), (30, 1), (1, 3)]
 

@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.classifier import Classifier, prove_head
+from penult_server.backbones.images.preprocessing import Batch
 from penult_server.backbones.model import load_backbone
-from penult_server.backbones.preprocessing import Batch
 from penult_server.errors import ServiceError
 
 CPU = torch.device("cpu")

@@ -17,9 +17,9 @@ from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import library_of, packaged_backbones, weights_identity
 from penult_server.backbones.classifier import Classifier, prove_head
 from penult_server.backbones.heads import find_head
+from penult_server.backbones.images.preprocessing import ImagePreprocessing
 from penult_server.backbones.lite0 import read_lite0
 from penult_server.backbones.model import load_backbone
-from penult_server.backbones.preprocessing import ImagePreprocessing
 from penult_server.backbones.saving import Origin, load_checkpoint, save_checkpoint
 from penult_server.errors import ServiceError
 

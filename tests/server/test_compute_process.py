@@ -9,9 +9,9 @@ import pytest
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2, refits_pb2_grpc
 from penult_server.errors import ServiceError
-from penult_server.front import compute_process
-from penult_server.front.compute_process import ComputeProcess
-from penult_server.front.processes import start_process
+from penult_server.front.workers import compute_process
+from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.processes import start_process
 from penult_server.settings import Settings
 
 

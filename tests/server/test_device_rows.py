@@ -6,9 +6,9 @@ import cupyx
 import numpy as np
 import pytest
 
-from penult_kernels.accumulation import centre_rows
+from penult_kernels.moments.accumulation import centre_rows
 from penult_server.compute.backend import Backend
-from penult_server.compute.device_rows import CudaCentre, copied_ahead
+from penult_server.compute.rows.device_rows import CudaCentre, copied_ahead
 
 HAS_GPU = bool(cupy.cuda.is_available())
 needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason="no CUDA device")]

@@ -11,9 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.classifier import Classifier, prove_head
+from penult_server.backbones.images.preprocessing import Batch
 from penult_server.backbones.inputs import one_ahead
 from penult_server.backbones.model import load_backbone
-from penult_server.backbones.preprocessing import Batch
 from penult_server.backbones.saving import Origin, save_checkpoint
 from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
 from penult_server.errors import ServiceError

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, resize
 
-from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.inputs import open_inputs
 from penult_server.backbones.saving import load_checkpoint

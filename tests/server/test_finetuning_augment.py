@@ -11,8 +11,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
+from penult_server.backbones.images.preprocessing import ImagePreprocessing
 from penult_server.backbones.inputs import SplitInputs
-from penult_server.backbones.preprocessing import ImagePreprocessing
 from penult_server.finetuning.augment import RATIOS, TRIES, TrainingInputs, crop_box
 from penult_server.finetuning.config import FinetuneConfig
 

@@ -7,7 +7,7 @@ import pytest
 from finetuning_data import COUNTS, MemoryDataset, squares
 from numpy.testing import assert_allclose, assert_array_equal
 
-from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.finetuning.config import FinetuneConfig

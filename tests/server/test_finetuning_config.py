@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2, runs_pb2
 from penult_server.errors import ServiceError

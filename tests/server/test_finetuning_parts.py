@@ -7,7 +7,7 @@ import pytest
 import torch
 from finetuning_data import MemoryDataset, Recorder, squares
 
-from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.model import load_backbone
 from penult_server.errors import ServiceError

@@ -15,7 +15,7 @@ from finetuning_data import Recorder, squares, tiny_bert
 from killed_run import run_squares
 from numpy.testing import assert_array_equal
 
-from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.finetuning.config import FinetuneConfig

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
 from penult_server.backbones.classifier import Classifier
-from penult_server.backbones.preprocessing import ImagePreprocessing
+from penult_server.backbones.images.preprocessing import ImagePreprocessing
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.examples import Part, TrainingBatch, shares_of
 from penult_server.finetuning.losses import CVaRDRO, GroupDRO, Robust

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from penult_proto.v1 import spectra_pb2 as pb
-from penult_server.compute import spectra as spectra_module
 from penult_server.compute.backend import Backend
-from penult_server.compute.inference_cache import InferenceCache
-from penult_server.compute.parts import Work
-from penult_server.compute.resident import ResidentFeatures
+from penult_server.compute.rows.resident import ResidentFeatures
+from penult_server.compute.spectra import spectra as spectra_module
+from penult_server.compute.spectra.inference_cache import InferenceCache
+from penult_server.compute.spectra.parts import Work
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import LabelNames
 
@@ -66,7 +66,7 @@ def test_everything_else_does(asked, changed):
 
 
 def test_the_oldest_are_forgotten(monkeypatch):
-    monkeypatch.setattr("penult_server.compute.inference_cache.CAPACITY", 2)
+    monkeypatch.setattr("penult_server.compute.spectra.inference_cache.CAPACITY", 2)
     cache, computed = InferenceCache(), []
     for seed in (0, 1, 0, 2, 1, 2):
         cache.get(pb.ComputeSpectraRequest(seed=seed), lambda seed=seed: computed.append(seed) or [])

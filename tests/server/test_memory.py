@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from penult_kernels.imbalance import Pair
+from penult_kernels.spectra.imbalance import Pair
 from penult_proto.errors import ErrorKind
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import available_bytes, inference_bytes, require, spectra_bytes

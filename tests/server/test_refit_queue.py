@@ -5,17 +5,17 @@ import threading
 import numpy as np
 import pytest
 
-from penult_kernels.refit_engine import Problem, Standardize, solve
+from penult_kernels.linear.solve import Problem, Standardize, solve
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
-from penult_server.compute import refit_work
 from penult_server.compute.backend import choose_backend
-from penult_server.compute.refit_material import RefitMaterial
-from penult_server.compute.refit_queue import LONGEST, QUIET, Arrivals, Asked, RefitQueue, answer_together
-from penult_server.compute.resident import ResidentFeatures
+from penult_server.compute.refits import work as refit_work
+from penult_server.compute.refits.material import RefitMaterial
+from penult_server.compute.refits.queue import LONGEST, QUIET, Arrivals, Asked, RefitQueue, answer_together
+from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.errors import ServiceError
-from penult_server.front.refit_request import expand
+from penult_server.front.queries.refit_request import expand
 from penult_server.messages import array_from_proto
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import LabelNames

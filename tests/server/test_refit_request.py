@@ -7,8 +7,8 @@ from penult_proto.refit_fields import GRID
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError
-from penult_server.front.refit_defaults import NUMBERS
-from penult_server.front.refit_request import expand
+from penult_server.front.queries.refit_defaults import NUMBERS
+from penult_server.front.queries.refit_request import expand
 from penult_server.refit_scalars import candidates_of, read_scalar, write_scalar
 
 NEEDED = {

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from penult_server.front.shared_calls import SharedCalls
+from penult_server.front.queries.shared_calls import SharedCalls
 
 
 class Work:

@@ -8,8 +8,8 @@ from google.protobuf.json_format import MessageToDict
 
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.finetuning.request import complete, config_from_proto
+from penult_server.front.queries.specs import RECIPE, Resolver
 from penult_server.front.registry_thread import Registry
-from penult_server.front.specs import RECIPE, Resolver
 from penult_server.registry.database import Database
 
 # As the registry of November 2026 held it.

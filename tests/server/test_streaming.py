@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from penult_kernels import budget
-from penult_kernels.accumulation import moments_of
+from penult_kernels.moments.accumulation import moments_of
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import spectra_pb2 as pb
-from penult_server.compute import parts as parts_module
 from penult_server.compute.backend import Backend
-from penult_server.compute.descriptors import compute_descriptors
-from penult_server.compute.parts import Work
-from penult_server.compute.resident import ResidentFeatures
-from penult_server.compute.spectra import compute_spectra
-from penult_server.compute.streaming import read_ahead, stream_moments
+from penult_server.compute.rows.resident import ResidentFeatures
+from penult_server.compute.spectra import parts as parts_module
+from penult_server.compute.spectra.descriptors import compute_descriptors
+from penult_server.compute.spectra.parts import Work
+from penult_server.compute.spectra.spectra import compute_spectra
+from penult_server.compute.spectra.streaming import read_ahead, stream_moments
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, array_to_proto
 from penult_server.stores.features import FeatureHeader, FeatureWriter

@@ -15,7 +15,7 @@ from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import Library, Pooling
 from penult_server.backbones.forward import run_module
 from penult_server.backbones.heads import at_last_token
-from penult_server.backbones.preprocessing import Batch, Preprocessing, TextPreprocessing
+from penult_server.backbones.images.preprocessing import Batch, Preprocessing, TextPreprocessing
 from penult_server.errors import ServiceError
 
 HEAD_TOLERANCE = 1e-5

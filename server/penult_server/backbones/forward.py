@@ -6,7 +6,7 @@
 from torch import Tensor, nn
 
 from penult_server.backbones.catalog import Library
-from penult_server.backbones.preprocessing import Batch
+from penult_server.backbones.images.preprocessing import Batch
 
 
 def run_module(module: nn.Module, library: Library, batch: Batch) -> Tensor:

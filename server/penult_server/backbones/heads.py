@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.preprocessing import Batch
+from penult_server.backbones.images.preprocessing import Batch
 from penult_server.errors import ServiceError
 
 

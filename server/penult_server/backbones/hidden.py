@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.classifier import Classifier
-from penult_server.backbones.preprocessing import Batch, TextPreprocessing
+from penult_server.backbones.images.preprocessing import Batch, TextPreprocessing
 from penult_server.errors import ServiceError
 
 

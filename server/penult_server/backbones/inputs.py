@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.preprocessing import Prepared, Preprocessing
+from penult_server.backbones.images.preprocessing import Prepared, Preprocessing
 from penult_server.datasets.model import Dataset, Example, Modality
 from penult_server.errors import ServiceError
 

@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones import images
 from penult_server.backbones.catalog import Library, Pooling, is_model_directory, library_of
 from penult_server.backbones.classifier import Classifier
 from penult_server.backbones.forward import run_module
 from penult_server.backbones.heads import find_head, reset_head
-from penult_server.backbones.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
+from penult_server.backbones.images import images
+from penult_server.backbones.images.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
 from penult_server.errors import ServiceError
 
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def load_backbone(
             preprocessing: Preprocessing = images.preprocessing_of(module, image_size)
         else:
             # Imported here: transformers takes seconds to load, and image jobs never need it.
-            from penult_server.backbones.transformer import load_transformer
+            from penult_server.backbones.texts.transformer import load_transformer
 
             module, preprocessing, files = load_transformer(
                 name,

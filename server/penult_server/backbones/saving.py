@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones import images
 from penult_server.backbones.catalog import Library, Pooling
 from penult_server.backbones.classifier import Classifier, prove_head
+from penult_server.backbones.images import images
+from penult_server.backbones.images.preprocessing import Batch, ImagePreprocessing, Preprocessing, TextPreprocessing
 from penult_server.backbones.model import bundle, seeded
-from penult_server.backbones.preprocessing import Batch, ImagePreprocessing, Preprocessing, TextPreprocessing
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import (
     CheckpointManifest,
@@ -140,7 +140,7 @@ def _rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, byt
         module = images.build_module(source, manifest.n_classes, pretrained=False, image_size=manifest.image_size)
         return module, image
     # Imported here: transformers takes seconds to load, and image jobs never need it.
-    from penult_server.backbones.transformer import rebuild_transformer
+    from penult_server.backbones.texts.transformer import rebuild_transformer
 
     pooling = cast(Pooling, manifest.pooling)
     module, text = rebuild_transformer(directory, manifest.backbone, pooling, files, manifest.max_tokens)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from penult_kernels import budget
-from penult_kernels.imbalance import Pair
+from penult_kernels.spectra.imbalance import Pair
 from penult_proto.errors import ErrorKind
 from penult_server.compute.backend import Backend
 from penult_server.errors import ServiceError

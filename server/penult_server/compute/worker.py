@@ -27,21 +27,20 @@ from penult_proto.v1 import (
 from penult_proto.v1.pipes_pb2 import ComputeReady, FromWorker, ToWorker
 from penult_server import pipes
 from penult_server.compute.backend import Backend, choose_backend
-from penult_server.compute.descriptors import compute_descriptors, compute_principal_angles
-from penult_server.compute.eigenvectors import read_eigenvectors
-from penult_server.compute.evaluation import evaluate, evaluate_mixtures
-from penult_server.compute.inference_cache import InferenceCache
-from penult_server.compute.parts import Work
-from penult_server.compute.refit_material import RefitMaterial
-from penult_server.compute.refit_queue import RefitQueue
-from penult_server.compute.resident import ResidentFeatures
-from penult_server.compute.spectra import compute_spectra
+from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
+from penult_server.compute.refits.material import RefitMaterial
+from penult_server.compute.refits.queue import RefitQueue
+from penult_server.compute.rows.resident import ResidentFeatures
+from penult_server.compute.spectra.descriptors import compute_descriptors, compute_principal_angles
+from penult_server.compute.spectra.eigenvectors import read_eigenvectors
+from penult_server.compute.spectra.inference_cache import InferenceCache
+from penult_server.compute.spectra.parts import Work
+from penult_server.compute.spectra.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
 from penult_server.compute_environment import PRODUCT_THREADS
 from penult_server.errors import ServiceError
-from penult_server.failures import translate
 from penult_server.messages import error_to_proto, failure_to_proto
-from penult_server.status import shortened, trailers_of
+from penult_server.status import shortened, trailers_of, translate
 
 THREADS = 64
 """Calls at once: transfers wait for disks and clients; the device is used by one at a time."""

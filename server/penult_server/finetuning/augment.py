@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from penult_server.backbones.images.preprocessing import RESAMPLING, ImagePreprocessing, Prepared, Preprocessing
 from penult_server.backbones.inputs import CACHE_BYTES, SplitInputs
-from penult_server.backbones.preprocessing import RESAMPLING, ImagePreprocessing, Prepared, Preprocessing
 from penult_server.datasets.model import Example
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.prefetch import loading_threads

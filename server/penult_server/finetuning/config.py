@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_server.backbones.catalog import Pooling, library_of
 from penult_server.finetuning.checks import (
     ABOVE_0,

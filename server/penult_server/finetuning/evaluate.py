@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from penult_kernels.metrics import GroupMetrics, group_metrics
+from penult_kernels.metrics.accuracy import GroupMetrics, group_metrics
 from penult_server.backbones.classifier import Classifier
 from penult_server.backbones.inputs import SplitInputs, batches_in_order
 from penult_server.datasets.model import Dataset

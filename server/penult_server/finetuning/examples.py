@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.selection import (
+from penult_kernels.sampling.balancing import (
     BalanceBy,
     EmptyLabelError,
     draw_epoch,
@@ -17,7 +17,7 @@ from penult_kernels.selection import (
 )
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
-from penult_server.backbones.preprocessing import Prepared
+from penult_server.backbones.images.preprocessing import Prepared
 from penult_server.datasets.model import Dataset, DatasetInfo
 from penult_server.errors import ServiceError
 from penult_server.finetuning.augment import Augmentation, TrainingInputs

@@ -9,7 +9,7 @@ from typing import Any, cast
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from penult_kernels.selection import BalanceBy, BalanceMethod
+from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.enums import name_of, names_of
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import runs_pb2

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from penult_server.backbones.images.preprocessing import Prepared, Preprocessing, TextPreprocessing
 from penult_server.backbones.inputs import SplitInputs, open_inputs
-from penult_server.backbones.preprocessing import Prepared, Preprocessing, TextPreprocessing
 from penult_server.datasets.model import Dataset
 from penult_server.stores.durable import staged_file
 

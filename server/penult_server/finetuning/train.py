@@ -17,8 +17,8 @@ from torch import Tensor
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.classifier import Classifier, memory_errors
+from penult_server.backbones.images.preprocessing import ImagePreprocessing, TextPreprocessing
 from penult_server.backbones.model import load_backbone
-from penult_server.backbones.preprocessing import ImagePreprocessing, TextPreprocessing
 from penult_server.backbones.saving import Origin, save_checkpoint
 from penult_server.datasets.model import Dataset, DatasetInfo
 from penult_server.errors import ServiceError

@@ -11,9 +11,8 @@ from penult_proto import PROTOCOL
 from penult_proto.errors import ErrorKind
 from penult_proto.limits import MESSAGE_BYTES
 from penult_server.errors import ServiceError
-from penult_server.failures import translate
 from penult_server.front.requests import checked, checked_stream, decoder
-from penult_server.status import abort
+from penult_server.status import abort, translate
 
 # grpc's handlers are untyped at this seam: a handler is a record of four optional functions.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false

@@ -26,18 +26,18 @@ from penult_proto.v1 import (
 )
 from penult_server.errors import ServiceError
 from penult_server.front.access import RootLock, ServerRecord, address_files, publish, server_token, withdraw
-from penult_server.front.catalog_services import DatasetServicer, RunServicer
-from penult_server.front.compute_process import ComputeProcess
-from penult_server.front.feature_service import FeatureServicer
 from penult_server.front.guard import Guard
 from penult_server.front.health import SERVICE_NAME, Health
-from penult_server.front.info_service import InfoServicer
-from penult_server.front.job_queue import JobQueue
-from penult_server.front.job_service import JobServicer
-from penult_server.front.refit_service import RefitServicer
+from penult_server.front.jobs.queue import JobQueue
+from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
-from penult_server.front.specs import Resolver
-from penult_server.front.spectra_service import SpectraServicer
+from penult_server.front.services.catalog import DatasetServicer, RunServicer
+from penult_server.front.services.features import FeatureServicer
+from penult_server.front.services.info import InfoServicer
+from penult_server.front.services.jobs import JobServicer
+from penult_server.front.services.refits import RefitServicer
+from penult_server.front.services.spectra import SpectraServicer
+from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.settings import Settings
 from penult_server.stores.durable import remove_staging
 

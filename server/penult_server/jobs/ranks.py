@@ -25,9 +25,9 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, RankOrder, ToWorker
 from penult_server import pipes
 from penult_server.errors import ServiceError
-from penult_server.failures import translate
 from penult_server.finetuning.world import ALONE, World
 from penult_server.messages import error_from_proto
+from penult_server.status import translate
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for the others: the first may be evaluating or storing meanwhile."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from penult_proto.v1.pipes_pb2 import ToWorker
 from penult_server import pipes
-from penult_server.failures import translate
 from penult_server.jobs.channel import WorkerChannel
 from penult_server.jobs.work import work
+from penult_server.status import translate
 
 NICENESS = 10
 """Of jobs, above the server's own: where cores are short, someone who waits for an answer comes before a training."""

@@ -23,8 +23,8 @@ import zarr
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.accumulation import MomentAccumulator
-from penult_kernels.symmetric import TILE, pack_symmetric
+from penult_kernels.moments.accumulation import MomentAccumulator
+from penult_kernels.moments.packing import TILE, pack_symmetric
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.notes import Note

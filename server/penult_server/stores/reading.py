@@ -16,8 +16,8 @@ from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
-from penult_kernels.moments import Moments
-from penult_kernels.symmetric import unpack_symmetric
+from penult_kernels.moments.moments import Moments
+from penult_kernels.moments.packing import unpack_symmetric
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores.manifest import FeatureManifest, read_manifest

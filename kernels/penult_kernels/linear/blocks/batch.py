@@ -1,0 +1,305 @@
+"""A batch: blocks over the same rows, whose products with the features are one GEMM.
+
+Heads are theta (B, q, D + 1) = [V, c] in the space solved. Scalings, one for all blocks or one each, are folded into
+the heads on the way to the rows and into the gradients on the way back, so the features are never copied:
+
+    logits    X W^T + 1 b^T + o,        W = V / scale,  b = c - W mean
+    adjoint   [(R^T X - (R^T 1) mean^T) / scale,  R^T 1]
+
+Everything that has a number for each row is made a tile of rows at a time, so that only logits and the like
+are ever kept whole. What all blocks share (weights, targets, offsets) has a 1 in the place of B.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels import budget
+from penult_kernels.arrays import Array, beside, blocks
+from penult_kernels.linear.blocks.blocks import Block
+from penult_kernels.linear.blocks.scaling import Scaling, tiles_of
+from penult_kernels.linear.problem import Intercept
+from penult_kernels.loss import bias_hessians, entropies, hessian_vector_product, losses, probabilities
+from penult_kernels.products import product
+
+_PER_BLOCK = ("l1", "l2", "is_free", "is_fitted", "bias_penalty")
+_PER_ROW = ("share", "target", "offset")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """B blocks of q columns; arrays beside the features, float64."""
+
+    features: Array
+    rows: NDArray[np.int64] | None
+    scaling: Scaling
+    """Mean and scale (D,), or (B, 1, D)."""
+    share: Array
+    """(n, B) or (n, 1)."""
+    target: Array
+    """(n, B, q) or (n, 1, q)."""
+    offset: Array
+    """(n, B, q) or (n, 1, q)."""
+    l1: Array
+    """(B,)."""
+    l2: Array
+    """(B,)."""
+    is_free: Array
+    """(B,) 1.0 where the intercept is free."""
+    is_fitted: Array
+    """(B,) 1.0 where there is an intercept."""
+    bias_penalty: Array
+    """(B,) 1 / intercept_scale where the intercept is penalised, else 0: what |c| counts beside |V|."""
+    dense: Array | None = None
+    """(n, D) rows used, when they are kept; in the space solved, with a `scaling` (D,) that changes nothing."""
+    narrow: bool = False
+    """Products with the rows in float32; everything else stays float64."""
+
+    @property
+    def n_blocks(self) -> int:
+        """B."""
+        return int(self.l2.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return int(self.scaling.mean.shape[-1])
+
+    def logits(self, theta: Array) -> Array:
+        """X W^T + b (n, B, q) without the offset: one pass over the rows."""
+        xp = array_namespace(theta)
+        weight, bias = self._folded(theta)
+        whole = xp.empty((self.share.shape[0], bias.shape[0]), dtype=xp.float64, device=theta.device)
+        for tile, z in self.tiles():
+            whole[tile, :] = xp.astype(product(z, weight), xp.float64) + bias
+        return xp.reshape(whole, (-1, theta.shape[0], theta.shape[1]))
+
+    def logits_by_tile(self, theta: Array) -> Iterator[tuple[slice, Array, Array]]:
+        """Places, rows and full logits (n, B, q) of each tile, in the type of the products."""
+        xp = array_namespace(theta)
+        weight, bias = self._folded(theta)
+        bias = xp.astype(bias, weight.dtype, copy=False)
+        for tile, z in self.tiles():
+            logits = xp.reshape(product(z, weight) + bias, (-1, theta.shape[0], theta.shape[1]))
+            yield tile, z, logits + self.offset[tile, ...]
+
+    def adjoint(self, residuals: Array) -> Array:
+        """Gradient in theta (B, q, D + 1) of <residuals, logits>: one pass over the rows."""
+        return self.gathered(((residuals[tile, ...], z) for tile, z in self.tiles()), residuals.shape[2])
+
+    def gradient(self, theta: Array, logits: Array) -> Array:
+        """Gradient of the smooth part (B, q, D + 1): one pass."""
+        parts = ((self._residuals(logits, tile), z) for tile, z in self.tiles())
+        return self.gathered(parts, theta.shape[1]) + self.l2_weights(theta) * theta
+
+    def curvature(self, p: Array) -> Array:
+        """What `hessian_product` needs of the probabilities: s p (1 - p) of a binary batch, else p."""
+        xp = array_namespace(p)
+        kept = self.share[:, :, None] * p * (1.0 - p) if p.shape[2] == 1 else p
+        return xp.astype(kept, xp.float32) if self.narrow else kept
+
+    def hessian_product(self, curvature: Array, direction: Array) -> Array:
+        """Hessian of the smooth part times a direction (B, q, D + 1): two passes."""
+        weight, bias = self._folded(direction)
+        n_columns = direction.shape[1]
+        if self.narrow:
+            bias = array_namespace(bias).astype(bias, weight.dtype)
+
+        def curved(tile: slice, z: Array) -> Array:
+            xp = array_namespace(z)
+            change = xp.reshape(product(z, weight) + bias, (-1, direction.shape[0], n_columns))
+            if n_columns == 1:
+                return curvature[tile, ...] * change
+            return self.share[tile, :, None] * hessian_vector_product(curvature[tile, ...], change)
+
+        parts = ((curved(tile, z), z) for tile, z in self.tiles())
+        return self.gathered(parts, n_columns) + self.l2_weights(direction) * direction
+
+    def data_value(self, logits: Array, change: Array | None = None, length: Array | None = None) -> Array:
+        """Weighted mean loss (B,) of full logits, or of logits + length (B,) times a change (n, B, q)."""
+        xp = array_namespace(logits)
+        total = xp.zeros((logits.shape[1],), dtype=xp.float64, device=logits.device)
+        for tile in blocks(logits.shape[0], budget.DEFAULT.rows_per_tile):
+            here = logits[tile, ...]
+            if change is not None and length is not None:
+                here = here + length[:, None] * change[tile, ...]
+            total = total + xp.sum(self.share[tile, :] * losses(here, self.target[tile, ...]), axis=0)
+        return total
+
+    def bias_derivatives(self, logits: Array, shift: Array) -> tuple[Array, Array]:
+        """Gradient (B, q) and Hessian (B, q, q) of the mean loss in a bias, at logits + shift (B, q)."""
+        gradient, hessian = 0.0, 0.0
+        xp = array_namespace(logits)
+        for tile in blocks(logits.shape[0], budget.DEFAULT.rows_per_tile):
+            p = probabilities(logits[tile, ...] + shift)
+            share = self.share[tile, :]
+            gradient = gradient + xp.sum(share[:, :, None] * (p - self.target[tile, ...]), axis=0)
+            hessian = hessian + bias_hessians(p, share)
+        return gradient, hessian
+
+    def smallest_loss(self) -> Array:
+        """What no head can beat, (B,): the weighted mean entropy of the targets (zero for labels)."""
+        xp = array_namespace(self.share)
+        total = xp.zeros_like(self.l2)
+        for tile in blocks(self.share.shape[0], budget.DEFAULT.rows_per_tile):
+            total = total + xp.sum(self.share[tile, :] * entropies(self.target[tile, ...]), axis=0)
+        return total
+
+    def columns(self, features: NDArray[np.int64]) -> Array:
+        """(n, k) columns in the space solved; the one at D is all ones."""
+        xp = array_namespace(self.share)
+        n_features = self.n_features
+        is_bias = beside(features == n_features, self.share)
+        at = beside(np.minimum(features, n_features - 1), self.share)
+        if self.dense is not None:
+            return xp.where(is_bias, 1.0, xp.take(self.dense, at, axis=1))
+        raw = xp.concat([xp.astype(xp.take(z, at, axis=1), xp.float64) for _, z in self.tiles()], axis=0)
+        scaled = (raw - xp.take(self.scaling.mean, at, axis=0)) / xp.take(self.scaling.scale, at, axis=0)
+        return xp.where(is_bias, 1.0, scaled)
+
+    def mask(self, theta: Array) -> Array:
+        """`theta` with the bias set to zero where there is no intercept."""
+        xp = array_namespace(theta)
+        return xp.concat([theta[:, :, :-1], theta[:, :, -1:] * self.is_fitted[:, None, None]], axis=2)
+
+    def bias_stiffness(self) -> Array:
+        """(B,) second derivative of the penalty in a bias."""
+        return self.l2 * self.bias_penalty**2
+
+    def l2_weights(self, theta: Array) -> Array:
+        """l2 of every entry, broadcastable to theta: the weights', and the bias' own."""
+        xp = array_namespace(theta)
+        shape = (self.n_blocks, 1, theta.shape[2] - 1)
+        of_weight = xp.broadcast_to(self.l2[:, None, None], shape)
+        return xp.concat([of_weight, self.bias_stiffness()[:, None, None]], axis=2)
+
+    def smooth_penalty(self, theta: Array) -> Array:
+        """l2 / 2 (|V|^2 + |c|^2 where penalised) (B,)."""
+        xp = array_namespace(theta)
+        squares = xp.sum(theta * theta, axis=1)
+        penalised = xp.sum(squares[:, :-1], axis=1) + self.bias_penalty**2 * squares[:, -1]
+        return 0.5 * self.l2 * penalised
+
+    def take(self, kept: NDArray[np.int64]) -> "Batch":
+        """The batch of some of its blocks."""
+        xp = array_namespace(self.share)
+        at = beside(kept, self.share)
+
+        def of_rows(values: Array) -> Array:
+            return values if values.shape[1] == 1 else xp.take(values, at, axis=1)
+
+        changed = {name: of_rows(getattr(self, name)) for name in _PER_ROW}
+        if self.scaling.mean.ndim > 1:
+            changed["scaling"] = Scaling(
+                *(xp.take(part, at, axis=0) for part in (self.scaling.mean, self.scaling.scale))
+            )
+        return replace(self, **changed, **{name: xp.take(getattr(self, name), at, axis=0) for name in _PER_BLOCK})
+
+    def tiles(self) -> Iterable[tuple[slice, Array]]:
+        """The rows, a tile at a time, in the type of the products."""
+        if self.dense is not None:
+            return ((tile, self.dense[tile, :]) for tile in blocks(self.dense.shape[0], budget.DEFAULT.rows_per_tile))
+        return tiles_of(self.features, self.rows, narrow=self.narrow)
+
+    def _folded(self, theta: Array) -> tuple[Array, Array]:
+        """W^T (D, B q) in the type of the products and b (B q,)."""
+        xp = array_namespace(theta)
+        weight = theta[:, :, :-1] / self.scaling.scale
+        bias = xp.reshape(theta[:, :, -1] - xp.sum(weight * self.scaling.mean, axis=2), (-1,))
+        weight = xp.reshape(weight, (-1, self.n_features)).T
+        return (xp.astype(weight, xp.float32) if self.narrow else weight), bias
+
+    def _residuals(self, logits: Array, tile: slice) -> Array:
+        """s (p - t) of a tile (n, B, q)."""
+        return self.share[tile, :, None] * (probabilities(logits[tile, ...]) - self.target[tile, ...])
+
+    def gathered(self, parts: Iterable[tuple[Array, Array]], n_columns: int) -> Array:
+        """[(R^T X - (R^T 1) mean^T) / scale, R^T 1] (B, q, D + 1) from tiles of R (n, B, q) and of X."""
+        xp = array_namespace(self.share)
+        of_weight, of_bias = 0.0, 0.0
+        for residuals, z in parts:
+            flat = xp.reshape(residuals, (residuals.shape[0], residuals.shape[1] * n_columns))
+            of_bias = of_bias + xp.sum(xp.astype(flat, xp.float64), axis=0)[:, None]
+            # X^T R, not R^T X: OpenBLAS splits a product with few rows badly (six times slower on two threads).
+            of_weight = of_weight + xp.astype(product(z.T, xp.astype(flat, z.dtype)), xp.float64).T
+        of_weight, of_bias = (xp.reshape(part, (-1, n_columns, part.shape[1])) for part in (of_weight, of_bias))
+        of_weight = (of_weight - of_bias * self.scaling.mean) / self.scaling.scale
+        return self.mask(xp.concat([of_weight, of_bias], axis=2))
+
+
+def _unscaled(scaling: Scaling) -> Scaling:
+    xp = array_namespace(scaling.mean)
+    return Scaling(xp.zeros_like(scaling.mean), xp.ones_like(scaling.scale))
+
+
+def narrowed(batch: Batch, *, dense: bool) -> Batch:
+    """The same batch with its products in float32; `dense` keeps its rows, standardised, where it does not yet."""
+    xp = array_namespace(batch.share)
+    if batch.dense is not None:
+        return replace(batch, narrow=True, dense=xp.astype(batch.dense, xp.float32))
+    if not dense:
+        return replace(batch, narrow=True)
+    kept = _standardised(batch.features, batch.rows, batch.scaling, xp.float32)
+    return replace(batch, narrow=True, dense=kept, scaling=_unscaled(batch.scaling))
+
+
+def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False, narrow: bool = False) -> Batch:
+    """The batch of blocks that share rows and have as many columns.
+
+    `dense` keeps their rows standardised, which they must be in the same way; `narrow` has in float32 all that it has
+    of the rows, and its products with them.
+    """
+    xp = array_namespace(features)
+    first = members[0]
+    dtype = xp.float32 if narrow else xp.float64
+
+    def numbers(values: list[float]) -> Array:
+        return beside(np.asarray(values, np.float64), features)
+
+    def of_rows(content_ids: set[int], value: Callable[[Block], NDArray[np.float64]]) -> Array:
+        """What is equal for all blocks is kept once."""
+        kept = members[:1] if len(content_ids) == 1 else members
+        return xp.astype(beside(np.stack([value(block) for block in kept], axis=1), features), dtype, copy=False)
+
+    return Batch(
+        features=features,
+        rows=first.rows,
+        dense=_standardised(features, first.rows, first.scaling, dtype) if dense else None,
+        scaling=_unscaled(first.scaling) if dense else _scaling_of(members),
+        share=of_rows({block.weight_id for block in members}, Block.share),
+        target=of_rows({block.target_id for block in members}, Block.target),
+        offset=of_rows({block.offset_id for block in members}, Block.offset),
+        l1=numbers([block.l1 for block in members]),
+        l2=numbers([block.l2 for block in members]),
+        is_free=numbers([float(block.intercept is Intercept.FREE) for block in members]),
+        is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in members]),
+        bias_penalty=numbers([block.bias_penalty for block in members]),
+        narrow=narrow,
+    )
+
+
+def _scaling_of(members: Sequence[Block]) -> Scaling:
+    """One for all, or stacked."""
+    if all(block.scaling_id == members[0].scaling_id for block in members):
+        return members[0].scaling
+    xp = array_namespace(members[0].scaling.mean)
+    mean, scale = (xp.stack([getattr(block.scaling, name) for block in members]) for name in ("mean", "scale"))
+    return Scaling(mean[:, None, :], scale[:, None, :])
+
+
+def _standardised(features: Array, rows: NDArray[np.int64] | None, scaling: Scaling, dtype: Any) -> Array:
+    xp = array_namespace(features)
+    parts = [xp.astype((z - scaling.mean) / scaling.scale, dtype) for _, z in tiles_of(features, rows)]
+    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+
+def starting_point(features: Array, members: Sequence[Block]) -> Array:
+    """theta (B, q, D + 1) to begin at: the starts, else zero."""
+    xp = array_namespace(features)
+    shape = (members[0].n_columns, features.shape[1] + 1)
+    zero = xp.zeros(shape, dtype=xp.float64, device=features.device)
+    return xp.stack([zero if block.start is None else block.start for block in members])

@@ -1,0 +1,297 @@
+"""From problems to blocks: what the solvers work on, checked, in the space solved, and back to heads.
+
+A block is one convex problem of q columns: q = 1 is a binary problem (a softmax of two classes with half
+its l2, or one class against the rest), else q = C. The penalty's centre becomes an offset of the logits, so
+every block is penalised around zero. Blocks refer to what problems share and cut their rows out when asked.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels import budget
+from penult_kernels.arrays import Array, beside, blocks, to_host
+from penult_kernels.linear.blocks.content_ids import ContentIds
+from penult_kernels.linear.blocks.inputs import (
+    check_features,
+    check_head,
+    checked_offset,
+    checked_rows,
+    checked_weight,
+    distributions,
+)
+from penult_kernels.linear.blocks.scaling import Scaling
+from penult_kernels.linear.blocks.scalings import ProblemScalings
+from penult_kernels.linear.problem import Head, Intercept, Link, Problem
+from penult_kernels.sampling.balancing import EmptyLabelError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Block:
+    """One convex problem of q columns over n rows, penalised around zero."""
+
+    problem: int
+    """Position of the problem it belongs to."""
+    rows: NDArray[np.int64] | None
+    weight: NDArray[np.float64] | None
+    full_target: NDArray[np.float64]
+    """(N, q): distributions, or for q = 1 the probability of the one."""
+    full_offset: NDArray[np.float64] | None
+    """(N, q)."""
+    l1: float
+    l2: float
+    intercept: Intercept
+    intercept_scale: float
+    scaling: Scaling
+    start: Array | None
+    """(q, D + 1) [V, c] in the space solved, less the centre."""
+    rows_id: int
+    """Equal for blocks of one call whose rows are equal, whatever arrays hold them."""
+    weight_id: int
+    """Equal for equal weights."""
+    target_id: int
+    """Equal for equal targets."""
+    offset_id: int
+    """Equal for equal offsets."""
+    scaling_id: int
+    """Equal for equal scalings."""
+
+    @property
+    def bias_penalty(self) -> float:
+        """What |c| counts beside |V|: 1 / intercept_scale where the intercept is penalised, else 0."""
+        return 1 / self.intercept_scale if self.intercept is Intercept.PENALIZED else 0.0
+
+    @property
+    def n_columns(self) -> int:
+        """q."""
+        return self.full_target.shape[1]
+
+    @property
+    def n_used(self) -> int:
+        """n."""
+        return self.full_target.shape[0] if self.rows is None else self.rows.size
+
+    def used(self) -> NDArray[np.int64]:
+        """(n,) the rows, also where it is all of them."""
+        return np.arange(self.n_used, dtype=np.int64) if self.rows is None else self.rows
+
+    def share(self) -> NDArray[np.float64]:
+        """(n,) weights, sum 1."""
+        return np.full(self.n_used, 1.0 / self.n_used) if self.weight is None else self.weight / self.weight.sum()
+
+    def target(self) -> NDArray[np.float64]:
+        """(n, q) of the rows used."""
+        return self.full_target if self.rows is None else self.full_target[self.rows]
+
+    def offset(self) -> NDArray[np.float64]:
+        """(n, q) of the rows used; zeros when there is none."""
+        if self.full_offset is None:
+            return np.zeros(self.target().shape)
+        return self.full_offset if self.rows is None else self.full_offset[self.rows]
+
+
+def union(members: Sequence[Block]) -> NDArray[np.int64]:
+    """Ascending rows that any of some blocks uses."""
+    distinct = {block.rows_id: block for block in members}
+    return np.unique(np.concatenate([block.used() for block in distinct.values()]))
+
+
+class Preparation:
+    """Turns problems into blocks and heads back; what problems share (targets, scalings, centres) is made once.
+
+    `check` is called between tiles of rows, and may raise. Trajectories are followed in the space that is given, see
+    `ProblemScalings`.
+    """
+
+    def __init__(
+        self,
+        features: Array,
+        y: Array | None,
+        n_classes: int,
+        *,
+        check: Callable[[], None] | None = None,
+        for_trajectories: bool = False,
+    ) -> None:
+        if n_classes < 2:
+            raise ValueError(f"n_classes must be at least 2, got {n_classes}")
+        check = check if check is not None else _nothing
+        check_features(features, check)
+        self.features = features
+        self.n_classes = n_classes
+        self._y = y
+        self._for_trajectories = for_trajectories
+        self._ids = ContentIds()
+        self._scalings = ProblemScalings(features, self._ids, check, for_trajectories=for_trajectories)
+        self._targets: dict[int, NDArray[np.float64]] = {}
+        self._offsets: dict[int, NDArray[np.float64] | None] = {}
+        self._seen_offsets: dict[int, NDArray[np.float64]] = {}
+
+    def fit_scalings(self, problems: Sequence[Problem]) -> None:
+        """Standardise at once what many problems want standardised, each by its own rows."""
+        self._scalings.fit_together(problems)
+
+    def blocks_of(self, index: int, problem: Problem, *, reduce: bool = True) -> Iterator[Block]:
+        """Blocks of one problem, in the order of the classes; `reduce` makes a softmax of two classes binary.
+
+        Raises ValueError for what is not as `Problem` says, EmptyLabelError when a free intercept has no minimum.
+        """
+        n_rows, _ = self.features.shape
+        rows = checked_rows(problem.rows, n_rows)
+        weight = checked_weight(problem.weight, n_rows if rows is None else rows.size)
+        target_id, target = self._target(problem.target)
+        self._check_mass(problem, rows, weight, target)
+        offset_id, offset = self._offset(problem)
+        start = self.start(problem)
+        scaling_id, scaling = self._scalings.of(problem)
+        for columns, halves in self._columns(problem.link, reduce=reduce):
+            seen = (columns.start, columns.stop, halves)
+            own_offset_id = self._ids.number(("offset", None if offset is None else (offset_id, *seen)))
+            yield Block(
+                problem=index,
+                rows=rows,
+                weight=weight,
+                full_target=target[:, columns],
+                full_offset=None if offset is None else self._columns_of(own_offset_id, offset, columns, halves),
+                l1=problem.l1,
+                l2=problem.l2 / 2 if halves and problem.link is Link.SOFTMAX else problem.l2,
+                intercept=problem.intercept,
+                intercept_scale=problem.intercept_scale,
+                scaling=scaling,
+                start=None if start is None else _difference(start, columns, halves),
+                rows_id=self._ids.of(rows),
+                weight_id=self._ids.of(weight),
+                target_id=self._ids.number(("target", target_id, columns.start, columns.stop)),
+                offset_id=own_offset_id,
+                scaling_id=scaling_id,
+            )
+
+    def head(self, problem: Problem, solved: Array) -> Head:
+        """Head on raw features from the (M, D + 1) columns of all blocks of a problem."""
+        xp = array_namespace(solved)
+        if solved.shape[0] == 1:
+            solved = xp.concat([-0.5 * solved, 0.5 * solved], axis=0)
+        scaling = self.scaling(problem)
+        weight = solved[:, :-1] / (scaling.unit if self._for_trajectories else scaling.scale)
+        bias = solved[:, -1] - weight @ scaling.mean
+        columns, values = self._scalings.taken_up(problem)
+        if columns.size:
+            moved = xp.take(weight, beside(columns, weight), axis=1)
+            is_constant = beside(np.isin(np.arange(int(weight.shape[1])), columns), weight)
+            weight, bias = xp.where(is_constant, 0.0, weight), bias + moved @ values
+        if problem.center is not None:
+            weight = weight + self._wide(problem.center.weight)
+            bias = bias + self._wide(problem.center.bias)
+        return Head(weight=weight, bias=bias)
+
+    def scaling(self, problem: Problem) -> Scaling:
+        """The scaling of a problem."""
+        return self._scalings.of(problem)[1]
+
+    def center_id(self, problem: Problem) -> int:
+        """Equal for problems whose centres are equal."""
+        center = problem.center
+        key = None if center is None else (self._ids.of(center.weight), self._ids.of(center.bias))
+        return self._ids.number(("center", key))
+
+    def _columns(self, link: Link, *, reduce: bool) -> list[tuple[slice, bool]]:
+        """Columns of each block's target, and whether they stand for the difference of two classes."""
+        if self.n_classes == 2 and (reduce or link is Link.OVR):
+            return [(slice(1, 2), True)]
+        if link is Link.SOFTMAX:
+            return [(slice(0, self.n_classes), False)]
+        return [(slice(k, k + 1), False) for k in range(self.n_classes)]
+
+    def _target(self, target: Array | None) -> tuple[int, NDArray[np.float64]]:
+        """(N, C) distributions, and their number."""
+        given = self._y if target is None else target
+        if given is None:
+            raise ValueError("a problem needs a target, its own or the shared y")
+        key = self._ids.of(given)
+        if key not in self._targets:
+            self._targets[key] = distributions(given, self.features.shape[0], self.n_classes)
+        return key, self._targets[key]
+
+    def _check_mass(
+        self,
+        problem: Problem,
+        rows: NDArray[np.int64] | None,
+        weight: NDArray[np.float64] | None,
+        target: NDArray[np.float64],
+    ) -> None:
+        """Without a row of positive weight the free bias of a class would fall for ever."""
+        if problem.intercept is not Intercept.FREE or self._for_trajectories:
+            return
+        used = target if rows is None else target[rows]
+        mass = used.sum(axis=0) if weight is None else weight @ used
+        if not bool((mass > 0).all()):
+            raise EmptyLabelError(int(np.argmin(mass)), self.n_classes)
+
+    def _offset(self, problem: Problem) -> tuple[int, NDArray[np.float64] | None]:
+        """(N, C) logits to start from, the problem's own offset and those of its centre, and their number."""
+        key = self._ids.number(("logits", self._ids.of(problem.offset), self.center_id(problem)))
+        if key not in self._offsets:
+            self._offsets[key] = self._make_offset(problem)
+        return key, self._offsets[key]
+
+    def _make_offset(self, problem: Problem) -> NDArray[np.float64] | None:
+        shape = (self.features.shape[0], self.n_classes)
+        total = None if problem.offset is None else checked_offset(problem.offset, shape)
+        if problem.center is not None:
+            self._check_head(problem.center, "center")
+            logits = to_host(self.logits(self.features, problem.center))
+            total = logits if total is None else total + logits
+        return total
+
+    def _columns_of(self, key: int, offset: NDArray[np.float64], columns: slice, halves: bool) -> NDArray[np.float64]:
+        """Columns of an offset (N, C) that a block sees, one array for all blocks that see the same."""
+        if key not in self._seen_offsets:
+            self._seen_offsets[key] = _difference(offset.T, columns, halves).T
+        return self._seen_offsets[key]
+
+    def logits(self, rows: Array, head: Head) -> Array:
+        """Logits (M, C) of a head on rows (M, D) of features."""
+        xp = array_namespace(rows)
+        weight, bias = self._wide(head.weight), self._wide(head.bias)
+        tiles = blocks(rows.shape[0], budget.DEFAULT.rows_per_tile)
+        return xp.concat([xp.astype(rows[tile, :], xp.float64) @ weight.T + bias for tile in tiles], axis=0)
+
+    def start(self, problem: Problem) -> Array | None:
+        """[V, c] (C, D + 1) to start from in the space solved, less the centre."""
+        if problem.start is None:
+            return None
+        self._check_head(problem.start, "start")
+        start = self._unfolded(problem.start, self.scaling(problem))
+        center = self.center(problem)
+        return start if center is None else start - center
+
+    def center(self, problem: Problem) -> Array | None:
+        """The centre [V0, c0] (C, D + 1) in the space solved."""
+        if problem.center is None:
+            return None
+        self._check_head(problem.center, "center")
+        return self._unfolded(problem.center, self.scaling(problem))
+
+    def _unfolded(self, head: Head, scaling: Scaling) -> Array:
+        xp = array_namespace(self.features)
+        weight, bias = self._wide(head.weight), self._wide(head.bias)
+        return xp.concat([weight * scaling.unit, (bias + weight @ scaling.mean)[:, None]], axis=1)
+
+    def _check_head(self, head: Head, name: str) -> None:
+        check_head(head, name, (self.n_classes, int(self.features.shape[1])))
+
+    def _wide(self, values: Array) -> Array:
+        """`values` in float64 beside the features."""
+        xp = array_namespace(self.features)
+        return xp.asarray(values, dtype=xp.float64, device=self.features.device)
+
+
+def _difference(values: Array, columns: slice, halves: bool) -> Array:
+    """Rows `columns` of (C, ...) values, less those of the other class where a block stands for a difference."""
+    return values[1:2, ...] - values[0:1, ...] if halves else values[columns, ...]
+
+
+def _nothing() -> None:
+    return

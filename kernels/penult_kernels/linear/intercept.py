@@ -1,0 +1,72 @@
+"""Free intercepts: their minimum for given weights, without a pass over the features."""
+
+from array_api_compat import array_namespace
+
+from penult_kernels.arrays import Array
+from penult_kernels.linear.blocks.batch import Batch
+from penult_kernels.linear.line_search import backtrack
+
+MAX_STEPS = 50
+"""Newton steps at most; few are ever needed."""
+SURE_STEP = 0.5
+"""A Newton step that moves no intercept by more than this decreases the loss."""
+EXACT_GRADIENT = 1e-13
+"""Norm of the gradient in the intercepts below which another step would be rounding."""
+TINY_CURVATURE = 1e-14
+"""Added to the curvature of every intercept, so that none is zero."""
+
+
+def minimize_intercept(batch: Batch, theta: Array, logits: Array) -> tuple[Array, Array]:
+    """Heads (B, q, D + 1) and logits (n, B, q) with the free intercepts at their minimum, by Newton's method."""
+    xp = array_namespace(theta)
+    if not bool(xp.any(batch.is_free > 0)):
+        return theta, logits
+    n_columns = int(theta.shape[1])
+    shift = xp.zeros(theta.shape[:2], dtype=xp.float64, device=theta.device)
+    for _ in range(MAX_STEPS):
+        gradient, hessian = batch.bias_derivatives(logits, shift)
+        gradient = gradient * batch.is_free[:, None]
+        if bool(xp.all(xp.sum(gradient * gradient, axis=1) <= EXACT_GRADIENT**2)):
+            break
+        step = -xp.linalg.solve(regularize_intercepts(hessian, n_columns), gradient[:, :, None])[:, :, 0]
+        if n_columns > 1:
+            step = step - xp.mean(step, axis=1, keepdims=True)
+        moved = _moved(batch, logits, shift, step, xp.sum(gradient * step, axis=1))
+        if bool(xp.all(moved == shift)):
+            break
+        shift = moved
+    theta = xp.concat([theta[:, :, :-1], theta[:, :, -1:] + shift[:, :, None]], axis=2)
+    return theta, logits + shift
+
+
+def regularize_intercepts(hessian: Array, n_intercepts: int, penalty: Array | None = None) -> Array:
+    """Hessians (B, m, m) whose first directions are the intercepts, made invertible in these; with a diagonal
+    `penalty` (B, m).
+
+    The softmax does not change along equal intercepts; 1/q there leaves the other directions alone. The tiny multiple
+    of the identity keeps the matrix invertible where all probabilities have saturated.
+    """
+    xp = array_namespace(hessian)
+    identity = xp.eye(int(hessian.shape[1]), dtype=hessian.dtype, device=hessian.device)
+    if penalty is not None:
+        hessian = hessian + penalty[:, :, None] * identity
+    is_intercept = xp.astype(xp.sum(identity[:n_intercepts, :], axis=0), hessian.dtype)
+    scale = xp.sum(hessian * identity * is_intercept, axis=(1, 2))[:, None, None] / n_intercepts
+    alike = scale / n_intercepts * is_intercept[:, None] * is_intercept if n_intercepts > 1 else 0.0
+    return hessian + alike + (xp.finfo(hessian.dtype).eps * scale + TINY_CURVATURE) * is_intercept * identity
+
+
+def _moved(batch: Batch, logits: Array, shift: Array, step: Array, slope: Array) -> Array:
+    """shift + step where that is sure to decrease the loss, else as far as it does.
+
+    The loss is generalised self-concordant in the intercept: its third derivative along s is at most 2 max|s| times
+    its second (Bach 2010, lemma 1), so that a Newton step of max|s| <= SURE_STEP decreases it.
+    """
+    xp = array_namespace(step)
+    if float(xp.max(xp.abs(step))) <= SURE_STEP:
+        return shift + step
+    change = xp.broadcast_to(step, logits.shape)
+    length = backtrack(
+        lambda t: batch.data_value(logits + shift, change, t), value=batch.data_value(logits + shift), slope=slope
+    )
+    return shift + length[:, None] * step

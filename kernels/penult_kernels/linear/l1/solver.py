@@ -1,0 +1,128 @@
+"""How problems with an l1 are solved: binary ones by active sets, all draws in one product; others by proximal Newton.
+
+Everything is on the host. Of features on a device the rows that any problem uses are copied over once, in their own
+type, so that the host needs room for these; heads go back. Rows are widened to float64 in the same tiles, and kept so
+up to the same budgets, wherever the features came from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+from numpy.typing import NDArray
+
+from penult_kernels import budget
+from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.arrays import blocks as tiles
+from penult_kernels.linear.block_fit import BlockFit, unsolved
+from penult_kernels.linear.blocks.batch import starting_point
+from penult_kernels.linear.blocks.blocks import Block, union
+from penult_kernels.linear.blocks.scaling import Scaling
+from penult_kernels.linear.control import Control
+from penult_kernels.linear.l1.active_set import active_set
+from penult_kernels.linear.l1.columns import FEWEST_SLOTS
+from penult_kernels.linear.l1.proximal_newton import proximal_newton
+
+ARRAYS_PER_BATCH = 10
+"""(n, B, q) arrays that a batch may have at a time."""
+MOST_SPREAD = 4
+"""Rows that a product of a group takes, at most, as a multiple of those that its blocks use."""
+BYTES_PER_ROW = 8 * FEWEST_SLOTS
+"""Bytes for each row of a binary block that its copies of columns take in float64."""
+
+
+def solve_l1(features: Array, blocks: Sequence[Block], control: Control) -> list[BlockFit]:
+    """Minimise every block, in order; all of them have an l1."""
+    if not blocks:
+        return []
+    rows, blocks = _on_host(features, blocks)
+    found: dict[int, BlockFit] = {}
+    for indices in _binary_groups(blocks, rows.shape[0]) + _batches(blocks):
+        members = [blocks[index] for index in indices]
+        if control.all_unwanted(members):
+            fits = [unsolved(theta) for theta in starting_point(rows, members)]
+        elif members[0].n_columns == 1:
+            fits = _solve_binary(rows, members, control)
+        else:
+            fits = proximal_newton(rows, members, control.stop(members))
+        found.update(zip(indices, fits, strict=True))
+    return [replace(found[index], theta=beside(found[index].theta, features)) for index in range(len(blocks))]
+
+
+def _on_host(features: Array, blocks: Sequence[Block]) -> tuple[NDArray[Any], Sequence[Block]]:
+    """Features (N, D) as far as the blocks use them, and the blocks; NumPy's are not copied.
+
+    Rows that no block uses are zeros that are never written, which take no memory.
+    """
+    if is_numpy_array(features):
+        return features, blocks
+    xp = array_namespace(features)
+    used = union(blocks)
+    rows = np.zeros(features.shape, to_host(features[:1, :]).dtype)
+    for tile in tiles(used.size, budget.DEFAULT.rows_per_tile):
+        rows[used[tile]] = to_host(xp.take(features, beside(used[tile], features), axis=0))
+    distinct = {block.scaling_id: block.scaling for block in blocks}
+    scalings = {key: Scaling(to_host(one.mean), to_host(one.scale)) for key, one in distinct.items()}
+    return rows, [
+        replace(
+            block,
+            scaling=scalings[block.scaling_id],
+            start=None if block.start is None else to_host(block.start),
+        )
+        for block in blocks
+    ]
+
+
+def _binary_groups(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
+    """Positions of the binary blocks, in groups that share a product and fit in memory.
+
+    A product takes all rows that any block of a group uses; blocks that use few of them are put in groups of their own.
+    """
+    groups: list[list[int]] = []
+    used, total, n_bytes = np.zeros(n_rows, np.bool_), 0, 0
+    for index, block in enumerate(blocks):
+        if block.n_columns > 1:
+            continue
+        own, n_used = block.used(), block.n_used
+        wider = used.copy()
+        wider[own] = True
+        is_spread = np.count_nonzero(wider) * (len(groups[-1]) + 1 if groups else 1) > MOST_SPREAD * (total + n_used)
+        if not groups or is_spread or n_bytes + n_used * BYTES_PER_ROW > budget.DEFAULT.own_columns_bytes:
+            groups.append([])
+            wider[:] = False
+            wider[own] = True
+            total, n_bytes = 0, 0
+        groups[-1].append(index)
+        used, total, n_bytes = wider, total + n_used, n_bytes + n_used * BYTES_PER_ROW
+    return groups
+
+
+def _batches(blocks: Sequence[Block]) -> list[list[int]]:
+    """Positions of the blocks of several columns that share rows and scaling, cut to the memory of a batch."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for index, block in enumerate(blocks):
+        if block.n_columns > 1:
+            alike.setdefault((block.rows_id, block.scaling_id, block.n_columns), []).append(index)
+    found: list[list[int]] = []
+    for members in alike.values():
+        first = blocks[members[0]]
+        most = max(1, budget.DEFAULT.batch_bytes // (8 * ARRAYS_PER_BATCH * first.n_used * first.n_columns))
+        found.extend(members[begin : begin + most] for begin in range(0, len(members), most))
+    return found
+
+
+def _solve_binary(rows: NDArray[Any], members: Sequence[Block], control: Control) -> list[BlockFit]:
+    """By active sets; a block that stalled goes on by proximal Newton from where it was."""
+    stop = control.stop(members)
+    found = active_set(rows, members, stop)
+    for index, (block, one) in enumerate(zip(members, found, strict=True)):
+        left = stop.max_iterations - one.iterations
+        is_wanted = stop.unwanted is None or not bool(stop.unwanted()[index])
+        if not one.converged and left > 0 and is_wanted:
+            rest = control.stop([block], max_iterations=left)
+            after = proximal_newton(rows, [block], rest, one.theta[None, :, :])[0]
+            iterations, passes = after.iterations + one.iterations, after.passes + one.passes
+            found[index] = replace(after, iterations=iterations, passes=passes)
+    return found

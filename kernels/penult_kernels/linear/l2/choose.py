@@ -1,0 +1,138 @@
+"""Which engine solves an L2 block, and what is solved together: every such decision, from sizes alone.
+
+The engine of one block, of n rows and D features:
+
+| the block                              | its engine                                                          |
+|----------------------------------------|---------------------------------------------------------------------|
+| without l2                             | NEWTON                                                              |
+| 1 < n < D, no start given              | ROWS                                                                |
+| D <= n < 2 D, no start given           | ROWS or FEATURES, whichever is less work for all such blocks of the |
+|                                        | call together; ROWS, too, where FEATURES would need an eigenbasis   |
+|                                        | that does not pay                                                   |
+| n >= 2 D, or n >= D and a start given  | FEATURES where an eigenbasis pays or is there already, else NEWTON  |
+| any other                              | NEWTON                                                              |
+
+ROWS is `subspace_newton` in the space of the rows, with a Gram matrix for each set of rows: n n D to make, and n n for
+each head in each evaluation. FEATURES is `l2.lbfgs` in the space of the features, with an eigenbasis as first
+Hessian: n D for each head, twice in each evaluation. NEWTON is `l2.newton_cg` from the start; after the others it
+certifies.
+
+What is solved together:
+
+| blocks                                 | are solved                                                          |
+|----------------------------------------|---------------------------------------------------------------------|
+| over the same rows, scaled alike       | together, as many as the memory budget lets                         |
+| FEATURES, over different rows          | together over the union of their rows, with weights of zero, where  |
+|                                        | a pass costs less so than over each set of rows apart               |
+| ROWS, of as many rows each             | in one stack, as blocks of one Gram matrix of all their rows where  |
+|                                        | that is small and less work than one for each set                   |
+| NEWTON                                 | over the same rows only; over unions to certify what others solved  |
+
+Rows are float32 where the features are no wider and, for ROWS, float32 reaches the tolerance. Whether the
+features are on a GPU makes no difference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from penult_kernels import budget
+
+READING = 35
+"""Reading a row costs as much as its products with so many heads."""
+GATHERING = 2
+"""A row that has to be gathered costs so many times as much to read."""
+NEARLY_ALL = 0.7
+"""A union of at least this share of all rows takes all rows, as they are."""
+EVALUATIONS_IN_ROWS = 25
+"""A block in the space of rows takes about so many evaluations, of one product with the Gram matrix each."""
+EVALUATIONS_IN_FEATURES = 20
+"""A block in the space of features takes about so many evaluations, of two products with the rows each."""
+FLOAT32_TOLERANCE = 1e-7
+"""The smallest tolerance that float32 reaches in the space of rows."""
+WORK_OF_EIGENVECTORS = 10.0
+"""A decomposition costs about as much as so many products of D x D matrices."""
+PASSES_SAVED = 100.0
+"""An eigenbasis saves every head about so many products with its rows."""
+
+
+class Engine(StrEnum):
+    """What goes down for a block before it is certified."""
+
+    ROWS = "rows"
+    FEATURES = "features"
+    NEWTON = "newton"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Heads over the same rows."""
+
+    n_rows: int
+    n_heads: int
+    """Columns of all blocks."""
+    n_batches: int = 1
+    """The rows are read so many times in a pass, as the memory budget lets no more blocks share one reading."""
+    is_gathered: bool = False
+    """Whether the rows have to be gathered from the features in every pass."""
+
+    @property
+    def cost(self) -> int:
+        """What a pass costs, in products of a head with a row."""
+        return self.n_rows * (self.n_batches * READING * (GATHERING if self.is_gathered else 1) + self.n_heads)
+
+
+def engines(
+    n_rows: int,
+    n_features: int,
+    *,
+    has_l2: bool = True,
+    has_start: bool = False,
+    features_are_less_work: bool = False,
+) -> tuple[Engine, ...]:
+    """The engines that can solve a block, the best first; FEATURES gives way to the next where no eigenbasis pays."""
+    rows = (Engine.ROWS,) if has_l2 and not has_start and 1 < n_rows < 2 * n_features else ()
+    features = (Engine.FEATURES,) if has_l2 and n_rows >= n_features else ()
+    return (*(features + rows if features_are_less_work else rows + features), Engine.NEWTON)
+
+
+def work_in_rows(sets: Sequence[Group], n_features: int) -> int:
+    """Multiplications of ROWS for blocks whose sets of rows have a Gram matrix each."""
+    return sum(one.n_rows**2 * (n_features + EVALUATIONS_IN_ROWS * (READING + one.n_heads)) for one in sets)
+
+
+def work_in_features(groups: Sequence[Group], n_features: int) -> int:
+    """Multiplications of FEATURES, without those of the eigenbasis."""
+    return 2 * EVALUATIONS_IN_FEATURES * work_of_a_product(groups, n_features)
+
+
+def work_of_a_product(groups: Sequence[Group], n_features: int) -> int:
+    """Multiplications of one product of all heads with their rows."""
+    return n_features * sum(one.n_rows * (READING + one.n_heads) for one in groups)
+
+
+def eigenbasis_pays(work: float, n_sampled: int, n_features: int) -> bool:
+    """Whether products of so much `work` would have made up for an eigenbasis of so many rows."""
+    products = WORK_OF_EIGENVECTORS * n_features + n_sampled
+    return PASSES_SAVED * work >= products * n_features**2
+
+
+def are_better_together(union: Group, apart: Sequence[Group]) -> bool:
+    """Whether blocks over different rows are solved over the union of these, all in one group."""
+    return len(apart) > 1 and union.cost < sum(one.cost for one in apart)
+
+
+def is_nearly_all(n_union: int, n_rows: int) -> bool:
+    """Whether a union of rows is widened to all rows, which need not be gathered."""
+    return n_union >= NEARLY_ALL * n_rows
+
+
+def share_a_gram_matrix(n_sets: int, n_rows: int, n_union: int, n_features: int) -> bool:
+    """Whether sets of `n_rows` rows each take their Gram matrices from one of all `n_union` rows."""
+    is_small = 8 * n_union * max(n_union, n_features) <= budget.DEFAULT.batch_rows_bytes
+    return is_small and n_union**2 <= n_sets * n_rows**2
+
+
+def bytes_of_a_number(*, is_float32: bool, tolerance: float) -> int:
+    """Bytes of a number in the space of rows, for features that are no wider than float32 or wider."""
+    return 4 if is_float32 and tolerance >= FLOAT32_TOLERANCE else 8

@@ -1,0 +1,176 @@
+"""Eigenvectors of the covariance of features, in which the Hessians of L2 problems are almost diagonal.
+
+One decomposition serves all problems over the features, whatever their penalties, rows and weights, and may be kept
+from one solve to the next: it changes the time, never the answer.
+
+The Hessian of a block is about h S + l2 I in each class column, with S the covariance of the rows in the space solved
+and h the mean curvature sum_i s_i p_i (1 - p_i) (Böhning 1992 bounds it by such a matrix). With S = Q L Q^T and L
+diagonal, an approximate inverse costs two products with Q.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array, beside, is_narrow
+from penult_kernels.linear.blocks.batch import Batch
+from penult_kernels.linear.blocks.scaling import tiles_of
+from penult_kernels.linear.l2.choose import eigenbasis_pays
+from penult_kernels.products import gram, product
+
+ROWS_PER_FEATURE = 16
+"""So many rows per feature are sampled: curvatures err by about the root of its inverse, and those of directions with
+little penalty must not."""
+LARGEST_IN_FLOAT32 = 1e15
+"""Products of numbers up to this size may be added up in float32."""
+ALIKE = 0.5
+"""One basis serves two scales when the logarithm of their ratio has at most this standard deviation."""
+MOST_BASES = 4
+"""So many bases are kept, the latest."""
+SMALLEST_CURVATURE = 1e-12
+"""Added to every curvature, so that none is zero."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Eigenbasis:
+    """Eigenvectors of the covariance of rows divided by `scale`."""
+
+    scale: Array
+    """(D,) float64."""
+    vectors: Array
+    """(D, D) in columns, float32."""
+    eigenvalues: Array
+    """(D,) float64, none negative."""
+
+
+@dataclass(slots=True, eq=False)
+class Eigenbases:
+    """The eigenbases of one array of features, kept by whoever keeps that. Used by one thread at a time.
+
+    A basis is made as soon as it would have saved, in all solves since the last one was made, what it costs.
+    """
+
+    found: list[Eigenbasis] = field(default_factory=list[Eigenbasis])
+    missed: float = 0.0
+    """Multiplications of products since the last basis was made that had to do without one."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that they take."""
+        return sum(4 * int(one.scale.shape[0]) ** 2 + 16 * int(one.scale.shape[0]) for one in self.found)
+
+    def get(self, features: Array, scale: Array, work: float) -> Eigenbasis | None:
+        """A basis that suits rows divided by `scale`, or None where none would pay.
+
+        `work` is what one product of all heads with their rows takes, in multiplications.
+        """
+        for basis in self.found:
+            if are_alike(basis.scale, scale):
+                return basis
+        n_rows, n_features = (int(size) for size in features.shape)
+        self.missed += work
+        if not eigenbasis_pays(self.missed, min(n_rows, ROWS_PER_FEATURE * n_features), n_features):
+            return None
+        self.missed = 0.0
+        basis = make_eigenbasis(features, scale)
+        self.found = [*self.found, basis][-MOST_BASES:]
+        return basis
+
+
+def are_alike(scale: Array, other: Array) -> bool:
+    """Whether rows divided by one scale (D,) and by another have about the same eigenvectors."""
+    xp = array_namespace(scale)
+    return math.sqrt(float(xp.var(xp.log(scale / other)))) <= ALIKE
+
+
+def make_eigenbasis(features: Array, scale: Array) -> Eigenbasis:
+    """The eigenbasis of ROWS_PER_FEATURE D of the rows, or of all where they are fewer."""
+    xp = array_namespace(features)
+    scaled = _covariance(features) / scale[:, None] / scale
+    # Vectors of half the precision, on a GPU in half the time; Rayleigh's quotients give the small eigenvalues back.
+    largest = xp.max(xp.abs(scaled))
+    vectors = xp.linalg.eigh(xp.astype(scaled / xp.where(largest > 0, largest, 1.0), xp.float32))[1]
+    in_float64 = xp.astype(vectors, xp.float64)
+    eigenvalues = xp.sum(in_float64 * product(scaled, in_float64), axis=0)
+    return Eigenbasis(scale=scale, vectors=vectors, eigenvalues=xp.where(eigenvalues > 0, eigenvalues, 0.0))
+
+
+def _covariance(features: Array) -> Array:
+    """Covariance of rows from all over them, float64; products of a tile are float32 where the features are."""
+    xp = array_namespace(features)
+    n_rows, n_features = (int(size) for size in features.shape)
+    count = min(n_rows, ROWS_PER_FEATURE * n_features)
+    chosen = None if count == n_rows else np.linspace(0, n_rows - 1, count).round().astype(np.int64)
+    tiles = (tile for _, tile in tiles_of(features, chosen, narrow=is_narrow(features)))
+    first = next(tiles)
+    # About the mean of the first tile, so that nothing of the size of the mean is squared.
+    shift = xp.mean(first, axis=0)
+    total = xp.zeros((n_features,), dtype=xp.float64, device=features.device)
+    m2 = xp.zeros((n_features, n_features), dtype=xp.float64, device=features.device)
+    for tile in chain((first,), tiles):
+        centered = tile - shift
+        total = total + xp.sum(centered, axis=0, dtype=xp.float64)
+        if float(xp.max(xp.abs(centered))) > LARGEST_IN_FLOAT32:
+            centered = xp.astype(centered, xp.float64)
+        m2 = m2 + xp.astype(gram(centered.T), xp.float64)
+    off = total / count
+    return m2 / count - off[:, None] * off
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preconditioner:
+    """An approximate inverse Hessian of each block of a batch."""
+
+    basis: Eigenbasis
+    mean: Array
+    """(B, 1, D) weighted mean of the rows in the space solved, float64. A bias about the mean, c + V mean, has next
+    to nothing to do with V."""
+
+    def of_weights(self, batch: Batch, curvature: Array) -> Array:
+        """Approximate curvatures (B, q, D) along the eigenvectors, for h = curvature (B, q)."""
+        return curvature[:, :, None] * self.basis.eigenvalues + batch.l2[:, None, None]
+
+    def inverse(self, batch: Batch, curvature: Array, residual: Array) -> Array:
+        """Approximate inverse Hessians of the blocks times residuals (B, q, D + 1), for h = curvature (B, q)."""
+        xp = array_namespace(residual)
+        vectors = self.basis.vectors
+        fitted = batch.is_fitted[:, None]
+        of_weight = self.of_weights(batch, curvature) + SMALLEST_CURVATURE
+        of_bias = curvature + SMALLEST_CURVATURE + batch.bias_stiffness()[:, None]
+        bias = residual[:, :, -1]
+        about = residual[:, :, :-1] - (bias * fitted)[:, :, None] * self.mean
+        along = xp.astype(xp.astype(about, xp.float32) @ vectors, xp.float64) / of_weight
+        weight = xp.astype(xp.astype(along, xp.float32) @ vectors.T, xp.float64)
+        moved = (bias / of_bias - xp.sum(weight * self.mean, axis=2)) * fitted
+        return xp.concat([weight, moved[:, :, None]], axis=2)
+
+    def at(self, batch: Batch, p: Array) -> Callable[[Array], Array]:
+        """What multiplies residuals (B, q, D + 1) with the inverses at probabilities p (n, B, q)."""
+        curvature = array_namespace(p).sum(batch.share[:, :, None] * p * (1.0 - p), axis=0)
+        return lambda residual: self.inverse(batch, curvature, residual)
+
+    def of(self, place: int) -> "Preconditioner":
+        """The inverse of one of the blocks."""
+        return replace(self, mean=self.mean[place : place + 1, :, :])
+
+    def take(self, kept: NDArray[np.int64]) -> "Preconditioner":
+        """The inverses of some of the blocks."""
+        return replace(self, mean=array_namespace(self.mean).take(self.mean, beside(kept, self.mean), axis=0))
+
+
+def joined(parts: Sequence[Preconditioner]) -> Preconditioner:
+    """The preconditioner of all blocks of some, which have one eigenbasis."""
+    means = [part.mean for part in parts]
+    return replace(parts[0], mean=array_namespace(means[0]).concat(means, axis=0))
+
+
+def make_preconditioner(batch: Batch, basis: Eigenbasis) -> Preconditioner:
+    """The preconditioner of the blocks of a batch, which takes half a pass over its rows."""
+    xp = array_namespace(batch.share)
+    share = xp.broadcast_to(batch.share[:, :, None], (batch.share.shape[0], batch.n_blocks, 1))
+    return Preconditioner(basis, batch.adjoint(share)[:, :, :-1])

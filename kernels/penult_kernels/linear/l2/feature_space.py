@@ -1,0 +1,98 @@
+"""L2 problems in the space of their features: gradients a tile of rows at a time, an eigenbasis for a first Hessian.
+
+Nothing that has a number for every row is kept, so that what a solve needs beside the features does not grow with
+them. A tile is multiplied with the heads, its residuals are made, and it is multiplied with those: the features
+are read once for value and gradient.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array
+from penult_kernels.linear.blocks.batch import Batch
+from penult_kernels.linear.l2.eigenbasis import Preconditioner
+from penult_kernels.loss import probabilities
+
+ROUNDING = 2.0**-25
+"""A number that is rounded to float32 moves by about this share of itself, on average."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Derivatives:
+    """The gradient (B, M) at a point, and the mean curvature there, sum_i s_i p_i (1 - p_i) (B, q)."""
+
+    gradient: Array
+    curvature: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrimalSpace:
+    """Vectors are thetas (B, q, D + 1) made flat: (B, M), M = q (D + 1)."""
+
+    batch: Batch
+    preconditioner: Preconditioner
+
+    @property
+    def n_blocks(self) -> int:
+        """B."""
+        return self.batch.n_blocks
+
+    def flat(self, theta: Array) -> Array:
+        """Heads as the solver has them."""
+        return array_namespace(theta).reshape(theta, (theta.shape[0], -1))
+
+    def theta(self, x: Array) -> Array:
+        """Vectors as heads."""
+        return array_namespace(x).reshape(x, (x.shape[0], -1, self.batch.n_features + 1))
+
+    def evaluate(self, x: Array) -> Derivatives:
+        """Gradient and curvature at x (B, M): two products."""
+        theta = self.theta(x)
+        curvature = 0.0
+
+        def parts() -> Iterator[tuple[Array, Array]]:
+            nonlocal curvature
+            for tile, z, logits in self.batch.logits_by_tile(theta):
+                p = probabilities(logits)
+                share = self.batch.share[tile, :, None]
+                curvature = curvature + array_namespace(p).sum(share * p * (1.0 - p), axis=0)
+                yield share * (p - self.batch.target[tile, ...]), z
+
+        gradient = self.batch.gathered(parts(), theta.shape[1])
+        gradient = gradient + self.batch.l2_weights(theta) * theta
+        return Derivatives(self.flat(gradient), array_namespace(x).astype(curvature, gradient.dtype))
+
+    def gaps(self, here: Derivatives) -> Array:
+        """About how far above the optima (B,): |gradient|^2 / (2 l2); a free bias by its own curvature."""
+        xp = array_namespace(here.gradient)
+        squares = self.theta(here.gradient) ** 2
+        of_bias = self.batch.bias_stiffness()
+        stiffness = xp.where(of_bias[:, None] > 0, of_bias[:, None], here.curvature + 1e-12)
+        of_weights = xp.sum(squares[:, :, :-1], axis=(1, 2)) / self.batch.l2
+        return 0.5 * (of_weights + xp.sum(squares[:, :, -1] / stiffness, axis=1))
+
+    def floors(self, x: Array, here: Derivatives) -> Array:
+        """Gaps (B,) that heads rounded to float32 leave: errors of no direction of their own, times the Hessian."""
+        xp = array_namespace(x)
+        if not self.batch.narrow:
+            return xp.zeros_like(self.batch.l2)
+        stiffness = self.preconditioner.of_weights(self.batch, here.curvature)
+        error = ROUNDING * self.theta(x)[:, :, :-1]
+        squares = xp.sum(error * error, axis=2) * xp.mean(stiffness * stiffness, axis=2)
+        return 0.5 * xp.sum(squares, axis=1) / self.batch.l2
+
+    def precondition(self, residual: Array, here: Derivatives) -> Array:
+        """Approximate inverse Hessians by the eigenbasis."""
+        return self.flat(self.preconditioner.inverse(self.batch, here.curvature, self.theta(residual)))
+
+    def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The active problems, and no others."""
+        return np.flatnonzero(active)
+
+    def take(self, kept: NDArray[np.int64]) -> "PrimalSpace":
+        """The space of some of its problems."""
+        return PrimalSpace(self.batch.take(kept), self.preconditioner.take(kept))

@@ -1,0 +1,136 @@
+"""Which L2 blocks are solved together, over which rows.
+
+Blocks over the same rows share every product. Blocks over others do so, too, as blocks over all their rows with
+weights of zero where they have none: products of many heads with all rows cost less than many products of a few
+heads with some, as long as these are not too few.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels import budget
+from penult_kernels.linear.blocks.blocks import Block, union
+from penult_kernels.linear.l2.choose import Group, are_better_together, is_nearly_all
+
+T = TypeVar("T")
+
+CERTIFIED_SHARE = 0.5
+"""A quick method goes down to this share of the tolerance, so that the certificate finds it met."""
+BYTES_OF_A_WEIGHT = 20
+"""A weight takes so many bytes, in float64, in float32, and on its way to the device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Together:
+    """Some blocks, by their positions, over the same rows or over the union of theirs."""
+
+    positions: list[int]
+    rows: NDArray[np.int64] | None
+    n_used: int
+    is_masked: bool
+    one_scaling: bool
+
+    def members(self, blocks: Sequence[Block]) -> list[Block]:
+        """These blocks, with zero weights for rows of the union that are not theirs."""
+        chosen = [blocks[index] for index in self.positions]
+        return _masked(chosen, self.rows, self.n_used) if self.is_masked else chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """The memory that a solver needs for its blocks and for their rows."""
+
+    n_rows: int
+    n_features: int
+    row_width: int
+    """Bytes of a number in rows that are kept."""
+    per_block: int
+    """Bytes of a block, whatever its rows."""
+    per_row: int = 0
+    """Bytes of a block for each of its rows."""
+
+    def most(self, n_used: int, *, is_masked: bool = False) -> int:
+        """Blocks at a time that the budget lets."""
+        of_rows = (self.per_row + (BYTES_OF_A_WEIGHT if is_masked else 0)) * n_used
+        return max(1, budget.DEFAULT.batch_bytes // max(1, self.per_block + of_rows))
+
+    def may_keep(self, n_used: int) -> bool:
+        """Whether so many rows may be copied."""
+        return self.row_width * n_used * self.n_features <= budget.DEFAULT.batch_rows_bytes
+
+    def group(self, members: Sequence[Block], n_used: int, *, is_copied: bool, is_masked: bool = False) -> Group:
+        """Blocks over the same rows, which are copied once or else gathered in every pass."""
+        return Group(
+            n_rows=n_used,
+            n_heads=sum(block.n_columns for block in members),
+            n_batches=-(-len(members) // self.most(n_used, is_masked=is_masked)),
+            is_gathered=not is_copied,
+        )
+
+
+def together(blocks: Sequence[Block], positions: Sequence[int], footprint: Footprint) -> Iterator[Together]:
+    """All of some blocks, which have as many columns, in batches that the memory budget lets."""
+    chosen = [blocks[index] for index in positions]
+    sets = _sets(blocks, positions)
+    one_scaling = len({block.scaling_id for block in chosen}) == 1
+    rows = _union(chosen, footprint.n_rows) if len(sets) > 1 else None
+    n_union = footprint.n_rows if rows is None else rows.size
+    is_copied = rows is None or (one_scaling and footprint.may_keep(n_union))
+    whole = footprint.group(chosen, n_union, is_copied=is_copied, is_masked=True)
+    if are_better_together(whole, [_apart([blocks[index] for index in own], footprint) for own in sets]):
+        for some in chunks(positions, footprint.most(n_union, is_masked=True)):
+            yield Together(positions=some, rows=rows, n_used=n_union, is_masked=True, one_scaling=one_scaling)
+    else:
+        yield from apart(blocks, positions, footprint)
+
+
+def apart(blocks: Sequence[Block], positions: Sequence[int], footprint: Footprint) -> Iterator[Together]:
+    """All of some blocks, in batches of the same rows and the same scaling only."""
+    for own in _sets(blocks, positions):
+        first = blocks[own[0]]
+        for some in chunks(own, footprint.most(first.n_used)):
+            yield Together(positions=some, rows=first.rows, n_used=first.n_used, is_masked=False, one_scaling=True)
+
+
+def _sets(blocks: Sequence[Block], positions: Sequence[int]) -> list[list[int]]:
+    sets: dict[tuple[int, int], list[int]] = {}
+    for index in positions:
+        sets.setdefault((blocks[index].rows_id, blocks[index].scaling_id), []).append(index)
+    return list(sets.values())
+
+
+def _apart(own: Sequence[Block], footprint: Footprint) -> Group:
+    n_used = own[0].n_used
+    return footprint.group(own, n_used, is_copied=own[0].rows is None or footprint.may_keep(n_used))
+
+
+def _union(members: Sequence[Block], n_rows: int) -> NDArray[np.int64] | None:
+    """All rows that any of some blocks uses; None for all that there are."""
+    if any(block.rows is None for block in members):
+        return None
+    rows = union(members)
+    return None if is_nearly_all(rows.size, n_rows) else rows
+
+
+def _masked(members: Sequence[Block], rows: NDArray[np.int64] | None, n_union: int) -> list[Block]:
+    """Blocks over more rows than their own, with weights of zero for the others."""
+    weights: dict[tuple[int, int], tuple[int, NDArray[np.float64]]] = {}
+    found: list[Block] = []
+    for block in members:
+        key = (block.rows_id, block.weight_id)
+        if key not in weights:
+            weights[key] = (len(weights), np.zeros(n_union))
+            places = block.used() if rows is None else np.searchsorted(rows, block.used())
+            weights[key][1][places] = block.share()
+        weight_id, weight = weights[key]
+        found.append(replace(block, rows=rows, rows_id=members[0].rows_id, weight=weight, weight_id=weight_id))
+    return found
+
+
+def chunks(values: Sequence[T], most: int) -> Iterator[list[T]]:
+    """At most so many values at a time."""
+    return (list(values[first : first + most]) for first in range(0, len(values), most))

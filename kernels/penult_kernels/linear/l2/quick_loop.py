@@ -1,0 +1,129 @@
+"""The contract of the quick L2 methods, and the loop that they share: B problems at once, each until it is done.
+
+A method has a state of all problems that are still solved. The loop asks it how far above their optima they
+are, lets those leave that are near enough, no longer wanted, or get no nearer, and has the others take a step. What
+comes out is not certified: `l2.newton_cg` does that, and goes on where it is not good enough.
+
+Vectors of B problems are arrays (B, M), whatever the space.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array
+from penult_kernels.linear.control import StopRule
+from penult_kernels.linear.l2.eigenbasis import Preconditioner
+
+MOST_EVALUATIONS = 300
+"""A problem that is not done after so many is left to Newton's method."""
+PROGRESS = 0.9
+"""A gap counts as smaller when it is below this share of the smallest so far."""
+PATIENCE = 15
+"""Evaluations without a smaller gap after which a problem is left to Newton's method: float32 can do no more."""
+PATIENCE_AT_FLOOR = 3
+"""Evaluations without a smaller gap that are enough where the gap is about as small as rounding lets it be."""
+NEAR_FLOOR = 10.0
+"""A gap below this multiple of what rounding leaves is about as small as rounding lets it be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WarmStart:
+    """Where a quick method left one block: Newton's method starts there, and certifies it."""
+
+    theta: Array
+    """(q, D + 1)."""
+    iterations: int
+    passes: int
+    preconditioner: Preconditioner | None = None
+    """Of this block alone."""
+
+
+class Space(Protocol):
+    """Where B problems are solved."""
+
+    @property
+    def n_blocks(self) -> int:
+        """B."""
+        ...
+
+    def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Positions of the problems that stay when only some (B,) are active: these, and maybe others with them."""
+        ...
+
+    def take(self, kept: NDArray[np.int64]) -> "Space":
+        """The space of the problems that stay."""
+        ...
+
+    def theta(self, x: Array) -> Array:
+        """Heads (B, q, D + 1) of vectors (B, M) of all problems."""
+        ...
+
+
+class State(Protocol):
+    """Where a method stands with the problems that are still solved."""
+
+    @property
+    def space(self) -> Space:
+        """Their space."""
+        ...
+
+    @property
+    def x(self) -> Array:
+        """(B, M)."""
+        ...
+
+    def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """About how far x is above the optima (B,), and how far about rounding leaves it (B,)."""
+        ...
+
+    def take(self, kept: NDArray[np.int64]) -> None:
+        """Keep some of the problems only."""
+        ...
+
+    def step(self) -> None:
+        """Go on by one evaluation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reached:
+    """Where a quick method left B problems."""
+
+    theta: Array
+    """(B, q, D + 1)."""
+    evaluations: NDArray[np.int64]
+    """(B,) that each took part in."""
+
+
+def minimize(state: State, stop: StopRule) -> Reached:
+    """Go on until every gap is at most the limit of `stop`, or no smaller."""
+    space, start = state.space, state.x
+    positions = np.arange(space.n_blocks)
+    found: list[Array] = [start] * positions.size
+    evaluations, since = np.zeros((2, positions.size), np.int64)
+    best, is_done = np.full(positions.size, np.inf), np.zeros(positions.size, bool)
+    for number in range(1, MOST_EVALUATIONS + 1):
+        evaluations[positions[~is_done]] = number
+        gaps, floors = state.gaps()
+        is_better = gaps < PROGRESS * best
+        best, since = np.where(is_better, gaps, best), np.where(is_better, 0, since + 1)
+        patience = np.where(gaps < NEAR_FLOOR * floors, PATIENCE_AT_FLOOR, PATIENCE)
+        is_done = is_done | ~((gaps > stop.limit) & (since < patience))
+        if stop.unwanted is not None:
+            is_done = is_done | stop.unwanted()[positions]
+        kept = state.space.kept(~is_done) if number < MOST_EVALUATIONS else np.zeros(0, np.int64)
+        if kept.size < positions.size:
+            x = state.x
+            for index in np.setdiff1d(np.arange(positions.size), kept):
+                found[int(positions[index])] = x[int(index), :]
+            if kept.size == 0:
+                break
+            state.take(kept)
+            positions, best, since, is_done = positions[kept], best[kept], since[kept], is_done[kept]
+        stop.check()
+        state.step()
+    return Reached(space.theta(array_namespace(start).stack(found)), evaluations)

@@ -1,0 +1,238 @@
+"""Newton's method in a growing subspace, for L2 problems in the space of their rows.
+
+In the manner of iterated subspace minimisation (Conn, Gould, Sartenaer & Toint 1996).
+
+A problem keeps an orthonormal basis of heads V and their logits U. Every evaluation adds what the gradient has outside
+the span of V, whose logits take one product with the Gram matrix, and then goes a Newton step within the span:
+
+    (U^T H U + l2 I) d = -V^T gradient,         H the curvature of the rows where they are now.
+
+On a quadratic that is the method of conjugate gradients. On others nothing that was learnt of a direction grows old,
+for its curvature is taken anew: half as many products as L-BFGS. A bias is a direction from the start. A basis that is
+full is restarted: what stays spans the head, the last step and the latest directions. Steps follow the secant rule of
+`line_search`: no objective is computed.
+
+Shapes: B problems, q columns, n rows, m directions, the first q of them the biases.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.linear.control import StopRule
+from penult_kernels.linear.intercept import regularize_intercepts
+from penult_kernels.linear.l2.quick_loop import Reached, minimize
+from penult_kernels.linear.l2.row_space import RowSpace
+from penult_kernels.linear.line_search import is_near_enough, secant_cut
+
+MOST_CUTS = 20
+"""A step that is still too long after so many cuts is none."""
+LEAST_DIRECTIONS = 40
+"""A basis should have room for at least so many directions beside the biases: in fewer a solve takes longer."""
+MOST_DIRECTIONS = 160
+"""A basis has room for at most so many directions beside the biases: more are seldom needed."""
+LATEST_KEPT = 20
+"""A basis that is restarted keeps so many of the latest directions."""
+SMALLEST_NEW = 1e-10
+"""Of the square of the gradient less than this share outside the span is rounding."""
+
+
+def subspace_newton(space: RowSpace, stop: StopRule, *, directions: int) -> Reached:
+    """Go down from the zero heads, the only ones whose logits are known; one product with the Gram matrix an
+    evaluation.
+
+    A basis has at most so many `directions` beside the biases, more than LATEST_KEPT + 2.
+    """
+    return minimize(_at_zero(space, directions), stop)
+
+
+@dataclass(slots=True, eq=False)
+class _State:
+    """Iterates of the problems that are still solved."""
+
+    space: RowSpace
+    alpha: Array
+    """(B, q n) coefficients of the heads."""
+    bias: Array
+    """(B, q)."""
+    logits: Array
+    """(B, q n), with bias and offset."""
+    p: Array
+    """(B, q n)."""
+    heads: Array
+    """(B, most, q n) coefficients of V; of the biases 0."""
+    images: Array
+    """(B, most, q n) U."""
+    place: Array
+    """(B, most) the head in V."""
+    moved: Array
+    """(B, most) the last step in V."""
+    gradient: Array
+    """(B, m) in V."""
+    size: int
+    """m."""
+
+    @property
+    def x(self) -> Array:
+        """Coefficients and biases (B, q n + q)."""
+        return array_namespace(self.alpha).concat([self.alpha, self.bias], axis=1)
+
+    def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Those of the space, after the gradient has been taken and its new direction added to V."""
+        xp = array_namespace(self.p)
+        p = _by_column(self, self.p)
+        of_rows, of_bias = self.space.gradient(p, _by_column(self, self.alpha), self.bias)
+        in_span, square = _extend(self, _flat(of_rows))
+        self.gradient = xp.concat([of_bias, in_span], axis=1)
+        gaps = to_host(self.space.gaps(p, square, of_bias)).astype(np.float64)
+        return gaps, np.zeros_like(gaps)
+
+    def take(self, kept: NDArray[np.int64]) -> None:
+        """Keep some of the problems only."""
+        xp = array_namespace(self.p)
+        at = beside(kept, self.p)
+        self.space = self.space.take(kept)
+        for name in ("alpha", "bias", "logits", "p", "heads", "images", "place", "moved", "gradient"):
+            setattr(self, name, xp.take(getattr(self, name), at, axis=0))
+
+    def step(self) -> None:
+        """The Newton step in the span, as far as it goes down."""
+        xp = array_namespace(self.gradient)
+        images, heads = self.images[:, : self.size, :], self.heads[:, : self.size, :]
+        n_columns = int(self.bias.shape[1])
+        penalty = _penalty(self.space, n_columns, self.size)
+        direction, slope = _direction(self, images, penalty)
+        change = (direction[:, None, :] @ images)[:, 0, :]
+        length = _descend(self, change, slope, xp.sum(penalty * direction * direction, axis=1))[:, None]
+        moved = length * direction
+        self.alpha = self.alpha + (moved[:, None, :] @ heads)[:, 0, :]
+        self.bias = self.bias + moved[:, :n_columns]
+        self.moved = xp.concat([moved, xp.zeros_like(self.moved[:, self.size :])], axis=1)
+        self.place = self.place + self.moved
+        if self.size == int(self.images.shape[1]):
+            _restart(self)
+
+
+def _at_zero(space: RowSpace, directions: int) -> _State:
+    xp = array_namespace(space.share)
+    n_blocks, n_columns, n_used = (int(size) for size in space.target.shape)
+    zero = xp.zeros_like(space.target)
+    empty = xp.zeros((n_blocks, n_columns + directions, n_columns * n_used), dtype=zero.dtype, device=zero.device)
+    images = xp.zeros_like(empty)
+    for column in range(n_columns):
+        images[:, column, column * n_used : (column + 1) * n_used] = space.is_fitted[:, None]
+    return _State(
+        space=space,
+        alpha=_flat(zero),
+        bias=zero[:, :, 0],
+        logits=_flat(space.offset),
+        p=_flat(space.probabilities(space.offset)),
+        heads=empty,
+        images=images,
+        place=empty[:, :, 0],
+        moved=empty[:, :, 0],
+        gradient=zero[:, :, 0],
+        size=n_columns,
+    )
+
+
+def _flat(values: Array) -> Array:
+    """(B, q, n) as (B, q n)."""
+    return array_namespace(values).reshape(values, (values.shape[0], -1))
+
+
+def _by_column(state: _State, values: Array) -> Array:
+    """(B, q n) as (B, q, n)."""
+    return array_namespace(values).reshape(values, state.space.target.shape)
+
+
+def _extend(state: _State, gradient: Array) -> tuple[Array, Array]:
+    """Add to V what coefficients (B, q n) of a gradient have outside its span.
+
+    Returns the gradient in V without the biases (B, m - q), and its square (B,).
+    """
+    xp = array_namespace(gradient)
+    size, n_columns = state.size, int(state.bias.shape[1])
+    heads, images = state.heads[:, n_columns:size, :], state.images[:, n_columns:size, :]
+    rest, along = gradient, 0.0
+    # Twice is enough for the new direction to be orthogonal to the rounding (Giraud et al. 2005).
+    for _ in range(2):
+        part = images @ rest[:, :, None]
+        rest = rest - (xp.matrix_transpose(part) @ heads)[:, 0, :]
+        along = along + part[:, :, 0]
+    image = _flat(state.space.product(_by_column(state, rest)))
+    square = xp.sum(rest * image, axis=1)
+    whole = square + xp.sum(along * along, axis=1)
+    is_new = square > SMALLEST_NEW * whole
+    norm = xp.where(is_new, xp.sqrt(xp.where(is_new, square, 1.0)), 0.0)
+    scale = xp.where(is_new, 1.0 / xp.where(is_new, norm, 1.0), 0.0)[:, None]
+    state.heads[:, size, :] = scale * rest
+    state.images[:, size, :] = scale * image
+    state.size = size + 1
+    return xp.concat([along, norm[:, None]], axis=1), whole
+
+
+def _direction(state: _State, images: Array, penalty: Array) -> tuple[Array, Array]:
+    """The Newton step in V (B, m) and the slope along it (B,); zero where it does not go down, or is no number."""
+    xp = array_namespace(images)
+    n_columns = int(state.bias.shape[1])
+    changes = xp.reshape(images, (images.shape[0], images.shape[1], n_columns, -1))
+    weighted = state.space.hessian_vector_product(_by_column(state, state.p), changes)
+    hessian = xp.reshape(weighted, images.shape) @ xp.matrix_transpose(images)
+    regular = regularize_intercepts(hessian, n_columns, penalty)
+    direction = -xp.linalg.solve(regular, state.gradient[:, :, None])[:, :, 0]
+    slope = xp.sum(state.gradient * direction, axis=1)
+    goes_down = slope < 0
+    return xp.where(goes_down[:, None], direction, 0.0), xp.where(goes_down, slope, 0.0)
+
+
+def _penalty(space: RowSpace, n_columns: int, size: int) -> Array:
+    """(B, m) second derivative of the penalty in each direction; of a bias that is not there, anything positive."""
+    xp = array_namespace(space.l2)
+    of_bias = xp.where(space.is_fitted > 0, space.bias_stiffness(), space.l2)
+    return xp.stack([of_bias] * n_columns + [space.l2] * (size - n_columns), axis=1)
+
+
+def _descend(state: _State, change: Array, slope: Array, stiffness: Array) -> Array:
+    """Move the logits by a length (B,) of the change (B, q n), along which the penalty has the second derivative
+    (B,)."""
+    xp = array_namespace(change)
+    space = state.space
+    share = _flat(xp.broadcast_to(space.share[:, None, :], space.target.shape))
+    target = _flat(space.target)
+    # The slope is that of the loss and that of the penalty, which is linear in the length.
+    of_penalty = slope - xp.sum(share * (state.p - target) * change, axis=1)
+    length = xp.ones_like(slope)
+    for number in range(MOST_CUTS):
+        p = _flat(space.probabilities(_by_column(state, state.logits + length[:, None] * change)))
+        there = xp.sum(share * (p - target) * change, axis=1) + of_penalty + length * stiffness
+        is_good = is_near_enough(slope, there)
+        if bool(xp.all(is_good)):
+            break
+        cut = secant_cut(slope, there) if number < MOST_CUTS - 1 else xp.zeros_like(length)
+        length = xp.where(is_good, length, length * cut)
+    state.logits = state.logits + length[:, None] * change
+    state.p = _flat(space.probabilities(_by_column(state, state.logits)))
+    return length
+
+
+def _restart(state: _State) -> None:
+    """Replace a full basis by one of the biases, the head, the last step and the latest directions."""
+    xp = array_namespace(state.p)
+    n_columns, size = int(state.bias.shape[1]), state.size
+    identity = xp.eye(size - n_columns, dtype=state.p.dtype, device=state.p.device)[:, -LATEST_KEPT:]
+    latest = xp.broadcast_to(identity, (state.p.shape[0], *identity.shape))
+    wanted = xp.stack([state.place[:, n_columns:], state.moved[:, n_columns:]], axis=2)
+    basis = xp.matrix_transpose(xp.linalg.qr(xp.concat([latest, wanted], axis=2))[0])
+    state.size = n_columns + int(basis.shape[1])
+    for values in (state.heads, state.images):
+        values[:, n_columns : state.size, :] = basis @ values[:, n_columns:, :]
+    for name in ("place", "moved"):
+        old = getattr(state, name)
+        new = xp.zeros_like(old)
+        new[:, :n_columns] = old[:, :n_columns]
+        new[:, n_columns : state.size] = (basis @ old[:, n_columns:, None])[:, :, 0]
+        setattr(state, name, new)

@@ -1,0 +1,146 @@
+"""Eigenvalues of a symmetric positive semidefinite matrix: all, or the largest, by whichever way is quicker.
+
+A full decomposition costs a fixed multiple of n^3; block Lanczos iteration costs a few hundred products with
+the matrix, but must be watched. Three things guard its answer:
+
+1. Residual norms |A v - lambda v|, computed from the pairs themselves: each value lies within its own of an exact
+   eigenvalue.
+2. A Cholesky factorisation of sigma I - (A - V diag(lambda) V^T), sigma just above the smallest value found. It
+   exists only when no other eigenvalue exceeds sigma (Sylvester's law of inertia), so none was passed over, neither
+   in a cluster nor one of several equal ones.
+3. Where either fails, the full decomposition answers instead.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from penult_kernels.arrays import Array, beside
+from penult_kernels.products import product
+from penult_kernels.spectra.lanczos import Eigenpairs, largest_eigenpairs
+
+ITERATE_FROM = 3072
+"""Smallest matrix whose largest eigenvalues are iterated for; below, the full decomposition is as quick."""
+ITERATE_FROM_WITH_VECTORS = 1024
+"""Smallest matrix that is iterated for when eigenvectors are wanted: a full decomposition then takes several times as
+long."""
+LARGEST_SHARE = 1 / 24
+"""Largest share of the eigenvalues that are iterated for."""
+LARGEST_BASIS = 1 / 4
+"""Iteration gives up when its basis has this share of the matrix's columns."""
+BLOCK = 8
+"""Columns of a Lanczos block."""
+TOLERANCE = 1e-10
+"""Residuals asked for: at most this share of the largest eigenvalue, and its square root as a share of each."""
+
+
+class Method(StrEnum):
+    """How eigenvalues were found."""
+
+    FULL = "full"
+    """A full decomposition."""
+    LANCZOS = "lanczos"
+    """Block Lanczos iteration for the largest ones."""
+    UNDEFINED = "undefined"
+    """Not at all: there are too few rows for the divisor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Eigen:
+    """The k largest eigenvalues of a matrix and how far to trust them."""
+
+    values: Array
+    """(k,) float64, descending."""
+    residuals: Array
+    """(k,) each value lies within this distance of an exact eigenvalue."""
+    vectors: Array | None
+    """(n, k) orthonormal columns, where they were asked for."""
+    method: Method
+    converged: bool
+
+
+def decompose(symmetric: Array, k: int, *, vectors: bool = False) -> Eigen:
+    """The k largest eigenvalues of a positive semidefinite matrix.
+
+    Parameters
+    ----------
+    symmetric : array of shape (n, n)
+        Finite float64; only known to be symmetric to rounding.
+    k : int
+        1 <= k <= n.
+    vectors : bool
+        Return the eigenvectors too.
+    """
+    if iterates(int(symmetric.shape[0]), k, vectors=vectors):
+        found = iterate(symmetric, k)
+        if found is not None:
+            return Eigen(
+                values=found.values,
+                residuals=found.residuals,
+                vectors=found.vectors if vectors else None,
+                method=Method.LANCZOS,
+                converged=True,
+            )
+    return decompose_fully(symmetric, k, vectors=vectors)
+
+
+def iterates(n: int, k: int, *, vectors: bool) -> bool:
+    """Whether iteration is expected to be quicker than a full decomposition."""
+    return n >= (ITERATE_FROM_WITH_VECTORS if vectors else ITERATE_FROM) and k <= n * LARGEST_SHARE
+
+
+def iterate(symmetric: Array, k: int) -> Eigenpairs | None:
+    """The k largest eigenpairs by iteration, None where it cannot vouch for them."""
+    n = int(symmetric.shape[0])
+    pairs = largest_eigenpairs(
+        lambda columns: product(symmetric, columns),
+        symmetric,
+        n,
+        k,
+        block=BLOCK,
+        max_basis=max(k + BLOCK, int(n * LARGEST_BASIS)),
+        tolerance=TOLERANCE,
+    )
+    return pairs if pairs.converged and nothing_larger(symmetric, pairs) else None
+
+
+def nothing_larger(symmetric: Array, pairs: Eigenpairs) -> bool:
+    """Whether every eigenvalue that `pairs` leaves out is at most the smallest that it holds.
+
+    "At most" to within the largest residual and the rounding of the factorisation, 4 n eps lambda_1.
+    """
+    xp = array_namespace(symmetric)
+    n = int(symmetric.shape[0])
+    slack = 4 * n * float(xp.finfo(xp.float64).eps) * abs(float(pairs.values[0])) + float(xp.max(pairs.residuals))
+    bound = float(pairs.values[-1]) + slack
+    rest = product(pairs.vectors * pairs.values, pairs.vectors.T) - symmetric
+    rest += bound * xp.eye(n, dtype=xp.float64, device=symmetric.device)
+    try:
+        factor = xp.linalg.cholesky(rest)
+    except np.linalg.LinAlgError:
+        return False
+    # Not every library raises: CuPy by default leaves rubbish. A true factor reproduces the matrix.
+    probe = beside(np.random.default_rng(0).standard_normal((n, 1)), symmetric)
+    error = xp.linalg.vector_norm(factor @ (factor.T @ probe) - rest @ probe)
+    return bool(error <= 1e-10 * xp.linalg.vector_norm(rest @ probe))
+
+
+def decompose_fully(symmetric: Array, k: int, *, vectors: bool = False) -> Eigen:
+    """The k largest eigenvalues by a full decomposition.
+
+    Without eigenvectors the residual stated is n eps |A|, the backward error of the LAPACK routines behind it.
+    """
+    xp = array_namespace(symmetric)
+    columns = None
+    if vectors:
+        values, every = xp.linalg.eigh(symmetric)
+        values, columns = xp.flip(values)[:k], xp.flip(every, axis=1)[:, :k]
+        residuals = xp.linalg.vector_norm(symmetric @ columns - columns * values, axis=0)
+    else:
+        values = xp.flip(xp.linalg.eigvalsh(symmetric))
+        size = xp.max(xp.abs(values)) * float(xp.finfo(xp.float64).eps)
+        values = values[:k]
+        residuals = xp.zeros_like(values) + size * int(symmetric.shape[0])
+    return Eigen(values=values, residuals=residuals, vectors=columns, method=Method.FULL, converged=True)

@@ -1,0 +1,214 @@
+"""How much of a spectral imbalance is there beyond the sizes of the groups, and how sure is it?
+
+lambda_1 of a sample covariance is biased upward, the more the fewer the rows, so rho = lambda_1(minority) /
+lambda_1(majority) exceeds 1 for small minorities of the *same* distribution. Three answers to that, from R
+replicates each, all of them drawn from one seed:
+
+* the matched ratio: lambda_1(minority) over the median of lambda_1 of R subsamples of the majority, drawn
+  without replacement, of the minority's size. At equal sizes the biases are equal. (The median, because it is the
+  same whether one looks at the ratio, its logarithm or its inverse: of an even R, the geometric mean of the middle
+  two.)
+* its interval, a studentised bootstrap of the logarithm (Davison & Hinkley 1997, section 5.2). Rows repeat in a
+  bootstrap sample, which biases lambda_1 upward once more (El Karoui & Purdom 2019, "The non-parametric bootstrap and
+  spectral analysis in moderate and high dimension"), so no quantile of a bootstrapped lambda_1 is used as it is, only
+  its spread about its own median: with both groups resampled at their own sizes,
+
+      T_b = log lambda_1(minority*_b) - log lambda_1(majority*_b),   t_b = (T_b - median T) / s_b,
+
+  and s the standard error of T by the influence function, the interval is log matched - s (quantiles of t). It
+  covers the ratio of lambda_1 that the two populations have in samples of the minority's size.
+* a permutation p-value of "the two groups have one covariance". Each group's mean is removed first, so that groups
+  apart from each other are not taken for groups of another shape; see `resampled_pair` and `_permutation_p`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array
+from penult_kernels.moments.moments import matrix_shape
+from penult_kernels.spectra.resampled_pair import ResampledPair
+from penult_kernels.spectra.top_eigenvalue import TopEigenvalues
+
+SMALLEST_GROUP = 2
+"""Rows a group needs to have a covariance to speak of; with fewer every answer is NaN."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImbalanceInference:
+    """What R replicates say about one ratio of largest eigenvalues. NaN where a group has fewer than two rows."""
+
+    matched_ratio: float
+    """lambda_1(minority) / median over subsamples of the majority of the same size."""
+    low: float
+    """Lower end of the interval; 0 where resampling often leaves one distinct row."""
+    high: float
+    """Upper end of the interval; infinite where resampling often leaves one distinct row."""
+    p_value: float
+    """Of the permutation test, in [1 / (R + 1), 1]."""
+    replicate_error: float
+    """Largest certified relative error of a replicate's lambda_1."""
+
+
+NOT_DEFINED = ImbalanceInference(
+    matched_ratio=math.nan, low=math.nan, high=math.nan, p_value=math.nan, replicate_error=math.nan
+)
+
+
+def infer_imbalance(
+    minority: Array,
+    majority: Array,
+    *,
+    replicates: int,
+    confidence: float = 0.95,
+    seed: int = 0,
+    stream: int = 0,
+    center: bool = True,
+    check: Callable[[], None] = lambda: None,
+) -> ImbalanceInference:
+    """Matched ratio, interval and p-value for lambda_1(minority) / lambda_1(majority).
+
+    Parameters
+    ----------
+    minority : array of shape (N_a, D)
+        Rows of one group, real floating, finite.
+    majority : array of shape (N_b, D)
+        Rows of the other, N_b >= N_a, in the same library and on the same device.
+    replicates : int
+        R, at least 1; each of the three answers has R of its own.
+    confidence : float
+        Of the interval, between 0 and 1.
+    seed : int
+        Of all draws, not negative.
+    stream : int
+        Keeps the draws of several comparisons apart, such as the class; not negative.
+    center : bool
+        Covariances about the mean; second moments about zero when False.
+    check : callable
+        Called between steps; may raise, to stop.
+
+    Raises
+    ------
+    ValueError
+        When the shapes disagree, the majority is the smaller, a row is not finite, or an option is out of
+        its range.
+    """
+    _check_groups(minority, majority)
+    _check_options(replicates, confidence, seed, stream)
+    if minority.shape[0] < SMALLEST_GROUP:
+        return NOT_DEFINED
+    pair = ResampledPair(minority, majority, replicates, seed=seed, stream=stream, center=center, check=check)
+    observed = (pair.of_group(0), pair.of_group(1))
+    matches = pair.matches()
+    resampled = (pair.bootstrap(0), pair.bootstrap(1))
+    permuted = (pair.permutation(0), pair.permutation(1))
+    # Of a group's rows the factor n / (n - 1) is taken off; of rows drawn from both groups it is added.
+    middle = float(_logs(observed[0].values)[0] - np.median(_logs(matches.values))) - pair.log_factor
+    low, high = _studentised_interval(middle, observed, resampled, confidence)
+    return ImbalanceInference(
+        matched_ratio=math.exp(middle),
+        low=low,
+        high=high,
+        p_value=_permutation_p(float(_log_ratio(*observed)[0]), _log_ratio(*permuted) + pair.log_factor),
+        replicate_error=_worst_error([*observed, matches, *resampled, *permuted]),
+    )
+
+
+def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
+    """p-values adjusted for the number of them, so that the chance of any false rejection is bounded.
+
+    Holm (1979), "A simple sequentially rejective multiple test procedure": in ascending order, the k-th of m
+    becomes the largest of (m - j + 1) p_(j) for j <= k, at most 1. NaN stay NaN and do not count.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    adjusted = np.full(values.shape, np.nan)
+    known = np.flatnonzero(~np.isnan(values))
+    order = known[np.argsort(values[known], kind="stable")]
+    factors = np.arange(order.size, 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(factors * values[order]), 1.0)
+    return adjusted
+
+
+def _logs(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithms; of 0 (one distinct row) minus infinity."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.maximum(values, 0.0))
+
+
+def _log_ratio(numerator: TopEigenvalues, denominator: TopEigenvalues) -> NDArray[np.float64]:
+    """log of a ratio; NaN where both are 0."""
+    with np.errstate(invalid="ignore"):
+        return _logs(numerator.values) - _logs(denominator.values)
+
+
+def _log_error(numerator: TopEigenvalues, denominator: TopEigenvalues) -> NDArray[np.float64]:
+    """Standard error of the log of a ratio of independent eigenvalues."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.hypot(*(one.standard_errors / one.values for one in (numerator, denominator)))
+
+
+def _studentised_interval(
+    middle: float,
+    observed: tuple[TopEigenvalues, TopEigenvalues],
+    resampled: tuple[TopEigenvalues, TopEigenvalues],
+    confidence: float,
+) -> tuple[float, float]:
+    """The interval of the module's docstring; NaN where it is not defined.
+
+    A resample of one distinct row has log 0: it counts as infinitely far out, so that an end which such
+    resamples reach is 0 or infinite.
+    """
+    replicates = _log_ratio(*resampled)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        studentised = (replicates - np.median(replicates)) / _log_error(*resampled)
+    studentised = np.where(np.isinf(replicates), replicates, studentised)
+    error = float(_log_error(*observed)[0])
+    if not math.isfinite(middle + error) or np.isnan(studentised).any():
+        return math.nan, math.nan
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(studentised, [tail, 1 - tail], method="inverted_cdf")
+    with np.errstate(over="ignore"):
+        ends = np.exp(middle - error * np.asarray([high, low]))
+    return float(ends[0]), float(ends[1])
+
+
+def _permutation_p(observed: float, permuted: NDArray[np.float64]) -> float:
+    """(1 + exceedances) / (1 + R) of the distance of log rho from the middle of its permutation distribution.
+
+    Two-sided. Groups of different sizes have log rho away from 0 also under the null, so its distance is taken
+    from the median of all R + 1 values, the observed one among them, which keeps them exchangeable.
+    """
+    everything = np.concatenate([[observed], permuted])
+    if not np.isfinite(everything).all():
+        return math.nan
+    distances = np.abs(everything - np.median(everything))
+    return float(np.count_nonzero(distances >= distances[0])) / everything.size
+
+
+def _worst_error(found: Sequence[TopEigenvalues]) -> float:
+    """Largest certified error relative to its eigenvalue; eigenvalues that are 0 do not count."""
+    values = np.concatenate([one.values for one in found])
+    errors = np.concatenate([one.errors for one in found])
+    known = values > 0
+    return float(np.max(errors[known] / values[known], initial=0.0))
+
+
+def _check_groups(minority: Array, majority: Array) -> None:
+    n_a, width = matrix_shape(minority, name="minority")
+    n_b, other = matrix_shape(majority, name="majority")
+    if width != other:
+        raise ValueError(f"both groups must have the same number of features, got {width} and {other}")
+    if n_b < n_a:
+        raise ValueError(f"the majority must have at least as many rows as the minority, got {n_b} and {n_a}")
+
+
+def _check_options(replicates: int, confidence: float, seed: int, stream: int) -> None:
+    if replicates < 1:
+        raise ValueError(f"replicates must be at least 1, got {replicates}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+    if seed < 0 or stream < 0:
+        raise ValueError(f"seed and stream must be at least 0, got {seed} and {stream}")

@@ -1,0 +1,136 @@
+"""Rows of two groups, resampled in every way that a comparison of their covariances needs."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels import budget
+from penult_kernels.arrays import Array, blocks
+from penult_kernels.spectra.resampling import Draw, bootstrap_counts, subsample
+from penult_kernels.spectra.spectrum import outer_product
+from penult_kernels.spectra.top_eigenvalue import TopEigenvalues, leading_direction, top_eigenvalues
+
+
+class ResampledPair:
+    """The rows of two groups one below the other, each centred about its own mean, in float32 at unit size.
+
+    Row i of group g stands at sqrt(n_g / (n_g - 1)) times its distance from the group's mean: then the rows
+    of both groups have the covariance of their populations, whatever n_g, and may be exchanged under the null.
+    lambda_1 has the divisor n here; `log_factor` makes it n - 1 for rows drawn from both, which are centred anew.
+    """
+
+    def __init__(
+        self,
+        minority: Array,
+        majority: Array,
+        replicates: int,
+        *,
+        seed: int,
+        stream: int,
+        center: bool,
+        check: Callable[[], None],
+    ) -> None:
+        self._sizes = (int(minority.shape[0]), int(majority.shape[0]))
+        self._rows = _narrowed(_unit_residuals(minority, majority, center=center))
+        self._replicates = replicates
+        self._seed, self._stream = seed, stream
+        self._center, self._check = center, check
+        self._start = leading_direction(self._rows)
+
+    def of_group(self, which: int) -> TopEigenvalues:
+        """lambda_1 of the whole minority (0) or majority (1)."""
+        size = self._sizes[which]
+        return self._solve(self._rows[self._part(which), :], lambda r: np.ones((len(r), size), dtype=np.int64), 1)
+
+    def matches(self) -> TopEigenvalues:
+        """lambda_1 of subsamples of the majority that have the minority's size."""
+        n_a, n_b = self._sizes
+        stream = (self._stream, Draw.MATCH)
+        return self._solve(
+            self._rows[self._part(1), :],
+            lambda r: _members(subsample(n_b, n_a, r, seed=self._seed, stream=stream), n_b),
+            self._replicates,
+        )
+
+    def bootstrap(self, which: int) -> TopEigenvalues:
+        """lambda_1 of bootstrap samples of one group, at its own size."""
+        size = self._sizes[which]
+        stream = (self._stream, (Draw.BOOTSTRAP_MINORITY, Draw.BOOTSTRAP_MAJORITY)[which])
+        return self._solve(
+            self._rows[self._part(which), :],
+            lambda r: bootstrap_counts(size, r, seed=self._seed, stream=stream),
+            self._replicates,
+        )
+
+    def permutation(self, which: int) -> TopEigenvalues:
+        """lambda_1 of the rows that a random exchange calls minority (0) or majority (1)."""
+        n_a, n = self._sizes[0], sum(self._sizes)
+        stream = (self._stream, Draw.PERMUTATION)
+
+        def weights(r: range) -> NDArray[np.int64]:
+            drawn = _members(subsample(n, n_a, r, seed=self._seed, stream=stream), n)
+            return 1 - drawn if which else drawn
+
+        return self._solve(self._rows, weights, self._replicates)
+
+    @property
+    def log_factor(self) -> float:
+        """log of what n / (n - 1) makes of a ratio minority / majority; 0 for second moments about zero."""
+        n_a, n_b = self._sizes
+        return math.log(_unbiased(n_a) / _unbiased(n_b)) if self._center else 0.0
+
+    def _part(self, which: int) -> slice:
+        n_a, n_b = self._sizes
+        return slice(n_a, n_a + n_b) if which else slice(0, n_a)
+
+    def _solve(self, rows: Array, weights: Callable[[range], NDArray[np.int64]], replicates: int) -> TopEigenvalues:
+        return top_eigenvalues(rows, weights, replicates, center=self._center, start=self._start, check=self._check)
+
+
+def _unit_residuals(minority: Array, majority: Array, *, center: bool) -> Array:
+    """Both groups' residuals (N_a + N_b, D), scaled to exchangeable size and to at most 1, float32."""
+    xp = array_namespace(minority)
+    n_a, n_b = int(minority.shape[0]), int(majority.shape[0])
+    residuals = xp.empty((n_a + n_b, int(minority.shape[1])), dtype=xp.float32, device=minority.device)
+    for rows, first, name in ((minority, 0, "minority"), (majority, n_a, "majority")):
+        n_rows = int(rows.shape[0])
+        about = xp.sum(rows, axis=0, dtype=xp.float64) / n_rows if center else 0.0
+        factor = math.sqrt(_unbiased(n_rows)) if center else 1.0
+        for block in blocks(n_rows, budget.DEFAULT.rows_per_single_pass):
+            z = (xp.astype(rows[block, :], xp.float64) - about) * factor
+            residuals[first + block.start : first + block.stop, :] = xp.astype(z, xp.float32)
+        if not bool(xp.all(xp.isfinite(residuals[first : first + n_rows, :]))):
+            raise ValueError(f"rows of the {name} must be finite in float32, got NaN, infinity or larger numbers")
+    size = float(xp.max(xp.abs(residuals)))
+    return residuals / size if size > 0 else residuals
+
+
+def _narrowed(rows: Array) -> Array:
+    """Coordinates (N, N) of rows (N, D) in a basis of their span, where that is much narrower; else the rows.
+
+    Whatever rows are drawn, rotating them changes no eigenvalue. With the decomposition K = U L U^T of the
+    Gram matrix the coordinates are U sqrt(L).
+    """
+    xp = array_namespace(rows)
+    n_rows, n_features = (int(length) for length in rows.shape)
+    if 2 * n_rows > n_features:
+        return rows
+    values, vectors = xp.linalg.eigh(outer_product(rows))
+    coordinates = vectors * xp.sqrt(xp.where(values > 0, values, 0.0))
+    size = float(xp.max(xp.abs(coordinates)))
+    return xp.astype(coordinates / size if size > 0 else coordinates, xp.float32)
+
+
+def _unbiased(n_rows: int) -> float:
+    """n / (n - 1)."""
+    return n_rows / (n_rows - 1)
+
+
+def _members(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
+    """Indices (R, M) as weights (R, N): 1 where a row is a member."""
+    weights = np.zeros((rows.shape[0], n_rows), dtype=np.int64)
+    np.put_along_axis(weights, rows, 1, axis=1)
+    return weights

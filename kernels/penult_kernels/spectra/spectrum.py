@@ -1,0 +1,258 @@
+"""Eigenvalues of the covariance of a group, from its moments or from its rows.
+
+Conventions: eigenvalues descend and are float64; K = min(top_k, D), or D when top_k is 0; the divisor
+is weight - correction (0 is the convention of LaBonte et al. 2024, arXiv 2407.13957). Where that is not
+positive the covariance does not exist and every value is NaN. Nothing is clamped: an eigenvalue that is
+zero in exact arithmetic may come out as a number of either sign of size about D * eps * lambda_1.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from penult_kernels import budget
+from penult_kernels.arrays import Array, beside, blocks
+from penult_kernels.finite import check_finite
+from penult_kernels.moments.moments import check_correction, matrix_shape
+from penult_kernels.products import gram, product
+from penult_kernels.spectra.eigen import Method, decompose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Spectrum:
+    """The largest eigenvalues of one covariance, and how far to trust them."""
+
+    eigenvalues: Array
+    """(K,) float64, descending."""
+    residuals: Array
+    """(K,) float64: each eigenvalue lies within this distance of an exact one of the rows' covariance. The norm
+    |S v - lambda v| where eigenvectors v were computed, else D * eps * lambda_1, the backward error of a full
+    decomposition; plus the rounding of S itself (`with_rounding`)."""
+    trace: float
+    """Sum of all D eigenvalues: the total variance."""
+    method: Method
+    converged: bool
+    """False when an iteration stopped before its residuals were small enough."""
+    vectors: Array | None = None
+    """(D, K) orthonormal columns, on request."""
+
+
+def spectrum_from_moments(
+    m2: Array, count: float, *, mean: Array = None, top_k: int = 0, correction: int = 0, vectors: bool = False
+) -> Spectrum:
+    """Spectrum of m2 / (count - correction).
+
+    Parameters
+    ----------
+    m2 : array of shape (D, D)
+        Symmetric second moment about the mean (or, for uncentred spectra, about zero).
+    count : float
+        Rows behind it, or the sum of their weights.
+    mean : array of shape (D,), optional
+        Of the rows. The residuals then include the rounding of a distant mean; without it they are as for mean 0.
+    top_k : int
+        Eigenvalues kept, the largest; 0 for all.
+    correction : int
+        Subtracted from the count to give the divisor.
+    vectors : bool
+        Return the eigenvectors too.
+
+    Raises
+    ------
+    ValueError
+        When m2 is not a square matrix of finite numbers, or top_k or correction is negative.
+    """
+    xp = array_namespace(m2)
+    shape = matrix_shape(m2, name="m2")
+    if shape[0] != shape[1]:
+        raise ValueError(f"m2 must be square, (D, D), got {shape}")
+    n_kept = kept(top_k, shape[1])
+    check_correction(correction)
+    if count <= correction:
+        return undefined(shape[1], n_kept, m2, vectors=vectors)
+    check_finite(m2, name="m2")
+    found = spectrum_of(xp.astype(m2, xp.float64, copy=False), n_kept, count - correction, vectors=vectors)
+    return with_rounding(found, max(count, shape[1]), mean, merged=True)
+
+
+def spectrum_from_rows(
+    rows: Array, *, top_k: int = 0, correction: int = 0, center: bool = True, vectors: bool = False
+) -> Spectrum:
+    """Spectrum of the covariance of the rows.
+
+    The non-zero eigenvalues of Z^T Z (D x D) and Z Z^T (N x N) are the same, so the smaller of the two is
+    formed; with N < D the remaining D - N eigenvalues are exactly 0. No D x D matrix exists then, which
+    is what makes flattened hidden states (D of 30,000 and more) possible.
+
+    Parameters
+    ----------
+    rows : array of shape (N, D)
+        Any real floating type; products are taken in float64.
+    top_k : int
+        Eigenvalues kept, the largest; 0 for all.
+    correction : int
+        Subtracted from N to give the divisor.
+    center : bool
+        Second moment about the mean; about zero when False.
+    vectors : bool
+        Return the eigenvectors too.
+
+    Raises
+    ------
+    ValueError
+        When rows is not a matrix of finite floating-point numbers, or top_k or correction is negative.
+    """
+    xp = array_namespace(rows)
+    n_rows, n_features = matrix_shape(rows, name="rows")
+    n_kept = kept(top_k, n_features)
+    check_correction(correction)
+    if n_rows <= correction:
+        return undefined(n_features, n_kept, rows, vectors=vectors)
+    check_finite(rows, name="rows")
+    about = xp.zeros((n_features,), dtype=xp.float64, device=rows.device)
+    if center:
+        about = xp.sum(rows, axis=0, dtype=xp.float64) / n_rows
+    divisor = n_rows - correction
+    n_summed = max(n_rows, n_features)
+    if n_rows >= n_features:
+        found = spectrum_of(_inner_product(rows, about), n_kept, divisor, vectors=vectors)
+        return with_rounding(found, n_summed, about)
+    outer = outer_product(rows, about)
+    if vectors:
+        return with_rounding(_through_rows(rows, about, outer, n_kept, divisor), n_summed, about)
+    found = spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=False)
+    return with_zeros(with_rounding(found, n_summed, about), n_kept)
+
+
+def row_blocks(rows: Array, about: Array) -> Iterator[tuple[slice, Array]]:
+    """Places and rows less `about` in float64, a block of rows (N', D) at a time."""
+    xp = array_namespace(rows)
+    n_rows, n_features = (int(length) for length in rows.shape)
+    for block in blocks(n_rows, max(1, budget.DEFAULT.widened_bytes // 8 // max(1, n_features))):
+        yield block, xp.astype(rows[block, :], xp.float64) - about
+
+
+def _column_blocks(rows: Array, about: Array | None) -> Iterator[tuple[slice, Array]]:
+    """Places and columns, less `about` where it is given, in float64, a block of columns (N, D') at a time."""
+    xp = array_namespace(rows)
+    n_rows, n_features = (int(length) for length in rows.shape)
+    for block in blocks(n_features, max(1, budget.DEFAULT.widened_bytes // 8 // n_rows)):
+        z = xp.astype(rows[:, block], xp.float64)
+        yield block, z if about is None else z - about[block]
+
+
+def outer_product(rows: Array, about: Array | None = None) -> Array:
+    """Z Z^T (N, N) of the rows, less `about` where it is given, a block of columns at a time."""
+    xp = array_namespace(rows)
+    total = xp.zeros((rows.shape[0], rows.shape[0]), dtype=xp.float64, device=rows.device)
+    for _, z in _column_blocks(rows, about):
+        total = total + gram(z)
+    return total
+
+
+def _inner_product(rows: Array, about: Array) -> Array:
+    """Z^T Z (D, D) of the rows less `about`, a block of rows at a time."""
+    xp = array_namespace(rows)
+    total = xp.zeros((rows.shape[1], rows.shape[1]), dtype=xp.float64, device=rows.device)
+    for _, z in row_blocks(rows, about):
+        total = total + gram(z.T)
+    return total
+
+
+def spectrum_of(symmetric: Array, n_kept: int, divisor: float, *, vectors: bool) -> Spectrum:
+    """Spectrum of symmetric / divisor."""
+    xp = array_namespace(symmetric)
+    found = decompose(symmetric, n_kept, vectors=vectors)
+    return Spectrum(
+        eigenvalues=found.values / divisor,
+        residuals=found.residuals / divisor,
+        trace=float(xp.linalg.trace(symmetric)) / divisor,
+        method=found.method,
+        converged=found.converged,
+        vectors=found.vectors,
+    )
+
+
+def _through_rows(rows: Array, about: Array, outer: Array, n_kept: int, divisor: float) -> Spectrum:
+    """Spectrum with eigenvectors from the decomposition of Z Z^T: v = Z^T u, made orthonormal.
+
+    Where Z^T u vanishes, and beyond N, the eigenvalue is zero and any direction orthogonal to the rest will do.
+    """
+    xp = array_namespace(rows)
+    n_rows, n_features = int(rows.shape[0]), int(rows.shape[1])
+    found = spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=True)
+    left = cast("Array", found.vectors)
+    span = beside(np.random.default_rng(0).standard_normal((n_features, n_kept)), rows)
+    for columns, z in _column_blocks(rows, about):
+        span[columns, : left.shape[1]] = product(z.T, left)
+    vectors, _ = xp.linalg.qr(span)
+    padded = with_zeros(replace(found, vectors=None), n_kept)
+    image = xp.zeros_like(vectors)
+    for _, z in row_blocks(rows, about):
+        image += product(z.T, product(z, vectors))
+    residuals = xp.linalg.vector_norm(image / divisor - vectors * padded.eigenvalues, axis=0)
+    return replace(padded, vectors=vectors, residuals=residuals)
+
+
+def with_rounding(found: Spectrum, n_summed: float, mean: Array, *, merged: bool = False) -> Spectrum:
+    """The spectrum with the rounding of the covariance S added to its residuals.
+
+    By Weyl's inequality no eigenvalue moves further than the norm of the error of S. A sum of n terms is taken to be
+    off by at most u = 4 sqrt(n) eps of the sum of their magnitudes, which holds but with a chance of 2 n exp(-32)
+    where rounding errors are of mixed sign (Higham and Mary 2019, "A new approach to probabilistic rounding error
+    analysis"). Products are then off by at most u trace, and a mean by e = u |mean|, which adds e^2 to products about
+    it. Where portions about means of their own were merged (Chan, Golub and LeVeque 1983), the distances between
+    these are off by e too, which adds 2 sqrt(lambda_1) e.
+
+    Parameters
+    ----------
+    n_summed : terms of the longest sum.
+    mean : (D,) what was taken from the rows, or None for nothing.
+    merged : whether portions were merged.
+    """
+    size = 0.0 if mean is None else float(array_namespace(mean).linalg.vector_norm(mean))
+    unit = 4 * math.sqrt(n_summed) * float(np.finfo(np.float64).eps)
+    off = unit * size
+    largest = max(float(found.eigenvalues[0]), 0.0)
+    rounding = unit * abs(found.trace) + off**2 + (2 * math.sqrt(largest) * off if merged else 0.0)
+    return replace(found, residuals=found.residuals + rounding)
+
+
+def with_zeros(found: Spectrum, n_kept: int) -> Spectrum:
+    """The spectrum with the zeros that N < D rows have by construction; their residual is 0."""
+    xp = array_namespace(found.eigenvalues)
+    n_zeros = n_kept - int(found.eigenvalues.shape[0])
+    if n_zeros <= 0:
+        return found
+    zeros = xp.zeros((n_zeros,), dtype=xp.float64, device=found.eigenvalues.device)
+    # A rounding-level negative eigenvalue belongs after the exact zeros.
+    return replace(
+        found,
+        eigenvalues=xp.sort(xp.concat([found.eigenvalues, zeros]), descending=True),
+        residuals=xp.concat([found.residuals, zeros]),
+    )
+
+
+def undefined(n_features: int, n_kept: int, like: Array, *, vectors: bool) -> Spectrum:
+    """What there is to say of a covariance with no positive divisor."""
+    xp = array_namespace(like)
+    nan = xp.full((n_kept,), xp.nan, dtype=xp.float64, device=like.device)
+    return Spectrum(
+        eigenvalues=nan,
+        residuals=nan,
+        trace=math.nan,
+        method=Method.UNDEFINED,
+        converged=True,
+        vectors=xp.full((n_features, n_kept), xp.nan, dtype=xp.float64, device=like.device) if vectors else None,
+    )
+
+
+def kept(top_k: int, n_features: int) -> int:
+    """K = min(top_k, D), D when top_k is 0. Raises ValueError when it is negative."""
+    if top_k < 0:
+        raise ValueError(f"top_k must be at least 0 (0 keeps all {n_features}), got {top_k}")
+    return min(top_k or n_features, n_features)

@@ -1,0 +1,122 @@
+"""The gradient of the weighted cross-entropy in the logits, for the columns of many trajectories over the same rows."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array, beside
+from penult_kernels.linear.blocks.blocks import Block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrajectoryLoss:
+    """Numbers of the rows, in the type of the products: (S, n, B, q), with a 1 for S and B where all are alike.
+
+    With z the logits and t = P(class 1) of a binary column, s (p - t) = s/2 tanh(z/2) + s (1/2 - t): one
+    transcendental function and nothing that overflows.
+    """
+
+    weight: Array
+    """(S, n, B, 1): s of the rows; half of it for binary columns."""
+    target: Array
+    """s (1/2 - t) of binary columns, else t."""
+    offset: Array | None
+    n_blocks: int
+    """B of a stream."""
+    n_columns: int
+    """q."""
+
+    def residuals(self, logits: Array) -> Array:
+        """s (p - t) (S, n, K) of the logits X theta (S, n, K), which are written to."""
+        xp = array_namespace(logits)
+        n_streams, n_rows, width = logits.shape
+        z = xp.reshape(logits, (n_streams, n_rows, self.n_blocks, self.n_columns))
+        if self.offset is not None:
+            z += self.offset
+        if self.n_columns == 1:
+            z *= 0.5
+            found = xp.tanh(z)
+            found *= self.weight
+            found += self.target
+        else:
+            found = xp.exp(z - xp.max(z, axis=3, keepdims=True))
+            found /= xp.sum(found, axis=3, keepdims=True)
+            found -= self.target
+            found *= self.weight
+        return xp.reshape(found, (n_streams, n_rows, width))
+
+    def on_rows(self, drawn: NDArray[np.int64]) -> "TrajectoryLoss":
+        """Of minibatches (S, m) of each stream's own, with each row's weight n s_i / m."""
+        scale = self.weight.shape[1] / drawn.shape[1]
+
+        def of(values: Array) -> Array:
+            xp = array_namespace(values)
+            n_streams, n_rows = values.shape[:2]
+            # Rows of the streams one below the other; what all streams share has but one.
+            above = n_rows * np.arange(drawn.shape[0], dtype=np.int64) if n_streams > 1 else np.zeros(1, np.int64)
+            at: NDArray[np.int64] = drawn + above[:, None]
+            flat = xp.reshape(values, (n_streams * n_rows, *values.shape[2:]))
+            chosen = xp.take(flat, beside(at.reshape(-1), values), axis=0)
+            return xp.reshape(chosen, (*drawn.shape, *values.shape[2:]))
+
+        target = of(self.target)
+        return TrajectoryLoss(
+            weight=of(self.weight) * scale,
+            target=target * scale if self.n_columns == 1 else target,
+            offset=None if self.offset is None else of(self.offset),
+            n_blocks=self.n_blocks,
+            n_columns=self.n_columns,
+        )
+
+    def take(self, streams: NDArray[np.int64], blocks: NDArray[np.int64]) -> "TrajectoryLoss":
+        """Of some streams and, of these, some blocks."""
+
+        def of(values: Array) -> Array:
+            xp = array_namespace(values)
+            if values.shape[0] > 1:
+                values = xp.take(values, beside(streams, values), axis=0)
+            return values if values.shape[2] == 1 else xp.take(values, beside(blocks, values), axis=2)
+
+        return TrajectoryLoss(
+            weight=of(self.weight),
+            target=of(self.target),
+            offset=None if self.offset is None else of(self.offset),
+            n_blocks=blocks.size,
+            n_columns=self.n_columns,
+        )
+
+
+def trajectory_loss(parts: Sequence[Block], n_streams: int, like: Array, dtype: Any) -> TrajectoryLoss:
+    """From the blocks of all problems, stream by stream; what all of them share is kept once."""
+    n_columns = parts[0].n_columns
+    xp = array_namespace(like)
+
+    def of_rows(key: Callable[[Block], int], value: Callable[[Block], NDArray[np.float64]]) -> NDArray[np.float64]:
+        if len({key(block) for block in parts}) == 1:
+            first = value(parts[0])
+            return first.reshape(1, len(first), 1, -1)
+        stacked = np.stack([value(block).reshape(len(value(block)), -1) for block in parts])
+        by_stream = stacked.reshape(n_streams, -1, *stacked.shape[1:])
+        return np.ascontiguousarray(by_stream.transpose(0, 2, 1, 3))
+
+    share = of_rows(lambda block: block.weight_id, Block.share)
+    target = of_rows(lambda block: block.target_id, Block.target)
+    offset = None
+    if any(block.full_offset is not None for block in parts):
+        offset = of_rows(lambda block: block.offset_id, Block.offset)
+
+    def placed(values: NDArray[np.float64]) -> Array:
+        return xp.astype(beside(values, like), dtype)
+
+    binary = n_columns == 1
+    return TrajectoryLoss(
+        weight=placed(0.5 * share if binary else share),
+        target=placed(share * (0.5 - target) if binary else target),
+        offset=None if offset is None else placed(offset),
+        n_blocks=len(parts) // n_streams,
+        n_columns=n_columns,
+    )

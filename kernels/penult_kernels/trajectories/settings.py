@@ -1,0 +1,116 @@
+"""How the trajectory of an early-stopped method is followed, and what of it comes back."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array
+from penult_kernels.linear.problem import Head
+
+
+class Optimizer(StrEnum):
+    """How a step follows the gradient."""
+
+    GD = "gd"
+    """All rows in every step."""
+    SGD = "sgd"
+    """Minibatches of `batch_size` rows."""
+    ADAMW = "adamw"
+    """Loshchilov & Hutter 2019 with torch's defaults; minibatches where there is a `batch_size`."""
+
+
+class Schedule(StrEnum):
+    """What becomes of the learning rate from epoch to epoch; where every step sees all rows, each is an epoch."""
+
+    CONSTANT = "constant"
+    COSINE = "cosine"
+    """(1 + cos(pi e / E)) / 2 of it in epoch e of E: torch's CosineAnnealingLR over all of them (Loshchilov & Hutter
+    2017, arXiv 1608.03983, eq. 5, without restarts)."""
+
+
+class Keep(StrEnum):
+    """Which iterates come back."""
+
+    BEST = "best"
+    """The first with the highest score."""
+    LAST = "last"
+    EVERY = "every"
+    """Each `every`-th, and the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrajectorySettings:
+    """How one problem is descended."""
+
+    optimizer: Optimizer = Optimizer.GD
+    learning_rate: float
+    schedule: Schedule = Schedule.CONSTANT
+    steps: int
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    """torch's: added to the gradient for GD and SGD, decoupled for ADAMW; on all parameters."""
+    clip_norm: float | None = None
+    batch_size: int | None = None
+    sampler: NDArray[np.float64] | None = None
+    """Weight of each row used in draws with replacement; epochs of shuffled rows when left out."""
+    keep: Keep = Keep.LAST
+    every: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"learning_rate must be a positive finite number, got {self.learning_rate}")
+        if self.steps < 1 or self.every < 1:
+            raise ValueError(f"steps and every must be at least 1, got {self.steps} and {self.every}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ValueError(f"weight_decay must be a finite number of at least 0, got {self.weight_decay}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm must be positive, got {self.clip_norm}")
+        if self.optimizer is Optimizer.GD and self.batch_size is not None:
+            raise ValueError("gd uses all rows: leave batch_size out, or use sgd")
+        if self.optimizer is Optimizer.SGD and self.batch_size is None:
+            raise ValueError("sgd needs a batch_size; with all rows in every step it is gd")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def rate_factors(self, n_rows: int) -> NDArray[np.float64]:
+        """(steps,) what the learning rate is multiplied with in each step of a trajectory over `n_rows` rows."""
+        if self.schedule is Schedule.CONSTANT:
+            return np.ones(self.steps)
+        per_epoch = 1 if self.batch_size is None else math.ceil(n_rows / self.batch_size)
+        epoch = np.arange(self.steps) // per_epoch
+        return (1 + np.cos(np.pi * epoch / math.ceil(self.steps / per_epoch))) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trajectory(Head):
+    """The iterate of one problem that was kept, the best or the last, as a head on raw features; and what led there."""
+
+    step: int
+    """Steps taken when the iterate kept was reached."""
+    diverged: bool
+    """Whether the trajectory left the finite numbers: a lower learning rate, or clipping, would keep it there."""
+    score: float
+    """Of the iterate kept; NaN without a watch."""
+    scores: NDArray[np.float64]
+    """(steps,) after every step; empty without a watch."""
+    kept: tuple[tuple[int, Array, Array], ...]
+    """(step, weight, bias) of each, with Keep.EVERY."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Watch:
+    """Rows on which every iterate is scored, in the space where the trajectories are followed."""
+
+    features: Array
+    """(M, D), beside the features that are fitted."""
+    score: Callable[[NDArray[np.int64], Array], NDArray[np.float64]]
+    """(positions (P,) of problems, outputs) -> (P,) scores on the host, higher is better.
+
+    Outputs are the margins (M, P) of class 1 over class 0 where there are two classes, else logits (M, P, C)."""

@@ -1,0 +1,1 @@
+"""Image models of timm: their preprocessing, with its parameters read from the weights' own configuration."""

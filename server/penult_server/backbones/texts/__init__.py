@@ -1,0 +1,1 @@
+"""Text models of transformers: tokenising, pooling, and the heads of their classifiers."""

@@ -1,0 +1,259 @@
+"""Candidates of a refit, fitted in rounds of work: all draws together, each candidate's averaged, and one chosen."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import Array, beside
+from penult_kernels.linear.blocks.content_ids import ContentIds
+from penult_kernels.linear.certificate import Certificate
+from penult_kernels.linear.solve import Fit
+from penult_kernels.metrics.head_scores import HeadScorer, SelectionMetric
+from penult_kernels.trajectories.settings import Keep, Trajectory
+from penult_proto.enums import name_of
+from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.refits.problems import ProblemMaker, Subset, Task
+from penult_server.compute.refits.robust import robust
+from penult_server.compute.refits.rows import Detected
+from penult_server.compute.refits.work import Descend, Logits, Rounds, Solve, gather
+from penult_server.errors import ServiceError
+
+NO_CERTIFICATE = Certificate(
+    converged=False, gap=math.nan, gradient_norm=math.nan, iterations=0, passes=0, objective=math.nan
+)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CandidateFit(Fit):
+    """The mean head of a candidate's draws, with the worst of their certificates."""
+
+    head_error: float
+    """Bound on the distance of a draw's head from its optimum, in the space solved; NaN without an l2."""
+    tasks: Sequence[Task]
+    step: int
+    """Of a trajectory, the step that was kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """Which candidate was chosen, and how all of them did."""
+
+    index: int
+    candidates: Sequence[pb.Candidate]
+
+    @property
+    def n_failed(self) -> int:
+        """Candidates that could not be fitted."""
+        return sum(bool(one.failure) for one in self.candidates)
+
+
+def fit_candidate(
+    candidate: pb.RefitRequest, subset: Subset, maker: ProblemMaker, scorer: HeadScorer | None
+) -> Rounds[CandidateFit]:
+    """Fit one candidate. Raises why it is impossible."""
+    (final,) = yield from fit_candidates([candidate], subset, maker, scorer)
+    return possible(final)
+
+
+def possible(one: CandidateFit | Exception) -> CandidateFit:
+    """A candidate's fit. Raises why it is impossible."""
+    if isinstance(one, Exception):
+        raise one
+    return one
+
+
+def fit_candidates(
+    candidates: Sequence[pb.RefitRequest], subset: Subset, maker: ProblemMaker, scorer: HeadScorer | None
+) -> Rounds[list[CandidateFit | Exception]]:
+    """All draws of all candidates together; one that is impossible does not fail the others: why is its answer."""
+    detected = yield from _detect(candidates, subset, maker)
+    made = [
+        _tried(lambda candidate=candidate, found=found: maker.tasks(candidate, subset, found))
+        for candidate, found in zip(candidates, detected, strict=True)
+    ]
+    fitted = [
+        (candidate, tasks)
+        for candidate, tasks in zip(candidates, made, strict=True)
+        if not isinstance(tasks, Exception)
+    ]  # fmt: skip
+    averaged = iter((yield from _fit_possible(fitted, maker, scorer)) if fitted else [])
+    return [tasks if isinstance(tasks, Exception) else next(averaged) for tasks in made]
+
+
+def choose(
+    request: pb.RefitRequest,
+    tuned: Sequence[CandidateFit | Exception],
+    scorer: HeadScorer,
+    reference: Array,
+    maker: ProblemMaker,
+) -> Choice:
+    """The first (or last) candidate with the best score; raises why the first failed where all did."""
+    fitted = [one for one in tuned if not isinstance(one, Exception)]
+    if not fitted:
+        possible(tuned[0])
+    weights = beside(np.stack([one.weight for one in fitted]), reference)
+    accuracies = scorer.group_accuracies(weights, beside(np.stack([one.bias for one in fitted]), reference))
+    metrics = (metric_of(request), SelectionMetric.WORST_GROUP, SelectionMetric.AVERAGE)
+    scores = np.stack([scorer.scores(accuracies, metric) for metric in metrics], axis=1)
+    places = np.flatnonzero([not isinstance(one, Exception) for one in tuned])
+    best = places[scores[:, 0] == scores[:, 0].max()]
+    of_fitted = iter(scores)
+    candidates = [
+        _failure(_values(request, index), maker.reason(one, request))
+        if isinstance(one, Exception)
+        else _success(_values(request, index), one, next(of_fitted))
+        for index, one in enumerate(tuned)
+    ]
+    return Choice(index=int(best[-1] if request.select.last_of_equals else best[0]), candidates=candidates)
+
+
+def metric_of(request: pb.RefitRequest) -> SelectionMetric:
+    """What candidates are chosen by."""
+    return SelectionMetric(name_of(pb.SelectMetric.DESCRIPTOR, request.select.metric))
+
+
+def _failure(values: Sequence[float], why: str) -> pb.Candidate:
+    nan = math.nan
+    return pb.Candidate(values=values, score=nan, worst_group_accuracy=nan, average_accuracy=nan, failure=why)
+
+
+def _success(values: Sequence[float], fit: CandidateFit, scores: NDArray[np.float64]) -> pb.Candidate:
+    score, worst, average = (float(one) for one in scores)
+    return pb.Candidate(
+        values=values,
+        score=score,
+        worst_group_accuracy=worst,
+        average_accuracy=average,
+        converged=fit.certificate.converged,
+        step=fit.step,
+    )
+
+
+def _values(request: pb.RefitRequest, index: int) -> list[float]:
+    """Numbers of the index-th combination of the grid, the last axis fastest."""
+    values: list[float] = []
+    for axis in reversed(request.grid):
+        index, own = divmod(index, len(axis.values))
+        values.append(axis.values[own])
+    return values[::-1]
+
+
+def _tried(make: Callable[[], T]) -> T | Exception:
+    """What the kernels or the service refuse is why a candidate is impossible; anything else is a fault."""
+    try:
+        return make()
+    except (ValueError, ServiceError) as error:
+        return error
+
+
+def _fit_possible(
+    fitted: Sequence[tuple[pb.RefitRequest, Sequence[Task]]], maker: ProblemMaker, scorer: HeadScorer | None
+) -> Rounds[list[CandidateFit | Exception]]:
+    first = fitted[0][0]
+    everyone = [task for _, own in fitted for task in own]
+    requests = [candidate for candidate, own in fitted for _ in own]
+    fits: Sequence[Fit | Trajectory]
+    if first.HasField("path"):
+        fits = yield from _follow(first, everyone, scorer)
+    elif first.risk.kind != pb.RISK_KIND_MEAN:
+        pairs = zip(requests, everyone, strict=True)
+        fits = yield from gather([robust(request, task, maker) for request, task in pairs])
+    else:
+        fits = yield from _solve(first, everyone)
+    ends = np.cumsum([len(own) for _, own in fitted]).tolist()
+    return [
+        _average(fits[end - len(own) : end], own) for (_, own), end in zip(fitted, ends, strict=True)
+    ]  # fmt: skip
+
+
+def _detect(
+    candidates: Sequence[pb.RefitRequest], subset: Subset, maker: ProblemMaker
+) -> Rounds[list[Detected | None]]:
+    """(N,) errors of each candidate's detector; equal detectors are fitted once."""
+    if candidates[0].weights.kind != pb.WEIGHTS_KIND_DETECTED:
+        return [None] * len(candidates)
+    distinct = {candidate.weights.detector_l1: candidate for candidate in candidates}
+    tasks = [maker.detector_task(candidate, subset) for candidate in distinct.values()]
+    fits = yield from _follow(candidates[0], tasks, None)
+    digest = candidates[0].feature_set
+    (logits,) = yield [Logits(digest=digest, heads=fits)]
+    errors = {l1: maker.errors(own) for l1, own in zip(distinct, logits, strict=True)}
+    return [errors[candidate.weights.detector_l1] for candidate in candidates]
+
+
+def _solve(request: pb.RefitRequest, tasks: Sequence[Task]) -> Rounds[list[Fit]]:
+    """To the optimum; equal draws of one candidate are solved once."""
+    distinct: dict[tuple[object, ...], int] = {}
+    ids = ContentIds()
+    places = [distinct.setdefault(_problem_key(task, ids), len(distinct)) for task in tasks]
+    problems = {place: task.problem for place, task in zip(places, tasks, strict=True)}
+    work = Solve(
+        digest=request.feature_set,
+        problems=[problems[place] for place in range(len(distinct))],
+        tolerance=request.tolerance,
+        max_iterations=request.max_iterations,
+    )
+    (fits,) = yield [work]
+    return [fits[place] for place in places]
+
+
+def _problem_key(task: Task, ids: ContentIds) -> tuple[object, ...]:
+    problem, center = task.problem, task.problem.center
+    centers = () if center is None else (ids.of(center.weight), ids.of(center.bias))
+    return (task.draw.key, problem.l1, problem.l2, ids.of(problem.offset), *centers)
+
+
+def _follow(request: pb.RefitRequest, tasks: Sequence[Task], scorer: HeadScorer | None) -> Rounds[list[Trajectory]]:
+    settings = [task.settings for task in tasks if task.settings is not None]
+    watch = None
+    if scorer is not None and any(one.keep is Keep.BEST for one in settings):
+        watch = scorer.watch(metric_of(request))
+    (fits,) = yield [
+        Descend(
+            digest=request.feature_set,
+            problems=[task.problem for task in tasks],
+            settings=settings,
+            watch=watch,
+        )
+    ]
+    return fits
+
+
+def _average(fits: Sequence[Fit | Trajectory], tasks: Sequence[Task]) -> CandidateFit | Exception:
+    """The mean head, and the worst certificate."""
+    if any(isinstance(fit, Trajectory) and fit.diverged for fit in fits):
+        return ValueError("the path left the finite numbers: lower learning_rate, or set clip_norm")
+    step = next((fit.step for fit in fits if isinstance(fit, Trajectory)), 0)
+    certificate = replace(NO_CERTIFICATE, iterations=step)
+    if certificates := [fit.certificate for fit in fits if isinstance(fit, Fit)]:
+        certificate = Certificate(
+            converged=all(one.converged for one in certificates),
+            # Rounding may leave a gap just below 0.
+            gap=max(max(one.gap, 0.0) for one in certificates),
+            gradient_norm=max(one.gradient_norm for one in certificates),
+            iterations=max(one.iterations for one in certificates),
+            passes=sum(one.passes for one in certificates),
+            objective=sum(one.objective for one in certificates) / len(certificates),
+        )
+    return CandidateFit(
+        weight=np.mean([fit.weight for fit in fits], axis=0),
+        bias=np.mean([fit.bias for fit in fits], axis=0),
+        certificate=certificate,
+        head_error=_head_error(fits, tasks),
+        tasks=tasks,
+        step=step,
+    )
+
+
+def _head_error(fits: Sequence[Fit | Trajectory], tasks: Sequence[Task]) -> float:
+    errors = [
+        math.sqrt(2 * max(fit.certificate.gap, 0.0) / task.problem.l2)
+        for fit, task in zip(fits, tasks, strict=True)
+        if isinstance(fit, Fit) and task.problem.l2 > 0
+    ]
+    return max(errors, default=math.nan)

@@ -1,0 +1,154 @@
+"""Metrics of heads on resident features: one head, or the mixtures of several."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from penult_kernels.metrics.accuracy import group_metrics
+from penult_kernels.metrics.head_scores import logits_of_heads
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import groups_pb2
+from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.refits.material import RefitMaterial
+from penult_server.compute.refits.named_heads import NamedHead, Rules
+from penult_server.compute.rows.resident import Resident
+from penult_server.errors import ServiceError
+from penult_server.messages import array_from_proto, metrics_to_proto
+from penult_server.notes import notes_to_proto
+from penult_server.stores.manifest import FeatureManifest, LabelNames
+
+MOST_MIXTURES = 1000
+
+
+def average_weights(scored: FeatureManifest, train: FeatureManifest | None) -> NDArray[np.float64] | None:
+    """(G,) what weighs the weighted average of a set: the group counts of `train`, matched by the names of the groups;
+    without it the training shares that the set knows itself; None when it knows none.
+
+    Raises ServiceError (INVALID_ARGUMENT) when `train` has groups of other names.
+    """
+    if train is None:
+        return np.asarray(scored.train_shares) if scored.train_shares else None
+    own, other = scored.labels, train.labels
+    named = dict(zip(_group_names(other), train.group_counts, strict=True))
+    if own.attribute != other.attribute or set(_group_names(own)) != set(named):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"train= must have the classes and the attribute of what is scored, to weigh its groups: feature set "
+            f"{train.digest[:12]} has {_described(other)}; {scored.digest[:12]} has {_described(own)}. Upload both "
+            "with the same classes=, attribute= and attribute_values=",
+            argument="train",
+        )
+    return np.asarray([named[name] for name in _group_names(own)], dtype=np.float64)
+
+
+def _group_names(labels: LabelNames) -> list[tuple[str, str]]:
+    """(class, attribute value) of every group, by its index."""
+    return [(name, value) for name in labels.classes for value in labels.attribute_values or ("",)]
+
+
+def _described(labels: LabelNames) -> str:
+    attribute = f"{labels.attribute} of {list(labels.attribute_values)}" if labels.attribute_values else "no attribute"
+    return f"classes {list(labels.classes)} and {attribute}"
+
+
+def metrics_of(logits: Any, resident: Resident, train: FeatureManifest | None = None) -> groups_pb2.Metrics:
+    """Metrics of logits (N, C) beside the features of a set.
+
+    Raises ServiceError (NOT_FINITE) where they overflow, and what `average_weights` does.
+    """
+    manifest = resident.manifest
+    xp = array_namespace(logits)
+    if not bool(xp.all(xp.isfinite(logits))):
+        raise ServiceError(
+            ErrorKind.NOT_FINITE,
+            f"the head's logits overflow on feature set {manifest.digest[:12]}, so that it predicts nothing; scale the "
+            "head or the features down",
+            feature_set=manifest.digest,
+        )
+    metrics = group_metrics(
+        logits,
+        resident.y,
+        resident.g,
+        manifest.labels.n_groups,
+        average_weights=average_weights(manifest, train),
+        masks=resident.masks.T if resident.masks.shape[1] else None,
+    )
+    return metrics_to_proto(metrics, manifest.labels)
+
+
+def evaluate(request: pb.EvaluateRequest, material: RefitMaterial, check: Callable[[], None]) -> groups_pb2.Metrics:
+    """Score a given head, or a checkpoint's own; the classes of the answer are in the order of the feature set's.
+
+    Raises ServiceError: WRONG_SHAPE, NOT_FINITE, OTHER_CLASSES, OTHER_CHECKPOINT and what loading raises.
+    """
+    head = material.given_head(request)
+    resident = material.resident(request.feature_set, check)
+    match = _rules(request, material).head(head, resident.manifest)
+    logits = logits_of_heads(resident.features, [head.head])[0]
+    train = material.manifest(request.train) if request.train else None
+    metrics = metrics_of(match.columns(logits), resident, train)
+    metrics.notes.extend(notes_to_proto(match.notes))
+    return metrics
+
+
+def evaluate_mixtures(
+    request: pb.EvaluateMixturesRequest, material: RefitMaterial, check: Callable[[], None]
+) -> pb.EvaluateMixturesResponse:
+    """Score mixtures of heads: every head is multiplied once, mixtures are sums of its logits.
+
+    Raises ServiceError: WRONG_SHAPE, NOT_FINITE, INVALID_ARGUMENT, OTHER_CLASSES, OTHER_CHECKPOINT and what loading
+    raises.
+    """
+    heads = [material.given_head(one) for one in request.heads]
+    shares = array_from_proto(request.shares, "shares").astype(np.float64)
+    if shares.ndim != 2 or shares.shape[1] != len(heads) or not 1 <= len(shares) <= MOST_MIXTURES:
+        raise ServiceError(
+            ErrorKind.WRONG_SHAPE,
+            f"shares must be (M, {len(heads)}), one row per mixture of the {len(heads)} heads, with at most "
+            f"{MOST_MIXTURES} rows; got {shares.shape}",
+        )
+    if not np.isfinite(shares).all():
+        raise ServiceError(ErrorKind.NOT_FINITE, "shares holds NaN or infinity", array="shares")
+    resident = material.resident(request.feature_set, check)
+    matches = [
+        rules.head(head, resident.manifest)
+        for rules, head in zip(_rules_of_each(request, heads, material), heads, strict=True)
+    ]
+    logits = logits_of_heads(resident.features, [head.head for head in heads])
+    ordered = [match.columns(own) for match, own in zip(matches, logits, strict=True)]
+    train = material.manifest(request.train) if request.train else None
+    metrics: list[groups_pb2.Metrics] = []
+    for mixture in shares:
+        check()
+        mixed = sum(float(share) * own for share, own in zip(mixture, ordered, strict=True))
+        metrics.append(metrics_of(mixed, resident, train))
+    notes = [note for match in matches for note in match.notes]
+    return pb.EvaluateMixturesResponse(metrics=metrics, notes=notes_to_proto(notes))
+
+
+def _rules_of_each(
+    request: pb.EvaluateMixturesRequest, heads: Sequence[NamedHead], material: RefitMaterial
+) -> list[Rules]:
+    """Each head takes of the mapping what it knows; what none knows is refused as for the first."""
+    rules = _rules(request, material)
+    known = {name for head in heads for name in head.classes.names}
+    if set(rules.class_map) - known:
+        return [rules for _ in heads]
+    return [
+        replace(
+            rules, class_map={name: rules.class_map[name] for name in head.classes.names if name in rules.class_map}
+        )
+        for head in heads
+    ]
+
+
+def _rules(request: pb.EvaluateRequest | pb.EvaluateMixturesRequest, material: RefitMaterial) -> Rules:
+    return Rules(
+        is_same_model=material.is_same_model,
+        across_checkpoints=request.across_checkpoints,
+        class_map=dict(request.class_map),
+    )

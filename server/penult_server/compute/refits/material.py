@@ -1,0 +1,149 @@
+"""What refits are made from: resident features, and the logits, heads and scalers that belong to them."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.linear.blocks.scaling import Scaling, fitted_scaling
+from penult_kernels.linear.solve import Head, Scaler
+from penult_kernels.metrics.head_scores import logits_of_heads
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import refits_pb2 as pb
+from penult_server.class_names import Classes, Match, match_classes
+from penult_server.compute.backend import Backend
+from penult_server.compute.refits.named_heads import NamedHead, classes_of, head_from_proto, host_head
+from penult_server.compute.rows.resident import Resident, ResidentFeatures
+from penult_server.errors import ServiceError
+from penult_server.stores.checkpoints import read_head, read_manifest
+from penult_server.stores.manifest import FeatureManifest
+from penult_server.stores.reading import StoredFeatures
+
+MOST_KEPT = 32
+"""Feature sets whose logits, heads and scalers are kept: small beside the features."""
+MOST_MANIFESTS = 1024
+
+
+class RefitMaterial:
+    """Everything of a feature set that a refit may ask for, read once. Used by one thread at a time."""
+
+    def __init__(self, root: Path, backend: Backend, residents: ResidentFeatures) -> None:
+        self._root = root
+        self.backend = backend
+        self._residents = residents
+        self._kept: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._manifests = lru_cache(MOST_MANIFESTS)(self._read_manifest)
+
+    def resident(self, digest: str, check: Callable[[], None] = lambda: None) -> Resident:
+        """Features and labels."""
+        return self._residents.get(digest, check)
+
+    def logits(self, digest: str) -> NDArray[np.float64]:
+        """(N, C) logits stored with the set, else those of the head stored with it.
+
+        Raises ServiceError (INVALID_ARGUMENT) when there is neither.
+        """
+        return self._keep(("logits", digest), lambda: self._read_logits(digest))
+
+    def head(self, digest: str) -> Head:
+        """The head stored with the set. Raises ServiceError (INVALID_ARGUMENT) when there is none."""
+        return self._keep(("head", digest), lambda: self._read_head(digest))
+
+    def given_head(self, message: pb.EvaluateRequest | pb.HeadReference) -> NamedHead:
+        """The head that a message holds, or its checkpoint's own. Raises ServiceError: UNKNOWN_CHECKPOINT,
+        STORE_CORRUPT, WRONG_SHAPE."""
+        if message.WhichOneof("head") != "checkpoint":
+            return head_from_proto(message.explicit)
+        digest = message.checkpoint
+        return NamedHead(
+            head=host_head(*read_head(self._root, digest)),
+            classes=Classes(names=read_manifest(self._root, digest).classes, whose=f"checkpoint {digest[:12]}"),
+            checkpoint=digest,
+        )
+
+    def manifest(self, digest: str) -> FeatureManifest:
+        """What a set says about itself, without its rows. Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT."""
+        return self._manifests(digest)
+
+    def is_same_model(self, first: str, second: str) -> bool:
+        """Whether two checkpoints give the same features, whatever run or dataset left them.
+
+        One that is not stored here is another. Raises ServiceError (STORE_CORRUPT).
+        """
+        if first == second:
+            return True
+        try:
+            return read_manifest(self._root, first).model == read_manifest(self._root, second).model
+        except ServiceError as error:
+            if error.kind == ErrorKind.UNKNOWN_CHECKPOINT:
+                return False
+            raise
+
+    def match_logits(self, digest: str, other: str) -> Match:
+        """Of the logits of a set to the classes of another. Raises ServiceError (OTHER_CLASSES, WRONG_SHAPE)."""
+        return match_classes(classes_of(self.manifest(digest)), classes_of(self.manifest(other)))
+
+    def logits_as(self, digest: str, other: str) -> NDArray[np.float64]:
+        """(N, C) `logits` of a set, the columns in the order of the classes of another."""
+        return self.match_logits(digest, other).columns(self.logits(digest))
+
+    def scaler(self, digest: str) -> Scaler:
+        """Mean and standard deviation of all rows, for refits on some of them."""
+        return self._keep(("scaler", digest), lambda: self._fit_scaler(digest))
+
+    def scaler_for_others(self, digest: str) -> Scaler:
+        """The same for rows of other sets, on which columns that are constant here may vary: their scale is 1."""
+        own = self.scaler(digest)
+        return self._keep(
+            ("scaler for others", digest), lambda: Scaler(mean=own.mean, scale=Scaling(own.mean, own.scale).unit)
+        )
+
+    def row_ids(self, digest: str) -> NDArray[np.uint64]:
+        """(N,)"""
+        return self._keep(("row_id", digest), lambda: StoredFeatures(self._root, digest).read("row_id"))
+
+    def _keep(self, key: tuple[str, str], make: Callable[[], Any]) -> Any:
+        if key not in self._kept:
+            self._kept[key] = make()
+        self._kept.move_to_end(key)
+        while len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+    def _read_manifest(self, digest: str) -> FeatureManifest:
+        return StoredFeatures(self._root, digest).manifest
+
+    def _read_logits(self, digest: str) -> NDArray[np.float64]:
+        stored = StoredFeatures(self._root, digest)
+        manifest = stored.manifest
+        if manifest.n_logits == len(manifest.labels.classes):
+            return stored.read("logits").astype(np.float64)
+        if not manifest.has_head:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"feature set {digest[:12]} has neither logits of its {len(manifest.labels.classes)} classes nor a "
+                "head, and this refit needs what a biased head predicts: extract it from a checkpoint, or upload it "
+                "with logits=... or head=...",
+                feature_set=digest,
+            )
+        logits = logits_of_heads(self.resident(digest).features, [self.head(digest)])[0]
+        return self.backend.to_host(logits)
+
+    def _read_head(self, digest: str) -> Head:
+        stored = StoredFeatures(self._root, digest)
+        if not stored.manifest.has_head:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"feature set {digest[:12]} has no head to start from or be pulled to: extract it from a checkpoint, "
+                "upload it with head=..., or give one",
+                feature_set=digest,
+            )
+        return host_head(stored.read("head_weight"), stored.read("head_bias"))
+
+    def _fit_scaler(self, digest: str) -> Scaler:
+        scaling = fitted_scaling(self.resident(digest).features, None, lambda: None)
+        return Scaler(mean=scaling.mean, scale=scaling.scale)

@@ -1,0 +1,277 @@
+"""From one request without a grid to the problems that the engine solves: rows, weights, offsets, centres."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.linear.solve import Head, Intercept, Link, Problem, Scaler, Standardize
+from penult_kernels.sampling import weights as row_weights
+from penult_kernels.sampling.balancing import EmptyLabelError
+from penult_kernels.sampling.plans import Draw, inverse_frequencies
+from penult_kernels.trajectories.settings import Keep, Optimizer, Schedule, TrajectorySettings
+from penult_proto.enums import name_of
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.refits.checks import explained
+from penult_server.compute.refits.material import RefitMaterial
+from penult_server.compute.refits.named_heads import head_from_proto
+from penult_server.compute.refits.rows import Detected, Floats, RowChooser
+from penult_server.errors import ServiceError
+from penult_server.messages import BALANCE_METHODS
+
+MOST_STEPS = 1_000_000
+"""Of a path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Task:
+    """One draw of a candidate, ready to be solved or followed."""
+
+    draw: Draw
+    problem: Problem
+    settings: TrajectorySettings | None
+    """Of a path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subset:
+    """What of the set a candidate is fitted on, and how often."""
+
+    among: NDArray[np.int64]
+    """Ascending positions."""
+    repeats: int
+    scaling: pb.Scaling
+
+
+class ProblemMaker:
+    """Makes the problems of all candidates of one request; what they share is one array."""
+
+    def __init__(self, request: pb.RefitRequest, material: RefitMaterial) -> None:
+        self._material = material
+        self._digest = request.feature_set
+        self.rows = RowChooser(request, material)
+        self._resident = self.rows.resident
+        self.n_classes, self.n_groups = self.rows.n_classes, self.rows.labels.n_groups
+
+    @property
+    def universe(self) -> NDArray[np.int64]:
+        """Ascending positions of the rows that the request knows of."""
+        return self.rows.universe
+
+    def tasks(self, request: pb.RefitRequest, subset: Subset, detected: Detected | None = None) -> list[Task]:
+        """One task for each draw; draws that cannot differ are made once.
+
+        Raises EmptyLabelError, ValueError and ServiceError for what the request asks in vain.
+        """
+        weights = self.rows.weights(request, detected)
+        return [
+            self._task(request, subset, draw, weights, repeat)
+            for repeat, draw in enumerate(self.rows.draws(request, subset.among, subset.repeats))
+        ]
+
+    def reason(self, error: Exception, request: pb.RefitRequest) -> str:
+        """Why a candidate could not be fitted, in the words that would be its own refusal."""
+        said = explained(error, request, self._resident)
+        return said.message if isinstance(said, ServiceError) else str(said)
+
+    def group_positions(self, draw: Draw) -> NDArray[np.int64]:
+        """(n,) groups of the rows of a draw that a robust risk compares: those that balancing by group would use."""
+        return self.rows.groups[draw.rows]
+
+    def own_logits(self, logits: Any, task: Task) -> Floats:
+        """(n, C) of a draw's rows, from those (N, C) of all rows."""
+        return self._material.backend.to_host(logits)[task.draw.rows]
+
+    def losses(self, logits: Floats, task: Task) -> Floats:
+        """(n,) cross-entropies of a draw's rows under their logits (n, C), with the problem's offset."""
+        rows, offset = task.draw.rows, task.problem.offset
+        return row_weights.cross_entropies(logits if offset is None else logits + offset[rows], self._resident.y[rows])
+
+    def errors(self, logits: Any) -> Detected:
+        """(N,) whether logits (N, C) misclassify the rows."""
+        return row_weights.misclassified(self._material.backend.to_host(logits), self._resident.y)
+
+    def detector_task(self, request: pb.RefitRequest, subset: Subset) -> Task:
+        """The head whose errors weigh: fitted on all rows of the subset along its path, with an l1 penalty."""
+        rows = self._all_or(subset.among)
+        start = self._head(request.weights.detector.start, request.seed)
+        problem = Problem(rows=rows, l1=request.weights.detector_l1, start=start)
+        draw = Draw(rows=subset.among, weight=np.ones(subset.among.size))
+        settings = _settings(request.weights.detector, subset.among.size, sampler=None, seed=request.seed)
+        return Task(draw=draw, problem=problem, settings=settings)
+
+    def _task(self, request: pb.RefitRequest, subset: Subset, draw: Draw, weights: Floats | None, repeat: int) -> Task:
+        settings, own = None, draw.weight
+        if request.HasField("path"):
+            sampler = None
+            if self.rows.is_drawn_by_batch(request):
+                own = np.ones(draw.rows.size)
+                sampler = self._sampler(request, draw)
+            settings = _settings(request.path, draw.rows.size, sampler=sampler, seed=request.seed + repeat)
+        weight = own if weights is None else own * weights[draw.rows]
+        _check_sum(weight)
+        total = float(weight.sum()) if request.penalty_scale == pb.PENALTY_SCALE_SUM else 1.0
+        drawn = replace(draw, weight=weight)
+        intercept = Intercept(name_of(pb.Intercept.DESCRIPTOR, request.intercept))
+        if settings is None and intercept is Intercept.FREE:
+            self._check_classes(drawn)
+        problem = Problem(
+            rows=self._all_or(draw.rows),
+            weight=None if bool(np.all(weight == weight[0])) else weight,
+            offset=self._offset(request, drawn),
+            l1=_scaled("l1", request.l1, total),
+            l2=_scaled("l2", request.l2, total),
+            center=self._head(request.center),
+            start=self._start(request, repeat) if request.HasField("path") else None,
+            intercept=intercept,
+            link=Link(name_of(pb.Link.DESCRIPTOR, request.link)),
+            standardize=self._scaling(subset.scaling, draw),
+        )
+        return Task(draw=drawn, problem=problem, settings=settings)
+
+    def _sampler(self, request: pb.RefitRequest, draw: Draw) -> Floats:
+        """(n,) how often each row of a draw is in a batch, in proportion."""
+        labels, n_labels = self.rows.balanced_labels(request)
+        return inverse_frequencies(
+            labels[draw.rows],
+            n_labels,
+            method=BALANCE_METHODS[request.balance.method],
+            may_be_absent=self.rows.may_be_absent(request),
+        )
+
+    def _check_classes(self, draw: Draw) -> None:
+        """Without a row the free bias of a class would fall for ever: known here, before anything is solved."""
+        y = self._resident.y[draw.rows]
+        mass = np.bincount(y, weights=draw.weight, minlength=self.n_classes)
+        if mass.all():
+            return
+        absent = int(np.argmin(mass))
+        if absent in y:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"all rows of class {self.rows.labels.classes[absent]} weigh 0, or too little to count beside the "
+                "others: give weights, or a gamma, that leave it some",
+                field="weights",
+            )
+        raise EmptyLabelError(absent, self.n_classes)
+
+    def _start(self, request: pb.RefitRequest, repeat: int) -> Head | None:
+        """Where a path begins. Zero is a head of zeros also where a center would be begun at without any."""
+        source = request.path.start
+        if request.intercept == pb.INTERCEPT_NONE and source.kind != pb.HEAD_KIND_ZERO:
+            self._check_start_without_intercept(request, self._head(source, request.seed + repeat))
+        if source.kind == pb.HEAD_KIND_ZERO and request.center.kind != pb.HEAD_KIND_ZERO:
+            n_features = int(self._resident.features.shape[1])
+            return Head(weight=np.zeros((self.n_classes, n_features)), bias=np.zeros(self.n_classes))
+        return self._head(source, request.seed + repeat)
+
+    def _check_start_without_intercept(self, request: pb.RefitRequest, start: Head | None) -> None:
+        """A bias that is not fitted stays the center's: another one to start from would be lost."""
+        center = self._head(request.center)
+        kept = np.zeros(self.n_classes) if center is None else np.asarray(center.bias)
+        if start is not None and not np.array_equal(np.asarray(start.bias), kept):
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                "a path without an intercept keeps the bias of its center, zero without one, so that path.start must "
+                "have that bias: start from a head that has it, or fit an intercept",
+                field="path.start",
+            )
+
+    def _all_or(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """None stands for all rows, which then need not be gathered."""
+        return None if rows.size == self._resident.manifest.n_examples else rows
+
+    def _offset(self, request: pb.RefitRequest, draw: Draw) -> Floats | None:
+        y, tau = self._resident.y, request.offset.tau
+        # Shares are those of the rows that are fitted, by their weights.
+        mass = np.zeros(y.size)
+        mass[draw.rows] = draw.weight
+        match request.offset.kind:
+            case pb.OFFSET_KIND_CLASS_PRIOR:
+                return row_weights.class_prior_offset(y, self.n_classes, mass, tau)
+            case pb.OFFSET_KIND_PREDICTION_PRIOR:
+                return row_weights.prediction_prior_offset(self._material.logits(self._digest), y, mass, tau)
+            case _:
+                return None
+
+    def _head(self, source: pb.HeadSource, seed: int = 0) -> Head | None:
+        """`seed` draws a random one."""
+        match source.kind:
+            case pb.HEAD_KIND_STORED:
+                return self._material.head(self._digest)
+            case pb.HEAD_KIND_EXPLICIT | pb.HEAD_KIND_REFIT:
+                return self.rows.share(("head", source.SerializeToString()), lambda: head_from_proto(source.head).head)
+            case pb.HEAD_KIND_RANDOM:
+                rng = np.random.default_rng([seed, 1])
+                n_features = int(self._resident.features.shape[1])
+                n_classes = len(self._resident.manifest.labels.classes)
+                longest = n_features**-0.5
+                weight = rng.uniform(-longest, longest, (n_classes, n_features))
+                return Head(weight=weight, bias=rng.uniform(-longest, longest, n_classes))
+            case _:
+                return None
+
+    def _scaling(self, scaling: pb.Scaling, draw: Draw) -> Standardize | Scaler:
+        """Scalers of whole sets are kept from one request to the next."""
+        match scaling.kind:
+            case pb.SCALING_KIND_NONE:
+                return Standardize.NONE
+            case pb.SCALING_KIND_SET if scaling.feature_set != self._digest:
+                return self._material.scaler_for_others(scaling.feature_set)
+            case pb.SCALING_KIND_ALL | pb.SCALING_KIND_SET:
+                return self._material.scaler(self._digest)
+            case _:
+                is_whole = self._all_or(draw.rows) is None
+                return self._material.scaler(self._digest) if is_whole else Standardize.ROWS
+
+
+def _check_sum(weight: Floats) -> None:
+    with np.errstate(over="ignore"):
+        total = float(weight.sum())
+    if not (np.isfinite(total) and total > 0):
+        raise ServiceError(
+            ErrorKind.NOT_FINITE,
+            f"the weights of the rows that are fitted must have a finite positive sum, got {total}: a class_ratio, up, "
+            "gamma or weights nearer to 1 would leave one",
+            field="weights",
+        )
+
+
+def _scaled(name: str, strength: float, total: float) -> float:
+    """Beside the mean loss. Raises ServiceError where that is not a number any more."""
+    with np.errstate(over="ignore"):
+        found = float(np.float64(strength) / total)
+    if not np.isfinite(found):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"{name} = {strength:g} beside the sum of the losses is {found} beside their mean, with weights of sum "
+            f"{total:g}: give larger weights, or penalty='mean'",
+            field=name,
+        )
+    return found
+
+
+def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) -> TrajectorySettings:
+    per_epoch = -(-n_rows // path.batch_size) if path.batch_size else 1
+    steps = path.steps or path.epochs * per_epoch
+    if steps > MOST_STEPS:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"a path takes at most {MOST_STEPS} steps; {path.epochs} epochs of {per_epoch} are {steps}",
+            field="epochs",
+        )
+    return TrajectorySettings(
+        optimizer=Optimizer(name_of(pb.PathOptimizer.DESCRIPTOR, path.optimizer)),
+        learning_rate=path.learning_rate,
+        steps=steps,
+        momentum=path.momentum,
+        weight_decay=path.weight_decay,
+        clip_norm=path.clip_norm or None,
+        schedule=Schedule(name_of(pb.PathSchedule.DESCRIPTOR, path.schedule)),
+        batch_size=min(path.batch_size, n_rows) or None,
+        sampler=sampler,
+        keep=Keep.BEST if path.keep == pb.PATH_KEEP_BEST else Keep.LAST,
+        seed=seed,
+    )

@@ -1,0 +1,215 @@
+"""Refits of many callers, solved together: those that arrive at about the same time, or while others are solved.
+
+One thread takes what has arrived, at once, and answers all of it in rounds (see `refits.work`) that all members of the
+batch take in step. The columns of a caller that has gone leave at the solver's next step, and the others go on; with
+the last of them the solve ends at its next pass. A request that joins a batch in its first round makes that round
+begin again. What one request does wrong is its own failure.
+"""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.refits.checks import explained
+from penult_server.compute.refits.material import RefitMaterial
+from penult_server.compute.refits.procedure import refit
+from penult_server.compute.refits.work import Interest, Rounds, Work, do_together
+from penult_server.errors import ServiceError
+
+QUIET = 0.05
+"""Seconds: who comes so soon after the last one still joins a batch that has begun."""
+LONGEST = 0.1
+"""Seconds after a batch's beginning in which others may join it, however closely they follow each other."""
+MOST_TOGETHER = 256
+
+
+class NobodyLeftError(Exception):
+    """All callers of a round have gone."""
+
+
+class JoinedError(Exception):
+    """Others have joined: the round begins again, with them."""
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """One request on its way."""
+
+    request: pb.RefitRequest
+    is_waiting: Callable[[], bool]
+    """Whether the caller is still there; asked from another thread than the caller's."""
+    answer: "Future[pb.Refit]" = field(default_factory=lambda: Future[pb.Refit]())
+    rounds: Rounds[pb.Refit] | None = None
+    waiting: list[Work] = field(default_factory=list[Work])
+    has_left: bool = False
+
+    def is_wanted(self) -> bool:
+        """Whether its caller is still there; one that has been seen gone stays gone."""
+        self.has_left = self.has_left or not self.is_waiting()
+        return not self.has_left
+
+    def fail(self, error: BaseException) -> None:
+        """End it."""
+        if self.rounds is not None:
+            self.rounds.close()
+        self.answer.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
+class Arrivals:
+    """Requests on their way: any thread puts them, one takes them, batch by batch."""
+
+    clock: Callable[[], float] = time.monotonic
+    _queue: "queue.SimpleQueue[tuple[float, Asked]]" = field(default_factory=lambda: queue.SimpleQueue())
+    _come: deque[tuple[float, Asked]] = field(default_factory=deque[tuple[float, Asked]])
+    _begun: float = 0.0
+    _last: float = 0.0
+    _size: int = 0
+
+    def put(self, asked: Asked) -> None:
+        """Ask."""
+        self._queue.put((self.clock(), asked))
+
+    def wait(self) -> None:
+        """Until there is a request."""
+        if not self._come:
+            self._come.append(self._queue.get())
+
+    def begin(self) -> list[Asked]:
+        """All that has come: a new batch."""
+        self._begun = self._last = self.clock()
+        self._size = 0
+        return self._taken(until=self._begun)
+
+    def joining(self) -> list[Asked]:
+        """Those that have come since, soon enough to join the batch that was begun last."""
+        joined: list[Asked] = []
+        while more := self._taken(until=min(self._last + QUIET, self._begun + LONGEST), most=1):
+            joined += more
+        return joined
+
+    def _taken(self, *, until: float, most: int = MOST_TOGETHER) -> list[Asked]:
+        while not self._queue.empty():
+            self._come.append(self._queue.get())
+        taken: list[Asked] = []
+        while self._come and self._come[0][0] <= until and len(taken) < most and self._size < MOST_TOGETHER:
+            arrived, asked = self._come.popleft()
+            self._last, self._size = max(self._last, arrived), self._size + 1
+            taken.append(asked)
+        return taken
+
+
+class RefitQueue:
+    """Answers refits on a thread of its own."""
+
+    def __init__(self, material: RefitMaterial, device: AbstractContextManager[Any]) -> None:
+        self._material = material
+        self._device = device
+        self._arrivals = Arrivals()
+        threading.Thread(target=self._serve, name="refits", daemon=True).start()
+
+    def ask(self, request: pb.RefitRequest, is_waiting: Callable[[], bool]) -> "Future[pb.Refit]":
+        """The answer to come; its exception is what went wrong with this request alone."""
+        asked = Asked(request, is_waiting)
+        self._arrivals.put(asked)
+        return asked.answer
+
+    def _serve(self) -> None:
+        while True:
+            self._arrivals.wait()
+            with self._device:
+                answer_together(self._arrivals.begin(), self._material, self._arrivals.joining)
+
+
+def answer_together(
+    batch: list[Asked], material: RefitMaterial, joining: Callable[[], list[Asked]] = list[Asked]
+) -> None:
+    """Answer every request of a batch, or fail it alone; `joining` gives those that have come to join it."""
+    _Together(batch, material, joining).answer()
+
+
+class _Together:
+    def __init__(self, batch: list[Asked], material: RefitMaterial, joining: Callable[[], list[Asked]]) -> None:
+        self._material = material
+        self._joining = joining
+        self._members = batch
+        self._joined: list[Asked] = []
+
+    def answer(self) -> None:
+        """Round by round, until nobody waits."""
+        beginning = self._members
+        while True:
+            for asked in beginning:
+                asked.rounds = refit(asked.request, self._material)
+                self._resume(asked, None)
+            going = self._still_going()
+            if not going:
+                return
+            self._do_round(going)
+            beginning, self._joined = self._joined, []
+            self._members = going + beginning
+
+    def _still_going(self) -> list[Asked]:
+        """Those without an answer whose callers are there; the others have gone."""
+        for asked in self._members:
+            if not asked.answer.done() and not asked.is_wanted():
+                asked.fail(ServiceError(ErrorKind.CANCELLED, "the caller has gone"))
+        return [asked for asked in self._members if not asked.answer.done()]
+
+    def _do_round(self, going: list[Asked]) -> None:
+        """One round of work of all; where the engine refuses, of each alone, so that only the culprit fails."""
+        owners = [asked for asked in going for _ in asked.waiting]
+
+        def check() -> None:
+            if not any(asked.is_wanted() for asked in going):
+                raise NobodyLeftError
+            self._joined += self._joining()
+            if self._joined:
+                raise JoinedError
+
+        interest = Interest(check=check, is_wanted=lambda position: owners[position].is_wanted())
+        try:
+            results = do_together([work for asked in going for work in asked.waiting], self._material, interest)
+        except (NobodyLeftError, JoinedError):
+            return
+        except Exception as error:
+            if len(going) == 1:
+                going[0].fail(self._explained(error, going[0]))
+                return
+            for asked in going:
+                self._do_round([asked])
+            return
+        self._hand_out(going, results)
+
+    def _hand_out(self, going: list[Asked], results: list[list[Any]]) -> None:
+        first = 0
+        for asked in going:
+            own = results[first : first + len(asked.waiting)]
+            first += len(asked.waiting)
+            # What was left unsolved because the caller has gone is never an answer.
+            if not asked.has_left:
+                self._resume(asked, own)
+
+    def _explained(self, error: Exception, asked: Asked) -> Exception:
+        if not isinstance(error, ValueError):
+            return error
+        return explained(error, asked.request, self._material.resident(asked.request.feature_set))
+
+    def _resume(self, asked: Asked, results: list[list[Any]] | None) -> None:
+        """Let a refit go on to its next round, or to its answer."""
+        if asked.rounds is None:
+            return
+        try:
+            asked.waiting = next(asked.rounds) if results is None else asked.rounds.send(results)
+        except StopIteration as stop:
+            asked.answer.set_result(stop.value)
+        except Exception as error:
+            asked.fail(self._explained(error, asked))

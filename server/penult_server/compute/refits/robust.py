@@ -1,0 +1,100 @@
+"""The saddle points of robust risks, in rounds of weighted refits (see `linear.robust` of the kernels)."""
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.linear.certificate import Certificate
+from penult_kernels.linear.problem import Head
+from penult_kernels.linear.robust import Ascent, GroupRisk, TailRisk
+from penult_kernels.linear.solve import Fit
+from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.refits.problems import ProblemMaker, Task
+from penult_server.compute.refits.work import Logits, Rounds, Solve, Work
+
+MOST_ROUNDS = 400
+"""Rounds of weights of a robust risk."""
+
+
+def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[Fit]:
+    """The saddle point of a robust risk over a draw's weighted rows: rounds of weights, each from the last head."""
+    rows, weight = task.draw.rows, task.draw.weight / task.draw.weight.sum()
+    if request.risk.kind == pb.RISK_KIND_GROUP_DRO:
+        risk: GroupRisk | TailRisk = GroupRisk(group=maker.group_positions(task.draw), weight=weight)
+    else:
+        risk = TailRisk(weight=weight, alpha=request.risk.alpha)
+    limit = request.tolerance * math.log(maker.n_classes)
+    ascent, problem, best, passes, norm = Ascent(risk), task.problem, None, 0, math.inf
+    center = problem.center
+    at_center = np.zeros((rows.size, maker.n_classes))
+    if center is not None:
+        ((logits,),) = yield [Logits(digest=request.feature_set, heads=[center])]
+        at_center = maker.own_logits(logits, task)
+    while ascent.gap > limit and ascent.rounds < MOST_ROUNDS:
+        asked: list[Work] = [
+            Solve(
+                digest=request.feature_set,
+                problems=[replace(problem, weight=ascent.weights())],
+                tolerance=ascent.accuracy / math.log(maker.n_classes),
+                max_iterations=request.max_iterations,
+            )
+        ]
+        ((fit,),) = yield asked
+        ((logits,),) = yield [Logits(digest=request.feature_set, heads=[fit])]
+        certificate = fit.certificate
+        way = _Way(maker, task, at_center, maker.own_logits(logits, task) - at_center)
+        # What of the objective is not loss; on standardised features the engine alone knows it.
+        penalty = certificate.objective - float(ascent.weights() @ way.losses(1.0))
+        share = ascent.tell(
+            objective=certificate.objective,
+            gap=certificate.gap,
+            penalty=partial(_penalty, penalty, task.problem.l1 > 0),
+            losses=way.losses,
+        )
+        if share is not None or best is None:
+            best, norm = _between(center, fit, 1.0 if share is None else share), certificate.gradient_norm
+        passes += certificate.passes + 1
+        problem = replace(problem, start=fit)
+    if best is None:
+        raise ValueError("a robust risk needs a tolerance below the loss of the zero head")
+    certificate = Certificate(
+        converged=ascent.gap <= limit,
+        gap=ascent.gap,
+        gradient_norm=norm,
+        iterations=ascent.rounds,
+        passes=passes,
+        objective=ascent.upper,
+    )
+    return replace(best, certificate=certificate)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Way:
+    """From the centre of a penalty to a head."""
+
+    maker: ProblemMaker
+    task: Task
+    at_center: NDArray[np.float64]
+    """(n, C) logits of the centre."""
+    change: NDArray[np.float64]
+    """(n, C) what the head adds to the logits of the centre."""
+
+    def losses(self, share: float) -> NDArray[np.float64]:
+        """(n,) at a share of the way."""
+        return self.maker.losses(self.at_center + share * self.change, self.task)
+
+
+def _penalty(of_head: float, has_l1: bool, share: float) -> float:
+    """At a share of the way from the centre, or no less."""
+    return of_head * (share if has_l1 else share**2)
+
+
+def _between(center: Head | None, fit: Fit, share: float) -> Fit:
+    """The head at a share of the way."""
+    if center is None:
+        return replace(fit, weight=share * fit.weight, bias=share * fit.bias)
+    weight = center.weight + share * (fit.weight - center.weight)
+    return replace(fit, weight=weight, bias=center.bias + share * (fit.bias - center.bias))

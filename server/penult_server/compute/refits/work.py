@@ -1,0 +1,188 @@
+"""Work that refits hand out in rounds, and how the rounds of many refits are done together.
+
+A refit is a generator: it yields a list of work, is sent the list of its results, and so on until it returns. All that
+wait at the same time are served by one call of the engine for each feature set and tolerance. What the
+engine answers does not depend on what was asked beside it beyond the tolerance asked for.
+"""
+
+import warnings
+from collections.abc import Callable, Generator, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.linear.solve import ConvergenceWarning, Fit, Head, Problem, solve
+from penult_kernels.metrics.head_scores import logits_of_heads
+from penult_kernels.trajectories.descend import descend
+from penult_kernels.trajectories.settings import Trajectory, TrajectorySettings, Watch
+from penult_server.compute.refits.material import RefitMaterial
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Head)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Solve:
+    """Problems to be solved to the optimum; answered by a `Fit` each, on the host."""
+
+    digest: str
+    problems: Sequence[Problem]
+    tolerance: float
+    max_iterations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Descend:
+    """Trajectories to be followed; answered by a `Trajectory` each, on the host."""
+
+    digest: str
+    problems: Sequence[Problem]
+    settings: Sequence[TrajectorySettings]
+    watch: Watch | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Logits:
+    """Heads to be applied to a set; answered by (N, C) logits each, on the device."""
+
+    digest: str
+    heads: Sequence[Head]
+
+
+Work: TypeAlias = Solve | Descend | Logits
+Rounds: TypeAlias = Generator[list[Work], list[list[Any]], T]
+"""A refit in progress."""
+
+
+def gather(members: Sequence[Rounds[T]]) -> Rounds[list[T]]:
+    """Several in step with each other, as one."""
+    answers: dict[int, T] = {}
+    waiting: dict[int, list[Work]] = {}
+    for index, member in enumerate(members):
+        _advance(index, member, None, waiting, answers)
+    while waiting:
+        asked = dict(waiting)
+        results = yield [work for works in asked.values() for work in works]
+        waiting.clear()
+        first = 0
+        for index, works in asked.items():
+            _advance(index, members[index], results[first : first + len(works)], waiting, answers)
+            first += len(works)
+    return [answers[index] for index in range(len(members))]
+
+
+def _advance(
+    index: int,
+    member: Rounds[T],
+    results: list[list[Any]] | None,
+    waiting: dict[int, list[Work]],
+    answers: dict[int, T],
+) -> None:
+    try:
+        waiting[index] = next(member) if results is None else member.send(results)
+    except StopIteration as stop:
+        answers[index] = stop.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Interest:
+    """What callers still want, asked between passes over the rows."""
+
+    check: Callable[[], None]
+    """What it raises ends the work of all."""
+    is_wanted: Callable[[int], bool]
+    """Of the work at a position; False for good once it has been."""
+
+
+def do_together(works: Sequence[Work], material: RefitMaterial, interest: Interest) -> list[list[Any]]:
+    """Results of all, in order; what can be asked of the engine in one call is.
+
+    Work that nobody wants any more leaves the others at once; its results are not to be used. Raises what the engine
+    does, for all of them alike.
+    """
+    alike: dict[Hashable, list[int]] = {}
+    for position, work in enumerate(works):
+        alike.setdefault(_key(work), []).append(position)
+    found: dict[int, list[Any]] = {}
+    for positions in alike.values():
+        interest.check()
+        members = [works[position] for position in positions]
+        sizes = [len(work.heads if isinstance(work, Logits) else work.problems) for work in members]
+        owner = np.repeat(positions, sizes)
+
+        def is_wanted(index: int, owner: NDArray[np.int64] = owner) -> bool:
+            return interest.is_wanted(int(owner[index]))
+
+        results = _do(members, material, Interest(check=interest.check, is_wanted=is_wanted))
+        ends = np.cumsum(sizes).tolist()
+        for position, size, end in zip(positions, sizes, ends, strict=True):
+            found[position] = results[end - size : end]
+    return [found[position] for position in range(len(works))]
+
+
+def _key(work: Work) -> Hashable:
+    match work:
+        case Solve():
+            return ("solve", work.digest, work.tolerance, work.max_iterations)
+        case Descend():
+            return ("descend", work.digest)
+        case Logits():
+            return ("logits", work.digest)
+
+
+def _do(members: Sequence[Work], material: RefitMaterial, interest: Interest) -> list[Any]:
+    solves = [work for work in members if isinstance(work, Solve)]
+    if solves:
+        return _solve(solves, material, interest)
+    descents = [work for work in members if isinstance(work, Descend)]
+    if descents:
+        return _descend(descents, material, interest)
+    asked = [work for work in members if isinstance(work, Logits)]
+    heads = [head for work in asked for head in work.heads]
+    if not heads:
+        return []
+    features = material.resident(asked[0].digest, interest.check).features
+    return list(logits_of_heads(features, heads))
+
+
+def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) -> list[Fit]:
+    first = works[0]
+    resident = material.resident(first.digest, interest.check)
+    with warnings.catch_warnings():
+        # Said in the certificate, which travels with every answer.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fits = solve(
+            resident.features,
+            resident.y,
+            len(resident.manifest.labels.classes),
+            [problem for work in works for problem in work.problems],
+            tolerance=first.tolerance,
+            max_iterations=first.max_iterations,
+            check=interest.check,
+            is_wanted=interest.is_wanted,
+            bases=resident.bases,
+        )
+    return [_on_host(fit, material) for fit in fits]
+
+
+def _descend(works: Sequence[Descend], material: RefitMaterial, interest: Interest) -> list[Trajectory]:
+    resident = material.resident(works[0].digest, interest.check)
+    problems = [problem for work in works for problem in work.problems]
+    watches = [work.watch for work in works for _ in work.problems]
+    found = descend(
+        resident.features,
+        resident.y,
+        len(resident.manifest.labels.classes),
+        problems,
+        [one for work in works for one in work.settings],
+        watch=watches,
+        check=interest.check,
+        is_wanted=interest.is_wanted,
+    )
+    return [_on_host(one, material) for one in found]
+
+
+def _on_host(head: H, material: RefitMaterial) -> H:
+    return replace(head, weight=material.backend.to_host(head.weight), bias=material.backend.to_host(head.bias))

@@ -1,0 +1,107 @@
+"""Features that stay on the device between queries, under a budget of bytes."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.linear.l2.eigenbasis import Eigenbases
+from penult_proto.errors import ErrorKind
+from penult_server.compute.backend import Backend
+from penult_server.errors import ServiceError
+from penult_server.stores.manifest import FeatureManifest
+from penult_server.stores.reading import StoredFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """One feature set, in memory."""
+
+    manifest: FeatureManifest
+    features: Any
+    """(N, D) on the device, in the stored dtype."""
+    y: NDArray[np.int64]
+    """(N,) on the host, like `g`."""
+    g: NDArray[np.int64]
+    masks: NDArray[np.bool_]
+    """(N, M) on the host; M is 0 for a set without masks."""
+    bases: Eigenbases = field(default_factory=Eigenbases)
+    """What refits have found out about the features, for those to come."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it occupies."""
+        return int(self.features.nbytes) + self.y.nbytes + self.g.nbytes + self.masks.nbytes + self.bases.nbytes
+
+
+class ResidentFeatures:
+    """Loads feature sets when they are asked for and drops the least recently used ones.
+
+    Sets are keyed by digest, so what is resident cannot go stale.
+    """
+
+    def __init__(self, root: Path, backend: Backend, budget: int) -> None:
+        self._root = root
+        self._backend = backend
+        self.budget = budget
+        """Bytes that all sets together may occupy."""
+        self._sets: OrderedDict[str, Resident] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, digest: str, check: Callable[[], None]) -> Resident:
+        """The set, from memory or from the store; `check` is called between chunks and may raise.
+
+        Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT, OUT_OF_MEMORY.
+        """
+        with self._lock:
+            if digest in self._sets:
+                self._sets.move_to_end(digest)
+                return self._sets[digest]
+            stored = StoredFeatures(self._root, digest)
+            self._make_room(stored)
+            resident = self._load(stored, check)
+            self._sets[digest] = resident
+            return resident
+
+    def fits(self, manifest: FeatureManifest) -> bool:
+        """Whether the set may be resident at all."""
+        return _needed(manifest) <= self.budget
+
+    def _make_room(self, stored: StoredFeatures) -> None:
+        manifest = stored.manifest
+        needed = _needed(manifest)
+        if not self.fits(manifest):
+            raise ServiceError(
+                ErrorKind.OUT_OF_MEMORY,
+                f"feature set {manifest.digest[:12]} needs {needed / 2**30:.1f} GiB in memory, the server keeps "
+                f"{self.budget / 2**30:.1f} GiB; start it with a larger --resident-bytes",
+                needed=needed,
+                budget=self.budget,
+            )
+        while self._sets and sum(one.nbytes for one in self._sets.values()) + needed > self.budget:
+            self._sets.popitem(last=False)
+
+    def _load(self, stored: StoredFeatures, check: Callable[[], None]) -> Resident:
+        manifest = stored.manifest
+        features = self._backend.xp.empty((manifest.n_examples, manifest.n_features), dtype=manifest.dtype)
+        first = 0
+        for block in stored.blocks("features"):
+            check()
+            features[first : first + len(block)] = self._backend.to_device(block)
+            first += len(block)
+        y, a = stored.read("y"), stored.read("a")
+        masks = np.zeros((len(y), 0), dtype=np.bool_)
+        if manifest.labels.masks:
+            masks = stored.read("masks")
+        return Resident(manifest, features, y, y * manifest.labels.n_attributes + a, masks)
+
+
+def _needed(manifest: FeatureManifest) -> int:
+    """Bytes of a set's features, of its two label arrays and of its masks."""
+    row = manifest.n_features * np.dtype(manifest.dtype).itemsize + 16 + len(manifest.labels.masks)
+    return manifest.n_examples * row

@@ -1,0 +1,182 @@
+"""The groups or classes of a stored feature set, all of its rows or some, as queries look at them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.moments.moments import Moments, pool, unions
+from penult_kernels.spectra.streamed import Passes
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import groups_pb2
+from penult_proto.v1 import spectra_pb2 as pb
+from penult_server.compute.backend import Backend
+from penult_server.compute.memory import COPIES_OF_A_PRODUCT
+from penult_server.compute.rows.resident import Resident, ResidentFeatures
+from penult_server.compute.spectra.inference_cache import InferenceCache
+from penult_server.compute.spectra.streaming import passes_over, stream_bytes, stream_moments
+from penult_server.errors import ServiceError
+from penult_server.messages import array_from_proto, classes_to_proto, groups_to_proto
+from penult_server.stores.reading import StoredFeatures
+from penult_server.stores.runs import read_run_manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What answering a query needs beside the query."""
+
+    root: Path
+    residents: ResidentFeatures
+    backend: Backend
+    check: Callable[[], None]
+    """Called between steps; raises when nobody waits for the answer any more."""
+    inferences: InferenceCache = field(default_factory=InferenceCache)
+
+    def parts(self, source: pb.FeatureSource, by: "pb.SpectraBy.ValueType") -> "Parts":
+        """The groups or classes of a feature set. Raises what `Parts` raises."""
+        return Parts(source, by, self)
+
+
+class Parts:
+    """One feature set cut into its groups or classes; moments and rows are loaded when first needed.
+
+    Raises ServiceError on making and on loading: UNKNOWN_FEATURE_SET, STORE_CORRUPT, OUT_OF_MEMORY, and
+    INVALID_ARGUMENT when rows are asked for that the set does not have.
+    """
+
+    def __init__(self, source: pb.FeatureSource, by: "pb.SpectraBy.ValueType", work: Work) -> None:
+        self._by_class = by == pb.SPECTRA_BY_CLASS
+        self._stored = StoredFeatures(work.root, source.feature_set)
+        self._work = work
+        self._selected = _selected_rows(source, self._stored, work.root)
+        self._resident: Resident | None = None
+        self._streamed: Moments | None = None
+        self.check = work.check
+        self.manifest = self._stored.manifest
+        self.n_attributes = self.manifest.labels.n_attributes
+        describe = classes_to_proto if self._by_class else groups_to_proto
+        self.groups: list[groups_pb2.Group] = describe(self.manifest.labels, self._group_counts())
+
+    @property
+    def n_rows(self) -> int:
+        """Rows looked at."""
+        return sum(self.counts)
+
+    @property
+    def counts(self) -> list[int]:
+        """Rows of each part."""
+        return [group.count for group in self.groups]
+
+    @property
+    def has_stored_moments(self) -> bool:
+        """Whether moments of these rows were stored."""
+        return self.manifest.has_moments and self._selected is None
+
+    @property
+    def has_moments(self) -> bool:
+        """Whether moments of these rows were stored, or are to be had in one pass over a set too large for memory."""
+        return self.has_stored_moments or (not self.is_resident and self._stream_bytes <= self.memory)
+
+    def moments(self, index: int) -> Moments:
+        """Moments of one part, with a leading axis of 1, on the host; only when `has_moments`."""
+        if not self.has_stored_moments:
+            return self._streamed_moments(index)
+        if not self._by_class:
+            return self._stored.moments([index])
+        groups = range(index * self.n_attributes, (index + 1) * self.n_attributes)
+        return pool(self._stored.moments(groups), [0] * len(groups), 1)
+
+    def index_of(self, part: str) -> int:
+        """Index of the group or class of that name, or with that number. Raises ServiceError (INVALID_ARGUMENT)."""
+        names = [group.name for group in self.groups]
+        if part in names:
+            return names.index(part)
+        # By its digits, which a number of any length has.
+        numbers = [str(index) for index in range(len(names))]
+        if part in numbers:
+            return numbers.index(part)
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"feature set {self.manifest.digest[:12]} has no group or class {part!r}; it has "
+            + ", ".join(f"{index} ({name!r})" for index, name in enumerate(names)),
+            part=part,
+        )
+
+    @property
+    def nothing(self) -> Any:
+        """An empty array on the device."""
+        return self._work.backend.xp.empty(0)
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the rows are small enough to be kept in memory; those of a larger set are read in passes."""
+        return self._work.residents.fits(self.manifest)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that passes over the rows of a larger set may use."""
+        return self._work.residents.budget
+
+    def rows(self, index: int) -> Any:
+        """Features (N, D) of one part, on the device."""
+        if self._resident is None:
+            self._resident = self._work.residents.get(self.manifest.digest, self.check)
+        members = self._members(index, self._resident.y, self._resident.g)
+        return self._resident.features[self._work.backend.to_device(np.flatnonzero(members))]
+
+    def passes(self, index: int) -> Passes:
+        """Passes over the rows of one part, from the store."""
+        y = self._stored.read("y")
+        members = self._members(index, y, y * self.n_attributes + self._stored.read("a"))
+        return passes_over(self._stored, members, self._work.backend, self.check)
+
+    @property
+    def _stream_bytes(self) -> int:
+        matrix = self.manifest.n_features**2 * 8
+        chunk_rows = self._stored.array("features").chunks[0]
+        return stream_bytes(self.manifest, len(self.groups), chunk_rows) + COPIES_OF_A_PRODUCT * matrix
+
+    def _streamed_moments(self, index: int) -> Moments:
+        if self._streamed is None:
+            y = self._stored.read("y")
+            part = y if self._by_class else y * self.n_attributes + self._stored.read("a")
+            if self._selected is not None:
+                part = np.where(self._selected, part, -1)
+            self._streamed = stream_moments(self._stored, part, len(self.groups), self._work.backend, check=self.check)
+        one, to_host = unions(self._streamed, [[index]]), self._work.backend.to_host
+        return Moments(count=to_host(one.count), weight=to_host(one.weight), mean=to_host(one.mean), m2=to_host(one.m2))
+
+    def _members(self, index: int, y: NDArray[np.int64], g: NDArray[np.int64]) -> NDArray[np.bool_]:
+        members = (y if self._by_class else g) == index
+        return members if self._selected is None else members & self._selected
+
+    def _group_counts(self) -> tuple[int, ...]:
+        if self._selected is None:
+            return self.manifest.group_counts
+        g = self._stored.read("y") * self.n_attributes + self._stored.read("a")
+        counts = np.bincount(g[self._selected], minlength=self.manifest.labels.n_groups)
+        return tuple(int(count) for count in counts)
+
+
+def _selected_rows(source: pb.FeatureSource, stored: StoredFeatures, root: Path) -> NDArray[np.bool_] | None:
+    """Which of the N rows are looked at; None for all."""
+    match source.rows.WhichOneof("kind"):
+        case "row_ids":
+            wanted = array_from_proto(source.rows.row_ids, "rows").astype(np.uint64)
+        case "run":
+            wanted = np.asarray(read_run_manifest(root, source.rows.run).kept_row_ids, dtype=np.uint64)
+        case None:
+            return None
+    row_id = stored.read("row_id")
+    missing = np.setdiff1d(wanted, row_id)
+    if missing.size:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"feature set {stored.manifest.digest[:12]} has no row with id {missing[0]} ({missing.size} of the "
+            f"{wanted.size} ids asked for are not in it); client.features.read(...).row_id lists them",
+            row_id=missing[0],
+        )
+    return np.isin(row_id, wanted)

@@ -1,0 +1,180 @@
+"""Spectra of a stored feature set, and the imbalance between their largest eigenvalues."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.moments.moments import about_zero
+from penult_kernels.products import n_threads, on_threads
+from penult_kernels.spectra.imbalance import Pair, class_pairs, group_pairs, spectral_ratio
+from penult_kernels.spectra.inference import NOT_DEFINED, ImbalanceInference, holm, infer_imbalance
+from penult_kernels.spectra.spectrum import Spectrum, spectrum_from_moments, spectrum_from_rows
+from penult_kernels.spectra.streamed import TooManyEigenvaluesError, spectrum_from_passes
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import spectra_pb2 as pb
+from penult_server.compute.backend import Backend
+from penult_server.compute.memory import available_bytes, inference_bytes, require, spectra_bytes
+from penult_server.compute.spectra.parts import Parts, Work
+from penult_server.errors import ServiceError
+from penult_server.messages import array_to_proto
+
+MOST_PAIRS = 45
+"""Comparisons that are resampled in one query: those of 10 classes."""
+
+
+def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra:
+    """Eigenvalues of every group's (or class's) covariance, and the imbalance between them.
+
+    A part with at least D examples is answered from the moments that were stored with the features, a
+    smaller one (and all of them when not centred, when some rows were selected, or when no moments were
+    kept) from its rows. The moments of a set that is too large for memory are taken in one pass where none were
+    stored, its smaller parts are read in passes of their own. Every field of the request is set by now.
+    """
+    parts, backend = work.parts(request.source, request.by), work.backend
+    stored_moments = parts.has_stored_moments and request.center
+    needed = parts.memory
+    if stored_moments or parts.is_resident:
+        needed = spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=stored_moments)
+    available = available_bytes(backend)
+    require(needed, available, "use another machine")
+    pairs = _pairs(request, parts)
+    if request.replicates and pairs:
+        _check_replicates(parts, pairs, backend)
+    places = range(len(parts.groups))
+    # Stored moments are read by any thread; rows are kept by the first that asks.
+    several = min(n_threads(), len(places)) if stored_moments and backend.name == "numpy" else 1
+    has_room = several > 1 and (available is None or several * needed <= available)
+
+    def of(index: int) -> Spectrum:
+        return _spectrum(request, parts, index, backend)
+
+    spectra = on_threads(of, places) if has_room else [of(index) for index in places]
+    eigenvalues = np.stack([backend.to_host(one.eigenvalues) for one in spectra])
+    inferences = work.inferences.get(request, lambda: _inferences(request, parts, pairs))
+    return pb.Spectra(
+        feature_set=request.source.feature_set,
+        groups=parts.groups,
+        eigenvalues=array_to_proto(eigenvalues),
+        residuals=array_to_proto(np.stack([backend.to_host(one.residuals) for one in spectra])),
+        trace=array_to_proto(np.asarray([one.trace for one in spectra])),
+        methods=[str(one.method) for one in spectra],
+        converged=[one.converged for one in spectra],
+        imbalance=_imbalance(pairs, inferences, eigenvalues[:, 0]),
+        by=request.by,
+        correction=request.correction,
+        center=request.center,
+        replicates=request.replicates,
+        confidence=request.confidence,
+        seed=request.seed,
+        n_rows=parts.n_rows,
+        n_examples=parts.manifest.n_examples,
+        rows_of_run=request.source.rows.run,
+    )
+
+
+def _from_moments(request: pb.ComputeSpectraRequest, parts: Parts) -> bool:
+    return parts.has_moments and (request.center or not parts.is_resident)
+
+
+def _spectrum(request: pb.ComputeSpectraRequest, parts: Parts, index: int, backend: Backend) -> Spectrum:
+    parts.check()
+    count = parts.counts[index]
+    if _from_moments(request, parts) and count >= parts.manifest.n_features:
+        moments = parts.moments(index)
+        m2 = moments.m2[0] if request.center else about_zero(moments)[0]
+        return spectrum_from_moments(
+            backend.to_device(m2),
+            count,
+            mean=moments.mean[0],
+            top_k=request.top_k,
+            correction=request.correction,
+        )
+    if not parts.is_resident:
+        return _in_passes(request, parts, index)
+    return spectrum_from_rows(
+        parts.rows(index), top_k=request.top_k, correction=request.correction, center=request.center
+    )
+
+
+def _in_passes(request: pb.ComputeSpectraRequest, parts: Parts, index: int) -> Spectrum:
+    try:
+        return spectrum_from_passes(
+            parts.passes(index),
+            parts.counts[index],
+            parts.manifest.n_features,
+            like=parts.nothing,
+            memory=parts.memory,
+            top_k=request.top_k,
+            correction=request.correction,
+            center=request.center,
+        )
+    except TooManyEigenvaluesError as error:
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, str(error), top_k=request.top_k) from error
+
+
+def _pairs(request: pb.ComputeSpectraRequest, parts: Parts) -> tuple[Pair, ...]:
+    counts = np.asarray(parts.counts)
+    return class_pairs(counts) if request.by == pb.SPECTRA_BY_CLASS else group_pairs(counts, parts.n_attributes)
+
+
+def _check_replicates(parts: Parts, pairs: Sequence[Pair], backend: Backend) -> None:
+    advice = "ask for replicates=0, or look at fewer rows (rows=...)"
+    if len(pairs) > MOST_PAIRS:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"there are {len(pairs)} pairs of classes to compare, and at most {MOST_PAIRS} are resampled; ask for "
+            "replicates=0, which gives their ratios",
+            pairs=len(pairs),
+        )
+    if not parts.is_resident:
+        raise ServiceError(
+            ErrorKind.OUT_OF_MEMORY,
+            f"replicates draw from rows in memory, where feature set {parts.manifest.digest[:12]} does not fit "
+            f"({parts.memory / 2**30:.1f} GiB are kept for features); {advice}, or start the server with a larger "
+            "--resident-bytes",
+            budget=parts.memory,
+        )
+    require(inference_bytes(pairs, parts.manifest.n_features), available_bytes(backend), advice)
+
+
+def _imbalance(
+    pairs: Sequence[Pair], inferences: Sequence[ImbalanceInference], largest: NDArray[np.float64]
+) -> list[pb.Imbalance]:
+    adjusted = holm([one.p_value for one in inferences])
+    return [
+        pb.Imbalance(
+            y=pair.y,
+            minority=pair.minority,
+            majority=pair.majority,
+            n_minority=pair.n_minority,
+            n_majority=pair.n_majority,
+            ratio=spectral_ratio(largest, pair),
+            matched_ratio=inference.matched_ratio,
+            low=inference.low,
+            high=inference.high,
+            p_value=inference.p_value,
+            p_adjusted=p_adjusted,
+            replicate_error=inference.replicate_error,
+        )
+        for pair, inference, p_adjusted in zip(pairs, inferences, adjusted, strict=True)
+    ]
+
+
+def _inferences(request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence[Pair]) -> list[ImbalanceInference]:
+    """What the replicates say of every pair; each pair has streams of its own (a class keeps its own ones)."""
+    if not request.replicates:
+        return [NOT_DEFINED] * len(pairs)
+    return [
+        infer_imbalance(
+            parts.rows(pair.minority),
+            parts.rows(pair.majority),
+            replicates=request.replicates,
+            confidence=request.confidence,
+            seed=request.seed,
+            stream=pair.y if pair.y >= 0 else position,
+            center=request.center,
+            check=parts.check,
+        )
+        for position, pair in enumerate(pairs)
+    ]

@@ -1,0 +1,159 @@
+"""Rows straight from the store, a chunk at a time, for what is larger than the memory kept for features."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.moments.accumulation import Centre, MomentAccumulator, Products, accumulator_bytes, centre_rows
+from penult_kernels.moments.moments import Moments
+from penult_kernels.spectra.streamed import Passes
+from penult_server.compute.backend import Backend
+from penult_server.compute.rows.device_rows import CudaCentre, copied_ahead
+from penult_server.stores.manifest import FeatureManifest
+from penult_server.stores.reading import StoredFeatures
+
+T = TypeVar("T")
+WORKERS = 2
+"""Threads that fold chunks on the CPU; each has sums of its own."""
+
+
+def read_ahead(blocks: Iterator[T]) -> Iterator[T]:
+    """The same blocks, each read and verified in another thread while the one before is worked on."""
+    with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
+        waiting = reader.submit(next, blocks, None)
+        while (block := waiting.result()) is not None:
+            waiting = reader.submit(next, blocks, None)
+            yield block
+
+
+def stream_moments(
+    stored: StoredFeatures,
+    g: NDArray[np.int64],
+    n_groups: int,
+    backend: Backend,
+    *,
+    products: Products = "float64",
+    check: Callable[[], None] = lambda: None,
+) -> Moments:
+    """Moments of any grouping of a stored set, in one pass over its rows.
+
+    Parameters
+    ----------
+    g : (N,) or (S, N) group of every row of the set, 0 ... n_groups - 1; a row in none has -1. Several groupings
+        are answered in the same pass, their groups numbered through.
+    products : type in which centred rows are multiplied.
+    check : called between chunks, and may raise.
+
+    Raises
+    ------
+    ServiceError : STORE_CORRUPT, and what `check` raises.
+    """
+    work = _Fold(stored, g, n_groups, backend, products, check)
+    return work.on_gpu() if backend.name == "cupy" else work.on_cpu()
+
+
+def stream_bytes(manifest: FeatureManifest, n_groups: int, chunk_rows: int) -> int:
+    """Memory that `stream_moments` takes."""
+    itemsize = np.dtype(manifest.dtype).itemsize
+    chunk = chunk_rows * manifest.n_features * itemsize
+    return WORKERS * (accumulator_bytes(n_groups, manifest.n_features, itemsize) + chunk)
+
+
+class _Fold:
+    """One pass over a set that leaves the moments of its groups."""
+
+    def __init__(
+        self,
+        stored: StoredFeatures,
+        g: NDArray[np.int64],
+        n_groups: int,
+        backend: Backend,
+        products: Products,
+        check: Callable[[], None],
+    ) -> None:
+        self._stored = stored
+        self._g = g
+        self._n_groups = n_groups
+        self._backend = backend
+        self._products: Products = products
+        self._check = check
+        self._step = stored.array("features").chunks[0]
+
+    def on_gpu(self) -> Moments:
+        """Chunks copied ahead on a stream of their own."""
+        accumulator = self._accumulator(CudaCentre(self._backend))
+        blocks = read_ahead(self._stored.blocks("features"))
+        first = 0
+        for block in copied_ahead(blocks, self._backend):
+            self._add(accumulator, block, first)
+            first += len(block)
+        return accumulator.finish()
+
+    def on_cpu(self) -> Moments:
+        """Two threads with half of the rows each, so that one multiplies while the other reads, hashes and centres.
+
+        The rows of each are fixed, so that the same set gives the same bits.
+        """
+        failed = threading.Event()
+        with ThreadPoolExecutor(WORKERS, "moments") as pool:
+            ends = [self._g.shape[-1] * part // WORKERS for part in range(WORKERS + 1)]
+            workers = [pool.submit(self._between, *rows, failed) for rows in pairwise(ends)]
+            accumulators = [worker.result() for worker in workers]
+        accumulators[0].absorb(accumulators.pop().finish())
+        return accumulators[0].finish()
+
+    def _between(self, start: int, stop: int, failed: threading.Event) -> MomentAccumulator:
+        """Rows start .. stop - 1; two parts may share a chunk, which both read."""
+        accumulator = self._accumulator(centre_rows)
+        memory = self._stored.new_block("features")
+        try:
+            for first in range(start - start % self._step, stop, self._step):
+                if failed.is_set():
+                    break
+                block = self._stored.block("features", first // self._step, memory)
+                skipped = max(0, start - first)
+                self._add(accumulator, block[skipped : stop - first], first + skipped)
+        except BaseException:
+            failed.set()
+            raise
+        # Here, while the other thread works, and not after both.
+        accumulator.fold_waiting()
+        return accumulator
+
+    def _add(self, accumulator: MomentAccumulator, block: Any, first: int) -> None:
+        """Take in rows first, first + 1, ... of the set."""
+        self._check()
+        accumulator.add(block, self._g[..., first : first + len(block)])
+
+    def _accumulator(self, centre: Centre) -> MomentAccumulator:
+        manifest, xp = self._stored.manifest, self._backend.xp
+        return MomentAccumulator(
+            self._n_groups,
+            manifest.n_features,
+            dtype=xp.dtype(manifest.dtype),
+            products=self._products,
+            xp=xp,
+            centre=centre,
+        )
+
+
+def passes_over(
+    stored: StoredFeatures, members: NDArray[np.bool_], backend: Backend, check: Callable[[], None]
+) -> Passes:
+    """Passes over the member rows of a stored set; `members` is (N,)."""
+
+    def start() -> Iterator[Any]:
+        first = 0
+        for block in read_ahead(stored.blocks("features")):
+            check()
+            chosen = members[first : first + len(block)]
+            first += len(block)
+            if chosen.any():
+                yield backend.to_device(block[chosen])
+
+    return start

@@ -1,0 +1,311 @@
+"""The queue: which job runs, in a process of its own, and who is told what becomes of it."""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import jobs_pb2 as pb
+from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
+from penult_server import pipes
+from penult_server.errors import ServiceError
+from penult_server.front.queries.specs import Resolver
+from penult_server.front.registry_thread import Registry
+from penult_server.front.workers.processes import log_tail, stop_process
+from penult_server.front.workers.spare_worker import SpareWorker
+from penult_server.messages import error_to_proto
+from penult_server.registry.jobs import ENDED
+from penult_server.settings import Settings
+from penult_server.status import translate
+from penult_server.stores.manifest import read_manifest
+from penult_server.stores.runs import discard_training_state
+
+MOST_DEATHS = 3
+"""Times a job's worker may die (a crash, no memory) before the job fails."""
+CANCEL_GRACE = 10.0
+"""Seconds a worker has to notice a cancellation."""
+HEARTBEAT_SECONDS = 15.0
+RETRY_SECONDS = 1.0
+
+CANCEL = pipes.framed(ToWorker(cancel=True))
+
+log = logging.getLogger("penult.jobs")
+
+
+class JobQueue:
+    """Runs queued jobs, oldest first, at most `max_running_jobs` at once."""
+
+    def __init__(self, registry: Registry, settings: Settings, damaged: set[str]) -> None:
+        """`damaged`: digests of feature sets that a read has found damaged; mended ones are taken out."""
+        self._registry = registry
+        self._damaged = damaged
+        self._submitting = asyncio.Lock()
+        self._settings = settings
+        self._resolver = Resolver(registry, settings.root)
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._cancelled: set[str] = set()
+        self._news = asyncio.Condition()
+        self._work = asyncio.Event()
+        self._scheduler: asyncio.Task[None] | None = None
+        self._spare = SpareWorker(settings.root)
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Queue again what a server that is gone was running, then begin."""
+        for job in await self._registry.run(self._registry.jobs.list, [pb.JOB_STATE_RUNNING], 2**31):
+            await self._registry.run(self._registry.jobs.requeue, job.id)
+        self._work.set()
+        self._scheduler = asyncio.create_task(self._schedule())
+
+    async def stop(self) -> None:
+        """Stop the workers. Their jobs stay in the registry as running and are queued at the next start."""
+        self._stopping = True
+        if self._scheduler:
+            self._scheduler.cancel()
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        await self._spare.stop()
+        async with self._news:
+            self._news.notify_all()
+
+    async def submit(self, spec: pb.JobSpec, request_id: str) -> pb.Job:
+        """The job that does this work: the one that exists, or a new one.
+
+        Raises ServiceError: what `Resolver.resolve` raises, REQUEST_ID_REUSED, QUEUE_FULL, SHUTTING_DOWN.
+        """
+        if self._stopping:
+            raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; ask again when it is back")
+        resolved = await self._resolver.resolve(spec, request_id)
+        async with self._submitting:  # two equal requests at once must find each other
+            if not request_id:
+                equal = await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
+                if equal and equal.id not in self._cancelled and await self._still_there(equal):
+                    return equal
+            job = await self._registry.run(
+                self._registry.jobs.create, resolved.spec, resolved.digest, request_id, self._settings.max_queued_jobs
+            )
+        self._work.set()
+        return job
+
+    async def cancel(self, job_id: str) -> pb.Job:
+        """End a job. One that runs stops at its next step. Raises ServiceError (UNKNOWN_JOB)."""
+        job = await self._registry.run(self._registry.jobs.get, job_id)
+        process = self._processes.get(job_id)
+        if job_id in self._running:
+            self._cancelled.add(job_id)
+            if process and process.stdin and not process.stdin.is_closing():
+                process.stdin.write(CANCEL)
+                asyncio.get_running_loop().call_later(CANCEL_GRACE, _kill, process)
+        elif job.state == pb.JOB_STATE_QUEUED:
+            await self._registry.run(self._registry.jobs.cancel, job_id)
+            await self._forget_state(job_id)
+            await self._tell()
+        return await self._registry.run(self._registry.jobs.get, job_id)
+
+    async def watch(self, job_id: str, after_seq: int) -> AsyncIterator[pb.JobEvent]:
+        """Events after `after_seq`, then new ones as they come, until the job has ended."""
+        while True:
+            # The state is read before the events: an end that comes between is seen next time round.
+            job = await self._registry.run(self._registry.jobs.get, job_id)
+            for event in await self._registry.run(self._registry.jobs.events, job_id, after_seq):
+                after_seq = event.seq
+                yield event
+            if job.state in ENDED and after_seq >= job.last_seq:
+                return
+            if self._stopping:
+                raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; the job goes on when it is back")
+            if after_seq >= job.last_seq and not await self._wait_for_news(job_id, after_seq):
+                yield pb.JobEvent(heartbeat=True)
+
+    async def _wait_for_news(self, job_id: str, after_seq: int) -> bool:
+        async with self._news:
+            latest = await self._registry.run(self._registry.jobs.get, job_id)
+            if latest.last_seq > after_seq or self._stopping:
+                return True
+            try:
+                await asyncio.wait_for(self._news.wait(), HEARTBEAT_SECONDS)
+            except TimeoutError:
+                return False
+        return True
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    async def _still_there(self, job: pb.Job) -> bool:
+        """Whether what a finished job made is still stored; what a read has found damaged is not."""
+        if job.state != pb.JOB_STATE_SUCCEEDED:
+            return True
+        digests = [one.digest for one in job.result.extract.feature_sets]
+        if self._damaged.intersection(digests):
+            return False
+        if not await self._registry.run(self._registry.catalog.has_feature_sets, digests):
+            return False
+        return await asyncio.to_thread(is_whole, self._settings.root, job.result)
+
+    async def _schedule(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                await self._start_waiting_jobs()
+            except Exception:  # the queue must outlive a full disk: it says so and tries again
+                log.exception("no job could be started; trying again")
+                await asyncio.sleep(RETRY_SECONDS)
+                self._work.set()
+
+    async def _start_waiting_jobs(self) -> None:
+        while len(self._running) < self._settings.max_running_jobs:
+            job = await self._registry.run(self._registry.jobs.start_next)
+            if job is None:
+                return
+            self._running[job.id] = asyncio.create_task(self._run(job))
+            await self._tell()
+
+    async def _run(self, job: pb.Job) -> None:
+        """One attempt at a job, whatever comes of it."""
+        try:
+            await self._attempt(job)
+        except Exception as error:  # whatever it was, the job must not stay running for ever
+            await self._fail(job.id, translate(error))
+        finally:
+            self._processes.pop(job.id, None)
+            self._running.pop(job.id, None)
+            self._cancelled.discard(job.id)
+            self._work.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._tell()
+
+    async def _fail(self, job_id: str, error: ServiceError) -> None:
+        """Write down that a job failed, as soon as the registry can be written to."""
+        while True:
+            try:
+                await self._registry.run(self._registry.jobs.fail, job_id, error_to_proto(error))
+            except sqlite3.Error:
+                log.exception("the failure of job %s cannot be written down; trying again", job_id)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                await self._forget_state(job_id)
+                return
+
+    async def _forget_state(self, job_id: str) -> None:
+        """Remove what a job kept to go on from: it has ended."""
+        await asyncio.to_thread(discard_training_state, self._settings.root, job_id)
+
+    async def _attempt(self, job: pb.Job) -> None:
+        resolved = await self._resolver.identify(job.spec)
+        if not await self._registry.run(self._registry.jobs.is_of, job.id, resolved.digest):
+            raise ServiceError(
+                ErrorKind.DATASET_CHANGED,
+                "the data or the pretrained weights changed while this job waited; ask for it again",
+            )
+        log_file = self._settings.root / "logs" / f"job-{job.id}.log"
+        order = JobOrder(
+            job_id=job.id,
+            root=str(self._settings.root),
+            spec=resolved.spec,
+            dataset_digest=resolved.dataset_digest,
+            device=self._settings.device,
+            log=str(log_file),
+        )
+        needs_model = resolved.spec.WhichOneof("kind") != "register_dataset"
+        process = await self._spare.take(needs_model=needs_model)
+        self._processes[job.id] = process
+        if job.id in self._cancelled:
+            asyncio.get_running_loop().call_later(CANCEL_GRACE, _kill, process)
+        try:
+            if process.stdin is None or process.stdout is None:
+                raise ServiceError(ErrorKind.INTERNAL, "a worker was started without its pipes")
+            process.stdin.write(pipes.framed(ToWorker(job=order)))
+            if job.id in self._cancelled:
+                process.stdin.write(CANCEL)
+            while (message := await pipes.receive_from(process.stdout, FromWorker)) is not None:
+                if await self._hear(job.id, message):
+                    return
+        finally:
+            await asyncio.shield(stop_process(process, grace=5))
+        await self._mourn(job.id, process.returncode, log_file)
+
+    async def _hear(self, job_id: str, message: FromWorker) -> bool:
+        """Act on one message of a worker; true when it was the last."""
+        jobs, run = self._registry.jobs, self._registry.run
+        kind = message.WhichOneof("kind")
+        match kind:
+            case "progress":
+                await run(jobs.report, job_id, pb.JobEvent(progress=message.progress))
+            case "metrics":
+                await run(jobs.report, job_id, pb.JobEvent(metrics=message.metrics))
+            case "checkpoint":
+                await run(self._registry.catalog.add_checkpoint, message.checkpoint)
+            case "result":
+                await self._register(message.result)
+                await run(jobs.succeed, job_id, message.result)
+            case "error":
+                if message.error.kind == ErrorKind.CANCELLED:
+                    await run(jobs.cancel, job_id)
+                else:
+                    await run(jobs.fail, job_id, message.error)
+            case _:
+                log.error("job %s: a message of its worker is not understood: %s", job_id, kind)
+        await self._tell()
+        ended = kind in ("result", "error")
+        if ended:
+            await self._forget_state(job_id)
+        return ended
+
+    async def _register(self, result: pb.JobResult) -> None:
+        """Make what a job has stored known, before the job counts as done."""
+        catalog, run = self._registry.catalog, self._registry.run
+        match result.WhichOneof("kind"):
+            case "run":
+                await run(catalog.add_run, result.run)
+            case "extract":
+                for feature_set in result.extract.feature_sets:
+                    await run(catalog.add_feature_set, feature_set)
+                    self._damaged.discard(feature_set.digest)
+            case "dataset":
+                await run(catalog.add_dataset, result.dataset)
+            case None:
+                raise ServiceError(ErrorKind.INTERNAL, "a worker sent an empty result")
+
+    async def _mourn(self, job_id: str, code: int | None, log_file: Path) -> None:
+        """A worker ended without a last message: cancelled by force, or it died."""
+        deaths = await self._registry.run(self._registry.jobs.count_death, job_id)
+        if job_id in self._cancelled:
+            await self._registry.run(self._registry.jobs.cancel, job_id)
+            await self._forget_state(job_id)
+            return
+        if deaths < MOST_DEATHS:
+            log.warning("the worker of job %s died (exit status %s); it is queued again", job_id, code)
+            await self._registry.run(self._registry.jobs.requeue, job_id)
+            return
+        raise ServiceError(
+            ErrorKind.WORKER_DIED,
+            f"the worker of this job died {deaths} times, last with exit status {code} (-9 usually means no memory "
+            f"left); its last words: {log_tail(log_file)}",
+            exit_status=code,
+        )
+
+
+def is_whole(root: Path, result: pb.JobResult) -> bool:
+    """Whether every file of the feature sets, and the checkpoints of the run, that a job made are in place."""
+    for feature_set in result.extract.feature_sets:
+        directory = root / "features" / feature_set.digest
+        try:
+            if not all((directory / name).is_file() for name in read_manifest(directory).files):
+                return False
+        except ServiceError:
+            return False
+    return all(
+        (root / "checkpoints" / checkpoint.digest / "manifest.json").is_file() for checkpoint in result.run.checkpoints
+    )
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()

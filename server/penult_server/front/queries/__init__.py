@@ -1,0 +1,4 @@
+"""Requests made complete and checked: presets expanded, names resolved, every range checked, digests taken.
+
+A digest of a complete request is the identity of its answer; equal ones in flight share one computation.
+"""

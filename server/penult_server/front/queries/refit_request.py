@@ -1,0 +1,142 @@
+"""A refit request made complete: preset and defaults filled in, and everything it says checked."""
+
+import math
+from typing import TypeVar
+
+from penult_proto.errors import ErrorKind
+from penult_proto.presets import PRESETS
+from penult_proto.refit_fields import GRID
+from penult_proto.v1 import refits_pb2 as pb
+from penult_server.errors import unknown
+from penult_server.front.queries.refit_checks import check_request, refusal
+from penult_server.front.queries.refit_defaults import (
+    DEFAULTS,
+    PATH_DEFAULTS,
+    ROBUST_TOLERANCE,
+    SELECT_DEFAULTS,
+    TOLERANCE,
+)
+from penult_server.front.queries.refit_effects import check_effects
+from penult_server.refit_scalars import clear_scalar, has_scalar, read_scalar
+
+_Part = TypeVar("_Part", pb.Path, pb.Select)
+
+
+def expand(request: pb.RefitRequest) -> None:
+    """Fill in, in place, everything that the request left out, and check what it said.
+
+    Raises ServiceError (INVALID_ARGUMENT).
+    """
+    asked, preset = _copy(request), _preset(request.preset)
+    _check_said_once(asked)
+    _leave_to(asked, preset)
+    _complete(request, asked, preset)
+    _check_axes(request)
+    unheard = check_effects(request, asked)
+    _drop_axes(request, unheard)
+    _complete_select(request, asked)
+    check_request(request)
+
+
+def _copy(request: pb.RefitRequest) -> pb.RefitRequest:
+    copy = pb.RefitRequest()
+    copy.CopyFrom(request)
+    return copy
+
+
+def _preset(name: str) -> pb.RefitRequest:
+    """What a preset fills in, nothing without one. Raises ServiceError for a name that there is not."""
+    if not name:
+        return pb.RefitRequest()
+    if name not in PRESETS:
+        raise unknown(ErrorKind.INVALID_ARGUMENT, "preset", name, list(PRESETS))
+    return _copy(PRESETS[name].request)
+
+
+def _complete(request: pb.RefitRequest, asked: pb.RefitRequest, preset: pb.RefitRequest) -> None:
+    """What is asked for over the preset's over the defaults."""
+    request.CopyFrom(DEFAULTS)
+    request.MergeFrom(preset)
+    request.MergeFrom(asked)
+    if not request.HasField("tolerance"):
+        request.tolerance = TOLERANCE if request.risk.kind == pb.RISK_KIND_MEAN else ROBUST_TOLERANCE
+    if request.HasField("path"):
+        _fill(request.path, PATH_DEFAULTS)
+    if request.weights.HasField("detector"):
+        _fill(request.weights.detector, PATH_DEFAULTS)
+
+
+def _check_said_once(asked: pb.RefitRequest) -> None:
+    """A number is given, or is on the grid; a path's length is steps, or epochs; heads and scalings say their kind."""
+    for axis in asked.grid:
+        if read_scalar(asked, axis.name) is not None:
+            raise refusal(axis.name, "given once: as a number, or on the grid", "both")
+    for name, path in (("path", asked.path), ("detector", asked.weights.detector)):
+        if path.HasField("steps") and path.HasField("epochs"):
+            raise refusal(f"{name}.steps", "left out where epochs are given", "both")
+    for name, source in (
+        ("center", asked.center),
+        ("path.start", asked.path.start),
+        ("detector.start", asked.weights.detector.start),
+    ):
+        if (source.refit and source.kind != pb.HEAD_KIND_REFIT) or (
+            source.HasField("head") and source.kind != pb.HEAD_KIND_EXPLICIT
+        ):
+            raise refusal(name, "of the kind of what it holds", "another kind")
+    for name, scaling in (("standardize", asked.scaling), ("select.standardize", asked.select.scaling)):
+        if scaling.feature_set and scaling.kind != pb.SCALING_KIND_SET:
+            raise refusal(name, "of the kind 'set' where it names a feature set", "another kind")
+
+
+def _leave_to(asked: pb.RefitRequest, preset: pb.RefitRequest) -> None:
+    """Take out of a preset what the request says in another way: a number or an axis, steps or epochs."""
+    kept = [axis for axis in preset.grid if not has_scalar(asked, axis.name)]
+    del preset.grid[:]
+    preset.grid.extend(kept)
+    for own, other in ((preset.path, asked.path), (preset.weights.detector, asked.weights.detector)):
+        if other.HasField("epochs"):
+            own.ClearField("steps")
+        if other.HasField("steps"):
+            own.ClearField("epochs")
+
+
+def _check_axes(request: pb.RefitRequest) -> None:
+    unknown_axes = [axis.name for axis in request.grid if axis.name not in GRID]
+    if unknown_axes:
+        raise unknown(ErrorKind.INVALID_ARGUMENT, "number to put on a grid", unknown_axes[0], list(GRID))
+    names = [axis.name for axis in request.grid]
+    if len(set(names)) < len(names) or any(not axis.values for axis in request.grid):
+        raise refusal("grid", "axes of different names with at least one value each", names)
+    for axis in request.grid:
+        if axis.name == "top_k" and not all(math.isfinite(value) and value == int(value) for value in axis.values):
+            raise refusal("grid['top_k']", "whole numbers", list(axis.values))
+
+
+def _drop_axes(request: pb.RefitRequest, unheard: set[str]) -> None:
+    """Axes of the preset whose number is not heard any more; a number that has an axis has no value beside it."""
+    kept = [axis for axis in request.grid if axis.name not in unheard]
+    del request.grid[:]
+    request.grid.extend(kept)
+    for axis in kept:
+        clear_scalar(request, axis.name)
+
+
+def _fill(part: _Part, defaults: _Part) -> None:
+    """Fill in what a part leaves out."""
+    filled = type(part)()
+    filled.CopyFrom(defaults)
+    filled.MergeFrom(part)
+    part.CopyFrom(filled)
+
+
+def _complete_select(request: pb.RefitRequest, asked: pb.RefitRequest) -> None:
+    """Its defaults filled in; where nothing of a preset's grid is left to choose from, its choice is left out, too."""
+    is_still_a_choice = bool(request.grid) or request.path.keep == pb.PATH_KEEP_BEST
+    if not is_still_a_choice and not asked.HasField("select") and _preset(asked.preset).grid:
+        request.ClearField("select")
+    if request.HasField("select"):
+        _fill(request.select, SELECT_DEFAULTS)
+        if not request.select.HasField("repeats"):
+            request.select.repeats = request.repeats
+        if not request.select.scaling.kind:
+            request.select.scaling.CopyFrom(request.scaling)

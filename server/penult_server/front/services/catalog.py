@@ -1,0 +1,67 @@
+"""DatasetService and RunService: what is registered."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import datasets_pb2, datasets_pb2_grpc, runs_pb2, runs_pb2_grpc
+from penult_server.errors import ServiceError, unknown
+from penult_server.front.queries.specs import Resolver
+from penult_server.front.registry_thread import Registry
+from penult_server.messages import run_manifest_to_proto
+from penult_server.stores.runs import read_run_manifest
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
+    """Packaged and registered datasets."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    async def GetDataset(self, request: datasets_pb2.GetDatasetRequest, context: Context) -> datasets_pb2.Dataset:
+        return await self._resolver.dataset(request.name)
+
+    async def ListDatasets(
+        self, request: datasets_pb2.ListDatasetsRequest, context: Context
+    ) -> datasets_pb2.ListDatasetsResponse:
+        return datasets_pb2.ListDatasetsResponse(datasets=await self._resolver.datasets())
+
+
+def spec_of_run(registry: Registry, run_id: str) -> runs_pb2.FinetuneSpec:
+    """What was asked of a run, finished or not. Raises ServiceError (UNKNOWN_RUN)."""
+    try:
+        job = registry.jobs.get(run_id)
+    except ServiceError as error:
+        if error.kind is not ErrorKind.UNKNOWN_JOB:
+            raise
+        job = None
+    if job is None or not job.spec.HasField("finetune"):
+        raise unknown(ErrorKind.UNKNOWN_RUN, "run", run_id, [run.id for run in registry.catalog.runs()])
+    return job.spec.finetune
+
+
+class RunServicer(runs_pb2_grpc.RunServiceServicer):
+    """Finetuning runs and their checkpoints."""
+
+    def __init__(self, registry: Registry, root: Path) -> None:
+        self._registry = registry
+        self._root = root
+
+    async def GetCheckpoint(self, request: runs_pb2.GetCheckpointRequest, context: Context) -> runs_pb2.Checkpoint:
+        return await self._registry.run(self._registry.catalog.checkpoint, request.digest)
+
+    async def GetRun(self, request: runs_pb2.GetRunRequest, context: Context) -> runs_pb2.Run:
+        return await self._registry.run(self._registry.catalog.run, request.id)
+
+    async def GetRunManifest(self, request: runs_pb2.GetRunRequest, context: Context) -> runs_pb2.RunManifest:
+        spec = await self._registry.run(spec_of_run, self._registry, request.id)
+        manifest = await asyncio.to_thread(read_run_manifest, self._root, request.id)
+        return run_manifest_to_proto(manifest, spec)
+
+    async def ListRuns(self, request: runs_pb2.ListRunsRequest, context: Context) -> runs_pb2.ListRunsResponse:
+        return runs_pb2.ListRunsResponse(runs=await self._registry.run(self._registry.catalog.runs))

@@ -1,0 +1,97 @@
+"""FeatureService: the registry's part is done here, the bytes are passed to and from the compute worker."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import features_pb2 as pb
+from penult_proto.v1 import features_pb2_grpc
+from penult_server.errors import ServiceError
+from penult_server.front.queries.specs import check_name
+from penult_server.front.registry_thread import Registry
+from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.stores.durable import STAGING_PREFIX
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
+    """Upload, read, list, get, delete."""
+
+    def __init__(self, root: Path, registry: Registry, compute: ComputeProcess) -> None:
+        self._root = root
+        self._registry = registry
+        self._compute = compute
+
+    async def UploadFeatures(
+        self, request_iterator: AsyncIterator[pb.UploadFeaturesRequest], context: Context
+    ) -> pb.FeatureSet:
+        first = await anext(aiter(request_iterator), None)
+        if first is None or not first.HasField("header"):
+            raise ServiceError(ErrorKind.INCOMPLETE_UPLOAD, "an upload begins with its header; got none")
+        name = first.header.name
+        if name:
+            check_name(name, "feature set")
+
+        refused: list[ServiceError] = []
+
+        async def messages() -> AsyncIterator[pb.UploadFeaturesRequest]:
+            yield first
+            try:
+                async for message in request_iterator:
+                    yield message
+            except ServiceError as error:
+                # The worker is told that the stream ends: for one that fails, gRPC would wait until the deadline.
+                refused.append(error)
+
+        try:
+            stored = await self._compute.call(
+                lambda channel: features_pb2_grpc.FeatureServiceStub(channel).UploadFeatures(messages())
+            )
+        finally:
+            if refused:
+                raise refused[0]
+        # Acknowledged only now: the arrays are on disk and verified, and this commit makes them known.
+        return await self._registry.run(self._registry.catalog.add_feature_set, stored, name)
+
+    async def ReadFeatures(
+        self, request: pb.ReadFeaturesRequest, context: Context
+    ) -> AsyncIterator[pb.ReadFeaturesResponse]:
+        feature_set = await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
+        request.feature_set = feature_set.digest
+        messages = self._compute.relay(
+            lambda channel: features_pb2_grpc.FeatureServiceStub(channel).ReadFeatures(request)
+        )
+        async for message in messages:
+            if message.HasField("header"):
+                message.header.feature_set.CopyFrom(feature_set)
+            yield message
+
+    async def GetFeatureSet(self, request: pb.GetFeatureSetRequest, context: Context) -> pb.FeatureSet:
+        return await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
+
+    async def ListFeatureSets(self, request: pb.ListFeatureSetsRequest, context: Context) -> pb.ListFeatureSetsResponse:
+        return pb.ListFeatureSetsResponse(feature_sets=await self._registry.run(self._registry.catalog.feature_sets))
+
+    async def DeleteFeatureSet(
+        self, request: pb.DeleteFeatureSetRequest, context: Context
+    ) -> pb.DeleteFeatureSetResponse:
+        feature_set = await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
+        trash = await self._registry.run(self._forget, feature_set.digest)
+        await asyncio.to_thread(shutil.rmtree, trash, ignore_errors=True)
+        return pb.DeleteFeatureSetResponse()
+
+    def _forget(self, digest: str) -> Path:
+        """Take a set out of the registry and out of sight; on the registry's thread, so that nothing comes between."""
+        directory = self._root / "features" / digest
+        trash = directory.with_name(f"{STAGING_PREFIX}trash-{digest}-{time.time_ns()}")
+        self._registry.catalog.delete_feature_set(digest)
+        if directory.exists():
+            directory.rename(trash)
+        return trash

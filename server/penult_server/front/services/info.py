@@ -1,0 +1,68 @@
+"""InfoService: what this server is, and who is attached to it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+
+from penult_proto import PROTOCOL
+from penult_proto.errors import ErrorKind
+from penult_proto.limits import CHUNK_BYTES, MESSAGE_BYTES
+from penult_proto.v1 import info_pb2, info_pb2_grpc
+from penult_server.backbones.catalog import packaged_backbones
+from penult_server.errors import ServiceError
+from penult_server.front.registry_thread import Registry
+from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.settings import Settings
+
+ATTACH_HEARTBEAT = 5.0
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class InfoServicer(info_pb2_grpc.InfoServiceServicer):
+    """Answers from memory and the registry's counts."""
+
+    def __init__(self, settings: Settings, registry: Registry, compute: ComputeProcess) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._compute = compute
+        self.is_stopping = False
+        self.n_attached = 0
+        self.changed = asyncio.Event()
+        """Set whenever a client attaches or leaves."""
+
+    async def GetInfo(self, request: info_pb2.GetInfoRequest, context: Context) -> info_pb2.Info:
+        counts = await self._registry.run(self._registry.catalog.counts)
+        backbones = [
+            info_pb2.Backbone(name=one.name, library=one.library, weights=one.weights) for one in packaged_backbones()
+        ]
+        return info_pb2.Info(
+            version=version("penult"),
+            protocol=PROTOCOL,
+            device=self._compute.device,
+            array_backend=self._compute.array_backend,
+            max_message_bytes=MESSAGE_BYTES,
+            chunk_bytes=CHUNK_BYTES,
+            max_queued_jobs=self._settings.max_queued_jobs,
+            max_running_jobs=self._settings.max_running_jobs,
+            packaged_backbones=backbones,
+            n_feature_sets=counts["feature_set"],
+            n_checkpoints=counts["checkpoint"],
+            n_results=counts["result"],
+            root=str(self._settings.root),
+        )
+
+    async def Attach(self, request: info_pb2.AttachRequest, context: Context) -> AsyncIterator[info_pb2.AttachEvent]:
+        if self.is_stopping:
+            raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; start another one")
+        self.n_attached += 1
+        self.changed.set()
+        try:
+            while True:
+                yield info_pb2.AttachEvent()
+                await asyncio.sleep(ATTACH_HEARTBEAT)
+        finally:
+            self.n_attached -= 1
+            self.changed.set()

@@ -1,0 +1,42 @@
+"""JobService: jobs as clients see them."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from penult_proto.v1 import jobs_pb2, jobs_pb2_grpc
+from penult_server.finetuning.checks import check_whole
+from penult_server.front.jobs.queue import JobQueue
+from penult_server.front.registry_thread import Registry
+
+DEFAULT_LIMIT, MAX_LIMIT = 100, 2**31 - 1
+"""Jobs in a list."""
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class JobServicer(jobs_pb2_grpc.JobServiceServicer):
+    """Decodes, calls the queue, encodes."""
+
+    def __init__(self, registry: Registry, queue: JobQueue) -> None:
+        self._registry = registry
+        self._queue = queue
+
+    async def CreateJob(self, request: jobs_pb2.CreateJobRequest, context: Context) -> jobs_pb2.Job:
+        return await self._queue.submit(request.spec, request.request_id)
+
+    async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Context) -> jobs_pb2.Job:
+        return await self._registry.run(self._registry.jobs.get, request.id)
+
+    async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
+        limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
+        check_whole("limit", limit, 1, MAX_LIMIT)
+        jobs = await self._registry.run(self._registry.jobs.list, list(request.states), limit)
+        return jobs_pb2.ListJobsResponse(jobs=jobs)
+
+    async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.Job:
+        return await self._queue.cancel(request.id)
+
+    async def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: Context) -> AsyncIterator[jobs_pb2.JobEvent]:
+        async for event in self._queue.watch(request.id, request.after_seq):
+            yield event

@@ -1,0 +1,166 @@
+"""Refits and evaluations: names resolved, presets expanded, answered from the store or by the compute worker."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import grpc
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import groups_pb2, refits_pb2, refits_pb2_grpc
+from penult_server.errors import ServiceError
+from penult_server.front.queries.digests import query_digest
+from penult_server.front.queries.feature_sources import refittable
+from penult_server.front.queries.refit_request import expand
+from penult_server.front.queries.shared_calls import SharedCalls
+from penult_server.front.registry_thread import Registry
+from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.messages import failure_to_proto
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class _Named(Protocol):
+    """A message that names a feature set."""
+
+    feature_set: str
+
+
+class _Weighed(Protocol):
+    """A message that may name the training set of what is scored."""
+
+    train: str
+
+
+class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
+    """RefitService."""
+
+    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
+        self._registry = registry
+        self._compute = compute
+        self._shared: SharedCalls[refits_pb2.RefitOutcome] = SharedCalls()
+
+    async def ComputeRefits(
+        self, request: refits_pb2.ComputeRefitsRequest, context: Context
+    ) -> AsyncIterator[refits_pb2.RefitOutcome]:
+        tasks = [asyncio.ensure_future(self._outcome(one)) for one in request.requests]
+        try:
+            for task in tasks:
+                yield await task
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
+        await self._resolve_set(request)
+        await self._resolve_train(request)
+        await self._resolve_head(request)
+        return await self._compute.call(lambda channel: refits_pb2_grpc.RefitServiceStub(channel).Evaluate(request))
+
+    async def EvaluateMixtures(
+        self, request: refits_pb2.EvaluateMixturesRequest, context: Context
+    ) -> refits_pb2.EvaluateMixturesResponse:
+        await self._resolve_set(request)
+        await self._resolve_train(request)
+        if not request.heads:
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, "there is no head to mix: give at least one")
+        for head in request.heads:
+            await self._resolve_head(head)
+        return await self._compute.call(
+            lambda channel: refits_pb2_grpc.RefitServiceStub(channel).EvaluateMixtures(request)
+        )
+
+    async def _resolve_set(self, named: _Named) -> None:
+        named.feature_set = await self._scorable(named.feature_set)
+
+    async def _scorable(self, name: str) -> str:
+        """Digest of a set that heads are applied to."""
+        return refittable(await self._registry.run(self._registry.catalog.feature_set, name)).digest
+
+    async def _resolve_train(self, weighed: _Weighed) -> None:
+        if weighed.train:
+            weighed.train = await self._digest(weighed.train)
+
+    async def _digest(self, name: str) -> str:
+        return (await self._registry.run(self._registry.catalog.feature_set, name)).digest
+
+    async def _resolve_head(self, message: refits_pb2.EvaluateRequest | refits_pb2.HeadReference) -> None:
+        """A stored refit becomes its head, a checkpoint its digest."""
+        catalog, run = self._registry.catalog, self._registry.run
+        match message.WhichOneof("head"):
+            case "refit":
+                message.explicit.CopyFrom(await self._stored_head(message.refit))
+            case "checkpoint":
+                message.checkpoint = (await run(catalog.checkpoint, message.checkpoint)).digest
+            case "explicit":
+                pass
+            case None:
+                raise ServiceError(
+                    ErrorKind.INVALID_ARGUMENT,
+                    "there is no head to evaluate: give a refit, a checkpoint or weights",
+                )
+
+    async def _stored_head(self, name: str) -> refits_pb2.Head:
+        stored = await self._registry.run(self._registry.catalog.result_by_prefix, name, "refit")
+        return refits_pb2.Refit.FromString(stored).head
+
+    async def _outcome(self, request: refits_pb2.RefitRequest) -> refits_pb2.RefitOutcome:
+        """One answer; an impossible request fails alone."""
+        try:
+            await self._resolve(request)
+            digest = query_digest("refit", request)
+            stored = await self._registry.run(self._registry.catalog.result, digest, "refit")
+            if stored is not None:
+                refit = refits_pb2.Refit.FromString(stored)
+                refit.reused = True
+                return refits_pb2.RefitOutcome(refit=refit)
+            return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request))
+        except ServiceError as error:
+            return failure_to_proto(error)
+
+    async def _resolve(self, request: refits_pb2.RefitRequest) -> None:
+        """Complete a request: every name a digest, every default filled in, heads of other refits put in place."""
+        expand(request)
+        stored = await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
+        request.feature_set = refittable(stored).digest
+        for name, feature_set in list(request.evaluate.items()):
+            request.evaluate[name] = await self._scorable(feature_set)
+        if request.train and not request.evaluate:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                "train= weighs the averages of what is evaluated, and nothing is: give evaluate=, or leave it out",
+                argument="train",
+            )
+        await self._resolve_train(request)
+        for scaling in (request.scaling, request.select.scaling):
+            if scaling.kind == refits_pb2.SCALING_KIND_SET:
+                await self._resolve_set(scaling)
+        if request.select.WhichOneof("on") == "feature_set":
+            await self._resolve_set(request.select)
+        if request.rows.kind == refits_pb2.ROWS_KIND_TOP_DISAGREEMENT:
+            request.rows.other = await self._digest(request.rows.other)
+        for source in (request.center, request.path.start, request.weights.detector.start):
+            if source.kind == refits_pb2.HEAD_KIND_REFIT:
+                source.head.CopyFrom(await self._stored_head(source.refit))
+
+    async def _compute_and_keep(self, digest: str, request: refits_pb2.RefitRequest) -> refits_pb2.RefitOutcome:
+        batch = refits_pb2.ComputeRefitsRequest(requests=[request])
+        outcome = await self._compute.call(lambda channel: _only_outcome(channel, batch))
+        if outcome.HasField("refit"):
+            outcome.refit.digest = digest
+            message = outcome.refit.SerializeToString()
+            await self._registry.run(self._registry.catalog.add_result, digest, "refit", message)
+        else:
+            self._compute.note(outcome.failure.kind, outcome.failure.metadata)
+        return outcome
+
+
+async def _only_outcome(channel: grpc.aio.Channel, request: refits_pb2.ComputeRefitsRequest) -> refits_pb2.RefitOutcome:
+    """The outcome of one request; the call ends with whoever waits for it."""
+    call: Any = refits_pb2_grpc.RefitServiceStub(channel).ComputeRefits(request)
+    try:
+        async for outcome in call:
+            return outcome
+    finally:
+        call.cancel()
+    raise ServiceError(ErrorKind.INTERNAL, "the compute worker ended a refit without an outcome")

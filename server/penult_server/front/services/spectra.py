@@ -1,0 +1,233 @@
+"""SpectraService: names resolved, defaults filled in, answered from the store or by the compute worker."""
+
+import math
+import re
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from penult_proto.errors import ErrorKind
+from penult_proto.limits import MESSAGE_BYTES
+from penult_proto.v1 import features_pb2, spectra_pb2, spectra_pb2_grpc
+from penult_server.errors import ServiceError
+from penult_server.front.queries.digests import query_digest
+from penult_server.front.queries.feature_sources import check_rows_alone, features_of, resolve_source
+from penult_server.front.queries.shared_calls import SharedCalls
+from penult_server.front.registry_thread import Registry
+from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.registry.catalog import Catalog
+
+DEFAULT_REPLICATES = 200
+DEFAULT_CONFIDENCE = 0.95
+BYTES_OF_A_PART = 512
+"""Of an answer, beside its eigenvalues: names, trace, method, imbalance."""
+MOST_REPLICATES = 100_000
+DEFAULT_POWER_LAW = (11, 50)
+Context = grpc.aio.ServicerContext[Any, Any]
+Answer: TypeAlias = spectra_pb2.Spectra | spectra_pb2.Descriptors | spectra_pb2.PrincipalAngles
+A = TypeVar("A", spectra_pb2.Spectra, spectra_pb2.Descriptors, spectra_pb2.PrincipalAngles)
+
+
+class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
+    """SpectraService."""
+
+    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
+        self._registry = registry
+        self._compute = compute
+        self._shared: SharedCalls[Answer] = SharedCalls()
+
+    async def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
+        feature_set = await self._resolve(request.source)
+        fill_in(request, feature_set)
+        return await self._answer(request, spectra_pb2.Spectra)
+
+    async def ComputeRunSpectra(
+        self, request: spectra_pb2.ComputeRunSpectraRequest, context: Context
+    ) -> spectra_pb2.RunSpectra:
+        epochs = await self._registry.run(epochs_of_run, self._registry.catalog, request)
+        answers: list[spectra_pb2.EpochSpectra] = []
+        for epoch, checkpoint, query in epochs:
+            spectra = await self.ComputeSpectra(query, context)
+            answers.append(spectra_pb2.EpochSpectra(epoch=epoch, checkpoint=checkpoint, spectra=spectra))
+        return spectra_pb2.RunSpectra(run=request.run, split=request.split, epochs=answers)
+
+    async def ComputeDescriptors(
+        self, request: spectra_pb2.ComputeDescriptorsRequest, context: Context
+    ) -> spectra_pb2.Descriptors:
+        feature_set = await self._resolve(request.source)
+        request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
+        first, last = DEFAULT_POWER_LAW
+        request.power_law_first = request.power_law_first if request.HasField("power_law_first") else first
+        request.power_law_last = request.power_law_last if request.HasField("power_law_last") else last
+        check_power_law(request, feature_set.n_features)
+        return await self._answer(request, spectra_pb2.Descriptors)
+
+    async def ComputePrincipalAngles(
+        self, request: spectra_pb2.ComputePrincipalAnglesRequest, context: Context
+    ) -> spectra_pb2.PrincipalAngles:
+        for side in (request.first, request.second):
+            feature_set = await self._resolve(side.source)
+            side.by = side.by or spectra_pb2.SPECTRA_BY_GROUP
+            check_subspace_width(request.top_k, feature_set.n_features)
+        return await self._answer(request, spectra_pb2.PrincipalAngles)
+
+    async def ReadEigenvectors(
+        self, request: spectra_pb2.ReadEigenvectorsRequest, context: Context
+    ) -> AsyncIterator[spectra_pb2.ReadEigenvectorsResponse]:
+        feature_set = await self._resolve(request.source)
+        request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
+        request.center = request.center if request.HasField("center") else True
+        check_subspace_width(request.top_k, feature_set.n_features)
+        check_correction(request.correction)
+        messages = self._compute.relay(
+            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ReadEigenvectors(request)
+        )
+        async for message in messages:
+            yield message
+
+    async def _resolve(self, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
+        return await self._registry.run(resolve_source, self._registry.catalog, source)
+
+    async def _answer(self, request: Message, answer_type: type[A]) -> A:
+        """The stored answer of a resolved query, or the compute worker's; its RPC is Compute and the answer's name."""
+        name = answer_type.DESCRIPTOR.name
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+        digest = query_digest(kind, request)
+        stored = await self._registry.run(self._registry.catalog.result, digest, kind)
+        if stored is not None:
+            answer = answer_type.FromString(stored)
+            answer.reused = True
+            return answer
+
+        async def compute_and_keep() -> Answer:
+            answer: A = await self._compute.call(
+                lambda channel: getattr(spectra_pb2_grpc.SpectraServiceStub(channel), f"Compute{name}")(request)
+            )
+            answer.digest = digest
+            await self._registry.run(self._registry.catalog.add_result, digest, kind, answer.SerializeToString())
+            return answer
+
+        shared = await self._shared.get(digest, compute_and_keep)
+        if not isinstance(shared, answer_type):
+            raise AssertionError(f"the digest of a {kind} query belongs to no other kind")
+        return shared
+
+
+def epochs_of_run(
+    catalog: Catalog, request: spectra_pb2.ComputeRunSpectraRequest
+) -> list[tuple[float, str, spectra_pb2.ComputeSpectraRequest]]:
+    """Epoch, checkpoint and query of every checkpoint of a run.
+
+    Raises ServiceError: UNKNOWN_RUN, INVALID_ARGUMENT, and UNKNOWN_FEATURE_SET naming every checkpoint
+    whose features of the split are not stored.
+    """
+    check_rows_alone(request.spectra.source)
+    run, known = catalog.run(request.run), catalog.feature_sets()
+    found: list[tuple[float, str, spectra_pb2.ComputeSpectraRequest]] = []
+    missing: list[str] = []
+    for checkpoint in run.checkpoints:
+        query = spectra_pb2.ComputeSpectraRequest()
+        query.CopyFrom(request.spectra)
+        try:
+            twins = catalog.checkpoints_of_model(checkpoint)
+            query.source.feature_set = features_of(known, checkpoint, request.split, twins).digest
+        except ServiceError as error:
+            if error.kind != ErrorKind.UNKNOWN_FEATURE_SET:
+                raise
+            missing.append(f"epoch {checkpoint.epoch:g} ({checkpoint.digest[:12]})")
+        found.append((checkpoint.epoch, checkpoint.digest, query))
+    if missing:
+        raise ServiceError(
+            ErrorKind.UNKNOWN_FEATURE_SET,
+            f"run {run.id} has no stored features of split {request.split!r} for {', '.join(missing)}; extract them "
+            f"first: for checkpoint in client.runs.get({run.id!r}).checkpoints: "
+            f"client.extract(checkpoint, splits=[{request.split!r}]).wait()",
+            run=run.id,
+            split=request.split,
+        )
+    return found
+
+
+def check_power_law(request: spectra_pb2.ComputeDescriptorsRequest, n_features: int) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) unless the range holds at least two ranks."""
+    first, last = request.power_law_first, request.power_law_last
+    if not 1 <= first < last:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"a power law is fitted to ranks first < last, from 1 to {n_features}; got {first} and {last}",
+            field="power_law",
+        )
+
+
+def check_subspace_width(top_k: int, n_features: int) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) unless 1 <= top_k <= n_features."""
+    if not 1 <= top_k <= n_features:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"top_k must lie in 1 .. {n_features}, got {top_k}", field="top_k"
+        )
+
+
+def fill_in(request: spectra_pb2.ComputeSpectraRequest, feature_set: features_pb2.FeatureSet) -> None:
+    """Fill in, in place, everything that the request left out, and check what it said.
+
+    Raises ServiceError (INVALID_ARGUMENT).
+    """
+    n_features = feature_set.n_features
+    request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
+    request.center = request.center if request.HasField("center") else True
+    request.replicates = request.replicates if request.HasField("replicates") else DEFAULT_REPLICATES
+    request.confidence = request.confidence if request.HasField("confidence") else DEFAULT_CONFIDENCE
+    request.top_k = request.top_k if request.HasField("top_k") else n_features
+    _check(request, n_features)
+    request.top_k = min(request.top_k, n_features)
+    by_group = request.by == spectra_pb2.SPECTRA_BY_GROUP
+    _check_size(len(feature_set.groups if by_group else feature_set.labels.classes), request.top_k)
+    if not request.replicates:
+        # Neither changes an answer without replicates: one query, one stored answer.
+        request.confidence, request.seed = DEFAULT_CONFIDENCE, 0
+
+
+def _check_size(n_parts: int, top_k: int) -> None:
+    """Before any work is done: eigenvalues and residuals of all parts travel in one message."""
+    most = (MESSAGE_BYTES // n_parts - BYTES_OF_A_PART) // 16
+    if top_k > most:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"{top_k} eigenvalues of each of {n_parts} groups or classes are more than one answer carries; ask for "
+            f"top_k={max(most, 1)} at most",
+            field="top_k",
+        )
+
+
+def check_correction(correction: int) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) unless it is 0 or 1."""
+    if correction not in (0, 1):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"correction must be 0 (divisor n, the paper) or 1 (divisor n - 1), got {correction}",
+            field="correction",
+        )
+
+
+def _check(request: spectra_pb2.ComputeSpectraRequest, n_features: int) -> None:
+    check_correction(request.correction)
+    problems = [
+        ("top_k", request.top_k >= 1, f"at least 1, or left out for all {n_features}", request.top_k),
+        (
+            "replicates",
+            0 <= request.replicates <= MOST_REPLICATES,
+            f"0 (none) .. {MOST_REPLICATES}",
+            request.replicates,
+        ),
+        (
+            "confidence",
+            math.isfinite(request.confidence) and 0 < request.confidence < 1,
+            "between 0 and 1, such as 0.95",
+            request.confidence,
+        ),
+    ]
+    for name, is_legal, expected, got in problems:
+        if not is_legal:
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be {expected}, got {got}", field=name)

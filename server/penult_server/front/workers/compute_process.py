@@ -1,0 +1,184 @@
+"""The compute worker as the front sees it: started, watched, started again, and called."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+
+from penult_proto.errors import FALLBACK_KINDS, ErrorKind
+from penult_proto.limits import MESSAGE_OPTIONS
+from penult_proto.v1.pipes_pb2 import ComputeOrder, FromWorker, ToWorker
+from penult_server import pipes
+from penult_server.compute_environment import compute_environment, usable_cores
+from penult_server.errors import ServiceError
+from penult_server.front.workers.processes import log_tail, start_process, stop_process
+from penult_server.messages import error_from_proto
+from penult_server.settings import Settings
+from penult_server.status import from_call
+
+START_SECONDS = 120.0
+CALLS_AT_ONCE = 32
+"""Queries and uploads passed on at once; the others wait here, where they leave room for the rest."""
+RESTART_PAUSE = 0.2
+log = logging.getLogger("penult.compute")
+T = TypeVar("T")
+
+
+class ComputeProcess:
+    """Keeps one compute worker alive and gives calls a channel to it."""
+
+    def __init__(self, settings: Settings, on_health: Callable[[bool], Awaitable[None]]) -> None:
+        self._settings = settings
+        self._on_health = on_health
+        self._log = settings.root / "logs" / "compute.log"
+        # A socket's path may have 107 bytes at most, so it cannot lie under the root.
+        self._directory = Path(tempfile.mkdtemp(prefix="penult-"))
+        self._starts = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._refusal: ServiceError | None = None
+        self._failures = 0
+        self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
+        self.device = ""
+        self.array_backend = ""
+        self.damaged: set[str] = set()
+        """Digests of feature sets that a read has found damaged."""
+
+    def start(self) -> None:
+        """Start the worker; `channel` waits for it."""
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """End the worker."""
+        if self._keeper:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        if self._channel:
+            await self._channel.close()
+        if self._process:
+            await stop_process(self._process, grace=2)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    async def channel(self) -> grpc.aio.Channel:
+        """A channel to the running worker. Raises ServiceError (WORKER_DIED) when it does not start."""
+        try:
+            await asyncio.wait_for(self._ready.wait(), START_SECONDS)
+        except TimeoutError:
+            raise ServiceError(
+                ErrorKind.WORKER_DIED,
+                f"the compute worker does not start; its log says: {log_tail(self._log)}",
+            ) from None
+        if self._refusal:
+            raise self._refusal
+        if self._channel is None:
+            raise ServiceError(ErrorKind.INTERNAL, "the compute worker is ready but has no channel")
+        return self._channel
+
+    async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
+        """Await the call that `make` begins on the worker's channel; its errors become ours."""
+        async with self._slots:
+            # Asked for now: the worker may have been replaced while this call waited for its turn.
+            channel = await self.channel()
+            try:
+                return await make(channel)
+            except grpc.aio.AioRpcError as error:
+                raise self.translate(error, channel) from error
+
+    async def relay(self, begin: Callable[[grpc.aio.Channel], AsyncIterable[T]]) -> AsyncIterator[T]:
+        """The messages of the call that `begin` makes on the worker's channel; its errors become ours."""
+        channel = await self.channel()
+        call: Any = begin(channel)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise self.translate(error, channel) from error
+        finally:
+            call.cancel()
+
+    def translate(self, error: grpc.aio.AioRpcError, channel: grpc.aio.Channel) -> ServiceError:
+        """What the worker said over its channel; or that it died, when it could not say anything."""
+        said = from_call(error)
+        if said:
+            self.note(said.kind, said.metadata)
+            return said
+        if error.code() == grpc.StatusCode.UNAVAILABLE:
+            self._lose(channel)
+            return ServiceError(
+                ErrorKind.WORKER_DIED,
+                "the compute worker died while it held this query; it is being started again, ask once more (a query "
+                "that needs too much memory dies again)",
+            )
+        kind = FALLBACK_KINDS.get(error.code(), ErrorKind.INTERNAL)
+        return ServiceError(kind, f"the compute worker answered {error.code().name}: {error.details()}")
+
+    def _lose(self, channel: grpc.aio.Channel) -> None:
+        """Nobody answers on a worker's channel: from now on calls wait for the next worker.
+
+        The keeper may learn of the worker's end only later than a call that met it; a worker that lives but does not
+        answer is ended, so that there will be a next one.
+        """
+        if channel is self._channel and self._ready.is_set():
+            self._ready.clear()
+            if self._process:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+
+    def note(self, kind: str, metadata: Mapping[str, str]) -> None:
+        """Remember a feature set that turned out damaged, so that it is extracted anew when asked for."""
+        if kind == ErrorKind.STORE_CORRUPT and "digest" in metadata:
+            self.damaged.add(metadata["digest"])
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                await self._run_once()
+            except (OSError, ValueError) as error:
+                log.error("the compute worker did not start: %s; its log says: %s", error, log_tail(self._log))
+            self._ready.clear()
+            await self._on_health(False)
+            await asyncio.sleep(RESTART_PAUSE * min(2**self._failures, 64))
+
+    async def _run_once(self) -> None:
+        """Start a worker, say when it is ready, and return when it has ended."""
+        self._starts += 1
+        self._failures += 1
+        socket = f"unix:{self._directory}/{self._starts}.sock"
+        order = ComputeOrder(
+            root=str(self._settings.root),
+            socket=socket,
+            device=self._settings.device,
+            resident_bytes=self._settings.resident_bytes,
+        )
+        variables = compute_environment(os.environ, usable_cores())
+        self._process = await start_process("penult_server.compute.worker", log=self._log, variables=variables)
+        if self._process.stdin is None or self._process.stdout is None:
+            raise ValueError("it was started without its pipes")
+        self._process.stdin.write(pipes.framed(ToWorker(compute=order)))
+        said = await pipes.receive_from(self._process.stdout, FromWorker)
+        if said is None:
+            raise ValueError("it ended before it was ready")
+        if said.HasField("error"):
+            self._refusal = error_from_proto(said.error)
+            self._ready.set()
+            await self._process.wait()
+            await asyncio.Event().wait()  # it would refuse again: only another --device helps
+        self.device, self.array_backend = said.ready.device, said.ready.array_backend
+        if self._channel:
+            await self._channel.close()
+        self._channel = grpc.aio.insecure_channel(socket, options=MESSAGE_OPTIONS)
+        self._failures = 0
+        self._ready.set()
+        await self._on_health(True)
+        code = await self._process.wait()
+        log.warning("the compute worker ended with exit status %s; starting it again", code)

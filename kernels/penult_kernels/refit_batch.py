@@ -171,9 +171,11 @@ class Batch:
 
     def l2_weights(self, theta: Array) -> Array:
         """l2 of every entry, broadcastable to theta: the weights', and the bias' own."""
-        xp = array_namespace(theta)
-        of_weights = xp.broadcast_to(self.l2[:, None, None], (self.l2.shape[0], 1, theta.shape[2] - 1))
-        return xp.concat([of_weights, self.bias_stiffness()[:, None, None]], axis=2)
+        return self._entries(self.l2, self.bias_stiffness(), theta)
+
+    def l1_weights(self, theta: Array) -> Array:
+        """l1 of every entry, broadcastable to theta."""
+        return self._entries(self.l1, self.l1 * self.bias_penalty, theta)
 
     def smooth_penalty(self, theta: Array) -> Array:
         """l2 / 2 (|V|^2 + |c|^2 where penalised) (B,)."""
@@ -227,6 +229,11 @@ class Batch:
         of_weight, of_bias = (xp.reshape(part, (-1, n_columns, part.shape[1])) for part in (of_weight, of_bias))
         of_weight = (of_weight - of_bias * self.scaling.mean) / self.scaling.scale
         return self.mask(xp.concat([of_weight, of_bias], axis=2))
+
+    def _entries(self, of_weight: Array, of_bias: Array, theta: Array) -> Array:
+        xp = array_namespace(theta)
+        shape = (of_weight.shape[0], 1, theta.shape[2] - 1)
+        return xp.concat([xp.broadcast_to(of_weight[:, None, None], shape), of_bias[:, None, None]], axis=2)
 
 
 def _unscaled(scaling: Scaling) -> Scaling:

@@ -2,19 +2,15 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2, datasets_pb2_grpc, runs_pb2, runs_pb2_grpc
 from penult_server.errors import ServiceError, unknown
+from penult_server.front.guard import Context
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import run_manifest_to_proto
 from penult_server.stores.runs import read_run_manifest
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):

@@ -5,20 +5,16 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import features_pb2 as pb
 from penult_proto.v1 import features_pb2_grpc
 from penult_server.errors import ServiceError
+from penult_server.front.guard import Context
 from penult_server.front.queries.specs import check_name
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.stores.durable import STAGING_PREFIX
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):

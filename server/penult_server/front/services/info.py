@@ -3,9 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import Any
-
-import grpc
 
 from penult_proto import PROTOCOL
 from penult_proto.errors import ErrorKind
@@ -13,12 +10,12 @@ from penult_proto.limits import CHUNK_BYTES, MESSAGE_BYTES
 from penult_proto.v1 import info_pb2, info_pb2_grpc
 from penult_server.backbones.catalog import packaged_backbones
 from penult_server.errors import ServiceError
+from penult_server.front.guard import Context
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.settings import Settings
 
 ATTACH_HEARTBEAT = 5.0
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class InfoServicer(info_pb2_grpc.InfoServiceServicer):

@@ -1,18 +1,15 @@
 """JobService: jobs as clients see them."""
 
 from collections.abc import AsyncIterator
-from typing import Any
-
-import grpc
 
 from penult_proto.v1 import jobs_pb2, jobs_pb2_grpc
 from penult_server.finetuning.checks import check_whole
+from penult_server.front.guard import Context
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.registry_thread import Registry
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 2**31 - 1
 """Jobs in a list."""
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):

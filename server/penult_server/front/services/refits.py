@@ -9,6 +9,7 @@ import grpc
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2, refits_pb2, refits_pb2_grpc
 from penult_server.errors import ServiceError
+from penult_server.front.guard import Context
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import refittable
 from penult_server.front.queries.refit_request import expand
@@ -16,8 +17,6 @@ from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.messages import failure_to_proto
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class _Named(Protocol):

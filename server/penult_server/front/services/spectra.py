@@ -3,15 +3,15 @@
 import math
 import re
 from collections.abc import AsyncIterator
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 
 from penult_proto.errors import ErrorKind
 from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.v1 import features_pb2, spectra_pb2, spectra_pb2_grpc
 from penult_server.errors import ServiceError
+from penult_server.front.guard import Context
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import check_rows_alone, features_of, resolve_source
 from penult_server.front.queries.shared_calls import SharedCalls
@@ -25,7 +25,6 @@ BYTES_OF_A_PART = 512
 """Of an answer, beside its eigenvalues: names, trace, method, imbalance."""
 MOST_REPLICATES = 100_000
 DEFAULT_POWER_LAW = (11, 50)
-Context = grpc.aio.ServicerContext[Any, Any]
 Answer: TypeAlias = spectra_pb2.Spectra | spectra_pb2.Descriptors | spectra_pb2.PrincipalAngles
 A = TypeVar("A", spectra_pb2.Spectra, spectra_pb2.Descriptors, spectra_pb2.PrincipalAngles)
 

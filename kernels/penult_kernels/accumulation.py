@@ -24,6 +24,7 @@ from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks, host_labels, to_host
 from penult_kernels.finite import check_finite
 from penult_kernels.moments import Moments, check_positive, empty_moments, matrix_shape
+from penult_kernels.products import gram
 
 ROWS_WIDENED = 128
 """Rows of a product converted at a time."""
@@ -171,10 +172,10 @@ class MomentAccumulator:
     def _product(self, block: Array) -> Array:
         """block^T block; NumPy, which takes syrk for it, writes over the last one, for fresh memory costs time."""
         if not is_numpy_array(block):
-            return block.T @ block
+            return gram(block.T)
         if self._last is None:
             self._last = np.empty((block.shape[1], block.shape[1]), dtype=block.dtype)
-        return np.matmul(block.T, block, out=self._last)
+        return gram(block.T, out=self._last)
 
     def _add_to_group(
         self, k: int, features: Array, rows: NDArray[np.int64], weights: NDArray[np.float64] | None

@@ -1,10 +1,9 @@
-"""The answers for one block: the certified one, and the one that a quick method leaves to be certified."""
+"""The certified answer for one block."""
 
 import math
 from dataclasses import dataclass
 
 from penult_kernels.arrays import Array
-from penult_kernels.eigenbasis import Preconditioner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -19,18 +18,6 @@ class BlockFit:
     passes: int
     objective: float
     converged: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class WarmStart:
-    """Where a quick method left one block: Newton's method starts there, and certifies it."""
-
-    theta: Array
-    """(q, D + 1)."""
-    iterations: int
-    passes: int
-    preconditioner: Preconditioner | None = None
-    """Of this block alone."""
 
 
 def unsolved(theta: Array) -> BlockFit:

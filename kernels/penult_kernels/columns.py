@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import blocks
+from penult_kernels.products import product
 from penult_kernels.refit_blocks import Block, union
 from penult_kernels.row_scaling import Scaling
 
@@ -93,7 +94,7 @@ class _ScaledColumns:
 
     def product(self, of_rows: Floats) -> Floats:
         """R Z (B, D) of R (B, n)."""
-        return of_rows @ self._columns.T
+        return product(of_rows, self._columns.T)
 
     def keep(self, wanted: Positions) -> None:
         """All columns are here already."""
@@ -124,7 +125,7 @@ class RawColumns:
         total = np.zeros((self._features.shape[1], of_rows.shape[0]))
         for tile in blocks(self._rows.size, budget.DEFAULT.rows_per_tile):
             # X^T R^T, not R X: OpenBLAS splits a product with few rows badly.
-            total += self._tile(tile).astype(np.float64, copy=False).T @ of_rows[:, tile].T
+            total += product(self._tile(tile).astype(np.float64, copy=False).T, of_rows[:, tile].T)
         return total.T
 
     def keep(self, wanted: Positions) -> None:

@@ -19,6 +19,7 @@ from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array, beside
 from penult_kernels.lanczos import Eigenpairs, largest_eigenpairs
+from penult_kernels.products import product
 
 ITERATE_FROM = 3072
 """Smallest matrix whose largest eigenvalues are iterated for; below, the full decomposition is as quick."""
@@ -94,7 +95,7 @@ def iterate(symmetric: Array, k: int) -> Eigenpairs | None:
     """The k largest eigenpairs by iteration, None where it cannot vouch for them."""
     n = int(symmetric.shape[0])
     pairs = largest_eigenpairs(
-        lambda columns: symmetric @ columns,
+        lambda columns: product(symmetric, columns),
         symmetric,
         n,
         k,
@@ -114,7 +115,7 @@ def nothing_larger(symmetric: Array, pairs: Eigenpairs) -> bool:
     n = int(symmetric.shape[0])
     slack = 4 * n * float(xp.finfo(xp.float64).eps) * abs(float(pairs.values[0])) + float(xp.max(pairs.residuals))
     bound = float(pairs.values[-1]) + slack
-    rest = (pairs.vectors * pairs.values) @ pairs.vectors.T - symmetric
+    rest = product(pairs.vectors * pairs.values, pairs.vectors.T) - symmetric
     rest += bound * xp.eye(n, dtype=xp.float64, device=symmetric.device)
     try:
         factor = xp.linalg.cholesky(rest)

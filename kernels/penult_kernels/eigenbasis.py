@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, is_narrow
 from penult_kernels.choose import eigenbasis_pays
+from penult_kernels.products import gram, product
 from penult_kernels.refit_batch import Batch
 from penult_kernels.row_scaling import tiles_of
 
@@ -95,7 +96,7 @@ def make_eigenbasis(features: Array, scale: Array) -> Eigenbasis:
     largest = xp.max(xp.abs(scaled))
     vectors = xp.linalg.eigh(xp.astype(scaled / xp.where(largest > 0, largest, 1.0), xp.float32))[1]
     in_float64 = xp.astype(vectors, xp.float64)
-    eigenvalues = xp.sum(in_float64 * (scaled @ in_float64), axis=0)
+    eigenvalues = xp.sum(in_float64 * product(scaled, in_float64), axis=0)
     return Eigenbasis(scale=scale, vectors=vectors, eigenvalues=xp.where(eigenvalues > 0, eigenvalues, 0.0))
 
 
@@ -110,15 +111,15 @@ def _covariance(features: Array) -> Array:
     # About the mean of the first tile, so that nothing of the size of the mean is squared.
     shift = xp.mean(first, axis=0)
     total = xp.zeros((n_features,), dtype=xp.float64, device=features.device)
-    product = xp.zeros((n_features, n_features), dtype=xp.float64, device=features.device)
+    m2 = xp.zeros((n_features, n_features), dtype=xp.float64, device=features.device)
     for tile in chain((first,), tiles):
         centered = tile - shift
         total = total + xp.sum(centered, axis=0, dtype=xp.float64)
         if float(xp.max(xp.abs(centered))) > LARGEST_IN_FLOAT32:
             centered = xp.astype(centered, xp.float64)
-        product = product + xp.astype(centered.T @ centered, xp.float64)
+        m2 = m2 + xp.astype(gram(centered.T), xp.float64)
     off = total / count
-    return product / count - off[:, None] * off
+    return m2 / count - off[:, None] * off
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks, to_host
+from penult_kernels.products import product
 from penult_kernels.refit_problem import Head
 from penult_kernels.trajectory_settings import Watch
 
@@ -29,7 +30,7 @@ def logits_of_heads(features: Array, heads: Sequence[Head]) -> list[Array]:
     stacked = beside(np.concatenate([head.weight for head in heads], axis=0, dtype=np.float64), features).T
     shift = beside(np.concatenate([head.bias for head in heads], dtype=np.float64), features)
     tiles = [
-        xp.astype(features[tile, :], xp.float64) @ stacked + shift
+        product(xp.astype(features[tile, :], xp.float64), stacked) + shift
         for tile in blocks(features.shape[0], budget.DEFAULT.rows_per_single_pass)
     ]  # fmt: skip
     together = xp.concat(tiles, axis=0) if tiles else xp.zeros((0, shift.shape[0]), dtype=xp.float64)
@@ -88,10 +89,10 @@ class HeadScorer:
         n_heads, n_classes, n_features = weights.shape
         features = xp.astype(self._features, xp.float64)
         if n_classes == 2:
-            margins = features @ (weights[:, 1, :] - weights[:, 0, :]).T + (biases[:, 1] - biases[:, 0])
+            margins = product(features, (weights[:, 1, :] - weights[:, 0, :]).T) + (biases[:, 1] - biases[:, 0])
             return self.accuracies_of_outputs(margins)
         flat = xp.reshape(weights, (n_heads * n_classes, n_features))
-        logits = features @ flat.T + xp.reshape(biases, (n_heads * n_classes,))
+        logits = product(features, flat.T) + xp.reshape(biases, (n_heads * n_classes,))
         return self.accuracies_of_outputs(xp.reshape(logits, (-1, n_heads, n_classes)))
 
     def accuracies_of_outputs(self, outputs: Array) -> NDArray[np.float64]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from penult_kernels.arrays import Array, is_narrow
 from penult_kernels.batch_lbfgs import lbfgs
-from penult_kernels.block_fit import WarmStart
 from penult_kernels.choose import Group, work_in_features, work_of_a_product
 from penult_kernels.eigenbasis import Eigenbases, Eigenbasis, are_alike, make_preconditioner
 from penult_kernels.l2_plan import CERTIFIED_SHARE, Footprint, Together, together
 from penult_kernels.primal_space import PrimalSpace
+from penult_kernels.quick_loop import WarmStart
 from penult_kernels.refit_batch import make_batch, starting_point
 from penult_kernels.refit_blocks import Block
 from penult_kernels.solver_control import Control

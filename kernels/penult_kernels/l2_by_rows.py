@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, is_narrow
-from penult_kernels.block_fit import WarmStart
 from penult_kernels.choose import Group, bytes_of_a_number, share_a_gram_matrix, work_in_rows
 from penult_kernels.l2_plan import CERTIFIED_SHARE, chunks
+from penult_kernels.quick_loop import WarmStart
 from penult_kernels.refit_blocks import Block, union
 from penult_kernels.refit_problem import Intercept
 from penult_kernels.row_space import make_row_space

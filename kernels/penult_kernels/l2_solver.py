@@ -14,12 +14,13 @@ from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array, is_narrow
 from penult_kernels.batch_newton import newton
-from penult_kernels.block_fit import BlockFit, WarmStart, unsolved
+from penult_kernels.block_fit import BlockFit, unsolved
 from penult_kernels.choose import Engine, engines
 from penult_kernels.eigenbasis import Eigenbases, Preconditioner, joined
 from penult_kernels.l2_by_features import ByFeatures
 from penult_kernels.l2_by_rows import ByRows
 from penult_kernels.l2_plan import Footprint, Together, apart, together
+from penult_kernels.quick_loop import WarmStart
 from penult_kernels.refit_batch import make_batch, narrowed, starting_point
 from penult_kernels.refit_blocks import Block
 from penult_kernels.solver_control import Control

@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array
+from penult_kernels.eigenbasis import Preconditioner
 from penult_kernels.solver_control import StopRule
 
 MOST_EVALUATIONS = 300
@@ -27,6 +28,18 @@ PATIENCE_AT_FLOOR = 3
 """Evaluations without a smaller gap that are enough where the gap is about as small as rounding lets it be."""
 NEAR_FLOOR = 10.0
 """A gap below this multiple of what rounding leaves is about as small as rounding lets it be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WarmStart:
+    """Where a quick method left one block: Newton's method starts there, and certifies it."""
+
+    theta: Array
+    """(q, D + 1)."""
+    iterations: int
+    passes: int
+    preconditioner: Preconditioner | None = None
+    """Of this block alone."""
 
 
 class Space(Protocol):

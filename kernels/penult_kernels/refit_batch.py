@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks
 from penult_kernels.logit_loss import bias_hessians, entropies, hessian_vector_product, losses, probabilities
+from penult_kernels.products import product
 from penult_kernels.refit_blocks import Block
 from penult_kernels.refit_problem import Intercept
 from penult_kernels.row_scaling import Scaling, tiles_of
@@ -74,7 +75,7 @@ class Batch:
         weight, bias = self._folded(theta)
         whole = xp.empty((self.share.shape[0], bias.shape[0]), dtype=xp.float64, device=theta.device)
         for tile, z in self.tiles():
-            whole[tile, :] = xp.astype(z @ weight, xp.float64) + bias
+            whole[tile, :] = xp.astype(product(z, weight), xp.float64) + bias
         return xp.reshape(whole, (-1, theta.shape[0], theta.shape[1]))
 
     def logits_by_tile(self, theta: Array) -> Iterator[tuple[slice, Array, Array]]:
@@ -83,7 +84,7 @@ class Batch:
         weight, bias = self._folded(theta)
         bias = xp.astype(bias, weight.dtype, copy=False)
         for tile, z in self.tiles():
-            logits = xp.reshape(z @ weight + bias, (-1, theta.shape[0], theta.shape[1]))
+            logits = xp.reshape(product(z, weight) + bias, (-1, theta.shape[0], theta.shape[1]))
             yield tile, z, logits + self.offset[tile, ...]
 
     def adjoint(self, residuals: Array) -> Array:
@@ -110,7 +111,7 @@ class Batch:
 
         def curved(tile: slice, z: Array) -> Array:
             xp = array_namespace(z)
-            change = xp.reshape(z @ weight + bias, (-1, direction.shape[0], n_columns))
+            change = xp.reshape(product(z, weight) + bias, (-1, direction.shape[0], n_columns))
             if n_columns == 1:
                 return curvature[tile, ...] * change
             return self.share[tile, :, None] * hessian_vector_product(curvature[tile, ...], change)
@@ -171,11 +172,10 @@ class Batch:
 
     def l2_weights(self, theta: Array) -> Array:
         """l2 of every entry, broadcastable to theta: the weights', and the bias' own."""
-        return self._entries(self.l2, self.bias_stiffness(), theta)
-
-    def l1_weights(self, theta: Array) -> Array:
-        """l1 of every entry, broadcastable to theta."""
-        return self._entries(self.l1, self.l1 * self.bias_penalty, theta)
+        xp = array_namespace(theta)
+        shape = (self.n_blocks, 1, theta.shape[2] - 1)
+        of_weight = xp.broadcast_to(self.l2[:, None, None], shape)
+        return xp.concat([of_weight, self.bias_stiffness()[:, None, None]], axis=2)
 
     def smooth_penalty(self, theta: Array) -> Array:
         """l2 / 2 (|V|^2 + |c|^2 where penalised) (B,)."""
@@ -225,15 +225,10 @@ class Batch:
             flat = xp.reshape(residuals, (residuals.shape[0], residuals.shape[1] * n_columns))
             of_bias = of_bias + xp.sum(xp.astype(flat, xp.float64), axis=0)[:, None]
             # X^T R, not R^T X: OpenBLAS splits a product with few rows badly (six times slower on two threads).
-            of_weight = of_weight + xp.astype(z.T @ xp.astype(flat, z.dtype), xp.float64).T
+            of_weight = of_weight + xp.astype(product(z.T, xp.astype(flat, z.dtype)), xp.float64).T
         of_weight, of_bias = (xp.reshape(part, (-1, n_columns, part.shape[1])) for part in (of_weight, of_bias))
         of_weight = (of_weight - of_bias * self.scaling.mean) / self.scaling.scale
         return self.mask(xp.concat([of_weight, of_bias], axis=2))
-
-    def _entries(self, of_weight: Array, of_bias: Array, theta: Array) -> Array:
-        xp = array_namespace(theta)
-        shape = (of_weight.shape[0], 1, theta.shape[2] - 1)
-        return xp.concat([xp.broadcast_to(of_weight[:, None, None], shape), of_bias[:, None, None]], axis=2)
 
 
 def _unscaled(scaling: Scaling) -> Scaling:

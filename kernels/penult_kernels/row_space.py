@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, beside, blocks
 from penult_kernels.logit_loss import hessian_vector_product, probabilities
+from penult_kernels.products import gram, product
 from penult_kernels.refit_blocks import Block, union
 from penult_kernels.refit_problem import Intercept
 from penult_kernels.row_scaling import tiles_of
@@ -50,7 +51,7 @@ class Rows:
             zero = xp.zeros_like(coefficients[index, :, :1])
             padded = xp.concat([coefficients[index, :, :], zero], axis=1)
             spread.append(xp.take(padded, beside(place, coefficients), axis=1))
-        return xp.concat(spread, axis=0) @ self.z
+        return product(xp.concat(spread, axis=0), self.z)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -162,8 +163,8 @@ def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_fl
     flat = [block for own in members for block in own]
     rows = _rows(features, [own[0] for own in members])
     z = xp.astype(rows.z, dtype, copy=False)
-    gram = z @ z.T
-    stack = [xp.take(xp.take(gram, beside(at, gram), axis=0), beside(at, gram), axis=1) for at in rows.places]
+    whole = gram(z)
+    stack = [xp.take(xp.take(whole, beside(at, whole), axis=0), beside(at, whole), axis=1) for at in rows.places]
 
     def numbers(values: Sequence[float]) -> Array:
         return xp.astype(beside(np.asarray(values, np.float64), rows.z), dtype, copy=False)

@@ -19,6 +19,7 @@ from penult_kernels.arrays import Array, beside, blocks
 from penult_kernels.eigen import Method, decompose
 from penult_kernels.finite import check_finite
 from penult_kernels.moments import check_correction, matrix_shape
+from penult_kernels.products import gram, product
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,7 +150,7 @@ def outer_product(rows: Array, about: Array | None = None) -> Array:
     xp = array_namespace(rows)
     total = xp.zeros((rows.shape[0], rows.shape[0]), dtype=xp.float64, device=rows.device)
     for _, z in _column_blocks(rows, about):
-        total = total + z @ z.T
+        total = total + gram(z)
     return total
 
 
@@ -158,7 +159,7 @@ def _inner_product(rows: Array, about: Array) -> Array:
     xp = array_namespace(rows)
     total = xp.zeros((rows.shape[1], rows.shape[1]), dtype=xp.float64, device=rows.device)
     for _, z in row_blocks(rows, about):
-        total = total + z.T @ z
+        total = total + gram(z.T)
     return total
 
 
@@ -187,12 +188,12 @@ def _through_rows(rows: Array, about: Array, outer: Array, n_kept: int, divisor:
     left = cast("Array", found.vectors)
     span = beside(np.random.default_rng(0).standard_normal((n_features, n_kept)), rows)
     for columns, z in _column_blocks(rows, about):
-        span[columns, : left.shape[1]] = z.T @ left
+        span[columns, : left.shape[1]] = product(z.T, left)
     vectors, _ = xp.linalg.qr(span)
     padded = with_zeros(replace(found, vectors=None), n_kept)
     image = xp.zeros_like(vectors)
     for _, z in row_blocks(rows, about):
-        image += z.T @ (z @ vectors)
+        image += product(z.T, product(z, vectors))
     residuals = xp.linalg.vector_norm(image / divisor - vectors * padded.eigenvalues, axis=0)
     return replace(padded, vectors=vectors, residuals=residuals)
 

@@ -20,6 +20,7 @@ from penult_kernels.eigen import TOLERANCE, Method
 from penult_kernels.finite import check_finite
 from penult_kernels.lanczos import largest_eigenpairs
 from penult_kernels.moments import check_correction
+from penult_kernels.products import product
 from penult_kernels.spectra import Spectrum, kept, spectrum_of, undefined, with_rounding, with_zeros
 
 Passes: TypeAlias = Callable[[], Iterable[Array]]
@@ -149,10 +150,10 @@ def _outer(rows: _Centred, panel: int) -> Array:
                 held[inside.start - start : inside.stop - start, :] = part
             filled = min(place.stop, stop)
             later = z[max(start - place.start, 0) :, :]
-            product = held[: filled - start, :] @ later.T
+            block = product(held[: filled - start, :], later.T)
             columns = slice(max(place.start, start), place.stop)
-            outer[start:filled, columns] = product
-            outer[columns, start:filled] = product.T
+            outer[start:filled, columns] = block
+            outer[columns, start:filled] = block.T
     return outer
 
 
@@ -172,7 +173,7 @@ def _iterate(rows: _Centred, n_kept: int, divisor: float, memory: int) -> Spectr
         nonlocal trace
         image, trace = xp.zeros_like(columns), 0.0
         for _, z in rows:
-            image += z.T @ (z @ columns)
+            image += product(z.T, product(z, columns))
             trace += float(xp.sum(z * z))
         return image
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, beside, blocks, to_host
+from penult_kernels.products import product
 
 TOLERANCE = 1e-7
 """Certified relative error of an eigenvalue at which its iteration stops: far below what resampling tells apart."""
@@ -136,7 +137,7 @@ class _Weighted:
             weighted = weights * y
             # The weighted projections of a centred replicate sum to zero, so one side need not be centred
             # again; what rounding leaves of the sum is taken off all the same.
-            total = total + weighted @ z - _row_sums(weighted) * self._mean
+            total = total + product(weighted, z) - _row_sums(weighted) * self._mean
         return total / self._totals
 
     def certify(self, pairs: _RitzPairs, check: Callable[[], None]) -> TopEigenvalues:
@@ -151,7 +152,7 @@ class _Weighted:
         image, fourth = _zeros_like(v), _zeros_like(totals)
         for z, weights, y in self._projections(v, mean):
             weighted = weights * y
-            image = image + weighted @ z - _row_sums(weighted) * mean
+            image = image + product(weighted, z) - _row_sums(weighted) * mean
             fourth = fourth + _row_sums(weighted * y * y * y)
         image = image / totals
         theta = _row_sums(v * image)
@@ -172,7 +173,7 @@ class _Weighted:
         about = _row_sums(vectors * mean)
         for block in blocks(int(self._rows.shape[0]), self._step):
             z = xp.astype(self._rows[block, :], vectors.dtype, copy=False)
-            yield z, xp.astype(self._weights[:, block], vectors.dtype, copy=False), vectors @ z.T - about
+            yield z, xp.astype(self._weights[:, block], vectors.dtype, copy=False), product(vectors, z.T) - about
 
 
 def _row_sums(values: Array) -> Array:

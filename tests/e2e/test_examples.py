@@ -25,7 +25,7 @@ def store(client, table) -> Path:
 def printed(script: str, store: Path, *options: str) -> list[str]:
     """What a script prints, run from its command line; a warning fails it."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / script), "--store", str(store), *SMALL, *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=store)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=store)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
@@ -47,6 +47,7 @@ def test_every_example_says_what_it_asks_and_what_to_expect(script):
     assert "penult_" not in text
 
 
+@pytest.mark.timeout(600)
 def test_which_balancing(client, store):
     _, *lines = printed("which_balancing.py", store, "--seeds", "2", "--epochs", "1", "--image-size", "16")
     methods = ["none", "subsetting", "upsampling", "upweighting", "mixture"]

@@ -7,6 +7,7 @@ from penult_proto.refit_fields import GRID
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError
+from penult_server.front.refit_defaults import NUMBERS
 from penult_server.front.refit_request import expand
 from penult_server.refit_scalars import candidates_of, read_scalar, write_scalar
 
@@ -104,6 +105,10 @@ def test_every_number_can_be_read_and_written():
         assert read_scalar(request, name) is None
         write_scalar(request, name, 3.0)
         assert read_scalar(request, name) == 3.0
+
+
+def test_every_number_has_a_range():
+    assert set(NUMBERS) == set(GRID)
 
 
 @pytest.mark.parametrize(

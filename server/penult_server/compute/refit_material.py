@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.heads import logits_of_heads
-from penult_kernels.refit_blocks import Preparation
-from penult_kernels.refit_engine import Head, Problem, Scaler, Standardize
-from penult_kernels.row_scaling import Scaling
+from penult_kernels.refit_engine import Head, Scaler
+from penult_kernels.row_scaling import Scaling, fitted_scaling
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.class_names import Classes, Match, match_classes
@@ -146,7 +145,5 @@ class RefitMaterial:
         return host_head(stored.read("head_weight"), stored.read("head_bias"))
 
     def _fit_scaler(self, digest: str) -> Scaler:
-        resident = self.resident(digest)
-        preparation = Preparation(resident.features, None, max(len(resident.manifest.labels.classes), 2))
-        scaling = preparation.scaling(Problem(standardize=Standardize.ROWS))
+        scaling = fitted_scaling(self.resident(digest).features, None, lambda: None)
         return Scaler(mean=scaling.mean, scale=scaling.scale)

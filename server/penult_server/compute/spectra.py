@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from penult_kernels.imbalance import Pair, class_pairs, group_pairs, spectral_ratio
 from penult_kernels.imbalance_inference import NOT_DEFINED, ImbalanceInference, holm, infer_imbalance
 from penult_kernels.moments import about_zero
+from penult_kernels.products import n_threads, on_threads
 from penult_kernels.spectra import Spectrum, spectrum_from_moments, spectrum_from_rows
 from penult_kernels.streamed import TooManyEigenvaluesError, spectrum_from_passes
 from penult_proto.errors import ErrorKind
@@ -32,17 +33,23 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
     """
     parts, backend = work.parts(request.source, request.by), work.backend
     stored_moments = parts.has_stored_moments and request.center
-    require(
-        spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=stored_moments)
-        if stored_moments or parts.is_resident
-        else parts.memory,
-        available_bytes(backend),
-        "use another machine",
-    )
+    needed = parts.memory
+    if stored_moments or parts.is_resident:
+        needed = spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=stored_moments)
+    available = available_bytes(backend)
+    require(needed, available, "use another machine")
     pairs = _pairs(request, parts)
     if request.replicates and pairs:
         _check_replicates(parts, pairs, backend)
-    spectra = [_spectrum(request, parts, index, backend) for index in range(len(parts.groups))]
+    places = range(len(parts.groups))
+    # Stored moments are read by any thread; rows are kept by the first that asks.
+    several = min(n_threads(), len(places)) if stored_moments and backend.name == "numpy" else 1
+    has_room = several > 1 and (available is None or several * needed <= available)
+
+    def of(index: int) -> Spectrum:
+        return _spectrum(request, parts, index, backend)
+
+    spectra = on_threads(of, places) if has_room else [of(index) for index in places]
     eigenvalues = np.stack([backend.to_host(one.eigenvalues) for one in spectra])
     inferences = work.inferences.get(request, lambda: _inferences(request, parts, pairs))
     return pb.Spectra(

@@ -1,9 +1,5 @@
 """Rows straight from the store, a chunk at a time, for what is larger than the memory kept for features."""
 
-# threadpoolctl brings no types.
-# pyright: reportMissingTypeStubs=false, reportUnknownVariableType=false
-
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from penult_kernels.accumulation import Centre, MomentAccumulator, Products, accumulator_bytes, centre_rows
 from penult_kernels.moments import Moments
@@ -102,12 +97,10 @@ class _Fold:
     def on_cpu(self) -> Moments:
         """Two threads with half of the rows each, so that one multiplies while the other reads, hashes and centres.
 
-        Each has half of the threads of BLAS: those of one call wait for each other, and would wait for the reader. The
-        rows of each are fixed, so that the same set gives the same bits.
+        The rows of each are fixed, so that the same set gives the same bits.
         """
         failed = threading.Event()
-        limit = max(1, (os.cpu_count() or 1) // WORKERS)
-        with threadpool_limits(limit, user_api="blas"), ThreadPoolExecutor(WORKERS, "moments") as pool:
+        with ThreadPoolExecutor(WORKERS, "moments") as pool:
             ends = [self._g.shape[-1] * part // WORKERS for part in range(WORKERS + 1)]
             workers = [pool.submit(self._between, *rows, failed) for rows in pairwise(ends)]
             accumulators = [worker.result() for worker in workers]

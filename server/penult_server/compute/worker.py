@@ -12,6 +12,7 @@ from typing import Never, TypeVar
 
 import grpc
 
+from penult_kernels.products import spread_over
 from penult_proto.errors import STATUS_CODES, ErrorKind
 from penult_proto.limits import MESSAGE_OPTIONS
 from penult_proto.v1 import (
@@ -36,6 +37,7 @@ from penult_server.compute.refit_queue import RefitQueue
 from penult_server.compute.resident import ResidentFeatures
 from penult_server.compute.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
+from penult_server.compute_environment import PRODUCT_THREADS
 from penult_server.errors import ServiceError
 from penult_server.failures import translate
 from penult_server.messages import error_to_proto, failure_to_proto
@@ -182,6 +184,7 @@ def end_with_front() -> None:
 
 def main() -> None:
     """Read the order, and serve until the front has gone."""
+    spread_over(int(os.environ.get(PRODUCT_THREADS, "1")))
     messages = pipes.own_stdout()
     said = pipes.receive(sys.stdin.buffer, ToWorker)
     if said is None:

@@ -17,7 +17,7 @@ import json
 import stat
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -112,17 +112,7 @@ def write_content(directory: Path, manifest: Manifest, labels: LabelArrays, text
     document = {"format": FORMAT} | asdict(manifest)
     (directory / MANIFEST_FILE).write_text(json.dumps(document), encoding="utf-8")
     (directory / TEXTS_FILE).write_bytes(texts.content)
-    np.savez(
-        directory / LABELS_FILE,
-        row_id=labels.row_id,
-        y=labels.y,
-        a=labels.a,
-        masks=labels.masks,
-        split_index=labels.split_index,
-        sha256=labels.sha256,
-        n_bytes=labels.n_bytes,
-        text_ends=labels.text_ends,
-    )
+    np.savez(directory / LABELS_FILE, **{one.name: getattr(labels, one.name) for one in fields(labels)})
 
 
 def write_registration(directory: Path, registration: Registration) -> None:
@@ -250,17 +240,11 @@ def check_files(dataset: Dataset, splits: Sequence[str]) -> None:
 
 def _read_manifest(directory: Path) -> Manifest:
     document = _read_json(directory / MANIFEST_FILE)
-    if document["format"] != FORMAT:
-        raise ValueError(f"its format is {document['format']}, this version reads {FORMAT}")
-    return Manifest(
-        digest=document["digest"],
-        modality=document["modality"],
-        classes=document["classes"],
-        attributes=[Attribute(name=item["name"], values=tuple(item["values"])) for item in document["attributes"]],
-        splits=document["splits"],
-        masks=document["masks"],
-        texts_sha256=document["texts_sha256"],
-    )
+    if (found := document.pop("format")) != FORMAT:
+        raise ValueError(f"its format is {found}, this version reads {FORMAT}")
+    named = document.pop("attributes")
+    attributes = [Attribute(name=item["name"], values=tuple(item["values"])) for item in named]
+    return Manifest(attributes=attributes, **document)
 
 
 def _read_registration(directory: Path) -> Registration:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
@@ -15,6 +16,7 @@ from penult_proto.errors import FALLBACK_KINDS, ErrorKind
 from penult_proto.limits import MESSAGE_OPTIONS
 from penult_proto.v1.pipes_pb2 import ComputeOrder, FromWorker, ToWorker
 from penult_server import pipes
+from penult_server.compute_environment import compute_environment, usable_cores
 from penult_server.errors import ServiceError
 from penult_server.front.processes import log_tail, start_process, stop_process
 from penult_server.messages import error_from_proto
@@ -158,7 +160,8 @@ class ComputeProcess:
             device=self._settings.device,
             resident_bytes=self._settings.resident_bytes,
         )
-        self._process = await start_process("penult_server.compute.worker", log=self._log)
+        variables = compute_environment(os.environ, usable_cores())
+        self._process = await start_process("penult_server.compute.worker", log=self._log, variables=variables)
         if self._process.stdin is None or self._process.stdout is None:
             raise ValueError("it was started without its pipes")
         self._process.stdin.write(pipes.framed(ToWorker(compute=order)))

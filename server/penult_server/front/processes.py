@@ -3,11 +3,16 @@
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 
-async def start_process(module: str, *arguments: str, log: Path) -> asyncio.subprocess.Process:
+async def start_process(
+    module: str, *arguments: str, log: Path, variables: Mapping[str, str] | None = None
+) -> asyncio.subprocess.Process:
     """Run `python -m module arguments` with pipes for input and output and its errors in `log`.
+
+    `variables` are environment variables that it has beside ours.
 
     The child ends itself when its input closes, which also happens when the front is killed.
     """
@@ -17,6 +22,7 @@ async def start_process(module: str, *arguments: str, log: Path) -> asyncio.subp
         "OMP_WAIT_POLICY": "passive",
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        **(variables or {}),
     }
     with log.open("ab") as errors:
         return await asyncio.create_subprocess_exec(

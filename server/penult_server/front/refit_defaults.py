@@ -1,9 +1,91 @@
-"""What a refit takes where neither the request nor its preset says anything."""
+"""What a refit takes where nothing is said, and of every number that a grid may vary its range and when it is heard."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from penult_proto.v1 import groups_pb2 as groups
 from penult_proto.v1 import refits_pb2 as pb
-from penult_server.front.refit_numbers import NUMBERS
 from penult_server.refit_scalars import write_scalar
+
+Asks = Callable[[pb.RefitRequest], bool]
+Range = tuple[Callable[[float], bool], str]
+"""Whether a number is legal, and what is."""
+SMALLEST_STRENGTH = 1e-30
+"""Of what is above 0: halves, quotients and squares of anything smaller are not numbers that a proof could use."""
+TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT)
+DETECTED = "weights='detected'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """A number that a grid may vary."""
+
+    range: Range
+    default: float | None = None
+    """None where it must be said, or is the preset's."""
+    is_heard: Asks = lambda request: True
+    """Of a complete request: whether the number changes anything."""
+    goes_with: str = ""
+    """What it is heard with."""
+
+
+def is_strength(value: float) -> bool:
+    """Whether it can be the strength of a penalty."""
+    return value == 0 or (math.isfinite(value) and value >= SMALLEST_STRENGTH)
+
+
+def weighs(*kinds: "pb.WeightsKind.ValueType") -> Asks:
+    """Whether the rows are weighed in one of these ways."""
+    return lambda request: request.weights.kind in kinds
+
+
+STRENGTH: Range = (is_strength, f"0, or a finite number of at least {SMALLEST_STRENGTH:g}")
+POSITIVE: Range = (lambda value: math.isfinite(value) and value > 0, "a finite number above 0")
+NUMBERS: Mapping[str, Number] = {
+    "l1": Number(range=STRENGTH, default=0.0),
+    "l2": Number(range=STRENGTH, default=0.0),
+    "ratio": Number(
+        range=(lambda value: math.isfinite(value) and value >= 1, "a finite number, at least 1"),
+        is_heard=lambda request: request.balance.method == groups.BALANCE_METHOD_MIXTURE,
+        goes_with="balance='mixture'",
+    ),
+    "gamma": Number(
+        range=STRENGTH, default=0.0, is_heard=weighs(pb.WEIGHTS_KIND_CONFIDENCE), goes_with="weights='confidence'"
+    ),
+    "up": Number(
+        range=POSITIVE,
+        default=1.0,
+        is_heard=weighs(pb.WEIGHTS_KIND_ERRORS, pb.WEIGHTS_KIND_DETECTED),
+        goes_with="weights='errors' or weights='detected'",
+    ),
+    "detector_l1": Number(range=STRENGTH, default=0.0, is_heard=weighs(pb.WEIGHTS_KIND_DETECTED), goes_with=DETECTED),
+    "class_ratio": Number(
+        range=POSITIVE,
+        default=1.0,
+        is_heard=lambda request: request.risk.kind != pb.RISK_KIND_GROUP_DRO,
+        goes_with="a mean over several classes: group DRO takes each group's own mean, in which all rows are of one "
+        "class",
+    ),
+    "tau": Number(
+        range=(math.isfinite, "a finite number"),
+        default=1.0,
+        is_heard=lambda request: request.offset.kind != pb.OFFSET_KIND_NONE,
+        goes_with="offset='class_prior' or 'prediction_prior'",
+    ),
+    "alpha": Number(
+        range=(lambda value: 0 < value <= 1, "in (0, 1]"),
+        default=0.1,
+        is_heard=lambda request: request.risk.kind == pb.RISK_KIND_CVAR,
+        goes_with="risk='cvar'",
+    ),
+    "top_k": Number(
+        range=(lambda value: 1 <= value < 2**53, "a whole number, at least 1"),
+        is_heard=lambda request: request.rows.kind in TOP_ROWS,
+        goes_with="rows='top_loss' or rows='top_disagreement'",
+    ),
+    "learning_rate": Number(range=POSITIVE, is_heard=lambda request: request.HasField("path"), goes_with="path="),
+}
 
 DEFAULTS = pb.RefitRequest(
     balance=groups.Balance(
@@ -26,9 +108,11 @@ DEFAULTS = pb.RefitRequest(
 for _name, _number in NUMBERS.items():
     if _number.default is not None:
         write_scalar(DEFAULTS, _name, _number.default)
-TOLERANCE, ROBUST_TOLERANCE = 1e-6, 1e-4
-"""Of means: Newton's last steps, which are nearly free, leave logits some hundredths from the optimum's where 1e-4 left
-tenths. Of robust risks, whose rounds are not."""
+TOLERANCE = 1e-6
+"""Of a mean loss: Newton's last steps are nearly free, and leave logits some hundredths from the optimum's where 1e-4
+left tenths."""
+ROBUST_TOLERANCE = 1e-4
+"""Of a robust risk, whose last rounds cost as much as its first."""
 PATH_DEFAULTS = pb.Path(
     momentum=0.0,
     weight_decay=0.0,
@@ -38,6 +122,4 @@ PATH_DEFAULTS = pb.Path(
     start=pb.HeadSource(kind=pb.HEAD_KIND_ZERO),
     schedule=pb.PATH_SCHEDULE_CONSTANT,
 )
-SELECT_DEFAULTS = pb.Select(
-    metric=pb.SELECT_METRIC_WORST_GROUP, last_of_equals=False, final=pb.SELECT_FINAL_CHOSEN
-)  # fmt: skip
+SELECT_DEFAULTS = pb.Select(metric=pb.SELECT_METRIC_WORST_GROUP, last_of_equals=False, final=pb.SELECT_FINAL_CHOSEN)

@@ -11,8 +11,7 @@ from penult_proto.refit_fields import GRID, Place, place_of
 from penult_proto.v1 import groups_pb2 as groups
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError
-from penult_server.front.refit_defaults import DEFAULTS
-from penult_server.front.refit_numbers import DETECTED, NUMBERS, Asks, weighs
+from penult_server.front.refit_defaults import DEFAULTS, DETECTED, NUMBERS, Asks, weighs
 from penult_server.refit_scalars import has_scalar, values_of
 
 DRAWN = (

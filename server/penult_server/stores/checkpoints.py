@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from safetensors.numpy import load_file, save_file
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores.durable import staged_directory
+from penult_server.stores.manifest import as_tuples
 
 WEIGHTS_FILE = "model.safetensors"
 MANIFEST_FILE = "manifest.json"
@@ -202,15 +203,12 @@ def read_head(root: Path, digest: str) -> tuple[NDArray[np.float32], NDArray[np.
     return weight, bias
 
 
-def _manifest_from(content: dict[str, object]) -> CheckpointManifest:
+def _manifest_from(content: dict[str, Any]) -> CheckpointManifest:
     """The record from its JSON, whose arrays become tuples. Raises TypeError for fields too many or missing."""
     known = {one.name for one in fields(CheckpointManifest)}
     if unknown := sorted(set(content) - known):
         raise TypeError(f"unknown fields {', '.join(unknown)}")
-    values: dict[str, Any] = {
-        name: tuple(cast(list[Any], value)) if isinstance(value, list) else value for name, value in content.items()
-    }
-    return CheckpointManifest(**values)
+    return CheckpointManifest(**as_tuples(content))
 
 
 def _verify_file(checkpoint: str, path: Path, digest: str) -> None:

@@ -44,19 +44,9 @@ def rename_directory(source: Path, target: Path) -> None:
 
 def write_file(target: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Replace `target` by `content` in one step that survives a power cut."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=STAGING_PREFIX, dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    sync_path(target.parent)
+    with staged_file(target) as staging:
+        staging.write_bytes(content)
+        staging.chmod(mode)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -234,25 +234,15 @@ class FeatureWriter:
 
     def _manifest(self, digest: str, extract_rate: float, files: dict[str, str], size: int) -> FeatureManifest:
         header = self._header
+        described = {
+            one.name: getattr(header, one.name) for one in fields(header) if one.name not in ("head", "digest")
+        }
         return FeatureManifest(
+            **described,
             digest=digest,
-            n_examples=header.n_examples,
-            n_features=header.n_features,
-            dtype=header.dtype,
-            labels=header.labels,
             group_counts=tuple(int(count) for count in self._counts),
-            n_logits=header.n_logits,
             has_head=header.head is not None,
             has_moments=self._moments is not None,
-            feature_kind=header.feature_kind,
-            checkpoint=header.checkpoint,
-            dataset=header.dataset,
-            dataset_digest=header.dataset_digest,
-            split=header.split,
-            train_shares=header.train_shares,
-            absent_groups=header.absent_groups,
-            attributes=header.attributes,
-            notes=header.notes,
             created=time.time(),
             extract_rate=extract_rate,
             stored_bytes=size,

@@ -84,10 +84,10 @@ def read_manifest(directory: Path) -> FeatureManifest:
                 "upgrade the server",
             )
         known = {one.name for one in fields(FeatureManifest)}
-        labels = LabelNames(**_as_tuples(values.pop("labels")))
-        attributes = tuple(Attribute(**_as_tuples(one)) for one in values.pop("attributes", []))
+        labels = LabelNames(**as_tuples(values.pop("labels")))
+        attributes = tuple(Attribute(**as_tuples(one)) for one in values.pop("attributes", []))
         notes = tuple(Note(NoteId(one["id"]), one["text"]) for one in values.pop("notes", []))
-        plain = _as_tuples({key: value for key, value in values.items() if key in known})
+        plain = as_tuples({key: value for key, value in values.items() if key in known})
         return FeatureManifest(labels=labels, attributes=attributes, notes=notes, **plain)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ServiceError(
@@ -97,7 +97,7 @@ def read_manifest(directory: Path) -> FeatureManifest:
         ) from error
 
 
-def _as_tuples(values: dict[str, Any]) -> dict[str, Any]:
+def as_tuples(values: dict[str, Any]) -> dict[str, Any]:
     """JSON's lists as the tuples they were."""
     return {key: tuple(cast("list[Any]", value)) if isinstance(value, list) else value for key, value in values.items()}
 

@@ -1,60 +1,37 @@
 """Files of one JSON object a line."""
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
-# pyarrow is untyped.
-
 import json
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
-import pyarrow as pa
-import pyarrow.json as arrow_json
-
-from penult_server.datasets.tables.table import Table, bad_table, read_content
-
-_BLOCK_BYTES = 1 << 24
-"""A line must fit into one block."""
+from penult_server.datasets.tables.table import Table, bad_table, read_content, table_of_texts
 
 
 def read_json_lines(file: Path, columns: Sequence[str]) -> Table:
-    """Read some fields of every object, all of them texts; other fields are skipped.
+    """Read some fields of every object, all of them texts or missing; other fields are skipped.
 
     Raises ServiceError: BAD_TABLE, naming the line.
     """
-    try:
-        read = arrow_json.read_json(
-            pa.BufferReader(read_content(file)),
-            read_options=arrow_json.ReadOptions(block_size=_BLOCK_BYTES),
-            parse_options=arrow_json.ParseOptions(
-                explicit_schema=pa.schema([(name, pa.large_string()) for name in columns]),
-                unexpected_field_behavior="ignore",
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise _fault(file, columns, str(error)) from error
-    return Table(file=file, columns={name: read.column(name) for name in columns}, number=partial(_number, file))
+    table = table_of_texts(file, "line", columns, _rows(file, columns))
+    if not len(table):
+        raise bad_table(f"{file} has no rows; expected one line per example", file=file)
+    return table
 
 
-def _filled_lines(file: Path) -> list[tuple[int, bytes]]:
-    lines = enumerate(read_content(file).split(b"\n"), start=1)
-    return [(number, line) for number, line in lines if line.strip()]
-
-
-def _fault(file: Path, columns: Sequence[str], reason: str) -> Exception:
-    """The error for the first line that is no object with texts in these fields, or for what Arrow says."""
-    for number, line in _filled_lines(file):
+def _rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, Sequence[str | None]]]:
+    """Number and chosen fields of each line that is not blank."""
+    for number, line in enumerate(read_content(file).split(b"\n"), start=1):
+        if not line.strip():
+            continue
         try:
-            value = json.loads(line)
+            value: Any = json.loads(line)
         except ValueError as error:
-            return bad_table(f"line {number} of {file.name} is no JSON: {error}", file=file, line=number)
-        if not isinstance(value, dict) or not all(isinstance(value.get(name), str) for name in columns):
-            return bad_table(
+            raise bad_table(f"line {number} of {file.name} is no JSON: {error}", file=file, line=number) from error
+        # 0 is no text: what is no object is refused as an object without texts is.
+        fields: list[Any] = [cast("Any", value).get(name) for name in columns] if isinstance(value, dict) else [0]
+        if not all(field is None or isinstance(field, str) for field in fields):
+            raise bad_table(
                 f"line {number} of {file.name} is no object with texts in {', '.join(columns)}", file=file, line=number
             )
-    return bad_table(f"{file} cannot be read as JSON lines: {reason}", file=file)
-
-
-def _number(file: Path, row: int) -> str:
-    return f"line {_filled_lines(file)[row][0]}"
+        yield number, fields

@@ -1,17 +1,9 @@
 """Text files of columns between blanks, such as CelebA's lists."""
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
-# pyarrow is untyped.
-
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.csv as arrow_csv
-
-from penult_server.datasets.tables.table import Table, bad_table, read_content
+from penult_server.datasets.tables.table import Table, bad_table, read_content, table_of_texts
 
 
 def read_spaced(file: Path, names: Sequence[str], columns: Sequence[str], *, skip: int = 0) -> Table:
@@ -25,30 +17,10 @@ def read_spaced(file: Path, names: Sequence[str], columns: Sequence[str], *, ski
 
     Raises ServiceError: BAD_TABLE, naming the line.
     """
-    content = read_content(file).replace(b"\r\n", b"\n").replace(b"\t", b" ")
-    while b"  " in content:
-        content = content.replace(b"  ", b" ")
-    content = content.replace(b"\n ", b"\n").replace(b" \n", b"\n").removesuffix(b" ")
-    try:
-        read = arrow_csv.read_csv(
-            pa.BufferReader(content),
-            read_options=arrow_csv.ReadOptions(column_names=list(names), skip_rows=skip),
-            parse_options=arrow_csv.ParseOptions(delimiter=" ", quote_char=False),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.large_string()),
-                include_columns=list(columns),
-                strings_can_be_null=False,
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise _fault(file, len(names), skip, str(error)) from error
-    if not len(read):
+    table = table_of_texts(file, "line", columns, _rows(file, names, columns, skip))
+    if not len(table):
         raise bad_table(f"{file} has no rows; expected one line per example", file=file)
-    return Table(
-        file=file,
-        columns={name: read.column(name) for name in columns},
-        number=partial(_number, file, skip),
-    )
+    return table
 
 
 def read_words(file: Path, n_lines: int) -> list[list[str]]:
@@ -63,21 +35,16 @@ def read_words(file: Path, n_lines: int) -> list[list[str]]:
     return lines
 
 
-def _filled_lines(file: Path, skip: int) -> list[tuple[int, list[bytes]]]:
-    """Number and words of every line that holds any, without the first `skip`."""
-    lines = [(number, line.split()) for number, line in enumerate(read_content(file).splitlines(), start=1)]
-    return [(number, words) for number, words in lines[skip:] if words]
-
-
-def _fault(file: Path, width: int, skip: int, reason: str) -> Exception:
-    """The error for the first line that has another number of words, or for what Arrow says."""
-    for number, words in _filled_lines(file, skip):
-        if len(words) != width:
-            return bad_table(
-                f"line {number} of {file.name} has {len(words)} words, expected {width}", file=file, line=number
-            )
-    return bad_table(f"{file} cannot be read as columns between blanks: {reason}", file=file)
-
-
-def _number(file: Path, skip: int, row: int) -> str:
-    return f"line {_filled_lines(file, skip)[row][0]}"
+def _rows(file: Path, names: Sequence[str], columns: Sequence[str], skip: int) -> Iterator[tuple[int, Sequence[str]]]:
+    """Number and chosen words of each line that holds any."""
+    places = [names.index(name) for name in columns]
+    for number, line in enumerate(read_content(file).splitlines()[skip:], start=skip + 1):
+        words = line.split()
+        if words:
+            if len(words) != len(names):
+                raise bad_table(
+                    f"line {number} of {file.name} has {len(words)} words, expected {len(names)}",
+                    file=file,
+                    line=number,
+                )
+            yield number, [words[place].decode("utf-8", "surrogateescape") for place in places]

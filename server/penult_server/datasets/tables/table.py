@@ -10,8 +10,10 @@ A value that breaks a rule is looked for one by one only once it is known that t
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -31,6 +33,8 @@ Column: TypeAlias = Any
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _GZIP = b"\x1f\x8b"
+_ROWS_AT_ONCE = 256
+"""Rows that are Python's texts before they become Arrow's; so few stay in the processor's cache."""
 _MISSING = "nan"
 """What a missing number becomes when a library writes it as text."""
 
@@ -150,10 +154,9 @@ class Table:
     def numbers(self, name: str) -> NDArray[np.float64]:
         """A column of finite numbers."""
         texts = self.texts(name)
-        try:
-            values = pc.utf8_trim_whitespace(texts).cast(pa.float64()).to_numpy(zero_copy_only=False)
-        except pa.ArrowInvalid:
-            values = np.array([_number(text) for text in texts.to_pylist()])
+        encoded = texts.dictionary_encode()
+        distinct = np.array([_number(text) for text in encoded.dictionary.to_pylist()])
+        values = distinct[encoded.indices.to_numpy(zero_copy_only=False)]
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             row = int(bad[0])
@@ -179,6 +182,44 @@ class Table:
         if repeat is not None:
             row, first = repeat
             raise self.error(row, f"{name!r} repeats {ids[row]} of {self.number(first)}; ids are unique", name)
+
+
+def table_of_texts(
+    file: Path, unit: str, columns: Sequence[str], rows: Iterator[tuple[int, Sequence[str | None]]]
+) -> Table:
+    """The table of rows of texts, each with its number in the file; `unit` is the word for them, "row" or "line".
+
+    Raises ServiceError (BAD_TABLE), naming the row, for a text that is not Unicode, and what `rows` raises.
+    """
+    numbers = array("q")
+    chunks: dict[str, list[Texts]] = {name: [] for name in columns}
+    while block := list(islice(rows, _ROWS_AT_ONCE)):
+        numbers.extend(number for number, _ in block)
+        for name, texts in zip(columns, zip(*(texts for _, texts in block), strict=True), strict=True):
+            try:
+                chunks[name].append(pa.array(texts, pa.large_string()))
+            except UnicodeEncodeError as error:
+                number = next(number for (number, _), text in zip(block, texts, strict=True) if not is_unicode(text))
+                raise not_utf8(file, unit, number, name) from error
+    return Table(
+        file=file,
+        columns={name: pa.chunked_array(parts, pa.large_string()) for name, parts in chunks.items()},
+        number=lambda row: f"{unit} {numbers[row]}",
+    )
+
+
+def is_unicode(text: str | None) -> bool:
+    """Whether a text can be written as UTF-8: without the surrogates that undecodable bytes became."""
+    return not re.search("[\ud800-\udfff]", text or "")
+
+
+def not_utf8(file: Path, unit: str, number: int, column: str) -> ServiceError:
+    """The error for a text that is not UTF-8."""
+    return bad_table(
+        f"{unit} {number}, column {column!r} of {file} is not UTF-8; save the table as UTF-8",
+        **{unit: number},
+        column=column,
+    )
 
 
 def first_repeat(values: NDArray[np.generic]) -> tuple[int, int] | None:

@@ -77,8 +77,8 @@ def _check_against_numpy(request: Any, answer: Any, values: NDArray[Any], given:
         one = features[wanted & (part == group.index)]
         assert group.count == len(one)
         if len(one) > answer.correction:
-            centred = one - one.mean(axis=0) * answer.center
-            expected = np.linalg.eigvalsh(centred.T @ centred / (len(one) - answer.correction))[::-1]
+            centered = one - one.mean(axis=0) * answer.center
+            expected = np.linalg.eigvalsh(centered.T @ centered / (len(one) - answer.correction))[::-1]
             np.testing.assert_allclose(found, expected[: len(found)], atol=1e-5 * (1 + expected[0]))
         else:
             assert np.isnan(found).all()

@@ -170,7 +170,7 @@ def test_images_match_plain_normalisation() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (10, 30), (31, 9), (4, 5), (8, 9), (1, 1)])
-def test_images_become_square_about_their_centre(height: int, width: int) -> None:
+def test_images_become_square_about_their_center(height: int, width: int) -> None:
     preprocessing = ImagePreprocessing(size=8, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear")
     image = np.full((height, width, 3), 7, dtype=np.uint8)
     assert_array_equal(preprocessing.prepare(image), np.full((8, 8, 3), 7))

@@ -39,7 +39,7 @@ class TopEigenvalues:
     errors: NDArray[np.float64]
     """(R,) certified bound on lambda_1 - values: min(|r|, |r|^2 / gap), the gap taken from the Ritz values."""
     standard_errors: NDArray[np.float64]
-    """(R,) standard error of lambda_1, by its influence function: sqrt(mean of ((v^T z)^2 - lambda_1)^2 / n), with v the
+    """(R,) standard error of lambda_1 by its influence function: sqrt(mean of ((v^T z)^2 - lambda_1)^2 / n), with v the
     eigenvector, z centered, n the total weight (Critchley 1985, "Influence in principal components analysis")."""
 
 
@@ -252,7 +252,7 @@ def _without(image: Array, basis: Array) -> tuple[Array, NDArray[np.float64]]:
 
 
 def _unit(vectors: Array, scale: NDArray[np.float64]) -> tuple[Array, NDArray[np.float64]]:
-    """`vectors` (R, Q) scaled to unit length, and their lengths; zero where the length is rounding relative to `scale`."""
+    """`vectors` (R, Q) at unit length, and their lengths; zero where the length is rounding relative to `scale`."""
     xp = array_namespace(vectors)
     length = to_host(xp.linalg.vector_norm(vectors, axis=1)).astype(np.float64)
     length[length <= 10 * float(xp.finfo(vectors.dtype).eps) * scale] = 0.0

@@ -96,7 +96,7 @@ def descend(
 
 
 def _runs(members: Sequence[Member], n_features: int) -> Iterator[list[list[Member]]]:
-    """Members grouped by stream of minibatches; streams of equally many trajectories run together, within the budget."""
+    """Members by stream of minibatches; streams of equally many trajectories run together, within the budget."""
     streams: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
         streams.setdefault(stream_key(member.settings), []).append(member)

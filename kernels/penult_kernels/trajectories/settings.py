@@ -28,8 +28,8 @@ class Schedule(StrEnum):
 
     CONSTANT = "constant"
     COSINE = "cosine"
-    """The learning rate times (1 + cos(pi e / E)) / 2 in epoch e of E: torch's CosineAnnealingLR over all of them (Loshchilov & Hutter
-    2017, arXiv 1608.03983, eq. 5, without restarts)."""
+    """The learning rate times (1 + cos(pi e / E)) / 2 in epoch e of E: torch's CosineAnnealingLR over all
+    epochs (Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5, without restarts)."""
 
 
 class Keep(StrEnum):

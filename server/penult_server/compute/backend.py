@@ -13,7 +13,7 @@ from penult_server.errors import ServiceError
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """An array namespace and how to get arrays in and out of it."""
+    """An array namespace, and how arrays are copied to and from its device."""
 
     xp: Any
     name: str

@@ -3,8 +3,8 @@
     minimise over u (k,)    g^T (u - v) + (u - v)^T H (u - v) / 2 + sum_j l1_j |u_j|
 
 First, guess the signs: solve the linear system of the present support and signs, drop the entries that came out with
-the other sign, add those whose gradient exceeds l1, and repeat (primal-dual active sets, Hintermüller, Ito & Kunisch 2002).
-When nothing changes this is the optimum, usually after a handful of solves, but it may cycle. If it does, sweeps of
+the other sign, add those whose gradient exceeds l1, and repeat (primal-dual active sets, Hintermüller, Ito & Kunisch
+2002). When nothing changes this is the optimum, usually after a handful of solves, but it may cycle. Then sweeps of
 coordinate descent find the signs; between them, the solution of the system of the present signs is approached until the
 first entry changes sign (feature-sign search, Lee et al. 2006). Both only descend.
 """

@@ -28,7 +28,8 @@ WORDS = [
     Word(r"\bis_narrow|\bnarrow(ed)?\b|\b_narrow\b", "float32, in_float32, as_float32", EVERYWHERE),
     Word(r"\bwide = |\bwide\.", "float64, in_float64, logits64", EVERYWHERE),
     Word(r"\.share\b(?!\()|\.share\(\)|\bshare: Array\b|\bdef share\(self\)", "sample_weight (its sum is 1)", KERNELS),
-    Word(r"(?i)centre(?! crop)|centring", "center, centering", EVERYWHERE),
+    # "centre crop mean=" is part of the identity of stored checkpoints.
+    Word(r"(?i)centr(e|ing)(?! crop mean=)", "center, centering", EVERYWHERE),
     Word(r"(?i)\bslopes?\b|_slopes?\b|\bslope_", "gradient, derivative (along a direction)", EVERYWHERE),
     Word(r"(?i)\bpull(s|ed|ing)?\b", "gradient; penalised towards a center", KERNELS),
     Word(r"(?i)\bbegun\b", "started; warm start", EVERYWHERE),
@@ -45,6 +46,11 @@ WORDS = [
     Word(r"\bThemselves, as\b", "a sentence that names its subject", EVERYWHERE),
     Word(r"\bThe same of\b", "a sentence that names its subject", EVERYWHERE),
     Word(r"(?i)\bwho joins\b|\bwhoever joins\b", "requests that join a batch", EVERYWHERE),
+    Word(r'^\s*"""(Of|Those|That|And|and|As long) ', "a docstring that names its subject", KERNELS),
+    Word(
+        r"(?i)\bon the host or beside\b|\bbeside (its|the|their) features\b", "on the device of the features", KERNELS
+    ),
+    Word(r"(?i)\bwiden(s|ed|ing)\b", "converted to float64", KERNELS),
     Word(r"(?i)\bequal questions\b", "identical requests", EVERYWHERE),
     Word(r"(?i)\backnowledged survives\b", "is on disk before the answer, so that it outlives a crash", EVERYWHERE),
     Word(r"(?i)\bleans? on the ground\b", "depends on", EVERYWHERE),

@@ -1,8 +1,8 @@
-// Widen, center and weight rows in one pass over memory:
+// Convert, center and weight rows in one pass over memory:
 //
 //   out[r, c] = (rows[r, c] - mean[c]) * root_weights[r]
 //
-// Three array operations (convert, subtract, multiply) would read and write the widened rows three times over.
+// Three array operations (convert, subtract, multiply) would read and write the converted rows three times over.
 //
 //   rows          (n_rows, n_features) row-major, float or double
 //   mean          (n_features,) double

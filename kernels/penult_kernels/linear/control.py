@@ -26,7 +26,7 @@ class StopRule:
     max_iterations: int = 100
     """Newton steps at most; a quick method has a limit of its own."""
     check: Callable[[], None] = _nothing
-    """Called between passes over the rows: what it raises ends the solve."""
+    """Called between passes over the rows; may raise, which ends the solve."""
     unwanted: Callable[[], NDArray[np.bool_]] | None = None
     """Called before every step: (B,) True where a block was cancelled, which then leaves as it stands."""
 

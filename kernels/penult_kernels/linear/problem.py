@@ -53,8 +53,8 @@ class Standardize(StrEnum):
 
     NONE = "none"
     ROWS = "rows"
-    """By the unweighted mean and standard deviation (divisor n) of the problem's rows. A column that is constant on
-    them (see `blocks.scaling.CONSTANT`) becomes 0, and its weight is the center's."""
+    """Scaling by the unweighted mean and standard deviation (divisor n) of the problem's rows. A column constant
+    on them (see `blocks.scaling.CONSTANT`) becomes 0, and its weight is the center's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -37,8 +37,8 @@ class Fit(Head):
     """A head that acts on raw features, on their device, with a bound on its distance from the optimum."""
 
     certificate: Certificate
-    """For the problem as it was solved, in V, on standardised features if it is standardised. With one-vs-rest, gap and
-    objective are sums over the classes, iterations and passes those of the class with the most."""
+    """Certificate of the problem as it was solved: in V, on standardised features if it is standardised. With
+    one-vs-rest, gap and objective are sums over the classes, iterations and passes those of the class with the most."""
 
 
 def solve(

@@ -1,4 +1,4 @@
-"""What the logits of a biased head say about the rows: weights, errors, environments and offsets of robust refits.
+"""Weights, errors, environments and offsets of robust refits, from the logits of a biased head.
 
 Logits of C classes are small, so all of this is host NumPy in float64. Only proportions of weights count:
 the engine scales them to sum 1.

@@ -1,4 +1,4 @@
-"""From problems to blocks: what the solvers work on, checked, in the space solved, and back to heads.
+"""Blocks, which the solvers minimise: made from checked problems, and made into heads again.
 
 A block is one convex problem of q columns: q = 1 is a binary problem (a softmax of two classes with half
 its l2, or one class against the rest), else q = C. The penalty's center becomes an offset of the logits, so

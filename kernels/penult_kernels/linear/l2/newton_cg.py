@@ -45,7 +45,7 @@ class _State:
 
     batch: Batch
     inner: Batch
-    """The same blocks, for the products of conjugate gradients."""
+    """The batch for the products of conjugate gradients: `batch`, or the same blocks with cheaper products."""
     preconditioner: Preconditioner | None
     positions: NDArray[np.int64]
     theta: Array

@@ -133,7 +133,7 @@ class _BlockSolver:
         return found
 
     def _certify(self, part: Together, most: int) -> list[BlockFit]:
-        """At most `most` steps of Newton's method, with a test by float64 gradients.
+        """Certify by float64 gradients, with at most `most` steps of Newton's method.
 
         Without warm starts, steps with float32 products come first.
         """

@@ -91,7 +91,7 @@ class Interest:
     """Whether callers still want answers, asked between passes over the rows."""
 
     check: Callable[[], None]
-    """What it raises ends all work."""
+    """May raise, which ends all work."""
     is_wanted: Callable[[int], bool]
     """Whether the work at a position is wanted; once False, always False."""
 

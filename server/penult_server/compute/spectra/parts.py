@@ -26,7 +26,7 @@ from penult_server.stores.runs import read_run_manifest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What a query is answered with: stores, resident features, device, and cached inferences."""
+    """Stores, resident features, device and cached inferences, from which a query is answered."""
 
     root: Path
     residents: ResidentFeatures

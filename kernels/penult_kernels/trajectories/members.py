@@ -75,7 +75,7 @@ def stays_in_row_space(members: Sequence[Member], theta: Array, center: Array | 
 
 
 def doubled(preparation: Preparation, members: Sequence[Member]) -> list[float]:
-    """Factors of the blocks: 2 if a column is the difference of two rows of a softmax, which move oppositely, else 1."""
+    """Factors of the blocks: 2 for the difference of two rows of a softmax, which move oppositely, else 1."""
     is_reduced = preparation.n_classes == 2 and members[0].n_columns == 1
     links = [member.problem.link for member in members for _ in member.parts]
     return [2.0 if is_reduced and link is Link.SOFTMAX else 1.0 for link in links]

@@ -1,7 +1,7 @@
 """Regenerate the committed code: ``python -m penult_proto.generate``.
 
-That beside the ``.proto`` files, and what the client takes from them and from its own signatures
-(`penult_proto.generate_client`, `penult_proto.generate_finetuning`).
+It writes the Python code beside the ``.proto`` files, and the client's modules that follow from them and from the
+client's own signatures (`penult_proto.generate_client`, `penult_proto.generate_finetuning`).
 
 The include root is the directory above this package, so that generated code imports itself by its
 absolute name and nothing has to be rewritten afterwards.

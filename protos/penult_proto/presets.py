@@ -34,7 +34,7 @@ STORED_HEAD = pb.HeadSource(kind=pb.HEAD_KIND_STORED)
 DFR_PENALTIES = [1 / c for c in (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)]
 """1 / C of the DFR scripts, in their order: ties go to the first."""
 DFR_CLASS_RATIOS = [1.0, *(float(w) for w in (2, 3, 10, 100, 300, 1000)), *(1 / w for w in (2, 3, 10, 100, 300, 1000))]
-"""Weights of class 1 beside class 0 in the DFR script's order: ties go to the first."""
+"""Weights of class 1 relative to class 0 in the DFR script's order: ties go to the first."""
 DFR_TUNING = pb.Select(
     half=True,
     metric=pb.SELECT_METRIC_WORST_GROUP,
@@ -157,7 +157,7 @@ CRT_PATH = pb.Path(
     optimizer=pb.PATH_OPTIMIZER_SGD, learning_rate=1e-3, momentum=0.9, weight_decay=1e-4, batch_size=108, steps=5001
 )
 L2 = 1e-3
-"""Strength of our own presets: DFR, class balancing and the like are flat around it on standardised features."""
+"""L2 strength of penult's own presets: on standardised features the accuracy of DFR and the like is flat around it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,11 +165,11 @@ class Preset:
     """A method that fills in the parts of a refit."""
 
     sentence: str
-    """What it does, to a user."""
+    """What the method does, for users."""
     source: str
-    """Where it was published; empty for what is everybody's."""
+    """Where it was published; empty for textbook methods."""
     request: pb.RefitRequest
-    """What it fills in."""
+    """The partial request that it fills in."""
 
 
 PRESETS: Mapping[str, Preset] = {

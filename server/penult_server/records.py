@@ -1,4 +1,4 @@
-"""What datasets, stores and messages all know: how labels are called."""
+"""What datasets, stores and messages all know: the names of labels."""
 
 from dataclasses import dataclass
 

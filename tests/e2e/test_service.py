@@ -210,7 +210,7 @@ def test_fewer_rows_than_features(client):
     np.testing.assert_allclose(eigenvalues[0, 9:], 0, atol=1e-9)
 
 
-def test_uncentred_second_moments(client, arrays, mine):
+def test_uncentered_second_moments(client, arrays, mine):
     spectra = client.spectra(mine, by="class", center=False)
     rows = arrays["features"][arrays["y"] == 1].astype(float)
     np.testing.assert_allclose(spectra.eigenvalues[1], np.linalg.eigvalsh(rows.T @ rows / len(rows))[::-1], rtol=1e-9)

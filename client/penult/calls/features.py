@@ -33,7 +33,7 @@ class FeatureSets:
         return [decode.feature_set(message) for message in answer.feature_sets]
 
     def get(self, features: FeatureSetLike, *, timeout: float = 30.0) -> FeatureSet:
-        """The feature set of a digest, the start of one (at least 8 characters) or a name. Raises `NotFound`."""
+        """The feature set of a digest, of the start of one (at least 8 characters) or of a name. Raises `NotFound`."""
         request = build(features_pb2.GetFeatureSetRequest, feature_set=feature_set_name(features))
         return decode.feature_set(
             self._connection.unary(self._connection.stubs.features.GetFeatureSet, request, timeout=timeout)

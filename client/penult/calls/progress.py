@@ -36,11 +36,11 @@ class Silent:
         """Has nothing to close."""
 
 
-class Progress:
+class ProgressBar:
     """A tqdm bar on stderr, in a terminal or a notebook."""
 
     def __init__(self, title: str) -> None:
-        # A fifth of a second that only those who watch have to pay.
+        # Loading tqdm takes a fifth of a second, which only those who watch should pay.
         from tqdm.auto import tqdm
 
         self._bar: tqdm[Any] = tqdm(

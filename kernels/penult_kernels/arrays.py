@@ -20,13 +20,13 @@ def to_host(values: Array) -> NDArray[Any]:
     return np.asarray(cast("ArrayLike", values))
 
 
-def beside(values: NDArray[Any], reference: Array) -> Array:
+def asarray_like(values: NDArray[Any], reference: Array) -> Array:
     """The host array `values` as an array of the library and on the device of `reference`."""
     return array_namespace(reference).asarray(values, device=reference.device)
 
 
-def is_narrow(features: Array) -> bool:
-    """Whether products with the features may be float32, as they are no wider."""
+def fits_float32(features: Array) -> bool:
+    """Whether float32 holds every value of the features, so that products with them may be float32."""
     return features.dtype != array_namespace(features).float64
 
 

@@ -1,4 +1,4 @@
-"""Refusing NaN and infinity: in features by the row and column that hold them, in weights as a whole."""
+"""Checks for NaN and infinity: an error names the row and column of the features that hold it."""
 
 import math
 
@@ -33,5 +33,5 @@ def check_finite(values: Array, *, name: str, numbers: NDArray[np.int64] | None 
 
 
 def are_weights(values: NDArray[np.floating]) -> bool:
-    """Whether numbers may be weights of which only proportions count: finite, at least 0, with a positive sum."""
+    """Whether values are relative weights: finite, at least 0, with a positive sum."""
     return bool((values >= 0).all()) and 0 < float(values.sum()) < math.inf

@@ -68,13 +68,13 @@ def _x_log_x(p: Array) -> Array:
     return p * xp.log(xp.where(p > 0, p, 1.0))
 
 
-def bias_hessians(p: Array, share: Array) -> Array:
-    """Hessians (B, q, q) of sum_i s_i loss_i in a bias added to the logits, for weights s (n, B)."""
+def bias_hessians(p: Array, sample_weight: Array) -> Array:
+    """Hessians (B, q, q) of sum_i s_i loss_i in a bias added to the logits, for sample weights s (n, B)."""
     xp = array_namespace(p)
     n_columns = p.shape[2]
     if n_columns == 1:
-        return xp.sum(share * (p * (1.0 - p))[:, :, 0], axis=0)[:, None, None]
-    weighted = xp.permute_dims(share[:, :, None] * p, (1, 0, 2))
+        return xp.sum(sample_weight * (p * (1.0 - p))[:, :, 0], axis=0)[:, None, None]
+    weighted = xp.permute_dims(sample_weight[:, :, None] * p, (1, 0, 2))
     identity = xp.eye(n_columns, dtype=p.dtype, device=p.device)
     diagonal = xp.sum(weighted, axis=1)[:, :, None] * identity
     return diagonal - xp.matmul(xp.permute_dims(weighted, (0, 2, 1)), xp.permute_dims(p, (1, 0, 2)))

@@ -1,9 +1,9 @@
-"""Large matrix products of NumPy, cut into panels that threads of ours take one after the other.
+"""Large matrix products of NumPy, cut into panels that our own threads take one after the other.
 
-A BLAS with threads of its own makes them wait for each other, spinning, in every product, large or small. Beside
-other busy processes, one of the threads does not run and the others wait for it: small products and decompositions
-then take ten times as long, or a hundred times. Here nobody waits for a thread that does not run: whoever asks for a
-product works on its panels, too, and in the end waits only for panels that have been begun.
+The threads of a BLAS wait for each other, spinning, in every product, large or small. When other processes are busy,
+one of the threads does not run and the others wait for it: small products and decompositions then take ten or a
+hundred times as long. Here no thread waits for one that does not run: the caller of a product works on its panels, too,
+and in the end waits only for panels that have been started.
 
 Nothing is split until a process has called `spread_over`, and then its BLAS should have one thread. The panels
 depend on the shapes alone, so an answer has the same bits for any number of threads above 1; between one thread and
@@ -33,7 +33,7 @@ NARROWEST_PANEL = 128
 
 @dataclass(slots=True)
 class _Helpers:
-    """Threads that help whoever has something large to do."""
+    """Threads that take panels of large products."""
 
     n_threads: int = 1
     pool: ThreadPoolExecutor | None = None
@@ -70,7 +70,7 @@ def product(left: Array, right: Array) -> Array:
 
 
 def gram(rows: Array, out: NDArray[Any] | None = None) -> Array:
-    """rows @ rows.T of a matrix (n, k), exactly symmetric; into `out` where that is given, which is for NumPy alone."""
+    """rows @ rows.T of a matrix (n, k), exactly symmetric; written into `out` if given (NumPy only)."""
     n, k = rows.shape
     if not _is_split(rows, work=n * n * k // 2):
         return rows @ rows.T if out is None else np.matmul(rows, rows.T, out=out)
@@ -86,7 +86,7 @@ def gram(rows: Array, out: NDArray[Any] | None = None) -> Array:
         found[panel, panel.stop :] = found[panel.stop :, panel].T
 
     panels = list(_panels(n, n * n * k))
-    # The longest first, so that nobody has a long one left while the others are done.
+    # The longest first, so that no thread has a long one left when the others are done.
     _do_all(up_to_the_diagonal, reversed(panels))
     _do_all(mirrored, panels)
     return found
@@ -109,7 +109,7 @@ def _panels(length: int, work: int) -> Iterator[slice]:
 
 
 def _do_all(do: Callable[[T], object], parts: Iterable[T]) -> None:
-    """Every part once, by the caller and whichever helpers are free."""
+    """Do every part once, on the calling thread and on the helpers that are free."""
     waiting = iter(list(parts))
 
     def work() -> None:
@@ -124,9 +124,9 @@ def _do_all(do: Callable[[T], object], parts: Iterable[T]) -> None:
     try:
         work()
     finally:
-        # Helpers that have not begun are not waited for: nothing is left to do.
-        begun = [helper for helper in helpers if not helper.cancel()]
-        for helper in begun:
+        # Helpers that have not started are not waited for: nothing is left to do.
+        started = [helper for helper in helpers if not helper.cancel()]
+        for helper in started:
             helper.exception()
-    for helper in begun:
+    for helper in started:
         helper.result()

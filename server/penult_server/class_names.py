@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import beside
+from penult_kernels.arrays import asarray_like
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_server.errors import ServiceError
@@ -52,7 +52,7 @@ class Match:
 
     def columns(self, logits: Any) -> Any:
         """(N, C) logits of the known classes, wherever they lie, in the order of the labels."""
-        return logits if self.is_same else logits[:, beside(self.order, logits)]
+        return logits if self.is_same else logits[:, asarray_like(self.order, logits)]
 
 
 def match_classes(known: Classes, labels: Classes, class_map: Mapping[str, str] = NO_NAMES) -> Match:

@@ -72,8 +72,8 @@ def test_large_matrices_are_iterated_on(at_full_size: bool) -> None:
 
 def procedure_of_the_paper(features: torch.Tensor, top_k: int, most_steps: int = -1) -> torch.Tensor:
     """Largest eigenvalues as LaBonte et al. (2024) compute them: the D x D covariance in float32, then LOBPCG."""
-    centred = features - features.mean(0)
-    covariance = centred.T @ centred
+    centered = features - features.mean(0)
+    covariance = centered.T @ centered
     covariance /= len(features)
     return torch.lobpcg(covariance, k=top_k, niter=most_steps)[0]
 

@@ -24,7 +24,7 @@ WIDTHS = ("float64", "float32")
 def test_streaming_beside_one_syrk(tmp_path: Path, at_full_size: bool) -> None:
     """`a.T @ a` is syrk in NumPy. Our products are float64: the float64 one is their limit, the float32 one is shown.
 
-    With float32 products the work beside them (reading, hashing, gathering, centring) weighs twice as much.
+    With float32 products the work beside them (reading, hashing, gathering, centering) weighs twice as much.
     """
     n, d = (60_000, 1280) if at_full_size else (500, 32)
     stored, features = stored_features(tmp_path, n, d)

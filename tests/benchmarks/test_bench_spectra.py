@@ -104,8 +104,8 @@ def test_the_paper_s_procedure_on_the_same_features(tmp_path: Path, at_full_size
         found: list[NDArray[np.float32]] = []
         for labels, part in [(g // 2, y) for y in range(2)] + [(g, group) for group in range(4)]:
             rows = tensor[torch.from_numpy(np.flatnonzero(labels == part))]
-            centred = rows - rows.mean(dim=0)
-            values, _ = torch.lobpcg(centred.T @ centred / len(rows), k=k)
+            centered = rows - rows.mean(dim=0)
+            values, _ = torch.lobpcg(centered.T @ centered / len(rows), k=k)
             found.append(values.numpy())
         return found
 

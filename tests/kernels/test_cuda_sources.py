@@ -10,7 +10,7 @@ import pytest
 from cupy_backends.cuda.libs import nvrtc
 
 import penult_kernels
-from penult_kernels.moments.accumulation import centre_rows
+from penult_kernels.moments.accumulation import center_rows
 
 SOURCES = sorted((Path(penult_kernels.__file__).parent / "cuda").glob("*.cu"))
 SHIM = Path(__file__).parent / "cuda_on_cpu.h"
@@ -22,7 +22,7 @@ class Index3(ctypes.Structure):
 
 
 def test_there_are_sources():
-    assert [path.name for path in SOURCES] == ["centre_rows.cu"]
+    assert [path.name for path in SOURCES] == ["center_rows.cu"]
 
 
 @pytest.mark.parametrize("architecture", ["80", "90"])
@@ -43,7 +43,7 @@ def on_cpu(tmp_path_factory):
     """The kernels as functions of the CPU."""
     if shutil.which("g++") is None:
         pytest.skip("no g++")
-    library = tmp_path_factory.mktemp("cuda") / "centre_rows.so"
+    library = tmp_path_factory.mktemp("cuda") / "center_rows.so"
     command = ["g++", "-std=c++17", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-include", str(SHIM)]
     subprocess.run([*command, "-x", "c++", str(SOURCES[0]), "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
@@ -76,13 +76,13 @@ def test_kernel_equals_arrays(on_cpu, rng, stored, product, weighted, grid, bloc
     ]
     launch(
         on_cpu,
-        f"centre_rows_{stored}_{product}",
+        f"center_rows_{stored}_{product}",
         grid,
         block,
         *pointers,
         ctypes.c_longlong(13),
         ctypes.c_longlong(10),
     )
-    centre_rows(rows, mean, roots, expected)
+    center_rows(rows, mean, roots, expected)
     rounding = np.finfo(TYPES[product]).eps
     np.testing.assert_allclose(found, expected, rtol=4 * rounding, atol=4 * rounding)

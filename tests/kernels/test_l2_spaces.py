@@ -174,7 +174,7 @@ def test_what_rounding_leaves(rng):
     space = PrimalSpace(wide, preconditioner)
     exact, rounded = (space.evaluate(space.flat(at)) for at in (theta, theta.astype(np.float32).astype(np.float64)))
     change = float(np.sum((exact.gradient - rounded.gradient) ** 2)) / (2 * 1e-6)
-    narrow = PrimalSpace(make_batch(features.astype(np.float32), [block], narrow=True), preconditioner)
+    narrow = PrimalSpace(make_batch(features.astype(np.float32), [block], in_float32=True), preconditioner)
     assert 0.05 < float(narrow.floors(space.flat(theta), exact)[0]) / change < 20
     assert float(space.floors(space.flat(theta), exact)[0]) == 0.0
 

@@ -79,11 +79,11 @@ def test_each_answer_is_that_of_its_rows_alone(backend, rng, masks, n_classes):
 
 def test_what_float32_leaves_is_solved_over_its_own_rows(rng, monkeypatch):
     """L-BFGS that stops at once leaves all of the way to Newton's method."""
-    monkeypatch.setattr(l2_by_features, "CERTIFIED_SHARE", 1e12)
+    monkeypatch.setattr(l2_by_features, "CERTIFIED_FRACTION", 1e12)
     sizes: list[int] = []
 
     def spying(batch, *arguments, **named):
-        sizes.append(int(batch.share.shape[0]))
+        sizes.append(int(batch.sample_weight.shape[0]))
         return newton(batch, *arguments, **named)
 
     monkeypatch.setattr(l2_solver, "newton", spying)
@@ -129,7 +129,7 @@ def test_more_are_certified_at_a_time_than_newton_has_room_for(rng, monkeypatch,
     # 48 bytes a row of a block for Newton's method, 16 for a proof.
     set_budget(batch_bytes=26_000)
     if not is_solved:
-        monkeypatch.setattr(l2_by_features, "CERTIFIED_SHARE", 1e12)
+        monkeypatch.setattr(l2_by_features, "CERTIFIED_FRACTION", 1e12)
     fits = solve(features, y, 2, problems, tolerance=1e-6, max_iterations=50)
     assert calls == [(8, 0)] if is_solved else calls == [(8, 0), *[(2, 50)] * 4]
     for one, other in zip(fits, alone, strict=True):

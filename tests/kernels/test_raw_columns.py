@@ -43,6 +43,6 @@ def test_a_distant_mean_costs_less_than_the_rounding_of_the_rows(rng):
     """What is taken off the product afterwards, beside what the type of the rows had lost already."""
     features = (rng.standard_normal((N, D)) + 1e6).astype(np.float32)
     residuals = rng.standard_normal((1, N)) / N
-    centred = features.astype(np.float64) - 1e6
+    centered = features.astype(np.float64) - 1e6
     found = RawColumns(features, np.arange(N)).product(residuals) - residuals.sum(axis=1, keepdims=True) * 1e6
-    assert np.abs(found - residuals @ centred).max() < 1e-3 * np.spacing(np.float32(1e6))
+    assert np.abs(found - residuals @ centered).max() < 1e-3 * np.spacing(np.float32(1e6))

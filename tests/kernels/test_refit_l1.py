@@ -128,7 +128,7 @@ def test_is_at_least_as_good_as_saga(rng, l1_ratio, n_classes):
 
 
 def everything(rng, n: int, d: int, n_classes: int) -> Problem:
-    """Offsets, weights, a centre and soft enough everything, so that no shortcut hides."""
+    """Offsets, weights, a center and soft enough everything, so that no shortcut hides."""
     return Problem(
         l1=0.03,
         l2=0.02,
@@ -284,7 +284,7 @@ def test_draws_of_other_rows_and_scalings_share_a_product(rng, set_budget, large
 
 
 def test_the_rows_of_a_device_are_solved_on_the_host(backend, rng):
-    """Rows, scalings, centres and starts of a device: as if all had been on the host, and the heads go back."""
+    """Rows, scalings, centers and starts of a device: as if all had been on the host, and the heads go back."""
     features, y, problems = draws(rng, 90, 40)
     head = Head(weight=0.1 * rng.standard_normal((2, 40)), bias=rng.standard_normal(2))
     problems = [replace(one, center=head, start=head) for one in problems[::2]]

@@ -135,7 +135,7 @@ def test_weights_rows_and_their_order(rng):
     assert_same(base, shuffled)
 
 
-def test_an_offset_is_a_centre_and_a_soft_target_a_mixture(rng):
+def test_an_offset_is_a_center_and_a_soft_target_a_mixture(rng):
     features, y = sample(rng, 40, 5, 3)
     head = Head(weight=rng.standard_normal((3, 5)), bias=rng.standard_normal(3))
     about = solve(features, y, 3, [Problem(l2=0.2, center=head)], tolerance=TIGHT)[0]

@@ -66,7 +66,7 @@ def batches(monkeypatch) -> list[tuple[int, ...]]:
 
     def spying(features, members, **named):
         batch = true(features, members, **named)
-        own = (batch.share.shape[1], batch.target.shape[1], batch.offset.shape[1], batch.scaling.mean.ndim)
+        own = (batch.sample_weight.shape[1], batch.target.shape[1], batch.offset.shape[1], batch.scaling.mean.ndim)
         made.append((batch.n_blocks, *own))
         return batch
 

@@ -42,7 +42,7 @@ def test_equals_pca(rng):
 
 
 @pytest.mark.parametrize("shape", [(40, 6), (6, 40)])
-def test_uncentred_spectrum_is_that_of_the_second_moment(backend, rng, shape):
+def test_uncentered_spectrum_is_that_of_the_second_moment(backend, rng, shape):
     rows = rng.standard_normal(shape) + 2
     spectrum = spectrum_from_rows(backend.array(rows), center=False)
     found, trace = spectrum.eigenvalues, spectrum.trace

@@ -78,7 +78,7 @@ def test_a_distant_mean_costs_more_than_the_decomposition(way):
 
 
 def test_about_zero(backend):
-    """The mean is part of an uncentred spectrum, to which its rounding is small."""
+    """The mean is part of an uncentered spectrum, to which its rounding is small."""
     q = whole_numbers((5000, 6)) + 10**4
     found = spectrum_from_rows(backend.array(q.astype(np.float32)), center=False)
     assert_within_residuals(found, exact_eigenvalues(q, center=False))

@@ -6,9 +6,9 @@ import cupyx
 import numpy as np
 import pytest
 
-from penult_kernels.moments.accumulation import centre_rows
+from penult_kernels.moments.accumulation import center_rows
 from penult_server.compute.backend import Backend
-from penult_server.compute.rows.device_rows import CudaCentre, copied_ahead
+from penult_server.compute.rows.device_rows import CudaCenter, copied_ahead
 
 HAS_GPU = bool(cupy.cuda.is_available())
 needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not HAS_GPU, reason="no CUDA device")]
@@ -42,15 +42,15 @@ def test_blocks_arrive_in_order_and_whole(n_blocks, _):
 @pytest.mark.parametrize("stored", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("product", ["float32", "float64"])
 @pytest.mark.parametrize("_", [pytest.param(None, marks=needs_gpu)], ids=["cupy"])
-def test_the_kernel_centres_as_arrays_do(stored, product, _):
+def test_the_kernel_centers_as_arrays_do(stored, product, _):
     rng = np.random.default_rng(0)
     rows = (rng.standard_normal((1000, 300)) + 100).astype(stored)
     mean, roots = rows.mean(axis=0, dtype=np.float64), rng.random(1000)
     for weights in (None, roots):
         expected, found = np.empty((1000, 300), product), cupy.empty((1000, 300), product)
-        centre_rows(rows, mean, weights, expected)
+        center_rows(rows, mean, weights, expected)
         on_device = None if weights is None else cupy.asarray(weights)
-        CudaCentre(Backend(array_api_compat.cupy, "cupy", "gpu"))(
+        CudaCenter(Backend(array_api_compat.cupy, "cupy", "gpu"))(
             cupy.asarray(rows), cupy.asarray(mean), on_device, found
         )
         np.testing.assert_allclose(found.get(), expected, rtol=1e-5, atol=1e-5)

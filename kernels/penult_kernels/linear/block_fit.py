@@ -8,7 +8,7 @@ from penult_kernels.arrays import Array
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockFit:
-    """Where one block ended, with its certificate: what every solver of the package returns."""
+    """The last iterate of one block and its certificate: what every solver returns."""
 
     theta: Array
     """(q, D + 1)."""
@@ -21,7 +21,7 @@ class BlockFit:
 
 
 def unsolved(theta: Array) -> BlockFit:
-    """A block that nobody wanted any more when its turn came."""
+    """The answer for a block that was cancelled before it was solved."""
     return BlockFit(
         theta=theta, gap=math.inf, gradient_norm=math.inf, iterations=0, passes=0, objective=math.inf, converged=False
     )

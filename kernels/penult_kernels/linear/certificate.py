@@ -9,7 +9,7 @@ class ConvergenceWarning(UserWarning):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """How close to the optimum a fit came, in float64, on the problem that was solved."""
+    """How close to the optimum a fit came; in float64, for the problem as it was solved."""
 
     converged: bool
     gap: float
@@ -19,5 +19,5 @@ class Certificate:
     iterations: int
     """Steps of the solver."""
     passes: int
-    """Products with the features or their transpose; in the row space, with their Gram matrix."""
+    """Products with the features or their transpose; in the space of rows, with their Gram matrix."""
     objective: float

@@ -18,7 +18,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.arrays import Array, asarray_like, to_host
 from penult_kernels.finite import are_weights
 from penult_kernels.linear.blocks.scaling import CONSTANT
 from penult_kernels.linear.problem import Head
@@ -29,7 +29,7 @@ from penult_kernels.moments.moments import Moments
 class _Pooled:
     """Weighted statistics: classes' shares (C,), means (C, D), mean (D,), covariances (D, D) within and in total."""
 
-    share: NDArray[np.float64]
+    class_share: NDArray[np.float64]
     class_mean: Array
     mean: Array
     within: Array
@@ -72,13 +72,13 @@ def ridge(
     xp = array_namespace(moments.m2)
     pooled = _pool(moments, n_classes, group_share)
     scale = _scale(pooled.total) if standardize else xp.ones_like(pooled.mean)
-    share = beside(pooled.share, pooled.mean)
+    share = asarray_like(pooled.class_share, pooled.mean)
     cross = (share[:, None] * (pooled.class_mean - pooled.mean)) / scale
     eigenvalues, vectors = xp.linalg.eigh(pooled.total / scale[:, None] / scale)
-    turned = cross @ vectors
+    rotated = cross @ vectors
     heads: list[Head] = []
     for one in l2:
-        weight = (turned / (eigenvalues + one)) @ vectors.T / scale
+        weight = (rotated / (eigenvalues + one)) @ vectors.T / scale
         heads.append(Head(weight=weight, bias=share - weight @ pooled.mean))
     return heads
 
@@ -112,10 +112,10 @@ def lda(
     eigenvalues = xp.linalg.eigvalsh(within)
     if not float(eigenvalues[0]) > n_features * 2.0**-52 * float(eigenvalues[-1]):
         raise ValueError("the covariance within the classes is singular: raise shrinkage above 0")
-    centred = pooled.class_mean - pooled.mean
-    weight = xp.linalg.solve(within, centred.T).T
-    log_prior = beside(np.log(_prior(pooled.share if prior is None else prior, n_classes)), pooled.mean)
-    bias = log_prior - 0.5 * xp.sum(weight * centred, axis=1) - weight @ pooled.mean
+    centered = pooled.class_mean - pooled.mean
+    weight = xp.linalg.solve(within, centered.T).T
+    log_prior = asarray_like(np.log(_prior(pooled.class_share if prior is None else prior, n_classes)), pooled.mean)
+    bias = log_prior - 0.5 * xp.sum(weight * centered, axis=1) - weight @ pooled.mean
     return Head(weight=weight, bias=bias)
 
 
@@ -129,9 +129,9 @@ def nearest_mean(
     xp = array_namespace(moments.m2)
     pooled = _pool(moments, n_classes, group_share)
     scale = _scale(pooled.within) if standardize else xp.ones_like(pooled.mean)
-    centred = pooled.class_mean - pooled.mean
-    weight = centred / scale**2
-    return Head(weight=weight, bias=-0.5 * xp.sum(weight * centred, axis=1) - weight @ pooled.mean)
+    centered = pooled.class_mean - pooled.mean
+    weight = centered / scale**2
+    return Head(weight=weight, bias=-0.5 * xp.sum(weight * centered, axis=1) - weight @ pooled.mean)
 
 
 def _pool(moments: Moments, n_classes: int, group_share: Sequence[float] | None) -> _Pooled:
@@ -148,15 +148,15 @@ def _pool(moments: Moments, n_classes: int, group_share: Sequence[float] | None)
     membership = np.zeros((n_classes, counts.size))
     for g in range(counts.size):
         membership[g // n_attributes, g] = share[g] / of_class[g // n_attributes]
-    class_mean = beside(membership, moments.mean) @ moments.mean
-    mean = beside(share, moments.mean) @ moments.mean
+    class_mean = asarray_like(membership, moments.mean) @ moments.mean
+    mean = asarray_like(share, moments.mean) @ moments.mean
     within = xp.zeros_like(moments.m2[0, ...])
     for g in np.flatnonzero(share > 0):
         off = moments.mean[int(g), :] - class_mean[int(g) // n_attributes, :]
         within = within + float(share[g] / counts[g]) * moments.m2[int(g), ...]
         within = within + float(share[g]) * off[:, None] * off
     between = class_mean - mean
-    total = within + (beside(of_class, between)[:, None] * between).T @ between
+    total = within + (asarray_like(of_class, between)[:, None] * between).T @ between
     return _without_constants(_Pooled(of_class, class_mean, mean, within, total))
 
 
@@ -168,7 +168,7 @@ def _without_constants(pooled: _Pooled) -> _Pooled:
     varies = xp.astype(deviation > CONSTANT * xp.abs(pooled.mean), xp.float64)
     both = varies[:, None] * varies
     class_mean = pooled.mean + varies * (pooled.class_mean - pooled.mean)
-    return _Pooled(pooled.share, class_mean, pooled.mean, pooled.within * both, pooled.total * both)
+    return _Pooled(pooled.class_share, class_mean, pooled.mean, pooled.within * both, pooled.total * both)
 
 
 def _group_shares(counts: NDArray[np.float64], group_share: Sequence[float] | None) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""When a solver stops: its tolerance, its patience, and who still wants what it solves."""
+"""When a solver stops: tolerance, number of steps, and cancelled problems."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,48 +22,48 @@ class StopRule:
     limit: float
     """A block is done when its gap is at most this."""
     tolerance: float = 0.0
-    """A block without l2 is done when its gradient is at most this share of that of the zero weights."""
+    """A block without l2 is done when its gradient is at most this fraction of that of the zero weights."""
     max_iterations: int = 100
     """Newton steps at most; a quick method has a limit of its own."""
     check: Callable[[], None] = _nothing
     """Called between passes over the rows: what it raises ends the solve."""
     unwanted: Callable[[], NDArray[np.bool_]] | None = None
-    """Asked before every step for (B,) True where a block need not be solved any more: it leaves as it stands."""
+    """Called before every step: (B,) True where a block was cancelled, which then leaves as it stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """What a call of the engine asks of its solvers."""
+    """The options of one call of `solve`, for its solvers."""
 
     tolerance: float
     max_iterations: int
     check: Callable[[], None] | None
     is_wanted: Callable[[int], bool] | None
-    """Of the problem at a position."""
+    """Whether the problem at a position is still wanted."""
 
     def limit(self, n_columns: int) -> float:
-        """The gap that is small enough."""
+        """The largest gap of a block of `n_columns` that counts as converged."""
         return self.tolerance * math.log(max(n_columns, 2))
 
-    def stop(self, members: Sequence[Block], *, share: float = 1.0, max_iterations: int | None = None) -> StopRule:
-        """When a solve of blocks with as many columns ends that goes down to a share of the tolerance."""
+    def stop(self, members: Sequence[Block], *, fraction: float = 1.0, max_iterations: int | None = None) -> StopRule:
+        """The rule for blocks of equally many columns that are solved to a `fraction` of the tolerance."""
         return StopRule(
-            limit=share * self.limit(members[0].n_columns),
-            tolerance=share * self.tolerance,
+            limit=fraction * self.limit(members[0].n_columns),
+            tolerance=fraction * self.tolerance,
             max_iterations=self.max_iterations if max_iterations is None else max_iterations,
             check=_nothing if self.check is None else self.check,
             unwanted=self.unwanted(members),
         )
 
     def unwanted(self, members: Sequence[Block]) -> Callable[[], NDArray[np.bool_]] | None:
-        """Which of some blocks (B,) nobody wants any more, to be asked again and again."""
+        """A function that says which of the blocks (B,) are cancelled by now; None when none can be."""
         wanted = self.is_wanted
         if wanted is None:
             return None
         return lambda: np.asarray([not wanted(block.problem) for block in members])
 
     def all_unwanted(self, members: Sequence[Block]) -> bool:
-        """Whether nobody wants any of some blocks any more."""
+        """Whether all of the blocks are cancelled."""
         unwanted = self.unwanted(members)
         return unwanted is not None and bool(unwanted().all())
 

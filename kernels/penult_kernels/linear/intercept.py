@@ -1,4 +1,4 @@
-"""Free intercepts: their minimum for given weights, without a pass over the features."""
+"""The minimum over free intercepts for given weights, without a pass over the features."""
 
 from array_api_compat import array_namespace
 
@@ -7,7 +7,7 @@ from penult_kernels.linear.blocks.batch import Batch
 from penult_kernels.linear.line_search import backtrack
 
 MAX_STEPS = 50
-"""Newton steps at most; few are ever needed."""
+"""Newton steps at most; few are needed in practice."""
 SURE_STEP = 0.5
 """A Newton step that moves no intercept by more than this decreases the loss."""
 EXACT_GRADIENT = 1e-13
@@ -40,11 +40,10 @@ def minimize_intercept(batch: Batch, theta: Array, logits: Array) -> tuple[Array
 
 
 def regularize_intercepts(hessian: Array, n_intercepts: int, penalty: Array | None = None) -> Array:
-    """Hessians (B, m, m) whose first directions are the intercepts, made invertible in these; with a diagonal
-    `penalty` (B, m).
+    """Hessians (B, m, m) made invertible in their first directions, the intercepts; plus a diagonal `penalty` (B, m).
 
-    The softmax does not change along equal intercepts; 1/q there leaves the other directions alone. The tiny multiple
-    of the identity keeps the matrix invertible where all probabilities have saturated.
+    Equal changes of all intercepts do not change the softmax; a term of 1/q in that direction leaves the others as they
+    are. The tiny multiple of the identity keeps the matrix invertible where all probabilities have saturated.
     """
     xp = array_namespace(hessian)
     identity = xp.eye(int(hessian.shape[1]), dtype=hessian.dtype, device=hessian.device)
@@ -56,8 +55,8 @@ def regularize_intercepts(hessian: Array, n_intercepts: int, penalty: Array | No
     return hessian + alike + (xp.finfo(hessian.dtype).eps * scale + TINY_CURVATURE) * is_intercept * identity
 
 
-def _moved(batch: Batch, logits: Array, shift: Array, step: Array, slope: Array) -> Array:
-    """shift + step where that is sure to decrease the loss, else as far as it does.
+def _moved(batch: Batch, logits: Array, shift: Array, step: Array, derivative: Array) -> Array:
+    """shift + step if that is sure to decrease the loss, else with the step cut by Armijo's rule.
 
     The loss is generalised self-concordant in the intercept: its third derivative along s is at most 2 max|s| times
     its second (Bach 2010, lemma 1), so that a Newton step of max|s| <= SURE_STEP decreases it.
@@ -67,6 +66,8 @@ def _moved(batch: Batch, logits: Array, shift: Array, step: Array, slope: Array)
         return shift + step
     change = xp.broadcast_to(step, logits.shape)
     length = backtrack(
-        lambda t: batch.data_value(logits + shift, change, t), value=batch.data_value(logits + shift), slope=slope
+        lambda t: batch.data_value(logits + shift, change, t),
+        value=batch.data_value(logits + shift),
+        derivative=derivative,
     )
     return shift + length[:, None] * step

@@ -6,7 +6,7 @@ they are solved (raw, or standardised):
     sum_i s_i CE(t_i, V z_i + c + o_i)  +  l1 |V - V0|_1  +  l2/2 |V - V0|^2        over V (C, D), c (C,)
 
 and the same penalties on (c - c0) / intercept_scale where the intercept is PENALIZED. Returned heads act on
-raw features: W = V / scale, b = c - W mean. Centres and starts are given as heads on raw features, too.
+raw features: W = V / scale, b = c - W mean. Centers and starts are given as heads on raw features, too.
 
 Link OVR is C separate binary problems (one, for two classes), as liblinear fits them. The softmax of two
 classes is a binary problem in w = V_1 - V_0 with the same l1 and half the l2, and is solved as such.
@@ -29,14 +29,14 @@ from penult_kernels.arrays import Array
 
 
 class Intercept(StrEnum):
-    """What is done about the bias."""
+    """Whether the bias is fitted, and whether it is penalised."""
 
     FREE = "free"
     """Fitted and not penalised."""
     PENALIZED = "penalized"
     """Fitted and penalised like a weight on a column of the constant `intercept_scale`."""
     NONE = "none"
-    """Stays at the centre's bias (zero without a centre)."""
+    """Not fitted: the bias is the center's (zero without a center)."""
 
 
 class Link(StrEnum):
@@ -49,12 +49,12 @@ class Link(StrEnum):
 
 
 class Standardize(StrEnum):
-    """Scaling fitted by the engine; an explicit `Scaler` may stand in its place."""
+    """Scaling that `solve` fits; a problem may have an explicit `Scaler` instead."""
 
     NONE = "none"
     ROWS = "rows"
-    """Unweighted mean and standard deviation (divisor n) of the problem's rows. A column that is constant on them (see
-    `blocks.scaling.CONSTANT`) is 0 on all of them: its weight is the center's."""
+    """By the unweighted mean and standard deviation (divisor n) of the problem's rows. A column that is constant on
+    them (see `blocks.scaling.CONSTANT`) becomes 0, and its weight is the center's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +64,7 @@ class Scaler:
     mean: Array
     """(D,)."""
     scale: Array
-    """(D,), positive; infinite for a column that is the same, its mean, on all rows that are fitted."""
+    """(D,), positive; infinite for a column that is constant on the rows that are fitted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,10 +79,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Problem:
-    """One refit; see the module for the objective. Arrays may be shared between problems, and should be."""
+    """One refit; the module's docstring has the objective. Problems may share arrays."""
 
     rows: NDArray[np.int64] | None = None
-    """Ascending positions into the N rows, without repeats (repeats are weights); all when left out."""
+    """Ascending positions into the N rows, each once (a row that counts twice has weight 2); all when left out."""
     weight: NDArray[np.float64] | None = None
     """One per row used, at least 0; only proportions count. Uniform when left out."""
     target: Array | None = None
@@ -92,14 +92,14 @@ class Problem:
     l1: float = 0.0
     l2: float = 0.0
     center: Head | None = None
-    """What the penalties pull to; zero when left out."""
+    """V0 and c0 of the objective: the head towards which weights are penalised; zero when left out."""
     intercept: Intercept = Intercept.FREE
     intercept_scale: float = 1.0
     """Value of the constant column whose weight is penalised (liblinear's intercept_scaling)."""
     link: Link = Link.SOFTMAX
     standardize: Standardize | Scaler = Standardize.NONE
     start: Head | None = None
-    """Where to begin, the centre when left out; changes the time to an optimum, and a whole trajectory."""
+    """First iterate, the center when left out. An optimum does not depend on it, a trajectory does."""
 
     def __post_init__(self) -> None:
         for name, value in (("l1", self.l1), ("l2", self.l2)):

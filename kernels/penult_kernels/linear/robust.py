@@ -34,12 +34,12 @@ CUT = 0.35
 SMALLEST_GAP = 1e-10
 """Gap that is asked of a solve at the least: about what rounding leaves."""
 SLIGHTLY = 1e-3
-"""Share of the way from a head to the center at which it is seen whether the risk falls."""
+"""Fraction of the way from a head to the center at which it is seen whether the risk falls."""
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 SECTIONS = 25
 """Golden sections of the way from a head to the center: they leave 6e-6 of it."""
-SMALLEST_SHARE = 1e-12
-"""Share of its own weight that a row keeps at least in a step of the tail risk."""
+SMALLEST_FRACTION = 1e-12
+"""Fraction of its own weight that a row keeps at least in a step of the tail risk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -84,7 +84,7 @@ class GroupRisk:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TailRisk:
-    """Weighted mean of the share `alpha` of largest losses."""
+    """Weighted mean of the fraction `alpha` of largest losses."""
 
     weight: Floats
     """(n,) p, at least 0, sum 1."""
@@ -114,7 +114,7 @@ class TailRisk:
         has_weight = self.weight > 0
         weight = self.weight[has_weight]
         # Weights that rounding has driven to 0 could never rise again.
-        log_v = np.log(np.maximum(q[has_weight], SMALLEST_SHARE * weight)) + eta * losses[has_weight]
+        log_v = np.log(np.maximum(q[has_weight], SMALLEST_FRACTION * weight)) + eta * losses[has_weight]
         log_cap = np.log(weight) - math.log(self.alpha)
         # Rows meet their caps in this order as c grows.
         order = np.argsort(log_cap - log_v, kind="stable")
@@ -122,8 +122,8 @@ class TailRisk:
         log_rest = np.logaddexp.accumulate(log_v[::-1])[::-1]
         # With the first k at their caps, c = (1 - their sum) / (sum of the others); the first k that fits is right.
         caps = np.exp(log_cap)
-        room = 1.0 - (np.cumsum(caps) - caps)
-        log_c = np.log(np.maximum(room, 0.0), where=room > 0, out=np.full(room.size, -np.inf)) - log_rest
+        left = 1.0 - (np.cumsum(caps) - caps)
+        log_c = np.log(np.maximum(left, 0.0), where=left > 0, out=np.full(left.size, -np.inf)) - log_rest
         fits = log_c + log_v <= log_cap + 1e-12
         found = np.zeros(self.weight.size)
         found[np.flatnonzero(has_weight)[order]] = np.exp(np.minimum(log_c[int(np.argmax(fits))] + log_v, log_cap))
@@ -170,25 +170,26 @@ class Ascent:
     ) -> float | None:
         """What the solve with `weights()` found.
 
-        Where the optimum is next to the centre (a tail that is mostly noise) heads come near it long after d has, so
-        that those between the centre and the head are looked at, too: the risk is convex along that way.
+        Where the optimum is next to the center (a tail that is mostly noise) heads come near it long after d has, so
+        that those between the center and the head are looked at, too: the risk is convex along that way.
 
         Parameters
         ----------
         objective, gap : of the weighted problem; its optimum is at least objective - gap.
         penalty, losses : callable
-            Of a head, the latter (n,), at a share of the way from the centre of the penalty (or zero) to what the solve
+            Of a head, the latter (n,), at a fraction of the way from the center of the penalty (or zero) to what the solve
             found, bias and all.
 
         Returns
         -------
         float or None
-            The share at which a head is the best so far, if one is.
+            The fraction at which a head is the best so far, if one is.
         """
         self.rounds += 1
         own = losses(1.0)
-        share, robust = _smallest(
-            lambda share: self._risk.worst(losses(share)) + penalty(share), self._risk.worst(own) + penalty(1.0)
+        fraction, robust = _smallest(
+            lambda fraction: self._risk.worst(losses(fraction)) + penalty(fraction),
+            self._risk.worst(own) + penalty(1.0),
         )
         is_best = robust < self.upper
         self.upper = min(self.upper, robust)
@@ -200,7 +201,7 @@ class Ascent:
         else:
             self._eta *= CUT
         self._tried = self._risk.step(self._base, self._base_losses, self._eta)
-        return share if is_best else None
+        return fraction if is_best else None
 
 
 def _smallest(value: Callable[[float], float], at_end: float) -> tuple[float, float]:
@@ -208,14 +209,14 @@ def _smallest(value: Callable[[float], float], at_end: float) -> tuple[float, fl
     if value(1.0 - SLIGHTLY) >= at_end:
         return 1.0, at_end
     low, high = 0.0, 1.0
-    inner = [(share, value(share)) for share in (1.0 - GOLDEN, GOLDEN)]
+    inner = [(fraction, value(fraction)) for fraction in (1.0 - GOLDEN, GOLDEN)]
     for _ in range(SECTIONS):
         if inner[0][1] < inner[1][1]:
             high = inner[1][0]
-            share = high - GOLDEN * (high - low)
-            inner = [(share, value(share)), inner[0]]
+            fraction = high - GOLDEN * (high - low)
+            inner = [(fraction, value(fraction)), inner[0]]
         else:
             low = inner[0][0]
-            share = low + GOLDEN * (high - low)
-            inner = [inner[1], (share, value(share))]
+            fraction = low + GOLDEN * (high - low)
+            inner = [inner[1], (fraction, value(fraction))]
     return min([(1.0, at_end), (0.0, value(0.0)), *inner], key=lambda found: found[1])

@@ -1,4 +1,4 @@
-"""Many refits of the last layer over one set of features to their optima: which are solved together, and how."""
+"""The entry to the solvers: many refits of the last layer over one set of features, each to its optimum."""
 
 import math
 import warnings
@@ -34,11 +34,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fit(Head):
-    """A head that acts on raw features, beside the features, and how close it is to the optimum of its problem."""
+    """A head that acts on raw features, on their device, with a bound on its distance from the optimum."""
 
     certificate: Certificate
-    """Of the problem as it was solved: about V, on standardised features where they are. Of one-vs-rest, sums
-    over the classes of gap and objective, and the most iterations and passes."""
+    """For the problem as it was solved, in V, on standardised features if it is standardised. With one-vs-rest, gap and
+    objective are sums over the classes, iterations and passes those of the class with the most."""
 
 
 def solve(
@@ -65,25 +65,25 @@ def solve(
         C, at least 2.
     problems : sequence of Problem
     tolerance : float
-        A fit has converged when its duality gap is at most tolerance * log(C), the loss of the zero head; with
-        neither penalty, when its gradient has shrunk by `tolerance`. Of one-vs-rest, every class by log(2).
+        A fit has converged when its duality gap is at most tolerance * log(C), where log(C) is the loss of the zero
+        head; without penalties, when its gradient has shrunk by `tolerance`. With one-vs-rest, each class is
+        measured against log(2).
     max_iterations : int
         Newton steps at most.
     check : callable, optional
         Called between passes over the rows; what it raises ends the solve (cancellation).
     is_wanted : callable, optional
-        Asked between steps whether the problem at a position is still wanted. One that is not leaves what is solved
-        together at once, and its fit is where it stood: it has not converged, and nothing warns of that.
+        Called between steps: whether the problem at a position is still wanted. One that is not stops at once; its fit
+        is its last iterate, with `converged` False and without a warning.
     bases : Eigenbases, optional
-        What earlier solves over these features have found out about them, to be used and added to: it changes the
-        time, and of an answer no more than its tolerance leaves open.
+        Eigenvectors kept from earlier solves over these features, to be used and added to. They change the time, and
+        an answer only within its tolerance.
 
     Returns
     -------
     list of Fit
-        In the order of the problems. A fit does not depend on what else was asked beyond its tolerance: two
-        answers of one problem each have an objective within `gap` of the optimum, and with l2 > 0 heads within
-        sqrt(2 gap / l2) of it.
+        In the order of the problems. The other problems of a call change a fit only within its tolerance: the
+        objective is within `gap` of the optimum, and with l2 > 0 the head within sqrt(2 gap / l2) of the optimal one.
 
     Raises
     ------

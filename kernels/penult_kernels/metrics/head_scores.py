@@ -8,7 +8,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, beside, blocks, to_host
+from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.linear.problem import Head
 from penult_kernels.products import product
 from penult_kernels.trajectories.settings import Watch
@@ -27,8 +27,8 @@ def logits_of_heads(features: Array, heads: Sequence[Head]) -> list[Array]:
         On the host; C may differ from head to head.
     """
     xp = array_namespace(features)
-    stacked = beside(np.concatenate([head.weight for head in heads], axis=0, dtype=np.float64), features).T
-    shift = beside(np.concatenate([head.bias for head in heads], dtype=np.float64), features)
+    stacked = asarray_like(np.concatenate([head.weight for head in heads], axis=0, dtype=np.float64), features).T
+    shift = asarray_like(np.concatenate([head.bias for head in heads], dtype=np.float64), features)
     tiles = [
         product(xp.astype(features[tile, :], xp.float64), stacked) + shift
         for tile in blocks(features.shape[0], budget.DEFAULT.rows_per_single_pass)
@@ -70,7 +70,7 @@ class HeadScorer:
         rows: NDArray[np.int64] | None = None,
     ) -> None:
         xp = array_namespace(features)
-        used = features if rows is None else xp.take(features, beside(rows, features), axis=0)
+        used = features if rows is None else xp.take(features, asarray_like(rows, features), axis=0)
         self._features = used
         self._y = y if rows is None else y[rows]
         groups = g if rows is None else g[rows]
@@ -79,9 +79,9 @@ class HeadScorer:
         self._count = member.sum(axis=1).astype(np.float64)
         # Counts below 2^24 are whole numbers in float32, too.
         counting = xp.float32 if groups.size < 1 << 24 else xp.float64
-        self._member = xp.astype(beside(member, features), counting)
-        self._classes = beside(self._y[:, None], features)
-        self._is_second = beside(self._y[:, None] == 1, features)
+        self._member = xp.astype(asarray_like(member, features), counting)
+        self._classes = asarray_like(self._y[:, None], features)
+        self._is_second = asarray_like(self._y[:, None] == 1, features)
 
     def group_accuracies(self, weights: Array, biases: Array) -> NDArray[np.float64]:
         """(P, G) accuracies of heads (P, C, D), (P, C) beside the features; NaN where a group is empty."""

@@ -7,7 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.arrays import Array, asarray_like, to_host
 from penult_kernels.loss import log_softmax
 
 ECE_BINS = 15
@@ -38,9 +38,9 @@ def probability_scores(logits: Array, y: NDArray[np.int64], *, bins: int = ECE_B
     xp = array_namespace(logits)
     if not y.size:
         return ProbabilityScores(loss=math.nan, brier=math.nan, ece=math.nan, ece_bins=bins, auroc=math.nan)
-    label = beside(y, logits)[:, None]
-    wide = xp.astype(logits, xp.float64)
-    log_p = log_softmax(wide)
+    label = asarray_like(y, logits)[:, None]
+    logits64 = xp.astype(logits, xp.float64)
+    log_p = log_softmax(logits64)
     p = xp.exp(log_p)
     p_label = xp.take_along_axis(p, label, axis=1)[:, 0]
     loss = -float(xp.mean(xp.take_along_axis(log_p, label, axis=1)))
@@ -52,7 +52,7 @@ def probability_scores(logits: Array, y: NDArray[np.int64], *, bins: int = ECE_B
         brier=brier,
         ece=_calibration_error(to_host(xp.max(p, axis=1)), to_host(xp.argmax(p, axis=1)) == y, bins),
         ece_bins=bins,
-        auroc=_auroc(wide, log_p, y),
+        auroc=_auroc(logits64, log_p, y),
     )
 
 
@@ -80,7 +80,7 @@ def _area(score: Array, is_positive: NDArray[np.bool_]) -> float:
     xp = array_namespace(score)
     if bool(xp.any(xp.isnan(score))):
         return math.nan
-    positive = beside(is_positive, score)
+    positive = asarray_like(is_positive, score)
     negatives = xp.sort(score[~positive])
     below = xp.searchsorted(negatives, score[positive], side="left")
     not_above = xp.searchsorted(negatives, score[positive], side="right")
@@ -96,8 +96,8 @@ def wilson_interval(correct: NDArray[np.int64], count: NDArray[np.int64], *, z: 
     """
     n = np.where(count > 0, count, np.nan)
     p = correct / n
-    centre = p + z**2 / (2 * n)
+    center = p + z**2 / (2 * n)
     half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    ends = np.stack([centre - half, centre + half], axis=-1) / (1 + z**2 / n)[..., None]
+    ends = np.stack([center - half, center + half], axis=-1) / (1 + z**2 / n)[..., None]
     # At p = 0 and p = 1 an end is exactly p; rounding may leave it just outside.
     return np.clip(ends, 0.0, 1.0)

@@ -1,6 +1,6 @@
 """Group moments of rows that come a chunk at a time, in one pass and in bounded memory.
 
-Rows wait in a buffer of their group. A full buffer is centred about its own mean and folded in with Chan,
+Rows wait in a buffer of their group. A full buffer is centered about its own mean and folded in with Chan,
 Golub & LeVeque (1983), "Algorithms for computing the sample variance", eq. 2.1, for matrices:
 
     m2 <- m2 + Z^T Z + (w_a w_b / w) delta delta^T,      delta = mean_b - mean_a
@@ -21,7 +21,7 @@ from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, beside, blocks, host_labels, to_host
+from penult_kernels.arrays import Array, asarray_like, blocks, host_labels, to_host
 from penult_kernels.finite import check_finite
 from penult_kernels.moments.moments import Moments, check_positive, empty_moments, matrix_shape
 from penult_kernels.products import gram
@@ -30,22 +30,22 @@ ROWS_WIDENED = 128
 """Rows of a product converted at a time."""
 
 Products: TypeAlias = Literal["float64", "float32"]
-"""Type in which centred rows are multiplied; sums of products are float64 in both."""
+"""Type in which centered rows are multiplied; sums of products are float64 in both."""
 
-Centre: TypeAlias = Callable[[Array, Array, Array | None, Array], None]
+CenterRows: TypeAlias = Callable[[Array, Array, Array | None, Array], None]
 """Writes (rows - mean) * root_weights[:, None] into `out`.
 
 rows (N, D) of the type stored, mean (D,) float64, root_weights (N,) float64 or None, out (N, D) of the products."""
 
 
-def centre_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array) -> None:
+def center_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array) -> None:
     """Write (rows - mean) * root_weights[:, None] into `out`, losing nothing to a distant mean."""
     xp = array_namespace(rows)
     if out.dtype == xp.float64:
         # A few rows at a time, so that they are still in the cache of a CPU when the mean is taken from them; on a GPU
         # a thousand launches would take thirty times as long as the product.
         n_rows, n_features = (max(1, int(size)) for size in rows.shape)
-        step = max(1, budget.DEFAULT.centred_bytes // 8 // n_features) if is_numpy_array(out) else n_rows
+        step = max(1, budget.DEFAULT.centered_bytes // 8 // n_features) if is_numpy_array(out) else n_rows
         for block in blocks(int(rows.shape[0]), step):
             part = out[block, :]
             part[...] = rows[block, :]
@@ -63,7 +63,7 @@ def centre_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array
 
 
 class MomentAccumulator:
-    """Counts, means and centred second moments of G groups, fed with rows in any number of calls.
+    """Counts, means and centered second moments of G groups, fed with rows in any number of calls.
 
     Holds G * D * D * 8 bytes of sums, at most about `Budget.buffers_bytes` of waiting rows and one buffer widened.
 
@@ -74,7 +74,7 @@ class MomentAccumulator:
     dtype : of the rows that will come; any real floating type of `xp`.
     products : "float64" loses nothing that storage had kept. "float32" is about twice as fast; its rounding, up to
         about 1e-6 of lambda_1 in every eigenvalue, drowns the tails of steep spectra.
-    centre : replaces `centre_rows` where a device has something faster.
+    center : replaces `center_rows` where a device has something faster.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class MomentAccumulator:
         products: Products = "float64",
         xp: Array = np,
         device: Array = None,
-        centre: Centre = centre_rows,
+        center: CenterRows = center_rows,
     ) -> None:
         check_positive(n_groups, name="n_groups")
         self._xp = xp
-        self._centre = centre
+        self._center = center
         self._dtype = xp.empty((0,), dtype=dtype, device=device).dtype
         self._sums = empty_moments(n_groups, n_features, xp=xp, device=device)
         # Written to through these views: `m2[k] += ...` would copy the matrix onto itself.
@@ -200,8 +200,8 @@ class MomentAccumulator:
             buffer.check_finite()
         # Views of the work array, which the standard leaves open but every library here gives.
         block = self._work[: buffer.n + 1, :]
-        roots = None if weights is None else beside(np.sqrt(weights), rows)
-        self._centre(rows, mean, roots, self._work[: buffer.n, :])
+        roots = None if weights is None else asarray_like(np.sqrt(weights), rows)
+        self._center(rows, mean, roots, self._work[: buffer.n, :])
         delta = mean - self._sums.mean[k, :]
         before = float(self._weight[k])
         total = before + added
@@ -328,7 +328,7 @@ def _gather(features: Array, rows: NDArray[np.int64], out: Array) -> None:
     elif is_numpy_array(features):
         np.take(features, rows, axis=0, out=out, mode="clip")
     else:
-        out[...] = array_namespace(features).take(features, beside(rows, features), axis=0)
+        out[...] = array_namespace(features).take(features, asarray_like(rows, features), axis=0)
 
 
 def _mean(rows: Array, weights: NDArray[np.float64] | None, total: float) -> Array:
@@ -336,4 +336,4 @@ def _mean(rows: Array, weights: NDArray[np.float64] | None, total: float) -> Arr
     xp = array_namespace(rows)
     if weights is None:
         return xp.sum(rows, axis=0, dtype=xp.float64) / total
-    return beside(weights, rows) @ xp.astype(rows, xp.float64, copy=False) / total
+    return asarray_like(weights, rows) @ xp.astype(rows, xp.float64, copy=False) / total

@@ -1,6 +1,6 @@
-"""Counts, means and centred second moments of groups: merged, and pooled into classes and unions of groups.
+"""Counts, means and centered second moments of groups: merged, and pooled into classes and unions of groups.
 
-Everything is centred before it is squared. The textbook form E[zz^T] - E[z]E[z]^T subtracts two numbers
+Everything is centered before it is squared. The textbook form E[zz^T] - E[z]E[z]^T subtracts two numbers
 of size mean^2 and loses the covariance altogether once mean^2 * eps reaches it.
 
 Shapes: N rows, D features, G groups.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace
 
-from penult_kernels.arrays import Array, beside, host_labels
+from penult_kernels.arrays import Array, asarray_like, host_labels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -111,7 +111,7 @@ def unions(moments: Moments, members: Sequence[Sequence[int]]) -> Moments:
     chosen = [host_labels(np.asarray(one, dtype=np.int64), len(one), n_groups, name="members") for one in members]
     if any(np.unique(one).size < one.size for one in chosen):
         raise ValueError("a group may be named once in a union, or its rows would count twice")
-    pooled = [_union(moments, beside(one, moments.m2)) for one in chosen]
+    pooled = [_union(moments, asarray_like(one, moments.m2)) for one in chosen]
     xp = array_namespace(moments.m2)
     return Moments(
         count=xp.stack([one.count for one in pooled]),
@@ -146,7 +146,7 @@ def covariance(m2: Array, count: Array | int, *, correction: int) -> Array:
     Parameters
     ----------
     m2 : array of shape (..., D, D)
-        Centred second moments.
+        Centered second moments.
     count : array of shape (...,), or int
         Rows behind each of them, or the sums of their weights.
     correction : int

@@ -23,10 +23,10 @@ Floats = NDArray[np.float64]
 
 def log_probabilities(logits: Logits) -> Floats:
     """log softmax of (N, C) logits. Raises ValueError unless they are finite."""
-    wide = np.asarray(logits, np.float64)
-    if not np.isfinite(wide).all():
+    logits64 = np.asarray(logits, np.float64)
+    if not np.isfinite(logits64).all():
         raise ValueError("logits must be finite, got NaN or infinity")
-    return log_softmax(wide)
+    return log_softmax(logits64)
 
 
 def cross_entropies(logits: Logits, y: NDArray[np.int64]) -> Floats:
@@ -58,10 +58,10 @@ def eiil_environments(logits: Logits, y: NDArray[np.int64]) -> NDArray[np.int64]
     g_i > 0 says that row i is misclassified.
     """
     log_p = log_probabilities(logits)
-    wide = np.asarray(logits, np.float64)
-    # Centring changes no g_i and keeps the two terms from cancelling.
-    centred = wide - wide.mean(axis=1, keepdims=True)
-    g = (np.exp(log_p) * centred).sum(axis=1) - centred[np.arange(y.size), y]
+    logits64 = np.asarray(logits, np.float64)
+    # Centering changes no g_i and keeps the two terms from cancelling.
+    centered = logits64 - logits64.mean(axis=1, keepdims=True)
+    g = (np.exp(log_p) * centered).sum(axis=1) - centered[np.arange(y.size), y]
     return (g > 0).astype(np.int64)
 
 

@@ -1,7 +1,7 @@
 """Single numbers read off a spectrum, and angles between the subspaces of two.
 
 Every number has an identifier and a formula that travel with it (`DEFINITIONS`): several of these names stand for
-different formulas in different papers. l_1 >= ... >= l_D are the eigenvalues of a centred covariance; a rounding-level
+different formulas in different papers. l_1 >= ... >= l_D are the eigenvalues of a centered covariance; a rounding-level
 l_i <= 0 counts as 0 in entropies and is left out of a power law.
 """
 
@@ -37,7 +37,7 @@ EFFECTIVE_RANK = Definition(
 )
 RANK_ME = Definition(
     "rank_me",
-    "exp(-sum_i p_i log p_i), p_i = s_i / sum_j s_j + 1e-7, s = singular values of the rows, not centred",
+    "exp(-sum_i p_i log p_i), p_i = s_i / sum_j s_j + 1e-7, s = singular values of the rows, not centered",
     "Garrido et al. 2023, eq. 1",
 )
 POWER_LAW = Definition(
@@ -74,7 +74,7 @@ def effective_rank(eigenvalues: NDArray[np.float64]) -> float:
 
 
 def rank_me(singular_values: NDArray[np.float64], *, epsilon: float = RANKME_EPSILON) -> float:
-    """exp of the entropy of s / sum s + epsilon, the min(N, D) singular values s of rows that are not centred."""
+    """exp of the entropy of s / sum s + epsilon, the min(N, D) singular values s of rows that are not centered."""
     total = float(np.sum(singular_values))
     if not total > 0:
         return math.nan
@@ -142,9 +142,9 @@ def _between(counts: NDArray[np.int64], means: NDArray[np.float64], labels: NDAr
     """sum_p n_p |m_p - m|^2 of the unions that `labels` makes of the groups."""
     member = (labels[None, :] == np.unique(labels)[:, None]) * counts
     sizes = member.sum(axis=1)
-    centres = member @ means / np.maximum(sizes, 1)[:, None]
-    centre = counts @ means / max(int(counts.sum()), 1)
-    return float(np.sum(sizes[:, None] * (centres - centre) ** 2))
+    centers = member @ means / np.maximum(sizes, 1)[:, None]
+    center = counts @ means / max(int(counts.sum()), 1)
+    return float(np.sum(sizes[:, None] * (centers - center) ** 2))
 
 
 def principal_angles(u: Array, v: Array) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from enum import StrEnum
 import numpy as np
 from array_api_compat import array_namespace
 
-from penult_kernels.arrays import Array, beside
+from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.products import product
 from penult_kernels.spectra.lanczos import Eigenpairs, largest_eigenpairs
 
@@ -26,14 +26,14 @@ ITERATE_FROM = 3072
 ITERATE_FROM_WITH_VECTORS = 1024
 """Smallest matrix that is iterated for when eigenvectors are wanted: a full decomposition then takes several times as
 long."""
-LARGEST_SHARE = 1 / 24
-"""Largest share of the eigenvalues that are iterated for."""
+LARGEST_FRACTION = 1 / 24
+"""Largest fraction of the eigenvalues that are iterated for."""
 LARGEST_BASIS = 1 / 4
-"""Iteration gives up when its basis has this share of the matrix's columns."""
+"""Iteration gives up when its basis has this fraction of the matrix's columns."""
 BLOCK = 8
 """Columns of a Lanczos block."""
 TOLERANCE = 1e-10
-"""Residuals asked for: at most this share of the largest eigenvalue, and its square root as a share of each."""
+"""Residuals asked for: at most this fraction of the largest eigenvalue, and its square root as a fraction of each."""
 
 
 class Method(StrEnum):
@@ -88,7 +88,7 @@ def decompose(symmetric: Array, k: int, *, vectors: bool = False) -> Eigen:
 
 def iterates(n: int, k: int, *, vectors: bool) -> bool:
     """Whether iteration is expected to be quicker than a full decomposition."""
-    return n >= (ITERATE_FROM_WITH_VECTORS if vectors else ITERATE_FROM) and k <= n * LARGEST_SHARE
+    return n >= (ITERATE_FROM_WITH_VECTORS if vectors else ITERATE_FROM) and k <= n * LARGEST_FRACTION
 
 
 def iterate(symmetric: Array, k: int) -> Eigenpairs | None:
@@ -122,7 +122,7 @@ def nothing_larger(symmetric: Array, pairs: Eigenpairs) -> bool:
     except np.linalg.LinAlgError:
         return False
     # Not every library raises: CuPy by default leaves rubbish. A true factor reproduces the matrix.
-    probe = beside(np.random.default_rng(0).standard_normal((n, 1)), symmetric)
+    probe = asarray_like(np.random.default_rng(0).standard_normal((n, 1)), symmetric)
     error = xp.linalg.vector_norm(factor @ (factor.T @ probe) - rest @ probe)
     return bool(error <= 1e-10 * xp.linalg.vector_norm(rest @ probe))
 

@@ -18,7 +18,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.arrays import Array, asarray_like, to_host
 
 Operator: TypeAlias = Callable[[Array], Array]
 """A symmetric linear map: (n, b) float64 to (n, b) float64."""
@@ -83,8 +83,8 @@ def _measured(
 ) -> Eigenpairs:
     """The pairs with the residuals that they have, not those that the recurrence promises."""
     xp = array_namespace(basis.columns)
-    vectors = basis.columns @ beside(combinations, basis.columns)
-    on_device = beside(values, vectors)
+    vectors = basis.columns @ asarray_like(combinations, basis.columns)
+    on_device = asarray_like(values, vectors)
     residuals = xp.linalg.vector_norm(apply(vectors) - vectors * on_device, axis=0)
     return Eigenpairs(
         values=on_device,
@@ -167,10 +167,10 @@ class _Basis:
             if not lost.any():
                 break
             fresh = self._random(int(block.shape[0]), int(block.shape[1]))
-            block = xp.where(beside(lost, block)[None, :], fresh, block)
+            block = xp.where(asarray_like(lost, block)[None, :], fresh, block)
             block, _ = xp.linalg.qr(block - self.columns @ (self.columns.T @ block))
         self._end = self.size + int(block.shape[1])
         self._store[:, self.size : self._end] = block
 
     def _random(self, n: int, width: int) -> Array:
-        return beside(self._rng.standard_normal((n, width)), self._like)
+        return asarray_like(self._rng.standard_normal((n, width)), self._like)

@@ -15,11 +15,11 @@ from penult_kernels.spectra.top_eigenvalue import TopEigenvalues, leading_direct
 
 
 class ResampledPair:
-    """The rows of two groups one below the other, each centred about its own mean, in float32 at unit size.
+    """The rows of two groups one below the other, each centered about its own mean, in float32 at unit size.
 
     Row i of group g stands at sqrt(n_g / (n_g - 1)) times its distance from the group's mean: then the rows
     of both groups have the covariance of their populations, whatever n_g, and may be exchanged under the null.
-    lambda_1 has the divisor n here; `log_factor` makes it n - 1 for rows drawn from both, which are centred anew.
+    lambda_1 has the divisor n here; `log_factor` makes it n - 1 for rows drawn from both, which are centered anew.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ResampledPair:
         check: Callable[[], None],
     ) -> None:
         self._sizes = (int(minority.shape[0]), int(majority.shape[0]))
-        self._rows = _narrowed(_unit_residuals(minority, majority, center=center))
+        self._rows = _in_span(_unit_residuals(minority, majority, center=center))
         self._replicates = replicates
         self._seed, self._stream = seed, stream
         self._center, self._check = center, check
@@ -108,7 +108,7 @@ def _unit_residuals(minority: Array, majority: Array, *, center: bool) -> Array:
     return residuals / size if size > 0 else residuals
 
 
-def _narrowed(rows: Array) -> Array:
+def _in_span(rows: Array) -> Array:
     """Coordinates (N, N) of rows (N, D) in a basis of their span, where that is much narrower; else the rows.
 
     Whatever rows are drawn, rotating them changes no eigenvalue. With the decomposition K = U L U^T of the

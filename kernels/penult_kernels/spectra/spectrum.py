@@ -15,7 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, beside, blocks
+from penult_kernels.arrays import Array, asarray_like, blocks
 from penult_kernels.finite import check_finite
 from penult_kernels.moments.moments import check_correction, matrix_shape
 from penult_kernels.products import gram, product
@@ -49,7 +49,7 @@ def spectrum_from_moments(
     Parameters
     ----------
     m2 : array of shape (D, D)
-        Symmetric second moment about the mean (or, for uncentred spectra, about zero).
+        Symmetric second moment about the mean (or, for uncentered spectra, about zero).
     count : float
         Rows behind it, or the sum of their weights.
     mean : array of shape (D,), optional
@@ -186,7 +186,7 @@ def _through_rows(rows: Array, about: Array, outer: Array, n_kept: int, divisor:
     n_rows, n_features = int(rows.shape[0]), int(rows.shape[1])
     found = spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=True)
     left = cast("Array", found.vectors)
-    span = beside(np.random.default_rng(0).standard_normal((n_features, n_kept)), rows)
+    span = asarray_like(np.random.default_rng(0).standard_normal((n_features, n_kept)), rows)
     for columns, z in _column_blocks(rows, about):
         span[columns, : left.shape[1]] = product(z.T, left)
     vectors, _ = xp.linalg.qr(span)

@@ -77,7 +77,7 @@ def spectrum_from_passes(
         m2, mean = _inner(passes, n_rows, n_features, like, center=center)
         return with_rounding(spectrum_of(m2, n_kept, divisor, vectors=False), n_rows, mean, merged=True)
     about = _mean(passes, n_rows, n_features, like) * (1.0 if center else 0.0)
-    rows = _Centred(passes, about, n_rows)
+    rows = _Centered(passes, about, n_rows)
     if fits:
         panel = max(1, min(n_rows, (memory - COPIES * 8 * n_rows**2) // (8 * n_features)))
         found = spectrum_of(_outer(rows, panel), min(n_kept, n_rows), divisor, vectors=False)
@@ -115,7 +115,7 @@ def _mean(passes: Passes, n_rows: int, n_features: int, like: Array) -> Array:
     return total / n_rows
 
 
-class _Centred:
+class _Centered:
     """The rows less their mean, in float64, as often as they are asked for."""
 
     def __init__(self, passes: Passes, about: Array, n_rows: int) -> None:
@@ -133,7 +133,7 @@ class _Centred:
         _check_rows(first, self.n_rows)
 
 
-def _outer(rows: _Centred, panel: int) -> Array:
+def _outer(rows: _Centered, panel: int) -> Array:
     """Z Z^T (N, N): one pass for every `panel` rows, which are multiplied by themselves and all later ones."""
     xp = array_namespace(rows.about)
     n, d, device = rows.n_rows, int(rows.about.shape[0]), rows.about.device
@@ -157,7 +157,7 @@ def _outer(rows: _Centred, panel: int) -> Array:
     return outer
 
 
-def _iterate(rows: _Centred, n_kept: int, divisor: float, memory: int) -> Spectrum:
+def _iterate(rows: _Centered, n_kept: int, divisor: float, memory: int) -> Spectrum:
     """The largest eigenvalues of Z^T Z, which is never formed."""
     xp = array_namespace(rows.about)
     d = int(rows.about.shape[0])

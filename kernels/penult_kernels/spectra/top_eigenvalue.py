@@ -19,7 +19,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, beside, blocks, to_host
+from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.products import product
 
 TOLERANCE = 1e-7
@@ -40,7 +40,7 @@ class TopEigenvalues:
     """(R,) certified bound on lambda_1 - values: min(|r|, |r|^2 / gap), the gap taken from the Ritz values."""
     standard_errors: NDArray[np.float64]
     """(R,) of lambda_1 as an estimate, by its influence function: sqrt(mean of ((v^T z)^2 - lambda_1)^2 / n), with v
-    the eigenvector, z centred, n the total weight (Critchley 1985, "Influence in principal components analysis")."""
+    the eigenvector, z centered, n the total weight (Critchley 1985, "Influence in principal components analysis")."""
 
 
 def top_eigenvalues(
@@ -60,7 +60,7 @@ def top_eigenvalues(
     Parameters
     ----------
     rows : array of shape (N, D)
-        float32, of a size near 1 and, when `center`, centred near their mean: products are in float32.
+        float32, of a size near 1 and, when `center`, centered near their mean: products are in float32.
     weights : callable
         From a range of replicates to their weights (R', N), whole numbers that are not negative.
     replicates : int
@@ -99,7 +99,7 @@ def leading_direction(rows: Array, *, iterations: int = 6) -> Array:
     """A vector (D,) that leans towards the top eigenvector of rows^T rows: a few power iterations."""
     xp = array_namespace(rows)
     noise = np.random.default_rng(0).standard_normal(int(rows.shape[1]))
-    v = xp.astype(beside(noise, rows), rows.dtype)
+    v = xp.astype(asarray_like(noise, rows), rows.dtype)
     for _ in range(iterations):
         v = rows.T @ (rows @ v)
         length = xp.linalg.vector_norm(v)
@@ -121,8 +121,8 @@ class _Weighted:
     def __init__(self, rows: Array, weights: NDArray[np.int64], *, center: bool) -> None:
         xp = array_namespace(rows)
         self._rows = rows
-        self._totals = beside(np.maximum(weights.sum(axis=1), 1).astype(np.float32), rows)[:, None]
-        self._weights = beside(weights.astype(np.float32), rows)
+        self._totals = asarray_like(np.maximum(weights.sum(axis=1), 1).astype(np.float32), rows)[:, None]
+        self._weights = asarray_like(weights.astype(np.float32), rows)
         mean = self._weights @ rows / self._totals
         self._mean = mean if center else xp.zeros_like(mean)
         lengths = xp.linalg.vector_norm(rows, axis=1)
@@ -135,7 +135,7 @@ class _Weighted:
         total = _zeros_like(vectors)
         for z, weights, y in self._projections(vectors, self._mean):
             weighted = weights * y
-            # The weighted projections of a centred replicate sum to zero, so one side need not be centred
+            # The weighted projections of a centered replicate sum to zero, so one side need not be centered
             # again; what rounding leaves of the sum is taken off all the same.
             total = total + product(weighted, z) - _row_sums(weighted) * self._mean
         return total / self._totals
@@ -159,7 +159,7 @@ class _Weighted:
         residual = to_host(xp.linalg.vector_norm(image - theta * v, axis=1))
         variance = to_host(((fourth / totals - theta * theta) / totals)[:, 0])
         values = to_host(theta[:, 0])
-        # lambda_1 is at least the share 1 / min(N, D) of the variance: what lies at the rounding of the rows is none.
+        # lambda_1 is at least the fraction 1 / min(N, D) of the variance: what lies at the rounding of the rows is none.
         is_none = values <= self._rounding
         return TopEigenvalues(
             values=np.where(is_none, 0.0, values),
@@ -218,7 +218,7 @@ def _lanczos(apply: Callable[[Array], Array], start: Array, check: Callable[[], 
             gaps = theta[:, -1] - (theta[:, -2] if step else 0.0)
             errors = _error_bound(length * np.abs(ritz[:, -1, -1]), gaps)
             if step + 1 == most or bool(np.all(errors <= TOLERANCE * theta[:, -1])):
-                coefficients = beside(ritz[:, None, :, -1], start)
+                coefficients = asarray_like(ritz[:, None, :, -1], start)
                 vectors = xp.astype(coefficients, start.dtype) @ basis[:, : step + 1, :]
                 return _RitzPairs(vectors=vectors[:, 0, :], gaps=gaps)
         projected[:, step + 1, step] = projected[:, step, step + 1] = length
@@ -239,7 +239,7 @@ def _begin(start: Array) -> Array:
     noise /= np.linalg.norm(noise)
     length = xp.linalg.vector_norm(start, axis=1, keepdims=True)
     direction = start / xp.where(length > 0, length, 1.0)
-    rough = direction + 1e-3 * xp.astype(beside(noise, start), start.dtype)
+    rough = direction + 1e-3 * xp.astype(asarray_like(noise, start), start.dtype)
     return rough / xp.linalg.vector_norm(rough, axis=1, keepdims=True)
 
 
@@ -257,4 +257,4 @@ def _unit(vectors: Array, scale: NDArray[np.float64]) -> tuple[Array, NDArray[np
     length = to_host(xp.linalg.vector_norm(vectors, axis=1)).astype(np.float64)
     length[length <= 10 * float(xp.finfo(vectors.dtype).eps) * scale] = 0.0
     inverse = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
-    return vectors * xp.astype(beside(inverse, vectors), vectors.dtype)[:, None], length
+    return vectors * xp.astype(asarray_like(inverse, vectors), vectors.dtype)[:, None], length

@@ -14,7 +14,7 @@ when rows are drawn evenly.
 Steps are those of the problem as it is solved: on standardised features where it is standardised, on
 the bias too unless the intercept is NONE. A softmax of two classes moves its rows oppositely and is followed as one
 column, which halves the work: with d = V_1 - V_0 the step in d is twice the row's, the norm of both rows sqrt(2) times
-one's. Where that symmetry is broken (a start that is not symmetric, weight decay about a centre) both are kept.
+one's. Where that symmetry is broken (a start that is not symmetric, weight decay about a center) both are kept.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +50,7 @@ def descend(
     Parameters
     ----------
     features, y, n_classes, problems
-        As in `linear.solve.solve`; each problem's start is its centre, or zero, when left out.
+        As in `linear.solve.solve`; each problem's start is its center, or zero, when left out.
     settings : sequence of TrajectorySettings
         One per problem.
     watch : Watch, or a sequence of one (or None) per problem, optional

@@ -8,7 +8,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside
+from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.linear.blocks.blocks import Block
 
 
@@ -60,7 +60,7 @@ class TrajectoryLoss:
             above = n_rows * np.arange(drawn.shape[0], dtype=np.int64) if n_streams > 1 else np.zeros(1, np.int64)
             at: NDArray[np.int64] = drawn + above[:, None]
             flat = xp.reshape(values, (n_streams * n_rows, *values.shape[2:]))
-            chosen = xp.take(flat, beside(at.reshape(-1), values), axis=0)
+            chosen = xp.take(flat, asarray_like(at.reshape(-1), values), axis=0)
             return xp.reshape(chosen, (*drawn.shape, *values.shape[2:]))
 
         target = of(self.target)
@@ -78,8 +78,8 @@ class TrajectoryLoss:
         def of(values: Array) -> Array:
             xp = array_namespace(values)
             if values.shape[0] > 1:
-                values = xp.take(values, beside(streams, values), axis=0)
-            return values if values.shape[2] == 1 else xp.take(values, beside(blocks, values), axis=2)
+                values = xp.take(values, asarray_like(streams, values), axis=0)
+            return values if values.shape[2] == 1 else xp.take(values, asarray_like(blocks, values), axis=2)
 
         return TrajectoryLoss(
             weight=of(self.weight),
@@ -103,19 +103,19 @@ def trajectory_loss(parts: Sequence[Block], n_streams: int, like: Array, dtype: 
         by_stream = stacked.reshape(n_streams, -1, *stacked.shape[1:])
         return np.ascontiguousarray(by_stream.transpose(0, 2, 1, 3))
 
-    share = of_rows(lambda block: block.weight_id, Block.share)
+    s = of_rows(lambda block: block.weight_id, Block.sample_weight)
     target = of_rows(lambda block: block.target_id, Block.target)
     offset = None
     if any(block.full_offset is not None for block in parts):
         offset = of_rows(lambda block: block.offset_id, Block.offset)
 
     def placed(values: NDArray[np.float64]) -> Array:
-        return xp.astype(beside(values, like), dtype)
+        return xp.astype(asarray_like(values, like), dtype)
 
     binary = n_columns == 1
     return TrajectoryLoss(
-        weight=placed(0.5 * share if binary else share),
-        target=placed(share * (0.5 - target) if binary else target),
+        weight=placed(0.5 * s if binary else s),
+        target=placed(s * (0.5 - target) if binary else target),
         offset=None if offset is None else placed(offset),
         n_blocks=len(parts) // n_streams,
         n_columns=n_columns,

@@ -7,7 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside
+from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.linear.blocks.blocks import Block, Preparation
 from penult_kernels.linear.problem import Intercept, Link, Problem
 from penult_kernels.trajectories.settings import Keep, Optimizer, TrajectorySettings
@@ -38,12 +38,12 @@ def starting_columns(preparation: Preparation, members: Sequence[Member], n_stre
     zero = xp.zeros(shape, dtype=xp.float64, device=preparation.features.device)
     theta = _columns([zero if part.start is None else part.start for part in parts], n_streams)
     moves = np.asarray([part.intercept is not Intercept.NONE for part in parts], np.float64)
-    theta[:, -1, :] *= beside(np.repeat(moves, shape[0]).reshape(n_streams, -1), theta)
+    theta[:, -1, :] *= asarray_like(np.repeat(moves, shape[0]).reshape(n_streams, -1), theta)
     return theta
 
 
 def center_columns(preparation: Preparation, members: Sequence[Member], n_streams: int) -> Array | None:
-    """Centre of every column (S, D + 1, K), which weight decay sees and the penalty does not; None without any."""
+    """Center of every column (S, D + 1, K), which weight decay sees and the penalty does not; None without any."""
     centers = [preparation.center(member.problem) for member in members]
     if all(center is None for center in centers):
         return None
@@ -63,7 +63,7 @@ def _columns(rows: Sequence[Array], n_streams: int) -> Array:
 
 
 def stays_in_row_space(members: Sequence[Member], theta: Array, center: Array | None) -> bool:
-    """False where steps may leave the span of the rows: by a start, a centre, or by looking at entries one by one."""
+    """False where steps may leave the span of the rows: by a start, a center, or by looking at entries one by one."""
     xp = array_namespace(theta)
     decays = any(member.settings.weight_decay > 0 for member in members)
     return not (
@@ -90,7 +90,7 @@ class Scoreboard:
         self._reached = np.zeros(len(settings), np.int64)
         self._scores: list[NDArray[np.float64]] = []
 
-    def hear(self, step: int, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def record(self, step: int, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(P,) whether the iterate is to be kept: the first with the highest score."""
         self._scores.append(scores)
         better = np.logical_and(self._keeps_best, scores > self._best)
@@ -106,7 +106,7 @@ class Scoreboard:
         """The step of a trajectory's best iterate, and its score."""
         return int(self._reached[place]), float(self._best[place])
 
-    def curves(self) -> NDArray[np.float64]:
+    def by_step(self) -> NDArray[np.float64]:
         """(P, steps)."""
         return np.stack(self._scores, axis=1) if self._scores else np.zeros((self._best.size, 0))
 

@@ -11,7 +11,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.arrays import Array, asarray_like, to_host
 from penult_kernels.linear.blocks.blocks import Preparation
 from penult_kernels.trajectories.loss import trajectory_loss
 from penult_kernels.trajectories.members import (
@@ -120,7 +120,7 @@ class TrajectoryRun:
             residuals = self._loss.residuals(logits[None, :n_fitted, :])
             return (self._space.rows[:n_fitted, :].T @ residuals[0, :, :])[None, :, :]
         drawn = self._draws.next()
-        flat = xp.take(self._space.rows, beside(drawn.reshape(-1), self._theta), axis=0)
+        flat = xp.take(self._space.rows, asarray_like(drawn.reshape(-1), self._theta), axis=0)
         rows = xp.reshape(flat, (*drawn.shape, -1))
         residuals = self._loss.on_rows(drawn).residuals(rows @ self._theta)
         return xp.matrix_transpose(rows) @ residuals
@@ -130,14 +130,14 @@ class TrajectoryRun:
         if self._watch is None:
             return
         outputs = self._outputs(logits[logits.shape[0] - self._watch.features.shape[0] :, :])
-        better = self._scores.hear(step, np.asarray(self._watch.score(self._indices, outputs), np.float64))
+        better = self._scores.record(step, np.asarray(self._watch.score(self._indices, outputs), np.float64))
         if better.any():
             xp = array_namespace(self._theta)
             columns = np.repeat(better, self._per_problem).reshape(self._shape[0], 1, -1)
-            self._kept = xp.where(beside(columns, self._theta), self._theta, self._kept)
+            self._kept = xp.where(asarray_like(columns, self._theta), self._theta, self._kept)
 
     def _outputs(self, logits: Array) -> Array:
-        """Margins (M, P) of two classes, else logits (M, P, C), from those of the columns and the centre's."""
+        """Margins (M, P) of two classes, else logits (M, P, C), from those of the columns and the center's."""
         xp = array_namespace(logits)
         found = logits
         if self._per_problem > 1:
@@ -146,7 +146,7 @@ class TrajectoryRun:
         return found if self._center_outputs is None else found + self._center_outputs
 
     def _outputs_of_centers(self, watch: Watch) -> Array | None:
-        """What the centres add to the outputs, with a 1 in place of P where they are one; None without any."""
+        """What the centers add to the outputs, with a 1 in place of P where they are one; None without any."""
         centers = [member.problem.center for member in self._members]
         if all(center is None for center in centers):
             return None
@@ -190,7 +190,7 @@ class TrajectoryRun:
         self._scores.keep(kept)
         if self._center_outputs is not None and self._center_outputs.shape[1] > 1:
             xp = array_namespace(self._theta)
-            self._center_outputs = xp.take(self._center_outputs, beside(kept, self._theta), axis=1)
+            self._center_outputs = xp.take(self._center_outputs, asarray_like(kept, self._theta), axis=1)
 
     def _keep_every(self, step: int) -> None:
         wanted = [
@@ -205,14 +205,14 @@ class TrajectoryRun:
 
     def _answers(self, places: Sequence[int] | range, step: int) -> dict[int, Trajectory]:
         """What has come of some trajectories after `step` steps."""
-        last, kept, curves = self._rows(self._theta), self._rows(self._kept), self._scores.curves()
+        last, kept, scores = self._rows(self._theta), self._rows(self._kept), self._scores.by_step()
         is_finite = to_host(array_namespace(last).all(array_namespace(last).isfinite(last), axis=1))
         found: dict[int, Trajectory] = {}
         for place in places:
             index, keeps_best = self._members[place].index, self._scores.keeps_best(place)
             weight, bias = self._head(place, kept if keeps_best else last)
             own = slice(place * self._per_problem, (place + 1) * self._per_problem)
-            ends = step, float(curves[place, -1]) if curves.shape[1] else math.nan
+            ends = step, float(scores[place, -1]) if scores.shape[1] else math.nan
             reached, score = self._scores.best(place) if keeps_best else ends
             found[index] = Trajectory(
                 weight=weight,
@@ -220,7 +220,7 @@ class TrajectoryRun:
                 step=reached,
                 diverged=not bool(is_finite[own].all()),
                 score=score,
-                scores=curves[place],
+                scores=scores[place],
                 kept=tuple(self._heads.get(index, ())),
             )
         return found

@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside
+from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.linear.blocks.blocks import Block
 from penult_kernels.linear.problem import Intercept
 from penult_kernels.trajectories.settings import Optimizer, TrajectorySettings
@@ -78,7 +78,7 @@ class Stepper:
     per_problem : int
         Columns of a problem, over which its gradient is clipped.
     center : array (S, W, K), optional
-        What weight decay sees beside theta: the centres, which the penalties do not see.
+        What weight decay sees beside theta: the centers, which the penalties do not see.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Stepper:
         xp = array_namespace(like)
 
         def placed(values: NDArray[np.float64]) -> Array:
-            return xp.astype(beside(values, like), like.dtype)
+            return xp.astype(asarray_like(values, like), like.dtype)
 
         self._device = {one.name: placed(getattr(numbers, one.name)) for one in fields(numbers)}
         self._rate = placed(numbers.learning_rate * numbers.doubled)
@@ -140,11 +140,11 @@ class Stepper:
         for name, power in (("l2", 2), ("l1", 1)):
             if not self._is_any[name]:
                 continue
-            slope = theta if name == "l2" else xp.sign(theta)
-            gradient += self._device[name] * slope
+            subgradient = theta if name == "l2" else xp.sign(theta)
+            gradient += self._device[name] * subgradient
             if self._bias_differs:
                 extra = self._device["bias_penalty"] ** power - 1.0
-                gradient[:, -1:, :] += self._device[name] * extra * slope[:, -1:, :]
+                gradient[:, -1:, :] += self._device[name] * extra * subgradient[:, -1:, :]
 
     def _clipping(self, gradient: Array) -> Array:
         """(S, 1, K) factors that cut each problem's gradient, over all its columns, to its largest norm."""
@@ -185,4 +185,4 @@ class Stepper:
 def taken(values: Array, streams: NDArray[np.int64], columns: NDArray[np.int64]) -> Array:
     """Some streams and columns of (S, W, K)."""
     xp = array_namespace(values)
-    return xp.take(xp.take(values, beside(streams, values), axis=0), beside(columns, values), axis=2)
+    return xp.take(xp.take(values, asarray_like(streams, values), axis=0), asarray_like(columns, values), axis=2)

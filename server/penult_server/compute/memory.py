@@ -12,7 +12,7 @@ from penult_server.errors import ServiceError
 COPIES_OF_A_PRODUCT = 4
 """A second moment, the copy that a decomposition works in, and its workspace."""
 RESIDUAL_BYTES = 12
-"""A feature of a resampled row: gathered in at most 4 bytes, centred in float32, and scaled."""
+"""A feature of a resampled row: gathered in at most 4 bytes, centered in float32, and scaled."""
 
 
 def spectra_bytes(counts: Sequence[int], n_features: int, *, has_moments: bool) -> int:

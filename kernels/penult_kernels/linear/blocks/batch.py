@@ -6,8 +6,8 @@ the heads on the way to the rows and into the gradients on the way back, so the 
     logits    X W^T + 1 b^T + o,        W = V / scale,  b = c - W mean
     adjoint   [(R^T X - (R^T 1) mean^T) / scale,  R^T 1]
 
-Everything that has a number for each row is made a tile of rows at a time, so that only logits and the like
-are ever kept whole. What all blocks share (weights, targets, offsets) has a 1 in the place of B.
+Intermediate arrays with numbers for each row are made a tile of rows at a time; only logits and arrays of their size
+are kept whole. Sample weights, targets and offsets that are equal for all blocks have a 1 in the place of B.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +19,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, beside, blocks
+from penult_kernels.arrays import Array, asarray_like, blocks
 from penult_kernels.linear.blocks.blocks import Block
 from penult_kernels.linear.blocks.scaling import Scaling, tiles_of
 from penult_kernels.linear.problem import Intercept
@@ -27,19 +27,19 @@ from penult_kernels.loss import bias_hessians, entropies, hessian_vector_product
 from penult_kernels.products import product
 
 _PER_BLOCK = ("l1", "l2", "is_free", "is_fitted", "bias_penalty")
-_PER_ROW = ("share", "target", "offset")
+_PER_ROW = ("sample_weight", "target", "offset")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """B blocks of q columns; arrays beside the features, float64."""
+    """B blocks of q columns; float64 arrays on the device of the features."""
 
     features: Array
     rows: NDArray[np.int64] | None
     scaling: Scaling
     """Mean and scale (D,), or (B, 1, D)."""
-    share: Array
-    """(n, B) or (n, 1)."""
+    sample_weight: Array
+    """(n, B) or (n, 1): s, which sums to 1."""
     target: Array
     """(n, B, q) or (n, 1, q)."""
     offset: Array
@@ -53,11 +53,11 @@ class Batch:
     is_fitted: Array
     """(B,) 1.0 where there is an intercept."""
     bias_penalty: Array
-    """(B,) 1 / intercept_scale where the intercept is penalised, else 0: what |c| counts beside |V|."""
+    """(B,) 1 / intercept_scale where the intercept is penalised, else 0: the factor of c in the penalty."""
     dense: Array | None = None
-    """(n, D) rows used, when they are kept; in the space solved, with a `scaling` (D,) that changes nothing."""
-    narrow: bool = False
-    """Products with the rows in float32; everything else stays float64."""
+    """(n, D) rows in the space solved, if they are kept; `scaling` (D,) is then the identity."""
+    in_float32: bool = False
+    """Whether products with the rows are float32; everything else is float64."""
 
     @property
     def n_blocks(self) -> int:
@@ -73,13 +73,13 @@ class Batch:
         """X W^T + b (n, B, q) without the offset: one pass over the rows."""
         xp = array_namespace(theta)
         weight, bias = self._folded(theta)
-        whole = xp.empty((self.share.shape[0], bias.shape[0]), dtype=xp.float64, device=theta.device)
+        whole = xp.empty((self.sample_weight.shape[0], bias.shape[0]), dtype=xp.float64, device=theta.device)
         for tile, z in self.tiles():
             whole[tile, :] = xp.astype(product(z, weight), xp.float64) + bias
         return xp.reshape(whole, (-1, theta.shape[0], theta.shape[1]))
 
     def logits_by_tile(self, theta: Array) -> Iterator[tuple[slice, Array, Array]]:
-        """Places, rows and full logits (n, B, q) of each tile, in the type of the products."""
+        """Slice, rows and logits with the offset (n, B, q) of each tile, in the type of the products."""
         xp = array_namespace(theta)
         weight, bias = self._folded(theta)
         bias = xp.astype(bias, weight.dtype, copy=False)
@@ -97,37 +97,37 @@ class Batch:
         return self.gathered(parts, theta.shape[1]) + self.l2_weights(theta) * theta
 
     def curvature(self, p: Array) -> Array:
-        """What `hessian_product` needs of the probabilities: s p (1 - p) of a binary batch, else p."""
+        """What `hessian_product` needs at probabilities p: s p (1 - p) in a binary batch, else p."""
         xp = array_namespace(p)
-        kept = self.share[:, :, None] * p * (1.0 - p) if p.shape[2] == 1 else p
-        return xp.astype(kept, xp.float32) if self.narrow else kept
+        kept = self.sample_weight[:, :, None] * p * (1.0 - p) if p.shape[2] == 1 else p
+        return xp.astype(kept, xp.float32) if self.in_float32 else kept
 
     def hessian_product(self, curvature: Array, direction: Array) -> Array:
         """Hessian of the smooth part times a direction (B, q, D + 1): two passes."""
         weight, bias = self._folded(direction)
         n_columns = direction.shape[1]
-        if self.narrow:
+        if self.in_float32:
             bias = array_namespace(bias).astype(bias, weight.dtype)
 
-        def curved(tile: slice, z: Array) -> Array:
+        def of_tile(tile: slice, z: Array) -> Array:
             xp = array_namespace(z)
             change = xp.reshape(product(z, weight) + bias, (-1, direction.shape[0], n_columns))
             if n_columns == 1:
                 return curvature[tile, ...] * change
-            return self.share[tile, :, None] * hessian_vector_product(curvature[tile, ...], change)
+            return self.sample_weight[tile, :, None] * hessian_vector_product(curvature[tile, ...], change)
 
-        parts = ((curved(tile, z), z) for tile, z in self.tiles())
+        parts = ((of_tile(tile, z), z) for tile, z in self.tiles())
         return self.gathered(parts, n_columns) + self.l2_weights(direction) * direction
 
     def data_value(self, logits: Array, change: Array | None = None, length: Array | None = None) -> Array:
-        """Weighted mean loss (B,) of full logits, or of logits + length (B,) times a change (n, B, q)."""
+        """Weighted mean loss (B,) at logits with the offset, or at logits + length (B,) times a change (n, B, q)."""
         xp = array_namespace(logits)
         total = xp.zeros((logits.shape[1],), dtype=xp.float64, device=logits.device)
         for tile in blocks(logits.shape[0], budget.DEFAULT.rows_per_tile):
             here = logits[tile, ...]
             if change is not None and length is not None:
                 here = here + length[:, None] * change[tile, ...]
-            total = total + xp.sum(self.share[tile, :] * losses(here, self.target[tile, ...]), axis=0)
+            total = total + xp.sum(self.sample_weight[tile, :] * losses(here, self.target[tile, ...]), axis=0)
         return total
 
     def bias_derivatives(self, logits: Array, shift: Array) -> tuple[Array, Array]:
@@ -136,25 +136,25 @@ class Batch:
         xp = array_namespace(logits)
         for tile in blocks(logits.shape[0], budget.DEFAULT.rows_per_tile):
             p = probabilities(logits[tile, ...] + shift)
-            share = self.share[tile, :]
-            gradient = gradient + xp.sum(share[:, :, None] * (p - self.target[tile, ...]), axis=0)
-            hessian = hessian + bias_hessians(p, share)
+            s = self.sample_weight[tile, :]
+            gradient = gradient + xp.sum(s[:, :, None] * (p - self.target[tile, ...]), axis=0)
+            hessian = hessian + bias_hessians(p, s)
         return gradient, hessian
 
     def smallest_loss(self) -> Array:
-        """What no head can beat, (B,): the weighted mean entropy of the targets (zero for labels)."""
-        xp = array_namespace(self.share)
+        """Lower bound (B,) of the loss: the weighted mean entropy of the targets (zero for labels)."""
+        xp = array_namespace(self.sample_weight)
         total = xp.zeros_like(self.l2)
-        for tile in blocks(self.share.shape[0], budget.DEFAULT.rows_per_tile):
-            total = total + xp.sum(self.share[tile, :] * entropies(self.target[tile, ...]), axis=0)
+        for tile in blocks(self.sample_weight.shape[0], budget.DEFAULT.rows_per_tile):
+            total = total + xp.sum(self.sample_weight[tile, :] * entropies(self.target[tile, ...]), axis=0)
         return total
 
     def columns(self, features: NDArray[np.int64]) -> Array:
-        """(n, k) columns in the space solved; the one at D is all ones."""
-        xp = array_namespace(self.share)
+        """(n, k) of the given features in the space solved; feature D is the column of ones."""
+        xp = array_namespace(self.sample_weight)
         n_features = self.n_features
-        is_bias = beside(features == n_features, self.share)
-        at = beside(np.minimum(features, n_features - 1), self.share)
+        is_bias = asarray_like(features == n_features, self.sample_weight)
+        at = asarray_like(np.minimum(features, n_features - 1), self.sample_weight)
         if self.dense is not None:
             return xp.where(is_bias, 1.0, xp.take(self.dense, at, axis=1))
         raw = xp.concat([xp.astype(xp.take(z, at, axis=1), xp.float64) for _, z in self.tiles()], axis=0)
@@ -171,7 +171,7 @@ class Batch:
         return self.l2 * self.bias_penalty**2
 
     def l2_weights(self, theta: Array) -> Array:
-        """l2 of every entry, broadcastable to theta: the weights', and the bias' own."""
+        """The l2 of every entry, broadcastable to theta: that of the weights, and that of the bias."""
         xp = array_namespace(theta)
         shape = (self.n_blocks, 1, theta.shape[2] - 1)
         of_weight = xp.broadcast_to(self.l2[:, None, None], shape)
@@ -186,8 +186,8 @@ class Batch:
 
     def take(self, kept: NDArray[np.int64]) -> "Batch":
         """The batch of some of its blocks."""
-        xp = array_namespace(self.share)
-        at = beside(kept, self.share)
+        xp = array_namespace(self.sample_weight)
+        at = asarray_like(kept, self.sample_weight)
 
         def of_rows(values: Array) -> Array:
             return values if values.shape[1] == 1 else xp.take(values, at, axis=1)
@@ -203,7 +203,7 @@ class Batch:
         """The rows, a tile at a time, in the type of the products."""
         if self.dense is not None:
             return ((tile, self.dense[tile, :]) for tile in blocks(self.dense.shape[0], budget.DEFAULT.rows_per_tile))
-        return tiles_of(self.features, self.rows, narrow=self.narrow)
+        return tiles_of(self.features, self.rows, in_float32=self.in_float32)
 
     def _folded(self, theta: Array) -> tuple[Array, Array]:
         """W^T (D, B q) in the type of the products and b (B q,)."""
@@ -211,15 +211,15 @@ class Batch:
         weight = theta[:, :, :-1] / self.scaling.scale
         bias = xp.reshape(theta[:, :, -1] - xp.sum(weight * self.scaling.mean, axis=2), (-1,))
         weight = xp.reshape(weight, (-1, self.n_features)).T
-        return (xp.astype(weight, xp.float32) if self.narrow else weight), bias
+        return (xp.astype(weight, xp.float32) if self.in_float32 else weight), bias
 
     def _residuals(self, logits: Array, tile: slice) -> Array:
         """s (p - t) of a tile (n, B, q)."""
-        return self.share[tile, :, None] * (probabilities(logits[tile, ...]) - self.target[tile, ...])
+        return self.sample_weight[tile, :, None] * (probabilities(logits[tile, ...]) - self.target[tile, ...])
 
     def gathered(self, parts: Iterable[tuple[Array, Array]], n_columns: int) -> Array:
         """[(R^T X - (R^T 1) mean^T) / scale, R^T 1] (B, q, D + 1) from tiles of R (n, B, q) and of X."""
-        xp = array_namespace(self.share)
+        xp = array_namespace(self.sample_weight)
         of_weight, of_bias = 0.0, 0.0
         for residuals, z in parts:
             flat = xp.reshape(residuals, (residuals.shape[0], residuals.shape[1] * n_columns))
@@ -236,41 +236,41 @@ def _unscaled(scaling: Scaling) -> Scaling:
     return Scaling(xp.zeros_like(scaling.mean), xp.ones_like(scaling.scale))
 
 
-def narrowed(batch: Batch, *, dense: bool) -> Batch:
-    """The same batch with its products in float32; `dense` keeps its rows, standardised, where it does not yet."""
-    xp = array_namespace(batch.share)
+def as_float32(batch: Batch, *, dense: bool) -> Batch:
+    """The batch with its products in float32; `dense` keeps its rows, standardised, if it does not already."""
+    xp = array_namespace(batch.sample_weight)
     if batch.dense is not None:
-        return replace(batch, narrow=True, dense=xp.astype(batch.dense, xp.float32))
+        return replace(batch, in_float32=True, dense=xp.astype(batch.dense, xp.float32))
     if not dense:
-        return replace(batch, narrow=True)
+        return replace(batch, in_float32=True)
     kept = _standardised(batch.features, batch.rows, batch.scaling, xp.float32)
-    return replace(batch, narrow=True, dense=kept, scaling=_unscaled(batch.scaling))
+    return replace(batch, in_float32=True, dense=kept, scaling=_unscaled(batch.scaling))
 
 
-def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False, narrow: bool = False) -> Batch:
-    """The batch of blocks that share rows and have as many columns.
+def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False, in_float32: bool = False) -> Batch:
+    """The batch of blocks over the same rows with equally many columns.
 
-    `dense` keeps their rows standardised, which they must be in the same way; `narrow` has in float32 all that it has
-    of the rows, and its products with them.
+    `dense` keeps the standardised rows, for blocks of one scaling. `in_float32` makes arrays with numbers for each row
+    float32, and products with them.
     """
     xp = array_namespace(features)
     first = members[0]
-    dtype = xp.float32 if narrow else xp.float64
+    dtype = xp.float32 if in_float32 else xp.float64
 
     def numbers(values: list[float]) -> Array:
-        return beside(np.asarray(values, np.float64), features)
+        return asarray_like(np.asarray(values, np.float64), features)
 
     def of_rows(content_ids: set[int], value: Callable[[Block], NDArray[np.float64]]) -> Array:
-        """What is equal for all blocks is kept once."""
+        """Numbers of the rows, kept once if they are equal for all blocks."""
         kept = members[:1] if len(content_ids) == 1 else members
-        return xp.astype(beside(np.stack([value(block) for block in kept], axis=1), features), dtype, copy=False)
+        return xp.astype(asarray_like(np.stack([value(block) for block in kept], axis=1), features), dtype, copy=False)
 
     return Batch(
         features=features,
         rows=first.rows,
         dense=_standardised(features, first.rows, first.scaling, dtype) if dense else None,
         scaling=_unscaled(first.scaling) if dense else _scaling_of(members),
-        share=of_rows({block.weight_id for block in members}, Block.share),
+        sample_weight=of_rows({block.weight_id for block in members}, Block.sample_weight),
         target=of_rows({block.target_id for block in members}, Block.target),
         offset=of_rows({block.offset_id for block in members}, Block.offset),
         l1=numbers([block.l1 for block in members]),
@@ -278,12 +278,12 @@ def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False
         is_free=numbers([float(block.intercept is Intercept.FREE) for block in members]),
         is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in members]),
         bias_penalty=numbers([block.bias_penalty for block in members]),
-        narrow=narrow,
+        in_float32=in_float32,
     )
 
 
 def _scaling_of(members: Sequence[Block]) -> Scaling:
-    """One for all, or stacked."""
+    """One scaling for all blocks if theirs are equal, else theirs stacked."""
     if all(block.scaling_id == members[0].scaling_id for block in members):
         return members[0].scaling
     xp = array_namespace(members[0].scaling.mean)
@@ -298,7 +298,7 @@ def _standardised(features: Array, rows: NDArray[np.int64] | None, scaling: Scal
 
 
 def starting_point(features: Array, members: Sequence[Block]) -> Array:
-    """theta (B, q, D + 1) to begin at: the starts, else zero."""
+    """First iterates theta (B, q, D + 1): the starts of the blocks, or zero."""
     xp = array_namespace(features)
     shape = (members[0].n_columns, features.shape[1] + 1)
     zero = xp.zeros(shape, dtype=xp.float64, device=features.device)

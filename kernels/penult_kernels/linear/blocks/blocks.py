@@ -1,8 +1,8 @@
 """From problems to blocks: what the solvers work on, checked, in the space solved, and back to heads.
 
 A block is one convex problem of q columns: q = 1 is a binary problem (a softmax of two classes with half
-its l2, or one class against the rest), else q = C. The penalty's centre becomes an offset of the logits, so
-every block is penalised around zero. Blocks refer to what problems share and cut their rows out when asked.
+its l2, or one class against the rest), else q = C. The penalty's center becomes an offset of the logits, so
+every block is penalised around zero. Blocks refer to arrays of all N rows and take their own rows when asked.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, beside, blocks, to_host
+from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.linear.blocks.content_ids import ContentIds
 from penult_kernels.linear.blocks.inputs import (
     check_features,
@@ -38,7 +38,7 @@ class Block:
     rows: NDArray[np.int64] | None
     weight: NDArray[np.float64] | None
     full_target: NDArray[np.float64]
-    """(N, q): distributions, or for q = 1 the probability of the one."""
+    """(N, q): distributions, or for q = 1 the probability of outcome 1."""
     full_offset: NDArray[np.float64] | None
     """(N, q)."""
     l1: float
@@ -47,21 +47,21 @@ class Block:
     intercept_scale: float
     scaling: Scaling
     start: Array | None
-    """(q, D + 1) [V, c] in the space solved, less the centre."""
+    """(q, D + 1) [V, c] in the space solved, less the center."""
     rows_id: int
-    """Equal for blocks of one call whose rows are equal, whatever arrays hold them."""
+    """Equal for blocks of one call whose rows have equal contents."""
     weight_id: int
-    """Equal for equal weights."""
+    """Equal for blocks of one call whose weights have equal contents."""
     target_id: int
-    """Equal for equal targets."""
+    """Equal for blocks of one call whose targets have equal contents."""
     offset_id: int
-    """Equal for equal offsets."""
+    """Equal for blocks of one call whose offsets have equal contents."""
     scaling_id: int
-    """Equal for equal scalings."""
+    """Equal for blocks of one call whose scalings have equal contents."""
 
     @property
     def bias_penalty(self) -> float:
-        """What |c| counts beside |V|: 1 / intercept_scale where the intercept is penalised, else 0."""
+        """The factor of c in the penalty: 1 / intercept_scale where the intercept is penalised, else 0."""
         return 1 / self.intercept_scale if self.intercept is Intercept.PENALIZED else 0.0
 
     @property
@@ -75,34 +75,34 @@ class Block:
         return self.full_target.shape[0] if self.rows is None else self.rows.size
 
     def used(self) -> NDArray[np.int64]:
-        """(n,) the rows, also where it is all of them."""
+        """(n,) positions of the rows, also if all rows are used."""
         return np.arange(self.n_used, dtype=np.int64) if self.rows is None else self.rows
 
-    def share(self) -> NDArray[np.float64]:
-        """(n,) weights, sum 1."""
+    def sample_weight(self) -> NDArray[np.float64]:
+        """(n,) s of the objective: the weights of the rows scaled to sum 1."""
         return np.full(self.n_used, 1.0 / self.n_used) if self.weight is None else self.weight / self.weight.sum()
 
     def target(self) -> NDArray[np.float64]:
-        """(n, q) of the rows used."""
+        """(n, q) targets of the rows used."""
         return self.full_target if self.rows is None else self.full_target[self.rows]
 
     def offset(self) -> NDArray[np.float64]:
-        """(n, q) of the rows used; zeros when there is none."""
+        """(n, q) offsets of the rows used; zeros without an offset."""
         if self.full_offset is None:
             return np.zeros(self.target().shape)
         return self.full_offset if self.rows is None else self.full_offset[self.rows]
 
 
 def union(members: Sequence[Block]) -> NDArray[np.int64]:
-    """Ascending rows that any of some blocks uses."""
+    """Ascending positions of all rows that the blocks use."""
     distinct = {block.rows_id: block for block in members}
     return np.unique(np.concatenate([block.used() for block in distinct.values()]))
 
 
 class Preparation:
-    """Turns problems into blocks and heads back; what problems share (targets, scalings, centres) is made once.
+    """Makes blocks from problems, and heads from solved blocks; equal targets, scalings and centers are made once.
 
-    `check` is called between tiles of rows, and may raise. Trajectories are followed in the space that is given, see
+    `check` is called between tiles of rows, and may raise. `for_trajectories` keeps constant columns, see
     `ProblemScalings`.
     """
 
@@ -130,7 +130,7 @@ class Preparation:
         self._seen_offsets: dict[int, NDArray[np.float64]] = {}
 
     def fit_scalings(self, problems: Sequence[Problem]) -> None:
-        """Standardise at once what many problems want standardised, each by its own rows."""
+        """Fit at once the scalings of all problems that are standardised by their own rows."""
         self._scalings.fit_together(problems)
 
     def blocks_of(self, index: int, problem: Problem, *, reduce: bool = True) -> Iterator[Block]:
@@ -178,12 +178,12 @@ class Preparation:
         bias = solved[:, -1] - weight @ scaling.mean
         columns, values = self._scalings.taken_up(problem)
         if columns.size:
-            moved = xp.take(weight, beside(columns, weight), axis=1)
-            is_constant = beside(np.isin(np.arange(int(weight.shape[1])), columns), weight)
+            moved = xp.take(weight, asarray_like(columns, weight), axis=1)
+            is_constant = asarray_like(np.isin(np.arange(int(weight.shape[1])), columns), weight)
             weight, bias = xp.where(is_constant, 0.0, weight), bias + moved @ values
         if problem.center is not None:
-            weight = weight + self._wide(problem.center.weight)
-            bias = bias + self._wide(problem.center.bias)
+            weight = weight + self._in_float64(problem.center.weight)
+            bias = bias + self._in_float64(problem.center.bias)
         return Head(weight=weight, bias=bias)
 
     def scaling(self, problem: Problem) -> Scaling:
@@ -191,7 +191,7 @@ class Preparation:
         return self._scalings.of(problem)[1]
 
     def center_id(self, problem: Problem) -> int:
-        """Equal for problems whose centres are equal."""
+        """Equal for problems whose centers are equal."""
         center = problem.center
         key = None if center is None else (self._ids.of(center.weight), self._ids.of(center.bias))
         return self._ids.number(("center", key))
@@ -205,7 +205,7 @@ class Preparation:
         return [(slice(k, k + 1), False) for k in range(self.n_classes)]
 
     def _target(self, target: Array | None) -> tuple[int, NDArray[np.float64]]:
-        """(N, C) distributions, and their number."""
+        """The content id of the (N, C) distributions, and these."""
         given = self._y if target is None else target
         if given is None:
             raise ValueError("a problem needs a target, its own or the shared y")
@@ -221,7 +221,7 @@ class Preparation:
         weight: NDArray[np.float64] | None,
         target: NDArray[np.float64],
     ) -> None:
-        """Without a row of positive weight the free bias of a class would fall for ever."""
+        """Without a row of positive weight the optimal free bias of a class is minus infinity."""
         if problem.intercept is not Intercept.FREE or self._for_trajectories:
             return
         used = target if rows is None else target[rows]
@@ -230,7 +230,7 @@ class Preparation:
             raise EmptyLabelError(int(np.argmin(mass)), self.n_classes)
 
     def _offset(self, problem: Problem) -> tuple[int, NDArray[np.float64] | None]:
-        """(N, C) logits to start from, the problem's own offset and those of its centre, and their number."""
+        """The content id of a block's offset, and (N, C): the problem's own plus the logits of its center."""
         key = self._ids.number(("logits", self._ids.of(problem.offset), self.center_id(problem)))
         if key not in self._offsets:
             self._offsets[key] = self._make_offset(problem)
@@ -246,7 +246,7 @@ class Preparation:
         return total
 
     def _columns_of(self, key: int, offset: NDArray[np.float64], columns: slice, halves: bool) -> NDArray[np.float64]:
-        """Columns of an offset (N, C) that a block sees, one array for all blocks that see the same."""
+        """Columns of an offset (N, C) for one block; one array for all blocks with the same."""
         if key not in self._seen_offsets:
             self._seen_offsets[key] = _difference(offset.T, columns, halves).T
         return self._seen_offsets[key]
@@ -254,12 +254,12 @@ class Preparation:
     def logits(self, rows: Array, head: Head) -> Array:
         """Logits (M, C) of a head on rows (M, D) of features."""
         xp = array_namespace(rows)
-        weight, bias = self._wide(head.weight), self._wide(head.bias)
+        weight, bias = self._in_float64(head.weight), self._in_float64(head.bias)
         tiles = blocks(rows.shape[0], budget.DEFAULT.rows_per_tile)
         return xp.concat([xp.astype(rows[tile, :], xp.float64) @ weight.T + bias for tile in tiles], axis=0)
 
     def start(self, problem: Problem) -> Array | None:
-        """[V, c] (C, D + 1) to start from in the space solved, less the centre."""
+        """[V, c] (C, D + 1) to start from in the space solved, less the center."""
         if problem.start is None:
             return None
         self._check_head(problem.start, "start")
@@ -268,7 +268,7 @@ class Preparation:
         return start if center is None else start - center
 
     def center(self, problem: Problem) -> Array | None:
-        """The centre [V0, c0] (C, D + 1) in the space solved."""
+        """The center [V0, c0] (C, D + 1) in the space solved."""
         if problem.center is None:
             return None
         self._check_head(problem.center, "center")
@@ -276,14 +276,14 @@ class Preparation:
 
     def _unfolded(self, head: Head, scaling: Scaling) -> Array:
         xp = array_namespace(self.features)
-        weight, bias = self._wide(head.weight), self._wide(head.bias)
+        weight, bias = self._in_float64(head.weight), self._in_float64(head.bias)
         return xp.concat([weight * scaling.unit, (bias + weight @ scaling.mean)[:, None]], axis=1)
 
     def _check_head(self, head: Head, name: str) -> None:
         check_head(head, name, (self.n_classes, int(self.features.shape[1])))
 
-    def _wide(self, values: Array) -> Array:
-        """`values` in float64 beside the features."""
+    def _in_float64(self, values: Array) -> Array:
+        """`values` in float64 on the device of the features."""
         xp = array_namespace(self.features)
         return xp.asarray(values, dtype=xp.float64, device=self.features.device)
 

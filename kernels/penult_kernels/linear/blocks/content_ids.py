@@ -1,4 +1,4 @@
-"""Equal contents have equal numbers: how the solvers see that problems share rows, weights, targets or a scaling."""
+"""Equal contents have equal ids, by which solvers see that problems share rows, weights, targets or scalings."""
 
 import hashlib
 from collections.abc import Hashable
@@ -16,9 +16,9 @@ class ContentIds:
         self._read: dict[int, tuple[Array, int]] = {}
 
     def of(self, array: Array | None) -> int:
-        """Of the dtype, shape and bytes of an array, or of there being none; one object is read once.
+        """The id of an array, by its dtype, shape and bytes, or of None; each object is read once.
 
-        What is read is held for as long as this is, so that no other object takes its address.
+        Arrays that were read stay referenced, so that no other object takes their address.
         """
         if array is None:
             return self.number(None)
@@ -29,5 +29,5 @@ class ContentIds:
         return self._read[id(array)][1]
 
     def number(self, key: Hashable) -> int:
-        """Of anything that is compared by its value, such as the numbers of several parts."""
+        """The id of any hashable key, such as a tuple of ids."""
         return self._numbers.setdefault(key, len(self._numbers))

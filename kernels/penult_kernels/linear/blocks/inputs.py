@@ -1,4 +1,4 @@
-"""The arrays of a problem, checked and brought into one form."""
+"""Checks of a problem's arrays, and their conversion to one form."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Rows a tile at a time, and the mean and standard deviation by which their columns are standardised."""
+"""Tiles of rows, and the mean and standard deviation by which columns are standardised."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,31 +9,31 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, beside, blocks, to_host
+from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 
 PASSES_OF_TILES = 60.0
-"""Cost of making a tile and its squares, in sums of a tile over one set of rows."""
+"""Cost of reading and squaring a tile of rows; the unit is the sum of a tile over one set of rows."""
 PASSES_OF_ROWS = 75.0
-"""Cost of scaling a set of rows alone, by two passes that gather its rows, in sums of as many rows over one set."""
+"""Cost of scaling one set of rows by two passes that gather them; the unit is a sum over as many rows."""
 DIGITS_LOST = 1e-6
-"""Share of the mean square of a column: a variance below it is computed again, about the mean."""
+"""A variance below this fraction of the column's mean square is computed again, about the mean."""
 MOST_RETAKEN = 0.125
-"""Share of the columns whose variance may be computed again; where it were more, every set is scaled alone."""
+"""If the variance of more than this fraction of the columns must be computed again, every set is scaled alone."""
 CONSTANT = 2.0**-20
 """Standard deviation of a column, relative to its mean, up to which it counts as constant: eight units in the last
 place of a float32, about what computing features on another machine changes them by."""
 SCREENED = (16, 256)
-"""Numbers of rows that are screened for constant columns before all rows are; each leaves fewer columns."""
+"""Numbers of rows on which columns are screened, one after the other, before all rows are read."""
 SCREEN = 0.1
-"""Range of a column on the rows screened, relative to its largest value, above which it is not constant."""
+"""A column whose range on the screened rows exceeds this fraction of its largest value is not constant."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaling:
-    """z = (x - mean) / scale of the columns, float64 (D,) each, beside the features.
+    """z = (x - mean) / scale of the columns, float64 (D,) each, on the device of the features.
 
-    The scale of a column that is constant on the rows it was fitted to is infinite: whatever its value, it is exactly
-    0 for a solver, and its weight is exactly the center's.
+    The scale of a column that is constant on the rows it was fitted to is infinite: a solver sees a column of zeros,
+    and the weight of the column is exactly the center's.
     """
 
     mean: Array
@@ -41,25 +41,29 @@ class Scaling:
 
     @property
     def unit(self) -> Array:
-        """The scale (D,) with 1 for constant columns, as for rows on which they may not be constant."""
+        """The scale (D,) with 1 for constant columns: for rows on which they may vary."""
         xp = array_namespace(self.scale)
         return xp.where(xp.isinf(self.scale), 1.0, self.scale)
 
 
 def tiles_of(
-    features: Array, rows: NDArray[np.int64] | None, *, narrow: bool = False, columns: NDArray[np.int64] | None = None
+    features: Array,
+    rows: NDArray[np.int64] | None,
+    *,
+    in_float32: bool = False,
+    columns: NDArray[np.int64] | None = None,
 ) -> Iterator[tuple[slice, Array]]:
-    """The rows used, a tile at a time and widened to float64, each with its place among them; of some columns only.
+    """The rows used in float64, a tile at a time, each with its slice; of the given columns only.
 
-    `narrow` widens to float32 only: float32 rows that are all used come back as they are.
+    `in_float32` gives float32 instead: float32 rows that are all used come back without a copy.
     """
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
     for tile in blocks(n_used, budget.DEFAULT.rows_per_tile):
-        part = features[tile, :] if rows is None else xp.take(features, beside(rows[tile], features), axis=0)
+        part = features[tile, :] if rows is None else xp.take(features, asarray_like(rows[tile], features), axis=0)
         if columns is not None:
-            part = xp.take(part, beside(columns, features), axis=1)
-        yield tile, xp.astype(part, xp.float32 if narrow else xp.float64, copy=False)
+            part = xp.take(part, asarray_like(columns, features), axis=1)
+        yield tile, xp.astype(part, xp.float32 if in_float32 else xp.float64, copy=False)
 
 
 def fitted_scaling(
@@ -68,7 +72,7 @@ def fitted_scaling(
     check: Callable[[], None],
     columns: NDArray[np.int64] | None = None,
 ) -> Scaling:
-    """Mean and standard deviation (divisor n, unweighted) of the rows; the scale of a constant column is infinite."""
+    """Mean and standard deviation (divisor n, unweighted) of the rows; constant columns get an infinite scale."""
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
     parts: list[tuple[Array, Array, Array]] = []
@@ -78,7 +82,7 @@ def fitted_scaling(
     smallest = xp.min(xp.stack([part[0] for part in parts]), axis=0)
     largest = xp.max(xp.stack([part[1] for part in parts]), axis=0)
     mean = xp.sum(xp.stack([part[2] for part in parts]), axis=0) / n_used
-    # Compared exactly: the rounded mean of a constant column differs from it, and so would its scale from 0.
+    # By an exact comparison: the rounded mean of a constant column differs from its value, which would give a scale > 0.
     mean = xp.where(smallest == largest, smallest, mean)
     squares: list[Array] = []
     for _, z in tiles_of(features, rows, columns=columns):
@@ -95,12 +99,12 @@ def _without_constants(mean: Array, deviation: Array) -> Scaling:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Constants:
-    """Columns that are constant on some rows: standard deviation at most CONSTANT times the mean."""
+    """Columns that are constant on given rows: standard deviation at most CONSTANT times the mean."""
 
     columns: NDArray[np.int64]
     """(k,)"""
     values: Array
-    """(k,) means, float64, beside the features."""
+    """(k,) means, float64, on the device of the features."""
     is_exact: NDArray[np.bool_]
     """(k,) whether all values are equal."""
 
@@ -112,9 +116,9 @@ def constant_columns(
     *,
     known: NDArray[np.int64] | None = None,
 ) -> Constants:
-    """Which columns are constant on the rows, but for those that are `known` to be.
+    """Which columns are constant on the rows, without those that are `known` to be.
 
-    Few rows show which columns can be: a pass over the rows is only made for those.
+    A few rows show which columns can be constant; the pass over all rows reads only those.
     """
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
@@ -125,10 +129,10 @@ def constant_columns(
         if columns.size == 0 or count >= n_used:
             break
         chosen = np.linspace(0, n_used - 1, count).astype(np.int64)
-        part = xp.take(features, beside(chosen if rows is None else rows[chosen], features), axis=0)
+        part = xp.take(features, asarray_like(chosen if rows is None else rows[chosen], features), axis=0)
         is_few = 2 * columns.size < features.shape[1]
         if is_few:
-            part = xp.take(part, beside(columns, features), axis=1)
+            part = xp.take(part, asarray_like(columns, features), axis=1)
         low, high = (to_host(bound(part, axis=0)).astype(np.float64) for bound in (xp.min, xp.max))
         if not is_few:
             low, high = low[columns], high[columns]
@@ -137,7 +141,7 @@ def constant_columns(
         return Constants(columns, xp.zeros((0,), dtype=xp.float64, device=features.device), np.zeros(0, np.bool_))
     scaling = fitted_scaling(features, rows, check, columns)
     places = np.flatnonzero(to_host(xp.isinf(scaling.scale)))
-    at = beside(places, features)
+    at = asarray_like(places, features)
     values, is_exact = xp.take(scaling.mean, at, axis=0), np.ones(places.size, np.bool_)
     for _, part in tiles_of(features, rows, columns=columns[places]) if places.size else ():
         is_exact &= to_host(xp.all(part == values, axis=0))
@@ -145,7 +149,7 @@ def constant_columns(
 
 
 def fitted_scalings(features: Array, sets: Sequence[NDArray[np.int64]], check: Callable[[], None]) -> list[Scaling]:
-    """That of each of many sets of rows; together, where these are not too small, by products with all rows."""
+    """The scaling of each of many sets of rows; of large sets all at once, by products with all rows."""
     if PASSES_OF_ROWS * sum(rows.size for rows in sets) > features.shape[0] * (PASSES_OF_TILES + len(sets)):
         found = _by_products(features, sets, check)
         if found is not None:
@@ -154,17 +158,17 @@ def fitted_scalings(features: Array, sets: Sequence[NDArray[np.int64]], check: C
 
 
 def _by_products(features: Array, sets: Sequence[NDArray[np.int64]], check: Callable[[], None]) -> list[Scaling] | None:
-    """None where too many columns need their own means."""
+    """The scalings of all sets, or None if rounding loses the variance of too many columns."""
     xp = array_namespace(features)
     n_features = int(features.shape[1])
-    sizes = beside(np.asarray([rows.size for rows in sets], np.float64)[:, None], features)
+    sizes = asarray_like(np.asarray([rows.size for rows in sets], np.float64)[:, None], features)
     shift, total, squares = None, 0.0, 0.0
     for tile, z in tiles_of(features, None):
         check()
         shift = xp.mean(z, axis=0) if shift is None else shift
-        centred, members = z - shift, beside(_members(sets, tile), features)
-        total = total + (centred.T @ members).T
-        squares = squares + ((centred * centred).T @ members).T
+        centered, members = z - shift, asarray_like(_members(sets, tile), features)
+        total = total + (centered.T @ members).T
+        squares = squares + ((centered * centered).T @ members).T
     offset, square = total / sizes, squares / sizes
     variance = square - offset * offset
     is_lost = xp.any(~(variance > DIGITS_LOST * square), axis=0)
@@ -188,22 +192,22 @@ def _members(sets: Sequence[NDArray[np.int64]], tile: slice) -> NDArray[np.float
 def _retaken(
     features: Array, sets: Sequence[NDArray[np.int64]], columns: NDArray[np.int64], check: Callable[[], None]
 ) -> list[Scaling | None]:
-    """Scalings of some columns only."""
+    """The scalings of the given columns, by two passes over each set."""
     if columns.size == 0:
         return [None] * len(sets)
-    few = array_namespace(features).take(features, beside(columns, features), axis=1)
+    few = array_namespace(features).take(features, asarray_like(columns, features), axis=1)
     return [fitted_scaling(few, rows, check) for rows in sets]
 
 
 def _merged(found: Scaling, columns: NDArray[np.int64], retaken: Scaling | None) -> Scaling:
-    """What was found, with some columns taken again."""
+    """A scaling with some of its columns replaced."""
     if retaken is None:
         return found
     mean, scale = found.mean, found.scale
     xp = array_namespace(mean)
     place = np.zeros(mean.shape[0], np.int64)
     place[columns] = np.arange(columns.size)
-    at, is_retaken = beside(place, mean), beside(np.isin(np.arange(place.size), columns), mean)
+    at, is_retaken = asarray_like(place, mean), asarray_like(np.isin(np.arange(place.size), columns), mean)
     return Scaling(
         *(
             xp.where(is_retaken, xp.take(new, at, axis=0), old)

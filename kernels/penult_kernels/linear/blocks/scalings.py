@@ -1,4 +1,4 @@
-"""The scaling of every problem: given, or fitted to its rows, without the columns that its free bias takes up."""
+"""The scaling of every problem: given, or fitted to its rows, without constant columns that a free bias replaces."""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.arrays import Array, asarray_like, to_host
 from penult_kernels.linear.blocks.content_ids import ContentIds
 from penult_kernels.linear.blocks.inputs import checked_rows
 from penult_kernels.linear.blocks.scaling import Constants, Scaling, constant_columns, fitted_scaling, fitted_scalings
@@ -16,8 +16,8 @@ from penult_kernels.linear.problem import Intercept, Problem, Scaler, Standardiz
 class ProblemScalings:
     """Scalings of problems over the same features (N, D), each made once.
 
-    Trajectories are followed in the space that is given, where a column that is constant moves with the bias; at an
-    optimum it has no weight.
+    For trajectories constant columns stay: descent moves their weights together with the bias. At an optimum, where the
+    bias is free, a constant column has no weight.
     """
 
     def __init__(self, features: Array, ids: ContentIds, check: Callable[[], None], *, for_trajectories: bool) -> None:
@@ -30,7 +30,7 @@ class ProblemScalings:
         self._constants: dict[int, Constants] = {}
 
     def fit_together(self, problems: Sequence[Problem]) -> None:
-        """Standardise at once what many problems want standardised, each by its own rows."""
+        """Fit at once the scalings of all problems that are standardised by their own rows."""
         wanted = {
             self._ids.of(problem.rows): rows
             for problem in problems
@@ -42,7 +42,7 @@ class ProblemScalings:
             self._made.update(zip(((Standardize.ROWS, rows_id) for rows_id in wanted), found, strict=True))
 
     def of(self, problem: Problem) -> tuple[int, Scaling]:
-        """The scaling of a problem, and its number among all."""
+        """The content id of a problem's scaling, and the scaling."""
         made_by, leaves_out = self._made_by(problem), self._takes_up_constants(problem)
         weight_id = self._ids.of(problem.weight) if leaves_out else None
         key = (made_by, leaves_out, self._ids.of(problem.rows), weight_id)
@@ -54,19 +54,19 @@ class ProblemScalings:
         return self._of_problems[key]
 
     def taken_up(self, problem: Problem) -> tuple[NDArray[np.int64], Array]:
-        """Columns (k,) that have one value on the rows of positive weight, which the free bias takes up, and it."""
+        """Columns (k,) with one value on all rows of positive weight, which a free bias replaces, and these values."""
         found = self._constants_of(problem) if self._takes_up_constants(problem) else None
         if found is None:
             return np.zeros(0, np.int64), None
         xp = array_namespace(found.values)
-        at = beside(np.flatnonzero(found.is_exact), found.values)
+        at = asarray_like(np.flatnonzero(found.is_exact), found.values)
         return found.columns[found.is_exact], xp.take(found.values, at, axis=0)
 
     def _takes_up_constants(self, problem: Problem) -> bool:
         return problem.intercept is Intercept.FREE and not self._for_trajectories
 
     def _made_by(self, problem: Problem) -> Hashable:
-        """Equal for scalings that are made of the same."""
+        """A key that is equal for scalings made from equal arrays."""
         wanted = problem.standardize
         if isinstance(wanted, Scaler):
             return ("given", self._ids.of(wanted.mean), self._ids.of(wanted.scale))
@@ -88,10 +88,10 @@ class ProblemScalings:
         return Scaling(zero, zero + 1.0)
 
     def _without_constants(self, problem: Problem, made_by: Hashable) -> Hashable:
-        """Leaves out the columns that the free bias takes up, of those that it cannot take up exactly after the solve.
+        """The key of the scaling without the constant columns that the free bias cannot replace exactly after the solve.
 
-        Those with one value on the rows can; they stay, since a scaling that many problems share lets them share their
-        products. They are only left out where they have that value on all rows there are.
+        It can replace columns with exactly one value on the problem's rows. These stay, because problems with one
+        scaling share their products, unless they have that value on all N rows.
         """
         own = self._constants_of(problem)
         found = [] if problem.standardize is Standardize.ROWS else [_leaving(self._constant_everywhere())]
@@ -100,19 +100,19 @@ class ProblemScalings:
         columns = np.concatenate([one[0] for one in found]) if found else np.zeros(0, np.int64)
         if columns.size == 0:
             return made_by
-        # Not by the values: of a column whose scale is infinite the mean changes nothing.
+        # Without the values: where the scale is infinite the mean has no effect.
         key = (made_by, columns.tobytes())
         if key not in self._made:
             scaling = self._made[made_by]
             mean, scale = to_host(scaling.mean).copy(), to_host(scaling.scale).copy()
             mean[columns], scale[columns] = np.concatenate([one[1] for one in found]), np.inf
-            self._made[key] = Scaling(beside(mean, self._features), beside(scale, self._features))
+            self._made[key] = Scaling(asarray_like(mean, self._features), asarray_like(scale, self._features))
         return key
 
     def _constants_of(self, problem: Problem) -> Constants | None:
-        """Columns that are constant on the rows of positive weight, but not on all rows there are.
+        """Columns that are constant on the rows of positive weight, but not on all N rows.
 
-        None where the scaling of these very rows has left them out.
+        None if the problem's own scaling has left them out already.
         """
         rows, weight = problem.rows, problem.weight
         if weight is not None and not bool((weight > 0).all()):

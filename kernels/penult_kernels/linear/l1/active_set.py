@@ -38,8 +38,8 @@ Positions = NDArray[np.int64]
 
 FEWEST_JOINING = 30
 """Entries that may join the support of a block in a step, at the least."""
-JOINING_SHARE = 0.25
-"""Entries that may join in a step, as a share of the support, where that is more than `FEWEST_JOINING`."""
+JOINING_FRACTION = 0.25
+"""Entries that may join in a step, as a fraction of the support, where that is more than `FEWEST_JOINING`."""
 LARGEST_FALL = 0.1
 """Share of p, and of 1 - p, that a step leaves at least."""
 FLOAT32_UNTIL = 1e-3
@@ -47,9 +47,9 @@ FLOAT32_UNTIL = 1e-3
 FLOAT32_GRAM_UNTIL = 1e-5
 """Gap in nats above which Gram matrices are made in float32."""
 FLOAT32_RIDGE = 1e-6
-"""Added to the diagonal of a system made in float32, as a share of the mean diagonal, pulling to the present head."""
+"""Added to the diagonal of a system made in float32, as a fraction of the mean diagonal, pulling to the present head."""
 FLOAT64_RIDGE = 1e-12
-"""Added to the diagonal of a system made in float64, as a share of the mean diagonal: it stays solvable."""
+"""Added to the diagonal of a system made in float64, as a fraction of the mean diagonal: it stays solvable."""
 PATIENCE = 8
 """Steps within which the gap of a block must shrink by `SHRINKING`, or the block is handed back."""
 SHRINKING = 0.9
@@ -93,7 +93,7 @@ class _State:
     def __init__(self, features: NDArray[np.floating], members: Sequence[Block]) -> None:
         n_entries = int(features.shape[1]) + 1
         self.shared = SharedColumns(features, members)
-        sample_weight = _padded([block.share() for block in members])
+        sample_weight = _padded([block.sample_weight() for block in members])
         target = _padded([block.target()[:, 0] for block in members])
         offset = _padded([block.offset()[:, 0] for block in members])
         self.rows = Rows(sample_weight, target[:, :, None], offset[:, :, None])
@@ -151,11 +151,11 @@ class _State:
         """The support and signs of the next step."""
         signs, gradient, l1 = self.signs[active], self.gradient[active], self.penalty.l1[active]
         stays = (signs != 0) & (np.sign(self.u[active]) == signs)
-        steepness = np.where((signs != 0) | (l1 == 0), 0.0, np.abs(gradient))
-        joins = steepness > l1
+        magnitude = np.where((signs != 0) | (l1 == 0), 0.0, np.abs(gradient))
+        joins = magnitude > l1
         for index in np.flatnonzero(np.count_nonzero(joins, axis=1) > FEWEST_JOINING):
-            most = max(FEWEST_JOINING, int(JOINING_SHARE * np.count_nonzero(stays[index])))
-            among = steepness[index]
+            most = max(FEWEST_JOINING, int(JOINING_FRACTION * np.count_nonzero(stays[index])))
+            among = magnitude[index]
             joins[index] &= among >= np.partition(among, max(among.size - most, 0))[max(among.size - most, 0)]
         self.signs[active] = np.where(stays, signs, np.where(joins, -np.sign(gradient), 0.0))
         self.shared.expect(np.flatnonzero(np.any(self.signs[active, :-1] != 0, axis=0)))

@@ -196,7 +196,7 @@ class OwnColumns:
         """Where the entries `wanted` are kept, after copying those that are not."""
         missing = wanted[self._slots[wanted] < 0]
         if self._n_used + missing.size > self._store.shape[0]:
-            self._make_room(wanted)
+            self._make_space(wanted)
         if missing.size:
             new = slice(self._n_used, self._n_used + missing.size)
             found = self._shared.columns(self._index, missing)
@@ -230,7 +230,7 @@ class OwnColumns:
         self._slots[-1] = 0
         self._n_used = 1
 
-    def _make_room(self, wanted: Positions) -> None:
+    def _make_space(self, wanted: Positions) -> None:
         """Forget what is not wanted now, and grow if that is not enough."""
         kept = wanted[self._slots[wanted] > 0]
         columns = np.take(self._store, self._slots[kept], axis=0)

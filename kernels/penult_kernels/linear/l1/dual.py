@@ -75,10 +75,10 @@ def entry_penalties(block: Block, n_entries: int) -> Penalty:
 
 def dual_values(rows: Rows, p: Floats, gradient: Floats, penalty: Penalty) -> Floats:
     """Lower bounds (B,) on the optima: residuals are scaled until feasible; with l2 they are, and excess costs."""
-    l1, l2, steepness = penalty.l1, penalty.l2, np.abs(gradient)
-    excess = np.where(l1 > 0, np.maximum(steepness - l1, 0.0), 0.0)
+    l1, l2, magnitude = penalty.l1, penalty.l2, np.abs(gradient)
+    excess = np.where(l1 > 0, np.maximum(magnitude - l1, 0.0), 0.0)
     cost = np.sum(excess * excess / np.where(l2 > 0, 2 * l2, math.inf), axis=1)
-    largest = np.max(steepness / np.where(l1 > 0, l1, math.inf), axis=1)
+    largest = np.max(magnitude / np.where(l1 > 0, l1, math.inf), axis=1)
     c = np.where(l2[:, 0] > 0, 1.0, 1.0 / np.maximum(largest, 1.0))
     change = p - rows.target
     along = np.sum(rows.sample_weight[:, :, None] * change * rows.offset, axis=(1, 2))

@@ -36,8 +36,8 @@ Positions = NDArray[np.int64]
 
 FEWEST_JOINING = 50
 """Entries that may join the support of a block in a round, at the least."""
-JOINING_SHARE = 0.25
-"""Entries that may join in a round, as a share of the support, where that is more than `FEWEST_JOINING`."""
+JOINING_FRACTION = 0.25
+"""Entries that may join in a round, as a fraction of the support, where that is more than `FEWEST_JOINING`."""
 NEAR = 0.7
 """Entries whose gradient is below this part of their l1 do not join."""
 
@@ -132,7 +132,7 @@ def _certify(batch: Batch, active: Sequence[_State]) -> None:
         state.loss = float(state.batch.data_value(state.logits)[0])
         state.p = probabilities(state.logits)
     residuals = np.concatenate(
-        [state.batch.share[:, :, None] * (state.p - state.batch.target) for state in active], axis=1
+        [state.batch.sample_weight[:, :, None] * (state.p - state.batch.target) for state in active], axis=1
     )
     part = batch if len(active) == batch.n_blocks else batch.take(np.asarray([state.index for state in active]))
     for state, gradient in zip(active, part.adjoint(residuals), strict=True):
@@ -140,7 +140,7 @@ def _certify(batch: Batch, active: Sequence[_State]) -> None:
         state.passes += 1
         state.objective = state.loss + float(state.penalty.values(state.u)[0])
         own = state.batch
-        rows = Rows(own.share.T, own.target.swapaxes(0, 1), own.offset.swapaxes(0, 1))
+        rows = Rows(own.sample_weight.T, own.target.swapaxes(0, 1), own.offset.swapaxes(0, 1))
         dual = dual_values(rows, state.p.swapaxes(0, 1), gradient.reshape(1, -1), state.penalty)
         state.dual = max(state.dual, float(dual[0]))
 
@@ -164,8 +164,8 @@ def _step(state: _State) -> None:
     def objective(length: Floats) -> Floats:
         return state.batch.data_value(state.logits, change, length) + penalty.values(u + length * direction)
 
-    slope = gradient @ direction + penalty.l1 @ (np.abs(u + direction) - np.abs(u))
-    length = float(backtrack(objective, value=state.loss + penalty.values(u), slope=slope)[0])
+    derivative = gradient @ direction + penalty.l1 @ (np.abs(u + direction) - np.abs(u))
+    length = float(backtrack(objective, value=state.loss + penalty.values(u), derivative=derivative)[0])
     if length == 0.0:
         # The point is optimal to rounding.
         state.is_stuck = True
@@ -178,20 +178,20 @@ def _step(state: _State) -> None:
 def _chosen(state: _State) -> NDArray[np.bool_]:
     """(q, D + 1): the support, the fitted biases, and the entries with the largest gradients that may join."""
     support = state.theta[:, :-1] != 0
-    steepness = np.abs(state.gradient[:, :-1])
-    steepness[support] = 0.0
-    most = max(FEWEST_JOINING, int(JOINING_SHARE * np.count_nonzero(support)))
+    magnitude = np.abs(state.gradient[:, :-1])
+    magnitude[support] = 0.0
+    most = max(FEWEST_JOINING, int(JOINING_FRACTION * np.count_nonzero(support)))
     threshold = NEAR * float(state.penalty.l1[0, 0])
-    if most < steepness.size:
-        last = steepness.size - most
-        threshold = max(threshold, float(np.partition(steepness, last, axis=None)[last]))
+    if most < magnitude.size:
+        last = magnitude.size - most
+        threshold = max(threshold, float(np.partition(magnitude, last, axis=None)[last]))
     bias = np.full((support.shape[0], 1), state.is_fitted)
-    return np.concatenate([support | (steepness >= threshold), bias], axis=1)
+    return np.concatenate([support | (magnitude >= threshold), bias], axis=1)
 
 
 def _hessian(state: _State, columns: Floats, of_class: Positions) -> Floats:
     """(k, k) of the loss in the entries of a working set."""
-    weight, p = state.batch.share, state.p[:, 0, :]
+    weight, p = state.batch.sample_weight, state.p[:, 0, :]
     if p.shape[1] == 1:
         scaled = columns * np.sqrt(weight * p * (1.0 - p))
         return scaled.T @ scaled

@@ -3,7 +3,7 @@
     minimise over u (k,)    g^T (u - v) + (u - v)^T H (u - v) / 2 + sum_j l1_j |u_j|
 
 First by guessing signs: solve the linear system of the present support and signs, drop the entries that came out
-with the other sign, take in those whose slope exceeds l1, again (primal-dual active sets, Hintermüller, Ito &
+with the other sign, take in those whose gradient exceeds l1, again (primal-dual active sets, Hintermüller, Ito &
 Kunisch 2002). It is the optimum when nothing changes, after a handful of solves as a rule, but nothing says it must
 end. Where it does not, sweeps of coordinate descent find the signs; between them the system of the present signs is
 followed to its end, or to the first entry that would change sign (feature-sign search, Lee et al. 2006): both
@@ -21,7 +21,7 @@ MAX_SWEEPS = 200
 SLACK = 1e-10
 """Relative excess of |gradient| over l1 at a zero entry that still counts as optimal."""
 RELATIVE_RIDGE = 1e-13
-"""Added to the diagonal, as a share of the mean diagonal: systems of dependent columns stay solvable."""
+"""Added to the diagonal, as a fraction of the mean diagonal: systems of dependent columns stay solvable."""
 
 
 def minimize_quadratic(hessian: Vector, gradient: Vector, start: Vector, l1: Vector) -> Vector:
@@ -44,45 +44,45 @@ def minimize_quadratic(hessian: Vector, gradient: Vector, start: Vector, l1: Vec
 
 def _guess_signs(hessian: Vector, right: Vector, start: Vector, l1: Vector) -> Vector | None:
     """Minimiser of u^T H u / 2 - right^T u + l1 |u| by active sets; None when they do not settle."""
-    slope = hessian @ start - right
-    signs = np.where(start != 0, np.sign(start), np.where(np.abs(slope) > l1, -np.sign(slope), 0.0))
+    gradient = hessian @ start - right
+    signs = np.where(start != 0, np.sign(start), np.where(np.abs(gradient) > l1, -np.sign(gradient), 0.0))
     is_free = l1 == 0
     for _ in range(MAX_GUESSES):
         support = np.flatnonzero(is_free | (signs != 0))
         u = np.zeros_like(start)
         u[support] = np.linalg.solve(hessian[support[:, None], support], right[support] - l1[support] * signs[support])
-        slope = hessian @ u - right
+        gradient = hessian @ u - right
         wrong = (signs != 0) & ~is_free & (np.sign(u) != signs)
-        joins = (signs == 0) & ~is_free & (np.abs(slope) > l1 * (1 + SLACK))
+        joins = (signs == 0) & ~is_free & (np.abs(gradient) > l1 * (1 + SLACK))
         if not (wrong.any() or joins.any()):
             return u
-        signs = np.where(wrong, 0.0, np.where(joins, -np.sign(slope), signs))
+        signs = np.where(wrong, 0.0, np.where(joins, -np.sign(gradient), signs))
     return None
 
 
 def _descend(regular: Vector, gradient: Vector, start: Vector, l1: Vector) -> Vector:
     """Coordinate descent and feature-sign steps in turn."""
     u = start.copy()
-    slope = gradient.copy()
+    at_u = gradient.copy()
     for _ in range(MAX_SWEEPS):
-        moved = _sweep(regular, u, slope, l1)
+        moved = _sweep(regular, u, at_u, l1)
         if moved == 0.0:
             break
-        if _follow_signs(regular, u, slope, l1) and _is_optimal(u, slope, l1):
+        if _follow_signs(regular, u, at_u, l1) and _is_optimal(u, at_u, l1):
             break
-        # Sums of many small updates drift; the slope is recomputed where it is relied on.
-        slope = gradient + regular @ (u - start)
+        # Sums of many small updates drift; the at_u is recomputed where it is relied on.
+        at_u = gradient + regular @ (u - start)
     return u
 
 
-def _sweep(hessian: Vector, u: Vector, slope: Vector, l1: Vector) -> float:
+def _sweep(hessian: Vector, u: Vector, gradient: Vector, l1: Vector) -> float:
     """One pass of coordinate descent, in place; the largest move."""
     largest = 0.0
     diagonal = hessian.diagonal().tolist()
     penalties = l1.tolist()
     for j in range(u.size):
         old = u[j]
-        towards = diagonal[j] * old - slope[j]
+        towards = diagonal[j] * old - gradient[j]
         penalty = penalties[j]
         if towards > penalty:
             new = (towards - penalty) / diagonal[j]
@@ -91,24 +91,24 @@ def _sweep(hessian: Vector, u: Vector, slope: Vector, l1: Vector) -> float:
         else:
             new = 0.0
         if new != old:
-            slope += (new - old) * hessian[j]
+            gradient += (new - old) * hessian[j]
             u[j] = new
             largest = max(largest, abs(new - old))
     return largest
 
 
-def _follow_signs(hessian: Vector, u: Vector, slope: Vector, l1: Vector) -> bool:
+def _follow_signs(hessian: Vector, u: Vector, gradient: Vector, l1: Vector) -> bool:
     """Go towards the optimum of the present signs, in place; False when one changed on the way."""
     free = np.flatnonzero((u != 0) | (l1 == 0))
     if free.size == 0:
         return True
     signs = np.sign(u[free]) * (l1[free] > 0)
-    step = -np.linalg.solve(hessian[np.ix_(free, free)], slope[free] + l1[free] * signs)
+    step = -np.linalg.solve(hessian[np.ix_(free, free)], gradient[free] + l1[free] * signs)
     end = u[free] + step
     crosses = (signs != 0) & (np.sign(end) != signs)
     if not crosses.any():
         u[free] = end
-        slope += hessian[:, free] @ step
+        gradient += hessian[:, free] @ step
         return True
     lengths = np.where(crosses, -u[free] / np.where(crosses, step, 1.0), 1.0)
     length = float(lengths.min())
@@ -117,6 +117,6 @@ def _follow_signs(hessian: Vector, u: Vector, slope: Vector, l1: Vector) -> bool
     return False
 
 
-def _is_optimal(u: Vector, slope: Vector, l1: Vector) -> bool:
-    """Whether no zero entry wants to leave zero; the others are where their slope is -l1 sign already."""
-    return bool((np.abs(slope[u == 0]) <= l1[u == 0] * (1 + SLACK)).all())
+def _is_optimal(u: Vector, gradient: Vector, l1: Vector) -> bool:
+    """Whether no zero entry wants to leave zero; the others are where their gradient is -l1 sign already."""
+    return bool((np.abs(gradient[u == 0]) <= l1[u == 0] * (1 + SLACK)).all())

@@ -14,7 +14,7 @@ from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.arrays import Array, asarray_like, to_host
 from penult_kernels.arrays import blocks as tiles
 from penult_kernels.linear.block_fit import BlockFit, unsolved
 from penult_kernels.linear.blocks.batch import starting_point
@@ -48,7 +48,7 @@ def solve_l1(features: Array, blocks: Sequence[Block], control: Control) -> list
         else:
             fits = proximal_newton(rows, members, control.stop(members))
         found.update(zip(indices, fits, strict=True))
-    return [replace(found[index], theta=beside(found[index].theta, features)) for index in range(len(blocks))]
+    return [replace(found[index], theta=asarray_like(found[index].theta, features)) for index in range(len(blocks))]
 
 
 def _on_host(features: Array, blocks: Sequence[Block]) -> tuple[NDArray[Any], Sequence[Block]]:
@@ -62,7 +62,7 @@ def _on_host(features: Array, blocks: Sequence[Block]) -> tuple[NDArray[Any], Se
     used = union(blocks)
     rows = np.zeros(features.shape, to_host(features[:1, :]).dtype)
     for tile in tiles(used.size, budget.DEFAULT.rows_per_tile):
-        rows[used[tile]] = to_host(xp.take(features, beside(used[tile], features), axis=0))
+        rows[used[tile]] = to_host(xp.take(features, asarray_like(used[tile], features), axis=0))
     distinct = {block.scaling_id: block.scaling for block in blocks}
     scalings = {key: Scaling(to_host(one.mean), to_host(one.scale)) for key, one in distinct.items()}
     return rows, [

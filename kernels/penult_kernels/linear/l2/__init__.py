@@ -1,5 +1,5 @@
 """Problems with an l2 penalty or none: quick methods for many blocks at once, certified by Newton-CG.
 
-`choose` is the table of which method solves what; `solver` follows it. A quick method leaves warm starts, and
-`newton_cg` certifies every answer.
+`choose` decides which method solves a block; `solver` does it. The quick methods give warm starts, from which
+`newton_cg` computes and certifies every answer.
 """

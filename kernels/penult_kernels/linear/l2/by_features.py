@@ -1,9 +1,9 @@
-"""L2 blocks with more rows than features, solved by L-BFGS with an eigenbasis: all that overlap enough together."""
+"""L2 blocks with more rows than features, solved by L-BFGS with an eigenbasis, over unions of their rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penult_kernels.arrays import Array, is_narrow
+from penult_kernels.arrays import Array, fits_float32
 from penult_kernels.linear.blocks.batch import make_batch, starting_point
 from penult_kernels.linear.blocks.blocks import Block
 from penult_kernels.linear.control import Control
@@ -11,18 +11,18 @@ from penult_kernels.linear.l2.choose import Group, work_in_features, work_of_a_p
 from penult_kernels.linear.l2.eigenbasis import Eigenbases, Eigenbasis, are_alike, make_preconditioner
 from penult_kernels.linear.l2.feature_space import PrimalSpace
 from penult_kernels.linear.l2.lbfgs import lbfgs
-from penult_kernels.linear.l2.plan import CERTIFIED_SHARE, Footprint, Together, together
+from penult_kernels.linear.l2.plan import CERTIFIED_FRACTION, Footprint, Together, together
 from penult_kernels.linear.l2.quick_loop import WarmStart
 
 MEMORY = 16
-"""L-BFGS remembers so many pairs."""
+"""Pairs of steps and gradient changes that L-BFGS keeps."""
 OTHER_VECTORS = 8
-"""A block takes so many vectors beside these pairs."""
+"""Vectors per block in addition to these pairs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ByFeatures:
-    """Blocks with as many columns each, all with an l2."""
+    """Solves blocks of equally many columns, all with an l2, in the space of the features."""
 
     features: Array
     blocks: Sequence[Block]
@@ -35,16 +35,16 @@ class ByFeatures:
         return Footprint(
             n_rows=n_rows,
             n_features=n_features,
-            row_width=4 if is_narrow(self.features) else 8,
+            row_width=4 if fits_float32(self.features) else 8,
             per_block=8 * (2 * MEMORY + OTHER_VECTORS) * self.blocks[0].n_columns * n_features,
         )
 
     def work(self, positions: Sequence[int]) -> int:
-        """What some blocks take, in multiplications."""
+        """Multiplications that the blocks at `positions` take."""
         return work_in_features(self._groups(self._parts(positions)), int(self.features.shape[1]))
 
     def warm_starts(self, positions: Sequence[int]) -> dict[int, WarmStart]:
-        """Where some blocks end, all of them or those for which an eigenbasis pays and that were still wanted."""
+        """Warm starts of the blocks at `positions` for which an eigenbasis pays and which were not cancelled."""
         starts: dict[int, WarmStart] = {}
         for alike in self._by_scale(positions):
             parts = self._parts(alike)
@@ -64,7 +64,7 @@ class ByFeatures:
         return [Group(n_rows=part.n_used, n_heads=len(part.positions) * n_columns) for part in parts]
 
     def _by_scale(self, positions: Sequence[int]) -> list[list[int]]:
-        """Blocks whose columns are scaled about alike."""
+        """Positions grouped by scale: blocks that one eigenbasis serves."""
         scales: list[Array] = []
         found: list[list[int]] = []
         place: dict[int, int] = {}
@@ -85,13 +85,13 @@ class ByFeatures:
         if self.control.all_unwanted(members):
             return {}
         is_kept = part.one_scaling and part.rows is not None and self._footprint.may_keep(part.n_used)
-        batch = make_batch(self.features, members, dense=is_kept, narrow=is_narrow(self.features))
+        batch = make_batch(self.features, members, dense=is_kept, in_float32=fits_float32(self.features))
         preconditioner = make_preconditioner(batch, basis)
         space = PrimalSpace(batch, preconditioner)
         reached = lbfgs(
             space,
             space.flat(batch.mask(starting_point(self.features, members))),
-            self.control.stop(members, share=CERTIFIED_SHARE),
+            self.control.stop(members, fraction=CERTIFIED_FRACTION),
             memory=MEMORY,
         )
         return {

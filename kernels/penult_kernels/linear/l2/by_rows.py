@@ -4,25 +4,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, is_narrow
+from penult_kernels.arrays import Array, fits_float32
 from penult_kernels.linear.blocks.blocks import Block, union
 from penult_kernels.linear.control import Control
 from penult_kernels.linear.l2.choose import Group, bytes_of_a_number, share_a_gram_matrix, work_in_rows
-from penult_kernels.linear.l2.plan import CERTIFIED_SHARE, chunks
+from penult_kernels.linear.l2.plan import CERTIFIED_FRACTION, chunks
 from penult_kernels.linear.l2.quick_loop import WarmStart
 from penult_kernels.linear.l2.row_space import make_row_space
 from penult_kernels.linear.l2.subspace_newton import LEAST_DIRECTIONS, MOST_DIRECTIONS, subspace_newton
 from penult_kernels.linear.problem import Intercept
 
 ARRAYS_OF_DIRECTIONS = 3
-"""A direction takes so many vectors: its head, its logits, and these by the curvature."""
+"""Vectors per direction of a basis: its head, its logits, and its logits times the curvature."""
 OTHER_VECTORS = 8
-"""A block takes so many vectors beside its directions."""
+"""Vectors per block in addition to those of its directions."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ByRows:
-    """Blocks with as many columns each, all with an l2."""
+    """Solves blocks of equally many columns, all with an l2, in the space of their rows."""
 
     features: Array
     blocks: Sequence[Block]
@@ -35,23 +35,23 @@ class ByRows:
     @property
     def _row_width(self) -> int:
         """Bytes of a number."""
-        return bytes_of_a_number(is_float32=is_narrow(self.features), tolerance=self.control.tolerance)
+        return bytes_of_a_number(is_float32=fits_float32(self.features), tolerance=self.control.tolerance)
 
     def work(self, positions: Sequence[int]) -> int:
-        """What some blocks take, in multiplications, with a Gram matrix for each set of rows."""
+        """Multiplications that the blocks at `positions` take, with one Gram matrix for each set of rows."""
         sets = self._sets(positions)
         groups = [Group(n_rows=self.blocks[own[0]].n_used, n_heads=len(own) * self._n_columns) for own in sets]
         return work_in_rows(groups, int(self.features.shape[1]))
 
     def warm_starts(self, positions: Sequence[int]) -> dict[int, WarmStart]:
-        """Where some blocks end, all of them or those that were still wanted."""
+        """Warm starts of the blocks at `positions`, without those that were cancelled."""
         starts: dict[int, WarmStart] = {}
         for sets in self._stacks(positions):
             starts.update(self._solve(sets))
         return starts
 
     def _sets(self, positions: Sequence[int]) -> list[list[int]]:
-        """Blocks with the same Gram matrix."""
+        """Positions grouped by Gram matrix."""
         by_rows: dict[tuple[object, ...], list[int]] = {}
         for index in positions:
             block = self.blocks[index]
@@ -60,7 +60,7 @@ class ByRows:
         return list(by_rows.values())
 
     def _stacks(self, positions: Sequence[int]) -> Iterator[list[list[int]]]:
-        """As many sets as can be stacked at a time."""
+        """Groups of sets, each as large as fits in one stack."""
         most = budget.DEFAULT.batch_bytes
         by_shape: dict[tuple[object, ...], list[list[int]]] = {}
         for members in self._sets(positions):
@@ -75,12 +75,12 @@ class ByRows:
                 yield from [some] if self._share_rows(some) else [[one] for one in some]
 
     def _bytes(self, n_used: int) -> tuple[int, int]:
-        """What a set takes, and each of its blocks."""
+        """Bytes of a set's Gram matrix, and of each of its blocks."""
         vectors = ARRAYS_OF_DIRECTIONS * (LEAST_DIRECTIONS + self._n_columns) + OTHER_VECTORS
         return self._row_width * n_used**2, self._row_width * vectors * self._n_columns * n_used
 
     def _directions(self, members: Sequence[Sequence[Block]]) -> int:
-        """As many as the memory budget lets."""
+        """Directions of a basis: as many as fit in the memory budget, between the two limits."""
         n_used = members[0][0].n_used
         per_vector = self._row_width * self._n_columns * n_used * sum(len(own) for own in members)
         left = budget.DEFAULT.batch_bytes - len(members) * self._row_width * n_used**2
@@ -98,7 +98,7 @@ class ByRows:
         if self.control.all_unwanted(flat):
             return {}
         space = make_row_space(self.features, members, is_float32=self._row_width == 4)
-        stop = self.control.stop(flat, share=CERTIFIED_SHARE)
+        stop = self.control.stop(flat, fraction=CERTIFIED_FRACTION)
         reached = subspace_newton(space, stop, directions=self._directions(members))
         return {
             index: WarmStart(

@@ -1,4 +1,4 @@
-"""Which engine solves an L2 block, and what is solved together: every such decision, from sizes alone.
+"""Which engine solves an L2 block, and which blocks are solved together: all these decisions, from sizes alone.
 
 The engine of one block, of n rows and D features:
 
@@ -28,8 +28,8 @@ What is solved together:
 |                                        | that is small and less work than one for each set                   |
 | NEWTON                                 | over the same rows only; over unions to certify what others solved  |
 
-Rows are float32 where the features are no wider and, for ROWS, float32 reaches the tolerance. Whether the
-features are on a GPU makes no difference.
+Rows are float32 if float32 holds the features and, for ROWS, reaches the tolerance. Whether the features are on a GPU
+makes no difference.
 """
 
 from collections.abc import Sequence
@@ -39,25 +39,25 @@ from enum import StrEnum
 from penult_kernels import budget
 
 READING = 35
-"""Reading a row costs as much as its products with so many heads."""
+"""Cost of reading a row, in products of the row with a head."""
 GATHERING = 2
-"""A row that has to be gathered costs so many times as much to read."""
+"""Cost of reading a row that has to be gathered, relative to one that has not."""
 NEARLY_ALL = 0.7
-"""A union of at least this share of all rows takes all rows, as they are."""
+"""A union of at least this fraction of all rows takes all rows, as they are."""
 EVALUATIONS_IN_ROWS = 25
-"""A block in the space of rows takes about so many evaluations, of one product with the Gram matrix each."""
+"""Evaluations that a block in the space of rows takes, about; each is one product with the Gram matrix."""
 EVALUATIONS_IN_FEATURES = 20
-"""A block in the space of features takes about so many evaluations, of two products with the rows each."""
+"""Evaluations that a block in the space of features takes, about; each is two products with the rows."""
 FLOAT32_TOLERANCE = 1e-7
 """The smallest tolerance that float32 reaches in the space of rows."""
 WORK_OF_EIGENVECTORS = 10.0
-"""A decomposition costs about as much as so many products of D x D matrices."""
+"""Cost of an eigendecomposition, in products of D x D matrices."""
 PASSES_SAVED = 100.0
-"""An eigenbasis saves every head about so many products with its rows."""
+"""Products with its rows that an eigenbasis saves each head, about."""
 
 
 class Engine(StrEnum):
-    """What goes down for a block before it is certified."""
+    """The method that first minimises a block; `newton_cg` certifies."""
 
     ROWS = "rows"
     FEATURES = "features"
@@ -72,13 +72,13 @@ class Group:
     n_heads: int
     """Columns of all blocks."""
     n_batches: int = 1
-    """The rows are read so many times in a pass, as the memory budget lets no more blocks share one reading."""
+    """How often a pass reads the rows: once for each batch of blocks that fits in the memory budget."""
     is_gathered: bool = False
     """Whether the rows have to be gathered from the features in every pass."""
 
     @property
     def cost(self) -> int:
-        """What a pass costs, in products of a head with a row."""
+        """Cost of a pass, in products of a row with a head."""
         return self.n_rows * (self.n_batches * READING * (GATHERING if self.is_gathered else 1) + self.n_heads)
 
 
@@ -90,19 +90,19 @@ def engines(
     has_start: bool = False,
     features_are_less_work: bool = False,
 ) -> tuple[Engine, ...]:
-    """The engines that can solve a block, the best first; FEATURES gives way to the next where no eigenbasis pays."""
+    """The engines that can solve a block, the best first; without an eigenbasis that pays, FEATURES is skipped."""
     rows = (Engine.ROWS,) if has_l2 and not has_start and 1 < n_rows < 2 * n_features else ()
     features = (Engine.FEATURES,) if has_l2 and n_rows >= n_features else ()
     return (*(features + rows if features_are_less_work else rows + features), Engine.NEWTON)
 
 
 def work_in_rows(sets: Sequence[Group], n_features: int) -> int:
-    """Multiplications of ROWS for blocks whose sets of rows have a Gram matrix each."""
+    """Multiplications that ROWS takes with one Gram matrix for each set of rows."""
     return sum(one.n_rows**2 * (n_features + EVALUATIONS_IN_ROWS * (READING + one.n_heads)) for one in sets)
 
 
 def work_in_features(groups: Sequence[Group], n_features: int) -> int:
-    """Multiplications of FEATURES, without those of the eigenbasis."""
+    """Multiplications that FEATURES takes, without those of the eigenbasis."""
     return 2 * EVALUATIONS_IN_FEATURES * work_of_a_product(groups, n_features)
 
 
@@ -112,27 +112,27 @@ def work_of_a_product(groups: Sequence[Group], n_features: int) -> int:
 
 
 def eigenbasis_pays(work: float, n_sampled: int, n_features: int) -> bool:
-    """Whether products of so much `work` would have made up for an eigenbasis of so many rows."""
+    """Whether solves whose product takes `work` multiplications save as much as the eigenbasis of a sample costs."""
     products = WORK_OF_EIGENVECTORS * n_features + n_sampled
     return PASSES_SAVED * work >= products * n_features**2
 
 
 def are_better_together(union: Group, apart: Sequence[Group]) -> bool:
-    """Whether blocks over different rows are solved over the union of these, all in one group."""
+    """Whether blocks over different rows cost less in one group over the union of their rows."""
     return len(apart) > 1 and union.cost < sum(one.cost for one in apart)
 
 
 def is_nearly_all(n_union: int, n_rows: int) -> bool:
-    """Whether a union of rows is widened to all rows, which need not be gathered."""
+    """Whether a union of rows is extended to all rows, which need not be gathered."""
     return n_union >= NEARLY_ALL * n_rows
 
 
 def share_a_gram_matrix(n_sets: int, n_rows: int, n_union: int, n_features: int) -> bool:
-    """Whether sets of `n_rows` rows each take their Gram matrices from one of all `n_union` rows."""
+    """Whether sets of `n_rows` rows each take their Gram matrices out of one of all `n_union` rows."""
     is_small = 8 * n_union * max(n_union, n_features) <= budget.DEFAULT.batch_rows_bytes
     return is_small and n_union**2 <= n_sets * n_rows**2
 
 
 def bytes_of_a_number(*, is_float32: bool, tolerance: float) -> int:
-    """Bytes of a number in the space of rows, for features that are no wider than float32 or wider."""
+    """Bytes of a number in the space of rows, for features that float32 holds or not."""
     return 4 if is_float32 and tolerance >= FLOAT32_TOLERANCE else 8

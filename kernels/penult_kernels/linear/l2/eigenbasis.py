@@ -1,7 +1,7 @@
 """Eigenvectors of the covariance of features, in which the Hessians of L2 problems are almost diagonal.
 
 One decomposition serves all problems over the features, whatever their penalties, rows and weights, and may be kept
-from one solve to the next: it changes the time, never the answer.
+from one solve to the next. It changes the time that a solve takes, and an answer only within its certificate.
 
 The Hessian of a block is about h S + l2 I in each class column, with S the covariance of the rows in the space solved
 and h the mean curvature sum_i s_i p_i (1 - p_i) (Böhning 1992 bounds it by such a matrix). With S = Q L Q^T and L
@@ -17,21 +17,21 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, is_narrow
+from penult_kernels.arrays import Array, asarray_like, fits_float32
 from penult_kernels.linear.blocks.batch import Batch
 from penult_kernels.linear.blocks.scaling import tiles_of
 from penult_kernels.linear.l2.choose import eigenbasis_pays
 from penult_kernels.products import gram, product
 
 ROWS_PER_FEATURE = 16
-"""So many rows per feature are sampled: curvatures err by about the root of its inverse, and those of directions with
-little penalty must not."""
+"""Rows per feature in the sample. The relative error of curvatures is about the root of its inverse; weak penalties
+need it to be small."""
 LARGEST_IN_FLOAT32 = 1e15
 """Products of numbers up to this size may be added up in float32."""
 ALIKE = 0.5
 """One basis serves two scales when the logarithm of their ratio has at most this standard deviation."""
 MOST_BASES = 4
-"""So many bases are kept, the latest."""
+"""Bases that are kept at most: the latest."""
 SMALLEST_CURVATURE = 1e-12
 """Added to every curvature, so that none is zero."""
 
@@ -50,24 +50,24 @@ class Eigenbasis:
 
 @dataclass(slots=True, eq=False)
 class Eigenbases:
-    """The eigenbases of one array of features, kept by whoever keeps that. Used by one thread at a time.
+    """The eigenbases of one array of features, kept by its owner. Used by one thread at a time.
 
-    A basis is made as soon as it would have saved, in all solves since the last one was made, what it costs.
+    A basis is made as soon as the solves since the last one was made would have saved its cost.
     """
 
     found: list[Eigenbasis] = field(default_factory=list[Eigenbasis])
     missed: float = 0.0
-    """Multiplications of products since the last basis was made that had to do without one."""
+    """Multiplications of the products without a basis since the last one was made."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes that they take."""
+        """Bytes of all bases."""
         return sum(4 * int(one.scale.shape[0]) ** 2 + 16 * int(one.scale.shape[0]) for one in self.found)
 
     def get(self, features: Array, scale: Array, work: float) -> Eigenbasis | None:
         """A basis that suits rows divided by `scale`, or None where none would pay.
 
-        `work` is what one product of all heads with their rows takes, in multiplications.
+        `work` is the number of multiplications of one product of all heads with their rows.
         """
         for basis in self.found:
             if are_alike(basis.scale, scale):
@@ -101,12 +101,12 @@ def make_eigenbasis(features: Array, scale: Array) -> Eigenbasis:
 
 
 def _covariance(features: Array) -> Array:
-    """Covariance of rows from all over them, float64; products of a tile are float32 where the features are."""
+    """Covariance, float64, of rows at equal distances; products of a tile are float32 if that holds the features."""
     xp = array_namespace(features)
     n_rows, n_features = (int(size) for size in features.shape)
     count = min(n_rows, ROWS_PER_FEATURE * n_features)
     chosen = None if count == n_rows else np.linspace(0, n_rows - 1, count).round().astype(np.int64)
-    tiles = (tile for _, tile in tiles_of(features, chosen, narrow=is_narrow(features)))
+    tiles = (tile for _, tile in tiles_of(features, chosen, in_float32=fits_float32(features)))
     first = next(tiles)
     # About the mean of the first tile, so that nothing of the size of the mean is squared.
     shift = xp.mean(first, axis=0)
@@ -128,8 +128,8 @@ class Preconditioner:
 
     basis: Eigenbasis
     mean: Array
-    """(B, 1, D) weighted mean of the rows in the space solved, float64. A bias about the mean, c + V mean, has next
-    to nothing to do with V."""
+    """(B, 1, D) weighted mean of the rows in the space solved, float64. The Hessian hardly couples V with the bias about
+    the mean, c + V mean."""
 
     def of_weights(self, batch: Batch, curvature: Array) -> Array:
         """Approximate curvatures (B, q, D) along the eigenvectors, for h = curvature (B, q)."""
@@ -150,8 +150,8 @@ class Preconditioner:
         return xp.concat([weight, moved[:, :, None]], axis=2)
 
     def at(self, batch: Batch, p: Array) -> Callable[[Array], Array]:
-        """What multiplies residuals (B, q, D + 1) with the inverses at probabilities p (n, B, q)."""
-        curvature = array_namespace(p).sum(batch.share[:, :, None] * p * (1.0 - p), axis=0)
+        """A function that multiplies residuals (B, q, D + 1) with the inverses at probabilities p (n, B, q)."""
+        curvature = array_namespace(p).sum(batch.sample_weight[:, :, None] * p * (1.0 - p), axis=0)
         return lambda residual: self.inverse(batch, curvature, residual)
 
     def of(self, place: int) -> "Preconditioner":
@@ -160,17 +160,17 @@ class Preconditioner:
 
     def take(self, kept: NDArray[np.int64]) -> "Preconditioner":
         """The inverses of some of the blocks."""
-        return replace(self, mean=array_namespace(self.mean).take(self.mean, beside(kept, self.mean), axis=0))
+        return replace(self, mean=array_namespace(self.mean).take(self.mean, asarray_like(kept, self.mean), axis=0))
 
 
 def joined(parts: Sequence[Preconditioner]) -> Preconditioner:
-    """The preconditioner of all blocks of some, which have one eigenbasis."""
+    """One preconditioner of the blocks of several with the same eigenbasis."""
     means = [part.mean for part in parts]
     return replace(parts[0], mean=array_namespace(means[0]).concat(means, axis=0))
 
 
 def make_preconditioner(batch: Batch, basis: Eigenbasis) -> Preconditioner:
     """The preconditioner of the blocks of a batch, which takes half a pass over its rows."""
-    xp = array_namespace(batch.share)
-    share = xp.broadcast_to(batch.share[:, :, None], (batch.share.shape[0], batch.n_blocks, 1))
-    return Preconditioner(basis, batch.adjoint(share)[:, :, :-1])
+    xp = array_namespace(batch.sample_weight)
+    sample_weight = xp.broadcast_to(batch.sample_weight[:, :, None], (batch.sample_weight.shape[0], batch.n_blocks, 1))
+    return Preconditioner(basis, batch.adjoint(sample_weight)[:, :, :-1])

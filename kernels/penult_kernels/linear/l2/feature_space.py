@@ -1,8 +1,7 @@
 """L2 problems in the space of their features: gradients a tile of rows at a time, an eigenbasis for a first Hessian.
 
-Nothing that has a number for every row is kept, so that what a solve needs beside the features does not grow with
-them. A tile is multiplied with the heads, its residuals are made, and it is multiplied with those: the features
-are read once for value and gradient.
+No array with numbers for every row is kept, so that memory does not grow with the number of rows. A tile is multiplied
+with the heads, and then with the residuals: each evaluation reads the features once.
 """
 
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from penult_kernels.linear.l2.eigenbasis import Preconditioner
 from penult_kernels.loss import probabilities
 
 ROUNDING = 2.0**-25
-"""A number that is rounded to float32 moves by about this share of itself, on average."""
+"""Relative error of a number that is rounded to float32, on average."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,11 +41,11 @@ class PrimalSpace:
         return self.batch.n_blocks
 
     def flat(self, theta: Array) -> Array:
-        """Heads as the solver has them."""
+        """Heads (B, q, D + 1) as vectors (B, M)."""
         return array_namespace(theta).reshape(theta, (theta.shape[0], -1))
 
     def theta(self, x: Array) -> Array:
-        """Vectors as heads."""
+        """Vectors (B, M) as heads (B, q, D + 1)."""
         return array_namespace(x).reshape(x, (x.shape[0], -1, self.batch.n_features + 1))
 
     def evaluate(self, x: Array) -> Derivatives:
@@ -58,16 +57,16 @@ class PrimalSpace:
             nonlocal curvature
             for tile, z, logits in self.batch.logits_by_tile(theta):
                 p = probabilities(logits)
-                share = self.batch.share[tile, :, None]
-                curvature = curvature + array_namespace(p).sum(share * p * (1.0 - p), axis=0)
-                yield share * (p - self.batch.target[tile, ...]), z
+                s = self.batch.sample_weight[tile, :, None]
+                curvature = curvature + array_namespace(p).sum(s * p * (1.0 - p), axis=0)
+                yield s * (p - self.batch.target[tile, ...]), z
 
         gradient = self.batch.gathered(parts(), theta.shape[1])
         gradient = gradient + self.batch.l2_weights(theta) * theta
         return Derivatives(self.flat(gradient), array_namespace(x).astype(curvature, gradient.dtype))
 
     def gaps(self, here: Derivatives) -> Array:
-        """About how far above the optima (B,): |gradient|^2 / (2 l2); a free bias by its own curvature."""
+        """Estimated gaps (B,): |gradient|^2 / (2 l2); for a free bias, its curvature replaces l2."""
         xp = array_namespace(here.gradient)
         squares = self.theta(here.gradient) ** 2
         of_bias = self.batch.bias_stiffness()
@@ -76,9 +75,9 @@ class PrimalSpace:
         return 0.5 * (of_weights + xp.sum(squares[:, :, -1] / stiffness, axis=1))
 
     def floors(self, x: Array, here: Derivatives) -> Array:
-        """Gaps (B,) that heads rounded to float32 leave: errors of no direction of their own, times the Hessian."""
+        """Gaps (B,) that rounding heads to float32 leaves: the gradient of isotropic errors of their weights."""
         xp = array_namespace(x)
-        if not self.batch.narrow:
+        if not self.batch.in_float32:
             return xp.zeros_like(self.batch.l2)
         stiffness = self.preconditioner.of_weights(self.batch, here.curvature)
         error = ROUNDING * self.theta(x)[:, :, :-1]
@@ -86,7 +85,7 @@ class PrimalSpace:
         return 0.5 * xp.sum(squares, axis=1) / self.batch.l2
 
     def precondition(self, residual: Array, here: Derivatives) -> Array:
-        """Approximate inverse Hessians by the eigenbasis."""
+        """Approximate inverse Hessians, by the eigenbasis, times vectors (B, M)."""
         return self.flat(self.preconditioner.inverse(self.batch, here.curvature, self.theta(residual)))
 
     def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:

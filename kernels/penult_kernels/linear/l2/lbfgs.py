@@ -1,4 +1,4 @@
-"""L-BFGS for many L2 problems at once (Liu & Nocedal 1989): every pass moves all of them, each by a length of its own.
+"""L-BFGS for many L2 problems at once (Liu & Nocedal 1989): every pass moves all of them, each by its own length.
 
 Vectors of B problems are arrays (B, M). Steps follow the secant rule of `line_search`: no objective is computed.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.arrays import Array, asarray_like, to_host
 from penult_kernels.linear.control import StopRule
 from penult_kernels.linear.l2.feature_space import Derivatives, PrimalSpace
 from penult_kernels.linear.l2.quick_loop import Reached, minimize
@@ -17,7 +17,7 @@ from penult_kernels.linear.line_search import is_near_enough, secant_cut
 
 
 def lbfgs(space: PrimalSpace, start: Array, stop: StopRule, *, memory: int) -> Reached:
-    """Go down from `start` (B, M) with the last `memory` steps remembered; two products with the rows an evaluation."""
+    """Minimise from `start` (B, M), keeping the last `memory` steps; an evaluation is two products with the rows."""
     xp = array_namespace(start)
     length = xp.ones((start.shape[0],), dtype=start.dtype, device=start.device)
     return minimize(_State(space, start, space.evaluate(start), length, memory), stop)
@@ -36,23 +36,23 @@ class _State:
     x: Array
     here: Derivatives
     length: Array
-    """(B,) of the step to try."""
+    """(B,) length of the step to try."""
     memory: int
     steps: list[Array] = field(default_factory=list[Array])
     changes: list[Array] = field(default_factory=list[Array])
-    """Of the gradient, over the steps."""
+    """Changes of the gradient over the steps."""
     inverses: list[Array] = field(default_factory=list[Array])
     """(B,) 1 / <step, change>, or 0 for a problem that took no step then."""
 
     def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Those of the space; nothing is evaluated."""
+        """The gaps and floors of the space at x; nothing is evaluated."""
         gaps = to_host(self.space.gaps(self.here)).astype(np.float64)
         return gaps, to_host(self.space.floors(self.x, self.here))
 
     def take(self, kept: NDArray[np.int64]) -> None:
-        """Keep some of the problems only."""
+        """Keep the problems at these positions only."""
         xp = array_namespace(self.x)
-        at = beside(kept, self.x)
+        at = asarray_like(kept, self.x)
 
         def of_blocks(values: list[Array]) -> list[Array]:
             return [xp.take(value, at, axis=0) for value in values]
@@ -63,14 +63,14 @@ class _State:
         self.steps, self.changes, self.inverses = map(of_blocks, (self.steps, self.changes, self.inverses))
 
     def step(self) -> None:
-        """One evaluation further on: a step where it is good, else a shorter one to try next."""
+        """One evaluation: take the step where it is short enough, else try a shorter one in the next call."""
         xp = array_namespace(self.x)
         direction = self._direction()
-        slope = inner(self.here.gradient, direction)
+        derivative = inner(self.here.gradient, direction)
         step = self.length[:, None] * direction
         there = self.space.evaluate(self.x + step)
-        slope_there = inner(there.gradient, direction)
-        is_good = is_near_enough(slope, slope_there)
+        derivative_there = inner(there.gradient, direction)
+        is_good = is_near_enough(derivative, derivative_there)
         good = is_good[:, None]
         step = xp.where(good, step, 0.0)
         change = xp.where(good, there.gradient - self.here.gradient, 0.0)
@@ -78,7 +78,7 @@ class _State:
         of_block = xp.reshape(is_good, (-1,) + (1,) * (there.curvature.ndim - 1))
         curvature = xp.where(of_block, there.curvature, self.here.curvature)
         self.here = Derivatives(self.here.gradient + change, curvature)
-        self.length = xp.where(is_good, 1.0, self.length * secant_cut(slope, slope_there))
+        self.length = xp.where(is_good, 1.0, self.length * secant_cut(derivative, derivative_there))
         self._remember(step, change)
 
     def _remember(self, step: Array, change: Array) -> None:

@@ -1,14 +1,14 @@
 """Newton-CG for a batch of L2 problems at once, each with a line search and a certificate of its own.
 
-Every step is that of one problem, done for all with one product: the bias minimised exactly where it is free,
-gradient, test, a direction by conjugate gradients from Hessian products no more accurate than the step can use
-(Eisenstat & Walker 1996), and a backtracking search (Armijo), for which logits are linear in the head.
+The order of steps, each with one product for all problems: minimise free biases exactly; gradient; test; a direction by
+conjugate gradients, no more accurate than the step can use (Eisenstat & Walker 1996); a backtracking line search
+(Armijo), which needs one product because logits are linear in the head.
 Problems that have converged leave the batch.
 
 The certificate. With a free bias at its minimum, h(V) = min_c F(V, c) is l2-strongly convex and its
 gradient is grad_V F, so h(V) - min h <= |grad_V F|^2 / (2 l2) (Boyd & Vandenberghe 2004, eq. 9.9), which is also
-the duality gap at p. A penalised bias counts as a weight. F less the entropy of the targets is a bound, too,
-the only one when l2 = 0.
+the duality gap at p. A penalised bias counts as a weight. F minus the entropy of the targets is a bound, too, and the
+only one when l2 = 0.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.arrays import Array, asarray_like, to_host
 from penult_kernels.linear.block_fit import BlockFit
 from penult_kernels.linear.blocks.batch import Batch
 from penult_kernels.linear.control import StopRule
@@ -28,20 +28,20 @@ from penult_kernels.linear.line_search import backtrack
 from penult_kernels.loss import probabilities
 
 EPSILON = 2.0**-52
-"""Relative rounding of float64; a curvature below its square is none."""
+"""Relative rounding of float64; a curvature below its square counts as zero."""
 MAX_PRODUCTS = 500
-"""A direction takes at most so many Hessian products."""
+"""Hessian products of a direction at most."""
 LOOSEST_FORCING = 0.5
-"""A direction leaves a residual of at most this share of the gradient."""
+"""A direction is computed to a residual of at most this fraction of the gradient."""
 WARM_NORM = 0.01
-"""The gradient at a warm start is taken for this share of the one at zero, so that the first step need not be loose."""
-SETTLED_INTERCEPT = 1e-10
+"""Assumed ratio of the gradient at a warm start to that at zero, which makes its first direction accurate enough."""
+EXACT_INTERCEPT = 1e-10
 """A free intercept is at its minimum where its gradient has at most this norm."""
 
 
 @dataclass(slots=True, eq=False)
 class _State:
-    """Iterates of the blocks that are still solved, and which ones they are."""
+    """Iterates of the blocks that are not solved yet, and their positions."""
 
     batch: Batch
     inner: Batch
@@ -67,11 +67,11 @@ def newton(
     inner: Batch | None = None,
     preconditioner: Preconditioner | None = None,
 ) -> list[BlockFit]:
-    """Minimise every block of an L2 batch (its l1 is not looked at), from `start` (B, q, D + 1); answers in order.
+    """Minimise every block of an L2 batch, ignoring its l1, from `start` (B, q, D + 1); answers in order.
 
     A block has converged when its gap is at most the limit of `stop`; or, with l2 = 0, when |gradient| is at most
-    tolerance |gradient at V = 0|. `inner` is the same batch with cheaper products, for conjugate gradients, which the
-    preconditioner is for, too; gradients and tests use `batch`.
+    tolerance |gradient at V = 0|. Conjugate gradients use `inner`, the same batch with cheaper products, and the
+    preconditioner; gradients and tests use `batch`.
     """
     xp = array_namespace(start)
     n_blocks, n_columns = int(start.shape[0]), int(start.shape[1])
@@ -133,7 +133,7 @@ def _record(
     done: NDArray[np.bool_],
     steps: int,
 ) -> None:
-    """Put down the answers of the blocks that are done."""
+    """Record the answers of the blocks that are done."""
     objectives = to_host(_objective(state, state.theta, state.logits))
     norms = to_host(_penalised_norms(state.batch, state.gradient))
     for index in np.flatnonzero(done):
@@ -151,7 +151,7 @@ def _record(
 def _keep(state: _State, kept: NDArray[np.int64]) -> None:
     """Drop the blocks that are done."""
     xp = array_namespace(state.theta)
-    at = beside(kept, state.theta)
+    at = asarray_like(kept, state.theta)
     same = state.inner is state.batch
     state.batch = state.batch.take(kept)
     state.inner = state.batch if same else state.inner.take(kept)
@@ -214,8 +214,8 @@ def _preconditioning(state: _State, p: Array) -> Callable[[Array], Array]:
     return state.preconditioner.at(state.batch, p)
 
 
-def _search(state: _State, direction: Array, slope: Array) -> NDArray[np.bool_]:
-    """Move along the directions as far as the objectives decrease enough; True where nowhere."""
+def _search(state: _State, direction: Array, derivative: Array) -> NDArray[np.bool_]:
+    """Move along the directions as far as the objectives decrease enough; True (B,) where no step was taken."""
     change = state.batch.logits(direction)
     state.passes += 1
 
@@ -223,7 +223,7 @@ def _search(state: _State, direction: Array, slope: Array) -> NDArray[np.bool_]:
         penalty = state.batch.smooth_penalty(state.theta + length[:, None, None] * direction)
         return state.batch.data_value(state.logits, change, length) + penalty
 
-    length = backtrack(objective, value=_objective(state, state.theta, state.logits), slope=slope)
+    length = backtrack(objective, value=_objective(state, state.theta, state.logits), derivative=derivative)
     state.theta = state.theta + length[:, None, None] * direction
     state.logits = state.logits + length[:, None] * change
     return to_host(length) == 0
@@ -240,12 +240,12 @@ def _gaps(state: _State) -> Array:
     l2 = state.batch.l2
     strong = _penalised_norms(state.batch, state.gradient) ** 2 / (2 * xp.where(l2 > 0, l2, 1.0))
     free_bias = xp.sqrt(xp.sum(state.gradient[:, :, -1] ** 2, axis=1)) * state.batch.is_free
-    holds = (l2 > 0) & (free_bias <= SETTLED_INTERCEPT)
+    holds = (l2 > 0) & (free_bias <= EXACT_INTERCEPT)
     return xp.where(holds, xp.minimum(above, strong), above)
 
 
 def _penalised_norms(batch: Batch, gradient: Array) -> Array:
-    """Norm of the gradient in what is penalised (B,); a penalised bias c counts as the weight c / intercept_scale."""
+    """Norm (B,) of the gradient in the penalised entries; a penalised bias c counts as the weight c / intercept_scale."""
     xp = array_namespace(gradient)
     squares = xp.sum(gradient * gradient, axis=1)
     scale = xp.where(batch.bias_penalty > 0, 1.0 / xp.where(batch.bias_penalty > 0, batch.bias_penalty, 1.0), 0.0)

@@ -1,8 +1,8 @@
 """Which L2 blocks are solved together, over which rows.
 
-Blocks over the same rows share every product. Blocks over others do so, too, as blocks over all their rows with
-weights of zero where they have none: products of many heads with all rows cost less than many products of a few
-heads with some, as long as these are not too few.
+Blocks over the same rows share every product. So do blocks over different rows once each is extended to the union of
+their rows, with weights of zero: a product of many heads with all rows costs less than many products of a few heads
+with some rows each, unless these are very few.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,15 +18,15 @@ from penult_kernels.linear.l2.choose import Group, are_better_together, is_nearl
 
 T = TypeVar("T")
 
-CERTIFIED_SHARE = 0.5
-"""A quick method goes down to this share of the tolerance, so that the certificate finds it met."""
+CERTIFIED_FRACTION = 0.5
+"""A quick method aims at this fraction of the tolerance, so that the certificate finds the tolerance met."""
 BYTES_OF_A_WEIGHT = 20
-"""A weight takes so many bytes, in float64, in float32, and on its way to the device."""
+"""Bytes of one sample weight: in float64, in float32, and in the copy to the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Together:
-    """Some blocks, by their positions, over the same rows or over the union of theirs."""
+    """Blocks that are solved together, by their positions: over the same rows, or over the union of their rows."""
 
     positions: list[int]
     rows: NDArray[np.int64] | None
@@ -35,14 +35,14 @@ class Together:
     one_scaling: bool
 
     def members(self, blocks: Sequence[Block]) -> list[Block]:
-        """These blocks, with zero weights for rows of the union that are not theirs."""
+        """The blocks, with zero weights for the rows of the union that are not their own."""
         chosen = [blocks[index] for index in self.positions]
         return _masked(chosen, self.rows, self.n_used) if self.is_masked else chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """The memory that a solver needs for its blocks and for their rows."""
+    """Memory that a solver needs for its blocks and for their rows."""
 
     n_rows: int
     n_features: int
@@ -54,16 +54,16 @@ class Footprint:
     """Bytes of a block for each of its rows."""
 
     def most(self, n_used: int, *, is_masked: bool = False) -> int:
-        """Blocks at a time that the budget lets."""
+        """Blocks over so many rows that fit in the budget at a time."""
         of_rows = (self.per_row + (BYTES_OF_A_WEIGHT if is_masked else 0)) * n_used
         return max(1, budget.DEFAULT.batch_bytes // max(1, self.per_block + of_rows))
 
     def may_keep(self, n_used: int) -> bool:
-        """Whether so many rows may be copied."""
+        """Whether a copy of so many rows fits in the budget."""
         return self.row_width * n_used * self.n_features <= budget.DEFAULT.batch_rows_bytes
 
     def group(self, members: Sequence[Block], n_used: int, *, is_copied: bool, is_masked: bool = False) -> Group:
-        """Blocks over the same rows, which are copied once or else gathered in every pass."""
+        """The group of blocks over the same rows, which are copied once or else gathered in every pass."""
         return Group(
             n_rows=n_used,
             n_heads=sum(block.n_columns for block in members),
@@ -73,7 +73,7 @@ class Footprint:
 
 
 def together(blocks: Sequence[Block], positions: Sequence[int], footprint: Footprint) -> Iterator[Together]:
-    """All of some blocks, which have as many columns, in batches that the memory budget lets."""
+    """Blocks of equally many columns in batches within the memory budget, over unions of rows where that pays."""
     chosen = [blocks[index] for index in positions]
     sets = _sets(blocks, positions)
     one_scaling = len({block.scaling_id for block in chosen}) == 1
@@ -89,7 +89,7 @@ def together(blocks: Sequence[Block], positions: Sequence[int], footprint: Footp
 
 
 def apart(blocks: Sequence[Block], positions: Sequence[int], footprint: Footprint) -> Iterator[Together]:
-    """All of some blocks, in batches of the same rows and the same scaling only."""
+    """Blocks in batches within the memory budget, each of the same rows and the same scaling."""
     for own in _sets(blocks, positions):
         first = blocks[own[0]]
         for some in chunks(own, footprint.most(first.n_used)):
@@ -109,7 +109,7 @@ def _apart(own: Sequence[Block], footprint: Footprint) -> Group:
 
 
 def _union(members: Sequence[Block], n_rows: int) -> NDArray[np.int64] | None:
-    """All rows that any of some blocks uses; None for all that there are."""
+    """Ascending positions of the union of the blocks' rows; None for all N rows."""
     if any(block.rows is None for block in members):
         return None
     rows = union(members)
@@ -117,7 +117,7 @@ def _union(members: Sequence[Block], n_rows: int) -> NDArray[np.int64] | None:
 
 
 def _masked(members: Sequence[Block], rows: NDArray[np.int64] | None, n_union: int) -> list[Block]:
-    """Blocks over more rows than their own, with weights of zero for the others."""
+    """The blocks over the given rows, with weights of zero for those that are not their own."""
     weights: dict[tuple[int, int], tuple[int, NDArray[np.float64]]] = {}
     found: list[Block] = []
     for block in members:
@@ -125,12 +125,12 @@ def _masked(members: Sequence[Block], rows: NDArray[np.int64] | None, n_union: i
         if key not in weights:
             weights[key] = (len(weights), np.zeros(n_union))
             places = block.used() if rows is None else np.searchsorted(rows, block.used())
-            weights[key][1][places] = block.share()
+            weights[key][1][places] = block.sample_weight()
         weight_id, weight = weights[key]
         found.append(replace(block, rows=rows, rows_id=members[0].rows_id, weight=weight, weight_id=weight_id))
     return found
 
 
 def chunks(values: Sequence[T], most: int) -> Iterator[list[T]]:
-    """At most so many values at a time."""
+    """The values in lists of at most `most`."""
     return (list(values[first : first + most]) for first in range(0, len(values), most))

@@ -1,8 +1,8 @@
-"""The contract of the quick L2 methods, and the loop that they share: B problems at once, each until it is done.
+"""The contract of the quick L2 methods, and the loop that they share.
 
-A method has a state of all problems that are still solved. The loop asks it how far above their optima they
-are, lets those leave that are near enough, no longer wanted, or get no nearer, and has the others take a step. What
-comes out is not certified: `l2.newton_cg` does that, and goes on where it is not good enough.
+A method has a state of all problems that are not solved yet. The loop asks it for their gaps, removes those that are
+small enough, cancelled, or no longer improving, and has the others take a step. The results are not certified:
+`l2.newton_cg` does that, and takes further steps where they are not good enough.
 
 Vectors of B problems are arrays (B, M), whatever the space.
 """
@@ -19,9 +19,9 @@ from penult_kernels.linear.control import StopRule
 from penult_kernels.linear.l2.eigenbasis import Preconditioner
 
 MOST_EVALUATIONS = 300
-"""A problem that is not done after so many is left to Newton's method."""
+"""Evaluations after which a problem is left to Newton's method."""
 PROGRESS = 0.9
-"""A gap counts as smaller when it is below this share of the smallest so far."""
+"""A gap counts as smaller when it is below this fraction of the smallest so far."""
 PATIENCE = 15
 """Evaluations without a smaller gap after which a problem is left to Newton's method: float32 can do no more."""
 PATIENCE_AT_FLOOR = 3
@@ -32,18 +32,18 @@ NEAR_FLOOR = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WarmStart:
-    """Where a quick method left one block: Newton's method starts there, and certifies it."""
+    """Where a quick method ended for one block: the start of Newton's method, which certifies it."""
 
     theta: Array
     """(q, D + 1)."""
     iterations: int
     passes: int
     preconditioner: Preconditioner | None = None
-    """Of this block alone."""
+    """The preconditioner of this block alone."""
 
 
 class Space(Protocol):
-    """Where B problems are solved."""
+    """The space in which B problems are solved."""
 
     @property
     def n_blocks(self) -> int:
@@ -51,7 +51,7 @@ class Space(Protocol):
         ...
 
     def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Positions of the problems that stay when only some (B,) are active: these, and maybe others with them."""
+        """Positions of the problems to keep when `active` (B,) are: these, and possibly others."""
         ...
 
     def take(self, kept: NDArray[np.int64]) -> "Space":
@@ -64,7 +64,7 @@ class Space(Protocol):
 
 
 class State(Protocol):
-    """Where a method stands with the problems that are still solved."""
+    """The state of a method: its iterates for the problems that are not solved yet."""
 
     @property
     def space(self) -> Space:
@@ -77,11 +77,11 @@ class State(Protocol):
         ...
 
     def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """About how far x is above the optima (B,), and how far about rounding leaves it (B,)."""
+        """Estimated gaps of x (B,), and the gaps that rounding leaves (B,)."""
         ...
 
     def take(self, kept: NDArray[np.int64]) -> None:
-        """Keep some of the problems only."""
+        """Keep the problems at these positions only."""
         ...
 
     def step(self) -> None:
@@ -91,16 +91,16 @@ class State(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reached:
-    """Where a quick method left B problems."""
+    """Where a quick method ended for B problems."""
 
     theta: Array
     """(B, q, D + 1)."""
     evaluations: NDArray[np.int64]
-    """(B,) that each took part in."""
+    """(B,) evaluations of each problem."""
 
 
 def minimize(state: State, stop: StopRule) -> Reached:
-    """Go on until every gap is at most the limit of `stop`, or no smaller."""
+    """Take steps until every gap is at most the limit of `stop`, or does not get smaller any more."""
     space, start = state.space, state.x
     positions = np.arange(space.n_blocks)
     found: list[Array] = [start] * positions.size

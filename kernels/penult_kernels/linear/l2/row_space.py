@@ -3,7 +3,7 @@
 With Z (n, D) the rows of a problem in the space solved and G = Z Z^T, V = a Z has logits G a, and the gradient
 r Z + l2 V has the coefficients r + l2 a: an evaluation is one product with G, n n instead of 2 n D. Sets of rows of
 one size are stacked, each with the same number of problems, and G of all their rows together is made once where
-they overlap. A free bias lets the columns be centered first: it takes up what that moves.
+they overlap. With a free bias, columns are centered first: the bias absorbs the shift.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, blocks
+from penult_kernels.arrays import Array, asarray_like, blocks
 from penult_kernels.linear.blocks.blocks import Block, union
 from penult_kernels.linear.blocks.scaling import tiles_of
 from penult_kernels.linear.problem import Intercept
@@ -21,23 +21,23 @@ from penult_kernels.loss import hessian_vector_product, probabilities
 from penult_kernels.products import gram, product
 
 PANEL_WORK = 10**6
-"""OpenBLAS does a product of so many multiplications without copying its operands first."""
+"""Multiplications up to which OpenBLAS does a product without copying its operands first."""
 MOST_PANELS = 8
-"""A product that would take more panels is done whole."""
+"""Panels that a product is cut into at most; one that needs more is not cut."""
 WORTH_LEAVING = 0.75
 """Problems that are done leave when at most this share stays, for that copies the bases of all that stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rows:
-    """All rows of some sets of as many rows each, in the space solved, each row once."""
+    """The union of sets of equally many rows, in the space solved."""
 
     z: Array
     """(U, D) float64, centered for blocks with a free bias."""
     mean: Array
-    """(D,) what was taken off, zero where nothing was."""
+    """(D,) mean that was subtracted; zero if the rows are not centered."""
     places: list[NDArray[np.int64]]
-    """(n,) of each set, where its rows are among these."""
+    """(n,) positions of each set's rows in the union."""
 
     def combined(self, coefficients: Array) -> Array:
         """Sums (S P, D) of the rows of S sets with coefficients (S, P, n)."""
@@ -45,12 +45,12 @@ class Rows:
         n_used = int(coefficients.shape[2])
         spread: list[Array] = []
         for index, own in enumerate(self.places):
-            # What is not in the set takes the zero at the end.
+            # Rows outside the set take the zero at the end.
             place = np.full(int(self.z.shape[0]), n_used, np.int64)
             place[own] = np.arange(n_used)
             zero = xp.zeros_like(coefficients[index, :, :1])
             padded = xp.concat([coefficients[index, :, :], zero], axis=1)
-            spread.append(xp.take(padded, beside(place, coefficients), axis=1))
+            spread.append(xp.take(padded, asarray_like(place, coefficients), axis=1))
         return product(xp.concat(spread, axis=0), self.z)
 
 
@@ -62,11 +62,11 @@ class RowSpace:
     """
 
     rows: Rows
-    """Of all sets, also where only some of the problems are left."""
+    """The union of the rows of all sets, also when only some of the problems are left."""
     gram: Array
     """(S, n, n)."""
-    share: Array
-    """(B, n)."""
+    sample_weight: Array
+    """(B, n): s, which sums to 1."""
     target: Array
     """(B, q, n)."""
     offset: Array
@@ -89,31 +89,31 @@ class RowSpace:
         return xp.permute_dims(probabilities(xp.permute_dims(logits, (0, 2, 1))), (0, 2, 1))
 
     def gradient(self, p: Array, alpha: Array, bias: Array) -> tuple[Array, Array]:
-        """Coefficients (B, q, n) of the gradient in the weights, and that in the biases (B, q)."""
+        """Coefficients (B, q, n) of the gradient in the weights, and the gradient in the biases (B, q)."""
         xp = array_namespace(p)
-        residuals = self.share[:, None, :] * (p - self.target)
+        residuals = self.sample_weight[:, None, :] * (p - self.target)
         of_bias = xp.sum(residuals, axis=2) * self.is_fitted[:, None] + self.bias_stiffness()[:, None] * bias
         return residuals + self.l2[:, None, None] * alpha, of_bias
 
     def gaps(self, p: Array, of_weights: Array, of_bias: Array) -> Array:
-        """|gradient|^2 / (2 l2) (B,) of |gradient in the weights|^2 (B,); a free bias (B, q) by its own curvature."""
+        """|gradient|^2 / (2 l2) (B,), from |gradient in the weights|^2 (B,); for a free bias, its curvature replaces l2."""
         xp = array_namespace(p)
-        own = xp.sum(self.share[:, None, :] * p * (1.0 - p), axis=(1, 2)) / p.shape[1]
+        own = xp.sum(self.sample_weight[:, None, :] * p * (1.0 - p), axis=(1, 2)) / p.shape[1]
         stiffness = xp.where(self.bias_stiffness() > 0, self.bias_stiffness(), own + 1e-12)
         return 0.5 * (of_weights / self.l2 + xp.sum(of_bias * of_bias, axis=1) / stiffness)
 
     def hessian_vector_product(self, p: Array, change: Array) -> Array:
         """The Hessian of the mean loss in the logits times m changes (B, m, q, n)."""
         if p.shape[1] == 1:
-            return (self.share[:, None, :] * p * (1.0 - p))[:, None, :, :] * change
-        return self.share[:, None, None, :] * hessian_vector_product(p[:, None, :, :], change)
+            return (self.sample_weight[:, None, :] * p * (1.0 - p))[:, None, :, :] * change
+        return self.sample_weight[:, None, None, :] * hessian_vector_product(p[:, None, :, :], change)
 
     def bias_stiffness(self) -> Array:
         """(B,) second derivative of the penalty in a bias."""
         return self.l2 * self.bias_penalty**2
 
     def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """A rectangle: the sets with an active problem by the places of active problems in their sets; or all."""
+        """Problems to keep: all sets with an active problem, and in each the positions active in any set; or all."""
         n_sets = int(self.gram.shape[0])
         grid = active.reshape(n_sets, -1)
         stays: NDArray[np.bool_] = np.logical_and.outer(np.any(grid, axis=1), np.any(grid, axis=0))
@@ -121,17 +121,17 @@ class RowSpace:
         return np.flatnonzero(stays) if n_staying <= WORTH_LEAVING * stays.size else np.arange(stays.size)
 
     def take(self, kept: NDArray[np.int64]) -> "RowSpace":
-        """The space of a rectangle of its problems."""
-        xp = array_namespace(self.share)
+        """The space of the problems that `kept` chose."""
+        xp = array_namespace(self.sample_weight)
         n_sets = int(self.gram.shape[0])
-        sets = np.unique(kept // (int(self.share.shape[0]) // n_sets))
-        gram = self.gram if sets.size == n_sets else xp.take(self.gram, beside(sets, self.gram), axis=0)
-        at = beside(kept, self.share)
-        names = ("share", "target", "offset", "l2", "is_fitted", "bias_penalty")
+        sets = np.unique(kept // (int(self.sample_weight.shape[0]) // n_sets))
+        gram = self.gram if sets.size == n_sets else xp.take(self.gram, asarray_like(sets, self.gram), axis=0)
+        at = asarray_like(kept, self.sample_weight)
+        names = ("sample_weight", "target", "offset", "l2", "is_fitted", "bias_penalty")
         return replace(self, gram=gram, **{name: xp.take(getattr(self, name), at, axis=0) for name in names})
 
     def theta(self, x: Array) -> Array:
-        """Heads (B, q, D + 1) in float64 of vectors (B, q n + q) of all problems."""
+        """Heads (B, q, D + 1) in float64, from vectors (B, q n + q) of all problems."""
         xp = array_namespace(x)
         x = xp.astype(x, xp.float64, copy=False)
         n_columns, n_used = (int(size) for size in self.target.shape[1:])
@@ -141,11 +141,11 @@ class RowSpace:
         return xp.reshape(xp.concat([weight, bias[:, None]], axis=1), (x.shape[0], n_columns, -1))
 
     def product(self, vectors: Array) -> Array:
-        """Each vector (B, q, n) times its set's Gram matrix, by panels of rows that are small products for the BLAS."""
+        """Each vector (B, q, n) times its set's Gram matrix, in panels small enough for the BLAS not to copy."""
         xp = array_namespace(vectors)
         n_sets, n_used, _ = self.gram.shape
         columns = xp.permute_dims(xp.reshape(vectors, (n_sets, -1, n_used)), (0, 2, 1))
-        # Copied to rows one after the other: the BLAS is several times slower with the stride of a transpose.
+        # Copied to contiguous memory: the BLAS is several times slower with the strides of a transpose.
         columns = xp.reshape(xp.reshape(columns, (-1,)), columns.shape)
         n_panels = -(-n_used * n_used * int(columns.shape[2]) // PANEL_WORK)
         if n_panels > MOST_PANELS:
@@ -157,25 +157,27 @@ class RowSpace:
 
 
 def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_float32: bool) -> RowSpace:
-    """The space of the problems of some sets of rows, all of one size and scaling and with as many problems."""
+    """The space of problems over sets of rows, all of one size and scaling and with equally many problems."""
     xp = array_namespace(features)
     dtype = xp.float32 if is_float32 else xp.float64
     flat = [block for own in members for block in own]
     rows = _rows(features, [own[0] for own in members])
     z = xp.astype(rows.z, dtype, copy=False)
     whole = gram(z)
-    stack = [xp.take(xp.take(whole, beside(at, whole), axis=0), beside(at, whole), axis=1) for at in rows.places]
+    stack = [
+        xp.take(xp.take(whole, asarray_like(at, whole), axis=0), asarray_like(at, whole), axis=1) for at in rows.places
+    ]
 
     def numbers(values: Sequence[float]) -> Array:
-        return xp.astype(beside(np.asarray(values, np.float64), rows.z), dtype, copy=False)
+        return xp.astype(asarray_like(np.asarray(values, np.float64), rows.z), dtype, copy=False)
 
     def of_rows(values: Sequence[NDArray[np.float64]]) -> Array:
-        return xp.astype(beside(np.ascontiguousarray(np.stack(values)), rows.z), dtype, copy=False)
+        return xp.astype(asarray_like(np.ascontiguousarray(np.stack(values)), rows.z), dtype, copy=False)
 
     return RowSpace(
         rows=rows,
         gram=xp.stack(stack),
-        share=of_rows([block.share() for block in flat]),
+        sample_weight=of_rows([block.sample_weight() for block in flat]),
         target=of_rows([block.target().T for block in flat]),
         offset=of_rows([block.offset().T for block in flat]),
         l2=numbers([block.l2 for block in flat]),
@@ -185,7 +187,7 @@ def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_fl
 
 
 def _rows(features: Array, sets: Sequence[Block]) -> Rows:
-    """The rows of a block of each set, each row once."""
+    """The union of the rows of sets, given by one block of each."""
     xp = array_namespace(features)
     scaling, used = sets[0].scaling, union(sets)
     z = xp.concat([(part - scaling.mean) / scaling.scale for _, part in tiles_of(features, used)], axis=0)

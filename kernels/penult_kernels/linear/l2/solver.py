@@ -1,10 +1,10 @@
 """How L2 problems are solved: a quick method where `choose` finds that it pays, then Newton's method, which certifies.
 
-Problems with fewer rows than features go down in the space of their rows by Newton's method in a growing subspace, sets
-of one size together (`l2.by_rows`); others by L-BFGS in the space of their features, a passing tile of rows
-multiplied with all heads (`l2.by_features`). Both in float32 where the features are no wider and no more is asked for.
-Newton's method begins where they ended: one gradient in float64 is enough where they ended well, and where they did
-not it goes on.
+Problems with fewer rows than features are solved in the space of their rows by Newton's method in a growing subspace,
+sets of rows of one size together (`l2.by_rows`); others by L-BFGS in the space of their features, all heads in one
+product with each tile of rows (`l2.by_features`). Both compute in float32 if it holds the features and reaches the
+tolerance. Newton's method starts from their results: if these are good enough, one gradient in float64 certifies them,
+and if not it takes further steps.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from array_api_compat import array_namespace
 
-from penult_kernels.arrays import Array, is_narrow
+from penult_kernels.arrays import Array, fits_float32
 from penult_kernels.linear.block_fit import BlockFit, unsolved
-from penult_kernels.linear.blocks.batch import make_batch, narrowed, starting_point
+from penult_kernels.linear.blocks.batch import as_float32, make_batch, starting_point
 from penult_kernels.linear.blocks.blocks import Block
 from penult_kernels.linear.control import Control
 from penult_kernels.linear.l2.by_features import ByFeatures
@@ -26,17 +26,17 @@ from penult_kernels.linear.l2.plan import Footprint, Together, apart, together
 from penult_kernels.linear.l2.quick_loop import WarmStart
 
 NEWTON_ARRAYS = 6
-"""Newton's method has so many (n, B, q) arrays at a time."""
+"""(n, B, q) arrays that Newton's method holds at a time."""
 CERTIFICATE_ARRAYS = 2
-"""Seeing that no step is needed takes so many (n, B, q) arrays at a time."""
-FLOAT32_SHARE = 0.5
-"""Newton's method with float32 products goes down to this share of the tolerance, where there are no warm starts."""
+"""(n, B, q) arrays that certifying a warm start holds at a time, if no step is needed."""
+FLOAT32_FRACTION = 0.5
+"""Fraction of the tolerance at which Newton's method without a warm start ends its steps with float32 products."""
 STEPS_TOGETHER = 2
-"""A block takes at most so many Newton steps over more rows than its own; one that needs more goes on over its own."""
+"""Newton steps that a block takes at most over a union of rows; one that needs more continues over its own rows."""
 
 
 def solve_l2(features: Array, blocks: Sequence[Block], control: Control, bases: Eigenbases) -> list[BlockFit]:
-    """Minimise every block, in order; their l1 is not looked at."""
+    """Minimise every block, ignoring its l1; answers in order."""
     alike: dict[tuple[int, bool], list[int]] = {}
     for index, block in enumerate(blocks):
         alike.setdefault((block.n_columns, block.l2 > 0), []).append(index)
@@ -48,13 +48,13 @@ def solve_l2(features: Array, blocks: Sequence[Block], control: Control, bases: 
 
 
 class _Part:
-    """Blocks with as many columns each, all with an l2 or none."""
+    """Solves blocks of equally many columns, all with an l2 or all without."""
 
     def __init__(self, features: Array, blocks: Sequence[Block], control: Control, bases: Eigenbases) -> None:
         self.features = features
         self.blocks = blocks
         self.control = control
-        self.is_float32 = is_narrow(features)
+        self.is_float32 = fits_float32(features)
         self.by_rows = ByRows(features, blocks, control)
         self.by_features = ByFeatures(features, blocks, control, bases)
         self.starts: dict[int, WarmStart] = {}
@@ -67,7 +67,7 @@ class _Part:
         )
 
     def solve(self) -> list[BlockFit]:
-        """Every block."""
+        """Warm starts by the quick methods, then Newton's method for every block; answers in order."""
         self._warm_up()
         solved: dict[int, BlockFit] = {}
         for alike in self._by_preconditioner():
@@ -82,7 +82,7 @@ class _Part:
         return [solved[index] for index in range(len(self.blocks))]
 
     def _warm_up(self) -> None:
-        """Go down by the engine that is best for each block, or the next where that does not pay."""
+        """Warm starts of each block by its best engine, or by the next if an eigenbasis does not pay."""
         order = {index: self._engines(index) for index in range(len(self.blocks))}
         either = [index for index, own in order.items() if {Engine.ROWS, Engine.FEATURES} <= set(own)]
         if either and self.by_features.work(either) < self.by_rows.work(either):
@@ -103,7 +103,7 @@ class _Part:
         )
 
     def _by_preconditioner(self) -> list[list[int]]:
-        """Blocks without a warm start, with one that no eigenbasis led to, and with one of each eigenbasis."""
+        """Positions grouped by preconditioner: no warm start, one without an eigenbasis, one of each eigenbasis."""
         found: dict[object, list[int]] = {}
         for index in range(len(self.blocks)):
             one = self.starts.get(index)
@@ -112,17 +112,17 @@ class _Part:
         return list(found.values())
 
     def _parts(self, positions: Sequence[int]) -> list[Together]:
-        """Blocks that are certified together; over their own rows only where there are no warm starts."""
+        """Groups that are certified together; without warm starts only blocks over the same rows."""
         parts = together if positions[0] in self.starts else apart
         return list(parts(self.blocks, positions, self.footprint))
 
     def _larger_parts(self, positions: Sequence[int]) -> list[Together]:
-        """Blocks with warm starts in larger parts: a certificate takes less memory than a step of Newton's method."""
+        """Larger groups of blocks with warm starts: a certificate takes less memory than a step of Newton's method."""
         per_row = 8 * CERTIFICATE_ARRAYS * self.blocks[0].n_columns
         return list(together(self.blocks, positions, replace(self.footprint, per_row=per_row)))
 
     def _certify_starts(self, parts: Sequence[Together]) -> dict[int, BlockFit]:
-        """The blocks whose warm starts are good enough, of parts that are too large for a step of Newton's method."""
+        """Answers for the warm starts that are good enough, in groups too large for a step of Newton's method."""
         found: dict[int, BlockFit] = {}
         for part in parts:
             for index, one in zip(part.positions, self._certify(part, 0), strict=True):
@@ -133,9 +133,9 @@ class _Part:
         return found
 
     def _certify(self, part: Together, most: int) -> list[BlockFit]:
-        """At most so many steps of Newton's method, tested by float64 gradients.
+        """At most `most` steps of Newton's method, with a test by float64 gradients.
 
-        Where there are no warm starts, steps with float32 products go before.
+        Without warm starts, steps with float32 products come first.
         """
         members = part.members(self.blocks)
         start = starting_point(self.features, members)
@@ -143,10 +143,10 @@ class _Part:
         if not warm and self.control.all_unwanted(members):
             return [unsolved(start[k, :, :]) for k in range(len(members))]
         batch = make_batch(self.features, members, dense=part.one_scaling and self.footprint.may_keep(part.n_used))
-        inner = narrowed(batch, dense=self._is_worth_a_copy(part)) if self.is_float32 else batch
+        inner = as_float32(batch, dense=self._is_worth_a_copy(part)) if self.is_float32 else batch
         before: Sequence[BlockFit | WarmStart] = warm
         if self.is_float32 and not warm:
-            before = newton(inner, start, self.control.stop(members, share=FLOAT32_SHARE, max_iterations=most))
+            before = newton(inner, start, self.control.stop(members, fraction=FLOAT32_FRACTION, max_iterations=most))
         if before:
             start = array_namespace(start).stack([one.theta for one in before])
         steps = min(most, STEPS_TOGETHER) if part.is_masked else most
@@ -158,12 +158,12 @@ class _Part:
         return solved
 
     def _is_worth_a_copy(self, part: Together) -> bool:
-        """Whether the products of many steps are to come, over rows that would be gathered for each."""
+        """Whether many steps are expected over rows that each product would have to gather."""
         is_cold = part.positions[0] not in self.starts
         return is_cold and part.rows is not None and replace(self.footprint, row_width=4).may_keep(part.n_used)
 
     def _go_on(self, positions: Sequence[int], steps: Sequence[int], solved: list[BlockFit]) -> None:
-        """Put what was not met in a few steps over more rows than its own to the end over these."""
+        """Continue over their own rows with the blocks that a few steps over a union of rows left unsolved."""
         place = {
             index: k for k, index in enumerate(positions) if steps[k] == STEPS_TOGETHER and not solved[k].converged
         }
@@ -178,11 +178,11 @@ class _Part:
 
 
 def _added(one: BlockFit, before: BlockFit | WarmStart) -> BlockFit:
-    """An answer with what it took to come to its start."""
+    """An answer that also counts the iterations and passes of its warm start."""
     return replace(one, iterations=one.iterations + before.iterations, passes=one.passes + before.passes)
 
 
 def _preconditioner(warm: Sequence[WarmStart]) -> Preconditioner | None:
-    """The preconditioner of blocks whose warm starts have one eigenbasis."""
+    """The preconditioner of blocks whose warm starts used one eigenbasis; None if they used none."""
     parts = [one.preconditioner for one in warm if one.preconditioner is not None]
     return joined(parts) if parts else None

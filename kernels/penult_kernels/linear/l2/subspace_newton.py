@@ -7,10 +7,10 @@ the span of V, whose logits take one product with the Gram matrix, and then goes
 
     (U^T H U + l2 I) d = -V^T gradient,         H the curvature of the rows where they are now.
 
-On a quadratic that is the method of conjugate gradients. On others nothing that was learnt of a direction grows old,
-for its curvature is taken anew: half as many products as L-BFGS. A bias is a direction from the start. A basis that is
-full is restarted: what stays spans the head, the last step and the latest directions. Steps follow the secant rule of
-`line_search`: no objective is computed.
+On a quadratic this is the method of conjugate gradients. On other functions the curvature of every direction is
+computed anew in each step, so that none is out of date: half as many products as L-BFGS. Biases are the first
+directions. A full basis is restarted with the span of the head, the last step and the latest directions. Steps follow
+the secant rule of `line_search`: no objective is computed.
 
 Shapes: B problems, q columns, n rows, m directions, the first q of them the biases.
 """
@@ -21,7 +21,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside, to_host
+from penult_kernels.arrays import Array, asarray_like, to_host
 from penult_kernels.linear.control import StopRule
 from penult_kernels.linear.intercept import regularize_intercepts
 from penult_kernels.linear.l2.quick_loop import Reached, minimize
@@ -29,22 +29,21 @@ from penult_kernels.linear.l2.row_space import RowSpace
 from penult_kernels.linear.line_search import is_near_enough, secant_cut
 
 MOST_CUTS = 20
-"""A step that is still too long after so many cuts is none."""
+"""A step that is still too long after so many cuts is not taken."""
 LEAST_DIRECTIONS = 40
-"""A basis should have room for at least so many directions beside the biases: in fewer a solve takes longer."""
+"""Directions of a basis, without the biases, at the least: with fewer a solve takes longer."""
 MOST_DIRECTIONS = 160
-"""A basis has room for at most so many directions beside the biases: more are seldom needed."""
+"""Directions of a basis, without the biases, at the most: more are seldom needed."""
 LATEST_KEPT = 20
-"""A basis that is restarted keeps so many of the latest directions."""
+"""Latest directions that a basis keeps when it is restarted."""
 SMALLEST_NEW = 1e-10
-"""Of the square of the gradient less than this share outside the span is rounding."""
+"""A part of the gradient outside the span below this fraction of its square is rounding."""
 
 
 def subspace_newton(space: RowSpace, stop: StopRule, *, directions: int) -> Reached:
-    """Go down from the zero heads, the only ones whose logits are known; one product with the Gram matrix an
-    evaluation.
+    """Minimise from zero heads, the only ones with known logits; an evaluation is one product with the Gram matrix.
 
-    A basis has at most so many `directions` beside the biases, more than LATEST_KEPT + 2.
+    `directions`, more than LATEST_KEPT + 2, limits the basis without the biases.
     """
     return minimize(_at_zero(space, directions), stop)
 
@@ -55,7 +54,7 @@ class _State:
 
     space: RowSpace
     alpha: Array
-    """(B, q n) coefficients of the heads."""
+    """(B, q n) coefficients of the current heads."""
     bias: Array
     """(B, q)."""
     logits: Array
@@ -63,15 +62,15 @@ class _State:
     p: Array
     """(B, q n)."""
     heads: Array
-    """(B, most, q n) coefficients of V; of the biases 0."""
+    """(B, most, q n) coefficients of V; 0 for the biases."""
     images: Array
     """(B, most, q n) U."""
     place: Array
-    """(B, most) the head in V."""
+    """(B, most) coordinates of the current head in V."""
     moved: Array
-    """(B, most) the last step in V."""
+    """(B, most) coordinates of the last step in V."""
     gradient: Array
-    """(B, m) in V."""
+    """(B, m) coordinates of the gradient in V."""
     size: int
     """m."""
 
@@ -81,7 +80,7 @@ class _State:
         return array_namespace(self.alpha).concat([self.alpha, self.bias], axis=1)
 
     def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Those of the space, after the gradient has been taken and its new direction added to V."""
+        """The gaps of the space; computes the gradient and adds its new direction to V."""
         xp = array_namespace(self.p)
         p = _by_column(self, self.p)
         of_rows, of_bias = self.space.gradient(p, _by_column(self, self.alpha), self.bias)
@@ -91,22 +90,22 @@ class _State:
         return gaps, np.zeros_like(gaps)
 
     def take(self, kept: NDArray[np.int64]) -> None:
-        """Keep some of the problems only."""
+        """Keep the problems at these positions only."""
         xp = array_namespace(self.p)
-        at = beside(kept, self.p)
+        at = asarray_like(kept, self.p)
         self.space = self.space.take(kept)
         for name in ("alpha", "bias", "logits", "p", "heads", "images", "place", "moved", "gradient"):
             setattr(self, name, xp.take(getattr(self, name), at, axis=0))
 
     def step(self) -> None:
-        """The Newton step in the span, as far as it goes down."""
+        """The Newton step in the span, cut by the secant rule."""
         xp = array_namespace(self.gradient)
         images, heads = self.images[:, : self.size, :], self.heads[:, : self.size, :]
         n_columns = int(self.bias.shape[1])
         penalty = _penalty(self.space, n_columns, self.size)
-        direction, slope = _direction(self, images, penalty)
+        direction, derivative = _direction(self, images, penalty)
         change = (direction[:, None, :] @ images)[:, 0, :]
-        length = _descend(self, change, slope, xp.sum(penalty * direction * direction, axis=1))[:, None]
+        length = _descend(self, change, derivative, xp.sum(penalty * direction * direction, axis=1))[:, None]
         moved = length * direction
         self.alpha = self.alpha + (moved[:, None, :] @ heads)[:, 0, :]
         self.bias = self.bias + moved[:, :n_columns]
@@ -117,7 +116,7 @@ class _State:
 
 
 def _at_zero(space: RowSpace, directions: int) -> _State:
-    xp = array_namespace(space.share)
+    xp = array_namespace(space.sample_weight)
     n_blocks, n_columns, n_used = (int(size) for size in space.target.shape)
     zero = xp.zeros_like(space.target)
     empty = xp.zeros((n_blocks, n_columns + directions, n_columns * n_used), dtype=zero.dtype, device=zero.device)
@@ -150,9 +149,9 @@ def _by_column(state: _State, values: Array) -> Array:
 
 
 def _extend(state: _State, gradient: Array) -> tuple[Array, Array]:
-    """Add to V what coefficients (B, q n) of a gradient have outside its span.
+    """Add to V the part outside its span of a gradient with coefficients (B, q n).
 
-    Returns the gradient in V without the biases (B, m - q), and its square (B,).
+    Returns its coordinates in V without the biases (B, m - q), and its square (B,).
     """
     xp = array_namespace(gradient)
     size, n_columns = state.size, int(state.bias.shape[1])
@@ -176,7 +175,7 @@ def _extend(state: _State, gradient: Array) -> tuple[Array, Array]:
 
 
 def _direction(state: _State, images: Array, penalty: Array) -> tuple[Array, Array]:
-    """The Newton step in V (B, m) and the slope along it (B,); zero where it does not go down, or is no number."""
+    """The Newton step in V (B, m) and the derivative along it (B,); zero where that is not negative."""
     xp = array_namespace(images)
     n_columns = int(state.bias.shape[1])
     changes = xp.reshape(images, (images.shape[0], images.shape[1], n_columns, -1))
@@ -184,35 +183,35 @@ def _direction(state: _State, images: Array, penalty: Array) -> tuple[Array, Arr
     hessian = xp.reshape(weighted, images.shape) @ xp.matrix_transpose(images)
     regular = regularize_intercepts(hessian, n_columns, penalty)
     direction = -xp.linalg.solve(regular, state.gradient[:, :, None])[:, :, 0]
-    slope = xp.sum(state.gradient * direction, axis=1)
-    goes_down = slope < 0
-    return xp.where(goes_down[:, None], direction, 0.0), xp.where(goes_down, slope, 0.0)
+    derivative = xp.sum(state.gradient * direction, axis=1)
+    goes_down = derivative < 0
+    return xp.where(goes_down[:, None], direction, 0.0), xp.where(goes_down, derivative, 0.0)
 
 
 def _penalty(space: RowSpace, n_columns: int, size: int) -> Array:
-    """(B, m) second derivative of the penalty in each direction; of a bias that is not there, anything positive."""
+    """(B, m) second derivative of the penalty in each direction; for a bias that is not fitted, any positive number."""
     xp = array_namespace(space.l2)
     of_bias = xp.where(space.is_fitted > 0, space.bias_stiffness(), space.l2)
     return xp.stack([of_bias] * n_columns + [space.l2] * (size - n_columns), axis=1)
 
 
-def _descend(state: _State, change: Array, slope: Array, stiffness: Array) -> Array:
+def _descend(state: _State, change: Array, derivative: Array, stiffness: Array) -> Array:
     """Move the logits by a length (B,) of the change (B, q n), along which the penalty has the second derivative
     (B,)."""
     xp = array_namespace(change)
     space = state.space
-    share = _flat(xp.broadcast_to(space.share[:, None, :], space.target.shape))
+    s = _flat(xp.broadcast_to(space.sample_weight[:, None, :], space.target.shape))
     target = _flat(space.target)
-    # The slope is that of the loss and that of the penalty, which is linear in the length.
-    of_penalty = slope - xp.sum(share * (state.p - target) * change, axis=1)
-    length = xp.ones_like(slope)
+    # The derivative is that of the loss plus that of the penalty, which is linear in the length.
+    of_penalty = derivative - xp.sum(s * (state.p - target) * change, axis=1)
+    length = xp.ones_like(derivative)
     for number in range(MOST_CUTS):
         p = _flat(space.probabilities(_by_column(state, state.logits + length[:, None] * change)))
-        there = xp.sum(share * (p - target) * change, axis=1) + of_penalty + length * stiffness
-        is_good = is_near_enough(slope, there)
+        there = xp.sum(s * (p - target) * change, axis=1) + of_penalty + length * stiffness
+        is_good = is_near_enough(derivative, there)
         if bool(xp.all(is_good)):
             break
-        cut = secant_cut(slope, there) if number < MOST_CUTS - 1 else xp.zeros_like(length)
+        cut = secant_cut(derivative, there) if number < MOST_CUTS - 1 else xp.zeros_like(length)
         length = xp.where(is_good, length, length * cut)
     state.logits = state.logits + length[:, None] * change
     state.p = _flat(space.probabilities(_by_column(state, state.logits)))
@@ -220,7 +219,7 @@ def _descend(state: _State, change: Array, slope: Array, stiffness: Array) -> Ar
 
 
 def _restart(state: _State) -> None:
-    """Replace a full basis by one of the biases, the head, the last step and the latest directions."""
+    """Replace a full basis by one that spans the biases, the head, the last step and the latest directions."""
     xp = array_namespace(state.p)
     n_columns, size = int(state.bias.shape[1]), state.size
     identity = xp.eye(size - n_columns, dtype=state.p.dtype, device=state.p.device)[:, -LATEST_KEPT:]

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, beside
+from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.linear.blocks.content_ids import ContentIds
 from penult_kernels.linear.certificate import Certificate
 from penult_kernels.linear.solve import Fit
@@ -96,8 +96,8 @@ def choose(
     fitted = [one for one in tuned if not isinstance(one, Exception)]
     if not fitted:
         possible(tuned[0])
-    weights = beside(np.stack([one.weight for one in fitted]), reference)
-    accuracies = scorer.group_accuracies(weights, beside(np.stack([one.bias for one in fitted]), reference))
+    weights = asarray_like(np.stack([one.weight for one in fitted]), reference)
+    accuracies = scorer.group_accuracies(weights, asarray_like(np.stack([one.bias for one in fitted]), reference))
     metrics = (metric_of(request), SelectionMetric.WORST_GROUP, SelectionMetric.AVERAGE)
     scores = np.stack([scorer.scores(accuracies, metric) for metric in metrics], axis=1)
     places = np.flatnonzero([not isinstance(one, Exception) for one in tuned])

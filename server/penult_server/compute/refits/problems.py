@@ -1,4 +1,4 @@
-"""From one request without a grid to the problems that the engine solves: rows, weights, offsets, centres."""
+"""From one request without a grid to the problems that the engine solves: rows, weights, offsets, centers."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -202,7 +202,7 @@ class ProblemMaker:
             case pb.HEAD_KIND_STORED:
                 return self._material.head(self._digest)
             case pb.HEAD_KIND_EXPLICIT | pb.HEAD_KIND_REFIT:
-                return self.rows.share(("head", source.SerializeToString()), lambda: head_from_proto(source.head).head)
+                return self.rows.once(("head", source.SerializeToString()), lambda: head_from_proto(source.head).head)
             case pb.HEAD_KIND_RANDOM:
                 rng = np.random.default_rng([seed, 1])
                 n_features = int(self._resident.features.shape[1])

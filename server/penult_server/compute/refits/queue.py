@@ -70,7 +70,7 @@ class Arrivals:
     clock: Callable[[], float] = time.monotonic
     _queue: "queue.SimpleQueue[tuple[float, Asked]]" = field(default_factory=lambda: queue.SimpleQueue())
     _come: deque[tuple[float, Asked]] = field(default_factory=deque[tuple[float, Asked]])
-    _begun: float = 0.0
+    _started: float = 0.0
     _last: float = 0.0
     _size: int = 0
 
@@ -85,14 +85,14 @@ class Arrivals:
 
     def begin(self) -> list[Asked]:
         """All that has come: a new batch."""
-        self._begun = self._last = self.clock()
+        self._started = self._last = self.clock()
         self._size = 0
-        return self._taken(until=self._begun)
+        return self._taken(until=self._started)
 
     def joining(self) -> list[Asked]:
         """Those that have come since, soon enough to join the batch that was begun last."""
         joined: list[Asked] = []
-        while more := self._taken(until=min(self._last + QUIET, self._begun + LONGEST), most=1):
+        while more := self._taken(until=min(self._last + QUIET, self._started + LONGEST), most=1):
             joined += more
         return joined
 

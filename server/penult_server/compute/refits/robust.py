@@ -48,14 +48,14 @@ def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[
         way = _Way(maker, task, at_center, maker.own_logits(logits, task) - at_center)
         # What of the objective is not loss; on standardised features the engine alone knows it.
         penalty = certificate.objective - float(ascent.weights() @ way.losses(1.0))
-        share = ascent.tell(
+        fraction = ascent.tell(
             objective=certificate.objective,
             gap=certificate.gap,
             penalty=partial(_penalty, penalty, task.problem.l1 > 0),
             losses=way.losses,
         )
-        if share is not None or best is None:
-            best, norm = _between(center, fit, 1.0 if share is None else share), certificate.gradient_norm
+        if fraction is not None or best is None:
+            best, norm = _between(center, fit, 1.0 if fraction is None else fraction), certificate.gradient_norm
         passes += certificate.passes + 1
         problem = replace(problem, start=fit)
     if best is None:
@@ -73,28 +73,28 @@ def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Way:
-    """From the centre of a penalty to a head."""
+    """From the center of a penalty to a head."""
 
     maker: ProblemMaker
     task: Task
     at_center: NDArray[np.float64]
-    """(n, C) logits of the centre."""
+    """(n, C) logits of the center."""
     change: NDArray[np.float64]
-    """(n, C) what the head adds to the logits of the centre."""
+    """(n, C) what the head adds to the logits of the center."""
 
-    def losses(self, share: float) -> NDArray[np.float64]:
-        """(n,) at a share of the way."""
-        return self.maker.losses(self.at_center + share * self.change, self.task)
-
-
-def _penalty(of_head: float, has_l1: bool, share: float) -> float:
-    """At a share of the way from the centre, or no less."""
-    return of_head * (share if has_l1 else share**2)
+    def losses(self, fraction: float) -> NDArray[np.float64]:
+        """(n,) at a fraction of the way."""
+        return self.maker.losses(self.at_center + fraction * self.change, self.task)
 
 
-def _between(center: Head | None, fit: Fit, share: float) -> Fit:
-    """The head at a share of the way."""
+def _penalty(of_head: float, has_l1: bool, fraction: float) -> float:
+    """At a fraction of the way from the center, or no less."""
+    return of_head * (fraction if has_l1 else fraction**2)
+
+
+def _between(center: Head | None, fit: Fit, fraction: float) -> Fit:
+    """The head at a fraction of the way."""
     if center is None:
-        return replace(fit, weight=share * fit.weight, bias=share * fit.bias)
-    weight = center.weight + share * (fit.weight - center.weight)
-    return replace(fit, weight=weight, bias=center.bias + share * (fit.bias - center.bias))
+        return replace(fit, weight=fraction * fit.weight, bias=fraction * fit.bias)
+    weight = center.weight + fraction * (fit.weight - center.weight)
+    return replace(fit, weight=weight, bias=center.bias + fraction * (fit.bias - center.bias))

@@ -40,7 +40,7 @@ class RowChooser:
         self._explicit = self._explicit_weights(request.weights)
         self.universe = self._universe(request)
 
-    def share(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
+    def once(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
         """What was made for a key, made at its first use."""
         if key not in self._shared:
             self._shared[key] = make()
@@ -57,7 +57,7 @@ class RowChooser:
         is_fixed = method in DETERMINISTIC and not request.HasField("path")
         key = (request.balance.SerializeToString(), chosen.tobytes(), request.seed)
         return [
-            self.share(
+            self.once(
                 ("draw", repeat, *key),
                 lambda repeat=repeat: balanced_draw(
                     labels,
@@ -127,7 +127,7 @@ class RowChooser:
             weights.class_ratio,
             None if detected is None else detected.tobytes(),
         )
-        return self.share(key, lambda: self._make_row_weights(weights, y, detected))
+        return self.once(key, lambda: self._make_row_weights(weights, y, detected))
 
     def _grouped(self, request: pb.RefitRequest) -> tuple[NDArray[np.int64], Sequence[str]]:
         """(N,) groups of balancing and of a robust risk, and their names."""
@@ -221,10 +221,10 @@ class RowChooser:
         """Positions among which balancing draws."""
         match request.rows.kind:
             case pb.ROWS_KIND_TOP_LOSS:
-                scores = self.share(("losses",), self._losses)
+                scores = self.once(("losses",), self._losses)
                 return among[top_rows(scores[among], request.rows.top_k)]
             case pb.ROWS_KIND_TOP_DISAGREEMENT:
-                scores = self.share(("disagreements",), lambda: self._disagreements(request.rows.other))
+                scores = self.once(("disagreements",), lambda: self._disagreements(request.rows.other))
                 return among[top_rows(scores[among], request.rows.top_k)]
             case _:
                 return among

@@ -1,4 +1,4 @@
-"""Rows on their way to a CUDA device: copied while the ones before are multiplied, centred by one kernel.
+"""Rows on their way to a CUDA device: copied while the ones before are multiplied, centered by one kernel.
 
 Nothing here runs without a GPU; `stream_moments` uses it where the arrays are CuPy's.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.moments.accumulation import centre_rows
+from penult_kernels.moments.accumulation import center_rows
 from penult_server.compute.backend import Backend
 
 SLOTS = 2
@@ -77,20 +77,20 @@ class _Slot:
         self._used.record(self._current())
 
 
-class CudaCentre:
-    """`centre_rows` by one kernel, for rows stored as float32 or float64."""
+class CudaCenter:
+    """`center_rows` by one kernel, for rows stored as float32 or float64."""
 
     def __init__(self, backend: Backend) -> None:
-        source = resources.files("penult_kernels").joinpath("cuda/centre_rows.cu").read_text(encoding="utf-8")
+        source = resources.files("penult_kernels").joinpath("cuda/center_rows.cu").read_text(encoding="utf-8")
         self._module = backend.xp.RawModule(code=source, options=("--std=c++17",))
 
     def __call__(self, rows: Any, mean: Any, root_weights: Any, out: Any) -> None:
         """Write (rows - mean) * root_weights[:, None] into `out`, which like `rows` is contiguous."""
         if rows.dtype.name not in ("float32", "float64"):
-            centre_rows(rows, mean, root_weights, out)
+            center_rows(rows, mean, root_weights, out)
             return
         n_rows, n_features = rows.shape
-        kernel = self._module.get_function(f"centre_rows_{rows.dtype.name}_{out.dtype.name}")
+        kernel = self._module.get_function(f"center_rows_{rows.dtype.name}_{out.dtype.name}")
         grid = (-(-n_features // BLOCK[0]), min(-(-n_rows // BLOCK[1]), MOST_ROW_BLOCKS))
         weights = np.intp(0) if root_weights is None else root_weights
         kernel(grid, BLOCK, (rows, mean, weights, out, np.int64(n_rows), np.int64(n_features)))

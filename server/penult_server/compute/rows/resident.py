@@ -63,7 +63,7 @@ class ResidentFeatures:
                 self._sets.move_to_end(digest)
                 return self._sets[digest]
             stored = StoredFeatures(self._root, digest)
-            self._make_room(stored)
+            self._free_memory(stored)
             resident = self._load(stored, check)
             self._sets[digest] = resident
             return resident
@@ -72,7 +72,7 @@ class ResidentFeatures:
         """Whether the set may be resident at all."""
         return _needed(manifest) <= self.budget
 
-    def _make_room(self, stored: StoredFeatures) -> None:
+    def _free_memory(self, stored: StoredFeatures) -> None:
         manifest = stored.manifest
         needed = _needed(manifest)
         if not self.fits(manifest):

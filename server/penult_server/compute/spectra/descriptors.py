@@ -76,19 +76,19 @@ def _parts(source: pb.FeatureSource, by: "pb.SpectraBy.ValueType", work: Work) -
 
 
 def _eigenvalues(parts: Parts, index: int, backend: Backend) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues (D,) of the centred covariance, and the min(N, D) singular values of the rows as they are."""
+    """Eigenvalues (D,) of the centered covariance, and the min(N, D) singular values of the rows as they are."""
     parts.check()
     count = parts.counts[index]
     n_singular = min(count, parts.manifest.n_features)
     if parts.has_moments and count >= parts.manifest.n_features:
         moments = parts.moments(index)
-        centred = spectrum_from_moments(backend.to_device(moments.m2[0]), count)
+        centered = spectrum_from_moments(backend.to_device(moments.m2[0]), count)
         second = spectrum_from_moments(backend.to_device(about_zero(moments)[0]), count)
     else:
         rows = parts.rows(index)
-        centred, second = spectrum_from_rows(rows), spectrum_from_rows(rows, center=False)
+        centered, second = spectrum_from_rows(rows), spectrum_from_rows(rows, center=False)
     squares = np.maximum(count * backend.to_host(second.eigenvalues)[:n_singular], 0.0)
-    return backend.to_host(centred.eigenvalues), np.sqrt(squares)
+    return backend.to_host(centered.eigenvalues), np.sqrt(squares)
 
 
 def _variance_shares(parts: Parts) -> list[pb.VarianceShare]:

@@ -27,7 +27,7 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
     """Eigenvalues of every group's (or class's) covariance, and the imbalance between them.
 
     A part with at least D examples is answered from the moments that were stored with the features, a
-    smaller one (and all of them when not centred, when some rows were selected, or when no moments were
+    smaller one (and all of them when not centered, when some rows were selected, or when no moments were
     kept) from its rows. The moments of a set that is too large for memory are taken in one pass where none were
     stored, its smaller parts are read in passes of their own. Every field of the request is set by now.
     """
@@ -44,12 +44,12 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
     places = range(len(parts.groups))
     # Stored moments are read by any thread; rows are kept by the first that asks.
     several = min(n_threads(), len(places)) if stored_moments and backend.name == "numpy" else 1
-    has_room = several > 1 and (available is None or several * needed <= available)
+    fits = several > 1 and (available is None or several * needed <= available)
 
     def of(index: int) -> Spectrum:
         return _spectrum(request, parts, index, backend)
 
-    spectra = on_threads(of, places) if has_room else [of(index) for index in places]
+    spectra = on_threads(of, places) if fits else [of(index) for index in places]
     eigenvalues = np.stack([backend.to_host(one.eigenvalues) for one in spectra])
     inferences = work.inferences.get(request, lambda: _inferences(request, parts, pairs))
     return pb.Spectra(

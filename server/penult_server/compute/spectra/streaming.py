@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.moments.accumulation import Centre, MomentAccumulator, Products, accumulator_bytes, centre_rows
+from penult_kernels.moments.accumulation import CenterRows, MomentAccumulator, Products, accumulator_bytes, center_rows
 from penult_kernels.moments.moments import Moments
 from penult_kernels.spectra.streamed import Passes
 from penult_server.compute.backend import Backend
-from penult_server.compute.rows.device_rows import CudaCentre, copied_ahead
+from penult_server.compute.rows.device_rows import CudaCenter, copied_ahead
 from penult_server.stores.manifest import FeatureManifest
 from penult_server.stores.reading import StoredFeatures
 
@@ -46,7 +46,7 @@ def stream_moments(
     ----------
     g : (N,) or (S, N) group of every row of the set, 0 ... n_groups - 1; a row in none has -1. Several groupings
         are answered in the same pass, their groups numbered through.
-    products : type in which centred rows are multiplied.
+    products : type in which centered rows are multiplied.
     check : called between chunks, and may raise.
 
     Raises
@@ -86,7 +86,7 @@ class _Fold:
 
     def on_gpu(self) -> Moments:
         """Chunks copied ahead on a stream of their own."""
-        accumulator = self._accumulator(CudaCentre(self._backend))
+        accumulator = self._accumulator(CudaCenter(self._backend))
         blocks = read_ahead(self._stored.blocks("features"))
         first = 0
         for block in copied_ahead(blocks, self._backend):
@@ -95,7 +95,7 @@ class _Fold:
         return accumulator.finish()
 
     def on_cpu(self) -> Moments:
-        """Two threads with half of the rows each, so that one multiplies while the other reads, hashes and centres.
+        """Two threads with half of the rows each, so that one multiplies while the other reads, hashes and centers.
 
         The rows of each are fixed, so that the same set gives the same bits.
         """
@@ -109,7 +109,7 @@ class _Fold:
 
     def _between(self, start: int, stop: int, failed: threading.Event) -> MomentAccumulator:
         """Rows start .. stop - 1; two parts may share a chunk, which both read."""
-        accumulator = self._accumulator(centre_rows)
+        accumulator = self._accumulator(center_rows)
         memory = self._stored.new_block("features")
         try:
             for first in range(start - start % self._step, stop, self._step):
@@ -130,7 +130,7 @@ class _Fold:
         self._check()
         accumulator.add(block, self._g[..., first : first + len(block)])
 
-    def _accumulator(self, centre: Centre) -> MomentAccumulator:
+    def _accumulator(self, center: CenterRows) -> MomentAccumulator:
         manifest, xp = self._stored.manifest, self._backend.xp
         return MomentAccumulator(
             self._n_groups,
@@ -138,7 +138,7 @@ class _Fold:
             dtype=xp.dtype(manifest.dtype),
             products=self._products,
             xp=xp,
-            centre=centre,
+            center=center,
         )
 
 

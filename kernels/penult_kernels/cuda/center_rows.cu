@@ -1,4 +1,4 @@
-// Widen, centre and weight rows in one pass over memory:
+// Widen, center and weight rows in one pass over memory:
 //
 //   out[r, c] = (rows[r, c] - mean[c]) * root_weights[r]
 //
@@ -14,7 +14,7 @@
 // loses nothing.
 
 template <typename Stored, typename Product>
-__device__ void centre_rows(
+__device__ void center_rows(
     const Stored* rows,
     const double* mean,
     const double* root_weights,
@@ -26,24 +26,24 @@ __device__ void centre_rows(
     if (column >= n_features) {
         return;
     }
-    const double centre = mean[column];
+    const double center = mean[column];
     const long long step = static_cast<long long>(gridDim.y) * blockDim.y;
     for (long long row = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y; row < n_rows; row += step) {
         const long long place = row * n_features + column;
-        const double difference = static_cast<double>(rows[place]) - centre;
+        const double difference = static_cast<double>(rows[place]) - center;
         out[place] = static_cast<Product>(root_weights ? difference * root_weights[row] : difference);
     }
 }
 
-#define CENTRE_ROWS(NAME, STORED, PRODUCT)                                                                             \
+#define CENTER_ROWS(NAME, STORED, PRODUCT)                                                                             \
     extern "C" __global__ void NAME(                                                                                   \
         const STORED* rows, const double* mean, const double* root_weights, PRODUCT* out, const long long n_rows,      \
         const long long n_features)                                                                                    \
     {                                                                                                                  \
-        centre_rows<STORED, PRODUCT>(rows, mean, root_weights, out, n_rows, n_features);                               \
+        center_rows<STORED, PRODUCT>(rows, mean, root_weights, out, n_rows, n_features);                               \
     }
 
-CENTRE_ROWS(centre_rows_float32_float32, float, float)
-CENTRE_ROWS(centre_rows_float32_float64, float, double)
-CENTRE_ROWS(centre_rows_float64_float32, double, float)
-CENTRE_ROWS(centre_rows_float64_float64, double, double)
+CENTER_ROWS(center_rows_float32_float32, float, float)
+CENTER_ROWS(center_rows_float32_float64, float, double)
+CENTER_ROWS(center_rows_float64_float32, double, float)
+CENTER_ROWS(center_rows_float64_float64, double, double)

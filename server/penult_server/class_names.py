@@ -35,7 +35,7 @@ class Classes:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Match:
-    """Where each class of the labels stands among those that are known."""
+    """The index of each class of the labels among the known classes."""
 
     order: NDArray[np.int64]
     """(C,) for each class of the labels, its index among the known ones."""

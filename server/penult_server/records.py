@@ -22,7 +22,7 @@ class LabelNames:
     masks: tuple[str, ...] = ()
     """Names of the sets of examples in the columns of the array `masks`; the sets may overlap."""
     classes_by_index: bool = False
-    """Whether nobody named the classes, and they are called by their index."""
+    """Whether the classes have no names and are called by their index."""
 
     @property
     def n_attributes(self) -> int:

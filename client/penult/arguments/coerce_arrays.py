@@ -116,9 +116,9 @@ def exact_integers(argument: str, value: object) -> AnyArray:
 
 def whole_floats(argument: str, array: AnyArray) -> NDArray[np.int64]:
     """Whole floats as integers. Raises `InvalidRequest` naming the rows of other values."""
-    wide = array if array.dtype.itemsize > 8 else array.astype(np.float64)
+    exact = array if array.dtype.itemsize > 8 else array.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        is_whole = (wide == np.floor(wide)) & (np.abs(wide) <= EXACT_IN_FLOAT)
+        is_whole = (exact == np.floor(exact)) & (np.abs(exact) <= EXACT_IN_FLOAT)
     if not is_whole.all():
         wrong = np.argwhere(~is_whole)[:, 0] if array.ndim else np.zeros(1, np.int64)
         raise invalid(

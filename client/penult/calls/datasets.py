@@ -25,9 +25,9 @@ class TableColumns(TypedDict, total=False):
     """Names of a table's columns, where they are not the usual ones."""
 
     split: str
-    """Usually ``"split"``."""
+    """Splits; usually ``"split"``."""
     y: str
-    """Usually ``"y"``."""
+    """Classes; usually ``"y"``."""
     path: str
     """Paths of images; usually ``"path"``."""
     text: str | Sequence[str]

@@ -55,7 +55,7 @@ class ProgressBar:
         self._bar.total = progress.total or 1
         self._bar.set_description_str(progress.stage, refresh=False)
         self._bar.unit = progress.unit
-        # Less than nothing after a restart, when the work goes on from an earlier point.
+        # Negative after a restart, when the work resumes from an earlier point.
         self._bar.update(progress.done - self._bar.n)
 
     def report(self, entry: EpochMetrics) -> None:

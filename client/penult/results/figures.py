@@ -137,7 +137,7 @@ def _widen(axis: Axes, spectra: Spectra) -> None:
 
 
 def _rank_ticks(last: int) -> list[int]:
-    """From 1 to `last`, about five of them."""
+    """About five ranks from 1 to `last`, for an axis."""
     step = max(1, round((last - 1) / 5))
     return list(range(1, last + 1, step))
 

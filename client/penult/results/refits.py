@@ -118,7 +118,7 @@ class Refit:
     selection: Selection | None
     """How the candidates did; None where nothing was selected."""
     plan: Plan | None
-    """With ``plan=True``."""
+    """Rows of every draw, with ``plan=True``; else None."""
     n_rows: int
     """Rows used per draw."""
     reused: bool

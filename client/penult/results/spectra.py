@@ -104,9 +104,9 @@ class Spectra:
     center: bool
     """Second moments about the mean; about zero when False."""
     replicates: int
-    """Of each resampling."""
+    """Replicates of each resampling."""
     confidence: float
-    """Of the intervals."""
+    """Confidence level of the intervals."""
     seed: int
     n_rows: int
     """Rows used, out of `n_examples`."""

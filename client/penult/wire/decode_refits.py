@@ -118,7 +118,7 @@ _SETTINGS = {
     for name, place in ARGUMENTS.items()
     if name in {field.name for field in fields(RefitSettings)}
 }
-"""Where each setting stands, whether it may have nothing to say, and what reads it."""
+"""Place of each setting, whether it may be without a value, and its reader."""
 
 
 def selection(message: pb.Refit) -> refits.Selection | None:

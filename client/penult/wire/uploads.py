@@ -148,7 +148,7 @@ def _labels(
 
 
 def _notes(by_class: Indexed, by_value: Indexed | None) -> Notes:
-    """That labels have become names, where they have."""
+    """Notes that say which labels have become names."""
     read = (("y", "classes", by_class), ("a", "attribute_values", by_value))
     return tuple(
         Note(

@@ -274,7 +274,7 @@ class Metrics(google.protobuf.message.Message):
     worst_mask: builtins.int
     """Index in `masks` of the smallest accuracy (the first of equals); -1 when there is none."""
     worst_mask_accuracy: builtins.float
-    """That accuracy; NaN when there is none."""
+    """Accuracy of the worst mask; NaN when there is none."""
     balanced_accuracy: builtins.float
     """Mean accuracy of the classes, and of the groups, that are not empty."""
     mean_group_accuracy: builtins.float

@@ -40,9 +40,9 @@ class _PenaltyScaleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     PENALTY_SCALE_UNSPECIFIED: _PenaltyScale.ValueType  # 0
     """mean"""
     PENALTY_SCALE_MEAN: _PenaltyScale.ValueType  # 1
-    """As above, beside the weighted mean loss."""
+    """l1 and l2 on the scale of the weighted mean loss."""
     PENALTY_SCALE_SUM: _PenaltyScale.ValueType  # 2
-    """Beside the sum of the weighted losses, as in scikit-learn and liblinear with l1 or l2 = 1 / C: divided by the sum
+    """l1 and l2 on the scale of the sum of the weighted losses, as in scikit-learn and liblinear with l1 or l2 = 1 / C: divided by the sum
     of the unscaled weights, so by the number of rows where nothing is weighted.
     """
 
@@ -52,9 +52,9 @@ class PenaltyScale(_PenaltyScale, metaclass=_PenaltyScaleEnumTypeWrapper):
 PENALTY_SCALE_UNSPECIFIED: PenaltyScale.ValueType  # 0
 """mean"""
 PENALTY_SCALE_MEAN: PenaltyScale.ValueType  # 1
-"""As above, beside the weighted mean loss."""
+"""l1 and l2 on the scale of the weighted mean loss."""
 PENALTY_SCALE_SUM: PenaltyScale.ValueType  # 2
-"""Beside the sum of the weighted losses, as in scikit-learn and liblinear with l1 or l2 = 1 / C: divided by the sum
+"""l1 and l2 on the scale of the sum of the weighted losses, as in scikit-learn and liblinear with l1 or l2 = 1 / C: divided by the sum
 of the unscaled weights, so by the number of rows where nothing is weighted.
 """
 Global___PenaltyScale: typing_extensions.TypeAlias = PenaltyScale
@@ -113,11 +113,11 @@ class _ScalingKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """rows"""
     SCALING_KIND_NONE: _ScalingKind.ValueType  # 1
     SCALING_KIND_ROWS: _ScalingKind.ValueType  # 2
-    """Of the rows that are fitted, each draw by its own."""
+    """By the rows that are fitted, of each draw separately."""
     SCALING_KIND_ALL: _ScalingKind.ValueType  # 3
-    """Of all rows of the feature set that is fitted."""
+    """By all rows of the feature set that is fitted."""
     SCALING_KIND_SET: _ScalingKind.ValueType  # 4
-    """Of all rows of another feature set."""
+    """By all rows of another feature set."""
 
 class ScalingKind(_ScalingKind, metaclass=_ScalingKindEnumTypeWrapper):
     """What features are standardised by: mean and standard deviation (divisor n), not weighted."""
@@ -126,11 +126,11 @@ SCALING_KIND_UNSPECIFIED: ScalingKind.ValueType  # 0
 """rows"""
 SCALING_KIND_NONE: ScalingKind.ValueType  # 1
 SCALING_KIND_ROWS: ScalingKind.ValueType  # 2
-"""Of the rows that are fitted, each draw by its own."""
+"""By the rows that are fitted, of each draw separately."""
 SCALING_KIND_ALL: ScalingKind.ValueType  # 3
-"""Of all rows of the feature set that is fitted."""
+"""By all rows of the feature set that is fitted."""
 SCALING_KIND_SET: ScalingKind.ValueType  # 4
-"""Of all rows of another feature set."""
+"""By all rows of another feature set."""
 Global___ScalingKind: typing_extensions.TypeAlias = ScalingKind
 
 class _HeadKind:
@@ -145,7 +145,7 @@ class _HeadKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     HEAD_KIND_STORED: _HeadKind.ValueType  # 2
     """The head that is stored with the feature set (the checkpoint's)."""
     HEAD_KIND_REFIT: _HeadKind.ValueType  # 3
-    """That of another refit."""
+    """The head of another refit."""
     HEAD_KIND_EXPLICIT: _HeadKind.ValueType  # 4
     HEAD_KIND_RANDOM: _HeadKind.ValueType  # 5
     """Entries drawn evenly from -D^-1/2 .. D^-1/2 by the seed, as a new linear layer of torch. To start from only."""
@@ -158,7 +158,7 @@ HEAD_KIND_ZERO: HeadKind.ValueType  # 1
 HEAD_KIND_STORED: HeadKind.ValueType  # 2
 """The head that is stored with the feature set (the checkpoint's)."""
 HEAD_KIND_REFIT: HeadKind.ValueType  # 3
-"""That of another refit."""
+"""The head of another refit."""
 HEAD_KIND_EXPLICIT: HeadKind.ValueType  # 4
 HEAD_KIND_RANDOM: HeadKind.ValueType  # 5
 """Entries drawn evenly from -D^-1/2 .. D^-1/2 by the seed, as a new linear layer of torch. To start from only."""
@@ -204,7 +204,7 @@ class _RowsKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     ROWS_KIND_TOP_DISAGREEMENT: _RowsKind.ValueType  # 3
     """The `top_k` with the largest KL(softmax of the logits of `other` | softmax of the stored logits)."""
     ROWS_KIND_EXPLICIT: _RowsKind.ValueType  # 4
-    """Those with the given row ids."""
+    """The rows with the given ids."""
 
 class RowsKind(_RowsKind, metaclass=_RowsKindEnumTypeWrapper): ...
 
@@ -216,7 +216,7 @@ ROWS_KIND_TOP_LOSS: RowsKind.ValueType  # 2
 ROWS_KIND_TOP_DISAGREEMENT: RowsKind.ValueType  # 3
 """The `top_k` with the largest KL(softmax of the logits of `other` | softmax of the stored logits)."""
 ROWS_KIND_EXPLICIT: RowsKind.ValueType  # 4
-"""Those with the given row ids."""
+"""The rows with the given ids."""
 Global___RowsKind: typing_extensions.TypeAlias = RowsKind
 
 class _WeightsKind:
@@ -597,7 +597,7 @@ class Path(google.protobuf.message.Message):
     epochs: builtins.int
     momentum: builtins.float
     weight_decay: builtins.float
-    """As torch's: added to the gradient (GD, SGD), decoupled (ADAMW); on weights and bias."""
+    """Weight decay as in torch: added to the gradient (GD, SGD), decoupled (ADAMW); on weights and bias."""
     clip_norm: builtins.float
     """Largest norm of the gradient; 0 for no limit."""
     batch_size: builtins.int
@@ -647,7 +647,7 @@ class GridAxis(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     VALUES_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Of a number that is `on_grid`, in the request itself, in one of its parts or in its path."""
+    """Name of a number that is `on_grid`, in the request itself, in one of its parts or in its path."""
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
     def __init__(
@@ -679,7 +679,7 @@ class Select(google.protobuf.message.Message):
     """Feature set that scores; all rows are fitted."""
     metric: Global___SelectMetric.ValueType
     last_of_equals: builtins.bool
-    """Of equal scores the last instead of the first."""
+    """Choose the last instead of the first of equal scores."""
     final: Global___SelectFinal.ValueType
     repeats: builtins.int
     """Draws per candidate, and their standardisation; the request's own when not set."""
@@ -949,7 +949,7 @@ class Candidate(google.protobuf.message.Message):
     average_accuracy: builtins.float
     converged: builtins.bool
     step: builtins.int
-    """Of a path, the step that was kept."""
+    """Step of a path that was kept; 0 without a path."""
     failure: builtins.str
     """Why it could not be fitted; its numbers are then NaN, and it is never chosen. Empty where it could."""
     @property

@@ -31,7 +31,7 @@ class Classifier:
     module: nn.Module
     """The whole network, float32."""
     head: nn.Linear
-    """Its last layer, a part of `module`."""
+    """The last layer of `module`."""
     head_name: str
     """Path of the head inside `module`, such as "classifier" or "head.fc"."""
     preprocessing: Preprocessing

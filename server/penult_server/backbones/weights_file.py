@@ -19,7 +19,7 @@ from penult_server.backbones.catalog import unreadable_weights
 from penult_server.errors import ServiceError
 
 DIRECTORY_FILES = ("model.safetensors", "pytorch_model.bin", "model.pth")
-"""Where a directory's weights are looked for, in this order."""
+"""Files in which the weights of a directory are looked for, in this order."""
 NAMED = 3
 """Most tensors that an error names for each kind of difference."""
 
@@ -90,7 +90,7 @@ def _head_prefixes(module: nn.Module) -> tuple[str, ...]:
 
 
 def _renamed(module: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> dict[str, Tensor]:
-    """As timm changes the weights that it offers for an architecture: by a function beside the architecture."""
+    """The tensors converted by timm's own function for weights of the architecture."""
     change: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] | None = getattr(
         sys.modules[type(module).__module__], "checkpoint_filter_fn", None
     )

@@ -46,7 +46,7 @@ class Request:
     """A file, or the directory of a published dataset."""
     layout: str = TABLE
     columns: Columns = field(default_factory=Columns)
-    """For tables."""
+    """Names of a table's columns; unused for published layouts."""
     description: str = ""
 
 

@@ -21,7 +21,7 @@ class HasEffect:
     """The runs on which a field has an effect."""
 
     goes_with: str
-    """Those runs, described by what their requests ask for."""
+    """The runs on which the field has an effect, by what their requests ask for."""
     holds: Callable[[FinetuneConfig, Modality], bool]
     """Whether a run on examples of a kind is one of them."""
 

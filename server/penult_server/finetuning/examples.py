@@ -70,7 +70,7 @@ class TrainingBatch:
     parts: list[Part]
     """Never empty; the first holds an example of weight 0 where there are more processes than parts."""
     partners: list[Part]
-    """For Mixup: what each example of `parts` is mixed with; else empty."""
+    """The examples that Mixup mixes those of `parts` with; empty without Mixup."""
     mix: float = 1.0
     """Weight of the example itself in the mixture."""
 

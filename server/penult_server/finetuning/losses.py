@@ -91,7 +91,7 @@ class CVaRDRO:
 
 
 def robust_objective(objective: Objective, counts: NDArray[np.int64], device: torch.device) -> Robust | None:
-    """What weighs the batches of an objective; None for the mean. `counts`: (G,) training examples."""
+    """The robust objective of a run, None for the mean. `counts`: (G,) training examples."""
     match objective.loss:
         case "mean":
             return None

@@ -48,7 +48,7 @@ LAST_CLIENT_SECONDS = 1.0
 LEAVING_SECONDS = 8.0
 """How long a server waits for another one to leave its root."""
 STOP_GRACE = 2.0
-"""Seconds that calls in flight get when the server stops."""
+"""Seconds that running calls get when the server stops."""
 OPTIONS = (
     *MESSAGE_OPTIONS,
     ("grpc.so_reuseport", 0),
@@ -171,7 +171,7 @@ class Server:
         )
 
     async def _watch_clients(self) -> None:
-        """Stop an embedded server that nobody is attached to."""
+        """Stop an embedded server that no client is attached to."""
         if not self._settings.embedded:
             return
         patience = FIRST_CLIENT_SECONDS

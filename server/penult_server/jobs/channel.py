@@ -83,7 +83,7 @@ class WorkerChannel:
         while (message := pipes.receive(orders, ToWorker)) is not None:
             if message.cancel:
                 self._cancelled.set()
-        # The front is gone, and with it everyone who could acknowledge this work. The job is queued again when a
+        # The front is gone, and nothing else could register this work. The job is queued again when a
         # server comes back.
         sys.stderr.write("the server has gone; this worker stops\n")
         sys.stderr.flush()

@@ -305,13 +305,13 @@ def check_finite(values: NDArray[np.generic], name: str, first: int = 0) -> None
 
 def _row_shapes(header: FeatureHeader) -> dict[str, tuple[int, ...]]:
     """Shape of one row of every array that the set has."""
-    wide = {
+    widths = {
         "features": header.n_features,
         "logits": header.n_logits,
         "attributes": len(header.attributes),
         "masks": len(header.labels.masks),
     }
-    return {name: (width,) for name, width in wide.items() if width} | {"y": (), "a": (), "row_id": ()}
+    return {name: (width,) for name, width in widths.items() if width} | {"y": (), "a": (), "row_id": ()}
 
 
 def _create_arrays(directory: Path, header: FeatureHeader) -> dict[str, zarr.Array]:

@@ -68,7 +68,7 @@ def plans() -> dict[str, ImagePlan]:
 
 
 def first_column(split: str) -> int:
-    """Where the half of the photographs begins that a split takes its ground from."""
+    """First column of the half of the photographs that a split takes its ground from."""
     return HALF_WIDTH if split == "test" else 0
 
 

@@ -9,9 +9,9 @@ class Columns:
     """Names of columns, where they are not the usual ones. An empty name or tuple means the usual one."""
 
     split: str = ""
-    """Usually "split"."""
+    """Splits; usually "split"."""
     y: str = ""
-    """Usually "y"."""
+    """Classes; usually "y"."""
     path: str = ""
     """Paths of images; usually "path"."""
     texts: tuple[str, ...] = ()

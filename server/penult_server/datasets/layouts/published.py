@@ -1,7 +1,7 @@
 """Published group counts, and what a copy of a dataset has instead.
 
 A full copy has exactly these counts; a difference is a note of the dataset, since parts of a dataset are legal. An
-empty split or group is refused: whoever compares groups would be missing one.
+empty split or group is refused: a comparison of groups would silently miss one.
 """
 
 from collections.abc import Callable, Sequence

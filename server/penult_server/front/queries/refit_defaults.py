@@ -36,7 +36,7 @@ def is_strength(value: float) -> bool:
 
 
 def weighs(*kinds: "pb.WeightsKind.ValueType") -> Asks:
-    """Whether the rows are weighed in one of these ways."""
+    """A condition: the rows are weighted in one of these ways."""
     return lambda request: request.weights.kind in kinds
 
 

@@ -130,7 +130,7 @@ def _fill(part: _Part, defaults: _Part) -> None:
 
 
 def _complete_select(request: pb.RefitRequest, asked: pb.RefitRequest) -> None:
-    """Its defaults filled in; where nothing of a preset's grid is left to choose from, its choice is left out, too."""
+    """Fill in the defaults of `select`; remove a preset's choice where nothing of its grid is left to choose from."""
     is_still_a_choice = bool(request.grid) or request.path.keep == pb.PATH_KEEP_BEST
     if not is_still_a_choice and not asked.HasField("select") and _preset(asked.preset).grid:
         request.ClearField("select")

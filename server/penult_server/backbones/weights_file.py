@@ -67,8 +67,8 @@ def load_but_head(module: nn.Module, state: dict[str, Tensor], *, name: str, sou
         if key in given and given[key].shape != tensor.shape
     ]
     differences = [
-        f"{len(keys)} tensors are {what} ({', '.join(keys[:NAMED])}{', ...' if len(keys) > NAMED else ''})"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        f"{len(keys)} tensors {what} ({', '.join(keys[:NAMED])}{', ...' if len(keys) > NAMED else ''})"
+        for what, keys in (("are missing", missing), ("are unexpected", unexpected), ("have another shape", shapes))
         if keys
     ]
     if differences:

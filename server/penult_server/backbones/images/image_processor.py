@@ -18,7 +18,7 @@ _BY_NUMBER = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
 
 def image_preprocessing(source: str, name: str, config: Any, image_size: int) -> ImagePreprocessing:
-    """Preprocessing by the model's ``preprocessor_config.json``; mean and deviation 0.5 and bilinear where a directory has none.
+    """Preprocessing by ``preprocessor_config.json``; mean and deviation 0.5, bilinear, where a directory has none.
 
     Raises ServiceError (INVALID_ARGUMENT) for a model whose channels are blue, green, red: this server's are not.
     """

@@ -221,7 +221,7 @@ def _preprocessing(
 
 
 def _check_max_tokens(name: str, config: Any, tokenizer: Any, max_tokens: int) -> None:
-    """Refuse more tokens than the tokenizer allows (2 fewer than RoBERTa's position embeddings) or than have positions."""
+    """Refuse more tokens than the tokenizer allows (for RoBERTa, 2 fewer than its positions) or than have positions."""
     limits = (getattr(config, "max_position_embeddings", None), tokenizer.model_max_length)
     longest = min((int(limit) for limit in limits if limit), default=None)
     if max_tokens < 1 or (longest is not None and max_tokens > longest):

@@ -276,17 +276,17 @@ PRESETS: Mapping[str, Preset] = {
         request=_sgd(WEIGHTS_OF_GROUPS, CRT_PATH),
     ),
     "group_dro": Preset(
-        sentence="the worst group's loss, to the saddle point",
+        sentence="the worst group's mean loss, minimised to the saddle point",
         source="Sagawa et al. 2020, arXiv 1911.08731",
         request=pb.RefitRequest(balance=NO_BALANCE, risk=pb.Risk(kind=pb.RISK_KIND_GROUP_DRO), l2=L2),
     ),
     "cvar_dro": Preset(
-        sentence="the largest 10 % of losses, to the saddle point",
+        sentence="the mean of the largest 10 % of losses, minimised to the saddle point",
         source="Duchi & Namkoong 2021; Levy et al. 2020, arXiv 2010.05893",
         request=pb.RefitRequest(balance=NO_BALANCE, risk=pb.Risk(kind=pb.RISK_KIND_CVAR, alpha=0.1), l2=1e-2),
     ),
     "jtt": Preset(
-        sentence="the stored head's errors weigh 20 (its code adds 20 copies, which makes 21)",
+        sentence="rows that the stored head misclassifies get weight 20 (the authors' code adds 20 copies: 21)",
         source="Liu et al. 2021, arXiv 2107.09044",
         request=pb.RefitRequest(balance=NO_BALANCE, weights=pb.Weights(kind=pb.WEIGHTS_KIND_ERRORS, up=20.0), l2=L2),
     ),
@@ -298,12 +298,12 @@ PRESETS: Mapping[str, Preset] = {
         ),
     ),
     "logit_adjusted": Preset(
-        sentence="offsets log p(y)",
+        sentence="logit adjustment: offsets log p(y)",
         source="Menon et al. 2021, arXiv 2007.07314",
         request=pb.RefitRequest(balance=NO_BALANCE, offset=pb.Offset(kind=pb.OFFSET_KIND_CLASS_PRIOR, tau=1.0), l2=L2),
     ),
     "la_prior": Preset(
-        sentence="offsets log p(y | class the stored head predicts)",
+        sentence="logit adjustment: offsets log p(y | class the stored head predicts)",
         source="Tsirigotis et al. 2023, arXiv 2306.01180, with the bias of the stored head",
         request=pb.RefitRequest(
             balance=NO_BALANCE, offset=pb.Offset(kind=pb.OFFSET_KIND_PREDICTION_PRIOR, tau=1.0), l2=L2

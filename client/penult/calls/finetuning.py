@@ -115,9 +115,9 @@ class Finetuning:
             upsamples. The cap is rounded down; the authors' code rounds it up.
         by : balance over classes or groups.
         ratio : for "mixture", at least 1; "dataset" for the dataset's own imbalance, largest over smallest.
-        missing_groups : of groups without a training example where groups are balanced: "refuse", or "skip" to balance
-            those that are there. Groups without an example in any split are left out in any case. What was left
-            out is named in ``.notes`` of the run.
+        missing_groups : what to do about groups without a training example when balancing by group: "refuse", or "skip"
+            to balance the others. Groups without an example in any split are always left out. ``.notes`` of the run
+            names the groups left out.
         epochs : 0 stores the starting point only.
         seed : of the fresh head, the order of examples, the augmentation and dropout.
         optimizer : "adamw" or "sgd".

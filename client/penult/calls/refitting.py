@@ -106,9 +106,9 @@ class Refitting:
             upsamples. Needs `by`, and replaces the preset's.
         by : balance over "class" or "group".
         ratio : for "mixture", at least 1.
-        missing_groups : of groups that balancing by group does not find among the rows: ["refuse"], or "skip" to
-            balance those that are there. Groups without an example in the whole dataset are left out in any case.
-            What was left out is named in ``.notes``.
+        missing_groups : what to do about groups without a row when balancing by group: ["refuse"], or "skip" to balance
+            the others. Groups without an example in the whole dataset are always left out. ``.notes`` names the groups
+            left out.
         l1, l2 : strengths of the penalties [0.0].
         penalty : ["mean"]: on the scale of the mean loss, l = 1 / (C n) in scikit-learn's terms. "sum": on the scale
             of the sum of losses, l = 1 / C; both dfr and rad use it, and keep a strength's meaning when n changes.
@@ -125,7 +125,7 @@ class Refitting:
             array (N,). Rows of weight 0 are left out of everything: halves, draws and the standardisation of the rows
             fitted.
         gamma, up : numbers of `weights` [0.0, 1.0].
-        class_ratio : weight of class 1 relative to class 0 (below 1: of class 0, inverted); two classes only [1.0].
+        class_ratio : weight of class 1 relative to class 0 (below 1, class 0 gets the inverse); two classes only [1.0].
         detector, detector_l1 : how the detector is trained, on the same rows: its path, as in `path`, and its l1 [0.0].
             RAD's 1 / c_sel times the mean of |W| is detector_l1 = 1 / (c_sel C D).
         rows : which rows are fitted: ["all"]; the `top_k` with the largest "top_loss" under the stored logits, or
@@ -136,7 +136,7 @@ class Refitting:
         tau : number of `offset` [1.0].
         groups : what "group" means to balancing and group DRO: ["stored"], class x "errors" of the stored logits,
             class x "eiil" environments. Selection and metrics always use the stored ones.
-        risk : ["mean"], "group_dro" (largest mean loss of a group) or "cvar" (mean of the fraction `alpha` of
+        risk : ["mean"], "group_dro" (largest mean loss of a group) or "cvar" (mean of the fraction `alpha` [0.1] of
             largest losses).
         path : an early-stopped method instead of the optimum: {"optimizer": "gd" | "sgd" | "adamw", "learning_rate",
             "schedule": "constant" | "cosine" (over epochs, to zero), "steps" or "epochs", "momentum", "weight_decay",
@@ -144,7 +144,7 @@ class Refitting:
             center) | "stored" | "random" (as torch's new layer, by the seed) | a head}.
         grid : values to try for some of the numbers, such as {"l1": [...], "gamma": [...]}; all combinations are
             fitted.
-        select : how one is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a feature
+        select : how one candidate is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a feature
             set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
             "final": "chosen" | "refit" (again on all rows), "repeats", "standardize" (of the candidates)}.
         evaluate : feature sets to score the head on, by the names that ``.metrics`` gets.

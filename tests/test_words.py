@@ -36,7 +36,7 @@ WORDS = [
     Word(r"(?i)\bpull(s|ed|ing)?\b", "gradient; penalised towards a center", KERNELS),
     Word(r"(?i)\bbegun\b", "started; warm start", EVERYWHERE),
     Word(r"(?i)\bprov(e|es|ed|en|ing)\b|\bproofs?\b", "certify, certificate, check", EVERYWHERE),
-    Word(r"(?i)\bcurves?\b", "hessian_vector_product; scores over steps", KERNELS),
+    Word(r"(?i)(?<!ROC )\bcurves?\b", "hessian_vector_product; scores over steps", KERNELS),
     Word(r"(?i)\brooms?\b", "memory, memory budget, space; package (a folder)", EVERYWHERE),
     Word(r"(?i)\bwalk(s|ed|ing)?\b|class _?\w*Walk\b", "state, trajectory", KERNELS),
     Word(r"(?i)\bfronts?\b|class _?\w*Front\b", "state", ("kernels",)),

@@ -144,8 +144,8 @@ class Refitting:
             center) | "stored" | "random" (as torch's new layer, by the seed) | a head}.
         grid : values to try for some of the numbers, such as {"l1": [...], "gamma": [...]}; all combinations are
             fitted.
-        select : how one candidate is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a feature
-            set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
+        select : how one candidate is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a
+            feature set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
             "final": "chosen" | "refit" (again on all rows), "repeats", "standardize" (of the candidates)}.
         evaluate : feature sets to score the head on, by the names that ``.metrics`` gets.
         train : the training set, often `features` itself, whose group counts weight the weighted averages of the sets

@@ -1,7 +1,7 @@
 """Heads in closed form from the moments of groups alone, for any weighting of the groups: no pass over rows.
 
-A weighting gives every group g a share pi_g of the whole (sum 1); within a group rows count alike, or as the
-moments weigh them. With mu_g, S_g the mean and covariance (divisor n_g, the group's weight) of group g,
+A weighting gives every group g a share pi_g of the total weight (sum 1); within a group rows have equal weights, or
+those of the moments. With mu_g, S_g the mean and covariance (divisor n_g, the group's weight) of group g,
 class(g) = g // n_attributes and mu = sum pi_g mu_g:
 
     total covariance    S = sum_g pi_g (S_g + (mu_g - mu)(mu_g - mu)^T)
@@ -94,7 +94,7 @@ def lda(
     """Linear discriminant analysis: w_c = S_w^{-1} mu_c, b_c = log prior_c - mu_c^T S_w^{-1} mu_c / 2.
 
     S_w = (1 - shrinkage) sum_c pi_c S_c + shrinkage tr / D I, divisor N (scikit-learn's `lsqr` solver).
-    The prior is the classes' share when left out. The means' common part is taken out before the products.
+    The prior is the share of each class when left out. The common mean is subtracted before the products.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def lda(
 def nearest_mean(
     moments: Moments, n_classes: int, *, group_share: Sequence[float] | None = None, standardize: bool = False
 ) -> Head:
-    """Nearest class mean as a linear head: logits -|z - mu_c|^2 / 2 up to what all classes share.
+    """Nearest class mean as a linear head: logits -|z - mu_c|^2 / 2, up to a term equal for all classes.
 
     `standardize` measures distance on columns divided by the weighted standard deviation within the classes.
     """
@@ -161,8 +161,7 @@ def _pool(moments: Moments, n_classes: int, group_share: Sequence[float] | None)
 
 
 def _without_constants(pooled: _Pooled) -> _Pooled:
-    """Columns that are constant (`blocks.scaling.CONSTANT`) tell no class from another, whatever
-    rounding left of them."""
+    """The statistics without constant columns (`blocks.scaling.CONSTANT`), of which only rounding is left."""
     xp = array_namespace(pooled.mean)
     deviation = xp.sqrt(xp.maximum(xp.linalg.diagonal(pooled.total), xp.zeros_like(pooled.mean)))
     varies = xp.astype(deviation > CONSTANT * xp.abs(pooled.mean), xp.float64)

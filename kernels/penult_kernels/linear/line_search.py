@@ -12,7 +12,7 @@ from array_api_compat import array_namespace
 from penult_kernels.arrays import Array
 
 OVERSHOOT = 0.5
-"""A step is too long when the derivative at its end is positive and above this fraction of |derivative at its start|."""
+"""A step is too long when the derivative at its end exceeds this fraction of |derivative at its start|."""
 SHORTEST_CUT = 0.1
 """A cut leaves at least this fraction of a step."""
 LONGEST_CUT = 0.5

@@ -7,7 +7,7 @@ loss_i(W(s)). A step is s <- the KL projection of s exp(eta loss) on Q, kept whe
 The certificate: whatever W and s, max_Q sum s_i loss_i(W) + penalty(W) is above the optimum and d(s) below it,
 so their difference bounds how far W is from the optimum (weak duality). Host NumPy: a handful of numbers per row.
 
-Rows have weights p_i of sum 1, those of the mean that the risk takes the place of: P_g is their sum over group g.
+The mean loss that the risk replaces weighs the rows by p_i of sum 1; P_g is their sum over group g.
 
     group DRO  s_i = q_g p_i / P_g, q in the simplex         Sagawa et al. 2020 (arXiv 1911.08731), eq. 4
     CVaR       0 <= s_i <= p_i / alpha                       Rockafellar & Uryasev 2000
@@ -28,18 +28,18 @@ Floats = NDArray[np.float64]
 FIRST_STEP = 1.0
 """Length of the first mirror step."""
 GROW = 1.6
-"""Factor of the step after one that was not too long."""
+"""Factor on the length of the next step after one that was not too long."""
 CUT = 0.35
-"""Factor of the step after one that was too long."""
+"""Factor on the length of the next step after one that was too long."""
 SMALLEST_GAP = 1e-10
-"""Gap that is asked of a solve at the least: about what rounding leaves."""
+"""Smallest gap that is asked of a solve: about what rounding leaves."""
 SLIGHTLY = 1e-3
-"""Fraction of the way from a head to the center at which it is seen whether the risk falls."""
+"""Fraction of the way from a head to the center at which the risk is compared with that of the head."""
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 SECTIONS = 25
-"""Golden sections of the way from a head to the center: they leave 6e-6 of it."""
+"""Golden sections of the way from a head to the center; they locate the minimum to 6e-6 of it."""
 SMALLEST_FRACTION = 1e-12
-"""Fraction of its own weight that a row keeps at least in a step of the tail risk."""
+"""A step of the tail risk leaves every row at least this fraction of its weight p_i."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,7 +56,7 @@ class GroupRisk:
         return np.bincount(self.group, weights=self.weight).astype(np.float64, copy=False)
 
     def start(self) -> Floats:
-        """All groups alike."""
+        """Equal weights of all groups that have rows of positive weight."""
         present = self._mass() > 0
         return present / present.sum()
 
@@ -91,7 +91,7 @@ class TailRisk:
     alpha: float
 
     def start(self) -> Floats:
-        """As the mean weighs them."""
+        """The weights of the mean, p."""
         return self.weight
 
     def of_rows(self, q: Floats) -> Floats:
@@ -99,7 +99,7 @@ class TailRisk:
         return q
 
     def worst(self, losses: Floats) -> float:
-        """Weighted mean of the largest losses up to a mass of alpha, the last of them by its part."""
+        """Weighted mean of the largest losses up to a mass of alpha; the last of them counts in part."""
         order = np.argsort(-losses, kind="stable")
         mass = self.weight[order]
         before = np.cumsum(mass) - mass
@@ -113,7 +113,7 @@ class TailRisk:
         """
         has_weight = self.weight > 0
         weight = self.weight[has_weight]
-        # Weights that rounding has driven to 0 could never rise again.
+        # A weight that rounding has set to 0 could never rise again.
         log_v = np.log(np.maximum(q[has_weight], SMALLEST_FRACTION * weight)) + eta * losses[has_weight]
         log_cap = np.log(weight) - math.log(self.alpha)
         # Rows meet their caps in this order as c grows.
@@ -131,7 +131,7 @@ class TailRisk:
 
 
 class Ascent:
-    """Mirror ascent on d(s), told after every solve what it found.
+    """Mirror ascent on d(s), which is given the result of every solve.
 
     Use: solve with `weights()`, `tell(...)`, again until `gap` is small enough.
     """
@@ -154,7 +154,7 @@ class Ascent:
 
     @property
     def accuracy(self) -> float:
-        """Gap to which the next solve should go: losses err by the root of it, and the upper bound with them.
+        """The gap that the next solve should reach: losses, and so the upper bound, are off by about its root.
 
         A power of ten, so that several ascents ask for the same and are solved together.
         """
@@ -168,22 +168,22 @@ class Ascent:
     def tell(
         self, *, objective: float, gap: float, penalty: Callable[[float], float], losses: Callable[[float], Floats]
     ) -> float | None:
-        """What the solve with `weights()` found.
+        """Take in the result of the solve with `weights()`, and choose the next weights.
 
-        Where the optimum is next to the center (a tail that is mostly noise) heads come near it long after d has, so
-        that those between the center and the head are looked at, too: the risk is convex along that way.
+        If the optimum is near the center (a tail that is mostly noise), heads converge long after d. So heads between
+        the center and the result are tried, too: the risk is convex along that line.
 
         Parameters
         ----------
         objective, gap : of the weighted problem; its optimum is at least objective - gap.
         penalty, losses : callable
-            Of a head, the latter (n,), at a fraction of the way from the center of the penalty (or zero) to what the solve
-            found, bias and all.
+            Penalty, and losses (n,), of the head at a fraction of the way from the center of the penalty (or zero) to
+            the result of the solve, the bias included.
 
         Returns
         -------
         float or None
-            The fraction at which a head is the best so far, if one is.
+            The fraction at which the head is the best so far; None if it is not.
         """
         self.rounds += 1
         own = losses(1.0)
@@ -194,7 +194,7 @@ class Ascent:
         is_best = robust < self.upper
         self.upper = min(self.upper, robust)
         self.lower = max(self.lower, objective - gap)
-        # A step is too long only where d has surely fallen: what d is at the base is known no better than its solve.
+        # A step is too long only if d has surely fallen: d at the base is known only to the gap of its solve.
         if objective >= self._base_lower:
             self._base, self._base_losses, self._base_lower = self._tried, own, objective - gap
             self._eta *= GROW
@@ -205,7 +205,7 @@ class Ascent:
 
 
 def _smallest(value: Callable[[float], float], at_end: float) -> tuple[float, float]:
-    """Where a convex function on [0, 1] is smallest, by golden sections; 1 unless it falls towards 0 from there."""
+    """Minimiser and minimum of a convex function on [0, 1], by golden sections; 1 if it rises from 1 towards 0."""
     if value(1.0 - SLIGHTLY) >= at_end:
         return 1.0, at_end
     low, high = 0.0, 1.0

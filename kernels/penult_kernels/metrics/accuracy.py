@@ -15,7 +15,7 @@ from penult_kernels.moments.moments import matrix_shape
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupMetrics:
-    """Metrics of one split, host NumPy. What has no examples is NaN, never 0."""
+    """Metrics of one split, NumPy on the host. Metrics without examples are NaN, never 0."""
 
     correct: NDArray[np.int64]
     """(G,) examples classified correctly."""
@@ -28,7 +28,7 @@ class GroupMetrics:
     confusion: NDArray[np.int64]
     """(G, C) predictions of each class in each group; rows whose logits hold a NaN are in none."""
     average_accuracy: float
-    """Share of all examples that are correct."""
+    """Fraction of all examples that are correct."""
     weighted_average_accuracy: float
     """sum_g average_weights[g] * group_accuracy[g]; NaN without weights, and when a group with a weight is empty."""
     worst_group_accuracy: float
@@ -44,9 +44,9 @@ class GroupMetrics:
     average_weights: NDArray[np.float64]
     """(G,) weights of the weighted average, sum 1; (0,) when there are none."""
     mask_count: NDArray[np.int64]
-    """(M,) examples under each mask; masks may overlap, and (0,) without any."""
+    """(M,) examples under each mask; masks may overlap. (0,) without masks."""
     mask_correct: NDArray[np.int64]
-    """(M,) of these, those classified correctly."""
+    """(M,) examples under each mask that are classified correctly."""
     mask_accuracy: NDArray[np.float64]
     """(M,) mask_correct / mask_count; NaN under an empty mask."""
     worst_mask_accuracy: float
@@ -81,8 +81,8 @@ def group_metrics(
     logits : array of shape (N, C)
         Any real floating type.
     y, g : array of shape (N,)
-        Class and group, g = y * n_attributes + a with n_attributes = n_groups // C; on the host or beside
-        `logits`.
+        Class and group, g = y * n_attributes + a with n_attributes = n_groups // C; on the host or on the
+        device of `logits`.
     n_groups : int
         G, a multiple of C.
     average_weights : array of shape (G,), optional
@@ -90,7 +90,7 @@ def group_metrics(
         (the average that Waterbirds' papers report). Without them there is no weighted average: NaN.
     masks : bool array of shape (M, N), optional
         Further groups of rows, which may overlap and need not cover all of them, such as the 16 evaluation groups
-        of CivilComments; on the host or beside `logits`.
+        of CivilComments; on the host or on the device of `logits`.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def _share(part: NDArray[np.int64], whole: NDArray[np.int64] | np.int64) -> NDAr
 
 
 def _normalised(average_weights: Array, n_groups: int) -> NDArray[np.float64]:
-    """Given weights scaled to sum 1."""
+    """The given weights scaled to sum 1."""
     values = to_host(average_weights).astype(np.float64)
     if values.shape != (n_groups,) or not are_weights(values):
         raise ValueError(

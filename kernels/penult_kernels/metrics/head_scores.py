@@ -15,14 +15,14 @@ from penult_kernels.trajectories.settings import Watch
 
 
 def logits_of_heads(features: Array, heads: Sequence[Head]) -> list[Array]:
-    """Logits x W^T + b of every head: list of arrays (N, C) float64 beside the features.
+    """Logits x W^T + b of every head: list of float64 arrays (N, C) on the device of the features.
 
     Logits are linear in the head: those of a mixture of heads are the same mixture of their logits.
 
     Parameters
     ----------
     features : array of shape (N, D)
-        Any real floating type; widened a tile at a time.
+        Any real floating type; converted to float64 a tile at a time.
     heads : sequence of Head
         On the host; C may differ from head to head.
     """
@@ -39,7 +39,7 @@ def logits_of_heads(features: Array, heads: Sequence[Head]) -> list[Array]:
 
 
 class SelectionMetric(StrEnum):
-    """What heads are ranked by; groups and classes without a row do not count."""
+    """The metric by which heads are ranked; groups and classes without rows do not count."""
 
     WORST_GROUP = "worst_group"
     WORST_CLASS = "worst_class"
@@ -48,7 +48,7 @@ class SelectionMetric(StrEnum):
 
 
 class HeadScorer:
-    """Ranks many heads on one set of rows, as often as asked: the rows are gathered once.
+    """Scores heads on one set of rows, which are gathered once.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class HeadScorer:
         self._is_second = asarray_like(self._y[:, None] == 1, features)
 
     def group_accuracies(self, weights: Array, biases: Array) -> NDArray[np.float64]:
-        """(P, G) accuracies of heads (P, C, D), (P, C) beside the features; NaN where a group is empty."""
+        """(P, G) accuracies of heads (P, C, D), (P, C) on the device of the features; NaN where a group is empty."""
         xp = array_namespace(self._features)
         n_heads, n_classes, n_features = weights.shape
         features = xp.astype(self._features, xp.float64)
@@ -96,7 +96,7 @@ class HeadScorer:
         return self.accuracies_of_outputs(xp.reshape(logits, (-1, n_heads, n_classes)))
 
     def accuracies_of_outputs(self, outputs: Array) -> NDArray[np.float64]:
-        """(P, G) accuracies from what heads make of the rows: margins (M, P) of two classes, else logits (M, P, C).
+        """(P, G) accuracies from the outputs of heads: margins (M, P) of two classes, else logits (M, P, C).
 
         The first of equal logits is predicted.
         """
@@ -107,14 +107,14 @@ class HeadScorer:
         return (correct / np.where(self._count > 0, self._count, np.nan)[:, None]).T
 
     def watch(self, metric: SelectionMetric) -> Watch:
-        """What scores the iterates of trajectories by `metric` on the rows."""
+        """A watch that scores the iterates of trajectories by `metric` on the rows."""
         return Watch(
             features=self._features,
             score=lambda _, outputs: self.scores(self.accuracies_of_outputs(outputs), metric),
         )
 
     def scores(self, accuracies: NDArray[np.float64], metric: SelectionMetric) -> NDArray[np.float64]:
-        """(P,) of group accuracies (P, G). Raises ValueError when there is no row to score on."""
+        """Scores (P,) from group accuracies (P, G). Raises ValueError when there is no row to score on."""
         present = self._count > 0
         if not present.any():
             raise ValueError("there is no row to choose by")

@@ -1,4 +1,4 @@
-"""What the probabilities of a head are worth: log-loss, Brier score, calibration error, AUROC; Wilson's interval."""
+"""Scores of the probabilities of a head: log-loss, Brier score, calibration error, AUROC. Also Wilson's interval."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class ProbabilityScores:
     """Mean of sum_c (p_c - 1[y = c])^2, halved for two classes, where it is (p_1 - y)^2: scikit-learn's convention."""
     ece: float
     """Expected calibration error: sum_b n_b / N |accuracy_b - mean largest probability_b| over bins of equal width,
-    each closed above (Guo et al. 2017, eq. 3). For two classes, too, it is about the predicted class."""
+    each closed above (Guo et al. 2017, eq. 3). Also for two classes it is that of the predicted class."""
     ece_bins: int
     auroc: float
     """Area under the ROC curve, ties counted half: of class 1 against class 0; for more classes the mean over the
@@ -66,7 +66,7 @@ def _calibration_error(confidence: NDArray[np.float64], is_correct: NDArray[np.b
 
 
 def _auroc(logits: Array, log_p: Array, y: NDArray[np.int64]) -> float:
-    """Of class 1 for two classes (by the difference of the logits, which never saturates), else the mean over all."""
+    """AUROC of class 1 for two classes (by the difference of logits, which never saturates), else the mean over all."""
     n_classes = logits.shape[1]
     if n_classes < 2 or np.bincount(y, minlength=n_classes).min() == 0:
         return math.nan
@@ -89,10 +89,10 @@ def _area(score: Array, is_positive: NDArray[np.bool_]) -> float:
 
 
 def wilson_interval(correct: NDArray[np.int64], count: NDArray[np.int64], *, z: float = Z_95) -> NDArray[np.float64]:
-    """Wilson's score interval of each share correct / count, shape (..., 2); NaN where the count is 0.
+    """Wilson's score interval of each proportion correct / count, shape (..., 2); NaN where the count is 0.
 
-    (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)  (Wilson 1927). It says nothing of the
-    choice of the worst of several groups, which makes the smallest accuracy too small on average.
+    (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)  (Wilson 1927). It does not allow
+    for the choice of the worst of several groups, whose accuracy is too small on average.
     """
     n = np.where(count > 0, count, np.nan)
     p = correct / n

@@ -53,7 +53,7 @@ def center_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array
     elif rows.dtype == xp.float64:
         out[...] = xp.astype(rows - mean, out.dtype)
     else:
-        # Less the rounded mean, which is exact near it (Sterbenz), then less what the rounding left out.
+        # Subtract the rounded mean, which is exact near it (Sterbenz), then what the rounding left out.
         coarse = xp.astype(mean, out.dtype)
         out[...] = xp.astype(rows, out.dtype, copy=False)
         out -= coarse
@@ -65,7 +65,8 @@ def center_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array
 class MomentAccumulator:
     """Counts, means and centered second moments of G groups, fed with rows in any number of calls.
 
-    Holds G * D * D * 8 bytes of sums, at most about `Budget.buffers_bytes` of waiting rows and one buffer widened.
+    Memory: G * D * D * 8 bytes of sums, at most about `Budget.buffers_bytes` of waiting rows, and one buffer in the
+    type of the products.
 
     Parameters
     ----------
@@ -73,8 +74,8 @@ class MomentAccumulator:
         G and D.
     dtype : of the rows that will come; any real floating type of `xp`.
     products : "float64" loses nothing that storage had kept. "float32" is about twice as fast; its rounding, up to
-        about 1e-6 of lambda_1 in every eigenvalue, drowns the tails of steep spectra.
-    center : replaces `center_rows` where a device has something faster.
+        about 1e-6 of lambda_1 in every eigenvalue, hides the tails of steep spectra.
+    center : a faster `center_rows` of a device, if there is one.
     """
 
     def __init__(
@@ -111,8 +112,8 @@ class MomentAccumulator:
         ----------
         features : array of shape (N, D)
         g : array of shape (N,) or (S, N)
-            Group of each row, whole numbers, -1 for none; on the host or beside `features`. With S groupings
-            (classes and masks, say) a row is in up to S of the G groups, which are numbered through all groupings.
+            Group of each row, whole numbers, -1 for none; on the host or on the device of `features`. With S
+            groupings (such as classes and masks) a row is in up to S of the G groups, numbered through all groupings.
         weights : array of shape (N,), optional
             Not negative; a row of weight 2 counts as two equal rows, one of weight 0 as none.
 
@@ -170,7 +171,7 @@ class MomentAccumulator:
         )
 
     def _product(self, block: Array) -> Array:
-        """block^T block; NumPy, which takes syrk for it, writes over the last one, for fresh memory costs time."""
+        """block^T block; NumPy (by syrk) writes over the last product, because fresh memory costs time."""
         if not is_numpy_array(block):
             return gram(block.T)
         if self._last is None:
@@ -263,15 +264,15 @@ class _Buffer:
 def moments_of(features: Array, g: Array, n_groups: int, weights: Array | None = None) -> Moments:
     """Moments of the rows of every group.
 
-    Rows are widened to float64 before the mean and the product are taken, so that nothing is lost
-    beyond what the storage type of `features` has rounded already, however far the mean is from zero.
+    Rows are converted to float64 before the mean and the product are taken, so that nothing is lost beyond the rounding
+    of the stored `features`, however far the mean is from zero.
 
     Parameters
     ----------
     features : array of shape (N, D)
         Any real floating type.
     g : array of shape (N,)
-        Group of each row, whole numbers; on the host or beside `features`.
+        Group of each row, whole numbers; on the host or on the device of `features`.
     n_groups : int
         Groups there are, with or without a row here.
     weights : array of shape (N,), optional
@@ -311,7 +312,7 @@ def host_weights(weights: Array, n_rows: int) -> NDArray[np.float64]:
 
 
 def _add_widened(sums: Array, product: Array) -> None:
-    """sums += product; of another type a few rows at a time, for NumPy converts numbers sooner than it adds them so."""
+    """sums += product; of another type a few rows at a time, converted first: NumPy adds mixed types slowly."""
     xp = array_namespace(sums)
     if product.dtype == sums.dtype:
         sums += product

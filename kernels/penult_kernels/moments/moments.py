@@ -20,9 +20,9 @@ class Moments:
     """First and second moments of G groups. An empty group has count, weight, mean and m2 zero."""
 
     count: Array
-    """(G,) int64 rows of each group that count at all."""
+    """(G,) int64 rows of each group with a positive weight."""
     weight: Array
-    """(G,) float64 sum of their weights w_i; the count when no weights were given."""
+    """(G,) float64 sum of the weights w_i of these rows; the count when no weights were given."""
     mean: Array
     """(G, D) float64, sum_i w_i z_i / weight."""
     m2: Array
@@ -30,7 +30,7 @@ class Moments:
 
 
 def empty_moments(n_groups: int, n_features: int, *, xp: Array = np, device: Array = None) -> Moments:
-    """Moments of no rows: what `merge` leaves the other side unchanged with."""
+    """Moments of no rows: the neutral element of `merge`."""
     return Moments(
         count=xp.zeros((n_groups,), dtype=xp.int64, device=device),
         weight=xp.zeros((n_groups,), dtype=xp.float64, device=device),
@@ -75,7 +75,7 @@ def pool(moments: Moments, labels: Sequence[int], n_pools: int) -> Moments:
     labels : sequence of G int
         Pool of each group.
     n_pools : int
-        Pools there are; one that no group belongs to comes out empty.
+        Number of pools; one without a group comes out empty.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def pool(moments: Moments, labels: Sequence[int], n_pools: int) -> Moments:
 
 
 def unions(moments: Moments, members: Sequence[Sequence[int]]) -> Moments:
-    """Moments of unions of groups, which may share groups and leave groups out; no row is touched.
+    """Moments of unions of groups, which may overlap and leave groups out; no row is read.
 
     m2 of a union = sum_g m2_g + sum_g w_g (mean_g - mean)(mean_g - mean)^T: scatter within plus scatter
     between, both positive semidefinite, so nothing cancels.

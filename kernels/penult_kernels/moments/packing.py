@@ -1,4 +1,4 @@
-"""One triangle of a symmetric matrix, packed so that it is written and read by whole strips.
+"""One triangle of a symmetric matrix, packed in strips that are written and read whole.
 
 The matrix is cut into strips of `tile` rows; of each strip only the columns from its first row's diagonal on are
 kept, row by row, and the strips follow each other. With tile 1 that is the upper triangle in row-major

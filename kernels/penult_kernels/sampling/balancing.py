@@ -1,7 +1,7 @@
 """Which rows are used, how often and with what weight: balancing over classes or over groups.
 
-Labels and row positions are small, are drawn by a seeded NumPy Generator whose stream has no twin on a
-device, and must come out alike wherever the features live. So this module is host NumPy alone.
+Labels and row positions are small and drawn by a seeded NumPy Generator, which devices do not reproduce. Since a seed
+must give the same rows wherever the features are, this module is NumPy on the host alone.
 
 The definitions are those of LaBonte et al. 2024 (arXiv 2407.13957, section 3) over any label, class or group.
 """
@@ -17,7 +17,7 @@ Labels = NDArray[np.int64]
 
 
 class BalanceMethod(StrEnum):
-    """What is done about labels that are rare."""
+    """How rare labels are balanced."""
 
     NONE = "none"
     """Nothing: every row once."""

@@ -1,6 +1,6 @@
 """Which rows a refit is fitted on: halves for tuning, balanced draws, the rows of the largest scores.
 
-Host NumPy alone, like `selection`: a seed must pick the same rows on every machine.
+NumPy on the host alone, like `balancing`: a seed must choose the same rows on every machine.
 """
 
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class Draw:
     rows: NDArray[np.int64]
     """(n,) ascending positions, each once."""
     weight: NDArray[np.float64]
-    """(n,) times a row was drawn, or its weight in the loss."""
+    """(n,) how often each row was drawn, or its weight in the loss."""
 
     @property
     def key(self) -> bytes:
-        """The same for draws that came out the same."""
+        """Equal for draws of the same rows and weights."""
         return self.rows.tobytes() + self.weight.tobytes()
 
 
@@ -45,7 +45,7 @@ def balanced_draw(
     """Draw `repeat` of a balancing over `labels`; it depends on (seed, repeat) alone.
 
     Subsetting and mixture draw the rows kept; upsampling and mixture then draw as many rows with replacement,
-    which enter as whole-number weights; upweighting weighs by 1 / count. See `selection`.
+    which enter as whole-number weights; upweighting weighs by 1 / count. See `balancing`.
 
     Parameters
     ----------

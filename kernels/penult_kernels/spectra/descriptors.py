@@ -1,8 +1,8 @@
-"""Single numbers read off a spectrum, and angles between the subspaces of two.
+"""Numbers that describe a spectrum, and principal angles between two subspaces.
 
-Every number has an identifier and a formula that travel with it (`DEFINITIONS`): several of these names stand for
-different formulas in different papers. l_1 >= ... >= l_D are the eigenvalues of a centered covariance; a rounding-level
-l_i <= 0 counts as 0 in entropies and is left out of a power law.
+Every number has a `Definition` with an identifier and a formula, which are returned with it: several of these names
+stand for different formulas in different papers. l_1 >= ... >= l_D are the eigenvalues of a centered covariance; an
+l_i <= 0 from rounding counts as 0 in entropies and is left out of a power law.
 """
 
 import math
@@ -21,10 +21,10 @@ RANKME_EPSILON = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What a number is."""
+    """Identifier, formula and source of a number."""
 
     id: str
-    """Never reused for another formula."""
+    """The identifier, never reused for another formula."""
     formula: str
     source: str
 
@@ -60,12 +60,12 @@ PRINCIPAL_ANGLES = Definition(
 
 
 def participation_ratio(eigenvalues: NDArray[np.float64]) -> float:
-    """(sum l)^2 / sum l^2: between 1, one direction, and D, all alike. NaN for no variance or NaN."""
+    """(sum l)^2 / sum l^2: from 1 (one direction) to D (all equal). NaN without variance, or if any l is NaN."""
     return _quotient(float(np.sum(eigenvalues)) ** 2, float(np.sum(eigenvalues**2)))
 
 
 def effective_rank(eigenvalues: NDArray[np.float64]) -> float:
-    """exp of the entropy of l / sum l: between 1 and D. NaN for no variance or NaN."""
+    """exp of the entropy of l / sum l: from 1 to D. NaN without variance, or if an eigenvalue is NaN."""
     positive = np.where(np.isnan(eigenvalues), np.nan, np.maximum(eigenvalues, 0.0))
     total = float(positive.sum())
     if not total > 0:
@@ -117,9 +117,9 @@ def variance_shares(
 ) -> tuple[float, float, float]:
     """tr S_between / tr S_total of the classes, the attribute values and the groups: shares in [0, 1].
 
-    S_between = sum_p n_p (m_p - m)(m_p - m)^T over the parts p, S_total the scatter of all rows. Groups
-    refine both others, so theirs is the largest; where class and attribute go together, the shares of the two
-    overlap and do not add up to it. NaN for no variance.
+    S_between = sum_p n_p (m_p - m)(m_p - m)^T over the parts p, S_total the scatter of all rows. The share of groups
+    is the largest, since they refine classes and attribute values. If class and attribute are correlated, the shares of
+    these overlap and do not add up to it. NaN without variance.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def variance_shares(
 
 
 def _between(counts: NDArray[np.int64], means: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """sum_p n_p |m_p - m|^2 of the unions that `labels` makes of the groups."""
+    """sum_p n_p |m_p - m|^2 over the unions p of groups with equal `labels`."""
     member = (labels[None, :] == np.unique(labels)[:, None]) * counts
     sizes = member.sum(axis=1)
     centers = member @ means / np.maximum(sizes, 1)[:, None]

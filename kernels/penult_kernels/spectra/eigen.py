@@ -1,14 +1,14 @@
-"""Eigenvalues of a symmetric positive semidefinite matrix: all, or the largest, by whichever way is quicker.
+"""Eigenvalues of a symmetric positive semidefinite matrix: all, or the largest, by the faster method.
 
-A full decomposition costs a fixed multiple of n^3; block Lanczos iteration costs a few hundred products with
-the matrix, but must be watched. Three things guard its answer:
+A full decomposition costs a fixed multiple of n^3; block Lanczos iteration costs a few hundred products with the
+matrix, but may miss eigenvalues. Three checks guard its answer:
 
-1. Residual norms |A v - lambda v|, computed from the pairs themselves: each value lies within its own of an exact
+1. Residual norms |A v - lambda v|, computed from the pairs: each value lies within its residual norm of an exact
    eigenvalue.
 2. A Cholesky factorisation of sigma I - (A - V diag(lambda) V^T), sigma just above the smallest value found. It
-   exists only when no other eigenvalue exceeds sigma (Sylvester's law of inertia), so none was passed over, neither
-   in a cluster nor one of several equal ones.
-3. Where either fails, the full decomposition answers instead.
+   exists only if no other eigenvalue exceeds sigma (Sylvester's law of inertia), so none was missed, neither in a
+   cluster nor one of several equal ones.
+3. If either fails, the full decomposition is computed instead.
 """
 
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from penult_kernels.products import product
 from penult_kernels.spectra.lanczos import Eigenpairs, largest_eigenpairs
 
 ITERATE_FROM = 3072
-"""Smallest matrix whose largest eigenvalues are iterated for; below, the full decomposition is as quick."""
+"""Smallest size of a matrix at which iteration is used; below, the full decomposition is as fast."""
 ITERATE_FROM_WITH_VECTORS = 1024
-"""Smallest matrix that is iterated for when eigenvectors are wanted: a full decomposition then takes several times as
-long."""
+"""Smallest size of a matrix at which iteration is used if eigenvectors are wanted, which make a full decomposition
+several times as slow."""
 LARGEST_FRACTION = 1 / 24
-"""Largest fraction of the eigenvalues that are iterated for."""
+"""Iteration is used for at most this fraction of the eigenvalues."""
 LARGEST_BASIS = 1 / 4
 """Iteration gives up when its basis has this fraction of the matrix's columns."""
 BLOCK = 8
@@ -49,7 +49,7 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Eigen:
-    """The k largest eigenvalues of a matrix and how far to trust them."""
+    """The k largest eigenvalues of a matrix, and bounds on their errors."""
 
     values: Array
     """(k,) float64, descending."""
@@ -92,7 +92,7 @@ def iterates(n: int, k: int, *, vectors: bool) -> bool:
 
 
 def iterate(symmetric: Array, k: int) -> Eigenpairs | None:
-    """The k largest eigenpairs by iteration, None where it cannot vouch for them."""
+    """The k largest eigenpairs by iteration, or None if they cannot be certified."""
     n = int(symmetric.shape[0])
     pairs = largest_eigenpairs(
         lambda columns: product(symmetric, columns),
@@ -121,7 +121,7 @@ def nothing_larger(symmetric: Array, pairs: Eigenpairs) -> bool:
         factor = xp.linalg.cholesky(rest)
     except np.linalg.LinAlgError:
         return False
-    # Not every library raises: CuPy by default leaves rubbish. A true factor reproduces the matrix.
+    # Not every library raises: CuPy by default returns an invalid factor. A valid one reproduces the matrix.
     probe = asarray_like(np.random.default_rng(0).standard_normal((n, 1)), symmetric)
     error = xp.linalg.vector_norm(factor @ (factor.T @ probe) - rest @ probe)
     return bool(error <= 1e-10 * xp.linalg.vector_norm(rest @ probe))

@@ -3,7 +3,7 @@
 Inside a class (LaBonte et al. 2024, arXiv 2407.13957, section 5): rho(y) = lambda_1(minority) / lambda_1(majority) of
 its smallest and largest group. Between classes (Kaushik et al. 2024, "Balanced Data, Imbalanced Spectra", arXiv
 2402.11742): the same ratio for every two classes. lambda_1 of a sample covariance is biased upward when there are few
-rows: read a ratio together with its counts, or with what `spectra.inference` says of it.
+rows: read a ratio together with its counts, or with the statistics of `spectra.inference`.
 """
 
 import math
@@ -21,9 +21,9 @@ class Pair:
     """Two groups of a class, or two classes, whose spectra are compared."""
 
     y: int
-    """The class they belong to; -1 when they are classes themselves."""
+    """The class of the two groups; -1 for two classes."""
     minority: int
-    """Index of the one with fewer rows; the first of equals."""
+    """Index of the group (or class) with fewer rows; the first if they are equal."""
     majority: int
     n_minority: int
     n_majority: int

@@ -1,13 +1,12 @@
-"""How much of a spectral imbalance is there beyond the sizes of the groups, and how sure is it?
+"""Spectral imbalance corrected for the sizes of the groups, with a confidence interval and a p-value.
 
 lambda_1 of a sample covariance is biased upward, the more the fewer the rows, so rho = lambda_1(minority) /
-lambda_1(majority) exceeds 1 for small minorities of the *same* distribution. Three answers to that, from R
-replicates each, all of them drawn from one seed:
+lambda_1(majority) exceeds 1 for small minorities of the *same* distribution. Three statistics allow for that, each
+from R replicates, all drawn from one seed:
 
 * the matched ratio: lambda_1(minority) over the median of lambda_1 of R subsamples of the majority, drawn
-  without replacement, of the minority's size. At equal sizes the biases are equal. (The median, because it is the
-  same whether one looks at the ratio, its logarithm or its inverse: of an even R, the geometric mean of the middle
-  two.)
+  without replacement, of the minority's size. At equal sizes the biases are equal. (The median is the same for the
+  ratio, its logarithm and its inverse; of an even R it is the geometric mean of the middle two.)
 * its interval, a studentised bootstrap of the logarithm (Davison & Hinkley 1997, section 5.2). Rows repeat in a
   bootstrap sample, which biases lambda_1 upward once more (El Karoui & Purdom 2019, "The non-parametric bootstrap and
   spectral analysis in moderate and high dimension"), so no quantile of a bootstrapped lambda_1 is used as it is, only
@@ -17,8 +16,8 @@ replicates each, all of them drawn from one seed:
 
   and s the standard error of T by the influence function, the interval is log matched - s (quantiles of t). It
   covers the ratio of lambda_1 that the two populations have in samples of the minority's size.
-* a permutation p-value of "the two groups have one covariance". Each group's mean is removed first, so that groups
-  apart from each other are not taken for groups of another shape; see `resampled_pair` and `_permutation_p`.
+* a permutation p-value of "the two groups have one covariance". The mean of each group is subtracted first, so that a
+  difference of means is not mistaken for one of covariances; see `resampled_pair` and `_permutation_p`.
 """
 
 import math
@@ -34,21 +33,21 @@ from penult_kernels.spectra.resampled_pair import ResampledPair
 from penult_kernels.spectra.top_eigenvalue import TopEigenvalues
 
 SMALLEST_GROUP = 2
-"""Rows a group needs to have a covariance to speak of; with fewer every answer is NaN."""
+"""Rows that a group needs for a covariance; with fewer every answer is NaN."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImbalanceInference:
-    """What R replicates say about one ratio of largest eigenvalues. NaN where a group has fewer than two rows."""
+    """One ratio of largest eigenvalues, by R replicates. NaN where a group has fewer than two rows."""
 
     matched_ratio: float
     """lambda_1(minority) / median over subsamples of the majority of the same size."""
     low: float
-    """Lower end of the interval; 0 where resampling often leaves one distinct row."""
+    """Lower end of the interval; 0 if resamples often have only one distinct row."""
     high: float
-    """Upper end of the interval; infinite where resampling often leaves one distinct row."""
+    """Upper end of the interval; infinite if resamples often have only one distinct row."""
     p_value: float
-    """Of the permutation test, in [1 / (R + 1), 1]."""
+    """p-value of the permutation test, in [1 / (R + 1), 1]."""
     replicate_error: float
     """Largest certified relative error of a replicate's lambda_1."""
 
@@ -84,7 +83,7 @@ def infer_imbalance(
     seed : int
         Of all draws, not negative.
     stream : int
-        Keeps the draws of several comparisons apart, such as the class; not negative.
+        Makes the draws of several comparisons independent, such as the class; not negative.
     center : bool
         Covariances about the mean; second moments about zero when False.
     check : callable
@@ -105,7 +104,7 @@ def infer_imbalance(
     matches = pair.matches()
     resampled = (pair.bootstrap(0), pair.bootstrap(1))
     permuted = (pair.permutation(0), pair.permutation(1))
-    # Of a group's rows the factor n / (n - 1) is taken off; of rows drawn from both groups it is added.
+    # For rows of one group the factor n / (n - 1) is taken out; for rows drawn from both groups it is put in.
     middle = float(_logs(observed[0].values)[0] - np.median(_logs(matches.values))) - pair.log_factor
     low, high = _studentised_interval(middle, observed, resampled, confidence)
     return ImbalanceInference(
@@ -118,7 +117,7 @@ def infer_imbalance(
 
 
 def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
-    """p-values adjusted for the number of them, so that the chance of any false rejection is bounded.
+    """p-values adjusted for multiple comparisons, so that the probability of any false rejection is bounded.
 
     Holm (1979), "A simple sequentially rejective multiple test procedure": in ascending order, the k-th of m
     becomes the largest of (m - j + 1) p_(j) for j <= k, at most 1. NaN stay NaN and do not count.
@@ -158,8 +157,8 @@ def _studentised_interval(
 ) -> tuple[float, float]:
     """The interval of the module's docstring; NaN where it is not defined.
 
-    A resample of one distinct row has log 0: it counts as infinitely far out, so that an end which such
-    resamples reach is 0 or infinite.
+    A resample with only one distinct row has log 0: it counts as infinitely far away, so that an end of the interval
+    that such resamples reach is 0 or infinite.
     """
     replicates = _log_ratio(*resampled)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -176,10 +175,10 @@ def _studentised_interval(
 
 
 def _permutation_p(observed: float, permuted: NDArray[np.float64]) -> float:
-    """(1 + exceedances) / (1 + R) of the distance of log rho from the middle of its permutation distribution.
+    """(1 + exceedances) / (1 + R) for the distance of log rho from the median of its permutation distribution.
 
-    Two-sided. Groups of different sizes have log rho away from 0 also under the null, so its distance is taken
-    from the median of all R + 1 values, the observed one among them, which keeps them exchangeable.
+    Two-sided. With groups of different sizes log rho is not 0 under the null either, so distances are from the median
+    of all R + 1 values, the observed one included, which keeps them exchangeable.
     """
     everything = np.concatenate([[observed], permuted])
     if not np.isfinite(everything).all():

@@ -1,10 +1,10 @@
 """The largest eigenpairs of a symmetric operator by block Lanczos iteration.
 
 Golub & Underwood (1977), "The block Lanczos method for computing eigenvalues"; every new block is orthogonalised
-twice against all earlier ones, so that no eigenvalue comes out more often than it is there. Order of steps:
-multiply the newest block, project it on the basis (which gives a block column of the projected matrix),
-orthogonalise what is left to get the next block, and now and then solve the projected eigenproblem
-(Rayleigh-Ritz) to see whether the wanted values have settled.
+twice against all earlier ones, so that no spurious copies of eigenvalues appear. Order of steps: multiply the newest
+block, project it on the basis (which gives a block column of the projected matrix), orthogonalise the rest to get the
+next block, and from time to time solve the projected eigenproblem (Rayleigh-Ritz) to test the wanted values for
+convergence.
 
 Shapes: n the size of the operator, m of the basis, b of a block, k pairs wanted.
 """
@@ -38,9 +38,9 @@ class Eigenpairs:
     residuals: Array
     """(k,) norms |A v - lambda v|: each value lies within this distance of an exact eigenvalue."""
     converged: bool
-    """Whether every residual is as small as was asked for."""
+    """Whether every residual is within the tolerance."""
     n_products: int
-    """Columns that the operator was applied to."""
+    """Columns to which the operator was applied."""
 
 
 def largest_eigenpairs(
@@ -48,8 +48,8 @@ def largest_eigenpairs(
 ) -> Eigenpairs:
     """The k largest eigenpairs of a positive semidefinite operator.
 
-    Small residuals prove each value to be near an eigenvalue, not that no larger one was passed over: see
-    `penult_kernels.spectra.eigen` for that.
+    Small residuals certify that each value is near an eigenvalue, not that no larger one was missed: for that see
+    `penult_kernels.spectra.eigen`.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def largest_eigenpairs(
 def _measured(
     apply: Operator, basis: "_Basis", values: NDArray[np.float64], combinations: NDArray[np.float64], tolerance: float
 ) -> Eigenpairs:
-    """The pairs with the residuals that they have, not those that the recurrence promises."""
+    """The pairs with their computed residuals instead of those of the recurrence."""
     xp = array_namespace(basis.columns)
     vectors = basis.columns @ asarray_like(combinations, basis.columns)
     on_device = asarray_like(values, vectors)
@@ -96,7 +96,7 @@ def _measured(
 
 
 def _allowed(values: NDArray[np.float64], n: int, tolerance: float) -> NDArray[np.float64]:
-    """Residuals small enough for these Ritz values; none can be expected below the rounding of a product."""
+    """Largest residuals that count as converged, at least the rounding of a product."""
     largest = abs(values[0])
     rounding = 4 * n * np.finfo(np.float64).eps * largest
     return np.maximum(np.minimum(tolerance * largest, math.sqrt(tolerance) * np.abs(values)), rounding)
@@ -117,7 +117,7 @@ class _Basis:
         self._block = block
         self._triangle = np.zeros((0, 0))
         self._rest, _ = xp.linalg.qr(self._random(n, min(block, limit)))
-        """Orthonormal columns that span, with the triangle, the newest image less its part in the basis."""
+        """Orthonormal columns; times the triangle they are the newest image minus its part in the basis."""
         self._append(self._rest)
 
     @property
@@ -153,12 +153,12 @@ class _Basis:
         return values, vectors, residuals
 
     def grow(self) -> None:
-        """Append the next block: what is left of the newest image, made orthonormal."""
+        """Append the next block: the rest of the newest image, made orthonormal."""
         width = min(self._block, self.limit - self.size)
         self._append(self._rest[:, :width])
 
     def _append(self, candidates: Array) -> None:
-        """Append an orthonormal block near the span of the orthonormal `candidates`, random where they add nothing."""
+        """Append the orthonormal `candidates`, made orthogonal to the basis; random columns replace dependent ones."""
         xp = array_namespace(candidates)
         block = candidates
         while True:

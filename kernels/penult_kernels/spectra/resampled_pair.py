@@ -1,4 +1,4 @@
-"""Rows of two groups, resampled in every way that a comparison of their covariances needs."""
+"""Rows of two groups, and the resamples that a comparison of their covariances needs."""
 
 import math
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from penult_kernels.spectra.top_eigenvalue import TopEigenvalues, leading_direct
 class ResampledPair:
     """The rows of two groups one below the other, each centered about its own mean, in float32 at unit size.
 
-    Row i of group g stands at sqrt(n_g / (n_g - 1)) times its distance from the group's mean: then the rows
-    of both groups have the covariance of their populations, whatever n_g, and may be exchanged under the null.
-    lambda_1 has the divisor n here; `log_factor` makes it n - 1 for rows drawn from both, which are centered anew.
+    The residuals of group g are multiplied by sqrt(n_g / (n_g - 1)): then the rows of both groups have the covariance
+    of their populations, whatever n_g, and may be exchanged under the null. lambda_1 has the divisor n here;
+    `log_factor` changes it to n - 1 for rows drawn from both groups, which are centered again.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ResampledPair:
         )
 
     def permutation(self, which: int) -> TopEigenvalues:
-        """lambda_1 of the rows that a random exchange calls minority (0) or majority (1)."""
+        """lambda_1 of the minority (0) or majority (1) after random exchanges of rows between the groups."""
         n_a, n = self._sizes[0], sum(self._sizes)
         stream = (self._stream, Draw.PERMUTATION)
 
@@ -78,7 +78,7 @@ class ResampledPair:
 
     @property
     def log_factor(self) -> float:
-        """log of what n / (n - 1) makes of a ratio minority / majority; 0 for second moments about zero."""
+        """log of the ratio minority / majority of the factors n / (n - 1); 0 for second moments about zero."""
         n_a, n_b = self._sizes
         return math.log(_unbiased(n_a) / _unbiased(n_b)) if self._center else 0.0
 
@@ -109,9 +109,9 @@ def _unit_residuals(minority: Array, majority: Array, *, center: bool) -> Array:
 
 
 def _in_span(rows: Array) -> Array:
-    """Coordinates (N, N) of rows (N, D) in a basis of their span, where that is much narrower; else the rows.
+    """Coordinates (N, N) of rows (N, D) in a basis of their span if 2 N <= D, else the rows.
 
-    Whatever rows are drawn, rotating them changes no eigenvalue. With the decomposition K = U L U^T of the
+    Rotating the rows changes no eigenvalue, whatever rows are drawn. With the decomposition K = U L U^T of the
     Gram matrix the coordinates are U sqrt(L).
     """
     xp = array_namespace(rows)

@@ -1,8 +1,7 @@
-"""Random draws of rows: subsamples, bootstrap counts and permutations, one generator a replicate.
+"""Random draws of rows: subsamples, bootstrap counts and permutations, with one generator for each replicate.
 
-Replicate r of a stream is drawn from a generator of its own, keyed by (seed, stream, r). So a replicate is
-the same however many others there are, in whatever order and batches they are computed, and on every
-machine and array library: the draws are made by NumPy, on the host.
+Replicate r of a stream is drawn from its own generator, keyed by (seed, stream, r), by NumPy on the host. So it depends
+neither on the number, order and batches of the other replicates nor on the machine and the array library.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class Draw(IntEnum):
-    """What a replicate is drawn for; the streams of one seed do not overlap."""
+    """Purpose of a draw, part of the key of its generator: draws for different purposes are independent."""
 
     MATCH = 0
     BOOTSTRAP_MINORITY = 1
@@ -35,7 +34,7 @@ def subsample(n_rows: int, n_kept: int, replicates: range, *, seed: int, stream:
     seed : int
         Not negative.
     stream : sequence of int
-        What they are for, such as (class, Draw.MATCH); not negative.
+        Purpose of the draws, such as (class, Draw.MATCH); not negative.
 
     Returns
     -------
@@ -59,7 +58,7 @@ def bootstrap_counts(n_rows: int, replicates: range, *, seed: int, stream: Seque
     Returns
     -------
     array of shape (R, n_rows)
-        Each row of it sums to `n_rows`.
+        Counts of the rows; those of a replicate sum to `n_rows`.
     """
     drawn = [np.bincount(_generator(seed, stream, r).integers(0, n_rows, n_rows), minlength=n_rows) for r in replicates]
     return np.asarray(drawn, dtype=np.int64).reshape(len(replicates), n_rows)

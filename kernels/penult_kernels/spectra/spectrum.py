@@ -24,7 +24,7 @@ from penult_kernels.spectra.eigen import Method, decompose
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Spectrum:
-    """The largest eigenvalues of one covariance, and how far to trust them."""
+    """The largest eigenvalues of one covariance, and bounds on their errors."""
 
     eigenvalues: Array
     """(K,) float64, descending."""
@@ -36,7 +36,7 @@ class Spectrum:
     """Sum of all D eigenvalues: the total variance."""
     method: Method
     converged: bool
-    """False when an iteration stopped before its residuals were small enough."""
+    """False if an iteration stopped before its residuals were small enough."""
     vectors: Array | None = None
     """(D, K) orthonormal columns, on request."""
 
@@ -53,7 +53,7 @@ def spectrum_from_moments(
     count : float
         Rows behind it, or the sum of their weights.
     mean : array of shape (D,), optional
-        Of the rows. The residuals then include the rounding of a distant mean; without it they are as for mean 0.
+        Mean of the rows: the residuals then include the rounding of a distant mean. Without it they are as for mean 0.
     top_k : int
         Eigenvalues kept, the largest; 0 for all.
     correction : int
@@ -129,7 +129,7 @@ def spectrum_from_rows(
 
 
 def row_blocks(rows: Array, about: Array) -> Iterator[tuple[slice, Array]]:
-    """Places and rows less `about` in float64, a block of rows (N', D) at a time."""
+    """Slices and rows minus `about` in float64, a block of rows (N', D) at a time."""
     xp = array_namespace(rows)
     n_rows, n_features = (int(length) for length in rows.shape)
     for block in blocks(n_rows, max(1, budget.DEFAULT.widened_bytes // 8 // max(1, n_features))):
@@ -137,7 +137,7 @@ def row_blocks(rows: Array, about: Array) -> Iterator[tuple[slice, Array]]:
 
 
 def _column_blocks(rows: Array, about: Array | None) -> Iterator[tuple[slice, Array]]:
-    """Places and columns, less `about` where it is given, in float64, a block of columns (N, D') at a time."""
+    """Slices and columns, minus `about` if given, in float64, a block of columns (N, D') at a time."""
     xp = array_namespace(rows)
     n_rows, n_features = (int(length) for length in rows.shape)
     for block in blocks(n_features, max(1, budget.DEFAULT.widened_bytes // 8 // n_rows)):
@@ -146,7 +146,7 @@ def _column_blocks(rows: Array, about: Array | None) -> Iterator[tuple[slice, Ar
 
 
 def outer_product(rows: Array, about: Array | None = None) -> Array:
-    """Z Z^T (N, N) of the rows, less `about` where it is given, a block of columns at a time."""
+    """Z Z^T (N, N) of the rows, minus `about` if given, a block of columns at a time."""
     xp = array_namespace(rows)
     total = xp.zeros((rows.shape[0], rows.shape[0]), dtype=xp.float64, device=rows.device)
     for _, z in _column_blocks(rows, about):
@@ -155,7 +155,7 @@ def outer_product(rows: Array, about: Array | None = None) -> Array:
 
 
 def _inner_product(rows: Array, about: Array) -> Array:
-    """Z^T Z (D, D) of the rows less `about`, a block of rows at a time."""
+    """Z^T Z (D, D) of the rows minus `about`, a block of rows at a time."""
     xp = array_namespace(rows)
     total = xp.zeros((rows.shape[1], rows.shape[1]), dtype=xp.float64, device=rows.device)
     for _, z in row_blocks(rows, about):
@@ -205,13 +205,13 @@ def with_rounding(found: Spectrum, n_summed: float, mean: Array, *, merged: bool
     off by at most u = 4 sqrt(n) eps of the sum of their magnitudes, which holds but with a chance of 2 n exp(-32)
     where rounding errors are of mixed sign (Higham and Mary 2019, "A new approach to probabilistic rounding error
     analysis"). Products are then off by at most u trace, and a mean by e = u |mean|, which adds e^2 to products about
-    it. Where portions about means of their own were merged (Chan, Golub and LeVeque 1983), the distances between
-    these are off by e too, which adds 2 sqrt(lambda_1) e.
+    it. If portions about their own means were merged (Chan, Golub and LeVeque 1983), the distances between the means
+    are off by e too, which adds 2 sqrt(lambda_1) e.
 
     Parameters
     ----------
     n_summed : terms of the longest sum.
-    mean : (D,) what was taken from the rows, or None for nothing.
+    mean : (D,) that was subtracted from the rows, or None.
     merged : whether portions were merged.
     """
     size = 0.0 if mean is None else float(array_namespace(mean).linalg.vector_norm(mean))
@@ -238,7 +238,7 @@ def with_zeros(found: Spectrum, n_kept: int) -> Spectrum:
 
 
 def undefined(n_features: int, n_kept: int, like: Array, *, vectors: bool) -> Spectrum:
-    """What there is to say of a covariance with no positive divisor."""
+    """The spectrum of a covariance without a positive divisor: NaN."""
     xp = array_namespace(like)
     nan = xp.full((n_kept,), xp.nan, dtype=xp.float64, device=like.device)
     return Spectrum(

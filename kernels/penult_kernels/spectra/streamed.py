@@ -1,10 +1,10 @@
-"""Spectra of rows that do not fit in memory, read again as often as it takes.
+"""Spectra of rows that do not fit in memory, which are read in several passes.
 
 The smallest symmetric matrix with the same non-zero eigenvalues is built when it fits: Z^T Z (D, D) in one pass, or
-Z Z^T (N, N) with as many rows at a time against all others as memory holds. Where neither fits, block Lanczos
-iteration multiplies by Z^T Z without forming it, one pass for each block.
+Z Z^T (N, N) in one pass for each panel of rows that memory holds. If neither fits, block Lanczos iteration multiplies
+by Z^T Z without forming it, in one pass for each block.
 
-Shapes: N rows, D features, P rows of a panel, Z the rows less their mean (or not).
+Shapes: N rows, D features, P rows of a panel, Z the rows minus their mean (or not).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +24,7 @@ from penult_kernels.spectra.lanczos import largest_eigenpairs
 from penult_kernels.spectra.spectrum import Spectrum, kept, spectrum_of, undefined, with_rounding, with_zeros
 
 Passes: TypeAlias = Callable[[], Iterable[Array]]
-"""Starts over, and yields all rows in the same order, any number (n, D) at a time."""
+"""Starts a pass that yields all rows in the same order, any number (n, D) at a time."""
 
 COPIES = 4
 """Matrices of the product's size that a decomposition works with."""
@@ -33,7 +33,7 @@ LARGEST_BASIS = 1024
 
 
 class TooManyEigenvaluesError(ValueError):
-    """So many eigenvalues were asked for that they need a matrix that does not fit in memory."""
+    """The eigenvalues asked for are too many for iteration, and their matrix does not fit in memory."""
 
 
 def spectrum_from_passes(
@@ -49,15 +49,15 @@ def spectrum_from_passes(
 ) -> Spectrum:
     """Spectrum of the covariance of rows that come a block at a time.
 
-    An answer by iteration is certified by its residuals alone; its block is as wide as the eigenvalues are many, so
-    that even equal ones all find room in it.
+    An answer by iteration is certified by its residuals alone. Its block has as many columns as eigenvalues are asked
+    for, so that even equal ones are all found.
 
     Parameters
     ----------
     passes : starts a pass over the rows; each is (n, D) on the device of `like`.
     n_rows, n_features : N and D.
     like : array whose library and device are used.
-    memory : bytes that may be used beside a block of rows.
+    memory : bytes that may be used in addition to a block of rows.
     top_k, correction, center : as in `spectrum_from_rows`.
 
     Raises
@@ -102,7 +102,7 @@ def _inner(passes: Passes, n_rows: int, n_features: int, like: Array, *, center:
 
 
 def _mean(passes: Passes, n_rows: int, n_features: int, like: Array) -> Array:
-    """(D,) mean in float64; the pass that also looks for NaN and infinity."""
+    """(D,) mean in float64; this pass also checks for NaN and infinity."""
     xp = array_namespace(like)
     total = xp.zeros((n_features,), dtype=xp.float64, device=like.device)
     seen = 0
@@ -116,7 +116,7 @@ def _mean(passes: Passes, n_rows: int, n_features: int, like: Array) -> Array:
 
 
 class _Centered:
-    """The rows less their mean, in float64, as often as they are asked for."""
+    """The rows minus their mean, in float64; iterating makes a pass over them."""
 
     def __init__(self, passes: Passes, about: Array, n_rows: int) -> None:
         self._passes = passes

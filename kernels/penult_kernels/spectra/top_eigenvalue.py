@@ -5,7 +5,7 @@ R replicates weigh the N rows z_i (D features) differently; replicate r asks for
     Sigma_r = sum_i w_ri (z_i - m_r)(z_i - m_r)^T / W_r,    W_r = sum_i w_ri,  m_r = sum_i w_ri z_i / W_r.
 
 Lanczos iterations (Golub & Van Loan, 4th ed., section 10.1) with full reorthogonalisation run on all
-replicates in step, so that a step is two matrix products that they share. For a unit vector v with Rayleigh
+replicates in step, so that a step is two matrix products for all of them. For a unit vector v with Rayleigh
 quotient theta and residual r = Sigma v - theta v there is an eigenvalue within |r| of theta, and, g being the
 distance to the next one, lambda_1 - theta <= |r|^2 / g (Parlett, The Symmetric Eigenvalue Problem, 11.7). theta
 itself never exceeds lambda_1.
@@ -23,11 +23,11 @@ from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.products import product
 
 TOLERANCE = 1e-7
-"""Certified relative error of an eigenvalue at which its iteration stops: far below what resampling tells apart."""
+"""Certified relative error of an eigenvalue at which its iteration stops: far below the noise of resampling."""
 MOST_STEPS = 128
 """Steps of an iteration at most."""
 LOOKS_PER_DOUBLING = 8
-"""Looks at the error while the steps double; each decomposes a small matrix for every replicate."""
+"""Tests of the error per doubling of the number of steps; each decomposes a small matrix for every replicate."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +39,8 @@ class TopEigenvalues:
     errors: NDArray[np.float64]
     """(R,) certified bound on lambda_1 - values: min(|r|, |r|^2 / gap), the gap taken from the Ritz values."""
     standard_errors: NDArray[np.float64]
-    """(R,) of lambda_1 as an estimate, by its influence function: sqrt(mean of ((v^T z)^2 - lambda_1)^2 / n), with v
-    the eigenvector, z centered, n the total weight (Critchley 1985, "Influence in principal components analysis")."""
+    """(R,) standard error of lambda_1 by its influence function: sqrt(mean of ((v^T z)^2 - lambda_1)^2 / n), with v the
+    eigenvector, z centered, n the total weight (Critchley 1985, "Influence in principal components analysis")."""
 
 
 def top_eigenvalues(
@@ -54,8 +54,8 @@ def top_eigenvalues(
 ) -> TopEigenvalues:
     """lambda_1 of every replicate.
 
-    Batches of replicates are bounded in memory; which replicates share a batch moves a value by no more
-    than TOLERANCE of its size.
+    Batches of replicates are bounded in memory; how replicates are batched moves a value by no more than TOLERANCE
+    of its size.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def top_eigenvalues(
     replicates : int
         R.
     center : bool
-        About the weighted mean; about zero when False.
+        Covariances about the weighted mean; second moments about zero when False.
     start : array of shape (D,)
         Where every iteration begins, such as `leading_direction(rows)`.
     check : callable
@@ -96,7 +96,7 @@ def _joined(parts: list[TopEigenvalues]) -> TopEigenvalues:
 
 
 def leading_direction(rows: Array, *, iterations: int = 6) -> Array:
-    """A vector (D,) that leans towards the top eigenvector of rows^T rows: a few power iterations."""
+    """A vector (D,) near the top eigenvector of rows^T rows: a few power iterations."""
     xp = array_namespace(rows)
     noise = np.random.default_rng(0).standard_normal(int(rows.shape[1]))
     v = xp.astype(asarray_like(noise, rows), rows.dtype)
@@ -159,7 +159,7 @@ class _Weighted:
         residual = to_host(xp.linalg.vector_norm(image - theta * v, axis=1))
         variance = to_host(((fourth / totals - theta * theta) / totals)[:, 0])
         values = to_host(theta[:, 0])
-        # lambda_1 is at least the fraction 1 / min(N, D) of the variance: what lies at the rounding of the rows is none.
+        # lambda_1 is at least 1 / min(N, D) of the variance: a value below the rounding of the rows is zero.
         is_none = values <= self._rounding
         return TopEigenvalues(
             values=np.where(is_none, 0.0, values),
@@ -226,7 +226,7 @@ def _lanczos(apply: Callable[[Array], Array], start: Array, check: Callable[[], 
 
 
 def _is_look(n_steps: int) -> bool:
-    """Whether the error is looked at after so many steps: every second one up to 32, every fourth up to 64, ..."""
+    """Whether the error is tested after so many steps: every second one up to 32, every fourth up to 64, ..."""
     spacing = max(2, 2 ** (n_steps - 1).bit_length() // (2 * LOOKS_PER_DOUBLING))
     return n_steps % spacing == 0
 
@@ -252,7 +252,7 @@ def _without(image: Array, basis: Array) -> tuple[Array, NDArray[np.float64]]:
 
 
 def _unit(vectors: Array, scale: NDArray[np.float64]) -> tuple[Array, NDArray[np.float64]]:
-    """`vectors` (R, Q) at unit length, and the lengths they had; zero where that is rounding beside `scale`."""
+    """`vectors` (R, Q) at unit length, and their lengths; zero where the length is rounding relative to `scale`."""
     xp = array_namespace(vectors)
     length = to_host(xp.linalg.vector_norm(vectors, axis=1)).astype(np.float64)
     length[length <= 10 * float(xp.finfo(vectors.dtype).eps) * scale] = 0.0

@@ -1,4 +1,4 @@
 """Early-stopped methods: the exact trajectories of gradient descent, SGD and AdamW for many problems at once.
 
-`descend` is the entry, `settings` its records; the other modules are the parts of a run.
+`descend` is the entry, with the records of `settings`; the other modules make up a run.
 """

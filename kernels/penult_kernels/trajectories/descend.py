@@ -6,15 +6,16 @@ One step of gradient descent on F (see `linear.problem`) from theta_0, the probl
     GD, SGD   v_t = momentum v_{t-1} + g  (v_0 = g, as in torch),    theta_{t+1} = theta_t - learning_rate v_t
     ADAMW     theta_{t+1} = (1 - learning_rate weight_decay) theta_t - learning_rate m_hat / (sqrt(v_hat) + 1e-8)
 
-A schedule multiplies learning_rate in every epoch, in the decay of ADAMW, too. The clip comes after the penalty's
+A schedule multiplies learning_rate in every epoch, also in the decay of ADAMW. The clip comes after the penalty's
 gradient and before weight decay, as torch's clip_grad_norm_ does. The l1 penalty enters by its subgradient,
-sign(V - V0) with sign(0) = 0. A minibatch of m rows estimates the loss by (1/m) sum n s_i CE_i, whose mean is F's own
-when rows are drawn evenly.
+sign(V - V0) with sign(0) = 0. A minibatch of m rows estimates the loss by (1/m) sum n s_i CE_i, which is unbiased when
+rows are drawn uniformly.
 
 Steps are those of the problem as it is solved: on standardised features where it is standardised, on
-the bias too unless the intercept is NONE. A softmax of two classes moves its rows oppositely and is followed as one
-column, which halves the work: with d = V_1 - V_0 the step in d is twice the row's, the norm of both rows sqrt(2) times
-one's. Where that symmetry is broken (a start that is not symmetric, weight decay about a center) both are kept.
+the bias too unless the intercept is NONE. The two rows of a softmax of two classes move oppositely, so that one column
+is enough and halves the work: with d = V_1 - V_0 the step in d is twice that of a row, and the norm of both rows is
+sqrt(2) times that of one. If that symmetry is broken (a start that is not symmetric, weight decay about a center), both
+columns are computed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,20 +46,21 @@ def descend(
     check: Callable[[], None] | None = None,
     is_wanted: Callable[[int], bool] | None = None,
 ) -> list[Trajectory]:
-    """Follow the trajectory of every problem under its settings; equal rows and scaling share every product.
+    """Compute the trajectory of every problem; those with equal rows and scaling share every product.
 
     Parameters
     ----------
     features, y, n_classes, problems
-        As in `linear.solve.solve`; each problem's start is its center, or zero, when left out.
+        As in `linear.solve.solve`. A problem without a start begins at its center, or at zero.
     settings : sequence of TrajectorySettings
         One per problem.
     watch : Watch, or a sequence of one (or None) per problem, optional
-        Scores the iterates after every step; Keep.BEST needs it. Problems that share one are scored in one call.
+        Scores the iterates after every step; Keep.BEST needs it. Problems with the same watch are scored in one call.
     check : callable, optional
         Called before every step; what it raises ends the descent.
     is_wanted : callable, optional
-        Asked now and then whether the problem at a position is still wanted; one that is not stops where it is.
+        Called every few steps: whether the problem at a position is still wanted. One that is not stops at its
+        iterate.
 
     Raises
     ------
@@ -94,7 +96,7 @@ def descend(
 
 
 def _runs(members: Sequence[Member], n_features: int) -> Iterator[list[list[Member]]]:
-    """Members by streams of minibatches; streams of as many trajectories each go together, a few at a time."""
+    """Members by stream of minibatches; streams of equally many trajectories run together, within the budget."""
     streams: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
         streams.setdefault(stream_key(member.settings), []).append(member)

@@ -14,7 +14,7 @@ from penult_kernels.linear.blocks.blocks import Block
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrajectoryLoss:
-    """Numbers of the rows, in the type of the products: (S, n, B, q), with a 1 for S and B where all are alike.
+    """Weights, targets and offsets of the rows: (S, n, B, q), with a 1 for S and B where they are equal for all.
 
     With z the logits and t = P(class 1) of a binary column, s (p - t) = s/2 tanh(z/2) + s (1/2 - t): one
     transcendental function and nothing that overflows.
@@ -50,13 +50,13 @@ class TrajectoryLoss:
         return xp.reshape(found, (n_streams, n_rows, width))
 
     def on_rows(self, drawn: NDArray[np.int64]) -> "TrajectoryLoss":
-        """Of minibatches (S, m) of each stream's own, with each row's weight n s_i / m."""
+        """The loss on minibatches (S, m), one for each stream, with n s_i / m as the weight of a row."""
         scale = self.weight.shape[1] / drawn.shape[1]
 
         def of(values: Array) -> Array:
             xp = array_namespace(values)
             n_streams, n_rows = values.shape[:2]
-            # Rows of the streams one below the other; what all streams share has but one.
+            # Streams are stacked; an array that is equal for all of them is there once.
             above = n_rows * np.arange(drawn.shape[0], dtype=np.int64) if n_streams > 1 else np.zeros(1, np.int64)
             at: NDArray[np.int64] = drawn + above[:, None]
             flat = xp.reshape(values, (n_streams * n_rows, *values.shape[2:]))
@@ -73,7 +73,7 @@ class TrajectoryLoss:
         )
 
     def take(self, streams: NDArray[np.int64], blocks: NDArray[np.int64]) -> "TrajectoryLoss":
-        """Of some streams and, of these, some blocks."""
+        """The loss of some streams and, of these, some blocks."""
 
         def of(values: Array) -> Array:
             xp = array_namespace(values)
@@ -91,7 +91,7 @@ class TrajectoryLoss:
 
 
 def trajectory_loss(parts: Sequence[Block], n_streams: int, like: Array, dtype: Any) -> TrajectoryLoss:
-    """From the blocks of all problems, stream by stream; what all of them share is kept once."""
+    """The loss of the blocks of all problems, stream by stream; arrays that are equal for all are kept once."""
     n_columns = parts[0].n_columns
     xp = array_namespace(like)
 

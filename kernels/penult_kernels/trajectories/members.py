@@ -1,4 +1,4 @@
-"""Trajectories that are followed in step: which problems they are, where they begin, and what of them is kept."""
+"""The trajectories of one run: their problems, first iterates and scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ class Member:
     """One trajectory."""
 
     index: int
-    """Of its problem, among all."""
+    """Position of its problem in the call."""
     problem: Problem
     settings: TrajectorySettings
     parts: Sequence[Block]
-    """One block, or with one-vs-rest one of each class."""
+    """One block, or with one-vs-rest one for each class."""
 
     @property
     def n_columns(self) -> int:
@@ -31,7 +31,7 @@ class Member:
 
 
 def starting_columns(preparation: Preparation, members: Sequence[Member], n_streams: int) -> Array:
-    """theta (S, D + 1, K) to begin at: the starts, else zero; biases that do not move are zero."""
+    """First iterates theta (S, D + 1, K): the starts, or zero; biases that are not fitted are zero."""
     xp = array_namespace(preparation.features)
     parts = [part for member in members for part in member.parts]
     shape = (parts[0].n_columns, preparation.features.shape[1] + 1)
@@ -43,7 +43,7 @@ def starting_columns(preparation: Preparation, members: Sequence[Member], n_stre
 
 
 def center_columns(preparation: Preparation, members: Sequence[Member], n_streams: int) -> Array | None:
-    """Center of every column (S, D + 1, K), which weight decay sees and the penalty does not; None without any."""
+    """Centers (S, D + 1, K) of all columns, which only weight decay needs; None if there are none."""
     centers = [preparation.center(member.problem) for member in members]
     if all(center is None for center in centers):
         return None
@@ -56,14 +56,14 @@ def center_columns(preparation: Preparation, members: Sequence[Member], n_stream
 
 
 def _columns(rows: Sequence[Array], n_streams: int) -> Array:
-    """(S, D + 1, K) from (columns, D + 1) of each."""
+    """(S, D + 1, K) from the (columns, D + 1) of each trajectory."""
     xp = array_namespace(rows[0])
     stacked = xp.reshape(xp.concat(rows, axis=0), (n_streams, -1, rows[0].shape[1]))
     return xp.matrix_transpose(stacked) + 0.0
 
 
 def stays_in_row_space(members: Sequence[Member], theta: Array, center: Array | None) -> bool:
-    """False where steps may leave the span of the rows: by a start, a center, or by looking at entries one by one."""
+    """Whether all iterates stay in the span of the rows. A start, a center or steps entry by entry may leave it."""
     xp = array_namespace(theta)
     decays = any(member.settings.weight_decay > 0 for member in members)
     return not (
@@ -75,14 +75,14 @@ def stays_in_row_space(members: Sequence[Member], theta: Array, center: Array | 
 
 
 def doubled(preparation: Preparation, members: Sequence[Member]) -> list[float]:
-    """Of every block, 2 where its column is the difference of two rows of a softmax, which move oppositely."""
+    """For every block, 2 if its column is the difference of two rows of a softmax, which move oppositely; else 1."""
     is_reduced = preparation.n_classes == 2 and members[0].n_columns == 1
     links = [member.problem.link for member in members for _ in member.parts]
     return [2.0 if is_reduced and link is Link.SOFTMAX else 1.0 for link in links]
 
 
 class Scoreboard:
-    """Scores of P trajectories after every step, and where the best of each was."""
+    """Scores of P trajectories after every step, and the step with the best score of each."""
 
     def __init__(self, settings: Sequence[TrajectorySettings]) -> None:
         self._keeps_best = np.asarray([one.keep is Keep.BEST for one in settings])
@@ -91,7 +91,7 @@ class Scoreboard:
         self._scores: list[NDArray[np.float64]] = []
 
     def record(self, step: int, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(P,) whether the iterate is to be kept: the first with the highest score."""
+        """Record scores (P,); returns (P,) whether the iterate is the first with the highest score, and to be kept."""
         self._scores.append(scores)
         better = np.logical_and(self._keeps_best, scores > self._best)
         self._best = np.where(better, scores, self._best)
@@ -107,7 +107,7 @@ class Scoreboard:
         return int(self._reached[place]), float(self._best[place])
 
     def by_step(self) -> NDArray[np.float64]:
-        """(P, steps)."""
+        """(P, steps) all scores."""
         return np.stack(self._scores, axis=1) if self._scores else np.zeros((self._best.size, 0))
 
     def keep(self, kept: NDArray[np.int64]) -> None:

@@ -1,4 +1,4 @@
-"""Minibatches of row positions, one stream for all trajectories that draw alike."""
+"""Minibatches of row positions; trajectories with the same draws use one stream."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from penult_kernels.trajectories.settings import TrajectorySettings
 
 
 def stream_key(settings: TrajectorySettings) -> tuple[object, ...]:
-    """Equal for trajectories over the same rows whose minibatches are the same."""
+    """A key that is equal for trajectories over the same rows with the same minibatches."""
     if settings.batch_size is None:
         return ()
     return (settings.seed, None if settings.sampler is None else np.asarray(settings.sampler, np.float64).tobytes())
 
 
 class Streams:
-    """The next minibatch of S streams over the same n rows, all of one size."""
+    """S streams of minibatches of one size over the same n rows."""
 
     def __init__(self, settings: Sequence[TrajectorySettings], n_rows: int) -> None:
         self._streams = [_Stream(one, n_rows) for one in settings]

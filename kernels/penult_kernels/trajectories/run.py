@@ -1,7 +1,7 @@
-"""Trajectories that share rows, scaling, optimiser, batch size, schedule and number of steps, followed in step.
+"""Trajectories with the same rows, scaling, optimiser, batch size, schedule and number of steps, computed together.
 
-All of them move in two products a step: rows times parameters, which also gives the logits of the rows that are
-watched, and rows times residuals.
+A step is two products for all of them: rows times parameters, which also gives the logits of the watched rows, and
+rows times residuals.
 """
 
 import math
@@ -28,7 +28,7 @@ from penult_kernels.trajectories.space import TrajectorySpace
 from penult_kernels.trajectories.steps import Stepper, column_numbers, taken
 
 LOOK_EVERY = 16
-"""Steps between two looks at which trajectories are still wanted."""
+"""Steps after which it is asked again which trajectories are still wanted."""
 
 
 class TrajectoryRun:
@@ -60,7 +60,7 @@ class TrajectoryRun:
         )
         if self._space.is_in_row_space:
             theta, center = theta[:, : self._space.width, :] * 0.0, None
-        # Parameters are of the type of the products, as those of the training loops that are followed.
+        # Parameters have the type of the products, as in the training loops that are reproduced.
         xp = array_namespace(theta)
         theta = xp.astype(theta, self._space.dtype)
         center = None if center is None else xp.astype(center, self._space.dtype)
@@ -82,7 +82,7 @@ class TrajectoryRun:
     def follow(
         self, check: Callable[[], None] | None, is_wanted: Callable[[int], bool] | None
     ) -> dict[int, Trajectory]:
-        """Take all the steps; the answers by the problems' indices."""
+        """Take all steps; answers by the indices of the problems."""
         found: dict[int, Trajectory] = {}
         n_steps = self._settings.steps
         for step in range(1, n_steps + 1):
@@ -103,17 +103,17 @@ class TrajectoryRun:
         return found | self._answers(range(len(self._members)), n_steps)
 
     def _logits(self) -> Array:
-        """(n + M, S K) of the rows fitted and watched where every step sees all rows, else of those watched."""
+        """(n + M, S K) logits of the rows fitted and watched, or with minibatches of the rows watched only."""
         if self._settings.batch_size is None:
             return self._products(self._space.rows)
         return None if self._watch is None else self._products(self._space.rows[self._space.n_fitted :, :])
 
     def _products(self, rows: Array) -> Array:
-        """rows (n, W) times the parameters of all streams, side by side."""
+        """Rows (n, W) times the parameters of all streams, (n, S K)."""
         return rows @ _side_by_side(self._theta)
 
     def _gradient(self, logits: Array) -> Array:
-        """Of the loss alone (S, W, K), over all rows or over a minibatch of each stream."""
+        """Gradient of the loss without penalties (S, W, K), over all rows or over a minibatch of each stream."""
         xp = array_namespace(self._theta)
         n_fitted = self._space.n_fitted
         if self._settings.batch_size is None:
@@ -126,7 +126,7 @@ class TrajectoryRun:
         return xp.matrix_transpose(rows) @ residuals
 
     def _look(self, step: int, logits: Array) -> None:
-        """Score the iterates reached after `step` steps, and keep those that are better than before."""
+        """Score the iterates after `step` steps, and keep those that are better than before."""
         if self._watch is None:
             return
         outputs = self._outputs(logits[logits.shape[0] - self._watch.features.shape[0] :, :])
@@ -137,7 +137,7 @@ class TrajectoryRun:
             self._kept = xp.where(asarray_like(columns, self._theta), self._theta, self._kept)
 
     def _outputs(self, logits: Array) -> Array:
-        """Margins (M, P) of two classes, else logits (M, P, C), from those of the columns and the center's."""
+        """Margins (M, P) of two classes, else logits (M, P, C): those of the columns plus those of the centers."""
         xp = array_namespace(logits)
         found = logits
         if self._per_problem > 1:
@@ -146,7 +146,7 @@ class TrajectoryRun:
         return found if self._center_outputs is None else found + self._center_outputs
 
     def _outputs_of_centers(self, watch: Watch) -> Array | None:
-        """What the centers add to the outputs, with a 1 in place of P where they are one; None without any."""
+        """Outputs of the centers, with a 1 in place of P if all are equal; None without centers."""
         centers = [member.problem.center for member in self._members]
         if all(center is None for center in centers):
             return None
@@ -165,7 +165,7 @@ class TrajectoryRun:
         return xp.astype(found, self._space.dtype)
 
     def _drop(self, is_wanted: Callable[[int], bool], step: int, found: dict[int, Trajectory]) -> None:
-        """Let go of trajectories that nobody wants any more: of one stream single ones, of several whole streams."""
+        """Drop cancelled trajectories: single ones if there is one stream, else whole streams."""
         n_streams, n_trajectories = self._shape
         wanted = np.asarray([is_wanted(member.index) for member in self._members]).reshape(n_streams, n_trajectories)
         streams = np.flatnonzero(wanted.any(axis=1))
@@ -204,7 +204,7 @@ class TrajectoryRun:
                 self._heads[self._members[place].index].append((step, *self._head(place, rows)))
 
     def _answers(self, places: Sequence[int] | range, step: int) -> dict[int, Trajectory]:
-        """What has come of some trajectories after `step` steps."""
+        """The answers of the trajectories at `places` after `step` steps."""
         last, kept, scores = self._rows(self._theta), self._rows(self._kept), self._scores.by_step()
         is_finite = to_host(array_namespace(last).all(array_namespace(last).isfinite(last), axis=1))
         found: dict[int, Trajectory] = {}
@@ -226,7 +226,7 @@ class TrajectoryRun:
         return found
 
     def _rows(self, theta: Array) -> Array:
-        """All columns (S K, D + 1) as rows [V, c] of the space solved; no view of theta, which is written to."""
+        """All columns (S K, D + 1) as rows [V, c] of the space solved; a copy, because theta is written to."""
         xp = array_namespace(theta)
         return self._space.unfolded(xp.astype(_side_by_side(theta), xp.float64, copy=True))
 

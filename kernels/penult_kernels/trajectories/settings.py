@@ -1,4 +1,4 @@
-"""How the trajectory of an early-stopped method is followed, and what of it comes back."""
+"""How the trajectory of an early-stopped method is computed, and which of its iterates are returned."""
 
 import math
 from collections.abc import Callable
@@ -24,22 +24,22 @@ class Optimizer(StrEnum):
 
 
 class Schedule(StrEnum):
-    """What becomes of the learning rate from epoch to epoch; where every step sees all rows, each is an epoch."""
+    """The learning rate in each epoch; without minibatches every step is an epoch."""
 
     CONSTANT = "constant"
     COSINE = "cosine"
-    """(1 + cos(pi e / E)) / 2 of it in epoch e of E: torch's CosineAnnealingLR over all of them (Loshchilov & Hutter
-    2017, arXiv 1608.03983, eq. 5, without restarts)."""
+    """The learning rate times (1 + cos(pi e / E)) / 2 in epoch e of E: torch's CosineAnnealingLR over all
+    epochs (Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5, without restarts)."""
 
 
 class Keep(StrEnum):
-    """Which iterates come back."""
+    """Which iterates are returned."""
 
     BEST = "best"
     """The first with the highest score."""
     LAST = "last"
     EVERY = "every"
-    """Each `every`-th, and the last."""
+    """Every `every`-th one, and the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,7 +80,7 @@ class TrajectorySettings:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
 
     def rate_factors(self, n_rows: int) -> NDArray[np.float64]:
-        """(steps,) what the learning rate is multiplied with in each step of a trajectory over `n_rows` rows."""
+        """(steps,) factors on the learning rate in each step of a trajectory over `n_rows` rows."""
         if self.schedule is Schedule.CONSTANT:
             return np.ones(self.steps)
         per_epoch = 1 if self.batch_size is None else math.ceil(n_rows / self.batch_size)
@@ -90,26 +90,26 @@ class TrajectorySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Trajectory(Head):
-    """The iterate of one problem that was kept, the best or the last, as a head on raw features; and what led there."""
+    """The best or last iterate of one problem as a head on raw features, and the scores of its trajectory."""
 
     step: int
-    """Steps taken when the iterate kept was reached."""
+    """Steps up to the iterate that is returned."""
     diverged: bool
     """Whether the trajectory left the finite numbers: a lower learning rate, or clipping, would keep it there."""
     score: float
-    """Of the iterate kept; NaN without a watch."""
+    """Score of the iterate that is returned; NaN without a watch."""
     scores: NDArray[np.float64]
-    """(steps,) after every step; empty without a watch."""
+    """(steps,) score after every step; empty without a watch."""
     kept: tuple[tuple[int, Array, Array], ...]
-    """(step, weight, bias) of each, with Keep.EVERY."""
+    """(step, weight, bias) of each iterate that Keep.EVERY returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Watch:
-    """Rows on which every iterate is scored, in the space where the trajectories are followed."""
+    """Rows on which every iterate is scored."""
 
     features: Array
-    """(M, D), beside the features that are fitted."""
+    """(M, D), on the device of the features that are fitted."""
     score: Callable[[NDArray[np.int64], Array], NDArray[np.float64]]
     """(positions (P,) of problems, outputs) -> (P,) scores on the host, higher is better.
 

@@ -1,10 +1,10 @@
-"""Where trajectories are followed: rows in the space solved with a column of ones, and heads on the way there and back.
+"""The space in which trajectories are computed: standardised rows with a column of ones, and heads there and back.
 
-Where there are fewer rows than columns and nothing but the rows has a say in the direction of a step, a trajectory
-stays in the span of the rows, and is followed in an orthonormal basis of it: every norm stays as it is.
+If there are fewer rows than features and every step is a combination of rows, a trajectory stays in the span of the
+rows. It is then computed in an orthonormal basis of this span, which changes no norm.
 
-With float32 features parameters and products are float32, as in the training loops that are followed; with float64
-ones float64.
+With float32 features parameters and products are float32, as in the training loops that are reproduced; otherwise
+float64.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ class TrajectorySpace:
         below = features[:0, :] if watched is None else watched
         n_watched = below.shape[0]
         self.rows: Array = xp.ones((self.n_fitted + n_watched, width + 1), dtype=self.dtype, device=features.device)
-        """(n + M, W): features in the space followed, and a column of ones for the bias."""
+        """(n + M, W): features in the space of the trajectories, and a column of ones for the bias."""
         for tile, z in tiles_of(features, rows):
             self.rows[tile, :-1] = self._followed(z, scaling.scale)
         for tile in blocks(n_watched, budget.DEFAULT.rows_per_tile):
@@ -66,17 +66,17 @@ class TrajectorySpace:
 
     @property
     def is_in_row_space(self) -> bool:
-        """Whether trajectories are followed in a basis of the rows' span."""
+        """Whether trajectories are computed in a basis of the span of the rows."""
         return self._basis is not None
 
     def unfolded(self, theta: Array) -> Array:
-        """Columns (W, K) followed as rows [V, c] (K, D + 1) of the space solved."""
+        """Columns (W, K) of parameters as rows [V, c] (K, D + 1) of the space solved."""
         xp = array_namespace(theta)
         weight = theta[:-1, :] if self._basis is None else self._basis @ theta[:-1, :]
         return xp.concat([weight.T, theta[-1:, :].T], axis=1)
 
     def _followed(self, z: Array, scale: Array) -> Array:
-        """In the space followed. A column that is constant where it is fitted may vary where it is watched."""
+        """Rows in the space of the trajectories. A column that is constant on rows fitted may vary on rows watched."""
         xp = array_namespace(z)
         solved = (z - self._mean) / scale
         return xp.astype(solved if self._basis is None else solved @ self._basis, self.dtype)

@@ -1,7 +1,7 @@
 """One step of descent for many trajectories at once: penalties, clipping, decay, momentum or Adam.
 
 Parameters are theta (S, W, K): S streams of minibatches, W - 1 features and a bias, K columns of the problems of a
-stream, those of one problem side by side. Numbers of a column are (S, 1, K).
+stream, those of one problem next to each other. Arrays with a number for each column are (S, 1, K).
 """
 
 import math
@@ -24,7 +24,7 @@ CLIP_EPSILON = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ColumnNumbers:
-    """What differs from column to column: host arrays (S, 1, K)."""
+    """Settings of each column: host arrays (S, 1, K)."""
 
     learning_rate: NDArray[np.float64]
     decay: NDArray[np.float64]
@@ -36,19 +36,19 @@ class ColumnNumbers:
     l1: NDArray[np.float64]
     l2: NDArray[np.float64]
     bias_penalty: NDArray[np.float64]
-    """1 / intercept_scale where the intercept is penalised, else 0: what |c| counts beside |V|."""
+    """1 / intercept_scale where the intercept is penalised, else 0: the factor of c in the penalty."""
     is_fitted: NDArray[np.float64]
-    """1 where there is a bias that moves."""
+    """1 where the bias is fitted, else 0."""
 
     def take(self, streams: NDArray[np.int64], columns: NDArray[np.int64]) -> "ColumnNumbers":
-        """Of some streams and columns."""
+        """The settings of some streams and columns."""
         return ColumnNumbers(**{one.name: getattr(self, one.name)[streams][:, :, columns] for one in fields(self)})
 
 
 def column_numbers(
     parts: Sequence[Block], settings: Sequence[TrajectorySettings], doubled: Sequence[float], n_streams: int
 ) -> ColumnNumbers:
-    """From the blocks of all problems in order, each problem with as many as the others, and the problems' settings."""
+    """The settings of the columns, from the blocks of all problems (equally many each) and the problems' settings."""
     per_problem = len(parts) // len(settings)
     of_blocks = [one for one in settings for _ in range(per_problem)]
 
@@ -78,7 +78,7 @@ class Stepper:
     per_problem : int
         Columns of a problem, over which its gradient is clipped.
     center : array (S, W, K), optional
-        What weight decay sees beside theta: the centers, which the penalties do not see.
+        The centers, which weight decay adds to theta; the penalties are around theta = 0.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Stepper:
         self._place(like)
 
     def _place(self, like: Array) -> None:
-        """The numbers beside the parameters, and which of the operations there are at all."""
+        """Copy the settings to the device of the parameters, and see which operations are needed."""
         numbers = self._numbers
         self._is_any = {one.name: bool(np.any(getattr(numbers, one.name) != 0)) for one in fields(numbers)}
         self._clips = bool(np.isfinite(numbers.longest).any())
@@ -109,7 +109,7 @@ class Stepper:
         self._rate = placed(numbers.learning_rate * numbers.doubled)
 
     def keep(self, streams: NDArray[np.int64], columns: NDArray[np.int64], like: Array) -> None:
-        """Go on with some streams and, of these, some columns."""
+        """Keep some streams and, of these, some columns."""
         self._numbers = self._numbers.take(streams, columns)
         self._center, self._first, self._second = (
             None if values is None else taken(values, streams, columns)

@@ -1,4 +1,4 @@
-"""What a query will need in memory, said before it is begun."""
+"""The memory that a query will need, checked before it is started."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +10,13 @@ from penult_server.compute.backend import Backend
 from penult_server.errors import ServiceError
 
 COPIES_OF_A_PRODUCT = 4
-"""A second moment, the copy that a decomposition works in, and its workspace."""
+"""Matrices of the size of a second moment: it, the copy that is decomposed, and the workspace."""
 RESIDUAL_BYTES = 12
-"""A feature of a resampled row: gathered in at most 4 bytes, centered in float32, and scaled."""
+"""Bytes of a feature of a resampled row: gathered in at most 4 bytes, centered in float32, and scaled."""
 
 
 def spectra_bytes(counts: Sequence[int], n_features: int, *, has_moments: bool) -> int:
-    """Beside the resident features: one group's moments, or the rows of the largest group, and its products."""
+    """Bytes for spectra, without resident features: moments of a group, or rows of the largest, and its products."""
     largest = max(counts, default=0)
     side = n_features if has_moments else min(largest, n_features)
     inputs = n_features * n_features * 8 if has_moments else largest * n_features * 4
@@ -24,7 +24,7 @@ def spectra_bytes(counts: Sequence[int], n_features: int, *, has_moments: bool) 
 
 
 def inference_bytes(pairs: Sequence[Pair], n_features: int) -> int:
-    """Beside the resident features: the residuals of the largest pair, and one batch of replicates."""
+    """Bytes for resampling, without resident features: residuals of the largest pair, and one batch of replicates."""
     if not pairs:
         return 0
     rows = max(pair.n_minority + pair.n_majority for pair in pairs)
@@ -34,7 +34,7 @@ def inference_bytes(pairs: Sequence[Pair], n_features: int) -> int:
 
 
 def available_bytes(backend: Backend) -> int | None:
-    """Memory that the device has free; None where the system does not say."""
+    """Bytes of free memory on the device; None if the system does not report them."""
     if backend.name == "cupy":
         free, _total = backend.xp.cuda.runtime.memGetInfo()
         return int(free) + int(backend.xp.get_default_memory_pool().free_bytes())
@@ -50,7 +50,7 @@ def require(needed: int, available: int | None, advice: str) -> None:
     if available is not None and needed > available:
         raise ServiceError(
             ErrorKind.OUT_OF_MEMORY,
-            f"the answer needs about {needed / 2**30:.1f} GiB of memory beside the features, "
+            f"the answer needs about {needed / 2**30:.1f} GiB of memory in addition to the features, "
             f"{available / 2**30:.1f} GiB are free; {advice}",
             needed=needed,
             available=available,

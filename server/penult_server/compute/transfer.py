@@ -41,7 +41,7 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
     """Store an upload.
 
     `features` is the last array, so that its rows can be written and folded into the group moments as they
-    come; the others, small beside it, are held in memory.
+    come; the others, which are small, are held in memory.
     Raises ServiceError: INCOMPLETE_UPLOAD, INVALID_ARGUMENT, WRONG_SHAPE, WRONG_DTYPE, NOT_FINITE,
     LABEL_OUT_OF_RANGE, EMPTY_GROUP.
     """
@@ -260,7 +260,7 @@ def _masks(labels: LabelNames, small: dict[str, AnyArray]) -> NDArray[np.bool_] 
 def _head(
     small: dict[str, AnyArray], labels: LabelNames, names: tuple[str, ...]
 ) -> tuple[tuple[AnyArray, AnyArray] | None, tuple[Note, ...]]:
-    """The head with its rows in the order of the labels' classes; those without names are in it already."""
+    """The head with its rows in the order of the labels' classes; without names they are in that order already."""
     if "head.weight" not in small:
         return None, ()
     weight, bias = small["head.weight"], small["head.bias"]

@@ -43,9 +43,9 @@ from penult_server.messages import error_to_proto, failure_to_proto
 from penult_server.status import shortened, trailers_of, translate
 
 THREADS = 64
-"""Calls at once: transfers wait for disks and clients; the device is used by one at a time."""
+"""Calls that are served at a time. Transfers wait for disks and clients; the device serves one call at a time."""
 MESSAGES_READ_ON = 64
-"""Of about a MiB, of an upload that has been refused."""
+"""Messages, of about a MiB each, that are still read of an upload that has been refused."""
 T = TypeVar("T")
 Context = grpc.ServicerContext
 
@@ -139,7 +139,7 @@ class Worker(
 
 
 def still_wanted(context: Context) -> Callable[[], None]:
-    """A check for between the chunks: raises ServiceError (CANCELLED) when the caller has gone."""
+    """A check that is called between chunks: raises ServiceError (CANCELLED) when the caller has gone."""
 
     def check() -> None:
         if not context.is_active():
@@ -149,7 +149,7 @@ def still_wanted(context: Context) -> Callable[[], None]:
 
 
 def outcome_of(answer: "Future[refits_pb2.Refit]") -> refits_pb2.RefitOutcome:
-    """One answer of several, when it is there; bugs are logged by `translate`."""
+    """Wait for one answer of several; `translate` logs bugs."""
     error = answer.exception()
     if error is None:
         return refits_pb2.RefitOutcome(refit=answer.result())
@@ -157,19 +157,19 @@ def outcome_of(answer: "Future[refits_pb2.Refit]") -> refits_pb2.RefitOutcome:
 
 
 def read_on(messages: Iterator[object]) -> None:
-    """Take what is still on its way before an upload is refused.
+    """Read messages that are still arriving before an upload is refused.
 
-    A call that ends while the front writes to it may tell the front, in the place of what was wrong, that its own
-    write failed (one in a hundred). Of a large upload only a part is awaited.
+    If a call ends while the front is writing to it, the front may see its failed write instead of the error (once in a
+    hundred). Only a part of a large upload is read.
     """
-    # Whoever has gone is told nothing.
+    # A caller that has gone needs no answer.
     with suppress(grpc.RpcError):
         for _ in islice(messages, MESSAGES_READ_ON):
             pass
 
 
 def refuse(context: Context, error: Exception) -> Never:
-    """End a call with an error, whatever it was."""
+    """End a call with the status of an error."""
     said = translate(error)
     context.set_trailing_metadata(trailers_of(said))
     context.abort(STATUS_CODES[said.kind], shortened(said.message))
@@ -182,7 +182,7 @@ def end_with_front() -> None:
 
 
 def main() -> None:
-    """Read the order, and serve until the front has gone."""
+    """Read the order from the front, and serve until the front has gone."""
     spread_over(int(os.environ.get(PRODUCT_THREADS, "1")))
     messages = pipes.own_stdout()
     said = pipes.receive(sys.stdin.buffer, ToWorker)

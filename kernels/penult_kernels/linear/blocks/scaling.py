@@ -82,7 +82,7 @@ def fitted_scaling(
     smallest = xp.min(xp.stack([part[0] for part in parts]), axis=0)
     largest = xp.max(xp.stack([part[1] for part in parts]), axis=0)
     mean = xp.sum(xp.stack([part[2] for part in parts]), axis=0) / n_used
-    # By an exact comparison: the rounded mean of a constant column differs from its value, which would give a scale > 0.
+    # Compared exactly: the rounded mean of a constant column may differ from its value, which would give a scale > 0.
     mean = xp.where(smallest == largest, smallest, mean)
     squares: list[Array] = []
     for _, z in tiles_of(features, rows, columns=columns):

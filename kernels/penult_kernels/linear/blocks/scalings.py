@@ -88,7 +88,7 @@ class ProblemScalings:
         return Scaling(zero, zero + 1.0)
 
     def _without_constants(self, problem: Problem, made_by: Hashable) -> Hashable:
-        """The key of the scaling without the constant columns that the free bias cannot replace exactly after the solve.
+        """Key of the scaling without the constant columns that the free bias cannot replace exactly after the solve.
 
         It can replace columns with exactly one value on the problem's rows. These stay, because problems with one
         scaling share their products, unless they have that value on all N rows.

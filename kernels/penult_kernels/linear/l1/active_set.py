@@ -1,6 +1,6 @@
 """L1 and elastic net for many binary problems at once: primal-dual active sets, on the host.
 
-With t targets, s weights, o offsets and Z the columns, the optimum of sum_i s_i loss_i + sum_j l1_j |u_j| +
+With t targets, s sample weights, o offsets and Z the columns, the optimum of sum_i s_i loss_i + sum_j l1_j |u_j| +
 l2_j/2 u_j^2 is a head u and probabilities p with
 
     Z_S^T diag(s) (p - t) + l2 u_S + l1 sign_S = 0,      logit(p) = Z_S u_S + o
@@ -12,8 +12,8 @@ join it (Hintermüller, Ito & Kunisch 2002). Two things follow from carrying p a
 p falls by a factor in a step in which the primal method moves a logit by one; and the p of a step solves the first
 equation exactly, so that it is a dual point whose gap shrinks as fast as the squared error.
 
-Nothing makes the steps descend. Every head is a candidate, though, and every p a bound: the best of each make the
-gap, and a problem whose gap stops shrinking is handed back unfinished.
+The steps need not descend. But every head is a candidate and every p gives a bound: the gap is that of the best of
+each, and a problem whose gap stops shrinking is returned unsolved.
 
 Shapes: B blocks, n rows (those of blocks with fewer are padded by rows of no weight), E = D + 1 entries.
 """
@@ -37,21 +37,21 @@ Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
 FEWEST_JOINING = 30
-"""Entries that may join the support of a block in a step, at the least."""
+"""The limit on entries that join the support of a block in a step is at least this."""
 JOINING_FRACTION = 0.25
-"""Entries that may join in a step, as a fraction of the support, where that is more than `FEWEST_JOINING`."""
+"""The limit on entries that join in a step is this fraction of the support, if above `FEWEST_JOINING`."""
 LARGEST_FALL = 0.1
-"""Share of p, and of 1 - p, that a step leaves at least."""
+"""Smallest factor by which a step may multiply p or 1 - p."""
 FLOAT32_UNTIL = 1e-3
 """Gap in nats above which columns are kept in float32."""
 FLOAT32_GRAM_UNTIL = 1e-5
 """Gap in nats above which Gram matrices are made in float32."""
 FLOAT32_RIDGE = 1e-6
-"""Added to the diagonal of a system made in float32, as a fraction of the mean diagonal, pulling to the present head."""
+"""Ridge towards the present head in a system made in float32, as a fraction of its mean diagonal."""
 FLOAT64_RIDGE = 1e-12
-"""Added to the diagonal of a system made in float64, as a fraction of the mean diagonal: it stays solvable."""
+"""Ridge in a system made in float64, as a fraction of its mean diagonal, which keeps it solvable."""
 PATIENCE = 8
-"""Steps within which the gap of a block must shrink by `SHRINKING`, or the block is handed back."""
+"""Steps in which the gap of a block must shrink by the factor `SHRINKING`; else the block has stalled."""
 SHRINKING = 0.9
 """Factor by which the gap must shrink in `PATIENCE` steps."""
 SMALLEST_P = 1e-12
@@ -88,7 +88,7 @@ def _stalled(gaps: Sequence[Floats]) -> NDArray[np.bool_]:
 
 
 class _State:
-    """Where the blocks stand; arrays have one row a block."""
+    """Iterates and bounds of all blocks; arrays have one row for each block."""
 
     def __init__(self, features: NDArray[np.floating], members: Sequence[Block]) -> None:
         n_entries = int(features.shape[1]) + 1
@@ -105,19 +105,19 @@ class _State:
         self.u: Floats = starting_point(features, members)[:, 0, :]
         self.u[self.has_none, -1] = 0.0
         self.logits = np.stack([self._logits_of(index, u) for index, u in enumerate(self.u)])
-        """(B, n) of u, with the offset."""
+        """(B, n) logits of u, with the offset."""
         self.p = np.clip(_sigmoid(self.logits), SMALLEST_P, 1 - SMALLEST_P)
-        """(B, n) about which a step linearises; those of the logits only at the start."""
+        """(B, n) probabilities about which a step linearises; at the start those of the logits."""
         self.signs = np.sign(self.u)
-        """(B, E) of the support, 0 elsewhere."""
+        """(B, E) signs of the entries on the support, 0 elsewhere."""
         self.gradient = np.zeros_like(self.u)
         """(B, E) Z^T diag(s) (p - t), zero for a bias that is not fitted."""
         self.best_u, self.best_logits = self.u.copy(), self.logits.copy()
-        """Heads of the lowest objective so far, and their logits."""
+        """The heads of the lowest objectives so far, and their logits."""
         self.objective = np.full(len(members), math.inf)
-        """(B,) the lowest so far."""
+        """(B,) lowest objectives so far."""
         self.dual = np.full(len(members), -math.inf)
-        """(B,) the highest so far."""
+        """(B,) highest dual values so far."""
         self.steps = np.zeros(len(members), np.int64)
 
     @property
@@ -126,16 +126,16 @@ class _State:
         return np.maximum(self.objective - self.dual, 0.0)
 
     def is_float64(self) -> NDArray[np.bool_]:
-        """(B,) which blocks have come to float64."""
+        """(B,) whether the columns of a block are float64 already."""
         return np.asarray([own.is_float64 for own in self.columns])
 
     def to_float64(self, which: Positions) -> None:
-        """Blocks near their optimum go on in float64: their objective so far was that of rounded logits."""
+        """Continue with these blocks in float64: their objectives so far were those of rounded logits."""
         for index in which[~self.is_float64()[which]].tolist():
             self._restart(index, self.u[index])
 
     def certify(self, active: Positions) -> None:
-        """Gradients at all p in one pass, and what heads and p say about the optimum."""
+        """Gradients at all p in one pass; update the best heads, objectives and dual values."""
         p, rows, penalty = self.p[active], self.rows.of(active), self.penalty.of(active)
         if self.is_free.any():
             p = np.where(self.is_free[active, None], balanced(rows, p[:, :, None])[:, :, 0], p)
@@ -148,7 +148,7 @@ class _State:
         self.best_u[better], self.best_logits[better] = self.u[better], self.logits[better]
 
     def choose(self, active: Positions) -> None:
-        """The support and signs of the next step."""
+        """Choose the support and signs of the next step."""
         signs, gradient, l1 = self.signs[active], self.gradient[active], self.penalty.l1[active]
         stays = (signs != 0) & (np.sign(self.u[active]) == signs)
         magnitude = np.where((signs != 0) | (l1 == 0), 0.0, np.abs(gradient))
@@ -161,7 +161,7 @@ class _State:
         self.shared.expect(np.flatnonzero(np.any(self.signs[active, :-1] != 0, axis=0)))
 
     def step(self, active: Positions) -> None:
-        """The linear systems of the present supports and signs, and the probabilities they predict."""
+        """Solve the linear systems of the present supports and signs, and move p to what they predict."""
         p, weight = self.p[active], self.rows.sample_weight[active]
         curvature = p * (1 - p)
         model = np.log(p) - np.log1p(-p)
@@ -195,7 +195,7 @@ class _State:
         ]
 
     def _solve_system(self, index: int, weight: Floats, pushed: Floats) -> None:
-        """Head and logits of one block, in place."""
+        """The head and logits of one block on its support, in place."""
         columns, u = self.columns[index], self.u[index]
         support = np.flatnonzero(self.signs[index])
         if self.is_free[index]:
@@ -220,7 +220,7 @@ class _State:
         return self.rows.offset[index, :, 0] + own.logits(own.slots(support), u[support])
 
     def _restart(self, index: int, u: Floats) -> None:
-        """One block to float64: from now on its objective is that of `u` (E,)."""
+        """Continue with one block in float64, from `u` (E,), whose objective becomes its lowest."""
         self.columns[index].to_float64()
         self.u[index] = self.best_u[index] = u
         self.logits[index] = self.best_logits[index] = self._logits_of(index, u)

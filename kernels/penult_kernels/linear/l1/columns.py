@@ -1,9 +1,9 @@
-"""The columns of many problems over the same rows, on the host, whatever rows and scaling each problem has.
+"""The columns of the features for many problems, each with its own rows and scaling, on the host.
 
 A column of a problem is z_j = (x_j - mean_j) / scale_j on its rows, the bias being feature D with a column of ones.
-The gradients R Z of all problems are one product with the rows that any of them uses, rescaled afterwards. What a
-problem computes on a few of its columns (Gram matrices, logits) is done on copies of these: they are contiguous, and
-stay in the cache. Few rows are kept by column in float64; many are multiplied and copied as they are.
+The gradients R Z of all problems are one product with the union of their rows, rescaled afterwards. Gram matrices and
+logits, which need few columns, are computed from copies of these, which are contiguous and stay in the cache. If all
+columns fit in the budget they are kept in float64; else products and copies are made from the features as stored.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
 WIDEST_RUN = 2
-"""Ratio of the rows from the first to the last to the rows used, up to which `RawColumns` multiplies all of them."""
+"""`RawColumns` reads all rows from the first to the last used if these are fewer than this multiple of those used."""
 FEWEST_SLOTS = 320
-"""Columns that a problem's own store has room for at first."""
+"""Columns in the store of a problem at first."""
 
 
 class SharedColumns:
@@ -60,7 +60,7 @@ class SharedColumns:
         return found
 
     def expect(self, wanted: Positions) -> None:
-        """Some blocks are about to ask for columns, features below D: what must be copied is copied for all at once."""
+        """Copy the columns (features below D) that blocks are about to ask for, all in one pass."""
         self._store.keep(wanted)
 
     def columns(self, index: int, wanted: Positions) -> NDArray[np.floating]:
@@ -71,13 +71,13 @@ class SharedColumns:
 
 
 def _change(kept: Scaling, own: Scaling) -> Scaling | None:
-    """What leads from columns in one scaling to those in another; None where that is nothing."""
+    """The scaling from columns in one scaling to those in another; None if they are equal."""
     mean, scale = (own.mean - kept.mean) / kept.scale, own.scale / kept.scale
     return Scaling(mean, scale) if mean.any() or (scale != 1).any() else None
 
 
 def _run(rows: Positions) -> Positions:
-    """All rows from the first to the last where those are not many more."""
+    """All rows from the first to the last if these are not many more, else the rows."""
     first, last = int(rows[0]), int(rows[-1])
     return np.arange(first, last + 1) if last - first < WIDEST_RUN * rows.size else rows
 
@@ -87,7 +87,7 @@ class _ScaledColumns:
 
     def __init__(self, features: NDArray[np.floating], rows: Positions, scaling: Scaling) -> None:
         self._columns = np.empty((features.shape[1], rows.size))
-        # Turned and widened in one go: a widened copy of the transpose would keep the order of the rows.
+        # Transposed and converted in one step: a converted copy of the transpose would keep the order of the rows.
         self._columns[...] = np.take(features, rows, axis=0).T
         self._columns -= scaling.mean[:, None]
         self._columns /= scaling.scale[:, None]
@@ -97,7 +97,7 @@ class _ScaledColumns:
         return product(of_rows, self._columns.T)
 
     def keep(self, wanted: Positions) -> None:
-        """All columns are here already."""
+        """Nothing to do: all columns are in memory."""
 
     def columns(self, wanted: Positions, places: Positions) -> Floats:
         """(k, m) of the rows at `places`."""
@@ -107,9 +107,9 @@ class _ScaledColumns:
 class RawColumns:
     """Some rows of features (N, D), ascending, by column, neither shifted nor scaled.
 
-    A product takes the rows a tile at a time, widened to float64; its result is rescaled afterwards, which for a mean
-    far from zero loses less than the rows' own rounding. Problems over draws of the same rows ask for much the same
-    columns, so that one copy of each serves them all.
+    A product reads the rows a tile at a time, converted to float64; its result is rescaled afterwards, which for a mean
+    far from zero loses less than the rounding of the rows. Problems over draws of the same rows ask for much the same
+    columns: one copy of each serves them all.
     """
 
     def __init__(self, features: NDArray[np.floating], rows: Positions) -> None:
@@ -129,7 +129,7 @@ class RawColumns:
         return total.T
 
     def keep(self, wanted: Positions) -> None:
-        """Copy those that are not kept yet, in one pass, as far as there is room; few that are wanted make room."""
+        """Copy missing columns in one pass, within the budget; forget the others if few of those kept are wanted."""
         missing = self._missing(wanted)
         if self._n_kept + missing.size > self._most and 2 * (wanted.size - missing.size) < self._n_kept:
             self._slots[:] = -1
@@ -168,7 +168,7 @@ class RawColumns:
             out[:, tile] = np.take(self._tile(tile), wanted, axis=1).T
 
     def _tile(self, tile: slice) -> NDArray[np.floating]:
-        """Some of the rows (m, D), as they are."""
+        """Some of the rows (m, D), as stored."""
         if self._is_run:
             first = int(self._rows[0])
             return self._features[first + tile.start : first + tile.stop]
@@ -176,7 +176,7 @@ class RawColumns:
 
 
 class OwnColumns:
-    """Copies of the columns that one block has asked for: in float32, until float64 is asked for."""
+    """Copies of the columns that one block has asked for: in float32 until `to_float64`."""
 
     def __init__(self, shared: SharedColumns, index: int, n_rows: int) -> None:
         self._shared, self._index, self._n_rows = shared, index, n_rows
@@ -189,11 +189,11 @@ class OwnColumns:
         return self._store.dtype == np.float64
 
     def to_float64(self) -> None:
-        """From now on in float64; what was kept is forgotten."""
+        """Forget all copies, and make new ones in float64."""
         self._restart(np.float64, FEWEST_SLOTS)
 
     def slots(self, wanted: Positions) -> Positions:
-        """Where the entries `wanted` are kept, after copying those that are not."""
+        """Places of the `wanted` columns in the store, after copying the missing ones."""
         missing = wanted[self._slots[wanted] < 0]
         if self._n_used + missing.size > self._store.shape[0]:
             self._make_space(wanted)
@@ -206,7 +206,7 @@ class OwnColumns:
         return self._slots[wanted]
 
     def gram(self, slots: Positions, weight: Floats, *, float32: bool) -> Floats:
-        """sum_i weight_i z_ia z_ib (k, k), multiplied in float32 where that is good enough."""
+        """sum_i weight_i z_ia z_ib (k, k), multiplied in float32 if `float32`."""
         scaled = np.take(self._store, slots, axis=0) * np.sqrt(weight).astype(self._store.dtype, copy=False)
         scaled = scaled.astype(np.float32, copy=False) if float32 else scaled
         return (scaled @ scaled.T).astype(np.float64, copy=False)
@@ -223,7 +223,7 @@ class OwnColumns:
         return (whole @ self._store[: self._n_used]).astype(np.float64, copy=False)
 
     def _restart(self, kind: type[np.floating] | np.dtype[np.floating], size: int) -> None:
-        """Room for `size` columns, the first of them the bias."""
+        """An empty store of `size` columns, the first of them the bias."""
         self._store = np.zeros((size, self._n_rows), kind)
         self._store[0] = 1.0
         self._slots[:] = -1
@@ -231,7 +231,7 @@ class OwnColumns:
         self._n_used = 1
 
     def _make_space(self, wanted: Positions) -> None:
-        """Forget what is not wanted now, and grow if that is not enough."""
+        """Forget columns that are not wanted now, and grow the store if that is not enough."""
         kept = wanted[self._slots[wanted] > 0]
         columns = np.take(self._store, self._slots[kept], axis=0)
         self._restart(self._store.dtype, max(FEWEST_SLOTS, 2 * (wanted.size + 1)))

@@ -1,7 +1,7 @@
-"""How far problems with an l1 are from their optima at most: objective, dual and subgradient, on the host.
+"""Objective, dual value and subgradient of problems with an l1, whose difference certifies heads; on the host.
 
-Of B problems with weights s, targets t and offsets o of their n rows: heads u with logits Z u + o, probabilities p with
-residuals R = diag(s) (p - t), and gradients Z^T R. Entries of heads are flat, k of them, the biases included:
+B problems have sample weights s, targets t and offsets o of their n rows. A head u has logits Z u + o; probabilities p
+have residuals R = diag(s) (p - t) and the gradient Z^T R. A head is flat, with k entries that include the biases:
 
     objective   sum_i s_i loss_i + sum_j l1_j |u_j| + l2_j / 2 u_j^2
     dual        sum_i s_i H(t_i + c (p_i - t_i)) + c <R, o> - sum_j (|gradient_j| - l1_j)_+^2 / (2 l2_j)
@@ -24,15 +24,15 @@ from penult_kernels.loss import entropies, losses
 Floats = NDArray[np.float64]
 
 SMALLEST = float(np.finfo(np.float64).tiny)
-"""What stands in for a sum of zero that is divided by."""
+"""Replaces a divisor of zero."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Penalty:
-    """l1 and l2 of the entries of heads."""
+    """The l1 and l2 of each entry of B heads."""
 
     l1: Floats
-    """(B, k) 0 for a bias that is not penalised."""
+    """(B, k); 0 for a bias that is not penalised."""
     l2: Floats
     """(B, k)."""
 
@@ -47,10 +47,10 @@ class Penalty:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """What B problems know of their rows beside the features."""
+    """Sample weights, targets and offsets of the rows of B problems."""
 
     sample_weight: Floats
-    """(B, n), sum 1; rows of weight 0 make up for different n."""
+    """(B, n), sum 1; problems with fewer rows are padded with weights of 0."""
     target: Floats
     """(B, n, q)."""
     offset: Floats
@@ -74,7 +74,7 @@ def entry_penalties(block: Block, n_entries: int) -> Penalty:
 
 
 def dual_values(rows: Rows, p: Floats, gradient: Floats, penalty: Penalty) -> Floats:
-    """Lower bounds (B,) on the optima: residuals are scaled until feasible; with l2 they are, and excess costs."""
+    """Lower bounds (B,) of the optima. Without l2, residuals are scaled to be feasible; with l2 they always are."""
     l1, l2, magnitude = penalty.l1, penalty.l2, np.abs(gradient)
     excess = np.where(l1 > 0, np.maximum(magnitude - l1, 0.0), 0.0)
     cost = np.sum(excess * excess / np.where(l2 > 0, 2 * l2, math.inf), axis=1)

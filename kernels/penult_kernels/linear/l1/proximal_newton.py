@@ -35,34 +35,34 @@ Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
 FEWEST_JOINING = 50
-"""Entries that may join the support of a block in a round, at the least."""
+"""The limit on entries that join the support of a block in a round is at least this."""
 JOINING_FRACTION = 0.25
-"""Entries that may join in a round, as a fraction of the support, where that is more than `FEWEST_JOINING`."""
+"""The limit on entries that join in a round is this fraction of the support, if above `FEWEST_JOINING`."""
 NEAR = 0.7
-"""Entries whose gradient is below this part of their l1 do not join."""
+"""Entries whose gradient is below this fraction of their l1 do not join."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _State:
-    """Where one block stands."""
+    """Iterate and bounds of one block."""
 
     index: int
     batch: Batch
-    """Of this block alone."""
+    """The batch of this block alone."""
     theta: Floats
     """(q, D + 1)."""
     logits: Floats
     """(n, 1, q) with the offset."""
     penalty: Penalty
-    """Of the entries (1, q (D + 1))."""
+    """The penalty of the entries (1, q (D + 1))."""
     gradient: Floats
-    """(q, D + 1) of the loss."""
+    """(q, D + 1) gradient of the loss."""
     p: Floats = field(default_factory=lambda: np.zeros(0))
     """(n, 1, q)."""
     loss: float = math.inf
     objective: float = math.inf
     dual: float = -math.inf
-    """Highest so far."""
+    """The highest dual value so far."""
     steps: int = 0
     passes: int = 1
     is_stuck: bool = False
@@ -85,9 +85,9 @@ class _State:
 def proximal_newton(
     features: NDArray[np.floating], members: Sequence[Block], stop: StopRule, start: Floats | None = None
 ) -> list[BlockFit]:
-    """Minimise blocks with an l1 that share rows and have as many columns; the gap is the duality gap.
+    """Minimise blocks with an l1, over the same rows and with equally many columns; the gap is the duality gap.
 
-    `start` (B, q, D + 1) stands in for the starts of the blocks.
+    `start` (B, q, D + 1) replaces the starts of the blocks.
     """
     batch = make_batch(features, members, dense=fits(members[0], int(features.shape[1])))
     states = _states(batch, members, batch.mask(starting_point(features, members) if start is None else start))
@@ -146,7 +146,7 @@ def _certify(batch: Batch, active: Sequence[_State]) -> None:
 
 
 def _step(state: _State) -> None:
-    """Choose the working set by the gradients and move on it."""
+    """Choose the working set by the gradients, and take one step on it."""
     chosen = _chosen(state)
     classes, features = np.nonzero(chosen)
     at = np.flatnonzero(chosen)

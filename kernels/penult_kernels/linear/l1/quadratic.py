@@ -2,12 +2,11 @@
 
     minimise over u (k,)    g^T (u - v) + (u - v)^T H (u - v) / 2 + sum_j l1_j |u_j|
 
-First by guessing signs: solve the linear system of the present support and signs, drop the entries that came out
-with the other sign, take in those whose gradient exceeds l1, again (primal-dual active sets, Hintermüller, Ito &
-Kunisch 2002). It is the optimum when nothing changes, after a handful of solves as a rule, but nothing says it must
-end. Where it does not, sweeps of coordinate descent find the signs; between them the system of the present signs is
-followed to its end, or to the first entry that would change sign (feature-sign search, Lee et al. 2006): both
-only descend.
+First, guess the signs: solve the linear system of the present support and signs, drop the entries that came out with
+the other sign, add those whose gradient exceeds l1, and repeat (primal-dual active sets, Hintermüller, Ito & Kunisch
+2002). When nothing changes this is the optimum, usually after a handful of solves, but it may cycle. Then sweeps of
+coordinate descent find the signs; between them, the solution of the system of the present signs is approached until the
+first entry changes sign (feature-sign search, Lee et al. 2006). Both only descend.
 """
 
 import numpy as np
@@ -21,11 +20,11 @@ MAX_SWEEPS = 200
 SLACK = 1e-10
 """Relative excess of |gradient| over l1 at a zero entry that still counts as optimal."""
 RELATIVE_RIDGE = 1e-13
-"""Added to the diagonal, as a fraction of the mean diagonal: systems of dependent columns stay solvable."""
+"""Ridge as a fraction of the mean diagonal, which keeps systems of dependent columns solvable."""
 
 
 def minimize_quadratic(hessian: Vector, gradient: Vector, start: Vector, l1: Vector) -> Vector:
-    """Minimiser u (k,) of the module's problem about v = `start`, from there.
+    """Minimiser u (k,) of the module's problem with v = `start`.
 
     Parameters
     ----------
@@ -43,7 +42,7 @@ def minimize_quadratic(hessian: Vector, gradient: Vector, start: Vector, l1: Vec
 
 
 def _guess_signs(hessian: Vector, right: Vector, start: Vector, l1: Vector) -> Vector | None:
-    """Minimiser of u^T H u / 2 - right^T u + l1 |u| by active sets; None when they do not settle."""
+    """Minimiser of u^T H u / 2 - right^T u + l1 |u| by active sets; None if they do not converge."""
     gradient = hessian @ start - right
     signs = np.where(start != 0, np.sign(start), np.where(np.abs(gradient) > l1, -np.sign(gradient), 0.0))
     is_free = l1 == 0
@@ -70,7 +69,7 @@ def _descend(regular: Vector, gradient: Vector, start: Vector, l1: Vector) -> Ve
             break
         if _follow_signs(regular, u, at_u, l1) and _is_optimal(u, at_u, l1):
             break
-        # Sums of many small updates drift; the at_u is recomputed where it is relied on.
+        # Many small updates accumulate rounding, so the gradient is recomputed before it is tested.
         at_u = gradient + regular @ (u - start)
     return u
 
@@ -118,5 +117,5 @@ def _follow_signs(hessian: Vector, u: Vector, gradient: Vector, l1: Vector) -> b
 
 
 def _is_optimal(u: Vector, gradient: Vector, l1: Vector) -> bool:
-    """Whether no zero entry wants to leave zero; the others are where their gradient is -l1 sign already."""
+    """Whether |gradient| <= l1 at every zero entry; the others are optimal already."""
     return bool((np.abs(gradient[u == 0]) <= l1[u == 0] * (1 + SLACK)).all())

@@ -1,8 +1,7 @@
-"""How problems with an l1 are solved: binary ones by active sets, all draws in one product; others by proximal Newton.
+"""Problems with an l1: binary ones by active sets, many in one product; others by proximal Newton.
 
-Everything is on the host. Of features on a device the rows that any problem uses are copied over once, in their own
-type, so that the host needs room for these; heads go back. Rows are widened to float64 in the same tiles, and kept so
-up to the same budgets, wherever the features came from.
+Everything is computed on the host. If the features are on a device, the rows that any problem uses are copied to the
+host once, in their own type, and heads are copied back. Tiles and budgets are the same wherever the features are.
 """
 
 from collections.abc import Sequence
@@ -26,15 +25,15 @@ from penult_kernels.linear.l1.columns import FEWEST_SLOTS
 from penult_kernels.linear.l1.proximal_newton import proximal_newton
 
 ARRAYS_PER_BATCH = 10
-"""(n, B, q) arrays that a batch may have at a time."""
+"""(n, B, q) arrays that a batch holds at a time, at most."""
 MOST_SPREAD = 4
-"""Rows that a product of a group takes, at most, as a multiple of those that its blocks use."""
+"""Rows that a product of a group reads for all its blocks at most, as a multiple of the rows that they use."""
 BYTES_PER_ROW = 8 * FEWEST_SLOTS
-"""Bytes for each row of a binary block that its copies of columns take in float64."""
+"""Bytes of the copies of columns of a binary block for each of its rows, in float64."""
 
 
 def solve_l1(features: Array, blocks: Sequence[Block], control: Control) -> list[BlockFit]:
-    """Minimise every block, in order; all of them have an l1."""
+    """Minimise every block, each with an l1; answers in order."""
     if not blocks:
         return []
     rows, blocks = _on_host(features, blocks)
@@ -52,9 +51,9 @@ def solve_l1(features: Array, blocks: Sequence[Block], control: Control) -> list
 
 
 def _on_host(features: Array, blocks: Sequence[Block]) -> tuple[NDArray[Any], Sequence[Block]]:
-    """Features (N, D) as far as the blocks use them, and the blocks; NumPy's are not copied.
+    """The features (N, D) and the blocks on the host; NumPy arrays are not copied.
 
-    Rows that no block uses are zeros that are never written, which take no memory.
+    Only rows that a block uses are copied: the others are zeros, whose memory is never touched.
     """
     if is_numpy_array(features):
         return features, blocks
@@ -78,7 +77,7 @@ def _on_host(features: Array, blocks: Sequence[Block]) -> tuple[NDArray[Any], Se
 def _binary_groups(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
     """Positions of the binary blocks, in groups that share a product and fit in memory.
 
-    A product takes all rows that any block of a group uses; blocks that use few of them are put in groups of their own.
+    A product reads all rows that any block of the group uses, so blocks that use few of them get groups of their own.
     """
     groups: list[list[int]] = []
     used, total, n_bytes = np.zeros(n_rows, np.bool_), 0, 0
@@ -114,7 +113,7 @@ def _batches(blocks: Sequence[Block]) -> list[list[int]]:
 
 
 def _solve_binary(rows: NDArray[Any], members: Sequence[Block], control: Control) -> list[BlockFit]:
-    """By active sets; a block that stalled goes on by proximal Newton from where it was."""
+    """Active sets; a block that stalls continues by proximal Newton from its best head."""
     stop = control.stop(members)
     found = active_set(rows, members, stop)
     for index, (block, one) in enumerate(zip(members, found, strict=True)):

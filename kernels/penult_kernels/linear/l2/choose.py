@@ -43,7 +43,7 @@ READING = 35
 GATHERING = 2
 """Cost of reading a row that has to be gathered, relative to one that has not."""
 NEARLY_ALL = 0.7
-"""A union of at least this fraction of all rows takes all rows, as they are."""
+"""A union of at least this fraction of all rows is replaced by all rows, which need not be gathered."""
 EVALUATIONS_IN_ROWS = 25
 """Evaluations that a block in the space of rows takes, about; each is one product with the Gram matrix."""
 EVALUATIONS_IN_FEATURES = 20

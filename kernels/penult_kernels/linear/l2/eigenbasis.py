@@ -128,8 +128,8 @@ class Preconditioner:
 
     basis: Eigenbasis
     mean: Array
-    """(B, 1, D) weighted mean of the rows in the space solved, float64. The Hessian hardly couples V with the bias about
-    the mean, c + V mean."""
+    """(B, 1, D) weighted mean of the rows in the space solved, float64. The Hessian hardly couples V with the bias
+    about the mean, c + V mean."""
 
     def of_weights(self, batch: Batch, curvature: Array) -> Array:
         """Approximate curvatures (B, q, D) along the eigenvectors, for h = curvature (B, q)."""

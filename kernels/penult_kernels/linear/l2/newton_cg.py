@@ -245,7 +245,7 @@ def _gaps(state: _State) -> Array:
 
 
 def _penalised_norms(batch: Batch, gradient: Array) -> Array:
-    """Norm (B,) of the gradient in the penalised entries; a penalised bias c counts as the weight c / intercept_scale."""
+    """Norm (B,) of the gradient in the penalised entries; a penalised bias c is the weight c / intercept_scale."""
     xp = array_namespace(gradient)
     squares = xp.sum(gradient * gradient, axis=1)
     scale = xp.where(batch.bias_penalty > 0, 1.0 / xp.where(batch.bias_penalty > 0, batch.bias_penalty, 1.0), 0.0)

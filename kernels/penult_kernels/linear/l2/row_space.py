@@ -25,7 +25,7 @@ PANEL_WORK = 10**6
 MOST_PANELS = 8
 """Panels that a product is cut into at most; one that needs more is not cut."""
 WORTH_LEAVING = 0.75
-"""Problems that are done leave when at most this share stays, for that copies the bases of all that stay."""
+"""Solved problems are removed once at most this fraction remains: removal copies the bases of those that remain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,7 +96,7 @@ class RowSpace:
         return residuals + self.l2[:, None, None] * alpha, of_bias
 
     def gaps(self, p: Array, of_weights: Array, of_bias: Array) -> Array:
-        """|gradient|^2 / (2 l2) (B,), from |gradient in the weights|^2 (B,); for a free bias, its curvature replaces l2."""
+        """|gradient|^2 / (2 l2) (B,), from the squared gradient in the weights (B,); a free bias by its curvature."""
         xp = array_namespace(p)
         own = xp.sum(self.sample_weight[:, None, :] * p * (1.0 - p), axis=(1, 2)) / p.shape[1]
         stiffness = xp.where(self.bias_stiffness() > 0, self.bias_stiffness(), own + 1e-12)

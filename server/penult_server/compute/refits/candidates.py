@@ -36,12 +36,12 @@ class CandidateFit(Fit):
     """Bound on the distance of a draw's head from its optimum, in the space solved; NaN without an l2."""
     tasks: Sequence[Task]
     step: int
-    """Of a trajectory, the step that was kept."""
+    """Step of the trajectory that was kept; 0 for an optimum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Choice:
-    """Which candidate was chosen, and how all of them did."""
+    """The index of the chosen candidate, and the scores of all."""
 
     index: int
     candidates: Sequence[pb.Candidate]
@@ -70,7 +70,7 @@ def possible(one: CandidateFit | Exception) -> CandidateFit:
 def fit_candidates(
     candidates: Sequence[pb.RefitRequest], subset: Subset, maker: ProblemMaker, scorer: HeadScorer | None
 ) -> Rounds[list[CandidateFit | Exception]]:
-    """All draws of all candidates together; one that is impossible does not fail the others: why is its answer."""
+    """Fit all draws of all candidates together. For an impossible candidate, the error is its answer."""
     detected = yield from _detect(candidates, subset, maker)
     made = [
         _tried(lambda candidate=candidate, found=found: maker.tasks(candidate, subset, found))
@@ -92,7 +92,7 @@ def choose(
     reference: Array,
     maker: ProblemMaker,
 ) -> Choice:
-    """The first (or last) candidate with the best score; raises why the first failed where all did."""
+    """The first (or last) candidate with the best score. If all failed, raises the error of the first."""
     fitted = [one for one in tuned if not isinstance(one, Exception)]
     if not fitted:
         possible(tuned[0])
@@ -113,7 +113,7 @@ def choose(
 
 
 def metric_of(request: pb.RefitRequest) -> SelectionMetric:
-    """What candidates are chosen by."""
+    """The metric by which candidates are chosen."""
     return SelectionMetric(name_of(pb.SelectMetric.DESCRIPTOR, request.select.metric))
 
 
@@ -144,7 +144,7 @@ def _values(request: pb.RefitRequest, index: int) -> list[float]:
 
 
 def _tried(make: Callable[[], T]) -> T | Exception:
-    """What the kernels or the service refuse is why a candidate is impossible; anything else is a fault."""
+    """The result, or the error by which the kernels or the service refuse a candidate; other errors are bugs."""
     try:
         return make()
     except (ValueError, ServiceError) as error:
@@ -187,7 +187,7 @@ def _detect(
 
 
 def _solve(request: pb.RefitRequest, tasks: Sequence[Task]) -> Rounds[list[Fit]]:
-    """To the optimum; equal draws of one candidate are solved once."""
+    """Optima of the tasks; equal draws of one candidate are solved once."""
     distinct: dict[tuple[object, ...], int] = {}
     ids = ContentIds()
     places = [distinct.setdefault(_problem_key(task, ids), len(distinct)) for task in tasks]

@@ -1,7 +1,7 @@
-"""What a refit may be refused for: names and sizes that do not agree, before anything is fitted, and what cannot be.
+"""Why a refit may be refused: names and sizes that do not match, before anything is fitted; errors of the kernels.
 
-Heads, and the sets that choose and score, are matched by the names of their classes. Answers that no message could hold
-are refused before they are computed. What the kernels refuse is told as the request that cannot be met.
+Heads, and the sets that choose and score, are matched by the names of their classes. Answers too large for a message
+are refused before they are computed. Errors of the kernels are explained in terms of the request.
 """
 
 from collections.abc import Mapping
@@ -24,26 +24,26 @@ from penult_server.refit_scalars import candidates_of
 from penult_server.stores.manifest import FeatureManifest
 
 MOST_BYTES = 48 * 2**20
-"""Of a head, or of a plan: messages hold 64 MiB."""
+"""Largest head, or plan, of an answer: messages hold 64 MiB."""
 BYTES_OF_A_ROW = 16
-"""Of a plan: its id and its weight."""
+"""Bytes of a row in a plan: its id and its weight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Matched:
-    """A request whose names agree."""
+    """A request whose names match."""
 
     request: pb.RefitRequest
-    """Its heads have their rows in the order of the classes of the set that is fitted."""
+    """The request, with the rows of its heads in the order of the classes of the set that is fitted."""
     select: Match | None
-    """Of the heads to the set that chooses, where that is another one."""
+    """The match of heads to the set that chooses; None if that is the set that is fitted."""
     evaluate: Mapping[str, Match]
-    """The same of each set that scores."""
+    """The match of heads to each set that scores."""
     notes: tuple[Note, ...]
 
 
 def match_names(request: pb.RefitRequest, material: RefitMaterial) -> Matched:
-    """Match everything.
+    """Match the heads, scalers and sets of a request to the set that is fitted.
 
     Raises ServiceError: WRONG_SHAPE, NOT_FINITE, OTHER_CHECKPOINT, OTHER_CLASSES, and what reading manifests raises.
     """
@@ -133,13 +133,13 @@ def _rows_of_plan(request: pb.RefitRequest, rows: RowChooser) -> int:
         try:
             draws = rows.draws(candidate, rows.universe, request.repeats)
         except ValueError:
-            continue  # Said of the candidate when it is fitted.
+            continue  # Reported when the candidate is fitted.
         most = max(most, sum(draw.rows.size for draw in draws))
     return most
 
 
 def explained(error: Exception, request: pb.RefitRequest, resident: Resident) -> Exception:
-    """What the kernels refuse, as the request that cannot be met."""
+    """An error of the kernels, explained in terms of the request."""
     if isinstance(error, EmptyLabelError):
         return _empty(error, request, resident)
     if isinstance(error, np.linalg.LinAlgError):

@@ -25,8 +25,8 @@ MOST_MIXTURES = 1000
 
 
 def average_weights(scored: FeatureManifest, train: FeatureManifest | None) -> NDArray[np.float64] | None:
-    """(G,) what weighs the weighted average of a set: the group counts of `train`, matched by the names of the groups;
-    without it the training shares that the set knows itself; None when it knows none.
+    """(G,) weights of a set's weighted average: the group counts of `train`, matched by the names of the groups;
+    without `train`, the training shares stored with the set, or None if it has none.
 
     Raises ServiceError (INVALID_ARGUMENT) when `train` has groups of other names.
     """
@@ -56,7 +56,7 @@ def _described(labels: LabelNames) -> str:
 
 
 def metrics_of(logits: Any, resident: Resident, train: FeatureManifest | None = None) -> groups_pb2.Metrics:
-    """Metrics of logits (N, C) beside the features of a set.
+    """Metrics of logits (N, C), on the device, for a set.
 
     Raises ServiceError (NOT_FINITE) where they overflow, and what `average_weights` does.
     """
@@ -133,7 +133,7 @@ def evaluate_mixtures(
 def _rules_of_each(
     request: pb.EvaluateMixturesRequest, heads: Sequence[NamedHead], material: RefitMaterial
 ) -> list[Rules]:
-    """Each head takes of the mapping what it knows; what none knows is refused as for the first."""
+    """Rules for each head with the part of the class map that names its classes; a name that no head has is refused."""
     rules = _rules(request, material)
     known = {name for head in heads for name in head.classes.names}
     if set(rules.class_map) - known:

@@ -1,4 +1,4 @@
-"""What refits are made from: resident features, and the logits, heads and scalers that belong to them."""
+"""Inputs of refits: resident features, and the logits, heads and scalers of their sets."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,12 +24,12 @@ from penult_server.stores.manifest import FeatureManifest
 from penult_server.stores.reading import StoredFeatures
 
 MOST_KEPT = 32
-"""Feature sets whose logits, heads and scalers are kept: small beside the features."""
+"""Logits, heads, scalers and row ids that are kept at most; they are small compared with the features."""
 MOST_MANIFESTS = 1024
 
 
 class RefitMaterial:
-    """Everything of a feature set that a refit may ask for, read once. Used by one thread at a time."""
+    """The inputs that a refit may need of a feature set, read once. Used by one thread at a time."""
 
     def __init__(self, root: Path, backend: Backend, residents: ResidentFeatures) -> None:
         self._root = root
@@ -43,7 +43,7 @@ class RefitMaterial:
         return self._residents.get(digest, check)
 
     def logits(self, digest: str) -> NDArray[np.float64]:
-        """(N, C) logits stored with the set, else those of the head stored with it.
+        """(N, C) logits stored with the set, or those of the head stored with it.
 
         Raises ServiceError (INVALID_ARGUMENT) when there is neither.
         """
@@ -66,13 +66,13 @@ class RefitMaterial:
         )
 
     def manifest(self, digest: str) -> FeatureManifest:
-        """What a set says about itself, without its rows. Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT."""
+        """The manifest of a set. Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT."""
         return self._manifests(digest)
 
     def is_same_model(self, first: str, second: str) -> bool:
-        """Whether two checkpoints give the same features, whatever run or dataset left them.
+        """Whether two checkpoints give the same features, whatever run or dataset they come from.
 
-        One that is not stored here is another. Raises ServiceError (STORE_CORRUPT).
+        A checkpoint that is not stored here counts as different. Raises ServiceError (STORE_CORRUPT).
         """
         if first == second:
             return True
@@ -84,7 +84,7 @@ class RefitMaterial:
             raise
 
     def match_logits(self, digest: str, other: str) -> Match:
-        """Of the logits of a set to the classes of another. Raises ServiceError (OTHER_CLASSES, WRONG_SHAPE)."""
+        """Match the logits of a set to the classes of another. Raises ServiceError (OTHER_CLASSES, WRONG_SHAPE)."""
         return match_classes(classes_of(self.manifest(digest)), classes_of(self.manifest(other)))
 
     def logits_as(self, digest: str, other: str) -> NDArray[np.float64]:
@@ -96,14 +96,14 @@ class RefitMaterial:
         return self._keep(("scaler", digest), lambda: self._fit_scaler(digest))
 
     def scaler_for_others(self, digest: str) -> Scaler:
-        """The same for rows of other sets, on which columns that are constant here may vary: their scale is 1."""
+        """The scaler of a set for other sets, on which its constant columns may vary: these have scale 1."""
         own = self.scaler(digest)
         return self._keep(
             ("scaler for others", digest), lambda: Scaler(mean=own.mean, scale=Scaling(own.mean, own.scale).unit)
         )
 
     def row_ids(self, digest: str) -> NDArray[np.uint64]:
-        """(N,)"""
+        """(N,) ids of the rows of a set."""
         return self._keep(("row_id", digest), lambda: StoredFeatures(self._root, digest).read("row_id"))
 
     def _keep(self, key: tuple[str, str], make: Callable[[], Any]) -> Any:
@@ -138,8 +138,8 @@ class RefitMaterial:
         if not stored.manifest.has_head:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
-                f"feature set {digest[:12]} has no head to start from or be pulled to: extract it from a checkpoint, "
-                "upload it with head=..., or give one",
+                f"feature set {digest[:12]} has no head to start from or to use as a center: extract it from a "
+                "checkpoint, upload it with head=..., or give one",
                 feature_set=digest,
             )
         return host_head(stored.read("head_weight"), stored.read("head_bias"))

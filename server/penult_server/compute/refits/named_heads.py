@@ -27,14 +27,14 @@ class NamedHead:
 
     head: Head
     classes: Classes
-    """Of its rows."""
+    """The classes of the head's rows."""
     checkpoint: str
-    """Digest of the one whose features it reads; empty where that is not known."""
+    """Digest of the checkpoint whose features the head reads; empty if it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What one request lets heads be applied to."""
+    """Which heads may be applied to which sets in one request."""
 
     is_same_model: Callable[[str, str], bool]
     """Whether two checkpoints give the same features."""
@@ -42,7 +42,7 @@ class Rules:
     class_map: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def head(self, head: NamedHead, manifest: FeatureManifest) -> Match:
-        """How the rows of a head stand for the classes of a set.
+        """Match the rows of a head to the classes of a set.
 
         Raises ServiceError: WRONG_SHAPE, NOT_FINITE, OTHER_CHECKPOINT, OTHER_CLASSES.
         """
@@ -52,7 +52,7 @@ class Rules:
         return Match(order=match.order, notes=(*match.notes, *notes))
 
     def heads_of_set(self, fitted: FeatureManifest, manifest: FeatureManifest) -> Match:
-        """The same of heads that are fitted on one set and applied to another."""
+        """Match the rows of heads fitted on one set to the classes of another; raises what `head` does."""
         if fitted.digest == manifest.digest:
             return Match(order=np.arange(len(fitted.labels.classes)))
         check_width(fitted.n_features, f"a head fitted on feature set {fitted.digest[:12]}", manifest)
@@ -61,9 +61,9 @@ class Rules:
         return Match(order=match.order, notes=(*match.notes, *notes))
 
     def checkpoint(self, checkpoint: str, whose: str, manifest: FeatureManifest) -> tuple[Note, ...]:
-        """What is to be said where something of one checkpoint's features meets a set; uploads have no checkpoint.
+        """A note if a head or scaler of one checkpoint meets features of another; uploads have no checkpoint.
 
-        Raises ServiceError (OTHER_CHECKPOINT) where that was not asked for.
+        Raises ServiceError (OTHER_CHECKPOINT) unless the request allows it.
         """
         if not (checkpoint and manifest.checkpoint) or self.is_same_model(checkpoint, manifest.checkpoint):
             return ()
@@ -86,7 +86,7 @@ def host_head(weight: NDArray[Any], bias: NDArray[Any]) -> Head:
 
 
 def classes_of(manifest: FeatureManifest) -> Classes:
-    """Those of a feature set."""
+    """The classes of a feature set."""
     labels = manifest.labels
     whose = f"feature set {manifest.digest[:12]}"
     return Classes(names=labels.classes, by_index=labels.classes_by_index, whose=whose)

@@ -1,4 +1,4 @@
-"""From one request without a grid to the problems that the engine solves: rows, weights, offsets, centers."""
+"""Problems for the kernels from one candidate of a request: rows, weights, offsets, centers, starts."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,22 +22,22 @@ from penult_server.errors import ServiceError
 from penult_server.messages import BALANCE_METHODS
 
 MOST_STEPS = 1_000_000
-"""Of a path."""
+"""Steps of a path at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Task:
-    """One draw of a candidate, ready to be solved or followed."""
+    """One draw of a candidate: a problem to be solved, or a trajectory to be computed."""
 
     draw: Draw
     problem: Problem
     settings: TrajectorySettings | None
-    """Of a path."""
+    """Settings of a path; None for the optimum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Subset:
-    """What of the set a candidate is fitted on, and how often."""
+    """Rows among which a candidate draws, and how often."""
 
     among: NDArray[np.int64]
     """Ascending positions."""
@@ -46,7 +46,7 @@ class Subset:
 
 
 class ProblemMaker:
-    """Makes the problems of all candidates of one request; what they share is one array."""
+    """Makes the problems of all candidates of one request; equal arrays are made once."""
 
     def __init__(self, request: pb.RefitRequest, material: RefitMaterial) -> None:
         self._material = material
@@ -57,13 +57,13 @@ class ProblemMaker:
 
     @property
     def universe(self) -> NDArray[np.int64]:
-        """Ascending positions of the rows that the request knows of."""
+        """Ascending positions of the rows of the request."""
         return self.rows.universe
 
     def tasks(self, request: pb.RefitRequest, subset: Subset, detected: Detected | None = None) -> list[Task]:
-        """One task for each draw; draws that cannot differ are made once.
+        """One task for each draw; only one if all draws would be equal.
 
-        Raises EmptyLabelError, ValueError and ServiceError for what the request asks in vain.
+        Raises EmptyLabelError, ValueError and ServiceError for a candidate that is impossible.
         """
         weights = self.rows.weights(request, detected)
         return [
@@ -72,7 +72,7 @@ class ProblemMaker:
         ]
 
     def reason(self, error: Exception, request: pb.RefitRequest) -> str:
-        """Why a candidate could not be fitted, in the words that would be its own refusal."""
+        """Why a candidate could not be fitted: the error message that it alone would get."""
         said = explained(error, request, self._resident)
         return said.message if isinstance(said, ServiceError) else str(said)
 
@@ -81,7 +81,7 @@ class ProblemMaker:
         return self.rows.groups[draw.rows]
 
     def own_logits(self, logits: Any, task: Task) -> Floats:
-        """(n, C) of a draw's rows, from those (N, C) of all rows."""
+        """(n, C) logits of a draw's rows, from those (N, C) of all rows."""
         return self._material.backend.to_host(logits)[task.draw.rows]
 
     def losses(self, logits: Floats, task: Task) -> Floats:
@@ -94,7 +94,7 @@ class ProblemMaker:
         return row_weights.misclassified(self._material.backend.to_host(logits), self._resident.y)
 
     def detector_task(self, request: pb.RefitRequest, subset: Subset) -> Task:
-        """The head whose errors weigh: fitted on all rows of the subset along its path, with an l1 penalty."""
+        """The detector, whose errors weigh the rows: fitted on all rows of the subset along its path, with an l1."""
         rows = self._all_or(subset.among)
         start = self._head(request.weights.detector.start, request.seed)
         problem = Problem(rows=rows, l1=request.weights.detector_l1, start=start)
@@ -142,7 +142,7 @@ class ProblemMaker:
         )
 
     def _check_classes(self, draw: Draw) -> None:
-        """Without a row the free bias of a class would fall for ever: known here, before anything is solved."""
+        """Raise, before anything is solved, for a class without weight: its optimal free bias is minus infinity."""
         y = self._resident.y[draw.rows]
         mass = np.bincount(y, weights=draw.weight, minlength=self.n_classes)
         if mass.all():
@@ -158,7 +158,7 @@ class ProblemMaker:
         raise EmptyLabelError(absent, self.n_classes)
 
     def _start(self, request: pb.RefitRequest, repeat: int) -> Head | None:
-        """Where a path begins. Zero is a head of zeros also where a center would be begun at without any."""
+        """First iterate of a path. None starts at the center, so that zero is an explicit head if there is a center."""
         source = request.path.start
         if request.intercept == pb.INTERCEPT_NONE and source.kind != pb.HEAD_KIND_ZERO:
             self._check_start_without_intercept(request, self._head(source, request.seed + repeat))
@@ -168,7 +168,7 @@ class ProblemMaker:
         return self._head(source, request.seed + repeat)
 
     def _check_start_without_intercept(self, request: pb.RefitRequest, start: Head | None) -> None:
-        """A bias that is not fitted stays the center's: another one to start from would be lost."""
+        """A bias that is not fitted is the center's: refuse a start with another bias."""
         center = self._head(request.center)
         kept = np.zeros(self.n_classes) if center is None else np.asarray(center.bias)
         if start is not None and not np.array_equal(np.asarray(start.bias), kept):
@@ -185,7 +185,7 @@ class ProblemMaker:
 
     def _offset(self, request: pb.RefitRequest, draw: Draw) -> Floats | None:
         y, tau = self._resident.y, request.offset.tau
-        # Shares are those of the rows that are fitted, by their weights.
+        # The prior is that of the rows that are fitted, by their weights.
         mass = np.zeros(y.size)
         mass[draw.rows] = draw.weight
         match request.offset.kind:
@@ -197,7 +197,7 @@ class ProblemMaker:
                 return None
 
     def _head(self, source: pb.HeadSource, seed: int = 0) -> Head | None:
-        """`seed` draws a random one."""
+        """The head that a request names; `seed` is that of a random one. None for zero."""
         match source.kind:
             case pb.HEAD_KIND_STORED:
                 return self._material.head(self._digest)
@@ -214,7 +214,7 @@ class ProblemMaker:
                 return None
 
     def _scaling(self, scaling: pb.Scaling, draw: Draw) -> Standardize | Scaler:
-        """Scalers of whole sets are kept from one request to the next."""
+        """The scaling of a draw. Scalers of whole sets are kept for later requests."""
         match scaling.kind:
             case pb.SCALING_KIND_NONE:
                 return Standardize.NONE
@@ -240,7 +240,7 @@ def _check_sum(weight: Floats) -> None:
 
 
 def _scaled(name: str, strength: float, total: float) -> float:
-    """Beside the mean loss. Raises ServiceError where that is not a number any more."""
+    """A penalty strength beside a sum of losses, divided by the sum of weights. Raises ServiceError on overflow."""
     with np.errstate(over="ignore"):
         found = float(np.float64(strength) / total)
     if not np.isfinite(found):

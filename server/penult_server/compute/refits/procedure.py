@@ -1,4 +1,4 @@
-"""What one refit does, in rounds of work: match names, fit the candidates, choose one, fit again, score."""
+"""One refit in rounds of work: match names, fit the candidates, choose one, fit again, score."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,13 +31,13 @@ from penult_server.notes import Note, notes_to_proto
 from penult_server.refit_scalars import candidates_of
 
 SAMPLED = 1024
-"""Rows whose predictions are looked at first: where they are of two classes, so are those of all."""
+"""Rows whose predictions are computed first: if they are of two classes, all rows need not be."""
 
 
 def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]:
     """Answer a request in which every field is set.
 
-    Raises EmptyLabelError, ValueError and ServiceError for what it asks in vain.
+    Raises EmptyLabelError, ValueError and ServiceError for a request that is impossible.
     """
     matched = match_names(request, material)
     maker = ProblemMaker(matched.request, material)
@@ -110,7 +110,7 @@ def _fit(matched: Matched, maker: ProblemMaker, material: RefitMaterial) -> Roun
 def _fit_notes(
     request: pb.RefitRequest, maker: ProblemMaker, fit: CandidateFit, choice: Choice | None, material: RefitMaterial
 ) -> list[Note]:
-    """About the fit: rows, candidates, intercept, certificate."""
+    """Notes on the fit: rows, candidates, intercept, certificate."""
     found = [note for task in fit.tasks for note in maker.rows.notes(request, task.draw)]
     if choice is not None and choice.n_failed:
         text = f"{choice.n_failed} candidates of the grid could not be fitted; the selection says why of each"
@@ -139,7 +139,7 @@ def _prediction_notes(
     material: RefitMaterial,
     metrics: Mapping[str, groups_pb2.Metrics],
 ) -> Rounds[list[Note]]:
-    """Whether one class is predicted for every row, of the set that was fitted or of one that it was evaluated on."""
+    """Notes if one class is predicted for every row of the set that was fitted or of one that scores."""
     notes = [Note(NoteId(note.id), f"on {name!r}, {note.text}") for name, one in metrics.items() for note in one.notes]
     features = material.resident(request.feature_set).features
     step = max(1, int(features.shape[0]) // SAMPLED)

@@ -1,9 +1,9 @@
 """Refits of many callers, solved together: those that arrive at about the same time, or while others are solved.
 
-One thread takes what has arrived, at once, and answers all of it in rounds (see `refits.work`) that all members of the
-batch take in step. The columns of a caller that has gone leave at the solver's next step, and the others go on; with
-the last of them the solve ends at its next pass. A request that joins a batch in its first round makes that round
-begin again. What one request does wrong is its own failure.
+One thread takes all requests that have arrived as a batch, and answers them in rounds (see `refits.work`) that all of
+them take together. If a caller goes, its columns leave at the solver's next step and the others continue; without any
+caller the solve ends at its next pass. When requests join a batch, the round in progress starts again with them. An
+error in one request fails that request alone.
 """
 
 import queue
@@ -25,9 +25,9 @@ from penult_server.compute.refits.work import Interest, Rounds, Work, do_togethe
 from penult_server.errors import ServiceError
 
 QUIET = 0.05
-"""Seconds: who comes so soon after the last one still joins a batch that has begun."""
+"""Seconds after the last request within which another one still joins a batch in progress."""
 LONGEST = 0.1
-"""Seconds after a batch's beginning in which others may join it, however closely they follow each other."""
+"""Seconds after the start of a batch within which others may join it, at most."""
 MOST_TOGETHER = 256
 
 
@@ -36,12 +36,12 @@ class NobodyLeftError(Exception):
 
 
 class JoinedError(Exception):
-    """Others have joined: the round begins again, with them."""
+    """Other requests have joined: the round starts again with them."""
 
 
 @dataclass(slots=True, eq=False)
 class Asked:
-    """One request on its way."""
+    """One request and its progress."""
 
     request: pb.RefitRequest
     is_waiting: Callable[[], bool]
@@ -65,7 +65,7 @@ class Asked:
 
 @dataclass(slots=True, eq=False)
 class Arrivals:
-    """Requests on their way: any thread puts them, one takes them, batch by batch."""
+    """Requests that have arrived: any thread puts them, one thread takes them in batches."""
 
     clock: Callable[[], float] = time.monotonic
     _queue: "queue.SimpleQueue[tuple[float, Asked]]" = field(default_factory=lambda: queue.SimpleQueue())
@@ -75,22 +75,22 @@ class Arrivals:
     _size: int = 0
 
     def put(self, asked: Asked) -> None:
-        """Ask."""
+        """Add a request."""
         self._queue.put((self.clock(), asked))
 
     def wait(self) -> None:
-        """Until there is a request."""
+        """Wait until there is a request."""
         if not self._come:
             self._come.append(self._queue.get())
 
     def begin(self) -> list[Asked]:
-        """All that has come: a new batch."""
+        """Start a batch with all requests that have arrived."""
         self._started = self._last = self.clock()
         self._size = 0
         return self._taken(until=self._started)
 
     def joining(self) -> list[Asked]:
-        """Those that have come since, soon enough to join the batch that was begun last."""
+        """Requests that have arrived since, soon enough to join the latest batch."""
         joined: list[Asked] = []
         while more := self._taken(until=min(self._last + QUIET, self._started + LONGEST), most=1):
             joined += more
@@ -117,7 +117,7 @@ class RefitQueue:
         threading.Thread(target=self._serve, name="refits", daemon=True).start()
 
     def ask(self, request: pb.RefitRequest, is_waiting: Callable[[], bool]) -> "Future[pb.Refit]":
-        """The answer to come; its exception is what went wrong with this request alone."""
+        """The future answer; its exception is the error of this request alone."""
         asked = Asked(request, is_waiting)
         self._arrivals.put(asked)
         return asked.answer
@@ -132,7 +132,7 @@ class RefitQueue:
 def answer_together(
     batch: list[Asked], material: RefitMaterial, joining: Callable[[], list[Asked]] = list[Asked]
 ) -> None:
-    """Answer every request of a batch, or fail it alone; `joining` gives those that have come to join it."""
+    """Answer every request of a batch, or fail it alone; `joining` gives the requests that join it."""
     _Together(batch, material, joining).answer()
 
 
@@ -144,7 +144,7 @@ class _Together:
         self._joined: list[Asked] = []
 
     def answer(self) -> None:
-        """Round by round, until nobody waits."""
+        """Do rounds until no request waits."""
         beginning = self._members
         while True:
             for asked in beginning:
@@ -158,14 +158,14 @@ class _Together:
             self._members = going + beginning
 
     def _still_going(self) -> list[Asked]:
-        """Those without an answer whose callers are there; the others have gone."""
+        """Requests without an answer whose callers are still there; fails those whose callers have gone."""
         for asked in self._members:
             if not asked.answer.done() and not asked.is_wanted():
                 asked.fail(ServiceError(ErrorKind.CANCELLED, "the caller has gone"))
         return [asked for asked in self._members if not asked.answer.done()]
 
     def _do_round(self, going: list[Asked]) -> None:
-        """One round of work of all; where the engine refuses, of each alone, so that only the culprit fails."""
+        """One round of work for all requests; after an error, for each alone, so that only the one at fault fails."""
         owners = [asked for asked in going for _ in asked.waiting]
 
         def check() -> None:
@@ -194,7 +194,7 @@ class _Together:
         for asked in going:
             own = results[first : first + len(asked.waiting)]
             first += len(asked.waiting)
-            # What was left unsolved because the caller has gone is never an answer.
+            # Results for a caller that has gone may be unsolved, and are never an answer.
             if not asked.has_left:
                 self._resume(asked, own)
 
@@ -204,7 +204,7 @@ class _Together:
         return explained(error, asked.request, self._material.resident(asked.request.feature_set))
 
     def _resume(self, asked: Asked, results: list[list[Any]] | None) -> None:
-        """Let a refit go on to its next round, or to its answer."""
+        """Send a refit its results, up to its next round or its answer."""
         if asked.rounds is None:
             return
         try:

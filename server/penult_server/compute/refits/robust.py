@@ -16,11 +16,11 @@ from penult_server.compute.refits.problems import ProblemMaker, Task
 from penult_server.compute.refits.work import Logits, Rounds, Solve, Work
 
 MOST_ROUNDS = 400
-"""Rounds of weights of a robust risk."""
+"""Rounds of weights at most."""
 
 
 def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[Fit]:
-    """The saddle point of a robust risk over a draw's weighted rows: rounds of weights, each from the last head."""
+    """The saddle point of a robust risk over the weighted rows of a draw; each round starts from the last head."""
     rows, weight = task.draw.rows, task.draw.weight / task.draw.weight.sum()
     if request.risk.kind == pb.RISK_KIND_GROUP_DRO:
         risk: GroupRisk | TailRisk = GroupRisk(group=maker.group_positions(task.draw), weight=weight)
@@ -46,7 +46,7 @@ def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[
         ((logits,),) = yield [Logits(digest=request.feature_set, heads=[fit])]
         certificate = fit.certificate
         way = _Way(maker, task, at_center, maker.own_logits(logits, task) - at_center)
-        # What of the objective is not loss; on standardised features the engine alone knows it.
+        # The rest of the objective is penalty; on standardised features only the kernels can compute it.
         penalty = certificate.objective - float(ascent.weights() @ way.losses(1.0))
         fraction = ascent.tell(
             objective=certificate.objective,
@@ -73,22 +73,22 @@ def robust(request: pb.RefitRequest, task: Task, maker: ProblemMaker) -> Rounds[
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Way:
-    """From the center of a penalty to a head."""
+    """The line from the center of a penalty to a head."""
 
     maker: ProblemMaker
     task: Task
     at_center: NDArray[np.float64]
     """(n, C) logits of the center."""
     change: NDArray[np.float64]
-    """(n, C) what the head adds to the logits of the center."""
+    """(n, C) logits of the head minus those of the center."""
 
     def losses(self, fraction: float) -> NDArray[np.float64]:
-        """(n,) at a fraction of the way."""
+        """(n,) losses at a fraction of the way."""
         return self.maker.losses(self.at_center + fraction * self.change, self.task)
 
 
 def _penalty(of_head: float, has_l1: bool, fraction: float) -> float:
-    """At a fraction of the way from the center, or no less."""
+    """An upper bound of the penalty at a fraction of the way from the center."""
     return of_head * (fraction if has_l1 else fraction**2)
 
 

@@ -1,4 +1,4 @@
-"""Which rows a refit is fitted on, and what they weigh: those named, the largest scores, balanced draws of these."""
+"""Which rows a refit is fitted on, and their weights: listed rows, rows of largest scores, balanced draws of these."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT)
 
 
 class RowChooser:
-    """Rows, classes and groups of the candidates of one request; what they share is made once."""
+    """Rows, classes and groups for the candidates of one request; what several candidates use is made once."""
 
     def __init__(self, request: pb.RefitRequest, material: RefitMaterial) -> None:
         self._material = material
@@ -41,15 +41,15 @@ class RowChooser:
         self.universe = self._universe(request)
 
     def once(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
-        """What was made for a key, made at its first use."""
+        """The value for a key, made at its first use."""
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]
 
     def draws(self, request: pb.RefitRequest, among: NDArray[np.int64], repeats: int) -> list[Draw]:
-        """The draws of a candidate's balancing; those that cannot differ are made once.
+        """The draws of a candidate's balancing; only one if all would be equal.
 
-        Raises EmptyLabelError and ValueError for what it asks in vain.
+        Raises EmptyLabelError and ValueError for a balancing that is impossible.
         """
         method = BALANCE_METHODS[request.balance.method]
         chosen = self._chosen(request, among)
@@ -80,11 +80,10 @@ class RowChooser:
         return self.groups, len(self._group_names)
 
     def may_be_absent(self, request: pb.RefitRequest) -> NDArray[np.bool_]:
-        """Which of the labels that are balanced are left out where they have no row.
+        """Which of the labels that are balanced are left out if they have no row.
 
-        Groups without a row in the whole dataset are; all that are missing where that was asked for. The rows of
-        largest scores are whatever they are: what draws from them draws from the labels that are there, as
-        the samplers of SELF do.
+        These are groups without a row in the whole dataset; all groups if the request skips missing ones; and all
+        labels if the rows are those of largest scores, as in the samplers of SELF.
         """
         _, n_labels = self.balanced_labels(request)
         allowed = np.zeros(n_labels, np.bool_)
@@ -98,7 +97,7 @@ class RowChooser:
         return allowed
 
     def notes(self, request: pb.RefitRequest, draw: Draw) -> list[Note]:
-        """Classes and groups that the rows of a draw do not have."""
+        """Notes on classes and groups without a row in a draw."""
         found: list[Note] = []
         used = draw.rows[draw.weight > 0]
         if classes := _absent(self.resident.y[used], self.labels.classes):
@@ -117,7 +116,7 @@ class RowChooser:
         return request.HasField("path") and BALANCE_METHODS[request.balance.method] in DRAWN_WITH_REPLACEMENT
 
     def weights(self, request: pb.RefitRequest, detected: Detected | None) -> Floats | None:
-        """(N,) weights of all rows beside the balancing's; None where they are all 1."""
+        """(N,) weights of all rows, to be multiplied by those of balancing; None if they are all 1."""
         weights, y = request.weights, self.resident.y
         key = (
             "weights",
@@ -153,9 +152,9 @@ class RowChooser:
         ]
 
     def _universe(self, request: pb.RefitRequest) -> NDArray[np.int64]:
-        """Ascending positions of the rows that a refit knows of: those listed, without those of no weight.
+        """Ascending positions of the rows of a refit: those listed, without those of weight 0.
 
-        It then goes on as if the others had never been there: halves, draws and counts are of these alone.
+        The other rows have no effect: halves, draws and counts are of these alone.
         """
         found = np.arange(self.resident.manifest.n_examples, dtype=np.int64)
         if request.rows.kind == pb.ROWS_KIND_EXPLICIT:
@@ -173,7 +172,7 @@ class RowChooser:
         return weighed
 
     def _explicit_weights(self, weights: pb.Weights) -> Floats | None:
-        """(N,) weights that were given, if any were."""
+        """(N,) weights of the request; None if it gives none."""
         if weights.kind != pb.WEIGHTS_KIND_EXPLICIT:
             return None
         given = array_from_proto(weights.explicit, "weights").astype(np.float64)
@@ -211,7 +210,7 @@ class RowChooser:
         return made
 
     def _confidence_weights(self, gamma: float) -> Floats:
-        """(N,), scaled by the rows that the request knows of; of the others 0."""
+        """(N,) weights by confidence, relative to the rows of the refit; 0 for the others."""
         found = np.zeros(self.resident.y.size)
         logits, y = self._material.logits(self._digest)[self.universe], self.resident.y[self.universe]
         found[self.universe] = row_weights.confidence_weights(logits, y, gamma)

@@ -1,8 +1,8 @@
-"""Work that refits hand out in rounds, and how the rounds of many refits are done together.
+"""Rounds of work of refits, and how those of many refits are done together.
 
-A refit is a generator: it yields a list of work, is sent the list of its results, and so on until it returns. All that
-wait at the same time are served by one call of the engine for each feature set and tolerance. What the
-engine answers does not depend on what was asked beside it beyond the tolerance asked for.
+A refit is a generator: it yields a list of work, is sent the list of results, and so on until it returns. The work of
+all refits that wait at the same time is done by one call of the kernels for each feature set and tolerance. Other work
+of the same call changes an answer only within the tolerance.
 """
 
 import warnings
@@ -25,7 +25,7 @@ H = TypeVar("H", bound=Head)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Solve:
-    """Problems to be solved to the optimum; answered by a `Fit` each, on the host."""
+    """Problems to be solved to the optimum; each result is a `Fit` on the host."""
 
     digest: str
     problems: Sequence[Problem]
@@ -35,7 +35,7 @@ class Solve:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Descend:
-    """Trajectories to be followed; answered by a `Trajectory` each, on the host."""
+    """Problems whose trajectories are to be computed; each result is a `Trajectory` on the host."""
 
     digest: str
     problems: Sequence[Problem]
@@ -45,7 +45,7 @@ class Descend:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Logits:
-    """Heads to be applied to a set; answered by (N, C) logits each, on the device."""
+    """Heads to be applied to a set; each result is the (N, C) logits on the device."""
 
     digest: str
     heads: Sequence[Head]
@@ -57,7 +57,7 @@ Rounds: TypeAlias = Generator[list[Work], list[list[Any]], T]
 
 
 def gather(members: Sequence[Rounds[T]]) -> Rounds[list[T]]:
-    """Several in step with each other, as one."""
+    """Several refits as one, which take their rounds together."""
     answers: dict[int, T] = {}
     waiting: dict[int, list[Work]] = {}
     for index, member in enumerate(members):
@@ -88,19 +88,19 @@ def _advance(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Interest:
-    """What callers still want, asked between passes over the rows."""
+    """Whether callers still want answers, asked between passes over the rows."""
 
     check: Callable[[], None]
-    """What it raises ends the work of all."""
+    """What it raises ends all work."""
     is_wanted: Callable[[int], bool]
-    """Of the work at a position; False for good once it has been."""
+    """Whether the work at a position is wanted; once False, always False."""
 
 
 def do_together(works: Sequence[Work], material: RefitMaterial, interest: Interest) -> list[list[Any]]:
-    """Results of all, in order; what can be asked of the engine in one call is.
+    """Results of all work, in order, with as few calls of the kernels as possible.
 
-    Work that nobody wants any more leaves the others at once; its results are not to be used. Raises what the engine
-    does, for all of them alike.
+    Work that is not wanted any more stops at once; its results must not be used. An error of the kernels is raised for
+    all of it.
     """
     alike: dict[Hashable, list[int]] = {}
     for position, work in enumerate(works):
@@ -151,7 +151,7 @@ def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) 
     first = works[0]
     resident = material.resident(first.digest, interest.check)
     with warnings.catch_warnings():
-        # Said in the certificate, which travels with every answer.
+        # The certificate, which is part of every answer, tells the caller.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fits = solve(
             resident.features,

@@ -1,1 +1,1 @@
-"""Rows in memory: feature sets that stay on the device within a byte budget, and rows on their way there."""
+"""Rows in memory: feature sets that stay on the device within a memory budget, and copies of rows to a device."""

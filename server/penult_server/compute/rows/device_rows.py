@@ -1,4 +1,4 @@
-"""Rows on their way to a CUDA device: copied while the ones before are multiplied, centered by one kernel.
+"""Copies of rows to a CUDA device while earlier rows are multiplied, and centering by one kernel.
 
 Nothing here runs without a GPU; `stream_moments` uses it where the arrays are CuPy's.
 """
@@ -15,14 +15,14 @@ from penult_kernels.moments.accumulation import center_rows
 from penult_server.compute.backend import Backend
 
 SLOTS = 2
-"""Pinned buffers, and as many on the device: one is filled while the other is worked on."""
+"""Pinned buffers, and buffers on the device: one is filled while the other is in use."""
 BLOCK = (128, 2)
 """Threads of a block: columns, rows."""
 MOST_ROW_BLOCKS = 4096
 
 
 def copied_ahead(blocks: Iterator[NDArray[Any]], backend: Backend) -> Iterator[Any]:
-    """The blocks on the device, each copied on a stream of its own while the one before is worked on.
+    """The blocks on the device, each copied on a separate stream while the one before is in use.
 
     A block is valid until the next one is asked for: its buffer is then filled again.
     """
@@ -73,19 +73,19 @@ class _Slot:
         return self._device[: self._n]
 
     def release(self) -> None:
-        """Say that everything queued by now is the last that reads the block."""
+        """Record that nothing queued later reads the block."""
         self._used.record(self._current())
 
 
 class CudaCenter:
-    """`center_rows` by one kernel, for rows stored as float32 or float64."""
+    """`center_rows` as one CUDA kernel, for rows stored as float32 or float64."""
 
     def __init__(self, backend: Backend) -> None:
         source = resources.files("penult_kernels").joinpath("cuda/center_rows.cu").read_text(encoding="utf-8")
         self._module = backend.xp.RawModule(code=source, options=("--std=c++17",))
 
     def __call__(self, rows: Any, mean: Any, root_weights: Any, out: Any) -> None:
-        """Write (rows - mean) * root_weights[:, None] into `out`, which like `rows` is contiguous."""
+        """Write (rows - mean) * root_weights[:, None] into `out`; both `rows` and `out` are contiguous."""
         if rows.dtype.name not in ("float32", "float64"):
             center_rows(rows, mean, root_weights, out)
             return

@@ -1,4 +1,4 @@
-"""Features that stay on the device between queries, under a budget of bytes."""
+"""Features that stay on the device between queries, within a memory budget."""
 
 import threading
 from collections import OrderedDict
@@ -31,7 +31,7 @@ class Resident:
     masks: NDArray[np.bool_]
     """(N, M) on the host; M is 0 for a set without masks."""
     bases: Eigenbases = field(default_factory=Eigenbases)
-    """What refits have found out about the features, for those to come."""
+    """Eigenvectors that refits have computed, kept for later ones."""
 
     @property
     def nbytes(self) -> int:

@@ -1,4 +1,4 @@
-"""Numbers read off the spectra of a stored feature set, and angles between the subspaces of two."""
+"""Descriptors of the spectra of a stored feature set, and principal angles between the subspaces of two."""
 
 from typing import Any
 

@@ -57,6 +57,6 @@ def spectrum_with_vectors(
 
 
 def signed(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Vectors (K, D), each with its entry of largest magnitude positive: of v and -v always the same one."""
+    """Vectors (K, D) with a unique sign: the entry of largest magnitude of each is positive."""
     largest = np.take_along_axis(vectors, np.argmax(np.abs(vectors), axis=1)[:, None], axis=1)
     return vectors * np.where(largest < 0, -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""What the replicates said, kept for the next query about the same rows.
+"""Inferences from replicates, kept for later queries about the same rows.
 
 Replicates take most of a query's time and depend neither on `top_k` nor on `correction`: a script that looks at the
 top 10 and then at the top 50 waits for them once.
@@ -23,7 +23,7 @@ class InferenceCache:
     def get(
         self, request: pb.ComputeSpectraRequest, compute: Callable[[], list[ImbalanceInference]]
     ) -> list[ImbalanceInference]:
-        """What was computed for an equal query, whatever its `top_k` and `correction`, or is now."""
+        """The inferences of an equal query with any `top_k` and `correction`, computed if they are not known yet."""
         key = _key(request)
         if key not in self._known:
             self._known[key] = compute()

@@ -26,7 +26,7 @@ from penult_server.stores.runs import read_run_manifest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What answering a query needs beside the query."""
+    """What a query is answered with: stores, resident features, device, and cached inferences."""
 
     root: Path
     residents: ResidentFeatures
@@ -62,7 +62,7 @@ class Parts:
 
     @property
     def n_rows(self) -> int:
-        """Rows looked at."""
+        """Rows of all parts."""
         return sum(self.counts)
 
     @property
@@ -77,7 +77,7 @@ class Parts:
 
     @property
     def has_moments(self) -> bool:
-        """Whether moments of these rows were stored, or are to be had in one pass over a set too large for memory."""
+        """Whether moments of these rows are stored, or can be made in one pass over a set too large for memory."""
         return self.has_stored_moments or (not self.is_resident and self._stream_bytes <= self.memory)
 
     def moments(self, index: int) -> Moments:
@@ -94,7 +94,7 @@ class Parts:
         names = [group.name for group in self.groups]
         if part in names:
             return names.index(part)
-        # By its digits, which a number of any length has.
+        # Compared as text, which has no largest number.
         numbers = [str(index) for index in range(len(names))]
         if part in numbers:
             return numbers.index(part)
@@ -117,7 +117,7 @@ class Parts:
 
     @property
     def memory(self) -> int:
-        """Bytes that passes over the rows of a larger set may use."""
+        """Bytes that passes over the rows of a set too large for memory may use."""
         return self._work.residents.budget
 
     def rows(self, index: int) -> Any:
@@ -162,7 +162,7 @@ class Parts:
 
 
 def _selected_rows(source: pb.FeatureSource, stored: StoredFeatures, root: Path) -> NDArray[np.bool_] | None:
-    """Which of the N rows are looked at; None for all."""
+    """(N,) whether each row is selected; None if all are."""
     match source.rows.WhichOneof("kind"):
         case "row_ids":
             wanted = array_from_proto(source.rows.row_ids, "rows").astype(np.uint64)

@@ -20,16 +20,16 @@ from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
 
 MOST_PAIRS = 45
-"""Comparisons that are resampled in one query: those of 10 classes."""
+"""Comparisons that are resampled in one query at most: those of 10 classes."""
 
 
 def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra:
     """Eigenvalues of every group's (or class's) covariance, and the imbalance between them.
 
-    A part with at least D examples is answered from the moments that were stored with the features, a
-    smaller one (and all of them when not centered, when some rows were selected, or when no moments were
-    kept) from its rows. The moments of a set that is too large for memory are taken in one pass where none were
-    stored, its smaller parts are read in passes of their own. Every field of the request is set by now.
+    A part with at least D examples is computed from the moments that were stored with the features. A smaller part is
+    computed from its rows, and so are all parts if spectra are not centered, rows were selected, or no moments were
+    stored. For a set too large for memory without stored moments, these are computed in one pass, and smaller parts in
+    passes of their own. Every field of the request is set by now.
     """
     parts, backend = work.parts(request.source, request.by), work.backend
     stored_moments = parts.has_stored_moments and request.center
@@ -42,7 +42,7 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
     if request.replicates and pairs:
         _check_replicates(parts, pairs, backend)
     places = range(len(parts.groups))
-    # Stored moments are read by any thread; rows are kept by the first that asks.
+    # Any thread may read stored moments; rows are loaded by one thread.
     several = min(n_threads(), len(places)) if stored_moments and backend.name == "numpy" else 1
     fits = several > 1 and (available is None or several * needed <= available)
 
@@ -162,7 +162,7 @@ def _imbalance(
 
 
 def _inferences(request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence[Pair]) -> list[ImbalanceInference]:
-    """What the replicates say of every pair; each pair has streams of its own (a class keeps its own ones)."""
+    """Inferences for every pair, each with its own random streams: by its class, or by its position."""
     if not request.replicates:
         return [NOT_DEFINED] * len(pairs)
     return [

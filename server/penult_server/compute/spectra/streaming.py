@@ -1,4 +1,4 @@
-"""Rows straight from the store, a chunk at a time, for what is larger than the memory kept for features."""
+"""Rows read from the store a chunk at a time, for sets larger than the memory budget of features."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -19,11 +19,11 @@ from penult_server.stores.reading import StoredFeatures
 
 T = TypeVar("T")
 WORKERS = 2
-"""Threads that fold chunks on the CPU; each has sums of its own."""
+"""Threads that accumulate chunks on the CPU; each has its own sums."""
 
 
 def read_ahead(blocks: Iterator[T]) -> Iterator[T]:
-    """The same blocks, each read and verified in another thread while the one before is worked on."""
+    """The blocks, each read and verified by another thread while the one before is in use."""
     with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
         waiting = reader.submit(next, blocks, None)
         while (block := waiting.result()) is not None:
@@ -44,8 +44,8 @@ def stream_moments(
 
     Parameters
     ----------
-    g : (N,) or (S, N) group of every row of the set, 0 ... n_groups - 1; a row in none has -1. Several groupings
-        are answered in the same pass, their groups numbered through.
+    g : (N,) or (S, N) group of every row of the set, 0 ... n_groups - 1; a row in none has -1. S groupings are
+        computed in the same pass; their groups are numbered consecutively.
     products : type in which centered rows are multiplied.
     check : called between chunks, and may raise.
 
@@ -65,7 +65,7 @@ def stream_bytes(manifest: FeatureManifest, n_groups: int, chunk_rows: int) -> i
 
 
 class _Fold:
-    """One pass over a set that leaves the moments of its groups."""
+    """One pass over a set, which computes the moments of its groups."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class _Fold:
         self._step = stored.array("features").chunks[0]
 
     def on_gpu(self) -> Moments:
-        """Chunks copied ahead on a stream of their own."""
+        """The moments by a GPU; chunks are copied ahead on a separate stream."""
         accumulator = self._accumulator(CudaCenter(self._backend))
         blocks = read_ahead(self._stored.blocks("features"))
         first = 0
@@ -95,9 +95,9 @@ class _Fold:
         return accumulator.finish()
 
     def on_cpu(self) -> Moments:
-        """Two threads with half of the rows each, so that one multiplies while the other reads, hashes and centers.
+        """The moments by two threads with half of the rows each: one multiplies while the other reads and centers.
 
-        The rows of each are fixed, so that the same set gives the same bits.
+        The rows of each thread are fixed, so that the same set gives the same bits.
         """
         failed = threading.Event()
         with ThreadPoolExecutor(WORKERS, "moments") as pool:
@@ -121,12 +121,12 @@ class _Fold:
         except BaseException:
             failed.set()
             raise
-        # Here, while the other thread works, and not after both.
+        # While the other thread still works, not after both.
         accumulator.fold_waiting()
         return accumulator
 
     def _add(self, accumulator: MomentAccumulator, block: Any, first: int) -> None:
-        """Take in rows first, first + 1, ... of the set."""
+        """Add rows first, first + 1, ... of the set."""
         self._check()
         accumulator.add(block, self._g[..., first : first + len(block)])
 

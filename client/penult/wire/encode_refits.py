@@ -63,7 +63,8 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
         _put(place.owner(request), place.field, name, value)
     if request.train and not request.evaluate:
         raise invalid(
-            "train= weighs the averages of what is evaluated: give evaluate=, or leave it out", argument="train"
+            "train= gives the weights for averages of what is evaluated: give evaluate=, or leave it out",
+            argument="train",
         )
     return request
 

@@ -103,7 +103,7 @@ def _check_risk(request: pb.RefitRequest) -> None:
     if not any(values and all(values) for values in (values_of(request, "l1"), values_of(request, "l2"))):
         raise refusal(
             "l1 or l2",
-            "above 0 under a robust risk, whose saddle point nothing bounds without a penalty; 1e-3 is little",
+            "above 0 under a robust risk, whose saddle point need not exist without a penalty; 1e-3 is a weak one",
             "neither",
         )
 

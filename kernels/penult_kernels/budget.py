@@ -15,7 +15,7 @@ class Budget:
     """Rows that a solver converts to float64 at a time, in passes that it repeats (32 MiB at D = 2048)."""
     rows_per_single_pass: int = 4096
     """Rows converted to float64 at a time in a computation of a single pass: logits of heads, centering of groups."""
-    widened_bytes: int = 64 * 2**20
+    product_rows_bytes: int = 64 * 2**20
     """Bytes of rows that are converted to float64 at a time for a product of all features with each other."""
     batch_bytes: int = 64 * 2**20
     """Bytes of the arrays of one batch of blocks that are solved together."""

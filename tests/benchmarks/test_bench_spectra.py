@@ -13,7 +13,7 @@ from turns import seconds, seconds_in_turns
 
 import penult
 from penult_kernels.spectra.inference import infer_imbalance
-from penult_kernels.spectra.resampling import Draw, bootstrap_counts, subsample
+from penult_kernels.spectra.resampling import Resample, bootstrap_counts, subsample
 
 WATERBIRDS = (3498, 184, 56, 1057)
 PAIRS = ((1, 0), (2, 3))
@@ -35,13 +35,13 @@ def lambda_1(rows: NDArray[np.floating]) -> float:
 def obvious(minority: NDArray[np.float32], majority: NDArray[np.float32], replicates: int, stream: int) -> float:
     """The same draws, one covariance and one decomposition at a time; the matched ratio."""
     n_a, n_b, each = len(minority), len(majority), range(replicates)
-    draws = subsample(n_b, n_a, each, seed=0, stream=(stream, Draw.MATCH))
+    draws = subsample(n_b, n_a, each, seed=0, stream=(stream, Resample.MATCH))
     matched = lambda_1(minority) / np.median([lambda_1(majority[rows]) for rows in draws])
-    for rows, draw in ((minority, Draw.BOOTSTRAP_MINORITY), (majority, Draw.BOOTSTRAP_MAJORITY)):
+    for rows, draw in ((minority, Resample.BOOTSTRAP_MINORITY), (majority, Resample.BOOTSTRAP_MAJORITY)):
         for counts in bootstrap_counts(len(rows), each, seed=0, stream=(stream, draw)):
             lambda_1(np.repeat(rows, counts, axis=0))
     pooled = np.concatenate([minority - minority.mean(axis=0), majority - majority.mean(axis=0)])
-    for rows in subsample(n_a + n_b, n_a, each, seed=0, stream=(stream, Draw.PERMUTATION)):
+    for rows in subsample(n_a + n_b, n_a, each, seed=0, stream=(stream, Resample.PERMUTATION)):
         lambda_1(pooled[rows])
         lambda_1(np.delete(pooled, rows, axis=0))
     return float(matched)

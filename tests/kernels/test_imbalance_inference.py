@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from penult_kernels.spectra.inference import holm, infer_imbalance
-from penult_kernels.spectra.resampling import Draw, bootstrap_counts, subsample
+from penult_kernels.spectra.resampling import Resample, bootstrap_counts, subsample
 
 
 def power_law(rng, n, d, decay):
@@ -30,10 +30,10 @@ def obvious(minority, majority, replicates, confidence, seed, stream):
     """The same draws, one covariance and one decomposition at a time."""
     a, b = np.asarray(minority, float), np.asarray(majority, float)
     n_a, n_b, each = len(a), len(b), range(replicates)
-    draws = subsample(n_b, n_a, each, seed=seed, stream=(stream, Draw.MATCH))
+    draws = subsample(n_b, n_a, each, seed=seed, stream=(stream, Resample.MATCH))
     matched = lambda_1(a) / np.median([lambda_1(b[rows]) for rows in draws])
-    boot_a = bootstrap_counts(n_a, each, seed=seed, stream=(stream, Draw.BOOTSTRAP_MINORITY))
-    boot_b = bootstrap_counts(n_b, each, seed=seed, stream=(stream, Draw.BOOTSTRAP_MAJORITY))
+    boot_a = bootstrap_counts(n_a, each, seed=seed, stream=(stream, Resample.BOOTSTRAP_MINORITY))
+    boot_b = bootstrap_counts(n_b, each, seed=seed, stream=(stream, Resample.BOOTSTRAP_MAJORITY))
     logs, errors = [], []
     for counts_a, counts_b in zip(boot_a, boot_b, strict=True):
         (l_a, e_a), (l_b, e_b) = (lambda_and_error(np.repeat(z, c, axis=0)) for z, c in ((a, counts_a), (b, counts_b)))
@@ -46,7 +46,7 @@ def obvious(minority, majority, replicates, confidence, seed, stream):
     low, high = matched * np.exp(-np.hypot(e_a / l_a, e_b / l_b) * ends)
     pooled = np.concatenate([(z - z.mean(axis=0)) * np.sqrt(len(z) / (len(z) - 1)) for z in (a, b)])
     rhos = [np.log(lambda_1(a, ddof=1) / lambda_1(b, ddof=1))]
-    for rows in subsample(n_a + n_b, n_a, each, seed=seed, stream=(stream, Draw.PERMUTATION)):
+    for rows in subsample(n_a + n_b, n_a, each, seed=seed, stream=(stream, Resample.PERMUTATION)):
         rest = np.setdiff1d(np.arange(n_a + n_b), rows)
         rhos.append(np.log(lambda_1(pooled[rows], ddof=1) / lambda_1(pooled[rest], ddof=1)))
     distance = np.abs(np.asarray(rhos) - np.median(rhos))
@@ -88,7 +88,7 @@ def test_shift_scale_and_rotation(rng):
 def test_second_moments_about_zero(rng):
     a, b = power_law(rng, 15, 5, 1.0) + 3, power_law(rng, 30, 5, 1.0)
     found = infer_imbalance(a, b, replicates=30, center=False)
-    rows = subsample(30, 15, range(30), seed=0, stream=(0, Draw.MATCH))
+    rows = subsample(30, 15, range(30), seed=0, stream=(0, Resample.MATCH))
     second = lambda z: np.linalg.eigvalsh(z.T @ z / len(z))[-1]  # noqa: E731
     assert found.matched_ratio == pytest.approx(second(a) / np.median([second(b[r]) for r in rows]), rel=1e-5)
     assert found.p_value == pytest.approx(1 / 31)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from penult_kernels.spectra.resampling import Draw, bootstrap_counts, subsample
+from penult_kernels.spectra.resampling import Resample, bootstrap_counts, subsample
 
-STREAM = (3, Draw.MATCH)
+STREAM = (3, Resample.MATCH)
 
 
 def test_a_subsample_holds_different_rows_in_order():
@@ -38,9 +38,9 @@ def test_a_replicate_is_its_own(draw):
     whole = draw(range(8), seed=5, stream=STREAM)
     np.testing.assert_array_equal(draw(range(3, 6), seed=5, stream=STREAM), whole[3:6])
     assert draw(range(0), seed=5, stream=STREAM).shape == (0, whole.shape[1])
-    for other in ({"seed": 6, "stream": STREAM}, {"seed": 5, "stream": (4, Draw.MATCH)}):
+    for other in ({"seed": 6, "stream": STREAM}, {"seed": 5, "stream": (4, Resample.MATCH)}):
         assert not np.array_equal(draw(range(8), **other), whole)
-    assert not np.array_equal(draw(range(8), seed=5, stream=(3, Draw.PERMUTATION)), whole)
+    assert not np.array_equal(draw(range(8), seed=5, stream=(3, Resample.PERMUTATION)), whole)
 
 
 def test_more_rows_than_there_are_is_refused():

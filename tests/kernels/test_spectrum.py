@@ -93,7 +93,7 @@ def test_eigenvalues_beyond_the_rows_are_exactly_zero_and_in_order(rng):
 def test_blocks_add_up(rng, set_budget, shape):
     rows = rng.standard_normal(shape)
     whole = spectrum_from_rows(rows).eigenvalues
-    set_budget(widened_bytes=8 * 17)
+    set_budget(product_rows_bytes=8 * 17)
     np.testing.assert_allclose(spectrum_from_rows(rows).eigenvalues, whole, atol=1e-13)
 
 

@@ -8,7 +8,7 @@ from penult_server.compute.backend import Backend
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra import spectra as spectra_module
 from penult_server.compute.spectra.inference_cache import InferenceCache
-from penult_server.compute.spectra.parts import Work
+from penult_server.compute.spectra.parts import Resources
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import LabelNames
 
@@ -31,7 +31,9 @@ def asked(tmp_path, monkeypatch):
     computed = []
     infer = spectra_module.infer_imbalance
     monkeypatch.setattr(spectra_module, "infer_imbalance", lambda *a, **k: computed.append(k) or infer(*a, **k))
-    work = Work(root=tmp_path, residents=ResidentFeatures(tmp_path, NUMPY, 2**30), backend=NUMPY, check=lambda: None)
+    work = Resources(
+        root=tmp_path, residents=ResidentFeatures(tmp_path, NUMPY, 2**30), backend=NUMPY, check=lambda: None
+    )
 
     def ask(**changed):
         request = pb.ComputeSpectraRequest(

@@ -14,7 +14,7 @@ from penult_server.compute.backend import Backend
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra import parts as parts_module
 from penult_server.compute.spectra.descriptors import compute_descriptors
-from penult_server.compute.spectra.parts import Work
+from penult_server.compute.spectra.parts import Resources
 from penult_server.compute.spectra.spectra import compute_spectra
 from penult_server.compute.spectra.streaming import read_ahead, stream_moments
 from penult_server.errors import ServiceError
@@ -41,8 +41,8 @@ def store(root: Path, n: int, d: int, monkeypatch: pytest.MonkeyPatch, chunk_row
         return StoredFeatures(root, writer.finish().digest)
 
 
-def work(root: Path, budget: int) -> Work:
-    return Work(root=root, residents=ResidentFeatures(root, NUMPY, budget), backend=NUMPY, check=lambda: None)
+def work(root: Path, budget: int) -> Resources:
+    return Resources(root=root, residents=ResidentFeatures(root, NUMPY, budget), backend=NUMPY, check=lambda: None)
 
 
 def ask(root: Path, stored: StoredFeatures, budget: int, **changed: object) -> pb.Spectra:

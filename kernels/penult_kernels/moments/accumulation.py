@@ -26,7 +26,7 @@ from penult_kernels.finite import check_finite
 from penult_kernels.moments.moments import Moments, check_positive, empty_moments, matrix_shape
 from penult_kernels.products import gram
 
-ROWS_WIDENED = 128
+ROWS_CONVERTED = 128
 """Rows of a product converted at a time."""
 
 Products: TypeAlias = Literal["float64", "float32"]
@@ -207,7 +207,7 @@ class MomentAccumulator:
         before = float(self._weight[k])
         total = before + added
         block[buffer.n, :] = xp.astype(delta * math.sqrt(before * added / total), block.dtype)
-        _add_widened(self._m2[k], self._product(block))
+        _add_converted(self._m2[k], self._product(block))
         self._sums.mean[k, :] = self._sums.mean[k, :] + delta * (added / total)
         self._weight[k] = total
         self._count[k] += buffer.n
@@ -311,13 +311,13 @@ def host_weights(weights: Array, n_rows: int) -> NDArray[np.float64]:
     return found
 
 
-def _add_widened(sums: Array, product: Array) -> None:
+def _add_converted(sums: Array, product: Array) -> None:
     """sums += product; of another type a few rows at a time, converted first: NumPy adds mixed types slowly."""
     xp = array_namespace(sums)
     if product.dtype == sums.dtype:
         sums += product
         return
-    for rows in blocks(int(sums.shape[0]), ROWS_WIDENED):
+    for rows in blocks(int(sums.shape[0]), ROWS_CONVERTED):
         part = sums[rows, :]
         part += xp.astype(product[rows, :], sums.dtype, copy=False)
 

@@ -54,13 +54,13 @@ def merge(a: Moments, b: Moments) -> Moments:
         raise ValueError(f"both moments must have the same (groups, features), got {a.mean.shape} and {b.mean.shape}")
     xp = array_namespace(a.m2, b.m2)
     weight = a.weight + b.weight
-    share = b.weight / xp.where(weight > 0, weight, 1.0)
+    fraction = b.weight / xp.where(weight > 0, weight, 1.0)
     delta = b.mean - a.mean
-    between = (delta * (a.weight * share)[:, None])[:, :, None] * delta[:, None, :]
+    between = (delta * (a.weight * fraction)[:, None])[:, :, None] * delta[:, None, :]
     return Moments(
         count=a.count + b.count,
         weight=weight,
-        mean=a.mean + delta * share[:, None],
+        mean=a.mean + delta * fraction[:, None],
         m2=a.m2 + b.m2 + between,
     )
 

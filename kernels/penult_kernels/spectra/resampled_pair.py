@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, blocks
-from penult_kernels.spectra.resampling import Draw, bootstrap_counts, subsample
+from penult_kernels.spectra.resampling import Resample, bootstrap_counts, subsample
 from penult_kernels.spectra.spectrum import outer_product
 from penult_kernels.spectra.top_eigenvalue import TopEigenvalues, leading_direction, top_eigenvalues
 
@@ -48,7 +48,7 @@ class ResampledPair:
     def matches(self) -> TopEigenvalues:
         """lambda_1 of subsamples of the majority that have the minority's size."""
         n_a, n_b = self._sizes
-        stream = (self._stream, Draw.MATCH)
+        stream = (self._stream, Resample.MATCH)
         return self._solve(
             self._rows[self._part(1), :],
             lambda r: _members(subsample(n_b, n_a, r, seed=self._seed, stream=stream), n_b),
@@ -58,7 +58,7 @@ class ResampledPair:
     def bootstrap(self, which: int) -> TopEigenvalues:
         """lambda_1 of bootstrap samples of one group, at its own size."""
         size = self._sizes[which]
-        stream = (self._stream, (Draw.BOOTSTRAP_MINORITY, Draw.BOOTSTRAP_MAJORITY)[which])
+        stream = (self._stream, (Resample.BOOTSTRAP_MINORITY, Resample.BOOTSTRAP_MAJORITY)[which])
         return self._solve(
             self._rows[self._part(which), :],
             lambda r: bootstrap_counts(size, r, seed=self._seed, stream=stream),
@@ -68,7 +68,7 @@ class ResampledPair:
     def permutation(self, which: int) -> TopEigenvalues:
         """lambda_1 of the minority (0) or majority (1) after random exchanges of rows between the groups."""
         n_a, n = self._sizes[0], sum(self._sizes)
-        stream = (self._stream, Draw.PERMUTATION)
+        stream = (self._stream, Resample.PERMUTATION)
 
         def weights(r: range) -> NDArray[np.int64]:
             drawn = _members(subsample(n, n_a, r, seed=self._seed, stream=stream), n)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Draw(IntEnum):
+class Resample(IntEnum):
     """Purpose of a draw, part of the key of its generator: draws for different purposes are independent."""
 
     MATCH = 0
@@ -34,7 +34,7 @@ def subsample(n_rows: int, n_kept: int, replicates: range, *, seed: int, stream:
     seed : int
         Not negative.
     stream : sequence of int
-        Purpose of the draws, such as (class, Draw.MATCH); not negative.
+        Purpose of the draws, such as (class, Resample.MATCH); not negative.
 
     Returns
     -------

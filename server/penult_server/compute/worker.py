@@ -34,7 +34,7 @@ from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.descriptors import compute_descriptors, compute_principal_angles
 from penult_server.compute.spectra.eigenvectors import read_eigenvectors
 from penult_server.compute.spectra.inference_cache import InferenceCache
-from penult_server.compute.spectra.parts import Work
+from penult_server.compute.spectra.parts import Resources
 from penult_server.compute.spectra.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
 from penult_server.compute_environment import PRODUCT_THREADS
@@ -69,24 +69,24 @@ class Worker(
     def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
         return self._on_device(
             context,
-            lambda check: compute_spectra(request, self._work(check)),
+            lambda check: compute_spectra(request, self._resources(check)),
         )
 
     def ComputeDescriptors(
         self, request: spectra_pb2.ComputeDescriptorsRequest, context: Context
     ) -> spectra_pb2.Descriptors:
-        return self._on_device(context, lambda check: compute_descriptors(request, self._work(check)))
+        return self._on_device(context, lambda check: compute_descriptors(request, self._resources(check)))
 
     def ComputePrincipalAngles(
         self, request: spectra_pb2.ComputePrincipalAnglesRequest, context: Context
     ) -> spectra_pb2.PrincipalAngles:
-        return self._on_device(context, lambda check: compute_principal_angles(request, self._work(check)))
+        return self._on_device(context, lambda check: compute_principal_angles(request, self._resources(check)))
 
     def ReadEigenvectors(
         self, request: spectra_pb2.ReadEigenvectorsRequest, context: Context
     ) -> Iterator[spectra_pb2.ReadEigenvectorsResponse]:
         try:
-            yield from read_eigenvectors(request, self._work(still_wanted(context)), self._device)
+            yield from read_eigenvectors(request, self._resources(still_wanted(context)), self._device)
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 
@@ -121,8 +121,8 @@ class Worker(
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 
-    def _work(self, check: Callable[[], None]) -> Work:
-        return Work(
+    def _resources(self, check: Callable[[], None]) -> Resources:
+        return Resources(
             root=self._root,
             residents=self._residents,
             backend=self._backend,

@@ -29,7 +29,7 @@ WORTH_LEAVING = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rows:
+class RowUnion:
     """The union of sets of equally many rows, in the space solved."""
 
     z: Array
@@ -45,7 +45,7 @@ class Rows:
         n_used = int(coefficients.shape[2])
         spread: list[Array] = []
         for index, own in enumerate(self.places):
-            # Rows outside the set take the zero at the end.
+            # RowUnion outside the set take the zero at the end.
             place = np.full(int(self.z.shape[0]), n_used, np.int64)
             place[own] = np.arange(n_used)
             zero = xp.zeros_like(coefficients[index, :, :1])
@@ -61,7 +61,7 @@ class RowSpace:
     Vectors are coefficients (B, q, n) made flat, and biases (B, q) behind them: (B, q n + q).
     """
 
-    rows: Rows
+    rows: RowUnion
     """The union of the rows of all sets, also when only some of the problems are left."""
     gram: Array
     """(S, n, n)."""
@@ -186,7 +186,7 @@ def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_fl
     )
 
 
-def _rows(features: Array, sets: Sequence[Block]) -> Rows:
+def _rows(features: Array, sets: Sequence[Block]) -> RowUnion:
     """The union of the rows of sets, given by one block of each."""
     xp = array_namespace(features)
     scaling, used = sets[0].scaling, union(sets)
@@ -194,4 +194,4 @@ def _rows(features: Array, sets: Sequence[Block]) -> Rows:
     is_centered = sets[0].intercept is Intercept.FREE
     mean = xp.mean(z, axis=0) if is_centered else xp.zeros_like(z[0, :])
     places = [np.searchsorted(used, block.used()) for block in sets]
-    return Rows(z=z - mean if is_centered else z, mean=mean, places=places)
+    return RowUnion(z=z - mean if is_centered else z, mean=mean, places=places)

@@ -42,12 +42,12 @@ def solve_l2(features: Array, blocks: Sequence[Block], control: Control, bases: 
         alike.setdefault((block.n_columns, block.l2 > 0), []).append(index)
     solved: dict[int, BlockFit] = {}
     for positions in alike.values():
-        part = _Part(features, [blocks[index] for index in positions], control, bases)
-        solved.update(zip(positions, part.solve(), strict=True))
+        solver = _BlockSolver(features, [blocks[index] for index in positions], control, bases)
+        solved.update(zip(positions, solver.solve(), strict=True))
     return [solved[index] for index in range(len(blocks))]
 
 
-class _Part:
+class _BlockSolver:
     """Solves blocks of equally many columns, all with an l2 or all without."""
 
     def __init__(self, features: Array, blocks: Sequence[Block], control: Control, bases: Eigenbases) -> None:

@@ -14,15 +14,15 @@ from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import available_bytes, require, spectra_bytes
 from penult_server.compute.spectra.eigenvectors import spectrum_with_vectors
-from penult_server.compute.spectra.parts import Parts, Work
+from penult_server.compute.spectra.parts import Parts, Resources
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
 
 
-def compute_descriptors(request: pb.ComputeDescriptorsRequest, work: Work) -> pb.Descriptors:
+def compute_descriptors(request: pb.ComputeDescriptorsRequest, resources: Resources) -> pb.Descriptors:
     """Every descriptor of every group or class. Every field of the request is set by now."""
-    parts = _parts(request.source, request.by, work)
-    spectra = [_eigenvalues(parts, index, work.backend) for index in range(len(parts.groups))]
+    parts = _parts(request.source, request.by, resources)
+    spectra = [_eigenvalues(parts, index, resources.backend) for index in range(len(parts.groups))]
     first, last = request.power_law_first, request.power_law_last
     measures: list[tuple[kernels.Definition, list[float]]] = [
         (kernels.PARTICIPATION_RATIO, [kernels.participation_ratio(one) for one, _ in spectra]),
@@ -44,14 +44,14 @@ def compute_descriptors(request: pb.ComputeDescriptorsRequest, work: Work) -> pb
             for definition, values in measures
         ],
         variance_shares=_variance_shares(
-            parts if request.by == pb.SPECTRA_BY_GROUP else _parts(request.source, pb.SPECTRA_BY_GROUP, work)
+            parts if request.by == pb.SPECTRA_BY_GROUP else _parts(request.source, pb.SPECTRA_BY_GROUP, resources)
         ),
     )
 
 
-def compute_principal_angles(request: pb.ComputePrincipalAnglesRequest, work: Work) -> pb.PrincipalAngles:
+def compute_principal_angles(request: pb.ComputePrincipalAnglesRequest, resources: Resources) -> pb.PrincipalAngles:
     """Angles between the spans of the top eigenvectors of two groups or classes."""
-    (first, u), (second, v) = (_subspace(side, request.top_k, work) for side in (request.first, request.second))
+    (first, u), (second, v) = (_subspace(side, request.top_k, resources) for side in (request.first, request.second))
     if u.shape[0] != v.shape[0]:
         raise ServiceError(
             ErrorKind.WRONG_SHAPE,
@@ -66,12 +66,12 @@ def compute_principal_angles(request: pb.ComputePrincipalAnglesRequest, work: Wo
     )
 
 
-def _parts(source: pb.FeatureSource, by: "pb.SpectraBy.ValueType", work: Work) -> Parts:
+def _parts(source: pb.FeatureSource, by: "pb.SpectraBy.ValueType", resources: Resources) -> Parts:
     """The groups or classes of a feature set, if there is memory for their products."""
-    parts = work.parts(source, by)
+    parts = resources.parts(source, by)
     from_moments = parts.has_moments and not parts.is_resident
     needed = spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=from_moments)
-    require(needed, available_bytes(work.backend), "use another machine")
+    require(needed, available_bytes(resources.backend), "use another machine")
     return parts
 
 
@@ -113,9 +113,9 @@ def _mean_and_scatter(parts: Parts, index: int) -> tuple[NDArray[np.float64], fl
     return moments.mean[0], float(np.trace(moments.m2[0]))
 
 
-def _subspace(side: pb.Subspace, top_k: int, work: Work) -> tuple[groups_pb2.Group, Any]:
+def _subspace(side: pb.Subspace, top_k: int, resources: Resources) -> tuple[groups_pb2.Group, Any]:
     """The group that is meant, and its top eigenvectors (D, K)."""
-    parts = _parts(side.source, side.by, work)
+    parts = _parts(side.source, side.by, resources)
     index = parts.index_of(side.part)
     group = parts.groups[index]
     if group.count <= top_k:
@@ -125,8 +125,8 @@ def _subspace(side: pb.Subspace, top_k: int, work: Work) -> tuple[groups_pb2.Gro
             f"their mean; ask for a smaller top_k than {top_k}",
             top_k=top_k,
         )
-    found = spectrum_with_vectors(parts, index, top_k, work.backend)
-    _check_rank(group, work.backend.to_host(found.eigenvalues), parts.manifest.n_features)
+    found = spectrum_with_vectors(parts, index, top_k, resources.backend)
+    _check_rank(group, resources.backend.to_host(found.eigenvalues), parts.manifest.n_features)
     return group, found.vectors
 
 

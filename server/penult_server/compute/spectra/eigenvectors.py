@@ -12,11 +12,11 @@ from penult_proto.framing import announce, pieces
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import available_bytes, require, spectra_bytes
-from penult_server.compute.spectra.parts import Parts, Work
+from penult_server.compute.spectra.parts import Parts, Resources
 
 
 def read_eigenvectors(
-    request: pb.ReadEigenvectorsRequest, work: Work, device: threading.Lock
+    request: pb.ReadEigenvectorsRequest, resources: Resources, device: threading.Lock
 ) -> Iterator[pb.ReadEigenvectorsResponse]:
     """The header, then the eigenvalues (K,) and eigenvectors (K, D) of each part as soon as they are computed.
 
@@ -24,9 +24,9 @@ def read_eigenvectors(
     by now.
     """
     with device:
-        parts = work.parts(request.source, request.by)
+        parts = resources.parts(request.source, request.by)
         needed = spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=parts.has_moments)
-        require(needed, available_bytes(work.backend), "use another machine")
+        require(needed, available_bytes(resources.backend), "use another machine")
     n_parts, k, d = len(parts.groups), request.top_k, parts.manifest.n_features
     header = pb.EigenvectorsHeader(feature_set=request.source.feature_set, groups=parts.groups, request=request)
     for name, shape in (("eigenvalues", (n_parts, k)), ("eigenvectors", (n_parts, k, d))):
@@ -35,9 +35,9 @@ def read_eigenvectors(
     for index in range(n_parts):
         with device:
             found = spectrum_with_vectors(
-                parts, index, k, work.backend, correction=request.correction, center=request.center
+                parts, index, k, resources.backend, correction=request.correction, center=request.center
             )
-            values, vectors = work.backend.to_host(found.eigenvalues), work.backend.to_host(found.vectors).T
+            values, vectors = resources.backend.to_host(found.eigenvalues), resources.backend.to_host(found.vectors).T
         for name, array in (("eigenvalues", values), ("eigenvectors", signed(vectors))):
             for chunk in pieces(name, array, offset=index * array.nbytes):
                 yield pb.ReadEigenvectorsResponse(chunk=chunk)

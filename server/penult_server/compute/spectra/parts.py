@@ -25,7 +25,7 @@ from penult_server.stores.runs import read_run_manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Resources:
     """What a query is answered with: stores, resident features, device, and cached inferences."""
 
     root: Path
@@ -47,14 +47,14 @@ class Parts:
     INVALID_ARGUMENT when rows are asked for that the set does not have.
     """
 
-    def __init__(self, source: pb.FeatureSource, by: "pb.SpectraBy.ValueType", work: Work) -> None:
+    def __init__(self, source: pb.FeatureSource, by: "pb.SpectraBy.ValueType", resources: Resources) -> None:
         self._by_class = by == pb.SPECTRA_BY_CLASS
-        self._stored = StoredFeatures(work.root, source.feature_set)
-        self._work = work
-        self._selected = _selected_rows(source, self._stored, work.root)
+        self._stored = StoredFeatures(resources.root, source.feature_set)
+        self._resources = resources
+        self._selected = _selected_rows(source, self._stored, resources.root)
         self._resident: Resident | None = None
         self._streamed: Moments | None = None
-        self.check = work.check
+        self.check = resources.check
         self.manifest = self._stored.manifest
         self.n_attributes = self.manifest.labels.n_attributes
         describe = classes_to_proto if self._by_class else groups_to_proto
@@ -108,30 +108,30 @@ class Parts:
     @property
     def nothing(self) -> Any:
         """An empty array on the device."""
-        return self._work.backend.xp.empty(0)
+        return self._resources.backend.xp.empty(0)
 
     @property
     def is_resident(self) -> bool:
         """Whether the rows are small enough to be kept in memory; those of a larger set are read in passes."""
-        return self._work.residents.fits(self.manifest)
+        return self._resources.residents.fits(self.manifest)
 
     @property
     def memory(self) -> int:
         """Bytes that passes over the rows of a set too large for memory may use."""
-        return self._work.residents.budget
+        return self._resources.residents.budget
 
     def rows(self, index: int) -> Any:
         """Features (N, D) of one part, on the device."""
         if self._resident is None:
-            self._resident = self._work.residents.get(self.manifest.digest, self.check)
+            self._resident = self._resources.residents.get(self.manifest.digest, self.check)
         members = self._members(index, self._resident.y, self._resident.g)
-        return self._resident.features[self._work.backend.to_device(np.flatnonzero(members))]
+        return self._resident.features[self._resources.backend.to_device(np.flatnonzero(members))]
 
     def passes(self, index: int) -> Passes:
         """Passes over the rows of one part, from the store."""
         y = self._stored.read("y")
         members = self._members(index, y, y * self.n_attributes + self._stored.read("a"))
-        return passes_over(self._stored, members, self._work.backend, self.check)
+        return passes_over(self._stored, members, self._resources.backend, self.check)
 
     @property
     def _stream_bytes(self) -> int:
@@ -145,8 +145,10 @@ class Parts:
             part = y if self._by_class else y * self.n_attributes + self._stored.read("a")
             if self._selected is not None:
                 part = np.where(self._selected, part, -1)
-            self._streamed = stream_moments(self._stored, part, len(self.groups), self._work.backend, check=self.check)
-        one, to_host = unions(self._streamed, [[index]]), self._work.backend.to_host
+            self._streamed = stream_moments(
+                self._stored, part, len(self.groups), self._resources.backend, check=self.check
+            )
+        one, to_host = unions(self._streamed, [[index]]), self._resources.backend.to_host
         return Moments(count=to_host(one.count), weight=to_host(one.weight), mean=to_host(one.mean), m2=to_host(one.m2))
 
     def _members(self, index: int, y: NDArray[np.int64], g: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import available_bytes, inference_bytes, require, spectra_bytes
-from penult_server.compute.spectra.parts import Parts, Work
+from penult_server.compute.spectra.parts import Parts, Resources
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
 
@@ -23,7 +23,7 @@ MOST_PAIRS = 45
 """Comparisons that are resampled in one query at most: those of 10 classes."""
 
 
-def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra:
+def compute_spectra(request: pb.ComputeSpectraRequest, resources: Resources) -> pb.Spectra:
     """Eigenvalues of every group's (or class's) covariance, and the imbalance between them.
 
     A part with at least D examples is computed from the moments that were stored with the features. A smaller part is
@@ -31,7 +31,7 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
     stored. For a set too large for memory without stored moments, these are computed in one pass, and smaller parts in
     passes of their own. Every field of the request is set by now.
     """
-    parts, backend = work.parts(request.source, request.by), work.backend
+    parts, backend = resources.parts(request.source, request.by), resources.backend
     stored_moments = parts.has_stored_moments and request.center
     needed = parts.memory
     if stored_moments or parts.is_resident:
@@ -51,7 +51,7 @@ def compute_spectra(request: pb.ComputeSpectraRequest, work: Work) -> pb.Spectra
 
     spectra = on_threads(of, places) if fits else [of(index) for index in places]
     eigenvalues = np.stack([backend.to_host(one.eigenvalues) for one in spectra])
-    inferences = work.inferences.get(request, lambda: _inferences(request, parts, pairs))
+    inferences = resources.inferences.get(request, lambda: _inferences(request, parts, pairs))
     return pb.Spectra(
         feature_set=request.source.feature_set,
         groups=parts.groups,

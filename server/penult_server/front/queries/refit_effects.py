@@ -70,7 +70,8 @@ def check_effects(complete: pb.RefitRequest, asked: pb.RefitRequest) -> set[str]
         if rule.is_asked(asked):
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
-                f"{rule.argument} has no effect on this refit: it goes with {rule.goes_with}. Leave it out, or ask for that",
+                f"{rule.argument} has no effect on this refit: it goes with {rule.goes_with}. "
+                "Leave it out, or ask for that",
                 field=rule.argument,
             )
         rule.forget(complete)

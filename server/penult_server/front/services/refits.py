@@ -127,7 +127,8 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         if request.train and not request.evaluate:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
-                "train= gives the weights for averages of what is evaluated, and nothing is: give evaluate=, or leave it out",
+                "train= gives the weights for averages of what is evaluated, and nothing is: "
+                "give evaluate=, or leave it out",
                 argument="train",
             )
         await self._resolve_train(request)

@@ -22,6 +22,8 @@ class Word(NamedTuple):
 
 EVERYWHERE = ("client", "kernels", "protos", "server")
 KERNELS = ("kernels", "server/penult_server/compute")
+SERVICE = ("client", "protos", *(f"server/penult_server/{name}" for name in ("backbones", "datasets", "extraction")))
+SERVICE += tuple(f"server/penult_server/{name}" for name in ("finetuning", "front", "jobs", "registry", "stores"))
 WORDS = [
     # Names
     Word(r"\bbeside\(", "asarray_like(", EVERYWHERE),
@@ -42,8 +44,16 @@ WORDS = [
     Word(r"(?i)\bsettle", "minimize_intercept", KERNELS),
     Word(r"(?i)\btensors? lacks?\b|\black(s|ed)? tensors?\b|\btoo many tensors\b", "missing, unexpected", EVERYWHERE),
     Word(r"(?i)\bpath of (an|the) optimi[sz]er|optimi[sz]er's path", "trajectory", EVERYWHERE),
+    Word(r"(?i)\bheard\b|\bunheard\b|\bhears?\b", "has an effect, is used", EVERYWHERE),
+    Word(r"(?i)\bpulled (to|towards)\b", "penalised towards", EVERYWHERE),
+    Word(r"(?i)\black(s|ing)?\b|\bare too many\b", "missing, unexpected", SERVICE),
+    Word(r"(?i)\bg(o|oes|oing|one) on from\b|\btaken up again\b", "resumed", SERVICE),
+    Word(r"(?i)\bwhere (it|that) is not plain\b|\bnot looked at for\b", "not obvious; unused for", EVERYWHERE),
+    Word(r"pip install '?penult\b", "from a checkout of penult: pip install '.[...]'", EVERYWHERE),
     # Sentences that readers stumbled over
     Word(r"\bThemselves, as\b", "a sentence that names its subject", EVERYWHERE),
+    Word(r'^\s*"""(Of|Those|That|And|and|With|For) ', "a docstring that names its subject", SERVICE),
+    Word(r"^\s*// (Of|Those|That) ", "a comment that names its subject", SERVICE),
     Word(r"\bThe same of\b", "a sentence that names its subject", EVERYWHERE),
     Word(r"(?i)\bwho joins\b|\bwhoever joins\b", "requests that join a batch", EVERYWHERE),
     Word(r'^\s*"""(Of|Those|That|And|and|As long) ', "a docstring that names its subject", KERNELS),

@@ -1,4 +1,4 @@
-"""Is a spectral imbalance between two groups real, or what fewer examples make of equal groups?
+"""Is a spectral imbalance between two groups real, or an effect of their sizes alone?
 
 Data: features of a network finetuned on `footwear`. Each class has 950 training examples on one ground and 50 on the
 other, and 250 test examples on either. rho is the largest eigenvalue of the minority's covariance over that of the
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def size_alone(features: penult.Features, entry: penult.Imbalance, n_draws: int) -> np.ndarray:
-    """rho where the minority is as many random examples of the majority: what size alone makes of it."""
+    """rho with as many random examples of the majority in place of the minority: the effect of size alone."""
     majority = features.features[features.g == entry.majority_index].astype(np.float64)
     rng = np.random.default_rng(0)
     draws = [top_eigenvalue(rng.choice(majority, entry.n_minority, replace=False)) for _ in range(n_draws)]
@@ -92,13 +92,15 @@ def print_line(entry: penult.Imbalance, size: str = "") -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Spectral imbalance beside what size alone makes of it.")
+    parser = argparse.ArgumentParser(description="Spectral imbalance, and how much of it is an effect of size alone.")
     parser.add_argument("--store", default="store", help="directory of the store (default: %(default)s)")
     parser.add_argument("--dataset", default="footwear")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--random-weights", action="store_true", help="start from random weights")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--replicates", type=int, default=200, help="of each resampling (default: %(default)s)")
+    parser.add_argument(
+        "--replicates", type=int, default=200, help="replicates of each resampling (default: %(default)s)"
+    )
     parser.add_argument("--n", type=int, nargs="+", default=[25, 50, 100, 200], help="test examples of each minority")
     return parser.parse_args()
 

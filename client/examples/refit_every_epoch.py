@@ -4,7 +4,7 @@ Data: `footwear`, two classes on two grounds that go together in training (950 t
 After every epoch, epoch 0 included, the last layer is refitted on group-balanced validation features (deep feature
 reweighting, DFR) and scored on the test split, beside the head that was finetuned.
 
-What the answer means: a finetuned head that falls while the refit stays high has turned to the ground although the
+What the answer means: a finetuned head that falls while the refit stays high predicts the ground although the
 features still tell the classes apart, and a refit repairs it. A refit that falls, too, says that the features have
 lost something. Epoch 0 is the pretrained backbone with a fresh head, so the refit there is a linear probe. Bands are
 95 % Wilson intervals of the worst group's 250 examples; what another seed would change comes on top.

@@ -74,7 +74,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--store", default="store", help="directory of the store (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each balancing (default: %(default)s)")
     parser.add_argument("--by", choices=("group", "class"), default="group")
-    parser.add_argument("--ratio", type=float, default=4, help="of the mixture: most to least (default: %(default)s)")
+    parser.add_argument(
+        "--ratio", type=float, default=4, help="ratio of the mixture, largest to smallest (default: %(default)s)"
+    )
     parser.add_argument("--dataset", default="footwear")
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--random-weights", action="store_true", help="start from random weights")

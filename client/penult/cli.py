@@ -50,7 +50,7 @@ def _serve(given: list[str]) -> NoReturn:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Every command but ``serve``, which is passed on."""
+    """The parser of every command but ``serve``, whose options are the server's."""
     server = argparse.ArgumentParser(add_help=False)
     where = server.add_mutually_exclusive_group()
     where.add_argument("--address", help=f"host:port of a server (default: {DEFAULT_ADDRESS})")
@@ -77,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", nargs="?", choices=("list", "watch", "cancel"), default="list")
-    parser.add_argument("id", nargs="?", help="of the job to watch or cancel")
+    parser.add_argument("id", nargs="?", help="id of the job to watch or cancel")
     parser.set_defaults(run=_jobs, usage_error=parser.error)
 
 
@@ -86,9 +86,13 @@ def _add_spectra(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", choices=get_args(By), default="group")
     parser.add_argument("--top-k", type=int, default=10, help="eigenvalues shown (default: %(default)s)")
     parser.add_argument("--correction", type=int, choices=(0, 1), default=0, help="divisor n - correction")
-    parser.add_argument("--split", help="of a checkpoint, whose digest is then given in place of a feature set")
-    parser.add_argument("--replicates", type=int, default=200, help="of each resampling (default: %(default)s)")
-    parser.add_argument("--confidence", type=float, default=0.95, help="of the intervals (default: %(default)s)")
+    parser.add_argument("--split", help="split of a checkpoint whose digest is given in place of a feature set")
+    parser.add_argument(
+        "--replicates", type=int, default=200, help="replicates of each resampling (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--confidence", type=float, default=0.95, help="confidence level of the intervals (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw it")
@@ -98,7 +102,7 @@ def _add_spectra(parser: argparse.ArgumentParser) -> None:
 def _add_refit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("features", help="digest, the start of one, or name of the set to fit")
     parser.add_argument("--preset", choices=get_args(Preset), default="dfr")
-    parser.add_argument("--l2", type=float, help="by default the preset's")
+    parser.add_argument("--l2", type=float, help="strength of the L2 penalty (default: the preset's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--evaluate",
@@ -190,7 +194,7 @@ def _refit(options: argparse.Namespace) -> int:
 
 
 def number_json(value: float) -> float | None:
-    """JSON has no NaN and no infinity: None stands for what does not exist."""
+    """The number as JSON has it: None for NaN and infinity."""
     return float(value) if math.isfinite(value) else None
 
 

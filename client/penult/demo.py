@@ -1,6 +1,6 @@
 """``penult demo``: the main job from end to end, on shoes photographed on grass and gravel.
 
-The ground goes with the shoe in training and not in the test: a finetuned model leans on it, which shows in
+The ground goes with the shoe in training and not in the test: a finetuned model predicts by it, which shows in
 its worst group. Refits of the last layer on balanced held-out features repair most of that. Everything is
 stored; a second run computes nothing anew.
 """

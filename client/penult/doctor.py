@@ -11,7 +11,7 @@ from penult.connection.embedded import SERVER_NEEDS
 from penult.connection.handshake import DEFAULT_ADDRESS
 from penult.connection.rpc import is_loopback
 from penult.connection.servers import read_record, root_file, state_file
-from penult.errors import PenultError
+from penult.errors import PenultError, install
 from penult_proto import PROTOCOL
 
 PLOT_NEEDS = ("matplotlib", "pandas")
@@ -43,7 +43,7 @@ def installed(package: str) -> str:
 
 def _extra(name: str, needs: tuple[str, ...]) -> str:
     missing = [package for package in needs if importlib.util.find_spec(package) is None]
-    state = f"lacks {', '.join(missing)}: pip install 'penult[{name}]'" if missing else "installed"
+    state = f"{', '.join(missing)} missing; {install(name)}" if missing else "installed"
     return f"{'[' + name + ']':<12} {state}"
 
 

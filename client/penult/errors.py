@@ -29,7 +29,7 @@ from penult_proto.errors import STATUS_CODES, ErrorKind
 
 
 class PenultError(Exception):
-    """Anything that penult says no to.
+    """Base class of every error that penult raises.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class StoreCorrupt(PenultError):
 
 
 class Busy(PenultError):
-    """The server has no room for this now. Wait `retry_after` seconds (if given) and ask again."""
+    """The server is short of memory, disk space or queue places: wait `retry_after` seconds (if given), ask again."""
 
     retryable = True
 
@@ -130,12 +130,12 @@ _BY_KIND: dict[ErrorKind, type[PenultError]] = {
     ErrorKind.STORE_LOCKED: Conflict,
     ErrorKind.VERSION_MISMATCH: VersionMismatch,
 }
-"""Kinds whose class is not that of their status code."""
+"""Class of each kind whose class does not follow from its status code."""
 
 CLASSES: dict[str, type[PenultError]] = {
     str(kind): _BY_KIND.get(kind, _BY_STATUS[code]) for kind, code in STATUS_CODES.items()
 }
-"""Classes by kind; a new kind has that of its status code."""
+"""Class of each kind: its own, else that of its status code."""
 
 
 def from_kind(
@@ -149,8 +149,13 @@ def from_kind(
     return error(message, kind=kind, metadata=metadata, retry_after=retry_after)
 
 
+def install(extra: str) -> str:
+    """How to install what an extra brings, for an error about a missing package."""
+    return f"from a checkout of penult: pip install '.[{extra}]'"
+
+
 MOST_SHOWN = 120
-"""Characters of a value that a message repeats."""
+"""Most characters of a value that a message repeats."""
 
 
 def shown(value: object) -> str:
@@ -164,5 +169,5 @@ def shown(value: object) -> str:
 
 
 def invalid(message: str, kind: ErrorKind = ErrorKind.INVALID_ARGUMENT, **metadata: object) -> InvalidRequest:
-    """What the client itself finds wrong with a request before any call."""
+    """An error that the client finds in a request before any call."""
     return InvalidRequest(message, kind=kind, metadata={key: str(value) for key, value in metadata.items()})

@@ -1,4 +1,4 @@
-"""Every way in which penult says no: a stable kind, and the gRPC status code it travels under.
+"""Every kind of error of penult, each a stable name, and the gRPC status code it travels under.
 
 The kind is what programs compare; messages are for people and may change. A failed call carries it as
 ``google.rpc.ErrorInfo`` (domain ``penult``, reason = the kind in upper case, metadata = the values that
@@ -18,7 +18,7 @@ from grpc import StatusCode
 
 DOMAIN = "penult"
 DETAILS_KEY = "grpc-status-details-bin"
-"""Of the trailing metadata that holds ``google.rpc.Status``."""
+"""Key of the trailing metadata that holds ``google.rpc.Status``."""
 
 
 class ErrorKind(StrEnum):
@@ -136,7 +136,7 @@ FALLBACK_KINDS: dict[StatusCode, ErrorKind] = {
     # A message beyond MESSAGE_BYTES.
     StatusCode.RESOURCE_EXHAUSTED: ErrorKind.INVALID_ARGUMENT,
 }
-"""What a status without details means: gRPC itself said it. Every other code is INTERNAL."""
+"""Kinds of statuses without details, which gRPC itself sends. Every other code is INTERNAL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

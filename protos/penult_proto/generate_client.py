@@ -89,12 +89,12 @@ SELECT = (
 """Arguments of ``select=``, their types, those of their settings, and what to say of these."""
 PATH_DOCS = {"steps": "0 when counted by epochs.", "epochs": "0 when counted by steps.", "start": START_DOC}
 NOT_SETTINGS = ("evaluate", "train", "plan", "timeout")
-"""Arguments of a refit that ask for more of the answer, not for another one."""
+"""Arguments of a refit that add to the answer without changing the head."""
 ALWAYS_SAID = ("l1", "l2", "repeats")
-"""Numbers that go with every method."""
+"""Numbers that have an effect with every method."""
 
 Fields = Iterable[tuple[str, str, str]]
-"""Name, type and docstring of each."""
+"""Name, type and docstring of each field."""
 
 
 def types_module() -> str:

@@ -13,7 +13,7 @@ ALWAYS_SAID = ("balance", "epochs", "pretrained", "seed")
 DOCS = {"repeat_errors_of": "Digest of a checkpoint.", "evaluate": "Empty for all."}
 SPEC_DOC = """A finetuning recipe; the fields are the arguments of `Client.finetune`.
 
-    What was left out has the server's default; None has what could have no effect, such as the momentum of AdamW.
+    A field that was left out has the server's default; one without an effect, such as the momentum of AdamW, is None.
     """
 METHOD = '''
     def arguments(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ STORED_HEAD = pb.HeadSource(kind=pb.HEAD_KIND_STORED)
 DFR_PENALTIES = [1 / c for c in (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)]
 """1 / C of the DFR scripts, in their order: ties go to the first."""
 DFR_CLASS_RATIOS = [1.0, *(float(w) for w in (2, 3, 10, 100, 300, 1000)), *(1 / w for w in (2, 3, 10, 100, 300, 1000))]
-"""Weights of class 1 beside class 0 in the DFR script's order: ties go to the first."""
+"""Weights of class 1 relative to class 0 in the DFR script's order: ties go to the first."""
 DFR_TUNING = pb.Select(
     half=True,
     metric=pb.SELECT_METRIC_WORST_GROUP,
@@ -157,7 +157,7 @@ CRT_PATH = pb.Path(
     optimizer=pb.PATH_OPTIMIZER_SGD, learning_rate=1e-3, momentum=0.9, weight_decay=1e-4, batch_size=108, steps=5001
 )
 L2 = 1e-3
-"""Strength of our own presets: DFR, class balancing and the like are flat around it on standardised features."""
+"""L2 strength of penult's own presets: on standardised features the accuracy of DFR and the like is flat around it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,11 +165,11 @@ class Preset:
     """A method that fills in the parts of a refit."""
 
     sentence: str
-    """What it does, to a user."""
+    """What the method does, for users."""
     source: str
-    """Where it was published; empty for what is everybody's."""
+    """Where it was published; empty for textbook methods."""
     request: pb.RefitRequest
-    """What it fills in."""
+    """The partial request that it fills in."""
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -276,17 +276,17 @@ PRESETS: Mapping[str, Preset] = {
         request=_sgd(WEIGHTS_OF_GROUPS, CRT_PATH),
     ),
     "group_dro": Preset(
-        sentence="the worst group's loss, to the saddle point",
+        sentence="the worst group's mean loss, minimised to the saddle point",
         source="Sagawa et al. 2020, arXiv 1911.08731",
         request=pb.RefitRequest(balance=NO_BALANCE, risk=pb.Risk(kind=pb.RISK_KIND_GROUP_DRO), l2=L2),
     ),
     "cvar_dro": Preset(
-        sentence="the largest 10 % of losses, to the saddle point",
+        sentence="the mean of the largest 10 % of losses, minimised to the saddle point",
         source="Duchi & Namkoong 2021; Levy et al. 2020, arXiv 2010.05893",
         request=pb.RefitRequest(balance=NO_BALANCE, risk=pb.Risk(kind=pb.RISK_KIND_CVAR, alpha=0.1), l2=1e-2),
     ),
     "jtt": Preset(
-        sentence="the stored head's errors weigh 20 (its code adds 20 copies, which makes 21)",
+        sentence="rows that the stored head misclassifies get weight 20 (the authors' code adds 20 copies: 21)",
         source="Liu et al. 2021, arXiv 2107.09044",
         request=pb.RefitRequest(balance=NO_BALANCE, weights=pb.Weights(kind=pb.WEIGHTS_KIND_ERRORS, up=20.0), l2=L2),
     ),
@@ -298,12 +298,12 @@ PRESETS: Mapping[str, Preset] = {
         ),
     ),
     "logit_adjusted": Preset(
-        sentence="offsets log p(y)",
+        sentence="logit adjustment: offsets log p(y)",
         source="Menon et al. 2021, arXiv 2007.07314",
         request=pb.RefitRequest(balance=NO_BALANCE, offset=pb.Offset(kind=pb.OFFSET_KIND_CLASS_PRIOR, tau=1.0), l2=L2),
     ),
     "la_prior": Preset(
-        sentence="offsets log p(y | class the stored head predicts)",
+        sentence="logit adjustment: offsets log p(y | class the stored head predicts)",
         source="Tsirigotis et al. 2023, arXiv 2306.01180, with the bias of the stored head",
         request=pb.RefitRequest(
             balance=NO_BALANCE, offset=pb.Offset(kind=pb.OFFSET_KIND_PREDICTION_PRIOR, tau=1.0), l2=L2

@@ -17,9 +17,9 @@ from penult_proto.v1 import refits_pb2 as pb
 PARTS = ("balance", "weights", "offset", "risk", "rows")
 """Messages whose fields are arguments themselves."""
 KINDS = ("kind", "method")
-"""The field of a part that is called by the part's name."""
+"""Names of the field whose argument has the name of the part."""
 RENAMED = {"feature_set": "features", "penalty_scale": "penalty", "scaling": "standardize"}
-"""Arguments that are not called as their field."""
+"""Arguments by their field, where the names differ."""
 BY_VALUE = ("explicit", "row_ids")
 """Fields that an array given for the part itself fills."""
 
@@ -63,7 +63,7 @@ def _places(parts: tuple[str, ...]) -> Iterator[tuple[str, Place]]:
 
 
 ARGUMENTS: Mapping[str, Place] = {name: place for name, place in _places(PARTS) if name not in BY_VALUE}
-"""By the names of the arguments of the client's `refit`."""
+"""The place of each argument of the client's `refit`, by its name."""
 GRID: Mapping[str, Place] = {
     name: place
     for name, place in _places((*PARTS, "path"))

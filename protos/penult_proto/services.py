@@ -9,7 +9,7 @@ _FILES = (datasets_pb2, features_pb2, info_pb2, jobs_pb2, refits_pb2, runs_pb2, 
 SERVICES: dict[str, ServiceDescriptor] = {
     service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 }
-"""Services by their full name."""
+"""Services by their full names."""
 READ_METHODS: dict[str, tuple[str, ...]] = {
     name: tuple(method.name for method in service.methods if method.name.startswith(("Get", "List")))
     for name, service in SERVICES.items()

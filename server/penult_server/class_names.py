@@ -1,7 +1,7 @@
-"""Classes matched by their names: those that a head or logits know, and those that labels are about.
+"""Classes matched by their names: those of a head or of logits, and those of labels.
 
-Names decide. The same names in another order are permuted exactly; other names are refused, unless a mapping says which
-stand for which. Classes that nobody named go by their index.
+The same names in another order are permuted exactly; other names are refused, unless a mapping says which stand for
+which. Classes without names are matched by their index.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from penult_server.errors import ServiceError
 from penult_server.notes import Note
 
 MOST_LISTED = 20
-"""Names in one sentence."""
+"""Most names in one message."""
 NO_NAMES: Mapping[str, str] = {}
 
 
@@ -28,14 +28,14 @@ class Classes:
 
     names: tuple[str, ...]
     whose: str
-    """Such as "checkpoint 1a2b3c", for people."""
+    """What has these classes, such as "checkpoint 1a2b3c"; for messages."""
     by_index: bool = False
-    """Whether nobody named them, and they are called by their index."""
+    """Whether the classes have no names and are called by their index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Match:
-    """Where each class of the labels stands among those that are known."""
+    """The index of each class of the labels among the known classes."""
 
     order: NDArray[np.int64]
     """(C,) for each class of the labels, its index among the known ones."""
@@ -56,12 +56,12 @@ class Match:
 
 
 def match_classes(known: Classes, labels: Classes, class_map: Mapping[str, str] = NO_NAMES) -> Match:
-    """Match by name; by index, saying so, where either side has no names and nothing is mapped.
+    """Match by name; by index, with a note, where either side has no names and nothing is mapped.
 
     Parameters
     ----------
-    known : of a head, or of a model's logits.
-    labels : of the feature set or dataset whose labels they meet.
+    known : classes of a head, or of a model's logits.
+    labels : classes of the feature set or dataset whose labels they are matched with.
     class_map : from names of `known` to those of `labels`; a name that it leaves out stands for itself. Classes without
         names are called by their index in it.
 
@@ -125,7 +125,7 @@ def _mapped(known: Classes, labels: Classes, class_map: Mapping[str, str]) -> No
 
 
 def _listed(names: Sequence[str], others: Sequence[str] = ()) -> str:
-    """All names, or of many the first; those that `others` lacks come first then."""
+    """All names, or the first of many, those that are missing in `others` before the rest."""
     if len(names) <= MOST_LISTED:
         return ", ".join(names)
     shared = set(others)

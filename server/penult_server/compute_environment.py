@@ -11,17 +11,17 @@ BLAS_THREADS = (
     "VECLIB_MAXIMUM_THREADS",
     "OMP_NUM_THREADS",
 )
-"""How the BLAS libraries that NumPy is built with are told their number of threads."""
+"""Environment variables that set the number of threads of the BLAS libraries that NumPy is built with."""
 PRODUCT_THREADS = "PENULT_PRODUCT_THREADS"
-"""How the worker is told over how many threads it splits large products itself."""
+"""Environment variable with the number of threads over which the worker itself splits large products."""
 
 
 def compute_environment(ours: Mapping[str, str], n_cores: int) -> dict[str, str]:
-    """What the compute worker's environment has beside `ours`.
+    """Variables that the compute worker's environment has in addition to `ours`.
 
     The BLAS has one thread, and the worker splits what is large itself: threads of the BLAS wait for each other in
-    every product, and twenty L1 refits that take 0.2 s took 2 to 23 s with two of them beside one busy process. Where
-    a number of threads is set already, the BLAS has that many and nothing is split.
+    every product, and twenty L1 refits that take 0.2 s took 2 to 23 s with two of them while another process was busy.
+    Where a number of threads is set already, the BLAS has that many and nothing is split.
     """
     # One arena: in those of other threads glibc gives freed memory back at once, and clearing fresh pages of the same
     # 30 MB took a tenth of the time of DFR's fits.

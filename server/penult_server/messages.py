@@ -1,4 +1,4 @@
-"""Between the records of the rooms and the messages of the protocol. Conversions only."""
+"""Conversions between the records of the packages and the messages of the protocol."""
 
 from collections.abc import Sequence
 from datetime import datetime

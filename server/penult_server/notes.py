@@ -1,4 +1,4 @@
-"""Notes: sentences beside an answer that could mislead whoever reads its numbers alone."""
+"""Notes: sentences with an answer whose numbers alone could mislead."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

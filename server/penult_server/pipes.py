@@ -1,7 +1,7 @@
 """Messages between the front and its worker processes: protobuf over their pipes, each behind its length.
 
 A worker reads `ToWorker` from its input and writes `FromWorker` to its output. A pipe that closes, also in the middle
-of a message, is the end of whoever wrote to it.
+of a message, is the end of the process that wrote to it.
 """
 
 import asyncio

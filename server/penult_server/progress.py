@@ -19,7 +19,7 @@ class MetricsRecord:
 
 
 class JobContext(Protocol):
-    """Given to the function that does a job's work."""
+    """What a function that does a job's work reports to, and asks whether the job was cancelled."""
 
     def progress(self, stage: str, done: float, total: float, unit: str) -> None:
         """Say how far the whole job is. Cheap: may be called for every batch."""

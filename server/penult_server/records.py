@@ -1,4 +1,4 @@
-"""What datasets, stores and messages all know: how labels are called."""
+"""What datasets, stores and messages all know: the names of labels."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class LabelNames:
     masks: tuple[str, ...] = ()
     """Names of the sets of examples in the columns of the array `masks`; the sets may overlap."""
     classes_by_index: bool = False
-    """Whether nobody named the classes, and they are called by their index."""
+    """Whether the classes have no names and are called by their index."""
 
     @property
     def n_attributes(self) -> int:

@@ -1,4 +1,4 @@
-"""How a server is set up: what `penult serve` may be told."""
+"""The settings of a server: the options of `penult serve`."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Settings:
     device: str = "auto"
     """ "auto", "cpu" or "cuda"."""
     resident_bytes: int = 4 * 2**30
-    """Features kept in memory between queries, at most."""
+    """Most bytes of features kept in memory between queries."""
 
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""

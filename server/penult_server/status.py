@@ -15,7 +15,7 @@ from penult_server.errors import ServiceError
 
 _RETRY_SECONDS = {ErrorKind.QUEUE_FULL: 30, ErrorKind.WORKER_DIED: 1, ErrorKind.SHUTTING_DOWN: 2}
 _LONGEST = 1500
-"""Bytes of a message, and of all values together, that are sent: trailers are limited to about 8 KiB."""
+"""Most bytes of a message, and of all values together: trailers are limited to about 8 KiB."""
 
 
 def status_of(error: ServiceError) -> status_pb2.Status:
@@ -72,7 +72,7 @@ def translate(error: BaseException) -> ServiceError:
 
 
 def from_call(error: grpc.aio.AioRpcError) -> ServiceError | None:
-    """The error that another of our processes sent, or None when gRPC itself failed."""
+    """The error that another process of the server sent, or None when gRPC itself failed."""
     said = said_by(error.trailing_metadata() or ())
     return ServiceError(ErrorKind(said.kind), said.message, **said.metadata) if said else None
 

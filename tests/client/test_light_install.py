@@ -90,7 +90,7 @@ def test_the_client_works_in_a_clean_environment(clean_site):
     """
     lines = run_clean(clean_site, code).splitlines()
     assert lines[0] == "unreachable"
-    assert "pip install 'penult[server]'" in lines[1]
+    assert "pip install '.[server]'" in lines[1]
     assert lines[2] == "[]"
 
 
@@ -122,5 +122,5 @@ def test_the_front_loads_no_framework():
 def test_no_room_is_a_package():
     """A top-level package called `kernels` would hide the one that transformers imports."""
     root = Path(penult.__file__).parents[2]
-    for room in ("client", "kernels", "protos", "server", "tests"):
-        assert not (root / room / "__init__.py").exists()
+    for folder in ("client", "kernels", "protos", "server", "tests"):
+        assert not (root / folder / "__init__.py").exists()

@@ -472,5 +472,5 @@ def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatc
     spectra = decode_spectra.spectra(spectra_message())
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.figure", None)
-    with pytest.raises(ImportError, match=r"pip install 'penult\[plot\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[plot\]'"):
         spectra.to_frame() if package == "pandas" else spectra.plot()

@@ -169,13 +169,13 @@ def check_refit(refit: refits_pb2.Refit) -> None:
     weight, bias = arrays.decode(refit.head.weight), arrays.decode(refit.head.bias)
     assert np.isfinite(weight).all()
     assert np.isfinite(bias).all()
-    asked, proof = refit.request, refit.certificate
-    if proof.converged and not asked.HasField("path"):
-        assert -1e-12 <= proof.gap < math.inf, proof
-        assert math.isfinite(proof.objective)
+    asked, certificate = refit.request, refit.certificate
+    if certificate.converged and not asked.HasField("path"):
+        assert -1e-12 <= certificate.gap < math.inf, certificate
+        assert math.isfinite(certificate.objective)
         # Without l2 a small gradient is what ends a fit; of a grid, l2 is a candidate's.
         if asked.l2 > 0 and not asked.grid:
-            assert proof.gap <= asked.tolerance * math.log(max(len(bias), 2)) * (1 + 1e-9) + 1e-12, proof
+            assert certificate.gap <= asked.tolerance * math.log(max(len(bias), 2)) * (1 + 1e-9) + 1e-12, certificate
     for metrics in refit.metrics.values():
         check_metrics(metrics)
 

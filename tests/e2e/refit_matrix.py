@@ -1,7 +1,7 @@
 """The matrix of a refit request: every field of it, every way of solving, and which identity they obey together.
 
-A field is heard, or refused where it would change nothing: `FIELDS` says by which checks of `test_refit_matrix` each is
-held to that. A new field of the request has no row here, and fails the test until it has.
+A field has an effect, or is refused where it would have none: `FIELDS` says by which checks of `test_refit_matrix` each
+is held to that. A new field of the request has no row here, and fails the test until it has.
 """
 
 from collections.abc import Iterator

@@ -107,7 +107,7 @@ def test_a_query_that_is_given_up_frees_the_worker(client, mine, arrays, worker,
 
 
 def test_one_of_two_callers_of_an_equal_query_goes(client, mine, worker):
-    """The other still gets the answer, of work begun for both."""
+    """The other still gets the answer, of work started for both."""
     with penult.local(client.info().root) as other, ThreadPoolExecutor(1) as pool:
         busy = long_refit(client, mine)
         worker.works()

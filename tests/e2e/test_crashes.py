@@ -1,4 +1,4 @@
-"""Processes are killed; what was acknowledged is still there, and what was begun is finished."""
+"""Processes are killed; what was confirmed is still there, and what was started is finished."""
 
 import os
 import select

@@ -109,14 +109,14 @@ def test_a_mapping_gives_the_same_predictions(client, run, sets, mapped):
     assert fits[1].head.classes == ("cat", "wolf")
 
 
-def test_training_shares_are_those_of_the_set_s_own_dataset(client, run, mapped, sets):
+def test_training_fractions_are_those_of_the_set_s_own_dataset(client, run, mapped, sets):
     y, a = (getattr(client.features.read(mapped["train"]), name) for name in ("y", "a"))
-    shares = np.bincount(2 * y + a, minlength=4) / len(y)
-    np.testing.assert_allclose(mapped["test"].train_shares, shares, rtol=1e-12)
-    assert not np.allclose(shares.reshape(2, 2)[::-1].ravel(), sets["test"].train_shares)
+    fractions = np.bincount(2 * y + a, minlength=4) / len(y)
+    np.testing.assert_allclose(mapped["test"].train_shares, fractions, rtol=1e-12)
+    assert not np.allclose(fractions.reshape(2, 2)[::-1].ravel(), sets["test"].train_shares)
     scored = client.evaluate(run.checkpoints[-1], mapped["test"], class_map=NAMES)
-    np.testing.assert_allclose(scored.average_weights, shares, rtol=1e-12)
-    assert scored.weighted_average_accuracy == pytest.approx(scored.group_accuracy @ shares)
+    np.testing.assert_allclose(scored.average_weights, fractions, rtol=1e-12)
+    assert scored.weighted_average_accuracy == pytest.approx(scored.group_accuracy @ fractions)
     assert [group.name for group in scored.groups][:2] == ["cat, very green", "cat, very red"]
 
 

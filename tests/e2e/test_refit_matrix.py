@@ -27,7 +27,7 @@ MEANS = [name for name, way in WAYS.items() if "risk" not in way.arguments]
 PENALISED = [name for name in OPTIMA if "no penalty" not in name]
 
 WITH_HEADS = [name for name in EVERY if WAYS[name].is_path or {"l1", "l2"} & set(WAYS[name].arguments)]
-"""Ways that hear a center or a start."""
+"""Ways of solving on which a center or a start has an effect."""
 
 
 @pytest.fixture(params=EVERY)
@@ -362,7 +362,7 @@ def test_no_intercept_is_the_center_s(client: penult.Client) -> None:
 
 @of([name for name in PENALISED if "risk" not in WAYS[name].arguments and "link" not in WAYS[name].arguments])
 def test_a_whole_tail_is_the_mean(client: penult.Client, way: Way) -> None:
-    """CVaR at alpha = 1 is the mean, whatever weighs; a smaller alpha is heard."""
+    """CVaR at alpha = 1 is the mean, whatever weighs; a smaller alpha has an effect."""
     data = sample(way, SEED)
     features = data.upload(client)
     loose = replace(way, arguments=way.arguments | {"tolerance": 1e-6}, atol=0.03)
@@ -631,7 +631,7 @@ def test_the_best_step(client: penult.Client, way: Way) -> None:
 
 
 def test_ways_differ(client: penult.Client) -> None:
-    """No way is another one: optimisers, batches and penalties are heard."""
+    """No way is another one: optimisers, batches and penalties have an effect."""
     data = sample(WAYS["l2"], SEED)
     features = data.upload(client)
     names = [name for name, way in WAYS.items() if way.n_classes == 2 and way.shape == (120, 5)]

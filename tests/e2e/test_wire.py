@@ -1,4 +1,4 @@
-"""Messages that the client would not send: each is refused by its own kind, and nothing in them is left unheard."""
+"""Messages that the client would not send: each is refused by its own kind, and nothing in them is ignored."""
 
 import grpc
 import numpy as np
@@ -49,7 +49,7 @@ def spectra(**fields):
         {"source": {"feature_set": "mine", "rows": {}}},
     ],
 )
-def test_zero_is_not_left_out_and_nothing_is_unheard(mine, ask, fields):
+def test_zero_is_not_left_out_and_nothing_is_ignored(mine, ask, fields):
     assert ask("spectra", "ComputeSpectra", spectra(**fields)) == "invalid_argument"
 
 

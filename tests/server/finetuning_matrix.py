@@ -27,7 +27,7 @@ class Same:
 
 @dataclass(frozen=True, kw_only=True)
 class Differ:
-    """Two requests that end with other weights: the field is heard."""
+    """Two requests that end with other weights: the field has an effect."""
 
     one: Values
     other: Values
@@ -267,7 +267,7 @@ MATRIX: dict[str, list[Check]] = {
     "objective.group_dro_adjustment": [
         Same(one=DRO, other=DRO | {"objective.group_dro_adjustment": 0.0}),
         Differ(one=DRO, other=DRO | {"objective.group_dro_adjustment": 9.0}),
-        # Equal adjustments of all groups cancel, and without a rate none is heard.
+        # Equal adjustments of all groups cancel, and without a rate none has an effect.
         Same(
             one=DRO | {"objective.group_dro_rate": 0.0},
             other=DRO | {"objective.group_dro_rate": 0.0, "objective.group_dro_adjustment": 9.0},

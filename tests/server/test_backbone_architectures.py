@@ -10,7 +10,7 @@ from backbone_directories import write_config, write_decoder, write_text_model
 from numpy.testing import assert_allclose
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.classifier import Classifier, prove_head
+from penult_server.backbones.classifier import Classifier, check_head
 from penult_server.backbones.images.preprocessing import Batch
 from penult_server.backbones.model import load_backbone
 from penult_server.errors import ServiceError
@@ -98,7 +98,7 @@ def batch_for(classifier: Classifier) -> Batch:
     return preprocessing.to_batch([preprocessing.prepare(image) for image in pixels], CPU)
 
 
-def check_head(classifier: Classifier, width: int, head_name: str) -> None:
+def check_features(classifier: Classifier, width: int, head_name: str) -> None:
     """In both modes the logits are the head's weights times the features, in float64 by hand."""
     batch = batch_for(classifier)
     assert classifier.head_name == head_name
@@ -115,7 +115,7 @@ def check_head(classifier: Classifier, width: int, head_name: str) -> None:
         assert_allclose(features.numpy() @ weight.T + bias, logits.numpy(), rtol=1e-5, atol=1e-5)
         seen.append(features.numpy())
     assert np.ptp(seen[1], axis=0).max() > 0
-    assert prove_head(classifier, batch) <= 1e-6
+    assert check_head(classifier, batch) <= 1e-6
     # One by one, an example has the features that it has among others.
     with torch.no_grad():
         alone, _ = classifier.forward_with_features(first_of(batch))
@@ -133,7 +133,7 @@ def first_of(batch: Batch) -> Batch:
 @pytest.mark.parametrize(("name", "side", "width", "head_name"), TIMM, ids=[one[0] for one in TIMM])
 def test_timm(name: str, side: int, width: int, head_name: str) -> None:
     classifier = load_backbone(name, 3, pretrained=False, seed=1, image_size=side)
-    check_head(classifier, width, head_name)
+    check_features(classifier, width, head_name)
     # The features are the model's own pooled ones, by timm's other way to them.
     own: Any = classifier.module
     batch = batch_for(classifier)
@@ -148,13 +148,13 @@ def test_timm(name: str, side: int, width: int, head_name: str) -> None:
 )
 def test_sequence_classifiers(tmp_path: Path, kind: str, settings: dict[str, Any], width: int, head_name: str) -> None:
     name = write_text_model(tmp_path, kind, **settings)
-    check_head(load_backbone(name, 3, pretrained=False, seed=1, max_tokens=16), width, head_name)
+    check_features(load_backbone(name, 3, pretrained=False, seed=1, max_tokens=16), width, head_name)
 
 
 @pytest.mark.parametrize(("kind", "settings"), DECODERS, ids=[one[0] for one in DECODERS])
 def test_decoders_whose_heads_read_every_token(tmp_path: Path, kind: str, settings: dict[str, Any]) -> None:
     classifier = load_backbone(write_decoder(tmp_path, kind, **settings), 3, pretrained=False, seed=1, max_tokens=16)
-    check_head(classifier, 16, "score")
+    check_features(classifier, 16, "score")
     assert classifier.head.bias is None
     # The token that ends texts pads them; a text without any token is one of it.
     preprocessing = classifier.preprocessing
@@ -169,7 +169,7 @@ def test_decoders_whose_heads_read_every_token(tmp_path: Path, kind: str, settin
 @pytest.mark.parametrize(("kind", "settings", "width", "head_name"), IMAGE_MODELS, ids=[one[0] for one in IMAGE_MODELS])
 def test_image_classifiers(tmp_path: Path, kind: str, settings: dict[str, Any], width: int, head_name: str) -> None:
     name = write_config(tmp_path, kind, **settings)
-    check_head(load_backbone(name, 3, pretrained=False, seed=1, image_size=32), width, head_name)
+    check_features(load_backbone(name, 3, pretrained=False, seed=1, image_size=32), width, head_name)
 
 
 @pytest.mark.parametrize(

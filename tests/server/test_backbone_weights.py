@@ -112,9 +112,9 @@ def with_more(state: State) -> State:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (without, r"tensors lack \(layer1\.0\.conv1\.weight, layer1\.0\.conv2\.weight"),
+        (without, r"tensors are missing \(layer1\.0\.conv1\.weight, layer1\.0\.conv2\.weight"),
         (reshaped, r"1 tensors have another shape \(conv1\.0\.weight \(.*1, 3\) instead of \(.*3, 3\)\)"),
-        (with_more, r"5 tensors are too many \(decoder\.0, decoder\.1, decoder\.2, \.\.\.\)"),
+        (with_more, r"5 tensors are unexpected \(decoder\.0, decoder\.1, decoder\.2, \.\.\.\)"),
     ],
 )
 def test_weights_of_another_architecture_are_refused(
@@ -194,7 +194,7 @@ def test_a_directory_of_timm(tmp_path: Path) -> None:
     assert kept(state, classifier)
     assert "mean=(0.1, 0.2, 0.3)" in classifier.preprocessing_id
     # Its checkpoint needs the directory no more.
-    manifest = save_checkpoint(store, classifier, ORIGIN, epoch=0, proof=probe_of(classifier))
+    manifest = save_checkpoint(store, classifier, ORIGIN, epoch=0, checked_on=probe_of(classifier))
     for file in source.iterdir():
         file.unlink()
     loaded = load_checkpoint(store, manifest.digest, CPU)
@@ -325,7 +325,7 @@ def test_mean_pooling(tmp_path: Path, kind: str) -> None:
     for row, length in enumerate(lengths):
         assert_allclose(features[row], hidden[row, :length].mean(axis=0), rtol=1e-5, atol=1e-6)
 
-    manifest = save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, proof=batch)
+    manifest = save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, checked_on=batch)
     assert manifest.pooling == "mean"
     loaded = load_checkpoint(tmp_path, manifest.digest, CPU)
     assert loaded.pooling == "mean"
@@ -356,7 +356,7 @@ def test_checkpoints_of_unusual_heads(tmp_path: Path, form: str) -> None:
     else:
         name = "dla46_c"
     classifier = load_backbone(name, 2, pretrained=False, seed=0, image_size=32, max_tokens=8).to(CPU)
-    manifest = save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, proof=probe_of(classifier))
+    manifest = save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, checked_on=probe_of(classifier))
     loaded = load_checkpoint(tmp_path, manifest.digest, CPU)
     assert torch.equal(features_of(loaded), features_of(classifier))
     assert (manifest.head_bias == "") == (form == "decoder")

@@ -15,7 +15,7 @@ from torchvision import transforms
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import library_of, packaged_backbones, weights_identity
-from penult_server.backbones.classifier import Classifier, prove_head
+from penult_server.backbones.classifier import Classifier, check_head
 from penult_server.backbones.heads import find_head
 from penult_server.backbones.images.preprocessing import ImagePreprocessing
 from penult_server.backbones.lite0 import read_lite0
@@ -61,7 +61,7 @@ def test_head_of_features_is_logits_timm(name: str) -> None:
     assert features.shape == (5, classifier.n_features)
     assert logits.shape == (5, 3)
     assert_allclose(by_hand, logits.numpy(), rtol=1e-4, atol=1e-5)
-    assert prove_head(classifier, batch) <= 1e-6
+    assert check_head(classifier, batch) <= 1e-6
     # The features are the model's own pooled ones, by timm's other way to them.
     own = classifier.module
     with torch.inference_mode():
@@ -148,7 +148,7 @@ def test_packaged_weights_are_loaded_but_for_the_head() -> None:
 def test_packaged_text_model() -> None:
     classifier = load_backbone("all-MiniLM-L6-v2", 2, pretrained=True, seed=0)
     texts = [classifier.preprocessing.prepare(text) for text in ("A fine film.", "Not a fine film at all.")]
-    assert prove_head(classifier, classifier.preprocessing.to_batch(texts, CPU)) <= 1e-6
+    assert check_head(classifier, classifier.preprocessing.to_batch(texts, CPU)) <= 1e-6
     assert classifier.n_features == 384
     # Pretrained, not drawn: another seed changes the head alone.
     other = load_backbone("all-MiniLM-L6-v2", 2, pretrained=True, seed=1).module.state_dict()
@@ -245,7 +245,7 @@ def test_incomplete_weights_are_refused(tmp_path: Path) -> None:
     module = load_backbone(name, 2, pretrained=False, seed=0, max_tokens=8).module
     state = {key: value for key, value in module.state_dict().items() if "attention.self.query.weight" not in key}
     module.save_pretrained(tmp_path, state_dict=state)
-    with pytest.raises(ServiceError, match=r"1 tensors below the head lack.*query\.weight") as caught:
+    with pytest.raises(ServiceError, match=r"1 tensors below the head are missing.*query\.weight") as caught:
         load_backbone(name, 2, pretrained=True, seed=0, max_tokens=8)
     assert caught.value.kind is ErrorKind.WEIGHTS_UNAVAILABLE
 
@@ -297,7 +297,7 @@ def test_a_checkpoint_whose_head_does_not_give_the_logits_is_not_stored(tmp_path
     batch = classifier.preprocessing.to_batch(random_images(32), CPU)
     said = r"'test_resnet' does not reproduce its logits: relative difference \d.*\(at most 1e-05\), features \(5, 96\)"
     with pytest.raises(ServiceError, match=said) as caught:
-        save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, proof=batch)
+        save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, checked_on=batch)
     assert caught.value.kind is ErrorKind.INTERNAL
     assert not (tmp_path / "checkpoints").exists()
 
@@ -308,7 +308,7 @@ def test_a_checkpoint_whose_head_does_not_give_the_logits_is_not_loaded(
     """As when another release of a library computes something else after the head has run."""
     classifier = load_backbone("test_resnet", 2, pretrained=False, seed=0, image_size=32)
     batch = classifier.preprocessing.to_batch(random_images(32), CPU)
-    digest = save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, proof=batch).digest
+    digest = save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, checked_on=batch).digest
     assert load_checkpoint(tmp_path, digest, CPU).n_classes == 2
     monkeypatch.setattr("penult_server.backbones.saving.bundle", lambda *_: broken_classifier())
     with pytest.raises(ServiceError, match="does not reproduce its logits") as caught:
@@ -342,4 +342,4 @@ def test_under_autocast_head_of_features_is_logits_within_its_rounding(name: str
     bound = 2**-7 * (features.float().abs() @ weight.abs().T + bias.abs())
     assert torch.all((by_hand - logits.float()).abs() <= bound)
     # Outside of it everything is float32 again.
-    assert prove_head(classifier, batch) <= 1e-6
+    assert check_head(classifier, batch) <= 1e-6

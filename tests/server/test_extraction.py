@@ -10,7 +10,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.classifier import Classifier, prove_head
+from penult_server.backbones.classifier import Classifier, check_head
 from penult_server.backbones.images.preprocessing import Batch
 from penult_server.backbones.inputs import one_ahead
 from penult_server.backbones.model import load_backbone
@@ -228,7 +228,7 @@ def probe_of(classifier: Classifier) -> Batch:
 def test_a_checkpoint_gives_the_same_features_again(tmp_path: Path, name: str) -> None:
     saved = load_backbone(name, 2, pretrained=False, seed=5, image_size=SIDE).to(CPU)
     before = torch.get_rng_state()
-    manifest = save_checkpoint(tmp_path, saved, ORIGIN, epoch=0, proof=probe_of(saved))
+    manifest = save_checkpoint(tmp_path, saved, ORIGIN, epoch=0, checked_on=probe_of(saved))
     loaded = load_checkpoint(tmp_path, manifest.digest, CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert loaded.preprocessing_id == saved.preprocessing_id == manifest.preprocessing_id
@@ -238,7 +238,7 @@ def test_a_checkpoint_gives_the_same_features_again(tmp_path: Path, name: str) -
         extract_split(classifier, MemoryDataset(), "test", seen, device=CPU, batch_size=4, context=seen)
         results.append(seen.all("features"))
     assert_array_equal(results[0], results[1])
-    assert prove_head(loaded, probe_of(loaded)) <= 1e-6
+    assert check_head(loaded, probe_of(loaded)) <= 1e-6
 
 
 def test_weights_that_are_not_finite_are_not_stored(tmp_path: Path) -> None:
@@ -246,14 +246,14 @@ def test_weights_that_are_not_finite_are_not_stored(tmp_path: Path) -> None:
     with torch.no_grad():
         saved.head.weight[0, 0] = torch.nan
     with pytest.raises(ServiceError, match=r"head\.weight") as caught:
-        save_checkpoint(tmp_path, saved, ORIGIN, epoch=3, proof=probe_of(saved))
+        save_checkpoint(tmp_path, saved, ORIGIN, epoch=3, checked_on=probe_of(saved))
     assert caught.value.kind is ErrorKind.DIVERGED
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_identity(tmp_path: Path) -> None:
     classifier = load_backbone("test_vit", 2, pretrained=False, seed=0, image_size=SIDE)
-    manifest = save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, proof=probe_of(classifier))
+    manifest = save_checkpoint(tmp_path, classifier, ORIGIN, epoch=0, checked_on=probe_of(classifier))
     base = extraction_identity(manifest, "a" * 64, "test")
     assert extraction_identity(replace(manifest, run_id="other", epoch=9), "a" * 64, "test", attribute="first") == base
     others = [

@@ -1,4 +1,4 @@
-"""Every field of a finetuning request obeys an identity, is heard, or is refused where it has no effect."""
+"""Every field of a finetuning request obeys an identity, has an effect, or is refused where it has none."""
 
 import ast
 import inspect
@@ -150,7 +150,7 @@ def test_identity(runs: Runs, check: Same) -> None:
 
 
 @pytest.mark.parametrize("check", every(Differ))
-def test_heard(runs: Runs, check: Differ) -> None:
+def test_has_an_effect(runs: Runs, check: Differ) -> None:
     one, other = runs.weights(check.one, check.data), runs.weights(check.other, check.data)
     assert set(one) != set(other) or not all(np.array_equal(one[name], other[name]) for name in one)
 

@@ -1,4 +1,4 @@
-"""What a query will need is said, and refused, before it is begun."""
+"""What a query will need is said, and refused, before it is started."""
 
 import numpy as np
 import pytest

@@ -115,7 +115,7 @@ def mean_loss(logits: Tensor, y: Tensor, g: Tensor) -> Tensor:
 
 def group_dro(rate: float, adjustment: float) -> Loss:
     """Sagawa et al. 2020, algorithm 1 with the generalisation adjustment of section 3.3, as `LossComputer` takes it:
-    groups that a batch lacks have loss 0, and their adjustment still moves q."""
+    groups that are missing in a batch have loss 0, and their adjustment still moves q."""
     counts = torch.bincount(torch.from_numpy(DATASET.info.group_index("train")))
     q = torch.ones(4) / 4
 

@@ -12,7 +12,7 @@ from penult_server import pipes
 SENT = [FromWorker(progress=Progress(stage="epoch 1", done=1, total=float("nan"))), FromWorker(), FromWorker()]
 
 
-def heard(content: bytes, one_by_one: bool) -> list[FromWorker]:
+def received(content: bytes, one_by_one: bool) -> list[FromWorker]:
     """Everything that comes over a pipe before it closes, in this thread or in an event loop."""
 
     async def in_a_loop() -> list[FromWorker]:
@@ -40,18 +40,18 @@ def written(messages: list[FromWorker]) -> bytes:
 @pytest.mark.parametrize("one_by_one", [True, False])
 def test_messages_arrive_whole_wherever_the_pipe_is_cut(one_by_one):
     content = written(SENT)
-    whole = heard(content, one_by_one)
+    whole = received(content, one_by_one)
     assert [one.SerializeToString() for one in whole] == [one.SerializeToString() for one in SENT]
     # The empty ones are four bytes each.
     for length in range(len(content)):
-        assert len(heard(content[:length], one_by_one)) == max(0, (length - (len(content) - 12)) // 4)
+        assert len(received(content[:length], one_by_one)) == max(0, (length - (len(content) - 12)) // 4)
 
 
 @pytest.mark.parametrize("one_by_one", [True, False])
 @pytest.mark.parametrize("garbage", [b"printed by a library\n", b"\0\0\0\x02\xff\xff"])
 def test_what_is_no_message_is_refused(garbage, one_by_one):
     with pytest.raises(ValueError, match=r"a message between processes has at most|is no FromWorker"):
-        heard(garbage, one_by_one)
+        received(garbage, one_by_one)
 
 
 def test_a_message_that_is_too_long_is_refused_by_its_sender(monkeypatch):

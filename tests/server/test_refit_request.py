@@ -64,7 +64,7 @@ def test_dfr_by_its_script():
 def test_a_random_head_is_to_start_from_only():
     random = pb.HeadSource(kind=pb.HEAD_KIND_RANDOM)
     assert expanded("rad_celeba").weights.detector.start == random
-    with pytest.raises(ServiceError, match="center must be a head to be pulled to"):
+    with pytest.raises(ServiceError, match="center must be a head to penalise towards"):
         expanded(l2=0.1, center=random)
 
 

@@ -11,13 +11,13 @@ class Work:
     """A computation that ends when it is told to."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.begun = 0
+        self.started = 0
         self.cancelled = False
         self.may_end = asyncio.Event()
         self.error = error
 
     async def __call__(self) -> int:
-        self.begun += 1
+        self.started += 1
         try:
             await self.may_end.wait()
         except asyncio.CancelledError:
@@ -25,12 +25,12 @@ class Work:
             raise
         if self.error:
             raise self.error
-        return self.begun
+        return self.started
 
 
-async def begun(calls: SharedCalls[int], work: Work, n: int) -> list[asyncio.Task[int]]:
+async def started(calls: SharedCalls[int], work: Work, n: int) -> list[asyncio.Task[int]]:
     tasks = [asyncio.create_task(calls.get("key", work)) for _ in range(n)]
-    while not work.begun:
+    while not work.started:
         await asyncio.sleep(0)
     return tasks
 
@@ -38,7 +38,7 @@ async def begun(calls: SharedCalls[int], work: Work, n: int) -> list[asyncio.Tas
 def test_many_callers_share_one_computation():
     async def run():
         calls, work = SharedCalls[int](), Work()
-        tasks = await begun(calls, work, 5)
+        tasks = await started(calls, work, 5)
         work.may_end.set()
         assert await asyncio.gather(*tasks) == [1] * 5
         again = asyncio.create_task(calls.get("key", work))
@@ -50,7 +50,7 @@ def test_many_callers_share_one_computation():
 def test_one_caller_leaving_does_not_disturb_the_others():
     async def run():
         calls, work = SharedCalls[int](), Work()
-        tasks = await begun(calls, work, 3)
+        tasks = await started(calls, work, 3)
         tasks[0].cancel()
         await asyncio.gather(tasks[0], return_exceptions=True)
         work.may_end.set()
@@ -63,7 +63,7 @@ def test_one_caller_leaving_does_not_disturb_the_others():
 def test_the_last_caller_leaving_ends_the_computation():
     async def run():
         calls, work = SharedCalls[int](), Work()
-        tasks = await begun(calls, work, 2)
+        tasks = await started(calls, work, 2)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -79,7 +79,7 @@ def test_the_last_caller_leaving_ends_the_computation():
 def test_an_error_reaches_every_caller():
     async def run():
         calls, work = SharedCalls[int](), Work(ValueError("no"))
-        tasks = await begun(calls, work, 3)
+        tasks = await started(calls, work, 3)
         work.may_end.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(answer) for answer in answers] == [ValueError] * 3

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from transformers import AutoTokenizer
 
 from penult_server.backbones.catalog import Pooling
-from penult_server.backbones.classifier import prove_head
+from penult_server.backbones.classifier import check_head
 from penult_server.backbones.model import load_backbone
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def test_pairs_are_read_as_transformers_reads_them(tmp_path: Path, pooling: Pool
         logits = classifier.logits(batch)
         without = classifier.logits({key: batch[key] for key in ("input_ids", "attention_mask")})
         assert_allclose(logits.numpy(), classifier.module(**expected).logits.numpy(), rtol=1e-5, atol=1e-6)
-    assert prove_head(classifier, batch) <= 1e-6
+    assert check_head(classifier, batch) <= 1e-6
     assert (logits - without).abs().max() > 1e-6, "the model is told which text a token belongs to"
 
 
@@ -47,4 +47,4 @@ def test_pairs_reach_a_model_that_knows_no_types(tmp_path: Path, kind: str) -> N
     assert "token_type_ids" in classifier.preprocessing.tokenizer("one", "two")
     batch = classifier.preprocessing.to_batch(classifier.preprocessing.prepare_all(PAIRS), CPU)
     assert sorted(batch) == ["attention_mask", "input_ids"]
-    assert prove_head(classifier, batch) <= 1e-6
+    assert check_head(classifier, batch) <= 1e-6

@@ -1,4 +1,4 @@
-"""The one place where a single value of a caller becomes what is meant; arrays are in `coerce_arrays`.
+"""Single values that callers pass, checked and converted; arrays are in `coerce_arrays`.
 
 A value is taken where it has one meaning (6.0 for a count, a NumPy scalar or a tensor without dimensions for a number)
 and refused otherwise, by the name of its argument. A bool is no number and a number is no bool.
@@ -25,11 +25,11 @@ _Number = TypeVar("_Number", bound=int)
 INT32, INT64, UINT64 = 2**31 - 1, 2**63 - 1, 2**64 - 1
 """The largest numbers that the wire carries."""
 MOST_TEXT = 4096
-"""Characters of a name or a path."""
+"""Most characters of a name or a path."""
 MOST_LISTED = 100_000
-"""Members of a list that is no array."""
+"""Most members of a list that is no array."""
 MOST_SECONDS = 1e8
-"""Three years stand for "as long as it takes"."""
+"""Longest time to wait, in seconds (three years): what None and infinity become."""
 
 
 def number(argument: str, value: object, least: float = -math.inf, most: float = math.inf) -> float:
@@ -65,7 +65,7 @@ def whole(argument: str, value: object, least: int = 1, most: int = INT32) -> in
 
 
 def seed(value: object, argument: str = "seed") -> int:
-    """One that fits 64 bits without a sign. Raises `InvalidRequest`."""
+    """A seed: a whole number in 0 .. 2^64 - 1. Raises `InvalidRequest`."""
     return whole(argument, value, 0, UINT64)
 
 
@@ -102,7 +102,7 @@ def text(argument: str, value: object, *, most: int = MOST_TEXT, example: str = 
 
 
 def optional_text(argument: str, value: object) -> str:
-    """As `text`; empty for None, which leaves it to the server."""
+    """As `text`; empty for None, which leaves the choice to the server."""
     return "" if value is None else text(argument, value)
 
 
@@ -122,7 +122,7 @@ def choice(argument: str, value: object, enum: Enumeration[_Number]) -> _Number:
 
 
 def path(argument: str, value: object) -> str:
-    """A place of a file system, as text. Raises `InvalidRequest`."""
+    """A path, as text. Raises `InvalidRequest`."""
     found = os.fspath(cast("os.PathLike[Any]", value)) if _has(value, "__fspath__") else value
     plain = text(argument, found, example="'/data/table.csv'")
     if not plain or "\0" in plain:
@@ -157,7 +157,7 @@ def names(argument: str, value: Iterable[str] | None) -> list[str]:
 
 
 def items(argument: str, value: Mapping[_Key, _Value] | None, example: str) -> list[tuple[_Key, _Value]]:
-    """Those of a mapping, none for None; anything else is refused, with an `example` of what is meant."""
+    """The items of a mapping, none for None; anything else is refused, with an `example` of what is meant."""
     if value is None:
         return []
     if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
@@ -173,9 +173,9 @@ def record(argument: str, value: object, kind: type[_Value]) -> _Value:
 
 
 def build(kind: Callable[_P, _Message], /, *args: _P.args, **fields: _P.kwargs) -> _Message:
-    """A message of the wire: the net below the checks of every argument.
+    """A message of the wire; refuses what the checks of the arguments have let through.
 
-    What protobuf refuses and no check did raises `InvalidRequest` that names the field.
+    A value that protobuf refuses raises `InvalidRequest` that names the field.
     """
     try:
         return kind(*args, **fields)
@@ -214,7 +214,7 @@ def _whole_float(value: object) -> int | None:
 
 
 def _has(value: object, name: str) -> bool:
-    """Whether its type has a method of that name; instances are not asked, they may answer anything."""
+    """Whether the type of a value has a method of that name; an instance may claim to have any."""
     return hasattr(type(value), name)
 
 

@@ -1,7 +1,7 @@
-"""The one place where what a caller passes as an array becomes a NumPy array; single values are in `coerce`.
+"""Arrays that callers pass, checked and made NumPy arrays; single values are in `coerce`.
 
-Lists, columns of tables and tensors of any library are taken by what they can do, so that none of these libraries has
-to be installed. No value is changed on the way: what would lose a bit is refused.
+Lists, columns of tables and tensors of any library are recognised by their methods, so that none of these libraries has
+to be installed. No value is changed: a conversion that would lose a bit is refused.
 """
 
 import math
@@ -17,9 +17,9 @@ from penult_proto.errors import ErrorKind
 AnyArray = NDArray[Any]
 
 MOST_LISTED = 5
-"""Rows that a message names."""
+"""Most rows that a message names."""
 EXACT_IN_FLOAT = 2**53
-"""Up to here every whole number is a float64."""
+"""float64 holds every whole number up to this one exactly."""
 
 
 def host_array(argument: str, value: object) -> AnyArray:
@@ -67,7 +67,7 @@ def floats(argument: str, value: object, allowed: tuple[str, ...], *, widened: t
 
 
 def numbers(argument: str, value: object) -> NDArray[np.float64]:
-    """Numbers in float64; bools and text are none. Raises `InvalidRequest`."""
+    """An array of numbers, in float64; bools and text are refused. Raises `InvalidRequest`."""
     array = host_array(argument, value)
     if array.dtype.kind not in "iuf":
         raise invalid(
@@ -100,7 +100,7 @@ def row_ids(value: object, argument: str = "rows") -> NDArray[np.uint64]:
 
 
 def exact_integers(argument: str, value: object) -> AnyArray:
-    """Integers of any sign; floats that are whole are, text and bools are not. Raises `InvalidRequest`."""
+    """Integers of any sign, from integers or whole floats; text and bools are refused. Raises `InvalidRequest`."""
     array = host_array(argument, value)
     if array.dtype.kind in "iu":
         return array
@@ -115,10 +115,10 @@ def exact_integers(argument: str, value: object) -> AnyArray:
 
 
 def whole_floats(argument: str, array: AnyArray) -> NDArray[np.int64]:
-    """Floats as the integers that they are. Raises `InvalidRequest` naming the rows where they are none."""
-    wide = array if array.dtype.itemsize > 8 else array.astype(np.float64)
+    """Whole floats as integers. Raises `InvalidRequest` naming the rows of other values."""
+    exact = array if array.dtype.itemsize > 8 else array.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        is_whole = (wide == np.floor(wide)) & (np.abs(wide) <= EXACT_IN_FLOAT)
+        is_whole = (exact == np.floor(exact)) & (np.abs(exact) <= EXACT_IN_FLOAT)
     if not is_whole.all():
         wrong = np.argwhere(~is_whole)[:, 0] if array.ndim else np.zeros(1, np.int64)
         raise invalid(
@@ -130,7 +130,7 @@ def whole_floats(argument: str, array: AnyArray) -> NDArray[np.int64]:
 
 
 def converted(argument: str, value: object, dtype: str) -> str:
-    """The code that converts an argument, in the words of its own library."""
+    """The code that converts an argument, in the syntax of its own library."""
     if hasattr(type(value), "detach"):
         return f"{argument}.to(torch.{dtype})"
     if hasattr(type(value), "astype"):
@@ -156,7 +156,7 @@ def _from_masked(argument: str, value: object) -> AnyArray | None:
 
 
 def _refuse_missing(argument: str, value: object) -> None:
-    """Columns of tables say themselves where they hold nothing: pandas by `isna`, polars by `is_null`."""
+    """Raise `InvalidRequest` for missing values of a table's column: `isna` of pandas, `is_null` of polars."""
     for method in ("isna", "is_null"):
         if hasattr(type(value), method):
             _refuse_rows(argument, np.asarray(getattr(value, method)(), dtype=np.bool_))
@@ -210,7 +210,7 @@ def _plain(argument: str, array: AnyArray) -> AnyArray:
 
 
 def _is_missing(value: object) -> bool:
-    """None, NaN, and what pandas has for no value."""
+    """Whether a value is None, NaN, or a missing value of pandas."""
     is_nan = isinstance(value, float) and math.isnan(value)
     return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")
 
@@ -228,7 +228,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _integers(members: list[Any]) -> AnyArray:
-    """int64, or uint64 where one is too large for it. Raises OverflowError for what is too large for that."""
+    """int64, or uint64 where one is too large for it. Raises OverflowError for a larger one."""
     is_large = any(int(one) > np.iinfo(np.int64).max for one in members)
     return np.array([int(one) for one in members], dtype=np.uint64 if is_large else np.int64)
 

@@ -33,7 +33,7 @@ _INSTEAD: Mapping[tuple[str, str], str] = {
     ("dataset", "Checkpoint"): "checkpoint.dataset",
     ("dataset", "FeatureSet"): "features.dataset, empty where they were uploaded",
 }
-"""By the sort that is wanted and the type that was given."""
+"""What to pass, by the sort that is wanted and the type that was given."""
 
 
 def wrong_sort(argument: str, sort: str, value: object, expected: str) -> InvalidRequest:

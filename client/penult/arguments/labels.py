@@ -1,7 +1,7 @@
-"""Labels as callers have them, made the indices that are stored: text, bools, whole floats, or values in a given order.
+"""Labels as callers have them (text, bools, whole floats, or values in a given order), converted to stored indices.
 
-Labels count from 0. What counts otherwise is refused with the line that maps it, or taken when the values are given in
-their order.
+Stored labels count from 0. Labels that count otherwise are accepted when their values are given in order, and else
+refused, with the line of code that maps them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ class Indexed:
     indices: NDArray[np.int64]
     """(N,)"""
     names: tuple[str, ...] | None
-    """Of the indices in their order; None when neither given nor found, which names them by number."""
+    """Names of the labels in the order of their indices; None where they have none and go by number."""
     from_labels: bool
     """Whether `names` are the labels themselves, sorted."""
 
@@ -75,11 +75,11 @@ def training_counts(
     rows: list[int] = present.tolist()
     missing = [group_names[index] for index in rows if index not in found]
     if missing or not any(found.values()):
-        lacking = (
+        problem = (
             f"none for {shown(missing)}, which has rows here: give 0 where it has none" if missing else "only zeros"
         )
         raise invalid(
-            f"train_counts must hold the training examples of every group; got {lacking}", argument="train_counts"
+            f"train_counts must hold the training examples of every group; got {problem}", argument="train_counts"
         )
     return [found.get(index, 0) for index in range(len(group_names))]
 
@@ -90,7 +90,7 @@ def _pairs(classes: Sequence[str], values: Sequence[str]) -> list[tuple[str, ...
 
 
 def _group_keys(classes: Sequence[str], values: Sequence[str]) -> dict[object, int]:
-    """What may name a group; text that two groups print as names none."""
+    """Group index by everything that may name a group; text that two groups print as is left out."""
     keys: dict[object, int] = {}
     numbers, value_numbers = _numbers(classes), _numbers(values) if values else [0]
     printed = [", ".join(pair) for pair in _pairs(classes, values)]
@@ -107,7 +107,7 @@ def _group_keys(classes: Sequence[str], values: Sequence[str]) -> dict[object, i
 
 
 def _numbers(names: Sequence[str]) -> list[int]:
-    """What stands for each name as a number: itself where all are numbers, as labels were, else its index."""
+    """The number that stands for each name: the name itself where all are numbers, else its index."""
     try:
         found = [int(name) for name in names]
     except ValueError:
@@ -125,7 +125,7 @@ def _check_shape(argument: str, array: AnyArray, n_rows: int) -> None:
 
 
 def _names(argument: str, values: Sequence[object], *, by_number: bool) -> tuple[str, ...]:
-    """Distinct names of labels; numbers by their digits."""
+    """Distinct names of labels; numbers become their digits."""
     if any(isinstance(one, bool | np.bool_) for one in values):
         raise invalid(f"{argument} takes names, or whole numbers; got {shown(values)}", argument=argument)
     if by_number:
@@ -159,7 +159,7 @@ def _from_text(argument: str, array: AnyArray, known: tuple[str, ...] | None, na
 
 
 def _found(argument: str, labels: AnyArray, legal: AnyArray, names_argument: str) -> NDArray[np.int64]:
-    """(N,) where each label stands in `legal`."""
+    """(N,) position of each label in `legal`."""
     order = np.argsort(legal)
     at = np.minimum(np.searchsorted(legal, labels, sorter=order), len(legal) - 1)
     indices = order[at]

@@ -12,6 +12,11 @@ class About:
     connection: Connection
 
     def info(self, *, timeout: float = 30.0) -> Info:
-        """What the server is, can do and holds."""
+        """Version, device, limits and packaged backbones of the server, and how much it has stored.
+
+        Parameters
+        ----------
+        timeout : seconds.
+        """
         call = self.connection.stubs.info.GetInfo
         return decode.info(self.connection.unary(call, info_pb2.GetInfoRequest(), timeout=timeout))

@@ -25,17 +25,17 @@ class TableColumns(TypedDict, total=False):
     """Names of a table's columns, where they are not the usual ones."""
 
     split: str
-    """Usually ``"split"``."""
+    """Splits; usually ``"split"``."""
     y: str
-    """Usually ``"y"``."""
+    """Classes; usually ``"y"``."""
     path: str
-    """Of images; usually ``"path"``."""
+    """Paths of images; usually ``"path"``."""
     text: str | Sequence[str]
-    """One column, or two that are read as pairs; usually ``"text"``, and ``"text_pair"`` where there is one."""
+    """Texts: one column, or two that are read as pairs; usually ``"text"``, and ``"text_pair"`` where there is one."""
     id: str
-    """Usually ``"id"`` where there is one."""
+    """Unique ids of the rows; usually ``"id"`` where there is such a column."""
     attributes: str | Sequence[str]
-    """Usually every column that is nothing else; groups are made from the first unless a call names another."""
+    """Attributes; usually every column that is nothing else. A call that names none makes groups from the first."""
     masks: str | Sequence[str]
     """Columns of 0 and 1, each a set of examples that is evaluated for itself; the sets may overlap."""
 
@@ -99,9 +99,9 @@ class Datasets:
         wait: bool = True,
         timeout: float = 30.0,
     ) -> Dataset | jobs.Job[Dataset]:
-        """Make images, texts or pairs of texts known under a name.
+        """Register images, texts or pairs of texts under a name.
 
-        A published dataset is registered from the directory it was unpacked into, files as their owners name them::
+        A published dataset is registered from the directory it was unpacked into, its files named as by its owners::
 
             client.datasets.register("waterbirds", "/data/waterbird_complete95_forest2water2", layout="waterbirds")
 
@@ -114,7 +114,7 @@ class Datasets:
         "multinli" : metadata_random.csv, multinli_1.0_train.jsonl, multinli_1.0_dev_matched.jsonl,
             ..._mismatched.jsonl; 3 labels x negation; pairs of premise and hypothesis
 
-        Group counts are compared with the published ones; what differs stands in ``.notes`` of the answer.
+        Group counts are compared with the published ones; ``.notes`` of the answer names every difference.
 
         Any other dataset is one file, CSV or TSV (by its name, ``.tsv``; both also gzipped) or Parquet, one row per
         example: ``split`` (one is "train"), ``y``, ``path`` (of an image, relative to the file) or ``text``
@@ -128,7 +128,7 @@ class Datasets:
             )
 
         Names of classes and values are alike in all kinds of files: "false" and "true" for a column of booleans however
-        they are written, "1" for 1 and 1.0 where a column holds whole numbers alone.
+        they are written, "1" for 1 and 1.0 where a column holds only whole numbers.
 
         Parameters
         ----------
@@ -142,7 +142,7 @@ class Datasets:
             and ``masks`` (columns of 0 and 1, sets that may overlap and are evaluated beside the groups).
         splits : of a table whose column ``split`` holds no names: which value, or values, each split is, such as
             ``{"train": 0, "val": 1, "test": 2}`` or ``{"train": ["a", "b"], "test": "c"}``. Every value needs a name.
-            Just that first one is assumed for a column of exactly 0, 1 and 2, and ``.notes`` says so.
+            A column of exactly 0, 1 and 2 is read as the first example, and ``.notes`` says so.
         wait : False returns the job, which reads every file once, instead of waiting for it.
         timeout : seconds for starting the job; reading the files may take any time.
 
@@ -180,7 +180,7 @@ def _absolute(source: str | Path) -> str:
 def columns_message(
     columns: TableColumns | None, splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None
 ) -> datasets_pb2.TableColumns:
-    """Which columns hold what. Raises `InvalidRequest`."""
+    """The message that names a table's columns. Raises `InvalidRequest`."""
     legal = list(TableColumns.__annotations__)
     found = dict(items("columns", columns, "{'y': 'label'}"))
     for key in found:

@@ -33,7 +33,7 @@ class FeatureSets:
         return [decode.feature_set(message) for message in answer.feature_sets]
 
     def get(self, features: FeatureSetLike, *, timeout: float = 30.0) -> FeatureSet:
-        """The feature set of a digest, the start of one (at least 8 characters) or a name. Raises `NotFound`."""
+        """The feature set of a digest, of the start of one (at least 8 characters) or of a name. Raises `NotFound`."""
         request = build(features_pb2.GetFeatureSetRequest, feature_set=feature_set_name(features))
         return decode.feature_set(
             self._connection.unary(self._connection.stubs.features.GetFeatureSet, request, timeout=timeout)
@@ -82,7 +82,7 @@ class FeatureSets:
         attribute : name of the attribute, for people.
         attribute_values : the same as `classes`, for `a`.
         masks : (N,) bool of each named set of rows, which may overlap; every evaluation reports them as well.
-        train_counts : examples of each group in the training split, which weigh the weighted average of every
+        train_counts : examples of each group in the training split, which weight the weighted average of every
             evaluation on this set: a dict over all groups that have rows here, such as ``{("cat", "indoors"): 3498}``;
             a group is its (class, value), its name "cat, indoors", (y, a), or its index. Without it there is no
             weighted average, unless ``train=`` names the training set where something is evaluated.

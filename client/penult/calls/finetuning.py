@@ -82,11 +82,11 @@ class Finetuning:
     ) -> jobs.Job[Run]:
         """Start finetuning all weights of a backbone; ``.wait()`` gives the `Run`.
 
-        The same request again returns the job that is queued, running or has succeeded. A run that is killed goes on
-        where it was, and ends with the weights that it would have had, bit for bit.
+        The same request again returns the job that is queued, running or has succeeded. A run that is killed
+        resumes from its last saved state, and ends with the weights it would have had, bit for bit.
 
-        What is left out, or None, has the server's default; ``run.spec`` shows what was used, and None for what could
-        have no effect. Defaults::
+        An argument that is left out, or None, takes the server's default. ``run.spec`` shows the values used, and None
+        for arguments that have no effect on the run. Defaults::
 
             pretrained=True, pooling="model", balance="none", by="class", missing_groups="refuse", epochs=2, seed=0,
             optimizer="adamw", learning_rate=0.001, weight_decay=0.01, decay_all=False, momentum=0.9, schedule="cosine",
@@ -95,8 +95,8 @@ class Finetuning:
             cvar_fraction=0.2, label_smoothing=0.0, mixup=0.0, sam=0.0, flip=True, crop_scale=0.0, image_size=0,
             image_resize=0, max_tokens=128, pad_to_max=False, evaluate_every=1.0, checkpoint_every=1.0, save_every=0
 
-        An argument that has no effect beside the others is refused, and what it goes with is said: `momentum` without
-        ``optimizer="sgd"``, `by` without a balance, `max_tokens` for images, anything of training with ``epochs=0``.
+        An argument that would have no effect is refused, and the error says what it goes with: `momentum` without
+        ``optimizer="sgd"``, `by` without a balance, `max_tokens` for images, arguments of training with ``epochs=0``.
 
         Parameters
         ----------
@@ -115,23 +115,23 @@ class Finetuning:
             upsamples. The cap is rounded down; the authors' code rounds it up.
         by : balance over classes or groups.
         ratio : for "mixture", at least 1; "dataset" for the dataset's own imbalance, largest over smallest.
-        missing_groups : of groups without a training example where groups are balanced: "refuse", or "skip" to balance
-            those that are there. Groups without an example in any split are left out in any case. What was left
-            out is named in ``.notes`` of the run.
+        missing_groups : what to do about groups without a training example when balancing by group: "refuse", or "skip"
+            to balance the others. Groups without an example in any split are always left out. ``.notes`` of the run
+            names the groups left out.
         epochs : 0 stores the starting point only.
         seed : of the fresh head, the order of examples, the augmentation and dropout.
         optimizer : "adamw" or "sgd".
-        learning_rate : its peak.
-        weight_decay : not of biases and normalisation layers, unless `decay_all`.
-        momentum : for "sgd".
+        learning_rate : peak of the learning rate.
+        weight_decay : of weights; of biases and normalisation layers only with `decay_all`.
+        momentum : of "sgd".
         schedule : how the learning rate falls after the warm-up: by the step, or with `schedule_by_epoch` by the epoch.
         warmup : fraction of all steps in which the learning rate rises from 0.
         clip_norm : largest norm of the gradient over all weights; 0 for none.
-        batch_size : examples a step, of all processes and parts together.
-        accumulate : parts that those pass through the model in, one after the other, to need less memory. The same
-            gradient, except through batch normalisation, which normalises over each part alone and moves its running
-            statistics once per part. Where it would see one value (1 x 1 maps), parts of one example are joined at the
-            end of an epoch, and refused where `batch_size` asks for them.
+        batch_size : examples per step, over all processes and micro-batches.
+        accumulate : micro-batches per step, which pass through the model one after the other, to need less memory. The
+            gradient is the same, except through batch normalisation, which normalises over each micro-batch alone and
+            updates its running statistics once per micro-batch. Where that would be over a single value (1 x 1 maps),
+            micro-batches of one example are joined at the end of an epoch, and refused where `batch_size` makes them.
         processes : processes on the server's machine that share each step, a GPU each where there are any.
         precision : of the forward passes in training: "fp32", or autocast to "bf16" or "fp16" (with a scaled loss);
             "auto" is bf16 on a GPU and fp32 on the CPU.
@@ -139,30 +139,30 @@ class Finetuning:
         loss : "mean"; "group_dro" (Sagawa et al. 2020) with step size `group_dro_rate` and size adjustment
             `group_dro_adjustment` / sqrt(n_g), usually with ``balance="upsampling", by="group"``; "cvar_dro", the
             mean of the worst `cvar_fraction` of each batch (Levy et al. 2020), weighted as the balancing says.
-        label_smoothing : share of every target that is spread over all classes.
+        label_smoothing : fraction of every target that is spread over all classes.
         mixup : alpha of Beta(alpha, alpha), by which two images and their labels are mixed (Zhang et al. 2018).
         sam : radius of sharpness-aware minimisation (Foret et al. 2021).
         repeat_errors_of, repeat_errors : a checkpoint, and how often each training example that it gets wrong stands in
             an epoch, itself counted: the second stage of "just train twice" (Liu et al. 2021, algorithm 1). Their paper
             says 20 times; their code adds 20 copies to the data, so that ``repeat_errors=21`` repeats its runs.
         flip : random horizontal flips of training images.
-        crop_scale : least share of an image's area that a random crop keeps, such as 0.7; 0 crops none.
+        crop_scale : least fraction of an image's area that a random crop keeps, such as 0.7; 0 crops none.
         image_size : side in pixels; the dataset's own by default.
-        image_resize : shorter side in pixels before the centre crop to `image_size`, such as 256 for 224; by default
+        image_resize : shorter side in pixels before the center crop to `image_size`, such as 256 for 224; by default
             `image_size`, so that the crop keeps the whole shorter side.
         max_tokens : tokens kept of each text; with `pad_to_max` every text is padded to as many.
-        evaluate : splits measured; all by default.
+        evaluate : splits whose metrics are measured; all by default.
         evaluate_every, checkpoint_every : epochs from one measurement, or checkpoint, to the next; 0.25 for four in
-            an epoch. The last step always is measured and stored, the start stored.
+            an epoch. The last step is always measured and stored, the start always stored.
         early_steps : further steps after which the model is measured and stored, such as ``[1, 2, 5, 10, 20, 50]``;
             those beyond the last are left out.
-        save_every : steps after which the training state is saved, from which a killed run goes on; by default so often
-            that it costs about 2 % of the time.
+        save_every : steps between savings of the training state, from which a killed run resumes; by default as often
+            as costs about 2 % of the time.
         timeout : seconds for starting the job.
 
         Raises
         ------
-        InvalidRequest : an argument is out of its range or has no effect, or two exclude each other.
+        InvalidRequest : an argument is out of its range, has no effect, or excludes another.
         NotFound : kinds ``unknown_dataset``, ``unknown_backbone``, ``unknown_split``, ``unknown_checkpoint``.
         PreconditionFailed : kind ``weights_unavailable``.
         Busy : too many jobs are waiting.
@@ -188,7 +188,7 @@ class Finetuning:
         ----------
         requests : each a dictionary of arguments of `finetune`; one without any by default.
         seeds : seeds that each request is run with, seeds running fastest; the requests' own by default.
-        common : arguments of `finetune` that all requests share; a request's own come first.
+        common : arguments of `finetune` for all requests; those of a request take precedence.
         timeout : seconds for starting each job.
 
         Raises
@@ -232,6 +232,12 @@ class Finetuning:
         class_map : where the dataset's classes have other names, which of them each class of the checkpoint stands
             for, such as ``{"cat": "wolf"}``; a class that is left out keeps its name.
         timeout : seconds for starting the job.
+
+        Raises
+        ------
+        InvalidRequest : an argument is out of its range.
+        NotFound : kinds ``unknown_checkpoint``, ``unknown_dataset``, ``unknown_split``.
+        Busy : too many jobs are waiting.
         """
         spec = encode.extract_spec(
             checkpoint,

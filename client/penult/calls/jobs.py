@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from penult.arguments.coerce import build, choice, flag, listed, seconds, text, whole
-from penult.calls.progress import Progress, Silent, Watcher
+from penult.calls.progress import ProgressBar, Silent, Watcher
 from penult.connection.rpc import Connection
 from penult.errors import DeadlineExceeded, PenultError, Unavailable, from_kind
 from penult.results.records import Dataset, FeatureSet, Run
@@ -19,7 +19,7 @@ from penult_proto.v1 import jobs_pb2
 T = TypeVar("T")
 
 PATIENCE = 60.0
-"""Seconds that `Job.wait` looks for a server that went away."""
+"""Seconds for which `Job.wait` tries to reach a server that went away."""
 
 JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset
 
@@ -29,8 +29,8 @@ class Job(Generic[T]):
 
     Attributes
     ----------
-    id : names the job on its server.
-    kind : ``"finetune"``, ``"extract"`` or ``"register_dataset"``.
+    id : identifies the job on its server.
+    kind : kind of work, ``"finetune"``, ``"extract"`` or ``"register_dataset"``.
     title : what it does, in a line.
     """
 
@@ -44,7 +44,7 @@ class Job(Generic[T]):
 
     @property
     def id(self) -> str:
-        """Names the job on its server."""
+        """Identifies the job on its server."""
         return self._message.id
 
     @property
@@ -59,7 +59,7 @@ class Job(Generic[T]):
 
     @property
     def state(self) -> JobState:
-        """As of the last `refresh` or `wait`."""
+        """State of the job at the last `refresh` or `wait`."""
         return name_or(jobs_pb2.JobState, self._message.state, "queued")
 
     @property
@@ -72,7 +72,7 @@ class Job(Generic[T]):
 
     @property
     def attempt(self) -> int:
-        """Times it was started, restarts of the server counted."""
+        """How often the job was started, including after restarts of the server."""
         return self._message.attempt
 
     @property
@@ -87,7 +87,7 @@ class Job(Generic[T]):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job has succeeded, failed or been cancelled."""
         return self.state in ("succeeded", "failed", "cancelled")
 
     @property
@@ -116,8 +116,8 @@ class Job(Generic[T]):
     def wait(self, *, progress: bool = False, timeout: float | None = None) -> T:
         """Wait until it has ended and return what it made.
 
-        A lost connection is taken up again where it broke, for up to a minute after the server was last
-        heard of. Ctrl-C stops the waiting, never the job.
+        A lost connection is resumed where it broke, for up to a minute after the last message of the
+        server. Ctrl-C stops the waiting, never the job.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class Job(Generic[T]):
         PenultError : of the job's own kind when it failed; `Cancelled`; `DeadlineExceeded` when `timeout`
             has passed (the job goes on); `Unavailable` when the server stayed away.
         """
-        watcher = Progress(self.title) if flag("progress", progress) else Silent()
+        watcher = ProgressBar(self.title) if flag("progress", progress) else Silent()
         deadline = None if timeout is None else time.monotonic() + seconds(timeout)
         try:
             self._follow(watcher, deadline)
@@ -146,20 +146,20 @@ class Job(Generic[T]):
 
     def _follow(self, watcher: Watcher, deadline: float | None) -> None:
         """Watch until the job has ended, again and again when the stream breaks."""
-        last_heard = time.monotonic()
+        last_message = time.monotonic()
         pause = 0.1
         while True:
             before = self._last_seq
             try:
                 self._watch(watcher, deadline)
                 self.refresh(timeout=30.0 if deadline is None else max(0.1, deadline - time.monotonic()))
-                last_heard = time.monotonic()
+                last_message = time.monotonic()
                 if self.ended:
                     return
             except Unavailable:
                 if self._last_seq > before:
-                    last_heard, pause = time.monotonic(), 0.1
-                if time.monotonic() - last_heard > PATIENCE:
+                    last_message, pause = time.monotonic(), 0.1
+                if time.monotonic() - last_message > PATIENCE:
                     raise
             pause = min(2.0, 2 * pause)
             time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))

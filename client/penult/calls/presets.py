@@ -30,7 +30,7 @@ class PresetInfo:
     sentence: str
     """What it does."""
     source: str
-    """Where it was published; empty for what is everybody's."""
+    """Where it was published; empty for textbook methods."""
     sets: Mapping[str, Any]
     """The arguments of `Client.refit` that it stands for."""
 

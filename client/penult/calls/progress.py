@@ -36,11 +36,11 @@ class Silent:
         """Has nothing to close."""
 
 
-class Progress:
+class ProgressBar:
     """A tqdm bar on stderr, in a terminal or a notebook."""
 
     def __init__(self, title: str) -> None:
-        # A fifth of a second that only those who watch have to pay.
+        # Loading tqdm takes a fifth of a second, which only those who watch should pay.
         from tqdm.auto import tqdm
 
         self._bar: tqdm[Any] = tqdm(
@@ -55,7 +55,7 @@ class Progress:
         self._bar.total = progress.total or 1
         self._bar.set_description_str(progress.stage, refresh=False)
         self._bar.unit = progress.unit
-        # Less than nothing after a restart, when the work goes on from an earlier point.
+        # Negative after a restart, when the work resumes from an earlier point.
         self._bar.update(progress.done - self._bar.n)
 
     def report(self, entry: EpochMetrics) -> None:

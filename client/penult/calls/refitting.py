@@ -87,28 +87,28 @@ class Refitting:
             minimise over W (C, D), b (C,):
                 sum_i s_i CE(W z_i + b + o_i, y_i)  +  l1 |W - W0|_1  +  l2/2 |W - W0|^2,      sum_i s_i = 1
 
-        CE is the cross-entropy in nats, softmax over C classes also when C = 2; the weights s_i are products of the
-        balancing's and of `weights`, scaled to sum 1, so the loss is a weighted *mean*; the bias is free (not
-        penalised); z_i are standardised features, and the penalties act on that standardised problem. The head that is
-        returned has the standardisation folded in and acts on raw features.
+        CE is the cross-entropy in nats, softmax over C classes also when C = 2; the sample weights s_i are the product
+        of the balancing's and of `weights`, scaled to sum 1, so the loss is a weighted *mean*; the bias is free (not
+        penalised); W0 is the `center` and o_i the `offset`. z_i are standardised features, and the penalties act on
+        that standardised problem. The head that is returned acts on raw features: the standardisation is folded in.
 
-        What is None is left to the preset, or without one to the value in brackets.
+        An argument that is None takes the preset's value, or without a preset the value in brackets.
 
         Parameters
         ----------
-        features : what is fitted.
+        features : the feature set whose rows are fitted.
         preset : a published method; ``.settings`` of the answer shows everything it chose, any argument below replaces
             its part, and `presets` lists what each of them sets.
             [presets]
         balance : ["none"]; "subsetting" keeps as many of each as the smallest has; "upsampling" draws with
             replacement with probability 1/count (on a path: each batch); "upweighting" weighs by 1/count;
-            "mixture" caps each at `ratio` times the smallest (rounded down; its code rounds up), then upsamples. Needs
-            `by`, and replaces the preset's.
+            "mixture" caps each at `ratio` times the smallest (rounded down; the authors' code rounds up), then
+            upsamples. Needs `by`, and replaces the preset's.
         by : balance over "class" or "group".
         ratio : for "mixture", at least 1.
-        missing_groups : of groups that balancing by group does not find among the rows: ["refuse"], or "skip" to
-            balance those that are there. Groups without an example in the whole dataset are left out in any case.
-            What was left out is named in ``.notes``.
+        missing_groups : what to do about groups without a row when balancing by group: ["refuse"], or "skip" to balance
+            the others. Groups without an example in the whole dataset are always left out. ``.notes`` names the groups
+            left out.
         l1, l2 : strengths of the penalties [0.0].
         penalty : ["mean"]: on the scale of the mean loss, l = 1 / (C n) in scikit-learn's terms. "sum": on the scale
             of the sum of losses, l = 1 / C; both dfr and rad use it, and keep a strength's meaning when n changes.
@@ -116,49 +116,54 @@ class Refitting:
         intercept : ["free"], "penalized" like a weight (about b0), or "none": the bias is b0, zero without a center.
         link : ["softmax"], or "ovr": one binary problem per class. For two classes softmax has the same l1 as the
             usual binary logistic regression, and its l2 counts half.
-        standardize : by mean and standard deviation (divisor n, unweighted) of [True or "rows": the rows fitted, each
-            draw by its own]; "all": all rows of `features`; another feature set: all its rows; False or "none".
+        standardize : the rows whose mean and standard deviation (divisor n, unweighted) standardise the features: [True
+            or "rows": the rows fitted, of each draw separately]; "all": all rows of `features`; another feature set:
+            all its rows; False or "none": no standardisation.
         repeats : random draws of the balancing; their heads are averaged [1].
-        weights : s_i beside the balancing: ["uniform"]; "confidence": exp(-gamma p_i[y_i]) and "errors": `up` where
-            the stored logits misclassify, else 1; "detected": `up` where a detector does; or an array (N,). Rows of
-            weight 0 are left out of everything: halves, draws and the standardisation of the rows fitted.
-        gamma, up : see `weights`.
-        class_ratio : weight of class 1 relative to class 0 (below 1: of class 0, inverted); two classes only [1.0].
-        detector, detector_l1 : path and l1 of the detector, fitted on the same rows from its own "start" [zero]. RAD's
-            1 / c_sel times the mean of |W| is detector_l1 = 1 / (c_sel C D).
-        rows : ["all"]; the `top_k` with the largest "top_loss" under the stored logits, or "top_disagreement" with
-            those of the feature set `other`; or an array of row ids. Balancing draws among them.
-        offset : o_i: ["none"], tau log p(y) ("class_prior"), tau log p(y | predicted) ("prediction_prior").
-        tau : see `offset` [1.0].
+        weights : sample weights, which multiply the balancing's: ["uniform"]; "confidence": exp(-gamma p_i[y_i]) and
+            "errors": `up` where the stored logits misclassify, else 1; "detected": `up` where a detector does; or an
+            array (N,). Rows of weight 0 are left out of everything: halves, draws and the standardisation of the rows
+            fitted.
+        gamma, up : numbers of `weights` [0.0, 1.0].
+        class_ratio : weight of class 1 relative to class 0 (below 1, class 0 gets the inverse); two classes only [1.0].
+        detector, detector_l1 : how the detector is trained, on the same rows: its path, as in `path`, and its l1 [0.0].
+            RAD's 1 / c_sel times the mean of |W| is detector_l1 = 1 / (c_sel C D).
+        rows : which rows are fitted: ["all"]; the `top_k` with the largest "top_loss" under the stored logits, or
+            "top_disagreement" with those of the feature set `other`; or an array of row ids. Balancing draws among
+            them.
+        offset : o_i, which training adds to the logits and prediction leaves out: ["none"], tau log p(y)
+            ("class_prior"), tau log p(y | predicted) ("prediction_prior").
+        tau : number of `offset` [1.0].
         groups : what "group" means to balancing and group DRO: ["stored"], class x "errors" of the stored logits,
             class x "eiil" environments. Selection and metrics always use the stored ones.
-        risk : ["mean"], "group_dro" (largest mean loss of a group) or "cvar" (mean of the share `alpha` of largest
-            losses).
+        risk : ["mean"], "group_dro" (largest mean loss of a group) or "cvar" (mean of the fraction `alpha` [0.1] of
+            largest losses).
         path : an early-stopped method instead of the optimum: {"optimizer": "gd" | "sgd" | "adamw", "learning_rate",
             "schedule": "constant" | "cosine" (over epochs, to zero), "steps" or "epochs", "momentum", "weight_decay",
             "clip_norm", "batch_size", "keep": "last" | "best" (by `select`), "start": "zero" (also where there is a
             center) | "stored" | "random" (as torch's new layer, by the seed) | a head}.
-        grid : values that numbers take in turn, such as {"l1": [...], "gamma": [...]}; all combinations are fitted.
-        select : how one is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a feature
-            set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
+        grid : values to try for some of the numbers, such as {"l1": [...], "gamma": [...]}; all combinations are
+            fitted.
+        select : how one candidate is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a
+            feature set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
             "final": "chosen" | "refit" (again on all rows), "repeats", "standardize" (of the candidates)}.
         evaluate : feature sets to score the head on, by the names that ``.metrics`` gets.
-        train : the training set, often `features` itself, whose group counts weigh the weighted averages of what is
-            evaluated, as in `evaluate`.
-        seed : of the halves, the draws and the batches.
+        train : the training set, often `features` itself, whose group counts weight the weighted averages of the sets
+            in `evaluate`; see `Client.evaluate`.
+        seed : of the random halves, draws, batches and starts [0].
         plan : whether the answer lists the row ids of every draw (``.plan``).
         tolerance : the solver stops when its duality gap is at most tolerance * log(C) [1e-6; under a robust risk
-            1e-4]; with no penalty, when its gradient has shrunk by `tolerance`. ``.certificate.head_error`` bounds what
-            that leaves of the head.
+            1e-4]; with no penalty, when its gradient has shrunk by `tolerance`. ``.certificate.head_error`` bounds the
+            distance of the head from the optimal one.
         max_iterations : Newton steps per draw at most [100]. A solver that stops short says so in ``.certificate``
             (`converged` is False); nothing is raised.
-        across_checkpoints : let a center, a start, and the sets that standardise, choose and score be of another
-            checkpoint's features; refused by default, since a head reads the features it was made for. (`other` always
-            may be: SELF compares two checkpoints.)
+        across_checkpoints : allow a center, a start, and sets in `standardize`, `select` and `evaluate` that belong to
+            another checkpoint; refused by default, since a head is about the features of one checkpoint. (`other` may
+            always belong to another: SELF compares two checkpoints.)
         timeout : seconds.
 
-        A standardised column that is constant on the rows fitted (standard deviation at most 2^-20 of its mean) is 0 on
-        all of them and has no weight; so has, where the bias is free, one that is not standardised.
+        A feature that is constant on the rows fitted (standard deviation at most 2^-20 of its mean) gets the weight 0
+        where features are standardised, and where the bias is free.
 
         A candidate of a grid that cannot be fitted (more `top_k` than rows, a path that leaves the finite numbers) does
         not fail the others: ``.selection`` has its `failure`.
@@ -167,11 +172,11 @@ class Refitting:
         -------
         Refit : ``.head``, ``.metrics``, ``.certificate``, ``.selection``, ``.plan``, ``.settings``. The same request
             again returns the stored answer. Requests that arrive together are solved together; that changes an
-            answer within its tolerance only.
+            answer only within its tolerance.
 
         Raises
         ------
-        InvalidRequest : an argument is out of its range, or would change nothing beside the others (the message says
+        InvalidRequest : an argument is out of its range, or would have no effect with the others (the message says
             what it goes with); kind ``empty_group`` when a group to balance has no example.
         NotFound : kind ``unknown_feature_set``.
         """
@@ -234,8 +239,8 @@ class Refitting:
         class_map : where the features' classes have other names, which of them each class of the head stands for,
             such as ``{"cat": "wolf"}``; a class that is left out keeps its name.
         across_checkpoints : score a head on features of another checkpoint than its own; refused by default.
-        train : the training set, whose group counts weigh the weighted average (``.weighted_average_accuracy``) in
-            place of the training shares that `features` know themselves; groups are matched by their names.
+        train : the training set, whose group counts weight ``.weighted_average_accuracy`` in place of the fractions
+            stored with `features` (``.train_weights``); groups are matched by their names.
         timeout : seconds.
 
         Raises
@@ -272,12 +277,16 @@ class Refitting:
         steps : points on the line, 2 to 1000.
         class_map, across_checkpoints : as in `evaluate`, for both heads.
         timeout : seconds.
+
+        Raises
+        ------
+        InvalidRequest : kinds ``other_classes``, ``other_checkpoint``, ``wrong_shape``; or `steps` is out of its range.
         """
         t = np.linspace(0.0, 1.0, whole("steps", steps, 2, 1000))
-        shares = np.stack([1 - t, t], axis=1)
+        weights = np.stack([1 - t, t], axis=1)
         request = encode_refits.mixtures_request(
             [first, second],
-            shares,
+            weights,
             features,
             class_map=class_map,
             across_checkpoints=across_checkpoints,

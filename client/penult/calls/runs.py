@@ -11,7 +11,7 @@ from penult_proto.v1 import runs_pb2
 
 
 class Runs:
-    """What finetuning has left."""
+    """Finished runs and their checkpoints."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""The part of the client that asks what covariances look like."""
+"""The part of the client that asks for spectra of covariances, and what is read off them."""
 
 from penult.connection.rpc import Connection
 from penult.results.descriptors import Descriptors, Eigenvectors, PrincipalAngles
@@ -43,15 +43,15 @@ class Spectral:
         Parameters
         ----------
         features : what to look at: a feature set, or with `split` a checkpoint.
-        split : which features of the checkpoint.
-        by : "group", or "class" for pooled groups.
+        split : for a checkpoint, the split whose stored features are meant.
+        by : "group"; or "class", which pools the groups of each class.
         top_k : eigenvalues returned, the largest; all D by default.
-        correction : 0 (the paper) or 1 (unbiased).
+        correction : the divisor is n_g - correction: 0 (the paper) or 1 (unbiased).
         center : second moments about the mean; about zero when False.
-        replicates : of each resampling (subsamples of the majority, bootstrap, permutations); 0 for none.
-        confidence : of the intervals.
-        seed : of all draws; the same seed gives the same answer.
-        rows : only these rows: row ids, or a run, whose kept training examples (a balanced subset) are meant.
+        replicates : number of subsamples of the majority, of bootstrap samples and of permutations; 0 for none.
+        confidence : level of the intervals, between 0 and 1.
+        seed : of all resampling; the same seed gives the same answer.
+        rows : use only these rows: row ids; or a run, for the training examples that its balancing kept.
         timeout : seconds.
 
         Raises
@@ -127,14 +127,18 @@ class Spectral:
     ) -> Descriptors:
         """Numbers read off the spectrum of each group or class, each with its formula and paper.
 
-        Participation ratio, effective rank, RankMe, power-law exponent; and the shares of the total variance
-        that lie between classes, between attribute values and between groups.
+        Participation ratio, effective rank, RankMe, power-law exponent; and the fractions of the total
+        variance that lie between classes, between attribute values and between groups.
 
         Parameters
         ----------
         features, split, by, rows : as for `spectra`.
         power_law : first and last rank of the fit; NaN for groups that have fewer positive eigenvalues.
         timeout : seconds.
+
+        Raises
+        ------
+        InvalidRequest, NotFound, Busy : as for `spectra`.
         """
         request = encode_spectra.descriptors_request(features, split=split, by=by, rows=rows, power_law=power_law)
         call = self.connection.stubs.spectra.ComputeDescriptors
@@ -154,15 +158,19 @@ class Spectral:
     ) -> Eigenvectors:
         """Top eigenvectors of the covariance of each group or class, read as a stream; nothing of them is stored.
 
-        Of v and -v the one whose entry of largest magnitude is positive. A group of n rows spans n - 1 directions
+        The sign is such that the entry of largest magnitude is positive. A group of n rows spans n - 1 directions
         about its mean: the vectors beyond them are any orthonormal ones, with eigenvalue 0. Groups that are
         empty get NaN.
 
         Parameters
         ----------
         features, split, by, correction, center, rows : as for `spectra`.
-        top_k : eigenvectors of each, 1 to D.
+        top_k : eigenvectors of each group or class, 1 to D.
         timeout : seconds.
+
+        Raises
+        ------
+        InvalidRequest, NotFound, Busy : as for `spectra`.
         """
         request = encode_spectra.eigenvectors_request(
             features, split=split, by=by, top_k=top_k, correction=correction, center=center, rows=rows
@@ -190,8 +198,12 @@ class Spectral:
         first, second : feature sets, or with `split` checkpoints; twice the same to compare two of its groups.
         groups : the group (or, by class, the class) of each, by name or index.
         split, by, rows : as for `spectra`; for both.
-        top_k : eigenvectors of each; fewer than the rows of either.
+        top_k : eigenvectors of each group; fewer than the rows of either.
         timeout : seconds.
+
+        Raises
+        ------
+        InvalidRequest, NotFound, Busy : as for `spectra`; InvalidRequest also for a group that does not exist.
         """
         request = encode_spectra.angles_request(
             first, second, groups=groups, split=split, by=by, top_k=top_k, rows=rows

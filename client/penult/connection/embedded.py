@@ -13,7 +13,7 @@ from penult.arguments.coerce import path
 from penult.connection.handshake import check_server
 from penult.connection.rpc import Connection
 from penult.connection.servers import read_record, root_file
-from penult.errors import PenultError, Unauthenticated, Unavailable, from_kind, invalid, shown
+from penult.errors import PenultError, Unauthenticated, Unavailable, from_kind, install, invalid, shown
 from penult.results.records import Info
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import info_pb2
@@ -99,7 +99,7 @@ def require_server(what: str) -> None:
     """Raise ImportError, naming what is missing, unless a server can run here."""
     missing = [name for name in SERVER_NEEDS if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(f"{what}, which needs {', '.join(missing)}: pip install 'penult[server]'")
+        raise ImportError(f"{what}, which needs {', '.join(missing)}: {install('server')}")
 
 
 def _start(store: Path) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""The one place that makes calls: channel, retries, deadlines, metadata, and errors made readable."""
+"""Calls to a server: channel, retries, deadlines, metadata, and gRPC's errors as penult's."""
 
 import ipaddress
 import json

@@ -1,4 +1,4 @@
-"""Answers beside spectra: eigenvectors, numbers with their definitions, and angles between subspaces."""
+"""Eigenvectors, numbers read off spectra with their definitions, and angles between subspaces."""
 
 # pandas has no stubs of its own.
 # pyright: reportMissingTypeStubs=false
@@ -43,17 +43,17 @@ class Descriptor:
     """One number of each group, and what it is."""
 
     id: str
-    """Stands for this formula and no other."""
+    """Stable name of the formula."""
     formula: str
     source: str
     """The paper."""
     values: NDArray[np.float64]
-    """(G,) NaN where it is not defined."""
+    """(G,) one value for each group; NaN where it is not defined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VarianceShare:
-    """Share, in [0, 1], of the total variance that lies between the means of some parts of the rows."""
+    """Fraction, in [0, 1], of the total variance that lies between the means of some parts of the rows."""
 
     id: str
     formula: str
@@ -69,9 +69,9 @@ class Descriptors:
     by: By
     groups: tuple[Group, ...]
     descriptors: Mapping[str, Descriptor]
-    """By id: participation_ratio, effective_rank, rank_me, power_law_exponent."""
+    """Descriptors by id: participation_ratio, effective_rank, rank_me, power_law_exponent."""
     variance_shares: Mapping[str, VarianceShare]
-    """By id: class_share, attribute_share, group_share. Class and attribute overlap where they go together."""
+    """Shares by id: class_share, attribute_share, group_share. Those of class and attribute may overlap."""
     reused: bool
     """Whether the answer was stored already."""
 
@@ -112,7 +112,7 @@ class PrincipalAngles:
     first: Group
     second: Group
     feature_sets: tuple[str, str]
-    """Digests, of `first` and of `second`."""
+    """Digests of the feature sets of `first` and of `second`."""
     angles: NDArray[np.float64]
     """(K,) radians in [0, pi/2], ascending: all 0 for one subspace, all pi/2 for orthogonal ones."""
     formula: str
@@ -121,7 +121,7 @@ class PrincipalAngles:
 
     @property
     def overlap(self) -> float:
-        """Mean squared cosine, in [0, 1]: the share of one subspace that lies in the other."""
+        """Mean squared cosine, in [0, 1]: the fraction of one subspace that lies in the other."""
         return float(np.mean(np.cos(self.angles) ** 2))
 
     def __repr__(self) -> str:

@@ -129,7 +129,7 @@ def _imbalance_note(entry: Imbalance, spectra: Spectra) -> str:
 
 
 def _widen(axis: Axes, spectra: Spectra) -> None:
-    """Room around everything that is drawn on the logarithmic axis of ratios, and around 1."""
+    """Widen the logarithmic axis of ratios around everything that is drawn on it, and around 1."""
     drawn = [value for e in spectra.imbalance for value in (e.ratio, e.matched_ratio, e.low, e.high)]
     shown = [1.0, *(value for value in drawn if 0 < value < math.inf)]
     axis.set_xlim(min(0.8 * min(shown), 0.5), max(1.25 * max(shown), 2.0))
@@ -137,7 +137,7 @@ def _widen(axis: Axes, spectra: Spectra) -> None:
 
 
 def _rank_ticks(last: int) -> list[int]:
-    """From 1 to `last`, about five of them."""
+    """About five ranks from 1 to `last`, for an axis."""
     step = max(1, round((last - 1) / 5))
     return list(range(1, last + 1, step))
 
@@ -257,7 +257,7 @@ def interpolation_figure(curve: Interpolation) -> Figure:
     axis.plot(curve.t, curve.average_accuracy, color=COLOURS[0], label="average")
     axis.plot(curve.t, curve.worst_group_accuracy, color=COLOURS[1], label="worst group")
     axis.set_ylim(0, 1.02)
-    axis.set_xlabel("share of the second head")
+    axis.set_xlabel("weight of the second head")
     axis.set_ylabel("accuracy")
     axis.legend(frameon=False, fontsize="small")
     _write_notes(figure, curve.notes)

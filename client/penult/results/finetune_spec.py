@@ -19,7 +19,7 @@ from penult.types import (
 class FinetuneSpec:
     """A finetuning recipe; the fields are the arguments of `Client.finetune`.
 
-    What was left out has the server's default; None has what could have no effect, such as the momentum of AdamW.
+    A field that was left out has the server's default; one without an effect, such as the momentum of AdamW, is None.
     """
 
     dataset: str

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from penult.errors import install
 from penult.results.notes import Notes, ids
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NEEDS_PLOT = "{what} needs {package}, which is not installed: pip install 'penult[plot]'"
+NEEDS_PLOT = f"{{what}} needs {{package}}, which is not installed: {install('plot')}"
 
 
 def frame(columns: Mapping[str, Sequence[object]], notes: Notes | None = None) -> pd.DataFrame:

@@ -29,10 +29,10 @@ class Head:
     bias: NDArray[np.float64]
     """(C,)"""
     classes: tuple[str, ...] | None = None
-    """Names of the classes in the order of the rows: labels of other names, or in another order, are then met by name.
-    None: the rows go by their index."""
+    """Names of the classes in the order of the rows, by which the head is matched with labels; None where its classes
+    go by their index."""
     checkpoint: str = ""
-    """Digest of the checkpoint whose features it reads; empty where that is not known."""
+    """Digest of the checkpoint whose features it reads; empty where not known."""
 
     def __post_init__(self) -> None:
         weight, bias = numbers("weight", self.weight), numbers("bias", self.bias)

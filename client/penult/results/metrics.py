@@ -45,37 +45,38 @@ class Metrics:
     """Group accuracies weighted by `average_weights`: the "average accuracy" of the Waterbirds papers. NaN where they
     are not known, and where a group that has a weight is empty."""
     worst_group_accuracy: float
-    """Smallest over the groups that are not empty."""
+    """Smallest accuracy of the groups that are not empty."""
     worst_group: Group
     worst_class_accuracy: float
     balanced_accuracy: float
-    """Mean over the classes that are not empty."""
+    """Mean accuracy of the classes that are not empty."""
     mean_group_accuracy: float
-    """Mean over the groups that are not empty ("adjusted accuracy")."""
+    """Mean accuracy of the groups that are not empty ("adjusted accuracy")."""
     loss: float
     """Mean cross-entropy (log-loss) in nats."""
     brier: float
     """Mean of sum_c (p_c - 1[y = c])^2, halved for two classes (scikit-learn's convention)."""
     ece: float
     """Expected calibration error of the predicted class's probability, over `ece_bins` bins of equal width (Guo et al.
-    2017). For two classes, too, where some libraries bin the probability of class 1 and get another number."""
+    2017), for two classes too; some libraries bin the probability of class 1 there and get another number."""
     ece_bins: int
     auroc: float
-    """Of class 1 against class 0; for more classes the mean of each against the rest. NaN when a class is empty."""
+    """Area under the ROC curve of class 1 against class 0; for more classes the mean of each against the rest. NaN when
+    a class is empty."""
     average_weights: NDArray[np.float64]
-    """(G,) shares of the groups among the training examples; they sum to 1. Empty when not known."""
+    """(G,) fraction of each group among the training examples, summing to 1; empty when not known."""
     masks: tuple[MaskMetrics, ...]
-    """Sets of examples that may overlap, where the dataset has some (CivilComments' 16 evaluation groups)."""
+    """Metrics of overlapping sets of examples, where the dataset has some (CivilComments' 16 evaluation groups)."""
     worst_mask: MaskMetrics | None
-    """The one with the smallest accuracy; None when there is none."""
+    """The mask with the smallest accuracy; None when there is none."""
     worst_mask_accuracy: float
-    """Its accuracy, else NaN."""
+    """Accuracy of `worst_mask`; NaN when there is none."""
     notes: Notes = ()
     """What the numbers alone do not say, such as that one class is predicted for every row."""
 
     @property
     def worst_group_interval(self) -> tuple[float, float]:
-        """95 % Wilson score interval of the worst group's accuracy; it leaves out that this group was picked."""
+        """95 % Wilson score interval of the worst group's accuracy, which ignores that this group was selected."""
         position = [group.index for group in self.groups].index(self.worst_group.index)
         return float(self.group_low[position]), float(self.group_high[position])
 

@@ -97,7 +97,7 @@ class Labels:
     masks: tuple[str, ...]
     """Names of sets of examples that may overlap; the columns of `Features.masks`."""
     classes_by_index: bool = False
-    """Whether nobody named the classes: they are called by their index, and matched by it."""
+    """Whether the classes have no names: they are called, and matched, by their index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +133,10 @@ class Dataset:
     masks: tuple[str, ...]
     """Names of sets of examples that may overlap, such as CivilComments' 16 evaluation groups."""
     description: str
-    """Where it comes from and under which licence."""
+    """Where the dataset comes from, and under which licence."""
     notes: Notes = ()
-    """What is unusual. Of a published dataset, each split whose group counts are not the published ones; empty for a
-    full copy."""
+    """What is unusual about the dataset: of a published one, each split whose group counts are not the published
+    ones."""
 
     def __repr__(self) -> str:
         splits = ", ".join(f"{split.name} {split.n_examples}" for split in self.splits)
@@ -150,7 +150,7 @@ class Checkpoint:
     """Weights and head after an epoch of a run; epoch 0 is the starting point with a fresh head."""
 
     digest: str
-    """sha256 over the weights: the identity."""
+    """sha256 over weights, preprocessing, dataset and attribute: the identity of the checkpoint."""
     run_id: str
     epoch: float
     """Epochs trained; a fraction for one left within an epoch."""
@@ -165,7 +165,7 @@ class Checkpoint:
     """Largest |head(features) - logits| when it was checked, relative to the largest |logit|."""
     created: datetime | None
     classes: tuple[str, ...] = ()
-    """In the order of the head's rows."""
+    """Names of the classes in the order of the head's rows."""
     model: str = ""
     """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
 
@@ -183,16 +183,16 @@ class Run:
     n_train_examples: int
     """Training examples of an epoch, after balancing."""
     checkpoints: tuple[Checkpoint, ...]
-    """In order of their epoch, from 0."""
+    """Checkpoints in the order of their epoch, from 0."""
     history: tuple[EpochMetrics, ...]
     """Metrics of every measured split after every epoch."""
     created: datetime | None
     train_seconds: float
-    """Of the training steps alone, evaluation left out."""
+    """Seconds of the training steps alone, evaluation left out."""
     steps_per_epoch: int
     notes: Notes = ()
-    """What its numbers alone do not say, such as that balancing left out groups without an example, or how the classes
-    of `repeat_errors_of` were matched."""
+    """What the numbers of the run alone do not say, such as that balancing left out groups without an example, or how
+    the classes of `repeat_errors_of` were matched."""
 
     def metrics(self, split: str, epoch: float = -1) -> Metrics:
         """Metrics of a split after an epoch; -1 for the last. Raises `NotFound`, listing what was measured."""
@@ -255,13 +255,13 @@ class RunManifest:
     """Training examples of an epoch: those that the balancing kept, in the order of the split; then, again, those that
     are repeated."""
     versions: dict[str, str]
-    """Of the libraries that decide the numbers, and of Python."""
+    """Versions of the libraries that decide the numbers, and of Python."""
     device: str
     """``"cpu"`` or the name of the GPU."""
     threads: int
-    """That torch used on the CPU."""
+    """Threads that torch used on the CPU."""
     resumed_at: tuple[int, ...]
-    """Steps at which the run was taken up again after it had been killed."""
+    """Steps from which the run was resumed after it had been killed."""
     created: datetime | None
 
     def __repr__(self) -> str:
@@ -274,7 +274,7 @@ class FeatureSet:
 
     digest: str
     names: tuple[str, ...]
-    """Given at upload. A name moves to the newest upload; the digest never does."""
+    """Names given at upload. A name moves to the newest upload; the digest never does."""
     n_examples: int
     n_features: int
     dtype: str
@@ -285,20 +285,20 @@ class FeatureSet:
     feature_kind: str
     """``"pooled"``: exactly what the head multiplies; ``"uploaded"``: the user's own."""
     checkpoint: str
-    """Digest; empty when uploaded, as are the three fields below."""
+    """Digest of the checkpoint; empty when uploaded, as are `dataset`, `dataset_digest` and `split`."""
     dataset: str
     dataset_digest: str
     split: str
     created: datetime | None
     stored_bytes: int
     train_shares: NDArray[np.float64]
-    """(G,) share of each group among the training examples; empty when not known."""
+    """(G,) fraction of each group among the training examples; empty when not known."""
     extract_rate: float
     """Examples per second of the extraction; 0 when uploaded."""
     attributes: tuple[Attribute, ...]
     """All attribute columns of the dataset; `labels.attribute` is the one that `a` and the groups are made of."""
     notes: Notes = ()
-    """How labels were read where that is not plain."""
+    """How labels were read, where that is not obvious."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FeatureSet) and self.digest == other.digest
@@ -328,15 +328,16 @@ class Features:
     row_id: NDArray[np.uint64]
     """(N,)"""
     logits: NDArray[np.float32] | None
-    """(N, C); None when uploaded without."""
+    """(N, C) logits of the checkpoint's own head; None when uploaded without."""
     head_weight: NDArray[Any] | None
-    """(C, D); None when the set has no head."""
+    """(C, D) weight of the head; None when the set has no head."""
     head_bias: NDArray[Any] | None
     """(C,)"""
     attributes: NDArray[np.int64] | None
-    """(N, number of attribute columns), as `feature_set.attributes` names them; None when uploaded."""
+    """(N, number of attribute columns) indices of values, as `feature_set.attributes` names them; None when
+    uploaded."""
     masks: NDArray[np.bool_] | None
-    """(N, M), as `feature_set.labels.masks` names them; None without any."""
+    """(N, M) which rows belong to each of `feature_set.labels.masks`; None without masks."""
 
     @property
     def head(self) -> Head | None:

@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 class Certificate:
     """How close to the optimum the solver came, in float64, on the problem as it was solved; the worst over the draws.
 
-    A path has no optimum: then `converged` is False, `iterations` the step that was kept, and the rest NaN or 0.
+    A path is not solved to an optimum: `converged` is False, `iterations` the step that was kept, the rest NaN or 0.
     """
 
     converged: bool
     gap: float
-    """Bound on objective - optimum: a duality gap."""
+    """Bound on objective - optimum: the duality gap."""
     gradient_norm: float
     iterations: int
-    """Newton steps; of a robust risk, rounds of weights."""
+    """Newton steps; for a robust risk, updates of the sample weights."""
     passes: int
     """Passes over the rows, all draws together."""
     objective: float
-    """Mean over the draws."""
+    """Value of the objective at the head, mean over the draws."""
     head_error: float
     """Bound on |V - V*|, V the head (C, D) in the space solved: sqrt(2 gap / l2), since the objective is l2-strongly
     convex. Logits of two rows that lie r apart there differ from the optimum's by at most r times it. NaN without an
@@ -54,12 +54,12 @@ class Candidate:
 
     values: Mapping[str, float]
     score: float
-    """Of the metric that was selected by."""
+    """Value of the metric that candidates are chosen by."""
     worst_group_accuracy: float
     average_accuracy: float
     converged: bool
     step: int
-    """Of a path, the step that was kept; else 0."""
+    """Step of a path that was kept; 0 without a path."""
     failure: str = ""
     """Why it could not be fitted: its numbers are NaN then, and it was not chosen. Empty where it could."""
 
@@ -70,7 +70,7 @@ class Selection:
 
     metric: SelectMetric
     candidates: tuple[Candidate, ...]
-    """In the order of the grid, the last of its numbers fastest."""
+    """Candidates in the order of the grid, the last of its numbers running fastest."""
     chosen: Candidate
 
     def to_frame(self) -> pd.DataFrame:
@@ -96,12 +96,12 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plan:
-    """Rows of the draws, by their ids."""
+    """Rows of every draw, by their ids."""
 
     row_ids: NDArray[np.uint64]
     """(R, n)"""
     weights: NDArray[np.float64]
-    """(R, n) weight of each row, before they are scaled to sum 1."""
+    """(R, n) sample weight of each row, before scaling to sum 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -111,20 +111,20 @@ class Refit:
     digest: str
     settings: RefitSettings
     head: Head
-    """Acts on raw features: standardisation is folded in. Heads of several draws are averaged."""
+    """The head on raw features, with the standardisation folded in; the mean over several draws."""
     certificate: Certificate
     metrics: Mapping[str, Metrics]
-    """By the names given in ``evaluate=``."""
+    """Metrics by the names given in ``evaluate=``."""
     selection: Selection | None
-    """Where something was selected."""
+    """How the candidates did; None where nothing was selected."""
     plan: Plan | None
-    """With ``plan=True``."""
+    """Rows of every draw, with ``plan=True``; else None."""
     n_rows: int
     """Rows used per draw."""
     reused: bool
     """Whether the answer was stored already."""
     notes: Notes = ()
-    """What its numbers alone do not say, such as that the head predicts one class for every row."""
+    """What the numbers of the refit alone do not say, such as that the head predicts one class for every row."""
 
     def to_frame(self) -> pd.DataFrame:
         """One row per evaluated set and group. Raises ImportError when pandas is missing."""
@@ -154,7 +154,7 @@ class Refit:
         )
 
     def plot(self) -> Figure:
-        """Group accuracies with their intervals, and the curve of the selection where there is one.
+        """Group accuracies with their intervals, and the scores of the candidates where there are any.
 
         Raises ImportError when matplotlib is missing.
         """
@@ -190,7 +190,7 @@ class Interpolation:
     metrics: tuple[Metrics, ...]
     """One for each t."""
     notes: Notes = ()
-    """How the heads' classes were matched where that is not plain."""
+    """How the heads' classes were matched, where that is not obvious."""
 
     @property
     def worst_group_accuracy(self) -> NDArray[np.float64]:

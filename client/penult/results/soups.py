@@ -63,19 +63,19 @@ def soup(
             "of one, or give across_checkpoints=True if that is meant",
             ErrorKind.OTHER_CHECKPOINT,
         )
-    shares = np.ones(len(members)) if weights is None else numbers("weights", weights)
+    mixture = np.ones(len(members)) if weights is None else numbers("weights", weights)
     if not members or len({one.weight.shape for one in members}) > 1:
         raise invalid(
             f"a soup takes heads of one shape; got {[one.weight.shape for one in members]}", ErrorKind.WRONG_SHAPE
         )
     with np.errstate(all="ignore"):
-        total = shares.sum() if shares.shape == (len(members),) else 0.0
-    if not np.isfinite(shares).all() or not np.isfinite(total) or total == 0:
+        total = mixture.sum() if mixture.shape == (len(members),) else 0.0
+    if not np.isfinite(mixture).all() or not np.isfinite(total) or total == 0:
         raise invalid(f"weights must be {len(members)} finite numbers with a sum other than 0; got {shown(weights)}")
     with np.errstate(all="ignore"):
         return Head(
-            np.average([one.weight for one in members], axis=0, weights=shares),
-            np.average([one.bias for one in members], axis=0, weights=shares),
+            np.average([one.weight for one in members], axis=0, weights=mixture),
+            np.average([one.bias for one in members], axis=0, weights=mixture),
             classes=next((one.classes for one in members if one.classes is not None), None),
             checkpoint=checkpoints.pop() if len(checkpoints) == 1 else "",
         )

@@ -85,16 +85,16 @@ class Spectra:
     """Digest of the feature set."""
     by: By
     groups: tuple[Group, ...]
-    """G groups, or C classes, with the rows that were used."""
+    """G groups, or C classes, with the number of rows used of each."""
     eigenvalues: NDArray[np.float64]
     """(G, K) descending. A row is NaN where the covariance does not exist (an empty group)."""
     residuals: NDArray[np.float64]
     """(G, K) certificate: each eigenvalue lies within this distance of an exact one of the stored features' covariance.
-    It holds the rounding of the covariance itself, which grows with the distance of the mean from zero."""
+    It includes the rounding of the covariance itself, which grows with the distance of the mean from zero."""
     trace: NDArray[np.float64]
-    """(G,) sum of all D eigenvalues, kept or not."""
+    """(G,) sum of all D eigenvalues, not only the K returned."""
     methods: tuple[str, ...]
-    """(G,) how they were found: "full" decomposition, "lanczos" iteration, or "undefined"."""
+    """(G,) how the eigenvalues were found: "full" decomposition, "lanczos" iteration, or "undefined"."""
     converged: NDArray[np.bool_]
     """(G,) False where an iteration stopped before its residuals were small enough."""
     imbalance: tuple[Imbalance, ...]
@@ -104,12 +104,12 @@ class Spectra:
     center: bool
     """Second moments about the mean; about zero when False."""
     replicates: int
-    """Of each resampling."""
+    """Replicates of each resampling."""
     confidence: float
-    """Of the intervals."""
+    """Confidence level of the intervals."""
     seed: int
     n_rows: int
-    """Rows used, of `n_examples`."""
+    """Rows used, out of `n_examples`."""
     n_examples: int
     rows_of_run: str
     """The run whose kept rows were used; empty otherwise."""
@@ -117,7 +117,7 @@ class Spectra:
     """Whether the answer was stored already."""
 
     def explained_variance(self) -> NDArray[np.float64]:
-        """(G, K) share of the total variance in the first 1 ... K eigenvalues; NaN where there is none."""
+        """(G, K) fraction of the total variance in the first 1 ... K eigenvalues; NaN where there is none."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.cumsum(self.eigenvalues, axis=1) / self.trace[:, None]
 
@@ -137,7 +137,7 @@ class Spectra:
         n_kept = self.eigenvalues.shape[1]
         groups = [group for group in self.groups for _ in range(n_kept)]
         with np.errstate(invalid="ignore", divide="ignore"):
-            share = self.eigenvalues / self.trace[:, None]
+            fraction = self.eigenvalues / self.trace[:, None]
         return frame(
             {
                 "group": [group.name for group in groups],
@@ -147,7 +147,7 @@ class Spectra:
                 "rank": [rank for _ in self.groups for rank in range(1, n_kept + 1)],
                 "eigenvalue": self.eigenvalues.reshape(-1).tolist(),
                 "residual": self.residuals.reshape(-1).tolist(),
-                "share_of_trace": share.reshape(-1).tolist(),
+                "share_of_trace": fraction.reshape(-1).tolist(),
             }
         )
 

@@ -32,7 +32,7 @@ def head_source(message: pb.HeadSource) -> str:
 
 
 def grid(axes: Iterable[pb.GridAxis]) -> dict[str, tuple[float, ...]]:
-    """The values that numbers take in turn, by name."""
+    """The values of the grid, by the name of the number."""
     return {axis.name: tuple(axis.values) for axis in axes}
 
 
@@ -90,7 +90,7 @@ def _select_arguments(message: pb.Select) -> dict[str, Any]:
 
 
 Reader = Callable[[Any], Any]
-"""From the value of a field to what users read."""
+"""A function from the value of a field to what users read."""
 _SAID: Mapping[str, Reader] = {
     "GridAxis": grid,
     "HeadSource": head_source,
@@ -98,9 +98,9 @@ _SAID: Mapping[str, Reader] = {
     "Scaling": scaling,
     "Select": _select_arguments,
 }
-"""Of messages as arguments."""
+"""Readers of messages as arguments, by the name of the message."""
 _RECORDS: Mapping[str, Reader] = {**_SAID, "Path": path, "Select": select}
-"""Of messages as records."""
+"""Readers of messages as records, by the name of the message."""
 
 
 def _reader(field: FieldDescriptor, messages: Mapping[str, Reader]) -> Reader:
@@ -118,7 +118,7 @@ _SETTINGS = {
     for name, place in ARGUMENTS.items()
     if name in {field.name for field in fields(RefitSettings)}
 }
-"""Where each setting stands, whether it may have nothing to say, and what reads it."""
+"""Place of each setting, whether it may be without a value, and its reader."""
 
 
 def selection(message: pb.Refit) -> refits.Selection | None:

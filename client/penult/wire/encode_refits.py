@@ -63,7 +63,8 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
         _put(place.owner(request), place.field, name, value)
     if request.train and not request.evaluate:
         raise invalid(
-            "train= weighs the averages of what is evaluated: give evaluate=, or leave it out", argument="train"
+            "train= gives the weights for averages of what is evaluated: give evaluate=, or leave it out",
+            argument="train",
         )
     return request
 
@@ -192,14 +193,14 @@ _SPECIAL: Mapping[str, Callable[[Any, Any], None]] = {
     "select.on": _put_on,
     "select.ties": _put_ties,
 }
-"""Arguments that are more than the value of a field."""
+"""What sets arguments that are more than the value of one field."""
 _MESSAGES: Mapping[str, Callable[[str, Any], Any]] = {
     "HeadSource": _head_source,
     "Path": _path,
     "Scaling": _scaling,
     "Select": _select,
 }
-"""What makes the messages that are values of arguments."""
+"""What makes the messages that arguments become, by the type of the field."""
 
 
 def _known(argument: str, given: Mapping[str, Any], known: type) -> dict[str, Any]:
@@ -251,18 +252,18 @@ def head_reference(head: AnyHead, argument: str = "head") -> pb.HeadReference:
 
 def mixtures_request(
     heads: Sequence[AnyHead],
-    shares: NDArray[np.float64],
+    weights: NDArray[np.float64],
     features: FeatureSetLike,
     *,
     class_map: Mapping[str, str] | None = None,
     across_checkpoints: bool = False,
     train: FeatureSetLike | None = None,
 ) -> pb.EvaluateMixturesRequest:
-    """Mixtures of heads, the rows of `shares` (M, H), scored on one set."""
+    """Mixtures of heads, the rows of `weights` (M, H), scored on one set."""
     return build(
         pb.EvaluateMixturesRequest,
         heads=[head_reference(head) for head in heads],
-        shares=arrays.encode(shares),
+        shares=arrays.encode(weights),
         feature_set=feature_set_name(features),
         class_map=check_class_map(class_map),
         across_checkpoints=coerce.flag("across_checkpoints", across_checkpoints),

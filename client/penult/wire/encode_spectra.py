@@ -58,9 +58,9 @@ def spectra_request(
 ) -> spectra_pb2.ComputeSpectraRequest:
     """A question for spectra; of no feature set in particular without `features`. Raises `InvalidRequest`."""
     over = coerce.choice("by", by, spectra_pb2.SpectraBy)
-    share = coerce.number("confidence", confidence)
-    if not 0 < share < 1:
-        raise invalid(f"confidence must lie between 0 and 1, such as 0.95; got {share!r}", argument="confidence")
+    level = coerce.number("confidence", confidence)
+    if not 0 < level < 1:
+        raise invalid(f"confidence must lie between 0 and 1, such as 0.95; got {level!r}", argument="confidence")
     return build(
         spectra_pb2.ComputeSpectraRequest,
         source=_rows_alone(rows) if features is None else feature_source(features, split, rows),
@@ -69,7 +69,7 @@ def spectra_request(
         correction=_correction(correction),
         center=coerce.flag("center", center),
         replicates=coerce.whole("replicates", replicates, 0),
-        confidence=share,
+        confidence=level,
         seed=coerce.seed(seed),
     )
 

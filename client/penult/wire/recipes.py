@@ -18,7 +18,7 @@ from penult_proto.enums import name_of
 from penult_proto.v1 import groups_pb2, runs_pb2
 
 _FIELDS = {"balance": "method"}
-"""Fields that are not called as the argument."""
+"""Fields whose name differs from their argument's."""
 
 
 def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
@@ -118,7 +118,7 @@ def _splits(values: Any) -> list[str]:
 
 
 def _ratio(ratio: float | str) -> float:
-    """Of a mixture; the dataset's own is 0 on the wire."""
+    """The ratio of a mixture; the dataset's own imbalance is 0 on the wire."""
     if isinstance(ratio, str):
         coerce.check_choice("ratio", ratio, ["dataset"])
         return 0.0

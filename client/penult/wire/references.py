@@ -12,7 +12,7 @@ from penult.types import HeadChoice, Scaling
 FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 8 characters), or a name."""
 HeadLike: TypeAlias = HeadChoice | Head | Refit | HeadArrays
-"""A head to be pulled to, or to start from."""
+"""A head to penalise towards, or to start from."""
 AnyHead: TypeAlias = Head | Refit | Checkpoint | HeadArrays
 """A head to be scored; a checkpoint means its own finetuned one."""
 ScalingLike: TypeAlias = bool | Scaling | FeatureSetLike

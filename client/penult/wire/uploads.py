@@ -26,10 +26,10 @@ class Upload:
     """What is sent of one feature set."""
 
     arrays: Mapping[str, AnyArray]
-    """In the order of the wire, each of a type that the wire has."""
+    """Arrays by name, in the order in which they are sent, each of a type that the wire has."""
     labels: groups_pb2.Labels
     train_counts: Sequence[int]
-    """(G,); empty when not known."""
+    """(G,) training examples of each group; empty when not known."""
     head_classes: Sequence[str]
     """Names of the head's rows; empty where they are in the order of the labels."""
     notes: Notes
@@ -148,7 +148,7 @@ def _labels(
 
 
 def _notes(by_class: Indexed, by_value: Indexed | None) -> Notes:
-    """That labels have become names, where they have."""
+    """Notes that say which labels have become names."""
     read = (("y", "classes", by_class), ("a", "attribute_values", by_value))
     return tuple(
         Note(

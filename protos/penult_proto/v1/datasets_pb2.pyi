@@ -49,7 +49,7 @@ class _DatasetLayoutEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     DATASET_LAYOUT_TABLE: _DatasetLayout.ValueType  # 1
     """A CSV (.csv), TSV (.tsv) or Parquet file of one row per example, the first two also gzipped; see TableColumns."""
     DATASET_LAYOUT_WATERBIRDS: _DatasetLayout.ValueType  # 2
-    """The others as their owners distribute them."""
+    """Published datasets, with their files as their owners distribute them."""
     DATASET_LAYOUT_CELEBA: _DatasetLayout.ValueType  # 3
     DATASET_LAYOUT_CIVILCOMMENTS: _DatasetLayout.ValueType  # 4
     DATASET_LAYOUT_MULTINLI: _DatasetLayout.ValueType  # 5
@@ -62,7 +62,7 @@ DATASET_LAYOUT_UNSPECIFIED: DatasetLayout.ValueType  # 0
 DATASET_LAYOUT_TABLE: DatasetLayout.ValueType  # 1
 """A CSV (.csv), TSV (.tsv) or Parquet file of one row per example, the first two also gzipped; see TableColumns."""
 DATASET_LAYOUT_WATERBIRDS: DatasetLayout.ValueType  # 2
-"""The others as their owners distribute them."""
+"""Published datasets, with their files as their owners distribute them."""
 DATASET_LAYOUT_CELEBA: DatasetLayout.ValueType  # 3
 DATASET_LAYOUT_CIVILCOMMENTS: DatasetLayout.ValueType  # 4
 DATASET_LAYOUT_MULTINLI: DatasetLayout.ValueType  # 5
@@ -179,20 +179,20 @@ class TableColumns(google.protobuf.message.Message):
     MASKS_FIELD_NUMBER: builtins.int
     SPLITS_FIELD_NUMBER: builtins.int
     split: builtins.str
-    """Empty for "split"."""
+    """Splits; empty for "split"."""
     y: builtins.str
-    """Empty for "y"."""
+    """Classes; empty for "y"."""
     path: builtins.str
-    """Of images; empty for "path"."""
+    """Paths of images; empty for "path"."""
     id: builtins.str
-    """Empty for "id" where there is one."""
+    """Unique ids; empty for "id" where there is such a column."""
     @property
     def texts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """One, or two that are read as a pair; empty for "text", and "text_pair" where there is one."""
+        """Texts: one column, or two that are read as a pair; empty for "text", and "text_pair" where there is one."""
 
     @property
     def attributes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Empty for every column that is nothing else."""
+        """Attributes; empty for every column that is nothing else."""
 
     @property
     def masks(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:

@@ -52,8 +52,8 @@ class FeatureSet(google.protobuf.message.Message):
     ATTRIBUTES_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
     digest: builtins.str
-    """Of what it was computed from (weights, dataset, split, preprocessing, feature kind, dtype), or
-    of the arrays themselves when uploaded: the identity.
+    """The identity: sha256 over what the features were computed from (weights, dataset, split, preprocessing, feature kind,
+    dtype), or over the arrays themselves when uploaded.
     """
     n_examples: builtins.int
     n_features: builtins.int
@@ -87,7 +87,7 @@ class FeatureSet(google.protobuf.message.Message):
     def created(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def train_shares(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """Share of each group among the training examples, by group index; weights of the
+        """Fraction of each group among the training examples, by group index; weights of the
         "weighted average accuracy". Empty when not known.
         """
 

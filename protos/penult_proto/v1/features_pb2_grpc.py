@@ -89,7 +89,7 @@ class FeatureServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UploadFeatures(self, request_iterator, context):
-        """Acknowledged only after everything is on disk, verified and registered.
+        """Answered only after everything is on disk, verified and registered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -168,7 +168,7 @@ class FeatureServiceStub(typing.Generic[_FeatureServiceDeleteFeatureSetType, _Fe
     ReadFeatures: _FeatureServiceReadFeaturesType
 
     UploadFeatures: _FeatureServiceUploadFeaturesType
-    """Acknowledged only after everything is on disk, verified and registered."""
+    """Answered only after everything is on disk, verified and registered."""
 
 FeatureServiceAsyncStub: typing_extensions.TypeAlias = FeatureServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -228,6 +228,6 @@ class FeatureServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[penult_proto.v1.features_pb2.UploadFeaturesRequest],
         context: _ServicerContext,
     ) -> typing.Union[penult_proto.v1.features_pb2.FeatureSet, collections.abc.Awaitable[penult_proto.v1.features_pb2.FeatureSet]]:
-        """Acknowledged only after everything is on disk, verified and registered."""
+        """Answered only after everything is on disk, verified and registered."""
 
 def add_FeatureServiceServicer_to_server(servicer: FeatureServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

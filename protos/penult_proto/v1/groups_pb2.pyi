@@ -154,7 +154,7 @@ class Labels(google.protobuf.message.Message):
     attribute: builtins.str
     """Name of the attribute, such as "ground"."""
     classes_by_index: builtins.bool
-    """Whether nobody named the classes, and they are called by their index."""
+    """Whether the classes have no names and are called by their index."""
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
@@ -260,7 +260,7 @@ class Metrics(google.protobuf.message.Message):
     average_accuracy: builtins.float
     """Over all examples: sum(correct) / sum(count)."""
     weighted_average_accuracy: builtins.float
-    """sum_g share_g * accuracy_g with the shares of the groups among training examples in `average_weights`: the
+    """sum_g w_g * accuracy_g, with the fraction of each group among the training examples in `average_weights`: the
     "average accuracy" of the Waterbirds papers. NaN where these are not known, or a group that has weight is empty.
     """
     worst_group_accuracy: builtins.float
@@ -274,12 +274,12 @@ class Metrics(google.protobuf.message.Message):
     worst_mask: builtins.int
     """Index in `masks` of the smallest accuracy (the first of equals); -1 when there is none."""
     worst_mask_accuracy: builtins.float
-    """That accuracy; NaN when there is none."""
+    """Accuracy of the worst mask; NaN when there is none."""
     balanced_accuracy: builtins.float
     """Mean accuracy of the classes, and of the groups, that are not empty."""
     mean_group_accuracy: builtins.float
     auroc: builtins.float
-    """Of class 1 against class 0; for more classes the mean of each against the rest. NaN when a class is empty."""
+    """Area under the ROC curve of class 1 against class 0; for more classes the mean of each against the rest. NaN when a class is empty."""
     ece: builtins.float
     """Expected calibration error over `ece_bins` bins of equal width (Guo et al. 2017)."""
     ece_bins: builtins.int
@@ -297,7 +297,7 @@ class Metrics(google.protobuf.message.Message):
 
     @property
     def average_weights(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """Shares used by weighted_average_accuracy, summing to 1; empty when not known."""
+        """Weights of the groups in weighted_average_accuracy, summing to 1; empty when not known."""
 
     @property
     def masks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___MaskMetrics]:
@@ -357,7 +357,7 @@ class Balance(google.protobuf.message.Message):
     method: Global___BalanceMethod.ValueType
     by: Global___BalanceBy.ValueType
     ratio: builtins.float
-    """For MIXTURE: at least 1. 1 is subsetting; the full imbalance or more is upsampling. Of a finetuning, 0 is the
+    """For MIXTURE: at least 1. 1 is subsetting; the full imbalance or more is upsampling. For a finetuning, 0 is the
     dataset's own imbalance: the largest count over the smallest.
     """
     missing_groups: Global___MissingGroups.ValueType

@@ -177,7 +177,7 @@ class RegisterDatasetSpec(google.protobuf.message.Message):
     layout: penult_proto.v1.datasets_pb2.DatasetLayout.ValueType
     @property
     def columns(self) -> penult_proto.v1.datasets_pb2.TableColumns:
-        """For tables only."""
+        """Columns and splits, for tables only."""
 
     def __init__(
         self,
@@ -280,7 +280,7 @@ class Progress(google.protobuf.message.Message):
     stage: builtins.str
     """What is being done: "epoch 2 of 3", "test"."""
     done: builtins.float
-    """Of the whole job, in the unit named."""
+    """Progress of the whole job, in the unit named."""
     total: builtins.float
     unit: builtins.str
     """"steps", "examples"."""
@@ -314,7 +314,7 @@ class Job(google.protobuf.message.Message):
     id: builtins.str
     state: Global___JobState.ValueType
     attempt: builtins.int
-    """Times it was started, a restart of the server counted."""
+    """How often the job was started, including after restarts of the server."""
     last_seq: builtins.int
     """Number of the newest event."""
     @property
@@ -457,7 +457,7 @@ class ListJobsRequest(google.protobuf.message.Message):
     """Newest first, at least 1; 100 when left out."""
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[Global___JobState.ValueType]:
-        """Empty for all."""
+        """States to list; empty for all."""
 
     def __init__(
         self,

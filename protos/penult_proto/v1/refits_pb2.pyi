@@ -8,7 +8,7 @@ Last-layer refits: one schema for all methods, which presets fill in.
 
 z_i are the features, standardised or not; CE is the cross-entropy in nats, softmax over C classes also when
 C = 2; s_i are products of the balancing's and the row weights, scaled to sum 1; o_i is an offset of the
-logits that is left out again at prediction; W0, b0 is the centre. The bias is free, or penalised like W, or
+logits that is left out again at prediction; W0, b0 is the center. The bias is free, or penalised like W, or
 absent. The head that is returned has the standardisation folded in and acts on raw features.
 """
 
@@ -40,9 +40,9 @@ class _PenaltyScaleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     PENALTY_SCALE_UNSPECIFIED: _PenaltyScale.ValueType  # 0
     """mean"""
     PENALTY_SCALE_MEAN: _PenaltyScale.ValueType  # 1
-    """As above, beside the weighted mean loss."""
+    """l1 and l2 on the scale of the weighted mean loss."""
     PENALTY_SCALE_SUM: _PenaltyScale.ValueType  # 2
-    """Beside the sum of the weighted losses, as in scikit-learn and liblinear with l1 or l2 = 1 / C: divided by the sum
+    """l1 and l2 on the scale of the sum of the weighted losses, as in scikit-learn and liblinear with l1 or l2 = 1 / C: divided by the sum
     of the unscaled weights, so by the number of rows where nothing is weighted.
     """
 
@@ -52,9 +52,9 @@ class PenaltyScale(_PenaltyScale, metaclass=_PenaltyScaleEnumTypeWrapper):
 PENALTY_SCALE_UNSPECIFIED: PenaltyScale.ValueType  # 0
 """mean"""
 PENALTY_SCALE_MEAN: PenaltyScale.ValueType  # 1
-"""As above, beside the weighted mean loss."""
+"""l1 and l2 on the scale of the weighted mean loss."""
 PENALTY_SCALE_SUM: PenaltyScale.ValueType  # 2
-"""Beside the sum of the weighted losses, as in scikit-learn and liblinear with l1 or l2 = 1 / C: divided by the sum
+"""l1 and l2 on the scale of the sum of the weighted losses, as in scikit-learn and liblinear with l1 or l2 = 1 / C: divided by the sum
 of the unscaled weights, so by the number of rows where nothing is weighted.
 """
 Global___PenaltyScale: typing_extensions.TypeAlias = PenaltyScale
@@ -69,7 +69,7 @@ class _InterceptEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """free"""
     INTERCEPT_FREE: _Intercept.ValueType  # 1
     INTERCEPT_PENALIZED: _Intercept.ValueType  # 2
-    """Penalised like a weight (liblinear; AFR, about the centre's bias)."""
+    """Penalised like a weight (liblinear; AFR, about the center's bias)."""
     INTERCEPT_NONE: _Intercept.ValueType  # 3
 
 class Intercept(_Intercept, metaclass=_InterceptEnumTypeWrapper): ...
@@ -78,7 +78,7 @@ INTERCEPT_UNSPECIFIED: Intercept.ValueType  # 0
 """free"""
 INTERCEPT_FREE: Intercept.ValueType  # 1
 INTERCEPT_PENALIZED: Intercept.ValueType  # 2
-"""Penalised like a weight (liblinear; AFR, about the centre's bias)."""
+"""Penalised like a weight (liblinear; AFR, about the center's bias)."""
 INTERCEPT_NONE: Intercept.ValueType  # 3
 Global___Intercept: typing_extensions.TypeAlias = Intercept
 
@@ -113,11 +113,11 @@ class _ScalingKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """rows"""
     SCALING_KIND_NONE: _ScalingKind.ValueType  # 1
     SCALING_KIND_ROWS: _ScalingKind.ValueType  # 2
-    """Of the rows that are fitted, each draw by its own."""
+    """By the rows that are fitted, of each draw separately."""
     SCALING_KIND_ALL: _ScalingKind.ValueType  # 3
-    """Of all rows of the feature set that is fitted."""
+    """By all rows of the feature set that is fitted."""
     SCALING_KIND_SET: _ScalingKind.ValueType  # 4
-    """Of all rows of another feature set."""
+    """By all rows of another feature set."""
 
 class ScalingKind(_ScalingKind, metaclass=_ScalingKindEnumTypeWrapper):
     """What features are standardised by: mean and standard deviation (divisor n), not weighted."""
@@ -126,11 +126,11 @@ SCALING_KIND_UNSPECIFIED: ScalingKind.ValueType  # 0
 """rows"""
 SCALING_KIND_NONE: ScalingKind.ValueType  # 1
 SCALING_KIND_ROWS: ScalingKind.ValueType  # 2
-"""Of the rows that are fitted, each draw by its own."""
+"""By the rows that are fitted, of each draw separately."""
 SCALING_KIND_ALL: ScalingKind.ValueType  # 3
-"""Of all rows of the feature set that is fitted."""
+"""By all rows of the feature set that is fitted."""
 SCALING_KIND_SET: ScalingKind.ValueType  # 4
-"""Of all rows of another feature set."""
+"""By all rows of another feature set."""
 Global___ScalingKind: typing_extensions.TypeAlias = ScalingKind
 
 class _HeadKind:
@@ -145,7 +145,7 @@ class _HeadKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     HEAD_KIND_STORED: _HeadKind.ValueType  # 2
     """The head that is stored with the feature set (the checkpoint's)."""
     HEAD_KIND_REFIT: _HeadKind.ValueType  # 3
-    """That of another refit."""
+    """The head of another refit."""
     HEAD_KIND_EXPLICIT: _HeadKind.ValueType  # 4
     HEAD_KIND_RANDOM: _HeadKind.ValueType  # 5
     """Entries drawn evenly from -D^-1/2 .. D^-1/2 by the seed, as a new linear layer of torch. To start from only."""
@@ -158,7 +158,7 @@ HEAD_KIND_ZERO: HeadKind.ValueType  # 1
 HEAD_KIND_STORED: HeadKind.ValueType  # 2
 """The head that is stored with the feature set (the checkpoint's)."""
 HEAD_KIND_REFIT: HeadKind.ValueType  # 3
-"""That of another refit."""
+"""The head of another refit."""
 HEAD_KIND_EXPLICIT: HeadKind.ValueType  # 4
 HEAD_KIND_RANDOM: HeadKind.ValueType  # 5
 """Entries drawn evenly from -D^-1/2 .. D^-1/2 by the seed, as a new linear layer of torch. To start from only."""
@@ -204,7 +204,7 @@ class _RowsKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     ROWS_KIND_TOP_DISAGREEMENT: _RowsKind.ValueType  # 3
     """The `top_k` with the largest KL(softmax of the logits of `other` | softmax of the stored logits)."""
     ROWS_KIND_EXPLICIT: _RowsKind.ValueType  # 4
-    """Those with the given row ids."""
+    """The rows with the given ids."""
 
 class RowsKind(_RowsKind, metaclass=_RowsKindEnumTypeWrapper): ...
 
@@ -216,7 +216,7 @@ ROWS_KIND_TOP_LOSS: RowsKind.ValueType  # 2
 ROWS_KIND_TOP_DISAGREEMENT: RowsKind.ValueType  # 3
 """The `top_k` with the largest KL(softmax of the logits of `other` | softmax of the stored logits)."""
 ROWS_KIND_EXPLICIT: RowsKind.ValueType  # 4
-"""Those with the given row ids."""
+"""The rows with the given ids."""
 Global___RowsKind: typing_extensions.TypeAlias = RowsKind
 
 class _WeightsKind:
@@ -262,7 +262,7 @@ class _OffsetKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """none"""
     OFFSET_KIND_NONE: _OffsetKind.ValueType  # 1
     OFFSET_KIND_CLASS_PRIOR: _OffsetKind.ValueType  # 2
-    """tau log p(c): shares of the classes."""
+    """tau log p(c): the prior of the classes."""
     OFFSET_KIND_PREDICTION_PRIOR: _OffsetKind.ValueType  # 3
     """tau log p(c | class predicted by the stored logits)."""
 
@@ -272,7 +272,7 @@ OFFSET_KIND_UNSPECIFIED: OffsetKind.ValueType  # 0
 """none"""
 OFFSET_KIND_NONE: OffsetKind.ValueType  # 1
 OFFSET_KIND_CLASS_PRIOR: OffsetKind.ValueType  # 2
-"""tau log p(c): shares of the classes."""
+"""tau log p(c): the prior of the classes."""
 OFFSET_KIND_PREDICTION_PRIOR: OffsetKind.ValueType  # 3
 """tau log p(c | class predicted by the stored logits)."""
 Global___OffsetKind: typing_extensions.TypeAlias = OffsetKind
@@ -289,7 +289,7 @@ class _RiskKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     RISK_KIND_GROUP_DRO: _RiskKind.ValueType  # 2
     """Largest mean loss of a group."""
     RISK_KIND_CVAR: _RiskKind.ValueType  # 3
-    """Mean of the share `alpha` of largest losses."""
+    """Mean of the fraction `alpha` of largest losses."""
 
 class RiskKind(_RiskKind, metaclass=_RiskKindEnumTypeWrapper): ...
 
@@ -299,7 +299,7 @@ RISK_KIND_MEAN: RiskKind.ValueType  # 1
 RISK_KIND_GROUP_DRO: RiskKind.ValueType  # 2
 """Largest mean loss of a group."""
 RISK_KIND_CVAR: RiskKind.ValueType  # 3
-"""Mean of the share `alpha` of largest losses."""
+"""Mean of the fraction `alpha` of largest losses."""
 Global___RiskKind: typing_extensions.TypeAlias = RiskKind
 
 class _PathOptimizer:
@@ -334,7 +334,7 @@ class _PathScheduleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """(1 + cos(pi e / E)) / 2 of it in epoch e of E, counted from 0."""
 
 class PathSchedule(_PathSchedule, metaclass=_PathScheduleEnumTypeWrapper):
-    """What becomes of the learning rate from epoch to epoch; without a batch size every step is an epoch."""
+    """How the learning rate changes from epoch to epoch; without a batch size every step is an epoch."""
 
 PATH_SCHEDULE_UNSPECIFIED: PathSchedule.ValueType  # 0
 """constant"""
@@ -430,7 +430,7 @@ Global___Scaling: typing_extensions.TypeAlias = Scaling
 
 @typing.final
 class HeadSource(google.protobuf.message.Message):
-    """A head to be pulled to, or to start from: zero is a head of zeros, also where there is a center."""
+    """A head to penalise towards, or to start from. Zero is a head of zeros, also where there is a center."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -504,7 +504,7 @@ class Weights(google.protobuf.message.Message):
     def explicit(self) -> penult_proto.v1.arrays_pb2.Array: ...
     @property
     def detector(self) -> Global___Path:
-        """Of DETECTED: a head fitted first, on the same rows, from zero along this path, with this l1 penalty."""
+        """For DETECTED, the detector: a head fitted first, on the same rows, from zero along this path, with this l1 penalty."""
 
     def __init__(
         self,
@@ -597,7 +597,7 @@ class Path(google.protobuf.message.Message):
     epochs: builtins.int
     momentum: builtins.float
     weight_decay: builtins.float
-    """As torch's: added to the gradient (GD, SGD), decoupled (ADAMW); on weights and bias."""
+    """Weight decay as in torch: added to the gradient (GD, SGD), decoupled (ADAMW); on weights and bias."""
     clip_norm: builtins.float
     """Largest norm of the gradient; 0 for no limit."""
     batch_size: builtins.int
@@ -640,14 +640,14 @@ Global___Path: typing_extensions.TypeAlias = Path
 
 @typing.final
 class GridAxis(google.protobuf.message.Message):
-    """Values that one number of the request takes in turn; several axes make all combinations, the last axis fastest."""
+    """Values to try for one number of the request; several axes make all combinations, the last axis fastest."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
     VALUES_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Of a number that is `on_grid`, in the request itself, in one of its parts or in its path."""
+    """Name of a number that is `on_grid`, in the request itself, in one of its parts or in its path."""
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
     def __init__(
@@ -679,7 +679,7 @@ class Select(google.protobuf.message.Message):
     """Feature set that scores; all rows are fitted."""
     metric: Global___SelectMetric.ValueType
     last_of_equals: builtins.bool
-    """Of equal scores the last instead of the first."""
+    """Choose the last instead of the first of equal scores."""
     final: Global___SelectFinal.ValueType
     repeats: builtins.int
     """Draws per candidate, and their standardisation; the request's own when not set."""
@@ -775,11 +775,11 @@ class RefitRequest(google.protobuf.message.Message):
     plan: builtins.bool
     """Whether the answer lists the rows of every draw."""
     across_checkpoints: builtins.bool
-    """Whether heads and means of one checkpoint's features may meet another's: a center, a start, the sets that
-    standardise, select and evaluate. `rows.other` always may be another's.
+    """Whether the center, the start, and the sets that standardise, select and evaluate may belong to another checkpoint
+    than the features. `rows.other` always may.
     """
     train: builtins.str
-    """A feature set whose group counts weigh Metrics.weighted_average_accuracy of everything in `evaluate`, in place of
+    """A feature set whose group counts weight Metrics.weighted_average_accuracy of everything in `evaluate`, in place of
     the sets' own train_shares. Empty for those.
     """
     @property
@@ -855,8 +855,8 @@ Global___RefitRequest: typing_extensions.TypeAlias = RefitRequest
 
 @typing.final
 class Certificate(google.protobuf.message.Message):
-    """Proof of how close to the optimum the solver came, evaluated in float64 on the problem as it was solved; the
-    worst over the draws. A path has none: then all but `iterations` (its steps) is NaN or 0.
+    """Certificate of how close to the optimum the solver came, evaluated in float64 on the problem as it was solved; the
+    worst over the draws. A path has none: all but `iterations` (its steps) is NaN or 0.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -873,11 +873,11 @@ class Certificate(google.protobuf.message.Message):
     """Bound on objective - optimum."""
     gradient_norm: builtins.float
     iterations: builtins.int
-    """Newton steps; of a path, the step that was kept; of a robust risk, rounds of weights."""
+    """Newton steps; for a path, the step that was kept; for a robust risk, updates of the sample weights."""
     passes: builtins.int
-    """Passes over the rows."""
+    """Passes over the rows, all draws together."""
     objective: builtins.float
-    """Mean over the draws."""
+    """Value of the objective at the head, mean over the draws."""
     head_error: builtins.float
     """Bound on |V - V*|, V the head in the space solved: sqrt(2 gap / l2), since the objective is l2-strongly convex in
     it. NaN without an l2.
@@ -944,17 +944,17 @@ class Candidate(google.protobuf.message.Message):
     STEP_FIELD_NUMBER: builtins.int
     FAILURE_FIELD_NUMBER: builtins.int
     score: builtins.float
-    """Of the request's metric."""
+    """Value of the request's metric."""
     worst_group_accuracy: builtins.float
     average_accuracy: builtins.float
     converged: builtins.bool
     step: builtins.int
-    """Of a path, the step that was kept."""
+    """Step of a path that was kept; 0 without a path."""
     failure: builtins.str
     """Why it could not be fitted; its numbers are then NaN, and it is never chosen. Empty where it could."""
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """In the order of the request's grid."""
+        """Values of the numbers in the order of the request's grid."""
 
     def __init__(
         self,
@@ -1032,7 +1032,7 @@ class Refit(google.protobuf.message.Message):
     PLAN_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
     digest: builtins.str
-    """Identity of the query."""
+    """Identity of the request."""
     n_rows: builtins.int
     """Rows used per draw."""
     reused: builtins.bool
@@ -1274,7 +1274,7 @@ class EvaluateMixturesRequest(google.protobuf.message.Message):
     def heads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___HeadReference]: ...
     @property
     def shares(self) -> penult_proto.v1.arrays_pb2.Array:
-        """(M, H) float64 row by row: the shares a of every mixture."""
+        """(M, H) float64, row by row: the weights a of every mixture."""
 
     @property
     def class_map(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:

@@ -8,7 +8,7 @@ Last-layer refits: one schema for all methods, which presets fill in.
 
 z_i are the features, standardised or not; CE is the cross-entropy in nats, softmax over C classes also when
 C = 2; s_i are products of the balancing's and the row weights, scaled to sum 1; o_i is an offset of the
-logits that is left out again at prediction; W0, b0 is the centre. The bias is free, or penalised like W, or
+logits that is left out again at prediction; W0, b0 is the center. The bias is free, or penalised like W, or
 absent. The head that is returned has the standardisation folded in and acts on raw features.
 """
 

@@ -239,9 +239,7 @@ Global___EpochMetrics: typing_extensions.TypeAlias = EpochMetrics
 
 @typing.final
 class Objective(google.protobuf.message.Message):
-    """What is minimised, beside the balancing.
-    Of what is left out, and of what has no effect, FinetuneSpec says more.
-    """
+    """What is minimised, besides the balancing. FinetuneSpec says what becomes of fields that are left out or have no effect."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -256,12 +254,12 @@ class Objective(google.protobuf.message.Message):
     REPEAT_ERRORS_FIELD_NUMBER: builtins.int
     loss: Global___LossName.ValueType
     group_dro_rate: builtins.float
-    """Of GROUP_DRO: the step size of q, and C of the size adjustment C / sqrt(n_g)."""
+    """For GROUP_DRO: the step size of q, and C of the size adjustment C / sqrt(n_g)."""
     group_dro_adjustment: builtins.float
     cvar_fraction: builtins.float
-    """Of CVAR_DRO, in (0, 1]."""
+    """For CVAR_DRO: the worst fraction of a batch, in (0, 1]."""
     label_smoothing: builtins.float
-    """Share of every target that is spread over all classes, in [0, 1)."""
+    """Fraction of every target that is spread over all classes, in [0, 1)."""
     mixup: builtins.float
     """alpha of the Beta distribution that examples are mixed by (Zhang et al. 2018); 0 mixes none."""
     sam: builtins.float
@@ -304,10 +302,9 @@ Global___Objective: typing_extensions.TypeAlias = Objective
 
 @typing.final
 class FinetuneSpec(google.protobuf.message.Message):
-    """What a client leaves out has the server's default, and it sends nothing else than what its user gave: a field that has
-    no effect on the run that the others describe is refused. A server writes in what was left out, so that a spec that
-    comes back holds what was used: every field that had an effect, and no other. UNSPECIFIED, an empty text and an empty
-    list are left out, too.
+    """A field that is left out takes the server's default. A field that is given and has no effect on the run is refused, so
+    a client sends only what its user gave. The server fills in what was left out: a spec that comes back holds every field
+    that had an effect, and no other. UNSPECIFIED, an empty text and an empty list count as left out.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -361,7 +358,7 @@ class FinetuneSpec(google.protobuf.message.Message):
     learning_rate: builtins.float
     weight_decay: builtins.float
     momentum: builtins.float
-    """For SGD."""
+    """Momentum of SGD."""
     schedule: Global___ScheduleName.ValueType
     warmup: builtins.float
     """Fraction of all steps over which the learning rate rises from 0, in [0, 1)."""
@@ -389,17 +386,17 @@ class FinetuneSpec(google.protobuf.message.Message):
     """Largest norm of the gradient, over all weights; 0 for none."""
     precision: Global___Precision.ValueType
     compile: builtins.bool
-    """torch.compile."""
+    """Train through torch.compile."""
     accumulate: builtins.int
-    """Parts that a step's examples are passed through the model in, one after the other; at least 1."""
+    """Micro-batches that the examples of a step pass through the model in, one after the other; at least 1."""
     crop_scale: builtins.float
-    """Least share of a training image's area that a random crop keeps, in (0, 1); 0 crops none."""
+    """Least fraction of a training image's area that a random crop keeps, in (0, 1); 0 crops none."""
     pad_to_max: builtins.bool
     """Pad every text to max_tokens instead of to the longest of its batch."""
     processes: builtins.int
     """Processes that share each step on this machine, a GPU each where there are any; at least 1."""
     image_resize: builtins.int
-    """Pixels that the shorter side of an image is resized to before the centre crop of image_size; 0 takes
+    """Pixels that the shorter side of an image is resized to before the center crop of image_size; 0 takes
     image_size.
     """
     weights: builtins.str
@@ -528,13 +525,13 @@ class Run(google.protobuf.message.Message):
     n_train_examples: builtins.int
     """Training examples of an epoch, after balancing; the run's manifest names them."""
     train_seconds: builtins.float
-    """Seconds of training steps alone, evaluation left out."""
+    """Seconds of the training steps alone, evaluation left out."""
     steps_per_epoch: builtins.int
     @property
     def spec(self) -> Global___FinetuneSpec: ...
     @property
     def checkpoints(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Checkpoint]:
-        """In order of their epoch, from 0."""
+        """Checkpoints in the order of their epoch, from 0."""
 
     @property
     def history(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EpochMetrics]: ...
@@ -612,11 +609,11 @@ class RunManifest(google.protobuf.message.Message):
 
     @property
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Of the libraries that decide the numbers, and of Python, by their names."""
+        """Versions of the libraries that decide the numbers, and of Python, by their names."""
 
     @property
     def resumed_at(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Steps at which the run was taken up again after it had been killed."""
+        """Steps from which the run was resumed after it had been killed."""
 
     @property
     def created(self) -> google.protobuf.timestamp_pb2.Timestamp: ...

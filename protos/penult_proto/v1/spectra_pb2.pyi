@@ -110,17 +110,17 @@ class ComputeSpectraRequest(google.protobuf.message.Message):
     SOURCE_FIELD_NUMBER: builtins.int
     by: Global___SpectraBy.ValueType
     top_k: builtins.int
-    """Eigenvalues kept, the largest, at least 1; all D when absent."""
+    """Number of largest eigenvalues returned, at least 1; all D when absent."""
     correction: builtins.int
     """Divisor n - correction: 0 (the paper) or 1 (unbiased)."""
     center: builtins.bool
     """Second moments about the mean (true when absent) or about zero."""
     replicates: builtins.int
-    """Of each resampling behind matched ratio, interval and p-value; 200 when absent, 0 for none."""
+    """Replicates of each resampling behind matched ratio, interval and p-value; 200 when absent, 0 for none."""
     confidence: builtins.float
-    """Of the interval, in (0, 1); 0.95 when absent."""
+    """Confidence level of the interval, in (0, 1); 0.95 when absent."""
     seed: builtins.int
-    """Of all draws."""
+    """Seed of all resampling."""
     @property
     def source(self) -> Global___FeatureSource: ...
     def __init__(
@@ -171,7 +171,7 @@ class Imbalance(google.protobuf.message.Message):
     P_ADJUSTED_FIELD_NUMBER: builtins.int
     REPLICATE_ERROR_FIELD_NUMBER: builtins.int
     y: builtins.int
-    """-1 when two classes are compared."""
+    """The class; -1 when two classes are compared."""
     minority: builtins.int
     """Indices of groups, or of classes."""
     majority: builtins.int
@@ -247,7 +247,7 @@ class Spectra(google.protobuf.message.Message):
     confidence: builtins.float
     seed: builtins.int
     n_rows: builtins.int
-    """Rows used, of how many."""
+    """Rows used, and rows of the feature set."""
     n_examples: builtins.int
     rows_of_run: builtins.str
     """The run whose kept rows were used; empty otherwise."""
@@ -263,7 +263,7 @@ class Spectra(google.protobuf.message.Message):
 
     @property
     def trace(self) -> penult_proto.v1.arrays_pb2.Array:
-        """(G,) float64: the sum of all eigenvalues, kept or not."""
+        """(G,) float64: the sum of all eigenvalues, not only those returned."""
 
     @property
     def imbalance(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Imbalance]:
@@ -322,7 +322,7 @@ class ComputeRunSpectraRequest(google.protobuf.message.Message):
     split: builtins.str
     @property
     def spectra(self) -> Global___ComputeSpectraRequest:
-        """What is asked of each; its source holds rows at most, and is refused with more."""
+        """The request for each checkpoint; its source may hold rows only."""
 
     def __init__(
         self,
@@ -371,7 +371,7 @@ class RunSpectra(google.protobuf.message.Message):
     split: builtins.str
     @property
     def epochs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EpochSpectra]:
-        """In order of their epoch."""
+        """Epochs in their order."""
 
     def __init__(
         self,
@@ -429,7 +429,7 @@ class Descriptor(google.protobuf.message.Message):
     """Never reused for another formula."""
     formula: builtins.str
     source: builtins.str
-    """Where it comes from."""
+    """The paper that defines it."""
     @property
     def values(self) -> penult_proto.v1.arrays_pb2.Array:
         """(G,) float64; NaN where it is not defined."""
@@ -449,7 +449,7 @@ Global___Descriptor: typing_extensions.TypeAlias = Descriptor
 
 @typing.final
 class VarianceShare(google.protobuf.message.Message):
-    """Share of the total variance that lies between the means of the classes, attribute values or groups."""
+    """Fraction of the total variance that lies between the means of the classes, attribute values or groups."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -541,7 +541,7 @@ class ComputePrincipalAnglesRequest(google.protobuf.message.Message):
     SECOND_FIELD_NUMBER: builtins.int
     TOP_K_FIELD_NUMBER: builtins.int
     top_k: builtins.int
-    """Eigenvectors of each."""
+    """Number of eigenvectors of each group."""
     @property
     def first(self) -> Global___Subspace: ...
     @property
@@ -579,7 +579,7 @@ class PrincipalAngles(google.protobuf.message.Message):
     def second(self) -> penult_proto.v1.groups_pb2.Group: ...
     @property
     def feature_sets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Of `first` and of `second`."""
+        """Digests of the feature sets of `first` and of `second`."""
 
     @property
     def angles(self) -> penult_proto.v1.arrays_pb2.Array:
@@ -612,7 +612,7 @@ class ReadEigenvectorsRequest(google.protobuf.message.Message):
     CENTER_FIELD_NUMBER: builtins.int
     by: Global___SpectraBy.ValueType
     top_k: builtins.int
-    """Of each group or class, the largest eigenvalues' first."""
+    """Number of eigenvectors of each group or class, those of the largest eigenvalues."""
     correction: builtins.int
     """As in ComputeSpectraRequest."""
     center: builtins.bool

@@ -1,1 +1,1 @@
-"""Backbones: finding, loading and proving them; what they read and what their heads read."""
+"""Backbones: finding, loading and checking them; what they read and what their heads read."""

@@ -22,7 +22,7 @@ Pooling = Literal["model", "mean"]
 """What the head of a text model reads: what the model's own classifier does, or the mean over the tokens."""
 
 HASHED_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".json", ".txt", ".model")
-"""Files of a model directory that decide what it computes: weights, configuration, tokenizer."""
+"""Suffixes of the files of a model directory that decide what it computes: weights, configuration, tokenizer."""
 
 # timm's registered names, optionally with a tag of pretrained weights. Its URI-like sources
 # ("hf-hub:owner/name") are left out: they let a request choose whose code-like files are loaded.
@@ -94,14 +94,14 @@ def find_packaged(name: str) -> PackagedBackbone | None:
 
 
 def package_for(name: str) -> str:
-    """Distribution that brings the weights of a packaged backbone; empty for every other name."""
+    """Python package with the weights of a packaged backbone; empty for every other name."""
     return _PACKAGES[name].distribution if name in _PACKAGES else ""
 
 
 def library_of(name: str) -> Library:
     """Which library builds the backbone `name`; by its form alone.
 
-    A packaged name says it itself, and so does the ``config.json`` of a directory; other names with a slash or a
+    A packaged name names its library, and so does the ``config.json`` of a directory; other names with a slash or a
     hyphen are transformers', but for those of timm's own hub ("timm/resnet18.a1_in1k"); every other name must be one of
     timm's.
 
@@ -169,7 +169,7 @@ def weights_identity(name: str, pretrained: bool, weights: str = "") -> str:
 
 
 def missing_package(name: str) -> ServiceError:
-    """The error for a packaged backbone whose package is not there."""
+    """The error for a packaged backbone whose package is not installed."""
     package = package_for(name)
     return ServiceError(
         ErrorKind.WEIGHTS_UNAVAILABLE,

@@ -1,4 +1,4 @@
-"""A backbone with its head: what the head reads, and the proof that it reads just that."""
+"""A backbone with its head: what the head reads, and the check that it reads just that."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # Outputs of transformers' models are untyped, torch annotates its iterators over modules in part.
@@ -31,7 +31,7 @@ class Classifier:
     module: nn.Module
     """The whole network, float32."""
     head: nn.Linear
-    """Its last layer, a part of `module`."""
+    """The last layer of `module`."""
     head_name: str
     """Path of the head inside `module`, such as "classifier" or "head.fc"."""
     preprocessing: Preprocessing
@@ -62,7 +62,7 @@ class Classifier:
         """Features (N, D), exactly what the head multiplies, and logits (N, C), in one pass.
 
         Both float32, whatever the memory order; under autocast in its type, then head(features) equals the logits
-        within that type's rounding alone. Stored features, metrics and proofs are made outside autocast.
+        within that type's rounding alone. Stored features, metrics and checks are made outside autocast.
         In training mode the features are those that this pass's dropout left.
         """
         seen: list[Tensor] = []
@@ -78,7 +78,7 @@ class Classifier:
         return self._read_by_head(seen[-1], batch), logits
 
     def _read_by_head(self, features: Tensor, batch: Batch) -> Tensor:
-        """(N, D) of what passed into the head."""
+        """The features (N, D) among what passed into the head."""
         if self.of_last_token and isinstance(self.preprocessing, TextPreprocessing):
             return at_last_token(features, batch, self.preprocessing.pad_id)
         return features.flatten(start_dim=1)
@@ -92,7 +92,7 @@ class Classifier:
 
 
 @torch.inference_mode()
-def prove_head(classifier: Classifier, batch: Batch) -> float:
+def check_head(classifier: Classifier, batch: Batch) -> float:
     """Largest |head(features) - logits| over a batch, relative to the largest |logit|.
 
     Raises ServiceError: DIVERGED when the logits are not finite; INTERNAL when the difference exceeds 1e-5,
@@ -118,7 +118,7 @@ def prove_head(classifier: Classifier, batch: Batch) -> float:
 
 @contextmanager
 def memory_errors(batch_size: int) -> Generator[None]:
-    """Say of a GPU that is full what can be done about it. Raises ServiceError (OUT_OF_MEMORY)."""
+    """Turn a full GPU into an error that says what to do. Raises ServiceError (OUT_OF_MEMORY)."""
     try:
         yield
     except torch.OutOfMemoryError as error:

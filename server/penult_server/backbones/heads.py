@@ -25,11 +25,11 @@ from penult_server.errors import ServiceError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Head:
+class HeadLayer:
     """The last linear layer of a model."""
 
     path: str
-    """Inside the model, such as "classifier" or "head.fc"."""
+    """Path of the layer inside the model, such as "classifier" or "head.fc"."""
     layer: nn.Linear
     of_last_token: bool
     """Whether it is applied to every token of a text, and the logits are those of the last one before the padding."""
@@ -56,7 +56,9 @@ class _Ran:
 
 
 @torch.inference_mode()
-def find_head(module: nn.Module, forward: Callable[[Batch], Tensor], batch: Batch, *, name: str, pad_id: int) -> Head:
+def find_head(
+    module: nn.Module, forward: Callable[[Batch], Tensor], batch: Batch, *, name: str, pad_id: int
+) -> HeadLayer:
     """The last linear layer that runs, if its output is the logits, exactly.
 
     Found by running the model once rather than by a layer's name, so it holds for any architecture.
@@ -64,7 +66,7 @@ def find_head(module: nn.Module, forward: Callable[[Batch], Tensor], batch: Batc
     Parameters
     ----------
     forward : runs `module` and gives its logits (N, C).
-    pad_id : of texts; not looked at for images.
+    pad_id : id of the padding token of texts; unused for images.
 
     Raises ServiceError (INVALID_ARGUMENT) for a model without such a layer, saying what it has instead.
     """
@@ -84,9 +86,9 @@ def find_head(module: nn.Module, forward: Callable[[Batch], Tensor], batch: Batc
     if ran:
         last = ran[-1]
         if _pooled(last) and _same(last.output.flatten(start_dim=1), logits):
-            return Head(path=paths[last.layer], layer=last.layer, of_last_token=False)
+            return HeadLayer(path=paths[last.layer], layer=last.layer, of_last_token=False)
         if _by_token(last, batch) and _same(at_last_token(last.output, batch, pad_id), logits):
-            return Head(path=paths[last.layer], layer=last.layer, of_last_token=True)
+            return HeadLayer(path=paths[last.layer], layer=last.layer, of_last_token=True)
     raise ServiceError(
         ErrorKind.INVALID_ARGUMENT,
         f"the model {name!r} does not end in one linear layer over pooled features: expected its logits "
@@ -152,7 +154,7 @@ def _same(output: Tensor, logits: Tensor) -> bool:
 
 
 def _instead(ran: list[_Ran], paths: dict[nn.Linear, str], logits: Tensor) -> str:
-    """What a model without a head has at its end, and what to do about it."""
+    """What a model without a single linear head ends in, and what to do about it."""
     if not ran:
         return "but no linear layer ran; choose another backbone"
     alike = list(dict.fromkeys(paths[one.layer] for one in ran if one.output.shape == logits.shape))

@@ -1,4 +1,4 @@
-"""Asking the model hub, without waiting long for one that does not answer."""
+"""Access to the model hub, without long waits when it does not answer."""
 
 import socket
 import urllib.request
@@ -20,8 +20,8 @@ def hub_access(name: str) -> Generator[None]:
     """Run the block with the hub, or with its cache alone when it is off or does not answer.
 
     The hub's own client tries each file for half a minute first. ``HF_HUB_OFFLINE`` is respected.
-    Raises ServiceError (WEIGHTS_UNAVAILABLE) in place of the errors by which the hub's users say that
-    a file can be had neither way.
+    Raises ServiceError (WEIGHTS_UNAVAILABLE) in place of the errors of libraries that get a file
+    neither from the hub nor from its cache.
     """
     before = constants.HF_HUB_OFFLINE
     # The library reads its setting once, at import; this is the variable that it reads afterwards.
@@ -35,7 +35,7 @@ def hub_access(name: str) -> Generator[None]:
 
 
 def hub_answers() -> bool:
-    """Whether the hub accepts a connection. Behind a proxy that cannot be told cheaply: then yes."""
+    """Whether the hub accepts a connection; assumed behind a proxy, where it cannot be told cheaply."""
     if urllib.request.getproxies():
         return True
     endpoint = urlsplit(constants.ENDPOINT)

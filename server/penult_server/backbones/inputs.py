@@ -15,7 +15,7 @@ from penult_server.errors import ServiceError
 T = TypeVar("T")
 
 CACHE_BYTES = 2 * 10**9
-"""Prepared examples of one split are kept in memory if they are certain to fit into this."""
+"""Prepared examples of one split are kept in memory if they take at most so many bytes."""
 
 
 class SplitInputs:
@@ -42,7 +42,7 @@ class SplitInputs:
         return self._preprocessing.modality
 
     def keep(self, items: Sequence[Prepared]) -> None:
-        """Have all examples at hand, prepared elsewhere. Raises ValueError when they are not kept, or not as many."""
+        """Keep all examples, prepared elsewhere. Raises ValueError when the split is not kept, or not as many."""
         if self._kept is None or len(items) != len(self._examples):
             raise ValueError(f"{len(items)} prepared examples for {len(self._examples)}, kept: {self.is_kept}")
         self._kept = list(items)

@@ -45,7 +45,7 @@ def load_backbone(
     seed : of the head (weight and bias uniform in +-1/sqrt(D)) and of random weights; no global state is kept.
     image_size : side of the square input in pixels; 0 takes the model's own.
     max_tokens : tokens kept of each text.
-    pooling : what the head of a text model reads; not looked at for images.
+    pooling : what the head of a text model reads; unused for images.
     weights : absolute path of a file of weights of a timm architecture; empty for the weights that its name has.
 
     Raises
@@ -95,7 +95,7 @@ def bundle(
     pad_id = preprocessing.pad_id if isinstance(preprocessing, TextPreprocessing) else 0
     try:
         found = find_head(module, partial(run_module, module, library), batch, name=name, pad_id=pad_id)
-    # Two plain examples; what a model that wants more than those raises, only its authors know.
+    # Two plain examples; a model that needs more than those may raise anything.
     except (RuntimeError, AssertionError, ValueError, TypeError, AttributeError, LookupError) as error:
         if isinstance(preprocessing, ImagePreprocessing):
             raise images.wrong_size(name, preprocessing.size, error) from error

@@ -17,7 +17,7 @@ from torch import nn
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import Library, Pooling
-from penult_server.backbones.classifier import Classifier, prove_head
+from penult_server.backbones.classifier import Classifier, check_head
 from penult_server.backbones.images import images
 from penult_server.backbones.images.preprocessing import Batch, ImagePreprocessing, Preprocessing, TextPreprocessing
 from penult_server.backbones.model import bundle, seeded
@@ -46,17 +46,17 @@ class Origin:
 
 
 def save_checkpoint(
-    root: Path, classifier: Classifier, origin: Origin, *, epoch: float, step: int = 0, proof: Batch
+    root: Path, classifier: Classifier, origin: Origin, *, epoch: float, step: int = 0, checked_on: Batch
 ) -> CheckpointManifest:
     """Store the weights as they are now; an equal checkpoint that is stored already is kept.
 
-    On the examples of `proof`, a batch on the classifier's device, the head of the features must give the logits;
+    On the examples of `checked_on`, a batch on the classifier's device, the head of the features must give the logits;
     it leaves the classifier in eval mode.
-    Raises ServiceError: DIVERGED when a weight is not finite; those of `prove_head`.
+    Raises ServiceError: DIVERGED when a weight is not finite; those of `check_head`.
     """
     state = _host_state(classifier.module)
     _check_finite(state, step)
-    head_error = prove_head(classifier, proof)
+    head_error = check_head(classifier, checked_on)
     weights_digest = digest_weights(state)
     preprocessing = classifier.preprocessing
     manifest = CheckpointManifest(
@@ -100,7 +100,7 @@ def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier
     """The classifier of a checkpoint, on a device, in eval mode. Needs no hub.
 
     Raises ServiceError: UNKNOWN_CHECKPOINT; STORE_CORRUPT when a file is damaged; VERSION_MISMATCH when the
-    installed library builds another architecture under the backbone's name; those of `prove_head`.
+    installed library builds another architecture under the backbone's name; those of `check_head`.
     """
     manifest = read_manifest(root, digest)
     state = read_state(root, manifest)
@@ -122,7 +122,7 @@ def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier
         ) from error
     pooling = cast(Pooling, manifest.pooling)
     classifier = bundle(manifest.backbone, library, module, preprocessing, files, pooling).to(device)
-    prove_head(classifier, preprocessing.to_batch(preprocessing.probe(), device))
+    check_head(classifier, preprocessing.to_batch(preprocessing.probe(), device))
     return classifier
 
 

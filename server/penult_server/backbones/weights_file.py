@@ -19,9 +19,9 @@ from penult_server.backbones.catalog import unreadable_weights
 from penult_server.errors import ServiceError
 
 DIRECTORY_FILES = ("model.safetensors", "pytorch_model.bin", "model.pth")
-"""Where a directory's weights are looked for, in this order."""
+"""Files in which the weights of a directory are looked for, in this order."""
 NAMED = 3
-"""Tensors that an error names of each kind of difference."""
+"""Most tensors that an error names for each kind of difference."""
 
 
 def in_directory(name: str) -> Path:
@@ -53,14 +53,14 @@ def load_file(module: nn.Module, path: Path, name: str) -> None:
 def load_but_head(module: nn.Module, state: dict[str, Tensor], *, name: str, source: str) -> None:
     """Load every tensor but the head's, which is drawn afresh and may have another number of classes or none.
 
-    Counters of batch normalisation may lack, too: files of old releases of PyTorch have none.
-    Raises ServiceError (WEIGHTS_UNAVAILABLE), naming the first tensors that lack, are too many or have another shape.
+    Counters of batch normalisation may be missing: files of old releases of PyTorch have none.
+    Raises ServiceError (WEIGHTS_UNAVAILABLE), naming the first tensors missing, unexpected or of another shape.
     """
     own = module.state_dict()
     body = {key: tensor for key, tensor in own.items() if not key.startswith(_head_prefixes(module))}
     given = {key: tensor for key, tensor in state.items() if not key.startswith(_head_prefixes(module))}
-    lacking = [key for key in body if key not in given and not key.endswith("num_batches_tracked")]
-    surplus = [key for key in given if key not in body]
+    missing = [key for key in body if key not in given and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in given if key not in body]
     shapes = [
         f"{key} {tuple(given[key].shape)} instead of {tuple(tensor.shape)}"
         for key, tensor in body.items()
@@ -68,7 +68,7 @@ def load_but_head(module: nn.Module, state: dict[str, Tensor], *, name: str, sou
     ]
     differences = [
         f"{len(keys)} tensors {what} ({', '.join(keys[:NAMED])}{', ...' if len(keys) > NAMED else ''})"
-        for what, keys in (("lack", lacking), ("are too many", surplus), ("have another shape", shapes))
+        for what, keys in (("are missing", missing), ("are unexpected", unexpected), ("have another shape", shapes))
         if keys
     ]
     if differences:
@@ -90,7 +90,7 @@ def _head_prefixes(module: nn.Module) -> tuple[str, ...]:
 
 
 def _renamed(module: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> dict[str, Tensor]:
-    """As timm changes the weights that it offers for an architecture: by a function beside the architecture."""
+    """The tensors converted by timm's own function for weights of the architecture."""
     change: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] | None = getattr(
         sys.modules[type(module).__module__], "checkpoint_filter_fn", None
     )

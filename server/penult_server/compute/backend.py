@@ -47,6 +47,7 @@ def choose_backend(device: str) -> Backend:
         if device == "cuda":
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
-                "--device cuda needs an NVIDIA GPU and CuPy (pip install 'penult[cuda13]'); use --device cpu without",
+                "--device cuda needs an NVIDIA GPU and CuPy (from a checkout of penult: pip install '.[cuda13]'); "
+                "use --device cpu without",
             )
     return Backend(np, "numpy", "cpu")

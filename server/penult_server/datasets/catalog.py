@@ -12,13 +12,13 @@ from penult_server.datasets.stored import RegisteredDataset
 from penult_server.errors import ServiceError
 
 DATASETS_DIRECTORY = "datasets"
-"""Below the root of a service: one directory per registered dataset, named by its digest."""
+"""Directory below the root of a server: one directory per registered dataset, named by its digest."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def packaged() -> dict[str, Callable[[], Dataset]]:
-    """What opens each packaged dataset, by name."""
+    """The function that opens each packaged dataset, by name."""
     return {FOOTWEAR: FootwearDataset}
 
 

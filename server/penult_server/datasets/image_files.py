@@ -20,11 +20,11 @@ from penult_server.datasets.tables.table import bad_table, first_repeat
 from penult_server.errors import ServiceError
 
 _AT_ONCE = 256
-"""Files handed to the threads together: what is still read after an error or a cancellation."""
+"""Files handed to the threads together; as many may still be read after an error or a cancellation."""
 
 
-class Progress(Protocol):
-    """How far the work is: a stage, how many of how many, of what."""
+class ReportProgress(Protocol):
+    """Called with how far the work is: a stage, how many of how many are done, and of what."""
 
     def __call__(self, stage: str, done: float, total: float, unit: str) -> None: ...
 
@@ -42,7 +42,7 @@ class ImageFiles:
     n_bytes: NDArray[np.int64]
 
 
-def read_images(rows: Rows, progress: Progress, check_cancelled: Callable[[], None]) -> ImageFiles:
+def read_images(rows: Rows, progress: ReportProgress, check_cancelled: Callable[[], None]) -> ImageFiles:
     """Find every file, then read, hash and decode all of them. Texts have none.
 
     Finding comes first, so that a missing file is told at once and not after the images before it.

@@ -25,7 +25,7 @@ class Group:
 
     index: int
     name: str
-    """Such as "sneaker, grass"."""
+    """Class and attribute value, such as "sneaker, grass"."""
     y: int
     a: int
     class_name: str

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from penult_proto.errors import ErrorKind
 from penult_server.datasets.footwear.dataset import NAME as PACKAGED_NAME
-from penult_server.datasets.image_files import ImageFiles, Progress, read_images
+from penult_server.datasets.image_files import ImageFiles, ReportProgress, read_images
 from penult_server.datasets.layouts.columns import Columns
 from penult_server.datasets.layouts.reading import TABLE, read_layout
 from penult_server.datasets.model import DatasetInfo
@@ -46,11 +46,11 @@ class Request:
     """A file, or the directory of a published dataset."""
     layout: str = TABLE
     columns: Columns = field(default_factory=Columns)
-    """For tables."""
+    """Names of a table's columns; unused for published layouts."""
     description: str = ""
 
 
-def register(request: Request, out: Path, progress: Progress, check_cancelled: Callable[[], None]) -> DatasetInfo:
+def register(request: Request, out: Path, progress: ReportProgress, check_cancelled: Callable[[], None]) -> DatasetInfo:
     """Read the labels, check every example, and write the dataset to `out / digest`.
 
     Every image is read and fully decoded. Texts are stored; images stay where they are, known by their
@@ -146,5 +146,5 @@ def _digest(rows: Rows, files: ImageFiles, labels: LabelArrays, texts: TextBytes
 
 
 def _ids(rows: Rows, files: ImageFiles) -> Sequence[str]:
-    """What tells the examples apart: their ids, else their files, else their positions (none said)."""
+    """What tells the examples apart: their ids, else their files; empty where only their positions do."""
     return list(rows.ids) if rows.ids is not None else files.paths

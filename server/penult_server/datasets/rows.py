@@ -13,9 +13,9 @@ from penult_server.notes import Note
 from penult_server.records import Attribute
 
 SPLITS = ("train", "val", "test")
-"""Of the published datasets."""
+"""Splits of the published datasets."""
 NUMBERED_SPLITS = {str(number): name for number, name in enumerate(SPLITS)}
-"""How published datasets write them, and tables made like those."""
+"""Names of splits by the number that published datasets write for each."""
 TRAIN = "train"
 
 
@@ -29,9 +29,9 @@ class Rows:
     base: Path
     """Directory that paths start from, and that they may not lead out of."""
     paths: Sequence[str] = ()
-    """Of each image, as written."""
+    """Path of each image, as written."""
     texts: tuple[Texts, ...] = ()
-    """One column, or two of texts that are read as pairs."""
+    """Columns of texts: one, or two that are read as pairs."""
     ids: Sequence[str] | None = None
     """What tells the examples apart; None for their paths or positions."""
     row_id: NDArray[np.uint64]
@@ -41,11 +41,11 @@ class Rows:
     y: NDArray[np.int64]
     attributes: tuple[Attribute, ...]
     a: NDArray[np.int64]
-    """(N, number of attributes)."""
+    """(N, number of attributes) indices of values."""
     masks: tuple[str, ...] = ()
     """Names of sets of examples that may overlap."""
     in_masks: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
-    """(N, number of masks); (0, 0) without any."""
+    """(N, number of masks) which examples belong to each mask; (0, 0) without masks."""
     notes: tuple[Note, ...] = ()
     """What is unusual, for people."""
 
@@ -60,7 +60,7 @@ class Rows:
         return np.bincount(chosen, minlength=len(self.classes) * n_values)
 
     def group_names(self) -> list[str]:
-        """Of the groups of the first attribute, in order of their index."""
+        """Names of the groups of the first attribute, in order of their index."""
         return [f"{name}, {value}" for name in self.classes for value in self.attributes[0].values]
 
 

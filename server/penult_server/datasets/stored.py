@@ -53,7 +53,7 @@ class Manifest:
     splits: Sequence[str]
     masks: Sequence[str]
     texts_sha256: str
-    """Hex, of the file of texts."""
+    """sha256 (hex) of the file of texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +64,9 @@ class Registration:
     description: str
     notes: Sequence[Note]
     directory: str
-    """Absolute; the paths start here."""
+    """Absolute directory that the paths start from."""
     paths: Sequence[str]
-    """Of all N images; empty for texts."""
+    """Path of each of the N images; empty for texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class LabelArrays:
     """(N, M)."""
     split_index: NDArray[np.int64]
     sha256: NDArray[np.uint8]
-    """(N, 32) of each image file; (0, 32) for texts."""
+    """(N, 32) sha256 of each image file; (0, 32) for texts."""
     n_bytes: NDArray[np.int64]
     """(N,) size of each image file; (0,) for texts."""
     text_ends: NDArray[np.int64]
@@ -93,7 +93,7 @@ class TextBytes:
 
     content: bytes
     ends: NDArray[np.int64]
-    """(k, N) where in `content` each ends; each begins where the one before it ends."""
+    """(k, N) where in `content` each text ends; the next one begins there."""
 
     def text(self, column: int, row: int) -> str:
         """One text."""
@@ -254,7 +254,7 @@ def _read_registration(directory: Path) -> Registration:
 
 
 def _note(stored: Any) -> Note:
-    """Notes had no kinds at first: all of them were about published counts."""
+    """A stored note; one of the first format has no kind and is about published counts."""
     if isinstance(stored, str):
         return Note(NoteId.UNLIKE_PUBLISHED, stored)
     return Note(NoteId(stored["id"]), stored["text"])

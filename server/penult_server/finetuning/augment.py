@@ -15,7 +15,7 @@ from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.prefetch import loading_threads
 
 RATIOS = (3 / 4, 4 / 3)
-"""Width over height of a random crop, as torchvision's RandomResizedCrop and the papers that use it."""
+"""Least and greatest width / height of a random crop, as in torchvision's RandomResizedCrop and papers that use it."""
 TRIES = 10
 
 
@@ -26,7 +26,7 @@ class Augmentation:
     flips: NDArray[np.bool_]
     """(n,)"""
     areas: NDArray[np.float64]
-    """(n, TRIES) share of the area that a crop keeps."""
+    """(n, TRIES) fraction of the area that a crop keeps."""
     ratios: NDArray[np.float64]
     """(n, TRIES) width over height of a crop."""
     places: NDArray[np.float64]
@@ -115,7 +115,7 @@ def crop_box(
 ) -> tuple[int, int, int, int]:
     """Left, top, width and height of the crop: the first drawn shape that fits into the image.
 
-    Where none does, the largest centred one of a legal ratio ("Inception-style" cropping, Szegedy et al. 2015).
+    Where none does, the largest centered one of a legal ratio ("Inception-style" cropping, Szegedy et al. 2015).
     """
     for area, ratio in zip(areas, ratios, strict=True):
         w, h = round(math.sqrt(width * height * area * ratio)), round(math.sqrt(width * height * area / ratio))

@@ -49,7 +49,7 @@ def check_fields(config: object) -> None:
 
 
 def _members(value: Any) -> tuple[Any, ...]:
-    """Those of a tuple; anything else alone."""
+    """The members of a tuple; any other value alone."""
     return value if isinstance(value, tuple) else (value,)  # pyright: ignore[reportUnknownVariableType]
 
 

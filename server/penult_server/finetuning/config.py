@@ -46,7 +46,7 @@ MAX_SEED = 2**64 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneConfig:
-    """Everything that decides a run, beside the data themselves.
+    """Everything that decides a run, except the data.
 
     Raises ServiceError: INVALID_ARGUMENT, naming the field, what was expected and what was got;
     UNKNOWN_BACKBONE for a name that no library can have.
@@ -57,31 +57,32 @@ class FinetuneConfig:
     epochs: Annotated[int, Whole(0, MAX_EPOCHS)] = 2
     """0 .. 10000. With 0 only the starting point is stored."""
     attribute: str = ""
-    """Of which groups are made; empty for the dataset's first."""
+    """Attribute that groups are made from; empty for the dataset's first."""
     pretrained: bool = True
     """False starts from random weights."""
     method: Annotated[BalanceMethod, TRAINED_OR_NONE] = BalanceMethod.NONE
     """How the training examples are balanced."""
     by: Annotated[BalanceBy, BALANCED] = BalanceBy.CLASS
-    """What they are balanced over."""
+    """What the training examples are balanced over."""
     ratio: Annotated[
         float,
         OF_MIXTURE,
         Needed("the cap as a multiple of the smallest, at least 1, or 0 for the dataset's own imbalance"),
     ] = 1.0
-    """Of the mixture, at least 1: how many times the smallest a label may have; 0 for the dataset's own imbalance."""
+    """Ratio of the mixture, at least 1: the cap, in multiples of the smallest count; 0 for the dataset's own
+    imbalance."""
     missing_groups: Annotated[MissingGroups, BALANCED_BY_GROUP] = "refuse"
     """What is done about groups without a training example where groups are balanced; those without any in the whole
     dataset are left out in any case."""
     seed: Annotated[int, Whole(0, MAX_SEED)] = 0
-    """0 .. 2^64-1; of the head, the examples kept, their order, flips and dropout."""
+    """Seed, 0 .. 2^64-1, of the head, the examples kept, their order, flips and dropout."""
     optimizer: Annotated[Optimizer, TRAINED] = "adamw"
     learning_rate: Annotated[float, ABOVE_0, TRAINED] = 1e-3
-    """Peak, greater than 0."""
+    """Peak of the learning rate, greater than 0."""
     weight_decay: Annotated[float, AT_LEAST_0, TRAINED] = 0.01
-    """At least 0; never applied to biases and normalisation layers."""
+    """Weight decay, at least 0; applied to biases and normalisation layers only with `decay_all`."""
     momentum: Annotated[float, FROM_0_BELOW_1, TRAINED, OF_SGD] = 0.9
-    """Of SGD, in [0, 1)."""
+    """Momentum of SGD, in [0, 1)."""
     schedule: Annotated[Schedule, TRAINED] = "cosine"
     """How the learning rate falls after the warm-up, by the step; cosine and linear end at 0."""
     warmup: Annotated[float, FROM_0_BELOW_1, TRAINED] = 0.1
@@ -93,9 +94,9 @@ class FinetuneConfig:
     image_size: Annotated[int, Whole(0, MAX_SIDE), OF_IMAGES] = 0
     """Side of the square input in pixels; 0 takes the dataset's own size."""
     image_resize: Annotated[int, Whole(0, MAX_SIDE), OF_IMAGES] = 0
-    """Pixels of the shorter side before the centre crop of evaluation, at least `image_size`; 0 takes `image_size`."""
+    """Pixels of the shorter side before the center crop of evaluation, at least `image_size`; 0 takes `image_size`."""
     max_tokens: Annotated[int, Whole(0, MAX_TOKENS), OF_TEXTS] = 128
-    """Tokens kept of each text; not looked at for images."""
+    """Tokens kept of each text; unused for images."""
     evaluate: Annotated[tuple[str, ...], TRAINED] = ()
     """Splits whose group accuracies are measured; empty for all."""
     evaluate_every: Annotated[float, ABOVE_0, TRAINED] = 1.0
@@ -115,13 +116,13 @@ class FinetuneConfig:
     clip_norm: Annotated[float, AT_LEAST_0, TRAINED] = 0.0
     """Largest Euclidean norm of the gradient over all weights; 0 for none."""
     precision: Annotated[Precision, TRAINED] = "auto"
-    """Of the forward passes in training; auto is bf16 on a GPU and fp32 on the CPU."""
+    """Precision of the forward passes in training; auto is bf16 on a GPU and fp32 on the CPU."""
     compile: Annotated[bool, TRAINED] = False
     """Train through torch.compile."""
     accumulate: Annotated[int, TRAINED] = 1
     """Parts that the examples of a step pass through the model in, 1 .. batch_size."""
     crop_scale: Annotated[float, FROM_0_BELOW_1, TRAINED, OF_IMAGES] = 0.0
-    """Least share of a training image's area that a random crop keeps, in (0, 1); 0 crops none."""
+    """Least fraction of a training image's area that a random crop keeps, in (0, 1); 0 crops none."""
     pad_to_max: Annotated[bool, OF_TEXTS] = False
     """Pad texts to `max_tokens` instead of to the longest of their batch."""
     processes: Annotated[int, Whole(1, MAX_PROCESSES), TRAINED] = 1
@@ -129,7 +130,7 @@ class FinetuneConfig:
     weights: str = ""
     """Absolute path of a file of pretrained weights of a timm architecture; empty for those that its name has."""
     pooling: Annotated[Pooling, OF_TEXTS] = "model"
-    """What the head of a text model reads; not looked at for images."""
+    """What the head of a text model reads; unused for images."""
 
     def __post_init__(self) -> None:
         library_of(self.backbone)
@@ -162,7 +163,7 @@ class FinetuneConfig:
             raise invalid(
                 "balance",
                 "another than upweighting with group_dro: the weights are equal within each group, so that the groups' "
-                "means would not hear them (upsampling by group is usual)",
+                "means would not depend on them (upsampling by group is usual)",
                 self.method.value,
             )
         if self.objective.repeat_errors_of and self.method is not BalanceMethod.NONE:

@@ -1,4 +1,4 @@
-"""The same seed gives the same weights; and what that needs is put back afterwards."""
+"""Deterministic training for a block of code: the same seed gives the same weights."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportAttributeAccessIssue=false
 # The module of torch's memory setting replaces itself by an object without types.

@@ -21,14 +21,14 @@ class HasEffect:
     """The runs on which a field has an effect."""
 
     goes_with: str
-    """Those runs, as their requests describe them."""
+    """The runs on which the field has an effect, by what their requests ask for."""
     holds: Callable[[FinetuneConfig, Modality], bool]
     """Whether a run on examples of a kind is one of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """Where such a field has an effect it must be given."""
+    """Annotation of a field without a default: it must be given wherever it has an effect."""
 
     meaning: str
 

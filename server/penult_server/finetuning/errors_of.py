@@ -28,7 +28,7 @@ class Errors:
     rows: NDArray[np.int64]
     """Positions of the examples, ascending."""
     notes: tuple[Note, ...]
-    """How its classes were matched where that is not plain."""
+    """How the classes of the model were matched, where that is not obvious."""
 
 
 def errors_of(

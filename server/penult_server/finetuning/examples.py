@@ -42,25 +42,25 @@ class TrainingSet:
     notes: tuple[Note, ...]
     """Which groups were left out."""
     rows: NDArray[np.int64]
-    """Positions of the examples of an epoch: those that the balancing kept, repeated ones several times."""
+    """Positions of the examples of an epoch: those that the balancing kept, and again those that are repeated."""
     g: NDArray[np.int64]
     """(N,) groups."""
     weights: NDArray[np.float64]
-    """(N,) of the examples in the loss."""
+    """(N,) weights of the examples in the loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Part:
-    """Examples that pass through the model together: all of a step's, or a share of them."""
+    """Examples that pass through the model together: all of a step, or a micro-batch of them."""
 
     items: list[Prepared]
-    """n, prepared and augmented."""
+    """The n examples, prepared and augmented."""
     y: NDArray[np.int64]
     """(n,)"""
     g: NDArray[np.int64]
     """(n,) groups."""
     weights: NDArray[np.float32]
-    """(n,) in the loss; they sum to 1 over the whole step, all parts of all processes together."""
+    """(n,) weights in the loss; they sum to 1 over the whole step, all parts of all processes together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,9 +70,9 @@ class TrainingBatch:
     parts: list[Part]
     """Never empty; the first holds an example of weight 0 where there are more processes than parts."""
     partners: list[Part]
-    """For Mixup: what each example of `parts` is mixed with; else empty."""
+    """The examples that Mixup mixes those of `parts` with; empty without Mixup."""
     mix: float = 1.0
-    """Share of the example itself in the mixture."""
+    """Weight of the example itself in the mixture."""
 
 
 def balance(config: FinetuneConfig, dataset: Dataset) -> TrainingSet:

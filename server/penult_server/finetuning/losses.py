@@ -1,4 +1,4 @@
-"""Losses of examples, and how robust objectives weigh them: the gradient of each is that of sum_i w_i loss_i."""
+"""Losses of examples, and their weights w in robust objectives, whose gradients are those of sum_i w_i loss_i."""
 
 # pyright: reportUnknownMemberType=false
 # torch annotates some operations in part.
@@ -20,17 +20,17 @@ def example_losses(logits: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
 
 
 class Robust(Protocol):
-    """An objective that weighs a whole batch by its losses."""
+    """An objective that weights the examples of a batch by their losses."""
 
     @property
     def state(self) -> dict[str, Tensor]:
         """Tensors carried from step to step, by name; changed in place."""
         ...
 
-    def weights(self, losses: Tensor, g: Tensor, shares: Tensor) -> Tensor:
+    def weights(self, losses: Tensor, g: Tensor, sample_weight: Tensor) -> Tensor:
         """(N,) weights of the examples of a batch, from their losses and groups. Moves the state on.
 
-        `shares`: (N,) float64, greater than 0, of sum 1: how the balancing weighs the examples.
+        `sample_weight`: (N,) float64, greater than 0, summing to 1: the weights of the balancing.
         """
         ...
 
@@ -40,7 +40,7 @@ class GroupDRO:
 
         q_g <- q_g exp(rate (l_g + C / sqrt(n_g))),  then scaled to sum 1;   objective  sum_g q_g l_g
 
-    l_g is the mean loss of the batch's examples of group g, weighted by their shares, 0 where it has none (as the
+    l_g is the mean loss of the batch's examples of group g, weighted by `sample_weight`, 0 where it has none (as the
     authors' code takes it), n_g the group's training examples. A group without any has no q.
     """
 
@@ -55,9 +55,9 @@ class GroupDRO:
     def state(self) -> dict[str, Tensor]:
         return {"q": self._q}
 
-    def weights(self, losses: Tensor, g: Tensor, shares: Tensor) -> Tensor:
+    def weights(self, losses: Tensor, g: Tensor, sample_weight: Tensor) -> Tensor:
         # Sums over one-hot columns, not scattered additions, whose order on a GPU is not fixed.
-        member = functional.one_hot(g, len(self._q)).double() * shares[:, None]
+        member = functional.one_hot(g, len(self._q)).double() * sample_weight[:, None]
         # (N, G) weights of the examples in their group's mean.
         within = member / member.sum(dim=0).where(member.any(dim=0), 1.0)
         moved = self._q * torch.exp(self._rate * (losses.double() @ within + self._adjustment))
@@ -68,9 +68,10 @@ class GroupDRO:
 class CVaRDRO:
     """Conditional value at risk: the mean loss of the worst `fraction` of a batch (Levy et al. 2020, equation 4).
 
-        max_w sum_i w_i l_i   over   0 <= w_i <= share_i / fraction,  sum_i w_i = 1
+        max_w sum_i w_i l_i   over   0 <= w_i <= s_i / fraction,  sum_i w_i = 1
 
-    The largest losses take their bounds until the sum is 1. With a fraction of 1 it is the mean weighted by the shares.
+    The largest losses take their bounds until the sum is 1. With a fraction of 1 it is the mean weighted by s =
+    `sample_weight`.
     """
 
     def __init__(self, fraction: float) -> None:
@@ -80,17 +81,17 @@ class CVaRDRO:
     def state(self) -> dict[str, Tensor]:
         return {}
 
-    def weights(self, losses: Tensor, g: Tensor, shares: Tensor) -> Tensor:
+    def weights(self, losses: Tensor, g: Tensor, sample_weight: Tensor) -> Tensor:
         order = torch.argsort(losses, descending=True, stable=True)
-        bounds = shares[order]
-        # Of each, what the losses above it have left of the fraction.
+        bounds = sample_weight[order]
+        # For each loss, what larger losses have left of the fraction.
         left = self._fraction - (bounds.cumsum(dim=0) - bounds)
         taken = torch.minimum(bounds, left.clamp(min=0.0)) / self._fraction
         return torch.zeros_like(taken).scatter(0, order, taken)
 
 
 def robust_objective(objective: Objective, counts: NDArray[np.int64], device: torch.device) -> Robust | None:
-    """What weighs the batches of an objective; None for the mean. `counts`: (G,) training examples."""
+    """The robust objective of a run, None for the mean. `counts`: (G,) training examples."""
     match objective.loss:
         case "mean":
             return None

@@ -1,4 +1,4 @@
-"""What a run writes down of itself before its first step, so that it can be run again."""
+"""The manifest that a run writes before its first step, so that it can be run again."""
 
 import time
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from penult_server.finetuning.config import FinetuneConfig
 from penult_server.stores.runs import RunManifest, write_run_manifest
 
 LIBRARIES = ("penult", "torch", "timm", "transformers", "numpy")
-"""Those whose release decides the numbers."""
+"""Libraries whose release decides the numbers."""
 
 
 def write_manifest(
@@ -29,7 +29,7 @@ def write_manifest(
     device: torch.device,
     resumed_at: list[int],
 ) -> None:
-    """Write down, or once more after a run was taken up again, what decides a run."""
+    """Write what decides a run; again when the run is resumed."""
     write_run_manifest(
         root,
         RunManifest(

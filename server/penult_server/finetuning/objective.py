@@ -16,17 +16,17 @@ class Objective:
     """Raises ServiceError (INVALID_ARGUMENT) for values out of range and for pieces that exclude each other."""
 
     loss: Annotated[Loss, TRAINED] = "mean"
-    """The weighted mean of the examples' losses; sum_g q_g (mean loss of group g), q moving towards the groups
-    that do worst (Sagawa et al. 2020, arXiv 1911.08731); the mean of the worst fraction of each batch (conditional
-    value at risk; Levy et al. 2020, arXiv 2010.05893)."""
+    """mean: the weighted mean of the examples' losses; group_dro: sum_g q_g (mean loss of group g), q moving to the
+    groups that do worst (Sagawa et al. 2020, arXiv 1911.08731); cvar_dro: the mean of the worst fraction of each batch
+    (conditional value at risk; Levy et al. 2020, arXiv 2010.05893)."""
     group_dro_rate: Annotated[float, AT_LEAST_0, TRAINED, OF_GROUP_DRO] = 0.01
-    """Step size of q, at least 0; with 0 the groups' means weigh alike for ever."""
+    """Step size of q, at least 0; with 0 the groups' means keep equal weights."""
     group_dro_adjustment: Annotated[float, AT_LEAST_0, TRAINED, OF_GROUP_DRO] = 0.0
     """C of the size adjustment C / sqrt(n_g), at least 0."""
     cvar_fraction: Annotated[float, ABOVE_0_TO_1, TRAINED, OF_CVAR_DRO] = 0.2
     """The worst fraction, in (0, 1]."""
     label_smoothing: Annotated[float, FROM_0_BELOW_1, TRAINED] = 0.0
-    """Share of every target that is spread evenly over all classes, in [0, 1)."""
+    """Fraction of every target that is spread evenly over all classes, in [0, 1)."""
     mixup: Annotated[float, AT_LEAST_0, TRAINED, OF_IMAGES] = 0.0
     """alpha of Beta(alpha, alpha), by which two images are mixed (Zhang et al. 2018, arXiv 1710.09412); 0: without."""
     sam: Annotated[float, AT_LEAST_0, TRAINED] = 0.0

@@ -19,7 +19,7 @@ class Plan:
 
     @property
     def n_steps(self) -> int:
-        """Of the whole run."""
+        """Number of steps of the whole run."""
         return self.epochs * self.steps_per_epoch
 
     def epoch(self, step: int) -> float:

@@ -1,4 +1,4 @@
-"""Work done ahead of the one who waits for it."""
+"""Tasks run ahead of their consumer."""
 
 import os
 from collections import deque

@@ -1,7 +1,7 @@
 """Every random number of a run is a function of its seed and of the step it belongs to.
 
-So there is no state of a generator to keep: a run that is taken up again at a step draws what it would have
-drawn, whatever was drawn ahead of time before it was killed.
+So there is no state of a generator to keep: a run that is resumed at a step draws the same numbers as one that was
+never stopped, whatever had been drawn ahead of time before.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -17,11 +17,11 @@ class Stream(IntEnum):
     """What the numbers are for. A number of this list is never given another meaning."""
 
     ORDER = 1
-    """Of the examples of an epoch; positions: epoch."""
+    """Order of the examples of an epoch; position: epoch."""
     AUGMENTATION = 2
-    """Of the examples of a step; positions: step."""
+    """Augmentation of the examples of a step; position: step."""
     MODEL = 3
-    """Dropout and what else a model draws; positions: step, process, micro-batch."""
+    """Dropout and other draws of a model; positions: step, process, micro-batch."""
 
 
 def generator(seed: int, stream: Stream, *position: int) -> np.random.Generator:

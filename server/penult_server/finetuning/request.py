@@ -1,6 +1,6 @@
 """From a request on the wire to the configuration of a run, and back for what the request left out.
 
-The fields of both are called alike, those of the message `balance` in the configuration itself.
+The fields of both have the same names; those of the message `balance` are in the configuration itself.
 """
 
 from collections.abc import Iterator
@@ -94,7 +94,7 @@ def _from_wire(path: str, field: FieldDescriptor, value: Any) -> Any:
 
 
 def _write_default(path: str, message: Message, field: FieldDescriptor, config: FinetuneConfig) -> None:
-    """Texts and lists stay as they are: an empty one is what it means to leave it out."""
+    """Write a default into a request. Texts and lists stay as they are: an empty one counts as left out."""
     needed = next((one for one in _annotations(path) if isinstance(one, Needed)), None)
     if needed is not None:
         raise ServiceError(
@@ -108,7 +108,7 @@ def _write_default(path: str, message: Message, field: FieldDescriptor, config: 
 
 
 def _argument(path: str) -> str:
-    """A field by its name in the client."""
+    """The name of a field in the client."""
     return "balance" if path == "balance.method" else _name(path)
 
 

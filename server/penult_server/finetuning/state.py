@@ -1,4 +1,4 @@
-"""The state of a training between two steps: all that a run needs to go on as if it had never stopped.
+"""The state of a training between two steps: all that a run needs to resume as if it had never stopped.
 
 One safetensors file: weights and buffers under ``model.``, the optimiser's tensors under ``optimizer.``, those of the
 objective under ``objective.``; step, history and the rest as JSON in the file's own header. The learning rate and all
@@ -28,20 +28,20 @@ from penult_server.progress import MetricsRecord
 from penult_server.stores.durable import staged_file
 
 FORMAT = 1
-"""Raised when a state of an older penult can no longer be gone on from."""
+"""Format of the state; raised when states of older releases can no longer be resumed."""
 OVERHEAD = 50.0
-"""A saving is followed by at least so many times its own duration without one, when times decide."""
+"""Least time between two savings, as a multiple of the time that the first took, where `save_every` is 0."""
 LEAST_SECONDS = 30.0
-"""Within an epoch the state is saved at most this often, when times decide."""
+"""Least seconds between two savings within an epoch, where `save_every` is 0."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Progress:
-    """How far a run is, and what it has left so far."""
+class TrainingProgress:
+    """How far a run is, and its checkpoints, metrics and times so far."""
 
     step: int = 0
     train_seconds: float = 0.0
-    """Of training steps alone."""
+    """Seconds of the training steps alone."""
     checkpoints: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     """Steps and digests."""
     history: list[MetricsRecord] = field(default_factory=list[MetricsRecord])
@@ -57,7 +57,7 @@ class Trained:
     objective: Mapping[str, Tensor]
     """Tensors that the objective carries from step to step, by name."""
     scaler: torch.amp.GradScaler
-    """Of float16; without state where it is not used."""
+    """Scaler of float16's losses; without state where it is not used."""
 
 
 class SavingTimes:
@@ -82,10 +82,10 @@ class SavingTimes:
         self._cost = self._last - started
 
 
-def save_state(path: Path, trained: Trained, progress: Progress, identity: str) -> None:
+def save_state(path: Path, trained: Trained, progress: TrainingProgress, identity: str) -> None:
     """Replace the state file in one step that survives a power cut.
 
-    `identity` says which run it belongs to: another configuration, dataset or format is never gone on from.
+    `identity` says which run it belongs to: a state of another configuration, dataset or format is never resumed.
     """
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in _tensors(trained).items()}
     header = {
@@ -99,10 +99,10 @@ def save_state(path: Path, trained: Trained, progress: Progress, identity: str) 
         save_file(tensors, staging, metadata={"state": json.dumps(header)})
 
 
-def load_state(path: Path, trained: Trained, identity: str) -> Progress | None:
-    """Put a saved state in place and say how far it was; None (nothing touched) when there is none to go on from.
+def load_state(path: Path, trained: Trained, identity: str) -> TrainingProgress | None:
+    """Put a saved state in place and say how far it was; None (nothing touched) when there is none to resume from.
 
-    A damaged file is not gone on from either: the run starts again and ends as it would have.
+    A damaged file is not resumed from either: the run starts again and ends with the same weights.
     """
     if not path.exists():
         return None
@@ -125,7 +125,7 @@ def load_state(path: Path, trained: Trained, identity: str) -> Progress | None:
 
 
 def _tensors(trained: Trained) -> dict[str, Tensor]:
-    """All tensors by their names in the file; one that several names share under the first."""
+    """All tensors by their names in the file; a tensor with several names stands under the first."""
     found = {f"model.{name}": tensor for name, tensor in _own_tensors(trained.module).items()}
     for index, parameter in enumerate(_parameters(trained.optimizer)):
         for key, value in trained.optimizer.state[parameter].items():
@@ -156,10 +156,10 @@ def _restore(trained: Trained, tensors: Mapping[str, Tensor]) -> None:
         if kind == "optimizer":
             index, _, key = rest.partition(".")
             parameter = parameters[int(index)]
-            trained.optimizer.state[parameter][key] = _beside(parameter, tensor)
+            trained.optimizer.state[parameter][key] = _like(parameter, tensor)
 
 
-def _beside(parameter: nn.Parameter, tensor: Tensor) -> Tensor:
+def _like(parameter: nn.Parameter, tensor: Tensor) -> Tensor:
     """An optimiser's tensor on the parameter's device and, for one of its shape, in its memory order.
 
     Fused optimisers walk through the memory of both: in another order they would mix elements up.
@@ -173,13 +173,13 @@ def _checksum(tensor: Tensor) -> int:
     return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data) if tensor.numel() else 0
 
 
-def _progress_to_json(progress: Progress) -> dict[str, Any]:
-    values = {one.name: getattr(progress, one.name) for one in fields(Progress)}
+def _progress_to_json(progress: TrainingProgress) -> dict[str, Any]:
+    values = {one.name: getattr(progress, one.name) for one in fields(TrainingProgress)}
     return values | {"history": [record_to_json(one) for one in progress.history]}
 
 
-def _progress_from_json(content: dict[str, Any]) -> Progress:
-    return Progress(
+def _progress_from_json(content: dict[str, Any]) -> TrainingProgress:
+    return TrainingProgress(
         step=content["step"],
         train_seconds=content["train_seconds"],
         checkpoints=[(step, digest) for step, digest in content["checkpoints"]],

@@ -33,7 +33,7 @@ from penult_server.finetuning.manifest import write_manifest
 from penult_server.finetuning.optimizer import learning_rate_factor, set_learning_rate
 from penult_server.finetuning.parts import check_parts, least_part
 from penult_server.finetuning.plan import make_plan
-from penult_server.finetuning.state import Progress, SavingTimes, load_state, save_state
+from penult_server.finetuning.state import SavingTimes, TrainingProgress, load_state, save_state
 from penult_server.finetuning.step import Stepper
 from penult_server.finetuning.tokens import open_tokenised
 from penult_server.finetuning.world import ALONE, World
@@ -42,25 +42,25 @@ from penult_server.progress import JobContext, MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest, read_manifest
 from penult_server.stores.runs import state_file
 
-PROOF_EXAMPLES = 16
+CHECKED_EXAMPLES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneOutcome:
-    """What a run leaves."""
+    """Checkpoints, metrics and times of a run."""
 
     checkpoints: list[CheckpointManifest]
-    """In order of their step, from 0."""
+    """Checkpoints in the order of their step, from 0."""
     history: list[MetricsRecord]
-    """By step, then split."""
+    """Metrics, by step, then split."""
     kept_row_ids: NDArray[np.uint64]
     """Ids of the training examples of an epoch: those that the balancing kept, in the order of the split; then, again,
     those that are repeated."""
     steps_per_epoch: int
     train_seconds: float
-    """Of training steps alone, evaluation and storing left out."""
+    """Seconds of the training steps alone, evaluation and storing left out."""
     resumed_at: list[int]
-    """Steps at which the run was taken up again after it had been killed."""
+    """Steps from which the run was resumed after it had been killed."""
     notes: tuple[Note, ...]
     """What the balancing left out, and how classes were matched."""
 
@@ -86,7 +86,7 @@ def finetune(
         while it is going on, its training state. Who calls removes that state when the run has ended
         (`discard_training_state`).
     context : is told of progress (steps), metrics and checkpoints, and asked at every step whether to go on.
-    run_id : written into the checkpoints' manifests. Without one nothing is kept to go on from.
+    run_id : written into the checkpoints' manifests. Without one no training state is saved.
     world : the processes that share every step; each makes this call. Only the first reports and stores, and only its
         answer holds what the run leaves.
 
@@ -131,10 +131,10 @@ def finetune(
             world=world,
         )
         origin = origin_of(run_id, info, config, train_shares)
-        proof = classifier.preprocessing.to_batch(inputs[TRAIN].take(training.rows[:PROOF_EXAMPLES]), device)
+        checked_on = classifier.preprocessing.to_batch(inputs[TRAIN].take(training.rows[:CHECKED_EXAMPLES]), device)
         state = state_file(root, run_id)
         identity = run_identity(config, info)
-        progress = (load_state(state, stepper.trained, identity) if run_id else None) or Progress()
+        progress = (load_state(state, stepper.trained, identity) if run_id else None) or TrainingProgress()
         if progress.step:
             progress.resumed_at.append(progress.step)
         if run_id and world.is_first:
@@ -173,7 +173,7 @@ def finetune(
 
         def store() -> None:
             manifest = save_checkpoint(
-                root, classifier, origin, epoch=plan.epoch(progress.step), step=progress.step, proof=proof
+                root, classifier, origin, epoch=plan.epoch(progress.step), step=progress.step, checked_on=checked_on
             )
             context.checkpoint(manifest)
             progress.checkpoints.append((progress.step, manifest.digest))
@@ -239,7 +239,7 @@ def finetune(
 def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
     """The backbone with a fresh head.
 
-    Raises ServiceError as `load_backbone` and `input_side` do; INVALID_ARGUMENT for a middle larger than the image.
+    Raises ServiceError as `load_backbone` and `input_side` do; INVALID_ARGUMENT for a crop larger than the image.
     """
     classifier = load_backbone(
         config.backbone,
@@ -296,7 +296,7 @@ def origin_of(run_id: str, info: DatasetInfo, config: FinetuneConfig, train_shar
 
 
 def run_identity(config: FinetuneConfig, info: DatasetInfo) -> str:
-    """sha256 (hex) over what decides a run's numbers: a training state of another is not gone on from."""
+    """sha256 (hex) over what decides a run's numbers: a training state of another is not resumed."""
     content = json.dumps([asdict(config), info.digest], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 

@@ -17,7 +17,7 @@ from penult_server.status import abort, translate
 # grpc's handlers are untyped at this seam: a handler is a record of four optional functions.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
-"""Answered without a token: probes and schema."""
+"""Services that are answered without a token: health probes and reflection."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"

@@ -1,4 +1,4 @@
-"""Requests as they come off the wire, for every service: bytes that are a message, choices that this server knows."""
+"""Checks of requests for every service: bytes that are a message, choices that this server knows."""
 
 from collections.abc import AsyncIterator, Callable
 from functools import cache
@@ -42,7 +42,7 @@ async def checked_stream(requests: AsyncIterator[Message | ServiceError]) -> Asy
 def check_choices(message: Message) -> None:
     """Raise ServiceError (INVALID_ARGUMENT) where an enumeration has a number that this server does not know.
 
-    Protobuf keeps such numbers; whoever looked one up later would have to refuse it there.
+    Protobuf keeps such numbers, and code that looks one up would fail.
     """
     if not _has_choices(message.DESCRIPTOR):
         return

@@ -42,13 +42,13 @@ from penult_server.settings import Settings
 from penult_server.stores.durable import remove_staging
 
 FIRST_CLIENT_SECONDS = 60.0
-"""An embedded server waits this long for its first client,"""
+"""How long an embedded server waits for its first client."""
 LAST_CLIENT_SECONDS = 1.0
-"""and this long for another one after the last has gone."""
+"""How long an embedded server waits for another client after the last one has gone."""
 LEAVING_SECONDS = 8.0
-"""A server waits this long for another one to leave its root."""
+"""How long a server waits for another one to leave its root."""
 STOP_GRACE = 2.0
-"""Seconds that calls in flight get when the server stops."""
+"""Seconds that running calls get when the server stops."""
 OPTIONS = (
     *MESSAGE_OPTIONS,
     ("grpc.so_reuseport", 0),
@@ -171,7 +171,7 @@ class Server:
         )
 
     async def _watch_clients(self) -> None:
-        """Stop an embedded server that nobody is attached to."""
+        """Stop an embedded server that no client is attached to."""
         if not self._settings.embedded:
             return
         patience = FIRST_CLIENT_SECONDS

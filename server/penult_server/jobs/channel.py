@@ -1,7 +1,7 @@
 """A job worker's side of its pipes: it reads `ToWorker`, then at most one cancellation, and writes `FromWorker`.
 
-Workers hold no connection to the registry: the front alone decides what is acknowledged, and what a worker that it no
-longer knows has to say goes nowhere.
+Workers hold no connection to the registry: the front alone writes it, and ignores the messages of a worker that it has
+given up.
 """
 
 import os
@@ -21,7 +21,7 @@ from penult_server.stores.checkpoints import CheckpointManifest
 from penult_server.stores.manifest import LabelNames
 
 PROGRESS_SECONDS = 0.5
-"""Progress is sent at most this often; the first and the last of a stage always."""
+"""Least seconds between two messages of progress; the first and the last of a stage are always sent."""
 
 
 class WorkerChannel:
@@ -83,7 +83,7 @@ class WorkerChannel:
         while (message := pipes.receive(orders, ToWorker)) is not None:
             if message.cancel:
                 self._cancelled.set()
-        # The front is gone, and with it everyone who could acknowledge this work. The job is queued again when a
+        # The front is gone, and nothing else could register this work. The job is queued again when a
         # server comes back.
         sys.stderr.write("the server has gone; this worker stops\n")
         sys.stderr.flush()

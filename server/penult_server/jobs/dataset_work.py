@@ -1,4 +1,4 @@
-"""Registering a dataset: the request decoded, the room's function called, its record encoded."""
+"""Registering a dataset: the request decoded, the function of `datasets` called, its record encoded."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Jobs that run a model: names to things, the room's function called, its records to messages."""
+"""Jobs that run a model: names looked up, the package's function called, its records made messages."""
 
 import time
 from pathlib import Path
@@ -195,12 +195,12 @@ class _Extraction:
             return writer.finish(extract_rate=rates.rate)
 
     def _head(self, root: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The checkpoint's, its rows in the order of the dataset's classes, like the labels and the logits."""
+        """The checkpoint's head, its rows in the order of the dataset's classes, like the labels and the logits."""
         weight, bias = read_head(root, self._manifest.digest)
         return self._classes.rows(weight), self._classes.rows(bias)
 
     def _train_shares(self, n_groups: int) -> tuple[float, ...]:
-        """Shares of the groups among the training examples of this dataset; none without such a split."""
+        """Fraction of each group among the training examples of this dataset; empty without such a split."""
         info = self._dataset.info
         if "train" not in info.splits:
             return ()

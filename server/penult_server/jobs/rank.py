@@ -16,7 +16,7 @@ from penult_server.stores.checkpoints import CheckpointManifest
 
 
 class Silent:
-    """The first process reports, and is told of a cancellation."""
+    """The `JobContext` of a further process: the first one reports, and is told of a cancellation."""
 
     def progress(self, stage: str, done: float, total: float, unit: str) -> None: ...
 

@@ -1,6 +1,6 @@
 """The processes of one run on this machine: the job's own worker is the first, and starts the others.
 
-No agent such as torchrun's stands between: the job queue already starts workers anew, and runs go on from their
+No agent such as torchrun's stands between: the job queue already starts workers anew, and runs resume from their
 training state. A process that dies takes the whole run with it, and the queue takes it up again.
 """
 

@@ -16,7 +16,7 @@ from penult_server.jobs.work import work
 from penult_server.status import translate
 
 NICENESS = 10
-"""Of jobs, above the server's own: where cores are short, someone who waits for an answer comes before a training."""
+"""Niceness of jobs, above the server's own: where cores are short, queries come before a training."""
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ class Catalog:
             )
 
     def checkpoint(self, name: str) -> runs_pb2.Checkpoint:
-        """By digest or unique start of one. Raises ServiceError (UNKNOWN_CHECKPOINT)."""
+        """The checkpoint of a digest, or of the unique start of one. Raises ServiceError (UNKNOWN_CHECKPOINT)."""
         row = self._by_prefix("checkpoint", name, ErrorKind.UNKNOWN_CHECKPOINT, "checkpoint")
         return Parse(row, runs_pb2.Checkpoint())
 
@@ -100,7 +100,7 @@ class Catalog:
         return self.feature_set(feature_set.digest)
 
     def feature_set(self, name: str) -> features_pb2.FeatureSet:
-        """By name, digest, or unique start of a digest.
+        """The feature set of a name, a digest, or the unique start of one.
 
         Raises ServiceError (UNKNOWN_FEATURE_SET), also where the name of one set is the start of another's digest.
         """

@@ -71,7 +71,7 @@ class Database:
             ) from error
 
     def close(self) -> None:
-        """Close the file; everything acknowledged is on disk already."""
+        """Close the file; everything committed is on disk already."""
         self._connection.close()
 
     @contextmanager

@@ -40,11 +40,11 @@ class CheckpointManifest:
     """What a checkpoint is, and how to build its model again."""
 
     digest: str
-    """The identity; see the module's docstring."""
+    """Identity of the checkpoint; see the module's docstring."""
     weights_digest: str
     """sha256 (hex) over the weights' names, types, shapes and bytes."""
     run_id: str
-    """The first run that left it."""
+    """The first run that stored it."""
     epoch: float
     """Epochs trained, fractions included; 0 is the starting point."""
     backbone: str
@@ -53,10 +53,10 @@ class CheckpointManifest:
     dataset: str
     dataset_digest: str
     attribute: str
-    """Of which the groups of `train_shares` are made."""
+    """Attribute that the groups of `train_shares` are made from."""
     classes: tuple[str, ...]
     train_shares: tuple[float, ...]
-    """Share of each group among the training split's examples, by group index."""
+    """Fraction of each group among the training split's examples, by group index."""
     n_features: int
     n_classes: int
     head_weight: str
@@ -66,11 +66,11 @@ class CheckpointManifest:
     head_error: float
     """Largest |head(features) - logits| relative to the largest |logit|, when it was checked."""
     preprocessing_id: str
-    """Text that differs whenever the model would read something else."""
+    """Text that differs whenever the input of the model would differ."""
     image_size: int = 0
     """Side of the square input in pixels; 0 for texts."""
     image_resize: int = 0
-    """Pixels of the shorter side before the centre crop; 0 for `image_size`."""
+    """Pixels of the shorter side before the center crop; 0 for `image_size`."""
     image_mean: tuple[float, ...] = ()
     image_std: tuple[float, ...] = ()
     interpolation: str = ""
@@ -204,7 +204,7 @@ def read_head(root: Path, digest: str) -> tuple[NDArray[np.float32], NDArray[np.
 
 
 def _manifest_from(content: dict[str, Any]) -> CheckpointManifest:
-    """The record from its JSON, whose arrays become tuples. Raises TypeError for fields too many or missing."""
+    """The record from its JSON, whose arrays become tuples. Raises TypeError for unexpected or missing fields."""
     known = {one.name for one in fields(CheckpointManifest)}
     if unknown := sorted(set(content) - known):
         raise TypeError(f"unknown fields {', '.join(unknown)}")

@@ -46,7 +46,7 @@ ARRAY_TYPES = {
     "attributes": "int64",
     "masks": "bool",
 }
-"""Of the arrays beside the features."""
+"""Types of the arrays that are stored with the features."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class FeatureHeader:
     labels: LabelNames
     n_logits: int = 0
     head: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
-    """Weight (C, D) and bias (C,)."""
+    """Weight (C, D) and bias (C,) of the head; None without one."""
     digest: str | None = None
     """Identity of what the features are computed from; None takes the digest of the arrays themselves."""
     feature_kind: str = "pooled"
@@ -70,9 +70,9 @@ class FeatureHeader:
     split: str = ""
     train_shares: tuple[float, ...] = field(default=())
     absent_groups: tuple[int, ...] = field(default=())
-    """Without an example in any split of the dataset."""
+    """Groups without an example in any split of the dataset."""
     attributes: tuple[Attribute, ...] = field(default=())
-    """Of the columns of `attributes`, all that the dataset has."""
+    """All attributes of the dataset, in the order of the columns of the array `attributes`."""
     notes: tuple[Note, ...] = field(default=())
 
 
@@ -217,9 +217,9 @@ class FeatureWriter:
             array[...] = values
 
     def _content_digest(self) -> str:
-        """Identity of uploaded arrays: what was stored, what the labels are called, and the training shares.
+        """Identity of uploaded arrays: what was stored, what the labels are called, and `train_shares`.
 
-        The shares change no array, but they do change the metrics that are kept by this digest.
+        `train_shares` change no array, but the metrics that are stored under this digest.
         """
         labels = self._header.labels
         named = (labels.classes, labels.attribute, labels.attribute_values, labels.masks, self._header.attributes)
@@ -305,13 +305,13 @@ def check_finite(values: NDArray[np.generic], name: str, first: int = 0) -> None
 
 def _row_shapes(header: FeatureHeader) -> dict[str, tuple[int, ...]]:
     """Shape of one row of every array that the set has."""
-    wide = {
+    widths = {
         "features": header.n_features,
         "logits": header.n_logits,
         "attributes": len(header.attributes),
         "masks": len(header.labels.masks),
     }
-    return {name: (width,) for name, width in wide.items() if width} | {"y": (), "a": (), "row_id": ()}
+    return {name: (width,) for name, width in widths.items() if width} | {"y": (), "a": (), "row_id": ()}
 
 
 def _create_arrays(directory: Path, header: FeatureHeader) -> dict[str, zarr.Array]:

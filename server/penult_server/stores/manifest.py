@@ -40,11 +40,11 @@ class FeatureManifest:
     dataset_digest: str = ""
     split: str = ""
     train_shares: tuple[float, ...] = ()
-    """(G,) share of each group among the training examples; empty when not known."""
+    """(G,) fraction of each group among the training examples; empty when not known."""
     absent_groups: tuple[int, ...] = ()
     """Groups without an example in any split of the dataset; none when not known."""
     attributes: tuple[Attribute, ...] = ()
-    """Of the columns of the array `attributes`: all that the dataset has, the one in `labels` among them."""
+    """All attributes of the dataset, in the order of the columns of the array `attributes`."""
     created: float
     """Seconds since 1970, UTC."""
     extract_rate: float = 0.0
@@ -53,7 +53,7 @@ class FeatureManifest:
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     """sha256 (hex) of every file of the set but this one, by its path relative to the set."""
     notes: tuple[Note, ...] = ()
-    """How its labels were read where that is not plain."""
+    """How the labels were read, where that is not obvious."""
     format: int = FORMAT
 
 

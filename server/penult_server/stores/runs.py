@@ -1,7 +1,7 @@
-"""What a run leaves beside its checkpoints: the manifest, and while it is going on its training state.
+"""The files of a run besides its checkpoints: the manifest, and while it runs the training state.
 
 `runs/<id>/manifest.json` is enough to run it again. `runs/<id>/training_state.safetensors` is what a run that was
-killed goes on from; it is removed when the run has ended.
+killed resumes from; it is removed when the run has ended.
 """
 
 import json
@@ -29,12 +29,12 @@ class RunManifest:
     """Training examples of an epoch: those that the balancing kept, in the order of the split; then, again, those that
     are repeated."""
     versions: dict[str, str]
-    """Of the libraries that decide the numbers, and of Python."""
+    """Versions of the libraries that decide the numbers, and of Python."""
     device: str
     threads: int
-    """That torch used on the CPU."""
+    """Threads that torch used on the CPU."""
     resumed_at: list[int]
-    """Steps at which the run was taken up again after it had been killed."""
+    """Steps from which the run was resumed after it had been killed."""
     created: float
     """Unix time of the first start."""
 

@@ -1,4 +1,4 @@
-"""What an image classifier of transformers says of its input."""
+"""Preprocessing of an image classifier of transformers, read from its configuration."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers' processors are untyped.
@@ -14,11 +14,11 @@ from penult_server.errors import ServiceError
 
 _HALF = (0.5, 0.5, 0.5)
 _BY_NUMBER = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
-"""Names of Pillow's numbers."""
+"""Names of Pillow's interpolations, in the order of their numbers."""
 
 
 def image_preprocessing(source: str, name: str, config: Any, image_size: int) -> ImagePreprocessing:
-    """By the model's ``preprocessor_config.json``; mean and deviation 0.5 and bilinear where a directory has none.
+    """Preprocessing by ``preprocessor_config.json``; mean and deviation 0.5, bilinear, where a directory has none.
 
     Raises ServiceError (INVALID_ARGUMENT) for a model whose channels are blue, green, red: this server's are not.
     """

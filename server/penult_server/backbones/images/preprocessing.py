@@ -50,7 +50,7 @@ class Preprocessing(Protocol):
 
     @property
     def identity(self) -> str:
-        """Text that differs whenever the model would read something else."""
+        """Text that differs whenever the input of the model would differ."""
         ...
 
     @property
@@ -63,13 +63,13 @@ class Preprocessing(Protocol):
     def to_batch(self, items: Sequence[Prepared], device: torch.device) -> Batch: ...
 
     def probe(self) -> list[Prepared]:
-        """Two prepared examples without meaning, to try a model with."""
+        """Two arbitrary prepared examples, to try a model with."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePreprocessing:
-    """Shorter side resized to `resize`, centre crop to `size` x `size`, then (pixel / 255 - mean) / std per channel.
+    """Shorter side resized to `resize`, center crop to `size` x `size`, then (pixel / 255 - mean) / std per channel.
 
     Sizes and places are rounded as torchvision's Resize and CenterCrop round them, so that ``resize=256, size=224``
     gives the papers' pixels exactly.
@@ -155,7 +155,7 @@ class TextPreprocessing:
         return self.prepare_all([example])[0]
 
     def prepare_all(self, examples: Sequence[Example]) -> list[Prepared]:
-        """The same for at least one text, or for pairs, at once, which tokenizers do faster."""
+        """`prepare` for one or more texts or pairs at once, which tokenizers do faster."""
         rows = [example if isinstance(example, tuple) else (str(example),) for example in examples]
         columns = [list(column) for column in zip(*rows, strict=True)]
         encoded = self.tokenizer(*columns, truncation=True, max_length=self.max_tokens)

@@ -47,7 +47,7 @@ def without_pooler(config: Any) -> dict[str, Any]:
 
 
 def _dropout(config: Any) -> float:
-    """By the name that BERT and most others have for it, else DistilBERT's."""
+    """The dropout of a configuration, under the name of BERT and most others, else under DistilBERT's."""
     for name in ("hidden_dropout_prob", "seq_classif_dropout"):
         value = getattr(config, name, None)
         if value is not None:

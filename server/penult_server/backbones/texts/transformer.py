@@ -101,7 +101,7 @@ def _source(name: str) -> str:
 
 @contextmanager
 def _directory_access(name: str) -> Generator[None]:
-    """Say of a directory that its files lack or are damaged. Raises ServiceError (WEIGHTS_UNAVAILABLE)."""
+    """Turn missing or damaged files of a directory into a ServiceError (WEIGHTS_UNAVAILABLE)."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -150,7 +150,7 @@ def _family(config: Any, name: str) -> Any:
 
 
 def _network(family: Any, config: Any, name: str, pooling: Pooling, source: str) -> nn.Module:
-    """With the weights of `source`, or random ones when that is empty."""
+    """The network with the weights of `source`, or with random ones when that is empty."""
     if pooling == "model" or family is AutoModelForImageClassification:
         if source:
             return _pretrained(family, source, name, config)
@@ -185,14 +185,15 @@ def _pretrained(family: Any, source: str, name: str, config: Any, **options: Any
     names = sorted(key if isinstance(key, str) else str(key[0]) for key in keys)
     # A model without a head has nothing but what is below it.
     prefix = "" if family is AutoModel else f"{module.base_model_prefix}."
-    lacking = [key for key in names if key.startswith(prefix)]
-    if lacking:
+    missing = [key for key in names if key.startswith(prefix)]
+    if missing:
         raise ServiceError(
             ErrorKind.WEIGHTS_UNAVAILABLE,
-            f"of the weights of {name!r}, {len(lacking)} tensors below the head lack or have another shape than in "
-            f"its configuration ({', '.join(lacking[:3])}{', ...' if len(lacking) > 3 else ''}); give a complete model",
+            f"of the weights of {name!r}, {len(missing)} tensors below the head are missing or have another shape than "
+            f"in its configuration ({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}); "
+            "give a complete model",
             backbone=name,
-            tensor=lacking[0],
+            tensor=missing[0],
         )
     return module
 
@@ -220,7 +221,7 @@ def _preprocessing(
 
 
 def _check_max_tokens(name: str, config: Any, tokenizer: Any, max_tokens: int) -> None:
-    """At most what the tokenizer says, which is 2 less than RoBERTa's position embeddings, and what has a position."""
+    """Refuse more tokens than the tokenizer allows (for RoBERTa, 2 fewer than its positions) or than have positions."""
     limits = (getattr(config, "max_position_embeddings", None), tokenizer.model_max_length)
     longest = min((int(limit) for limit in limits if limit), default=None)
     if max_tokens < 1 or (longest is not None and max_tokens > longest):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from penult_server.datasets.footwear.recipe import IMAGE_SIZE, OBJECT_SIZE, Plan
+from penult_server.datasets.footwear.recipe import IMAGE_SIZE, OBJECT_SIZE, ImagePlan
 
 Pixels = NDArray[np.uint8]
 
@@ -18,7 +18,7 @@ ALPHA_PER_LEVEL = 8
 """Opacity, of 255, gained per level of intensity above the background."""
 
 
-def compose(plan: Plan, items: Pixels, photographs: tuple[Pixels, Pixels]) -> Pixels:
+def compose(plan: ImagePlan, items: Pixels, photographs: tuple[Pixels, Pixels]) -> Pixels:
     """Images of one split, gray, shape (N, IMAGE_SIZE, IMAGE_SIZE).
 
     Parameters

@@ -1,4 +1,4 @@
-"""Build the packaged extract from the public sources. Its result is committed; nobody else runs this.
+"""Build the packaged extract from the public sources. The result is committed, so that this need not be run again.
 
 Sources:
 

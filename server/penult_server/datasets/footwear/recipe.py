@@ -37,7 +37,7 @@ HALF_WIDTH = PHOTO_SIZE // 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ImagePlan:
     """How the N images of one split are put together; every array has shape (N,)."""
 
     y: NDArray[np.int64]
@@ -46,14 +46,14 @@ class Plan:
     """Index into the objects of the extract."""
     crop_top: NDArray[np.int64]
     crop_left: NDArray[np.int64]
-    """Corner of the piece of ground in the photograph, in pixels."""
+    """Left edge of the piece of ground in the photograph, in pixels; `crop_top` is its upper one."""
     paste_top: NDArray[np.int64]
     paste_left: NDArray[np.int64]
-    """Corner of the object in the image, in pixels."""
+    """Left edge of the object in the image, in pixels; `paste_top` is its upper one."""
 
 
 @cache
-def plans() -> dict[str, Plan]:
+def plans() -> dict[str, ImagePlan]:
     """The plan of each split. Drawn in one fixed order, so no split depends on which are asked for."""
     bits = np.random.PCG64(SEED)
     fit = [y * N_FIT + _order(bits, N_FIT) for y in range(2)]
@@ -68,17 +68,17 @@ def plans() -> dict[str, Plan]:
 
 
 def first_column(split: str) -> int:
-    """Where the half of the photographs begins that a split takes its ground from."""
+    """First column of the half of the photographs that a split takes its ground from."""
     return HALF_WIDTH if split == "test" else 0
 
 
-def _plan(bits: np.random.PCG64, split: str, items: NDArray[np.int64]) -> Plan:
+def _plan(bits: np.random.PCG64, split: str, items: NDArray[np.int64]) -> ImagePlan:
     """Lay `items`, all of class 0 before all of class 1, on their grounds, then shuffle."""
     g = np.repeat(np.arange(4), GROUP_COUNTS[split])
     n = len(g)
     shuffled = _order(bits, n)
     n_offsets = IMAGE_SIZE - OBJECT_SIZE + 1
-    return Plan(
+    return ImagePlan(
         y=g[shuffled] // 2,
         a=g[shuffled] % 2,
         item=items[shuffled],

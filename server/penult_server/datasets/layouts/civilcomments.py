@@ -1,7 +1,7 @@
 """CivilComments (Borkan et al. 2019) as distributed by WILDS (Koh et al. 2021): `all_data_with_identities.csv`.
 
-The first column, without a name, is the index; `comment_text`, `split` (train, val, test), and shares of annotators
-in `toxicity` and eight identities. A comment is toxic, and mentions an identity, from a share of one half on. The
+The first column, without a name, is the index; `comment_text`, `split` (train, val, test), and fractions of annotators
+in `toxicity` and eight identities. A comment is toxic, and mentions an identity, from a fraction of one half on. The
 first attribute is whether any of the eight is mentioned; the sixteen evaluation groups, identity x class, overlap
 and are masks.
 """

@@ -9,19 +9,19 @@ class Columns:
     """Names of columns, where they are not the usual ones. An empty name or tuple means the usual one."""
 
     split: str = ""
-    """Usually "split"."""
+    """Splits; usually "split"."""
     y: str = ""
-    """Usually "y"."""
+    """Classes; usually "y"."""
     path: str = ""
-    """Of images; usually "path"."""
+    """Paths of images; usually "path"."""
     texts: tuple[str, ...] = ()
-    """One, or two that are read as a pair; usually "text", and "text_pair" where there is one."""
+    """Texts: one column, or two that are read as a pair; usually "text", and "text_pair" where there is one."""
     id: str = ""
-    """Usually "id" where there is one."""
+    """Unique ids; usually "id" where there is such a column."""
     attributes: tuple[str, ...] = ()
-    """Usually every column that is nothing else."""
+    """Attributes; usually every column that is nothing else."""
     masks: tuple[str, ...] = ()
-    """Columns of 0 and 1; usually none."""
+    """Masks, columns of 0 and 1; usually none."""
     splits: Mapping[str, str] = field(default_factory=dict[str, str])
     """From the values of `split` to the names of splits; usually the values are the names."""
 

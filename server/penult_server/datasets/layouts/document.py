@@ -11,7 +11,7 @@ from textwrap import TextWrapper
 from penult_server.datasets.layouts.reading import PUBLISHED_LAYOUTS, published_layout
 
 ROOT = Path(__file__).parents[4]
-"""Of the repository."""
+"""Root of the repository."""
 HELP = ROOT / "client/penult/calls/datasets.py"
 README = ROOT / "server/README.md"
 _HELP_LIST = re.compile(r"(?<=the groups, g = y \* n_attributes \+ a:\n\n).*?(?=\n\n)", re.DOTALL)

@@ -1,7 +1,7 @@
 """Published group counts, and what a copy of a dataset has instead.
 
 A full copy has exactly these counts; a difference is a note of the dataset, since parts of a dataset are legal. An
-empty split or group is refused: whoever compares groups would be missing one.
+empty split or group is refused: a comparison of groups would silently miss one.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,9 +23,9 @@ class Published:
     """How many examples a dataset has, by its authors."""
 
     groups: dict[str, tuple[int, ...]]
-    """Of each split, in the order g = y * n_attributes + a."""
+    """Group counts of each split, in the order g = y * n_attributes + a."""
     totals: dict[str, int] = field(default_factory=dict)
-    """Of splits whose groups are not published."""
+    """Number of examples of each split whose group counts are not published."""
 
     def text(self, split: str) -> str:
         """The counts of a split for people."""
@@ -35,19 +35,19 @@ class Published:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedLayout:
-    """A dataset as its owners distribute it: what its module, which is called as it is on the wire, says of it."""
+    """A dataset as its owners distribute it. Its module has the name of the layout on the wire."""
 
     files: str
-    """What the directory holds, for people."""
+    """Files in the directory, for people."""
     groups: str
-    """Class x attribute, and what else is particular."""
+    """Class x attribute, and other particulars, for people."""
     published: Published
     read: Callable[[Path], Rows]
-    """From the directory, or a file in it. Raises ServiceError: FILES_MISSING, BAD_TABLE, EMPTY_GROUP."""
+    """Reads the directory, or a file in it. Raises ServiceError: FILES_MISSING, BAD_TABLE, EMPTY_GROUP."""
 
 
 def compared(rows: Rows, published: Published) -> Rows:
-    """The rows with one more note for each split that differs from what is published; as they are for a full copy.
+    """The rows with a note for each split whose counts are not the published ones; unchanged for a full copy.
 
     Raises ServiceError: BAD_TABLE for an empty split, EMPTY_GROUP.
     """
@@ -83,7 +83,7 @@ def locate(directory: Path, candidates: Sequence[str]) -> Path:
 
 
 def directory_of(source: Path) -> Path:
-    """The directory that was given, or of the file that was. Raises ServiceError (FILES_MISSING)."""
+    """The directory that was given, or that of the file that was given. Raises ServiceError (FILES_MISSING)."""
     if not source.exists():
         raise ServiceError(ErrorKind.FILES_MISSING, f"there is no {source} on the server's machine", directory=source)
     if source.suffix in _ARCHIVES:

@@ -13,9 +13,9 @@ from penult_server.datasets.rows import Rows
 from penult_server.errors import ServiceError
 
 TABLE = "table"
-"""The layout that is no published dataset's."""
+"""The layout of a table of any other dataset."""
 PUBLISHED_LAYOUTS = tuple(name for name in names_of(datasets_pb2.DatasetLayout) if name != TABLE)
-"""Names of the others on the wire, each of which is the name of a module in this package."""
+"""Layouts of published datasets: their names on the wire, which are those of their modules in this package."""
 
 
 def published_layout(name: str) -> PublishedLayout:

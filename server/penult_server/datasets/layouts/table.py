@@ -31,7 +31,7 @@ from penult_server.notes import Note
 from penult_server.records import Attribute
 
 MAX_ATTRIBUTE_VALUES = 1000
-"""More values than this are taken for a column that is no attribute, such as a URL or a date."""
+"""Most values of an attribute; a column with more, such as a URL or a date, is taken for none."""
 HINT = ". Columns of other names are named by columns={'y': ..., 'path': ..., ...}"
 _TRUTH = {"0": 0, "1": 1, "false": 0, "true": 1}
 _LARGEST_ROW_ID = 2**64 - 1
@@ -179,7 +179,7 @@ def _splits(table: Table, column: str, names_of_splits: Mapping[str, str]) -> tu
 
 
 def _renamed(table: Table, column: str, written: Names, names_of_splits: Mapping[str, str]) -> Names:
-    """Splits by their names; several values may have one name."""
+    """The column of splits with the names that the values stand for; several values may have one name."""
     named = {canonical([value.strip()])[0]: name for value, name in names_of_splits.items()} | dict(names_of_splits)
     for i, value in enumerate(written.values):
         if value not in named:

@@ -34,7 +34,7 @@ Column: TypeAlias = Any
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _GZIP = b"\x1f\x8b"
 _ROWS_AT_ONCE = 256
-"""Rows that are Python's texts before they become Arrow's; so few stay in the processor's cache."""
+"""Rows converted at a time from Python's texts to Arrow's: few enough to stay in the processor's cache."""
 _MISSING = "nan"
 """What a missing number becomes when a library writes it as text."""
 
@@ -49,7 +49,7 @@ class Names:
     """A column of few different values."""
 
     values: tuple[str, ...]
-    """Different ones, in order of their first row."""
+    """Distinct values, in order of their first row."""
     codes: NDArray[np.int64]
     """(N,) index in `values`."""
 
@@ -58,7 +58,7 @@ class Names:
         return int(np.argmax(self.codes == value))
 
     def renamed(self, names: Sequence[str]) -> "Names":
-        """With other names for the values, in their order; those of one name become one."""
+        """The column with other names for the values, in their order; values of one name become one."""
         values = tuple(dict.fromkeys(names))
         index = {value: i for i, value in enumerate(values)}
         return Names(values=values, codes=np.array([index[name] for name in names], np.int64)[self.codes])
@@ -75,15 +75,15 @@ class Table:
 
     file: Path
     columns: dict[str, Column]
-    """Those that were asked for, by name; texts, or what a Parquet file holds."""
+    """The columns that were asked for, by name: texts, or the types of a Parquet file."""
     number: Callable[[int], str]
-    """How people find row i (from 0) in the file, such as "row 4"."""
+    """Name of row i (from 0) for people, such as "row 4"."""
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
     def where(self, row: int) -> str:
-        """Such as "row 4 of metadata.csv"."""
+        """Where a row stands, such as "row 4 of metadata.csv"."""
         return f"{self.number(row)} of {self.file.name}"
 
     def error(self, row: int, what: str, column: str = "") -> ServiceError:
@@ -132,7 +132,7 @@ class Table:
         return names
 
     def labels(self, name: str) -> Names:
-        """A column of names, those of truths and of whole numbers spelt as in every kind of file."""
+        """A column of names, booleans and whole numbers spelt alike whatever the kind of file."""
         names = self.names(name)
         return names.renamed(canonical(names.values))
 

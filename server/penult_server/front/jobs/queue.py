@@ -1,4 +1,4 @@
-"""The queue: which job runs, in a process of its own, and who is told what becomes of it."""
+"""The queue: which job runs, in a process of its own, and the events that watchers are told."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ from penult_server.stores.manifest import read_manifest
 from penult_server.stores.runs import discard_training_state
 
 MOST_DEATHS = 3
-"""Times a job's worker may die (a crash, no memory) before the job fails."""
+"""How often the worker of a job may die (a crash, no memory) before the job fails."""
 CANCEL_GRACE = 10.0
 """Seconds a worker has to notice a cancellation."""
 HEARTBEAT_SECONDS = 15.0
@@ -55,7 +55,7 @@ class JobQueue:
         self._stopping = False
 
     async def start(self) -> None:
-        """Queue again what a server that is gone was running, then begin."""
+        """Queue again the jobs that the last server left running, then start."""
         for job in await self._registry.run(self._registry.jobs.list, [pb.JOB_STATE_RUNNING], 2**31):
             await self._registry.run(self._registry.jobs.requeue, job.id)
         self._work.set()
@@ -194,7 +194,7 @@ class JobQueue:
                 return
 
     async def _forget_state(self, job_id: str) -> None:
-        """Remove what a job kept to go on from: it has ended."""
+        """Remove the training state of a job that has ended."""
         await asyncio.to_thread(discard_training_state, self._settings.root, job_id)
 
     async def _attempt(self, job: pb.Job) -> None:
@@ -225,13 +225,13 @@ class JobQueue:
             if job.id in self._cancelled:
                 process.stdin.write(CANCEL)
             while (message := await pipes.receive_from(process.stdout, FromWorker)) is not None:
-                if await self._hear(job.id, message):
+                if await self._receive(job.id, message):
                     return
         finally:
             await asyncio.shield(stop_process(process, grace=5))
-        await self._mourn(job.id, process.returncode, log_file)
+        await self._ended_silently(job.id, process.returncode, log_file)
 
-    async def _hear(self, job_id: str, message: FromWorker) -> bool:
+    async def _receive(self, job_id: str, message: FromWorker) -> bool:
         """Act on one message of a worker; true when it was the last."""
         jobs, run = self._registry.jobs, self._registry.run
         kind = message.WhichOneof("kind")
@@ -259,7 +259,7 @@ class JobQueue:
         return ended
 
     async def _register(self, result: pb.JobResult) -> None:
-        """Make what a job has stored known, before the job counts as done."""
+        """Register what a job has stored, before the job counts as done."""
         catalog, run = self._registry.catalog, self._registry.run
         match result.WhichOneof("kind"):
             case "run":
@@ -273,8 +273,8 @@ class JobQueue:
             case None:
                 raise ServiceError(ErrorKind.INTERNAL, "a worker sent an empty result")
 
-    async def _mourn(self, job_id: str, code: int | None, log_file: Path) -> None:
-        """A worker ended without a last message: cancelled by force, or it died."""
+    async def _ended_silently(self, job_id: str, code: int | None, log_file: Path) -> None:
+        """Deal with a worker that ended without a last message: cancelled by force, or dead."""
         deaths = await self._registry.run(self._registry.jobs.count_death, job_id)
         if job_id in self._cancelled:
             await self._registry.run(self._registry.jobs.cancel, job_id)

@@ -1,4 +1,4 @@
-"""What makes two queries the same."""
+"""Digests of queries: equal ones mean the same query."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 QUERY_VERSION = 6
-"""Raised when the same query would be answered otherwise than before."""
+"""Part of every digest; raised when the same query would get another answer than before."""
 
 
 def query_digest(kind: str, request: Message) -> str:

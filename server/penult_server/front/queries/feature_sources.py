@@ -52,7 +52,7 @@ def check_rows_alone(source: spectra_pb2.FeatureSource) -> None:
 
 
 def _check_source(source: spectra_pb2.FeatureSource) -> None:
-    """Nothing that a source says is left unheard."""
+    """Raise ServiceError (INVALID_ARGUMENT) where a part of a source would have no effect."""
     if source.feature_set and (source.checkpoint or source.split):
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
@@ -75,8 +75,8 @@ def features_of(
 ) -> features_pb2.FeatureSet:
     """The one stored feature set of a split under a checkpoint, of the dataset it was trained on if there are more.
 
-    `twins` are the digests of those that give the same features: what one of them has extracted already is not
-    extracted again, and says whose it was first.
+    `twins` are the digests of checkpoints that give the same features: features that were extracted from one of them
+    are found, too, and name that checkpoint.
 
     Raises ServiceError: UNKNOWN_FEATURE_SET when nothing was extracted, INVALID_ARGUMENT when several fit.
     """

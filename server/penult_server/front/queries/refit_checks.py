@@ -1,4 +1,4 @@
-"""What a complete refit request may say: the ranges of its numbers, and what of it goes together."""
+"""Checks of a complete refit request: the ranges of its numbers, and which parts go together."""
 
 import math
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ def check_request(request: pb.RefitRequest) -> None:
         if request.weights.detector.keep == pb.PATH_KEEP_BEST:
             raise refusal("detector.keep", "'last': nothing scores a detector", "'best'")
     if request.center.kind == pb.HEAD_KIND_RANDOM:
-        raise refusal("center", "a head to be pulled to: zero, stored, a refit or a head", "a random one")
+        raise refusal("center", "a head to penalise towards: zero, stored, a refit or a head", "a random one")
     _check_risk(request)
     _check_grid(request)
 
@@ -62,14 +62,14 @@ def refusal(field: str, expected: str, got: object) -> ServiceError:
 def _check_ranges(
     message: pb.RefitRequest | pb.Select | pb.Path, ranges: Mapping[str, Range], prefix: str = ""
 ) -> None:
-    """The numbers that a message says."""
+    """Check the numbers that a message has."""
     for name, (is_legal, expected) in ranges.items():
         if message.HasField(name) and not is_legal(value := getattr(message, name)):  # pyright: ignore[reportArgumentType]
             raise refusal(prefix + name, expected, value)
 
 
 def _check_grid(request: pb.RefitRequest) -> None:
-    """The numbers that a grid may vary, every value of them."""
+    """Check every value of the numbers on the grid."""
     needed = {"top_k": request.rows.kind in TOP_ROWS, "learning_rate": request.HasField("path")}
     for name, number in NUMBERS.items():
         is_legal, expected = number.range
@@ -93,7 +93,7 @@ def _check_balance(request: pb.RefitRequest) -> None:
 
 
 def _check_risk(request: pb.RefitRequest) -> None:
-    """A robust risk is solved to its saddle point, which is there only with a penalty."""
+    """Check that a robust risk has a penalty, without which its saddle point need not exist."""
     if request.risk.kind == pb.RISK_KIND_MEAN:
         return
     if request.HasField("path"):
@@ -103,7 +103,7 @@ def _check_risk(request: pb.RefitRequest) -> None:
     if not any(values and all(values) for values in (values_of(request, "l1"), values_of(request, "l2"))):
         raise refusal(
             "l1 or l2",
-            "above 0 under a robust risk, whose saddle point nothing bounds without a penalty; 1e-3 is little",
+            "above 0 under a robust risk, whose saddle point need not exist without a penalty; 1e-3 is a weak one",
             "neither",
         )
 
@@ -129,7 +129,7 @@ def _check_scaling(name: str, scaling: pb.Scaling) -> None:
 
 
 def _check_choice(request: pb.RefitRequest) -> None:
-    """A grid needs something to choose by, and the other way round."""
+    """Check that a grid has something to choose by, and a choice something to choose from."""
     n_candidates = math.prod(len(axis.values) for axis in request.grid)
     if n_candidates > MOST_CANDIDATES:
         raise refusal("grid", f"of at most {MOST_CANDIDATES} candidates", n_candidates)

@@ -1,4 +1,4 @@
-"""What a refit takes where nothing is said, and of every number that a grid may vary its range and when it is heard."""
+"""Defaults of a refit; and of every number that a grid may vary, its range and where it has an effect."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,9 +10,9 @@ from penult_server.refit_scalars import write_scalar
 
 Asks = Callable[[pb.RefitRequest], bool]
 Range = tuple[Callable[[float], bool], str]
-"""Whether a number is legal, and what is."""
+"""Whether a number is legal, and the legal range in words."""
 SMALLEST_STRENGTH = 1e-30
-"""Of what is above 0: halves, quotients and squares of anything smaller are not numbers that a proof could use."""
+"""Least strength above 0: halves, quotients and squares of smaller ones underflow in certificates."""
 TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT)
 DETECTED = "weights='detected'"
 
@@ -23,11 +23,11 @@ class Number:
 
     range: Range
     default: float | None = None
-    """None where it must be said, or is the preset's."""
-    is_heard: Asks = lambda request: True
-    """Of a complete request: whether the number changes anything."""
+    """None where the request or its preset must give the number."""
+    has_effect: Asks = lambda request: True
+    """Whether the number has an effect in a complete request."""
     goes_with: str = ""
-    """What it is heard with."""
+    """What a request must ask for, for the number to have an effect."""
 
 
 def is_strength(value: float) -> bool:
@@ -36,7 +36,7 @@ def is_strength(value: float) -> bool:
 
 
 def weighs(*kinds: "pb.WeightsKind.ValueType") -> Asks:
-    """Whether the rows are weighed in one of these ways."""
+    """A condition: the rows are weighted in one of these ways."""
     return lambda request: request.weights.kind in kinds
 
 
@@ -47,44 +47,44 @@ NUMBERS: Mapping[str, Number] = {
     "l2": Number(range=STRENGTH, default=0.0),
     "ratio": Number(
         range=(lambda value: math.isfinite(value) and value >= 1, "a finite number, at least 1"),
-        is_heard=lambda request: request.balance.method == groups.BALANCE_METHOD_MIXTURE,
+        has_effect=lambda request: request.balance.method == groups.BALANCE_METHOD_MIXTURE,
         goes_with="balance='mixture'",
     ),
     "gamma": Number(
-        range=STRENGTH, default=0.0, is_heard=weighs(pb.WEIGHTS_KIND_CONFIDENCE), goes_with="weights='confidence'"
+        range=STRENGTH, default=0.0, has_effect=weighs(pb.WEIGHTS_KIND_CONFIDENCE), goes_with="weights='confidence'"
     ),
     "up": Number(
         range=POSITIVE,
         default=1.0,
-        is_heard=weighs(pb.WEIGHTS_KIND_ERRORS, pb.WEIGHTS_KIND_DETECTED),
+        has_effect=weighs(pb.WEIGHTS_KIND_ERRORS, pb.WEIGHTS_KIND_DETECTED),
         goes_with="weights='errors' or weights='detected'",
     ),
-    "detector_l1": Number(range=STRENGTH, default=0.0, is_heard=weighs(pb.WEIGHTS_KIND_DETECTED), goes_with=DETECTED),
+    "detector_l1": Number(range=STRENGTH, default=0.0, has_effect=weighs(pb.WEIGHTS_KIND_DETECTED), goes_with=DETECTED),
     "class_ratio": Number(
         range=POSITIVE,
         default=1.0,
-        is_heard=lambda request: request.risk.kind != pb.RISK_KIND_GROUP_DRO,
+        has_effect=lambda request: request.risk.kind != pb.RISK_KIND_GROUP_DRO,
         goes_with="a mean over several classes: group DRO takes each group's own mean, in which all rows are of one "
         "class",
     ),
     "tau": Number(
         range=(math.isfinite, "a finite number"),
         default=1.0,
-        is_heard=lambda request: request.offset.kind != pb.OFFSET_KIND_NONE,
+        has_effect=lambda request: request.offset.kind != pb.OFFSET_KIND_NONE,
         goes_with="offset='class_prior' or 'prediction_prior'",
     ),
     "alpha": Number(
         range=(lambda value: 0 < value <= 1, "in (0, 1]"),
         default=0.1,
-        is_heard=lambda request: request.risk.kind == pb.RISK_KIND_CVAR,
+        has_effect=lambda request: request.risk.kind == pb.RISK_KIND_CVAR,
         goes_with="risk='cvar'",
     ),
     "top_k": Number(
         range=(lambda value: 1 <= value < 2**53, "a whole number, at least 1"),
-        is_heard=lambda request: request.rows.kind in TOP_ROWS,
+        has_effect=lambda request: request.rows.kind in TOP_ROWS,
         goes_with="rows='top_loss' or rows='top_disagreement'",
     ),
-    "learning_rate": Number(range=POSITIVE, is_heard=lambda request: request.HasField("path"), goes_with="path="),
+    "learning_rate": Number(range=POSITIVE, has_effect=lambda request: request.HasField("path"), goes_with="path="),
 }
 
 DEFAULTS = pb.RefitRequest(
@@ -109,10 +109,10 @@ for _name, _number in NUMBERS.items():
     if _number.default is not None:
         write_scalar(DEFAULTS, _name, _number.default)
 TOLERANCE = 1e-6
-"""Of a mean loss: Newton's last steps are nearly free, and leave logits some hundredths from the optimum's where 1e-4
-left tenths."""
+"""Tolerance of a mean loss: Newton's last steps are nearly free, and leave logits some hundredths from the optimum's
+where 1e-4 left tenths."""
 ROBUST_TOLERANCE = 1e-4
-"""Of a robust risk, whose last rounds cost as much as its first."""
+"""Tolerance of a robust risk, whose last rounds cost as much as its first."""
 PATH_DEFAULTS = pb.Path(
     momentum=0.0,
     weight_decay=0.0,

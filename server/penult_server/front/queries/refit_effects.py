@@ -1,7 +1,7 @@
-"""Which arguments of a refit are heard: what would change nothing is refused, by the name of what it goes with.
+"""Which arguments of a refit have an effect: one without is refused, and the error says what it goes with.
 
-A request is looked at complete, with its preset and every default. What it asks for itself and is not heard is refused;
-what only the preset or a default had brought is taken out, so that a complete request says what was heard and no more.
+A request is judged complete, with its preset and every default. An argument without an effect is refused if the request
+gave it, and removed if only the preset or a default did: a complete request holds just what has an effect.
 """
 
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ DRAWN = (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When one argument is heard."""
+    """When one argument has an effect."""
 
     argument: str
-    """As users write it."""
+    """The argument as users write it."""
     place: Place
-    is_heard: Asks
-    """Of the complete request."""
+    has_effect: Asks
+    """Whether the argument has an effect in a complete request."""
     goes_with: str
     has_default: bool = False
-    """Whether the field says its default where it is not heard, and nothing is asked by saying that; any other field is
+    """Whether the field holds its default where it has no effect, and may be given that value; any other field is
     left out."""
 
     def is_asked(self, asked: pb.RefitRequest) -> bool:
-        """Of the request as it came."""
+        """Whether the request, as it came, gives the argument."""
         value = self.place.value(asked)
         if self.has_default:
             return value is not None and value != self.place.value(DEFAULTS)
@@ -59,23 +59,24 @@ def is_random(request: pb.RefitRequest) -> bool:
 
 
 def check_effects(complete: pb.RefitRequest, asked: pb.RefitRequest) -> set[str]:
-    """Refuse what is asked for in vain; answers the names of the fields that are not heard and were taken out.
+    """Refuse arguments without an effect; returns the names of the fields removed, which the preset had filled in.
 
     Raises ServiceError (INVALID_ARGUMENT), naming the argument and what it goes with.
     """
-    unheard: set[str] = set()
+    removed: set[str] = set()
     for rule in RULES:
-        if rule.is_heard(complete):
+        if rule.has_effect(complete):
             continue
         if rule.is_asked(asked):
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
-                f"{rule.argument} would change nothing here: it goes with {rule.goes_with}. Leave it out, or add that",
+                f"{rule.argument} has no effect on this refit: it goes with {rule.goes_with}. "
+                "Leave it out, or ask for that",
                 field=rule.argument,
             )
         rule.forget(complete)
-        unheard.add(rule.place.field.name)
-    return unheard
+        removed.add(rule.place.field.name)
+    return removed
 
 
 def _has_penalty(request: pb.RefitRequest) -> bool:
@@ -98,7 +99,7 @@ NEEDS_PENALTY = "a penalty: l1= or l2= above 0"
 ON_OPTIMA = "a solve to the optimum: a path takes just the steps it is given"
 DRAWS = "draws that differ: a balance= that draws rows, or a path with batch_size or a random start"
 RULES = (
-    *(Rule(f"{name}=", GRID[name], number.is_heard, number.goes_with) for name, number in NUMBERS.items()),
+    *(Rule(f"{name}=", GRID[name], number.has_effect, number.goes_with) for name, number in NUMBERS.items()),
     Rule("detector=", place_of("weights.detector"), weighs(pb.WEIGHTS_KIND_DETECTED), DETECTED),
     Rule("weights.explicit", place_of("weights.explicit"), weighs(pb.WEIGHTS_KIND_EXPLICIT), "the kind 'explicit'"),
     Rule(
@@ -173,4 +174,4 @@ RULES = (
         DRAWS,
     ),
 )
-"""What is not named here is heard by every way of solving: a test of the whole matrix holds it to that."""
+"""One rule for each argument that only some ways of solving use; a test of the whole matrix checks that."""

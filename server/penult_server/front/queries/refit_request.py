@@ -32,8 +32,8 @@ def expand(request: pb.RefitRequest) -> None:
     _leave_to(asked, preset)
     _complete(request, asked, preset)
     _check_axes(request)
-    unheard = check_effects(request, asked)
-    _drop_axes(request, unheard)
+    removed = check_effects(request, asked)
+    _drop_axes(request, removed)
     _complete_select(request, asked)
     check_request(request)
 
@@ -54,7 +54,7 @@ def _preset(name: str) -> pb.RefitRequest:
 
 
 def _complete(request: pb.RefitRequest, asked: pb.RefitRequest, preset: pb.RefitRequest) -> None:
-    """What is asked for over the preset's over the defaults."""
+    """Merge what is asked for over the preset, and that over the defaults."""
     request.CopyFrom(DEFAULTS)
     request.MergeFrom(preset)
     request.MergeFrom(asked)
@@ -67,7 +67,7 @@ def _complete(request: pb.RefitRequest, asked: pb.RefitRequest, preset: pb.Refit
 
 
 def _check_said_once(asked: pb.RefitRequest) -> None:
-    """A number is given, or is on the grid; a path's length is steps, or epochs; heads and scalings say their kind."""
+    """Check that a number is given or on the grid, a path's length steps or epochs, and kinds fit what they hold."""
     for axis in asked.grid:
         if read_scalar(asked, axis.name) is not None:
             raise refusal(axis.name, "given once: as a number, or on the grid", "both")
@@ -112,9 +112,9 @@ def _check_axes(request: pb.RefitRequest) -> None:
             raise refusal("grid['top_k']", "whole numbers", list(axis.values))
 
 
-def _drop_axes(request: pb.RefitRequest, unheard: set[str]) -> None:
-    """Axes of the preset whose number is not heard any more; a number that has an axis has no value beside it."""
-    kept = [axis for axis in request.grid if axis.name not in unheard]
+def _drop_axes(request: pb.RefitRequest, removed: set[str]) -> None:
+    """Remove axes of the preset whose number has no effect now, and the value of a number that has an axis."""
+    kept = [axis for axis in request.grid if axis.name not in removed]
     del request.grid[:]
     request.grid.extend(kept)
     for axis in kept:
@@ -130,7 +130,7 @@ def _fill(part: _Part, defaults: _Part) -> None:
 
 
 def _complete_select(request: pb.RefitRequest, asked: pb.RefitRequest) -> None:
-    """Its defaults filled in; where nothing of a preset's grid is left to choose from, its choice is left out, too."""
+    """Fill in the defaults of `select`; remove a preset's choice where nothing of its grid is left to choose from."""
     is_still_a_choice = bool(request.grid) or request.path.keep == pb.PATH_KEEP_BEST
     if not is_still_a_choice and not asked.HasField("select") and _preset(asked.preset).grid:
         request.ClearField("select")

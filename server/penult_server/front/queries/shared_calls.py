@@ -1,4 +1,4 @@
-"""Equal queries in flight share one computation."""
+"""One computation for identical queries that arrive while it runs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ class SharedCalls(Generic[T]):
         self._waiting: dict[str, int] = {}
 
     async def get(self, key: str, compute: Callable[[], Awaitable[T]]) -> T:
-        """The result of `compute`, begun by the first caller of this key."""
+        """The result of `compute`, started by the first caller of this key."""
         task = self._tasks.get(key)
         if task is None:
             task = asyncio.ensure_future(self._finish(key, compute))

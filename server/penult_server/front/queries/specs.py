@@ -27,7 +27,7 @@ from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
 
 RECIPE = 4
-"""Raised when the same spec would train or extract something else than before."""
+"""Part of every digest; raised when the same spec would train or extract something else than before."""
 EXTRACTION_BATCH = 64
 """Examples per forward pass, unless the request says so."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")

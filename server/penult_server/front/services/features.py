@@ -53,7 +53,7 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         finally:
             if refused:
                 raise refused[0]
-        # Acknowledged only now: the arrays are on disk and verified, and this commit makes them known.
+        # Answered only now: the arrays are on disk and verified, and this commit makes them known.
         return await self._registry.run(self._registry.catalog.add_feature_set, stored, name)
 
     async def ReadFeatures(

@@ -9,7 +9,7 @@ from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.registry_thread import Registry
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 2**31 - 1
-"""Jobs in a list."""
+"""Number of jobs in a list when none is asked for, and at most."""
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):

@@ -127,7 +127,8 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         if request.train and not request.evaluate:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
-                "train= weighs the averages of what is evaluated, and nothing is: give evaluate=, or leave it out",
+                "train= gives the weights for averages of what is evaluated, and nothing is: "
+                "give evaluate=, or leave it out",
                 argument="train",
             )
         await self._resolve_train(request)
@@ -155,7 +156,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
 
 
 async def _only_outcome(channel: grpc.aio.Channel, request: refits_pb2.ComputeRefitsRequest) -> refits_pb2.RefitOutcome:
-    """The outcome of one request; the call ends with whoever waits for it."""
+    """The outcome of one request; the call is cancelled with its caller."""
     call: Any = refits_pb2_grpc.RefitServiceStub(channel).ComputeRefits(request)
     try:
         async for outcome in call:

@@ -22,7 +22,7 @@ from penult_server.registry.catalog import Catalog
 DEFAULT_REPLICATES = 200
 DEFAULT_CONFIDENCE = 0.95
 BYTES_OF_A_PART = 512
-"""Of an answer, beside its eigenvalues: names, trace, method, imbalance."""
+"""Bytes of an answer for each group or class besides its eigenvalues: names, trace, method, imbalance."""
 MOST_REPLICATES = 100_000
 DEFAULT_POWER_LAW = (11, 50)
 Answer: TypeAlias = spectra_pb2.Spectra | spectra_pb2.Descriptors | spectra_pb2.PrincipalAngles
@@ -189,7 +189,7 @@ def fill_in(request: spectra_pb2.ComputeSpectraRequest, feature_set: features_pb
 
 
 def _check_size(n_parts: int, top_k: int) -> None:
-    """Before any work is done: eigenvalues and residuals of all parts travel in one message."""
+    """Refuse an answer too large for one message, which holds the eigenvalues and residuals of all parts."""
     most = (MESSAGE_BYTES // n_parts - BYTES_OF_A_PART) // 16
     if top_k > most:
         raise ServiceError(

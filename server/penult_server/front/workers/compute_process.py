@@ -25,7 +25,7 @@ from penult_server.status import from_call
 
 START_SECONDS = 120.0
 CALLS_AT_ONCE = 32
-"""Queries and uploads passed on at once; the others wait here, where they leave room for the rest."""
+"""Most queries and uploads that are passed to the worker at once; others wait in the front."""
 RESTART_PAUSE = 0.2
 log = logging.getLogger("penult.compute")
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class ComputeProcess:
         return self._channel
 
     async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
-        """Await the call that `make` begins on the worker's channel; its errors become ours."""
+        """Await the call that `make` starts on the worker's channel; its errors become ours."""
         async with self._slots:
             # Asked for now: the worker may have been replaced while this call waited for its turn.
             channel = await self.channel()

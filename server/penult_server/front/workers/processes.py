@@ -12,7 +12,7 @@ async def start_process(
 ) -> asyncio.subprocess.Process:
     """Run `python -m module arguments` with pipes for input and output and its errors in `log`.
 
-    `variables` are environment variables that it has beside ours.
+    `variables` are environment variables that it has in addition to ours.
 
     The child ends itself when its input closes, which also happens when the front is killed.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 from penult_server.front.workers.processes import start_process, stop_process
 
 IDLE_SECONDS = 300.0
-"""A spare that no job has come for is ended after this time: it holds half a gigabyte."""
+"""Seconds after which an unused spare worker is ended: it holds half a gigabyte."""
 
 
 class SpareWorker:

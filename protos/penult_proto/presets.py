@@ -136,7 +136,6 @@ def _self(rows: "pb.RowsKind.ValueType") -> pb.RefitRequest:
         DRAWS_OF_CLASSES,
         pb.Path(
             optimizer=pb.PATH_OPTIMIZER_SGD,
-            learning_rate=1e-3,
             steps=250,
             weight_decay=1e-4,
             batch_size=32,

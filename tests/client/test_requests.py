@@ -75,7 +75,7 @@ def test_what_is_left_out_is_left_to_the_preset() -> None:
         ({"preset": "dfr", "repeats": 2**31}, "repeats"),
         ({"l2": 1.0, "balance": "subset"}, "'subsetting'"),
         ({"l2": 1.0, "balance": "subsetting"}, "needs by="),
-        ({"preset": "dfr", "by": "class"}, "need balance="),
+        ({"preset": "dfr", "by": "class"}, "must be given with balance="),
         ({"l2": 1.0, "balance": "mixture", "by": "group"}, "needs ratio="),
         ({"l2": 1.0, "balance": "upsampling", "by": "group", "ratio": 2.0}, "mixture"),
         ({"preset": "dfr", "seed": -1}, "seed"),

@@ -219,6 +219,18 @@ def chosen_on_test(sets):
     return {"on": sets["test"], "metric": "worst_group"}
 
 
+@pytest.mark.parametrize("name", ["class_balanced", "dfr", "dfr_l2", "self", "jtt", "eiil", "la_prior"])
+def test_what_a_preset_sets_can_be_said_instead_of_its_name(client, sets, name: str):
+    """The arguments that `presets` lists give the head that the name gives, bit for bit."""
+    (preset,) = [one for one in client.presets() if one.name == name]
+    common = {"rows": np.arange(200, dtype=np.uint64)} if name == "dfr_l2" else {}
+    grid = {"grid": preset.sets["grid"] | {"top_k": [20, 50]}} if name == "self" else {}
+    named = client.refit(sets["val"], preset=name, **common, **grid)
+    said = client.refit(sets["val"], **{**preset.sets, **common, **grid})
+    np.testing.assert_array_equal(said.head.weight, named.head.weight)
+    np.testing.assert_array_equal(said.head.bias, named.head.bias)
+
+
 def test_thirty_two_clients_at_once_get_their_own_answers(client, sets, data):
     """Each asks for another penalty over a connection of its own; one asks for what cannot be."""
     root = client.info().root

@@ -9,6 +9,7 @@ import math
 import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -111,7 +112,9 @@ def check_choice(argument: str, value: object, legal: Iterable[str]) -> None:
     names = list(legal)
     if not isinstance(value, str) or value not in names:
         listed = ", ".join(repr(name) for name in names)
-        raise invalid(f"{argument} must be one of {listed}; got {shown(value)}", argument=argument, legal=listed)
+        near = get_close_matches(value, names, n=1) if isinstance(value, str) else []
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise invalid(f"{argument} must be one of {listed}; got {shown(value)}{hint}", argument=argument, legal=listed)
 
 
 def choice(argument: str, value: object, enum: Enumeration[_Number]) -> _Number:

@@ -32,7 +32,8 @@ class PresetInfo:
     source: str
     """Where it was published; empty for textbook methods."""
     sets: Mapping[str, Any]
-    """The arguments of `Client.refit` that it stands for."""
+    """The arguments of `Client.refit` that it stands for, except those that only you can give: `standardize` of
+    dfr_2022, `other` of self_disagreement, and in `select` of dfr_train and afr what to select on."""
 
     def __repr__(self) -> str:
         source = f" ({self.source})" if self.source else ""

@@ -146,7 +146,8 @@ class Refitting:
             fitted.
         select : how one candidate is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a
             feature set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
-            "final": "chosen" | "refit" (again on all rows), "repeats", "standardize" (of the candidates)}.
+            "final": "chosen" | "refit" (again on all rows), "repeats", "standardize" (of the candidates)}. With a
+            preset, what you give replaces that part of its selection; the other parts stay.
         evaluate : feature sets to score the head on, by the names that ``.metrics`` gets.
         train : the training set, often `features` itself, whose group counts weight the weighted averages of the sets
             in `evaluate`; see `Client.evaluate`.

@@ -45,7 +45,7 @@ class Spectral:
         features : what to look at: a feature set, or with `split` a checkpoint.
         split : for a checkpoint, the split whose stored features are meant.
         by : "group"; or "class", which pools the groups of each class.
-        top_k : eigenvalues returned, the largest; all D by default.
+        top_k : eigenvalues returned, the largest; at most D, and all D by default.
         correction : the divisor is n_g - correction: 0 (the paper) or 1 (unbiased).
         center : second moments about the mean; about zero when False.
         replicates : number of subsamples of the majority, of bootstrap samples and of permutations; 0 for none.

@@ -74,7 +74,8 @@ def _check_balance(given: Mapping[str, Any]) -> None:
     balance = given.get("balance")
     if balance is None:
         if "by" in given or "ratio" in given:
-            raise invalid("by= and ratio= need balance=: a preset's balancing is replaced as a whole")
+            given_alone = " and ".join(f"{name}=" for name in ("by", "ratio") if name in given)
+            raise invalid(f"{given_alone} must be given with balance=, which replaces a preset's balancing as a whole")
         return
     coerce.choice("balance", balance, groups_pb2.BalanceMethod)
     if "by" not in given and balance != "none":
@@ -125,7 +126,7 @@ def _put_rows(rows: pb.Rows, value: Any) -> None:
 
 def _put_grid(request: pb.RefitRequest, grid: Mapping[str, Sequence[float]]) -> None:
     for name, values in items("grid", grid, "{'l2': [0.1, 0.01]}"):
-        check_choice("grid", name, get_args(GridName))
+        check_choice("a name in grid", name, get_args(GridName))
         argument = f"grid[{name!r}]"
         listed = coerce.listed(argument, values, "[0.1, 0.01]")
         numbers = [coerce.number(f"{argument}[{index}]", value) for index, value in enumerate(listed)]

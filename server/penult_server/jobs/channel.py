@@ -17,8 +17,8 @@ from penult_server import pipes
 from penult_server.errors import ServiceError
 from penult_server.messages import checkpoint_to_proto, error_to_proto, record_to_proto
 from penult_server.progress import MetricsRecord
+from penult_server.records import LabelNames
 from penult_server.stores.checkpoints import CheckpointManifest
-from penult_server.stores.manifest import LabelNames
 
 PROGRESS_SECONDS = 0.5
 """Least seconds between two messages of progress; the first and the last of a stage are always sent."""

@@ -19,7 +19,8 @@ from penult_server.compute.rows.resident import Resident
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, metrics_to_proto
 from penult_server.notes import notes_to_proto
-from penult_server.stores.manifest import FeatureManifest, LabelNames
+from penult_server.records import LabelNames
+from penult_server.stores.manifest import FeatureManifest
 
 MOST_MIXTURES = 1000
 

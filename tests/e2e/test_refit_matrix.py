@@ -988,7 +988,7 @@ def test_training_counts_weigh_the_average(client: penult.Client) -> None:
     assert found.weighted_average_accuracy == pytest.approx(found.group_accuracy @ counts / counts.sum())
     plain = client.refit(features, l2=0.1, evaluate={"it": features}).metrics["it"]
     assert np.isnan(plain.weighted_average_accuracy)
-    with pytest.raises(penult.InvalidRequest, match="train= weighs"):
+    with pytest.raises(penult.InvalidRequest, match="train= gives the weights"):
         client.refit(features, l2=0.1, train=train)
 
 

@@ -86,7 +86,7 @@ def test_groups_are_matched_by_their_names(client):
 
 
 def test_a_training_set_needs_something_that_is_evaluated(client, train):
-    with pytest.raises(penult.InvalidRequest, match="train= weighs"):
+    with pytest.raises(penult.InvalidRequest, match="train= gives the weights"):
         client.refit(train, preset="erm", train=train)
 
 

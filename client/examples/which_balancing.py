@@ -21,7 +21,8 @@ Expected of the three seeds (two CPU cores, 2026-11; seven minutes):
     upweighting      2000    0.881        0.836  0.024     +0.360  0.026     3/3
     mixture           500    0.835        0.687  0.121     +0.211  0.062     0/3
 
-Weighting the loss by 1/count wins in every seed; subsetting to 200 examples differs from none by less than its seeds do.
+Weighting the loss by 1/count wins in every seed. Subsetting to 200 examples differs from none by less than its own
+seeds differ.
 """
 
 import argparse

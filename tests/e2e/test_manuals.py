@@ -70,7 +70,6 @@ def test_the_client_lists_every_kind_of_error():
     assert listed == {kind: one.__name__ for kind, one in CLASSES.items()}
 
 
-@pytest.mark.skipif(not (ROOT / "server/penult_server/front/services").exists(), reason="the folders are not there yet")
 @pytest.mark.parametrize("manual", ["server/README.md", "server/NOTES.md"])
 def test_files_that_the_server_s_manuals_name_are_there(manual):
     places = (ROOT, ROOT / "protos", ROOT / "server/penult_server")

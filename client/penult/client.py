@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from penult.calls.about import About
+from penult.calls.checkpoints import Checkpoints
 from penult.calls.datasets import Datasets
 from penult.calls.features import FeatureSets
 from penult.calls.finetuning import Finetuning
@@ -24,11 +25,12 @@ class Client(Finetuning, Spectral, Refitting, About):
 
     Attributes
     ----------
-    datasets, features, runs, jobs : what is stored, by kind.
+    checkpoints, datasets, features, runs, jobs : what is stored, by kind.
     """
 
     def __init__(self, connection: Connection, info: Info) -> None:
         self.connection = connection
+        self.checkpoints = Checkpoints(connection)
         self.datasets = Datasets(connection)
         self.features = FeatureSets(connection, info.chunk_bytes)
         self.runs = Runs(connection)

@@ -2,9 +2,18 @@
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from penult_proto.v1 import datasets_pb2, features_pb2, info_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2
+from penult_proto.v1 import (
+    checkpoints_pb2,
+    datasets_pb2,
+    features_pb2,
+    info_pb2,
+    jobs_pb2,
+    refits_pb2,
+    runs_pb2,
+    spectra_pb2,
+)
 
-_FILES = (datasets_pb2, features_pb2, info_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2)
+_FILES = (checkpoints_pb2, datasets_pb2, features_pb2, info_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2)
 
 SERVICES: dict[str, ServiceDescriptor] = {
     service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()

@@ -22,6 +22,7 @@ from penult.wire import arrays, encode_refits
 from penult_proto.arrays import wire_dtype
 from penult_proto.v1 import (
     arrays_pb2,
+    checkpoints_pb2,
     datasets_pb2,
     features_pb2,
     info_pb2,
@@ -206,6 +207,7 @@ class FuzzedServer:
             self._job_seeds(),
             self._refit_seeds(),
             self._run_seeds(),
+            self._checkpoint_seeds(),
             self._spectra_seeds(),
         )
         return {f"/penult.v1.{key.replace('/', 'Service/')}": value for one in services for key, value in one.items()}
@@ -264,9 +266,14 @@ class FuzzedServer:
             "Refit/EvaluateMixtures": [mixtures],
         }
 
+    def _checkpoint_seeds(self) -> dict[str, Sequence[Any]]:
+        return {
+            "Checkpoint/GetCheckpoint": [checkpoints_pb2.GetCheckpointRequest(digest=self.run.checkpoints[0].digest)],
+            "Checkpoint/ListCheckpoints": [checkpoints_pb2.ListCheckpointsRequest()],
+        }
+
     def _run_seeds(self) -> dict[str, Sequence[Any]]:
         return {
-            "Run/GetCheckpoint": [runs_pb2.GetCheckpointRequest(digest=self.run.checkpoints[0].digest)],
             "Run/GetRun": [runs_pb2.GetRunRequest(id=self.run.id)],
             "Run/GetRunManifest": [runs_pb2.GetRunRequest(id=self.run.id)],
             "Run/ListRuns": [runs_pb2.ListRunsRequest()],

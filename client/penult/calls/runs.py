@@ -1,17 +1,17 @@
-"""Finetuning runs of a server and their checkpoints: ``client.runs``."""
+"""Finetuning runs of a server: ``client.runs``."""
 
 import builtins
 
 from penult.arguments.coerce import build
 from penult.connection.rpc import Connection
-from penult.results.records import Checkpoint, Run, RunManifest
+from penult.results.records import Run, RunManifest
 from penult.wire import decode
-from penult.wire.references import checkpoint_digest, run_id
+from penult.wire.references import run_id
 from penult_proto.v1 import runs_pb2
 
 
 class Runs:
-    """Finished runs and their checkpoints."""
+    """Finished runs."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -35,10 +35,3 @@ class Runs:
         request = build(runs_pb2.GetRunRequest, id=run_id(run))
         call = self._connection.stubs.runs.GetRunManifest
         return decode.run_manifest(self._connection.unary(call, request, timeout=timeout))
-
-    def checkpoint(self, digest: Checkpoint | str, *, timeout: float = 30.0) -> Checkpoint:
-        """The checkpoint of a digest, or of its start (at least 8 characters). Raises `NotFound`."""
-        request = build(runs_pb2.GetCheckpointRequest, digest=checkpoint_digest(digest, "digest"))
-        return decode.checkpoint(
-            self._connection.unary(self._connection.stubs.runs.GetCheckpoint, request, timeout=timeout)
-        )

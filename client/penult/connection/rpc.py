@@ -18,6 +18,7 @@ from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
 from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.services import READ_METHODS
 from penult_proto.v1 import (
+    checkpoints_pb2_grpc,
     datasets_pb2_grpc,
     features_pb2_grpc,
     info_pb2_grpc,
@@ -97,6 +98,7 @@ class Stubs:
     """The services of one channel."""
 
     def __init__(self, channel: grpc.Channel) -> None:
+        self.checkpoints = checkpoints_pb2_grpc.CheckpointServiceStub(channel)
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(channel)
         self.features = features_pb2_grpc.FeatureServiceStub(channel)
         self.info = info_pb2_grpc.InfoServiceStub(channel)

@@ -637,22 +637,6 @@ class RunManifest(google.protobuf.message.Message):
 Global___RunManifest: typing_extensions.TypeAlias = RunManifest
 
 @typing.final
-class GetCheckpointRequest(google.protobuf.message.Message):
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    DIGEST_FIELD_NUMBER: builtins.int
-    digest: builtins.str
-    """A digest, or enough of its start to be unique (at least 8 characters)."""
-    def __init__(
-        self,
-        *,
-        digest: builtins.str = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest"]) -> None: ...
-
-Global___GetCheckpointRequest: typing_extensions.TypeAlias = GetCheckpointRequest
-
-@typing.final
 class GetRunRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

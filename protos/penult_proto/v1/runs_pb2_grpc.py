@@ -34,11 +34,6 @@ class RunServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.GetCheckpoint = channel.unary_unary(
-                '/penult.v1.RunService/GetCheckpoint',
-                request_serializer=penult__proto_dot_v1_dot_runs__pb2.GetCheckpointRequest.SerializeToString,
-                response_deserializer=penult__proto_dot_v1_dot_runs__pb2.Checkpoint.FromString,
-                _registered_method=True)
         self.GetRun = channel.unary_unary(
                 '/penult.v1.RunService/GetRun',
                 request_serializer=penult__proto_dot_v1_dot_runs__pb2.GetRunRequest.SerializeToString,
@@ -58,12 +53,6 @@ class RunServiceStub(object):
 
 class RunServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
-
-    def GetCheckpoint(self, request, context):
-        """Missing associated documentation comment in .proto file."""
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def GetRun(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -86,11 +75,6 @@ class RunServiceServicer(object):
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetCheckpoint,
-                    request_deserializer=penult__proto_dot_v1_dot_runs__pb2.GetCheckpointRequest.FromString,
-                    response_serializer=penult__proto_dot_v1_dot_runs__pb2.Checkpoint.SerializeToString,
-            ),
             'GetRun': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRun,
                     request_deserializer=penult__proto_dot_v1_dot_runs__pb2.GetRunRequest.FromString,
@@ -116,33 +100,6 @@ def add_RunServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class RunService(object):
     """Missing associated documentation comment in .proto file."""
-
-    @staticmethod
-    def GetCheckpoint(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/penult.v1.RunService/GetCheckpoint',
-            penult__proto_dot_v1_dot_runs__pb2.GetCheckpointRequest.SerializeToString,
-            penult__proto_dot_v1_dot_runs__pb2.Checkpoint.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def GetRun(request,

@@ -25,22 +25,6 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
-_RunServiceGetCheckpointType = typing_extensions.TypeVar(
-    '_RunServiceGetCheckpointType',
-    grpc.UnaryUnaryMultiCallable[
-        penult_proto.v1.runs_pb2.GetCheckpointRequest,
-        penult_proto.v1.runs_pb2.Checkpoint,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        penult_proto.v1.runs_pb2.GetCheckpointRequest,
-        penult_proto.v1.runs_pb2.Checkpoint,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        penult_proto.v1.runs_pb2.GetCheckpointRequest,
-        penult_proto.v1.runs_pb2.Checkpoint,
-    ],
-)
-
 _RunServiceGetRunType = typing_extensions.TypeVar(
     '_RunServiceGetRunType',
     grpc.UnaryUnaryMultiCallable[
@@ -89,13 +73,9 @@ _RunServiceListRunsType = typing_extensions.TypeVar(
     ],
 )
 
-class RunServiceStub(typing.Generic[_RunServiceGetCheckpointType, _RunServiceGetRunType, _RunServiceGetRunManifestType, _RunServiceListRunsType]):
+class RunServiceStub(typing.Generic[_RunServiceGetRunType, _RunServiceGetRunManifestType, _RunServiceListRunsType]):
     @typing.overload
     def __init__(self: RunServiceStub[
-        grpc.UnaryUnaryMultiCallable[
-            penult_proto.v1.runs_pb2.GetCheckpointRequest,
-            penult_proto.v1.runs_pb2.Checkpoint,
-        ],
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.runs_pb2.GetRunRequest,
             penult_proto.v1.runs_pb2.Run,
@@ -113,10 +93,6 @@ class RunServiceStub(typing.Generic[_RunServiceGetCheckpointType, _RunServiceGet
     @typing.overload
     def __init__(self: RunServiceStub[
         grpc.aio.UnaryUnaryMultiCallable[
-            penult_proto.v1.runs_pb2.GetCheckpointRequest,
-            penult_proto.v1.runs_pb2.Checkpoint,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
             penult_proto.v1.runs_pb2.GetRunRequest,
             penult_proto.v1.runs_pb2.Run,
         ],
@@ -130,8 +106,6 @@ class RunServiceStub(typing.Generic[_RunServiceGetCheckpointType, _RunServiceGet
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
-    GetCheckpoint: _RunServiceGetCheckpointType
-
     GetRun: _RunServiceGetRunType
 
     GetRunManifest: _RunServiceGetRunManifestType
@@ -139,10 +113,6 @@ class RunServiceStub(typing.Generic[_RunServiceGetCheckpointType, _RunServiceGet
     ListRuns: _RunServiceListRunsType
 
 RunServiceAsyncStub: typing_extensions.TypeAlias = RunServiceStub[
-    grpc.aio.UnaryUnaryMultiCallable[
-        penult_proto.v1.runs_pb2.GetCheckpointRequest,
-        penult_proto.v1.runs_pb2.Checkpoint,
-    ],
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.runs_pb2.GetRunRequest,
         penult_proto.v1.runs_pb2.Run,
@@ -158,13 +128,6 @@ RunServiceAsyncStub: typing_extensions.TypeAlias = RunServiceStub[
 ]
 
 class RunServiceServicer(metaclass=abc.ABCMeta):
-    @abc.abstractmethod
-    def GetCheckpoint(
-        self,
-        request: penult_proto.v1.runs_pb2.GetCheckpointRequest,
-        context: _ServicerContext,
-    ) -> typing.Union[penult_proto.v1.runs_pb2.Checkpoint, collections.abc.Awaitable[penult_proto.v1.runs_pb2.Checkpoint]]: ...
-
     @abc.abstractmethod
     def GetRun(
         self,

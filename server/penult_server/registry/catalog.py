@@ -57,6 +57,11 @@ class Catalog:
         row = self._by_prefix("checkpoint", name, ErrorKind.UNKNOWN_CHECKPOINT, "checkpoint")
         return Parse(row, runs_pb2.Checkpoint())
 
+    def checkpoints(self) -> list[runs_pb2.Checkpoint]:
+        """Newest first."""
+        rows = self._database.rows("SELECT message FROM checkpoint ORDER BY rowid DESC")
+        return [Parse(row[0], runs_pb2.Checkpoint()) for row in rows]
+
     def checkpoints_of_model(self, checkpoint: runs_pb2.Checkpoint) -> set[str]:
         """Digests of the checkpoints that give the same features, itself among them."""
         query = "SELECT digest FROM checkpoint WHERE json_extract(message, '$.model') = ?"

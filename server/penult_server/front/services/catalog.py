@@ -42,14 +42,11 @@ def spec_of_run(registry: Registry, run_id: str) -> runs_pb2.FinetuneSpec:
 
 
 class RunServicer(runs_pb2_grpc.RunServiceServicer):
-    """Finetuning runs and their checkpoints."""
+    """Finetuning runs."""
 
     def __init__(self, registry: Registry, root: Path) -> None:
         self._registry = registry
         self._root = root
-
-    async def GetCheckpoint(self, request: runs_pb2.GetCheckpointRequest, context: Context) -> runs_pb2.Checkpoint:
-        return await self._registry.run(self._registry.catalog.checkpoint, request.digest)
 
     async def GetRun(self, request: runs_pb2.GetRunRequest, context: Context) -> runs_pb2.Run:
         return await self._registry.run(self._registry.catalog.run, request.id)

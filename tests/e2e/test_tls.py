@@ -115,3 +115,21 @@ def test_a_certificate_is_never_replaced(tmp_path):
     assert (certificate.read_bytes(), key.read_bytes()) == before
     with pytest.raises(penult.InvalidRequest, match="days must be from 1 to 3650"):
         make_certificate(["gpu-box"], tmp_path / "new", days=0)
+
+
+def test_a_server_by_its_name_in_the_configuration(server, pair, tmp_path, monkeypatch):
+    config = tmp_path / "config" / "penult"
+    config.mkdir(parents=True)
+    token = config / "lab.token"
+    token.write_text(server.record["token"])
+    token.chmod(0o600)
+    shutil.copy(pair[0], config / "lab.pem")
+    (config / "config.toml").write_text(
+        f'[servers.lab]\naddress = "{server.record["address"]}"\ntls_ca = "lab.pem"\ntoken_file = "lab.token"\n'
+    )
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(config.parent))
+    monkeypatch.setenv(
+        "XDG_STATE_HOME", str(tmp_path)
+    )  # the token comes from the configuration, not from the server's own file
+    with penult.connect("lab") as client:
+        assert client.info().root == str(server.root)

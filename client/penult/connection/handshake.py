@@ -14,6 +14,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import info_pb2
 
 DEFAULT_ADDRESS = "localhost:7711"
+ADDRESS_VARIABLE = "PENULT_ADDRESS"
 TOKEN_VARIABLE = "PENULT_TOKEN"
 
 

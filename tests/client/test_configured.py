@@ -47,9 +47,7 @@ def test_an_address_needs_no_file(write):
 )
 def test_what_is_wrong_with_the_file_is_said(write, content, said):
     write(content)
-    with pytest.raises(
-        penult.InvalidRequest, match="config.toml" if said != "an address is host:port" else ""
-    ) as raised:
+    with pytest.raises(penult.InvalidRequest) as raised:
         configured("lab")
     assert said in str(raised.value)
 

@@ -128,8 +128,8 @@ def test_a_server_by_its_name_in_the_configuration(server, pair, tmp_path, monke
         f'[servers.lab]\naddress = "{server.record["address"]}"\ntls_ca = "lab.pem"\ntoken_file = "lab.token"\n'
     )
     monkeypatch.setenv("XDG_CONFIG_HOME", str(config.parent))
-    monkeypatch.setenv(
-        "XDG_STATE_HOME", str(tmp_path)
-    )  # the token comes from the configuration, not from the server's own file
     with penult.connect("lab") as client:
         assert client.info().root == str(server.root)
+    token.write_text("wrong")
+    with pytest.raises(penult.Unauthenticated):  # the configuration's token, not the one that the server left here
+        penult.connect("lab")

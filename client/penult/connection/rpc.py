@@ -116,6 +116,11 @@ class Connection:
         self, address: str, *, token: str | None = None, tls: bool = False, tls_ca: str | Path | None = None
     ) -> None:
         self.address = address
+        self.root: Path | None = None
+        """Directory of the store, where this is a connection of `penult.local`."""
+        self.may_stop = False
+        """Whether an embedded server need not stay for the jobs that are asked for here."""
+        self.has_said_may_stop = False
         self._metadata: tuple[tuple[str, str], ...] = (("penult-protocol", str(PROTOCOL)),)
         if token:
             self._metadata += (("authorization", f"Bearer {token}"),)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from penult.errors import PenultError as PenultError
     from penult.errors import PreconditionFailed as PreconditionFailed
     from penult.errors import ServerBug as ServerBug
+    from penult.errors import StillRunning as StillRunning
     from penult.errors import StoreCorrupt as StoreCorrupt
     from penult.errors import Unauthenticated as Unauthenticated
     from penult.errors import Unavailable as Unavailable
@@ -91,7 +92,7 @@ _NAMES = {
     "results.notes": "Note",
     "plots": "plot_history plot_run_spectra plot_spectra",
     "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "
-    "ServerBug StoreCorrupt Unauthenticated Unavailable VersionMismatch",
+    "ServerBug StillRunning StoreCorrupt Unauthenticated Unavailable VersionMismatch",
 }
 """The public names by the module that each lives in, in the order in which one meets them."""
 _HOMES = {name: f"penult.{module}" for module, names in _NAMES.items() for name in names.split()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from penult.client import Client
-from penult.connecting import connect, local
+from penult.connecting import connect, looking
 from penult.connection.embedded import require_server
 from penult.connection.handshake import DEFAULT_ADDRESS
 from penult.errors import PenultError
@@ -125,9 +125,9 @@ def name_and_set(text: str) -> tuple[str, str]:
 
 
 def client_of(options: argparse.Namespace) -> Client:
-    """The client that the options name."""
+    """The client that the options name. None of these commands asks for a job."""
     if options.root is not None:
-        return local(options.root)
+        return looking(options.root)
     return connect(options.address or DEFAULT_ADDRESS, token=options.token)
 
 
@@ -150,7 +150,7 @@ def _jobs(options: argparse.Namespace) -> int:
     with client_of(options) as client:
         if options.action == "list":
             for job in client.jobs.list():
-                print(f"{job.id}  {job.state:<9}  {job.title}  {job.stage}".rstrip())
+                print(f"{job.id}  {job.state:<10}  {job.title}  {job.stage}".rstrip())
             return 0
         job = client.jobs.get(str(options.id))
         print(job.wait(progress=True) if options.action == "watch" else job.cancel())

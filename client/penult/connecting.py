@@ -2,8 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
-from penult.arguments.coerce import flag, path, seconds
+from penult.arguments.coerce import check_choice, flag, path, seconds
 from penult.client import Client
 from penult.connection.configured import ConfiguredServer, configured_server, token_in
 from penult.connection.embedded import attached_server
@@ -16,6 +17,9 @@ from penult.connection.handshake import (
     find_token,
 )
 from penult.connection.rpc import Connection
+
+WhenLeft: TypeAlias = Literal["finish", "stop"]
+"""What becomes of unfinished jobs when the last client of a store has left."""
 
 
 def connect(
@@ -73,15 +77,20 @@ def configured(address: str) -> ConfiguredServer:
     return named
 
 
-def local(root: str | Path, *, timeout: float = 60.0) -> Client:
+def local(root: str | Path, *, jobs: WhenLeft = "finish", timeout: float = 60.0) -> Client:
     """A client of the store in the directory `root`, on this machine.
 
-    A server that serves it already is used; else one is started in a process of its own. It stops by
-    itself when its last client has closed or ended; jobs that run then go on when it is next started.
+    A server that serves it already is used; else one is started in a process of its own. It stays until its last
+    client has closed or ended and its jobs have ended, then stops by itself. So a script may start a job and end: the
+    next one finds what it made.
 
     Parameters
     ----------
     root : directory of the store; made when missing.
+    jobs : ``"finish"``: the server stays until the jobs that this client asks or waits for have ended. ``"stop"``: it
+        need not, and a line on stderr says so when the first is started. They stop with the last client and go on when
+        the store is next opened. One client that wants a job finished is enough. A server that was started by
+        ``penult serve`` stays anyway.
     timeout : seconds in which the server must answer.
 
     Raises
@@ -91,4 +100,15 @@ def local(root: str | Path, *, timeout: float = 60.0) -> Client:
     Unavailable : the server did not start; the message ends with the last lines of its log.
     VersionMismatch : a server of another version serves this store.
     """
-    return Client(*attached_server(root, timeout=seconds(timeout)))
+    check_choice("jobs", jobs, get_args(WhenLeft))
+    connection, info = attached_server(root, timeout=seconds(timeout))
+    connection.may_stop = jobs == "stop"
+    return Client(connection, info)
+
+
+def looking(root: str | Path, *, timeout: float = 60.0) -> Client:
+    """What `local` gives, for a command that only reads: unless others use the server, no job that waits is started.
+
+    Asking for a job or watching one that has not ended starts the jobs, as ever. Raises what `local` raises.
+    """
+    return Client(*attached_server(root, timeout=seconds(timeout), look=True))

@@ -6,7 +6,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from penult.connecting import connect, local
+from penult.connecting import connect, looking
 from penult.connection.embedded import SERVER_NEEDS
 from penult.connection.handshake import DEFAULT_ADDRESS
 from penult.connection.rpc import is_loopback
@@ -49,7 +49,7 @@ def _extra(name: str, needs: tuple[str, ...]) -> str:
 
 def _reach(address: str, root: Path | None, token: str | None) -> tuple[bool, str]:
     try:
-        with local(root) if root is not None else connect(address, token=token) as client:
+        with looking(root) if root is not None else connect(address, token=token) as client:
             info = client.info()
     except (PenultError, ImportError) as error:
         return False, f"not reached: {error}"

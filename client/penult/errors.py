@@ -10,6 +10,7 @@
     ├── Unavailable         no server answers, or it lost what it was doing: ask again
     ├── Cancelled           it was ended on request
     ├── DeadlineExceeded    allow more time
+    │   └── StillRunning    the job goes on: wait for it again
     ├── Unauthenticated     give a token that the server knows
     ├── VersionMismatch     install the same version on both sides
     └── ServerBug           report it
@@ -20,8 +21,8 @@ Each carries a stable `kind` (see ``penult_proto.errors.ErrorKind``); messages a
 # The names say what happened; a suffix would only repeat that they are raised.
 # ruff: noqa: N818
 
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from grpc import StatusCode
 
@@ -98,6 +99,24 @@ class Cancelled(PenultError):
 
 class DeadlineExceeded(PenultError):
     """There was no answer in the time allowed; a larger ``timeout=`` may help."""
+
+
+class StillRunning(DeadlineExceeded):
+    """The time given to `Job.wait` or `JobGroup.wait` has passed, and the server says that the work goes on.
+
+    A `DeadlineExceeded`, because the mend is the same: allow more time. That class alone means that the server had not
+    answered. No server sends this error; its `kind` is that of its parent.
+
+    Attributes
+    ----------
+    job : the job that was waited for; of a group the first that has not ended. ``job.wait()`` follows it again.
+    jobs : all that have not ended, in order.
+    """
+
+    def __init__(self, message: str, jobs: Sequence[Any], **rest: Any) -> None:
+        super().__init__(message, kind=ErrorKind.DEADLINE_EXCEEDED, **rest)
+        self.jobs = tuple(jobs)
+        self.job = self.jobs[0]
 
 
 class Unauthenticated(PenultError):

@@ -26,7 +26,9 @@ def make_parser() -> argparse.ArgumentParser:
     serve.add_argument("--tls-cert", type=Path, help="PEM certificate chain; needed on any address but loopback")
     serve.add_argument("--tls-key", type=Path, help="PEM private key")
     serve.add_argument("--insecure", action="store_true", help="allow other addresses without TLS")
-    serve.add_argument("--embedded", action="store_true", help="stop when the last attached client has gone")
+    serve.add_argument(
+        "--embedded", action="store_true", help="stop when the last attached client has gone and its jobs have ended"
+    )
     serve.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     serve.add_argument("--max-queued-jobs", type=int, default=100)
     serve.add_argument("--max-running-jobs", type=int, default=1)

@@ -33,6 +33,10 @@ class JobContext(Protocol):
         """Register a checkpoint that lies whole in the store."""
         ...
 
+    def saved(self, amount: float) -> None:
+        """So much need not be done again should this process die: a number that only grows from attempt to attempt."""
+        ...
+
     def check_cancelled(self) -> None:
         """Raise ServiceError (CANCELLED) when the job has been cancelled. Cheap."""
         ...

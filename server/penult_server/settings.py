@@ -24,7 +24,7 @@ class Settings:
     insecure: bool = False
     """Allow other addresses without TLS: tokens and data then travel in the clear."""
     embedded: bool = False
-    """Stop when the last attached client has gone."""
+    """Stop when the last attached client has gone and the jobs that somebody wants have ended."""
     max_queued_jobs: int = 100
     max_running_jobs: int = 1
     device: str = "auto"

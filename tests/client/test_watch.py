@@ -1,6 +1,7 @@
 """Waiting for a job: against a real server that breaks its streams, goes away and comes back."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from subprocess import PIPE
 
 import grpc
 import pytest
@@ -57,7 +59,7 @@ class Servicer(jobs_pb2_grpc.JobServiceServicer):
 
     def GetJob(self, request: jobs_pb2.GetJobRequest, context: grpc.ServicerContext) -> jobs_pb2.Job:
         if self.n_sent < len(EVENTS):
-            return jobs_pb2.Job(id=request.id, state=RUNNING)
+            return jobs_pb2.Job(id=request.id, state=RUNNING, progress=EVENTS[0].progress)
         return jobs_pb2.Job(id=request.id, state=SUCCEEDED, result=jobs_pb2.JobResult(run=runs_pb2.Run(id="run-1")))
 
     def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: grpc.ServicerContext) -> jobs_pb2.Job:
@@ -137,6 +139,8 @@ class Endless(Servicer):
         self.is_watched = threading.Event()
 
     def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: grpc.ServicerContext) -> Iterator[jobs_pb2.JobEvent]:
+        yield jobs_pb2.JobEvent(seq=1, state=RUNNING)
+        yield EVENTS[0]
         self.is_watched.set()
         while context.is_active():
             yield jobs_pb2.JobEvent(heartbeat=True)
@@ -145,11 +149,46 @@ class Endless(Servicer):
 def test_a_timeout_ends_the_waiting_and_not_the_job() -> None:
     servicer = Endless()
     with serving(servicer) as address, job_at(address) as job:
-        with pytest.raises(errors.DeadlineExceeded):
+        with pytest.raises(
+            errors.StillRunning, match=r"^job j1 still running: epoch 1 of 2: 2 of 10 steps \["
+        ) as raised:
             job.wait(timeout=0.3)
+        assert raised.value.job is job
+        assert raised.value.jobs == (job,)
+        assert (raised.value.kind, isinstance(raised.value, errors.DeadlineExceeded)) == ("deadline_exceeded", True)
         assert job.refresh().state == "running"
         assert servicer.n_cancelled == 0
         assert job.cancel().state == "cancelled"
+
+
+def test_no_time_to_wait_asks_how_it_stands() -> None:
+    """An ended job is not called running because there was no time to watch it."""
+    servicer = Servicer()
+    servicer.n_sent = len(EVENTS)
+    with serving(servicer) as address, job_at(address) as job:
+        assert repr(job.wait(timeout=0)).startswith("Run(run-1")
+
+
+def test_a_server_that_says_nothing_is_not_said_to_run_the_job() -> None:
+    with serving(Endless()) as address:
+        pass
+    with job_at(address) as job, pytest.raises(errors.PenultError) as raised:
+        job.wait(timeout=0.1)
+    assert not isinstance(raised.value, errors.StillRunning)
+
+
+def test_a_group_names_all_that_have_not_ended() -> None:
+    with (
+        serving(Endless()) as endless,
+        serving(Servicer()) as quick,
+        job_at(quick) as first,
+        job_at(endless) as second,
+        job_at(endless) as third,
+    ):
+        group = jobs.JobGroup([first, second, third])
+        with pytest.raises(errors.StillRunning, match=r"2 of 3 jobs have not ended \(2 running\)") as raised:
+            group.wait(timeout=0.5)
+    assert (raised.value.job, raised.value.jobs) == (second, (second, third))
 
 
 # A shell starts what runs in its background with this signal ignored, and so all that tests start from there.
@@ -162,24 +201,53 @@ from penult_proto.v1 import jobs_pb2
 job = jobs.Job(Connection(sys.argv[1]), jobs_pb2.Job(id="j1"), jobs.any_result)
 job.wait()
 """
+CATCH_AND_GO_ON = """
+try:
+    job.wait()
+except KeyboardInterrupt:
+    print("caught", flush=True)
+raise ValueError("mine")
+"""
+
+
+def test_an_interrupt_that_is_caught_and_later_errors_are_as_ever() -> None:
+    servicer = Endless()
+    with serving(servicer) as address:
+        returncode, said, err = interrupted(
+            WAIT_IN_A_SCRIPT.replace("job.wait()\n", CATCH_AND_GO_ON), servicer, address
+        )
+    assert (returncode, said) == (1, "caught\n")
+    assert "no longer waiting" in err
+    assert "Traceback" in err
+    assert err.rstrip().endswith("ValueError: mine")
+
+
+def interrupted(text: str, servicer: Endless, address: str) -> tuple[int, str, str]:
+    """Exit code and output of a script that gets SIGINT while it waits."""
+    script = subprocess.Popen(
+        [sys.executable, "-c", text, address], stdout=PIPE, stderr=PIPE, text=True, env=os.environ
+    )
+    with script:
+        try:
+            assert servicer.is_watched.wait(60)
+            script.send_signal(signal.SIGINT)
+            out, err = script.communicate(timeout=30)
+        finally:
+            script.kill()
+    return script.returncode, out, err
 
 
 def test_ctrl_c_ends_the_waiting_says_so_and_does_not_cancel() -> None:
     servicer = Endless()
     with serving(servicer) as address:
-        script = subprocess.Popen(
-            [sys.executable, "-c", WAIT_IN_A_SCRIPT, address],
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ,
-        )
-        with script:
-            try:
-                assert servicer.is_watched.wait(60)
-                script.send_signal(signal.SIGINT)
-                _, said = script.communicate(timeout=30)
-            finally:
-                script.kill()
-    assert script.returncode != 0
-    assert "job j1 is not cancelled: client.jobs.get('j1').wait() follows it again" in said
+        returncode, _, said = interrupted(WAIT_IN_A_SCRIPT, servicer, address)
+    # As its shell expects of a script that Ctrl-C ended, and without a traceback.
+    assert returncode == -signal.SIGINT
+    # How far the job was is as the script had heard.
+    assert re.match(
+        r"no longer waiting: job j1 \((queued|running).*\) is not cancelled; its server goes on", said.strip()
+    )
+    assert f"client.jobs.get('j1').wait(), or `penult jobs watch j1 --address {address}`" in said
+    assert f"client.jobs.get('j1').cancel(), or `penult jobs cancel j1 --address {address}`" in said
+    assert len(said.strip().splitlines()) == 3
     assert servicer.n_cancelled == 0

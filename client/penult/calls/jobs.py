@@ -1,14 +1,16 @@
 """Long work on the server: handles that follow it, wait for it and cancel it."""
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from penult.arguments.coerce import build, choice, flag, listed, seconds, text, whole
+from penult.calls.interrupts import told
 from penult.calls.progress import ProgressBar, Silent, Watcher
 from penult.connection.rpc import Connection
-from penult.errors import DeadlineExceeded, PenultError, Unavailable, from_kind
+from penult.errors import DeadlineExceeded, PenultError, StillRunning, Unavailable, from_kind
 from penult.results.records import Dataset, FeatureSet, Run
 from penult.types import JobState
 from penult.wire import decode
@@ -20,6 +22,11 @@ T = TypeVar("T")
 
 PATIENCE = 60.0
 """Seconds for which `Job.wait` tries to reach a server that went away."""
+LAST_LOOK = 1.0
+"""Seconds in which the server must say how a job stands when the time to wait for it has passed."""
+
+UNFINISHED = ("queued", "running", "cancelling")
+"""States of a job that has not ended."""
 
 JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset
 
@@ -41,6 +48,7 @@ class Job(Generic[T]):
         self._message = message
         self._result = result
         self._last_seq = 0
+        self._in_touch = True
 
     @property
     def id(self) -> str:
@@ -59,7 +67,7 @@ class Job(Generic[T]):
 
     @property
     def state(self) -> JobState:
-        """State of the job at the last `refresh` or `wait`."""
+        """State of the job at the last `refresh` or `wait`; ``"cancelling"`` until its worker has stopped."""
         return name_or(jobs_pb2.JobState, self._message.state, "queued")
 
     @property
@@ -76,6 +84,11 @@ class Job(Generic[T]):
         return self._message.attempt
 
     @property
+    def may_stop(self) -> bool:
+        """Whether its server stops with its last client though this job has not ended; see `penult.local`."""
+        return self._message.may_stop
+
+    @property
     def error(self) -> PenultError | None:
         """Why it did not succeed, or None."""
         if self.state == "failed":
@@ -88,7 +101,7 @@ class Job(Generic[T]):
     @property
     def ended(self) -> bool:
         """Whether the job has succeeded, failed or been cancelled."""
-        return self.state in ("succeeded", "failed", "cancelled")
+        return self.state not in UNFINISHED
 
     @property
     def result(self) -> T:
@@ -108,7 +121,11 @@ class Job(Generic[T]):
         return self
 
     def cancel(self, *, timeout: float = 30.0) -> "Job[T]":
-        """End it early; returns itself. A job that has ended stays as it is."""
+        """End it early; returns itself. May be called again.
+
+        A job that runs is ``"cancelling"`` until its worker has stopped, at its next step. A job that has ended stays
+        as it is; of one that failed, the training state that the same request would go on from is removed.
+        """
         request = jobs_pb2.CancelJobRequest(id=self.id)
         self._message = self._connection.unary(self._connection.stubs.jobs.CancelJob, request, timeout=timeout)
         return self
@@ -117,7 +134,8 @@ class Job(Generic[T]):
         """Wait until it has ended and return what it made.
 
         A lost connection is resumed where it broke, for up to a minute after the last message of the
-        server. Ctrl-C stops the waiting, never the job.
+        server. Ctrl-C stops the waiting, never the job: a message says what becomes of it, and KeyboardInterrupt is
+        raised, whose traceback is not shown.
 
         Parameters
         ----------
@@ -126,26 +144,60 @@ class Job(Generic[T]):
 
         Raises
         ------
-        PenultError : of the job's own kind when it failed; `Cancelled`; `DeadlineExceeded` when `timeout`
-            has passed (the job goes on); `Unavailable` when the server stayed away.
+        PenultError : of the job's own kind when it failed; `Cancelled`; `StillRunning` when `timeout` has passed and
+            the job goes on; `DeadlineExceeded` when the server does not say within a second after that how it stands;
+            `Unavailable` when the server stayed away.
         """
+        try:
+            return self._awaited(progress=progress, timeout=timeout)
+        except KeyboardInterrupt as error:
+            told(error, self._left())
+            raise
+
+    def _awaited(self, *, progress: bool, timeout: float | None) -> T:
+        """What `wait` gives and raises, without a word about Ctrl-C."""
         watcher = ProgressBar(self.title) if flag("progress", progress) else Silent()
         deadline = None if timeout is None else time.monotonic() + seconds(timeout)
         try:
             self._follow(watcher, deadline)
-        except KeyboardInterrupt:
-            watcher.close()
-            sys.stderr.write(
-                f"\nno longer waiting; job {self.id} is not cancelled: "
-                f"client.jobs.get({self.id!r}).wait() follows it again, .cancel() ends it\n"
-            )
-            raise
+            if not self.ended and not self.refresh(timeout=LAST_LOOK).ended:
+                raise StillRunning(self._standing(), [self])
         finally:
             watcher.close()
         return self.result
 
+    def _standing(self) -> str:
+        """How it stands, in a line: "job 3f.. still running: epoch 2 of 3: 30 of 126 steps"."""
+        return f"job {self.id} still {self.state}{self.stage and f': {self.stage}'}"
+
+    def _left(self) -> str:
+        """What becomes of the job when nobody waits for it here any more."""
+        known = f"job {self.id} ({self.state}{self.stage and f', {self.stage}'})"
+        if not self._in_touch:
+            fate = "is not cancelled; its server does not answer now, and takes it up again when it is back"
+        elif self.state == "cancelling":
+            fate = "ends as soon as its worker has stopped"
+        elif self.may_stop:
+            fate = (
+                'is not cancelled; it stops with the last client of its store (jobs="stop"), and goes on with the next'
+            )
+        else:
+            fate = "is not cancelled; its server goes on with it until it has ended"
+        again = f"client.jobs.get({self.id!r})"
+        watch, cancel = (f"penult jobs {action} {self.id} {self._place()}" for action in ("watch", "cancel"))
+        return (
+            f"no longer waiting: {known} {fate}\n"
+            f"  follow it: {again}.wait(), or `{watch}`\n"
+            f"  end it:    {again}.cancel(), or `{cancel}`"
+        )
+
+    def _place(self) -> str:
+        """The option of the command line that names its server."""
+        root = self._connection.root
+        return f"--address {self._connection.address}" if root is None else f"--root {shlex.quote(str(root))}"
+
     def _follow(self, watcher: Watcher, deadline: float | None) -> None:
-        """Watch until the job has ended, again and again when the stream breaks."""
+        """Watch until the job has ended or the deadline has passed, again and again when the stream breaks."""
         last_message = time.monotonic()
         pause = 0.1
         while True:
@@ -153,10 +205,15 @@ class Job(Generic[T]):
             try:
                 self._watch(watcher, deadline)
                 self.refresh(timeout=30.0 if deadline is None else max(0.1, deadline - time.monotonic()))
-                last_message = time.monotonic()
+                last_message, self._in_touch = time.monotonic(), True
                 if self.ended:
                     return
+            except DeadlineExceeded:
+                if deadline is None:
+                    raise
+                return
             except Unavailable:
+                self._in_touch = False
                 if self._last_seq > before:
                     last_message, pause = time.monotonic(), 0.1
                 if time.monotonic() - last_message > PATIENCE:
@@ -166,18 +223,28 @@ class Job(Generic[T]):
 
     def _watch(self, watcher: Watcher, deadline: float | None) -> None:
         """Follow one stream of events to its end."""
-        request = jobs_pb2.WatchJobRequest(id=self.id, after_seq=self._last_seq)
+        request = jobs_pb2.WatchJobRequest(id=self.id, after_seq=self._last_seq, may_stop=self._connection.may_stop)
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         with self._connection.stream(self._connection.stubs.jobs.WatchJob, request, timeout=left) as events:
             for event in events:
-                self._last_seq = max(self._last_seq, event.seq)
+                self._last_seq, self._in_touch = max(self._last_seq, event.seq), True
                 match event.WhichOneof("kind"):
+                    case "state":
+                        self._enter(event.state)
                     case "progress":
+                        self._message.progress.CopyFrom(event.progress)
                         watcher.advance(event.progress)
                     case "metrics":
                         watcher.report(decode.epoch_metrics(event.metrics))
                     case _:
                         pass
+
+    def _enter(self, state: jobs_pb2.JobState.ValueType) -> None:
+        """Take over a state that the job has come into; its end comes with what it made, from `refresh`."""
+        if name_or(jobs_pb2.JobState, state, "queued") in UNFINISHED:
+            self._message.state = state
+        if state == jobs_pb2.JOB_STATE_QUEUED:
+            self._message.ClearField("progress")
 
     def __repr__(self) -> str:
         return f"Job({self.id}, {self.state}, {self.title})"
@@ -193,14 +260,19 @@ class JobGroup(Generic[T]):
         """Wait until all have ended and return what they made, in order.
 
         Raises what `Job.wait` raises, for the first that did not succeed, when all have ended. `timeout` is for all
-        of them together.
+        of them together; `StillRunning` then holds those that have not ended.
         """
         deadline = None if timeout is None else time.monotonic() + seconds(timeout)
         failure: PenultError | None = None
-        for job in self.jobs:
+        for index, job in enumerate(self.jobs):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
-                job.wait(progress=progress, timeout=left)
+                job._awaited(progress=progress, timeout=left)  # pyright: ignore[reportPrivateUsage]
+            except KeyboardInterrupt as error:
+                told(error, self._left(index))
+                raise
+            except StillRunning as error:
+                raise self._still_running(error) from None
             except (DeadlineExceeded, Unavailable):
                 raise
             except PenultError as error:
@@ -208,6 +280,20 @@ class JobGroup(Generic[T]):
         if failure is not None:
             raise failure
         return [job.result for job in self.jobs]
+
+    def _left(self, index: int) -> str:
+        """What becomes of the jobs when nobody waits any more; `index`: the one that was waited for."""
+        after = len(self.jobs) - index - 1
+        more = f"\n  after it come {after} more of this group, which are not cancelled either" if after else ""
+        return self.jobs[index]._left() + more  # pyright: ignore[reportPrivateUsage]
+
+    def _still_running(self, first: StillRunning) -> StillRunning:
+        """The error of one of the jobs as that of the group, with every job that has not ended."""
+        unfinished = [job for job in self.jobs if not job.ended and not job.refresh().ended]
+        states = [job.state for job in unfinished]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in UNFINISHED if state in states)
+        message = f"{len(unfinished)} of {len(self.jobs)} jobs have not ended ({counts}); {first.message}"
+        return StillRunning(message, unfinished or first.jobs)
 
     def cancel(self, *, timeout: float = 30.0) -> "JobGroup[T]":
         """End all of them early, the last first; returns itself. Those that have ended stay as they are."""
@@ -276,8 +362,15 @@ def create(
     timeout: float,
 ) -> Job[T]:
     """Start a job, or find the one that does or did the same."""
-    request = build(jobs_pb2.CreateJobRequest, spec=spec)
-    return Job(connection, connection.unary(connection.stubs.jobs.CreateJob, request, timeout=timeout), result)
+    request = build(jobs_pb2.CreateJobRequest, spec=spec, may_stop=connection.may_stop)
+    job = Job(connection, connection.unary(connection.stubs.jobs.CreateJob, request, timeout=timeout), result)
+    if job.may_stop and not job.ended and not connection.has_said_may_stop:
+        connection.has_said_may_stop = True
+        sys.stderr.write(
+            f"penult: job {job.id} and those after it stop with the last client of {connection.root}, and go on "
+            'when it is next opened (jobs="stop")\n'
+        )
+    return job
 
 
 class Jobs:

@@ -1,4 +1,4 @@
-"""A server of one's own: started when needed, shared by every client of its store, gone with the last one."""
+"""A server of one's own: started when needed, shared by all clients of its store, gone with the last and its jobs."""
 
 import importlib.util
 import subprocess
@@ -25,16 +25,16 @@ POLL_SECONDS = 0.05
 LOG_LINES = 15
 
 
-def attached_server(root: str | Path, *, timeout: float) -> tuple[Connection, Info]:
+def attached_server(root: str | Path, *, timeout: float, look: bool = False) -> tuple[Connection, Info]:
     """A connection that keeps alive the server of the store in `root`, which is started where none runs.
 
-    Raises what `penult.local` raises.
+    With `look`, a server that nobody else uses starts no job that waits. Raises what `penult.local` raises.
     """
     store = _store(root)
     deadline = time.monotonic() + timeout
     child: subprocess.Popen[bytes] | None = None
     while time.monotonic() < deadline:
-        running = _running(store, deadline)
+        running = _running(store, deadline, look=look)
         if running is not None:
             return running
         if child is None:
@@ -62,7 +62,7 @@ def _store(root: str | Path) -> Path:
     return store
 
 
-def _running(store: Path, deadline: float) -> tuple[Connection, Info] | None:
+def _running(store: Path, deadline: float, *, look: bool) -> tuple[Connection, Info] | None:
     """An attached connection to the server that serves `store`, or None when none does."""
     record = read_record(root_file(store))
     if record is None:
@@ -74,15 +74,16 @@ def _running(store: Path, deadline: float) -> tuple[Connection, Info] | None:
     except (Unavailable, Unauthenticated):
         # Left behind by a server that was killed; its port may be another's by now.
         return None
-    if Path(info.root) == store and attach(connection, timeout=left):
+    if Path(info.root) == store and attach(connection, timeout=left, look=look):
+        connection.root = store
         return connection, info
     connection.close()  # of another store, or it is leaving
     return None
 
 
-def attach(connection: Connection, *, timeout: float) -> bool:
+def attach(connection: Connection, *, timeout: float, look: bool = False) -> bool:
     """Keep the server alive for as long as `connection` is open; False when it is leaving already."""
-    call = connection.hold(connection.stubs.info.Attach, info_pb2.AttachRequest())
+    call = connection.hold(connection.stubs.info.Attach, info_pb2.AttachRequest(look=look))
     timer = threading.Timer(timeout, call.cancel)
     timer.daemon = True
     timer.start()

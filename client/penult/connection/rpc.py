@@ -119,6 +119,11 @@ class Connection:
     ) -> None:
         self.address = address
         self.tls, self.tls_ca = tls or tls_ca is not None, tls_ca
+        self.root: Path | None = None
+        """Directory of the store, where this is a connection of `penult.local`."""
+        self.may_stop = False
+        """Whether an embedded server need not stay for the jobs that are asked for here."""
+        self.has_said_may_stop = False
         self._metadata: tuple[tuple[str, str], ...] = (("penult-protocol", str(PROTOCOL)),)
         if token:
             self._metadata += (("authorization", f"Bearer {token}"),)

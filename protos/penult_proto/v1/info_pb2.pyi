@@ -117,9 +117,17 @@ Global___Info: typing_extensions.TypeAlias = Info
 class AttachRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    LOOK_FIELD_NUMBER: builtins.int
+    look: builtins.bool
+    """This client only looks: while nobody else has attached, asked for a job or watched one that has not ended, an
+    embedded server starts no job that waits.
+    """
     def __init__(
         self,
+        *,
+        look: builtins.bool = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["look", b"look"]) -> None: ...
 
 Global___AttachRequest: typing_extensions.TypeAlias = AttachRequest
 

@@ -50,7 +50,8 @@ class InfoServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Attach(self, request, context):
-        """Stays open. An embedded server stops when the last attached client has gone.
+        """Stays open. An embedded server stops when the last attached client has gone and every job that it was not told it may
+        stop has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -83,7 +83,9 @@ class InfoServiceStub(typing.Generic[_InfoServiceAttachType, _InfoServiceGetInfo
     ], channel: grpc.aio.Channel) -> None: ...
 
     Attach: _InfoServiceAttachType
-    """Stays open. An embedded server stops when the last attached client has gone."""
+    """Stays open. An embedded server stops when the last attached client has gone and every job that it was not told it may
+    stop has ended.
+    """
 
     GetInfo: _InfoServiceGetInfoType
 
@@ -105,7 +107,9 @@ class InfoServiceServicer(metaclass=abc.ABCMeta):
         request: penult_proto.v1.info_pb2.AttachRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[penult_proto.v1.info_pb2.AttachEvent], collections.abc.AsyncIterator[penult_proto.v1.info_pb2.AttachEvent]]:
-        """Stays open. An embedded server stops when the last attached client has gone."""
+        """Stays open. An embedded server stops when the last attached client has gone and every job that it was not told it may
+        stop has ended.
+        """
 
     @abc.abstractmethod
     def GetInfo(

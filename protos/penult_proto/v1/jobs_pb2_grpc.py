@@ -65,7 +65,8 @@ class JobServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def CancelJob(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """May be called again. Of a job that has failed it removes the training state that was kept for the next attempt.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -85,7 +85,8 @@ def finetune(
     root : directory of the store; checkpoints are written below it, and with a `run_id` the run's manifest and,
         while it is going on, its training state. Who calls removes that state when the run has ended
         (`discard_training_state`).
-    context : is told of progress (steps), metrics and checkpoints, and asked at every step whether to go on.
+    context : is told of progress (steps), metrics, checkpoints and steps whose training state is saved, and asked at
+        every step whether to go on.
     run_id : written into the checkpoints' manifests. Without one no training state is saved.
     world : the processes that share every step; each makes this call. Only the first reports and stores, and only its
         answer holds what the run leaves.
@@ -137,6 +138,8 @@ def finetune(
         progress = (load_state(state, stepper.trained, identity) if run_id else None) or TrainingProgress()
         if progress.step:
             progress.resumed_at.append(progress.step)
+            # Again, in case the process died between the saving and its report.
+            context.saved(progress.step)
         if run_id and world.is_first:
             write_manifest(
                 root,
@@ -217,6 +220,7 @@ def finetune(
                 if saved:
                     began = time.monotonic()
                     save_state(state, stepper.trained, progress, identity)
+                    context.saved(progress.step)
                     saving.note(began)
                 classifier.module.train()
                 started = time.perf_counter()

@@ -1,7 +1,6 @@
 """A server's life: take the root, open the registry, start the workers, answer, and leave in order."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -29,6 +28,7 @@ from penult_server.front.access import RootLock, ServerRecord, address_files, pu
 from penult_server.front.guard import Guard
 from penult_server.front.health import SERVICE_NAME, Health
 from penult_server.front.jobs.queue import JobQueue
+from penult_server.front.lifetime import Lifetime
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
 from penult_server.front.services.catalog import DatasetServicer, RunServicer
@@ -43,10 +43,6 @@ from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.settings import Settings
 from penult_server.stores.durable import remove_staging
 
-FIRST_CLIENT_SECONDS = 60.0
-"""How long an embedded server waits for its first client."""
-LAST_CLIENT_SECONDS = 1.0
-"""How long an embedded server waits for another client after the last one has gone."""
 LEAVING_SECONDS = 8.0
 """How long a server waits for another one to leave its root."""
 STOP_GRACE = 2.0
@@ -70,8 +66,9 @@ class Server:
         self._registry = Registry()
         self._health = Health()
         self._compute = ComputeProcess(settings, self._set_compute_health)
-        self._queue = JobQueue(self._registry, settings, self._compute.damaged)
-        self._info = InfoServicer(settings, self._registry, self._compute)
+        self._lifetime = Lifetime()
+        self._queue = JobQueue(self._registry, settings, self._compute.damaged, self._lifetime.changed)
+        self._info = InfoServicer(settings, self._registry, self._compute, self._lifetime, self._queue.resume)
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -119,8 +116,8 @@ class Server:
             )
             await self._stop.wait()
         finally:
-            log.info("stopping; running jobs go on at the next start")
-            self._info.is_stopping = True
+            log.info("stopping; jobs that have not ended go on at the next start")
+            self._lifetime.is_stopping = True
             withdraw(files)
             watcher.cancel()
             await self._health.leave()
@@ -174,22 +171,10 @@ class Server:
         )
 
     async def _watch_clients(self) -> None:
-        """Stop an embedded server that no client is attached to."""
-        if not self._settings.embedded:
-            return
-        patience = FIRST_CLIENT_SECONDS
-        while True:
-            self._info.changed.clear()
-            if self._info.n_attached:
-                patience = LAST_CLIENT_SECONDS
-                await self._info.changed.wait()
-                continue
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._info.changed.wait(), patience)
-            if not self._info.n_attached:
-                self._info.is_stopping = True
-                self.stop()
-                return
+        """Stop an embedded server that nobody needs any more."""
+        if self._settings.embedded:
+            await self._lifetime.until_unneeded(self._queue.is_needed)
+            self.stop()
 
     async def _set_compute_health(self, is_alive: bool) -> None:
         await self._health.set(COMPUTE_SERVICES, is_serving=is_alive)

@@ -58,6 +58,10 @@ class WorkerChannel:
         """Report a checkpoint that lies whole in the store."""
         self._send(FromWorker(checkpoint=checkpoint_to_proto(manifest)))
 
+    def saved(self, amount: float) -> None:
+        """Report what need not be done again should this process die."""
+        self._send(FromWorker(saved=amount))
+
     def check_cancelled(self) -> None:
         """Raise ServiceError (CANCELLED) when the front has said so."""
         if self._cancelled.is_set():

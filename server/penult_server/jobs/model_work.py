@@ -94,6 +94,7 @@ def extract_job(order: JobOrder, spec: pb.ExtractSpec, channel: WorkerChannel) -
         run = _Extraction(order, spec, manifest, dataset, classes, channel, missing)
         for split in missing:
             sets[split] = feature_set_to_proto(run.split(split, digests[split]))
+            channel.saved(len(sets))
     return pb.ExtractResult(feature_sets=[sets[split] for split in spec.splits], reused=reused)
 
 

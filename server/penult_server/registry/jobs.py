@@ -1,10 +1,13 @@
 """Jobs in the registry: created once per distinct work, numbered events, states that only move forward.
 
-queued -> running -> succeeded | failed | cancelled        running -> queued (its worker or server died)
+queued -> running -> succeeded | failed        running -> queued (its worker or server died)
+queued -> cancelled        running -> cancelling -> cancelled | succeeded (it was done before it noticed)
 """
 
+import sqlite3
 import time
 import uuid
+from collections.abc import Collection
 
 from google.protobuf.json_format import MessageToJson, Parse
 
@@ -17,6 +20,7 @@ from penult_server.registry.database import Database
 ENDED = frozenset({pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED})
 EVENTS_AT_ONCE = 1000
 REUSABLE = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED")
+UNFINISHED = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING")
 
 
 class JobTable:
@@ -25,7 +29,9 @@ class JobTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, spec: pb.JobSpec, spec_digest: str, request_id: str, max_queued: int) -> pb.Job:
+    def create(
+        self, spec: pb.JobSpec, spec_digest: str, request_id: str, max_queued: int, *, may_stop: bool = False
+    ) -> pb.Job:
         """A new queued job; or the one that `request_id` already made.
 
         Raises ServiceError: REQUEST_ID_REUSED when that id made a job of another spec, QUEUE_FULL.
@@ -50,7 +56,13 @@ class JobTable:
                     f"{waiting} jobs wait already, the limit of this server; ask again when some have run",
                     limit=max_queued,
                 )
-            job = pb.Job(id=uuid.uuid4().hex[:12], spec=spec, state=pb.JOB_STATE_QUEUED, created=timestamp())
+            job = pb.Job(
+                id=uuid.uuid4().hex[:12],
+                spec=spec,
+                state=pb.JOB_STATE_QUEUED,
+                created=timestamp(),
+                may_stop=may_stop,
+            )
             connection.execute(
                 "INSERT INTO job (id, spec_digest, request_id, state, created, message) VALUES (?, ?, ?, ?, ?, ?)",
                 (
@@ -120,9 +132,36 @@ class JobTable:
         )
         return [Parse(row[0], pb.JobEvent()) for row in rows]
 
-    def requeue(self, job_id: str) -> pb.Job:
-        """running -> queued, because who ran it is gone; a job in another state stays as it is."""
+    def same_work(self, job_id: str, states: "Collection[pb.JobState.ValueType]") -> "list[str]":
+        """Ids of the jobs of the same work that are in one of these states, newest first; its own may be among them."""
+        names = [pb.JobState.Name(state) for state in states]
+        rows = self._database.rows(
+            "SELECT id FROM job WHERE spec_digest = (SELECT spec_digest FROM job WHERE id = ?) "
+            f"AND state IN ({', '.join('?' * len(names))}) ORDER BY created DESC, rowid DESC",
+            job_id,
+            *names,
+        )
+        return [row[0] for row in rows]
+
+    def is_any_wanted(self) -> bool:
+        """Whether there is a job that has not ended and for which an embedded server stays."""
+        query = f"SELECT 1 FROM job WHERE state IN {UNFINISHED} AND json_extract(message, '$.mayStop') IS NULL LIMIT 1"
+        return bool(self._database.rows(query))
+
+    def keep(self, job_id: str) -> pb.Job:
+        """Somebody wants it finished: an embedded server stays for it from now on."""
         job = self.get(job_id)
+        if job.may_stop and job.state not in ENDED:
+            job.may_stop = False
+            with self._database.transaction() as connection:
+                _store(connection, job)
+        return job
+
+    def requeue(self, job_id: str) -> pb.Job:
+        """running -> queued, because who ran it is gone; cancelling -> cancelled; others stay as they are."""
+        job = self.get(job_id)
+        if job.state == pb.JOB_STATE_CANCELLING:
+            return self._end(job, pb.JOB_STATE_CANCELLED)
         if job.state != pb.JOB_STATE_RUNNING:
             return job
         job.state = pb.JOB_STATE_QUEUED
@@ -130,10 +169,23 @@ class JobTable:
         return self._update(job, pb.JobEvent(state=job.state))
 
     def count_death(self, job_id: str) -> int:
-        """Note that the job's worker died while the server lived; returns how often it has."""
+        """Note that the job's worker died while the server lived.
+
+        Returns how often it has since the job last got further (`note_saved`).
+        """
         with self._database.transaction() as connection:
             connection.execute("UPDATE job SET deaths = deaths + 1 WHERE id = ?", (job_id,))
             return int(connection.execute("SELECT deaths FROM job WHERE id = ?", (job_id,)).fetchone()[0])
+
+    def note_saved(self, job_id: str, saved: float) -> pb.Job:
+        """So much of the job need not be done again; when that is more than before, deaths are counted anew."""
+        job = self.get(job_id)
+        if saved > job.saved:
+            job.saved = saved
+            with self._database.transaction() as connection:
+                _store(connection, job)
+                connection.execute("UPDATE job SET deaths = 0 WHERE id = ?", (job_id,))
+        return job
 
     def report(self, job_id: str, event: pb.JobEvent) -> pb.Job:
         """Keep an event of a running job: progress or metrics."""
@@ -143,16 +195,28 @@ class JobTable:
         return self._update(job, event)
 
     def succeed(self, job_id: str, result: pb.JobResult) -> pb.Job:
-        """running -> succeeded."""
+        """running or cancelling -> succeeded."""
         job = self.get(job_id)
         job.result.CopyFrom(result)
         return self._end(job, pb.JOB_STATE_SUCCEEDED)
 
     def fail(self, job_id: str, error: pb.Error) -> pb.Job:
-        """-> failed, with the reason."""
+        """-> failed, with the reason; a job that is to be cancelled ends as cancelled, whatever went wrong."""
         job = self.get(job_id)
+        if job.state == pb.JOB_STATE_CANCELLING:
+            return self._end(job, pb.JOB_STATE_CANCELLED)
         job.error.CopyFrom(error)
         return self._end(job, pb.JOB_STATE_FAILED)
+
+    def ask_to_cancel(self, job_id: str) -> pb.Job:
+        """queued -> cancelled, running -> cancelling; a job in another state stays as it is."""
+        job = self.get(job_id)
+        if job.state == pb.JOB_STATE_QUEUED:
+            return self._end(job, pb.JOB_STATE_CANCELLED)
+        if job.state != pb.JOB_STATE_RUNNING:
+            return job
+        job.state = pb.JOB_STATE_CANCELLING
+        return self._update(job, pb.JobEvent(state=job.state))
 
     def cancel(self, job_id: str) -> pb.Job:
         """-> cancelled; a job that has ended stays as it is."""
@@ -171,10 +235,7 @@ class JobTable:
         event.seq = job.last_seq
         event.time.CopyFrom(timestamp())
         with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE job SET state = ?, message = ? WHERE id = ?",
-                (pb.JobState.Name(job.state), MessageToJson(job), job.id),
-            )
+            _store(connection, job)
             if event.HasField("progress"):
                 # Of progress only the newest is kept: a long job would leave hundreds of thousands.
                 connection.execute("DELETE FROM job_event WHERE job = ? AND kind = 'progress'", (job.id,))
@@ -183,3 +244,11 @@ class JobTable:
                 (job.id, event.seq, event.WhichOneof("kind"), MessageToJson(event)),
             )
         return job
+
+
+def _store(connection: sqlite3.Connection, job: pb.Job) -> None:
+    """Replace what is stored of a job."""
+    connection.execute(
+        "UPDATE job SET state = ?, message = ? WHERE id = ?",
+        (pb.JobState.Name(job.state), MessageToJson(job), job.id),
+    )

@@ -1,17 +1,21 @@
 """The files of a run besides its checkpoints: the manifest, and while it runs the training state.
 
 `runs/<id>/manifest.json` is enough to run it again. `runs/<id>/training_state.safetensors` is what a run that was
-killed resumes from; it is removed when the run has ended.
+killed resumes from; it is removed when the run has ended. Where it ended for a reason that lies outside it (its worker
+died too often, no memory, a full disk) the state is kept, and moves to the next run that is asked to do the same.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.stores.durable import STAGING_PREFIX, write_file
+from penult_server.stores.durable import STAGING_PREFIX, sync_path, write_file
+
+STATE_NAME = "training_state.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +50,12 @@ def run_directory(root: Path, run_id: str) -> Path:
 
 def state_file(root: Path, run_id: str) -> Path:
     """Where a run keeps its training state while it is going on."""
-    return run_directory(root, run_id) / "training_state.safetensors"
+    return run_directory(root, run_id) / STATE_NAME
+
+
+def runs_with_state(root: Path) -> list[str]:
+    """Ids of the runs that have a training state."""
+    return [path.parent.name for path in root.glob(f"runs/*/{STATE_NAME}")]
 
 
 def write_run_manifest(root: Path, manifest: RunManifest) -> None:
@@ -71,6 +80,18 @@ def read_run_manifest(root: Path, run_id: str) -> RunManifest:
         raise ServiceError(
             ErrorKind.STORE_CORRUPT, f"the manifest of run {run_id} cannot be read: {error}", run=run_id, file=path
         ) from error
+
+
+def adopt_training_state(root: Path, run_id: str, earlier: Sequence[str]) -> None:
+    """Give a run the training state that the first of the `earlier` runs left which has one; its own comes first."""
+    own = state_file(root, run_id)
+    for left in (state_file(root, other) for other in earlier):
+        if own.exists():
+            return
+        if left.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            left.replace(own)
+            sync_path(own.parent)
 
 
 def discard_training_state(root: Path, run_id: str) -> None:

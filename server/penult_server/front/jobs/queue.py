@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from penult_proto.errors import ErrorKind
@@ -12,23 +12,25 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
 from penult_server import pipes
 from penult_server.errors import ServiceError
+from penult_server.front.jobs.states import TrainingStates
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.processes import log_tail, stop_process
 from penult_server.front.workers.spare_worker import SpareWorker
-from penult_server.messages import error_to_proto
+from penult_server.messages import error_from_proto, error_to_proto
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
 from penult_server.status import translate
 from penult_server.stores.manifest import read_manifest
-from penult_server.stores.runs import discard_training_state
 
 MOST_DEATHS = 3
-"""How often the worker of a job may die (a crash, no memory) before the job fails."""
+"""How often in a row, without getting further, the worker of a job may die (a crash, no memory) before it fails."""
 CANCEL_GRACE = 10.0
 """Seconds a worker has to notice a cancellation."""
 HEARTBEAT_SECONDS = 15.0
 RETRY_SECONDS = 1.0
+IN_HAND = (pb.JOB_STATE_RUNNING, pb.JOB_STATE_CANCELLING)
+"""States of a job that has a worker."""
 
 CANCEL = pipes.framed(ToWorker(cancel=True))
 
@@ -38,10 +40,15 @@ log = logging.getLogger("penult.jobs")
 class JobQueue:
     """Runs queued jobs, oldest first, at most `max_running_jobs` at once."""
 
-    def __init__(self, registry: Registry, settings: Settings, damaged: set[str]) -> None:
-        """`damaged`: digests of feature sets that a read has found damaged; mended ones are taken out."""
+    def __init__(self, registry: Registry, settings: Settings, damaged: set[str], changed: Callable[[], None]) -> None:
+        """`damaged`: digests of feature sets that a read has found damaged; mended ones are taken out. `changed` is
+        called whenever a job has ended.
+        """
         self._registry = registry
         self._damaged = damaged
+        self._changed = changed
+        # An embedded server may have been started by somebody who only looks.
+        self._paused = settings.embedded
         self._submitting = asyncio.Lock()
         self._settings = settings
         self._resolver = Resolver(registry, settings.root)
@@ -52,17 +59,30 @@ class JobQueue:
         self._work = asyncio.Event()
         self._scheduler: asyncio.Task[None] | None = None
         self._spare = SpareWorker(settings.root)
+        self._states = TrainingStates(registry, settings.root)
         self._stopping = False
 
     async def start(self) -> None:
-        """Queue again the jobs that the last server left running, then start."""
-        for job in await self._registry.run(self._registry.jobs.list, [pb.JOB_STATE_RUNNING], 2**31):
-            await self._registry.run(self._registry.jobs.requeue, job.id)
+        """Queue again the jobs that the last server left running, end those it was to cancel, then start.
+
+        The queue of an embedded server waits for `resume`.
+        """
+        await self._take_back()
+        await self._states.sweep()
         self._work.set()
         self._scheduler = asyncio.create_task(self._schedule())
 
+    def resume(self) -> None:
+        """Somebody wants work done: start the jobs that wait."""
+        self._paused = False
+        self._work.set()
+
+    async def is_needed(self) -> bool:
+        """Whether an embedded server must stay for a job that has not ended."""
+        return not self._paused and await self._registry.run(self._registry.jobs.is_any_wanted)
+
     async def stop(self) -> None:
-        """Stop the workers. Their jobs stay in the registry as running and are queued at the next start."""
+        """Stop the workers. Their jobs are queued again; what fails in that is done at the next start."""
         self._stopping = True
         if self._scheduler:
             self._scheduler.cancel()
@@ -70,11 +90,20 @@ class JobQueue:
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         await self._spare.stop()
+        with contextlib.suppress(sqlite3.Error):
+            await self._take_back()
         async with self._news:
             self._news.notify_all()
 
-    async def submit(self, spec: pb.JobSpec, request_id: str) -> pb.Job:
+    async def _take_back(self) -> None:
+        """Settle the jobs that have lost their worker: running ones wait again, cancelling ones are cancelled."""
+        for job in await self._registry.run(self._registry.jobs.list, [*IN_HAND], 2**31):
+            await self._states.settle(await self._registry.run(self._registry.jobs.requeue, job.id))
+
+    async def submit(self, spec: pb.JobSpec, request_id: str, *, may_stop: bool = False) -> pb.Job:
         """The job that does this work: the one that exists, or a new one.
+
+        An embedded server stays for it until it has ended, unless all who asked for it say that it `may_stop`.
 
         Raises ServiceError: what `Resolver.resolve` raises, REQUEST_ID_REUSED, QUEUE_FULL, SHUTTING_DOWN.
         """
@@ -84,31 +113,51 @@ class JobQueue:
         async with self._submitting:  # two equal requests at once must find each other
             if not request_id:
                 equal = await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
-                if equal and equal.id not in self._cancelled and await self._still_there(equal):
-                    return equal
+                if equal and await self._still_there(equal):
+                    return await self._want(equal, may_stop=may_stop)
             job = await self._registry.run(
-                self._registry.jobs.create, resolved.spec, resolved.digest, request_id, self._settings.max_queued_jobs
+                self._registry.jobs.create,
+                resolved.spec,
+                resolved.digest,
+                request_id,
+                self._settings.max_queued_jobs,
+                may_stop=may_stop and self._settings.embedded,
             )
-        self._work.set()
-        return job
+        return await self._want(job, may_stop=may_stop)
+
+    async def _want(self, job: pb.Job, *, may_stop: bool) -> pb.Job:
+        """Somebody wants this job done, with a server that stays for it unless it `may_stop`."""
+        if job.state in ENDED:
+            return job
+        self.resume()
+        return job if may_stop or not job.may_stop else await self._registry.run(self._registry.jobs.keep, job.id)
 
     async def cancel(self, job_id: str) -> pb.Job:
-        """End a job. One that runs stops at its next step. Raises ServiceError (UNKNOWN_JOB)."""
-        job = await self._registry.run(self._registry.jobs.get, job_id)
-        process = self._processes.get(job_id)
-        if job_id in self._running:
+        """End a job; one that runs is cancelling until its worker has stopped, at its next step. May be called again.
+
+        Of a job that has failed the training state is removed. Raises ServiceError (UNKNOWN_JOB).
+        """
+        job = await self._registry.run(self._registry.jobs.ask_to_cancel, job_id)
+        if job.state == pb.JOB_STATE_CANCELLING and job_id not in self._cancelled:
             self._cancelled.add(job_id)
+            process = self._processes.get(job_id)
             if process and process.stdin and not process.stdin.is_closing():
                 process.stdin.write(CANCEL)
                 asyncio.get_running_loop().call_later(CANCEL_GRACE, _kill, process)
-        elif job.state == pb.JOB_STATE_QUEUED:
-            await self._registry.run(self._registry.jobs.cancel, job_id)
-            await self._forget_state(job_id)
-            await self._tell()
-        return await self._registry.run(self._registry.jobs.get, job_id)
+        elif job.state == pb.JOB_STATE_CANCELLED:
+            await self._states.settle(job)
+        elif job.state == pb.JOB_STATE_FAILED:
+            await self._states.forget(job_id)
+        await self._tell()
+        self._changed()
+        return job
 
-    async def watch(self, job_id: str, after_seq: int) -> AsyncIterator[pb.JobEvent]:
-        """Events after `after_seq`, then new ones as they come, until the job has ended."""
+    async def watch(self, job_id: str, after_seq: int, *, may_stop: bool = False) -> AsyncIterator[pb.JobEvent]:
+        """Events after `after_seq`, then new ones as they come, until the job has ended.
+
+        Who watches a job wants it done: see `submit`.
+        """
+        await self._want(await self._registry.run(self._registry.jobs.get, job_id), may_stop=may_stop)
         while True:
             # The state is read before the events: an end that comes between is seen next time round.
             job = await self._registry.run(self._registry.jobs.get, job_id)
@@ -160,7 +209,7 @@ class JobQueue:
                 self._work.set()
 
     async def _start_waiting_jobs(self) -> None:
-        while len(self._running) < self._settings.max_running_jobs:
+        while not self._paused and len(self._running) < self._settings.max_running_jobs:
             job = await self._registry.run(self._registry.jobs.start_next)
             if job is None:
                 return
@@ -178,24 +227,22 @@ class JobQueue:
             self._running.pop(job.id, None)
             self._cancelled.discard(job.id)
             self._work.set()
+            self._changed()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._tell()
 
     async def _fail(self, job_id: str, error: ServiceError) -> None:
         """Write down that a job failed, as soon as the registry can be written to."""
+        reason = error_to_proto(self._states.explained(job_id, error))
         while True:
             try:
-                await self._registry.run(self._registry.jobs.fail, job_id, error_to_proto(error))
+                job = await self._registry.run(self._registry.jobs.fail, job_id, reason)
             except sqlite3.Error:
                 log.exception("the failure of job %s cannot be written down; trying again", job_id)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                await self._forget_state(job_id)
+                await self._states.settle(job)
                 return
-
-    async def _forget_state(self, job_id: str) -> None:
-        """Remove the training state of a job that has ended."""
-        await asyncio.to_thread(discard_training_state, self._settings.root, job_id)
 
     async def _attempt(self, job: pb.Job) -> None:
         resolved = await self._resolver.identify(job.spec)
@@ -204,6 +251,7 @@ class JobQueue:
                 ErrorKind.DATASET_CHANGED,
                 "the data or the pretrained weights changed while this job waited; ask for it again",
             )
+        await self._states.adopt(job.id)
         log_file = self._settings.root / "logs" / f"job-{job.id}.log"
         order = JobOrder(
             job_id=job.id,
@@ -240,23 +288,22 @@ class JobQueue:
                 await run(jobs.report, job_id, pb.JobEvent(progress=message.progress))
             case "metrics":
                 await run(jobs.report, job_id, pb.JobEvent(metrics=message.metrics))
+            case "saved":
+                await run(jobs.note_saved, job_id, message.saved)
             case "checkpoint":
                 await run(self._registry.catalog.add_checkpoint, message.checkpoint)
             case "result":
                 await self._register(message.result)
-                await run(jobs.succeed, job_id, message.result)
+                await self._states.settle(await run(jobs.succeed, job_id, message.result))
             case "error":
                 if message.error.kind == ErrorKind.CANCELLED:
-                    await run(jobs.cancel, job_id)
+                    await self._states.settle(await run(jobs.cancel, job_id))
                 else:
-                    await run(jobs.fail, job_id, message.error)
+                    await self._fail(job_id, error_from_proto(message.error))
             case _:
                 log.error("job %s: a message of its worker is not understood: %s", job_id, kind)
         await self._tell()
-        ended = kind in ("result", "error")
-        if ended:
-            await self._forget_state(job_id)
-        return ended
+        return kind in ("result", "error")
 
     async def _register(self, result: pb.JobResult) -> None:
         """Register what a job has stored, before the job counts as done."""
@@ -277,17 +324,16 @@ class JobQueue:
         """Deal with a worker that ended without a last message: cancelled by force, or dead."""
         deaths = await self._registry.run(self._registry.jobs.count_death, job_id)
         if job_id in self._cancelled:
-            await self._registry.run(self._registry.jobs.cancel, job_id)
-            await self._forget_state(job_id)
+            await self._states.settle(await self._registry.run(self._registry.jobs.cancel, job_id))
             return
         if deaths < MOST_DEATHS:
             log.warning("the worker of job %s died (exit status %s); it is queued again", job_id, code)
-            await self._registry.run(self._registry.jobs.requeue, job_id)
+            await self._states.settle(await self._registry.run(self._registry.jobs.requeue, job_id))
             return
         raise ServiceError(
             ErrorKind.WORKER_DIED,
-            f"the worker of this job died {deaths} times, last with exit status {code} (-9 usually means no memory "
-            f"left); its last words: {log_tail(log_file)}",
+            f"the worker of this job died {deaths} times without getting further, last with exit status {code} (-9 "
+            f"usually means no memory left); its last words: {log_tail(log_file)}",
             exit_status=code,
         )
 

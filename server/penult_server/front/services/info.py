@@ -1,34 +1,35 @@
 """InfoService: what this server is, and who is attached to it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 
 from penult_proto import PROTOCOL
-from penult_proto.errors import ErrorKind
 from penult_proto.limits import CHUNK_BYTES, MESSAGE_BYTES
 from penult_proto.v1 import info_pb2, info_pb2_grpc
 from penult_server.backbones.catalog import packaged_backbones
-from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
+from penult_server.front.lifetime import Lifetime
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.settings import Settings
 
 ATTACH_HEARTBEAT = 5.0
+Resume = Callable[[], None]
 
 
 class InfoServicer(info_pb2_grpc.InfoServiceServicer):
     """Answers from memory and the registry's counts."""
 
-    def __init__(self, settings: Settings, registry: Registry, compute: ComputeProcess) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, compute: ComputeProcess, lifetime: Lifetime, resume: Resume
+    ) -> None:
+        """`resume` is called when a client attaches that does not only look."""
         self._settings = settings
         self._registry = registry
         self._compute = compute
-        self.is_stopping = False
-        self.n_attached = 0
-        self.changed = asyncio.Event()
-        """Set whenever a client attaches or leaves."""
+        self._lifetime = lifetime
+        self._resume = resume
 
     async def GetInfo(self, request: info_pb2.GetInfoRequest, context: Context) -> info_pb2.Info:
         counts = await self._registry.run(self._registry.catalog.counts)
@@ -52,14 +53,9 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
         )
 
     async def Attach(self, request: info_pb2.AttachRequest, context: Context) -> AsyncIterator[info_pb2.AttachEvent]:
-        if self.is_stopping:
-            raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; start another one")
-        self.n_attached += 1
-        self.changed.set()
-        try:
+        with self._lifetime.attached():
+            if not request.look:
+                self._resume()
             while True:
                 yield info_pb2.AttachEvent()
                 await asyncio.sleep(ATTACH_HEARTBEAT)
-        finally:
-            self.n_attached -= 1
-            self.changed.set()

@@ -20,7 +20,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         self._queue = queue
 
     async def CreateJob(self, request: jobs_pb2.CreateJobRequest, context: Context) -> jobs_pb2.Job:
-        return await self._queue.submit(request.spec, request.request_id)
+        return await self._queue.submit(request.spec, request.request_id, may_stop=request.may_stop)
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Context) -> jobs_pb2.Job:
         return await self._registry.run(self._registry.jobs.get, request.id)
@@ -35,5 +35,5 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         return await self._queue.cancel(request.id)
 
     async def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: Context) -> AsyncIterator[jobs_pb2.JobEvent]:
-        async for event in self._queue.watch(request.id, request.after_seq):
+        async for event in self._queue.watch(request.id, request.after_seq, may_stop=request.may_stop):
             yield event

@@ -2,6 +2,6 @@
 
 import sys
 
-from penult.cli import main
+from penult.cli.main import main
 
 sys.exit(main())

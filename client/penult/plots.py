@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penult.arguments.coerce import record
+from penult.results.frames import NEEDS_PLOT
 from penult.results.records import Run
 from penult.results.run_spectra import RunSpectra
 from penult.results.spectra import Spectra
@@ -43,6 +44,18 @@ def plot_history(run: Run) -> Figure:
     Raises ImportError when matplotlib is missing.
     """
     return record("run", run, Run).plot()
+
+
+def check_format(path: Path) -> str | None:
+    """What is wrong with `path` as the file of a figure, or None. Raises ImportError when matplotlib is missing."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise ImportError(NEEDS_PLOT.format(what="a figure", package="matplotlib")) from None
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix.lstrip(".").lower() not in formats:
+        return f"a figure is written as one of {', '.join(sorted(formats))}; got {str(path)!r}"
+    return None
 
 
 def save(figure: Figure, path: Path) -> None:

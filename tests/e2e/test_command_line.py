@@ -22,7 +22,7 @@ def root(tmp_path_factory):
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", "import sys; from penult.cli import main; sys.exit(main())", *arguments]
+    command = [sys.executable, "-c", "import sys; from penult.cli.main import main; sys.exit(main())", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ)
 
 

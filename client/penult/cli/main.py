@@ -1,0 +1,34 @@
+"""``penult COMMAND``: which commands there are, and how they end."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+INTERRUPTED = 130
+"""What shells expect of a command that Ctrl-C ended."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 when it failed, 2 when it was called wrongly."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if given[:1] == ["serve"]:
+            _serve(given)
+        # Imported here: a server starts without it.
+        from penult.cli.commands import run
+
+        return run(given)
+    except ImportError as error:
+        sys.stderr.write(f"penult: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _serve(given: list[str]) -> NoReturn:
+    """Become the server: its own options, unknown here, are left to it."""
+    from penult.connection.embedded import require_server
+
+    require_server("`penult serve` runs a server")
+    os.execv(sys.executable, [sys.executable, "-m", "penult_server", *given])

@@ -1,0 +1,80 @@
+"""Which server a command asks: the options that say so, and the client that they mean."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from penult.client import Client
+from penult.connecting import connect, local, looking
+from penult.errors import invalid
+
+REGISTRY = "penult.db"
+"""The file that makes a directory a store."""
+FolderPath = click.Path(file_okay=False, path_type=Path)
+FilePath = click.Path(dir_okay=False, path_type=Path)
+_OPTIONS = (
+    click.option(
+        *("--server", "--address", "address"),
+        metavar="NAME",
+        help="host:port, or a name in ~/.config/penult/config.toml.  [default: $PENULT_ADDRESS, localhost:7711]",
+    ),
+    click.option(
+        "--root", type=FolderPath, metavar="DIR", help="Directory of a store on this machine, in place of a server."
+    ),
+    click.option("--token", help="By default $PENULT_TOKEN, the configuration's, or that of a server on this machine."),
+    click.option("--tls", is_flag=True, help="Encrypt, trusting public authorities."),
+    click.option("--tls-ca", type=FilePath, metavar="FILE", help="Encrypt, trusting the certificates in this file."),
+)
+
+
+def asks_a_server(*, starts: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options that name a server, and an open client of it as its first argument.
+
+    With `starts` the command asks for jobs; any other only looks, and starts none that wait in a store.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(
+            *,
+            address: str | None,
+            root: Path | None,
+            token: str | None,
+            tls: bool,
+            tls_ca: Path | None,
+            **options: Any,
+        ) -> None:
+            with open_client(address, root, token=token, tls=tls, tls_ca=tls_ca, starts=starts) as client:
+                function(client, **options)
+
+        for option in reversed(_OPTIONS):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def open_client(
+    address: str | None, root: Path | None, *, token: str | None, tls: bool, tls_ca: Path | None, starts: bool = False
+) -> Client:
+    """The client that the options name. Raises UsageError for options that exclude each other, and `PenultError`."""
+    if root is None:
+        return connect(address, token=token, tls=tls, tls_ca=tls_ca)
+    if address is not None or token is not None or tls or tls_ca is not None:
+        raise click.UsageError("--root names a store on this machine, the other options a server: give one of both")
+    check_store(root, starts=starts)
+    return local(root) if starts else looking(root)
+
+
+def check_store(root: Path, *, starts: bool) -> None:
+    """Raise `InvalidRequest` unless `root` is a store or, with `starts`, holds nothing yet."""
+    if (root / REGISTRY).is_file():
+        return
+    if starts and (not root.exists() or (root.is_dir() and not any(root.iterdir()))):
+        return
+    raise invalid(
+        f"{root} is no store, for it holds no {REGISTRY}: name the directory that `penult serve` or penult.local() has"
+    )

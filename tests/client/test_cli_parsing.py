@@ -5,11 +5,16 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
+import click
 import pytest
 
-from penult import cli
+from penult.cli import wording
+from penult.cli.commands import penult as penult_command
+from penult.cli.main import main
 from penult.connection import handshake, servers
 from penult.connection.servers import ServerRecord, read_record, state_file
 
@@ -50,35 +55,112 @@ def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ["spectra", "x", "--by", "groups"],
         ["spectra", "x", "--top-k", "many"],
         ["spectra", "x", "--address", "a:1", "--root", "r"],
+        ["spectra", "x", "--root", "r", "--tls"],
+        ["spectra", "x", "--plot", "picture.xyz"],
+        ["spectra", "x", "--plot", "picture"],
         ["refit", "x", "--preset", "drf"],
         ["refit", "x", "--evaluate", "test"],
         ["refit", "x", "--evaluate", "=mine"],
+        ["completion", "csh"],
+        ["tls-init"],
+        ["token"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
-    assert caught.value.code == 2
-    assert "usage: penult" in capsys.readouterr().err
+    assert main(arguments) == 2
+    assert "Usage: penult" in capsys.readouterr().err
 
 
-def test_options_reach_their_command() -> None:
-    options = cli.make_parser().parse_args(
-        ["refit", "mine", "--preset", "erm", "--evaluate", "test=t1", "--evaluate", "val=a=b", "--root", "store"]
-    )
-    assert (options.features, options.preset, options.root) == ("mine", "erm", Path("store"))
-    assert dict(options.evaluate) == {"test": "t1", "val": "a=b"}
-    assert (options.l2, options.seed, options.json) == (None, 0, False)
-    options = cli.make_parser().parse_args(["spectra", "mine", "--by", "class", "--top-k", "3", "--plot", "s.png"])
-    assert (options.by, options.top_k, options.plot, options.address) == ("class", 3, Path("s.png"), None)
-    assert cli.make_parser().parse_args(["jobs"]).action == "list"
+def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command that is no group, by the words that name it."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from all_commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = dict(all_commands(penult_command))
+    assert len(commands) > 8
+    for path, command in commands.items():
+        if path == ("serve",):
+            continue
+        assert main([*path, "--help"]) == 0
+        said = capsys.readouterr().out
+        assert said.startswith(f"Usage: penult {' '.join(path)}")
+        assert command.help, path
+        # One sentence each for options that their name and values do not explain.
+        silent = [one.name for one in command.params if isinstance(one, click.Option) and not one.help]
+        assert set(silent) <= {"by", "seed", "preset", "correction"}, path
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"penult {version('penult')}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"), [("penult spe", "spectra"), ("penult refit --pre", "--preset"), ("penult jobs w", "watch")]
+)
+def test_shells_complete_commands_and_options(line: str, completed: str) -> None:
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1), "_PENULT_COMPLETE": "bash_complete"}
+    command = [sys.executable, "-m", "penult"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=os.environ | words)
+    assert done.stdout.split() == [f"plain,{completed}"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_a_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    assert f"_PENULT_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["spectra", "x"], ["refit", "x"], ["jobs"], ["jobs", "show", "j1"]])
+def test_a_folder_that_is_no_store_is_refused_and_stays_as_it_is(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").touch()
+    for root in (tmp_path, tmp_path / "nowhere"):
+        assert main([*command, "--root", str(root)]) == 1
+        assert f"{root} is no store" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    command = [sys.executable, "-m", "penult", "completion", "bash"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("said", "in_options"),
+    [
+        ("top_k must be 1 or more; got 0", "--top-k must be 1 or more; got 0"),
+        ("ask for replicates=0, or look at fewer rows", "ask for --replicates 0, or look at fewer rows"),
+        ("seed must be at least 0", "--seed must be at least 0"),
+        ("the same seed in two words", "the same seed in two words"),
+        ("the column 'top_k' is missing", "the column 'top_k' is missing"),
+        (
+            "extract them first: client.extract('1a2b', splits=['val']).wait()",
+            "extract them first: penult extract 1a2b --split val",
+        ),
+        ("speaks TLS: pass tls=True, or tls_ca= with the file", "speaks TLS: pass --tls, or --tls-ca with the file"),
+    ],
+)
+def test_errors_speak_of_options(said: str, in_options: str) -> None:
+    assert wording.in_options(said, penult_command, ["spectra", "x"]) == in_options
 
 
 @pytest.mark.parametrize("command", [["jobs"], ["spectra", "x"], ["refit", "x", "--json"]])
 def test_a_failure_is_one_line_with_its_kind_and_exit_code_1(
     command: list[str], closed_address: str, state_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main([*command, "--address", closed_address]) == 1
+    assert main([*command, "--address", closed_address]) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("penult: unreachable: ")
@@ -89,7 +171,7 @@ def test_a_failure_is_one_line_with_its_kind_and_exit_code_1(
 def test_doctor_says_what_there_is_and_that_nobody_answers(
     closed_address: str, state_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["doctor", "--address", closed_address]) == 1
+    assert main(["doctor", "--address", closed_address]) == 1
     lines = capsys.readouterr().out.splitlines()
     topics = [line.split()[0] for line in lines]
     assert topics[:2] == ["python", "penult"]
@@ -100,9 +182,9 @@ def test_doctor_says_what_there_is_and_that_nobody_answers(
 def test_serve_hands_every_option_to_the_server_in_the_same_process() -> None:
     code = (
         "import os, sys\n"
-        "from penult import cli\n"
+        "from penult.cli.main import main\n"
         "os.execv = lambda path, arguments: (print(path, *arguments[1:], sep='|'), sys.exit(0))\n"
-        "cli.main(['serve', '--root', 'r', '--port', '0', '--help'])\n"
+        "main(['serve', '--root', 'r', '--port', '0', '--help'])\n"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)

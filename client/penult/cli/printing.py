@@ -63,4 +63,6 @@ class Listing(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         known = {*self.commands, *ctx.help_option_names}
-        return super().parse_args(ctx, args if args and args[0] in known else ["list", *args])
+        # A shell that asks how the line goes on has typed no whole word yet.
+        lists = not ctx.resilient_parsing and (not args or args[0] not in known)
+        return super().parse_args(ctx, ["list", *args] if lists else args)

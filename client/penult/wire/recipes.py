@@ -12,11 +12,14 @@ from google.protobuf.message import Message
 
 from penult.arguments import coerce
 from penult.errors import invalid
+from penult.wire.encode import card
 from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
 from penult.wire.references import checkpoint_digest, dataset_name
 from penult_proto.enums import name_of
-from penult_proto.v1 import groups_pb2, runs_pb2
+from penult_proto.v1 import cards_pb2, groups_pb2, runs_pb2
 
+CARD = ("name", "tags", "note")
+"""Arguments that are no part of a recipe."""
 _FIELDS = {"balance": "method"}
 """Fields whose name differs from their argument's."""
 
@@ -24,7 +27,7 @@ _FIELDS = {"balance": "method"}
 def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
     """What was asked for, and nothing else: the server knows the defaults. Raises `InvalidRequest`."""
     asked = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
-    if not {"dataset", "backbone"} <= set(asked) <= set(FinetuneArguments.__annotations__):
+    if not {"dataset", "backbone"} <= set(asked) <= {*FinetuneArguments.__annotations__} - {*CARD}:
         legal = [name for name in FinetuneArguments.__annotations__ if name not in ("dataset", "backbone")]
         named = ", ".join(str(name) for name in asked)
         raise invalid(f"a finetuning has 'dataset', 'backbone' and any of {', '.join(legal)}; got {named}")
@@ -43,9 +46,29 @@ def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
     return spec
 
 
+def finetuning(arguments: Mapping[str, object]) -> tuple[runs_pb2.FinetuneSpec, cards_pb2.Card]:
+    """What was asked for, and what is said of it. Raises `InvalidRequest`."""
+    asked: dict[str, Any] = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
+    said = [asked.pop(name, None) for name in CARD]
+    return finetune_spec(asked), card(*said)
+
+
+def check_names(cards: Iterable[cards_pb2.Card]) -> None:
+    """Raise `InvalidRequest` where several finetunings would get one name."""
+    given = [one.name for one in cards if one.name]
+    if repeated := [name for name in given if given.count(name) > 1]:
+        raise invalid(
+            f"{repeated.count(repeated[0])} finetunings would get the name {repeated[0]!r}, which belongs to one run; "
+            "give each its own, or all of them a tag: tags=[...]",
+            argument="name",
+        )
+
+
 def arguments_of(spec: runs_pb2.FinetuneSpec) -> dict[str, Any]:
     """The arguments that ask for a recipe, each of them; None for what it leaves out."""
-    return {name: _from_wire(name, *_place_of(spec, name)) for name in FinetuneArguments.__annotations__}
+    return {
+        name: _from_wire(name, *_place_of(spec, name)) for name in FinetuneArguments.__annotations__ if name not in CARD
+    }
 
 
 def _from_wire(argument: str, message: Message, field: FieldDescriptor) -> Any:

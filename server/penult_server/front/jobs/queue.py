@@ -17,6 +17,8 @@ from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.processes import log_tail, stop_process
 from penult_server.front.workers.spare_worker import SpareWorker
 from penult_server.messages import error_to_proto
+from penult_server.notes import notes_to_proto
+from penult_server.registry.cards import NOTHING, Given
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
 from penult_server.status import translate
@@ -73,11 +75,13 @@ class JobQueue:
         async with self._news:
             self._news.notify_all()
 
-    async def submit(self, spec: pb.JobSpec, request_id: str) -> pb.Job:
-        """The job that does this work: the one that exists, or a new one.
+    async def submit(self, spec: pb.JobSpec, request_id: str, given: Given = NOTHING) -> pb.Job:
+        """The job that does this work: the one that exists, or a new one. What is given is added to its card.
 
-        Raises ServiceError: what `Resolver.resolve` raises, REQUEST_ID_REUSED, QUEUE_FULL, SHUTTING_DOWN.
+        Raises ServiceError: what `Resolver.resolve` raises, REQUEST_ID_REUSED, QUEUE_FULL, SHUTTING_DOWN, and
+        INVALID_ARGUMENT for a name where a job makes several things or one that has a name of its own.
         """
+        check_nameable(spec, given)
         if self._stopping:
             raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; ask again when it is back")
         resolved = await self._resolver.resolve(spec, request_id)
@@ -85,11 +89,18 @@ class JobQueue:
             if not request_id:
                 equal = await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
                 if equal and equal.id not in self._cancelled and await self._still_there(equal):
-                    return equal
+                    return await self._described(equal, given, is_new=False)
             job = await self._registry.run(
                 self._registry.jobs.create, resolved.spec, resolved.digest, request_id, self._settings.max_queued_jobs
             )
+            job = await self._described(job, given, is_new=job.last_seq == 1)
         self._work.set()
+        return job
+
+    async def _described(self, job: pb.Job, given: Given, *, is_new: bool) -> pb.Job:
+        """The same job, with what is given on its card and what there is to say of that."""
+        notes = await self._registry.run(self._registry.catalog.describe_job, job, given, is_new=is_new)
+        job.notes.extend(notes_to_proto(notes))
         return job
 
     async def cancel(self, job_id: str) -> pb.Job:
@@ -241,9 +252,9 @@ class JobQueue:
             case "metrics":
                 await run(jobs.report, job_id, pb.JobEvent(metrics=message.metrics))
             case "checkpoint":
-                await run(self._registry.catalog.add_checkpoint, message.checkpoint)
+                await run(self._registry.catalog.add_checkpoint, message.checkpoint, await self._asked_by(job_id))
             case "result":
-                await self._register(message.result)
+                await self._register(job_id, message.result)
                 await run(jobs.succeed, job_id, message.result)
             case "error":
                 if message.error.kind == ErrorKind.CANCELLED:
@@ -258,18 +269,24 @@ class JobQueue:
             await self._forget_state(job_id)
         return ended
 
-    async def _register(self, result: pb.JobResult) -> None:
-        """Register what a job has stored, before the job counts as done."""
+    async def _asked_by(self, job_id: str) -> Given:
+        """Who asked for a job, for what is found on the way."""
+        card = await self._registry.run(self._registry.catalog.cards.get, "job", job_id)
+        return Given(user=card.user)
+
+    async def _register(self, job_id: str, result: pb.JobResult) -> None:
+        """Register what a job has stored, with what its card says, before the job counts as done."""
         catalog, run = self._registry.catalog, self._registry.run
+        given = await run(catalog.cards.given_to, "job", job_id)
         match result.WhichOneof("kind"):
             case "run":
-                await run(catalog.add_run, result.run)
+                await run(catalog.add_run, result.run, given)
             case "extract":
                 for feature_set in result.extract.feature_sets:
-                    await run(catalog.add_feature_set, feature_set)
+                    await run(catalog.add_feature_set, feature_set, given)
                     self._damaged.discard(feature_set.digest)
             case "dataset":
-                await run(catalog.add_dataset, result.dataset)
+                await run(catalog.add_dataset, result.dataset, given)
             case None:
                 raise ServiceError(ErrorKind.INTERNAL, "a worker sent an empty result")
 
@@ -289,6 +306,15 @@ class JobQueue:
             f"the worker of this job died {deaths} times, last with exit status {code} (-9 usually means no memory "
             f"left); its last words: {log_tail(log_file)}",
             exit_status=code,
+        )
+
+
+def check_nameable(spec: pb.JobSpec, given: Given) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) for a name that no one thing would have."""
+    if given.name and not spec.HasField("finetune"):
+        what = "makes several feature sets: describe each" if spec.HasField("extract") else "names a dataset by itself"
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"a job of this kind {what}; leave the name {given.name!r} out", field="name"
         )
 
 

@@ -18,6 +18,8 @@ from penult.connection.rpc import READ_METHODS, Connection, is_loopback
 from penult_proto import PROTOCOL
 from penult_proto.errors import STATUS_CODES, ErrorKind
 from penult_proto.v1 import (
+    catalog_pb2,
+    checkpoints_pb2,
     datasets_pb2,
     features_pb2,
     info_pb2,
@@ -250,7 +252,17 @@ def test_loopback_addresses() -> None:
 
 
 def test_reads_and_only_reads_are_repeated() -> None:
-    modules = (datasets_pb2, features_pb2, info_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2)
+    modules = (
+        catalog_pb2,
+        checkpoints_pb2,
+        datasets_pb2,
+        features_pb2,
+        info_pb2,
+        jobs_pb2,
+        refits_pb2,
+        runs_pb2,
+        spectra_pb2,
+    )
     services = [service for module in modules for service in module.DESCRIPTOR.services_by_name.values()]
     reads = {
         (service.full_name, method.name)

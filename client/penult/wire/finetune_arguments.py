@@ -66,3 +66,6 @@ class FinetuneArguments(TypedDict, total=False):
     checkpoint_every: float | None
     early_steps: Sequence[int] | None
     save_every: int | None
+    name: str | None
+    tags: Sequence[str] | None
+    note: str | None

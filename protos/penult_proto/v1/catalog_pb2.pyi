@@ -244,7 +244,7 @@ class ResultSummary(google.protobuf.message.Message):
     title: builtins.str
     """What it is, such as "dfr, l1 0.01" or "by group, top 50"."""
     preset: builtins.str
-    """Of refits: the preset, empty without one; and the scores, in the order of the sets' names."""
+    """The preset of a refit, empty without one; and its scores, in the order of the sets' names."""
     @property
     def feature_sets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Digests of the sets that were fitted or looked at: two for angles, else one."""

@@ -44,7 +44,7 @@ def checkpoint_row(checkpoint: Checkpoint) -> Row:
 
 
 def feature_set_row(feature_set: FeatureSet) -> Row:
-    """Of what, how many and how wide."""
+    """What was extracted or uploaded, and how much of it."""
     return {
         "digest": feature_set.digest,
         "name": feature_set.name,

@@ -29,9 +29,9 @@ class ResultSummary:
     title: str
     """What it is, such as "dfr, l1 0.01" or "by group, top 50"."""
     preset: str
-    """Of refits; empty without one."""
+    """The preset of a refit; empty without one, and for other answers."""
     scores: tuple[Score, ...]
-    """Of refits, by the names of the sets; empty for other answers."""
+    """How a refit did, by the names of the sets; empty for other answers."""
     name: str = ""
     tags: tuple[str, ...] = ()
     note: str = ""

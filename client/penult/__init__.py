@@ -65,6 +65,9 @@ if TYPE_CHECKING:
     from penult.results.descriptors import VarianceShare as VarianceShare
     from penult.results.finetune_spec import FinetuneSpec as FinetuneSpec
     from penult.results.heads import Head as Head
+    from penult.results.lists.listing import Listing as Listing
+    from penult.results.lists.run_table import RunTable as RunTable
+    from penult.results.lists.stored import ResultSummary as ResultSummary
     from penult.results.metrics import EpochMetrics as EpochMetrics
     from penult.results.metrics import Metrics as Metrics
     from penult.results.notes import Note as Note
@@ -103,6 +106,9 @@ _NAMES = {
     "results.heads": "Head",
     "results.soups": "soup",
     "results.notes": "Note",
+    "results.lists.listing": "Listing",
+    "results.lists.run_table": "RunTable",
+    "results.lists.stored": "ResultSummary",
     "plots": "plot_history plot_run_spectra plot_spectra",
     "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "
     "ServerBug StillRunning StoreCorrupt Unauthenticated Unavailable VersionMismatch",

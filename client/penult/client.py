@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from penult.calls.about import About
+from penult.calls.catalog.results import Results
 from penult.calls.checkpoints import Checkpoints
 from penult.calls.datasets import Datasets
 from penult.calls.features import FeatureSets
@@ -20,12 +21,12 @@ class Client(Finetuning, Spectral, Refitting, About):
     """A connection to a penult server; made by `penult.connect` or `penult.local`.
 
     A context manager; may be shared between threads. Feature sets are given to its methods as a record, a
-    digest, the start of one (at least 8 characters) or a name. Every method has a deadline, ``timeout=`` in
+    digest, the start of one (at least 4 characters) or a name. Every method has a deadline, ``timeout=`` in
     seconds, and raises `PenultError` (see ``penult.errors``).
 
     Attributes
     ----------
-    checkpoints, datasets, features, runs, jobs : what is stored, by kind.
+    checkpoints, datasets, features, runs, jobs, results : what is stored, by kind.
     """
 
     def __init__(self, connection: Connection, info: Info) -> None:
@@ -35,6 +36,7 @@ class Client(Finetuning, Spectral, Refitting, About):
         self.features = FeatureSets(connection, info.chunk_bytes)
         self.runs = Runs(connection)
         self.jobs = Jobs(connection)
+        self.results = Results(connection)
 
     def close(self) -> None:
         """End the connection. Jobs go on; an embedded server stops with its last client. May be called again."""

@@ -47,6 +47,7 @@ Preset = Literal[
     "logit_adjusted",
     "la_prior",
 ]
+ResultKind = Literal["refit", "spectra", "descriptors", "principal_angles"]
 Risk = Literal["mean", "group_dro", "cvar"]
 RowsChoice = Literal["all", "top_loss", "top_disagreement"]
 Scaling = Literal["none", "rows", "all"]

@@ -17,7 +17,7 @@ from penult_proto.enums import Enumeration, choices_of
 from penult_proto.finetune_fields import GROUPS
 from penult_proto.presets import PRESETS
 from penult_proto.refit_fields import ARGUMENTS, GRID
-from penult_proto.v1 import datasets_pb2, groups_pb2, jobs_pb2, runs_pb2
+from penult_proto.v1 import catalog_pb2, datasets_pb2, groups_pb2, jobs_pb2, runs_pb2
 from penult_proto.v1 import refits_pb2 as pb
 
 CLIENT = Path(__file__).resolve().parents[2] / "client" / "penult"
@@ -44,6 +44,7 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "PoolingName": runs_pb2.PoolingName,
     "PrecisionName": runs_pb2.Precision,
     "Preset": tuple(PRESETS),
+    "ResultKind": catalog_pb2.ResultKind,
     "Risk": pb.RiskKind,
     "RowsChoice": pb.RowsKind,
     "Scaling": pb.ScalingKind,
@@ -88,7 +89,9 @@ SELECT = (
 )
 """Arguments of ``select=``, their types, those of their settings, and what to say of these."""
 PATH_DOCS = {"steps": "0 when counted by epochs.", "epochs": "0 when counted by steps.", "start": START_DOC}
-NOT_SETTINGS = ("evaluate", "train", "plan", "timeout")
+CARD = ("name", "tags", "note")
+"""Arguments that say something of what is made, and decide nothing about it."""
+NOT_SETTINGS = ("evaluate", "train", "plan", *CARD, "timeout")
 """Arguments of a refit that add to the answer without changing the head."""
 ALWAYS_SAID = ("l1", "l2", "repeats")
 """Numbers that have an effect with every method."""

@@ -6,7 +6,7 @@ record of what was used: both from the signature of `Client.finetune`.
 
 from pathlib import Path
 
-from penult_proto.generate_client import CLIENT, MADE, module, record, signature, typed_dict, write
+from penult_proto.generate_client import CARD, CLIENT, MADE, module, record, signature, typed_dict, write
 
 ALWAYS_SAID = ("balance", "epochs", "pretrained", "seed")
 """Arguments that have an effect on every run."""
@@ -39,7 +39,7 @@ def generate_finetuning(out: Path = CLIENT) -> None:
     kinds = {name: kind for name, kind in signature("calls/finetuning.py", "finetune").items() if name != "timeout"}
     doc = "The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."
     arguments = typed_dict("FinetuneArguments", doc, ((name, kind, "") for name, kind in kinds.items()))
-    used = ((name, spec_type(name, kind), DOCS.get(name, "")) for name, kind in kinds.items())
+    used = ((name, spec_type(name, kind), DOCS.get(name, "")) for name, kind in kinds.items() if name not in CARD)
     spec = [*record("FinetuneSpec", SPEC_DOC, used), METHOD]
     doc = f"The arguments of a finetuning as a dictionary. {MADE}"
     write(out / "wire" / "finetune_arguments.py", module(doc, arguments))

@@ -24,6 +24,8 @@ class NoteId(StrEnum):
     """A choice by groups was made on a set without an attribute, whose groups are its classes."""
     INTERCEPT_OF_CENTER = "intercept_of_center"
     """The bias is that of the center, since none is fitted."""
+    NAME_MOVED = "name_moved"
+    """A name was taken from the thing that had it."""
     NOT_CONVERGED = "not_converged"
     """A solver stopped before its tolerance was met."""
     PREDICTS_ONE_CLASS = "predicts_one_class"

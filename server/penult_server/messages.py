@@ -15,6 +15,7 @@ from penult_proto.enums import names_of
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_proto.v1 import arrays_pb2, datasets_pb2, features_pb2, groups_pb2, jobs_pb2, refits_pb2, runs_pb2
+from penult_proto.v1.cards_pb2 import Card
 from penult_server.clock import timestamp
 from penult_server.datasets.model import DatasetInfo
 from penult_server.errors import ServiceError, sent_by_client
@@ -46,7 +47,7 @@ def array_from_proto(array: arrays_pb2.Array, name: str) -> AnyArray:
 
 
 def message_of(kind: type[M], record: object, **others: Any) -> M:
-    """A message: `others`, and for every other field what the record has under the same name.
+    """A message: `others`, and for every other field what the record has under the same name; cards are the registry's.
 
     Raises AttributeError for a field that neither has.
     """
@@ -56,7 +57,7 @@ def message_of(kind: type[M], record: object, **others: Any) -> M:
 
 @cache
 def _field_names(kind: type[Message]) -> tuple[str, ...]:
-    return tuple(field.name for field in kind.DESCRIPTOR.fields)
+    return tuple(field.name for field in kind.DESCRIPTOR.fields if field.message_type is not Card.DESCRIPTOR)
 
 
 def _plain(value: Any) -> Any:

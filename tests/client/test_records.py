@@ -24,6 +24,7 @@ from penult_proto import arrays as wire_arrays
 from penult_proto.enums import names_of
 from penult_proto.v1 import (
     arrays_pb2,
+    cards_pb2,
     features_pb2,
     groups_pb2,
     jobs_pb2,
@@ -398,7 +399,9 @@ def test_every_choice_of_the_wire_has_a_name(table: dict[Any, Any], enum: Any) -
 )
 def test_no_field_of_the_wire_is_lost(message: type[Message], record: Any) -> None:
     wire = {field.name for field in message.DESCRIPTOR.fields}
-    assert wire == set(record.__dataclass_fields__)
+    if "card" in wire:
+        wire = wire - {"card"} | {field.name for field in cards_pb2.Card.DESCRIPTOR.fields}
+    assert wire <= set(record.__dataclass_fields__) <= wire | {"notes"}
 
 
 # Jobs

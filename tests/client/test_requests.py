@@ -164,7 +164,7 @@ def upload(chunk_bytes: int = 64, **replaced: Any) -> list[features_pb2.UploadFe
         "head": None,
     }
     checked = uploads.prepare(**(given_arrays | replaced))
-    return list(transfer.upload_messages(checked, "mine", chunk_bytes))
+    return list(transfer.upload_messages(checked, encode.card("mine", ["a"], "n"), chunk_bytes))
 
 
 def answer_to(messages: list[features_pb2.UploadFeaturesRequest]) -> list[features_pb2.ReadFeaturesResponse]:

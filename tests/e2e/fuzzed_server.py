@@ -22,6 +22,8 @@ from penult.wire import arrays, encode_refits
 from penult_proto.arrays import wire_dtype
 from penult_proto.v1 import (
     arrays_pb2,
+    cards_pb2,
+    catalog_pb2,
     checkpoints_pb2,
     datasets_pb2,
     features_pb2,
@@ -116,7 +118,9 @@ class FuzzedServer:
             "arrays": ["features", "y", "a", "logits", "row_id", "head.weight", "head.bias"],
             "dtype": ["float16", "float32"],
             "feature_kind": ["flat", "pooled"],
-            "name": [*self.digests, *axes, "features", "y", "logits", "shapes"],
+            "name": [*self.digests, *axes, "features", "y", "logits", "shapes", "head", "f*", "??????"],
+            "tags": ["seen", "twice"],
+            "user": [self.run.user],
         }
         return Vocabulary(texts)
 
@@ -135,7 +139,7 @@ class FuzzedServer:
         match name:
             case "CreateJob":
                 self._cancel(answer)
-            case "DeleteFeatureSet" | "UploadFeatures":
+            case "DeleteFeatureSet" | "Describe" | "UploadFeatures":
                 self._restore()
             case "Attach" | "CancelJob" | "WatchJob":
                 pass
@@ -201,6 +205,7 @@ class FuzzedServer:
     def _seeds(self) -> dict[str, Sequence[Any]]:
         """Valid requests by the path of their RPC."""
         services = (
+            self._catalog_seeds(),
             _dataset_seeds(),
             self._feature_seeds(),
             {"Info/GetInfo": [info_pb2.GetInfoRequest()], "Info/Attach": [info_pb2.AttachRequest()]},
@@ -211,6 +216,25 @@ class FuzzedServer:
             self._spectra_seeds(),
         )
         return {f"/penult.v1.{key.replace('/', 'Service/')}": value for one in services for key, value in one.items()}
+
+    def _catalog_seeds(self) -> dict[str, Sequence[Any]]:
+        describe, things = catalog_pb2.DescribeRequest, catalog_pb2.ThingKind
+        tags, options = catalog_pb2.Tags(tags=["seen", "twice"]), cards_pb2.ListOptions(name="*", tags=["seen"])
+        return {
+            "Catalog/Describe": [
+                describe(kind=things.THING_KIND_RUN, id=self.run.id, name="pilot", tags=tags),
+                describe(kind=things.THING_KIND_CHECKPOINT, id=self.run.checkpoints[0].digest, note="the start"),
+                describe(kind=things.THING_KIND_FEATURE_SET, id="gulls", tags=tags),
+                describe(kind=things.THING_KIND_RESULT, id=self.refit.digest, name="head"),
+            ],
+            "Catalog/GetResult": [catalog_pb2.GetResultRequest(digest=self.refit.digest)],
+            "Catalog/ListResults": [
+                catalog_pb2.ListResultsRequest(),
+                catalog_pb2.ListResultsRequest(
+                    kind=catalog_pb2.RESULT_KIND_REFIT, feature_set="waders", options=options, limit=2
+                ),
+            ],
+        }
 
     def _feature_seeds(self) -> dict[str, Sequence[Any]]:
         read = features_pb2.ReadFeaturesRequest

@@ -12,6 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, get_args
 
 import numpy as np
@@ -45,13 +46,19 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "Client.refit.rows": ("some rows", "all", "top_loss", "top_disagreement"),
     "Client.refits.requests": ("refit requests",),
     "FeatureSets.upload.features": ("rows", "tensor float", "tensor bfloat16", "DataFrame"),
-    "FeatureSets.upload.name": ("new name",),
+    "FeatureSets.list.split": ("val",),
     "FeatureSets.upload.y": ("labels", "names", "Series Int64", "tensor labels"),
     "Head.logits.features": ("rows", "tensor float"),
-    "Datasets.register.name": ("new name",),
+    "Datasets.get.name": ("dataset",),
     "Datasets.register.splits": ("split values",),
     "Jobs.get.id": ("job",),
+    "Jobs.list.kind": ("extract", "finetune"),
+    "Results.list.kind": ("principal_angles",),
+    "Runs.table.by": ("balance",),
+    "Runs.table.metric": ("loss",),
+    "Runs.table.split": ("val",),
     "a": ("attributes", "absent"),
+    "across": ("splits", "epochs"),
     "across_checkpoints": ("yes",),
     "address": ("address",),
     "alpha": ("half",),
@@ -82,6 +89,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "epochs": ("one",),
     "evaluate": ("evaluated",),
     "features": ("set", "extracted"),
+    "feature_set": ("set", "extracted"),
     "first": ("set", "extracted"),
     "gamma": ("one",),
     "grid": ("grid", *(f"grid of {name}" for name in get_args(GridName))),
@@ -102,10 +110,12 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "masks": ("masks",),
     "max_iterations": ("four",),
     "missing_groups": ("skip", "refuse"),
-    "name": ("dataset",),
+    "name": ("new name",),
+    "note": ("ground",),
     "offset": ("class_prior", "prediction_prior"),
     "optimizer": ("AdamW", "SGD"),
     "other": ("set",),
+    "over": ("seed", "epochs"),
     "path": ("path", "sgd path"),
     "penalty": ("sum",),
     "plan": ("yes",),
@@ -119,16 +129,19 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "repeats": ("one",),
     "replicates": ("four",),
     "requests": ("finetune requests",),
+    "result": ("refit", "spectra", "descriptors"),
     "risk": ("cvar", "group_dro"),
     "root": ("root",),
     "row_id": ("row ids",),
     "rows": ("some rows", "absent"),
     "run": ("run",),
+    "runs": ("runs", "absent"),
     "schedule": ("schedule",),
     "second": ("set", "extracted"),
     "seed": ("four",),
     "seeds": ("[1]",),
     "select": ("select on a set", *(f"select by {name}" for name in get_args(SelectMetric))),
+    "since": ("ago", "2026-11-30", "absent"),
     "source": ("table",),
     "spectra": ("spectra", "run spectra"),
     "split": ("absent", "val"),
@@ -136,6 +149,8 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "standardize": ("yes", "set", "no", "all"),
     "states": ("states",),
     "steps": ("four",),
+    "tag": ("ground", "splits"),
+    "tags": ("splits",),
     "tau": ("half",),
     "timeout": ("seconds",),
     "tls": ("no",),
@@ -146,6 +161,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "train": ("set",),
     "train_counts": ("counts",),
     "up": ("four",),
+    "user": ("ground",),
     "wait": ("no",),
     "weight": ("weight",),
     "weights": ("errors", "row weights", "uniform", "confidence", "detected"),
@@ -191,6 +207,9 @@ class World:
             "run spectra": client.run_spectra(run, split="val", top_k=1, replicates=2),
             "descriptors": client.descriptors(mine),
             "manifest": client.runs.manifest(run),
+            "listed runs": client.runs.list(),
+            "run table": client.runs.table(split="val"),
+            "summary": client.results.list()[0],
             "client": client,
         }
         path = {"optimizer": "gd", "learning_rate": 0.1, "steps": 3}
@@ -211,6 +230,7 @@ class World:
                 "texts": penult.Texts(max_tokens=4, pad_to_max=True, pooling="mean"),
                 "compute": penult.Compute(precision="fp32", compile=False, accumulate=1, processes=1),
                 "record": penult.Record(evaluate_every=1, checkpoint_every=1, early_steps=[1], save_every=1),
+                "ago": timedelta(hours=1),
                 "address": client.connection.address,
                 "attributes": a,
                 "backbone": start["backbone"],
@@ -235,6 +255,7 @@ class World:
                 "refit requests": [{"features": mine, "preset": "erm"}, {"features": mine, "l2": -1.0}],
                 "finetune requests": [{"balance": "none"}, {"balance": "subsetting", "by": "group"}],
                 "root": client.info().root,
+                "runs": [run],
                 "row ids": np.arange(12)[::-1],
                 "row weights": np.arange(12),
                 "rows": x,
@@ -274,13 +295,16 @@ class World:
             name: getattr(penult, name)
             for name in ("Head", "connect", "local", "plot_history", "plot_run_spectra", "plot_spectra", "soup")
         }
-        owners = [client, client.datasets, client.features, client.runs, client.jobs, *self.records.values()]
+        collections = [
+            getattr(client, name) for name in ("checkpoints", "datasets", "features", "jobs", "results", "runs")
+        ]
+        owners = [client, *collections, *self.records.values()]
         for owner in owners:
             kind = type(owner)
             if kind.__module__.partition(".")[0] != "penult":
                 continue
             for name in dir(kind):
-                if not name.startswith("_") and callable(getattr(kind, name)):
+                if not name.startswith("_") and not hasattr(list, name) and callable(getattr(kind, name)):
                     found[f"{kind.__name__}.{name}"] = getattr(owner, name)
         return {name: call for name, call in found.items() if name not in CLOSES}
 

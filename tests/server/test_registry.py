@@ -10,14 +10,18 @@ import textwrap
 import pytest
 
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import datasets_pb2, features_pb2
+from penult_proto.v1 import datasets_pb2, features_pb2, refits_pb2, spectra_pb2
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.errors import ServiceError
+from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.jobs import JobTable
 
 SPEC = pb.JobSpec(extract=pb.ExtractSpec(checkpoint="c" * 64))
+
+MINE = Given(name="mine")
+NO_OPTIONS = features_pb2.ListFeatureSetsRequest()
 
 
 @pytest.fixture
@@ -103,13 +107,13 @@ def test_jobs_run_in_the_order_they_came(jobs):
 
 
 def test_unknown_things_are_named_and_the_known_ones_listed(jobs, catalog):
-    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), "mine")
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), MINE)
     for ask, kind in (
-        (lambda: jobs.get("nope"), ErrorKind.UNKNOWN_JOB),
+        (lambda: jobs.find("nope"), ErrorKind.UNKNOWN_JOB),
         (lambda: catalog.checkpoint("0" * 64), ErrorKind.UNKNOWN_CHECKPOINT),
         (lambda: catalog.run("nope"), ErrorKind.UNKNOWN_RUN),
         (lambda: catalog.feature_set("nope"), ErrorKind.UNKNOWN_FEATURE_SET),
-        (lambda: catalog.result_by_prefix("0" * 64, "refit"), ErrorKind.UNKNOWN_RESULT),
+        (lambda: catalog.find_result("0" * 64, "refit"), ErrorKind.UNKNOWN_RESULT),
     ):
         with pytest.raises(ServiceError) as raised:
             ask()
@@ -119,8 +123,8 @@ def test_unknown_things_are_named_and_the_known_ones_listed(jobs, catalog):
 
 
 def test_a_name_moves_and_the_digest_stays(catalog):
-    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), "mine")
-    catalog.add_feature_set(features_pb2.FeatureSet(digest="b" * 64), "mine")
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), MINE)
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="b" * 64), MINE)
     assert catalog.feature_set("mine").digest == "b" * 64
     assert catalog.feature_set("a" * 12).digest == "a" * 64
     assert list(catalog.feature_set("a" * 64).names) == []
@@ -146,16 +150,17 @@ def test_a_dataset_name_belongs_to_one_content(catalog):
 
 def test_a_feature_set_that_is_gone_is_not_registered(catalog):
     with pytest.raises(ServiceError, match="deleted while"):
-        catalog.add_feature_set(features_pb2.FeatureSet(digest="c" * 64), "mine")
-    assert catalog.feature_sets() == []
+        catalog.add_feature_set(features_pb2.FeatureSet(digest="c" * 64), MINE)
+    assert catalog.feature_set_page(NO_OPTIONS, 10) == ([], "")
 
 
 def test_results_of_another_kind_are_not_mistaken_for_one(catalog):
-    catalog.add_result("a" * 64, "spectra", b"spectra")
-    catalog.add_result("a" * 63 + "b", "refit", b"refit")
-    assert catalog.result_by_prefix("a" * 10, "refit") == b"refit"
+    refit = refits_pb2.Refit(n_rows=7)
+    catalog.add_result("a" * 64, "spectra", spectra_pb2.Spectra())
+    catalog.add_result("a" * 63 + "b", "refit", refit)
+    assert catalog.find_result("a" * 10, "refit") == ("a" * 63 + "b", "refit", refit.SerializeToString())
     with pytest.raises(ServiceError) as raised:
-        catalog.result_by_prefix("a" * 64, "refit")
+        catalog.find_result("a" * 64, "refit")
     assert kind_of(raised) is ErrorKind.UNKNOWN_RESULT
 
 
@@ -191,11 +196,12 @@ def test_a_commit_that_fails_leaves_nothing_open(database, jobs):
 
 
 def test_deleting_a_feature_set_forgets_its_names_and_keeps_results(catalog):
-    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), "mine")
-    catalog.add_result("q" * 64, "spectra", b"answer")
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), MINE)
+    answer = spectra_pb2.Spectra(n_rows=3)
+    catalog.add_result("q" * 64, "spectra", answer)
     catalog.delete_feature_set("a" * 64)
-    assert catalog.feature_sets() == []
-    assert catalog.result("q" * 64, "spectra") == b"answer"
+    assert catalog.feature_set_page(NO_OPTIONS, 10) == ([], "")
+    assert catalog.result("q" * 64, "spectra") == answer.SerializeToString()
     assert catalog.result("q" * 64, "refit") is None
 
 

@@ -1,17 +1,20 @@
 """Datasets of a server: ``client.datasets``."""
 
-import builtins
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast, overload
 
 from penult.arguments.coerce import build, choice, flag, items, listed, names, path, scalar, text
 from penult.calls import jobs
+from penult.calls.catalog.paging import collect
 from penult.connection.rpc import Connection
 from penult.errors import invalid, shown
+from penult.results.lists.columns import dataset_row
+from penult.results.lists.listing import Listing
 from penult.results.records import Dataset
 from penult.types import Layout
-from penult.wire import decode
+from penult.wire import decode, encode
+from penult.wire.encode import Since
 from penult.wire.references import dataset_name
 from penult_proto.v1 import datasets_pb2, jobs_pb2
 
@@ -46,11 +49,33 @@ class Datasets:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def list(self, *, timeout: float = 30.0) -> builtins.list[Dataset]:
-        """Packaged and registered datasets."""
-        request = datasets_pb2.ListDatasetsRequest()
-        answer = self._connection.unary(self._connection.stubs.datasets.ListDatasets, request, timeout=timeout)
-        return [decode.dataset(message) for message in answer.datasets]
+    def list(
+        self,
+        *,
+        name: str | None = None,
+        since: Since | None = None,
+        user: str | None = None,
+        limit: int | None = None,
+        timeout: float = 30.0,
+    ) -> Listing[Dataset]:
+        """Packaged datasets, then registered ones, newest first, as a list that prints as a table.
+
+        Parameters
+        ----------
+        name, since, user, limit : as for `Runs.list`. Packaged datasets have neither time nor user.
+        timeout : seconds for each page of the list.
+        """
+        found = collect(
+            lambda options, length: self._connection.unary(
+                self._connection.stubs.datasets.ListDatasets,
+                build(datasets_pb2.ListDatasetsRequest, options=options, limit=length),
+                timeout=timeout,
+            ),
+            lambda page: page.datasets,
+            encode.list_options(tag=None, name=name, since=since, user=user),
+            limit,
+        )
+        return Listing(map(decode.dataset, found), dataset_row)
 
     def get(self, name: Dataset | str, *, timeout: float = 30.0) -> Dataset:
         """The dataset of that name. Raises `NotFound`, listing those that exist."""

@@ -1,6 +1,5 @@
 """Feature sets of a server: ``client.features``."""
 
-import builtins
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,15 +7,19 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from penult.arguments.coerce import build, optional_text
+from penult.calls.catalog.paging import collect, describe
 from penult.connection.rpc import Connection
 from penult.results.heads import Head, HeadArrays
-from penult.results.records import Features, FeatureSet
-from penult.wire import decode
-from penult.wire.references import FeatureSetLike, feature_set_name
+from penult.results.lists.columns import feature_set_row
+from penult.results.lists.listing import Listing
+from penult.results.records import Checkpoint, Dataset, Features, FeatureSet
+from penult.wire import decode, encode
+from penult.wire.encode import Since
+from penult.wire.references import FeatureSetLike, checkpoint_digest, dataset_name, feature_set_name
 from penult.wire.transfer import receive, upload_messages
 from penult.wire.uploads import prepare
 from penult_proto.limits import CHUNK_BYTES
-from penult_proto.v1 import features_pb2
+from penult_proto.v1 import catalog_pb2, features_pb2
 
 
 class FeatureSets:
@@ -26,18 +29,78 @@ class FeatureSets:
         self._connection = connection
         self._chunk_bytes = min(chunk_bytes or CHUNK_BYTES, CHUNK_BYTES)
 
-    def list(self, *, timeout: float = 30.0) -> builtins.list[FeatureSet]:
-        """All feature sets."""
-        request = features_pb2.ListFeatureSetsRequest()
-        answer = self._connection.unary(self._connection.stubs.features.ListFeatureSets, request, timeout=timeout)
-        return [decode.feature_set(message) for message in answer.feature_sets]
+    def list(
+        self,
+        *,
+        dataset: Dataset | str | None = None,
+        split: str | None = None,
+        checkpoint: Checkpoint | str | None = None,
+        backbone: str | None = None,
+        tag: str | Sequence[str] | None = None,
+        name: str | None = None,
+        since: Since | None = None,
+        user: str | None = None,
+        limit: int | None = None,
+        timeout: float = 30.0,
+    ) -> Listing[FeatureSet]:
+        """Feature sets, newest first, as a list that prints as a table; all of them by default.
+
+        Parameters
+        ----------
+        dataset, split, checkpoint, backbone : what was extracted under what; uploads have none of these.
+        tag, name, since, user, limit : as for `Runs.list`.
+        timeout : seconds for each page of the list.
+        """
+        of = {
+            "dataset": "" if dataset is None else dataset_name(dataset),
+            "split": optional_text("split", split),
+            "checkpoint": "" if checkpoint is None else checkpoint_digest(checkpoint),
+            "backbone": optional_text("backbone", backbone),
+        }
+        found = collect(
+            lambda options, length: self._connection.unary(
+                self._connection.stubs.features.ListFeatureSets,
+                build(features_pb2.ListFeatureSetsRequest, **of, options=options, limit=length),
+                timeout=timeout,
+            ),
+            lambda page: page.feature_sets,
+            encode.list_options(tag=tag, name=name, since=since, user=user),
+            limit,
+        )
+        return Listing(map(decode.feature_set, found), feature_set_row)
 
     def get(self, features: FeatureSetLike, *, timeout: float = 30.0) -> FeatureSet:
-        """The feature set of a digest, of the start of one (at least 8 characters) or of a name. Raises `NotFound`."""
+        """The feature set of a digest, of the start of one (at least 4 characters), of a name, or of "dataset/split".
+
+        A set prints its dataset and split, as in ``footwear/val``; that is taken where one set alone is it, pooled
+        features before flat ones of the same checkpoint. Raises `NotFound`, listing what could be meant.
+        """
         request = build(features_pb2.GetFeatureSetRequest, feature_set=feature_set_name(features))
         return decode.feature_set(
             self._connection.unary(self._connection.stubs.features.GetFeatureSet, request, timeout=timeout)
         )
+
+    def describe(
+        self,
+        features: FeatureSetLike,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
+        timeout: float = 30.0,
+    ) -> FeatureSet:
+        """Name a feature set, tag it, write a note; see `Runs.describe`. Returns it, with its notes."""
+        digest, notes = describe(
+            self._connection,
+            catalog_pb2.THING_KIND_FEATURE_SET,
+            feature_set_name(features),
+            name=name,
+            tags=tags,
+            note=note,
+            timeout=timeout,
+        )
+        described = self.get(digest, timeout=timeout)
+        return replace(described, notes=(*described.notes, *notes))
 
     def delete(self, features: FeatureSetLike, *, timeout: float = 60.0) -> None:
         """Remove a feature set and its arrays. Raises `NotFound`."""
@@ -53,7 +116,9 @@ class FeatureSets:
         logits: ArrayLike | None = None,
         row_id: ArrayLike | None = None,
         head: Head | HeadArrays | None = None,
-        name: str = "",
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
         classes: Sequence[str | int] | None = None,
         attribute: str | None = None,
         attribute_values: Sequence[str | int] | None = None,
@@ -76,7 +141,8 @@ class FeatureSets:
         row_id : (N,) integers from 0, unique; by default 0 .. N-1.
         head : the last layer that belongs to the features, also as (weight, bias); one whose `classes` are named is put
             in the order of `classes`.
-        name : to find the set by; moves to the newest upload of that name.
+        name : to find the set by. One that another set has moves here, and ``.notes`` says from which.
+        tags, note : to find it by, and for people; see `describe`.
         classes : names of the classes, in the order of their indices, by which heads and other sets are matched;
             without them by their index, with a note. Or numbers: the values that `y` takes, in order, such as [-1, 1].
         attribute : name of the attribute, for people.
@@ -105,7 +171,7 @@ class FeatureSets:
             masks=masks,
             train_counts=train_counts,
         )
-        messages = upload_messages(upload, optional_text("name", name), self._chunk_bytes)
+        messages = upload_messages(upload, encode.card(name, tags, note), self._chunk_bytes)
         stored = decode.feature_set(
             self._connection.upload(self._connection.stubs.features.UploadFeatures, messages, timeout=timeout)
         )

@@ -56,6 +56,9 @@ class Finetuning:
         inputs: Images | Texts | None = None,
         compute: Compute | None = None,
         record: Record | None = None,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
         timeout: float = 60.0,
     ) -> jobs.Job[Run]:
         """Start finetuning all weights of a backbone; ``.wait()`` gives the `Run`.
@@ -105,6 +108,9 @@ class Finetuning:
         inputs : `penult.Images`, their size, or `penult.Texts`, their length and the pooling.
         compute : `penult.Compute`: precision, torch.compile, micro-batches, processes.
         record : `penult.Record`: when the run is measured and stored.
+        name, tags, note : of the run, to find it by and for people; no part of the request, so that asking again with
+            another name names the same run. A name that another run has moves here when this one has ended, and
+            ``.notes`` of the job says so. Change them with ``client.runs.describe``.
         timeout : seconds for starting the job.
 
         Raises
@@ -115,8 +121,9 @@ class Finetuning:
         Busy : too many jobs are waiting.
         """
         arguments = {name: value for name, value in locals().items() if name not in ("self", "timeout")}
-        spec = recipes.finetune_spec(arguments)
-        return jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, timeout=timeout)
+        spec, card = recipes.finetuning(arguments)
+        job_spec = jobs_pb2.JobSpec(finetune=spec)
+        return jobs.create(self.connection, job_spec, jobs.run_result, card=card, timeout=timeout)
 
     def finetunes(
         self,
@@ -135,7 +142,8 @@ class Finetuning:
         ----------
         requests : each a dictionary of arguments of `finetune`; one without any by default.
         seeds : seeds that each request is run with, seeds running fastest; the requests' own by default.
-        common : arguments of `finetune` for all requests; those of a request take precedence.
+        common : arguments of `finetune` for all requests; those of a request take precedence. A name belongs to one
+            run: what all runs of a sweep share is a tag.
         timeout : seconds for starting each job.
 
         Raises
@@ -143,10 +151,11 @@ class Finetuning:
         PenultError : as `finetune`. All requests are checked here before the first is sent; the server may still refuse
             one, then those before it have been started, and asking again finds them.
         """
-        specs = [recipes.finetune_spec(one) for one in recipes.swept(requests, seeds, common)]
+        asked = [recipes.finetuning(one) for one in recipes.swept(requests, seeds, common)]
+        recipes.check_names(card for _, card in asked)
         started = [
-            jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, timeout=timeout)
-            for spec in specs
+            jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, card=card, timeout=timeout)
+            for spec, card in asked
         ]
         return jobs.JobGroup(started)
 
@@ -161,6 +170,8 @@ class Finetuning:
         dtype: StorageType = "float32",
         batch_size: int = 64,
         class_map: Mapping[str, str] | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
         timeout: float = 60.0,
     ) -> jobs.Job[dict[str, FeatureSet]]:
         """Start caching the penultimate features of a checkpoint; ``.wait()`` gives feature sets by split.
@@ -178,6 +189,7 @@ class Finetuning:
         batch_size : examples per forward pass.
         class_map : where the dataset's classes have other names, which of them each class of the checkpoint stands
             for, such as ``{"cat": "wolf"}``; a class that is left out keeps its name.
+        tags, note : of every set, also of those that are stored already; see ``client.features.describe``.
         timeout : seconds for starting the job.
 
         Raises
@@ -196,4 +208,5 @@ class Finetuning:
             batch_size=batch_size,
             class_map=class_map,
         )
-        return jobs.create(self.connection, jobs_pb2.JobSpec(extract=spec), jobs.extract_result, timeout=timeout)
+        card, job_spec = encode.card(None, tags, note), jobs_pb2.JobSpec(extract=spec)
+        return jobs.create(self.connection, job_spec, jobs.extract_result, card=card, timeout=timeout)

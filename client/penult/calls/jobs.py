@@ -4,19 +4,25 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
-from penult.arguments.coerce import build, choice, flag, listed, seconds, text, whole
+from penult.arguments.coerce import build, check_choice, choice, flag, listed, seconds, text
+from penult.calls.catalog.paging import collect
 from penult.calls.interrupts import told
 from penult.calls.progress import ProgressBar, Silent, Watcher
 from penult.connection.rpc import Connection
 from penult.errors import DeadlineExceeded, PenultError, StillRunning, Unavailable, from_kind
-from penult.results.records import Dataset, FeatureSet, Run
+from penult.results.lists.listing import Listing
+from penult.results.notes import Notes, lines
+from penult.results.records import Dataset, FeatureSet, Run, named
 from penult.types import JobState
-from penult.wire import decode
+from penult.wire import decode, encode
+from penult.wire.encode import Since
+from penult.wire.references import dataset_name
 from penult_proto.enums import name_or
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import jobs_pb2
+from penult_proto.v1 import cards_pb2, jobs_pb2
 
 T = TypeVar("T")
 
@@ -28,6 +34,7 @@ LAST_LOOK = 1.0
 UNFINISHED = ("queued", "running", "cancelling")
 """States of a job that has not ended."""
 
+JobKind = Literal["finetune", "extract", "register_dataset"]
 JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset
 
 
@@ -49,6 +56,8 @@ class Job(Generic[T]):
         self._result = result
         self._last_seq = 0
         self._in_touch = True
+        self.notes: Notes = decode.decode_notes(message.notes)
+        """Said when the job was asked for: such as from which run a name moves."""
 
     @property
     def id(self) -> str:
@@ -64,6 +73,31 @@ class Job(Generic[T]):
     def title(self) -> str:
         """What it does, in a line."""
         return title(self._message.spec)
+
+    @property
+    def name(self) -> str:
+        """The name that was asked for; empty without one. Of a finetuning, its run gets it."""
+        return self._message.card.name
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tags that were asked for; what the job makes gets them."""
+        return tuple(self._message.card.tags)
+
+    @property
+    def note(self) -> str:
+        """The note that was asked for; what the job makes gets it."""
+        return self._message.card.note
+
+    @property
+    def user(self) -> str:
+        """Who asked first, as the client said; empty when not known."""
+        return self._message.card.user
+
+    @property
+    def created(self) -> datetime | None:
+        """When it was asked for."""
+        return decode.time(self._message.created)
 
     @property
     def state(self) -> JobState:
@@ -247,7 +281,7 @@ class Job(Generic[T]):
             self._message.ClearField("progress")
 
     def __repr__(self) -> str:
-        return f"Job({self.id}, {self.state}, {self.title})"
+        return f"Job({self.id}, {named(self.name)}{self.state}, {self.title}){lines(self.notes)}"
 
 
 class JobGroup(Generic[T]):
@@ -359,10 +393,11 @@ def create(
     spec: jobs_pb2.JobSpec,
     result: Callable[[jobs_pb2.JobResult], T],
     *,
+    card: cards_pb2.Card | None = None,
     timeout: float,
 ) -> Job[T]:
-    """Start a job, or find the one that does or did the same."""
-    request = build(jobs_pb2.CreateJobRequest, spec=spec, may_stop=connection.may_stop)
+    """Start a job, or find the one that does or did the same; `card` is added to what is said of it."""
+    request = build(jobs_pb2.CreateJobRequest, spec=spec, card=card, may_stop=connection.may_stop)
     job = Job(connection, connection.unary(connection.stubs.jobs.CreateJob, request, timeout=timeout), result)
     if job.may_stop and not job.ended and not connection.has_said_may_stop:
         connection.has_said_may_stop = True
@@ -373,6 +408,21 @@ def create(
     return job
 
 
+def job_row(job: Job[Any]) -> dict[str, object]:
+    """What a list says of a job."""
+    return {
+        "id": job.id,
+        "name": job.name,
+        "state": job.state,
+        "title": job.title,
+        "stage": job.stage,
+        "tags": job.tags,
+        "note": job.note,
+        "user": job.user,
+        "created": job.created,
+    }
+
+
 class Jobs:
     """The jobs of a server: ``client.jobs``."""
 
@@ -380,17 +430,54 @@ class Jobs:
         self._connection = connection
 
     def get(self, id: Job[Any] | str, *, timeout: float = 30.0) -> Job[JobOutcome]:
-        """The job of that id. Raises `NotFound`."""
+        """The job of an id, of the start of one (at least 4 characters), or of a name. Raises `NotFound`."""
         request = build(jobs_pb2.GetJobRequest, id=id.id if isinstance(id, Job) else text("id", id))
         message = self._connection.unary(self._connection.stubs.jobs.GetJob, request, timeout=timeout)
         return Job(self._connection, message, any_result)
 
     def list(
-        self, *, states: Sequence[JobState] = (), limit: int = 100, timeout: float = 30.0
-    ) -> "list[Job[JobOutcome]]":
-        """Jobs, newest first; of the given states, or of all."""
+        self,
+        *,
+        states: Sequence[JobState] = (),
+        kind: JobKind | None = None,
+        dataset: Dataset | str | None = None,
+        tag: str | Sequence[str] | None = None,
+        name: str | None = None,
+        since: Since | None = None,
+        user: str | None = None,
+        limit: int | None = 100,
+        timeout: float = 30.0,
+    ) -> Listing[Job[JobOutcome]]:
+        """Jobs, newest first, as a list that prints as a table; the newest 100 by default.
+
+        Parameters
+        ----------
+        states : such as ``["queued", "running"]``; all by default.
+        kind : "finetune", "extract" or "register_dataset".
+        dataset : what they work on.
+        tag, name, since, user, limit : as for `Runs.list`.
+        timeout : seconds for each page of the list.
+        """
         wanted = listed("states", states, "['queued', 'running']")
         numbers = [choice("states", state, jobs_pb2.JobState) for state in wanted]
-        request = build(jobs_pb2.ListJobsRequest, states=numbers, limit=whole("limit", limit))
-        answer = self._connection.unary(self._connection.stubs.jobs.ListJobs, request, timeout=timeout)
-        return [Job(self._connection, message, any_result) for message in answer.jobs]
+        if kind is not None:
+            check_choice("kind", kind, get_args(JobKind))
+        of = "" if dataset is None else dataset_name(dataset)
+        found = collect(
+            lambda options, length: self._connection.unary(
+                self._connection.stubs.jobs.ListJobs,
+                build(
+                    jobs_pb2.ListJobsRequest,
+                    states=numbers,
+                    kind=kind or "",
+                    dataset=of,
+                    options=options,
+                    limit=length,
+                ),
+                timeout=timeout,
+            ),
+            lambda page: page.jobs,
+            encode.list_options(tag=tag, name=name, since=since, user=user),
+            limit,
+        )
+        return Listing((Job(self._connection, message, any_result) for message in found), job_row)

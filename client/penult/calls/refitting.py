@@ -30,7 +30,7 @@ from penult.types import (
 from penult.wire import decode, decode_refits, encode_refits
 from penult.wire.references import AnyHead, FeatureSetLike, HeadLike, ScalingLike
 from penult.wire.refit_arguments import PathArguments, RefitArguments, SelectArguments
-from penult_proto.v1 import refits_pb2
+from penult_proto.v1 import cards_pb2, refits_pb2
 
 
 class Refitting:
@@ -80,6 +80,9 @@ class Refitting:
         tolerance: float | None = None,
         max_iterations: int | None = None,
         across_checkpoints: bool = False,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
         timeout: float = 600.0,
     ) -> Refit:
         """Retrain the last layer on stored features.
@@ -161,6 +164,8 @@ class Refitting:
         across_checkpoints : allow a center, a start, and sets in `standardize`, `select` and `evaluate` that belong to
             another checkpoint; refused by default, since a head is about the features of one checkpoint. (`other` may
             always belong to another: SELF compares two checkpoints.)
+        name, tags, note : of the answer, to find it by and for people; no part of the request. A name that another
+            answer has moves here, and ``.notes`` says from which. Change them with ``client.results.describe``.
         timeout : seconds.
 
         A feature that is constant on the rows fitted (standard deviation at most 2^-20 of its mean) gets the weight 0
@@ -202,17 +207,20 @@ class Refitting:
         exception that `refit` would have raised. Raises `PenultError` only when the call itself fails.
         """
         messages: list[refits_pb2.RefitRequest] = []
+        cards: list[cards_pb2.Card] = []
         answers: dict[int, Refit | PenultError] = {}
         sent: list[int] = []
         asked = listed("requests", requests, "[{'features': features, 'preset': 'dfr'}]")
         for index, arguments in enumerate(asked):
             try:
-                messages.append(encode_refits.refit_request(arguments))
+                message, card = encode_refits.named_refit_request(arguments)
+                messages.append(message)
+                cards.append(card)
                 sent.append(index)
             except PenultError as error:
                 answers[index] = error
         if messages:
-            request = refits_pb2.ComputeRefitsRequest(requests=messages)
+            request = refits_pb2.ComputeRefitsRequest(requests=messages, cards=cards)
             call = self.connection.stubs.refits.ComputeRefits
             with self.connection.stream(call, request, timeout=timeout) as outcomes:
                 for index, outcome in zip(sent, outcomes, strict=True):

@@ -1,12 +1,14 @@
 """The part of the client that asks for spectra of covariances, and what is read off them."""
 
+from collections.abc import Sequence
+
 from penult.connection.rpc import Connection
 from penult.results.descriptors import Descriptors, Eigenvectors, PrincipalAngles
 from penult.results.records import Run
 from penult.results.run_spectra import RunSpectra
 from penult.results.spectra import Spectra
 from penult.types import By
-from penult.wire import decode_spectra, encode_spectra
+from penult.wire import decode_spectra, encode, encode_spectra
 from penult.wire.encode_spectra import RowsLike, SourceLike
 
 
@@ -28,6 +30,9 @@ class Spectral:
         confidence: float = 0.95,
         seed: int = 0,
         rows: RowsLike | None = None,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
         timeout: float = 600.0,
     ) -> Spectra:
         """Eigenvalues of the covariance of the features of each group or class, and how they compare.
@@ -52,6 +57,8 @@ class Spectral:
         confidence : level of the intervals, between 0 and 1.
         seed : of all resampling; the same seed gives the same answer.
         rows : use only these rows: row ids; or a run, for the training examples that its balancing kept.
+        name, tags, note : of the answer, to find it by and for people; no part of the request. A name that another
+            answer has moves here, and ``.notes`` says from which. Change them with ``client.results.describe``.
         timeout : seconds.
 
         Raises
@@ -73,6 +80,7 @@ class Spectral:
             seed=seed,
             rows=rows,
         )
+        request.card.CopyFrom(encode.card(name, tags, note))
         call = self.connection.stubs.spectra.ComputeSpectra
         return decode_spectra.spectra(self.connection.unary(call, request, timeout=timeout))
 

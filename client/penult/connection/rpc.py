@@ -1,5 +1,6 @@
 """Calls to a server: channel, retries, deadlines, metadata, and gRPC's errors as penult's."""
 
+import getpass
 import ipaddress
 import json
 import os
@@ -8,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import quote
 
 import grpc
 
@@ -18,6 +20,7 @@ from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
 from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.services import READ_METHODS
 from penult_proto.v1 import (
+    catalog_pb2_grpc,
     checkpoints_pb2_grpc,
     datasets_pb2_grpc,
     features_pb2_grpc,
@@ -31,6 +34,7 @@ from penult_proto.v1 import (
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+USER_VARIABLE = "PENULT_USER"
 Q = TypeVar("Q", bound="Message")
 R = TypeVar("R", bound="Message")
 R_co = TypeVar("R_co", bound="Message", covariant=True)
@@ -98,6 +102,7 @@ class Stubs:
     """The services of one channel."""
 
     def __init__(self, channel: grpc.Channel) -> None:
+        self.catalog = catalog_pb2_grpc.CatalogServiceStub(channel)
         self.checkpoints = checkpoints_pb2_grpc.CheckpointServiceStub(channel)
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(channel)
         self.features = features_pb2_grpc.FeatureServiceStub(channel)
@@ -124,7 +129,7 @@ class Connection:
         self.may_stop = False
         """Whether an embedded server need not stay for the jobs that are asked for here."""
         self.has_said_may_stop = False
-        self._metadata: tuple[tuple[str, str], ...] = (("penult-protocol", str(PROTOCOL)),)
+        self._metadata: tuple[tuple[str, str], ...] = (("penult-protocol", str(PROTOCOL)), ("penult-user", _user()))
         if token:
             self._metadata += (("authorization", f"Bearer {token}"),)
         self._open: Callable[[], grpc.Channel] = lambda: _channel(address, self.tls, tls_ca)
@@ -204,6 +209,18 @@ class Connection:
             if self._channel is not None and self._pid == os.getpid():
                 self._channel.close()
             self._channel = self._stubs = None
+
+
+def _user() -> str:
+    """Who asks, for people to find things by: PENULT_USER, or the name at login, percent-encoded; empty if unknown.
+
+    A statement, not an identity: nothing is allowed or refused by it.
+    """
+    try:
+        name = os.environ.get(USER_VARIABLE) or getpass.getuser()
+    except (OSError, KeyError, ImportError):  # no entry for this process's user, or no such table
+        name = ""
+    return quote(name, safe="", errors="replace")
 
 
 def _channel(address: str, tls: bool, tls_ca: str | Path | None) -> grpc.Channel:

@@ -8,7 +8,7 @@ N examples, D features, C classes, A attributes, G = C * A groups; group g = y *
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 def short(digest: str) -> str:
     """The first 12 characters of a digest: enough to name it by."""
     return digest[:12]
+
+
+def named(name: str) -> str:
+    """A name as it stands in a line; empty without one."""
+    return f"{name!r}, " if name else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,9 +173,18 @@ class Checkpoint:
     """Names of the classes in the order of the head's rows."""
     model: str = ""
     """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
+    name: str = field(default="", compare=False)
+    """The newest name that it was given; empty without one. A name moves to the newest thing it is given to."""
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    note: str = field(default="", compare=False)
+    user: str = field(default="", compare=False)
+    """Who asked first, as the client said; empty when not known."""
+    notes: Notes = field(default=(), compare=False)
+    """Said once: such as from which other checkpoint a name was taken."""
 
     def __repr__(self) -> str:
-        return f"Checkpoint({short(self.digest)}, {self.backbone} on {self.dataset}, epoch {self.epoch:g})"
+        what = f"{named(self.name)}{self.backbone} on {self.dataset}, epoch {self.epoch:g}"
+        return f"Checkpoint({short(self.digest)}, {what}){lines(self.notes)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -193,6 +207,12 @@ class Run:
     notes: Notes = ()
     """What the numbers of the run alone do not say, such as that balancing left out groups without an example, or how
     the classes of `repeat=` were matched."""
+    name: str = field(default="", compare=False)
+    """The newest name that it was given; empty without one. A name moves to the newest thing it is given to."""
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    note: str = field(default="", compare=False)
+    user: str = field(default="", compare=False)
+    """Who asked first, as the client said; empty when not known."""
 
     def metrics(self, split: str, epoch: float = -1) -> Metrics:
         """Metrics of a split after an epoch; -1 for the last. Raises `NotFound`, listing what was measured."""
@@ -236,8 +256,9 @@ class Run:
 
     def __repr__(self) -> str:
         spec = self.spec
+        backbone = PurePosixPath(spec.backbone).name
         return (
-            f"Run({self.id}, {PurePosixPath(spec.backbone).name} on {spec.dataset}, balance {spec.balance}, "
+            f"Run({self.id}, {named(self.name)}{backbone} on {spec.dataset}, balance {spec.balance}, "
             f"seed {spec.seed}, {len(self.checkpoints)} checkpoints){lines(self.notes)}"
         )
 
@@ -274,7 +295,7 @@ class FeatureSet:
 
     digest: str
     names: tuple[str, ...]
-    """Names given at upload. A name moves to the newest upload; the digest never does."""
+    """All names that it was given, the newest first. A name moves to the newest set it is given to, a digest never."""
     n_examples: int
     n_features: int
     dtype: str
@@ -299,6 +320,12 @@ class FeatureSet:
     """All attribute columns of the dataset; `labels.attribute` is the one that `a` and the groups are made of."""
     notes: Notes = ()
     """How labels were read, where that is not obvious."""
+    name: str = field(default="", compare=False)
+    """The newest name that it was given; empty without one. A name moves to the newest thing it is given to."""
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    note: str = field(default="", compare=False)
+    user: str = field(default="", compare=False)
+    """Who asked first, as the client said; empty when not known."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FeatureSet) and self.digest == other.digest
@@ -307,7 +334,8 @@ class FeatureSet:
         return hash(self.digest)
 
     def __repr__(self) -> str:
-        origin = f"{self.dataset}/{self.split}" if self.dataset else ", ".join(self.names) or "uploaded"
+        of_dataset = [f"{self.dataset}/{self.split}"] if self.dataset else []
+        origin = ", ".join([*of_dataset, *map(repr, self.names)]) or "uploaded"
         return (
             f"FeatureSet({short(self.digest)}, {origin}, {self.n_examples} x {self.n_features} {self.dtype}, "
             f"{len(self.groups)} groups){lines(self.notes)}"

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from penult.results.frames import frame
 from penult.results.heads import Head
 from penult.results.metrics import Metrics
 from penult.results.notes import Notes, lines
-from penult.results.records import short
+from penult.results.records import named, short
 from penult.results.refit_settings import RefitSettings
 from penult.types import SelectMetric
 
@@ -125,6 +126,14 @@ class Refit:
     """Whether the answer was stored already."""
     notes: Notes = ()
     """What the numbers of the refit alone do not say, such as that the head predicts one class for every row."""
+    name: str = field(default="", compare=False)
+    """The newest name that it was given; empty without one. A name moves to the newest thing it is given to."""
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    note: str = field(default="", compare=False)
+    user: str = field(default="", compare=False)
+    """Who asked first, as the client said; empty when not known."""
+    created: datetime | None = field(default=None, compare=False)
+    """When it was computed; None when not known."""
 
     def to_frame(self) -> pd.DataFrame:
         """One row per evaluated set and group. Raises ImportError when pandas is missing."""
@@ -176,9 +185,8 @@ class Refit:
         strengths = "".join(
             f", {name} {value:g}" for name, value in (("l1", settings.l1), ("l2", settings.l2)) if value
         )
-        return (
-            f"Refit({short(self.digest)}, {label}{strengths}{ended}{'; ' if scores else ''}{scores}){lines(self.notes)}"
-        )
+        what = f"{named(self.name)}{label}{strengths}{ended}{'; ' if scores else ''}{scores}"
+        return f"Refit({short(self.digest)}, {what}){lines(self.notes)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)

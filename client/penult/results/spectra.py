@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penult.results.frames import frame, text_table
-from penult.results.records import Group, short
+from penult.results.notes import Notes, lines
+from penult.results.records import Group, named, short
 from penult.types import By
 
 if TYPE_CHECKING:
@@ -115,6 +117,16 @@ class Spectra:
     """The run whose kept rows were used; empty otherwise."""
     reused: bool
     """Whether the answer was stored already."""
+    notes: Notes = ()
+    """Said once: such as from which other answer a name was taken."""
+    name: str = field(default="", compare=False)
+    """The newest name that it was given; empty without one. A name moves to the newest thing it is given to."""
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    note: str = field(default="", compare=False)
+    user: str = field(default="", compare=False)
+    """Who asked first, as the client said; empty when not known."""
+    created: datetime | None = field(default=None, compare=False)
+    """When it was computed; None when not known."""
 
     def explained_variance(self) -> NDArray[np.float64]:
         """(G, K) fraction of the total variance in the first 1 ... K eigenvalues; NaN where there is none."""
@@ -180,7 +192,8 @@ class Spectra:
 
     def __repr__(self) -> str:
         n_groups, n_kept = self.eigenvalues.shape
-        return f"Spectra({short(self.digest)}, {n_groups} by {self.by}, top {n_kept}, correction {self.correction})"
+        what = f"{n_groups} by {self.by}, top {n_kept}, correction {self.correction}"
+        return f"Spectra({short(self.digest)}, {named(self.name)}{what}){lines(self.notes)}"
 
     def __str__(self) -> str:
         n_shown = min(5, self.eigenvalues.shape[1])

@@ -15,7 +15,7 @@ from penult.results.notes import Note, Notes
 from penult.wire.arrays import sent_by_server
 from penult.wire.recipes import arguments_of
 from penult_proto.arrays import numpy_dtype
-from penult_proto.v1 import datasets_pb2, features_pb2, groups_pb2, info_pb2, notes_pb2, runs_pb2
+from penult_proto.v1 import cards_pb2, datasets_pb2, features_pb2, groups_pb2, info_pb2, notes_pb2, runs_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -47,6 +47,11 @@ def decode_notes(messages: Iterable[notes_pb2.Note]) -> Notes:
 def time(message: "Timestamp") -> datetime | None:
     """A time in UTC, or None when it was not set."""
     return message.ToDatetime(tzinfo=UTC) if message.seconds else None
+
+
+def card(message: cards_pb2.Card) -> dict[str, Any]:
+    """What is said of a thing, by the fields of its record; `created` has a place of its own."""
+    return {"name": message.name, "tags": tuple(message.tags), "note": message.note, "user": message.user}
 
 
 def by_name(names: Iterable[str]) -> list[str]:
@@ -112,7 +117,8 @@ def dataset(message: datasets_pb2.Dataset) -> records.Dataset:
 
 def checkpoint(message: runs_pb2.Checkpoint) -> records.Checkpoint:
     """A checkpoint."""
-    return record(records.Checkpoint, message, epoch=_epoch(message.epoch), created=time(message.created))
+    epoch, created = _epoch(message.epoch), time(message.created)
+    return record(records.Checkpoint, message, epoch=epoch, created=created, notes=(), **card(message.card))
 
 
 def epoch_metrics(message: runs_pb2.EpochMetrics) -> EpochMetrics:
@@ -157,6 +163,7 @@ def run(message: runs_pb2.Run) -> records.Run:
         history=tuple(epoch_metrics(entry) for entry in message.history),
         created=time(message.created),
         notes=decode_notes(message.notes),
+        **card(message.card),
     )
 
 
@@ -173,4 +180,5 @@ def feature_set(message: features_pb2.FeatureSet) -> records.FeatureSet:
         train_shares=np.array(message.train_shares, dtype=np.float64),
         attributes=attributes(message.attributes),
         notes=decode_notes(message.notes),
+        **card(message.card),
     )

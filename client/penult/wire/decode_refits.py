@@ -8,11 +8,13 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from penult.results import refits
 from penult.results.heads import Head
+from penult.results.lists.stored import ResultSummary, Score
 from penult.results.refit_settings import PathSettings, RefitSettings, SelectSettings
 from penult.wire.arrays import decode as array
-from penult.wire.decode import by_name, decode_notes, metrics
+from penult.wire.decode import by_name, card, decode_notes, metrics, record, time
 from penult_proto.enums import name_or, names_of
 from penult_proto.refit_fields import ARGUMENTS
+from penult_proto.v1 import catalog_pb2
 from penult_proto.v1 import refits_pb2 as pb
 
 _ALWAYS_SAID = ("l1", "l2", "repeats", "center", "standardize")
@@ -183,4 +185,20 @@ def refit(message: pb.Refit) -> refits.Refit:
         n_rows=message.n_rows,
         reused=message.reused,
         notes=decode_notes(message.notes),
+        created=time(message.card.created),
+        **card(message.card),
+    )
+
+
+def result_summary(message: catalog_pb2.ResultSummary) -> ResultSummary:
+    """A stored answer in a line."""
+    return ResultSummary(
+        digest=message.digest,
+        kind=name_or(catalog_pb2.ResultKind, message.kind, "refit"),
+        feature_sets=tuple(message.feature_sets),
+        title=message.title,
+        preset=message.preset,
+        scores=tuple(record(Score, one) for one in message.scores),
+        created=time(message.card.created),
+        **card(message.card),
     )

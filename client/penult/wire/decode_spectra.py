@@ -9,7 +9,7 @@ from penult.results.records import Group
 from penult.results.run_spectra import RunSpectra
 from penult.results.spectra import Imbalance, Spectra
 from penult.wire.arrays import decode as array
-from penult.wire.decode import groups, record
+from penult.wire.decode import card, decode_notes, groups, record, time
 from penult.wire.transfer import receive_arrays
 from penult_proto.enums import name_or
 from penult_proto.v1 import spectra_pb2
@@ -29,6 +29,9 @@ def spectra(message: spectra_pb2.Spectra) -> Spectra:
         trace=array(message.trace),
         converged=np.array(message.converged, dtype=np.bool_),
         imbalance=tuple(imbalance(entry, by_index) for entry in message.imbalance),
+        notes=decode_notes(message.notes),
+        created=time(message.card.created),
+        **card(message.card),
     )
 
 

@@ -5,7 +5,7 @@ the server's to check.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
@@ -20,14 +20,15 @@ from penult.results.refits import Refit
 from penult.results.soups import as_head, may_be_head
 from penult.types import GridName, Preset, Ties
 from penult.wire import arrays
-from penult.wire.encode import check_class_map
+from penult.wire.encode import card, check_class_map
 from penult.wire.references import AnyHead, FeatureSetLike, checkpoint_digest, feature_set_name
 from penult.wire.refit_arguments import PathArguments, RefitArguments, SelectArguments
 from penult_proto.enums import choices_of
 from penult_proto.refit_fields import ARGUMENTS
-from penult_proto.v1 import groups_pb2
+from penult_proto.v1 import cards_pb2, groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 
+_CARD = ("name", "tags", "note")
 _HEADS = "a Head, a Refit, a Checkpoint or (weight, bias)"
 _NEVER_NONE = ("features", "seed", "plan", "across_checkpoints")
 _EXAMPLES = {
@@ -45,12 +46,19 @@ _NUMBERS: Mapping[int, Callable[[str, Any], float]] = {
 }
 
 
+def named_refit_request(arguments: RefitArguments) -> tuple[pb.RefitRequest, cards_pb2.Card]:
+    """A question for a refit, and what is said of the answer. Raises `InvalidRequest`."""
+    asked: dict[str, Any] = dict(items("a refit request", arguments, "{'features': features, 'preset': 'dfr'}"))
+    said = [asked.pop(name, None) for name in _CARD]
+    return refit_request(cast("RefitArguments", asked)), card(*said)
+
+
 def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
     """A question for a refit; what is None or left out is left to the preset.
 
     Raises `InvalidRequest`, also for unknown keys.
     """
-    known = list(RefitArguments.__annotations__)
+    known = [name for name in RefitArguments.__annotations__ if name not in _CARD]
     # Looked up by name: TypedDicts know no computed keys.
     asked: dict[str, Any] = dict(items("a refit request", arguments, "{'features': features, 'preset': 'dfr'}"))
     if [key for key in asked if key not in known] or "features" not in asked:

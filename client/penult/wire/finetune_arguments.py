@@ -46,3 +46,6 @@ class FinetuneArguments(TypedDict, total=False):
     inputs: Images | Texts | None
     compute: Compute | None
     record: Record | None
+    name: str | None
+    tags: Sequence[str] | None
+    note: str | None

@@ -14,12 +14,15 @@ from google.protobuf.message import Message
 from penult import options
 from penult.arguments import coerce
 from penult.errors import InvalidRequest, invalid, shown
+from penult.wire.encode import card
 from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
 from penult.wire.references import checkpoint_digest, dataset_name
 from penult_proto.enums import choices_of, name_of
 from penult_proto.finetune_fields import GROUPS, KINDS, PLACES, chosen, fields_of, written
-from penult_proto.v1 import groups_pb2, runs_pb2
+from penult_proto.v1 import cards_pb2, groups_pb2, runs_pb2
 
+CARD = ("name", "tags", "note")
+"""Arguments that are no part of a recipe."""
 _PATHS: Mapping[tuple[str, str], str] = {(place.argument, place.option): path for path, place in PLACES.items()}
 """The path of each field by its argument and option."""
 
@@ -27,7 +30,7 @@ _PATHS: Mapping[tuple[str, str], str] = {(place.argument, place.option): path fo
 def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
     """What was asked for, and nothing else: the server knows the defaults. Raises `InvalidRequest`."""
     asked = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
-    if not {"dataset", "backbone"} <= set(asked) <= set(FinetuneArguments.__annotations__):
+    if not {"dataset", "backbone"} <= set(asked) <= {*FinetuneArguments.__annotations__} - {*CARD}:
         raise _other_arguments(asked)
     for name in ("dataset", "backbone"):
         if asked[name] is None:
@@ -42,6 +45,24 @@ def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
         else:
             setattr(message, field.name, found)
     return spec
+
+
+def finetuning(arguments: Mapping[str, object]) -> tuple[runs_pb2.FinetuneSpec, cards_pb2.Card]:
+    """What was asked for, and what is said of it. Raises `InvalidRequest`."""
+    asked: dict[str, Any] = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
+    said = [asked.pop(name, None) for name in CARD]
+    return finetune_spec(asked), card(*said)
+
+
+def check_names(cards: Iterable[cards_pb2.Card]) -> None:
+    """Raise `InvalidRequest` where several finetunings would get one name."""
+    given = [one.name for one in cards if one.name]
+    if repeated := [name for name in given if given.count(name) > 1]:
+        raise invalid(
+            f"{repeated.count(repeated[0])} finetunings would get the name {repeated[0]!r}, which belongs to one run; "
+            "give each its own, or all of them a tag: tags=[...]",
+            argument="name",
+        )
 
 
 def _other_arguments(asked: Mapping[Any, object]) -> InvalidRequest:
@@ -90,6 +111,7 @@ def arguments_of(spec: runs_pb2.FinetuneSpec) -> dict[str, Any]:
     return {
         name: _options_from_wire(name, spec) if name in GROUPS else _from_wire(_PATHS[name, ""], spec)
         for name in FinetuneArguments.__annotations__
+        if name not in CARD
     }
 
 

@@ -4,13 +4,18 @@ from typing import TypeAlias
 
 from penult.arguments import coerce
 from penult.arguments.instead import wrong_sort
+from penult.results.descriptors import Descriptors, PrincipalAngles
 from penult.results.heads import Head, HeadArrays
+from penult.results.lists.stored import ResultSummary
 from penult.results.records import Checkpoint, Dataset, Features, FeatureSet, Run
 from penult.results.refits import Refit
+from penult.results.spectra import Spectra
 from penult.types import HeadChoice, Scaling
 
 FeatureSetLike: TypeAlias = FeatureSet | str
-"""A record, a digest, the start of one (at least 8 characters), or a name."""
+"""A record, a digest, the start of one (at least 4 characters), a name, or "dataset/split" where that is one alone."""
+ResultLike: TypeAlias = ResultSummary | Refit | Spectra | Descriptors | PrincipalAngles | str
+"""An answer or its summary, a digest, the start of one (at least 4 characters), or a name."""
 HeadLike: TypeAlias = HeadChoice | Head | Refit | HeadArrays
 """A head to penalise towards, or to start from."""
 AnyHead: TypeAlias = Head | Refit | Checkpoint | HeadArrays
@@ -32,14 +37,21 @@ def checkpoint_digest(value: Checkpoint | str, argument: str = "checkpoint") -> 
     """The digest that stands for a checkpoint. Raises `InvalidRequest`."""
     if isinstance(value, Checkpoint):
         return value.digest
-    return _named(argument, "checkpoint", value, "a Checkpoint or its digest")
+    return _named(argument, "checkpoint", value, "a Checkpoint, its digest or its name")
+
+
+def result_digest(value: ResultLike, argument: str = "result") -> str:
+    """The digest or name that stands for a stored answer. Raises `InvalidRequest`."""
+    if isinstance(value, ResultSummary | Refit | Spectra | Descriptors | PrincipalAngles):
+        return value.digest
+    return _named(argument, "result", value, "an answer or its summary, a digest or a name")
 
 
 def run_id(value: Run | str, argument: str = "run") -> str:
     """The id that stands for a run. Raises `InvalidRequest`."""
     if isinstance(value, Run):
         return value.id
-    return _named(argument, "run", value, "a Run or its id")
+    return _named(argument, "run", value, "a Run, its id or its name")
 
 
 def dataset_name(value: Dataset | str, argument: str = "dataset") -> str:

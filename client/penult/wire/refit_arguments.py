@@ -97,3 +97,6 @@ class RefitArguments(TypedDict, total=False):
     tolerance: float | None
     max_iterations: int | None
     across_checkpoints: bool
+    name: str | None
+    tags: Sequence[str] | None
+    note: str | None

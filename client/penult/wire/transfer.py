@@ -10,16 +10,20 @@ from penult.wire import decode
 from penult.wire.arrays import AnyArray, sent_by_server
 from penult.wire.uploads import Upload
 from penult_proto.framing import announce, expect_end, gather, pieces
-from penult_proto.v1 import features_pb2, spectra_pb2
+from penult_proto.v1 import cards_pb2, features_pb2, spectra_pb2
 
 Response = TypeVar("Response", features_pb2.ReadFeaturesResponse, spectra_pb2.ReadEigenvectorsResponse)
 
 
-def upload_messages(upload: Upload, name: str, chunk_bytes: int) -> Iterator[features_pb2.UploadFeaturesRequest]:
+def upload_messages(
+    upload: Upload, card: cards_pb2.Card, chunk_bytes: int
+) -> Iterator[features_pb2.UploadFeaturesRequest]:
     """The header, then every array in pieces of at most `chunk_bytes`."""
     header = build(
         features_pb2.UploadHeader,
-        name=name,
+        name=card.name,
+        tags=card.tags,
+        note=card.note,
         arrays=[announce(key, array.dtype, array.shape) for key, array in upload.arrays.items()],
         labels=upload.labels,
         train_counts=upload.train_counts,

@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import penult_proto.v1.cards_pb2
 import penult_proto.v1.runs_pb2
 import sys
 import typing
@@ -25,7 +26,7 @@ class GetCheckpointRequest(google.protobuf.message.Message):
 
     DIGEST_FIELD_NUMBER: builtins.int
     digest: builtins.str
-    """A digest, or enough of its start to be unique (at least 8 characters)."""
+    """A digest, the start of one (at least 4 characters) that is unique, or a name."""
     def __init__(
         self,
         *,
@@ -39,9 +40,32 @@ Global___GetCheckpointRequest: typing_extensions.TypeAlias = GetCheckpointReques
 class ListCheckpointsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    DATASET_FIELD_NUMBER: builtins.int
+    BACKBONE_FIELD_NUMBER: builtins.int
+    RUN_FIELD_NUMBER: builtins.int
+    OPTIONS_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    dataset: builtins.str
+    """Empty for all, as are the other fields."""
+    backbone: builtins.str
+    run: builtins.str
+    """An id, the start of one, or a name."""
+    limit: builtins.int
+    """Length of a page, 1 .. 1000; 100 when left out."""
+    @property
+    def options(self) -> penult_proto.v1.cards_pb2.ListOptions: ...
     def __init__(
         self,
+        *,
+        dataset: builtins.str = ...,
+        backbone: builtins.str = ...,
+        run: builtins.str = ...,
+        options: penult_proto.v1.cards_pb2.ListOptions | None = ...,
+        limit: builtins.int | None = ...,
     ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_limit", b"_limit", "limit", b"limit", "options", b"options"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_limit", b"_limit", "backbone", b"backbone", "dataset", b"dataset", "limit", b"limit", "options", b"options", "run", b"run"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_limit", b"_limit"]) -> typing.Literal["limit"] | None: ...
 
 Global___ListCheckpointsRequest: typing_extensions.TypeAlias = ListCheckpointsRequest
 
@@ -50,6 +74,9 @@ class ListCheckpointsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CHECKPOINTS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_FIELD_NUMBER: builtins.int
+    next_page: builtins.str
+    """Empty when this was the last page."""
     @property
     def checkpoints(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.runs_pb2.Checkpoint]:
         """Newest first."""
@@ -58,7 +85,8 @@ class ListCheckpointsResponse(google.protobuf.message.Message):
         self,
         *,
         checkpoints: collections.abc.Iterable[penult_proto.v1.runs_pb2.Checkpoint] | None = ...,
+        next_page: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["checkpoints", b"checkpoints"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoints", b"checkpoints", "next_page", b"next_page"]) -> None: ...
 
 Global___ListCheckpointsResponse: typing_extensions.TypeAlias = ListCheckpointsResponse

@@ -9,6 +9,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import penult_proto.v1.cards_pb2
 import penult_proto.v1.groups_pb2
 import penult_proto.v1.notes_pb2
 import sys
@@ -235,11 +236,25 @@ Global___GetDatasetRequest: typing_extensions.TypeAlias = GetDatasetRequest
 
 @typing.final
 class ListDatasetsRequest(google.protobuf.message.Message):
+    """Packaged datasets come first; they have no user and no time."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    OPTIONS_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    limit: builtins.int
+    """Length of a page, 1 .. 1000; 100 when left out."""
+    @property
+    def options(self) -> penult_proto.v1.cards_pb2.ListOptions: ...
     def __init__(
         self,
+        *,
+        options: penult_proto.v1.cards_pb2.ListOptions | None = ...,
+        limit: builtins.int | None = ...,
     ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_limit", b"_limit", "limit", b"limit", "options", b"options"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_limit", b"_limit", "limit", b"limit", "options", b"options"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_limit", b"_limit"]) -> typing.Literal["limit"] | None: ...
 
 Global___ListDatasetsRequest: typing_extensions.TypeAlias = ListDatasetsRequest
 
@@ -248,13 +263,17 @@ class ListDatasetsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DATASETS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_FIELD_NUMBER: builtins.int
+    next_page: builtins.str
+    """Empty when this was the last page."""
     @property
     def datasets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Dataset]: ...
     def __init__(
         self,
         *,
         datasets: collections.abc.Iterable[Global___Dataset] | None = ...,
+        next_page: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["datasets", b"datasets"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["datasets", b"datasets", "next_page", b"next_page"]) -> None: ...
 
 Global___ListDatasetsResponse: typing_extensions.TypeAlias = ListDatasetsResponse

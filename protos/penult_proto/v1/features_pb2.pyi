@@ -15,6 +15,7 @@ import google.protobuf.internal.containers
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import penult_proto.v1.arrays_pb2
+import penult_proto.v1.cards_pb2
 import penult_proto.v1.groups_pb2
 import penult_proto.v1.notes_pb2
 import sys
@@ -51,6 +52,7 @@ class FeatureSet(google.protobuf.message.Message):
     EXTRACT_RATE_FIELD_NUMBER: builtins.int
     ATTRIBUTES_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """The identity: sha256 over what the features were computed from (weights, dataset, split, preprocessing, feature kind,
     dtype), or over the arrays themselves when uploaded.
@@ -77,7 +79,7 @@ class FeatureSet(google.protobuf.message.Message):
     """
     @property
     def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """The names given at upload. A name moves to the newest upload; the digest never does."""
+        """All names that were given to the set, the newest first. A name can move to another set; the digest never does."""
 
     @property
     def labels(self) -> penult_proto.v1.groups_pb2.Labels: ...
@@ -99,6 +101,8 @@ class FeatureSet(google.protobuf.message.Message):
 
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def card(self) -> penult_proto.v1.cards_pb2.Card: ...
     def __init__(
         self,
         *,
@@ -122,9 +126,10 @@ class FeatureSet(google.protobuf.message.Message):
         extract_rate: builtins.float = ...,
         attributes: collections.abc.Iterable[penult_proto.v1.groups_pb2.Attribute] | None = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["created", b"created", "labels", b"labels"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "checkpoint", b"checkpoint", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "dtype", b"dtype", "extract_rate", b"extract_rate", "feature_kind", b"feature_kind", "groups", b"groups", "has_head", b"has_head", "has_logits", b"has_logits", "labels", b"labels", "n_examples", b"n_examples", "n_features", b"n_features", "names", b"names", "notes", b"notes", "split", b"split", "stored_bytes", b"stored_bytes", "train_shares", b"train_shares"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "created", b"created", "labels", b"labels"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "card", b"card", "checkpoint", b"checkpoint", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "dtype", b"dtype", "extract_rate", b"extract_rate", "feature_kind", b"feature_kind", "groups", b"groups", "has_head", b"has_head", "has_logits", b"has_logits", "labels", b"labels", "n_examples", b"n_examples", "n_features", b"n_features", "names", b"names", "notes", b"notes", "split", b"split", "stored_bytes", b"stored_bytes", "train_shares", b"train_shares"]) -> None: ...
 
 Global___FeatureSet: typing_extensions.TypeAlias = FeatureSet
 
@@ -139,8 +144,11 @@ class UploadHeader(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     TRAIN_COUNTS_FIELD_NUMBER: builtins.int
     HEAD_CLASSES_FIELD_NUMBER: builtins.int
+    TAGS_FIELD_NUMBER: builtins.int
+    NOTE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """A letter or digit, then letters, digits, dot, underscore, hyphen; at most 63. May be empty."""
+    note: builtins.str
     @property
     def arrays(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.arrays_pb2.ArrayHeader]:
         """y and, optionally, a, row_id, logits, head.weight (C, D), head.bias (C,) in any order; features
@@ -163,6 +171,10 @@ class UploadHeader(google.protobuf.message.Message):
         are in that order already.
         """
 
+    @property
+    def tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """As in `Card`."""
+
     def __init__(
         self,
         *,
@@ -171,9 +183,11 @@ class UploadHeader(google.protobuf.message.Message):
         labels: penult_proto.v1.groups_pb2.Labels | None = ...,
         train_counts: collections.abc.Iterable[builtins.int] | None = ...,
         head_classes: collections.abc.Iterable[builtins.str] | None = ...,
+        tags: collections.abc.Iterable[builtins.str] | None = ...,
+        note: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["labels", b"labels"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["arrays", b"arrays", "head_classes", b"head_classes", "labels", b"labels", "name", b"name", "train_counts", b"train_counts"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arrays", b"arrays", "head_classes", b"head_classes", "labels", b"labels", "name", b"name", "note", b"note", "tags", b"tags", "train_counts", b"train_counts"]) -> None: ...
 
 Global___UploadHeader: typing_extensions.TypeAlias = UploadHeader
 
@@ -208,7 +222,7 @@ class ReadFeaturesRequest(google.protobuf.message.Message):
     FEATURE_SET_FIELD_NUMBER: builtins.int
     ARRAYS_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
-    """Digest, unique start of one (at least 8 characters), or name."""
+    """Digest, unique start of one (at least 4 characters), name, or "DATASET/SPLIT" where that is one set alone."""
     @property
     def arrays(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Empty for all that are stored."""
@@ -310,9 +324,36 @@ Global___GetFeatureSetRequest: typing_extensions.TypeAlias = GetFeatureSetReques
 class ListFeatureSetsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    DATASET_FIELD_NUMBER: builtins.int
+    SPLIT_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    BACKBONE_FIELD_NUMBER: builtins.int
+    OPTIONS_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    dataset: builtins.str
+    """Empty for all, as are the other fields."""
+    split: builtins.str
+    checkpoint: builtins.str
+    """A digest, the start of one, or a name."""
+    backbone: builtins.str
+    """Backbone of the checkpoint."""
+    limit: builtins.int
+    """Length of a page, 1 .. 1000; 100 when left out."""
+    @property
+    def options(self) -> penult_proto.v1.cards_pb2.ListOptions: ...
     def __init__(
         self,
+        *,
+        dataset: builtins.str = ...,
+        split: builtins.str = ...,
+        checkpoint: builtins.str = ...,
+        backbone: builtins.str = ...,
+        options: penult_proto.v1.cards_pb2.ListOptions | None = ...,
+        limit: builtins.int | None = ...,
     ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_limit", b"_limit", "limit", b"limit", "options", b"options"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_limit", b"_limit", "backbone", b"backbone", "checkpoint", b"checkpoint", "dataset", b"dataset", "limit", b"limit", "options", b"options", "split", b"split"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_limit", b"_limit"]) -> typing.Literal["limit"] | None: ...
 
 Global___ListFeatureSetsRequest: typing_extensions.TypeAlias = ListFeatureSetsRequest
 
@@ -321,13 +362,17 @@ class ListFeatureSetsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     FEATURE_SETS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_FIELD_NUMBER: builtins.int
+    next_page: builtins.str
+    """Empty when this was the last page."""
     @property
     def feature_sets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___FeatureSet]: ...
     def __init__(
         self,
         *,
         feature_sets: collections.abc.Iterable[Global___FeatureSet] | None = ...,
+        next_page: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["feature_sets", b"feature_sets"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["feature_sets", b"feature_sets", "next_page", b"next_page"]) -> None: ...
 
 Global___ListFeatureSetsResponse: typing_extensions.TypeAlias = ListFeatureSetsResponse

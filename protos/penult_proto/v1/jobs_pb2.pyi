@@ -12,8 +12,10 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import penult_proto.v1.cards_pb2
 import penult_proto.v1.datasets_pb2
 import penult_proto.v1.features_pb2
+import penult_proto.v1.notes_pb2
 import penult_proto.v1.runs_pb2
 import sys
 import typing
@@ -317,6 +319,8 @@ class Job(google.protobuf.message.Message):
     LAST_SEQ_FIELD_NUMBER: builtins.int
     MAY_STOP_FIELD_NUMBER: builtins.int
     SAVED_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     id: builtins.str
     state: Global___JobState.ValueType
     attempt: builtins.int
@@ -349,6 +353,14 @@ class Job(google.protobuf.message.Message):
     def started(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def finished(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def card(self) -> penult_proto.v1.cards_pb2.Card:
+        """What was asked for, and by whom; what the job makes is given it at its end."""
+
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]:
+        """Said once, in the answer of CreateJob: such as from which run a name moves."""
+
     def __init__(
         self,
         *,
@@ -365,9 +377,11 @@ class Job(google.protobuf.message.Message):
         last_seq: builtins.int = ...,
         may_stop: builtins.bool = ...,
         saved: builtins.float = ...,
+        card: penult_proto.v1.cards_pb2.Card | None = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["created", b"created", "error", b"error", "finished", b"finished", "progress", b"progress", "result", b"result", "spec", b"spec", "started", b"started"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "created", b"created", "error", b"error", "finished", b"finished", "id", b"id", "last_seq", b"last_seq", "may_stop", b"may_stop", "progress", b"progress", "result", b"result", "saved", b"saved", "spec", b"spec", "started", b"started", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "created", b"created", "error", b"error", "finished", b"finished", "progress", b"progress", "result", b"result", "spec", b"spec", "started", b"started"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "card", b"card", "created", b"created", "error", b"error", "finished", b"finished", "id", b"id", "last_seq", b"last_seq", "may_stop", b"may_stop", "notes", b"notes", "progress", b"progress", "result", b"result", "saved", b"saved", "spec", b"spec", "started", b"started", "state", b"state"]) -> None: ...
 
 Global___Job: typing_extensions.TypeAlias = Job
 
@@ -431,6 +445,7 @@ class CreateJobRequest(google.protobuf.message.Message):
     SPEC_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     MAY_STOP_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """The caller's own key (a UUID): the same key with the same spec returns the same job, with
     another spec is refused. Without it, an equal spec returns the job that is queued, running or
@@ -440,15 +455,20 @@ class CreateJobRequest(google.protobuf.message.Message):
     """An embedded server need not stay for this job (see Job.may_stop)."""
     @property
     def spec(self) -> Global___JobSpec: ...
+    @property
+    def card(self) -> penult_proto.v1.cards_pb2.Card:
+        """Name (of finetunings alone), tags and note of the run, or of every feature set, that the job makes."""
+
     def __init__(
         self,
         *,
         spec: Global___JobSpec | None = ...,
         request_id: builtins.str = ...,
         may_stop: builtins.bool = ...,
+        card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["may_stop", b"may_stop", "request_id", b"request_id", "spec", b"spec"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["card", b"card", "may_stop", b"may_stop", "request_id", b"request_id", "spec", b"spec"]) -> None: ...
 
 Global___CreateJobRequest: typing_extensions.TypeAlias = CreateJobRequest
 
@@ -471,10 +491,19 @@ Global___GetJobRequest: typing_extensions.TypeAlias = GetJobRequest
 class ListJobsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    DATASET_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    OPTIONS_FIELD_NUMBER: builtins.int
     STATES_FIELD_NUMBER: builtins.int
     LIMIT_FIELD_NUMBER: builtins.int
+    dataset: builtins.str
+    """Empty for all, as are the other fields."""
+    kind: builtins.str
+    """"finetune", "extract" or "register_dataset"."""
     limit: builtins.int
-    """Newest first, at least 1; 100 when left out."""
+    """Length of a page, newest first, at least 1; 100 when left out."""
+    @property
+    def options(self) -> penult_proto.v1.cards_pb2.ListOptions: ...
     @property
     def states(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[Global___JobState.ValueType]:
         """States to list; empty for all."""
@@ -482,11 +511,14 @@ class ListJobsRequest(google.protobuf.message.Message):
     def __init__(
         self,
         *,
+        dataset: builtins.str = ...,
+        kind: builtins.str = ...,
+        options: penult_proto.v1.cards_pb2.ListOptions | None = ...,
         states: collections.abc.Iterable[Global___JobState.ValueType] | None = ...,
         limit: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_limit", b"_limit", "limit", b"limit"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_limit", b"_limit", "limit", b"limit", "states", b"states"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_limit", b"_limit", "limit", b"limit", "options", b"options"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_limit", b"_limit", "dataset", b"dataset", "kind", b"kind", "limit", b"limit", "options", b"options", "states", b"states"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_limit", b"_limit"]) -> typing.Literal["limit"] | None: ...
 
 Global___ListJobsRequest: typing_extensions.TypeAlias = ListJobsRequest
@@ -496,14 +528,18 @@ class ListJobsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     JOBS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_FIELD_NUMBER: builtins.int
+    next_page: builtins.str
+    """Empty when this was the last page."""
     @property
     def jobs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Job]: ...
     def __init__(
         self,
         *,
         jobs: collections.abc.Iterable[Global___Job] | None = ...,
+        next_page: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["jobs", b"jobs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["jobs", b"jobs", "next_page", b"next_page"]) -> None: ...
 
 Global___ListJobsResponse: typing_extensions.TypeAlias = ListJobsResponse
 

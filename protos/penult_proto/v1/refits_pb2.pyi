@@ -19,6 +19,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import penult_proto.v1.arrays_pb2
+import penult_proto.v1.cards_pb2
 import penult_proto.v1.groups_pb2
 import penult_proto.v1.notes_pb2
 import sys
@@ -1031,6 +1032,7 @@ class Refit(google.protobuf.message.Message):
     CHOSEN_FIELD_NUMBER: builtins.int
     PLAN_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """Identity of the request."""
     n_rows: builtins.int
@@ -1056,6 +1058,8 @@ class Refit(google.protobuf.message.Message):
     def plan(self) -> Global___Plan: ...
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def card(self) -> penult_proto.v1.cards_pb2.Card: ...
     def __init__(
         self,
         *,
@@ -1070,9 +1074,10 @@ class Refit(google.protobuf.message.Message):
         chosen: builtins.int = ...,
         plan: Global___Plan | None = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["certificate", b"certificate", "head", b"head", "plan", b"plan", "request", b"request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "certificate", b"certificate", "chosen", b"chosen", "digest", b"digest", "head", b"head", "metrics", b"metrics", "n_rows", b"n_rows", "notes", b"notes", "plan", b"plan", "request", b"request", "reused", b"reused"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "certificate", b"certificate", "head", b"head", "plan", b"plan", "request", b"request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "card", b"card", "certificate", b"certificate", "chosen", b"chosen", "digest", b"digest", "head", b"head", "metrics", b"metrics", "n_rows", b"n_rows", "notes", b"notes", "plan", b"plan", "request", b"request", "reused", b"reused"]) -> None: ...
 
 Global___Refit: typing_extensions.TypeAlias = Refit
 
@@ -1143,14 +1148,20 @@ class ComputeRefitsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     REQUESTS_FIELD_NUMBER: builtins.int
+    CARDS_FIELD_NUMBER: builtins.int
     @property
     def requests(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___RefitRequest]: ...
+    @property
+    def cards(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.cards_pb2.Card]:
+        """Name, tags and note of each refit, in the order of the requests; none at all, or as many as requests."""
+
     def __init__(
         self,
         *,
         requests: collections.abc.Iterable[Global___RefitRequest] | None = ...,
+        cards: collections.abc.Iterable[penult_proto.v1.cards_pb2.Card] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["requests", b"requests"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cards", b"cards", "requests", b"requests"]) -> None: ...
 
 Global___ComputeRefitsRequest: typing_extensions.TypeAlias = ComputeRefitsRequest
 

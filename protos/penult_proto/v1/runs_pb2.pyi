@@ -10,6 +10,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
+import penult_proto.v1.cards_pb2
 import penult_proto.v1.groups_pb2
 import penult_proto.v1.notes_pb2
 import sys
@@ -159,6 +160,7 @@ class Checkpoint(google.protobuf.message.Message):
     CREATED_FIELD_NUMBER: builtins.int
     CLASSES_FIELD_NUMBER: builtins.int
     MODEL_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """sha256 over the weights (names, types, shapes, bytes), the preprocessing, the dataset and the
     attribute: the identity. Equal weights that read images of another size are another checkpoint.
@@ -185,6 +187,8 @@ class Checkpoint(google.protobuf.message.Message):
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of the C classes, in the order of the head's rows."""
 
+    @property
+    def card(self) -> penult_proto.v1.cards_pb2.Card: ...
     def __init__(
         self,
         *,
@@ -201,9 +205,10 @@ class Checkpoint(google.protobuf.message.Message):
         created: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         classes: collections.abc.Iterable[builtins.str] | None = ...,
         model: builtins.str = ...,
+        card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["created", b"created"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "classes", b"classes", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head_error", b"head_error", "model", b"model", "n_classes", b"n_classes", "n_features", b"n_features", "run_id", b"run_id", "step", b"step"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "created", b"created"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "card", b"card", "classes", b"classes", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head_error", b"head_error", "model", b"model", "n_classes", b"n_classes", "n_features", b"n_features", "run_id", b"run_id", "step", b"step"]) -> None: ...
 
 Global___Checkpoint: typing_extensions.TypeAlias = Checkpoint
 
@@ -520,6 +525,7 @@ class Run(google.protobuf.message.Message):
     TRAIN_SECONDS_FIELD_NUMBER: builtins.int
     STEPS_PER_EPOCH_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
     id: builtins.str
     dataset_digest: builtins.str
     n_train_examples: builtins.int
@@ -539,6 +545,8 @@ class Run(google.protobuf.message.Message):
     def created(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def card(self) -> penult_proto.v1.cards_pb2.Card: ...
     def __init__(
         self,
         *,
@@ -552,9 +560,10 @@ class Run(google.protobuf.message.Message):
         train_seconds: builtins.float = ...,
         steps_per_epoch: builtins.int = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["created", b"created", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoints", b"checkpoints", "created", b"created", "dataset_digest", b"dataset_digest", "history", b"history", "id", b"id", "n_train_examples", b"n_train_examples", "notes", b"notes", "spec", b"spec", "steps_per_epoch", b"steps_per_epoch", "train_seconds", b"train_seconds"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "created", b"created", "spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["card", b"card", "checkpoints", b"checkpoints", "created", b"created", "dataset_digest", b"dataset_digest", "history", b"history", "id", b"id", "n_train_examples", b"n_train_examples", "notes", b"notes", "spec", b"spec", "steps_per_epoch", b"steps_per_epoch", "train_seconds", b"train_seconds"]) -> None: ...
 
 Global___Run: typing_extensions.TypeAlias = Run
 
@@ -642,6 +651,7 @@ class GetRunRequest(google.protobuf.message.Message):
 
     ID_FIELD_NUMBER: builtins.int
     id: builtins.str
+    """An id, the start of one (at least 4 characters) that is unique, or a name."""
     def __init__(
         self,
         *,
@@ -655,9 +665,28 @@ Global___GetRunRequest: typing_extensions.TypeAlias = GetRunRequest
 class ListRunsRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    DATASET_FIELD_NUMBER: builtins.int
+    BACKBONE_FIELD_NUMBER: builtins.int
+    OPTIONS_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    dataset: builtins.str
+    """Empty for all, as are the other fields."""
+    backbone: builtins.str
+    limit: builtins.int
+    """Length of a page, 1 .. 1000; 100 when left out."""
+    @property
+    def options(self) -> penult_proto.v1.cards_pb2.ListOptions: ...
     def __init__(
         self,
+        *,
+        dataset: builtins.str = ...,
+        backbone: builtins.str = ...,
+        options: penult_proto.v1.cards_pb2.ListOptions | None = ...,
+        limit: builtins.int | None = ...,
     ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_limit", b"_limit", "limit", b"limit", "options", b"options"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_limit", b"_limit", "backbone", b"backbone", "dataset", b"dataset", "limit", b"limit", "options", b"options"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_limit", b"_limit"]) -> typing.Literal["limit"] | None: ...
 
 Global___ListRunsRequest: typing_extensions.TypeAlias = ListRunsRequest
 
@@ -666,13 +695,17 @@ class ListRunsResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     RUNS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_FIELD_NUMBER: builtins.int
+    next_page: builtins.str
+    """Empty when this was the last page."""
     @property
     def runs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Run]: ...
     def __init__(
         self,
         *,
         runs: collections.abc.Iterable[Global___Run] | None = ...,
+        next_page: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["runs", b"runs"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page", b"next_page", "runs", b"runs"]) -> None: ...
 
 Global___ListRunsResponse: typing_extensions.TypeAlias = ListRunsResponse

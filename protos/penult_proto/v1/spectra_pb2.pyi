@@ -10,7 +10,9 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import penult_proto.v1.arrays_pb2
+import penult_proto.v1.cards_pb2
 import penult_proto.v1.groups_pb2
+import penult_proto.v1.notes_pb2
 import sys
 import typing
 
@@ -108,6 +110,7 @@ class ComputeSpectraRequest(google.protobuf.message.Message):
     CONFIDENCE_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     SOURCE_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
     by: Global___SpectraBy.ValueType
     top_k: builtins.int
     """Number of largest eigenvalues returned, at least 1; all D when absent."""
@@ -123,6 +126,10 @@ class ComputeSpectraRequest(google.protobuf.message.Message):
     """Seed of all resampling."""
     @property
     def source(self) -> Global___FeatureSource: ...
+    @property
+    def card(self) -> penult_proto.v1.cards_pb2.Card:
+        """Name, tags and note of the answer; no part of the question."""
+
     def __init__(
         self,
         *,
@@ -134,9 +141,10 @@ class ComputeSpectraRequest(google.protobuf.message.Message):
         confidence: builtins.float | None = ...,
         seed: builtins.int = ...,
         source: Global___FeatureSource | None = ...,
+        card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_center", b"_center", "_confidence", b"_confidence", "_replicates", b"_replicates", "_top_k", b"_top_k", "center", b"center", "confidence", b"confidence", "replicates", b"replicates", "source", b"source", "top_k", b"top_k"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_center", b"_center", "_confidence", b"_confidence", "_replicates", b"_replicates", "_top_k", b"_top_k", "by", b"by", "center", b"center", "confidence", b"confidence", "correction", b"correction", "replicates", b"replicates", "seed", b"seed", "source", b"source", "top_k", b"top_k"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_center", b"_center", "_confidence", b"_confidence", "_replicates", b"_replicates", "_top_k", b"_top_k", "card", b"card", "center", b"center", "confidence", b"confidence", "replicates", b"replicates", "source", b"source", "top_k", b"top_k"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_center", b"_center", "_confidence", b"_confidence", "_replicates", b"_replicates", "_top_k", b"_top_k", "by", b"by", "card", b"card", "center", b"center", "confidence", b"confidence", "correction", b"correction", "replicates", b"replicates", "seed", b"seed", "source", b"source", "top_k", b"top_k"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_center", b"_center"]) -> typing.Literal["center"] | None: ...
     @typing.overload
@@ -235,6 +243,8 @@ class Spectra(google.protobuf.message.Message):
     N_ROWS_FIELD_NUMBER: builtins.int
     N_EXAMPLES_FIELD_NUMBER: builtins.int
     ROWS_OF_RUN_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """Identity of the query."""
     feature_set: builtins.str
@@ -281,6 +291,12 @@ class Spectra(google.protobuf.message.Message):
 
     @property
     def converged(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bool]: ...
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]:
+        """Said in the answer alone: such as from which answer a name moved here."""
+
+    @property
+    def card(self) -> penult_proto.v1.cards_pb2.Card: ...
     def __init__(
         self,
         *,
@@ -303,9 +319,11 @@ class Spectra(google.protobuf.message.Message):
         n_rows: builtins.int = ...,
         n_examples: builtins.int = ...,
         rows_of_run: builtins.str = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["eigenvalues", b"eigenvalues", "residuals", b"residuals", "trace", b"trace"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["by", b"by", "center", b"center", "confidence", b"confidence", "converged", b"converged", "correction", b"correction", "digest", b"digest", "eigenvalues", b"eigenvalues", "feature_set", b"feature_set", "groups", b"groups", "imbalance", b"imbalance", "methods", b"methods", "n_examples", b"n_examples", "n_rows", b"n_rows", "replicates", b"replicates", "residuals", b"residuals", "reused", b"reused", "rows_of_run", b"rows_of_run", "seed", b"seed", "trace", b"trace"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "eigenvalues", b"eigenvalues", "residuals", b"residuals", "trace", b"trace"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "card", b"card", "center", b"center", "confidence", b"confidence", "converged", b"converged", "correction", b"correction", "digest", b"digest", "eigenvalues", b"eigenvalues", "feature_set", b"feature_set", "groups", b"groups", "imbalance", b"imbalance", "methods", b"methods", "n_examples", b"n_examples", "n_rows", b"n_rows", "notes", b"notes", "replicates", b"replicates", "residuals", b"residuals", "reused", b"reused", "rows_of_run", b"rows_of_run", "seed", b"seed", "trace", b"trace"]) -> None: ...
 
 Global___Spectra: typing_extensions.TypeAlias = Spectra
 
@@ -322,7 +340,7 @@ class ComputeRunSpectraRequest(google.protobuf.message.Message):
     split: builtins.str
     @property
     def spectra(self) -> Global___ComputeSpectraRequest:
-        """The request for each checkpoint; its source may hold rows only."""
+        """The request for each checkpoint; its source may hold rows only, and it has no card."""
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.limits import MESSAGE_OPTIONS
 from penult_proto.services import SERVICES
 from penult_proto.v1 import (
+    catalog_pb2_grpc,
     checkpoints_pb2_grpc,
     datasets_pb2_grpc,
     features_pb2_grpc,
@@ -31,6 +32,7 @@ from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.lifetime import Lifetime
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
+from penult_server.front.services.cards import CatalogServicer
 from penult_server.front.services.catalog import DatasetServicer, RunServicer
 from penult_server.front.services.checkpoints import CheckpointServicer
 from penult_server.front.services.features import FeatureServicer
@@ -130,6 +132,7 @@ class Server:
         registry, compute = self._registry, self._compute
         resolver = Resolver(registry, self._settings.root)
         features = FeatureServicer(self._settings.root, registry, compute)
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(registry), server)
         checkpoints_pb2_grpc.add_CheckpointServiceServicer_to_server(CheckpointServicer(registry), server)
         datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(resolver), server)
         features_pb2_grpc.add_FeatureServiceServicer_to_server(features, server)

@@ -1,17 +1,21 @@
 """Things in the registry: datasets, runs, checkpoints, feature sets with their names, results."""
 
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson, Parse
+from google.protobuf.message import Message
 
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import datasets_pb2, features_pb2, runs_pb2
-from penult_server.errors import ServiceError, unknown
+from penult_proto.v1 import cards_pb2, catalog_pb2, checkpoints_pb2, datasets_pb2, features_pb2, jobs_pb2, runs_pb2
+from penult_server.errors import ServiceError
+from penult_server.notes import Note, notes_to_proto
+from penult_server.registry.cards import NOTHING, Cards, Given, moved
 from penult_server.registry.database import Database
-
-SHORTEST_PREFIX = 8
-"""Characters of a digest that are enough to name a thing, when they are unique."""
+from penult_server.registry.finding import Finder
+from penult_server.registry.pages import Condition, equals, read_page
+from penult_server.registry.summaries import parse_summary, summary_row
 
 
 class Catalog:
@@ -20,8 +24,10 @@ class Catalog:
     def __init__(self, database: Database, root: Path) -> None:
         self._database = database
         self._root = root
+        self.cards = Cards(database)
+        self.finder = Finder(database)
 
-    def add_dataset(self, dataset: datasets_pb2.Dataset) -> None:
+    def add_dataset(self, dataset: datasets_pb2.Dataset, given: Given = NOTHING) -> None:
         """Register a dataset; registering the same content again changes nothing.
 
         Raises ServiceError (NAME_TAKEN) when the name belongs to another content.
@@ -38,54 +44,77 @@ class Catalog:
                 "INSERT OR REPLACE INTO dataset VALUES (?, ?, ?)",
                 (dataset.name, dataset.digest, MessageToJson(dataset)),
             )
+            self.cards.add(connection, "dataset", dataset.name, given, is_new=not taken)
 
     def datasets(self) -> list[datasets_pb2.Dataset]:
         """Registered datasets by name; packaged ones are not among them."""
         rows = self._database.rows("SELECT message FROM dataset ORDER BY name")
         return [Parse(row[0], datasets_pb2.Dataset()) for row in rows]
 
-    def add_checkpoint(self, checkpoint: runs_pb2.Checkpoint) -> None:
+    def dataset_page(self, options: cards_pb2.ListOptions, limit: int) -> tuple[list[datasets_pb2.Dataset], str]:
+        """Registered datasets, newest first, and the next page."""
+        page = read_page(self._database, "dataset", [], options, limit)
+        return [Parse(one, datasets_pb2.Dataset()) for one in page.messages], page.next_page
+
+    def add_checkpoint(self, checkpoint: runs_pb2.Checkpoint, given: Given = NOTHING) -> None:
         """Register a checkpoint. One that exists (equal weights) is kept as it is."""
         with self._database.transaction() as connection:
-            connection.execute(
+            added = connection.execute(
                 "INSERT OR IGNORE INTO checkpoint VALUES (?, ?)",
                 (checkpoint.digest, MessageToJson(checkpoint)),
             )
+            self.cards.add(connection, "checkpoint", checkpoint.digest, given, is_new=added.rowcount > 0)
 
     def checkpoint(self, name: str) -> runs_pb2.Checkpoint:
-        """The checkpoint of a digest, or of the unique start of one. Raises ServiceError (UNKNOWN_CHECKPOINT)."""
-        row = self._by_prefix("checkpoint", name, ErrorKind.UNKNOWN_CHECKPOINT, "checkpoint")
-        return Parse(row, runs_pb2.Checkpoint())
+        """The checkpoint of a name, a digest or the unique start of one. Raises ServiceError (UNKNOWN_CHECKPOINT)."""
+        rows = self._database.rows(
+            "SELECT message FROM checkpoint WHERE digest = ?", self.finder.find("checkpoint", name)
+        )
+        found = Parse(rows[0][0], runs_pb2.Checkpoint())
+        self.cards.fill([found])
+        return found
 
-    def checkpoints(self) -> list[runs_pb2.Checkpoint]:
-        """Newest first."""
-        rows = self._database.rows("SELECT message FROM checkpoint ORDER BY rowid DESC")
-        return [Parse(row[0], runs_pb2.Checkpoint()) for row in rows]
+    def checkpoint_page(
+        self, request: checkpoints_pb2.ListCheckpointsRequest, limit: int
+    ) -> tuple[list[runs_pb2.Checkpoint], str]:
+        """Checkpoints, newest first, and the next page. Raises ServiceError (UNKNOWN_RUN)."""
+        conditions = [*equals("dataset", request.dataset), *equals("backbone", request.backbone)]
+        if request.run:
+            conditions += equals("run", self.finder.find("run", request.run))
+        page = read_page(self._database, "checkpoint", conditions, request.options, limit)
+        found = [Parse(one, runs_pb2.Checkpoint()) for one in page.messages]
+        self.cards.fill(found)
+        return found, page.next_page
 
     def checkpoints_of_model(self, checkpoint: runs_pb2.Checkpoint) -> set[str]:
         """Digests of the checkpoints that give the same features, itself among them."""
-        query = "SELECT digest FROM checkpoint WHERE json_extract(message, '$.model') = ?"
-        return {checkpoint.digest, *(row[0] for row in self._database.rows(query, checkpoint.model))}
+        rows = self._database.rows("SELECT digest FROM checkpoint WHERE model = ?", checkpoint.model)
+        return {checkpoint.digest, *(row[0] for row in rows)}
 
-    def add_run(self, run: runs_pb2.Run) -> None:
+    def add_run(self, run: runs_pb2.Run, given: Given = NOTHING) -> None:
         """Register a finished run."""
         with self._database.transaction() as connection:
+            is_new = connection.execute("SELECT 1 FROM run WHERE id = ?", (run.id,)).fetchone() is None
             connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run.id, time.time(), MessageToJson(run)))
+            self.cards.add(connection, "run", run.id, given, is_new=is_new)
 
-    def run(self, run_id: str) -> runs_pb2.Run:
-        """Raises ServiceError (UNKNOWN_RUN)."""
-        rows = self._database.rows("SELECT message FROM run WHERE id = ?", run_id)
-        if not rows:
-            raise unknown(ErrorKind.UNKNOWN_RUN, "run", run_id, [run.id for run in self.runs()])
-        return Parse(rows[0][0], runs_pb2.Run())
+    def run(self, name: str) -> runs_pb2.Run:
+        """The run of a name, an id or the unique start of one. Raises ServiceError (UNKNOWN_RUN)."""
+        rows = self._database.rows("SELECT message FROM run WHERE id = ?", self.finder.find("run", name))
+        found = Parse(rows[0][0], runs_pb2.Run())
+        self.cards.fill([found])
+        return found
 
-    def runs(self) -> list[runs_pb2.Run]:
-        """Newest first."""
-        rows = self._database.rows("SELECT message FROM run ORDER BY created DESC, rowid DESC")
-        return [Parse(row[0], runs_pb2.Run()) for row in rows]
+    def run_page(self, request: runs_pb2.ListRunsRequest, limit: int) -> tuple[list[runs_pb2.Run], str]:
+        """Finished runs, newest first, and the next page."""
+        conditions = [*equals("dataset", request.dataset), *equals("backbone", request.backbone)]
+        page = read_page(self._database, "run", conditions, request.options, limit)
+        found = [Parse(one, runs_pb2.Run()) for one in page.messages]
+        self.cards.fill(found)
+        return found, page.next_page
 
-    def add_feature_set(self, feature_set: features_pb2.FeatureSet, name: str = "") -> features_pb2.FeatureSet:
-        """Register a feature set and, when given, move `name` to it. Returns it with all its names.
+    def add_feature_set(self, feature_set: features_pb2.FeatureSet, given: Given = NOTHING) -> features_pb2.FeatureSet:
+        """Register a feature set and, when given, move a name to it. Returns it with all its names.
 
         Raises ServiceError (STORE_CORRUPT) when it is no longer in the store: somebody deleted it meanwhile.
         """
@@ -96,40 +125,41 @@ class Catalog:
                 digest=feature_set.digest,
             )
         with self._database.transaction() as connection:
-            connection.execute(
+            added = connection.execute(
                 "INSERT OR IGNORE INTO feature_set VALUES (?, ?, ?)",
                 (feature_set.digest, time.time(), MessageToJson(feature_set)),
             )
-            if name:
-                connection.execute("INSERT OR REPLACE INTO feature_name VALUES (?, ?)", (name, feature_set.digest))
-        return self.feature_set(feature_set.digest)
+            notes = self.cards.add(connection, "feature_set", feature_set.digest, given, is_new=added.rowcount > 0)
+        found = self.feature_set(feature_set.digest)
+        found.notes.extend(notes_to_proto(notes))
+        return found
 
     def feature_set(self, name: str) -> features_pb2.FeatureSet:
-        """The feature set of a name, a digest, or the unique start of one.
+        """The feature set of a name, a digest, the unique start of one, or "DATASET/SPLIT" where that is one alone.
 
         Raises ServiceError (UNKNOWN_FEATURE_SET), also where the name of one set is the start of another's digest.
         """
-        named = self._database.rows("SELECT digest FROM feature_name WHERE name = ?", name)
-        if named and self._starts_another(name, named[0][0]):
-            raise ServiceError(
-                ErrorKind.UNKNOWN_FEATURE_SET,
-                f"{name!r} is the name of feature set {named[0][0][:12]} and the start of another's digest; give more "
-                "of the digest that is meant",
-                name=name,
-            )
-        row = self._by_prefix(
-            "feature_set",
-            named[0][0] if named else name,
-            ErrorKind.UNKNOWN_FEATURE_SET,
-            "feature set",
-            self._names(),
-        )
-        return self._with_names(Parse(row, features_pb2.FeatureSet()))
+        return self._feature_sets([Condition("digest = ?", (self.finder.find_feature_set(name),))])[0]
 
-    def feature_sets(self) -> list[features_pb2.FeatureSet]:
-        """Newest first."""
-        rows = self._database.rows("SELECT message FROM feature_set ORDER BY created DESC, rowid DESC")
-        return [self._with_names(Parse(row[0], features_pb2.FeatureSet())) for row in rows]
+    def feature_sets_of(self, checkpoints: Collection[str], split: str) -> list[features_pb2.FeatureSet]:
+        """Stored features of a split under any of some checkpoints, by their digests; newest first."""
+        marks = ", ".join("?" * len(checkpoints))
+        return self._feature_sets([Condition(f"checkpoint IN ({marks}) AND split = ?", (*checkpoints, split))])
+
+    def feature_set_page(
+        self, request: features_pb2.ListFeatureSetsRequest, limit: int
+    ) -> tuple[list[features_pb2.FeatureSet], str]:
+        """Feature sets, newest first, and the next page. Raises ServiceError (UNKNOWN_CHECKPOINT)."""
+        conditions = [*equals("dataset", request.dataset), *equals("split", request.split)]
+        if request.checkpoint:
+            conditions += equals("checkpoint", self.finder.find("checkpoint", request.checkpoint))
+        if request.backbone:
+            of_backbone = "t.checkpoint IN (SELECT digest FROM checkpoint WHERE backbone = ?)"
+            conditions.append(Condition(of_backbone, (request.backbone,)))
+        page = read_page(self._database, "feature_set", conditions, request.options, limit)
+        found = [Parse(one, features_pb2.FeatureSet()) for one in page.messages]
+        self.cards.fill(found)
+        return found, page.next_page
 
     def has_feature_sets(self, digests: list[str]) -> bool:
         """Whether every one of them is registered."""
@@ -142,50 +172,85 @@ class Catalog:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM feature_set WHERE digest = ?", (digest,))
 
-    def add_result(self, digest: str, kind: str, message: bytes) -> None:
-        """Keep the answer to a query. The first answer stays."""
+    def add_result(self, digest: str, kind: str, answer: Message, given: Given = NOTHING) -> list[Note]:
+        """Keep the answer to a query, and what is said of it. The first answer stays.
+
+        Returns from where a name was taken.
+        """
         with self._database.transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?)", (digest, kind, time.time(), message))
+            added = connection.execute(
+                "INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?)",
+                (digest, kind, time.time(), answer.SerializeToString()),
+            )
+            if added.rowcount:
+                connection.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?)", summary_row(digest, kind, answer))
+            return self.cards.add(connection, "result", digest, given, is_new=added.rowcount > 0)
+
+    def describe_result(self, digest: str, given: Given) -> tuple[cards_pb2.Card, list[Note]]:
+        """Add what is said of a stored answer to its card; returns that, and from where a name was taken."""
+        notes: list[Note] = []
+        if given.name or given.tags or given.note:
+            with self._database.transaction() as connection:
+                notes = self.cards.add(connection, "result", digest, given, is_new=False)
+        return self.cards.get("result", digest), notes
 
     def result(self, digest: str, kind: str) -> bytes | None:
         """The stored answer of the query `digest`, if there is one."""
         rows = self._database.rows("SELECT message FROM result WHERE digest = ? AND kind = ?", digest, kind)
         return bytes(rows[0][0]) if rows else None  # pyright: ignore[reportArgumentType, reportCallIssue]
 
-    def result_by_prefix(self, name: str, kind: str) -> bytes:
-        """The stored answer by digest or unique start of one. Raises ServiceError (UNKNOWN_RESULT)."""
-        message = self._by_prefix(f"(SELECT * FROM result WHERE kind = '{kind}')", name, ErrorKind.UNKNOWN_RESULT, kind)
-        return bytes(message)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    def find_result(self, name: str, kind: str = "") -> tuple[str, str, bytes]:
+        """Digest, kind and stored answer, by name, digest or unique start of one, of one kind if given.
+
+        Raises ServiceError (UNKNOWN_RESULT).
+        """
+        digest = self.finder.find("summary", name, only=kind)
+        rows = self._database.rows("SELECT kind, message FROM result WHERE digest = ?", digest)
+        return digest, rows[0][0], bytes(rows[0][1])  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+    def result_page(
+        self, request: catalog_pb2.ListResultsRequest, limit: int
+    ) -> tuple[list[catalog_pb2.ResultSummary], str]:
+        """Answers in a line each, newest first, and the next page. Raises ServiceError (UNKNOWN_FEATURE_SET)."""
+        conditions: list[Condition] = []
+        if request.kind:
+            kind = catalog_pb2.ResultKind.Name(request.kind).removeprefix("RESULT_KIND_").lower()
+            conditions += equals("kind", kind)
+        if request.feature_set:
+            digest = self.finder.find_feature_set(request.feature_set)
+            conditions.append(Condition("(t.feature_set = ? OR t.second_set = ?)", (digest, digest)))
+        page = read_page(self._database, "summary", conditions, request.options, limit)
+        found = [parse_summary(one) for one in page.messages]
+        self.cards.fill(found)
+        return found, page.next_page
+
+    def describe_job(self, job: jobs_pb2.Job, given: Given, *, is_new: bool) -> list[Note]:
+        """Add what a request says to the card of its job and, where that has succeeded, of what it made.
+
+        Returns what to say of the name: whose run's it was, or is until this job has succeeded.
+        """
+        holder = self.cards.holder("run", given.name)
+        with self._database.transaction() as connection:
+            notes = self.cards.add(connection, "job", job.id, given, is_new=is_new)
+            if job.result.HasField("run"):
+                self.cards.add(connection, "run", job.id, given, is_new=False)
+            for one in job.result.extract.feature_sets:
+                self.cards.add(connection, "feature_set", one.digest, given, is_new=False)
+        return [moved("run", given.name, holder)] if holder and holder != job.id else notes
 
     def counts(self) -> dict[str, int]:
         """How many things of each sort there are."""
         tables = ("feature_set", "checkpoint", "result")
         return {table: int(self._database.rows(f"SELECT count(*) FROM {table}")[0][0]) for table in tables}
 
-    def _names(self) -> list[str]:
-        return [row[0] for row in self._database.rows("SELECT name FROM feature_name ORDER BY name LIMIT 50")]
-
-    def _with_names(self, feature_set: features_pb2.FeatureSet) -> features_pb2.FeatureSet:
-        rows = self._database.rows("SELECT name FROM feature_name WHERE digest = ? ORDER BY name", feature_set.digest)
-        del feature_set.names[:]
-        feature_set.names.extend(row[0] for row in rows)
-        return feature_set
-
-    def _starts_another(self, name: str, digest: str) -> bool:
-        """Whether a name could also be read as the start of the digest of another set."""
-        if len(name) < SHORTEST_PREFIX or not name.isalnum():
-            return False
-        query = "SELECT 1 FROM feature_set WHERE digest GLOB ? || '*' AND digest != ? LIMIT 1"
-        return bool(self._database.rows(query, name, digest))
-
-    def _by_prefix(self, table: str, name: str, kind: ErrorKind, what: str, known: list[str] | None = None) -> str:
-        """The message of the one row whose digest starts with `name`."""
-        rows: list[tuple[str, ...]] = []
-        if len(name) >= SHORTEST_PREFIX and name.isalnum():
-            rows = self._database.rows(f"SELECT message FROM {table} WHERE digest GLOB ? || '*' LIMIT 2", name)
-        if len(rows) > 1:
-            raise ServiceError(kind, f"several {what}s start with {name!r}; give more characters", name=name)
-        if not rows:
-            digests = [row[0][:12] for row in self._database.rows(f"SELECT digest FROM {table} LIMIT 20")]
-            raise unknown(kind, what, name, (known or []) + digests)
-        return rows[0][0]
+    def _feature_sets(self, conditions: Iterable[Condition]) -> list[features_pb2.FeatureSet]:
+        """The sets that meet conditions on their columns, newest first, with their cards."""
+        wanted = list(conditions)
+        rows = self._database.rows(
+            f"SELECT message FROM feature_set WHERE {' AND '.join(one.sql for one in wanted)} "
+            "ORDER BY created DESC, rowid DESC",
+            *(value for one in wanted for value in one.values),
+        )
+        found = [Parse(row[0], features_pb2.FeatureSet()) for row in rows]
+        self.cards.fill(found)
+        return found

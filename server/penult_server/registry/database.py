@@ -1,51 +1,15 @@
 """The SQLite file: its schema, and transactions that survive a power cut once they have returned."""
 
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.registry.schema import MIGRATIONS
 
-SCHEMA_VERSION = 1
-
-# Messages are kept as JSON of the public protocol, so that the file can be read with any SQLite client;
-# columns exist for what is searched.
-SCHEMA = """
-CREATE TABLE job (
-    id TEXT PRIMARY KEY,
-    spec_digest TEXT NOT NULL,
-    request_id TEXT UNIQUE,
-    state TEXT NOT NULL,
-    created REAL NOT NULL,
-    deaths INTEGER NOT NULL DEFAULT 0,
-    message TEXT NOT NULL
-) STRICT;
-CREATE INDEX job_by_spec ON job (spec_digest, created);
-CREATE INDEX job_by_state ON job (state, created);
-CREATE TABLE job_event (
-    job TEXT NOT NULL REFERENCES job (id),
-    seq INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    message TEXT NOT NULL,
-    PRIMARY KEY (job, seq)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE dataset (name TEXT PRIMARY KEY, digest TEXT NOT NULL, message TEXT NOT NULL) STRICT;
-CREATE TABLE checkpoint (digest TEXT PRIMARY KEY, message TEXT NOT NULL) STRICT;
-CREATE TABLE run (id TEXT PRIMARY KEY, created REAL NOT NULL, message TEXT NOT NULL) STRICT;
-CREATE TABLE feature_set (digest TEXT PRIMARY KEY, created REAL NOT NULL, message TEXT NOT NULL) STRICT;
-CREATE TABLE feature_name (
-    name TEXT PRIMARY KEY,
-    digest TEXT NOT NULL REFERENCES feature_set (digest) ON DELETE CASCADE
-) STRICT;
-CREATE TABLE result (
-    digest TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
-    created REAL NOT NULL,
-    message BLOB NOT NULL
-) STRICT;
-"""
+SCHEMA_VERSION = len(MIGRATIONS)
 
 
 class Database:
@@ -91,6 +55,10 @@ class Database:
         """The rows of a query."""
         return self._connection.execute(query, values).fetchall()
 
+    def iterate(self, query: str, *values: object) -> Iterator[tuple[str, ...]]:
+        """The rows of a query, each read when it is wanted."""
+        return iter(self._connection.execute(query, values))
+
     def _migrate(self, path: Path) -> None:
         version = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
         if version > SCHEMA_VERSION:
@@ -99,9 +67,8 @@ class Database:
                 ErrorKind.VERSION_MISMATCH,
                 f"{path} has schema {version}, this server knows up to {SCHEMA_VERSION}: upgrade the server",
             )
-        if version == 0:
+        if version < SCHEMA_VERSION:
             with self.transaction() as connection:
-                for statement in SCHEMA.split(";\n"):
-                    if statement.strip():
-                        connection.execute(statement)
+                for step in MIGRATIONS[version:]:
+                    step(connection)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

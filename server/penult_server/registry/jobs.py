@@ -14,11 +14,15 @@ from google.protobuf.json_format import MessageToJson, Parse
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.clock import timestamp
-from penult_server.errors import ServiceError
+from penult_server.errors import ServiceError, unknown
 from penult_server.registry.database import Database
+from penult_server.registry.finding import Finder
+from penult_server.registry.pages import Condition, equals, read_page
 
 ENDED = frozenset({pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED})
 EVENTS_AT_ONCE = 1000
+KINDS = {"finetune": "finetune", "extract": "extract", "register_dataset": "registerDataset"}
+"""Kinds of work, and what each is called in a stored message."""
 REUSABLE = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED")
 UNFINISHED = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING")
 
@@ -28,6 +32,24 @@ class JobTable:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._finder = Finder(database)
+
+    def find(self, name: str) -> str:
+        """The id of a job by a name, an id or the unique start of one. Raises ServiceError (UNKNOWN_JOB)."""
+        return self._finder.find("job", name)
+
+    def page(self, request: pb.ListJobsRequest, limit: int) -> "tuple[list[pb.Job], str]":
+        """Jobs, newest first, and the next page. Raises ServiceError (INVALID_ARGUMENT) for an unknown kind."""
+        conditions = equals("dataset", request.dataset)
+        if request.states:
+            marks = ", ".join("?" * len(request.states))
+            conditions.append(Condition(f"t.state IN ({marks})", (*map(pb.JobState.Name, request.states),)))
+        if request.kind:
+            if request.kind not in KINDS:
+                raise unknown(ErrorKind.INVALID_ARGUMENT, "kind of job", request.kind, list(KINDS))
+            conditions.append(Condition(f"json_extract(t.message, '$.spec.{KINDS[request.kind]}') IS NOT NULL", ()))
+        page = read_page(self._database, "job", conditions, request.options, limit)
+        return [Parse(one, pb.Job()) for one in page.messages], page.next_page
 
     def create(
         self, spec: pb.JobSpec, spec_digest: str, request_id: str, max_queued: int, *, may_stop: bool = False

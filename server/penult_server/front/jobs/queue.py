@@ -18,6 +18,8 @@ from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.processes import log_tail, stop_process
 from penult_server.front.workers.spare_worker import SpareWorker
 from penult_server.messages import error_from_proto, error_to_proto
+from penult_server.notes import notes_to_proto
+from penult_server.registry.cards import NOTHING, Given
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
 from penult_server.status import translate
@@ -100,13 +102,17 @@ class JobQueue:
         for job in await self._registry.run(self._registry.jobs.list, [*IN_HAND], 2**31):
             await self._states.settle(await self._registry.run(self._registry.jobs.requeue, job.id))
 
-    async def submit(self, spec: pb.JobSpec, request_id: str, *, may_stop: bool = False) -> pb.Job:
-        """The job that does this work: the one that exists, or a new one.
+    async def submit(
+        self, spec: pb.JobSpec, request_id: str, given: Given = NOTHING, *, may_stop: bool = False
+    ) -> pb.Job:
+        """The job that does this work: the one that exists, or a new one. What is given is added to its card.
 
         An embedded server stays for it until it has ended, unless all who asked for it say that it `may_stop`.
 
-        Raises ServiceError: what `Resolver.resolve` raises, REQUEST_ID_REUSED, QUEUE_FULL, SHUTTING_DOWN.
+        Raises ServiceError: what `Resolver.resolve` raises, REQUEST_ID_REUSED, QUEUE_FULL, SHUTTING_DOWN, and
+        INVALID_ARGUMENT for a name where a job makes several things or one that has a name of its own.
         """
+        check_nameable(spec, given)
         if self._stopping:
             raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; ask again when it is back")
         resolved = await self._resolver.resolve(spec, request_id)
@@ -114,7 +120,8 @@ class JobQueue:
             if not request_id:
                 equal = await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
                 if equal and await self._still_there(equal):
-                    return await self._want(equal, may_stop=may_stop)
+                    wanted = await self._want(equal, may_stop=may_stop)
+                    return await self._described(wanted, given, is_new=False)
             job = await self._registry.run(
                 self._registry.jobs.create,
                 resolved.spec,
@@ -123,6 +130,7 @@ class JobQueue:
                 self._settings.max_queued_jobs,
                 may_stop=may_stop and self._settings.embedded,
             )
+            job = await self._described(job, given, is_new=job.last_seq == 1)
         return await self._want(job, may_stop=may_stop)
 
     async def _want(self, job: pb.Job, *, may_stop: bool) -> pb.Job:
@@ -131,6 +139,12 @@ class JobQueue:
             return job
         self.resume()
         return job if may_stop or not job.may_stop else await self._registry.run(self._registry.jobs.keep, job.id)
+
+    async def _described(self, job: pb.Job, given: Given, *, is_new: bool) -> pb.Job:
+        """The same job, with what is given on its card and what there is to say of that."""
+        notes = await self._registry.run(self._registry.catalog.describe_job, job, given, is_new=is_new)
+        job.notes.extend(notes_to_proto(notes))
+        return job
 
     async def cancel(self, job_id: str) -> pb.Job:
         """End a job; one that runs is cancelling until its worker has stopped, at its next step. May be called again.
@@ -291,9 +305,9 @@ class JobQueue:
             case "saved":
                 await run(jobs.note_saved, job_id, message.saved)
             case "checkpoint":
-                await run(self._registry.catalog.add_checkpoint, message.checkpoint)
+                await run(self._registry.catalog.add_checkpoint, message.checkpoint, await self._asked_by(job_id))
             case "result":
-                await self._register(message.result)
+                await self._register(job_id, message.result)
                 await self._states.settle(await run(jobs.succeed, job_id, message.result))
             case "error":
                 if message.error.kind == ErrorKind.CANCELLED:
@@ -305,18 +319,24 @@ class JobQueue:
         await self._tell()
         return kind in ("result", "error")
 
-    async def _register(self, result: pb.JobResult) -> None:
-        """Register what a job has stored, before the job counts as done."""
+    async def _asked_by(self, job_id: str) -> Given:
+        """Who asked for a job, for what is found on the way."""
+        card = await self._registry.run(self._registry.catalog.cards.get, "job", job_id)
+        return Given(user=card.user)
+
+    async def _register(self, job_id: str, result: pb.JobResult) -> None:
+        """Register what a job has stored, with what its card says, before the job counts as done."""
         catalog, run = self._registry.catalog, self._registry.run
+        given = await run(catalog.cards.given_to, "job", job_id)
         match result.WhichOneof("kind"):
             case "run":
-                await run(catalog.add_run, result.run)
+                await run(catalog.add_run, result.run, given)
             case "extract":
                 for feature_set in result.extract.feature_sets:
-                    await run(catalog.add_feature_set, feature_set)
+                    await run(catalog.add_feature_set, feature_set, given)
                     self._damaged.discard(feature_set.digest)
             case "dataset":
-                await run(catalog.add_dataset, result.dataset)
+                await run(catalog.add_dataset, result.dataset, given)
             case None:
                 raise ServiceError(ErrorKind.INTERNAL, "a worker sent an empty result")
 
@@ -335,6 +355,15 @@ class JobQueue:
             f"the worker of this job died {deaths} times without getting further, last with exit status {code} (-9 "
             f"usually means no memory left); its last words: {log_tail(log_file)}",
             exit_status=code,
+        )
+
+
+def check_nameable(spec: pb.JobSpec, given: Given) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) for a name that no one thing would have."""
+    if given.name and not spec.HasField("finetune"):
+        what = "makes several feature sets: describe each" if spec.HasField("extract") else "names a dataset by itself"
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"a job of this kind {what}; leave the name {given.name!r} out", field="name"
         )
 
 

@@ -23,7 +23,8 @@ def resolve_source(catalog: Catalog, source: spectra_pb2.FeatureSource) -> featu
     if source.checkpoint:
         checkpoint = catalog.checkpoint(source.checkpoint)
         twins = catalog.checkpoints_of_model(checkpoint)
-        feature_set = features_of(catalog.feature_sets(), checkpoint, source.split, twins)
+        known = catalog.feature_sets_of(twins, source.split)
+        feature_set = features_of(known, checkpoint, source.split, twins)
     else:
         feature_set = catalog.feature_set(source.feature_set)
     source.feature_set = feature_set.digest
@@ -33,7 +34,9 @@ def resolve_source(catalog: Catalog, source: spectra_pb2.FeatureSource) -> featu
         case "row_ids":
             source.rows.row_ids.CopyFrom(array_to_proto(_row_ids(source.rows)))
         case "run":
-            _check_run(catalog.run(source.rows.run), feature_set)
+            run = catalog.run(source.rows.run)
+            _check_run(run, feature_set)
+            source.rows.run = run.id
         case None:
             pass
     return feature_set

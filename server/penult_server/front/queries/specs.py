@@ -10,6 +10,7 @@ import json
 import re
 import uuid
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict
@@ -17,6 +18,7 @@ from google.protobuf.json_format import MessageToDict
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2, runs_pb2
 from penult_proto.v1 import jobs_pb2 as pb
+from penult_proto.v1.cards_pb2 import ListOptions
 from penult_server.backbones.catalog import weights_identity
 from penult_server.datasets.catalog import describe_packaged
 from penult_server.errors import ServiceError, unknown
@@ -64,6 +66,18 @@ class Resolver:
         """Packaged and registered datasets."""
         packaged = await asyncio.to_thread(lambda: [dataset_to_proto(info) for info in describe_packaged().values()])
         return packaged + await self._registry.run(self._registry.catalog.datasets)
+
+    async def dataset_page(self, options: ListOptions, limit: int) -> tuple[list[datasets_pb2.Dataset], str]:
+        """Packaged datasets on the first page, where what is asked for can be true of them; then registered ones."""
+        found: list[datasets_pb2.Dataset] = []
+        if not (options.page or options.tags or options.user or options.HasField("since")):
+            packaged = await asyncio.to_thread(
+                lambda: [dataset_to_proto(info) for info in describe_packaged().values()]
+            )
+            found = [one for one in packaged if not options.name or fnmatchcase(one.name, options.name)]
+        catalog = self._registry.catalog
+        registered, next_page = await self._registry.run(catalog.dataset_page, options, limit)
+        return found + registered, next_page
 
     async def dataset(self, name: str) -> datasets_pb2.Dataset:
         """Raises ServiceError (UNKNOWN_DATASET), listing those that exist."""

@@ -3,10 +3,10 @@
 import asyncio
 from pathlib import Path
 
-from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2, datasets_pb2_grpc, runs_pb2, runs_pb2_grpc
-from penult_server.errors import ServiceError, unknown
+from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
+from penult_server.front.queries.cards import page_length
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import run_manifest_to_proto
@@ -25,20 +25,24 @@ class DatasetServicer(datasets_pb2_grpc.DatasetServiceServicer):
     async def ListDatasets(
         self, request: datasets_pb2.ListDatasetsRequest, context: Context
     ) -> datasets_pb2.ListDatasetsResponse:
-        return datasets_pb2.ListDatasetsResponse(datasets=await self._resolver.datasets())
+        limit = page_length(request.limit if request.HasField("limit") else None)
+        found, next_page = await self._resolver.dataset_page(request.options, limit)
+        return datasets_pb2.ListDatasetsResponse(datasets=found, next_page=next_page)
 
 
-def spec_of_run(registry: Registry, run_id: str) -> runs_pb2.FinetuneSpec:
-    """What was asked of a run, finished or not. Raises ServiceError (UNKNOWN_RUN)."""
+def spec_of_run(registry: Registry, name: str) -> tuple[str, runs_pb2.FinetuneSpec]:
+    """Id of a run, finished or not, and what was asked of it. Raises ServiceError (UNKNOWN_RUN)."""
     try:
-        job = registry.jobs.get(run_id)
-    except ServiceError as error:
-        if error.kind is not ErrorKind.UNKNOWN_JOB:
+        run_id = registry.catalog.finder.find("run", name)
+    except ServiceError as none_finished:
+        try:
+            job = registry.jobs.get(registry.jobs.find(name))
+        except ServiceError:
+            raise none_finished from None
+        if not job.spec.HasField("finetune"):
             raise
-        job = None
-    if job is None or not job.spec.HasField("finetune"):
-        raise unknown(ErrorKind.UNKNOWN_RUN, "run", run_id, [run.id for run in registry.catalog.runs()])
-    return job.spec.finetune
+        return job.id, job.spec.finetune
+    return run_id, registry.catalog.run(run_id).spec
 
 
 class RunServicer(runs_pb2_grpc.RunServiceServicer):
@@ -52,9 +56,11 @@ class RunServicer(runs_pb2_grpc.RunServiceServicer):
         return await self._registry.run(self._registry.catalog.run, request.id)
 
     async def GetRunManifest(self, request: runs_pb2.GetRunRequest, context: Context) -> runs_pb2.RunManifest:
-        spec = await self._registry.run(spec_of_run, self._registry, request.id)
-        manifest = await asyncio.to_thread(read_run_manifest, self._root, request.id)
+        run_id, spec = await self._registry.run(spec_of_run, self._registry, request.id)
+        manifest = await asyncio.to_thread(read_run_manifest, self._root, run_id)
         return run_manifest_to_proto(manifest, spec)
 
     async def ListRuns(self, request: runs_pb2.ListRunsRequest, context: Context) -> runs_pb2.ListRunsResponse:
-        return runs_pb2.ListRunsResponse(runs=await self._registry.run(self._registry.catalog.runs))
+        limit = page_length(request.limit if request.HasField("limit") else None)
+        runs, next_page = await self._registry.run(self._registry.catalog.run_page, request, limit)
+        return runs_pb2.ListRunsResponse(runs=runs, next_page=next_page)

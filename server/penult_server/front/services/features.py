@@ -11,7 +11,7 @@ from penult_proto.v1 import features_pb2 as pb
 from penult_proto.v1 import features_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
-from penult_server.front.queries.specs import check_name
+from penult_server.front.queries.cards import checked, page_length, user_of
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.stores.durable import STAGING_PREFIX
@@ -31,9 +31,9 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         first = await anext(aiter(request_iterator), None)
         if first is None or not first.HasField("header"):
             raise ServiceError(ErrorKind.INCOMPLETE_UPLOAD, "an upload begins with its header; got none")
-        name = first.header.name
-        if name:
-            check_name(name, "feature set")
+        header = first.header
+        user = user_of(context)
+        given = checked("feature set", user=user, name=header.name, tags=header.tags, note=header.note)
 
         refused: list[ServiceError] = []
 
@@ -54,7 +54,7 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
             if refused:
                 raise refused[0]
         # Answered only now: the arrays are on disk and verified, and this commit makes them known.
-        return await self._registry.run(self._registry.catalog.add_feature_set, stored, name)
+        return await self._registry.run(self._registry.catalog.add_feature_set, stored, given)
 
     async def ReadFeatures(
         self, request: pb.ReadFeaturesRequest, context: Context
@@ -73,7 +73,9 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         return await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
 
     async def ListFeatureSets(self, request: pb.ListFeatureSetsRequest, context: Context) -> pb.ListFeatureSetsResponse:
-        return pb.ListFeatureSetsResponse(feature_sets=await self._registry.run(self._registry.catalog.feature_sets))
+        limit = page_length(request.limit if request.HasField("limit") else None)
+        found, next_page = await self._registry.run(self._registry.catalog.feature_set_page, request, limit)
+        return pb.ListFeatureSetsResponse(feature_sets=found, next_page=next_page)
 
     async def DeleteFeatureSet(
         self, request: pb.DeleteFeatureSetRequest, context: Context

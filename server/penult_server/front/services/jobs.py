@@ -3,13 +3,12 @@
 from collections.abc import AsyncIterator
 
 from penult_proto.v1 import jobs_pb2, jobs_pb2_grpc
-from penult_server.finetuning.checks import check_whole
 from penult_server.front.guard import Context
 from penult_server.front.jobs.queue import JobQueue
+from penult_server.front.queries.cards import given_of, page_length
 from penult_server.front.registry_thread import Registry
 
-DEFAULT_LIMIT, MAX_LIMIT = 100, 2**31 - 1
-"""Number of jobs in a list when none is asked for, and at most."""
+MAX_LIMIT = 2**31 - 1
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):
@@ -20,20 +19,32 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         self._queue = queue
 
     async def CreateJob(self, request: jobs_pb2.CreateJobRequest, context: Context) -> jobs_pb2.Job:
-        return await self._queue.submit(request.spec, request.request_id, may_stop=request.may_stop)
+        given = given_of(request.card, context, "run")
+        return await self._filled(
+            await self._queue.submit(request.spec, request.request_id, given, may_stop=request.may_stop)
+        )
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Context) -> jobs_pb2.Job:
-        return await self._registry.run(self._registry.jobs.get, request.id)
+        return await self._filled(await self._registry.run(self._registry.jobs.get, await self._find(request.id)))
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
-        limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
-        check_whole("limit", limit, 1, MAX_LIMIT)
-        jobs = await self._registry.run(self._registry.jobs.list, list(request.states), limit)
-        return jobs_pb2.ListJobsResponse(jobs=jobs)
+        limit = page_length(request.limit if request.HasField("limit") else None, MAX_LIMIT)
+        jobs, next_page = await self._registry.run(self._registry.jobs.page, request, limit)
+        await self._registry.run(self._registry.catalog.cards.fill, jobs)
+        return jobs_pb2.ListJobsResponse(jobs=jobs, next_page=next_page)
 
     async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.Job:
-        return await self._queue.cancel(request.id)
+        return await self._filled(await self._queue.cancel(await self._find(request.id)))
 
     async def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: Context) -> AsyncIterator[jobs_pb2.JobEvent]:
-        async for event in self._queue.watch(request.id, request.after_seq, may_stop=request.may_stop):
+        job_id = await self._find(request.id)
+        async for event in self._queue.watch(job_id, request.after_seq, may_stop=request.may_stop):
             yield event
+
+    async def _find(self, name: str) -> str:
+        return await self._registry.run(self._registry.jobs.find, name)
+
+    async def _filled(self, job: jobs_pb2.Job) -> jobs_pb2.Job:
+        """A job with its card, and those of what it made."""
+        await self._registry.run(self._registry.catalog.cards.fill, [job])
+        return job

@@ -8,8 +8,10 @@ import grpc
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2, refits_pb2, refits_pb2_grpc
+from penult_proto.v1.cards_pb2 import Card
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
+from penult_server.front.queries.cards import given_of
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import refittable
 from penult_server.front.queries.refit_request import expand
@@ -17,6 +19,8 @@ from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.messages import failure_to_proto
+from penult_server.notes import notes_to_proto
+from penult_server.registry.cards import Given
 
 
 class _Named(Protocol):
@@ -42,7 +46,15 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
     async def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
     ) -> AsyncIterator[refits_pb2.RefitOutcome]:
-        tasks = [asyncio.ensure_future(self._outcome(one)) for one in request.requests]
+        cards = list(request.cards) or [Card()] * len(request.requests)
+        if len(cards) != len(request.requests):
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"there must be a card for each request or none at all, got {len(cards)} for {len(request.requests)}",
+                field="cards",
+            )
+        pairs = zip(request.requests, cards, strict=True)
+        tasks = [asyncio.ensure_future(self._described(one, card, context)) for one, card in pairs]
         try:
             for task in tasks:
                 yield await task
@@ -100,10 +112,30 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 )
 
     async def _stored_head(self, name: str) -> refits_pb2.Head:
-        stored = await self._registry.run(self._registry.catalog.result_by_prefix, name, "refit")
-        return refits_pb2.Refit.FromString(stored).head
+        return (await self._stored_refit(name))[1]
 
-    async def _outcome(self, request: refits_pb2.RefitRequest) -> refits_pb2.RefitOutcome:
+    async def _stored_refit(self, name: str) -> tuple[str, refits_pb2.Head]:
+        digest, _, stored = await self._registry.run(self._registry.catalog.find_result, name, "refit")
+        return digest, refits_pb2.Refit.FromString(stored).head
+
+    async def _described(
+        self, request: refits_pb2.RefitRequest, card: Card, context: Context
+    ) -> refits_pb2.RefitOutcome:
+        """One answer with its card, after what the request says was added to that."""
+        try:
+            given = given_of(card, context, "result")
+            outcome = refits_pb2.RefitOutcome()
+            outcome.CopyFrom(await self._outcome(request, given.user))
+            if outcome.HasField("refit"):
+                described = self._registry.catalog.describe_result
+                stored, notes = await self._registry.run(described, outcome.refit.digest, given)
+                outcome.refit.card.CopyFrom(stored)
+                outcome.refit.notes.extend(notes_to_proto(notes))
+            return outcome
+        except ServiceError as error:
+            return failure_to_proto(error)
+
+    async def _outcome(self, request: refits_pb2.RefitRequest, user: str) -> refits_pb2.RefitOutcome:
         """One answer; an impossible request fails alone."""
         try:
             await self._resolve(request)
@@ -113,7 +145,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 refit = refits_pb2.Refit.FromString(stored)
                 refit.reused = True
                 return refits_pb2.RefitOutcome(refit=refit)
-            return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request))
+            return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user))
         except ServiceError as error:
             return failure_to_proto(error)
 
@@ -141,15 +173,19 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             request.rows.other = await self._digest(request.rows.other)
         for source in (request.center, request.path.start, request.weights.detector.start):
             if source.kind == refits_pb2.HEAD_KIND_REFIT:
-                source.head.CopyFrom(await self._stored_head(source.refit))
+                source.refit, head = await self._stored_refit(source.refit)
+                source.head.CopyFrom(head)
 
-    async def _compute_and_keep(self, digest: str, request: refits_pb2.RefitRequest) -> refits_pb2.RefitOutcome:
+    async def _compute_and_keep(
+        self, digest: str, request: refits_pb2.RefitRequest, user: str
+    ) -> refits_pb2.RefitOutcome:
         batch = refits_pb2.ComputeRefitsRequest(requests=[request])
         outcome = await self._compute.call(lambda channel: _only_outcome(channel, batch))
         if outcome.HasField("refit"):
             outcome.refit.digest = digest
-            message = outcome.refit.SerializeToString()
-            await self._registry.run(self._registry.catalog.add_result, digest, "refit", message)
+            await self._registry.run(
+                self._registry.catalog.add_result, digest, "refit", outcome.refit, Given(user=user)
+            )
         else:
             self._compute.note(outcome.failure.kind, outcome.failure.metadata)
         return outcome

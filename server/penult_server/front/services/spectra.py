@@ -12,11 +12,14 @@ from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.v1 import features_pb2, spectra_pb2, spectra_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
+from penult_server.front.queries.cards import given_of, user_of
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import check_rows_alone, features_of, resolve_source
 from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.notes import notes_to_proto
+from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
 
 DEFAULT_REPLICATES = 200
@@ -38,19 +41,21 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         self._shared: SharedCalls[Answer] = SharedCalls()
 
     async def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
+        given = given_of(request.card, context, "result")
+        request.ClearField("card")
         feature_set = await self._resolve(request.source)
         fill_in(request, feature_set)
-        return await self._answer(request, spectra_pb2.Spectra)
+        return await self._answer(request, spectra_pb2.Spectra, given)
 
     async def ComputeRunSpectra(
         self, request: spectra_pb2.ComputeRunSpectraRequest, context: Context
     ) -> spectra_pb2.RunSpectra:
-        epochs = await self._registry.run(epochs_of_run, self._registry.catalog, request)
+        run_id, epochs = await self._registry.run(epochs_of_run, self._registry.catalog, request)
         answers: list[spectra_pb2.EpochSpectra] = []
         for epoch, checkpoint, query in epochs:
             spectra = await self.ComputeSpectra(query, context)
             answers.append(spectra_pb2.EpochSpectra(epoch=epoch, checkpoint=checkpoint, spectra=spectra))
-        return spectra_pb2.RunSpectra(run=request.run, split=request.split, epochs=answers)
+        return spectra_pb2.RunSpectra(run=run_id, split=request.split, epochs=answers)
 
     async def ComputeDescriptors(
         self, request: spectra_pb2.ComputeDescriptorsRequest, context: Context
@@ -61,7 +66,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         request.power_law_first = request.power_law_first if request.HasField("power_law_first") else first
         request.power_law_last = request.power_law_last if request.HasField("power_law_last") else last
         check_power_law(request, feature_set.n_features)
-        return await self._answer(request, spectra_pb2.Descriptors)
+        return await self._answer(request, spectra_pb2.Descriptors, Given(user=user_of(context)))
 
     async def ComputePrincipalAngles(
         self, request: spectra_pb2.ComputePrincipalAnglesRequest, context: Context
@@ -70,7 +75,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
             feature_set = await self._resolve(side.source)
             side.by = side.by or spectra_pb2.SPECTRA_BY_GROUP
             check_subspace_width(request.top_k, feature_set.n_features)
-        return await self._answer(request, spectra_pb2.PrincipalAngles)
+        return await self._answer(request, spectra_pb2.PrincipalAngles, Given(user=user_of(context)))
 
     async def ReadEigenvectors(
         self, request: spectra_pb2.ReadEigenvectorsRequest, context: Context
@@ -89,8 +94,11 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
     async def _resolve(self, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
         return await self._registry.run(resolve_source, self._registry.catalog, source)
 
-    async def _answer(self, request: Message, answer_type: type[A]) -> A:
-        """The stored answer of a resolved query, or the compute worker's; its RPC is Compute and the answer's name."""
+    async def _answer(self, request: Message, answer_type: type[A], given: Given) -> A:
+        """The stored answer of a resolved query, or the compute worker's; its RPC is Compute and the answer's name.
+
+        What is given is added to its card, whoever computed it.
+        """
         name = answer_type.DESCRIPTOR.name
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
         digest = query_digest(kind, request)
@@ -98,32 +106,48 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         if stored is not None:
             answer = answer_type.FromString(stored)
             answer.reused = True
-            return answer
+            return await self._described(answer, given)
 
         async def compute_and_keep() -> Answer:
             answer: A = await self._compute.call(
                 lambda channel: getattr(spectra_pb2_grpc.SpectraServiceStub(channel), f"Compute{name}")(request)
             )
             answer.digest = digest
-            await self._registry.run(self._registry.catalog.add_result, digest, kind, answer.SerializeToString())
+            asked_by = Given(user=given.user)
+            await self._registry.run(self._registry.catalog.add_result, digest, kind, answer, asked_by)
             return answer
 
         shared = await self._shared.get(digest, compute_and_keep)
         if not isinstance(shared, answer_type):
             raise AssertionError(f"the digest of a {kind} query belongs to no other kind")
-        return shared
+        own = answer_type()
+        own.CopyFrom(shared)
+        return await self._described(own, given)
+
+    async def _described(self, answer: A, given: Given) -> A:
+        """The same answer with its card, after what is given was added to that."""
+        if isinstance(answer, spectra_pb2.Spectra):
+            described = self._registry.catalog.describe_result
+            card, notes = await self._registry.run(described, answer.digest, given)
+            answer.card.CopyFrom(card)
+            answer.notes.extend(notes_to_proto(notes))
+        return answer
 
 
 def epochs_of_run(
     catalog: Catalog, request: spectra_pb2.ComputeRunSpectraRequest
-) -> list[tuple[float, str, spectra_pb2.ComputeSpectraRequest]]:
-    """Epoch, checkpoint and query of every checkpoint of a run.
+) -> tuple[str, list[tuple[float, str, spectra_pb2.ComputeSpectraRequest]]]:
+    """The id of a run; and of every checkpoint of it epoch, digest and query.
 
     Raises ServiceError: UNKNOWN_RUN, INVALID_ARGUMENT, and UNKNOWN_FEATURE_SET naming every checkpoint
     whose features of the split are not stored.
     """
     check_rows_alone(request.spectra.source)
-    run, known = catalog.run(request.run), catalog.feature_sets()
+    if request.spectra.HasField("card"):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, "spectra of a run are several answers, which share no card", field="card"
+        )
+    run = catalog.run(request.run)
     found: list[tuple[float, str, spectra_pb2.ComputeSpectraRequest]] = []
     missing: list[str] = []
     for checkpoint in run.checkpoints:
@@ -131,6 +155,7 @@ def epochs_of_run(
         query.CopyFrom(request.spectra)
         try:
             twins = catalog.checkpoints_of_model(checkpoint)
+            known = catalog.feature_sets_of(twins, request.split)
             query.source.feature_set = features_of(known, checkpoint, request.split, twins).digest
         except ServiceError as error:
             if error.kind != ErrorKind.UNKNOWN_FEATURE_SET:
@@ -146,7 +171,7 @@ def epochs_of_run(
             run=run.id,
             split=request.split,
         )
-    return found
+    return run.id, found
 
 
 def check_power_law(request: spectra_pb2.ComputeDescriptorsRequest, n_features: int) -> None:

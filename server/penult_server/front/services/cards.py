@@ -1,0 +1,71 @@
+"""CatalogService: cards of all kinds of things, and stored answers."""
+
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import catalog_pb2 as pb
+from penult_proto.v1 import catalog_pb2_grpc
+from penult_server.errors import ServiceError
+from penult_server.front.guard import Context
+from penult_server.front.queries.cards import checked, page_length
+from penult_server.front.registry_thread import Registry
+from penult_server.notes import notes_to_proto
+
+KINDS: dict[int, str] = {
+    pb.THING_KIND_RUN: "run",
+    pb.THING_KIND_CHECKPOINT: "checkpoint",
+    pb.THING_KIND_FEATURE_SET: "feature_set",
+    pb.THING_KIND_RESULT: "result",
+}
+
+
+class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
+    """Describe, and results."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def Describe(self, request: pb.DescribeRequest, context: Context) -> pb.DescribeResponse:
+        if request.kind not in KINDS:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, "kind must say what sort of thing is described", field="kind"
+            )
+        if not (request.HasField("name") or request.HasField("tags") or request.HasField("note")):
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, "there is nothing to change: give a name, tags or a note")
+        checked(KINDS[request.kind].replace("_", " "), name=request.name, tags=request.tags.tags, note=request.note)
+        return await self._registry.run(self._describe, request)
+
+    async def GetResult(self, request: pb.GetResultRequest, context: Context) -> pb.Result:
+        return await self._registry.run(self._result, request.digest)
+
+    async def ListResults(self, request: pb.ListResultsRequest, context: Context) -> pb.ListResultsResponse:
+        limit = page_length(request.limit if request.HasField("limit") else None)
+        results, next_page = await self._registry.run(self._registry.catalog.result_page, request, limit)
+        return pb.ListResultsResponse(results=results, next_page=next_page)
+
+    def _describe(self, request: pb.DescribeRequest) -> pb.DescribeResponse:
+        catalog, kind = self._registry.catalog, KINDS[request.kind]
+        match kind:
+            case "feature_set":
+                id = catalog.finder.find_feature_set(request.id)
+            case "result":
+                id = catalog.finder.find("summary", request.id)
+            case _:
+                id = catalog.finder.find(kind, request.id)
+        notes = catalog.cards.replace(
+            kind,
+            id,
+            name=request.name if request.HasField("name") else None,
+            tags=request.tags.tags if request.HasField("tags") else None,
+            note=request.note if request.HasField("note") else None,
+        )
+        return pb.DescribeResponse(id=id, card=catalog.cards.get(kind, id), notes=notes_to_proto(notes))
+
+    def _result(self, name: str) -> pb.Result:
+        digest, kind, stored = self._registry.catalog.find_result(name)
+        result = pb.Result()
+        answer = getattr(result, kind)
+        answer.MergeFromString(stored)
+        answer.SetInParent()
+        answer.reused = True
+        if kind in ("refit", "spectra"):
+            answer.card.CopyFrom(self._registry.catalog.cards.get("result", digest))
+        return result

@@ -1,0 +1,195 @@
+"""Cards: the names, tags and notes of things, who made them and when. No part of any identity."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from sqlite3 import Connection
+from typing import TypeAlias
+
+from penult_proto.errors import ErrorKind
+from penult_proto.notes import NoteId
+from penult_proto.v1 import cards_pb2, catalog_pb2, features_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2
+from penult_server.clock import timestamp
+from penult_server.errors import ServiceError
+from penult_server.notes import Note
+from penult_server.registry.database import Database
+from penult_server.registry.finding import short
+
+MOST_TAGS = 32
+Carded: TypeAlias = (
+    jobs_pb2.Job
+    | runs_pb2.Run
+    | runs_pb2.Checkpoint
+    | features_pb2.FeatureSet
+    | refits_pb2.Refit
+    | spectra_pb2.Spectra
+    | catalog_pb2.ResultSummary
+)
+"""Messages that have a card."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a request says of the thing that it makes, or that was made by an equal one before."""
+
+    user: str = ""
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    at: float | None = None
+    """When the name was given, in seconds since 1970; None for now."""
+
+
+NOTHING = Given()
+
+
+class Cards:
+    """Reads and writes cards. Every thing has one from the moment that its row is there; the schema sees to that."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, connection: Connection, kind: str, id: str, given: Given, *, is_new: bool) -> list[Note]:
+        """Add what is given to a card: a name to its names, tags to its tags, a note in place of its note.
+
+        The user is kept of things that are new alone. Returns what to say of it: from where a name has come. Raises
+        ServiceError (INVALID_ARGUMENT) for too many tags.
+        """
+        if is_new and given.user:
+            connection.execute("UPDATE card SET user = ? WHERE kind = ? AND id = ?", (given.user, kind, id))
+        if given.tags:
+            (stored,) = connection.execute("SELECT tags FROM card WHERE kind = ? AND id = ?", (kind, id)).fetchone()
+            self._set_tags(connection, kind, id, {*json.loads(stored), *given.tags})
+        if given.note:
+            connection.execute("UPDATE card SET note = ? WHERE kind = ? AND id = ?", (given.note, kind, id))
+        return self._move(connection, kind, id, given.name, given.at) if given.name else []
+
+    def replace(
+        self, kind: str, id: str, *, name: str | None, tags: Iterable[str] | None, note: str | None
+    ) -> list[Note]:
+        """Change what is not None: `name` replaces all names of the thing, empty for none. Raises as `add`."""
+        notes: list[Note] = []
+        with self._database.transaction() as connection:
+            if name is not None:
+                connection.execute("DELETE FROM name WHERE kind = ? AND id = ? AND name != ?", (kind, id, name))
+            if name:
+                notes = self._move(connection, kind, id, name, None)
+            if tags is not None:
+                self._set_tags(connection, kind, id, tags)
+            if note is not None:
+                connection.execute("UPDATE card SET note = ? WHERE kind = ? AND id = ?", (note, kind, id))
+        return notes
+
+    def holder(self, kind: str, name: str) -> str | None:
+        """The id of the thing that has a name now."""
+        rows = self._database.rows("SELECT id FROM name WHERE kind = ? AND name = ?", kind, name)
+        return rows[0][0] if rows else None
+
+    def given_to(self, kind: str, id: str) -> Given:
+        """What a card says, to be given to another thing; the name with the time at which it was given."""
+        card = self.get(kind, id)
+        rows = self._database.rows("SELECT given FROM name WHERE kind = ? AND name = ?", kind, card.name)
+        at = float(rows[0][0]) if rows else None
+        return Given(user=card.user, name=card.name, tags=tuple(card.tags), note=card.note, at=at)
+
+    def get(self, kind: str, id: str) -> cards_pb2.Card:
+        """The card of one thing; an empty one where there is none."""
+        return self._cards(kind, [id]).get(id, cards_pb2.Card())
+
+    def fill(self, messages: Iterable[Carded]) -> None:
+        """Write the card of every thing, and of those within it, into its message; and all names of feature sets."""
+        by_kind: dict[str, list[tuple[str, Carded]]] = {}
+        for message in messages:
+            for kind, id, part in _parts(message):
+                by_kind.setdefault(kind, []).append((id, part))
+        for kind, parts in by_kind.items():
+            ids = [id for id, _ in parts]
+            cards = self._cards(kind, ids)
+            names = self._names(kind, ids) if kind == "feature_set" else {}
+            for id, part in parts:
+                part.card.CopyFrom(cards.get(id, cards_pb2.Card()))
+                if isinstance(part, features_pb2.FeatureSet):
+                    part.names[:] = names.get(id, [])
+
+    def _cards(self, kind: str, ids: list[str]) -> dict[str, cards_pb2.Card]:
+        rows = self._database.rows(
+            "SELECT id, tags, note, user, created FROM card WHERE kind = ? AND id IN (SELECT value FROM json_each(?))",
+            kind,
+            json.dumps(ids),
+        )
+        names = self._names(kind, ids)
+        found: dict[str, cards_pb2.Card] = {}
+        for id, tags, note, user, created in rows:
+            found[id] = cards_pb2.Card(
+                name=names.get(id, [""])[0],
+                tags=json.loads(tags),
+                note=note,
+                user=user,
+                created=timestamp(float(created)) if created else None,
+            )
+        return found
+
+    def _names(self, kind: str, ids: list[str]) -> dict[str, list[str]]:
+        """All names of things, the newest first."""
+        rows = self._database.rows(
+            "SELECT id, name FROM name WHERE kind = ? AND id IN (SELECT value FROM json_each(?)) "
+            "ORDER BY given DESC, name",
+            kind,
+            json.dumps(ids),
+        )
+        found: dict[str, list[str]] = {}
+        for id, name in rows:
+            found.setdefault(id, []).append(name)
+        return found
+
+    def _move(self, connection: Connection, kind: str, id: str, name: str, at: float | None) -> list[Note]:
+        """Give a name to a thing, unless another got it after `at`."""
+        query = "SELECT id FROM name WHERE kind = ? AND name = ?"
+        before = connection.execute(query, (kind, name)).fetchone()
+        connection.execute(
+            "INSERT INTO name VALUES (?, ?, ?, ?) ON CONFLICT (kind, name) "
+            "DO UPDATE SET id = excluded.id, given = excluded.given WHERE excluded.given >= given",
+            (kind, name, id, time.time() if at is None else at),
+        )
+        after = connection.execute(query, (kind, name)).fetchone()
+        if before is None or before == after:
+            return []
+        return [moved(kind, name, before[0])]
+
+    def _set_tags(self, connection: Connection, kind: str, id: str, tags: Iterable[str]) -> None:
+        found = sorted(set(tags))
+        if len(found) > MOST_TAGS:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"a thing has at most {MOST_TAGS} tags; {short(id)} would have {len(found)}",
+                field="tags",
+            )
+        connection.execute("UPDATE card SET tags = ? WHERE kind = ? AND id = ?", (json.dumps(found), kind, id))
+
+
+def moved(kind: str, name: str, holder: str) -> Note:
+    """What to say when a name is taken from another thing."""
+    return Note(NoteId.NAME_MOVED, f"the name {name!r} was that of {kind.replace('_', ' ')} {short(holder)} before")
+
+
+def _parts(message: Carded) -> Iterator[tuple[str, str, Carded]]:
+    """A thing and the things within it: kind, id and message of each."""
+    match message:
+        case jobs_pb2.Job():
+            yield "job", message.id, message
+            if message.result.HasField("run"):
+                yield from _parts(message.result.run)
+            if message.result.HasField("extract"):
+                for one in message.result.extract.feature_sets:
+                    yield from _parts(one)
+        case runs_pb2.Run():
+            yield "run", message.id, message
+            for one in message.checkpoints:
+                yield from _parts(one)
+        case runs_pb2.Checkpoint():
+            yield "checkpoint", message.digest, message
+        case features_pb2.FeatureSet():
+            yield "feature_set", message.digest, message
+        case _:
+            yield "result", message.digest, message

@@ -1,0 +1,146 @@
+"""The schema of the registry: what version 1 was, and the steps from each version to the next.
+
+A new registry takes every step, so that it cannot differ from an old one that was opened. Messages are kept as JSON of
+the public protocol, so that the file can be read with any SQLite client; columns exist for what is searched.
+"""
+
+import sqlite3
+from collections.abc import Callable
+
+from penult_server.registry.summaries import summary_row
+
+VERSION_1 = """
+CREATE TABLE job (
+    id TEXT PRIMARY KEY,
+    spec_digest TEXT NOT NULL,
+    request_id TEXT UNIQUE,
+    state TEXT NOT NULL,
+    created REAL NOT NULL,
+    deaths INTEGER NOT NULL DEFAULT 0,
+    message TEXT NOT NULL
+) STRICT;
+CREATE INDEX job_by_spec ON job (spec_digest, created);
+CREATE INDEX job_by_state ON job (state, created);
+CREATE TABLE job_event (
+    job TEXT NOT NULL REFERENCES job (id),
+    seq INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    message TEXT NOT NULL,
+    PRIMARY KEY (job, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE dataset (name TEXT PRIMARY KEY, digest TEXT NOT NULL, message TEXT NOT NULL) STRICT;
+CREATE TABLE checkpoint (digest TEXT PRIMARY KEY, message TEXT NOT NULL) STRICT;
+CREATE TABLE run (id TEXT PRIMARY KEY, created REAL NOT NULL, message TEXT NOT NULL) STRICT;
+CREATE TABLE feature_set (digest TEXT PRIMARY KEY, created REAL NOT NULL, message TEXT NOT NULL) STRICT;
+CREATE TABLE feature_name (
+    name TEXT PRIMARY KEY,
+    digest TEXT NOT NULL REFERENCES feature_set (digest) ON DELETE CASCADE
+) STRICT;
+CREATE TABLE result (
+    digest TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    created REAL NOT NULL,
+    message BLOB NOT NULL
+) STRICT;
+"""
+
+THINGS = {
+    "job": "id",
+    "dataset": "name",
+    "checkpoint": "digest",
+    "run": "id",
+    "feature_set": "digest",
+    "result": "digest",
+}
+"""Tables of things that have a card, with the column that identifies a thing; a card's kind is the table."""
+
+# A summary has a table of its own: columns behind a large answer could only be read through it.
+CARDS = """
+CREATE TABLE card (
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    tags TEXT NOT NULL DEFAULT '[]',
+    note TEXT NOT NULL DEFAULT '',
+    user TEXT NOT NULL DEFAULT '',
+    created REAL NOT NULL,
+    PRIMARY KEY (kind, id)
+) STRICT;
+CREATE INDEX card_by_time ON card (kind, created);
+CREATE TABLE name (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    id TEXT NOT NULL,
+    given REAL NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT;
+CREATE INDEX name_by_id ON name (kind, id);
+CREATE TABLE summary (
+    digest TEXT PRIMARY KEY REFERENCES result (digest) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    feature_set TEXT NOT NULL,
+    second_set TEXT NOT NULL,
+    message TEXT NOT NULL
+) STRICT;
+CREATE INDEX summary_by_set ON summary (feature_set);
+CREATE INDEX summary_by_second_set ON summary (second_set);
+"""
+COLUMNS = {
+    "job": {"dataset": ("spec.finetune.dataset", "spec.extract.dataset", "spec.registerDataset.name")},
+    "checkpoint": {"dataset": ("dataset",), "backbone": ("backbone",), "run": ("runId",), "model": ("model",)},
+    "run": {"dataset": ("spec.dataset",), "backbone": ("spec.backbone",)},
+    "feature_set": {"dataset": ("dataset",), "split": ("split",), "checkpoint": ("checkpoint",)},
+}
+"""Columns that lists are filtered by: where in a row's message they are found, the first place that has one."""
+
+
+def _cards(connection: sqlite3.Connection) -> None:
+    """1 -> 2: cards, names of everything, summaries of results; columns for what lists are filtered by."""
+    run_script(connection, CARDS)
+    for table, key in THINGS.items():
+        # A thing gets its card with its row and loses it with it, whoever writes the row. NOT EXISTS, because a trigger
+        # that was fired by INSERT OR REPLACE would replace, too.
+        connection.execute(
+            f"CREATE TRIGGER {table}_made AFTER INSERT ON {table} BEGIN "
+            f"INSERT INTO card (kind, id, created) SELECT '{table}', NEW.{key}, (julianday('now') - 2440587.5) * 86400 "
+            f"WHERE NOT EXISTS (SELECT 1 FROM card WHERE kind = '{table}' AND id = NEW.{key}); END"
+        )
+        connection.execute(
+            f"CREATE TRIGGER {table}_gone AFTER DELETE ON {table} BEGIN "
+            f"DELETE FROM card WHERE kind = '{table}' AND id = OLD.{key}; "
+            f"DELETE FROM name WHERE kind = '{table}' AND id = OLD.{key}; END"
+        )
+    for table in ("job", "run", "feature_set", "result"):
+        key = THINGS[table]
+        connection.execute(f"INSERT INTO card (kind, id, created) SELECT '{table}', {key}, created FROM {table}")
+    connection.execute(
+        "INSERT INTO card (kind, id, created) SELECT 'checkpoint', digest, "
+        "coalesce((julianday(json_extract(message, '$.created')) - 2440587.5) * 86400, 0) FROM checkpoint"
+    )
+    connection.execute("INSERT INTO card (kind, id, created) SELECT 'dataset', name, 0 FROM dataset")
+    connection.execute(
+        "INSERT INTO name SELECT 'feature_set', name, digest, created FROM feature_name JOIN feature_set USING (digest)"
+    )
+    connection.execute("DROP TABLE feature_name")
+    for table, columns in COLUMNS.items():
+        for name, places in columns.items():
+            value = ", ".join(f"json_extract(message, '$.{place}')" for place in places)
+            value = value if len(places) == 1 else f"coalesce({value})"
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT AS ({value}) VIRTUAL")
+            connection.execute(f"CREATE INDEX {table}_by_{name} ON {table} ({name})")
+    for digest, kind in connection.execute("SELECT digest, kind FROM result").fetchall():
+        (message,) = connection.execute("SELECT message FROM result WHERE digest = ?", (digest,)).fetchone()
+        connection.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?)", summary_row(digest, kind, message))
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    lambda connection: run_script(connection, VERSION_1),
+    _cards,
+)
+"""The step to version 1, from there to version 2, and so on."""
+
+
+def run_script(connection: sqlite3.Connection, script: str) -> None:
+    """Every statement of a script, within the transaction that is open; `executescript` would commit it."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)

@@ -8,9 +8,14 @@ from pathlib import Path
 
 from penult_proto.generate_client import CLIENT, MADE, module, record, signature, typed_dict, write
 
-ALWAYS_SAID = ("balance", "epochs", "pretrained", "seed")
+ALWAYS_SAID = ("balance", "epochs", "seed")
 """Arguments that have an effect on every run."""
-DOCS = {"repeat_errors_of": "Digest of a checkpoint.", "evaluate": "Empty for all."}
+DOCS = {
+    "pretrained": "None with a start.",
+    "start": "Digest of a checkpoint or of a refit.",
+    "repeat_errors_of": "Digest of a checkpoint.",
+    "evaluate": "Empty for all.",
+}
 SPEC_DOC = """A finetuning recipe; the fields are the arguments of `Client.finetune`.
 
     A field that was left out has the server's default; one without an effect, such as the momentum of AdamW, is None.

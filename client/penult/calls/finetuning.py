@@ -7,10 +7,12 @@ from typing import Literal, Unpack
 from penult.calls import jobs
 from penult.connection.rpc import Connection
 from penult.results.records import Checkpoint, Dataset, FeatureSet, Run
+from penult.results.refits import Refit
 from penult.types import (
     BalanceMethod,
     By,
     FeatureKind,
+    FileHead,
     LossName,
     MissingGroups,
     OptimizerName,
@@ -33,10 +35,12 @@ class Finetuning:
         self,
         *,
         dataset: Dataset | str,
-        backbone: str | Path,
+        backbone: str | Path | None = None,
+        start: Checkpoint | Refit | str | None = None,
         attribute: str | None = None,
         pretrained: bool | None = None,
         weights: str | Path | None = None,
+        head: FileHead | None = None,
         pooling: PoolingName | None = None,
         balance: BalanceMethod | None = None,
         by: By | None = None,
@@ -88,10 +92,10 @@ class Finetuning:
         An argument that is left out, or None, takes the server's default. ``run.spec`` shows the values used, and None
         for arguments that have no effect on the run. Defaults::
 
-            pretrained=True, pooling="model", balance="none", by="class", missing_groups="refuse", epochs=2, seed=0,
-            optimizer="adamw", learning_rate=0.001, weight_decay=0.01, decay_all=False, momentum=0.9, schedule="cosine",
-            schedule_by_epoch=False, warmup=0.1, clip_norm=0.0, batch_size=32, accumulate=1, processes=1,
-            precision="auto", compile=False, loss="mean", group_dro_rate=0.01, group_dro_adjustment=0.0,
+            pretrained=True, head="keep", pooling="model", balance="none", by="class", missing_groups="refuse",
+            epochs=2, seed=0, optimizer="adamw", learning_rate=0.001, weight_decay=0.01, decay_all=False, momentum=0.9,
+            schedule="cosine", schedule_by_epoch=False, warmup=0.1, clip_norm=0.0, batch_size=32, accumulate=1,
+            processes=1, precision="auto", compile=False, loss="mean", group_dro_rate=0.01, group_dro_adjustment=0.0,
             cvar_fraction=0.2, label_smoothing=0.0, mixup=0.0, sam=0.0, flip=True, crop_scale=0.0, image_size=0,
             image_resize=0, max_tokens=128, pad_to_max=False, evaluate_every=1.0, checkpoint_every=1.0, save_every=0
 
@@ -103,10 +107,15 @@ class Finetuning:
         dataset : name of a packaged or registered dataset.
         backbone : a timm model, a directory of a timm or transformers model on the server's machine, a hub name, or a
             packaged name (see `info`).
+        start : instead of a backbone, a checkpoint, or a refit of extracted features, or the digest of either: the run
+            begins with that body and that head, its rows in the order of the dataset's classes by name. The seed then
+            decides order, augmentation and dropout alone. `backbone`, `pretrained`, `weights` and `pooling` are the
+            start's, and `image_size`, `image_resize` and `max_tokens` unless others are given.
         attribute : what groups are made from; the dataset's first by default.
         pretrained : False starts from random weights.
         weights : absolute path, on the server's machine, of a file of pretrained weights of a timm backbone
             (safetensors, or a PyTorch file that holds tensors alone).
+        head : of the `start`: "keep", or "new" to draw a fresh one, as needed for other classes.
         pooling : what the head of a text model reads: "model" for what its own classifier does, such as BERT's pooled
             first token; "mean" for the mean of the last hidden states over the tokens (Reimers and Gurevych 2019).
         balance : how the training examples are balanced (LaBonte et al. 2024, section 3): "none"; "subsetting"
@@ -162,8 +171,10 @@ class Finetuning:
 
         Raises
         ------
-        InvalidRequest : an argument is out of its range, has no effect, or excludes another.
+        InvalidRequest : an argument is out of its range, has no effect, or excludes another; kind ``other_classes`` for
+            a start whose head knows other classes than the dataset.
         NotFound : kinds ``unknown_dataset``, ``unknown_backbone``, ``unknown_split``, ``unknown_checkpoint``.
+        StoreCorrupt : the start is damaged.
         PreconditionFailed : kind ``weights_unavailable``.
         Busy : too many jobs are waiting.
         """

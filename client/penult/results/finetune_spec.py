@@ -6,6 +6,7 @@ from typing import Any, Literal
 from penult.types import (
     BalanceMethod,
     By,
+    FileHead,
     LossName,
     MissingGroups,
     OptimizerName,
@@ -24,9 +25,13 @@ class FinetuneSpec:
 
     dataset: str
     backbone: str
+    start: str | None
+    """Digest of a checkpoint or of a refit."""
     attribute: str
-    pretrained: bool
+    pretrained: bool | None
+    """None with a start."""
     weights: str | None
+    head: FileHead | None
     pooling: PoolingName | None
     balance: BalanceMethod
     by: By | None

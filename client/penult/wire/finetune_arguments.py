@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from penult.results.records import Checkpoint, Dataset
+from penult.results.refits import Refit
 from penult.types import (
     BalanceMethod,
     By,
+    FileHead,
     LossName,
     MissingGroups,
     OptimizerName,
@@ -21,10 +23,12 @@ class FinetuneArguments(TypedDict, total=False):
     """The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."""
 
     dataset: Dataset | str
-    backbone: str | Path
+    backbone: str | Path | None
+    start: Checkpoint | Refit | str | None
     attribute: str | None
     pretrained: bool | None
     weights: str | Path | None
+    head: FileHead | None
     pooling: PoolingName | None
     balance: BalanceMethod | None
     by: By | None

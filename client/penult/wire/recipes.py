@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from penult.arguments import coerce
 from penult.errors import invalid
 from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
-from penult.wire.references import checkpoint_digest, dataset_name
+from penult.wire.references import checkpoint_digest, dataset_name, start_message
 from penult_proto.enums import name_of
 from penult_proto.v1 import groups_pb2, runs_pb2
 
@@ -24,13 +24,18 @@ _FIELDS = {"balance": "method"}
 def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
     """What was asked for, and nothing else: the server knows the defaults. Raises `InvalidRequest`."""
     asked = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
-    if not {"dataset", "backbone"} <= set(asked) <= set(FinetuneArguments.__annotations__):
-        legal = [name for name in FinetuneArguments.__annotations__ if name not in ("dataset", "backbone")]
+    if "dataset" not in asked or not set(asked) <= set(FinetuneArguments.__annotations__):
+        legal = [name for name in FinetuneArguments.__annotations__ if name != "dataset"]
         named = ", ".join(str(name) for name in asked)
-        raise invalid(f"a finetuning has 'dataset', 'backbone' and any of {', '.join(legal)}; got {named}")
-    for name in ("dataset", "backbone"):
-        if asked[name] is None:
-            raise invalid(f"{name}= must be given; got None", argument=name)
+        raise invalid(f"a finetuning has 'dataset' and any of {', '.join(legal)}; got {named}")
+    if asked["dataset"] is None:
+        raise invalid("dataset= must be given; got None", argument="dataset")
+    if asked.get("backbone") is None and asked.get("start") is None:
+        raise invalid(
+            "backbone=, the model whose weights are trained, or start=, a checkpoint or a refit, must be given; got "
+            "neither",
+            argument="backbone",
+        )
     spec = runs_pb2.FinetuneSpec()
     for name, value in asked.items():
         if value is not None:
@@ -38,6 +43,8 @@ def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
             found = _on_wire(name, value, field)
             if isinstance(found, list):
                 getattr(message, field.name).extend(found)
+            elif isinstance(found, runs_pb2.Start):
+                spec.start.CopyFrom(found)
             else:
                 setattr(message, field.name, found)
     return spec
@@ -55,6 +62,8 @@ def _from_wire(argument: str, message: Message, field: FieldDescriptor) -> Any:
         return tuple(value or ())
     if argument in ("dataset", "backbone", "attribute"):
         return value or ""
+    if argument == "start":
+        return None if value is None else value.refit or value.checkpoint
     if argument == "balance":
         value = value or groups_pb2.BALANCE_METHOD_NONE
     if argument == "ratio":
@@ -85,6 +94,8 @@ def _on_wire(argument: str, value: Any, field: FieldDescriptor) -> Any:
             return _ratio(value)
         case "repeat_errors_of":
             return checkpoint_digest(value, argument)
+        case "start":
+            return start_message(value)
         case "dataset":
             return dataset_name(value)
         case "backbone" | "weights":

@@ -8,6 +8,7 @@ from penult.results.heads import Head, HeadArrays
 from penult.results.records import Checkpoint, Dataset, Features, FeatureSet, Run
 from penult.results.refits import Refit
 from penult.types import HeadChoice, Scaling
+from penult_proto.v1 import runs_pb2
 
 FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 8 characters), or a name."""
@@ -33,6 +34,16 @@ def checkpoint_digest(value: Checkpoint | str, argument: str = "checkpoint") -> 
     if isinstance(value, Checkpoint):
         return value.digest
     return _named(argument, "checkpoint", value, "a Checkpoint or its digest")
+
+
+def start_message(value: Checkpoint | Refit | str) -> runs_pb2.Start:
+    """What a finetuning starts from; a digest may be that of either. Raises `InvalidRequest`."""
+    if isinstance(value, Checkpoint):
+        return runs_pb2.Start(checkpoint=value.digest)
+    if isinstance(value, Refit):
+        return runs_pb2.Start(refit=value.digest)
+    digest = _named("start", "checkpoint", value, "a Checkpoint, a Refit, or the digest of one")
+    return runs_pb2.Start(checkpoint=digest, refit=digest)
 
 
 def run_id(value: Run | str, argument: str = "run") -> str:

@@ -19,8 +19,9 @@ from penult_server.finetuning.checks import annotated, annotations_of, invalid
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.effects import HasEffect, Needed
 from penult_server.finetuning.objective import Objective
+from penult_server.finetuning.start import Start
 
-NESTED = ("balance", "objective")
+NESTED = ("balance", "objective", "start")
 """Messages within the request."""
 
 
@@ -31,7 +32,8 @@ def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
     """
     given = _given(spec, "", apart=("dataset", "backbone", *NESTED)) | _given(spec.balance, "balance.")
     objective = Objective(**_given(spec.objective, "objective."))
-    return FinetuneConfig(backbone=spec.backbone, objective=objective, **given)
+    start = Start(checkpoint=spec.start.checkpoint, refit=spec.start.refit)
+    return FinetuneConfig(backbone=spec.backbone, objective=objective, start=start, **given)
 
 
 def complete(spec: runs_pb2.FinetuneSpec, modality: Modality) -> FinetuneConfig:

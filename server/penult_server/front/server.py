@@ -133,7 +133,8 @@ class Server:
         registry, compute = self._registry, self._compute
         resolver = Resolver(registry, self._settings.root)
         features = FeatureServicer(self._settings.root, registry, compute)
-        checkpoints_pb2_grpc.add_CheckpointServiceServicer_to_server(CheckpointServicer(registry), server)
+        checkpoints = CheckpointServicer(self._settings.root, registry)
+        checkpoints_pb2_grpc.add_CheckpointServiceServicer_to_server(checkpoints, server)
         datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(resolver), server)
         features_pb2_grpc.add_FeatureServiceServicer_to_server(features, server)
         info_pb2_grpc.add_InfoServiceServicer_to_server(self._info, server)

@@ -57,7 +57,7 @@ def about(
         "penult": version("penult"),
         "weights_digest": weights_digest,
         "classes": list(manifest.classes),
-        "preprocessing": preprocessing(manifest),
+        "preprocessing": preprocessing(manifest, format),
         "head": _head(manifest, head, refit),
         "metrics": {name: metrics_as_json(one) for name, one in metrics.items()},
         "checkpoint": {

@@ -49,10 +49,12 @@ def _front_matter(said: Mapping[str, Any]) -> str:
 
 def _summary(said: Mapping[str, Any]) -> str:
     checkpoint = said["checkpoint"]
-    return (
-        f"{_code(checkpoint['backbone'])} finetuned on {_code(checkpoint['dataset'])} for {checkpoint['epoch']:g} "
-        f"epochs, exported by penult {said['penult']}. Everything on this page stands in `penult.json`, too."
-    )
+    trained = ""
+    if checkpoint["dataset"]:
+        steps = f"{checkpoint['step']} steps ({checkpoint['epoch']:g} epochs)"
+        trained = f", {steps} trained on {_code(checkpoint['dataset'])}"
+    exported = f"{_code(checkpoint['backbone'])}{trained}, exported by penult {said['penult']}."
+    return f"{exported} Everything on this page stands in `penult.json`, too."
 
 
 def _loading(said: Mapping[str, Any], name: str) -> str:
@@ -80,10 +82,10 @@ def _head(said: Mapping[str, Any]) -> str:
             f"It was fitted by {_code(method)} (l1 {said['l1']:g}, l2 {said['l2']:g}) on feature set "
             f"{_code(said['fitted_on'])}."
         )
-    lines += [f"- {_escaped(one)}" for one in said.get("remarks", ())]
+    remarks = [f"- {_escaped(one)}" for one in said.get("remarks", ())]
     if said.get("largest_rounding"):
-        lines.append(f"- largest rounding of an entry: {said['largest_rounding']:.1e}")
-    return "## Head\n\n" + "\n".join(lines)
+        remarks.append(f"- largest rounding of an entry: {said['largest_rounding']:.1e}")
+    return "\n\n".join(["## Head", " ".join(lines), *(["\n".join(remarks)] if remarks else [])])
 
 
 def _metrics(said: Mapping[str, Any]) -> str:
@@ -126,9 +128,11 @@ def _provenance(said: Mapping[str, Any]) -> str:
     facts: dict[str, object] = {
         "checkpoint": checkpoint["digest"],
         "digest of the weights": said["weights_digest"],
-        "run": f"{checkpoint['run']}, after {checkpoint['step']} steps",
-        "dataset": f"{checkpoint['dataset']}, {checkpoint['dataset_digest']}",
-        "groups": f"class x {checkpoint['attribute']}",
+        "run": checkpoint["run"] or "none",
+        "steps": checkpoint["step"],
+        "dataset": checkpoint["dataset"] or "not known",
+        "digest of the dataset": checkpoint["dataset_digest"] or "not known",
+        "groups": f"class x {checkpoint['attribute']}" if checkpoint["attribute"] else "not known",
         "starting weights": said["starting_weights"] or "not known",
         "created": checkpoint["created"],
     }
@@ -143,7 +147,7 @@ def _provenance(said: Mapping[str, Any]) -> str:
 
 
 def _pairs(facts: Mapping[str, object]) -> list[tuple[str, str]]:
-    return [(_escaped(name), _code(str(value))) for name, value in facts.items()]
+    return [(name, _code(str(value))) for name, value in facts.items()]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from penult.errors import ServerBug
+from penult.types import ExportFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +59,17 @@ def parse_manifest(text: str) -> tuple[StoredManifest, dict[str, Any]]:
     return StoredManifest(**(known | tuples)), said
 
 
-def preprocessing(manifest: StoredManifest) -> dict[str, Any]:
+CROP_REMARK = (
+    "the image processors of transformers round the place of the crop down where a half is left: for some sides of "
+    "images the crop lies a pixel beside the one that is meant"
+)
+
+
+def preprocessing(manifest: StoredManifest, format: ExportFormat) -> dict[str, Any]:
     """How examples reach the model."""
     if manifest.is_image:
-        return {
+        remark = {"remark": CROP_REMARK} if format == "transformers" else {}
+        return remark | {
             "kind": "image",
             "steps": "shorter side resized to `resize` pixels, center crop of `size` x `size`, "
             "then (pixel / 255 - mean) / std for each channel",

@@ -88,8 +88,9 @@ class Runs:
         if all_values.get("epochs") == 0:
             all_values = {name: value for name, value in all_values.items() if name not in ("batch_size", "evaluate")}
             all_values |= {name: value for name, value in values.items() if name in ("batch_size", "evaluate")}
-        if all_values.get("objective.repeat_errors_of") == SOME_CHECKPOINT:
-            all_values["objective.repeat_errors_of"] = self.outcome({}, "images").checkpoints[0].digest
+        for name, value in all_values.items():
+            if value == SOME_CHECKPOINT:
+                all_values[name] = self.outcome({}, "images").checkpoints[0].digest
         return spec_of(all_values)
 
     def complete(self, values: Values, data: Data) -> runs_pb2.FinetuneSpec:
@@ -220,5 +221,5 @@ def test_the_documented_defaults_are_the_server_s() -> None:
     # Of the rest nothing is the default.
     optional = set(inspect.signature(Client.finetune).parameters) - {"self", "timeout", "dataset", "backbone"}
     assert optional - set(documented) == {
-        *("attribute", "weights", "ratio", "repeat_errors_of", "repeat_errors", "evaluate", "early_steps")
+        *("attribute", "start", "weights", "ratio", "repeat_errors_of", "repeat_errors", "evaluate", "early_steps")
     }

@@ -175,3 +175,24 @@ def test_other_sizes_where_the_architecture_has_them(trained):
 def test_a_new_head_is_not_a_refit_s():
     with pytest.raises(ServiceError, match="start from its checkpoint"):
         FinetuneConfig(backbone="test_resnet", head="new", start=Start(checkpoint="a", refit="b"))
+
+
+def test_an_interrupted_run_goes_on(trained):
+    root, data, start = trained
+    config = FinetuneConfig(
+        backbone="test_resnet",
+        start=Start(checkpoint=start.digest),
+        max_tokens=start.max_tokens or 128,
+        epochs=2,
+        batch_size=4,
+        evaluate=("val",),
+        save_every=1,
+        seed=3,
+    )
+    common = {"root": root, "device": CPU}
+    whole = finetune(config, data, context=Recorder(), run_id="whole", **common)
+    with pytest.raises(ServiceError, match="cancelled"):
+        finetune(config, data, context=Recorder(cancel_at=3), run_id="broken", **common)
+    again = finetune(config, data, context=Recorder(), run_id="broken", **common)
+    assert again.resumed_at
+    assert [one.weights_digest for one in again.checkpoints] == [one.weights_digest for one in whole.checkpoints]

@@ -64,7 +64,7 @@ def write_files(
 
 def _write_file(stored: checkpoints_pb2.StoredFile, stream: "_Pieces", directory: Path) -> str:
     """Write one small file; the digest of what came."""
-    if Path(stored.name).name != stored.name or stored.name == WEIGHTS_FILE:
+    if Path(stored.name).name != stored.name or stored.name in ("", ".", "..", WEIGHTS_FILE):
         raise ServerBug(f"the server sent a file called {stored.name!r}")
     total = hashlib.sha256()
     with (directory / stored.name).open("wb") as file:

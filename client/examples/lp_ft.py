@@ -44,7 +44,7 @@ def main() -> None:
                 dataset=options.dataset,
                 start=start,
                 epochs=options.epochs,
-                learning_rate=options.learning_rate,
+                optimizer=penult.AdamW(learning_rate=options.learning_rate),
                 evaluate=["test"],
             )
             for name, start in starts.items()

@@ -13,12 +13,12 @@ ALWAYS_SAID = ("balance", "epochs", "seed")
 DOCS = {
     "pretrained": "None with a start.",
     "start": "Digest of a checkpoint or of a refit.",
-    "repeat_errors_of": "Digest of a checkpoint.",
+    "repeat": "By the digest of the checkpoint.",
     "evaluate": "Empty for all.",
 }
 SPEC_DOC = """A finetuning recipe; the fields are the arguments of `Client.finetune`.
 
-    A field that was left out has the server's default; one without an effect, such as the momentum of AdamW, is None.
+    What was left out has the server's default; what has no effect, such as the schedule of a run of no epochs, is None.
     """
 METHOD = '''
     def arguments(self) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class WeightsDigest:
         self.begin(tensor.name, _NUMPY_TYPES[tensor.dtype], tensor.shape)
 
     def update(self, content: "bytes | memoryview") -> None:
-        """Bytes of the tensor that was begun last."""
+        """Bytes of the last tensor that `begin` named."""
         self._total.update(content)
 
     def hexdigest(self) -> str:

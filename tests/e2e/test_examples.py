@@ -54,7 +54,9 @@ def test_which_balancing(client, store):
     assert [line.split()[0] for line in lines] == methods
     settings = {name: {"by": "group"} for name in methods} | {"none": {}, "mixture": {"by": "group", "ratio": 4}}
     runs = [
-        client.finetune(**RECIPE, balance=name, **settings[name], epochs=1, image_size=16, seed=seed).wait()
+        client.finetune(
+            **RECIPE, balance=name, **settings[name], epochs=1, inputs=penult.Images(size=16), seed=seed
+        ).wait()
         for name in methods
         for seed in (0, 1)
     ]
@@ -124,7 +126,7 @@ def test_lp_ft(client, store):
     said = probe.metrics["test"]
     expected = [said.average_accuracy, said.worst_group_accuracy]
     np.testing.assert_allclose(numbers(probed.replace("-", "")), expected, atol=0.0005001)
-    recipe = {"dataset": "shapes", "epochs": 1, "learning_rate": 3e-4, "evaluate": ["test"]}
+    recipe = {"dataset": "shapes", "epochs": 1, "optimizer": penult.AdamW(learning_rate=3e-4), "evaluate": ["test"]}
     for line, start in zip(lines, (fresh, probe), strict=True):
         runs = [client.finetune(**recipe, start=start, seed=seed).wait() for seed in (0, 1)]
         average, worst = (

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import penult
+from penult import Compute, Images, Texts
 from penult_proto.errors import ErrorKind
 
 RECIPE = {"dataset": "shapes", "backbone": "test_resnet", "pretrained": False}
@@ -22,7 +23,7 @@ def store(client, table) -> penult.Client:
 @pytest.fixture(scope="module")
 def first(store) -> penult.Checkpoint:
     """A trained checkpoint that reads images otherwise than they are."""
-    run = store.finetune(**RECIPE, epochs=1, batch_size=8, image_size=20, image_resize=24).wait()
+    run = store.finetune(**RECIPE, epochs=1, batch_size=8, inputs=Images(size=20, resize=24)).wait()
     return run.checkpoints[-1]
 
 
@@ -41,18 +42,18 @@ def test_a_checkpoint_is_the_start(store, first):
     run = store.finetune(dataset="shapes", start=first, epochs=0).wait()
     assert run.checkpoints[0].digest == first.digest
     assert (run.spec.start, run.spec.backbone, run.spec.pretrained) == (first.digest, "test_resnet", None)
-    assert (run.spec.image_size, run.spec.image_resize, run.spec.head) == (20, 24, "keep")
+    assert (run.spec.inputs, run.spec.head) == (Images(size=20, resize=24), "keep")
     assert store.runs.manifest(run).weights == f"checkpoint {first.digest}"
     # However it is named, it is the same work; so is what the run says that it was.
     for same in (
         {"start": first.digest},
         {"start": first.digest[:12]},
         {"start": first, "head": "keep"},
-        {"start": first, "backbone": "test_resnet", "pretrained": False, "image_size": 20, "image_resize": 24},
+        {"start": first, "backbone": "test_resnet", "pretrained": False, "inputs": Images(size=20, resize=24)},
         {name: value for name, value in run.spec.arguments().items() if name != "dataset"},
     ):
         assert store.finetune(**({"dataset": "shapes", "epochs": 0} | same)).wait().id == run.id
-    other = store.finetune(dataset="shapes", start=first, epochs=0, image_resize=22).wait()
+    other = store.finetune(dataset="shapes", start=first, epochs=0, inputs=Images(resize=22)).wait()
     assert other.id != run.id
 
 
@@ -86,7 +87,7 @@ def test_one_head_for_several_seeds(store, refit):
 
 def test_two_processes_start_alike(store, refit):
     recipe = {"dataset": "shapes", "start": refit, "epochs": 1, "batch_size": 8, "evaluate": ["test"]}
-    one, two = (store.finetune(**recipe, processes=processes).wait() for processes in (1, 2))
+    one, two = (store.finetune(**recipe, compute=Compute(processes=processes)).wait() for processes in (1, 2))
     assert one.checkpoints[0].digest == two.checkpoints[0].digest
     assert one.checkpoints[1].digest != one.checkpoints[0].digest
 
@@ -94,11 +95,11 @@ def test_two_processes_start_alike(store, refit):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"backbone": "test_vit"}, "start= already says backbone='test_resnet', and 'test_vit' was given"),
-        ({"weights": "/weights.safetensors"}, "start= already says weights="),
-        ({"pooling": "mean"}, "goes with a dataset of texts"),
-        ({"max_tokens": 5}, "goes with a dataset of texts"),
-        ({"image_resize": 12}, "image_resize must be 0 or at least image_size"),
+        ({"backbone": "test_vit"}, "start= already says backbone: 'test_resnet', and 'test_vit' was given"),
+        ({"weights": "/weights.safetensors"}, "start= already says weights: "),
+        ({"inputs": Texts(pooling="mean")}, "goes with a dataset of texts"),
+        ({"inputs": Texts(max_tokens=5)}, "goes with a dataset of texts"),
+        ({"inputs": Images(resize=12)}, "must be 0 or at least their size"),
         ({"start": None, "backbone": None}, "backbone=, the model whose weights are trained, or start="),
         ({"start": "nosuchdigest"}, "neither a checkpoint nor a refit"),
         ({"start": 3}, "a Checkpoint, a Refit, or the digest of one"),
@@ -110,13 +111,11 @@ def test_contradictions_are_refused(store, first, change, said):
         store.finetune(**({"dataset": "shapes", "start": first, "epochs": 0} | change))
 
 
-def test_random_weights_are_no_start(store, first):
-    """`pretrained` is accepted where it is what the start's own run said."""
-    run = store.finetune(dataset="shapes", start=first, epochs=0).wait()
-    with pytest.raises(penult.InvalidRequest, match="already says pretrained=True"):
-        store.finetune(dataset="shapes", start=run.checkpoints[0].digest, pretrained=False, epochs=0, seed=5) and (
-            store.finetune(dataset="footwear", start=first, pretrained=False, epochs=0)
-        )
+def test_random_weights_are_no_start(store, refit):
+    """`pretrained` is accepted where it is what the start's own run said; this one's began with a refit."""
+    checkpoint = store.finetune(dataset="shapes", start=refit, epochs=0).wait().checkpoints[0]
+    with pytest.raises(penult.InvalidRequest, match="already says pretrained: True, and False was given"):
+        store.finetune(dataset="shapes", start=checkpoint, pretrained=False, epochs=0)
 
 
 def test_other_classes(store, first, refit):

@@ -92,7 +92,7 @@ class StoredFile(google.protobuf.message.Message):
     name: builtins.str
     size: builtins.int
     sha256: builtins.str
-    """Of the content, hexadecimal."""
+    """Digest of the content, hexadecimal."""
     def __init__(
         self,
         *,

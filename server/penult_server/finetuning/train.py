@@ -276,7 +276,7 @@ def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
 
 
 def _fed_as_asked(classifier: Classifier, config: FinetuneConfig) -> Classifier:
-    """With the padding and the crop that the configuration asks for."""
+    """The classifier with the padding and the crop that the configuration asks for."""
     preprocessing = classifier.preprocessing
     if isinstance(preprocessing, TextPreprocessing) and config.pad_to_max:
         return replace(classifier, preprocessing=replace(preprocessing, pad_to=config.max_tokens))
@@ -338,8 +338,8 @@ def input_side(config: FinetuneConfig, dataset: Dataset) -> int:
     if height != width:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
-            f"image_size 0 takes the size of the dataset's images, which must then be square; the first of "
-            f"{dataset.info.name!r} has {width} x {height} pixels: give image_size",
+            f"inputs=Images(size=0) takes the size of the dataset's images, which must then be square; the first of "
+            f"{dataset.info.name!r} has {width} x {height} pixels: give a size",
             width=width,
             height=height,
         )

@@ -109,7 +109,7 @@ def _belongs(given: Head | Refit, head: Head, digest: str, is_same_model: IsSame
 
 
 def _order(head: Head, manifest: StoredManifest) -> tuple[list[int], str]:
-    """For each class of the checkpoint its row in the head, and what was done. Raises `InvalidRequest`."""
+    """The row of the head for each class of the checkpoint, and what was done. Raises `InvalidRequest`."""
     names = class_names(head)
     if not names:
         return list(

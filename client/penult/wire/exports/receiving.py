@@ -27,7 +27,7 @@ class Changes:
     shapes: Mapping[str, Sequence[int]]
     """Other shapes of tensors whose bytes stay."""
     metadata: Mapping[str, str] | None
-    """Of the file; None for what it has."""
+    """Metadata of the file; None for those that it has."""
 
 
 def write_files(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from penult_proto.enums import name_of, names_of
 from penult_proto.errors import ErrorKind
+from penult_proto.finetune_fields import written
 from penult_proto.v1 import datasets_pb2, refits_pb2, runs_pb2
 from penult_server.class_names import Classes, match_classes
 from penult_server.errors import ServiceError
@@ -225,9 +226,10 @@ def _imply_image(spec: runs_pb2.FinetuneSpec, manifest: CheckpointManifest) -> N
     if spec.image_size and spec.image_size != manifest.image_size and is_fixed:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
-            f"start= already says image_size={manifest.image_size}, for which {manifest.backbone!r} has its position "
-            f"embeddings, and {spec.image_size} was given; leave it out",
+            f"start= already says {written('image_size', spec)}: {manifest.image_size}, for which "
+            f"{manifest.backbone!r} has its position embeddings, and {spec.image_size} was given; leave it out",
             field="image_size",
+            argument=written("image_size", spec),
         )
     spec.image_size = spec.image_size or manifest.image_size
     if spec.image_size == manifest.image_size and not spec.image_resize:
@@ -237,6 +239,7 @@ def _imply_image(spec: runs_pb2.FinetuneSpec, manifest: CheckpointManifest) -> N
 def _contradicts(field: str, implied: object, given: object) -> ServiceError:
     return ServiceError(
         ErrorKind.INVALID_ARGUMENT,
-        f"start= already says {field}={implied!r}, and {given!r} was given; leave {field}= out",
+        f"start= already says {written(field)}: {implied!r}, and {given!r} was given; leave it out",
         field=field,
+        argument=written(field),
     )

@@ -4,7 +4,9 @@ from typing import Literal
 
 BalanceMethod = Literal["none", "subsetting", "upsampling", "upweighting", "mixture"]
 By = Literal["class", "group"]
+ExportFormat = Literal["timm", "transformers", "safetensors"]
 FeatureKind = Literal["pooled", "flat"]
+FileHead = Literal["keep", "new"]
 GridName = Literal[
     "l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k", "learning_rate"
 ]

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from penult_proto.enums import name_of
 from penult_proto.v1 import runs_pb2
 
-NESTED = ("balance", "objective")
+NESTED = ("balance", "objective", "start")
 """Messages within the request; in the configuration of a run the fields of `balance` stand in the request itself."""
 GROUPS: Mapping[str, Mapping[str, str]] = {
     "optimizer": {"AdamW": "adamw", "SGD": "sgd"},
@@ -30,7 +30,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
 """The classes of options by their argument, the default's first, each with the choice that it is on the wire."""
 KINDS: Mapping[str, str] = {"optimizer": "optimizer", "objective.loss": "loss"}
 """Fields that say which class of options was given, with its argument."""
-RENAMED: Mapping[str, str] = {"balance.method": "balance"}
+RENAMED: Mapping[str, str] = {"balance.method": "balance", "start.checkpoint": "start", "start.refit": "start"}
 """Arguments whose name differs from their field's."""
 OPTIONS: Mapping[str, str] = {
     "learning_rate": "AdamW|SGD.learning_rate",

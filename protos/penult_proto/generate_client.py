@@ -27,7 +27,9 @@ MADE = "Made by ``python -m penult_proto.generate``."
 CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "BalanceMethod": groups_pb2.BalanceMethod,
     "By": groups_pb2.BalanceBy,
+    "ExportFormat": ("timm", "transformers", "safetensors"),
     "FeatureKind": ("pooled", "flat"),
+    "FileHead": runs_pb2.HeadName,
     "GridName": tuple(GRID),
     "GroupSource": pb.GroupSource,
     "HeadChoice": pb.HeadKind,
@@ -63,6 +65,7 @@ HOMES = {
     "ArrayLike": "numpy.typing",
     "Checkpoint": "penult.results.records",
     "Dataset": "penult.results.records",
+    "Refit": "penult.results.refits",
     "FeatureSetLike": "penult.wire.references",
     "HeadLike": "penult.wire.references",
     "Literal": "typing",

@@ -8,9 +8,14 @@ from pathlib import Path
 
 from penult_proto.generate_client import CARD, CLIENT, MADE, module, record, signature, typed_dict, write
 
-ALWAYS_SAID = ("balance", "epochs", "pretrained", "seed")
+ALWAYS_SAID = ("balance", "epochs", "seed")
 """Arguments that have an effect on every run."""
-DOCS = {"repeat": "By the digest of the checkpoint.", "evaluate": "Empty for all."}
+DOCS = {
+    "pretrained": "None with a start.",
+    "start": "Digest of a checkpoint or of a refit.",
+    "repeat": "By the digest of the checkpoint.",
+    "evaluate": "Empty for all.",
+}
 SPEC_DOC = """A finetuning recipe; the fields are the arguments of `Client.finetune`.
 
     What was left out has the server's default; what has no effect, such as the schedule of a run of no epochs, is None.

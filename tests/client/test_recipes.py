@@ -35,9 +35,11 @@ from penult_proto.v1 import jobs_pb2, runs_pb2
 CHOSEN: dict[str, Any] = {
     "dataset": "footwear",
     "backbone": "test_resnet",
+    "start": "cd" * 32,
     "attribute": "ground",
     "pretrained": False,
     "weights": "/weights/resnet.safetensors",
+    "head": "new",
     "balance": "mixture",
     "by": "group",
     "ratio": 2.0,
@@ -145,7 +147,7 @@ def test_signature_and_dictionary_are_one() -> None:
         parameters.pop(name)
     assert list(parameters) == list(recipes.FinetuneArguments.__annotations__)
     defaults = {name: one.default for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
-    assert defaults == dict.fromkeys(list(parameters)[2:])
+    assert defaults == dict.fromkeys(list(parameters)[1:])
     signature = get_type_hints(Client.finetune)
     assert {name: signature[name] for name in parameters} == get_type_hints(recipes.FinetuneArguments)
 

@@ -1,5 +1,6 @@
 """What an answer must hold, whatever was asked; `check_` and the name of an RPC is called with request and answer."""
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,18 @@ def check_ReadFeatures(request: Any, answer: Any, server: "FuzzedServer") -> Non
     name = {digest: name for name, digest in server.digests.items()}.get(answer[0].header.feature_set.digest)
     for key in {"features", "y"} & set(found) if name is not None else ():
         np.testing.assert_array_equal(found[key], server.arrays[name][key])
+
+
+def check_ReadCheckpoint(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    header = answer[0].header
+    assert header.checkpoint.digest.startswith(request.digest)
+    content: dict[str, bytes] = {}
+    for message in answer[1:]:
+        before = content.get(message.chunk.name, b"")
+        assert message.chunk.offset == len(before)
+        content[message.chunk.name] = before + message.chunk.data
+    tensors = json.loads(header.weights_header[8:])
+    assert sum(map(len, content.values())) == max(one["data_offsets"][1] for one in tensors.values())
 
 
 def check_pieces(messages: list[Any]) -> dict[str, NDArray[Any]]:

@@ -256,10 +256,13 @@ class FuzzedServer:
         )
         finetune.CopyFrom(finished.spec.finetune)
         finetune.seed = 1
+        warm = runs_pb2.FinetuneSpec(dataset=finetune.dataset, epochs=0)
+        warm.start.checkpoint = self.run.checkpoints[0].digest
         extract = jobs_pb2.ExtractSpec(checkpoint=self.run.checkpoints[0].digest, splits=["test"], batch_size=8)
         register = jobs_pb2.RegisterDatasetSpec(name="again", table=str(self.table))
         specs = [
             jobs_pb2.JobSpec(finetune=finetune),
+            jobs_pb2.JobSpec(finetune=warm),
             jobs_pb2.JobSpec(extract=extract),
             jobs_pb2.JobSpec(register_dataset=register),
         ]
@@ -294,6 +297,9 @@ class FuzzedServer:
         return {
             "Checkpoint/GetCheckpoint": [checkpoints_pb2.GetCheckpointRequest(digest=self.run.checkpoints[0].digest)],
             "Checkpoint/ListCheckpoints": [checkpoints_pb2.ListCheckpointsRequest()],
+            "Checkpoint/ReadCheckpoint": [
+                checkpoints_pb2.ReadCheckpointRequest(digest=one.digest) for one in self.run.checkpoints
+            ],
         }
 
     def _run_seeds(self) -> dict[str, Sequence[Any]]:

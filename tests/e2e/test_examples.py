@@ -117,6 +117,26 @@ def size_alone(features: penult.Features, entry: penult.Imbalance) -> np.ndarray
     return np.quantile(np.array(tops[:-1]) / tops[-1], [0.05, 0.95])
 
 
+@pytest.mark.timeout(600)
+def test_lp_ft(client, store):
+    _, probed, *lines = printed("lp_ft.py", store, "--seeds", "2", "--epochs", "1", "--l2", "0.1")
+    fresh = client.finetune(**RECIPE, epochs=0, seed=0).wait().checkpoints[0]
+    sets = client.extract(fresh, splits=["train", "test"]).wait()
+    probe = client.refit(sets["train"], preset="erm", l2=0.1, evaluate={"test": sets["test"]})
+    said = probe.metrics["test"]
+    expected = [said.average_accuracy, said.worst_group_accuracy]
+    np.testing.assert_allclose(numbers(probed.replace("-", "")), expected, atol=0.0005001)
+    recipe = {"dataset": "shapes", "epochs": 1, "optimizer": penult.AdamW(learning_rate=3e-4), "evaluate": ["test"]}
+    for line, start in zip(lines, (fresh, probe), strict=True):
+        runs = [client.finetune(**recipe, start=start, seed=seed).wait() for seed in (0, 1)]
+        average, worst = (
+            np.array([getattr(run.metrics("test"), name) for run in runs])
+            for name in ("average_accuracy", "worst_group_accuracy")
+        )
+        expected = [average.mean(), average.std(ddof=1), worst.mean(), worst.std(ddof=1)]
+        np.testing.assert_allclose(numbers(line), expected, atol=0.0005001)
+
+
 def test_refit_every_epoch(client, store, tmp_path):
     figure = tmp_path / "epochs.png"
     options = ("--epochs", "2", "--preset", "dfr_l2", "--plot", str(figure))

@@ -39,7 +39,10 @@ FAULTS = ("internal", "worker_died", "shutting_down", "store_corrupt")
 RIGHT: dict[str, tuple[str, ...]] = {
     "Client.finetune.balance": ("none", "subsetting"),
     "Client.finetune.evaluate": ("splits",),
+    "Client.finetune.head": ("keep", "new"),
+    "Client.finetune.start": ("checkpoint",),
     "Client.finetune.weights": ("table",),
+    "Client.finetunes.start": ("checkpoint",),
     "Client.interpolate.first": ("head", "refit", "checkpoint"),
     "Client.interpolate.second": ("head", "refit", "checkpoint"),
     "Client.principal_angles.groups": ("two groups",),

@@ -68,6 +68,8 @@ UPSAMPLING: Values = {"balance.method": BALANCE["upsampling"], "balance.by": BY[
 UPWEIGHTING: Values = {"balance.method": BALANCE["upweighting"], "balance.by": BY["group"]}
 DRO: Values = {"objective.loss": LOSS["group_dro"]}
 CVAR: Values = {"objective.loss": LOSS["cvar_dro"]}
+FROM_START: Values = {"start.checkpoint": SOME_CHECKPOINT, "pretrained": None}
+HEAD = {name.removeprefix("HEAD_NAME_").lower(): n for name, n in runs_pb2.HeadName.items()}
 WHOLE_CVAR: Values = CVAR | {"objective.cvar_fraction": 1.0}
 EVEN: Values = {"warmup": 0.0}
 TEXTS_ONLY = "goes with a dataset of texts"
@@ -83,6 +85,7 @@ MATRIX: dict[str, list[Check]] = {
     "backbone": [Differ(one={}, other={"backbone": "test_convnext"})],
     "pretrained": [
         Refused(of={"weights": "/weights.safetensors", "pretrained": False}, says="pretrained must be true with"),
+        Refused(of=FROM_START | {"pretrained": False}, says="pretrained has no effect .* without start="),
         Same(one={"pretrained": None}, other={"pretrained": True}, data="texts"),
         Differ(one={"pretrained": None}, other={"pretrained": False}, data="texts"),
     ],
@@ -250,6 +253,19 @@ MATRIX: dict[str, list[Check]] = {
     "weights": [
         Elsewhere("server/test_backbone_weights.py", "test_a_file_of_timm_weights"),
         Refused(of={"pretrained": None, "weights": "w.safetensors"}, says="weights must be an absolute path"),
+        Refused(of=FROM_START | {"weights": "/w.safetensors"}, says="weights has no effect .* without start="),
+    ],
+    # The run whose starting point it is begins with the same body and head, and draws the same head.
+    "start.checkpoint": [
+        Same(one={}, other=FROM_START),
+        Differ(one={"seed": 1}, other=FROM_START | {"seed": 1}),
+    ],
+    "start.refit": [Elsewhere("e2e/test_start.py", "test_a_refit_is_the_start")],
+    "head": [
+        Same(one=FROM_START, other=FROM_START | {"head": HEAD["keep"]}),
+        Same(one={}, other=FROM_START | {"head": HEAD["new"]}),
+        Differ(one=FROM_START | {"seed": 1}, other=FROM_START | {"seed": 1, "head": HEAD["new"]}),
+        Refused(of={"head": HEAD["keep"]}, says="head has no effect .* start="),
     ],
     "objective.loss": [
         Same(one={}, other={"objective.loss": LOSS["mean"]}),

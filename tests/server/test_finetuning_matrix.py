@@ -100,8 +100,9 @@ class Runs:
         if all_values.get("epochs") == 0:
             all_values = {name: value for name, value in all_values.items() if name not in ("batch_size", "evaluate")}
             all_values |= {name: value for name, value in values.items() if name in ("batch_size", "evaluate")}
-        if all_values.get("objective.repeat_errors_of") == SOME_CHECKPOINT:
-            all_values["objective.repeat_errors_of"] = self.outcome({}, "images").checkpoints[0].digest
+        for name, value in all_values.items():
+            if value == SOME_CHECKPOINT:
+                all_values[name] = self.outcome({}, "images").checkpoints[0].digest
         return spec_of(all_values)
 
     def complete(self, values: Values, data: Data) -> runs_pb2.FinetuneSpec:
@@ -235,10 +236,10 @@ def test_the_documented_defaults_are_the_server_s(runs: Runs) -> None:
         spec = decode.finetune_spec(runs.complete(left_out | balance, "images"))
         found |= {name: getattr(spec, name) for name in plain if getattr(spec, name) is not None}
     kinds = {name: type(found[name])() for name in ("optimizer", "loss")}
-    assert plain == found | kinds | {"balance": "none", "pretrained": True}
+    assert plain == found | kinds | {"balance": "none", "pretrained": True, "head": "keep"}
     # Of the rest nothing is the default.
     optional = set(inspect.signature(Client.finetune).parameters) - {"self", "timeout", "dataset", "backbone"}
-    assert optional - set(plain) - set(GROUPS) == {"attribute", "weights", "ratio", "evaluate"}
+    assert optional - set(plain) - set(GROUPS) == {"attribute", "start", "weights", "ratio", "evaluate"}
 
 
 @pytest.mark.parametrize("name", [name for argument, kinds in GROUPS.items() for name in kinds if argument != "repeat"])

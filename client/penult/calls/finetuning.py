@@ -21,7 +21,8 @@ from penult.options import (
     Texts,
 )
 from penult.results.records import Checkpoint, Dataset, FeatureSet, Run
-from penult.types import BalanceMethod, By, FeatureKind, MissingGroups, StorageType
+from penult.results.refits import Refit
+from penult.types import BalanceMethod, By, FeatureKind, FileHead, MissingGroups, StorageType
 from penult.wire import encode, recipes
 from penult.wire.finetune_arguments import FinetuneArguments
 from penult_proto.v1 import jobs_pb2
@@ -36,10 +37,12 @@ class Finetuning:
         self,
         *,
         dataset: Dataset | str,
-        backbone: str | Path,
+        backbone: str | Path | None = None,
+        start: Checkpoint | Refit | str | None = None,
         attribute: str | None = None,
         pretrained: bool | None = None,
         weights: str | Path | None = None,
+        head: FileHead | None = None,
         balance: BalanceMethod | None = None,
         by: By | None = None,
         ratio: float | Literal["dataset"] | None = None,
@@ -70,8 +73,8 @@ class Finetuning:
         used, and None for what has no effect on the run. Those of options stand with their classes, as in
         ``help(penult.AdamW)``; the others are::
 
-            pretrained=True, balance="none", by="class", missing_groups="refuse", epochs=2, batch_size=32, seed=0,
-            optimizer=AdamW(), loss=CrossEntropy()
+            pretrained=True, head="keep", balance="none", by="class", missing_groups="refuse", epochs=2, batch_size=32,
+            seed=0, optimizer=AdamW(), loss=CrossEntropy()
 
         What would have no effect is refused, and the error says what it goes with: `by` without a balance,
         ``inputs=Texts(max_tokens=...)`` for images, what belongs to training with ``epochs=0``.
@@ -81,10 +84,15 @@ class Finetuning:
         dataset : name of a packaged or registered dataset.
         backbone : a timm model, a directory of a timm or transformers model on the server's machine, a hub name, or a
             packaged name (see `info`).
+        start : instead of a backbone, a checkpoint, or a refit of extracted features, or the digest of either: the run
+            begins with that body and that head, its rows in the order of the dataset's classes by name. The seed then
+            decides order, augmentation and dropout alone. `backbone`, `pretrained`, `weights` and the pooling are the
+            start's, and so are the sizes of `inputs` unless others are given.
         attribute : what groups are made from; the dataset's first by default.
         pretrained : False starts from random weights.
         weights : absolute path, on the server's machine, of a file of pretrained weights of a timm backbone
             (safetensors, or a PyTorch file that holds tensors alone).
+        head : of the `start`: "keep", or "new" to draw a fresh one, as needed for other classes.
         balance : how the training examples are balanced (LaBonte et al. 2024, section 3): "none"; "subsetting"
             keeps as many of each as the smallest has; "upsampling" draws with probability 1/count;
             "upweighting" weighs the loss by 1/count; "mixture" caps each at `ratio` times the smallest, then
@@ -115,8 +123,10 @@ class Finetuning:
 
         Raises
         ------
-        InvalidRequest : an argument is out of its range, has no effect, or excludes another.
+        InvalidRequest : an argument is out of its range, has no effect, or excludes another; kind ``other_classes`` for
+            a start whose head knows other classes than the dataset.
         NotFound : kinds ``unknown_dataset``, ``unknown_backbone``, ``unknown_split``, ``unknown_checkpoint``.
+        StoreCorrupt : the start is damaged.
         PreconditionFailed : kind ``weights_unavailable``.
         Busy : too many jobs are waiting.
         """

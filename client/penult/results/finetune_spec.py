@@ -17,7 +17,7 @@ from penult.options import (
     Schedule,
     Texts,
 )
-from penult.types import BalanceMethod, By, MissingGroups
+from penult.types import BalanceMethod, By, FileHead, MissingGroups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +29,13 @@ class FinetuneSpec:
 
     dataset: str
     backbone: str
+    start: str | None
+    """Digest of a checkpoint or of a refit."""
     attribute: str
-    pretrained: bool
+    pretrained: bool | None
+    """None with a start."""
     weights: str | None
+    head: FileHead | None
     balance: BalanceMethod
     by: By | None
     ratio: float | Literal["dataset"] | None

@@ -18,18 +18,21 @@ from penult.options import (
     Schedule,
     Texts,
 )
-from penult.results.records import Dataset
-from penult.types import BalanceMethod, By, MissingGroups
+from penult.results.records import Checkpoint, Dataset
+from penult.results.refits import Refit
+from penult.types import BalanceMethod, By, FileHead, MissingGroups
 
 
 class FinetuneArguments(TypedDict, total=False):
     """The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."""
 
     dataset: Dataset | str
-    backbone: str | Path
+    backbone: str | Path | None
+    start: Checkpoint | Refit | str | None
     attribute: str | None
     pretrained: bool | None
     weights: str | Path | None
+    head: FileHead | None
     balance: BalanceMethod | None
     by: By | None
     ratio: float | Literal["dataset"] | None

@@ -16,7 +16,7 @@ from penult.arguments import coerce
 from penult.errors import InvalidRequest, invalid, shown
 from penult.wire.encode import card
 from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
-from penult.wire.references import checkpoint_digest, dataset_name
+from penult.wire.references import checkpoint_digest, dataset_name, start_message
 from penult_proto.enums import choices_of, name_of
 from penult_proto.finetune_fields import GROUPS, KINDS, PLACES, chosen, fields_of, written
 from penult_proto.v1 import cards_pb2, groups_pb2, runs_pb2
@@ -30,12 +30,18 @@ _PATHS: Mapping[tuple[str, str], str] = {(place.argument, place.option): path fo
 def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
     """What was asked for, and nothing else: the server knows the defaults. Raises `InvalidRequest`."""
     asked = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
-    if not {"dataset", "backbone"} <= set(asked) <= {*FinetuneArguments.__annotations__} - {*CARD}:
+    if "dataset" not in asked or not set(asked) <= {*FinetuneArguments.__annotations__} - {*CARD}:
         raise _other_arguments(asked)
-    for name in ("dataset", "backbone"):
-        if asked[name] is None:
-            raise invalid(f"{name}= must be given; got None", argument=name)
-    spec = runs_pb2.FinetuneSpec()
+    if asked["dataset"] is None:
+        raise invalid("dataset= must be given; got None", argument="dataset")
+    start = asked.pop("start", None)
+    if asked.get("backbone") is None and start is None:
+        raise invalid(
+            "backbone=, the model whose weights are trained, or start=, a checkpoint or a refit, must be given; got "
+            "neither",
+            argument="backbone",
+        )
+    spec = runs_pb2.FinetuneSpec(start=None if start is None else start_message(start))
     # Classes of options first: what is said about their options names them.
     for path, value in sorted(_asked(asked), key=lambda one: one[0] not in KINDS):
         message, field = _place_of(spec, path)
@@ -68,11 +74,11 @@ def check_names(cards: Iterable[cards_pb2.Card]) -> None:
 def _other_arguments(asked: Mapping[Any, object]) -> InvalidRequest:
     """The refusal of names that are no arguments, or of a request in which one is missing."""
     known = list(FinetuneArguments.__annotations__)
-    legal = [name for name in known if name not in ("dataset", "backbone")]
+    legal = [name for name in known if name != "dataset"]
     named = ", ".join(str(name) for name in asked)
     moved = [written(path) for (_, option), path in _PATHS.items() if option and option in set(asked) - set(known)]
     hint = f"; write {', '.join(moved)}" if moved else ""
-    return invalid(f"a finetuning has 'dataset', 'backbone' and any of {', '.join(legal)}; got {named}{hint}")
+    return invalid(f"a finetuning has 'dataset' and any of {', '.join(legal)}; got {named}{hint}")
 
 
 def _asked(arguments: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -108,11 +114,12 @@ def _class_of(argument: str, value: object) -> str:
 
 def arguments_of(spec: runs_pb2.FinetuneSpec) -> dict[str, Any]:
     """The arguments that ask for a recipe, each of them; None for what it leaves out."""
-    return {
+    found = {
         name: _options_from_wire(name, spec) if name in GROUPS else _from_wire(_PATHS[name, ""], spec)
         for name in FinetuneArguments.__annotations__
         if name not in CARD
     }
+    return found | {"start": spec.start.refit or spec.start.checkpoint or None}
 
 
 def _options_from_wire(argument: str, spec: runs_pb2.FinetuneSpec) -> options.Options | None:

@@ -11,6 +11,7 @@ from penult.results.records import Checkpoint, Dataset, Features, FeatureSet, Ru
 from penult.results.refits import Refit
 from penult.results.spectra import Spectra
 from penult.types import HeadChoice, Scaling
+from penult_proto.v1 import runs_pb2
 
 FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 4 characters), a name, or "dataset/split" where that is one alone."""
@@ -45,6 +46,16 @@ def result_digest(value: ResultLike, argument: str = "result") -> str:
     if isinstance(value, ResultSummary | Refit | Spectra | Descriptors | PrincipalAngles):
         return value.digest
     return _named(argument, "result", value, "an answer or its summary, a digest or a name")
+
+
+def start_message(value: Checkpoint | Refit | str) -> runs_pb2.Start:
+    """What a finetuning starts from; a digest may be that of either. Raises `InvalidRequest`."""
+    if isinstance(value, Checkpoint):
+        return runs_pb2.Start(checkpoint=value.digest)
+    if isinstance(value, Refit):
+        return runs_pb2.Start(refit=value.digest)
+    digest = _named("start", "checkpoint", value, "a Checkpoint, a Refit, or the digest of one")
+    return runs_pb2.Start(checkpoint=digest, refit=digest)
 
 
 def run_id(value: Run | str, argument: str = "run") -> str:

@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import penult_proto.v1.arrays_pb2
 import penult_proto.v1.cards_pb2
 import penult_proto.v1.runs_pb2
 import sys
@@ -90,3 +91,103 @@ class ListCheckpointsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["checkpoints", b"checkpoints", "next_page", b"next_page"]) -> None: ...
 
 Global___ListCheckpointsResponse: typing_extensions.TypeAlias = ListCheckpointsResponse
+
+@typing.final
+class ReadCheckpointRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    digest: builtins.str
+    """A digest, or enough of its start to be unique (at least 8 characters)."""
+    def __init__(
+        self,
+        *,
+        digest: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest"]) -> None: ...
+
+Global___ReadCheckpointRequest: typing_extensions.TypeAlias = ReadCheckpointRequest
+
+@typing.final
+class StoredFile(google.protobuf.message.Message):
+    """A small file of a checkpoint: configuration or tokenizer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    SHA256_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    size: builtins.int
+    sha256: builtins.str
+    """Digest of the content, hexadecimal."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        size: builtins.int = ...,
+        sha256: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "sha256", b"sha256", "size", b"size"]) -> None: ...
+
+Global___StoredFile: typing_extensions.TypeAlias = StoredFile
+
+@typing.final
+class CheckpointHeader(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    MANIFEST_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
+    WEIGHTS_HEADER_FIELD_NUMBER: builtins.int
+    manifest: builtins.str
+    """The stored manifest, a JSON object: preprocessing, head, digests, what builds the model again."""
+    weights_header: builtins.bytes
+    """The first bytes of model.safetensors: 8 bytes of length and the JSON that names its tensors."""
+    @property
+    def checkpoint(self) -> penult_proto.v1.runs_pb2.Checkpoint: ...
+    @property
+    def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___StoredFile]:
+        """In the order in which they come."""
+
+    def __init__(
+        self,
+        *,
+        checkpoint: penult_proto.v1.runs_pb2.Checkpoint | None = ...,
+        manifest: builtins.str = ...,
+        files: collections.abc.Iterable[Global___StoredFile] | None = ...,
+        weights_header: builtins.bytes = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "files", b"files", "manifest", b"manifest", "weights_header", b"weights_header"]) -> None: ...
+
+Global___CheckpointHeader: typing_extensions.TypeAlias = CheckpointHeader
+
+@typing.final
+class ReadCheckpointResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    CHUNK_FIELD_NUMBER: builtins.int
+    @property
+    def header(self) -> Global___CheckpointHeader:
+        """The first message."""
+
+    @property
+    def chunk(self) -> penult_proto.v1.arrays_pb2.ArrayChunk:
+        """A piece of a file, by its name, or of a tensor, by "model.safetensors/" and its name: first the files, then the
+        tensors in the order of their names, each from its first byte to its last. That is the order of the weights'
+        digest, so that both ends verify it as the bytes pass.
+        """
+
+    def __init__(
+        self,
+        *,
+        header: Global___CheckpointHeader | None = ...,
+        chunk: penult_proto.v1.arrays_pb2.ArrayChunk | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["chunk", b"chunk", "header", b"header", "kind", b"kind"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "header", b"header", "kind", b"kind"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["header", "chunk"] | None: ...
+
+Global___ReadCheckpointResponse: typing_extensions.TypeAlias = ReadCheckpointResponse

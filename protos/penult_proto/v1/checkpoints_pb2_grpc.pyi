@@ -58,7 +58,23 @@ _CheckpointServiceListCheckpointsType = typing_extensions.TypeVar(
     ],
 )
 
-class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, _CheckpointServiceListCheckpointsType]):
+_CheckpointServiceReadCheckpointType = typing_extensions.TypeVar(
+    '_CheckpointServiceReadCheckpointType',
+    grpc.UnaryStreamMultiCallable[
+        penult_proto.v1.checkpoints_pb2.ReadCheckpointRequest,
+        penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        penult_proto.v1.checkpoints_pb2.ReadCheckpointRequest,
+        penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        penult_proto.v1.checkpoints_pb2.ReadCheckpointRequest,
+        penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse,
+    ],
+)
+
+class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, _CheckpointServiceListCheckpointsType, _CheckpointServiceReadCheckpointType]):
     @typing.overload
     def __init__(self: CheckpointServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -68,6 +84,10 @@ class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, 
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.checkpoints_pb2.ListCheckpointsRequest,
             penult_proto.v1.checkpoints_pb2.ListCheckpointsResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            penult_proto.v1.checkpoints_pb2.ReadCheckpointRequest,
+            penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -81,11 +101,18 @@ class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, 
             penult_proto.v1.checkpoints_pb2.ListCheckpointsRequest,
             penult_proto.v1.checkpoints_pb2.ListCheckpointsResponse,
         ],
+        grpc.aio.UnaryStreamMultiCallable[
+            penult_proto.v1.checkpoints_pb2.ReadCheckpointRequest,
+            penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     GetCheckpoint: _CheckpointServiceGetCheckpointType
 
     ListCheckpoints: _CheckpointServiceListCheckpointsType
+
+    ReadCheckpoint: _CheckpointServiceReadCheckpointType
+    """The stored files. The last message is sent once all of them are verified; a damaged one ends the call."""
 
 CheckpointServiceAsyncStub: typing_extensions.TypeAlias = CheckpointServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -95,6 +122,10 @@ CheckpointServiceAsyncStub: typing_extensions.TypeAlias = CheckpointServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.checkpoints_pb2.ListCheckpointsRequest,
         penult_proto.v1.checkpoints_pb2.ListCheckpointsResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        penult_proto.v1.checkpoints_pb2.ReadCheckpointRequest,
+        penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse,
     ],
 ]
 
@@ -112,5 +143,13 @@ class CheckpointServiceServicer(metaclass=abc.ABCMeta):
         request: penult_proto.v1.checkpoints_pb2.ListCheckpointsRequest,
         context: _ServicerContext,
     ) -> typing.Union[penult_proto.v1.checkpoints_pb2.ListCheckpointsResponse, collections.abc.Awaitable[penult_proto.v1.checkpoints_pb2.ListCheckpointsResponse]]: ...
+
+    @abc.abstractmethod
+    def ReadCheckpoint(
+        self,
+        request: penult_proto.v1.checkpoints_pb2.ReadCheckpointRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse], collections.abc.AsyncIterator[penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse]]:
+        """The stored files. The last message is sent once all of them are verified; a damaged one ends the call."""
 
 def add_CheckpointServiceServicer_to_server(servicer: CheckpointServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

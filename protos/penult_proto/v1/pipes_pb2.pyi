@@ -7,6 +7,7 @@ import builtins
 import google.protobuf.descriptor
 import google.protobuf.message
 import penult_proto.v1.jobs_pb2
+import penult_proto.v1.refits_pb2
 import penult_proto.v1.runs_pb2
 import sys
 import typing
@@ -82,6 +83,7 @@ class JobOrder(google.protobuf.message.Message):
     DATASET_DIGEST_FIELD_NUMBER: builtins.int
     DEVICE_FIELD_NUMBER: builtins.int
     LOG_FIELD_NUMBER: builtins.int
+    START_HEAD_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     root: builtins.str
     """Directory of the store."""
@@ -94,6 +96,10 @@ class JobOrder(google.protobuf.message.Message):
     def spec(self) -> penult_proto.v1.jobs_pb2.JobSpec:
         """With every name resolved and every default filled in."""
 
+    @property
+    def start_head(self) -> penult_proto.v1.refits_pb2.Head:
+        """The head of the refit that the run starts from."""
+
     def __init__(
         self,
         *,
@@ -103,9 +109,10 @@ class JobOrder(google.protobuf.message.Message):
         dataset_digest: builtins.str = ...,
         device: builtins.str = ...,
         log: builtins.str = ...,
+        start_head: penult_proto.v1.refits_pb2.Head | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dataset_digest", b"dataset_digest", "device", b"device", "job_id", b"job_id", "log", b"log", "root", b"root", "spec", b"spec"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["spec", b"spec", "start_head", b"start_head"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dataset_digest", b"dataset_digest", "device", b"device", "job_id", b"job_id", "log", b"log", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
 
 Global___JobOrder: typing_extensions.TypeAlias = JobOrder
 

@@ -119,6 +119,30 @@ SCHEDULE_NAME_COSINE: ScheduleName.ValueType  # 2
 SCHEDULE_NAME_LINEAR: ScheduleName.ValueType  # 3
 Global___ScheduleName: typing_extensions.TypeAlias = ScheduleName
 
+class _HeadName:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _HeadNameEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_HeadName.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    HEAD_NAME_UNSPECIFIED: _HeadName.ValueType  # 0
+    """keep"""
+    HEAD_NAME_KEEP: _HeadName.ValueType  # 1
+    """Kept, and refused where its classes are not known to be those of the dataset."""
+    HEAD_NAME_NEW: _HeadName.ValueType  # 2
+    """A fresh one is drawn."""
+
+class HeadName(_HeadName, metaclass=_HeadNameEnumTypeWrapper):
+    """What becomes of the head that a file of weights, or a directory of a model, holds."""
+
+HEAD_NAME_UNSPECIFIED: HeadName.ValueType  # 0
+"""keep"""
+HEAD_NAME_KEEP: HeadName.ValueType  # 1
+"""Kept, and refused where its classes are not known to be those of the dataset."""
+HEAD_NAME_NEW: HeadName.ValueType  # 2
+"""A fresh one is drawn."""
+Global___HeadName: typing_extensions.TypeAlias = HeadName
+
 class _PoolingName:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -306,6 +330,30 @@ class Objective(google.protobuf.message.Message):
 Global___Objective: typing_extensions.TypeAlias = Objective
 
 @typing.final
+class Start(google.protobuf.message.Message):
+    """What a run starts from, instead of a backbone's weights. Both fields may hold one text, the digest of either; a spec
+    that comes back names the checkpoint whose body it is, and the refit if the head is that one's.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    REFIT_FIELD_NUMBER: builtins.int
+    checkpoint: builtins.str
+    """Digest of a checkpoint: its body, and its head."""
+    refit: builtins.str
+    """Digest of a refit: its head, on the body of the checkpoint whose features it was fitted on."""
+    def __init__(
+        self,
+        *,
+        checkpoint: builtins.str = ...,
+        refit: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "refit", b"refit"]) -> None: ...
+
+Global___Start: typing_extensions.TypeAlias = Start
+
+@typing.final
 class FinetuneSpec(google.protobuf.message.Message):
     """A field that is left out takes the server's default. A field that is given and has no effect on the run is refused, so
     a client sends only what its user gave. The server fills in what was left out: a spec that comes back holds every field
@@ -349,6 +397,8 @@ class FinetuneSpec(google.protobuf.message.Message):
     IMAGE_RESIZE_FIELD_NUMBER: builtins.int
     WEIGHTS_FIELD_NUMBER: builtins.int
     POOLING_FIELD_NUMBER: builtins.int
+    HEAD_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     attribute: builtins.str
     """Attribute that the groups are made from; empty for the dataset's first."""
@@ -409,6 +459,8 @@ class FinetuneSpec(google.protobuf.message.Message):
     a timm architecture; empty for the weights that the backbone's name has.
     """
     pooling: Global___PoolingName.ValueType
+    head: Global___HeadName.ValueType
+    """With weights, a directory as backbone, or a start."""
     @property
     def balance(self) -> penult_proto.v1.groups_pb2.Balance: ...
     @property
@@ -421,6 +473,8 @@ class FinetuneSpec(google.protobuf.message.Message):
 
     @property
     def objective(self) -> Global___Objective: ...
+    @property
+    def start(self) -> Global___Start: ...
     def __init__(
         self,
         *,
@@ -459,9 +513,11 @@ class FinetuneSpec(google.protobuf.message.Message):
         image_resize: builtins.int | None = ...,
         weights: builtins.str = ...,
         pooling: Global___PoolingName.ValueType = ...,
+        head: Global___HeadName.ValueType = ...,
+        start: Global___Start | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_accumulate", b"_accumulate", "_batch_size", b"_batch_size", "_checkpoint_every", b"_checkpoint_every", "_clip_norm", b"_clip_norm", "_compile", b"_compile", "_crop_scale", b"_crop_scale", "_decay_all", b"_decay_all", "_epochs", b"_epochs", "_evaluate_every", b"_evaluate_every", "_flip", b"_flip", "_image_resize", b"_image_resize", "_image_size", b"_image_size", "_learning_rate", b"_learning_rate", "_max_tokens", b"_max_tokens", "_momentum", b"_momentum", "_pad_to_max", b"_pad_to_max", "_pretrained", b"_pretrained", "_processes", b"_processes", "_save_every", b"_save_every", "_schedule_by_epoch", b"_schedule_by_epoch", "_seed", b"_seed", "_warmup", b"_warmup", "_weight_decay", b"_weight_decay", "accumulate", b"accumulate", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "decay_all", b"decay_all", "epochs", b"epochs", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "pad_to_max", b"pad_to_max", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_accumulate", b"_accumulate", "_batch_size", b"_batch_size", "_checkpoint_every", b"_checkpoint_every", "_clip_norm", b"_clip_norm", "_compile", b"_compile", "_crop_scale", b"_crop_scale", "_decay_all", b"_decay_all", "_epochs", b"_epochs", "_evaluate_every", b"_evaluate_every", "_flip", b"_flip", "_image_resize", b"_image_resize", "_image_size", b"_image_size", "_learning_rate", b"_learning_rate", "_max_tokens", b"_max_tokens", "_momentum", b"_momentum", "_pad_to_max", b"_pad_to_max", "_pretrained", b"_pretrained", "_processes", b"_processes", "_save_every", b"_save_every", "_schedule_by_epoch", b"_schedule_by_epoch", "_seed", b"_seed", "_warmup", b"_warmup", "_weight_decay", b"_weight_decay", "accumulate", b"accumulate", "attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "dataset", b"dataset", "decay_all", b"decay_all", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "optimizer", b"optimizer", "pad_to_max", b"pad_to_max", "pooling", b"pooling", "precision", b"precision", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule", b"schedule", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "warmup", b"warmup", "weight_decay", b"weight_decay", "weights", b"weights"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_accumulate", b"_accumulate", "_batch_size", b"_batch_size", "_checkpoint_every", b"_checkpoint_every", "_clip_norm", b"_clip_norm", "_compile", b"_compile", "_crop_scale", b"_crop_scale", "_decay_all", b"_decay_all", "_epochs", b"_epochs", "_evaluate_every", b"_evaluate_every", "_flip", b"_flip", "_image_resize", b"_image_resize", "_image_size", b"_image_size", "_learning_rate", b"_learning_rate", "_max_tokens", b"_max_tokens", "_momentum", b"_momentum", "_pad_to_max", b"_pad_to_max", "_pretrained", b"_pretrained", "_processes", b"_processes", "_save_every", b"_save_every", "_schedule_by_epoch", b"_schedule_by_epoch", "_seed", b"_seed", "_warmup", b"_warmup", "_weight_decay", b"_weight_decay", "accumulate", b"accumulate", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "decay_all", b"decay_all", "epochs", b"epochs", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "pad_to_max", b"pad_to_max", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "start", b"start", "warmup", b"warmup", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_accumulate", b"_accumulate", "_batch_size", b"_batch_size", "_checkpoint_every", b"_checkpoint_every", "_clip_norm", b"_clip_norm", "_compile", b"_compile", "_crop_scale", b"_crop_scale", "_decay_all", b"_decay_all", "_epochs", b"_epochs", "_evaluate_every", b"_evaluate_every", "_flip", b"_flip", "_image_resize", b"_image_resize", "_image_size", b"_image_size", "_learning_rate", b"_learning_rate", "_max_tokens", b"_max_tokens", "_momentum", b"_momentum", "_pad_to_max", b"_pad_to_max", "_pretrained", b"_pretrained", "_processes", b"_processes", "_save_every", b"_save_every", "_schedule_by_epoch", b"_schedule_by_epoch", "_seed", b"_seed", "_warmup", b"_warmup", "_weight_decay", b"_weight_decay", "accumulate", b"accumulate", "attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "dataset", b"dataset", "decay_all", b"decay_all", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "head", b"head", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "optimizer", b"optimizer", "pad_to_max", b"pad_to_max", "pooling", b"pooling", "precision", b"precision", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule", b"schedule", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "start", b"start", "warmup", b"warmup", "weight_decay", b"weight_decay", "weights", b"weights"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_accumulate", b"_accumulate"]) -> typing.Literal["accumulate"] | None: ...
     @typing.overload
@@ -602,8 +658,8 @@ class RunManifest(google.protobuf.message.Message):
     run_id: builtins.str
     dataset_digest: builtins.str
     weights: builtins.str
-    """What the starting weights were: "file SHA256", "package NAME VERSION", "directory SHA256", "hub NAME" or
-    "random".
+    """What the starting weights were: "file SHA256", "package NAME VERSION", "directory SHA256", "hub NAME",
+    "checkpoint DIGEST", "refit DIGEST" or "random".
     """
     device: builtins.str
     """"cpu" or the name of the GPU, and the threads that torch used."""

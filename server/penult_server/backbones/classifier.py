@@ -39,6 +39,8 @@ class Classifier:
     """Configuration and tokenizer files (transformers) that a checkpoint needs to be built again offline."""
     pooling: Pooling = "model"
     """What the head of a text model reads."""
+    build: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the library's own layout on disk says of the model and `files` do not; JSON."""
     of_last_token: bool = False
     """Whether the head is applied to every token of a text, and the logits are those of its last one."""
 

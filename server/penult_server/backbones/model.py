@@ -3,10 +3,11 @@
 # pyright: reportUnknownMemberType=false
 # torch annotates its random state in part.
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import Library, Pooling, is_model_directory, library_of
 from penult_server.backbones.classifier import Classifier
 from penult_server.backbones.forward import run_module
-from penult_server.backbones.heads import find_head, reset_head
+from penult_server.backbones.heads import PointwiseHead, find_head, reset_head
 from penult_server.backbones.images import images
 from penult_server.backbones.images.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
 from penult_server.errors import ServiceError
@@ -54,7 +55,7 @@ def load_backbone(
         INVALID_ARGUMENT (a size the model cannot take, a model without a linear head).
     """
     library = library_of(name)
-    weights_seed, head_seed = (int(part) for part in np.random.SeedSequence(seed).generate_state(2, np.uint64))
+    weights_seed, head_seed = weights_and_head_seeds(seed)
     files: dict[str, bytes] = {}
     with seeded(weights_seed):
         if library == "timm":
@@ -79,6 +80,12 @@ def load_backbone(
     classifier = bundle(name, library, module, preprocessing, files, pooling)
     reset_head(classifier.head, torch.Generator().manual_seed(head_seed))
     return classifier
+
+
+def weights_and_head_seeds(seed: int) -> tuple[int, int]:
+    """Seeds of the random weights, and of the fresh head."""
+    weights_seed, head_seed = (int(part) for part in np.random.SeedSequence(seed).generate_state(2, np.uint64))
+    return weights_seed, head_seed
 
 
 def bundle(
@@ -108,9 +115,24 @@ def bundle(
         head_name=found.path,
         pooling=pooling,
         of_last_token=found.of_last_token,
+        build=described(module, library, found.layer, files, preprocessing),
         preprocessing=preprocessing,
         files=files,
     )
+
+
+def described(
+    module: nn.Module, library: Library, head: nn.Linear, files: Mapping[str, bytes], preprocessing: Preprocessing
+) -> dict[str, Any]:
+    """What the library's own layout on disk says of a model besides its preprocessing and classes; JSON.
+
+    Of transformers the `class`. Of timm the `architecture`, the `model_args` that build it, what of the
+    `pretrained_cfg` is about the architecture, and `head_is_convolution`: whether its own head is a 1 x 1 convolution.
+    """
+    if library == "transformers" or not isinstance(preprocessing, ImagePreprocessing):
+        return {"class": type(module).__name__}
+    said = images.described(module, files, preprocessing.size)
+    return {**said, "head_is_convolution": isinstance(head, PointwiseHead)}
 
 
 def cannot_run(name: str, modality: str, error: Exception) -> ServiceError:

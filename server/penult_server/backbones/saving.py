@@ -90,6 +90,7 @@ def save_checkpoint(
         interpolation=preprocessing.interpolation if isinstance(preprocessing, ImagePreprocessing) else "",
         max_tokens=preprocessing.max_tokens if isinstance(preprocessing, TextPreprocessing) else 0,
         pooling=classifier.pooling,
+        build=dict(classifier.build),
         files={name: sha256(content).hexdigest() for name, content in classifier.files.items()},
         created=datetime.now(UTC).isoformat(),
     )
@@ -109,7 +110,7 @@ def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier
     library = cast(Library, manifest.library)
     # The first, random weights draw from torch's global generator.
     with seeded(0):
-        module, preprocessing = _rebuild(directory, manifest, files)
+        module, preprocessing = rebuild(directory, manifest, files)
     try:
         module.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in state.items()})
     except RuntimeError as error:
@@ -126,7 +127,11 @@ def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier
     return classifier
 
 
-def _rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, bytes]) -> tuple[nn.Module, Preprocessing]:
+def rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, bytes]) -> tuple[nn.Module, Preprocessing]:
+    """The model of a manifest with random weights, from `files`, which lie in a directory; and its preprocessing.
+
+    Random numbers come from torch's global generator.
+    """
     image = ImagePreprocessing(
         size=manifest.image_size,
         mean=manifest.image_mean,

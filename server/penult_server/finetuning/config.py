@@ -19,21 +19,25 @@ from penult_server.finetuning.checks import (
 from penult_server.finetuning.effects import (
     BALANCED,
     BALANCED_BY_GROUP,
+    NOT_STARTED,
     OF_IMAGES,
     OF_MIXTURE,
     OF_SGD,
     OF_TEXTS,
     SCHEDULED,
+    STARTED,
     TRAINED,
     TRAINED_OR_NONE,
     Needed,
 )
 from penult_server.finetuning.objective import Objective
+from penult_server.finetuning.start import Start
 
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "linear"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MissingGroups = Literal["refuse", "skip"]
+FileHead = Literal["keep", "new"]
 
 MAX_EPOCHS = 10_000
 MAX_BATCH = 65_536
@@ -58,7 +62,7 @@ class FinetuneConfig:
     """0 .. 10000. With 0 only the starting point is stored."""
     attribute: str = ""
     """Attribute that groups are made from; empty for the dataset's first."""
-    pretrained: bool = True
+    pretrained: Annotated[bool, NOT_STARTED] = True
     """False starts from random weights."""
     method: Annotated[BalanceMethod, TRAINED_OR_NONE] = BalanceMethod.NONE
     """How the training examples are balanced."""
@@ -127,13 +131,18 @@ class FinetuneConfig:
     """Pad texts to `max_tokens` instead of to the longest of their batch."""
     processes: Annotated[int, Whole(1, MAX_PROCESSES), TRAINED] = 1
     """Processes on this machine that share each step; with `accumulate`, parts of at least one example."""
-    weights: str = ""
+    weights: Annotated[str, NOT_STARTED] = ""
     """Absolute path of a file of pretrained weights of a timm architecture; empty for those that its name has."""
     pooling: Annotated[Pooling, OF_TEXTS] = "model"
     """What the head of a text model reads; unused for images."""
+    start: Start = field(default_factory=Start)
+    """What the run starts from in the place of the backbone's weights."""
+    head: Annotated[FileHead, STARTED] = "keep"
+    """Whether the head of the start is kept, or a fresh one drawn."""
 
     def __post_init__(self) -> None:
-        library_of(self.backbone)
+        if not self.start:
+            library_of(self.backbone)
         check_fields(self)
         check_whole("accumulate", self.accumulate, 1, max(1, self.batch_size // self.processes))
         if 0 < self.image_resize < self.image_size:
@@ -154,6 +163,8 @@ class FinetuneConfig:
             raise invalid(
                 "weights", f"empty for {self.backbone!r}, a model of transformers: name its directory", self.weights
             )
+        if self.start.refit and self.head == "new":
+            raise invalid("head", "'keep' with a refit, whose head would not be read: start from its checkpoint", "new")
         whole_batch = self.objective.loss != "mean"
         if whole_batch and self.accumulate > 1:
             raise invalid(

@@ -59,5 +59,11 @@ OF_REPEATED_ERRORS: HasEffect = HasEffect(
     "repeat=RepeatErrors() of a checkpoint, whose errors are repeated",
     lambda config, _: bool(config.objective.repeat_errors_of),
 )
+STARTED: HasEffect = HasEffect(
+    "start=, the checkpoint or refit that brings a head", lambda config, _: bool(config.start)
+)
+NOT_STARTED: HasEffect = HasEffect(
+    "a run without start=, which brings the weights of another", lambda config, _: not config.start
+)
 OF_IMAGES: HasEffect = HasEffect("a dataset of images", lambda _, modality: modality == "image")
 OF_TEXTS: HasEffect = HasEffect("a dataset of texts", lambda _, modality: modality == "text")

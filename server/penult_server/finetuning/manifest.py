@@ -37,7 +37,9 @@ def write_manifest(
             config=asdict(config),
             dataset=info.name,
             dataset_digest=info.digest,
-            weights=weights_identity(config.backbone, config.pretrained, config.weights),
+            weights=config.start.identity
+            if config.start
+            else weights_identity(config.backbone, config.pretrained, config.weights),
             kept_row_ids=[int(row) for row in kept_row_ids],
             versions={name: version(name) for name in LIBRARIES} | {"python": python_version()},
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

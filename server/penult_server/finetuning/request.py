@@ -19,6 +19,7 @@ from penult_server.finetuning.checks import WrongValueError, annotated, annotati
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.effects import HasEffect, Needed
 from penult_server.finetuning.objective import Objective
+from penult_server.finetuning.start import Start
 
 
 def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
@@ -29,7 +30,8 @@ def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
     try:
         given = _given(spec, "", apart=("dataset", "backbone", *NESTED)) | _given(spec.balance, "balance.")
         objective = Objective(**_given(spec.objective, "objective."))
-        return FinetuneConfig(backbone=spec.backbone, objective=objective, **given)
+        start = Start(checkpoint=spec.start.checkpoint, refit=spec.start.refit)
+        return FinetuneConfig(backbone=spec.backbone, objective=objective, start=start, **given)
     except WrongValueError as error:
         raise error.asked_by(spec) from None
 

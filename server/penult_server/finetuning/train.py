@@ -20,6 +20,8 @@ from penult_server.backbones.classifier import Classifier, memory_errors
 from penult_server.backbones.images.preprocessing import ImagePreprocessing, TextPreprocessing
 from penult_server.backbones.model import load_backbone
 from penult_server.backbones.saving import Origin, save_checkpoint
+from penult_server.backbones.starting import Started, StartHead, load_start
+from penult_server.class_names import Classes
 from penult_server.datasets.model import Dataset, DatasetInfo
 from penult_server.errors import ServiceError
 from penult_server.finetuning.augment import TrainingInputs
@@ -74,6 +76,7 @@ def finetune(
     context: JobContext,
     run_id: str = "",
     world: World = ALONE,
+    start_head: StartHead | None = None,
 ) -> FinetuneOutcome:
     """Finetune a backbone on the split "train" of a dataset.
 
@@ -90,12 +93,13 @@ def finetune(
     run_id : written into the checkpoints' manifests. Without one no training state is saved.
     world : the processes that share every step; each makes this call. Only the first reports and stores, and only its
         answer holds what the run leaves.
+    start_head : the head of the refit that the configuration names as its start.
 
     Raises
     ------
-    ServiceError : those of `load_backbone`, of the dataset's examples, of `balance` and of `errors_of`; DIVERGED,
-        naming epoch and step, when the loss is not finite; OUT_OF_MEMORY on a GPU; CANCELLED; INVALID_ARGUMENT when
-        texts are to be mixed; that of `check_parts`.
+    ServiceError : those of `load_backbone` or `load_start`, of the dataset's examples, of `balance` and of `errors_of`;
+        DIVERGED, naming epoch and step, when the loss is not finite; OUT_OF_MEMORY on a GPU; CANCELLED;
+        INVALID_ARGUMENT when texts are to be mixed; that of `check_parts`.
     """
     info = dataset.info
     if config.objective.mixup and info.modality == "text":
@@ -119,7 +123,8 @@ def finetune(
             training = repeated(training, errors, config.objective.repeat_errors)
         plan = make_plan(config, len(split_batches(training.rows, config.batch_size)))
         kept_row_ids = info.split(TRAIN).row_id[training.rows]
-        classifier = load_classifier(config, dataset).to(device)
+        started = load_started(config, dataset, root, start_head) if config.start else None
+        classifier = (started.classifier if started else load_classifier(config, dataset)).to(device)
         least = least_part(classifier, device)
         check_parts(config, len(training.rows), least)
         inputs = {split: open_tokenised(dataset, split, classifier.preprocessing, root) for split in {TRAIN, *splits}}
@@ -187,7 +192,7 @@ def finetune(
         if world.is_first and not progress.checkpoints:
             store()
         classifier.module.train()
-        started = time.perf_counter()
+        began_at = time.perf_counter()
         batches = training_batches(
             training, training_inputs, config, first=progress.step, last=plan.n_steps, least=least, world=world
         )
@@ -212,7 +217,7 @@ def finetune(
             saved = kept and saving.is_due(progress.step, ends_epoch=plan.ends_epoch(progress.step))
             if measured or stored or saved:
                 losses.settle()
-                progress.train_seconds += time.perf_counter() - started
+                progress.train_seconds += time.perf_counter() - began_at
                 if measured:
                     measure()
                 if stored:
@@ -223,7 +228,7 @@ def finetune(
                     context.saved(progress.step)
                     saving.note(began)
                 classifier.module.train()
-                started = time.perf_counter()
+                began_at = time.perf_counter()
 
     return FinetuneOutcome(
         # As this run made them, also where another run had left the same weights before.
@@ -236,8 +241,24 @@ def finetune(
         steps_per_epoch=plan.steps_per_epoch,
         train_seconds=progress.train_seconds,
         resumed_at=progress.resumed_at,
-        notes=training.notes,
+        notes=(*training.notes, *(started.notes if started else ())),
     )
+
+
+def load_started(config: FinetuneConfig, dataset: Dataset, root: Path, head: StartHead | None) -> Started:
+    """The body that the run starts from, with a head for the dataset's classes. Raises ServiceError as `load_start`."""
+    info = dataset.info
+    started = load_start(
+        root,
+        config.start.checkpoint,
+        Classes(names=info.classes, whose=f"dataset {info.name!r}"),
+        head=head,
+        new_head=config.head == "new",
+        seed=config.seed,
+        image_size=config.image_size,
+        max_tokens=config.max_tokens,
+    )
+    return replace(started, classifier=_fed_as_asked(started.classifier, config))
 
 
 def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
@@ -255,6 +276,11 @@ def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
         weights=config.weights,
         pooling=config.pooling,
     )
+    return _fed_as_asked(classifier, config)
+
+
+def _fed_as_asked(classifier: Classifier, config: FinetuneConfig) -> Classifier:
+    """The classifier with the padding and the crop that the configuration asks for."""
     preprocessing = classifier.preprocessing
     if isinstance(preprocessing, TextPreprocessing) and config.pad_to_max:
         return replace(classifier, preprocessing=replace(preprocessing, pad_to=config.max_tokens))

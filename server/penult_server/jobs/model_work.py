@@ -12,6 +12,7 @@ from penult_proto.v1 import features_pb2, runs_pb2
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.pipes_pb2 import JobOrder
 from penult_server.backbones.hidden import hidden_width
+from penult_server.backbones.starting import StartHead
 from penult_server.class_names import Classes, Match, match_classes
 from penult_server.clock import timestamp
 from penult_server.datasets.catalog import open_dataset
@@ -25,6 +26,7 @@ from penult_server.finetuning.world import World
 from penult_server.jobs.channel import WorkerChannel
 from penult_server.jobs.ranks import device_of_rank, shared_by
 from penult_server.messages import (
+    array_from_proto,
     checkpoint_to_proto,
     dataset_labels,
     feature_set_to_proto,
@@ -56,7 +58,16 @@ def finetune_job(order: JobOrder, channel: WorkerChannel) -> runs_pb2.Run:
     started = time.time()
     device = device_of_rank(choose_device(order.device), 0, config.processes)
     with shared_by(order, config.processes, device, channel.error) as world:
-        outcome = finetune(config, dataset, root=root, device=device, context=channel, run_id=order.job_id, world=world)
+        outcome = finetune(
+            config,
+            dataset,
+            root=root,
+            device=device,
+            context=channel,
+            run_id=order.job_id,
+            world=world,
+            start_head=_start_head(order),
+        )
     return runs_pb2.Run(
         id=order.job_id,
         spec=spec,
@@ -76,7 +87,28 @@ def finetune_as_rank(order: JobOrder, context: JobContext, device: torch.device,
     spec = order.spec.finetune
     root, spec = Path(order.root), order.spec.finetune
     config, dataset = config_from_proto(spec), open_dataset(spec.dataset, order.dataset_digest, root)
-    finetune(config, dataset, root=root, device=device, context=context, run_id=order.job_id, world=world)
+    finetune(
+        config,
+        dataset,
+        root=root,
+        device=device,
+        context=context,
+        run_id=order.job_id,
+        world=world,
+        start_head=_start_head(order),
+    )
+
+
+def _start_head(order: JobOrder) -> StartHead | None:
+    """The head of the refit that a run starts from."""
+    if not order.HasField("start_head"):
+        return None
+    head, refit = order.start_head, order.spec.finetune.start.refit
+    return StartHead(
+        weight=array_from_proto(head.weight, "start_head.weight").astype(np.float64),
+        bias=array_from_proto(head.bias, "start_head.bias").astype(np.float64),
+        classes=Classes(names=tuple(head.classes), whose=f"refit {refit[:12]}"),
+    )
 
 
 def extract_job(order: JobOrder, spec: pb.ExtractSpec, channel: WorkerChannel) -> pb.ExtractResult:

@@ -24,11 +24,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from penult_proto.errors import ErrorKind
+from penult_proto.safetensors import WEIGHTS_FILE, WeightsDigest
 from penult_server.errors import ServiceError
 from penult_server.stores.durable import staged_directory
 from penult_server.stores.manifest import as_tuples
 
-WEIGHTS_FILE = "model.safetensors"
 MANIFEST_FILE = "manifest.json"
 
 State = Mapping[str, NDArray[np.generic]]
@@ -78,6 +78,8 @@ class CheckpointManifest:
     """Tokens kept of each text; 0 for images."""
     pooling: str = "model"
     """What the head of a text model reads: "model" or "mean"."""
+    build: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What the libraries' own layouts on disk say of the model and `files` do not; see `backbones.described`."""
     files: dict[str, str] = field(default_factory=dict[str, str])
     """sha256 (hex) of the configuration and tokenizer files, by file name."""
     step: int = 0
@@ -94,10 +96,10 @@ class CheckpointManifest:
 
 def digest_weights(state: State) -> str:
     """sha256 (hex) over names, types, shapes and bytes (row-major, little-endian) in the order of the names."""
-    total = hashlib.sha256()
+    total = WeightsDigest()
     for name in sorted(state):
         tensor = np.asarray(state[name], order="C")
-        total.update(f"{json.dumps(name)} {tensor.dtype.str} {list(tensor.shape)}\n".encode())
+        total.begin(name, tensor.dtype.str, tensor.shape)
         total.update(tensor.tobytes() if tensor.ndim == 0 else tensor.data)
     return total.hexdigest()
 
@@ -123,8 +125,13 @@ def write_checkpoint(
         save_file({name: np.asarray(tensor, order="C") for name, tensor in state.items()}, staging / WEIGHTS_FILE)
         for name, content in (files or {}).items():
             (staging / name).write_bytes(content)
-        (staging / MANIFEST_FILE).write_text(json.dumps(asdict(manifest), indent=2), encoding="utf-8")
+        (staging / MANIFEST_FILE).write_text(manifest_text(manifest), encoding="utf-8")
     return read_manifest(root, manifest.digest)
+
+
+def manifest_text(manifest: CheckpointManifest) -> str:
+    """The manifest as it is stored: a JSON object."""
+    return json.dumps(asdict(manifest), indent=2)
 
 
 def checkpoint_directory(root: Path, digest: str) -> Path:
@@ -150,7 +157,7 @@ def read_manifest(root: Path, digest: str) -> CheckpointManifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         manifest = _manifest_from(content)
     except (OSError, ValueError, TypeError) as error:
-        raise _corrupt(digest, path, f"it cannot be read: {error}") from error
+        raise corrupt(digest, path, f"it cannot be read: {error}") from error
     expected = digest_checkpoint(
         manifest.weights_digest,
         preprocessing_id=manifest.preprocessing_id,
@@ -158,7 +165,7 @@ def read_manifest(root: Path, digest: str) -> CheckpointManifest:
         attribute=manifest.attribute,
     )
     if not manifest.digest == expected == digest:
-        raise _corrupt(digest, path, f"its content has the digest {expected}")
+        raise corrupt(digest, path, f"its content has the digest {expected}")
     return manifest
 
 
@@ -174,10 +181,10 @@ def read_state(root: Path, manifest: CheckpointManifest) -> dict[str, NDArray[np
     try:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise _corrupt(manifest.digest, path, f"it cannot be read: {error}") from error
+        raise corrupt(manifest.digest, path, f"it cannot be read: {error}") from error
     found = digest_weights(state)
     if found != manifest.weights_digest:
-        raise _corrupt(manifest.digest, path, f"its tensors have the digest {found}")
+        raise corrupt(manifest.digest, path, f"its tensors have the digest {found}")
     return dict(state)
 
 
@@ -196,10 +203,10 @@ def read_head(root: Path, digest: str) -> tuple[NDArray[np.float32], NDArray[np.
         if manifest.head_bias:
             bias = np.asarray(state[manifest.head_bias], dtype=np.float32)
     except KeyError as error:
-        raise _corrupt(digest, path, f"it has no tensor {error}") from error
+        raise corrupt(digest, path, f"it has no tensor {error}") from error
     expected = ((manifest.n_classes, manifest.n_features), (manifest.n_classes,))
     if (weight.shape, bias.shape) != expected:
-        raise _corrupt(digest, path, f"its head has shapes {weight.shape}, {bias.shape}, not {expected}")
+        raise corrupt(digest, path, f"its head has shapes {weight.shape}, {bias.shape}, not {expected}")
     return weight, bias
 
 
@@ -215,12 +222,12 @@ def _verify_file(checkpoint: str, path: Path, digest: str) -> None:
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise _corrupt(checkpoint, path, f"it cannot be read: {error}") from error
+        raise corrupt(checkpoint, path, f"it cannot be read: {error}") from error
     if found != digest:
-        raise _corrupt(checkpoint, path, f"its digest is {found}, not {digest}")
+        raise corrupt(checkpoint, path, f"its digest is {found}, not {digest}")
 
 
-def _corrupt(checkpoint: str, path: Path, what: str) -> ServiceError:
+def corrupt(checkpoint: str, path: Path, what: str) -> ServiceError:
     return ServiceError(
         ErrorKind.STORE_CORRUPT,
         f"the file {path.name} of checkpoint {checkpoint} is damaged: {what}; finetune again to replace it "

@@ -4,6 +4,8 @@
 # pyright: reportUnknownArgumentType=false
 # timm's factory functions are untyped.
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ from penult_server.backbones.images.preprocessing import ImagePreprocessing
 from penult_server.backbones.lite0 import read_lite0
 from penult_server.backbones.weights_file import in_directory, load_but_head, load_file
 from penult_server.errors import ServiceError
+
+_DESCRIPTIVE = ("first_conv", "classifier", "fixed_input_size", "global_pool")
+"""What of a configuration of pretrained weights is about the architecture."""
 
 
 def check_name(name: str) -> None:
@@ -78,6 +83,24 @@ def preprocessing_of(module: nn.Module, image_size: int) -> ImagePreprocessing:
         # "random" is a way of training, whose own evaluation uses bilinear.
         interpolation="bilinear" if interpolation == "random" else interpolation,
     )
+
+
+def described(module: nn.Module, files: Mapping[str, bytes], image_size: int) -> dict[str, Any]:
+    """What timm's layout on disk says of a model besides its preprocessing and classes; JSON.
+
+    Parameters
+    ----------
+    files : of the directory that the model came from, if it came from one.
+    image_size : side of its input in pixels.
+    """
+    config: Any = module.pretrained_cfg
+    known = {name: config[name] for name in _DESCRIPTIVE if config.get(name) is not None}
+    own = json.loads(files["config.json"]) if "config.json" in files else {}
+    arguments = {name: value for name, value in own.get("model_args", {}).items() if name != "num_classes"}
+    if known.get("fixed_input_size"):
+        arguments["img_size"] = image_size
+    said = {"architecture": config["architecture"], "model_args": arguments, "pretrained_cfg": known}
+    return json.loads(json.dumps(said))
 
 
 def wrong_size(name: str, image_size: int, error: Exception) -> ServiceError:

@@ -204,7 +204,7 @@ def _preprocessing(
     if family is AutoModelForImageClassification:
         return image_preprocessing(source, name, config, image_size), {}
     tokenizer = _tokenizer(source, name)
-    _check_max_tokens(name, config, tokenizer, max_tokens)
+    check_max_tokens(name, config, tokenizer, max_tokens)
     if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
         # Decoders have no padding token; their users pad with the one that ends a text, which the mask hides.
         tokenizer.pad_token = tokenizer.eos_token
@@ -220,7 +220,7 @@ def _preprocessing(
     return _text_preprocessing(tokenizer, files, max_tokens, config), files
 
 
-def _check_max_tokens(name: str, config: Any, tokenizer: Any, max_tokens: int) -> None:
+def check_max_tokens(name: str, config: Any, tokenizer: Any, max_tokens: int) -> None:
     """Refuse more tokens than the tokenizer allows (for RoBERTa, 2 fewer than its positions) or than have positions."""
     limits = (getattr(config, "max_position_embeddings", None), tokenizer.model_max_length)
     longest = min((int(limit) for limit in limits if limit), default=None)

@@ -14,6 +14,7 @@ from penult_server import pipes
 from penult_server.errors import ServiceError
 from penult_server.front.jobs.states import TrainingStates
 from penult_server.front.queries.specs import Resolver
+from penult_server.front.queries.starts import head_of_start
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.processes import log_tail, stop_process
 from penult_server.front.workers.spare_worker import SpareWorker
@@ -274,6 +275,7 @@ class JobQueue:
             dataset_digest=resolved.dataset_digest,
             device=self._settings.device,
             log=str(log_file),
+            start_head=await head_of_start(resolved.spec.finetune, self._registry),
         )
         needs_model = resolved.spec.WhichOneof("kind") != "register_dataset"
         process = await self._spare.take(needs_model=needs_model)

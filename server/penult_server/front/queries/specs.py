@@ -25,6 +25,8 @@ from penult_server.errors import ServiceError, unknown
 from penult_server.finetuning.checks import check_whole
 from penult_server.finetuning.config import MAX_BATCH
 from penult_server.finetuning.request import complete
+from penult_server.finetuning.start import Start
+from penult_server.front.queries.starts import complete_start
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
 
@@ -119,7 +121,7 @@ class Resolver:
             case "finetune":
                 spec = complete.finetune
                 dataset_digest = (await self.dataset(spec.dataset)).digest
-                identity = await asyncio.to_thread(weights_identity, spec.backbone, spec.pretrained, spec.weights)
+                identity = await asyncio.to_thread(_weights, spec)
             case "extract":
                 dataset_digest = (await self.dataset(complete.extract.dataset)).digest
             case _:
@@ -138,6 +140,7 @@ class Resolver:
             named = spec.objective.repeat_errors_of
             found = await self._registry.run(self._registry.catalog.checkpoint, named)
             spec.objective.repeat_errors_of = found.digest
+        await complete_start(spec, dataset, self._registry, self._root)
         complete(spec, "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image")
 
     async def _complete_extract(self, spec: pb.ExtractSpec) -> None:
@@ -160,6 +163,13 @@ class Resolver:
             )
         spec.batch_size = spec.batch_size if spec.HasField("batch_size") else EXTRACTION_BATCH
         check_whole("batch_size", spec.batch_size, 1, MAX_BATCH)
+
+
+def _weights(spec: runs_pb2.FinetuneSpec) -> str:
+    """What the starting weights are. Files are read in full."""
+    if spec.HasField("start"):
+        return Start(checkpoint=spec.start.checkpoint, refit=spec.start.refit).identity
+    return weights_identity(spec.backbone, spec.pretrained, spec.weights)
 
 
 def _check_register(spec: pb.RegisterDatasetSpec) -> None:

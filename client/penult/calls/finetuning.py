@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from penult.calls import jobs
+from penult.calls.recipes import Recipes, recipes, with_recipes
 from penult.connection.rpc import Connection
 from penult.options import (
     SGD,
@@ -21,9 +22,10 @@ from penult.options import (
     Texts,
 )
 from penult.results.records import Checkpoint, Dataset, FeatureSet, Run
-from penult.types import BalanceMethod, By, FeatureKind, MissingGroups, StorageType
-from penult.wire import encode, recipes
+from penult.types import BalanceMethod, By, FeatureKind, MissingGroups, RecipeName, StorageType
+from penult.wire import encode
 from penult.wire.finetune_arguments import FinetuneArguments
+from penult.wire.recipes import finetune_spec, swept
 from penult_proto.v1 import jobs_pb2
 
 
@@ -32,11 +34,13 @@ class Finetuning:
 
     connection: Connection
 
+    @with_recipes
     def finetune(
         self,
         *,
-        dataset: Dataset | str,
-        backbone: str | Path,
+        dataset: Dataset | str | None = None,
+        backbone: str | Path | None = None,
+        recipe: RecipeName | None = None,
         attribute: str | None = None,
         pretrained: bool | None = None,
         weights: str | Path | None = None,
@@ -75,9 +79,12 @@ class Finetuning:
 
         Parameters
         ----------
-        dataset : name of a packaged or registered dataset.
+        dataset : name of a packaged or registered dataset; by default the recipe's.
         backbone : a timm model, a directory of a timm or transformers model on the server's machine, a hub name, or a
-            packaged name (see `info`).
+            packaged name (see `info`); by default the recipe's.
+        recipe : a published set-up, which fills in the arguments and options that are left out; those that are given
+            take precedence, and what of it then has no effect is left out. ``client.recipes()`` lists what each sets.
+            [recipes]
         attribute : what groups are made from; the dataset's first by default.
         pretrained : False starts from random weights.
         weights : absolute path, on the server's machine, of a file of pretrained weights of a timm backbone
@@ -115,7 +122,7 @@ class Finetuning:
         Busy : too many jobs are waiting.
         """
         arguments = {name: value for name, value in locals().items() if name not in ("self", "timeout")}
-        spec = recipes.finetune_spec(arguments)
+        spec = finetune_spec(arguments)
         return jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, timeout=timeout)
 
     def finetunes(
@@ -143,12 +150,19 @@ class Finetuning:
         PenultError : as `finetune`. All requests are checked here before the first is sent; the server may still refuse
             one, then those before it have been started, and asking again finds them.
         """
-        specs = [recipes.finetune_spec(one) for one in recipes.swept(requests, seeds, common)]
+        specs = [finetune_spec(one) for one in swept(requests, seeds, common)]
         started = [
             jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, timeout=timeout)
             for spec in specs
         ]
         return jobs.JobGroup(started)
+
+    def recipes(self) -> Recipes:
+        """The published set-ups that ``finetune(recipe=...)`` knows: what each is, its source, and what it sets.
+
+        client.recipes()["labonte2024-waterbirds"].sets
+        """
+        return recipes()
 
     def extract(
         self,

@@ -19,14 +19,15 @@ from penult.options import (
     Texts,
 )
 from penult.results.records import Dataset
-from penult.types import BalanceMethod, By, MissingGroups
+from penult.types import BalanceMethod, By, MissingGroups, RecipeName
 
 
 class FinetuneArguments(TypedDict, total=False):
     """The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."""
 
-    dataset: Dataset | str
-    backbone: str | Path
+    dataset: Dataset | str | None
+    backbone: str | Path | None
+    recipe: RecipeName | None
     attribute: str | None
     pretrained: bool | None
     weights: str | Path | None

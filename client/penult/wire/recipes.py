@@ -18,6 +18,7 @@ from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArgument
 from penult.wire.references import checkpoint_digest, dataset_name
 from penult_proto.enums import choices_of, name_of
 from penult_proto.finetune_fields import GROUPS, KINDS, PLACES, chosen, fields_of, written
+from penult_proto.recipes import RECIPES
 from penult_proto.v1 import groups_pb2, runs_pb2
 
 _PATHS: Mapping[tuple[str, str], str] = {(place.argument, place.option): path for path, place in PLACES.items()}
@@ -27,11 +28,11 @@ _PATHS: Mapping[tuple[str, str], str] = {(place.argument, place.option): path fo
 def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
     """What was asked for, and nothing else: the server knows the defaults. Raises `InvalidRequest`."""
     asked = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
-    if not {"dataset", "backbone"} <= set(asked) <= set(FinetuneArguments.__annotations__):
+    if not set(asked) <= set(FinetuneArguments.__annotations__):
         raise _other_arguments(asked)
     for name in ("dataset", "backbone"):
-        if asked[name] is None:
-            raise invalid(f"{name}= must be given; got None", argument=name)
+        if asked.get(name) is None and asked.get("recipe") is None:
+            raise invalid(f"{name}= must be given, or a recipe= that has one", argument=name)
     spec = runs_pb2.FinetuneSpec()
     # Classes of options first: what is said about their options names them.
     for path, value in sorted(_asked(asked), key=lambda one: one[0] not in KINDS):
@@ -45,13 +46,13 @@ def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
 
 
 def _other_arguments(asked: Mapping[Any, object]) -> InvalidRequest:
-    """The refusal of names that are no arguments, or of a request in which one is missing."""
+    """The refusal of names that are no arguments."""
     known = list(FinetuneArguments.__annotations__)
-    legal = [name for name in known if name not in ("dataset", "backbone")]
-    named = ", ".join(str(name) for name in asked)
-    moved = [written(path) for (_, option), path in _PATHS.items() if option and option in set(asked) - set(known)]
+    others = [name for name in asked if name not in known]
+    moved = [written(path) for (_, option), path in _PATHS.items() if option and option in others]
     hint = f"; write {', '.join(moved)}" if moved else ""
-    return invalid(f"a finetuning has 'dataset', 'backbone' and any of {', '.join(legal)}; got {named}{hint}")
+    named = ", ".join(str(name) for name in others)
+    return invalid(f"the arguments of a finetuning are {', '.join(known)}; got {named}{hint}")
 
 
 def _asked(arguments: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -90,6 +91,7 @@ def arguments_of(spec: runs_pb2.FinetuneSpec) -> dict[str, Any]:
     return {
         name: _options_from_wire(name, spec) if name in GROUPS else _from_wire(_PATHS[name, ""], spec)
         for name in FinetuneArguments.__annotations__
+        if name != "recipe"
     }
 
 
@@ -153,6 +155,9 @@ def _on_wire(path: str, argument: str, value: Any, field: FieldDescriptor) -> An
             return dataset_name(value)
         case "backbone" | "weights":
             return coerce.path(argument, value)
+        case "recipe":
+            coerce.check_choice(argument, value, RECIPES)
+            return value
         case "optimizer" | "objective.loss":
             return choices_of(cast("Any", field.enum_type))[value]
         case _:

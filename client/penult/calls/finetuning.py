@@ -64,6 +64,11 @@ class Finetuning:
     ) -> jobs.Job[Run]:
         """Start finetuning all weights of a backbone; ``.wait()`` gives the `Run`.
 
+            run = client.finetune(dataset="footwear", backbone="tf_efficientnet_lite0", epochs=1).wait()
+            client.finetune(dataset="footwear", backbone="tf_efficientnet_lite0", epochs=1, balance="mixture", ratio=2,
+                            optimizer=penult.AdamW(learning_rate=1e-4), augment=penult.Augment(crop_scale=0.7))
+            client.finetune(**run.spec.arguments() | {"seed": 1})  # the same with another seed
+
         The same request again returns the job that is queued, running or has succeeded. A run that is killed
         resumes from its last saved state, and ends with the weights it would have had, bit for bit.
 

@@ -15,6 +15,10 @@ penult.Client             what can be asked; help(penult.Client.refit) and the l
     print(client.spectra(sets["train"], by="group").imbalance)
     print(client.refit(sets["val"], preset="dfr", evaluate={"test": sets["test"]}).metrics["test"])
 
+client.refit(preset=...)     published methods by name: client.presets(); DFR, AFR, SELF, RAD and others
+client.finetune(recipe=...)  published training set-ups by name: client.recipes()
+client.features.upload       your own features, from any framework; no model is needed
+
 Answers are records (`Run`, `FeatureSet`, `Spectra`, `Refit`, `Metrics`, ...) that print themselves; many have
 .to_frame() and .plot(). Whatever fails raises a `PenultError`, of a class that says what to do: help(penult.errors).
 """
@@ -88,6 +92,8 @@ if TYPE_CHECKING:
     from penult.results.soups import soup as soup
     from penult.results.spectra import Imbalance as Imbalance
     from penult.results.spectra import Spectra as Spectra
+    from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
+    from penult.wire.refit_arguments import RefitArguments as RefitArguments
 
     __version__: str
 
@@ -96,6 +102,8 @@ _NAMES = {
     "client": "Client",
     "options": "AdamW SGD Schedule CrossEntropy GroupDRO CVaRDRO Augment RepeatErrors Images Texts Compute Record",
     "calls.jobs": "Job",
+    "wire.finetune_arguments": "FinetuneArguments",
+    "wire.refit_arguments": "RefitArguments",
     "results.records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",
     "results.finetune_spec": "FinetuneSpec",
     "results.metrics": "EpochMetrics Metrics",

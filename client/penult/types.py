@@ -49,6 +49,17 @@ Preset = Literal[
     "logit_adjusted",
     "la_prior",
 ]
+RecipeName = Literal[
+    "labonte2024-waterbirds",
+    "labonte2024-celeba",
+    "labonte2024-civilcomments",
+    "labonte2024-multinli",
+    "sagawa2020-waterbirds",
+    "sagawa2020-celeba",
+    "sagawa2020-multinli",
+    "liu2021-waterbirds",
+    "liu2021-celeba",
+]
 ResultKind = Literal["refit", "spectra", "descriptors", "principal_angles"]
 Risk = Literal["mean", "group_dro", "cvar"]
 RowsChoice = Literal["all", "top_loss", "top_disagreement"]

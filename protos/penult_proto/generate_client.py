@@ -16,6 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from penult_proto.enums import Enumeration, choices_of
 from penult_proto.finetune_fields import GROUPS
 from penult_proto.presets import PRESETS
+from penult_proto.recipes import RECIPES
 from penult_proto.refit_fields import ARGUMENTS, GRID
 from penult_proto.v1 import catalog_pb2, datasets_pb2, groups_pb2, jobs_pb2, runs_pb2
 from penult_proto.v1 import refits_pb2 as pb
@@ -46,6 +47,7 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "PoolingName": runs_pb2.PoolingName,
     "PrecisionName": runs_pb2.Precision,
     "Preset": tuple(PRESETS),
+    "RecipeName": tuple(RECIPES),
     "ResultKind": catalog_pb2.ResultKind,
     "Risk": pb.RiskKind,
     "RowsChoice": pb.RowsKind,

@@ -10,6 +10,8 @@ from penult_proto.generate_client import CARD, CLIENT, MADE, module, record, sig
 
 ALWAYS_SAID = ("balance", "epochs", "seed")
 """Arguments that have an effect on every run."""
+NOT_KEPT = (*CARD, "recipe")
+"""Arguments that decide nothing about a run, and the one that stands for others."""
 DOCS = {
     "pretrained": "None with a start.",
     "start": "Digest of a checkpoint or of a refit.",
@@ -44,7 +46,7 @@ def generate_finetuning(out: Path = CLIENT) -> None:
     kinds = {name: kind for name, kind in signature("calls/finetuning.py", "finetune").items() if name != "timeout"}
     doc = "The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."
     arguments = typed_dict("FinetuneArguments", doc, ((name, kind, "") for name, kind in kinds.items()))
-    used = ((name, spec_type(name, kind), DOCS.get(name, "")) for name, kind in kinds.items() if name not in CARD)
+    used = ((name, spec_type(name, kind), DOCS.get(name, "")) for name, kind in kinds.items() if name not in NOT_KEPT)
     spec = [*record("FinetuneSpec", SPEC_DOC, used), METHOD]
     doc = f"The arguments of a finetuning as a dictionary. {MADE}"
     write(out / "wire" / "finetune_arguments.py", module(doc, arguments))

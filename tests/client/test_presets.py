@@ -42,4 +42,5 @@ def test_presets_are_a_table() -> None:
     table = presets().to_frame()
     assert list(table["name"]) == list(PRESETS)
     assert list(table.columns) == ["name", "sentence", "source", "sets"]
+    assert presets()["dfr_l2"].sets["repeats"] == 10
     assert repr(presets()).startswith('"erm" : plain logistic regression')

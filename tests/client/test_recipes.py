@@ -5,7 +5,7 @@
 
 import inspect
 from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ import pytest
 import penult
 from penult import Client, errors
 from penult.calls.jobs import Job, JobGroup, run_result
+from penult.calls.recipes import recipes as listed_recipes
 from penult.connection.rpc import Connection
 from penult.options import (
     SGD,
@@ -28,9 +29,11 @@ from penult.options import (
     Schedule,
     Texts,
 )
+from penult.types import RecipeName
 from penult.wire import decode, recipes
 from penult_proto.finetune_fields import GROUPS, PLACES, fields_of
-from penult_proto.v1 import jobs_pb2, runs_pb2
+from penult_proto.recipes import RECIPES
+from penult_proto.v1 import groups_pb2, jobs_pb2, runs_pb2
 
 CHOSEN: dict[str, Any] = {
     "dataset": "footwear",
@@ -88,7 +91,7 @@ def test_every_field_of_the_wire_is_written_somewhere() -> None:
     """In a request with everything that can be asked for, and in what excludes it."""
     reached = {
         path
-        for arguments in (CHOSEN, *OTHERS)
+        for arguments in (CHOSEN, *OTHERS, {"recipe": "labonte2024-waterbirds"})
         for path, message, field in fields_of(sent(**arguments))
         if field.name in {one.name for one, _ in message.ListFields()}
     }
@@ -118,7 +121,7 @@ def test_options_print_as_they_were_written() -> None:
 
 
 def test_what_is_left_out_is_not_sent() -> None:
-    left_out = dict.fromkeys(set(CHOSEN) - set(LEAST))
+    left_out = dict.fromkeys({"recipe", *CHOSEN} - set(LEAST))
     for asked in (LEAST, LEAST | left_out):
         spec = recipes.finetune_spec(asked)
         assert {field.name for field, _ in spec.ListFields()} == {"dataset", "backbone"}
@@ -141,13 +144,42 @@ def test_zero_is_not_left_out() -> None:
     assert decode.finetune_spec(own).ratio == "dataset"
 
 
+def test_a_recipe_may_say_what_is_finetuned() -> None:
+    spec = recipes.finetune_spec({"recipe": "labonte2024-celeba"})
+    assert spec == runs_pb2.FinetuneSpec(recipe="labonte2024-celeba")
+    both = recipes.finetune_spec({"recipe": "labonte2024-celeba", "dataset": "mine", "backbone": None})
+    assert (both.dataset, both.backbone) == ("mine", "")
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_the_arguments_that_a_recipe_sets_ask_for_what_it_is(name: str) -> None:
+    expected = runs_pb2.FinetuneSpec()
+    expected.CopyFrom(RECIPES[name].request)
+    # What every run says.
+    expected.balance.method = expected.balance.method or groups_pb2.BALANCE_METHOD_NONE
+    assert recipes.finetune_spec(listed_recipes()[name].sets) == expected
+
+
+def test_recipes_are_a_list_a_table_and_part_of_the_help() -> None:
+    assert list(get_args(RecipeName)) == list(RECIPES) == [one.name for one in listed_recipes()]
+    assert list(listed_recipes().to_frame()["name"]) == list(RECIPES)
+    said = " ".join((inspect.getdoc(Client.finetune) or "").split())
+    assert "[recipes]" not in said
+    for one in listed_recipes():
+        assert one.source
+        assert repr(one) in said
+    with pytest.raises(errors.InvalidRequest, match="did you mean 'liu2021-celeba'"):
+        listed_recipes()["liu2021-celebA"]
+    assert listed_recipes()[0] == listed_recipes()["labonte2024-waterbirds"] == listed_recipes()[:1][0]
+
+
 def test_signature_and_dictionary_are_one() -> None:
     parameters = dict(inspect.signature(Client.finetune).parameters)
     for name in ("self", "timeout"):
         parameters.pop(name)
     assert list(parameters) == list(recipes.FinetuneArguments.__annotations__)
     defaults = {name: one.default for name, one in parameters.items() if one.default is not inspect.Parameter.empty}
-    assert defaults == dict.fromkeys(list(parameters)[1:])
+    assert defaults == dict.fromkeys(parameters)
     signature = get_type_hints(Client.finetune)
     assert {name: signature[name] for name in parameters} == get_type_hints(recipes.FinetuneArguments)
 
@@ -175,7 +207,9 @@ def test_signature_and_dictionary_are_one() -> None:
         ({"by": "groups"}, "'group'"),
         ({"augment": Augment(mixup=float("nan"))}, "mixup"),
         ({"seed": -1}, "seed"),
-        ({"epoch": 3}, "got dataset, backbone, epoch"),
+        ({"epoch": 3}, "backbone.*record; got epoch"),
+        ({"dataset": None}, "dataset= must be given, or a recipe="),
+        ({"recipe": "labonte2024-waterbird"}, "did you mean 'labonte2024-waterbirds'"),
     ],
 )
 def test_wrong_recipes_are_refused_before_any_call(change: dict[str, Any], said: str) -> None:

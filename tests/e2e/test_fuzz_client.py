@@ -24,7 +24,7 @@ from wild_values import POOLS, WILD
 import penult
 from penult.errors import from_kind
 from penult.results import records
-from penult.types import GridName, Preset, SelectMetric
+from penult.types import GridName, Preset, RecipeName, SelectMetric
 from penult_proto.errors import ErrorKind
 
 N_EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "400"))
@@ -127,6 +127,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "pretrained": ("no",),
     "progress": ("no",),
     "ratio": ("four",),
+    "recipe": get_args(RecipeName),
     "record": ("record",),
     "repeat": ("repeat errors",),
     "repeats": ("one",),

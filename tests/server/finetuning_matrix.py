@@ -119,6 +119,7 @@ MATRIX: dict[str, list[Check]] = {
         Refused(of=UPSAMPLING | {"balance.ratio": 0.0}, says="ratio has no effect .* balance='mixture'"),
         Refused(of=MIXTURE, says="ratio must be given"),
     ],
+    "recipe": [Elsewhere("server/test_recipes.py", "test_a_recipe_is_its_table")],
     "epochs": [Same(one={"epochs": None}, other={"epochs": 2}), Differ(one={"epochs": 1}, other={"epochs": 2})],
     "seed": [Same(one={"seed": None}, other={"seed": 0}), Differ(one={}, other={"seed": 1})],
     "optimizer": [

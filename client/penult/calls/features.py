@@ -128,6 +128,10 @@ class FeatureSets:
     ) -> FeatureSet:
         """Store your own features; nothing is converted that could lose a bit.
 
+            mine = client.features.upload(X, y, a, name="mine")
+            client.features.upload(X, y, a, classes=["cat", "dog"], attribute="place", attribute_values=["in", "out"])
+            client.features.upload(X, y, logits=X @ weight.T + bias, head=(weight, bias))
+
         Returns once everything is on the server's disk and verified. The same arrays, names and training counts again
         return the same digest. Arrays may be lists, columns of a table, or tensors (detached, and brought to the host).
 

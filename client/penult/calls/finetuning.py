@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from penult.calls import jobs
+from penult.calls.recipes import Recipes, recipes, with_recipes
 from penult.connection.rpc import Connection
 from penult.options import (
     SGD,
@@ -22,9 +23,10 @@ from penult.options import (
 )
 from penult.results.records import Checkpoint, Dataset, FeatureSet, Run
 from penult.results.refits import Refit
-from penult.types import BalanceMethod, By, FeatureKind, FileHead, MissingGroups, StorageType
-from penult.wire import encode, recipes
+from penult.types import BalanceMethod, By, FeatureKind, FileHead, MissingGroups, RecipeName, StorageType
+from penult.wire import encode
 from penult.wire.finetune_arguments import FinetuneArguments
+from penult.wire.recipes import check_names, finetuning, swept
 from penult_proto.v1 import jobs_pb2
 
 
@@ -33,12 +35,14 @@ class Finetuning:
 
     connection: Connection
 
+    @with_recipes
     def finetune(
         self,
         *,
-        dataset: Dataset | str,
+        dataset: Dataset | str | None = None,
         backbone: str | Path | None = None,
         start: Checkpoint | Refit | str | None = None,
+        recipe: RecipeName | None = None,
         attribute: str | None = None,
         pretrained: bool | None = None,
         weights: str | Path | None = None,
@@ -66,6 +70,11 @@ class Finetuning:
     ) -> jobs.Job[Run]:
         """Start finetuning all weights of a backbone; ``.wait()`` gives the `Run`.
 
+            run = client.finetune(dataset="footwear", backbone="tf_efficientnet_lite0", epochs=1).wait()
+            client.finetune(dataset="footwear", backbone="tf_efficientnet_lite0", epochs=1, balance="mixture", ratio=2,
+                            optimizer=penult.AdamW(learning_rate=1e-4), augment=penult.Augment(crop_scale=0.7))
+            client.finetune(**run.spec.arguments() | {"seed": 1})  # the same with another seed
+
         The same request again returns the job that is queued, running or has succeeded. A run that is killed
         resumes from its last saved state, and ends with the weights it would have had, bit for bit.
 
@@ -81,13 +90,16 @@ class Finetuning:
 
         Parameters
         ----------
-        dataset : name of a packaged or registered dataset.
+        dataset : name of a packaged or registered dataset; by default the recipe's.
         backbone : a timm model, a directory of a timm or transformers model on the server's machine, a hub name, or a
-            packaged name (see `info`).
+            packaged name (see `info`); by default the recipe's.
         start : instead of a backbone, a checkpoint, or a refit of extracted features, or the digest of either: the run
             begins with that body and that head, its rows in the order of the dataset's classes by name. The seed then
             decides order, augmentation and dropout alone. `backbone`, `pretrained`, `weights` and the pooling are the
             start's, and so are the sizes of `inputs` unless others are given.
+        recipe : a published set-up, which fills in the arguments and options that are left out; those that are given
+            take precedence, and what of it then has no effect is left out. ``client.recipes()`` lists what each sets.
+            [recipes]
         attribute : what groups are made from; the dataset's first by default.
         pretrained : False starts from random weights.
         weights : absolute path, on the server's machine, of a file of pretrained weights of a timm backbone
@@ -131,7 +143,7 @@ class Finetuning:
         Busy : too many jobs are waiting.
         """
         arguments = {name: value for name, value in locals().items() if name not in ("self", "timeout")}
-        spec, card = recipes.finetuning(arguments)
+        spec, card = finetuning(arguments)
         job_spec = jobs_pb2.JobSpec(finetune=spec)
         return jobs.create(self.connection, job_spec, jobs.run_result, card=card, timeout=timeout)
 
@@ -161,13 +173,20 @@ class Finetuning:
         PenultError : as `finetune`. All requests are checked here before the first is sent; the server may still refuse
             one, then those before it have been started, and asking again finds them.
         """
-        asked = [recipes.finetuning(one) for one in recipes.swept(requests, seeds, common)]
-        recipes.check_names(card for _, card in asked)
+        asked = [finetuning(one) for one in swept(requests, seeds, common)]
+        check_names(card for _, card in asked)
         started = [
             jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, card=card, timeout=timeout)
             for spec, card in asked
         ]
         return jobs.JobGroup(started)
+
+    def recipes(self) -> Recipes:
+        """The published set-ups that ``finetune(recipe=...)`` knows: what each is, its source, and what it sets.
+
+        client.recipes()["labonte2024-waterbirds"].sets
+        """
+        return recipes()
 
     def extract(
         self,

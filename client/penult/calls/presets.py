@@ -1,57 +1,25 @@
 """The published methods that a refit can be asked for by name: ``client.presets()``, and their part of the help."""
 
-# pandas has no stubs of its own.
-# pyright: reportMissingTypeStubs=false
-
-from __future__ import annotations
-
-import re
-import textwrap
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
 
-from penult.results.frames import frame
+from penult.calls.named import NamedMethod, NamedMethods, with_list
 from penult.wire.decode_refits import arguments_of
 from penult_proto import presets as known
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-_Method = TypeVar("_Method", bound=Callable[..., Any])
-WIDTH = 120
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class PresetInfo:
-    """A method that `Client.refit` knows by name."""
+class PresetInfo(NamedMethod):
+    """A method that `Client.refit` knows by name.
 
-    name: str
-    sentence: str
-    """What it does."""
-    source: str
-    """Where it was published; empty for textbook methods."""
-    sets: Mapping[str, Any]
-    """The arguments of `Client.refit` that it stands for, except those that only you can give: `standardize` of
-    dfr_2022, `other` of self_disagreement, and in `select` of dfr_train and afr what to select on."""
-
-    def __repr__(self) -> str:
-        source = f" ({self.source})" if self.source else ""
-        return f'"{self.name}" : {self.sentence}{source}.'
+    ``.sets`` has the arguments of `Client.refit` that it stands for, except those that only you can give: `standardize`
+    of dfr_2022, `other` of self_disagreement, and in `select` of dfr_train and afr what to select on.
+    """
 
 
-class Presets(tuple[PresetInfo, ...]):
-    """Several of them, in the order of the documentation."""
+class Presets(NamedMethods[PresetInfo]):
+    """Several of them, in the order of the documentation: ``client.presets()["dfr"]``."""
 
     __slots__ = ()
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per preset. Raises ImportError when pandas is missing."""
-        columns = ("name", "sentence", "source", "sets")
-        return frame({column: [getattr(one, column) for one in self] for column in columns})
-
-    def __repr__(self) -> str:
-        return "\n".join(_wrapped(one, "") for one in self)
 
 
 def presets() -> Presets:
@@ -62,18 +30,5 @@ def presets() -> Presets:
     )
 
 
-def with_presets(method: _Method) -> _Method:
-    """Put the list of presets in place of the line ``[presets]`` of a docstring."""
-    said = method.__doc__ or ""
-    method.__doc__ = re.sub(
-        r"^( *)\[presets\]$",
-        lambda line: "\n".join(_wrapped(one, line[1]) for one in presets()),
-        said,
-        flags=re.MULTILINE,
-    )
-    return method
-
-
-def _wrapped(preset: PresetInfo, indent: str) -> str:
-    inner = indent + "    "
-    return textwrap.fill(repr(preset), WIDTH, initial_indent=indent, subsequent_indent=inner, break_on_hyphens=False)
+with_presets = with_list("presets", presets())
+"""Put the list of presets in place of the line ``[presets]`` of a docstring."""

@@ -87,6 +87,10 @@ class Refitting:
     ) -> Refit:
         """Retrain the last layer on stored features.
 
+            client.refit(sets["val"], preset="dfr_l2", evaluate={"test": sets["test"]}).metrics["test"]
+            client.refit(sets["val"], balance="upweighting", by="group", l2=0.01)
+            client.refit(sets["train"], grid={"l2": [0.01, 0.1]}, select={"on": sets["val"]}).selection
+
             minimise over W (C, D), b (C,):
                 sum_i s_i CE(W z_i + b + o_i, y_i)  +  l1 |W - W0|_1  +  l2/2 |W - W0|^2,      sum_i s_i = 1
 

@@ -37,6 +37,10 @@ class Spectral:
     ) -> Spectra:
         """Eigenvalues of the covariance of the features of each group or class, and how they compare.
 
+            client.spectra(sets["train"], by="group", top_k=5).imbalance
+            client.spectra(run.checkpoints[-1], split="train", rows=run, replicates=0).eigenvalues
+            client.spectra(sets["train"], by="class", replicates=20, seed=1).to_frame()
+
         With n_g examples z_i in group g and their mean m_g,
 
             Sigma_g = sum_i (z_i - m_g)(z_i - m_g)^T / (n_g - correction)

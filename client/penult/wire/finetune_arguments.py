@@ -20,15 +20,16 @@ from penult.options import (
 )
 from penult.results.records import Checkpoint, Dataset
 from penult.results.refits import Refit
-from penult.types import BalanceMethod, By, FileHead, MissingGroups
+from penult.types import BalanceMethod, By, FileHead, MissingGroups, RecipeName
 
 
 class FinetuneArguments(TypedDict, total=False):
     """The arguments of `Client.finetune`, as one request of `Client.finetunes`; None leaves one out."""
 
-    dataset: Dataset | str
+    dataset: Dataset | str | None
     backbone: str | Path | None
     start: Checkpoint | Refit | str | None
+    recipe: RecipeName | None
     attribute: str | None
     pretrained: bool | None
     weights: str | Path | None

@@ -19,6 +19,7 @@ from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArgument
 from penult.wire.references import checkpoint_digest, dataset_name, start_message
 from penult_proto.enums import choices_of, name_of
 from penult_proto.finetune_fields import GROUPS, KINDS, PLACES, chosen, fields_of, written
+from penult_proto.recipes import RECIPES
 from penult_proto.v1 import cards_pb2, groups_pb2, runs_pb2
 
 CARD = ("name", "tags", "note")
@@ -30,17 +31,10 @@ _PATHS: Mapping[tuple[str, str], str] = {(place.argument, place.option): path fo
 def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
     """What was asked for, and nothing else: the server knows the defaults. Raises `InvalidRequest`."""
     asked = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
-    if "dataset" not in asked or not set(asked) <= {*FinetuneArguments.__annotations__} - {*CARD}:
+    if not set(asked) <= {*FinetuneArguments.__annotations__} - {*CARD}:
         raise _other_arguments(asked)
-    if asked["dataset"] is None:
-        raise invalid("dataset= must be given; got None", argument="dataset")
     start = asked.pop("start", None)
-    if asked.get("backbone") is None and start is None:
-        raise invalid(
-            "backbone=, the model whose weights are trained, or start=, a checkpoint or a refit, must be given; got "
-            "neither",
-            argument="backbone",
-        )
+    _check_enough(asked, start)
     spec = runs_pb2.FinetuneSpec(start=None if start is None else start_message(start))
     # Classes of options first: what is said about their options names them.
     for path, value in sorted(_asked(asked), key=lambda one: one[0] not in KINDS):
@@ -71,14 +65,28 @@ def check_names(cards: Iterable[cards_pb2.Card]) -> None:
         )
 
 
+def _check_enough(asked: Mapping[str, object], start: object) -> None:
+    """Raise `InvalidRequest` without a dataset, or without anything to start from; a recipe has both."""
+    if asked.get("recipe") is not None:
+        return
+    if asked.get("dataset") is None:
+        raise invalid("dataset= must be given, or a recipe= that has one", argument="dataset")
+    if asked.get("backbone") is None and start is None:
+        raise invalid(
+            "backbone=, the model whose weights are trained, or start=, a checkpoint or a refit, must be given, or a "
+            "recipe= that has a backbone",
+            argument="backbone",
+        )
+
+
 def _other_arguments(asked: Mapping[Any, object]) -> InvalidRequest:
-    """The refusal of names that are no arguments, or of a request in which one is missing."""
+    """The refusal of names that are no arguments."""
     known = list(FinetuneArguments.__annotations__)
-    legal = [name for name in known if name != "dataset"]
-    named = ", ".join(str(name) for name in asked)
-    moved = [written(path) for (_, option), path in _PATHS.items() if option and option in set(asked) - set(known)]
+    others = [name for name in asked if name not in known]
+    moved = [written(path) for (_, option), path in _PATHS.items() if option and option in others]
     hint = f"; write {', '.join(moved)}" if moved else ""
-    return invalid(f"a finetuning has 'dataset' and any of {', '.join(legal)}; got {named}{hint}")
+    named = ", ".join(str(name) for name in others)
+    return invalid(f"the arguments of a finetuning are {', '.join(known)}; got {named}{hint}")
 
 
 def _asked(arguments: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -117,7 +125,7 @@ def arguments_of(spec: runs_pb2.FinetuneSpec) -> dict[str, Any]:
     found = {
         name: _options_from_wire(name, spec) if name in GROUPS else _from_wire(_PATHS[name, ""], spec)
         for name in FinetuneArguments.__annotations__
-        if name not in CARD
+        if name not in (*CARD, "recipe")
     }
     return found | {"start": spec.start.refit or spec.start.checkpoint or None}
 
@@ -182,6 +190,9 @@ def _on_wire(path: str, argument: str, value: Any, field: FieldDescriptor) -> An
             return dataset_name(value)
         case "backbone" | "weights":
             return coerce.path(argument, value)
+        case "recipe":
+            coerce.check_choice(argument, value, RECIPES)
+            return value
         case "optimizer" | "objective.loss":
             return choices_of(cast("Any", field.enum_type))[value]
         case _:

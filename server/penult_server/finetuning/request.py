@@ -12,14 +12,18 @@ from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.enums import name_of, names_of
 from penult_proto.errors import ErrorKind
 from penult_proto.finetune_fields import NESTED, fields_of, written
+from penult_proto.recipes import RECIPES
 from penult_proto.v1 import runs_pb2
 from penult_server.datasets.model import Modality
-from penult_server.errors import ServiceError
+from penult_server.errors import ServiceError, unknown
 from penult_server.finetuning.checks import WrongValueError, annotated, annotations_of, invalid
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.effects import HasEffect, Needed
 from penult_server.finetuning.objective import Objective
 from penult_server.finetuning.start import Start
+
+OF_START = frozenset({"backbone", "pretrained", "weights", "pooling", "image_size", "image_resize", "max_tokens"})
+"""Fields that a start says; a recipe's then have no effect."""
 
 
 def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
@@ -28,7 +32,7 @@ def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
     Raises ServiceError as FinetuneConfig does, also for choices of a newer protocol.
     """
     try:
-        given = _given(spec, "", apart=("dataset", "backbone", *NESTED)) | _given(spec.balance, "balance.")
+        given = _given(spec, "", apart=("dataset", "backbone", "recipe", *NESTED)) | _given(spec.balance, "balance.")
         objective = Objective(**_given(spec.objective, "objective."))
         start = Start(checkpoint=spec.start.checkpoint, refit=spec.start.refit)
         return FinetuneConfig(backbone=spec.backbone, objective=objective, start=start, **given)
@@ -36,12 +40,41 @@ def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
         raise error.asked_by(spec) from None
 
 
-def complete(spec: runs_pb2.FinetuneSpec, modality: Modality) -> FinetuneConfig:
+def expand(spec: runs_pb2.FinetuneSpec) -> frozenset[str]:
+    """Write the fields of a request's recipe into it where it leaves them out; gives their paths.
+
+    Raises ServiceError (INVALID_ARGUMENT) for a name that there is not.
+    """
+    if not spec.recipe:
+        return frozenset()
+    if spec.recipe not in RECIPES:
+        raise unknown(ErrorKind.INVALID_ARGUMENT, "recipe", spec.recipe, list(RECIPES))
+    asked, paths = runs_pb2.FinetuneSpec(), _paths_given(spec)
+    asked.CopyFrom(spec)
+    spec.CopyFrom(RECIPES[asked.recipe].request)
+    added = _paths_given(spec) - paths
+    spec.MergeFrom(asked)
+    spec.ClearField("recipe")
+    if spec.HasField("start"):
+        for path in added & OF_START:
+            _clear(spec, path)
+    return added
+
+
+def _paths_given(spec: runs_pb2.FinetuneSpec) -> frozenset[str]:
+    return frozenset(
+        path for path, message, field in fields_of(spec) if field.name in {one.name for one, _ in message.ListFields()}
+    )
+
+
+def complete(spec: runs_pb2.FinetuneSpec, modality: Modality, added: frozenset[str] = frozenset()) -> FinetuneConfig:
     """The configuration of a request; what it leaves out and has an effect is written into it.
 
-    Raises ServiceError: INVALID_ARGUMENT for a field that was given and has no effect, naming what it goes with, and
-    for one that is missing; those of `config_from_proto`.
+    Of the fields `added` by a recipe those that have no effect are taken out again. Raises ServiceError:
+    INVALID_ARGUMENT for a field that was given and has no effect, naming what it goes with, and for one that is
+    missing; those of `config_from_proto`.
     """
+    _drop_without_effect(spec, modality, added)
     config = config_from_proto(spec)
     for path, message, field in fields_of(spec):
         is_given = field.name in {one.name for one, _ in message.ListFields()}
@@ -51,6 +84,27 @@ def complete(spec: runs_pb2.FinetuneSpec, modality: Modality) -> FinetuneConfig:
         elif without is not None and is_given:
             raise _without_effect(path, without, spec)
     return config
+
+
+def _drop_without_effect(spec: runs_pb2.FinetuneSpec, modality: Modality, added: frozenset[str]) -> None:
+    """Take out the fields among `added` that have no effect, and those that have none without them."""
+    dropped = True
+    while added and dropped:
+        dropped = False
+        config = config_from_proto(spec)
+        for path in added & _paths_given(spec):
+            if not all(one.holds(config, modality) for one in effects_of(path)):
+                _clear(spec, path)
+                dropped = True
+
+
+def _clear(spec: runs_pb2.FinetuneSpec, path: str) -> None:
+    """Leave a field out, and the message that it was the last field of."""
+    outer, _, name = path.rpartition(".")
+    message: Message = getattr(spec, outer) if outer else spec
+    message.ClearField(name)
+    if outer and not message.ListFields():
+        cast("Message", spec).ClearField(outer)
 
 
 def effects_of(path: str) -> list[HasEffect]:

@@ -24,7 +24,7 @@ from penult_server.datasets.catalog import describe_packaged
 from penult_server.errors import ServiceError, unknown
 from penult_server.finetuning.checks import check_whole
 from penult_server.finetuning.config import MAX_BATCH
-from penult_server.finetuning.request import complete
+from penult_server.finetuning.request import complete, expand
 from penult_server.finetuning.start import Start
 from penult_server.front.queries.starts import complete_start
 from penult_server.front.registry_thread import Registry
@@ -132,6 +132,7 @@ class Resolver:
         return Resolved(complete, hashlib.sha256(content.encode()).hexdigest(), dataset_digest)
 
     async def _complete_finetune(self, spec: runs_pb2.FinetuneSpec) -> None:
+        added = expand(spec)
         dataset = await self.dataset(spec.dataset)
         spec.attribute = _attribute(dataset, spec.attribute)
         _check_splits(dataset, ["train"])
@@ -141,7 +142,7 @@ class Resolver:
             found = await self._registry.run(self._registry.catalog.checkpoint, named)
             spec.objective.repeat_errors_of = found.digest
         await complete_start(spec, dataset, self._registry, self._root)
-        complete(spec, "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image")
+        complete(spec, "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image", added)
 
     async def _complete_extract(self, spec: pb.ExtractSpec) -> None:
         checkpoint = await self._registry.run(self._registry.catalog.checkpoint, spec.checkpoint)

@@ -106,7 +106,7 @@ def _either(catalog: Catalog, name: str) -> _Found:
 
 
 def _by_refit(catalog: Catalog, name: str) -> _Found:
-    refit = refits_pb2.Refit.FromString(catalog.result_by_prefix(name, "refit"))
+    refit = refits_pb2.Refit.FromString(catalog.find_result(name, "refit")[2])
     if not refit.head.checkpoint:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
@@ -126,7 +126,7 @@ def _by_refit(catalog: Catalog, name: str) -> _Found:
 
 
 def _head_of(catalog: Catalog, digest: str) -> refits_pb2.Head:
-    return refits_pb2.Refit.FromString(catalog.result_by_prefix(digest, "refit")).head
+    return refits_pb2.Refit.FromString(catalog.find_result(digest, "refit")[2]).head
 
 
 def _run_of(catalog: Catalog, checkpoint: runs_pb2.Checkpoint) -> runs_pb2.FinetuneSpec:

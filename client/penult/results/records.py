@@ -206,7 +206,7 @@ class Run:
     steps_per_epoch: int
     notes: Notes = ()
     """What the numbers of the run alone do not say, such as that balancing left out groups without an example, or how
-    the classes of `repeat_errors_of` were matched."""
+    the classes of `repeat=` were matched."""
     name: str = field(default="", compare=False)
     """The newest name that it was given; empty without one. A name moves to the newest thing it is given to."""
     tags: tuple[str, ...] = field(default=(), compare=False)

@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any, cast
 
 from penult.arguments.coerce import check_choice, names, number, text
-from penult.errors import invalid, shown
+from penult.errors import NotFound, from_kind, invalid, shown
 from penult.results.frames import frame, text_table
 from penult.results.lists.listing import cell
 from penult.results.metrics import Metrics
@@ -140,7 +140,7 @@ def _row(
     split: str,
     epoch: float,
 ) -> RunTableRow:
-    found = [run.metrics(split, epoch) for run in runs]
+    found = [_metrics(run, split, epoch) for run in runs]
     values = {one: [float(getattr(entry, one)) for entry in found] for one in metrics}
     return RunTableRow(
         values={name: recipe.get(name) for name in keys},
@@ -148,6 +148,14 @@ def _row(
         std={name: _deviation(of) for name, of in values.items()},
         runs=tuple(run.id for run in runs),
     )
+
+
+def _metrics(run: Run, split: str, epoch: float) -> Metrics:
+    """Metrics of a run. Raises `NotFound`, naming the run."""
+    try:
+        return run.metrics(split, epoch)
+    except NotFound as error:
+        raise from_kind(error.kind, f"run {run.id}: {error.message}", error.metadata) from None
 
 
 def _deviation(values: Sequence[float]) -> float:

@@ -80,7 +80,7 @@ CREATE TABLE summary (
     kind TEXT NOT NULL,
     feature_set TEXT NOT NULL,
     second_set TEXT NOT NULL,
-    message TEXT NOT NULL
+    message BLOB NOT NULL
 ) STRICT;
 CREATE INDEX summary_by_set ON summary (feature_set);
 CREATE INDEX summary_by_second_set ON summary (second_set);

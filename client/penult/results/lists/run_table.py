@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from penult.arguments.coerce import check_choice, names, number, text
 from penult.errors import NotFound, from_kind, invalid, shown
@@ -144,7 +145,7 @@ def _row(
     values = {one: [float(getattr(entry, one)) for entry in found] for one in metrics}
     return RunTableRow(
         values={name: recipe.get(name) for name in keys},
-        mean={name: mean(of) for name, of in values.items()},
+        mean={name: float(np.mean(of)) for name, of in values.items()},
         std={name: _deviation(of) for name, of in values.items()},
         runs=tuple(run.id for run in runs),
     )
@@ -160,9 +161,7 @@ def _metrics(run: Run, split: str, epoch: float) -> Metrics:
 
 def _deviation(values: Sequence[float]) -> float:
     """Standard deviation with the divisor n - 1; NaN for one value, and where one is NaN."""
-    if len(values) < 2 or any(value != value for value in values):
-        return float("nan")
-    return stdev(values)
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
 def _recipe(run: Run) -> dict[str, object]:

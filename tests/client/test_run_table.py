@@ -1,7 +1,7 @@
 """Tables over seeds: against pandas; and what is not averaged."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,11 +117,11 @@ def test_runs_that_differ_in_more_are_not_averaged(runs: list[penult.Run]) -> No
         "balance='subsetting'",
     ):
         assert said in str(raised.value), raised.value
-    other = make_run(99, seed=9, balance="none", learning_rate=0.5)
-    with pytest.raises(penult.InvalidRequest, match=r"learning_rate: None \(run 0+\), 0.5 \(run 0+99\)"):
+    other = make_run(99, seed=9, balance="none", optimizer=penult.AdamW(learning_rate=0.5))
+    with pytest.raises(penult.InvalidRequest, match=r"optimizer\.learning_rate: None \(run 0+\), 0\.5 \(run 0+99\)"):
         table([runs[0], other], by="balance")
-    assert [row.n for row in table([runs[0], other], by="balance", across="learning_rate").rows] == [2]
-    assert [row.n for row in table([runs[0], other], by=["balance", "learning_rate"]).rows] == [1, 1]
+    assert [row.n for row in table([runs[0], other], by="balance", across="optimizer").rows] == [2]
+    assert [row.n for row in table([runs[0], other], by=["balance", "optimizer.learning_rate"]).rows] == [1, 1]
     changed = replace(runs[-1], dataset_digest="e")
     with pytest.raises(penult.InvalidRequest, match="dataset_digest"):
         table([runs[-2], changed], by="balance")
@@ -134,20 +134,9 @@ def test_one_recipe_twice_is_not_two_runs(runs: list[penult.Run]) -> None:
 
 
 def test_options_of_a_group_are_fields_with_a_dot() -> None:
-    """Fields within a record of options are compared, named, and reported as any other."""
-
-    @dataclass(frozen=True)
-    class Adam:
-        learning_rate: float
-        decay: float = 0.0
-
-    @dataclass(frozen=True)
-    class Spec:
-        seed: int
-        optimizer: Adam
-
+    """Fields within a group of options are compared, named, and reported as any other, and so is which group it is."""
     found = [
-        replace(make_run(i), spec=Spec(seed, Adam(rate)))
+        make_run(i, seed=seed, optimizer=penult.AdamW(learning_rate=rate))
         for i, (rate, seed) in enumerate([(0.1, 0), (0.1, 1), (0.01, 0), (0.01, 1)])
     ]
     rows = table(found, by="optimizer.learning_rate").rows
@@ -156,6 +145,10 @@ def test_options_of_a_group_are_fields_with_a_dot() -> None:
     assert [row.n for row in table(found, by="optimizer").rows] == [2, 2]
     with pytest.raises(penult.InvalidRequest, match=r"optimizer\.learning_rate: 0\.1"):
         table(found)
+    other = make_run(9, seed=2, optimizer=penult.SGD(learning_rate=0.1))
+    with pytest.raises(penult.InvalidRequest, match=r"optimizer: 'AdamW' .*, 'SGD' "):
+        table([*found, other], by="optimizer.learning_rate")
+    assert [row.n for row in table([*found[:2], other], by="optimizer").rows] == [2, 1]
     with pytest.raises(penult.InvalidRequest, match=r"did you mean 'optimizer\.learning_rate'"):
         table(found, by="optimizer.learning_rat")
 
@@ -174,7 +167,7 @@ def test_a_missing_number_makes_the_mean_a_missing_number(runs: list[penult.Run]
         ({"over": "seeds"}, "did you mean 'seed'"),
         ({"metric": "worst_group"}, "worst_group_accuracy"),
         ({"metric": []}, "needs one at least"),
-        ({"split": "nowhere", "by": ["balance", "by", "ratio"]}, "no metrics of split 'nowhere'"),
+        ({"split": "nowhere", "by": ["balance", "by", "ratio"]}, "run 0+: no metrics of split 'nowhere'"),
     ],
 )
 def test_what_is_not_there_is_named(runs: list[penult.Run], options: dict[str, Any], said: str) -> None:

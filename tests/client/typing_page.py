@@ -45,6 +45,14 @@ def analyse(x: NDArray[np.float32], y: NDArray[np.int64], a: NDArray[np.int64]) 
                 print(answer.kind, answer.metadata, answer.retryable)
             else:
                 assert_type(answer, penult.Refit)
+        assert_type(client.runs.list(tag="pilot", since="2026-11-30"), penult.Listing[penult.Run])
+        table = client.runs.table(by=["balance", "optimizer.learning_rate"], over="seed", metric="worst_group_accuracy")
+        assert_type(table.rows[0].mean["worst_group_accuracy"], float)
+        for found in client.results.list(kind="refit", feature_set=sets["val"]):
+            stored = client.results.get(found)
+            if isinstance(stored, penult.Refit):
+                assert_type(stored.tags, tuple[str, ...])
+        assert_type(client.runs.describe(run, name="first", tags=["pilot"], note="why"), penult.Run)
         mine = client.features.upload(features=x, y=y, a=a, name="my-features", attribute="ground")
         back = client.features.read(mine)
         assert_type(back.features, NDArray[Any])

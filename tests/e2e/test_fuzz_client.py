@@ -212,7 +212,6 @@ class World:
             "descriptors": client.descriptors(mine),
             "manifest": client.runs.manifest(run),
             "listed runs": client.runs.list(),
-            "run table": client.runs.table(split="val"),
             "summary": client.results.list()[0],
             "client": client,
         }

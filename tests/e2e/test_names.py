@@ -71,7 +71,9 @@ def test_a_name_moves_when_the_job_it_was_given_to_has_ended(client, run, tiny):
 
 def test_a_run_that_fails_takes_no_name(client, run, tiny):
     with pytest.raises(penult.PenultError, match="became nan"):
-        client.finetune(dataset="shapes", epochs=1, **tiny | {"learning_rate": 1e30}, name="first").wait()
+        client.finetune(
+            dataset="shapes", epochs=1, **tiny | {"optimizer": penult.AdamW(learning_rate=1e30)}, name="first"
+        ).wait()
     assert client.runs.get("first").id == run.id
 
 

@@ -207,3 +207,26 @@ def test_jobs_are_found_like_everything(database: Database):
     jobs = JobTable(database)
     made = jobs.create(jobs_pb2.JobSpec(extract=jobs_pb2.ExtractSpec(checkpoint="c")), "digest", "", 10)
     assert jobs.find(made.id[:4]) == made.id
+
+
+def test_the_name_of_a_card_is_the_newest_that_the_thing_has(catalog: Catalog, database: Database):
+    put(catalog, "run", "1" * 12, "first")
+    put(catalog, "run", "1" * 12, "second")
+    put(catalog, "run", "2" * 12)
+
+    def names() -> list[str]:
+        stored = [row[0] for row in database.rows("SELECT name FROM card WHERE kind = 'run' ORDER BY id")]
+        assert stored == [catalog.run(digit * 12).card.name for digit in "12"]
+        return stored
+
+    assert names() == ["second", ""]
+    put(catalog, "run", "2" * 12, "second")
+    assert names() == ["first", "second"]
+    catalog.cards.replace("run", "2" * 12, name="third", tags=None, note=None)
+    assert names() == ["first", "third"]
+    with pytest.raises(ServiceError, match="no run 'second'"):
+        catalog.run("second")
+    catalog.cards.replace("run", "1" * 12, name="", tags=None, note=None)
+    assert names() == ["", "third"]
+    put(catalog, "run", "1" * 12, "third")
+    assert names() == ["third", ""]

@@ -1,6 +1,5 @@
 """Calls to a server: channel, retries, deadlines, metadata, and gRPC's errors as penult's."""
 
-import getpass
 import ipaddress
 import json
 import os
@@ -216,10 +215,15 @@ def _user() -> str:
 
     A statement, not an identity: nothing is allowed or refused by it.
     """
-    try:
-        name = os.environ.get(USER_VARIABLE) or getpass.getuser()
-    except (OSError, KeyError, ImportError):  # no entry for this process's user, or no such table
-        name = ""
+    names = (os.environ.get(variable) for variable in (USER_VARIABLE, "LOGNAME", "USER"))
+    name = next(filter(None, names), "")
+    if not name:
+        import getpass  # 25 ms, where the environment does not say it
+
+        try:
+            name = getpass.getuser()
+        except (OSError, KeyError, ImportError):  # no entry for this process's user, or no such table
+            name = ""
     return quote(name, safe="", errors="replace")
 
 

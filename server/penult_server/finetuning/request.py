@@ -104,7 +104,8 @@ def _clear(spec: runs_pb2.FinetuneSpec, path: str) -> None:
     message: Message = getattr(spec, outer) if outer else spec
     message.ClearField(name)
     if outer and not message.ListFields():
-        cast("Message", spec).ClearField(outer)
+        whole: Message = spec
+        whole.ClearField(outer)
 
 
 def effects_of(path: str) -> list[HasEffect]:

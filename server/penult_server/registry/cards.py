@@ -114,15 +114,15 @@ class Cards:
 
     def _cards(self, kind: str, ids: list[str]) -> dict[str, cards_pb2.Card]:
         rows = self._database.rows(
-            "SELECT id, tags, note, user, created FROM card WHERE kind = ? AND id IN (SELECT value FROM json_each(?))",
+            "SELECT id, name, tags, note, user, created FROM card "
+            "WHERE kind = ? AND id IN (SELECT value FROM json_each(?))",
             kind,
             json.dumps(ids),
         )
-        names = self._names(kind, ids)
         found: dict[str, cards_pb2.Card] = {}
-        for id, tags, note, user, created in rows:
+        for id, name, tags, note, user, created in rows:
             found[id] = cards_pb2.Card(
-                name=names.get(id, [""])[0],
+                name=name,
                 tags=json.loads(tags),
                 note=note,
                 user=user,

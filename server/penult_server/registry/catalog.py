@@ -15,7 +15,7 @@ from penult_server.registry.cards import NOTHING, Cards, Given, moved
 from penult_server.registry.database import Database
 from penult_server.registry.finding import Finder
 from penult_server.registry.pages import Condition, equals, read_page
-from penult_server.registry.summaries import parse_summary, summary_row
+from penult_server.registry.summaries import summary_row
 
 
 class Catalog:
@@ -218,9 +218,12 @@ class Catalog:
             conditions += equals("kind", kind)
         if request.feature_set:
             digest = self.finder.find_feature_set(request.feature_set)
-            conditions.append(Condition("(t.feature_set = ? OR t.second_set = ?)", (digest, digest)))
+            of_set = (
+                "SELECT digest FROM summary WHERE feature_set = ? UNION SELECT digest FROM summary WHERE second_set = ?"
+            )
+            conditions.append(Condition(f"t.digest IN ({of_set})", (digest, digest)))
         page = read_page(self._database, "summary", conditions, request.options, limit)
-        found = [parse_summary(one) for one in page.messages]
+        found = [catalog_pb2.ResultSummary.FromString(bytes(one)) for one in page.messages]  # pyright: ignore[reportArgumentType, reportCallIssue]
         self.cards.fill(found)
         return found, page.next_page
 

@@ -59,6 +59,7 @@ CARDS = """
 CREATE TABLE card (
     kind TEXT NOT NULL,
     id TEXT NOT NULL,
+    name TEXT NOT NULL DEFAULT '',
     tags TEXT NOT NULL DEFAULT '[]',
     note TEXT NOT NULL DEFAULT '',
     user TEXT NOT NULL DEFAULT '',
@@ -79,11 +80,15 @@ CREATE TABLE summary (
     kind TEXT NOT NULL,
     feature_set TEXT NOT NULL,
     second_set TEXT NOT NULL,
-    message TEXT NOT NULL
+    message BLOB NOT NULL
 ) STRICT;
 CREATE INDEX summary_by_set ON summary (feature_set);
 CREATE INDEX summary_by_second_set ON summary (second_set);
 """
+NEWEST_NAME = (
+    "UPDATE card SET name = coalesce((SELECT n.name FROM name n WHERE n.kind = card.kind AND n.id = card.id "
+    "ORDER BY n.given DESC, n.name LIMIT 1), '')"
+)
 COLUMNS = {
     "job": {"dataset": ("spec.finetune.dataset", "spec.extract.dataset", "spec.registerDataset.name")},
     "checkpoint": {"dataset": ("dataset",), "backbone": ("backbone",), "run": ("runId",), "model": ("model",)},
@@ -96,6 +101,10 @@ COLUMNS = {
 def _cards(connection: sqlite3.Connection) -> None:
     """1 -> 2: cards, names of everything, summaries of results; columns for what lists are filtered by."""
     run_script(connection, CARDS)
+    # The name of a card is the newest of the thing's names, whoever gives or takes one.
+    for event, rows in (("INSERT", ("NEW",)), ("UPDATE", ("OLD", "NEW")), ("DELETE", ("OLD",))):
+        updates = "".join(f"{NEWEST_NAME} WHERE kind = {row}.kind AND id = {row}.id; " for row in rows)
+        connection.execute(f"CREATE TRIGGER name_{event.lower()} AFTER {event} ON name BEGIN {updates}END")
     for table, key in THINGS.items():
         # A thing gets its card with its row and loses it with it, whoever writes the row. NOT EXISTS, because a trigger
         # that was fired by INSERT OR REPLACE would replace, too.

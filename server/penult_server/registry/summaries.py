@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import DecodeError, Message
 
 from penult_proto.enums import name_of
@@ -19,19 +18,14 @@ ANSWERS: Mapping[str, type[Message]] = {
 """The message of an answer by its kind, as in `ResultKind` and in the field of `Result`."""
 
 
-def summary_row(digest: str, kind: str, answer: bytes | Message) -> tuple[str, str, str, str, str]:
+def summary_row(digest: str, kind: str, answer: bytes | Message) -> tuple[str, str, str, str, bytes]:
     """The row of the table `summary` for an answer, as a message or as its bytes."""
     summary = _summary(kind, answer)
     summary.digest = digest
     if f"RESULT_KIND_{kind.upper()}" in pb.ResultKind.keys():  # noqa: SIM118  no mapping
         summary.kind = pb.ResultKind.Value(f"RESULT_KIND_{kind.upper()}")
     first, second = (*summary.feature_sets, "", "")[:2]
-    return digest, kind, first, second, MessageToJson(summary)
-
-
-def parse_summary(row: str) -> pb.ResultSummary:
-    """The summary back."""
-    return Parse(row, pb.ResultSummary())
+    return digest, kind, first, second, summary.SerializeToString()
 
 
 def _summary(kind: str, answer: bytes | Message) -> pb.ResultSummary:

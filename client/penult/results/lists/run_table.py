@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from penult.arguments.coerce import check_choice, names, number, text
-from penult.errors import invalid, shown
+from penult.errors import NotFound, from_kind, invalid, shown
 from penult.results.frames import frame, text_table
 from penult.results.lists.listing import cell
 from penult.results.metrics import Metrics
@@ -140,21 +141,27 @@ def _row(
     split: str,
     epoch: float,
 ) -> RunTableRow:
-    found = [run.metrics(split, epoch) for run in runs]
+    found = [_metrics(run, split, epoch) for run in runs]
     values = {one: [float(getattr(entry, one)) for entry in found] for one in metrics}
     return RunTableRow(
         values={name: recipe.get(name) for name in keys},
-        mean={name: mean(of) for name, of in values.items()},
+        mean={name: float(np.mean(of)) for name, of in values.items()},
         std={name: _deviation(of) for name, of in values.items()},
         runs=tuple(run.id for run in runs),
     )
 
 
+def _metrics(run: Run, split: str, epoch: float) -> Metrics:
+    """Metrics of a run. Raises `NotFound`, naming the run."""
+    try:
+        return run.metrics(split, epoch)
+    except NotFound as error:
+        raise from_kind(error.kind, f"run {run.id}: {error.message}", error.metadata) from None
+
+
 def _deviation(values: Sequence[float]) -> float:
     """Standard deviation with the divisor n - 1; NaN for one value, and where one is NaN."""
-    if len(values) < 2 or any(value != value for value in values):
-        return float("nan")
-    return stdev(values)
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
 def _recipe(run: Run) -> dict[str, object]:

@@ -171,7 +171,17 @@ class Job(Generic[T]):
         return f"job {self.id} still {self.state}{self.stage and f': {self.stage}'}"
 
     def _left(self) -> str:
-        """What becomes of the job when nobody waits for it here any more."""
+        """What becomes of the job when nobody waits for it here any more, as the server says it now if it answers."""
+        try:
+            self.refresh(timeout=LAST_LOOK)
+            self._in_touch = True
+        except PenultError:
+            self._in_touch = False
+        except KeyboardInterrupt:
+            pass  # again: what is known must do
+        again = f"client.jobs.get({self.id!r})"
+        if self.ended:
+            return f"no longer waiting: job {self.id} has ended ({self.state}): {again}.result"
         known = f"job {self.id} ({self.state}{self.stage and f', {self.stage}'})"
         if not self._in_touch:
             fate = "is not cancelled; its server does not answer now, and takes it up again when it is back"
@@ -183,7 +193,6 @@ class Job(Generic[T]):
             )
         else:
             fate = "is not cancelled; its server goes on with it until it has ended"
-        again = f"client.jobs.get({self.id!r})"
         watch, cancel = (f"penult jobs {action} {self.id} {self._place()}" for action in ("watch", "cancel"))
         return (
             f"no longer waiting: {known} {fate}\n"

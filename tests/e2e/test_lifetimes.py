@@ -273,51 +273,41 @@ def test_cancelling_shows_and_outlives_its_server(serve, table, tiny, capsys):
     assert states_in(server.root) == []
 
 
-def kill_a_worker(server, job: penult.Job, when) -> None:
-    """Kill the worker of a job, once `when` holds of the job."""
-    until(job, when)
+def kill_its_worker(server, job: penult.Job) -> None:
+    """Kill the worker of a job as soon as it has taken its order, unless the job ends before."""
     while not (busy := busy_workers(server)):
-        job.refresh()
-    attempt = job.attempt
+        if job.refresh().ended:
+            return
     for pid in busy:
         os.kill(pid, signal.SIGKILL)
-    until(job, lambda job: job.attempt > attempt or job.ended)
 
 
 def test_deaths_are_counted_from_the_last_progress_and_the_state_is_found_again(serve, table, tiny):
-    recipe = {"dataset": "shapes", "epochs": 40, "save_every": 1, "evaluate": ["val"], **tiny}
+    sparing = {"save_every": 1, "checkpoint_every": 10, "evaluate": ["val"], "evaluate_every": 10}
+    recipe = {"dataset": "shapes", "epochs": 10, **sparing, **tiny}
     server = serve()
     with server.connect() as client:
         client.datasets.register("shapes", table)
         job = client.finetune(**recipe)
-        for _ in range(4):
+        for _ in range(3):
             saved = job._message.saved
-            kill_a_worker(server, job, lambda job, saved=saved: job._message.saved > saved)
-        assert (job.ended, job.attempt) == (False, 5)
-        # Now it dies before its next step, again and again.
-        while not job.ended:
-            kill_a_worker(server, job, lambda job: True)
-        with pytest.raises(
-            penult.Unavailable, match=r"3 times without getting further.*training state is kept"
-        ) as raised:
+            until(job, lambda job, saved=saved: job._message.saved > saved)
+            kill_its_worker(server, job)
+        # It dies again and again before its next step; three deaths in all did not end it.
+        until(job, lambda job: job.attempt == 4)
+        while not job.refresh().ended:
+            kill_its_worker(server, job)
+        with pytest.raises(penult.Unavailable, match=r"3 times without getting further.*training state is kept"):
             job.wait()
-        assert raised.value.kind == "worker_died"
-        saved = job._message.saved
-        assert [path.parent.name for path in states_in(server.root)] == [job.id]
-        # Another recipe does not touch it, and starts from its own beginning.
-        other = client.finetune(**recipe | {"epochs": 1}).wait()
-        assert client.runs.manifest(other).resumed_at == ()
+        assert job.error.kind == "worker_died"
         assert [path.parent.name for path in states_in(server.root)] == [job.id]
         again = client.finetune(**recipe)
         assert again.id != job.id
         run = again.wait()
-        (resumed_at,) = client.runs.manifest(run).resumed_at[-1:]
-        assert saved <= resumed_at
         assert again.attempt == 1
+        assert client.runs.manifest(run).resumed_at[-1] >= job._message.saved > 0
         assert {checkpoint.run_id for checkpoint in run.checkpoints} == {again.id}
         assert states_in(server.root) == []
-        expected = client.finetune(**recipe | {"save_every": 0}).wait()
-    assert [one.digest for one in run.checkpoints] == [one.digest for one in expected.checkpoints]
 
 
 def test_requests_of_jobs_say_by_default_that_they_are_to_be_finished():

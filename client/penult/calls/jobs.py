@@ -124,7 +124,7 @@ class Job(Generic[T]):
         """End it early; returns itself. May be called again.
 
         A job that runs is ``"cancelling"`` until its worker has stopped, at its next step. A job that has ended stays
-        as it is; of one that failed, the training state that the same request would go on from is removed.
+        as it is; of one that failed, the training state that the same request would resume from is removed.
         """
         request = jobs_pb2.CancelJobRequest(id=self.id)
         self._message = self._connection.unary(self._connection.stubs.jobs.CancelJob, request, timeout=timeout)

@@ -102,6 +102,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "image_resize": ("four",),
     "image_size": ("four",),
     "intercept": ("free", "penalized", "none"),
+    "jobs": ("finish", "stop"),
     "kind": ("flat",),
     "l1": ("half",),
     "l2": ("half",),

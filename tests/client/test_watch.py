@@ -226,6 +226,33 @@ def test_ctrl_c_when_the_server_is_away_says_so() -> None:
     assert "Traceback" not in said
 
 
+@pytest.fixture
+def own_hook(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts back, afterwards, what shows the exceptions of this process."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+
+
+@pytest.mark.usefixtures("own_hook")
+def test_ctrl_c_while_a_group_is_waited_for_speaks_of_all_of_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted_at_once(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs.Job, "_awaited", interrupted_at_once)
+    with (
+        serving(Endless()) as address,
+        job_at(address) as first,
+        job_at(address) as second,
+        pytest.raises(KeyboardInterrupt),
+    ):
+        jobs.JobGroup([first, second]).wait()
+    said = capsys.readouterr().err
+    assert "no longer waiting: job j1 (running" in said
+    assert said.endswith("  after it come 1 more of this group, which are not cancelled either\n")
+
+
+@pytest.mark.usefixtures("own_hook")
 def test_ipython_shows_a_line_for_the_interrupt_and_stops(capsys: pytest.CaptureFixture[str]) -> None:
     shells = pytest.importorskip("IPython.core.interactiveshell")
     shell = shells.InteractiveShell()

@@ -72,7 +72,7 @@ def server_ends(root: Path):
     descriptor = os.pidfd_open(record.pid)
     try:
         yield record
-        assert select.select([descriptor], [], [], 60)[0], "the server does not end"
+        assert select.select([descriptor], [], [], 200)[0], "the server does not end"
     finally:
         os.close(descriptor)
 
@@ -134,25 +134,25 @@ def test_a_script_that_ends_after_finetune_finds_its_run_next_time(root, table):
     with script(START, root, table, "finish", 3, 0) as first:
         job_id = started(first)
         with server_ends(root):
-            assert first.wait(60) == 0
+            assert first.wait(120) == 0
     assert first.stderr is not None
     assert job_of(root, job_id)["state"] == "JOB_STATE_SUCCEEDED"
     with script(
         START.replace("print(job.id", "print(job.wait().id, job.attempt"), root, table, "finish", 3, 0
     ) as again:
-        said = again.communicate(timeout=60)[0].split()
+        said = again.communicate(timeout=120)[0].split()
     assert said == [job_id, "1", "succeeded"]
     assert states_in(root) == []
 
 
 def test_ctrl_c_in_a_script_leaves_the_job_to_its_server(root, table):
-    with script(WAIT, root, table, "finish", 30, 0) as waiting:
+    with script(WAIT, root, table, "finish", 10, 0) as waiting:
         job_id = started(waiting)
         with server_ends(root) as record:
             with penult.connect(record.address) as client:
                 until(client.jobs.get(job_id), lambda job: job.stage.startswith("epoch 1"))
             waiting.send_signal(signal.SIGINT)
-            _, said = waiting.communicate(timeout=60)
+            _, said = waiting.communicate(timeout=120)
     assert waiting.returncode == -signal.SIGINT
     assert "Traceback" not in said
     assert f"no longer waiting: job {job_id} (" in said
@@ -170,7 +170,7 @@ def test_stop_looking_resuming_and_cancelling(root, table, capsys):
         with server_ends(root) as record:
             with penult.connect(record.address) as client:
                 assert until(client.jobs.get(job_id), lambda job: job._message.saved > 0).may_stop
-            _, said = first.communicate(timeout=60)
+            _, said = first.communicate(timeout=120)
     assert first.returncode == 0
     # One line, at the first job, which is the registration's.
     assert said.endswith('go on when it is next opened (jobs="stop")\n')
@@ -194,7 +194,7 @@ def test_stop_looking_resuming_and_cancelling(root, table, capsys):
         until(job, lambda job: job.attempt == 2 and job.stage.startswith("epoch"))
         assert not job.may_stop
         watching.send_signal(signal.SIGINT)
-        _, said = watching.communicate(timeout=60)
+        _, said = watching.communicate(timeout=120)
     assert watching.returncode == cli.INTERRUPTED
     assert "its server goes on with it until it has ended" in said
     assert "Traceback" not in said

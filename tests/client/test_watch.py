@@ -249,7 +249,7 @@ def test_ctrl_c_while_a_group_is_waited_for_speaks_of_all_of_it(
         jobs.JobGroup([first, second]).wait()
     said = capsys.readouterr().err
     assert "no longer waiting: job j1 (running" in said
-    assert said.endswith("  after it come 1 more of this group, which are not cancelled either\n")
+    assert said.endswith("  after it in its group: 1 more, not cancelled either\n")
 
 
 @pytest.mark.usefixtures("own_hook")

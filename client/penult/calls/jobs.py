@@ -293,7 +293,7 @@ class JobGroup(Generic[T]):
     def _left(self, index: int) -> str:
         """What becomes of the jobs when nobody waits any more; `index`: the one that was waited for."""
         after = len(self.jobs) - index - 1
-        more = f"\n  after it come {after} more of this group, which are not cancelled either" if after else ""
+        more = f"\n  after it in its group: {after} more, not cancelled either" if after else ""
         return self.jobs[index]._left() + more  # pyright: ignore[reportPrivateUsage]
 
     def _still_running(self, first: StillRunning) -> StillRunning:

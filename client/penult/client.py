@@ -39,7 +39,7 @@ class Client(Finetuning, Spectral, Refitting, About):
         self.results = Results(connection)
 
     def close(self) -> None:
-        """End the connection. Jobs go on; an embedded server stops with its last client. May be called again."""
+        """End the connection. Jobs go on (see `penult.local` for its server). May be called again."""
         self.connection.close()
 
     def __enter__(self) -> Self:

@@ -81,6 +81,9 @@ def client(tmp_path_factory):
     """A client of an embedded server, shared by the tests of a file."""
     with penult.local(tmp_path_factory.mktemp("store")) as client:
         yield client
+        # Its server would stay until they have ended.
+        for job in client.jobs.list(states=["queued", "running"]):
+            job.cancel()
 
 
 def make_table(directory: Path, n_per_group=(30, 6, 6, 30), side: int = 16, seed: int = 0) -> Path:

@@ -102,6 +102,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "id": ("run",),
     "inputs": ("images", "texts"),
     "intercept": ("free", "penalized", "none"),
+    "jobs": ("finish", "stop"),
     "kind": ("flat",),
     "l1": ("half",),
     "l2": ("half",),

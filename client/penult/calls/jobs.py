@@ -158,7 +158,7 @@ class Job(Generic[T]):
         """End it early; returns itself. May be called again.
 
         A job that runs is ``"cancelling"`` until its worker has stopped, at its next step. A job that has ended stays
-        as it is; of one that failed, the training state that the same request would go on from is removed.
+        as it is; of one that failed, the training state that the same request would resume from is removed.
         """
         request = jobs_pb2.CancelJobRequest(id=self.id)
         self._message = self._connection.unary(self._connection.stubs.jobs.CancelJob, request, timeout=timeout)
@@ -205,7 +205,17 @@ class Job(Generic[T]):
         return f"job {self.id} still {self.state}{self.stage and f': {self.stage}'}"
 
     def _left(self) -> str:
-        """What becomes of the job when nobody waits for it here any more."""
+        """What becomes of the job when nobody waits for it here any more, as the server says it now if it answers."""
+        try:
+            self.refresh(timeout=LAST_LOOK)
+            self._in_touch = True
+        except PenultError:
+            self._in_touch = False
+        except KeyboardInterrupt:
+            pass  # again: what is known must do
+        again = f"client.jobs.get({self.id!r})"
+        if self.ended:
+            return f"no longer waiting: job {self.id} has ended ({self.state}): {again}.result"
         known = f"job {self.id} ({self.state}{self.stage and f', {self.stage}'})"
         if not self._in_touch:
             fate = "is not cancelled; its server does not answer now, and takes it up again when it is back"
@@ -217,7 +227,6 @@ class Job(Generic[T]):
             )
         else:
             fate = "is not cancelled; its server goes on with it until it has ended"
-        again = f"client.jobs.get({self.id!r})"
         watch, cancel = (f"penult jobs {action} {self.id} {self._place()}" for action in ("watch", "cancel"))
         return (
             f"no longer waiting: {known} {fate}\n"
@@ -318,7 +327,7 @@ class JobGroup(Generic[T]):
     def _left(self, index: int) -> str:
         """What becomes of the jobs when nobody waits any more; `index`: the one that was waited for."""
         after = len(self.jobs) - index - 1
-        more = f"\n  after it come {after} more of this group, which are not cancelled either" if after else ""
+        more = f"\n  after it in its group: {after} more, not cancelled either" if after else ""
         return self.jobs[index]._left() + more  # pyright: ignore[reportPrivateUsage]
 
     def _still_running(self, first: StillRunning) -> StillRunning:

@@ -1,6 +1,6 @@
 """The training states of jobs: removed, kept, or handed on to the next job that does the same.
 
-A job that is tried again goes on from its own state. The state is removed when the job has succeeded, was cancelled, or
+A job that is tried again resumes from its own state. The state is removed when the job has succeeded, was cancelled, or
 failed for a reason that lies in the run itself, which would fail in the same way again.
 """
 
@@ -17,7 +17,7 @@ from penult_server.stores.runs import adopt_training_state, discard_training_sta
 
 OUTER_REASONS = frozenset({ErrorKind.WORKER_DIED, ErrorKind.OUT_OF_MEMORY, ErrorKind.DISK_FULL})
 """Failures for which a run is not to blame: its training state is kept."""
-IS_KEPT = "(its training state is kept: asking for the same again goes on from it, cancelling this job removes it)"
+IS_KEPT = "(its training state is kept: asking for the same again resumes from it, cancelling this job removes it)"
 
 
 class TrainingStates:
@@ -34,7 +34,7 @@ class TrainingStates:
         return ServiceError(error.kind, f"{error.message} {IS_KEPT}", **error.metadata)
 
     async def settle(self, job: pb.Job) -> None:
-        """Of a job that has ended, remove the state, unless the same work may go on from it."""
+        """Remove the state of a job that has ended, unless the same work may resume from it."""
         is_kept = job.state == pb.JOB_STATE_FAILED and job.error.kind in OUTER_REASONS
         if job.state in ENDED and not is_kept:
             await self.forget(job.id)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from penult.display.html import Shown, card, table
 from penult.results.frames import frame
 from penult.wire.decode_refits import arguments_of
 from penult_proto import presets as known
@@ -23,7 +24,7 @@ WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class PresetInfo:
+class PresetInfo(Shown):
     """A method that `Client.refit` knows by name."""
 
     name: str
@@ -46,9 +47,17 @@ class Presets(tuple[PresetInfo, ...]):
     __slots__ = ()
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per preset. Raises ImportError when pandas is missing."""
+        """One row per preset: `name`, `sentence`, `source`, and `sets`, a dict of arguments.
+
+        Raises ImportError when pandas is missing.
+        """
         columns = ("name", "sentence", "source", "sets")
         return frame({column: [getattr(one, column) for one in self] for column in columns})
+
+    def _repr_html_(self) -> str:
+        """All of them for a notebook."""
+        rows = [(one.name, one.sentence, one.source) for one in self]
+        return card("Presets", table(["name", "what it does", "source"], rows, n_text=3, longest=300, most=len(rows)))
 
     def __repr__(self) -> str:
         return "\n".join(_wrapped(one, "") for one in self)

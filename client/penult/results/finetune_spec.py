@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from penult.display.html import Shown
 from penult.types import (
     BalanceMethod,
     By,
@@ -16,7 +17,7 @@ from penult.types import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FinetuneSpec:
+class FinetuneSpec(Shown):
     """A finetuning recipe; the fields are the arguments of `Client.finetune`.
 
     A field that was left out has the server's default; one without an effect, such as the momentum of AdamW, is None.

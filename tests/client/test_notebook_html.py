@@ -36,6 +36,7 @@ HOSTILE = [
     "one\nline\r\nof\tthree",
     "__import__ $\\frac{1}{0}$ <!-- {% raw %}",
 ]
+ONE_LINE = (Spectra, RunSpectra, Metrics, EpochMetrics, Refit, Job, JobGroup, records.Run, records.FeatureSet)
 ALLOWED = {"div", "table", "thead", "tbody", "tr", "th", "td", "strong", "span", "bdi"}
 STYLES = {"text-align", "padding", "vertical-align", "font-variant-numeric", "border-bottom", "border-collapse"}
 STYLES |= {"margin", "margin-top", "white-space", "opacity", "font-weight"}
@@ -388,8 +389,6 @@ def test_no_name_breaks_out_of_html_or_of_its_line(name: str) -> None:
         page = Page(record._repr_html_())
         if len(name) > 1000:
             assert len(page.text) < 10_000, type(record)
-        for shown in record.to_frame().columns if hasattr(record, "to_frame") else ():
-            assert isinstance(shown, str)
 
 
 @pytest.mark.parametrize("name", HOSTILE[:2])
@@ -402,10 +401,10 @@ def test_the_reprs_with_results_are_one_line_and_bearable() -> None:
     for name in HOSTILE:
         for record in everything(name):
             kind = type(record)
-            if kind in (Spectra, RunSpectra, Metrics, EpochMetrics, Refit, Job, JobGroup):
+            if kind in ONE_LINE:
                 first, *notes = repr(record).split("\n")
-                assert all(line.startswith("  note: ") or "note" in repr(record) for line in notes), kind
-                assert len(first) < 2500, kind
+                assert all(line.startswith("  note: ") for line in notes), kind
+                assert len(first) < 1000, kind
 
 
 def test_groups_stand_with_n_interval_and_the_worst_by_word_and_sign() -> None:

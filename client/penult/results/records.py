@@ -202,7 +202,8 @@ class Checkpoint(Shown):
     """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
 
     def __repr__(self) -> str:
-        return f"Checkpoint({short(self.digest)}, {self.backbone} on {self.dataset}, epoch {self.epoch:g})"
+        what = f"{one_line(self.backbone)} on {one_line(self.dataset)}"
+        return f"Checkpoint({short(self.digest)}, {what}, epoch {self.epoch:g})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -288,8 +289,9 @@ class Run(Shown):
             for split in ("val", "test")
             if split in last
         ]
+        what = f"{one_line(PurePosixPath(spec.backbone).name)} on {one_line(spec.dataset)}"
         return (
-            f"Run({self.id}, {PurePosixPath(spec.backbone).name} on {spec.dataset}, balance {spec.balance}, "
+            f"Run({self.id}, {what}, balance {spec.balance}, "
             f"seed {spec.seed}, {len(self.checkpoints)} checkpoints{'; ' if scores else ''}{', '.join(scores)})"
             f"{lines(self.notes)}"
         )
@@ -392,7 +394,7 @@ class FeatureSet(Shown):
     def __repr__(self) -> str:
         origin = f"{self.dataset}/{self.split}" if self.dataset else ", ".join(self.names) or "uploaded"
         return (
-            f"FeatureSet({short(self.digest)}, {origin}, {self.n_examples} x {self.n_features} {self.dtype}, "
+            f"FeatureSet({short(self.digest)}, {one_line(origin)}, {self.n_examples} x {self.n_features} {self.dtype}, "
             f"{len(self.groups)} groups){lines(self.notes)}"
         )
 

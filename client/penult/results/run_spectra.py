@@ -103,7 +103,9 @@ class RunSpectra(Shown):
             if not math.isnan(one.matched_ratio)
         ]
         ratios = and_more(said[:MOST_COMPARISONS], max(0, len(said) - MOST_COMPARISONS))
-        what = f"{self.run}, {self.split}, {len(self.epochs)} epochs, {n_groups} groups, top {n_kept}"
+        what = (
+            f"{one_line(self.run)}, {one_line(self.split)}, {len(self.epochs)} epochs, {n_groups} groups, top {n_kept}"
+        )
         return f"RunSpectra({what}{'; at equal n, first .. last: ' if said else ''}{ratios})"
 
     def __str__(self) -> str:

@@ -30,7 +30,7 @@ MOST_COLUMNS = 4
 BELOW_AXIS = 0.45
 """Inches that ticks and label of an axis take."""
 MOST_PANELS = 24
-RATIO_STEPS = ((6.0, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)), (50.0, (1.0, 2.0, 5.0)), (math.inf, (1.0,)))
+RATIO_STEPS = ((10.0, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)), (50.0, (1.0, 2.0, 5.0)), (math.inf, (1.0,)))
 """Labelled values within a decade, by the largest over the smallest value of the axis."""
 
 

@@ -230,6 +230,8 @@ class Refit(Shown):
         chosen = {} if selection is None else dict(selection.chosen.values)
         of = "" if selection is None else f" (chosen of {len(selection.candidates)})"
         rest = {name: getattr(self.settings, name) for name in STRENGTHS if name not in chosen}
+        if rest.get("class_ratio") == 1:
+            del rest["class_ratio"]
         first = ", ".join(f"{name} {value:.4g}" for name, value in chosen.items()) + of
         return [first] * bool(chosen) + [f"{name} {value:.4g}" for name, value in rest.items() if value]
 

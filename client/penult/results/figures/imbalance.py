@@ -146,8 +146,9 @@ def _limits(entries: list[Imbalance]) -> tuple[float, float]:
 
 def run_spectra_figure(spectra: RunSpectra) -> Figure:
     """The matched ratio of every comparison over the epochs, with its interval."""
-    figure, (axis,) = row_of_panels(1, width=5.6, height=3.8)
     first = spectra.spectra[0]
+    n_lines = min(len(first.imbalance), MOST_LINES + 1)
+    figure, (axis,) = row_of_panels(1, width=5.6, height=3.5 + 0.18 * n_lines)
     axis.axhline(1.0, color="#888888", linewidth=0.8)
     of_line = [[one.imbalance[line] for one in spectra.spectra] for line in range(len(first.imbalance))]
     named = set(range(len(of_line)))
@@ -175,7 +176,7 @@ def run_spectra_figure(spectra: RunSpectra) -> Figure:
     label_with_plain_numbers(axis.yaxis, ratio_steps(bottom, top))
     axis.set_xticks(ticks_of(spectra.epochs.tolist()))
     axis.set_xlabel("epoch", fontsize="small")
-    axis.set_ylabel("minority / majority at rank 1, equal n", fontsize="small")
+    axis.set_ylabel("minority / majority, equal n", fontsize="small")
     axis.set_title(f"{tidy(spectra.split)}, {first.confidence:.0%} intervals", loc="left", fontsize="medium")
     legend_of_all(figure, legend)
     return figure

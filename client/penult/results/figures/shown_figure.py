@@ -7,7 +7,7 @@ from io import BytesIO
 
 from matplotlib.figure import Figure
 
-PIXELS_PER_INCH = 80
+PIXELS_PER_INCH = 96
 """How large a notebook shows a figure; its pixels are finer."""
 
 

@@ -1,4 +1,4 @@
-"""Spectra as a figure: eigenvalues of every group, one panel per class, and the imbalance beside or below them."""
+"""Spectra as a figure: eigenvalues of every group, one panel per class, and the imbalance below them."""
 
 # matplotlib's stubs leave parts of their signatures open.
 # pyright: reportUnknownMemberType=false
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,19 +29,16 @@ from penult.results.figures.panels import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, FigureBase
-    from matplotlib.legend import Legend
+    from matplotlib.figure import Figure
 
     from penult.results.spectra import Spectra
 
-WIDTH, HEIGHT = 3.6, 3.4
+WIDTH, HEIGHT = 3.4, 3.2
 """Inches of a panel of eigenvalues."""
-BESIDE, NARROWEST = 6.4, 7.5
-"""Inches that the imbalance takes beside them, and below them."""
+NARROWEST = 7.2
+"""Inches that the numbers of the imbalance need."""
 PER_LINE = 0.17
 """Inches of a line of a legend."""
-MOST_BESIDE = 4
-"""Comparisons that fit beside panels of eigenvalues; more have a row of their own."""
 
 
 def spectra_figure(spectra: Spectra, top_k: int) -> Figure:
@@ -49,11 +46,11 @@ def spectra_figure(spectra: Spectra, top_k: int) -> Figure:
     top_k = whole("top_k", top_k)
     panels = _panels_of(spectra)
     shown = dict(list(panels.items())[:MOST_PANELS])
-    figure, upper, axes, last, beside = _sheet(spectra, shown)
+    figure, axes, last = _sheet(spectra, shown)
     minorities = {entry.minority_index for entry in spectra.imbalance} if spectra.by == "group" else set[int]()
     for axis, (name, positions) in zip(axes, shown.items(), strict=False):
         entries = _draw_panel(axis, spectra, positions, top_k, minorities)
-        legend_below(axis, entries, 1 if len(shown) > 1 or beside else 2)
+        legend_below(axis, entries, 2 if len(shown) == 1 and last is not None else 1)
         title(axis, name)
         axis.set_yscale("log")
         label_with_plain_numbers(axis.yaxis)
@@ -63,18 +60,16 @@ def spectra_figure(spectra: Spectra, top_k: int) -> Figure:
         axis.set_ylabel("eigenvalue", fontsize="small")
     if last is not None:
         draw_imbalance(last, spectra)
-        if beside:
-            # As tall a legend as the other panels have, so that all end at one height.
-            nothing = last.plot([], [], " ")
-            legend_below(last, [(nothing[0], " ")] * max(len(legend.get_texts()) for legend in _legends(axes)))
     if len(panels) > len(shown):
-        left = f"{len(shown)} of {len(panels)} classes; .to_frame() has all"
-        upper.suptitle(left, x=0.02, ha="left", fontsize="small")
+        axes[-1].annotate(
+            f"{len(shown)} of {len(panels)} classes; .to_frame() has all",
+            (1.0, 1.0),
+            xycoords="axes fraction",
+            ha="right",
+            va="bottom",
+            fontsize="x-small",
+        )
     return figure
-
-
-def _legends(axes: list[Axes]) -> list[Legend]:
-    return [legend for axis in axes if (legend := axis.get_legend()) is not None]
 
 
 def _panels_of(spectra: Spectra) -> dict[str, list[int]]:
@@ -85,46 +80,22 @@ def _panels_of(spectra: Spectra) -> dict[str, list[int]]:
     return panels
 
 
-class _Sheet(NamedTuple):
-    """An empty figure with its panels."""
-
-    figure: Figure
-    upper: FigureBase
-    """The part with the eigenvalues."""
-    axes: list[Axes]
-    """Panels of eigenvalues."""
-    last: Axes | None
-    """The panel of the imbalance, where there is any."""
-    beside: bool
-    """Whether `last` is beside the others: it is where both are few."""
-
-
-def _sheet(spectra: Spectra, panels: dict[str, list[int]]) -> _Sheet:
+def _sheet(spectra: Spectra, panels: dict[str, list[int]]) -> tuple[Figure, list[Axes], Axes | None]:
+    """Panels of eigenvalues, and below them one of the imbalance where there is any."""
     lines = max(min(len(positions), MOST_LINES + 1) for positions in panels.values())
     n_columns = min(len(panels), MOST_COLUMNS)
     n_rows = math.ceil(len(panels) / n_columns)
-    width, height = WIDTH * n_columns, (HEIGHT + PER_LINE * lines) * n_rows
-    beside = 0 < len(spectra.imbalance) <= MOST_BESIDE and len(panels) < MOST_COLUMNS
-    right_or_below: FigureBase | None = None
+    above, below = (HEIGHT + PER_LINE * lines) * n_rows, height_of_imbalance(spectra)
+    figure = sheet(max(WIDTH * n_columns + 0.6, NARROWEST if below else 0.0), above + below)
     # Names of comparisons are long: in a part of their own they do not push the panels aside.
-    if beside:
-        figure = sheet(width + BESIDE, height)
-        parts = figure.add_gridspec(1, 2, width_ratios=[width, BESIDE])
-        upper, right_or_below = figure.add_subfigure(parts[0]), figure.add_subfigure(parts[1])
-    elif spectra.imbalance:
-        below = height_of_imbalance(spectra)
-        figure = sheet(max(width + 0.6, NARROWEST), height + below)
-        parts = figure.add_gridspec(2, 1, height_ratios=[height, below])
-        upper, right_or_below = figure.add_subfigure(parts[0]), figure.add_subfigure(parts[1])
-    else:
-        upper = figure = sheet(width + 0.6, height)
+    parts = figure.add_gridspec(2, 1, height_ratios=[above, below or 1e-3])
+    upper = figure.add_subfigure(parts[0]) if below else figure
     grid = upper.add_gridspec(n_rows, n_columns)
     axes = [upper.add_subplot(grid[divmod(position, n_columns)]) for position in range(len(panels))]
     share_y(axes, n_columns)
     for axis in axes:
         plain(axis)
-    last = None if right_or_below is None else right_or_below.add_subplot()
-    return _Sheet(figure, upper, axes, last, beside)
+    return figure, axes, figure.add_subfigure(parts[1]).add_subplot() if below else None
 
 
 def _draw_panel(

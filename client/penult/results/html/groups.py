@@ -49,9 +49,9 @@ def _of_same_groups(of: Mapping[str, Metrics]) -> list[list[str]]:
 
 
 def _header(names: Sequence[str], first: str) -> list[str]:
-    """Columns for each set; its name is left out where there is one without a name."""
-    columns = [f"{name} {column}".strip() for name in names for column in ("n", "accuracy [95 %]", "")]
-    return [first, *columns]
+    """Columns for each set, the last of which holds marks."""
+    columns = [[f"{name} n".strip(), f"{name} accuracy [95 %]".strip(), ""] for name in names]
+    return [first, *(column for of_set in columns for column in of_set)]
 
 
 def _table(of: Mapping[str, Metrics], caption: str) -> str:

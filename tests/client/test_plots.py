@@ -412,12 +412,10 @@ def test_every_group_and_mask_of_metrics_stands_at_its_accuracy() -> None:
     assert [float(line.get_xdata()[0]) for line in worst] == [0.5, 60 / 90]
 
 
-@pytest.mark.parametrize(
-    "name", ["$x$ ", "$", "_", "__", "\\frac{1}{", "{", "%s \n", "\u202e", "\x00", "\ud800", "w" * 9000]
-)
+@pytest.mark.parametrize("name", ["$x$ $", "_", "\\frac{1}{ %s \n", "\u202e\x00\ud800", "w" * 9000])
 def test_any_name_can_be_drawn(name: str, tmp_path: Path) -> None:
     for kind, figure in all_figures(crowd(2, 2, name)).items():
-        figure.savefig(tmp_path / "figure.png", dpi=40)
+        figure.savefig(tmp_path / "figure.png", dpi=30)
         assert (tmp_path / "figure.png").stat().st_size > 1000, kind
 
 

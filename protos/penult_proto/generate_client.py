@@ -76,6 +76,7 @@ HOMES = {
     "Required": "typing",
     "ScalingLike": "penult.wire.references",
     "Sequence": "collections.abc",
+    "Shown": "penult.display.html",
     "TypedDict": "typing",
     "dataclass": "dataclasses",
     "fields": "dataclasses",
@@ -211,7 +212,7 @@ def typed_dict(name: str, doc: str, fields: Fields) -> list[str]:
 def record(name: str, doc: str, fields: Fields) -> list[str]:
     """The lines of a frozen dataclass."""
     decorator = "@dataclass(frozen=True, slots=True, kw_only=True)"
-    return [decorator, f"class {name}:", f'    """{doc}"""', "", *_fields(fields)]
+    return [decorator, f"class {name}(Shown):", f'    """{doc}"""', "", *_fields(fields)]
 
 
 def _fields(fields: Fields) -> Iterator[str]:

@@ -1,16 +1,25 @@
 """Figures hold the numbers they show, and can be written."""
 
+import itertools
+import pickle
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from penult.plots import plot_history, plot_spectra, save
-from penult.results.metrics import EpochMetrics, Metrics
+from penult.results.metrics import EpochMetrics, MaskMetrics, Metrics
+from penult.results.notes import Note
 from penult.results.records import Checkpoint, Group, Run
+from penult.results.refits import Candidate, Interpolation, Selection
 from penult.results.run_spectra import RunSpectra
 from penult.results.spectra import Imbalance, Spectra
 from penult.wire import decode
@@ -164,9 +173,12 @@ def test_the_imbalance_is_drawn_with_its_interval(tmp_path: Path) -> None:
     axis = spectra().plot().axes[-1]
     points = [(line.get_xdata(), line.get_markerfacecolor()) for line in axis.get_lines()]
     drawn = [np.asarray(x, dtype=np.float64).tolist() for x, _ in points]
-    assert drawn == [[1.0, 1.0], [2.0], [1.2, 2.1], [1.6]]
-    assert points[1][1] == "white"
-    assert axis.texts[0].get_text() == "2.00; at equal n 1.60 [1.20, 2.10], p=0.02; n=50 v 950"
+    assert drawn[:4] == [[1.0, 1.0], [1.2, 2.1], [1.6], [2.0]]
+    assert points[3][1] == "white"
+    header, numbers = (text.get_text().split() for text in axis.texts)
+    assert header == ["measured", "at", "equal", "n", "[95%]", "p", "n"]
+    assert " ".join(numbers) == "2.00 1.60 [1.20, 2.10] 0.020 50 / 950"
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["sneaker\ngravel / grass"]
     low, high = axis.get_xlim()
     assert low < 1.0
     assert high > 2.1
@@ -179,7 +191,7 @@ def test_unbounded_intervals_and_no_replicates_can_be_drawn(tmp_path: Path) -> N
     nan = float("nan")
     bare = replace(unbounded, matched_ratio=nan, low=nan, high=nan, p_value=nan, p_adjusted=nan)
     figure = replace(answer, imbalance=(bare,), replicates=0).plot()
-    assert figure.axes[-1].texts[0].get_text() == "2.00; n=50 v 950"
+    assert figure.axes[-1].texts[1].get_text().split() == ["2.00", "50", "/", "950"]
     save(figure, tmp_path / "bare.png")
     save(replace(answer, imbalance=()).plot(), tmp_path / "none.png")
     assert all(is_png(tmp_path / f"{name}.png") for name in ("unbounded", "bare", "none"))
@@ -196,7 +208,7 @@ def test_ratios_of_a_run_over_its_epochs(tmp_path: Path) -> None:
     assert list(answer.to_frame()["low"]) == [1.2, 0.9]
     assert str(answer).splitlines()[-1].split() == ["1", "2.000", "(1.100)"]
     figure = answer.plot()
-    np.testing.assert_array_equal(lines(figure.axes[0])["sneaker"], [1.6, 1.1])
+    np.testing.assert_array_equal(lines(figure.axes[0])["sneaker: gravel / grass"], [1.6, 1.1])
     save(figure, tmp_path / "run.png")
     assert is_png(tmp_path / "run.png")
 
@@ -222,3 +234,196 @@ def test_history_shows_every_group_the_average_and_the_worst(tmp_path: Path) -> 
 def test_history_of_a_run_that_measured_nothing(tmp_path: Path) -> None:
     save(run(()).plot(), tmp_path / "empty.png")
     assert is_png(tmp_path / "empty.png")
+
+
+# Figures for a paper: of few and of many groups
+
+
+def crowd(n_classes: int, n_values: int, name: str = "") -> tuple[Group, ...]:
+    """Groups whose names all begin with `name`."""
+    return tuple(
+        Group(
+            index=y * n_values + a,
+            name=f"{name}class {y}, {name}value {a}",
+            y=y,
+            a=a,
+            class_name=f"{name}class {y}",
+            attribute_value=f"{name}value {a}",
+            count=100 + 37 * (a * n_classes + y),
+        )
+        for y in range(n_classes)
+        for a in range(n_values)
+    )
+
+
+def metrics_of(members: tuple[Group, ...], n_masks: int = 0, scale: float = 1.0) -> Metrics:
+    """Accuracies between 0.5 and 0.95, times `scale`."""
+    accuracy = scale * np.linspace(0.95, 0.5, len(members))
+    masks = tuple(
+        MaskMetrics(name=f"mask {i}", count=90, correct=60 + i, accuracy=(60 + i) / 90) for i in range(n_masks)
+    )
+    return replace(
+        metrics([0.5, 0.6]),
+        groups=members,
+        correct=np.round(100 * accuracy).astype(np.int64),
+        group_accuracy=accuracy,
+        group_low=accuracy - 0.04,
+        group_high=accuracy + 0.03,
+        worst_group=members[-1],
+        worst_group_accuracy=float(accuracy[-1]),
+        average_weights=np.full(len(members), 1 / len(members)),
+        masks=masks,
+        worst_mask=masks[0] if masks else None,
+    )
+
+
+def spectra_of(members: tuple[Group, ...]) -> Spectra:
+    """Power laws, and a comparison within each class."""
+    template = spectra()
+    by_class = {y: [one for one in members if one.y == y] for y in dict.fromkeys(one.y for one in members)}
+    entries = tuple(
+        replace(
+            template.imbalance[0],
+            y=y,
+            class_name=own[0].class_name,
+            minority=own[0].name,
+            majority=own[-1].name,
+            minority_index=own[0].index,
+            majority_index=own[-1].index,
+            n_minority=own[0].count,
+            n_majority=own[-1].count,
+            ratio=1.2 + 0.1 * y,
+            matched_ratio=1.1 + 0.1 * y,
+        )
+        for y, own in by_class.items()
+    )
+    values = np.linspace(4, 9, len(members))[:, None] / np.arange(1, 21) ** 1.2
+    return replace(template, groups=members, eigenvalues=values, trace=values.sum(1), imbalance=entries)
+
+
+def selection_of(**axes: list[float]) -> Selection:
+    """Scores that have their largest value in the middle of every axis."""
+    candidates = [
+        Candidate(
+            values=dict(zip(axes, values, strict=True)),
+            score=0.9 - 0.01 * sum(abs(axes[name].index(value) - 2) for name, value in zip(axes, values, strict=True)),
+            worst_group_accuracy=0.8,
+            average_accuracy=0.9,
+            converged=True,
+            step=0,
+        )
+        for values in itertools.product(*axes.values())
+    ]
+    return Selection(
+        metric="worst_group", candidates=tuple(candidates), chosen=max(candidates, key=lambda one: one.score)
+    )
+
+
+def all_figures(members: tuple[Group, ...], n_masks: int = 0) -> dict[str, Figure]:
+    """One of every kind."""
+    history = tuple(
+        EpochMetrics(epoch=epoch, split=split, metrics=metrics_of(members, scale=0.8 + 0.1 * epoch))
+        for epoch in range(3)
+        for split in ("val", "out of domain", "test", "train")
+    )
+    note = (Note("one class is predicted for every row of the test, so that all others have 0", "predicts_one_class"),)
+    answer = spectra_of(members)
+    over_epochs = RunSpectra(
+        run="r", split="train", epochs=np.arange(3.0), checkpoints=("a", "b", "c"), spectra=(answer,) * 3
+    )
+    return {
+        "spectra": answer.plot(),
+        "run spectra": over_epochs.plot(),
+        "history": replace(run(history), notes=note).plot(),
+        "metrics": replace(metrics_of(members, n_masks), notes=note).plot(),
+        "selection": selection_of(gamma=[4, 5, 6, 7, 8], l2=[0, 0.1, 0.2, 0.3]).plot(),
+        "large selection": selection_of(l1=[0.01, 0.1, 1, 10], up=[1, 5, 20, 50], top_k=[10, 20, 50]).plot(),
+        "interpolation": Interpolation(t=np.linspace(0, 1, 5), metrics=(metrics_of(members),) * 5, notes=note).plot(),
+    }
+
+
+def written(figure: Figure) -> Iterator[Text]:
+    """All text that is drawn: titles, labels, legends, labels of ticks."""
+    legends = [*figure.legends, *(part for axis in figure.axes if (part := axis.get_legend()) is not None)]
+    yield from (text for legend in legends for text in legend.get_texts())
+    for axis in figure.axes:
+        yield from (axis.title, axis._left_title, *axis.texts)
+        for one in (axis.xaxis, axis.yaxis):
+            yield from (one.label, *(tick.label1 for tick in one._update_ticks()))
+    if figure._suptitle is not None:
+        yield figure._suptitle
+
+
+def overlap(one: Bbox, other: Bbox) -> bool:
+    """Whether two boxes share more than a pixel each way."""
+    common = Bbox.intersection(one, other)
+    return common is not None and common.width > 1 and common.height > 1
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param(crowd(2, 2), id="four"),
+        pytest.param(crowd(3, 2), id="six"),
+        pytest.param(crowd(2, 20), id="forty in two classes"),
+        pytest.param(crowd(10, 4, "rather long name of "), id="forty in ten classes"),
+        pytest.param(crowd(2, 2, "very " * 40), id="names of 400 characters"),
+    ],
+)
+def test_nothing_that_is_written_overlaps(members: tuple[Group, ...]) -> None:
+    for kind, figure in all_figures(members, n_masks=16).items():
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        texts = [text for text in written(figure) if text.get_visible() and text.get_text().strip()]
+        boxes = [(text.get_window_extent(), text.get_text()) for text in texts]
+        for (one, said), (other, also) in itertools.combinations(boxes, 2):
+            assert not overlap(one, other), (kind, said, also)
+        for box, said in boxes:
+            assert box.x0 > -2, (kind, said)
+            assert box.x1 < figure.bbox.x1 + 2, (kind, said)
+            assert box.y0 > -2, (kind, said)
+            assert box.y1 < figure.bbox.y1 + 2, (kind, said)
+        legends = [*figure.legends, *(part for axis in figure.axes if (part := axis.get_legend()) is not None)]
+        for legend, axis in itertools.product(legends, figure.axes):
+            assert not overlap(legend.get_window_extent(), axis.bbox), kind
+
+
+def test_splits_are_drawn_in_their_usual_order() -> None:
+    figure = all_figures(crowd(2, 2))["history"]
+    assert [axis.get_title("left") for axis in figure.axes] == ["train", "val", "test", "out of domain"]
+
+
+def test_of_many_groups_the_worst_have_a_name() -> None:
+    figure = all_figures(crowd(10, 4))["history"]
+    (legend,) = figure.legends
+    said = [text.get_text() for text in legend.get_texts()]
+    assert "class 9, value 3" in said
+    assert "33 other groups" in said
+    assert len(said) == 10
+
+
+def test_every_group_and_mask_of_metrics_stands_at_its_accuracy() -> None:
+    figure = metrics_of(crowd(2, 2), n_masks=3).plot()
+    (axis,) = figure.axes
+    points = [line.get_xdata()[0] for line in axis.get_lines() if line.get_marker() in ("o", "v", "s")]
+    np.testing.assert_allclose(points, [0.95, 0.8, 0.65, 0.5, 60 / 90, 61 / 90, 62 / 90])
+    assert [label.get_text() for label in axis.get_yticklabels()][3:5] == ["class 1, value 1", "mask 0"]
+    worst = [line for line in axis.get_lines() if line.get_marker() == "v"]
+    assert [float(line.get_xdata()[0]) for line in worst] == [0.5, 60 / 90]
+
+
+@pytest.mark.parametrize("name", ["$x$ $", "_", "\\frac{1}{ %s \n", "\u202e\x00\ud800", "w" * 9000])
+def test_any_name_can_be_drawn(name: str, tmp_path: Path) -> None:
+    for kind, figure in all_figures(crowd(2, 2, name)).items():
+        figure.savefig(tmp_path / "figure.png", dpi=30)
+        assert (tmp_path / "figure.png").stat().st_size > 1000, kind
+
+
+def test_a_notebook_gets_a_picture_and_its_size() -> None:
+    figure = spectra().plot()
+    png, size = figure._repr_png_()
+    assert png.startswith(b"\x89PNG")
+    width = int.from_bytes(png[16:20], "big")
+    assert width == round(150 * figure.get_figwidth())
+    assert size["width"] == round(96 * figure.get_figwidth())
+    assert isinstance(pickle.loads(pickle.dumps(figure)), Figure)

@@ -1,18 +1,26 @@
 """Long work on the server: handles that follow it, wait for it and cancel it."""
 
+# pandas has no stubs of its own.
+# pyright: reportMissingTypeStubs=false
+
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from penult.arguments.coerce import build, check_choice, choice, flag, listed, seconds, text
 from penult.calls.catalog.paging import collect
 from penult.calls.interrupts import told
 from penult.calls.progress import ProgressBar, Silent, Watcher
 from penult.connection.rpc import Connection
+from penult.display.html import card as html_card
+from penult.display.html import pairs, table
+from penult.display.names import one_line
 from penult.errors import DeadlineExceeded, PenultError, StillRunning, Unavailable, from_kind
+from penult.results.frames import frame
 from penult.results.lists.listing import Listing
 from penult.results.notes import Notes, lines
 from penult.results.records import Dataset, FeatureSet, Run, named
@@ -24,7 +32,13 @@ from penult_proto.enums import name_or
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import cards_pb2, jobs_pb2
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 T = TypeVar("T")
+
+MOST_LISTED = 6
+"""Jobs of a group that one line names."""
 
 PATIENCE = 60.0
 """Seconds for which `Job.wait` tries to reach a server that went away."""
@@ -290,7 +304,14 @@ class Job(Generic[T]):
             self._message.ClearField("progress")
 
     def __repr__(self) -> str:
-        return f"Job({self.id}, {named(self.name)}{self.state}, {self.title}){lines(self.notes)}"
+        stage = f", {one_line(self.stage)}" if self.stage and not self.ended else ""
+        return f"Job({self.id}, {named(self.name)}{self.state}{stage}, {one_line(self.title, 200)}){lines(self.notes)}"
+
+    def _repr_html_(self) -> str:
+        """The job for a notebook, as it stood at the last `refresh` or `wait`."""
+        error = None if self.error is None else str(self.error)
+        facts = {"state": self.state, "stage": self.stage, "kind": self.kind, "attempt": self.attempt, "error": error}
+        return html_card(f"Job {self.id}: {self.title}", pairs(facts))
 
 
 class JobGroup(Generic[T]):
@@ -353,8 +374,30 @@ class JobGroup(Generic[T]):
     def __getitem__(self, index: int) -> Job[T]:
         return self.jobs[index]
 
+    def to_frame(self) -> "pd.DataFrame":
+        """One row per job, as they stood at their last `refresh` or `wait`. Raises ImportError when pandas is missing.
+
+        Columns: `id`, `kind`, `title`, `state`, `stage`, `attempt` (how often it was started) and `error`, the message
+        of a job that did not succeed.
+        """
+        columns = ("id", "kind", "title", "state", "stage", "attempt")
+        errors = ["" if job.error is None else str(job.error) for job in self.jobs]
+        return frame({name: [getattr(job, name) for job in self.jobs] for name in columns} | {"error": errors})
+
     def __repr__(self) -> str:
-        return f"JobGroup({', '.join(f'{job.id} {job.state}' for job in self.jobs)})"
+        if len(self.jobs) <= MOST_LISTED:
+            return f"JobGroup({', '.join(f'{job.id} {job.state}' for job in self.jobs)})"
+        return f"JobGroup({len(self.jobs)} jobs: {self._states()})"
+
+    def _repr_html_(self) -> str:
+        """The jobs for a notebook."""
+        rows = [(job.id, job.title, job.state, job.stage) for job in self.jobs]
+        jobs = table(["id", "what", "state", "stage"], rows, n_text=4, longest=120)
+        return html_card(f"JobGroup: {len(self.jobs)} jobs, {self._states()}", jobs)
+
+    def _states(self) -> str:
+        counts = Counter(job.state for job in self.jobs)
+        return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
 def title(spec: jobs_pb2.JobSpec) -> str:

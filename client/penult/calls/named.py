@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast, overload
 
 from penult.arguments.coerce import check_choice
+from penult.display.html import Shown, card, table
 from penult.results.frames import frame
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class NamedMethod:
+class NamedMethod(Shown):
     """A published method, or a training set-up, that has a name."""
 
     name: str
@@ -60,9 +61,18 @@ class NamedMethods(tuple[_One, ...]):
         return super().__getitem__(key)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row each. Raises ImportError when pandas is missing."""
+        """One row each: `name`, `sentence`, `source`, and `sets`, a dict of arguments.
+
+        Raises ImportError when pandas is missing.
+        """
         columns = ("name", "sentence", "source", "sets")
         return frame({column: [getattr(one, column) for one in self] for column in columns})
+
+    def _repr_html_(self) -> str:
+        """All of them for a notebook."""
+        rows = [(one.name, one.sentence, one.source) for one in self]
+        title = type(self).__name__
+        return card(title, table(["name", "what it does", "source"], rows, n_text=3, longest=300, most=len(rows)))
 
     def __repr__(self) -> str:
         return "\n".join(_wrapped(one, "") for one in self)

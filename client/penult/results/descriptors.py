@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from penult.display.html import Shown
 from penult.results.frames import frame, text_table
 from penult.results.records import Group, short
 from penult.types import By
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Eigenvectors:
+class Eigenvectors(Shown):
     """The top K eigenvectors of the covariance of each of G groups or classes, in D features."""
 
     feature_set: str
@@ -34,12 +35,27 @@ class Eigenvectors:
     correction: int
     center: bool
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row per group and rank: `group` (name), `rank` (from 1), `eigenvalue`, `vector` (an array (D,)).
+
+        Raises ImportError when pandas is missing.
+        """
+        n_kept = self.eigenvalues.shape[1]
+        return frame(
+            {
+                "group": [group.name for group in self.groups for _ in range(n_kept)],
+                "rank": [rank for _ in self.groups for rank in range(1, n_kept + 1)],
+                "eigenvalue": self.eigenvalues.reshape(-1).tolist(),
+                "vector": list(self.vectors.reshape(-1, self.vectors.shape[2])),
+            }
+        )
+
     def __repr__(self) -> str:
         return f"Eigenvectors({short(self.feature_set)}, by={self.by!r}, (G, K, D) = {self.vectors.shape})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Descriptor:
+class Descriptor(Shown):
     """One number of each group, and what it is."""
 
     id: str
@@ -52,7 +68,7 @@ class Descriptor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VarianceShare:
+class VarianceShare(Shown):
     """Fraction, in [0, 1], of the total variance that lies between the means of some parts of the rows."""
 
     id: str
@@ -61,7 +77,7 @@ class VarianceShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Descriptors:
+class Descriptors(Shown):
     """What can be read off the spectra of a feature set's groups or classes."""
 
     digest: str
@@ -82,7 +98,10 @@ class Descriptors:
         return self.descriptors[id].values
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per group, one column per descriptor. Raises ImportError when pandas is missing."""
+        """One row per group. Raises ImportError when pandas is missing.
+
+        Columns: `group` (name), `y`, `a`, `n`, and one for each descriptor, by its id.
+        """
         columns: dict[str, list[object]] = {
             "group": [group.name for group in self.groups],
             "y": [group.y for group in self.groups],
@@ -91,8 +110,15 @@ class Descriptors:
         }
         return frame(columns | {id: one.values.tolist() for id, one in self.descriptors.items()})
 
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.answers import descriptors_html
+
+        return descriptors_html(self)
+
     def __repr__(self) -> str:
-        return f"Descriptors({short(self.digest)}, {len(self.groups)} by {self.by}: {', '.join(self.descriptors)})"
+        said = ", ".join(f"{id} {_range_of(one.values)}" for id, one in self.descriptors.items())
+        return f"Descriptors({short(self.digest)}, {len(self.groups)} by {self.by}: {said})"
 
     def __str__(self) -> str:
         rows = [
@@ -104,8 +130,16 @@ class Descriptors:
         return "\n".join([text_table((self.by, "n", *self.descriptors), rows), ", ".join(shares), *definitions])
 
 
+def _range_of(values: NDArray[np.float64]) -> str:
+    """From the smallest to the largest, what is not defined left out."""
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return "undefined"
+    return f"{known.min():.3g} .. {known.max():.3g}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class PrincipalAngles:
+class PrincipalAngles(Shown):
     """Angles between the spans of the top K eigenvectors of two groups or classes."""
 
     digest: str
@@ -123,6 +157,16 @@ class PrincipalAngles:
     def overlap(self) -> float:
         """Mean squared cosine, in [0, 1]: the fraction of one subspace that lies in the other."""
         return float(np.mean(np.cos(self.angles) ** 2))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per angle, ascending: `rank` (from 1), `radians`. Raises ImportError when pandas is missing."""
+        return frame({"rank": list(range(1, len(self.angles) + 1)), "radians": self.angles.tolist()})
+
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.answers import angles_html
+
+        return angles_html(self)
 
     def __repr__(self) -> str:
         angles = ", ".join(f"{angle:.3f}" for angle in self.angles[:5])

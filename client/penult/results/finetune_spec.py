@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from penult.display.html import Shown
 from penult.options import (
     SGD,
     AdamW,
@@ -21,7 +22,7 @@ from penult.types import BalanceMethod, By, FileHead, MissingGroups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FinetuneSpec:
+class FinetuneSpec(Shown):
     """A finetuning recipe; the fields are the arguments of `Client.finetune`.
 
     What was left out has the server's default; what has no effect, such as the schedule of a run of no epochs, is None.

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from penult.arguments.coerce import names
 from penult.arguments.coerce_arrays import numbers
+from penult.display.html import Shown
 from penult.errors import invalid
 from penult_proto.errors import ErrorKind
 
@@ -18,7 +19,7 @@ HeadArrays: TypeAlias = tuple[ArrayLike, ArrayLike]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Head:
+class Head(Shown):
     """A last layer: logits = features @ weight.T + bias.
 
     Made of arrays, lists or tensors. Raises `InvalidRequest` unless these are numbers whose shapes fit each other.

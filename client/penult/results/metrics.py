@@ -1,19 +1,33 @@
 """Metrics, with their conventions beside them."""
 
+# pandas has no stubs of its own.
+# pyright: reportMissingTypeStubs=false
+
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penult.results.frames import text_table
+from penult.display.html import Shown
+from penult.display.names import one_line
+from penult.results.frames import frame, text_table
 from penult.results.notes import Notes, lines
 from penult.results.records import Group
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+Z_95 = 1.959963984540054
+"""Quantile of the normal distribution that 95 % intervals reach to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskMetrics:
+class MaskMetrics(Shown):
     """Accuracy on a named set of examples, which may overlap with others."""
 
     name: str
@@ -23,9 +37,19 @@ class MaskMetrics:
     accuracy: float
     """correct / count; NaN where there is no example."""
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson score interval of the accuracy; NaN where there is no example."""
+        if not self.count:
+            return math.nan, math.nan
+        n, z2 = self.count, Z_95**2
+        middle = (self.correct + z2 / 2) / (n + z2)
+        reach = Z_95 / (n + z2) * math.sqrt(self.correct * (n - self.correct) / n + z2 / 4)
+        return max(0.0, middle - reach), min(1.0, middle + reach)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Metrics:
+class Metrics(Shown):
     """Accuracies, in [0, 1], of one head or model on one split; NaN where nothing was counted."""
 
     groups: tuple[Group, ...]
@@ -80,11 +104,60 @@ class Metrics:
         position = [group.index for group in self.groups].index(self.worst_group.index)
         return float(self.group_low[position]), float(self.group_high[position])
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row per group. Raises ImportError when pandas is missing.
+
+        Columns: `group` (name), `n`, `correct`, `accuracy`, `low` and `high` (ends of its 95 % Wilson score interval),
+        and `worst`, which is True for the worst group alone. An empty group has NaN for its accuracy.
+        """
+        return frame(
+            {
+                "group": [group.name for group in self.groups],
+                "n": [group.count for group in self.groups],
+                "correct": self.correct.tolist(),
+                "accuracy": self.group_accuracy.tolist(),
+                "low": self.group_low.tolist(),
+                "high": self.group_high.tolist(),
+                "worst": [group.index == self.worst_group.index for group in self.groups],
+            },
+            self.notes,
+        )
+
+    def masks_to_frame(self) -> pd.DataFrame:
+        """One row per mask, with the columns of `to_frame`. Raises ImportError when pandas is missing."""
+        return frame(
+            {
+                "mask": [mask.name for mask in self.masks],
+                "n": [mask.count for mask in self.masks],
+                "correct": [mask.correct for mask in self.masks],
+                "accuracy": [mask.accuracy for mask in self.masks],
+                "low": [mask.interval[0] for mask in self.masks],
+                "high": [mask.interval[1] for mask in self.masks],
+                "worst": [mask is self.worst_mask for mask in self.masks],
+            },
+            self.notes,
+        )
+
+    def plot(self) -> Figure:
+        """The accuracy of every group with its 95 % Wilson score interval, and the average as a dashed line.
+
+        The worst group is a triangle. Masks follow below the groups. Raises ImportError when matplotlib is missing.
+        """
+        from penult.results.figures.groups import metrics_figure
+
+        return metrics_figure(self)
+
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.answers import metrics_html
+
+        return metrics_html(self)
+
     def __repr__(self) -> str:
         weighted = f"weighted {self.weighted_average_accuracy:.3f}, " if self.average_weights.size else ""
         return (
             f"Metrics(average {self.average_accuracy:.3f}, {weighted}"
-            f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}))"
+            f"worst group {self.worst_group_accuracy:.3f} ({one_line(self.worst_group.name)}))"
             f"{lines(self.notes)}"
         )
 
@@ -108,8 +181,8 @@ class Metrics:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochMetrics:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class EpochMetrics(Shown):
     """Metrics of one split at one point of a run."""
 
     epoch: float
@@ -118,3 +191,12 @@ class EpochMetrics:
     metrics: Metrics
     step: int = 0
     """Optimiser steps taken."""
+
+    def __repr__(self) -> str:
+        return f"EpochMetrics(epoch {self.epoch:g}, {one_line(self.split)}: {self.metrics!r})"
+
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.groups import epoch_html
+
+        return epoch_html(self)

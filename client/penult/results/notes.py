@@ -27,7 +27,7 @@ Notes = tuple[Note, ...]
 
 def lines(notes: Notes) -> str:
     """One line for each note, to stand below an answer; empty without any."""
-    return "".join(f"\n  note: {note}" for note in notes)
+    return "".join(f"\n  note: {' '.join(note.split())}" for note in notes)
 
 
 def ids(notes: Notes) -> str:

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult.arguments.coerce import number, text
+from penult.display.html import Shown
+from penult.display.names import in_usual_order, one_line
 from penult.errors import from_kind, shown
 from penult.results.finetune_spec import FinetuneSpec
 from penult.results.frames import frame
@@ -42,7 +44,7 @@ def named(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backbone:
+class Backbone(Shown):
     """A backbone whose pretrained weights are installed on the server."""
 
     name: str
@@ -53,7 +55,7 @@ class Backbone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Info:
+class Info(Shown):
     """What a server is and can do."""
 
     version: str
@@ -75,7 +77,7 @@ class Info:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Group:
+class Group(Shown):
     """A group, or a class (then `a` is -1 and `attribute_value` empty)."""
 
     index: int
@@ -93,7 +95,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Labels:
+class Labels(Shown):
     """How classes and the attribute are named; the order gives the indices."""
 
     classes: tuple[str, ...]
@@ -106,7 +108,7 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attribute:
+class Attribute(Shown):
     """A column of a dataset that groups can be made from."""
 
     name: str
@@ -114,7 +116,7 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
+class Split(Shown):
     """One split of a dataset; its groups are those of the first attribute."""
 
     name: str
@@ -123,9 +125,15 @@ class Split:
     mask_counts: tuple[int, ...]
     """Examples in each of the dataset's `masks`."""
 
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.stored import split_html
+
+        return split_html(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Dataset:
+class Dataset(Shown):
     """Examples with a class and attributes, in splits."""
 
     name: str
@@ -143,6 +151,30 @@ class Dataset:
     """What is unusual about the dataset: of a published one, each split whose group counts are not the published
     ones."""
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row per split and group. Raises ImportError when pandas is missing.
+
+        Columns: `split` (train, val, test, then others by name), `group` (name), `y`, `a`, and `n`, the examples.
+        """
+        splits = {split.name: split for split in self.splits}
+        rows = [(split, group) for name in in_usual_order(splits) for split in [splits[name]] for group in split.groups]
+        return frame(
+            {
+                "split": [split.name for split, _ in rows],
+                "group": [group.name for _, group in rows],
+                "y": [group.y for _, group in rows],
+                "a": [group.a for _, group in rows],
+                "n": [group.count for _, group in rows],
+            },
+            self.notes,
+        )
+
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.stored import dataset_html
+
+        return dataset_html(self)
+
     def __repr__(self) -> str:
         splits = ", ".join(f"{split.name} {split.n_examples}" for split in self.splits)
         attributes = ", ".join(attribute.name for attribute in self.attributes)
@@ -151,7 +183,7 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Checkpoint:
+class Checkpoint(Shown):
     """Weights and head after an epoch of a run; epoch 0 is the starting point with a fresh head."""
 
     digest: str
@@ -183,12 +215,12 @@ class Checkpoint:
     """Said once: such as from which other checkpoint a name was taken."""
 
     def __repr__(self) -> str:
-        what = f"{named(self.name)}{self.backbone} on {self.dataset}, epoch {self.epoch:g}"
-        return f"Checkpoint({short(self.digest)}, {what}){lines(self.notes)}"
+        what = f"{named(self.name)}{one_line(self.backbone)} on {one_line(self.dataset)}"
+        return f"Checkpoint({short(self.digest)}, {what}, epoch {self.epoch:g}){lines(self.notes)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Run:
+class Run(Shown):
     """A finetuning run."""
 
     id: str
@@ -229,7 +261,11 @@ class Run:
         return of_split[at]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per epoch, split and group. Raises ImportError when pandas is missing."""
+        """One row per epoch, split and group. Raises ImportError when pandas is missing.
+
+        Columns: `epoch` (trained; a fraction within one), `split`, `group` (name), `n`, `accuracy` of the group, and
+        `average_accuracy` and `worst_group_accuracy` of the split, which repeat in its rows.
+        """
         rows = [
             (entry, group, accuracy)
             for entry in self.history
@@ -249,22 +285,39 @@ class Run:
         )
 
     def plot(self) -> Figure:
-        """Average and worst-group accuracy over epochs. Raises ImportError when matplotlib is missing."""
-        from penult.results.figures import history_figure
+        """Accuracies over epochs, one panel per split: every group, the average and the worst group.
+
+        Splits stand in the order train, val, test, then the others by name. Of more than 7 groups, those that are
+        lowest at the end have a colour. Raises ImportError when matplotlib is missing.
+        """
+        from penult.results.figures.history import history_figure
 
         return history_figure(self)
 
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.stored import run_html
+
+        return run_html(self)
+
     def __repr__(self) -> str:
         spec = self.spec
-        backbone = PurePosixPath(spec.backbone).name
+        last = {entry.split: entry.metrics for entry in sorted(self.history, key=lambda entry: entry.epoch)}
+        scores = [
+            f"{split} worst group {last[split].worst_group_accuracy:.3f} ({one_line(last[split].worst_group.name)})"
+            for split in ("val", "test")
+            if split in last
+        ]
+        what = f"{named(self.name)}{one_line(PurePosixPath(spec.backbone).name)} on {one_line(spec.dataset)}"
         return (
-            f"Run({self.id}, {named(self.name)}{backbone} on {spec.dataset}, balance {spec.balance}, "
-            f"seed {spec.seed}, {len(self.checkpoints)} checkpoints){lines(self.notes)}"
+            f"Run({self.id}, {what}, balance {spec.balance}, "
+            f"seed {spec.seed}, {len(self.checkpoints)} checkpoints{'; ' if scores else ''}{', '.join(scores)})"
+            f"{lines(self.notes)}"
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class RunManifest:
+class RunManifest(Shown):
     """What is needed to run a run again."""
 
     run_id: str
@@ -285,12 +338,18 @@ class RunManifest:
     """Steps from which the run was resumed after it had been killed."""
     created: datetime | None
 
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.stored import manifest_html
+
+        return manifest_html(self)
+
     def __repr__(self) -> str:
         return f"RunManifest({self.run_id}, seed {self.spec.seed}, {len(self.kept_row_ids)} examples, {self.device})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class FeatureSet:
+class FeatureSet(Shown):
     """Penultimate features of one split under one checkpoint, or a user's own arrays. They stay on the server."""
 
     digest: str
@@ -333,17 +392,41 @@ class FeatureSet:
     def __hash__(self) -> int:
         return hash(self.digest)
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row per group. Raises ImportError when pandas is missing.
+
+        Columns: `group` (name), `y`, `a`, `n`, and `train_share`, the fraction of the group among the training examples
+        (NaN where that is not known).
+        """
+        shares = self.train_shares if len(self.train_shares) else np.full(len(self.groups), np.nan)
+        return frame(
+            {
+                "group": [group.name for group in self.groups],
+                "y": [group.y for group in self.groups],
+                "a": [group.a for group in self.groups],
+                "n": [group.count for group in self.groups],
+                "train_share": shares.tolist(),
+            },
+            self.notes,
+        )
+
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.stored import feature_set_html
+
+        return feature_set_html(self)
+
     def __repr__(self) -> str:
         of_dataset = [f"{self.dataset}/{self.split}"] if self.dataset else []
         origin = ", ".join([*of_dataset, *map(repr, self.names)]) or "uploaded"
         return (
-            f"FeatureSet({short(self.digest)}, {origin}, {self.n_examples} x {self.n_features} {self.dtype}, "
+            f"FeatureSet({short(self.digest)}, {one_line(origin)}, {self.n_examples} x {self.n_features} {self.dtype}, "
             f"{len(self.groups)} groups){lines(self.notes)}"
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Features:
+class Features(Shown):
     """The arrays of a feature set."""
 
     feature_set: FeatureSet
@@ -381,6 +464,33 @@ class Features:
     def g(self) -> NDArray[np.int64]:
         """(N,) group indices, y * n_attributes + a."""
         return self.y * max(1, len(self.feature_set.labels.attribute_values)) + self.a
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per example, without the features. Raises ImportError when pandas is missing.
+
+        Columns: `row_id`, `y`, `a`, `g` (the index of the group), `class` and `group` (names).
+        """
+        names = {group.index: group.name for group in self.feature_set.groups}
+        classes = self.feature_set.labels.classes
+        g: list[int] = self.g.tolist()
+        y: list[int] = self.y.tolist()
+        return frame(
+            {
+                "row_id": self.row_id.tolist(),
+                "y": y,
+                "a": self.a.tolist(),
+                "g": g,
+                "class": [classes[one] for one in y],
+                "group": [names[index] for index in g],
+            },
+            self.feature_set.notes,
+        )
+
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.stored import features_html
+
+        return features_html(self)
 
     def __repr__(self) -> str:
         return f"Features({self.features.shape} {self.features.dtype} of {self.feature_set!r})"

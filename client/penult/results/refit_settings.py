@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from penult.display.html import Shown
 from penult.types import (
     BalanceMethod,
     By,
@@ -23,7 +24,7 @@ from penult.types import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PathSettings:
+class PathSettings(Shown):
     """An early-stopped method: the fields are those of ``path=``."""
 
     optimizer: PathOptimizer
@@ -43,7 +44,7 @@ class PathSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SelectSettings:
+class SelectSettings(Shown):
     """How a candidate was chosen: the fields are those of ``select=``."""
 
     on: str
@@ -57,7 +58,7 @@ class SelectSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefitSettings:
+class RefitSettings(Shown):
     """What was fitted, with every preset expanded; the fields are the arguments of `Client.refit`.
 
     A number that was on a grid is the one that was chosen; one that goes with another method is None.

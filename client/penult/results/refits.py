@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from penult.display.html import Shown
+from penult.display.names import and_more, in_usual_order, one_line
 from penult.results.frames import frame
 from penult.results.heads import Head
 from penult.results.metrics import Metrics
@@ -25,9 +27,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+STRENGTHS = ("l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k")
+"""Settings that a grid may hold; None where they go with another method."""
+MOST_SCORES = 3
+"""Evaluated sets that one line has space for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
+class Certificate(Shown):
     """How close to the optimum the solver came, in float64, on the problem as it was solved; the worst over the draws.
 
     A path is not solved to an optimum: `converged` is False, `iterations` the step that was kept, the rest NaN or 0.
@@ -48,9 +55,21 @@ class Certificate:
     convex. Logits of two rows that lie r apart there differ from the optimum's by at most r times it. NaN without an
     l2, and of a path."""
 
+    def in_words(self, *, stopped_early: bool) -> str:
+        """How it ended: the gap it was certified to, or the step at which a path was kept."""
+        if stopped_early:
+            return f"step {self.iterations}"
+        return f"{'' if self.converged else 'NOT CONVERGED, '}gap {self.gap:.2g}"
+
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.answers import certificate_html
+
+        return certificate_html(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(Shown):
     """One combination of a grid's values."""
 
     values: Mapping[str, float]
@@ -66,7 +85,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Selection:
+class Selection(Shown):
     """How the candidates of a grid did on the rows that choose."""
 
     metric: SelectMetric
@@ -75,7 +94,12 @@ class Selection:
     chosen: Candidate
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per candidate. Raises ImportError when pandas is missing."""
+        """One row per candidate. Raises ImportError when pandas is missing.
+
+        Columns: one for each number of the grid; `score`, the metric that candidates are chosen by;
+        `worst_group_accuracy`, `average_accuracy`, `converged`, `step` of a path that was kept, `failure` (why it could
+        not be fitted), and `chosen`.
+        """
         names = list(self.chosen.values)
         return frame(
             {
@@ -90,13 +114,29 @@ class Selection:
             }
         )
 
+    def plot(self) -> Figure:
+        """The score of every candidate, over the number of the grid with the most values.
+
+        One line for each combination of the other numbers (of more than 8, the best ones have a colour); the chosen
+        candidate stands in a circle. Raises ImportError when matplotlib is missing.
+        """
+        from penult.results.figures.selection import selection_figure
+
+        return selection_figure(self)
+
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.answers import selection_html
+
+        return selection_html(self)
+
     def __repr__(self) -> str:
         values = ", ".join(f"{name} {value:g}" for name, value in self.chosen.values.items())
         return f"Selection({len(self.candidates)} candidates; {values} by {self.metric} {self.chosen.score:.3f})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Plan:
+class Plan(Shown):
     """Rows of every draw, by their ids."""
 
     row_ids: NDArray[np.uint64]
@@ -104,9 +144,19 @@ class Plan:
     weights: NDArray[np.float64]
     """(R, n) sample weight of each row, before scaling to sum 1."""
 
+    def to_frame(self) -> pd.DataFrame:
+        """One row per draw and row: `draw` (from 0), `row_id`, `weight`. Raises ImportError when pandas is missing."""
+        return frame(
+            {
+                "draw": np.repeat(np.arange(len(self.row_ids)), self.row_ids.shape[1]).tolist(),
+                "row_id": self.row_ids.reshape(-1).tolist(),
+                "weight": self.weights.reshape(-1).tolist(),
+            }
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Refit:
+class Refit(Shown):
     """A retrained last layer."""
 
     digest: str
@@ -136,7 +186,11 @@ class Refit:
     """When it was computed; None when not known."""
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per evaluated set and group. Raises ImportError when pandas is missing."""
+        """One row per evaluated set and group. Raises ImportError when pandas is missing.
+
+        Columns: `evaluated_on` (the name given in ``evaluate=``), `group` (name), `n`, `correct`, `accuracy`, `low` and
+        `high` (ends of its 95 % Wilson score interval).
+        """
         rows = [
             (name, *row)
             for name, metrics in self.metrics.items()
@@ -165,32 +219,47 @@ class Refit:
     def plot(self) -> Figure:
         """Group accuracies with their intervals, and the scores of the candidates where there are any.
 
-        Raises ImportError when matplotlib is missing.
+        One panel for each evaluated set, in the order train, val, test, then the others by name: every group with its
+        95 % Wilson score interval and its number of examples, the worst one a triangle, the average a dashed line. The
+        last panel is `Selection.plot`. Raises ImportError when matplotlib is missing.
         """
-        from penult.results.figures import refit_figure
+        from penult.results.figures.groups import refit_figure
 
         return refit_figure(self)
 
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.answers import refit_html
+
+        return refit_html(self)
+
+    def strengths(self) -> list[str]:
+        """The numbers it was fitted with, as "gamma 5": those chosen from a grid first, then those of its settings."""
+        selection = self.selection
+        chosen = {} if selection is None else dict(selection.chosen.values)
+        of = "" if selection is None else f" (chosen of {len(selection.candidates)})"
+        rest = {name: getattr(self.settings, name) for name in STRENGTHS if name not in chosen}
+        if rest.get("class_ratio") == 1:
+            del rest["class_ratio"]
+        first = ", ".join(f"{name} {value:.4g}" for name, value in chosen.items()) + of
+        return [first] * bool(chosen) + [f"{name} {value:.4g}" for name, value in rest.items() if value]
+
     def __repr__(self) -> str:
-        scores = ", ".join(
-            f"{name}: average {metrics.average_accuracy:.3f} worst group {metrics.worst_group_accuracy:.3f}"
-            for name, metrics in self.metrics.items()
-        )
-        settings = self.settings
-        label = settings.preset or settings.balance
-        if settings.path is not None:
-            ended = f", step {self.certificate.iterations}"
-        else:
-            ended = "" if self.certificate.converged else ", NOT CONVERGED"
-        strengths = "".join(
-            f", {name} {value:g}" for name, value in (("l1", settings.l1), ("l2", settings.l2)) if value
-        )
-        what = f"{named(self.name)}{label}{strengths}{ended}{'; ' if scores else ''}{scores}"
-        return f"Refit({short(self.digest)}, {what}){lines(self.notes)}"
+        names = in_usual_order(self.metrics)
+        scores = [f"{name}: {_scores(self.metrics[name])}" for name in names[:MOST_SCORES]]
+        fitted = named(self.name) + ", ".join([self.settings.preset or self.settings.balance, *self.strengths()])
+        ended = self.certificate.in_words(stopped_early=self.settings.path is not None)
+        shown = and_more(scores, len(names) - len(scores))
+        return f"Refit({short(self.digest)}, {fitted}, {ended}{'; ' if scores else ''}{shown}){lines(self.notes)}"
+
+
+def _scores(metrics: Metrics) -> str:
+    worst = one_line(metrics.worst_group.name)
+    return f"average {metrics.average_accuracy:.3f} worst group {metrics.worst_group_accuracy:.3f} ({worst})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Interpolation:
+class Interpolation(Shown):
     """Metrics along the line from one head to another: head(t) = (1 - t) first + t second."""
 
     t: NDArray[np.float64]
@@ -211,7 +280,10 @@ class Interpolation:
         return np.array([one.average_accuracy for one in self.metrics])
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per t. Raises ImportError when pandas is missing."""
+        """One row per t: `t`, `average_accuracy`, `worst_group_accuracy`, `loss` in nats.
+
+        Raises ImportError when pandas is missing.
+        """
         return frame(
             {
                 "t": self.t.tolist(),
@@ -223,10 +295,19 @@ class Interpolation:
         )
 
     def plot(self) -> Figure:
-        """Average and worst group over t. Raises ImportError when matplotlib is missing."""
-        from penult.results.figures import interpolation_figure
+        """Average and worst group over t, with the 95 % interval of the worst group and its best t.
+
+        Raises ImportError when matplotlib is missing.
+        """
+        from penult.results.figures.selection import interpolation_figure
 
         return interpolation_figure(self)
+
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.answers import interpolation_html
+
+        return interpolation_html(self)
 
     def __repr__(self) -> str:
         worst = self.worst_group_accuracy

@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from penult.display.html import Shown
+from penult.display.names import and_more, one_line
 from penult.results.frames import frame, text_table
 from penult.results.records import Group
-from penult.results.spectra import Spectra
+from penult.results.spectra import MOST_COMPARISONS, Spectra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class RunSpectra:
+class RunSpectra(Shown):
     """How the spectra of a run's features change from epoch to epoch."""
 
     run: str
@@ -59,7 +62,11 @@ class RunSpectra:
         return np.array([[entry.matched_ratio for entry in one.imbalance] for one in self.spectra])
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per epoch and comparison. Raises ImportError when pandas is missing."""
+        """One row per epoch and comparison. Raises ImportError when pandas is missing.
+
+        Columns: `epoch`, and of each comparison `label` (what is compared), `minority`, `majority`, `ratio`,
+        `matched_ratio`, `low`, `high`, `p_value`, `p_adjusted`, as `Imbalance` defines them.
+        """
         rows = [
             (float(epoch), entry)
             for epoch, one in zip(self.epochs, self.spectra, strict=True)
@@ -74,15 +81,32 @@ class RunSpectra:
     def plot(self) -> Figure:
         """The matched ratio of every comparison over the epochs, with its interval.
 
-        Raises ImportError when matplotlib is missing.
+        Of more than 8 comparisons, those farthest from 1 at the end have a colour. Raises ImportError when matplotlib
+        is missing.
         """
-        from penult.results.figures import run_spectra_figure
+        from penult.results.figures.imbalance import run_spectra_figure
 
         return run_spectra_figure(self)
 
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.answers import run_spectra_html
+
+        return run_spectra_html(self)
+
     def __repr__(self) -> str:
         n_groups, n_kept = self.spectra[0].eigenvalues.shape
-        return f"RunSpectra({self.run}, {self.split}, {len(self.epochs)} epochs, {n_groups} groups, top {n_kept})"
+        first, last = self.spectra[0].imbalance, self.spectra[-1].imbalance
+        said = [
+            f"{one_line(one.label)} {one.matched_ratio:.3g} .. {other.matched_ratio:.3g}"
+            for one, other in zip(first, last, strict=False)
+            if not math.isnan(one.matched_ratio)
+        ]
+        ratios = and_more(said[:MOST_COMPARISONS], max(0, len(said) - MOST_COMPARISONS))
+        what = (
+            f"{one_line(self.run)}, {one_line(self.split)}, {len(self.epochs)} epochs, {n_groups} groups, top {n_kept}"
+        )
+        return f"RunSpectra({what}{'; at equal n, first .. last: ' if said else ''}{ratios})"
 
     def __str__(self) -> str:
         header = ("epoch", *(f"{entry.label}: ratio (at equal n)" for entry in self.spectra[0].imbalance))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from penult.display.html import Shown
+from penult.display.names import and_more, one_line
 from penult.results.frames import frame, text_table
 from penult.results.notes import Notes, lines
 from penult.results.records import Group, named, short
@@ -22,9 +24,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+MOST_COMPARISONS = 3
+"""Comparisons that one line has space for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Imbalance:
+class Imbalance(Shown):
     """Spectral imbalance: rho = lambda_1(minority) / lambda_1(majority).
 
     By group, minority and majority are the smallest and the largest non-empty group of one class (LaBonte et
@@ -65,6 +70,12 @@ class Imbalance:
         """What is compared: the class, or the two classes."""
         return self.class_name or f"{self.minority} / {self.majority}"
 
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.answers import imbalance_html
+
+        return imbalance_html(self)
+
     def __repr__(self) -> str:
         resampled = ""
         if not math.isnan(self.matched_ratio):
@@ -79,7 +90,7 @@ class Imbalance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Spectra:
+class Spectra(Shown):
     """Eigenvalues of the covariance of each group or class."""
 
     digest: str
@@ -145,7 +156,11 @@ class Spectra:
         return np.divide(pairs[:, 0], pairs[:, 1], out=ratios, where=pairs[:, 1] > 0)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per group and rank (from 1). Raises ImportError when pandas is missing."""
+        """One row per group and rank. Raises ImportError when pandas is missing.
+
+        Columns: `group` (name), `y`, `a`, `n` (rows used), `rank` (from 1), `eigenvalue`, `residual` (an exact
+        eigenvalue is no farther away), and `share_of_trace`, the fraction of the total variance.
+        """
         n_kept = self.eigenvalues.shape[1]
         groups = [group for group in self.groups for _ in range(n_kept)]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -164,7 +179,10 @@ class Spectra:
         )
 
     def imbalance_to_frame(self) -> pd.DataFrame:
-        """One row per comparison, with interval and p-values. Raises ImportError when pandas is missing."""
+        """One row per comparison, with interval and p-values. Raises ImportError when pandas is missing.
+
+        The columns are fields of `Imbalance`, and `label` what is compared.
+        """
         columns = (
             "y",
             "label",
@@ -182,18 +200,33 @@ class Spectra:
         return frame({name: [getattr(entry, name) for entry in self.imbalance] for name in columns})
 
     def plot(self, top_k: int = 10) -> Figure:
-        """The `top_k` largest eigenvalues of each group, and the imbalance with its interval.
+        """The `top_k` largest eigenvalues of each group, one panel per class, and the imbalance with its interval.
+
+        `penult.plot_spectra` says what is drawn. Of more than 8 groups of a class, the minority, the largest group and
+        those with the largest eigenvalues have a colour; of more than 24 classes the first 24 are drawn.
 
         Raises ImportError when matplotlib is missing.
         """
-        from penult.results.figures import spectra_figure
+        from penult.results.figures.spectra import spectra_figure
 
         return spectra_figure(self, top_k)
 
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.answers import spectra_html
+
+        return spectra_html(self)
+
     def __repr__(self) -> str:
         n_groups, n_kept = self.eigenvalues.shape
-        what = f"{n_groups} by {self.by}, top {n_kept}, correction {self.correction}"
-        return f"Spectra({short(self.digest)}, {named(self.name)}{what}){lines(self.notes)}"
+        # Of many comparisons, those that are least likely to be chance.
+        clearest = sorted(
+            self.imbalance, key=lambda e: (math.isnan(e.p_adjusted), e.p_adjusted, -abs(math.log(e.ratio or 1)))
+        )
+        kept = [entry for entry in self.imbalance if any(entry is one for one in clearest[:MOST_COMPARISONS])]
+        said = and_more([_in_words(entry, self) for entry in kept], len(self.imbalance) - len(kept))
+        what = f"{named(self.name)}{n_groups} by {self.by}, top {n_kept}, correction {self.correction}"
+        return f"Spectra({short(self.digest)}, {what}{'; ' if said else ''}{said}){lines(self.notes)}"
 
     def __str__(self) -> str:
         n_shown = min(5, self.eigenvalues.shape[1])
@@ -203,6 +236,22 @@ class Spectra:
         ]
         header = (self.by, "n", "trace", *(f"lambda_{rank}" for rank in range(1, n_shown + 1)))
         return "\n".join([text_table(header, rows), *imbalance_lines(self)])
+
+
+def compared(entry: Imbalance, groups: tuple[Group, ...]) -> str:
+    """What is compared: "gravel / grass" within a class, "boot / sneaker" of two classes."""
+    of = {group.index: group.attribute_value or group.name for group in groups}
+    return f"{one_line(of[entry.minority_index])} / {one_line(of[entry.majority_index])}"
+
+
+def _in_words(entry: Imbalance, spectra: Spectra) -> str:
+    """A comparison within a line: at equal n with interval and p where there are replicates, else as measured."""
+    name = f"{one_line(entry.class_name)}: " if entry.class_name else ""
+    pair = f"{name}{compared(entry, spectra.groups)}"
+    if math.isnan(entry.matched_ratio):
+        return f"{pair} {entry.ratio:.3g}"
+    interval = f"[{entry.low:.3g}, {entry.high:.3g}]"
+    return f"{pair} {entry.ratio:.3g}, at equal n {entry.matched_ratio:.3g} {interval} p={entry.p_adjusted:.2g}"
 
 
 def imbalance_lines(spectra: Spectra) -> list[str]:

@@ -54,12 +54,6 @@ def card(message: cards_pb2.Card) -> dict[str, Any]:
     return {"name": message.name, "tags": tuple(message.tags), "note": message.note, "user": message.user}
 
 
-def by_name(names: Iterable[str]) -> list[str]:
-    """Names in the order that people expect of splits; maps on the wire have none."""
-    usual = ("train", "val", "test")
-    return sorted(names, key=lambda name: (usual.index(name) if name in usual else len(usual), name))
-
-
 def info(message: info_pb2.Info) -> records.Info:
     """What a server says about itself."""
     backbones = tuple(record(records.Backbone, one) for one in message.packaged_backbones)

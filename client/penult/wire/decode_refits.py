@@ -6,12 +6,13 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
+from penult.display.names import in_usual_order
 from penult.results import refits
 from penult.results.heads import Head
 from penult.results.lists.stored import ResultSummary, Score
 from penult.results.refit_settings import PathSettings, RefitSettings, SelectSettings
 from penult.wire.arrays import decode as array
-from penult.wire.decode import by_name, card, decode_notes, metrics, record, time
+from penult.wire.decode import card, decode_notes, metrics, record, time
 from penult_proto.enums import name_or, names_of
 from penult_proto.refit_fields import ARGUMENTS
 from penult_proto.v1 import catalog_pb2
@@ -179,7 +180,7 @@ def refit(message: pb.Refit) -> refits.Refit:
             objective=certificate.objective,
             head_error=certificate.head_error,
         ),
-        metrics={name: metrics(message.metrics[name]) for name in by_name(message.metrics)},
+        metrics={name: metrics(message.metrics[name]) for name in in_usual_order(message.metrics)},
         selection=chosen,
         plan=decode_plan(message.plan) if message.HasField("plan") else None,
         n_rows=message.n_rows,

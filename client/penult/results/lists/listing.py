@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from penult.display.html import card, table
 from penult.results.frames import frame, text_table
 
 if TYPE_CHECKING:
@@ -34,14 +35,23 @@ class Listing(list[T]):
         rows = [self._row(one) for one in self]
         return frame({name: [row[name] for row in rows] for name in (rows[0] if rows else ())})
 
+    def _columns(self, most: int) -> tuple[list[str], list[list[str]]]:
+        """The columns in which one of the first members has something, and the cells of these members."""
+        rows = [self._row(one) for one in self[:most]]
+        shown = [name for name in (rows[0] if rows else ()) if any(row[name] not in ("", (), None) for row in rows)]
+        return shown, [[cell(row[name]) for name in shown] for row in rows]
+
+    def _repr_html_(self) -> str:
+        """The table for a notebook."""
+        columns, rows = self._columns(len(self))
+        return card(f"{len(self)} found", table(columns, rows, n_text=len(columns))) if self else card("none found")
+
     def __repr__(self) -> str:
         if not self:
             return "[]"
-        rows = [self._row(one) for one in self[:MOST_LINES]]
-        shown = [name for name in rows[0] if any(row[name] not in ("", (), None) for row in rows)]
-        table = text_table(shown, [[cell(row[name]) for name in shown] for row in rows])
+        columns, rows = self._columns(MOST_LINES)
         more = len(self) - len(rows)
-        return f"{table}\n... and {more} more" if more > 0 else table
+        return f"{text_table(columns, rows)}{f'{chr(10)}... and {more} more' if more > 0 else ''}"
 
 
 def cell(value: object) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from penult.arguments.coerce import check_choice, names, number, text
+from penult.display.html import Shown, card, table
 from penult.errors import NotFound, from_kind, invalid, shown
 from penult.results.frames import frame, text_table
 from penult.results.lists.listing import cell
@@ -28,7 +29,7 @@ DATASET_DIGEST = "dataset_digest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RunTableRow:
+class RunTableRow(Shown):
     """Runs that are equal but for what they were averaged over."""
 
     values: Mapping[str, object]
@@ -47,7 +48,7 @@ class RunTableRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class RunTable:
+class RunTable(Shown):
     """Metrics of runs: mean, standard deviation (divisor n - 1) and number, a row for each combination of `by`."""
 
     by: tuple[str, ...]
@@ -69,8 +70,9 @@ class RunTable:
             columns[f"{metric}_std"] = [row.std[metric] for row in self.rows]
         return frame({**columns, "n": [row.n for row in self.rows]})
 
-    def __repr__(self) -> str:
-        lines = [
+    def _cells(self) -> list[list[str]]:
+        """What each row shows."""
+        return [
             [
                 *(str(row.values[name]) if row.values[name] is not None else "-" for name in self.by),
                 *(
@@ -81,11 +83,21 @@ class RunTable:
             ]
             for row in self.rows
         ]
-        table = text_table([*self.by, *self.metrics, "n"], lines)
-        said = f"mean ± standard deviation (divisor n - 1) over {', '.join(self.over) or 'nothing'}; split {self.split}"
-        if self.also_differ:
-            said += f"\nrows also differ in {', '.join(self.also_differ)}"
-        return f"{table}\n{said}"
+
+    def _said(self) -> list[str]:
+        """What the numbers are, and what else the rows differ in."""
+        said = [
+            f"mean ± standard deviation (divisor n - 1) over {', '.join(self.over) or 'nothing'}; split {self.split}"
+        ]
+        return said + ([f"rows also differ in {', '.join(self.also_differ)}"] if self.also_differ else [])
+
+    def _repr_html_(self) -> str:
+        """The table for a notebook."""
+        header, rows = [*self.by, *self.metrics, "n"], self._cells()
+        return card("RunTable", table(header, rows, n_text=len(self.by), most=len(rows)), notes=self._said())
+
+    def __repr__(self) -> str:
+        return "\n".join([text_table([*self.by, *self.metrics, "n"], self._cells()), *self._said()])
 
 
 def run_table(

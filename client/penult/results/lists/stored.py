@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from penult.display.html import Shown
 from penult.results.records import short
 from penult.types import ResultKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
+class Score(Shown):
     """How a refit did on one of the sets that it was evaluated on."""
 
     evaluated_on: str
@@ -19,7 +20,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class ResultSummary:
+class ResultSummary(Shown):
     """A stored answer in a line; ``client.results.get(summary)`` reads all of it."""
 
     digest: str

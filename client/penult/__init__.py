@@ -68,10 +68,12 @@ if TYPE_CHECKING:
     from penult.results.refits import Interpolation as Interpolation
     from penult.results.refits import Refit as Refit
     from penult.results.refits import Selection as Selection
+    from penult.results.rows.predictions import Predictions as Predictions
     from penult.results.run_spectra import RunSpectra as RunSpectra
     from penult.results.soups import soup as soup
     from penult.results.spectra import Imbalance as Imbalance
     from penult.results.spectra import Spectra as Spectra
+    from penult.saved import load as load
 
     __version__: str
 
@@ -86,9 +88,11 @@ _NAMES = {
     "results.run_spectra": "RunSpectra",
     "results.descriptors": "Descriptor Descriptors Eigenvectors PrincipalAngles VarianceShare",
     "results.refits": "Certificate Interpolation Refit Selection",
+    "results.rows.predictions": "Predictions",
     "results.heads": "Head",
     "results.soups": "soup",
     "results.notes": "Note",
+    "saved": "load",
     "plots": "plot_history plot_run_spectra plot_spectra",
     "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "
     "ServerBug StoreCorrupt Unauthenticated Unavailable VersionMismatch",

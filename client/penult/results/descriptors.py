@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
 from penult.results.records import Group, short
 from penult.types import By
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Eigenvectors:
+class Eigenvectors(Savable):
     """The top K eigenvectors of the covariance of each of G groups or classes, in D features."""
 
     feature_set: str
@@ -61,7 +62,7 @@ class VarianceShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Descriptors:
+class Descriptors(Savable):
     """What can be read off the spectra of a feature set's groups or classes."""
 
     digest: str
@@ -105,7 +106,7 @@ class Descriptors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class PrincipalAngles:
+class PrincipalAngles(Savable):
     """Angles between the spans of the top K eigenvectors of two groups or classes."""
 
     digest: str

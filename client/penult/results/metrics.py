@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from penult.files.savable import Savable
 from penult.results.frames import text_table
 from penult.results.notes import Notes, lines
 from penult.results.records import Group
@@ -25,7 +26,7 @@ class MaskMetrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Metrics:
+class Metrics(Savable):
     """Accuracies, in [0, 1], of one head or model on one split; NaN where nothing was counted."""
 
     groups: tuple[Group, ...]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from penult.arguments.coerce import number, text
 from penult.errors import from_kind, shown
+from penult.files.savable import Savable
 from penult.results.finetune_spec import FinetuneSpec
 from penult.results.frames import frame
 from penult.results.heads import Head
@@ -174,7 +175,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Run:
+class Run(Savable):
     """A finetuning run."""
 
     id: str
@@ -243,7 +244,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class RunManifest:
+class RunManifest(Savable):
     """What is needed to run a run again."""
 
     run_id: str

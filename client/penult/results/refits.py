@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from penult.files.savable import Savable
 from penult.results.frames import frame
 from penult.results.heads import Head
 from penult.results.metrics import Metrics
@@ -65,7 +66,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Selection:
+class Selection(Savable):
     """How the candidates of a grid did on the rows that choose."""
 
     metric: SelectMetric
@@ -105,7 +106,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Refit:
+class Refit(Savable):
     """A retrained last layer."""
 
     digest: str
@@ -182,7 +183,7 @@ class Refit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Interpolation:
+class Interpolation(Savable):
     """Metrics along the line from one head to another: head(t) = (1 - t) first + t second."""
 
     t: NDArray[np.float64]

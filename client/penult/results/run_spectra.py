@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
 from penult.results.records import Group
 from penult.results.spectra import Spectra
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class RunSpectra:
+class RunSpectra(Savable):
     """How the spectra of a run's features change from epoch to epoch."""
 
     run: str

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
 from penult.results.records import Group, short
 from penult.types import By
@@ -77,7 +78,7 @@ class Imbalance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Spectra:
+class Spectra(Savable):
     """Eigenvalues of the covariance of each group or class."""
 
     digest: str

@@ -25,6 +25,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from penult import datasets as datasets
     from penult.calls.jobs import Job as Job
     from penult.client import Client as Client
     from penult.connecting import connect as connect
@@ -100,7 +101,10 @@ _NAMES = {
 """The public names by the module that each lives in, in the order in which one meets them."""
 _HOMES = {name: f"penult.{module}" for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]  it reads the imports above
+_MODULES = ("datasets",)
+"""Modules that are used by their name."""
+
+__all__ = [*_HOMES, *_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]  it reads the imports above
 
 
 def __getattr__(name: str) -> object:
@@ -108,6 +112,8 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("penult")
+    if name in _MODULES:
+        return import_module(f"penult.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'penult' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
     value = getattr(import_module(_HOMES[name]), name)

@@ -121,7 +121,7 @@ def test_nothing_is_left_of_an_export_that_fails(client, full, tmp_path, monkeyp
         client.features.export(full["float32"], tmp_path / "missing" / "out.npz")
     (tmp_path / "there").mkdir()
     for format in FORMATS:
-        with pytest.raises(penult.InvalidRequest, match="name a file|there already"):
+        with pytest.raises(penult.InvalidRequest, match=r"name a file|there already"):
             client.features.export(full["float32"], tmp_path / "there", format)
         with pytest.raises(penult.DeadlineExceeded):
             client.features.export(full["float32"], tmp_path / "late", format, timeout=0)
@@ -356,7 +356,7 @@ def test_labels_from_a_table_and_rows_of_a_split(client, arrays, tmp_path, separ
     with pytest.raises(penult.InvalidRequest, match=r"no row is of the split 'val'; 'split' has 0 \(300 rows\)"):
         client.features.load(tmp_path / "all.npy", metadata=table, split="val")
     table.write_text("\n".join(lines[:-1]))
-    with pytest.raises(penult.InvalidRequest, match="has shape .899,., the features have 900 rows"):
+    with pytest.raises(penult.InvalidRequest, match=r"has shape .899,., the features have 900 rows"):
         client.features.load(tmp_path / "all.npy", metadata=table)
 
 
@@ -485,7 +485,7 @@ def test_refusals_say_what_to_do(client, tmp_path, content, options, match):
 def test_places_that_hold_no_features(client, tmp_path):
     with pytest.raises(penult.InvalidRequest, match="there is no"):
         client.features.load(tmp_path / "missing.npz")
-    with pytest.raises(penult.InvalidRequest, match="holds no arrays; expected an .npz"):
+    with pytest.raises(penult.InvalidRequest, match=r"holds no arrays; expected an \.npz"):
         client.features.load(tmp_path)
     (tmp_path / "text").write_text("hello")
     with pytest.raises(penult.InvalidRequest, match="of no format that is read here"):

@@ -1,4 +1,4 @@
-"""What an upload is made of, out of the arrays of a file: roles, labels, groups, split, type; checked by their headers."""
+"""What an upload is made of, out of the arrays of a file: roles, labels, groups, split, type."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -154,8 +154,8 @@ def _check_rows(source: Source, roles: Mapping[str, str], by_role: Mapping[str, 
     for role, rows in by_role.items():
         if not rows.shape or rows.shape[0] != n_rows:
             raise invalid(
-                f"{source.place}: {roles[role]!r} has shape {rows.shape}, the features have {n_rows} rows; they must be "
-                "as many, in the same order",
+                f"{source.place}: {roles[role]!r} has shape {rows.shape}, the features have {n_rows} rows; they must "
+                "be as many, in the same order",
                 ErrorKind.WRONG_SHAPE,
                 array=role,
             )

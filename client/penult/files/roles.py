@@ -1,4 +1,4 @@
-"""Which array of a file is what: as the caller says, else by the names that people give them, which a remark repeats."""
+"""Which array of a file is what: as the caller says, else by its usual names, which a remark repeats."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches

@@ -79,8 +79,8 @@ def _write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, AnyArray]
 
 def _not_ours(place: Path) -> PenultError:
     return invalid(
-        f"{place} holds no record of penult; penult.load reads what .save(path) of a Refit, Spectra and the like wrote, "
-        "and client.features.load reads arrays",
+        f"{place} holds no record of penult; penult.load reads what .save(path) of a Refit, Spectra and the like "
+        "wrote, and client.features.load reads arrays",
         argument="path",
     )
 

@@ -103,13 +103,15 @@ def _write_arrays(
 ) -> None:
     """One array after the other, each piece as it comes."""
     announced = [(one.header.name, one.dtype, tuple(one.header.shape)) for one in arrivals]
-    with reading.stream([name for name, _, _ in announced]) as stream:
-        with closing(_writer(format, staging, description, announced)) as writer:
-            for arrival, (name, dtype, shape) in zip(stream.arrivals, announced, strict=True):
-                writer.start(name, dtype, shape)
-                for piece in stream.pieces(arrival):
-                    writer.write(piece)
-            stream.end()
+    with (
+        reading.stream([name for name, _, _ in announced]) as stream,
+        closing(_writer(format, staging, description, announced)) as writer,
+    ):
+        for arrival, (name, dtype, shape) in zip(stream.arrivals, announced, strict=True):
+            writer.start(name, dtype, shape)
+            for piece in stream.pieces(arrival):
+                writer.write(piece)
+        stream.end()
 
 
 def _writer(

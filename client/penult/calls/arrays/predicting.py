@@ -51,8 +51,8 @@ class Predicting:
     ) -> Predictions:
         """What a head predicts for every example of a feature set: class, probabilities, label, attribute, group.
 
-        Features come in pieces of a few megabytes, and none are kept. The head is checked as `evaluate` checks it, whose
-        answer is ``.metrics``: the groups' accuracies are those of the table.
+        Features come in pieces of a few megabytes, and none are kept. The head is checked as `evaluate` checks it,
+        whose answer is ``.metrics``: the groups' accuracies are those of the table.
 
         Parameters
         ----------

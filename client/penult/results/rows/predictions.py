@@ -69,7 +69,7 @@ class Predictions(Savable):
 
         Raises ImportError when pandas is missing.
         """
-        return frame(dict(self._columns()), self.notes)
+        return frame({name: column.tolist() for name, column in self._columns()}, self.notes)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the table of `to_frame` as CSV, whole or not at all; pandas is not needed.

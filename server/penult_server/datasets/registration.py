@@ -7,7 +7,8 @@
 import hashlib
 import json
 import re
-import tempfile
+import secrets
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -64,10 +65,11 @@ def register(request: Request, out: Path, progress: ReportProgress, check_cancel
     EMPTY_GROUP, FILES_MISSING, CORRUPT_IMAGE, and whatever `check_cancelled` raises.
     """
     check_name(request.name)
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=out) as temporary:
-        unpacked = Path(temporary) / IMAGES_DIRECTORY
+    unpacked = out / f"{STAGING_PREFIX}{IMAGES_DIRECTORY}-{secrets.token_hex(8)}"
+    try:
         return _register(request, out, unpacked, progress, check_cancelled)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
 
 
 def _register(

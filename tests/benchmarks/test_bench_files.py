@@ -5,11 +5,13 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import pytest
 from turns import seconds_in_turns
 
 import penult
 
 
+@pytest.mark.timeout(1800)
 def test_loading_beside_uploading_and_exporting_beside_reading(tmp_path: Path, at_full_size: bool) -> None:
     """The goal is 1.1 times the upload of the same array; the other formats for comparison."""
     n, d, rounds = (75_000, 1024, 5) if at_full_size else (300, 16, 1)

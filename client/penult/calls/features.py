@@ -25,7 +25,7 @@ from penult_proto.v1 import features_pb2
 
 
 class FeatureSets:
-    """Stored features. They stay on the server; only `read` brings them here."""
+    """Stored features. They stay on the server; only `read` and `export` bring them here."""
 
     def __init__(self, connection: Connection, chunk_bytes: int) -> None:
         self._connection = connection

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from penult.arguments import coerce
 from penult.errors import invalid, shown
 
 
@@ -55,9 +56,9 @@ def whole_directory(path: str | Path) -> Generator[Path]:
 
 def _target(path: str | Path) -> Path:
     try:
-        target = Path(path).expanduser().absolute()
+        target = Path(coerce.path("path", path)).expanduser().absolute()
         is_there = target.parent.is_dir()
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise invalid(f"path must name a place; got {shown(path)} ({error})", argument="path") from None
     if not target.name or not is_there:
         raise invalid(f"there is no directory {target.parent}: make it first", argument="path")

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
+from penult.arguments import coerce
 from penult.errors import PenultError, invalid, shown
 from penult.files.source import Source, refused
 
@@ -50,9 +51,9 @@ def broken(place: Path, error: Exception) -> PenultError:
 def existing(path: str | Path, argument: str = "path") -> Path:
     """A place on this machine where there is something. Raises `InvalidRequest`."""
     try:
-        place = Path(path).expanduser().absolute()
+        place = Path(coerce.path(argument, path)).expanduser().absolute()
         is_there = place.exists()
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise invalid(
             f"{argument} must name a file or directory; got {shown(path)} ({error})", argument=argument
         ) from None

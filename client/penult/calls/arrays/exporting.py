@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from penult.arguments.coerce import build, check_choice, path, seconds
+from penult.arguments.coerce import build, check_choice, seconds
 from penult.connection.rpc import Connection
 from penult.files.atomic import whole_directory, whole_file
 from penult.files.formats.npy import NpyDirectory
@@ -52,7 +52,6 @@ class Reading:
 def export(connection: Connection, features: str, place: str | Path, format: ExportFormat, timeout: float) -> Path:
     """Write the arrays of a feature set; see `FeatureSets.export`."""
     check_choice("format", format, FORMATS)
-    target = Path(path("path", place)).expanduser().absolute()
     if format == "parquet":
         needs_pyarrow()
     reading = Reading(connection, features, timeout)
@@ -62,12 +61,12 @@ def export(connection: Connection, features: str, place: str | Path, format: Exp
     arrivals.sort(key=lambda one: -one.dtype.itemsize)
     description = described(feature_set)
     reading = reading.of(feature_set.digest)
-    with (whole_directory if format == "npy" else whole_file)(target) as staging:
+    with (whole_directory if format == "npy" else whole_file)(place) as staging:
         if format == "parquet":
             _write_rows(reading, staging, description, arrivals)
         else:
             _write_arrays(reading, staging, format, description, arrivals)
-    return target
+    return Path(place).expanduser().absolute()
 
 
 def described(feature_set: FeatureSet) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from penult import datasets as datasets
     from penult.calls.jobs import Job as Job
     from penult.client import Client as Client
     from penult.connecting import connect as connect
@@ -88,10 +89,12 @@ if TYPE_CHECKING:
     from penult.results.refits import Interpolation as Interpolation
     from penult.results.refits import Refit as Refit
     from penult.results.refits import Selection as Selection
+    from penult.results.rows.predictions import Predictions as Predictions
     from penult.results.run_spectra import RunSpectra as RunSpectra
     from penult.results.soups import soup as soup
     from penult.results.spectra import Imbalance as Imbalance
     from penult.results.spectra import Spectra as Spectra
+    from penult.saved import load as load
     from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
     from penult.wire.refit_arguments import RefitArguments as RefitArguments
 
@@ -111,12 +114,14 @@ _NAMES = {
     "results.run_spectra": "RunSpectra",
     "results.descriptors": "Descriptor Descriptors Eigenvectors PrincipalAngles VarianceShare",
     "results.refits": "Certificate Interpolation Refit Selection",
+    "results.rows.predictions": "Predictions",
     "results.heads": "Head",
     "results.soups": "soup",
     "results.notes": "Note",
     "results.lists.listing": "Listing",
     "results.lists.run_table": "RunTable",
     "results.lists.stored": "ResultSummary",
+    "saved": "load",
     "plots": "plot_history plot_run_spectra plot_spectra",
     "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "
     "ServerBug StillRunning StoreCorrupt Unauthenticated Unavailable VersionMismatch",
@@ -124,7 +129,10 @@ _NAMES = {
 """The public names by the module that each lives in, in the order in which one meets them."""
 _HOMES = {name: f"penult.{module}" for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [*_HOMES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]  it reads the imports above
+_MODULES = ("datasets",)
+"""Modules that are used by their name."""
+
+__all__ = [*_HOMES, *_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]  it reads the imports above
 
 
 def __getattr__(name: str) -> object:
@@ -132,6 +140,8 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("penult")
+    if name in _MODULES:
+        return import_module(f"penult.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'penult' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
     value = getattr(import_module(_HOMES[name]), name)

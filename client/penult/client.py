@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from penult.calls.about import About
+from penult.calls.arrays.predicting import Predicting
 from penult.calls.catalog.results import Results
 from penult.calls.checkpoints import Checkpoints
 from penult.calls.datasets import Datasets
@@ -17,7 +18,7 @@ from penult.connection.rpc import Connection
 from penult.results.records import Info
 
 
-class Client(Finetuning, Spectral, Refitting, About):
+class Client(Finetuning, Spectral, Refitting, Predicting, About):
     """A connection to a penult server; made by `penult.connect` or `penult.local`.
 
     A context manager; may be shared between threads. Feature sets are given to its methods as a record, a

@@ -9,10 +9,12 @@ value that is right (`RIGHT`). A longer run, with the same examples first:
 
 import inspect
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -53,6 +55,14 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "FeatureSets.upload.y": ("labels", "names", "Series Int64", "tensor labels"),
     "Head.logits.features": ("rows", "tensor float"),
     "Datasets.get.name": ("dataset",),
+    "FeatureSets.export.path": ("file to write",),
+    "FeatureSets.load.head": ("head", "absent"),
+    "FeatureSets.load.name": ("new name",),
+    "FeatureSets.load.path": ("file of features", "file of groups"),
+    "FeatureSets.load.y": ("labels", "absent"),
+    "Predictions.to_csv.path": ("file to write",),
+    "Predictions.to_parquet.path": ("file to write",),
+    "load.path": ("saved record",),
     "Datasets.register.splits": ("split values",),
     "Jobs.get.id": ("job",),
     "Jobs.list.kind": ("extract", "finetune"),
@@ -94,8 +104,10 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "features": ("set", "extracted"),
     "feature_set": ("set", "extracted"),
     "first": ("set", "extracted"),
+    "FeatureSets.export.format": ("npz", "npy", "parquet", "safetensors"),
     "gamma": ("one",),
     "grid": ("grid", *(f"grid of {name}" for name in get_args(GridName))),
+    "group_coding": ("y*A+a",),
     "groups": ("stored", "errors", "eiil"),
     "head": ("head", "checkpoint", "refit"),
     "heads": ("heads",),
@@ -113,9 +125,11 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "loss": ("cross entropy", "group DRO", "CVaR"),
     "masks": ("masks",),
     "max_iterations": ("four",),
+    "metadata": ("absent",),
     "missing_groups": ("skip", "refuse"),
     "name": ("new name",),
     "note": ("ground",),
+    "n_attributes": ("two",),
     "offset": ("class_prior", "prediction_prior"),
     "optimizer": ("AdamW", "SGD"),
     "other": ("set",),
@@ -214,8 +228,13 @@ class World:
             "manifest": client.runs.manifest(run),
             "listed runs": client.runs.list(),
             "summary": client.results.list()[0],
+            "predictions": client.predictions(mine),
             "client": client,
         }
+        places = Path(tempfile.mkdtemp(prefix="penult-test-files-"))
+        head.save(places / "head")
+        np.savez(places / "features.npz", embeddings=x, y=y)
+        np.savez(places / "groups.npz", X=x, g=y * 2 + a)
         path = {"optimizer": "gd", "learning_rate": 0.1, "steps": 3}
         self.values: dict[str, Any] = (
             self.records
@@ -257,12 +276,16 @@ class World:
                 "path": path,
                 "ranks": (1, 2),
                 "refit requests": [{"features": mine, "preset": "erm"}, {"features": mine, "l2": -1.0}],
+                "file of features": places / "features.npz",
+                "file of groups": str(places / "groups.npz"),
+                "file to write": places / "written",
                 "finetune requests": [{"balance": "none"}, {"balance": "subsetting", "by": "group"}],
                 "root": client.info().root,
                 "runs": [run],
                 "row ids": np.arange(12)[::-1],
                 "row weights": np.arange(12),
                 "rows": x,
+                "saved record": places / "head",
                 "seconds": 20.0,
                 "select on a set": {"on": mine},
                 "sgd path": {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 2, "batch_size": 4, "start": "stored"},
@@ -273,6 +296,7 @@ class World:
                 "splits": ["val"],
                 "states": ["running"],
                 "table": table,
+                "two": 2,
                 "two groups": ("cat, in", 1),
                 "two names": ["cat", "dog"],
                 "weight": np.ones((2, 3)),
@@ -297,7 +321,7 @@ class World:
         client = self.client
         found: dict[str, Callable[..., Any]] = {
             name: getattr(penult, name)
-            for name in ("Head", "connect", "local", "plot_history", "plot_run_spectra", "plot_spectra", "soup")
+            for name in ("Head", "connect", "load", "local", "plot_history", "plot_run_spectra", "plot_spectra", "soup")
         }
         collections = [
             getattr(client, name) for name in ("checkpoints", "datasets", "features", "jobs", "results", "runs")
@@ -333,6 +357,8 @@ def parameters(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 def right(call: str, argument: str) -> tuple[str, ...]:
     """Names of right values of an argument. A KeyError here asks for them, of an argument that is new."""
+    if call.endswith(".save"):
+        return ("file to write",)
     return RIGHT.get(f"{call}.{argument}") or RIGHT[argument]
 
 

@@ -51,7 +51,7 @@ def test_celeba(client, tmp_path):
         "blond, male",
     ]
     assert [(split.name, split.n_examples) for split in dataset.splits] == [("train", 12), ("val", 12), ("test", 12)]
-    with pytest.raises(penult.InvalidRequest, match="columns are named for layout='table' only"):
+    with pytest.raises(penult.InvalidRequest, match="columns are named for layout='table'"):
         client.datasets.register("bald", tmp_path / "celeba", layout="celeba", columns={"y": "Bald"})
 
 

@@ -183,7 +183,7 @@ MAKERS: dict[Layout, Callable[[Path], Path]] = {
 
 
 def read(layout: Layout, source: Path) -> Rows:
-    return read_layout(layout, source, Columns())
+    return read_layout(layout, source, Columns(), source / "unpacked")
 
 
 def registered(layout: Layout, source: Path, out: Path) -> Dataset:

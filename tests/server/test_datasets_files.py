@@ -199,5 +199,5 @@ def test_two_numbers_are_not_guessed(tmp_path: Path) -> None:
 
 
 def test_published_layouts_have_their_own_splits(tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match="splits are named for layout='table' only"):
-        read_layout("waterbirds", tmp_path, Columns(splits={"0": "train"}))
+    with pytest.raises(ServiceError, match="splits are named for layout='table'"):
+        read_layout("waterbirds", tmp_path, Columns(splits={"0": "train"}), tmp_path / "unpacked")

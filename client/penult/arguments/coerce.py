@@ -126,7 +126,10 @@ def choice(argument: str, value: object, enum: Enumeration[_Number]) -> _Number:
 
 def path(argument: str, value: object) -> str:
     """A path, as text. Raises `InvalidRequest`."""
-    found = os.fspath(cast("os.PathLike[Any]", value)) if _has(value, "__fspath__") else value
+    try:
+        found = os.fspath(cast("os.PathLike[Any]", value)) if _has(value, "__fspath__") else value
+    except Exception:
+        raise invalid(f"{argument} must name a place; got {shown(value)}", argument=argument) from None
     plain = text(argument, found, example="'/data/table.csv'")
     if not plain or "\0" in plain:
         raise invalid(f"{argument} must name a place; got {shown(value)}", argument=argument)

@@ -138,6 +138,10 @@ class Datasets:
             toxicity
         "multinli" : metadata_random.csv, multinli_1.0_train.jsonl, multinli_1.0_dev_matched.jsonl,
             ..._mismatched.jsonl; 3 labels x negation; pairs of premise and hypothesis
+        "imagefolder" : SPLIT/CLASS/*.jpg (or other images), metadata.csv, .jsonl or .parquet with file_name; folders,
+            or a column of the metadata, x its other columns; columns= and splits= as for a table
+        "huggingface" : data/SPLIT-*.parquet or SPLIT.parquet, as the Hugging Face Hub holds them; y or label x any
+            other column; images are structs of bytes, names those of ClassLabel; columns= as for a table
 
         Group counts are compared with the published ones; ``.notes`` of the answer names every difference.
 

@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
 from penult.arguments.coerce import build, optional_text
+from penult.calls.arrays.exporting import ExportFormat, export
+from penult.calls.arrays.loading import Named, opened_upload, rows_by_group, sent
 from penult.calls.catalog.paging import collect, describe
 from penult.connection.rpc import Connection
+from penult.files.group_codes import GroupCoding
+from penult.files.loading import Wanted
 from penult.results.heads import Head, HeadArrays
 from penult.results.lists.columns import feature_set_row
 from penult.results.lists.listing import Listing
@@ -23,7 +28,7 @@ from penult_proto.v1 import catalog_pb2, features_pb2
 
 
 class FeatureSets:
-    """Stored features. They stay on the server; only `read` brings them here."""
+    """Stored features. They stay on the server; only `read` and `export` bring them here."""
 
     def __init__(self, connection: Connection, chunk_bytes: int) -> None:
         self._connection = connection
@@ -195,3 +200,117 @@ class FeatureSets:
             self._connection.stubs.features.ReadFeatures, request, timeout=timeout
         ) as messages:
             return receive(messages)
+
+    def export(
+        self,
+        features: FeatureSetLike,
+        path: str | Path,
+        format: ExportFormat = "npz",
+        *,
+        timeout: float = 3600.0,
+    ) -> Path:
+        """Write the arrays of a feature set to a file on this machine, bit for bit as they are stored.
+
+        The arrays are ``features`` (N, D), ``y``, ``a``, ``row_id`` and, where the set has them, ``logits``,
+        ``attributes``, ``masks``, ``head.weight`` and ``head.bias``; beside them stand the names of classes and
+        attribute values, dataset, split, checkpoint and digest, as JSON. Rows are written as they come, so that a few
+        megabytes of memory are enough for a set of any size. The file is whole or not there. `load` reads all of these
+        formats, and gives a set that was uploaded its digest back.
+
+        Parameters
+        ----------
+        features : the feature set.
+        path : file to write, or for "npy" a new directory. An existing file is replaced.
+        format : what is written, and by what it is read:
+
+            "npz" : ``np.load(path)["features"]``; the JSON is the member ``penult.json``
+            "npy" : one file per array, ``np.load("path/features.npy", mmap_mode="r")``, and ``penult.json``
+            "parquet" : one row per example, features as a column of lists; the JSON and the head in the file's
+                metadata; needs pyarrow
+            "safetensors" : ``safetensors.numpy.load_file(path)``; the JSON under ``penult.json`` in the metadata
+        timeout : seconds for all of it.
+
+        Returns
+        -------
+        The absolute path that was written.
+
+        Raises
+        ------
+        NotFound : there is no such set.
+        InvalidRequest : the file cannot be written, or a head is too large for the metadata of a Parquet file.
+        StoreCorrupt : a stored chunk is missing or altered.
+        """
+        return export(self._connection, feature_set_name(features), path, format, timeout)
+
+    def load(
+        self,
+        path: str | Path,
+        *,
+        columns: Mapping[str, str] | None = None,
+        metadata: str | Path | None = None,
+        split: str | int | None = None,
+        y: ArrayLike | None = None,
+        a: ArrayLike | None = None,
+        n_attributes: int | None = None,
+        group_coding: GroupCoding | None = None,
+        dtype: Literal["float32", "float16"] | None = None,
+        head: Head | HeadArrays | None = None,
+        name: str = "",
+        classes: Sequence[str | int] | None = None,
+        attribute: str | None = None,
+        attribute_values: Sequence[str | int] | None = None,
+        train_counts: Mapping[Any, int] | None = None,
+        timeout: float = 3600.0,
+    ) -> FeatureSet:
+        """Store features that you have in files on this machine, as `upload` does.
+
+        Read are an ``.npz`` (as DFR's embeddings, or ``X, y, g``), ``.npy``, ``.parquet`` (features as a column of
+        lists), ``.safetensors``, ``.pt`` (a dict of tensors; needs torch) or ``.h5`` (needs h5py) file, a directory of
+        .npy files, one of clip-retrieval (``img_emb`` and ``metadata``), and what `export` wrote::
+
+            client.features.load("waterbirds_resnet50_val_embeddings.npz", a=place, name="val")
+            client.features.load("groups.npz", n_attributes=2, group_coding="y*A+a")
+
+        Features and logits are read in pieces while they are sent; labels and ids, a few bytes a row, are held in
+        memory. Nothing is ever unpickled. ``.notes`` says which array was taken for what, and how many rows each group
+        has.
+
+        Parameters
+        ----------
+        path : file or directory.
+        columns : which array is what, of "features", "y", "a", "g", "row_id", "logits" and "split", such as
+            ``{"features": "embeddings", "y": "labels"}``. Those left out are looked for under their usual names.
+        metadata : a CSV, TSV or Parquet file (or any of the above) with labels, whose rows are those of `path` in the
+            same order; its columns are named as those of `path` are.
+        split : only the rows whose "split" is this. Their ids are their positions in the file where it has none.
+        y, a : (N,) labels, where the file has none, for all of its rows; as for `upload`.
+        n_attributes, group_coding : what group numbers "g" mean where there is no attribute: the number of attribute
+            values A, and "y*A+a" (Group DRO, WILDS, penult) or "a*C+y". Neither is guessed: without them the error
+            shows the rows of every group by both.
+        dtype : round or convert the features to this type; by default float32 and float16 are stored as they are,
+            bfloat16 becomes float32 exactly, float64 is refused. Whole numbers are no features.
+        head, name, classes, attribute, attribute_values, train_counts : as for `upload`. What `export` wrote brings
+            its own.
+        timeout : seconds.
+
+        Raises
+        ------
+        InvalidRequest : the file is not there, is broken, holds pickled objects, or does not say what is needed.
+        ImportError : the format needs a package that is not installed.
+        """
+        wanted = Wanted(
+            columns=columns, split=split, y=y, a=a, n_attributes=n_attributes, group_coding=group_coding, dtype=dtype
+        )
+        named = Named(
+            head=head,
+            classes=classes,
+            attribute=attribute,
+            attribute_values=attribute_values,
+            train_counts=train_counts,
+        )
+        with opened_upload(path, metadata, wanted, named) as (upload, notes, is_own):
+            stored = decode.feature_set(
+                sent(self._connection, upload, optional_text("name", name), self._chunk_bytes, timeout)
+            )
+        counted = () if is_own else (rows_by_group(stored),)
+        return replace(stored, notes=(*stored.notes, *upload.notes, *notes, *counted))

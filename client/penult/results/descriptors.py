@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult.display.html import Shown
+from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
 from penult.results.records import Group, short
 from penult.types import By
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Eigenvectors(Shown):
+class Eigenvectors(Shown, Savable):
     """The top K eigenvectors of the covariance of each of G groups or classes, in D features."""
 
     feature_set: str
@@ -77,7 +78,7 @@ class VarianceShare(Shown):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Descriptors(Shown):
+class Descriptors(Shown, Savable):
     """What can be read off the spectra of a feature set's groups or classes."""
 
     digest: str
@@ -139,7 +140,7 @@ def _range_of(values: NDArray[np.float64]) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class PrincipalAngles(Shown):
+class PrincipalAngles(Shown, Savable):
     """Angles between the spans of the top K eigenvectors of two groups or classes."""
 
     digest: str

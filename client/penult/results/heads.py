@@ -12,6 +12,7 @@ from penult.arguments.coerce import names
 from penult.arguments.coerce_arrays import numbers
 from penult.display.html import Shown
 from penult.errors import invalid
+from penult.files.savable import Savable
 from penult_proto.errors import ErrorKind
 
 HeadArrays: TypeAlias = tuple[ArrayLike, ArrayLike]
@@ -19,7 +20,7 @@ HeadArrays: TypeAlias = tuple[ArrayLike, ArrayLike]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Head(Shown):
+class Head(Shown, Savable):
     """A last layer: logits = features @ weight.T + bias.
 
     Made of arrays, lists or tensors. Raises `InvalidRequest` unless these are numbers whose shapes fit each other.

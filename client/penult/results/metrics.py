@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from penult.display.html import Shown
 from penult.display.names import one_line
+from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
 from penult.results.notes import Notes, lines
 from penult.results.records import Group
@@ -49,7 +50,7 @@ class MaskMetrics(Shown):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Metrics(Shown):
+class Metrics(Shown, Savable):
     """Accuracies, in [0, 1], of one head or model on one split; NaN where nothing was counted."""
 
     groups: tuple[Group, ...]

@@ -20,6 +20,7 @@ from penult.arguments.coerce import number, text
 from penult.display.html import Shown
 from penult.display.names import in_usual_order, one_line
 from penult.errors import from_kind, shown
+from penult.files.savable import Savable
 from penult.results.finetune_spec import FinetuneSpec
 from penult.results.frames import frame
 from penult.results.heads import Head
@@ -220,7 +221,7 @@ class Checkpoint(Shown):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Run(Shown):
+class Run(Shown, Savable):
     """A finetuning run."""
 
     id: str
@@ -317,7 +318,7 @@ class Run(Shown):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class RunManifest(Shown):
+class RunManifest(Shown, Savable):
     """What is needed to run a run again."""
 
     run_id: str

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from penult.display.html import Shown
 from penult.display.names import and_more, in_usual_order, one_line
+from penult.files.savable import Savable
 from penult.results.frames import frame
 from penult.results.heads import Head
 from penult.results.metrics import Metrics
@@ -85,7 +86,7 @@ class Candidate(Shown):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Selection(Shown):
+class Selection(Shown, Savable):
     """How the candidates of a grid did on the rows that choose."""
 
     metric: SelectMetric
@@ -156,7 +157,7 @@ class Plan(Shown):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Refit(Shown):
+class Refit(Shown, Savable):
     """A retrained last layer."""
 
     digest: str
@@ -259,7 +260,7 @@ def _scores(metrics: Metrics) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Interpolation(Shown):
+class Interpolation(Shown, Savable):
     """Metrics along the line from one head to another: head(t) = (1 - t) first + t second."""
 
     t: NDArray[np.float64]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from penult.display.html import Shown
 from penult.display.names import and_more, one_line
+from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
 from penult.results.records import Group
 from penult.results.spectra import MOST_COMPARISONS, Spectra
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class RunSpectra(Shown):
+class RunSpectra(Shown, Savable):
     """How the spectra of a run's features change from epoch to epoch."""
 
     run: str

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from penult.display.html import Shown
 from penult.display.names import and_more, one_line
+from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
 from penult.results.notes import Notes, lines
 from penult.results.records import Group, named, short
@@ -90,7 +91,7 @@ class Imbalance(Shown):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Spectra(Shown):
+class Spectra(Shown, Savable):
     """Eigenvalues of the covariance of each group or class."""
 
     digest: str

@@ -1,16 +1,19 @@
 """Large arrays in both directions: sent in pieces, and put together when they come."""
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 from penult.arguments.coerce import build
 from penult.errors import ServerBug
-from penult.results.records import Features
+from penult.files.rows import Rows
+from penult.results.records import Features, FeatureSet
 from penult.wire import decode
 from penult.wire.arrays import AnyArray, sent_by_server
 from penult.wire.uploads import Upload
-from penult_proto.framing import announce, expect_end, gather, pieces
-from penult_proto.v1 import cards_pb2, features_pb2, spectra_pb2
+from penult_proto.framing import Arrival, announce, expect_end, gather, pieces
+from penult_proto.v1 import arrays_pb2, cards_pb2, features_pb2, spectra_pb2
 
 Response = TypeVar("Response", features_pb2.ReadFeaturesResponse, spectra_pb2.ReadEigenvectorsResponse)
 
@@ -31,8 +34,11 @@ def upload_messages(
     )
     yield features_pb2.UploadFeaturesRequest(header=header)
     for key, array in upload.arrays.items():
-        for chunk in pieces(key, array, chunk_bytes=chunk_bytes):
-            yield features_pb2.UploadFeaturesRequest(chunk=chunk)
+        offset = 0
+        for block in array.blocks() if isinstance(array, Rows) else (array,):
+            for chunk in pieces(key, block, offset=offset, chunk_bytes=chunk_bytes):
+                yield features_pb2.UploadFeaturesRequest(chunk=chunk)
+            offset += block.nbytes
 
 
 @sent_by_server()
@@ -69,3 +75,46 @@ def receive(messages: Iterable[features_pb2.ReadFeaturesResponse]) -> Features:
         attributes=arrays.get("attributes"),
         masks=arrays.get("masks"),
     )
+
+
+class ArrayStream:
+    """The arrays of one read, taken piece by piece in the order of `arrivals`.
+
+    Every method raises `ServerBug` for messages that are not what was announced.
+    """
+
+    def __init__(self, messages: Iterable[features_pb2.ReadFeaturesResponse]) -> None:
+        stream = iter(messages)
+        first = next(stream, None)
+        if first is None or first.WhichOneof("kind") != "header":
+            raise ServerBug("the server sent no header before the arrays")
+        self.feature_set: FeatureSet = decode.feature_set(first.header.feature_set)
+        with sent_by_server():
+            self.arrivals = [Arrival(header) for header in first.header.arrays]
+        self._chunks: Iterator[arrays_pb2.ArrayChunk] = (message.chunk for message in stream)
+
+    def pieces(self, arrival: Arrival) -> Iterator[bytes]:
+        """The bytes of the next array."""
+        with sent_by_server():
+            while not arrival.is_complete:
+                yield arrival.take(next(self._chunks, None))
+
+    def rows(self, arrival: Arrival, at_once: int) -> Iterator[AnyArray]:
+        """The next array in blocks of `at_once` rows, the last one shorter."""
+        shape = tuple(arrival.header.shape)
+        row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * arrival.dtype.itemsize
+        wanted, rest = at_once * row_bytes, bytearray()
+        for piece in self.pieces(arrival):
+            rest += piece
+            while len(rest) >= wanted or (arrival.is_complete and rest):
+                yield _block(bytes(rest[:wanted]), arrival.dtype, shape)
+                del rest[:wanted]
+
+    def end(self) -> None:
+        """Check that nothing more comes."""
+        with sent_by_server():
+            expect_end(self._chunks)
+
+
+def _block(content: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> AnyArray:
+    return np.frombuffer(content, dtype).reshape(-1, *shape[1:])

@@ -11,6 +11,7 @@ from penult.arguments import coerce
 from penult.arguments.coerce_arrays import floats, host_array, row_ids
 from penult.arguments.labels import Indexed, indexed, training_counts
 from penult.errors import invalid, shown
+from penult.files.rows import Rows
 from penult.results.heads import Head, HeadArrays, class_names
 from penult.results.notes import Note, Notes
 from penult.results.soups import as_head
@@ -25,7 +26,7 @@ from penult_proto.v1 import groups_pb2
 class Upload:
     """What is sent of one feature set."""
 
-    arrays: Mapping[str, AnyArray]
+    arrays: Mapping[str, AnyArray | Rows]
     """Arrays by name, in the order in which they are sent, each of a type that the wire has."""
     labels: groups_pb2.Labels
     train_counts: Sequence[int]
@@ -37,11 +38,11 @@ class Upload:
 
 
 def prepare(
-    features: ArrayLike,
+    features: ArrayLike | Rows,
     y: ArrayLike,
     a: ArrayLike | None = None,
     *,
-    logits: ArrayLike | None = None,
+    logits: ArrayLike | Rows | None = None,
     row_id: ArrayLike | None = None,
     head: Head | HeadArrays | None = None,
     classes: Sequence[str | int] | None = None,
@@ -52,17 +53,18 @@ def prepare(
 ) -> Upload:
     """An upload, checked. Raises `InvalidRequest` for what does not fit together or would lose something."""
     x = _feature_rows(features)
-    by_class = indexed("y", y, len(x), classes, "classes")
-    by_value = None if a is None else indexed("a", a, len(x), attribute_values, "attribute_values")
-    arrays: dict[str, AnyArray] = {"y": by_class.indices}
+    n_examples = x.shape[0]
+    by_class = indexed("y", y, n_examples, classes, "classes")
+    by_value = None if a is None else indexed("a", a, n_examples, attribute_values, "attribute_values")
+    arrays: dict[str, AnyArray | Rows] = {"y": by_class.indices}
     if by_value is not None:
         arrays["a"] = by_value.indices
     if logits is not None:
-        arrays["logits"] = _logits(logits, len(x))
+        arrays["logits"] = _logits(logits, n_examples)
     if row_id is not None:
-        arrays["row_id"] = _row_ids(row_id, len(x))
+        arrays["row_id"] = _row_ids(row_id, n_examples)
     columns = {
-        coerce.text("a name in masks", name): _mask(name, mask, len(x))
+        coerce.text("a name in masks", name): _mask(name, mask, n_examples)
         for name, mask in coerce.items("masks", masks, "{'outdoors': is_outdoors}")
     }
     if columns:
@@ -80,17 +82,17 @@ def prepare(
     )
 
 
-def _feature_rows(features: ArrayLike) -> AnyArray:
+def _feature_rows(features: ArrayLike | Rows) -> AnyArray | Rows:
     """Features (N, D) as they are stored; bfloat16 becomes float32, exactly. Raises `InvalidRequest`."""
-    x = floats("features", features, ("float32", "float16"))
+    x = features if isinstance(features, Rows) else floats("features", features, ("float32", "float16"))
     if x.ndim != 2 or 0 in x.shape:
         raise invalid(f"features must have shape (N, D), neither 0; got {x.shape}", ErrorKind.WRONG_SHAPE)
     return x
 
 
-def _logits(value: ArrayLike, n_examples: int) -> AnyArray:
-    logits = floats("logits", value, ("float32",), widened=("float16",))
-    if logits.ndim != 2 or len(logits) != n_examples:
+def _logits(value: ArrayLike | Rows, n_examples: int) -> AnyArray | Rows:
+    logits = value if isinstance(value, Rows) else floats("logits", value, ("float32",), widened=("float16",))
+    if logits.ndim != 2 or logits.shape[0] != n_examples:
         raise invalid(f"logits must have shape ({n_examples}, C); got {logits.shape}", ErrorKind.WRONG_SHAPE)
     return logits
 

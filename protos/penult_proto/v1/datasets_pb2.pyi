@@ -54,6 +54,11 @@ class _DatasetLayoutEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     DATASET_LAYOUT_CELEBA: _DatasetLayout.ValueType  # 3
     DATASET_LAYOUT_CIVILCOMMENTS: _DatasetLayout.ValueType  # 4
     DATASET_LAYOUT_MULTINLI: _DatasetLayout.ValueType  # 5
+    DATASET_LAYOUT_IMAGEFOLDER: _DatasetLayout.ValueType  # 6
+    """Forms that tools share: images in folders by split and class with metadata beside them, and Parquet files of one
+    split each as the Hugging Face Hub holds them. TableColumns names their columns, too.
+    """
+    DATASET_LAYOUT_HUGGINGFACE: _DatasetLayout.ValueType  # 7
 
 class DatasetLayout(_DatasetLayout, metaclass=_DatasetLayoutEnumTypeWrapper):
     """How the files of a dataset are laid out."""
@@ -67,6 +72,11 @@ DATASET_LAYOUT_WATERBIRDS: DatasetLayout.ValueType  # 2
 DATASET_LAYOUT_CELEBA: DatasetLayout.ValueType  # 3
 DATASET_LAYOUT_CIVILCOMMENTS: DatasetLayout.ValueType  # 4
 DATASET_LAYOUT_MULTINLI: DatasetLayout.ValueType  # 5
+DATASET_LAYOUT_IMAGEFOLDER: DatasetLayout.ValueType  # 6
+"""Forms that tools share: images in folders by split and class with metadata beside them, and Parquet files of one
+split each as the Hugging Face Hub holds them. TableColumns names their columns, too.
+"""
+DATASET_LAYOUT_HUGGINGFACE: DatasetLayout.ValueType  # 7
 Global___DatasetLayout: typing_extensions.TypeAlias = DatasetLayout
 
 @typing.final

@@ -7,6 +7,8 @@
 import hashlib
 import json
 import re
+import secrets
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,8 +34,10 @@ from penult_server.datasets.stored import (
 )
 from penult_server.datasets.tables.table import Texts
 from penult_server.errors import ServiceError
-from penult_server.stores.durable import staged_directory
+from penult_server.stores.durable import STAGING_PREFIX, staged_directory
 
+IMAGES_DIRECTORY = "images"
+"""Directory in that of a dataset, for images that came inside other files."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -43,25 +47,35 @@ class Request:
 
     name: str
     source: Path
-    """A file, or the directory of a published dataset."""
+    """A file, or a directory."""
     layout: str = TABLE
     columns: Columns = field(default_factory=Columns)
-    """Names of a table's columns; unused for published layouts."""
+    """Names of columns, where they are not the usual ones; unused for published layouts."""
     description: str = ""
 
 
 def register(request: Request, out: Path, progress: ReportProgress, check_cancelled: Callable[[], None]) -> DatasetInfo:
     """Read the labels, check every example, and write the dataset to `out / digest`.
 
-    Every image is read and fully decoded. Texts are stored; images stay where they are, known by their
-    sha256. Nothing is left in `out` on an error. The same content registered again keeps its directory
-    and takes the new name, description, notes and place.
+    Every image is read and fully decoded. Texts are stored, and so are images that come inside other files; other
+    images stay where they are, known by their sha256. Nothing is left in `out` on an error. The same content
+    registered again keeps its directory and takes the new name, description, notes and place.
 
     Raises ServiceError: INVALID_ARGUMENT or NAME_TAKEN for the name, BAD_TABLE, ATTRIBUTE_MISSING,
     EMPTY_GROUP, FILES_MISSING, CORRUPT_IMAGE, and whatever `check_cancelled` raises.
     """
     check_name(request.name)
-    rows = read_layout(request.layout, request.source.absolute(), request.columns)
+    unpacked = out / f"{STAGING_PREFIX}{IMAGES_DIRECTORY}-{secrets.token_hex(8)}"
+    try:
+        return _register(request, out, unpacked, progress, check_cancelled)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _register(
+    request: Request, out: Path, unpacked: Path, progress: ReportProgress, check_cancelled: Callable[[], None]
+) -> DatasetInfo:
+    rows = read_layout(request.layout, request.source.absolute(), request.columns, unpacked)
     files = read_images(rows, progress, check_cancelled)
     texts = _text_bytes(rows.texts)
     labels = LabelArrays(
@@ -84,14 +98,15 @@ def register(request: Request, out: Path, progress: ReportProgress, check_cancel
         texts_sha256=hashlib.sha256(texts.content).hexdigest(),
     )
     check_cancelled()
+    directory = out / manifest.digest
     registration = Registration(
         name=request.name,
         description=request.description,
         notes=rows.notes,
-        directory=str(files.directory),
+        directory=str(directory.resolve() / IMAGES_DIRECTORY if unpacked.exists() else files.directory),
         paths=files.paths,
     )
-    return _store(out / manifest.digest, manifest, labels, texts, registration)
+    return _store(directory, manifest, labels, texts, registration, unpacked)
 
 
 def check_name(name: str) -> None:
@@ -108,11 +123,19 @@ def check_name(name: str) -> None:
 
 
 def _store(
-    directory: Path, manifest: Manifest, labels: LabelArrays, texts: TextBytes, registration: Registration
+    directory: Path,
+    manifest: Manifest,
+    labels: LabelArrays,
+    texts: TextBytes,
+    registration: Registration,
+    unpacked: Path,
 ) -> DatasetInfo:
+    """Write the dataset, and with it the images that are no files elsewhere."""
     with staged_directory(directory) as staging:
         write_content(staging, manifest, labels, texts)
         write_registration(staging, registration)
+        if unpacked.exists():
+            unpacked.rename(staging / IMAGES_DIRECTORY)
     # When the content was there already, the staged copy was dropped and the old registration stayed.
     write_registration(directory, registration)
     return RegisteredDataset(directory).info

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from textwrap import TextWrapper
 
-from penult_server.datasets.layouts.reading import PUBLISHED_LAYOUTS, published_layout
+from penult_server.datasets.layouts.published import PublishedLayout
+from penult_server.datasets.layouts.reading import LAYOUTS, layout_of
 
 ROOT = Path(__file__).parents[4]
 """Root of the repository."""
@@ -29,15 +30,17 @@ def documents() -> dict[Path, str]:
 def help_list() -> str:
     """One entry for each layout, indented as a docstring is."""
     wrapper = TextWrapper(120, initial_indent=" " * 8, subsequent_indent=" " * 12, break_on_hyphens=False)
-    found = {name: published_layout(name) for name in PUBLISHED_LAYOUTS}
+    found = {name: layout_of(name) for name in LAYOUTS}
     return "\n".join(wrapper.fill(f'"{name}" : {one.files}; {one.groups}') for name, one in found.items())
 
 
 def table() -> str:
-    """The layouts with the group counts that are checked, in Markdown."""
+    """The layouts of published datasets with the group counts that are checked, in Markdown."""
     rows = ["| layout | files, in the directory | class x first attribute | train | val | test |", "|---" * 6 + "|"]
-    for name in PUBLISHED_LAYOUTS:
-        layout = published_layout(name)
+    for name in LAYOUTS:
+        layout = layout_of(name)
+        if not isinstance(layout, PublishedLayout):
+            continue
         counts = [layout.published.text(split) for split in ("train", "val", "test")]
         rows.append(f"| `{name}` | {' | '.join([layout.files, layout.groups, *counts])} |")
     return "\n".join(rows)

@@ -65,14 +65,17 @@ def read_table(source: Path, columns: Columns) -> Rows:
             f"{source} is a directory, a table one CSV, TSV or Parquet file; the directories of published datasets are "
             "read by layout='waterbirds' and the like"
         )
-    chosen: list[_Chosen] = []
 
     def choose(header: list[str]) -> list[str]:
-        chosen.append(_choose(header, columns, source))
-        return chosen[0].all()
+        return _choose(header, columns, source).all()
 
     table = read_parquet(source, choose) if is_parquet(source) else read_csv(source, choose)
-    rows = _encode(table, chosen[0], columns.splits)
+    return rows_of_table(table, columns)
+
+
+def rows_of_table(table: Table, columns: Columns) -> Rows:
+    """The labels of a table that is read. Raises what `read_table` raises."""
+    rows = _encode(table, _choose(list(table.columns), columns, table.file), columns.splits)
     check_train(rows)
     return rows
 

@@ -1,0 +1,1 @@
+"""Calls that pass features through this machine in pieces: to files, from files, and through heads."""

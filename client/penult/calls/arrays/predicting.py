@@ -1,0 +1,188 @@
+"""The part of the client that predicts every example: heads are applied here, to features that come in pieces."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult.calls.arrays.exporting import Reading
+from penult.connection.rpc import Connection
+from penult.errors import from_kind
+from penult.files.rows import AnyArray, rows_at_once
+from penult.results.heads import Head
+from penult.results.metrics import Metrics
+from penult.results.records import Checkpoint, FeatureSet, short
+from penult.results.refits import Refit
+from penult.results.rows.predictions import Predictions
+from penult.results.soups import as_head
+from penult.wire import decode, encode_refits
+from penult.wire.references import AnyHead, FeatureSetLike, feature_set_name
+from penult.wire.transfer import ArrayStream
+from penult_proto.errors import ErrorKind
+from penult_proto.v1 import features_pb2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Applied:
+    """A head, and the order of its rows that makes its classes those of a set."""
+
+    head: Head
+    order: NDArray[np.int64]
+
+    def logits(self, features: AnyArray) -> NDArray[np.float64]:
+        """(n, C) in the order of the set's classes."""
+        return self.head.logits(features)[:, self.order]
+
+
+class Predicting:
+    """Predictions of heads."""
+
+    connection: Connection
+
+    def predictions(
+        self,
+        features: FeatureSetLike,
+        head: AnyHead | None = None,
+        *,
+        class_map: Mapping[str, str] | None = None,
+        across_checkpoints: bool = False,
+        timeout: float = 600.0,
+    ) -> Predictions:
+        """What a head predicts for every example of a feature set: class, probabilities, label, attribute, group.
+
+        Features come in pieces of a few megabytes, and none are kept. The head is checked as `evaluate` checks it,
+        whose answer is ``.metrics``: the groups' accuracies are those of the table.
+
+        Parameters
+        ----------
+        features : what is predicted.
+        head : a refit; a `Head` of your own, or its (weight, bias); a checkpoint, meaning its own finetuned head; by
+            default the head that is stored with the features, or without one their stored logits.
+        class_map, across_checkpoints : as for `evaluate`.
+        timeout : seconds for all of it.
+
+        Raises
+        ------
+        InvalidRequest : kinds ``other_classes``, ``other_checkpoint``, ``wrong_shape``.
+        NotFound : there is no such set; it has neither head nor logits; or no features of the checkpoint are stored,
+            with which its head is: extract them.
+        """
+        name = feature_set_name(features)
+        reading = Reading(self.connection, name, timeout)
+        with reading.stream(["row_id", "y", "a"]) as stream:
+            feature_set = stream.feature_set
+            row_id, y, a = (_whole(stream, index) for index in range(3))
+        reading = reading.of(feature_set.digest)
+        found, described = self._head(feature_set, head, reading)
+        metrics = None
+        if found is None:
+            logits = _stored_logits(reading)
+        else:
+            metrics = self._checked(
+                found if head is None else head, feature_set, class_map, across_checkpoints, reading
+            )
+            applied = _Applied(found, _order(found, feature_set, class_map or {}))
+            logits = _streamed_logits(reading, applied)
+        return Predictions(
+            feature_set=feature_set.digest,
+            head=described,
+            labels=feature_set.labels,
+            row_id=row_id,
+            y=y,
+            a=a,
+            prediction=logits.argmax(axis=1).astype(np.int64),
+            probabilities=_softmax(logits),
+            metrics=metrics,
+            notes=() if metrics is None else metrics.notes,
+        )
+
+    def _head(self, feature_set: FeatureSet, head: AnyHead | None, reading: Reading) -> tuple[Head | None, str]:
+        """The head that is applied, and what it is; None for the stored logits."""
+        if isinstance(head, Checkpoint):
+            return self._head_of(head, feature_set, reading), f"checkpoint {short(head.digest)}"
+        if isinstance(head, Refit):
+            return head.head, f"refit {short(head.digest)}"
+        if head is not None:
+            return as_head(head), "head"
+        if feature_set.has_head:
+            return _stored_head(reading), "stored head"
+        if feature_set.has_logits:
+            return None, "stored logits"
+        raise from_kind(
+            ErrorKind.UNKNOWN_RESULT,
+            f"feature set {short(feature_set.digest)} has neither a head nor logits; give a head, such as "
+            "client.refit(features, preset='dfr')",
+        )
+
+    def _head_of(self, checkpoint: Checkpoint, feature_set: FeatureSet, reading: Reading) -> Head:
+        """The head of a checkpoint, which is stored with its features."""
+        if feature_set.checkpoint == checkpoint.digest and feature_set.has_head:
+            return _stored_head(reading)
+        call = self.connection.stubs.features.ListFeatureSets
+        answer = self.connection.unary(call, features_pb2.ListFeatureSetsRequest(), timeout=reading.left)
+        for one in answer.feature_sets:
+            if one.checkpoint == checkpoint.digest and one.has_head:
+                return _stored_head(reading.of(one.digest))
+        raise from_kind(
+            ErrorKind.UNKNOWN_FEATURE_SET,
+            f"no features of checkpoint {short(checkpoint.digest)} are stored, and its head is stored with them: "
+            "client.extract(checkpoint).wait(), then ask again",
+        )
+
+    def _checked(
+        self,
+        head: AnyHead,
+        feature_set: FeatureSet,
+        class_map: Mapping[str, str] | None,
+        across_checkpoints: bool,
+        reading: Reading,
+    ) -> Metrics:
+        """The server's metrics. It refuses a head that does not belong to the features."""
+        request = encode_refits.evaluate_request(
+            head, feature_set, class_map=class_map, across_checkpoints=across_checkpoints
+        )
+        return decode.metrics(
+            self.connection.unary(self.connection.stubs.refits.Evaluate, request, timeout=reading.left)
+        )
+
+
+def _whole(stream: ArrayStream, index: int) -> AnyArray:
+    arrival = stream.arrivals[index]
+    return np.concatenate(list(stream.rows(arrival, rows_at_once(tuple(arrival.header.shape), arrival.dtype))))
+
+
+def _stored_head(reading: Reading) -> Head:
+    with reading.stream(["head.weight", "head.bias"]) as stream:
+        weight, bias = (_whole(stream, index) for index in range(2))
+        labels, checkpoint = stream.feature_set.labels, stream.feature_set.checkpoint
+    classes = None if labels.classes_by_index else labels.classes
+    return Head(weight.astype(np.float64), bias.astype(np.float64), classes=classes, checkpoint=checkpoint)
+
+
+def _order(head: Head, feature_set: FeatureSet, class_map: Mapping[str, str]) -> NDArray[np.int64]:
+    """(C,) row of the head for each class of the set; the server has found them to fit."""
+    labels = feature_set.labels
+    if not class_map and (head.classes is None or labels.classes_by_index):
+        return np.arange(len(labels.classes))
+    names: Sequence[str] = head.classes or [str(index) for index in range(len(head.bias))]
+    place = {class_map.get(name, name): index for index, name in enumerate(names)}
+    return np.array([place[name] for name in labels.classes], dtype=np.int64)
+
+
+def _streamed_logits(reading: Reading, applied: _Applied) -> NDArray[np.float64]:
+    with reading.stream(["features"]) as stream:
+        (arrival,) = stream.arrivals
+        at_once = rows_at_once(tuple(arrival.header.shape), arrival.dtype)
+        return np.concatenate([applied.logits(block) for block in stream.rows(arrival, at_once)])
+
+
+def _stored_logits(reading: Reading) -> NDArray[np.float64]:
+    with reading.stream(["logits"]) as stream:
+        return _whole(stream, 0).astype(np.float64)
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, C)"""
+    unscaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return unscaled / unscaled.sum(axis=1, keepdims=True)

@@ -1,0 +1,1 @@
+"""Answers with one entry per example."""

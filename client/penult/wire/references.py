@@ -36,7 +36,7 @@ def checkpoint_digest(value: Checkpoint | str, argument: str = "checkpoint") -> 
     return _named(argument, "checkpoint", value, "a Checkpoint or its digest")
 
 
-def start_message(value: Checkpoint | Refit | str) -> runs_pb2.Start:
+def start_message(value: object) -> runs_pb2.Start:
     """What a finetuning starts from; a digest may be that of either. Raises `InvalidRequest`."""
     if isinstance(value, Checkpoint):
         return runs_pb2.Start(checkpoint=value.digest)

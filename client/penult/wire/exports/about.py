@@ -107,7 +107,7 @@ def recipe_as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _options(value: Options) -> dict[str, Any]:
-    given = {one.name: getattr(value, one.name) for one in fields(value)}
+    given = {one.name: getattr(value, one.name) for one in fields(cast("Any", value))}
     return {"class": type(value).__name__} | {name: one for name, one in given.items() if one is not None}
 
 

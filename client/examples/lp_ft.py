@@ -11,10 +11,8 @@ standard deviation over seeds, that distortion cost something here. The linear p
 
     python lp_ft.py
 
-Expected, after six minutes of processor time (two CPU cores, 2026-11):
-
-    start                  steps   average      sd   worst      sd
-    linear probe               0
+Expected: a line for the probe alone and one for each start, with the mean and the standard deviation over seeds of
+the average and of the worst group's accuracy. Six runs of one epoch take twenty minutes of processor time.
 """
 
 import argparse

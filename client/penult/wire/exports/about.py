@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from typing import Any, cast
 
+from penult.options import Options
 from penult.results.metrics import Metrics
 from penult.results.records import Checkpoint, Run, RunManifest
 from penult.results.refits import Refit
@@ -71,7 +72,7 @@ def about(
             "attribute": manifest.attribute,
             "created": checkpoint.created.isoformat() if checkpoint.created else "",
         },
-        "recipe": run.spec.arguments() if run else None,
+        "recipe": recipe_as_json(run.spec.arguments()) if run else None,
         "starting_weights": origin.manifest.weights if origin.manifest else None,
         "versions": origin.manifest.versions if origin.manifest else None,
         "stored_manifest": dict(stored),
@@ -98,6 +99,16 @@ def _head(manifest: StoredManifest, head: NewHead | None, refit: Refit | None) -
             "fitted_on": settings.feature_set,
         }
     return said
+
+
+def recipe_as_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a finetuning; options by the name of their class and what was set."""
+    return {name: _options(value) if isinstance(value, Options) else value for name, value in arguments.items()}
+
+
+def _options(value: Options) -> dict[str, Any]:
+    given = {one.name: getattr(value, one.name) for one in fields(cast("Any", value))}
+    return {"class": type(value).__name__} | {name: one for name, one in given.items() if one is not None}
 
 
 def metrics_as_json(metrics: Metrics) -> dict[str, Any]:

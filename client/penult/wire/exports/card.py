@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 _LOADED = {
     "timm": """import timm
@@ -147,7 +147,15 @@ def _provenance(said: Mapping[str, Any]) -> str:
 
 
 def _pairs(facts: Mapping[str, object]) -> list[tuple[str, str]]:
-    return [(name, _code(str(value))) for name, value in facts.items()]
+    return [(name, _code(_as_written(value))) for name, value in facts.items()]
+
+
+def _as_written(value: object) -> str:
+    """Options as a script makes them; other values as they print."""
+    if not isinstance(value, dict):
+        return str(value)
+    said = {name: one for name, one in cast("dict[str, object]", value).items() if name != "class"}
+    return f"{value['class']}({', '.join(f'{name}={one!r}' for name, one in said.items())})"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -255,7 +255,9 @@ class FeatureSets:
         group_coding: GroupCoding | None = None,
         dtype: Literal["float32", "float16"] | None = None,
         head: Head | HeadArrays | None = None,
-        name: str = "",
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
         classes: Sequence[str | int] | None = None,
         attribute: str | None = None,
         attribute_values: Sequence[str | int] | None = None,
@@ -310,7 +312,7 @@ class FeatureSets:
         )
         with opened_upload(path, metadata, wanted, named) as (upload, notes, is_own):
             stored = decode.feature_set(
-                sent(self._connection, upload, optional_text("name", name), self._chunk_bytes, timeout)
+                sent(self._connection, upload, encode.card(name, tags, note), self._chunk_bytes, timeout)
             )
         counted = () if is_own else (rows_by_group(stored),)
         return replace(stored, notes=(*stored.notes, *upload.notes, *notes, *counted))

@@ -30,7 +30,7 @@ _PATHS: Mapping[tuple[str, str], str] = {(place.argument, place.option): path fo
 
 def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
     """What was asked for, and nothing else: the server knows the defaults. Raises `InvalidRequest`."""
-    asked = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
+    asked: dict[str, Any] = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
     if not set(asked) <= {*FinetuneArguments.__annotations__} - {*CARD}:
         raise _other_arguments(asked)
     start = asked.pop("start", None)

@@ -15,7 +15,7 @@ from penult.results.records import FeatureSet
 from penult.wire.transfer import upload_messages
 from penult.wire.uploads import Upload, prepare
 from penult_proto.notes import NoteId
-from penult_proto.v1 import features_pb2
+from penult_proto.v1 import cards_pb2, features_pb2
 
 MOST_GROUPS = 24
 """Most groups that a note counts."""
@@ -62,13 +62,13 @@ def opened_upload(
         yield upload, notes, found.is_own
 
 
-def sent(connection: Connection, upload: Upload, name: str, chunk_bytes: int, timeout: float) -> Any:
+def sent(connection: Connection, upload: Upload, card: cards_pb2.Card, chunk_bytes: int, timeout: float) -> Any:
     """Send an upload; where a file cannot be read to its end, its own error is raised."""
     failures: list[Exception] = []
 
     def messages() -> Iterator[features_pb2.UploadFeaturesRequest]:
         try:
-            yield from upload_messages(upload, name, chunk_bytes)
+            yield from upload_messages(upload, card, chunk_bytes)
         except Exception as error:
             # gRPC would log it and say only that the call was cancelled; the server refuses what is incomplete.
             failures.append(error)

@@ -256,7 +256,7 @@ def test_evaluation_may_crop_the_middle(tmp_path: Path) -> None:
 
 
 def test_the_middle_lies_inside_the_image(tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match=f"image_resize must be at least the images' side, {SIDE}; got 8"):
+    with pytest.raises(ServiceError, match=f"must be at least the images' side, {SIDE}; got 8"):
         run(tmp_path, replace(CONFIG, epochs=0, image_resize=8))
 
 

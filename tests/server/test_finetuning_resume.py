@@ -21,6 +21,7 @@ from penult_server.errors import ServiceError
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.history import record_to_json
 from penult_server.finetuning.objective import Objective
+from penult_server.finetuning.start import Start
 from penult_server.finetuning.train import FinetuneOutcome, finetune
 from penult_server.stores.runs import discard_training_state, read_run_manifest, state_file
 
@@ -178,7 +179,7 @@ def test_the_manifest_is_enough_to_run_again(tmp_path: Path) -> None:
     assert_array_equal(np.bincount(dataset.info.group_index("train")[kept], minlength=4), [2, 2, 2, 2])
 
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in manifest.config.items()}
-    again = FinetuneConfig(**plain | {"objective": Objective(**plain["objective"])})
+    again = FinetuneConfig(**plain | {"objective": Objective(**plain["objective"]), "start": Start(**plain["start"])})
     assert again == config
     repeated = finetune(again, dataset, root=tmp_path / "again", device=CPU, context=Recorder(), run_id="run-2")
     assert [one.digest for one in repeated.checkpoints] == [one.digest for one in outcome.checkpoints]

@@ -10,13 +10,15 @@ from penult.calls.features import FeatureSets
 from penult.calls.finetuning import Finetuning
 from penult.calls.jobs import Jobs
 from penult.calls.refitting import Refitting
+from penult.calls.results import Results
 from penult.calls.runs import Runs
 from penult.calls.spectral import Spectral
+from penult.calls.storage import Storage
 from penult.connection.rpc import Connection
 from penult.results.records import Info
 
 
-class Client(Finetuning, Spectral, Refitting, About):
+class Client(Finetuning, Spectral, Refitting, Storage, About):
     """A connection to a penult server; made by `penult.connect` or `penult.local`.
 
     A context manager; may be shared between threads. Feature sets are given to its methods as a record, a
@@ -25,7 +27,7 @@ class Client(Finetuning, Spectral, Refitting, About):
 
     Attributes
     ----------
-    checkpoints, datasets, features, runs, jobs : what is stored, by kind.
+    checkpoints, datasets, features, runs, jobs, results : what is stored, by kind.
     """
 
     def __init__(self, connection: Connection, info: Info) -> None:
@@ -35,6 +37,7 @@ class Client(Finetuning, Spectral, Refitting, About):
         self.features = FeatureSets(connection, info.chunk_bytes)
         self.runs = Runs(connection)
         self.jobs = Jobs(connection)
+        self.results = Results(connection)
 
     def close(self) -> None:
         """End the connection. Jobs go on; an embedded server stops with its last client. May be called again."""

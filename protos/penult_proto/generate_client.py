@@ -16,7 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from penult_proto.enums import Enumeration, choices_of
 from penult_proto.presets import PRESETS
 from penult_proto.refit_fields import ARGUMENTS, GRID
-from penult_proto.v1 import datasets_pb2, groups_pb2, jobs_pb2, runs_pb2
+from penult_proto.v1 import datasets_pb2, groups_pb2, jobs_pb2, runs_pb2, storage_pb2
 from penult_proto.v1 import refits_pb2 as pb
 
 CLIENT = Path(__file__).resolve().parents[2] / "client" / "penult"
@@ -52,6 +52,7 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "SelectFinal": pb.SelectFinal,
     "SelectMetric": pb.SelectMetric,
     "StorageType": ("float32", "float16"),
+    "StoredKind": storage_pb2.StoredKind,
     "Ties": ("first", "last"),
     "WeightsChoice": pb.WeightsKind,
 }

@@ -11,9 +11,20 @@ from penult_proto.v1 import (
     refits_pb2,
     runs_pb2,
     spectra_pb2,
+    storage_pb2,
 )
 
-_FILES = (checkpoints_pb2, datasets_pb2, features_pb2, info_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2)
+_FILES = (
+    checkpoints_pb2,
+    datasets_pb2,
+    features_pb2,
+    info_pb2,
+    jobs_pb2,
+    refits_pb2,
+    runs_pb2,
+    spectra_pb2,
+    storage_pb2,
+)
 
 SERVICES: dict[str, ServiceDescriptor] = {
     service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()

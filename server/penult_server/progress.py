@@ -33,6 +33,10 @@ class JobContext(Protocol):
         """Register a checkpoint that lies whole in the store."""
         ...
 
+    def needed(self, digests: list[str]) -> None:
+        """Say which of the checkpoints reported so far are still needed; the others may be deleted."""
+        ...
+
     def check_cancelled(self) -> None:
         """Raise ServiceError (CANCELLED) when the job has been cancelled. Cheap."""
         ...

@@ -56,6 +56,7 @@ CHOSEN: dict[str, Any] = {
     "evaluate_every": 0.25,
     "checkpoint_every": 2.0,
     "early_steps": (1, 10),
+    "keep": 3,
     "save_every": 50,
 }
 LEAST: dict[str, Any] = {"dataset": "footwear", "backbone": "test_resnet"}

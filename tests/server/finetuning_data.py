@@ -36,6 +36,7 @@ class Recorder:
     steps: list[tuple[str, float, float, str]] = field(default_factory=list)
     reported: list[tuple[float, str]] = field(default_factory=list)
     stored: list[CheckpointManifest] = field(default_factory=list)
+    still_needed: list[list[str]] = field(default_factory=list)
     asked: int = 0
 
     def progress(self, stage: str, done: float, total: float, unit: str) -> None:
@@ -46,6 +47,9 @@ class Recorder:
 
     def checkpoint(self, manifest: CheckpointManifest) -> None:
         self.stored.append(manifest)
+
+    def needed(self, digests: list[str]) -> None:
+        self.still_needed.append(digests)
 
     def check_cancelled(self) -> None:
         self.asked += 1

@@ -77,6 +77,7 @@ class Finetuning:
         evaluate_every: float | None = None,
         checkpoint_every: float | None = None,
         early_steps: Sequence[int] | None = None,
+        keep: Literal["all", "last", "best"] | int | None = None,
         save_every: int | None = None,
         timeout: float = 60.0,
     ) -> jobs.Job[Run]:
@@ -93,7 +94,8 @@ class Finetuning:
             schedule_by_epoch=False, warmup=0.1, clip_norm=0.0, batch_size=32, accumulate=1, processes=1,
             precision="auto", compile=False, loss="mean", group_dro_rate=0.01, group_dro_adjustment=0.0,
             cvar_fraction=0.2, label_smoothing=0.0, mixup=0.0, sam=0.0, flip=True, crop_scale=0.0, image_size=0,
-            image_resize=0, max_tokens=128, pad_to_max=False, evaluate_every=1.0, checkpoint_every=1.0, save_every=0
+            image_resize=0, max_tokens=128, pad_to_max=False, evaluate_every=1.0, checkpoint_every=1.0, keep="all",
+            save_every=0
 
         An argument that would have no effect is refused, and the error says what it goes with: `momentum` without
         ``optimizer="sgd"``, `by` without a balance, `max_tokens` for images, arguments of training with ``epochs=0``.
@@ -156,6 +158,11 @@ class Finetuning:
             an epoch. The last step is always measured and stored, the start always stored.
         early_steps : further steps after which the model is measured and stored, such as ``[1, 2, 5, 10, 20, 50]``;
             those beyond the last are left out.
+        keep : checkpoints that the run leaves of those it stores; the others are deleted as it goes, except where
+            another run has stored or features were extracted from them. "all"; "last"; "best", the one with the highest
+            worst-group accuracy on the split "val", the earlier of equal ones (of checkpoints that are measured, too;
+            refused where "val" is not evaluated); or a number k: the start, every k-th after it, and the last. It
+            changes no number, but ``run.checkpoints``: a run with another policy is another run.
         save_every : steps between savings of the training state, from which a killed run resumes; by default as often
             as costs about 2 % of the time.
         timeout : seconds for starting the job.

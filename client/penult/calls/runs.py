@@ -3,8 +3,10 @@
 import builtins
 
 from penult.arguments.coerce import build
+from penult.calls import storage
 from penult.connection.rpc import Connection
 from penult.results.records import Run, RunManifest
+from penult.results.space.deletion import Deletion
 from penult.wire import decode
 from penult.wire.references import run_id
 from penult_proto.v1 import runs_pb2
@@ -35,3 +37,38 @@ class Runs:
         request = build(runs_pb2.GetRunRequest, id=run_id(run))
         call = self._connection.stubs.runs.GetRunManifest
         return decode.run_manifest(self._connection.unary(call, request, timeout=timeout))
+
+    def delete(
+        self,
+        run: Run | str,
+        *,
+        dependents: bool = False,
+        dry_run: bool = False,
+        timeout: float = storage.DELETE_SECONDS,
+    ) -> Deletion:
+        """Delete a run: its record, its manifest, and its checkpoints, except those that another run has stored, too.
+
+        What depends on it is refused, and with ``dependents=True`` deleted: feature sets extracted from its
+        checkpoints, and runs that started from one of them or repeat its errors. Stored answers (refits, spectra) stay,
+        and so does the record of its job, which then says so. The same finetuning asked for again is run again.
+
+        Parameters
+        ----------
+        dependents : delete what depends on it, too.
+        dry_run : only say what would go, what stays, and what is in the way.
+        timeout : seconds.
+
+        Raises
+        ------
+        NotFound : there is no such run, or its job has not succeeded (see ``client.jobs.delete``).
+        PreconditionFailed : kind ``in_use``: something depends on it, or a job that waits or runs needs or makes it;
+            the message lists what, with bytes. Nothing was deleted.
+        """
+        return storage.delete(
+            self._connection,
+            "run",
+            run_id(run),
+            dependents=dependents,
+            dry_run=dry_run,
+            timeout=timeout,
+        )

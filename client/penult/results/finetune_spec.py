@@ -69,6 +69,7 @@ class FinetuneSpec:
     evaluate_every: float | None
     checkpoint_every: float | None
     early_steps: tuple[int, ...]
+    keep: Literal["all", "last", "best"] | int | None
     save_every: int | None
 
     def arguments(self) -> dict[str, Any]:

@@ -65,4 +65,5 @@ class FinetuneArguments(TypedDict, total=False):
     evaluate_every: float | None
     checkpoint_every: float | None
     early_steps: Sequence[int] | None
+    keep: Literal["all", "last", "best"] | int | None
     save_every: int | None

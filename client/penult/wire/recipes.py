@@ -59,6 +59,8 @@ def _from_wire(argument: str, message: Message, field: FieldDescriptor) -> Any:
         value = value or groups_pb2.BALANCE_METHOD_NONE
     if argument == "ratio":
         return "dataset" if value == 0 else value
+    if argument == "keep" and value is not None and value.isdecimal():
+        return int(value)
     if field.enum_type is not None and value is not None:
         return name_of(field.enum_type, value)
     return value
@@ -83,6 +85,8 @@ def _on_wire(argument: str, value: Any, field: FieldDescriptor) -> Any:
             return coerce.seed(value)
         case "ratio":
             return _ratio(value)
+        case "keep":
+            return _keep(value)
         case "repeat_errors_of":
             return checkpoint_digest(value, argument)
         case "dataset":
@@ -115,6 +119,14 @@ def _splits(values: Any) -> list[str]:
     if not splits:
         raise invalid("evaluate needs a split at least; leave it out for all of them", argument="evaluate")
     return splits
+
+
+def _keep(keep: int | str) -> str:
+    """A policy for checkpoints, or the number of one."""
+    if isinstance(keep, str):
+        coerce.check_choice("keep", keep, ["all", "last", "best"])
+        return keep
+    return str(coerce.whole("keep", keep, 1))
 
 
 def _ratio(ratio: float | str) -> float:

@@ -45,7 +45,11 @@ class Catalog:
         return [Parse(row[0], datasets_pb2.Dataset()) for row in rows]
 
     def add_checkpoint(self, checkpoint: runs_pb2.Checkpoint) -> None:
-        """Register a checkpoint. One that exists (equal weights) is kept as it is."""
+        """Register a checkpoint. One that exists (equal weights) is kept as it is.
+
+        Raises ServiceError (STORE_CORRUPT) when it is no longer in the store: somebody deleted it meanwhile.
+        """
+        self._check_stored("checkpoints", checkpoint.digest, "checkpoint")
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO checkpoint VALUES (?, ?)",
@@ -89,12 +93,7 @@ class Catalog:
 
         Raises ServiceError (STORE_CORRUPT) when it is no longer in the store: somebody deleted it meanwhile.
         """
-        if not (self._root / "features" / feature_set.digest / "manifest.json").is_file():
-            raise ServiceError(
-                ErrorKind.STORE_CORRUPT,
-                f"feature set {feature_set.digest[:12]} was deleted while it was being registered; ask again",
-                digest=feature_set.digest,
-            )
+        self._check_stored("features", feature_set.digest, "feature set")
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO feature_set VALUES (?, ?, ?)",
@@ -131,17 +130,6 @@ class Catalog:
         rows = self._database.rows("SELECT message FROM feature_set ORDER BY created DESC, rowid DESC")
         return [self._with_names(Parse(row[0], features_pb2.FeatureSet())) for row in rows]
 
-    def has_feature_sets(self, digests: list[str]) -> bool:
-        """Whether every one of them is registered."""
-        marks = ", ".join("?" * len(digests))
-        rows = self._database.rows(f"SELECT count(*) FROM feature_set WHERE digest IN ({marks})", *digests)
-        return int(rows[0][0]) == len(set(digests))
-
-    def delete_feature_set(self, digest: str) -> None:
-        """Forget a feature set and its names. Results computed from it stay."""
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM feature_set WHERE digest = ?", (digest,))
-
     def add_result(self, digest: str, kind: str, message: bytes) -> None:
         """Keep the answer to a query. The first answer stays."""
         with self._database.transaction() as connection:
@@ -161,6 +149,14 @@ class Catalog:
         """How many things of each sort there are."""
         tables = ("feature_set", "checkpoint", "result")
         return {table: int(self._database.rows(f"SELECT count(*) FROM {table}")[0][0]) for table in tables}
+
+    def _check_stored(self, folder: str, digest: str, what: str) -> None:
+        if not (self._root / folder / digest / "manifest.json").is_file():
+            raise ServiceError(
+                ErrorKind.STORE_CORRUPT,
+                f"{what} {digest[:12]} was deleted while it was being registered; ask again",
+                digest=digest,
+            )
 
     def _names(self) -> list[str]:
         return [row[0] for row in self._database.rows("SELECT name FROM feature_name ORDER BY name LIMIT 50")]

@@ -136,7 +136,7 @@ class JobTable:
             return int(connection.execute("SELECT deaths FROM job WHERE id = ?", (job_id,)).fetchone()[0])
 
     def report(self, job_id: str, event: pb.JobEvent) -> pb.Job:
-        """Keep an event of a running job: progress or metrics."""
+        """Keep an event of a running job: progress, metrics or a checkpoint."""
         job = self.get(job_id)
         if event.HasField("progress"):
             job.progress.CopyFrom(event.progress)

@@ -11,6 +11,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
@@ -22,6 +23,7 @@ from penult_server.datasets.catalog import describe_packaged
 from penult_server.errors import ServiceError, unknown
 from penult_server.finetuning.checks import check_whole
 from penult_server.finetuning.config import MAX_BATCH
+from penult_server.finetuning.keep import ALL, check_ranked
 from penult_server.finetuning.request import complete
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
@@ -112,7 +114,7 @@ class Resolver:
                 # The files behind an equal path may have changed: every registration looks at them again, unless it
                 # is the same call once more.
                 identity = request_id or uuid.uuid4().hex
-        content = json.dumps([RECIPE, MessageToDict(complete), dataset_digest, identity], sort_keys=True)
+        content = json.dumps([RECIPE, _identifying(complete), dataset_digest, identity], sort_keys=True)
         return Resolved(complete, hashlib.sha256(content.encode()).hexdigest(), dataset_digest)
 
     async def _complete_finetune(self, spec: runs_pb2.FinetuneSpec) -> None:
@@ -124,6 +126,7 @@ class Resolver:
             named = spec.objective.repeat_errors_of
             found = await self._registry.run(self._registry.catalog.checkpoint, named)
             spec.objective.repeat_errors_of = found.digest
+        check_ranked(spec.keep, spec.evaluate or [split.name for split in dataset.splits])
         complete(spec, "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image")
 
     async def _complete_extract(self, spec: pb.ExtractSpec) -> None:
@@ -146,6 +149,18 @@ class Resolver:
             )
         spec.batch_size = spec.batch_size if spec.HasField("batch_size") else EXTRACTION_BATCH
         check_whole("batch_size", spec.batch_size, 1, MAX_BATCH)
+
+
+def _identifying(spec: pb.JobSpec) -> dict[str, Any]:
+    """What a spec says, without what was added to requests since and was always so.
+
+    `keep` is a part of what a job is: it changes no number, but it changes which checkpoints a script finds under
+    `run.checkpoints`.
+    """
+    said = MessageToDict(spec)
+    if spec.finetune.keep == ALL:
+        said["finetune"].pop("keep")
+    return said
 
 
 def _check_register(spec: pb.RegisterDatasetSpec) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2, datasets_pb2_grpc, runs_pb2, runs_pb2_grpc
-from penult_server.errors import ServiceError, unknown
+from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
@@ -36,9 +36,8 @@ def spec_of_run(registry: Registry, run_id: str) -> runs_pb2.FinetuneSpec:
         if error.kind is not ErrorKind.UNKNOWN_JOB:
             raise
         job = None
-    if job is None or not job.spec.HasField("finetune"):
-        raise unknown(ErrorKind.UNKNOWN_RUN, "run", run_id, [run.id for run in registry.catalog.runs()])
-    return job.spec.finetune
+    # The job of a run may have been deleted.
+    return job.spec.finetune if job and job.spec.HasField("finetune") else registry.catalog.run(run_id).spec
 
 
 class RunServicer(runs_pb2_grpc.RunServiceServicer):

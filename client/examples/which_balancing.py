@@ -48,7 +48,7 @@ def main() -> None:
             backbone=options.backbone,
             pretrained=not options.random_weights,
             epochs=options.epochs,
-            image_size=options.image_size,
+            inputs=penult.Images(size=options.image_size),
         ).wait(progress=True)
 
     # One row per balancing, one column per seed: seeds run fastest.

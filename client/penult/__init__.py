@@ -42,6 +42,18 @@ if TYPE_CHECKING:
     from penult.errors import Unauthenticated as Unauthenticated
     from penult.errors import Unavailable as Unavailable
     from penult.errors import VersionMismatch as VersionMismatch
+    from penult.options import SGD as SGD
+    from penult.options import AdamW as AdamW
+    from penult.options import Augment as Augment
+    from penult.options import Compute as Compute
+    from penult.options import CrossEntropy as CrossEntropy
+    from penult.options import CVaRDRO as CVaRDRO
+    from penult.options import GroupDRO as GroupDRO
+    from penult.options import Images as Images
+    from penult.options import Record as Record
+    from penult.options import RepeatErrors as RepeatErrors
+    from penult.options import Schedule as Schedule
+    from penult.options import Texts as Texts
     from penult.plots import plot_history as plot_history
     from penult.plots import plot_run_spectra as plot_run_spectra
     from penult.plots import plot_spectra as plot_spectra
@@ -78,6 +90,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "connecting": "local connect",
     "client": "Client",
+    "options": "AdamW SGD Schedule CrossEntropy GroupDRO CVaRDRO Augment RepeatErrors Images Texts Compute Record",
     "calls.jobs": "Job",
     "results.records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",
     "results.finetune_spec": "FinetuneSpec",

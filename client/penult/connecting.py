@@ -1,16 +1,25 @@
 """The two ways to a client: of a server that runs already, and of a store on this machine."""
 
+import os
 from pathlib import Path
 
 from penult.arguments.coerce import flag, path, seconds
 from penult.client import Client
+from penult.connection.configured import ConfiguredServer, configured_server, token_in
 from penult.connection.embedded import attached_server
-from penult.connection.handshake import DEFAULT_ADDRESS, check_address, check_server, find_token
+from penult.connection.handshake import (
+    ADDRESS_VARIABLE,
+    DEFAULT_ADDRESS,
+    TOKEN_VARIABLE,
+    check_address,
+    check_server,
+    find_token,
+)
 from penult.connection.rpc import Connection
 
 
 def connect(
-    address: str = DEFAULT_ADDRESS,
+    address: str | None = None,
     *,
     token: str | None = None,
     tls: bool = False,
@@ -19,27 +28,49 @@ def connect(
 ) -> Client:
     """A client of the server at `address`.
 
+    A server that is used often gets a name in the file ``~/.config/penult/config.toml``, from where
+    ``penult.connect("lab")`` takes its address, certificate and token::
+
+        [servers.lab]
+        address = "gpu-box:7711"
+        tls_ca = "lab.pem"  # relative to this file; or tls = true
+        token_file = "lab.token"
+
     Parameters
     ----------
-    address : ``host:port``.
-    token : what the server asks for. By default the environment variable ``PENULT_TOKEN``; for a server of
-        the same user on this machine, the file that it wrote.
+    address : ``host:port``, or the name of a server in that file. By default the environment variable
+        ``PENULT_ADDRESS``, else ``localhost:7711``. Further arguments take precedence over the file.
+    token : what the server asks for. By default the environment variable ``PENULT_TOKEN``; then the file that the
+        configuration names; for a server of the same user on this machine, the file that it wrote.
     tls : encrypt, trusting the authorities that gRPC ships with.
     tls_ca : encrypt, trusting the PEM certificates in this file.
     timeout : seconds in which the server must answer.
 
     Raises
     ------
-    InvalidRequest : `address` is not ``host:port``.
-    Unavailable : nobody answers there.
+    InvalidRequest : `address` is neither ``host:port`` nor a name in the file, or the file cannot be used.
+    Unavailable : nobody answers there, or TLS is wrong: the text tells which of both ends to change, and how.
     Unauthenticated : the token is missing or wrong.
     VersionMismatch : the server speaks another protocol.
     """
-    check_address(address)
-    found = find_token(address, token)
-    trusted = None if tls_ca is None else path("tls_ca", tls_ca)
-    connection = Connection(address, token=found, tls=flag("tls", tls), tls_ca=trusted)
+    named = configured(os.environ.get(ADDRESS_VARIABLE, DEFAULT_ADDRESS) if address is None else address)
+    trusted = named.tls_ca if tls_ca is None else path("tls_ca", tls_ca)
+    if token is None and named.token_file is not None and not os.environ.get(TOKEN_VARIABLE):
+        token = token_in(named.token_file)
+    found = find_token(named.address, token)
+    encrypts = flag("tls", tls) or named.tls
+    connection = Connection(named.address, token=found, tls=encrypts, tls_ca=trusted)
     return Client(connection, check_server(connection, timeout=seconds(timeout)))
+
+
+def configured(address: str) -> ConfiguredServer:
+    """The server at ``host:port``, or of a name in the configuration. Raises `InvalidRequest`."""
+    if isinstance(address, str) and ":" not in address and address:  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
+        named = configured_server(address)
+    else:
+        named = ConfiguredServer(address=address)
+    check_address(named.address)
+    return named
 
 
 def local(root: str | Path, *, timeout: float = 60.0) -> Client:

@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from penult_proto.enums import Enumeration, choices_of
+from penult_proto.finetune_fields import GROUPS
 from penult_proto.presets import PRESETS
 from penult_proto.refit_fields import ARGUMENTS, GRID
 from penult_proto.v1 import datasets_pb2, groups_pb2, jobs_pb2, runs_pb2, storage_pb2
@@ -34,10 +35,8 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "JobState": jobs_pb2.JobState,
     "Layout": datasets_pb2.DatasetLayout,
     "Link": pb.Link,
-    "LossName": runs_pb2.LossName,
     "MissingGroups": groups_pb2.MissingGroups,
     "OffsetChoice": pb.OffsetKind,
-    "OptimizerName": runs_pb2.OptimizerName,
     "PathKeep": pb.PathKeep,
     "PathOptimizer": pb.PathOptimizer,
     "PathSchedule": pb.PathSchedule,
@@ -59,6 +58,7 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
 """What the client calls each enumeration; those that the wire carries as text are listed here."""
 HOMES = {
     **dict.fromkeys(CHOICES, "penult.types"),
+    **dict.fromkeys([name for kinds in GROUPS.values() for name in kinds], "penult.options"),
     "Any": "typing",
     "ArrayLike": "numpy.typing",
     "Checkpoint": "penult.results.records",
@@ -218,7 +218,9 @@ def module(doc: str, *classes: list[str]) -> str:
     """A module of some classes, with the imports of the names in them."""
     body = "".join("\n\n" + "\n".join(lines) + "\n" for lines in classes)
     code = re.sub(r'""".*?"""', "", body, flags=re.DOTALL)
-    used = sorted({name for name in re.findall(r"\w+", code) if name in HOMES}, key=lambda name: (name.lower(), name))
+    # As ruff sorts them: SGD, like a constant, before AdamW.
+    found = {name for name in re.findall(r"\w+", code) if name in HOMES}
+    used = sorted(found, key=lambda name: (not name.isupper(), name.lower(), name))
     imports: list[str] = []
     for block in (("collections.abc", "dataclasses", "pathlib", "typing"), ("numpy.typing",), ("penult",)):
         homes = sorted({HOMES[name] for name in used if HOMES[name].startswith(block)})

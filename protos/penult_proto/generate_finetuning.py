@@ -10,10 +10,10 @@ from penult_proto.generate_client import CLIENT, MADE, module, record, signature
 
 ALWAYS_SAID = ("balance", "epochs", "pretrained", "seed")
 """Arguments that have an effect on every run."""
-DOCS = {"repeat_errors_of": "Digest of a checkpoint.", "evaluate": "Empty for all."}
+DOCS = {"repeat": "By the digest of the checkpoint.", "evaluate": "Empty for all."}
 SPEC_DOC = """A finetuning recipe; the fields are the arguments of `Client.finetune`.
 
-    A field that was left out has the server's default; one without an effect, such as the momentum of AdamW, is None.
+    What was left out has the server's default; what has no effect, such as the schedule of a run of no epochs, is None.
     """
 METHOD = '''
     def arguments(self) -> dict[str, Any]:

@@ -40,9 +40,23 @@ BALANCINGS: list[FinetuneArguments] = [
     {"balance": "mixture", "by": "class", "ratio": 1.5},
     {"balance": "mixture", "by": "group", "ratio": 4.0},
 ]
-COMMON: FinetuneArguments = {"evaluate": ["test"], "checkpoint_every": 100, "batch_size": 32}
-IMAGES: FinetuneArguments = {"dataset": "shoes", "backbone": "tf_efficientnet_lite0", "image_size": 64, "epochs": 4}
-TEXTS: FinetuneArguments = {"dataset": "sentences", "max_tokens": 40, "learning_rate": 3e-4, "epochs": 5}
+COMMON: FinetuneArguments = {
+    "evaluate": ["test"],
+    "batch_size": 32,
+    "record": penult.Record(checkpoint_every=100),
+}
+IMAGES: FinetuneArguments = {
+    "dataset": "shoes",
+    "backbone": "tf_efficientnet_lite0",
+    "inputs": penult.Images(size=64),
+    "epochs": 4,
+}
+TEXTS: FinetuneArguments = {
+    "dataset": "sentences",
+    "inputs": penult.Texts(max_tokens=40),
+    "optimizer": penult.AdamW(learning_rate=3e-4),
+    "epochs": 5,
+}
 SOURCES = ("nytEditorialSnippets_GroundTruth.txt", "amazonReviewSnippets_GroundTruth.txt")
 
 

@@ -187,7 +187,12 @@ def test_time_to_the_first_step(tmp_path: Path, at_full_size: bool) -> None:
     with penult.local(tmp_path / "store") as client:
         started = time.perf_counter()
         job = client.finetune(
-            dataset="footwear", backbone="test_resnet", pretrained=False, epochs=1, evaluate=["val"], image_size=32
+            dataset="footwear",
+            backbone="test_resnet",
+            pretrained=False,
+            epochs=1,
+            evaluate=["val"],
+            inputs=penult.Images(size=32),
         )
         request = jobs_pb2.WatchJobRequest(id=job.id)
         with job._connection.stream(job._connection.stubs.jobs.WatchJob, request, timeout=120) as events:

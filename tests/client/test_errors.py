@@ -1,6 +1,8 @@
 """From kinds to classes, and from real failed calls to typed errors."""
 
+import importlib
 import pickle
+import pkgutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -13,20 +15,12 @@ from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 import penult
+import penult_proto.v1
 from penult import errors
 from penult.connection.rpc import READ_METHODS, Connection, is_loopback
 from penult_proto import PROTOCOL
 from penult_proto.errors import STATUS_CODES, ErrorKind
-from penult_proto.v1 import (
-    datasets_pb2,
-    features_pb2,
-    info_pb2,
-    info_pb2_grpc,
-    jobs_pb2,
-    refits_pb2,
-    runs_pb2,
-    spectra_pb2,
-)
+from penult_proto.v1 import info_pb2, info_pb2_grpc
 
 CLASSES_BY_CODE = {
     grpc.StatusCode.INVALID_ARGUMENT: {errors.InvalidRequest, errors.Conflict},
@@ -250,7 +244,8 @@ def test_loopback_addresses() -> None:
 
 
 def test_reads_and_only_reads_are_repeated() -> None:
-    modules = (datasets_pb2, features_pb2, info_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2)
+    names = [one.name for one in pkgutil.iter_modules(penult_proto.v1.__path__) if one.name.endswith("_pb2")]
+    modules = [importlib.import_module(f"penult_proto.v1.{name}") for name in names]
     services = [service for module in modules for service in module.DESCRIPTOR.services_by_name.values()]
     reads = {
         (service.full_name, method.name)

@@ -1,15 +1,36 @@
 """Finetuning recipes: what is asked for arrives and comes back; what is plainly wrong is refused."""
 
+# Some values are of a type that no caller should pass.
+# pyright: reportArgumentType=false
+
 import inspect
+from dataclasses import fields
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 
+import penult
 from penult import Client, errors
 from penult.calls.jobs import Job, JobGroup, run_result
 from penult.connection.rpc import Connection
+from penult.options import (
+    SGD,
+    AdamW,
+    Augment,
+    Compute,
+    CrossEntropy,
+    CVaRDRO,
+    GroupDRO,
+    Images,
+    Record,
+    RepeatErrors,
+    Schedule,
+    Texts,
+)
 from penult.wire import decode, recipes
-from penult_proto.v1 import jobs_pb2
+from penult_proto.finetune_fields import GROUPS, PLACES, fields_of
+from penult_proto.v1 import jobs_pb2, runs_pb2
 
 CHOSEN: dict[str, Any] = {
     "dataset": "footwear",
@@ -17,71 +38,102 @@ CHOSEN: dict[str, Any] = {
     "attribute": "ground",
     "pretrained": False,
     "weights": "/weights/resnet.safetensors",
-    "pooling": "mean",
     "balance": "mixture",
     "by": "group",
     "ratio": 2.0,
     "epochs": 3,
-    "seed": 2**64 - 1,
-    "optimizer": "sgd",
-    "learning_rate": 0.01,
-    "weight_decay": 0.5,
-    "decay_all": True,
-    "momentum": 0.8,
-    "schedule": "linear",
-    "schedule_by_epoch": True,
-    "warmup": 0.25,
-    "clip_norm": 1.5,
     "batch_size": 7,
-    "accumulate": 3,
-    "processes": 2,
-    "precision": "fp16",
-    "compile": True,
-    "loss": "cvar_dro",
-    "group_dro_rate": 0.02,
-    "group_dro_adjustment": 2.0,
-    "cvar_fraction": 0.3,
-    "label_smoothing": 0.1,
-    "mixup": 0.2,
-    "sam": 0.05,
-    "repeat_errors_of": "ab" * 32,
-    "repeat_errors": 20,
-    "flip": False,
-    "crop_scale": 0.7,
-    "image_size": 48,
-    "image_resize": 56,
-    "max_tokens": 16,
-    "pad_to_max": True,
+    "seed": 2**64 - 1,
     "evaluate": ("val", "test"),
-    "evaluate_every": 0.25,
-    "checkpoint_every": 2.0,
-    "early_steps": (1, 10),
-    "keep": 3,
-    "save_every": 50,
+    "optimizer": SGD(learning_rate=0.01, momentum=0.8, weight_decay=0.5, decay_all=True, clip_norm=1.5, sam=0.05),
+    "schedule": Schedule("linear", warmup=0.25, by_epoch=True),
+    "loss": CVaRDRO(fraction=0.3, label_smoothing=0.1),
+    "augment": Augment(flip=False, crop_scale=0.7, mixup=0.2),
+    "repeat": RepeatErrors("ab" * 32, times=20),
+    "inputs": Images(size=48, resize=56),
+    "compute": Compute(precision="fp16", compile=True, accumulate=3, processes=2),
+    "record": Record(evaluate_every=0.25, checkpoint_every=2.0, early_steps=(1, 10), keep=3, save_every=50),
 }
+"""Every argument and option, but those that exclude them."""
+OTHERS: list[dict[str, Any]] = [
+    {"optimizer": AdamW(learning_rate=0.1, weight_decay=0.2, decay_all=False, clip_norm=0.3, sam=0.4)},
+    {"loss": GroupDRO(rate=0.02, adjustment=2.0, label_smoothing=0.25)},
+    {"loss": CrossEntropy(label_smoothing=0.25)},
+    {"inputs": Texts(max_tokens=16, pad_to_max=True, pooling="mean")},
+    {"missing_groups": "skip"},
+]
 LEAST: dict[str, Any] = {"dataset": "footwear", "backbone": "test_resnet"}
 
 
+def sent(**arguments: Any) -> runs_pb2.FinetuneSpec:
+    return recipes.finetune_spec(LEAST | arguments)
+
+
 def test_a_spec_survives_the_round_trip() -> None:
-    spec = decode.finetune_spec(recipes.finetune_spec(CHOSEN))  # pyright: ignore[reportArgumentType]
+    spec = decode.finetune_spec(recipes.finetune_spec(CHOSEN))
     assert spec.arguments() == CHOSEN
-    again = decode.finetune_spec(recipes.finetune_spec(spec.arguments()))  # pyright: ignore[reportArgumentType]
+    again = decode.finetune_spec(recipes.finetune_spec(spec.arguments()))
     assert again == spec
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_so_do_options_that_exclude_each_other(other: dict[str, Any]) -> None:
+    spec = decode.finetune_spec(sent(**other))
+    assert spec.arguments() == LEAST | {"attribute": "", "balance": "none"} | other
+
+
+def test_every_field_of_the_wire_is_written_somewhere() -> None:
+    """In a request with everything that can be asked for, and in what excludes it."""
+    reached = {
+        path
+        for arguments in (CHOSEN, *OTHERS)
+        for path, message, field in fields_of(sent(**arguments))
+        if field.name in {one.name for one, _ in message.ListFields()}
+    }
+    assert reached == set(PLACES)
+
+
+def test_the_table_of_options_is_that_of_the_classes() -> None:
+    for argument, kinds in GROUPS.items():
+        for name in kinds:
+            kind = getattr(penult, name)
+            written_there = {place.option for place in PLACES.values() if name in place.classes}
+            assert {field.name for field in fields(kind)} == written_there, name
+            assert all(place.argument == argument for place in PLACES.values() if name in place.classes)
+
+
+def test_a_class_of_options_says_itself_also_without_options() -> None:
+    assert sent(optimizer=SGD()).optimizer == runs_pb2.OPTIMIZER_NAME_SGD
+    assert sent(loss=GroupDRO()).objective.loss == runs_pb2.LOSS_NAME_GROUP_DRO
+    assert decode.finetune_spec(sent(optimizer=AdamW())).optimizer == AdamW()
+    assert sent(schedule=Schedule(), inputs=Images(), record=Record(early_steps=[])) == sent()
+
+
+def test_options_print_as_they_were_written() -> None:
+    assert repr(SGD(learning_rate=0.1, momentum=0.0)) == "SGD(learning_rate=0.1, momentum=0.0)"
+    assert repr(Schedule("linear")) == "Schedule(name='linear')"
+    assert eval(repr(CHOSEN["repeat"])) == CHOSEN["repeat"]
 
 
 def test_what_is_left_out_is_not_sent() -> None:
     left_out = dict.fromkeys(set(CHOSEN) - set(LEAST))
     for asked in (LEAST, LEAST | left_out):
-        spec = recipes.finetune_spec(asked)  # pyright: ignore[reportArgumentType]
+        spec = recipes.finetune_spec(asked)
         assert {field.name for field, _ in spec.ListFields()} == {"dataset", "backbone"}
     assert decode.finetune_spec(spec).arguments() == LEAST | {"attribute": "", "balance": "none"}
 
 
 def test_zero_is_not_left_out() -> None:
-    nothing = {"weight_decay": 0.0, "mixup": 0.0, "seed": 0, "flip": False, "group_dro_rate": 0.0, "image_size": 0}
-    spec = decode.finetune_spec(recipes.finetune_spec(LEAST | nothing))  # pyright: ignore[reportArgumentType]
+    nothing = {
+        "seed": 0,
+        "optimizer": AdamW(weight_decay=0.0),
+        "loss": GroupDRO(rate=0.0),
+        "augment": Augment(flip=False, mixup=0.0),
+        "inputs": Images(size=0),
+    }
+    spec = decode.finetune_spec(recipes.finetune_spec(LEAST | nothing))
     assert spec.arguments() == LEAST | nothing | {"attribute": "", "balance": "none"}
-    own = recipes.finetune_spec(LEAST | {"balance": "mixture", "ratio": "dataset"})  # pyright: ignore[reportArgumentType]
+    own = recipes.finetune_spec(LEAST | {"balance": "mixture", "ratio": "dataset"})
     assert own.balance.HasField("ratio")
     assert own.balance.ratio == 0
     assert decode.finetune_spec(own).ratio == "dataset"
@@ -101,23 +153,59 @@ def test_signature_and_dictionary_are_one() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"optimizer": "adam"}, "'adamw', 'sgd'"),
-        ({"precision": "tf32"}, "'bf16'"),
-        ({"pooling": "max"}, "'mean'"),
-        ({"loss": "jtt"}, "'group_dro'"),
+        ({"optimizer": "sgd"}, r"optimizer must be penult.AdamW\(...\) or penult.SGD\(...\); got 'sgd'"),
+        ({"optimizer": SGD}, r"call it, penult.SGD\(\)"),
+        ({"optimizer": Schedule("cosine")}, r"got Schedule\(name='cosine'\)"),
+        ({"optimizer": SGD(learning_rate="x")}, r"optimizer=SGD\(learning_rate=...\) must be a number; got 'x'"),
+        ({"optimizer": AdamW(sam=True)}, r"optimizer=AdamW\(sam=...\) must be a number"),
+        ({"schedule": Schedule("step")}, r"schedule=Schedule\(name=...\) must be one of .*'linear'"),
+        ({"compute": Compute(precision="tf32")}, "'bf16'"),
+        ({"compute": {"precision": "fp32"}}, r"penult.Compute\(...\)"),
+        ({"inputs": Texts(pooling="max")}, "'mean'"),
+        ({"loss": "group_dro"}, r"penult.GroupDRO\(...\)"),
+        ({"repeat": RepeatErrors("", times=2)}, r"repeat=RepeatErrors\(checkpoint=...\): a checkpoint is"),
+        ({"record": Record(early_steps=3)}, r"record=Record\(early_steps=...\) takes a list"),
+        ({"learning_rate": 0.1, "mixup": 0.2}, r"write optimizer=AdamW\(learning_rate=...\), augment=Augment\(mixup"),
         ({"balance": "mixture", "ratio": 0.5}, "ratio must be at least 1"),
         ({"balance": "mixture", "ratio": "own"}, "'dataset'"),
         ({"evaluate": "val"}, "list of names"),
         ({"evaluate": []}, "a split at least"),
         ({"by": "groups"}, "'group'"),
-        ({"mixup": float("nan")}, "mixup"),
+        ({"augment": Augment(mixup=float("nan"))}, "mixup"),
         ({"seed": -1}, "seed"),
         ({"epoch": 3}, "got dataset, backbone, epoch"),
     ],
 )
 def test_wrong_recipes_are_refused_before_any_call(change: dict[str, Any], said: str) -> None:
     with pytest.raises(errors.InvalidRequest, match=said):
-        recipes.finetune_spec(LEAST | change)  # pyright: ignore[reportArgumentType]
+        recipes.finetune_spec(LEAST | change)
+
+
+WILD = [
+    *(True, -1, 1e400, float("nan"), 10**30, "x", "\ud800", b"x", [], [None], {}, {1}, object(), np.ones(2)),
+    *(SGD, AdamW()),
+]
+
+
+def refusal(arguments: dict[str, Any]) -> str:
+    """Why a request is refused; empty where it is sent, such as a learning rate of -1, whose range is the server's."""
+    try:
+        decode.finetune_spec(sent(**arguments)).arguments()
+    except errors.InvalidRequest as error:
+        return error.message
+    return ""
+
+
+@pytest.mark.parametrize("name", [name for kinds in GROUPS.values() for name in kinds])
+def test_no_value_of_an_option_ends_in_anything_but_a_refusal(name: str) -> None:
+    kind = getattr(penult, name)
+    least = {"checkpoint": "ab" * 32, "times": 2} if name == "RepeatErrors" else {}
+    argument = next(argument for argument, kinds in GROUPS.items() if name in kinds)
+    for option in fields(kind):
+        said = [refusal({argument: kind(**least | {option.name: value})}) for value in WILD]
+        refused = [one for one in said if one]
+        assert len(refused) > len(WILD) / 2
+        assert all(f"{argument}={name}({option.name}=...)" in one for one in refused)
 
 
 def test_a_sweep_runs_every_request_with_every_seed() -> None:
@@ -131,7 +219,7 @@ def test_a_sweep_runs_every_request_with_every_seed() -> None:
     assert recipes.swept([{"seed": 7}], None) == [{"seed": 7}]
     for requests, seeds in (([], None), ([{}], []), ([{"seed": 1}], [2])):
         with pytest.raises(errors.InvalidRequest):
-            recipes.swept(requests, seeds)  # pyright: ignore[reportArgumentType]
+            recipes.swept(requests, seeds)
 
 
 def test_a_group_of_jobs_is_a_sequence() -> None:

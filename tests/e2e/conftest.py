@@ -112,4 +112,9 @@ def table(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny() -> dict:
     """A network of 0.5 million random weights, trained in a second."""
-    return {"backbone": "test_resnet", "pretrained": False, "batch_size": 8, "learning_rate": 3e-3}
+    return {
+        "backbone": "test_resnet",
+        "pretrained": False,
+        "batch_size": 8,
+        "optimizer": penult.AdamW(learning_rate=3e-3),
+    }

@@ -8,7 +8,13 @@ from PIL import Image
 
 import penult
 
-TINY = {"backbone": "test_resnet", "pretrained": False, "image_size": 32, "epochs": 1, "batch_size": 8}
+TINY = {
+    "backbone": "test_resnet",
+    "pretrained": False,
+    "inputs": penult.Images(size=32),
+    "epochs": 1,
+    "batch_size": 8,
+}
 EMPTY = "'wolf, city'"
 
 

@@ -92,16 +92,18 @@ def test_pretrained_weights_that_cannot_be_had(client):
     ("change", "words"),
     [
         ({"epochs": -1}, ["epochs"]),
-        ({"learning_rate": 0.0}, ["learning_rate"]),
-        ({"learning_rate": float("nan")}, ["learning_rate"]),
+        ({"optimizer": penult.SGD(learning_rate=0.0)}, ["optimizer=SGD(learning_rate=...) must be finite"]),
+        ({"optimizer": penult.AdamW(learning_rate=float("nan"))}, ["optimizer=AdamW(learning_rate=...)"]),
         ({"batch_size": 0}, ["batch_size"]),
-        ({"warmup": 1.0}, ["warmup"]),
+        ({"schedule": penult.Schedule(warmup=1.0)}, ["schedule=Schedule(warmup=...)"]),
         ({"balance": "mixture", "ratio": 0.5}, ["ratio"]),
         ({"balance": "mixture"}, ["ratio must be given"]),
-        ({"momentum": 0.9}, ["momentum", "optimizer='sgd'"]),
+        ({"optimizer": penult.SGD(momentum=1.0)}, ["optimizer=SGD(momentum=...) must be finite and in [0, 1)"]),
+        ({"inputs": penult.Texts(max_tokens=9)}, ["inputs=Texts(max_tokens=...) has no effect", "texts"]),
+        ({"loss": penult.GroupDRO(), "optimizer": penult.SGD(sam=0.1)}, ["loss must be CrossEntropy()", "GroupDRO"]),
         ({"balance": "undersampling"}, ["subsetting", "mixture"]),
         ({"weights": "/weights.pth"}, ["pretrained", "weights"]),
-        ({"pooling": "max"}, ["model", "mean"]),
+        ({"inputs": penult.Texts(pooling="max")}, ["model", "mean"]),
     ],
 )
 def test_settings_out_of_range(client, change, words):

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,11 @@ def events_until(job, wanted: str):
     raise AssertionError(f"the job ended without an event of kind {wanted}")
 
 
+def without_saving(spec: penult.FinetuneSpec) -> dict:
+    """The arguments of the same run, whose state is saved by time."""
+    return spec.arguments() | {"record": replace(spec.record, save_every=0)}
+
+
 @pytest.fixture
 def arrays():
     rng = np.random.default_rng(0)
@@ -51,7 +57,7 @@ def test_kill_9_of_the_server_loses_nothing_and_jobs_are_finished(serve, table, 
     spectra = client.spectra(mine)
     refit = client.refit(mine, preset="dfr_l2")
     client.datasets.register("shapes", table)
-    job = client.finetune(dataset="shapes", epochs=3, save_every=2, **tiny)
+    job = client.finetune(dataset="shapes", epochs=3, record=penult.Record(save_every=2), **tiny)
     events_until(job, "metrics")
     server.kill()
     client.close()
@@ -64,7 +70,7 @@ def test_kill_9_of_the_server_loses_nothing_and_jobs_are_finished(serve, table, 
         assert again.reused
         np.testing.assert_array_equal(again.eigenvalues, spectra.eigenvalues)
         assert client.refit("mine", preset="dfr_l2").digest == refit.digest
-        same = client.finetune(dataset="shapes", epochs=3, save_every=2, **tiny)
+        same = client.finetune(dataset="shapes", epochs=3, record=penult.Record(save_every=2), **tiny)
         assert same.id == job.id
         run = same.wait()
         assert same.attempt == 2
@@ -74,7 +80,7 @@ def test_kill_9_of_the_server_loses_nothing_and_jobs_are_finished(serve, table, 
         assert manifest.resumed_at[0] >= run.steps_per_epoch - 1
         assert [path.name for path in (server.root / "runs" / run.id).iterdir()] == ["manifest.json"]
         # Undisturbed; another request only in when it is saved.
-        expected = client.finetune(**manifest.spec.arguments() | {"save_every": 0}).wait()
+        expected = client.finetune(**without_saving(manifest.spec)).wait()
         assert expected.id != run.id
     assert [one.digest for one in run.checkpoints] == [one.digest for one in expected.checkpoints]
     assert [one.metrics.correct.tolist() for one in run.history] == [
@@ -152,7 +158,7 @@ def test_kill_9_of_a_worker_costs_the_steps_since_the_last_saving(serve, table, 
     server = serve()
     with server.connect() as client:
         client.datasets.register("shapes", table)
-        job = client.finetune(dataset="shapes", epochs=6, save_every=1, evaluate=["val"], **tiny)
+        job = client.finetune(dataset="shapes", epochs=6, record=penult.Record(save_every=1), evaluate=["val"], **tiny)
         events_until(job, "metrics")
         for pid in busy_workers(server):
             os.kill(pid, signal.SIGKILL)
@@ -160,7 +166,7 @@ def test_kill_9_of_a_worker_costs_the_steps_since_the_last_saving(serve, table, 
         manifest = client.runs.manifest(run.id)
         assert (job.attempt, len(manifest.resumed_at)) == (2, 1)
         assert 0 < manifest.resumed_at[0] < 6 * run.steps_per_epoch
-        expected = client.finetune(**manifest.spec.arguments() | {"save_every": 0}).wait()
+        expected = client.finetune(**without_saving(manifest.spec)).wait()
     assert [one.digest for one in run.checkpoints] == [one.digest for one in expected.checkpoints]
 
 

@@ -47,7 +47,7 @@ def start(client, tiny, **options) -> penult.Run:
 
 def test_a_run_takes_its_own_checkpoints_with_it_and_leaves_shared_ones(client, root, tiny):
     # Equal seeds start from the same weights.
-    first, second = start(client, tiny), start(client, tiny, learning_rate=0.1)
+    first, second = start(client, tiny), start(client, tiny, optimizer=penult.AdamW(learning_rate=0.1))
     begin, end = (one.digest for one in first.checkpoints)
     assert second.checkpoints[0].digest == begin
     said = client.runs.delete(first, dry_run=True)
@@ -90,7 +90,7 @@ def test_dependents_are_named_and_go_only_on_request(client, root, tiny):
     refit = client.refit(sets["val"], preset="erm")
     spectra = client.spectra(sets["val"], replicates=0)
     # Of another seed: it has no checkpoint in common with the first.
-    again = start(client, tiny, seed=7, repeat_errors_of=begin, repeat_errors=2)
+    again = start(client, tiny, seed=7, repeat=penult.RepeatErrors(begin, times=2))
     of_again = client.extract(again.checkpoints[-1], splits=["test"]).wait()["test"]
     both = {("features", sets["val"].digest), ("run", again.id)}
 

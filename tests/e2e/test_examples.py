@@ -54,7 +54,9 @@ def test_which_balancing(client, store):
     assert [line.split()[0] for line in lines] == methods
     settings = {name: {"by": "group"} for name in methods} | {"none": {}, "mixture": {"by": "group", "ratio": 4}}
     runs = [
-        client.finetune(**RECIPE, balance=name, **settings[name], epochs=1, image_size=16, seed=seed).wait()
+        client.finetune(
+            **RECIPE, balance=name, **settings[name], epochs=1, inputs=penult.Images(size=16), seed=seed
+        ).wait()
         for name in methods
         for seed in (0, 1)
     ]

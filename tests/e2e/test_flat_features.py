@@ -9,7 +9,7 @@ import penult
 @pytest.fixture(scope="module")
 def run(client, table, tiny):
     dataset = client.datasets.register("flat-images", table)
-    return client.finetune(dataset=dataset.name, epochs=1, image_size=64, **tiny).wait()
+    return client.finetune(dataset=dataset.name, epochs=1, inputs=penult.Images(size=64), **tiny).wait()
 
 
 def test_flat_features_have_spectra_and_no_head(client, run):

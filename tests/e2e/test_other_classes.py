@@ -42,7 +42,7 @@ def renamed_table(table, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(client, table, tiny):
     client.datasets.register("first", table)
-    return client.finetune(dataset="first", epochs=3, checkpoint_every=3, seed=3, **tiny).wait()
+    return client.finetune(dataset="first", epochs=3, record=penult.Record(checkpoint_every=3), seed=3, **tiny).wait()
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,11 @@ def test_other_names_are_refused_with_both_lists(client, run, second):
         client.extract(run.checkpoints[-1], dataset="second").wait()
     with refused("other_classes", "bright, dark.*cat, wolf"):
         client.finetune(
-            dataset="second", backbone="test_resnet", pretrained=False, repeat_errors_of=run.checkpoints[-1],
-            repeat_errors=2,
-        ).wait()  # fmt: skip
+            dataset="second",
+            backbone="test_resnet",
+            pretrained=False,
+            repeat=penult.RepeatErrors(run.checkpoints[-1], times=2),
+        ).wait()
     with pytest.raises(penult.InvalidRequest, match="class_map takes"):
         client.extract(run.checkpoints[-1], dataset="second", class_map="cat")
     with pytest.raises(penult.InvalidRequest, match="class_map is text"):

@@ -1,14 +1,15 @@
 """What tools that know nothing of penult can ask: health and schema, without a token."""
 
-import shutil
-import subprocess
-
 import grpc
 import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-import penult
+from penult_proto import PROTOCOL
 
 
 def test_health_and_reflection_are_open(serve):
@@ -27,14 +28,27 @@ def test_health_and_reflection_are_open(serve):
     } < names
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command to make a certificate")
-def test_tls(serve, tmp_path):
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    server = serve(None, "--tls-cert", str(certificate), "--tls-key", str(key), tls=True, tls_ca=certificate)
-    with server.connect(tls=True, tls_ca=certificate) as client:
-        assert client.features.list() == []
-    with pytest.raises(penult.Unavailable):
-        server.connect(tls=False, timeout=2)
+def call(address: str, method: MethodDescriptor, metadata: dict[str, str], **fields):
+    """One call as a client of another language makes it: what grpcurl does."""
+    request, answer = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    with grpc.insecure_channel(address) as channel:
+        unary = channel.unary_unary(path, request.SerializeToString, answer.FromString)
+        return unary(request(**fields), metadata=list(metadata.items()), timeout=30)
+
+
+def test_a_client_that_knows_only_the_schema(serve):
+    record = serve().record
+    with grpc.insecure_channel(record["address"]) as channel:
+        schema = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+        method = schema.FindServiceByName("penult.v1.InfoService").FindMethodByName("GetInfo")
+    said = {"authorization": f"Bearer {record['token']}", "penult-protocol": str(PROTOCOL)}
+    assert call(record["address"], method, said).root == record["root"]
+    for missing in said:
+        with pytest.raises(grpc.RpcError) as refused:
+            call(record["address"], method, {name: value for name, value in said.items() if name != missing})
+        # The message names what is to be sent, not what is to be installed.
+        assert f"send the metadata '{missing}: " in refused.value.details()
+        assert "install" not in refused.value.details()
+    with pytest.raises(grpc.RpcError, match="install the same version"):
+        call(record["address"], method, said | {"penult-protocol": "1"})

@@ -22,7 +22,7 @@ import penult
 def bert(tmp_path_factory) -> dict:
     """A BERT of a few thousand random weights."""
     directory = tiny_bert(tmp_path_factory.mktemp("bert"))
-    return {"backbone": directory, "pretrained": False, "batch_size": 8, "max_tokens": 16}
+    return {"backbone": directory, "pretrained": False, "batch_size": 8, "inputs": penult.Texts(max_tokens=16)}
 
 
 def test_waterbirds(client, tmp_path, tiny):

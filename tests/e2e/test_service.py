@@ -285,7 +285,12 @@ def test_texts_go_the_same_way(client, tmp_path):
     dataset = client.datasets.register("sentences", table)
     assert dataset.modality == "text"
     run = client.finetune(
-        dataset="sentences", backbone="all-MiniLM-L6-v2", epochs=1, batch_size=4, learning_rate=1e-4, max_tokens=16
+        dataset="sentences",
+        backbone="all-MiniLM-L6-v2",
+        epochs=1,
+        batch_size=4,
+        optimizer=penult.AdamW(learning_rate=1e-4),
+        inputs=penult.Texts(max_tokens=16),
     ).wait()
     sets = client.extract(run.checkpoints[-1]).wait()
     stored = client.features.read(sets["val"])

@@ -49,7 +49,7 @@ def test_usage_is_what_is_on_the_disk(serve, table, tiny):
         client.datasets.register("shapes", table)
         asked = {"dataset": "shapes", "epochs": 1, "evaluate": ["val"], **tiny}
         first = client.finetune(**asked).wait()
-        second = client.finetune(**asked | {"learning_rate": 0.1}).wait()
+        second = client.finetune(**asked | {"optimizer": penult.AdamW(learning_rate=0.1)}).wait()
         sets = client.extract(first.checkpoints[1]).wait()
         mine = client.features.upload(**features(0), name="mine")
         client.refit(mine, preset="erm")
@@ -96,7 +96,7 @@ def test_usage_is_what_is_on_the_disk(serve, table, tiny):
         assert table_[table_["of"] == "kind"]["bytes"].sum() == usage.bytes
 
         # A training state, while there is one.
-        long = client.finetune(**asked | {"epochs": 5000, "save_every": 2, "seed": 4})
+        long = client.finetune(**asked | {"epochs": 5000, "record": penult.Record(save_every=2), "seed": 4})
         events_until(long, "checkpoint")
         until = time.monotonic() + 60
         while not (usage := client.usage()).of("training states"):
@@ -202,16 +202,16 @@ def test_kept_checkpoints(serve, table, tiny):
         client.datasets.register("shapes", table)
         asked = {"dataset": "shapes", "epochs": 4, "evaluate": ["val"], **tiny}
         every = client.finetune(**asked).wait()
-        assert every.spec.keep == "all"
-        assert client.finetune(**asked, keep="all").id == every.id
+        assert every.spec.record.keep == "all"
+        assert client.finetune(**asked, record=penult.Record(keep="all")).id == every.id
         digests = [one.digest for one in every.checkpoints]
 
         # Another policy is another run: the same numbers, and only what it keeps in its record.
-        last = client.finetune(**asked, keep="last").wait()
+        last = client.finetune(**asked, record=penult.Record(keep="last")).wait()
         assert last.id != every.id
         assert client.finetune(**last.spec.arguments()).id == last.id
         assert [one.digest for one in last.checkpoints] == digests[-1:]
-        assert last.spec.keep == "last"
+        assert last.spec.record.keep == "last"
         # What the first run has stored is still there.
         assert client.runs.get(every).checkpoints == every.checkpoints
         assert {path.name for path in (server.root / "checkpoints").iterdir()} == set(digests)
@@ -220,22 +220,28 @@ def test_kept_checkpoints(serve, table, tiny):
         assert {path.name for path in (server.root / "checkpoints").iterdir()} == {digests[-1]}
         client.runs.delete(last)
 
-        best = client.finetune(**asked, keep="best").wait()
+        best = client.finetune(**asked, record=penult.Record(keep="best")).wait()
         scores = [one.metrics.worst_group_accuracy for one in every.history]
         assert [one.digest for one in best.checkpoints] == [digests[1 + int(np.argmax(scores))]]
-        second = client.finetune(**asked, keep=2).wait()
+        second = client.finetune(**asked, record=penult.Record(keep=2)).wait()
         assert [one.digest for one in second.checkpoints] == digests[::2]
         assert {path.name for path in (server.root / "checkpoints").iterdir()} == {
             *digests[::2],
             best.checkpoints[0].digest,
         }
         with pytest.raises(penult.InvalidRequest, match="keep"):
-            client.finetune(**asked | {"evaluate": ["test"]}, keep="best")
-        with pytest.raises(penult.InvalidRequest, match="keep has no effect"):
-            client.finetune(dataset="shapes", backbone=tiny["backbone"], pretrained=False, epochs=0, keep="last")
+            client.finetune(**asked | {"evaluate": ["test"]}, record=penult.Record(keep="best"))
+        with pytest.raises(penult.InvalidRequest, match=r"Record\(keep=...\) has no effect"):
+            client.finetune(
+                dataset="shapes",
+                backbone=tiny["backbone"],
+                pretrained=False,
+                epochs=0,
+                record=penult.Record(keep="last"),
+            )
         for wrong in ("first", 0, 1.5, True):
             with pytest.raises(penult.InvalidRequest, match="keep"):
-                client.finetune(**asked, keep=wrong)
+                client.finetune(**asked, record=penult.Record(keep=wrong))
 
 
 def stored(job, n: int) -> list[str]:
@@ -258,7 +264,9 @@ def test_a_run_that_goes_on_holds_no_more_than_it_needs(serve, table, tiny):
     server = serve()
     with server.connect() as client:
         client.datasets.register("shapes", table)
-        job = client.finetune(dataset="shapes", evaluate=["val"], keep="last", **tiny | {"epochs": 5000})
+        job = client.finetune(
+            dataset="shapes", evaluate=["val"], record=penult.Record(keep="last"), **tiny | {"epochs": 5000}
+        )
         digests = stored(job, 8)
         # The newest, the one before it, and one that is being stored, or removed, while we look.
         assert len(there(server.root)) <= 3
@@ -283,7 +291,9 @@ def test_what_others_need_of_a_run_that_goes_on_is_kept(serve, table, tiny):
         client.datasets.register("shapes", table)
         # The start of every run with this seed; and a set of features from it.
         other = client.finetune(dataset="shapes", backbone=tiny["backbone"], pretrained=False, epochs=0).wait()
-        job = client.finetune(dataset="shapes", evaluate=["val"], keep="last", **tiny | {"epochs": 5000})
+        job = client.finetune(
+            dataset="shapes", evaluate=["val"], record=penult.Record(keep="last"), **tiny | {"epochs": 5000}
+        )
         begin, *_ = stored(job, 4)
         assert begin == other.checkpoints[0].digest
         assert begin in there(server.root)

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 import penult
 from penult_proto.v1 import jobs_pb2
 
-VIT = {"backbone": "test_vit", "pretrained": False, "batch_size": 7, "image_size": 32, "learning_rate": 1e-3}
+VIT = {"backbone": "test_vit", "pretrained": False, "batch_size": 7, "inputs": penult.Images(size=32)}
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +39,19 @@ def test_a_sweep_in_one_request(client, shapes, tiny):
     # Asked again, one by one: the same jobs.
     assert client.finetune(dataset="shapes", epochs=1, evaluate=["val"], seed=1, **tiny).id == group[1].id
     repeated = client.finetune(
-        dataset="shapes", epochs=1, repeat_errors_of=runs[0].checkpoints[-1], repeat_errors=3, **tiny
+        dataset="shapes", epochs=1, repeat=penult.RepeatErrors(runs[0].checkpoints[-1], times=3), **tiny
     ).wait()
     assert repeated.n_train_examples > runs[0].n_train_examples
-    assert client.runs.manifest(repeated).spec.repeat_errors_of == runs[0].checkpoints[-1].digest
+    assert client.runs.manifest(repeated).spec.repeat == penult.RepeatErrors(runs[0].checkpoints[-1].digest, times=3)
     with pytest.raises(penult.NotFound):
-        client.finetune(dataset="shapes", repeat_errors_of="0" * 64, repeat_errors=3, **tiny)
+        client.finetune(dataset="shapes", repeat=penult.RepeatErrors("0" * 64, times=3), **tiny)
 
 
 def test_two_processes_train_as_one(client, shapes):
-    common = VIT | {"dataset": "shapes", "epochs": 2, "balance": "upweighting", "by": "group", "optimizer": "sgd"}
-    one, two = (client.finetune(**common, processes=n).wait() for n in (1, 2))
+    common = VIT | {"dataset": "shapes", "epochs": 2, "balance": "upweighting", "by": "group"}
+    one, two = (
+        client.finetune(**common, optimizer=penult.SGD(), compute=penult.Compute(processes=n)).wait() for n in (1, 2)
+    )
     assert one.checkpoints[0].digest == two.checkpoints[0].digest
     start, single, shared = (
         weights_of(client, checkpoint) for checkpoint in (one.checkpoints[0], one.checkpoints[-1], two.checkpoints[-1])
@@ -67,18 +69,20 @@ def test_two_processes_train_as_one(client, shapes):
 
 def test_processes_with_batch_normalisation_measure_what_they_store(client, shapes, tiny):
     """72 examples in steps of 23: the last has 3, which two processes cannot share in parts of two or more."""
-    common = tiny | {"dataset": "shapes", "epochs": 1, "batch_size": 23, "processes": 2, "evaluate": ["val"]}
-    run = client.finetune(**common).wait()
+    common = tiny | {"dataset": "shapes", "epochs": 1, "batch_size": 23, "evaluate": ["val"]}
+    two = penult.Compute(processes=2)
+    run = client.finetune(**common, compute=two).wait()
     val = client.extract(run.checkpoints[-1], splits=["val"]).wait()["val"]
     evaluated = client.evaluate(run.checkpoints[-1], val)
     assert run.metrics("val").loss == pytest.approx(evaluated.loss, rel=1e-4)
-    with pytest.raises(penult.InvalidRequest, match="batch_size must be at least 4 with processes=2"):
-        client.finetune(**common | {"batch_size": 3}).wait()
+    with pytest.raises(penult.InvalidRequest, match=r"batch_size must be .* 4 with compute=Compute\(processes=2"):
+        client.finetune(**common | {"batch_size": 3}, compute=two).wait()
 
 
 def test_a_process_that_is_killed_takes_the_run_with_it_and_it_goes_on(client, shapes):
     common = VIT | {"dataset": "shapes", "epochs": 6, "evaluate": ["val"]}
-    job = client.finetune(**common, processes=2, save_every=1)
+    two = penult.Compute(processes=2)
+    job = client.finetune(**common, compute=two, record=penult.Record(save_every=1))
     request = jobs_pb2.WatchJobRequest(id=job.id)
     with job._connection.stream(job._connection.stubs.jobs.WatchJob, request, timeout=120) as events:
         next(event for event in events if event.HasField("metrics"))
@@ -88,7 +92,7 @@ def test_a_process_that_is_killed_takes_the_run_with_it_and_it_goes_on(client, s
     run = job.wait()
     assert job.attempt == 2
     assert client.runs.manifest(run).resumed_at[0] > 0
-    undisturbed = client.finetune(**common, processes=2).wait()
+    undisturbed = client.finetune(**common, compute=two).wait()
     assert [one.digest for one in run.checkpoints] == [one.digest for one in undisturbed.checkpoints]
 
 

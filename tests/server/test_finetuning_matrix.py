@@ -1,8 +1,7 @@
 """Every field of a finetuning request obeys an identity, has an effect, or is refused where it has none."""
 
-import ast
 import inspect
-from collections.abc import Callable
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,31 @@ import numpy as np
 import pytest
 import torch
 from finetuning_data import MemoryDataset, Recorder, squares, texts, tiny_bert
-from finetuning_matrix import MATRIX, SOME_CHECKPOINT, Data, Differ, Elsewhere, Refused, Same, Values
+from finetuning_matrix import (
+    DRO,
+    MATRIX,
+    SGD,
+    SOME_CHECKPOINT,
+    UPSAMPLING,
+    Data,
+    Differ,
+    Elsewhere,
+    Refused,
+    Same,
+    Values,
+)
 from numpy.typing import NDArray
 from transformers import BertConfig, BertForSequenceClassification
 
+import penult
 from penult import Client
+from penult.wire import decode, recipes
 from penult_proto.errors import ErrorKind
+from penult_proto.finetune_fields import GROUPS, PLACES
 from penult_proto.v1 import runs_pb2
 from penult_server.datasets.model import Attribute, SplitLabels
 from penult_server.errors import ServiceError
-from penult_server.finetuning.request import NESTED, complete, config_from_proto, effects_of
+from penult_server.finetuning.request import complete, config_from_proto, effects_of
 from penult_server.finetuning.train import FinetuneOutcome, finetune
 from penult_server.stores.checkpoints import read_state
 
@@ -31,9 +45,7 @@ Weights = dict[str, NDArray[Any]]
 
 def paths() -> list[str]:
     """Every field of the request, those of its messages too."""
-    nested = {name: runs_pb2.FinetuneSpec.DESCRIPTOR.fields_by_name[name].message_type for name in NESTED}
-    plain = [field.name for field in runs_pb2.FinetuneSpec.DESCRIPTOR.fields if field.name not in NESTED]
-    return plain + [f"{name}.{field.name}" for name, message in nested.items() for field in message.fields]
+    return list(PLACES)
 
 
 def spec_of(values: Values) -> runs_pb2.FinetuneSpec:
@@ -160,7 +172,8 @@ def test_refused(runs: Runs, check: Refused) -> None:
     with pytest.raises(ServiceError, match=check.says) as caught:
         runs.complete(check.of, check.data)
     assert caught.value.kind is ErrorKind.INVALID_ARGUMENT
-    assert caught.value.metadata["field"]
+    assert caught.value.metadata["field"] in paths()
+    assert caught.value.metadata["argument"] in caught.value.message
 
 
 @pytest.mark.parametrize("check", every(Elsewhere))
@@ -183,7 +196,7 @@ def test_without_epochs_nothing_of_training_is_taken(runs: Runs, path: str) -> N
         value = LISTS.get(path, 1)
     with pytest.raises(ServiceError, match="has no effect on this run: it goes with epochs of at least 1") as caught:
         runs.complete({"epochs": 0, path: 2 if path == "balance.method" else value}, "images")
-    assert caught.value.metadata["field"] == {"balance.method": "balance"}.get(path, path.rsplit(".")[-1])
+    assert caught.value.metadata["field"] == path
 
 
 def test_without_epochs_the_start_of_a_run_is_left(runs: Runs) -> None:
@@ -206,19 +219,68 @@ def test_what_a_run_says_it_used_asks_for_it_again(runs: Runs, check: Same | Dif
         assert config_from_proto(spec) == config_from_proto(runs.spec(values, check.data))
 
 
-def test_the_documented_defaults_are_the_server_s() -> None:
-    """The paragraph "Defaults::" of `Client.finetune`, read as a call."""
-    said = inspect.getdoc(Client.finetune).split("Defaults::")[1].split("\n\n")[1]
-    call = ast.parse(f"f({said})", mode="eval").body
-    assert isinstance(call, ast.Call)
-    documented = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-    config = config_from_proto(runs_pb2.FinetuneSpec(backbone="test_vit"))
-    values: Callable[[str], Any] = lambda name: getattr(  # noqa: E731
-        config, {"balance": "method"}.get(name, name), getattr(config.objective, name, None)
-    )
-    assert documented == {name: values(name) for name in documented}
+def written_defaults(said: str) -> dict[str, Any]:
+    """The arguments of a call, such as those that a docstring gives."""
+    classes = {name: getattr(penult, name) for kinds in GROUPS.values() for name in kinds}
+    return eval(f"dict({said})", classes)
+
+
+def test_the_documented_defaults_are_the_server_s(runs: Runs) -> None:
+    """The paragraph of `Client.finetune` and the line "Defaults:" of every class of options, read as calls."""
+    said = inspect.getdoc(Client.finetune).split("the others are::")[1].split("\n\n")[1]
+    plain = written_defaults(said)
+    left_out: Values = {"epochs": None, "batch_size": None}
+    found: dict[str, Any] = {}
+    for balance in (UPSAMPLING, UPSAMPLING | {"balance.by": None}):
+        spec = decode.finetune_spec(runs.complete(left_out | balance, "images"))
+        found |= {name: getattr(spec, name) for name in plain if getattr(spec, name) is not None}
+    kinds = {name: type(found[name])() for name in ("optimizer", "loss")}
+    assert plain == found | kinds | {"balance": "none", "pretrained": True}
     # Of the rest nothing is the default.
     optional = set(inspect.signature(Client.finetune).parameters) - {"self", "timeout", "dataset", "backbone"}
-    assert optional - set(documented) == {
-        *("attribute", "weights", "ratio", "repeat_errors_of", "repeat_errors", "evaluate", "early_steps")
-    }
+    assert optional - set(plain) - set(GROUPS) == {"attribute", "weights", "ratio", "evaluate"}
+
+
+@pytest.mark.parametrize("name", [name for argument, kinds in GROUPS.items() for name in kinds if argument != "repeat"])
+def test_the_documented_defaults_of_options_are_the_server_s(runs: Runs, name: str) -> None:
+    kind = getattr(penult, name)
+    (said,) = re.findall(r"^Defaults: (\w+)\((.*)\)$", inspect.getdoc(kind) or "", re.MULTILINE)
+    assert said[0] == name
+    argument = next(argument for argument, kinds in GROUPS.items() if name in kinds)
+    data: Data = "texts" if name == "Texts" else "images"
+    spec = recipes.finetune_spec({"dataset": "x", "backbone": "test_vit", argument: kind()})
+    spec.backbone = runs.spec({}, data).backbone
+    complete(spec, "text" if name == "Texts" else "image")
+    documented = eval(f"{name}({said[1]})", {name: kind})
+    assert documented == getattr(decode.finetune_spec(spec), argument)
+
+
+@pytest.mark.parametrize("check", completed_specs())
+def test_what_a_run_says_it_used_is_the_same_when_python_asks_for_it(runs: Runs, check: Same | Differ) -> None:
+    """``client.finetune(**run.spec.arguments())`` is the same job: it sends the request that was kept."""
+    for values in (check.one, check.other):
+        spec = runs.complete(values, check.data)
+        spec.attribute = spec.attribute or "hue"
+        again = recipes.finetune_spec(decode.finetune_spec(spec).arguments())
+        assert again == spec
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"learning_rate": 0.0}, "optimizer=AdamW(learning_rate=...) must be finite and greater than 0; got 0.0"),
+        (SGD | {"learning_rate": -1.0}, "optimizer=SGD(learning_rate=...) must be"),
+        (SGD | {"objective.sam": -1.0}, "optimizer=SGD(sam=...) must be"),
+        (DRO | {"objective.label_smoothing": 1.0}, "loss=GroupDRO(label_smoothing=...) must be"),
+        ({"objective.label_smoothing": 1.0}, "loss=CrossEntropy(label_smoothing=...) must be"),
+        ({"epochs": -1}, "epochs must be in 0 .. 10000; got -1"),
+        ({"image_size": 48, "image_resize": 40}, "inputs=Images(resize=...) must be 0 or at least their size, which"),
+        ({"precision": 99}, "compute=Compute(precision=...) must be one of the numbers"),
+    ],
+)
+def test_a_refusal_names_the_argument_as_it_is_written(runs: Runs, values: Values, said: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        runs.complete(values, "images")
+    assert caught.value.message.startswith(said)
+    assert caught.value.metadata["field"] in values
+    assert caught.value.message.startswith(caught.value.metadata["argument"])

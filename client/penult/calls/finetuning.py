@@ -6,19 +6,22 @@ from typing import Literal, Unpack
 
 from penult.calls import jobs
 from penult.connection.rpc import Connection
-from penult.results.records import Checkpoint, Dataset, FeatureSet, Run
-from penult.types import (
-    BalanceMethod,
-    By,
-    FeatureKind,
-    LossName,
-    MissingGroups,
-    OptimizerName,
-    PoolingName,
-    PrecisionName,
-    ScheduleName,
-    StorageType,
+from penult.options import (
+    SGD,
+    AdamW,
+    Augment,
+    Compute,
+    CrossEntropy,
+    CVaRDRO,
+    GroupDRO,
+    Images,
+    Record,
+    RepeatErrors,
+    Schedule,
+    Texts,
 )
+from penult.results.records import Checkpoint, Dataset, FeatureSet, Run
+from penult.types import BalanceMethod, By, FeatureKind, MissingGroups, StorageType
 from penult.wire import encode, recipes
 from penult.wire.finetune_arguments import FinetuneArguments
 from penult_proto.v1 import jobs_pb2
@@ -37,48 +40,22 @@ class Finetuning:
         attribute: str | None = None,
         pretrained: bool | None = None,
         weights: str | Path | None = None,
-        pooling: PoolingName | None = None,
         balance: BalanceMethod | None = None,
         by: By | None = None,
         ratio: float | Literal["dataset"] | None = None,
         missing_groups: MissingGroups | None = None,
         epochs: int | None = None,
-        seed: int | None = None,
-        optimizer: OptimizerName | None = None,
-        learning_rate: float | None = None,
-        weight_decay: float | None = None,
-        decay_all: bool | None = None,
-        momentum: float | None = None,
-        schedule: ScheduleName | None = None,
-        schedule_by_epoch: bool | None = None,
-        warmup: float | None = None,
-        clip_norm: float | None = None,
         batch_size: int | None = None,
-        accumulate: int | None = None,
-        processes: int | None = None,
-        precision: PrecisionName | None = None,
-        compile: bool | None = None,
-        loss: LossName | None = None,
-        group_dro_rate: float | None = None,
-        group_dro_adjustment: float | None = None,
-        cvar_fraction: float | None = None,
-        label_smoothing: float | None = None,
-        mixup: float | None = None,
-        sam: float | None = None,
-        repeat_errors_of: Checkpoint | str | None = None,
-        repeat_errors: int | None = None,
-        flip: bool | None = None,
-        crop_scale: float | None = None,
-        image_size: int | None = None,
-        image_resize: int | None = None,
-        max_tokens: int | None = None,
-        pad_to_max: bool | None = None,
+        seed: int | None = None,
         evaluate: Sequence[str] | None = None,
-        evaluate_every: float | None = None,
-        checkpoint_every: float | None = None,
-        early_steps: Sequence[int] | None = None,
-        keep: Literal["all", "last", "best"] | int | None = None,
-        save_every: int | None = None,
+        optimizer: AdamW | SGD | None = None,
+        schedule: Schedule | None = None,
+        loss: CrossEntropy | GroupDRO | CVaRDRO | None = None,
+        augment: Augment | None = None,
+        repeat: RepeatErrors | None = None,
+        inputs: Images | Texts | None = None,
+        compute: Compute | None = None,
+        record: Record | None = None,
         timeout: float = 60.0,
     ) -> jobs.Job[Run]:
         """Start finetuning all weights of a backbone; ``.wait()`` gives the `Run`.
@@ -86,19 +63,15 @@ class Finetuning:
         The same request again returns the job that is queued, running or has succeeded. A run that is killed
         resumes from its last saved state, and ends with the weights it would have had, bit for bit.
 
-        An argument that is left out, or None, takes the server's default. ``run.spec`` shows the values used, and None
-        for arguments that have no effect on the run. Defaults::
+        An argument or an option that is left out, or None, takes the server's default. ``run.spec`` shows the values
+        used, and None for what has no effect on the run. Those of options stand with their classes, as in
+        ``help(penult.AdamW)``; the others are::
 
-            pretrained=True, pooling="model", balance="none", by="class", missing_groups="refuse", epochs=2, seed=0,
-            optimizer="adamw", learning_rate=0.001, weight_decay=0.01, decay_all=False, momentum=0.9, schedule="cosine",
-            schedule_by_epoch=False, warmup=0.1, clip_norm=0.0, batch_size=32, accumulate=1, processes=1,
-            precision="auto", compile=False, loss="mean", group_dro_rate=0.01, group_dro_adjustment=0.0,
-            cvar_fraction=0.2, label_smoothing=0.0, mixup=0.0, sam=0.0, flip=True, crop_scale=0.0, image_size=0,
-            image_resize=0, max_tokens=128, pad_to_max=False, evaluate_every=1.0, checkpoint_every=1.0, keep="all",
-            save_every=0
+            pretrained=True, balance="none", by="class", missing_groups="refuse", epochs=2, batch_size=32, seed=0,
+            optimizer=AdamW(), loss=CrossEntropy()
 
-        An argument that would have no effect is refused, and the error says what it goes with: `momentum` without
-        ``optimizer="sgd"``, `by` without a balance, `max_tokens` for images, arguments of training with ``epochs=0``.
+        What would have no effect is refused, and the error says what it goes with: `by` without a balance,
+        ``inputs=Texts(max_tokens=...)`` for images, what belongs to training with ``epochs=0``.
 
         Parameters
         ----------
@@ -109,8 +82,6 @@ class Finetuning:
         pretrained : False starts from random weights.
         weights : absolute path, on the server's machine, of a file of pretrained weights of a timm backbone
             (safetensors, or a PyTorch file that holds tensors alone).
-        pooling : what the head of a text model reads: "model" for what its own classifier does, such as BERT's pooled
-            first token; "mean" for the mean of the last hidden states over the tokens (Reimers and Gurevych 2019).
         balance : how the training examples are balanced (LaBonte et al. 2024, section 3): "none"; "subsetting"
             keeps as many of each as the smallest has; "upsampling" draws with probability 1/count;
             "upweighting" weighs the loss by 1/count; "mixture" caps each at `ratio` times the smallest, then
@@ -121,50 +92,19 @@ class Finetuning:
             to balance the others. Groups without an example in any split are always left out. ``.notes`` of the run
             names the groups left out.
         epochs : 0 stores the starting point only.
-        seed : of the fresh head, the order of examples, the augmentation and dropout.
-        optimizer : "adamw" or "sgd".
-        learning_rate : peak of the learning rate.
-        weight_decay : of weights; of biases and normalisation layers only with `decay_all`.
-        momentum : of "sgd".
-        schedule : how the learning rate falls after the warm-up: by the step, or with `schedule_by_epoch` by the epoch.
-        warmup : fraction of all steps in which the learning rate rises from 0.
-        clip_norm : largest norm of the gradient over all weights; 0 for none.
         batch_size : examples per step, over all processes and micro-batches.
-        accumulate : micro-batches per step, which pass through the model one after the other, to need less memory. The
-            gradient is the same, except through batch normalisation, which normalises over each micro-batch alone and
-            updates its running statistics once per micro-batch. Where that would be over a single value (1 x 1 maps),
-            micro-batches of one example are joined at the end of an epoch, and refused where `batch_size` makes them.
-        processes : processes on the server's machine that share each step, a GPU each where there are any.
-        precision : of the forward passes in training: "fp32", or autocast to "bf16" or "fp16" (with a scaled loss);
-            "auto" is bf16 on a GPU and fp32 on the CPU.
-        compile : train through torch.compile.
-        loss : "mean"; "group_dro" (Sagawa et al. 2020) with step size `group_dro_rate` and size adjustment
-            `group_dro_adjustment` / sqrt(n_g), usually with ``balance="upsampling", by="group"``; "cvar_dro", the
-            mean of the worst `cvar_fraction` of each batch (Levy et al. 2020), weighted as the balancing says.
-        label_smoothing : fraction of every target that is spread over all classes.
-        mixup : alpha of Beta(alpha, alpha), by which two images and their labels are mixed (Zhang et al. 2018).
-        sam : radius of sharpness-aware minimisation (Foret et al. 2021).
-        repeat_errors_of, repeat_errors : a checkpoint, and how often each training example that it gets wrong stands in
-            an epoch, itself counted: the second stage of "just train twice" (Liu et al. 2021, algorithm 1). Their paper
-            says 20 times; their code adds 20 copies to the data, so that ``repeat_errors=21`` repeats its runs.
-        flip : random horizontal flips of training images.
-        crop_scale : least fraction of an image's area that a random crop keeps, such as 0.7; 0 crops none.
-        image_size : side in pixels; the dataset's own by default.
-        image_resize : shorter side in pixels before the center crop to `image_size`, such as 256 for 224; by default
-            `image_size`, so that the crop keeps the whole shorter side.
-        max_tokens : tokens kept of each text; with `pad_to_max` every text is padded to as many.
+        seed : of the fresh head, the order of examples, the augmentation and dropout.
         evaluate : splits whose metrics are measured; all by default.
-        evaluate_every, checkpoint_every : epochs from one measurement, or checkpoint, to the next; 0.25 for four in
-            an epoch. The last step is always measured and stored, the start always stored.
-        early_steps : further steps after which the model is measured and stored, such as ``[1, 2, 5, 10, 20, 50]``;
-            those beyond the last are left out.
-        keep : checkpoints that the run leaves of those it stores; the others are deleted as it goes, except where
-            another run has stored or features were extracted from them. "all"; "last"; "best", the one with the highest
-            worst-group accuracy on the split "val", the earlier of equal ones (of checkpoints that are measured, too;
-            refused where "val" is not evaluated); or a number k: the start, every k-th after it, and the last. It
-            changes no number, but ``run.checkpoints``: a run with another policy is another run.
-        save_every : steps between savings of the training state, from which a killed run resumes; by default as often
-            as costs about 2 % of the time.
+        optimizer : `penult.AdamW` or `penult.SGD`, with learning rate, weight decay, clipping and the radius of
+            sharpness-aware minimisation.
+        schedule : `penult.Schedule`, of the learning rate: its name and the warm-up.
+        loss : `penult.CrossEntropy`, `penult.GroupDRO` (Sagawa et al. 2020) or `penult.CVaRDRO` (Levy et al. 2020),
+            each with label smoothing.
+        augment : `penult.Augment`: flips, crops and mixup of training images.
+        repeat : `penult.RepeatErrors`, of a checkpoint: the second stage of "just train twice" (Liu et al. 2021).
+        inputs : `penult.Images`, their size, or `penult.Texts`, their length and the pooling.
+        compute : `penult.Compute`: precision, torch.compile, micro-batches, processes.
+        record : `penult.Record`: when the run is measured and stored.
         timeout : seconds for starting the job.
 
         Raises

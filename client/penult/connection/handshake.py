@@ -5,7 +5,8 @@ import os
 from penult.arguments.coerce import text
 from penult.connection.rpc import Connection, is_loopback, unreachable
 from penult.connection.servers import read_record, state_file
-from penult.errors import DeadlineExceeded, VersionMismatch, invalid, shown
+from penult.connection.tls_trouble import tls_trouble
+from penult.errors import DeadlineExceeded, Unavailable, VersionMismatch, invalid, shown
 from penult.results.records import Info
 from penult.wire import decode
 from penult_proto import PROTOCOL
@@ -13,6 +14,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import info_pb2
 
 DEFAULT_ADDRESS = "localhost:7711"
+ADDRESS_VARIABLE = "PENULT_ADDRESS"
 TOKEN_VARIABLE = "PENULT_TOKEN"
 
 
@@ -46,13 +48,24 @@ def checked_token(argument: str, token: str) -> str:
 def check_server(connection: Connection, *, timeout: float) -> Info:
     """What the server says about itself. Closes the connection when it raises.
 
-    Raises `Unavailable`, `Unauthenticated` or `VersionMismatch`.
+    Raises `Unavailable`, whose text names every mistake in TLS as itself, `Unauthenticated` or `VersionMismatch`.
     """
     try:
         return _info(connection, timeout=timeout)
-    except BaseException:
+    except BaseException as error:
         connection.close()
-        raise
+        if not isinstance(error, Unavailable):
+            raise
+        unreached = error
+    raise _explained(connection, unreached)
+
+
+def _explained(connection: Connection, unreached: Unavailable) -> Unavailable:
+    """The same error, or where TLS is the matter one that says so."""
+    trouble = tls_trouble(connection.address, tls=connection.tls, tls_ca=connection.tls_ca)
+    if trouble is None:
+        return unreached
+    return Unavailable(trouble, kind=ErrorKind.UNREACHABLE, metadata={"address": connection.address})
 
 
 def _info(connection: Connection, *, timeout: float) -> Info:

@@ -120,10 +120,11 @@ class Connection:
         self, address: str, *, token: str | None = None, tls: bool = False, tls_ca: str | Path | None = None
     ) -> None:
         self.address = address
+        self.tls, self.tls_ca = tls or tls_ca is not None, tls_ca
         self._metadata: tuple[tuple[str, str], ...] = (("penult-protocol", str(PROTOCOL)),)
         if token:
             self._metadata += (("authorization", f"Bearer {token}"),)
-        self._open: Callable[[], grpc.Channel] = lambda: _channel(address, tls or tls_ca is not None, tls_ca)
+        self._open: Callable[[], grpc.Channel] = lambda: _channel(address, self.tls, tls_ca)
         self._lock = threading.Lock()
         self._closed = False
         self._pid = 0

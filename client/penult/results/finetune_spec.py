@@ -3,23 +3,28 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from penult.types import (
-    BalanceMethod,
-    By,
-    LossName,
-    MissingGroups,
-    OptimizerName,
-    PoolingName,
-    PrecisionName,
-    ScheduleName,
+from penult.options import (
+    SGD,
+    AdamW,
+    Augment,
+    Compute,
+    CrossEntropy,
+    CVaRDRO,
+    GroupDRO,
+    Images,
+    Record,
+    RepeatErrors,
+    Schedule,
+    Texts,
 )
+from penult.types import BalanceMethod, By, MissingGroups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneSpec:
     """A finetuning recipe; the fields are the arguments of `Client.finetune`.
 
-    A field that was left out has the server's default; one without an effect, such as the momentum of AdamW, is None.
+    What was left out has the server's default; what has no effect, such as the schedule of a run of no epochs, is None.
     """
 
     dataset: str
@@ -27,50 +32,24 @@ class FinetuneSpec:
     attribute: str
     pretrained: bool
     weights: str | None
-    pooling: PoolingName | None
     balance: BalanceMethod
     by: By | None
     ratio: float | Literal["dataset"] | None
     missing_groups: MissingGroups | None
     epochs: int
-    seed: int
-    optimizer: OptimizerName | None
-    learning_rate: float | None
-    weight_decay: float | None
-    decay_all: bool | None
-    momentum: float | None
-    schedule: ScheduleName | None
-    schedule_by_epoch: bool | None
-    warmup: float | None
-    clip_norm: float | None
     batch_size: int | None
-    accumulate: int | None
-    processes: int | None
-    precision: PrecisionName | None
-    compile: bool | None
-    loss: LossName | None
-    group_dro_rate: float | None
-    group_dro_adjustment: float | None
-    cvar_fraction: float | None
-    label_smoothing: float | None
-    mixup: float | None
-    sam: float | None
-    repeat_errors_of: str | None
-    """Digest of a checkpoint."""
-    repeat_errors: int | None
-    flip: bool | None
-    crop_scale: float | None
-    image_size: int | None
-    image_resize: int | None
-    max_tokens: int | None
-    pad_to_max: bool | None
+    seed: int
     evaluate: tuple[str, ...]
     """Empty for all."""
-    evaluate_every: float | None
-    checkpoint_every: float | None
-    early_steps: tuple[int, ...]
-    keep: Literal["all", "last", "best"] | int | None
-    save_every: int | None
+    optimizer: AdamW | SGD | None
+    schedule: Schedule | None
+    loss: CrossEntropy | GroupDRO | CVaRDRO | None
+    augment: Augment | None
+    repeat: RepeatErrors | None
+    """By the digest of the checkpoint."""
+    inputs: Images | Texts | None
+    compute: Compute | None
+    record: Record | None
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of `Client.finetune` that ask for this again: ``client.finetune(**spec.arguments())``."""

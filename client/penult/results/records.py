@@ -192,7 +192,7 @@ class Run:
     steps_per_epoch: int
     notes: Notes = ()
     """What the numbers of the run alone do not say, such as that balancing left out groups without an example, or how
-    the classes of `repeat_errors_of` were matched."""
+    the classes of `repeat=` were matched."""
 
     def metrics(self, split: str, epoch: float = -1) -> Metrics:
         """Metrics of a split after an epoch; -1 for the last. Raises `NotFound`, listing what was measured."""

@@ -1,81 +1,145 @@
 """Finetuning recipes: the arguments of `Client.finetune`, and the message they become.
 
-Arguments are called as the fields of the message and of those within it; a field's type says what its argument takes.
-Ranges are the server's.
+`penult_proto.finetune_fields` says where each field is written; a field's type says what its argument takes. Ranges are
+the server's.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from penult import options
 from penult.arguments import coerce
-from penult.errors import invalid
+from penult.errors import InvalidRequest, invalid, shown
 from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
 from penult.wire.references import checkpoint_digest, dataset_name
-from penult_proto.enums import name_of
+from penult_proto.enums import choices_of, name_of
+from penult_proto.finetune_fields import GROUPS, KINDS, PLACES, chosen, fields_of, written
 from penult_proto.v1 import groups_pb2, runs_pb2
 
-_FIELDS = {"balance": "method"}
-"""Fields whose name differs from their argument's."""
+_PATHS: Mapping[tuple[str, str], str] = {(place.argument, place.option): path for path, place in PLACES.items()}
+"""The path of each field by its argument and option."""
 
 
 def finetune_spec(arguments: Mapping[str, object]) -> runs_pb2.FinetuneSpec:
     """What was asked for, and nothing else: the server knows the defaults. Raises `InvalidRequest`."""
     asked = dict(coerce.items("a finetuning", arguments, "{'dataset': 'footwear', 'backbone': 'x'}"))
     if not {"dataset", "backbone"} <= set(asked) <= set(FinetuneArguments.__annotations__):
-        legal = [name for name in FinetuneArguments.__annotations__ if name not in ("dataset", "backbone")]
-        named = ", ".join(str(name) for name in asked)
-        raise invalid(f"a finetuning has 'dataset', 'backbone' and any of {', '.join(legal)}; got {named}")
+        raise _other_arguments(asked)
     for name in ("dataset", "backbone"):
         if asked[name] is None:
             raise invalid(f"{name}= must be given; got None", argument=name)
     spec = runs_pb2.FinetuneSpec()
-    for name, value in asked.items():
-        if value is not None:
-            message, field = _place_of(spec, name)
-            found = _on_wire(name, value, field)
-            if isinstance(found, list):
-                getattr(message, field.name).extend(found)
-            else:
-                setattr(message, field.name, found)
+    # Classes of options first: what is said about their options names them.
+    for path, value in sorted(_asked(asked), key=lambda one: one[0] not in KINDS):
+        message, field = _place_of(spec, path)
+        found = _on_wire(path, written(path, spec), value, field)
+        if isinstance(found, list):
+            getattr(message, field.name).extend(found)
+        else:
+            setattr(message, field.name, found)
     return spec
+
+
+def _other_arguments(asked: Mapping[Any, object]) -> InvalidRequest:
+    """The refusal of names that are no arguments, or of a request in which one is missing."""
+    known = list(FinetuneArguments.__annotations__)
+    legal = [name for name in known if name not in ("dataset", "backbone")]
+    named = ", ".join(str(name) for name in asked)
+    moved = [written(path) for (_, option), path in _PATHS.items() if option and option in set(asked) - set(known)]
+    hint = f"; write {', '.join(moved)}" if moved else ""
+    return invalid(f"a finetuning has 'dataset', 'backbone' and any of {', '.join(legal)}; got {named}{hint}")
+
+
+def _asked(arguments: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Every field that was given, by its path."""
+    for argument, value in arguments.items():
+        if value is None:
+            continue
+        if argument not in GROUPS:
+            yield _PATHS[argument, ""], value
+            continue
+        if argument in KINDS.values():
+            yield _PATHS[argument, ""], GROUPS[argument][_class_of(argument, value)]
+        for option in _options_of(argument, value):
+            if getattr(value, option) is not None:
+                yield _PATHS[argument, option], getattr(value, option)
+
+
+def _options_of(argument: str, value: object) -> list[str]:
+    """The options that an object of an argument has. Raises `InvalidRequest` for one of another class."""
+    return [one.name for one in fields(getattr(options, _class_of(argument, value)))]
+
+
+def _class_of(argument: str, value: object) -> str:
+    """The name of the class that an object of options has. Raises `InvalidRequest`."""
+    kinds = [getattr(options, name) for name in GROUPS[argument]]
+    if type(value) not in kinds:
+        legal = " or ".join(f"penult.{name}(...)" for name in GROUPS[argument])
+        named = next((name for name in GROUPS[argument] if value is getattr(options, name)), "")
+        hint = f": call it, penult.{named}()" if named else ""
+        raise invalid(f"{argument} must be {legal}; got {shown(value)}{hint}", argument=argument)
+    return type(value).__name__
 
 
 def arguments_of(spec: runs_pb2.FinetuneSpec) -> dict[str, Any]:
     """The arguments that ask for a recipe, each of them; None for what it leaves out."""
-    return {name: _from_wire(name, *_place_of(spec, name)) for name in FinetuneArguments.__annotations__}
+    return {
+        name: _options_from_wire(name, spec) if name in GROUPS else _from_wire(_PATHS[name, ""], spec)
+        for name in FinetuneArguments.__annotations__
+    }
 
 
-def _from_wire(argument: str, message: Message, field: FieldDescriptor) -> Any:
-    """One argument as a user writes it."""
+def _options_from_wire(argument: str, spec: runs_pb2.FinetuneSpec) -> options.Options | None:
+    """The options of a topic as a user writes them; None where the recipe says nothing of it."""
+    values = {
+        place.option: _from_wire(path, spec)
+        for path, place in PLACES.items()
+        if place.argument == argument and place.option
+    }
+    given = {name for name, value in values.items() if value is not None}
+    kinds = [getattr(options, name) for name in GROUPS[argument]]
+    said = argument in KINDS.values() and _from_wire(_PATHS[argument, ""], spec) is not None
+    if not given and not said:
+        return None
+    if said:
+        kinds = [getattr(options, chosen(argument, spec))]
+    kind = next((one for one in kinds if given <= {field.name for field in fields(one)}), kinds[0])
+    return kind(**{field.name: values[field.name] for field in fields(kind)})
+
+
+def _from_wire(path: str, spec: runs_pb2.FinetuneSpec) -> Any:
+    """One field as a user writes it; None where it is left out."""
+    message, field = _place_of(spec, path)
     value: Any = {one.name: value for one, value in message.ListFields()}.get(field.name)
-    if argument in ("evaluate", "early_steps"):
+    if path == "evaluate":
         return tuple(value or ())
-    if argument in ("dataset", "backbone", "attribute"):
+    if path == "early_steps":
+        return tuple(value) if value else None
+    if path in ("dataset", "backbone", "attribute"):
         return value or ""
-    if argument == "balance":
+    if path == "balance.method":
         value = value or groups_pb2.BALANCE_METHOD_NONE
-    if argument == "ratio":
+    if path == "balance.ratio":
         return "dataset" if value == 0 else value
-    if argument == "keep" and value is not None and value.isdecimal():
+    if path == "keep" and value is not None and value.isdecimal():
         return int(value)
     if field.enum_type is not None and value is not None:
         return name_of(field.enum_type, value)
     return value
 
 
-def _place_of(spec: runs_pb2.FinetuneSpec, argument: str) -> tuple[Message, FieldDescriptor]:
-    """The part of the request, and its field, that an argument is written to."""
-    name = _FIELDS.get(argument, argument)
-    message = next(one for one in (spec.balance, spec.objective, spec) if name in one.DESCRIPTOR.fields_by_name)
-    return message, message.DESCRIPTOR.fields_by_name[name]
+def _place_of(spec: runs_pb2.FinetuneSpec, path: str) -> tuple[Message, FieldDescriptor]:
+    """The part of the request, and its field, that a path names."""
+    return next((message, field) for one, message, field in fields_of(spec) if one == path)
 
 
-def _on_wire(argument: str, value: Any, field: FieldDescriptor) -> Any:
-    """A value as the request holds it. Raises `InvalidRequest`."""
-    match argument:
+def _on_wire(path: str, argument: str, value: Any, field: FieldDescriptor) -> Any:
+    """A value as the request holds it. Raises `InvalidRequest`, calling it `argument`."""
+    match path:
         case "evaluate":
             return _splits(value)
         case "early_steps":
@@ -83,16 +147,18 @@ def _on_wire(argument: str, value: Any, field: FieldDescriptor) -> Any:
             return [coerce.whole(argument, step, -coerce.INT64, coerce.INT64) for step in steps]
         case "seed":
             return coerce.seed(value)
-        case "ratio":
+        case "balance.ratio":
             return _ratio(value)
         case "keep":
-            return _keep(value)
-        case "repeat_errors_of":
+            return _keep(argument, value)
+        case "objective.repeat_errors_of":
             return checkpoint_digest(value, argument)
         case "dataset":
             return dataset_name(value)
         case "backbone" | "weights":
             return coerce.path(argument, value)
+        case "optimizer" | "objective.loss":
+            return choices_of(cast("Any", field.enum_type))[value]
         case _:
             return _of_type(argument, value, field)
 
@@ -121,12 +187,12 @@ def _splits(values: Any) -> list[str]:
     return splits
 
 
-def _keep(keep: int | str) -> str:
+def _keep(argument: str, keep: int | str) -> str:
     """A policy for checkpoints, or the number of one."""
     if isinstance(keep, str):
-        coerce.check_choice("keep", keep, ["all", "last", "best"])
+        coerce.check_choice(argument, keep, ["all", "last", "best"])
         return keep
-    return str(coerce.whole("keep", keep, 1))
+    return str(coerce.whole(argument, keep, 1))
 
 
 def _ratio(ratio: float | str) -> float:

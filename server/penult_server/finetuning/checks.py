@@ -1,4 +1,4 @@
-"""Checks of single fields of a request; every refusal names the field, what was expected and what was got."""
+"""Checks of single fields of a request; every refusal names the argument, what was expected and what was got."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +7,8 @@ from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from penult_proto.errors import ErrorKind
+from penult_proto.finetune_fields import path_of, written
+from penult_proto.v1 import runs_pb2
 from penult_server.errors import ServiceError
 
 
@@ -83,6 +85,26 @@ def check_choice(field: str, value: str, choices: Sequence[str]) -> None:
         raise invalid(field, f"one of {', '.join(choices)}", value)
 
 
-def invalid(field: str, expected: str, got: object) -> ServiceError:
-    """The refusal of a field's value."""
-    return ServiceError(ErrorKind.INVALID_ARGUMENT, f"{field} must be {expected}; got {got!r}", field=field, got=got)
+class WrongValueError(ServiceError):
+    """The refusal of a field's value; the message calls it as the user of a request writes it."""
+
+    def __init__(self, field: str, expected: str, got: object, spec: runs_pb2.FinetuneSpec | None = None) -> None:
+        path = path_of(field)
+        said = written(path, spec)
+        super().__init__(
+            ErrorKind.INVALID_ARGUMENT,
+            f"{said} must be {expected}; got {got!r}",
+            field=path,
+            argument=said,
+            got=got,
+        )
+        self._told = field, expected, got
+
+    def asked_by(self, spec: runs_pb2.FinetuneSpec) -> "WrongValueError":
+        """The refusal of this value in a request, whose choices say how its user writes it."""
+        return WrongValueError(*self._told, spec)
+
+
+def invalid(field: str, expected: str, got: object) -> WrongValueError:
+    """The refusal of a field's value, by the name of the field or its path in the request."""
+    return WrongValueError(field, expected, got)

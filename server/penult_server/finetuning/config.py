@@ -141,7 +141,7 @@ class FinetuneConfig:
         check_keep(self.keep)
         check_whole("accumulate", self.accumulate, 1, max(1, self.batch_size // self.processes))
         if 0 < self.image_resize < self.image_size:
-            raise invalid("image_resize", f"0 or at least image_size, which is {self.image_size}", self.image_resize)
+            raise invalid("image_resize", f"0 or at least their size, which is {self.image_size}", self.image_resize)
         if self.method is BalanceMethod.MIXTURE:
             check_real("ratio", self.ratio, "at least 1, or 0 for the dataset's", self.ratio >= 1 or self.ratio == 0)
         if len(set(self.evaluate)) != len(self.evaluate):
@@ -161,18 +161,24 @@ class FinetuneConfig:
         whole_batch = self.objective.loss != "mean"
         if whole_batch and self.accumulate > 1:
             raise invalid(
-                "accumulate", f"1 with {self.objective.loss}, which weighs a batch as a whole", self.accumulate
+                "accumulate", f"1 with loss={self.objective.kind}(), which weighs a batch as a whole", self.accumulate
             )
         if self.objective.loss == "group_dro" and self.method is BalanceMethod.UPWEIGHTING:
             raise invalid(
                 "balance",
-                "another than upweighting with group_dro: the weights are equal within each group, so that the groups' "
-                "means would not depend on them (upsampling by group is usual)",
+                "another than upweighting with loss=GroupDRO(): the weights are equal within each group, so that the "
+                "groups' means would not depend on them (upsampling by group is usual)",
                 self.method.value,
             )
         if self.objective.repeat_errors_of and self.method is not BalanceMethod.NONE:
             raise invalid(
-                "balance", "none with repeat_errors_of, which says itself how often examples stand", self.method
+                "balance",
+                "none with repeat=RepeatErrors(), which says itself how often examples stand",
+                self.method.value,
             )
         if self.objective.sam and self.precision == "fp16":
-            raise invalid("precision", "another than fp16 with sam, whose two gradients would need two scales", "fp16")
+            raise invalid(
+                "precision",
+                "another than fp16 with the sam of optimizer=, whose two gradients would need two scales",
+                "fp16",
+            )

@@ -49,12 +49,14 @@ BALANCED_BY_GROUP: HasEffect = HasEffect(
     lambda config, _: config.method is not BalanceMethod.NONE and config.by is BalanceBy.GROUP,
 )
 OF_MIXTURE: HasEffect = HasEffect("balance='mixture'", lambda config, _: config.method is BalanceMethod.MIXTURE)
-OF_SGD: HasEffect = HasEffect("optimizer='sgd'", lambda config, _: config.optimizer == "sgd")
-SCHEDULED: HasEffect = HasEffect("schedule='cosine' or 'linear'", lambda config, _: config.schedule != "constant")
-OF_GROUP_DRO: HasEffect = HasEffect("loss='group_dro'", lambda config, _: config.objective.loss == "group_dro")
-OF_CVAR_DRO: HasEffect = HasEffect("loss='cvar_dro'", lambda config, _: config.objective.loss == "cvar_dro")
+OF_SGD: HasEffect = HasEffect("optimizer=SGD()", lambda config, _: config.optimizer == "sgd")
+SCHEDULED: HasEffect = HasEffect(
+    "schedule=Schedule('cosine') or 'linear'", lambda config, _: config.schedule != "constant"
+)
+OF_GROUP_DRO: HasEffect = HasEffect("loss=GroupDRO()", lambda config, _: config.objective.loss == "group_dro")
+OF_CVAR_DRO: HasEffect = HasEffect("loss=CVaRDRO()", lambda config, _: config.objective.loss == "cvar_dro")
 OF_REPEATED_ERRORS: HasEffect = HasEffect(
-    "repeat_errors_of=, the checkpoint whose errors are repeated",
+    "repeat=RepeatErrors() of a checkpoint, whose errors are repeated",
     lambda config, _: bool(config.objective.repeat_errors_of),
 )
 OF_IMAGES: HasEffect = HasEffect("a dataset of images", lambda _, modality: modality == "image")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from penult_proto.finetune_fields import GROUPS
 from penult_server.finetuning.checks import ABOVE_0_TO_1, AT_LEAST_0, FROM_0_BELOW_1, Whole, check_fields, invalid
 from penult_server.finetuning.effects import OF_CVAR_DRO, OF_GROUP_DRO, OF_IMAGES, OF_REPEATED_ERRORS, TRAINED, Needed
 
@@ -46,4 +47,14 @@ class Objective:
     def __post_init__(self) -> None:
         check_fields(self)
         if self.loss != "mean" and (self.mixup or self.sam):
-            raise invalid("loss", "mean with mixup or sam, which are defined for a mean of losses", self.loss)
+            raise invalid(
+                "loss",
+                "CrossEntropy() with augment=Augment(mixup=...) or the sam of optimizer=, which are defined for a mean "
+                "of losses",
+                self.kind,
+            )
+
+    @property
+    def kind(self) -> str:
+        """What the user calls the loss."""
+        return next(kind for kind, loss in GROUPS["loss"].items() if loss == self.loss)

@@ -55,5 +55,6 @@ def check_parts(config: FinetuneConfig, n_examples: int, least: int) -> None:
         )
     parts = config.processes * config.accumulate
     if config.batch_size < least * parts:
-        shares = f" with processes={config.processes} and accumulate={config.accumulate}" if parts > 1 else ""
+        shared = f"processes={config.processes}, accumulate={config.accumulate}"
+        shares = f" with compute=Compute({shared})" if parts > 1 else ""
         raise invalid("batch_size", f"at least {least * parts}{shares}: {why}", config.batch_size)

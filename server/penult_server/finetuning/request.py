@@ -3,7 +3,6 @@
 The fields of both have the same names; those of the message `balance` are in the configuration itself.
 """
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -12,16 +11,14 @@ from google.protobuf.message import Message
 from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.enums import name_of, names_of
 from penult_proto.errors import ErrorKind
+from penult_proto.finetune_fields import NESTED, fields_of, written
 from penult_proto.v1 import runs_pb2
 from penult_server.datasets.model import Modality
 from penult_server.errors import ServiceError
-from penult_server.finetuning.checks import annotated, annotations_of, invalid
+from penult_server.finetuning.checks import WrongValueError, annotated, annotations_of, invalid
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.effects import HasEffect, Needed
 from penult_server.finetuning.objective import Objective
-
-NESTED = ("balance", "objective")
-"""Messages within the request."""
 
 
 def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
@@ -29,9 +26,12 @@ def config_from_proto(spec: runs_pb2.FinetuneSpec) -> FinetuneConfig:
 
     Raises ServiceError as FinetuneConfig does, also for choices of a newer protocol.
     """
-    given = _given(spec, "", apart=("dataset", "backbone", *NESTED)) | _given(spec.balance, "balance.")
-    objective = Objective(**_given(spec.objective, "objective."))
-    return FinetuneConfig(backbone=spec.backbone, objective=objective, **given)
+    try:
+        given = _given(spec, "", apart=("dataset", "backbone", *NESTED)) | _given(spec.balance, "balance.")
+        objective = Objective(**_given(spec.objective, "objective."))
+        return FinetuneConfig(backbone=spec.backbone, objective=objective, **given)
+    except WrongValueError as error:
+        raise error.asked_by(spec) from None
 
 
 def complete(spec: runs_pb2.FinetuneSpec, modality: Modality) -> FinetuneConfig:
@@ -45,18 +45,10 @@ def complete(spec: runs_pb2.FinetuneSpec, modality: Modality) -> FinetuneConfig:
         is_given = field.name in {one.name for one, _ in message.ListFields()}
         without = next((one for one in effects_of(path) if not one.holds(config, modality)), None)
         if without is None and not is_given:
-            _write_default(path, message, field, config)
+            _write_default(path, message, field, config, spec)
         elif without is not None and is_given:
-            raise _without_effect(path, without)
+            raise _without_effect(path, without, spec)
     return config
-
-
-def fields_of(spec: runs_pb2.FinetuneSpec) -> Iterator[tuple[str, Message, FieldDescriptor]]:
-    """Every field of a request by its path, such as "objective.mixup", with the message that it is a field of."""
-    for prefix, message in (("", spec), ("balance.", spec.balance), ("objective.", spec.objective)):
-        for field in message.DESCRIPTOR.fields:
-            if field.name not in NESTED:
-                yield prefix + field.name, message, field
 
 
 def effects_of(path: str) -> list[HasEffect]:
@@ -93,12 +85,15 @@ def _from_wire(path: str, field: FieldDescriptor, value: Any) -> Any:
     return {"balance.method": BalanceMethod, "balance.by": BalanceBy}.get(path, str)(name)
 
 
-def _write_default(path: str, message: Message, field: FieldDescriptor, config: FinetuneConfig) -> None:
+def _write_default(
+    path: str, message: Message, field: FieldDescriptor, config: FinetuneConfig, spec: runs_pb2.FinetuneSpec
+) -> None:
     """Write a default into a request. An empty text or list counts as left out."""
     needed = next((one for one in _annotations(path) if isinstance(one, Needed)), None)
     if needed is not None:
+        said = written(path, spec)
         raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT, f"{_argument(path)} must be given: {needed.meaning}", field=_argument(path)
+            ErrorKind.INVALID_ARGUMENT, f"{said} must be given: {needed.meaning}", field=path, argument=said
         )
     value: Any = getattr(config.objective if path.startswith("objective.") else config, field.name, None)
     if field.enum_type is not None:
@@ -107,15 +102,11 @@ def _write_default(path: str, message: Message, field: FieldDescriptor, config: 
         setattr(message, field.name, value)
 
 
-def _argument(path: str) -> str:
-    """The name of a field in the client."""
-    return "balance" if path == "balance.method" else _name(path)
-
-
-def _without_effect(path: str, effect: HasEffect) -> ServiceError:
-    argument = _argument(path)
+def _without_effect(path: str, effect: HasEffect, spec: runs_pb2.FinetuneSpec) -> ServiceError:
+    said = written(path, spec)
     return ServiceError(
         ErrorKind.INVALID_ARGUMENT,
-        f"{argument} has no effect on this run: it goes with {effect.goes_with}; leave it out, or ask for that",
-        field=argument,
+        f"{said} has no effect on this run: it goes with {effect.goes_with}; leave it out, or ask for that",
+        field=path,
+        argument=said,
     )

@@ -320,8 +320,8 @@ def input_side(config: FinetuneConfig, dataset: Dataset) -> int:
     if height != width:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
-            f"image_size 0 takes the size of the dataset's images, which must then be square; the first of "
-            f"{dataset.info.name!r} has {width} x {height} pixels: give image_size",
+            f"inputs=Images(size=0) takes the size of the dataset's images, which must then be square; the first of "
+            f"{dataset.info.name!r} has {width} x {height} pixels: give a size",
             width=width,
             height=height,
         )

@@ -46,13 +46,20 @@ class Guard(grpc.aio.ServerInterceptor):
             return ServiceError(
                 ErrorKind.UNAUTHENTICATED,
                 "this server needs its token: pass token=... or set PENULT_TOKEN (it is in the file `token` of the "
-                "server's root)",
+                "server's root); over plain gRPC send the metadata 'authorization: Bearer TOKEN'",
             )
         protocol = str(metadata.get("penult-protocol", ""))
+        if not protocol:
+            return ServiceError(
+                ErrorKind.VERSION_MISMATCH,
+                f"the call does not say which protocol it speaks: send the metadata 'penult-protocol: {PROTOCOL}', "
+                "or use penult's client",
+                server=PROTOCOL,
+            )
         if protocol != str(PROTOCOL):
             return ServiceError(
                 ErrorKind.VERSION_MISMATCH,
-                f"the server speaks protocol {PROTOCOL}, the client {protocol or 'none'}: install the same version of "
+                f"the server speaks protocol {PROTOCOL}, the client {protocol}: install the same version of "
                 "penult on both",
                 server=PROTOCOL,
                 client=protocol,

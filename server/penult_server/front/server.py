@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 from importlib.metadata import version
-from pathlib import Path
 
 import grpc
 from grpc_reflection.v1alpha import reflection
@@ -41,6 +40,7 @@ from penult_server.front.services.jobs import JobServicer
 from penult_server.front.services.refits import RefitServicer
 from penult_server.front.services.spectra import SpectraServicer
 from penult_server.front.services.storage import StorageServicer
+from penult_server.front.tls import tls_credentials
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.settings import Settings
 from penult_server.stores.durable import remove_staging
@@ -155,10 +155,10 @@ class Server:
     def _bind(self, server: grpc.aio.Server) -> int:
         settings = self._settings
         address = f"{_bracketed(settings.host)}:{settings.port}"
+        credentials = tls_credentials(settings.tls_cert, settings.tls_key)
         try:
-            if settings.tls_cert and settings.tls_key:
-                pair = (_read(settings.tls_key), _read(settings.tls_cert))
-                return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+            if credentials:
+                return server.add_secure_port(address, credentials)
             return server.add_insecure_port(address)
         except RuntimeError as error:
             raise ServiceError(
@@ -205,10 +205,3 @@ class Server:
 def _bracketed(host: str) -> str:
     """IPv6 addresses stand in brackets before a port."""
     return f"[{host}]" if ":" in host else host
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"cannot read {path}: {error.strerror}") from error

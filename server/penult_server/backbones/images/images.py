@@ -85,7 +85,7 @@ def wrong_size(name: str, image_size: int, error: Exception) -> ServiceError:
     return ServiceError(
         ErrorKind.INVALID_ARGUMENT,
         f"the backbone {name!r} cannot be built for images of {image_size} x {image_size} pixels "
-        f"({error}); choose another image_size, often a multiple of 32",
+        f"({error}); choose another size (inputs=Images(size=...)), often a multiple of 32",
         backbone=name,
         image_size=image_size,
     )

@@ -14,6 +14,7 @@ from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.deletion_plan import Sort
 from penult_server.registry.jobs import JobTable
+from penult_server.registry.usage import add_up, read_facts
 from penult_server.stores import removal
 from penult_server.stores.durable import STAGING_PREFIX, remove_staging
 from penult_server.stores.removal import FOLDERS, recover, remove, set_aside
@@ -216,3 +217,32 @@ def test_leftovers_of_a_removal_are_swept_with_those_of_writers(tmp_path: Path) 
     assert left.name.startswith(STAGING_PREFIX)
     remove_staging(tmp_path / "features")
     assert not list((tmp_path / "features").iterdir())
+
+
+def test_usage_by_user(tmp_path: Path) -> None:
+    """A thing counts for its own user, else for that of its checkpoint, else for that of its run."""
+    store = fill(tmp_path)
+    if not store.database.rows("SELECT 1 FROM sqlite_master WHERE name = 'card'"):
+        with store.database.transaction() as connection:
+            connection.execute("CREATE TABLE card (kind TEXT, id TEXT, user TEXT)")
+            connection.execute("CREATE TABLE name (kind TEXT, name TEXT, id TEXT, given REAL)")
+    cards = [("run", "one", "ada"), ("run", "two", "bob"), ("checkpoint", C, "cy"), ("dataset", "data", "dan")]
+    with store.database.transaction() as connection:
+        for kind, id, user in cards:
+            connection.execute("DELETE FROM card WHERE kind = ? AND id = ?", (kind, id))
+            connection.execute("INSERT INTO card (kind, id, user) VALUES (?, ?, ?)", (kind, id, user))
+        connection.execute("INSERT INTO name (kind, name, id, given) VALUES ('run', 'baseline', 'one', 1.0)")
+    usage = add_up(tmp_path, read_facts(store.database, store.deletions.holdings))
+    of = {one.user: one.bytes for one in usage.users}
+    each = 2 * 64
+    run = 2 * len("one")
+    assert of == {"ada": 3 * each + run, "bob": run, "cy": each, "dan": each}
+    runs = {one.run: one for one in usage.runs}
+    assert (runs["one"].name, runs["one"].user, runs["two"].name) == ("baseline", "ada", "")
+    assert (runs["one"].checkpoint_bytes, runs["one"].feature_bytes, runs["two"].checkpoint_bytes) == (
+        2 * each,
+        each,
+        each,
+    )
+    assert store.deletions.planner.plan(Sort.RUN, "one", dependents=True).goes[0].names == ("baseline",)
+    store.close()

@@ -1,7 +1,7 @@
 """Deletions, carried out in one step on the registry's thread: files set aside, rows deleted, all or nothing."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson, Parse
@@ -39,7 +39,10 @@ class Deletions:
 
     def places(self, things: Iterable[Thing]) -> dict[Thing, list[Path]]:
         """The files and directories of things, those that there may be."""
-        return {thing: self._places(thing) for thing in things}
+        damaged: dict[str, list[Path]] = {}
+        for path in (self._root / "features").glob(".damaged-*"):
+            damaged.setdefault(path.name.split("-")[1], []).append(path)
+        return {thing: self._places(thing, damaged) for thing in things}
 
     def execute(self, plan: Plan) -> list[Path]:
         """Carry out a plan that was made in the same step. Returns what is left to remove.
@@ -61,7 +64,7 @@ class Deletions:
         """Delete the checkpoints that a running job has stored and no longer needs, where nothing else has them.
 
         Returns what is left to remove. A checkpoint stays that another run or job has stored or names, that features
-        were extracted from, or that was imported.
+        were extracted from, that was imported, or that has a name.
         """
         closure = Closure(self.holdings)
         own = closure.held(job) & self.holdings.stored_by(job)
@@ -69,6 +72,7 @@ class Deletions:
         taken = {digest for one in others for digest in one.stored | one.named}
         taken |= {digest for facts in closure.runs.values() for digest in facts.named}
         taken |= {one.checkpoint for one in closure.sets}
+        taken |= {id for kind, id in self.holdings.all_names() if kind == Sort.CHECKPOINT.table}
         free = [digest for digest in sorted(own - needed - taken) if not set(closure.holders(digest)) - {job}]
         if not free:
             return []
@@ -102,7 +106,7 @@ class Deletions:
     def _has(self, table: str, column: str, value: str) -> bool:
         return bool(self._database.rows(f"SELECT 1 FROM {table} WHERE {column} = ?", value))
 
-    def _places(self, thing: Thing) -> list[Path]:
+    def _places(self, thing: Thing, damaged: Mapping[str, list[Path]]) -> list[Path]:
         root = self._root
         match thing.sort:
             case Sort.RUN:
@@ -110,8 +114,7 @@ class Deletions:
             case Sort.CHECKPOINT:
                 return [root / "checkpoints" / thing.id]
             case Sort.FEATURES:
-                damaged = (root / "features").glob(f".damaged-{thing.id}-*")
-                return [root / "features" / thing.id, *damaged]
+                return [root / "features" / thing.id, *damaged.get(thing.id, ())]
             case Sort.DATASET:
                 rows = self._database.rows("SELECT digest FROM dataset WHERE name = ?", thing.id)
                 tokens = [path for row in rows for path in (root / "tokens").glob(f"{row[0]}.*")]
@@ -136,7 +139,7 @@ class Deletions:
         with self._database.transaction() as connection:
             for thing in plan.goes:
                 if thing.name_only and thing.sort is Sort.FEATURES:
-                    connection.execute("DELETE FROM feature_name WHERE name = ?", thing.names)
+                    self.holdings.forget_name(connection, thing.names[0])
                     continue
                 for statement in STATEMENTS[thing.sort]:
                     connection.execute(statement, (thing.id,))

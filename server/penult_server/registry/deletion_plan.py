@@ -23,6 +23,11 @@ class Sort(StrEnum):
     JOB = "job"
     RESULT = "result"
 
+    @property
+    def table(self) -> str:
+        """The table of the registry that has them, which is also their kind there."""
+        return "feature_set" if self is Sort.FEATURES else self.value
+
 
 @dataclass(frozen=True, slots=True)
 class Thing:

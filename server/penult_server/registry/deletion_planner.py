@@ -167,14 +167,9 @@ class Planner:
         return plan
 
     def _thing(self, sort: Sort, id: str, reason: str) -> Thing:
-        names: tuple[str, ...] = ()
+        names = (id,) if sort is Sort.DATASET else self._holdings.names(sort.table, id)
         size = 0
-        if sort is Sort.FEATURES:
-            rows = self._database.rows("SELECT name FROM feature_name WHERE digest = ? ORDER BY name", id)
-            names = tuple(row[0] for row in rows)
-        elif sort is Sort.DATASET:
-            names = (id,)
-        elif sort is Sort.RESULT:
+        if sort is Sort.RESULT:
             size = int(self._database.rows("SELECT length(message) FROM result WHERE digest = ?", id)[0][0])
         return Thing(sort, id, reason, names, size)
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from sqlite3 import Connection
 from typing import Any
 
 from penult_server.registry.database import Database
@@ -95,6 +96,40 @@ class Holdings:
         columns = ", ".join(f"coalesce(json_extract(message, '$.{field}'), '')" for field in fields)
         rows = self._database.rows(f"SELECT digest, {columns} FROM feature_set ORDER BY created, rowid")
         return [SetFacts(*row) for row in rows]
+
+    def names(self, kind: str, id: str) -> tuple[str, ...]:
+        """The names that a thing was given; `kind` as the registry's tables are called."""
+        if self._has_table("name"):
+            rows = self._database.rows("SELECT name FROM name WHERE kind = ? AND id = ? ORDER BY name", kind, id)
+        elif kind == "feature_set":
+            rows = self._database.rows("SELECT name FROM feature_name WHERE digest = ? ORDER BY name", id)
+        else:
+            rows = []
+        return tuple(row[0] for row in rows)
+
+    def all_names(self) -> dict[tuple[str, str], str]:
+        """A name of every thing that was given one, by its kind and id."""
+        if not self._has_table("name"):
+            return {}
+        rows = self._database.rows("SELECT kind, id, name FROM name ORDER BY given")
+        return {(kind, id): name for kind, id, name in rows}
+
+    def users(self) -> dict[tuple[str, str], str]:
+        """The user of every thing whose user is known, by its kind and id."""
+        if not self._has_table("card"):
+            return {}
+        rows = self._database.rows("SELECT kind, id, user FROM card WHERE user != ''")
+        return {(kind, id): user for kind, id, user in rows}
+
+    def _has_table(self, name: str) -> bool:
+        return bool(self._database.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", name))
+
+    def forget_name(self, connection: Connection, name: str) -> None:
+        """Take a name from a feature set."""
+        if self._has_table("name"):
+            connection.execute("DELETE FROM name WHERE kind = 'feature_set' AND name = ?", (name,))
+        else:
+            connection.execute("DELETE FROM feature_name WHERE name = ?", (name,))
 
     def jobs_in_progress(self) -> list[JobFacts]:
         """Jobs that wait or run."""

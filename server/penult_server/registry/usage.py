@@ -42,8 +42,9 @@ class Facts:
     checkpoint_of_features: dict[str, str]
     dataset_digests: dict[str, str]
     """Names of registered datasets by their digests."""
-    names: dict[tuple[Sort, str], str]
-    users: dict[tuple[Sort, str], str]
+    names: dict[tuple[str, str], str]
+    users: dict[tuple[str, str], str]
+    """By the table of the registry that a thing is in, and its key there, like `names`."""
 
 
 @dataclass(slots=True)
@@ -62,7 +63,8 @@ class _Totals:
 
 def read_facts(database: Database, holdings: Holdings) -> Facts:
     """Ask the registry. To be called on its thread."""
-    runs = dict.fromkeys(holdings.runs(), True)
+    registered = holdings.runs()
+    runs = dict.fromkeys(registered, True)
     datasets = {row[0]: row[1] for row in database.rows("SELECT id, json_extract(message, '$.spec.dataset') FROM run")}
     query = """SELECT id, json_extract(message, '$.spec.finetune.dataset') FROM job
         WHERE state != 'JOB_STATE_SUCCEEDED' AND json_type(message, '$.spec.finetune') IS NOT NULL"""
@@ -72,7 +74,7 @@ def read_facts(database: Database, holdings: Holdings) -> Facts:
     holders: dict[str, str] = {}
     # Oldest first: a checkpoint counts for the oldest of its runs.
     for (run,) in database.rows("SELECT id FROM run ORDER BY created, rowid"):
-        for digest in holdings.runs()[run].checkpoints:
+        for digest in registered[run].checkpoints:
             holders.setdefault(digest, run)
     first = {digest: run for run, digests in holdings.checkpoints_by_run().items() for digest in digests}
     owners = {digest: run if run in runs or not run else holders.get(digest, "") for digest, run in first.items()}
@@ -82,18 +84,9 @@ def read_facts(database: Database, holdings: Holdings) -> Facts:
         run_of_checkpoint=owners,
         checkpoint_of_features={one.digest: one.checkpoint for one in holdings.feature_sets()},
         dataset_digests={digest: name for name, digest in database.rows("SELECT name, digest FROM dataset")},
-        names=_cards(database, "name"),
-        users=_cards(database, "user"),
+        names=holdings.all_names(),
+        users=holdings.users(),
     )
-
-
-def _cards(database: Database, column: str) -> dict[tuple[Sort, str], str]:
-    """What users have written about things."""
-    if not database.rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'card'"):
-        return {}
-    rows = database.rows(f"SELECT kind, id, {column} FROM card WHERE {column} != ''")
-    known = {sort.value: sort for sort in Sort}
-    return {(known[kind], id): value for kind, id, value in rows if kind in known}
 
 
 def add_up(root: Path, facts: Facts) -> pb.Usage:
@@ -187,10 +180,10 @@ def _of_run(run: str, facts: Facts, totals: _Totals) -> pb.UsageOfRun:
     one = totals.runs[run]
     one.run, one.finished = run, facts.runs[run]
     one.dataset = facts.datasets.get(run) or ""
-    one.name, one.user = (which.get((Sort.RUN, run), "") for which in (facts.names, facts.users))
+    one.name, one.user = (which.get((Sort.RUN.table, run), "") for which in (facts.names, facts.users))
     return one
 
 
 def _user(targets: list[tuple[Sort, str]], facts: Facts) -> str:
     """The first that is known of the users of a thing and of what it came from."""
-    return next((facts.users[target] for target in targets if facts.users.get(target)), "")
+    return next((facts.users[sort.table, id] for sort, id in targets if facts.users.get((sort.table, id))), "")

@@ -82,6 +82,9 @@ if TYPE_CHECKING:
     from penult.results.refits import Selection as Selection
     from penult.results.run_spectra import RunSpectra as RunSpectra
     from penult.results.soups import soup as soup
+    from penult.results.space.deletion import Deletion as Deletion
+    from penult.results.space.deletion import StoredThing as StoredThing
+    from penult.results.space.usage import Usage as Usage
     from penult.results.spectra import Imbalance as Imbalance
     from penult.results.spectra import Spectra as Spectra
 
@@ -102,6 +105,8 @@ _NAMES = {
     "results.heads": "Head",
     "results.soups": "soup",
     "results.notes": "Note",
+    "results.space.deletion": "Deletion StoredThing",
+    "results.space.usage": "Usage",
     "plots": "plot_history plot_run_spectra plot_spectra",
     "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "
     "ServerBug StoreCorrupt Unauthenticated Unavailable VersionMismatch",

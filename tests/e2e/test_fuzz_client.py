@@ -73,10 +73,12 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "confidence": ("half",),
     "correction": ("one",),
     "dataset": ("dataset",),
+    "dependents": ("yes",),
     "description": ("ground",),
     "detector": ("path",),
     "detector_l1": ("half",),
     "digest": ("checkpoint",),
+    "dry_run": ("yes",),
     "dtype": ("float16",),
     "epoch": ("zero number",),
     "epochs": ("one",),
@@ -91,6 +93,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "id": ("run",),
     "inputs": ("images", "texts"),
     "intercept": ("free", "penalized", "none"),
+    "job": ("job",),
     "kind": ("flat",),
     "l1": ("half",),
     "l2": ("half",),
@@ -119,6 +122,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "repeats": ("one",),
     "replicates": ("four",),
     "requests": ("finetune requests",),
+    "result": ("refit", "spectra"),
     "risk": ("cvar", "group_dro"),
     "root": ("root",),
     "row_id": ("row ids",),
@@ -274,7 +278,8 @@ class World:
             name: getattr(penult, name)
             for name in ("Head", "connect", "local", "plot_history", "plot_run_spectra", "plot_spectra", "soup")
         }
-        owners = [client, client.datasets, client.features, client.runs, client.jobs, *self.records.values()]
+        kept = [client.checkpoints, client.datasets, client.features, client.runs, client.jobs, client.results]
+        owners = [client, *kept, *self.records.values()]
         for owner in owners:
             kind = type(owner)
             if kind.__module__.partition(".")[0] != "penult":
@@ -351,6 +356,9 @@ class Tally:
             given.setdefault("timeout", 1.0 if name == "connect" else 30.0)
         if name == "FeatureSets.delete":
             self._spare(given)
+        elif name.endswith(".delete") and isinstance(given.get("dry_run", False), bool):
+            # Everything else is needed again.
+            given["dry_run"] = True
         if name == "Datasets.register":
             # A registration that is waited for takes seconds.
             given.setdefault("wait", False)

@@ -34,8 +34,9 @@ def jobs(database):
 
 @pytest.fixture
 def catalog(database, tmp_path):
-    for digest in ("a" * 64, "b" * 64, "ab" * 31 + "00", "ab" * 31 + "11"):
-        directory = tmp_path / "features" / digest
+    sets = [f"features/{digest}" for digest in ("a" * 64, "b" * 64, "ab" * 31 + "00", "ab" * 31 + "11")]
+    for place in [*sets, "datasets/1"]:
+        directory = tmp_path / place
         directory.mkdir(parents=True)
         (directory / "manifest.json").touch()
     return Catalog(database, tmp_path)

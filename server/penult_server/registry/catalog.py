@@ -24,7 +24,8 @@ class Catalog:
     def add_dataset(self, dataset: datasets_pb2.Dataset) -> None:
         """Register a dataset; registering the same content again changes nothing.
 
-        Raises ServiceError (NAME_TAKEN) when the name belongs to another content.
+        Raises ServiceError: NAME_TAKEN when the name belongs to another content; STORE_CORRUPT when it is no longer in
+        the store.
         """
         with self._database.transaction() as connection:
             taken = connection.execute("SELECT digest FROM dataset WHERE name = ?", (dataset.name,)).fetchone()
@@ -34,6 +35,7 @@ class Catalog:
                     f"dataset {dataset.name!r} is registered with other content; choose another name",
                     name=dataset.name,
                 )
+            self._check_stored("datasets", dataset.digest, "dataset")
             connection.execute(
                 "INSERT OR REPLACE INTO dataset VALUES (?, ?, ?)",
                 (dataset.name, dataset.digest, MessageToJson(dataset)),

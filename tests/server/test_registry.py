@@ -191,15 +191,6 @@ def test_a_commit_that_fails_leaves_nothing_open(database, jobs):
     assert jobs.create(SPEC, "digest", "", 10).state == pb.JOB_STATE_QUEUED
 
 
-def test_deleting_a_feature_set_forgets_its_names_and_keeps_results(catalog):
-    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), "mine")
-    catalog.add_result("q" * 64, "spectra", b"answer")
-    catalog.delete_feature_set("a" * 64)
-    assert catalog.feature_sets() == []
-    assert catalog.result("q" * 64, "spectra") == b"answer"
-    assert catalog.result("q" * 64, "refit") is None
-
-
 def test_what_was_committed_survives_kill_9(tmp_path):
     """A child commits, says so, and is killed in the middle of its next transaction."""
     script = textwrap.dedent("""

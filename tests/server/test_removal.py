@@ -38,7 +38,14 @@ class Store:
 
     def there(self) -> set[str]:
         """What clients see."""
-        tables = {"run": "id", "checkpoint": "digest", "feature_set": "digest", "dataset": "name", "job": "id"}
+        tables = {
+            "run": "id",
+            "checkpoint": "digest",
+            "feature_set": "digest",
+            "dataset": "name",
+            "job": "id",
+            "result": "digest",
+        }
         return {
             f"{table} {row[0]}"
             for table, key in tables.items()
@@ -71,6 +78,7 @@ def fill(root: Path) -> Store:
     place(root, "features", SET)
     place(root, "features", f".damaged-{SET}-17")
     store.catalog.add_feature_set(features_pb2.FeatureSet(digest=SET, checkpoint=B, dataset_digest=DATA), "mine")
+    store.catalog.add_result("f" * 64, "spectra", b"about " + SET.encode())
     place(root, "datasets", DATA)
     store.catalog.add_dataset(datasets_pb2.Dataset(name="data", digest=DATA))
     (root / "tokens").mkdir()
@@ -129,6 +137,7 @@ def test_a_kill_at_any_moment_leaves_all_or_nothing(tmp_path: Path, sort: Sort) 
     after, files_after = store.there(), store.files()
     store.close()
     assert after < before
+    assert f"result {'f' * 64}" in after
     assert files_after < files_before
     seen = set()
     for copy in snapshots.taken:

@@ -126,7 +126,7 @@ class Deletion(google.protobuf.message.Message):
 
     @property
     def in_the_way(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___StoredThing]:
-        """Of a dry run: what depends on it, or works with it, so that the deletion would be refused."""
+        """What depends on it, or works with it, so that a deletion would be refused; empty after one."""
 
     def __init__(
         self,

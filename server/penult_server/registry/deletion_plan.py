@@ -39,7 +39,7 @@ class Thing:
     reason: str
     names: tuple[str, ...] = ()
     n_bytes: int = 0
-    """Of a result; the bytes of other things are those of their files."""
+    """Bytes of a result; those of other things are those of their files."""
     name_only: bool = False
     """Whether one of several names goes, and the content stays."""
 

@@ -55,7 +55,7 @@ class Deletion:
     stays: tuple[StoredThing, ...]
     """What is connected with it and stays."""
     in_the_way: tuple[StoredThing, ...]
-    """Of a dry run: what depends on it, or is working with it, so that the deletion would be refused."""
+    """What depends on it, or is working with it, so that a deletion would be refused; empty after one."""
 
     @property
     def bytes(self) -> int:

@@ -27,7 +27,7 @@ from penult_server.finetuning.history import record_from_json, record_to_json
 from penult_server.progress import MetricsRecord
 from penult_server.stores.durable import staged_file
 
-FORMAT = 1
+FORMAT = 2
 """Format of the state; raised when states of older releases can no longer be resumed."""
 OVERHEAD = 50.0
 """Least time between two savings, as a multiple of the time that the first took, where `save_every` is 0."""
@@ -43,7 +43,9 @@ class TrainingProgress:
     train_seconds: float = 0.0
     """Seconds of the training steps alone."""
     checkpoints: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    """Steps and digests."""
+    """Steps and digests of those that the run still needs."""
+    n_stored: int = 0
+    """Number of checkpoints stored, those that it no longer needs among them."""
     history: list[MetricsRecord] = field(default_factory=list[MetricsRecord])
     resumed_at: list[int] = field(default_factory=list[int])
 
@@ -183,6 +185,7 @@ def _progress_from_json(content: dict[str, Any]) -> TrainingProgress:
         step=content["step"],
         train_seconds=content["train_seconds"],
         checkpoints=[(step, digest) for step, digest in content["checkpoints"]],
+        n_stored=content["n_stored"],
         history=[record_from_json(one) for one in content["history"]],
         resumed_at=content["resumed_at"],
     )

@@ -31,6 +31,7 @@ from penult_server.finetuning.determinism import reproducible
 from penult_server.finetuning.errors_of import errors_of, repeated
 from penult_server.finetuning.evaluate import split_logits, split_metrics
 from penult_server.finetuning.examples import TRAIN, balance, split_batches, training_batches
+from penult_server.finetuning.keep import check_ranked, needed
 from penult_server.finetuning.manifest import write_manifest
 from penult_server.finetuning.optimizer import learning_rate_factor, set_learning_rate
 from penult_server.finetuning.parts import check_parts, least_part
@@ -52,7 +53,7 @@ class FinetuneOutcome:
     """Checkpoints, metrics and times of a run."""
 
     checkpoints: list[CheckpointManifest]
-    """Checkpoints in the order of their step, from 0."""
+    """Checkpoints that the run keeps, in the order of their step."""
     history: list[MetricsRecord]
     """Metrics, by step, then split."""
     kept_row_ids: NDArray[np.uint64]
@@ -109,6 +110,7 @@ def finetune(
     counts = info.group_counts(TRAIN, config.attribute)
     train_shares = counts / counts.sum()
     splits = config.evaluate or tuple(info.splits)
+    check_ranked(config.keep, splits)
 
     with reproducible(device), memory_errors(config.batch_size):
         training = balance(config, dataset)
@@ -179,12 +181,16 @@ def finetune(
                     progress.history.append(record)
                     context.metrics(record)
 
-        def store() -> None:
+        def store() -> bool:
+            """Whether the run has come to need fewer of the checkpoints that it stored before."""
             manifest = save_checkpoint(
                 root, classifier, origin, epoch=plan.epoch(progress.step), step=progress.step, checked_on=checked_on
             )
             context.checkpoint(manifest)
-            progress.checkpoints.append((progress.step, manifest.digest))
+            before = [*progress.checkpoints, (progress.step, manifest.digest)]
+            progress.n_stored += 1
+            progress.checkpoints = needed(config.keep, before, progress.history, n_stored=progress.n_stored)
+            return len(progress.checkpoints) < len(before)
 
         saving = SavingTimes(config.save_every)
         losses = LossWatch(plan.steps_per_epoch)
@@ -220,13 +226,15 @@ def finetune(
                 progress.train_seconds += time.perf_counter() - began_at
                 if measured:
                     measure()
-                if stored:
-                    store()
-                if saved:
+                fewer = stored and store()
+                # What is no longer needed goes only once no state on the disk says otherwise.
+                if saved or (fewer and kept):
                     began = time.monotonic()
                     save_state(state, stepper.trained, progress, identity)
                     context.saved(progress.step)
                     saving.note(began)
+                if fewer:
+                    context.needed([digest for _, digest in progress.checkpoints])
                 classifier.module.train()
                 began_at = time.perf_counter()
 

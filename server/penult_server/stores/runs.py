@@ -74,7 +74,9 @@ def read_run_manifest(root: Path, run_id: str) -> RunManifest:
         return RunManifest(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise ServiceError(
-            ErrorKind.UNKNOWN_RUN, f"no run {run_id!r} has started on this server; list the runs", run=run_id
+            ErrorKind.UNKNOWN_RUN,
+            f"there are no files of a run {run_id!r}: it has not started, or was deleted; list the runs",
+            run=run_id,
         ) from error
     except (ValueError, TypeError) as error:
         raise ServiceError(

@@ -139,6 +139,49 @@ def test_dependents_are_named_and_go_only_on_request(client, root, tiny):
     client.runs.delete(same, dependents=True)
 
 
+def test_runs_depend_on_what_they_started_from(client, tiny):
+    run = start(client, tiny, seed=21)
+    end = run.checkpoints[-1]
+    sets = client.extract(end, splits=["val"]).wait()
+    refit = client.refit(sets["val"], preset="erm", name="found")
+    other = {"dataset": "shapes", "epochs": 1, "batch_size": 8, "evaluate": ["val"], "optimizer": tiny["optimizer"]}
+    of_checkpoint = client.finetune(start=end, **other).wait()
+    of_refit = client.finetune(start=refit, **other).wait()
+    both = {("run", of_checkpoint.id), ("run", of_refit.id)}
+    in_the_way = which(client.checkpoints.delete(end, dry_run=True).in_the_way)
+    assert {("features", sets["val"].digest), *both} == {one for one in in_the_way if one[0] != "checkpoint"}
+    with pytest.raises(penult.PreconditionFailed) as caught:
+        client.results.delete("found")
+    assert caught.value.kind == "in_use"
+    assert of_refit.id in str(caught.value)
+    assert of_checkpoint.id not in str(caught.value)
+    done = client.results.delete("found", dependents=True)
+    assert which(done.goes)[:2] == [("result", refit.digest), ("run", of_refit.id)]
+    for unknown in ("found", refit.digest):
+        with pytest.raises(penult.NotFound):
+            client.results.get(unknown)
+    assert not client.results.list(name="found")
+    assert {one.id for one in client.runs.list()} >= {run.id, of_checkpoint.id}
+    gone = client.runs.delete(run, dependents=True)
+    assert {("run", run.id), ("run", of_checkpoint.id), ("features", sets["val"].digest)} <= set(which(gone.goes))
+
+
+def test_a_name_goes_with_its_thing(client, tiny):
+    run = client.finetune(dataset="shapes", **tiny | {"epochs": 1, "evaluate": ["val"]}, seed=22, name="mine").wait()
+    assert client.runs.delete("mine", dry_run=True).goes[0].names == ("mine",)
+    done = client.runs.delete("mine")
+    assert which(done.goes)[0] == ("run", run.id)
+    with pytest.raises(penult.NotFound):
+        client.runs.get("mine")
+    # The record of its job has the same name, and stays.
+    assert client.jobs.get("mine").deleted == (run.id,)
+    (listed,) = client.jobs.list(name="mine")
+    assert listed.deleted == (run.id,)
+    client.jobs.delete("mine")
+    with pytest.raises(penult.NotFound):
+        client.jobs.get("mine")
+
+
 def test_a_checkpoint_alone_leaves_its_runs(client, tiny):
     run = start(client, tiny, epochs=2)
     middle = run.checkpoints[1]

@@ -31,8 +31,8 @@ root, table, jobs, epochs, save_every = sys.argv[1:]
 client = penult.local(root, jobs=jobs)
 client.datasets.register("shapes", table)
 job = client.finetune(
-    dataset="shapes", backbone="test_resnet", pretrained=False, batch_size=8, learning_rate=3e-3, evaluate=["val"],
-    save_every=int(save_every), epochs=int(epochs),
+    dataset="shapes", backbone="test_resnet", pretrained=False, batch_size=8, evaluate=["val"],
+    optimizer=penult.AdamW(learning_rate=3e-3), record=penult.Record(save_every=int(save_every)), epochs=int(epochs),
 )
 print(job.id, job.refresh().state, flush=True)
 """
@@ -242,7 +242,7 @@ def test_cancelling_shows_and_outlives_its_server(serve, table, tiny, capsys):
     server = serve()
     with server.connect() as client:
         client.datasets.register("shapes", table)
-        job = client.finetune(dataset="shapes", epochs=FOREVER, save_every=1, **tiny)
+        job = client.finetune(dataset="shapes", epochs=FOREVER, record=penult.Record(save_every=1), **tiny)
         until(job, lambda job: job._message.saved > 0)
         # A worker that does not come to its next step: what is cancelled stays so until it has stopped.
         (worker,) = busy_workers(server)
@@ -257,7 +257,7 @@ def test_cancelling_shows_and_outlives_its_server(serve, table, tiny, capsys):
             with pytest.raises(penult.StillRunning, match=f"job {job.id} still cancelling"):
                 job.wait(timeout=0.2)
             # Equal work that is asked for now is a job of its own.
-            again = client.finetune(dataset="shapes", epochs=FOREVER, save_every=1, **tiny)
+            again = client.finetune(dataset="shapes", epochs=FOREVER, record=penult.Record(save_every=1), **tiny)
             assert again.id != job.id
             again.cancel()
             assert states_in(server.root)
@@ -283,8 +283,8 @@ def kill_its_worker(server, job: penult.Job) -> None:
 
 
 def test_deaths_are_counted_from_the_last_progress_and_the_state_is_found_again(serve, table, tiny):
-    sparing = {"save_every": 1, "checkpoint_every": 10, "evaluate": ["val"], "evaluate_every": 10}
-    recipe = {"dataset": "shapes", "epochs": 10, **sparing, **tiny}
+    sparing = penult.Record(save_every=1, checkpoint_every=10, evaluate_every=10)
+    recipe = {"dataset": "shapes", "epochs": 10, "evaluate": ["val"], "record": sparing, **tiny}
     server = serve()
     with server.connect() as client:
         client.datasets.register("shapes", table)

@@ -239,7 +239,8 @@ def test_the_documented_defaults_are_the_server_s(runs: Runs) -> None:
     assert plain == found | kinds | {"balance": "none", "pretrained": True, "head": "keep"}
     # Of the rest nothing is the default.
     optional = set(inspect.signature(Client.finetune).parameters) - {"self", "timeout", "dataset", "backbone"}
-    assert optional - set(plain) - set(GROUPS) == {"recipe", "start", "attribute", "weights", "ratio", "evaluate"}
+    without_default = {"recipe", "start", "attribute", "weights", "ratio", "evaluate", "name", "tags", "note"}
+    assert optional - set(plain) - set(GROUPS) == without_default
 
 
 @pytest.mark.parametrize("name", [name for argument, kinds in GROUPS.items() for name in kinds if argument != "repeat"])

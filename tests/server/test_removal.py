@@ -20,6 +20,7 @@ from penult_server.stores import removal
 from penult_server.stores.durable import STAGING_PREFIX, remove_staging
 from penult_server.stores.removal import FOLDERS, recover, remove, set_aside
 from penult_server.stores.reserve import RESERVE_BYTES, Reserve
+from penult_server.stores.runs import state_file
 
 A, B, C, SET, DATA = (digit * 64 for digit in "abcde")
 
@@ -235,6 +236,40 @@ def test_leftovers_of_a_removal_are_swept_with_those_of_writers(tmp_path: Path) 
     assert left.name.startswith(STAGING_PREFIX)
     remove_staging(tmp_path / "features")
     assert not list((tmp_path / "features").iterdir())
+
+
+def test_what_a_failed_finetuning_left_is_counted_and_goes_with_its_job(tmp_path: Path) -> None:
+    """Its training state, and its checkpoints but for those that the job which went on from there has stored, too."""
+    store = fill(tmp_path)
+    spec = jobs_pb2.JobSpec(finetune=runs_pb2.FinetuneSpec(dataset="data"))
+    kept, taken = "1" * 64, "2" * 64
+    failed, again = (store.jobs.create(spec, "work", "", 10).id for _ in range(2))
+    for digest in (kept, taken):
+        place(tmp_path, "checkpoints", digest)
+        store.catalog.add_checkpoint(runs_pb2.Checkpoint(digest=digest, run_id=failed, dataset_digest=DATA))
+        store.jobs.report(failed, jobs_pb2.JobEvent(checkpoint=digest))
+    store.jobs.fail(failed, jobs_pb2.Error(kind="worker_died"))
+    place(tmp_path, "runs", failed)
+    state_file(tmp_path, failed).write_bytes(b"state" * 7)
+    usage = add_up(tmp_path, read_facts(store.database, store.deletions.holdings))
+    assert {one.kind: (one.count, one.bytes) for one in usage.kinds}["training states"] == (1, 35)
+    of_failed = next(one for one in usage.runs if one.run == failed)
+    assert (of_failed.finished, of_failed.training_state_bytes, of_failed.n_checkpoints) == (False, 35, 2)
+
+    store.jobs.report(again, jobs_pb2.JobEvent(checkpoint=taken))
+    # It has not ended, however it stands; that includes the time in which it is stopped.
+    while store.jobs.get(again).state != jobs_pb2.JOB_STATE_RUNNING:
+        store.jobs.start_next()
+    store.jobs.ask_to_cancel(again)
+    for thing in (Sort.JOB, again), (Sort.CHECKPOINT, taken):
+        assert [one.id for one in store.deletions.planner.plan(*thing, dependents=True).in_the_way] == [again]
+    delete(store, Sort.JOB, failed[:6])
+    assert not (tmp_path / "runs" / failed).exists()
+    assert not (tmp_path / "checkpoints" / kept).exists()
+    assert store.catalog.checkpoint(taken).run_id == again
+    usage = add_up(tmp_path, read_facts(store.database, store.deletions.holdings))
+    assert {one.kind: one.bytes for one in usage.kinds}["training states"] == 0
+    store.close()
 
 
 def test_usage_by_user(tmp_path: Path) -> None:

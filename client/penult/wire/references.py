@@ -48,7 +48,7 @@ def result_digest(value: ResultLike, argument: str = "result") -> str:
     return _named(argument, "result", value, "an answer or its summary, a digest or a name")
 
 
-def start_message(value: Checkpoint | Refit | str) -> runs_pb2.Start:
+def start_message(value: object) -> runs_pb2.Start:
     """What a finetuning starts from; a digest may be that of either. Raises `InvalidRequest`."""
     if isinstance(value, Checkpoint):
         return runs_pb2.Start(checkpoint=value.digest)

@@ -98,14 +98,13 @@ def _drop_without_effect(spec: runs_pb2.FinetuneSpec, modality: Modality, added:
                 dropped = True
 
 
-def _clear(spec: runs_pb2.FinetuneSpec, path: str) -> None:
+def _clear(spec: Message, path: str) -> None:
     """Leave a field out, and the message that it was the last field of."""
     outer, _, name = path.rpartition(".")
     message: Message = getattr(spec, outer) if outer else spec
     message.ClearField(name)
     if outer and not message.ListFields():
-        whole: Message = spec
-        whole.ClearField(outer)
+        spec.ClearField(outer)
 
 
 def effects_of(path: str) -> list[HasEffect]:

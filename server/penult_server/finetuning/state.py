@@ -13,7 +13,7 @@ import json
 import sys
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -101,10 +101,13 @@ def save_state(path: Path, trained: Trained, progress: TrainingProgress, identit
         save_file(tensors, staging, metadata={"state": json.dumps(header)})
 
 
-def load_state(path: Path, trained: Trained, identity: str) -> TrainingProgress | None:
+def load_state(
+    path: Path, trained: Trained, identity: str, is_stored: Callable[[str], bool]
+) -> TrainingProgress | None:
     """Put a saved state in place and say how far it was; None (nothing touched) when there is none to resume from.
 
-    A damaged file is not resumed from either: the run starts again and ends with the same weights.
+    A damaged file is not resumed from either, nor one that counts on checkpoints that `is_stored` does not know by
+    their digests: the run starts again and ends with the same weights.
     """
     if not path.exists():
         return None
@@ -120,10 +123,14 @@ def load_state(path: Path, trained: Trained, identity: str) -> TrainingProgress 
     if {name: _checksum(tensor) for name, tensor in tensors.items()} != header["checksums"]:
         sys.stderr.write("the training state is damaged, the run starts again\n")
         return None
+    progress = _progress_from_json(header["progress"])
+    if not all(is_stored(digest) for _, digest in progress.checkpoints):
+        sys.stderr.write("checkpoints of the training state were deleted, the run starts again\n")
+        return None
     _restore(trained, tensors)
     if header["scaler"]:
         trained.scaler.load_state_dict(header["scaler"])
-    return _progress_from_json(header["progress"])
+    return progress
 
 
 def _tensors(trained: Trained) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ from penult_server.finetuning.tokens import open_tokenised
 from penult_server.finetuning.world import ALONE, World
 from penult_server.notes import Note
 from penult_server.progress import JobContext, MetricsRecord
-from penult_server.stores.checkpoints import CheckpointManifest, read_manifest
+from penult_server.stores.checkpoints import CheckpointManifest, has_checkpoint, read_manifest
 from penult_server.stores.runs import state_file
 
 CHECKED_EXAMPLES = 16
@@ -142,11 +143,15 @@ def finetune(
         checked_on = classifier.preprocessing.to_batch(inputs[TRAIN].take(training.rows[:CHECKED_EXAMPLES]), device)
         state = state_file(root, run_id)
         identity = run_identity(config, info)
-        progress = (load_state(state, stepper.trained, identity) if run_id else None) or TrainingProgress()
+        is_stored = partial(has_checkpoint, root)
+        progress = (load_state(state, stepper.trained, identity, is_stored) if run_id else None) or TrainingProgress()
         if progress.step:
             progress.resumed_at.append(progress.step)
             # Again, in case the process died between the saving and its report.
             context.saved(progress.step)
+            # An earlier job may have stored them, whose state this one has taken over.
+            for _, digest in progress.checkpoints:
+                context.checkpoint(read_manifest(root, digest))
         if run_id and world.is_first:
             write_manifest(
                 root,

@@ -1,5 +1,6 @@
 """Deleting: what goes, what stays, what stands in the way, and that nothing is left behind."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from test_crashes import events_until
 
 import penult
+from penult.cli.main import main
 
 ARRAYS = {
     "features": np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32),
@@ -162,11 +164,14 @@ def test_runs_depend_on_what_they_started_from(client, tiny):
             client.results.get(unknown)
     assert not client.results.list(name="found")
     assert {one.id for one in client.runs.list()} >= {run.id, of_checkpoint.id}
-    gone = client.runs.delete(run, dependents=True)
-    assert {("run", run.id), ("run", of_checkpoint.id), ("features", sets["val"].digest)} <= set(which(gone.goes))
+    # The run that starts from it, with its head, has stored the same weights as its own beginning.
+    assert ("checkpoint", end.digest) in which(client.runs.delete(run).stays)
+    assert client.checkpoints.get(end).run_id == of_checkpoint.id
+    gone = client.checkpoints.delete(end, dependents=True)
+    assert {("run", of_checkpoint.id), ("features", sets["val"].digest)} <= set(which(gone.goes))
 
 
-def test_a_name_goes_with_its_thing(client, tiny):
+def test_a_name_goes_with_its_thing(client, root, tiny, capsys):
     run = client.finetune(dataset="shapes", **tiny | {"epochs": 1, "evaluate": ["val"]}, seed=22, name="mine").wait()
     assert client.runs.delete("mine", dry_run=True).goes[0].names == ("mine",)
     done = client.runs.delete("mine")
@@ -177,6 +182,10 @@ def test_a_name_goes_with_its_thing(client, tiny):
     assert client.jobs.get("mine").deleted == (run.id,)
     (listed,) = client.jobs.list(name="mine")
     assert listed.deleted == (run.id,)
+    assert main(["jobs", "show", "mine", "--root", str(root)]) == 0
+    assert f"what it made was deleted: {run.id}" in capsys.readouterr().out
+    assert main(["jobs", "--root", str(root), "--json"]) == 0
+    assert [run.id] in [one["deleted"] for one in json.loads(capsys.readouterr().out)]
     client.jobs.delete("mine")
     with pytest.raises(penult.NotFound):
         client.jobs.get("mine")

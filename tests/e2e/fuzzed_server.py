@@ -32,6 +32,7 @@ from penult_proto.v1 import (
     refits_pb2,
     runs_pb2,
     spectra_pb2,
+    storage_pb2,
 )
 
 DEADLINE = 60.0
@@ -91,7 +92,7 @@ class FuzzedServer:
     def vocabulary(self, method: str) -> Vocabulary:
         """Texts for the requests of one RPC."""
         sets = [*self.digests.values(), *self.digests, *(one[:8] for one in self.digests.values())]
-        if not method.endswith("DeleteFeatureSet"):
+        if not method.endswith("/Delete"):
             sets += [one.digest for extraction in self.extracted for one in extraction.values()]
         checkpoints = [one.digest for one in self.run.checkpoints] + [self.run.checkpoints[0].digest[:10]]
         runs, jobs = [self.run.id], self._jobs
@@ -104,7 +105,7 @@ class FuzzedServer:
             "digest": checkpoints,
             "repeat_errors_of": checkpoints,
             "run": runs,
-            "id": jobs + runs,
+            "id": sets + checkpoints + ["shapes"] if method.endswith("/Delete") else jobs + runs,
             "split": ["train", "val", "test"],
             "splits": ["train", "val", "test"],
             "evaluate": ["train", "val", "test"],
@@ -131,7 +132,9 @@ class FuzzedServer:
         answer that is not sane.
         """
         name = METHODS[method].name
-        if name == "DeleteFeatureSet":
+        if name == "Delete":
+            # Only uploads can be brought back.
+            request.dry_run |= request.kind != storage_pb2.STORED_KIND_FEATURES
             self._restore()
         answer = self._call(method, request)
         check = getattr(answer_checks, f"check_{name}", None)
@@ -139,9 +142,9 @@ class FuzzedServer:
         match name:
             case "CreateJob":
                 self._cancel(answer)
-            case "DeleteFeatureSet" | "Describe" | "UploadFeatures":
+            case "Delete" | "Describe" | "UploadFeatures":
                 self._restore()
-            case "Attach" | "CancelJob" | "WatchJob":
+            case "Attach" | "CancelJob" | "GetUsage" | "WatchJob":
                 pass
             case _:
                 answer_checks.check_repeated(answer, self._call(method, request))
@@ -214,6 +217,7 @@ class FuzzedServer:
             self._run_seeds(),
             self._checkpoint_seeds(),
             self._spectra_seeds(),
+            self._storage_seeds(),
         )
         return {f"/penult.v1.{key.replace('/', 'Service/')}": value for one in services for key, value in one.items()}
 
@@ -239,7 +243,6 @@ class FuzzedServer:
     def _feature_seeds(self) -> dict[str, Sequence[Any]]:
         read = features_pb2.ReadFeaturesRequest
         return {
-            "Feature/DeleteFeatureSet": [features_pb2.DeleteFeatureSetRequest(feature_set="plain")],
             "Feature/GetFeatureSet": [features_pb2.GetFeatureSetRequest(feature_set="waders")],
             "Feature/ListFeatureSets": [features_pb2.ListFeatureSetsRequest()],
             "Feature/ReadFeatures": [
@@ -307,6 +310,21 @@ class FuzzedServer:
             "Run/GetRun": [runs_pb2.GetRunRequest(id=self.run.id)],
             "Run/GetRunManifest": [runs_pb2.GetRunRequest(id=self.run.id)],
             "Run/ListRuns": [runs_pb2.ListRunsRequest()],
+        }
+
+    def _storage_seeds(self) -> dict[str, Sequence[Any]]:
+        """Deletions of what comes back, and of what is only looked at."""
+        delete, kinds = storage_pb2.DeleteRequest, storage_pb2
+        return {
+            "Storage/Delete": [
+                delete(kind=kinds.STORED_KIND_FEATURES, id="plain"),
+                delete(kind=kinds.STORED_KIND_RUN, id=self.run.id, dry_run=True),
+                delete(kind=kinds.STORED_KIND_CHECKPOINT, id=self.run.checkpoints[0].digest, dry_run=True),
+                delete(kind=kinds.STORED_KIND_DATASET, id="shapes", dependents=True, dry_run=True),
+                delete(kind=kinds.STORED_KIND_RESULT, id=self.refit.digest, dry_run=True),
+                delete(kind=kinds.STORED_KIND_JOB, id=self.finetuning.id, dry_run=True),
+            ],
+            "Storage/GetUsage": [storage_pb2.GetUsageRequest()],
         }
 
     def _spectra_seeds(self) -> dict[str, Sequence[Any]]:

@@ -222,6 +222,14 @@ MATRIX: dict[str, list[Check]] = {
     "evaluate_every": [Same(one={}, other={"evaluate_every": 0.3}), Same(one={}, other={"evaluate_every": 1.0})],
     "checkpoint_every": [Same(one={}, other={"checkpoint_every": 0.3}), Same(one={}, other={"checkpoint_every": 1.0})],
     "early_steps": [Same(one={}, other={"early_steps": [1, 2]}), Same(one={}, other={"early_steps": [99]})],
+    "keep": [
+        Same(one={}, other={"keep": "all"}),
+        Same(one={"checkpoint_every": 0.3}, other={"checkpoint_every": 0.3, "keep": "last"}),
+        Same(one={"checkpoint_every": 0.3}, other={"checkpoint_every": 0.3, "keep": "2"}),
+        Elsewhere("server/test_finetuning_keep.py", "test_the_best_is_kept"),
+        Refused(of={"keep": "first"}, says=r"record=Record\(keep=...\) must be one of all, last"),
+        Refused(of={"keep": "0"}, says=r"record=Record\(keep=...\) must be one of all, last"),
+    ],
     "save_every": [
         Same(one={}, other={"save_every": 1}),
         Same(one={}, other={"save_every": 0}),

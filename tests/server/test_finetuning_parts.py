@@ -86,7 +86,7 @@ def test_repeated_errors_that_leave_one_are_joined(tmp_path: Path) -> None:
         (
             {"accumulate": 5},
             ODD["train"],
-            r"batch_size must be at least 10 with compute=Compute\(processes=1, accumulate=5\)",
+            r"at least 10 with compute=Compute\(processes=1, accumulate=5\)",
         ),
         ({}, [1, 0, 0, 0], "an epoch has 1 example, and 'test_resnet' normalises"),
     ],

@@ -8,6 +8,7 @@ from typing import get_args
 
 from penult.arguments.coerce import build, check_choice, flag, optional_text
 from penult.arguments.instead import wrong_sort
+from penult.calls import storage
 from penult.calls.catalog.paging import collect, describe
 from penult.connection.rpc import Connection
 from penult.errors import NotFound, ServerBug
@@ -16,6 +17,7 @@ from penult.results.lists.columns import checkpoint_row
 from penult.results.lists.listing import Listing
 from penult.results.records import Checkpoint, Run, RunManifest
 from penult.results.refits import Refit
+from penult.results.space.deletion import Deletion
 from penult.types import ExportFormat
 from penult.wire import decode, encode
 from penult.wire.encode import Since
@@ -184,3 +186,37 @@ class Checkpoints:
             except NotFound:
                 pass
         return Origin(checkpoint=checkpoint, run=run, manifest=manifest)
+
+    def delete(
+        self,
+        checkpoint: Checkpoint | str,
+        *,
+        dependents: bool = False,
+        dry_run: bool = False,
+        timeout: float = storage.DELETE_SECONDS,
+    ) -> Deletion:
+        """Delete one checkpoint. Runs that have it stay, with their metrics, and no longer list it.
+
+        What depends on it is refused, and with ``dependents=True`` deleted: feature sets extracted from it, and runs
+        that started from it or repeat its errors. A run takes its checkpoints with it: see ``client.runs.delete``.
+
+        Parameters
+        ----------
+        dependents : delete what depends on it, too.
+        dry_run : only say what would go, what stays, and what is in the way.
+        timeout : seconds.
+
+        Raises
+        ------
+        NotFound : there is no such checkpoint.
+        PreconditionFailed : kind ``in_use``: something depends on it, or a job that waits or runs needs or makes it;
+            the message lists what, with bytes. Nothing was deleted.
+        """
+        return storage.delete(
+            self._connection,
+            "checkpoint",
+            checkpoint_digest(checkpoint),
+            dependents=dependents,
+            dry_run=dry_run,
+            timeout=timeout,
+        )

@@ -33,7 +33,7 @@ def listed(client: Client, limit: int, as_json: bool) -> None:
 def show(client: Client, job: str, as_json: bool) -> None:
     """How JOB stands, and what it made."""
     found = client.jobs.get(job)
-    say(job_json(found), as_json=as_json, text=lambda: str(found.result if found.state == "succeeded" else found))
+    say(job_json(found), as_json=as_json, text=lambda: _standing(found))
 
 
 @jobs.command()
@@ -67,8 +67,21 @@ def job_json(job: Job[Any]) -> dict[str, Any]:
         "stage": job.stage,
         "attempt": job.attempt,
         "error": None if job.error is None else {"kind": job.error.kind, "message": job.error.message},
-        "result": json_of(job.result) if job.state == "succeeded" else None,
+        "deleted": list(job.deleted),
+        "result": json_of(job.result) if _has_result(job) else None,
     }
+
+
+def _standing(job: Job[Any]) -> str:
+    """What a job made, or else how it stands."""
+    if job.deleted:
+        return f"{job}\nwhat it made was deleted: {', '.join(job.deleted)}"
+    return str(job.result if _has_result(job) else job)
+
+
+def _has_result(job: Job[Any]) -> bool:
+    """Whether what a job made is there."""
+    return job.state == "succeeded" and not job.deleted
 
 
 COMMANDS = (jobs,)

@@ -321,6 +321,7 @@ class Job(google.protobuf.message.Message):
     SAVED_FIELD_NUMBER: builtins.int
     CARD_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    DELETED_FIELD_NUMBER: builtins.int
     id: builtins.str
     state: Global___JobState.ValueType
     attempt: builtins.int
@@ -361,6 +362,10 @@ class Job(google.protobuf.message.Message):
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]:
         """Said once, in the answer of CreateJob: such as from which run a name moves."""
 
+    @property
+    def deleted(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What the job made and has since been deleted: the id of its run, digests of feature sets, the name of a dataset."""
+
     def __init__(
         self,
         *,
@@ -379,9 +384,10 @@ class Job(google.protobuf.message.Message):
         saved: builtins.float = ...,
         card: penult_proto.v1.cards_pb2.Card | None = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        deleted: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["card", b"card", "created", b"created", "error", b"error", "finished", b"finished", "progress", b"progress", "result", b"result", "spec", b"spec", "started", b"started"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "card", b"card", "created", b"created", "error", b"error", "finished", b"finished", "id", b"id", "last_seq", b"last_seq", "may_stop", b"may_stop", "notes", b"notes", "progress", b"progress", "result", b"result", "saved", b"saved", "spec", b"spec", "started", b"started", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "card", b"card", "created", b"created", "deleted", b"deleted", "error", b"error", "finished", b"finished", "id", b"id", "last_seq", b"last_seq", "may_stop", b"may_stop", "notes", b"notes", "progress", b"progress", "result", b"result", "saved", b"saved", "spec", b"spec", "started", b"started", "state", b"state"]) -> None: ...
 
 Global___Job: typing_extensions.TypeAlias = Job
 
@@ -397,10 +403,13 @@ class JobEvent(google.protobuf.message.Message):
     PROGRESS_FIELD_NUMBER: builtins.int
     METRICS_FIELD_NUMBER: builtins.int
     HEARTBEAT_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIELD_NUMBER: builtins.int
     seq: builtins.int
     """0 for a heartbeat, which is not kept."""
     state: Global___JobState.ValueType
     heartbeat: builtins.bool
+    checkpoint: builtins.str
+    """Digest of a checkpoint that the job has stored."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -416,10 +425,11 @@ class JobEvent(google.protobuf.message.Message):
         progress: Global___Progress | None = ...,
         metrics: penult_proto.v1.runs_pb2.EpochMetrics | None = ...,
         heartbeat: builtins.bool = ...,
+        checkpoint: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["heartbeat", b"heartbeat", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "state", b"state", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["heartbeat", b"heartbeat", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "seq", b"seq", "state", b"state", "time", b"time"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["state", "progress", "metrics", "heartbeat"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "heartbeat", b"heartbeat", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "state", b"state", "time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "heartbeat", b"heartbeat", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "seq", b"seq", "state", b"state", "time", b"time"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["state", "progress", "metrics", "heartbeat", "checkpoint"] | None: ...
 
 Global___JobEvent: typing_extensions.TypeAlias = JobEvent
 

@@ -30,6 +30,7 @@ from penult_server.finetuning.effects import (
     TRAINED_OR_NONE,
     Needed,
 )
+from penult_server.finetuning.keep import check_keep
 from penult_server.finetuning.objective import Objective
 from penult_server.finetuning.start import Start
 
@@ -109,6 +110,8 @@ class FinetuneConfig:
     """Epochs from one checkpoint to the next, greater than 0; the start and the last step are always stored."""
     early_steps: Annotated[tuple[int, ...], Whole(1, MAX_STEPS), TRAINED] = ()
     """Further steps after which the model is measured and stored; those beyond the last are left out."""
+    keep: Annotated[str, TRAINED] = "all"
+    """Checkpoints that the run leaves of those it stores: "all", "last", "best", or a number k for every k-th."""
     save_every: Annotated[int, Whole(0, MAX_STEPS), TRAINED] = 0
     """Steps from one saving of the training state to the next, besides the end of every epoch; 0 chooses by time."""
     objective: Objective = field(default_factory=Objective)
@@ -144,6 +147,7 @@ class FinetuneConfig:
         if not self.start:
             library_of(self.backbone)
         check_fields(self)
+        check_keep(self.keep)
         check_whole("accumulate", self.accumulate, 1, max(1, self.batch_size // self.processes))
         if 0 < self.image_resize < self.image_size:
             raise invalid("image_resize", f"0 or at least their size, which is {self.image_size}", self.image_resize)

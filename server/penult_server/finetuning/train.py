@@ -8,6 +8,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from penult_server.finetuning.determinism import reproducible
 from penult_server.finetuning.errors_of import errors_of, repeated
 from penult_server.finetuning.evaluate import split_logits, split_metrics
 from penult_server.finetuning.examples import TRAIN, balance, split_batches, training_batches
+from penult_server.finetuning.keep import check_ranked, needed
 from penult_server.finetuning.manifest import write_manifest
 from penult_server.finetuning.optimizer import learning_rate_factor, set_learning_rate
 from penult_server.finetuning.parts import check_parts, least_part
@@ -41,7 +43,7 @@ from penult_server.finetuning.tokens import open_tokenised
 from penult_server.finetuning.world import ALONE, World
 from penult_server.notes import Note
 from penult_server.progress import JobContext, MetricsRecord
-from penult_server.stores.checkpoints import CheckpointManifest, read_manifest
+from penult_server.stores.checkpoints import CheckpointManifest, has_checkpoint, read_manifest
 from penult_server.stores.runs import state_file
 
 CHECKED_EXAMPLES = 16
@@ -52,7 +54,7 @@ class FinetuneOutcome:
     """Checkpoints, metrics and times of a run."""
 
     checkpoints: list[CheckpointManifest]
-    """Checkpoints in the order of their step, from 0."""
+    """Checkpoints that the run keeps, in the order of their step."""
     history: list[MetricsRecord]
     """Metrics, by step, then split."""
     kept_row_ids: NDArray[np.uint64]
@@ -109,6 +111,7 @@ def finetune(
     counts = info.group_counts(TRAIN, config.attribute)
     train_shares = counts / counts.sum()
     splits = config.evaluate or tuple(info.splits)
+    check_ranked(config.keep, splits)
 
     with reproducible(device), memory_errors(config.batch_size):
         training = balance(config, dataset)
@@ -140,11 +143,15 @@ def finetune(
         checked_on = classifier.preprocessing.to_batch(inputs[TRAIN].take(training.rows[:CHECKED_EXAMPLES]), device)
         state = state_file(root, run_id)
         identity = run_identity(config, info)
-        progress = (load_state(state, stepper.trained, identity) if run_id else None) or TrainingProgress()
+        is_stored = partial(has_checkpoint, root)
+        progress = (load_state(state, stepper.trained, identity, is_stored) if run_id else None) or TrainingProgress()
         if progress.step:
             progress.resumed_at.append(progress.step)
             # Again, in case the process died between the saving and its report.
             context.saved(progress.step)
+            # An earlier job may have stored them, whose state this one has taken over.
+            for _, digest in progress.checkpoints:
+                context.checkpoint(read_manifest(root, digest))
         if run_id and world.is_first:
             write_manifest(
                 root,
@@ -179,12 +186,16 @@ def finetune(
                     progress.history.append(record)
                     context.metrics(record)
 
-        def store() -> None:
+        def store() -> bool:
+            """Whether the run has come to need fewer of the checkpoints that it stored before."""
             manifest = save_checkpoint(
                 root, classifier, origin, epoch=plan.epoch(progress.step), step=progress.step, checked_on=checked_on
             )
             context.checkpoint(manifest)
-            progress.checkpoints.append((progress.step, manifest.digest))
+            before = [*progress.checkpoints, (progress.step, manifest.digest)]
+            progress.n_stored += 1
+            progress.checkpoints = needed(config.keep, before, progress.history, n_stored=progress.n_stored)
+            return len(progress.checkpoints) < len(before)
 
         saving = SavingTimes(config.save_every)
         losses = LossWatch(plan.steps_per_epoch)
@@ -220,13 +231,15 @@ def finetune(
                 progress.train_seconds += time.perf_counter() - began_at
                 if measured:
                     measure()
-                if stored:
-                    store()
-                if saved:
+                fewer = stored and store()
+                # What is no longer needed goes only once no state on the disk says otherwise.
+                if saved or (fewer and kept):
                     began = time.monotonic()
                     save_state(state, stepper.trained, progress, identity)
                     context.saved(progress.step)
                     saving.note(began)
+                if fewer:
+                    context.needed([digest for _, digest in progress.checkpoints])
                 classifier.module.train()
                 began_at = time.perf_counter()
 

@@ -210,7 +210,7 @@ class JobTable:
         return job
 
     def report(self, job_id: str, event: pb.JobEvent) -> pb.Job:
-        """Keep an event of a running job: progress or metrics."""
+        """Keep an event of a running job: progress, metrics or a checkpoint."""
         job = self.get(job_id)
         if event.HasField("progress"):
             job.progress.CopyFrom(event.progress)

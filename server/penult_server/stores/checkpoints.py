@@ -139,6 +139,11 @@ def checkpoint_directory(root: Path, digest: str) -> Path:
     return root / "checkpoints" / digest
 
 
+def has_checkpoint(root: Path, digest: str) -> bool:
+    """Whether a checkpoint lies in the store."""
+    return (checkpoint_directory(root, digest) / MANIFEST_FILE).is_file()
+
+
 def read_manifest(root: Path, digest: str) -> CheckpointManifest:
     """The manifest of a checkpoint.
 

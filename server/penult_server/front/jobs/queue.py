@@ -25,6 +25,7 @@ from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
 from penult_server.status import translate
 from penult_server.stores.manifest import read_manifest
+from penult_server.stores.removal import remove
 
 MOST_DEATHS = 3
 """How often in a row, without getting further, the worker of a job may die (a crash, no memory) before it fails."""
@@ -205,10 +206,10 @@ class JobQueue:
         """Whether what a finished job made is still stored; what a read has found damaged is not."""
         if job.state != pb.JOB_STATE_SUCCEEDED:
             return True
+        if await self._registry.run(self._registry.deletions.planner.deleted_products, job):
+            return False
         digests = [one.digest for one in job.result.extract.feature_sets]
         if self._damaged.intersection(digests):
-            return False
-        if not await self._registry.run(self._registry.catalog.has_feature_sets, digests):
             return False
         return await asyncio.to_thread(is_whole, self._settings.root, job.result)
 
@@ -308,8 +309,14 @@ class JobQueue:
                 await run(jobs.note_saved, job_id, message.saved)
             case "checkpoint":
                 await run(self._registry.catalog.add_checkpoint, message.checkpoint, await self._asked_by(job_id))
+                await run(jobs.report, job_id, pb.JobEvent(checkpoint=message.checkpoint.digest))
+            case "needed":
+                await self._drop_unneeded(job_id, set(message.needed.digests))
             case "result":
                 await self._register(job_id, message.result)
+                if message.result.HasField("run"):
+                    kept = {one.digest for one in message.result.run.checkpoints}
+                    await self._drop_unneeded(job_id, kept)
                 await self._states.settle(await run(jobs.succeed, job_id, message.result))
             case "error":
                 if message.error.kind == ErrorKind.CANCELLED:
@@ -320,6 +327,16 @@ class JobQueue:
                 log.error("job %s: a message of its worker is not understood: %s", job_id, kind)
         await self._tell()
         return kind in ("result", "error")
+
+    async def _drop_unneeded(self, job_id: str, needed: set[str]) -> None:
+        """Delete what a run has stored and does not keep, where nothing else has it."""
+        try:
+            left = await self._registry.run(self._registry.deletions.drop_unneeded, job_id, needed)
+        except (sqlite3.Error, OSError):
+            # They belong to the run, and go with it or with the next that it is done with.
+            log.exception("job %s: checkpoints that it no longer needs could not be deleted", job_id)
+        else:
+            await asyncio.to_thread(remove, left)
 
     async def _asked_by(self, job_id: str) -> Given:
         """Who asked for a job, for what is found on the way."""

@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
@@ -24,6 +25,7 @@ from penult_server.datasets.catalog import describe_packaged
 from penult_server.errors import ServiceError, unknown
 from penult_server.finetuning.checks import check_whole
 from penult_server.finetuning.config import MAX_BATCH
+from penult_server.finetuning.keep import ALL, check_ranked
 from penult_server.finetuning.request import complete, expand
 from penult_server.finetuning.start import Start
 from penult_server.front.queries.starts import complete_start
@@ -128,7 +130,7 @@ class Resolver:
                 # The files behind an equal path may have changed: every registration looks at them again, unless it
                 # is the same call once more.
                 identity = request_id or uuid.uuid4().hex
-        content = json.dumps([RECIPE, MessageToDict(complete), dataset_digest, identity], sort_keys=True)
+        content = json.dumps([RECIPE, _identifying(complete), dataset_digest, identity], sort_keys=True)
         return Resolved(complete, hashlib.sha256(content.encode()).hexdigest(), dataset_digest)
 
     async def _complete_finetune(self, spec: runs_pb2.FinetuneSpec) -> None:
@@ -141,6 +143,7 @@ class Resolver:
             named = spec.objective.repeat_errors_of
             found = await self._registry.run(self._registry.catalog.checkpoint, named)
             spec.objective.repeat_errors_of = found.digest
+        check_ranked(spec.keep, spec.evaluate or [split.name for split in dataset.splits])
         await complete_start(spec, dataset, self._registry, self._root)
         complete(spec, "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image", added)
 
@@ -171,6 +174,18 @@ def _weights(spec: runs_pb2.FinetuneSpec) -> str:
     if spec.HasField("start"):
         return Start(checkpoint=spec.start.checkpoint, refit=spec.start.refit).identity
     return weights_identity(spec.backbone, spec.pretrained, spec.weights)
+
+
+def _identifying(spec: pb.JobSpec) -> dict[str, Any]:
+    """What a spec says, without what was added to requests since and was always so.
+
+    `keep` is a part of what a job is: it changes no number, but it changes which checkpoints a script finds under
+    `run.checkpoints`.
+    """
+    said = MessageToDict(spec)
+    if spec.finetune.keep == ALL:
+        said["finetune"].pop("keep")
+    return said
 
 
 def _check_register(spec: pb.RegisterDatasetSpec) -> None:

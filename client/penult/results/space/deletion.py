@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from penult.display.html import Shown
 from penult.results.frames import frame, text_table
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def size(n_bytes: int) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredThing:
+class StoredThing(Shown):
     """One thing of a store, and what becomes of it."""
 
     kind: StoredKind
@@ -45,7 +46,7 @@ class StoredThing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Deletion:
+class Deletion(Shown):
     """What went, or with ``dry_run=True`` would go, and what stays."""
 
     dry_run: bool

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from penult.display.html import Shown
 from penult.results.frames import frame, text_table
 from penult.results.space.deletion import size
 
@@ -19,7 +20,7 @@ MOST_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KindUsage:
+class KindUsage(Shown):
     """The files of one sort."""
 
     kind: str
@@ -31,7 +32,7 @@ class KindUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunUsage:
+class RunUsage(Shown):
     """A finetuning: a run, or a job that has not made one."""
 
     run: str
@@ -53,7 +54,7 @@ class RunUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UserUsage:
+class UserUsage(Shown):
     """Checkpoints, feature sets, datasets and runs of a user."""
 
     user: str
@@ -62,7 +63,7 @@ class UserUsage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Usage:
+class Usage(Shown):
     """Bytes of a store: sizes of files, each once however many links it has; directories count nothing."""
 
     kinds: tuple[KindUsage, ...]

@@ -5,6 +5,8 @@ from typing import Literal
 BalanceMethod = Literal["none", "subsetting", "upsampling", "upweighting", "mixture"]
 By = Literal["class", "group"]
 FeatureKind = Literal["pooled", "flat"]
+FileHead = Literal["keep", "new"]
+ForeignObjects = Literal["refuse", "ignore"]
 GridName = Literal[
     "l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k", "learning_rate"
 ]

@@ -27,6 +27,8 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "BalanceMethod": groups_pb2.BalanceMethod,
     "By": groups_pb2.BalanceBy,
     "FeatureKind": ("pooled", "flat"),
+    "FileHead": runs_pb2.HeadName,
+    "ForeignObjects": jobs_pb2.ForeignObjects,
     "GridName": tuple(GRID),
     "GroupSource": pb.GroupSource,
     "HeadChoice": pb.HeadKind,

@@ -17,6 +17,7 @@ CHOSEN: dict[str, Any] = {
     "attribute": "ground",
     "pretrained": False,
     "weights": "/weights/resnet.safetensors",
+    "head": "new",
     "pooling": "mean",
     "balance": "mixture",
     "by": "group",

@@ -60,6 +60,7 @@ LOSS = {name.removeprefix("LOSS_NAME_").lower(): n for name, n in runs_pb2.LossN
 OPTIMIZER = {name.removeprefix("OPTIMIZER_NAME_").lower(): n for name, n in runs_pb2.OptimizerName.items()}
 PRECISION = {name.removeprefix("PRECISION_").lower(): n for name, n in runs_pb2.Precision.items()}
 SCHEDULE = {name.removeprefix("SCHEDULE_NAME_").lower(): n for name, n in runs_pb2.ScheduleName.items()}
+HEAD = {name.removeprefix("HEAD_NAME_").lower(): n for name, n in runs_pb2.HeadName.items()}
 POOLING = {name.removeprefix("POOLING_NAME_").lower(): n for name, n in runs_pb2.PoolingName.items()}
 
 SGD: Values = {"optimizer": OPTIMIZER["sgd"], "learning_rate": 0.05}
@@ -247,6 +248,10 @@ MATRIX: dict[str, list[Check]] = {
     "weights": [
         Elsewhere("server/test_backbone_weights.py", "test_a_file_of_timm_weights"),
         Refused(of={"pretrained": None, "weights": "w.safetensors"}, says="weights must be an absolute path"),
+    ],
+    "head": [
+        Elsewhere("server/test_foreign_files.py", "test_a_run_keeps_a_head_whose_classes_are_named_as_the_dataset_s"),
+        Refused(of={"head": HEAD["new"]}, says="head has no effect on this run: it goes with weights="),
     ],
     "objective.loss": [
         Same(one={}, other={"objective.loss": LOSS["mean"]}),

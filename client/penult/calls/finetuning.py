@@ -11,6 +11,7 @@ from penult.types import (
     BalanceMethod,
     By,
     FeatureKind,
+    FileHead,
     LossName,
     MissingGroups,
     OptimizerName,
@@ -37,6 +38,7 @@ class Finetuning:
         attribute: str | None = None,
         pretrained: bool | None = None,
         weights: str | Path | None = None,
+        head: FileHead | None = None,
         pooling: PoolingName | None = None,
         balance: BalanceMethod | None = None,
         by: By | None = None,
@@ -88,10 +90,10 @@ class Finetuning:
         An argument that is left out, or None, takes the server's default. ``run.spec`` shows the values used, and None
         for arguments that have no effect on the run. Defaults::
 
-            pretrained=True, pooling="model", balance="none", by="class", missing_groups="refuse", epochs=2, seed=0,
-            optimizer="adamw", learning_rate=0.001, weight_decay=0.01, decay_all=False, momentum=0.9, schedule="cosine",
-            schedule_by_epoch=False, warmup=0.1, clip_norm=0.0, batch_size=32, accumulate=1, processes=1,
-            precision="auto", compile=False, loss="mean", group_dro_rate=0.01, group_dro_adjustment=0.0,
+            pretrained=True, head="keep", pooling="model", balance="none", by="class", missing_groups="refuse",
+            epochs=2, seed=0, optimizer="adamw", learning_rate=0.001, weight_decay=0.01, decay_all=False, momentum=0.9,
+            schedule="cosine", schedule_by_epoch=False, warmup=0.1, clip_norm=0.0, batch_size=32, accumulate=1,
+            processes=1, precision="auto", compile=False, loss="mean", group_dro_rate=0.01, group_dro_adjustment=0.0,
             cvar_fraction=0.2, label_smoothing=0.0, mixup=0.0, sam=0.0, flip=True, crop_scale=0.0, image_size=0,
             image_resize=0, max_tokens=128, pad_to_max=False, evaluate_every=1.0, checkpoint_every=1.0, save_every=0
 
@@ -107,6 +109,10 @@ class Finetuning:
         pretrained : False starts from random weights.
         weights : absolute path, on the server's machine, of a file of pretrained weights of a timm backbone
             (safetensors, or a PyTorch file that holds tensors alone).
+        head : of `weights`, or of a directory as `backbone`: "keep" the head that the files hold, whose classes must be
+            named there as the dataset names them, and draw a fresh one only where they hold none; "new" always draws a
+            fresh one, as names of pretrained models do. ``.notes`` of the run says which. A head whose classes the
+            files do not name is kept by ``client.checkpoints.import_(..., classes=[...])``.
         pooling : what the head of a text model reads: "model" for what its own classifier does, such as BERT's pooled
             first token; "mean" for the mean of the last hidden states over the tokens (Reimers and Gurevych 2019).
         balance : how the training examples are balanced (LaBonte et al. 2024, section 3): "none"; "subsetting"

@@ -9,7 +9,7 @@ from penult.arguments.coerce import build, choice, flag, listed, seconds, text, 
 from penult.calls.progress import ProgressBar, Silent, Watcher
 from penult.connection.rpc import Connection
 from penult.errors import DeadlineExceeded, PenultError, Unavailable, from_kind
-from penult.results.records import Dataset, FeatureSet, Run
+from penult.results.records import Checkpoint, Dataset, FeatureSet, Run
 from penult.types import JobState
 from penult.wire import decode
 from penult_proto.enums import name_or
@@ -21,7 +21,7 @@ T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds for which `Job.wait` tries to reach a server that went away."""
 
-JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset
+JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset | Checkpoint
 
 
 class Job(Generic[T]):
@@ -30,7 +30,7 @@ class Job(Generic[T]):
     Attributes
     ----------
     id : identifies the job on its server.
-    kind : kind of work, ``"finetune"``, ``"extract"`` or ``"register_dataset"``.
+    kind : kind of work, ``"finetune"``, ``"extract"``, ``"register_dataset"`` or ``"import_checkpoint"``.
     title : what it does, in a line.
     """
 
@@ -238,6 +238,8 @@ def title(spec: jobs_pb2.JobSpec) -> str:
             return f"extract features of checkpoint {spec.extract.checkpoint[:12]}"
         case "register_dataset":
             return f"register dataset {spec.register_dataset.name}"
+        case "import_checkpoint":
+            return f"import {spec.import_checkpoint.name}"
         case None:
             return "unknown work"
 
@@ -257,6 +259,11 @@ def dataset_result(result: jobs_pb2.JobResult) -> Dataset:
     return decode.dataset(result.dataset)
 
 
+def checkpoint_result(result: jobs_pb2.JobResult) -> Checkpoint:
+    """What an import makes."""
+    return decode.checkpoint(result.checkpoint)
+
+
 def any_result(result: jobs_pb2.JobResult) -> JobOutcome:
     """What any job makes."""
     match result.WhichOneof("kind"):
@@ -264,6 +271,8 @@ def any_result(result: jobs_pb2.JobResult) -> JobOutcome:
             return run_result(result)
         case "extract":
             return extract_result(result)
+        case "checkpoint":
+            return checkpoint_result(result)
         case "dataset" | None:
             return dataset_result(result)
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from penult.types import (
     BalanceMethod,
     By,
+    FileHead,
     LossName,
     MissingGroups,
     OptimizerName,
@@ -27,6 +28,7 @@ class FinetuneSpec:
     attribute: str
     pretrained: bool
     weights: str | None
+    head: FileHead | None
     pooling: PoolingName | None
     balance: BalanceMethod
     by: By | None

@@ -147,17 +147,19 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Checkpoint:
-    """Weights and head after an epoch of a run; epoch 0 is the starting point with a fresh head."""
+    """Weights and head after an epoch of a run, of which epoch 0 is the starting point; or of an imported model."""
 
     digest: str
-    """sha256 over weights, preprocessing, dataset and attribute: the identity of the checkpoint."""
+    """sha256 over weights, preprocessing, dataset, attribute and, if imported, classes: the checkpoint's identity."""
     run_id: str
+    """Empty for one that was imported."""
     epoch: float
     """Epochs trained; a fraction for one left within an epoch."""
     step: int
     """Optimiser steps taken."""
     backbone: str
     dataset: str
+    """Empty, as is its digest, for an imported one whose dataset was not said."""
     dataset_digest: str
     n_features: int
     n_classes: int
@@ -168,9 +170,17 @@ class Checkpoint:
     """Names of the classes in the order of the head's rows."""
     model: str = ""
     """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
+    source: str = "run"
+    """``"run"``, or ``"import NAME sha256:DIGEST"``."""
+    head: Literal["trained", "kept", "new"] = "trained"
+    """Where the head comes from: trained by its run, kept from the files of the model, or drawn afresh."""
+    notes: Notes = ()
+    """How the files of an imported one were read: which weights were taken, and what became of the head."""
 
     def __repr__(self) -> str:
-        return f"Checkpoint({short(self.digest)}, {self.backbone} on {self.dataset}, epoch {self.epoch:g})"
+        where = f" on {self.dataset}" if self.dataset else ""
+        when = f"epoch {self.epoch:g}" if self.source == "run" else f"{self.source[:-52]}, head {self.head}"
+        return f"Checkpoint({short(self.digest)}, {self.backbone}{where}, {when}){lines(self.notes)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

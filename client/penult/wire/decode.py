@@ -112,7 +112,13 @@ def dataset(message: datasets_pb2.Dataset) -> records.Dataset:
 
 def checkpoint(message: runs_pb2.Checkpoint) -> records.Checkpoint:
     """A checkpoint."""
-    return record(records.Checkpoint, message, epoch=_epoch(message.epoch), created=time(message.created))
+    return record(
+        records.Checkpoint,
+        message,
+        epoch=_epoch(message.epoch),
+        created=time(message.created),
+        notes=decode_notes(message.notes),
+    )
 
 
 def epoch_metrics(message: runs_pb2.EpochMetrics) -> EpochMetrics:

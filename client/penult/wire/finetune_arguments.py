@@ -8,6 +8,7 @@ from penult.results.records import Checkpoint, Dataset
 from penult.types import (
     BalanceMethod,
     By,
+    FileHead,
     LossName,
     MissingGroups,
     OptimizerName,
@@ -25,6 +26,7 @@ class FinetuneArguments(TypedDict, total=False):
     attribute: str | None
     pretrained: bool | None
     weights: str | Path | None
+    head: FileHead | None
     pooling: PoolingName | None
     balance: BalanceMethod | None
     by: By | None

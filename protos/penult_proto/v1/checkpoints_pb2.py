@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from penult_proto.v1 import runs_pb2 as penult__proto_dot_v1_dot_runs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!penult_proto/v1/checkpoints.proto\x12\tpenult.v1\x1a\x1apenult_proto/v1/runs.proto\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x18\n\x16ListCheckpointsRequest\"E\n\x17ListCheckpointsResponse\x12*\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x15.penult.v1.Checkpoint2\xb6\x01\n\x11\x43heckpointService\x12G\n\rGetCheckpoint\x12\x1f.penult.v1.GetCheckpointRequest\x1a\x15.penult.v1.Checkpoint\x12X\n\x0fListCheckpoints\x12!.penult.v1.ListCheckpointsRequest\x1a\".penult.v1.ListCheckpointsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!penult_proto/v1/checkpoints.proto\x12\tpenult.v1\x1a\x1apenult_proto/v1/runs.proto\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x18\n\x16ListCheckpointsRequest\"E\n\x17ListCheckpointsResponse\x12*\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x15.penult.v1.Checkpoint\"8\n\nFileHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"9\n\x11UploadFilesHeader\x12$\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x15.penult.v1.FileHeader\"\\\n\x12UploadFilesRequest\x12.\n\x06header\x18\x01 \x01(\x0b\x32\x1c.penult.v1.UploadFilesHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04kind\"-\n\rUploadedFiles\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x32\x80\x02\n\x11\x43heckpointService\x12G\n\rGetCheckpoint\x12\x1f.penult.v1.GetCheckpointRequest\x1a\x15.penult.v1.Checkpoint\x12X\n\x0fListCheckpoints\x12!.penult.v1.ListCheckpointsRequest\x1a\".penult.v1.ListCheckpointsResponse\x12H\n\x0bUploadFiles\x12\x1d.penult.v1.UploadFilesRequest\x1a\x18.penult.v1.UploadedFiles(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=140
   _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=142
   _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=211
-  _globals['_CHECKPOINTSERVICE']._serialized_start=214
-  _globals['_CHECKPOINTSERVICE']._serialized_end=396
+  _globals['_FILEHEADER']._serialized_start=213
+  _globals['_FILEHEADER']._serialized_end=269
+  _globals['_UPLOADFILESHEADER']._serialized_start=271
+  _globals['_UPLOADFILESHEADER']._serialized_end=328
+  _globals['_UPLOADFILESREQUEST']._serialized_start=330
+  _globals['_UPLOADFILESREQUEST']._serialized_end=422
+  _globals['_UPLOADEDFILES']._serialized_start=424
+  _globals['_UPLOADEDFILES']._serialized_end=469
+  _globals['_CHECKPOINTSERVICE']._serialized_start=472
+  _globals['_CHECKPOINTSERVICE']._serialized_end=728
 # @@protoc_insertion_point(module_scope)

@@ -58,7 +58,23 @@ _CheckpointServiceListCheckpointsType = typing_extensions.TypeVar(
     ],
 )
 
-class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, _CheckpointServiceListCheckpointsType]):
+_CheckpointServiceUploadFilesType = typing_extensions.TypeVar(
+    '_CheckpointServiceUploadFilesType',
+    grpc.StreamUnaryMultiCallable[
+        penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+        penult_proto.v1.checkpoints_pb2.UploadedFiles,
+    ],
+    grpc.aio.StreamUnaryMultiCallable[
+        penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+        penult_proto.v1.checkpoints_pb2.UploadedFiles,
+    ],
+    default=grpc.StreamUnaryMultiCallable[
+        penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+        penult_proto.v1.checkpoints_pb2.UploadedFiles,
+    ],
+)
+
+class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, _CheckpointServiceListCheckpointsType, _CheckpointServiceUploadFilesType]):
     @typing.overload
     def __init__(self: CheckpointServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -68,6 +84,10 @@ class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, 
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.checkpoints_pb2.ListCheckpointsRequest,
             penult_proto.v1.checkpoints_pb2.ListCheckpointsResponse,
+        ],
+        grpc.StreamUnaryMultiCallable[
+            penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+            penult_proto.v1.checkpoints_pb2.UploadedFiles,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -81,11 +101,18 @@ class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, 
             penult_proto.v1.checkpoints_pb2.ListCheckpointsRequest,
             penult_proto.v1.checkpoints_pb2.ListCheckpointsResponse,
         ],
+        grpc.aio.StreamUnaryMultiCallable[
+            penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+            penult_proto.v1.checkpoints_pb2.UploadedFiles,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     GetCheckpoint: _CheckpointServiceGetCheckpointType
 
     ListCheckpoints: _CheckpointServiceListCheckpointsType
+
+    UploadFiles: _CheckpointServiceUploadFilesType
+    """Answered only after every file is on disk and has the digest that was announced."""
 
 CheckpointServiceAsyncStub: typing_extensions.TypeAlias = CheckpointServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -95,6 +122,10 @@ CheckpointServiceAsyncStub: typing_extensions.TypeAlias = CheckpointServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.checkpoints_pb2.ListCheckpointsRequest,
         penult_proto.v1.checkpoints_pb2.ListCheckpointsResponse,
+    ],
+    grpc.aio.StreamUnaryMultiCallable[
+        penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+        penult_proto.v1.checkpoints_pb2.UploadedFiles,
     ],
 ]
 
@@ -112,5 +143,13 @@ class CheckpointServiceServicer(metaclass=abc.ABCMeta):
         request: penult_proto.v1.checkpoints_pb2.ListCheckpointsRequest,
         context: _ServicerContext,
     ) -> typing.Union[penult_proto.v1.checkpoints_pb2.ListCheckpointsResponse, collections.abc.Awaitable[penult_proto.v1.checkpoints_pb2.ListCheckpointsResponse]]: ...
+
+    @abc.abstractmethod
+    def UploadFiles(
+        self,
+        request_iterator: _MaybeAsyncIterator[penult_proto.v1.checkpoints_pb2.UploadFilesRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[penult_proto.v1.checkpoints_pb2.UploadedFiles, collections.abc.Awaitable[penult_proto.v1.checkpoints_pb2.UploadedFiles]]:
+        """Answered only after every file is on disk and has the digest that was announced."""
 
 def add_CheckpointServiceServicer_to_server(servicer: CheckpointServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -19,6 +19,7 @@ from penult_server.finetuning.checks import (
 from penult_server.finetuning.effects import (
     BALANCED,
     BALANCED_BY_GROUP,
+    OF_FILES,
     OF_IMAGES,
     OF_MIXTURE,
     OF_SGD,
@@ -34,6 +35,7 @@ Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "linear"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MissingGroups = Literal["refuse", "skip"]
+HeadChoice = Literal["keep", "new"]
 
 MAX_EPOCHS = 10_000
 MAX_BATCH = 65_536
@@ -129,6 +131,8 @@ class FinetuneConfig:
     """Processes on this machine that share each step; with `accumulate`, parts of at least one example."""
     weights: str = ""
     """Absolute path of a file of pretrained weights of a timm architecture; empty for those that its name has."""
+    head: Annotated[HeadChoice, OF_FILES] = "keep"
+    """What becomes of a head that `weights`, or a directory as backbone, holds; where there is none, one is drawn."""
     pooling: Annotated[Pooling, OF_TEXTS] = "model"
     """What the head of a text model reads; unused for images."""
 
@@ -152,7 +156,10 @@ class FinetuneConfig:
             raise invalid("pretrained", "true with weights, which it would not read", self.pretrained)
         if self.weights and library_of(self.backbone) != "timm":
             raise invalid(
-                "weights", f"empty for {self.backbone!r}, a model of transformers: name its directory", self.weights
+                "weights",
+                f"empty for {self.backbone!r}, a model of transformers: name its directory, or import the file with "
+                "client.checkpoints.import_ and start from that",
+                self.weights,
             )
         whole_batch = self.objective.loss != "mean"
         if whole_batch and self.accumulate > 1:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
+from penult_server.backbones.catalog import is_model_directory
 from penult_server.datasets.model import Modality
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ OF_CVAR_DRO: HasEffect = HasEffect("loss='cvar_dro'", lambda config, _: config.o
 OF_REPEATED_ERRORS: HasEffect = HasEffect(
     "repeat_errors_of=, the checkpoint whose errors are repeated",
     lambda config, _: bool(config.objective.repeat_errors_of),
+)
+OF_FILES: HasEffect = HasEffect(
+    "weights=, or a directory as backbone, with pretrained=True",
+    lambda config, _: config.pretrained and (bool(config.weights) or is_model_directory(config.backbone)),
 )
 OF_IMAGES: HasEffect = HasEffect("a dataset of images", lambda _, modality: modality == "image")
 OF_TEXTS: HasEffect = HasEffect("a dataset of texts", lambda _, modality: modality == "text")

@@ -12,6 +12,7 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
 from penult_server import pipes
 from penult_server.errors import ServiceError
+from penult_server.front.queries.imports import check_uploaded
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.processes import log_tail, stop_process
@@ -22,6 +23,7 @@ from penult_server.settings import Settings
 from penult_server.status import translate
 from penult_server.stores.manifest import read_manifest
 from penult_server.stores.runs import discard_training_state
+from penult_server.stores.uploads import ABANDONED_SECONDS, remove_uploads
 
 MOST_DEATHS = 3
 """How often the worker of a job may die (a crash, no memory) before the job fails."""
@@ -58,6 +60,7 @@ class JobQueue:
         """Queue again the jobs that the last server left running, then start."""
         for job in await self._registry.run(self._registry.jobs.list, [pb.JOB_STATE_RUNNING], 2**31):
             await self._registry.run(self._registry.jobs.requeue, job.id)
+        await self._remove_uploads()
         self._work.set()
         self._scheduler = asyncio.create_task(self._schedule())
 
@@ -86,6 +89,7 @@ class JobQueue:
                 equal = await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
                 if equal and equal.id not in self._cancelled and await self._still_there(equal):
                     return equal
+            check_uploaded(self._settings.root, resolved.spec)
             job = await self._registry.run(
                 self._registry.jobs.create, resolved.spec, resolved.digest, request_id, self._settings.max_queued_jobs
             )
@@ -194,8 +198,24 @@ class JobQueue:
                 return
 
     async def _forget_state(self, job_id: str) -> None:
-        """Remove the training state of a job that has ended."""
+        """Remove the training state of a job that has ended, and the files that only it needed."""
         await asyncio.to_thread(discard_training_state, self._settings.root, job_id)
+        job = await self._registry.run(self._registry.jobs.get, job_id)
+        if job.spec.HasField("import_checkpoint"):
+            await self._remove_uploads(of=job.spec.import_checkpoint.content)
+
+    async def remove_abandoned_uploads(self) -> None:
+        """Remove files that came long ago and that no job has asked for."""
+        await self._remove_uploads(older_than=ABANDONED_SECONDS)
+
+    async def _remove_uploads(self, *, of: str = "", older_than: float = 0.0) -> None:
+        """Remove uploaded files that no job waits for: those of one digest, or all."""
+        async with self._submitting:  # no job that needs them may be made meanwhile
+            waiting = await self._registry.run(
+                self._registry.jobs.list, [pb.JOB_STATE_QUEUED, pb.JOB_STATE_RUNNING], 2**31
+            )
+            needed = {job.spec.import_checkpoint.content for job in waiting}
+            await asyncio.to_thread(remove_uploads, self._settings.root, needed, only=of, older_than=older_than)
 
     async def _attempt(self, job: pb.Job) -> None:
         resolved = await self._resolver.identify(job.spec)
@@ -270,6 +290,8 @@ class JobQueue:
                     self._damaged.discard(feature_set.digest)
             case "dataset":
                 await run(catalog.add_dataset, result.dataset)
+            case "checkpoint":
+                await run(catalog.add_checkpoint, result.checkpoint)
             case None:
                 raise ServiceError(ErrorKind.INTERNAL, "a worker sent an empty result")
 
@@ -293,7 +315,7 @@ class JobQueue:
 
 
 def is_whole(root: Path, result: pb.JobResult) -> bool:
-    """Whether every file of the feature sets, and the checkpoints of the run, that a job made are in place."""
+    """Whether every file of the feature sets, and every checkpoint, that a job made are in place."""
     for feature_set in result.extract.feature_sets:
         directory = root / "features" / feature_set.digest
         try:
@@ -301,8 +323,10 @@ def is_whole(root: Path, result: pb.JobResult) -> bool:
                 return False
         except ServiceError:
             return False
+    imported = [result.checkpoint] if result.HasField("checkpoint") else []
     return all(
-        (root / "checkpoints" / checkpoint.digest / "manifest.json").is_file() for checkpoint in result.run.checkpoints
+        (root / "checkpoints" / checkpoint.digest / "manifest.json").is_file()
+        for checkpoint in (*result.run.checkpoints, *imported)
     )
 
 

@@ -14,7 +14,7 @@ _DESCRIBING = (".json", ".jinja", ".model", ".txt")
 _WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
 """Suffixes of files of weights; where there are safetensors, the others are their copies."""
 _OF_TRAINING = ("optimizer", "rng_state", "scaler", "scheduler", "trainer_state", "training_args")
-"""How the names of files begin that only a training would go on from."""
+"""How the names of files begin that only a resumed training would read."""
 
 
 def model_files(source: Path) -> list[Path]:

@@ -133,7 +133,7 @@ def test_a_head_needs_names_as_many_as_its_rows(tmp_path: Path) -> None:
         head_with_classes(classifier, ("a", "b", "c"))
     body = {name: one for name, one in network().state_dict().items() if not name.startswith("fc.")}
     torch.save(body, tmp_path / "body.pt")
-    with pytest.raises(ServiceError, match="hold no head .*head='new'"):
+    with pytest.raises(ServiceError, match=r"hold no head .*head='new'"):
         head_with_classes(load(tmp_path / "body.pt"), NAMES)
     torch.save(network(1).state_dict(), tmp_path / "one.pt")
     with pytest.raises(ServiceError, match="one row, and so one logit; save it with two, zeros and that row"):
@@ -144,9 +144,10 @@ def test_a_head_needs_names_as_many_as_its_rows(tmp_path: Path) -> None:
 def test_names_beside_the_weights(tmp_path: Path, beside: dict[str, object]) -> None:
     torch.save({"state_dict": network().state_dict(), **beside}, tmp_path / "x.pt")
     classifier = load(tmp_path / "x.pt")
-    assert classifier.found is not None and classifier.found.classes == ("x", "y")
+    assert classifier.found is not None
+    assert classifier.found.classes == ("x", "y")
     assert "'x', 'y'" in head_with_classes(classifier, ()).notes[-1].text
-    with pytest.raises(ServiceError, match="in another order.*leave classes= out"):
+    with pytest.raises(ServiceError, match=r"in another order.*leave classes= out"):
         head_with_classes(classifier, ("y", "x"))
     assert "which the file calls 'x', 'y'" in head_with_classes(classifier, NAMES).notes[-1].text
 
@@ -157,6 +158,9 @@ def test_a_run_keeps_a_head_whose_classes_are_named_as_the_dataset_s(tmp_path: P
     torch.save({"state_dict": module.state_dict(), "classes": ["dog", "cat"]}, tmp_path / "x.pt")
     classifier = head_for_dataset(load(tmp_path / "x.pt"), "keep", "pets", NAMES)
     compare(classifier, logits_of(module, images())[:, [1, 0]], images())
+    said = [note.text for note in classifier.notes]
+    assert any("was kept, its rows known by name" in text for text in said)
+    assert any("put in the order of dataset 'pets'" in text for text in said)
     with pytest.raises(ServiceError, match="knows the classes dog, cat") as caught:
         head_for_dataset(load(tmp_path / "x.pt"), "keep", "pets", ("wolf", "cat"))
     assert caught.value.kind is ErrorKind.OTHER_CLASSES
@@ -187,7 +191,8 @@ def test_another_architecture_is_named_with_what_it_looks_like(tmp_path: Path) -
 def test_a_directory_of_timm_has_its_head_and_the_names_of_its_classes(tmp_path: Path, names: list[str] | None) -> None:
     module = timm_directory(tmp_path / "model", label_names=names)
     classifier = load_backbone(str(tmp_path / "model"), 0, pretrained=True, seed=0, image_size=SIDE)
-    assert classifier.found is not None and classifier.found.classes == tuple(names or ())
+    assert classifier.found is not None
+    assert classifier.found.classes == tuple(names or ())
     compare(head_with_classes(classifier, () if names else NAMES), logits_of(module, images()), images())
 
 
@@ -209,7 +214,8 @@ def test_a_directory_of_transformers_has_its_trained_classifier(tmp_path: Path, 
     names = {0: "anger", 1: "joy", 2: "fear"}
     original = text_directory(tmp_path, kind, id2label=names, label2id={name: i for i, name in names.items()})
     classifier = load_backbone(str(tmp_path), 0, pretrained=True, seed=0, max_tokens=8)
-    assert classifier.found is not None and classifier.found.classes == ("anger", "joy", "fear")
+    assert classifier.found is not None
+    assert classifier.found.classes == ("anger", "joy", "fear")
     batch = original.preprocessing.to_batch(original.preprocessing.probe(), CPU)
     with torch.inference_mode():
         compare(head_with_classes(classifier, ()), original.module.eval()(**batch).logits, batch)
@@ -244,7 +250,7 @@ def test_a_directory_of_images_of_transformers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["whole", "lightning", "subpopbench"])
 def test_a_file_of_a_text_model(tmp_path: Path, form: str) -> None:
-    """The architecture from a directory, the weights of a fine-tuning from a file; also as a bare encoder and a head."""
+    """The architecture from a directory, the weights from a file; also as a bare encoder and a head."""
     original = text_directory(tmp_path / "model")
     state = original.module.state_dict()
     if form == "lightning":

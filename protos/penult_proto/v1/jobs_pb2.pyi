@@ -249,7 +249,7 @@ class ImportCheckpointSpec(google.protobuf.message.Message):
     dataset: builtins.str
     """Dataset that the model was trained on; empty for one that the server does not have."""
     attribute: builtins.str
-    """Of the dataset; empty for its first."""
+    """Attribute of the dataset; empty for its first."""
     head: penult_proto.v1.runs_pb2.HeadName.ValueType
     foreign_objects: Global___ForeignObjects.ValueType
     image_size: builtins.int
@@ -261,7 +261,7 @@ class ImportCheckpointSpec(google.protobuf.message.Message):
     """Tokens kept of each text; 128 when left out."""
     pooling: penult_proto.v1.runs_pb2.PoolingName.ValueType
     seed: builtins.int
-    """Of a new head."""
+    """Seed of a new head."""
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of the classes in the order of the head's rows; empty for those that the files name."""

@@ -1,4 +1,4 @@
-"""Importing a model that was trained elsewhere: its files read, its head named and proved, a checkpoint stored."""
+"""Importing a model that was trained elsewhere: its files read, its head named and checked, a checkpoint stored."""
 
 from collections.abc import Sequence
 from dataclasses import replace

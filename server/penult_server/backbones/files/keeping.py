@@ -19,7 +19,7 @@ _LISTED = 20
 
 
 def head_for_dataset(classifier: Classifier, choice: HeadChoice, dataset: str, classes: Sequence[str]) -> Classifier:
-    """For a run: the head of the files, its rows in the order of the classes, or a fresh one where there is none.
+    """A run's head: that of the files, its rows in the order of the classes, or a fresh one where there is none.
 
     Raises ServiceError (OTHER_CLASSES) for a head whose classes are unknown, or others than the dataset's.
     """
@@ -46,13 +46,12 @@ def head_for_dataset(classifier: Classifier, choice: HeadChoice, dataset: str, c
     )
     order = torch.from_numpy(np.ascontiguousarray(match.order))
     kept = classifier.with_head(found.weight[order], found.bias[order])
-    return replace(
-        _noted(kept, f"the head of {found.source} was kept, its rows known by name"), notes=(*kept.notes, *match.notes)
-    )
+    noted = _noted(kept, f"the head of {found.source} was kept, its rows known by name")
+    return replace(noted, notes=(*noted.notes, *match.notes))
 
 
 def head_with_classes(classifier: Classifier, classes: Sequence[str], hint: Sequence[str] = ()) -> Classifier:
-    """For an import: the head of the files as it is, its rows called `classes` in their order.
+    """An imported model's head: that of the files as it is, its rows called `classes` in their order.
 
     Parameters
     ----------

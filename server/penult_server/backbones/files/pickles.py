@@ -11,11 +11,12 @@ that comes from the file is called.
 
 import math
 import pickletools
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-MOST_STEPS = 5_000_000
+MOST_STEPS = 2_000_000
 """Most instructions of one pickle; a tensor takes about 45."""
 MOST_SIDES = 32
 """Most dimensions of a tensor."""
@@ -108,13 +109,16 @@ class PickleReader:
         """
         self._stack, self._memo = [], {}
         try:
-            for instruction, argument, _ in pickletools.genops(stream):
-                self._steps += 1
-                if self._steps > MOST_STEPS:
-                    raise UnreadableError(f"its pickle has more than {MOST_STEPS} instructions")
-                if instruction.name == "STOP":
-                    return self._stack.pop()
-                self._follow(instruction.name, argument)
+            with warnings.catch_warnings():
+                # Texts of the oldest format may hold what Python no longer likes in its own.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                for instruction, argument, _ in pickletools.genops(stream):
+                    self._steps += 1
+                    if self._steps > MOST_STEPS:
+                        raise UnreadableError(f"its pickle has more than {MOST_STEPS} instructions")
+                    if instruction.name == "STOP":
+                        return self._stack.pop()
+                    self._follow(instruction.name, argument)
         except UnreadableError:
             raise
         # What genops and a stack raise for bytes that are no pickle.

@@ -20,7 +20,7 @@ from penult_server.errors import ServiceError
 from penult_server.notes import Note
 
 ForeignObjects = Literal["refuse", "ignore"]
-MOST_TENSORS = 100_000
+MOST_TENSORS = 20_000
 """Most tensors of one file."""
 PLACES = (
     *("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model_dict"),

@@ -251,6 +251,8 @@ MATRIX: dict[str, list[Check]] = {
     ],
     "head": [
         Elsewhere("server/test_foreign_files.py", "test_a_run_keeps_a_head_whose_classes_are_named_as_the_dataset_s"),
+        Same(one={"pretrained": None}, other={"pretrained": None, "head": HEAD["keep"]}, data="texts"),
+        Differ(one={"pretrained": None}, other={"pretrained": None, "head": HEAD["new"]}, data="texts"),
         Refused(of={"head": HEAD["new"]}, says="head has no effect on this run: it goes with weights="),
     ],
     "objective.loss": [

@@ -123,7 +123,9 @@ class Checkpoints:
             image_std=_channels("image_std", image_std),
             interpolation=optional_text("interpolation", interpolation),
             max_tokens=None if max_tokens is None else whole("max_tokens", max_tokens),
-            pooling=None if pooling is None else choice("pooling", pooling, runs_pb2.PoolingName),
+            pooling=runs_pb2.POOLING_NAME_UNSPECIFIED
+            if pooling is None
+            else choice("pooling", pooling, runs_pb2.PoolingName),
             seed=None if seed is None else a_seed(seed),
         )
         request = jobs_pb2.JobSpec(import_checkpoint=spec)

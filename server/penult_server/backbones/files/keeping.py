@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-import numpy as np
 import torch
 
 from penult_proto.errors import ErrorKind
@@ -44,7 +43,7 @@ def head_for_dataset(classifier: Classifier, choice: HeadChoice, dataset: str, c
         Classes(names=found.classes, whose=f"the head of {found.source}"),
         Classes(names=tuple(classes), whose=f"dataset {dataset!r}"),
     )
-    order = torch.from_numpy(np.ascontiguousarray(match.order))
+    order = torch.tensor(match.order.tolist())
     kept = classifier.with_head(found.weight[order], found.bias[order])
     noted = _noted(kept, f"the head of {found.source} was kept, its rows known by name")
     return replace(noted, notes=(*noted.notes, *match.notes))

@@ -318,6 +318,8 @@ def _storage(found: Any) -> Storage:
         case ("storage", Name(path), str(key), _, int(n_values), (str(), int(first), int(size))):
             if 0 <= first <= first + size <= n_values:
                 return Storage(path.rpartition(".")[2], key, size, first)
+        case _:
+            pass
     raise UnreadableError("its pickle refers to something else than the values of tensors")
 
 

@@ -94,7 +94,7 @@ def test_an_imported_model_is_its_original(registered, table, tmp_path):
     np.testing.assert_allclose(val.features @ val.head_weight.T + val.head_bias, val.logits, atol=1e-4)
     assert sum(sets["val"].train_shares) == pytest.approx(1)  # of the dataset that the features are of
     own = client.evaluate(checkpoint, sets["val"])
-    np.testing.assert_allclose(own.average, (val.logits.argmax(axis=1) == val.y).mean())
+    np.testing.assert_allclose(own.average_accuracy, (val.logits.argmax(axis=1) == val.y).mean())
     assert client.spectra(sets["train"], replicates=0, top_k=2).eigenvalues.shape == (4, 2)
     by_checkpoint = client.spectra(checkpoint, split="train", replicates=0, top_k=2)
     assert by_checkpoint.eigenvalues.shape == (4, 2)

@@ -84,7 +84,7 @@ def test_an_imported_model_is_its_original(registered, table, tmp_path):
     assert (checkpoint.dataset, checkpoint.run_id, checkpoint.classes) == ("", "", ("bright", "dark"))
     assert "'state_dict' of erm.ckpt" in str(checkpoint.notes)
     assert client.checkpoints.get(checkpoint.digest) == checkpoint
-    assert uploads(Path(client.info().root)) == []
+    until(lambda: uploads(Path(client.info().root)) == [])
     with pytest.raises(errors.InvalidRequest, match=r"belongs to no dataset: .*dataset=\.\.\.; known: .*shapes"):
         client.extract(checkpoint)
     sets = client.extract(checkpoint, dataset="shapes").wait()
@@ -172,7 +172,7 @@ def test_what_cannot_be_is_refused_before_a_byte_is_sent(registered, tmp_path):
         errors.InvalidRequest, match=r"values of 'conv1\.0\.weight' in 'nan\.safetensors' are not finite"
     ):
         import_of(registered, tmp_path / "nan.safetensors").wait()
-    assert uploads(Path(registered.info().root)) == []
+    until(lambda: uploads(Path(registered.info().root)) == [])
 
 
 def sent(client: penult.Client, header: list[tuple[str, int, str]], *data: bytes) -> pb.UploadedFiles:
@@ -205,7 +205,7 @@ def test_uploads_that_are_not_what_they_say(client):
         with pytest.raises(errors.InvalidRequest, match=said) as caught:
             sent(client, [("a", 6, good)], *data)
         assert caught.value.kind == "incomplete_upload"
-    assert uploads(Path(client.info().root)) == []
+    until(lambda: uploads(Path(client.info().root)) == [])
     answer = sent(client, [("b", 6, good), ("a", 6, good)], content[:3], content[3:] + content[:1], content[1:])
     assert (answer.digest, answer.size) == (digest_of_files([("a", good), ("b", good)]), 12)
     place = Path(client.info().root) / "uploads" / answer.digest
@@ -245,7 +245,7 @@ def test_two_equal_imports_at_once_are_one(registered, tmp_path):
         thread.join()
     assert len({job.id for job in jobs}) == 1
     assert len({job.wait().digest for job in jobs}) == 1
-    assert uploads(Path(registered.info().root)) == []
+    until(lambda: uploads(Path(registered.info().root)) == [])
 
 
 @pytest.fixture
@@ -306,7 +306,7 @@ def test_a_server_killed_in_an_upload_and_in_an_import(serve, tmp_path):
         with pytest.raises(grpc.RpcError):
             call.result(30)
     server = serve(root)
-    assert uploads(root) == []
+    until(lambda: uploads(root) == [])
     with server.connect() as client:
         job = import_of(client, tmp_path / "erm.ckpt")
         server.kill()
@@ -316,7 +316,7 @@ def test_a_server_killed_in_an_upload_and_in_an_import(serve, tmp_path):
         assert isinstance(checkpoint, penult.Checkpoint)
         assert checkpoint.head == "kept"
         assert client.checkpoints.get(checkpoint.digest) == checkpoint
-    assert uploads(root) == []
+    until(lambda: uploads(root) == [])
 
 
 def test_a_client_that_goes_away_in_an_upload_leaves_nothing(client, tmp_path):

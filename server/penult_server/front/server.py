@@ -83,7 +83,7 @@ class Server:
         patience = 0.0 if self._settings.embedded else LEAVING_SECONDS
         lock = await asyncio.to_thread(RootLock, root, patience=patience)
         try:
-            for name in ("", "checkpoints", "features", "datasets", "tokens"):
+            for name in ("", "checkpoints", "features", "datasets", "tokens", "uploads"):
                 await asyncio.to_thread(remove_staging, root / name)
             await self._registry.open(root / "penult.db")
             token = server_token(root)
@@ -133,7 +133,7 @@ class Server:
         resolver = Resolver(registry, self._settings.root)
         features = FeatureServicer(self._settings.root, registry, compute)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(registry), server)
-        checkpoints = CheckpointServicer(self._settings.root, registry)
+        checkpoints = CheckpointServicer(self._settings.root, registry, self._queue)
         checkpoints_pb2_grpc.add_CheckpointServiceServicer_to_server(checkpoints, server)
         datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(resolver), server)
         features_pb2_grpc.add_FeatureServiceServicer_to_server(features, server)

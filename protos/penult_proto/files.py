@@ -10,6 +10,8 @@ MOST_NAME = 255
 """Most bytes of a file's name."""
 CONFIG = "config.json"
 """The file that says what model a directory is."""
+ABOUT = "penult.json"
+"""The file in which an export of a checkpoint says what it is."""
 _DESCRIBING = (".json", ".jinja", ".model", ".txt")
 _WEIGHTS = (".safetensors", ".bin", ".pth", ".pt")
 """Suffixes of files of weights; where there are safetensors, the others are their copies."""
@@ -26,7 +28,7 @@ def model_files(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise ValueError("there is no such file or directory")
-    if not (source / CONFIG).is_file():
+    if not (source / CONFIG).is_file() and not (source / ABOUT).is_file():
         raise ValueError(f"the directory has no {CONFIG}, which says what model it holds; name the file of weights")
     found = [
         path for path in sorted(source.iterdir()) if path.is_file() and not path.name.startswith((".", *_OF_TRAINING))

@@ -246,7 +246,8 @@ class Checkpoints:
 
         Parameters
         ----------
-        source : a file of weights, or a directory with a ``config.json``.
+        source : a file of weights, or a directory with a ``config.json``. One that `export` wrote, in any format, needs
+            no other argument: what its ``penult.json`` says of classes and inputs stands for what is left out.
         backbone : the architecture of a file: a timm model, or a directory or hub name of transformers on the server's
             machine. Left out for a directory, which says itself what it is.
         dataset : what it was trained on, if the server has it: it must have the same classes by name, in any order, and

@@ -9,6 +9,7 @@ import torch
 
 from penult_proto.enums import name_or
 from penult_proto.errors import ErrorKind
+from penult_proto.safetensors import WEIGHTS_FILE
 from penult_proto.v1 import jobs_pb2, runs_pb2
 from penult_proto.v1.pipes_pb2 import JobOrder
 from penult_server.backbones.catalog import Pooling, is_model_directory, library_of, read_config
@@ -23,6 +24,7 @@ from penult_server.datasets.catalog import open_dataset
 from penult_server.datasets.model import DatasetInfo
 from penult_server.errors import ServiceError
 from penult_server.jobs.channel import WorkerChannel
+from penult_server.jobs.exported import Exported, complete_from_export
 from penult_server.messages import checkpoint_to_proto
 from penult_server.stores.uploads import upload_directory
 
@@ -33,9 +35,11 @@ CPU = torch.device("cpu")
 
 def import_job(order: JobOrder, spec: jobs_pb2.ImportCheckpointSpec, channel: WorkerChannel) -> runs_pb2.Checkpoint:
     root = Path(order.root)
+    source = _source(root, spec)
+    exported = complete_from_export(spec, source)
     info = open_dataset(spec.dataset, order.dataset_digest, root).info if spec.dataset else None
     channel.progress("reading the files", 0, 3, "steps")
-    classifier = _read(root, spec, info)
+    classifier = _read(source, spec, exported, info)
     channel.check_cancelled()
     channel.progress("checking the model", 1, 3, "steps")
     classifier = _with_preprocessing(classifier, spec)
@@ -56,9 +60,11 @@ def import_job(order: JobOrder, spec: jobs_pb2.ImportCheckpointSpec, channel: Wo
     return checkpoint_to_proto(manifest)
 
 
-def _read(root: Path, spec: jobs_pb2.ImportCheckpointSpec, info: DatasetInfo | None) -> Classifier:
+def _read(
+    source: Path, spec: jobs_pb2.ImportCheckpointSpec, exported: Exported | None, info: DatasetInfo | None
+) -> Classifier:
     """The model with the head that was asked for."""
-    place, weights, display = _placed(root, spec)
+    place, weights, display = _placed(source, spec, exported)
     hint = info.classes if info is not None else ()
     is_new = spec.head == runs_pb2.HEAD_NAME_NEW
     classes = tuple(spec.classes) or (hint if is_new else ())
@@ -89,13 +95,23 @@ def _read(root: Path, spec: jobs_pb2.ImportCheckpointSpec, info: DatasetInfo | N
     return head_with_classes(classifier, classes, hint)
 
 
-def _placed(root: Path, spec: jobs_pb2.ImportCheckpointSpec) -> tuple[str, str, str]:
-    """What builds the model, its file of weights (empty for a directory), and what the model is called."""
+def _source(root: Path, spec: jobs_pb2.ImportCheckpointSpec) -> Path:
+    """Where the files lie."""
     source = Path(spec.path) if spec.path else upload_directory(root, spec.content)
     if not source.exists():
         raise ServiceError(
             ErrorKind.FILES_MISSING, f"the files of {spec.name!r} are no longer on the server; import them again"
         )
+    return source
+
+
+def _placed(source: Path, spec: jobs_pb2.ImportCheckpointSpec, exported: Exported | None) -> tuple[str, str, str]:
+    """What builds the model, its file of weights (empty for a directory), and what the model is called."""
+    if exported is not None and spec.backbone:
+        raise _needs_no_backbone(spec)
+    if exported is not None and exported.is_as_stored:
+        place = str(source) if is_model_directory(str(source)) else exported.backbone
+        return place, str(source / WEIGHTS_FILE), exported.backbone
     if source.is_dir() and not is_model_directory(str(source)):
         files = list(source.iterdir())
         if len(files) != 1:
@@ -107,12 +123,7 @@ def _placed(root: Path, spec: jobs_pb2.ImportCheckpointSpec) -> tuple[str, str, 
         source = files[0]
     if source.is_dir():
         if spec.backbone:
-            raise ServiceError(
-                ErrorKind.INVALID_ARGUMENT,
-                f"backbone must be left out for the directory {spec.name!r}, whose config.json says what model it is; "
-                f"got {spec.backbone!r}",
-                field="backbone",
-            )
+            raise _needs_no_backbone(spec)
         if library_of(str(source)) == "timm":
             return str(source), "", str(read_config(str(source)).get("architecture", spec.name))
         return str(source), "", spec.name
@@ -124,6 +135,15 @@ def _placed(root: Path, spec: jobs_pb2.ImportCheckpointSpec) -> tuple[str, str, 
             field="backbone",
         )
     return spec.backbone, str(source), spec.backbone
+
+
+def _needs_no_backbone(spec: jobs_pb2.ImportCheckpointSpec) -> ServiceError:
+    return ServiceError(
+        ErrorKind.INVALID_ARGUMENT,
+        f"backbone must be left out for the directory {spec.name!r}, which says itself what model it is; got "
+        f"{spec.backbone!r}",
+        field="backbone",
+    )
 
 
 def _with_preprocessing(classifier: Classifier, spec: jobs_pb2.ImportCheckpointSpec) -> Classifier:

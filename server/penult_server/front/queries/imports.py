@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from penult_proto.errors import ErrorKind
-from penult_proto.files import digest_of_file, digest_of_files, is_plain, model_files
-from penult_proto.limits import MOST_LABELS
+from penult_proto.files import ABOUT, digest_of_file, digest_of_files, is_plain, model_files
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1 import runs_pb2
-from penult_server.backbones.catalog import INTERPOLATIONS, is_model_directory, library_of, weights_identity
+from penult_server.backbones.catalog import is_model_directory, library_of, weights_identity
 from penult_server.errors import ServiceError
-from penult_server.finetuning.checks import check_whole, invalid
-from penult_server.finetuning.config import MAX_SIDE, MAX_TOKENS
+from penult_server.finetuning.checks import invalid
+from penult_server.finetuning.inputs import check_classes, check_inputs
 from penult_server.stores.uploads import upload_directory
 
 
@@ -29,46 +28,24 @@ def complete_import(spec: pb.ImportCheckpointSpec) -> None:
         raise invalid("name", "the name of the file or directory, without its directories", spec.name[:80])
     if spec.backbone:
         library_of(spec.backbone)
-    elif spec.path and not is_model_directory(spec.path):
+    elif spec.path and not is_model_directory(spec.path) and not (Path(spec.path) / ABOUT).is_file():
         raise invalid("backbone", f"a timm model such as 'resnet50', or one of transformers, for {spec.name!r}", "none")
     _complete_head(spec)
     spec.foreign_objects = spec.foreign_objects or pb.FOREIGN_OBJECTS_REFUSE
-    _check_inputs(spec)
+    check_inputs(spec)
     if spec.attribute and not spec.dataset:
         raise invalid("attribute", "left out without dataset=, whose attribute it is", spec.attribute)
 
 
 def _complete_head(spec: pb.ImportCheckpointSpec) -> None:
-    classes = list(spec.classes)
-    if classes and (len(classes) < 2 or len(set(classes)) < len(classes) or "" in classes):
-        raise invalid("classes", "at least two names that differ, in the order of the head's rows", str(classes[:20]))
-    if len(classes) > MOST_LABELS:
-        raise invalid("classes", f"at most {MOST_LABELS} names", f"{len(classes)}")
+    check_classes(spec)
     spec.head = spec.head or runs_pb2.HEAD_NAME_KEEP
     if spec.head == runs_pb2.HEAD_NAME_NEW:
-        if not classes and not spec.dataset:
+        if not spec.classes and not spec.dataset:
             raise invalid("head", "'keep', or given with classes=[...] or dataset=, which a new one is for", "'new'")
         spec.seed = spec.seed
     elif spec.HasField("seed"):
         raise invalid("seed", "left out with head='keep', which draws nothing", spec.seed)
-
-
-def _check_inputs(spec: pb.ImportCheckpointSpec) -> None:
-    """What the model reads, as far as it was given."""
-    check_whole("image_size", spec.image_size, 0, MAX_SIDE)
-    check_whole("image_resize", spec.image_resize, 0, MAX_SIDE)
-    if 0 < spec.image_resize < spec.image_size:
-        raise invalid("image_resize", f"0 or at least image_size, which is {spec.image_size}", spec.image_resize)
-    for name, values in (("image_mean", list(spec.image_mean)), ("image_std", list(spec.image_std))):
-        least = 0.0 if name == "image_mean" else 1e-6
-        if values and (len(values) != 3 or not all(least <= value <= 1e3 for value in values)):
-            raise invalid(
-                name, f"three numbers of {least:g} .. 1000, of red, green and blue in 0 .. 1", str(values[:9])
-            )
-    if spec.interpolation and spec.interpolation not in INTERPOLATIONS:
-        raise invalid("interpolation", f"one of {', '.join(INTERPOLATIONS)}", spec.interpolation[:80])
-    if spec.HasField("max_tokens"):
-        check_whole("max_tokens", spec.max_tokens, 1, MAX_TOKENS)
 
 
 def digest_of_path(path: str) -> str:

@@ -1,10 +1,18 @@
 """What a model that is imported reads, and what its classes are called: checked, whoever says it."""
 
+from penult_proto.errors import ErrorKind
 from penult_proto.limits import MOST_LABELS
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.backbones.catalog import INTERPOLATIONS
-from penult_server.finetuning.checks import check_whole, invalid
+from penult_server.errors import ServiceError
 from penult_server.finetuning.config import MAX_SIDE, MAX_TOKENS
+
+
+def invalid(field: str, expected: str, got: object) -> ServiceError:
+    """The refusal of an argument of an import, by the name that it has there; those of a finetuning have others."""
+    return ServiceError(
+        ErrorKind.INVALID_ARGUMENT, f"{field} must be {expected}; got {got!r}", field=field, argument=field, got=got
+    )
 
 
 def check_classes(spec: pb.ImportCheckpointSpec) -> None:
@@ -18,8 +26,8 @@ def check_classes(spec: pb.ImportCheckpointSpec) -> None:
 
 def check_inputs(spec: pb.ImportCheckpointSpec) -> None:
     """What the model reads, as far as it is given. Raises ServiceError (INVALID_ARGUMENT)."""
-    check_whole("image_size", spec.image_size, 0, MAX_SIDE)
-    check_whole("image_resize", spec.image_resize, 0, MAX_SIDE)
+    _check_whole("image_size", spec.image_size, 0, MAX_SIDE)
+    _check_whole("image_resize", spec.image_resize, 0, MAX_SIDE)
     if 0 < spec.image_resize < spec.image_size:
         raise invalid("image_resize", f"0 or at least image_size, which is {spec.image_size}", spec.image_resize)
     for name, values in (("image_mean", list(spec.image_mean)), ("image_std", list(spec.image_std))):
@@ -31,4 +39,9 @@ def check_inputs(spec: pb.ImportCheckpointSpec) -> None:
     if spec.interpolation and spec.interpolation not in INTERPOLATIONS:
         raise invalid("interpolation", f"one of {', '.join(INTERPOLATIONS)}", spec.interpolation[:80])
     if spec.HasField("max_tokens"):
-        check_whole("max_tokens", spec.max_tokens, 1, MAX_TOKENS)
+        _check_whole("max_tokens", spec.max_tokens, 1, MAX_TOKENS)
+
+
+def _check_whole(field: str, value: int, lowest: int, highest: int) -> None:
+    if not lowest <= value <= highest:
+        raise invalid(field, f"in {lowest} .. {highest}", value)

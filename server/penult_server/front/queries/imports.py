@@ -8,8 +8,7 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1 import runs_pb2
 from penult_server.backbones.catalog import is_model_directory, library_of, weights_identity
 from penult_server.errors import ServiceError
-from penult_server.finetuning.checks import invalid
-from penult_server.finetuning.inputs import check_classes, check_inputs
+from penult_server.finetuning.inputs import check_classes, check_inputs, invalid
 from penult_server.stores.uploads import upload_directory
 
 

@@ -7,6 +7,7 @@ By = Literal["class", "group"]
 ExportFormat = Literal["timm", "transformers", "safetensors"]
 FeatureKind = Literal["pooled", "flat"]
 FileHead = Literal["keep", "new"]
+ForeignObjects = Literal["refuse", "ignore"]
 GridName = Literal[
     "l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k", "learning_rate"
 ]

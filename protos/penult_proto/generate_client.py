@@ -31,6 +31,7 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "ExportFormat": ("timm", "transformers", "safetensors"),
     "FeatureKind": ("pooled", "flat"),
     "FileHead": runs_pb2.HeadName,
+    "ForeignObjects": jobs_pb2.ForeignObjects,
     "GridName": tuple(GRID),
     "GroupSource": pb.GroupSource,
     "HeadChoice": pb.HeadKind,

@@ -1,5 +1,6 @@
 """A server that holds a little of everything, and a valid request of every RPC."""
 
+import hashlib
 import importlib
 import os
 import pkgutil
@@ -114,6 +115,7 @@ class FuzzedServer:
             "attribute": ["ground", "group"],
             "table": [str(self.table), str(self.table.parent)],
             "weights": [str(self.table)],
+            "path": [str(self.table), str(self.table.parent), "../x"],
             "part": ["0", "1", "0, 0", "dark, red"],
             "preset": ["", *get_args(Preset)],
             "arrays": ["features", "y", "a", "logits", "row_id", "head.weight", "head.bias"],
@@ -268,6 +270,7 @@ class FuzzedServer:
             jobs_pb2.JobSpec(finetune=warm),
             jobs_pb2.JobSpec(extract=extract),
             jobs_pb2.JobSpec(register_dataset=register),
+            jobs_pb2.JobSpec(import_checkpoint=self._import()),
         ]
         return {
             "Job/CancelJob": [jobs_pb2.CancelJobRequest(id=self.finetuning.id)],
@@ -303,7 +306,18 @@ class FuzzedServer:
             "Checkpoint/ReadCheckpoint": [
                 checkpoints_pb2.ReadCheckpointRequest(digest=one.digest) for one in self.run.checkpoints
             ],
+            "Checkpoint/UploadFiles": [
+                _files_messages({"a.pt": b"abc", "config.json": b"{}"}),
+                _files_messages({"b": b"x"}),
+            ],
         }
+
+    def _import(self) -> jobs_pb2.ImportCheckpointSpec:
+        """Of a checkpoint's own file, which is in the store."""
+        place = Path(self.client.info().root) / "checkpoints" / self.run.checkpoints[0].digest / "model.safetensors"
+        return jobs_pb2.ImportCheckpointSpec(
+            path=str(place), backbone="test_resnet", dataset="shapes", classes=["bright", "dark"], image_size=16
+        )
 
     def _run_seeds(self) -> dict[str, Sequence[Any]]:
         return {
@@ -350,6 +364,20 @@ class FuzzedServer:
             ],
             "Spectra/ReadEigenvectors": [spectra_pb2.ReadEigenvectorsRequest(source=one, top_k=2) for one in sources],
         }
+
+
+def _files_messages(files: Mapping[str, bytes]) -> list[checkpoints_pb2.UploadFilesRequest]:
+    """The messages of an upload of files, one byte a message."""
+    headers = [
+        checkpoints_pb2.FileHeader(name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+        for name, content in files.items()
+    ]
+    header = checkpoints_pb2.UploadFilesHeader(files=headers)
+    data = [bytes([byte]) for content in files.values() for byte in content]
+    return [
+        checkpoints_pb2.UploadFilesRequest(header=header),
+        *(checkpoints_pb2.UploadFilesRequest(data=one) for one in data),
+    ]
 
 
 REFITS: list[dict[str, Any]] = [

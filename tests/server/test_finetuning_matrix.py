@@ -74,10 +74,11 @@ def turned(dataset: MemoryDataset) -> MemoryDataset:
 
 
 def pretrained_bert(path: Path) -> str:
-    """A directory of a tiny BERT without dropout, with weights."""
+    """A directory of a tiny BERT without dropout, with weights and a head for the texts' classes."""
     tiny_bert(path, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     torch.manual_seed(0)
-    BertForSequenceClassification(BertConfig.from_pretrained(path)).save_pretrained(path)
+    config = BertConfig.from_pretrained(path, id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
+    BertForSequenceClassification(config).save_pretrained(path)
     return str(path)
 
 

@@ -24,7 +24,7 @@ from penult.errors import DeadlineExceeded, PenultError, StillRunning, Unavailab
 from penult.results.frames import frame
 from penult.results.lists.listing import Listing
 from penult.results.notes import Notes, lines
-from penult.results.records import Dataset, FeatureSet, Run, named
+from penult.results.records import Checkpoint, Dataset, FeatureSet, Run, named
 from penult.results.space.deletion import Deletion
 from penult.types import JobState
 from penult.wire import decode, encode
@@ -50,8 +50,8 @@ LAST_LOOK = 1.0
 UNFINISHED = ("queued", "running", "cancelling")
 """States of a job that has not ended."""
 
-JobKind = Literal["finetune", "extract", "register_dataset"]
-JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset
+JobKind = Literal["finetune", "extract", "register_dataset", "import_checkpoint"]
+JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset | Checkpoint
 
 
 class Job(Generic[T]):
@@ -60,7 +60,7 @@ class Job(Generic[T]):
     Attributes
     ----------
     id : identifies the job on its server.
-    kind : kind of work, ``"finetune"``, ``"extract"`` or ``"register_dataset"``.
+    kind : kind of work, ``"finetune"``, ``"extract"``, ``"register_dataset"`` or ``"import_checkpoint"``.
     title : what it does, in a line.
     """
 
@@ -424,6 +424,8 @@ def title(spec: jobs_pb2.JobSpec) -> str:
             return f"extract features of checkpoint {spec.extract.checkpoint[:12]}"
         case "register_dataset":
             return f"register dataset {spec.register_dataset.name}"
+        case "import_checkpoint":
+            return f"import {spec.import_checkpoint.name}"
         case None:
             return "unknown work"
 
@@ -443,6 +445,11 @@ def dataset_result(result: jobs_pb2.JobResult) -> Dataset:
     return decode.dataset(result.dataset)
 
 
+def checkpoint_result(result: jobs_pb2.JobResult) -> Checkpoint:
+    """What an import makes."""
+    return decode.checkpoint(result.checkpoint)
+
+
 def any_result(result: jobs_pb2.JobResult) -> JobOutcome:
     """What any job makes."""
     match result.WhichOneof("kind"):
@@ -450,6 +457,8 @@ def any_result(result: jobs_pb2.JobResult) -> JobOutcome:
             return run_result(result)
         case "extract":
             return extract_result(result)
+        case "checkpoint":
+            return checkpoint_result(result)
         case "dataset" | None:
             return dataset_result(result)
 
@@ -519,7 +528,7 @@ class Jobs:
         Parameters
         ----------
         states : such as ``["queued", "running"]``; all by default.
-        kind : "finetune", "extract" or "register_dataset".
+        kind : "finetune", "extract", "register_dataset" or "import_checkpoint".
         dataset : what they work on.
         tag, name, since, user, limit : as for `Runs.list`.
         timeout : seconds for each page of the list.

@@ -133,7 +133,7 @@ class _HeadNameEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """A fresh one is drawn."""
 
 class HeadName(_HeadName, metaclass=_HeadNameEnumTypeWrapper):
-    """What becomes of the head that a file of weights, or a directory of a model, holds."""
+    """What becomes of the head that a file of weights, a directory of a model, or a start brings."""
 
 HEAD_NAME_UNSPECIFIED: HeadName.ValueType  # 0
 """keep"""
@@ -184,19 +184,23 @@ class Checkpoint(google.protobuf.message.Message):
     CREATED_FIELD_NUMBER: builtins.int
     CLASSES_FIELD_NUMBER: builtins.int
     MODEL_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    HEAD_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     CARD_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """sha256 over the weights (names, types, shapes, bytes), the preprocessing, the dataset and the
     attribute: the identity. Equal weights that read images of another size are another checkpoint.
     """
     run_id: builtins.str
+    """Empty for one that was imported."""
     epoch: builtins.float
     """Epochs trained, step / (steps of an epoch). 0 is the starting point: pretrained weights and a fresh head."""
     step: builtins.int
     """Optimiser steps taken."""
     backbone: builtins.str
     dataset: builtins.str
-    """Dataset it was trained on, and that dataset's digest."""
+    """Dataset it was trained on, and that dataset's digest; empty for an imported one of which that is not known."""
     dataset_digest: builtins.str
     n_features: builtins.int
     """D, the width of the pooled features, and C."""
@@ -205,11 +209,19 @@ class Checkpoint(google.protobuf.message.Message):
     """Largest |head(features) - logits| found when it was checked, relative to the largest |logit|."""
     model: builtins.str
     """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
+    source: builtins.str
+    """"run", or "import NAME sha256:DIGEST"."""
+    head: builtins.str
+    """"trained" by its run; "kept" from the files or the start that it began with; "new", drawn afresh."""
     @property
     def created(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of the C classes, in the order of the head's rows."""
+
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]:
+        """How the files of an imported one were read."""
 
     @property
     def card(self) -> penult_proto.v1.cards_pb2.Card: ...
@@ -229,10 +241,13 @@ class Checkpoint(google.protobuf.message.Message):
         created: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         classes: collections.abc.Iterable[builtins.str] | None = ...,
         model: builtins.str = ...,
+        source: builtins.str = ...,
+        head: builtins.str = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
         card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["card", b"card", "created", b"created"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "card", b"card", "classes", b"classes", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head_error", b"head_error", "model", b"model", "n_classes", b"n_classes", "n_features", b"n_features", "run_id", b"run_id", "step", b"step"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "card", b"card", "classes", b"classes", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head", b"head", "head_error", b"head_error", "model", b"model", "n_classes", b"n_classes", "n_features", b"n_features", "notes", b"notes", "run_id", b"run_id", "source", b"source", "step", b"step"]) -> None: ...
 
 Global___Checkpoint: typing_extensions.TypeAlias = Checkpoint
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
-from penult_server.backbones.catalog import Pooling, library_of
+from penult_server.backbones.catalog import HeadChoice, Pooling, library_of
 from penult_server.finetuning.checks import (
     ABOVE_0,
     AT_LEAST_0,
@@ -19,13 +19,13 @@ from penult_server.finetuning.checks import (
 from penult_server.finetuning.effects import (
     BALANCED,
     BALANCED_BY_GROUP,
+    BRINGS_HEAD,
     NOT_STARTED,
     OF_IMAGES,
     OF_MIXTURE,
     OF_SGD,
     OF_TEXTS,
     SCHEDULED,
-    STARTED,
     TRAINED,
     TRAINED_OR_NONE,
     Needed,
@@ -38,7 +38,6 @@ Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "linear"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MissingGroups = Literal["refuse", "skip"]
-FileHead = Literal["keep", "new"]
 
 MAX_EPOCHS = 10_000
 MAX_BATCH = 65_536
@@ -140,8 +139,8 @@ class FinetuneConfig:
     """What the head of a text model reads; unused for images."""
     start: Start = field(default_factory=Start)
     """What the run starts from in the place of the backbone's weights."""
-    head: Annotated[FileHead, STARTED] = "keep"
-    """Whether the head of the start is kept, or a fresh one drawn."""
+    head: Annotated[HeadChoice, BRINGS_HEAD] = "keep"
+    """What becomes of a head that `weights`, a directory as backbone or the start brings; without one, one is drawn."""
 
     def __post_init__(self) -> None:
         if not self.start:
@@ -165,7 +164,10 @@ class FinetuneConfig:
             raise invalid("pretrained", "true with weights, which it would not read", self.pretrained)
         if self.weights and library_of(self.backbone) != "timm":
             raise invalid(
-                "weights", f"empty for {self.backbone!r}, a model of transformers: name its directory", self.weights
+                "weights",
+                f"empty for {self.backbone!r}, a model of transformers: name its directory, or import the file with "
+                "client.checkpoints.import_ and start from that",
+                self.weights,
             )
         if self.start.refit and self.head == "new":
             raise invalid("head", "'keep' with a refit, whose head would not be read: start from its checkpoint", "new")

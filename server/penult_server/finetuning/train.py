@@ -18,6 +18,7 @@ from torch import Tensor
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.classifier import Classifier, memory_errors
+from penult_server.backbones.files.keeping import head_for_dataset
 from penult_server.backbones.images.preprocessing import ImagePreprocessing, TextPreprocessing
 from penult_server.backbones.model import load_backbone
 from penult_server.backbones.saving import Origin, save_checkpoint
@@ -29,6 +30,7 @@ from penult_server.finetuning.augment import TrainingInputs
 from penult_server.finetuning.checks import invalid
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.determinism import reproducible
+from penult_server.finetuning.effects import has_files
 from penult_server.finetuning.errors_of import errors_of, repeated
 from penult_server.finetuning.evaluate import split_logits, split_metrics
 from penult_server.finetuning.examples import TRAIN, balance, split_batches, training_batches
@@ -254,7 +256,7 @@ def finetune(
         steps_per_epoch=plan.steps_per_epoch,
         train_seconds=progress.train_seconds,
         resumed_at=progress.resumed_at,
-        notes=(*training.notes, *(started.notes if started else ())),
+        notes=(*classifier.notes, *training.notes, *(started.notes if started else ())),
     )
 
 
@@ -275,9 +277,10 @@ def load_started(config: FinetuneConfig, dataset: Dataset, root: Path, head: Sta
 
 
 def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
-    """The backbone with a fresh head.
+    """The backbone with a fresh head, or the one that its files hold.
 
-    Raises ServiceError as `load_backbone` and `input_side` do; INVALID_ARGUMENT for a crop larger than the image.
+    Raises ServiceError as `load_backbone`, `head_for_dataset` and `input_side` do; INVALID_ARGUMENT for a crop larger
+    than the image.
     """
     classifier = load_backbone(
         config.backbone,
@@ -289,6 +292,8 @@ def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
         weights=config.weights,
         pooling=config.pooling,
     )
+    if has_files(config):
+        classifier = head_for_dataset(classifier, config.head, dataset.info.name, dataset.info.classes)
     return _fed_as_asked(classifier, config)
 
 

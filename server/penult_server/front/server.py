@@ -88,7 +88,7 @@ class Server:
         try:
             await self._registry.open(root / "penult.db")
             await self._registry.run(self._registry.deletions.recover)
-            for name in ("", *FOLDERS):
+            for name in ("", "uploads", *FOLDERS):
                 await asyncio.to_thread(remove_staging, root / name)
             await asyncio.to_thread(self._registry.deletions.reserve.keep)
             token = server_token(root)
@@ -139,7 +139,7 @@ class Server:
         features = FeatureServicer(registry, compute)
         storage = StorageServicer(self._settings.root, registry, compute)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(registry), server)
-        checkpoints = CheckpointServicer(self._settings.root, registry)
+        checkpoints = CheckpointServicer(self._settings.root, registry, self._queue)
         checkpoints_pb2_grpc.add_CheckpointServiceServicer_to_server(checkpoints, server)
         datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(resolver), server)
         features_pb2_grpc.add_FeatureServiceServicer_to_server(features, server)

@@ -220,16 +220,21 @@ class Catalog:
     def describe_job(self, job: jobs_pb2.Job, given: Given, *, is_new: bool) -> list[Note]:
         """Add what a request says to the card of its job and, where that has succeeded, of what it made.
 
-        Returns what to say of the name: whose run's it was, or is until this job has succeeded.
+        Returns what to say of the name: whose run's or checkpoint's it was, or is until this job has succeeded.
         """
-        holder = self.cards.holder("run", given.name)
+        kind, made = ("run", job.id)
+        if job.spec.HasField("import_checkpoint"):
+            kind, made = ("checkpoint", job.result.checkpoint.digest)
+        holder = self.cards.holder(kind, given.name)
         with self._database.transaction() as connection:
             notes = self.cards.add(connection, "job", job.id, given, is_new=is_new)
             if job.result.HasField("run"):
                 self.cards.add(connection, "run", job.id, given, is_new=False)
+            if job.result.HasField("checkpoint"):
+                self.cards.add(connection, "checkpoint", made, given, is_new=False)
             for one in job.result.extract.feature_sets:
                 self.cards.add(connection, "feature_set", one.digest, given, is_new=False)
-        return [moved("run", given.name, holder)] if holder and holder != job.id else notes
+        return [moved(kind, given.name, holder)] if holder and holder != made else notes
 
     def counts(self) -> dict[str, int]:
         """How many things of each sort there are."""

@@ -19,6 +19,7 @@ KINDS = (
     "features",
     "datasets",
     "tokens",
+    "uploads",
     "runs",
     "training states",
     "logs",
@@ -98,7 +99,7 @@ def add_up(root: Path, facts: Facts) -> pb.Usage:
                 _add_things(root / name, facts, totals, sizes)
             case "runs":
                 _add_runs(root, facts, totals, sizes)
-            case "tokens" | "logs":
+            case "tokens" | "logs" | "uploads":
                 _add_files(root / name, name, totals, sizes)
             case _ if name.startswith("penult.db"):
                 totals.add("registry", sizes.of(root / name))

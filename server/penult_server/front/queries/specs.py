@@ -28,6 +28,7 @@ from penult_server.finetuning.config import MAX_BATCH
 from penult_server.finetuning.keep import ALL, check_ranked
 from penult_server.finetuning.request import complete, expand
 from penult_server.finetuning.start import Start
+from penult_server.front.queries.imports import complete_import, import_identity
 from penult_server.front.queries.starts import complete_start
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
@@ -106,10 +107,12 @@ class Resolver:
                 await self._complete_extract(complete.extract)
             case "register_dataset":
                 _check_register(complete.register_dataset)
+            case "import_checkpoint":
+                await self._complete_import(complete.import_checkpoint)
             case None:
                 raise ServiceError(
                     ErrorKind.INVALID_ARGUMENT,
-                    "the job has no spec: set finetune, extract or register_dataset",
+                    "the job has no spec: set finetune, extract, register_dataset or import_checkpoint",
                 )
         return await self.identify(complete, request_id)
 
@@ -126,6 +129,10 @@ class Resolver:
                 identity = await asyncio.to_thread(_weights, spec)
             case "extract":
                 dataset_digest = (await self.dataset(complete.extract.dataset)).digest
+            case "import_checkpoint":
+                spec = complete.import_checkpoint
+                dataset_digest = (await self.dataset(spec.dataset)).digest if spec.dataset else ""
+                identity = await asyncio.to_thread(import_identity, spec)
             case _:
                 # The files behind an equal path may have changed: every registration looks at them again, unless it
                 # is the same call once more.
@@ -147,8 +154,22 @@ class Resolver:
         await complete_start(spec, dataset, self._registry, self._root)
         complete(spec, "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image", added)
 
+    async def _complete_import(self, spec: pb.ImportCheckpointSpec) -> None:
+        await asyncio.to_thread(complete_import, spec)
+        if spec.dataset:
+            dataset = await self.dataset(spec.dataset)
+            spec.dataset, spec.attribute = dataset.name, _attribute(dataset, spec.attribute)
+
     async def _complete_extract(self, spec: pb.ExtractSpec) -> None:
         checkpoint = await self._registry.run(self._registry.catalog.checkpoint, spec.checkpoint)
+        if not spec.dataset and not checkpoint.dataset:
+            known = ", ".join(one.name for one in await self.datasets())
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"checkpoint {checkpoint.digest[:12]} was imported and belongs to no dataset: say which one it is run "
+                f"over, dataset=...; known: {known}. Its classes are {', '.join(checkpoint.classes[:20])}",
+                field="dataset",
+            )
         dataset = await self.dataset(spec.dataset or checkpoint.dataset)
         spec.checkpoint, spec.dataset = checkpoint.digest, dataset.name
         spec.attribute = _attribute(dataset, spec.attribute)

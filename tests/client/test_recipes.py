@@ -207,7 +207,7 @@ def test_signature_and_dictionary_are_one() -> None:
         ({"by": "groups"}, "'group'"),
         ({"augment": Augment(mixup=float("nan"))}, "mixup"),
         ({"seed": -1}, "seed"),
-        ({"epoch": 3}, "backbone.*record; got epoch"),
+        ({"epoch": 3}, "backbone.*record, name, tags, note; got epoch"),
         ({"dataset": None}, "dataset= must be given, or a recipe="),
         ({"recipe": "labonte2024-waterbird"}, "did you mean 'labonte2024-waterbirds'"),
     ],

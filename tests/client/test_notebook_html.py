@@ -362,7 +362,7 @@ def everything(name: str) -> list[Any]:
     ]
 
 
-WITHIN = {"Named"}
+WITHIN = {"LocalFile", "Named"}
 """Classes that a call uses within itself."""
 
 

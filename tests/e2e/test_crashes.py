@@ -10,7 +10,7 @@ import pytest
 
 import penult
 import penult.wire.transfer
-from penult_proto.v1 import jobs_pb2
+from penult_proto.v1 import cards_pb2, jobs_pb2
 from penult_server.jobs.worker import NICENESS
 
 
@@ -206,7 +206,8 @@ def test_a_torn_upload_leaves_nothing(serve, arrays):
     with server.connect() as client:
         client.features.upload(**arrays, name="whole")
         stubs = client.connection.stubs.features
-        messages = list(penult.wire.transfer.upload_messages(penult.wire.uploads.prepare(**arrays), "torn", 1000))
+        upload, card = penult.wire.uploads.prepare(**arrays), cards_pb2.Card(name="torn")
+        messages = list(penult.wire.transfer.upload_messages(upload, card, 1000))
         with pytest.raises(penult.InvalidRequest) as raised:
             client.connection.upload(stubs.UploadFeatures, iter(messages[:-1]), timeout=30)
         assert raised.value.kind == "incomplete_upload"

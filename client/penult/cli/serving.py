@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -11,6 +11,7 @@ from penult.client import Client
 from penult.connecting import connect, local, looking
 from penult.errors import invalid
 
+F = TypeVar("F", bound=Callable[..., Any])
 REGISTRY = "penult.db"
 """The file that makes a directory a store."""
 FolderPath = click.Path(file_okay=False, path_type=Path)
@@ -33,7 +34,8 @@ _OPTIONS = (
 def asks_a_server(*, starts: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options that name a server, and an open client of it as its first argument.
 
-    With `starts` the command asks for jobs; any other only looks, and starts none that wait in a store.
+    With `starts` the command asks for jobs, unless it has a --dry-run that was given; any other only looks, and starts
+    none that wait in a store.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -47,14 +49,20 @@ def asks_a_server(*, starts: bool = False) -> Callable[[Callable[..., None]], Ca
             tls_ca: Path | None,
             **options: Any,
         ) -> None:
-            with open_client(address, root, token=token, tls=tls, tls_ca=tls_ca, starts=starts) as client:
+            works = starts and not options.get("dry_run", False)
+            with open_client(address, root, token=token, tls=tls, tls_ca=tls_ca, starts=works) as client:
                 function(client, **options)
 
-        for option in reversed(_OPTIONS):
-            command = option(command)
-        return command
+        return names_a_server(command)
 
     return decorate
+
+
+def names_a_server(command: F) -> F:
+    """Give a command the options that name a server: `address`, `root`, `token`, `tls`, `tls_ca`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 def open_client(

@@ -10,6 +10,7 @@ from click.shell_completion import shell_complete
 
 from penult.cli import exporting, questions, setting_up
 from penult.cli.printing import COMPLETION
+from penult.cli.setting_up import FAILED
 from penult.cli.stored.checkpoints import CHECKPOINTS
 from penult.cli.stored.datasets import DATASETS
 from penult.cli.stored.features import FEATURES
@@ -21,7 +22,6 @@ from penult.cli.work.finetune import extract, finetune
 from penult.cli.work.sweep import sweep
 from penult.errors import PenultError
 
-FAILED = 1
 PIPE_CLOSED = 141
 """What shells expect of a command whose reader has gone."""
 

@@ -69,12 +69,19 @@ def open_client(
     address: str | None, root: Path | None, *, token: str | None, tls: bool, tls_ca: Path | None, starts: bool = False
 ) -> Client:
     """The client that the options name. Raises UsageError for options that exclude each other, and `PenultError`."""
+    check_excluded(address, root, token=token, tls=tls, tls_ca=tls_ca)
     if root is None:
         return connect(address, token=token, tls=tls, tls_ca=tls_ca)
-    if address is not None or token is not None or tls or tls_ca is not None:
-        raise click.UsageError("--root names a store on this machine, the other options a server: give one of both")
     check_store(root, starts=starts)
     return local(root) if starts else looking(root)
+
+
+def check_excluded(
+    address: str | None, root: Path | None, *, token: str | None, tls: bool, tls_ca: Path | None
+) -> None:
+    """Raise UsageError where options name both a store and a server."""
+    if root is not None and (address is not None or token is not None or tls or tls_ca is not None):
+        raise click.UsageError("--root names a store on this machine, the other options a server: give one of both")
 
 
 def check_store(root: Path, *, starts: bool) -> None:

@@ -4,15 +4,25 @@ from typing import Any, get_args
 
 import click
 
-from penult.cli.printing import gives_json
+from penult.cli.printing import details, gives_json, table
 from penult.cli.serving import asks_a_server
 from penult.cli.stored.collections import Collection
 from penult.cli.stored.jobs import WAITS, follow
 from penult.cli.values import Pair, several
 from penult.client import Client
+from penult.results.records import Dataset
 from penult.types import Layout
 
-DATASETS = Collection("datasets", "Datasets, packaged and registered", one="dataset", given_as="a name")
+
+def dataset_text(dataset: Dataset) -> str:
+    """A dataset, with the groups of every split."""
+    rows = [(split.name, group.name, str(group.count)) for split in dataset.splits for group in split.groups]
+    return f"{details(dataset, without=('splits',))}\n\n{table(('split', 'group', 'n'), rows)}"
+
+
+DATASETS = Collection(
+    "datasets", "Datasets, packaged and registered", one="dataset", given_as="a name", to_text=dataset_text
+)
 DATASETS.lists("name", "since", "user", title="Packaged datasets, then registered ones")
 DATASETS.shows()
 

@@ -1,6 +1,6 @@
 """``penult jobs``: look at long work, wait for it, end it."""
 
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import click
 
@@ -37,7 +37,11 @@ def job_json(job: Job[Any]) -> dict[str, Any]:
 
 def job_text(job: Job[Any]) -> str:
     """What a job made, or how it stands."""
-    return str(job.result if job.state == "succeeded" else job)
+    if job.state != "succeeded":
+        return str(job)
+    made: object = job.result
+    # Of an extraction: the sets by their splits, each of which names its own.
+    return "\n".join(map(str, cast("dict[str, object]", made).values())) if isinstance(made, dict) else str(made)
 
 
 def follow(job: Job[Any], *, wait: bool, as_json: bool) -> None:

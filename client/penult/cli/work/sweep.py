@@ -9,7 +9,7 @@ from penult.calls.jobs import Job, JobGroup
 from penult.cli.printing import gives_json, json_of, say, table
 from penult.cli.serving import asks_a_server
 from penult.cli.stored.jobs import job_json
-from penult.cli.work.sweep_file import Request, read_sweep
+from penult.cli.work.sweep_file import Request, about, read_sweep
 from penult.client import Client
 from penult.errors import PenultError
 from penult.results.lists.listing import cell
@@ -53,7 +53,7 @@ def sweep(client: Client, file: Path, dry_run: bool, wait: bool, as_json: bool) 
     if dry_run:
         say([request.flat for request in requests], as_json=as_json, text=lambda: _table(requests))
         return
-    group = JobGroup([client.finetune(**request.arguments) for request in requests])
+    group = JobGroup([_started(client, file, request) for request in requests])
     try:
         if wait:
             group.wait(progress=not as_json)
@@ -61,6 +61,11 @@ def sweep(client: Client, file: Path, dry_run: bool, wait: bool, as_json: bool) 
         _show(requests, group.jobs, as_json=as_json)
         raise
     _show(requests, group.jobs, as_json=as_json)
+
+
+def _started(client: Client, file: Path, request: Request) -> Job[Run]:
+    with about(file, request.flat):
+        return client.finetune(**request.arguments)
 
 
 def _show(requests: list[Request], jobs: tuple[Job[Run], ...], *, as_json: bool) -> None:

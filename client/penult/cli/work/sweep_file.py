@@ -3,6 +3,7 @@
 import itertools
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -87,25 +88,21 @@ def _request(path: Path, flat: dict[str, Any]) -> Request:
         if argument in GROUPS:
             topics.setdefault(argument, {})[option] = value
     plain = {name: value for name, value in flat.items() if name.partition(".")[0] not in GROUPS}
-    with _named(path, flat):
+    with about(path, flat):
         return Request(flat, plain | joined(topics, plain.get("recipe")))
 
 
 def _checked(path: Path, request: Request) -> Any:
     """What is said of a finetuning. Raises `InvalidRequest`."""
-    with _named(path, request.flat):
+    with about(path, request.flat):
         return finetuning(request.arguments)[1]
 
 
-class _named:  # noqa: N801  used like a function
+@contextmanager
+def about(path: Path, flat: Mapping[str, Any]) -> Iterator[None]:
     """Errors within say which finetuning of the file they are about."""
-
-    def __init__(self, path: Path, flat: Mapping[str, Any]) -> None:
-        self._where = f"{path}, {', '.join(f'{name} = {value!r}' for name, value in flat.items())}"
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, PenultError):
-            raise from_kind(error.kind, f"{self._where}: {error.message}", error.metadata) from None
+    try:
+        yield
+    except PenultError as error:
+        where = f"{path}, {', '.join(f'{name} = {value!r}' for name, value in flat.items())}"
+        raise from_kind(error.kind, f"{where}: {error.message}", error.metadata) from None

@@ -265,7 +265,7 @@ def test_a_sweep_is_checked_listed_started_and_found_again(client, trained, answ
     assert [one["id"] for one in answer("sweep", file)] == [one["id"] for one in made]
     assert {one.id for one in client.runs.list(tag="sweep")} == {one["id"] for one in made}
     header, *rows = run("sweep", file)[1].splitlines()
-    assert header.split() == ["id", "state", "inputs.size", "seed"]
+    assert header.split() == ["id", "state", "seed", "inputs.size"]
     assert len(rows) == 4
     file.write_text(SWEEP + "batch_size = 8\n")
     assert "inputs.size = 24, batch_size = 8, seed = 0: batch_size has no effect" in run("sweep", file)[2]

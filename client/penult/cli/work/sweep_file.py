@@ -2,7 +2,7 @@
 
 import itertools
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ def _checked(path: Path, request: Request) -> Any:
 
 
 @contextmanager
-def about(path: Path, flat: Mapping[str, Any]) -> Iterator[None]:
+def about(path: Path, flat: Mapping[str, Any]) -> Generator[None]:
     """Errors within say which finetuning of the file they are about."""
     try:
         yield

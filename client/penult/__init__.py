@@ -92,6 +92,9 @@ if TYPE_CHECKING:
     from penult.results.rows.predictions import Predictions as Predictions
     from penult.results.run_spectra import RunSpectra as RunSpectra
     from penult.results.soups import soup as soup
+    from penult.results.space.deletion import Deletion as Deletion
+    from penult.results.space.deletion import StoredThing as StoredThing
+    from penult.results.space.usage import Usage as Usage
     from penult.results.spectra import Imbalance as Imbalance
     from penult.results.spectra import Spectra as Spectra
     from penult.saved import load as load
@@ -122,6 +125,8 @@ _NAMES = {
     "results.lists.run_table": "RunTable",
     "results.lists.stored": "ResultSummary",
     "saved": "load",
+    "results.space.deletion": "Deletion StoredThing",
+    "results.space.usage": "Usage",
     "plots": "plot_history plot_run_spectra plot_spectra",
     "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "
     "ServerBug StillRunning StoreCorrupt Unauthenticated Unavailable VersionMismatch",

@@ -6,7 +6,7 @@ refused by the server, when the run is asked for.
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from penult.types import PoolingName, PrecisionName, ScheduleName
 
@@ -241,7 +241,7 @@ class Compute(Options):
 class Record(Options):
     """When a run is measured and stored. The last step is always measured and stored, the start always stored.
 
-    Defaults: Record(evaluate_every=1.0, checkpoint_every=1.0, save_every=0)
+    Defaults: Record(evaluate_every=1.0, checkpoint_every=1.0, keep="all", save_every=0)
 
     Parameters
     ----------
@@ -249,6 +249,12 @@ class Record(Options):
     checkpoint_every : epochs from one checkpoint to the next.
     early_steps : further steps after which the model is measured and stored, such as ``[1, 2, 5, 10, 20, 50]``; those
         beyond the last are left out.
+    keep : checkpoints that the run leaves of those it stores: "all"; "last"; "best", the one with the highest
+        worst-group accuracy on the split "val", the earlier of equal ones; or a number k: the start, every k-th after
+        it, and the last. The others are deleted as the run goes, once its training state no longer needs them; not
+        where another run has stored, or features were extracted from, the same checkpoint. "best" stores only
+        checkpoints of steps that are measured, and is refused where "val" is not evaluated. It changes no number, but
+        ``run.checkpoints``: a run with another policy is another run.
     save_every : steps between savings of the training state, from which a killed run resumes; 0 for as often as costs
         about 2 % of the time.
     """
@@ -256,4 +262,5 @@ class Record(Options):
     evaluate_every: float | None = None
     checkpoint_every: float | None = None
     early_steps: Sequence[int] | None = None
+    keep: Literal["all", "last", "best"] | int | None = None
     save_every: int | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
 
-from penult import results
+from penult import options, results
 from penult.files.saved import read_record
 from penult.results.notes import Note
 
@@ -28,10 +28,10 @@ def load(path: str | Path) -> Any:
 
 @cache
 def _known() -> dict[str, type[Any]]:
-    """Every record by its name, and notes."""
+    """Every record by its name, with notes and the options of recipes."""
     found: dict[str, type[Any]] = {"Note": Note}
-    for one in walk_packages(results.__path__, f"{results.__name__}."):
-        module = import_module(one.name)
+    modules = [import_module(one.name) for one in walk_packages(results.__path__, f"{results.__name__}.")]
+    for module in (options, *modules):
         found |= {
             key: value
             for key, value in vars(module).items()

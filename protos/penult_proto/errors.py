@@ -48,6 +48,7 @@ class ErrorKind(StrEnum):
     UNKNOWN_JOB = "unknown_job"
     # Something else stands in the way.
     NAME_TAKEN = "name_taken"
+    IN_USE = "in_use"
     REQUEST_ID_REUSED = "request_id_reused"
     WEIGHTS_UNAVAILABLE = "weights_unavailable"
     DATASET_CHANGED = "dataset_changed"
@@ -103,6 +104,7 @@ _CODES: dict[StatusCode, tuple[ErrorKind, ...]] = {
     ),
     StatusCode.ALREADY_EXISTS: (ErrorKind.NAME_TAKEN,),
     StatusCode.FAILED_PRECONDITION: (
+        ErrorKind.IN_USE,
         ErrorKind.WEIGHTS_UNAVAILABLE,
         ErrorKind.DATASET_CHANGED,
         ErrorKind.FILES_MISSING,

@@ -63,6 +63,7 @@ OPTIONS: Mapping[str, str] = {
     "evaluate_every": "Record.evaluate_every",
     "checkpoint_every": "Record.checkpoint_every",
     "early_steps": "Record.early_steps",
+    "keep": "Record.keep",
     "save_every": "Record.save_every",
 }
 """Fields that are options: the classes that have it, and its name there."""

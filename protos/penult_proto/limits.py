@@ -9,6 +9,10 @@ MESSAGE_OPTIONS = (
 """Options that set MESSAGE_BYTES for a channel or server of gRPC."""
 CHUNK_BYTES = 2**20
 """Most bytes of one piece of a large array."""
+MOST_FILES = 100
+"""Most files of one upload."""
+MOST_FILE_BYTES = 64 * 2**30
+"""Most bytes of all files of one upload."""
 MOST_SIDES = 32
 """Most dimensions of an array."""
 MOST_LABELS = 100_000

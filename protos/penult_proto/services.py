@@ -12,6 +12,7 @@ from penult_proto.v1 import (
     refits_pb2,
     runs_pb2,
     spectra_pb2,
+    storage_pb2,
 )
 
 _FILES = (
@@ -24,6 +25,7 @@ _FILES = (
     refits_pb2,
     runs_pb2,
     spectra_pb2,
+    storage_pb2,
 )
 
 SERVICES: dict[str, ServiceDescriptor] = {

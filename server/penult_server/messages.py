@@ -204,4 +204,4 @@ def error_from_proto(error: jobs_pb2.Error) -> ServiceError:
 def checkpoint_to_proto(manifest: CheckpointManifest) -> runs_pb2.Checkpoint:
     """What the protocol says of a stored checkpoint."""
     created = timestamp(datetime.fromisoformat(manifest.created).timestamp())
-    return message_of(runs_pb2.Checkpoint, manifest, created=created)
+    return message_of(runs_pb2.Checkpoint, manifest, created=created, notes=notes_to_proto(manifest.notes))

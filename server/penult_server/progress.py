@@ -37,6 +37,10 @@ class JobContext(Protocol):
         """So much need not be done again should this process die: a number that only grows from attempt to attempt."""
         ...
 
+    def needed(self, digests: list[str]) -> None:
+        """Say which of the checkpoints reported so far are still needed; the others may be deleted."""
+        ...
+
     def check_cancelled(self) -> None:
         """Raise ServiceError (CANCELLED) when the job has been cancelled. Cheap."""
         ...

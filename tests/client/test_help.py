@@ -75,7 +75,9 @@ def test_every_public_name_is_typed_and_loaded_from_one_place() -> None:
         assert getattr(penult, name) is getattr(sys.modules[module], name)
 
 
-@pytest.mark.parametrize("command", [["-m", "penult"], ["-c", "import sys, penult.cli; sys.exit(penult.cli.main())"]])
+@pytest.mark.parametrize(
+    "command", [["-m", "penult"], ["-c", "import sys; from penult.cli.main import main; sys.exit(main())"]]
+)
 def test_the_command_line_s_help_begins_plainly(command: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, *command, "--help"],
@@ -85,5 +87,7 @@ def test_the_command_line_s_help_begins_plainly(command: list[str]) -> None:
         env=os.environ | {"COLUMNS": "100"},
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: penult [-h] COMMAND ...\n\nFinetune a model, cache its penultimate features")
+    assert done.stdout.startswith(
+        "Usage: penult [OPTIONS] COMMAND [ARGS]...\n\n  Finetune a model, cache its penultimate features"
+    )
     assert "penult demo" in done.stdout

@@ -362,6 +362,10 @@ def everything(name: str) -> list[Any]:
     ]
 
 
+WITHIN = {"Named"}
+"""Classes that a call uses within itself."""
+
+
 def kinds() -> set[type]:
     """All public records of the client."""
     found: set[type] = set()
@@ -372,7 +376,11 @@ def kinds() -> set[type]:
             found |= {
                 one
                 for name, one in loaded.items()
-                if isinstance(one, type) and one.__module__ == module.name and is_dataclass(one) and name[0] != "_"
+                if isinstance(one, type)
+                and one.__module__ == module.name
+                and is_dataclass(one)
+                and name[0] != "_"
+                and name not in WITHIN
             }
     return found
 

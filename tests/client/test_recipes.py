@@ -57,7 +57,7 @@ CHOSEN: dict[str, Any] = {
     "repeat": RepeatErrors("ab" * 32, times=20),
     "inputs": Images(size=48, resize=56),
     "compute": Compute(precision="fp16", compile=True, accumulate=3, processes=2),
-    "record": Record(evaluate_every=0.25, checkpoint_every=2.0, early_steps=(1, 10), save_every=50),
+    "record": Record(evaluate_every=0.25, checkpoint_every=2.0, early_steps=(1, 10), keep=3, save_every=50),
 }
 """Every argument and option, but those that exclude them."""
 OTHERS: list[dict[str, Any]] = [
@@ -207,7 +207,7 @@ def test_signature_and_dictionary_are_one() -> None:
         ({"by": "groups"}, "'group'"),
         ({"augment": Augment(mixup=float("nan"))}, "mixup"),
         ({"seed": -1}, "seed"),
-        ({"epoch": 3}, "backbone.*record; got epoch"),
+        ({"epoch": 3}, "backbone.*record, .*note; got epoch"),
         ({"dataset": None}, "dataset= must be given, or a recipe="),
         ({"recipe": "labonte2024-waterbird"}, "did you mean 'labonte2024-waterbirds'"),
     ],

@@ -4,7 +4,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from types import NoneType, UnionType
@@ -39,6 +39,8 @@ def values(hint: Any) -> st.SearchStrategy:
         return st.one_of(*(values(one) for one in arguments))
     if origin is Literal:
         return st.sampled_from(arguments)
+    if origin is Sequence:
+        return st.lists(values(arguments[0]), max_size=2).map(tuple)
     if origin is tuple:
         members = [values(one) for one in arguments if one is not Ellipsis]
         return st.lists(members[0], max_size=2).map(tuple) if Ellipsis in arguments else st.tuples(*members)

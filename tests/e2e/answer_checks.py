@@ -237,3 +237,20 @@ def check_CreateJob(request: Any, answer: Any, server: "FuzzedServer") -> None:
 
 def check_ListJobs(request: Any, answer: Any, server: "FuzzedServer") -> None:
     assert all(not request.states or one.state in request.states for one in answer.jobs)
+
+
+def check_Delete(request: Any, answer: Any, server: "FuzzedServer") -> list[str]:
+    assert answer.goes[0].kind == request.kind
+    assert answer.goes[0].reason.startswith("asked for")
+    assert answer.dry_run == request.dry_run
+    assert request.dry_run or not answer.in_the_way
+    ids = [(one.kind, one.id) for one in [*answer.goes, *answer.in_the_way]]
+    assert len(set(ids)) == len(ids)
+    return ["looked at" if request.dry_run else "deleted"]
+
+
+def check_GetUsage(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    assert sum(one.bytes for one in answer.kinds) == answer.bytes
+    assert {one.run for one in answer.runs} <= {server.run.id, *server._jobs}
+    of_runs = sum(one.checkpoint_bytes for one in answer.runs)
+    assert of_runs == next(one.bytes for one in answer.kinds if one.kind == "checkpoints") > 0

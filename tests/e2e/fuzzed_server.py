@@ -1,5 +1,6 @@
 """A server that holds a little of everything, and a valid request of every RPC."""
 
+import hashlib
 import importlib
 import os
 import pkgutil
@@ -32,6 +33,7 @@ from penult_proto.v1 import (
     refits_pb2,
     runs_pb2,
     spectra_pb2,
+    storage_pb2,
 )
 
 DEADLINE = 60.0
@@ -91,7 +93,7 @@ class FuzzedServer:
     def vocabulary(self, method: str) -> Vocabulary:
         """Texts for the requests of one RPC."""
         sets = [*self.digests.values(), *self.digests, *(one[:8] for one in self.digests.values())]
-        if not method.endswith("DeleteFeatureSet"):
+        if not method.endswith("/Delete"):
             sets += [one.digest for extraction in self.extracted for one in extraction.values()]
         checkpoints = [one.digest for one in self.run.checkpoints] + [self.run.checkpoints[0].digest[:10]]
         runs, jobs = [self.run.id], self._jobs
@@ -104,7 +106,7 @@ class FuzzedServer:
             "digest": checkpoints,
             "repeat_errors_of": checkpoints,
             "run": runs,
-            "id": jobs + runs,
+            "id": sets + checkpoints + ["shapes"] if method.endswith("/Delete") else jobs + runs,
             "split": ["train", "val", "test"],
             "splits": ["train", "val", "test"],
             "evaluate": ["train", "val", "test"],
@@ -113,6 +115,7 @@ class FuzzedServer:
             "attribute": ["ground", "group"],
             "table": [str(self.table), str(self.table.parent)],
             "weights": [str(self.table)],
+            "path": [str(self.table), str(self.table.parent), "../x"],
             "part": ["0", "1", "0, 0", "dark, red"],
             "preset": ["", *get_args(Preset)],
             "arrays": ["features", "y", "a", "logits", "row_id", "head.weight", "head.bias"],
@@ -131,7 +134,9 @@ class FuzzedServer:
         answer that is not sane.
         """
         name = METHODS[method].name
-        if name == "DeleteFeatureSet":
+        if name == "Delete":
+            # Only uploads can be brought back.
+            request.dry_run |= request.kind != storage_pb2.STORED_KIND_FEATURES
             self._restore()
         answer = self._call(method, request)
         check = getattr(answer_checks, f"check_{name}", None)
@@ -139,9 +144,9 @@ class FuzzedServer:
         match name:
             case "CreateJob":
                 self._cancel(answer)
-            case "DeleteFeatureSet" | "Describe" | "UploadFeatures":
+            case "Delete" | "Describe" | "UploadFeatures":
                 self._restore()
-            case "Attach" | "CancelJob" | "WatchJob":
+            case "Attach" | "CancelJob" | "GetUsage" | "WatchJob":
                 pass
             case _:
                 answer_checks.check_repeated(answer, self._call(method, request))
@@ -214,6 +219,7 @@ class FuzzedServer:
             self._run_seeds(),
             self._checkpoint_seeds(),
             self._spectra_seeds(),
+            self._storage_seeds(),
         )
         return {f"/penult.v1.{key.replace('/', 'Service/')}": value for one in services for key, value in one.items()}
 
@@ -239,7 +245,6 @@ class FuzzedServer:
     def _feature_seeds(self) -> dict[str, Sequence[Any]]:
         read = features_pb2.ReadFeaturesRequest
         return {
-            "Feature/DeleteFeatureSet": [features_pb2.DeleteFeatureSetRequest(feature_set="plain")],
             "Feature/GetFeatureSet": [features_pb2.GetFeatureSetRequest(feature_set="waders")],
             "Feature/ListFeatureSets": [features_pb2.ListFeatureSetsRequest()],
             "Feature/ReadFeatures": [
@@ -265,6 +270,7 @@ class FuzzedServer:
             jobs_pb2.JobSpec(finetune=warm),
             jobs_pb2.JobSpec(extract=extract),
             jobs_pb2.JobSpec(register_dataset=register),
+            jobs_pb2.JobSpec(import_checkpoint=self._import()),
         ]
         return {
             "Job/CancelJob": [jobs_pb2.CancelJobRequest(id=self.finetuning.id)],
@@ -300,13 +306,39 @@ class FuzzedServer:
             "Checkpoint/ReadCheckpoint": [
                 checkpoints_pb2.ReadCheckpointRequest(digest=one.digest) for one in self.run.checkpoints
             ],
+            "Checkpoint/UploadFiles": [
+                _files_messages({"a.pt": b"abc", "config.json": b"{}"}),
+                _files_messages({"b": b"x"}),
+            ],
         }
+
+    def _import(self) -> jobs_pb2.ImportCheckpointSpec:
+        """Of a checkpoint's own file, which is in the store."""
+        place = Path(self.client.info().root) / "checkpoints" / self.run.checkpoints[0].digest / "model.safetensors"
+        return jobs_pb2.ImportCheckpointSpec(
+            path=str(place), backbone="test_resnet", dataset="shapes", classes=["bright", "dark"], image_size=16
+        )
 
     def _run_seeds(self) -> dict[str, Sequence[Any]]:
         return {
             "Run/GetRun": [runs_pb2.GetRunRequest(id=self.run.id)],
             "Run/GetRunManifest": [runs_pb2.GetRunRequest(id=self.run.id)],
             "Run/ListRuns": [runs_pb2.ListRunsRequest()],
+        }
+
+    def _storage_seeds(self) -> dict[str, Sequence[Any]]:
+        """Deletions of what comes back, and of what is only looked at."""
+        delete, kinds = storage_pb2.DeleteRequest, storage_pb2
+        return {
+            "Storage/Delete": [
+                delete(kind=kinds.STORED_KIND_FEATURES, id="plain"),
+                delete(kind=kinds.STORED_KIND_RUN, id=self.run.id, dry_run=True),
+                delete(kind=kinds.STORED_KIND_CHECKPOINT, id=self.run.checkpoints[0].digest, dry_run=True),
+                delete(kind=kinds.STORED_KIND_DATASET, id="shapes", dependents=True, dry_run=True),
+                delete(kind=kinds.STORED_KIND_RESULT, id=self.refit.digest, dry_run=True),
+                delete(kind=kinds.STORED_KIND_JOB, id=self.finetuning.id, dry_run=True),
+            ],
+            "Storage/GetUsage": [storage_pb2.GetUsageRequest()],
         }
 
     def _spectra_seeds(self) -> dict[str, Sequence[Any]]:
@@ -332,6 +364,20 @@ class FuzzedServer:
             ],
             "Spectra/ReadEigenvectors": [spectra_pb2.ReadEigenvectorsRequest(source=one, top_k=2) for one in sources],
         }
+
+
+def _files_messages(files: Mapping[str, bytes]) -> list[checkpoints_pb2.UploadFilesRequest]:
+    """The messages of an upload of files, one byte a message."""
+    headers = [
+        checkpoints_pb2.FileHeader(name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+        for name, content in files.items()
+    ]
+    header = checkpoints_pb2.UploadFilesHeader(files=headers)
+    data = [bytes([byte]) for content in files.values() for byte in content]
+    return [
+        checkpoints_pb2.UploadFilesRequest(header=header),
+        *(checkpoints_pb2.UploadFilesRequest(data=one) for one in data),
+    ]
 
 
 REFITS: list[dict[str, Any]] = [

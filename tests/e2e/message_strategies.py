@@ -194,28 +194,25 @@ def nearly(draw: st.DrawFn, seeds: Sequence[Message], vocabulary: Vocabulary) ->
 
 
 @st.composite
-def nearly_upload(
-    draw: st.DrawFn, seeds: Sequence[Sequence[features_pb2.UploadFeaturesRequest]], vocabulary: Vocabulary
-) -> list[features_pb2.UploadFeaturesRequest]:
+def nearly_upload(draw: st.DrawFn, seeds: Sequence[Sequence[Any]], vocabulary: Vocabulary) -> list[Any]:
     """The messages of an upload, one or two of them changed, lost, repeated, in another order or cut."""
-    messages: list[features_pb2.UploadFeaturesRequest] = []
+    messages: list[Any] = []
     for seed in draw(st.sampled_from(seeds)):
-        message = features_pb2.UploadFeaturesRequest()
+        message = type(seed)()
         message.CopyFrom(seed)
         messages.append(message)
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 0]))):
+        if not messages:
+            messages.append(type(seeds[0][0])())
         at = draw(st.integers(0, max(len(messages) - 1, 0)))
         what = draw(st.sampled_from(["change", "change", "header", "values", "lose", "repeat", "swap", "cut", "more"]))
         _spoil(draw, messages, at, what, vocabulary)
     return messages
 
 
-def _spoil(
-    draw: st.DrawFn, messages: list[features_pb2.UploadFeaturesRequest], at: int, what: str, vocabulary: Vocabulary
-) -> None:
-    if not messages:
-        messages.append(features_pb2.UploadFeaturesRequest())
-    chunk = messages[at].chunk
+def _spoil(draw: st.DrawFn, messages: list[Any], at: int, what: str, vocabulary: Vocabulary) -> None:
+    # Pieces of arrays stand in a message of their own, those of files in the request.
+    chunk = messages[at].chunk if isinstance(messages[at], features_pb2.UploadFeaturesRequest) else messages[at]
     match what:
         case "change":
             change(draw, messages[at], vocabulary)

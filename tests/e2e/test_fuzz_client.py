@@ -93,10 +93,12 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "confidence": ("half",),
     "correction": ("one",),
     "dataset": ("dataset",),
+    "dependents": ("yes",),
     "description": ("ground",),
     "detector": ("path",),
     "detector_l1": ("half",),
     "digest": ("checkpoint",),
+    "dry_run": ("yes",),
     "dtype": ("float16",),
     "epoch": ("zero number",),
     "epochs": ("one",),
@@ -115,6 +117,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "inputs": ("images", "texts"),
     "intercept": ("free", "penalized", "none"),
     "jobs": ("finish", "stop"),
+    "job": ("job",),
     "kind": ("flat",),
     "l1": ("half",),
     "l2": ("half",),
@@ -405,6 +408,9 @@ class Tally:
             given.setdefault("timeout", 1.0 if name == "connect" else 30.0)
         if name == "FeatureSets.delete":
             self._spare(given)
+        elif name.endswith(".delete") and isinstance(given.get("dry_run", False), bool):
+            # Everything else is needed again.
+            given["dry_run"] = True
         if name == "Datasets.register":
             # A registration that is waited for takes seconds.
             given.setdefault("wait", False)

@@ -16,7 +16,8 @@ import pytest
 from test_crashes import busy_workers
 
 import penult
-from penult import cli, connecting
+from penult import connecting
+from penult.cli.main import INTERRUPTED, main
 from penult.connection.servers import read_record, root_file
 from penult_proto.v1 import jobs_pb2
 
@@ -31,8 +32,8 @@ root, table, jobs, epochs, save_every = sys.argv[1:]
 client = penult.local(root, jobs=jobs)
 client.datasets.register("shapes", table)
 job = client.finetune(
-    dataset="shapes", backbone="test_resnet", pretrained=False, batch_size=8, learning_rate=3e-3, evaluate=["val"],
-    save_every=int(save_every), epochs=int(epochs),
+    dataset="shapes", backbone="test_resnet", pretrained=False, batch_size=8, evaluate=["val"],
+    optimizer=penult.AdamW(learning_rate=3e-3), record=penult.Record(save_every=int(save_every)), epochs=int(epochs),
 )
 print(job.id, job.refresh().state, flush=True)
 """
@@ -50,7 +51,7 @@ sys.stdin.read()
 COMMAND = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from penult.cli import main
+from penult.cli.main import main
 sys.exit(main())
 """
 
@@ -181,7 +182,7 @@ def test_stop_looking_resuming_and_cancelling(root, table, capsys):
 
     for times in (1, 18, 1):
         for _ in range(times):
-            assert cli.main(["jobs", "--root", str(root)]) == 0
+            assert main(["jobs", "--root", str(root)]) == 0
             assert f"{job_id}  queued " in capsys.readouterr().out
         with server_ends(root):
             pass
@@ -195,7 +196,7 @@ def test_stop_looking_resuming_and_cancelling(root, table, capsys):
         assert not job.may_stop
         watching.send_signal(signal.SIGINT)
         _, said = watching.communicate(timeout=120)
-    assert watching.returncode == cli.INTERRUPTED
+    assert watching.returncode == INTERRUPTED
     assert "its server goes on with it until it has ended" in said
     assert "Traceback" not in said
     # Nobody is attached now, and it goes on.
@@ -203,7 +204,7 @@ def test_stop_looking_resuming_and_cancelling(root, table, capsys):
         saved = client.jobs.get(job_id)._message.saved
         until(client.jobs.get(job_id), lambda job: job._message.saved > saved)
     with server_ends(root):
-        assert cli.main(["jobs", "cancel", job_id, "--root", str(root)]) == 0
+        assert main(["jobs", "cancel", job_id, "--root", str(root)]) == 0
         assert "cancelling" in capsys.readouterr().out
     assert job_of(root, job_id)["state"] == "JOB_STATE_CANCELLED"
     assert states_in(root) == []
@@ -242,7 +243,7 @@ def test_cancelling_shows_and_outlives_its_server(serve, table, tiny, capsys):
     server = serve()
     with server.connect() as client:
         client.datasets.register("shapes", table)
-        job = client.finetune(dataset="shapes", epochs=FOREVER, save_every=1, **tiny)
+        job = client.finetune(dataset="shapes", epochs=FOREVER, record=penult.Record(save_every=1), **tiny)
         until(job, lambda job: job._message.saved > 0)
         # A worker that does not come to its next step: what is cancelled stays so until it has stopped.
         (worker,) = busy_workers(server)
@@ -252,12 +253,12 @@ def test_cancelling_shows_and_outlives_its_server(serve, table, tiny, capsys):
             assert job.cancel().state == "cancelling"
             assert not job.ended
             assert [one.id for one in client.jobs.list(states=["cancelling"])] == [job.id]
-            assert cli.main(["jobs", "--address", server.record["address"]]) == 0
+            assert main(["jobs", "--address", server.record["address"]]) == 0
             assert f"{job.id}  cancelling " in capsys.readouterr().out
             with pytest.raises(penult.StillRunning, match=f"job {job.id} still cancelling"):
                 job.wait(timeout=0.2)
             # Equal work that is asked for now is a job of its own.
-            again = client.finetune(dataset="shapes", epochs=FOREVER, save_every=1, **tiny)
+            again = client.finetune(dataset="shapes", epochs=FOREVER, record=penult.Record(save_every=1), **tiny)
             assert again.id != job.id
             again.cancel()
             assert states_in(server.root)
@@ -283,8 +284,8 @@ def kill_its_worker(server, job: penult.Job) -> None:
 
 
 def test_deaths_are_counted_from_the_last_progress_and_the_state_is_found_again(serve, table, tiny):
-    sparing = {"save_every": 1, "checkpoint_every": 10, "evaluate": ["val"], "evaluate_every": 10}
-    recipe = {"dataset": "shapes", "epochs": 10, **sparing, **tiny}
+    sparing = penult.Record(save_every=1, checkpoint_every=10, evaluate_every=10)
+    recipe = {"dataset": "shapes", "epochs": 10, "evaluate": ["val"], "record": sparing, **tiny}
     server = serve()
     with server.connect() as client:
         client.datasets.register("shapes", table)

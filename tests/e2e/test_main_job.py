@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import timm
+import torch
 
 from penult_server.__main__ import make_parser
 
@@ -92,21 +92,25 @@ def test_the_same_script_against_a_server_in_another_process(reports, directory,
 
 def test_own_images_and_models(client, table, tmp_path):
     """The lines of the README with paths that exist, and a smaller network."""
-    weights, directory = tmp_path / "mine.safetensors", tmp_path / "my-model"
-    network = timm.create_model("test_resnet")
-    safetensors.torch.save_file(network.state_dict(), weights)
+    weights, directory = tmp_path / "mine.ckpt", tmp_path / "my-model"
+    network = timm.create_model("test_resnet", num_classes=2)
+    state = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": state, "hyper_parameters": {"lr": 0.1}}, weights)
     timm.models.save_for_hf(network, directory, safe_serialization=True)
-    places = {"/data/birds/table.csv": table, "/models/mine.safetensors": weights, "/models/my-vit": directory}
+    places = {"/data/birds/table.csv": table, "/models/mine.ckpt": weights, "/models/my-vit": directory}
     code = blocks()["python own-model"].replace("resnet50", "test_resnet")
+    code = code.replace('["landbird", "waterbird"]', '["dark", "bright"]')
     for written, place in places.items():
         assert written in code
         code = code.replace(written, str(place))
     names = {"client": client}
     exec(code, names)
-    head = names["as_it_is"].checkpoints[0]
-    assert head.n_features == network.num_features
+    mine = names["mine"]
+    assert (mine.n_features, mine.head, mine.classes) == (network.num_features, "kept", ("dark", "bright"))
     assert list(names["sets"]) == ["train", "val", "test"]
-    assert client.runs.manifest(names["as_it_is"]).weights.startswith("file ")
+    started = names["started"].wait()
+    assert (started.spec.head, started.checkpoints[0].head) == ("new", "new")
+    assert client.runs.manifest(started).weights.startswith("directory ")
 
 
 def test_the_service_of_a_team_has_options_that_exist():

@@ -37,6 +37,7 @@ class Recorder:
     reported: list[tuple[float, str]] = field(default_factory=list)
     stored: list[CheckpointManifest] = field(default_factory=list)
     saved_steps: list[float] = field(default_factory=list)
+    still_needed: list[list[str]] = field(default_factory=list)
     asked: int = 0
 
     def progress(self, stage: str, done: float, total: float, unit: str) -> None:
@@ -50,6 +51,9 @@ class Recorder:
 
     def saved(self, amount: float) -> None:
         self.saved_steps.append(amount)
+
+    def needed(self, digests: list[str]) -> None:
+        self.still_needed.append(digests)
 
     def check_cancelled(self) -> None:
         self.asked += 1

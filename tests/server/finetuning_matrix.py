@@ -60,6 +60,7 @@ LOSS = {name.removeprefix("LOSS_NAME_").lower(): n for name, n in runs_pb2.LossN
 OPTIMIZER = {name.removeprefix("OPTIMIZER_NAME_").lower(): n for name, n in runs_pb2.OptimizerName.items()}
 PRECISION = {name.removeprefix("PRECISION_").lower(): n for name, n in runs_pb2.Precision.items()}
 SCHEDULE = {name.removeprefix("SCHEDULE_NAME_").lower(): n for name, n in runs_pb2.ScheduleName.items()}
+HEAD = {name.removeprefix("HEAD_NAME_").lower(): n for name, n in runs_pb2.HeadName.items()}
 POOLING = {name.removeprefix("POOLING_NAME_").lower(): n for name, n in runs_pb2.PoolingName.items()}
 
 SGD: Values = {"optimizer": OPTIMIZER["sgd"], "learning_rate": 0.05}
@@ -69,7 +70,6 @@ UPWEIGHTING: Values = {"balance.method": BALANCE["upweighting"], "balance.by": B
 DRO: Values = {"objective.loss": LOSS["group_dro"]}
 CVAR: Values = {"objective.loss": LOSS["cvar_dro"]}
 FROM_START: Values = {"start.checkpoint": SOME_CHECKPOINT, "pretrained": None}
-HEAD = {name.removeprefix("HEAD_NAME_").lower(): n for name, n in runs_pb2.HeadName.items()}
 WHOLE_CVAR: Values = CVAR | {"objective.cvar_fraction": 1.0}
 EVEN: Values = {"warmup": 0.0}
 TEXTS_ONLY = "goes with a dataset of texts"
@@ -222,6 +222,14 @@ MATRIX: dict[str, list[Check]] = {
     "evaluate_every": [Same(one={}, other={"evaluate_every": 0.3}), Same(one={}, other={"evaluate_every": 1.0})],
     "checkpoint_every": [Same(one={}, other={"checkpoint_every": 0.3}), Same(one={}, other={"checkpoint_every": 1.0})],
     "early_steps": [Same(one={}, other={"early_steps": [1, 2]}), Same(one={}, other={"early_steps": [99]})],
+    "keep": [
+        Same(one={}, other={"keep": "all"}),
+        Same(one={"checkpoint_every": 0.3}, other={"checkpoint_every": 0.3, "keep": "last"}),
+        Same(one={"checkpoint_every": 0.3}, other={"checkpoint_every": 0.3, "keep": "2"}),
+        Elsewhere("server/test_finetuning_keep.py", "test_the_best_is_kept"),
+        Refused(of={"keep": "first"}, says=r"record=Record\(keep=...\) must be one of all, last"),
+        Refused(of={"keep": "0"}, says=r"record=Record\(keep=...\) must be one of all, last"),
+    ],
     "save_every": [
         Same(one={}, other={"save_every": 1}),
         Same(one={}, other={"save_every": 0}),
@@ -266,7 +274,13 @@ MATRIX: dict[str, list[Check]] = {
         Same(one=FROM_START, other=FROM_START | {"head": HEAD["keep"]}),
         Same(one={}, other=FROM_START | {"head": HEAD["new"]}),
         Differ(one=FROM_START | {"seed": 1}, other=FROM_START | {"seed": 1, "head": HEAD["new"]}),
-        Refused(of={"head": HEAD["keep"]}, says="head has no effect .* start="),
+        Elsewhere("server/test_foreign_files.py", "test_a_run_keeps_a_head_whose_classes_are_named_as_the_dataset_s"),
+        Same(one={"pretrained": None}, other={"pretrained": None, "head": HEAD["keep"]}, data="texts"),
+        Differ(one={"pretrained": None}, other={"pretrained": None, "head": HEAD["new"]}, data="texts"),
+        Refused(
+            of={"head": HEAD["new"]},
+            says="head has no effect on this run: it goes with weights=, a directory as backbone, or start=",
+        ),
     ],
     "objective.loss": [
         Same(one={}, other={"objective.loss": LOSS["mean"]}),

@@ -163,7 +163,7 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
         ({"weights": "resnet.pth"}, "weights must be an absolute path"),
         ({"weights": "/resnet.pth", "pretrained": False}, "pretrained must be true with weights"),
         ({"weights": "/bert.pth", "backbone": "bert-base-uncased"}, "name its directory"),
-        ({"pooling": "max"}, "pooling must be one of model, mean"),
+        ({"pooling": "max"}, r"inputs=Texts\(pooling=...\) must be one of model, mean"),
     ],
 )
 def test_a_request_for_weights_that_cannot_be_is_refused(changes: dict[str, object], said: str) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints: identity by content, whole or absent, damage found, head readable without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ from safetensors.numpy import save_file
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.stores.checkpoint_stream import CheckpointStream
 from penult_server.stores.checkpoints import (
     WEIGHTS_FILE,
     CheckpointManifest,
@@ -133,6 +135,21 @@ def test_an_equal_checkpoint_is_kept(tmp_path: Path) -> None:
     second = write_checkpoint(tmp_path, manifest_of(state, run_id="later"), state)
     assert second == first
     assert path.stat().st_ino == before
+
+
+def test_what_is_deleted_while_it_is_read_is_unknown_and_not_damaged(tmp_path: Path) -> None:
+    state = state_of()
+    written = write_checkpoint(tmp_path, manifest_of(state), state)
+    stream = CheckpointStream(tmp_path, written.digest)
+    directory = checkpoint_directory(tmp_path, written.digest)
+    (directory / WEIGHTS_FILE).rename(tmp_path / "weights")
+    with pytest.raises(ServiceError) as damaged:
+        stream.verify()
+    shutil.rmtree(directory)
+    with pytest.raises(ServiceError, match="deleted while it was being read") as deleted:
+        stream.verify()
+    kinds = (damaged.value.kind, deleted.value.kind)
+    assert kinds == (ErrorKind.STORE_CORRUPT, ErrorKind.UNKNOWN_CHECKPOINT)
 
 
 def test_companion_files_come_back_and_damage_to_them_is_found(tmp_path: Path) -> None:

@@ -290,7 +290,9 @@ def test_a_source_that_is_not_there(tmp_path: Path):
 
 
 def test_columns_are_named_for_tables_only(tmp_path: Path):
-    with pytest.raises(ServiceError, match="layout='table' only; 'celeba' has its own") as raised:
+    with pytest.raises(
+        ServiceError, match="layout='table', 'imagefolder' and 'huggingface' only; 'celeba' has its own"
+    ) as raised:
         read_layout(Layout.CELEBA, make_celeba(tmp_path, images=False), Columns(y="Bald"), tmp_path / "unpacked")
     assert raised.value.kind is ErrorKind.INVALID_ARGUMENT
 

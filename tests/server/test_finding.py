@@ -34,6 +34,13 @@ def catalog(database, tmp_path):
     return Catalog(database, tmp_path)
 
 
+def place(catalog: Catalog, folder: str, digest: str) -> None:
+    """The least that is in the store of what is registered."""
+    directory = catalog._root / folder / digest
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "manifest.json").touch()
+
+
 def put(catalog: Catalog, table: str, id: str, name: str = "", **fields) -> None:
     """Register a thing of any kind."""
     given = Given(name=name)
@@ -41,11 +48,10 @@ def put(catalog: Catalog, table: str, id: str, name: str = "", **fields) -> None
         case "run":
             catalog.add_run(runs_pb2.Run(id=id, spec=runs_pb2.FinetuneSpec(dataset="d", backbone="b")), given)
         case "checkpoint":
+            place(catalog, "checkpoints", id)
             catalog.add_checkpoint(runs_pb2.Checkpoint(digest=id, dataset="d", backbone="b", **fields), given)
         case "feature_set":
-            directory = catalog._root / "features" / id
-            directory.mkdir(parents=True, exist_ok=True)
-            (directory / "manifest.json").touch()
+            place(catalog, "features", id)
             catalog.add_feature_set(features_pb2.FeatureSet(digest=id, **fields), given)
         case _:
             catalog.add_result(id, "spectra", spectra_pb2.Spectra(digest=id), given)
@@ -137,7 +143,7 @@ def test_candidates_of_a_printed_name_say_checkpoint_epoch_and_date(catalog: Cat
         "222222222222 (d/val, checkpoint 222222222222 epoch 1.5 pooled, 2025-11-30 10:53)",
     ):
         assert said in raised.value.message
-    catalog.delete_feature_set("1" * 60 + "aaaa")
+    database._connection.execute("DELETE FROM feature_set WHERE digest = ?", ("1" * 60 + "aaaa",))
     assert catalog.feature_set("d/val").checkpoint == "2" * 64
     for given in ("d/", "/val", "d/val/", "d//val", "d/test", "*/val"):
         with pytest.raises(ServiceError, match="there is no feature set"):

@@ -256,7 +256,7 @@ def test_evaluation_may_crop_the_middle(tmp_path: Path) -> None:
 
 
 def test_the_middle_lies_inside_the_image(tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match=f"image_resize must be at least the images' side, {SIDE}; got 8"):
+    with pytest.raises(ServiceError, match=f"must be at least the images' side, {SIDE}; got 8"):
         run(tmp_path, replace(CONFIG, epochs=0, image_resize=8))
 
 
@@ -264,7 +264,9 @@ def test_a_run_starts_from_a_file_of_weights(tmp_path: Path) -> None:
     """Epoch 0 of the second run has the body of the first run's last checkpoint, and a head of its own."""
     trained = run(tmp_path, replace(CONFIG, epochs=1)).checkpoints[-1]
     path = tmp_path / "checkpoints" / trained.digest / "model.safetensors"
-    again = run(tmp_path, replace(CONFIG, epochs=0, pretrained=True, weights=str(path), seed=1)).checkpoints[0]
+    started = replace(CONFIG, epochs=0, pretrained=True, weights=str(path), head="new", seed=1)
+    again = run(tmp_path, started).checkpoints[0]
+    assert again.head == "new"
     before, after = read_state(tmp_path, trained), read_state(tmp_path, again)
     assert [name for name in before if not np.array_equal(before[name], after[name])] == ["head.bias", "head.weight"]
 

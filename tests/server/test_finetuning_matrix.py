@@ -74,10 +74,11 @@ def turned(dataset: MemoryDataset) -> MemoryDataset:
 
 
 def pretrained_bert(path: Path) -> str:
-    """A directory of a tiny BERT without dropout, with weights."""
+    """A directory of a tiny BERT without dropout, with weights and a head for the texts' classes."""
     tiny_bert(path, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     torch.manual_seed(0)
-    BertForSequenceClassification(BertConfig.from_pretrained(path)).save_pretrained(path)
+    config = BertConfig.from_pretrained(path, id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
+    BertForSequenceClassification(config).save_pretrained(path)
     return str(path)
 
 
@@ -185,7 +186,7 @@ def test_what_is_tested_elsewhere_is_there(check: Elsewhere) -> None:
 UNTRAINED = [
     path for path in paths() if any("only the starting point" in effect.goes_with for effect in effects_of(path))
 ]
-LISTS: Values = {"evaluate": ["val"], "early_steps": [1], "objective.repeat_errors_of": "ab" * 32}
+LISTS: Values = {"evaluate": ["val"], "early_steps": [1], "keep": "last", "objective.repeat_errors_of": "ab" * 32}
 
 
 @pytest.mark.parametrize("path", [*UNTRAINED, "balance.method"])
@@ -239,7 +240,8 @@ def test_the_documented_defaults_are_the_server_s(runs: Runs) -> None:
     assert plain == found | kinds | {"balance": "none", "pretrained": True, "head": "keep"}
     # Of the rest nothing is the default.
     optional = set(inspect.signature(Client.finetune).parameters) - {"self", "timeout", "dataset", "backbone"}
-    assert optional - set(plain) - set(GROUPS) == {"recipe", "start", "attribute", "weights", "ratio", "evaluate"}
+    without = {"recipe", "start", "attribute", "weights", "ratio", "evaluate", "name", "tags", "note"}
+    assert optional - set(plain) - set(GROUPS) == without
 
 
 @pytest.mark.parametrize("name", [name for argument, kinds in GROUPS.items() for name in kinds if argument != "repeat"])

@@ -83,7 +83,11 @@ def test_repeated_errors_that_leave_one_are_joined(tmp_path: Path) -> None:
     ("change", "counts", "said"),
     [
         ({"batch_size": 1}, ODD["train"], "batch_size must be at least 2: 'test_resnet' normalises"),
-        ({"accumulate": 5}, ODD["train"], "batch_size must be at least 10 with processes=1 and accumulate=5"),
+        (
+            {"accumulate": 5},
+            ODD["train"],
+            r"at least 10 with compute=Compute\(processes=1, accumulate=5\)",
+        ),
         ({}, [1, 0, 0, 0], "an epoch has 1 example, and 'test_resnet' normalises"),
     ],
 )
@@ -101,7 +105,7 @@ def test_what_was_asked_to_be_single_is_refused_before_the_first_step(
 
 def test_processes_count_as_parts() -> None:
     config = replace(CONFIG, processes=3, accumulate=2)
-    with pytest.raises(ServiceError, match="at least 12 with processes=3 and accumulate=2"):
+    with pytest.raises(ServiceError, match=r"at least 12 with compute=Compute\(processes=3, accumulate=2\)"):
         check_parts(config, 37, 2)
     check_parts(replace(config, batch_size=12), 37, 2)
     check_parts(config, 37, 1)

@@ -1,6 +1,7 @@
 """Runs that are killed by SIGKILL go on where they were, and end with the same weights, bit for bit."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from penult_server.errors import ServiceError
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.history import record_to_json
 from penult_server.finetuning.objective import Objective
+from penult_server.finetuning.start import Start
 from penult_server.finetuning.train import FinetuneOutcome, finetune
 from penult_server.stores.runs import discard_training_state, read_run_manifest, state_file
 
@@ -92,6 +94,20 @@ def test_a_killed_run_ends_with_equal_bits(
     assert steps_of(context) == list(range(first + 1, N_STEPS + 1))
     assert content(outcome) == undisturbed
     assert read_run_manifest(tmp_path, "run-1").resumed_at == resumed_at
+    # Also those of the first attempt: the job that goes on may be another, which has its state from a failed one.
+    assert {one.digest for one in context.stored} == {one.digest for one in outcome.checkpoints}
+
+
+def test_a_state_whose_checkpoints_were_deleted_is_not_resumed_from(
+    tmp_path: Path, kill_run, undisturbed: object
+) -> None:
+    kill_run(tmp_path, "progress 8", "test_resnet", 4)
+    shutil.rmtree(next((tmp_path / "checkpoints").iterdir()))
+    context = Recorder()
+    outcome = run_squares(tmp_path, context, "test_resnet", 4)
+    assert outcome.resumed_at == []
+    assert steps_of(context) == list(range(1, N_STEPS + 1))
+    assert content(outcome) == undisturbed
 
 
 def test_killed_twice_with_dropout_in_a_text_model(tmp_path: Path, kill_run) -> None:
@@ -178,7 +194,8 @@ def test_the_manifest_is_enough_to_run_again(tmp_path: Path) -> None:
     assert_array_equal(np.bincount(dataset.info.group_index("train")[kept], minlength=4), [2, 2, 2, 2])
 
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in manifest.config.items()}
-    again = FinetuneConfig(**plain | {"objective": Objective(**plain["objective"])})
+    parts = {"objective": Objective(**plain["objective"]), "start": Start(**plain["start"])}
+    again = FinetuneConfig(**plain | parts)
     assert again == config
     repeated = finetune(again, dataset, root=tmp_path / "again", device=CPU, context=Recorder(), run_id="run-2")
     assert [one.digest for one in repeated.checkpoints] == [one.digest for one in outcome.checkpoints]

@@ -38,8 +38,9 @@ def jobs(database):
 
 @pytest.fixture
 def catalog(database, tmp_path):
-    for digest in ("a" * 64, "b" * 64, "ab" * 31 + "00", "ab" * 31 + "11"):
-        directory = tmp_path / "features" / digest
+    sets = [f"features/{digest}" for digest in ("a" * 64, "b" * 64, "ab" * 31 + "00", "ab" * 31 + "11")]
+    for place in [*sets, "datasets/1"]:
+        directory = tmp_path / place
         directory.mkdir(parents=True)
         (directory / "manifest.json").touch()
     return Catalog(database, tmp_path)
@@ -193,16 +194,6 @@ def test_a_commit_that_fails_leaves_nothing_open(database, jobs):
         orphan()
     assert database.rows("SELECT * FROM job_event") == []
     assert jobs.create(SPEC, "digest", "", 10).state == pb.JOB_STATE_QUEUED
-
-
-def test_deleting_a_feature_set_forgets_its_names_and_keeps_results(catalog):
-    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), MINE)
-    answer = spectra_pb2.Spectra(n_rows=3)
-    catalog.add_result("q" * 64, "spectra", answer)
-    catalog.delete_feature_set("a" * 64)
-    assert catalog.feature_set_page(NO_OPTIONS, 10) == ([], "")
-    assert catalog.result("q" * 64, "spectra") == answer.SerializeToString()
-    assert catalog.result("q" * 64, "refit") is None
 
 
 def test_what_was_committed_survives_kill_9(tmp_path):

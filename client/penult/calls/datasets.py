@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, cast, overload
 
 from penult.arguments.coerce import build, choice, flag, items, listed, names, path, scalar, text
-from penult.calls import jobs
+from penult.calls import jobs, storage
 from penult.calls.catalog.paging import collect
 from penult.connection.rpc import Connection
 from penult.errors import invalid, shown
 from penult.results.lists.columns import dataset_row
 from penult.results.lists.listing import Listing
 from penult.results.records import Dataset
+from penult.results.space.deletion import Deletion
 from penult.types import Layout
 from penult.wire import decode, encode
 from penult.wire.encode import Since
@@ -82,6 +83,42 @@ class Datasets:
         request = build(datasets_pb2.GetDatasetRequest, name=dataset_name(name, "name"))
         return decode.dataset(
             self._connection.unary(self._connection.stubs.datasets.GetDataset, request, timeout=timeout)
+        )
+
+    def delete(
+        self,
+        dataset: Dataset | str,
+        *,
+        dependents: bool = False,
+        dry_run: bool = False,
+        timeout: float = storage.DELETE_SECONDS,
+    ) -> Deletion:
+        """Delete a registered dataset: its labels and texts. Images are where they were before; they are never touched.
+
+        What depends on it is refused, and with ``dependents=True`` deleted: the runs trained on it with their
+        checkpoints, and feature sets extracted from it. Where its content is registered under another name, too, only
+        this name goes.
+        Packaged datasets cannot be deleted (`InvalidRequest`).
+
+        Parameters
+        ----------
+        dependents : delete what depends on it, too.
+        dry_run : only say what would go, what stays, and what is in the way.
+        timeout : seconds.
+
+        Raises
+        ------
+        NotFound : no dataset of that name was registered.
+        PreconditionFailed : kind ``in_use``: something depends on it, or a job that waits or runs needs or makes it;
+            the message lists what, with bytes. Nothing was deleted.
+        """
+        return storage.delete(
+            self._connection,
+            "dataset",
+            dataset_name(dataset),
+            dependents=dependents,
+            dry_run=dry_run,
+            timeout=timeout,
         )
 
     @overload

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 
 from penult.arguments.coerce import build, optional_text
+from penult.calls import storage
 from penult.calls.arrays.exporting import ExportFormat, export
 from penult.calls.arrays.loading import Named, opened_upload, rows_by_group, sent
 from penult.calls.catalog.paging import collect, describe
@@ -18,6 +19,7 @@ from penult.results.heads import Head, HeadArrays
 from penult.results.lists.columns import feature_set_row
 from penult.results.lists.listing import Listing
 from penult.results.records import Checkpoint, Dataset, Features, FeatureSet
+from penult.results.space.deletion import Deletion
 from penult.wire import decode, encode
 from penult.wire.encode import Since
 from penult.wire.references import FeatureSetLike, checkpoint_digest, dataset_name, feature_set_name
@@ -107,10 +109,39 @@ class FeatureSets:
         described = self.get(digest, timeout=timeout)
         return replace(described, notes=(*described.notes, *notes))
 
-    def delete(self, features: FeatureSetLike, *, timeout: float = 60.0) -> None:
-        """Remove a feature set and its arrays. Raises `NotFound`."""
-        request = build(features_pb2.DeleteFeatureSetRequest, feature_set=feature_set_name(features))
-        self._connection.unary(self._connection.stubs.features.DeleteFeatureSet, request, timeout=timeout)
+    def delete(
+        self,
+        features: FeatureSetLike,
+        *,
+        dependents: bool = False,
+        dry_run: bool = False,
+        timeout: float = storage.DELETE_SECONDS,
+    ) -> Deletion:
+        """Delete a feature set: its arrays and its names. Named by one of several names, only that name goes.
+
+        Answers that were computed from it (refits, spectra) stay stored. Asked for again they are `NotFound`, like
+        every question about a set that is not there, until the same arrays are uploaded or extracted again.
+
+        Parameters
+        ----------
+        dependents : delete what depends on it, too.
+        dry_run : only say what would go, what stays, and what is in the way.
+        timeout : seconds.
+
+        Raises
+        ------
+        NotFound : there is no such set.
+        PreconditionFailed : kind ``in_use``: something depends on it, or a job that waits or runs needs or makes it;
+            the message lists what, with bytes. Nothing was deleted.
+        """
+        return storage.delete(
+            self._connection,
+            "features",
+            feature_set_name(features),
+            dependents=dependents,
+            dry_run=dry_run,
+            timeout=timeout,
+        )
 
     def upload(
         self,

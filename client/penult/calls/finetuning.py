@@ -104,7 +104,10 @@ class Finetuning:
         pretrained : False starts from random weights.
         weights : absolute path, on the server's machine, of a file of pretrained weights of a timm backbone
             (safetensors, or a PyTorch file that holds tensors alone).
-        head : of the `start`: "keep", or "new" to draw a fresh one, as needed for other classes.
+        head : of `weights`, a directory as `backbone`, or the `start`: "keep" the one that they bring, whose classes
+            must be named as the dataset's are (files without a head get a fresh one), or "new" to draw a fresh one, as
+            needed for other classes; ``.notes`` of the run says which, and ``client.checkpoints.import_`` keeps a head
+            whose classes its files do not name.
         balance : how the training examples are balanced (LaBonte et al. 2024, section 3): "none"; "subsetting"
             keeps as many of each as the smallest has; "upsampling" draws with probability 1/count;
             "upweighting" weighs the loss by 1/count; "mixture" caps each at `ratio` times the smallest, then

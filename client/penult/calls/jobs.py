@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 from penult.arguments.coerce import build, check_choice, choice, flag, listed, seconds, text
+from penult.calls import storage
 from penult.calls.catalog.paging import collect
 from penult.calls.interrupts import told
 from penult.calls.progress import ProgressBar, Silent, Watcher
@@ -23,7 +24,8 @@ from penult.errors import DeadlineExceeded, PenultError, StillRunning, Unavailab
 from penult.results.frames import frame
 from penult.results.lists.listing import Listing
 from penult.results.notes import Notes, lines
-from penult.results.records import Dataset, FeatureSet, Run, named
+from penult.results.records import Checkpoint, Dataset, FeatureSet, Run, named
+from penult.results.space.deletion import Deletion
 from penult.types import JobState
 from penult.wire import decode, encode
 from penult.wire.encode import Since
@@ -48,8 +50,8 @@ LAST_LOOK = 1.0
 UNFINISHED = ("queued", "running", "cancelling")
 """States of a job that has not ended."""
 
-JobKind = Literal["finetune", "extract", "register_dataset"]
-JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset
+JobKind = Literal["finetune", "extract", "register_dataset", "import_checkpoint"]
+JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset | Checkpoint
 
 
 class Job(Generic[T]):
@@ -58,7 +60,7 @@ class Job(Generic[T]):
     Attributes
     ----------
     id : identifies the job on its server.
-    kind : kind of work, ``"finetune"``, ``"extract"`` or ``"register_dataset"``.
+    kind : kind of work, ``"finetune"``, ``"extract"``, ``"register_dataset"`` or ``"import_checkpoint"``.
     title : what it does, in a line.
     """
 
@@ -152,10 +154,22 @@ class Job(Generic[T]):
         return self.state not in UNFINISHED
 
     @property
+    def deleted(self) -> tuple[str, ...]:
+        """What it made that has been deleted since, at the last `refresh` or `wait`: run, feature sets or dataset."""
+        return tuple(self._message.deleted)
+
+    @property
     def result(self) -> T:
-        """What a job that succeeded made. Raises the error of its kind when it has failed or not ended yet."""
+        """What a job that succeeded made. Raises the error of its kind when it has failed or not ended yet;
+        `NotFound` where what it made was deleted."""
         if self.error is not None:
             raise self.error
+        if self.deleted:
+            raise from_kind(
+                ErrorKind.UNKNOWN_RESULT,
+                f"what job {self.id} made was deleted: {', '.join(self.deleted)}; ask for it again to make it again",
+                {"job": self.id, "deleted": ", ".join(self.deleted)},
+            )
         if self.state != "succeeded":
             raise from_kind(
                 ErrorKind.UNKNOWN_RESULT, f"job {self.id} is {self.state}: it has no result yet; wait() for it"
@@ -410,6 +424,8 @@ def title(spec: jobs_pb2.JobSpec) -> str:
             return f"extract features of checkpoint {spec.extract.checkpoint[:12]}"
         case "register_dataset":
             return f"register dataset {spec.register_dataset.name}"
+        case "import_checkpoint":
+            return f"import {spec.import_checkpoint.name}"
         case None:
             return "unknown work"
 
@@ -429,6 +445,11 @@ def dataset_result(result: jobs_pb2.JobResult) -> Dataset:
     return decode.dataset(result.dataset)
 
 
+def checkpoint_result(result: jobs_pb2.JobResult) -> Checkpoint:
+    """What an import makes."""
+    return decode.checkpoint(result.checkpoint)
+
+
 def any_result(result: jobs_pb2.JobResult) -> JobOutcome:
     """What any job makes."""
     match result.WhichOneof("kind"):
@@ -436,6 +457,8 @@ def any_result(result: jobs_pb2.JobResult) -> JobOutcome:
             return run_result(result)
         case "extract":
             return extract_result(result)
+        case "checkpoint":
+            return checkpoint_result(result)
         case "dataset" | None:
             return dataset_result(result)
 
@@ -505,7 +528,7 @@ class Jobs:
         Parameters
         ----------
         states : such as ``["queued", "running"]``; all by default.
-        kind : "finetune", "extract" or "register_dataset".
+        kind : "finetune", "extract", "register_dataset" or "import_checkpoint".
         dataset : what they work on.
         tag, name, since, user, limit : as for `Runs.list`.
         timeout : seconds for each page of the list.
@@ -533,3 +556,38 @@ class Jobs:
             limit,
         )
         return Listing((Job(self._connection, message, any_result) for message in found), job_row)
+
+    def delete(
+        self,
+        job: Job[Any] | str,
+        *,
+        dependents: bool = False,
+        dry_run: bool = False,
+        timeout: float = storage.DELETE_SECONDS,
+    ) -> Deletion:
+        """Delete the record and the log of a job that has ended. What it made stays.
+
+        Of a finetuning that failed or was cancelled the checkpoints that it left go with it. Where a finetuning has
+        succeeded its run stays; but since the record said that it is done, the same request is then run again, as a new
+        run whose checkpoints are shared with the old one.
+
+        Parameters
+        ----------
+        dependents : delete what depends on it, too.
+        dry_run : only say what would go, what stays, and what is in the way.
+        timeout : seconds.
+
+        Raises
+        ------
+        NotFound : there is no such job.
+        PreconditionFailed : kind ``in_use``: something depends on it, or a job that waits or runs needs or makes it;
+            the message lists what, with bytes. Nothing was deleted.
+        """
+        return storage.delete(
+            self._connection,
+            "job",
+            job.id if isinstance(job, Job) else text("job", job),
+            dependents=dependents,
+            dry_run=dry_run,
+            timeout=timeout,
+        )

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from penult.arguments.coerce import build, listed, optional_text, record
+from penult.calls import storage
 from penult.calls.catalog.paging import collect, describe
 from penult.connection.rpc import Connection
 from penult.results.lists.columns import run_row
 from penult.results.lists.listing import Listing
 from penult.results.lists.run_table import RunTable, run_table
 from penult.results.records import Run, RunManifest
+from penult.results.space.deletion import Deletion
 from penult.wire import decode, encode
 from penult.wire.encode import Since
 from penult.wire.references import run_id
@@ -153,3 +155,38 @@ class Runs:
         else:
             chosen = [record("runs", one, Run) for one in listed("runs", runs, "client.runs.list()")]
         return run_table(chosen, by=by, over=over, split=split, metric=metric, epoch=epoch, across=across)
+
+    def delete(
+        self,
+        run: Run | str,
+        *,
+        dependents: bool = False,
+        dry_run: bool = False,
+        timeout: float = storage.DELETE_SECONDS,
+    ) -> Deletion:
+        """Delete a run: its record, its manifest, and its checkpoints, except those that another run has stored, too.
+
+        What depends on it is refused, and with ``dependents=True`` deleted: feature sets extracted from its
+        checkpoints, and runs that started from one of them or repeat its errors. Stored answers (refits, spectra) stay,
+        and so does the record of its job, which then says so. The same finetuning asked for again is run again.
+
+        Parameters
+        ----------
+        dependents : delete what depends on it, too.
+        dry_run : only say what would go, what stays, and what is in the way.
+        timeout : seconds.
+
+        Raises
+        ------
+        NotFound : there is no such run, or its job has not succeeded (see ``client.jobs.delete``).
+        PreconditionFailed : kind ``in_use``: something depends on it, or a job that waits or runs needs or makes it;
+            the message lists what, with bytes. Nothing was deleted.
+        """
+        return storage.delete(
+            self._connection,
+            "run",
+            run_id(run),
+            dependents=dependents,
+            dry_run=dry_run,
+            timeout=timeout,
+        )

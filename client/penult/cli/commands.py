@@ -11,6 +11,7 @@ from click.shell_completion import shell_complete
 from penult.cli import exporting, questions, setting_up
 from penult.cli.printing import COMPLETION
 from penult.cli.setting_up import FAILED
+from penult.cli.stored import deleting
 from penult.cli.stored.checkpoints import CHECKPOINTS
 from penult.cli.stored.datasets import DATASETS
 from penult.cli.stored.features import FEATURES
@@ -46,9 +47,10 @@ def serve() -> None:
 
 COLLECTIONS = (DATASETS, RUNS, CHECKPOINTS, FEATURES, RESULTS, JOBS)
 WORK = (finetune, sweep, extract)
-for command in (*WORK, *questions.COMMANDS, *exporting.COMMANDS, *setting_up.COMMANDS):
+for command in (*WORK, *questions.COMMANDS, *exporting.COMMANDS, *deleting.COMMANDS, *setting_up.COMMANDS):
     penult.add_command(command)
 for collection in COLLECTIONS:
+    deleting.add_delete(collection)
     penult.add_command(collection.group)
 
 

@@ -1,7 +1,7 @@
 """Values of options that are more than a word or a number."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,24 @@ class Moment(click.ParamType["str | timedelta"]):
     name = "WHEN"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | timedelta:
-        ago = re.fullmatch(rf"(\d{{1,6}})([{''.join(UNITS)}])", str(value))
-        return timedelta(**{UNITS[ago[2]]: int(ago[1])}) if ago else str(value)
+        if ago := re.fullmatch(rf"(\d{{1,6}})([{''.join(UNITS)}])", str(value)):
+            return timedelta(**{UNITS[ago[2]]: int(ago[1])})
+        try:
+            datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"expected 2026-11-30, 2026-11-30T12:00, or how long ago, 36h or 7d; got {value!r}", param, ctx)
+        return str(value)
+
+
+class ListOf(click.ParamType[list[Any]]):
+    """Several values with commas between."""
+
+    def __init__(self, one: click.ParamType[Any]) -> None:
+        self.name = f"{one.name},..."
+        self._one = one
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
+        return [self._one.convert(part.strip(), param, ctx) for part in str(value).split(",")]
 
 
 def several(pairs: tuple[tuple[str, str], ...]) -> dict[str, str | list[str]]:

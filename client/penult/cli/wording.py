@@ -26,13 +26,27 @@ def in_options(message: str, root: click.Group, arguments: Sequence[str]) -> str
     """The message with the options of the command that `arguments` name in place of Python's arguments."""
     for pattern, said in _CALLS:
         message = re.sub(pattern, said, message)
+    message = re.sub(r"\b\w+=(?:penult\.)?[A-Z]\w+\((\w+)=(?:\.\.\.)?([^)]*)\)", _setting, message)
     for name, option in _options(root, arguments):
-        # "top_k=5", "top_k must be", and other names that no English word is.
+        # "top_k=5", "dtype='float16'", "columns={'a': ...}", "tls=True", "ratio=," and "tags=[...]".
+        message = re.sub(rf"\b{name}=True\b", option, message)
+        message = re.sub(rf"\b{name}=\[\.\.\.\]", option, message)
+        message = re.sub(rf"\b{name}=\{{'(\w+)': '?([^'}}]+)'?\}}", rf"{option} \1=\2", message)
+        message = re.sub(rf"\b{name}='([^' ]+)'", rf"{option} \1", message)
+        message = re.sub(rf"\b{name}=(?=[\s,;:.)]|$)", option, message)
         message = re.sub(rf"\b{name}=(?=[^=])", f"{option} ", message)
-        message = re.sub(rf"(?<![\w'\"-]){name}(?= must\b| goes\b| takes\b| has no effect)", option, message)
+        # "top_k must be", and other names that no English word is.
+        message = re.sub(rf"(?<![\w'\"-]){name}(?= must\b| goes\b| takes\b| has no\b| names\b)", option, message)
         if "_" in name:
             message = re.sub(rf"(?<![\w'\"-]){name}\b", option, message)
     return message
+
+
+def _setting(written: re.Match[str]) -> str:
+    """An option of a topic, such as ``optimizer=AdamW(momentum=...)``, as --set has it."""
+    argument = written[0].partition("=")[0]
+    value = f"={written[2]}" if written[2] else ""
+    return f"--set {argument}.{written[1]}{value}"
 
 
 def _options(root: click.Group, arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,7 @@ from penult_proto.v1 import (
     refits_pb2_grpc,
     runs_pb2_grpc,
     spectra_pb2_grpc,
+    storage_pb2_grpc,
 )
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Stubs:
         self.refits = refits_pb2_grpc.RefitServiceStub(channel)
         self.runs = runs_pb2_grpc.RunServiceStub(channel)
         self.spectra = spectra_pb2_grpc.SpectraServiceStub(channel)
+        self.storage = storage_pb2_grpc.StorageServiceStub(channel)
 
 
 class Connection:

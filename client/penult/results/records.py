@@ -185,17 +185,19 @@ class Dataset(Shown):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Checkpoint(Shown):
-    """Weights and head after an epoch of a run; epoch 0 is the starting point with a fresh head."""
+    """Weights and head after an epoch of a run, of which epoch 0 is the starting point; or of an imported model."""
 
     digest: str
-    """sha256 over weights, preprocessing, dataset and attribute: the identity of the checkpoint."""
+    """sha256 over weights, preprocessing, dataset, attribute and, if imported, classes: the checkpoint's identity."""
     run_id: str
+    """Empty for one that was imported."""
     epoch: float
     """Epochs trained; a fraction for one left within an epoch."""
     step: int
     """Optimiser steps taken."""
     backbone: str
     dataset: str
+    """Empty, as is its digest, for an imported one whose dataset was not said."""
     dataset_digest: str
     n_features: int
     n_classes: int
@@ -206,6 +208,10 @@ class Checkpoint(Shown):
     """Names of the classes in the order of the head's rows."""
     model: str = ""
     """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
+    source: str = "run"
+    """``"run"``, or ``"import NAME sha256:DIGEST"``."""
+    head: Literal["trained", "kept", "new"] = "trained"
+    """Where the head comes from: trained by its run, kept from the model that it began with, or drawn afresh."""
     name: str = field(default="", compare=False)
     """The newest name that it was given; empty without one. A name moves to the newest thing it is given to."""
     tags: tuple[str, ...] = field(default=(), compare=False)
@@ -213,11 +219,14 @@ class Checkpoint(Shown):
     user: str = field(default="", compare=False)
     """Who asked first, as the client said; empty when not known."""
     notes: Notes = field(default=(), compare=False)
-    """Said once: such as from which other checkpoint a name was taken."""
+    """How the files of an imported one were read: which weights were taken, and what became of the head; and, said
+    once, such as from which other checkpoint a name was taken."""
 
     def __repr__(self) -> str:
-        what = f"{named(self.name)}{one_line(self.backbone)} on {one_line(self.dataset)}"
-        return f"Checkpoint({short(self.digest)}, {what}, epoch {self.epoch:g}){lines(self.notes)}"
+        where = f" on {one_line(self.dataset)}" if self.dataset else ""
+        when = f"epoch {self.epoch:g}" if self.source == "run" else f"{one_line(self.source[:-52])}, head {self.head}"
+        what = f"{named(self.name)}{one_line(self.backbone)}{where}"
+        return f"Checkpoint({short(self.digest)}, {what}, {when}){lines(self.notes)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

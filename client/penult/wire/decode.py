@@ -111,8 +111,8 @@ def dataset(message: datasets_pb2.Dataset) -> records.Dataset:
 
 def checkpoint(message: runs_pb2.Checkpoint) -> records.Checkpoint:
     """A checkpoint."""
-    epoch, created = _epoch(message.epoch), time(message.created)
-    return record(records.Checkpoint, message, epoch=epoch, created=created, notes=(), **card(message.card))
+    epoch, created, notes = _epoch(message.epoch), time(message.created), decode_notes(message.notes)
+    return record(records.Checkpoint, message, epoch=epoch, created=created, notes=notes, **card(message.card))
 
 
 def epoch_metrics(message: runs_pb2.EpochMetrics) -> EpochMetrics:

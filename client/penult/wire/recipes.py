@@ -162,6 +162,8 @@ def _from_wire(path: str, spec: runs_pb2.FinetuneSpec) -> Any:
         value = value or groups_pb2.BALANCE_METHOD_NONE
     if path == "balance.ratio":
         return "dataset" if value == 0 else value
+    if path == "keep" and value is not None and value.isdecimal():
+        return int(value)
     if field.enum_type is not None and value is not None:
         return name_of(field.enum_type, value)
     return value
@@ -184,6 +186,8 @@ def _on_wire(path: str, argument: str, value: Any, field: FieldDescriptor) -> An
             return coerce.seed(value)
         case "balance.ratio":
             return _ratio(value)
+        case "keep":
+            return _keep(argument, value)
         case "objective.repeat_errors_of":
             return checkpoint_digest(value, argument)
         case "dataset":
@@ -221,6 +225,14 @@ def _splits(values: Any) -> list[str]:
     if not splits:
         raise invalid("evaluate needs a split at least; leave it out for all of them", argument="evaluate")
     return splits
+
+
+def _keep(argument: str, keep: int | str) -> str:
+    """A policy for checkpoints, or the number of one."""
+    if isinstance(keep, str):
+        coerce.check_choice(argument, keep, ["all", "last", "best"])
+        return keep
+    return str(coerce.whole(argument, keep, 1))
 
 
 def _ratio(ratio: float | str) -> float:

@@ -27,7 +27,7 @@ from penult_proto.v1 import cards_pb2 as penult__proto_dot_v1_dot_cards__pb2
 from penult_proto.v1 import runs_pb2 as penult__proto_dot_v1_dot_runs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!penult_proto/v1/checkpoints.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/arrays.proto\x1a\x1bpenult_proto/v1/cards.proto\x1a\x1apenult_proto/v1/runs.proto\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x8f\x01\n\x16ListCheckpointsRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12\x0b\n\x03run\x18\x03 \x01(\t\x12\'\n\x07options\x18Z \x01(\x0b\x32\x16.penult.v1.ListOptions\x12\x12\n\x05limit\x18[ \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"X\n\x17ListCheckpointsResponse\x12*\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x15.penult.v1.Checkpoint\x12\x11\n\tnext_page\x18Z \x01(\t\"\'\n\x15ReadCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"8\n\nStoredFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"\x8d\x01\n\x10\x43heckpointHeader\x12)\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x15.penult.v1.Checkpoint\x12\x10\n\x08manifest\x18\x02 \x01(\t\x12$\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x15.penult.v1.StoredFile\x12\x16\n\x0eweights_header\x18\x04 \x01(\x0c\"w\n\x16ReadCheckpointResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.penult.v1.CheckpointHeaderH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.penult.v1.ArrayChunkH\x00\x42\x06\n\x04kind2\x8f\x02\n\x11\x43heckpointService\x12G\n\rGetCheckpoint\x12\x1f.penult.v1.GetCheckpointRequest\x1a\x15.penult.v1.Checkpoint\x12X\n\x0fListCheckpoints\x12!.penult.v1.ListCheckpointsRequest\x1a\".penult.v1.ListCheckpointsResponse\x12W\n\x0eReadCheckpoint\x12 .penult.v1.ReadCheckpointRequest\x1a!.penult.v1.ReadCheckpointResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!penult_proto/v1/checkpoints.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/arrays.proto\x1a\x1bpenult_proto/v1/cards.proto\x1a\x1apenult_proto/v1/runs.proto\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\x8f\x01\n\x16ListCheckpointsRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12\x0b\n\x03run\x18\x03 \x01(\t\x12\'\n\x07options\x18Z \x01(\x0b\x32\x16.penult.v1.ListOptions\x12\x12\n\x05limit\x18[ \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"X\n\x17ListCheckpointsResponse\x12*\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x15.penult.v1.Checkpoint\x12\x11\n\tnext_page\x18Z \x01(\t\"\'\n\x15ReadCheckpointRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"8\n\nStoredFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"\x8d\x01\n\x10\x43heckpointHeader\x12)\n\ncheckpoint\x18\x01 \x01(\x0b\x32\x15.penult.v1.Checkpoint\x12\x10\n\x08manifest\x18\x02 \x01(\t\x12$\n\x05\x66iles\x18\x03 \x03(\x0b\x32\x15.penult.v1.StoredFile\x12\x16\n\x0eweights_header\x18\x04 \x01(\x0c\"w\n\x16ReadCheckpointResponse\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.penult.v1.CheckpointHeaderH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.penult.v1.ArrayChunkH\x00\x42\x06\n\x04kind\"8\n\nFileHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"9\n\x11UploadFilesHeader\x12$\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x15.penult.v1.FileHeader\"\\\n\x12UploadFilesRequest\x12.\n\x06header\x18\x01 \x01(\x0b\x32\x1c.penult.v1.UploadFilesHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04kind\"-\n\rUploadedFiles\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x32\xd9\x02\n\x11\x43heckpointService\x12G\n\rGetCheckpoint\x12\x1f.penult.v1.GetCheckpointRequest\x1a\x15.penult.v1.Checkpoint\x12X\n\x0fListCheckpoints\x12!.penult.v1.ListCheckpointsRequest\x1a\".penult.v1.ListCheckpointsResponse\x12W\n\x0eReadCheckpoint\x12 .penult.v1.ReadCheckpointRequest\x1a!.penult.v1.ReadCheckpointResponse0\x01\x12H\n\x0bUploadFiles\x12\x1d.penult.v1.UploadFilesRequest\x1a\x18.penult.v1.UploadedFiles(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKPOINTHEADER']._serialized_end=652
   _globals['_READCHECKPOINTRESPONSE']._serialized_start=654
   _globals['_READCHECKPOINTRESPONSE']._serialized_end=773
-  _globals['_CHECKPOINTSERVICE']._serialized_start=776
-  _globals['_CHECKPOINTSERVICE']._serialized_end=1047
+  _globals['_FILEHEADER']._serialized_start=775
+  _globals['_FILEHEADER']._serialized_end=831
+  _globals['_UPLOADFILESHEADER']._serialized_start=833
+  _globals['_UPLOADFILESHEADER']._serialized_end=890
+  _globals['_UPLOADFILESREQUEST']._serialized_start=892
+  _globals['_UPLOADFILESREQUEST']._serialized_end=984
+  _globals['_UPLOADEDFILES']._serialized_start=986
+  _globals['_UPLOADEDFILES']._serialized_end=1031
+  _globals['_CHECKPOINTSERVICE']._serialized_start=1034
+  _globals['_CHECKPOINTSERVICE']._serialized_end=1379
 # @@protoc_insertion_point(module_scope)

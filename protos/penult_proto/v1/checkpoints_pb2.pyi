@@ -191,3 +191,89 @@ class ReadCheckpointResponse(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["header", "chunk"] | None: ...
 
 Global___ReadCheckpointResponse: typing_extensions.TypeAlias = ReadCheckpointResponse
+
+@typing.final
+class FileHeader(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    SHA256_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """A plain name, without a directory."""
+    size: builtins.int
+    """Bytes, at least 1."""
+    sha256: builtins.str
+    """sha256 of the content, in hex."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        size: builtins.int = ...,
+        sha256: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "sha256", b"sha256", "size", b"size"]) -> None: ...
+
+Global___FileHeader: typing_extensions.TypeAlias = FileHeader
+
+@typing.final
+class UploadFilesHeader(google.protobuf.message.Message):
+    """First message of an upload of files."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: builtins.int
+    @property
+    def files(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___FileHeader]: ...
+    def __init__(
+        self,
+        *,
+        files: collections.abc.Iterable[Global___FileHeader] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["files", b"files"]) -> None: ...
+
+Global___UploadFilesHeader: typing_extensions.TypeAlias = UploadFilesHeader
+
+@typing.final
+class UploadFilesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    DATA_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    """The next bytes of the files, which follow each other in the order of the header."""
+    @property
+    def header(self) -> Global___UploadFilesHeader: ...
+    def __init__(
+        self,
+        *,
+        header: Global___UploadFilesHeader | None = ...,
+        data: builtins.bytes = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["data", b"data", "header", b"header", "kind", b"kind"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data", "header", b"header", "kind", b"kind"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["header", "data"] | None: ...
+
+Global___UploadFilesRequest: typing_extensions.TypeAlias = UploadFilesRequest
+
+@typing.final
+class UploadedFiles(google.protobuf.message.Message):
+    """Files that lie whole on the server's disk until the job that reads them has ended."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    digest: builtins.str
+    """sha256 over the names and the digests of the files, each "NAME\\nSHA256\\n", in the order of the names."""
+    size: builtins.int
+    """Bytes."""
+    def __init__(
+        self,
+        *,
+        digest: builtins.str = ...,
+        size: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "size", b"size"]) -> None: ...
+
+Global___UploadedFiles: typing_extensions.TypeAlias = UploadedFiles

@@ -50,6 +50,11 @@ class CheckpointServiceStub(object):
                 request_serializer=penult__proto_dot_v1_dot_checkpoints__pb2.ReadCheckpointRequest.SerializeToString,
                 response_deserializer=penult__proto_dot_v1_dot_checkpoints__pb2.ReadCheckpointResponse.FromString,
                 _registered_method=True)
+        self.UploadFiles = channel.stream_unary(
+                '/penult.v1.CheckpointService/UploadFiles',
+                request_serializer=penult__proto_dot_v1_dot_checkpoints__pb2.UploadFilesRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_checkpoints__pb2.UploadedFiles.FromString,
+                _registered_method=True)
 
 
 class CheckpointServiceServicer(object):
@@ -74,6 +79,13 @@ class CheckpointServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UploadFiles(self, request_iterator, context):
+        """Answered only after every file is on disk and has the digest that was announced.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CheckpointServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +103,11 @@ def add_CheckpointServiceServicer_to_server(servicer, server):
                     servicer.ReadCheckpoint,
                     request_deserializer=penult__proto_dot_v1_dot_checkpoints__pb2.ReadCheckpointRequest.FromString,
                     response_serializer=penult__proto_dot_v1_dot_checkpoints__pb2.ReadCheckpointResponse.SerializeToString,
+            ),
+            'UploadFiles': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadFiles,
+                    request_deserializer=penult__proto_dot_v1_dot_checkpoints__pb2.UploadFilesRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_checkpoints__pb2.UploadedFiles.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -174,6 +191,33 @@ class CheckpointService(object):
             '/penult.v1.CheckpointService/ReadCheckpoint',
             penult__proto_dot_v1_dot_checkpoints__pb2.ReadCheckpointRequest.SerializeToString,
             penult__proto_dot_v1_dot_checkpoints__pb2.ReadCheckpointResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadFiles(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/penult.v1.CheckpointService/UploadFiles',
+            penult__proto_dot_v1_dot_checkpoints__pb2.UploadFilesRequest.SerializeToString,
+            penult__proto_dot_v1_dot_checkpoints__pb2.UploadedFiles.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,7 +74,23 @@ _CheckpointServiceReadCheckpointType = typing_extensions.TypeVar(
     ],
 )
 
-class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, _CheckpointServiceListCheckpointsType, _CheckpointServiceReadCheckpointType]):
+_CheckpointServiceUploadFilesType = typing_extensions.TypeVar(
+    '_CheckpointServiceUploadFilesType',
+    grpc.StreamUnaryMultiCallable[
+        penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+        penult_proto.v1.checkpoints_pb2.UploadedFiles,
+    ],
+    grpc.aio.StreamUnaryMultiCallable[
+        penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+        penult_proto.v1.checkpoints_pb2.UploadedFiles,
+    ],
+    default=grpc.StreamUnaryMultiCallable[
+        penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+        penult_proto.v1.checkpoints_pb2.UploadedFiles,
+    ],
+)
+
+class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, _CheckpointServiceListCheckpointsType, _CheckpointServiceReadCheckpointType, _CheckpointServiceUploadFilesType]):
     @typing.overload
     def __init__(self: CheckpointServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -88,6 +104,10 @@ class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, 
         grpc.UnaryStreamMultiCallable[
             penult_proto.v1.checkpoints_pb2.ReadCheckpointRequest,
             penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse,
+        ],
+        grpc.StreamUnaryMultiCallable[
+            penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+            penult_proto.v1.checkpoints_pb2.UploadedFiles,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -105,6 +125,10 @@ class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, 
             penult_proto.v1.checkpoints_pb2.ReadCheckpointRequest,
             penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse,
         ],
+        grpc.aio.StreamUnaryMultiCallable[
+            penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+            penult_proto.v1.checkpoints_pb2.UploadedFiles,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     GetCheckpoint: _CheckpointServiceGetCheckpointType
@@ -113,6 +137,9 @@ class CheckpointServiceStub(typing.Generic[_CheckpointServiceGetCheckpointType, 
 
     ReadCheckpoint: _CheckpointServiceReadCheckpointType
     """The stored files. The last message is sent once all of them are verified; a damaged one ends the call."""
+
+    UploadFiles: _CheckpointServiceUploadFilesType
+    """Answered only after every file is on disk and has the digest that was announced."""
 
 CheckpointServiceAsyncStub: typing_extensions.TypeAlias = CheckpointServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -126,6 +153,10 @@ CheckpointServiceAsyncStub: typing_extensions.TypeAlias = CheckpointServiceStub[
     grpc.aio.UnaryStreamMultiCallable[
         penult_proto.v1.checkpoints_pb2.ReadCheckpointRequest,
         penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse,
+    ],
+    grpc.aio.StreamUnaryMultiCallable[
+        penult_proto.v1.checkpoints_pb2.UploadFilesRequest,
+        penult_proto.v1.checkpoints_pb2.UploadedFiles,
     ],
 ]
 
@@ -151,5 +182,13 @@ class CheckpointServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse], collections.abc.AsyncIterator[penult_proto.v1.checkpoints_pb2.ReadCheckpointResponse]]:
         """The stored files. The last message is sent once all of them are verified; a damaged one ends the call."""
+
+    @abc.abstractmethod
+    def UploadFiles(
+        self,
+        request_iterator: _MaybeAsyncIterator[penult_proto.v1.checkpoints_pb2.UploadFilesRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[penult_proto.v1.checkpoints_pb2.UploadedFiles, collections.abc.Awaitable[penult_proto.v1.checkpoints_pb2.UploadedFiles]]:
+        """Answered only after every file is on disk and has the digest that was announced."""
 
 def add_CheckpointServiceServicer_to_server(servicer: CheckpointServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -281,31 +281,6 @@ class ReadFeaturesResponse(google.protobuf.message.Message):
 Global___ReadFeaturesResponse: typing_extensions.TypeAlias = ReadFeaturesResponse
 
 @typing.final
-class DeleteFeatureSetRequest(google.protobuf.message.Message):
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    FEATURE_SET_FIELD_NUMBER: builtins.int
-    feature_set: builtins.str
-    def __init__(
-        self,
-        *,
-        feature_set: builtins.str = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["feature_set", b"feature_set"]) -> None: ...
-
-Global___DeleteFeatureSetRequest: typing_extensions.TypeAlias = DeleteFeatureSetRequest
-
-@typing.final
-class DeleteFeatureSetResponse(google.protobuf.message.Message):
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-
-Global___DeleteFeatureSetResponse: typing_extensions.TypeAlias = DeleteFeatureSetResponse
-
-@typing.final
 class GetFeatureSetRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

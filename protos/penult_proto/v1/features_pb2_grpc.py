@@ -34,11 +34,6 @@ class FeatureServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.DeleteFeatureSet = channel.unary_unary(
-                '/penult.v1.FeatureService/DeleteFeatureSet',
-                request_serializer=penult__proto_dot_v1_dot_features__pb2.DeleteFeatureSetRequest.SerializeToString,
-                response_deserializer=penult__proto_dot_v1_dot_features__pb2.DeleteFeatureSetResponse.FromString,
-                _registered_method=True)
         self.GetFeatureSet = channel.unary_unary(
                 '/penult.v1.FeatureService/GetFeatureSet',
                 request_serializer=penult__proto_dot_v1_dot_features__pb2.GetFeatureSetRequest.SerializeToString,
@@ -63,12 +58,6 @@ class FeatureServiceStub(object):
 
 class FeatureServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
-
-    def DeleteFeatureSet(self, request, context):
-        """Missing associated documentation comment in .proto file."""
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def GetFeatureSet(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -98,11 +87,6 @@ class FeatureServiceServicer(object):
 
 def add_FeatureServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'DeleteFeatureSet': grpc.unary_unary_rpc_method_handler(
-                    servicer.DeleteFeatureSet,
-                    request_deserializer=penult__proto_dot_v1_dot_features__pb2.DeleteFeatureSetRequest.FromString,
-                    response_serializer=penult__proto_dot_v1_dot_features__pb2.DeleteFeatureSetResponse.SerializeToString,
-            ),
             'GetFeatureSet': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFeatureSet,
                     request_deserializer=penult__proto_dot_v1_dot_features__pb2.GetFeatureSetRequest.FromString,
@@ -133,33 +117,6 @@ def add_FeatureServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class FeatureService(object):
     """Missing associated documentation comment in .proto file."""
-
-    @staticmethod
-    def DeleteFeatureSet(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/penult.v1.FeatureService/DeleteFeatureSet',
-            penult__proto_dot_v1_dot_features__pb2.DeleteFeatureSetRequest.SerializeToString,
-            penult__proto_dot_v1_dot_features__pb2.DeleteFeatureSetResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def GetFeatureSet(request,

@@ -30,22 +30,6 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
-_FeatureServiceDeleteFeatureSetType = typing_extensions.TypeVar(
-    '_FeatureServiceDeleteFeatureSetType',
-    grpc.UnaryUnaryMultiCallable[
-        penult_proto.v1.features_pb2.DeleteFeatureSetRequest,
-        penult_proto.v1.features_pb2.DeleteFeatureSetResponse,
-    ],
-    grpc.aio.UnaryUnaryMultiCallable[
-        penult_proto.v1.features_pb2.DeleteFeatureSetRequest,
-        penult_proto.v1.features_pb2.DeleteFeatureSetResponse,
-    ],
-    default=grpc.UnaryUnaryMultiCallable[
-        penult_proto.v1.features_pb2.DeleteFeatureSetRequest,
-        penult_proto.v1.features_pb2.DeleteFeatureSetResponse,
-    ],
-)
-
 _FeatureServiceGetFeatureSetType = typing_extensions.TypeVar(
     '_FeatureServiceGetFeatureSetType',
     grpc.UnaryUnaryMultiCallable[
@@ -110,13 +94,9 @@ _FeatureServiceUploadFeaturesType = typing_extensions.TypeVar(
     ],
 )
 
-class FeatureServiceStub(typing.Generic[_FeatureServiceDeleteFeatureSetType, _FeatureServiceGetFeatureSetType, _FeatureServiceListFeatureSetsType, _FeatureServiceReadFeaturesType, _FeatureServiceUploadFeaturesType]):
+class FeatureServiceStub(typing.Generic[_FeatureServiceGetFeatureSetType, _FeatureServiceListFeatureSetsType, _FeatureServiceReadFeaturesType, _FeatureServiceUploadFeaturesType]):
     @typing.overload
     def __init__(self: FeatureServiceStub[
-        grpc.UnaryUnaryMultiCallable[
-            penult_proto.v1.features_pb2.DeleteFeatureSetRequest,
-            penult_proto.v1.features_pb2.DeleteFeatureSetResponse,
-        ],
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.features_pb2.GetFeatureSetRequest,
             penult_proto.v1.features_pb2.FeatureSet,
@@ -138,10 +118,6 @@ class FeatureServiceStub(typing.Generic[_FeatureServiceDeleteFeatureSetType, _Fe
     @typing.overload
     def __init__(self: FeatureServiceStub[
         grpc.aio.UnaryUnaryMultiCallable[
-            penult_proto.v1.features_pb2.DeleteFeatureSetRequest,
-            penult_proto.v1.features_pb2.DeleteFeatureSetResponse,
-        ],
-        grpc.aio.UnaryUnaryMultiCallable[
             penult_proto.v1.features_pb2.GetFeatureSetRequest,
             penult_proto.v1.features_pb2.FeatureSet,
         ],
@@ -159,8 +135,6 @@ class FeatureServiceStub(typing.Generic[_FeatureServiceDeleteFeatureSetType, _Fe
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
-    DeleteFeatureSet: _FeatureServiceDeleteFeatureSetType
-
     GetFeatureSet: _FeatureServiceGetFeatureSetType
 
     ListFeatureSets: _FeatureServiceListFeatureSetsType
@@ -171,10 +145,6 @@ class FeatureServiceStub(typing.Generic[_FeatureServiceDeleteFeatureSetType, _Fe
     """Answered only after everything is on disk, verified and registered."""
 
 FeatureServiceAsyncStub: typing_extensions.TypeAlias = FeatureServiceStub[
-    grpc.aio.UnaryUnaryMultiCallable[
-        penult_proto.v1.features_pb2.DeleteFeatureSetRequest,
-        penult_proto.v1.features_pb2.DeleteFeatureSetResponse,
-    ],
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.features_pb2.GetFeatureSetRequest,
         penult_proto.v1.features_pb2.FeatureSet,
@@ -194,13 +164,6 @@ FeatureServiceAsyncStub: typing_extensions.TypeAlias = FeatureServiceStub[
 ]
 
 class FeatureServiceServicer(metaclass=abc.ABCMeta):
-    @abc.abstractmethod
-    def DeleteFeatureSet(
-        self,
-        request: penult_proto.v1.features_pb2.DeleteFeatureSetRequest,
-        context: _ServicerContext,
-    ) -> typing.Union[penult_proto.v1.features_pb2.DeleteFeatureSetResponse, collections.abc.Awaitable[penult_proto.v1.features_pb2.DeleteFeatureSetResponse]]: ...
-
     @abc.abstractmethod
     def GetFeatureSet(
         self,

@@ -27,6 +27,28 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _ForeignObjects:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ForeignObjectsEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ForeignObjects.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    FOREIGN_OBJECTS_UNSPECIFIED: _ForeignObjects.ValueType  # 0
+    """refuse"""
+    FOREIGN_OBJECTS_REFUSE: _ForeignObjects.ValueType  # 1
+    FOREIGN_OBJECTS_IGNORE: _ForeignObjects.ValueType  # 2
+    """Read the tensors beside them."""
+
+class ForeignObjects(_ForeignObjects, metaclass=_ForeignObjectsEnumTypeWrapper):
+    """What is done about a file of PyTorch that holds other objects than tensors. None of them is ever made or run."""
+
+FOREIGN_OBJECTS_UNSPECIFIED: ForeignObjects.ValueType  # 0
+"""refuse"""
+FOREIGN_OBJECTS_REFUSE: ForeignObjects.ValueType  # 1
+FOREIGN_OBJECTS_IGNORE: ForeignObjects.ValueType  # 2
+"""Read the tensors beside them."""
+Global___ForeignObjects: typing_extensions.TypeAlias = ForeignObjects
+
 class _JobState:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -200,28 +222,123 @@ class RegisterDatasetSpec(google.protobuf.message.Message):
 Global___RegisterDatasetSpec: typing_extensions.TypeAlias = RegisterDatasetSpec
 
 @typing.final
+class ImportCheckpointSpec(google.protobuf.message.Message):
+    """Makes a checkpoint of a model that was trained elsewhere."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: builtins.int
+    PATH_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    BACKBONE_FIELD_NUMBER: builtins.int
+    DATASET_FIELD_NUMBER: builtins.int
+    ATTRIBUTE_FIELD_NUMBER: builtins.int
+    CLASSES_FIELD_NUMBER: builtins.int
+    HEAD_FIELD_NUMBER: builtins.int
+    FOREIGN_OBJECTS_FIELD_NUMBER: builtins.int
+    IMAGE_SIZE_FIELD_NUMBER: builtins.int
+    IMAGE_RESIZE_FIELD_NUMBER: builtins.int
+    IMAGE_MEAN_FIELD_NUMBER: builtins.int
+    IMAGE_STD_FIELD_NUMBER: builtins.int
+    INTERPOLATION_FIELD_NUMBER: builtins.int
+    MAX_TOKENS_FIELD_NUMBER: builtins.int
+    POOLING_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    content: builtins.str
+    """UploadedFiles.digest; or, with `path`, left out by the client and filled in by the server."""
+    path: builtins.str
+    """Absolute path of a file or directory on the server's machine; empty for uploaded files."""
+    name: builtins.str
+    """What the file or directory is called, without its directories."""
+    backbone: builtins.str
+    """As FinetuneSpec.backbone; empty for a directory that says itself what model it is."""
+    dataset: builtins.str
+    """Dataset that the model was trained on; empty for one that the server does not have."""
+    attribute: builtins.str
+    """Attribute of the dataset; empty for its first."""
+    head: penult_proto.v1.runs_pb2.HeadName.ValueType
+    foreign_objects: Global___ForeignObjects.ValueType
+    image_size: builtins.int
+    """Side of the square input in pixels; 0 for the architecture's own."""
+    image_resize: builtins.int
+    """Pixels that the shorter side of an image is resized to before the center crop; 0 for image_size."""
+    interpolation: builtins.str
+    max_tokens: builtins.int
+    """Tokens kept of each text; 128 when left out."""
+    pooling: penult_proto.v1.runs_pb2.PoolingName.ValueType
+    seed: builtins.int
+    """Seed of a new head."""
+    @property
+    def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of the classes in the order of the head's rows; empty for those that the files name."""
+
+    @property
+    def image_mean(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Mean and standard deviation of each channel, and how images are resized; the architecture's own where left out."""
+
+    @property
+    def image_std(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
+    def __init__(
+        self,
+        *,
+        content: builtins.str = ...,
+        path: builtins.str = ...,
+        name: builtins.str = ...,
+        backbone: builtins.str = ...,
+        dataset: builtins.str = ...,
+        attribute: builtins.str = ...,
+        classes: collections.abc.Iterable[builtins.str] | None = ...,
+        head: penult_proto.v1.runs_pb2.HeadName.ValueType = ...,
+        foreign_objects: Global___ForeignObjects.ValueType = ...,
+        image_size: builtins.int | None = ...,
+        image_resize: builtins.int | None = ...,
+        image_mean: collections.abc.Iterable[builtins.float] | None = ...,
+        image_std: collections.abc.Iterable[builtins.float] | None = ...,
+        interpolation: builtins.str = ...,
+        max_tokens: builtins.int | None = ...,
+        pooling: penult_proto.v1.runs_pb2.PoolingName.ValueType = ...,
+        seed: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_image_resize", b"_image_resize", "_image_size", b"_image_size", "_max_tokens", b"_max_tokens", "_seed", b"_seed", "image_resize", b"image_resize", "image_size", b"image_size", "max_tokens", b"max_tokens", "seed", b"seed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_image_resize", b"_image_resize", "_image_size", b"_image_size", "_max_tokens", b"_max_tokens", "_seed", b"_seed", "attribute", b"attribute", "backbone", b"backbone", "classes", b"classes", "content", b"content", "dataset", b"dataset", "foreign_objects", b"foreign_objects", "head", b"head", "image_mean", b"image_mean", "image_resize", b"image_resize", "image_size", b"image_size", "image_std", b"image_std", "interpolation", b"interpolation", "max_tokens", b"max_tokens", "name", b"name", "path", b"path", "pooling", b"pooling", "seed", b"seed"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_image_resize", b"_image_resize"]) -> typing.Literal["image_resize"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_image_size", b"_image_size"]) -> typing.Literal["image_size"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_tokens", b"_max_tokens"]) -> typing.Literal["max_tokens"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
+
+Global___ImportCheckpointSpec: typing_extensions.TypeAlias = ImportCheckpointSpec
+
+@typing.final
 class JobSpec(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     FINETUNE_FIELD_NUMBER: builtins.int
     EXTRACT_FIELD_NUMBER: builtins.int
     REGISTER_DATASET_FIELD_NUMBER: builtins.int
+    IMPORT_CHECKPOINT_FIELD_NUMBER: builtins.int
     @property
     def finetune(self) -> penult_proto.v1.runs_pb2.FinetuneSpec: ...
     @property
     def extract(self) -> Global___ExtractSpec: ...
     @property
     def register_dataset(self) -> Global___RegisterDatasetSpec: ...
+    @property
+    def import_checkpoint(self) -> Global___ImportCheckpointSpec: ...
     def __init__(
         self,
         *,
         finetune: penult_proto.v1.runs_pb2.FinetuneSpec | None = ...,
         extract: Global___ExtractSpec | None = ...,
         register_dataset: Global___RegisterDatasetSpec | None = ...,
+        import_checkpoint: Global___ImportCheckpointSpec | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "kind", b"kind", "register_dataset", b"register_dataset"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "kind", b"kind", "register_dataset", b"register_dataset"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["finetune", "extract", "register_dataset"] | None: ...
+    def HasField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "import_checkpoint", b"import_checkpoint", "kind", b"kind", "register_dataset", b"register_dataset"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "import_checkpoint", b"import_checkpoint", "kind", b"kind", "register_dataset", b"register_dataset"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["finetune", "extract", "register_dataset", "import_checkpoint"] | None: ...
 
 Global___JobSpec: typing_extensions.TypeAlias = JobSpec
 
@@ -256,22 +373,26 @@ class JobResult(google.protobuf.message.Message):
     RUN_FIELD_NUMBER: builtins.int
     EXTRACT_FIELD_NUMBER: builtins.int
     DATASET_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIELD_NUMBER: builtins.int
     @property
     def run(self) -> penult_proto.v1.runs_pb2.Run: ...
     @property
     def extract(self) -> Global___ExtractResult: ...
     @property
     def dataset(self) -> penult_proto.v1.datasets_pb2.Dataset: ...
+    @property
+    def checkpoint(self) -> penult_proto.v1.runs_pb2.Checkpoint: ...
     def __init__(
         self,
         *,
         run: penult_proto.v1.runs_pb2.Run | None = ...,
         extract: Global___ExtractResult | None = ...,
         dataset: penult_proto.v1.datasets_pb2.Dataset | None = ...,
+        checkpoint: penult_proto.v1.runs_pb2.Checkpoint | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["dataset", b"dataset", "extract", b"extract", "kind", b"kind", "run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dataset", b"dataset", "extract", b"extract", "kind", b"kind", "run", b"run"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["run", "extract", "dataset"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "dataset", b"dataset", "extract", b"extract", "kind", b"kind", "run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "dataset", b"dataset", "extract", b"extract", "kind", b"kind", "run", b"run"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["run", "extract", "dataset", "checkpoint"] | None: ...
 
 Global___JobResult: typing_extensions.TypeAlias = JobResult
 
@@ -321,6 +442,7 @@ class Job(google.protobuf.message.Message):
     SAVED_FIELD_NUMBER: builtins.int
     CARD_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    DELETED_FIELD_NUMBER: builtins.int
     id: builtins.str
     state: Global___JobState.ValueType
     attempt: builtins.int
@@ -361,6 +483,10 @@ class Job(google.protobuf.message.Message):
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]:
         """Said once, in the answer of CreateJob: such as from which run a name moves."""
 
+    @property
+    def deleted(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What the job made and has since been deleted: the id of its run, digests of feature sets, the name of a dataset."""
+
     def __init__(
         self,
         *,
@@ -379,9 +505,10 @@ class Job(google.protobuf.message.Message):
         saved: builtins.float = ...,
         card: penult_proto.v1.cards_pb2.Card | None = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        deleted: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["card", b"card", "created", b"created", "error", b"error", "finished", b"finished", "progress", b"progress", "result", b"result", "spec", b"spec", "started", b"started"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "card", b"card", "created", b"created", "error", b"error", "finished", b"finished", "id", b"id", "last_seq", b"last_seq", "may_stop", b"may_stop", "notes", b"notes", "progress", b"progress", "result", b"result", "saved", b"saved", "spec", b"spec", "started", b"started", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "card", b"card", "created", b"created", "deleted", b"deleted", "error", b"error", "finished", b"finished", "id", b"id", "last_seq", b"last_seq", "may_stop", b"may_stop", "notes", b"notes", "progress", b"progress", "result", b"result", "saved", b"saved", "spec", b"spec", "started", b"started", "state", b"state"]) -> None: ...
 
 Global___Job: typing_extensions.TypeAlias = Job
 
@@ -397,10 +524,13 @@ class JobEvent(google.protobuf.message.Message):
     PROGRESS_FIELD_NUMBER: builtins.int
     METRICS_FIELD_NUMBER: builtins.int
     HEARTBEAT_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIELD_NUMBER: builtins.int
     seq: builtins.int
     """0 for a heartbeat, which is not kept."""
     state: Global___JobState.ValueType
     heartbeat: builtins.bool
+    checkpoint: builtins.str
+    """Digest of a checkpoint that the job has stored."""
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -416,10 +546,11 @@ class JobEvent(google.protobuf.message.Message):
         progress: Global___Progress | None = ...,
         metrics: penult_proto.v1.runs_pb2.EpochMetrics | None = ...,
         heartbeat: builtins.bool = ...,
+        checkpoint: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["heartbeat", b"heartbeat", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "state", b"state", "time", b"time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["heartbeat", b"heartbeat", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "seq", b"seq", "state", b"state", "time", b"time"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["state", "progress", "metrics", "heartbeat"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "heartbeat", b"heartbeat", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "state", b"state", "time", b"time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "heartbeat", b"heartbeat", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "seq", b"seq", "state", b"state", "time", b"time"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["state", "progress", "metrics", "heartbeat", "checkpoint"] | None: ...
 
 Global___JobEvent: typing_extensions.TypeAlias = JobEvent
 
@@ -457,7 +588,7 @@ class CreateJobRequest(google.protobuf.message.Message):
     def spec(self) -> Global___JobSpec: ...
     @property
     def card(self) -> penult_proto.v1.cards_pb2.Card:
-        """Name (of finetunings alone), tags and note of the run, or of every feature set, that the job makes."""
+        """Name (of finetunings and imports alone), tags and note of the run, the checkpoint, or every feature set that the job makes."""
 
     def __init__(
         self,
@@ -499,7 +630,7 @@ class ListJobsRequest(google.protobuf.message.Message):
     dataset: builtins.str
     """Empty for all, as are the other fields."""
     kind: builtins.str
-    """"finetune", "extract" or "register_dataset"."""
+    """"finetune", "extract", "register_dataset" or "import_checkpoint"."""
     limit: builtins.int
     """Length of a page, newest first, at least 1; 100 when left out."""
     @property

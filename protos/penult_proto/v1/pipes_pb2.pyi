@@ -4,7 +4,9 @@ isort:skip_file
 What the front and its worker processes say to each other over their pipes. No client sees these messages."""
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.message
 import penult_proto.v1.jobs_pb2
 import penult_proto.v1.refits_pb2
@@ -154,8 +156,11 @@ class ToWorker(google.protobuf.message.Message):
     JOB_FIELD_NUMBER: builtins.int
     RANK_FIELD_NUMBER: builtins.int
     CANCEL_FIELD_NUMBER: builtins.int
+    FORGET_FIELD_NUMBER: builtins.int
     cancel: builtins.bool
     """The job is to stop at its next step."""
+    forget: builtins.str
+    """Digest of a feature set that was deleted: the compute worker need not keep it in memory."""
     @property
     def compute(self) -> Global___ComputeOrder: ...
     @property
@@ -169,12 +174,31 @@ class ToWorker(google.protobuf.message.Message):
         job: Global___JobOrder | None = ...,
         rank: Global___RankOrder | None = ...,
         cancel: builtins.bool = ...,
+        forget: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "job", b"job", "kind", b"kind", "rank", b"rank"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "job", b"job", "kind", b"kind", "rank", b"rank"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["compute", "job", "rank", "cancel"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "rank", b"rank"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "rank", b"rank"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["compute", "job", "rank", "cancel", "forget"] | None: ...
 
 Global___ToWorker: typing_extensions.TypeAlias = ToWorker
+
+@typing.final
+class NeededCheckpoints(google.protobuf.message.Message):
+    """The checkpoints that a run still needs; of the others that it has stored it is done."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGESTS_FIELD_NUMBER: builtins.int
+    @property
+    def digests(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        digests: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digests", b"digests"]) -> None: ...
+
+Global___NeededCheckpoints: typing_extensions.TypeAlias = NeededCheckpoints
 
 @typing.final
 class FromWorker(google.protobuf.message.Message):
@@ -187,6 +211,7 @@ class FromWorker(google.protobuf.message.Message):
     RESULT_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     SAVED_FIELD_NUMBER: builtins.int
+    NEEDED_FIELD_NUMBER: builtins.int
     saved: builtins.float
     """What the next attempt need not do again (see Job.saved)."""
     @property
@@ -207,6 +232,8 @@ class FromWorker(google.protobuf.message.Message):
     def error(self) -> penult_proto.v1.jobs_pb2.Error:
         """The last message of a worker that failed."""
 
+    @property
+    def needed(self) -> Global___NeededCheckpoints: ...
     def __init__(
         self,
         *,
@@ -217,9 +244,10 @@ class FromWorker(google.protobuf.message.Message):
         result: penult_proto.v1.jobs_pb2.JobResult | None = ...,
         error: penult_proto.v1.jobs_pb2.Error | None = ...,
         saved: builtins.float = ...,
+        needed: Global___NeededCheckpoints | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed"] | None: ...
 
 Global___FromWorker: typing_extensions.TypeAlias = FromWorker

@@ -133,7 +133,7 @@ class _HeadNameEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """A fresh one is drawn."""
 
 class HeadName(_HeadName, metaclass=_HeadNameEnumTypeWrapper):
-    """What becomes of the head that a file of weights, or a directory of a model, holds."""
+    """What becomes of the head that a file of weights, a directory of a model, or a start brings."""
 
 HEAD_NAME_UNSPECIFIED: HeadName.ValueType  # 0
 """keep"""
@@ -184,19 +184,23 @@ class Checkpoint(google.protobuf.message.Message):
     CREATED_FIELD_NUMBER: builtins.int
     CLASSES_FIELD_NUMBER: builtins.int
     MODEL_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    HEAD_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     CARD_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """sha256 over the weights (names, types, shapes, bytes), the preprocessing, the dataset and the
     attribute: the identity. Equal weights that read images of another size are another checkpoint.
     """
     run_id: builtins.str
+    """Empty for one that was imported."""
     epoch: builtins.float
     """Epochs trained, step / (steps of an epoch). 0 is the starting point: pretrained weights and a fresh head."""
     step: builtins.int
     """Optimiser steps taken."""
     backbone: builtins.str
     dataset: builtins.str
-    """Dataset it was trained on, and that dataset's digest."""
+    """Dataset it was trained on, and that dataset's digest; empty for an imported one of which that is not known."""
     dataset_digest: builtins.str
     n_features: builtins.int
     """D, the width of the pooled features, and C."""
@@ -205,11 +209,19 @@ class Checkpoint(google.protobuf.message.Message):
     """Largest |head(features) - logits| found when it was checked, relative to the largest |logit|."""
     model: builtins.str
     """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
+    source: builtins.str
+    """"run", or "import NAME sha256:DIGEST"."""
+    head: builtins.str
+    """"trained" by its run; "kept" from the files or the start that it began with; "new", drawn afresh."""
     @property
     def created(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of the C classes, in the order of the head's rows."""
+
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]:
+        """How the files of an imported one were read."""
 
     @property
     def card(self) -> penult_proto.v1.cards_pb2.Card: ...
@@ -229,10 +241,13 @@ class Checkpoint(google.protobuf.message.Message):
         created: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         classes: collections.abc.Iterable[builtins.str] | None = ...,
         model: builtins.str = ...,
+        source: builtins.str = ...,
+        head: builtins.str = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
         card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["card", b"card", "created", b"created"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "card", b"card", "classes", b"classes", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head_error", b"head_error", "model", b"model", "n_classes", b"n_classes", "n_features", b"n_features", "run_id", b"run_id", "step", b"step"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "card", b"card", "classes", b"classes", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head", b"head", "head_error", b"head_error", "model", b"model", "n_classes", b"n_classes", "n_features", b"n_features", "notes", b"notes", "run_id", b"run_id", "source", b"source", "step", b"step"]) -> None: ...
 
 Global___Checkpoint: typing_extensions.TypeAlias = Checkpoint
 
@@ -400,6 +415,7 @@ class FinetuneSpec(google.protobuf.message.Message):
     HEAD_FIELD_NUMBER: builtins.int
     START_FIELD_NUMBER: builtins.int
     RECIPE_FIELD_NUMBER: builtins.int
+    KEEP_FIELD_NUMBER: builtins.int
     dataset: builtins.str
     attribute: builtins.str
     """Attribute that the groups are made from; empty for the dataset's first."""
@@ -466,6 +482,10 @@ class FinetuneSpec(google.protobuf.message.Message):
     """A published set-up (penult_proto.recipes), whose fields are filled in where the request leaves them out, before the
     defaults are. A spec that comes back has its fields, and not its name.
     """
+    keep: builtins.str
+    """Checkpoints that the run leaves, of those it stores as it goes: "all", "last", "best" (highest worst-group accuracy
+    on the split "val", the earlier of equal ones), or a number k for every k-th, counted from the start, and the last.
+    """
     @property
     def balance(self) -> penult_proto.v1.groups_pb2.Balance: ...
     @property
@@ -521,9 +541,10 @@ class FinetuneSpec(google.protobuf.message.Message):
         head: Global___HeadName.ValueType = ...,
         start: Global___Start | None = ...,
         recipe: builtins.str = ...,
+        keep: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_accumulate", b"_accumulate", "_batch_size", b"_batch_size", "_checkpoint_every", b"_checkpoint_every", "_clip_norm", b"_clip_norm", "_compile", b"_compile", "_crop_scale", b"_crop_scale", "_decay_all", b"_decay_all", "_epochs", b"_epochs", "_evaluate_every", b"_evaluate_every", "_flip", b"_flip", "_image_resize", b"_image_resize", "_image_size", b"_image_size", "_learning_rate", b"_learning_rate", "_max_tokens", b"_max_tokens", "_momentum", b"_momentum", "_pad_to_max", b"_pad_to_max", "_pretrained", b"_pretrained", "_processes", b"_processes", "_save_every", b"_save_every", "_schedule_by_epoch", b"_schedule_by_epoch", "_seed", b"_seed", "_warmup", b"_warmup", "_weight_decay", b"_weight_decay", "accumulate", b"accumulate", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "decay_all", b"decay_all", "epochs", b"epochs", "evaluate_every", b"evaluate_every", "flip", b"flip", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "pad_to_max", b"pad_to_max", "pretrained", b"pretrained", "processes", b"processes", "save_every", b"save_every", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "start", b"start", "warmup", b"warmup", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_accumulate", b"_accumulate", "_batch_size", b"_batch_size", "_checkpoint_every", b"_checkpoint_every", "_clip_norm", b"_clip_norm", "_compile", b"_compile", "_crop_scale", b"_crop_scale", "_decay_all", b"_decay_all", "_epochs", b"_epochs", "_evaluate_every", b"_evaluate_every", "_flip", b"_flip", "_image_resize", b"_image_resize", "_image_size", b"_image_size", "_learning_rate", b"_learning_rate", "_max_tokens", b"_max_tokens", "_momentum", b"_momentum", "_pad_to_max", b"_pad_to_max", "_pretrained", b"_pretrained", "_processes", b"_processes", "_save_every", b"_save_every", "_schedule_by_epoch", b"_schedule_by_epoch", "_seed", b"_seed", "_warmup", b"_warmup", "_weight_decay", b"_weight_decay", "accumulate", b"accumulate", "attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "dataset", b"dataset", "decay_all", b"decay_all", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "head", b"head", "image_resize", b"image_resize", "image_size", b"image_size", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "optimizer", b"optimizer", "pad_to_max", b"pad_to_max", "pooling", b"pooling", "precision", b"precision", "pretrained", b"pretrained", "processes", b"processes", "recipe", b"recipe", "save_every", b"save_every", "schedule", b"schedule", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "start", b"start", "warmup", b"warmup", "weight_decay", b"weight_decay", "weights", b"weights"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_accumulate", b"_accumulate", "_batch_size", b"_batch_size", "_checkpoint_every", b"_checkpoint_every", "_clip_norm", b"_clip_norm", "_compile", b"_compile", "_crop_scale", b"_crop_scale", "_decay_all", b"_decay_all", "_epochs", b"_epochs", "_evaluate_every", b"_evaluate_every", "_flip", b"_flip", "_image_resize", b"_image_resize", "_image_size", b"_image_size", "_learning_rate", b"_learning_rate", "_max_tokens", b"_max_tokens", "_momentum", b"_momentum", "_pad_to_max", b"_pad_to_max", "_pretrained", b"_pretrained", "_processes", b"_processes", "_save_every", b"_save_every", "_schedule_by_epoch", b"_schedule_by_epoch", "_seed", b"_seed", "_warmup", b"_warmup", "_weight_decay", b"_weight_decay", "accumulate", b"accumulate", "attribute", b"attribute", "backbone", b"backbone", "balance", b"balance", "batch_size", b"batch_size", "checkpoint_every", b"checkpoint_every", "clip_norm", b"clip_norm", "compile", b"compile", "crop_scale", b"crop_scale", "dataset", b"dataset", "decay_all", b"decay_all", "early_steps", b"early_steps", "epochs", b"epochs", "evaluate", b"evaluate", "evaluate_every", b"evaluate_every", "flip", b"flip", "head", b"head", "image_resize", b"image_resize", "image_size", b"image_size", "keep", b"keep", "learning_rate", b"learning_rate", "max_tokens", b"max_tokens", "momentum", b"momentum", "objective", b"objective", "optimizer", b"optimizer", "pad_to_max", b"pad_to_max", "pooling", b"pooling", "precision", b"precision", "pretrained", b"pretrained", "processes", b"processes", "recipe", b"recipe", "save_every", b"save_every", "schedule", b"schedule", "schedule_by_epoch", b"schedule_by_epoch", "seed", b"seed", "start", b"start", "warmup", b"warmup", "weight_decay", b"weight_decay", "weights", b"weights"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_accumulate", b"_accumulate"]) -> typing.Literal["accumulate"] | None: ...
     @typing.overload

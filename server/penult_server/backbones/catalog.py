@@ -20,9 +20,14 @@ from penult_server.errors import ServiceError, unknown
 Library = Literal["timm", "transformers"]
 Pooling = Literal["model", "mean"]
 """What the head of a text model reads: what the model's own classifier does, or the mean over the tokens."""
+HeadChoice = Literal["keep", "new"]
+"""What becomes of the head that a model brings."""
 
 HASHED_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".json", ".txt", ".model")
 """Suffixes of the files of a model directory that decide what it computes: weights, configuration, tokenizer."""
+
+INTERPOLATIONS = ("bicubic", "bilinear", "box", "hamming", "lanczos", "nearest")
+"""How images may be resized."""
 
 # timm's registered names, optionally with a tag of pretrained weights. Its URI-like sources
 # ("hf-hub:owner/name") are left out: they let a request choose whose code-like files are loaded.
@@ -140,6 +145,21 @@ def read_config(name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _no_config(path, f"a JSON {type(content).__name__}")
     return cast(dict[str, Any], content)
+
+
+def label_names(name: str) -> tuple[str, ...]:
+    """Names of the classes in the order of the head's rows, where the configuration of a directory says real ones."""
+    config = read_config(name)
+    by_index = config.get("id2label")
+    if isinstance(by_index, dict):
+        pairs = cast("dict[str, object]", by_index)
+        names = tuple(str(pairs.get(str(index), "")) for index in range(len(pairs)))
+        real = all(names) and len(set(names)) == len(names)
+        return names if real and not all(re.fullmatch(r"LABEL_\d+", one) for one in names) else ()
+    inner = config.get("pretrained_cfg")
+    listed = config.get("label_names") or (cast("dict[str, object]", inner).get("label_names") if inner else None)
+    names = tuple(str(one) for one in cast("list[object]", listed)) if isinstance(listed, list) else ()
+    return names if len(set(names)) == len(names) else ()
 
 
 def weights_identity(name: str, pretrained: bool, weights: str = "") -> str:

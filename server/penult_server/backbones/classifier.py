@@ -3,10 +3,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # Outputs of transformers' models are untyped, torch annotates its iterators over modules in part.
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,27 @@ from penult_server.backbones.forward import run_module
 from penult_server.backbones.heads import at_last_token
 from penult_server.backbones.images.preprocessing import Batch, Preprocessing, TextPreprocessing
 from penult_server.errors import ServiceError
+from penult_server.notes import Note
 
+HeadOrigin = Literal["new", "kept", "trained"]
+"""Where the head of a model comes from: drawn afresh, from the files of the model, or from a training here."""
 HEAD_TOLERANCE = 1e-5
 """Largest |head(features) - logits| allowed, relative to the largest |logit|."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FileHead:
+    """The head that the files of a model hold, beside the head that the model was given."""
+
+    n_rows: int
+    source: str
+    """The file or directory, for messages."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of the rows, where the files say them."""
+    weight: Tensor | None = None
+    """(n_rows, D), float32; None where only the number of rows is known."""
+    bias: Tensor | None = None
+    """(n_rows,), zeros for a layer without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,6 +61,11 @@ class Classifier:
     """What the library's own layout on disk says of the model and `files` do not; JSON."""
     of_last_token: bool = False
     """Whether the head is applied to every token of a text, and the logits are those of its last one."""
+    found: FileHead | None = None
+    """The head that its files hold; None for none, and for models that come by their name."""
+    head_origin: HeadOrigin = "new"
+    notes: tuple[Note, ...] = ()
+    """How its files were read, and what became of their head."""
 
     @property
     def preprocessing_id(self) -> str:
@@ -55,6 +78,19 @@ class Classifier:
     @property
     def n_classes(self) -> int:
         return self.head.out_features
+
+    def with_file(self, found: FileHead | None, notes: Sequence[Note]) -> "Classifier":
+        """The same model, and what its files hold beside the weights below the head."""
+        return replace(self, found=found, notes=(*self.notes, *notes))
+
+    def with_head(self, weight: Tensor, bias: Tensor) -> "Classifier":
+        """The same model with a head that was kept, put in place. Raises ValueError for one of another shape."""
+        if weight.shape != self.head.weight.shape:
+            raise ValueError(f"a head {tuple(weight.shape)} in the place of {tuple(self.head.weight.shape)}")
+        self.head.weight.data.copy_(weight)
+        if self.head.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]  a head without bias has None
+            self.head.bias.data.copy_(bias)
+        return replace(self, head_origin="kept")
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits (N, C)."""

@@ -5,6 +5,7 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ import torch
 from torch import nn
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.catalog import Library, Pooling, is_model_directory, library_of
-from penult_server.backbones.classifier import Classifier
+from penult_server.backbones.catalog import Library, Pooling, is_model_directory, label_names, library_of, read_config
+from penult_server.backbones.classifier import Classifier, FileHead
+from penult_server.backbones.files.fitting import fit
+from penult_server.backbones.files.tensors import ForeignObjects, read_tensors
 from penult_server.backbones.forward import run_module
 from penult_server.backbones.heads import PointwiseHead, find_head, reset_head
 from penult_server.backbones.images import images
 from penult_server.backbones.images.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
+from penult_server.backbones.weights_file import in_directory
 from penult_server.errors import ServiceError
 
 CPU = torch.device("cpu")
@@ -35,19 +39,25 @@ def load_backbone(
     max_tokens: int = 128,
     weights: str = "",
     pooling: Pooling = "model",
+    foreign_objects: ForeignObjects = "refuse",
+    source: str = "",
 ) -> Classifier:
     """A backbone of timm or transformers with a fresh head, in float32 on the CPU, in eval mode.
+
+    A head that its files hold is not loaded; it comes beside the model, as `found`.
 
     Parameters
     ----------
     name : a timm model name, a packaged name, an absolute directory in timm's or transformers' layout, or a hub name.
-    n_classes : outputs of the head.
+    n_classes : outputs of the head; 0 for as many as the files of a directory say.
     pretrained : False draws all weights from the seed.
     seed : of the head (weight and bias uniform in +-1/sqrt(D)) and of random weights; no global state is kept.
     image_size : side of the square input in pixels; 0 takes the model's own.
     max_tokens : tokens kept of each text.
     pooling : what the head of a text model reads; unused for images.
-    weights : absolute path of a file of weights of a timm architecture; empty for the weights that its name has.
+    weights : absolute path of a file of weights of the architecture; empty for the weights that its name has.
+    foreign_objects : what is done about objects in that file that are no tensors.
+    source : what the files are called in messages; their path by default.
 
     Raises
     ------
@@ -57,9 +67,12 @@ def load_backbone(
     library = library_of(name)
     weights_seed, head_seed = weights_and_head_seeds(seed)
     files: dict[str, bytes] = {}
+    found: FileHead | None = None
     with seeded(weights_seed):
         if library == "timm":
-            module = images.build_module(name, n_classes, pretrained=pretrained, image_size=image_size, weights=weights)
+            n_classes = n_classes or int(read_config(name).get("num_classes") or 2)
+            named = pretrained and not weights
+            module = images.build_module(name, n_classes, pretrained=named, image_size=image_size)
             if is_model_directory(name):
                 files = {"config.json": (Path(name) / "config.json").read_bytes()}
             preprocessing: Preprocessing = images.preprocessing_of(module, image_size)
@@ -67,17 +80,25 @@ def load_backbone(
             # Imported here: transformers takes seconds to load, and image jobs never need it.
             from penult_server.backbones.texts.transformer import load_transformer
 
-            module, preprocessing, files = load_transformer(
+            module, preprocessing, files, found = load_transformer(
                 name,
                 n_classes,
-                pretrained=pretrained,
+                pretrained=pretrained and not weights,
                 image_size=image_size,
                 max_tokens=max_tokens,
                 pooling=pooling,
+                source=source,
             )
     if preprocessing.modality == "image":
         pooling = "model"
     classifier = bundle(name, library, module, preprocessing, files, pooling)
+    if found is not None:
+        classifier = classifier.with_file(_of_module(found, classifier), ())
+    if pretrained and (weights or (library == "timm" and is_model_directory(name))):
+        file = Path(weights) if weights else in_directory(name)
+        tensors = read_tensors(file, foreign_objects, source=source or str(file))
+        named_rows = () if weights else label_names(name)
+        classifier = fit(classifier, replace(tensors, classes=named_rows or tensors.classes))
     reset_head(classifier.head, torch.Generator().manual_seed(head_seed))
     return classifier
 
@@ -86,6 +107,15 @@ def weights_and_head_seeds(seed: int) -> tuple[int, int]:
     """Seeds of the random weights, and of the fresh head."""
     weights_seed, head_seed = (int(part) for part in np.random.SeedSequence(seed).generate_state(2, np.uint64))
     return weights_seed, head_seed
+
+
+def _of_module(found: FileHead, classifier: Classifier) -> FileHead:
+    """The head of a directory whose weights were loaded with it: the one that the module has."""
+    if found.n_rows != classifier.n_classes:
+        return found
+    head = classifier.head
+    bias = torch.zeros(head.out_features) if head.bias is None else head.bias.detach().clone()  # pyright: ignore[reportUnnecessaryComparison]
+    return replace(found, weight=head.weight.detach().clone(), bias=bias)
 
 
 def bundle(

@@ -38,11 +38,14 @@ class Origin:
     """Where a checkpoint comes from."""
 
     run_id: str
+    """Empty for one that was imported, as are the dataset, its digest and the attribute where they are not known."""
     dataset: str
     dataset_digest: str
     attribute: str
     classes: tuple[str, ...]
     train_shares: Sequence[float]
+    source: str = "run"
+    """ "run", or "import NAME sha256:DIGEST"."""
 
 
 def save_checkpoint(
@@ -65,6 +68,8 @@ def save_checkpoint(
             preprocessing_id=preprocessing.identity,
             dataset_digest=origin.dataset_digest,
             attribute=origin.attribute,
+            classes=origin.classes,
+            source=origin.source,
         ),
         weights_digest=weights_digest,
         run_id=origin.run_id,
@@ -91,6 +96,9 @@ def save_checkpoint(
         max_tokens=preprocessing.max_tokens if isinstance(preprocessing, TextPreprocessing) else 0,
         pooling=classifier.pooling,
         build=dict(classifier.build),
+        source=origin.source,
+        head="trained" if step else classifier.head_origin,
+        notes=() if origin.run_id else classifier.notes,
         files={name: sha256(content).hexdigest() for name, content in classifier.files.items()},
         created=datetime.now(UTC).isoformat(),
     )

@@ -98,7 +98,9 @@ def load_start(
     if match is None:
         _, head_seed = weights_and_head_seeds(seed)
         reset_head(classifier.head, torch.Generator().manual_seed(head_seed))
-    return Started(classifier=classifier, notes=() if match is None else match.notes)
+    if match is None:
+        return Started(classifier=classifier, notes=())
+    return Started(classifier=replace(classifier, head_origin="kept"), notes=match.notes)
 
 
 def matched(manifest: CheckpointManifest, head: StartHead | None, classes: Classes) -> Match:

@@ -121,6 +121,12 @@ class Worker(
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 
+    def forget(self, digest: str) -> None:
+        """Drop what is in memory of a feature set that was deleted."""
+        self._residents.drop(digest)
+        with self._device:
+            self._material.drop(digest)
+
     def _resources(self, check: Callable[[], None]) -> Resources:
         return Resources(
             root=self._root,
@@ -175,9 +181,13 @@ def refuse(context: Context, error: Exception) -> Never:
     context.abort(STATUS_CODES[said.kind], shortened(said.message))
 
 
-def end_with_front() -> None:
-    """Wait until the front closes our input, then end at once: nothing here is worth keeping."""
-    sys.stdin.buffer.read()
+def serve_front(worker: Worker) -> None:
+    """Drop what the front says was deleted; when it closes our input, end at once: nothing here is worth keeping."""
+    # In a thread of its own: who computes is waited for, and the front's end must be noticed meanwhile.
+    with suppress(ValueError), ThreadPoolExecutor(1) as forgetting:
+        while (said := pipes.receive(sys.stdin.buffer, ToWorker)) is not None:
+            forgetting.submit(worker.forget, said.forget)
+        os._exit(0)
     os._exit(0)
 
 
@@ -205,7 +215,7 @@ def main() -> None:
     server.add_insecure_port(order.socket)
     server.start()
     pipes.send(messages, FromWorker(ready=ComputeReady(device=backend.device, array_backend=backend.name)))
-    end_with_front()
+    serve_front(worker)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
-from penult_server.backbones.catalog import Pooling, library_of
+from penult_server.backbones.catalog import HeadChoice, Pooling, library_of
 from penult_server.finetuning.checks import (
     ABOVE_0,
     AT_LEAST_0,
@@ -19,17 +19,18 @@ from penult_server.finetuning.checks import (
 from penult_server.finetuning.effects import (
     BALANCED,
     BALANCED_BY_GROUP,
+    BRINGS_HEAD,
     NOT_STARTED,
     OF_IMAGES,
     OF_MIXTURE,
     OF_SGD,
     OF_TEXTS,
     SCHEDULED,
-    STARTED,
     TRAINED,
     TRAINED_OR_NONE,
     Needed,
 )
+from penult_server.finetuning.keep import check_keep
 from penult_server.finetuning.objective import Objective
 from penult_server.finetuning.start import Start
 
@@ -37,7 +38,6 @@ Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["constant", "cosine", "linear"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 MissingGroups = Literal["refuse", "skip"]
-FileHead = Literal["keep", "new"]
 
 MAX_EPOCHS = 10_000
 MAX_BATCH = 65_536
@@ -109,6 +109,8 @@ class FinetuneConfig:
     """Epochs from one checkpoint to the next, greater than 0; the start and the last step are always stored."""
     early_steps: Annotated[tuple[int, ...], Whole(1, MAX_STEPS), TRAINED] = ()
     """Further steps after which the model is measured and stored; those beyond the last are left out."""
+    keep: Annotated[str, TRAINED] = "all"
+    """Checkpoints that the run leaves of those it stores: "all", "last", "best", or a number k for every k-th."""
     save_every: Annotated[int, Whole(0, MAX_STEPS), TRAINED] = 0
     """Steps from one saving of the training state to the next, besides the end of every epoch; 0 chooses by time."""
     objective: Objective = field(default_factory=Objective)
@@ -137,13 +139,14 @@ class FinetuneConfig:
     """What the head of a text model reads; unused for images."""
     start: Start = field(default_factory=Start)
     """What the run starts from in the place of the backbone's weights."""
-    head: Annotated[FileHead, STARTED] = "keep"
-    """Whether the head of the start is kept, or a fresh one drawn."""
+    head: Annotated[HeadChoice, BRINGS_HEAD] = "keep"
+    """What becomes of a head that `weights`, a directory as backbone or the start brings; without one, one is drawn."""
 
     def __post_init__(self) -> None:
         if not self.start:
             library_of(self.backbone)
         check_fields(self)
+        check_keep(self.keep)
         check_whole("accumulate", self.accumulate, 1, max(1, self.batch_size // self.processes))
         if 0 < self.image_resize < self.image_size:
             raise invalid("image_resize", f"0 or at least their size, which is {self.image_size}", self.image_resize)
@@ -161,7 +164,10 @@ class FinetuneConfig:
             raise invalid("pretrained", "true with weights, which it would not read", self.pretrained)
         if self.weights and library_of(self.backbone) != "timm":
             raise invalid(
-                "weights", f"empty for {self.backbone!r}, a model of transformers: name its directory", self.weights
+                "weights",
+                f"empty for {self.backbone!r}, a model of transformers: name its directory, or import the file with "
+                "client.checkpoints.import_ and start from that",
+                self.weights,
             )
         if self.start.refit and self.head == "new":
             raise invalid("head", "'keep' with a refit, whose head would not be read: start from its checkpoint", "new")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
+from penult_server.backbones.catalog import is_model_directory
 from penult_server.datasets.model import Modality
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ class Needed:
     """Annotation of a field without a default: it must be given wherever it has an effect."""
 
     meaning: str
+
+
+def has_files(config: FinetuneConfig) -> bool:
+    """Whether a run begins with the weights of a file or a directory, which may hold a head."""
+    return not config.start and config.pretrained and (bool(config.weights) or is_model_directory(config.backbone))
 
 
 TRAINED: HasEffect = HasEffect(
@@ -59,8 +65,8 @@ OF_REPEATED_ERRORS: HasEffect = HasEffect(
     "repeat=RepeatErrors() of a checkpoint, whose errors are repeated",
     lambda config, _: bool(config.objective.repeat_errors_of),
 )
-STARTED: HasEffect = HasEffect(
-    "start=, the checkpoint or refit that brings a head", lambda config, _: bool(config.start)
+BRINGS_HEAD: HasEffect = HasEffect(
+    "weights=, a directory as backbone, or start=", lambda config, _: bool(config.start) or has_files(config)
 )
 NOT_STARTED: HasEffect = HasEffect(
     "a run without start=, which brings the weights of another", lambda config, _: not config.start

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from penult_server.finetuning.config import FinetuneConfig
+from penult_server.finetuning.keep import BEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,8 @@ class Plan:
     checkpoint_every: float
     """Epochs."""
     early_steps: frozenset[int]
+    stores_measured_only: bool = False
+    """Whether checkpoints are left only where the splits are evaluated."""
 
     @property
     def n_steps(self) -> int:
@@ -36,7 +39,8 @@ class Plan:
 
     def is_stored(self, step: int) -> bool:
         """Whether a checkpoint is left after this step."""
-        return step == 0 or self._is_chosen(step, self.checkpoint_every)
+        is_planned = self._is_chosen(step, self.checkpoint_every)
+        return step == 0 or (is_planned and (self.is_measured(step) or not self.stores_measured_only))
 
     def stage(self, step: int) -> str:
         """What is being done in the step that ends at `step`, for people."""
@@ -58,4 +62,5 @@ def make_plan(config: FinetuneConfig, steps_per_epoch: int) -> Plan:
         evaluate_every=config.evaluate_every,
         checkpoint_every=config.checkpoint_every,
         early_steps=frozenset(config.early_steps),
+        stores_measured_only=config.keep == BEST,
     )

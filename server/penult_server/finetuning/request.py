@@ -144,7 +144,7 @@ def _from_wire(path: str, field: FieldDescriptor, value: Any) -> Any:
 def _write_default(
     path: str, message: Message, field: FieldDescriptor, config: FinetuneConfig, spec: runs_pb2.FinetuneSpec
 ) -> None:
-    """Write a default into a request. Texts and lists stay as they are: an empty one counts as left out."""
+    """Write a default into a request. An empty text or list counts as left out."""
     needed = next((one for one in _annotations(path) if isinstance(one, Needed)), None)
     if needed is not None:
         said = written(path, spec)
@@ -154,7 +154,7 @@ def _write_default(
     value: Any = getattr(config.objective if path.startswith("objective.") else config, field.name, None)
     if field.enum_type is not None:
         setattr(message, field.name, names_of(cast("Any", field.enum_type))[value])
-    elif isinstance(value, bool | int | float):
+    elif isinstance(value, bool | int | float) or (isinstance(value, str) and value):
         setattr(message, field.name, value)
 
 

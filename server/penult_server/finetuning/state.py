@@ -13,7 +13,7 @@ import json
 import sys
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from penult_server.finetuning.history import record_from_json, record_to_json
 from penult_server.progress import MetricsRecord
 from penult_server.stores.durable import staged_file
 
-FORMAT = 1
+FORMAT = 2
 """Format of the state; raised when states of older releases can no longer be resumed."""
 OVERHEAD = 50.0
 """Least time between two savings, as a multiple of the time that the first took, where `save_every` is 0."""
@@ -43,7 +43,9 @@ class TrainingProgress:
     train_seconds: float = 0.0
     """Seconds of the training steps alone."""
     checkpoints: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    """Steps and digests."""
+    """Steps and digests of those that the run still needs."""
+    n_stored: int = 0
+    """Number of checkpoints stored, those that it no longer needs among them."""
     history: list[MetricsRecord] = field(default_factory=list[MetricsRecord])
     resumed_at: list[int] = field(default_factory=list[int])
 
@@ -99,10 +101,13 @@ def save_state(path: Path, trained: Trained, progress: TrainingProgress, identit
         save_file(tensors, staging, metadata={"state": json.dumps(header)})
 
 
-def load_state(path: Path, trained: Trained, identity: str) -> TrainingProgress | None:
+def load_state(
+    path: Path, trained: Trained, identity: str, is_stored: Callable[[str], bool]
+) -> TrainingProgress | None:
     """Put a saved state in place and say how far it was; None (nothing touched) when there is none to resume from.
 
-    A damaged file is not resumed from either: the run starts again and ends with the same weights.
+    A damaged file is not resumed from either, nor one that counts on checkpoints that `is_stored` does not know by
+    their digests: the run starts again and ends with the same weights.
     """
     if not path.exists():
         return None
@@ -118,10 +123,14 @@ def load_state(path: Path, trained: Trained, identity: str) -> TrainingProgress 
     if {name: _checksum(tensor) for name, tensor in tensors.items()} != header["checksums"]:
         sys.stderr.write("the training state is damaged, the run starts again\n")
         return None
+    progress = _progress_from_json(header["progress"])
+    if not all(is_stored(digest) for _, digest in progress.checkpoints):
+        sys.stderr.write("checkpoints of the training state were deleted, the run starts again\n")
+        return None
     _restore(trained, tensors)
     if header["scaler"]:
         trained.scaler.load_state_dict(header["scaler"])
-    return _progress_from_json(header["progress"])
+    return progress
 
 
 def _tensors(trained: Trained) -> dict[str, Tensor]:
@@ -183,6 +192,7 @@ def _progress_from_json(content: dict[str, Any]) -> TrainingProgress:
         step=content["step"],
         train_seconds=content["train_seconds"],
         checkpoints=[(step, digest) for step, digest in content["checkpoints"]],
+        n_stored=content["n_stored"],
         history=[record_from_json(one) for one in content["history"]],
         resumed_at=content["resumed_at"],
     )

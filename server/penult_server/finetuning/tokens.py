@@ -1,7 +1,7 @@
 """Texts tokenised once and kept in the store: other runs on the same data read token ids instead.
 
-`tokens/<digest>.safetensors`, named by what decides the ids: dataset, split, tokenizer and length. What cannot be read,
-or is not what was written, is tokenised again.
+`tokens/<dataset>.<digest>.safetensors`, named by what decides the ids: dataset, split, tokenizer and length. What
+cannot be read, or is not what was written, is tokenised again.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -29,7 +29,8 @@ def open_tokenised(dataset: Dataset, split: str, preprocessing: Preprocessing, r
     if not isinstance(preprocessing, TextPreprocessing) or not inputs.is_kept or not len(inputs):
         return inputs
     content = json.dumps(["tokens 2", dataset.info.digest, split, preprocessing.identity, preprocessing.reads_types])
-    path = root / "tokens" / f"{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
+    # The dataset's digest stands first, so that its texts can be found when it is deleted.
+    path = root / "tokens" / f"{dataset.info.digest}.{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
     items = _read(path, len(inputs))
     if items is None:
         items = preprocessing.prepare_all(list(dataset.examples(split)))

@@ -8,6 +8,7 @@ import json
 import math
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.classifier import Classifier, memory_errors
+from penult_server.backbones.files.keeping import head_for_dataset
 from penult_server.backbones.images.preprocessing import ImagePreprocessing, TextPreprocessing
 from penult_server.backbones.model import load_backbone
 from penult_server.backbones.saving import Origin, save_checkpoint
@@ -28,9 +30,11 @@ from penult_server.finetuning.augment import TrainingInputs
 from penult_server.finetuning.checks import invalid
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.determinism import reproducible
+from penult_server.finetuning.effects import has_files
 from penult_server.finetuning.errors_of import errors_of, repeated
 from penult_server.finetuning.evaluate import split_logits, split_metrics
 from penult_server.finetuning.examples import TRAIN, balance, split_batches, training_batches
+from penult_server.finetuning.keep import check_ranked, needed
 from penult_server.finetuning.manifest import write_manifest
 from penult_server.finetuning.optimizer import learning_rate_factor, set_learning_rate
 from penult_server.finetuning.parts import check_parts, least_part
@@ -41,7 +45,7 @@ from penult_server.finetuning.tokens import open_tokenised
 from penult_server.finetuning.world import ALONE, World
 from penult_server.notes import Note
 from penult_server.progress import JobContext, MetricsRecord
-from penult_server.stores.checkpoints import CheckpointManifest, read_manifest
+from penult_server.stores.checkpoints import CheckpointManifest, has_checkpoint, read_manifest
 from penult_server.stores.runs import state_file
 
 CHECKED_EXAMPLES = 16
@@ -52,7 +56,7 @@ class FinetuneOutcome:
     """Checkpoints, metrics and times of a run."""
 
     checkpoints: list[CheckpointManifest]
-    """Checkpoints in the order of their step, from 0."""
+    """Checkpoints that the run keeps, in the order of their step."""
     history: list[MetricsRecord]
     """Metrics, by step, then split."""
     kept_row_ids: NDArray[np.uint64]
@@ -109,6 +113,7 @@ def finetune(
     counts = info.group_counts(TRAIN, config.attribute)
     train_shares = counts / counts.sum()
     splits = config.evaluate or tuple(info.splits)
+    check_ranked(config.keep, splits)
 
     with reproducible(device), memory_errors(config.batch_size):
         training = balance(config, dataset)
@@ -140,11 +145,15 @@ def finetune(
         checked_on = classifier.preprocessing.to_batch(inputs[TRAIN].take(training.rows[:CHECKED_EXAMPLES]), device)
         state = state_file(root, run_id)
         identity = run_identity(config, info)
-        progress = (load_state(state, stepper.trained, identity) if run_id else None) or TrainingProgress()
+        is_stored = partial(has_checkpoint, root)
+        progress = (load_state(state, stepper.trained, identity, is_stored) if run_id else None) or TrainingProgress()
         if progress.step:
             progress.resumed_at.append(progress.step)
             # Again, in case the process died between the saving and its report.
             context.saved(progress.step)
+            # An earlier job may have stored them, whose state this one has taken over.
+            for _, digest in progress.checkpoints:
+                context.checkpoint(read_manifest(root, digest))
         if run_id and world.is_first:
             write_manifest(
                 root,
@@ -179,12 +188,16 @@ def finetune(
                     progress.history.append(record)
                     context.metrics(record)
 
-        def store() -> None:
+        def store() -> bool:
+            """Whether the run has come to need fewer of the checkpoints that it stored before."""
             manifest = save_checkpoint(
                 root, classifier, origin, epoch=plan.epoch(progress.step), step=progress.step, checked_on=checked_on
             )
             context.checkpoint(manifest)
-            progress.checkpoints.append((progress.step, manifest.digest))
+            before = [*progress.checkpoints, (progress.step, manifest.digest)]
+            progress.n_stored += 1
+            progress.checkpoints = needed(config.keep, before, progress.history, n_stored=progress.n_stored)
+            return len(progress.checkpoints) < len(before)
 
         saving = SavingTimes(config.save_every)
         losses = LossWatch(plan.steps_per_epoch)
@@ -220,13 +233,15 @@ def finetune(
                 progress.train_seconds += time.perf_counter() - began_at
                 if measured:
                     measure()
-                if stored:
-                    store()
-                if saved:
+                fewer = stored and store()
+                # What is no longer needed goes only once no state on the disk says otherwise.
+                if saved or (fewer and kept):
                     began = time.monotonic()
                     save_state(state, stepper.trained, progress, identity)
                     context.saved(progress.step)
                     saving.note(began)
+                if fewer:
+                    context.needed([digest for _, digest in progress.checkpoints])
                 classifier.module.train()
                 began_at = time.perf_counter()
 
@@ -241,7 +256,7 @@ def finetune(
         steps_per_epoch=plan.steps_per_epoch,
         train_seconds=progress.train_seconds,
         resumed_at=progress.resumed_at,
-        notes=(*training.notes, *(started.notes if started else ())),
+        notes=(*classifier.notes, *training.notes, *(started.notes if started else ())),
     )
 
 
@@ -262,9 +277,10 @@ def load_started(config: FinetuneConfig, dataset: Dataset, root: Path, head: Sta
 
 
 def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
-    """The backbone with a fresh head.
+    """The backbone with a fresh head, or the one that its files hold.
 
-    Raises ServiceError as `load_backbone` and `input_side` do; INVALID_ARGUMENT for a crop larger than the image.
+    Raises ServiceError as `load_backbone`, `head_for_dataset` and `input_side` do; INVALID_ARGUMENT for a crop larger
+    than the image.
     """
     classifier = load_backbone(
         config.backbone,
@@ -276,6 +292,8 @@ def load_classifier(config: FinetuneConfig, dataset: Dataset) -> Classifier:
         weights=config.weights,
         pooling=config.pooling,
     )
+    if has_files(config):
+        classifier = head_for_dataset(classifier, config.head, dataset.info.name, dataset.info.classes)
     return _fed_as_asked(classifier, config)
 
 

@@ -8,7 +8,9 @@ from typing import ParamSpec, TypeVar
 
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
+from penult_server.registry.deletion import Deletions
 from penult_server.registry.jobs import JobTable
+from penult_server.registry.usage import Facts, read_facts
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,6 +21,7 @@ class Registry:
 
     jobs: JobTable
     catalog: Catalog
+    deletions: Deletions
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="registry")
@@ -29,6 +32,8 @@ class Registry:
         database = await self.run(Database, path)
         self._database = database
         self.jobs, self.catalog = JobTable(database), Catalog(database, path.parent)
+        self.deletions = Deletions(database, path.parent, self.catalog, self.jobs)
+        self.usage_facts: Callable[[], Facts] = lambda: read_facts(database, self.deletions.holdings)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the registry on its thread."""

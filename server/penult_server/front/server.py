@@ -23,6 +23,7 @@ from penult_proto.v1 import (
     refits_pb2_grpc,
     runs_pb2_grpc,
     spectra_pb2_grpc,
+    storage_pb2_grpc,
 )
 from penult_server.errors import ServiceError
 from penult_server.front.access import RootLock, ServerRecord, address_files, publish, server_token, withdraw
@@ -40,10 +41,12 @@ from penult_server.front.services.info import InfoServicer
 from penult_server.front.services.jobs import JobServicer
 from penult_server.front.services.refits import RefitServicer
 from penult_server.front.services.spectra import SpectraServicer
+from penult_server.front.services.storage import StorageServicer
 from penult_server.front.tls import tls_credentials
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.settings import Settings
 from penult_server.stores.durable import remove_staging
+from penult_server.stores.removal import FOLDERS
 
 LEAVING_SECONDS = 8.0
 """How long a server waits for another one to leave its root."""
@@ -83,9 +86,11 @@ class Server:
         patience = 0.0 if self._settings.embedded else LEAVING_SECONDS
         lock = await asyncio.to_thread(RootLock, root, patience=patience)
         try:
-            for name in ("", "checkpoints", "features", "datasets", "tokens"):
-                await asyncio.to_thread(remove_staging, root / name)
             await self._registry.open(root / "penult.db")
+            await self._registry.run(self._registry.deletions.recover)
+            for name in ("", "uploads", *FOLDERS):
+                await asyncio.to_thread(remove_staging, root / name)
+            await asyncio.to_thread(self._registry.deletions.reserve.keep)
             token = server_token(root)
             server = self._make_server(token)
             port = self._bind(server)
@@ -131,9 +136,10 @@ class Server:
         server = grpc.aio.server(interceptors=[Guard(token)], options=OPTIONS)
         registry, compute = self._registry, self._compute
         resolver = Resolver(registry, self._settings.root)
-        features = FeatureServicer(self._settings.root, registry, compute)
+        features = FeatureServicer(registry, compute)
+        storage = StorageServicer(self._settings.root, registry, compute)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(registry), server)
-        checkpoints = CheckpointServicer(self._settings.root, registry)
+        checkpoints = CheckpointServicer(self._settings.root, registry, self._queue)
         checkpoints_pb2_grpc.add_CheckpointServiceServicer_to_server(checkpoints, server)
         datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(resolver), server)
         features_pb2_grpc.add_FeatureServiceServicer_to_server(features, server)
@@ -142,6 +148,7 @@ class Server:
         refits_pb2_grpc.add_RefitServiceServicer_to_server(RefitServicer(registry, compute), server)
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(registry, self._settings.root), server)
         spectra_pb2_grpc.add_SpectraServiceServicer_to_server(SpectraServicer(registry, compute), server)
+        storage_pb2_grpc.add_StorageServiceServicer_to_server(storage, server)
         self._health.add_to(server)
         reflection.enable_server_reflection((*sorted(SERVICES), SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server

@@ -12,7 +12,7 @@ from typing import IO
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1.jobs_pb2 import JobResult, Progress
-from penult_proto.v1.pipes_pb2 import FromWorker, ToWorker
+from penult_proto.v1.pipes_pb2 import FromWorker, NeededCheckpoints, ToWorker
 from penult_server import pipes
 from penult_server.errors import ServiceError
 from penult_server.messages import checkpoint_to_proto, error_to_proto, record_to_proto
@@ -61,6 +61,10 @@ class WorkerChannel:
     def saved(self, amount: float) -> None:
         """Report what need not be done again should this process die."""
         self._send(FromWorker(saved=amount))
+
+    def needed(self, digests: list[str]) -> None:
+        """Say which of the checkpoints reported so far are still needed."""
+        self._send(FromWorker(needed=NeededCheckpoints(digests=digests)))
 
     def check_cancelled(self) -> None:
         """Raise ServiceError (CANCELLED) when the front has said so."""

@@ -19,6 +19,10 @@ def work(order: JobOrder, channel: WorkerChannel) -> pb.JobResult:
             from penult_server.jobs.model_work import extract_job
 
             return pb.JobResult(extract=extract_job(order, order.spec.extract, channel))
+        case "import_checkpoint":
+            from penult_server.jobs.import_work import import_job
+
+            return pb.JobResult(checkpoint=import_job(order, order.spec.import_checkpoint, channel))
         case "register_dataset":
             # Imported here: the other jobs read no tables.
             from penult_server.jobs.dataset_work import register_job

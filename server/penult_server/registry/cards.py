@@ -183,6 +183,8 @@ def _parts(message: Carded) -> Iterator[tuple[str, str, Carded]]:
             if message.result.HasField("extract"):
                 for one in message.result.extract.feature_sets:
                     yield from _parts(one)
+            if message.result.HasField("checkpoint"):
+                yield from _parts(message.result.checkpoint)
         case runs_pb2.Run():
             yield "run", message.id, message
             for one in message.checkpoints:

@@ -30,7 +30,8 @@ class Catalog:
     def add_dataset(self, dataset: datasets_pb2.Dataset, given: Given = NOTHING) -> None:
         """Register a dataset; registering the same content again changes nothing.
 
-        Raises ServiceError (NAME_TAKEN) when the name belongs to another content.
+        Raises ServiceError: NAME_TAKEN when the name belongs to another content; STORE_CORRUPT when it is no longer in
+        the store.
         """
         with self._database.transaction() as connection:
             taken = connection.execute("SELECT digest FROM dataset WHERE name = ?", (dataset.name,)).fetchone()
@@ -40,6 +41,7 @@ class Catalog:
                     f"dataset {dataset.name!r} is registered with other content; choose another name",
                     name=dataset.name,
                 )
+            self._check_stored("datasets", dataset.digest, "dataset")
             connection.execute(
                 "INSERT OR REPLACE INTO dataset VALUES (?, ?, ?)",
                 (dataset.name, dataset.digest, MessageToJson(dataset)),
@@ -57,7 +59,11 @@ class Catalog:
         return [Parse(one, datasets_pb2.Dataset()) for one in page.messages], page.next_page
 
     def add_checkpoint(self, checkpoint: runs_pb2.Checkpoint, given: Given = NOTHING) -> None:
-        """Register a checkpoint. One that exists (equal weights) is kept as it is."""
+        """Register a checkpoint. One that exists (equal weights) is kept as it is.
+
+        Raises ServiceError (STORE_CORRUPT) when it is no longer in the store: somebody deleted it meanwhile.
+        """
+        self._check_stored("checkpoints", checkpoint.digest, "checkpoint")
         with self._database.transaction() as connection:
             added = connection.execute(
                 "INSERT OR IGNORE INTO checkpoint VALUES (?, ?)",
@@ -118,12 +124,7 @@ class Catalog:
 
         Raises ServiceError (STORE_CORRUPT) when it is no longer in the store: somebody deleted it meanwhile.
         """
-        if not (self._root / "features" / feature_set.digest / "manifest.json").is_file():
-            raise ServiceError(
-                ErrorKind.STORE_CORRUPT,
-                f"feature set {feature_set.digest[:12]} was deleted while it was being registered; ask again",
-                digest=feature_set.digest,
-            )
+        self._check_stored("features", feature_set.digest, "feature set")
         with self._database.transaction() as connection:
             added = connection.execute(
                 "INSERT OR IGNORE INTO feature_set VALUES (?, ?, ?)",
@@ -160,17 +161,6 @@ class Catalog:
         found = [Parse(one, features_pb2.FeatureSet()) for one in page.messages]
         self.cards.fill(found)
         return found, page.next_page
-
-    def has_feature_sets(self, digests: list[str]) -> bool:
-        """Whether every one of them is registered."""
-        marks = ", ".join("?" * len(digests))
-        rows = self._database.rows(f"SELECT count(*) FROM feature_set WHERE digest IN ({marks})", *digests)
-        return int(rows[0][0]) == len(set(digests))
-
-    def delete_feature_set(self, digest: str) -> None:
-        """Forget a feature set and its names. Results computed from it stay."""
-        with self._database.transaction() as connection:
-            connection.execute("DELETE FROM feature_set WHERE digest = ?", (digest,))
 
     def add_result(self, digest: str, kind: str, answer: Message, given: Given = NOTHING) -> list[Note]:
         """Keep the answer to a query, and what is said of it. The first answer stays.
@@ -230,21 +220,34 @@ class Catalog:
     def describe_job(self, job: jobs_pb2.Job, given: Given, *, is_new: bool) -> list[Note]:
         """Add what a request says to the card of its job and, where that has succeeded, of what it made.
 
-        Returns what to say of the name: whose run's it was, or is until this job has succeeded.
+        Returns what to say of the name: whose run's or checkpoint's it was, or is until this job has succeeded.
         """
-        holder = self.cards.holder("run", given.name)
+        kind, made = ("run", job.id)
+        if job.spec.HasField("import_checkpoint"):
+            kind, made = ("checkpoint", job.result.checkpoint.digest)
+        holder = self.cards.holder(kind, given.name)
         with self._database.transaction() as connection:
             notes = self.cards.add(connection, "job", job.id, given, is_new=is_new)
             if job.result.HasField("run"):
                 self.cards.add(connection, "run", job.id, given, is_new=False)
+            if job.result.HasField("checkpoint"):
+                self.cards.add(connection, "checkpoint", made, given, is_new=False)
             for one in job.result.extract.feature_sets:
                 self.cards.add(connection, "feature_set", one.digest, given, is_new=False)
-        return [moved("run", given.name, holder)] if holder and holder != job.id else notes
+        return [moved(kind, given.name, holder)] if holder and holder != made else notes
 
     def counts(self) -> dict[str, int]:
         """How many things of each sort there are."""
         tables = ("feature_set", "checkpoint", "result")
         return {table: int(self._database.rows(f"SELECT count(*) FROM {table}")[0][0]) for table in tables}
+
+    def _check_stored(self, folder: str, digest: str, what: str) -> None:
+        if not (self._root / folder / digest / "manifest.json").is_file():
+            raise ServiceError(
+                ErrorKind.STORE_CORRUPT,
+                f"{what} {digest[:12]} was deleted while it was being registered; ask again",
+                digest=digest,
+            )
 
     def _feature_sets(self, conditions: Iterable[Condition]) -> list[features_pb2.FeatureSet]:
         """The sets that meet conditions on their columns, newest first, with their cards."""

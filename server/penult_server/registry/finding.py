@@ -32,7 +32,13 @@ KINDS = {
     for kind in (
         Kind("job", "id", "job", ErrorKind.UNKNOWN_JOB, "lower(substr(state, 11)) || ' ' || coalesce(dataset, '')"),
         Kind("run", "id", "run", ErrorKind.UNKNOWN_RUN, "backbone || ' on ' || dataset"),
-        Kind("checkpoint", "digest", "checkpoint", ErrorKind.UNKNOWN_CHECKPOINT, "backbone || ' on ' || dataset"),
+        Kind(
+            "checkpoint",
+            "digest",
+            "checkpoint",
+            ErrorKind.UNKNOWN_CHECKPOINT,
+            "backbone || coalesce(' on ' || dataset, '')",  # an imported one may be of none that is known
+        ),
         Kind(
             "feature_set",
             "digest",

@@ -21,7 +21,12 @@ from penult_server.registry.pages import Condition, equals, read_page
 
 ENDED = frozenset({pb.JOB_STATE_SUCCEEDED, pb.JOB_STATE_FAILED, pb.JOB_STATE_CANCELLED})
 EVENTS_AT_ONCE = 1000
-KINDS = {"finetune": "finetune", "extract": "extract", "register_dataset": "registerDataset"}
+KINDS = {
+    "finetune": "finetune",
+    "extract": "extract",
+    "register_dataset": "registerDataset",
+    "import_checkpoint": "importCheckpoint",
+}
 """Kinds of work, and what each is called in a stored message."""
 REUSABLE = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED")
 UNFINISHED = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING")
@@ -210,7 +215,7 @@ class JobTable:
         return job
 
     def report(self, job_id: str, event: pb.JobEvent) -> pb.Job:
-        """Keep an event of a running job: progress or metrics."""
+        """Keep an event of a running job: progress, metrics or a checkpoint."""
         job = self.get(job_id)
         if event.HasField("progress"):
             job.progress.CopyFrom(event.progress)

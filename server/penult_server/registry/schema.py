@@ -90,7 +90,14 @@ NEWEST_NAME = (
     "ORDER BY n.given DESC, n.name LIMIT 1), '')"
 )
 COLUMNS = {
-    "job": {"dataset": ("spec.finetune.dataset", "spec.extract.dataset", "spec.registerDataset.name")},
+    "job": {
+        "dataset": (
+            "spec.finetune.dataset",
+            "spec.extract.dataset",
+            "spec.importCheckpoint.dataset",
+            "spec.registerDataset.name",
+        )
+    },
     "checkpoint": {"dataset": ("dataset",), "backbone": ("backbone",), "run": ("runId",), "model": ("model",)},
     "run": {"dataset": ("spec.dataset",), "backbone": ("spec.backbone",)},
     "feature_set": {"dataset": ("dataset",), "split": ("split",), "checkpoint": ("checkpoint",)},

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from penult_proto.errors import ErrorKind
 from penult_proto.limits import CHUNK_BYTES
 from penult_proto.safetensors import (
     LENGTH,
@@ -43,14 +44,15 @@ class CheckpointStream:
         self.sizes: dict[str, int] = {name: self._size(name) for name in self.manifest.files}
         """Bytes of the small files."""
         self._size(WEIGHTS_FILE)
-        with (self._directory / WEIGHTS_FILE).open("rb") as file:
+        with self._opened(WEIGHTS_FILE) as file:
             self.weights_header: bytes = self._first_bytes(file)
         self._header = self._parsed()
 
     def pieces(self, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Piece]:
         """All bytes but those of the weights' header. An array of none has no piece.
 
-        Raises ServiceError (STORE_CORRUPT) when what has passed is not what was stored.
+        Raises ServiceError: STORE_CORRUPT when what has passed is not what was stored; UNKNOWN_CHECKPOINT when it was
+        deleted meanwhile.
         """
         for name, digest in self.manifest.files.items():
             yield from self._file(name, digest, chunk_bytes)
@@ -63,7 +65,7 @@ class CheckpointStream:
 
     def _file(self, name: str, digest: str, chunk_bytes: int) -> Iterator[Piece]:
         total = hashlib.sha256()
-        with (self._directory / name).open("rb") as file:
+        with self._opened(name) as file:
             offset = 0
             while content := file.read(chunk_bytes):
                 total.update(content)
@@ -74,7 +76,7 @@ class CheckpointStream:
 
     def _tensors(self, chunk_bytes: int) -> Iterator[Piece]:
         total = WeightsDigest()
-        with (self._directory / WEIGHTS_FILE).open("rb") as file:
+        with self._opened(WEIGHTS_FILE) as file:
             for name in sorted(self._header.tensors):
                 tensor = self._header.tensors[name]
                 total.begin_tensor(tensor)
@@ -108,5 +110,17 @@ class CheckpointStream:
         except OSError as error:
             raise self._corrupt(name, f"it cannot be read: {error}") from error
 
+    def _opened(self, name: str) -> IO[bytes]:
+        try:
+            return (self._directory / name).open("rb")
+        except OSError as error:
+            raise self._corrupt(name, f"it cannot be read: {error}") from error
+
     def _corrupt(self, name: str, what: str) -> ServiceError:
+        if not self._directory.exists():
+            return ServiceError(
+                ErrorKind.UNKNOWN_CHECKPOINT,
+                f"checkpoint {self.manifest.digest[:12]} was deleted while it was being read",
+                checkpoint=self.manifest.digest,
+            )
         return corrupt(self.manifest.digest, self._directory / name, what)

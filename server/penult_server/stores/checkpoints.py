@@ -24,8 +24,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from penult_proto.errors import ErrorKind
+from penult_proto.notes import NoteId
 from penult_proto.safetensors import WEIGHTS_FILE, WeightsDigest
 from penult_server.errors import ServiceError
+from penult_server.notes import Note
 from penult_server.stores.durable import staged_directory
 from penult_server.stores.manifest import as_tuples
 
@@ -44,13 +46,14 @@ class CheckpointManifest:
     weights_digest: str
     """sha256 (hex) over the weights' names, types, shapes and bytes."""
     run_id: str
-    """The first run that stored it."""
+    """The first run that stored it; empty for one that was imported."""
     epoch: float
     """Epochs trained, fractions included; 0 is the starting point."""
     backbone: str
     library: str
     """ "timm" or "transformers"."""
     dataset: str
+    """Empty, as are its digest, the attribute and the shares, for an imported model whose dataset is not known."""
     dataset_digest: str
     attribute: str
     """Attribute that the groups of `train_shares` are made from."""
@@ -84,6 +87,12 @@ class CheckpointManifest:
     """sha256 (hex) of the configuration and tokenizer files, by file name."""
     step: int = 0
     """Optimiser steps taken."""
+    source: str = "run"
+    """ "run", or "import NAME sha256:DIGEST"."""
+    head: str = "trained"
+    """ "trained" by the run, "kept" from the files that the model comes from, or "new", drawn afresh."""
+    notes: tuple[Note, ...] = ()
+    """How the files of an imported model were read."""
     created: str = ""
     """UTC, ISO 8601."""
 
@@ -104,10 +113,22 @@ def digest_weights(state: State) -> str:
     return total.hexdigest()
 
 
-def digest_checkpoint(weights_digest: str, *, preprocessing_id: str, dataset_digest: str, attribute: str) -> str:
-    """Identity (sha256, hex) of a checkpoint."""
-    content = json.dumps(["checkpoint 1", weights_digest, preprocessing_id, dataset_digest, attribute])
-    return hashlib.sha256(content.encode()).hexdigest()
+def digest_checkpoint(
+    weights_digest: str,
+    *,
+    preprocessing_id: str,
+    dataset_digest: str,
+    attribute: str,
+    classes: tuple[str, ...] = (),
+    source: str = "run",
+) -> str:
+    """Identity (sha256, hex) of a checkpoint.
+
+    The classes of a run are its dataset's; those of an imported model are what its user says, and part of the identity.
+    """
+    content = ["checkpoint 1", weights_digest, preprocessing_id, dataset_digest, attribute]
+    named = [list(classes)] if source != "run" else []
+    return hashlib.sha256(json.dumps([*content, *named]).encode()).hexdigest()
 
 
 def write_checkpoint(
@@ -139,6 +160,11 @@ def checkpoint_directory(root: Path, digest: str) -> Path:
     return root / "checkpoints" / digest
 
 
+def has_checkpoint(root: Path, digest: str) -> bool:
+    """Whether a checkpoint lies in the store."""
+    return (checkpoint_directory(root, digest) / MANIFEST_FILE).is_file()
+
+
 def read_manifest(root: Path, digest: str) -> CheckpointManifest:
     """The manifest of a checkpoint.
 
@@ -156,13 +182,15 @@ def read_manifest(root: Path, digest: str) -> CheckpointManifest:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         manifest = _manifest_from(content)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, LookupError) as error:
         raise corrupt(digest, path, f"it cannot be read: {error}") from error
     expected = digest_checkpoint(
         manifest.weights_digest,
         preprocessing_id=manifest.preprocessing_id,
         dataset_digest=manifest.dataset_digest,
         attribute=manifest.attribute,
+        classes=manifest.classes,
+        source=manifest.source,
     )
     if not manifest.digest == expected == digest:
         raise corrupt(digest, path, f"its content has the digest {expected}")
@@ -215,7 +243,8 @@ def _manifest_from(content: dict[str, Any]) -> CheckpointManifest:
     known = {one.name for one in fields(CheckpointManifest)}
     if unknown := sorted(set(content) - known):
         raise TypeError(f"unknown fields {', '.join(unknown)}")
-    return CheckpointManifest(**as_tuples(content))
+    notes = tuple(Note(NoteId(one["id"]), str(one["text"])) for one in content.pop("notes", ()))
+    return CheckpointManifest(**as_tuples(content), notes=notes)
 
 
 def _verify_file(checkpoint: str, path: Path, digest: str) -> None:

@@ -57,6 +57,12 @@ class VerifiedStore(LocalStore):
             raise self._damaged(key, missing=False)
 
     def _damaged(self, key: str, *, missing: bool) -> ServiceError:
+        if missing and not self.root.exists():
+            return ServiceError(
+                ErrorKind.UNKNOWN_FEATURE_SET,
+                f"feature set {self._label[:12]} was deleted while it was being read",
+                digest=self._label,
+            )
         return ServiceError(
             ErrorKind.STORE_CORRUPT,
             f"feature set {self._label}: file {key} is {'missing' if missing else 'altered'}; "

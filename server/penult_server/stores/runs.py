@@ -5,6 +5,7 @@ killed resumes from; it is removed when the run has ended. Where it ended for a 
 died too often, no memory, a full disk) the state is kept, and moves to the next run that is asked to do the same.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -74,7 +75,9 @@ def read_run_manifest(root: Path, run_id: str) -> RunManifest:
         return RunManifest(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise ServiceError(
-            ErrorKind.UNKNOWN_RUN, f"no run {run_id!r} has started on this server; list the runs", run=run_id
+            ErrorKind.UNKNOWN_RUN,
+            f"there are no files of a run {run_id!r}: it has not started, or was deleted; list the runs",
+            run=run_id,
         ) from error
     except (ValueError, TypeError) as error:
         raise ServiceError(
@@ -90,7 +93,8 @@ def adopt_training_state(root: Path, run_id: str, earlier: Sequence[str]) -> Non
             return
         if left.exists():
             own.parent.mkdir(parents=True, exist_ok=True)
-            left.replace(own)
+            with contextlib.suppress(FileNotFoundError):  # deleted just now
+                left.replace(own)
             sync_path(own.parent)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from penult.arguments.coerce import build, choice
+from penult.calls import storage
 from penult.calls.catalog.paging import collect, describe
 from penult.connection.rpc import Connection
 from penult.errors import ServerBug
@@ -13,6 +14,7 @@ from penult.results.lists.columns import result_row
 from penult.results.lists.listing import Listing
 from penult.results.lists.stored import ResultSummary
 from penult.results.refits import Refit
+from penult.results.space.deletion import Deletion
 from penult.results.spectra import Spectra
 from penult.types import ResultKind
 from penult.wire import decode_refits, decode_spectra, encode
@@ -108,3 +110,36 @@ class Results:
         if isinstance(answer, Refit | Spectra):
             return replace(answer, notes=(*answer.notes, *notes))
         return answer
+
+    def delete(
+        self,
+        result: ResultLike,
+        *,
+        dependents: bool = False,
+        dry_run: bool = False,
+        timeout: float = storage.DELETE_SECONDS,
+    ) -> Deletion:
+        """Delete a stored answer, given as `get` takes it.
+
+        The same request again is computed anew. Stored answers depend on nothing, and stay when the features that they
+        are about are deleted; runs that were started from a refit depend on it.
+
+        Parameters
+        ----------
+        dependents : delete the runs that were started from it, with everything of theirs, too.
+        dry_run : only say what would go.
+        timeout : seconds.
+
+        Raises
+        ------
+        NotFound : there is no such answer.
+        PreconditionFailed : kind ``in_use``: something depends on it, or a job needs it.
+        """
+        return storage.delete(
+            self._connection,
+            "result",
+            result_digest(result),
+            dependents=dependents,
+            dry_run=dry_run,
+            timeout=timeout,
+        )

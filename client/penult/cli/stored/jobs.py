@@ -30,18 +30,26 @@ def job_json(job: Job[Any]) -> dict[str, Any]:
         "user": job.user,
         "created": json_of(job.created),
         "error": None if job.error is None else {"kind": job.error.kind, "message": job.error.message},
-        "result": json_of(job.result) if job.state == "succeeded" else None,
+        "deleted": list(job.deleted),
+        "result": json_of(job.result) if _has_result(job) else None,
         "notes": json_of(job.notes),
     }
 
 
 def job_text(job: Job[Any]) -> str:
     """What a job made, or how it stands."""
-    if job.state != "succeeded":
+    if job.deleted:
+        return f"{job}\nwhat it made was deleted: {', '.join(job.deleted)}"
+    if not _has_result(job):
         return str(job)
     made: object = job.result
     # Of an extraction: the sets by their splits, each of which names its own.
     return "\n".join(map(str, cast("dict[str, object]", made).values())) if isinstance(made, dict) else str(made)
+
+
+def _has_result(job: Job[Any]) -> bool:
+    """Whether what a job made is there."""
+    return job.state == "succeeded" and not job.deleted
 
 
 def follow(job: Job[Any], *, wait: bool, as_json: bool) -> None:

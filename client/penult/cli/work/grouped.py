@@ -91,7 +91,7 @@ def grouped(argument: str, given: Mapping[str, Any], recipe: str | None) -> opti
             raise invalid(f"{name} has no {argument}.{option}, which belongs to {others}", argument=argument)
     try:
         return getattr(options, name)(**rest)
-    except TypeError as error:
+    except TypeError:
         # Options without a default, which go together.
-        needs = ", ".join(f"{argument}.{option}" for option in legal)
-        raise invalid(f"{argument} takes {needs} together ({error})", argument=argument) from None
+        needs = " and ".join(f"{argument}.{option}" for option in legal)
+        raise invalid(f"{needs} must be given together; got {', '.join(rest)} alone", argument=argument) from None

@@ -6,6 +6,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
+from penult.cli.values import ListOf
+
 
 class NumberOr(click.ParamType["float | str"]):
     """A number, or one of a few words."""
@@ -16,17 +18,6 @@ class NumberOr(click.ParamType["float | str"]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         return value if value in self._words else click.FLOAT.convert(value, param, ctx)
-
-
-class ListOf(click.ParamType[list[Any]]):
-    """Several values with commas between."""
-
-    def __init__(self, one: click.ParamType[Any]) -> None:
-        self.name = f"{one.name},..."
-        self._one = one
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
-        return [self._one.convert(part.strip(), param, ctx) for part in str(value).split(",")]
 
 
 def members(hint: Any) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penult.display.html import Shown
 from penult.files.savable import Savable
 from penult.results.frames import frame
 from penult.results.metrics import Metrics
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Predictions(Savable):
+class Predictions(Shown, Savable):
     """Predictions of one head for the N examples of a feature set, in its order."""
 
     feature_set: str

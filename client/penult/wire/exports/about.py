@@ -64,6 +64,9 @@ def about(
         "checkpoint": {
             "digest": checkpoint.digest,
             "backbone": checkpoint.backbone,
+            "source": checkpoint.source,
+            "head": checkpoint.head,
+            "notes": [str(note) for note in checkpoint.notes],
             "run": checkpoint.run_id,
             "epoch": checkpoint.epoch,
             "step": checkpoint.step,

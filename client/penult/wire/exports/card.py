@@ -50,11 +50,20 @@ def _front_matter(said: Mapping[str, Any]) -> str:
 def _summary(said: Mapping[str, Any]) -> str:
     checkpoint = said["checkpoint"]
     trained = ""
-    if checkpoint["dataset"]:
+    if imported := _imported(checkpoint):
+        trained = f", imported from {_code(imported)}"
+        trained += f", trained on {_code(checkpoint['dataset'])}" if checkpoint["dataset"] else ""
+    elif checkpoint["dataset"]:
         steps = f"{checkpoint['step']} steps ({checkpoint['epoch']:g} epochs)"
         trained = f", {steps} trained on {_code(checkpoint['dataset'])}"
     exported = f"{_code(checkpoint['backbone'])}{trained}, exported by penult {said['penult']}."
     return f"{exported} Everything on this page stands in `penult.json`, too."
+
+
+def _imported(checkpoint: Mapping[str, Any]) -> str:
+    """The name of what a checkpoint was imported from; empty for one of a run."""
+    kind, _, source = str(checkpoint["source"]).partition(" ")
+    return source.rpartition(" sha256:")[0] if kind == "import" else ""
 
 
 def _loading(said: Mapping[str, Any], name: str) -> str:
@@ -127,6 +136,8 @@ def _provenance(said: Mapping[str, Any]) -> str:
     checkpoint = said["checkpoint"]
     facts: dict[str, object] = {
         "checkpoint": checkpoint["digest"],
+        "source": checkpoint["source"],
+        "head": checkpoint["head"],
         "digest of the weights": said["weights_digest"],
         "run": checkpoint["run"] or "none",
         "steps": checkpoint["step"],
@@ -139,7 +150,10 @@ def _provenance(said: Mapping[str, Any]) -> str:
     versions: Mapping[str, str] = said["versions"] or {}
     facts |= {f"version of {name}": value for name, value in versions.items()}
     recipe = said["recipe"]
-    if recipe is None:
+    if _imported(checkpoint):
+        read = "\n".join(f"- {_escaped(note)}" for note in checkpoint["notes"])
+        written = f"The recipe is not known: the model was trained elsewhere. How its files were read:\n\n{read}"
+    elif recipe is None:
         written = "The recipe is not known: the run has not ended, or it is not stored any more."
     else:
         written = "Recipe, the arguments of `client.finetune`:\n\n" + _table(("argument", "value"), _pairs(recipe))

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from penult.arguments.coerce import path as path_text
 from penult.errors import invalid
-
-ABOUT_FILE = "penult.json"
-"""What an export says of itself; a directory that holds it is one."""
+from penult_proto.files import ABOUT
 
 
 def destination(path: "str | os.PathLike[str]", *, overwrite: bool) -> Path:
@@ -28,9 +26,9 @@ def destination(path: "str | os.PathLike[str]", *, overwrite: bool) -> Path:
             "export",
             argument="path",
         )
-    if inside and ABOUT_FILE not in inside:
+    if inside and ABOUT not in inside:
         raise invalid(
-            f"the directory {str(found)!r} holds no {ABOUT_FILE}, so that it is no earlier export, and overwrite=True "
+            f"the directory {str(found)!r} holds no {ABOUT}, so that it is no earlier export, and overwrite=True "
             "replaces nothing else; give another path",
             argument="overwrite",
         )

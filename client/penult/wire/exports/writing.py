@@ -11,10 +11,11 @@ from penult.results.refits import Refit
 from penult.types import ExportFormat
 from penult.wire.exports import about, layouts
 from penult.wire.exports.card import card
-from penult.wire.exports.destination import ABOUT_FILE, staged
+from penult.wire.exports.destination import staged
 from penult.wire.exports.heads import IsSameModel, NewHead, new_head
 from penult.wire.exports.manifest import StoredManifest, parse_manifest
 from penult.wire.exports.receiving import Changes, write_files
+from penult_proto.files import ABOUT
 from penult_proto.v1 import arrays_pb2, checkpoints_pb2
 
 
@@ -63,7 +64,7 @@ def write_export(
             weights_digest=weights_digest,
             metrics=about.measured(request.origin, refit, own_head=head is None),
         )
-        (staging / ABOUT_FILE).write_text(about.as_text(said), encoding="utf-8")
+        (staging / ABOUT).write_text(about.as_text(said), encoding="utf-8")
         (staging / "README.md").write_text(card(said, target.name), encoding="utf-8")
 
 

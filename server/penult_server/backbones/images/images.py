@@ -6,7 +6,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -25,7 +24,7 @@ from penult_server.backbones.heads import with_linear_head
 from penult_server.backbones.hub import hub_access, weights_unavailable
 from penult_server.backbones.images.preprocessing import ImagePreprocessing
 from penult_server.backbones.lite0 import read_lite0
-from penult_server.backbones.weights_file import in_directory, load_but_head, load_file
+from penult_server.backbones.weights_file import load_but_head
 from penult_server.errors import ServiceError
 
 _DESCRIPTIVE = ("first_conv", "classifier", "fixed_input_size", "global_pool")
@@ -40,13 +39,13 @@ def check_name(name: str) -> None:
         raise unknown_backbone(name, known or timm.list_models())
 
 
-def build_module(name: str, n_classes: int, *, pretrained: bool, image_size: int, weights: str = "") -> nn.Module:
+def build_module(name: str, n_classes: int, *, pretrained: bool, image_size: int) -> nn.Module:
     """An architecture with pretrained or random weights and a head of `n_classes` outputs.
 
     Parameters
     ----------
     name : of an architecture, with or without a tag of weights, or a directory of timm's layout.
-    pretrained : weights from the file `weights` if one is named, else from the directory, the package or the hub.
+    pretrained : weights from the package or the hub. Those of a directory are fitted in afterwards.
 
     Random numbers come from torch's global generator. Raises ServiceError: UNKNOWN_BACKBONE,
     INVALID_ARGUMENT (an image size that the architecture cannot have), WEIGHTS_UNAVAILABLE.
@@ -56,11 +55,8 @@ def build_module(name: str, n_classes: int, *, pretrained: bool, image_size: int
     else:
         check_name(name)
     packaged = find_packaged(name)
-    if not pretrained:
+    if not pretrained or is_model_directory(name):
         module = _create(name, n_classes, image_size)
-    elif weights or is_model_directory(name):
-        module = _create(name, n_classes, image_size)
-        load_file(module, Path(weights) if weights else in_directory(name), name)
     elif packaged is not None:
         module = _create(name, n_classes, image_size)
         load_but_head(module, read_lite0(packaged.path), name=name, source=str(packaged.path))

@@ -24,7 +24,16 @@ from transformers import (
 )
 
 from penult_proto.errors import ErrorKind
-from penult_server.backbones.catalog import Pooling, find_packaged, missing_package, package_for, unreadable_weights
+from penult_server.backbones.catalog import (
+    Pooling,
+    find_packaged,
+    is_model_directory,
+    label_names,
+    missing_package,
+    package_for,
+    unreadable_weights,
+)
+from penult_server.backbones.classifier import FileHead
 from penult_server.backbones.hub import hub_access
 from penult_server.backbones.images.image_processor import image_preprocessing
 from penult_server.backbones.images.preprocessing import Preprocessing, TextPreprocessing
@@ -36,20 +45,34 @@ _SAFE: dict[str, Any] = {"trust_remote_code": False}
 
 
 def load_transformer(
-    name: str, n_classes: int, *, pretrained: bool, image_size: int, max_tokens: int, pooling: Pooling = "model"
-) -> tuple[nn.Module, Preprocessing, dict[str, bytes]]:
-    """The network, its preprocessing, and the files that build both again without weights.
+    name: str,
+    n_classes: int,
+    *,
+    pretrained: bool,
+    image_size: int,
+    max_tokens: int,
+    pooling: Pooling = "model",
+    source: str = "",
+) -> tuple[nn.Module, Preprocessing, dict[str, bytes], FileHead | None]:
+    """The network, its preprocessing, the files that build both again without weights, and the head of a directory.
 
+    The head of a directory is in the network where it has `n_classes` rows, or `n_classes` is 0; a name of the hub or
+    of a package means the backbone alone, and `source` is what the directory is called in messages.
     Random numbers come from torch's global generator. Raises ServiceError: INVALID_ARGUMENT,
     WEIGHTS_UNAVAILABLE.
     """
-    source = _source(name)
-    with _directory_access(name) if Path(source).is_dir() else hub_access(name):
-        config = _read_config(source, name, n_classes)
+    place = _source(name)
+    with _directory_access(name) if Path(place).is_dir() else hub_access(name):
+        config = _read_config(place, name, n_classes)
         family = _family(config, name)
-        preprocessing, files = _preprocessing(source, name, config, family, image_size, max_tokens)
-        module = _network(family, config, name, pooling, source if pretrained else "")
-    return module, preprocessing, {"config.json": config.to_json_string(use_diff=False).encode(), **files}
+        preprocessing, files = _preprocessing(place, name, config, family, image_size, max_tokens)
+        module, n_rows = _network(family, config, name, pooling, place if pretrained else "")
+    files = {"config.json": config.to_json_string(use_diff=False).encode(), **files}
+    found: FileHead | None = None
+    if is_model_directory(name) and n_rows:
+        names = label_names(name)
+        found = FileHead(n_rows=n_rows, classes=names if len(names) == n_rows else (), source=source or name)
+    return module, preprocessing, files, found
 
 
 def rebuild_transformer(
@@ -58,7 +81,7 @@ def rebuild_transformer(
     """The network with random weights from the files of a checkpoint, and its preprocessing if it reads texts."""
     config = AutoConfig.from_pretrained(directory, local_files_only=True, **_SAFE)
     family = _family(config, name)
-    module = _network(family, config, name, pooling, "")
+    module, _ = _network(family, config, name, pooling, "")
     if family is AutoModelForImageClassification:
         return module, None
     tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, **_SAFE)
@@ -110,7 +133,7 @@ def _directory_access(name: str) -> Generator[None]:
 
 def _read_config(source: str, name: str, n_classes: int) -> Any:
     try:
-        config = AutoConfig.from_pretrained(source, num_labels=n_classes, **_SAFE)
+        config = AutoConfig.from_pretrained(source, **({"num_labels": n_classes} if n_classes else {}), **_SAFE)
     except ValueError as error:
         content, _ = PretrainedConfig.get_config_dict(source)
         raise _own_code(name) if "auto_map" in content else _unknown_kind(name, error) from error
@@ -149,12 +172,12 @@ def _family(config: Any, name: str) -> Any:
     )
 
 
-def _network(family: Any, config: Any, name: str, pooling: Pooling, source: str) -> nn.Module:
-    """The network with the weights of `source`, or with random ones when that is empty."""
+def _network(family: Any, config: Any, name: str, pooling: Pooling, source: str) -> tuple[nn.Module, int]:
+    """The network with the weights of `source`, or with random ones when that is empty; rows of the head in them."""
     if pooling == "model" or family is AutoModelForImageClassification:
         if source:
             return _pretrained(family, source, name, config)
-        return family.from_config(config, dtype=torch.float32, **_SAFE)
+        return family.from_config(config, dtype=torch.float32, **_SAFE), 0
     if config.is_encoder_decoder:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
@@ -164,14 +187,17 @@ def _network(family: Any, config: Any, name: str, pooling: Pooling, source: str)
         )
     options = without_pooler(config)
     if source:
-        encoder = _pretrained(AutoModel, source, name, config, **options)
+        encoder, _ = _pretrained(AutoModel, source, name, config, **options)
     else:
         encoder = AutoModel.from_config(config, dtype=torch.float32, **options, **_SAFE)
-    return MeanPooled(encoder, config)
+    return MeanPooled(encoder, config), 0
 
 
-def _pretrained(family: Any, source: str, name: str, config: Any, **options: Any) -> nn.Module:
-    """Load pretrained weights; every tensor below the head must be among them."""
+def _pretrained(family: Any, source: str, name: str, config: Any, **options: Any) -> tuple[nn.Module, int]:
+    """Load pretrained weights; every tensor below the head must be among them. Also the rows of their head, 0 for none.
+
+    A head of several layers counts as none where one of them is missing.
+    """
     module, report = family.from_pretrained(
         source,
         config=config,
@@ -195,7 +221,11 @@ def _pretrained(family: Any, source: str, name: str, config: Any, **options: Any
             backbone=name,
             tensor=missing[0],
         )
-    return module
+    absent = [key for key in report["missing_keys"] if not key.startswith(prefix)]
+    rows = [shapes[1][0] for shapes in report["mismatched_keys"] if len(shapes) > 1 and len(shapes[1]) > 0]
+    if absent or family is AutoModel:
+        return module, 0
+    return module, int(rows[0]) if rows else int(config.num_labels)
 
 
 def _preprocessing(

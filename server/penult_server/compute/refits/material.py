@@ -106,6 +106,11 @@ class RefitMaterial:
         """(N,) ids of the rows of a set."""
         return self._keep(("row_id", digest), lambda: StoredFeatures(self._root, digest).read("row_id"))
 
+    def drop(self, digest: str) -> None:
+        """Let go what was read of a set."""
+        for key in [key for key in self._kept if key[1] == digest]:
+            del self._kept[key]
+
     def _keep(self, key: tuple[str, str], make: Callable[[], Any]) -> Any:
         if key not in self._kept:
             self._kept[key] = make()

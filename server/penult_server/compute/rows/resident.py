@@ -68,6 +68,11 @@ class ResidentFeatures:
             self._sets[digest] = resident
             return resident
 
+    def drop(self, digest: str) -> None:
+        """Let a set go; who computes with it still has it."""
+        with self._lock:
+            self._sets.pop(digest, None)
+
     def fits(self, manifest: FeatureManifest) -> bool:
         """Whether the set may be resident at all."""
         return _needed(manifest) <= self.budget

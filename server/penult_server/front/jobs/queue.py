@@ -13,6 +13,7 @@ from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
 from penult_server import pipes
 from penult_server.errors import ServiceError
 from penult_server.front.jobs.states import TrainingStates
+from penult_server.front.queries.imports import check_uploaded
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.queries.starts import head_of_start
 from penult_server.front.registry_thread import Registry
@@ -25,6 +26,8 @@ from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
 from penult_server.status import translate
 from penult_server.stores.manifest import read_manifest
+from penult_server.stores.removal import remove
+from penult_server.stores.uploads import ABANDONED_SECONDS, remove_uploads
 
 MOST_DEATHS = 3
 """How often in a row, without getting further, the worker of a job may die (a crash, no memory) before it fails."""
@@ -72,6 +75,7 @@ class JobQueue:
         """
         await self._take_back()
         await self._states.sweep()
+        await self._remove_uploads()
         self._work.set()
         self._scheduler = asyncio.create_task(self._schedule())
 
@@ -101,7 +105,7 @@ class JobQueue:
     async def _take_back(self) -> None:
         """Settle the jobs that have lost their worker: running ones wait again, cancelling ones are cancelled."""
         for job in await self._registry.run(self._registry.jobs.list, [*IN_HAND], 2**31):
-            await self._states.settle(await self._registry.run(self._registry.jobs.requeue, job.id))
+            await self._settle(await self._registry.run(self._registry.jobs.requeue, job.id))
 
     async def submit(
         self, spec: pb.JobSpec, request_id: str, given: Given = NOTHING, *, may_stop: bool = False
@@ -123,6 +127,7 @@ class JobQueue:
                 if equal and await self._still_there(equal):
                     wanted = await self._want(equal, may_stop=may_stop)
                     return await self._described(wanted, given, is_new=False)
+            await asyncio.to_thread(check_uploaded, self._settings.root, resolved.spec)
             job = await self._registry.run(
                 self._registry.jobs.create,
                 resolved.spec,
@@ -160,7 +165,7 @@ class JobQueue:
                 process.stdin.write(CANCEL)
                 asyncio.get_running_loop().call_later(CANCEL_GRACE, _kill, process)
         elif job.state == pb.JOB_STATE_CANCELLED:
-            await self._states.settle(job)
+            await self._settle(job)
         elif job.state == pb.JOB_STATE_FAILED:
             await self._states.forget(job_id)
         await self._tell()
@@ -205,10 +210,10 @@ class JobQueue:
         """Whether what a finished job made is still stored; what a read has found damaged is not."""
         if job.state != pb.JOB_STATE_SUCCEEDED:
             return True
+        if await self._registry.run(self._registry.deletions.planner.deleted_products, job):
+            return False
         digests = [one.digest for one in job.result.extract.feature_sets]
         if self._damaged.intersection(digests):
-            return False
-        if not await self._registry.run(self._registry.catalog.has_feature_sets, digests):
             return False
         return await asyncio.to_thread(is_whole, self._settings.root, job.result)
 
@@ -256,8 +261,25 @@ class JobQueue:
                 log.exception("the failure of job %s cannot be written down; trying again", job_id)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                await self._states.settle(job)
+                await self._settle(job)
                 return
+
+    async def _settle(self, job: pb.Job) -> None:
+        """Remove what a job that has ended leaves: its training state, and the files that only it needed."""
+        await self._states.settle(job)
+        if job.state in ENDED and job.spec.HasField("import_checkpoint"):
+            await self._remove_uploads(of=job.spec.import_checkpoint.content)
+
+    async def remove_abandoned_uploads(self) -> None:
+        """Remove files that came long ago and that no job has asked for."""
+        await self._remove_uploads(older_than=ABANDONED_SECONDS)
+
+    async def _remove_uploads(self, *, of: str = "", older_than: float = 0.0) -> None:
+        """Remove uploaded files that no job waits for: those of one digest, or all."""
+        async with self._submitting:  # no job that needs them may be made meanwhile
+            waiting = await self._registry.run(self._registry.jobs.list, [pb.JOB_STATE_QUEUED, *IN_HAND], 2**31)
+            needed = {job.spec.import_checkpoint.content for job in waiting}
+            await asyncio.to_thread(remove_uploads, self._settings.root, needed, only=of, older_than=older_than)
 
     async def _attempt(self, job: pb.Job) -> None:
         resolved = await self._resolver.identify(job.spec)
@@ -308,18 +330,34 @@ class JobQueue:
                 await run(jobs.note_saved, job_id, message.saved)
             case "checkpoint":
                 await run(self._registry.catalog.add_checkpoint, message.checkpoint, await self._asked_by(job_id))
+                await run(jobs.report, job_id, pb.JobEvent(checkpoint=message.checkpoint.digest))
+            case "needed":
+                await self._drop_unneeded(job_id, set(message.needed.digests))
             case "result":
                 await self._register(job_id, message.result)
-                await self._states.settle(await run(jobs.succeed, job_id, message.result))
+                if message.result.HasField("run"):
+                    kept = {one.digest for one in message.result.run.checkpoints}
+                    await self._drop_unneeded(job_id, kept)
+                await self._settle(await run(jobs.succeed, job_id, message.result))
             case "error":
                 if message.error.kind == ErrorKind.CANCELLED:
-                    await self._states.settle(await run(jobs.cancel, job_id))
+                    await self._settle(await run(jobs.cancel, job_id))
                 else:
                     await self._fail(job_id, error_from_proto(message.error))
             case _:
                 log.error("job %s: a message of its worker is not understood: %s", job_id, kind)
         await self._tell()
         return kind in ("result", "error")
+
+    async def _drop_unneeded(self, job_id: str, needed: set[str]) -> None:
+        """Delete what a run has stored and does not keep, where nothing else has it."""
+        try:
+            left = await self._registry.run(self._registry.deletions.drop_unneeded, job_id, needed)
+        except (sqlite3.Error, OSError):
+            # They belong to the run, and go with it or with the next that it is done with.
+            log.exception("job %s: checkpoints that it no longer needs could not be deleted", job_id)
+        else:
+            await asyncio.to_thread(remove, left)
 
     async def _asked_by(self, job_id: str) -> Given:
         """Who asked for a job, for what is found on the way."""
@@ -339,6 +377,8 @@ class JobQueue:
                     self._damaged.discard(feature_set.digest)
             case "dataset":
                 await run(catalog.add_dataset, result.dataset, given)
+            case "checkpoint":
+                await run(catalog.add_checkpoint, result.checkpoint, given)
             case None:
                 raise ServiceError(ErrorKind.INTERNAL, "a worker sent an empty result")
 
@@ -346,11 +386,11 @@ class JobQueue:
         """Deal with a worker that ended without a last message: cancelled by force, or dead."""
         deaths = await self._registry.run(self._registry.jobs.count_death, job_id)
         if job_id in self._cancelled:
-            await self._states.settle(await self._registry.run(self._registry.jobs.cancel, job_id))
+            await self._settle(await self._registry.run(self._registry.jobs.cancel, job_id))
             return
         if deaths < MOST_DEATHS:
             log.warning("the worker of job %s died (exit status %s); it is queued again", job_id, code)
-            await self._states.settle(await self._registry.run(self._registry.jobs.requeue, job_id))
+            await self._settle(await self._registry.run(self._registry.jobs.requeue, job_id))
             return
         raise ServiceError(
             ErrorKind.WORKER_DIED,
@@ -362,7 +402,7 @@ class JobQueue:
 
 def check_nameable(spec: pb.JobSpec, given: Given) -> None:
     """Raise ServiceError (INVALID_ARGUMENT) for a name that no one thing would have."""
-    if given.name and not spec.HasField("finetune"):
+    if given.name and not (spec.HasField("finetune") or spec.HasField("import_checkpoint")):
         what = "makes several feature sets: describe each" if spec.HasField("extract") else "names a dataset by itself"
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT, f"a job of this kind {what}; leave the name {given.name!r} out", field="name"
@@ -370,7 +410,7 @@ def check_nameable(spec: pb.JobSpec, given: Given) -> None:
 
 
 def is_whole(root: Path, result: pb.JobResult) -> bool:
-    """Whether every file of the feature sets, and the checkpoints of the run, that a job made are in place."""
+    """Whether every file of the feature sets, and every checkpoint, that a job made are in place."""
     for feature_set in result.extract.feature_sets:
         directory = root / "features" / feature_set.digest
         try:
@@ -378,8 +418,10 @@ def is_whole(root: Path, result: pb.JobResult) -> bool:
                 return False
         except ServiceError:
             return False
+    imported = [result.checkpoint] if result.HasField("checkpoint") else []
     return all(
-        (root / "checkpoints" / checkpoint.digest / "manifest.json").is_file() for checkpoint in result.run.checkpoints
+        (root / "checkpoints" / checkpoint.digest / "manifest.json").is_file()
+        for checkpoint in (*result.run.checkpoints, *imported)
     )
 
 

@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
@@ -24,8 +25,10 @@ from penult_server.datasets.catalog import describe_packaged
 from penult_server.errors import ServiceError, unknown
 from penult_server.finetuning.checks import check_whole
 from penult_server.finetuning.config import MAX_BATCH
+from penult_server.finetuning.keep import ALL, check_ranked
 from penult_server.finetuning.request import complete, expand
 from penult_server.finetuning.start import Start
+from penult_server.front.queries.imports import complete_import, import_identity
 from penult_server.front.queries.starts import complete_start
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
@@ -104,10 +107,12 @@ class Resolver:
                 await self._complete_extract(complete.extract)
             case "register_dataset":
                 _check_register(complete.register_dataset)
+            case "import_checkpoint":
+                await self._complete_import(complete.import_checkpoint)
             case None:
                 raise ServiceError(
                     ErrorKind.INVALID_ARGUMENT,
-                    "the job has no spec: set finetune, extract or register_dataset",
+                    "the job has no spec: set finetune, extract, register_dataset or import_checkpoint",
                 )
         return await self.identify(complete, request_id)
 
@@ -124,11 +129,15 @@ class Resolver:
                 identity = await asyncio.to_thread(_weights, spec)
             case "extract":
                 dataset_digest = (await self.dataset(complete.extract.dataset)).digest
+            case "import_checkpoint":
+                spec = complete.import_checkpoint
+                dataset_digest = (await self.dataset(spec.dataset)).digest if spec.dataset else ""
+                identity = await asyncio.to_thread(import_identity, spec)
             case _:
                 # The files behind an equal path may have changed: every registration looks at them again, unless it
                 # is the same call once more.
                 identity = request_id or uuid.uuid4().hex
-        content = json.dumps([RECIPE, MessageToDict(complete), dataset_digest, identity], sort_keys=True)
+        content = json.dumps([RECIPE, _identifying(complete), dataset_digest, identity], sort_keys=True)
         return Resolved(complete, hashlib.sha256(content.encode()).hexdigest(), dataset_digest)
 
     async def _complete_finetune(self, spec: runs_pb2.FinetuneSpec) -> None:
@@ -141,11 +150,26 @@ class Resolver:
             named = spec.objective.repeat_errors_of
             found = await self._registry.run(self._registry.catalog.checkpoint, named)
             spec.objective.repeat_errors_of = found.digest
+        check_ranked(spec.keep, spec.evaluate or [split.name for split in dataset.splits])
         await complete_start(spec, dataset, self._registry, self._root)
         complete(spec, "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image", added)
 
+    async def _complete_import(self, spec: pb.ImportCheckpointSpec) -> None:
+        await asyncio.to_thread(complete_import, spec)
+        if spec.dataset:
+            dataset = await self.dataset(spec.dataset)
+            spec.dataset, spec.attribute = dataset.name, _attribute(dataset, spec.attribute)
+
     async def _complete_extract(self, spec: pb.ExtractSpec) -> None:
         checkpoint = await self._registry.run(self._registry.catalog.checkpoint, spec.checkpoint)
+        if not spec.dataset and not checkpoint.dataset:
+            known = ", ".join(one.name for one in await self.datasets())
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"checkpoint {checkpoint.digest[:12]} was imported and belongs to no dataset: say which one it is run "
+                f"over, dataset=...; known: {known}. Its classes are {', '.join(checkpoint.classes[:20])}",
+                field="dataset",
+            )
         dataset = await self.dataset(spec.dataset or checkpoint.dataset)
         spec.checkpoint, spec.dataset = checkpoint.digest, dataset.name
         spec.attribute = _attribute(dataset, spec.attribute)
@@ -171,6 +195,18 @@ def _weights(spec: runs_pb2.FinetuneSpec) -> str:
     if spec.HasField("start"):
         return Start(checkpoint=spec.start.checkpoint, refit=spec.start.refit).identity
     return weights_identity(spec.backbone, spec.pretrained, spec.weights)
+
+
+def _identifying(spec: pb.JobSpec) -> dict[str, Any]:
+    """What a spec says, without what was added to requests since and was always so.
+
+    `keep` is a part of what a job is: it changes no number, but it changes which checkpoints a script finds under
+    `run.checkpoints`.
+    """
+    said = MessageToDict(spec)
+    if spec.finetune.keep == ALL:
+        said["finetune"].pop("keep")
+    return said
 
 
 def _check_register(spec: pb.RegisterDatasetSpec) -> None:

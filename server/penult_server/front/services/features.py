@@ -1,10 +1,6 @@
 """FeatureService: the registry's part is done here, the bytes are passed to and from the compute worker."""
 
-import asyncio
-import shutil
-import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import features_pb2 as pb
@@ -14,14 +10,12 @@ from penult_server.front.guard import Context
 from penult_server.front.queries.cards import checked, page_length, user_of
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
-from penult_server.stores.durable import STAGING_PREFIX
 
 
 class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
-    """Upload, read, list, get, delete."""
+    """Upload, read, list, get."""
 
-    def __init__(self, root: Path, registry: Registry, compute: ComputeProcess) -> None:
-        self._root = root
+    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
         self._registry = registry
         self._compute = compute
 
@@ -76,20 +70,3 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         limit = page_length(request.limit if request.HasField("limit") else None)
         found, next_page = await self._registry.run(self._registry.catalog.feature_set_page, request, limit)
         return pb.ListFeatureSetsResponse(feature_sets=found, next_page=next_page)
-
-    async def DeleteFeatureSet(
-        self, request: pb.DeleteFeatureSetRequest, context: Context
-    ) -> pb.DeleteFeatureSetResponse:
-        feature_set = await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
-        trash = await self._registry.run(self._forget, feature_set.digest)
-        await asyncio.to_thread(shutil.rmtree, trash, ignore_errors=True)
-        return pb.DeleteFeatureSetResponse()
-
-    def _forget(self, digest: str) -> Path:
-        """Take a set out of the registry and out of sight; on the registry's thread, so that nothing comes between."""
-        directory = self._root / "features" / digest
-        trash = directory.with_name(f"{STAGING_PREFIX}trash-{digest}-{time.time_ns()}")
-        self._registry.catalog.delete_feature_set(digest)
-        if directory.exists():
-            directory.rename(trash)
-        return trash

@@ -30,7 +30,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
         limit = page_length(request.limit if request.HasField("limit") else None, MAX_LIMIT)
         jobs, next_page = await self._registry.run(self._registry.jobs.page, request, limit)
-        await self._registry.run(self._registry.catalog.cards.fill, jobs)
+        await self._registry.run(self._fill, jobs)
         return jobs_pb2.ListJobsResponse(jobs=jobs, next_page=next_page)
 
     async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.Job:
@@ -45,6 +45,12 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         return await self._registry.run(self._registry.jobs.find, name)
 
     async def _filled(self, job: jobs_pb2.Job) -> jobs_pb2.Job:
-        """A job with its card, and those of what it made."""
-        await self._registry.run(self._registry.catalog.cards.fill, [job])
+        """A job as clients see it; see `_fill`."""
+        await self._registry.run(self._fill, [job])
         return job
+
+    def _fill(self, jobs: list[jobs_pb2.Job]) -> None:
+        """Write into jobs their cards, and those of what they made, and what of that has been deleted."""
+        self._registry.catalog.cards.fill(jobs)
+        for job in jobs:
+            job.deleted[:] = self._registry.deletions.planner.deleted_products(job)

@@ -134,6 +134,12 @@ class ComputeProcess:
                 with contextlib.suppress(ProcessLookupError):
                     self._process.kill()
 
+    def forget(self, digest: str) -> None:
+        """Tell the worker, if one is running, that a feature set was deleted."""
+        pipe = self._process.stdin if self._process and self._ready.is_set() else None
+        if pipe and not pipe.is_closing():
+            pipe.write(pipes.framed(ToWorker(forget=digest)))
+
     def note(self, kind: str, metadata: Mapping[str, str]) -> None:
         """Remember a feature set that turned out damaged, so that it is extracted anew when asked for."""
         if kind == ErrorKind.STORE_CORRUPT and "digest" in metadata:

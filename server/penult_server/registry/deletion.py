@@ -1,0 +1,170 @@
+"""Deletions, carried out in one step on the registry's thread: files set aside, rows deleted, all or nothing."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from google.protobuf.json_format import MessageToJson, Parse
+
+from penult_proto.v1 import runs_pb2
+from penult_server.registry.catalog import Catalog
+from penult_server.registry.database import Database
+from penult_server.registry.deletion_plan import Closure, Plan, Sort, Thing
+from penult_server.registry.deletion_planner import Planner
+from penult_server.registry.holdings import Holdings
+from penult_server.registry.jobs import JobTable
+from penult_server.stores.removal import condemn, put_back, recover, set_aside
+from penult_server.stores.reserve import Reserve
+
+STATEMENTS = {
+    Sort.RUN: ("DELETE FROM run WHERE id = ?",),
+    Sort.CHECKPOINT: ("DELETE FROM checkpoint WHERE digest = ?",),
+    Sort.DATASET: ("DELETE FROM dataset WHERE name = ?",),
+    Sort.FEATURES: ("DELETE FROM feature_set WHERE digest = ?",),
+    Sort.JOB: ("DELETE FROM job_event WHERE job = ?", "DELETE FROM job WHERE id = ?"),
+    Sort.RESULT: ("DELETE FROM result WHERE digest = ?",),
+}
+"""What the registry forgets a thing by."""
+
+
+class Deletions:
+    """Every method is to be called on the registry's thread, so that nothing comes between its steps."""
+
+    def __init__(self, database: Database, root: Path, catalog: Catalog, jobs: JobTable) -> None:
+        self._database = database
+        self._root = root
+        self.holdings = Holdings(database)
+        self.planner = Planner(database, catalog, jobs, self.holdings)
+        self.reserve = Reserve(root)
+
+    def places(self, things: Iterable[Thing]) -> dict[Thing, list[Path]]:
+        """The files and directories of things, those that there may be."""
+        damaged: dict[str, list[Path]] = {}
+        for path in (self._root / "features").glob(".damaged-*"):
+            damaged.setdefault(path.name.split("-")[1], []).append(path)
+        return {thing: self._places(thing, damaged) for thing in things}
+
+    def execute(self, plan: Plan) -> list[Path]:
+        """Carry out a plan that was made in the same step. Returns what is left to remove.
+
+        Raises ServiceError (DISK_FULL) when not even the reserve is enough; then everything is as before.
+        """
+        going = [thing for thing in plan.goes if not thing.name_only]
+        asides = set_aside(path for paths in self.places(going).values() for path in paths)
+        try:
+            self._commit(plan)
+        except BaseException:
+            put_back(asides)
+            raise
+        for run in [*plan.ids(Sort.RUN), *plan.losing]:
+            self.holdings.forget_run(run)
+        return condemn(asides)
+
+    def drop_unneeded(self, job: str, needed: set[str]) -> list[Path]:
+        """Delete the checkpoints that a running job has stored and no longer needs, where nothing else has them.
+
+        Returns what is left to remove. A checkpoint stays that another run or job has stored or names, that features
+        were extracted from, that was imported, or that has a name.
+        """
+        closure = Closure(self.holdings)
+        own = closure.held(job) & self.holdings.stored_by(job)
+        others = [one for one in closure.jobs if one.id != job]
+        taken = {digest for one in others for digest in one.stored | one.named}
+        taken |= {digest for facts in closure.runs.values() for digest in facts.named}
+        taken |= {one.checkpoint for one in closure.sets}
+        taken |= {id for kind, id in self.holdings.all_names() if kind == Sort.CHECKPOINT.table}
+        free = [digest for digest in sorted(own - needed - taken) if not set(closure.holders(digest)) - {job}]
+        if not free:
+            return []
+        return self.execute(
+            Plan(goes=[Thing(Sort.CHECKPOINT, digest, f"job {job} is done with it") for digest in free])
+        )
+
+    def recover(self) -> None:
+        """Finish, or undo, the deletions of a server that was killed."""
+        recover(self._root, self.is_known)
+
+    def is_known(self, folder: str, name: str) -> bool:
+        """Whether something in a folder of the store, by its name there, is registered; for `removal.recover`."""
+        digest = name.removeprefix(".damaged-").partition("-")[0].partition(".")[0]
+        match folder:
+            case "checkpoints" | "features":
+                table = "checkpoint" if folder == "checkpoints" else "feature_set"
+                return bool(self._database.rows(f"SELECT 1 FROM {table} WHERE digest = ?", digest))
+            case "datasets" | "tokens":
+                return bool(self._database.rows("SELECT 1 FROM dataset WHERE digest = ?", digest))
+            case "logs":
+                job = name.removeprefix("job-").removesuffix(".log")
+                return bool(self._database.rows("SELECT 1 FROM job WHERE id = ?", job))
+            case _:
+                # Of an attempt that did not succeed the folder goes with its job.
+                query = "SELECT 1 FROM job WHERE id = ? AND state != 'JOB_STATE_SUCCEEDED'"
+                return bool(self._database.rows("SELECT 1 FROM run WHERE id = ?", name)) or bool(
+                    self._database.rows(query, name)
+                )
+
+    def _has(self, table: str, column: str, value: str) -> bool:
+        return bool(self._database.rows(f"SELECT 1 FROM {table} WHERE {column} = ?", value))
+
+    def _places(self, thing: Thing, damaged: Mapping[str, list[Path]]) -> list[Path]:
+        root = self._root
+        match thing.sort:
+            case Sort.RUN:
+                return [root / "runs" / thing.id]
+            case Sort.CHECKPOINT:
+                return [root / "checkpoints" / thing.id]
+            case Sort.FEATURES:
+                return [root / "features" / thing.id, *damaged.get(thing.id, ())]
+            case Sort.DATASET:
+                rows = self._database.rows("SELECT digest FROM dataset WHERE name = ?", thing.id)
+                tokens = [path for row in rows for path in (root / "tokens").glob(f"{row[0]}.*")]
+                return [*(root / "datasets" / row[0] for row in rows), *tokens]
+            case Sort.JOB:
+                log = root / "logs" / f"job-{thing.id}.log"
+                # The folder of a run that is registered belongs to that.
+                return [log] if self._has("run", "id", thing.id) else [log, root / "runs" / thing.id]
+            case Sort.RESULT:
+                return []
+
+    def _commit(self, plan: Plan) -> None:
+        """Forget what goes. On a full disk the reserve is given back, and it is tried once more."""
+        try:
+            self._forget(plan)
+        except sqlite3.OperationalError as error:
+            if "full" not in str(error) or not self.reserve.release():
+                raise
+            self._forget(plan)
+
+    def _forget(self, plan: Plan) -> None:
+        with self._database.transaction() as connection:
+            for thing in plan.goes:
+                if thing.name_only and thing.sort is Sort.FEATURES:
+                    self.holdings.forget_name(connection, thing.names[0])
+                    continue
+                for statement in STATEMENTS[thing.sort]:
+                    connection.execute(statement, (thing.id,))
+            for run, lost in plan.losing.items():
+                message = self._run(run)
+                kept = [one for one in message.checkpoints if one.digest not in lost]
+                del message.checkpoints[:]
+                message.checkpoints.extend(kept)
+                connection.execute("UPDATE run SET message = ? WHERE id = ?", (MessageToJson(message), run))
+            for digest, run in plan.heirs.items():
+                heir = MessageToJson(self._inherited(digest, run))
+                connection.execute("UPDATE checkpoint SET message = ? WHERE digest = ?", (heir, digest))
+
+    def _run(self, run: str) -> runs_pb2.Run:
+        """The record of a run; of a job that has not made one, an empty one."""
+        rows = self._database.rows("SELECT message FROM run WHERE id = ?", run)
+        return Parse(rows[0][0], runs_pb2.Run()) if rows else runs_pb2.Run()
+
+    def _inherited(self, digest: str, run: str) -> runs_pb2.Checkpoint:
+        """A checkpoint as a run has stored it, after the run that stored it first has gone."""
+        own = [one for one in self._run(run).checkpoints if one.digest == digest]
+        if own:
+            return own[0]
+        stored = Parse(
+            self._database.rows("SELECT message FROM checkpoint WHERE digest = ?", digest)[0][0], runs_pb2.Checkpoint()
+        )
+        stored.run_id = run
+        return stored

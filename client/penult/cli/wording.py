@@ -26,8 +26,13 @@ def in_options(message: str, root: click.Group, arguments: Sequence[str]) -> str
     """The message with the options of the command that `arguments` name in place of Python's arguments."""
     for pattern, said in _CALLS:
         message = re.sub(pattern, said, message)
-    message = re.sub(r"\b\w+=(?:penult\.)?[A-Z]\w+\((\w+)=(?:\.\.\.)?([^)]*)\)", _setting, message)
-    for name, option in _options(root, arguments):
+    options = dict(_options(root, arguments))
+    message = re.sub(
+        r"\b(\w+)=(?:penult\.)?[A-Z]\w+\((\w+)=(?:\.\.\.)?([^)]*)\)",
+        lambda written: _setting(written, on_line="settings" in options),
+        message,
+    )
+    for name, option in options.items():
         # "top_k=5", "dtype='float16'", "columns={'a': ...}", "tls=True", "ratio=," and "tags=[...]".
         message = re.sub(rf"\b{name}=True\b", option, message)
         message = re.sub(rf"\b{name}=\[\.\.\.\]", option, message)
@@ -42,11 +47,10 @@ def in_options(message: str, root: click.Group, arguments: Sequence[str]) -> str
     return message
 
 
-def _setting(written: re.Match[str]) -> str:
-    """An option of a topic, such as ``optimizer=AdamW(momentum=...)``, as --set has it."""
-    argument = written[0].partition("=")[0]
-    value = f"={written[2]}" if written[2] else ""
-    return f"--set {argument}.{written[1]}{value}"
+def _setting(written: re.Match[str], *, on_line: bool) -> str:
+    """An option of a topic, such as ``optimizer=AdamW(momentum=...)``, as --set has it, or a file of a sweep."""
+    argument, option, value = written.groups()
+    return f"{'--set ' if on_line else ''}{argument}.{option}{f'={value}' if value else ''}"
 
 
 def _options(root: click.Group, arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,9 @@
 """The command line against a real server: what it prints is what the client of Python answers."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,14 @@ import penult
 from penult.cli.main import main
 from penult.cli.printing import json_of
 from penult.connecting import looking
+
+
+class Typed(io.StringIO):
+    """What a person types at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
 
 NETWORK = ("--backbone", "test_resnet", "--no-pretrained", "--batch-size", "8", "--set", "optimizer.learning_rate=3e-3")
 SWEEP = """
@@ -269,6 +279,104 @@ def test_a_sweep_is_checked_listed_started_and_found_again(client, trained, answ
     assert len(rows) == 4
     file.write_text(SWEEP + "batch_size = 8\n")
     assert "inputs.size = 24, batch_size = 8, seed = 0: batch_size has no effect" in run("sweep", file)[2]
+
+
+def test_a_model_that_went_out_comes_back(client, trained, answer, tmp_path):
+    answer("checkpoints", "export", "end", tmp_path / "model")
+    job = answer("checkpoints", "import", tmp_path / "model", "--dataset", "shapes", "--name", "back")
+    assert (job["kind"], job["state"]) == ("import_checkpoint", "succeeded")
+    assert job["result"]["classes"] == list(trained.checkpoints[-1].classes)
+    assert client.checkpoints.get("back").digest == job["result"]["digest"]
+    assert answer("delete", "checkpoint", "back", "--yes")["goes"][0]["id"] == job["result"]["digest"]
+
+
+def test_usage_is_that_of_the_client(client, trained, answer, run):
+    found = answer("usage")
+    assert {one["kind"]: one["bytes"] for one in found["kinds"]}["features"] == {
+        one.kind: one.bytes for one in client.usage().kinds
+    }["features"]
+    assert [one["run"] for one in found["runs"]][:1] == [client.usage().runs[0].run]
+    assert "features" in run("usage")[1]
+
+
+def test_what_is_deleted_is_named_and_asked_about_first(client, rows, answer, run, monkeypatch):
+    def uploaded(name: str):
+        return client.features.upload(**{**rows, "features": rows["features"] * len(name)}, name=name)
+
+    gone = uploaded("gone")
+    preview = answer("delete", "features", "gone", "--dry-run")
+    assert preview == as_json(client.features.delete("gone", dry_run=True))
+    assert client.features.get("gone").digest == gone.digest
+    status, said, complaint = run("features", "delete", "gone")
+    assert (status, said) == (2, "")
+    assert "Usage:" in complaint
+    assert "--yes" in complaint
+    monkeypatch.setattr("sys.stdin", Typed("n\n"))
+    status, said, complaint = run("features", "delete", "gone")
+    assert (status, said) == (1, "")
+    assert gone.digest[:12] in complaint
+    assert "nothing was done" in complaint
+    assert client.features.get("gone").digest == gone.digest
+    monkeypatch.setattr("sys.stdin", Typed("y\n"))
+    assert run("features", "delete", "gone")[0] == 0
+    assert answer("features", "--name", "gone") == []
+    uploaded("going")
+    assert answer("delete", "features", "going", "--yes")["dry_run"] is False
+    assert answer("features", "--name", "going") == []
+    assert run("delete", "features", "going", "--yes")[0] == 1
+
+
+def test_what_others_depend_on_is_refused_in_the_words_of_options(client, trained, run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", Typed(""))
+    for options in (["--yes"], []):
+        status, _, complaint = run("runs", "delete", "first", *options)
+        assert status == 1
+        assert "in_use" in complaint
+        assert "--dependents" in complaint
+        assert "dependents=" not in complaint
+    assert client.runs.get("first").id == trained.id
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("finetune", "--dataset must be given, or a --recipe that has one"),
+        ("finetune --dataset shapes", "or --start, a checkpoint or a refit, must be given"),
+        ("finetune --dataset shapes {network} --epochs -1", "--epochs must be in 0 .."),
+        ("finetune --dataset shapes {network} --by group", "--by has no effect on this run"),
+        ("finetune --dataset shapes {network} --balance mixture", "--ratio must be given"),
+        ("finetune --dataset shapes {network} --set schedule.warmup=3", "--set schedule.warmup must be"),
+        ("finetune --dataset shapes {network} --set optimizer.momentum=3", "--set optimizer.momentum must be"),
+        ("finetune --dataset shapes {network} --set inputs.max_tokens=3", "--set inputs.max_tokens has no effect"),
+        (
+            "finetune --dataset shapes {network} --head new",
+            "it goes with --weights, a directory as backbone, or --start;",
+        ),
+        ("finetune --dataset shapes {network} --weights x.pt", "--weights must be an absolute path"),
+        ("extract end --batch-size 0", "--batch-size must be"),
+        ("spectra mine --top-k 0", "--top-k must be"),
+        ("refit mine --l2 -1", "--l2 must be"),
+        ("runs table --by colour --tag pilot", "--by must be one of"),
+        ("runs table --split nothing --tag pilot", "no metrics of split 'nothing'"),
+        ("features load {file}", "give --n-attributes, the number of attribute values A and --group-coding, one of"),
+        ("features load {file}", "--column a="),
+        ("features load {file} --n-attributes 2 --group-coding y*A+a --split a", "--column split="),
+        ("checkpoints export end {folder}", "--overwrite"),
+        ("checkpoints import {folder}", "by --on-server"),
+        ("jobs watch abcdef", "there is no job 'abcdef'"),
+    ],
+)
+def test_refusals_speak_of_options(trained, rows, run, tmp_path, line, said):
+    file = tmp_path / "x.npz"
+    np.savez(file, features=rows["features"], g=rows["y"] * 2 + rows["a"])
+    words = {"network": "--backbone test_resnet --no-pretrained", "file": file, "folder": tmp_path}
+    status, printed, complaint = run(*line.format(**words).split())
+    assert (status, printed) == (1, "")
+    assert said in complaint
+    assert "()" not in complaint
+    # No argument of Python's is left: `name=`, but for what follows the name of an option.
+    advice = complaint.replace(str(tmp_path), "")
+    assert not re.search(r"(?<![-\w] )(?<![\w.])[a-z_]+=(?![\w.]*\.\.\.)(?=[\s,]|'|\[|\{)", advice), advice
 
 
 def test_jobs_and_doctor(root, answer, run):

@@ -1,7 +1,7 @@
 """What is done once: ``penult demo``, ``doctor``, ``tls-init``, ``token``, ``completion``."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 from click.shell_completion import get_completion_class
@@ -9,6 +9,7 @@ from click.shell_completion import get_completion_class
 from penult.certificates import make_certificate
 from penult.cli.printing import COMPLETION, gives_json, say
 from penult.cli.serving import FolderPath, check_excluded, names_a_server
+from penult.cli.wording import in_options
 from penult.errors import invalid
 
 FAILED = 1
@@ -36,7 +37,9 @@ def doctor(context: click.Context, address: str | None, root: Path | None, as_js
 
     check_excluded(address, root, **options)
     found = examine(address, root, **options)
-    say(found, as_json=as_json)
+    line = [context.info_name or ""]
+    said = in_options(str(found), cast("click.Group", context.find_root().command), line)
+    say(found, as_json=as_json, text=lambda: said)
     context.exit(0 if found.server is not None else FAILED)
 
 

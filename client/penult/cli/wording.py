@@ -36,7 +36,6 @@ def in_options(message: str, root: click.Group, arguments: Sequence[str]) -> str
         # "top_k=5", "dtype='float16'", "columns={'a': ...}", "tls=True", "ratio=," and "tags=[...]".
         message = re.sub(rf"\b{name}=True\b", option, message)
         message = re.sub(rf"\b{name}=\[\.\.\.\]", option, message)
-        message = re.sub(rf"\b{name}=\{{'(\w+)': '?([^'}}]+)'?\}}", rf"{option} \1=\2", message)
         message = re.sub(rf"\b{name}='([^' ]+)'", rf"{option} \1", message)
         message = re.sub(rf"\b{name}=(?=[\s,;:.)]|$)", option, message)
         message = re.sub(rf"\b{name}=(?=[^=])", f"{option} ", message)
@@ -44,7 +43,8 @@ def in_options(message: str, root: click.Group, arguments: Sequence[str]) -> str
         message = re.sub(rf"(?<![\w'\"-]){name}(?= must\b| goes\b| takes\b| has no\b| names\b)", option, message)
         if "_" in name:
             message = re.sub(rf"(?<![\w'\"-]){name}\b", option, message)
-    return message
+    # What options of pairs take stands as {'a': ...} so far.
+    return re.sub(r"(--[\w-]+) \{'(\w+)': '?([^'}]+)'?\}", r"\1 \2=\3", message)
 
 
 def _setting(written: re.Match[str], *, on_line: bool) -> str:

@@ -93,7 +93,7 @@ def test_a_refit_goes_out_and_comes_back_with_a_name(store, tmp_path):
     found = job.wait()
     assert (found.name, found.tags, found.note) == ("refitted", ("out",), "of a refit")
     assert found.model != checkpoint.model  # another head is other weights
-    assert store.checkpoints.get("refitted") == store.jobs.get(job.id).result() == found
+    assert store.checkpoints.get("refitted") == store.jobs.get(job.id).result == found
     assert [one.digest for one in store.checkpoints.list(tag="out")] == [found.digest]
     assert [one.id for one in store.jobs.list(kind="import_checkpoint", name="refitted")] == [job.id]
     scored = store.evaluate(found, store.extract(found, splits=["test"]).wait()["test"])
@@ -106,7 +106,7 @@ def test_a_refit_goes_out_and_comes_back_with_a_name(store, tmp_path):
     # The name moves to the next import, and the same import again is named once more.
     other = store.checkpoints.import_(directory, name="refitted")
     assert f"that of checkpoint {found.digest[:12]} before" in str(other.notes)
-    assert store.checkpoints.get("refitted").digest == other.wait().digest != found.digest
+    assert other.wait().digest == store.checkpoints.get("refitted").digest != found.digest
     back = store.checkpoints.import_(directory, dataset="shapes", name="refitted")
     assert (back.id, store.checkpoints.get("refitted").digest) == (job.id, found.digest)
 

@@ -1,5 +1,6 @@
 """Files of PyTorch that were made to do harm, and files that are damaged: nothing of them runs, grows or hangs."""
 
+import encodings.cp437  # noqa: F401  zipfile looks names up in it, at first by an import that would be watched
 import io
 import os
 import pickle

@@ -12,12 +12,12 @@ from penult_server.errors import ServiceError
 from penult_server.finetuning.inputs import check_classes, check_inputs
 
 VERSION = 1
-"""Of the exports that are understood."""
+"""The version of exports that is understood."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Of which checkpoint a directory is an export."""
+    """What a directory that an export wrote is."""
 
     backbone: str
     is_as_stored: bool

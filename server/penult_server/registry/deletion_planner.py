@@ -49,6 +49,9 @@ class Planner:
                 return [digest for digest in digests if not self._has("feature_set", "digest", digest)]
             case "dataset":
                 return [] if self._has("dataset", "name", result.dataset.name) else [result.dataset.name]
+            case "checkpoint":
+                digest = result.checkpoint.digest
+                return [] if self._has("checkpoint", "digest", digest) else [digest]
             case None:
                 return []
 

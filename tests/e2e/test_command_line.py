@@ -197,6 +197,14 @@ def test_refits_are_found_shown_and_scored(client, trained, answer, run):
     assert answer("results", "describe", "dfr", "--tag", "kept")["tags"] == ["kept"]
     scored = answer("evaluate", "dfr", "shapes/test")
     assert scored == as_json(client.evaluate(fitted, "shapes/test"))
+    line = ("--preset", "dfr_l2", "--balance", "upweighting", "--by", "class", "--l2", "0.5", "--name", "weighted")
+    fitted_here = answer("refit", "shapes/val", *line, "--evaluate", "test=shapes/test", "--train", "shapes/val")
+    python = {"balance": "upweighting", "by": "class", "l2": 0.5, "train": "shapes/val", "tags": ["seen"]}
+    same = client.refit("shapes/val", preset="dfr_l2", evaluate={"test": "shapes/test"}, **python)
+    assert (same.digest, same.reused) == (fitted_here["digest"], True)
+    assert client.results.get("weighted").digest == same.digest
+    chosen = answer("refit", "shapes/val", "--preset", "dfr", "--select-on", "shapes/test")
+    assert chosen["digest"] == client.refit("shapes/val", preset="dfr", select={"on": "shapes/test"}).digest
     assert scored["correct"] == as_json(fitted.metrics["test"].correct)
     own = answer("evaluate", "end", "shapes/test", "--train", "shapes/val")
     assert own == as_json(client.evaluate(trained.checkpoints[-1], "shapes/test", train="shapes/val"))
@@ -356,6 +364,8 @@ def test_what_others_depend_on_is_refused_in_the_words_of_options(client, traine
         ("extract end --batch-size 0", "--batch-size must be"),
         ("spectra mine --top-k 0", "--top-k must be"),
         ("refit mine --l2 -1", "--l2 must be"),
+        ("refit mine --preset afr", "--select-on feature set or --select-on half"),
+        ("refit mine --ratio 2", "--ratio"),
         ("runs table --by colour --tag pilot", "--by must be one of"),
         ("runs table --split nothing --tag pilot", "no metrics of split 'nothing'"),
         ("features load {file}", "give --n-attributes, the number of attribute values A and --group-coding, one of"),

@@ -8,13 +8,15 @@ import click
 from penult.cli.answers_json import refit_json, spectra_json
 from penult.cli.printing import gives_json, say
 from penult.cli.serving import asks_a_server
+from penult.cli.stored.collections import asked
 from penult.cli.stored.either import head_of
 from penult.cli.stored.results import answer_text
 from penult.cli.values import Pair, Picture
 from penult.client import Client
 from penult.plots import save
-from penult.types import By, Preset
+from penult.types import BalanceMethod, By, Preset
 
+OF_PRESET = "[default: the preset's]"
 FEATURES = "FEATURES is a digest, the start of one, or a name."
 
 
@@ -38,11 +40,23 @@ def spectra(client: Client, features: str, plot: Path | None, as_json: bool, top
     say(spectra_json(found) if as_json else found, as_json=as_json)
 
 
-@click.command(epilog=FEATURES)
+@click.command(epilog=f"penult refit footwear/val --preset dfr --evaluate test=footwear/test. {FEATURES}")
 @click.argument("features")
 @click.option("--preset", type=click.Choice(get_args(Preset)), default="dfr", show_default=True)
-@click.option("--l2", type=float, help="Strength of the L2 penalty.  [default: the preset's]")
+@click.option("--balance", type=click.Choice(get_args(BalanceMethod)), help=f"How rows are balanced.  {OF_PRESET}")
+@click.option("--by", type=click.Choice(get_args(By)), help=f"Balance over classes or groups.  {OF_PRESET}")
+@click.option("--ratio", type=float, help=f"Of a mixture: the cap as a multiple of the smallest.  {OF_PRESET}")
+@click.option("--l1", type=float, help=f"Strength of the L1 penalty.  {OF_PRESET}")
+@click.option("--l2", type=float, help=f"Strength of the L2 penalty.  {OF_PRESET}")
+@click.option(
+    "--select-on", metavar="FEATURES|half", help=f"Where candidates are scored: a set, or half the rows.  {OF_PRESET}"
+)
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--train", help="The training set, whose group counts weight the weighted averages of --evaluate.")
+@click.option("--across-checkpoints", is_flag=True, help="Allow sets of another checkpoint.")
+@click.option("--name", help="To find the answer by.")
+@click.option("--tag", "tags", multiple=True, help="To find it by; may be repeated.")
+@click.option("--note", help="For people.")
 @click.option(
     "--evaluate",
     type=Pair("NAME=FEATURES", "test=my-features"),
@@ -51,9 +65,17 @@ def spectra(client: Client, features: str, plot: Path | None, as_json: bool, top
 )
 @gives_json
 @asks_a_server()
-def refit(client: Client, features: str, evaluate: tuple[tuple[str, str], ...], as_json: bool, **options: Any) -> None:
+def refit(
+    client: Client,
+    features: str,
+    evaluate: tuple[tuple[str, str], ...],
+    select_on: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Retrain the last layer on FEATURES."""
-    found = client.refit(features, evaluate=dict(evaluate), **options)
+    select: Any = None if select_on is None else {"on": select_on}
+    found = client.refit(features, evaluate=dict(evaluate), select=select, **asked(options))
     say(refit_json(found) if as_json else answer_text(found), as_json=as_json)
 
 

@@ -14,6 +14,7 @@ _CALLS = (
     (r"client\.extract\('(\w+)', splits=\['(\w+)'\]\)\.wait\(\)", r"penult extract \1 --split \2"),
     (r"client\.jobs\.get\('(\w+)'\)\.wait\(\)", r"penult jobs watch \1"),
     (r"client\.(\w+)\.list\(\)", r"penult \1 list"),
+    (r"select=\{'on': '?([^'}]+)'?\}", r"--select-on \1"),
     (r"pass tls=True, or tls_ca=", "pass --tls, or --tls-ca"),
     (r"leave tls= and tls_ca= out", "leave --tls and --tls-ca out"),
     (r"\ballow more with timeout=", "allow more with --timeout "),

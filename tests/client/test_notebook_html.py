@@ -12,7 +12,7 @@ import pytest
 
 import penult
 from penult.calls.jobs import Job, JobGroup, any_result
-from penult.calls.presets import presets
+from penult.calls.methods.presets import presets
 from penult.connection.rpc import Connection
 from penult.display.html import WORST
 from penult.display.names import in_usual_order, one_line
@@ -362,7 +362,7 @@ def everything(name: str) -> list[Any]:
     ]
 
 
-WITHIN = {"Named"}
+WITHIN = {"LocalFile", "Named"}
 """Classes that a call uses within itself."""
 
 

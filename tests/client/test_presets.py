@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 import penult
-from penult.calls.presets import presets
+from penult.calls.methods.presets import presets
 from penult.types import Preset
 from penult.wire.encode_refits import refit_request
 from penult_proto.presets import PRESETS

@@ -13,7 +13,7 @@ import pytest
 import penult
 from penult import Client, errors
 from penult.calls.jobs import Job, JobGroup, run_result
-from penult.calls.recipes import recipes as listed_recipes
+from penult.calls.methods.recipes import recipes as listed_recipes
 from penult.connection.rpc import Connection
 from penult.options import (
     SGD,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import penult
-from penult.calls.recipes import recipes
+from penult.calls.methods.recipes import recipes
 from penult.wire import decode
 from penult.wire.recipes import finetune_spec
 from penult_proto.errors import ErrorKind

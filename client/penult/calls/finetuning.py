@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from penult.calls import jobs
-from penult.calls.recipes import Recipes, recipes, with_recipes
+from penult.calls.methods.recipes import Recipes, recipes, with_recipes
 from penult.connection.rpc import Connection
 from penult.options import (
     SGD,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from penult.arguments.coerce import listed, whole
-from penult.calls.presets import Presets, presets, with_presets
+from penult.calls.methods.presets import Presets, presets, with_presets
 from penult.connection.rpc import Connection
 from penult.errors import PenultError, from_kind
 from penult.results.metrics import Metrics

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from penult.calls.named import NamedMethod, NamedMethods, with_list
+from penult.calls.methods.named import NamedMethod, NamedMethods, with_list
 from penult.wire.decode_refits import arguments_of
 from penult_proto import presets as known
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from penult.calls.named import NamedMethod, NamedMethods, with_list
+from penult.calls.methods.named import NamedMethod, NamedMethods, with_list
 from penult.wire.decode import finetune_spec
 from penult_proto import recipes as known
 

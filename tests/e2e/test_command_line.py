@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import penult
 from penult.cli.main import main
 from penult.cli.printing import json_of
 from penult.connecting import looking
+from penult.connection.servers import read_record, root_file
 
 
 class Typed(io.StringIO):
@@ -406,6 +408,12 @@ def test_a_command_that_only_looks_starts_no_job(table, tmp_path, capsys):
         client.datasets.register("shapes", table)
         many = {"dataset": "shapes", "backbone": "test_resnet", "pretrained": False, "epochs": 5000}
         job = client.finetune(**many)
+        record = read_record(root_file(root))
+        assert record is not None
+        server = os.pidfd_open(record.pid)
+    # It stops with this client; a command that came before its end would find it at work.
+    assert select.select([server], [], [], 120)[0]
+    os.close(server)
     for command in (
         *(["jobs"], ["runs"], ["checkpoints"], ["features"], ["datasets"], ["results"]),
         *(["jobs", "show", job.id], ["datasets", "show", "shapes"], ["datasets", "describe"]),

@@ -57,7 +57,7 @@ def connect(
     Unauthenticated : the token is missing or wrong.
     VersionMismatch : the server speaks another protocol.
     """
-    named = configured(os.environ.get(ADDRESS_VARIABLE, DEFAULT_ADDRESS) if address is None else address)
+    named = configured(address)
     trusted = named.tls_ca if tls_ca is None else path("tls_ca", tls_ca)
     if token is None and named.token_file is not None and not os.environ.get(TOKEN_VARIABLE):
         token = token_in(named.token_file)
@@ -67,8 +67,10 @@ def connect(
     return Client(connection, check_server(connection, timeout=seconds(timeout)))
 
 
-def configured(address: str) -> ConfiguredServer:
-    """The server at ``host:port``, or of a name in the configuration. Raises `InvalidRequest`."""
+def configured(address: str | None) -> ConfiguredServer:
+    """The server that `connect` means by an address, a name in the configuration, or None. Raises `InvalidRequest`."""
+    if address is None:
+        address = os.environ.get(ADDRESS_VARIABLE, DEFAULT_ADDRESS)
     if isinstance(address, str) and ":" not in address and address:  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
         named = configured_server(address)
     else:

@@ -3,34 +3,70 @@
 import importlib.util
 import platform
 import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from penult.connecting import connect, looking
+from penult.connecting import configured, connect, looking
 from penult.connection.embedded import SERVER_NEEDS
 from penult.connection.handshake import DEFAULT_ADDRESS
 from penult.connection.rpc import is_loopback
 from penult.connection.servers import read_record, root_file, state_file
+from penult.connection.tls_trouble import certificate_end
 from penult.errors import PenultError, install
+from penult.results.records import Info
 from penult_proto import PROTOCOL
 
 PLOT_NEEDS = ("matplotlib", "pandas")
+SOON = timedelta(days=30)
+"""A certificate that ends before that is told of."""
 
 
-def examine(address: str | None, root: Path | None, token: str | None) -> int:
-    """Print what there is, line by line; returns 0 when a server answers, else 1."""
-    lines = [f"python       {platform.python_version()} ({sys.executable})"]
-    lines += [f"{name:<12} {installed(name)}" for name in ("penult", "grpcio", "protobuf", "numpy")]
-    lines += [f"protocol     {PROTOCOL}", _extra("server", SERVER_NEEDS), _extra("plot", PLOT_NEEDS)]
-    target = address or DEFAULT_ADDRESS
-    record = root_file(root.resolve()) if root else state_file(target.rpartition(":")[2])
-    if root is not None or is_loopback(target):
-        state = "found" if read_record(record) else "none"
-        lines.append(f"token file   {record}: {state}")
-    reached, said = _reach(target, root, token)
-    lines.append(f"server       {said}")
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 0 if reached else 1
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    topic: str
+    said: str
+    """What there is, and what to do where something is missing."""
+    good: bool
+    """Whether nothing has to be done about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Diagnosis:
+    """What is installed and what can be reached; prints a line for each finding."""
+
+    findings: tuple[Finding, ...]
+    server: Info | None
+    """What the server is; None where it was not reached."""
+    certificate_end: datetime | None
+    """When its certificate ends; None without TLS."""
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{one.topic:<12} {one.said}" for one in self.findings)
+
+
+def examine(
+    address: str | None = None,
+    root: Path | None = None,
+    *,
+    token: str | None = None,
+    tls: bool = False,
+    tls_ca: Path | None = None,
+) -> Diagnosis:
+    """Look at what is installed, and ask the server; the arguments are those of `penult.connect`, or a store's root."""
+    findings = [Finding(topic="python", said=f"{platform.python_version()} ({sys.executable})", good=True)]
+    findings += [_package(name) for name in ("penult", "grpcio", "protobuf", "numpy")]
+    findings += [Finding(topic="protocol", said=str(PROTOCOL), good=True)]
+    findings += [_extra("server", SERVER_NEEDS), _extra("plot", PLOT_NEEDS)]
+    findings += _token_file(address, root)
+    server, said = _reach(address, root, token=token, tls=tls, tls_ca=tls_ca)
+    end = None if root is not None or server is None else _end(address, tls=tls, tls_ca=tls_ca)
+    findings += [] if end is None else [_certificate(end)]
+    findings.append(Finding(topic="server", said=said, good=server is not None))
+    return Diagnosis(findings=tuple(findings), server=server, certificate_end=end)
 
 
 def installed(package: str) -> str:
@@ -41,20 +77,56 @@ def installed(package: str) -> str:
         return "not installed"
 
 
-def _extra(name: str, needs: tuple[str, ...]) -> str:
+def _package(name: str) -> Finding:
+    said = installed(name)
+    return Finding(topic=name, said=said, good=said != "not installed")
+
+
+def _extra(name: str, needs: tuple[str, ...]) -> Finding:
     missing = [package for package in needs if importlib.util.find_spec(package) is None]
     state = f"{', '.join(missing)} missing; {install(name)}" if missing else "installed"
-    return f"{'[' + name + ']':<12} {state}"
+    return Finding(topic=f"[{name}]", said=state, good=not missing)
 
 
-def _reach(address: str, root: Path | None, token: str | None) -> tuple[bool, str]:
+def _token_file(address: str | None, root: Path | None) -> list[Finding]:
+    """The file that a server of this machine leaves for its user."""
     try:
-        with looking(root) if root is not None else connect(address, token=token) as client:
+        target = DEFAULT_ADDRESS if root is not None else configured(address).address
+    except PenultError:
+        return []  # `_reach` says why
+    if root is None and not is_loopback(target):
+        return []
+    record = root_file(root.resolve()) if root else state_file(target.rpartition(":")[2])
+    found = read_record(record) is not None
+    return [Finding(topic="token file", said=f"{record}: {'found' if found else 'none'}", good=found)]
+
+
+def _certificate(end: datetime) -> Finding:
+    left = end - datetime.now(UTC)
+    said = f"valid until {end:%Y-%m-%d}"
+    if left < SOON:
+        said += f", {max(0, left.days)} days from now: make another on the server with penult tls-init, and restart it"
+    return Finding(topic="certificate", said=said, good=left >= SOON)
+
+
+def _end(address: str | None, *, tls: bool, tls_ca: Path | None) -> datetime | None:
+    """When the certificate of a server ends that was reached with these arguments."""
+    named = configured(address)
+    trusted = named.tls_ca if tls_ca is None else tls_ca
+    return certificate_end(named.address, trusted) if tls or named.tls or trusted is not None else None
+
+
+def _reach(
+    address: str | None, root: Path | None, *, token: str | None, tls: bool, tls_ca: Path | None
+) -> tuple[Info | None, str]:
+    try:
+        client = looking(root) if root is not None else connect(address, token=token, tls=tls, tls_ca=tls_ca)
+        with client:
             info = client.info()
     except (PenultError, ImportError) as error:
-        return False, f"not reached: {error}"
+        return None, f"not reached: {error}"
     device = info.device or "compute worker not started yet"
-    return True, (
+    return info, (
         f"penult {info.version} on {device} ({info.array_backend or 'no backend yet'}), store {info.root}: "
         f"{info.n_feature_sets} feature sets, {info.n_checkpoints} checkpoints, {info.n_results} answers"
     )

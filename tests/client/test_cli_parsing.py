@@ -2,21 +2,30 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 import click
 import pytest
 
+import penult
 from penult.cli import wording
 from penult.cli.commands import penult as penult_command
 from penult.cli.main import main
+from penult.cli.values import Moment
+from penult.cli.work.arguments import arguments_of
+from penult.cli.work.finetune import finetune
+from penult.cli.work.sweep import EXAMPLE
+from penult.cli.work.sweep_file import read_sweep
 from penult.connection import handshake, servers
 from penult.connection.servers import ServerRecord, read_record, state_file
+from penult_proto.finetune_fields import PLACES
 
 RECORD = {
     "address": "127.0.0.1:7711",
@@ -62,6 +71,33 @@ def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ["refit", "x", "--evaluate", "test"],
         ["refit", "x", "--evaluate", "=mine"],
         ["completion", "csh"],
+        ["runs", "show"],
+        ["runs", "first"],
+        ["runs", "--since", "yesterday"],
+        ["runs", "--limit", "0"],
+        ["runs", "table", "--metric", "accuracy"],
+        ["runs", "describe", "first", "--root", "r", "--colour", "red"],
+        ["results", "--kind", "heads"],
+        ["checkpoints", "export", "x"],
+        ["checkpoints", "import", "x", "--image-mean", "a,b"],
+        ["features", "load", "/nowhere/x.npz"],
+        ["features", "export", "x", "y", "--format", "csv"],
+        ["datasets", "register", "x"],
+        ["datasets", "register", "x", "y", "--column", "label"],
+        ["finetune", "--epochs", "many"],
+        ["finetune", "--ratio", "half"],
+        ["finetune", "--set", "optimizer"],
+        ["finetune", "--set", "optimizer.rate=1"],
+        ["finetune", "--set", "optimizer.class=Adam"],
+        ["finetune", "--set", "augment.flip=perhaps"],
+        ["finetune", "--set", "record.early_steps=1,b"],
+        ["extract", "x", "--kind", "deep"],
+        ["evaluate", "x"],
+        ["export", "x", "y", "--format", "zip"],
+        ["sweep", "/nowhere/sweep.toml"],
+        ["delete", "runs", "x"],
+        ["delete", "run"],
+        ["doctor", "--root", "r", "--tls"],
         ["tls-init"],
         ["token"],
     ],
@@ -135,6 +171,148 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def finetune_line(*line: str) -> dict[str, object]:
+    """The arguments of `Client.finetune` that a command line stands for."""
+    with finetune.make_context("finetune", list(line)) as context:
+        options = dict(context.params)
+    for name in ("wait", "as_json", "address", "root", "token", "tls", "tls_ca"):
+        del options[name]
+    return arguments_of(options.pop("settings"), options)
+
+
+def test_options_of_topics_become_the_objects_that_python_takes() -> None:
+    line = [
+        "--dataset",
+        "d",
+        "--epochs",
+        "2",
+        "--evaluate",
+        "val",
+        "--evaluate",
+        "test",
+        "--no-pretrained",
+        "--ratio",
+        "dataset",
+        "--tag",
+        "a",
+    ]
+    settings = ["optimizer.learning_rate=1e-4", "schedule.name=linear", "augment.flip=no", "record.early_steps=1,2,5"]
+    settings += ["inputs.pooling=mean", "loss.class=GroupDRO", "loss.rate=0.1", "compute.accumulate=2"]
+    assert finetune_line(*line, *(word for one in settings for word in ("--set", one))) == {
+        "dataset": "d",
+        "epochs": 2,
+        "evaluate": ["val", "test"],
+        "pretrained": False,
+        "ratio": "dataset",
+        "tags": ["a"],
+        "optimizer": penult.AdamW(learning_rate=1e-4),
+        "schedule": penult.Schedule("linear"),
+        "augment": penult.Augment(flip=False),
+        "record": penult.Record(early_steps=[1, 2, 5]),
+        "inputs": penult.Texts(pooling="mean"),
+        "loss": penult.GroupDRO(rate=0.1),
+        "compute": penult.Compute(accumulate=2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (["--set", "optimizer.momentum=0.5"], penult.SGD(momentum=0.5)),
+        (["--set", "optimizer.class=SGD"], penult.SGD()),
+        (["--set", "optimizer.weight_decay=0"], penult.AdamW(weight_decay=0.0)),
+        # Of a recipe, its own optimizer is changed, not replaced by the default's.
+        (["--recipe", "sagawa2020-celeba", "--set", "optimizer.weight_decay=0"], penult.SGD(weight_decay=0.0)),
+        (["--set", "optimizer.sam=1", "--set", "optimizer.sam=2"], penult.AdamW(sam=2.0)),
+    ],
+)
+def test_the_class_of_a_topic_is_said_or_the_recipes_or_the_first_that_fits(
+    line: list[str], expected: penult.AdamW
+) -> None:
+    assert finetune_line(*line)["optimizer"] == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["--set", "optimizer.class=AdamW", "--set", "optimizer.momentum=0.5"], "which belongs to SGD"),
+        (["--set", "repeat.times=5"], "repeat.checkpoint and repeat.times must be given together; got times alone"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(line: list[str], said: str) -> None:
+    with pytest.raises(penult.InvalidRequest, match=said):
+        finetune_line(*line)
+
+
+def test_every_argument_and_option_of_a_finetuning_is_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["finetune", "--help"])
+    words = set(re.findall(r"[\w.-]+", capsys.readouterr().out))
+    for place in PLACES.values():
+        option = place.option or place.argument
+        assert {option, f"--{option.replace('_', '-')}"} & words or option in ("loss", "optimizer"), place
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("seed = 1", "has [common], [grid] and [[runs]]; got seed"),
+        ("[common", "is no TOML"),
+        ("[grid]\nseed = 1", "grid: seed takes a list of values"),
+        ("[grid]\nseed = []", "grid: seed takes a list of values"),
+        ("[runs]\nseed = 1", "each under [[runs]]"),
+        ("[grid]\nseed = [1]\n[[runs]]\nseed = 2", "seed stands in the grid and in entry 1 of the runs"),
+        ('[common]\noptimizer = "SGD"', "optimizer has options, such as optimizer.class; got 'SGD'"),
+        ('[common]\ndataset = "d"', "dataset = 'd': backbone=, the model"),
+        ('[common]\ndataset = "d"\nbackbone = "b"\ncolour = 1', "got colour"),
+        ('[common]\ndataset = "d"\nbackbone = "b"\nname = "n"\n[grid]\nseed = [1, 2]', "would get the name 'n'"),
+        ('[common]\ndataset = "d"\nbackbone = "b"\noptimizer.momentun = 1', "optimizer has no 'momentun'"),
+    ],
+)
+def test_files_of_sweeps_that_cannot_be_meant_are_refused(content: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text(content)
+    with pytest.raises(penult.InvalidRequest) as raised:
+        read_sweep(file)
+    assert said in raised.value.message
+    assert str(file) in raised.value.message or "would get the name" in said
+
+
+def test_a_sweep_is_every_run_with_every_point_of_the_grid(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text(EXAMPLE.removeprefix("\b\n"))
+    found = [request.arguments for request in read_sweep(file)]
+    assert len(found) == 2 * 3 * 2
+    assert [one["balance"] for one in found] == ["none"] * 6 + ["mixture"] * 6
+    assert [one["seed"] for one in found[:6]] == [0, 0, 1, 1, 2, 2]
+    assert found[1]["optimizer"] == penult.AdamW(learning_rate=1e-3)
+    assert {one["dataset"] for one in found} == {"footwear"}
+
+
+@pytest.mark.parametrize("moment", ["2026-11-30", "2026-11-30T12:00"])
+def test_since_takes_a_moment_or_how_long_ago(moment: str) -> None:
+    assert Moment().convert(moment, None, None) == moment
+    assert Moment().convert("36h", None, None) == timedelta(hours=36)
+    assert Moment().convert("2w", None, None) == timedelta(weeks=2)
+
+
+@pytest.mark.parametrize(
+    ("command", "said", "in_options"),
+    [
+        ("finetune", "optimizer=AdamW(learning_rate=...) must be", "--set optimizer.learning_rate must be"),
+        ("finetune", "give optimizer=penult.SGD(momentum=0.9)", "give --set optimizer.momentum=0.9"),
+        ("sweep", "optimizer=AdamW(learning_rate=...) must be", "optimizer.learning_rate must be"),
+        ("finetune", "dataset= must be given, or a recipe= that", "--dataset must be given, or a --recipe that"),
+        ("finetune", "give all of them a tag: tags=[...]", "give all of them a tag: --tag"),
+        ("checkpoints export", "pass overwrite=True to replace", "pass --overwrite to replace"),
+        ("features load", "give dtype='float32' to have", "give --dtype float32 to have"),
+        ("features load", "columns={'a': ...}.", "--column a=...."),
+        ("features load", "give n_attributes=, the number", "give --n-attributes, the number"),
+    ],
+)
+def test_advice_is_in_the_words_of_its_command(command: str, said: str, in_options: str) -> None:
+    assert wording.in_options(said, penult_command, command.split()) == in_options
 
 
 @pytest.mark.parametrize(

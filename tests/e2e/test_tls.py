@@ -1,13 +1,16 @@
 """Every mistake with TLS is told as itself, by both ends; the certificate of `penult tls-init` serves a team."""
 
+import json
 import shutil
 import stat
 import subprocess
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 import penult
 from penult.certificates import make_certificate
+from penult.cli.main import main
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command for certificates")
 
@@ -29,6 +32,21 @@ def pair(tmp_path_factory):
 @pytest.fixture
 def server(serve, tmp_path, pair):
     return tls_server(serve, tmp_path / "store", *pair)
+
+
+@pytest.mark.parametrize(("days", "warned"), [(20, True), (200, False)])
+def test_doctor_says_when_a_certificate_ends(serve, tmp_path, capsys, days, warned):
+    certificate, key = make_certificate(["localhost", "127.0.0.1"], tmp_path / "tls", days=days)
+    server = tls_server(serve, tmp_path / "store", certificate, key)
+    place = ["--server", server.record["address"], "--tls-ca", str(certificate), "--token", server.record["token"]]
+    assert main(["doctor", *place]) == 0
+    said = capsys.readouterr().out
+    assert ("make another on the server with penult tls-init" in said) == warned
+    assert main(["doctor", *place, "--json"]) == 0
+    end = datetime.fromisoformat(json.loads(capsys.readouterr().out)["certificate_end"])
+    assert abs(end - datetime.now(UTC) - timedelta(days=days)) < timedelta(days=1)
+    assert main(["doctor", "--server", server.record["address"]]) == 1
+    assert "pass --tls, or --tls-ca" in capsys.readouterr().out
 
 
 def refusal(address: str, **options) -> str:

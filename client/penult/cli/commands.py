@@ -8,12 +8,21 @@ from importlib.metadata import version
 import click
 from click.shell_completion import shell_complete
 
-from penult.cli import jobs, questions, setting_up
+from penult.cli import exporting, questions, setting_up
 from penult.cli.printing import COMPLETION
+from penult.cli.setting_up import FAILED
+from penult.cli.stored import deleting
+from penult.cli.stored.checkpoints import CHECKPOINTS
+from penult.cli.stored.datasets import DATASETS
+from penult.cli.stored.features import FEATURES
+from penult.cli.stored.jobs import JOBS
+from penult.cli.stored.results import RESULTS
+from penult.cli.stored.runs import RUNS
 from penult.cli.wording import in_options
+from penult.cli.work.finetune import extract, finetune
+from penult.cli.work.sweep import sweep
 from penult.errors import PenultError
 
-FAILED = 1
 PIPE_CLOSED = 141
 """What shells expect of a command whose reader has gone."""
 
@@ -36,8 +45,13 @@ def serve() -> None:
     # `main` becomes the server before the tree is loaded.
 
 
-for command in (*jobs.COMMANDS, *questions.COMMANDS, *setting_up.COMMANDS):
+COLLECTIONS = (DATASETS, RUNS, CHECKPOINTS, FEATURES, RESULTS, JOBS)
+WORK = (finetune, sweep, extract)
+for command in (*WORK, *questions.COMMANDS, *exporting.COMMANDS, *deleting.COMMANDS, *setting_up.COMMANDS):
     penult.add_command(command)
+for collection in COLLECTIONS:
+    deleting.add_delete(collection)
+    penult.add_command(collection.group)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from pathlib import PurePath
@@ -49,6 +49,37 @@ def json_of(value: object) -> Any:
             return {field.name: json_of(getattr(value, field.name)) for field in fields(value)}
         case _:
             raise TypeError(f"{type(value).__name__} has no JSON")
+
+
+def details(record: Any, *, without: Collection[str] = ()) -> str:
+    """A record, a line for each field that has something, but for those in `without`; its notes last."""
+    values = {field.name: getattr(record, field.name) for field in fields(record) if field.name not in without}
+    values = {name: value for name, value in values.items() if _is_something(value)}
+    width = max((len(name) for name in values), default=0)
+    notes: Sequence[object] = values.pop("notes", ())
+    said = [f"{name:<{width}}  {_in_lines(value, width + 2)}" for name, value in values.items()]
+    return "\n".join([*said, *(f"note: {note}" for note in notes)])
+
+
+def _is_something(value: object) -> bool:
+    """Whether a field has to be shown: not where it is empty or unknown."""
+    return cast("Any", value).size > 0 if isinstance(value, np.ndarray) else value not in (None, "", ())
+
+
+def _in_lines(value: Any, indent: int) -> str:
+    """A value of a field; several records, a line each, under each other."""
+    match value:
+        case np.ndarray():
+            return np.array2string(cast("Any", value), threshold=12, precision=6)
+        case datetime():
+            return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+        case tuple() if any(is_dataclass(one) for one in cast("tuple[object, ...]", value)):
+            lines = [str(one).splitlines()[0] for one in cast("tuple[object, ...]", value)]
+            return f"\n{' ' * indent}".join(lines)
+        case tuple():
+            return ", ".join(map(str, cast("tuple[object, ...]", value)))
+        case _:
+            return str(value)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of stored features: ``penult spectra``, ``refit``."""
+"""What is asked of stored features: ``penult spectra``, ``refit``, ``evaluate``."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -8,35 +8,15 @@ import click
 from penult.cli.answers_json import refit_json, spectra_json
 from penult.cli.printing import gives_json, say
 from penult.cli.serving import asks_a_server
+from penult.cli.stored.collections import asked
+from penult.cli.stored.either import head_of
+from penult.cli.stored.results import answer_text
+from penult.cli.values import Pair, Picture
 from penult.client import Client
-from penult.plots import check_format, save
-from penult.types import By, Preset
+from penult.plots import save
+from penult.types import BalanceMethod, By, Preset
 
-
-class NamedSet(click.ParamType[tuple[str, str]]):
-    """``NAME=FEATURES``, such as ``test=my-features``."""
-
-    name = "NAME=FEATURES"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        name, equals, features = str(value).partition("=")
-        if not (name and equals and features):
-            self.fail(f"expected NAME=FEATURES, such as test=my-features; got {value!r}", param, ctx)
-        return name, features
-
-
-class Picture(click.ParamType[Path]):
-    """A file for a figure, whose ending is one that figures can be written as: refused before anything is computed."""
-
-    name = "FILE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        path = Path(value)
-        if problem := check_format(path):
-            self.fail(problem, param, ctx)
-        return path
-
-
+OF_PRESET = "[default: the preset's]"
 FEATURES = "FEATURES is a digest, the start of one, or a name."
 
 
@@ -60,19 +40,64 @@ def spectra(client: Client, features: str, plot: Path | None, as_json: bool, top
     say(spectra_json(found) if as_json else found, as_json=as_json)
 
 
-@click.command(epilog=FEATURES)
+@click.command(epilog=f"penult refit footwear/val --preset dfr --evaluate test=footwear/test. {FEATURES}")
 @click.argument("features")
 @click.option("--preset", type=click.Choice(get_args(Preset)), default="dfr", show_default=True)
-@click.option("--l2", type=float, help="Strength of the L2 penalty.  [default: the preset's]")
+@click.option("--balance", type=click.Choice(get_args(BalanceMethod)), help=f"How rows are balanced.  {OF_PRESET}")
+@click.option("--by", type=click.Choice(get_args(By)), help=f"Balance over classes or groups.  {OF_PRESET}")
+@click.option("--ratio", type=float, help=f"Of a mixture: the cap as a multiple of the smallest.  {OF_PRESET}")
+@click.option("--l1", type=float, help=f"Strength of the L1 penalty.  {OF_PRESET}")
+@click.option("--l2", type=float, help=f"Strength of the L2 penalty.  {OF_PRESET}")
+@click.option(
+    "--select-on", metavar="FEATURES|half", help=f"Where candidates are scored: a set, or half the rows.  {OF_PRESET}"
+)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--evaluate", type=NamedSet(), multiple=True, help="A set to score the head on; may be repeated.")
+@click.option("--train", help="The training set, whose group counts weight the weighted averages of --evaluate.")
+@click.option("--across-checkpoints", is_flag=True, help="Allow sets of another checkpoint.")
+@click.option("--name", help="To find the answer by.")
+@click.option("--tag", "tags", multiple=True, help="To find it by; may be repeated.")
+@click.option("--note", help="For people.")
+@click.option(
+    "--evaluate",
+    type=Pair("NAME=FEATURES", "test=my-features"),
+    multiple=True,
+    help="A set to score the head on; may be repeated.",
+)
 @gives_json
 @asks_a_server()
-def refit(client: Client, features: str, evaluate: tuple[tuple[str, str], ...], as_json: bool, **options: Any) -> None:
+def refit(
+    client: Client,
+    features: str,
+    evaluate: tuple[tuple[str, str], ...],
+    select_on: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Retrain the last layer on FEATURES."""
-    found = client.refit(features, evaluate=dict(evaluate), **options)
-    scores = "".join(f"\n\n{name}\n{metrics}" for name, metrics in found.metrics.items())
-    say(refit_json(found) if as_json else f"{found!r}{scores}", as_json=as_json)
+    select: Any = None if select_on is None else {"on": select_on}
+    found = client.refit(features, evaluate=dict(evaluate), select=select, **asked(options))
+    say(refit_json(found) if as_json else answer_text(found), as_json=as_json)
 
 
-COMMANDS = (spectra, refit)
+@click.command(epilog=f"penult evaluate my-dfr footwear/test. {FEATURES}")
+@click.argument("head")
+@click.argument("features")
+@click.option("--train", help="The training set, whose group counts weight the weighted average.")
+@click.option(
+    "--class-map",
+    type=Pair("CLASS=CLASS", "cat=wolf"),
+    multiple=True,
+    help="Which of the features' classes one of the head stands for, where the names differ; may be repeated.",
+)
+@click.option("--across-checkpoints", is_flag=True, help="Score it on features of another checkpoint than its own.")
+@gives_json
+@asks_a_server()
+def evaluate(
+    client: Client, head: str, features: str, class_map: tuple[tuple[str, str], ...], as_json: bool, **options: Any
+) -> None:
+    """Metrics of HEAD on FEATURES: of a stored refit, or of a checkpoint's own head, by digest or name."""
+    found = client.evaluate(head_of(client, head), features, class_map=dict(class_map) or None, **options)
+    say(found, as_json=as_json)
+
+
+COMMANDS = (spectra, refit, evaluate)

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -11,6 +11,7 @@ from penult.client import Client
 from penult.connecting import connect, local, looking
 from penult.errors import invalid
 
+F = TypeVar("F", bound=Callable[..., Any])
 REGISTRY = "penult.db"
 """The file that makes a directory a store."""
 FolderPath = click.Path(file_okay=False, path_type=Path)
@@ -33,7 +34,8 @@ _OPTIONS = (
 def asks_a_server(*, starts: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options that name a server, and an open client of it as its first argument.
 
-    With `starts` the command asks for jobs; any other only looks, and starts none that wait in a store.
+    With `starts` the command asks for jobs, unless it has a --dry-run that was given; any other only looks, and starts
+    none that wait in a store.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
@@ -47,26 +49,39 @@ def asks_a_server(*, starts: bool = False) -> Callable[[Callable[..., None]], Ca
             tls_ca: Path | None,
             **options: Any,
         ) -> None:
-            with open_client(address, root, token=token, tls=tls, tls_ca=tls_ca, starts=starts) as client:
+            works = starts and not options.get("dry_run", False)
+            with open_client(address, root, token=token, tls=tls, tls_ca=tls_ca, starts=works) as client:
                 function(client, **options)
 
-        for option in reversed(_OPTIONS):
-            command = option(command)
-        return command
+        return names_a_server(command)
 
     return decorate
+
+
+def names_a_server(command: F) -> F:
+    """Give a command the options that name a server: `address`, `root`, `token`, `tls`, `tls_ca`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 def open_client(
     address: str | None, root: Path | None, *, token: str | None, tls: bool, tls_ca: Path | None, starts: bool = False
 ) -> Client:
     """The client that the options name. Raises UsageError for options that exclude each other, and `PenultError`."""
+    check_excluded(address, root, token=token, tls=tls, tls_ca=tls_ca)
     if root is None:
         return connect(address, token=token, tls=tls, tls_ca=tls_ca)
-    if address is not None or token is not None or tls or tls_ca is not None:
-        raise click.UsageError("--root names a store on this machine, the other options a server: give one of both")
     check_store(root, starts=starts)
     return local(root) if starts else looking(root)
+
+
+def check_excluded(
+    address: str | None, root: Path | None, *, token: str | None, tls: bool, tls_ca: Path | None
+) -> None:
+    """Raise UsageError where options name both a store and a server."""
+    if root is not None and (address is not None or token is not None or tls or tls_ca is not None):
+        raise click.UsageError("--root names a store on this machine, the other options a server: give one of both")
 
 
 def check_store(root: Path, *, starts: bool) -> None:

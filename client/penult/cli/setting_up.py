@@ -1,15 +1,19 @@
 """What is done once: ``penult demo``, ``doctor``, ``tls-init``, ``token``, ``completion``."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import click
 from click.shell_completion import get_completion_class
 
 from penult.certificates import make_certificate
-from penult.cli.printing import COMPLETION
-from penult.cli.serving import FolderPath
+from penult.cli.printing import COMPLETION, gives_json, say
+from penult.cli.serving import FolderPath, check_excluded, names_a_server
+from penult.cli.wording import in_options
 from penult.errors import invalid
 
+FAILED = 1
+"""Exit status of a command that failed."""
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -23,15 +27,20 @@ def demo(root: Path) -> None:
 
 
 @click.command()
-@click.option("--server", "--address", "address", metavar="NAME", help="host:port, or a server of the configuration.")
-@click.option("--root", type=FolderPath, metavar="DIR", help="Directory of a store on this machine.")
-@click.option("--token", help="The server's token.")
+@gives_json
+@names_a_server
 @click.pass_context
-def doctor(context: click.Context, address: str | None, root: Path | None, token: str | None) -> None:
-    """What is installed and what can be reached."""
+def doctor(context: click.Context, address: str | None, root: Path | None, as_json: bool, **options: Any) -> None:
+    """What is installed, what can be reached, and when the server's certificate ends; exits with 1 when no server
+    answers."""
     from penult.doctor import examine
 
-    context.exit(examine(address, root, token))
+    check_excluded(address, root, **options)
+    found = examine(address, root, **options)
+    line = [context.info_name or ""]
+    said = in_options(str(found), cast("click.Group", context.find_root().command), line)
+    say(found, as_json=as_json, text=lambda: said)
+    context.exit(0 if found.server is not None else FAILED)
 
 
 @click.command("tls-init")

@@ -1,7 +1,8 @@
-"""Why a connection with or without TLS failed: gRPC says only that nobody could be reached."""
+"""Why a connection with or without TLS failed: gRPC says only that nobody could be reached. And when it will fail."""
 
 import socket
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 from penult.errors import shown
@@ -27,6 +28,22 @@ def tls_trouble(address: str, *, tls: bool, tls_ca: str | Path | None) -> str | 
     if not tls:
         return _of_plain(target, address)
     return _of_encrypted(target, address, tls_ca)
+
+
+def certificate_end(address: str, tls_ca: str | Path | None) -> datetime | None:
+    """When the certificate of a server ends; None where the handshake fails."""
+    host, _, port = address.rpartition(":")
+    name = host.strip("[]")
+    try:
+        with (
+            socket.create_connection((name, int(port)), timeout=PROBE_SECONDS) as plain,
+            _verified(tls_ca).wrap_socket(plain, server_hostname=name) as encrypted,
+        ):
+            certificate = encrypted.getpeercert() or {}
+    except (OSError, ValueError):
+        return None
+    end = certificate.get("notAfter")
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) if isinstance(end, str) else None
 
 
 def _of_plain(target: tuple[str, int], address: str) -> str | None:

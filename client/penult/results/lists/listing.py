@@ -35,21 +35,26 @@ class Listing(list[T]):
         rows = [self._row(one) for one in self]
         return frame({name: [row[name] for row in rows] for name in (rows[0] if rows else ())})
 
-    def _columns(self, most: int) -> tuple[list[str], list[list[str]]]:
-        """The columns in which one of the first members has something, and the cells of these members."""
+    def columns(self, most: int | None = None) -> tuple[list[str], list[list[str]]]:
+        """The columns in which one of the first members has something, and what these members show in them.
+
+        Parameters
+        ----------
+        most : the first so many members; None for all.
+        """
         rows = [self._row(one) for one in self[:most]]
         shown = [name for name in (rows[0] if rows else ()) if any(row[name] not in ("", (), None) for row in rows)]
         return shown, [[cell(row[name]) for name in shown] for row in rows]
 
     def _repr_html_(self) -> str:
         """The table for a notebook."""
-        columns, rows = self._columns(len(self))
+        columns, rows = self.columns()
         return card(f"{len(self)} found", table(columns, rows, n_text=len(columns))) if self else card("none found")
 
     def __repr__(self) -> str:
         if not self:
             return "[]"
-        columns, rows = self._columns(MOST_LINES)
+        columns, rows = self.columns(MOST_LINES)
         more = len(self) - len(rows)
         return f"{text_table(columns, rows)}{f'{chr(10)}... and {more} more' if more > 0 else ''}"
 

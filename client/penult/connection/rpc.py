@@ -25,6 +25,7 @@ from penult_proto.v1 import (
     features_pb2_grpc,
     info_pb2_grpc,
     jobs_pb2_grpc,
+    progress_pb2_grpc,
     refits_pb2_grpc,
     runs_pb2_grpc,
     spectra_pb2_grpc,
@@ -107,6 +108,7 @@ class Stubs:
         self.features = features_pb2_grpc.FeatureServiceStub(channel)
         self.info = info_pb2_grpc.InfoServiceStub(channel)
         self.jobs = jobs_pb2_grpc.JobServiceStub(channel)
+        self.progress = progress_pb2_grpc.ProgressServiceStub(channel)
         self.refits = refits_pb2_grpc.RefitServiceStub(channel)
         self.runs = runs_pb2_grpc.RunServiceStub(channel)
         self.spectra = spectra_pb2_grpc.SpectraServiceStub(channel)

@@ -4,7 +4,9 @@ isort:skip_file
 What the front and its worker processes say to each other over their pipes. No client sees these messages."""
 
 import builtins
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.internal.containers
 import google.protobuf.message
 import penult_proto.v1.jobs_pb2
 import penult_proto.v1.refits_pb2
@@ -147,6 +149,31 @@ class RankOrder(google.protobuf.message.Message):
 Global___RankOrder: typing_extensions.TypeAlias = RankOrder
 
 @typing.final
+class QueryProgress(google.protobuf.message.Message):
+    """How far queries of the compute worker are that are answered together."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    QUERIES_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    @property
+    def queries(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What the calls carry as metadata `penult-query`."""
+
+    @property
+    def progress(self) -> penult_proto.v1.jobs_pb2.Progress: ...
+    def __init__(
+        self,
+        *,
+        queries: collections.abc.Iterable[builtins.str] | None = ...,
+        progress: penult_proto.v1.jobs_pb2.Progress | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["progress", b"progress"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["progress", b"progress", "queries", b"queries"]) -> None: ...
+
+Global___QueryProgress: typing_extensions.TypeAlias = QueryProgress
+
+@typing.final
 class ToWorker(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -187,6 +214,7 @@ class FromWorker(google.protobuf.message.Message):
     RESULT_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     SAVED_FIELD_NUMBER: builtins.int
+    QUERIES_FIELD_NUMBER: builtins.int
     saved: builtins.float
     """What the next attempt need not do again (see Job.saved)."""
     @property
@@ -207,6 +235,8 @@ class FromWorker(google.protobuf.message.Message):
     def error(self) -> penult_proto.v1.jobs_pb2.Error:
         """The last message of a worker that failed."""
 
+    @property
+    def queries(self) -> Global___QueryProgress: ...
     def __init__(
         self,
         *,
@@ -217,9 +247,10 @@ class FromWorker(google.protobuf.message.Message):
         result: penult_proto.v1.jobs_pb2.JobResult | None = ...,
         error: penult_proto.v1.jobs_pb2.Error | None = ...,
         saved: builtins.float = ...,
+        queries: Global___QueryProgress | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "queries"] | None: ...
 
 Global___FromWorker: typing_extensions.TypeAlias = FromWorker

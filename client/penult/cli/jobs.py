@@ -43,7 +43,7 @@ def show(client: Client, job: str, as_json: bool) -> None:
 def watch(client: Client, job: str, as_json: bool) -> None:
     """Wait for JOB, and print what it made. Ctrl-C ends the waiting alone."""
     found = client.jobs.get(job)
-    found.wait(progress=not as_json)
+    found.wait(progress=False if as_json else None)
     say(job_json(found), as_json=as_json, text=lambda: str(found.result))
 
 

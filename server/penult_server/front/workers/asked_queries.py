@@ -5,7 +5,7 @@ computation and see the same progress. Nothing is kept of a query that has ended
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -75,7 +75,7 @@ class AskedQueries:
         self._works: dict[str, _Work] = {}
 
     @contextmanager
-    def asked(self, context: Context, n_answers: int = 1, unit: str = "") -> Iterator[AskedQuery]:
+    def asked(self, context: Context, n_answers: int = 1, unit: str = "") -> Generator[AskedQuery]:
         """A call, which can be watched in this block if its metadata names it."""
         name = dict(context.invocation_metadata() or ()).get(QUERY_KEY, "")
         query = AskedQuery(n_answers, unit)
@@ -90,7 +90,7 @@ class AskedQueries:
             query.changed()
 
     @contextmanager
-    def answer(self, query: AskedQuery, key: str) -> Iterator[str]:
+    def answer(self, query: AskedQuery, key: str) -> Generator[str]:
         """One answer to a call, computed in this block by the worker, which knows it by `key`, see `named`."""
         work = self._works.setdefault(key, _Work())
         work.callers.append(query)

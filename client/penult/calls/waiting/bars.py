@@ -99,7 +99,9 @@ class TerminalBar:
         """Move the bar; title and stage stand in front of it."""
         bar, left = self._bar, self._pace.left(progress)
         bar.total, bar.ncols = progress.total or 1, _width()
-        bar.set_description_str(f"{self._title}: {progress.stage}", refresh=False)
+        said = f"{self._title}: {progress.stage}"
+        # A long title would take the place of the bar.
+        bar.set_description_str(said if 2 * len(said) <= bar.ncols else progress.stage, refresh=False)
         bar.bar_format = "{desc} [{elapsed}]"
         if progress.total:
             bar.bar_format = f"{{desc}} {{percentage:3.0f}}%|{{bar}}| {amounts(progress)} [{{elapsed}}<{left or '?'}]"

@@ -139,7 +139,8 @@ def test_a_name_of_no_query_ends_at_once(client):
 def test_a_worker_that_dies_ends_the_watch_and_the_next_one_answers(tmp_path):
     rng = np.random.default_rng(0)
     with penult.local(tmp_path) as client:
-        mine = client.features.upload(rng.standard_normal((400, 64)).astype(np.float32), np.arange(400) % 2)
+        features, y = rng.standard_normal((400, 64)).astype(np.float32), np.arange(400) % 2
+        mine = client.features.upload(features, y, np.arange(400) // 2 % 2)
         with Asked(client, spectra(mine, 0)) as asked:
             watch = asked.watch()
             watch.until("replicates")
@@ -147,7 +148,7 @@ def test_a_worker_that_dies_ends_the_watch_and_the_next_one_answers(tmp_path):
             while watch.next():
                 pass
             assert asked.call.exception(WAIT).code() is grpc.StatusCode.UNAVAILABLE
-        assert client.spectra(mine, replicates=2, timeout=WAIT).eigenvalues.shape == (2, 64)
+        assert client.spectra(mine, replicates=2, timeout=WAIT).eigenvalues.shape == (4, 64)
 
 
 class Recorder(bars.Silent):
@@ -167,6 +168,7 @@ class Recorder(bars.Silent):
 def shown(monkeypatch) -> list[Recorder]:
     """The bars that are made, at once."""
     made: list[Recorder] = []
+    monkeypatch.setattr(queries, "AGAIN", 0.01)
     for module in (bars, queries):
         monkeypatch.setattr(module, "PATIENCE", 0.0)
         monkeypatch.setattr(module, "new_bar", lambda title: made.append(Recorder(title)) or made[-1])
@@ -174,11 +176,11 @@ def shown(monkeypatch) -> list[Recorder]:
 
 
 def test_a_bar_ends_full(client, mine, shown):
-    answer = client.spectra(mine, replicates=300, seed=3, progress=True, timeout=WAIT)
-    assert answer.replicates == 300
+    answer = client.spectra(mine, replicates=1500, seed=3, progress=True, timeout=WAIT)
+    assert answer.replicates == 1500
     (bar,) = shown
     assert bar.title == "spectra of slow"
-    assert bar.seen[-1] == jobs_pb2.Progress(stage="replicates", done=3000, total=3000, unit="resamples")
+    assert bar.seen[-1] == jobs_pb2.Progress(stage="replicates", done=15_000, total=15_000, unit="resamples")
 
 
 def test_an_upload_and_a_read_count_every_byte(client, shown):
@@ -290,8 +292,8 @@ def test_nothing_is_shown_without_a_terminal_or_where_it_is_switched_off(client,
 
 def test_a_notebook_has_one_static_bar(client, mine, tmp_path):
     """Of HTML alone: no widget, no warning that there are none."""
-    source = ASK.format(root=client.info().root, n=300, options=", by='class', timeout=60")
-    early = "from penult.calls.waiting import bars, queries\nqueries.PATIENCE = 0.0\n"
+    source = ASK.format(root=client.info().root, n=1500, options=", by='class', timeout=60")
+    early = "from penult.calls.waiting import bars, queries\nqueries.PATIENCE, queries.AGAIN = 0.0, 0.01\n"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(early + source)])
     NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
@@ -299,4 +301,4 @@ def test_a_notebook_has_one_static_bar(client, mine, tmp_path):
     (output,) = notebook.cells[0].outputs
     assert output.output_type == "display_data"
     assert "spectra of slow: replicates" in output.data["text/html"]
-    assert '<progress value="1500" max="1500"></progress> 1500 of 1500 resamples' in output.data["text/html"]
+    assert '<progress value="7500" max="7500"></progress> 7500 of 7500 resamples' in output.data["text/html"]

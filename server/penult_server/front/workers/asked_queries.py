@@ -14,7 +14,7 @@ from penult_proto.v1.jobs_pb2 import Progress
 from penult_server.front.guard import Context
 
 MOST_CHARACTERS = 64
-"""Of a caller's name for a query; a longer one is nobody's."""
+"""Length of a caller's name for a query; a longer one is nobody's."""
 WAITING = Progress(stage="waiting for its turn")
 """How far a query is of which the compute worker has not said anything yet."""
 
@@ -43,6 +43,8 @@ class AskedQuery:
     works: list[_Work] = field(default_factory=list[_Work])
     """In progress, the oldest first."""
     watchers: set[asyncio.Event] = field(default_factory=set[asyncio.Event])
+    latest: Progress = field(default_factory=lambda: WAITING)
+    """How far the oldest work was when last seen."""
     has_ended: bool = False
 
     def progress(self) -> Progress:
@@ -50,7 +52,9 @@ class AskedQuery:
 
         Of several that are computed one after another, those that are there count, and the stage is that of the next.
         """
-        latest = self.works[0].latest if self.works else WAITING
+        if self.works:
+            self.latest = self.works[0].latest
+        latest = self.latest
         if self.n_answers == 1:
             return latest
         if len(self.works) > 1:

@@ -122,7 +122,7 @@ class NotebookBar:
     """One output of a cell, which is drawn anew; it needs no widgets, and stays in the notebook as it ended."""
 
     def __init__(self, title: str, clock: Callable[[], float] = time.monotonic) -> None:
-        from IPython.display import HTML, display
+        from IPython.display import HTML, display  # pyright: ignore[reportUnknownVariableType]
 
         self._html: Callable[[str], object] = HTML
         self._title, self._pace, self._clock = title, Pace(clock), clock

@@ -99,7 +99,9 @@ SELECT = (
 PATH_DOCS = {"steps": "0 when counted by epochs.", "epochs": "0 when counted by steps.", "start": START_DOC}
 CARD = ("name", "tags", "note")
 """Arguments that say something of what is made, and decide nothing about it."""
-NOT_SETTINGS = ("evaluate", "train", "plan", *CARD, "timeout")
+WAITING = ("timeout", "progress")
+"""Arguments that say how an answer is waited for."""
+NOT_SETTINGS = ("evaluate", "train", "plan", *CARD, *WAITING)
 """Arguments of a refit that add to the answer without changing the head."""
 ALWAYS_SAID = ("l1", "l2", "repeats")
 """Numbers that have an effect with every method."""
@@ -130,7 +132,7 @@ def arguments_module(signature: Mapping[str, str]) -> str:
         typed_dict(
             "RefitArguments",
             "The arguments of `Client.refit`, as one request of `Client.refits`.",
-            ((name, kind, "") for name, kind in arguments.items() if name != "timeout"),
+            ((name, kind, "") for name, kind in arguments.items() if name not in WAITING),
         ),
     )
 

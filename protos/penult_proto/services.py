@@ -9,6 +9,7 @@ from penult_proto.v1 import (
     features_pb2,
     info_pb2,
     jobs_pb2,
+    progress_pb2,
     refits_pb2,
     runs_pb2,
     spectra_pb2,
@@ -22,12 +23,15 @@ _FILES = (
     features_pb2,
     info_pb2,
     jobs_pb2,
+    progress_pb2,
     refits_pb2,
     runs_pb2,
     spectra_pb2,
     storage_pb2,
 )
 
+QUERY_KEY = "penult-query"
+"""Metadata that names a query, by which `ProgressService` watches it."""
 SERVICES: dict[str, ServiceDescriptor] = {
     service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 }

@@ -90,7 +90,7 @@ def test_wrong_refits_are_refused_before_any_call(arguments: dict[str, Any], sai
 
 
 def test_a_request_of_many_has_the_arguments_of_a_single_one() -> None:
-    single = set(inspect.signature(penult.Client.refit).parameters) - {"self", "timeout"}
+    single = set(inspect.signature(penult.Client.refit).parameters) - {"self", "timeout", "progress"}
     assert single == set(encode_refits.RefitArguments.__annotations__)
 
 

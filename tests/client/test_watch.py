@@ -109,7 +109,7 @@ def test_each_event_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("val      average 0.700  worst group 0.700 (boot, grass)") == 2
-    assert "8/10 steps" in said.err
+    assert "8 of 10 steps" in said.err
 
 
 def test_a_server_that_restarts_is_waited_for() -> None:

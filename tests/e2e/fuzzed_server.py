@@ -30,6 +30,7 @@ from penult_proto.v1 import (
     features_pb2,
     info_pb2,
     jobs_pb2,
+    progress_pb2,
     refits_pb2,
     runs_pb2,
     spectra_pb2,
@@ -215,6 +216,8 @@ class FuzzedServer:
             self._feature_seeds(),
             {"Info/GetInfo": [info_pb2.GetInfoRequest()], "Info/Attach": [info_pb2.AttachRequest()]},
             self._job_seeds(),
+            # Of no query in progress: nothing comes.
+            {"Progress/WatchQuery": [progress_pb2.WatchQueryRequest(id="0" * 32)]},
             self._refit_seeds(),
             self._run_seeds(),
             self._checkpoint_seeds(),

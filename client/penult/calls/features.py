@@ -12,6 +12,7 @@ from penult.calls import storage
 from penult.calls.arrays.exporting import ExportFormat, export
 from penult.calls.arrays.loading import Named, opened_upload, rows_by_group, sent
 from penult.calls.catalog.paging import collect, describe
+from penult.calls.waiting.queries import shown_name, transferring, uploading
 from penult.connection.rpc import Connection
 from penult.files.group_codes import GroupCoding
 from penult.files.loading import Wanted
@@ -161,6 +162,7 @@ class FeatureSets:
         masks: Mapping[str, ArrayLike] | None = None,
         train_counts: Mapping[Any, int] | None = None,
         timeout: float = 3600.0,
+        progress: bool | None = None,
     ) -> FeatureSet:
         """Store your own features; nothing is converted that could lose a bit.
 
@@ -193,6 +195,7 @@ class FeatureSets:
             a group is its (class, value), its name "cat, indoors", (y, a), or its index. Without it there is no
             weighted average, unless ``train=`` names the training set where something is evaluated.
         timeout : seconds.
+        progress : show how much is sent, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
@@ -212,13 +215,16 @@ class FeatureSets:
             train_counts=train_counts,
         )
         messages = upload_messages(upload, encode.card(name, tags, note), self._chunk_bytes)
-        stored = decode.feature_set(
-            self._connection.upload(self._connection.stubs.features.UploadFeatures, messages, timeout=timeout)
-        )
+        call = self._connection.stubs.features.UploadFeatures
+        with uploading(name, progress) as transfer:
+            sent_messages = transfer.counted(messages)
+            stored = decode.feature_set(self._connection.upload(call, sent_messages, timeout=timeout))
         return replace(stored, notes=(*stored.notes, *upload.notes))
 
-    def read(self, features: FeatureSetLike, *, timeout: float = 3600.0) -> Features:
+    def read(self, features: FeatureSetLike, *, timeout: float = 3600.0, progress: bool | None = None) -> Features:
         """Bring the arrays of a feature set here, exactly as they are stored.
+
+        `progress` shows how much has come, after a second; None shows it on a terminal and in a notebook.
 
         Raises
         ------
@@ -227,10 +233,12 @@ class FeatureSets:
         ServerBug : the stream ended before every array was complete.
         """
         request = build(features_pb2.ReadFeaturesRequest, feature_set=feature_set_name(features))
-        with self._connection.stream(
-            self._connection.stubs.features.ReadFeatures, request, timeout=timeout
-        ) as messages:
-            return receive(messages)
+        call = self._connection.stubs.features.ReadFeatures
+        with (
+            transferring(f"features of {shown_name(features)}", "receiving", progress) as transfer,
+            self._connection.stream(call, request, timeout=timeout) as messages,
+        ):
+            return receive(transfer.counted(messages))
 
     def export(
         self,
@@ -294,6 +302,7 @@ class FeatureSets:
         attribute_values: Sequence[str | int] | None = None,
         train_counts: Mapping[Any, int] | None = None,
         timeout: float = 3600.0,
+        progress: bool | None = None,
     ) -> FeatureSet:
         """Store features that you have in files on this machine, as `upload` does.
 
@@ -325,6 +334,7 @@ class FeatureSets:
         head, name, classes, attribute, attribute_values, train_counts : as for `upload`. What `export` wrote brings
             its own.
         timeout : seconds.
+        progress : show how much is sent, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
@@ -343,7 +353,7 @@ class FeatureSets:
         )
         with opened_upload(path, metadata, wanted, named) as (upload, notes, is_own):
             stored = decode.feature_set(
-                sent(self._connection, upload, encode.card(name, tags, note), self._chunk_bytes, timeout)
+                sent(self._connection, upload, encode.card(name, tags, note), self._chunk_bytes, timeout, progress)
             )
         counted = () if is_own else (rows_by_group(stored),)
         return replace(stored, notes=(*stored.notes, *upload.notes, *notes, *counted))

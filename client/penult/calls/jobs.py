@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
-from penult.arguments.coerce import build, check_choice, choice, flag, listed, seconds, text
+from penult.arguments.coerce import build, check_choice, choice, listed, seconds, text
 from penult.calls import storage
 from penult.calls.catalog.paging import collect
 from penult.calls.interrupts import told
-from penult.calls.progress import ProgressBar, Silent, Watcher
+from penult.calls.waiting.bars import Watcher, watcher_of
 from penult.connection.rpc import Connection
 from penult.display.html import card as html_card
 from penult.display.html import pairs, table
@@ -192,7 +192,7 @@ class Job(Generic[T]):
         self._message = self._connection.unary(self._connection.stubs.jobs.CancelJob, request, timeout=timeout)
         return self
 
-    def wait(self, *, progress: bool = False, timeout: float | None = None) -> T:
+    def wait(self, *, progress: bool | None = None, timeout: float | None = None) -> T:
         """Wait until it has ended and return what it made.
 
         A lost connection is resumed where it broke, for up to a minute after the last message of the
@@ -201,7 +201,8 @@ class Job(Generic[T]):
 
         Parameters
         ----------
-        progress : show a bar on stderr, and after each epoch a line per split with its accuracies.
+        progress : show a bar on stderr or in the notebook, and after each epoch a line per split with its accuracies;
+            None shows them on a terminal and in a notebook, when the job takes longer than a second.
         timeout : seconds to wait at most; None waits for as long as it takes.
 
         Raises
@@ -216,9 +217,9 @@ class Job(Generic[T]):
             told(error, self._left())
             raise
 
-    def _awaited(self, *, progress: bool, timeout: float | None) -> T:
+    def _awaited(self, *, progress: bool | None, timeout: float | None) -> T:
         """What `wait` gives and raises, without a word about Ctrl-C."""
-        watcher = ProgressBar(self.title) if flag("progress", progress) else Silent()
+        watcher = watcher_of(self.title, progress)
         deadline = None if timeout is None else time.monotonic() + seconds(timeout)
         try:
             self._follow(watcher, deadline)
@@ -334,7 +335,7 @@ class JobGroup(Generic[T]):
     def __init__(self, jobs: Sequence[Job[T]]) -> None:
         self.jobs = tuple(jobs)
 
-    def wait(self, *, progress: bool = False, timeout: float | None = None) -> list[T]:
+    def wait(self, *, progress: bool | None = None, timeout: float | None = None) -> list[T]:
         """Wait until all have ended and return what they made, in order.
 
         Raises what `Job.wait` raises, for the first that did not succeed, when all have ended. `timeout` is for all

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from penult.arguments.coerce import listed, whole
 from penult.calls.methods.presets import Presets, presets, with_presets
+from penult.calls.waiting.queries import ask, shown_name, waiting
 from penult.connection.rpc import Connection
 from penult.errors import PenultError, from_kind
 from penult.results.metrics import Metrics
@@ -84,6 +85,7 @@ class Refitting:
         tags: Sequence[str] | None = None,
         note: str | None = None,
         timeout: float = 600.0,
+        progress: bool | None = None,
     ) -> Refit:
         """Retrain the last layer on stored features.
 
@@ -171,6 +173,7 @@ class Refitting:
         name, tags, note : of the answer, to find it by and for people; no part of the request. A name that another
             answer has moves here, and ``.notes`` says from which. Change them with ``client.results.describe``.
         timeout : seconds.
+        progress : show how far it is, after a second; None: on a terminal and in a notebook.
 
         A feature that is constant on the rows fitted (standard deviation at most 2^-20 of its mean) gets the weight 0
         where features are standardised, and where the bias is free.
@@ -190,8 +193,8 @@ class Refitting:
             what it goes with); kind ``empty_group`` when a group to balance has no example.
         NotFound : kind ``unknown_feature_set``.
         """
-        given = {name: value for name, value in locals().items() if name not in ("self", "timeout")}
-        answer = self.refits([cast("RefitArguments", given)], timeout=timeout)[0]
+        given = {name: value for name, value in locals().items() if name not in ("self", "timeout", "progress")}
+        answer = self.refits([cast("RefitArguments", given)], timeout=timeout, progress=progress)[0]
         if isinstance(answer, PenultError):
             raise answer
         return answer
@@ -203,12 +206,15 @@ class Refitting:
         """
         return presets()
 
-    def refits(self, requests: Sequence[RefitArguments], *, timeout: float = 600.0) -> list[Refit | PenultError]:
+    def refits(
+        self, requests: Sequence[RefitArguments], *, timeout: float = 600.0, progress: bool | None = None
+    ) -> list[Refit | PenultError]:
         """Several refits, solved together where they share a feature set; answers in the order of `requests`.
 
         Each request is a dictionary of the arguments of `refit`, such as ``{"features": sets["val"], "preset":
         "dfr"}``. A request that cannot be met never fails the others: its place in the answer holds the
-        exception that `refit` would have raised. Raises `PenultError` only when the call itself fails.
+        exception that `refit` would have raised. Raises `PenultError` only when the call itself fails. `progress` is
+        as for `refit`.
         """
         messages: list[refits_pb2.RefitRequest] = []
         cards: list[cards_pb2.Card] = []
@@ -226,7 +232,10 @@ class Refitting:
         if messages:
             request = refits_pb2.ComputeRefitsRequest(requests=messages, cards=cards)
             call = self.connection.stubs.refits.ComputeRefits
-            with self.connection.stream(call, request, timeout=timeout) as outcomes:
+            with (
+                waiting(self.connection, _title(asked), progress) as metadata,
+                self.connection.stream(call, request, timeout=timeout, metadata=metadata) as outcomes,
+            ):
                 for index, outcome in zip(sent, outcomes, strict=True):
                     answers[index] = _refit_or_error(outcome)
         return [answers[index] for index in range(len(asked))]
@@ -240,6 +249,7 @@ class Refitting:
         across_checkpoints: bool = False,
         train: FeatureSetLike | None = None,
         timeout: float = 300.0,
+        progress: bool | None = None,
     ) -> Metrics:
         """Metrics of a head on a feature set: counts and accuracies by group (with Wilson intervals), class and mask,
         both averages, worst group and class, confusion, AUROC, calibration error, Brier score, log-loss.
@@ -255,6 +265,7 @@ class Refitting:
         train : the training set, whose group counts weight ``.weighted_average_accuracy`` in place of the fractions
             stored with `features` (``.train_weights``); groups are matched by their names.
         timeout : seconds.
+        progress : show how far it is, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
@@ -264,7 +275,16 @@ class Refitting:
             head, features, class_map=class_map, across_checkpoints=across_checkpoints, train=train
         )
         call = self.connection.stubs.refits.Evaluate
-        return decode.metrics(self.connection.unary(call, request, timeout=timeout))
+        return decode.metrics(
+            ask(
+                self.connection,
+                call,
+                request,
+                timeout=timeout,
+                title=f"evaluation on {shown_name(features)}",
+                progress=progress,
+            )
+        )
 
     def interpolate(
         self,
@@ -277,6 +297,7 @@ class Refitting:
         class_map: Mapping[str, str] | None = None,
         across_checkpoints: bool = False,
         timeout: float = 300.0,
+        progress: bool | None = None,
     ) -> Interpolation:
         """Metrics along the line between two heads, ends included; exact, since logits are linear in the head.
 
@@ -290,6 +311,7 @@ class Refitting:
         steps : points on the line, 2 to 1000.
         class_map, across_checkpoints : as in `evaluate`, for both heads.
         timeout : seconds.
+        progress : show how far it is, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
@@ -306,9 +328,22 @@ class Refitting:
             train=train,
         )
         call = self.connection.stubs.refits.EvaluateMixtures
-        answer = self.connection.unary(call, request, timeout=timeout)
+        answer = ask(
+            self.connection,
+            call,
+            request,
+            timeout=timeout,
+            title=f"interpolation on {shown_name(features)}",
+            progress=progress,
+        )
         metrics = tuple(decode.metrics(one) for one in answer.metrics)
         return Interpolation(t=t, metrics=metrics, notes=decode.decode_notes(answer.notes))
+
+
+def _title(requests: Sequence[RefitArguments]) -> str:
+    if len(requests) == 1:
+        return f"refit on {shown_name(requests[0].get('features'))}"
+    return f"{len(requests)} refits"
 
 
 def _refit_or_error(outcome: refits_pb2.RefitOutcome) -> Refit | PenultError:

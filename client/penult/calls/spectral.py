@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from penult.calls.waiting.queries import ask, shown_name, waiting
 from penult.connection.rpc import Connection
 from penult.results.descriptors import Descriptors, Eigenvectors, PrincipalAngles
 from penult.results.records import Run
@@ -34,6 +35,7 @@ class Spectral:
         tags: Sequence[str] | None = None,
         note: str | None = None,
         timeout: float = 600.0,
+        progress: bool | None = None,
     ) -> Spectra:
         """Eigenvalues of the covariance of the features of each group or class, and how they compare.
 
@@ -64,6 +66,7 @@ class Spectral:
         name, tags, note : of the answer, to find it by and for people; no part of the request. A name that another
             answer has moves here, and ``.notes`` says from which. Change them with ``client.results.describe``.
         timeout : seconds.
+        progress : show how far it is, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
@@ -86,7 +89,16 @@ class Spectral:
         )
         request.card.CopyFrom(encode.card(name, tags, note))
         call = self.connection.stubs.spectra.ComputeSpectra
-        return decode_spectra.spectra(self.connection.unary(call, request, timeout=timeout))
+        return decode_spectra.spectra(
+            ask(
+                self.connection,
+                call,
+                request,
+                timeout=timeout,
+                title=f"spectra of {shown_name(features)}",
+                progress=progress,
+            )
+        )
 
     def run_spectra(
         self,
@@ -102,11 +114,12 @@ class Spectral:
         seed: int = 0,
         rows: RowsLike | None = None,
         timeout: float = 3600.0,
+        progress: bool | None = None,
     ) -> RunSpectra:
         """The `spectra` of every checkpoint of a run, as one answer: ``.eigenvalues`` (E, G, K).
 
         The features of `split` must have been extracted for each of them; the error names those that are
-        missing and the call that makes them. The other arguments are those of `spectra`.
+        missing and the call that makes them. The other arguments, `progress` too, are those of `spectra`.
 
         Raises
         ------
@@ -125,7 +138,16 @@ class Spectral:
         )
         request = encode_spectra.run_spectra_request(run, split, query)
         call = self.connection.stubs.spectra.ComputeRunSpectra
-        return decode_spectra.run_spectra(self.connection.unary(call, request, timeout=timeout))
+        return decode_spectra.run_spectra(
+            ask(
+                self.connection,
+                call,
+                request,
+                timeout=timeout,
+                title=f"spectra of {shown_name(run)}",
+                progress=progress,
+            )
+        )
 
     def descriptors(
         self,
@@ -136,6 +158,7 @@ class Spectral:
         rows: RowsLike | None = None,
         power_law: tuple[int, int] = (11, 50),
         timeout: float = 600.0,
+        progress: bool | None = None,
     ) -> Descriptors:
         """Numbers read off the spectrum of each group or class, each with its formula and paper.
 
@@ -147,6 +170,7 @@ class Spectral:
         features, split, by, rows : as for `spectra`.
         power_law : first and last rank of the fit; NaN for groups that have fewer positive eigenvalues.
         timeout : seconds.
+        progress : show how far it is, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
@@ -154,7 +178,16 @@ class Spectral:
         """
         request = encode_spectra.descriptors_request(features, split=split, by=by, rows=rows, power_law=power_law)
         call = self.connection.stubs.spectra.ComputeDescriptors
-        return decode_spectra.descriptors(self.connection.unary(call, request, timeout=timeout))
+        return decode_spectra.descriptors(
+            ask(
+                self.connection,
+                call,
+                request,
+                timeout=timeout,
+                title=f"descriptors of {shown_name(features)}",
+                progress=progress,
+            )
+        )
 
     def eigenvectors(
         self,
@@ -167,6 +200,7 @@ class Spectral:
         center: bool = True,
         rows: RowsLike | None = None,
         timeout: float = 3600.0,
+        progress: bool | None = None,
     ) -> Eigenvectors:
         """Top eigenvectors of the covariance of each group or class, read as a stream; nothing of them is stored.
 
@@ -179,6 +213,7 @@ class Spectral:
         features, split, by, correction, center, rows : as for `spectra`.
         top_k : eigenvectors of each group or class, 1 to D.
         timeout : seconds.
+        progress : show how far it is, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
@@ -188,7 +223,10 @@ class Spectral:
             features, split=split, by=by, top_k=top_k, correction=correction, center=center, rows=rows
         )
         call = self.connection.stubs.spectra.ReadEigenvectors
-        with self.connection.stream(call, request, timeout=timeout) as messages:
+        with (
+            waiting(self.connection, f"eigenvectors of {shown_name(features)}", progress) as metadata,
+            self.connection.stream(call, request, timeout=timeout, metadata=metadata) as messages,
+        ):
             return decode_spectra.eigenvectors(messages)
 
     def principal_angles(
@@ -202,6 +240,7 @@ class Spectral:
         top_k: int = 10,
         rows: RowsLike | None = None,
         timeout: float = 600.0,
+        progress: bool | None = None,
     ) -> PrincipalAngles:
         """Angles between the spans of the top eigenvectors of two groups, or of one group in two feature sets.
 
@@ -212,6 +251,7 @@ class Spectral:
         split, by, rows : as for `spectra`; for both.
         top_k : eigenvectors of each group; fewer than the rows of either.
         timeout : seconds.
+        progress : show how far it is, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
@@ -221,4 +261,13 @@ class Spectral:
             first, second, groups=groups, split=split, by=by, top_k=top_k, rows=rows
         )
         call = self.connection.stubs.spectra.ComputePrincipalAngles
-        return decode_spectra.principal_angles(self.connection.unary(call, request, timeout=timeout))
+        return decode_spectra.principal_angles(
+            ask(
+                self.connection,
+                call,
+                request,
+                timeout=timeout,
+                title=f"angles of {shown_name(first)} and {shown_name(second)}",
+                progress=progress,
+            )
+        )

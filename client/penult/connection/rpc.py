@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 import grpc
@@ -25,6 +25,7 @@ from penult_proto.v1 import (
     features_pb2_grpc,
     info_pb2_grpc,
     jobs_pb2_grpc,
+    progress_pb2_grpc,
     refits_pb2_grpc,
     runs_pb2_grpc,
     spectra_pb2_grpc,
@@ -49,6 +50,18 @@ class Call(Protocol[R_co]):
 
     def cancel(self) -> object:
         """End it. May be called again."""
+        ...
+
+
+class Answer(Protocol[R_co]):
+    """An answer that is still to come."""
+
+    def result(self) -> R_co:
+        """Wait for it."""
+        ...
+
+    def cancel(self) -> object:
+        """Give it up. May be called again."""
         ...
 
 
@@ -108,6 +121,7 @@ class Stubs:
         self.features = features_pb2_grpc.FeatureServiceStub(channel)
         self.info = info_pb2_grpc.InfoServiceStub(channel)
         self.jobs = jobs_pb2_grpc.JobServiceStub(channel)
+        self.progress = progress_pb2_grpc.ProgressServiceStub(channel)
         self.refits = refits_pb2_grpc.RefitServiceStub(channel)
         self.runs = runs_pb2_grpc.RunServiceStub(channel)
         self.spectra = spectra_pb2_grpc.SpectraServiceStub(channel)
@@ -165,20 +179,43 @@ class Connection:
             failure = self.failure(error)
         raise failure
 
-    def upload(self, method: "grpc.StreamUnaryMultiCallable[Q, R]", requests: Iterator[Q], *, timeout: float) -> R:
-        """Many requests, one answer, within `timeout` seconds. Raises `PenultError`."""
+    def ask(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[Q, R]",
+        request: Q,
+        *,
+        timeout: float,
+        metadata: tuple[tuple[str, str], ...] = (),
+    ) -> R:
+        """As `unary`, of a query that may take long: whatever ends the waiting, as Ctrl-C, cancels it there."""
+        return self._awaited(method.future(request, timeout=seconds(timeout), metadata=self._metadata + metadata))
+
+    def _awaited(self, call: "Answer[R]") -> R:
+        """The answer to a call; whatever else ends the waiting cancels it."""
         try:
-            return method(requests, timeout=seconds(timeout), metadata=self._metadata)
-        except grpc.RpcError as error:
-            failure = self.failure(error)
+            return call.result()
+        except (grpc.RpcError, grpc.FutureCancelledError):
+            # The error of a call is the call itself.
+            failure = self.failure(cast("grpc.RpcError", call))
+        finally:
+            call.cancel()
         raise failure
+
+    def upload(self, method: "grpc.StreamUnaryMultiCallable[Q, R]", requests: Iterator[Q], *, timeout: float) -> R:
+        """Many requests, one answer, within `timeout` seconds; Ctrl-C cancels it. Raises `PenultError`."""
+        return self._awaited(method.future(requests, timeout=seconds(timeout), metadata=self._metadata))
 
     @contextmanager
     def stream(
-        self, method: "grpc.UnaryStreamMultiCallable[Q, R]", request: Q, *, timeout: float | None
+        self,
+        method: "grpc.UnaryStreamMultiCallable[Q, R]",
+        request: Q,
+        *,
+        timeout: float | None,
+        metadata: tuple[tuple[str, str], ...] = (),
     ) -> "Generator[Call[R]]":
         """Answers as they come; leaving the block ends the call. Raises `PenultError` out of the block."""
-        call = method(request, timeout=seconds(timeout), metadata=self._metadata)
+        call = method(request, timeout=seconds(timeout), metadata=self._metadata + metadata)
         try:
             yield call
         except grpc.RpcError as error:

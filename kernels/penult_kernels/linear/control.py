@@ -15,6 +15,29 @@ def _nothing() -> None:
     return
 
 
+def _unseen(done: NDArray[np.bool_]) -> None:
+    return
+
+
+PART_OF_A_START = 0.5
+"""How far a block counts as solved whose warm start is found."""
+
+
+class Tally:
+    """How many of the blocks of one call are solved, told whenever that changes; it never falls."""
+
+    def __init__(self, n_blocks: int, report: Callable[[float, float], None]) -> None:
+        self._reached = np.zeros(n_blocks)
+        self._report = report
+        self._report(0.0, n_blocks)
+
+    def reach(self, places: NDArray[np.int64], level: float) -> None:
+        """The blocks at these places are solved (1) or have a warm start."""
+        if places.size and float(self._reached[places].min()) < level:
+            self._reached[places] = np.maximum(self._reached[places], level)
+            self._report(float(self._reached.sum()), self._reached.size)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopRule:
     """When one solve of B blocks ends."""
@@ -29,6 +52,8 @@ class StopRule:
     """Called between passes over the rows; may raise, which ends the solve."""
     unwanted: Callable[[], NDArray[np.bool_]] | None = None
     """Called before every step: (B,) True where a block was cancelled, which then leaves as it stands."""
+    left: Callable[[NDArray[np.bool_]], None] = _unseen
+    """Called with (B,) True where a block takes no further step, again and again as they leave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +65,8 @@ class Control:
     check: Callable[[], None] | None
     is_wanted: Callable[[int], bool] | None
     """Whether the problem at a position is still wanted."""
+    tally: Tally | None = None
+    """Counts the blocks that are solved."""
 
     def limit(self, n_columns: int) -> float:
         """The largest gap of a block of `n_columns` that counts as converged."""
@@ -53,7 +80,15 @@ class Control:
             max_iterations=self.max_iterations if max_iterations is None else max_iterations,
             check=_nothing if self.check is None else self.check,
             unwanted=self.unwanted(members),
+            left=self._left(members, 1.0 if fraction == 1.0 else PART_OF_A_START),
         )
+
+    def _left(self, members: Sequence[Block], level: float) -> Callable[[NDArray[np.bool_]], None]:
+        tally = self.tally
+        if tally is None:
+            return _unseen
+        places = np.asarray([block.place for block in members], np.int64)
+        return lambda done: tally.reach(places[done], level)
 
     def unwanted(self, members: Sequence[Block]) -> Callable[[], NDArray[np.bool_]] | None:
         """A function that says which of the blocks (B,) are cancelled by now; None when none can be."""

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from array_api_compat import array_namespace
 
@@ -11,7 +11,7 @@ from penult_kernels.arrays import Array
 from penult_kernels.linear.block_fit import BlockFit
 from penult_kernels.linear.blocks.blocks import Preparation
 from penult_kernels.linear.certificate import Certificate, ConvergenceWarning
-from penult_kernels.linear.control import Control
+from penult_kernels.linear.control import Control, Tally
 from penult_kernels.linear.l1.solver import solve_l1
 from penult_kernels.linear.l2.eigenbasis import Eigenbases
 from penult_kernels.linear.l2.solver import solve_l2
@@ -51,6 +51,7 @@ def solve(
     max_iterations: int = 100,
     check: Callable[[], None] | None = None,
     is_wanted: Callable[[int], bool] | None = None,
+    report: Callable[[float, float], None] | None = None,
     bases: Eigenbases | None = None,
 ) -> list[Fit]:
     """Minimise every problem over its head.
@@ -75,6 +76,9 @@ def solve(
     is_wanted : callable, optional
         Called between steps: whether the problem at a position is still wanted. One that is not stops at once; its fit
         is its last iterate, with `converged` False and without a warning.
+    report : callable, optional
+        Called now and then with how much is solved and of how much, in binary or softmax problems: a warm start
+        counts half. The first number never falls.
     bases : Eigenbases, optional
         Eigenvectors kept from earlier solves over these features, to be used and added to. They change the time, and
         an answer only within its tolerance.
@@ -99,9 +103,16 @@ def solve(
     """
     preparation = Preparation(features, y, n_classes, check=check)
     preparation.fit_scalings(problems)
-    blocks = [block for index, problem in enumerate(problems) for block in preparation.blocks_of(index, problem)]
+    parts = (block for index, problem in enumerate(problems) for block in preparation.blocks_of(index, problem))
+    blocks = [replace(block, place=place) for place, block in enumerate(parts)]
     solved: dict[int, BlockFit] = {}
-    control = Control(tolerance=tolerance, max_iterations=max_iterations, check=check, is_wanted=is_wanted)
+    control = Control(
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        check=check,
+        is_wanted=is_wanted,
+        tally=None if report is None else Tally(len(blocks), report),
+    )
     with_l1 = [index for index, block in enumerate(blocks) if block.l1 > 0]
     without = [index for index, block in enumerate(blocks) if not block.l1 > 0]
     solved.update(zip(with_l1, solve_l1(features, [blocks[index] for index in with_l1], control), strict=True))

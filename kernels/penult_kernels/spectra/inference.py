@@ -67,6 +67,7 @@ def infer_imbalance(
     stream: int = 0,
     center: bool = True,
     check: Callable[[], None] = lambda: None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> ImbalanceInference:
     """Matched ratio, interval and p-value for lambda_1(minority) / lambda_1(majority).
 
@@ -88,6 +89,8 @@ def infer_imbalance(
         Covariances about the mean; second moments about zero when False.
     check : callable
         Called between steps; may raise, to stop.
+    report : callable
+        Called now and then with the number of resamples that are solved, and how many there are: 5 R.
 
     Raises
     ------
@@ -99,7 +102,9 @@ def infer_imbalance(
     _check_options(replicates, confidence, seed, stream)
     if minority.shape[0] < SMALLEST_GROUP:
         return NOT_DEFINED
-    pair = ResampledPair(minority, majority, replicates, seed=seed, stream=stream, center=center, check=check)
+    pair = ResampledPair(
+        minority, majority, replicates, seed=seed, stream=stream, center=center, check=check, report=report
+    )
     observed = (pair.of_group(0), pair.of_group(1))
     matches = pair.matches()
     resampled = (pair.bootstrap(0), pair.bootstrap(1))

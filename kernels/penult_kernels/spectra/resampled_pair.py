@@ -13,6 +13,9 @@ from penult_kernels.spectra.resampling import Resample, bootstrap_counts, subsam
 from penult_kernels.spectra.spectrum import outer_product
 from penult_kernels.spectra.top_eigenvalue import TopEigenvalues, leading_direction, top_eigenvalues
 
+KINDS = 5
+"""Resamplings of a comparison, each with its own replicates: matches, two bootstraps, two sides of the permutations."""
+
 
 class ResampledPair:
     """The rows of two groups one below the other, each centered about its own mean, in float32 at unit size.
@@ -32,18 +35,28 @@ class ResampledPair:
         stream: int,
         center: bool,
         check: Callable[[], None],
+        report: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self._sizes = (int(minority.shape[0]), int(majority.shape[0]))
         self._rows = _in_span(_unit_residuals(minority, majority, center=center))
         self._replicates = replicates
         self._seed, self._stream = seed, stream
         self._center, self._check = center, check
+        self._report, self._n_resampled = report, 0
         self._start = leading_direction(self._rows)
 
     def of_group(self, which: int) -> TopEigenvalues:
         """lambda_1 of the whole minority (0) or majority (1)."""
         size = self._sizes[which]
-        return self._solve(self._rows[self._part(which), :], lambda r: np.ones((len(r), size), dtype=np.int64), 1)
+        rows = self._rows[self._part(which), :]
+        return top_eigenvalues(
+            rows,
+            lambda r: np.ones((len(r), size), dtype=np.int64),
+            1,
+            center=self._center,
+            start=self._start,
+            check=self._check,
+        )
 
     def matches(self) -> TopEigenvalues:
         """lambda_1 of subsamples of the majority that have the minority's size."""
@@ -52,7 +65,6 @@ class ResampledPair:
         return self._solve(
             self._rows[self._part(1), :],
             lambda r: _members(subsample(n_b, n_a, r, seed=self._seed, stream=stream), n_b),
-            self._replicates,
         )
 
     def bootstrap(self, which: int) -> TopEigenvalues:
@@ -62,7 +74,6 @@ class ResampledPair:
         return self._solve(
             self._rows[self._part(which), :],
             lambda r: bootstrap_counts(size, r, seed=self._seed, stream=stream),
-            self._replicates,
         )
 
     def permutation(self, which: int) -> TopEigenvalues:
@@ -74,7 +85,7 @@ class ResampledPair:
             drawn = _members(subsample(n, n_a, r, seed=self._seed, stream=stream), n)
             return 1 - drawn if which else drawn
 
-        return self._solve(self._rows, weights, self._replicates)
+        return self._solve(self._rows, weights)
 
     @property
     def log_factor(self) -> float:
@@ -86,8 +97,19 @@ class ResampledPair:
         n_a, n_b = self._sizes
         return slice(n_a, n_a + n_b) if which else slice(0, n_a)
 
-    def _solve(self, rows: Array, weights: Callable[[range], NDArray[np.int64]], replicates: int) -> TopEigenvalues:
-        return top_eigenvalues(rows, weights, replicates, center=self._center, start=self._start, check=self._check)
+    def _solve(self, rows: Array, weights: Callable[[range], NDArray[np.int64]]) -> TopEigenvalues:
+        before = self._n_resampled
+        solved = top_eigenvalues(
+            rows,
+            weights,
+            self._replicates,
+            center=self._center,
+            start=self._start,
+            check=self._check,
+            report=lambda found: self._report(before + found, KINDS * self._replicates),
+        )
+        self._n_resampled += self._replicates
+        return solved
 
 
 def _unit_residuals(minority: Array, majority: Array, *, center: bool) -> Array:

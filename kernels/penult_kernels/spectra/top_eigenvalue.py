@@ -51,6 +51,7 @@ def top_eigenvalues(
     center: bool = True,
     start: Array,
     check: Callable[[], None] = lambda: None,
+    report: Callable[[int], None] = lambda found: None,
 ) -> TopEigenvalues:
     """lambda_1 of every replicate.
 
@@ -71,6 +72,8 @@ def top_eigenvalues(
         Where every iteration begins, such as `leading_direction(rows)`.
     check : callable
         Called between steps; may raise, to stop.
+    report : callable, optional
+        Called now and then with the number of replicates whose eigenvalue has been found.
     """
     xp = array_namespace(rows)
     n_rows, n_features = (int(length) for length in rows.shape)
@@ -80,7 +83,13 @@ def top_eigenvalues(
         chosen = range(batch.start, batch.stop)
         operator = _Weighted(rows, weights(chosen), center=center)
         first = xp.broadcast_to(xp.astype(start, xp.float32), (len(chosen), n_features))
-        parts.append(operator.certify(_lanczos(operator.apply, first, check), check))
+
+        def found(n_replicates: int, before: int = batch.start) -> None:
+            report(before + n_replicates)
+
+        pairs = _lanczos(operator.apply, first, check, found)
+        parts.append(operator.certify(pairs, check))
+        report(batch.stop)
     return _joined(parts)
 
 
@@ -189,7 +198,9 @@ def _error_bound(residual: NDArray[np.float64], gap: NDArray[np.float64]) -> NDA
     return residual * np.minimum(1.0, residual / np.maximum(gap, np.finfo(np.float64).tiny))
 
 
-def _lanczos(apply: Callable[[Array], Array], start: Array, check: Callable[[], None]) -> _RitzPairs:
+def _lanczos(
+    apply: Callable[[Array], Array], start: Array, check: Callable[[], None], report: Callable[[int], None]
+) -> _RitzPairs:
     """The largest Ritz pair of every replicate; stops when every error bound is within TOLERANCE.
 
     One step: apply the operator to the newest basis vector, orthogonalise the image against the last two (all that
@@ -217,10 +228,12 @@ def _lanczos(apply: Callable[[Array], Array], start: Array, check: Callable[[], 
             theta, ritz = np.linalg.eigh(projected[:, : step + 1, : step + 1])
             gaps = theta[:, -1] - (theta[:, -2] if step else 0.0)
             errors = _error_bound(length * np.abs(ritz[:, -1, -1]), gaps)
-            if step + 1 == most or bool(np.all(errors <= TOLERANCE * theta[:, -1])):
+            is_found = errors <= TOLERANCE * theta[:, -1]
+            if step + 1 == most or bool(is_found.all()):
                 coefficients = asarray_like(ritz[:, None, :, -1], start)
                 vectors = xp.astype(coefficients, start.dtype) @ basis[:, : step + 1, :]
                 return _RitzPairs(vectors=vectors[:, 0, :], gaps=gaps)
+            report(int(is_found.sum()))
         projected[:, step + 1, step] = projected[:, step, step + 1] = length
     raise AssertionError("the last step returns")
 

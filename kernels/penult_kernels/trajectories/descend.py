@@ -45,6 +45,7 @@ def descend(
     watch: Watch | Sequence[Watch | None] | None = None,
     check: Callable[[], None] | None = None,
     is_wanted: Callable[[int], bool] | None = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Trajectory]:
     """Compute the trajectory of every problem; those with equal rows and scaling share every product.
 
@@ -61,6 +62,9 @@ def descend(
     is_wanted : callable, optional
         Called every few steps: whether the problem at a position is still wanted. One that is not stops at its
         iterate.
+    report : callable
+        Called after every step with how many are taken, and how many there are, of all groups of problems that step
+        together.
 
     Raises
     ------
@@ -89,9 +93,14 @@ def descend(
         member = Member(index=index, problem=problem, settings=one, parts=parts)
         alike.setdefault(same, (seen, []))[1].append(member)
     found: dict[int, Trajectory] = {}
-    for seen, members in alike.values():
-        for streams in _runs(members, features.shape[1]):
-            found.update(TrajectoryRun(preparation, streams, seen).follow(check, is_wanted))
+    runs = [(seen, run) for seen, members in alike.values() for run in _runs(members, features.shape[1])]
+    lengths = [streams[0][0].settings.steps for _, streams in runs]
+    for number, (seen, streams) in enumerate(runs):
+
+        def taken(step: int, before: int = sum(lengths[:number])) -> None:
+            report(before + step, sum(lengths))
+
+        found.update(TrajectoryRun(preparation, streams, seen).follow(check, is_wanted, taken))
     return [found[index] for index in range(len(problems))]
 
 

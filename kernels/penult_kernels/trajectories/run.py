@@ -80,9 +80,12 @@ class TrajectoryRun:
         }
 
     def follow(
-        self, check: Callable[[], None] | None, is_wanted: Callable[[int], bool] | None
+        self,
+        check: Callable[[], None] | None,
+        is_wanted: Callable[[int], bool] | None,
+        report: Callable[[int], None] = lambda step: None,
     ) -> dict[int, Trajectory]:
-        """Take all steps; answers by the indices of the problems."""
+        """Take all steps; answers by the indices of the problems. `report` is told how many steps are taken."""
         found: dict[int, Trajectory] = {}
         n_steps = self._settings.steps
         for step in range(1, n_steps + 1):
@@ -98,6 +101,7 @@ class TrajectoryRun:
             self._theta = self._stepper.step(self._theta, self._gradient(logits), float(self._rate_factors[step - 1]))
             if self._heads:
                 self._keep_every(step)
+            report(step)
         if self._watch is not None:
             self._look(n_steps, self._logits())
         return found | self._answers(range(len(self._members)), n_steps)

@@ -149,6 +149,31 @@ class RankOrder(google.protobuf.message.Message):
 Global___RankOrder: typing_extensions.TypeAlias = RankOrder
 
 @typing.final
+class QueryProgress(google.protobuf.message.Message):
+    """How far queries of the compute worker are that are answered together."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    QUERIES_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    @property
+    def queries(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What the calls carry as metadata `penult-query`."""
+
+    @property
+    def progress(self) -> penult_proto.v1.jobs_pb2.Progress: ...
+    def __init__(
+        self,
+        *,
+        queries: collections.abc.Iterable[builtins.str] | None = ...,
+        progress: penult_proto.v1.jobs_pb2.Progress | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["progress", b"progress"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["progress", b"progress", "queries", b"queries"]) -> None: ...
+
+Global___QueryProgress: typing_extensions.TypeAlias = QueryProgress
+
+@typing.final
 class ToWorker(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -212,6 +237,7 @@ class FromWorker(google.protobuf.message.Message):
     ERROR_FIELD_NUMBER: builtins.int
     SAVED_FIELD_NUMBER: builtins.int
     NEEDED_FIELD_NUMBER: builtins.int
+    QUERIES_FIELD_NUMBER: builtins.int
     saved: builtins.float
     """What the next attempt need not do again (see Job.saved)."""
     @property
@@ -234,6 +260,8 @@ class FromWorker(google.protobuf.message.Message):
 
     @property
     def needed(self) -> Global___NeededCheckpoints: ...
+    @property
+    def queries(self) -> Global___QueryProgress: ...
     def __init__(
         self,
         *,
@@ -245,9 +273,10 @@ class FromWorker(google.protobuf.message.Message):
         error: penult_proto.v1.jobs_pb2.Error | None = ...,
         saved: builtins.float = ...,
         needed: Global___NeededCheckpoints | None = ...,
+        queries: Global___QueryProgress | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed", "queries"] | None: ...
 
 Global___FromWorker: typing_extensions.TypeAlias = FromWorker

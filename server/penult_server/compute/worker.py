@@ -30,6 +30,7 @@ from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import RefitQueue
+from penult_server.compute.reporting import Reporter, ReportPipe, query_of
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.descriptors import compute_descriptors, compute_principal_angles
 from penult_server.compute.spectra.eigenvectors import read_eigenvectors
@@ -57,52 +58,60 @@ class Worker(
 ):
     """The three services that need features or the device."""
 
-    def __init__(self, root: Path, backend: Backend, resident_bytes: int) -> None:
+    def __init__(self, root: Path, backend: Backend, resident_bytes: int, reports: ReportPipe) -> None:
         self._root = root
         self._backend = backend
+        self._reports = reports
         self._residents = ResidentFeatures(root, backend, resident_bytes)
         self._inferences = InferenceCache()
         self._device = threading.Lock()
         self._material = RefitMaterial(root, backend, self._residents)
-        self._refits = RefitQueue(self._material, self._device)
+        self._refits = RefitQueue(self._material, self._device, reports)
 
     def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
         return self._on_device(
-            context,
-            lambda check: compute_spectra(request, self._resources(check)),
+            context, lambda check, progress: compute_spectra(request, self._resources(check, progress))
         )
 
     def ComputeDescriptors(
         self, request: spectra_pb2.ComputeDescriptorsRequest, context: Context
     ) -> spectra_pb2.Descriptors:
-        return self._on_device(context, lambda check: compute_descriptors(request, self._resources(check)))
+        return self._on_device(
+            context, lambda check, progress: compute_descriptors(request, self._resources(check, progress))
+        )
 
     def ComputePrincipalAngles(
         self, request: spectra_pb2.ComputePrincipalAnglesRequest, context: Context
     ) -> spectra_pb2.PrincipalAngles:
-        return self._on_device(context, lambda check: compute_principal_angles(request, self._resources(check)))
+        return self._on_device(
+            context, lambda check, progress: compute_principal_angles(request, self._resources(check, progress))
+        )
 
     def ReadEigenvectors(
         self, request: spectra_pb2.ReadEigenvectorsRequest, context: Context
     ) -> Iterator[spectra_pb2.ReadEigenvectorsResponse]:
         try:
-            yield from read_eigenvectors(request, self._resources(still_wanted(context)), self._device)
+            yield from read_eigenvectors(
+                request, self._resources(still_wanted(context), self._reporter(context)), self._device
+            )
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
     ) -> Iterator[refits_pb2.RefitOutcome]:
-        answers = [self._refits.ask(one, context.is_active) for one in request.requests]
+        answers = [self._refits.ask(one, context.is_active, query_of(context)) for one in request.requests]
         yield from map(outcome_of, answers)
 
     def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
-        return self._on_device(context, lambda check: evaluate(request, self._material, check))
+        return self._on_device(context, lambda check, progress: evaluate(request, self._material, check, progress))
 
     def EvaluateMixtures(
         self, request: refits_pb2.EvaluateMixturesRequest, context: Context
     ) -> refits_pb2.EvaluateMixturesResponse:
-        return self._on_device(context, lambda check: evaluate_mixtures(request, self._material, check))
+        return self._on_device(
+            context, lambda check, progress: evaluate_mixtures(request, self._material, check, progress)
+        )
 
     def UploadFeatures(
         self, request_iterator: Iterator[features_pb2.UploadFeaturesRequest], context: Context
@@ -127,19 +136,23 @@ class Worker(
         with self._device:
             self._material.drop(digest)
 
-    def _resources(self, check: Callable[[], None]) -> Resources:
+    def _reporter(self, context: Context) -> Reporter:
+        return self._reports.of([query_of(context)])
+
+    def _resources(self, check: Callable[[], None], progress: Reporter) -> Resources:
         return Resources(
             root=self._root,
             residents=self._residents,
             backend=self._backend,
             check=check,
+            progress=progress,
             inferences=self._inferences,
         )
 
-    def _on_device(self, context: Context, compute: Callable[[Callable[[], None]], T]) -> T:
+    def _on_device(self, context: Context, compute: Callable[[Callable[[], None], Reporter], T]) -> T:
         try:
             with self._device:
-                return compute(still_wanted(context))
+                return compute(still_wanted(context), self._reporter(context))
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 
@@ -206,7 +219,7 @@ def main() -> None:
         return
     # The services' other methods are answered by the front and never reach this process.
     worker = Worker(  # pyright: ignore[reportAbstractUsage]
-        Path(order.root), backend, order.resident_bytes
+        Path(order.root), backend, order.resident_bytes, ReportPipe(messages)
     )
     server = grpc.server(ThreadPoolExecutor(THREADS), options=MESSAGE_OPTIONS)
     features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)

@@ -20,6 +20,7 @@ from penult_proto.v1 import (
     features_pb2_grpc,
     info_pb2_grpc,
     jobs_pb2_grpc,
+    progress_pb2_grpc,
     refits_pb2_grpc,
     runs_pb2_grpc,
     spectra_pb2_grpc,
@@ -39,6 +40,7 @@ from penult_server.front.services.checkpoints import CheckpointServicer
 from penult_server.front.services.features import FeatureServicer
 from penult_server.front.services.info import InfoServicer
 from penult_server.front.services.jobs import JobServicer
+from penult_server.front.services.progress import ProgressServicer
 from penult_server.front.services.refits import RefitServicer
 from penult_server.front.services.spectra import SpectraServicer
 from penult_server.front.services.storage import StorageServicer
@@ -145,6 +147,7 @@ class Server:
         features_pb2_grpc.add_FeatureServiceServicer_to_server(features, server)
         info_pb2_grpc.add_InfoServiceServicer_to_server(self._info, server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(registry, self._queue), server)
+        progress_pb2_grpc.add_ProgressServiceServicer_to_server(ProgressServicer(compute.asked), server)
         refits_pb2_grpc.add_RefitServiceServicer_to_server(RefitServicer(registry, compute), server)
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(registry, self._settings.root), server)
         spectra_pb2_grpc.add_SpectraServiceServicer_to_server(SpectraServicer(registry, compute), server)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penult.calls.waiting.queries import uploading
 from penult.connection.rpc import Connection
 from penult.files.loading import Wanted, loaded
 from penult.files.sources import open_source
@@ -62,7 +63,14 @@ def opened_upload(
         yield upload, notes, found.is_own
 
 
-def sent(connection: Connection, upload: Upload, card: cards_pb2.Card, chunk_bytes: int, timeout: float) -> Any:
+def sent(
+    connection: Connection,
+    upload: Upload,
+    card: cards_pb2.Card,
+    chunk_bytes: int,
+    timeout: float,
+    progress: bool | None,
+) -> Any:
     """Send an upload; where a file cannot be read to its end, its own error is raised."""
     failures: list[Exception] = []
 
@@ -74,7 +82,9 @@ def sent(connection: Connection, upload: Upload, card: cards_pb2.Card, chunk_byt
             failures.append(error)
 
     try:
-        return connection.upload(connection.stubs.features.UploadFeatures, messages(), timeout=timeout)
+        with uploading(card.name, progress) as transfer:
+            counted = transfer.counted(messages())
+            return connection.upload(connection.stubs.features.UploadFeatures, counted, timeout=timeout)
     except Exception:
         if failures:
             raise failures[0] from None

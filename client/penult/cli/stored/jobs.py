@@ -55,7 +55,7 @@ def _has_result(job: Job[Any]) -> bool:
 def follow(job: Job[Any], *, wait: bool, as_json: bool) -> None:
     """Wait for a job where that was asked, then print what it made, or how it stands. Raises what `Job.wait` does."""
     if wait:
-        job.wait(progress=not as_json)
+        job.wait(progress=False if as_json else None)
     said = f"{job}\nfollow it: penult jobs watch {job.id}" if not job.ended else job_text(job)
     say(job_json(job), as_json=as_json, text=lambda: said)
 

@@ -58,6 +58,8 @@ class Block:
     """Equal for blocks of one call whose offsets have equal contents."""
     scaling_id: int
     """Equal for blocks of one call whose scalings have equal contents."""
+    place: int = 0
+    """Position among all blocks of one call."""
 
     @property
     def bias_penalty(self) -> float:

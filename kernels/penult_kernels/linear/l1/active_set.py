@@ -74,11 +74,18 @@ def active_set(features: NDArray[np.floating], members: Sequence[Block], stop: S
         leaves = (state.gap <= stop.limit) & state.is_float64() | _stalled(gaps)
         leaves = leaves if stop.unwanted is None else leaves | stop.unwanted()
         active = active[~leaves[active]]
+        stop.left(_without(len(members), active))
         if not active.size or rounds == stop.max_iterations:
             break
         state.choose(active)
         state.step(active)
     return state.fits(stop.limit)
+
+
+def _without(n_blocks: int, active: NDArray[np.int64]) -> NDArray[np.bool_]:
+    found = np.ones(n_blocks, np.bool_)
+    found[active] = False
+    return found
 
 
 def _stalled(gaps: Sequence[Floats]) -> NDArray[np.bool_]:

@@ -99,6 +99,9 @@ def proximal_newton(
         if stop.unwanted is not None:
             leaves = stop.unwanted()
             active = [state for state in active if not bool(leaves[state.index])]
+        left = np.ones(len(members), np.bool_)
+        left[[state.index for state in active]] = False
+        stop.left(left)
         if not active or rounds == stop.max_iterations:
             break
         for state in active:

@@ -113,6 +113,7 @@ def newton(
             done = done | stop.unwanted()[state.positions]
         if done.any():
             _record(found, state, gaps, met, done, steps)
+            stop.left(np.asarray([one is not None for one in found]))
             kept = np.flatnonzero(~done)
             if kept.size == 0:
                 break

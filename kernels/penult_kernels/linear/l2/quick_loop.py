@@ -120,6 +120,9 @@ def minimize(state: State, stop: StopRule) -> Reached:
             x = state.x
             for index in np.setdiff1d(np.arange(positions.size), kept):
                 found[int(positions[index])] = x[int(index), :]
+            left = np.ones(len(found), bool)
+            left[positions[kept]] = False
+            stop.left(left)
             if kept.size == 0:
                 break
             state.take(kept)

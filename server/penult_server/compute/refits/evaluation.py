@@ -15,6 +15,7 @@ from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.named_heads import NamedHead, Rules
+from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.resident import Resident
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, metrics_to_proto
@@ -81,13 +82,15 @@ def metrics_of(logits: Any, resident: Resident, train: FeatureManifest | None = 
     return metrics_to_proto(metrics, manifest.labels)
 
 
-def evaluate(request: pb.EvaluateRequest, material: RefitMaterial, check: Callable[[], None]) -> groups_pb2.Metrics:
+def evaluate(
+    request: pb.EvaluateRequest, material: RefitMaterial, check: Callable[[], None], progress: Reporter = SILENT
+) -> groups_pb2.Metrics:
     """Score a given head, or a checkpoint's own; the classes of the answer are in the order of the feature set's.
 
     Raises ServiceError: WRONG_SHAPE, NOT_FINITE, OTHER_CLASSES, OTHER_CHECKPOINT and what loading raises.
     """
     head = material.given_head(request)
-    resident = material.resident(request.feature_set, check)
+    resident = material.reporting(progress).resident(request.feature_set, check)
     match = _rules(request, material).head(head, resident.manifest)
     logits = logits_of_heads(resident.features, [head.head])[0]
     train = material.manifest(request.train) if request.train else None
@@ -97,7 +100,10 @@ def evaluate(request: pb.EvaluateRequest, material: RefitMaterial, check: Callab
 
 
 def evaluate_mixtures(
-    request: pb.EvaluateMixturesRequest, material: RefitMaterial, check: Callable[[], None]
+    request: pb.EvaluateMixturesRequest,
+    material: RefitMaterial,
+    check: Callable[[], None],
+    progress: Reporter = SILENT,
 ) -> pb.EvaluateMixturesResponse:
     """Score mixtures of heads: every head is multiplied once, mixtures are sums of its logits.
 
@@ -114,7 +120,7 @@ def evaluate_mixtures(
         )
     if not np.isfinite(shares).all():
         raise ServiceError(ErrorKind.NOT_FINITE, "shares holds NaN or infinity", array="shares")
-    resident = material.resident(request.feature_set, check)
+    resident = material.reporting(progress).resident(request.feature_set, check)
     matches = [
         rules.head(head, resident.manifest)
         for rules, head in zip(_rules_of_each(request, heads, material), heads, strict=True)
@@ -123,10 +129,12 @@ def evaluate_mixtures(
     ordered = [match.columns(own) for match, own in zip(matches, logits, strict=True)]
     train = material.manifest(request.train) if request.train else None
     metrics: list[groups_pb2.Metrics] = []
+    add = progress.each("scoring", "mixtures", len(shares))
     for mixture in shares:
         check()
         mixed = sum(float(share) * own for share, own in zip(mixture, ordered, strict=True))
         metrics.append(metrics_of(mixed, resident, train))
+        add(1)
     notes = [note for match in matches for note in match.notes]
     return pb.EvaluateMixturesResponse(metrics=metrics, notes=notes_to_proto(notes))
 

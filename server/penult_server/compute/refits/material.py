@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from penult_proto.v1 import refits_pb2 as pb
 from penult_server.class_names import Classes, Match, match_classes
 from penult_server.compute.backend import Backend
 from penult_server.compute.refits.named_heads import NamedHead, classes_of, head_from_proto, host_head
+from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.resident import Resident, ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import read_head, read_manifest
@@ -35,12 +37,19 @@ class RefitMaterial:
         self._root = root
         self.backend = backend
         self._residents = residents
+        self._progress = SILENT
         self._kept: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._manifests = lru_cache(MOST_MANIFESTS)(self._read_manifest)
 
+    def reporting(self, progress: Reporter) -> "RefitMaterial":
+        """The same, which tells `progress` how far sets are read."""
+        told = copy(self)
+        told._progress = progress
+        return told
+
     def resident(self, digest: str, check: Callable[[], None] = lambda: None) -> Resident:
         """Features and labels."""
-        return self._residents.get(digest, check)
+        return self._residents.get(digest, check, self._progress)
 
     def logits(self, digest: str) -> NDArray[np.float64]:
         """(N, C) logits stored with the set, or those of the head stored with it.

@@ -22,6 +22,7 @@ from penult_server.compute.refits.checks import explained
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.procedure import refit
 from penult_server.compute.refits.work import Interest, Rounds, Work, do_together
+from penult_server.compute.reporting import NO_REPORTS, SILENT, Reporter, ReportPipe
 from penult_server.errors import ServiceError
 
 QUIET = 0.05
@@ -46,6 +47,8 @@ class Asked:
     request: pb.RefitRequest
     is_waiting: Callable[[], bool]
     """Whether the caller is still there; asked from another thread than the caller's."""
+    query: str = ""
+    """What the front knows it by; empty when nobody is told how far it is."""
     answer: "Future[pb.Refit]" = field(default_factory=lambda: Future[pb.Refit]())
     rounds: Rounds[pb.Refit] | None = None
     waiting: list[Work] = field(default_factory=list[Work])
@@ -110,15 +113,18 @@ class Arrivals:
 class RefitQueue:
     """Answers refits on a thread of its own."""
 
-    def __init__(self, material: RefitMaterial, device: AbstractContextManager[Any]) -> None:
+    def __init__(
+        self, material: RefitMaterial, device: AbstractContextManager[Any], reports: ReportPipe = NO_REPORTS
+    ) -> None:
         self._material = material
+        self._reports = reports
         self._device = device
         self._arrivals = Arrivals()
         threading.Thread(target=self._serve, name="refits", daemon=True).start()
 
-    def ask(self, request: pb.RefitRequest, is_waiting: Callable[[], bool]) -> "Future[pb.Refit]":
+    def ask(self, request: pb.RefitRequest, is_waiting: Callable[[], bool], query: str = "") -> "Future[pb.Refit]":
         """The future answer; its exception is the error of this request alone."""
-        asked = Asked(request, is_waiting)
+        asked = Asked(request, is_waiting, query)
         self._arrivals.put(asked)
         return asked.answer
 
@@ -126,20 +132,32 @@ class RefitQueue:
         while True:
             self._arrivals.wait()
             with self._device:
-                answer_together(self._arrivals.begin(), self._material, self._arrivals.joining)
+                answer_together(self._arrivals.begin(), self._material, self._arrivals.joining, self._reports)
 
 
 def answer_together(
-    batch: list[Asked], material: RefitMaterial, joining: Callable[[], list[Asked]] = list[Asked]
+    batch: list[Asked],
+    material: RefitMaterial,
+    joining: Callable[[], list[Asked]] = list[Asked],
+    reports: ReportPipe = NO_REPORTS,
 ) -> None:
     """Answer every request of a batch, or fail it alone; `joining` gives the requests that join it."""
-    _Together(batch, material, joining).answer()
+    _Together(batch, material, joining, reports).answer()
 
 
 class _Together:
-    def __init__(self, batch: list[Asked], material: RefitMaterial, joining: Callable[[], list[Asked]]) -> None:
+    def __init__(
+        self,
+        batch: list[Asked],
+        material: RefitMaterial,
+        joining: Callable[[], list[Asked]],
+        reports: ReportPipe,
+    ) -> None:
         self._material = material
         self._joining = joining
+        self._reports = reports
+        self._told: list[str] = []
+        self._progress = SILENT
         self._members = batch
         self._joined: list[Asked] = []
 
@@ -148,7 +166,7 @@ class _Together:
         beginning = self._members
         while True:
             for asked in beginning:
-                asked.rounds = refit(asked.request, self._material)
+                asked.rounds = refit(asked.request, self._material.reporting(self._reports.of([asked.query])))
                 self._resume(asked, None)
             going = self._still_going()
             if not going:
@@ -175,9 +193,11 @@ class _Together:
             if self._joined:
                 raise JoinedError
 
-        interest = Interest(check=check, is_wanted=lambda position: owners[position].is_wanted())
+        progress = self._progress_of(going)
+        interest = Interest(check=check, is_wanted=lambda position: owners[position].is_wanted(), progress=progress)
+        works = [work for asked in going for work in asked.waiting]
         try:
-            results = do_together([work for asked in going for work in asked.waiting], self._material, interest)
+            results = do_together(works, self._material.reporting(progress), interest)
         except (NobodyLeftError, JoinedError):
             return
         except Exception as error:
@@ -188,6 +208,13 @@ class _Together:
                 self._do_round([asked])
             return
         self._hand_out(going, results)
+
+    def _progress_of(self, going: list[Asked]) -> Reporter:
+        """Reports to all of them; the same ones while they are the same, so that many short rounds are told of."""
+        told = [asked.query for asked in going]
+        if told != self._told:
+            self._told, self._progress = told, self._reports.of(told)
+        return self._progress
 
     def _hand_out(self, going: list[Asked], results: list[list[Any]]) -> None:
         first = 0

@@ -18,6 +18,7 @@ from penult_kernels.metrics.head_scores import logits_of_heads
 from penult_kernels.trajectories.descend import descend
 from penult_kernels.trajectories.settings import Trajectory, TrajectorySettings, Watch
 from penult_server.compute.refits.material import RefitMaterial
+from penult_server.compute.reporting import SILENT, Reporter
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Head)
@@ -94,6 +95,8 @@ class Interest:
     """May raise, which ends all work."""
     is_wanted: Callable[[int], bool]
     """Whether the work at a position is wanted; once False, always False."""
+    progress: Reporter = SILENT
+    """Told how much of the work is done."""
 
 
 def do_together(works: Sequence[Work], material: RefitMaterial, interest: Interest) -> list[list[Any]]:
@@ -115,7 +118,7 @@ def do_together(works: Sequence[Work], material: RefitMaterial, interest: Intere
         def is_wanted(index: int, owner: NDArray[np.int64] = owner) -> bool:
             return interest.is_wanted(int(owner[index]))
 
-        results = _do(members, material, Interest(check=interest.check, is_wanted=is_wanted))
+        results = _do(members, material, replace(interest, is_wanted=is_wanted))
         ends = np.cumsum(sizes).tolist()
         for position, size, end in zip(positions, sizes, ends, strict=True):
             found[position] = results[end - size : end]
@@ -162,6 +165,7 @@ def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) 
             max_iterations=first.max_iterations,
             check=interest.check,
             is_wanted=interest.is_wanted,
+            report=interest.progress.stage("fitting", "problems"),
             bases=resident.bases,
         )
     return [_on_host(fit, material) for fit in fits]
@@ -180,6 +184,7 @@ def _descend(works: Sequence[Descend], material: RefitMaterial, interest: Intere
         watch=watches,
         check=interest.check,
         is_wanted=interest.is_wanted,
+        report=interest.progress.stage("following paths", "steps"),
     )
     return [_on_host(one, material) for one in found]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from penult_kernels.linear.l2.eigenbasis import Eigenbases
 from penult_proto.errors import ErrorKind
 from penult_server.compute.backend import Backend
+from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.errors import ServiceError
 from penult_server.stores.manifest import FeatureManifest
 from penult_server.stores.reading import StoredFeatures
@@ -53,7 +54,7 @@ class ResidentFeatures:
         self._sets: OrderedDict[str, Resident] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, digest: str, check: Callable[[], None]) -> Resident:
+    def get(self, digest: str, check: Callable[[], None], progress: Reporter = SILENT) -> Resident:
         """The set, from memory or from the store; `check` is called between chunks and may raise.
 
         Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT, OUT_OF_MEMORY.
@@ -64,7 +65,7 @@ class ResidentFeatures:
                 return self._sets[digest]
             stored = StoredFeatures(self._root, digest)
             self._free_memory(stored)
-            resident = self._load(stored, check)
+            resident = self._load(stored, check, progress)
             self._sets[digest] = resident
             return resident
 
@@ -91,14 +92,16 @@ class ResidentFeatures:
         while self._sets and sum(one.nbytes for one in self._sets.values()) + needed > self.budget:
             self._sets.popitem(last=False)
 
-    def _load(self, stored: StoredFeatures, check: Callable[[], None]) -> Resident:
+    def _load(self, stored: StoredFeatures, check: Callable[[], None], progress: Reporter) -> Resident:
         manifest = stored.manifest
         features = self._backend.xp.empty((manifest.n_examples, manifest.n_features), dtype=manifest.dtype)
         first = 0
+        report = progress.stage(f"reading {manifest.digest[:8]}", "rows")
         for block in stored.blocks("features"):
             check()
             features[first : first + len(block)] = self._backend.to_device(block)
             first += len(block)
+            report(first, manifest.n_examples)
         y, a = stored.read("y"), stored.read("a")
         masks = np.zeros((len(y), 0), dtype=np.bool_)
         if manifest.labels.masks:

@@ -22,7 +22,13 @@ from penult_server.messages import array_to_proto
 def compute_descriptors(request: pb.ComputeDescriptorsRequest, resources: Resources) -> pb.Descriptors:
     """Every descriptor of every group or class. Every field of the request is set by now."""
     parts = _parts(request.source, request.by, resources)
-    spectra = [_eigenvalues(parts, index, resources.backend) for index in range(len(parts.groups))]
+    add = parts.progress.each(
+        "spectra", "classes" if request.by == pb.SPECTRA_BY_CLASS else "groups", len(parts.groups)
+    )
+    spectra: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+    for index in range(len(parts.groups)):
+        spectra.append(_eigenvalues(parts, index, resources.backend))
+        add(1)
     first, last = request.power_law_first, request.power_law_last
     measures: list[tuple[kernels.Definition, list[float]]] = [
         (kernels.PARTICIPATION_RATIO, [kernels.participation_ratio(one) for one, _ in spectra]),

@@ -15,6 +15,7 @@ from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import COPIES_OF_A_PRODUCT
+from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.resident import Resident, ResidentFeatures
 from penult_server.compute.spectra.inference_cache import InferenceCache
 from penult_server.compute.spectra.streaming import passes_over, stream_bytes, stream_moments
@@ -33,6 +34,8 @@ class Resources:
     backend: Backend
     check: Callable[[], None]
     """Called between steps; raises when nobody waits for the answer any more."""
+    progress: Reporter = SILENT
+    """Told how far the query is."""
     inferences: InferenceCache = field(default_factory=InferenceCache)
 
     def parts(self, source: pb.FeatureSource, by: "pb.SpectraBy.ValueType") -> "Parts":
@@ -55,6 +58,7 @@ class Parts:
         self._resident: Resident | None = None
         self._streamed: Moments | None = None
         self.check = resources.check
+        self.progress = resources.progress
         self.manifest = self._stored.manifest
         self.n_attributes = self.manifest.labels.n_attributes
         describe = classes_to_proto if self._by_class else groups_to_proto
@@ -123,7 +127,7 @@ class Parts:
     def rows(self, index: int) -> Any:
         """Features (N, D) of one part, on the device."""
         if self._resident is None:
-            self._resident = self._resources.residents.get(self.manifest.digest, self.check)
+            self._resident = self._resources.residents.get(self.manifest.digest, self.check, self.progress)
         members = self._members(index, self._resident.y, self._resident.g)
         return self._resident.features[self._resources.backend.to_device(np.flatnonzero(members))]
 
@@ -131,7 +135,7 @@ class Parts:
         """Passes over the rows of one part, from the store."""
         y = self._stored.read("y")
         members = self._members(index, y, y * self.n_attributes + self._stored.read("a"))
-        return passes_over(self._stored, members, self._resources.backend, self.check)
+        return passes_over(self._stored, members, self._resources.backend, self.check, self.progress)
 
     @property
     def _stream_bytes(self) -> int:
@@ -146,7 +150,7 @@ class Parts:
             if self._selected is not None:
                 part = np.where(self._selected, part, -1)
             self._streamed = stream_moments(
-                self._stored, part, len(self.groups), self._resources.backend, check=self.check
+                self._stored, part, len(self.groups), self._resources.backend, check=self.check, progress=self.progress
             )
         one, to_host = unions(self._streamed, [[index]]), self._resources.backend.to_host
         return Moments(count=to_host(one.count), weight=to_host(one.weight), mean=to_host(one.mean), m2=to_host(one.m2))

@@ -1,6 +1,6 @@
 """Spectra of a stored feature set, and the imbalance between their largest eigenvalues."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +46,12 @@ def compute_spectra(request: pb.ComputeSpectraRequest, resources: Resources) -> 
     several = min(n_threads(), len(places)) if stored_moments and backend.name == "numpy" else 1
     fits = several > 1 and (available is None or several * needed <= available)
 
+    add = parts.progress.each("spectra", "classes" if request.by == pb.SPECTRA_BY_CLASS else "groups", len(places))
+
     def of(index: int) -> Spectrum:
-        return _spectrum(request, parts, index, backend)
+        found = _spectrum(request, parts, index, backend)
+        add(1)
+        return found
 
     spectra = on_threads(of, places) if fits else [of(index) for index in places]
     eigenvalues = np.stack([backend.to_host(one.eigenvalues) for one in spectra])
@@ -165,6 +169,11 @@ def _inferences(request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence
     """Inferences for every pair, each with its own random streams: by its class, or by its position."""
     if not request.replicates:
         return [NOT_DEFINED] * len(pairs)
+    report = parts.progress.stage("replicates", "resamples")
+
+    def of_pair(position: int) -> Callable[[int, int], None]:
+        return lambda done, total: report(position * total + done, len(pairs) * total)
+
     return [
         infer_imbalance(
             parts.rows(pair.minority),
@@ -175,6 +184,7 @@ def _inferences(request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence
             stream=pair.y if pair.y >= 0 else position,
             center=request.center,
             check=parts.check,
+            report=of_pair(position),
         )
         for position, pair in enumerate(pairs)
     ]

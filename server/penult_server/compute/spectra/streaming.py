@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from penult_kernels.moments.accumulation import CenterRows, MomentAccumulator, P
 from penult_kernels.moments.moments import Moments
 from penult_kernels.spectra.streamed import Passes
 from penult_server.compute.backend import Backend
+from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.device_rows import CudaCenter, copied_ahead
 from penult_server.stores.manifest import FeatureManifest
 from penult_server.stores.reading import StoredFeatures
@@ -39,6 +40,7 @@ def stream_moments(
     *,
     products: Products = "float64",
     check: Callable[[], None] = lambda: None,
+    progress: Reporter = SILENT,
 ) -> Moments:
     """Moments of any grouping of a stored set, in one pass over its rows.
 
@@ -48,13 +50,25 @@ def stream_moments(
         computed in the same pass; their groups are numbered consecutively.
     products : type in which centered rows are multiplied.
     check : called between chunks, and may raise.
+    progress : told how many rows are summed.
 
     Raises
     ------
     ServiceError : STORE_CORRUPT, and what `check` raises.
     """
-    work = _Fold(stored, g, n_groups, backend, products, check)
+    work = _Fold(stored, g, n_groups, backend, products, _counted(stored, check, progress))
     return work.on_gpu() if backend.name == "cupy" else work.on_cpu()
+
+
+def _counted(stored: StoredFeatures, check: Callable[[], None], progress: Reporter) -> Callable[[int], None]:
+    """A check before the next rows are added, which are then counted."""
+    add = progress.each(f"summing {stored.manifest.digest[:8]}", "rows", stored.manifest.n_examples)
+
+    def before(n_rows: int) -> None:
+        check()
+        add(n_rows)
+
+    return before
 
 
 def stream_bytes(manifest: FeatureManifest, n_groups: int, chunk_rows: int) -> int:
@@ -74,14 +88,14 @@ class _Fold:
         n_groups: int,
         backend: Backend,
         products: Products,
-        check: Callable[[], None],
+        before: Callable[[int], None],
     ) -> None:
         self._stored = stored
         self._g = g
         self._n_groups = n_groups
         self._backend = backend
         self._products: Products = products
-        self._check = check
+        self._before = before
         self._step = stored.array("features").chunks[0]
 
     def on_gpu(self) -> Moments:
@@ -127,7 +141,7 @@ class _Fold:
 
     def _add(self, accumulator: MomentAccumulator, block: Any, first: int) -> None:
         """Add rows first, first + 1, ... of the set."""
-        self._check()
+        self._before(len(block))
         accumulator.add(block, self._g[..., first : first + len(block)])
 
     def _accumulator(self, center: CenterRows) -> MomentAccumulator:
@@ -143,16 +157,23 @@ class _Fold:
 
 
 def passes_over(
-    stored: StoredFeatures, members: NDArray[np.bool_], backend: Backend, check: Callable[[], None]
+    stored: StoredFeatures,
+    members: NDArray[np.bool_],
+    backend: Backend,
+    check: Callable[[], None],
+    progress: Reporter = SILENT,
 ) -> Passes:
     """Passes over the member rows of a stored set; `members` is (N,)."""
+    numbers = count(1)
 
     def start() -> Iterator[Any]:
         first = 0
+        report = progress.stage(f"pass {next(numbers)}", "rows")
         for block in read_ahead(stored.blocks("features")):
             check()
             chosen = members[first : first + len(block)]
             first += len(block)
+            report(first, len(members))
             if chosen.any():
                 yield backend.to_device(block[chosen])
 

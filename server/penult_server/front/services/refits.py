@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
+from uuid import uuid4
 
 import grpc
 
@@ -17,6 +18,7 @@ from penult_server.front.queries.feature_sources import refittable
 from penult_server.front.queries.refit_request import expand
 from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
+from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.messages import failure_to_proto
 from penult_server.notes import notes_to_proto
@@ -54,19 +56,23 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 field="cards",
             )
         pairs = zip(request.requests, cards, strict=True)
-        tasks = [asyncio.ensure_future(self._described(one, card, context)) for one, card in pairs]
-        try:
-            for task in tasks:
-                yield await task
-        finally:
-            for task in tasks:
-                task.cancel()
+        with self._compute.asked.asked(context, len(request.requests), "refits") as query:
+            tasks = [asyncio.ensure_future(self._described(one, card, context, query)) for one, card in pairs]
+            try:
+                for task in tasks:
+                    yield await task
+            finally:
+                for task in tasks:
+                    task.cancel()
 
     async def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
         await self._resolve_set(request)
         await self._resolve_train(request)
         await self._resolve_head(request)
-        return await self._compute.call(lambda channel: refits_pb2_grpc.RefitServiceStub(channel).Evaluate(request))
+        with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
+            return await self._compute.call(
+                lambda channel: refits_pb2_grpc.RefitServiceStub(channel).Evaluate(request, metadata=named(key))
+            )
 
     async def EvaluateMixtures(
         self, request: refits_pb2.EvaluateMixturesRequest, context: Context
@@ -77,9 +83,10 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, "there is no head to mix: give at least one")
         for head in request.heads:
             await self._resolve_head(head)
-        return await self._compute.call(
-            lambda channel: refits_pb2_grpc.RefitServiceStub(channel).EvaluateMixtures(request)
-        )
+        with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
+            return await self._compute.call(
+                lambda channel: refits_pb2_grpc.RefitServiceStub(channel).EvaluateMixtures(request, metadata=named(key))
+            )
 
     async def _resolve_set(self, named: _Named) -> None:
         named.feature_set = await self._scorable(named.feature_set)
@@ -119,13 +126,13 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         return digest, refits_pb2.Refit.FromString(stored).head
 
     async def _described(
-        self, request: refits_pb2.RefitRequest, card: Card, context: Context
+        self, request: refits_pb2.RefitRequest, card: Card, context: Context, query: AskedQuery
     ) -> refits_pb2.RefitOutcome:
         """One answer with its card, after what the request says was added to that."""
         try:
             given = given_of(card, context, "result")
             outcome = refits_pb2.RefitOutcome()
-            outcome.CopyFrom(await self._outcome(request, given.user))
+            outcome.CopyFrom(await self._outcome(request, given.user, query))
             if outcome.HasField("refit"):
                 described = self._registry.catalog.describe_result
                 stored, notes = await self._registry.run(described, outcome.refit.digest, given)
@@ -134,8 +141,10 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             return outcome
         except ServiceError as error:
             return failure_to_proto(error)
+        finally:
+            query.answered += 1
 
-    async def _outcome(self, request: refits_pb2.RefitRequest, user: str) -> refits_pb2.RefitOutcome:
+    async def _outcome(self, request: refits_pb2.RefitRequest, user: str, query: AskedQuery) -> refits_pb2.RefitOutcome:
         """One answer; an impossible request fails alone."""
         try:
             await self._resolve(request)
@@ -145,7 +154,8 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 refit = refits_pb2.Refit.FromString(stored)
                 refit.reused = True
                 return refits_pb2.RefitOutcome(refit=refit)
-            return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user))
+            with self._compute.asked.answer(query, digest):
+                return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user))
         except ServiceError as error:
             return failure_to_proto(error)
 
@@ -180,7 +190,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         self, digest: str, request: refits_pb2.RefitRequest, user: str
     ) -> refits_pb2.RefitOutcome:
         batch = refits_pb2.ComputeRefitsRequest(requests=[request])
-        outcome = await self._compute.call(lambda channel: _only_outcome(channel, batch))
+        outcome = await self._compute.call(lambda channel: _only_outcome(channel, batch, digest))
         if outcome.HasField("refit"):
             outcome.refit.digest = digest
             await self._registry.run(
@@ -191,9 +201,11 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         return outcome
 
 
-async def _only_outcome(channel: grpc.aio.Channel, request: refits_pb2.ComputeRefitsRequest) -> refits_pb2.RefitOutcome:
+async def _only_outcome(
+    channel: grpc.aio.Channel, request: refits_pb2.ComputeRefitsRequest, digest: str
+) -> refits_pb2.RefitOutcome:
     """The outcome of one request; the call is cancelled with its caller."""
-    call: Any = refits_pb2_grpc.RefitServiceStub(channel).ComputeRefits(request)
+    call: Any = refits_pb2_grpc.RefitServiceStub(channel).ComputeRefits(request, metadata=named(digest))
     try:
         async for outcome in call:
             return outcome

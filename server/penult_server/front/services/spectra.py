@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import AsyncIterator
 from typing import TypeAlias, TypeVar
+from uuid import uuid4
 
 from google.protobuf.message import Message
 
@@ -17,6 +18,7 @@ from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import check_rows_alone, features_of, resolve_source
 from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
+from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.notes import notes_to_proto
 from penult_server.registry.cards import Given
@@ -41,20 +43,28 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         self._shared: SharedCalls[Answer] = SharedCalls()
 
     async def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
+        with self._compute.asked.asked(context) as query:
+            return await self._spectra(request, context, query)
+
+    async def _spectra(
+        self, request: spectra_pb2.ComputeSpectraRequest, context: Context, query: AskedQuery
+    ) -> spectra_pb2.Spectra:
         given = given_of(request.card, context, "result")
         request.ClearField("card")
         feature_set = await self._resolve(request.source)
         fill_in(request, feature_set)
-        return await self._answer(request, spectra_pb2.Spectra, given)
+        return await self._answer(request, spectra_pb2.Spectra, given, query)
 
     async def ComputeRunSpectra(
         self, request: spectra_pb2.ComputeRunSpectraRequest, context: Context
     ) -> spectra_pb2.RunSpectra:
         run_id, epochs = await self._registry.run(epochs_of_run, self._registry.catalog, request)
         answers: list[spectra_pb2.EpochSpectra] = []
-        for epoch, checkpoint, query in epochs:
-            spectra = await self.ComputeSpectra(query, context)
-            answers.append(spectra_pb2.EpochSpectra(epoch=epoch, checkpoint=checkpoint, spectra=spectra))
+        with self._compute.asked.asked(context, len(epochs), "checkpoints") as query:
+            for epoch, checkpoint, one in epochs:
+                spectra = await self._spectra(one, context, query)
+                answers.append(spectra_pb2.EpochSpectra(epoch=epoch, checkpoint=checkpoint, spectra=spectra))
+                query.answered += 1
         return spectra_pb2.RunSpectra(run=run_id, split=request.split, epochs=answers)
 
     async def ComputeDescriptors(
@@ -66,7 +76,8 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         request.power_law_first = request.power_law_first if request.HasField("power_law_first") else first
         request.power_law_last = request.power_law_last if request.HasField("power_law_last") else last
         check_power_law(request, feature_set.n_features)
-        return await self._answer(request, spectra_pb2.Descriptors, Given(user=user_of(context)))
+        with self._compute.asked.asked(context) as query:
+            return await self._answer(request, spectra_pb2.Descriptors, Given(user=user_of(context)), query)
 
     async def ComputePrincipalAngles(
         self, request: spectra_pb2.ComputePrincipalAnglesRequest, context: Context
@@ -75,7 +86,8 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
             feature_set = await self._resolve(side.source)
             side.by = side.by or spectra_pb2.SPECTRA_BY_GROUP
             check_subspace_width(request.top_k, feature_set.n_features)
-        return await self._answer(request, spectra_pb2.PrincipalAngles, Given(user=user_of(context)))
+        with self._compute.asked.asked(context) as query:
+            return await self._answer(request, spectra_pb2.PrincipalAngles, Given(user=user_of(context)), query)
 
     async def ReadEigenvectors(
         self, request: spectra_pb2.ReadEigenvectorsRequest, context: Context
@@ -85,16 +97,19 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         request.center = request.center if request.HasField("center") else True
         check_subspace_width(request.top_k, feature_set.n_features)
         check_correction(request.correction)
-        messages = self._compute.relay(
-            lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ReadEigenvectors(request)
-        )
-        async for message in messages:
-            yield message
+        with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
+            messages = self._compute.relay(
+                lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ReadEigenvectors(
+                    request, metadata=named(key)
+                )
+            )
+            async for message in messages:
+                yield message
 
     async def _resolve(self, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
         return await self._registry.run(resolve_source, self._registry.catalog, source)
 
-    async def _answer(self, request: Message, answer_type: type[A], given: Given) -> A:
+    async def _answer(self, request: Message, answer_type: type[A], given: Given, query: AskedQuery) -> A:
         """The stored answer of a resolved query, or the compute worker's; its RPC is Compute and the answer's name.
 
         What is given is added to its card, whoever computed it.
@@ -110,14 +125,17 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
 
         async def compute_and_keep() -> Answer:
             answer: A = await self._compute.call(
-                lambda channel: getattr(spectra_pb2_grpc.SpectraServiceStub(channel), f"Compute{name}")(request)
+                lambda channel: getattr(spectra_pb2_grpc.SpectraServiceStub(channel), f"Compute{name}")(
+                    request, metadata=named(digest)
+                )
             )
             answer.digest = digest
             asked_by = Given(user=given.user)
             await self._registry.run(self._registry.catalog.add_result, digest, kind, answer, asked_by)
             return answer
 
-        shared = await self._shared.get(digest, compute_and_keep)
+        with self._compute.asked.answer(query, digest):
+            shared = await self._shared.get(digest, compute_and_keep)
         if not isinstance(shared, answer_type):
             raise AssertionError(f"the digest of a {kind} query belongs to no other kind")
         own = answer_type()

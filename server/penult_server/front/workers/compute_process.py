@@ -18,6 +18,7 @@ from penult_proto.v1.pipes_pb2 import ComputeOrder, FromWorker, ToWorker
 from penult_server import pipes
 from penult_server.compute_environment import compute_environment, usable_cores
 from penult_server.errors import ServiceError
+from penult_server.front.workers.asked_queries import AskedQueries
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
 from penult_server.messages import error_from_proto
 from penult_server.settings import Settings
@@ -50,6 +51,8 @@ class ComputeProcess:
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
         self.device = ""
         self.array_backend = ""
+        self.asked = AskedQueries()
+        """Queries in progress, and how far they are."""
         self.damaged: set[str] = set()
         """Digests of feature sets that a read has found damaged."""
 
@@ -155,6 +158,18 @@ class ComputeProcess:
             await self._on_health(False)
             await asyncio.sleep(RESTART_PAUSE * min(2**self._failures, 64))
 
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        """Take down how far queries are. A worker that says what is no message is ended: its pipe would fill."""
+        if process.stdout is None:
+            return
+        try:
+            while (said := await pipes.receive_from(process.stdout, FromWorker)) is not None:
+                self.asked.note(said.queries.queries, said.queries.progress)
+        except ValueError as error:
+            log.error("the compute worker said what is no message: %s", error)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+
     async def _run_once(self) -> None:
         """Start a worker, say when it is ready, and return when it has ended."""
         self._starts += 1
@@ -186,5 +201,9 @@ class ComputeProcess:
         self._failures = 0
         self._ready.set()
         await self._on_health(True)
-        code = await self._process.wait()
+        listening = asyncio.create_task(self._listen(self._process))
+        try:
+            code = await self._process.wait()
+        finally:
+            listening.cancel()
         log.warning("the compute worker ended with exit status %s; starting it again", code)

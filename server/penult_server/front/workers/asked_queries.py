@@ -1,0 +1,137 @@
+"""Queries in progress, and how far they are, for those who watch them.
+
+Callers name a query as they like; the compute worker knows it by its digest. Callers of equal queries share one
+computation and see the same progress. Nothing is kept of a query that has ended.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from penult_proto.services import QUERY_KEY
+from penult_proto.v1.jobs_pb2 import Progress
+from penult_server.front.guard import Context
+
+MOST_CHARACTERS = 64
+"""Length of a caller's name for a query; a longer one is nobody's."""
+WAITING = Progress(stage="waiting for its turn")
+"""How far a query is of which the compute worker has not said anything yet."""
+
+
+def named(key: str) -> tuple[tuple[str, str], ...]:
+    """The metadata by which the compute worker knows a query."""
+    return ((QUERY_KEY, key),)
+
+
+@dataclass(eq=False)
+class _Work:
+    """What the compute worker does for some callers."""
+
+    latest: Progress = field(default_factory=lambda: WAITING)
+    callers: "list[AskedQuery]" = field(default_factory=lambda: list[AskedQuery]())
+
+
+@dataclass(eq=False)
+class AskedQuery:
+    """A call that asks for one answer, or for several that are computed one after another or together."""
+
+    n_answers: int = 1
+    unit: str = ""
+    """What its answers are, if they are several."""
+    answered: int = 0
+    works: list[_Work] = field(default_factory=list[_Work])
+    """In progress, the oldest first."""
+    watchers: set[asyncio.Event] = field(default_factory=set[asyncio.Event])
+    latest: Progress = field(default_factory=lambda: WAITING)
+    """How far the oldest work was when last seen."""
+    has_ended: bool = False
+
+    def progress(self) -> Progress:
+        """How far it is: of one answer what the worker says, and also of several that it computes together.
+
+        Of several that are computed one after another, those that are there count, and the stage is that of the next.
+        """
+        if self.works:
+            self.latest = self.works[0].latest
+        latest = self.latest
+        if self.n_answers == 1:
+            return latest
+        if len(self.works) > 1:
+            stage = f"{len(self.works)} {self.unit} together: {latest.stage}"
+            return Progress(stage=stage, done=latest.done, total=latest.total, unit=latest.unit)
+        detail = (
+            f"{latest.stage}, {latest.done:.0f} of {latest.total:.0f} {latest.unit}" if latest.total else latest.stage
+        )
+        return Progress(stage=detail, done=self.answered, total=self.n_answers, unit=self.unit)
+
+    def changed(self) -> None:
+        """Wake those who watch it."""
+        for watcher in self.watchers:
+            watcher.set()
+
+
+class AskedQueries:
+    """All calls in progress that ask for answers of the compute worker; used in one event loop."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, AskedQuery] = {}
+        self._works: dict[str, _Work] = {}
+
+    @contextmanager
+    def asked(self, context: Context, n_answers: int = 1, unit: str = "") -> Generator[AskedQuery]:
+        """A call, which can be watched in this block if its metadata names it."""
+        name = dict(context.invocation_metadata() or ()).get(QUERY_KEY, "")
+        query = AskedQuery(n_answers, unit)
+        if isinstance(name, str) and 0 < len(name) <= MOST_CHARACTERS:
+            self._by_name[name] = query
+        try:
+            yield query
+        finally:
+            if isinstance(name, str) and self._by_name.get(name) is query:
+                del self._by_name[name]
+            query.has_ended = True
+            query.changed()
+
+    @contextmanager
+    def answer(self, query: AskedQuery, key: str) -> Generator[str]:
+        """One answer to a call, computed in this block by the worker, which knows it by `key`, see `named`."""
+        work = self._works.setdefault(key, _Work())
+        work.callers.append(query)
+        query.works.append(work)
+        query.changed()
+        try:
+            yield key
+        finally:
+            query.works.remove(work)
+            work.callers.remove(query)
+            if not work.callers:
+                del self._works[key]
+            query.changed()
+
+    def note(self, keys: Sequence[str], progress: Progress) -> None:
+        """Take down what the worker says of answers; those that nobody waits for any more are left out."""
+        for key in keys:
+            if (work := self._works.get(key)) is not None:
+                work.latest = progress
+                for caller in work.callers:
+                    caller.changed()
+
+    async def watch(self, name: str) -> AsyncIterator[Progress]:
+        """How far the call of that name is, whenever that changes, until it ends; nothing for a name of no call."""
+        query = self._by_name.get(name)
+        if query is None:
+            return
+        event, last = asyncio.Event(), None
+        query.watchers.add(event)
+        try:
+            while not query.has_ended:
+                event.clear()
+                now = query.progress()
+                if now != last:
+                    yield now
+                    last = now
+                else:
+                    await event.wait()
+        finally:
+            query.watchers.discard(event)

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 
+from penult.certificates import CERTIFICATE, KEY
 from penult_server.__main__ import make_parser
 
 README = Path(__file__).parents[2] / "README.md"
@@ -120,8 +121,11 @@ def test_the_service_of_a_team_has_options_that_exist():
     options = make_parser().parse_args(given)
     assert Path(program).name == "penult"
     assert (options.port, options.insecure) == (7711, False)
-    openssl = next(block for name, block in blocks().items() if "openssl" in block)
-    assert f"-keyout {options.tls_key} -out {options.tls_cert}" in openssl
+    making = next(block for name, block in blocks().items() if "tls-init" in block).splitlines()[0]
+    folder, name = re.fullmatch(r"cd (\S+) && penult tls-init (\S+)  #.*", making).groups()
+    assert folder == str(options.root)
+    assert (str(options.tls_cert), str(options.tls_key)) == (CERTIFICATE, KEY)
+    assert f'penult.connect("{name}:{options.port}", tls_ca="{CERTIFICATE}")' in README.read_text()
 
 
 def test_the_readme_is_short_and_points_at_what_exists():

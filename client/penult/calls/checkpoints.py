@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from penult.arguments.coerce import (
     build,
@@ -36,12 +36,12 @@ from penult.results.space.deletion import Deletion
 from penult.types import ExportFormat, FileHead, ForeignObjects, PoolingName
 from penult.wire import decode, encode
 from penult.wire.encode import Since
-from penult.wire.exports.about import Origin
-from penult.wire.exports.destination import destination
-from penult.wire.exports.writing import Request, write_export
 from penult.wire.references import checkpoint_digest, dataset_name, run_id
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import arrays_pb2, catalog_pb2, checkpoints_pb2, jobs_pb2, runs_pb2
+
+if TYPE_CHECKING:
+    from penult.wire.exports.about import Origin
 
 SENDINGS = 3
 """How often files are sent to a server that has removed them before their job was made."""
@@ -167,6 +167,10 @@ class Checkpoints:
             check_choice("format", format, get_args(ExportFormat))
         if head is not None and not isinstance(head, Refit | Head):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise wrong_sort("head", "head", head, "a Refit or a Head")
+        # Imported here: few programs export.
+        from penult.wire.exports.destination import destination
+        from penult.wire.exports.writing import Request, write_export
+
         target = destination(path, overwrite=flag("overwrite", overwrite))
         found = self.get(checkpoint)
         # A record of a run says which of its steps this is, where several runs share the checkpoint.
@@ -193,8 +197,10 @@ class Checkpoints:
             )
         return target
 
-    def _origin(self, checkpoint: Checkpoint) -> Origin:
+    def _origin(self, checkpoint: Checkpoint) -> "Origin":
         """Run and recipe of a checkpoint, as far as they are there."""
+        from penult.wire.exports.about import Origin
+
         run: Run | None = None
         manifest: RunManifest | None = None
         request = build(runs_pb2.GetRunRequest, id=checkpoint.run_id)

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 from penult.arguments.coerce import build, optional_text
 from penult.calls import storage
 from penult.calls.arrays.exporting import ExportFormat, export
-from penult.calls.arrays.loading import Named, opened_upload, rows_by_group, sent
 from penult.calls.catalog.paging import collect, describe
 from penult.calls.waiting.queries import shown_name, transferring, uploading
 from penult.connection.rpc import Connection
@@ -344,6 +343,9 @@ class FeatureSets:
         wanted = Wanted(
             columns=columns, split=split, y=y, a=a, n_attributes=n_attributes, group_coding=group_coding, dtype=dtype
         )
+        # Imported here: few programs load files.
+        from penult.calls.arrays.loading import Named, opened_upload, rows_by_group, sent
+
         named = Named(
             head=head,
             classes=classes,

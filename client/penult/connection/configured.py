@@ -7,7 +7,6 @@ token_file = "lab.token"  # readable by its owner alone
 """
 
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -78,6 +77,8 @@ def token_in(file: str) -> str:
 
 def _servers(path: Path) -> dict[str, Any]:
     """The tables below ``servers``; none without a file."""
+    import tomllib  # few programs name a server
+
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -5,7 +5,6 @@ import os
 from penult.arguments.coerce import text
 from penult.connection.rpc import Connection, is_loopback, unreachable
 from penult.connection.servers import read_record, state_file
-from penult.connection.tls_trouble import tls_trouble
 from penult.errors import DeadlineExceeded, Unavailable, VersionMismatch, invalid, shown
 from penult.results.records import Info
 from penult.wire import decode
@@ -62,6 +61,9 @@ def check_server(connection: Connection, *, timeout: float) -> Info:
 
 def _explained(connection: Connection, unreached: Unavailable) -> Unavailable:
     """The same error, or where TLS is the matter one that says so."""
+    # Imported here, with the standard library's TLS: few connections fail.
+    from penult.connection.tls_trouble import tls_trouble
+
     trouble = tls_trouble(connection.address, tls=connection.tls, tls_ca=connection.tls_ca)
     if trouble is None:
         return unreached

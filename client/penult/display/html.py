@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
-from html import escape
 from typing import Any, NamedTuple, cast
 
 from penult.display.names import one_line
@@ -44,6 +43,8 @@ class Shown:
 
 def text(value: str, longest: int = LONGEST_NAME) -> str:
     """A name, escaped; cut in the middle where it is long, with more of it under the mouse."""
+    from html import escape  # programs that are no notebook need none of its entities
+
     short = one_line(value, longest)
     if short == value:
         return f"<bdi>{escape(short)}</bdi>"

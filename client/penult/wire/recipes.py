@@ -18,7 +18,7 @@ from penult.wire.encode import card
 from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
 from penult.wire.references import checkpoint_digest, dataset_name, start_message
 from penult_proto.enums import choices_of, name_of
-from penult_proto.finetune_fields import GROUPS, KINDS, PLACES, chosen, fields_of, written
+from penult_proto.finetune_fields import GROUPS, KINDS, PLACES, chosen, written
 from penult_proto.recipes import RECIPES
 from penult_proto.v1 import cards_pb2, groups_pb2, runs_pb2
 
@@ -170,8 +170,10 @@ def _from_wire(path: str, spec: runs_pb2.FinetuneSpec) -> Any:
 
 
 def _place_of(spec: runs_pb2.FinetuneSpec, path: str) -> tuple[Message, FieldDescriptor]:
-    """The part of the request, and its field, that a path names."""
-    return next((message, field) for one, message, field in fields_of(spec) if one == path)
+    """The part of the request, and its field, that a path leads to."""
+    outer, _, name = path.rpartition(".")
+    message: Message = getattr(spec, outer) if outer else spec
+    return message, message.DESCRIPTOR.fields_by_name[name]
 
 
 def _on_wire(path: str, argument: str, value: Any, field: FieldDescriptor) -> Any:

@@ -4,7 +4,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from html import escape
 from typing import Any, Protocol
 
 from penult.arguments.coerce import flag
@@ -152,6 +151,8 @@ class NotebookBar:
             self._handle.update(self._html(self._text()))
 
     def _text(self) -> str:
+        from html import escape  # only notebooks need its entities
+
         now = self._now
         bar = (
             f'<progress value="{now.done:g}" max="{now.total:g}"></progress> {escape(amounts(now))}'

@@ -39,6 +39,19 @@ FAULTS = ("internal", "worker_died", "shutting_down", "store_corrupt")
 """Kinds of what is never the caller's doing."""
 
 RIGHT: dict[str, tuple[str, ...]] = {
+    "Checkpoints.export.format": ("timm", "safetensors"),
+    "Checkpoints.export.overwrite": ("yes", "no"),
+    "Checkpoints.export.path": ("file to write",),
+    "Checkpoints.import_.foreign_objects": ("refuse", "ignore"),
+    "Checkpoints.import_.image_mean": ("absent",),
+    "Checkpoints.import_.image_resize": ("four", "absent"),
+    "Checkpoints.import_.image_size": ("four", "absent"),
+    "Checkpoints.import_.image_std": ("absent",),
+    "Checkpoints.import_.interpolation": ("bilinear",),
+    "Checkpoints.import_.max_tokens": ("absent",),
+    "Checkpoints.import_.on_server": ("yes", "no"),
+    "Checkpoints.import_.pooling": ("absent",),
+    "Listing.columns.most": ("four",),
     "Client.finetune.balance": ("none", "subsetting"),
     "Client.finetune.evaluate": ("splits",),
     "Client.finetune.head": ("keep", "new"),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from penult.arguments.coerce import whole
 from penult.display.html import card, table
 from penult.results.frames import frame, text_table
 
@@ -42,6 +43,8 @@ class Listing(list[T]):
         ----------
         most : the first so many members; None for all.
         """
+        if most is not None:
+            most = whole("most", most)
         rows = [self._row(one) for one in self[:most]]
         shown = [name for name in (rows[0] if rows else ()) if any(row[name] not in ("", (), None) for row in rows)]
         return shown, [[cell(row[name]) for name in shown] for row in rows]

@@ -17,9 +17,9 @@ from penult_server.finetuning.request import complete, expand
 ADAMW = penult.AdamW(learning_rate=1e-5, weight_decay=1e-4, decay_all=False, clip_norm=0.0, sam=0.0)
 SGD = {"momentum": 0.9, "decay_all": True, "clip_norm": 0.0, "sam": 0.0}
 FP32 = penult.Compute(precision="fp32", compile=False, accumulate=1, processes=1)
-EVERY_EPOCH = penult.Record(evaluate_every=1.0, checkpoint_every=1.0, save_every=0)
-EVERY_2 = penult.Record(evaluate_every=2.0, checkpoint_every=2.0, save_every=0)
-EVERY_10 = penult.Record(evaluate_every=10.0, checkpoint_every=10.0, save_every=0)
+EVERY_EPOCH = penult.Record(evaluate_every=1.0, checkpoint_every=1.0, keep="all", save_every=0)
+EVERY_2 = penult.Record(evaluate_every=2.0, checkpoint_every=2.0, keep="all", save_every=0)
+EVERY_10 = penult.Record(evaluate_every=10.0, checkpoint_every=10.0, keep="all", save_every=0)
 # Every field of the resolved run that is the same for all of a paper's recipes.
 LABONTE: dict[str, Any] = {
     "balance": "none",

@@ -14,7 +14,7 @@ from penult_server import pipes
 from penult_server.errors import ServiceError
 from penult_server.front.jobs.states import TrainingStates
 from penult_server.front.queries.imports import check_uploaded
-from penult_server.front.queries.specs import Resolver
+from penult_server.front.queries.specs import Resolved, Resolver
 from penult_server.front.queries.starts import head_of_start
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.processes import log_tail, stop_process
@@ -122,22 +122,28 @@ class JobQueue:
             raise ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; ask again when it is back")
         resolved = await self._resolver.resolve(spec, request_id)
         async with self._submitting:  # two equal requests at once must find each other
-            if not request_id:
-                equal = await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
-                if equal and await self._still_there(equal):
-                    wanted = await self._want(equal, may_stop=may_stop)
-                    return await self._described(wanted, given, is_new=False)
-            await asyncio.to_thread(check_uploaded, self._settings.root, resolved.spec)
-            job = await self._registry.run(
-                self._registry.jobs.create,
-                resolved.spec,
-                resolved.digest,
-                request_id,
-                self._settings.max_queued_jobs,
-                may_stop=may_stop and self._settings.embedded,
-            )
-            job = await self._described(job, given, is_new=job.last_seq == 1)
-        return await self._want(job, may_stop=may_stop)
+            equal = None if request_id else await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
+            if equal and not await self._still_there(equal):
+                equal = None
+            job = equal or await self._made(resolved, request_id, given, may_stop=may_stop)
+        job = await self._want(job, may_stop=may_stop)
+        if equal is None:
+            return job
+        await self._forget_uploads(job)  # those that came while the job ended
+        return await self._described(job, given, is_new=False)
+
+    async def _made(self, resolved: Resolved, request_id: str, given: Given, *, may_stop: bool) -> pb.Job:
+        """A new job, or the one that `request_id` has made."""
+        await asyncio.to_thread(check_uploaded, self._settings.root, resolved.spec)
+        job = await self._registry.run(
+            self._registry.jobs.create,
+            resolved.spec,
+            resolved.digest,
+            request_id,
+            self._settings.max_queued_jobs,
+            may_stop=may_stop and self._settings.embedded,
+        )
+        return await self._described(job, given, is_new=job.last_seq == 1)
 
     async def _want(self, job: pb.Job, *, may_stop: bool) -> pb.Job:
         """Somebody wants this job done, with a server that stays for it unless it `may_stop`."""
@@ -267,6 +273,10 @@ class JobQueue:
     async def _settle(self, job: pb.Job) -> None:
         """Remove what a job that has ended leaves: its training state, and the files that only it needed."""
         await self._states.settle(job)
+        await self._forget_uploads(job)
+
+    async def _forget_uploads(self, job: pb.Job) -> None:
+        """Remove the files of an import that has ended, unless another waits for the same."""
         if job.state in ENDED and job.spec.HasField("import_checkpoint"):
             await self._remove_uploads(of=job.spec.import_checkpoint.content)
 

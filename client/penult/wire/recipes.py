@@ -173,7 +173,8 @@ def _place_of(spec: runs_pb2.FinetuneSpec, path: str) -> tuple[Message, FieldDes
     """The part of the request, and its field, that a path leads to."""
     outer, _, name = path.rpartition(".")
     message: Message = getattr(spec, outer) if outer else spec
-    return message, message.DESCRIPTOR.fields_by_name[name]
+    field: Any = message.DESCRIPTOR.fields_by_name[name]
+    return message, field
 
 
 def _on_wire(path: str, argument: str, value: Any, field: FieldDescriptor) -> Any:

@@ -7,13 +7,14 @@ from pathlib import Path
 from penult_proto.enums import name_of, names_of
 from penult_proto.errors import ErrorKind
 from penult_proto.finetune_fields import written
+from penult_proto.safetensors import WEIGHTS_FILE
 from penult_proto.v1 import datasets_pb2, refits_pb2, runs_pb2
 from penult_server.class_names import Classes, match_classes
 from penult_server.errors import ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.registry.catalog import Catalog
 from penult_server.stores.checkpoint_stream import CheckpointStream
-from penult_server.stores.checkpoints import WEIGHTS_FILE, CheckpointManifest, checkpoint_directory, read_manifest
+from penult_server.stores.checkpoints import CheckpointManifest, checkpoint_directory, read_manifest
 
 FIRST_BACKBONE = "a finetuning needs backbone=, the model whose weights are trained, or start=, a checkpoint or a refit"
 

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from penult import datasets as datasets
-    from penult.calls.jobs import Job as Job
+    from penult.calls.job import Job as Job
     from penult.client import Client as Client
     from penult.connecting import connect as connect
     from penult.connecting import local as local
@@ -107,7 +107,7 @@ _NAMES = {
     "connecting": "local connect",
     "client": "Client",
     "options": "AdamW SGD Schedule CrossEntropy GroupDRO CVaRDRO Augment RepeatErrors Images Texts Compute Record",
-    "calls.jobs": "Job",
+    "calls.job": "Job",
     "wire.finetune_arguments": "FinetuneArguments",
     "wire.refit_arguments": "RefitArguments",
     "results.records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",

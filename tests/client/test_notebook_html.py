@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import penult
-from penult.calls.jobs import Job, JobGroup, any_result
+from penult.calls.job import Job, any_result
+from penult.calls.job_group import JobGroup
 from penult.calls.methods.presets import presets
 from penult.connection.rpc import Connection
 from penult.display.html import WORST

@@ -12,7 +12,8 @@ import pytest
 
 import penult
 from penult import Client, errors
-from penult.calls.jobs import Job, JobGroup, run_result
+from penult.calls.job import Job, run_result
+from penult.calls.job_group import JobGroup
 from penult.calls.methods.recipes import recipes as listed_recipes
 from penult.connection.rpc import Connection
 from penult.options import (

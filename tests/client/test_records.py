@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 import penult
 from penult import errors
-from penult.calls.jobs import Job, any_result
+from penult.calls.job import Job, any_result
 from penult.cli.answers_json import refit_json, spectra_json
 from penult.connection.rpc import Connection
 from penult.wire import arrays, decode, decode_refits, decode_spectra, encode_refits

@@ -14,7 +14,8 @@ import grpc
 import pytest
 
 from penult import errors
-from penult.calls import jobs
+from penult.calls.job import Job, JobOutcome, any_result
+from penult.calls.job_group import JobGroup
 from penult.connection.rpc import Connection
 from penult_proto.v1 import groups_pb2, jobs_pb2, jobs_pb2_grpc, runs_pb2
 
@@ -79,10 +80,10 @@ def serving(servicer: jobs_pb2_grpc.JobServiceServicer, port: int = 0) -> Iterat
 
 
 @contextmanager
-def job_at(address: str) -> Iterator[jobs.Job[jobs.JobOutcome]]:
+def job_at(address: str) -> Iterator[Job[JobOutcome]]:
     connection = Connection(address)
     try:
-        yield jobs.Job(connection, jobs_pb2.Job(id="j1", state=RUNNING), jobs.any_result)
+        yield Job(connection, jobs_pb2.Job(id="j1", state=RUNNING), any_result)
     finally:
         connection.close()
 
@@ -123,7 +124,7 @@ def test_a_server_that_restarts_is_waited_for() -> None:
 
 
 def test_a_server_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "PATIENCE", 0.5)
+    monkeypatch.setattr("penult.calls.job.PATIENCE", 0.5)
     with serving(Servicer()) as address:
         pass
     with job_at(address) as job, pytest.raises(errors.Unavailable, match=address):
@@ -184,7 +185,7 @@ def test_a_group_names_all_that_have_not_ended() -> None:
         job_at(endless) as second,
         job_at(endless) as third,
     ):
-        group = jobs.JobGroup([first, second, third])
+        group = JobGroup([first, second, third])
         with pytest.raises(errors.StillRunning, match=r"2 of 3 jobs have not ended \(2 running\)") as raised:
             group.wait(timeout=0.5)
     assert (raised.value.job, raised.value.jobs) == (second, (second, third))
@@ -194,10 +195,10 @@ def test_a_group_names_all_that_have_not_ended() -> None:
 WAIT_IN_A_SCRIPT = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from penult.calls import jobs
+from penult.calls.job import Job, any_result
 from penult.connection.rpc import Connection
 from penult_proto.v1 import jobs_pb2
-job = jobs.Job(Connection(sys.argv[1]), jobs_pb2.Job(id="j1"), jobs.any_result)
+job = Job(Connection(sys.argv[1]), jobs_pb2.Job(id="j1"), any_result)
 job.wait()
 """
 CATCH_AND_GO_ON = """
@@ -239,14 +240,14 @@ def test_ctrl_c_while_a_group_is_waited_for_speaks_of_all_of_it(
     def interrupted_at_once(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs.Job, "_awaited", interrupted_at_once)
+    monkeypatch.setattr(Job, "_awaited", interrupted_at_once)
     with (
         serving(Endless()) as address,
         job_at(address) as first,
         job_at(address) as second,
         pytest.raises(KeyboardInterrupt),
     ):
-        jobs.JobGroup([first, second]).wait()
+        JobGroup([first, second]).wait()
     said = capsys.readouterr().err
     assert "no longer waiting: job j1 (running" in said
     assert said.endswith("  after it in its group: 1 more, not cancelled either\n")
@@ -256,7 +257,7 @@ def test_ctrl_c_while_a_group_is_waited_for_speaks_of_all_of_it(
 def test_ipython_shows_a_line_for_the_interrupt_and_stops(capsys: pytest.CaptureFixture[str]) -> None:
     shells = pytest.importorskip("IPython.core.interactiveshell")
     shell = shells.InteractiveShell()
-    text = "from penult.calls.interrupts import told\ntry:\n    raise KeyboardInterrupt\n"
+    text = "from penult.calls.waiting.interrupts import told\ntry:\n    raise KeyboardInterrupt\n"
     result = shell.run_cell(text + "except KeyboardInterrupt as error:\n    told(error, 'said once')\n    raise")
     said = capsys.readouterr()
     assert isinstance(result.error_in_exec, KeyboardInterrupt)

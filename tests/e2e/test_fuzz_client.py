@@ -444,7 +444,7 @@ class Tally:
 
     def _undo(self, answer: Any) -> None:
         """Work that was really started is ended; figures are closed, clients too."""
-        if isinstance(answer, penult.Job | penult.calls.jobs.JobGroup):
+        if isinstance(answer, penult.Job | penult.calls.job_group.JobGroup):
             answer.cancel()
         elif isinstance(answer, penult.Client):
             answer.close()

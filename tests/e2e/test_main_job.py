@@ -122,8 +122,11 @@ def test_the_service_of_a_team_has_options_that_exist():
     assert Path(program).name == "penult"
     assert (options.port, options.insecure) == (7711, False)
     making = next(block for name, block in blocks().items() if "tls-init" in block).splitlines()[0]
-    folder, name = re.fullmatch(r"cd (\S+) && penult tls-init (\S+)  #.*", making).groups()
-    assert folder == str(options.root)
+    parts = re.fullmatch(r"sudo -u (\S+) (\S+) tls-init (\S+) --directory (\S+)  #.*", making)
+    user, maker, name, folder = parts.groups()
+    # The key is its owner's alone: made by another user, the service could not read it.
+    assert f"User={user}" in blocks()["ini"].splitlines()
+    assert (maker, folder) == (program, str(options.root))
     assert (str(options.tls_cert), str(options.tls_key)) == (CERTIFICATE, KEY)
     assert f'penult.connect("{name}:{options.port}", tls_ca="{CERTIFICATE}")' in README.read_text()
 

@@ -4,9 +4,9 @@ import filecmp
 from pathlib import Path
 
 import penult_proto
-from penult_proto.generate import generate
-from penult_proto.generate_client import CLIENT, generate_client
-from penult_proto.generate_finetuning import generate_finetuning
+from penult_proto.generate.client import CLIENT, generate_client
+from penult_proto.generate.finetuning import generate_finetuning
+from penult_proto.generate.wire import generate
 
 ROOM = Path(penult_proto.__file__).parent.parent
 

@@ -25,6 +25,7 @@ from penult.arguments.instead import wrong_sort
 from penult.calls import jobs, storage
 from penult.calls.catalog.paging import collect, describe
 from penult.calls.files import digest_of, local_files, send_files
+from penult.calls.job import Job, checkpoint_result
 from penult.connection.rpc import Connection
 from penult.errors import NotFound, PreconditionFailed, ServerBug
 from penult.results.heads import Head
@@ -270,7 +271,7 @@ class Checkpoints:
         tags: Sequence[str] | None = None,
         note: str | None = None,
         timeout: float = 3600.0,
-    ) -> "jobs.Job[Checkpoint]":
+    ) -> "Job[Checkpoint]":
         """Import a model that was trained elsewhere, with its head; ``.wait()`` gives the `Checkpoint`.
 
         The files go from this machine to the server, unless it has them already; nothing in them is run on either. The
@@ -344,7 +345,7 @@ class Checkpoints:
         request = jobs_pb2.JobSpec(import_checkpoint=spec)
         for sending in range(SENDINGS + 1):
             try:
-                return jobs.create(self._connection, request, jobs.checkpoint_result, card=card, timeout=timeout)
+                return jobs.create(self._connection, request, checkpoint_result, card=card, timeout=timeout)
             except PreconditionFailed as error:
                 if sending == SENDINGS or error.kind != ErrorKind.FILES_MISSING or "upload" not in error.metadata:
                     raise

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, cast, overload
 from penult.arguments.coerce import build, choice, flag, items, listed, names, path, scalar, text
 from penult.calls import jobs, storage
 from penult.calls.catalog.paging import collect
+from penult.calls.job import Job, dataset_result
 from penult.connection.rpc import Connection
 from penult.errors import invalid, shown
 from penult.results.lists.columns import dataset_row
@@ -147,7 +148,7 @@ class Datasets:
         splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None = None,
         wait: Literal[False],
         timeout: float = 30.0,
-    ) -> jobs.Job[Dataset]: ...
+    ) -> Job[Dataset]: ...
 
     def register(
         self,
@@ -160,7 +161,7 @@ class Datasets:
         splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None = None,
         wait: bool = True,
         timeout: float = 30.0,
-    ) -> Dataset | jobs.Job[Dataset]:
+    ) -> Dataset | Job[Dataset]:
         """Register images, texts or pairs of texts under a name.
 
         A published dataset is registered from the directory it was unpacked into, its files named as by its owners::
@@ -228,9 +229,7 @@ class Datasets:
             layout=choice("layout", layout, datasets_pb2.DatasetLayout),
             columns=columns_message(columns, splits),
         )
-        job = jobs.create(
-            self._connection, jobs_pb2.JobSpec(register_dataset=spec), jobs.dataset_result, timeout=timeout
-        )
+        job = jobs.create(self._connection, jobs_pb2.JobSpec(register_dataset=spec), dataset_result, timeout=timeout)
         return job.wait() if waits else job
 
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from penult.arguments.coerce import build, optional_text
 from penult.calls import storage
-from penult.calls.arrays.exporting import ExportFormat, export
+from penult.calls.arrays.exporting import FileFormat, export
 from penult.calls.catalog.paging import collect, describe
 from penult.calls.waiting.queries import shown_name, transferring, uploading
 from penult.connection.rpc import Connection
@@ -243,7 +243,7 @@ class FeatureSets:
         self,
         features: FeatureSetLike,
         path: str | Path,
-        format: ExportFormat = "npz",
+        format: FileFormat = "npz",
         *,
         timeout: float = 3600.0,
     ) -> Path:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from penult.calls import jobs
+from penult.calls.job import Job, extract_result, run_result
+from penult.calls.job_group import JobGroup
 from penult.calls.methods.recipes import Recipes, recipes, with_recipes
 from penult.connection.rpc import Connection
 from penult.options import (
@@ -67,7 +69,7 @@ class Finetuning:
         tags: Sequence[str] | None = None,
         note: str | None = None,
         timeout: float = 60.0,
-    ) -> jobs.Job[Run]:
+    ) -> Job[Run]:
         """Start finetuning all weights of a backbone; ``.wait()`` gives the `Run`.
 
             run = client.finetune(dataset="footwear", backbone="tf_efficientnet_lite0", epochs=1).wait()
@@ -148,7 +150,7 @@ class Finetuning:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "timeout")}
         spec, card = finetuning(arguments)
         job_spec = jobs_pb2.JobSpec(finetune=spec)
-        return jobs.create(self.connection, job_spec, jobs.run_result, card=card, timeout=timeout)
+        return jobs.create(self.connection, job_spec, run_result, card=card, timeout=timeout)
 
     def finetunes(
         self,
@@ -157,7 +159,7 @@ class Finetuning:
         seeds: Iterable[int] | None = None,
         timeout: float = 60.0,
         **common: Unpack[FinetuneArguments],
-    ) -> jobs.JobGroup[Run]:
+    ) -> JobGroup[Run]:
         """Start several finetunings, a sweep, each with every seed; ``.wait()`` gives their runs in order.
 
             client.finetunes([{"balance": "none"}, {"balance": "mixture", "ratio": 2}], seeds=range(3),
@@ -179,10 +181,10 @@ class Finetuning:
         asked = [finetuning(one) for one in swept(requests, seeds, common)]
         check_names(card for _, card in asked)
         started = [
-            jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), jobs.run_result, card=card, timeout=timeout)
+            jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), run_result, card=card, timeout=timeout)
             for spec, card in asked
         ]
-        return jobs.JobGroup(started)
+        return JobGroup(started)
 
     def recipes(self) -> Recipes:
         """The published set-ups that ``finetune(recipe=...)`` knows: what each is, its source, and what it sets.
@@ -205,7 +207,7 @@ class Finetuning:
         tags: Sequence[str] | None = None,
         note: str | None = None,
         timeout: float = 60.0,
-    ) -> jobs.Job[dict[str, FeatureSet]]:
+    ) -> Job[dict[str, FeatureSet]]:
         """Start caching the penultimate features of a checkpoint; ``.wait()`` gives feature sets by split.
 
         Parameters
@@ -241,4 +243,4 @@ class Finetuning:
             class_map=class_map,
         )
         card, job_spec = encode.card(None, tags, note), jobs_pb2.JobSpec(extract=spec)
-        return jobs.create(self.connection, job_spec, jobs.extract_result, card=card, timeout=timeout)
+        return jobs.create(self.connection, job_spec, extract_result, card=card, timeout=timeout)

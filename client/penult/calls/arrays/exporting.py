@@ -19,8 +19,8 @@ from penult.wire.transfer import ArrayStream
 from penult_proto.framing import Arrival
 from penult_proto.v1 import features_pb2
 
-ExportFormat: TypeAlias = Literal["npz", "npy", "parquet", "safetensors"]
-FORMATS: tuple[ExportFormat, ...] = ("npz", "npy", "parquet", "safetensors")
+FileFormat: TypeAlias = Literal["npz", "npy", "parquet", "safetensors"]
+FORMATS: tuple[FileFormat, ...] = ("npz", "npy", "parquet", "safetensors")
 
 
 class Reading:
@@ -49,7 +49,7 @@ class Reading:
             yield ArrayStream(messages)
 
 
-def export(connection: Connection, features: str, place: str | Path, format: ExportFormat, timeout: float) -> Path:
+def export(connection: Connection, features: str, place: str | Path, format: FileFormat, timeout: float) -> Path:
     """Write the arrays of a feature set; see `FeatureSets.export`."""
     check_choice("format", format, FORMATS)
     if format == "parquet":

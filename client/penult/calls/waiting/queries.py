@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
-from penult.calls.interrupts import told
 from penult.calls.waiting.bars import PATIENCE, Late, Silent, Watcher, is_shown, new_bar
+from penult.calls.waiting.interrupts import told
 from penult.connection.rpc import Connection
 from penult.display.names import one_line
 from penult.errors import PenultError

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import click
 
-from penult.calls.arrays.exporting import FORMATS, ExportFormat
+from penult.calls.arrays.exporting import FORMATS, FileFormat
 from penult.cli.printing import details, gives_json, say
 from penult.cli.serving import asks_a_server
 from penult.cli.stored.collections import Collection, asked
@@ -34,7 +34,7 @@ FEATURES.describes()
 @click.option("--format", type=click.Choice(FORMATS), default="npz", show_default=True, help="How it is written.")
 @gives_json
 @asks_a_server()
-def export(client: Client, features: str, path: Path, format: ExportFormat, as_json: bool) -> None:
+def export(client: Client, features: str, path: Path, format: FileFormat, as_json: bool) -> None:
     """Write FEATURES to the file PATH on this machine (npy: a directory), bit for bit as they are stored."""
     written = client.features.export(features, path, format)
     say({"path": written} if as_json else written, as_json=as_json)

@@ -4,7 +4,8 @@ from typing import Any, cast, get_args
 
 import click
 
-from penult.calls.jobs import Job, JobKind
+from penult.calls.job import Job
+from penult.calls.jobs import JobKind
 from penult.cli.printing import gives_json, json_of, say
 from penult.cli.serving import asks_a_server
 from penult.cli.stored.collections import Collection, asked

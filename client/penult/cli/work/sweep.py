@@ -5,7 +5,8 @@ from typing import Any, cast
 
 import click
 
-from penult.calls.jobs import Job, JobGroup
+from penult.calls.job import Job
+from penult.calls.job_group import JobGroup
 from penult.cli.printing import gives_json, json_of, say, table
 from penult.cli.serving import asks_a_server
 from penult.cli.stored.jobs import job_json

@@ -12,6 +12,7 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
 from penult_server import pipes
 from penult_server.errors import ServiceError
+from penult_server.front.jobs.products import Products
 from penult_server.front.jobs.states import TrainingStates
 from penult_server.front.queries.imports import check_uploaded
 from penult_server.front.queries.specs import Resolved, Resolver
@@ -25,8 +26,6 @@ from penult_server.registry.cards import NOTHING, Given
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
 from penult_server.status import translate
-from penult_server.stores.manifest import read_manifest
-from penult_server.stores.removal import remove
 from penult_server.stores.uploads import ABANDONED_SECONDS, remove_uploads
 
 MOST_DEATHS = 3
@@ -51,7 +50,6 @@ class JobQueue:
         called whenever a job has ended.
         """
         self._registry = registry
-        self._damaged = damaged
         self._changed = changed
         # An embedded server may have been started by somebody who only looks.
         self._paused = settings.embedded
@@ -66,6 +64,7 @@ class JobQueue:
         self._scheduler: asyncio.Task[None] | None = None
         self._spare = SpareWorker(settings.root)
         self._states = TrainingStates(registry, settings.root)
+        self._products = Products(registry, settings.root, damaged)
         self._stopping = False
 
     async def start(self) -> None:
@@ -123,7 +122,7 @@ class JobQueue:
         resolved = await self._resolver.resolve(spec, request_id)
         async with self._submitting:  # two equal requests at once must find each other
             equal = None if request_id else await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
-            if equal and not await self._still_there(equal):
+            if equal and not await self._products.are_there(equal):
                 equal = None
             job = equal or await self._made(resolved, request_id, given, may_stop=may_stop)
         job = await self._want(job, may_stop=may_stop)
@@ -211,17 +210,6 @@ class JobQueue:
     async def _tell(self) -> None:
         async with self._news:
             self._news.notify_all()
-
-    async def _still_there(self, job: pb.Job) -> bool:
-        """Whether what a finished job made is still stored; what a read has found damaged is not."""
-        if job.state != pb.JOB_STATE_SUCCEEDED:
-            return True
-        if await self._registry.run(self._registry.deletions.planner.deleted_products, job):
-            return False
-        digests = [one.digest for one in job.result.extract.feature_sets]
-        if self._damaged.intersection(digests):
-            return False
-        return await asyncio.to_thread(is_whole, self._settings.root, job.result)
 
     async def _schedule(self) -> None:
         while True:
@@ -339,15 +327,16 @@ class JobQueue:
             case "saved":
                 await run(jobs.note_saved, job_id, message.saved)
             case "checkpoint":
-                await run(self._registry.catalog.add_checkpoint, message.checkpoint, await self._asked_by(job_id))
+                given = await self._products.asked_by(job_id)
+                await run(self._registry.catalog.add_checkpoint, message.checkpoint, given)
                 await run(jobs.report, job_id, pb.JobEvent(checkpoint=message.checkpoint.digest))
             case "needed":
-                await self._drop_unneeded(job_id, set(message.needed.digests))
+                await self._products.drop_unneeded(job_id, set(message.needed.digests))
             case "result":
-                await self._register(job_id, message.result)
+                await self._products.register(job_id, message.result)
                 if message.result.HasField("run"):
                     kept = {one.digest for one in message.result.run.checkpoints}
-                    await self._drop_unneeded(job_id, kept)
+                    await self._products.drop_unneeded(job_id, kept)
                 await self._settle(await run(jobs.succeed, job_id, message.result))
             case "error":
                 if message.error.kind == ErrorKind.CANCELLED:
@@ -358,39 +347,6 @@ class JobQueue:
                 log.error("job %s: a message of its worker is not understood: %s", job_id, kind)
         await self._tell()
         return kind in ("result", "error")
-
-    async def _drop_unneeded(self, job_id: str, needed: set[str]) -> None:
-        """Delete what a run has stored and does not keep, where nothing else has it."""
-        try:
-            left = await self._registry.run(self._registry.deletions.drop_unneeded, job_id, needed)
-        except (sqlite3.Error, OSError):
-            # They belong to the run, and go with it or with the next that it is done with.
-            log.exception("job %s: checkpoints that it no longer needs could not be deleted", job_id)
-        else:
-            await asyncio.to_thread(remove, left)
-
-    async def _asked_by(self, job_id: str) -> Given:
-        """Who asked for a job, for what is found on the way."""
-        card = await self._registry.run(self._registry.catalog.cards.get, "job", job_id)
-        return Given(user=card.user)
-
-    async def _register(self, job_id: str, result: pb.JobResult) -> None:
-        """Register what a job has stored, with what its card says, before the job counts as done."""
-        catalog, run = self._registry.catalog, self._registry.run
-        given = await run(catalog.cards.given_to, "job", job_id)
-        match result.WhichOneof("kind"):
-            case "run":
-                await run(catalog.add_run, result.run, given)
-            case "extract":
-                for feature_set in result.extract.feature_sets:
-                    await run(catalog.add_feature_set, feature_set, given)
-                    self._damaged.discard(feature_set.digest)
-            case "dataset":
-                await run(catalog.add_dataset, result.dataset, given)
-            case "checkpoint":
-                await run(catalog.add_checkpoint, result.checkpoint, given)
-            case None:
-                raise ServiceError(ErrorKind.INTERNAL, "a worker sent an empty result")
 
     async def _ended_silently(self, job_id: str, code: int | None, log_file: Path) -> None:
         """Deal with a worker that ended without a last message: cancelled by force, or dead."""
@@ -417,22 +373,6 @@ def check_nameable(spec: pb.JobSpec, given: Given) -> None:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT, f"a job of this kind {what}; leave the name {given.name!r} out", field="name"
         )
-
-
-def is_whole(root: Path, result: pb.JobResult) -> bool:
-    """Whether every file of the feature sets, and every checkpoint, that a job made are in place."""
-    for feature_set in result.extract.feature_sets:
-        directory = root / "features" / feature_set.digest
-        try:
-            if not all((directory / name).is_file() for name in read_manifest(directory).files):
-                return False
-        except ServiceError:
-            return False
-    imported = [result.checkpoint] if result.HasField("checkpoint") else []
-    return all(
-        (root / "checkpoints" / checkpoint.digest / "manifest.json").is_file()
-        for checkpoint in (*result.run.checkpoints, *imported)
-    )
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

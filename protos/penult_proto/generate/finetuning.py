@@ -6,7 +6,7 @@ record of what was used: both from the signature of `Client.finetune`.
 
 from pathlib import Path
 
-from penult_proto.generate_client import CARD, CLIENT, MADE, module, record, signature, typed_dict, write
+from penult_proto.generate.client import CARD, CLIENT, MADE, module, record, signature, typed_dict, write
 
 ALWAYS_SAID = ("balance", "epochs", "seed")
 """Arguments that have an effect on every run."""

@@ -21,7 +21,7 @@ from penult_proto.refit_fields import ARGUMENTS, GRID
 from penult_proto.v1 import catalog_pb2, datasets_pb2, groups_pb2, jobs_pb2, runs_pb2, storage_pb2
 from penult_proto.v1 import refits_pb2 as pb
 
-CLIENT = Path(__file__).resolve().parents[2] / "client" / "penult"
+CLIENT = Path(__file__).resolve().parents[3] / "client" / "penult"
 LINE = 120
 MADE = "Made by ``python -m penult_proto.generate``."
 

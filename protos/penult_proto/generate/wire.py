@@ -1,21 +1,17 @@
-"""Regenerate the committed code: ``python -m penult_proto.generate``.
+"""The Python code beside the ``.proto`` files.
 
-It writes the Python code beside the ``.proto`` files, and the client's modules that follow from them and from the
-client's own signatures (`penult_proto.generate_client`, `penult_proto.generate_finetuning`).
-
-The include root is the directory above this package, so that generated code imports itself by its
+The include root is the directory above `penult_proto`, so that generated code imports itself by its
 absolute name and nothing has to be rewritten afterwards.
 """
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from grpc_tools import protoc  # pyright: ignore[reportMissingTypeStubs]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def generate(out: Path) -> None:
@@ -38,10 +34,3 @@ def generate(out: Path) -> None:
 def scripts_path() -> str:
     """Where the plugins are looked for: beside the running interpreter, then on the PATH."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-
-
-if __name__ == "__main__":
-    generate(ROOT)
-    # In processes of their own, which import the code that has just been made.
-    for module in ("penult_proto.generate_client", "penult_proto.generate_finetuning"):
-        subprocess.run([sys.executable, "-m", module], cwd=ROOT, check=True)

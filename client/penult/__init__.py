@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from penult.errors import Conflict as Conflict
     from penult.errors import DeadlineExceeded as DeadlineExceeded
     from penult.errors import InvalidRequest as InvalidRequest
+    from penult.errors import NotAllowed as NotAllowed
     from penult.errors import NotFound as NotFound
     from penult.errors import PenultError as PenultError
     from penult.errors import PreconditionFailed as PreconditionFailed
@@ -128,8 +129,8 @@ _NAMES = {
     "results.space.deletion": "Deletion StoredThing",
     "results.space.usage": "Usage",
     "plots": "plot_history plot_run_spectra plot_spectra",
-    "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotFound PenultError PreconditionFailed "
-    "ServerBug StillRunning StoreCorrupt Unauthenticated Unavailable VersionMismatch",
+    "errors": "Busy Cancelled Conflict DeadlineExceeded InvalidRequest NotAllowed NotFound PenultError "
+    "PreconditionFailed ServerBug StillRunning StoreCorrupt Unauthenticated Unavailable VersionMismatch",
 }
 """The public names by the module that each lives in, in the order in which one meets them."""
 _HOMES = {name: f"penult.{module}" for module, names in _NAMES.items() for name in names.split()}

@@ -12,6 +12,7 @@
     ├── DeadlineExceeded    allow more time
     │   └── StillRunning    the job goes on: wait for it again
     ├── Unauthenticated     give a token that the server knows
+    ├── NotAllowed          ask for what your role and the server's --data-root allow
     ├── VersionMismatch     install the same version on both sides
     └── ServerBug           report it
 
@@ -123,6 +124,10 @@ class Unauthenticated(PenultError):
     """The server wants a token, or another one."""
 
 
+class NotAllowed(PenultError):
+    """The server knows the token, and its user may not do this."""
+
+
 class VersionMismatch(PenultError):
     """Client and server speak different protocols."""
 
@@ -142,6 +147,7 @@ _BY_STATUS: dict[StatusCode, type[PenultError]] = {
     StatusCode.CANCELLED: Cancelled,
     StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     StatusCode.UNAUTHENTICATED: Unauthenticated,
+    StatusCode.PERMISSION_DENIED: NotAllowed,
     StatusCode.INTERNAL: ServerBug,
 }
 _BY_KIND: dict[ErrorKind, type[PenultError]] = {

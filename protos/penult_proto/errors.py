@@ -37,6 +37,7 @@ class ErrorKind(StrEnum):
     INCOMPLETE_UPLOAD = "incomplete_upload"
     BAD_TABLE = "bad_table"
     CORRUPT_IMAGE = "corrupt_image"
+    TOO_LARGE = "too_large"
     # Name something that exists.
     UNKNOWN_DATASET = "unknown_dataset"
     UNKNOWN_SPLIT = "unknown_split"
@@ -61,6 +62,9 @@ class ErrorKind(StrEnum):
     QUEUE_FULL = "queue_full"
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
+    DISK_FAILED = "disk_failed"
+    BUSY = "busy"
+    QUOTA_EXCEEDED = "quota_exceeded"
     WORKER_DIED = "worker_died"
     SHUTTING_DOWN = "shutting_down"
     # Ended on request, or by the clock.
@@ -68,6 +72,7 @@ class ErrorKind(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
     # Access.
     UNAUTHENTICATED = "unauthenticated"
+    NOT_ALLOWED = "not_allowed"
     # Said by the client only: no server answered.
     UNREACHABLE = "unreachable"
     # Numerics that failed for reasons of their own.
@@ -90,6 +95,7 @@ _CODES: dict[StatusCode, tuple[ErrorKind, ...]] = {
         ErrorKind.INCOMPLETE_UPLOAD,
         ErrorKind.BAD_TABLE,
         ErrorKind.CORRUPT_IMAGE,
+        ErrorKind.TOO_LARGE,
         ErrorKind.REQUEST_ID_REUSED,
     ),
     StatusCode.NOT_FOUND: (
@@ -117,11 +123,19 @@ _CODES: dict[StatusCode, tuple[ErrorKind, ...]] = {
         ErrorKind.QUEUE_FULL,
         ErrorKind.OUT_OF_MEMORY,
         ErrorKind.DISK_FULL,
+        ErrorKind.BUSY,
+        ErrorKind.QUOTA_EXCEEDED,
     ),
-    StatusCode.UNAVAILABLE: (ErrorKind.WORKER_DIED, ErrorKind.SHUTTING_DOWN, ErrorKind.UNREACHABLE),
+    StatusCode.UNAVAILABLE: (
+        ErrorKind.WORKER_DIED,
+        ErrorKind.SHUTTING_DOWN,
+        ErrorKind.DISK_FAILED,
+        ErrorKind.UNREACHABLE,
+    ),
     StatusCode.CANCELLED: (ErrorKind.CANCELLED,),
     StatusCode.DEADLINE_EXCEEDED: (ErrorKind.DEADLINE_EXCEEDED,),
     StatusCode.UNAUTHENTICATED: (ErrorKind.UNAUTHENTICATED,),
+    StatusCode.PERMISSION_DENIED: (ErrorKind.NOT_ALLOWED,),
     StatusCode.INTERNAL: (ErrorKind.INTERNAL,),
 }
 
@@ -133,6 +147,7 @@ FALLBACK_KINDS: dict[StatusCode, ErrorKind] = {
     StatusCode.CANCELLED: ErrorKind.CANCELLED,
     StatusCode.DEADLINE_EXCEEDED: ErrorKind.DEADLINE_EXCEEDED,
     StatusCode.UNAUTHENTICATED: ErrorKind.UNAUTHENTICATED,
+    StatusCode.PERMISSION_DENIED: ErrorKind.NOT_ALLOWED,
     StatusCode.UNAVAILABLE: ErrorKind.UNREACHABLE,
     StatusCode.UNIMPLEMENTED: ErrorKind.VERSION_MISMATCH,
     # A message beyond MESSAGE_BYTES.

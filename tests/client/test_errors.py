@@ -33,6 +33,7 @@ CLASSES_BY_CODE = {
     grpc.StatusCode.CANCELLED: {errors.Cancelled},
     grpc.StatusCode.DEADLINE_EXCEEDED: {errors.DeadlineExceeded},
     grpc.StatusCode.UNAUTHENTICATED: {errors.Unauthenticated},
+    grpc.StatusCode.PERMISSION_DENIED: {errors.NotAllowed},
     grpc.StatusCode.INTERNAL: {errors.ServerBug},
 }
 Answer = Callable[[grpc.ServicerContext], info_pb2.Info]

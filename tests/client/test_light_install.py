@@ -63,6 +63,7 @@ def run_clean(site: Path, code: str) -> str:
 
 def test_the_base_is_small():
     assert base_distributions() == {
+        "click",
         "googleapis-common-protos",
         "grpcio",
         "numpy",

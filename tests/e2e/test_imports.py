@@ -235,6 +235,8 @@ def test_a_directory_of_timm_is_sent_with_the_names_of_its_classes(registered, t
 
 def test_two_equal_imports_at_once_are_one(registered, tmp_path):
     lightning(tmp_path / "both.ckpt", seed=5)
+    root = Path(registered.info().root)
+    before = uploads(root)
     jobs: list[Any] = []
     threads = [
         threading.Thread(target=lambda: jobs.append(import_of(registered, tmp_path / "both.ckpt"))) for _ in range(4)
@@ -245,7 +247,7 @@ def test_two_equal_imports_at_once_are_one(registered, tmp_path):
         thread.join()
     assert len({job.id for job in jobs}) == 1
     assert len({job.wait().digest for job in jobs}) == 1
-    until(lambda: uploads(Path(registered.info().root)) == [])
+    until(lambda: uploads(root) == before)
 
 
 @pytest.fixture

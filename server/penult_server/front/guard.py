@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import grpc
@@ -10,7 +11,9 @@ from google.protobuf.message import Message
 from penult_proto import PROTOCOL
 from penult_proto.errors import ErrorKind
 from penult_proto.limits import MESSAGE_BYTES
+from penult_proto.roles import Role
 from penult_server.errors import ServiceError
+from penult_server.front.caller import CALLER, Caller, owner_name
 from penult_server.front.requests import checked, checked_stream, decoder
 from penult_server.status import abort, translate
 
@@ -28,6 +31,7 @@ class Guard(grpc.aio.ServerInterceptor):
 
     def __init__(self, token: str) -> None:
         self._expected = f"Bearer {token}".encode()
+        self._owner = Caller(user=owner_name(), role=Role.ADMIN, is_owner=True)
 
     async def intercept_service(
         self,
@@ -37,8 +41,9 @@ class Guard(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None or str(handler_call_details.method).startswith(OPEN_SERVICES):
             return handler
-        refusal = self._refusal(dict(handler_call_details.invocation_metadata or ()))
-        return _wrapped(handler, refusal)
+        metadata: dict[str, Any] = dict(handler_call_details.invocation_metadata or ())
+        caller = replace(self._owner, request_id=str(metadata.get("x-request-id", "")))
+        return _wrapped(handler, caller, self._refusal(metadata))
 
     def _refusal(self, metadata: dict[str, Any]) -> ServiceError | None:
         got = str(metadata.get("authorization", ""))
@@ -80,10 +85,11 @@ def answerable(answer: Message) -> Message:
     return answer
 
 
-def _wrapped(handler: Any, refusal: ServiceError | None) -> Handler:
+def _wrapped(handler: Any, caller: Caller, refusal: ServiceError | None) -> Handler:
     """The same handler with the check before and the conversion of errors around it."""
 
     async def answer_once(request: Any, context: Context) -> Any:
+        CALLER.set(caller)
         if refusal:
             await abort(context, refusal)
         try:
@@ -96,6 +102,7 @@ def _wrapped(handler: Any, refusal: ServiceError | None) -> Handler:
             await abort(context, translate(error))
 
     async def answer_stream(request: Any, context: Context) -> AsyncIterator[Any]:
+        CALLER.set(caller)
         if refusal:
             await abort(context, refusal)
         try:

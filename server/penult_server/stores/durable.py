@@ -4,6 +4,7 @@ Everything is written under a temporary name beside its target, flushed to the d
 the directories), and renamed: a crash or a power cut at any moment leaves the old state or the new one.
 """
 
+import errno
 import os
 import shutil
 import tempfile
@@ -34,11 +35,17 @@ def staged_directory(target: Path) -> Generator[Path, None, None]:
 
 def rename_directory(source: Path, target: Path) -> None:
     """Rename onto `target`; when another writer of the same content was faster, keep theirs."""
-    try:
-        source.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise
+    while True:
+        try:
+            source.rename(target)
+        except OSError as error:
+            if target.is_dir():
+                break
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # Theirs was there, and is already removed: it is ours to place.
+        else:
+            break
     sync_path(target.parent)
 
 

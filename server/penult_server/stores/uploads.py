@@ -121,8 +121,8 @@ class IncomingFiles:
         return ServiceError(ErrorKind.INCOMPLETE_UPLOAD, f"{what}; nothing was stored, upload again")
 
 
-def remove_uploads(root: Path, kept: Collection[str], *, only: str = "", older_than: float = 0.0) -> None:
-    """Remove the files that no job needs, of at least an age in seconds; what is being written stays.
+def remove_uploads(root: Path, kept: Collection[str], *, only: str = "", older_than: float | None = None) -> None:
+    """Remove the files that no job needs, of any age or of at least one in seconds; what is being written stays.
 
     `only` names one digest, instead of all.
     """
@@ -131,7 +131,8 @@ def remove_uploads(root: Path, kept: Collection[str], *, only: str = "", older_t
         if path.name in kept or path.name.startswith(STAGING_PREFIX) or only not in ("", path.name):
             continue
         try:
-            is_old = time.time() - path.stat().st_mtime >= older_than
+            # Without an age the clock is not asked: that of the disk may be ahead of ours.
+            is_old = older_than is None or time.time() - path.stat().st_mtime >= older_than
         except FileNotFoundError:
             continue
         if is_old:

@@ -272,7 +272,7 @@ class JobQueue:
         """Remove files that came long ago and that no job has asked for."""
         await self._remove_uploads(older_than=ABANDONED_SECONDS)
 
-    async def _remove_uploads(self, *, of: str = "", older_than: float = 0.0) -> None:
+    async def _remove_uploads(self, *, of: str = "", older_than: float | None = None) -> None:
         """Remove uploaded files that no job waits for: those of one digest, or all."""
         async with self._submitting:  # no job that needs them may be made meanwhile
             waiting = await self._registry.run(self._registry.jobs.list, [pb.JOB_STATE_QUEUED, *IN_HAND], 2**31)

@@ -5,10 +5,11 @@
 # pyright: reportMissingTypeStubs=false
 
 import sys
-from collections.abc import Callable, Sequence
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from penult.arguments.coerce import build, check_choice, choice, listed, text
+from penult.arguments.coerce import build, check_choice, choice, listed, text, whole
 from penult.calls import storage
 from penult.calls.catalog.paging import collect
 from penult.calls.job import Job, JobOutcome, any_result
@@ -122,6 +123,29 @@ class Jobs:
             limit,
         )
         return Listing((Job(self._connection, message, any_result) for message in found), job_row)
+
+    def log(self, job: Job[Any] | str, *, last: int | None = None, timeout: float = 30.0) -> str:
+        """What the work of a job has printed, with the log lines of its worker; of a large log the middle was cut out.
+
+        Parameters
+        ----------
+        last : bytes at the end of the log to have alone; all of it by default.
+        timeout : seconds for each MiB.
+        """
+        return "".join(self.log_pieces(job, last=last, timeout=timeout))
+
+    def log_pieces(self, job: Job[Any] | str, *, last: int | None = None, timeout: float = 30.0) -> Iterator[str]:
+        """The same log, a MiB at a time."""
+        id = job.id if isinstance(job, Job) else text("job", job)
+        decoder = getincrementaldecoder("utf-8")("replace")
+        offset = 0 if last is None else -whole("last", last, least=1)
+        while True:
+            request = build(jobs_pb2.GetJobLogRequest, id=id, offset=offset)
+            piece = self._connection.unary(self._connection.stubs.jobs.GetJobLog, request, timeout=timeout)
+            yield decoder.decode(piece.content, final=not piece.content)
+            if not piece.content:
+                return
+            offset = piece.offset + len(piece.content)
 
     def delete(
         self,

@@ -97,6 +97,16 @@ def watch(client: Client, job: str, as_json: bool) -> None:
 
 @JOBS.group.command()
 @click.argument("job")
+@click.option("--last", type=click.IntRange(min=1), metavar="BYTES", help="The end of the log alone.")
+@asks_a_server()
+def logs(client: Client, job: str, last: int | None) -> None:
+    """Print what the work of JOB has printed, so far."""
+    for piece in client.jobs.log_pieces(client.jobs.get(job), last=last):
+        click.echo(piece, nl=False)
+
+
+@JOBS.group.command()
+@click.argument("job")
 @gives_json
 @asks_a_server()
 def cancel(client: Client, job: str, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from penult_proto.v1 import groups_pb2, refits_pb2, refits_pb2_grpc
 from penult_proto.v1.cards_pb2 import Card
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
+from penult_server.front.observed.call import answered, failed_alone, note_waited
 from penult_server.front.queries.cards import given_of
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import refittable
@@ -60,7 +61,9 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             tasks = [asyncio.ensure_future(self._described(one, card, context, query)) for one, card in pairs]
             try:
                 for task in tasks:
-                    yield await task
+                    outcome = await task
+                    failed_alone(outcome.failure.kind)
+                    yield outcome
             finally:
                 for task in tasks:
                     task.cancel()
@@ -153,6 +156,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             if stored is not None:
                 refit = refits_pb2.Refit.FromString(stored)
                 refit.reused = True
+                answered("stored")
                 return refits_pb2.RefitOutcome(refit=refit)
             with self._compute.asked.answer(query, digest):
                 return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user))
@@ -208,6 +212,7 @@ async def _only_outcome(
     call: Any = refits_pb2_grpc.RefitServiceStub(channel).ComputeRefits(request, metadata=named(digest))
     try:
         async for outcome in call:
+            await note_waited(call)
             return outcome
     finally:
         call.cancel()

@@ -13,6 +13,7 @@ from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.v1 import features_pb2, spectra_pb2, spectra_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
+from penult_server.front.observed.call import answered
 from penult_server.front.queries.cards import given_of, user_of
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import check_rows_alone, features_of, resolve_source
@@ -121,6 +122,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         if stored is not None:
             answer = answer_type.FromString(stored)
             answer.reused = True
+            answered("stored")
             return await self._described(answer, given)
 
         async def compute_and_keep() -> Answer:

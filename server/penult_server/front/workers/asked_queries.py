@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from penult_proto.services import QUERY_KEY
+from penult_proto.services import QUERY_KEY, REQUEST_KEY
 from penult_proto.v1.jobs_pb2 import Progress
+from penult_server.front.caller import CALLER
 from penult_server.front.guard import Context
 
 MOST_CHARACTERS = 64
@@ -20,8 +21,8 @@ WAITING = Progress(stage="waiting for its turn")
 
 
 def named(key: str) -> tuple[tuple[str, str], ...]:
-    """The metadata by which the compute worker knows a query."""
-    return ((QUERY_KEY, key),)
+    """The metadata by which the compute worker knows a query, and whose log lines it writes."""
+    return ((QUERY_KEY, key), (REQUEST_KEY, CALLER.get().request_id))
 
 
 @dataclass(eq=False)

@@ -42,6 +42,7 @@ from penult_server.compute.spectra.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
 from penult_server.compute_environment import PRODUCT_THREADS
 from penult_server.errors import ServiceError
+from penult_server.logs import traces
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import write_worker_lines
 from penult_server.messages import error_to_proto, failure_to_proto
@@ -253,7 +254,9 @@ def main() -> None:
     worker = Worker(  # pyright: ignore[reportAbstractUsage]
         Path(order.root), backend, order.resident_bytes, ReportPipe(messages)
     )
-    server = grpc.server(ThreadPoolExecutor(THREADS), interceptors=[requests], options=MESSAGE_OPTIONS)
+    server = grpc.server(
+        ThreadPoolExecutor(THREADS), interceptors=[requests, *traces.of_worker()], options=MESSAGE_OPTIONS
+    )
     features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)
     refits_pb2_grpc.add_RefitServiceServicer_to_server(worker, server)
     spectra_pb2_grpc.add_SpectraServiceServicer_to_server(worker, server)

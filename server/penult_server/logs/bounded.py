@@ -14,11 +14,16 @@ LOOK_SECONDS = 2.0
 CUT = b"\n[... the middle of this log was cut out ...]\n"
 
 
-def keep_bounded(descriptor: int = 2, every: float = LOOK_SECONDS) -> None:
-    """Look after what this process writes to a descriptor, in a thread, if that is a file that grows at its end."""
+def keep_bounded(descriptor: int = 2, every: float = LOOK_SECONDS) -> threading.Event:
+    """Look after what this process writes to a descriptor, in a thread, if that is a file that grows at its end.
+
+    It is looked after until the event is set, or the process ends.
+    """
+    enough = threading.Event()
     if can_be_cut(descriptor):
         own = os.dup(descriptor)
-        threading.Thread(target=_look_after, args=(own, every), name="log", daemon=True).start()
+        threading.Thread(target=_look_after, args=(own, every, enough), name="log", daemon=True).start()
+    return enough
 
 
 def can_be_cut(descriptor: int) -> bool:
@@ -49,9 +54,9 @@ def cut_middle(descriptor: int, most: int = MOST_BYTES, kept: int = KEPT_BYTES) 
     return True
 
 
-def _look_after(descriptor: int, every: float) -> None:
-    wait = threading.Event()
-    while not wait.wait(every):
+def _look_after(descriptor: int, every: float, enough: threading.Event) -> None:
+    while not enough.wait(every):
         # A full disk: there will be another look.
         with contextlib.suppress(OSError):
             cut_middle(descriptor)
+    os.close(descriptor)

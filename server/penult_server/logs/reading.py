@@ -23,12 +23,11 @@ def read_piece(path: Path, offset: int, most: int) -> Piece:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return Piece(content=b"", offset=0, size=0)
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return Piece(content=b"", offset=0, size=0)
-        start = offset if offset >= 0 else max(0, status.st_size + offset)
-        if start >= status.st_size:
-            return Piece(content=b"", offset=status.st_size, size=status.st_size)
-        file.seek(start)
-        return Piece(content=file.read(most), offset=start, size=status.st_size)
+        start = min(status.st_size, offset if offset >= 0 else max(0, status.st_size + offset))
+        return Piece(content=os.pread(descriptor, most, start), offset=start, size=status.st_size)
+    finally:
+        os.close(descriptor)

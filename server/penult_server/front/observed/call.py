@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ import grpc
 from penult_proto.errors import ErrorKind
 from penult_proto.services import WAITED_KEY
 from penult_server.front.observed.metrics import ANSWERS, STORE_CORRUPT
+from penult_server.logs.traces import span
 
 UNKNOWN = "unknown"
 
@@ -75,6 +76,8 @@ async def note_waited(call: grpc.aio.Call) -> None:
 async def waited_for(slot: AbstractAsyncContextManager[object]) -> AsyncGenerator[None]:
     """Hold a slot in the block; the time until it is free counts as waiting."""
     started = time.perf_counter()
-    async with slot:
+    async with AsyncExitStack() as held:
+        with span("wait"):
+            await held.enter_async_context(slot)
         waited(time.perf_counter() - started)
         yield

@@ -12,13 +12,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from penult_server.front.observed.interceptor import Observer
 from penult_server.front.observed.metrics import COUNTED
-from penult_server.front.observed.traces import interceptors as tracing
 from penult_server.front.outside.gauges import FactsOfServer, Gauges
 from penult_server.front.outside.http import Page, PageServer
 from penult_server.front.outside.notify import notify
 from penult_server.front.outside.readiness import ReadinessProbe
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.logs import traces
 from penult_server.settings import Settings
 
 PATIENCE = 5.0
@@ -39,7 +39,7 @@ class Doors:
 
     def interceptors(self) -> list[grpc.aio.ServerInterceptor]:
         """What stands before the guard."""
-        return [Observer(by_user=self._settings.metrics_by_user), *tracing()]
+        return [Observer(by_user=self._settings.metrics_by_user), *traces.of_front()]
 
     @property
     def address(self) -> str:

@@ -21,6 +21,7 @@ from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.logs.traces import span
 from penult_server.messages import failure_to_proto
 from penult_server.notes import notes_to_proto
 from penult_server.registry.cards import Given
@@ -150,9 +151,11 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
     async def _outcome(self, request: refits_pb2.RefitRequest, user: str, query: AskedQuery) -> refits_pb2.RefitOutcome:
         """One answer; an impossible request fails alone."""
         try:
-            await self._resolve(request)
+            with span("resolve"):
+                await self._resolve(request)
             digest = query_digest("refit", request)
-            stored = await self._registry.run(self._registry.catalog.result, digest, "refit")
+            with span("stored"):
+                stored = await self._registry.run(self._registry.catalog.result, digest, "refit")
             if stored is not None:
                 refit = refits_pb2.Refit.FromString(stored)
                 refit.reused = True
@@ -197,9 +200,9 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         outcome = await self._compute.call(lambda channel: _only_outcome(channel, batch, digest))
         if outcome.HasField("refit"):
             outcome.refit.digest = digest
-            await self._registry.run(
-                self._registry.catalog.add_result, digest, "refit", outcome.refit, Given(user=user)
-            )
+            add_result = self._registry.catalog.add_result
+            with span("commit"):
+                await self._registry.run(add_result, digest, "refit", outcome.refit, Given(user=user))
         else:
             self._compute.note(outcome.failure.kind, outcome.failure.metadata)
         return outcome

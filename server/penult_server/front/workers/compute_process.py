@@ -24,6 +24,7 @@ from penult_server.front.observed.metrics import WORKER_STARTS
 from penult_server.front.workers.asked_queries import AskedQueries
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
 from penult_server.front.workers.worker_stats import StatsOfWorker
+from penult_server.logs.traces import span
 from penult_server.messages import error_from_proto
 from penult_server.settings import Settings
 from penult_server.status import from_call
@@ -102,7 +103,8 @@ class ComputeProcess:
             channel = await self.channel()
             try:
                 made = make(channel)
-                answer = await made
+                with span("compute"):
+                    answer = await made
                 if isinstance(made, grpc.aio.Call):
                     await note_waited(made)
                 return answer

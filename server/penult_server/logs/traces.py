@@ -16,13 +16,38 @@ log = logging.getLogger("penult.traces")
 _tracer: Any = None
 
 
-def interceptors() -> list[grpc.aio.ServerInterceptor]:
-    """What makes a span of every call; none where traces are off."""
-    if _tracer is None and not (os.environ.get(ENDPOINT) and start()):
-        return []
-    from opentelemetry.instrumentation.grpc import aio_server_interceptor
+def is_on() -> bool:
+    """Whether this process traces; the first question starts it."""
+    return _tracer is not None or (bool(os.environ.get(ENDPOINT)) and start())
 
-    return [aio_server_interceptor()]
+
+def of_front() -> list[grpc.aio.ServerInterceptor]:
+    """What makes a span of every call; none where traces are off."""
+    if not is_on():
+        return []
+    from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
+
+    return [aio_server_interceptor(filter_=filters.negate(filters.health_check()))]
+
+
+def of_worker() -> list[grpc.ServerInterceptor]:
+    """What makes a span of every call of the front, in the trace that the front names; none where traces are off."""
+    if not is_on():
+        return []
+    from opentelemetry.instrumentation.grpc import server_interceptor
+
+    return [server_interceptor()]
+
+
+def carried() -> tuple[tuple[str, str], ...]:
+    """The metadata by which another process continues the trace of the call that runs."""
+    if _tracer is None:
+        return ()
+    from opentelemetry.propagate import inject
+
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    return tuple(carrier.items())
 
 
 def start(provider: Any = None) -> bool:

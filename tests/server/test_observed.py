@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
 from penult_proto.errors import ErrorKind, said_by
 from penult_proto.roles import Role
-from penult_proto.services import REQUEST_KEY, SERVICES
+from penult_proto.services import REQUEST_KEY, SERVICES, WAITED_KEY
+from penult_server.compute.observed import Device, Requests, tell_waited
 from penult_server.errors import ServiceError
 from penult_server.front.caller import CALLER, Caller
 from penult_server.front.observed.call import CallRecord, begin, current, waited, waited_for
@@ -17,7 +19,7 @@ from penult_server.front.observed.interceptor import Observer, number_of
 from penult_server.front.observed.methods import ENDLESS, METHODS
 from penult_server.front.observed.metrics import COUNTED, REFUSALS
 from penult_server.front.observed.slowness import FEWEST_CALLS, Slowness
-from penult_server.status import abort
+from penult_server.status import abort, translate
 
 SHAPES = {
     "unary_unary": "/penult.v1.InfoService/GetInfo",
@@ -39,6 +41,8 @@ async def do(what: bytes, context) -> bytes:
     CALLER.set(Caller(user="ada", role=Role.READER))
     if what == b"refuse":
         await abort(context, ServiceError(ErrorKind.BUSY, "too much at once"))
+    if what == b"bug":
+        await abort(context, translate(ValueError("a mistake")))
     if what == b"fail":
         raise ValueError("a mistake")
     if what in (b"deadline", b"leave"):
@@ -155,6 +159,58 @@ def test_a_call_of_every_shape_is_counted_once_however_it_ends(shape, ending, ca
     assert (line.method, line.code, line.kind, line.request_id) == (method, *ENDINGS[ending], "abc-1")
     refused = ending in ("refuse", "fail")
     assert line.levelno == (logging.WARNING if refused else logging.INFO)
+
+
+def test_a_mistake_names_the_call_whose_trace_is_in_the_log():
+    async def scenario():
+        async with serving() as channel:
+            made = await call(channel, "unary_unary", "bug", ((REQUEST_KEY, "abc-1"),))
+            return said_by(await made.trailing_metadata())
+
+    said = asyncio.run(scenario())
+    assert said.kind == "internal"
+    assert said.message.endswith("its log has the trace, request abc-1")
+
+
+def test_the_compute_worker_s_threads_know_the_number_of_their_call():
+    requests = Requests()
+
+    class Handlers(grpc.GenericRpcHandler):
+        def service(self, details):
+            if details.method == "/x/one":
+                return grpc.unary_unary_rpc_method_handler(lambda request, context: requests.current().encode())
+            return grpc.unary_stream_rpc_method_handler(self.several)
+
+        def several(self, request, context):
+            tell_waited(context, 1.5)
+            yield requests.current().encode()
+
+    server = grpc.server(ThreadPoolExecutor(2), interceptors=[requests])
+    server.add_generic_rpc_handlers((Handlers(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            for number in ("abc-1", "abc-2"):
+                metadata = ((REQUEST_KEY, number),)
+                assert channel.unary_unary("/x/one")(b"", metadata=metadata, timeout=20) == number.encode()
+                stream = channel.unary_stream("/x/several")(b"", metadata=metadata, timeout=20)
+                assert list(stream) == [number.encode()]
+                assert dict(stream.initial_metadata())[WAITED_KEY] == "1.500000"
+            assert channel.unary_unary("/x/one")(b"", timeout=20) == b""
+    finally:
+        server.stop(None).wait()
+
+
+def test_a_device_adds_up_for_how_long_it_was_held():
+    device = Device()
+    assert device.used_seconds() == 0
+    with device:
+        while device.used_seconds() < 0.01:
+            pass
+    held = device.used_seconds()
+    assert held >= 0.01
+    assert device.used_seconds() == held
 
 
 def test_a_refusal_is_counted_by_its_reason():

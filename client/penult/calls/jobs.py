@@ -50,6 +50,18 @@ def create(
     return job
 
 
+def log_pieces(connection: Connection, id: str, first: int, *, timeout: float) -> Iterator[str]:
+    """A job's log from the byte `first` on, which counts from the end when negative, a MiB at a time."""
+    decoder = getincrementaldecoder("utf-8")("replace")
+    while True:
+        request = build(jobs_pb2.GetJobLogRequest, id=id, offset=first)
+        piece = connection.unary(connection.stubs.jobs.GetJobLog, request, timeout=timeout)
+        yield decoder.decode(piece.content, final=not piece.content)
+        if not piece.content:
+            return
+        first = piece.offset + len(piece.content)
+
+
 def job_row(job: Job[Any]) -> dict[str, object]:
     """What a list says of a job."""
     return {
@@ -132,20 +144,9 @@ class Jobs:
         last : bytes at the end of the log to have alone; all of it by default.
         timeout : seconds for each MiB.
         """
-        return "".join(self.log_pieces(job, last=last, timeout=timeout))
-
-    def log_pieces(self, job: Job[Any] | str, *, last: int | None = None, timeout: float = 30.0) -> Iterator[str]:
-        """The same log, a MiB at a time."""
         id = job.id if isinstance(job, Job) else text("job", job)
-        decoder = getincrementaldecoder("utf-8")("replace")
-        offset = 0 if last is None else -whole("last", last, least=1)
-        while True:
-            request = build(jobs_pb2.GetJobLogRequest, id=id, offset=offset)
-            piece = self._connection.unary(self._connection.stubs.jobs.GetJobLog, request, timeout=timeout)
-            yield decoder.decode(piece.content, final=not piece.content)
-            if not piece.content:
-                return
-            offset = piece.offset + len(piece.content)
+        first = 0 if last is None else -whole("last", last)
+        return "".join(log_pieces(self._connection, id, first, timeout=timeout))
 
     def delete(
         self,

@@ -10,6 +10,7 @@ from pathlib import Path
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.front.observed.lines import subjects
+from penult_server.logs.batched import BatchedLines
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import FORMAT_VARIABLE, FORMATS, LogFormat, default_format, write_lines
 from penult_server.settings import Settings
@@ -77,7 +78,7 @@ def write_front_lines(wanted: LogFormat | None, *, embedded: bool) -> None:
     """Write the front's log, whose format its workers take over; an embedded server is a person's own."""
     form = wanted or default_format(for_people=embedded)
     os.environ[FORMAT_VARIABLE] = form
-    write_lines(form, subjects)
+    write_lines(form, subjects, BatchedLines())
     keep_bounded()
     if embedded:
         # Its one user knows what they call.

@@ -47,12 +47,18 @@ def job(client, table):
     return client.jobs.list(limit=1)[0]
 
 
-def lines(server) -> list[dict]:
-    return [json.loads(line) for line in server.log().splitlines()]
+def lines(server, **values) -> list[dict]:
+    """The lines of the log of which that is said, as soon as there are any: they are written a moment later."""
+
+    def look() -> list[dict]:
+        found = [json.loads(line) for line in server.log().splitlines(keepends=True) if line.endswith("\n")]
+        return [line for line in found if values.items() <= line.items()]
+
+    return until(look)
 
 
 def page(server, name: str) -> str:
-    address = re.search(r"http://[\d.]+:\d+", server.log())[0]
+    address = until(lambda: re.search(r"http://[\d.]+:\d+", server.log()))[0]
     with urllib.request.urlopen(f"{address}/{name}", timeout=30) as answer:
         return answer.read().decode()
 
@@ -99,7 +105,8 @@ def test_a_job_is_counted_and_its_lines_are_its_own(server, client, job):
     found = numbers(server)
     assert found["penult_job_seconds_count", "register_dataset", "succeeded"] == 1
     assert found["penult_events_lost_total",] == 0
-    told = [one["message"] for one in lines(server) if one.get("job") == job.id]
+    lines(server, job=job.id, outcome="succeeded")
+    told = [one["message"] for one in lines(server, job=job.id)]
     assert [message.split()[2] for message in told] == ["waits", "starts,", "succeeded"]
 
 
@@ -108,7 +115,7 @@ def test_a_call_has_one_number_at_both_ends(server, client, mine):
     with pytest.raises(penult.NotFound) as caught:
         client.features.get("nothing")
     number = caught.value.metadata["request_id"]
-    (line,) = [one for one in lines(server) if one.get("request_id") == number]
+    (line,) = lines(server, request_id=number)
     assert (line["logger"], line["method"], line["code"], line["kind"]) == (
         "penult.access",
         "FeatureService/GetFeatureSet",
@@ -130,7 +137,7 @@ def test_a_number_of_another_client_is_kept(server):
         assert dict(call.trailing_metadata())["x-request-id"] == "from-a-notebook:7"
         _, call = stub.GetInfo.with_call(info_pb2.GetInfoRequest(), metadata=tuple(metadata.items()), timeout=30)
         assert re.fullmatch(r"[0-9a-f]{16}", dict(call.trailing_metadata())["x-request-id"])
-    assert [one for one in lines(server) if one.get("request_id") == "from-a-notebook:7"]
+    assert lines(server, request_id="from-a-notebook:7")
 
 
 def test_strangers_are_counted_without_a_name(server):
@@ -138,7 +145,7 @@ def test_strangers_are_counted_without_a_name(server):
     with pytest.raises(penult.Unauthenticated):
         server.connect(token=STRANGE)
     assert numbers(server)["penult_refusals_total", "unauthenticated"] == before + 1
-    line = [one for one in lines(server) if one.get("kind") == "unauthenticated"][-1]
+    line = lines(server, kind="unauthenticated")[-1]
     assert (line["user"], line["level"]) == ("", "WARNING")
 
 

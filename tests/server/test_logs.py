@@ -1,5 +1,6 @@
 """Log lines in two formats, with what they are about, without secrets; log files that stay bounded."""
 
+import contextlib
 import io
 import json
 import logging
@@ -9,7 +10,8 @@ import threading
 
 import pytest
 
-from penult_server.logs import bounded
+from penult_server.logs import batched, bounded
+from penult_server.logs.batched import BatchedLines
 from penult_server.logs.reading import read_piece
 from penult_server.logs.secrets import conceal, without_secrets
 from penult_server.logs.setup import FORMAT_VARIABLE, JsonLines, Subject, TextLines, default_format, write_worker_lines
@@ -79,6 +81,37 @@ def test_no_field_of_a_line_shows_a_secret(written, formatter):
     assert "Bearer [secret]" in said
     if isinstance(formatter, JsonLines):
         json.loads(said)
+
+
+def test_lines_are_written_in_order_by_a_thread_and_the_last_at_the_end():
+    stream = io.StringIO()
+    handler = BatchedLines(stream)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.Logger("penult.test", logging.INFO)
+    log.addHandler(handler)
+    for number in range(200):
+        log.info("%d", number)
+    log.info("%d", "no number")  # is told on standard error, and the others are written
+    log.info("last")
+    handler.close()
+    assert stream.getvalue() == "".join(f"{number}\n" for number in range(200)) + "last\n"
+
+
+def test_who_logs_does_not_wait_for_a_reader_who_has_stopped(monkeypatch):
+    monkeypatch.setattr(batched, "MOST_WAITING", 100)
+    monkeypatch.setattr(batched, "LEAVING_SECONDS", 0.05)
+    reading, writing = os.pipe()
+    handler = BatchedLines(os.fdopen(writing, "w"))
+    log = logging.Logger("penult.test", logging.INFO)
+    log.addHandler(handler)
+    for _ in range(500):
+        log.info("x" * 2000)  # a pipe takes 64 KiB
+    assert handler._thread.is_alive()
+    handler.close()
+    os.close(reading)  # lets the thread end
+    handler._thread.join(10)
+    with contextlib.suppress(OSError):
+        handler._stream.close()
 
 
 def test_what_is_no_secret_stays():

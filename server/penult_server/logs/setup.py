@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import IO, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -72,9 +72,9 @@ def default_format(*, for_people: bool) -> LogFormat:
     return "text" if for_people or sys.stderr.isatty() else "json"
 
 
-def write_lines(form: LogFormat, fields: Fields, stream: IO[str] | None = None) -> None:
-    """Write this process's lines in a format to `stream`, its standard error by default."""
-    handler = logging.StreamHandler(stream)
+def write_lines(form: LogFormat, fields: Fields, handler: logging.Handler | None = None) -> None:
+    """Write this process's lines in a format, to its standard error by default."""
+    handler = logging.StreamHandler() if handler is None else handler
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     handler.addFilter(Subject(fields))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

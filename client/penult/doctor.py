@@ -15,23 +15,13 @@ from penult.connection.rpc import is_loopback
 from penult.connection.servers import read_record, root_file, state_file
 from penult.connection.tls_trouble import certificate_end
 from penult.errors import PenultError, install
+from penult.machine import Finding, look_at_store, threads
 from penult.results.records import Info
 from penult_proto import PROTOCOL
 
 PLOT_NEEDS = ("matplotlib", "pandas")
 SOON = timedelta(days=30)
 """A certificate that ends before that is told of."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    topic: str
-    said: str
-    """What there is, and what to do where something is missing."""
-    good: bool
-    """Whether nothing has to be done about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -43,6 +33,11 @@ class Diagnosis:
     """What the server is; None where it was not reached."""
     certificate_end: datetime | None
     """When its certificate ends; None without TLS."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a server answers and nothing that was found keeps it from its work."""
+        return self.server is not None and not any(one.serious and not one.good for one in self.findings)
 
     def __repr__(self) -> str:
         return "\n".join(f"{one.topic:<12} {one.said}" for one in self.findings)
@@ -65,8 +60,29 @@ def examine(
     server, said = _reach(address, root, token=token, tls=tls, tls_ca=tls_ca)
     end = None if root is not None or server is None else _end(address, tls=tls, tls_ca=tls_ca)
     findings += [] if end is None else [_certificate(end)]
+    store = _store_here(address, root, server)
+    findings += [threads(), *([] if store is None else look_at_store(store))]
+    findings += [] if server is None else [_versions(server)]
     findings.append(Finding(topic="server", said=said, good=server is not None))
     return Diagnosis(findings=tuple(findings), server=server, certificate_end=end)
+
+
+def _versions(server: Info) -> Finding:
+    """The versions of both sides; both speak one protocol, or the server would not have been reached."""
+    here = installed("penult")
+    said = f"client {here}, server {server.version}"
+    if here != server.version:
+        said += ": install the same version on both"
+    return Finding(topic="versions", said=said, good=here == server.version)
+
+
+def _store_here(address: str | None, root: Path | None, server: Info | None) -> Path | None:
+    """The directory of the store, where it lies on this machine."""
+    if root is not None:
+        return root.resolve()
+    if server is None or not is_loopback(configured(address).address):
+        return None
+    return Path(server.root) if Path(server.root).is_dir() else None
 
 
 def installed(package: str) -> str:

@@ -32,6 +32,10 @@ _FILES = (
 
 QUERY_KEY = "penult-query"
 """Metadata that names a query, by which `ProgressService` watches it."""
+REQUEST_KEY = "x-request-id"
+"""Metadata that numbers a call: made by the client, one for all its attempts, and sent back in the trailers."""
+WAITED_KEY = "penult-waited"
+"""Metadata by which the compute worker tells the front for how many seconds a call waited for the device."""
 SERVICES: dict[str, ServiceDescriptor] = {
     service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 }

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.front.observed.lines import subjects
+from penult_server.logs.batched import BatchedLines
+from penult_server.logs.bounded import keep_bounded
+from penult_server.logs.setup import FORMAT_VARIABLE, FORMATS, LogFormat, default_format, write_lines
 from penult_server.settings import Settings
 
 EXIT_LOCKED = 3
@@ -38,6 +42,16 @@ def make_parser() -> argparse.ArgumentParser:
         default=4 * 2**30,
         help="features kept in memory between queries (default: %(default)s)",
     )
+    serve.add_argument(
+        "--metrics-port",
+        type=int,
+        help="port of /metrics (Prometheus) and /healthz; 0 takes a free one (default: none)",
+    )
+    serve.add_argument("--metrics-host", default="127.0.0.1", help="address of that port (default: %(default)s)")
+    serve.add_argument("--metrics-by-user", action="store_true", help="count requests and jobs by user, too")
+    serve.add_argument(
+        "--log-format", choices=FORMATS, help="format of the log (default: text on a terminal, otherwise json)"
+    )
     return parser
 
 
@@ -45,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the server; returns the exit status."""
     options = vars(make_parser().parse_args(arguments))
     del options["command"]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    write_front_lines(options["log_format"], embedded=options["embedded"])
     # The front starts processes; gRPC's own handling of forks is neither needed nor wanted there.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     # Imported late: gRPC reads the environment when it is loaded.
@@ -58,6 +72,17 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"penult serve: {error.message} [{error.kind}]\n")
         return EXIT_LOCKED if error.kind is ErrorKind.STORE_LOCKED else 1
     return 0
+
+
+def write_front_lines(wanted: LogFormat | None, *, embedded: bool) -> None:
+    """Write the front's log, whose format its workers take over; an embedded server is a person's own."""
+    form = wanted or default_format(for_people=embedded)
+    os.environ[FORMAT_VARIABLE] = form
+    write_lines(form, subjects, BatchedLines())
+    keep_bounded()
+    if embedded:
+        # Its one user knows what they call.
+        logging.getLogger("penult.access").setLevel(logging.WARNING)
 
 
 async def _serve(server_class: "type", settings: Settings) -> None:

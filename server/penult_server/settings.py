@@ -32,6 +32,15 @@ class Settings:
     resident_bytes: int = 4 * 2**30
     """Most bytes of features kept in memory between queries."""
 
+    metrics_port: int | None = None
+    """Port of `/metrics` and `/healthz`; 0 takes a free one, None opens none."""
+    metrics_host: str = "127.0.0.1"
+    """Address of that port. Its pages ask for no token."""
+    metrics_by_user: bool = False
+    """Count requests and jobs by user, too."""
+    log_format: str | None = None
+    """ "text" or "json"; None chooses text on a terminal and for embedded servers, JSON elsewhere."""
+
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -45,15 +54,26 @@ class Settings:
         for name in ("max_queued_jobs", "max_running_jobs", "resident_bytes"):
             if getattr(self, name) < 1:
                 raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.metrics_port is not None and not is_loopback(self.metrics_host) and not self.insecure:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"--metrics-host {self.metrics_host} is reachable from other machines, and its pages ask for no token: "
+                "leave it out, or give --insecure to show numbers, methods and users to whoever asks",
+            )
         if self.device not in ("auto", "cpu", "cuda"):
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"device must be auto, cpu or cuda, got {self.device!r}")
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

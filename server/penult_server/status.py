@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]
 
 from penult_proto.errors import DETAILS_KEY, DOMAIN, STATUS_CODES, ErrorKind, said_by
+from penult_proto.services import REQUEST_KEY
 from penult_server.errors import ServiceError
 
 _RETRY_SECONDS = {ErrorKind.QUEUE_FULL: 30, ErrorKind.WORKER_DIED: 1, ErrorKind.SHUTTING_DOWN: 2, ErrorKind.BUSY: 1}
@@ -78,5 +79,11 @@ def from_call(error: grpc.aio.AioRpcError) -> ServiceError | None:
 
 
 async def abort(context: "grpc.aio.ServicerContext[object, object]", error: ServiceError) -> Never:
-    """End a call of the front with an error."""
-    await context.abort(STATUS_CODES[error.kind], shortened(error.message), trailing_metadata=trailers_of(error))
+    """End a call of the front with an error; trailers that were set before, as the call's number, go with it."""
+    before = tuple(context.trailing_metadata() or ())
+    request_id = dict(before).get(REQUEST_KEY)
+    if error.kind is ErrorKind.INTERNAL and request_id:
+        error = ServiceError(error.kind, f"{error.message}, request {request_id}", **error.metadata)
+    await context.abort(
+        STATUS_CODES[error.kind], shortened(error.message), trailing_metadata=before + trailers_of(error)
+    )

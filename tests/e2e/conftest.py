@@ -61,6 +61,12 @@ class RunningServer:
         raise AssertionError(f"the server did not start: {self.log()}")
 
 
+@pytest.fixture(scope="session")
+def server_class() -> type[RunningServer]:
+    """What starts a server, for files whose tests share one."""
+    return RunningServer
+
+
 @pytest.fixture
 def serve(tmp_path):
     """Start servers; they are stopped afterwards."""

@@ -147,7 +147,7 @@ class FuzzedServer:
                 self._cancel(answer)
             case "Delete" | "Describe" | "UploadFeatures":
                 self._restore()
-            case "Attach" | "CancelJob" | "GetUsage" | "WatchJob":
+            case "Attach" | "CancelJob" | "GetJobLog" | "GetUsage" | "WatchJob":
                 pass
             case _:
                 answer_checks.check_repeated(answer, self._call(method, request))
@@ -279,6 +279,7 @@ class FuzzedServer:
             "Job/CancelJob": [jobs_pb2.CancelJobRequest(id=self.finetuning.id)],
             "Job/CreateJob": [jobs_pb2.CreateJobRequest(spec=spec) for spec in specs],
             "Job/GetJob": [jobs_pb2.GetJobRequest(id=self.finetuning.id)],
+            "Job/GetJobLog": [jobs_pb2.GetJobLogRequest(id=self.finetuning.id, offset=one) for one in (0, 7, -5)],
             "Job/ListJobs": [jobs_pb2.ListJobsRequest(states=[jobs_pb2.JOB_STATE_SUCCEEDED], limit=5)],
             "Job/WatchJob": [jobs_pb2.WatchJobRequest(id=self.finetuning.id, after_seq=1)],
         }

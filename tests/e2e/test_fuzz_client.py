@@ -78,6 +78,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "load.path": ("saved record",),
     "Datasets.register.splits": ("split values",),
     "Jobs.get.id": ("job",),
+    "Jobs.log.last": ("four", "absent"),
     "Jobs.list.kind": ("extract", "finetune"),
     "Results.list.kind": ("principal_angles",),
     "Runs.table.by": ("balance",),

@@ -5,10 +5,11 @@
 # pyright: reportMissingTypeStubs=false
 
 import sys
-from collections.abc import Callable, Sequence
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from penult.arguments.coerce import build, check_choice, choice, listed, text
+from penult.arguments.coerce import build, check_choice, choice, listed, text, whole
 from penult.calls import storage
 from penult.calls.catalog.paging import collect
 from penult.calls.job import Job, JobOutcome, any_result
@@ -47,6 +48,18 @@ def create(
             'when it is next opened (jobs="stop")\n'
         )
     return job
+
+
+def log_pieces(connection: Connection, id: str, first: int, *, timeout: float) -> Iterator[str]:
+    """A job's log from the byte `first` on, which counts from the end when negative, a MiB at a time."""
+    decoder = getincrementaldecoder("utf-8")("replace")
+    while True:
+        request = build(jobs_pb2.GetJobLogRequest, id=id, offset=first)
+        piece = connection.unary(connection.stubs.jobs.GetJobLog, request, timeout=timeout)
+        yield decoder.decode(piece.content, final=not piece.content)
+        if not piece.content:
+            return
+        first = piece.offset + len(piece.content)
 
 
 def job_row(job: Job[Any]) -> dict[str, object]:
@@ -122,6 +135,18 @@ class Jobs:
             limit,
         )
         return Listing((Job(self._connection, message, any_result) for message in found), job_row)
+
+    def log(self, job: Job[Any] | str, *, last: int | None = None, timeout: float = 30.0) -> str:
+        """What the work of a job has printed, with the log lines of its worker; of a large log the middle was cut out.
+
+        Parameters
+        ----------
+        last : bytes at the end of the log to have alone; all of it by default.
+        timeout : seconds for each MiB.
+        """
+        id = job.id if isinstance(job, Job) else text("job", job)
+        first = 0 if last is None else -whole("last", last)
+        return "".join(log_pieces(self._connection, id, first, timeout=timeout))
 
     def delete(
         self,

@@ -31,8 +31,8 @@ def demo(root: Path) -> None:
 @names_a_server
 @click.pass_context
 def doctor(context: click.Context, address: str | None, root: Path | None, as_json: bool, **options: Any) -> None:
-    """What is installed, what can be reached, and when the server's certificate ends; exits with 1 when no server
-    answers."""
+    """What is installed, what can be reached, when the server's certificate ends, and how disk, clock and secrets of
+    a store on this machine stand; exits with 1 when no server answers or something keeps it from working."""
     from penult.doctor import examine
 
     check_excluded(address, root, **options)
@@ -40,7 +40,7 @@ def doctor(context: click.Context, address: str | None, root: Path | None, as_js
     line = [context.info_name or ""]
     said = in_options(str(found), cast("click.Group", context.find_root().command), line)
     say(found, as_json=as_json, text=lambda: said)
-    context.exit(0 if found.server is not None else FAILED)
+    context.exit(0 if found.healthy else FAILED)
 
 
 @click.command("tls-init")

@@ -18,7 +18,7 @@ from penult.results.records import Info
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import info_pb2
 
-SERVER_NEEDS = ("penult_server", "torch", "zarr", "timm", "grpc_health")
+SERVER_NEEDS = ("penult_server", "torch", "zarr", "timm", "grpc_health", "prometheus_client", "pythonjsonlogger")
 ROOT_IS_TAKEN = 3
 """Exit code of a server whose store another server holds."""
 POLL_SECONDS = 0.05

@@ -17,7 +17,7 @@ from penult.errors import PenultError, Unavailable, from_kind, invalid, shown
 from penult_proto import PROTOCOL
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
 from penult_proto.limits import MESSAGE_BYTES
-from penult_proto.services import READ_METHODS
+from penult_proto.services import READ_METHODS, REQUEST_KEY
 from penult_proto.v1 import (
     catalog_pb2_grpc,
     checkpoints_pb2_grpc,
@@ -171,10 +171,14 @@ class Connection:
                 self._stubs = Stubs(self._channel)
             return self._stubs
 
+    def _numbered(self, metadata: tuple[tuple[str, str], ...] = ()) -> tuple[tuple[str, str], ...]:
+        """The metadata of one call, with its number: the same for all attempts at it, and in the server's log."""
+        return (*self._metadata, *metadata, (REQUEST_KEY, os.urandom(8).hex()))
+
     def unary(self, method: "grpc.UnaryUnaryMultiCallable[Q, R]", request: Q, *, timeout: float) -> R:
         """One request, one answer, within `timeout` seconds. Raises `PenultError`."""
         try:
-            return method(request, timeout=seconds(timeout), metadata=self._metadata)
+            return method(request, timeout=seconds(timeout), metadata=self._numbered())
         except grpc.RpcError as error:
             failure = self.failure(error)
         raise failure
@@ -188,7 +192,7 @@ class Connection:
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> R:
         """As `unary`, of a query that may take long: whatever ends the waiting, as Ctrl-C, cancels it there."""
-        return self._awaited(method.future(request, timeout=seconds(timeout), metadata=self._metadata + metadata))
+        return self._awaited(method.future(request, timeout=seconds(timeout), metadata=self._numbered(metadata)))
 
     def _awaited(self, call: "Answer[R]") -> R:
         """The answer to a call; whatever else ends the waiting cancels it."""
@@ -203,7 +207,7 @@ class Connection:
 
     def upload(self, method: "grpc.StreamUnaryMultiCallable[Q, R]", requests: Iterator[Q], *, timeout: float) -> R:
         """Many requests, one answer, within `timeout` seconds; Ctrl-C cancels it. Raises `PenultError`."""
-        return self._awaited(method.future(requests, timeout=seconds(timeout), metadata=self._metadata))
+        return self._awaited(method.future(requests, timeout=seconds(timeout), metadata=self._numbered()))
 
     @contextmanager
     def stream(
@@ -215,7 +219,7 @@ class Connection:
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> "Generator[Call[R]]":
         """Answers as they come; leaving the block ends the call. Raises `PenultError` out of the block."""
-        call = method(request, timeout=seconds(timeout), metadata=self._metadata + metadata)
+        call = method(request, timeout=seconds(timeout), metadata=self._numbered(metadata))
         try:
             yield call
         except grpc.RpcError as error:
@@ -229,7 +233,7 @@ class Connection:
 
     def hold(self, method: "grpc.UnaryStreamMultiCallable[Q, R]", request: Q) -> "Call[R]":
         """A call that stays open until `close`."""
-        call = method(request, metadata=self._metadata)
+        call = method(request, metadata=self._numbered())
         self._held.append(call)
         return call
 
@@ -289,16 +293,21 @@ def _certificates(tls_ca: str | Path) -> bytes:
 
 def translate(error: grpc.RpcError, address: str) -> PenultError:
     """The typed error of a failed call: from the details that the server sent, else from the status code."""
-    found = said_by((entry.key, entry.value) for entry in error.trailing_metadata() or ())
+    trailers = [(entry.key, entry.value) for entry in error.trailing_metadata() or ()]
+    # The number of the call, by which the server's log is searched; only a server that was reached sends it back.
+    number = dict[str, str]()
+    if isinstance(request_id := dict(trailers).get(REQUEST_KEY), str):
+        number["request_id"] = request_id
+    found = said_by(trailers)
     if found is not None:
-        return from_kind(found.kind, found.message, found.metadata, found.retry_after)
+        return from_kind(found.kind, found.message, {**found.metadata, **number}, found.retry_after)
     kind = FALLBACK_KINDS.get(error.code(), ErrorKind.INTERNAL)
     said = f"{error.code().name}: {error.details() or 'no details'}"
     if kind is ErrorKind.UNREACHABLE:
         return unreachable(address, said)
     if kind is ErrorKind.DEADLINE_EXCEEDED:
         said = f"the server at {address} had not answered in the time allowed; allow more with timeout="
-    return from_kind(kind, said, {"address": address})
+    return from_kind(kind, said, {"address": address, **number})
 
 
 def unreachable(address: str, said: str) -> PenultError:

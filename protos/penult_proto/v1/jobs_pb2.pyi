@@ -696,3 +696,47 @@ class WatchJobRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["after_seq", b"after_seq", "id", b"id", "may_stop", b"may_stop"]) -> None: ...
 
 Global___WatchJobRequest: typing_extensions.TypeAlias = WatchJobRequest
+
+@typing.final
+class GetJobLogRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    offset: builtins.int
+    """Bytes from the beginning of the log; a negative number counts from its end."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        offset: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "offset", b"offset"]) -> None: ...
+
+Global___GetJobLogRequest: typing_extensions.TypeAlias = GetJobLogRequest
+
+@typing.final
+class JobLog(google.protobuf.message.Message):
+    """A piece of what the work printed."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: builtins.int
+    OFFSET_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    content: builtins.bytes
+    """At most 1 MiB from where it begins; empty at the end of the log, or without one."""
+    offset: builtins.int
+    size: builtins.int
+    """Bytes of the whole log. Of one that grows too large the middle is cut out."""
+    def __init__(
+        self,
+        *,
+        content: builtins.bytes = ...,
+        offset: builtins.int = ...,
+        size: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["content", b"content", "offset", b"offset", "size", b"size"]) -> None: ...
+
+Global___JobLog: typing_extensions.TypeAlias = JobLog

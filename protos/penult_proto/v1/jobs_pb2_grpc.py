@@ -49,6 +49,11 @@ class JobServiceStub(object):
                 request_serializer=penult__proto_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
                 response_deserializer=penult__proto_dot_v1_dot_jobs__pb2.Job.FromString,
                 _registered_method=True)
+        self.GetJobLog = channel.unary_unary(
+                '/penult.v1.JobService/GetJobLog',
+                request_serializer=penult__proto_dot_v1_dot_jobs__pb2.GetJobLogRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_jobs__pb2.JobLog.FromString,
+                _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/penult.v1.JobService/ListJobs',
                 request_serializer=penult__proto_dot_v1_dot_jobs__pb2.ListJobsRequest.SerializeToString,
@@ -83,6 +88,12 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetJobLog(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListJobs(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -112,6 +123,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.GetJob,
                     request_deserializer=penult__proto_dot_v1_dot_jobs__pb2.GetJobRequest.FromString,
                     response_serializer=penult__proto_dot_v1_dot_jobs__pb2.Job.SerializeToString,
+            ),
+            'GetJobLog': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJobLog,
+                    request_deserializer=penult__proto_dot_v1_dot_jobs__pb2.GetJobLogRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_jobs__pb2.JobLog.SerializeToString,
             ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
@@ -205,6 +221,33 @@ class JobService(object):
             '/penult.v1.JobService/GetJob',
             penult__proto_dot_v1_dot_jobs__pb2.GetJobRequest.SerializeToString,
             penult__proto_dot_v1_dot_jobs__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJobLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penult.v1.JobService/GetJobLog',
+            penult__proto_dot_v1_dot_jobs__pb2.GetJobLogRequest.SerializeToString,
+            penult__proto_dot_v1_dot_jobs__pb2.JobLog.FromString,
             options,
             channel_credentials,
             insecure,

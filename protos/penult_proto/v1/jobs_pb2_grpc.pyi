@@ -75,6 +75,22 @@ _JobServiceGetJobType = typing_extensions.TypeVar(
     ],
 )
 
+_JobServiceGetJobLogType = typing_extensions.TypeVar(
+    '_JobServiceGetJobLogType',
+    grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.jobs_pb2.GetJobLogRequest,
+        penult_proto.v1.jobs_pb2.JobLog,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.jobs_pb2.GetJobLogRequest,
+        penult_proto.v1.jobs_pb2.JobLog,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.jobs_pb2.GetJobLogRequest,
+        penult_proto.v1.jobs_pb2.JobLog,
+    ],
+)
+
 _JobServiceListJobsType = typing_extensions.TypeVar(
     '_JobServiceListJobsType',
     grpc.UnaryUnaryMultiCallable[
@@ -107,7 +123,7 @@ _JobServiceWatchJobType = typing_extensions.TypeVar(
     ],
 )
 
-class JobServiceStub(typing.Generic[_JobServiceCancelJobType, _JobServiceCreateJobType, _JobServiceGetJobType, _JobServiceListJobsType, _JobServiceWatchJobType]):
+class JobServiceStub(typing.Generic[_JobServiceCancelJobType, _JobServiceCreateJobType, _JobServiceGetJobType, _JobServiceGetJobLogType, _JobServiceListJobsType, _JobServiceWatchJobType]):
     @typing.overload
     def __init__(self: JobServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -121,6 +137,10 @@ class JobServiceStub(typing.Generic[_JobServiceCancelJobType, _JobServiceCreateJ
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.jobs_pb2.GetJobRequest,
             penult_proto.v1.jobs_pb2.Job,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            penult_proto.v1.jobs_pb2.GetJobLogRequest,
+            penult_proto.v1.jobs_pb2.JobLog,
         ],
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.jobs_pb2.ListJobsRequest,
@@ -147,6 +167,10 @@ class JobServiceStub(typing.Generic[_JobServiceCancelJobType, _JobServiceCreateJ
             penult_proto.v1.jobs_pb2.Job,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            penult_proto.v1.jobs_pb2.GetJobLogRequest,
+            penult_proto.v1.jobs_pb2.JobLog,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             penult_proto.v1.jobs_pb2.ListJobsRequest,
             penult_proto.v1.jobs_pb2.ListJobsResponse,
         ],
@@ -162,6 +186,8 @@ class JobServiceStub(typing.Generic[_JobServiceCancelJobType, _JobServiceCreateJ
     CreateJob: _JobServiceCreateJobType
 
     GetJob: _JobServiceGetJobType
+
+    GetJobLog: _JobServiceGetJobLogType
 
     ListJobs: _JobServiceListJobsType
 
@@ -179,6 +205,10 @@ JobServiceAsyncStub: typing_extensions.TypeAlias = JobServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.jobs_pb2.GetJobRequest,
         penult_proto.v1.jobs_pb2.Job,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.jobs_pb2.GetJobLogRequest,
+        penult_proto.v1.jobs_pb2.JobLog,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.jobs_pb2.ListJobsRequest,
@@ -212,6 +242,13 @@ class JobServiceServicer(metaclass=abc.ABCMeta):
         request: penult_proto.v1.jobs_pb2.GetJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[penult_proto.v1.jobs_pb2.Job, collections.abc.Awaitable[penult_proto.v1.jobs_pb2.Job]]: ...
+
+    @abc.abstractmethod
+    def GetJobLog(
+        self,
+        request: penult_proto.v1.jobs_pb2.GetJobLogRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[penult_proto.v1.jobs_pb2.JobLog, collections.abc.Awaitable[penult_proto.v1.jobs_pb2.JobLog]]: ...
 
     @abc.abstractmethod
     def ListJobs(

@@ -174,6 +174,64 @@ class QueryProgress(google.protobuf.message.Message):
 Global___QueryProgress: typing_extensions.TypeAlias = QueryProgress
 
 @typing.final
+class ComputeStats(google.protobuf.message.Message):
+    """How the compute worker stands, for who watches the server."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class BatchesEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.int
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.int = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    RESIDENT_BYTES_FIELD_NUMBER: builtins.int
+    BUDGET_BYTES_FIELD_NUMBER: builtins.int
+    EVICTIONS_FIELD_NUMBER: builtins.int
+    DEVICE_SECONDS_FIELD_NUMBER: builtins.int
+    USED_BYTES_FIELD_NUMBER: builtins.int
+    FREE_BYTES_FIELD_NUMBER: builtins.int
+    BATCHES_FIELD_NUMBER: builtins.int
+    resident_bytes: builtins.int
+    """Bytes of the feature sets in memory, and how many may be."""
+    budget_bytes: builtins.int
+    evictions: builtins.int
+    """Feature sets that made way for others."""
+    device_seconds: builtins.float
+    """Seconds for which the device was in use."""
+    used_bytes: builtins.int
+    """Memory of the device; of "cpu" that of this process, and what the machine has left. 0 when not known."""
+    free_bytes: builtins.int
+    @property
+    def batches(self) -> google.protobuf.internal.containers.ScalarMap[builtins.int, builtins.int]:
+        """Batches of refits by the number of refits that were solved together."""
+
+    def __init__(
+        self,
+        *,
+        resident_bytes: builtins.int = ...,
+        budget_bytes: builtins.int = ...,
+        evictions: builtins.int = ...,
+        device_seconds: builtins.float = ...,
+        used_bytes: builtins.int = ...,
+        free_bytes: builtins.int = ...,
+        batches: collections.abc.Mapping[builtins.int, builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batches", b"batches", "budget_bytes", b"budget_bytes", "device_seconds", b"device_seconds", "evictions", b"evictions", "free_bytes", b"free_bytes", "resident_bytes", b"resident_bytes", "used_bytes", b"used_bytes"]) -> None: ...
+
+Global___ComputeStats: typing_extensions.TypeAlias = ComputeStats
+
+@typing.final
 class ToWorker(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -182,10 +240,13 @@ class ToWorker(google.protobuf.message.Message):
     RANK_FIELD_NUMBER: builtins.int
     CANCEL_FIELD_NUMBER: builtins.int
     FORGET_FIELD_NUMBER: builtins.int
+    STATS_FIELD_NUMBER: builtins.int
     cancel: builtins.bool
     """The job is to stop at its next step."""
     forget: builtins.str
     """Digest of a feature set that was deleted: the compute worker need not keep it in memory."""
+    stats: builtins.bool
+    """The compute worker is to answer with its ComputeStats."""
     @property
     def compute(self) -> Global___ComputeOrder: ...
     @property
@@ -200,10 +261,11 @@ class ToWorker(google.protobuf.message.Message):
         rank: Global___RankOrder | None = ...,
         cancel: builtins.bool = ...,
         forget: builtins.str = ...,
+        stats: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "rank", b"rank"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "rank", b"rank"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["compute", "job", "rank", "cancel", "forget"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "rank", b"rank", "stats", b"stats"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "rank", b"rank", "stats", b"stats"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["compute", "job", "rank", "cancel", "forget", "stats"] | None: ...
 
 Global___ToWorker: typing_extensions.TypeAlias = ToWorker
 
@@ -238,6 +300,7 @@ class FromWorker(google.protobuf.message.Message):
     SAVED_FIELD_NUMBER: builtins.int
     NEEDED_FIELD_NUMBER: builtins.int
     QUERIES_FIELD_NUMBER: builtins.int
+    STATS_FIELD_NUMBER: builtins.int
     saved: builtins.float
     """What the next attempt need not do again (see Job.saved)."""
     @property
@@ -262,6 +325,8 @@ class FromWorker(google.protobuf.message.Message):
     def needed(self) -> Global___NeededCheckpoints: ...
     @property
     def queries(self) -> Global___QueryProgress: ...
+    @property
+    def stats(self) -> Global___ComputeStats: ...
     def __init__(
         self,
         *,
@@ -274,9 +339,10 @@ class FromWorker(google.protobuf.message.Message):
         saved: builtins.float = ...,
         needed: Global___NeededCheckpoints | None = ...,
         queries: Global___QueryProgress | None = ...,
+        stats: Global___ComputeStats | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed", "queries"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed", "queries", "stats"] | None: ...
 
 Global___FromWorker: typing_extensions.TypeAlias = FromWorker

@@ -1,5 +1,6 @@
 """The memory that a query will need, checked before it is started."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def inference_bytes(pairs: Sequence[Pair], n_features: int) -> int:
     gram = COPIES_OF_A_PRODUCT * rows * rows * 8 if 2 * rows <= n_features else 0
     replicates = 2 * budget.DEFAULT.replicates_bytes + 4 * budget.DEFAULT.projections_bytes
     return rows * n_features * RESIDUAL_BYTES + gram + replicates
+
+
+def used_bytes(backend: Backend) -> int:
+    """Bytes in use on the device; of "cpu" those of this process; 0 if the system does not report them."""
+    if backend.name == "cupy":
+        free, total = backend.xp.cuda.runtime.memGetInfo()
+        return int(total) - int(free)
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.is_file() else 0
 
 
 def available_bytes(backend: Backend) -> int | None:

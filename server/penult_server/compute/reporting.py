@@ -91,6 +91,12 @@ class ReportPipe:
         self._pipe = pipe
         self._lock = threading.Lock()
 
+    def send(self, message: FromWorker) -> None:
+        """Send what is no report."""
+        if self._pipe is not None:
+            with self._lock, suppress(OSError):
+                pipes.send(self._pipe, message)
+
     def of(self, queries: Sequence[str]) -> Reporter:
         """Reports of queries by the names that the front knows them by; an empty name is nobody's."""
         pipe, names = self._pipe, [name for name in queries if name]

@@ -2,7 +2,7 @@
 
 import os
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -24,9 +24,11 @@ from penult_proto.v1 import (
     spectra_pb2,
     spectra_pb2_grpc,
 )
-from penult_proto.v1.pipes_pb2 import ComputeReady, FromWorker, ToWorker
+from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, ToWorker
 from penult_server import pipes
 from penult_server.compute.backend import Backend, choose_backend
+from penult_server.compute.memory import available_bytes, used_bytes
+from penult_server.compute.observed import Device, Requests, tell_waited
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import RefitQueue
@@ -40,6 +42,9 @@ from penult_server.compute.spectra.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
 from penult_server.compute_environment import PRODUCT_THREADS
 from penult_server.errors import ServiceError
+from penult_server.logs import traces
+from penult_server.logs.bounded import keep_bounded
+from penult_server.logs.setup import write_worker_lines
 from penult_server.messages import error_to_proto, failure_to_proto
 from penult_server.status import shortened, trailers_of, translate
 
@@ -64,7 +69,7 @@ class Worker(
         self._reports = reports
         self._residents = ResidentFeatures(root, backend, resident_bytes)
         self._inferences = InferenceCache()
-        self._device = threading.Lock()
+        self._device = Device()
         self._material = RefitMaterial(root, backend, self._residents)
         self._refits = RefitQueue(self._material, self._device, reports)
 
@@ -100,8 +105,12 @@ class Worker(
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
     ) -> Iterator[refits_pb2.RefitOutcome]:
-        answers = [self._refits.ask(one, context.is_active, query_of(context)) for one in request.requests]
-        yield from map(outcome_of, answers)
+        asked = [self._refits.asked(one, context.is_active, query_of(context)) for one in request.requests]
+        for position, one in enumerate(asked):
+            outcome = outcome_of(one.answer)
+            if position == 0:
+                tell_waited(context, one.waited)
+            yield outcome
 
     def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
         return self._on_device(context, lambda check, progress: evaluate(request, self._material, check, progress))
@@ -136,6 +145,22 @@ class Worker(
         with self._device:
             self._material.drop(digest)
 
+    def report_stats(self) -> None:
+        """Tell the front how this worker stands."""
+        self._reports.send(FromWorker(stats=self.stats()))
+
+    def stats(self) -> ComputeStats:
+        """How this worker stands."""
+        return ComputeStats(
+            resident_bytes=self._residents.nbytes,
+            budget_bytes=self._residents.budget,
+            evictions=self._residents.evictions,
+            device_seconds=self._device.used_seconds(),
+            used_bytes=used_bytes(self._backend),
+            free_bytes=available_bytes(self._backend) or 0,
+            batches=dict(self._refits.batches),
+        )
+
     def _reporter(self, context: Context) -> Reporter:
         return self._reports.of([query_of(context)])
 
@@ -150,8 +175,10 @@ class Worker(
         )
 
     def _on_device(self, context: Context, compute: Callable[[Callable[[], None], Reporter], T]) -> T:
+        arrived = time.monotonic()
         try:
             with self._device:
+                tell_waited(context, time.monotonic() - arrived)
                 return compute(still_wanted(context), self._reporter(context))
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
@@ -195,11 +222,14 @@ def refuse(context: Context, error: Exception) -> Never:
 
 
 def serve_front(worker: Worker) -> None:
-    """Drop what the front says was deleted; when it closes our input, end at once: nothing here is worth keeping."""
+    """Do what the front says; when it closes our input, end at once: nothing here is worth keeping."""
     # In a thread of its own: who computes is waited for, and the front's end must be noticed meanwhile.
     with suppress(ValueError), ThreadPoolExecutor(1) as forgetting:
         while (said := pipes.receive(sys.stdin.buffer, ToWorker)) is not None:
-            forgetting.submit(worker.forget, said.forget)
+            if said.stats:
+                worker.report_stats()
+            else:
+                forgetting.submit(worker.forget, said.forget)
         os._exit(0)
     os._exit(0)
 
@@ -208,6 +238,9 @@ def main() -> None:
     """Read the order from the front, and serve until the front has gone."""
     spread_over(int(os.environ.get(PRODUCT_THREADS, "1")))
     messages = pipes.own_stdout()
+    requests = Requests()
+    write_worker_lines(lambda: {"request_id": requests.current()})
+    keep_bounded()
     said = pipes.receive(sys.stdin.buffer, ToWorker)
     if said is None:
         return
@@ -221,7 +254,9 @@ def main() -> None:
     worker = Worker(  # pyright: ignore[reportAbstractUsage]
         Path(order.root), backend, order.resident_bytes, ReportPipe(messages)
     )
-    server = grpc.server(ThreadPoolExecutor(THREADS), options=MESSAGE_OPTIONS)
+    server = grpc.server(
+        ThreadPoolExecutor(THREADS), interceptors=[requests, *traces.of_worker()], options=MESSAGE_OPTIONS
+    )
     features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)
     refits_pb2_grpc.add_RefitServiceServicer_to_server(worker, server)
     spectra_pb2_grpc.add_SpectraServiceServicer_to_server(worker, server)

@@ -1,11 +1,14 @@
 """The registry for an event loop: one thread owns the SQLite connection, so that no commit blocks a call."""
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from penult_server.front.observed.metrics import REGISTRY_SECONDS
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
@@ -33,12 +36,32 @@ class Registry:
         self._database = database
         self.jobs, self.catalog = JobTable(database), Catalog(database, path.parent)
         self.deletions = Deletions(database, path.parent, self.catalog, self.jobs)
+        self.check_writable: Callable[[], None] = database.check_writable
         self.usage_facts: Callable[[], Facts] = lambda: read_facts(database, self.deletions.holdings)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the registry on its thread."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+        return await loop.run_in_executor(self._thread, lambda: self._timed(lambda: function(*args, **kwargs)))
+
+    def _timed(self, function: Callable[[], T]) -> T:
+        """Call a function, and note how long it held the thread and whether it wrote."""
+        database, started = self._database, time.perf_counter()
+        written = database.n_changes if database else 0
+        try:
+            return function()
+        finally:
+            if database and not database.is_closed:
+                operation = "read" if database.n_changes == written else "commit"
+                REGISTRY_SECONDS.labels(operation).observe(time.perf_counter() - started)
+
+    async def is_writable(self) -> bool:
+        """Whether a commit reaches the disk."""
+        try:
+            await self.run(self.check_writable)
+        except sqlite3.Error:
+            return False
+        return True
 
     async def close(self) -> None:
         """Close the file."""

@@ -32,6 +32,7 @@ from penult_server.front.guard import Guard
 from penult_server.front.health import SERVICE_NAME, Health
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.lifetime import Lifetime
+from penult_server.front.outside.doors import Doors
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
 from penult_server.front.services.cards import CatalogServicer
@@ -46,6 +47,7 @@ from penult_server.front.services.spectra import SpectraServicer
 from penult_server.front.services.storage import StorageServicer
 from penult_server.front.tls import tls_credentials
 from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.logs.secrets import conceal
 from penult_server.settings import Settings
 from penult_server.stores.durable import remove_staging
 from penult_server.stores.removal import FOLDERS
@@ -76,6 +78,7 @@ class Server:
         self._lifetime = Lifetime()
         self._queue = JobQueue(self._registry, settings, self._compute.damaged, self._lifetime.changed)
         self._info = InfoServicer(settings, self._registry, self._compute, self._lifetime, self._queue.resume)
+        self._doors = Doors(settings, self._registry, self._compute)
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -94,12 +97,20 @@ class Server:
                 await asyncio.to_thread(remove_staging, root / name)
             await asyncio.to_thread(self._registry.deletions.reserve.keep)
             token = server_token(root)
+            conceal(token)
             server = self._make_server(token)
             port = self._bind(server)
+            self._doors.open()
             await self._serve(server, port, token)
         finally:
+            await self._doors.close()
             await self._registry.close()
             lock.release()
+
+    @property
+    def metrics_address(self) -> str:
+        """Where `/metrics` and `/healthz` are, such as "127.0.0.1:9100"; empty without them."""
+        return self._doors.address
 
     def stop(self) -> None:
         """Ask the server to leave."""
@@ -123,8 +134,10 @@ class Server:
                 self._settings.host,
                 port,
             )
+            self._doors.say_ready()
             await self._stop.wait()
         finally:
+            self._doors.say_stopping()
             log.info("stopping; jobs that have not ended go on at the next start")
             self._lifetime.is_stopping = True
             withdraw(files)
@@ -135,7 +148,7 @@ class Server:
             await self._compute.stop()
 
     def _make_server(self, token: str) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=[Guard(token)], options=OPTIONS)
+        server = grpc.aio.server(interceptors=[*self._doors.interceptors(), Guard(token)], options=OPTIONS)
         registry, compute = self._registry, self._compute
         resolver = Resolver(registry, self._settings.root)
         features = FeatureServicer(registry, compute)

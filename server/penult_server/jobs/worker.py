@@ -13,6 +13,8 @@ from penult_proto.v1.pipes_pb2 import ToWorker
 from penult_server import pipes
 from penult_server.jobs.channel import WorkerChannel
 from penult_server.jobs.work import work
+from penult_server.logs.bounded import keep_bounded
+from penult_server.logs.setup import write_worker_lines
 from penult_server.status import translate
 
 NICENESS = 10
@@ -34,6 +36,9 @@ def main() -> None:
     if said is None:
         return
     print_to(Path(said.job.log))
+    subject = {"job": said.job.job_id}
+    write_worker_lines(lambda: subject)
+    keep_bounded()
     channel = WorkerChannel(messages)
     channel.watch(sys.stdin.buffer)
     try:

@@ -21,6 +21,7 @@ class Database:
         Raises ServiceError: VERSION_MISMATCH when a newer penult wrote it, STORE_CORRUPT when it is not
         a registry.
         """
+        self.is_closed = False
         self._connection = sqlite3.connect(path, isolation_level=None)
         try:
             # FULL: a commit that has returned survives a power cut, also in WAL mode.
@@ -37,6 +38,18 @@ class Database:
     def close(self) -> None:
         """Close the file; everything committed is on disk already."""
         self._connection.close()
+        self.is_closed = True
+
+    @property
+    def n_changes(self) -> int:
+        """Rows that were written so far."""
+        return self._connection.total_changes
+
+    def check_writable(self) -> None:
+        """Commit what changes nothing: the number of the schema, once more. Raises sqlite3.Error."""
+        with self.transaction() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            connection.execute(f"PRAGMA user_version = {int(version)}")
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection, None, None]:

@@ -8,9 +8,11 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from google.protobuf.json_format import MessageToJson, Parse
 
+from penult_proto.enums import name_or
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.clock import timestamp
@@ -30,6 +32,18 @@ KINDS = {
 """Kinds of work, and what each is called in a stored message."""
 REUSABLE = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED")
 UNFINISHED = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCount:
+    """Jobs of one state, kind and user."""
+
+    state: str
+    kind: str
+    user: str
+    number: int
+    oldest: float
+    """When the first of them was made, in seconds since 1970."""
 
 
 class JobTable:
@@ -194,6 +208,29 @@ class JobTable:
         job.state = pb.JOB_STATE_QUEUED
         job.ClearField("progress")
         return self._update(job, pb.JobEvent(state=job.state))
+
+    def counts(self) -> tuple[JobCount, ...]:
+        """How many jobs have not ended, by state, kind and user."""
+        kinds = " ".join(
+            f"WHEN json_type(t.message, '$.spec.{name}') IS NOT NULL THEN '{kind}'" for kind, name in KINDS.items()
+        )
+        marks = ", ".join("?" * len(UNFINISHED))
+        rows = self._database.rows(
+            f"SELECT t.state, CASE {kinds} END, c.user, count(*), min(t.created) FROM job t "
+            "JOIN card c ON c.kind = 'job' AND c.id = t.id "
+            f"WHERE t.state IN ({marks}) GROUP BY 1, 2, 3",
+            *UNFINISHED,
+        )
+        return tuple(
+            JobCount(
+                state=name_or(pb.JobState, pb.JobState.Value(state), "queued"),
+                kind=kind,
+                user=user,
+                number=int(number),
+                oldest=float(oldest),
+            )
+            for state, kind, user, number, oldest in rows
+        )
 
     def count_death(self, job_id: str) -> int:
         """Note that the job's worker died while the server lived.

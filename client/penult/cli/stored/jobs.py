@@ -5,7 +5,7 @@ from typing import Any, cast, get_args
 import click
 
 from penult.calls.job import Job
-from penult.calls.jobs import JobKind
+from penult.calls.jobs import JobKind, log_pieces
 from penult.cli.printing import gives_json, json_of, say
 from penult.cli.serving import asks_a_server
 from penult.cli.stored.collections import Collection, asked
@@ -93,6 +93,16 @@ JOBS.shows()
 def watch(client: Client, job: str, as_json: bool) -> None:
     """Wait for JOB, and print what it made. Ctrl-C ends the waiting alone."""
     follow(client.jobs.get(job), wait=True, as_json=as_json)
+
+
+@JOBS.group.command()
+@click.argument("job")
+@click.option("--last", type=click.IntRange(min=1), metavar="BYTES", help="The end of the log alone.")
+@asks_a_server()
+def logs(client: Client, job: str, last: int | None) -> None:
+    """Print what the work of JOB has printed, so far."""
+    for piece in log_pieces(client.connection, job, -(last or 0), timeout=30):
+        click.echo(piece, nl=False)
 
 
 @JOBS.group.command()

@@ -9,7 +9,7 @@ error in one request fails that request alone.
 import queue
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -53,6 +53,8 @@ class Asked:
     rounds: Rounds[pb.Refit] | None = None
     waiting: list[Work] = field(default_factory=list[Work])
     has_left: bool = False
+    waited: float = 0.0
+    """Seconds until it was taken into a batch."""
 
     def is_wanted(self) -> bool:
         """Whether its caller is still there; one that has been seen gone stays gone."""
@@ -76,6 +78,11 @@ class Arrivals:
     _started: float = 0.0
     _last: float = 0.0
     _size: int = 0
+
+    @property
+    def size(self) -> int:
+        """Requests in the latest batch."""
+        return self._size
 
     def put(self, asked: Asked) -> None:
         """Add a request."""
@@ -106,6 +113,7 @@ class Arrivals:
         while self._come and self._come[0][0] <= until and len(taken) < most and self._size < MOST_TOGETHER:
             arrived, asked = self._come.popleft()
             self._last, self._size = max(self._last, arrived), self._size + 1
+            asked.waited = max(0.0, self.clock() - arrived)
             taken.append(asked)
         return taken
 
@@ -120,19 +128,26 @@ class RefitQueue:
         self._reports = reports
         self._device = device
         self._arrivals = Arrivals()
+        self.batches: Counter[int] = Counter()
+        """Batches by the number of requests that were answered together."""
         threading.Thread(target=self._serve, name="refits", daemon=True).start()
 
     def ask(self, request: pb.RefitRequest, is_waiting: Callable[[], bool], query: str = "") -> "Future[pb.Refit]":
         """The future answer; its exception is the error of this request alone."""
+        return self.asked(request, is_waiting, query).answer
+
+    def asked(self, request: pb.RefitRequest, is_waiting: Callable[[], bool], query: str = "") -> Asked:
+        """The request, whose answer is still to come."""
         asked = Asked(request, is_waiting, query)
         self._arrivals.put(asked)
-        return asked.answer
+        return asked
 
     def _serve(self) -> None:
         while True:
             self._arrivals.wait()
             with self._device:
                 answer_together(self._arrivals.begin(), self._material, self._arrivals.joining, self._reports)
+            self.batches[self._arrivals.size] += 1
 
 
 def answer_together(

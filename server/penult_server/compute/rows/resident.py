@@ -51,6 +51,8 @@ class ResidentFeatures:
         self._backend = backend
         self.budget = budget
         """Bytes that all sets together may occupy."""
+        self.evictions = 0
+        """Sets that made way for others."""
         self._sets: OrderedDict[str, Resident] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -68,6 +70,11 @@ class ResidentFeatures:
             resident = self._load(stored, check, progress)
             self._sets[digest] = resident
             return resident
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sets in memory. Not locked: who asks must not wait for a set that is being read."""
+        return sum(one.nbytes for one in tuple(self._sets.values()))
 
     def drop(self, digest: str) -> None:
         """Let a set go; who computes with it still has it."""
@@ -91,6 +98,7 @@ class ResidentFeatures:
             )
         while self._sets and sum(one.nbytes for one in self._sets.values()) + needed > self.budget:
             self._sets.popitem(last=False)
+            self.evictions += 1
 
     def _load(self, stored: StoredFeatures, check: Callable[[], None], progress: Reporter) -> Resident:
         manifest = stored.manifest

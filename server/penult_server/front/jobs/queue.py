@@ -12,8 +12,10 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
 from penult_server import pipes
 from penult_server.errors import ServiceError
+from penult_server.front.jobs.ended import EndedJobs
 from penult_server.front.jobs.products import Products
 from penult_server.front.jobs.states import TrainingStates
+from penult_server.front.observed.metrics import EVENTS_LOST
 from penult_server.front.queries.imports import check_uploaded
 from penult_server.front.queries.specs import Resolved, Resolver
 from penult_server.front.queries.starts import head_of_start
@@ -59,6 +61,7 @@ class JobQueue:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._cancelled: set[str] = set()
+        self._ended = EndedJobs()
         self._news = asyncio.Condition()
         self._work = asyncio.Event()
         self._scheduler: asyncio.Task[None] | None = None
@@ -142,6 +145,8 @@ class JobQueue:
             self._settings.max_queued_jobs,
             may_stop=may_stop and self._settings.embedded,
         )
+        if job.last_seq == 1:
+            log.info("job %s waits for its turn", job.id, extra={"job": job.id})
         return await self._described(job, given, is_new=job.last_seq == 1)
 
     async def _want(self, job: pb.Job, *, may_stop: bool) -> pb.Job:
@@ -176,6 +181,10 @@ class JobQueue:
         await self._tell()
         self._changed()
         return job
+
+    def log_of(self, job_id: str) -> Path:
+        """Where what a job prints is written."""
+        return self._settings.root / "logs" / f"job-{job_id}.log"
 
     async def watch(self, job_id: str, after_seq: int, *, may_stop: bool = False) -> AsyncIterator[pb.JobEvent]:
         """Events after `after_seq`, then new ones as they come, until the job has ended.
@@ -227,6 +236,7 @@ class JobQueue:
             job = await self._registry.run(self._registry.jobs.start_next)
             if job is None:
                 return
+            log.info("job %s starts, attempt %d", job.id, job.attempt, extra={"job": job.id})
             self._running[job.id] = asyncio.create_task(self._run(job))
             await self._tell()
 
@@ -260,6 +270,8 @@ class JobQueue:
 
     async def _settle(self, job: pb.Job) -> None:
         """Remove what a job that has ended leaves: its training state, and the files that only it needed."""
+        if job.state in ENDED:
+            self._ended.note(job)
         await self._states.settle(job)
         await self._forget_uploads(job)
 
@@ -287,7 +299,7 @@ class JobQueue:
                 "the data or the pretrained weights changed while this job waited; ask for it again",
             )
         await self._states.adopt(job.id)
-        log_file = self._settings.root / "logs" / f"job-{job.id}.log"
+        log_file = self.log_of(job.id)
         order = JobOrder(
             job_id=job.id,
             root=str(self._settings.root),
@@ -344,6 +356,7 @@ class JobQueue:
                 else:
                     await self._fail(job_id, error_from_proto(message.error))
             case _:
+                EVENTS_LOST.inc()
                 log.error("job %s: a message of its worker is not understood: %s", job_id, kind)
         await self._tell()
         return kind in ("result", "error")

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from penult_server.front.observed.call import answered
+
 T = TypeVar("T")
 
 
@@ -17,12 +19,15 @@ class SharedCalls(Generic[T]):
     async def get(self, key: str, compute: Callable[[], Awaitable[T]]) -> T:
         """The result of `compute`, started by the first caller of this key."""
         task = self._tasks.get(key)
+        source = "computed" if task is None else "shared"
         if task is None:
             task = asyncio.ensure_future(self._finish(key, compute))
             self._tasks[key] = task
         self._waiting[key] = self._waiting.get(key, 0) + 1
         try:
-            return await asyncio.shield(task)
+            found = await asyncio.shield(task)
+            answered(source)
+            return found
         finally:
             self._waiting[key] -= 1
             if not self._waiting[key]:

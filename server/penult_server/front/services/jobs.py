@@ -1,12 +1,15 @@
 """JobService: jobs as clients see them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
+from penult_proto.limits import CHUNK_BYTES
 from penult_proto.v1 import jobs_pb2, jobs_pb2_grpc
 from penult_server.front.guard import Context
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.queries.cards import given_of, page_length
 from penult_server.front.registry_thread import Registry
+from penult_server.logs.reading import read_piece
 
 MAX_LIMIT = 2**31 - 1
 
@@ -26,6 +29,11 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Context) -> jobs_pb2.Job:
         return await self._filled(await self._registry.run(self._registry.jobs.get, await self._find(request.id)))
+
+    async def GetJobLog(self, request: jobs_pb2.GetJobLogRequest, context: Context) -> jobs_pb2.JobLog:
+        log = self._queue.log_of(await self._find(request.id))
+        piece = await asyncio.to_thread(read_piece, log, request.offset, CHUNK_BYTES)
+        return jobs_pb2.JobLog(content=piece.content, offset=piece.offset, size=piece.size)
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
         limit = page_length(request.limit if request.HasField("limit") else None, MAX_LIMIT)

@@ -12,6 +12,7 @@ from penult_proto.v1 import groups_pb2, refits_pb2, refits_pb2_grpc
 from penult_proto.v1.cards_pb2 import Card
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
+from penult_server.front.observed.call import answered, failed_alone, note_waited
 from penult_server.front.queries.cards import given_of
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import refittable
@@ -20,6 +21,7 @@ from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.logs.traces import span
 from penult_server.messages import failure_to_proto
 from penult_server.notes import notes_to_proto
 from penult_server.registry.cards import Given
@@ -60,7 +62,9 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             tasks = [asyncio.ensure_future(self._described(one, card, context, query)) for one, card in pairs]
             try:
                 for task in tasks:
-                    yield await task
+                    outcome = await task
+                    failed_alone(outcome.failure.kind)
+                    yield outcome
             finally:
                 for task in tasks:
                     task.cancel()
@@ -147,12 +151,15 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
     async def _outcome(self, request: refits_pb2.RefitRequest, user: str, query: AskedQuery) -> refits_pb2.RefitOutcome:
         """One answer; an impossible request fails alone."""
         try:
-            await self._resolve(request)
+            with span("resolve"):
+                await self._resolve(request)
             digest = query_digest("refit", request)
-            stored = await self._registry.run(self._registry.catalog.result, digest, "refit")
+            with span("stored"):
+                stored = await self._registry.run(self._registry.catalog.result, digest, "refit")
             if stored is not None:
                 refit = refits_pb2.Refit.FromString(stored)
                 refit.reused = True
+                answered("stored")
                 return refits_pb2.RefitOutcome(refit=refit)
             with self._compute.asked.answer(query, digest):
                 return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user))
@@ -193,9 +200,9 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         outcome = await self._compute.call(lambda channel: _only_outcome(channel, batch, digest))
         if outcome.HasField("refit"):
             outcome.refit.digest = digest
-            await self._registry.run(
-                self._registry.catalog.add_result, digest, "refit", outcome.refit, Given(user=user)
-            )
+            add_result = self._registry.catalog.add_result
+            with span("commit"):
+                await self._registry.run(add_result, digest, "refit", outcome.refit, Given(user=user))
         else:
             self._compute.note(outcome.failure.kind, outcome.failure.metadata)
         return outcome
@@ -208,6 +215,7 @@ async def _only_outcome(
     call: Any = refits_pb2_grpc.RefitServiceStub(channel).ComputeRefits(request, metadata=named(digest))
     try:
         async for outcome in call:
+            await note_waited(call)
             return outcome
     finally:
         call.cancel()

@@ -13,6 +13,7 @@ from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.v1 import features_pb2, spectra_pb2, spectra_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
+from penult_server.front.observed.call import answered
 from penult_server.front.queries.cards import given_of, user_of
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import check_rows_alone, features_of, resolve_source
@@ -20,6 +21,7 @@ from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.logs.traces import span
 from penult_server.notes import notes_to_proto
 from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
@@ -107,7 +109,8 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
                 yield message
 
     async def _resolve(self, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
-        return await self._registry.run(resolve_source, self._registry.catalog, source)
+        with span("resolve"):
+            return await self._registry.run(resolve_source, self._registry.catalog, source)
 
     async def _answer(self, request: Message, answer_type: type[A], given: Given, query: AskedQuery) -> A:
         """The stored answer of a resolved query, or the compute worker's; its RPC is Compute and the answer's name.
@@ -117,10 +120,12 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         name = answer_type.DESCRIPTOR.name
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
         digest = query_digest(kind, request)
-        stored = await self._registry.run(self._registry.catalog.result, digest, kind)
+        with span("stored"):
+            stored = await self._registry.run(self._registry.catalog.result, digest, kind)
         if stored is not None:
             answer = answer_type.FromString(stored)
             answer.reused = True
+            answered("stored")
             return await self._described(answer, given)
 
         async def compute_and_keep() -> Answer:
@@ -131,7 +136,8 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
             )
             answer.digest = digest
             asked_by = Given(user=given.user)
-            await self._registry.run(self._registry.catalog.add_result, digest, kind, answer, asked_by)
+            with span("commit"):
+                await self._registry.run(self._registry.catalog.add_result, digest, kind, answer, asked_by)
             return answer
 
         with self._compute.asked.answer(query, digest):

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from penult_proto.services import QUERY_KEY
+from penult_proto.services import QUERY_KEY, REQUEST_KEY
 from penult_proto.v1.jobs_pb2 import Progress
+from penult_server.front.caller import CALLER
 from penult_server.front.guard import Context
+from penult_server.logs.traces import carried
 
 MOST_CHARACTERS = 64
 """Length of a caller's name for a query; a longer one is nobody's."""
@@ -20,8 +22,8 @@ WAITING = Progress(stage="waiting for its turn")
 
 
 def named(key: str) -> tuple[tuple[str, str], ...]:
-    """The metadata by which the compute worker knows a query."""
-    return ((QUERY_KEY, key),)
+    """The metadata by which the compute worker knows a query, and whose log lines it writes."""
+    return ((QUERY_KEY, key), (REQUEST_KEY, CALLER.get().request_id), *carried())
 
 
 @dataclass(eq=False)

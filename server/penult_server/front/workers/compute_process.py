@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +19,12 @@ from penult_proto.v1.pipes_pb2 import ComputeOrder, FromWorker, ToWorker
 from penult_server import pipes
 from penult_server.compute_environment import compute_environment, usable_cores
 from penult_server.errors import ServiceError
+from penult_server.front.observed.call import note_waited, waited, waited_for
+from penult_server.front.observed.metrics import WORKER_STARTS
 from penult_server.front.workers.asked_queries import AskedQueries
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
+from penult_server.front.workers.worker_stats import StatsOfWorker
+from penult_server.logs.traces import span
 from penult_server.messages import error_from_proto
 from penult_server.settings import Settings
 from penult_server.status import from_call
@@ -53,6 +58,8 @@ class ComputeProcess:
         self.array_backend = ""
         self.asked = AskedQueries()
         """Queries in progress, and how far they are."""
+        self.stats = StatsOfWorker(self._ask_for_stats)
+        """How the worker stands."""
         self.damaged: set[str] = set()
         """Digests of feature sets that a read has found damaged."""
 
@@ -74,6 +81,7 @@ class ComputeProcess:
 
     async def channel(self) -> grpc.aio.Channel:
         """A channel to the running worker. Raises ServiceError (WORKER_DIED) when it does not start."""
+        started = time.perf_counter()
         try:
             await asyncio.wait_for(self._ready.wait(), START_SECONDS)
         except TimeoutError:
@@ -81,6 +89,7 @@ class ComputeProcess:
                 ErrorKind.WORKER_DIED,
                 f"the compute worker does not start; its log says: {log_tail(self._log)}",
             ) from None
+        waited(time.perf_counter() - started)
         if self._refusal:
             raise self._refusal
         if self._channel is None:
@@ -89,11 +98,16 @@ class ComputeProcess:
 
     async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
         """Await the call that `make` starts on the worker's channel; its errors become ours."""
-        async with self._slots:
+        async with waited_for(self._slots):
             # Asked for now: the worker may have been replaced while this call waited for its turn.
             channel = await self.channel()
             try:
-                return await make(channel)
+                made = make(channel)
+                with span("compute"):
+                    answer = await made
+                if isinstance(made, grpc.aio.Call):
+                    await note_waited(made)
+                return answer
             except grpc.aio.AioRpcError as error:
                 raise self.translate(error, channel) from error
 
@@ -139,9 +153,18 @@ class ComputeProcess:
 
     def forget(self, digest: str) -> None:
         """Tell the worker, if one is running, that a feature set was deleted."""
+        self._say(ToWorker(forget=digest))
+
+    def _ask_for_stats(self) -> bool:
+        return self._say(ToWorker(stats=True))
+
+    def _say(self, message: ToWorker) -> bool:
+        """Send the worker a message; false when none is running."""
         pipe = self._process.stdin if self._process and self._ready.is_set() else None
-        if pipe and not pipe.is_closing():
-            pipe.write(pipes.framed(ToWorker(forget=digest)))
+        if pipe is None or pipe.is_closing():
+            return False
+        pipe.write(pipes.framed(message))
+        return True
 
     def note(self, kind: str, metadata: Mapping[str, str]) -> None:
         """Remember a feature set that turned out damaged, so that it is extracted anew when asked for."""
@@ -164,7 +187,10 @@ class ComputeProcess:
             return
         try:
             while (said := await pipes.receive_from(process.stdout, FromWorker)) is not None:
-                self.asked.note(said.queries.queries, said.queries.progress)
+                if said.HasField("stats"):
+                    self.stats.come(said.stats)
+                else:
+                    self.asked.note(said.queries.queries, said.queries.progress)
         except ValueError as error:
             log.error("the compute worker said what is no message: %s", error)
             with contextlib.suppress(ProcessLookupError):
@@ -173,6 +199,7 @@ class ComputeProcess:
     async def _run_once(self) -> None:
         """Start a worker, say when it is ready, and return when it has ended."""
         self._starts += 1
+        WORKER_STARTS.labels("compute", "start" if self._starts == 1 else "died").inc()
         self._failures += 1
         socket = f"unix:{self._directory}/{self._starts}.sock"
         order = ComputeOrder(

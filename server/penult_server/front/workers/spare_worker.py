@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from penult_server.front.observed.metrics import WORKER_STARTS
 from penult_server.front.workers.processes import start_process, stop_process
 
 IDLE_SECONDS = 300.0
@@ -55,4 +56,5 @@ class SpareWorker:
             await stop_process(process, grace=2)
 
     async def _start(self, *arguments: str) -> asyncio.subprocess.Process:
+        WORKER_STARTS.labels("spare" if arguments else "job", "start").inc()
         return await start_process("penult_server.jobs.worker", *arguments, log=self._log)

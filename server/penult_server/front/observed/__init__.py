@@ -1,0 +1,1 @@
+"""Every call as it is seen from outside: counted, timed, numbered, and told in one line of the log."""

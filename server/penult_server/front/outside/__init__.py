@@ -1,0 +1,1 @@
+"""The doors for who watches the server: metrics, `/healthz`, systemd."""

@@ -1,4 +1,4 @@
-"""`python -m penult_server serve`: the server's command line (also reached as `penult serve`)."""
+"""`python -m penult_server serve | token`: the command line of a server (`penult serve`, `penult token create`)."""
 
 import argparse
 import asyncio
@@ -10,6 +10,7 @@ from pathlib import Path
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.settings import Settings
+from penult_server.users import command as token_command
 
 EXIT_LOCKED = 3
 """Exit status when another server holds the root."""
@@ -38,13 +39,23 @@ def make_parser() -> argparse.ArgumentParser:
         default=4 * 2**30,
         help="features kept in memory between queries (default: %(default)s)",
     )
+    serve.add_argument(
+        "--tls-client-ca", type=Path, help="PEM certificates of who signs clients' certificates; each client needs one"
+    )
+    serve.add_argument("--max-user-jobs", type=int, default=50, help="jobs of a user that wait (default: %(default)s)")
+    serve.add_argument("--max-user-bytes", type=int, default=None, help="bytes stored of a user (default: no limit)")
+    serve.add_argument("--audit", default="changes", choices=("changes", "all"), help="what audit.jsonl tells of")
+    token_command.add_parser(commands)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the server; returns the exit status."""
     options = vars(make_parser().parse_args(arguments))
-    del options["command"]
+    # Whatever this process and its workers make is for their user alone.
+    os.umask(0o077)
+    if options.pop("command") == "token":
+        return token_command.run(options)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The front starts processes; gRPC's own handling of forks is neither needed nor wanted there.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"

@@ -13,7 +13,13 @@ from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMi
 from penult_proto.errors import DETAILS_KEY, DOMAIN, STATUS_CODES, ErrorKind, said_by
 from penult_server.errors import ServiceError
 
-_RETRY_SECONDS = {ErrorKind.QUEUE_FULL: 30, ErrorKind.WORKER_DIED: 1, ErrorKind.SHUTTING_DOWN: 2, ErrorKind.BUSY: 1}
+_RETRY_SECONDS = {
+    ErrorKind.QUEUE_FULL: 30,
+    ErrorKind.WORKER_DIED: 1,
+    ErrorKind.SHUTTING_DOWN: 2,
+    ErrorKind.BUSY: 1,
+    ErrorKind.QUOTA_EXCEEDED: 30,
+}
 _LONGEST = 1500
 """Most bytes of a message, and of all values together: trailers are limited to about 8 KiB."""
 

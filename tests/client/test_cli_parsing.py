@@ -177,7 +177,7 @@ def finetune_line(*line: str) -> dict[str, object]:
     """The arguments of `Client.finetune` that a command line stands for."""
     with finetune.make_context("finetune", list(line)) as context:
         options = dict(context.params)
-    for name in ("wait", "as_json", "address", "root", "token", "tls", "tls_ca"):
+    for name in ("wait", "as_json", "address", "root", "token", "tls", "tls_ca", "tls_cert", "tls_key"):
         del options[name]
     return arguments_of(options.pop("settings"), options)
 

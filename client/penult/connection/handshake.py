@@ -64,7 +64,9 @@ def _explained(connection: Connection, unreached: Unavailable) -> Unavailable:
     # Imported here, with the standard library's TLS: few connections fail.
     from penult.connection.tls_trouble import tls_trouble
 
-    trouble = tls_trouble(connection.address, tls=connection.tls, tls_ca=connection.tls_ca)
+    trouble = tls_trouble(
+        connection.address, tls=connection.tls, tls_ca=connection.tls_ca, tls_pair=connection.tls_pair
+    )
     if trouble is None:
         return unreached
     return Unavailable(trouble, kind=ErrorKind.UNREACHABLE, metadata={"address": connection.address})

@@ -18,6 +18,7 @@ from penult_server.front.queries.feature_sources import refittable
 from penult_server.front.queries.refit_request import expand
 from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
+from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.messages import failure_to_proto
@@ -154,6 +155,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 refit = refits_pb2.Refit.FromString(stored)
                 refit.reused = True
                 return refits_pb2.RefitOutcome(refit=refit)
+            check_may_compute()
             with self._compute.asked.answer(query, digest):
                 return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user))
         except ServiceError as error:

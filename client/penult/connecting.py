@@ -28,6 +28,8 @@ def connect(
     token: str | None = None,
     tls: bool = False,
     tls_ca: str | Path | None = None,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
     timeout: float = 5.0,
 ) -> Client:
     """A client of the server at `address`.
@@ -38,7 +40,7 @@ def connect(
         [servers.lab]
         address = "gpu-box:7711"
         tls_ca = "lab.pem"  # relative to this file; or tls = true
-        token_file = "lab.token"
+        token_file = "lab.token"  # and tls_cert, tls_key
 
     Parameters
     ----------
@@ -48,6 +50,8 @@ def connect(
         configuration names; for a server of the same user on this machine, the file that it wrote.
     tls : encrypt, trusting the authorities that gRPC ships with.
     tls_ca : encrypt, trusting the PEM certificates in this file.
+    tls_cert, tls_key : files of your own certificate and its key, in PEM, for a server that wants one of each client.
+        It names you; a token is then not needed.
     timeout : seconds in which the server must answer.
 
     Raises
@@ -61,9 +65,11 @@ def connect(
     trusted = named.tls_ca if tls_ca is None else path("tls_ca", tls_ca)
     if token is None and named.token_file is not None and not os.environ.get(TOKEN_VARIABLE):
         token = token_in(named.token_file)
-    found = find_token(named.address, token)
+    pair = named.pair(tls_cert, tls_key)
+    # Who shows a certificate means to be whom it names, not the owner of a server that runs on the same machine.
+    found = find_token(named.address, token, looks=pair is None)
     encrypts = flag("tls", tls) or named.tls
-    connection = Connection(named.address, token=found, tls=encrypts, tls_ca=trusted)
+    connection = Connection(named.address, token=found, tls=encrypts, tls_ca=trusted, tls_pair=pair)
     return Client(connection, check_server(connection, timeout=seconds(timeout)))
 
 

@@ -3,11 +3,13 @@
 import importlib.util
 import platform
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from penult.client import Client
 from penult.connecting import configured, connect, looking
 from penult.connection.embedded import SERVER_NEEDS
 from penult.connection.handshake import DEFAULT_ADDRESS
@@ -50,6 +52,8 @@ def examine(
     token: str | None = None,
     tls: bool = False,
     tls_ca: Path | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
 ) -> Diagnosis:
     """Look at what is installed, and ask the server; the arguments are those of `penult.connect`, or a store's root."""
     findings = [Finding(topic="python", said=f"{platform.python_version()} ({sys.executable})", good=True)]
@@ -57,7 +61,13 @@ def examine(
     findings += [Finding(topic="protocol", said=str(PROTOCOL), good=True)]
     findings += [_extra("server", SERVER_NEEDS), _extra("plot", PLOT_NEEDS)]
     findings += _token_file(address, root)
-    server, said = _reach(address, root, token=token, tls=tls, tls_ca=tls_ca)
+    server, said = _reach(
+        lambda: (
+            looking(root)
+            if root is not None
+            else connect(address, token=token, tls=tls, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)
+        )
+    )
     end = None if root is not None or server is None else _end(address, tls=tls, tls_ca=tls_ca)
     findings += [] if end is None else [_certificate(end)]
     store = _store_here(address, root, server)
@@ -132,12 +142,9 @@ def _end(address: str | None, *, tls: bool, tls_ca: Path | None) -> datetime | N
     return certificate_end(named.address, trusted) if tls or named.tls or trusted is not None else None
 
 
-def _reach(
-    address: str | None, root: Path | None, *, token: str | None, tls: bool, tls_ca: Path | None
-) -> tuple[Info | None, str]:
+def _reach(reach: Callable[[], Client]) -> tuple[Info | None, str]:
     try:
-        client = looking(root) if root is not None else connect(address, token=token, tls=tls, tls_ca=tls_ca)
-        with client:
+        with reach() as client:
             info = client.info()
     except (PenultError, ImportError) as error:
         return None, f"not reached: {error}"

@@ -1,4 +1,4 @@
-"""`python -m penult_server serve`: the server's command line (also reached as `penult serve`)."""
+"""`python -m penult_server serve | token`: the command line of a server (`penult serve`, `penult token create`)."""
 
 import argparse
 import asyncio
@@ -14,6 +14,7 @@ from penult_server.logs.batched import BatchedLines
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import FORMAT_VARIABLE, FORMATS, LogFormat, default_format, write_lines
 from penult_server.settings import Settings
+from penult_server.users import command as token_command
 
 EXIT_LOCKED = 3
 """Exit status when another server holds the root."""
@@ -52,13 +53,22 @@ def make_parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--log-format", choices=FORMATS, help="format of the log (default: text on a terminal, otherwise json)"
     )
+        "--tls-client-ca", type=Path, help="PEM certificates of who signs clients' certificates; each client needs one"
+    )
+    serve.add_argument("--max-user-jobs", type=int, default=50, help="jobs of a user that wait (default: %(default)s)")
+    serve.add_argument("--max-user-bytes", type=int, default=None, help="bytes stored of a user (default: no limit)")
+    serve.add_argument("--audit", default="changes", choices=("changes", "all"), help="what audit.jsonl tells of")
+    token_command.add_parser(commands)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the server; returns the exit status."""
     options = vars(make_parser().parse_args(arguments))
-    del options["command"]
+    # Whatever this process and its workers make is for their user alone.
+    os.umask(0o077)
+    if options.pop("command") == "token":
+        return token_command.run(options)
     write_front_lines(options["log_format"], embedded=options["embedded"])
     # The front starts processes; gRPC's own handling of forks is neither needed nor wanted there.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"

@@ -31,6 +31,14 @@ class Settings:
     """ "auto", "cpu" or "cuda"."""
     resident_bytes: int = 4 * 2**30
     """Most bytes of features kept in memory between queries."""
+    tls_client_ca: Path | None = None
+    """PEM certificates of those who sign the certificates of clients; every client must then show one."""
+    max_user_jobs: int = 50
+    """Jobs of one user that wait; the owner is held to `max_queued_jobs` alone."""
+    max_user_bytes: int | None = None
+    """Most bytes that what one user made takes; None for no limit."""
+    audit: str = "changes"
+    """Which calls the audit tells of: "changes" and refusals, or "all"."""
 
     metrics_port: int | None = None
     """Port of `/metrics` and `/healthz`; 0 takes a free one, None opens none."""
@@ -51,7 +59,13 @@ class Settings:
                 f"{self.host} is reachable from other machines: give --tls-cert and --tls-key, or --insecure to send "
                 "tokens and data in the clear",
             )
-        for name in ("max_queued_jobs", "max_running_jobs", "resident_bytes"):
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, "--tls-client-ca needs --tls-cert and --tls-key")
+        if self.max_user_bytes is not None and self.max_user_bytes < 0:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, f"max_user_bytes must be at least 0, got {self.max_user_bytes}"
+            )
+        for name in ("max_user_jobs", "max_queued_jobs", "max_running_jobs", "resident_bytes"):
             if getattr(self, name) < 1:
                 raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least 1, got {getattr(self, name)}")
         if self.metrics_port is not None and not is_loopback(self.metrics_host) and not self.insecure:

@@ -14,7 +14,13 @@ from penult_proto.errors import DETAILS_KEY, DOMAIN, STATUS_CODES, ErrorKind, sa
 from penult_proto.services import REQUEST_KEY
 from penult_server.errors import ServiceError
 
-_RETRY_SECONDS = {ErrorKind.QUEUE_FULL: 30, ErrorKind.WORKER_DIED: 1, ErrorKind.SHUTTING_DOWN: 2, ErrorKind.BUSY: 1}
+_RETRY_SECONDS = {
+    ErrorKind.QUEUE_FULL: 30,
+    ErrorKind.WORKER_DIED: 1,
+    ErrorKind.SHUTTING_DOWN: 2,
+    ErrorKind.BUSY: 1,
+    ErrorKind.QUOTA_EXCEEDED: 30,
+}
 _LONGEST = 1500
 """Most bytes of a message, and of all values together: trailers are limited to about 8 KiB."""
 

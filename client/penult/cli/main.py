@@ -7,14 +7,16 @@ from typing import NoReturn
 
 INTERRUPTED = 130
 """What shells expect of a command that Ctrl-C ended."""
+OF_TOKENS = [["token", "create"], ["token", "list"], ["token", "revoke"]]
+"""Commands that work on the registry of a root, whether a server runs there or not."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 when it failed, 2 when it was called wrongly."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if given[:1] == ["serve"]:
-            _serve(given)
+        if given[:1] == ["serve"] or given[:2] in OF_TOKENS:
+            _become_the_server(given)
         # Imported here: a server starts without it.
         from penult.cli.commands import run
 
@@ -26,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _serve(given: list[str]) -> NoReturn:
-    """Become the server: its own options, unknown here, are left to it."""
+def _become_the_server(given: list[str]) -> NoReturn:
+    """Its own options, unknown here, are left to it."""
     from penult.connection.embedded import require_server
 
-    require_server("`penult serve` runs a server")
+    require_server(f"`penult {given[0]}` is the server's")
     os.execv(sys.executable, [sys.executable, "-m", "penult_server", *given])

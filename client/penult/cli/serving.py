@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import click
 
@@ -16,6 +16,18 @@ REGISTRY = "penult.db"
 """The file that makes a directory a store."""
 FolderPath = click.Path(file_okay=False, path_type=Path)
 FilePath = click.Path(dir_okay=False, path_type=Path)
+
+
+class Access(TypedDict, total=False):
+    """How a server is reached, as `penult.connect` has it."""
+
+    token: str | None
+    tls: bool
+    tls_ca: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+
+
 _OPTIONS = (
     click.option(
         *("--server", "--address", "address"),
@@ -28,6 +40,8 @@ _OPTIONS = (
     click.option("--token", help="By default $PENULT_TOKEN, the configuration's, or that of a server on this machine."),
     click.option("--tls", is_flag=True, help="Encrypt, trusting public authorities."),
     click.option("--tls-ca", type=FilePath, metavar="FILE", help="Encrypt, trusting the certificates in this file."),
+    click.option("--tls-cert", type=FilePath, metavar="FILE", help="Your own certificate, where the server wants one."),
+    click.option("--tls-key", type=FilePath, metavar="FILE", help="Its key."),
 )
 
 
@@ -47,10 +61,13 @@ def asks_a_server(*, starts: bool = False) -> Callable[[Callable[..., None]], Ca
             token: str | None,
             tls: bool,
             tls_ca: Path | None,
+            tls_cert: Path | None,
+            tls_key: Path | None,
             **options: Any,
         ) -> None:
+            access = Access(token=token, tls=tls, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)
             works = starts and not options.get("dry_run", False)
-            with open_client(address, root, token=token, tls=tls, tls_ca=tls_ca, starts=works) as client:
+            with open_client(address, root, starts=works, **access) as client:
                 function(client, **options)
 
         return names_a_server(command)
@@ -59,28 +76,24 @@ def asks_a_server(*, starts: bool = False) -> Callable[[Callable[..., None]], Ca
 
 
 def names_a_server(command: F) -> F:
-    """Give a command the options that name a server: `address`, `root`, `token`, `tls`, `tls_ca`."""
+    """Give a command the options that name a server: `address`, `root`, and those of `Access`."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
-def open_client(
-    address: str | None, root: Path | None, *, token: str | None, tls: bool, tls_ca: Path | None, starts: bool = False
-) -> Client:
+def open_client(address: str | None, root: Path | None, *, starts: bool = False, **access: Unpack[Access]) -> Client:
     """The client that the options name. Raises UsageError for options that exclude each other, and `PenultError`."""
-    check_excluded(address, root, token=token, tls=tls, tls_ca=tls_ca)
+    check_excluded(address, root, **access)
     if root is None:
-        return connect(address, token=token, tls=tls, tls_ca=tls_ca)
+        return connect(address, **access)
     check_store(root, starts=starts)
     return local(root) if starts else looking(root)
 
 
-def check_excluded(
-    address: str | None, root: Path | None, *, token: str | None, tls: bool, tls_ca: Path | None
-) -> None:
+def check_excluded(address: str | None, root: Path | None, **access: Unpack[Access]) -> None:
     """Raise UsageError where options name both a store and a server."""
-    if root is not None and (address is not None or token is not None or tls or tls_ca is not None):
+    if root is not None and (address is not None or any(access.values())):
         raise click.UsageError("--root names a store on this machine, the other options a server: give one of both")
 
 

@@ -57,15 +57,32 @@ def tls_init(names: tuple[str, ...], directory: Path, days: int) -> None:
     )
 
 
-@click.command()
-@click.option("--root", type=FolderPath, required=True, metavar="DIR", help="Directory of the store.")
-def token(root: Path) -> None:
-    """Print the token of a store on this machine, for its owner to pass on."""
+@click.group(invoke_without_command=True)
+@click.option("--root", type=FolderPath, metavar="DIR", help="Directory of the store.")
+@click.pass_context
+def token(context: click.Context, root: Path | None) -> None:
+    """Print the owner's token of a store on this machine; or give, list and revoke those of users."""
+    if context.invoked_subcommand is not None:
+        return
+    if root is None:
+        raise click.UsageError("give --root with the directory of the store")
     file = root / "token"
     try:
         click.echo(file.read_text(encoding="utf-8").strip())
     except FileNotFoundError:
         raise invalid(f"{root} has no token yet: the first start of a server there makes it") from None
+
+
+def _told_by_the_server(name: str, sentence: str) -> None:
+    """A command that is the server's: `main` becomes that before this tree is loaded."""
+    settings: dict[str, Any] = {"ignore_unknown_options": True}
+    help = f"{sentence}; see penult token {name} --help."
+    token.add_command(click.Command(name, help=help, context_settings=settings, add_help_option=False))
+
+
+_told_by_the_server("create", "Make a token for a user, in a role, and print it")
+_told_by_the_server("list", "List the tokens of users")
+_told_by_the_server("revoke", "End a token of a user within a second")
 
 
 @click.command()

@@ -16,6 +16,7 @@ _CALLS = (
     (r"client\.(\w+)\.list\(\)", r"penult \1 list"),
     (r"select=\{'on': '?([^'}]+)'?\}", r"--select-on \1"),
     (r"pass tls=True, or tls_ca=", "pass --tls, or --tls-ca"),
+    (r"pass tls_cert= and tls_key=", "pass --tls-cert and --tls-key"),
     (r"leave tls= and tls_ca= out", "leave --tls and --tls-ca out"),
     (r"\ballow more with timeout=", "allow more with --timeout "),
     (r"pass token=\.\.\. or set PENULT_TOKEN", "pass --token or set PENULT_TOKEN"),

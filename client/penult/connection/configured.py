@@ -4,6 +4,7 @@
 address = "gpu-box:7711"
 tls_ca = "lab.pem"        # relative to this file; or tls = true for a public authority
 token_file = "lab.token"  # readable by its owner alone
+tls_cert = "me.pem"       # where the server wants a certificate of each client; with tls_key = "me.key"
 """
 
 import os
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from penult.arguments.coerce import path
 from penult.errors import invalid, shown
 
-SERVER_KEYS = {"address": str, "tls": bool, "tls_ca": str, "token_file": str}
+SERVER_KEYS = {"address": str, "tls": bool, "tls_ca": str, "token_file": str, "tls_cert": str, "tls_key": str}
 """What a server's table may hold, and of which type."""
 OTHERS_MAY_READ = 0o077
 """Permissions that a file with a token must not give."""
@@ -27,6 +29,21 @@ class ConfiguredServer:
     tls: bool = False
     tls_ca: str | None = None
     token_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+    def pair(self, tls_cert: str | Path | None, tls_key: str | Path | None) -> tuple[str, str] | None:
+        """The files of the client's certificate and key, arguments before the configuration's.
+
+        Raises `InvalidRequest` for one without the other.
+        """
+        if tls_cert is None and tls_key is None:
+            tls_cert, tls_key = self.tls_cert, self.tls_key
+        if tls_cert is None and tls_key is None:
+            return None
+        if tls_cert is None or tls_key is None:
+            raise invalid("tls_cert and tls_key go together: give both or none")
+        return path("tls_cert", tls_cert), path("tls_key", tls_key)
 
 
 def config_file() -> Path:
@@ -58,7 +75,7 @@ def configured_server(name: str) -> ConfiguredServer:
             raise _damaged(path, f"servers.{name}.{key} must be a {expected.__name__}, got {shown(value)}")
     if "address" not in entries:
         raise _damaged(path, f'servers.{name} needs address = "host:port"')
-    for key in ("tls_ca", "token_file"):
+    for key in ("tls_ca", "token_file", "tls_cert", "tls_key"):
         if key in entries:
             entries[key] = str(path.parent / Path(entries[key]).expanduser())
     return ConfiguredServer(**entries)

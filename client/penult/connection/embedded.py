@@ -1,6 +1,7 @@
 """A server of one's own: started when needed, shared by all clients of its store, gone with the last and its jobs."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 import threading
@@ -56,7 +57,7 @@ def _store(root: str | Path) -> Path:
     given = path("root", root)
     try:
         store = Path(given).expanduser().resolve()
-        store.mkdir(parents=True, exist_ok=True)
+        store.mkdir(parents=True, exist_ok=True, mode=0o700)
     except (OSError, RuntimeError, ValueError) as error:
         raise invalid(f"root must be a directory, or one that can be made; got {shown(given)} ({error})") from None
     return store
@@ -106,7 +107,7 @@ def require_server(what: str) -> None:
 def _start(store: Path) -> subprocess.Popen[bytes]:
     require_server("penult.local() starts a server")
     command = [sys.executable, "-m", "penult_server", "serve", "--root", str(store), "--port", "0", "--embedded"]
-    with (store / "server.log").open("ab") as log:
+    with open(store / "server.log", "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as log:
         # A session of its own: Ctrl-C in the terminal must not reach it.
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

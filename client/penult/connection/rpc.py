@@ -135,10 +135,17 @@ class Connection:
     """
 
     def __init__(
-        self, address: str, *, token: str | None = None, tls: bool = False, tls_ca: str | Path | None = None
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        tls: bool = False,
+        tls_ca: str | Path | None = None,
+        tls_pair: tuple[str | Path, str | Path] | None = None,
     ) -> None:
+        """`tls_pair`: the client's own certificate and its key."""
         self.address = address
-        self.tls, self.tls_ca = tls or tls_ca is not None, tls_ca
+        self.tls, self.tls_ca, self.tls_pair = tls or tls_ca is not None or tls_pair is not None, tls_ca, tls_pair
         self.root: Path | None = None
         """Directory of the store, where this is a connection of `penult.local`."""
         self.may_stop = False
@@ -147,7 +154,7 @@ class Connection:
         self._metadata: tuple[tuple[str, str], ...] = (("penult-protocol", str(PROTOCOL)), ("penult-user", _user()))
         if token:
             self._metadata += (("authorization", f"Bearer {token}"),)
-        self._open: Callable[[], grpc.Channel] = lambda: _channel(address, self.tls, tls_ca)
+        self._open: Callable[[], grpc.Channel] = lambda: _channel(address, self.tls, tls_ca, tls_pair)
         self._lock = threading.Lock()
         self._closed = False
         self._pid = 0
@@ -270,7 +277,9 @@ def _user() -> str:
     return quote(name, safe="", errors="replace")
 
 
-def _channel(address: str, tls: bool, tls_ca: str | Path | None) -> grpc.Channel:
+def _channel(
+    address: str, tls: bool, tls_ca: str | Path | None, tls_pair: tuple[str | Path, str | Path] | None
+) -> grpc.Channel:
     options = list(_OPTIONS)
     if is_loopback(address):
         # A proxy set for the internet would otherwise be asked for this machine.
@@ -278,7 +287,22 @@ def _channel(address: str, tls: bool, tls_ca: str | Path | None) -> grpc.Channel
     if not tls:
         return grpc.insecure_channel(address, options)
     root = _certificates(tls_ca) if tls_ca is not None else None
-    return grpc.secure_channel(address, grpc.ssl_channel_credentials(root), options)
+    certificate, key = (None, None) if tls_pair is None else _pair(*tls_pair)
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(root, key, certificate), options)
+
+
+def _pair(tls_cert: str | Path, tls_key: str | Path) -> tuple[bytes, bytes]:
+    import ssl  # few clients have a certificate
+
+    try:
+        # Empty: a key that asks for a password is refused instead of asking on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(tls_cert, tls_key, password="")
+        return Path(tls_cert).read_bytes(), Path(tls_key).read_bytes()
+    except (OSError, ValueError) as error:
+        raise invalid(
+            f"tls_cert and tls_key must be files of a certificate and its key without a password, in PEM; got "
+            f"{shown(str(tls_cert))} and {shown(str(tls_key))} ({error})"
+        ) from None
 
 
 def _certificates(tls_ca: str | Path) -> bytes:

@@ -4,6 +4,7 @@ import socket
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeAlias
 
 from penult.errors import shown
 
@@ -13,7 +14,15 @@ HAS_EXPIRED, NOT_YET_VALID, WRONG_NAME, WRONG_ADDRESS = 10, 9, 62, 64
 """OpenSSL's numbers of the ways in which a certificate is refused; any other is an authority that is not trusted."""
 
 
-def tls_trouble(address: str, *, tls: bool, tls_ca: str | Path | None) -> str | None:
+Pair: TypeAlias = "tuple[str | Path, str | Path] | None"
+"""The files of the client's own certificate and key."""
+
+
+class _RefusedByServerError(Exception):
+    """The server's answer to a handshake that succeeded here: it refuses the client's certificate."""
+
+
+def tls_trouble(address: str, *, tls: bool, tls_ca: str | Path | None, tls_pair: Pair = None) -> str | None:
     """What is wrong with the TLS of a connection that failed, in a sentence that says what to do.
 
     None where TLS is not the matter: nobody listens at `address`, or the handshake succeeds.
@@ -21,13 +30,13 @@ def tls_trouble(address: str, *, tls: bool, tls_ca: str | Path | None) -> str | 
     Parameters
     ----------
     address : ``host:port`` that the connection went to.
-    tls, tls_ca : as they were given to `penult.connect`.
+    tls, tls_ca, tls_pair : as they were given to `penult.connect`.
     """
     host, _, port = address.rpartition(":")
     target = (host.strip("[]"), int(port))
     if not tls:
         return _of_plain(target, address)
-    return _of_encrypted(target, address, tls_ca)
+    return _of_encrypted(target, address, tls_ca, tls_pair)
 
 
 def certificate_end(address: str, tls_ca: str | Path | None) -> datetime | None:
@@ -48,7 +57,8 @@ def certificate_end(address: str, tls_ca: str | Path | None) -> datetime | None:
 
 def _of_plain(target: tuple[str, int], address: str) -> str | None:
     """A server that completes a handshake, whatever its certificate, wants TLS."""
-    if _handshake(target, _unverified()) is not None:
+    refusal = _handshake(target, _unverified())
+    if refusal is not None and not isinstance(refusal, _RefusedByServerError):
         return None
     return (
         f"the server at {address} speaks TLS and this client did not: pass tls=True, or tls_ca= with the file of its "
@@ -56,11 +66,13 @@ def _of_plain(target: tuple[str, int], address: str) -> str | None:
     )
 
 
-def _of_encrypted(target: tuple[str, int], address: str, tls_ca: str | Path | None) -> str | None:
-    refusal = _handshake(target, _verified(tls_ca))
+def _of_encrypted(target: tuple[str, int], address: str, tls_ca: str | Path | None, tls_pair: Pair) -> str | None:
+    refusal = _handshake(target, _verified(tls_ca, tls_pair))
     match refusal:
         case None | TimeoutError():
             return None
+        case _RefusedByServerError():
+            return _of_client(address, tls_pair, refusal)
         case ssl.SSLCertVerificationError():
             return _of_certificate(refusal, target[0], address, tls_ca)
         case ssl.SSLError() | ConnectionResetError() | BrokenPipeError():
@@ -71,6 +83,19 @@ def _of_encrypted(target: tuple[str, int], address: str, tls_ca: str | Path | No
             )
         case _:
             return None
+
+
+def _of_client(address: str, tls_pair: Pair, refusal: Exception) -> str:
+    """What is wrong with the client's own certificate."""
+    if tls_pair is None:
+        return (
+            f"the server at {address} wants a certificate of each client: pass tls_cert= and tls_key= with the files "
+            "of yours, which an authority of the server (its --tls-client-ca) must have signed"
+        )
+    return (
+        f"the server at {address} does not accept the certificate in {shown(str(tls_pair[0]))} ({refusal}): an "
+        "authority of the server (its --tls-client-ca) must have signed it, and it must be valid today"
+    )
 
 
 def _of_certificate(refusal: ssl.SSLCertVerificationError, host: str, address: str, tls_ca: str | Path | None) -> str:
@@ -97,11 +122,23 @@ def _handshake(target: tuple[str, int], context: ssl.SSLContext) -> Exception | 
     try:
         with (
             socket.create_connection(target, timeout=PROBE_SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=target[0]),
+            context.wrap_socket(plain, server_hostname=target[0]) as encrypted,
         ):
-            return None
+            return _first_answer(encrypted)
     except (OSError, ValueError) as error:
         return error
+
+
+def _first_answer(encrypted: ssl.SSLSocket) -> Exception | None:
+    """With TLS 1.3 a server judges the client's certificate when the client has finished: it speaks, or refuses."""
+    try:
+        if encrypted.recv(1):
+            return None
+    except TimeoutError:
+        return None
+    except OSError as error:
+        return _RefusedByServerError(str(error))
+    return _RefusedByServerError("it closes the connection")
 
 
 def _unverified() -> ssl.SSLContext:
@@ -112,8 +149,11 @@ def _unverified() -> ssl.SSLContext:
     return context
 
 
-def _verified(tls_ca: str | Path | None) -> ssl.SSLContext:
-    return _offering_http2(ssl.create_default_context(cafile=None if tls_ca is None else str(tls_ca)))
+def _verified(tls_ca: str | Path | None, tls_pair: Pair = None) -> ssl.SSLContext:
+    context = _offering_http2(ssl.create_default_context(cafile=None if tls_ca is None else str(tls_ca)))
+    if tls_pair is not None:
+        context.load_cert_chain(*tls_pair)
+    return context
 
 
 def _offering_http2(context: ssl.SSLContext) -> ssl.SSLContext:

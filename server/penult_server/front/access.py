@@ -13,8 +13,10 @@ from typing import IO
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores.durable import write_file
+from penult_server.stores.private import PRIVATE_FILE, PRIVATE_FOLDER
 
-PRIVATE = 0o600
+SHORTEST_TOKEN = 32
+"""Characters; the server's own have 43."""
 LOCK_POLL_SECONDS = 0.1
 log = logging.getLogger("penult")
 
@@ -39,7 +41,7 @@ class RootLock:
 
         Raises ServiceError (STORE_LOCKED) when another process goes on serving this root.
         """
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         self._file: IO[str] = (root / "lock").open("a+", encoding="utf-8")
         deadline = time.monotonic() + patience
         while not self._try():
@@ -66,11 +68,22 @@ class RootLock:
 
 
 def server_token(root: Path) -> str:
-    """The token of a root, made at its first start. Readable by its owner only."""
+    """The token of a root, made at its first start. Readable by its owner only.
+
+    Raises ServiceError (INVALID_ARGUMENT) for a file that holds no token: anybody could guess it.
+    """
     path = root / "token"
     if not path.exists():
-        write_file(path, (secrets.token_urlsafe(32) + "\n").encode(), mode=PRIVATE)
-    return path.read_text(encoding="utf-8").strip()
+        write_file(path, (secrets.token_urlsafe(32) + "\n").encode(), mode=PRIVATE_FILE)
+    token = path.read_text(encoding="utf-8", errors="replace").strip()
+    if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"{path} must hold a token of at least {SHORTEST_TOKEN} printable ASCII characters, and holds "
+            f"{len(token)}; remove the file: the next start makes another",
+            path=path,
+        )
+    return token
 
 
 def address_files(root: Path, port: int) -> tuple[Path, Path]:
@@ -90,11 +103,11 @@ def publish(record: ServerRecord, files: tuple[Path, Path]) -> None:
     content = json.dumps(asdict(record), indent=1).encode()
     by_port, in_root = files
     try:
-        by_port.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_file(by_port, content, mode=PRIVATE)
+        by_port.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        write_file(by_port, content, mode=PRIVATE_FILE)
     except OSError as error:
         log.warning("clients must be given the token (it is in %s): %s", in_root.parent / "token", error)
-    write_file(in_root, content, mode=PRIVATE)
+    write_file(in_root, content, mode=PRIVATE_FILE)
 
 
 def withdraw(files: tuple[Path, Path]) -> None:

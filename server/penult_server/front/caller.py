@@ -16,6 +16,8 @@ class Caller:
     request_id: str = ""
     is_owner: bool = False
     """Whether it holds the token of the root itself, which the user who runs the server can read."""
+    token_id: str = ""
+    """Which token was shown: "owner" for that of the root, "certificate" where none was and a certificate was."""
 
 
 def owner_name() -> str:

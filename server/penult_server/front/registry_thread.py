@@ -14,6 +14,7 @@ from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.jobs import JobTable
 from penult_server.registry.usage import Facts, read_facts
+from penult_server.users.tokens import TokenTable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,6 +26,7 @@ class Registry:
     jobs: JobTable
     catalog: Catalog
     deletions: Deletions
+    tokens: TokenTable
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="registry")
@@ -37,6 +39,7 @@ class Registry:
         self.jobs, self.catalog = JobTable(database), Catalog(database, path.parent)
         self.deletions = Deletions(database, path.parent, self.catalog, self.jobs)
         self.check_writable: Callable[[], None] = database.check_writable
+        self.tokens = TokenTable(database)
         self.usage_facts: Callable[[], Facts] = lambda: read_facts(database, self.deletions.holdings)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -46,10 +46,15 @@ from penult_server.front.services.refits import RefitServicer
 from penult_server.front.services.spectra import SpectraServicer
 from penult_server.front.services.storage import StorageServicer
 from penult_server.front.tls import tls_credentials
+from penult_server.front.users.admitted import Notes
+from penult_server.front.users.audit import Audit
+from penult_server.front.users.authenticator import Authenticator
+from penult_server.front.users.open_calls import OpenCalls
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.logs.secrets import conceal
 from penult_server.settings import Settings
 from penult_server.stores.durable import remove_staging
+from penult_server.stores.private import make_private
 from penult_server.stores.removal import FOLDERS
 
 LEAVING_SECONDS = 8.0
@@ -90,7 +95,9 @@ class Server:
         # A client that starts a server of its own looks again by itself; a person should not have to.
         patience = 0.0 if self._settings.embedded else LEAVING_SECONDS
         lock = await asyncio.to_thread(RootLock, root, patience=patience)
+        audit = Audit(root / "logs" / "audit.jsonl")
         try:
+            await asyncio.to_thread(make_private, root)
             await self._registry.open(root / "penult.db")
             await self._registry.run(self._registry.deletions.recover)
             for name in ("", "uploads", *FOLDERS):
@@ -98,12 +105,22 @@ class Server:
             await asyncio.to_thread(self._registry.deletions.reserve.keep)
             token = server_token(root)
             conceal(token)
-            server = self._make_server(token)
+            calls = OpenCalls(self._registry, authenticator := Authenticator(token))
+            await calls.refresh()
+            notes = Notes(audit, all_calls=self._settings.audit == "all")
+            is_mutual = self._settings.tls_client_ca is not None
+            server = self._make_server(Guard(authenticator, calls, notes, takes_certificates=is_mutual))
             port = self._bind(server)
             self._doors.open()
-            await self._serve(server, port, token)
+            watch = asyncio.create_task(calls.watch())
+            try:
+                await self._serve(server, port, token)
+            finally:
+                watch.cancel()
+                await calls.note_used()
         finally:
             await self._doors.close()
+            await asyncio.to_thread(audit.close)
             await self._registry.close()
             lock.release()
 
@@ -147,11 +164,11 @@ class Server:
             await server.stop(STOP_GRACE)
             await self._compute.stop()
 
-    def _make_server(self, token: str) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=[*self._doors.interceptors(), Guard(token)], options=OPTIONS)
+    def _make_server(self, guard: Guard) -> grpc.aio.Server:
+        server = grpc.aio.server(interceptors=[*self._doors.interceptors(), guard], options=OPTIONS)
         registry, compute = self._registry, self._compute
         resolver = Resolver(registry, self._settings.root)
-        features = FeatureServicer(registry, compute)
+        features = FeatureServicer(registry, compute, self._queue.quotas)
         storage = StorageServicer(self._settings.root, registry, compute)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(registry), server)
         checkpoints = CheckpointServicer(self._settings.root, registry, self._queue)
@@ -172,7 +189,7 @@ class Server:
     def _bind(self, server: grpc.aio.Server) -> int:
         settings = self._settings
         address = f"{_bracketed(settings.host)}:{settings.port}"
-        credentials = tls_credentials(settings.tls_cert, settings.tls_key)
+        credentials = tls_credentials(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         try:
             if credentials:
                 return server.add_secure_port(address, credentials)

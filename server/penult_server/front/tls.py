@@ -9,8 +9,12 @@ from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 
 
-def tls_credentials(certificate: Path | None, key: Path | None) -> grpc.ServerCredentials | None:
+def tls_credentials(
+    certificate: Path | None, key: Path | None, client_ca: Path | None = None
+) -> grpc.ServerCredentials | None:
     """Credentials of a pair of PEM files; None without them.
+
+    With `client_ca`, only clients whose certificates these authorities have signed can connect.
 
     Raises ServiceError (INVALID_ARGUMENT) for files that cannot be read, are no certificate and key, or do not belong
     together: gRPC would say of each that the port is taken.
@@ -27,7 +31,18 @@ def tls_credentials(certificate: Path | None, key: Path | None) -> grpc.ServerCr
             f"{certificate} and {key} are not a certificate and its key without a password, in PEM ({error}); make a "
             "pair with `penult tls-init NAME`",
         ) from error
-    return grpc.ssl_server_credentials([(content[0], content[1])])
+    if client_ca is None:
+        return grpc.ssl_server_credentials([(content[0], content[1])])
+    try:
+        ssl.create_default_context(cafile=client_ca)
+    except (OSError, ValueError) as error:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"{client_ca} must hold certificates of authorities, in PEM ({error})"
+        ) from error
+    authorities = _read(client_ca)
+    return grpc.ssl_server_credentials(
+        [(content[0], content[1])], root_certificates=authorities, require_client_auth=True
+    )
 
 
 def _read(path: Path) -> bytes:

@@ -44,6 +44,12 @@ class JobCount:
     number: int
     oldest: float
     """When the first of them was made, in seconds since 1970."""
+@dataclass(frozen=True, slots=True)
+class UserLimit:
+    """How many jobs of one user may wait."""
+
+    user: str
+    most: int
 
 
 class JobTable:
@@ -71,11 +77,18 @@ class JobTable:
         return [Parse(one, pb.Job()) for one in page.messages], page.next_page
 
     def create(
-        self, spec: pb.JobSpec, spec_digest: str, request_id: str, max_queued: int, *, may_stop: bool = False
+        self,
+        spec: pb.JobSpec,
+        spec_digest: str,
+        request_id: str,
+        max_queued: int,
+        *,
+        may_stop: bool = False,
+        of_user: UserLimit | None = None,
     ) -> pb.Job:
         """A new queued job; or the one that `request_id` already made.
 
-        Raises ServiceError: REQUEST_ID_REUSED when that id made a job of another spec, QUEUE_FULL.
+        Raises ServiceError: REQUEST_ID_REUSED when that id made a job of another spec, QUEUE_FULL, QUOTA_EXCEEDED.
         """
         with self._database.transaction() as connection:
             if request_id:
@@ -97,6 +110,8 @@ class JobTable:
                     f"{waiting} jobs wait already, the limit of this server; ask again when some have run",
                     limit=max_queued,
                 )
+            if of_user:
+                _check_quota(connection, of_user)
             job = pb.Job(
                 id=uuid.uuid4().hex[:12],
                 spec=spec,
@@ -316,3 +331,21 @@ def _store(connection: sqlite3.Connection, job: pb.Job) -> None:
         "UPDATE job SET state = ?, message = ? WHERE id = ?",
         (pb.JobState.Name(job.state), MessageToJson(job), job.id),
     )
+
+
+def _check_quota(connection: sqlite3.Connection, of_user: UserLimit) -> None:
+    """Raise ServiceError (QUOTA_EXCEEDED) where as many jobs of a user wait as may."""
+    query = (
+        "SELECT count(*) FROM job JOIN card ON card.kind = 'job' AND card.id = job.id "
+        "WHERE job.state = 'JOB_STATE_QUEUED' AND card.user = ?"
+    )
+    waiting = connection.execute(query, (of_user.user,)).fetchone()[0]
+    if waiting >= of_user.most:
+        raise ServiceError(
+            ErrorKind.QUOTA_EXCEEDED,
+            f"{waiting} jobs of {of_user.user} wait, and {of_user.most} is the most of one user; ask again when "
+            "some have run",
+            used=waiting,
+            limit=of_user.most,
+            user=of_user.user,
+        )

@@ -148,9 +148,26 @@ def _cards(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?)", summary_row(digest, kind, message))
 
 
+TOKENS = """
+CREATE TABLE token (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    sha256 TEXT NOT NULL UNIQUE,
+    user TEXT NOT NULL,
+    role TEXT NOT NULL,
+    created REAL NOT NULL,
+    expires REAL,
+    last_used REAL,
+    revoked REAL
+) STRICT;
+CREATE UNIQUE INDEX token_by_name ON token (name) WHERE revoked IS NULL;
+"""
+"""2 -> 3: tokens of users; rows of revoked ones stay, for the audit to name them."""
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     lambda connection: run_script(connection, VERSION_1),
     _cards,
+    lambda connection: run_script(connection, TOKENS),
 )
 """The step to version 1, from there to version 2, and so on."""
 

@@ -20,6 +20,7 @@ from penult_server.front.queries.imports import check_uploaded
 from penult_server.front.queries.specs import Resolved, Resolver
 from penult_server.front.queries.starts import head_of_start
 from penult_server.front.registry_thread import Registry
+from penult_server.front.users.quotas import Quotas
 from penult_server.front.workers.processes import log_tail, stop_process
 from penult_server.front.workers.spare_worker import SpareWorker
 from penult_server.messages import error_from_proto, error_to_proto
@@ -52,6 +53,7 @@ class JobQueue:
         called whenever a job has ended.
         """
         self._registry = registry
+        self.quotas = Quotas(registry, settings)
         self._changed = changed
         # An embedded server may have been started by somebody who only looks.
         self._paused = settings.embedded
@@ -116,8 +118,9 @@ class JobQueue:
 
         An embedded server stays for it until it has ended, unless all who asked for it say that it `may_stop`.
 
-        Raises ServiceError: what `Resolver.resolve` raises, REQUEST_ID_REUSED, QUEUE_FULL, SHUTTING_DOWN, and
-        INVALID_ARGUMENT for a name where a job makes several things or one that has a name of its own.
+        Raises ServiceError: what `Resolver.resolve` raises, REQUEST_ID_REUSED, QUEUE_FULL, QUOTA_EXCEEDED,
+        SHUTTING_DOWN, and INVALID_ARGUMENT for a name where a job makes several things or one that has a
+        name of its own.
         """
         check_nameable(spec, given)
         if self._stopping:
@@ -136,6 +139,7 @@ class JobQueue:
 
     async def _made(self, resolved: Resolved, request_id: str, given: Given, *, may_stop: bool) -> pb.Job:
         """A new job, or the one that `request_id` has made."""
+        await self.quotas.check_bytes()
         await asyncio.to_thread(check_uploaded, self._settings.root, resolved.spec)
         job = await self._registry.run(
             self._registry.jobs.create,
@@ -144,6 +148,7 @@ class JobQueue:
             request_id,
             self._settings.max_queued_jobs,
             may_stop=may_stop and self._settings.embedded,
+            of_user=self.quotas.of_queue(),
         )
         if job.last_seq == 1:
             log.info("job %s waits for its turn", job.id, extra={"job": job.id})

@@ -7,8 +7,10 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1.cards_pb2 import Card
 from penult_server.errors import ServiceError
 from penult_server.finetuning.checks import check_whole
+from penult_server.front.caller import CALLER
 from penult_server.front.guard import Context
 from penult_server.front.queries.specs import check_name
+from penult_server.front.users.rules import check_may_describe
 from penult_server.registry.cards import MOST_TAGS, Given
 
 USER_KEY = "penult-user"
@@ -20,7 +22,10 @@ DEFAULT_PAGE, LONGEST_PAGE = 100, 1000
 
 
 def user_of(context: Context) -> str:
-    """Who asks, as the client said; what cannot be printed is left out."""
+    """Whose the call is: the token's user; of the owner's token whom the client names, in what can be printed."""
+    caller = CALLER.get()
+    if not caller.is_owner:
+        return caller.user
     said = dict(context.invocation_metadata() or ()).get(USER_KEY, "")
     user = unquote(said if isinstance(said, str) else said.decode(errors="replace"))
     return "".join(one for one in user if one.isprintable())[:MOST_USER]
@@ -37,6 +42,7 @@ def given_of(card: Card, context: Context, what: str) -> Given:
             f"user and created of a card are the server's to say; who asks is told by the metadata {USER_KEY!r}",
             field="card",
         )
+    check_may_describe(card)
     return checked(what, user=user_of(context), name=card.name, tags=card.tags, note=card.note)
 
 

@@ -51,6 +51,7 @@ class CheckpointServicer(checkpoints_pb2_grpc.CheckpointServiceServicer):
         first = await anext(requests, None)
         if first is None or not first.HasField("header"):
             raise ServiceError(ErrorKind.INCOMPLETE_UPLOAD, "an upload begins with its header; got none")
+        await self._queue.quotas.check_bytes(sum(file.size for file in first.header.files))
         await self._queue.remove_abandoned_uploads()
         expected = [ExpectedFile(file.name, file.size, file.sha256) for file in first.header.files]
         incoming = await asyncio.to_thread(IncomingFiles, self._root, expected)

@@ -9,13 +9,15 @@ from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
 from penult_server.front.queries.cards import checked, page_length, user_of
 from penult_server.front.registry_thread import Registry
+from penult_server.front.users.quotas import Quotas
 from penult_server.front.workers.compute_process import ComputeProcess
 
 
 class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
     """Upload, read, list, get."""
 
-    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
+    def __init__(self, registry: Registry, compute: ComputeProcess, quotas: Quotas) -> None:
+        self._quotas = quotas
         self._registry = registry
         self._compute = compute
 
@@ -26,6 +28,7 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         if first is None or not first.HasField("header"):
             raise ServiceError(ErrorKind.INCOMPLETE_UPLOAD, "an upload begins with its header; got none")
         header = first.header
+        await self._quotas.check_bytes(sum(array.total_bytes for array in header.arrays))
         user = user_of(context)
         given = checked("feature set", user=user, name=header.name, tags=header.tags, note=header.note)
 

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 
 from penult_proto.limits import CHUNK_BYTES
 from penult_proto.v1 import jobs_pb2, jobs_pb2_grpc
+from penult_server.front.caller import CALLER
 from penult_server.front.guard import Context
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.queries.cards import given_of, page_length
 from penult_server.front.registry_thread import Registry
+from penult_server.front.users.rules import check_job, check_own
 from penult_server.logs.reading import read_piece
 
 MAX_LIMIT = 2**31 - 1
@@ -22,6 +24,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         self._queue = queue
 
     async def CreateJob(self, request: jobs_pb2.CreateJobRequest, context: Context) -> jobs_pb2.Job:
+        check_job(request.spec.WhichOneof("kind"))
         given = given_of(request.card, context, "run")
         return await self._filled(
             await self._queue.submit(request.spec, request.request_id, given, may_stop=request.may_stop)
@@ -42,7 +45,10 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         return jobs_pb2.ListJobsResponse(jobs=jobs, next_page=next_page)
 
     async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.Job:
-        return await self._filled(await self._queue.cancel(await self._find(request.id)))
+        job_id = await self._find(request.id)
+        card = await self._registry.run(self._registry.catalog.cards.get, "job", job_id)
+        check_own(f"job {job_id}", card.user, CALLER.get())
+        return await self._filled(await self._queue.cancel(job_id))
 
     async def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: Context) -> AsyncIterator[jobs_pb2.JobEvent]:
         job_id = await self._find(request.id)

@@ -19,6 +19,7 @@ from penult_server.front.queries.feature_sources import refittable
 from penult_server.front.queries.refit_request import expand
 from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
+from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.logs.traces import span
@@ -161,6 +162,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 refit.reused = True
                 answered("stored")
                 return refits_pb2.RefitOutcome(refit=refit)
+            check_may_compute()
             with self._compute.asked.answer(query, digest):
                 return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user))
         except ServiceError as error:

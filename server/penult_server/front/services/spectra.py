@@ -19,6 +19,7 @@ from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import check_rows_alone, features_of, resolve_source
 from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
+from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.logs.traces import span
@@ -127,6 +128,8 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
             answer.reused = True
             answered("stored")
             return await self._described(answer, given)
+
+        check_may_compute()
 
         async def compute_and_keep() -> Answer:
             answer: A = await self._compute.call(

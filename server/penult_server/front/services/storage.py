@@ -10,8 +10,10 @@ from penult_proto.v1 import storage_pb2 as pb
 from penult_proto.v1 import storage_pb2_grpc
 from penult_server.datasets.catalog import packaged
 from penult_server.errors import ServiceError
+from penult_server.front.caller import CALLER, Caller
 from penult_server.front.guard import Context
 from penult_server.front.registry_thread import Registry
+from penult_server.front.users.rules import check_own
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.registry.deletion_plan import Plan, Sort, Thing
 from penult_server.registry.usage import add_up
@@ -46,7 +48,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         places = await run(deletions.places, [*plan.goes, *plan.in_the_way, *plan.stays])
         sizes = await asyncio.to_thread(_measure, places)
         if not request.dry_run:
-            plan, left = await run(self._execute, sort, request, sizes)
+            plan, left = await run(self._execute, sort, request, sizes, CALLER.get())
             # Whoever asked may leave: what the registry has forgotten is removed all the same.
             await asyncio.shield(self._clear(plan, left))
         return _deletion(plan, sizes, dry_run=request.dry_run)
@@ -55,12 +57,15 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
         facts = await self._registry.run(self._registry.usage_facts)
         return await asyncio.to_thread(add_up, self._root, facts)
 
-    def _execute(self, sort: Sort, request: pb.DeleteRequest, sizes: Bytes) -> tuple[Plan, list[Path]]:
+    def _execute(self, sort: Sort, request: pb.DeleteRequest, sizes: Bytes, caller: Caller) -> tuple[Plan, list[Path]]:
         """Plan once more and carry it out: on the registry's thread, so that nothing comes between."""
         deletions = self._registry.deletions
         plan = deletions.planner.plan(sort, request.id, dependents=request.dependents)
         if plan.in_the_way:
             raise _refusal(plan, sizes)
+        for thing in plan.goes:
+            card = self._registry.catalog.cards.get(thing.sort.table, thing.id)
+            check_own(_said(thing), card.user, caller)
         return plan, deletions.execute(plan)
 
     async def _clear(self, plan: Plan, left: list[Path]) -> None:

@@ -1,0 +1,1 @@
+"""Who calls, what they may, and what is written down of it."""

@@ -1,4 +1,4 @@
-"""What one request may list: every repeated field has a bound, held against the bytes before anything is made of them."""
+"""What one request may list: each repeated field has a bound, held against the bytes before they are decoded."""
 
 import struct
 import time

@@ -38,6 +38,25 @@ def make_parser() -> argparse.ArgumentParser:
         default=4 * 2**30,
         help="features kept in memory between queries (default: %(default)s)",
     )
+    for name, default, text in (
+        ("calls", 256, "calls in progress at most"),
+        ("calls-per-user", 64, "the same, of one user"),
+        ("computing", 64, "calls that compute at most"),
+        ("computing-per-user", 16, "the same, of one user"),
+    ):
+        serve.add_argument(f"--max-{name}", type=int, default=default, help=f"{text} (default: %(default)s)")
+    serve.add_argument(
+        "--idle-seconds",
+        type=float,
+        default=60.0,
+        help="how long a client may leave an upload or a read standing still (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--stop-grace",
+        type=float,
+        default=5.0,
+        help="seconds that calls in progress get when the server stops (default: %(default)s)",
+    )
     return parser
 
 

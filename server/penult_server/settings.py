@@ -31,6 +31,16 @@ class Settings:
     """ "auto", "cpu" or "cuda"."""
     resident_bytes: int = 4 * 2**30
     """Most bytes of features kept in memory between queries."""
+    max_calls: int = 256
+    """Calls in progress at most, those that only watch not counted."""
+    max_calls_per_user: int = 64
+    max_computing: int = 64
+    """Of the calls in progress, those that compute."""
+    max_computing_per_user: int = 16
+    idle_seconds: float = 60.0
+    """How long an upload or a read may stand still because the client neither sends nor reads."""
+    stop_grace: float = 5.0
+    """Seconds that calls in progress get when the server stops."""
 
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""
@@ -42,9 +52,22 @@ class Settings:
                 f"{self.host} is reachable from other machines: give --tls-cert and --tls-key, or --insecure to send "
                 "tokens and data in the clear",
             )
-        for name in ("max_queued_jobs", "max_running_jobs", "resident_bytes"):
+        for name in (
+            "max_queued_jobs",
+            "max_running_jobs",
+            "resident_bytes",
+            "max_calls",
+            "max_calls_per_user",
+            "max_computing",
+            "max_computing_per_user",
+        ):
             if getattr(self, name) < 1:
                 raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("idle_seconds", 0.1), ("stop_grace", 0.0)):
+            if not least <= getattr(self, name) <= 3600:
+                raise ServiceError(
+                    ErrorKind.INVALID_ARGUMENT, f"{name} must lie in {least:g} .. 3600, got {getattr(self, name)}"
+                )
         if self.device not in ("auto", "cpu", "cuda"):
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"device must be auto, cpu or cuda, got {self.device!r}")
 

@@ -11,7 +11,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.services import SERVICES
 from penult_proto.v1 import arrays_pb2, features_pb2, info_pb2, refits_pb2, spectra_pb2
 from penult_server.errors import ServiceError
-from penult_server.front.bounds import check_bounds
+from penult_server.front.admission.bounds import check_bounds
 from penult_server.front.requests import checked, decoder
 
 

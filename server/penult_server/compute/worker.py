@@ -40,10 +40,11 @@ from penult_server.compute.spectra.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
 from penult_server.compute_environment import PRODUCT_THREADS
 from penult_server.errors import ServiceError
+from penult_server.lanes import QUERIES_AT_ONCE, READS_AT_ONCE, UPLOADS_AT_ONCE
 from penult_server.messages import error_to_proto, failure_to_proto
 from penult_server.status import shortened, trailers_of, translate
 
-THREADS = 64
+THREADS = QUERIES_AT_ONCE + UPLOADS_AT_ONCE + READS_AT_ONCE
 """Calls that are served at a time. Transfers wait for disks and clients; the device serves one call at a time."""
 MESSAGES_READ_ON = 64
 """Messages, of about a MiB each, that are still read of an upload that has been refused."""

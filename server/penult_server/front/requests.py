@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError, Message
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.front.bounds import check_bounds
+from penult_server.front.admission.bounds import check_bounds
 
 
 def decoder(decode: Callable[[bytes], Message]) -> Callable[[bytes], Message | ServiceError]:

@@ -41,7 +41,7 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
                 refused.append(error)
 
         try:
-            stored = await self._compute.call(
+            stored = await self._compute.pass_on(
                 lambda channel: features_pb2_grpc.FeatureServiceStub(channel).UploadFeatures(messages())
             )
         finally:

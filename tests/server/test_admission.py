@@ -52,15 +52,18 @@ def test_one_more_call_than_a_user_may_have_is_refused_and_another_user_is_serve
 
 
 def test_the_client_asks_again_by_itself_until_there_is_room():
-    with admitted_server(calls=Limit(server=2, user=2)) as server, connected(server) as connection:
-        with ThreadPoolExecutor(8) as pool:
-            assert {one.version for one in pool.map(lambda _: info(connection), range(40))} == {"1"}
-            server.set(server.services.gate.clear)
-            server.services.begun = 0
-            answers = [pool.submit(info, connection) for _ in range(3)]
-            server.until(lambda: server.services.begun == 2)
-            server.set(server.services.gate.set)
-            assert {one.result().version for one in answers} == {"1"}
+    with (
+        admitted_server(calls=Limit(server=2, user=2)) as server,
+        connected(server) as connection,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        assert {one.version for one in pool.map(lambda _: info(connection), range(40))} == {"1"}
+        server.set(server.services.gate.clear)
+        server.services.begun = 0
+        answers = [pool.submit(info, connection) for _ in range(3)]
+        server.until(lambda: server.services.begun == 2)
+        server.set(server.services.gate.set)
+        assert {one.result().version for one in answers} == {"1"}
 
 
 def test_the_client_gives_up_within_its_own_time():

@@ -32,6 +32,8 @@ _FILES = (
 
 QUERY_KEY = "penult-query"
 """Metadata that names a query, by which `ProgressService` watches it."""
+CALLER_KEY = "penult-caller"
+"""Metadata by which the front tells its compute worker for which user it asks."""
 SERVICES: dict[str, ServiceDescriptor] = {
     service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 }

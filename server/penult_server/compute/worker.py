@@ -2,7 +2,6 @@
 
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -30,7 +29,7 @@ from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import RefitQueue
-from penult_server.compute.reporting import Reporter, ReportPipe, query_of
+from penult_server.compute.reporting import Reporter, ReportPipe, query_of, user_of
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.descriptors import compute_descriptors, compute_principal_angles
 from penult_server.compute.spectra.eigenvectors import read_eigenvectors
@@ -38,6 +37,7 @@ from penult_server.compute.spectra.inference_cache import InferenceCache
 from penult_server.compute.spectra.parts import Resources
 from penult_server.compute.spectra.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
+from penult_server.compute.turns import Turns
 from penult_server.compute_environment import PRODUCT_THREADS
 from penult_server.errors import ServiceError
 from penult_server.lanes import QUERIES_AT_ONCE, READS_AT_ONCE, UPLOADS_AT_ONCE
@@ -63,10 +63,10 @@ class Worker(
         self._root = root
         self._backend = backend
         self._reports = reports
-        self._residents = ResidentFeatures(root, backend, resident_bytes)
+        self._device = Turns()
+        self._residents = ResidentFeatures(root, backend, resident_bytes, self._device.steady)
         self._inferences = InferenceCache()
-        self._device = threading.Lock()
-        self._material = RefitMaterial(root, backend, self._residents)
+        self._material = RefitMaterial(root, backend, self._residents, self._device.pause)
         self._refits = RefitQueue(self._material, self._device, reports)
 
     def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
@@ -93,7 +93,9 @@ class Worker(
     ) -> Iterator[spectra_pb2.ReadEigenvectorsResponse]:
         try:
             yield from read_eigenvectors(
-                request, self._resources(still_wanted(context), self._reporter(context)), self._device
+                request,
+                self._resources(self._check_of(context), self._reporter(context)),
+                lambda: self._device.turn(user_of(context)),
             )
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
@@ -101,7 +103,8 @@ class Worker(
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
     ) -> Iterator[refits_pb2.RefitOutcome]:
-        answers = [self._refits.ask(one, context.is_active, query_of(context)) for one in request.requests]
+        query, user = query_of(context), user_of(context)
+        answers = [self._refits.ask(one, context.is_active, query, user) for one in request.requests]
         yield from map(outcome_of, answers)
 
     def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
@@ -134,8 +137,18 @@ class Worker(
     def forget(self, digest: str) -> None:
         """Drop what is in memory of a feature set that was deleted."""
         self._residents.drop(digest)
-        with self._device:
+        with self._device.turn():
             self._material.drop(digest)
+
+    def _check_of(self, context: Context) -> Callable[[], None]:
+        """A check between chunks that also lets others have the device."""
+        is_wanted, pause = still_wanted(context), self._device.pause
+
+        def check() -> None:
+            is_wanted()
+            pause()
+
+        return check
 
     def _reporter(self, context: Context) -> Reporter:
         return self._reports.of([query_of(context)])
@@ -152,8 +165,8 @@ class Worker(
 
     def _on_device(self, context: Context, compute: Callable[[Callable[[], None], Reporter], T]) -> T:
         try:
-            with self._device:
-                return compute(still_wanted(context), self._reporter(context))
+            with self._device.turn(user_of(context)):
+                return compute(self._check_of(context), self._reporter(context))
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 

@@ -157,7 +157,8 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 refit.reused = True
                 return refits_pb2.RefitOutcome(refit=refit)
             with self._compute.asked.answer(query, digest):
-                return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user))
+                give_up = query.give_ups.get(digest)
+                return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user), give_up)
         except ServiceError as error:
             if error.kind is ErrorKind.BUSY:
                 raise  # of the whole call, which is asked again as a whole

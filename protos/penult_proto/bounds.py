@@ -9,7 +9,7 @@ MOST_REFITS = 1_000
 """Most refits of one call."""
 MOST_GRID_VALUES = 20_000
 """Most values of one number of a grid: as many as there may be candidates."""
-MOST_ITEMS = 2 * MOST_LABELS + 10_000
+MOST_ITEMS = 4 * MOST_LABELS
 """Most fields of one request, those of its parts included, and members of lists of numbers not."""
 
 BOUNDS: dict[str, int] = {

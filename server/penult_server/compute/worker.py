@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -26,6 +27,7 @@ from penult_proto.v1 import (
 from penult_proto.v1.pipes_pb2 import ComputeReady, FromWorker, ToWorker
 from penult_server import pipes
 from penult_server.compute.backend import Backend, choose_backend
+from penult_server.compute.memory import give_back
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import RefitQueue
@@ -204,6 +206,9 @@ def read_on(messages: Iterator[object]) -> None:
 def refuse(context: Context, error: Exception) -> Never:
     """End a call with the status of an error."""
     said = translate(error)
+    # What the failed call had in memory goes with its frames.
+    traceback.clear_frames(error.__traceback__)
+    give_back()
     context.set_trailing_metadata(trailers_of(said))
     context.abort(STATUS_CODES[said.kind], shortened(said.message))
 

@@ -1,5 +1,6 @@
 """FeatureService: the registry's part is done here, the bytes are passed to and from the compute worker."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from penult_proto.errors import ErrorKind
@@ -10,6 +11,7 @@ from penult_server.front.guard import Context
 from penult_server.front.queries.cards import checked, page_length, user_of
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.registry.feature_set_text import text_of
 
 
 class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
@@ -48,7 +50,8 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
             if refused:
                 raise refused[0]
         # Answered only now: the arrays are on disk and verified, and this commit makes them known.
-        return await self._registry.run(self._registry.catalog.add_feature_set, stored, given)
+        text = await asyncio.to_thread(text_of, stored)
+        return await self._registry.run(self._registry.catalog.add_feature_set, stored, given, text)
 
     async def ReadFeatures(
         self, request: pb.ReadFeaturesRequest, context: Context

@@ -15,5 +15,11 @@ MOST_FILE_BYTES = 64 * 2**30
 """Most bytes of all files of one upload."""
 MOST_SIDES = 32
 """Most dimensions of an array."""
-MOST_LABELS = 100_000
-"""Most classes, values of an attribute, or groups."""
+MOST_LABELS = 25_000
+"""Most classes, values of an attribute, or groups: every answer about a set names all of its groups."""
+MOST_NAME = 256
+"""Most characters of the name of a class, a value, an attribute or a mask of an upload."""
+MOST_GROUP_NAMES = 8 * 2**20
+"""Most bytes of the names of all groups of an upload together."""
+MOST_ROW_BYTES = 16 * 2**20
+"""Most bytes of one row of an array: a row is in memory as a whole."""

@@ -36,6 +36,8 @@ REQUEST_KEY = "x-request-id"
 """Metadata that numbers a call: made by the client, one for all its attempts, and sent back in the trailers."""
 WAITED_KEY = "penult-waited"
 """Metadata by which the compute worker tells the front for how many seconds a call waited for the device."""
+CALLER_KEY = "penult-caller"
+"""Metadata by which the front tells its compute worker for which user it asks."""
 SERVICES: dict[str, ServiceDescriptor] = {
     service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 }

@@ -53,12 +53,32 @@ def make_parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--log-format", choices=FORMATS, help="format of the log (default: text on a terminal, otherwise json)"
     )
+    serve.add_argument(
         "--tls-client-ca", type=Path, help="PEM certificates of who signs clients' certificates; each client needs one"
     )
     serve.add_argument("--max-user-jobs", type=int, default=50, help="jobs of a user that wait (default: %(default)s)")
     serve.add_argument("--max-user-bytes", type=int, default=None, help="bytes stored of a user (default: no limit)")
     serve.add_argument("--audit", default="changes", choices=("changes", "all"), help="what audit.jsonl tells of")
     token_command.add_parser(commands)
+    for name, default, text in (
+        ("calls", 256, "calls in progress at most"),
+        ("calls-per-user", 64, "the same, of one user"),
+        ("computing", 64, "calls that compute at most"),
+        ("computing-per-user", 16, "the same, of one user"),
+    ):
+        serve.add_argument(f"--max-{name}", type=int, default=default, help=f"{text} (default: %(default)s)")
+    serve.add_argument(
+        "--idle-seconds",
+        type=float,
+        default=60.0,
+        help="how long a client may leave an upload or a read standing still (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--stop-grace",
+        type=float,
+        default=5.0,
+        help="seconds that calls in progress get when the server stops (default: %(default)s)",
+    )
     return parser
 
 

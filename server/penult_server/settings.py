@@ -48,6 +48,16 @@ class Settings:
     """Count requests and jobs by user, too."""
     log_format: str | None = None
     """ "text" or "json"; None chooses text on a terminal and for embedded servers, JSON elsewhere."""
+    max_calls: int = 256
+    """Calls in progress at most, those that only watch not counted."""
+    max_calls_per_user: int = 64
+    max_computing: int = 64
+    """Of the calls in progress, those that compute."""
+    max_computing_per_user: int = 16
+    idle_seconds: float = 60.0
+    """How long an upload or a read may stand still because the client neither sends nor reads."""
+    stop_grace: float = 5.0
+    """Seconds that calls in progress get when the server stops."""
 
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""
@@ -65,9 +75,23 @@ class Settings:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT, f"max_user_bytes must be at least 0, got {self.max_user_bytes}"
             )
-        for name in ("max_user_jobs", "max_queued_jobs", "max_running_jobs", "resident_bytes"):
+        for name in (
+            "max_user_jobs",
+            "max_queued_jobs",
+            "max_running_jobs",
+            "resident_bytes",
+            "max_calls",
+            "max_calls_per_user",
+            "max_computing",
+            "max_computing_per_user",
+        ):
             if getattr(self, name) < 1:
                 raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("idle_seconds", 0.1), ("stop_grace", 0.0)):
+            if not least <= getattr(self, name) <= 3600:
+                raise ServiceError(
+                    ErrorKind.INVALID_ARGUMENT, f"{name} must lie in {least:g} .. 3600, got {getattr(self, name)}"
+                )
         if self.metrics_port is not None and not is_loopback(self.metrics_host) and not self.insecure:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,

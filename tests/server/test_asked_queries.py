@@ -5,20 +5,28 @@ from collections.abc import Callable
 
 import pytest
 
+from penult_proto.errors import ErrorKind
 from penult_proto.services import QUERY_KEY
 from penult_proto.v1.jobs_pb2 import Progress
 from penult_server.compute.reporting import INTERVAL, Reporter, ReportPipe
+from penult_server.errors import ServiceError
+from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.workers.asked_queries import WAITING, AskedQueries
+from penult_server.front.workers.pace import Pace
 
 
 class Context:
     """A call whose metadata names it."""
 
-    def __init__(self, name: str | bytes) -> None:
+    def __init__(self, name: str | bytes, allowed: float | None = None) -> None:
         self._name = name
+        self._allowed = allowed
 
     def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         return ((QUERY_KEY, self._name),)
+
+    def time_remaining(self) -> float | None:
+        return self._allowed
 
 
 def watched(queries: AskedQueries, name: str) -> tuple[list[Progress], "asyncio.Task[None]"]:
@@ -39,6 +47,35 @@ async def settled() -> None:
 
 def at(done: float, stage: str = "replicates") -> Progress:
     return Progress(stage=stage, done=done, total=10, unit="resamples")
+
+
+def test_a_query_that_cannot_be_ready_in_time_is_given_up_and_its_sharers_are_not():
+    async def run() -> None:
+        queries, shared, may_end = AskedQueries(), SharedCalls[int](), asyncio.Event()
+
+        async def compute() -> int:
+            await may_end.wait()
+            return 1
+
+        async def ask(allowed: float | None) -> int:
+            with queries.asked(Context("", allowed)) as query, queries.answer(query, "digest"):
+                return await shared.get("digest", compute, query.give_ups["digest"])
+
+        hasty, patient, endless = (asyncio.ensure_future(ask(allowed)) for allowed in (30.0, 3000.0, None))
+        await settled()
+        now = 0.0
+        queries._works["digest"].pace = Pace(lambda: now)
+        queries.note(["digest"], at(0))
+        now = 10.0
+        queries.note(["digest"], at(1))  # 90 seconds more
+        with pytest.raises(ServiceError, match=r"about 90 seconds more, and \d+ are left") as raised:
+            await hasty
+        assert raised.value.kind is ErrorKind.DEADLINE_EXCEEDED
+        may_end.set()
+        assert await patient == await endless == 1
+        assert not queries._works
+
+    asyncio.run(run())
 
 
 def test_sharers_see_the_same_and_nothing_is_kept():

@@ -1,7 +1,5 @@
 """Refits of many callers in one batch: solved together, failing alone, leaving when their caller has gone."""
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -14,6 +12,7 @@ from penult_server.compute.refits import work as refit_work
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import LONGEST, QUIET, Arrivals, Asked, RefitQueue, answer_together
 from penult_server.compute.rows.resident import ResidentFeatures
+from penult_server.compute.turns import Turns
 from penult_server.errors import ServiceError
 from penult_server.front.queries.refit_request import expand
 from penult_server.messages import array_from_proto
@@ -160,9 +159,9 @@ def test_the_last_caller_that_goes_ends_the_solve(stored, material, solves):
 
 def test_requests_that_arrive_together_are_solved_together(stored, material, solves):
     _, digest, _, _ = stored
-    device = threading.Lock()
+    device = Turns()
     refits = RefitQueue(material, device)
-    with device:
+    with device.turn():
         # The first batch waits for the device; what comes meanwhile is the second.
         first = refits.ask(asked(digest, l2=0.5).request, lambda: True)
         answers = [refits.ask(asked(digest, l2=0.1 * (1 + k)).request, lambda: True) for k in range(20)]

@@ -213,11 +213,11 @@ class FeatureSets:
             masks=masks,
             train_counts=train_counts,
         )
-        messages = upload_messages(upload, encode.card(name, tags, note), self._chunk_bytes)
+        card = encode.card(name, tags, note)
         call = self._connection.stubs.features.UploadFeatures
         with uploading(name, progress) as transfer:
-            sent_messages = transfer.counted(messages)
-            stored = decode.feature_set(self._connection.upload(call, sent_messages, timeout=timeout))
+            messages = lambda: transfer.counted(upload_messages(upload, card, self._chunk_bytes))  # noqa: E731
+            stored = decode.feature_set(self._connection.upload(call, messages, timeout=timeout))
         return replace(stored, notes=(*stored.notes, *upload.notes))
 
     def read(self, features: FeatureSetLike, *, timeout: float = 3600.0, progress: bool | None = None) -> Features:

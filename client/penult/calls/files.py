@@ -49,7 +49,7 @@ def digest_of(files: Sequence[LocalFile]) -> str:
 def send_files(connection: Connection, files: Sequence[LocalFile], *, timeout: float) -> None:
     """Send files, a piece at a time; returns once they lie on the server's disk, verified. Raises `PenultError`."""
     call = connection.stubs.checkpoints.UploadFiles
-    answer = connection.upload(call, _messages(files), timeout=timeout)
+    answer = connection.upload(call, lambda: _messages(files), timeout=timeout)
     if answer.digest != digest_of(files):
         raise ServerBug(f"the server stored {answer.digest}, not the files that were sent")
 

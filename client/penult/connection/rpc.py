@@ -13,7 +13,8 @@ from urllib.parse import quote
 import grpc
 
 from penult.arguments.coerce import seconds
-from penult.errors import PenultError, Unavailable, from_kind, invalid, shown
+from penult.connection.patience import Patience, PatientCall
+from penult.errors import Busy, PenultError, Unavailable, from_kind, invalid, shown
 from penult_proto import PROTOCOL
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
 from penult_proto.limits import MESSAGE_BYTES
@@ -184,11 +185,16 @@ class Connection:
 
     def unary(self, method: "grpc.UnaryUnaryMultiCallable[Q, R]", request: Q, *, timeout: float) -> R:
         """One request, one answer, within `timeout` seconds. Raises `PenultError`."""
-        try:
-            return method(request, timeout=seconds(timeout), metadata=self._numbered())
-        except grpc.RpcError as error:
-            failure = self.failure(error)
-        raise failure
+        metadata = self._numbered()
+
+        def attempt(left: float | None) -> R:
+            try:
+                return method(request, timeout=left, metadata=metadata)
+            except grpc.RpcError as error:
+                failure = self.failure(error)
+            raise failure
+
+        return _repeated(timeout, attempt)
 
     def ask(
         self,
@@ -199,7 +205,8 @@ class Connection:
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> R:
         """As `unary`, of a query that may take long: whatever ends the waiting, as Ctrl-C, cancels it there."""
-        return self._awaited(method.future(request, timeout=seconds(timeout), metadata=self._numbered(metadata)))
+        metadata = self._numbered(metadata)
+        return _repeated(timeout, lambda left: self._awaited(method.future(request, timeout=left, metadata=metadata)))
 
     def _awaited(self, call: "Answer[R]") -> R:
         """The answer to a call; whatever else ends the waiting cancels it."""
@@ -212,9 +219,17 @@ class Connection:
             call.cancel()
         raise failure
 
-    def upload(self, method: "grpc.StreamUnaryMultiCallable[Q, R]", requests: Iterator[Q], *, timeout: float) -> R:
-        """Many requests, one answer, within `timeout` seconds; Ctrl-C cancels it. Raises `PenultError`."""
-        return self._awaited(method.future(requests, timeout=seconds(timeout), metadata=self._numbered()))
+    def upload(
+        self, method: "grpc.StreamUnaryMultiCallable[Q, R]", requests: Callable[[], Iterator[Q]], *, timeout: float
+    ) -> R:
+        """Many requests, one answer, within `timeout` seconds; Ctrl-C cancels it. Raises `PenultError`.
+
+        `requests` is called once more when the server had no room.
+        """
+        metadata = self._numbered()
+        return _repeated(
+            timeout, lambda left: self._awaited(method.future(requests(), timeout=left, metadata=metadata))
+        )
 
     @contextmanager
     def stream(
@@ -226,7 +241,10 @@ class Connection:
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> "Generator[Call[R]]":
         """Answers as they come; leaving the block ends the call. Raises `PenultError` out of the block."""
-        call = method(request, timeout=seconds(timeout), metadata=self._numbered(metadata))
+        metadata = self._numbered(metadata)
+        call = PatientCall(
+            lambda left: method(request, timeout=left, metadata=metadata), Patience(seconds(timeout)), self.failure
+        )
         try:
             yield call
         except grpc.RpcError as error:
@@ -258,6 +276,17 @@ class Connection:
             if self._channel is not None and self._pid == os.getpid():
                 self._channel.close()
             self._channel = self._stubs = None
+
+
+def _repeated(timeout: float, attempt: Callable[[float | None], R]) -> R:
+    """The answer to a call that is made again and again while the server is busy, within the time in seconds."""
+    patience = Patience(seconds(timeout))
+    while True:
+        try:
+            return attempt(patience.left)
+        except Busy as failure:
+            if not patience.outlasts(failure):
+                raise
 
 
 def _user() -> str:

@@ -2,14 +2,14 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array
 from penult_kernels.linear.block_fit import BlockFit
-from penult_kernels.linear.blocks.blocks import Preparation
+from penult_kernels.linear.blocks.blocks import Block, Preparation
 from penult_kernels.linear.certificate import Certificate, ConvergenceWarning
 from penult_kernels.linear.control import Control, Tally
 from penult_kernels.linear.l1.solver import solve_l1
@@ -103,8 +103,7 @@ def solve(
     """
     preparation = Preparation(features, y, n_classes, check=check)
     preparation.fit_scalings(problems)
-    parts = (block for index, problem in enumerate(problems) for block in preparation.blocks_of(index, problem))
-    blocks = [replace(block, place=place) for place, block in enumerate(parts)]
+    blocks = [replace(block, place=place) for place, block in enumerate(_blocks(preparation, problems, check))]
     solved: dict[int, BlockFit] = {}
     control = Control(
         tolerance=tolerance,
@@ -129,6 +128,13 @@ def solve(
         if not fit.certificate.converged and (is_wanted is None or is_wanted(position)):
             _warn(fit.certificate)
     return fits
+
+
+def _blocks(preparation: Preparation, problems: Sequence[Problem], check: Callable[[], None] | None) -> Iterator[Block]:
+    for index, problem in enumerate(problems):
+        if check is not None:
+            check()
+        yield from preparation.blocks_of(index, problem)
 
 
 def _fit(preparation: Preparation, problem: Problem, parts: list[BlockFit]) -> Fit:

@@ -1,5 +1,6 @@
 """The memory that a query will need, checked before it is started."""
 
+import ctypes
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from penult_proto.errors import ErrorKind
 from penult_server.compute.backend import Backend
 from penult_server.errors import ServiceError
 
+_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
 COPIES_OF_A_PRODUCT = 4
 """Matrices of the size of a second moment: it, the copy that is decomposed, and the workspace."""
 RESIDUAL_BYTES = 12
@@ -48,11 +50,22 @@ def available_bytes(backend: Backend) -> int | None:
     if backend.name == "cupy":
         free, _total = backend.xp.cuda.runtime.memGetInfo()
         return int(free) + int(backend.xp.get_default_memory_pool().free_bytes())
+    return host_bytes()
+
+
+def host_bytes() -> int | None:
+    """Bytes of free memory of the machine; None if the system does not report them."""
     meminfo = Path("/proc/meminfo")
     if not meminfo.is_file():
         return None
     lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
     return int(lines["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in lines else None
+
+
+def give_back() -> None:
+    """Give memory that is free inside this process back to the system, where the C library can."""
+    if _TRIM is not None:
+        _TRIM(0)
 
 
 def require(needed: int, available: int | None, advice: str) -> None:

@@ -1,7 +1,5 @@
 """What the worker measures while it computes, and which call of the front its log lines are about."""
 
-import threading
-import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -19,28 +17,6 @@ _SHAPES: dict[tuple[bool, bool], tuple[str, Callable[..., Any]]] = {
     (True, False): ("stream_unary", grpc.stream_unary_rpc_method_handler),
     (True, True): ("stream_stream", grpc.stream_stream_rpc_method_handler),
 }
-
-
-class Device:
-    """The device's lock, which adds up for how long it was held."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._seconds = 0.0
-        self._since: float | None = None
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        self._since = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._seconds, self._since = self.used_seconds(), None
-        self._lock.release()
-
-    def used_seconds(self) -> float:
-        """Seconds for which it was held, up to now."""
-        since = self._since
-        return self._seconds + (0.0 if since is None else time.monotonic() - since)
 
 
 class Requests(grpc.ServerInterceptor):

@@ -9,7 +9,7 @@ from typing import IO, TypeAlias
 
 import grpc
 
-from penult_proto.services import QUERY_KEY
+from penult_proto.services import CALLER_KEY, QUERY_KEY
 from penult_proto.v1.jobs_pb2 import Progress
 from penult_proto.v1.pipes_pb2 import FromWorker, QueryProgress
 from penult_server import pipes
@@ -116,5 +116,14 @@ NO_REPORTS = ReportPipe()
 
 def query_of(context: grpc.ServicerContext) -> str:
     """The name that the front gave a query; empty without one."""
-    named = dict(context.invocation_metadata() or ()).get(QUERY_KEY, "")
-    return named if isinstance(named, str) else named.decode()
+    return _said(context, QUERY_KEY)
+
+
+def user_of(context: grpc.ServicerContext) -> str:
+    """The user for whom the front asks, in some form; empty if it does not say."""
+    return _said(context, CALLER_KEY)
+
+
+def _said(context: grpc.ServicerContext, key: str) -> str:
+    said = dict(context.invocation_metadata() or ()).get(key, "")
+    return said if isinstance(said, str) else said.decode()

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -27,12 +28,12 @@ from penult_proto.v1 import (
 from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, ToWorker
 from penult_server import pipes
 from penult_server.compute.backend import Backend, choose_backend
-from penult_server.compute.memory import available_bytes, used_bytes
-from penult_server.compute.observed import Device, Requests, tell_waited
+from penult_server.compute.memory import available_bytes, give_back, used_bytes
+from penult_server.compute.observed import Requests, tell_waited
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import RefitQueue
-from penult_server.compute.reporting import Reporter, ReportPipe, query_of
+from penult_server.compute.reporting import Reporter, ReportPipe, query_of, user_of
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.descriptors import compute_descriptors, compute_principal_angles
 from penult_server.compute.spectra.eigenvectors import read_eigenvectors
@@ -40,15 +41,17 @@ from penult_server.compute.spectra.inference_cache import InferenceCache
 from penult_server.compute.spectra.parts import Resources
 from penult_server.compute.spectra.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
+from penult_server.compute.turns import Turns
 from penult_server.compute_environment import PRODUCT_THREADS
 from penult_server.errors import ServiceError
+from penult_server.lanes import QUERIES_AT_ONCE, READS_AT_ONCE, UPLOADS_AT_ONCE
 from penult_server.logs import traces
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import write_worker_lines
 from penult_server.messages import error_to_proto, failure_to_proto
 from penult_server.status import shortened, trailers_of, translate
 
-THREADS = 64
+THREADS = QUERIES_AT_ONCE + UPLOADS_AT_ONCE + READS_AT_ONCE
 """Calls that are served at a time. Transfers wait for disks and clients; the device serves one call at a time."""
 MESSAGES_READ_ON = 64
 """Messages, of about a MiB each, that are still read of an upload that has been refused."""
@@ -67,10 +70,10 @@ class Worker(
         self._root = root
         self._backend = backend
         self._reports = reports
-        self._residents = ResidentFeatures(root, backend, resident_bytes)
+        self._device = Turns()
+        self._residents = ResidentFeatures(root, backend, resident_bytes, self._device.steady)
         self._inferences = InferenceCache()
-        self._device = Device()
-        self._material = RefitMaterial(root, backend, self._residents)
+        self._material = RefitMaterial(root, backend, self._residents, self._device.pause)
         self._refits = RefitQueue(self._material, self._device, reports)
 
     def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
@@ -97,7 +100,9 @@ class Worker(
     ) -> Iterator[spectra_pb2.ReadEigenvectorsResponse]:
         try:
             yield from read_eigenvectors(
-                request, self._resources(still_wanted(context), self._reporter(context)), self._device
+                request,
+                self._resources(self._check_of(context), self._reporter(context)),
+                lambda: self._device.turn(user_of(context)),
             )
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
@@ -105,7 +110,8 @@ class Worker(
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
     ) -> Iterator[refits_pb2.RefitOutcome]:
-        asked = [self._refits.asked(one, context.is_active, query_of(context)) for one in request.requests]
+        query, user = query_of(context), user_of(context)
+        asked = [self._refits.asked(one, context.is_active, query, user) for one in request.requests]
         for position, one in enumerate(asked):
             outcome = outcome_of(one.answer)
             if position == 0:
@@ -142,7 +148,7 @@ class Worker(
     def forget(self, digest: str) -> None:
         """Drop what is in memory of a feature set that was deleted."""
         self._residents.drop(digest)
-        with self._device:
+        with self._device.turn():
             self._material.drop(digest)
 
     def report_stats(self) -> None:
@@ -161,6 +167,16 @@ class Worker(
             batches=dict(self._refits.batches),
         )
 
+    def _check_of(self, context: Context) -> Callable[[], None]:
+        """A check between chunks that also lets others have the device."""
+        is_wanted, pause = still_wanted(context), self._device.pause
+
+        def check() -> None:
+            is_wanted()
+            pause()
+
+        return check
+
     def _reporter(self, context: Context) -> Reporter:
         return self._reports.of([query_of(context)])
 
@@ -177,9 +193,9 @@ class Worker(
     def _on_device(self, context: Context, compute: Callable[[Callable[[], None], Reporter], T]) -> T:
         arrived = time.monotonic()
         try:
-            with self._device:
+            with self._device.turn(user_of(context)):
                 tell_waited(context, time.monotonic() - arrived)
-                return compute(still_wanted(context), self._reporter(context))
+                return compute(self._check_of(context), self._reporter(context))
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 
@@ -217,6 +233,9 @@ def read_on(messages: Iterator[object]) -> None:
 def refuse(context: Context, error: Exception) -> Never:
     """End a call with the status of an error."""
     said = translate(error)
+    # What the failed call had in memory goes with its frames.
+    traceback.clear_frames(error.__traceback__)
+    give_back()
     context.set_trailing_metadata(trailers_of(said))
     context.abort(STATUS_CODES[said.kind], shortened(said.message))
 

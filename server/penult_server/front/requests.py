@@ -8,14 +8,22 @@ from google.protobuf.message import DecodeError, Message
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.front.admission.bounds import check_bounds
 
 
 def decoder(decode: Callable[[bytes], Message]) -> Callable[[bytes], Message | ServiceError]:
-    """`decode`, whose failures are returned: gRPC answers INTERNAL by itself where decoding raises."""
+    """`decode`, whose failures are returned: gRPC answers INTERNAL by itself where decoding raises.
+
+    A request that lists too much is refused before it is decoded.
+    """
+    message: type[Message] = decode.__self__  # pyright: ignore[reportFunctionMemberAccess]
 
     def decode_or_refuse(content: bytes) -> Message | ServiceError:
         try:
+            check_bounds(content, message.DESCRIPTOR)
             return decode(content)
+        except ServiceError as error:
+            return error
         except DecodeError as error:
             return ServiceError(
                 ErrorKind.INVALID_ARGUMENT,

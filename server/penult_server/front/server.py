@@ -28,6 +28,9 @@ from penult_proto.v1 import (
 )
 from penult_server.errors import ServiceError
 from penult_server.front.access import RootLock, ServerRecord, address_files, publish, server_token, withdraw
+from penult_server.front.admission.calls import Calls
+from penult_server.front.admission.interceptor import Admission
+from penult_server.front.admission.limits import limits_of
 from penult_server.front.guard import Guard
 from penult_server.front.health import SERVICE_NAME, Health
 from penult_server.front.jobs.queue import JobQueue
@@ -59,8 +62,8 @@ from penult_server.stores.removal import FOLDERS
 
 LEAVING_SECONDS = 8.0
 """How long a server waits for another one to leave its root."""
-STOP_GRACE = 2.0
-"""Seconds that running calls get when the server stops."""
+FAREWELL_SECONDS = 1.0
+"""Seconds in which the last answers are sent."""
 OPTIONS = (
     *MESSAGE_OPTIONS,
     ("grpc.so_reuseport", 0),
@@ -79,6 +82,7 @@ class Server:
         self._settings = settings
         self._registry = Registry()
         self._health = Health()
+        self._calls = Calls(limits_of(settings))
         self._compute = ComputeProcess(settings, self._set_compute_health)
         self._lifetime = Lifetime()
         self._queue = JobQueue(self._registry, settings, self._compute.damaged, self._lifetime.changed)
@@ -159,13 +163,17 @@ class Server:
             self._lifetime.is_stopping = True
             withdraw(files)
             watcher.cancel()
+            self._calls.leave()
             await self._health.leave()
-            await self._queue.stop()
-            await server.stop(STOP_GRACE)
+            await asyncio.gather(self._queue.stop(), self._calls.until_ended(self._settings.stop_grace))
+            await self._calls.cut()
             await self._compute.stop()
+            # Last: until here whoever asks is told that the server is stopping.
+            await server.stop(FAREWELL_SECONDS)
 
     def _make_server(self, guard: Guard) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=[*self._doors.interceptors(), guard], options=OPTIONS)
+        interceptors = [*self._doors.interceptors(), guard, Admission(self._calls)]
+        server = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
         registry, compute = self._registry, self._compute
         resolver = Resolver(registry, self._settings.root)
         features = FeatureServicer(registry, compute, self._queue.quotas)

@@ -13,6 +13,7 @@ from penult_server.errors import ServiceError
 from penult_server.notes import Note, notes_to_proto
 from penult_server.registry.cards import NOTHING, Cards, Given, moved
 from penult_server.registry.database import Database
+from penult_server.registry.feature_set_text import parsed, text_of
 from penult_server.registry.finding import Finder
 from penult_server.registry.pages import Condition, equals, read_page
 from penult_server.registry.summaries import summary_row
@@ -119,16 +120,19 @@ class Catalog:
         self.cards.fill(found)
         return found, page.next_page
 
-    def add_feature_set(self, feature_set: features_pb2.FeatureSet, given: Given = NOTHING) -> features_pb2.FeatureSet:
+    def add_feature_set(
+        self, feature_set: features_pb2.FeatureSet, given: Given = NOTHING, text: str = ""
+    ) -> features_pb2.FeatureSet:
         """Register a feature set and, when given, move a name to it. Returns it with all its names.
 
+        `text` is what `text_of` says of it, where that was asked in another thread.
         Raises ServiceError (STORE_CORRUPT) when it is no longer in the store: somebody deleted it meanwhile.
         """
         self._check_stored("features", feature_set.digest, "feature set")
         with self._database.transaction() as connection:
             added = connection.execute(
                 "INSERT OR IGNORE INTO feature_set VALUES (?, ?, ?)",
-                (feature_set.digest, time.time(), MessageToJson(feature_set)),
+                (feature_set.digest, time.time(), text or text_of(feature_set)),
             )
             notes = self.cards.add(connection, "feature_set", feature_set.digest, given, is_new=added.rowcount > 0)
         found = self.feature_set(feature_set.digest)
@@ -158,7 +162,7 @@ class Catalog:
             of_backbone = "t.checkpoint IN (SELECT digest FROM checkpoint WHERE backbone = ?)"
             conditions.append(Condition(of_backbone, (request.backbone,)))
         page = read_page(self._database, "feature_set", conditions, request.options, limit)
-        found = [Parse(one, features_pb2.FeatureSet()) for one in page.messages]
+        found = [parsed(one) for one in page.messages]
         self.cards.fill(found)
         return found, page.next_page
 
@@ -257,6 +261,6 @@ class Catalog:
             "ORDER BY created DESC, rowid DESC",
             *(value for one in wanted for value in one.values),
         )
-        found = [Parse(row[0], features_pb2.FeatureSet()) for row in rows]
+        found = [parsed(row[0]) for row in rows]
         self.cards.fill(found)
         return found

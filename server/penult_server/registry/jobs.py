@@ -44,6 +44,8 @@ class JobCount:
     number: int
     oldest: float
     """When the first of them was made, in seconds since 1970."""
+
+
 @dataclass(frozen=True, slots=True)
 class UserLimit:
     """How many jobs of one user may wait."""

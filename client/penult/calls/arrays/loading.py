@@ -83,8 +83,8 @@ def sent(
 
     try:
         with uploading(card.name, progress) as transfer:
-            counted = transfer.counted(messages())
-            return connection.upload(connection.stubs.features.UploadFeatures, counted, timeout=timeout)
+            call = connection.stubs.features.UploadFeatures
+            return connection.upload(call, lambda: transfer.counted(messages()), timeout=timeout)
     except Exception:
         if failures:
             raise failures[0] from None

@@ -139,6 +139,8 @@ class Transfer:
         """The same messages, of which each is counted once the next one is wanted."""
         for message in messages:
             if message.HasField("header"):
+                # Also of an upload that is sent again.
+                self._done = 0
                 self._total = sum(one.total_bytes for one in message.header.arrays)
             yield message
             if message.HasField("chunk"):

@@ -38,7 +38,7 @@ def solve_l1(features: Array, blocks: Sequence[Block], control: Control) -> list
         return []
     rows, blocks = _on_host(features, blocks)
     found: dict[int, BlockFit] = {}
-    for indices in _binary_groups(blocks, rows.shape[0]) + _batches(blocks):
+    for indices in _binary_groups(blocks, rows.shape[0], control) + _batches(blocks):
         members = [blocks[index] for index in indices]
         if control.all_unwanted(members):
             fits = [unsolved(theta) for theta in starting_point(rows, members)]
@@ -74,7 +74,7 @@ def _on_host(features: Array, blocks: Sequence[Block]) -> tuple[NDArray[Any], Se
     ]
 
 
-def _binary_groups(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
+def _binary_groups(blocks: Sequence[Block], n_rows: int, control: Control) -> list[list[int]]:
     """Positions of the binary blocks, in groups that share a product and fit in memory.
 
     A product reads all rows that any block of the group uses, so blocks that use few of them get groups of their own.
@@ -84,6 +84,8 @@ def _binary_groups(blocks: Sequence[Block], n_rows: int) -> list[list[int]]:
     for index, block in enumerate(blocks):
         if block.n_columns > 1:
             continue
+        if control.check is not None:
+            control.check()
         own, n_used = block.used(), block.n_used
         wider = used.copy()
         wider[own] = True

@@ -33,8 +33,12 @@ MOST_MANIFESTS = 1024
 class RefitMaterial:
     """The inputs that a refit may need of a feature set, read once. Used by one thread at a time."""
 
-    def __init__(self, root: Path, backend: Backend, residents: ResidentFeatures) -> None:
+    def __init__(
+        self, root: Path, backend: Backend, residents: ResidentFeatures, pause: Callable[[], None] = lambda: None
+    ) -> None:
         self._root = root
+        self.pause = pause
+        """Called between steps of what is made of the inputs: lets others have the device."""
         self.backend = backend
         self._residents = residents
         self._progress = SILENT

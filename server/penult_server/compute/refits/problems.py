@@ -103,6 +103,7 @@ class ProblemMaker:
         return Task(draw=draw, problem=problem, settings=settings)
 
     def _task(self, request: pb.RefitRequest, subset: Subset, draw: Draw, weights: Floats | None, repeat: int) -> Task:
+        self._material.pause()
         settings, own = None, draw.weight
         if request.HasField("path"):
             sampler = None

@@ -1,9 +1,9 @@
 """Refits of many callers, solved together: those that arrive at about the same time, or while others are solved.
 
-One thread takes all requests that have arrived as a batch, and answers them in rounds (see `refits.work`) that all of
-them take together. If a caller goes, its columns leave at the solver's next step and the others continue; without any
-caller the solve ends at its next pass. When requests join a batch, the round in progress starts again with them. An
-error in one request fails that request alone.
+A lane's thread takes all requests that have arrived as a batch, and answers them in rounds (see `refits.work`) that
+all of them take together. If a caller goes, its columns leave at the solver's next step and the others continue;
+without any caller the solve ends at its next pass. When requests join a batch, the round in progress starts again with
+them. An error in one request fails that request alone.
 """
 
 import queue
@@ -12,9 +12,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
@@ -23,6 +24,7 @@ from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.procedure import refit
 from penult_server.compute.refits.work import Interest, Rounds, Work, do_together
 from penult_server.compute.reporting import NO_REPORTS, SILENT, Reporter, ReportPipe
+from penult_server.compute.turns import Turns
 from penult_server.errors import ServiceError
 
 QUIET = 0.05
@@ -30,6 +32,8 @@ QUIET = 0.05
 LONGEST = 0.1
 """Seconds after the start of a batch within which others may join it, at most."""
 MOST_TOGETHER = 256
+LANES = (5e8, 5e10)
+"""Work at which a refit goes to another lane, in multiplications of one pass over the rows of all its problems."""
 
 
 class NobodyLeftError(Exception):
@@ -93,6 +97,11 @@ class Arrivals:
         if not self._come:
             self._come.append(self._queue.get())
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no request waits to be taken."""
+        return not self._come and self._queue.empty()
+
     def begin(self) -> list[Asked]:
         """Start a batch with all requests that have arrived."""
         self._started = self._last = self.clock()
@@ -119,35 +128,62 @@ class Arrivals:
 
 
 class RefitQueue:
-    """Answers refits on a thread of its own."""
+    """Answers refits, those of one user and of about the same work together; each such lane on a thread of its own.
 
-    def __init__(
-        self, material: RefitMaterial, device: AbstractContextManager[Any], reports: ReportPipe = NO_REPORTS
-    ) -> None:
+    So a small refit does not wait for the end of a large one, nor one user for another: lanes take turns.
+    """
+
+    def __init__(self, material: RefitMaterial, device: Turns, reports: ReportPipe = NO_REPORTS) -> None:
         self._material = material
         self._reports = reports
         self._device = device
-        self._arrivals = Arrivals()
+        self._lock = threading.Lock()
+        self._lanes: dict[tuple[str, int], Arrivals] = {}
         self.batches: Counter[int] = Counter()
         """Batches by the number of requests that were answered together."""
-        threading.Thread(target=self._serve, name="refits", daemon=True).start()
 
-    def ask(self, request: pb.RefitRequest, is_waiting: Callable[[], bool], query: str = "") -> "Future[pb.Refit]":
+    def ask(
+        self, request: pb.RefitRequest, is_waiting: Callable[[], bool], query: str = "", user: str = ""
+    ) -> "Future[pb.Refit]":
         """The future answer; its exception is the error of this request alone."""
-        return self.asked(request, is_waiting, query).answer
+        return self.asked(request, is_waiting, query, user).answer
 
-    def asked(self, request: pb.RefitRequest, is_waiting: Callable[[], bool], query: str = "") -> Asked:
+    def asked(self, request: pb.RefitRequest, is_waiting: Callable[[], bool], query: str = "", user: str = "") -> Asked:
         """The request, whose answer is still to come."""
         asked = Asked(request, is_waiting, query)
-        self._arrivals.put(asked)
+        lane = user, self._decades(request)
+        with self._lock:
+            is_new = lane not in self._lanes
+            self._lanes.setdefault(lane, Arrivals()).put(asked)
+        if is_new:
+            threading.Thread(target=self._serve, args=(lane,), name="refits", daemon=True).start()
         return asked
 
-    def _serve(self) -> None:
+    def _serve(self, lane: tuple[str, int]) -> None:
+        """Answer what comes in a lane until nothing is left."""
+        user, _ = lane
+        arrivals = self._lanes[lane]
         while True:
-            self._arrivals.wait()
-            with self._device:
-                answer_together(self._arrivals.begin(), self._material, self._arrivals.joining, self._reports)
-            self.batches[self._arrivals.size] += 1
+            arrivals.wait()
+            with self._device.turn(user):
+                answer_together(arrivals.begin(), self._material, arrivals.joining, self._reports, self._device.pause)
+            with self._lock:
+                self.batches[arrivals.size] += 1
+                if arrivals.is_empty:
+                    del self._lanes[lane]
+                    return
+
+    def _decades(self, request: pb.RefitRequest) -> int:
+        """How much work a request is, roughly: 0 below a second or so, 1 below minutes, 2 above."""
+        try:
+            manifest = self._material.manifest(request.feature_set)
+        except ServiceError:
+            return 0  # it will be refused
+        n_problems = max(request.repeats, 1)
+        for axis in request.grid:
+            n_problems *= max(len(axis.values), 1)
+        work = n_problems * manifest.n_examples * manifest.n_features * len(manifest.labels.classes)
+        return int(np.searchsorted(LANES, work))
 
 
 def answer_together(
@@ -155,9 +191,13 @@ def answer_together(
     material: RefitMaterial,
     joining: Callable[[], list[Asked]] = list[Asked],
     reports: ReportPipe = NO_REPORTS,
+    pause: Callable[[], None] = lambda: None,
 ) -> None:
-    """Answer every request of a batch, or fail it alone; `joining` gives the requests that join it."""
-    _Together(batch, material, joining, reports).answer()
+    """Answer every request of a batch, or fail it alone; `joining` gives the requests that join it.
+
+    `pause` is called between steps, and lets others have the device.
+    """
+    _Together(batch, material, joining, reports, pause).answer()
 
 
 class _Together:
@@ -167,7 +207,9 @@ class _Together:
         material: RefitMaterial,
         joining: Callable[[], list[Asked]],
         reports: ReportPipe,
+        pause: Callable[[], None],
     ) -> None:
+        self._pause = pause
         self._material = material
         self._joining = joining
         self._reports = reports
@@ -204,6 +246,7 @@ class _Together:
         def check() -> None:
             if not any(asked.is_wanted() for asked in going):
                 raise NobodyLeftError
+            self._pause()
             self._joined += self._joining()
             if self._joined:
                 raise JoinedError

@@ -56,22 +56,22 @@ class RowChooser:
         labels, n_labels = self.balanced_labels(request)
         is_fixed = method in DETERMINISTIC and not request.HasField("path")
         key = (request.balance.SerializeToString(), chosen.tobytes(), request.seed)
-        return [
-            self.once(
-                ("draw", repeat, *key),
-                lambda repeat=repeat: balanced_draw(
-                    labels,
-                    n_labels,
-                    among=chosen,
-                    method=method,
-                    ratio=request.balance.ratio,
-                    seed=request.seed,
-                    repeat=repeat,
-                    may_be_absent=self.may_be_absent(request),
-                ),
+
+        def draw(repeat: int) -> Draw:
+            self._material.pause()
+            return balanced_draw(
+                labels,
+                n_labels,
+                among=chosen,
+                method=method,
+                ratio=request.balance.ratio,
+                seed=request.seed,
+                repeat=repeat,
+                may_be_absent=self.may_be_absent(request),
             )
-            for repeat in range(1 if is_fixed else repeats)
-        ]
+
+        n_draws = 1 if is_fixed else repeats
+        return [self.once(("draw", repeat, *key), lambda repeat=repeat: draw(repeat)) for repeat in range(n_draws)]
 
     def balanced_labels(self, request: pb.RefitRequest) -> tuple[NDArray[np.int64], int]:
         """(N,) labels that are balanced, and how many there are."""

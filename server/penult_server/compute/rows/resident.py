@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,16 @@ class ResidentFeatures:
     Sets are keyed by digest, so what is resident cannot go stale.
     """
 
-    def __init__(self, root: Path, backend: Backend, budget: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        backend: Backend,
+        budget: int,
+        steady: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """In a block of `steady`, `check` gives nobody else a turn: who had it might wait for the set that is read."""
         self._root = root
+        self._steady = steady
         self._backend = backend
         self.budget = budget
         """Bytes that all sets together may occupy."""
@@ -61,7 +70,7 @@ class ResidentFeatures:
 
         Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT, OUT_OF_MEMORY.
         """
-        with self._lock:
+        with self._steady(), self._lock:
             if digest in self._sets:
                 self._sets.move_to_end(digest)
                 return self._sets[digest]

@@ -1,7 +1,7 @@
 """Eigenvectors of every group's (or class's) covariance, sent one group at a time."""
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,14 @@ from penult_server.compute.spectra.parts import Parts, Resources
 
 
 def read_eigenvectors(
-    request: pb.ReadEigenvectorsRequest, resources: Resources, device: threading.Lock
+    request: pb.ReadEigenvectorsRequest, resources: Resources, device: Callable[[], AbstractContextManager[None]]
 ) -> Iterator[pb.ReadEigenvectorsResponse]:
     """The header, then the eigenvalues (K,) and eigenvectors (K, D) of each part as soon as they are computed.
 
     The device is held while they are computed, and free while they are sent. Every field of the request is set
     by now.
     """
-    with device:
+    with device():
         parts = resources.parts(request.source, request.by)
         needed = spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=parts.has_moments)
         require(needed, available_bytes(resources.backend), "use another machine")
@@ -33,7 +33,7 @@ def read_eigenvectors(
         header.arrays.append(announce(name, np.dtype(np.float64), shape))
     yield pb.ReadEigenvectorsResponse(header=header)
     for index in range(n_parts):
-        with device:
+        with device():
             found = spectrum_with_vectors(
                 parts, index, k, resources.backend, correction=request.correction, center=request.center
             )

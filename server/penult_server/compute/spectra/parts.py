@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ class Parts:
         """Rows of all parts."""
         return sum(self.counts)
 
-    @property
+    @cached_property
     def counts(self) -> list[int]:
         """Rows of each part."""
         return [group.count for group in self.groups]

@@ -9,7 +9,13 @@ from penult_kernels.moments.moments import about_zero
 from penult_kernels.products import n_threads, on_threads
 from penult_kernels.spectra.imbalance import Pair, class_pairs, group_pairs, spectral_ratio
 from penult_kernels.spectra.inference import NOT_DEFINED, ImbalanceInference, holm, infer_imbalance
-from penult_kernels.spectra.spectrum import Spectrum, spectrum_from_moments, spectrum_from_rows
+from penult_kernels.spectra.spectrum import (
+    Spectrum,
+    kept,
+    spectrum_from_moments,
+    spectrum_from_rows,
+    undefined,
+)
 from penult_kernels.spectra.streamed import TooManyEigenvaluesError, spectrum_from_passes
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import spectra_pb2 as pb
@@ -84,6 +90,10 @@ def _from_moments(request: pb.ComputeSpectraRequest, parts: Parts) -> bool:
 def _spectrum(request: pb.ComputeSpectraRequest, parts: Parts, index: int, backend: Backend) -> Spectrum:
     parts.check()
     count = parts.counts[index]
+    if count <= request.correction:
+        # Nothing is read for what has no covariance: a set may name many groups that have no rows.
+        n_features = parts.manifest.n_features
+        return undefined(n_features, kept(request.top_k, n_features), parts.nothing, vectors=False)
     if _from_moments(request, parts) and count >= parts.manifest.n_features:
         moments = parts.moments(index)
         m2 = moments.m2[0] if request.center else about_zero(moments)[0]

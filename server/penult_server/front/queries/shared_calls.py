@@ -16,8 +16,13 @@ class SharedCalls(Generic[T]):
         self._tasks: dict[str, asyncio.Task[T]] = {}
         self._waiting: dict[str, int] = {}
 
-    async def get(self, key: str, compute: Callable[[], Awaitable[T]]) -> T:
-        """The result of `compute`, started by the first caller of this key."""
+    async def get(
+        self, key: str, compute: Callable[[], Awaitable[T]], give_up: "asyncio.Future[Exception] | None" = None
+    ) -> T:
+        """The result of `compute`, started by the first caller of this key.
+
+        Raises the result of `give_up` when that comes first.
+        """
         task = self._tasks.get(key)
         source = "computed" if task is None else "shared"
         if task is None:
@@ -25,6 +30,10 @@ class SharedCalls(Generic[T]):
             self._tasks[key] = task
         self._waiting[key] = self._waiting.get(key, 0) + 1
         try:
+            if give_up is not None:
+                await asyncio.wait({task, give_up}, return_when=asyncio.FIRST_COMPLETED)
+                if not task.done():
+                    raise give_up.result()
             found = await asyncio.shield(task)
             answered(source)
             return found

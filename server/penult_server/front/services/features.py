@@ -1,5 +1,6 @@
 """FeatureService: the registry's part is done here, the bytes are passed to and from the compute worker."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from penult_proto.errors import ErrorKind
@@ -11,6 +12,7 @@ from penult_server.front.queries.cards import checked, page_length, user_of
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.quotas import Quotas
 from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.registry.feature_set_text import text_of
 
 
 class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
@@ -44,14 +46,15 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
                 refused.append(error)
 
         try:
-            stored = await self._compute.call(
+            stored = await self._compute.pass_on(
                 lambda channel: features_pb2_grpc.FeatureServiceStub(channel).UploadFeatures(messages())
             )
         finally:
             if refused:
                 raise refused[0]
         # Answered only now: the arrays are on disk and verified, and this commit makes them known.
-        return await self._registry.run(self._registry.catalog.add_feature_set, stored, given)
+        text = await asyncio.to_thread(text_of, stored)
+        return await self._registry.run(self._registry.catalog.add_feature_set, stored, given, text)
 
     async def ReadFeatures(
         self, request: pb.ReadFeaturesRequest, context: Context

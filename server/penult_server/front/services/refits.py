@@ -145,6 +145,8 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 outcome.refit.notes.extend(notes_to_proto(notes))
             return outcome
         except ServiceError as error:
+            if error.kind is ErrorKind.BUSY:
+                raise  # of the whole call, which is asked again as a whole
             return failure_to_proto(error)
         finally:
             query.answered += 1
@@ -164,8 +166,11 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 return refits_pb2.RefitOutcome(refit=refit)
             check_may_compute()
             with self._compute.asked.answer(query, digest):
-                return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user))
+                give_up = query.give_ups.get(digest)
+                return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user), give_up)
         except ServiceError as error:
+            if error.kind is ErrorKind.BUSY:
+                raise  # of the whole call, which is asked again as a whole
             return failure_to_proto(error)
 
     async def _resolve(self, request: refits_pb2.RefitRequest) -> None:

@@ -144,7 +144,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
             return answer
 
         with self._compute.asked.answer(query, digest):
-            shared = await self._shared.get(digest, compute_and_keep)
+            shared = await self._shared.get(digest, compute_and_keep, query.give_ups.get(digest))
         if not isinstance(shared, answer_type):
             raise AssertionError(f"the digest of a {kind} query belongs to no other kind")
         own = answer_type()

@@ -5,14 +5,18 @@ computation and see the same progress. Nothing is kept of a query that has ended
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
 
-from penult_proto.services import QUERY_KEY, REQUEST_KEY
+from penult_proto.services import CALLER_KEY, QUERY_KEY, REQUEST_KEY
 from penult_proto.v1.jobs_pb2 import Progress
 from penult_server.front.caller import CALLER
 from penult_server.front.guard import Context
+from penult_server.front.workers.pace import MUCH_LATER, Pace, too_late
 from penult_server.logs.traces import carried
 
 MOST_CHARACTERS = 64
@@ -22,8 +26,10 @@ WAITING = Progress(stage="waiting for its turn")
 
 
 def named(key: str) -> tuple[tuple[str, str], ...]:
-    """The metadata by which the compute worker knows a query, and whose log lines it writes."""
-    return ((QUERY_KEY, key), (REQUEST_KEY, CALLER.get().request_id), *carried())
+    """The metadata by which the compute worker knows a query, whose it is, and whose log lines it writes."""
+    caller = CALLER.get()
+    user = quote(caller.user, safe="")
+    return ((QUERY_KEY, key), (CALLER_KEY, user), (REQUEST_KEY, caller.request_id), *carried())
 
 
 @dataclass(eq=False)
@@ -31,6 +37,7 @@ class _Work:
     """What the compute worker does for some callers."""
 
     latest: Progress = field(default_factory=lambda: WAITING)
+    pace: Pace = field(default_factory=Pace)
     callers: "list[AskedQuery]" = field(default_factory=lambda: list[AskedQuery]())
 
 
@@ -48,6 +55,19 @@ class AskedQuery:
     latest: Progress = field(default_factory=lambda: WAITING)
     """How far the oldest work was when last seen."""
     has_ended: bool = False
+    deadline: float | None = None
+    """When its caller gives up, on the clock of `Pace`."""
+    give_ups: "dict[str, asyncio.Future[Exception]]" = field(default_factory=lambda: dict[str, Any]())
+    """By the names of its works: done once it is plain that the answer comes too late."""
+
+    def weigh(self, key: str, seconds_left: float | None) -> None:
+        """Give one answer up if it will be there long after the deadline."""
+        give_up = self.give_ups.get(key)
+        if give_up is None or give_up.done() or seconds_left is None or self.deadline is None:
+            return
+        allowed = self.deadline - time.monotonic()
+        if seconds_left > MUCH_LATER * allowed:
+            give_up.set_result(too_late(seconds_left, allowed))
 
     def progress(self) -> Progress:
         """How far it is: of one answer what the worker says, and also of several that it computes together.
@@ -85,6 +105,8 @@ class AskedQueries:
         """A call, which can be watched in this block if its metadata names it."""
         name = dict(context.invocation_metadata() or ()).get(QUERY_KEY, "")
         query = AskedQuery(n_answers, unit)
+        if (allowed := context.time_remaining()) is not None:
+            query.deadline = time.monotonic() + allowed
         if isinstance(name, str) and 0 < len(name) <= MOST_CHARACTERS:
             self._by_name[name] = query
         try:
@@ -101,11 +123,13 @@ class AskedQueries:
         work = self._works.setdefault(key, _Work())
         work.callers.append(query)
         query.works.append(work)
+        query.give_ups[key] = asyncio.get_running_loop().create_future()
         query.changed()
         try:
             yield key
         finally:
             query.works.remove(work)
+            query.give_ups.pop(key, None)
             work.callers.remove(query)
             if not work.callers:
                 del self._works[key]
@@ -116,7 +140,9 @@ class AskedQueries:
         for key in keys:
             if (work := self._works.get(key)) is not None:
                 work.latest = progress
+                left = work.pace.seconds_left(progress)
                 for caller in work.callers:
+                    caller.weigh(key, left)
                     caller.changed()
 
     async def watch(self, name: str) -> AsyncIterator[Progress]:

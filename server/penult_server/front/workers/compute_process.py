@@ -19,19 +19,22 @@ from penult_proto.v1.pipes_pb2 import ComputeOrder, FromWorker, ToWorker
 from penult_server import pipes
 from penult_server.compute_environment import compute_environment, usable_cores
 from penult_server.errors import ServiceError
+from penult_server.front.admission.calls import computing
+from penult_server.front.admission.limits import Limit
+from penult_server.front.admission.slots import FairSlots
+from penult_server.front.caller import CALLER
 from penult_server.front.observed.call import note_waited, waited, waited_for
 from penult_server.front.observed.metrics import WORKER_STARTS
 from penult_server.front.workers.asked_queries import AskedQueries
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
 from penult_server.front.workers.worker_stats import StatsOfWorker
+from penult_server.lanes import QUERIES_AT_ONCE, QUERIES_OF_A_USER
 from penult_server.logs.traces import span
 from penult_server.messages import error_from_proto
 from penult_server.settings import Settings
 from penult_server.status import from_call
 
 START_SECONDS = 120.0
-CALLS_AT_ONCE = 32
-"""Most queries and uploads that are passed to the worker at once; others wait in the front."""
 RESTART_PAUSE = 0.2
 log = logging.getLogger("penult.compute")
 T = TypeVar("T")
@@ -53,7 +56,8 @@ class ComputeProcess:
         self._ready = asyncio.Event()
         self._refusal: ServiceError | None = None
         self._failures = 0
-        self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
+        # The worker's turns are waited for without a limit of their own: who waits was let in.
+        self._queries = FairSlots("queries", Limit(server=QUERIES_AT_ONCE, user=QUERIES_OF_A_USER), patience=None)
         self.device = ""
         self.array_backend = ""
         self.asked = AskedQueries()
@@ -97,19 +101,27 @@ class ComputeProcess:
         return self._channel
 
     async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
+        """Await the query that `make` starts on the worker's channel, once it is its user's turn.
+
+        Raises ServiceError (BUSY) where too many calls compute; the worker's errors become ours.
+        """
+        await computing()
+        async with waited_for(self._queries.slot(CALLER.get().user)):
+            return await self.pass_on(make)
+
+    async def pass_on(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
         """Await the call that `make` starts on the worker's channel; its errors become ours."""
-        async with waited_for(self._slots):
-            # Asked for now: the worker may have been replaced while this call waited for its turn.
-            channel = await self.channel()
-            try:
-                made = make(channel)
-                with span("compute"):
-                    answer = await made
-                if isinstance(made, grpc.aio.Call):
-                    await note_waited(made)
-                return answer
-            except grpc.aio.AioRpcError as error:
-                raise self.translate(error, channel) from error
+        # Asked for now: the worker may have been replaced while this call waited for its turn.
+        channel = await self.channel()
+        try:
+            made = make(channel)
+            with span("compute"):
+                answer = await made
+            if isinstance(made, grpc.aio.Call):
+                await note_waited(made)
+            return answer
+        except grpc.aio.AioRpcError as error:
+            raise self.translate(error, channel) from error
 
     async def relay(self, begin: Callable[[grpc.aio.Channel], AsyncIterable[T]]) -> AsyncIterator[T]:
         """The messages of the call that `begin` makes on the worker's channel; its errors become ours."""

@@ -1,0 +1,85 @@
+"""Calls that a server had no room for, made again after the time that it asked for.
+
+`busy` is said before anything is begun, or of queries, whose answers are stored: so the same call again is harmless.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+import grpc
+
+from penult.errors import PenultError
+from penult_proto.errors import ErrorKind
+
+T = TypeVar("T")
+LONGEST_WAIT = 8.0
+"""Seconds between two attempts at most."""
+
+
+class Patience:
+    """How long a call may still be tried, within its own deadline.
+
+    Each wait is up to twice the last one, and drawn at random, so that those who were refused together do not come
+    back together.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        self._end = None if timeout is None else time.monotonic() + timeout
+        self._n_refused = 0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until the deadline, at least 0; None without one."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def outlasts(self, failure: PenultError) -> bool:
+        """Whether the call may be made again; returns when it is time. False at once for any other failure."""
+        if failure.kind != ErrorKind.BUSY or failure.retry_after is None:
+            return False
+        wait = min(failure.retry_after * 2**self._n_refused, LONGEST_WAIT) * random.uniform(0.5, 1.0)
+        self._n_refused += 1
+        if self._end is not None and time.monotonic() + wait >= self._end:
+            return False
+        time.sleep(wait)
+        return True
+
+
+class PatientCall(Generic[T]):
+    """A stream of answers; where the server was busy it is opened again, and what had come is passed over."""
+
+    def __init__(
+        self,
+        begin: Callable[[float | None], "grpc.CallIterator[T]"],
+        patience: Patience,
+        meaning: Callable[[grpc.RpcError], PenultError],
+    ) -> None:
+        self._begin, self._patience, self._meaning = begin, patience, meaning
+        self._call = begin(patience.left)
+        self._n_received = 0
+        self._is_cancelled = False
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        to_pass_over = 0
+        while True:
+            try:
+                for _ in range(to_pass_over):
+                    next(self._call)
+                    to_pass_over -= 1
+                answer = next(self._call)
+            except grpc.RpcError as error:
+                if self._is_cancelled or not self._patience.outlasts(self._meaning(error)):
+                    raise
+                self._call, to_pass_over = self._begin(self._patience.left), self._n_received
+            else:
+                self._n_received += 1
+                return answer
+
+    def cancel(self) -> object:
+        """End it. May be called again."""
+        self._is_cancelled = True
+        return self._call.cancel()

@@ -1,0 +1,152 @@
+"""Calls in progress: let in or refused, counted by what they occupy, and ended when the server leaves."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager
+from contextvars import ContextVar
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.front.admission.limits import LANES, Lane, Limits
+from penult_server.front.admission.slots import FairSlots
+from penult_server.front.caller import CALLER
+
+CUT_SECONDS = 1.0
+"""How long calls that are cut may take to say so."""
+
+
+class Ticket:
+    """One call that was let in. It takes a slot for computing once it turns out to need one, and keeps it."""
+
+    def __init__(self, user: str, slots: FairSlots) -> None:
+        self._user = user
+        self._slots = slots
+        self._asking = asyncio.Lock()
+        self._refusal: ServiceError | None = None
+        self._is_computing = False
+        self._has_ended = False
+
+    async def compute(self) -> None:
+        """Take the slot, once for all parts of the call. Raises ServiceError (BUSY)."""
+        if self._is_computing:
+            return
+        async with self._asking:
+            if self._refusal is not None:
+                raise self._refusal
+            # What a call that has ended began goes on while others wait for it.
+            if self._is_computing or self._has_ended:
+                return
+            try:
+                await self._slots.acquire(self._user)
+            except ServiceError as error:
+                self._refusal = error
+                raise
+            self._is_computing = True
+            if self._has_ended:
+                self.end()
+
+    def end(self) -> None:
+        """The call has ended."""
+        self._has_ended = True
+        if self._is_computing:
+            self._is_computing = False
+            self._slots.release(self._user)
+
+
+_TICKET: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
+
+
+async def computing() -> None:
+    """The call that runs is about to compute. Raises ServiceError (BUSY) where too many do."""
+    ticket = _TICKET.get()
+    if ticket is not None:
+        await ticket.compute()
+
+
+class Calls:
+    """All calls in progress of one server; used in one event loop."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.computing = FairSlots(Lane.COMPUTE, limits.computing, limits.patience)
+        self._all = FairSlots(Lane.LOOK, limits.calls)
+        self._lanes = {
+            Lane.UPLOAD: FairSlots(Lane.UPLOAD, limits.uploads, limits.patience),
+            Lane.READ: FairSlots(Lane.READ, limits.reads, limits.patience),
+            Lane.WATCH: FairSlots(Lane.WATCH, limits.watching),
+        }
+        self._tasks: dict[asyncio.Task[object], Lane] = {}
+        self._ended = asyncio.Event()
+        self._is_leaving = False
+        self._is_cut = False
+
+    @asynccontextmanager
+    async def admitted(self, method: str) -> AsyncGenerator[None]:
+        """A block in which a call is in progress. Raises ServiceError (BUSY, SHUTTING_DOWN)."""
+        if self._is_leaving:
+            raise _shutting_down()
+        user, lane = CALLER.get().user, LANES[method]
+        with ExitStack() as stack:
+            if lane is not Lane.WATCH:
+                self._all.take(user)
+                stack.callback(self._all.release, user)
+            slots = self._lanes.get(lane)
+            if slots is not None:
+                await slots.acquire(user)
+                stack.callback(slots.release, user)
+            ticket = Ticket(user, self.computing)
+            stack.callback(ticket.end)
+            _TICKET.set(ticket)
+            task = self._begin(lane)
+            stack.callback(self._end, task)
+            try:
+                yield
+            except asyncio.CancelledError:
+                if not self._is_cut or task is None:
+                    raise
+                task.uncancel()
+                raise _shutting_down() from None
+
+    def leave(self) -> None:
+        """Let nobody in any more."""
+        self._is_leaving = True
+
+    async def until_ended(self, grace: float) -> None:
+        """Return when no call is in progress that does not only watch, or after the grace, in seconds."""
+        try:
+            async with asyncio.timeout(grace):
+                while any(lane is not Lane.WATCH for lane in self._tasks.values()):
+                    await self._next_end()
+        except TimeoutError:
+            return
+
+    async def cut(self) -> None:
+        """End every call that is still in progress; its caller is told that the server leaves."""
+        self._is_leaving = self._is_cut = True
+        for task in self._tasks:
+            task.cancel()
+        try:
+            async with asyncio.timeout(CUT_SECONDS):
+                while self._tasks:
+                    await self._next_end()
+        except TimeoutError:
+            return
+
+    def _begin(self, lane: Lane) -> "asyncio.Task[object] | None":
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks[task] = lane
+        return task
+
+    def _end(self, task: "asyncio.Task[object] | None") -> None:
+        if task is not None:
+            del self._tasks[task]
+        self._ended.set()
+
+    async def _next_end(self) -> None:
+        self._ended.clear()
+        await self._ended.wait()
+
+
+def _shutting_down() -> ServiceError:
+    return ServiceError(ErrorKind.SHUTTING_DOWN, "the server is stopping; ask again when it is back")

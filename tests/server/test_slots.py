@@ -1,0 +1,116 @@
+"""Slots that are shared fairly between users, and refusals instead of long waits."""
+
+import asyncio
+
+import pytest
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.front.admission.calls import Ticket
+from penult_server.front.admission.limits import Limit
+from penult_server.front.admission.slots import FairSlots
+
+
+def slots(server: int, user: int, patience: float | None = None) -> FairSlots:
+    return FairSlots("calls", Limit(server=server, user=user), patience)
+
+
+async def settled() -> None:
+    """Let every task go as far as it can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def busy():
+    return pytest.raises(ServiceError, check=lambda error: error.kind is ErrorKind.BUSY)
+
+
+def test_who_waits_is_served_in_turns_of_users_whatever_number_each_has():
+    async def main() -> list[str]:
+        shared, served = slots(1, 1), list[str]()
+
+        async def call(user: str) -> None:
+            await shared.acquire(user)
+            served.append(user)
+            await settled()
+            shared.release(user)
+
+        calls = [asyncio.ensure_future(call("many")) for _ in range(30)]
+        await settled()
+        calls += [asyncio.ensure_future(call("one")), asyncio.ensure_future(call("other"))]
+        await asyncio.gather(*calls)
+        assert (shared.n_held, shared.n_waiting) == (0, 0)
+        return served
+
+    served = asyncio.run(main())
+    assert served.count("many") == 30
+    assert max(served.index("one"), served.index("other")) <= served.index("many") + 6
+
+
+def test_a_user_at_the_limit_leaves_the_rest_to_others():
+    async def main() -> None:
+        shared = slots(4, 2, patience=0.0)
+        for _ in range(2):
+            await shared.acquire("many")
+        with busy() as raised:
+            await shared.acquire("many")
+        assert raised.value.metadata == {"limit": "2", "used": "2", "what": "calls"}
+        await shared.acquire("one")
+        shared.take("other")
+        with busy() as raised:
+            shared.take("fifth")
+        assert raised.value.metadata["used"] == raised.value.metadata["limit"] == "4"
+        shared.release("one")
+        shared.take("fifth")
+
+    asyncio.run(main())
+
+
+def test_nobody_waits_longer_than_the_patience_and_no_more_wait_than_are_served():
+    async def main() -> None:
+        shared = slots(2, 2, patience=0.05)
+        shared.take("many")
+        shared.take("many")
+        waiting = [asyncio.ensure_future(shared.acquire("many")) for _ in range(2)]
+        await settled()
+        with busy():  # at once
+            await shared.acquire("many")
+        assert [type(one) for one in await asyncio.gather(*waiting, return_exceptions=True)] == [ServiceError] * 2
+        assert (shared.n_held, shared.n_waiting) == (2, 0)
+
+    asyncio.run(main())
+
+
+def test_a_slot_that_comes_as_its_call_is_cancelled_is_given_on():
+    async def main() -> None:
+        shared = slots(1, 1)
+        shared.take("first")
+        second, third = (asyncio.ensure_future(shared.acquire(user)) for user in ("second", "third"))
+        await settled()
+        shared.release("first")
+        second.cancel()
+        await third
+        assert second.cancelled()
+        assert shared.n_held == 1
+        shared.release("third")
+        assert shared.n_held == 0
+
+    asyncio.run(main())
+
+
+def test_the_parts_of_a_call_share_its_slot_and_its_refusal():
+    async def main() -> None:
+        shared = slots(1, 1, patience=0.05)
+        first, second = Ticket("one", shared), Ticket("one", shared)
+        await asyncio.gather(*(first.compute() for _ in range(100)))
+        assert shared.n_held == 1
+        begun = asyncio.get_running_loop().time()
+        refusals = await asyncio.gather(*(second.compute() for _ in range(100)), return_exceptions=True)
+        assert {type(one) for one in refusals} == {ServiceError}
+        assert asyncio.get_running_loop().time() - begun < 2  # one wait for all of them
+        first.end()
+        assert shared.n_held == 0
+        await first.compute()  # what it began goes on for others, and holds nothing
+        assert shared.n_held == 0
+
+    asyncio.run(main())

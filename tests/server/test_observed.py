@@ -11,7 +11,8 @@ import pytest
 from penult_proto.errors import ErrorKind, said_by
 from penult_proto.roles import Role
 from penult_proto.services import REQUEST_KEY, SERVICES, WAITED_KEY
-from penult_server.compute.observed import Device, Requests, tell_waited
+from penult_server.compute.observed import Requests, tell_waited
+from penult_server.compute.turns import Turns
 from penult_server.errors import ServiceError
 from penult_server.front.caller import CALLER, Caller
 from penult_server.front.observed.call import CallRecord, begin, current, waited, waited_for
@@ -203,9 +204,9 @@ def test_the_compute_worker_s_threads_know_the_number_of_their_call():
 
 
 def test_a_device_adds_up_for_how_long_it_was_held():
-    device = Device()
+    device = Turns()
     assert device.used_seconds() == 0
-    with device:
+    with device.turn():
         while device.used_seconds() < 0.01:
             pass
     held = device.used_seconds()

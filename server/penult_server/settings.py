@@ -31,6 +31,8 @@ class Settings:
     """ "auto", "cpu" or "cuda"."""
     resident_bytes: int = 4 * 2**30
     """Most bytes of features kept in memory between queries."""
+    data_roots: tuple[Path, ...] = ()
+    """Directories below which clients may name files; none lets the owner alone name any, on a loopback address."""
 
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""
@@ -45,8 +47,22 @@ class Settings:
         for name in ("max_queued_jobs", "max_running_jobs", "resident_bytes"):
             if getattr(self, name) < 1:
                 raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least 1, got {getattr(self, name)}")
+        for one in self.data_roots:
+            self._check_data_root(one)
         if self.device not in ("auto", "cpu", "cuda"):
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"device must be auto, cpu or cuda, got {self.device!r}")
+
+    def _check_data_root(self, directory: Path) -> None:
+        if not directory.is_absolute() or not directory.is_dir():
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, f"--data-root needs a directory on this machine, got {str(directory)!r}"
+            )
+        if directory.resolve().is_relative_to(self.root.resolve()):
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"--data-root {directory} lies in --root {self.root}, whose files no client may name; keep data "
+                "elsewhere",
+            )
 
     @property
     def is_loopback(self) -> bool:

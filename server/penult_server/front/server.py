@@ -32,6 +32,7 @@ from penult_server.front.guard import Guard
 from penult_server.front.health import SERVICE_NAME, Health
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.lifetime import Lifetime
+from penult_server.front.queries.named_files import NamedFiles
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
 from penult_server.front.services.cards import CatalogServicer
@@ -137,7 +138,7 @@ class Server:
     def _make_server(self, token: str) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[Guard(token)], options=OPTIONS)
         registry, compute = self._registry, self._compute
-        resolver = Resolver(registry, self._settings.root)
+        resolver = Resolver(registry, self._settings.root, NamedFiles(self._settings))
         features = FeatureServicer(registry, compute)
         storage = StorageServicer(self._settings.root, registry, compute)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(registry), server)

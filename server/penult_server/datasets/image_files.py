@@ -22,7 +22,7 @@ from penult_server.named.opening import IrregularError, check_regular, open_belo
 from penult_server.named.roots import READING
 
 _AT_ONCE = 256
-"""Files handed to the threads together; as many may still be read after an error or a cancellation."""
+"""Files handed to the threads together."""
 
 
 class ReportProgress(Protocol):
@@ -60,13 +60,18 @@ def read_images(rows: Rows, progress: ReportProgress, check_cancelled: Callable[
     sha256 = np.empty((len(files), 32), np.uint8)
     n_bytes = np.empty(len(files), np.int64)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="images") as pool:
-        for first in range(0, len(files), _AT_ONCE):
-            some = range(first, min(first + _AT_ONCE, len(files)))
-            for i, (digest, size) in zip(some, pool.map(partial(_inspect, rows, directory, files), some), strict=True):
-                check_cancelled()
-                sha256[i] = np.frombuffer(digest, np.uint8)
-                n_bytes[i] = size
-                progress("reading", i + 1, len(files), "files")
+        try:
+            for first in range(0, len(files), _AT_ONCE):
+                some = range(first, min(first + _AT_ONCE, len(files)))
+                looked_at = pool.map(partial(_inspect, rows, directory, files), some)
+                for i, (digest, size) in zip(some, looked_at, strict=True):
+                    check_cancelled()
+                    sha256[i] = np.frombuffer(digest, np.uint8)
+                    n_bytes[i] = size
+                    progress("reading", i + 1, len(files), "files")
+        except BaseException:  # those that no thread has begun are not read any more
+            pool.shutdown(cancel_futures=True)
+            raise
     return ImageFiles(directory=directory, paths=paths, sha256=sha256, n_bytes=n_bytes)
 
 

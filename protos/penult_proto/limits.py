@@ -13,6 +13,16 @@ MOST_FILES = 100
 """Most files of one upload."""
 MOST_FILE_BYTES = 64 * 2**30
 """Most bytes of all files of one upload."""
+MOST_TABLE_BYTES = 4 * 2**30
+"""Most bytes of a table, unpacked: it is read whole."""
+MOST_IMAGE_BYTES = 2**28
+"""Most bytes of the file of one image."""
+MOST_IMAGE_PIXELS = 80_000_000
+"""Most pixels of one image, about 8,900 x 8,900; told from its header, before it is decoded."""
+MOST_CONFIG_BYTES = 2**24
+"""Most bytes of a file that says what model a directory is."""
+MOST_FOLDER_ENTRIES = 1000
+"""Most entries of a directory that holds a model."""
 MOST_SIDES = 32
 """Most dimensions of an array."""
 MOST_LABELS = 25_000

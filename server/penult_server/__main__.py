@@ -79,6 +79,15 @@ def make_parser() -> argparse.ArgumentParser:
         default=5.0,
         help="seconds that calls in progress get when the server stops (default: %(default)s)",
     )
+    serve.add_argument(
+        "--data-root",
+        type=Path,
+        action="append",
+        default=[],
+        dest="data_roots",
+        metavar="DIR",
+        help="directory below which clients may name files (repeatable; without one the owner may name any)",
+    )
     return parser
 
 
@@ -96,7 +105,11 @@ def main(arguments: list[str] | None = None) -> int:
     from penult_server.front.server import Server
 
     try:
-        settings = Settings(**options | {"root": options["root"].resolve()})
+        places = {
+            "root": options["root"].resolve(),
+            "data_roots": tuple(one.absolute() for one in options["data_roots"]),
+        }
+        settings = Settings(**options | places)
         asyncio.run(_serve(Server, settings))
     except ServiceError as error:
         sys.stderr.write(f"penult serve: {error.message} [{error.kind}]\n")

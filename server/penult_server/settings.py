@@ -58,6 +58,8 @@ class Settings:
     """How long an upload or a read may stand still because the client neither sends nor reads."""
     stop_grace: float = 5.0
     """Seconds that calls in progress get when the server stops."""
+    data_roots: tuple[Path, ...] = ()
+    """Directories below which clients may name files; none lets the owner alone name any, on a loopback address."""
 
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""
@@ -98,8 +100,22 @@ class Settings:
                 f"--metrics-host {self.metrics_host} is reachable from other machines, and its pages ask for no token: "
                 "leave it out, or give --insecure to show numbers, methods and users to whoever asks",
             )
+        for one in self.data_roots:
+            self._check_data_root(one)
         if self.device not in ("auto", "cpu", "cuda"):
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"device must be auto, cpu or cuda, got {self.device!r}")
+
+    def _check_data_root(self, directory: Path) -> None:
+        if not directory.is_absolute() or not directory.is_dir():
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, f"--data-root needs a directory on this machine, got {str(directory)!r}"
+            )
+        if directory.resolve().is_relative_to(self.root.resolve()):
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"--data-root {directory} lies in --root {self.root}, whose files no client may name; keep data "
+                "elsewhere",
+            )
 
     @property
     def is_loopback(self) -> bool:

@@ -175,7 +175,7 @@ BROKEN: dict[str, tuple[Layout, Callable[[Path], None], ErrorKind, str]] = {
         Layout.CELEBA,
         lines_changed(ATTR, lambda lines: lines[1:]),
         ErrorKind.BAD_TABLE,
-        "line 1 of list_attr_celeba.txt begins with '5_o_Clock_Shadow'; expected the number of images",
+        "line 1 of list_attr_celeba.txt is no number; expected that of the images",
     ),
     "partition of words": (
         Layout.CELEBA,

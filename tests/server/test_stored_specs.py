@@ -8,9 +8,11 @@ from google.protobuf.json_format import MessageToDict
 
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.finetuning.request import complete, config_from_proto
+from penult_server.front.queries.named_files import NamedFiles
 from penult_server.front.queries.specs import RECIPE, Resolved, Resolver
 from penult_server.front.registry_thread import Registry
 from penult_server.registry.database import Database
+from penult_server.settings import Settings
 
 # As the registry of November 2026 held it.
 SPEC = """{"dataset": "footwear", "attribute": "ground", "backbone": "test_resnet", "pretrained": false,
@@ -35,14 +37,14 @@ def test_a_finetuning_that_was_queued_before_is_started_as_it_was_asked_for(tmp_
         registry = Registry()
         await registry.open(tmp_path / "penult.db")
         job = await registry.run(registry.jobs.start_next)
-        resolved = await Resolver(registry, tmp_path).identify(job.spec)
+        resolved = await Resolver(registry, tmp_path, NamedFiles(Settings(root=tmp_path))).identify(job.spec)
         await registry.close()
         return job, resolved
 
     async def identified(spec: pb.JobSpec) -> Resolved:
         registry = Registry()
         await registry.open(tmp_path / "penult.db")
-        resolved = await Resolver(registry, tmp_path).identify(spec)
+        resolved = await Resolver(registry, tmp_path, NamedFiles(Settings(root=tmp_path))).identify(spec)
         await registry.close()
         return resolved
 

@@ -86,6 +86,8 @@ class JobOrder(google.protobuf.message.Message):
     DEVICE_FIELD_NUMBER: builtins.int
     LOG_FIELD_NUMBER: builtins.int
     START_HEAD_FIELD_NUMBER: builtins.int
+    DATA_ROOTS_FIELD_NUMBER: builtins.int
+    READS_EVERYWHERE_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     root: builtins.str
     """Directory of the store."""
@@ -94,6 +96,8 @@ class JobOrder(google.protobuf.message.Message):
     """"auto", "cpu" or "cuda"."""
     log: builtins.str
     """File for what the work prints."""
+    reads_everywhere: builtins.bool
+    """Whether they may be named anywhere but in the store."""
     @property
     def spec(self) -> penult_proto.v1.jobs_pb2.JobSpec:
         """With every name resolved and every default filled in."""
@@ -101,6 +105,10 @@ class JobOrder(google.protobuf.message.Message):
     @property
     def start_head(self) -> penult_proto.v1.refits_pb2.Head:
         """The head of the refit that the run starts from."""
+
+    @property
+    def data_roots(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Directories below which files may be named."""
 
     def __init__(
         self,
@@ -112,9 +120,11 @@ class JobOrder(google.protobuf.message.Message):
         device: builtins.str = ...,
         log: builtins.str = ...,
         start_head: penult_proto.v1.refits_pb2.Head | None = ...,
+        data_roots: collections.abc.Iterable[builtins.str] | None = ...,
+        reads_everywhere: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec", "start_head", b"start_head"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dataset_digest", b"dataset_digest", "device", b"device", "job_id", b"job_id", "log", b"log", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data_roots", b"data_roots", "dataset_digest", b"dataset_digest", "device", b"device", "job_id", b"job_id", "log", b"log", "reads_everywhere", b"reads_everywhere", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
 
 Global___JobOrder: typing_extensions.TypeAlias = JobOrder
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MOST_CONFIG_BYTES, MOST_FILE_BYTES
 from penult_server.errors import ServiceError, unknown
+from penult_server.named.roots import open_named, pieces_of, read_named
 
 Library = Literal["timm", "transformers"]
 Pooling = Literal["model", "mean"]
@@ -139,8 +141,8 @@ def read_config(name: str) -> dict[str, Any]:
     """The ``config.json`` of a model directory. Raises ServiceError (INVALID_ARGUMENT) when it is no JSON object."""
     path = Path(name) / "config.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(read_named(path, MOST_CONFIG_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
         raise _no_config(path, str(error)) from error
     if not isinstance(content, dict):
         raise _no_config(path, f"a JSON {type(content).__name__}")
@@ -241,6 +243,9 @@ def _directory_digest(directory: Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 (hex) of a file, read in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """sha256 (hex) of a file that a client named. Raises OSError, ServiceError as `DataRoots.open` does."""
+    total = hashlib.sha256()
+    with open_named(path, MOST_FILE_BYTES) as file:
+        for piece in pieces_of(file):
+            total.update(piece)
+    return total.hexdigest()

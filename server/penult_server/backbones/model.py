@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MOST_CONFIG_BYTES
 from penult_server.backbones.catalog import Library, Pooling, is_model_directory, label_names, library_of, read_config
 from penult_server.backbones.classifier import Classifier, FileHead
 from penult_server.backbones.files.fitting import fit
@@ -25,6 +26,7 @@ from penult_server.backbones.images import images
 from penult_server.backbones.images.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
 from penult_server.backbones.weights_file import in_directory
 from penult_server.errors import ServiceError
+from penult_server.named.roots import read_named
 
 CPU = torch.device("cpu")
 
@@ -74,7 +76,7 @@ def load_backbone(
             named = pretrained and not weights
             module = images.build_module(name, n_classes, pretrained=named, image_size=image_size)
             if is_model_directory(name):
-                files = {"config.json": (Path(name) / "config.json").read_bytes()}
+                files = {"config.json": read_named(Path(name) / "config.json", MOST_CONFIG_BYTES)}
             preprocessing: Preprocessing = images.preprocessing_of(module, image_size)
         else:
             # Imported here: transformers takes seconds to load, and image jobs never need it.

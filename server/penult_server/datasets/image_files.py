@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MOST_IMAGE_BYTES
 from penult_server.datasets.images import ImageError, check_image
 from penult_server.datasets.rows import Rows
 from penult_server.datasets.tables.table import bad_table, first_repeat
 from penult_server.errors import ServiceError
+from penult_server.named.opening import IrregularError, check_regular, open_below
+from penult_server.named.roots import READING
 
 _AT_ONCE = 256
-"""Files handed to the threads together; as many may still be read after an error or a cancellation."""
+"""Files handed to the threads together."""
 
 
 class ReportProgress(Protocol):
@@ -50,7 +52,7 @@ def read_images(rows: Rows, progress: ReportProgress, check_cancelled: Callable[
     Raises ServiceError: BAD_TABLE (a path that leads out of the directory, or a file named twice without ids),
     FILES_MISSING, CORRUPT_IMAGE, and whatever `check_cancelled` raises.
     """
-    directory = rows.base.resolve()
+    directory = _base(rows)
     files = _find(rows, directory)
     paths = [file.relative_to(directory).as_posix() for file in files]
     if rows.ids is None:
@@ -58,19 +60,30 @@ def read_images(rows: Rows, progress: ReportProgress, check_cancelled: Callable[
     sha256 = np.empty((len(files), 32), np.uint8)
     n_bytes = np.empty(len(files), np.int64)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="images") as pool:
-        for first in range(0, len(files), _AT_ONCE):
-            some = range(first, min(first + _AT_ONCE, len(files)))
-            for i, (digest, size) in zip(some, pool.map(partial(_inspect, rows, files), some), strict=True):
-                check_cancelled()
-                sha256[i] = np.frombuffer(digest, np.uint8)
-                n_bytes[i] = size
-                progress("reading", i + 1, len(files), "files")
+        try:
+            for first in range(0, len(files), _AT_ONCE):
+                some = range(first, min(first + _AT_ONCE, len(files)))
+                looked_at = pool.map(partial(_inspect, rows, directory, files), some)
+                for i, (digest, size) in zip(some, looked_at, strict=True):
+                    check_cancelled()
+                    sha256[i] = np.frombuffer(digest, np.uint8)
+                    n_bytes[i] = size
+                    progress("reading", i + 1, len(files), "files")
+        except BaseException:  # those that no thread has begun are not read any more
+            pool.shutdown(cancel_futures=True)
+            raise
     return ImageFiles(directory=directory, paths=paths, sha256=sha256, n_bytes=n_bytes)
+
+
+def _base(rows: Rows) -> Path:
+    """The directory of the images, links resolved. Raises ServiceError (NOT_ALLOWED)."""
+    base = rows.base.resolve()
+    return base if rows.is_unpacked else READING.get().roots.resolved(base)
 
 
 def _find(rows: Rows, directory: Path) -> list[Path]:
     """Every file, links resolved. Raises ServiceError: BAD_TABLE, or FILES_MISSING with how many are."""
-    resolve = _Resolver(directory)
+    resolve, roots = _Resolver(directory), READING.get().roots
     files: list[Path] = []
     missing: list[tuple[int, str]] = []
     for row, written in enumerate(rows.paths):
@@ -83,15 +96,18 @@ def _find(rows: Rows, directory: Path) -> list[Path]:
                     row=_row(rows, row),
                     file=written,
                 )
-            mode = file.stat().st_mode
+            if not rows.is_unpacked:
+                roots.root_of(file, written)
+            check_regular(file.stat().st_mode)
         except ValueError:
             missing.append((row, "it holds a NUL character"))
+            continue
+        except IrregularError:
+            missing.append((row, "it is not a file"))
             continue
         except (OSError, RuntimeError) as error:  # a loop of links: which of the two depends on the version
             missing.append((row, getattr(error, "strerror", None) or "its links lead nowhere"))
             continue
-        if not stat.S_ISREG(mode):
-            missing.append((row, "it is not a file"))
         files.append(file)
     if missing:
         raise _missing(rows, *missing[0], n_others=len(missing) - 1)
@@ -128,10 +144,11 @@ def _check_named_once(rows: Rows, paths: Sequence[str]) -> None:
         )
 
 
-def _inspect(rows: Rows, files: Sequence[Path], row: int) -> tuple[bytes, int]:
+def _inspect(rows: Rows, directory: Path, files: Sequence[Path], row: int) -> tuple[bytes, int]:
     """sha256 and size of a file that decodes."""
     try:
-        content = files[row].read_bytes()
+        with open_below(directory, files[row], MOST_IMAGE_BYTES) as opened:
+            content = opened.read()
     except OSError as error:
         raise _missing(rows, row, error.strerror or "it cannot be read") from error
     try:

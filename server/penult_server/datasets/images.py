@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from penult_proto.limits import MOST_IMAGE_PIXELS
+
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Formats that are read: plain rasters, none whose decoder runs another program."""
 
@@ -24,6 +26,7 @@ DECODER_ERRORS = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
 )
 """What Pillow's decoders raise on damaged files; they have no common base."""
 
@@ -59,12 +62,21 @@ def check_image(content: bytes) -> None:
 def _with_image(content: bytes, use: Callable[[Image.Image], T]) -> T:
     try:
         with Image.open(BytesIO(content), formats=FORMATS) as image:
+            _check_pixels(image)
             image.load()
             return use(image)
     except UnidentifiedImageError as error:
         raise ImageError(f"it begins like none of {', '.join(FORMATS)}") from error
     except DECODER_ERRORS as error:
         raise ImageError(str(error) or type(error).__name__) from error
+
+
+def _check_pixels(image: Image.Image) -> None:
+    """Raise ImageError for an image that would take too much memory, by what its header says."""
+    if image.width * image.height > MOST_IMAGE_PIXELS:
+        raise ImageError(
+            f"it has {image.width} x {image.height} pixels, an image at most {MOST_IMAGE_PIXELS}; make it smaller"
+        )
 
 
 def _is_plain(image: Image.Image) -> bool:

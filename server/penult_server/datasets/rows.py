@@ -30,6 +30,8 @@ class Rows:
     """Directory that paths start from, and that they may not lead out of."""
     paths: Sequence[str] = ()
     """Path of each image, as written."""
+    is_unpacked: bool = False
+    """Whether the images came inside other files, and were written where the server keeps what it makes."""
     texts: tuple[Texts, ...] = ()
     """Columns of texts: one, or two that are read as pairs."""
     ids: Sequence[str] | None = None

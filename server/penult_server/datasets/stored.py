@@ -31,6 +31,7 @@ from penult_server.datasets.examples import LazyExamples
 from penult_server.datasets.images import ImageError, decode_image
 from penult_server.datasets.model import Dataset, DatasetInfo, Example, Modality, SplitLabels, TextPair
 from penult_server.errors import ServiceError
+from penult_server.named.opening import open_regular
 from penult_server.notes import Note
 from penult_server.records import Attribute
 from penult_server.stores.durable import write_file
@@ -182,9 +183,12 @@ class RegisteredDataset:
     def _read_unchanged(self, row: int) -> bytes:
         """The bytes of an image, if they are those that were registered."""
         try:
-            content = self._path(row).read_bytes()
+            with open_regular(self._path(row), int(self._labels.n_bytes[row])) as opened:
+                content = opened.read()
         except OSError as error:
             raise self._missing(row, error) from error
+        except ServiceError as error:  # it has grown
+            raise self._changed(row) from error
         if hashlib.sha256(content).digest() != self._labels.sha256[row].tobytes():
             raise self._changed(row)
         return content

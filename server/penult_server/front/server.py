@@ -36,6 +36,7 @@ from penult_server.front.health import SERVICE_NAME, Health
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.lifetime import Lifetime
 from penult_server.front.outside.doors import Doors
+from penult_server.front.queries.named_files import NamedFiles
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
 from penult_server.front.services.cards import CatalogServicer
@@ -175,7 +176,7 @@ class Server:
         interceptors = [*self._doors.interceptors(), guard, Admission(self._calls)]
         server = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
         registry, compute = self._registry, self._compute
-        resolver = Resolver(registry, self._settings.root)
+        resolver = Resolver(registry, self._settings.root, NamedFiles(self._settings))
         features = FeatureServicer(registry, compute, self._queue.quotas)
         storage = StorageServicer(self._settings.root, registry, compute)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(registry), server)

@@ -7,9 +7,11 @@ from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_proto.files import ABOUT
+from penult_proto.limits import MOST_CONFIG_BYTES
 from penult_proto.v1 import jobs_pb2, runs_pb2
 from penult_server.errors import ServiceError
 from penult_server.finetuning.inputs import check_classes, check_inputs
+from penult_server.named.roots import read_named
 
 VERSION = 1
 """The version of exports that is understood."""
@@ -33,7 +35,7 @@ def complete_from_export(spec: jobs_pb2.ImportCheckpointSpec, source: Path) -> E
     if not (source / ABOUT).is_file():
         return None
     try:
-        said: dict[str, Any] = json.loads((source / ABOUT).read_text(encoding="utf-8"))
+        said: dict[str, Any] = json.loads(read_named(source / ABOUT, MOST_CONFIG_BYTES))
         if said["export"] != VERSION:
             raise ValueError(f"it is of version {said['export']!r}, not {VERSION}")
         stored: dict[str, Any] = said["stored_manifest"]

@@ -10,7 +10,9 @@ from penult_server import pipes
 from penult_server.finetuning.world import World
 from penult_server.jobs.model_work import choose_device, finetune_as_rank
 from penult_server.jobs.ranks import device_of_rank, member, own_error
+from penult_server.jobs.reading import allowed
 from penult_server.messages import error_to_proto
+from penult_server.named.roots import reading
 from penult_server.progress import MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest
 
@@ -51,7 +53,7 @@ def take_part(order: RankOrder) -> None:
     """Do this process's part of every step. Raises what a finetuning does."""
     world = World(rank=order.rank, size=order.size)
     device = device_of_rank(choose_device(order.job.device), world.rank, world.size)
-    with member(world, device, Path(order.store)):
+    with member(world, device, Path(order.store)), reading(allowed(order.job)):
         finetune_as_rank(order.job, Silent(), device, world)
 
 

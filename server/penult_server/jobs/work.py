@@ -5,10 +5,19 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.pipes_pb2 import JobOrder
 from penult_server.errors import ServiceError
 from penult_server.jobs.channel import WorkerChannel
+from penult_server.jobs.reading import allowed
+from penult_server.named.roots import reading
+from penult_server.named.specs import check_named
 
 
 def work(order: JobOrder, channel: WorkerChannel) -> pb.JobResult:
     """Do a job. Raises ServiceError; anything else is a bug or a limit of the machine."""
+    with reading(allowed(order), channel.check_cancelled):
+        check_named(order.spec)
+        return _work(order, channel)
+
+
+def _work(order: JobOrder, channel: WorkerChannel) -> pb.JobResult:
     match order.spec.WhichOneof("kind"):
         case "finetune":
             # Imported here: registering a dataset needs no framework.

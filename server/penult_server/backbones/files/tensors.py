@@ -13,10 +13,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MOST_FILE_BYTES
 from penult_proto.notes import NoteId
 from penult_server.backbones.files.pickles import Foreign, StoredTensor, UnreadableError
 from penult_server.backbones.files.pytorch import PyTorchFile, read_pytorch
 from penult_server.errors import ServiceError
+from penult_server.named.roots import open_named
 from penult_server.notes import Note
 
 ForeignObjects = Literal["refuse", "ignore"]
@@ -58,12 +60,13 @@ def read_tensors(path: Path, foreign_objects: ForeignObjects = "refuse", *, sour
     """
     source = source or str(path)
     try:
-        with path.open("rb") as file:
-            begins = file.read(64)
-        if _SAFETENSORS.match(begins):
-            return FileTensors(tensors=_read_safetensors(path), source=source)
-        file = read_pytorch(path)
-        return _chosen(file, foreign_objects, source)
+        with open_named(path, MOST_FILE_BYTES) as opened:
+            begins = opened.read(64)
+            # By its descriptor: what its name leads to may change meanwhile.
+            held = Path(f"/proc/self/fd/{opened.fileno()}")
+            if _SAFETENSORS.match(begins):
+                return FileTensors(tensors=_read_safetensors(held), source=source)
+            return _chosen(read_pytorch(held), foreign_objects, source)
     except (OSError, SafetensorError, UnreadableError) as error:
         raise unreadable(source, str(error)) from error
 

@@ -74,7 +74,7 @@ def _read_attributes(file: Path) -> tuple[Table, tuple[Note, ...]]:
         return read_csv(file, lambda _: wanted), ()
     count, names = read_words(file, 2)
     if len(count) != 1 or not count[0].isdigit():
-        raise bad_table(f"line 1 of {file.name} begins with {count[0]!r}; expected the number of images", file=file)
+        raise bad_table(f"line 1 of {file.name} is no number; expected that of the images", file=file)
     header = ["image_id", *names]
     require_columns(header, wanted, file)
     table = read_spaced(file, header, wanted, skip=2)

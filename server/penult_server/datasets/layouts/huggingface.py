@@ -12,7 +12,8 @@ any other dataset's are.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MOST_FILE_BYTES, MOST_IMAGE_BYTES
 from penult_server.datasets.layouts.columns import Columns
 from penult_server.datasets.layouts.shared import (
     SharedLayout,
@@ -31,8 +33,11 @@ from penult_server.datasets.layouts.shared import (
     split_rank,
 )
 from penult_server.datasets.rows import Rows
+from penult_server.datasets.tables.parquet import read_columns
 from penult_server.datasets.tables.table import Table, bad_table
 from penult_server.errors import ServiceError
+from penult_server.named.opening import too_large
+from penult_server.named.roots import READING, open_named
 
 _FILE = re.compile(r"(?P<split>.+?)(-(?P<part>[0-9]+)-of-[0-9]+(-[0-9a-f]+)?)?\.parquet")
 _IMAGES_AT_ONCE = 64
@@ -53,17 +58,24 @@ def read_huggingface(source: Path, columns: Columns, unpacked: Path) -> Rows:
 
 
 def _read(directory: Path, files: Sequence[tuple[str, Path]], columns: Columns, unpacked: Path) -> Rows:
-    schema = pq.read_schema(files[0][1])
+    with _opened(files[0][1]) as first:
+        schema = first.schema_arrow
     for _, file in files[1:]:
-        if not pq.read_schema(file).equals(schema):
+        with _opened(file) as other:
+            is_same = other.schema_arrow.equals(schema)
+        if not is_same:
             raise bad_table(
                 f"{file.name} has other columns than {files[0][1].name}; keep files of one dataset", file=file
             )
     image = _image_column(schema, columns)
     chosen = _chosen(schema, image, columns)
     plain = [name for name in schema.names if name != image and name in _plain(schema, chosen)]
-    parts = [pq.read_table(file, columns=plain) for _, file in files]
-    lengths = [pq.read_metadata(file).num_rows for _, file in files]
+    parts: list[Any] = []
+    lengths: list[int] = []
+    for _, file in files:
+        with _opened(file) as opened:
+            parts.append(read_columns(opened, file, plain))
+            lengths.append(opened.metadata.num_rows)
     names = _class_labels(schema)
     values = {
         name: pa.chunked_array([_named(directory, name, part.column(name), names.get(name)) for part in parts])
@@ -80,6 +92,8 @@ def _read(directory: Path, files: Sequence[tuple[str, Path]], columns: Columns, 
         number=lambda row: f"row {row} (counted from 0 over all splits)",
     )
     rows = rows_with_usual_splits(table, replace(chosen, split=SPLIT, path=image))
+    if image:
+        rows = replace(rows, is_unpacked=True)
     if image and rows.ids is None:
         # Two rows may hold the same image.
         rows = replace(rows, ids=[str(row) for row in range(len(rows))])
@@ -102,6 +116,12 @@ def _files(directory: Path) -> list[tuple[str, Path]]:
         f"{directory} holds no data/SPLIT-*.parquet or SPLIT.parquet{hint}",
         directory=directory,
     )
+
+
+@contextmanager
+def _opened(file: Path) -> Generator[Any]:
+    with open_named(file, MOST_FILE_BYTES) as content, pq.ParquetFile(content) as opened:
+        yield opened
 
 
 def _image_column(schema: Any, columns: Columns) -> str:
@@ -181,8 +201,9 @@ def _unpacked(file: Path, column: str, unpacked: Path) -> Iterable[str]:
     """Write every image of a file under its sha256; their names, in the order of the rows."""
     unpacked.mkdir(parents=True, exist_ok=True)
     names: list[str] = []
-    with pq.ParquetFile(file) as opened:
+    with _opened(file) as opened:
         for batch in opened.iter_batches(batch_size=_IMAGES_AT_ONCE, columns=[f"{column}.bytes"]):
+            READING.get().beat()
             for content in batch.column(0).field("bytes").to_pylist():
                 if not content:
                     raise bad_table(
@@ -190,6 +211,8 @@ def _unpacked(file: Path, column: str, unpacked: Path) -> Iterable[str]:
                         "as by Dataset.to_parquet of a dataset that holds them",
                         file=file,
                     )
+                if len(content) > MOST_IMAGE_BYTES:
+                    raise too_large(file, len(content), MOST_IMAGE_BYTES)
                 name = hashlib.sha256(content).hexdigest()
                 if not (unpacked / name).exists():
                     (unpacked / name).write_bytes(content)

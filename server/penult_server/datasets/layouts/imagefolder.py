@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MOST_TABLE_BYTES
 from penult_server.datasets.layouts.columns import Columns
 from penult_server.datasets.layouts.shared import (
     SharedLayout,
@@ -31,8 +32,9 @@ from penult_server.datasets.layouts.shared import (
 from penult_server.datasets.rows import TRAIN, Rows
 from penult_server.datasets.tables.csv_file import read_csv
 from penult_server.datasets.tables.parquet import read_parquet
-from penult_server.datasets.tables.table import Table, bad_table
+from penult_server.datasets.tables.table import Table, bad_table, quoted
 from penult_server.errors import ServiceError
+from penult_server.named.roots import open_named
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -139,7 +141,7 @@ def _metadata(directory: Path, places: list[str]) -> dict[str, dict[str, str | N
             table = _table(file)
             texts = {name: table.texts(name).to_pylist() for name in table.columns}
             if FILE_NAME not in texts:
-                raise bad_table(f"{file} has no column {FILE_NAME!r}; got: {', '.join(map(repr, texts))}", file=file)
+                raise bad_table(f"{file} has no column {FILE_NAME!r}; got: {quoted(list(texts), ())}", file=file)
             for row, name in enumerate(texts[FILE_NAME]):
                 path = PurePosixPath(place, str(name)).as_posix()
                 if path in found:
@@ -154,7 +156,8 @@ def _table(file: Path) -> Table:
     if file.suffix == ".parquet":
         return read_parquet(file, lambda header: header)
     try:
-        read: Any = pa.json.read_json(file)
+        with open_named(file, MOST_TABLE_BYTES) as opened:
+            read: Any = pa.json.read_json(opened)
     except (pa.ArrowException, OSError) as error:
         raise bad_table(f"{file} cannot be read as lines of JSON: {error}", file=file) from error
     columns = {name: read.column(name) for name in read.column_names}

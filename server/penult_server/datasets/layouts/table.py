@@ -25,7 +25,7 @@ from penult_server.datasets.rows import NUMBERED_SPLITS, Rows, check_train
 from penult_server.datasets.tables.canonical import canonical
 from penult_server.datasets.tables.csv_file import read_csv
 from penult_server.datasets.tables.parquet import is_parquet, read_parquet
-from penult_server.datasets.tables.table import INTEGER, Names, Table, bad_table, first_repeat, require_columns
+from penult_server.datasets.tables.table import INTEGER, Names, Table, bad_table, first_repeat, quoted, require_columns
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
 from penult_server.records import Attribute
@@ -90,13 +90,14 @@ def sorted_names(column: Sequence[str]) -> tuple[str, ...]:
 
 def _choose(header: list[str], columns: Columns, file: Path) -> _Chosen:
     """Which column holds what. Raises ServiceError: BAD_TABLE, ATTRIBUTE_MISSING."""
-    listed = ", ".join(repr(name) for name in header)
+    wanted = [columns.split or "split", columns.y or "y", *columns.named()]
+    listed = quoted(header, wanted)
     if "" in header:
         raise bad_table(
             f"column {header.index('') + 1} has no name; got: {listed}. An index that was saved by accident is left "
             "out with to_csv(..., index=False)"
         )
-    require_columns(header, [columns.split or "split", columns.y or "y", *columns.named()], file, hint=HINT)
+    require_columns(header, wanted, file, hint=HINT)
     path, texts = _examples(header, columns, listed)
     id_column = columns.id or ("id" if "id" in header else "")
     taken = [columns.split or "split", columns.y or "y", path, *texts, id_column, *columns.masks, *columns.attributes]

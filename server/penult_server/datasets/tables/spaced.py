@@ -3,7 +3,12 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from penult_proto.limits import MOST_TABLE_BYTES
 from penult_server.datasets.tables.table import Table, bad_table, read_content, table_of_texts
+from penult_server.named.roots import open_named
+
+_LONGEST_LINE = 2**16
+"""Most bytes of a line of a header."""
 
 
 def read_spaced(file: Path, names: Sequence[str], columns: Sequence[str], *, skip: int = 0) -> Table:
@@ -26,10 +31,11 @@ def read_spaced(file: Path, names: Sequence[str], columns: Sequence[str], *, ski
 def read_words(file: Path, n_lines: int) -> list[list[str]]:
     """The words of the first lines. Raises ServiceError (BAD_TABLE) when there are fewer."""
     try:
-        with file.open(encoding="utf-8") as opened:
-            lines = [opened.readline().split() for _ in range(n_lines)]
+        with open_named(file, MOST_TABLE_BYTES) as opened:
+            lines = [opened.readline(_LONGEST_LINE).decode().split() for _ in range(n_lines)]
     except (OSError, UnicodeDecodeError) as error:
-        raise bad_table(f"{file} cannot be read: {error}", file=file) from error
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise bad_table(f"{file} cannot be read: {why}", file=file) from error
     if not all(lines):
         raise bad_table(f"{file} has fewer than the {n_lines} lines of its header", file=file)
     return lines

@@ -8,14 +8,15 @@ A value that breaks a rule is looked for one by one only once it is known that t
 # pyarrow is untyped.
 
 import gzip
+import io
 import re
 import zlib
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +24,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MOST_TABLE_BYTES
 from penult_server.datasets.tables.canonical import canonical
 from penult_server.errors import ServiceError
+from penult_server.named.opening import too_large
+from penult_server.named.roots import READING, open_named, pieces_of
 
 Texts: TypeAlias = Any
 """A pyarrow.LargeStringArray of N texts, none missing."""
@@ -194,6 +198,7 @@ def table_of_texts(
     numbers = array("q")
     chunks: dict[str, list[Texts]] = {name: [] for name in columns}
     while block := list(islice(rows, _ROWS_AT_ONCE)):
+        READING.get().beat()
         numbers.extend(number for number, _ in block)
         for name, texts in zip(columns, zip(*(texts for _, texts in block), strict=True), strict=True):
             try:
@@ -238,24 +243,50 @@ def require_columns(header: Sequence[str], needed: Sequence[str], file: Path, hi
     for name in needed:
         n = header.count(name)
         if n != 1:
-            listed = ", ".join(repr(one) for one in header[:20]) + (", ..." if len(header) > 20 else "")
             raise bad_table(
                 f"{file} has {'no column' if n == 0 else f'{n} columns'} {name!r}"
-                f"{' (the unnamed index)' if not name else ''}; got: {listed}{hint}",
+                f"{' (the unnamed index)' if not name else ''}; got: {quoted(header, needed)}{hint}",
                 file=file,
                 column=name,
             )
 
 
+def quoted(header: Sequence[str], expected: Iterable[str]) -> str:
+    """The names of columns for an error: their number alone where the file may be no table, but a secret.
+
+    A table has at least one of the columns that are `expected`, or lies where whoever runs the server has put data.
+    """
+    is_table = set(header) & (set(expected) - {""})
+    if not READING.get().roots.is_contained and not is_table:
+        return f"{len(header)} of other names, if it is a table at all"
+    return ", ".join(repr(one) for one in header[:20]) + (", ..." if len(header) > 20 else "")
+
+
 def read_content(file: Path) -> bytes:
     """The bytes of a file, unpacked where it is gzipped, whatever its name. Raises ServiceError (BAD_TABLE)."""
     try:
-        content = file.read_bytes()
-        return gzip.decompress(content) if content.startswith(_GZIP) else content
+        with open_named(file, MOST_TABLE_BYTES) as opened:
+            content = _joined(file, pieces_of(opened))
+        if not content.startswith(_GZIP):
+            return content
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+            return _joined(file, pieces_of(cast("BinaryIO", packed)))
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise bad_table(f"{file} is no whole gzip file: {error}", file=file) from error
     except OSError as error:
         raise bad_table(f"the table {file} cannot be read: {error.strerror}", file=file) from error
+
+
+def _joined(file: Path, pieces: Iterable[bytes]) -> bytes:
+    """The content of a table. Raises ServiceError: BAD_TABLE for zeros alone, TOO_LARGE for what unpacks to more."""
+    content = bytearray()
+    for piece in pieces:
+        if not content and not piece.strip(b"\0"):
+            raise bad_table(f"{file} begins with {len(piece)} zeros; it is no table", file=file)
+        content += piece
+        if len(content) > MOST_TABLE_BYTES:
+            raise too_large(file, len(content), MOST_TABLE_BYTES)
+    return bytes(content)
 
 
 def _decoded(column: Column) -> Column:

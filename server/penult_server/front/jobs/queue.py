@@ -17,6 +17,7 @@ from penult_server.front.jobs.products import Products
 from penult_server.front.jobs.states import TrainingStates
 from penult_server.front.observed.metrics import EVENTS_LOST
 from penult_server.front.queries.imports import check_uploaded
+from penult_server.front.queries.named_files import NamedFiles
 from penult_server.front.queries.specs import Resolved, Resolver
 from penult_server.front.queries.starts import head_of_start
 from penult_server.front.registry_thread import Registry
@@ -59,7 +60,8 @@ class JobQueue:
         self._paused = settings.embedded
         self._submitting = asyncio.Lock()
         self._settings = settings
-        self._resolver = Resolver(registry, settings.root)
+        self._files = NamedFiles(settings)
+        self._resolver = Resolver(registry, settings.root, self._files)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._cancelled: set[str] = set()
@@ -313,6 +315,8 @@ class JobQueue:
             device=self._settings.device,
             log=str(log_file),
             start_head=await head_of_start(resolved.spec.finetune, self._registry),
+            data_roots=map(str, self._settings.data_roots),
+            reads_everywhere=self._files.is_everywhere,
         )
         needs_model = resolved.spec.WhichOneof("kind") != "register_dataset"
         process = await self._spare.take(needs_model=needs_model)

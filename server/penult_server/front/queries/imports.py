@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from penult_proto.errors import ErrorKind
-from penult_proto.files import ABOUT, digest_of_file, digest_of_files, is_plain, model_files
+from penult_proto.files import ABOUT, digest_of_files, is_plain, model_files
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1 import runs_pb2
-from penult_server.backbones.catalog import is_model_directory, library_of, weights_identity
+from penult_server.backbones.catalog import file_digest, is_model_directory, library_of, weights_identity
 from penult_server.errors import ServiceError
 from penult_server.finetuning.inputs import check_classes, check_inputs, invalid
 from penult_server.stores.uploads import upload_directory
@@ -53,7 +53,7 @@ def digest_of_path(path: str) -> str:
         raise invalid("path", "an absolute path on the server's machine", path[:200])
     try:
         files = model_files(Path(path))
-        return digest_of_files([(file.name, digest_of_file(file)) for file in files])
+        return digest_of_files([(file.name, file_digest(file)) for file in files])
     except (OSError, ValueError) as error:
         raise ServiceError(
             ErrorKind.FILES_MISSING,

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,6 +23,7 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.cards_pb2 import ListOptions
 from penult_server.backbones.catalog import weights_identity
 from penult_server.datasets.catalog import describe_packaged
+from penult_server.datasets.model import Modality
 from penult_server.errors import ServiceError, unknown
 from penult_server.finetuning.checks import check_whole
 from penult_server.finetuning.config import MAX_BATCH
@@ -29,9 +31,11 @@ from penult_server.finetuning.keep import ALL, check_ranked
 from penult_server.finetuning.request import complete, expand
 from penult_server.finetuning.start import Start
 from penult_server.front.queries.imports import complete_import, import_identity
+from penult_server.front.queries.named_files import NamedFiles
 from penult_server.front.queries.starts import complete_start
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
+from penult_server.named.specs import check_named, named_paths
 
 RECIPE = 4
 """Part of every digest; raised when the same spec would train or extract something else than before."""
@@ -63,9 +67,10 @@ def check_name(name: str, what: str) -> None:
 class Resolver:
     """Looks names up."""
 
-    def __init__(self, registry: Registry, root: Path) -> None:
+    def __init__(self, registry: Registry, root: Path, files: NamedFiles) -> None:
         self._registry = registry
         self._root = root
+        self._files = files
 
     async def datasets(self) -> list[datasets_pb2.Dataset]:
         """Packaged and registered datasets."""
@@ -96,19 +101,21 @@ class Resolver:
         """Check and complete a spec.
 
         Raises ServiceError: INVALID_ARGUMENT, UNKNOWN_DATASET, UNKNOWN_SPLIT, ATTRIBUTE_MISSING,
-        UNKNOWN_BACKBONE, UNKNOWN_CHECKPOINT, NAME_TAKEN.
+        UNKNOWN_BACKBONE, UNKNOWN_CHECKPOINT, NAME_TAKEN, NOT_ALLOWED for a path that may not be named.
         """
         complete = pb.JobSpec()
         complete.CopyFrom(spec)
+        if named_paths(complete):
+            await self._files.run(check_named, complete)
         match complete.WhichOneof("kind"):
             case "finetune":
-                await self._complete_finetune(complete.finetune)
+                await self._complete_finetune(complete)
             case "extract":
                 await self._complete_extract(complete.extract)
             case "register_dataset":
                 _check_register(complete.register_dataset)
             case "import_checkpoint":
-                await self._complete_import(complete.import_checkpoint)
+                await self._complete_import(complete)
             case None:
                 raise ServiceError(
                     ErrorKind.INVALID_ARGUMENT,
@@ -126,13 +133,13 @@ class Resolver:
             case "finetune":
                 spec = complete.finetune
                 dataset_digest = (await self.dataset(spec.dataset)).digest
-                identity = await asyncio.to_thread(_weights, spec)
+                identity = await self._where(complete)(_weights, spec)
             case "extract":
                 dataset_digest = (await self.dataset(complete.extract.dataset)).digest
             case "import_checkpoint":
                 spec = complete.import_checkpoint
                 dataset_digest = (await self.dataset(spec.dataset)).digest if spec.dataset else ""
-                identity = await asyncio.to_thread(import_identity, spec)
+                identity = await self._where(complete)(import_identity, spec)
             case _:
                 # The files behind an equal path may have changed: every registration looks at them again, unless it
                 # is the same call once more.
@@ -140,7 +147,12 @@ class Resolver:
         content = json.dumps([RECIPE, _identifying(complete), dataset_digest, identity], sort_keys=True)
         return Resolved(complete, hashlib.sha256(content.encode()).hexdigest(), dataset_digest)
 
-    async def _complete_finetune(self, spec: runs_pb2.FinetuneSpec) -> None:
+    def _where(self, spec: pb.JobSpec) -> Callable[..., Awaitable[Any]]:
+        """Where work is done on what a request says: apart, if it names files of this machine."""
+        return self._files.run if named_paths(spec) else asyncio.to_thread
+
+    async def _complete_finetune(self, whole: pb.JobSpec) -> None:
+        spec = whole.finetune
         added = expand(spec)
         dataset = await self.dataset(spec.dataset)
         spec.attribute = _attribute(dataset, spec.attribute)
@@ -152,10 +164,12 @@ class Resolver:
             spec.objective.repeat_errors_of = found.digest
         check_ranked(spec.keep, spec.evaluate or [split.name for split in dataset.splits])
         await complete_start(spec, dataset, self._registry, self._root)
-        complete(spec, "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image", added)
+        modality: Modality = "text" if dataset.modality == datasets_pb2.MODALITY_TEXT else "image"
+        await self._where(whole)(complete, spec, modality, added)
 
-    async def _complete_import(self, spec: pb.ImportCheckpointSpec) -> None:
-        await asyncio.to_thread(complete_import, spec)
+    async def _complete_import(self, whole: pb.JobSpec) -> None:
+        spec = whole.import_checkpoint
+        await self._where(whole)(complete_import, spec)
         if spec.dataset:
             dataset = await self.dataset(spec.dataset)
             spec.dataset, spec.attribute = dataset.name, _attribute(dataset, spec.attribute)

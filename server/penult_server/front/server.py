@@ -122,7 +122,7 @@ class Server:
                 await self._serve(server, port, token)
             finally:
                 watch.cancel()
-                await calls.note_used()
+                await asyncio.wait([watch])
         finally:
             await self._doors.close()
             await asyncio.to_thread(audit.close)

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 from pythonjsonlogger.json import JsonFormatter
 
+from penult_server.logs.repeats import RepeatLimit
 from penult_server.logs.secrets import without_secrets
 
 LogFormat: TypeAlias = Literal["text", "json"]
@@ -76,6 +77,7 @@ def write_lines(form: LogFormat, fields: Fields, handler: logging.Handler | None
     """Write this process's lines in a format, to its standard error by default."""
     handler = logging.StreamHandler() if handler is None else handler
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.addFilter(RepeatLimit())
     handler.addFilter(Subject(fields))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 

@@ -1,5 +1,6 @@
 """Around every handler: its caller is known, its errors become statuses, and what it changed is written down."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -7,6 +8,7 @@ import grpc
 
 from penult_proto.errors import STATUS_CODES, ErrorKind, said_by
 from penult_proto.roles import LOOKING
+from penult_proto.v1 import jobs_pb2
 from penult_server.errors import ServiceError
 from penult_server.front.caller import CALLER, Caller
 from penult_server.front.users.audit import Audit, Entry, RefusalLimit
@@ -37,32 +39,36 @@ class Notes:
         self._all_calls = all_calls
         self._limit = RefusalLimit()
 
-    async def ended(
+    def ended(
         self,
         method: str,
         caller: Caller | None,
         context: Context,
         *,
-        what: str,
+        messages: tuple[Any, ...],
         kind: str,
         started: float,
         stored: bool,
-    ) -> None:
-        """Write a line of a call, if it is to have one. `kind` is that of its error, empty for none."""
+    ) -> asyncio.Future[None] | None:
+        """Write a line of a call, if it is to have one; done once it is written.
+
+        `messages`: the answer and the request, where there are such, the first to name a thing tells what it is about;
+        `kind` is that of the call's error, empty for none; `stored`: all that it answered was there before.
+        """
         changes = not method.rpartition("/")[2].startswith(LOOKING) and not stored
         left_out: int | None = 0
         if kind in REFUSALS:
             left_out = self._limit.counted(caller.user if caller else "")
         if left_out is None or not (changes or kind in REFUSALS or self._all_calls):
-            return
-        await self._audit.append(
+            return None
+        return self._audit.append(
             Entry(
                 request_id=caller.request_id if caller else "",
                 user=caller.user if caller else "",
                 token=caller.token_id if caller else "",
                 peer=str(context.peer()),
                 method=method,
-                what=what,
+                what=next(filter(None, map(named, messages)), ""),
                 code=STATUS_CODES[ErrorKind(kind)].name if kind else "OK",
                 kind=kind,
                 milliseconds=(time.perf_counter() - started) * 1e3,
@@ -101,8 +107,6 @@ class Admitted:
     async def __aexit__(self, _: object, error: BaseException | None, trace: object) -> None:
         """Raises grpc's AbortError in place of what the handler raised."""
         self._opened.__exit__(None, None, None)
-        if isinstance(error, GeneratorExit):
-            return  # its reader has gone; nothing can be awaited with it
         refusal: ServiceError | None = None
         if self._call.is_cut and error is not None:
             self._call.task.uncancel()
@@ -112,15 +116,18 @@ class Admitted:
         elif error is not None and isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
             refusal = translate(error)  # the seam: whatever is left is a bug, logged and answered as INTERNAL
         kind = refusal.kind.value if refusal else _said(error, self._context)
-        await self._notes.ended(
+        written = self._notes.ended(
             self._method,
             self._caller,
             self._context,
-            what=_named(self._answered) or _named(self._asked),
+            messages=(self._answered, self._asked),
             kind=kind,
             started=self._started,
             stored=error is None and self._answered is not None and self._all_stored,
         )
+        # Of a stream whose reader has gone nothing may be waited for.
+        if written is not None and not isinstance(error, GeneratorExit):
+            await written
         if refusal is not None:
             await abort(self._context, refusal)
 
@@ -141,20 +148,19 @@ def _was_stored(message: Any) -> bool:
     return hasattr(message, "refit") and hasattr(message.refit, "reused") and bool(message.refit.reused)
 
 
-def _named(message: Any) -> str:
-    """The thing that a message names."""
+def named(message: Any) -> str:
+    """The thing that a message names; empty for none."""
     if message is None:
         return ""
     for field in NAMES:
         found = getattr(message, field, "")
         if found and isinstance(found, str):
-            spec = message.spec.WhichOneof("kind") if hasattr(message, "spec") and field == "id" else ""
-            return f"{spec} {found}" if spec else found
+            return f"{message.spec.WhichOneof('kind')} {found}" if isinstance(message, jobs_pb2.Job) else found
     for field in ("refit", "requests", "source", "spectra", "first", "goes"):
         inner = getattr(message, field, None)
         if inner is None or isinstance(inner, str):
             continue
         inner = next(iter(inner), None) if hasattr(inner, "__len__") else inner
-        if inner is not None and (found := _named(inner)):
+        if inner is not None and (found := named(inner)):
             return found
     return ""

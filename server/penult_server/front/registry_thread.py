@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
+from penult_server.registry.integrity.starting import check_whole
 from penult_server.registry.jobs import JobTable
 from penult_server.registry.usage import Facts, read_facts
 
@@ -28,9 +29,10 @@ class Registry:
         self._database: Database | None = None
 
     async def open(self, path: Path) -> None:
-        """Open or create the file. Raises what `Database` raises."""
+        """Open or create the file. Raises what `Database` and `check_whole` raise."""
         database = await self.run(Database, path)
         self._database = database
+        await self.run(check_whole, database)
         self.jobs, self.catalog = JobTable(database), Catalog(database, path.parent)
         self.deletions = Deletions(database, path.parent, self.catalog, self.jobs)
         self.usage_facts: Callable[[], Facts] = lambda: read_facts(database, self.deletions.holdings)

@@ -50,7 +50,7 @@ class Catalog:
 
     def datasets(self) -> list[datasets_pb2.Dataset]:
         """Registered datasets by name; packaged ones are not among them."""
-        rows = self._database.rows("SELECT message FROM dataset ORDER BY name")
+        rows = self._database.checked("dataset", "ORDER BY t.name")
         return [Parse(row[0], datasets_pb2.Dataset()) for row in rows]
 
     def dataset_page(self, options: cards_pb2.ListOptions, limit: int) -> tuple[list[datasets_pb2.Dataset], str]:
@@ -73,9 +73,7 @@ class Catalog:
 
     def checkpoint(self, name: str) -> runs_pb2.Checkpoint:
         """The checkpoint of a name, a digest or the unique start of one. Raises ServiceError (UNKNOWN_CHECKPOINT)."""
-        rows = self._database.rows(
-            "SELECT message FROM checkpoint WHERE digest = ?", self.finder.find("checkpoint", name)
-        )
+        rows = self._database.checked("checkpoint", "WHERE t.digest = ?", self.finder.find("checkpoint", name))
         found = Parse(rows[0][0], runs_pb2.Checkpoint())
         self.cards.fill([found])
         return found
@@ -106,7 +104,7 @@ class Catalog:
 
     def run(self, name: str) -> runs_pb2.Run:
         """The run of a name, an id or the unique start of one. Raises ServiceError (UNKNOWN_RUN)."""
-        rows = self._database.rows("SELECT message FROM run WHERE id = ?", self.finder.find("run", name))
+        rows = self._database.checked("run", "WHERE t.id = ?", self.finder.find("run", name))
         found = Parse(rows[0][0], runs_pb2.Run())
         self.cards.fill([found])
         return found
@@ -186,8 +184,8 @@ class Catalog:
 
     def result(self, digest: str, kind: str) -> bytes | None:
         """The stored answer of the query `digest`, if there is one."""
-        rows = self._database.rows("SELECT message FROM result WHERE digest = ? AND kind = ?", digest, kind)
-        return bytes(rows[0][0]) if rows else None  # pyright: ignore[reportArgumentType, reportCallIssue]
+        rows = self._database.checked("result", "WHERE t.digest = ? AND t.kind = ?", digest, kind)
+        return bytes(rows[0][0]) if rows else None
 
     def find_result(self, name: str, kind: str = "") -> tuple[str, str, bytes]:
         """Digest, kind and stored answer, by name, digest or unique start of one, of one kind if given.
@@ -195,8 +193,8 @@ class Catalog:
         Raises ServiceError (UNKNOWN_RESULT).
         """
         digest = self.finder.find("summary", name, only=kind)
-        rows = self._database.rows("SELECT kind, message FROM result WHERE digest = ?", digest)
-        return digest, rows[0][0], bytes(rows[0][1])  # pyright: ignore[reportArgumentType, reportCallIssue]
+        rows = self._database.checked("result", "WHERE t.digest = ?", digest, columns=("kind", "message"))
+        return digest, rows[0][0], bytes(rows[0][1])
 
     def result_page(
         self, request: catalog_pb2.ListResultsRequest, limit: int
@@ -252,9 +250,9 @@ class Catalog:
     def _feature_sets(self, conditions: Iterable[Condition]) -> list[features_pb2.FeatureSet]:
         """The sets that meet conditions on their columns, newest first, with their cards."""
         wanted = list(conditions)
-        rows = self._database.rows(
-            f"SELECT message FROM feature_set WHERE {' AND '.join(one.sql for one in wanted)} "
-            "ORDER BY created DESC, rowid DESC",
+        rows = self._database.checked(
+            "feature_set",
+            f"WHERE {' AND '.join(one.sql for one in wanted)} ORDER BY t.created DESC, t.rowid DESC",
             *(value for one in wanted for value in one.values),
         )
         found = [Parse(row[0], features_pb2.FeatureSet()) for row in rows]

@@ -6,7 +6,6 @@ died too often, no memory, a full disk) the state is kept, and moves to the next
 """
 
 import contextlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores.durable import STAGING_PREFIX, sync_path, write_file
+from penult_server.stores.sealed import read_sealed, sealed_text
 
 STATE_NAME = "training_state.safetensors"
 
@@ -61,8 +61,7 @@ def runs_with_state(root: Path) -> list[str]:
 
 def write_run_manifest(root: Path, manifest: RunManifest) -> None:
     """Store or replace a run's manifest."""
-    content = json.dumps(asdict(manifest), indent=1).encode()
-    write_file(run_directory(root, manifest.run_id) / "manifest.json", content)
+    write_file(run_directory(root, manifest.run_id) / "manifest.json", sealed_text(asdict(manifest)).encode())
 
 
 def read_run_manifest(root: Path, run_id: str) -> RunManifest:
@@ -72,7 +71,10 @@ def read_run_manifest(root: Path, run_id: str) -> RunManifest:
     """
     path = run_directory(root, run_id) / "manifest.json"
     try:
-        return RunManifest(**json.loads(path.read_text(encoding="utf-8")))
+        manifest = RunManifest(**read_sealed(path))
+        if manifest.run_id != run_id:
+            raise ValueError(f"it is that of run {manifest.run_id}")
+        return manifest
     except FileNotFoundError as error:
         raise ServiceError(
             ErrorKind.UNKNOWN_RUN,

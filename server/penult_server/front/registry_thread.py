@@ -1,6 +1,7 @@
 """The registry for an event loop: one thread owns the SQLite connection, so that no commit blocks a call."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,6 +42,18 @@ class Registry:
         """Call a method of the registry on its thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+
+    async def run_when_full(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `run`, for what ends or frees something: on a full disk with the space that is kept back for that."""
+        try:
+            return await self.run(function, *args, **kwargs)
+        except sqlite3.OperationalError as error:
+            if "full" not in str(error) or not await self.run(self.deletions.reserve.release):
+                raise
+        try:
+            return await self.run(function, *args, **kwargs)
+        finally:
+            await self.run(self.deletions.reserve.keep)
 
     async def close(self) -> None:
         """Close the file."""

@@ -49,6 +49,7 @@ from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.settings import Settings
 from penult_server.stores.durable import remove_staging
 from penult_server.stores.removal import FOLDERS
+from penult_server.stores.reserve import Reserve
 
 LEAVING_SECONDS = 8.0
 """How long a server waits for another one to leave its root."""
@@ -88,6 +89,7 @@ class Server:
         patience = 0.0 if self._settings.embedded else LEAVING_SECONDS
         lock = await asyncio.to_thread(RootLock, root, patience=patience)
         try:
+            await asyncio.to_thread(Reserve(root).release_if_full)
             await self._registry.open(root / "penult.db")
             await self._registry.run(self._registry.deletions.recover)
             for name in ("", "uploads", *FOLDERS):

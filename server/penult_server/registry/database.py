@@ -12,10 +12,13 @@ from penult_server.registry.integrity import seals
 from penult_server.registry.integrity.commits import CommitCount
 from penult_server.registry.integrity.missing import check_not_lost
 from penult_server.registry.schema import MIGRATIONS
+from penult_server.stores.reserve import free_bytes
 
 SCHEMA_VERSION = len(MIGRATIONS)
 SMALL_BYTES = 2**26
 """Size up to which a registry is checked with its indexes when it is opened."""
+PAGE_BYTES = 2**16
+"""Bytes that SQLite takes for its log when it opens a file."""
 
 
 class Database:
@@ -43,6 +46,10 @@ class Database:
             seals.watch(self._connection)
         except sqlite3.DatabaseError as error:
             self._connection.close()
+            if free_bytes(path.parent) < PAGE_BYTES:
+                raise ServiceError(
+                    ErrorKind.DISK_FULL, f"{path} cannot be opened, for its disk is full ({error}): free some space"
+                ) from error
             raise ServiceError(
                 ErrorKind.STORE_CORRUPT,
                 f"{path} is not a usable registry ({error}); restore a backup (`penult store restore`), or rebuild it "

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.records import START_OF_ID
 from penult_server.registry.database import Database
 
 SHORTEST_START = 4
 """Characters of an id that are enough to name a thing, when no other begins with them."""
 MOST_CANDIDATES = 10
-_START = re.compile(r"[0-9a-f]{4,64}")
 _PRINTED = re.compile(r"([^/]+)/([^/]+)")
 
 
@@ -78,7 +78,7 @@ class Finder:
         )
         found = [row[0] for row in named if self._database.rows(query, row[0], *more)]
         starting: list[str] = []
-        if _START.fullmatch(given):
+        if START_OF_ID.fullmatch(given):
             query = f"SELECT {kind.key} FROM {table} WHERE {kind.key} GLOB ?{within} ORDER BY 1 LIMIT ?"
             rows = self._database.rows(query, f"{given}*", *more, MOST_CANDIDATES + 1)
             starting = [row[0] for row in rows if row[0] not in found]

@@ -1,4 +1,4 @@
-"""`python -m penult_server serve`: the server's command line (also reached as `penult serve`)."""
+"""`python -m penult_server serve`: the server's command line (also reached as `penult serve`, and `penult store`)."""
 
 import argparse
 import asyncio
@@ -38,12 +38,18 @@ def make_parser() -> argparse.ArgumentParser:
         default=4 * 2**30,
         help="features kept in memory between queries (default: %(default)s)",
     )
+    commands.add_parser("store", help="look after a store without its server", add_help=False)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the server; returns the exit status."""
-    options = vars(make_parser().parse_args(arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["store"]:
+        from penult_server.upkeep.command import main as store
+
+        return store(given[1:])
+    options = vars(make_parser().parse_args(given))
     del options["command"]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The front starts processes; gRPC's own handling of forks is neither needed nor wanted there.

@@ -13,8 +13,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 when it failed, 2 when it was called wrongly."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if given[:1] == ["serve"]:
-            _serve(given)
+        if given[:1] in (["serve"], ["store"]):
+            _become_server(given)
         # Imported here: a server starts without it.
         from penult.cli.commands import run
 
@@ -26,9 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _serve(given: list[str]) -> NoReturn:
-    """Become the server: its own options, unknown here, are left to it."""
+def _become_server(given: list[str]) -> NoReturn:
+    """Become the server's program: its own options, unknown here, are left to it."""
     from penult.connection.embedded import require_server
 
-    require_server("`penult serve` runs a server")
+    require_server(f"`penult {given[0]}` {'runs a server' if given[0] == 'serve' else 'looks after a store'}")
     os.execv(sys.executable, [sys.executable, "-m", "penult_server", *given])

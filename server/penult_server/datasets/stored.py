@@ -173,6 +173,19 @@ class RegisteredDataset:
         for row in self._rows[split]:
             self._check_size(int(row))
 
+    def damaged_within(self, directory: Path) -> list[str]:
+        """Files below a directory that are not what was registered; a user's own files elsewhere are not looked at."""
+        if not self._base.is_relative_to(directory.resolve()):
+            return []
+        return [self._paths[row] for row in range(len(self._paths)) if not self._is_unchanged(row)]
+
+    def _is_unchanged(self, row: int) -> bool:
+        try:
+            self._read_unchanged(row)
+        except ServiceError:
+            return False
+        return True
+
     def _open(self, split: str, index: int) -> Example:
         row = int(self._rows[split][index])
         if self._info.modality == "text":

@@ -26,6 +26,7 @@ class Catalog:
         self._root = root
         self.cards = Cards(database)
         self.finder = Finder(database)
+        self._asked: dict[str, float] = {}
 
     def add_dataset(self, dataset: datasets_pb2.Dataset, given: Given = NOTHING) -> None:
         """Register a dataset; registering the same content again changes nothing.
@@ -185,6 +186,8 @@ class Catalog:
     def result(self, digest: str, kind: str) -> bytes | None:
         """The stored answer of the query `digest`, if there is one."""
         rows = self._database.checked("result", "WHERE t.digest = ? AND t.kind = ?", digest, kind)
+        if rows:
+            self._asked[digest] = time.time()
         return bytes(rows[0][0]) if rows else None
 
     def find_result(self, name: str, kind: str = "") -> tuple[str, str, bytes]:
@@ -194,7 +197,18 @@ class Catalog:
         """
         digest = self.finder.find("summary", name, only=kind)
         rows = self._database.checked("result", "WHERE t.digest = ?", digest, columns=("kind", "message"))
+        self._asked[digest] = time.time()
         return digest, rows[0][0], bytes(rows[0][1])
+
+    def write_asked(self) -> None:
+        """Write down when stored answers were asked for last, for `collecting`; not at once, for that is a commit."""
+        asked, self._asked = self._asked, {}
+        if asked:
+            with self._database.transaction() as connection:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO asked SELECT digest, ? FROM result WHERE digest = ?",
+                    [(when, digest) for digest, when in asked.items()],
+                )
 
     def result_page(
         self, request: catalog_pb2.ListResultsRequest, limit: int

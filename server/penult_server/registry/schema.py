@@ -157,6 +157,10 @@ CREATE TABLE seal (
     sealed TEXT NOT NULL,
     PRIMARY KEY (of_table, of_row)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE asked (
+    digest TEXT PRIMARY KEY REFERENCES result (digest) ON DELETE CASCADE,
+    time REAL NOT NULL
+) STRICT;
 CREATE TABLE commit_count (id INTEGER PRIMARY KEY CHECK (id = 1), n INTEGER NOT NULL) STRICT;
 INSERT INTO commit_count VALUES (1, 0);
 """

@@ -44,9 +44,13 @@ def fill(disk: Path) -> None:
 async def fill_the_log(registry: Registry) -> None:
     """Also the bytes that SQLite's log has on the disk already."""
     answer = refits_pb2.Refit(digest=os.urandom(20_000).hex())
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+
+    async def add_for_ever() -> None:
         while True:
             await registry.run(registry.catalog.add_result, os.urandom(32).hex(), "refit", answer)
+
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        await add_for_ever()
 
 
 def test_cancel_list_and_delete_with_no_byte_free_also_after_a_restart(disk: Path) -> None:

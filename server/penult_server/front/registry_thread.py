@@ -1,6 +1,7 @@
 """The registry for an event loop: one thread owns the SQLite connection, so that no commit blocks a call."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -58,5 +59,7 @@ class Registry:
     async def close(self) -> None:
         """Close the file."""
         if self._database:
+            with contextlib.suppress(AttributeError, sqlite3.Error):  # opened in part, or no space: it says little
+                await self.run(self.catalog.write_asked)
             await self.run(self._database.close)
         self._thread.shutdown()

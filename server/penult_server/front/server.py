@@ -28,6 +28,7 @@ from penult_proto.v1 import (
 )
 from penult_server.errors import ServiceError
 from penult_server.front.access import RootLock, ServerRecord, address_files, publish, server_token, withdraw
+from penult_server.front.cleaning import keep_clean
 from penult_server.front.guard import Guard
 from penult_server.front.health import SERVICE_NAME, Health
 from penult_server.front.jobs.queue import JobQueue
@@ -113,6 +114,7 @@ class Server:
         files = address_files(self._settings.root, port)
         self._compute.start()
         watcher = asyncio.create_task(self._watch_clients())
+        cleaner = asyncio.create_task(keep_clean(self._settings.root, self._registry))
         await self._queue.start()
         await server.start()
         try:
@@ -131,6 +133,7 @@ class Server:
             self._lifetime.is_stopping = True
             withdraw(files)
             watcher.cancel()
+            cleaner.cancel()
             await self._health.leave()
             await self._queue.stop()
             await server.stop(STOP_GRACE)

@@ -130,7 +130,7 @@ class Database:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            if not seals.is_damage(error):
                 raise
             raise ServiceError(
                 ErrorKind.STORE_CORRUPT,

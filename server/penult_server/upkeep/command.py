@@ -122,7 +122,7 @@ _COMMANDS = {"verify": _verify, "repair": _repair, "backup": _backup, "restore":
 
 
 def _say(answer: Verification | Collected, *, as_json: bool) -> int:
-    sys.stdout.write(f"{json.dumps(asdict(answer), indent=1) if as_json else answer}\n")
+    sys.stdout.write(f"{json.dumps(_plain(answer), indent=1) if as_json else answer}\n")
     return EXIT_DAMAGED if isinstance(answer, Verification) and answer.damages else 0
 
 
@@ -138,3 +138,11 @@ def _locked(root: Path) -> Iterator[None]:
 def _check_there(root: Path) -> None:
     if not root.is_dir() or not any(root.iterdir()):
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{root} holds no store: name the directory that a server has")
+
+
+def _plain(answer: Verification | Collected) -> dict[str, object]:
+    """An answer as JSON has it."""
+    if isinstance(answer, Verification):
+        damages = [asdict(one) for one in answer.damages]
+        return {"damages": damages, "checked": dict(answer.checked), "unregistered": answer.unregistered}
+    return asdict(answer)

@@ -18,7 +18,7 @@ from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.integrity import seals
 from penult_server.registry.integrity.copies import COPY, copy_registry
-from penult_server.registry.schema import NEWEST_NAME, THINGS
+from penult_server.registry.schema import COLUMNS, NEWEST_NAME, THINGS
 from penult_server.registry.summaries import summary_row
 from penult_server.stores import checkpoints
 from penult_server.stores.durable import STAGING_PREFIX, sync_path, sync_tree
@@ -37,9 +37,7 @@ def repair_store(root: Path) -> list[str]:
     _seal_old_manifests(root, said)
     work = Path(tempfile.mkdtemp(prefix=f"{STAGING_PREFIX}repair-", dir=root))
     try:
-        begin = _begin(root, work / REGISTRY)
-        said.append(begin)
-        _drop_damaged(work / REGISTRY, said)
+        said += _begin(root, work / REGISTRY)
         # The catalog is the root's: it looks there for what it registers.
         with closing(Database(work / REGISTRY)) as database:
             _forget_missing(root, database, said)
@@ -51,8 +49,8 @@ def repair_store(root: Path) -> list[str]:
     return said
 
 
-def _begin(root: Path, target: Path) -> str:
-    """The best there is: the registry itself, its last copy, or nothing."""
+def _begin(root: Path, target: Path) -> list[str]:
+    """The best there is: the registry itself, its last copy, or nothing. Returns what is to be said of it."""
     for name, meaning in (
         (REGISTRY, "the registry itself"),
         (COPY, "the copy of the registry that the server made last; what came later is rebuilt from manifests"),
@@ -62,40 +60,53 @@ def _begin(root: Path, target: Path) -> str:
             continue
         try:
             copy_registry(source, target)
+            forgotten = _drop_damaged(target)
             with opened(target) as connection:
                 wrong = structure_of(connection)
-                is_filled = bool(connection.execute("PRAGMA user_version").fetchone()[0])
-            if not wrong and is_filled:
+        except sqlite3.Error as error:
+            wrong = [str(error)]
+        else:
+            if not wrong:
                 when = time.strftime("%Y-%m-%d %H:%M", time.localtime(source.stat().st_mtime))
-                return f"begun with {meaning} ({when})"
-        except sqlite3.Error:
-            pass
-        target.unlink(missing_ok=True)
-    return (
+                return [f"begun with {meaning} ({when})", *forgotten]
+        for path in (target, *(target.with_name(f"{target.name}{suffix}") for suffix in ("-wal", "-shm", "-journal"))):
+            path.unlink(missing_ok=True)
+    return [
         "begun anew, from the manifests alone: the history of jobs, stored answers, names, tags and notes are lost; "
         "answers are computed again when they are asked for"
-    )
+    ]
 
 
-def _drop_damaged(path: Path, said: list[str]) -> None:
-    """Forget the rows that are not what was written: a wrong number would be worse than none."""
-    if not path.exists():
-        return
+def _drop_damaged(path: Path) -> list[str]:
+    """Forget the rows that are not what was written: a wrong number would be worse than none. Raises sqlite3.Error."""
+    said: list[str] = []
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.text_factory = lambda content: content.decode(errors="surrogateescape")
         seals.install(connection)
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:
+            raise sqlite3.DatabaseError("it is empty")
         if not seals.has_seals(connection):
-            return
+            return said
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("BEGIN")
+        # What is no JSON any more has no place in an index, from which it could not be taken either.
+        indexes = [f"{table}_by_{name}" for table, columns in COLUMNS.items() for name in columns]
+        query = "SELECT sql FROM sqlite_master WHERE name = ?"
+        made = [connection.execute(query, (one,)).fetchone()[0] for one in indexes]
+        for one in indexes:
+            connection.execute(f"DROP INDEX {one}")
         for row in list(seals.damaged_rows(connection)):
             said.append(f"forgotten: {row}")
             if row.table == "job":
                 connection.execute("DELETE FROM job_event WHERE job = ?", (row.id,))
-            connection.execute(f"DELETE FROM {row.table} WHERE {seals.TABLES[row.table].id(row.table)} = ?", (row.id,))
+            id = seals.TABLES[row.table].id(row.table)
+            connection.execute(f"DELETE FROM {row.table} WHERE {id} = ?", (row.id,))
+        for sql in made:
+            connection.execute(sql)
         _complete(connection)
         seals.seal_all(connection)
         connection.execute("COMMIT")
+    return said
 
 
 def _complete(connection: sqlite3.Connection) -> None:

@@ -128,10 +128,9 @@ def _dataset(root: Path, digest: str, found: Verification) -> None:
 
 
 def _run(root: Path, run: str, found: Verification) -> None:
-    directory = root / "runs" / run
-    if (directory / "manifest.json").exists():
+    # An attempt that failed early may have no manifest; one that has succeeded has both.
+    if read_run_record(root, run) is not None or (root / "runs" / run / "manifest.json").exists():
         read_run_manifest(root, run)
-    read_run_record(root, run)
     state = state_file(root, run)
     if state.exists() and (damage := damage_of_state(state)):
         found.add("run", run, f"its training state {damage}; it would start again")

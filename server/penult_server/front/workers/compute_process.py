@@ -4,10 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -18,6 +15,7 @@ from penult_proto.v1.pipes_pb2 import ComputeOrder, FromWorker, ToWorker
 from penult_server import pipes
 from penult_server.compute_environment import compute_environment, usable_cores
 from penult_server.errors import ServiceError
+from penult_server.front.cleaning import OwnFolder
 from penult_server.front.workers.asked_queries import AskedQueries
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
 from penult_server.messages import error_from_proto
@@ -40,7 +38,8 @@ class ComputeProcess:
         self._on_health = on_health
         self._log = settings.root / "logs" / "compute.log"
         # A socket's path may have 107 bytes at most, so it cannot lie under the root.
-        self._directory = Path(tempfile.mkdtemp(prefix="penult-"))
+        self._folder = OwnFolder()
+        self._directory = self._folder.path
         self._starts = 0
         self._process: asyncio.subprocess.Process | None = None
         self._channel: grpc.aio.Channel | None = None
@@ -70,7 +69,7 @@ class ComputeProcess:
             await self._channel.close()
         if self._process:
             await stop_process(self._process, grace=2)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._folder.remove()
 
     async def channel(self) -> grpc.aio.Channel:
         """A channel to the running worker. Raises ServiceError (WORKER_DIED) when it does not start."""

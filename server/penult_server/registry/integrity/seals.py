@@ -71,6 +71,12 @@ class DamagedRow:
         return f"{TABLES[self.table].word} {self.id} in the registry is {self.what}"
 
 
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that what is stored is damaged: its pages, or a message that is no JSON any more."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "malformed" in str(error)
+
+
 def install(connection: sqlite3.Connection) -> None:
     """Teach a connection the function that the digests are made by."""
     connection.create_function("penult_seal", -1, _seal, deterministic=True)

@@ -38,6 +38,13 @@ def make_parser() -> argparse.ArgumentParser:
         default=4 * 2**30,
         help="features kept in memory between queries (default: %(default)s)",
     )
+    serve.add_argument(
+        "--keep-days",
+        type=int,
+        default=0,
+        metavar="DAYS",
+        help="remove answers without name, tag or note that nobody asked for within DAYS, as `penult store gc` does",
+    )
     commands.add_parser("store", help="look after a store without its server", add_help=False)
     return parser
 

@@ -31,6 +31,8 @@ class Settings:
     """ "auto", "cpu" or "cuda"."""
     resident_bytes: int = 4 * 2**30
     """Most bytes of features kept in memory between queries."""
+    keep_days: int = 0
+    """Days after which answers that nobody asks for, and leftovers, are removed; 0 for never."""
 
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""
@@ -45,6 +47,8 @@ class Settings:
         for name in ("max_queued_jobs", "max_running_jobs", "resident_bytes"):
             if getattr(self, name) < 1:
                 raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.keep_days < 0:
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"keep_days must be 0 or more, got {self.keep_days}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"device must be auto, cpu or cuda, got {self.device!r}")
 

@@ -1,5 +1,6 @@
 """What killed servers leave is cleaned by its rule, and nothing that is used."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -8,9 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
-from penult_server.front.cleaning import OwnFolder, remove_left_addresses, remove_left_folders, remove_old_staging
 
+from penult_proto.v1 import catalog_pb2, spectra_pb2
 from penult_server.front.access import RootLock
+from penult_server.front.cleaning import (
+    OwnFolder,
+    keep_clean,
+    remove_left_addresses,
+    remove_left_folders,
+    remove_old_staging,
+)
+from penult_server.front.registry_thread import Registry
+from penult_server.registry.cards import Given
 
 LONG_AGO = time.time() - 40 * 86400
 
@@ -85,3 +95,26 @@ def test_staging_that_nobody_writes_any_more_goes(tmp_path: Path):
     aged(left / "y" / "0")
     assert remove_old_staging(tmp_path) == [left]
     assert used.exists()
+
+
+def test_answers_that_nobody_asks_for_go_with_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def go() -> None:
+        registry = Registry()
+        await registry.open(tmp_path / "penult.db")
+        run, catalog = registry.run, registry.catalog
+        for digest, given in (("a" * 64, Given()), ("b" * 64, Given(name="mine")), ("c" * 64, Given())):
+            await run(catalog.add_result, digest, "spectra", spectra_pb2.Spectra(), given)
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 40 * 86400)
+        assert await run(catalog.result, "c" * 64, "spectra") is not None
+        cleaner = asyncio.create_task(keep_clean(tmp_path, registry, 30))
+        listed = set("abc")
+        while "a" in listed:
+            page, _ = await run(catalog.result_page, catalog_pb2.ListResultsRequest(), 9)
+            listed = {one.digest[0] for one in page}
+        assert listed == {"b", "c"}
+        cleaner.cancel()
+        await registry.close()
+
+    asyncio.run(asyncio.wait_for(go(), 60))
+    assert (tmp_path / "penult.db.copy").exists()

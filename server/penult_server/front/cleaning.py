@@ -7,7 +7,8 @@
 | address file of a server, with its token | user's state folder | its process is gone and its root's lock is free |
 | `.staging-...` of writers | store | at the start; later when nothing in it changed for a day |
 
-Also once a day: a copy of the registry, for `penult store repair`. And hourly: when answers were asked for last.
+Also once a day a copy of the registry, for `penult store repair`; hourly, when answers were asked for last; and with
+`--keep-days`, what `penult store gc` removes.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from penult_server.errors import ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.registry.integrity.copies import renew_copy
 from penult_server.stores.durable import STAGING_PREFIX
@@ -51,8 +53,11 @@ class OwnFolder:
         self._lock.close()
 
 
-async def keep_clean(root: Path, registry: Registry) -> None:
-    """Clean now and then every hour, until cancelled. Nothing that fails here may end a server."""
+async def keep_clean(root: Path, registry: Registry, keep_days: int) -> None:
+    """Clean now and then every hour, until cancelled. Nothing that fails here may end a server.
+
+    `keep_days`: age at which answers that nobody asks for, and leftovers, go; 0 for never.
+    """
     while True:
         for step in (remove_left_folders, remove_left_addresses, lambda: remove_old_staging(root)):
             try:
@@ -62,8 +67,13 @@ async def keep_clean(root: Path, registry: Registry) -> None:
         try:
             await registry.run(registry.catalog.write_asked)
             await asyncio.to_thread(renew_copy, root)
-        except (sqlite3.Error, OSError) as error:
-            log.warning("the registry was not copied: %s", error)
+            if keep_days:
+                collected = await registry.run(registry.collect, keep_days * 86400.0)
+                await asyncio.to_thread(remove, [root / name for name in collected.files])
+                if collected.answers or collected.files:
+                    log.info("%s", collected)
+        except (sqlite3.Error, OSError, ServiceError) as error:
+            log.warning("the registry could not be looked after: %s", error)
         await asyncio.sleep(EVERY_SECONDS)
 
 

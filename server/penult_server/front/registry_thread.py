@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
+from penult_server.registry.integrity.collecting import Collected, collect
 from penult_server.registry.integrity.starting import check_whole
 from penult_server.registry.jobs import JobTable
 from penult_server.registry.usage import Facts, read_facts
@@ -38,6 +39,9 @@ class Registry:
         self.jobs, self.catalog = JobTable(database), Catalog(database, path.parent)
         self.deletions = Deletions(database, path.parent, self.catalog, self.jobs)
         self.usage_facts: Callable[[], Facts] = lambda: read_facts(database, self.deletions.holdings)
+        self.collect: Callable[[float], Collected] = lambda older_than: collect(
+            database, self.deletions, path.parent, older_than, dry_run=False
+        )
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the registry on its thread."""

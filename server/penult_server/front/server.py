@@ -114,7 +114,7 @@ class Server:
         files = address_files(self._settings.root, port)
         self._compute.start()
         watcher = asyncio.create_task(self._watch_clients())
-        cleaner = asyncio.create_task(keep_clean(self._settings.root, self._registry))
+        cleaner = asyncio.create_task(keep_clean(self._settings.root, self._registry, self._settings.keep_days))
         await self._queue.start()
         await server.start()
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.deletion_plan import Closure, Plan, Sort, Thing
-from penult_server.stores.removal import FOLDERS, remove
+from penult_server.stores.removal import FOLDERS
 from penult_server.stores.sizes import Sizes
 
 GRACE_SECONDS = 30 * 86400.0
@@ -42,7 +42,7 @@ class Collected:
 
 
 def collect(database: Database, deletions: Deletions, root: Path, older_than: float, *, dry_run: bool) -> Collected:
-    """Remove what is older than so many seconds; to be called where the registry is written."""
+    """Forget what is older than so many seconds, and say which files may go; where the registry is written."""
     going = _unwanted(database, deletions, time.time() - older_than)
     places = list(_unknown(root, deletions, time.time() - max(older_than, LEAST_GRACE_SECONDS)))
     sizes = Sizes()
@@ -53,11 +53,8 @@ def collect(database: Database, deletions: Deletions, root: Path, older_than: fl
         file_bytes=sum(sizes.of(path) for path in places),
         dry_run=dry_run,
     )
-    if not dry_run:
-        if going:
-            deletions.execute(Plan(goes=going))
-        remove(places)
-        deletions.reserve.keep()
+    if going and not dry_run:
+        deletions.execute(Plan(goes=going))
     return collected
 
 

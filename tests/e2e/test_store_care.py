@@ -286,7 +286,7 @@ def test_commits_that_a_damaged_log_has_lost_are_told(tmp_path, damage):
     shutil.copytree(root, tmp_path / "killed")
     database.close()
     damage(tmp_path / "killed" / "penult.db-wal", random.Random(3))
-    with pytest.raises(ServiceError, match=r"lacks the last \d+ of \d+ changes") as raised:
+    with pytest.raises(ServiceError, match=r"is missing the last \d+ of \d+ changes") as raised:
         Database(tmp_path / "killed" / "penult.db")
     assert raised.value.kind is ErrorKind.STORE_CORRUPT
 
@@ -358,7 +358,7 @@ def test_a_damaged_row_is_forgotten_and_comes_back_from_its_manifest(copy, befor
 def test_a_store_that_lost_its_log_is_repaired(copy):
     count = int((copy / "penult.db.commits").read_text())
     (copy / "penult.db.commits").write_text(f"{count + 3:020d}\n")
-    with pytest.raises(ServiceError, match=f"lacks the last 3 of {count + 3}"):
+    with pytest.raises(ServiceError, match=f"is missing the last 3 of {count + 3}"):
         Database(copy / "penult.db")
     assert "the last 3 changes are lost" in verify_store(copy).damages[0].what
     repair_store(copy)

@@ -56,7 +56,7 @@ class Manifest:
     texts_sha256: str
     """sha256 (hex) of the file of texts."""
     labels_sha256: str = ""
-    """The same of the file of arrays; empty for datasets of earlier versions."""
+    """sha256 (hex) of the file of arrays; empty for datasets of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,9 @@ class Database:
             self._migrate(path)
             self._count = int(self._connection.execute("SELECT n FROM commit_count").fetchone()[0])
             seals.watch(self._connection)
+        except ServiceError:
+            self._connection.close()
+            raise
         except sqlite3.DatabaseError as error:
             self._connection.close()
             if free_bytes(path.parent) < PAGE_BYTES:

@@ -18,7 +18,7 @@ from penult_server.upkeep.verify import REGISTRY, TABLES_OF, opened, verify_stor
 
 ABOUT = "backup.json"
 ATTEMPTS = 5
-"""Times that a backup is begun again because something was deleted meanwhile."""
+"""Times that a backup is started again because something was deleted meanwhile."""
 CHANGING = ("logs",)
 """Folders whose files are appended to: always copied."""
 

@@ -68,11 +68,11 @@ def _begin(root: Path, target: Path) -> list[str]:
         else:
             if not wrong:
                 when = time.strftime("%Y-%m-%d %H:%M", time.localtime(source.stat().st_mtime))
-                return [f"begun with {meaning} ({when})", *forgotten]
+                return [f"started from {meaning} ({when})", *forgotten]
         for path in (target, *(target.with_name(f"{target.name}{suffix}") for suffix in ("-wal", "-shm", "-journal"))):
             path.unlink(missing_ok=True)
     return [
-        "begun anew, from the manifests alone: the history of jobs, stored answers, names, tags and notes are lost; "
+        "started anew, from the manifests alone: the history of jobs, stored answers, names, tags and notes are lost; "
         "answers are computed again when they are asked for"
     ]
 

@@ -2,7 +2,7 @@
 
 SQLite's -wal holds what was committed last; when it is lost or damaged, the file opens as it was before, and says
 nothing. So every transaction counts itself in the registry, and after its commit in a file of its own. That file is
-not flushed: it may lag behind after a power cut, which proves nothing, but it is never ahead of what was committed.
+not flushed: it may lag behind after a power cut, which is no alarm, but it is never ahead of what was committed.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class CommitCount:
         if (noted := self.read()) > committed:
             raise ServiceError(
                 ErrorKind.STORE_CORRUPT,
-                f"{self._path.with_suffix('')} lacks the last {noted - committed} of {noted} changes: its -wal was "
-                "lost or damaged, or an older file was put in its place. Restore a backup (`penult store restore`), or "
-                "run `penult store repair`, which goes on from what is there and from the manifests",
+                f"{self._path.with_suffix('')} is missing the last {noted - committed} of {noted} changes: its -wal "
+                "was lost or damaged, or an older file was put in its place. Restore a backup (`penult store "
+                "restore`), or run `penult store repair`, which keeps what is there and adds what the manifests have",
             )

@@ -1,4 +1,4 @@
-"""`python -m penult_server serve | token`: the command line of a server (`penult serve`, `penult token create`)."""
+"""`python -m penult_server serve | token | store`: what runs a server, and what its owner does beside it."""
 
 import argparse
 import asyncio
@@ -88,14 +88,27 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="directory below which clients may name files (repeatable; without one the owner may name any)",
     )
+    serve.add_argument(
+        "--keep-days",
+        type=int,
+        default=0,
+        metavar="DAYS",
+        help="remove answers without name, tag or note that nobody asked for within DAYS, as `penult store gc` does",
+    )
+    commands.add_parser("store", help="look after a store without its server", add_help=False)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the server; returns the exit status."""
-    options = vars(make_parser().parse_args(arguments))
+    given = sys.argv[1:] if arguments is None else arguments
     # Whatever this process and its workers make is for their user alone.
     os.umask(0o077)
+    if given[:1] == ["store"]:
+        from penult_server.upkeep.command import main as store
+
+        return store(given[1:])
+    options = vars(make_parser().parse_args(given))
     if options.pop("command") == "token":
         return token_command.run(options)
     write_front_lines(options["log_format"], embedded=options["embedded"])

@@ -1,6 +1,24 @@
-"""What datasets, stores and messages all know: the names of labels."""
+"""What datasets, stores and messages all know: the names of labels, and what no name may look like."""
 
+import re
 from dataclasses import dataclass
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+
+START_OF_ID = re.compile(r"[0-9a-f]{4,64}")
+"""What is read as an id, or as the start of one."""
+
+
+def check_no_id(name: str, what: str) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) for a name that might be the start of a digest, and hide that thing."""
+    if START_OF_ID.fullmatch(name):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"the name of a {what} must not look like a digest, which has only the characters 0-9 and a-f, or like the "
+            f"first 4 or more of one: it would stand for two things; got {name!r}, choose {name + '-'!r} or another",
+            name=name,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,8 @@ class Settings:
     """Seconds that calls in progress get when the server stops."""
     data_roots: tuple[Path, ...] = ()
     """Directories below which clients may name files; none lets the owner alone name any, on a loopback address."""
+    keep_days: int = 0
+    """Days after which answers that nobody asks for, and leftovers, are removed; 0 for never."""
 
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""
@@ -102,6 +104,8 @@ class Settings:
             )
         for one in self.data_roots:
             self._check_data_root(one)
+        if self.keep_days < 0:
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"keep_days must be 0 or more, got {self.keep_days}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"device must be auto, cpu or cuda, got {self.device!r}")
 

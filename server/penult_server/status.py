@@ -71,6 +71,12 @@ def translate(error: BaseException) -> ServiceError:
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if is_full or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
         return ServiceError(ErrorKind.DISK_FULL, "the server's disk is full; nothing was stored, free some space")
+    if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
+        return ServiceError(
+            ErrorKind.STORE_CORRUPT,
+            f"the registry is damaged ({error}); stop the server, then `penult store verify` names what is, and "
+            "`penult store repair` mends it",
+        )
     logging.getLogger("penult").error("unexpected %s", type(error).__name__, exc_info=error)
     return ServiceError(
         ErrorKind.INTERNAL,

@@ -29,6 +29,7 @@ from penult_server.datasets.layouts.document import HELP, documents
 from penult_server.datasets.layouts.multinli import has_negation
 from penult_server.datasets.layouts.reading import LAYOUTS, PUBLISHED_LAYOUTS, layout_of
 from penult_server.datasets.stored import RegisteredDataset
+from penult_server.stores.sealed import sealed_text
 
 PUBLISHED = {
     # Sagawa et al. 2020, table 1 and appendix; Koh et al. 2021. Order: class, then attribute.
@@ -163,7 +164,7 @@ def test_notes_of_datasets_registered_before_there_were_kinds_are_read(tmp_path:
     directory = tmp_path / "out" / dataset.info.digest
     stored = json.loads((directory / "registration.json").read_text())
     texts = [note["text"] for note in stored["notes"]]
-    (directory / "registration.json").write_text(json.dumps(stored | {"notes": texts}))
+    (directory / "registration.json").write_text(sealed_text(stored | {"notes": texts}))
     assert RegisteredDataset(directory).info.notes == dataset.info.notes
 
 

@@ -1,6 +1,7 @@
 """Feature stores: what is read is what was written, whole or not at all, and damage never passes as zeros."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from penult_server.stores import features as features_module
 from penult_server.stores.features import FeatureHeader, FeatureWriter, chunk_rows
 from penult_server.stores.manifest import LabelNames, read_manifest
 from penult_server.stores.reading import StoredFeatures
+from penult_server.stores.sealed import sealed_text
 
 LABELS = LabelNames(classes=("cat", "dog"), attribute="place", attribute_values=("in", "out"))
 
@@ -222,7 +224,7 @@ def test_a_damaged_manifest_is_said_to_be_one(tmp_path, text):
 def test_a_set_of_a_newer_format_is_refused(tmp_path):
     directory = tmp_path / "features" / write(tmp_path, make(5, 2)).digest
     path = directory / "manifest.json"
-    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
+    path.write_text(sealed_text(json.loads(path.read_text()) | {"format": 99}))
     with pytest.raises(ServiceError) as raised:
         read_manifest(directory)
     assert raised.value.kind is ErrorKind.VERSION_MISMATCH

@@ -4,7 +4,9 @@ import pytest
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import cards_pb2, features_pb2, refits_pb2, runs_pb2, spectra_pb2
+from penult_server.datasets.registration import check_name as check_dataset_name
 from penult_server.errors import ServiceError
+from penult_server.front.queries.specs import check_name
 from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
@@ -106,6 +108,12 @@ class TestEveryKind:
             Finder(database).find(table, "feed")
         put(catalog, table, "feed" + "1" * 60, "feed")
         assert Finder(database).find(table, "feed") == "feed" + "1" * 60
+
+    def test_a_full_id_goes_before_a_name_of_earlier_versions(self, catalog: Catalog, database: Database, table: str):
+        put(catalog, table, "a" * 64, "b" * 64)
+        assert Finder(database).find(table, "b" * 64) == "a" * 64
+        put(catalog, table, "b" * 64)
+        assert Finder(database).find(table, "b" * 64) == "b" * 64
 
     def test_a_name_is_unique_within_its_kind_alone(self, catalog: Catalog, database: Database, table: str):
         for other in KEYS:
@@ -236,3 +244,17 @@ def test_the_name_of_a_card_is_the_newest_that_the_thing_has(catalog: Catalog, d
     assert names() == ["", "third"]
     put(catalog, "run", "1" * 12, "third")
     assert names() == ["third", ""]
+
+
+@pytest.mark.parametrize("name", ["feed", "0123", "a" * 63, "2026", "cafe1234"])
+def test_a_name_like_the_start_of_a_digest_is_refused(name: str):
+    for check in (lambda: check_name(name, "run"), lambda: check_dataset_name(name)):
+        with pytest.raises(ServiceError, match="must not look like a digest") as raised:
+            check()
+        assert raised.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("name", ["fed", "feeds", "run-2026", "cafe-1", "2026.1"])
+def test_other_names_are_not(name: str):
+    check_name(name, "run")
+    check_dataset_name(name)

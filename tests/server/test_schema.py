@@ -12,6 +12,7 @@ from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import SCHEMA_VERSION, Database
 from penult_server.registry.jobs import JobTable
 from penult_server.registry.schema import MIGRATIONS, THINGS
+from penult_server.stores.sealed import read_sealed
 
 VERSION_1 = Path(__file__).with_name("stores") / "version_1.sql"
 """What ``sqlite3 penult.db .dump`` prints: a run, its checkpoints and features, uploads (one with two names), answers
@@ -140,3 +141,33 @@ def test_a_row_that_is_replaced_keeps_its_card(old: Path):
     assert catalog.run("kept").card.note == "why"
     assert json.loads(database.rows("SELECT tags FROM card WHERE kind = 'run'")[0][0]) == ["a"]
     database.close()
+
+
+def test_manifests_of_an_earlier_version_are_given_digests_once(old: Path, caplog: pytest.LogCaptureFixture):
+    places = [old.parent / folder / "a" / "manifest.json" for folder in ("checkpoints", "features", "runs", "datasets")]
+    for path in places:
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"image_mean": [0.1, 0.25], "name": "ä"}))
+    with caplog.at_level("INFO"):
+        Database(old).close()
+        written = [path.read_bytes() for path in places]
+        Database(old).close()
+    assert [path.read_bytes() for path in places] == written
+    assert [read_sealed(path) for path in places] == [{"image_mean": [0.1, 0.25], "name": "ä"}] * 4
+    assert caplog.text.count("a digest was added to 4 files of an earlier version") == 1
+    # From now on one without is damaged, and stays so.
+    places[0].write_text(json.dumps({"image_mean": [0.1, 0.5]}))
+    Database(old).close()
+    with pytest.raises(ValueError, match="it has no content_sha256"):
+        read_sealed(places[0])
+
+
+def test_a_row_that_was_altered_is_not_given_a_new_digest_by_an_upgrade(old: Path, monkeypatch: pytest.MonkeyPatch):
+    Database(old).close()
+    with sqlite3.connect(old) as connection:
+        connection.execute("UPDATE run SET message = message || ' '")
+    connection.close()
+    monkeypatch.setattr("penult_server.registry.database.MIGRATIONS", (*MIGRATIONS, lambda connection: None))
+    monkeypatch.setattr("penult_server.registry.database.SCHEMA_VERSION", len(MIGRATIONS) + 1)
+    with pytest.raises(ServiceError, match=r"run .* in the registry is altered"):
+        Database(old)

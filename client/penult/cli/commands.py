@@ -45,6 +45,12 @@ def serve() -> None:
     # `main` becomes the server before the tree is loaded.
 
 
+@penult.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+def store() -> None:
+    """Verify, repair, back up, restore and clean a store on this machine; see penult store --help."""
+    # As above.
+
+
 COLLECTIONS = (DATASETS, RUNS, CHECKPOINTS, FEATURES, RESULTS, JOBS)
 WORK = (finetune, sweep, extract)
 for command in (*WORK, *questions.COMMANDS, *exporting.COMMANDS, *deleting.COMMANDS, *setting_up.COMMANDS):

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 when it failed, 2 when it was called wrongly."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if given[:1] == ["serve"] or given[:2] in OF_TOKENS:
+        if given[:1] in (["serve"], ["store"]) or given[:2] in OF_TOKENS:
             _become_the_server(given)
         # Imported here: a server starts without it.
         from penult.cli.commands import run
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _become_the_server(given: list[str]) -> NoReturn:
-    """Its own options, unknown here, are left to it."""
+    """Become the server's program: its own options, unknown here, are left to it."""
     from penult.connection.embedded import require_server
 
     require_server(f"`penult {given[0]}` is the server's")

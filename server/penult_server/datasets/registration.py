@@ -34,6 +34,7 @@ from penult_server.datasets.stored import (
 )
 from penult_server.datasets.tables.table import Texts
 from penult_server.errors import ServiceError
+from penult_server.records import check_no_id
 from penult_server.stores.durable import STAGING_PREFIX, staged_directory
 
 IMAGES_DIRECTORY = "images"
@@ -118,6 +119,7 @@ def check_name(name: str) -> None:
             "digits, dots, underscores or hyphens, at most 63 in all",
             name=name,
         )
+    check_no_id(name, "dataset")
     if name == PACKAGED_NAME:
         raise ServiceError(ErrorKind.NAME_TAKEN, f"{name!r} is the packaged dataset; choose another name", name=name)
 

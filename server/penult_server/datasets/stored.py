@@ -13,14 +13,14 @@ content is registered again under another name or in another place.
 """
 
 import hashlib
-import json
+import io
 import stat
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from penult_server.named.opening import open_regular
 from penult_server.notes import Note
 from penult_server.records import Attribute
 from penult_server.stores.durable import write_file
+from penult_server.stores.sealed import read_sealed, sealed_text
 
 FORMAT = 2
 MANIFEST_FILE = "manifest.json"
@@ -55,6 +56,8 @@ class Manifest:
     masks: Sequence[str]
     texts_sha256: str
     """sha256 (hex) of the file of texts."""
+    labels_sha256: str = ""
+    """sha256 (hex) of the file of arrays; empty for datasets of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,15 +113,16 @@ class TextBytes:
 
 def write_content(directory: Path, manifest: Manifest, labels: LabelArrays, texts: TextBytes) -> None:
     """Write what never changes into a directory that is being staged."""
-    document = {"format": FORMAT} | asdict(manifest)
-    (directory / MANIFEST_FILE).write_text(json.dumps(document), encoding="utf-8")
     (directory / TEXTS_FILE).write_bytes(texts.content)
     np.savez(directory / LABELS_FILE, **{one.name: getattr(labels, one.name) for one in fields(labels)})
+    labels_sha256 = hashlib.sha256((directory / LABELS_FILE).read_bytes()).hexdigest()
+    document = {"format": FORMAT} | asdict(replace(manifest, labels_sha256=labels_sha256))
+    (directory / MANIFEST_FILE).write_text(sealed_text(document, indent=None), encoding="utf-8")
 
 
 def write_registration(directory: Path, registration: Registration) -> None:
     """Write or replace what may change, in one step."""
-    write_file(directory / REGISTRATION_FILE, json.dumps(asdict(registration)).encode())
+    write_file(directory / REGISTRATION_FILE, sealed_text(asdict(registration), indent=None).encode())
 
 
 class RegisteredDataset:
@@ -131,7 +135,7 @@ class RegisteredDataset:
         try:
             manifest = _read_manifest(directory)
             registration = _read_registration(directory)
-            labels = _read_labels(directory)
+            labels = _read_labels(directory, manifest)
             texts = _read_texts(directory, manifest, labels)
             self._rows = {split: np.flatnonzero(labels.split_index == i) for i, split in enumerate(manifest.splits)}
             self._info = _describe(name or registration.name, manifest, registration, labels, self._rows)
@@ -169,6 +173,19 @@ class RegisteredDataset:
             return
         for row in self._rows[split]:
             self._check_size(int(row))
+
+    def damaged_within(self, directory: Path) -> list[str]:
+        """Files below a directory that are not what was registered; a user's own files elsewhere are not looked at."""
+        if not self._base.is_relative_to(directory.resolve()):
+            return []
+        return [self._paths[row] for row in range(len(self._paths)) if not self._is_unchanged(row)]
+
+    def _is_unchanged(self, row: int) -> bool:
+        try:
+            self._read_unchanged(row)
+        except ServiceError:
+            return False
+        return True
 
     def _open(self, split: str, index: int) -> Example:
         row = int(self._rows[split][index])
@@ -243,16 +260,19 @@ def check_files(dataset: Dataset, splits: Sequence[str]) -> None:
 
 
 def _read_manifest(directory: Path) -> Manifest:
-    document = _read_json(directory / MANIFEST_FILE)
+    document = read_sealed(directory / MANIFEST_FILE)
     if (found := document.pop("format")) != FORMAT:
         raise ValueError(f"its format is {found}, this version reads {FORMAT}")
     named = document.pop("attributes")
     attributes = [Attribute(name=item["name"], values=tuple(item["values"])) for item in named]
-    return Manifest(attributes=attributes, **document)
+    manifest = Manifest(attributes=attributes, **document)
+    if manifest.digest != directory.name:
+        raise ValueError(f"{MANIFEST_FILE} is that of {manifest.digest}")
+    return manifest
 
 
 def _read_registration(directory: Path) -> Registration:
-    document = _read_json(directory / REGISTRATION_FILE)
+    document = read_sealed(directory / REGISTRATION_FILE)
     notes = [_note(one) for one in document.pop("notes")]
     return Registration(notes=notes, **document)
 
@@ -264,12 +284,11 @@ def _note(stored: Any) -> Note:
     return Note(NoteId(stored["id"]), stored["text"])
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
-
-
-def _read_labels(directory: Path) -> LabelArrays:
-    with np.load(directory / LABELS_FILE, allow_pickle=False) as arrays:
+def _read_labels(directory: Path, manifest: Manifest) -> LabelArrays:
+    content = (directory / LABELS_FILE).read_bytes()
+    if manifest.labels_sha256 and hashlib.sha256(content).hexdigest() != manifest.labels_sha256:
+        raise ValueError(f"{LABELS_FILE} is not what was written")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return LabelArrays(**{name: arrays[name] for name in arrays.files})
 
 

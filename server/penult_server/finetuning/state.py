@@ -26,9 +26,12 @@ from torch import Tensor, nn
 from penult_server.finetuning.history import record_from_json, record_to_json
 from penult_server.progress import MetricsRecord
 from penult_server.stores.durable import staged_file
+from penult_server.stores.sealed import SEAL, sealed_text, unsealed
 
-FORMAT = 2
-"""Format of the state; raised when states of older releases can no longer be resumed."""
+FORMAT = 3
+"""Format of the state; raised when states of older releases can no longer be resumed. 3: the header has a digest."""
+UNSEALED = 2
+"""Format of the last states without one, which are resumed still."""
 OVERHEAD = 50.0
 """Least time between two savings, as a multiple of the time that the first took, where `save_every` is 0."""
 LEAST_SECONDS = 30.0
@@ -98,7 +101,7 @@ def save_state(path: Path, trained: Trained, progress: TrainingProgress, identit
         "progress": _progress_to_json(progress),
     }
     with staged_file(path) as staging:
-        save_file(tensors, staging, metadata={"state": json.dumps(header)})
+        save_file(tensors, staging, metadata={"state": sealed_text(header, indent=None)})
 
 
 def load_state(
@@ -113,11 +116,11 @@ def load_state(
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads(file.metadata()["state"])
-            if (header["format"], header["identity"]) != (FORMAT, identity):
+            header = _header(file.metadata()["state"])
+            if header["format"] not in (FORMAT, UNSEALED) or header["identity"] != identity:
                 return None
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, KeyError, OSError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, OSError) as error:
         sys.stderr.write(f"the training state cannot be read, the run starts again: {error}\n")
         return None
     if {name: _checksum(tensor) for name, tensor in tensors.items()} != header["checksums"]:
@@ -131,6 +134,14 @@ def load_state(
     if header["scaler"]:
         trained.scaler.load_state_dict(header["scaler"])
     return progress
+
+
+def _header(text: str) -> dict[str, Any]:
+    """What a state says of itself. Raises ValueError and KeyError for what is not as it was written."""
+    header: dict[str, Any] = json.loads(text)
+    if header["format"] == UNSEALED and SEAL not in header:
+        return header
+    return unsealed(header)
 
 
 def _tensors(trained: Trained) -> dict[str, Tensor]:

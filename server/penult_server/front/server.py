@@ -31,6 +31,7 @@ from penult_server.front.access import RootLock, ServerRecord, address_files, pu
 from penult_server.front.admission.calls import Calls
 from penult_server.front.admission.interceptor import Admission
 from penult_server.front.admission.limits import limits_of
+from penult_server.front.cleaning import keep_clean
 from penult_server.front.guard import Guard
 from penult_server.front.health import SERVICE_NAME, Health
 from penult_server.front.jobs.queue import JobQueue
@@ -60,6 +61,7 @@ from penult_server.settings import Settings
 from penult_server.stores.durable import remove_staging
 from penult_server.stores.private import make_private
 from penult_server.stores.removal import FOLDERS
+from penult_server.stores.reserve import Reserve
 
 LEAVING_SECONDS = 8.0
 """How long a server waits for another one to leave its root."""
@@ -103,6 +105,7 @@ class Server:
         audit = Audit(root / "logs" / "audit.jsonl")
         try:
             await asyncio.to_thread(make_private, root)
+            await asyncio.to_thread(Reserve(root).release_if_full)
             await self._registry.open(root / "penult.db")
             await self._registry.run(self._registry.deletions.recover)
             for name in ("", "uploads", *FOLDERS):
@@ -144,6 +147,7 @@ class Server:
         files = address_files(self._settings.root, port)
         self._compute.start()
         watcher = asyncio.create_task(self._watch_clients())
+        cleaner = asyncio.create_task(keep_clean(self._settings.root, self._registry, self._settings.keep_days))
         await self._queue.start()
         await server.start()
         try:
@@ -165,6 +169,7 @@ class Server:
             withdraw(files)
             watcher.cancel()
             self._calls.leave()
+            cleaner.cancel()
             await self._health.leave()
             await asyncio.gather(self._queue.stop(), self._calls.until_ended(self._settings.stop_grace))
             await self._calls.cut()

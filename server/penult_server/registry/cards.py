@@ -83,7 +83,7 @@ class Cards:
 
     def holder(self, kind: str, name: str) -> str | None:
         """The id of the thing that has a name now."""
-        rows = self._database.rows("SELECT id FROM name WHERE kind = ? AND name = ?", kind, name)
+        rows = self._database.checked("name", "WHERE t.kind = ? AND t.name = ?", kind, name, columns=("id",))
         return rows[0][0] if rows else None
 
     def given_to(self, kind: str, id: str) -> Given:
@@ -113,11 +113,12 @@ class Cards:
                     part.names[:] = names.get(id, [])
 
     def _cards(self, kind: str, ids: list[str]) -> dict[str, cards_pb2.Card]:
-        rows = self._database.rows(
-            "SELECT id, name, tags, note, user, created FROM card "
-            "WHERE kind = ? AND id IN (SELECT value FROM json_each(?))",
+        rows = self._database.checked(
+            "card",
+            "WHERE t.kind = ? AND t.id IN (SELECT value FROM json_each(?))",
             kind,
             json.dumps(ids),
+            columns=("id", "name", "tags", "note", "user", "created"),
         )
         found: dict[str, cards_pb2.Card] = {}
         for id, name, tags, note, user, created in rows:
@@ -132,11 +133,12 @@ class Cards:
 
     def _names(self, kind: str, ids: list[str]) -> dict[str, list[str]]:
         """All names of things, the newest first."""
-        rows = self._database.rows(
-            "SELECT id, name FROM name WHERE kind = ? AND id IN (SELECT value FROM json_each(?)) "
-            "ORDER BY given DESC, name",
+        rows = self._database.checked(
+            "name",
+            "WHERE t.kind = ? AND t.id IN (SELECT value FROM json_each(?)) ORDER BY t.given DESC, t.name",
             kind,
             json.dumps(ids),
+            columns=("id", "name"),
         )
         found: dict[str, list[str]] = {}
         for id, name in rows:

@@ -27,6 +27,7 @@ class Catalog:
         self._root = root
         self.cards = Cards(database)
         self.finder = Finder(database)
+        self._asked: dict[str, float] = {}
 
     def add_dataset(self, dataset: datasets_pb2.Dataset, given: Given = NOTHING) -> None:
         """Register a dataset; registering the same content again changes nothing.
@@ -51,7 +52,7 @@ class Catalog:
 
     def datasets(self) -> list[datasets_pb2.Dataset]:
         """Registered datasets by name; packaged ones are not among them."""
-        rows = self._database.rows("SELECT message FROM dataset ORDER BY name")
+        rows = self._database.checked("dataset", "ORDER BY t.name")
         return [Parse(row[0], datasets_pb2.Dataset()) for row in rows]
 
     def dataset_page(self, options: cards_pb2.ListOptions, limit: int) -> tuple[list[datasets_pb2.Dataset], str]:
@@ -74,9 +75,7 @@ class Catalog:
 
     def checkpoint(self, name: str) -> runs_pb2.Checkpoint:
         """The checkpoint of a name, a digest or the unique start of one. Raises ServiceError (UNKNOWN_CHECKPOINT)."""
-        rows = self._database.rows(
-            "SELECT message FROM checkpoint WHERE digest = ?", self.finder.find("checkpoint", name)
-        )
+        rows = self._database.checked("checkpoint", "WHERE t.digest = ?", self.finder.find("checkpoint", name))
         found = Parse(rows[0][0], runs_pb2.Checkpoint())
         self.cards.fill([found])
         return found
@@ -107,7 +106,7 @@ class Catalog:
 
     def run(self, name: str) -> runs_pb2.Run:
         """The run of a name, an id or the unique start of one. Raises ServiceError (UNKNOWN_RUN)."""
-        rows = self._database.rows("SELECT message FROM run WHERE id = ?", self.finder.find("run", name))
+        rows = self._database.checked("run", "WHERE t.id = ?", self.finder.find("run", name))
         found = Parse(rows[0][0], runs_pb2.Run())
         self.cards.fill([found])
         return found
@@ -190,8 +189,10 @@ class Catalog:
 
     def result(self, digest: str, kind: str) -> bytes | None:
         """The stored answer of the query `digest`, if there is one."""
-        rows = self._database.rows("SELECT message FROM result WHERE digest = ? AND kind = ?", digest, kind)
-        return bytes(rows[0][0]) if rows else None  # pyright: ignore[reportArgumentType, reportCallIssue]
+        rows = self._database.checked("result", "WHERE t.digest = ? AND t.kind = ?", digest, kind)
+        if rows:
+            self._asked[digest] = time.time()
+        return bytes(rows[0][0]) if rows else None
 
     def find_result(self, name: str, kind: str = "") -> tuple[str, str, bytes]:
         """Digest, kind and stored answer, by name, digest or unique start of one, of one kind if given.
@@ -199,8 +200,19 @@ class Catalog:
         Raises ServiceError (UNKNOWN_RESULT).
         """
         digest = self.finder.find("summary", name, only=kind)
-        rows = self._database.rows("SELECT kind, message FROM result WHERE digest = ?", digest)
-        return digest, rows[0][0], bytes(rows[0][1])  # pyright: ignore[reportArgumentType, reportCallIssue]
+        rows = self._database.checked("result", "WHERE t.digest = ?", digest, columns=("kind", "message"))
+        self._asked[digest] = time.time()
+        return digest, rows[0][0], bytes(rows[0][1])
+
+    def write_asked(self) -> None:
+        """Write down when stored answers were asked for last, for `collecting`; not at once, for that is a commit."""
+        asked, self._asked = self._asked, {}
+        if asked:
+            with self._database.transaction() as connection:
+                connection.executemany(
+                    "INSERT OR REPLACE INTO asked SELECT digest, ? FROM result WHERE digest = ?",
+                    [(when, digest) for digest, when in asked.items()],
+                )
 
     def result_page(
         self, request: catalog_pb2.ListResultsRequest, limit: int
@@ -256,9 +268,9 @@ class Catalog:
     def _feature_sets(self, conditions: Iterable[Condition]) -> list[features_pb2.FeatureSet]:
         """The sets that meet conditions on their columns, newest first, with their cards."""
         wanted = list(conditions)
-        rows = self._database.rows(
-            f"SELECT message FROM feature_set WHERE {' AND '.join(one.sql for one in wanted)} "
-            "ORDER BY created DESC, rowid DESC",
+        rows = self._database.checked(
+            "feature_set",
+            f"WHERE {' AND '.join(one.sql for one in wanted)} ORDER BY t.created DESC, t.rowid DESC",
             *(value for one in wanted for value in one.values),
         )
         found = [parsed(row[0]) for row in rows]

@@ -155,7 +155,7 @@ class Deletions:
 
     def _run(self, run: str) -> runs_pb2.Run:
         """The record of a run; of a job that has not made one, an empty one."""
-        rows = self._database.rows("SELECT message FROM run WHERE id = ?", run)
+        rows = self._database.checked("run", "WHERE t.id = ?", run)
         return Parse(rows[0][0], runs_pb2.Run()) if rows else runs_pb2.Run()
 
     def _inherited(self, digest: str, run: str) -> runs_pb2.Checkpoint:
@@ -163,8 +163,6 @@ class Deletions:
         own = [one for one in self._run(run).checkpoints if one.digest == digest]
         if own:
             return own[0]
-        stored = Parse(
-            self._database.rows("SELECT message FROM checkpoint WHERE digest = ?", digest)[0][0], runs_pb2.Checkpoint()
-        )
+        stored = Parse(self._database.checked("checkpoint", "WHERE t.digest = ?", digest)[0][0], runs_pb2.Checkpoint())
         stored.run_id = run
         return stored

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.records import START_OF_ID
 from penult_server.registry.database import Database
 
 SHORTEST_START = 4
 """Characters of an id that are enough to name a thing, when no other begins with them."""
 MOST_CANDIDATES = 10
-_START = re.compile(r"[0-9a-f]{4,64}")
 _PRINTED = re.compile(r"([^/]+)/([^/]+)")
 
 
@@ -55,7 +55,10 @@ CARD_KIND = {"summary": "result"}
 
 
 class Finder:
-    """Exact names before full ids before starts of ids; what could be read as two things is refused."""
+    """Full ids before exact names before starts of ids; what could be read as two things is refused.
+
+    A name that looks like an id can no longer be given; one that was given before never stands for another's full id.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -68,14 +71,14 @@ class Finder:
         kind, within = KINDS[table], (" AND kind = ?" if only else "")
         more = (only,) if only else ()
         query = f"SELECT {kind.key} FROM {table} WHERE {kind.key} = ?{within}"
-        named = self._database.rows(
-            "SELECT id FROM name WHERE kind = ? AND name = ?", CARD_KIND.get(table, table), given
+        if self._database.rows(query, given, *more):
+            return given
+        named = self._database.checked(
+            "name", "WHERE t.kind = ? AND t.name = ?", CARD_KIND.get(table, table), given, columns=("id",)
         )
         found = [row[0] for row in named if self._database.rows(query, row[0], *more)]
-        if not found and self._database.rows(query, given, *more):
-            return given
         starting: list[str] = []
-        if _START.fullmatch(given):
+        if START_OF_ID.fullmatch(given):
             query = f"SELECT {kind.key} FROM {table} WHERE {kind.key} GLOB ?{within} ORDER BY 1 LIMIT ?"
             rows = self._database.rows(query, f"{given}*", *more, MOST_CANDIDATES + 1)
             starting = [row[0] for row in rows if row[0] not in found]

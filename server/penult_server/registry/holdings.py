@@ -118,8 +118,8 @@ class Holdings:
 
     def jobs_in_progress(self) -> list[JobFacts]:
         """Jobs that have not ended."""
-        query = f"SELECT id, state, message FROM job WHERE state IN {UNFINISHED} ORDER BY created, rowid"
-        return [self._job(*row) for row in self._database.rows(query)]
+        rest = f"WHERE t.state IN {UNFINISHED} ORDER BY t.created, t.rowid"
+        return [self._job(*row) for row in self._database.checked("job", rest, columns=("id", "state", "message"))]
 
     def stored_by(self, job: str) -> frozenset[str]:
         """Digests of the checkpoints that a job has stored."""
@@ -140,7 +140,7 @@ class Holdings:
         return [(row[0], row[1]) for row in self._database.rows(query)]
 
     def _read_run(self, id: str) -> RunFacts:
-        message = json.loads(self._database.rows("SELECT message FROM run WHERE id = ?", id)[0][0])
+        message = json.loads(self._database.checked("run", "WHERE t.id = ?", id)[0][0])
         return RunFacts(
             dataset_digest=message.get("datasetDigest", ""),
             checkpoints=frozenset(one["digest"] for one in message.get("checkpoints", ())),

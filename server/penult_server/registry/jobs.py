@@ -136,15 +136,16 @@ class JobTable:
 
     def find_equal(self, spec_digest: str) -> pb.Job | None:
         """The newest job of the same work that waits, runs or has succeeded."""
-        rows = self._database.rows(
-            f"SELECT message FROM job WHERE spec_digest = ? AND state IN {REUSABLE} ORDER BY created DESC LIMIT 1",
+        rows = self._database.checked(
+            "job",
+            f"WHERE t.spec_digest = ? AND t.state IN {REUSABLE} ORDER BY t.created DESC LIMIT 1",
             spec_digest,
         )
         return Parse(rows[0][0], pb.Job()) if rows else None
 
     def get(self, job_id: str) -> pb.Job:
         """Raises ServiceError (UNKNOWN_JOB)."""
-        rows = self._database.rows("SELECT message FROM job WHERE id = ?", job_id)
+        rows = self._database.checked("job", "WHERE t.id = ?", job_id)
         if not rows:
             raise ServiceError(
                 ErrorKind.UNKNOWN_JOB, f"there is no job {job_id!r}; `penult jobs` lists them", id=job_id
@@ -155,8 +156,9 @@ class JobTable:
         """The newest `limit` (at least 1) of these states, all states when empty; newest first."""
         names = [pb.JobState.Name(state) for state in states] or list(pb.JobState.keys())
         marks = ", ".join("?" * len(names))
-        rows = self._database.rows(
-            f"SELECT message FROM job WHERE state IN ({marks}) ORDER BY created DESC, rowid DESC LIMIT ?",
+        rows = self._database.checked(
+            "job",
+            f"WHERE t.state IN ({marks}) ORDER BY t.created DESC, t.rowid DESC LIMIT ?",
             *names,
             limit,
         )
@@ -164,9 +166,7 @@ class JobTable:
 
     def start_next(self) -> pb.Job | None:
         """queued -> running for the job that has waited longest, if one waits."""
-        rows = self._database.rows(
-            "SELECT message FROM job WHERE state = 'JOB_STATE_QUEUED' ORDER BY created, rowid LIMIT 1"
-        )
+        rows = self._database.checked("job", "WHERE t.state = 'JOB_STATE_QUEUED' ORDER BY t.created, t.rowid LIMIT 1")
         if not rows:
             return None
         job = Parse(rows[0][0], pb.Job())
@@ -183,8 +183,9 @@ class JobTable:
 
     def events(self, job_id: str, after_seq: int) -> "list[pb.JobEvent]":
         """Events with a number above `after_seq`, in order; the first of them, when there are many."""
-        rows = self._database.rows(
-            f"SELECT message FROM job_event WHERE job = ? AND seq > ? ORDER BY seq LIMIT {EVENTS_AT_ONCE}",
+        rows = self._database.checked(
+            "job_event",
+            f"WHERE t.job = ? AND t.seq > ? ORDER BY t.seq LIMIT {EVENTS_AT_ONCE}",
             job_id,
             after_seq,
         )

@@ -8,6 +8,7 @@ from penult_proto.v1.cards_pb2 import ListOptions
 from penult_server.errors import ServiceError
 from penult_server.registry.database import Database
 from penult_server.registry.finding import CARD_KIND
+from penult_server.registry.integrity.seals import altered, joined
 from penult_server.registry.schema import THINGS
 
 PAGE_BYTES = 2**24
@@ -45,8 +46,9 @@ def read_page(
     kind = CARD_KIND.get(table, table)
     wanted = [*conditions, *_of_cards(kind, options), *_after(options.page)]
     where = " AND ".join(["c.kind = ?", *(one.sql for one in wanted)])
+    intact, join = joined(table)
     rows = database.iterate(
-        f"SELECT t.message, c.created, t.rowid FROM {table} t JOIN card c ON c.id = t.{THINGS[kind]} "
+        f"SELECT t.message, c.created, t.rowid, {intact} FROM {table} t JOIN card c ON c.id = t.{THINGS[kind]} {join} "
         f"WHERE {where} ORDER BY c.created DESC, t.rowid DESC LIMIT ?",
         kind,
         *(value for one in wanted for value in one.values),
@@ -54,9 +56,11 @@ def read_page(
     )
     messages: list[str] = []
     n_bytes, last = 0, ""
-    for message, created, rowid in rows:
+    for message, created, rowid, id, is_intact in rows:
         if len(messages) == limit or n_bytes > PAGE_BYTES:
             return Page(messages, last)
+        if not is_intact:
+            raise altered(table, id)
         messages.append(message)
         n_bytes += len(message)
         last = f"{created!r}:{rowid}"

@@ -6,8 +6,10 @@ the public protocol, so that the file can be read with any SQLite client; column
 
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 from penult_server.registry.summaries import summary_row
+from penult_server.stores.sealed import add_seals
 
 VERSION_1 = """
 CREATE TABLE job (
@@ -163,11 +165,36 @@ CREATE TABLE token (
 CREATE UNIQUE INDEX token_by_name ON token (name) WHERE revoked IS NULL;
 """
 """2 -> 3: tokens of users; rows of revoked ones stay, for the audit to name them."""
+INTEGRITY = """
+CREATE TABLE seal (
+    of_table TEXT NOT NULL,
+    of_row TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    PRIMARY KEY (of_table, of_row)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE asked (
+    digest TEXT PRIMARY KEY REFERENCES result (digest) ON DELETE CASCADE,
+    time REAL NOT NULL
+) STRICT;
+CREATE TABLE commit_count (id INTEGER PRIMARY KEY CHECK (id = 1), n INTEGER NOT NULL) STRICT;
+INSERT INTO commit_count VALUES (1, 0);
+"""
+
+
+def _digests(connection: sqlite3.Connection) -> None:
+    """A digest for every row (given where steps have been taken, see `Database`) and manifest; a count of commits."""
+    run_script(connection, INTEGRITY)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    if version and path:  # a new registry beside manifests is one that was lost: then nothing may be taken for whole
+        add_seals(Path(path).parent)
+
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     lambda connection: run_script(connection, VERSION_1),
     _cards,
     lambda connection: run_script(connection, TOKENS),
+    _digests,
 )
 """The step to version 1, from there to version 2, and so on."""
 

@@ -30,6 +30,7 @@ from penult_server.errors import ServiceError
 from penult_server.notes import Note
 from penult_server.stores.durable import staged_directory
 from penult_server.stores.manifest import as_tuples
+from penult_server.stores.sealed import read_sealed, sealed_text
 
 MANIFEST_FILE = "manifest.json"
 
@@ -146,12 +147,12 @@ def write_checkpoint(
         save_file({name: np.asarray(tensor, order="C") for name, tensor in state.items()}, staging / WEIGHTS_FILE)
         for name, content in (files or {}).items():
             (staging / name).write_bytes(content)
-        (staging / MANIFEST_FILE).write_text(manifest_text(manifest), encoding="utf-8")
+        (staging / MANIFEST_FILE).write_text(sealed_text(asdict(manifest)), encoding="utf-8")
     return read_manifest(root, manifest.digest)
 
 
 def manifest_text(manifest: CheckpointManifest) -> str:
-    """The manifest as it is stored: a JSON object."""
+    """The manifest as it is sent: a JSON object; where it is stored, it has a digest besides."""
     return json.dumps(asdict(manifest), indent=2)
 
 
@@ -180,8 +181,7 @@ def read_manifest(root: Path, digest: str) -> CheckpointManifest:
         )
     path = directory / MANIFEST_FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        manifest = _manifest_from(content)
+        manifest = _manifest_from(read_sealed(path))
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise corrupt(digest, path, f"it cannot be read: {error}") from error
     expected = digest_checkpoint(

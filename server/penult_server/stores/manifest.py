@@ -1,7 +1,6 @@
 """What a stored feature set says about itself: `manifest.json`, written last and read first."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from penult_proto.notes import NoteId
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
 from penult_server.records import Attribute, LabelNames
+from penult_server.stores.sealed import read_sealed, sealed_text
 
 FORMAT = 2
 """Number of the layout on disk; a newer one is refused, never guessed at. 2: moments packed in strips."""
@@ -58,16 +58,15 @@ class FeatureManifest:
 
 
 def write_manifest(directory: Path, manifest: FeatureManifest) -> None:
-    """Write `manifest.json`; the caller makes it durable together with the directory."""
-    text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
-    (directory / "manifest.json").write_text(text, encoding="utf-8")
+    """Write `manifest.json`, with its digest; the caller makes it durable together with the directory."""
+    (directory / "manifest.json").write_text(sealed_text(asdict(manifest)), encoding="utf-8")
 
 
 def read_manifest(directory: Path) -> FeatureManifest:
     """Read it back.
 
     Raises ServiceError: UNKNOWN_FEATURE_SET when there is no such directory, STORE_CORRUPT when the
-    manifest is missing or damaged, VERSION_MISMATCH when a newer penult wrote it.
+    manifest is missing, damaged or another set's, VERSION_MISMATCH when a newer penult wrote it.
     """
     if not directory.is_dir():
         raise ServiceError(
@@ -76,7 +75,7 @@ def read_manifest(directory: Path) -> FeatureManifest:
             digest=directory.name,
         )
     try:
-        values: dict[str, Any] = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        values = read_sealed(directory / "manifest.json")
         if values.get("format", 0) > FORMAT:
             raise ServiceError(
                 ErrorKind.VERSION_MISMATCH,
@@ -88,7 +87,10 @@ def read_manifest(directory: Path) -> FeatureManifest:
         attributes = tuple(Attribute(**as_tuples(one)) for one in values.pop("attributes", []))
         notes = tuple(Note(NoteId(one["id"]), one["text"]) for one in values.pop("notes", []))
         plain = as_tuples({key: value for key, value in values.items() if key in known})
-        return FeatureManifest(labels=labels, attributes=attributes, notes=notes, **plain)
+        manifest = FeatureManifest(labels=labels, attributes=attributes, notes=notes, **plain)
+        if manifest.digest != directory.name:
+            raise ValueError(f"it is that of {manifest.digest}")
+        return manifest
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ServiceError(
             ErrorKind.STORE_CORRUPT,

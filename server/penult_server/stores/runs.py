@@ -1,12 +1,12 @@
 """The files of a run besides its checkpoints: the manifest, and while it runs the training state.
 
-`runs/<id>/manifest.json` is enough to run it again. `runs/<id>/training_state.safetensors` is what a run that was
+`runs/<id>/manifest.json` is enough to run it again; `runs/<id>/record.json` is what the registry says of one that has
+succeeded. `runs/<id>/training_state.safetensors` is what a run that was
 killed resumes from; it is removed when the run has ended. Where it ended for a reason that lies outside it (its worker
 died too often, no memory, a full disk) the state is kept, and moves to the next run that is asked to do the same.
 """
 
 import contextlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores.durable import STAGING_PREFIX, sync_path, write_file
+from penult_server.stores.sealed import read_sealed, sealed_text
 
 STATE_NAME = "training_state.safetensors"
+RECORD_NAME = "record.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +63,7 @@ def runs_with_state(root: Path) -> list[str]:
 
 def write_run_manifest(root: Path, manifest: RunManifest) -> None:
     """Store or replace a run's manifest."""
-    content = json.dumps(asdict(manifest), indent=1).encode()
-    write_file(run_directory(root, manifest.run_id) / "manifest.json", content)
+    write_file(run_directory(root, manifest.run_id) / "manifest.json", sealed_text(asdict(manifest)).encode())
 
 
 def read_run_manifest(root: Path, run_id: str) -> RunManifest:
@@ -72,7 +73,10 @@ def read_run_manifest(root: Path, run_id: str) -> RunManifest:
     """
     path = run_directory(root, run_id) / "manifest.json"
     try:
-        return RunManifest(**json.loads(path.read_text(encoding="utf-8")))
+        manifest = RunManifest(**read_sealed(path))
+        if manifest.run_id != run_id:
+            raise ValueError(f"it is that of run {manifest.run_id}")
+        return manifest
     except FileNotFoundError as error:
         raise ServiceError(
             ErrorKind.UNKNOWN_RUN,
@@ -83,6 +87,27 @@ def read_run_manifest(root: Path, run_id: str) -> RunManifest:
         raise ServiceError(
             ErrorKind.STORE_CORRUPT, f"the manifest of run {run_id} cannot be read: {error}", run=run_id, file=path
         ) from error
+
+
+def write_run_record(root: Path, run_id: str, record: dict[str, Any]) -> None:
+    """Store what the registry has of a finished run, so that it can be rebuilt."""
+    write_file(run_directory(root, run_id) / RECORD_NAME, sealed_text(record).encode())
+
+
+def read_run_record(root: Path, run_id: str) -> dict[str, Any] | None:
+    """It back; None where there is none. Raises ServiceError (STORE_CORRUPT)."""
+    path = run_directory(root, run_id) / RECORD_NAME
+    try:
+        record = read_sealed(path)
+        if record.get("id") != run_id:
+            raise ValueError(f"it is that of run {record.get('id')}")
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ServiceError(
+            ErrorKind.STORE_CORRUPT, f"the record of run {run_id} cannot be read: {error}", run=run_id, file=path
+        ) from error
+    return record
 
 
 def adopt_training_state(root: Path, run_id: str, earlier: Sequence[str]) -> None:

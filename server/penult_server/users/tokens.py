@@ -11,6 +11,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.roles import Role
 from penult_server.errors import ServiceError, unknown
 from penult_server.registry.database import Database
+from penult_server.registry.integrity import seals
 
 PREFIX = "pen_"
 """By which scanners for secrets find tokens."""
@@ -56,9 +57,13 @@ class TokenTable:
         return str(self._database.rows("PRAGMA data_version")[0][0])
 
     def all(self) -> list[Token]:
-        """Every token that there is or was, the oldest first."""
-        rows = self._database.rows(f"SELECT {_COLUMNS} FROM token ORDER BY created, rowid")
-        return [_token(row) for row in rows]
+        """Every token that there is or was, the oldest first; one whose row was altered is none."""
+        intact, join = seals.joined("token")
+        query = (
+            f"SELECT {_COLUMNS}, is_intact FROM (SELECT t.rowid AS row, t.*, {intact} AS is_intact FROM token t {join})"
+        )
+        rows = self._database.rows(f"{query} ORDER BY created, row")
+        return [_token(row[:-1]) for row in rows if row[-1]]
 
     def create(self, name: str, *, user: str, role: Role, expires: float | None) -> tuple[Token, str]:
         """A new token, and its secret, which is kept nowhere. Raises ServiceError: INVALID_ARGUMENT, NAME_TAKEN."""

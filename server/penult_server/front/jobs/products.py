@@ -5,6 +5,8 @@ import logging
 import sqlite3
 from pathlib import Path
 
+from google.protobuf.json_format import MessageToDict
+
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.errors import ServiceError
@@ -12,6 +14,7 @@ from penult_server.front.registry_thread import Registry
 from penult_server.registry.cards import Given
 from penult_server.stores.manifest import read_manifest
 from penult_server.stores.removal import remove
+from penult_server.stores.runs import write_run_record
 
 log = logging.getLogger("penult.jobs")
 
@@ -31,6 +34,8 @@ class Products:
         given = await run(catalog.cards.given_to, "job", job_id)
         match result.WhichOneof("kind"):
             case "run":
+                record = MessageToDict(result.run)
+                await asyncio.to_thread(write_run_record, self._root, result.run.id, record)
                 await run(catalog.add_run, result.run, given)
             case "extract":
                 for feature_set in result.extract.feature_sets:

@@ -111,7 +111,7 @@ class JobQueue:
     async def _take_back(self) -> None:
         """Settle the jobs that have lost their worker: running ones wait again, cancelling ones are cancelled."""
         for job in await self._registry.run(self._registry.jobs.list, [*IN_HAND], 2**31):
-            await self._settle(await self._registry.run(self._registry.jobs.requeue, job.id))
+            await self._settle(await self._registry.run_when_full(self._registry.jobs.requeue, job.id))
 
     async def submit(
         self, spec: pb.JobSpec, request_id: str, given: Given = NOTHING, *, may_stop: bool = False
@@ -174,7 +174,7 @@ class JobQueue:
 
         Of a job that has failed the training state is removed. Raises ServiceError (UNKNOWN_JOB).
         """
-        job = await self._registry.run(self._registry.jobs.ask_to_cancel, job_id)
+        job = await self._registry.run_when_full(self._registry.jobs.ask_to_cancel, job_id)
         if job.state == pb.JOB_STATE_CANCELLING and job_id not in self._cancelled:
             self._cancelled.add(job_id)
             process = self._processes.get(job_id)
@@ -267,7 +267,7 @@ class JobQueue:
         reason = error_to_proto(self._states.explained(job_id, error))
         while True:
             try:
-                job = await self._registry.run(self._registry.jobs.fail, job_id, reason)
+                job = await self._registry.run_when_full(self._registry.jobs.fail, job_id, reason)
             except sqlite3.Error:
                 log.exception("the failure of job %s cannot be written down; trying again", job_id)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -361,7 +361,7 @@ class JobQueue:
                 await self._settle(await run(jobs.succeed, job_id, message.result))
             case "error":
                 if message.error.kind == ErrorKind.CANCELLED:
-                    await self._settle(await run(jobs.cancel, job_id))
+                    await self._settle(await self._registry.run_when_full(jobs.cancel, job_id))
                 else:
                     await self._fail(job_id, error_from_proto(message.error))
             case _:
@@ -374,7 +374,7 @@ class JobQueue:
         """Deal with a worker that ended without a last message: cancelled by force, or dead."""
         deaths = await self._registry.run(self._registry.jobs.count_death, job_id)
         if job_id in self._cancelled:
-            await self._settle(await self._registry.run(self._registry.jobs.cancel, job_id))
+            await self._settle(await self._registry.run_when_full(self._registry.jobs.cancel, job_id))
             return
         if deaths < MOST_DEATHS:
             log.warning("the worker of job %s died (exit status %s); it is queued again", job_id, code)

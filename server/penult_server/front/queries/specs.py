@@ -36,6 +36,7 @@ from penult_server.front.queries.starts import complete_start
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
 from penult_server.named.specs import check_named, named_paths
+from penult_server.records import check_no_id
 
 RECIPE = 4
 """Part of every digest; raised when the same spec would train or extract something else than before."""
@@ -54,7 +55,7 @@ class Resolved:
 
 
 def check_name(name: str, what: str) -> None:
-    """Raise ServiceError (INVALID_ARGUMENT) unless `name` can be the name of a thing."""
+    """Raise ServiceError (INVALID_ARGUMENT) unless `name` can be the name of a thing: not like an id, either."""
     if not NAME.fullmatch(name):
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
@@ -62,6 +63,7 @@ def check_name(name: str, what: str) -> None:
             f"together; got {name!r}",
             name=name,
         )
+    check_no_id(name, what)
 
 
 class Resolver:

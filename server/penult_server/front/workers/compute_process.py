@@ -4,11 +4,8 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -23,6 +20,7 @@ from penult_server.front.admission.calls import computing
 from penult_server.front.admission.limits import Limit
 from penult_server.front.admission.slots import FairSlots
 from penult_server.front.caller import CALLER
+from penult_server.front.cleaning import OwnFolder
 from penult_server.front.observed.call import note_waited, waited, waited_for
 from penult_server.front.observed.metrics import WORKER_STARTS
 from penult_server.front.workers.asked_queries import AskedQueries
@@ -48,7 +46,8 @@ class ComputeProcess:
         self._on_health = on_health
         self._log = settings.root / "logs" / "compute.log"
         # A socket's path may have 107 bytes at most, so it cannot lie under the root.
-        self._directory = Path(tempfile.mkdtemp(prefix="penult-"))
+        self._folder = OwnFolder()
+        self._directory = self._folder.path
         self._starts = 0
         self._process: asyncio.subprocess.Process | None = None
         self._channel: grpc.aio.Channel | None = None
@@ -81,7 +80,7 @@ class ComputeProcess:
             await self._channel.close()
         if self._process:
             await stop_process(self._process, grace=2)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._folder.remove()
 
     async def channel(self) -> grpc.aio.Channel:
         """A channel to the running worker. Raises ServiceError (WORKER_DIED) when it does not start."""

@@ -1,0 +1,148 @@
+"""Every file, manifest and row of a store compared with its digest. Nothing is changed."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from penult_server.datasets.stored import RegisteredDataset
+from penult_server.errors import ServiceError
+from penult_server.registry.integrity import seals
+from penult_server.registry.integrity.commits import count_file
+from penult_server.stores.checkpoint_stream import CheckpointStream
+from penult_server.stores.manifest import damaged_files, read_manifest
+from penult_server.stores.runs import read_run_manifest, read_run_record, state_file
+from penult_server.stores.sealed import SEALED_FILES, things
+from penult_server.upkeep.damage import Verification
+from penult_server.upkeep.training_state import damage_of_state
+
+REGISTRY = "penult.db"
+TABLES_OF = {
+    "checkpoints": ("checkpoint", "digest"),
+    "datasets": ("dataset", "digest"),
+    "features": ("feature_set", "digest"),
+}
+
+
+def verify_store(root: Path) -> Verification:
+    """Look at everything. What is deleted meanwhile by a server is passed over."""
+    found = Verification()
+    known = _verify_registry(root, found)
+    for folder, verify in _VERIFIERS.items():
+        for thing in things(root, folder):
+            found.checked[folder] += 1
+            try:
+                verify(root, thing.name, found)
+            except (ServiceError, OSError) as error:
+                if thing.exists():
+                    found.add(folder.rstrip("s") if folder != "features" else folder, thing.name, _said(error))
+            if known is not None and thing.name not in known[folder]:
+                found.unregistered.append(f"{folder}/{thing.name}")
+    for folder, names in (known or {}).items():
+        for name in sorted(names):
+            if folder in TABLES_OF and not (root / folder / name).is_dir():
+                found.add(folder.rstrip("s") if folder != "features" else folder, name, "its directory is missing")
+    return found
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A registry for reading alone, whatever its version. Raises sqlite3.Error."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        connection.text_factory = lambda content: content.decode(errors="surrogateescape")
+        seals.install(connection)
+        yield connection
+
+
+def structure_of(connection: sqlite3.Connection) -> list[str]:
+    """What SQLite finds wrong."""
+    return [str(row[0]) for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+
+
+def _verify_registry(root: Path, found: Verification) -> dict[str, set[str]] | None:
+    """Names of registered things by their folder; None where the registry cannot say."""
+    path = root / REGISTRY
+    if not path.is_file() or not path.stat().st_size:
+        there = [folder for folder in SEALED_FILES if any(things(root, folder))]
+        if there:
+            found.add("registry", REGISTRY, f"it is missing or empty beside {', '.join(there)}")
+        return None
+    try:
+        with opened(path) as connection:
+            for line in structure_of(connection):
+                found.add("registry", REGISTRY, line.splitlines()[0])
+            if not seals.has_seals(connection):
+                found.add("registry", REGISTRY, "it is of an earlier version, without digests: a server adds them")
+                return None
+            _verify_rows(path, connection, found)
+            return _registered(connection)
+    except sqlite3.Error as error:
+        found.add("registry", REGISTRY, f"it cannot be read: {error}")
+        return None
+
+
+def _verify_rows(path: Path, connection: sqlite3.Connection, found: Verification) -> None:
+    for row in seals.damaged_rows(connection):
+        found.add("registry", f"{row.table} {row.id}", f"its row is {row.what}")
+    found.checked["rows"] = int(connection.execute("SELECT count(*) FROM seal").fetchone()[0])
+    (committed,) = connection.execute("SELECT n FROM commit_count").fetchone()
+    try:
+        noted = int(count_file(path).read_text())
+    except (OSError, ValueError):
+        return
+    # Read before the count: a server that commits meanwhile would be ahead of what was read.
+    if noted > committed and not _grew(connection, noted):
+        found.add(
+            "registry", REGISTRY, f"the last {noted - committed} changes are lost: its -wal is missing or damaged"
+        )
+
+
+def _grew(connection: sqlite3.Connection, noted: int) -> bool:
+    return int(connection.execute("SELECT n FROM commit_count").fetchone()[0]) >= noted
+
+
+def _registered(connection: sqlite3.Connection) -> dict[str, set[str]]:
+    known = {
+        folder: {str(row[0]) for row in connection.execute(f"SELECT {column} FROM {table}")}
+        for folder, (table, column) in TABLES_OF.items()
+    }
+    known["runs"] = {str(row[0]) for row in connection.execute("SELECT id FROM run UNION SELECT id FROM job")}
+    return known
+
+
+def _checkpoint(root: Path, digest: str, found: Verification) -> None:
+    CheckpointStream(root, digest).verify()
+
+
+def _features(root: Path, digest: str, found: Verification) -> None:
+    directory = root / "features" / digest
+    for name in damaged_files(directory, read_manifest(directory)):
+        if directory.exists():
+            found.add("features", digest, f"its file {name} is missing or altered")
+
+
+def _dataset(root: Path, digest: str, found: Verification) -> None:
+    directory = root / "datasets" / digest
+    for path in RegisteredDataset(directory).damaged_within(directory):
+        found.add("dataset", digest, f"its file {path} is missing or altered")
+
+
+def _run(root: Path, run: str, found: Verification) -> None:
+    # An attempt that failed early may have no manifest; one that has succeeded has both.
+    if read_run_record(root, run) is not None or (root / "runs" / run / "manifest.json").exists():
+        read_run_manifest(root, run)
+    state = state_file(root, run)
+    if state.exists() and (damage := damage_of_state(state)):
+        found.add("run", run, f"its training state {damage}; it would start again")
+
+
+_VERIFIERS: dict[str, Callable[[Path, str, Verification], None]] = {
+    "checkpoints": _checkpoint,
+    "datasets": _dataset,
+    "features": _features,
+    "runs": _run,
+}
+
+
+def _said(error: Exception) -> str:
+    return error.message if isinstance(error, ServiceError) else str(error)

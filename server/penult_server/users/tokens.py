@@ -59,10 +59,8 @@ class TokenTable:
     def all(self) -> list[Token]:
         """Every token that there is or was, the oldest first; one whose row was altered is none."""
         intact, join = seals.joined("token")
-        query = (
-            f"SELECT {_COLUMNS}, is_intact FROM (SELECT t.rowid AS row, t.*, {intact} AS is_intact FROM token t {join})"
-        )
-        rows = self._database.rows(f"{query} ORDER BY created, row")
+        sealed = f"SELECT t.rowid AS row, t.*, {intact} AS is_intact FROM token t {join}"
+        rows = self._database.rows(f"SELECT {_COLUMNS}, is_intact FROM ({sealed}) ORDER BY created, row")
         return [_token(row[:-1]) for row in rows if row[-1]]
 
     def create(self, name: str, *, user: str, role: Role, expires: float | None) -> tuple[Token, str]:

@@ -27,7 +27,7 @@ from penult_proto.v1 import refits_pb2 as penult__proto_dot_v1_dot_refits__pb2
 from penult_proto.v1 import runs_pb2 as penult__proto_dot_v1_dot_runs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpenult_proto/v1/pipes.proto\x12\tpenult.v1\x1a\x1apenult_proto/v1/jobs.proto\x1a\x1cpenult_proto/v1/refits.proto\x1a\x1apenult_proto/v1/runs.proto\"T\n\x0c\x43omputeOrder\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x0e\n\x06socket\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x16\n\x0eresident_bytes\x18\x04 \x01(\x03\"5\n\x0c\x43omputeReady\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x15\n\rarray_backend\x18\x02 \x01(\t\"\xa4\x01\n\x08JobOrder\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04root\x18\x02 \x01(\t\x12 \n\x04spec\x18\x03 \x01(\x0b\x32\x12.penult.v1.JobSpec\x12\x16\n\x0e\x64\x61taset_digest\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x0b\n\x03log\x18\x06 \x01(\t\x12#\n\nstart_head\x18\x07 \x01(\x0b\x32\x0f.penult.v1.Head\"X\n\tRankOrder\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.penult.v1.JobOrder\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x0c\n\x04size\x18\x03 \x01(\x05\x12\r\n\x05store\x18\x04 \x01(\t\"G\n\rQueryProgress\x12\x0f\n\x07queries\x18\x01 \x03(\t\x12%\n\x08progress\x18\x02 \x01(\x0b\x32\x13.penult.v1.Progress\"\xac\x01\n\x08ToWorker\x12*\n\x07\x63ompute\x18\x01 \x01(\x0b\x32\x17.penult.v1.ComputeOrderH\x00\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x13.penult.v1.JobOrderH\x00\x12$\n\x04rank\x18\x03 \x01(\x0b\x32\x14.penult.v1.RankOrderH\x00\x12\x10\n\x06\x63\x61ncel\x18\x04 \x01(\x08H\x00\x12\x10\n\x06\x66orget\x18( \x01(\tH\x00\x42\x06\n\x04kind\"$\n\x11NeededCheckpoints\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"\xf9\x02\n\nFromWorker\x12(\n\x05ready\x18\x01 \x01(\x0b\x32\x17.penult.v1.ComputeReadyH\x00\x12\'\n\x08progress\x18\x02 \x01(\x0b\x32\x13.penult.v1.ProgressH\x00\x12*\n\x07metrics\x18\x03 \x01(\x0b\x32\x17.penult.v1.EpochMetricsH\x00\x12+\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x15.penult.v1.CheckpointH\x00\x12&\n\x06result\x18\x05 \x01(\x0b\x32\x14.penult.v1.JobResultH\x00\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.penult.v1.ErrorH\x00\x12\x0f\n\x05saved\x18\x14 \x01(\x01H\x00\x12.\n\x06needed\x18( \x01(\x0b\x32\x1c.penult.v1.NeededCheckpointsH\x00\x12+\n\x07queries\x18\x15 \x01(\x0b\x32\x18.penult.v1.QueryProgressH\x00\x42\x06\n\x04kindb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpenult_proto/v1/pipes.proto\x12\tpenult.v1\x1a\x1apenult_proto/v1/jobs.proto\x1a\x1cpenult_proto/v1/refits.proto\x1a\x1apenult_proto/v1/runs.proto\"T\n\x0c\x43omputeOrder\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x0e\n\x06socket\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x16\n\x0eresident_bytes\x18\x04 \x01(\x03\"5\n\x0c\x43omputeReady\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x15\n\rarray_backend\x18\x02 \x01(\t\"\xb5\x01\n\x08JobOrder\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04root\x18\x02 \x01(\t\x12 \n\x04spec\x18\x03 \x01(\x0b\x32\x12.penult.v1.JobSpec\x12\x16\n\x0e\x64\x61taset_digest\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x0b\n\x03log\x18\x06 \x01(\t\x12#\n\nstart_head\x18\x07 \x01(\x0b\x32\x0f.penult.v1.Head\x12\x0f\n\x07\x64\x65vices\x18\x08 \x03(\t\"X\n\tRankOrder\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.penult.v1.JobOrder\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x0c\n\x04size\x18\x03 \x01(\x05\x12\r\n\x05store\x18\x04 \x01(\t\"G\n\rQueryProgress\x12\x0f\n\x07queries\x18\x01 \x03(\t\x12%\n\x08progress\x18\x02 \x01(\x0b\x32\x13.penult.v1.Progress\"\xbd\x01\n\x08ToWorker\x12*\n\x07\x63ompute\x18\x01 \x01(\x0b\x32\x17.penult.v1.ComputeOrderH\x00\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x13.penult.v1.JobOrderH\x00\x12$\n\x04rank\x18\x03 \x01(\x0b\x32\x14.penult.v1.RankOrderH\x00\x12\x10\n\x06\x63\x61ncel\x18\x04 \x01(\x08H\x00\x12\x10\n\x06\x66orget\x18( \x01(\tH\x00\x12\x0f\n\x05pulse\x18) \x01(\x08H\x00\x42\x06\n\x04kind\"$\n\x11NeededCheckpoints\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"\x18\n\x05Pulse\x12\x0f\n\x07is_busy\x18\x01 \x01(\x08\"\x9c\x03\n\nFromWorker\x12(\n\x05ready\x18\x01 \x01(\x0b\x32\x17.penult.v1.ComputeReadyH\x00\x12\'\n\x08progress\x18\x02 \x01(\x0b\x32\x13.penult.v1.ProgressH\x00\x12*\n\x07metrics\x18\x03 \x01(\x0b\x32\x17.penult.v1.EpochMetricsH\x00\x12+\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x15.penult.v1.CheckpointH\x00\x12&\n\x06result\x18\x05 \x01(\x0b\x32\x14.penult.v1.JobResultH\x00\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.penult.v1.ErrorH\x00\x12\x0f\n\x05saved\x18\x14 \x01(\x01H\x00\x12.\n\x06needed\x18( \x01(\x0b\x32\x1c.penult.v1.NeededCheckpointsH\x00\x12+\n\x07queries\x18\x15 \x01(\x0b\x32\x18.penult.v1.QueryProgressH\x00\x12!\n\x05pulse\x18) \x01(\x0b\x32\x10.penult.v1.PulseH\x00\x42\x06\n\x04kindb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,15 +39,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPUTEREADY']._serialized_start=214
   _globals['_COMPUTEREADY']._serialized_end=267
   _globals['_JOBORDER']._serialized_start=270
-  _globals['_JOBORDER']._serialized_end=434
-  _globals['_RANKORDER']._serialized_start=436
-  _globals['_RANKORDER']._serialized_end=524
-  _globals['_QUERYPROGRESS']._serialized_start=526
-  _globals['_QUERYPROGRESS']._serialized_end=597
-  _globals['_TOWORKER']._serialized_start=600
-  _globals['_TOWORKER']._serialized_end=772
-  _globals['_NEEDEDCHECKPOINTS']._serialized_start=774
-  _globals['_NEEDEDCHECKPOINTS']._serialized_end=810
-  _globals['_FROMWORKER']._serialized_start=813
-  _globals['_FROMWORKER']._serialized_end=1190
+  _globals['_JOBORDER']._serialized_end=451
+  _globals['_RANKORDER']._serialized_start=453
+  _globals['_RANKORDER']._serialized_end=541
+  _globals['_QUERYPROGRESS']._serialized_start=543
+  _globals['_QUERYPROGRESS']._serialized_end=614
+  _globals['_TOWORKER']._serialized_start=617
+  _globals['_TOWORKER']._serialized_end=806
+  _globals['_NEEDEDCHECKPOINTS']._serialized_start=808
+  _globals['_NEEDEDCHECKPOINTS']._serialized_end=844
+  _globals['_PULSE']._serialized_start=846
+  _globals['_PULSE']._serialized_end=870
+  _globals['_FROMWORKER']._serialized_start=873
+  _globals['_FROMWORKER']._serialized_end=1285
 # @@protoc_insertion_point(module_scope)

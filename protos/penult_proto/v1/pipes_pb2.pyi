@@ -86,6 +86,7 @@ class JobOrder(google.protobuf.message.Message):
     DEVICE_FIELD_NUMBER: builtins.int
     LOG_FIELD_NUMBER: builtins.int
     START_HEAD_FIELD_NUMBER: builtins.int
+    DEVICES_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     root: builtins.str
     """Directory of the store."""
@@ -102,6 +103,10 @@ class JobOrder(google.protobuf.message.Message):
     def start_head(self) -> penult_proto.v1.refits_pb2.Head:
         """The head of the refit that the run starts from."""
 
+    @property
+    def devices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The GPUs that the job may use, named as in CUDA_VISIBLE_DEVICES; none for all that are visible."""
+
     def __init__(
         self,
         *,
@@ -112,9 +117,10 @@ class JobOrder(google.protobuf.message.Message):
         device: builtins.str = ...,
         log: builtins.str = ...,
         start_head: penult_proto.v1.refits_pb2.Head | None = ...,
+        devices: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec", "start_head", b"start_head"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dataset_digest", b"dataset_digest", "device", b"device", "job_id", b"job_id", "log", b"log", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dataset_digest", b"dataset_digest", "device", b"device", "devices", b"devices", "job_id", b"job_id", "log", b"log", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
 
 Global___JobOrder: typing_extensions.TypeAlias = JobOrder
 
@@ -182,10 +188,13 @@ class ToWorker(google.protobuf.message.Message):
     RANK_FIELD_NUMBER: builtins.int
     CANCEL_FIELD_NUMBER: builtins.int
     FORGET_FIELD_NUMBER: builtins.int
+    PULSE_FIELD_NUMBER: builtins.int
     cancel: builtins.bool
     """The job is to stop at its next step."""
     forget: builtins.str
     """Digest of a feature set that was deleted: the compute worker need not keep it in memory."""
+    pulse: builtins.bool
+    """The compute worker is to answer that it lives."""
     @property
     def compute(self) -> Global___ComputeOrder: ...
     @property
@@ -200,10 +209,11 @@ class ToWorker(google.protobuf.message.Message):
         rank: Global___RankOrder | None = ...,
         cancel: builtins.bool = ...,
         forget: builtins.str = ...,
+        pulse: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "rank", b"rank"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "rank", b"rank"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["compute", "job", "rank", "cancel", "forget"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "pulse", b"pulse", "rank", b"rank"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "pulse", b"pulse", "rank", b"rank"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["compute", "job", "rank", "cancel", "forget", "pulse"] | None: ...
 
 Global___ToWorker: typing_extensions.TypeAlias = ToWorker
 
@@ -226,6 +236,24 @@ class NeededCheckpoints(google.protobuf.message.Message):
 Global___NeededCheckpoints: typing_extensions.TypeAlias = NeededCheckpoints
 
 @typing.final
+class Pulse(google.protobuf.message.Message):
+    """The compute worker lives."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IS_BUSY_FIELD_NUMBER: builtins.int
+    is_busy: builtins.bool
+    """Whether a call has the device."""
+    def __init__(
+        self,
+        *,
+        is_busy: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["is_busy", b"is_busy"]) -> None: ...
+
+Global___Pulse: typing_extensions.TypeAlias = Pulse
+
+@typing.final
 class FromWorker(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -238,6 +266,7 @@ class FromWorker(google.protobuf.message.Message):
     SAVED_FIELD_NUMBER: builtins.int
     NEEDED_FIELD_NUMBER: builtins.int
     QUERIES_FIELD_NUMBER: builtins.int
+    PULSE_FIELD_NUMBER: builtins.int
     saved: builtins.float
     """What the next attempt need not do again (see Job.saved)."""
     @property
@@ -262,6 +291,8 @@ class FromWorker(google.protobuf.message.Message):
     def needed(self) -> Global___NeededCheckpoints: ...
     @property
     def queries(self) -> Global___QueryProgress: ...
+    @property
+    def pulse(self) -> Global___Pulse: ...
     def __init__(
         self,
         *,
@@ -274,9 +305,10 @@ class FromWorker(google.protobuf.message.Message):
         saved: builtins.float = ...,
         needed: Global___NeededCheckpoints | None = ...,
         queries: Global___QueryProgress | None = ...,
+        pulse: Global___Pulse | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed", "queries"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed", "queries", "pulse"] | None: ...
 
 Global___FromWorker: typing_extensions.TypeAlias = FromWorker

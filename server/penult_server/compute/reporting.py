@@ -93,15 +93,17 @@ class ReportPipe:
 
     def of(self, queries: Sequence[str]) -> Reporter:
         """Reports of queries by the names that the front knows them by; an empty name is nobody's."""
-        pipe, names = self._pipe, [name for name in queries if name]
-        if pipe is None or not names:
+        names = [name for name in queries if name]
+        if self._pipe is None or not names:
             return SILENT
 
-        def send(progress: Progress) -> None:
-            with self._lock:
-                pipes.send(pipe, FromWorker(queries=QueryProgress(queries=names, progress=progress)))
+        return Reporter(lambda progress: self.say(FromWorker(queries=QueryProgress(queries=names, progress=progress))))
 
-        return Reporter(send)
+    def say(self, message: FromWorker) -> None:
+        """Send any message to the front."""
+        if self._pipe is not None:
+            with self._lock:
+                pipes.send(self._pipe, message)
 
 
 NO_REPORTS = ReportPipe()

@@ -24,7 +24,7 @@ from penult_proto.v1 import (
     spectra_pb2,
     spectra_pb2_grpc,
 )
-from penult_proto.v1.pipes_pb2 import ComputeReady, FromWorker, ToWorker
+from penult_proto.v1.pipes_pb2 import ComputeReady, FromWorker, Pulse, ToWorker
 from penult_server import pipes
 from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
@@ -40,6 +40,7 @@ from penult_server.compute.spectra.spectra import compute_spectra
 from penult_server.compute.transfer import receive, send
 from penult_server.compute_environment import PRODUCT_THREADS
 from penult_server.errors import ServiceError
+from penult_server.machine.gpus import leave_if_lost
 from penult_server.messages import error_to_proto, failure_to_proto
 from penult_server.status import shortened, trailers_of, translate
 
@@ -136,6 +137,10 @@ class Worker(
         with self._device:
             self._material.drop(digest)
 
+    def answer_pulse(self) -> None:
+        """Tell the front that this process lives, and whether a call has the device."""
+        self._reports.say(FromWorker(pulse=Pulse(is_busy=self._device.locked())))
+
     def _reporter(self, context: Context) -> Reporter:
         return self._reports.of([query_of(context)])
 
@@ -172,6 +177,7 @@ def outcome_of(answer: "Future[refits_pb2.Refit]") -> refits_pb2.RefitOutcome:
     error = answer.exception()
     if error is None:
         return refits_pb2.RefitOutcome(refit=answer.result())
+    leave_if_lost(error)
     return failure_to_proto(translate(error))
 
 
@@ -188,24 +194,39 @@ def read_on(messages: Iterator[object]) -> None:
 
 
 def refuse(context: Context, error: Exception) -> Never:
-    """End a call with the status of an error."""
+    """End a call with the status of an error; or this process, when its GPU cannot be used any more."""
+    leave_if_lost(error)
     said = translate(error)
     context.set_trailing_metadata(trailers_of(said))
     context.abort(STATUS_CODES[said.kind], shortened(said.message))
 
 
 def serve_front(worker: Worker) -> None:
-    """Drop what the front says was deleted; when it closes our input, end at once: nothing here is worth keeping."""
+    """Say that this process lives whenever the front asks, and drop what the front says was deleted.
+
+    When it closes our input, end at once: nothing here is worth keeping.
+    """
     # In a thread of its own: who computes is waited for, and the front's end must be noticed meanwhile.
-    with suppress(ValueError), ThreadPoolExecutor(1) as forgetting:
+    with suppress(ValueError, OSError), ThreadPoolExecutor(1) as forgetting:
         while (said := pipes.receive(sys.stdin.buffer, ToWorker)) is not None:
-            forgetting.submit(worker.forget, said.forget)
+            if said.pulse:
+                worker.answer_pulse()
+            else:
+                forgetting.submit(worker.forget, said.forget)
         os._exit(0)
     os._exit(0)
 
 
+def leave_with(failed: threading.ExceptHookArgs) -> None:
+    """End this process when a thread fails that was to go on for ever: callers would wait for it as long."""
+    threading.__excepthook__(failed)
+    sys.stderr.flush()
+    os._exit(1)
+
+
 def main() -> None:
     """Read the order from the front, and serve until the front has gone."""
+    threading.excepthook = leave_with
     spread_over(int(os.environ.get(PRODUCT_THREADS, "1")))
     messages = pipes.own_stdout()
     said = pipes.receive(sys.stdin.buffer, ToWorker)

@@ -13,6 +13,7 @@ from penult_proto.v1.pipes_pb2 import ToWorker
 from penult_server import pipes
 from penult_server.jobs.channel import WorkerChannel
 from penult_server.jobs.work import work
+from penult_server.machine.gpus import leave_if_lost
 from penult_server.status import translate
 
 NICENESS = 10
@@ -41,6 +42,7 @@ def main() -> None:
             raise failure
         channel.result(work(said.job, channel))
     except Exception as error:  # the seam: a refusal, memory, disk, or a bug that the log keeps and the job reports
+        leave_if_lost(error)
         channel.error(translate(error))
 
 

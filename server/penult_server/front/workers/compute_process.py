@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from penult_server.compute_environment import compute_environment, usable_cores
 from penult_server.errors import ServiceError
 from penult_server.front.workers.asked_queries import AskedQueries
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
+from penult_server.front.workers.vitals import Vitals, until_dead
 from penult_server.messages import error_from_proto
 from penult_server.settings import Settings
 from penult_server.status import from_call
@@ -134,8 +136,7 @@ class ComputeProcess:
         if channel is self._channel and self._ready.is_set():
             self._ready.clear()
             if self._process:
-                with contextlib.suppress(ProcessLookupError):
-                    self._process.kill()
+                self._end(self._process)
 
     def forget(self, digest: str) -> None:
         """Tell the worker, if one is running, that a feature set was deleted."""
@@ -158,17 +159,31 @@ class ComputeProcess:
             await self._on_health(False)
             await asyncio.sleep(RESTART_PAUSE * min(2**self._failures, 64))
 
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+    async def _listen(self, process: asyncio.subprocess.Process, vitals: Vitals) -> None:
         """Take down how far queries are. A worker that says what is no message is ended: its pipe would fill."""
         if process.stdout is None:
             return
         try:
             while (said := await pipes.receive_from(process.stdout, FromWorker)) is not None:
-                self.asked.note(said.queries.queries, said.queries.progress)
+                if said.HasField("pulse"):
+                    vitals.hear(time.monotonic(), is_busy=said.pulse.is_busy)
+                else:
+                    self.asked.note(said.queries.queries, said.queries.progress)
         except ValueError as error:
             log.error("the compute worker said what is no message: %s", error)
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            self._end(process)
+
+    async def _end_when_dead(self, process: asyncio.subprocess.Process, vitals: Vitals) -> None:
+        """End a worker that hangs: who waits for it is told at once, and the next one is started."""
+        why = await until_dead(process, vitals)
+        log.error("the compute worker hangs: %s; it is ended", why)
+        self._ready.clear()
+        self._end(process)
+        await self._on_health(False)
+
+    def _end(self, process: asyncio.subprocess.Process) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
 
     async def _run_once(self) -> None:
         """Start a worker, say when it is ready, and return when it has ended."""
@@ -186,9 +201,7 @@ class ComputeProcess:
         if self._process.stdin is None or self._process.stdout is None:
             raise ValueError("it was started without its pipes")
         self._process.stdin.write(pipes.framed(ToWorker(compute=order)))
-        said = await pipes.receive_from(self._process.stdout, FromWorker)
-        if said is None:
-            raise ValueError("it ended before it was ready")
+        said = await self._first_word(self._process, self._process.stdout)
         if said.HasField("error"):
             self._refusal = error_from_proto(said.error)
             self._ready.set()
@@ -201,9 +214,23 @@ class ComputeProcess:
         self._failures = 0
         self._ready.set()
         await self._on_health(True)
-        listening = asyncio.create_task(self._listen(self._process))
+        vitals = Vitals(time.monotonic())
+        listening = asyncio.create_task(self._listen(self._process, vitals))
+        watching = asyncio.create_task(self._end_when_dead(self._process, vitals))
         try:
             code = await self._process.wait()
         finally:
             listening.cancel()
+            watching.cancel()
         log.warning("the compute worker ended with exit status %s; starting it again", code)
+
+    async def _first_word(self, process: asyncio.subprocess.Process, pipe: asyncio.StreamReader) -> FromWorker:
+        """What a worker says when it has started. Raises ValueError where it does not; then it is ended."""
+        try:
+            said = await asyncio.wait_for(pipes.receive_from(pipe, FromWorker), START_SECONDS)
+        except TimeoutError:
+            self._end(process)
+            raise ValueError(f"it was not ready after {START_SECONDS:.0f} s") from None
+        if said is None:
+            raise ValueError("it ended before it was ready")
+        return said

@@ -4,12 +4,15 @@ import argparse
 import asyncio
 import logging
 import os
+import sqlite3
 import sys
 from pathlib import Path
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.machine.leaving import leave, on_signals
 from penult_server.settings import Settings
+from penult_server.status import translate
 
 EXIT_LOCKED = 3
 """Exit status when another server holds the root."""
@@ -42,27 +45,50 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the server; returns the exit status."""
+    """Run the server; returns the exit status. Threads of it may still wait for a disk: see `leave`."""
     options = vars(make_parser().parse_args(arguments))
     del options["command"]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The front starts processes; gRPC's own handling of forks is neither needed nor wanted there.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-    # Imported late: gRPC reads the environment when it is loaded.
-    from penult_server.front.server import Server
-
     try:
-        settings = Settings(**options | {"root": options["root"].resolve()})
-        asyncio.run(_serve(Server, settings))
+        settings = Settings(**options | {"root": _resolved(options["root"])})
+        # Not `asyncio.run`: at its end it waits for threads, and one that opens a pipe waits for ever.
+        asyncio.new_event_loop().run_until_complete(_serve(settings))
     except ServiceError as error:
-        sys.stderr.write(f"penult serve: {error.message} [{error.kind}]\n")
-        return EXIT_LOCKED if error.kind is ErrorKind.STORE_LOCKED else 1
+        return _refused(error.message, error.kind)
+    except ImportError as error:
+        return _refused(f"a package that the server needs cannot be loaded ({error}): pip install 'penult[server]'")
+    except (OSError, sqlite3.Error) as error:
+        said = translate(error)
+        if said.kind != ErrorKind.INTERNAL:
+            return _refused(said.message, said.kind)
+        return _refused(f"cannot serve {options['root']}: {error}; its files must be readable and writable")
     return 0
 
 
-async def _serve(server_class: "type", settings: Settings) -> None:
-    await server_class(settings).run()
+def _resolved(root: Path) -> Path:
+    """The root's own path. Raises ServiceError (INVALID_ARGUMENT) for a circle of links."""
+    try:
+        return root.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"--root must be a directory; got {root} ({error})") from error
+
+
+async def _serve(settings: Settings) -> None:
+    # Imported late: gRPC reads the environment when it is loaded.
+    from penult_server.front.server import LEAVE_SECONDS, Server
+
+    server, loop = Server(settings), asyncio.get_running_loop()
+    on_signals(lambda: loop.call_soon_threadsafe(server.stop), LEAVE_SECONDS)
+    await server.run()
+
+
+def _refused(message: str, kind: ErrorKind | None = None) -> int:
+    """Say in a sentence why there is no server; returns the exit status."""
+    sys.stderr.write(f"penult serve: {message}{f' [{kind}]' if kind else ''}\n")
+    return EXIT_LOCKED if kind is ErrorKind.STORE_LOCKED else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

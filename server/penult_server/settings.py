@@ -7,6 +7,8 @@ from pathlib import Path
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 
+MOST_PORT = 65535
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -45,6 +47,8 @@ class Settings:
         for name in ("max_queued_jobs", "max_running_jobs", "resident_bytes"):
             if getattr(self, name) < 1:
                 raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.port <= MOST_PORT:
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"--port must lie in 0 .. {MOST_PORT}, got {self.port}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"device must be auto, cpu or cuda, got {self.device!r}")
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import signal
 from importlib.metadata import version
 
 import grpc
@@ -54,6 +53,8 @@ LEAVING_SECONDS = 8.0
 """How long a server waits for another one to leave its root."""
 STOP_GRACE = 2.0
 """Seconds that running calls get when the server stops."""
+LEAVE_SECONDS = STOP_GRACE + 18.0
+"""Seconds after a signal at which the process ends in any case; its workers get ten of them."""
 OPTIONS = (
     *MESSAGE_OPTIONS,
     ("grpc.so_reuseport", 0),
@@ -79,7 +80,7 @@ class Server:
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until `stop` is called or a signal comes.
+        """Serve until `stop` is called.
 
         Raises ServiceError: STORE_LOCKED, VERSION_MISMATCH, STORE_CORRUPT, INVALID_ARGUMENT (the port).
         """
@@ -106,8 +107,6 @@ class Server:
         self._stop.set()
 
     async def _serve(self, server: grpc.aio.Server, port: int, token: str) -> None:
-        for signal_number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(signal_number, self.stop)
         files = address_files(self._settings.root, port)
         self._compute.start()
         watcher = asyncio.create_task(self._watch_clients())

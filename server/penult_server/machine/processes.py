@@ -5,9 +5,7 @@ from pathlib import Path
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """Time that a process has computed, with all its threads; None where the system does not say (it is Linux's /proc).
-
-    """
+    """Time that a process has computed, with all its threads; None where there is no /proc to say so."""
     try:
         fields = Path("/proc", str(pid), "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:

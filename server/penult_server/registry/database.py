@@ -1,5 +1,6 @@
 """The SQLite file: its schema, and transactions that survive a power cut once they have returned."""
 
+import os
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -7,9 +8,12 @@ from pathlib import Path
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.machine.disks import refusal_of_disk
 from penult_server.registry.schema import MIGRATIONS
 
 SCHEMA_VERSION = len(MIGRATIONS)
+MOST_PATH_BYTES = 500
+"""Length of a path that SQLite opens."""
 
 
 class Database:
@@ -19,9 +23,16 @@ class Database:
         """Open or create the file.
 
         Raises ServiceError: VERSION_MISMATCH when a newer penult wrote it, STORE_CORRUPT when it is not
-        a registry.
+        a registry, and what a disk refuses.
         """
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise ServiceError(
+                ErrorKind.DISK_FAILED,
+                f"{path} cannot be opened ({error}): it must be a file that this user can read and write, and its path "
+                f"may have about {MOST_PATH_BYTES} bytes (this one has {len(os.fsencode(path))})",
+            ) from error
         try:
             # FULL: a commit that has returned survives a power cut, also in WAL mode.
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
@@ -29,6 +40,8 @@ class Database:
             self._migrate(path)
         except sqlite3.DatabaseError as error:
             self._connection.close()
+            if (of_disk := refusal_of_disk(error)) is not None and of_disk.kind != ErrorKind.STORE_CORRUPT:
+                raise of_disk from error
             raise ServiceError(
                 ErrorKind.STORE_CORRUPT,
                 f"{path} is not a usable registry ({error}); restore it from a backup",

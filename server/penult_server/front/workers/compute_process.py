@@ -5,7 +5,6 @@ import contextlib
 import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from penult_server.errors import ServiceError
 from penult_server.front.workers.asked_queries import AskedQueries
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
 from penult_server.front.workers.vitals import Vitals, until_dead
+from penult_server.machine.folders import caches, socket_folder
 from penult_server.messages import error_from_proto
 from penult_server.settings import Settings
 from penult_server.status import from_call
@@ -30,6 +30,8 @@ START_SECONDS = 120.0
 CALLS_AT_ONCE = 32
 """Most queries and uploads that are passed to the worker at once; others wait in the front."""
 RESTART_PAUSE = 0.2
+MOST_FAILURES = 3
+"""Starts in a row that may fail before callers are told so at once."""
 log = logging.getLogger("penult.compute")
 T = TypeVar("T")
 
@@ -41,8 +43,7 @@ class ComputeProcess:
         self._settings = settings
         self._on_health = on_health
         self._log = settings.root / "logs" / "compute.log"
-        # A socket's path may have 107 bytes at most, so it cannot lie under the root.
-        self._directory = Path(tempfile.mkdtemp(prefix="penult-"))
+        self._directory: Path | None = None
         self._starts = 0
         self._process: asyncio.subprocess.Process | None = None
         self._channel: grpc.aio.Channel | None = None
@@ -59,7 +60,8 @@ class ComputeProcess:
         """Digests of feature sets that a read has found damaged."""
 
     def start(self) -> None:
-        """Start the worker; `channel` waits for it."""
+        """Start the worker; `channel` waits for it. Raises ServiceError where its socket finds no place."""
+        self._directory = socket_folder()
         self._keeper = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -72,22 +74,25 @@ class ComputeProcess:
             await self._channel.close()
         if self._process:
             await stop_process(self._process, grace=2)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
     async def channel(self) -> grpc.aio.Channel:
         """A channel to the running worker. Raises ServiceError (WORKER_DIED) when it does not start."""
         try:
             await asyncio.wait_for(self._ready.wait(), START_SECONDS)
         except TimeoutError:
-            raise ServiceError(
-                ErrorKind.WORKER_DIED,
-                f"the compute worker does not start; its log says: {log_tail(self._log)}",
-            ) from None
+            raise self._not_started() from None
         if self._refusal:
             raise self._refusal
         if self._channel is None:
             raise ServiceError(ErrorKind.INTERNAL, "the compute worker is ready but has no channel")
         return self._channel
+
+    def _not_started(self) -> ServiceError:
+        return ServiceError(
+            ErrorKind.WORKER_DIED, f"the compute worker does not start; its log says: {log_tail(self._log)}"
+        )
 
     async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
         """Await the call that `make` starts on the worker's channel; its errors become ours."""
@@ -157,6 +162,10 @@ class ComputeProcess:
                 log.error("the compute worker did not start: %s; its log says: %s", error, log_tail(self._log))
             self._ready.clear()
             await self._on_health(False)
+            if self._failures >= MOST_FAILURES:
+                # It is started again and again, but nobody should wait for that.
+                self._refusal = self._not_started()
+                self._ready.set()
             await asyncio.sleep(RESTART_PAUSE * min(2**self._failures, 64))
 
     async def _listen(self, process: asyncio.subprocess.Process, vitals: Vitals) -> None:
@@ -196,7 +205,7 @@ class ComputeProcess:
             device=self._settings.device,
             resident_bytes=self._settings.resident_bytes,
         )
-        variables = compute_environment(os.environ, usable_cores())
+        variables = compute_environment(os.environ, usable_cores()) | caches(os.environ, self._settings.root)
         self._process = await start_process("penult_server.compute.worker", log=self._log, variables=variables)
         if self._process.stdin is None or self._process.stdout is None:
             raise ValueError("it was started without its pipes")
@@ -211,7 +220,7 @@ class ComputeProcess:
         if self._channel:
             await self._channel.close()
         self._channel = grpc.aio.insecure_channel(socket, options=MESSAGE_OPTIONS)
-        self._failures = 0
+        self._failures, self._refusal = 0, None
         self._ready.set()
         await self._on_health(True)
         vitals = Vitals(time.monotonic())

@@ -34,12 +34,19 @@ def make_parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     serve.add_argument("--max-queued-jobs", type=int, default=100)
-    serve.add_argument("--max-running-jobs", type=int, default=1)
+    serve.add_argument("--max-running-jobs", type=int, default=0, help="default: one for each job device")
     serve.add_argument(
         "--resident-bytes",
         type=int,
         default=4 * 2**30,
         help="features kept in memory between queries (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--job-devices",
+        type=_names,
+        default=(),
+        metavar="0,1,...",
+        help="GPUs of jobs, one each (default: all visible but the first, which answers queries; the only one)",
     )
     return parser
 
@@ -65,6 +72,11 @@ def main(arguments: list[str] | None = None) -> int:
             return _refused(said.message, said.kind)
         return _refused(f"cannot serve {options['root']}: {error}; its files must be readable and writable")
     return 0
+
+
+def _names(given: str) -> tuple[str, ...]:
+    """Names between commas."""
+    return tuple(name for one in given.split(",") if (name := one.strip()))
 
 
 def _resolved(root: Path) -> Path:

@@ -28,11 +28,16 @@ class Settings:
     embedded: bool = False
     """Stop when the last attached client has gone and the jobs that somebody wants have ended."""
     max_queued_jobs: int = 100
-    max_running_jobs: int = 1
+    max_running_jobs: int = 0
+    """0: one for each of the devices of jobs, and one on a machine without a GPU."""
     device: str = "auto"
     """ "auto", "cpu" or "cuda"."""
     resident_bytes: int = 4 * 2**30
     """Most bytes of features kept in memory between queries."""
+    job_devices: tuple[str, ...] = ()
+    """GPUs of the jobs, named as in CUDA_VISIBLE_DEVICES; without, all but the first of several, or the only one."""
+    compute_device: str = ""
+    """GPU of the compute worker; filled in by the server, empty where it is the first that is visible."""
 
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""
@@ -44,9 +49,19 @@ class Settings:
                 f"{self.host} is reachable from other machines: give --tls-cert and --tls-key, or --insecure to send "
                 "tokens and data in the clear",
             )
-        for name in ("max_queued_jobs", "max_running_jobs", "resident_bytes"):
-            if getattr(self, name) < 1:
-                raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("max_queued_jobs", 1), ("max_running_jobs", 0), ("resident_bytes", 1)):
+            if getattr(self, name) < least:
+                raise ServiceError(
+                    ErrorKind.INVALID_ARGUMENT, f"{name} must be at least {least}, got {getattr(self, name)}"
+                )
+        if self.job_devices and self.device == "cpu":
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, "--job-devices goes with --device auto or cuda, not with cpu"
+            )
+        if len(set(self.job_devices)) < len(self.job_devices):
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, f"--job-devices must name each once, got {','.join(self.job_devices)}"
+            )
         if not 0 <= self.port <= MOST_PORT:
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"--port must lie in 0 .. {MOST_PORT}, got {self.port}")
         if self.device not in ("auto", "cpu", "cuda"):

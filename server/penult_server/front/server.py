@@ -29,6 +29,7 @@ from penult_server.errors import ServiceError
 from penult_server.front.access import RootLock, ServerRecord, address_files, publish, server_token, withdraw
 from penult_server.front.guard import Guard
 from penult_server.front.health import SERVICE_NAME, Health
+from penult_server.front.jobs.devices import placed
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.lifetime import Lifetime
 from penult_server.front.queries.specs import Resolver
@@ -70,7 +71,7 @@ class Server:
     """One server on one root."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        settings = self._settings = placed(settings, os.environ)
         self._registry = Registry()
         self._health = Health()
         self._compute = ComputeProcess(settings, self._set_compute_health)

@@ -13,7 +13,7 @@ from penult_proto.v1.pipes_pb2 import ToWorker
 from penult_server import pipes
 from penult_server.jobs.channel import WorkerChannel
 from penult_server.jobs.work import work
-from penult_server.machine.gpus import leave_if_lost
+from penult_server.machine.gpus import leave_if_lost, use_only
 from penult_server.status import translate
 
 NICENESS = 10
@@ -35,6 +35,7 @@ def main() -> None:
     if said is None:
         return
     print_to(Path(said.job.log))
+    use_only(said.job.devices)
     channel = WorkerChannel(messages)
     channel.watch(sys.stdin.buffer)
     try:

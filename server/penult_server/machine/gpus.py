@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -28,6 +28,12 @@ def visible_gpus(variables: Mapping[str, str], devices: Path = Path("/dev")) -> 
     found = [_DEVICE_FILE.fullmatch(path.name) for path in devices.glob("nvidia*")]
     # CUDA numbers them from 0, whatever their files are called where a container has some of them.
     return tuple(map(str, range(sum(one is not None for one in found))))
+
+
+def use_only(names: Sequence[str]) -> None:
+    """From now on this process, which has not used a GPU yet, and its children see these alone; without names, all."""
+    if names:
+        os.environ[VISIBLE] = ",".join(names)
 
 
 def is_lost(error: BaseException) -> bool:

@@ -22,6 +22,7 @@ from penult_server.front.workers.asked_queries import AskedQueries
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
 from penult_server.front.workers.vitals import Vitals, until_dead
 from penult_server.machine.folders import caches, socket_folder
+from penult_server.machine.gpus import VISIBLE
 from penult_server.messages import error_from_proto
 from penult_server.settings import Settings
 from penult_server.status import from_call
@@ -206,6 +207,8 @@ class ComputeProcess:
             resident_bytes=self._settings.resident_bytes,
         )
         variables = compute_environment(os.environ, usable_cores()) | caches(os.environ, self._settings.root)
+        if self._settings.compute_device:
+            variables[VISIBLE] = self._settings.compute_device
         self._process = await start_process("penult_server.compute.worker", log=self._log, variables=variables)
         if self._process.stdin is None or self._process.stdout is None:
             raise ValueError("it was started without its pipes")

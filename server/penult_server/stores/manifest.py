@@ -70,11 +70,7 @@ def read_manifest(directory: Path) -> FeatureManifest:
     manifest is missing or damaged, VERSION_MISMATCH when a newer penult wrote it.
     """
     if not directory.is_dir():
-        raise ServiceError(
-            ErrorKind.UNKNOWN_FEATURE_SET,
-            f"feature set {directory.name} is not stored here",
-            digest=directory.name,
-        )
+        raise _not_stored(directory)
     try:
         values: dict[str, Any] = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
         if values.get("format", 0) > FORMAT:
@@ -90,11 +86,19 @@ def read_manifest(directory: Path) -> FeatureManifest:
         plain = as_tuples({key: value for key, value in values.items() if key in known})
         return FeatureManifest(labels=labels, attributes=attributes, notes=notes, **plain)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if not directory.is_dir():  # deleted just now
+            raise _not_stored(directory) from error
         raise ServiceError(
             ErrorKind.STORE_CORRUPT,
             f"the manifest of feature set {directory.name} is missing or damaged ({error}); extract or upload it again",
             digest=directory.name,
         ) from error
+
+
+def _not_stored(directory: Path) -> ServiceError:
+    return ServiceError(
+        ErrorKind.UNKNOWN_FEATURE_SET, f"feature set {directory.name} is not stored here", digest=directory.name
+    )
 
 
 def as_tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -68,8 +68,20 @@ def first_progress(job: penult.Job) -> None:
         assert any(event.WhichOneof("kind") == "progress" and "epoch" in event.progress.stage for event in events)
 
 
-def test_limits_are_kinds_of_their_own_and_a_signal_ends_what_hangs(serve, table, tiny, arrays, tmp_path):
-    server = serve(None, "--job-devices", "0,1")
+def test_a_store_that_cannot_be_written_to_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "store" / "server.log").mkdir(parents=True)  # as on a disk that is only read
+    for root in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "store"):
+        with pytest.raises(penult.InvalidRequest, match="root must be a directory"):
+            penult.local(root)
+
+
+def test_limits_are_kinds_of_their_own_and_a_signal_ends_what_hangs(serve, table, tiny, arrays, tmp_path, monkeypatch):
+    # Neither may be too long for the socket between the processes.
+    long = tmp_path / ("t" * 120)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    server = serve(tmp_path / ("d" * 150) / ("r" * 150), "--job-devices", "0,1")
     front = server.process.pid
     client = server.connect()
     mine = client.features.upload(features=arrays["features"][:200], y=arrays["y"][:200], name="mine")

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import grpc
 
@@ -106,7 +107,7 @@ def require_server(what: str) -> None:
 def _start(store: Path) -> subprocess.Popen[bytes]:
     require_server("penult.local() starts a server")
     command = [sys.executable, "-m", "penult_server", "serve", "--root", str(store), "--port", "0", "--embedded"]
-    with (store / "server.log").open("ab") as log:
+    with _opened_log(store) as log:
         # A session of its own: Ctrl-C in the terminal must not reach it.
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -114,6 +115,16 @@ def _start(store: Path) -> subprocess.Popen[bytes]:
     # It outlives the client that started it, and is reaped when it ends before this process does.
     threading.Thread(target=child.wait, daemon=True).start()
     return child
+
+
+def _opened_log(store: Path) -> IO[bytes]:
+    """Where the server's words go. Raises `InvalidRequest` for a store that this user cannot write to."""
+    try:
+        return (store / "server.log").open("ab")
+    except OSError as error:
+        raise invalid(
+            f"root must be a directory that this user can write to; got {shown(str(store))} ({error})"
+        ) from None
 
 
 def _did_not_start(store: Path, reason: str) -> PenultError:

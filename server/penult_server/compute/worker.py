@@ -139,7 +139,11 @@ class Worker(
 
     def answer_pulse(self) -> None:
         """Tell the front that this process lives, and whether a call has the device."""
-        self._reports.say(FromWorker(pulse=Pulse(is_busy=self._device.locked())))
+        self._reports.say(FromWorker(pulse=Pulse(is_busy=self.is_busy())))
+
+    def is_busy(self) -> bool:
+        """Whether a call has the device."""
+        return self._device.locked()
 
     def _reporter(self, context: Context) -> Reporter:
         return self._reports.of([query_of(context)])

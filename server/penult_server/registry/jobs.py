@@ -33,7 +33,7 @@ REUSABLE = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED")
 UNFINISHED = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING")
 
 NEXT = """
-SELECT job.message, coalesce(card.user, '') AS who FROM job
+SELECT job.id, coalesce(card.user, '') AS who FROM job
 LEFT JOIN card ON card.kind = 'job' AND card.id = job.id
 WHERE job.state = 'JOB_STATE_QUEUED'
 ORDER BY
@@ -43,7 +43,7 @@ ORDER BY
     job.created, job.rowid
 LIMIT 1
 """
-"""The job that is started next, and whose it is."""
+"""The id of the job that is started next, and whose it is."""
 
 
 class JobTable:
@@ -156,7 +156,7 @@ class JobTable:
         rows = self._database.rows(NEXT, json.dumps(self._turns))
         if not rows:
             return None
-        job = Parse(rows[0][0], pb.Job())
+        job = self.get(rows[0][0])
         if not fits(job):
             return None
         self._turns[rows[0][1]] = max(self._turns.values(), default=-1) + 1

@@ -65,7 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ServiceError as error:
         return _refused(error.message, error.kind)
     except ImportError as error:
-        return _refused(f"a package that the server needs cannot be loaded ({error}): pip install 'penult[server]'")
+        return _refused(
+            f"a package that the server needs cannot be loaded ({error}): install penult with its extra `server`"
+        )
     except (OSError, sqlite3.Error) as error:
         said = translate(error)
         if said.kind != ErrorKind.INTERNAL:

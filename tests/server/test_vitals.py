@@ -1,17 +1,24 @@
 """A compute worker that hangs is noticed, ended and replaced; one that computes for long, or waits, is not."""
 
 import asyncio
+import io
 import os
 import signal
+from concurrent.futures import Future
 
 import pytest
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2, refits_pb2_grpc
+from penult_proto.v1.pipes_pb2 import JobOrder, ToWorker
+from penult_server import pipes
+from penult_server.compute import worker
 from penult_server.errors import ServiceError
 from penult_server.front.workers import vitals
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.front.workers.vitals import INTERVAL, SILENT_SECONDS, STUCK_SECONDS, Vitals
+from penult_server.jobs import worker as job_worker
+from penult_server.machine import gpus
 from penult_server.machine.gpus import is_lost, visible_gpus
 from penult_server.machine.processes import cpu_seconds
 from penult_server.settings import Settings
@@ -27,7 +34,7 @@ def judged(seconds: float, *, answers: bool, is_busy: bool, share: float) -> tup
         now, has_begun = tick * INTERVAL, tick * INTERVAL > 10
         computed += INTERVAL * (share if has_begun else 0.001)
         if answers or not has_begun:
-            seen.hear(now, is_busy=is_busy and has_begun)
+            seen.note(now, is_busy=is_busy and has_begun)
         if why := seen.judge(now, computed):
             return now - 10, why
     return seconds, ""
@@ -62,11 +69,11 @@ def test_long_work_and_no_work_are_not_death(answers, is_busy, share):
 def test_a_front_that_was_stopped_itself_blames_nobody():
     seen = Vitals(0.0)
     for tick in range(1, 40):
-        seen.hear(tick * INTERVAL, is_busy=True)
+        seen.note(tick * INTERVAL, is_busy=True)
         assert not seen.judge(tick * INTERVAL, 1.0)
     later = 3600.0
     assert not seen.judge(later, 1.0)
-    seen.hear(later, is_busy=False)
+    seen.note(later, is_busy=False)
     assert not seen.judge(later + INTERVAL, 1.0)
 
 
@@ -142,6 +149,52 @@ def test_errors_that_take_the_gpu_away(error, expected):
     outer = ServiceError(ErrorKind.INTERNAL, "what came of it")
     outer.__cause__ = error
     assert is_lost(outer) is expected
+
+
+class LeftError(BaseException):
+    """The process has ended."""
+
+
+def leave(status: int) -> None:
+    raise LeftError(status)
+
+
+@pytest.fixture
+def lost(monkeypatch):
+    """An error after which the GPU cannot be used; ends of the process are raised."""
+    monkeypatch.setattr(gpus.os, "_exit", leave)
+    return CUDARuntimeError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+
+
+def test_a_compute_worker_that_has_lost_its_gpu_ends(lost):
+    with pytest.raises(LeftError, match=str(gpus.EXIT_LOST)):
+        worker.refuse(None, lost)
+    answer = Future()
+    answer.set_exception(lost)
+    with pytest.raises(LeftError, match=str(gpus.EXIT_LOST)):
+        worker.outcome_of(answer)
+    other = Future()
+    other.set_exception(MemoryError("too much"))
+    assert worker.outcome_of(other).failure.kind == ErrorKind.OUT_OF_MEMORY
+
+
+def test_a_job_that_has_lost_its_gpu_ends_without_a_word_and_is_tried_again(lost, monkeypatch, tmp_path):
+    said = io.BytesIO()
+
+    def work(order, channel):
+        raise ServiceError(ErrorKind.INTERNAL, "a step failed") from lost
+
+    order = ToWorker(job=JobOrder(log=str(tmp_path / "log")))
+    monkeypatch.setattr(job_worker, "work", work)
+    monkeypatch.setattr(job_worker, "print_to", lambda log: None)
+    monkeypatch.setattr(job_worker.os, "nice", lambda by: None)
+    monkeypatch.setattr(job_worker.sys, "stdin", io.TextIOWrapper(io.BytesIO(pipes.framed(order))))
+    monkeypatch.setattr(job_worker.sys, "argv", ["worker"])
+    monkeypatch.setattr(job_worker.WorkerChannel, "watch", lambda self, orders: None)
+    monkeypatch.setattr(job_worker.pipes, "own_stdout", lambda: said)
+    with pytest.raises(LeftError):
+        job_worker.main()
+    assert said.getvalue() == b""
 
 
 def test_visible_gpus_are_the_variable_s_or_the_machine_s(tmp_path):

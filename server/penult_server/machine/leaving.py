@@ -19,21 +19,21 @@ EXIT_CUT = 4
 def on_signals(stop: Callable[[], None], patience: float) -> None:
     """Call `stop` when one of `SIGNALS` comes, and end the process when it still runs `patience` seconds later.
 
-    To be called in the main thread. The signals are heard in a thread of their own: the event loop's handlers, and
+    To be called in the main thread. The signals are caught in a thread of their own: the event loop's handlers, and
     Python's, wait for the main thread, which may hang.
     """
-    hearing, telling = socket.socketpair()
-    telling.setblocking(False)
+    receiving, sending = socket.socketpair()
+    sending.setblocking(False)
     # The system's own handler writes the number of a signal there, whatever the interpreter does.
-    signal.set_wakeup_fd(telling.fileno(), warn_on_full_buffer=False)
+    signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
     for number in SIGNALS:
         signal.signal(number, lambda *_: None)
-    threading.Thread(target=_hear, args=(hearing, telling, stop, patience), name="signals", daemon=True).start()
+    threading.Thread(target=_catch, args=(receiving, sending, stop, patience), name="signals", daemon=True).start()
 
 
-def _hear(hearing: socket.socket, telling: socket.socket, stop: Callable[[], None], patience: float) -> None:
-    with telling:  # kept open
-        while hearing.recv(1)[0] not in SIGNALS:
+def _catch(receiving: socket.socket, sending: socket.socket, stop: Callable[[], None], patience: float) -> None:
+    with sending:  # kept open
+        while receiving.recv(1)[0] not in SIGNALS:
             pass
         stop()
         time.sleep(patience)

@@ -176,7 +176,7 @@ class ComputeProcess:
         try:
             while (said := await pipes.receive_from(process.stdout, FromWorker)) is not None:
                 if said.HasField("pulse"):
-                    vitals.hear(time.monotonic(), is_busy=said.pulse.is_busy)
+                    vitals.note(time.monotonic(), is_busy=said.pulse.is_busy)
                 else:
                     self.asked.note(said.queries.queries, said.queries.progress)
         except ValueError as error:

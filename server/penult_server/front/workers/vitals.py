@@ -30,18 +30,18 @@ class Vitals:
     """The last signs of life of one worker; times are of one steady clock."""
 
     now: float
-    heard: float = field(init=False)
+    answered: float = field(init=False)
     idle: float = field(init=False)
-    """When it was last heard that no call has the device."""
+    """When it last said that no call has the device."""
     _computed: "deque[tuple[float, float]]" = field(default_factory=lambda: deque[tuple[float, float]]())
     """What it had computed, and when that was."""
 
     def __post_init__(self) -> None:
-        self.heard = self.idle = self.now
+        self.answered = self.idle = self.now
 
-    def hear(self, now: float, *, is_busy: bool) -> None:
+    def note(self, now: float, *, is_busy: bool) -> None:
         """It has answered."""
-        self.heard = now
+        self.answered = now
         if not is_busy:
             self.idle = now
 
@@ -49,13 +49,13 @@ class Vitals:
         """Why the worker counts as dead, now that it has `computed` so many seconds; empty while it lives."""
         if now - self.now > SILENT_SECONDS / 2:
             # The front itself was stopped: what the worker said meanwhile is still in the pipe.
-            self.heard = self.idle = now
+            self.answered = self.idle = now
             self._computed.clear()
         self.now = now
         self._computed.append((now, computed))
         while self._computed[0][0] < now - STUCK_SECONDS - 1:
             self._computed.popleft()
-        if now - self.heard > SILENT_SECONDS and self._is_still(now, SILENT_SECONDS):
+        if now - self.answered > SILENT_SECONDS and self._is_still(now, SILENT_SECONDS):
             return f"it has not answered for {SILENT_SECONDS:.0f} s, and does not compute"
         if now - self.idle > STUCK_SECONDS and self._is_still(now, STUCK_SECONDS):
             return f"a call has had the device for {STUCK_SECONDS:.0f} s without computing"

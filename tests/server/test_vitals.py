@@ -20,14 +20,16 @@ from penult_server.front.workers.vitals import INTERVAL, SILENT_SECONDS, STUCK_S
 from penult_server.jobs import worker as job_worker
 from penult_server.machine import gpus
 from penult_server.machine.gpus import is_lost, visible_gpus
-from penult_server.machine.processes import cpu_seconds
+from penult_server.machine.processes import Activity, activity
 from penult_server.settings import Settings
 
 FAST = 1.0
 """Part of a core that a worker at work computes."""
 
 
-def judged(seconds: float, *, answers: bool, is_busy: bool, share: float) -> tuple[float, str]:
+def judged(
+    seconds: float, *, answers: bool, is_busy: bool, share: float, is_held_up: bool = False
+) -> tuple[float, str]:
     """When, and why, a worker that behaves like this from second 10 on counts as dead."""
     seen, computed = Vitals(0.0), 0.0
     for tick in range(1, int((10 + seconds) / INTERVAL) + 1):
@@ -35,7 +37,7 @@ def judged(seconds: float, *, answers: bool, is_busy: bool, share: float) -> tup
         computed += INTERVAL * (share if has_begun else 0.001)
         if answers or not has_begun:
             seen.note(now, is_busy=is_busy and has_begun)
-        if why := seen.judge(now, computed):
+        if why := seen.judge(now, Activity(computed, is_held_up)):
             return now - 10, why
     return seconds, ""
 
@@ -54,35 +56,38 @@ def test_a_call_that_has_the_device_and_does_nothing_is_dead_in_the_end():
 
 
 @pytest.mark.parametrize(
-    ("answers", "is_busy", "share"),
+    ("answers", "is_busy", "share", "is_held_up"),
     [
-        (False, True, FAST),  # a library holds the interpreter's lock in a long decomposition
-        (True, True, FAST),
-        (True, True, 0.05),  # on a machine where twenty others compute
-        (True, False, 0.0),  # idle
+        (False, True, FAST, False),  # a library holds the interpreter's lock in a long decomposition
+        (True, True, FAST, False),
+        (True, True, 0.05, False),  # on a machine where twenty others compute
+        (False, False, 0.0, True),  # on one where it gets no core, or its memory comes from a disk
+        (True, False, 0.0, False),  # idle
     ],
 )
-def test_long_work_and_no_work_are_not_death(answers, is_busy, share):
-    assert judged(3600, answers=answers, is_busy=is_busy, share=share) == (3600, "")
+def test_long_work_and_no_work_are_not_death(answers, is_busy, share, is_held_up):
+    said = judged(3600, answers=answers, is_busy=is_busy, share=share, is_held_up=is_held_up)
+    assert said == (3600, "")
 
 
 def test_a_front_that_was_stopped_itself_blames_nobody():
     seen = Vitals(0.0)
     for tick in range(1, 40):
         seen.note(tick * INTERVAL, is_busy=True)
-        assert not seen.judge(tick * INTERVAL, 1.0)
+        assert not seen.judge(tick * INTERVAL, Activity(1.0))
     later = 3600.0
-    assert not seen.judge(later, 1.0)
+    assert not seen.judge(later, Activity(1.0))
     seen.note(later, is_busy=False)
-    assert not seen.judge(later + INTERVAL, 1.0)
+    assert not seen.judge(later + INTERVAL, Activity(1.0))
 
 
 def test_computing_is_counted():
-    before = cpu_seconds(os.getpid())
+    before = activity(os.getpid())
     assert before is not None
-    while (now := cpu_seconds(os.getpid())) is not None and now < before + 0.05:
+    assert before.is_held_up  # this thread runs
+    while (now := activity(os.getpid())) is not None and now.cpu_seconds < before.cpu_seconds + 0.05:
         sum(range(10_000))
-    assert cpu_seconds(2**31 - 1) is None
+    assert activity(2**31 - 1) is None
 
 
 def test_a_stopped_worker_is_replaced_and_its_callers_are_told(tmp_path, monkeypatch):
@@ -110,7 +115,7 @@ def test_a_stopped_worker_is_replaced_and_its_callers_are_told(tmp_path, monkeyp
             assert stopped is not None
             os.kill(stopped.pid, signal.SIGSTOP)
             met = await asyncio.wait_for(ask(), 15)
-            assert met.kind == ErrorKind.WORKER_DIED
+            assert met.kind == ErrorKind.WORKER_DIED, met
             assert health[:2] == [True, False]
             assert (await ask()).kind == ErrorKind.UNKNOWN_CHECKPOINT
             assert health[-1]

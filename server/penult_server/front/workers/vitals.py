@@ -1,8 +1,9 @@
 """Whether a worker lives: it answers the front about every second, and while it has the device it computes.
 
 A worker that was stopped, or whose interpreter hangs, does not answer. A long call may also keep it from answering, if
-a library holds the interpreter's lock meanwhile, but then the process computes, which the system counts. A worker that
-answers, but whose device is held by a call that does nothing, hangs in that call.
+a library holds the interpreter's lock meanwhile, but then the process computes, which the system counts; so may a
+machine that is too busy, but then it waits for a core. A worker that answers, but whose device is held by a call that
+does nothing, hangs in that call.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 
 from penult_proto.v1.pipes_pb2 import ToWorker
 from penult_server import pipes
-from penult_server.machine.processes import cpu_seconds
+from penult_server.machine.processes import Activity, activity
 
 INTERVAL = 0.5
 """Seconds between two questions."""
@@ -31,33 +32,38 @@ class Vitals:
 
     now: float
     answered: float = field(init=False)
-    idle: float = field(init=False)
-    """When it last said that no call has the device."""
+    busy_since: float | None = None
+    """Since when a call has had the device, as far as is known; None while none has."""
     _computed: "deque[tuple[float, float]]" = field(default_factory=lambda: deque[tuple[float, float]]())
     """What it had computed, and when that was."""
 
     def __post_init__(self) -> None:
-        self.answered = self.idle = self.now
+        self.answered = self.now
 
     def note(self, now: float, *, is_busy: bool) -> None:
         """It has answered."""
         self.answered = now
         if not is_busy:
-            self.idle = now
+            self.busy_since = None
+        elif self.busy_since is None:
+            self.busy_since = now
 
-    def judge(self, now: float, computed: float) -> str:
-        """Why the worker counts as dead, now that it has `computed` so many seconds; empty while it lives."""
+    def judge(self, now: float, seen: Activity) -> str:
+        """Why the worker counts as dead, now that the system has seen this of it; empty while it lives."""
         if now - self.now > SILENT_SECONDS / 2:
             # The front itself was stopped: what the worker said meanwhile is still in the pipe.
-            self.answered = self.idle = now
+            self.answered, self.busy_since = now, None
             self._computed.clear()
         self.now = now
-        self._computed.append((now, computed))
+        if seen.is_held_up:
+            self.answered = now
+        self._computed.append((now, seen.cpu_seconds))
         while self._computed[0][0] < now - STUCK_SECONDS - 1:
             self._computed.popleft()
         if now - self.answered > SILENT_SECONDS and self._is_still(now, SILENT_SECONDS):
             return f"it has not answered for {SILENT_SECONDS:.0f} s, and does not compute"
-        if now - self.idle > STUCK_SECONDS and self._is_still(now, STUCK_SECONDS):
+        is_long = self.busy_since is not None and now - self.busy_since > STUCK_SECONDS
+        if is_long and self._is_still(now, STUCK_SECONDS):
             return f"a call has had the device for {STUCK_SECONDS:.0f} s without computing"
         return ""
 
@@ -73,6 +79,6 @@ async def until_dead(process: asyncio.subprocess.Process, vitals: Vitals) -> str
         if process.stdin and not process.stdin.is_closing():
             process.stdin.write(QUESTION)
         await asyncio.sleep(INTERVAL)
-        computed = cpu_seconds(process.pid)
-        if computed is not None and (why := vitals.judge(time.monotonic(), computed)):
+        seen = activity(process.pid)
+        if seen is not None and (why := vitals.judge(time.monotonic(), seen)):
             return why

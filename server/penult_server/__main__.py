@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from penult_server.front.observed.lines import subjects
 from penult_server.logs.batched import BatchedLines
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import FORMAT_VARIABLE, FORMATS, LogFormat, default_format, write_lines
+from penult_server.machine.leaving import leave, on_signals
 from penult_server.settings import Settings
+from penult_server.status import translate
 from penult_server.users import command as token_command
 
 EXIT_LOCKED = 3
@@ -36,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     serve.add_argument("--max-queued-jobs", type=int, default=100)
-    serve.add_argument("--max-running-jobs", type=int, default=1)
+    serve.add_argument("--max-running-jobs", type=int, default=0, help="default: one for each job device")
     serve.add_argument(
         "--resident-bytes",
         type=int,
@@ -95,12 +98,19 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DAYS",
         help="remove answers without name, tag or note that nobody asked for within DAYS, as `penult store gc` does",
     )
+    serve.add_argument(
+        "--job-devices",
+        type=_names,
+        default=(),
+        metavar="0,1,...",
+        help="GPUs of jobs, one each (default: all visible but the first, which answers queries; the only one)",
+    )
     commands.add_parser("store", help="look after a store without its server", add_help=False)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the server; returns the exit status."""
+    """Run the server; returns the exit status. Threads of it may still wait for a disk: see `leave`."""
     given = sys.argv[1:] if arguments is None else arguments
     # Whatever this process and its workers make is for their user alone.
     os.umask(0o077)
@@ -114,19 +124,25 @@ def main(arguments: list[str] | None = None) -> int:
     write_front_lines(options["log_format"], embedded=options["embedded"])
     # The front starts processes; gRPC's own handling of forks is neither needed nor wanted there.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-    # Imported late: gRPC reads the environment when it is loaded.
-    from penult_server.front.server import Server
-
     try:
         places = {
-            "root": options["root"].resolve(),
+            "root": _resolved(options["root"]),
             "data_roots": tuple(one.absolute() for one in options["data_roots"]),
         }
         settings = Settings(**options | places)
-        asyncio.run(_serve(Server, settings))
+        # Not `asyncio.run`: at its end it waits for threads, and one that opens a pipe waits for ever.
+        asyncio.new_event_loop().run_until_complete(_serve(settings))
     except ServiceError as error:
-        sys.stderr.write(f"penult serve: {error.message} [{error.kind}]\n")
-        return EXIT_LOCKED if error.kind is ErrorKind.STORE_LOCKED else 1
+        return _refused(error.message, error.kind)
+    except ImportError as error:
+        return _refused(
+            f"a package that the server needs cannot be loaded ({error}): install penult with its extra `server`"
+        )
+    except (OSError, sqlite3.Error) as error:
+        said = translate(error)
+        if said.kind != ErrorKind.INTERNAL:
+            return _refused(said.message, said.kind)
+        return _refused(f"cannot serve {options['root']}: {error}; its files must be readable and writable")
     return 0
 
 
@@ -141,9 +157,33 @@ def write_front_lines(wanted: LogFormat | None, *, embedded: bool) -> None:
         logging.getLogger("penult.access").setLevel(logging.WARNING)
 
 
-async def _serve(server_class: "type", settings: Settings) -> None:
-    await server_class(settings).run()
+def _names(given: str) -> tuple[str, ...]:
+    """Names between commas."""
+    return tuple(name for one in given.split(",") if (name := one.strip()))
+
+
+def _resolved(root: Path) -> Path:
+    """The root's own path. Raises ServiceError (INVALID_ARGUMENT) for a circle of links."""
+    try:
+        return root.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"--root must be a directory; got {root} ({error})") from error
+
+
+async def _serve(settings: Settings) -> None:
+    # Imported late: gRPC reads the environment when it is loaded.
+    from penult_server.front.server import LEAVE_SECONDS, Server
+
+    server, loop = Server(settings), asyncio.get_running_loop()
+    on_signals(lambda: loop.call_soon_threadsafe(server.stop), settings.stop_grace + LEAVE_SECONDS)
+    await server.run()
+
+
+def _refused(message: str, kind: ErrorKind | None = None) -> int:
+    """Say in a sentence why there is no server; returns the exit status."""
+    sys.stderr.write(f"penult serve: {message}{f' [{kind}]' if kind else ''}\n")
+    return EXIT_LOCKED if kind is ErrorKind.STORE_LOCKED else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -7,6 +7,23 @@ from pathlib import Path
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 
+MOST_PORT = 65535
+
+
+LEAST = {
+    "max_user_bytes": 0,
+    "max_user_jobs": 1,
+    "max_queued_jobs": 1,
+    "max_running_jobs": 0,
+    "resident_bytes": 1,
+    "max_calls": 1,
+    "max_calls_per_user": 1,
+    "max_computing": 1,
+    "max_computing_per_user": 1,
+    "keep_days": 0,
+}
+"""Least values of options that count."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -26,7 +43,8 @@ class Settings:
     embedded: bool = False
     """Stop when the last attached client has gone and the jobs that somebody wants have ended."""
     max_queued_jobs: int = 100
-    max_running_jobs: int = 1
+    max_running_jobs: int = 0
+    """0: one for each of the devices of jobs, and one on a machine without a GPU."""
     device: str = "auto"
     """ "auto", "cpu" or "cuda"."""
     resident_bytes: int = 4 * 2**30
@@ -62,6 +80,10 @@ class Settings:
     """Directories below which clients may name files; none lets the owner alone name any, on a loopback address."""
     keep_days: int = 0
     """Days after which answers that nobody asks for, and leftovers, are removed; 0 for never."""
+    job_devices: tuple[str, ...] = ()
+    """GPUs of the jobs, named as in CUDA_VISIBLE_DEVICES; without, all but the first of several, or the only one."""
+    compute_device: str = ""
+    """GPU of the compute worker; filled in by the server, empty where it is the first that is visible."""
 
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""
@@ -75,27 +97,9 @@ class Settings:
             )
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, "--tls-client-ca needs --tls-cert and --tls-key")
-        if self.max_user_bytes is not None and self.max_user_bytes < 0:
-            raise ServiceError(
-                ErrorKind.INVALID_ARGUMENT, f"max_user_bytes must be at least 0, got {self.max_user_bytes}"
-            )
-        for name in (
-            "max_user_jobs",
-            "max_queued_jobs",
-            "max_running_jobs",
-            "resident_bytes",
-            "max_calls",
-            "max_calls_per_user",
-            "max_computing",
-            "max_computing_per_user",
-        ):
-            if getattr(self, name) < 1:
-                raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least 1, got {getattr(self, name)}")
-        for name, least in (("idle_seconds", 0.1), ("stop_grace", 0.0)):
-            if not least <= getattr(self, name) <= 3600:
-                raise ServiceError(
-                    ErrorKind.INVALID_ARGUMENT, f"{name} must lie in {least:g} .. 3600, got {getattr(self, name)}"
-                )
+        if not 0 <= self.port <= MOST_PORT:
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"--port must lie in 0 .. {MOST_PORT}, got {self.port}")
+        self._check_numbers()
         if self.metrics_port is not None and not is_loopback(self.metrics_host) and not self.insecure:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
@@ -104,10 +108,26 @@ class Settings:
             )
         for one in self.data_roots:
             self._check_data_root(one)
-        if self.keep_days < 0:
-            raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"keep_days must be 0 or more, got {self.keep_days}")
+        if self.job_devices and self.device == "cpu":
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, "--job-devices goes with --device auto or cuda, not with cpu"
+            )
+        if len(set(self.job_devices)) < len(self.job_devices):
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, f"--job-devices must name each once, got {','.join(self.job_devices)}"
+            )
         if self.device not in ("auto", "cpu", "cuda"):
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"device must be auto, cpu or cuda, got {self.device!r}")
+
+    def _check_numbers(self) -> None:
+        for name, least in LEAST.items():
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least {least}, got {value}")
+        for name, least in (("idle_seconds", 0.1), ("stop_grace", 0.0)):
+            if not least <= getattr(self, name) <= 3600:
+                raise ServiceError(
+                    ErrorKind.INVALID_ARGUMENT, f"{name} must lie in {least:g} .. 3600, got {getattr(self, name)}"
+                )
 
     def _check_data_root(self, directory: Path) -> None:
         if not directory.is_absolute() or not directory.is_dir():

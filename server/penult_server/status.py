@@ -1,6 +1,5 @@
 """From any exception to the service's error, and from that to a google.rpc.Status with its details."""
 
-import errno
 import logging
 import sqlite3
 from typing import Never
@@ -13,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMi
 from penult_proto.errors import DETAILS_KEY, DOMAIN, STATUS_CODES, ErrorKind, said_by
 from penult_proto.services import REQUEST_KEY
 from penult_server.errors import ServiceError
+from penult_server.machine.disks import REGISTRY_DAMAGED, refusal_of_disk
 
 _RETRY_SECONDS = {
     ErrorKind.QUEUE_FULL: 30,
@@ -21,6 +21,17 @@ _RETRY_SECONDS = {
     ErrorKind.BUSY: 1,
     ErrorKind.QUOTA_EXCEEDED: 30,
 }
+_BLAMES_A_FILE = frozenset(
+    {
+        ErrorKind.STORE_CORRUPT,
+        ErrorKind.FILES_MISSING,
+        ErrorKind.WEIGHTS_UNAVAILABLE,
+        ErrorKind.BAD_TABLE,
+        ErrorKind.CORRUPT_IMAGE,
+        ErrorKind.DATASET_CHANGED,
+    }
+)
+"""Kinds that say that something is wrong with a file."""
 _LONGEST = 1500
 """Most bytes of a message, and of all values together: trailers are limited to about 8 KiB."""
 
@@ -59,24 +70,21 @@ def trailers_of(error: ServiceError) -> tuple[tuple[str, bytes], ...]:
 def translate(error: BaseException) -> ServiceError:
     """The error to answer with: a ServiceError itself, the machine's limits by their kind, or INTERNAL for a bug.
 
-    A bug is logged with its trace. The frameworks' own memory errors are known by their names, so that none has to be
-    imported here.
+    A file that could not be read because the disk failed is not a damaged one. A bug is logged with its trace. The
+    frameworks' own memory errors are known by their names, so that none has to be imported here.
     """
     if isinstance(error, ServiceError):
-        return error
+        of_disk = refusal_of_disk(error.__cause__) if error.kind in _BLAMES_A_FILE and error.__cause__ else None
+        return of_disk or error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ServiceError(
             ErrorKind.OUT_OF_MEMORY, f"not enough memory ({error}); ask for less, or use another machine"
         )
-    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if is_full or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
-        return ServiceError(ErrorKind.DISK_FULL, "the server's disk is full; nothing was stored, free some space")
+    if (of_disk := refusal_of_disk(error)) is not None:
+        logging.getLogger("penult").error("%s: %s", of_disk.kind, error)
+        return of_disk
     if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
-        return ServiceError(
-            ErrorKind.STORE_CORRUPT,
-            f"the registry is damaged ({error}); stop the server, then `penult store verify` names what is, and "
-            "`penult store repair` mends it",
-        )
+        return ServiceError(ErrorKind.STORE_CORRUPT, REGISTRY_DAMAGED.format(why=error))
     logging.getLogger("penult").error("unexpected %s", type(error).__name__, exc_info=error)
     return ServiceError(
         ErrorKind.INTERNAL,

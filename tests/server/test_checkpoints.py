@@ -148,8 +148,10 @@ def test_what_is_deleted_while_it_is_read_is_unknown_and_not_damaged(tmp_path: P
     shutil.rmtree(directory)
     with pytest.raises(ServiceError, match="deleted while it was being read") as deleted:
         stream.verify()
-    kinds = (damaged.value.kind, deleted.value.kind)
-    assert kinds == (ErrorKind.STORE_CORRUPT, ErrorKind.UNKNOWN_CHECKPOINT)
+    with pytest.raises(ServiceError, match="deleted while it was being read") as read_whole:
+        read_state(tmp_path, written)
+    kinds = (damaged.value.kind, deleted.value.kind, read_whole.value.kind)
+    assert kinds == (ErrorKind.STORE_CORRUPT, ErrorKind.UNKNOWN_CHECKPOINT, ErrorKind.UNKNOWN_CHECKPOINT)
 
 
 def test_companion_files_come_back_and_damage_to_them_is_found(tmp_path: Path) -> None:

@@ -150,8 +150,9 @@ def test_a_dataset_name_belongs_to_one_content(catalog):
 
 
 def test_a_feature_set_that_is_gone_is_not_registered(catalog):
-    with pytest.raises(ServiceError, match="deleted while"):
+    with pytest.raises(ServiceError, match="deleted while") as raised:
         catalog.add_feature_set(features_pb2.FeatureSet(digest="c" * 64), MINE)
+    assert kind_of(raised) is ErrorKind.UNKNOWN_FEATURE_SET
     assert catalog.feature_set_page(NO_OPTIONS, 10) == ([], "")
 
 

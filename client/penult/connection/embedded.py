@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import grpc
 
@@ -109,10 +110,7 @@ def require_server(what: str) -> None:
 def _start(store: Path) -> subprocess.Popen[bytes]:
     require_server("penult.local() starts a server")
     command = [sys.executable, "-m", "penult_server", "serve", "--root", str(store), "--port", "0", "--embedded"]
-    log_file = store / "server.log"
-    if log_file.exists() and log_file.stat().st_size > LOG_BYTES:
-        log_file.replace(store / "server.log.1")
-    with open(log_file, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as log:
+    with _opened_log(store) as log:
         # A session of its own: Ctrl-C in the terminal must not reach it.
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -120,6 +118,19 @@ def _start(store: Path) -> subprocess.Popen[bytes]:
     # It outlives the client that started it, and is reaped when it ends before this process does.
     threading.Thread(target=child.wait, daemon=True).start()
     return child
+
+
+def _opened_log(store: Path) -> IO[bytes]:
+    """Where the server's words go. Raises `InvalidRequest` for a store that this user cannot write to."""
+    log = store / "server.log"
+    try:
+        if log.exists() and log.stat().st_size > LOG_BYTES:
+            log.replace(store / "server.log.1")
+        return open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600))
+    except OSError as error:
+        raise invalid(
+            f"root must be a directory that this user can write to; got {shown(str(store))} ({error})"
+        ) from None
 
 
 def _did_not_start(store: Path, reason: str) -> PenultError:

@@ -91,23 +91,19 @@ class ReportPipe:
         self._pipe = pipe
         self._lock = threading.Lock()
 
-    def send(self, message: FromWorker) -> None:
-        """Send what is no report."""
+    def of(self, queries: Sequence[str]) -> Reporter:
+        """Reports of queries by the names that the front knows them by; an empty name is nobody's."""
+        names = [name for name in queries if name]
+        if self._pipe is None or not names:
+            return SILENT
+
+        return Reporter(lambda progress: self.say(FromWorker(queries=QueryProgress(queries=names, progress=progress))))
+
+    def say(self, message: FromWorker) -> None:
+        """Send any message to the front; one that has gone is told nothing more."""
         if self._pipe is not None:
             with self._lock, suppress(OSError):
                 pipes.send(self._pipe, message)
-
-    def of(self, queries: Sequence[str]) -> Reporter:
-        """Reports of queries by the names that the front knows them by; an empty name is nobody's."""
-        pipe, names = self._pipe, [name for name in queries if name]
-        if pipe is None or not names:
-            return SILENT
-
-        def send(progress: Progress) -> None:
-            with self._lock:
-                pipes.send(pipe, FromWorker(queries=QueryProgress(queries=names, progress=progress)))
-
-        return Reporter(send)
 
 
 NO_REPORTS = ReportPipe()

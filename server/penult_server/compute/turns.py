@@ -73,6 +73,11 @@ class Turns:
         finally:
             self._n_steady -= mine
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether a computation has the device."""
+        return self._holder is not None
+
     def used_seconds(self) -> float:
         """Seconds for which somebody had the device, up to now."""
         begun = self._begun

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from penult_proto.v1 import (
     spectra_pb2,
     spectra_pb2_grpc,
 )
-from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, ToWorker
+from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, Pulse, ToWorker
 from penult_server import pipes
 from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.memory import available_bytes, give_back, used_bytes
@@ -48,6 +49,7 @@ from penult_server.lanes import QUERIES_AT_ONCE, READS_AT_ONCE, UPLOADS_AT_ONCE
 from penult_server.logs import traces
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import write_worker_lines
+from penult_server.machine.gpus import leave_if_lost
 from penult_server.messages import error_to_proto, failure_to_proto
 from penult_server.status import shortened, trailers_of, translate
 
@@ -153,7 +155,7 @@ class Worker(
 
     def report_stats(self) -> None:
         """Tell the front how this worker stands."""
-        self._reports.send(FromWorker(stats=self.stats()))
+        self._reports.say(FromWorker(stats=self.stats()))
 
     def stats(self) -> ComputeStats:
         """How this worker stands."""
@@ -166,6 +168,14 @@ class Worker(
             free_bytes=available_bytes(self._backend) or 0,
             batches=dict(self._refits.batches),
         )
+
+    def answer_pulse(self) -> None:
+        """Tell the front that this process lives, and whether a call has the device."""
+        self._reports.say(FromWorker(pulse=Pulse(is_busy=self.is_busy())))
+
+    def is_busy(self) -> bool:
+        """Whether a call has the device."""
+        return self._device.is_taken
 
     def _check_of(self, context: Context) -> Callable[[], None]:
         """A check between chunks that also lets others have the device."""
@@ -215,6 +225,7 @@ def outcome_of(answer: "Future[refits_pb2.Refit]") -> refits_pb2.RefitOutcome:
     error = answer.exception()
     if error is None:
         return refits_pb2.RefitOutcome(refit=answer.result())
+    leave_if_lost(error)
     return failure_to_proto(translate(error))
 
 
@@ -231,7 +242,8 @@ def read_on(messages: Iterator[object]) -> None:
 
 
 def refuse(context: Context, error: Exception) -> Never:
-    """End a call with the status of an error."""
+    """End a call with the status of an error; or this process, when its GPU cannot be used any more."""
+    leave_if_lost(error)
     said = translate(error)
     # What the failed call had in memory goes with its frames.
     traceback.clear_frames(error.__traceback__)
@@ -241,11 +253,16 @@ def refuse(context: Context, error: Exception) -> Never:
 
 
 def serve_front(worker: Worker) -> None:
-    """Do what the front says; when it closes our input, end at once: nothing here is worth keeping."""
+    """Answer the front how this process is, and drop what it says was deleted.
+
+    When it closes our input, end at once: nothing here is worth keeping.
+    """
     # In a thread of its own: who computes is waited for, and the front's end must be noticed meanwhile.
-    with suppress(ValueError), ThreadPoolExecutor(1) as forgetting:
+    with suppress(ValueError, OSError), ThreadPoolExecutor(1) as forgetting:
         while (said := pipes.receive(sys.stdin.buffer, ToWorker)) is not None:
-            if said.stats:
+            if said.pulse:
+                worker.answer_pulse()
+            elif said.stats:
                 worker.report_stats()
             else:
                 forgetting.submit(worker.forget, said.forget)
@@ -253,8 +270,16 @@ def serve_front(worker: Worker) -> None:
     os._exit(0)
 
 
+def leave_with(failed: threading.ExceptHookArgs) -> None:
+    """End this process when a thread fails that was to go on for ever: callers would wait for it as long."""
+    threading.__excepthook__(failed)
+    sys.stderr.flush()
+    os._exit(1)
+
+
 def main() -> None:
     """Read the order from the front, and serve until the front has gone."""
+    threading.excepthook = leave_with
     spread_over(int(os.environ.get(PRODUCT_THREADS, "1")))
     messages = pipes.own_stdout()
     requests = Requests()

@@ -128,7 +128,7 @@ def write_registration(directory: Path, registration: Registration) -> None:
 class RegisteredDataset:
     """A registered dataset, opened from its directory, under `name` or the name it was given last.
 
-    Raises ServiceError (STORE_CORRUPT) when the directory is not what `register` wrote.
+    Raises ServiceError: STORE_CORRUPT when the directory is not what `register` wrote; UNKNOWN_DATASET without one.
     """
 
     def __init__(self, directory: Path, name: str = "") -> None:
@@ -140,6 +140,12 @@ class RegisteredDataset:
             self._rows = {split: np.flatnonzero(labels.split_index == i) for i, split in enumerate(manifest.splits)}
             self._info = _describe(name or registration.name, manifest, registration, labels, self._rows)
         except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            if not directory.exists():
+                raise ServiceError(
+                    ErrorKind.UNKNOWN_DATASET,
+                    f"dataset {directory.name[:12]} was deleted while it was being read",
+                    digest=directory.name,
+                ) from error
             raise ServiceError(
                 ErrorKind.STORE_CORRUPT,
                 f"the dataset in {directory} cannot be read ({error}); delete it and register again",

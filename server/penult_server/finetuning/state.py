@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from penult_server.finetuning.history import record_from_json, record_to_json
+from penult_server.machine.disks import is_of_disk
 from penult_server.progress import MetricsRecord
 from penult_server.stores.durable import staged_file
 from penult_server.stores.sealed import SEAL, sealed_text, unsealed
@@ -110,7 +111,8 @@ def load_state(
     """Put a saved state in place and say how far it was; None (nothing touched) when there is none to resume from.
 
     A damaged file is not resumed from either, nor one that counts on checkpoints that `is_stored` does not know by
-    their digests: the run starts again and ends with the same weights.
+    their digests: the run starts again and ends with the same weights. Raises OSError or SafetensorError where the
+    disk fails: the state may be whole.
     """
     if not path.exists():
         return None
@@ -121,6 +123,8 @@ def load_state(
                 return None
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, TypeError, KeyError, OSError) as error:
+        if is_of_disk(error):
+            raise
         sys.stderr.write(f"the training state cannot be read, the run starts again: {error}\n")
         return None
     if {name: _checksum(tensor) for name, tensor in tensors.items()} != header["checksums"]:

@@ -39,10 +39,18 @@ class RootLock:
     def __init__(self, root: Path, *, patience: float) -> None:
         """Take the root; wait up to `patience` seconds for a server that is just leaving.
 
-        Raises ServiceError (STORE_LOCKED) when another process goes on serving this root.
+        Raises ServiceError: STORE_LOCKED when another process goes on serving this root, INVALID_ARGUMENT when it is no
+        directory that can be written to.
         """
-        root.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-        self._file: IO[str] = (root / "lock").open("a+", encoding="utf-8")
+        try:
+            root.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+            self._file: IO[str] = (root / "lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"--root must be a directory that this user can read and write, or one that can be made; got {root} "
+                f"({error.strerror})",
+            ) from error
         deadline = time.monotonic() + patience
         while not self._try():
             if time.monotonic() >= deadline:

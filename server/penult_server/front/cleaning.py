@@ -27,6 +27,7 @@ from typing import IO, Any
 
 from penult_server.errors import ServiceError
 from penult_server.front.registry_thread import Registry
+from penult_server.machine.folders import places, socket_folder
 from penult_server.registry.integrity.copies import renew_copy
 from penult_server.stores.durable import STAGING_PREFIX
 from penult_server.stores.removal import FOLDERS, remove
@@ -40,10 +41,11 @@ log = logging.getLogger("penult")
 
 
 class OwnFolder:
-    """A temporary folder of this process, which another one can tell from a left one by its lock."""
+    """A temporary folder for sockets of this process, which another one can tell from a left one by its lock."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        """Raises what `socket_folder` raises."""
+        self.path = socket_folder()
         self._lock: IO[bytes] = (self.path / LOCK).open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -80,7 +82,8 @@ async def keep_clean(root: Path, registry: Registry, keep_days: int) -> None:
 def remove_left_folders(parent: Path | None = None) -> list[Path]:
     """Remove temporary folders of processes that are gone. Returns them."""
     left: list[Path] = []
-    for path in (parent or Path(tempfile.gettempdir())).glob(f"{PREFIX}*"):
+    parents = [parent] if parent else [Path(one) for one in {tempfile.gettempdir(), *places()}]
+    for path in (path for one in parents for path in one.glob(f"{PREFIX}*")):
         with contextlib.suppress(OSError):
             status = path.lstat()
             if path.is_symlink() or not path.is_dir() or status.st_uid != os.getuid():

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import signal
 from importlib.metadata import version
 
 import grpc
@@ -34,6 +33,7 @@ from penult_server.front.admission.limits import limits_of
 from penult_server.front.cleaning import keep_clean
 from penult_server.front.guard import Guard
 from penult_server.front.health import SERVICE_NAME, Health
+from penult_server.front.jobs.devices import placed
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.lifetime import Lifetime
 from penult_server.front.outside.doors import Doors
@@ -67,6 +67,8 @@ LEAVING_SECONDS = 8.0
 """How long a server waits for another one to leave its root."""
 FAREWELL_SECONDS = 1.0
 """Seconds in which the last answers are sent."""
+LEAVE_SECONDS = 18.0 + FAREWELL_SECONDS
+"""Seconds, after a signal and the grace of calls, at which the process ends in any case; workers get ten of them."""
 OPTIONS = (
     *MESSAGE_OPTIONS,
     ("grpc.so_reuseport", 0),
@@ -82,7 +84,7 @@ class Server:
     """One server on one root."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        settings = self._settings = placed(settings, os.environ)
         self._registry = Registry()
         self._health = Health()
         self._calls = Calls(limits_of(settings))
@@ -94,7 +96,7 @@ class Server:
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until `stop` is called or a signal comes.
+        """Serve until `stop` is called.
 
         Raises ServiceError: STORE_LOCKED, VERSION_MISMATCH, STORE_CORRUPT, INVALID_ARGUMENT (the port).
         """
@@ -142,8 +144,6 @@ class Server:
         self._stop.set()
 
     async def _serve(self, server: grpc.aio.Server, port: int, token: str) -> None:
-        for signal_number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(signal_number, self.stop)
         files = address_files(self._settings.root, port)
         self._compute.start()
         watcher = asyncio.create_task(self._watch_clients())

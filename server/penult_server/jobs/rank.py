@@ -11,6 +11,7 @@ from penult_server.finetuning.world import World
 from penult_server.jobs.model_work import choose_device, finetune_as_rank
 from penult_server.jobs.ranks import device_of_rank, member, own_error
 from penult_server.jobs.reading import allowed
+from penult_server.machine.gpus import leave_if_lost
 from penult_server.messages import error_to_proto
 from penult_server.named.roots import reading
 from penult_server.progress import MetricsRecord
@@ -44,6 +45,7 @@ def main() -> None:
     try:
         take_part(said.rank)
     except Exception as error:  # the seam: the first process reports it as the job's
+        leave_if_lost(error)
         pipes.send(messages, FromWorker(error=error_to_proto(own_error(error))))
     # The first may have checkpoints to write yet, and would take this process's end for a death.
     ending.join()

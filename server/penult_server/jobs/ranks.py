@@ -49,7 +49,7 @@ def device_of_rank(device: torch.device, rank: int, size: int) -> torch.device:
     if size > n_gpus:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
-            f"processes is {size}, each takes a GPU, and this machine has {n_gpus}; ask for at most {n_gpus}",
+            f"processes is {size}, each takes a GPU, and jobs have {n_gpus} here; ask for at most {n_gpus}",
             field="processes",
         )
     return torch.device("cuda", rank)

@@ -15,6 +15,7 @@ from penult_server.jobs.channel import WorkerChannel
 from penult_server.jobs.work import work
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import write_worker_lines
+from penult_server.machine.gpus import leave_if_lost, use_only
 from penult_server.status import translate
 
 NICENESS = 10
@@ -39,6 +40,7 @@ def main() -> None:
     subject = {"job": said.job.job_id}
     write_worker_lines(lambda: subject)
     keep_bounded()
+    use_only(said.job.devices)
     channel = WorkerChannel(messages)
     channel.watch(sys.stdin.buffer)
     try:
@@ -46,6 +48,7 @@ def main() -> None:
             raise failure
         channel.result(work(said.job, channel))
     except Exception as error:  # the seam: a refusal, memory, disk, or a bug that the log keeps and the job reports
+        leave_if_lost(error)
         channel.error(translate(error))
 
 

@@ -32,8 +32,8 @@ class Catalog:
     def add_dataset(self, dataset: datasets_pb2.Dataset, given: Given = NOTHING) -> None:
         """Register a dataset; registering the same content again changes nothing.
 
-        Raises ServiceError: NAME_TAKEN when the name belongs to another content; STORE_CORRUPT when it is no longer in
-        the store.
+        Raises ServiceError: NAME_TAKEN when the name belongs to another content; UNKNOWN_DATASET when it is no longer
+        in the store.
         """
         with self._database.transaction() as connection:
             taken = connection.execute("SELECT digest FROM dataset WHERE name = ?", (dataset.name,)).fetchone()
@@ -43,7 +43,7 @@ class Catalog:
                     f"dataset {dataset.name!r} is registered with other content; choose another name",
                     name=dataset.name,
                 )
-            self._check_stored("datasets", dataset.digest, "dataset")
+            self._check_stored("datasets", dataset.digest, ErrorKind.UNKNOWN_DATASET)
             connection.execute(
                 "INSERT OR REPLACE INTO dataset VALUES (?, ?, ?)",
                 (dataset.name, dataset.digest, MessageToJson(dataset)),
@@ -63,9 +63,9 @@ class Catalog:
     def add_checkpoint(self, checkpoint: runs_pb2.Checkpoint, given: Given = NOTHING) -> None:
         """Register a checkpoint. One that exists (equal weights) is kept as it is.
 
-        Raises ServiceError (STORE_CORRUPT) when it is no longer in the store: somebody deleted it meanwhile.
+        Raises ServiceError (UNKNOWN_CHECKPOINT) when it is no longer in the store: somebody deleted it meanwhile.
         """
-        self._check_stored("checkpoints", checkpoint.digest, "checkpoint")
+        self._check_stored("checkpoints", checkpoint.digest, ErrorKind.UNKNOWN_CHECKPOINT)
         with self._database.transaction() as connection:
             added = connection.execute(
                 "INSERT OR IGNORE INTO checkpoint VALUES (?, ?)",
@@ -125,9 +125,9 @@ class Catalog:
         """Register a feature set and, when given, move a name to it. Returns it with all its names.
 
         `text` is what `text_of` says of it, where that was asked in another thread.
-        Raises ServiceError (STORE_CORRUPT) when it is no longer in the store: somebody deleted it meanwhile.
+        Raises ServiceError (UNKNOWN_FEATURE_SET) when it is no longer in the store: somebody deleted it meanwhile.
         """
-        self._check_stored("features", feature_set.digest, "feature set")
+        self._check_stored("features", feature_set.digest, ErrorKind.UNKNOWN_FEATURE_SET)
         with self._database.transaction() as connection:
             added = connection.execute(
                 "INSERT OR IGNORE INTO feature_set VALUES (?, ?, ?)",
@@ -257,11 +257,11 @@ class Catalog:
         tables = ("feature_set", "checkpoint", "result")
         return {table: int(self._database.rows(f"SELECT count(*) FROM {table}")[0][0]) for table in tables}
 
-    def _check_stored(self, folder: str, digest: str, what: str) -> None:
+    def _check_stored(self, folder: str, digest: str, kind: ErrorKind) -> None:
         if not (self._root / folder / digest / "manifest.json").is_file():
             raise ServiceError(
-                ErrorKind.STORE_CORRUPT,
-                f"{what} {digest[:12]} was deleted while it was being registered; ask again",
+                kind,
+                f"{folder}/{digest[:12]} was deleted while it was being registered; ask again",
                 digest=digest,
             )
 

@@ -1,5 +1,6 @@
 """The SQLite file: its schema, and transactions that survive a power cut once they have returned."""
 
+import os
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.machine.disks import refusal_of_disk
 from penult_server.registry.integrity import seals
 from penult_server.registry.integrity.commits import CommitCount
 from penult_server.registry.integrity.missing import check_not_lost
@@ -19,6 +21,8 @@ SMALL_BYTES = 2**26
 """Size up to which a registry is checked with its indexes when it is opened."""
 PAGE_BYTES = 2**16
 """Bytes that SQLite takes for its log when it opens a file."""
+MOST_PATH_BYTES = 500
+"""Length of a path that SQLite opens."""
 
 
 class Database:
@@ -28,11 +32,18 @@ class Database:
         """Open or create the file.
 
         Raises ServiceError: VERSION_MISMATCH when a newer penult wrote it, STORE_CORRUPT when it is not
-        a registry, has lost commits, or is missing or empty beside what it ought to know.
+        a registry, has lost commits, or is missing or empty beside what it ought to know; and what a disk refuses.
         """
         self.is_closed = False
         check_not_lost(path)
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise ServiceError(
+                ErrorKind.DISK_FAILED,
+                f"{path} cannot be opened ({error}): it must be a file that this user can read and write, and its path "
+                f"may have about {MOST_PATH_BYTES} bytes (this one has {len(os.fsencode(path))})",
+            ) from error
         # What is damaged must be read to be told: bytes that are no UTF-8 are kept as they are.
         self._connection.text_factory = lambda content: content.decode(errors="surrogateescape")
         seals.install(self._connection)
@@ -60,6 +71,8 @@ class Database:
                 raise ServiceError(
                     ErrorKind.DISK_FULL, f"{path} cannot be opened, for its disk is full ({error}): free some space"
                 ) from error
+            if (of_disk := refusal_of_disk(error)) is not None and of_disk.kind != ErrorKind.STORE_CORRUPT:
+                raise of_disk from error
             raise ServiceError(
                 ErrorKind.STORE_CORRUPT,
                 f"{path} is not a usable registry ({error}); restore a backup (`penult store restore`), or rebuild it "

@@ -4,10 +4,11 @@ queued -> running -> succeeded | failed        running -> queued (its worker or 
 queued -> cancelled        running -> cancelling -> cancelled | succeeded (it was done before it noticed)
 """
 
+import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from google.protobuf.json_format import MessageToJson, Parse
@@ -32,6 +33,19 @@ KINDS = {
 """Kinds of work, and what each is called in a stored message."""
 REUSABLE = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED")
 UNFINISHED = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLING")
+
+NEXT = """
+SELECT job.id, coalesce(card.user, '') AS who FROM job
+LEFT JOIN card ON card.kind = 'job' AND card.id = job.id
+WHERE job.state = 'JOB_STATE_QUEUED'
+ORDER BY
+    (SELECT count(*) FROM job AS other JOIN card AS its ON its.kind = 'job' AND its.id = other.id
+     WHERE other.state IN ('JOB_STATE_RUNNING', 'JOB_STATE_CANCELLING') AND its.user = who),
+    (SELECT coalesce(max(turn.value), -1) FROM json_each(?) AS turn WHERE turn.key = who),
+    job.created, job.rowid
+LIMIT 1
+"""
+"""The id of the job that is started next, and whose it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +74,8 @@ class JobTable:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._finder = Finder(database)
+        self._turns: dict[str, int] = {}
+        """When each user's last job was started, as the number of the start; since this server began."""
 
     def find(self, name: str) -> str:
         """The id of a job by a name, an id or the unique start of one. Raises ServiceError (UNKNOWN_JOB)."""
@@ -164,12 +180,19 @@ class JobTable:
         )
         return [Parse(row[0], pb.Job()) for row in rows]
 
-    def start_next(self) -> pb.Job | None:
-        """queued -> running for the job that has waited longest, if one waits."""
-        rows = self._database.checked("job", "WHERE t.state = 'JOB_STATE_QUEUED' ORDER BY t.created, t.rowid LIMIT 1")
+    def start_next(self, fits: Callable[[pb.Job], bool] = lambda _: True) -> pb.Job | None:
+        """queued -> running for the next job, if one waits and if it fits; none goes before one that does not fit yet.
+
+        The next is of the user who has the fewest running, of these the one whose turn was longest ago, and of that
+        user's the oldest: many jobs of one do not hold the others back.
+        """
+        rows = self._database.rows(NEXT, json.dumps(self._turns))
         if not rows:
             return None
-        job = Parse(rows[0][0], pb.Job())
+        job = self.get(rows[0][0])
+        if not fits(job):
+            return None
+        self._turns[rows[0][1]] = max(self._turns.values(), default=-1) + 1
         job.state = pb.JOB_STATE_RUNNING
         job.attempt += 1
         job.started.CopyFrom(timestamp())

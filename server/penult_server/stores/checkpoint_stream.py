@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from penult_proto.errors import ErrorKind
 from penult_proto.limits import CHUNK_BYTES
 from penult_proto.safetensors import (
     LENGTH,
@@ -117,10 +116,4 @@ class CheckpointStream:
             raise self._corrupt(name, f"it cannot be read: {error}") from error
 
     def _corrupt(self, name: str, what: str) -> ServiceError:
-        if not self._directory.exists():
-            return ServiceError(
-                ErrorKind.UNKNOWN_CHECKPOINT,
-                f"checkpoint {self.manifest.digest[:12]} was deleted while it was being read",
-                checkpoint=self.manifest.digest,
-            )
         return corrupt(self.manifest.digest, self._directory / name, what)

@@ -257,6 +257,13 @@ def _verify_file(checkpoint: str, path: Path, digest: str) -> None:
 
 
 def corrupt(checkpoint: str, path: Path, what: str) -> ServiceError:
+    """The error for a file of a checkpoint that is damaged, or missing; UNKNOWN_CHECKPOINT where all of it is gone."""
+    if not path.parent.exists():
+        return ServiceError(
+            ErrorKind.UNKNOWN_CHECKPOINT,
+            f"checkpoint {checkpoint[:12]} was deleted while it was being read",
+            checkpoint=checkpoint,
+        )
     return ServiceError(
         ErrorKind.STORE_CORRUPT,
         f"the file {path.name} of checkpoint {checkpoint} is damaged: {what}; finetune again to replace it "

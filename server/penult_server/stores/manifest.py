@@ -69,11 +69,7 @@ def read_manifest(directory: Path) -> FeatureManifest:
     manifest is missing, damaged or another set's, VERSION_MISMATCH when a newer penult wrote it.
     """
     if not directory.is_dir():
-        raise ServiceError(
-            ErrorKind.UNKNOWN_FEATURE_SET,
-            f"feature set {directory.name} is not stored here",
-            digest=directory.name,
-        )
+        raise _not_stored(directory)
     try:
         values = read_sealed(directory / "manifest.json")
         if values.get("format", 0) > FORMAT:
@@ -92,11 +88,19 @@ def read_manifest(directory: Path) -> FeatureManifest:
             raise ValueError(f"it is that of {manifest.digest}")
         return manifest
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        if not directory.is_dir():  # deleted just now
+            raise _not_stored(directory) from error
         raise ServiceError(
             ErrorKind.STORE_CORRUPT,
             f"the manifest of feature set {directory.name} is missing or damaged ({error}); extract or upload it again",
             digest=directory.name,
         ) from error
+
+
+def _not_stored(directory: Path) -> ServiceError:
+    return ServiceError(
+        ErrorKind.UNKNOWN_FEATURE_SET, f"feature set {directory.name} is not stored here", digest=directory.name
+    )
 
 
 def as_tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
 from penult_server import pipes
 from penult_server.errors import ServiceError
+from penult_server.front.jobs.devices import DeviceSlots
 from penult_server.front.jobs.ended import EndedJobs
 from penult_server.front.jobs.products import Products
 from penult_server.front.jobs.states import TrainingStates
@@ -47,7 +48,7 @@ log = logging.getLogger("penult.jobs")
 
 
 class JobQueue:
-    """Runs queued jobs, oldest first, at most `max_running_jobs` at once."""
+    """Runs queued jobs, fair between users, at most `max_running_jobs` at once and each on devices of its own."""
 
     def __init__(self, registry: Registry, settings: Settings, damaged: set[str], changed: Callable[[], None]) -> None:
         """`damaged`: digests of feature sets that a read has found damaged; mended ones are taken out. `changed` is
@@ -72,6 +73,7 @@ class JobQueue:
         self._spare = SpareWorker(settings.root)
         self._states = TrainingStates(registry, settings.root)
         self._products = Products(registry, settings.root, damaged)
+        self._devices = DeviceSlots(settings.job_devices)
         self._stopping = False
 
     async def start(self) -> None:
@@ -185,6 +187,7 @@ class JobQueue:
             await self._settle(job)
         elif job.state == pb.JOB_STATE_FAILED:
             await self._states.forget(job_id)
+        self._work.set()  # the next one may have waited behind it for more devices
         await self._tell()
         self._changed()
         return job
@@ -239,11 +242,12 @@ class JobQueue:
                 self._work.set()
 
     async def _start_waiting_jobs(self) -> None:
-        while not self._paused and len(self._running) < self._settings.max_running_jobs:
-            job = await self._registry.run(self._registry.jobs.start_next)
+        while not self._paused and len(self._running) < max(1, self._settings.max_running_jobs):
+            job = await self._registry.run(self._registry.jobs.start_next, self._devices.fits)
             if job is None:
                 return
             log.info("job %s starts, attempt %d", job.id, job.attempt, extra={"job": job.id})
+            self._devices.take(job)
             self._running[job.id] = asyncio.create_task(self._run(job))
             await self._tell()
 
@@ -256,6 +260,7 @@ class JobQueue:
         finally:
             self._processes.pop(job.id, None)
             self._running.pop(job.id, None)
+            self._devices.give_back(job.id)
             self._cancelled.discard(job.id)
             self._work.set()
             self._changed()
@@ -314,6 +319,7 @@ class JobQueue:
             dataset_digest=resolved.dataset_digest,
             device=self._settings.device,
             log=str(log_file),
+            devices=self._devices.of(job.id),
             start_head=await head_of_start(resolved.spec.finetune, self._registry),
             data_roots=map(str, self._settings.data_roots),
             reads_everywhere=self._files.is_everywhere,

@@ -15,7 +15,16 @@ from penult_server.front.registry_thread import Registry
 from penult_server.registry.jobs import ENDED
 from penult_server.stores.runs import adopt_training_state, discard_training_state, runs_with_state, state_file
 
-OUTER_REASONS = frozenset({ErrorKind.WORKER_DIED, ErrorKind.OUT_OF_MEMORY, ErrorKind.DISK_FULL})
+OUTER_REASONS = frozenset(
+    {
+        ErrorKind.WORKER_DIED,
+        ErrorKind.OUT_OF_MEMORY,
+        ErrorKind.DISK_FULL,
+        ErrorKind.DISK_FAILED,
+        ErrorKind.TOO_LARGE,
+        ErrorKind.BUSY,
+    }
+)
 """Failures for which a run is not to blame: its training state is kept."""
 IS_KEPT = "(its training state is kept: asking for the same again resumes from it, cancelling this job removes it)"
 

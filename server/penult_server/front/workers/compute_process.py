@@ -25,15 +25,20 @@ from penult_server.front.observed.call import note_waited, waited, waited_for
 from penult_server.front.observed.metrics import WORKER_STARTS
 from penult_server.front.workers.asked_queries import AskedQueries
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
+from penult_server.front.workers.vitals import Vitals, until_dead
 from penult_server.front.workers.worker_stats import StatsOfWorker
 from penult_server.lanes import QUERIES_AT_ONCE, QUERIES_OF_A_USER
 from penult_server.logs.traces import span
+from penult_server.machine.folders import caches
+from penult_server.machine.gpus import VISIBLE
 from penult_server.messages import error_from_proto
 from penult_server.settings import Settings
 from penult_server.status import from_call
 
 START_SECONDS = 120.0
 RESTART_PAUSE = 0.2
+MOST_FAILURES = 3
+"""Starts in a row that may fail before callers are told so at once."""
 log = logging.getLogger("penult.compute")
 T = TypeVar("T")
 
@@ -45,9 +50,8 @@ class ComputeProcess:
         self._settings = settings
         self._on_health = on_health
         self._log = settings.root / "logs" / "compute.log"
-        # A socket's path may have 107 bytes at most, so it cannot lie under the root.
-        self._folder = OwnFolder()
-        self._directory = self._folder.path
+        self._folder: OwnFolder | None = None
+        """Where its socket is: a path of one may have 107 bytes at most, so it cannot lie under the root."""
         self._starts = 0
         self._process: asyncio.subprocess.Process | None = None
         self._channel: grpc.aio.Channel | None = None
@@ -67,7 +71,8 @@ class ComputeProcess:
         """Digests of feature sets that a read has found damaged."""
 
     def start(self) -> None:
-        """Start the worker; `channel` waits for it."""
+        """Start the worker; `channel` waits for it. Raises ServiceError where its socket finds no place."""
+        self._folder = OwnFolder()
         self._keeper = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -80,7 +85,8 @@ class ComputeProcess:
             await self._channel.close()
         if self._process:
             await stop_process(self._process, grace=2)
-        self._folder.remove()
+        if self._folder:
+            self._folder.remove()
 
     async def channel(self) -> grpc.aio.Channel:
         """A channel to the running worker. Raises ServiceError (WORKER_DIED) when it does not start."""
@@ -88,16 +94,18 @@ class ComputeProcess:
         try:
             await asyncio.wait_for(self._ready.wait(), START_SECONDS)
         except TimeoutError:
-            raise ServiceError(
-                ErrorKind.WORKER_DIED,
-                f"the compute worker does not start; its log says: {log_tail(self._log)}",
-            ) from None
+            raise self._not_started() from None
         waited(time.perf_counter() - started)
         if self._refusal:
             raise self._refusal
         if self._channel is None:
             raise ServiceError(ErrorKind.INTERNAL, "the compute worker is ready but has no channel")
         return self._channel
+
+    def _not_started(self) -> ServiceError:
+        return ServiceError(
+            ErrorKind.WORKER_DIED, f"the compute worker does not start; its log says: {log_tail(self._log)}"
+        )
 
     async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
         """Await the query that `make` starts on the worker's channel, once it is its user's turn.
@@ -159,8 +167,7 @@ class ComputeProcess:
         if channel is self._channel and self._ready.is_set():
             self._ready.clear()
             if self._process:
-                with contextlib.suppress(ProcessLookupError):
-                    self._process.kill()
+                self._end(self._process)
 
     def forget(self, digest: str) -> None:
         """Tell the worker, if one is running, that a feature set was deleted."""
@@ -190,9 +197,13 @@ class ComputeProcess:
                 log.error("the compute worker did not start: %s; its log says: %s", error, log_tail(self._log))
             self._ready.clear()
             await self._on_health(False)
+            if self._failures >= MOST_FAILURES:
+                # It is started again and again, but nobody should wait for that.
+                self._refusal = self._not_started()
+                self._ready.set()
             await asyncio.sleep(RESTART_PAUSE * min(2**self._failures, 64))
 
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+    async def _listen(self, process: asyncio.subprocess.Process, vitals: Vitals) -> None:
         """Take down how far queries are. A worker that says what is no message is ended: its pipe would fill."""
         if process.stdout is None:
             return
@@ -200,33 +211,48 @@ class ComputeProcess:
             while (said := await pipes.receive_from(process.stdout, FromWorker)) is not None:
                 if said.HasField("stats"):
                     self.stats.come(said.stats)
+                elif said.HasField("pulse"):
+                    vitals.note(time.monotonic(), is_busy=said.pulse.is_busy)
                 else:
                     self.asked.note(said.queries.queries, said.queries.progress)
         except ValueError as error:
             log.error("the compute worker said what is no message: %s", error)
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            self._end(process)
+
+    async def _end_when_dead(self, process: asyncio.subprocess.Process, vitals: Vitals) -> None:
+        """End a worker that hangs: who waits for it is told at once, and the next one is started."""
+        why = await until_dead(process, vitals)
+        log.error("the compute worker hangs: %s; it is ended", why)
+        self._ready.clear()
+        self._end(process)
+        await self._on_health(False)
+
+    def _end(self, process: asyncio.subprocess.Process) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
 
     async def _run_once(self) -> None:
         """Start a worker, say when it is ready, and return when it has ended."""
         self._starts += 1
         WORKER_STARTS.labels("compute", "start" if self._starts == 1 else "died").inc()
         self._failures += 1
-        socket = f"unix:{self._directory}/{self._starts}.sock"
+        if self._folder is None:
+            raise ValueError("it has no folder for its socket")
+        socket = f"unix:{self._folder.path}/{self._starts}.sock"
         order = ComputeOrder(
             root=str(self._settings.root),
             socket=socket,
             device=self._settings.device,
             resident_bytes=self._settings.resident_bytes,
         )
-        variables = compute_environment(os.environ, usable_cores())
+        variables = compute_environment(os.environ, usable_cores()) | caches(os.environ, self._settings.root)
+        if self._settings.compute_device:
+            variables[VISIBLE] = self._settings.compute_device
         self._process = await start_process("penult_server.compute.worker", log=self._log, variables=variables)
         if self._process.stdin is None or self._process.stdout is None:
             raise ValueError("it was started without its pipes")
         self._process.stdin.write(pipes.framed(ToWorker(compute=order)))
-        said = await pipes.receive_from(self._process.stdout, FromWorker)
-        if said is None:
-            raise ValueError("it ended before it was ready")
+        said = await self._first_word(self._process, self._process.stdout)
         if said.HasField("error"):
             self._refusal = error_from_proto(said.error)
             self._ready.set()
@@ -236,12 +262,26 @@ class ComputeProcess:
         if self._channel:
             await self._channel.close()
         self._channel = grpc.aio.insecure_channel(socket, options=MESSAGE_OPTIONS)
-        self._failures = 0
+        self._failures, self._refusal = 0, None
         self._ready.set()
         await self._on_health(True)
-        listening = asyncio.create_task(self._listen(self._process))
+        vitals = Vitals(time.monotonic())
+        listening = asyncio.create_task(self._listen(self._process, vitals))
+        watching = asyncio.create_task(self._end_when_dead(self._process, vitals))
         try:
             code = await self._process.wait()
         finally:
             listening.cancel()
+            watching.cancel()
         log.warning("the compute worker ended with exit status %s; starting it again", code)
+
+    async def _first_word(self, process: asyncio.subprocess.Process, pipe: asyncio.StreamReader) -> FromWorker:
+        """What a worker says when it has started. Raises ValueError where it does not; then it is ended."""
+        try:
+            said = await asyncio.wait_for(pipes.receive_from(pipe, FromWorker), START_SECONDS)
+        except TimeoutError:
+            self._end(process)
+            raise ValueError(f"it was not ready after {START_SECONDS:.0f} s") from None
+        if said is None:
+            raise ValueError("it ended before it was ready")
+        return said

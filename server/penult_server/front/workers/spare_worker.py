@@ -1,10 +1,12 @@
 """A job worker started ahead of its job, because loading the frameworks takes longer than many jobs do."""
 
 import asyncio
+import os
 from pathlib import Path
 
 from penult_server.front.observed.metrics import WORKER_STARTS
 from penult_server.front.workers.processes import start_process, stop_process
+from penult_server.machine.folders import caches
 
 IDLE_SECONDS = 300.0
 """Seconds after which an unused spare worker is ended: it holds half a gigabyte."""
@@ -57,4 +59,5 @@ class SpareWorker:
 
     async def _start(self, *arguments: str) -> asyncio.subprocess.Process:
         WORKER_STARTS.labels("spare" if arguments else "job", "start").inc()
-        return await start_process("penult_server.jobs.worker", *arguments, log=self._log)
+        variables = caches(os.environ, self._log.parent.parent)
+        return await start_process("penult_server.jobs.worker", *arguments, log=self._log, variables=variables)

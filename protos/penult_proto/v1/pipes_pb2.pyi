@@ -88,6 +88,7 @@ class JobOrder(google.protobuf.message.Message):
     START_HEAD_FIELD_NUMBER: builtins.int
     DATA_ROOTS_FIELD_NUMBER: builtins.int
     READS_EVERYWHERE_FIELD_NUMBER: builtins.int
+    DEVICES_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     root: builtins.str
     """Directory of the store."""
@@ -110,6 +111,10 @@ class JobOrder(google.protobuf.message.Message):
     def data_roots(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Directories below which files may be named."""
 
+    @property
+    def devices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The GPUs that the job may use, named as in CUDA_VISIBLE_DEVICES; none for all that are visible."""
+
     def __init__(
         self,
         *,
@@ -122,9 +127,10 @@ class JobOrder(google.protobuf.message.Message):
         start_head: penult_proto.v1.refits_pb2.Head | None = ...,
         data_roots: collections.abc.Iterable[builtins.str] | None = ...,
         reads_everywhere: builtins.bool = ...,
+        devices: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec", "start_head", b"start_head"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["data_roots", b"data_roots", "dataset_digest", b"dataset_digest", "device", b"device", "job_id", b"job_id", "log", b"log", "reads_everywhere", b"reads_everywhere", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data_roots", b"data_roots", "dataset_digest", b"dataset_digest", "device", b"device", "devices", b"devices", "job_id", b"job_id", "log", b"log", "reads_everywhere", b"reads_everywhere", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
 
 Global___JobOrder: typing_extensions.TypeAlias = JobOrder
 
@@ -251,12 +257,15 @@ class ToWorker(google.protobuf.message.Message):
     CANCEL_FIELD_NUMBER: builtins.int
     FORGET_FIELD_NUMBER: builtins.int
     STATS_FIELD_NUMBER: builtins.int
+    PULSE_FIELD_NUMBER: builtins.int
     cancel: builtins.bool
     """The job is to stop at its next step."""
     forget: builtins.str
     """Digest of a feature set that was deleted: the compute worker need not keep it in memory."""
     stats: builtins.bool
     """The compute worker is to answer with its ComputeStats."""
+    pulse: builtins.bool
+    """The compute worker is to answer that it lives."""
     @property
     def compute(self) -> Global___ComputeOrder: ...
     @property
@@ -272,10 +281,11 @@ class ToWorker(google.protobuf.message.Message):
         cancel: builtins.bool = ...,
         forget: builtins.str = ...,
         stats: builtins.bool = ...,
+        pulse: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "rank", b"rank", "stats", b"stats"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "rank", b"rank", "stats", b"stats"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["compute", "job", "rank", "cancel", "forget", "stats"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "pulse", b"pulse", "rank", b"rank", "stats", b"stats"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "pulse", b"pulse", "rank", b"rank", "stats", b"stats"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["compute", "job", "rank", "cancel", "forget", "stats", "pulse"] | None: ...
 
 Global___ToWorker: typing_extensions.TypeAlias = ToWorker
 
@@ -298,6 +308,24 @@ class NeededCheckpoints(google.protobuf.message.Message):
 Global___NeededCheckpoints: typing_extensions.TypeAlias = NeededCheckpoints
 
 @typing.final
+class Pulse(google.protobuf.message.Message):
+    """The compute worker lives."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IS_BUSY_FIELD_NUMBER: builtins.int
+    is_busy: builtins.bool
+    """Whether a call has the device."""
+    def __init__(
+        self,
+        *,
+        is_busy: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["is_busy", b"is_busy"]) -> None: ...
+
+Global___Pulse: typing_extensions.TypeAlias = Pulse
+
+@typing.final
 class FromWorker(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -311,6 +339,7 @@ class FromWorker(google.protobuf.message.Message):
     NEEDED_FIELD_NUMBER: builtins.int
     QUERIES_FIELD_NUMBER: builtins.int
     STATS_FIELD_NUMBER: builtins.int
+    PULSE_FIELD_NUMBER: builtins.int
     saved: builtins.float
     """What the next attempt need not do again (see Job.saved)."""
     @property
@@ -337,6 +366,8 @@ class FromWorker(google.protobuf.message.Message):
     def queries(self) -> Global___QueryProgress: ...
     @property
     def stats(self) -> Global___ComputeStats: ...
+    @property
+    def pulse(self) -> Global___Pulse: ...
     def __init__(
         self,
         *,
@@ -350,9 +381,10 @@ class FromWorker(google.protobuf.message.Message):
         needed: Global___NeededCheckpoints | None = ...,
         queries: Global___QueryProgress | None = ...,
         stats: Global___ComputeStats | None = ...,
+        pulse: Global___Pulse | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed", "queries", "stats"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed", "queries", "stats", "pulse"] | None: ...
 
 Global___FromWorker: typing_extensions.TypeAlias = FromWorker

@@ -236,6 +236,10 @@ class FuzzedServer:
                 describe(kind=things.THING_KIND_FEATURE_SET, id="gulls", tags=tags),
                 describe(kind=things.THING_KIND_RESULT, id=self.refit.digest, name="head"),
             ],
+            "Catalog/GetHead": [
+                catalog_pb2.GetHeadRequest(name=self.refit.digest),
+                catalog_pb2.GetHeadRequest(name=self.run.checkpoints[0].digest),
+            ],
             "Catalog/GetResult": [catalog_pb2.GetResultRequest(digest=self.refit.digest)],
             "Catalog/ListResults": [
                 catalog_pb2.ListResultsRequest(),

@@ -210,12 +210,12 @@ def test_refits_are_found_shown_and_scored(client, trained, answer, run):
     assert scored["correct"] == as_json(fitted.metrics["test"].correct)
     own = answer("evaluate", "end", "shapes/test", "--train", "shapes/val")
     assert own == as_json(client.evaluate(trained.checkpoints[-1], "shapes/test", train="shapes/val"))
-    assert "names no stored refit and no checkpoint" in run("evaluate", "nothing", "shapes/test")[2]
+    assert "head names neither a checkpoint nor a refit" in run("evaluate", "nothing", "shapes/test")[2]
     client.checkpoints.describe("end", name="dfr")
-    assert "names a stored refit and a checkpoint" in run("evaluate", "dfr", "shapes/test")[2]
+    assert "is both checkpoint" in run("evaluate", "dfr", "shapes/test")[2]
     client.checkpoints.describe("dfr", name="end")
     spectra = client.spectra("mine", top_k=2)
-    assert "a head is that of a refit" in run("evaluate", spectra.digest[:8], "mine")[2]
+    assert "head names neither a checkpoint nor a refit" in run("evaluate", spectra.digest[:8], "mine")[2]
 
 
 def test_runs_are_averaged(client, trained, answer, run):

@@ -95,7 +95,7 @@ class Finetuning:
         dataset : name of a packaged or registered dataset; by default the recipe's.
         backbone : a timm model, a directory of a timm or transformers model on the server's machine, a hub name, or a
             packaged name (see `info`); by default the recipe's.
-        start : instead of a backbone, a checkpoint, or a refit of extracted features, or the digest of either: the run
+        start : instead of a backbone, a checkpoint, or a refit of extracted features, or a name or digest: the run
             begins with that body and that head, its rows in the order of the dataset's classes by name. The seed then
             decides order, augmentation and dropout alone. `backbone`, `pretrained`, `weights` and the pooling are the
             start's, and so are the sizes of `inputs` unless others are given.
@@ -212,7 +212,7 @@ class Finetuning:
 
         Parameters
         ----------
-        checkpoint : a record, or the digest of one.
+        checkpoint : a record, a digest, the start of one (at least 4 characters), or a name.
         dataset : by default the one it was trained on. Another must have the same classes by name; their order may
             differ, then logits and head are stored in the dataset's order.
         attribute : what groups are made from; the dataset's first by default.

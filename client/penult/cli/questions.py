@@ -9,7 +9,6 @@ from penult.cli.answers_json import refit_json, spectra_json
 from penult.cli.printing import gives_json, say
 from penult.cli.serving import asks_a_server
 from penult.cli.stored.collections import asked
-from penult.cli.stored.either import head_of
 from penult.cli.stored.results import answer_text
 from penult.cli.values import Pair, Picture
 from penult.client import Client
@@ -96,7 +95,7 @@ def evaluate(
     client: Client, head: str, features: str, class_map: tuple[tuple[str, str], ...], as_json: bool, **options: Any
 ) -> None:
     """Metrics of HEAD on FEATURES: of a stored refit, or of a checkpoint's own head, by digest or name."""
-    found = client.evaluate(head_of(client, head), features, class_map=dict(class_map) or None, **options)
+    found = client.evaluate(head, features, class_map=dict(class_map) or None, **options)
     say(found, as_json=as_json)
 
 

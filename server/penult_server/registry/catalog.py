@@ -8,7 +8,16 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import cards_pb2, catalog_pb2, checkpoints_pb2, datasets_pb2, features_pb2, jobs_pb2, runs_pb2
+from penult_proto.v1 import (
+    cards_pb2,
+    catalog_pb2,
+    checkpoints_pb2,
+    datasets_pb2,
+    features_pb2,
+    jobs_pb2,
+    refits_pb2,
+    runs_pb2,
+)
 from penult_server.errors import ServiceError
 from penult_server.notes import Note, notes_to_proto
 from penult_server.registry.cards import NOTHING, Cards, Given, moved
@@ -197,6 +206,14 @@ class Catalog:
         digest = self.finder.find("summary", name, only=kind)
         rows = self._database.rows("SELECT kind, message FROM result WHERE digest = ?", digest)
         return digest, rows[0][0], bytes(rows[0][1])  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+    def refit(self, name: str) -> refits_pb2.Refit:
+        """The stored refit of a name, a digest or the unique start of one. Raises ServiceError (UNKNOWN_RESULT)."""
+        digest, _, stored = self.find_result(name, "refit")
+        found = refits_pb2.Refit.FromString(stored)
+        found.reused = True
+        found.card.CopyFrom(self.cards.get("result", digest))
+        return found
 
     def result_page(
         self, request: catalog_pb2.ListResultsRequest, limit: int

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult.calls.arrays.exporting import Reading
+from penult.calls.catalog.heads import looked_up
 from penult.connection.rpc import Connection
 from penult.errors import from_kind
 from penult.files.rows import AnyArray, rows_at_once
@@ -17,7 +18,7 @@ from penult.results.refits import Refit
 from penult.results.rows.predictions import Predictions
 from penult.results.soups import as_head
 from penult.wire import decode, encode_refits
-from penult.wire.references import AnyHead, FeatureSetLike, feature_set_name
+from penult.wire.references import AnyHead, AnyHeadLike, FeatureSetLike, feature_set_name
 from penult.wire.transfer import ArrayStream
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import features_pb2
@@ -43,7 +44,7 @@ class Predicting:
     def predictions(
         self,
         features: FeatureSetLike,
-        head: AnyHead | None = None,
+        head: AnyHeadLike | None = None,
         *,
         class_map: Mapping[str, str] | None = None,
         across_checkpoints: bool = False,
@@ -57,8 +58,8 @@ class Predicting:
         Parameters
         ----------
         features : what is predicted.
-        head : a refit; a `Head` of your own, or its (weight, bias); a checkpoint, meaning its own finetuned head; by
-            default the head that is stored with the features, or without one their stored logits.
+        head : as for `evaluate`; by default the head that is stored with the features, or without one their stored
+            logits.
         class_map, across_checkpoints : as for `evaluate`.
         timeout : seconds for all of it.
 
@@ -74,6 +75,7 @@ class Predicting:
             feature_set = stream.feature_set
             row_id, y, a = (_whole(stream, index) for index in range(3))
         reading = reading.of(feature_set.digest)
+        head = looked_up(self.connection, head, timeout=reading.left)
         found, described = self._head(feature_set, head, reading)
         metrics = None
         if found is None:

@@ -3,9 +3,11 @@
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import catalog_pb2 as pb
 from penult_proto.v1 import catalog_pb2_grpc
+from penult_proto.v1.refits_pb2 import Refit
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
 from penult_server.front.queries.cards import checked, page_length
+from penult_server.front.queries.stored_heads import refit_or_checkpoint
 from penult_server.front.registry_thread import Registry
 from penult_server.notes import notes_to_proto
 
@@ -35,6 +37,13 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
 
     async def GetResult(self, request: pb.GetResultRequest, context: Context) -> pb.Result:
         return await self._registry.run(self._result, request.digest)
+
+    async def GetHead(self, request: pb.GetHeadRequest, context: Context) -> pb.StoredHead:
+        catalog = self._registry.catalog
+        found = await self._registry.run(refit_or_checkpoint, catalog, request.name, "head")
+        if isinstance(found, Refit):
+            return pb.StoredHead(refit=found)
+        return pb.StoredHead(checkpoint=found)
 
     async def ListResults(self, request: pb.ListResultsRequest, context: Context) -> pb.ListResultsResponse:
         limit = page_length(request.limit if request.HasField("limit") else None)

@@ -235,6 +235,8 @@ class FuzzedServer:
                 describe(kind=things.THING_KIND_CHECKPOINT, id=self.run.checkpoints[0].digest, note="the start"),
                 describe(kind=things.THING_KIND_FEATURE_SET, id="gulls", tags=tags),
                 describe(kind=things.THING_KIND_RESULT, id=self.refit.digest, name="head"),
+                describe(kind=things.THING_KIND_DATASET, id="shapes", tags=tags),
+                describe(kind=things.THING_KIND_JOB, id=self.run.id, note="the first"),
             ],
             "Catalog/GetHead": [
                 catalog_pb2.GetHeadRequest(name=self.refit.digest),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from penult.arguments.coerce import build, check_choice, choice, listed, text
 from penult.calls import storage
-from penult.calls.catalog.paging import collect
+from penult.calls.catalog.paging import collect, describe
 from penult.calls.job import Job, JobOutcome, any_result
 from penult.connection.rpc import Connection
 from penult.results.lists.listing import Listing
@@ -20,7 +20,7 @@ from penult.types import JobState
 from penult.wire import encode
 from penult.wire.encode import Since
 from penult.wire.references import dataset_name
-from penult_proto.v1 import cards_pb2, jobs_pb2
+from penult_proto.v1 import cards_pb2, catalog_pb2, jobs_pb2
 
 if TYPE_CHECKING:
     pass
@@ -122,6 +122,38 @@ class Jobs:
             limit,
         )
         return Listing((Job(self._connection, message, any_result) for message in found), job_row)
+
+    def describe(
+        self,
+        job: Job[Any] | str,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
+        timeout: float = 30.0,
+    ) -> Job[JobOutcome]:
+        """Name a job, tag it, write a note; see `Runs.describe`. Returns it, with its notes.
+
+        What the job makes gets what its card says when it ends; what it has made has a card of its own, which stays.
+
+        Raises
+        ------
+        InvalidRequest : a name, a tag or a note that cannot be one; a name of a job that makes several things, or a
+            dataset, which is named by itself.
+        NotFound : kind ``unknown_job``.
+        """
+        id, notes = describe(
+            self._connection,
+            catalog_pb2.THING_KIND_JOB,
+            job.id if isinstance(job, Job) else text("job", job),
+            name=name,
+            tags=tags,
+            note=note,
+            timeout=timeout,
+        )
+        found = self.get(id, timeout=timeout)
+        found.notes = (*found.notes, *notes)
+        return found
 
     def delete(
         self,

@@ -35,6 +35,10 @@ class _ThingKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     THING_KIND_CHECKPOINT: _ThingKind.ValueType  # 2
     THING_KIND_FEATURE_SET: _ThingKind.ValueType  # 3
     THING_KIND_RESULT: _ThingKind.ValueType  # 4
+    THING_KIND_DATASET: _ThingKind.ValueType  # 5
+    """Tags and a note; it keeps its name."""
+    THING_KIND_JOB: _ThingKind.ValueType  # 6
+    """What a job that has not ended will make gets the job's card."""
 
 class ThingKind(_ThingKind, metaclass=_ThingKindEnumTypeWrapper):
     """What sort of thing a name belongs to."""
@@ -44,6 +48,10 @@ THING_KIND_RUN: ThingKind.ValueType  # 1
 THING_KIND_CHECKPOINT: ThingKind.ValueType  # 2
 THING_KIND_FEATURE_SET: ThingKind.ValueType  # 3
 THING_KIND_RESULT: ThingKind.ValueType  # 4
+THING_KIND_DATASET: ThingKind.ValueType  # 5
+"""Tags and a note; it keeps its name."""
+THING_KIND_JOB: ThingKind.ValueType  # 6
+"""What a job that has not ended will make gets the job's card."""
 Global___ThingKind: typing_extensions.TypeAlias = ThingKind
 
 class _ResultKind:

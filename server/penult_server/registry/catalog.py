@@ -60,12 +60,16 @@ class Catalog:
     def datasets(self) -> list[datasets_pb2.Dataset]:
         """Registered datasets by name; packaged ones are not among them."""
         rows = self._database.rows("SELECT message FROM dataset ORDER BY name")
-        return [Parse(row[0], datasets_pb2.Dataset()) for row in rows]
+        found = [Parse(row[0], datasets_pb2.Dataset()) for row in rows]
+        self.cards.fill(found)
+        return found
 
     def dataset_page(self, options: cards_pb2.ListOptions, limit: int) -> tuple[list[datasets_pb2.Dataset], str]:
         """Registered datasets, newest first, and the next page."""
         page = read_page(self._database, "dataset", [], options, limit)
-        return [Parse(one, datasets_pb2.Dataset()) for one in page.messages], page.next_page
+        found = [Parse(one, datasets_pb2.Dataset()) for one in page.messages]
+        self.cards.fill(found)
+        return found, page.next_page
 
     def add_checkpoint(self, checkpoint: runs_pb2.Checkpoint, given: Given = NOTHING) -> None:
         """Register a checkpoint. One that exists (equal weights) is kept as it is.

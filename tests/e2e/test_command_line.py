@@ -188,7 +188,12 @@ def test_describe_changes_what_it_names_alone(client, trained, answer, run):
     assert client.runs.get("first").tags == ("more", "pilot")
     assert run("runs", "describe", "first")[0] == 2
     assert run("runs", "describe", "first", "--tag", "a", "--no-tags")[0] == 2
-    things = {"checkpoints": trained.checkpoints[0].digest, "features": "mine", "datasets": "shapes", "jobs": trained.id}
+    things = {
+        "checkpoints": trained.checkpoints[0].digest,
+        "features": "mine",
+        "datasets": "shapes",
+        "jobs": trained.id,
+    }
     for name, which in things.items():
         assert answer(name, "describe", which, "--note", "seen")["note"] == "seen"
 

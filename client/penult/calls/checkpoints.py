@@ -27,6 +27,7 @@ from penult.calls.catalog.heads import looked_up
 from penult.calls.catalog.paging import collect, describe
 from penult.calls.files import digest_of, local_files, send_files
 from penult.calls.job import Job, checkpoint_result
+from penult.calls.waiting.queries import shown_name, transferring
 from penult.connection.rpc import Connection
 from penult.errors import NotFound, PreconditionFailed, ServerBug
 from penult.results.heads import Head
@@ -136,6 +137,7 @@ class Checkpoints:
         head: Refit | Head | str | None = None,
         overwrite: bool = False,
         timeout: float = 3600.0,
+        progress: bool | None = None,
     ) -> Path:
         """Write a checkpoint into a directory on this machine that its library loads; the directory's absolute path.
 
@@ -158,6 +160,7 @@ class Checkpoints:
             float32 of the weights.
         overwrite : replace an earlier export in this directory.
         timeout : seconds.
+        progress : show how much has come, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
@@ -173,6 +176,7 @@ class Checkpoints:
             raise wrong_sort("head", "head", given, "a Refit, its name or digest, or a Head")
         # Imported here: few programs export.
         from penult.wire.exports.destination import destination
+        from penult.wire.exports.receiving import announced_bytes
         from penult.wire.exports.writing import Request, write_export
 
         target = destination(path, overwrite=flag("overwrite", overwrite))
@@ -188,11 +192,15 @@ class Checkpoints:
 
         request = build(checkpoints_pb2.ReadCheckpointRequest, digest=found.digest)
         call = self._connection.stubs.checkpoints.ReadCheckpoint
-        with self._connection.stream(call, request, timeout=timeout) as messages:
+        with (
+            transferring(f"export of {shown_name(found)}", "receiving", progress) as transfer,
+            self._connection.stream(call, request, timeout=timeout) as messages,
+        ):
             first = next(messages, None)
             if first is None or first.WhichOneof("kind") != "header":
                 raise ServerBug("the server sent no header before the files")
-            chunks: Iterator[arrays_pb2.ArrayChunk] = (message.chunk for message in messages)
+            transfer.expect(announced_bytes(first.header))
+            chunks: Iterator[arrays_pb2.ArrayChunk] = (message.chunk for message in transfer.counted(messages))
             write_export(
                 target,
                 first.header,

@@ -256,6 +256,7 @@ class FeatureSets:
         format: FileFormat = "npz",
         *,
         timeout: float = 3600.0,
+        progress: bool | None = None,
     ) -> Path:
         """Write the arrays of a feature set to a file on this machine, bit for bit as they are stored.
 
@@ -277,6 +278,7 @@ class FeatureSets:
                 metadata; needs pyarrow
             "safetensors" : ``safetensors.numpy.load_file(path)``; the JSON under ``penult.json`` in the metadata
         timeout : seconds for all of it.
+        progress : show how much has come, after a second; None: on a terminal and in a notebook.
 
         Returns
         -------
@@ -288,7 +290,9 @@ class FeatureSets:
         InvalidRequest : the file cannot be written, or a head is too large for the metadata of a Parquet file.
         StoreCorrupt : a stored chunk is missing or altered.
         """
-        return export(self._connection, feature_set_name(features), path, format, timeout)
+        name = feature_set_name(features)
+        with transferring(f"export of {shown_name(features)}", "receiving", progress) as transfer:
+            return export(self._connection, name, path, format, timeout, transfer)
 
     def load(
         self,

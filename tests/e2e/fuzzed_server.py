@@ -144,7 +144,8 @@ class FuzzedServer:
         outcome = (check(request, answer, self) if check else None) or ["answered"]
         match name:
             case "CreateJob":
-                self._cancel(answer)
+                if not request.dry_run:
+                    self._cancel(answer)
             case "Delete" | "Describe" | "UploadFeatures":
                 self._restore()
             case "Attach" | "CancelJob" | "GetUsage" | "WatchJob":
@@ -283,7 +284,10 @@ class FuzzedServer:
         ]
         return {
             "Job/CancelJob": [jobs_pb2.CancelJobRequest(id=self.finetuning.id)],
-            "Job/CreateJob": [jobs_pb2.CreateJobRequest(spec=spec) for spec in specs],
+            "Job/CreateJob": [
+                *(jobs_pb2.CreateJobRequest(spec=spec) for spec in specs),
+                jobs_pb2.CreateJobRequest(spec=specs[0], dry_run=True),
+            ],
             "Job/GetJob": [jobs_pb2.GetJobRequest(id=self.finetuning.id)],
             "Job/ListJobs": [jobs_pb2.ListJobsRequest(states=[jobs_pb2.JOB_STATE_SUCCEEDED], limit=5)],
             "Job/WatchJob": [jobs_pb2.WatchJobRequest(id=self.finetuning.id, after_seq=1)],

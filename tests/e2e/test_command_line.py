@@ -293,8 +293,14 @@ def test_a_sweep_is_checked_listed_started_and_found_again(client, trained, answ
     header, *rows = run("sweep", file)[1].splitlines()
     assert header.split() == ["id", "state", "seed", "inputs.size"]
     assert len(rows) == 4
-    file.write_text(SWEEP + "batch_size = 8\n")
-    assert "inputs.size = 24, batch_size = 8, seed = 0: batch_size has no effect" in run("sweep", file)[2]
+    # What only the server knows to be wrong, and of the last entry alone: nothing of the file is started.
+    there = {one.id for one in client.jobs.list()}
+    file.write_text(SWEEP.replace("seed = [0, 1]", "seed = [5, 6]") + "batch_size = 8\n")
+    for words in ((), ("--dry-run",)):
+        status, _, said = run("sweep", file, *words)
+        assert status == 1
+        assert "inputs.size = 24, batch_size = 8, seed = 5: batch_size has no effect" in said
+    assert {one.id for one in client.jobs.list()} == there
 
 
 def test_a_model_that_went_out_comes_back(client, trained, answer, tmp_path):

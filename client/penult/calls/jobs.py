@@ -49,6 +49,12 @@ def create(
     return job
 
 
+def check(connection: Connection, spec: jobs_pb2.JobSpec, *, card: cards_pb2.Card, timeout: float) -> None:
+    """Raise what `create` would, and start nothing."""
+    request = build(jobs_pb2.CreateJobRequest, spec=spec, card=card, dry_run=True)
+    connection.unary(connection.stubs.jobs.CreateJob, request, timeout=timeout)
+
+
 def job_row(job: Job[Any]) -> dict[str, object]:
     """What a list says of a job."""
     return {

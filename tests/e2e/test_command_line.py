@@ -248,6 +248,54 @@ def test_features_go_out_and_come_back(client, rows, run, answer, tmp_path):
     assert run("features", "load", tmp_path / "nowhere.npz")[0] == 2
 
 
+def test_features_are_loaded_with_labels_in_files_of_their_own(client, rows, run, answer, tmp_path):
+    np.save(tmp_path / "x.npy", rows["features"])
+    np.save(tmp_path / "labels.npy", np.array(["cat", "dog"])[rows["y"]])
+    (tmp_path / "more.csv").write_text("id,place\n" + "".join(f"{i},{a}\n" for i, a in enumerate(rows["a"])))
+    head = client.refit("mine", l2=1.0, name="last-layer")
+    line = ("features", "load", tmp_path / "x.npy", "--y", tmp_path / "labels.npy", "--a", tmp_path / "more.csv")
+    loaded = answer(*line, "--name", "labelled", "--attribute", "place")
+    assert loaded["labels"]["classes"] == ["cat", "dog"]
+    assert [group["count"] for group in loaded["groups"]] == [50] * 4
+    np.testing.assert_array_equal(client.features.read("labelled").a, rows["a"])
+    headed = answer("features", "load", tmp_path / "x.npy", "--y", tmp_path / "labels.npy", "--head", head.digest[:8])
+    np.testing.assert_array_equal(client.features.read(headed["digest"]).head_weight, head.head.weight)
+    assert "one that is called y; it has 'id'" in run(*line[:4], tmp_path / "more.csv")[2]
+    assert run(*line[:4], tmp_path / "nowhere.npy")[0] == 2
+
+
+def test_predictions_are_written_as_tables(client, trained, run, answer, tmp_path):
+    client.refit("shapes/val", preset="dfr_l2", name="to-predict")
+    for head in ({}, {"--head": "to-predict"}, {"--head": "end"}):
+        options = [word for pair in head.items() for word in pair]
+        path = tmp_path / f"{len(options)}.csv"
+        said = answer("predictions", "shapes/test", path, *options)
+        same = client.predictions("shapes/test", head.get("--head"))
+        same.to_csv(tmp_path / "expected.csv")
+        assert path.read_text() == (tmp_path / "expected.csv").read_text()
+        assert said == {"path": str(path), "head": same.head, "n": 40, "metrics": as_json(same.metrics)}
+    assert run("predictions", "shapes/test", tmp_path / "t.parquet")[0] == 0
+    assert (tmp_path / "t.parquet").read_bytes()[:4] == b"PAR1"
+    assert run("predictions", "shapes/test", tmp_path / "t.txt")[0] == 2
+
+
+def test_published_methods_are_listed_without_a_server(client, capsys):
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = main(arguments)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    for name, known in (("presets", client.presets()), ("recipes", client.recipes())):
+        assert run(name)[1] == f"{known!r}\n"
+        listed = json.loads(run(name, "--json")[1])
+        assert listed == as_json(known)
+        one = listed[-1]
+        assert json.loads(run(name, one["name"], "--json")[1]) == one
+        assert one["source"] in run(name, one["name"])[1]
+    assert "gamma" in run("presets", "afr")[1]
+    assert "'dfr'" in run("presets", "nothing")[2]
+
+
 def test_a_checkpoint_is_exported_with_a_head(client, trained, run, answer, tmp_path):
     client.refit("shapes/val", preset="dfr_l2", name="head")
     written = answer("export", "end", tmp_path / "a", "--head", "head")

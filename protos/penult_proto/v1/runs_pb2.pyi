@@ -357,7 +357,7 @@ class Start(google.protobuf.message.Message):
     checkpoint: builtins.str
     """Digest, unique start of one, or name of a checkpoint: its body, and its head."""
     refit: builtins.str
-    """The same of a refit: its head, on the body of the checkpoint whose features it was fitted on."""
+    """Digest, unique start of one, or name of a refit: its head, on the body of the checkpoint whose features it was fitted on."""
     def __init__(
         self,
         *,

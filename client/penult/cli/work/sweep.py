@@ -20,7 +20,7 @@ from penult.wire.recipes import finetuning
 from penult_proto.v1.jobs_pb2 import JobSpec
 
 CHECK_SECONDS = 60.0
-"""For one finetuning."""
+"""Limit of the check of one finetuning."""
 EXAMPLE = """\b
 [common]
 dataset = "footwear"

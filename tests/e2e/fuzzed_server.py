@@ -126,6 +126,8 @@ class FuzzedServer:
             "tags": ["seen", "twice"],
             "user": [self.run.user],
         }
+        if method.endswith("/GetHead"):
+            texts = {**texts, "name": [*checkpoints, self.refit.digest, self.refit.digest[:8]]}
         return Vocabulary(texts)
 
     def ask(self, method: str, request: Any) -> list[str]:

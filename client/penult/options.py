@@ -168,7 +168,7 @@ class RepeatErrors(Options):
 
     Parameters
     ----------
-    checkpoint : the checkpoint whose errors among the training examples are repeated, or its digest.
+    checkpoint : the checkpoint whose errors among the training examples are repeated, or its digest or name.
     times : how often each of those errors stands in an epoch, itself counted; 1 repeats none.
     """
 

@@ -126,6 +126,8 @@ class FuzzedServer:
             "tags": ["seen", "twice"],
             "user": [self.run.user],
         }
+        if method.endswith("/GetHead"):
+            texts = {**texts, "name": [*checkpoints, self.refit.digest, self.refit.digest[:8]]}
         return Vocabulary(texts)
 
     def ask(self, method: str, request: Any) -> list[str]:
@@ -144,7 +146,8 @@ class FuzzedServer:
         outcome = (check(request, answer, self) if check else None) or ["answered"]
         match name:
             case "CreateJob":
-                self._cancel(answer)
+                if not request.dry_run:
+                    self._cancel(answer)
             case "Delete" | "Describe" | "UploadFeatures":
                 self._restore()
             case "Attach" | "CancelJob" | "GetJobLog" | "GetUsage" | "WatchJob":
@@ -235,6 +238,12 @@ class FuzzedServer:
                 describe(kind=things.THING_KIND_CHECKPOINT, id=self.run.checkpoints[0].digest, note="the start"),
                 describe(kind=things.THING_KIND_FEATURE_SET, id="gulls", tags=tags),
                 describe(kind=things.THING_KIND_RESULT, id=self.refit.digest, name="head"),
+                describe(kind=things.THING_KIND_DATASET, id="shapes", tags=tags),
+                describe(kind=things.THING_KIND_JOB, id=self.run.id, note="the first"),
+            ],
+            "Catalog/GetHead": [
+                catalog_pb2.GetHeadRequest(name=self.refit.digest),
+                catalog_pb2.GetHeadRequest(name=self.run.checkpoints[0].digest),
             ],
             "Catalog/GetResult": [catalog_pb2.GetResultRequest(digest=self.refit.digest)],
             "Catalog/ListResults": [
@@ -277,7 +286,10 @@ class FuzzedServer:
         ]
         return {
             "Job/CancelJob": [jobs_pb2.CancelJobRequest(id=self.finetuning.id)],
-            "Job/CreateJob": [jobs_pb2.CreateJobRequest(spec=spec) for spec in specs],
+            "Job/CreateJob": [
+                *(jobs_pb2.CreateJobRequest(spec=spec) for spec in specs),
+                jobs_pb2.CreateJobRequest(spec=specs[0], dry_run=True),
+            ],
             "Job/GetJob": [jobs_pb2.GetJobRequest(id=self.finetuning.id)],
             "Job/GetJobLog": [jobs_pb2.GetJobLogRequest(id=self.finetuning.id, offset=one) for one in (0, 7, -5)],
             "Job/ListJobs": [jobs_pb2.ListJobsRequest(states=[jobs_pb2.JOB_STATE_SUCCEEDED], limit=5)],

@@ -188,7 +188,13 @@ def test_describe_changes_what_it_names_alone(client, trained, answer, run):
     assert client.runs.get("first").tags == ("more", "pilot")
     assert run("runs", "describe", "first")[0] == 2
     assert run("runs", "describe", "first", "--tag", "a", "--no-tags")[0] == 2
-    for name, which in (("checkpoints", trained.checkpoints[0].digest), ("features", "mine")):
+    things = {
+        "checkpoints": trained.checkpoints[0].digest,
+        "features": "mine",
+        "datasets": "shapes",
+        "jobs": trained.id,
+    }
+    for name, which in things.items():
         assert answer(name, "describe", which, "--note", "seen")["note"] == "seen"
 
 
@@ -210,12 +216,12 @@ def test_refits_are_found_shown_and_scored(client, trained, answer, run):
     assert scored["correct"] == as_json(fitted.metrics["test"].correct)
     own = answer("evaluate", "end", "shapes/test", "--train", "shapes/val")
     assert own == as_json(client.evaluate(trained.checkpoints[-1], "shapes/test", train="shapes/val"))
-    assert "names no stored refit and no checkpoint" in run("evaluate", "nothing", "shapes/test")[2]
+    assert "head names neither a checkpoint nor a refit" in run("evaluate", "nothing", "shapes/test")[2]
     client.checkpoints.describe("end", name="dfr")
-    assert "names a stored refit and a checkpoint" in run("evaluate", "dfr", "shapes/test")[2]
+    assert "is both checkpoint" in run("evaluate", "dfr", "shapes/test")[2]
     client.checkpoints.describe("dfr", name="end")
     spectra = client.spectra("mine", top_k=2)
-    assert "a head is that of a refit" in run("evaluate", spectra.digest[:8], "mine")[2]
+    assert "head names neither a checkpoint nor a refit" in run("evaluate", spectra.digest[:8], "mine")[2]
 
 
 def test_runs_are_averaged(client, trained, answer, run):
@@ -240,6 +246,54 @@ def test_features_go_out_and_come_back(client, rows, run, answer, tmp_path):
     assert [group["count"] for group in loaded["groups"]] == [50] * 4
     assert client.features.get("loaded").digest == loaded["digest"]
     assert run("features", "load", tmp_path / "nowhere.npz")[0] == 2
+
+
+def test_features_are_loaded_with_labels_in_files_of_their_own(client, rows, run, answer, tmp_path):
+    np.save(tmp_path / "x.npy", rows["features"])
+    np.save(tmp_path / "labels.npy", np.array(["cat", "dog"])[rows["y"]])
+    (tmp_path / "more.csv").write_text("id,place\n" + "".join(f"{i},{a}\n" for i, a in enumerate(rows["a"])))
+    head = client.refit("mine", l2=1.0, name="last-layer")
+    line = ("features", "load", tmp_path / "x.npy", "--y", tmp_path / "labels.npy", "--a", tmp_path / "more.csv")
+    loaded = answer(*line, "--name", "labelled", "--attribute", "place")
+    assert loaded["labels"]["classes"] == ["cat", "dog"]
+    assert [group["count"] for group in loaded["groups"]] == [50] * 4
+    np.testing.assert_array_equal(client.features.read("labelled").a, rows["a"])
+    headed = answer("features", "load", tmp_path / "x.npy", "--y", tmp_path / "labels.npy", "--head", head.digest[:8])
+    np.testing.assert_array_equal(client.features.read(headed["digest"]).head_weight, head.head.weight)
+    assert "one that is called y; it has 'id'" in run(*line[:4], tmp_path / "more.csv")[2]
+    assert run(*line[:4], tmp_path / "nowhere.npy")[0] == 2
+
+
+def test_predictions_are_written_as_tables(client, trained, run, answer, tmp_path):
+    client.refit("shapes/val", preset="dfr_l2", name="to-predict")
+    for head in ({}, {"--head": "to-predict"}, {"--head": "end"}):
+        options = [word for pair in head.items() for word in pair]
+        path = tmp_path / f"{len(options)}.csv"
+        said = answer("predictions", "shapes/test", path, *options)
+        same = client.predictions("shapes/test", head.get("--head"))
+        same.to_csv(tmp_path / "expected.csv")
+        assert path.read_text() == (tmp_path / "expected.csv").read_text()
+        assert said == {"path": str(path), "head": same.head, "n": 40, "metrics": as_json(same.metrics)}
+    assert run("predictions", "shapes/test", tmp_path / "t.parquet")[0] == 0
+    assert (tmp_path / "t.parquet").read_bytes()[:4] == b"PAR1"
+    assert run("predictions", "shapes/test", tmp_path / "t.txt")[0] == 2
+
+
+def test_published_methods_are_listed_without_a_server(client, capsys):
+    def run(*arguments: str) -> tuple[int, str, str]:
+        status = main(arguments)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    for name, known in (("presets", client.presets()), ("recipes", client.recipes())):
+        assert run(name)[1] == f"{known!r}\n"
+        listed = json.loads(run(name, "--json")[1])
+        assert listed == as_json(known)
+        one = listed[-1]
+        assert json.loads(run(name, one["name"], "--json")[1]) == one
+        assert one["source"] in run(name, one["name"])[1]
+    assert "gamma" in run("presets", "afr")[1]
+    assert "'dfr'" in run("presets", "nothing")[2]
 
 
 def test_a_checkpoint_is_exported_with_a_head(client, trained, run, answer, tmp_path):
@@ -287,8 +341,14 @@ def test_a_sweep_is_checked_listed_started_and_found_again(client, trained, answ
     header, *rows = run("sweep", file)[1].splitlines()
     assert header.split() == ["id", "state", "seed", "inputs.size"]
     assert len(rows) == 4
-    file.write_text(SWEEP + "batch_size = 8\n")
-    assert "inputs.size = 24, batch_size = 8, seed = 0: batch_size has no effect" in run("sweep", file)[2]
+    # What only the server knows to be wrong, and of the last entry alone: nothing of the file is started.
+    there = {one.id for one in client.jobs.list()}
+    file.write_text(SWEEP.replace("seed = [0, 1]", "seed = [5, 6]") + "batch_size = 8\n")
+    for words in ((), ("--dry-run",)):
+        status, _, said = run("sweep", file, *words)
+        assert status == 1
+        assert "inputs.size = 24, batch_size = 8, seed = 5: batch_size has no effect" in said
+    assert {one.id for one in client.jobs.list()} == there
 
 
 def test_a_model_that_went_out_comes_back(client, trained, answer, tmp_path):

@@ -89,7 +89,12 @@ def close(found: np.ndarray, expected: np.ndarray) -> None:
 # fraction that timm would round to 40 pixels.
 @pytest.mark.parametrize(
     ("backbone", "size", "resize"),
-    [("test_resnet", 23, 41), ("test_vit", 32, 0), ("dla46x_c", 32, 40), ("test_efficientnet", 40, 49)],
+    [
+        ("test_resnet", 23, 41),
+        ("dla46x_c", 32, 40),
+        pytest.param("test_vit", 32, 0, marks=pytest.mark.slow),
+        pytest.param("test_efficientnet", 40, 49, marks=pytest.mark.slow),
+    ],
 )
 def test_timm(store, photographs, tmp_path, backbone, size, resize):
     checkpoint = start_of(
@@ -162,7 +167,9 @@ def test_a_refit_s_head(store, photographs, tmp_path):
     assert "Nothing was measured" in (first / "README.md").read_text()
 
 
-@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "gpt2"])
+@pytest.mark.parametrize(
+    "kind", ["bert", "gpt2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("distilbert", "roberta"))]
+)
 def test_transformers_of_texts(store, sentences, tmp_path, kind):
     write = write_decoder if kind == "gpt2" else write_text_model
     backbone = write(tmp_path / "model", kind)

@@ -98,11 +98,16 @@ def test_other_libraries_read_the_files(client, full, arrays, tmp_path):
     assert described["digest"] == mine.digest
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_an_extracted_set_goes_out_whole(client, table, tiny, tmp_path, format):
+@pytest.fixture(scope="module")
+def val(client, table, tiny) -> penult.FeatureSet:
+    """An extracted set."""
     client.datasets.register("shapes", table)
     run = client.finetune(dataset="shapes", epochs=1, seed=1, **tiny).wait()
-    val = client.extract(run.checkpoints[-1], splits=["val"]).wait()["val"]
+    return client.extract(run.checkpoints[-1], splits=["val"]).wait()["val"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_extracted_set_goes_out_whole(client, val, tmp_path, format):
     loaded = client.features.load(client.features.export(val, tmp_path / "out", format))
     before, after = client.features.read(val), client.features.read(loaded)
     for name in ("features", "y", "a", "row_id", "logits"):
@@ -166,19 +171,21 @@ MEMORY = """
 """
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_memory_is_that_of_a_few_blocks(serve, tmp_path, format):
-    """A set of 30 blocks moves the peak of a process by less than 8; a whole set would move it by 30."""
-    server = serve()
+@pytest.fixture(scope="module")
+def large(client) -> str:
+    """The address of a server that has a set of 30 blocks, "large", and one that is "small"."""
     n, d = 30 * BLOCK_BYTES // 2048, 512
-    rng = np.random.default_rng(0)
-    with server.connect() as client:
-        x = rng.standard_normal((n, d), dtype=np.float32)
-        client.features.upload(x, np.arange(n) % 2, name="large")
-        client.features.upload(x[:100], np.arange(100) % 2, name="small")
-        del x
+    x = np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
+    client.features.upload(x, np.arange(n) % 2, name="large")
+    client.features.upload(x[:100], np.arange(100) % 2, name="small")
+    return client.connection.address
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_memory_is_that_of_a_few_blocks(large, tmp_path, format):
+    """A set of 30 blocks moves the peak of a process by less than 8; a whole set would move it by 30."""
     for what in ("export", "load") if format in ("npz", "parquet") else ("export",):
-        arguments = [what, server.record["address"], str(tmp_path / "out"), format]
+        arguments = [what, large, str(tmp_path / "out"), format]
         command = [sys.executable, "-c", textwrap.dedent(MEMORY), *arguments]
         for leftover in tmp_path.glob("out.small*"):
             (__import__("shutil").rmtree if leftover.is_dir() else Path.unlink)(leftover)

@@ -14,6 +14,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torch import nn
 
+import penult
 from penult.certificates import make_certificate
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command for certificates")
@@ -46,6 +47,7 @@ print(json.dumps({
     "ratios": [entry.ratio for entry in imbalance], "probabilities": predictions.probabilities.tolist(),
 }))
 client.close()
+assert "torch" not in sys.modules
 """
 
 
@@ -100,6 +102,11 @@ def test_a_model_of_ones_own_is_repaired_and_taken_home(serve, table, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
+    with (
+        pytest.raises(penult.Unauthenticated),
+        server.connect(tls_ca=certificate, token="wrong") as stranger,
+    ):
+        stranger.checkpoints.import_(home / "erm.ckpt", backbone="test_resnet", classes=CLASSES)
 
     # Its own head scores as the network does in its own framework.
     pixels, y, groups = examples(module, table, "test")

@@ -1,8 +1,6 @@
-"""Models of others, from another machine's folder to a refit: through TLS and a token, twice, at once, and killed."""
+"""Models of others: what is read of them, sent twice, at once, and killed. Through TLS: see test_first_day."""
 
 import hashlib
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -61,6 +59,13 @@ def registered(client, table):
     return client
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> tuple[nn.Module, Path]:
+    """A model and its Lightning file, which several tests import: that is one job."""
+    path = tmp_path_factory.mktemp("original") / "erm.ckpt"
+    return lightning(path), path
+
+
 def own_logits(module: nn.Module, table: Path, split: str) -> np.ndarray:
     """The original module's logits of the images of a split, read by hand: as timm's configuration says."""
     config = module.pretrained_cfg
@@ -73,13 +78,13 @@ def own_logits(module: nn.Module, table: Path, split: str) -> np.ndarray:
         return module(torch.from_numpy(scaled.astype(np.float32)).permute(0, 3, 1, 2)).numpy()
 
 
-def test_an_imported_model_is_its_original(registered, table, tmp_path):
+def test_an_imported_model_is_its_original(registered, original, table):
     """Logits, head and spectra of a Lightning file without a dataset; the classes are matched by name."""
     client = registered
-    module = lightning(tmp_path / "erm.ckpt")
-    job = import_of(client, tmp_path / "erm.ckpt")
+    module, path = original
+    job = import_of(client, path)
     checkpoint = job.wait()
-    digest = hashlib.sha256((tmp_path / "erm.ckpt").read_bytes()).hexdigest()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert (checkpoint.source, checkpoint.head) == (f"import erm.ckpt sha256:{digest}", "kept")
     assert (checkpoint.dataset, checkpoint.run_id, checkpoint.classes) == ("", "", ("bright", "dark"))
     assert "'state_dict' of erm.ckpt" in str(checkpoint.notes)
@@ -102,42 +107,40 @@ def test_an_imported_model_is_its_original(registered, table, tmp_path):
     assert 0 <= refit.metrics["test"].worst_group_accuracy <= 1
 
 
-def test_the_same_import_again_sends_nothing(registered, tmp_path, monkeypatch):
-    lightning(tmp_path / "again.ckpt", seed=1)
-    job = import_of(registered, tmp_path / "again.ckpt")
+def test_the_same_import_again_sends_nothing(registered, original, monkeypatch):
+    _, path = original
+    job = import_of(registered, path)
     first = job.wait()
     monkeypatch.setattr("penult.calls.checkpoints.send_files", lambda *_, **__: pytest.fail("files were sent again"))
-    again = import_of(registered, tmp_path / "again.ckpt")
+    again = import_of(registered, path)
     assert (again.id, again.wait()) == (job.id, first)
-    there = import_of(registered, tmp_path / "again.ckpt", on_server=True).wait()
+    there = import_of(registered, path, on_server=True).wait()
     assert there.digest == first.digest
 
 
-def test_what_the_head_is_called_is_part_of_the_checkpoint(registered, tmp_path):
+def test_what_the_head_is_called_is_part_of_the_checkpoint(registered, original):
     """The same weights with their rows named the other way round are another checkpoint, with other features."""
-    lightning(tmp_path / "x.ckpt")
-    one = import_of(registered, tmp_path / "x.ckpt").wait()
-    other = import_of(registered, tmp_path / "x.ckpt", classes=NAMES[::-1]).wait()
+    _, path = original
+    one = import_of(registered, path).wait()
+    other = import_of(registered, path, classes=NAMES[::-1]).wait()
     assert (one.digest == other.digest, one.model == other.model) == (False, True)
-    first, second = (registered.extract(each, dataset="shapes", splits=["val"]).wait()["val"] for each in (one, other))
+    first, second = (registered.extract(each, dataset="shapes").wait()["val"] for each in (one, other))
     logits = [registered.features.read(each).logits for each in (first, second)]
     np.testing.assert_array_equal(logits[0], logits[1][:, ::-1])
 
 
-def test_a_dataset_s_checkpoint_and_a_fresh_head(registered, tmp_path):
-    lightning(tmp_path / "x.ckpt")
-    of_dataset = import_of(registered, tmp_path / "x.ckpt", dataset="shapes").wait()
+def test_a_dataset_s_checkpoint_and_a_fresh_head(registered, original):
+    _, path = original
+    of_dataset = import_of(registered, path, dataset="shapes").wait()
     assert (of_dataset.dataset, of_dataset.classes) == ("shapes", ("bright", "dark"))
     assert set(registered.extract(of_dataset).wait()) == {"train", "val", "test"}
-    fresh = import_of(registered, tmp_path / "x.ckpt", dataset="shapes", classes=None, head="new").wait()
+    fresh = import_of(registered, path, dataset="shapes", classes=None, head="new").wait()
     assert (fresh.head, fresh.classes) == ("new", registered.datasets.get("shapes").classes)
     with pytest.raises(errors.InvalidRequest, match="dataset's are") as caught:
-        import_of(registered, tmp_path / "x.ckpt", dataset="shapes", classes=None).wait()
+        import_of(registered, path, dataset="shapes", classes=None).wait()
     assert "'bright'" in str(caught.value)
     with pytest.raises(errors.InvalidRequest, match=r"knows the classes cat, dog"):
-        import_of(registered, tmp_path / "x.ckpt", dataset="shapes", classes=["cat", "dog"]).wait()
-    started = registered.finetune(dataset="shapes", backbone="test_resnet", epochs=0, pretrained=False).wait()
-    assert (started.checkpoints[0].head, started.checkpoints[0].source) == ("new", "run")
+        import_of(registered, path, dataset="shapes", classes=["cat", "dog"]).wait()
 
 
 def test_what_cannot_be_is_refused_before_a_byte_is_sent(registered, tmp_path):
@@ -248,40 +251,6 @@ def test_two_equal_imports_at_once_are_one(registered, tmp_path):
     assert len({job.id for job in jobs}) == 1
     assert len({job.wait().digest for job in jobs}) == 1
     until(lambda: uploads(root) == before)
-
-
-@pytest.fixture
-def certificate(tmp_path) -> tuple[Path, Path]:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    made += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(made, check=True, capture_output=True)
-    return cert, key
-
-
-CLIENT = """
-import sys, penult
-address, token, ca = sys.argv[1:]
-with penult.connect(address, token=token, tls_ca=ca) as client:
-    job = client.checkpoints.import_("erm.ckpt", backbone="test_resnet", classes=["bright", "dark"], image_size=16)
-    print(job.wait().digest)
-assert "torch" not in sys.modules
-"""
-
-
-def test_from_another_folder_through_tls_with_a_token(serve, table, tmp_path, certificate):
-    cert, key = certificate
-    server = serve(tmp_path / "store", "--tls-cert", str(cert), "--tls-key", str(key), tls_ca=cert)
-    laptop = tmp_path / "laptop"
-    laptop.mkdir()
-    lightning(laptop / "erm.ckpt")
-    token = (tmp_path / "store" / "token").read_text().strip()
-    command = [sys.executable, "-c", CLIENT, server.record["address"], token, str(cert)]
-    told = subprocess.run(command, cwd=laptop, check=True, capture_output=True, text=True, timeout=200)
-    with server.connect(tls_ca=cert) as client:
-        assert client.checkpoints.get(told.stdout.strip()).head == "kept"
-        with pytest.raises(errors.Unauthenticated), server.connect(tls_ca=cert, token="wrong") as stranger:
-            import_of(stranger, laptop / "erm.ckpt")
 
 
 def slowly(files: list[LocalFile], gate: threading.Event) -> Iterator[pb.UploadFilesRequest]:

@@ -274,3 +274,46 @@ def test_since_takes_times_in_many_forms(client, rows):
     for since in ("yesterday", 5, ""):
         with pytest.raises(penult.InvalidRequest, match="since takes"):
             client.features.list(since=since)
+
+
+def test_a_dataset_has_tags_and_a_note_and_keeps_its_name(client, run):
+    described = client.datasets.describe("shapes", tags=["small", "ours"], note="drawn by the tests")
+    for found in (described, client.datasets.get("shapes"), client.datasets.list(tag="small")[0]):
+        assert (found.name, found.tags, found.note) == ("shapes", ("ours", "small"), "drawn by the tests")
+        assert found.user == getpass.getuser()
+        assert abs(found.created - datetime.now(UTC)) < timedelta(hours=1)
+    assert client.datasets.list(tag=["small", "not"]) == []
+    assert client.datasets.describe(described, note="").note == ""
+    assert client.datasets.get("shapes").tags == ("ours", "small")
+    with pytest.raises(penult.InvalidRequest, match="part of the installation"):
+        client.datasets.describe("footwear", note="mine")
+    with pytest.raises(penult.NotFound, match="no registered dataset 'nothing'; known: shapes"):
+        client.datasets.describe("nothing", note="mine")
+
+
+def test_a_dataset_is_registered_with_tags(client, table):
+    job = client.datasets.register("tagged", table, tags=["later"], note="the same images", wait=False)
+    registered = job.wait()
+    assert (registered.tags, registered.note) == (("later",), "the same images")
+    assert client.jobs.get(job).result.tags == ("later",)
+    assert client.datasets.register("tagged", table, tags=["more"]).tags == ("later", "more")
+    client.datasets.delete("tagged")
+
+
+def test_a_job_is_described_and_what_it_makes_gets_that(client, run, tiny):
+    done = client.jobs.describe(run.id, name="job-of-run", tags=["seen"], note="done")
+    assert (done.id, done.name, done.tags, done.note) == (run.id, "job-of-run", ("seen",), "done")
+    assert client.jobs.get("job-of-run").id == client.jobs.list(tag="seen")[0].id == run.id
+    assert client.runs.get(run).tags == ("a b", "pilot")
+    waits = client.finetune(dataset="shapes", epochs=2, seed=11, **tiny)
+    told = client.jobs.describe(waits, name="job-of-run", tags=["late"])
+    assert run.id[:12] in told.notes[0]
+    assert client.jobs.get(run.id).name == ""
+    made = waits.wait()
+    assert (made.name, made.tags) == ("job-of-run", ("late",))
+    extraction = client.jobs.list(kind="extract")[0]
+    with pytest.raises(penult.InvalidRequest, match="several feature sets: describe each"):
+        client.jobs.describe(extraction, name="several")
+    assert client.jobs.describe(extraction, note="fine").note == "fine"
+    with pytest.raises(penult.NotFound, match="no job 'nothing'"):
+        client.jobs.describe("nothing", note="x")

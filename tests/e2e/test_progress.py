@@ -136,19 +136,16 @@ def test_a_name_of_no_query_ends_at_once(client):
             assert list(said) == []
 
 
-def test_a_worker_that_dies_ends_the_watch_and_the_next_one_answers(tmp_path):
-    rng = np.random.default_rng(0)
-    with penult.local(tmp_path) as client:
-        features, y = rng.standard_normal((400, 64)).astype(np.float32), np.arange(400) % 2
-        mine = client.features.upload(features, y, np.arange(400) // 2 % 2)
-        with Asked(client, spectra(mine, 0)) as asked:
-            watch = asked.watch()
-            watch.until("replicates")
-            os.kill(Worker(json.loads((tmp_path / "server.json").read_text())["pid"]).pid, signal.SIGKILL)
-            while watch.next():
-                pass
-            assert asked.call.exception(WAIT).code() is grpc.StatusCode.UNAVAILABLE
-        assert client.spectra(mine, replicates=2, timeout=WAIT).eigenvalues.shape == (4, 64)
+def test_a_worker_that_dies_ends_the_watch_and_the_next_one_answers(client, mine):
+    with Asked(client, spectra(mine, 2)) as asked:
+        watch = asked.watch()
+        watch.until("replicates")
+        server = json.loads((Path(client.info().root) / "server.json").read_text())["pid"]
+        os.kill(Worker(server).pid, signal.SIGKILL)
+        while watch.next():
+            pass
+        assert asked.call.exception(WAIT).code() is grpc.StatusCode.UNAVAILABLE
+    assert client.spectra(mine, replicates=2, timeout=WAIT).eigenvalues.shape == (4, 96)
 
 
 class Recorder(bars.Silent):
@@ -302,3 +299,61 @@ def test_a_notebook_has_one_static_bar(client, mine, tmp_path):
     assert output.output_type == "display_data"
     assert "spectra of slow: replicates" in output.data["text/html"]
     assert '<progress value="7500" max="7500"></progress> 7500 of 7500 resamples' in output.data["text/html"]
+
+
+@pytest.mark.parametrize("format", ["npz", "parquet"])
+def test_an_export_of_features_counts_every_byte(client, shown, tmp_path, format):
+    wide = client.features.upload(np.zeros((40_000, 64), np.float32), np.arange(40_000) % 2, name="zeros")
+    client.features.export("zeros", tmp_path / "own", format, progress=True)
+    (bar,) = shown
+    assert bar.title == "export of zeros"
+    done = [one.done for one in bar.seen]
+    assert done == sorted(done)
+    assert bar.seen[-1].done == bar.seen[-1].total == pytest.approx(wide.n_examples * (64 * 4 + 3 * 8) / 1e6)
+
+
+def test_predictions_count_the_features_that_come(client, shown):
+    client.features.upload(
+        np.zeros((40_000, 64), np.float32), np.arange(40_000) % 2, head=(np.ones((2, 64)), [0, 0]), name="headed"
+    )
+    client.predictions("headed", progress=True)
+    *_, bar = shown
+    assert {one.title for one in shown} == {"predictions for headed"}
+    assert bar.seen[-1].done == bar.seen[-1].total == pytest.approx(40_000 * 64 * 4 / 1e6)
+
+
+@pytest.fixture(scope="module")
+def start(client, table):
+    client.datasets.register("shapes", table)
+    return client.finetune(dataset="shapes", backbone="test_resnet", pretrained=False, epochs=0).wait().checkpoints[0]
+
+
+def test_an_export_of_a_checkpoint_counts_every_byte(client, shown, start, tmp_path):
+    place = client.checkpoints.export(start, tmp_path / "out", format="safetensors", progress=True)
+    *_, bar = shown
+    assert bar.title == f"export of checkpoint {start.digest[:12]}"
+    assert bar.seen[-1].done == bar.seen[-1].total
+    n_bytes = (place / "model.safetensors").stat().st_size / 1e6
+    assert 0.9 * n_bytes < bar.seen[-1].total < 1.1 * n_bytes
+
+
+@pytest.mark.parametrize("what", ["features", "predictions", "checkpoint"])
+def test_ctrl_c_ends_a_transfer_in_a_line_and_leaves_nothing(client, monkeypatch, capsys, start, tmp_path, what):
+    """The interrupt comes while bytes do."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    client.features.upload(np.zeros((9, 4), np.float32), np.arange(9) % 2, head=(np.ones((2, 4)), [0, 0]), name="small")
+    monkeypatch.setattr(queries.Transfer, "_advance", interrupted)
+    asked = {
+        "features": lambda: client.features.export("small", tmp_path / "own.npz"),
+        "predictions": lambda: client.predictions("small"),
+        "checkpoint": lambda: client.checkpoints.export(start, tmp_path / "out"),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        asked[what]()
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(("cancelled: export of ", "cancelled: predictions for small"))
+    assert list(tmp_path.iterdir()) == []

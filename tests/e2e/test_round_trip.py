@@ -57,7 +57,12 @@ def and_back(client: penult.Client, checkpoint: penult.Checkpoint, path: Path, *
 
 # A plain network with a crop, one with position embeddings for one size, one whose head is a 1 x 1 convolution.
 @pytest.mark.parametrize(
-    ("backbone", "size", "resize"), [("test_resnet", 12, 15), ("test_vit", 32, 0), ("dla46x_c", 32, 40)]
+    ("backbone", "size", "resize"),
+    [
+        ("test_resnet", 12, 15),
+        pytest.param("test_vit", 32, 0, marks=pytest.mark.slow),
+        pytest.param("dla46x_c", 32, 40, marks=pytest.mark.slow),
+    ],
 )
 def test_timm(store, tmp_path, backbone, size, resize):
     checkpoint = start_of(store, "shapes", backbone, penult.Images(size=size, resize=resize))
@@ -70,7 +75,7 @@ def test_images_of_transformers(store, tmp_path):
     and_back(store, checkpoint, tmp_path, "transformers", "safetensors")
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize("kind", ["bert", pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_texts(store, tmp_path, kind):
     write = write_decoder if kind == "gpt2" else write_text_model
     checkpoint = start_of(store, "sentences", write(tmp_path / "model", kind), penult.Texts(max_tokens=9))
@@ -124,22 +129,11 @@ def test_a_refit_goes_out_and_comes_back_with_a_name(store, tmp_path):
 def test_what_an_export_says_is_checked(store, tmp_path):
     checkpoint = start_of(store, "shapes", "test_resnet", penult.Images(size=16))
     directory = store.checkpoints.export(checkpoint, tmp_path / "one")
-    said = json.loads((directory / "penult.json").read_text())
     with pytest.raises(penult.InvalidRequest, match="backbone must be left out"):
         store.checkpoints.import_(directory, backbone="test_resnet").wait()
     sized = store.checkpoints.import_(directory, image_size=24).wait()
     manifest = read_manifest(Path(store.info().root), sized.digest)
     assert (manifest.image_size, manifest.image_resize) == (24, 0)
-    for changed in (
-        {"export": 2},
-        {"stored_manifest": {}},
-        {"stored_manifest": said["stored_manifest"] | {"image_std": [0, 0, 0]}},
-        {"stored_manifest": said["stored_manifest"] | {"image_size": "wide"}},
-        {"stored_manifest": said["stored_manifest"] | {"classes": ["same", "same"]}},
-    ):
-        (directory / "penult.json").write_text(json.dumps(said | changed))
-        with pytest.raises(penult.InvalidRequest, match=r"penult\.json of 'one' is not as an export writes it"):
-            store.checkpoints.import_(directory).wait()
     (directory / "penult.json").write_text("[" * 100_000)
     with pytest.raises(penult.InvalidRequest, match="not as an export writes it"):
         store.checkpoints.import_(directory).wait()

@@ -102,7 +102,7 @@ def test_two_processes_start_alike(store, refit):
         ({"inputs": Images(resize=12)}, "must be 0 or at least their size"),
         ({"start": None, "backbone": None}, "backbone=, the model whose weights are trained, or start="),
         ({"start": "nosuchdigest"}, "neither a checkpoint nor a refit"),
-        ({"start": 3}, "a Checkpoint, a Refit, or the digest of one"),
+        ({"start": 3}, "a Checkpoint, a Refit, or the digest or the name of one"),
         ({"start": None, "backbone": "test_resnet", "head": "new"}, "head has no effect"),
     ],
 )

@@ -47,6 +47,20 @@ def test_a_sweep_in_one_request(client, shapes, tiny):
         client.finetune(dataset="shapes", repeat=penult.RepeatErrors("0" * 64, times=3), **tiny)
 
 
+def test_a_sweep_with_a_point_that_the_server_refuses_starts_nothing(client, shapes, tiny):
+    before = [one.id for one in client.jobs.list()]
+    common = tiny | {"dataset": "shapes", "epochs": 1, "seed": 77}
+    for wrong, said in (
+        ({"schedule": penult.Schedule(warmup=2.0)}, "warmup"),
+        ({"epochs": 10**6}, "epochs"),
+        ({"evaluate": ["nowhere"]}, "nowhere"),
+        ({"repeat": penult.RepeatErrors("0" * 64, times=3)}, "no checkpoint"),
+    ):
+        with pytest.raises((penult.InvalidRequest, penult.NotFound), match=said):
+            client.finetunes([{}, {"balance": "subsetting", "by": "group"}, wrong], **common)
+    assert [one.id for one in client.jobs.list()] == before
+
+
 def test_two_processes_train_as_one(client, shapes):
     common = VIT | {"dataset": "shapes", "epochs": 2, "balance": "upweighting", "by": "group"}
     one, two = (

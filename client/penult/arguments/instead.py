@@ -23,7 +23,7 @@ _INSTEAD: Mapping[tuple[str, str], str] = {
     ("head", "Checkpoint"): "the head that client.features.read gives: penult.Head(read.head_weight, read.head_bias)",
     ("head", "FeatureSet"): "the head first, the features after it",
     ("head", "Features"): "penult.Head(features.head_weight, features.head_bias)",
-    ("head", "str"): "client.checkpoints.get(digest)",
+    ("head", "str"): "client.results.get(name)",
     ("head", "list"): "one of them, or penult.soup(heads)",
     ("head", "tuple"): "penult.Head(weight, bias) of shapes (C, D) and (C,), or one of several",
     ("run", "Job"): "job.wait()",

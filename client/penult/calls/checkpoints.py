@@ -23,9 +23,11 @@ from penult.arguments.coerce import path as path_text
 from penult.arguments.coerce import seed as a_seed
 from penult.arguments.instead import wrong_sort
 from penult.calls import jobs, storage
+from penult.calls.catalog.heads import looked_up
 from penult.calls.catalog.paging import collect, describe
 from penult.calls.files import digest_of, local_files, send_files
 from penult.calls.job import Job, checkpoint_result
+from penult.calls.waiting.queries import shown_name, transferring
 from penult.connection.rpc import Connection
 from penult.errors import NotFound, PreconditionFailed, ServerBug
 from penult.results.heads import Head
@@ -132,9 +134,10 @@ class Checkpoints:
         path: "str | os.PathLike[str]",
         *,
         format: ExportFormat | None = None,
-        head: Refit | Head | None = None,
+        head: Refit | Head | str | None = None,
         overwrite: bool = False,
         timeout: float = 3600.0,
+        progress: bool | None = None,
     ) -> Path:
         """Write a checkpoint into a directory on this machine that its library loads; the directory's absolute path.
 
@@ -147,15 +150,17 @@ class Checkpoints:
 
         Parameters
         ----------
-        checkpoint : a record, a digest, or the start of one (at least 8 characters).
+        checkpoint : a record, a digest, the start of one (at least 4 characters), or a name.
         path : a directory that is not there, or empty.
         format : "timm", loaded by ``timm.create_model("local-dir:PATH", pretrained=True)``; "transformers", loaded by
             ``from_pretrained`` of the automatic classes; "safetensors", the tensors as they are stored. By default the
             library of the model.
-        head : a refit or a head in the place of the checkpoint's own, fitted on features of this checkpoint. Its rows
-            are put in the order of the checkpoint's classes by name, its float64 becomes the float32 of the weights.
+        head : a refit, its name or digest, or a head in the place of the checkpoint's own, fitted on features of this
+            checkpoint. Its rows are put in the order of the checkpoint's classes by name, its float64 becomes the
+            float32 of the weights.
         overwrite : replace an earlier export in this directory.
         timeout : seconds.
+        progress : show how much has come, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
@@ -166,10 +171,12 @@ class Checkpoints:
         """
         if format is not None:
             check_choice("format", format, get_args(ExportFormat))
-        if head is not None and not isinstance(head, Refit | Head):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise wrong_sort("head", "head", head, "a Refit or a Head")
+        given = looked_up(self._connection, head)
+        if given is not None and not isinstance(given, Refit | Head):
+            raise wrong_sort("head", "head", given, "a Refit, its name or digest, or a Head")
         # Imported here: few programs export.
         from penult.wire.exports.destination import destination
+        from penult.wire.exports.receiving import announced_bytes
         from penult.wire.exports.writing import Request, write_export
 
         target = destination(path, overwrite=flag("overwrite", overwrite))
@@ -185,16 +192,20 @@ class Checkpoints:
 
         request = build(checkpoints_pb2.ReadCheckpointRequest, digest=found.digest)
         call = self._connection.stubs.checkpoints.ReadCheckpoint
-        with self._connection.stream(call, request, timeout=timeout) as messages:
+        with (
+            transferring(f"export of {shown_name(found)}", "receiving", progress) as transfer,
+            self._connection.stream(call, request, timeout=timeout) as messages,
+        ):
             first = next(messages, None)
             if first is None or first.WhichOneof("kind") != "header":
                 raise ServerBug("the server sent no header before the files")
-            chunks: Iterator[arrays_pb2.ArrayChunk] = (message.chunk for message in messages)
+            transfer.expect(announced_bytes(first.header))
+            chunks: Iterator[arrays_pb2.ArrayChunk] = (message.chunk for message in transfer.counted(messages))
             write_export(
                 target,
                 first.header,
                 chunks,
-                Request(format=format, head=head, origin=origin, is_same_model=is_same_model),
+                Request(format=format, head=given, origin=origin, is_same_model=is_same_model),
             )
         return target
 

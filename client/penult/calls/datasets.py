@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict, cast, overload
 
 from penult.arguments.coerce import build, choice, flag, items, listed, names, path, scalar, text
 from penult.calls import jobs, storage
-from penult.calls.catalog.paging import collect
+from penult.calls.catalog.paging import collect, describe
 from penult.calls.job import Job, dataset_result
 from penult.connection.rpc import Connection
 from penult.errors import invalid, shown
@@ -18,7 +18,7 @@ from penult.types import Layout
 from penult.wire import decode, encode
 from penult.wire.encode import Since
 from penult.wire.references import dataset_name
-from penult_proto.v1 import datasets_pb2, jobs_pb2
+from penult_proto.v1 import catalog_pb2, datasets_pb2, jobs_pb2
 
 SplitValue = str | int | float
 """A value of a table's column of splits, booleans included."""
@@ -54,6 +54,7 @@ class Datasets:
     def list(
         self,
         *,
+        tag: str | Sequence[str] | None = None,
         name: str | None = None,
         since: Since | None = None,
         user: str | None = None,
@@ -64,7 +65,7 @@ class Datasets:
 
         Parameters
         ----------
-        name, since, user, limit : as for `Runs.list`. Packaged datasets have neither time nor user.
+        tag, name, since, user, limit : as for `Runs.list`. Packaged datasets have neither tags, time nor user.
         timeout : seconds for each page of the list.
         """
         found = collect(
@@ -74,7 +75,7 @@ class Datasets:
                 timeout=timeout,
             ),
             lambda page: page.datasets,
-            encode.list_options(tag=None, name=name, since=since, user=user),
+            encode.list_options(tag=tag, name=name, since=since, user=user),
             limit,
         )
         return Listing(map(decode.dataset, found), dataset_row)
@@ -85,6 +86,26 @@ class Datasets:
         return decode.dataset(
             self._connection.unary(self._connection.stubs.datasets.GetDataset, request, timeout=timeout)
         )
+
+    def describe(
+        self,
+        dataset: Dataset | str,
+        *,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
+        timeout: float = 30.0,
+    ) -> Dataset:
+        """Tag a registered dataset, write a note; see `Runs.describe`. It keeps its name. Returns it."""
+        name, _ = describe(
+            self._connection,
+            catalog_pb2.THING_KIND_DATASET,
+            dataset_name(dataset),
+            name=None,
+            tags=tags,
+            note=note,
+            timeout=timeout,
+        )
+        return self.get(name, timeout=timeout)
 
     def delete(
         self,
@@ -132,6 +153,8 @@ class Datasets:
         layout: Layout = "table",
         columns: TableColumns | None = None,
         splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
         wait: Literal[True] = True,
         timeout: float = 30.0,
     ) -> Dataset: ...
@@ -146,6 +169,8 @@ class Datasets:
         layout: Layout = "table",
         columns: TableColumns | None = None,
         splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
         wait: Literal[False],
         timeout: float = 30.0,
     ) -> Job[Dataset]: ...
@@ -159,6 +184,8 @@ class Datasets:
         layout: Layout = "table",
         columns: TableColumns | None = None,
         splits: Mapping[str, SplitValue | Sequence[SplitValue]] | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
         wait: bool = True,
         timeout: float = 30.0,
     ) -> Dataset | Job[Dataset]:
@@ -207,6 +234,7 @@ class Datasets:
         columns : of a table, the names of those that are called otherwise: any of ``split``, ``y``, ``path``, ``text``
             (one, or two for pairs), ``id``, ``attributes`` (the first makes the groups unless a call names another)
             and ``masks`` (columns of 0 and 1, sets that may overlap and are evaluated beside the groups).
+        tags, note : to find it by, and for people; see `describe`.
         splits : of a table whose column ``split`` holds no names: which value, or values, each split is, such as
             ``{"train": 0, "val": 1, "test": 2}`` or ``{"train": ["a", "b"], "test": "c"}``. Every value needs a name.
             A column of exactly 0, 1 and 2 is read as the first example, and ``.notes`` says so.
@@ -229,7 +257,8 @@ class Datasets:
             layout=choice("layout", layout, datasets_pb2.DatasetLayout),
             columns=columns_message(columns, splits),
         )
-        job = jobs.create(self._connection, jobs_pb2.JobSpec(register_dataset=spec), dataset_result, timeout=timeout)
+        card, job_spec = encode.card(None, tags, note), jobs_pb2.JobSpec(register_dataset=spec)
+        job = jobs.create(self._connection, job_spec, dataset_result, card=card, timeout=timeout)
         return job.wait() if waits else job
 
 

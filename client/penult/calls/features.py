@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from penult.arguments.coerce import build, optional_text
 from penult.calls import storage
 from penult.calls.arrays.exporting import FileFormat, export
+from penult.calls.catalog.heads import looked_up
 from penult.calls.catalog.paging import collect, describe
 from penult.calls.waiting.queries import shown_name, transferring, uploading
 from penult.connection.rpc import Connection
@@ -19,6 +20,8 @@ from penult.results.heads import Head, HeadArrays
 from penult.results.lists.columns import feature_set_row
 from penult.results.lists.listing import Listing
 from penult.results.records import Checkpoint, Dataset, Features, FeatureSet
+from penult.results.refits import Refit
+from penult.results.soups import as_head
 from penult.results.space.deletion import Deletion
 from penult.wire import decode, encode
 from penult.wire.encode import Since
@@ -151,7 +154,7 @@ class FeatureSets:
         *,
         logits: ArrayLike | None = None,
         row_id: ArrayLike | None = None,
-        head: Head | HeadArrays | None = None,
+        head: Head | Refit | HeadArrays | str | None = None,
         name: str | None = None,
         tags: Sequence[str] | None = None,
         note: str | None = None,
@@ -180,8 +183,8 @@ class FeatureSets:
         a : (N,) the same for the attribute; without it there is one group per class.
         logits : (N, C) float32.
         row_id : (N,) integers from 0, unique; by default 0 .. N-1.
-        head : the last layer that belongs to the features, also as (weight, bias); one whose `classes` are named is put
-            in the order of `classes`.
+        head : the last layer that belongs to the features, also as (weight, bias), a refit, or the name or digest of
+            one; one whose `classes` are named is put in the order of `classes`.
         name : to find the set by. One that another set has moves here, and ``.notes`` says from which.
         tags, note : to find it by, and for people; see `describe`.
         classes : names of the classes, in the order of their indices, by which heads and other sets are matched;
@@ -206,7 +209,7 @@ class FeatureSets:
             a,
             logits=logits,
             row_id=row_id,
-            head=head,
+            head=self._head(head),
             classes=classes,
             attribute=attribute,
             attribute_values=attribute_values,
@@ -219,6 +222,13 @@ class FeatureSets:
             messages = lambda: transfer.counted(upload_messages(upload, card, self._chunk_bytes))  # noqa: E731
             stored = decode.feature_set(self._connection.upload(call, messages, timeout=timeout))
         return replace(stored, notes=(*stored.notes, *upload.notes))
+
+    def _head(self, given: Head | Refit | HeadArrays | str | None) -> Head | HeadArrays | None:
+        """The head that is stored with features."""
+        head = looked_up(self._connection, given)
+        return (
+            None if head is None else as_head(head, expected="a Head, a Refit, its name or digest, or (weight, bias)")
+        )
 
     def read(self, features: FeatureSetLike, *, timeout: float = 3600.0, progress: bool | None = None) -> Features:
         """Bring the arrays of a feature set here, exactly as they are stored.
@@ -246,6 +256,7 @@ class FeatureSets:
         format: FileFormat = "npz",
         *,
         timeout: float = 3600.0,
+        progress: bool | None = None,
     ) -> Path:
         """Write the arrays of a feature set to a file on this machine, bit for bit as they are stored.
 
@@ -267,6 +278,7 @@ class FeatureSets:
                 metadata; needs pyarrow
             "safetensors" : ``safetensors.numpy.load_file(path)``; the JSON under ``penult.json`` in the metadata
         timeout : seconds for all of it.
+        progress : show how much has come, after a second; None: on a terminal and in a notebook.
 
         Returns
         -------
@@ -278,7 +290,9 @@ class FeatureSets:
         InvalidRequest : the file cannot be written, or a head is too large for the metadata of a Parquet file.
         StoreCorrupt : a stored chunk is missing or altered.
         """
-        return export(self._connection, feature_set_name(features), path, format, timeout)
+        name = feature_set_name(features)
+        with transferring(f"export of {shown_name(features)}", "receiving", progress) as transfer:
+            return export(self._connection, name, path, format, timeout, transfer)
 
     def load(
         self,
@@ -292,7 +306,7 @@ class FeatureSets:
         n_attributes: int | None = None,
         group_coding: GroupCoding | None = None,
         dtype: Literal["float32", "float16"] | None = None,
-        head: Head | HeadArrays | None = None,
+        head: Head | Refit | HeadArrays | str | None = None,
         name: str | None = None,
         tags: Sequence[str] | None = None,
         note: str | None = None,
@@ -347,7 +361,7 @@ class FeatureSets:
         from penult.calls.arrays.loading import Named, opened_upload, rows_by_group, sent
 
         named = Named(
-            head=head,
+            head=self._head(head),
             classes=classes,
             attribute=attribute,
             attribute_values=attribute_values,

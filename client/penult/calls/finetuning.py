@@ -95,7 +95,7 @@ class Finetuning:
         dataset : name of a packaged or registered dataset; by default the recipe's.
         backbone : a timm model, a directory of a timm or transformers model on the server's machine, a hub name, or a
             packaged name (see `info`); by default the recipe's.
-        start : instead of a backbone, a checkpoint, or a refit of extracted features, or the digest of either: the run
+        start : instead of a backbone, a checkpoint, or a refit of extracted features, or a name or digest: the run
             begins with that body and that head, its rows in the order of the dataset's classes by name. The seed then
             decides order, augmentation and dropout alone. `backbone`, `pretrained`, `weights` and the pooling are the
             start's, and so are the sizes of `inputs` unless others are given.
@@ -171,20 +171,21 @@ class Finetuning:
         seeds : seeds that each request is run with, seeds running fastest; the requests' own by default.
         common : arguments of `finetune` for all requests; those of a request take precedence. A name belongs to one
             run: what all runs of a sweep share is a tag.
-        timeout : seconds for starting each job.
+        timeout : seconds for checking, and for starting, each job.
 
         Raises
         ------
-        PenultError : as `finetune`. All requests are checked here before the first is sent; the server may still refuse
-            one, then those before it have been started, and asking again finds them.
+        PenultError : as `finetune`. The server has checked all requests before the first is started; what it finds out
+            in between, such as that too many jobs wait, leaves those before it started, and asking again finds them.
         """
         asked = [finetuning(one) for one in swept(requests, seeds, common)]
         check_names(card for _, card in asked)
-        started = [
-            jobs.create(self.connection, jobs_pb2.JobSpec(finetune=spec), run_result, card=card, timeout=timeout)
-            for spec, card in asked
-        ]
-        return JobGroup(started)
+        specs = [(jobs_pb2.JobSpec(finetune=spec), card) for spec, card in asked]
+        for spec, card in specs:
+            jobs.check(self.connection, spec, card=card, timeout=timeout)
+        return JobGroup(
+            [jobs.create(self.connection, spec, run_result, card=card, timeout=timeout) for spec, card in specs]
+        )
 
     def recipes(self) -> Recipes:
         """The published set-ups that ``finetune(recipe=...)`` knows: what each is, its source, and what it sets.
@@ -212,7 +213,7 @@ class Finetuning:
 
         Parameters
         ----------
-        checkpoint : a record, or the digest of one.
+        checkpoint : a record, a digest, the start of one (at least 4 characters), or a name.
         dataset : by default the one it was trained on. Another must have the same classes by name; their order may
             differ, then logits and head are stored in the dataset's order.
         attribute : what groups are made from; the dataset's first by default.

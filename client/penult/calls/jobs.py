@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from penult.arguments.coerce import build, check_choice, choice, listed, text, whole
 from penult.calls import storage
-from penult.calls.catalog.paging import collect
+from penult.calls.catalog.paging import collect, describe
 from penult.calls.job import Job, JobOutcome, any_result
 from penult.connection.rpc import Connection
 from penult.results.lists.listing import Listing
@@ -21,7 +21,7 @@ from penult.types import JobState
 from penult.wire import encode
 from penult.wire.encode import Since
 from penult.wire.references import dataset_name
-from penult_proto.v1 import cards_pb2, jobs_pb2
+from penult_proto.v1 import cards_pb2, catalog_pb2, jobs_pb2
 
 if TYPE_CHECKING:
     pass
@@ -60,6 +60,12 @@ def log_pieces(connection: Connection, id: str, first: int, *, timeout: float) -
         if not piece.content:
             return
         first = piece.offset + len(piece.content)
+
+
+def check(connection: Connection, spec: jobs_pb2.JobSpec, *, card: cards_pb2.Card, timeout: float) -> None:
+    """Raise what `create` would, and start nothing."""
+    request = build(jobs_pb2.CreateJobRequest, spec=spec, card=card, dry_run=True)
+    connection.unary(connection.stubs.jobs.CreateJob, request, timeout=timeout)
 
 
 def job_row(job: Job[Any]) -> dict[str, object]:
@@ -147,6 +153,38 @@ class Jobs:
         id = job.id if isinstance(job, Job) else text("job", job)
         first = 0 if last is None else -whole("last", last)
         return "".join(log_pieces(self._connection, id, first, timeout=timeout))
+
+    def describe(
+        self,
+        job: Job[Any] | str,
+        *,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
+        timeout: float = 30.0,
+    ) -> Job[JobOutcome]:
+        """Name a job, tag it, write a note; see `Runs.describe`. Returns it, with its notes.
+
+        What the job makes gets what its card says when it ends; what it has made has a card of its own, which stays.
+
+        Raises
+        ------
+        InvalidRequest : a name, a tag or a note that cannot be one; a name of a job that makes several things, or a
+            dataset, which is named by itself.
+        NotFound : kind ``unknown_job``.
+        """
+        id, notes = describe(
+            self._connection,
+            catalog_pb2.THING_KIND_JOB,
+            job.id if isinstance(job, Job) else text("job", job),
+            name=name,
+            tags=tags,
+            note=note,
+            timeout=timeout,
+        )
+        found = self.get(id, timeout=timeout)
+        found.notes = (*found.notes, *notes)
+        return found
 
     def delete(
         self,

@@ -7,12 +7,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from penult.arguments.coerce import listed, whole
+from penult.calls.catalog.heads import looked_up
 from penult.calls.methods.presets import Presets, presets, with_presets
 from penult.calls.waiting.queries import ask, shown_name, waiting
 from penult.connection.rpc import Connection
 from penult.errors import PenultError, from_kind
+from penult.results.heads import Head, HeadArrays
 from penult.results.metrics import Metrics
 from penult.results.refits import Interpolation, Refit
+from penult.results.soups import soup
 from penult.types import (
     BalanceMethod,
     By,
@@ -29,7 +32,7 @@ from penult.types import (
     WeightsChoice,
 )
 from penult.wire import decode, decode_refits, encode_refits
-from penult.wire.references import AnyHead, FeatureSetLike, HeadLike, ScalingLike
+from penult.wire.references import AnyHeadLike, FeatureSetLike, HeadLike, ScalingLike
 from penult.wire.refit_arguments import PathArguments, RefitArguments, SelectArguments
 from penult_proto.v1 import cards_pb2, refits_pb2
 
@@ -121,7 +124,8 @@ class Refitting:
         l1, l2 : strengths of the penalties [0.0].
         penalty : ["mean"]: on the scale of the mean loss, l = 1 / (C n) in scikit-learn's terms. "sum": on the scale
             of the sum of losses, l = 1 / C; both dfr and rad use it, and keep a strength's meaning when n changes.
-        center : W0 (and b0): ["zero"], "stored" (the head stored with the features), a `Head` or a `Refit`.
+        center : W0 (and b0): ["zero"], "stored" (the head stored with the features), a `Head`, a `Refit` or the name or
+            digest of one.
         intercept : ["free"], "penalized" like a weight (about b0), or "none": the bias is b0, zero without a center.
         link : ["softmax"], or "ovr": one binary problem per class. For two classes softmax has the same l1 as the
             usual binary logistic regression, and its l2 counts half.
@@ -150,7 +154,7 @@ class Refitting:
         path : an early-stopped method instead of the optimum: {"optimizer": "gd" | "sgd" | "adamw", "learning_rate",
             "schedule": "constant" | "cosine" (over epochs, to zero), "steps" or "epochs", "momentum", "weight_decay",
             "clip_norm", "batch_size", "keep": "last" | "best" (by `select`), "start": "zero" (also where there is a
-            center) | "stored" | "random" (as torch's new layer, by the seed) | a head}.
+            center) | "stored" | "random" (as torch's new layer, by the seed) | a head, as `center`}.
         grid : values to try for some of the numbers, such as {"l1": [...], "gamma": [...]}; all combinations are
             fitted.
         select : how one candidate is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a
@@ -242,7 +246,7 @@ class Refitting:
 
     def evaluate(
         self,
-        head: AnyHead,
+        head: AnyHeadLike,
         features: FeatureSetLike,
         *,
         class_map: Mapping[str, str] | None = None,
@@ -256,7 +260,8 @@ class Refitting:
 
         Parameters
         ----------
-        head : a refit; a `Head` of your own, or its (weight, bias); or a checkpoint, meaning its own finetuned head.
+        head : a refit; a checkpoint, meaning its own finetuned head; the name or the digest of either, or the start of
+            one (at least 4 characters); or a `Head` of your own, or its (weight, bias).
         features : what it is scored on. Its classes must be the head's by name, in any order; the answer is in the
             order of `features`. Classes without names are matched by their index, and ``.notes`` says so.
         class_map : where the features' classes have other names, which of them each class of the head stands for,
@@ -272,7 +277,11 @@ class Refitting:
         InvalidRequest : kinds ``other_classes``, ``other_checkpoint``, ``wrong_shape``.
         """
         request = encode_refits.evaluate_request(
-            head, features, class_map=class_map, across_checkpoints=across_checkpoints, train=train
+            looked_up(self.connection, head),
+            features,
+            class_map=class_map,
+            across_checkpoints=across_checkpoints,
+            train=train,
         )
         call = self.connection.stubs.refits.Evaluate
         return decode.metrics(
@@ -288,8 +297,8 @@ class Refitting:
 
     def interpolate(
         self,
-        first: AnyHead,
-        second: AnyHead,
+        first: AnyHeadLike,
+        second: AnyHeadLike,
         features: FeatureSetLike,
         *,
         train: FeatureSetLike | None = None,
@@ -301,7 +310,7 @@ class Refitting:
     ) -> Interpolation:
         """Metrics along the line between two heads, ends included; exact, since logits are linear in the head.
 
-        For the mean of several heads: ``client.evaluate(penult.soup([refit_a, refit_b]), features)``.
+        For the mean of several heads: ``client.evaluate(client.soup([refit_a, refit_b]), features)``.
 
         Parameters
         ----------
@@ -320,7 +329,7 @@ class Refitting:
         t = np.linspace(0.0, 1.0, whole("steps", steps, 2, 1000))
         weights = np.stack([1 - t, t], axis=1)
         request = encode_refits.mixtures_request(
-            [first, second],
+            [looked_up(self.connection, first, "first"), looked_up(self.connection, second, "second")],
             weights,
             features,
             class_map=class_map,
@@ -338,6 +347,32 @@ class Refitting:
         )
         metrics = tuple(decode.metrics(one) for one in answer.metrics)
         return Interpolation(t=t, metrics=metrics, notes=decode.decode_notes(answer.notes))
+
+    def soup(
+        self,
+        heads: Sequence[Head | Refit | HeadArrays | str],
+        weights: ArrayLike | None = None,
+        *,
+        across_checkpoints: bool = False,
+        timeout: float = 30.0,
+    ) -> Head:
+        """The mean of several heads, or their mixture: `penult.soup`, whose heads may be named here.
+
+        Parameters
+        ----------
+        heads : refits, their names or digests, or heads of your own.
+        weights, across_checkpoints : as for `penult.soup`.
+        timeout : seconds for each name that is looked up.
+
+        Raises
+        ------
+        InvalidRequest : as `penult.soup`; a name is that of a checkpoint.
+        NotFound : nothing has that name.
+        """
+        given = listed("heads", heads, "['erm', 'dfr']")
+        found = [looked_up(self.connection, one, f"heads[{i}]", timeout=timeout) for i, one in enumerate(given)]
+        # A checkpoint is refused there, with what to pass instead.
+        return soup(cast("list[Head | Refit | HeadArrays]", found), weights, across_checkpoints=across_checkpoints)
 
 
 def _title(requests: Sequence[RefitArguments]) -> str:

@@ -107,7 +107,7 @@ class Runs:
 
     def table(
         self,
-        runs: Iterable[Run] | None = None,
+        runs: Iterable[Run | str] | None = None,
         *,
         by: str | Sequence[str] = (),
         over: str | Sequence[str] = "seed",
@@ -132,7 +132,7 @@ class Runs:
 
         Parameters
         ----------
-        runs : those to report; by default what the filters below find, as in `list`.
+        runs : those to report, as records, ids or names; by default what the filters below find, as in `list`.
         by : fields of `Run.spec` whose values make a row each, such as ``["balance"]``; those within a group of options
             with a dot between, such as ``"optimizer.learning_rate"``.
         over : the field, or fields, that differ between the runs of a row.
@@ -153,7 +153,10 @@ class Runs:
                 dataset=dataset, backbone=backbone, tag=tag, name=name, since=since, user=user, timeout=timeout
             )
         else:
-            chosen = [record("runs", one, Run) for one in listed("runs", runs, "client.runs.list()")]
+            chosen = [
+                self.get(one, timeout=timeout) if isinstance(one, str) else record("runs", one, Run)
+                for one in listed("runs", runs, "client.runs.list()")
+            ]
         return run_table(chosen, by=by, over=over, split=split, metric=metric, epoch=epoch, across=across)
 
     def delete(

@@ -62,7 +62,8 @@ class Spectral:
         replicates : number of subsamples of the majority, of bootstrap samples and of permutations; 0 for none.
         confidence : level of the intervals, between 0 and 1.
         seed : of all resampling; the same seed gives the same answer.
-        rows : use only these rows: row ids; or a run, for the training examples that its balancing kept.
+        rows : use only these rows: row ids; or a run (or its id or name), for the training examples that its balancing
+            kept.
         name, tags, note : of the answer, to find it by and for people; no part of the request. A name that another
             answer has moves here, and ``.notes`` says from which. Change them with ``client.results.describe``.
         timeout : seconds.

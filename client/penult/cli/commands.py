@@ -8,7 +8,7 @@ from importlib.metadata import version
 import click
 from click.shell_completion import shell_complete
 
-from penult.cli import exporting, questions, setting_up
+from penult.cli import exporting, published, questions, setting_up
 from penult.cli.printing import COMPLETION
 from penult.cli.setting_up import FAILED
 from penult.cli.stored import deleting
@@ -53,7 +53,10 @@ def store() -> None:
 
 COLLECTIONS = (DATASETS, RUNS, CHECKPOINTS, FEATURES, RESULTS, JOBS)
 WORK = (finetune, sweep, extract)
-for command in (*WORK, *questions.COMMANDS, *exporting.COMMANDS, *deleting.COMMANDS, *setting_up.COMMANDS):
+for command in (
+    *(*WORK, *questions.COMMANDS, *exporting.COMMANDS, *published.COMMANDS),
+    *(*deleting.COMMANDS, *setting_up.COMMANDS),
+):
     penult.add_command(command)
 for collection in COLLECTIONS:
     deleting.add_delete(collection)

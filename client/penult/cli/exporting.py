@@ -9,7 +9,6 @@ from penult.calls.arrays.exporting import FORMATS
 from penult.cli.printing import gives_json, say
 from penult.cli.serving import asks_a_server
 from penult.cli.stored.either import model_or_features
-from penult.cli.stored.results import refit_of
 from penult.client import Client
 from penult.results.records import Checkpoint
 from penult.types import ExportFormat
@@ -41,8 +40,7 @@ def export(
         raise click.UsageError(f"{thing} is a {sort}, which is written as {', '.join(legal)}; got --format {format}")
     chosen: Any = format
     if isinstance(found, Checkpoint):
-        given = None if head is None else refit_of(client, head)
-        written = client.checkpoints.export(found, path, format=chosen, head=given, overwrite=overwrite)
+        written = client.checkpoints.export(found, path, format=chosen, head=head, overwrite=overwrite)
     elif head is not None or overwrite:
         raise click.UsageError(f"{thing} is a feature set: --head and --overwrite go with checkpoints")
     else:

@@ -9,15 +9,20 @@ from penult.cli.answers_json import refit_json, spectra_json
 from penult.cli.printing import gives_json, say
 from penult.cli.serving import asks_a_server
 from penult.cli.stored.collections import asked
-from penult.cli.stored.either import head_of
 from penult.cli.stored.results import answer_text
-from penult.cli.values import Pair, Picture
+from penult.cli.values import Pair, Picture, TableFile
 from penult.client import Client
 from penult.plots import save
 from penult.types import BalanceMethod, By, Preset
 
 OF_PRESET = "[default: the preset's]"
 FEATURES = "FEATURES is a digest, the start of one, or a name."
+CLASS_MAP = click.option(
+    "--class-map",
+    type=Pair("CLASS=CLASS", "cat=wolf"),
+    multiple=True,
+    help="Which of the features' classes one of the head stands for, where the names differ; may be repeated.",
+)
 
 
 @click.command(epilog=FEATURES)
@@ -83,12 +88,7 @@ def refit(
 @click.argument("head")
 @click.argument("features")
 @click.option("--train", help="The training set, whose group counts weight the weighted average.")
-@click.option(
-    "--class-map",
-    type=Pair("CLASS=CLASS", "cat=wolf"),
-    multiple=True,
-    help="Which of the features' classes one of the head stands for, where the names differ; may be repeated.",
-)
+@CLASS_MAP
 @click.option("--across-checkpoints", is_flag=True, help="Score it on features of another checkpoint than its own.")
 @gives_json
 @asks_a_server()
@@ -96,8 +96,26 @@ def evaluate(
     client: Client, head: str, features: str, class_map: tuple[tuple[str, str], ...], as_json: bool, **options: Any
 ) -> None:
     """Metrics of HEAD on FEATURES: of a stored refit, or of a checkpoint's own head, by digest or name."""
-    found = client.evaluate(head_of(client, head), features, class_map=dict(class_map) or None, **options)
+    found = client.evaluate(head, features, class_map=dict(class_map) or None, **options)
     say(found, as_json=as_json)
 
 
-COMMANDS = (spectra, refit, evaluate)
+@click.command(epilog=f"penult predictions footwear/test table.csv --head my-dfr. {FEATURES}")
+@click.argument("features")
+@click.argument("path", type=TableFile())
+@click.option("--head", help="A refit or a checkpoint, by digest or name; by default the head stored with FEATURES.")
+@CLASS_MAP
+@click.option("--across-checkpoints", is_flag=True, help="Use it on features of another checkpoint than its own.")
+@gives_json
+@asks_a_server()
+def predictions(
+    client: Client, features: str, path: Path, class_map: tuple[tuple[str, str], ...], as_json: bool, **options: Any
+) -> None:
+    """Write what a head predicts for every row of FEATURES to PATH, a .csv or .parquet file on this machine."""
+    found = client.predictions(features, class_map=dict(class_map) or None, **options)
+    (found.to_csv if path.suffix == ".csv" else found.to_parquet)(path)
+    said = {"path": path.absolute(), "head": found.head, "n": len(found.y), "metrics": found.metrics}
+    say(said if as_json else f"{found}\n{found.metrics or ''}".rstrip(), as_json=as_json)
+
+
+COMMANDS = (spectra, refit, evaluate, predictions)

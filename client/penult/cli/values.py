@@ -41,6 +41,18 @@ class Picture(click.ParamType[Path]):
         return path
 
 
+class TableFile(click.ParamType[Path]):
+    """A file for a table of rows, refused before anything is computed unless it ends in .csv or .parquet."""
+
+    name = "FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        if path.suffix not in (".csv", ".parquet"):
+            self.fail(f"expected a file that ends in .csv or .parquet; got {value!r}", param, ctx)
+        return path
+
+
 class Moment(click.ParamType["str | timedelta"]):
     """A day, a time, or how long ago: ``2026-11-30``, ``2026-11-30T12:00``, ``36h``, ``7d``."""
 

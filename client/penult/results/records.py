@@ -151,6 +151,12 @@ class Dataset(Shown):
     notes: Notes = ()
     """What is unusual about the dataset: of a published one, each split whose group counts are not the published
     ones."""
+    tags: tuple[str, ...] = field(default=(), compare=False)
+    note: str = field(default="", compare=False)
+    user: str = field(default="", compare=False)
+    """Who registered it, as the client said."""
+    created: datetime | None = field(default=None, compare=False)
+    """When it was registered; None of a packaged one."""
 
     def to_frame(self) -> pd.DataFrame:
         """One row per split and group. Raises ImportError when pandas is missing.

@@ -106,6 +106,8 @@ def dataset(message: datasets_pb2.Dataset) -> records.Dataset:
         attributes=attributes(message.attributes),
         splits=tuple(record(records.Split, one, groups=groups(one.groups)) for one in message.splits),
         notes=decode_notes(message.notes),
+        created=time(message.card.created),
+        **card(message.card) | {"name": message.name},
     )
 
 

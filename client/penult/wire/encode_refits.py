@@ -161,6 +161,8 @@ def _scaling(argument: str, value: Any) -> pb.Scaling:
 def _head_source(argument: str, value: Any) -> pb.HeadSource:
     if isinstance(value, Refit):
         return build(pb.HeadSource, kind=pb.HEAD_KIND_REFIT, refit=value.digest)
+    if isinstance(value, str) and value and value not in choices_of(pb.HeadKind):
+        return pb.HeadSource(kind=pb.HEAD_KIND_REFIT, refit=coerce.text(argument, value))
     if isinstance(value, str) or not may_be_head(value):
         return pb.HeadSource(kind=coerce.choice(argument, value, pb.HeadKind))
     return pb.HeadSource(kind=pb.HEAD_KIND_EXPLICIT, head=head_message(as_head(value, argument)))

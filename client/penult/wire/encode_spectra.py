@@ -16,8 +16,8 @@ from penult_proto.v1 import spectra_pb2
 
 SourceLike: TypeAlias = FeatureSetLike | Checkpoint
 """A feature set; or a checkpoint (a record, or with ``split=`` its digest), meaning its features of that split."""
-RowsLike: TypeAlias = NDArray[Any] | Sequence[int] | Run
-"""Row ids, or a run, meaning the training examples that its balancing kept."""
+RowsLike: TypeAlias = NDArray[Any] | Sequence[int] | Run | str
+"""Row ids; or a run, its id, the start of one or its name, meaning the training examples that its balancing kept."""
 
 
 def feature_source(
@@ -38,8 +38,8 @@ def feature_source(
 
 def row_selection(rows: RowsLike) -> spectra_pb2.RowSelection:
     """Some rows of a feature set. Raises `InvalidRequest` unless they are a run or whole numbers from 0."""
-    if isinstance(rows, Run):
-        return build(spectra_pb2.RowSelection, run=rows.id)
+    if isinstance(rows, Run | str):
+        return build(spectra_pb2.RowSelection, run=run_id(rows, "rows"))
     return build(spectra_pb2.RowSelection, row_ids=arrays.encode(coerce_arrays.row_ids(rows)))
 
 

@@ -17,10 +17,12 @@ FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 4 characters), a name, or "dataset/split" where that is one alone."""
 ResultLike: TypeAlias = ResultSummary | Refit | Spectra | Descriptors | PrincipalAngles | str
 """An answer or its summary, a digest, the start of one (at least 4 characters), or a name."""
-HeadLike: TypeAlias = HeadChoice | Head | Refit | HeadArrays
-"""A head to penalise towards, or to start from."""
+HeadLike: TypeAlias = HeadChoice | Head | Refit | HeadArrays | str
+"""A head to penalise towards, or to start from; other text stands for a stored refit, as in `ResultLike`."""
 AnyHead: TypeAlias = Head | Refit | Checkpoint | HeadArrays
 """A head to be scored; a checkpoint means its own finetuned one."""
+AnyHeadLike: TypeAlias = AnyHead | str
+"""The same; text is the digest, the start of one (at least 4 characters) or the name of a refit or a checkpoint."""
 ScalingLike: TypeAlias = bool | Scaling | FeatureSetLike
 """What features are standardised by: False or "none", True or "rows", "all", or another feature set."""
 
@@ -49,12 +51,12 @@ def result_digest(value: ResultLike, argument: str = "result") -> str:
 
 
 def start_message(value: object) -> runs_pb2.Start:
-    """What a finetuning starts from; a digest may be that of either. Raises `InvalidRequest`."""
+    """What a finetuning starts from; text may stand for either. Raises `InvalidRequest`."""
     if isinstance(value, Checkpoint):
         return runs_pb2.Start(checkpoint=value.digest)
     if isinstance(value, Refit):
         return runs_pb2.Start(refit=value.digest)
-    digest = _named("start", "checkpoint", value, "a Checkpoint, a Refit, or the digest of one")
+    digest = _named("start", "checkpoint", value, "a Checkpoint, a Refit, or the digest or the name of one")
     return runs_pb2.Start(checkpoint=digest, refit=digest)
 
 

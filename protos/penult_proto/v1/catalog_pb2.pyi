@@ -12,6 +12,7 @@ import google.protobuf.message
 import penult_proto.v1.cards_pb2
 import penult_proto.v1.notes_pb2
 import penult_proto.v1.refits_pb2
+import penult_proto.v1.runs_pb2
 import penult_proto.v1.spectra_pb2
 import sys
 import typing
@@ -34,6 +35,10 @@ class _ThingKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     THING_KIND_CHECKPOINT: _ThingKind.ValueType  # 2
     THING_KIND_FEATURE_SET: _ThingKind.ValueType  # 3
     THING_KIND_RESULT: _ThingKind.ValueType  # 4
+    THING_KIND_DATASET: _ThingKind.ValueType  # 5
+    """Tags and a note; it keeps its name."""
+    THING_KIND_JOB: _ThingKind.ValueType  # 6
+    """What a job that has not ended will make gets the job's card."""
 
 class ThingKind(_ThingKind, metaclass=_ThingKindEnumTypeWrapper):
     """What sort of thing a name belongs to."""
@@ -43,6 +48,10 @@ THING_KIND_RUN: ThingKind.ValueType  # 1
 THING_KIND_CHECKPOINT: ThingKind.ValueType  # 2
 THING_KIND_FEATURE_SET: ThingKind.ValueType  # 3
 THING_KIND_RESULT: ThingKind.ValueType  # 4
+THING_KIND_DATASET: ThingKind.ValueType  # 5
+"""Tags and a note; it keeps its name."""
+THING_KIND_JOB: ThingKind.ValueType  # 6
+"""What a job that has not ended will make gets the job's card."""
 Global___ThingKind: typing_extensions.TypeAlias = ThingKind
 
 class _ResultKind:
@@ -197,6 +206,48 @@ class Result(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["refit", "spectra", "descriptors", "principal_angles"] | None: ...
 
 Global___Result: typing_extensions.TypeAlias = Result
+
+@typing.final
+class GetHeadRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """A digest, the start of one (at least 4 characters) that is unique, or a name: of a refit or of a checkpoint."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+Global___GetHeadRequest: typing_extensions.TypeAlias = GetHeadRequest
+
+@typing.final
+class StoredHead(google.protobuf.message.Message):
+    """What a name stands for where a head is wanted."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REFIT_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    @property
+    def refit(self) -> penult_proto.v1.refits_pb2.Refit: ...
+    @property
+    def checkpoint(self) -> penult_proto.v1.runs_pb2.Checkpoint:
+        """Its own head."""
+
+    def __init__(
+        self,
+        *,
+        refit: penult_proto.v1.refits_pb2.Refit | None = ...,
+        checkpoint: penult_proto.v1.runs_pb2.Checkpoint | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "kind", b"kind", "refit", b"refit"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "kind", b"kind", "refit", b"refit"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["refit", "checkpoint"] | None: ...
+
+Global___StoredHead: typing_extensions.TypeAlias = StoredHead
 
 @typing.final
 class Score(google.protobuf.message.Message):

@@ -44,6 +44,11 @@ class CatalogServiceStub(object):
                 request_serializer=penult__proto_dot_v1_dot_catalog__pb2.GetResultRequest.SerializeToString,
                 response_deserializer=penult__proto_dot_v1_dot_catalog__pb2.Result.FromString,
                 _registered_method=True)
+        self.GetHead = channel.unary_unary(
+                '/penult.v1.CatalogService/GetHead',
+                request_serializer=penult__proto_dot_v1_dot_catalog__pb2.GetHeadRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_catalog__pb2.StoredHead.FromString,
+                _registered_method=True)
         self.ListResults = channel.unary_unary(
                 '/penult.v1.CatalogService/ListResults',
                 request_serializer=penult__proto_dot_v1_dot_catalog__pb2.ListResultsRequest.SerializeToString,
@@ -61,6 +66,12 @@ class CatalogServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetResult(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHead(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +95,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.GetResult,
                     request_deserializer=penult__proto_dot_v1_dot_catalog__pb2.GetResultRequest.FromString,
                     response_serializer=penult__proto_dot_v1_dot_catalog__pb2.Result.SerializeToString,
+            ),
+            'GetHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHead,
+                    request_deserializer=penult__proto_dot_v1_dot_catalog__pb2.GetHeadRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_catalog__pb2.StoredHead.SerializeToString,
             ),
             'ListResults': grpc.unary_unary_rpc_method_handler(
                     servicer.ListResults,
@@ -145,6 +161,33 @@ class CatalogService(object):
             '/penult.v1.CatalogService/GetResult',
             penult__proto_dot_v1_dot_catalog__pb2.GetResultRequest.SerializeToString,
             penult__proto_dot_v1_dot_catalog__pb2.Result.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penult.v1.CatalogService/GetHead',
+            penult__proto_dot_v1_dot_catalog__pb2.GetHeadRequest.SerializeToString,
+            penult__proto_dot_v1_dot_catalog__pb2.StoredHead.FromString,
             options,
             channel_credentials,
             insecure,

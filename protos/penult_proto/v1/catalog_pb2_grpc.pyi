@@ -57,6 +57,22 @@ _CatalogServiceGetResultType = typing_extensions.TypeVar(
     ],
 )
 
+_CatalogServiceGetHeadType = typing_extensions.TypeVar(
+    '_CatalogServiceGetHeadType',
+    grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.catalog_pb2.GetHeadRequest,
+        penult_proto.v1.catalog_pb2.StoredHead,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.catalog_pb2.GetHeadRequest,
+        penult_proto.v1.catalog_pb2.StoredHead,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.catalog_pb2.GetHeadRequest,
+        penult_proto.v1.catalog_pb2.StoredHead,
+    ],
+)
+
 _CatalogServiceListResultsType = typing_extensions.TypeVar(
     '_CatalogServiceListResultsType',
     grpc.UnaryUnaryMultiCallable[
@@ -73,7 +89,7 @@ _CatalogServiceListResultsType = typing_extensions.TypeVar(
     ],
 )
 
-class CatalogServiceStub(typing.Generic[_CatalogServiceDescribeType, _CatalogServiceGetResultType, _CatalogServiceListResultsType]):
+class CatalogServiceStub(typing.Generic[_CatalogServiceDescribeType, _CatalogServiceGetResultType, _CatalogServiceGetHeadType, _CatalogServiceListResultsType]):
     @typing.overload
     def __init__(self: CatalogServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -83,6 +99,10 @@ class CatalogServiceStub(typing.Generic[_CatalogServiceDescribeType, _CatalogSer
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.catalog_pb2.GetResultRequest,
             penult_proto.v1.catalog_pb2.Result,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            penult_proto.v1.catalog_pb2.GetHeadRequest,
+            penult_proto.v1.catalog_pb2.StoredHead,
         ],
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.catalog_pb2.ListResultsRequest,
@@ -101,6 +121,10 @@ class CatalogServiceStub(typing.Generic[_CatalogServiceDescribeType, _CatalogSer
             penult_proto.v1.catalog_pb2.Result,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            penult_proto.v1.catalog_pb2.GetHeadRequest,
+            penult_proto.v1.catalog_pb2.StoredHead,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             penult_proto.v1.catalog_pb2.ListResultsRequest,
             penult_proto.v1.catalog_pb2.ListResultsResponse,
         ],
@@ -109,6 +133,8 @@ class CatalogServiceStub(typing.Generic[_CatalogServiceDescribeType, _CatalogSer
     Describe: _CatalogServiceDescribeType
 
     GetResult: _CatalogServiceGetResultType
+
+    GetHead: _CatalogServiceGetHeadType
 
     ListResults: _CatalogServiceListResultsType
 
@@ -120,6 +146,10 @@ CatalogServiceAsyncStub: typing_extensions.TypeAlias = CatalogServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.catalog_pb2.GetResultRequest,
         penult_proto.v1.catalog_pb2.Result,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.catalog_pb2.GetHeadRequest,
+        penult_proto.v1.catalog_pb2.StoredHead,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.catalog_pb2.ListResultsRequest,
@@ -141,6 +171,13 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
         request: penult_proto.v1.catalog_pb2.GetResultRequest,
         context: _ServicerContext,
     ) -> typing.Union[penult_proto.v1.catalog_pb2.Result, collections.abc.Awaitable[penult_proto.v1.catalog_pb2.Result]]: ...
+
+    @abc.abstractmethod
+    def GetHead(
+        self,
+        request: penult_proto.v1.catalog_pb2.GetHeadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[penult_proto.v1.catalog_pb2.StoredHead, collections.abc.Awaitable[penult_proto.v1.catalog_pb2.StoredHead]]: ...
 
     @abc.abstractmethod
     def ListResults(

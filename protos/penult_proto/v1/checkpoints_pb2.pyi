@@ -98,7 +98,7 @@ class ReadCheckpointRequest(google.protobuf.message.Message):
 
     DIGEST_FIELD_NUMBER: builtins.int
     digest: builtins.str
-    """A digest, or enough of its start to be unique (at least 8 characters)."""
+    """A digest, the start of one (at least 4 characters) that is unique, or a name."""
     def __init__(
         self,
         *,

@@ -120,6 +120,7 @@ class Dataset(google.protobuf.message.Message):
     DESCRIPTION_FIELD_NUMBER: builtins.int
     MASKS_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    CARD_FIELD_NUMBER: builtins.int
     name: builtins.str
     digest: builtins.str
     """sha256 over ids, labels, attributes, splits and the digests of the files: the identity."""
@@ -142,6 +143,10 @@ class Dataset(google.protobuf.message.Message):
 
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def card(self) -> penult_proto.v1.cards_pb2.Card:
+        """Without a name, which is `name` itself. Not set of packaged datasets."""
+
     def __init__(
         self,
         *,
@@ -154,8 +159,10 @@ class Dataset(google.protobuf.message.Message):
         description: builtins.str = ...,
         masks: collections.abc.Iterable[builtins.str] | None = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "classes", b"classes", "description", b"description", "digest", b"digest", "masks", b"masks", "modality", b"modality", "name", b"name", "notes", b"notes", "splits", b"splits"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "card", b"card", "classes", b"classes", "description", b"description", "digest", b"digest", "masks", b"masks", "modality", b"modality", "name", b"name", "notes", b"notes", "splits", b"splits"]) -> None: ...
 
 Global___Dataset: typing_extensions.TypeAlias = Dataset
 

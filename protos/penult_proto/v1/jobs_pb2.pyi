@@ -576,6 +576,7 @@ class CreateJobRequest(google.protobuf.message.Message):
     SPEC_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     MAY_STOP_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
     CARD_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """The caller's own key (a UUID): the same key with the same spec returns the same job, with
@@ -584,6 +585,10 @@ class CreateJobRequest(google.protobuf.message.Message):
     """
     may_stop: builtins.bool
     """An embedded server need not stay for this job (see Job.may_stop)."""
+    dry_run: builtins.bool
+    """Only check the request: nothing is made. The answer is the job that does this work already; where there is none, one
+    without an id, whose spec is complete.
+    """
     @property
     def spec(self) -> Global___JobSpec: ...
     @property
@@ -596,10 +601,11 @@ class CreateJobRequest(google.protobuf.message.Message):
         spec: Global___JobSpec | None = ...,
         request_id: builtins.str = ...,
         may_stop: builtins.bool = ...,
+        dry_run: builtins.bool = ...,
         card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["card", b"card", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["card", b"card", "may_stop", b"may_stop", "request_id", b"request_id", "spec", b"spec"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["card", b"card", "dry_run", b"dry_run", "may_stop", b"may_stop", "request_id", b"request_id", "spec", b"spec"]) -> None: ...
 
 Global___CreateJobRequest: typing_extensions.TypeAlias = CreateJobRequest
 

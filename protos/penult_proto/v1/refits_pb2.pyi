@@ -440,6 +440,7 @@ class HeadSource(google.protobuf.message.Message):
     HEAD_FIELD_NUMBER: builtins.int
     kind: Global___HeadKind.ValueType
     refit: builtins.str
+    """Digest, unique start of one, or name."""
     @property
     def head(self) -> Global___Head: ...
     def __init__(

@@ -309,7 +309,7 @@ class Objective(google.protobuf.message.Message):
     sam: builtins.float
     """Radius of sharpness-aware minimisation (Foret et al. 2021); 0 is without."""
     repeat_errors_of: builtins.str
-    """Digest of a checkpoint: the training examples that it gets wrong are repeated (JTT, Liu et al. 2021)."""
+    """Digest, unique start of one, or name of a checkpoint: the training examples that it gets wrong are repeated (JTT, Liu et al. 2021)."""
     repeat_errors: builtins.int
     """Times that each of those stands in an epoch; 1 repeats none."""
     def __init__(
@@ -346,7 +346,7 @@ Global___Objective: typing_extensions.TypeAlias = Objective
 
 @typing.final
 class Start(google.protobuf.message.Message):
-    """What a run starts from, instead of a backbone's weights. Both fields may hold one text, the digest of either; a spec
+    """What a run starts from, instead of a backbone's weights. Both fields may hold one text, which stands for either; a spec
     that comes back names the checkpoint whose body it is, and the refit if the head is that one's.
     """
 
@@ -355,9 +355,9 @@ class Start(google.protobuf.message.Message):
     CHECKPOINT_FIELD_NUMBER: builtins.int
     REFIT_FIELD_NUMBER: builtins.int
     checkpoint: builtins.str
-    """Digest of a checkpoint: its body, and its head."""
+    """Digest, unique start of one, or name of a checkpoint: its body, and its head."""
     refit: builtins.str
-    """Digest of a refit: its head, on the body of the checkpoint whose features it was fitted on."""
+    """Digest, unique start of one, or name of a refit: its head, on the body of the checkpoint whose features it was fitted on."""
     def __init__(
         self,
         *,

@@ -9,7 +9,16 @@ from typing import TypeAlias
 
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
-from penult_proto.v1 import cards_pb2, catalog_pb2, features_pb2, jobs_pb2, refits_pb2, runs_pb2, spectra_pb2
+from penult_proto.v1 import (
+    cards_pb2,
+    catalog_pb2,
+    datasets_pb2,
+    features_pb2,
+    jobs_pb2,
+    refits_pb2,
+    runs_pb2,
+    spectra_pb2,
+)
 from penult_server.clock import timestamp
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
@@ -19,6 +28,7 @@ from penult_server.registry.finding import short
 MOST_TAGS = 32
 Carded: TypeAlias = (
     jobs_pb2.Job
+    | datasets_pb2.Dataset
     | runs_pb2.Run
     | runs_pb2.Checkpoint
     | features_pb2.FeatureSet
@@ -187,6 +197,10 @@ def _parts(message: Carded) -> Iterator[tuple[str, str, Carded]]:
                     yield from _parts(one)
             if message.result.HasField("checkpoint"):
                 yield from _parts(message.result.checkpoint)
+            if message.result.HasField("dataset"):
+                yield from _parts(message.result.dataset)
+        case datasets_pb2.Dataset():
+            yield "dataset", message.name, message
         case runs_pb2.Run():
             yield "run", message.id, message
             for one in message.checkpoints:

@@ -8,7 +8,16 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import cards_pb2, catalog_pb2, checkpoints_pb2, datasets_pb2, features_pb2, jobs_pb2, runs_pb2
+from penult_proto.v1 import (
+    cards_pb2,
+    catalog_pb2,
+    checkpoints_pb2,
+    datasets_pb2,
+    features_pb2,
+    jobs_pb2,
+    refits_pb2,
+    runs_pb2,
+)
 from penult_server.errors import ServiceError
 from penult_server.notes import Note, notes_to_proto
 from penult_server.registry.cards import NOTHING, Cards, Given, moved
@@ -53,12 +62,16 @@ class Catalog:
     def datasets(self) -> list[datasets_pb2.Dataset]:
         """Registered datasets by name; packaged ones are not among them."""
         rows = self._database.checked("dataset", "ORDER BY t.name")
-        return [Parse(row[0], datasets_pb2.Dataset()) for row in rows]
+        found = [Parse(row[0], datasets_pb2.Dataset()) for row in rows]
+        self.cards.fill(found)
+        return found
 
     def dataset_page(self, options: cards_pb2.ListOptions, limit: int) -> tuple[list[datasets_pb2.Dataset], str]:
         """Registered datasets, newest first, and the next page."""
         page = read_page(self._database, "dataset", [], options, limit)
-        return [Parse(one, datasets_pb2.Dataset()) for one in page.messages], page.next_page
+        found = [Parse(one, datasets_pb2.Dataset()) for one in page.messages]
+        self.cards.fill(found)
+        return found, page.next_page
 
     def add_checkpoint(self, checkpoint: runs_pb2.Checkpoint, given: Given = NOTHING) -> None:
         """Register a checkpoint. One that exists (equal weights) is kept as it is.
@@ -213,6 +226,14 @@ class Catalog:
                     "INSERT OR REPLACE INTO asked SELECT digest, ? FROM result WHERE digest = ?",
                     [(when, digest) for digest, when in asked.items()],
                 )
+
+    def refit(self, name: str) -> refits_pb2.Refit:
+        """The stored refit of a name, a digest or the unique start of one. Raises ServiceError (UNKNOWN_RESULT)."""
+        digest, _, stored = self.find_result(name, "refit")
+        found = refits_pb2.Refit.FromString(stored)
+        found.reused = True
+        found.card.CopyFrom(self.cards.get("result", digest))
+        return found
 
     def result_page(
         self, request: catalog_pb2.ListResultsRequest, limit: int

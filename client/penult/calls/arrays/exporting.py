@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from penult.arguments.coerce import build, check_choice, seconds
+from penult.calls.waiting.queries import Transfer
 from penult.connection.rpc import Connection
 from penult.files.atomic import whole_directory, whole_file
 from penult.files.formats.npy import NpyDirectory
@@ -26,19 +27,27 @@ FORMATS: tuple[FileFormat, ...] = ("npz", "npy", "parquet", "safetensors")
 class Reading:
     """Streams of the arrays of one feature set, all within one time."""
 
-    def __init__(self, connection: Connection, features: str, timeout: float, end: float | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        features: str,
+        timeout: float,
+        end: float | None = None,
+        transfer: Transfer | None = None,
+    ) -> None:
         self._connection = connection
         self._features = features
         self._end = time.monotonic() + seconds(timeout) if end is None else end
+        self._transfer = transfer
 
     @property
     def left(self) -> float:
         """Seconds that are left."""
         return max(0.0, self._end - time.monotonic())
 
-    def of(self, features: str) -> "Reading":
-        """Another feature set within the same time."""
-        return Reading(self._connection, features, 0, self._end)
+    def of(self, features: str, transfer: Transfer | None = None) -> "Reading":
+        """Another feature set within the same time; what comes is counted by `transfer`."""
+        return Reading(self._connection, features, 0, self._end, transfer)
 
     @contextmanager
     def stream(self, arrays: Sequence[str] = ()) -> Generator[ArrayStream]:
@@ -46,10 +55,12 @@ class Reading:
         request = build(features_pb2.ReadFeaturesRequest, feature_set=self._features, arrays=arrays)
         call = self._connection.stubs.features.ReadFeatures
         with self._connection.stream(call, request, timeout=self.left) as messages:
-            yield ArrayStream(messages)
+            yield ArrayStream(messages if self._transfer is None else self._transfer.counted(messages))
 
 
-def export(connection: Connection, features: str, place: str | Path, format: FileFormat, timeout: float) -> Path:
+def export(
+    connection: Connection, features: str, place: str | Path, format: FileFormat, timeout: float, transfer: Transfer
+) -> Path:
     """Write the arrays of a feature set; see `FeatureSets.export`."""
     check_choice("format", format, FORMATS)
     if format == "parquet":
@@ -60,7 +71,8 @@ def export(connection: Connection, features: str, place: str | Path, format: Fil
     # The largest elements first: so each array of a safetensors file is aligned to its type.
     arrivals.sort(key=lambda one: -one.dtype.itemsize)
     description = described(feature_set)
-    reading = reading.of(feature_set.digest)
+    reading = reading.of(feature_set.digest, transfer)
+    transfer.expect(sum(one.header.total_bytes for one in arrivals))
     with (whole_directory if format == "npy" else whole_file)(place) as staging:
         if format == "parquet":
             _write_rows(reading, staging, description, arrivals)

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult.calls.arrays.exporting import Reading
+from penult.calls.catalog.heads import looked_up
+from penult.calls.waiting.queries import ask, shown_name, transferring
 from penult.connection.rpc import Connection
 from penult.errors import from_kind
 from penult.files.rows import AnyArray, rows_at_once
@@ -17,10 +19,10 @@ from penult.results.refits import Refit
 from penult.results.rows.predictions import Predictions
 from penult.results.soups import as_head
 from penult.wire import decode, encode_refits
-from penult.wire.references import AnyHead, FeatureSetLike, feature_set_name
+from penult.wire.references import AnyHead, AnyHeadLike, FeatureSetLike, feature_set_name
 from penult.wire.transfer import ArrayStream
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import features_pb2
+from penult_proto.v1 import features_pb2, refits_pb2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,11 +45,12 @@ class Predicting:
     def predictions(
         self,
         features: FeatureSetLike,
-        head: AnyHead | None = None,
+        head: AnyHeadLike | None = None,
         *,
         class_map: Mapping[str, str] | None = None,
         across_checkpoints: bool = False,
         timeout: float = 600.0,
+        progress: bool | None = None,
     ) -> Predictions:
         """What a head predicts for every example of a feature set: class, probabilities, label, attribute, group.
 
@@ -57,10 +60,11 @@ class Predicting:
         Parameters
         ----------
         features : what is predicted.
-        head : a refit; a `Head` of your own, or its (weight, bias); a checkpoint, meaning its own finetuned head; by
-            default the head that is stored with the features, or without one their stored logits.
+        head : as for `evaluate`; by default the head that is stored with the features, or without one their stored
+            logits.
         class_map, across_checkpoints : as for `evaluate`.
         timeout : seconds for all of it.
+        progress : show how far it is, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
@@ -68,22 +72,28 @@ class Predicting:
         NotFound : there is no such set; it has neither head nor logits; or no features of the checkpoint are stored,
             with which its head is: extract them.
         """
-        name = feature_set_name(features)
-        reading = Reading(self.connection, name, timeout)
-        with reading.stream(["row_id", "y", "a"]) as stream:
-            feature_set = stream.feature_set
-            row_id, y, a = (_whole(stream, index) for index in range(3))
-        reading = reading.of(feature_set.digest)
-        found, described = self._head(feature_set, head, reading)
-        metrics = None
-        if found is None:
-            logits = _stored_logits(reading)
-        else:
-            metrics = self._checked(
-                found if head is None else head, feature_set, class_map, across_checkpoints, reading
-            )
-            applied = _Applied(found, _order(found, feature_set, class_map or {}))
-            logits = _streamed_logits(reading, applied)
+        title = f"predictions for {shown_name(features)}"
+        reading = Reading(self.connection, feature_set_name(features), timeout)
+        with transferring(title, "receiving", progress) as transfer:
+            with reading.stream(["row_id", "y", "a"]) as stream:
+                feature_set = stream.feature_set
+                row_id, y, a = (_whole(stream, index) for index in range(3))
+            reading = reading.of(feature_set.digest)
+            head = looked_up(self.connection, head, timeout=reading.left)
+            found, described = self._head(feature_set, head, reading)
+            metrics = None
+            large = reading.of(feature_set.digest, transfer)
+            if found is None:
+                logits = _stored_logits(large)
+            else:
+                request = encode_refits.evaluate_request(
+                    found if head is None else head,
+                    feature_set,
+                    class_map=class_map,
+                    across_checkpoints=across_checkpoints,
+                )
+                metrics = self._checked(request, title, reading.left, progress)
+                logits = _streamed_logits(large, _Applied(found, _order(found, feature_set, class_map or {})))
         return Predictions(
             feature_set=feature_set.digest,
             head=described,
@@ -131,20 +141,11 @@ class Predicting:
         )
 
     def _checked(
-        self,
-        head: AnyHead,
-        feature_set: FeatureSet,
-        class_map: Mapping[str, str] | None,
-        across_checkpoints: bool,
-        reading: Reading,
+        self, request: refits_pb2.EvaluateRequest, title: str, timeout: float, progress: bool | None
     ) -> Metrics:
         """The server's metrics. It refuses a head that does not belong to the features."""
-        request = encode_refits.evaluate_request(
-            head, feature_set, class_map=class_map, across_checkpoints=across_checkpoints
-        )
-        return decode.metrics(
-            self.connection.unary(self.connection.stubs.refits.Evaluate, request, timeout=reading.left)
-        )
+        call = self.connection.stubs.refits.Evaluate
+        return decode.metrics(ask(self.connection, call, request, timeout=timeout, title=title, progress=progress))
 
 
 def _whole(stream: ArrayStream, index: int) -> AnyArray:
@@ -174,12 +175,16 @@ def _streamed_logits(reading: Reading, applied: _Applied) -> NDArray[np.float64]
     with reading.stream(["features"]) as stream:
         (arrival,) = stream.arrivals
         at_once = rows_at_once(tuple(arrival.header.shape), arrival.dtype)
-        return np.concatenate([applied.logits(block) for block in stream.rows(arrival, at_once)])
+        logits = np.concatenate([applied.logits(block) for block in stream.rows(arrival, at_once)])
+        stream.end()
+        return logits
 
 
 def _stored_logits(reading: Reading) -> NDArray[np.float64]:
     with reading.stream(["logits"]) as stream:
-        return _whole(stream, 0).astype(np.float64)
+        logits = _whole(stream, 0).astype(np.float64)
+        stream.end()
+        return logits
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,12 +8,14 @@ _TOLD = "_penult_told"
 
 
 def told(error: KeyboardInterrupt, message: str) -> None:
-    """Say what became of what was waited for; the caller then raises `error` on.
+    """Say what became of what was waited for, once; the caller then raises `error` on.
 
     It stays the KeyboardInterrupt that it is: whoever catches it, or cleans up behind it, does so as ever. A script
     that does not catch it ends by SIGINT, as shells expect, so that a loop over scripts ends, too; the cells of a
     notebook stop. Only its traceback, which says where a program waited, is shown neither by Python nor by IPython.
     """
+    if getattr(error, _TOLD, False):
+        return
     sys.stderr.write(f"\n{message}\n")
     setattr(error, _TOLD, True)
     # IPython shows the lines that an exception of such a method gives.

@@ -13,7 +13,7 @@ from penult.display.names import one_line
 from penult.errors import PenultError
 from penult.results.records import Checkpoint, Features, FeatureSet, Run
 from penult_proto.services import QUERY_KEY
-from penult_proto.v1 import features_pb2, jobs_pb2, progress_pb2
+from penult_proto.v1 import checkpoints_pb2, features_pb2, jobs_pb2, progress_pb2
 
 if TYPE_CHECKING:
     import grpc
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 Q = TypeVar("Q", bound="Message")
 R = TypeVar("R", bound="Message")
-Moved = TypeVar("Moved", features_pb2.UploadFeaturesRequest, features_pb2.ReadFeaturesResponse)
+Moved = TypeVar(
+    "Moved",
+    features_pb2.UploadFeaturesRequest,
+    features_pb2.ReadFeaturesResponse,
+    checkpoints_pb2.ReadCheckpointResponse,
+)
 Metadata = tuple[tuple[str, str], ...]
 
 MEGABYTE = 1e6
@@ -135,12 +140,17 @@ class Transfer:
         self._stage, self._after = stage, after
         self._done = self._total = 0
 
+    def expect(self, n_bytes: int) -> None:
+        """Say how many bytes there are in all, where that is not what the header of one stream announces."""
+        self._total = n_bytes
+
     def counted(self, messages: Iterable[Moved]) -> Iterator[Moved]:
         """The same messages, of which each is counted once the next one is wanted."""
         for message in messages:
             if message.HasField("header"):
                 # Also of an upload that is sent again.
                 self._done = 0
+            if not self._total and not isinstance(message, checkpoints_pb2.ReadCheckpointResponse):
                 self._total = sum(one.total_bytes for one in message.header.arrays)
             yield message
             if message.HasField("chunk"):

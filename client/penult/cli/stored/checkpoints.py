@@ -10,7 +10,6 @@ from penult.cli.serving import asks_a_server
 from penult.cli.stored.collections import Collection, asked
 from penult.cli.stored.filters import CARD
 from penult.cli.stored.jobs import WAITS, follow
-from penult.cli.stored.results import refit_of
 from penult.cli.values import ListOf
 from penult.client import Client
 from penult.types import ExportFormat, FileHead, ForeignObjects, PoolingName
@@ -47,9 +46,7 @@ def export(
     as_json: bool,
 ) -> None:
     """Write CHECKPOINT into the directory PATH on this machine, which its library loads."""
-    written = client.checkpoints.export(
-        checkpoint, path, format=format, head=None if head is None else refit_of(client, head), overwrite=overwrite
-    )
+    written = client.checkpoints.export(checkpoint, path, format=format, head=head, overwrite=overwrite)
     say({"path": written} if as_json else written, as_json=as_json)
 
 

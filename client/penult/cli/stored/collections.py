@@ -74,34 +74,35 @@ class Collection:
 
         _ = show
 
-    def describes(self) -> None:
-        """Add ``describe``."""
-
-        @self.group.command(
-            "describe", help=f"Name a {self.one}, tag it, write a note; what is left out stays.", epilog=self.epilog
+    def describes(self, *, named: bool = True) -> None:
+        """Add ``describe``; `named`: things of this kind can be given a name."""
+        named_option: Callable[[Any], Any] = (
+            click.option("--name", help='In place of the name it has; "" for none.')
+            if named
+            else lambda command: command
         )
+        does = f"Name a {self.one}, tag it" if named else f"Tag a {self.one}"
+
+        @self.group.command("describe", help=f"{does}, write a note; what is left out stays.", epilog=self.epilog)
         @click.argument(self.one)
-        @click.option("--name", help='In place of the name it has; "" for none.')
+        @named_option
         @click.option("--tag", "tags", multiple=True, help="In place of the tags it has; may be repeated.")
         @click.option("--no-tags", is_flag=True, help="Remove its tags.")
         @click.option("--note", help='In place of the note it has; "" for none.')
         @gives_json
         @asks_a_server()
         def describe(
-            client: Client,
-            name: str | None,
-            tags: tuple[str, ...],
-            no_tags: bool,
-            note: str | None,
-            as_json: bool,
-            **which: str,
+            client: Client, tags: tuple[str, ...], no_tags: bool, note: str | None, as_json: bool, **which: str | None
         ) -> None:
             if tags and no_tags:
                 raise click.UsageError("--tag gives it tags and --no-tags removes them: give one of both")
             said = list(tags) if tags or no_tags else None
-            if name is None and note is None and said is None:
-                raise click.UsageError("nothing to say of it: give --name, --tag, --no-tags or --note")
-            found = self.of(client).describe(which[self.one], name=name, tags=said, note=note)
+            thing = which.pop(self.one)
+            if which.get("name") is None and note is None and said is None:
+                raise click.UsageError(
+                    f"nothing to say of it: give {'--name, ' if named else ''}--tag, --no-tags or --note"
+                )
+            found = self.of(client).describe(thing, tags=said, note=note, **which)
             say(self.to_json(found) if as_json else found, as_json=as_json)
 
         _ = describe

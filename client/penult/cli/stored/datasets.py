@@ -6,7 +6,8 @@ import click
 
 from penult.cli.printing import details, gives_json, table
 from penult.cli.serving import asks_a_server
-from penult.cli.stored.collections import Collection
+from penult.cli.stored.collections import Collection, asked
+from penult.cli.stored.filters import CARD
 from penult.cli.stored.jobs import WAITS, follow
 from penult.cli.values import Pair, several
 from penult.client import Client
@@ -23,8 +24,9 @@ def dataset_text(dataset: Dataset) -> str:
 DATASETS = Collection(
     "datasets", "Datasets, packaged and registered", one="dataset", given_as="a name", to_text=dataset_text
 )
-DATASETS.lists("name", "since", "user", title="Packaged datasets, then registered ones")
+DATASETS.lists(*CARD, title="Packaged datasets, then registered ones")
 DATASETS.shows()
+DATASETS.describes(named=False)
 
 
 @DATASETS.group.command(
@@ -49,6 +51,8 @@ DATASETS.shows()
     multiple=True,
     help="Value of a table's column of splits that a split is; may be repeated.",
 )
+@click.option("--tag", "tags", multiple=True, help="To find it by; may be repeated.")
+@click.option("--note", help="For people.")
 @WAITS
 @gives_json
 @asks_a_server(starts=True)
@@ -64,5 +68,7 @@ def register(
 ) -> None:
     """Register the images or texts of SOURCE, a file or directory on the server's machine, as NAME."""
     named: Any = several(columns) or None
-    job = client.datasets.register(name, source, columns=named, splits=several(splits) or None, wait=False, **options)
+    job = client.datasets.register(
+        name, source, columns=named, splits=several(splits) or None, wait=False, **asked(options)
+    )
     follow(job, wait=wait, as_json=as_json)

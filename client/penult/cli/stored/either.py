@@ -3,20 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from penult.cli.stored.results import refit_of
 from penult.client import Client
 from penult.errors import NotFound, from_kind, invalid
 from penult.results.records import Checkpoint, FeatureSet
-from penult.results.refits import Refit
 
 T = TypeVar("T")
-
-
-def head_of(client: Client, word: str) -> Refit | Checkpoint:
-    """The refit or the checkpoint of a word. Raises `NotFound`, and `InvalidRequest` where it names both."""
-    return _either(
-        word, {"stored refit": lambda: refit_of(client, word), "checkpoint": lambda: client.checkpoints.get(word)}
-    )
 
 
 def model_or_features(client: Client, word: str) -> Checkpoint | FeatureSet:

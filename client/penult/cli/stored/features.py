@@ -13,8 +13,10 @@ from penult.cli.stored.filters import CARD
 from penult.cli.values import Pair
 from penult.client import Client
 from penult.files.group_codes import CODINGS
+from penult.files.label_file import label_file
 from penult.types import StorageType
 
+LABELS = click.Path(exists=True, path_type=Path)
 FEATURES = Collection(
     "features",
     "Stored features",
@@ -41,7 +43,8 @@ def export(client: Client, features: str, path: Path, format: FileFormat, as_jso
 
 
 @FEATURES.group.command(
-    epilog="penult features load waterbirds.npz --column features=embeddings --n-attributes 2 --group-coding 'y*A+a'"
+    epilog="penult features load waterbirds.npz --column features=embeddings --n-attributes 2 --group-coding 'y*A+a'; "
+    "penult features load dfr.npz --a place.npy"
 )
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option(
@@ -56,6 +59,10 @@ def export(client: Client, features: str, path: Path, format: FileFormat, as_jso
     type=click.Path(exists=True, path_type=Path),
     help="A table of labels, whose rows are those of PATH in the same order.",
 )
+@click.option(
+    "--y", type=LABELS, help="A file of labels alone, for all rows of PATH: one array, or several of which one is y."
+)
+@click.option("--a", type=LABELS, help="The same for the attribute.")
 @click.option("--split", help="Only the rows of this split.")
 @click.option("--n-attributes", type=int, help="Values of the attribute in group numbers.")
 @click.option("--group-coding", type=click.Choice(CODINGS), help="How group numbers are made.")
@@ -68,13 +75,21 @@ def export(client: Client, features: str, path: Path, format: FileFormat, as_jso
     multiple=True,
     help="Name of a value of the attribute, in order; repeat it.",
 )
+@click.option("--head", metavar="REFIT", help="The last layer that belongs to them: a stored refit.")
 @click.option("--name", help="To find the set by.")
 @click.option("--tag", "tags", multiple=True, help="To find the set by; may be repeated.")
 @click.option("--note", help="For people.")
 @gives_json
 @asks_a_server(starts=True)
 def load(
-    client: Client, path: Path, columns: tuple[tuple[str, str], ...], split: str | None, as_json: bool, **options: Any
+    client: Client,
+    path: Path,
+    columns: tuple[tuple[str, str], ...],
+    y: Path | None,
+    a: Path | None,
+    split: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Store the features of the file or directory PATH on this machine.
 
@@ -83,5 +98,6 @@ def load(
     error shows the rows of every group by either coding.
     """
     which = int(split) if split is not None and split.isdecimal() else split
-    stored = client.features.load(path, columns=dict(columns) or None, split=which, **asked(options))
+    labels = {role: label_file(file, role) for role, file in (("y", y), ("a", a)) if file is not None}
+    stored = client.features.load(path, columns=dict(columns) or None, split=which, **labels, **asked(options))
     say(stored, as_json=as_json, text=lambda: details(stored))

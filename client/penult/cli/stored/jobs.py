@@ -84,6 +84,7 @@ def listed(client: Client, as_json: bool, **wanted: Any) -> None:
 
 
 JOBS.shows()
+JOBS.describes()
 
 
 @JOBS.group.command()

@@ -9,7 +9,6 @@ from penult.cli.serving import asks_a_server
 from penult.cli.stored.collections import Collection, asked
 from penult.cli.stored.filters import CARD, LIMIT, filters
 from penult.client import Client
-from penult.errors import invalid
 from penult.results.refits import Refit
 from penult.types import ResultKind
 
@@ -18,16 +17,6 @@ def answer_text(answer: object) -> str:
     """An answer as it prints itself; of a refit also its metrics on every set."""
     metrics = answer.metrics.items() if isinstance(answer, Refit) else ()
     return f"{answer!r}" + "".join(f"\n\n{name}\n{one}" for name, one in metrics)
-
-
-def refit_of(client: Client, result: str) -> Refit:
-    """A stored refit, by digest or name. Raises `NotFound`, and `InvalidRequest` for another sort of answer."""
-    found = client.results.get(result)
-    if not isinstance(found, Refit):
-        raise invalid(
-            f"{result!r} is the answer of another question, {type(found).__name__}: a head is that of a refit"
-        )
-    return found
 
 
 RESULTS = Collection(

@@ -7,6 +7,7 @@ import click
 
 from penult.calls.job import Job
 from penult.calls.job_group import JobGroup
+from penult.calls.jobs import check
 from penult.cli.printing import gives_json, json_of, say, table
 from penult.cli.serving import asks_a_server
 from penult.cli.stored.jobs import job_json
@@ -15,7 +16,11 @@ from penult.client import Client
 from penult.errors import PenultError
 from penult.results.lists.listing import cell
 from penult.results.records import Run
+from penult.wire.recipes import finetuning
+from penult_proto.v1.jobs_pb2 import JobSpec
 
+CHECK_SECONDS = 60.0
+"""Limit of the check of one finetuning."""
 EXAMPLE = """\b
 [common]
 dataset = "footwear"
@@ -42,15 +47,15 @@ by = "class"
 def sweep(client: Client, file: Path, dry_run: bool, wait: bool, as_json: bool) -> None:
     """Start the finetunings of a TOML FILE, and list their jobs.
 
-    Its keys are the arguments of penult finetune. All are checked, and their datasets found, before the first is sent.
+    Its keys are the arguments of penult finetune. The server checks all of them before the first is started.
     Equal finetunings are one job: the same file again starts nothing that runs or has succeeded, and shows how it
     stands.
     """
     requests = read_sweep(file)
-    for dataset in dict.fromkeys(
-        request.arguments["dataset"] for request in requests if "dataset" in request.arguments
-    ):
-        client.datasets.get(dataset)
+    for request in requests:
+        with about(file, request.flat):
+            spec, card = finetuning(request.arguments)
+            check(client.connection, JobSpec(finetune=spec), card=card, timeout=CHECK_SECONDS)
     if dry_run:
         say([request.flat for request in requests], as_json=as_json, text=lambda: _table(requests))
         return

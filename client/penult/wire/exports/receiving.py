@@ -30,6 +30,11 @@ class Changes:
     """Metadata of the file; None for those that it has."""
 
 
+def announced_bytes(header: checkpoints_pb2.CheckpointHeader) -> int:
+    """Bytes that will come. Raises `ServerBug`."""
+    return sum(one.size for one in header.files) + sum(one.n_bytes for one in _parsed(header).tensors.values())
+
+
 def write_files(
     header: checkpoints_pb2.CheckpointHeader,
     chunks: Iterator[arrays_pb2.ArrayChunk],
@@ -48,10 +53,7 @@ def write_files(
     """
     stream = _Pieces(chunks)
     found = {one.name: _write_file(one, stream, directory) for one in header.files}
-    try:
-        weights = parse_header(header.weights_header)
-    except HeaderError as error:
-        raise ServerBug(f"the server sent a header of weights that is none: {error}") from None
+    weights = _parsed(header)
     received, written = _write_weights(weights, header.weights_header, stream, directory / WEIGHTS_FILE, changes)
     stream.expect_end()
     for one in header.files:
@@ -60,6 +62,13 @@ def write_files(
     if received != weights_digest:
         raise ServerBug(f"the weights changed on their way: their digest is {received}")
     return written
+
+
+def _parsed(header: checkpoints_pb2.CheckpointHeader) -> Header:
+    try:
+        return parse_header(header.weights_header)
+    except HeaderError as error:
+        raise ServerBug(f"the server sent a header of weights that is none: {error}") from None
 
 
 def _write_file(stored: checkpoints_pb2.StoredFile, stream: "_Pieces", directory: Path) -> str:

@@ -141,6 +141,13 @@ class JobQueue:
         await self._forget_uploads(job)  # those that came while the job ended
         return await self._described(job, given, is_new=False)
 
+    async def check(self, spec: pb.JobSpec, request_id: str, given: Given) -> pb.Job:
+        """The job that does this work, or one without an id; nothing is made. Raises what `submit` would, now."""
+        check_nameable(spec, given)
+        resolved = await self._resolver.resolve(spec, request_id)
+        equal = await self._registry.run(self._registry.jobs.find_equal, resolved.digest)
+        return equal or pb.Job(spec=resolved.spec)
+
     async def _made(self, resolved: Resolved, request_id: str, given: Given, *, may_stop: bool) -> pb.Job:
         """A new job, or the one that `request_id` has made."""
         await self.quotas.check_bytes()

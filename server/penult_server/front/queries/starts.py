@@ -11,6 +11,7 @@ from penult_proto.safetensors import WEIGHTS_FILE
 from penult_proto.v1 import datasets_pb2, refits_pb2, runs_pb2
 from penult_server.class_names import Classes, match_classes
 from penult_server.errors import ServiceError
+from penult_server.front.queries.stored_heads import refit_or_checkpoint
 from penult_server.front.registry_thread import Registry
 from penult_server.registry.catalog import Catalog
 from penult_server.stores.checkpoint_stream import CheckpointStream
@@ -60,13 +61,15 @@ def _found(catalog: Catalog, start: runs_pb2.Start) -> _Found:
     """The checkpoint and the refit that are meant. On the registry's thread."""
     if not start.checkpoint and not start.refit:
         raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT, "start is empty: give the digest of a checkpoint or of a refit", field="start"
+            ErrorKind.INVALID_ARGUMENT,
+            "start is empty: give the digest or the name of a checkpoint or of a refit",
+            field="start",
         )
     if start.checkpoint == start.refit:
         return _either(catalog, start.checkpoint)
     if not start.refit:
         return _Found(catalog.checkpoint(start.checkpoint))
-    found = _by_refit(catalog, start.refit)
+    found = _of_refit(catalog, catalog.refit(start.refit))
     if start.checkpoint and catalog.checkpoint(start.checkpoint).digest != found.checkpoint.digest:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
@@ -78,36 +81,11 @@ def _found(catalog: Catalog, start: runs_pb2.Start) -> _Found:
 
 
 def _either(catalog: Catalog, name: str) -> _Found:
-    """The checkpoint or the refit of a digest, or of the start of one."""
-    found: list[_Found] = []
-    refusals: list[ServiceError] = []
-    for kind, look in (
-        (ErrorKind.UNKNOWN_CHECKPOINT, lambda: _Found(catalog.checkpoint(name))),
-        (ErrorKind.UNKNOWN_RESULT, lambda: _by_refit(catalog, name)),
-    ):
-        try:
-            found.append(look())
-        except ServiceError as error:
-            if error.kind != kind:
-                raise
-            refusals.append(error)
-    if len(found) > 1:
-        raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT,
-            f"{name!r} starts the digest of a checkpoint and that of a refit; give more characters",
-            field="start",
-        )
-    if not found:
-        raise ServiceError(
-            ErrorKind.UNKNOWN_CHECKPOINT,
-            f"start names neither a checkpoint nor a refit: {'; '.join(one.message for one in refusals)}",
-            field="start",
-        )
-    return found[0]
+    found = refit_or_checkpoint(catalog, name, "start")
+    return _Found(found) if isinstance(found, runs_pb2.Checkpoint) else _of_refit(catalog, found)
 
 
-def _by_refit(catalog: Catalog, name: str) -> _Found:
-    refit = refits_pb2.Refit.FromString(catalog.find_result(name, "refit")[2])
+def _of_refit(catalog: Catalog, refit: refits_pb2.Refit) -> _Found:
     if not refit.head.checkpoint:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
@@ -127,7 +105,7 @@ def _by_refit(catalog: Catalog, name: str) -> _Found:
 
 
 def _head_of(catalog: Catalog, digest: str) -> refits_pb2.Head:
-    return refits_pb2.Refit.FromString(catalog.find_result(digest, "refit")[2]).head
+    return catalog.refit(digest).head
 
 
 def _run_of(catalog: Catalog, checkpoint: runs_pb2.Checkpoint) -> runs_pb2.FinetuneSpec:

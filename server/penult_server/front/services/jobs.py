@@ -26,6 +26,8 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     async def CreateJob(self, request: jobs_pb2.CreateJobRequest, context: Context) -> jobs_pb2.Job:
         check_job(request.spec.WhichOneof("kind"))
         given = given_of(request.card, context, "run")
+        if request.dry_run:
+            return await self._filled(await self._queue.check(request.spec, request.request_id, given))
         return await self._filled(
             await self._queue.submit(request.spec, request.request_id, given, may_stop=request.may_stop)
         )

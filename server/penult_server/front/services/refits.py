@@ -124,11 +124,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 )
 
     async def _stored_head(self, name: str) -> refits_pb2.Head:
-        return (await self._stored_refit(name))[1]
-
-    async def _stored_refit(self, name: str) -> tuple[str, refits_pb2.Head]:
-        digest, _, stored = await self._registry.run(self._registry.catalog.find_result, name, "refit")
-        return digest, refits_pb2.Refit.FromString(stored).head
+        return (await self._registry.run(self._registry.catalog.refit, name)).head
 
     async def _described(
         self, request: refits_pb2.RefitRequest, card: Card, context: Context, query: AskedQuery
@@ -197,8 +193,19 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             request.rows.other = await self._digest(request.rows.other)
         for source in (request.center, request.path.start, request.weights.detector.start):
             if source.kind == refits_pb2.HEAD_KIND_REFIT:
-                source.refit, head = await self._stored_refit(source.refit)
-                source.head.CopyFrom(head)
+                await self._resolve_source(source)
+
+    async def _resolve_source(self, source: refits_pb2.HeadSource) -> None:
+        """In place, the digest and the head of a stored refit."""
+        try:
+            refit = await self._registry.run(self._registry.catalog.refit, source.refit)
+        except ServiceError as error:
+            if error.kind != ErrorKind.UNKNOWN_RESULT:
+                raise
+            said = "a head to penalise towards or to start from is 'zero', 'stored', 'random', or a stored refit"
+            raise ServiceError(error.kind, f"{said}: {error.message}", name=source.refit) from error
+        source.refit = refit.digest
+        source.head.CopyFrom(refit.head)
 
     async def _compute_and_keep(
         self, digest: str, request: refits_pb2.RefitRequest, user: str

@@ -23,6 +23,7 @@ _RANKS = {role: rank for rank, role in enumerate(Role)}
 METHOD_ROLES: dict[str, dict[str, Role]] = {
     "penult.v1.CatalogService": {
         "Describe": Role.RUNNER,
+        "GetHead": Role.READER,
         "GetResult": Role.READER,
         "ListResults": Role.READER,
     },
@@ -50,6 +51,7 @@ METHOD_ROLES: dict[str, dict[str, Role]] = {
         "CancelJob": Role.RUNNER,
         "CreateJob": Role.RUNNER,
         "GetJob": Role.READER,
+        "GetJobLog": Role.READER,
         "ListJobs": Role.READER,
         "WatchJob": Role.READER,
     },

@@ -23,6 +23,7 @@ import safetensors.torch
 
 KILLED = 86
 """Exit status of a process that was stopped."""
+LASTS_SECONDS = 0.3
 TAKES_SPACE = ("create", "write", "mkdir", "link", "commit")
 FAILING = {
     "ENOSPC": TAKES_SPACE,
@@ -46,7 +47,8 @@ class Fault:
     at: int = -1
     """Number of the step, from 0."""
     lasts: bool = False
-    """Whether every later step of the kinds in `FAILING` fails, too, until `Disk.mend`."""
+    """Whether every later step of the kinds in `FAILING` fails, too, until `Disk.mend`, which comes by itself
+    `LASTS_SECONDS` after the first."""
 
 
 @dataclass
@@ -99,7 +101,9 @@ class Disk:
                     torn()
                 os._exit(KILLED)
             is_hit = number == fault.at or (fault.lasts and number > fault.at)
-            if fault.how in FAILING and is_hit and kind in FAILING[fault.how]:
+            if is_hit and kind in FAILING.get(fault.how, ()):
+                if fault.lasts and number == fault.at:
+                    threading.Timer(LASTS_SECONDS, self.mend).start()
                 if torn and kind == "write":
                     torn()
                 raise _error(fault.how, kind)

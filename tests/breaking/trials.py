@@ -72,6 +72,10 @@ class Stage:
             self.expected[operation] = answer | {"recorded": record}
         return self.expected[operation]
 
+    def looked_at(self, root: Path, told: list[str], *, may_fail: bool = False) -> list[str]:
+        """What is wrong after a restart."""
+        return list(self.child.ask(root=root, told=[*self.told, *told], may_fail=may_fail)["problems"])
+
     def reopened(self, root: Path, operation: str, told: list[str]) -> list[str]:
         """What is wrong after a restart, and after a second try."""
         answer = self.child.ask(root=root, told=[*self.told, *told], operation=operation)

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,8 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2, features_pb2, refits_pb2, spectra_pb2
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.errors import ServiceError
+from penult_server.registry import cards
+from penult_server.registry import jobs as jobs_module
 from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
@@ -242,3 +245,20 @@ def test_a_file_that_is_no_registry_is_refused_and_left_alone(tmp_path):
         Database(path)
     assert kind_of(raised) is ErrorKind.STORE_CORRUPT
     assert path.read_bytes() == before
+
+
+def test_a_clock_that_was_put_back_changes_no_order(jobs, catalog, monkeypatch):
+    """Jobs run in the order in which they came, and the name that was given last is the one that counts."""
+    now = [2e9]
+    for module in (cards, jobs_module):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: now[0]))
+    first = jobs.create(SPEC, "1", "", 10)
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="a" * 64), MINE)
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="b" * 64), Given(name="other"))
+    now[0] = 1e9
+    second = jobs.create(SPEC, "2", "", 10)
+    assert [jobs.start_next().id for _ in range(2)] == [first.id, second.id]
+    catalog.cards.replace("feature_set", "b" * 64, name="mine", tags=None, note=None)
+    assert catalog.feature_set("mine").digest == "b" * 64
+    catalog.add_feature_set(features_pb2.FeatureSet(digest="b" * 64), Given(name="newest"))
+    assert catalog.feature_set("newest").card.name == "newest"

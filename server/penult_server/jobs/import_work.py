@@ -9,6 +9,7 @@ import torch
 
 from penult_proto.enums import name_or
 from penult_proto.errors import ErrorKind
+from penult_proto.files import digest_of_file, digest_of_files
 from penult_proto.safetensors import WEIGHTS_FILE
 from penult_proto.v1 import jobs_pb2, runs_pb2
 from penult_proto.v1.pipes_pb2 import JobOrder
@@ -96,11 +97,16 @@ def _read(
 
 
 def _source(root: Path, spec: jobs_pb2.ImportCheckpointSpec) -> Path:
-    """Where the files lie."""
+    """Where the files lie. Those that were uploaded are read in full: a disk may have altered them."""
     source = Path(spec.path) if spec.path else upload_directory(root, spec.content)
     if not source.exists():
         raise ServiceError(
             ErrorKind.FILES_MISSING, f"the files of {spec.name!r} are no longer on the server; import them again"
+        )
+    files = [] if spec.path else [one for one in source.iterdir() if one.is_file()]
+    if not spec.path and digest_of_files([(one.name, digest_of_file(one)) for one in files]) != spec.content:
+        raise ServiceError(
+            ErrorKind.STORE_CORRUPT, f"the files of {spec.name!r} were altered on the server's disk; import them again"
         )
     return source
 

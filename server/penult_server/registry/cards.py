@@ -26,6 +26,8 @@ from penult_server.registry.database import Database
 from penult_server.registry.finding import short
 
 MOST_TAGS = 32
+LATER = 1e-6
+"""Seconds between two names, at least."""
 Carded: TypeAlias = (
     jobs_pb2.Job
     | datasets_pb2.Dataset
@@ -159,10 +161,14 @@ class Cards:
         """Give a name to a thing, unless another got it after `at`."""
         query = "SELECT id FROM name WHERE kind = ? AND name = ?"
         before = connection.execute(query, (kind, name)).fetchone()
+        if at is None:
+            # What is said now is the newest, also by a clock that was put back.
+            (newest,) = connection.execute("SELECT coalesce(max(given), 0) FROM name").fetchone()
+            at = max(time.time(), newest + LATER)
         connection.execute(
             "INSERT INTO name VALUES (?, ?, ?, ?) ON CONFLICT (kind, name) "
             "DO UPDATE SET id = excluded.id, given = excluded.given WHERE excluded.given >= given",
-            (kind, name, id, time.time() if at is None else at),
+            (kind, name, id, at),
         )
         after = connection.execute(query, (kind, name)).fetchone()
         if before is None or before == after:

@@ -137,6 +137,8 @@ class JobTable:
                 created=timestamp(),
                 may_stop=may_stop,
             )
+            # Jobs run in the order in which they came, also by a clock that was put back.
+            (newest,) = connection.execute("SELECT coalesce(max(created), 0) FROM job").fetchone()
             connection.execute(
                 "INSERT INTO job (id, spec_digest, request_id, state, created, message) VALUES (?, ?, ?, ?, ?, ?)",
                 (
@@ -144,7 +146,7 @@ class JobTable:
                     spec_digest,
                     request_id or None,
                     "JOB_STATE_QUEUED",
-                    time.time(),
+                    max(time.time(), newest),
                     MessageToJson(job),
                 ),
             )

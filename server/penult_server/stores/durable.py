@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 STAGING_PREFIX = ".staging-"
@@ -46,7 +46,7 @@ def rename_directory(source: Path, target: Path) -> None:
             # Theirs was there, and is already removed: it is ours to place.
         else:
             break
-    sync_path(target.parent)
+    sync_place(target)
 
 
 def write_file(target: Path, content: bytes, *, mode: int = 0o644) -> None:
@@ -69,7 +69,7 @@ def staged_file(target: Path) -> Generator[Path, None, None]:
         staging.replace(target)
     finally:
         staging.unlink(missing_ok=True)
-    sync_path(target.parent)
+    sync_place(target)
 
 
 def sync_tree(directory: Path) -> None:
@@ -78,6 +78,13 @@ def sync_tree(directory: Path) -> None:
         for file in files:
             sync_path(Path(parent, file))
         sync_path(Path(parent))
+
+
+def sync_place(path: Path) -> None:
+    """Flush the name of a file or directory, and that of the directory in which it lies, which may be as new."""
+    sync_path(path.parent)
+    with suppress(PermissionError):  # above a store: a directory that is somebody else's was there before
+        sync_path(path.parent.parent)
 
 
 def sync_path(path: Path) -> None:
@@ -90,12 +97,9 @@ def sync_path(path: Path) -> None:
 
 
 def remove_staging(parent: Path) -> None:
-    """Remove what writers that died left under `parent`. Only when no writer is alive."""
-    if not parent.is_dir():
-        return
-    for path in parent.iterdir():
-        if path.name.startswith(STAGING_PREFIX):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    """Remove what writers that died left in `parent` and the directories in it. Only when no writer is alive."""
+    for path in (*parent.glob(f"{STAGING_PREFIX}*"), *parent.glob(f"*/{STAGING_PREFIX}*")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.stores.durable import STAGING_PREFIX, sync_path, write_file
+from penult_server.stores.durable import STAGING_PREFIX, sync_place, write_file
 from penult_server.stores.sealed import read_sealed, sealed_text
 
 STATE_NAME = "training_state.safetensors"
@@ -120,7 +120,7 @@ def adopt_training_state(root: Path, run_id: str, earlier: Sequence[str]) -> Non
             own.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # deleted just now
                 left.replace(own)
-            sync_path(own.parent)
+            sync_place(own)
 
 
 def discard_training_state(root: Path, run_id: str) -> None:

@@ -1,7 +1,8 @@
 """Eigenvectors of every group's (or class's) covariance, sent one group at a time."""
 
-import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from penult_server.compute.spectra.parts import Parts, Resources
 
 
 def read_eigenvectors(
-    request: pb.ReadEigenvectorsRequest, resources: Resources, device: threading.Lock
+    request: pb.ReadEigenvectorsRequest, resources: Resources, device: AbstractContextManager[Any]
 ) -> Iterator[pb.ReadEigenvectorsResponse]:
     """The header, then the eigenvalues (K,) and eigenvectors (K, D) of each part as soon as they are computed.
 

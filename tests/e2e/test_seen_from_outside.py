@@ -1,8 +1,10 @@
 """A server as those who watch it see it: every number, line, page and trace of what its clients did."""
 
 import json
+import os
 import re
 import secrets
+import socket
 import threading
 import time
 import urllib.error
@@ -22,9 +24,20 @@ STRANGE = "pen_" + secrets.token_urlsafe(32)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, server_class):
+def systemd(tmp_path_factory):
+    """What systemd listens on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.settimeout(60)
+        listening.bind(f"\0penult-test-{os.getpid()}")
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, server_class, systemd):
     root = tmp_path_factory.mktemp("seen") / "store"
-    running = server_class(root, "--metrics-port", "0", "--metrics-by-user", "--device", "cpu")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("NOTIFY_SOCKET", f"@penult-test-{os.getpid()}")
+        running = server_class(root, "--metrics-port", "0", "--metrics-by-user", "--device", "cpu")
     yield running
     running.stop()
 
@@ -166,6 +179,10 @@ def test_health_says_what_works(server, client, mine):
     assert page(server, "healthz") == "registry: ok\ncompute worker: ok\n"
     with pytest.raises(urllib.error.HTTPError, match="404"):
         page(server, "anything")
+
+
+def test_systemd_is_told_when_calls_are_answered(server, systemd):
+    assert systemd.recv(1000).decode() == f"READY=1\nSTATUS=serves {server.root.resolve()}"
 
 
 def test_no_secret_is_written_anywhere(server, client, mine, job):

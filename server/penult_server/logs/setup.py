@@ -57,7 +57,7 @@ class JsonLines(JsonFormatter):
     """One JSON object in a line: time, level, logger, message, the subjects and named values; without secrets."""
 
     def __init__(self) -> None:
-        super().__init__(
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]  typed in part
             ["levelname", "name", "message"],
             rename_fields={"levelname": "level", "name": "logger"},
             timestamp="time",

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+EXPORT_SECONDS = 2
 log = logging.getLogger("penult.traces")
 _tracer: Any = None
 
@@ -84,5 +85,6 @@ def _exporting() -> Any:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     provider = TracerProvider(resource=Resource.create({"service.name": "penult"}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    # A collector that does not answer must not hold up the end of the server.
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=EXPORT_SECONDS)))
     return provider

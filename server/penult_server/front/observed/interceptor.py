@@ -173,7 +173,7 @@ def code_of(context: Context, ending: BaseException | None) -> grpc.StatusCode:
         return grpc.StatusCode.OK
     if not isinstance(ending, (asyncio.CancelledError, GeneratorExit)):
         return grpc.StatusCode.UNKNOWN
-    left = context.time_remaining()
+    left: Any = context.time_remaining()  # None without a deadline, whatever its type says
     is_late = left is not None and left <= 0
     return grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
 

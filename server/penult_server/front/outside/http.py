@@ -87,7 +87,7 @@ class PageServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: PageServer
+    server: PageServer  # pyright: ignore[reportIncompatibleVariableOverride]  it is only read
     timeout = READ_SECONDS
     server_version, sys_version = "penult", ""
 

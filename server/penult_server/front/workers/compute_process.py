@@ -97,12 +97,8 @@ class ComputeProcess:
         Raises ServiceError (BUSY) where too many calls compute; the worker's errors become ours.
         """
         await computing()
-        user = CALLER.get().user
-        await self._queries.acquire(user)
-        try:
+        async with self._queries.slot(CALLER.get().user):
             return await self.pass_on(make)
-        finally:
-            self._queries.release(user)
 
     async def pass_on(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
         """Await the call that `make` starts on the worker's channel; its errors become ours."""

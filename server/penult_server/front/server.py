@@ -91,6 +91,7 @@ class Server:
         # A client that starts a server of its own looks again by itself; a person should not have to.
         patience = 0.0 if self._settings.embedded else LEAVING_SECONDS
         lock = await asyncio.to_thread(RootLock, root, patience=patience)
+        server: grpc.aio.Server | None = None
         try:
             await self._registry.open(root / "penult.db")
             await self._registry.run(self._registry.deletions.recover)
@@ -103,6 +104,9 @@ class Server:
             await self._serve(server, port, token)
         finally:
             await self._registry.close()
+            if server is not None:
+                # Last: until here whoever asks is told that the server is stopping.
+                await server.stop(FAREWELL_SECONDS)
             lock.release()
 
     def stop(self) -> None:
@@ -138,8 +142,6 @@ class Server:
             await asyncio.gather(self._queue.stop(), self._calls.until_ended(self._settings.stop_grace))
             await self._calls.cut()
             await self._compute.stop()
-            # Last: until here whoever asks is told that the server is stopping.
-            await server.stop(FAREWELL_SECONDS)
 
     def _make_server(self, token: str) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[Guard(token), Admission(self._calls)], options=OPTIONS)

@@ -83,6 +83,21 @@ def serve(tmp_path):
 
 
 @pytest.fixture(scope="module")
+def serve_for_a_file(tmp_path_factory):
+    """Start servers that are shared by the tests of a file."""
+    started: list[RunningServer] = []
+
+    def start(*options: str) -> RunningServer:
+        started.append(RunningServer(tmp_path_factory.mktemp("store"), *options))
+        return started[-1]
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
 def client(tmp_path_factory):
     """A client of an embedded server, shared by the tests of a file."""
     with penult.local(tmp_path_factory.mktemp("store")) as client:

@@ -157,6 +157,23 @@ def test_the_last_caller_that_goes_ends_the_solve(stored, material, solves):
     assert [one.answer.exception().kind for one in batch] == [ErrorKind.CANCELLED] * 2
 
 
+def test_a_caller_that_goes_while_its_problems_are_made_ends_that(stored, material, solves):
+    _, digest, _, _ = stored
+    looks = 0
+
+    def caller() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks < 2
+
+    balance = groups_pb2.Balance(by=groups_pb2.BALANCE_BY_CLASS, method=groups_pb2.BALANCE_METHOD_SUBSETTING)
+    one = asked(digest, caller, repeats=10_000, balance=balance, l2=0.1)
+    answer_together([one], material)
+    assert one.answer.exception().kind is ErrorKind.CANCELLED
+    assert looks == 2
+    assert not solves
+
+
 def test_requests_that_arrive_together_are_solved_together(stored, material, solves):
     _, digest, _, _ = stored
     device = Turns()

@@ -98,6 +98,23 @@ def test_a_slot_that_comes_as_its_call_is_cancelled_is_given_on():
     asyncio.run(main())
 
 
+def test_a_slot_is_not_given_to_who_has_just_given_up():
+    async def main() -> None:
+        shared = slots(1, 1)
+        shared.take("first")
+        waiting = [asyncio.ensure_future(shared.acquire(user)) for user in ("second", "second", "third")]
+        await settled()
+        for one in waiting[:2]:
+            one.cancel()  # told at its next step, after the release
+        shared.release("first")
+        await waiting[2]
+        assert [one.cancelled() for one in waiting] == [True, True, False]
+        shared.release("third")
+        assert (shared.n_held, shared.n_waiting) == (0, 0)
+
+    asyncio.run(main())
+
+
 def test_the_parts_of_a_call_share_its_slot_and_its_refusal():
     async def main() -> None:
         shared = slots(1, 1, patience=0.05)

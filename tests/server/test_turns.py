@@ -36,7 +36,7 @@ class Device:
 
     def until(self, n_waiting: int) -> None:
         """Wait until so many wait for the device; called by its holder's test."""
-        while sum(map(len, self.turns._waiting.values())) < n_waiting:
+        while sum(len(one.short) + len(one.long) for one in self.turns._waiting.values()) < n_waiting:
             threading.Event().wait(0.001)
 
 
@@ -77,6 +77,19 @@ def test_thirty_long_queries_of_one_user_cost_another_a_turn_each_time(pool):
     assert len(device.log) == 605
     last = len(device.log) - 1 - device.log[::-1].index("small")
     assert last <= 12  # five slices, each after one of the other user's
+
+
+def test_short_computations_of_a_user_are_done_one_after_another(pool):
+    device = Device()
+    started(pool, device, *[(str(k), "one", 3) for k in range(5)])()
+    assert device.log == [str(k) for k in range(5) for _ in range(3)]
+
+
+def test_a_long_computation_lets_in_those_of_its_own_user(pool):
+    device = Device()
+    started(pool, device, ("long", "one", 100), ("small", "one", 2), ("other", "one", 2))()
+    assert max(device.log.index("small"), device.log.index("other")) < 40
+    assert device.log.count("long") == 100
 
 
 def test_a_user_has_few_computations_open(pool):

@@ -105,6 +105,7 @@ class Server:
         patience = 0.0 if self._settings.embedded else LEAVING_SECONDS
         lock = await asyncio.to_thread(RootLock, root, patience=patience)
         audit = Audit(root / "logs" / "audit.jsonl")
+        server: grpc.aio.Server | None = None
         try:
             await asyncio.to_thread(make_private, root)
             await asyncio.to_thread(Reserve(root).release_if_full)
@@ -129,9 +130,12 @@ class Server:
                 watch.cancel()
                 await asyncio.wait([watch])
         finally:
+            await self._registry.close()
+            if server is not None:
+                # Until here whoever asks is told that the server is stopping.
+                await server.stop(FAREWELL_SECONDS)
             await self._doors.close()
             await asyncio.to_thread(audit.close)
-            await self._registry.close()
             lock.release()
 
     @property
@@ -174,8 +178,6 @@ class Server:
             await asyncio.gather(self._queue.stop(), self._calls.until_ended(self._settings.stop_grace))
             await self._calls.cut()
             await self._compute.stop()
-            # Last: until here whoever asks is told that the server is stopping.
-            await server.stop(FAREWELL_SECONDS)
 
     def _make_server(self, guard: Guard) -> grpc.aio.Server:
         interceptors = [*self._doors.interceptors(), guard, Admission(self._calls)]

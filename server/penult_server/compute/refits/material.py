@@ -38,17 +38,18 @@ class RefitMaterial:
     ) -> None:
         self._root = root
         self.pause = pause
-        """Called between steps of what is made of the inputs: lets others have the device."""
+        """Called between steps of what is made of the inputs: lets others have the device, and may raise."""
         self.backend = backend
         self._residents = residents
         self._progress = SILENT
         self._kept: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._manifests = lru_cache(MOST_MANIFESTS)(self._read_manifest)
 
-    def reporting(self, progress: Reporter) -> "RefitMaterial":
-        """The same, which tells `progress` how far sets are read."""
+    def reporting(self, progress: Reporter, pause: Callable[[], None] | None = None) -> "RefitMaterial":
+        """The same, which tells `progress` how far sets are read, with another `pause` if given."""
         told = copy(self)
         told._progress = progress
+        told.pause = pause or self.pause
         return told
 
     def resident(self, digest: str, check: Callable[[], None] = lambda: None) -> Resident:

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,10 @@ LANES = (5e8, 5e10)
 
 class NobodyLeftError(Exception):
     """All callers of a round have gone."""
+
+
+class GoneError(Exception):
+    """The caller of one request has gone while its problems were made."""
 
 
 class JoinedError(Exception):
@@ -210,6 +215,7 @@ class _Together:
         pause: Callable[[], None],
     ) -> None:
         self._pause = pause
+        self._looked = time.monotonic()
         self._material = material
         self._joining = joining
         self._reports = reports
@@ -223,7 +229,8 @@ class _Together:
         beginning = self._members
         while True:
             for asked in beginning:
-                asked.rounds = refit(asked.request, self._material.reporting(self._reports.of([asked.query])))
+                material = self._material.reporting(self._reports.of([asked.query]), partial(self._go_on, asked))
+                asked.rounds = refit(asked.request, material)
                 self._resume(asked, None)
             going = self._still_going()
             if not going:
@@ -231,6 +238,14 @@ class _Together:
             self._do_round(going)
             beginning, self._joined = self._joined, []
             self._members = going + beginning
+
+    def _go_on(self, asked: Asked) -> None:
+        """Between steps of one request's own work, which may be many and short."""
+        self._pause()
+        if time.monotonic() - self._looked >= LONGEST:
+            self._looked = time.monotonic()
+            if not asked.is_wanted():
+                raise GoneError
 
     def _still_going(self) -> list[Asked]:
         """Requests without an answer whose callers are still there; fails those whose callers have gone."""
@@ -296,5 +311,7 @@ class _Together:
             asked.waiting = next(asked.rounds) if results is None else asked.rounds.send(results)
         except StopIteration as stop:
             asked.answer.set_result(stop.value)
+        except GoneError:
+            asked.fail(ServiceError(ErrorKind.CANCELLED, "the caller has gone"))
         except Exception as error:
             asked.fail(self._explained(error, asked))

@@ -66,6 +66,11 @@ async def written(context: Context, message: Any, idle_seconds: float) -> None:
             f"nothing of the answer was read for {idle_seconds:g} seconds; ask again, and read on",
             idle_seconds=idle_seconds,
         ) from None
+    except Exception as error:
+        # How gRPC says that the client has gone, by a class of its inner parts.
+        if type(error).__name__ == "ExecuteBatchError":
+            raise asyncio.CancelledError from error
+        raise
 
 
 def _wrapped(handler: Any, method: str, calls: Calls) -> Handler:

@@ -74,21 +74,31 @@ class FairSlots:
         self._held[user] -= 1
         if not self._held[user]:
             del self._held[user]
-        for waiting, turns in self._waiting.items():
-            if self._has_room(waiting):
+        for waiting in list(self._waiting):
+            if self._has_room(waiting) and (turn := self._next_of(waiting)) is not None:
                 self._held[waiting] += 1
-                turn = turns[0]
-                self._leave(waiting, turn)
                 if waiting in self._waiting:
                     self._waiting.move_to_end(waiting)
                 turn.set_result(None)
                 return
 
-    def _leave(self, user: str, turn: "asyncio.Future[None]") -> None:
+    def _next_of(self, user: str) -> "asyncio.Future[None] | None":
+        """The first of a user who still waits; who has given up may not have been told yet."""
         turns = self._waiting[user]
-        turns.remove(turn)
+        found = None
+        while turns and found is None:
+            turn = turns.popleft()
+            found = None if turn.done() else turn
         if not turns:
             del self._waiting[user]
+        return found
+
+    def _leave(self, user: str, turn: "asyncio.Future[None]") -> None:
+        turns = self._waiting.get(user)
+        if turns is not None and turn in turns:
+            turns.remove(turn)
+            if not turns:
+                del self._waiting[user]
 
     def _has_room(self, user: str) -> bool:
         return self.n_held < self._limit.server and self._held[user] < self._limit.user

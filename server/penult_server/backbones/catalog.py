@@ -149,6 +149,17 @@ def read_config(name: str) -> dict[str, Any]:
     return cast(dict[str, Any], content)
 
 
+def classes_of_config(name: str) -> int:
+    """How many classes the configuration of a directory says that its head has; 2 where it says none.
+
+    Raises ServiceError (INVALID_ARGUMENT).
+    """
+    said = read_config(name).get("num_classes") or 2
+    if not isinstance(said, int):
+        raise _no_config(Path(name) / "config.json", f"{said!r:.100} as num_classes")
+    return said
+
+
 def label_names(name: str) -> tuple[str, ...]:
     """Names of the classes in the order of the head's rows, where the configuration of a directory says real ones."""
     config = read_config(name)
@@ -211,6 +222,11 @@ def unreadable_weights(name: str, path: str | Path, why: str) -> ServiceError:
         backbone=name,
         file=str(path),
     )
+
+
+def no_model(error: Exception) -> str:
+    """What to say of a directory whose files a library fails on; the first line of its message."""
+    return f"no model comes of its files ({type(error).__name__}: {str(error).partition(chr(10))[0]:.200})"
 
 
 def _no_config(path: Path, why: str) -> ServiceError:

@@ -16,7 +16,14 @@ from torch import nn
 
 from penult_proto.errors import ErrorKind
 from penult_proto.limits import MOST_CONFIG_BYTES
-from penult_server.backbones.catalog import Library, Pooling, is_model_directory, label_names, library_of, read_config
+from penult_server.backbones.catalog import (
+    Library,
+    Pooling,
+    classes_of_config,
+    is_model_directory,
+    label_names,
+    library_of,
+)
 from penult_server.backbones.classifier import Classifier, FileHead
 from penult_server.backbones.files.fitting import fit
 from penult_server.backbones.files.tensors import ForeignObjects, read_tensors
@@ -72,7 +79,7 @@ def load_backbone(
     found: FileHead | None = None
     with seeded(weights_seed):
         if library == "timm":
-            n_classes = n_classes or int(read_config(name).get("num_classes") or 2)
+            n_classes = n_classes or classes_of_config(name)
             named = pretrained and not weights
             module = images.build_module(name, n_classes, pretrained=named, image_size=image_size)
             if is_model_directory(name):

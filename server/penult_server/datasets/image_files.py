@@ -69,7 +69,7 @@ def read_images(rows: Rows, progress: ReportProgress, check_cancelled: Callable[
                     sha256[i] = np.frombuffer(digest, np.uint8)
                     n_bytes[i] = size
                     progress("reading", i + 1, len(files), "files")
-        except BaseException:  # those that no thread has begun are not read any more
+        except BaseException:  # those that no thread has taken up are not read any more
             pool.shutdown(cancel_futures=True)
             raise
     return ImageFiles(directory=directory, paths=paths, sha256=sha256, n_bytes=n_bytes)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import timm
+import torch
 from timm.data.config import resolve_data_config
 from torch import nn
 
@@ -16,9 +17,11 @@ from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import (
     find_packaged,
     is_model_directory,
+    no_model,
     read_config,
     timm_name,
     unknown_backbone,
+    unreadable_weights,
 )
 from penult_server.backbones.heads import with_linear_head
 from penult_server.backbones.hub import hub_access, weights_unavailable
@@ -116,6 +119,11 @@ def _create(name: str, n_classes: int, image_size: int, *, from_hub: bool = Fals
         return timm.create_model(source, pretrained=from_hub, num_classes=n_classes, **_size_option(name, image_size))
     except (AssertionError, ValueError) as error:
         raise wrong_size(name, image_size, error) from error
+    except (TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError) as error:
+        if not is_model_directory(name) or isinstance(error, torch.OutOfMemoryError):
+            raise
+        # Its configuration says what the architecture does not take.
+        raise unreadable_weights(name, name, no_model(error)) from error
 
 
 def _size_option(name: str, image_size: int) -> dict[str, Any]:

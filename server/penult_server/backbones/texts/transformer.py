@@ -30,6 +30,7 @@ from penult_server.backbones.catalog import (
     is_model_directory,
     label_names,
     missing_package,
+    no_model,
     package_for,
     unreadable_weights,
 )
@@ -127,8 +128,12 @@ def _directory_access(name: str) -> Generator[None]:
     """Turn missing or damaged files of a directory into a ServiceError (WEIGHTS_UNAVAILABLE)."""
     try:
         yield
+    except (ServiceError, MemoryError, torch.OutOfMemoryError):
+        raise
     except (OSError, SafetensorError) as error:
         raise unreadable_weights(name, name, str(error)) from error
+    except Exception as error:  # of files that others made the libraries raise whatever comes of them
+        raise unreadable_weights(name, name, no_model(error)) from error
 
 
 def _read_config(source: str, name: str, n_classes: int) -> Any:

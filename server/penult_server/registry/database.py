@@ -32,8 +32,6 @@ class Database:
         """
         check_not_lost(path)
         self._connection = sqlite3.connect(path, isolation_level=None)
-        # What is damaged must be read to be told: bytes that are no UTF-8 are kept as they are.
-        self._connection.text_factory = lambda content: content.decode(errors="surrogateescape")
         seals.install(self._connection)
         self.path = path
         self._commits: CommitCount | None = None

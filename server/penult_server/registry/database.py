@@ -44,8 +44,6 @@ class Database:
                 f"{path} cannot be opened ({error}): it must be a file that this user can read and write, and its path "
                 f"may have about {MOST_PATH_BYTES} bytes (this one has {len(os.fsencode(path))})",
             ) from error
-        # What is damaged must be read to be told: bytes that are no UTF-8 are kept as they are.
-        self._connection.text_factory = lambda content: content.decode(errors="surrogateescape")
         seals.install(self._connection)
         self.path = path
         self._commits: CommitCount | None = None

@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -131,7 +131,7 @@ def _say(answer: Verification | Collected, *, as_json: bool) -> int:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def _locked(root: Path) -> Generator[None, None, None]:
     lock = RootLock(root, patience=0.0)
     try:
         yield

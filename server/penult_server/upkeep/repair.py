@@ -81,7 +81,6 @@ def _drop_damaged(path: Path) -> list[str]:
     """Forget the rows that are not what was written: a wrong number would be worse than none. Raises sqlite3.Error."""
     said: list[str] = []
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.text_factory = lambda content: content.decode(errors="surrogateescape")
         seals.install(connection)
         if not connection.execute("PRAGMA user_version").fetchone()[0]:
             raise sqlite3.DatabaseError("it is empty")

@@ -1,7 +1,7 @@
 """Every file, manifest and row of a store compared with its digest. Nothing is changed."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -46,10 +46,9 @@ def verify_store(root: Path) -> Verification:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
+def opened(path: Path) -> Generator[sqlite3.Connection, None, None]:
     """A registry for reading alone, whatever its version. Raises sqlite3.Error."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        connection.text_factory = lambda content: content.decode(errors="surrogateescape")
         seals.install(connection)
         yield connection
 

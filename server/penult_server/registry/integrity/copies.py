@@ -42,7 +42,6 @@ def renew_copy(root: Path) -> bool:
 def _is_whole(path: Path) -> bool:
     """Whether there is anything in it, and every row what was written: a damaged one must not replace a whole copy."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        connection.text_factory = lambda content: content.decode(errors="surrogateescape")
         seals.install(connection)
         if not connection.execute("SELECT n FROM commit_count").fetchone()[0]:
             return False

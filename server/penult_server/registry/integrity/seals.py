@@ -79,8 +79,14 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 def install(connection: sqlite3.Connection) -> None:
-    """Teach a connection the function that the digests are made by."""
+    """Teach a connection the function that the digests are made by, and to read what is damaged, so that it is told."""
+    connection.text_factory = _text
     connection.create_function("penult_seal", -1, _seal, deterministic=True)
+
+
+def _text(content: bytes) -> str:
+    """Bytes that are no UTF-8 are kept as they are."""
+    return content.decode(errors="surrogateescape")
 
 
 def _seal(*values: object) -> str:

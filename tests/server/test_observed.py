@@ -84,6 +84,7 @@ async def serving(**options):
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await channel.channel_ready()  # a deadline counts from the call, not from the connection
             yield channel
     finally:
         await server.stop(None)
@@ -93,7 +94,7 @@ async def call(channel, shape: str, ending: str, metadata=()):
     """Make one call and end it; the call, whose status and trailers can be asked."""
     content = ending.encode()
     given = iter([content]) if shape.startswith("stream") else content
-    timeout = 0.1 if ending == "deadline" else 20
+    timeout = 0.3 if ending == "deadline" else 20
     made = getattr(channel, shape)(SHAPES[shape])(given, timeout=timeout, metadata=metadata)
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
         if shape.endswith("stream"):

@@ -39,6 +39,10 @@ REFUSED = frozenset(
     }
 )
 """Kinds of errors by which the server refuses what it might do for another caller, or at another time."""
+LATE_SECONDS = 0.25
+"""A call that is cancelled with so little of its time left has met its deadline: the caller's clock for it starts
+before ours, by what the request needs to come here.
+"""
 MOST_CHARACTERS = 64
 _REQUEST_ID = re.compile(rf"[A-Za-z0-9._:-]{{1,{MOST_CHARACTERS}}}")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -174,7 +178,7 @@ def code_of(context: Context, ending: BaseException | None) -> grpc.StatusCode:
     if not isinstance(ending, (asyncio.CancelledError, GeneratorExit)):
         return grpc.StatusCode.UNKNOWN
     left: Any = context.time_remaining()  # None without a deadline, whatever its type says
-    is_late = left is not None and left <= 0
+    is_late = left is not None and left <= LATE_SECONDS
     return grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
 
 

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
@@ -53,13 +54,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the server; returns the exit status. Threads of it may still wait for a disk: see `leave`."""
-    options = vars(make_parser().parse_args(arguments))
+    options: dict[str, Any] = vars(make_parser().parse_args(arguments))
     del options["command"]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # The front starts processes; gRPC's own handling of forks is neither needed nor wanted there.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     try:
-        settings = Settings(**options | {"root": _resolved(options["root"])})
+        options["root"] = _resolved(options["root"])
+        settings = Settings(**options)
         # Not `asyncio.run`: at its end it waits for threads, and one that opens a pipe waits for ever.
         asyncio.new_event_loop().run_until_complete(_serve(settings))
     except ServiceError as error:

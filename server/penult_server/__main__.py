@@ -7,6 +7,7 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
@@ -118,18 +119,16 @@ def main(arguments: list[str] | None = None) -> int:
         from penult_server.upkeep.command import main as store
 
         return store(given[1:])
-    options = vars(make_parser().parse_args(given))
+    options: dict[str, Any] = vars(make_parser().parse_args(given))
     if options.pop("command") == "token":
         return token_command.run(options)
     write_front_lines(options["log_format"], embedded=options["embedded"])
     # The front starts processes; gRPC's own handling of forks is neither needed nor wanted there.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     try:
-        places = {
-            "root": _resolved(options["root"]),
-            "data_roots": tuple(one.absolute() for one in options["data_roots"]),
-        }
-        settings = Settings(**options | places)
+        options["root"] = _resolved(options["root"])
+        options["data_roots"] = tuple(one.absolute() for one in options["data_roots"])
+        settings = Settings(**options)
         # Not `asyncio.run`: at its end it waits for threads, and one that opens a pipe waits for ever.
         asyncio.new_event_loop().run_until_complete(_serve(settings))
     except ServiceError as error:

@@ -5,10 +5,13 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 
+Meaning: TypeAlias = tuple[ErrorKind, str]
+"""A kind, and what is said."""
 _FULL = (ErrorKind.DISK_FULL, "the server's disk is full; nothing was stored, free some space")
 _FAILED = (
     ErrorKind.DISK_FAILED,
@@ -26,28 +29,19 @@ REGISTRY_DAMAGED = (
 )
 _OUT_OF_MEMORY = (ErrorKind.OUT_OF_MEMORY, "not enough memory ({why}); ask for less, or use another machine")
 
-_BY_NUMBER = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
-    **dict.fromkeys(
-        (
-            errno.EIO,
-            errno.EROFS,
-            errno.EREMOTEIO,
-            errno.ESTALE,
-            errno.ENXIO,
-            errno.ENODEV,
-            errno.ENOTCONN,
-            errno.EUCLEAN,
-            errno.ESHUTDOWN,
-        ),
-        _FAILED,
-    ),
-    errno.EFBIG: _TOO_LARGE,
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE), _BUSY),
-    errno.ENOMEM: _OUT_OF_MEMORY,
+# By their names, for not every system has all of them.
+_BY_NAME: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
+    (_FULL, ("ENOSPC", "EDQUOT")),
+    (_FAILED, ("EIO", "EROFS", "EREMOTEIO", "ESTALE", "ENXIO", "ENODEV", "ENOTCONN", "EUCLEAN", "ESHUTDOWN")),
+    (_TOO_LARGE, ("EFBIG",)),
+    (_BUSY, ("EMFILE", "ENFILE")),
+    (_OUT_OF_MEMORY, ("ENOMEM",)),
+)
+_BY_NUMBER: dict[int, Meaning] = {
+    getattr(errno, name): meaning for meaning, names in _BY_NAME for name in names if hasattr(errno, name)
 }
 """What numbers of the system's errors mean, wherever they come from. Others depend on what was asked of the system."""
-_BY_SQLITE = {
+_BY_SQLITE: dict[int, Meaning] = {
     sqlite3.SQLITE_FULL: _FULL,
     **dict.fromkeys(
         (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM), _FAILED
@@ -86,7 +80,7 @@ def is_of_disk(error: BaseException) -> bool:
     return refusal_of_disk(error) is not None
 
 
-def _meaning(error: BaseException) -> tuple[ErrorKind, str] | None:
+def _meaning(error: BaseException) -> Meaning | None:
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", None)
         return _BY_SQLITE.get(code & 0xFF) if isinstance(code, int) else None

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Never
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -16,7 +17,7 @@ EXIT_CUT = 4
 """Exit status of a server that something kept from leaving in order."""
 
 
-def on_signals(stop: Callable[[], None], patience: float) -> None:
+def on_signals(stop: Callable[[], object], patience: float) -> None:
     """Call `stop` when one of `SIGNALS` comes, and end the process when it still runs `patience` seconds later.
 
     To be called in the main thread. The signals are caught in a thread of their own: the event loop's handlers, and
@@ -27,11 +28,15 @@ def on_signals(stop: Callable[[], None], patience: float) -> None:
     # The system's own handler writes the number of a signal there, whatever the interpreter does.
     signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
     for number in SIGNALS:
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _do_nothing)
     threading.Thread(target=_catch, args=(receiving, sending, stop, patience), name="signals", daemon=True).start()
 
 
-def _catch(receiving: socket.socket, sending: socket.socket, stop: Callable[[], None], patience: float) -> None:
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Python's own part in a signal: that there is one makes the system write the number."""
+
+
+def _catch(receiving: socket.socket, sending: socket.socket, stop: Callable[[], object], patience: float) -> None:
     with sending:  # kept open
         while receiving.recv(1)[0] not in SIGNALS:
             pass

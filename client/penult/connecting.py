@@ -65,9 +65,10 @@ def connect(
     trusted = named.tls_ca if tls_ca is None else path("tls_ca", tls_ca)
     if token is None and named.token_file is not None and not os.environ.get(TOKEN_VARIABLE):
         token = token_in(named.token_file)
-    found = find_token(named.address, token)
-    encrypts = flag("tls", tls) or named.tls
     pair = named.pair(tls_cert, tls_key)
+    # Who shows a certificate means to be whom it names, not the owner of a server that runs on the same machine.
+    found = find_token(named.address, token, looks=pair is None)
+    encrypts = flag("tls", tls) or named.tls
     connection = Connection(named.address, token=found, tls=encrypts, tls_ca=trusted, tls_pair=pair)
     return Client(connection, check_server(connection, timeout=seconds(timeout)))
 

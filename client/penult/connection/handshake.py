@@ -25,13 +25,13 @@ def check_address(address: str) -> None:
         raise invalid(f"an address is host:port, such as {DEFAULT_ADDRESS}; got {shown(address)}", address=address)
 
 
-def find_token(address: str, token: str | None) -> str | None:
-    """The token to use: the argument, the environment, or the file of a server on this machine."""
+def find_token(address: str, token: str | None, *, looks: bool = True) -> str | None:
+    """The token to use: the argument, the environment, or, if it `looks`, the file of a server on this machine."""
     if token is not None:
         return checked_token("token", token)
     if from_environment := os.environ.get(TOKEN_VARIABLE):
         return checked_token(TOKEN_VARIABLE, from_environment)
-    if not is_loopback(address):
+    if not looks or not is_loopback(address):
         return None
     record = read_record(state_file(address.rpartition(":")[2]))
     return record.token if record else None

@@ -132,12 +132,13 @@ def _handshake(target: tuple[str, int], context: ssl.SSLContext) -> Exception | 
 def _first_answer(encrypted: ssl.SSLSocket) -> Exception | None:
     """With TLS 1.3 a server judges the client's certificate when the client has finished: it speaks, or refuses."""
     try:
-        encrypted.recv(1)
-    except ssl.SSLError as error:
-        return _RefusedByServerError(error.reason or str(error))
-    except OSError:
+        if encrypted.recv(1):
+            return None
+    except TimeoutError:
         return None
-    return None
+    except OSError as error:
+        return _RefusedByServerError(str(error))
+    return _RefusedByServerError("it closes the connection")
 
 
 def _unverified() -> ssl.SSLContext:

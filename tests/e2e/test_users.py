@@ -1,0 +1,281 @@
+"""A team at one server: what each role may, whose things are whose, what is written down, and clients' certificates."""
+
+import json
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+import numpy as np
+import pytest
+
+import penult
+from conftest import RunningServer
+from penult.certificates import make_certificate
+from penult_proto.roles import Role
+from penult_server.registry.database import Database
+from penult_server.users.tokens import TokenTable
+
+T = TypeVar("T")
+X, Y = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32), np.arange(60) % 2
+
+
+def token(root: Path, name: str, user: str, role: str) -> str:
+    """A new token, as another process makes it beside the server that runs."""
+    database = Database(root / "penult.db")
+    try:
+        return TokenTable(database).create(name, user=user, role=Role(role), expires=None)[1]
+    finally:
+        database.close()
+
+
+def let_in(connect: Callable[[], T]) -> T:
+    """What `connect` gives once the server knows of a new token: within a second."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return connect()
+        except (penult.Unauthenticated, penult.NotAllowed):
+            if time.monotonic() > deadline:
+                raise
+
+
+def refused(what: Callable[[], object], kind: str = "not_allowed") -> penult.PenultError:
+    with pytest.raises(penult.PenultError) as raised:
+        what()
+    assert raised.value.kind == kind, raised.value
+    return raised.value
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    root = tmp_path_factory.mktemp("users") / "store"
+    started = RunningServer(root, "--max-user-bytes", "1000000", "--max-user-jobs", "1")
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="module")
+def secrets(server):
+    people = (("ann", "runner"), ("bob", "runner"), ("eve", "reader"), ("root", "admin"))
+    return {user: token(server.root, f"laptop of {user}", user, role) for user, role in people}
+
+
+@pytest.fixture(scope="module")
+def people(server, secrets):
+    """Clients of everybody, each let in within a second of `penult token create`."""
+    clients = {user: let_in(partial(server.connect, token=secret)) for user, secret in secrets.items()}
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
+@pytest.fixture(scope="module")
+def ann_s(people):
+    """Features that a runner has uploaded."""
+    return people["ann"].features.upload(features=X, y=Y, name="anns")
+
+
+def test_a_thing_is_its_token_s_user_s(server, people, ann_s, monkeypatch):
+    assert ann_s.user == "ann"
+    assert people["ann"].refit(ann_s, l2=0.5).user == "ann"
+    monkeypatch.setenv("PENULT_USER", "whoever")
+    with server.connect() as owner:
+        assert owner.features.upload(features=X[:40], y=Y[:40]).user == "whoever"
+    with server.connect(token=(server.root / "token").read_text().strip()) as again:
+        assert again.features.upload(features=X[:30], y=Y[:30]).user == "whoever"
+
+
+def test_a_reader_has_what_is_stored_and_no_more(people, ann_s):
+    eve, ann = people["eve"], people["ann"]
+    assert np.array_equal(eve.features.read(ann_s).features, X)
+    ann.refit(ann_s, l2=0.1)
+    ann.spectra(ann_s, top_k=2)
+    assert eve.refit(ann_s.digest, l2=0.1).user == "ann"
+    eve.spectra(ann_s.digest, top_k=2)
+    said = str(refused(lambda: eve.refit(ann_s.digest, l2=0.2)))
+    assert "this answer is not stored, and eve is a reader here" in said
+    refused(lambda: eve.spectra(ann_s.digest, top_k=3))
+    refused(lambda: eve.descriptors(ann_s.digest))
+    assert "a name, tags or a note needs the role runner" in str(
+        refused(lambda: eve.refit(ann_s.digest, l2=0.1, name="mine-now"))
+    )
+    refused(lambda: eve.features.upload(features=X, y=Y))
+    refused(lambda: eve.features.delete(ann_s))
+    refused(lambda: eve.evaluate(ann.refit(ann_s, l2=0.1), ann_s.digest))
+
+
+def training(client: penult.Client, seed: int) -> penult.Job:
+    """Long enough to be there when the next is asked for."""
+    return client.finetune(dataset="footwear", backbone="test_resnet", pretrained=False, epochs=500, seed=seed)
+
+
+def test_a_runner_deletes_and_cancels_what_is_their_own(people, ann_s):
+    ann, bob = people["ann"], people["bob"]
+    assert "is ann's, and a runner may change only what is their own" in str(
+        refused(lambda: bob.features.delete(ann_s))
+    )
+    assert bob.features.delete(ann_s, dry_run=True).goes
+    job = training(ann, 0)
+    refused(lambda: bob.jobs.get(job.id).cancel())
+    refused(lambda: bob.datasets.register("mine", "/tmp/labels.csv"))
+    # One of ann's may wait; the first runs, or is about to.
+    asked = [lambda seed=seed: training(ann, seed) for seed in (1, 2)]
+    waiting = asked[0]() if job.refresh().state == "running" else job
+    busy = refused(asked[1], "quota_exceeded")
+    assert isinstance(busy, penult.Busy)
+    assert busy.retry_after
+    waiting.cancel()
+    people["root"].jobs.get(job.id).cancel()
+
+
+def test_bytes_are_bounded(people):
+    large = np.zeros((4000, 80), dtype=np.float32)
+    busy = refused(lambda: people["bob"].features.upload(features=large, y=np.arange(4000) % 2), "quota_exceeded")
+    assert "and 1,000,000 is the most" in str(busy)
+
+
+def test_a_revoked_token_ends_what_it_began(server, people):
+    secret = token(server.root, "short", "zoe", "reader")
+    client = let_in(lambda: server.connect(token=secret))
+    command = [sys.executable, "-m", "penult", "token", "revoke", "short", "--root", str(server.root)]
+    subprocess.run(command, check=True, capture_output=True)
+    ended = time.monotonic()
+    with client:
+        while (error := failure(client.info)) is None:
+            assert time.monotonic() - ended < 2
+    assert "was revoked" in str(error)
+
+
+def failure(call: Callable[[], object]) -> penult.PenultError | None:
+    try:
+        call()
+    except penult.Unauthenticated as error:
+        return error
+    return None
+
+
+def test_strangers_messages_take_no_memory(server):
+    """Once 24 messages of 60 MB took 1.1 GB more."""
+    message = b"\x0a" + b"a" * (60 * 2**20)
+
+    def send(_: int) -> grpc.StatusCode:
+        with grpc.insecure_channel(server.record["address"]) as channel:
+            call = channel.unary_unary("/penult.v1.JobService/GetJob")
+            with pytest.raises(grpc.RpcError) as raised:
+                call(message, timeout=30)
+        return raised.value.code()
+
+    before = peak(server)
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(send, range(8))) == {grpc.StatusCode.UNAUTHENTICATED}
+    assert peak(server) - before < 200 * 2**20
+
+
+def peak(server: RunningServer) -> int:
+    """Most bytes that the front has had in memory."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.process.pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+def test_afterwards_all_is_private_and_the_audit_tells_who_did_what(server, people, ann_s, secrets):
+    refused(lambda: people["eve"].features.delete(ann_s))
+    open_to_others = [
+        path for path in (server.root, *server.root.rglob("*")) if stat.S_IMODE(path.lstat().st_mode) & 0o077
+    ]
+    assert [path for path in open_to_others if path.name not in ("store", "server.log")] == []
+    assert stat.S_IMODE(server.root.stat().st_mode) == 0o700
+    lines = [json.loads(line) for line in (server.root / "logs" / "audit.jsonl").read_text().splitlines()]
+    done = {(one["user"], one["method"].rpartition("/")[2], one["code"]) for one in lines}
+    assert {
+        ("ann", "UploadFeatures", "OK"),
+        ("ann", "ComputeRefits", "OK"),
+        ("bob", "Delete", "PERMISSION_DENIED"),
+        ("eve", "Delete", "PERMISSION_DENIED"),
+        ("eve", "ComputeSpectra", "PERMISSION_DENIED"),
+        ("ann", "CreateJob", "RESOURCE_EXHAUSTED"),
+        ("root", "CancelJob", "OK"),
+    } <= done
+    assert "GetInfo" not in {method for _, method, code in done if code == "OK"}
+    uploads = {one["what"] for one in lines if one["method"].endswith("UploadFeatures")}
+    assert ann_s.digest in uploads
+
+
+def test_no_secret_is_in_anything_that_is_kept(server, people, secrets):
+    owner = (server.root / "token").read_text().strip()
+    for path in server.root.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert all(secret.encode() not in content for secret in secrets.values()), path
+            assert owner.encode() not in content or path.name in ("token", "server.json"), path
+
+
+# Certificates of clients
+
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+
+
+def openssl(*arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+def authority(folder: Path) -> tuple[str, str]:
+    """The certificate and key of one who signs others."""
+    folder.mkdir()
+    key, certificate = str(folder / "ca.key"), str(folder / "ca.pem")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=team", "-keyout", key, "-out", certificate)
+    return certificate, key
+
+
+def signed(folder: Path, name: str, by: tuple[str, str], *options: str) -> dict[str, str]:
+    """A person's certificate and key, as arguments of `connect`."""
+    key, request, certificate = (str(folder / f"{name}.{end}") for end in ("key", "csr", "pem"))
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+    made = ["-in", request, "-CA", by[0], "-CAkey", by[1], "-CAcreateserial", "-out", certificate]
+    openssl("x509", "-req", *made, *(options or ("-days", "2")))
+    return {"tls_cert": certificate, "tls_key": key}
+
+
+@needs_openssl
+def test_a_certificate_names_its_user(tmp_path):
+    server_s, key = make_certificate(["localhost", "127.0.0.1"], tmp_path / "server")
+    team, others = authority(tmp_path / "team"), authority(tmp_path / "others")
+    people = {name: signed(tmp_path, name, team) for name in ("ann", "nobody")}
+    owner = {"token": "t" * 43, "tls_ca": server_s, **people["nobody"]}
+    options = ["--tls-cert", str(server_s), "--tls-key", str(key), "--tls-client-ca", team[0]]
+    root = tmp_path / "store"
+    root.mkdir(mode=0o700)
+    (root / "token").write_text("t" * 43)
+    server = RunningServer(root, *options, **owner)
+    try:
+        address = server.record["address"]
+        token(server.root, "ann's", "ann", "runner")
+
+        def connect(**given):
+            return penult.connect(address, tls_ca=server_s, timeout=5, **given)
+
+        with let_in(lambda: connect(**people["ann"])) as client:
+            assert client.features.upload(features=X, y=Y).user == "ann"
+        said = str(refused(lambda: connect(**people["nobody"])))
+        assert "the certificate names 'nobody', who has no valid token here" in said
+        said = str(refused(connect, "unreachable"))
+        assert "wants a certificate of each client: pass tls_cert= and tls_key=" in said
+        strange = signed(tmp_path, "strange", others)
+        assert "does not accept the certificate in" in str(refused(lambda: connect(**strange), "unreachable"))
+        assert "go together" in str(refused(lambda: connect(tls_cert=strange["tls_cert"]), "invalid_argument"))
+        wrong = {**people["ann"], "tls_key": strange["tls_key"]}
+        assert "a certificate and its key" in str(refused(lambda: connect(**wrong), "invalid_argument"))
+        with pytest.raises(penult.Unauthenticated):
+            connect(token="x" * 43, **people["ann"])
+    finally:
+        server.stop()
+    assert (root / "logs" / "audit.jsonl").exists()

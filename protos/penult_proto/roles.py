@@ -15,9 +15,10 @@ class Role(StrEnum):
 
     def includes(self, other: "Role") -> bool:
         """Whether this role may what `other` may."""
-        order = list(Role)
-        return order.index(self) >= order.index(other)
+        return _RANKS[self] >= _RANKS[other]
 
+
+_RANKS = {role: rank for rank, role in enumerate(Role)}
 
 METHOD_ROLES: dict[str, dict[str, Role]] = {
     "penult.v1.CatalogService": {

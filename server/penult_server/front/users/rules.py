@@ -6,13 +6,14 @@ from penult_proto.v1.cards_pb2 import Card
 from penult_server.errors import ServiceError
 from penult_server.front.caller import CALLER, Caller
 
+_ROLES = {f"/{service}/{name}": role for service, rows in METHOD_ROLES.items() for name, role in rows.items()}
+
 
 def check_method(caller: Caller, method: str) -> None:
     """Raise ServiceError (NOT_ALLOWED) for an RPC, by its path, that the caller's role may not call."""
-    service, _, name = method.strip("/").partition("/")
-    needed = METHOD_ROLES[service][name]
+    needed = _ROLES[method]
     if not caller.role.includes(needed):
-        raise refusal(caller, name, needed)
+        raise refusal(caller, method.rpartition("/")[2], needed)
 
 
 def check_job(kind: str | None) -> None:

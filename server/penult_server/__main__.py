@@ -9,6 +9,7 @@ from pathlib import Path
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.log_limit import RepeatLimit
 from penult_server.settings import Settings
 from penult_server.users import command as token_command
 
@@ -57,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.pop("command") == "token":
         return token_command.run(options)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RepeatLimit())
     # The front starts processes; gRPC's own handling of forks is neither needed nor wanted there.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     # Imported late: gRPC reads the environment when it is loaded.

@@ -1,6 +1,7 @@
 """Tokens of users in a registry, the commands that make and end them, and a root that is its owner's alone."""
 
 import json
+import logging
 import os
 import re
 import sqlite3
@@ -12,6 +13,7 @@ import pytest
 
 from penult_proto.errors import ErrorKind
 from penult_proto.roles import Role
+from penult_server import log_limit
 from penult_server.__main__ import main
 from penult_server.errors import ServiceError
 from penult_server.front.access import RootLock, server_token
@@ -157,3 +159,21 @@ def test_options_that_make_no_sense(tmp_path, options):
     with pytest.raises(ServiceError) as raised:
         Settings(root=tmp_path, **options)
     assert raised.value.kind is ErrorKind.INVALID_ARGUMENT
+
+
+def test_a_line_that_repeats_is_told_a_few_times(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(log_limit.time, "monotonic", lambda: now)
+    limit = log_limit.RepeatLimit()
+
+    def say(line: int, level: int = logging.ERROR) -> str | None:
+        record = logging.LogRecord("penult", level, "here.py", line, "failed: %s", ("x",), None)
+        return record.getMessage() if limit.filter(record) else None
+
+    said = [say(1) for _ in range(1000)]
+    assert said == ["failed: x"] * log_limit.PER_PERIOD + [None] * (1000 - log_limit.PER_PERIOD)
+    assert say(2) == "failed: x"
+    assert all(say(1, logging.INFO) for _ in range(100))
+    now += log_limit.PERIOD_SECONDS
+    assert say(1) == f"failed: x ({1000 - log_limit.PER_PERIOD} more of these were left out before)"
+    assert say(1) == "failed: x"

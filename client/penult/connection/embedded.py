@@ -24,6 +24,8 @@ ROOT_IS_TAKEN = 3
 """Exit code of a server whose store another server holds."""
 POLL_SECONDS = 0.05
 LOG_LINES = 15
+LOG_BYTES = 16 * 2**20
+"""Of a log of earlier servers that the next one goes on with; a larger one is renamed, in place of the one before."""
 
 
 def attached_server(root: str | Path, *, timeout: float, look: bool = False) -> tuple[Connection, Info]:
@@ -107,7 +109,10 @@ def require_server(what: str) -> None:
 def _start(store: Path) -> subprocess.Popen[bytes]:
     require_server("penult.local() starts a server")
     command = [sys.executable, "-m", "penult_server", "serve", "--root", str(store), "--port", "0", "--embedded"]
-    with open(store / "server.log", "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as log:
+    log_file = store / "server.log"
+    if log_file.exists() and log_file.stat().st_size > LOG_BYTES:
+        log_file.replace(store / "server.log.1")
+    with open(log_file, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as log:
         # A session of its own: Ctrl-C in the terminal must not reach it.
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

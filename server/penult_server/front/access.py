@@ -104,6 +104,7 @@ def publish(record: ServerRecord, files: tuple[Path, Path]) -> None:
     by_port, in_root = files
     try:
         by_port.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        by_port.parent.chmod(PRIVATE_FOLDER)
         write_file(by_port, content, mode=PRIVATE_FILE)
     except OSError as error:
         log.warning("clients must be given the token (it is in %s): %s", in_root.parent / "token", error)

@@ -52,7 +52,7 @@ class Guard(grpc.aio.ServerInterceptor):
         if handler is None:
             return handler
         if method.startswith(OPEN_SERVICES):
-            return self._open.bounded(handler)
+            return self._open.bounded(method, handler)
         metadata: dict[str, Any] = dict(handler_call_details.invocation_metadata or ())
         if self._takes_certificates and "authorization" not in metadata:
             # Only a handler is told the certificate; whoever has none could not connect.
@@ -68,7 +68,9 @@ class Guard(grpc.aio.ServerInterceptor):
 
     async def _refuse(self, method: str, caller: Caller | None, context: Context, error: ServiceError) -> Never:
         started = time.perf_counter()
-        await self._notes.ended(method, caller, context, what="", kind=error.kind, started=started, stored=False)
+        written = self._notes.ended(method, caller, context, what="", kind=error.kind, started=started, stored=False)
+        if written is not None:
+            await written
         await abort(context, error)
 
     async def _admitted(

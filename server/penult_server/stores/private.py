@@ -8,7 +8,17 @@ from pathlib import Path
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 OWN = (
     *("checkpoints", "datasets", "features", "logs", "runs", "tokens", "uploads"),
-    *("lock", "penult.db", "penult.db-shm", "penult.db-wal", "reserve", "server.json", "server.log", "token"),
+    *(
+        "lock",
+        "penult.db",
+        "penult.db-shm",
+        "penult.db-wal",
+        "reserve",
+        "server.json",
+        "server.log",
+        "server.log.1",
+        "token",
+    ),
 )
 """What a server keeps in its root. Whatever else lies there, should somebody serve a folder of other things, stays."""
 _OTHERS = 0o077

@@ -1,5 +1,6 @@
 """Around every handler: its caller is known, its errors become statuses, and what it changed is written down."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -37,7 +38,7 @@ class Notes:
         self._all_calls = all_calls
         self._limit = RefusalLimit()
 
-    async def ended(
+    def ended(
         self,
         method: str,
         caller: Caller | None,
@@ -47,15 +48,18 @@ class Notes:
         kind: str,
         started: float,
         stored: bool,
-    ) -> None:
-        """Write a line of a call, if it is to have one. `kind` is that of its error, empty for none."""
+    ) -> asyncio.Future[None] | None:
+        """Write a line of a call, if it is to have one; done once it is written.
+
+        `kind` is that of the call's error, empty for none; `stored`: all that it answered was there before.
+        """
         changes = not method.rpartition("/")[2].startswith(LOOKING) and not stored
         left_out: int | None = 0
         if kind in REFUSALS:
             left_out = self._limit.counted(caller.user if caller else "")
         if left_out is None or not (changes or kind in REFUSALS or self._all_calls):
-            return
-        await self._audit.append(
+            return None
+        return self._audit.append(
             Entry(
                 request_id=caller.request_id if caller else "",
                 user=caller.user if caller else "",
@@ -101,8 +105,6 @@ class Admitted:
     async def __aexit__(self, _: object, error: BaseException | None, trace: object) -> None:
         """Raises grpc's AbortError in place of what the handler raised."""
         self._opened.__exit__(None, None, None)
-        if isinstance(error, GeneratorExit):
-            return  # its reader has gone; nothing can be awaited with it
         refusal: ServiceError | None = None
         if self._call.is_cut and error is not None:
             self._call.task.uncancel()
@@ -112,7 +114,7 @@ class Admitted:
         elif error is not None and isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
             refusal = translate(error)  # the seam: whatever is left is a bug, logged and answered as INTERNAL
         kind = refusal.kind.value if refusal else _said(error, self._context)
-        await self._notes.ended(
+        written = self._notes.ended(
             self._method,
             self._caller,
             self._context,
@@ -121,6 +123,9 @@ class Admitted:
             started=self._started,
             stored=error is None and self._answered is not None and self._all_stored,
         )
+        # Of a stream whose reader has gone nothing may be waited for.
+        if written is not None and not isinstance(error, GeneratorExit):
+            await written
         if refusal is not None:
             await abort(self._context, refusal)
 

@@ -73,13 +73,13 @@ class Audit:
         self.errors = 0
         """Lines that could not be written."""
 
-    async def append(self, entry: Entry) -> None:
-        """Write a line; returns once it is in the file. A line that cannot be written stops no call."""
+    def append(self, entry: Entry) -> asyncio.Future[None]:
+        """Write a line; done once it is in the file. A line that cannot be written stops no call."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._write, entry.line())
         if not self._is_flushing:
             self._is_flushing = True
             loop.call_later(FLUSH_SECONDS, self._start_flush)
+        return loop.run_in_executor(self._thread, self._write, entry.line())
 
     def close(self) -> None:
         """Flush and close the file, after the lines that wait."""

@@ -44,11 +44,11 @@ class OpenToAll:
     def __init__(self) -> None:
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def bounded(self, handler: Any) -> Any:
-        """The same handler, for calls of anybody."""
+    def bounded(self, method: str, handler: Any) -> Any:
+        """The same handler of an RPC, for calls of anybody."""
 
         async def answer(requests: object, context: Context) -> AsyncIterator[Any]:
-            messages = self._messages(handler, context)
+            messages = self._messages(method, handler, context)
             try:
                 if handler.request_streaming:
                     replies = handler.stream_stream(messages, context)
@@ -66,11 +66,12 @@ class OpenToAll:
 
         return grpc.stream_stream_rpc_method_handler(answer, response_serializer=handler.response_serializer)
 
-    async def _messages(self, handler: Any, context: Context) -> AsyncIterator[Any]:
+    async def _messages(self, method: str, handler: Any, context: Context) -> AsyncIterator[Any]:
         """The messages of a call. Raises ServiceError: INVALID_ARGUMENT, TOO_LARGE, BUSY."""
-        for _ in range(MOST_MESSAGES):
-            # One at a time from each machine: gRPC bounds a message by what callers with a token may send.
-            turn = self._turns.setdefault(_host(context), asyncio.Lock())
+        for number in range(MOST_MESSAGES):
+            # One at a time from each machine: gRPC bounds a message by what callers with a token may send. Who waits
+            # for a later one of a stream is not in the way of probes.
+            turn = self._turns.setdefault(f"{method} {min(number, 1)} {_host(context)}", asyncio.Lock())
             try:
                 async with asyncio.timeout(READ_SECONDS), turn:
                     content: Any = await context.read()

@@ -100,7 +100,7 @@ class TokenTable:
 
 def _token(row: "tuple[str, ...]") -> Token:
     id, name, sha256, user, role, created, expires, last_used, revoked = row
-    times = [None if one is None else float(one) for one in (expires, last_used, revoked)]
+    times = [float(one) if one else None for one in (expires, last_used, revoked)]
     return Token(
         id=id,
         name=name,

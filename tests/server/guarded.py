@@ -81,9 +81,9 @@ class Guarded(grpc.GenericRpcHandler):
         self.loop.close()
 
     async def _stop(self) -> None:
-        self.watch.cancel()
         await self.server.stop(0)
-        await self.calls.note_used()
+        self.watch.cancel()
+        await asyncio.wait([self.watch])
         await self.registry.close()
         await asyncio.to_thread(self.audit.close)
 

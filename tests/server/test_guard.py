@@ -5,9 +5,12 @@ import json
 import stat
 import threading
 import time
+from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from guarded import METHODS, OWNER, PROBE, Guarded, make_tokens, metadata, until
 
 from penult_proto.errors import said_by
@@ -16,6 +19,7 @@ from penult_proto.services import SERVICES
 from penult_proto.v1 import jobs_pb2, storage_pb2
 from penult_server.front.caller import Caller
 from penult_server.front.users import audit
+from penult_server.front.users.admitted import named
 
 GET_INFO = "/penult.v1.InfoService/GetInfo"
 WATCH = "/penult.v1.JobService/WatchJob"
@@ -170,6 +174,33 @@ def test_the_audit_has_a_line_for_every_change_and_refusal_before_it_is_answered
     assert (refused["user"], refused["code"], refused["kind"]) == ("user-reader", "PERMISSION_DENIED", "not_allowed")
     ids = {one.id for one in server.edit(lambda table: table.all())}
     assert {changed["token"], refused["token"]} <= ids
+
+
+def fill(message: Message, depth: int = 0) -> Message:
+    """Say something in every field of a message."""
+    for field in message.DESCRIPTOR.fields:
+        if field.message_type is not None and (depth > 3 or field.message_type.GetOptions().map_entry):
+            continue
+        value: Any = getattr(message, field.name)
+        if field.message_type is not None:
+            fill(value.add() if field.is_repeated else value, depth + 1)
+        elif field.type == field.TYPE_STRING:
+            value.append(field.name) if field.is_repeated else setattr(message, field.name, field.name)
+    return message
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_whatever_a_call_is_about_can_be_told(method):
+    for described in (METHODS[method].input_type, METHODS[method].output_type):
+        kind = GetMessageClass(described)
+        assert isinstance(named(kind()), str)
+        assert isinstance(named(fill(kind())), str)
+    asked = named(fill(GetMessageClass(METHODS[method].input_type)()))
+    assert (
+        asked
+        or method.endswith(("Attach", "GetInfo", "GetUsage", "UploadFeatures", "UploadFiles", "CreateJob"))
+        or ("List" in method)
+    )
 
 
 def test_a_flood_of_refusals_gets_few_lines(server, monkeypatch):

@@ -68,7 +68,9 @@ class Guard(grpc.aio.ServerInterceptor):
 
     async def _refuse(self, method: str, caller: Caller | None, context: Context, error: ServiceError) -> Never:
         started = time.perf_counter()
-        written = self._notes.ended(method, caller, context, what="", kind=error.kind, started=started, stored=False)
+        written = self._notes.ended(
+            method, caller, context, messages=(), kind=error.kind, started=started, stored=False
+        )
         if written is not None:
             await written
         await abort(context, error)

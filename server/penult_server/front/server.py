@@ -112,7 +112,7 @@ class Server:
                 await self._serve(server, port, token)
             finally:
                 watch.cancel()
-                await calls.note_used()
+                await asyncio.wait([watch])
         finally:
             await asyncio.to_thread(audit.close)
             await self._registry.close()

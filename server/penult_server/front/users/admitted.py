@@ -8,6 +8,7 @@ import grpc
 
 from penult_proto.errors import STATUS_CODES, ErrorKind, said_by
 from penult_proto.roles import LOOKING
+from penult_proto.v1 import jobs_pb2
 from penult_server.errors import ServiceError
 from penult_server.front.caller import CALLER, Caller
 from penult_server.front.users.audit import Audit, Entry, RefusalLimit
@@ -44,13 +45,14 @@ class Notes:
         caller: Caller | None,
         context: Context,
         *,
-        what: str,
+        messages: tuple[Any, ...],
         kind: str,
         started: float,
         stored: bool,
     ) -> asyncio.Future[None] | None:
         """Write a line of a call, if it is to have one; done once it is written.
 
+        `messages`: the answer and the request, where there are such, the first to name a thing tells what it is about;
         `kind` is that of the call's error, empty for none; `stored`: all that it answered was there before.
         """
         changes = not method.rpartition("/")[2].startswith(LOOKING) and not stored
@@ -66,7 +68,7 @@ class Notes:
                 token=caller.token_id if caller else "",
                 peer=str(context.peer()),
                 method=method,
-                what=what,
+                what=next(filter(None, map(named, messages)), ""),
                 code=STATUS_CODES[ErrorKind(kind)].name if kind else "OK",
                 kind=kind,
                 milliseconds=(time.perf_counter() - started) * 1e3,
@@ -118,7 +120,7 @@ class Admitted:
             self._method,
             self._caller,
             self._context,
-            what=_named(self._answered) or _named(self._asked),
+            messages=(self._answered, self._asked),
             kind=kind,
             started=self._started,
             stored=error is None and self._answered is not None and self._all_stored,
@@ -146,20 +148,19 @@ def _was_stored(message: Any) -> bool:
     return hasattr(message, "refit") and hasattr(message.refit, "reused") and bool(message.refit.reused)
 
 
-def _named(message: Any) -> str:
-    """The thing that a message names."""
+def named(message: Any) -> str:
+    """The thing that a message names; empty for none."""
     if message is None:
         return ""
     for field in NAMES:
         found = getattr(message, field, "")
         if found and isinstance(found, str):
-            spec = message.spec.WhichOneof("kind") if hasattr(message, "spec") and field == "id" else ""
-            return f"{spec} {found}" if spec else found
+            return f"{message.spec.WhichOneof('kind')} {found}" if isinstance(message, jobs_pb2.Job) else found
     for field in ("refit", "requests", "source", "spectra", "first", "goes"):
         inner = getattr(message, field, None)
         if inner is None or isinstance(inner, str):
             continue
         inner = next(iter(inner), None) if hasattr(inner, "__len__") else inner
-        if inner is not None and (found := _named(inner)):
+        if inner is not None and (found := named(inner)):
             return found
     return ""

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -72,14 +73,16 @@ class OpenCalls:
             await self._registry.run(self._registry.tokens.note_used, used)
 
     async def watch(self) -> None:
-        """Refresh for ever; the server must outlive a disk that is full, or a registry that is locked for long."""
-        failed = False
-        while True:
-            try:
-                await self.refresh()
-                failed = False
-            except Exception:
-                if not failed:
-                    log.exception("the tokens cannot be read; trying again")
-                failed = True
-            await asyncio.sleep(POLL_SECONDS)
+        """Refresh until it is cancelled; the server must outlive a full disk, or a registry that is locked for long."""
+        try:
+            while True:
+                await self._try(self.refresh)
+                await asyncio.sleep(POLL_SECONDS)
+        finally:
+            await self._try(self.note_used)
+
+    async def _try(self, step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await step()
+        except sqlite3.Error:
+            log.exception("the registry's tokens cannot be read or written")

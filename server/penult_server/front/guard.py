@@ -11,7 +11,7 @@ from penult_proto import PROTOCOL
 from penult_proto.errors import ErrorKind
 from penult_proto.limits import MESSAGE_BYTES
 from penult_server.errors import ServiceError
-from penult_server.front.caller import Caller
+from penult_server.front.caller import CALLER, Caller
 from penult_server.front.requests import checked, checked_stream, decoder
 from penult_server.front.users.admitted import Admitted, Notes
 from penult_server.front.users.authenticator import Authenticator
@@ -67,6 +67,8 @@ class Guard(grpc.aio.ServerInterceptor):
         return self._wrapped(handler, method, metadata, caller)
 
     async def _refuse(self, method: str, caller: Caller | None, context: Context, error: ServiceError) -> Never:
+        if caller is not None:
+            CALLER.set(caller)  # for who counts calls by user
         started = time.perf_counter()
         written = self._notes.ended(
             method, caller, context, messages=(), kind=error.kind, started=started, stored=False

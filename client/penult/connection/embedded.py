@@ -25,7 +25,7 @@ ROOT_IS_TAKEN = 3
 POLL_SECONDS = 0.05
 LOG_LINES = 15
 LOG_BYTES = 16 * 2**20
-"""Of a log of earlier servers that the next one goes on with; a larger one is renamed, in place of the one before."""
+"""Most bytes of the log of earlier servers for a new one to append to; a larger one is renamed to server.log.1."""
 
 
 def attached_server(root: str | Path, *, timeout: float, look: bool = False) -> tuple[Connection, Info]:

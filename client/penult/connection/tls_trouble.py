@@ -130,7 +130,7 @@ def _handshake(target: tuple[str, int], context: ssl.SSLContext) -> Exception | 
 
 
 def _first_answer(encrypted: ssl.SSLSocket) -> Exception | None:
-    """With TLS 1.3 a server judges the client's certificate when the client has finished: it speaks, or refuses."""
+    """What refuses the client's certificate: with TLS 1.3 a server judges it when the client has finished."""
     try:
         if encrypted.recv(1):
             return None

@@ -20,11 +20,11 @@ from penult_server.stores.private import PRIVATE_FILE
 
 FLUSH_SECONDS = 0.5
 MOST_BYTES = 32 * 2**20
-"""Of one file; then it is renamed to audit.jsonl.1, and that to audit.jsonl.2, and so on."""
+"""Most bytes of one file; then it is renamed to audit.jsonl.1, and that to audit.jsonl.2, and so on."""
 KEPT = 8
 """Renamed files that stay."""
 REFUSALS_PER_SECOND = 20
-"""Of one user, and of all who are not known, that get a line each; the next line tells how many got none."""
+"""How many refusals of one user, or of all who are not known, get a line; the next line tells how many got none."""
 MOST_TEXT = 200
 SECRET = re.compile(r"pen_[A-Za-z0-9_-]{43}")
 log = logging.getLogger("penult")

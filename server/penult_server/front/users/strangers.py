@@ -20,11 +20,11 @@ from penult_server.status import abort
 # grpc's handlers are untyped at this seam.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 MOST_BYTES = 4096
-"""Of a message to the services that are open to all: a name."""
+"""Most bytes of a message to the services that are open to all: it is a name."""
 READ_SECONDS = 5.0
 """How long such a message may take, and wait for its turn."""
 MOST_MESSAGES = 100
-"""Of a stream without a token."""
+"""Most messages of a stream without a token."""
 Context = grpc.aio.ServicerContext[Any, Any]
 
 

@@ -67,7 +67,7 @@ def test_what_is_left_out_is_left_to_the_preset() -> None:
         ({"select": {"ties": "any"}}, "'first'"),
         ({"path": {"lr": 0.1}}, "'learning_rate'"),
         ({"path": {"optimizer": "lbfgs"}}, "'gd', 'sgd'"),
-        ({"path": {"start": "anywhere"}}, "'stored'"),
+        ({"path": {"start": 3}}, "'stored'"),
         ({"center": (np.ones((2, 3)), np.ones(3))}, "bias"),
         ({"rows": np.array([0.5])}, "rows must be integers; got 0.5 in row 0"),
         ({"weights": "loud"}, "'confidence'"),

@@ -199,7 +199,7 @@ def small_chunks(set_budget) -> None:
     set_budget(chunk_bytes=1024)
 
 
-@pytest.mark.parametrize("kind", OF_A_STORE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_damage_passes_as_numbers(tmp_path: Path, kind: str, tally: Tally) -> None:
     hold_when_damaged(tmp_path, kind, tally, most=2 if kind == "features" else 40)
     assert tally.counts["found: store_corrupt"] > 10

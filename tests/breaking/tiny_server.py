@@ -34,7 +34,7 @@ DEADLINE = 100.0
 class ThreadWorkers:
     """Takes the place of the queue's spare worker."""
 
-    async def take(self, **_: Any) -> "ThreadWorker":
+    async def take(self, *_: Any, **__: Any) -> "ThreadWorker":
         return ThreadWorker()
 
     async def stop(self) -> None:

@@ -207,7 +207,7 @@ def test_the_compute_worker_s_threads_know_the_number_of_their_call():
 def test_a_device_adds_up_for_how_long_it_was_held():
     device = Turns()
     assert device.used_seconds() == 0
-    with device.turn():
+    with device.held():
         while device.used_seconds() < 0.01:
             pass
     held = device.used_seconds()

@@ -178,7 +178,7 @@ def test_requests_that_arrive_together_are_solved_together(stored, material, sol
     _, digest, _, _ = stored
     device = Turns()
     refits = RefitQueue(material, device)
-    with device.turn():
+    with device.held():
         # The first batch waits for the device; what comes meanwhile is the second.
         first = refits.ask(asked(digest, l2=0.5).request, lambda: True)
         answers = [refits.ask(asked(digest, l2=0.1 * (1 + k)).request, lambda: True) for k in range(20)]

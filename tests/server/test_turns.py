@@ -27,7 +27,7 @@ class Device:
         return self._now
 
     def compute(self, name: str, user: str, n_steps: int) -> None:
-        with self.turns.turn(user):
+        with self.turns.held(user):
             for _ in range(n_steps):
                 assert self._computing.acquire(blocking=False), "two compute at once"
                 self.log.append(name)
@@ -48,7 +48,7 @@ def pool():
 
 def started(pool, device: Device, *calls: tuple[str, str, int]) -> Callable[[], None]:
     """Calls that wait in this order for the device, which is free once the answer is called; then it waits for them."""
-    holder = device.turns.turn("holder")
+    holder = device.turns.held("holder")
     holder.__enter__()
     futures = []
     for count, call in enumerate(calls, 1):
@@ -102,7 +102,7 @@ def test_a_user_has_few_computations_open(pool):
 
 def test_a_steady_block_lets_nobody_in(pool):
     device = Device()
-    with device.turns.turn("one"):
+    with device.turns.held("one"):
         other = pool.submit(device.compute, "other", "other", 1)
         device.until(1)
         with device.turns.steady():

@@ -1,12 +1,12 @@
-"""Calls that a server had no room for, made again after the time that it asked for.
+"""Calls that a server had no place for, made again after the time that it asked for.
 
-`busy` is said before anything is begun, or of queries, whose answers are stored: so the same call again is harmless.
+`busy` is said before anything is started, or of queries, whose answers are stored: so the same call again is harmless.
 """
 
 import random
 import time
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import grpc
 
@@ -14,6 +14,7 @@ from penult.errors import PenultError
 from penult_proto.errors import ErrorKind
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 LONGEST_WAIT = 8.0
 """Seconds between two attempts at most."""
 
@@ -46,12 +47,24 @@ class Patience:
         return True
 
 
+class Call(Protocol[T_co]):
+    """A stream of answers."""
+
+    def __iter__(self) -> Iterator[T_co]: ...
+
+    def __next__(self) -> T_co: ...
+
+    def cancel(self) -> object:
+        """End it. May be called again."""
+        ...
+
+
 class PatientCall(Generic[T]):
     """A stream of answers; where the server was busy it is opened again, and what had come is passed over."""
 
     def __init__(
         self,
-        begin: Callable[[float | None], "grpc.CallIterator[T]"],
+        begin: Callable[[float | None], Call[T]],
         patience: Patience,
         meaning: Callable[[grpc.RpcError], PenultError],
     ) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import grpc
 
 from penult.arguments.coerce import seconds
-from penult.connection.patience import Patience, PatientCall
+from penult.connection.patience import Call, Patience, PatientCall
 from penult.errors import Busy, PenultError, Unavailable, from_kind, invalid, shown
 from penult_proto import PROTOCOL
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
@@ -40,18 +40,6 @@ USER_VARIABLE = "PENULT_USER"
 Q = TypeVar("Q", bound="Message")
 R = TypeVar("R", bound="Message")
 R_co = TypeVar("R_co", bound="Message", covariant=True)
-
-
-class Call(Protocol[R_co]):
-    """A stream of answers."""
-
-    def __iter__(self) -> Iterator[R_co]: ...
-
-    def __next__(self) -> R_co: ...
-
-    def cancel(self) -> object:
-        """End it. May be called again."""
-        ...
 
 
 class Answer(Protocol[R_co]):
@@ -224,7 +212,7 @@ class Connection:
     ) -> R:
         """Many requests, one answer, within `timeout` seconds; Ctrl-C cancels it. Raises `PenultError`.
 
-        `requests` is called once more when the server had no room.
+        `requests` is called once more when the server had no place.
         """
         metadata = self._numbered()
         return _repeated(

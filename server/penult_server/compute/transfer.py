@@ -14,7 +14,7 @@ from penult_proto.limits import MOST_LABELS
 from penult_proto.v1 import arrays_pb2
 from penult_proto.v1 import features_pb2 as pb
 from penult_server.class_names import Classes, match_classes
-from penult_server.compute.upload_sizes import check_names, check_room
+from penult_server.compute.upload_sizes import check_names, check_space
 from penult_server.errors import ServiceError, sent_by_client, unknown
 from penult_server.messages import feature_set_to_proto
 from penult_server.notes import Note
@@ -52,7 +52,7 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
     headers = list(first.header.arrays)
     _check_headers(headers)
     check_names(first.header)
-    check_room(root, headers)
+    check_space(root, headers)
     chunks = (message.chunk for message in messages)
     small = gather(headers[:-1], chunks)
     n, d = headers[-1].shape

@@ -61,7 +61,7 @@ class Turns:
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
 
     @contextmanager
-    def turn(self, user: str = "") -> Generator[None]:
+    def held(self, user: str = "") -> Generator[None]:
         """A block that has the device; `pause` in it lets others in between."""
         computation = _Computation(user)
         with self._lock:

@@ -12,7 +12,7 @@ from penult_server.compute.memory import host_bytes
 from penult_server.errors import ServiceError
 
 COPIES = 3
-"""Of the arrays that are held in memory: the bytes that came, the array, and what is made of it."""
+"""Copies of the arrays that are held in memory: the bytes that came, the array, and what is made of it."""
 
 
 def check_names(header: features_pb2.UploadHeader) -> None:
@@ -48,7 +48,7 @@ def check_names(header: features_pb2.UploadHeader) -> None:
         )
 
 
-def check_room(root: Path, headers: Sequence[arrays_pb2.ArrayHeader]) -> None:
+def check_space(root: Path, headers: Sequence[arrays_pb2.ArrayHeader]) -> None:
     """Raise ServiceError where what is announced has too long rows (TOO_LARGE), or exceeds the free memory
     (OUT_OF_MEMORY: of all but the features, whose rows pass through) or the free disk (DISK_FULL)."""
     for header in headers:
@@ -70,12 +70,12 @@ def check_room(root: Path, headers: Sequence[arrays_pb2.ArrayHeader]) -> None:
             needed=held,
             available=free,
         )
-    total, room = sum(header.total_bytes for header in headers), shutil.disk_usage(root).free
-    if total > room:
+    total, space = sum(header.total_bytes for header in headers), shutil.disk_usage(root).free
+    if total > space:
         raise ServiceError(
             ErrorKind.DISK_FULL,
-            f"the arrays have {total / 2**30:.1f} GiB, and the server's disk has {room / 2**30:.1f} free; nothing was "
+            f"the arrays have {total / 2**30:.1f} GiB, and the server's disk has {space / 2**30:.1f} free; nothing was "
             "stored",
             needed=total,
-            available=room,
+            available=space,
         )

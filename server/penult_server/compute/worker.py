@@ -104,7 +104,7 @@ class Worker(
             yield from read_eigenvectors(
                 request,
                 self._resources(self._check_of(context), self._reporter(context)),
-                lambda: self._device.turn(user_of(context)),
+                lambda: self._device.held(user_of(context)),
             )
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
@@ -150,7 +150,7 @@ class Worker(
     def forget(self, digest: str) -> None:
         """Drop what is in memory of a feature set that was deleted."""
         self._residents.drop(digest)
-        with self._device.turn():
+        with self._device.held():
             self._material.drop(digest)
 
     def report_stats(self) -> None:
@@ -203,7 +203,7 @@ class Worker(
     def _on_device(self, context: Context, compute: Callable[[Callable[[], None], Reporter], T]) -> T:
         arrived = time.monotonic()
         try:
-            with self._device.turn(user_of(context)):
+            with self._device.held(user_of(context)):
                 tell_waited(context, time.monotonic() - arrived)
                 return compute(self._check_of(context), self._reporter(context))
         except Exception as error:  # the seam, see `refuse`

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from functools import cache
+from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -16,11 +17,11 @@ def decoder(decode: Callable[[bytes], Message]) -> Callable[[bytes], Message | S
 
     A request that lists too much is refused before it is decoded.
     """
-    message: type[Message] = decode.__self__  # pyright: ignore[reportFunctionMemberAccess]
+    descriptor: Any = decode.__self__.DESCRIPTOR  # pyright: ignore[reportFunctionMemberAccess]
 
     def decode_or_refuse(content: bytes) -> Message | ServiceError:
         try:
-            check_bounds(content, message.DESCRIPTOR)
+            check_bounds(content, descriptor)
             return decode(content)
         except ServiceError as error:
             return error

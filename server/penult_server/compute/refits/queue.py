@@ -170,7 +170,7 @@ class RefitQueue:
         arrivals = self._lanes[lane]
         while True:
             arrivals.wait()
-            with self._device.turn(user):
+            with self._device.held(user):
                 answer_together(arrivals.begin(), self._material, arrivals.joining, self._reports, self._device.pause)
             with self._lock:
                 self.batches[arrivals.size] += 1

@@ -43,7 +43,7 @@ class _Field:
     most: int | None
     """Most members; None for a field that is not repeated."""
     width: int | None
-    """Of numbers listed in one piece, as in `_PACKED`."""
+    """Bytes of each of the numbers listed in one piece, as in `_PACKED`."""
     inner: "Mapping[int, _Field] | None"
     """The fields of a message that can hold lists."""
 

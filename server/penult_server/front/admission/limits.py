@@ -34,7 +34,7 @@ class Limits:
     """The bounds of one server."""
 
     calls: Limit = Limit(server=256, user=64)
-    """Of all lanes together, those that watch not counted."""
+    """Most of all lanes together, those that watch not counted."""
     computing: Limit = Limit(server=64, user=16)
     uploads: Limit = Limit(server=UPLOADS_AT_ONCE, user=UPLOADS_AT_ONCE // 4)
     reads: Limit = Limit(server=READS_AT_ONCE, user=READS_AT_ONCE // 4)

@@ -68,7 +68,7 @@ class Notes:
                 token=caller.token_id if caller else "",
                 peer=str(context.peer()),
                 method=method,
-                what=next(filter(None, map(named, messages)), ""),
+                what=next((what for message in messages if (what := named(message))), ""),
                 code=STATUS_CODES[ErrorKind(kind)].name if kind else "OK",
                 kind=kind,
                 milliseconds=(time.perf_counter() - started) * 1e3,

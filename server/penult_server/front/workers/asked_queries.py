@@ -93,6 +93,12 @@ class AskedQuery:
             watcher.set()
 
 
+def deadline_of(context: Any) -> float | None:
+    """When a call ends, on the steady clock; None without a deadline, of which the type of contexts knows nothing."""
+    allowed = context.time_remaining()
+    return None if allowed is None else time.monotonic() + allowed
+
+
 class AskedQueries:
     """All calls in progress that ask for answers of the compute worker; used in one event loop."""
 
@@ -105,8 +111,7 @@ class AskedQueries:
         """A call, which can be watched in this block if its metadata names it."""
         name = dict(context.invocation_metadata() or ()).get(QUERY_KEY, "")
         query = AskedQuery(n_answers, unit)
-        allowed: float | None = context.time_remaining()  # its stub forgets calls without a deadline
-        query.deadline = None if allowed is None else time.monotonic() + allowed
+        query.deadline = deadline_of(context)
         if isinstance(name, str) and 0 < len(name) <= MOST_CHARACTERS:
             self._by_name[name] = query
         try:

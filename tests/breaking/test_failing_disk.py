@@ -4,8 +4,6 @@ Each step of an operation fails once, or, of a full disk, from then on until the
 and is asked again; then it is started anew, and looked at. The short version takes a few steps, the long one every one.
 """
 
-import errno
-
 import pytest
 from disk import FAILING
 from operations import OPERATIONS
@@ -13,14 +11,9 @@ from picking import spread
 from tally import Tally
 from trials import Stage
 
-from penult_server.status import translate
-
 OFTEN = ("upload", "register", "finetune", "extract", "bring", "describe", "delete")
 KINDS = {"ENOSPC": {"disk_full"}, "EIO": {"disk_failed"}, "EFBIG": {"disk_failed", "too_large"}}
 FAULTS = [("ENOSPC", False), ("ENOSPC", True), ("EIO", False), ("EFBIG", False)]
-# To be removed when every error of a disk has a kind.
-if translate(OSError(errno.EIO, "probe")).kind == "internal":
-    KINDS = {how: kinds | {"internal"} for how, kinds in KINDS.items()}
 
 
 def steps_for(stage: Stage, operation: str, how: str) -> list[int]:

@@ -149,6 +149,7 @@ class Server:
 
     async def _serve(self, server: grpc.aio.Server, port: int, token: str) -> None:
         files = address_files(self._settings.root, port)
+        await self._health.set(SERVICES, is_serving=False)
         self._compute.start()
         watcher = asyncio.create_task(self._watch_clients())
         cleaner = asyncio.create_task(keep_clean(self._settings.root, self._registry, self._settings.keep_days))

@@ -10,9 +10,6 @@ import pytest
 # Read by libraries when they are imported, and handed on to the servers that tests start.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Tests run side by side: each with a thread of its own, where all of them together have the processors.
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Address files of test servers must not land beside the user's own.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="penult-test-state-")

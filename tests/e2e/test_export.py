@@ -273,7 +273,7 @@ def test_heads_that_do_not_fit_are_refused(store, checkpoint, tmp_path):
     refused(penult.Head(weight, bias, checkpoint="a" * 64), "belongs to the features of checkpoint aaaa")
     refused(penult.Head(weight * np.nan, bias), "finite")
     refused(penult.Head(weight * 1e300, bias), "finite")
-    refused((weight, bias), "a Refit or a Head")
+    refused((weight, bias), "a Refit, its name or digest, or a Head")
     uploaded = store.features.upload(np.eye(4, 3, dtype=np.float32), [0, 1, 0, 1])
     refused(store.refit(uploaded, l2=1.0), "uploaded features")
 

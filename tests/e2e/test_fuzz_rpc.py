@@ -28,8 +28,8 @@ SHARES |= {"Evaluate": 3, "EvaluateMixtures": 3}
 
 
 @pytest.fixture(scope="module")
-def server(client, table, tiny, tmp_path_factory):
-    with FuzzedServer(client, table, tiny, tmp_path_factory.mktemp("pipes")) as server:
+def server(client, table, tiny):
+    with FuzzedServer(client, table, tiny) as server:
         yield server
 
 

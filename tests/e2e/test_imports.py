@@ -183,7 +183,7 @@ def sent(client: penult.Client, header: list[tuple[str, int, str]], *data: bytes
     messages = [pb.UploadFilesRequest(header=pb.UploadFilesHeader(files=files))]
     messages += [pb.UploadFilesRequest(data=one) for one in data]
     connection = client.connection
-    return connection.upload(connection.stubs.checkpoints.UploadFiles, iter(messages), timeout=30)
+    return connection.upload(connection.stubs.checkpoints.UploadFiles, lambda: iter(messages), timeout=30)
 
 
 def test_uploads_that_are_not_what_they_say(client):

@@ -14,6 +14,7 @@ import pytest
 
 import penult
 from penult_proto.errors import ErrorKind
+from penult_proto.roles import Role
 from penult_proto.v1 import catalog_pb2, features_pb2, jobs_pb2
 from penult_server.errors import ServiceError
 from penult_server.front.access import RootLock
@@ -26,6 +27,7 @@ from penult_server.upkeep.backup import back_up, restore
 from penult_server.upkeep.command import main
 from penult_server.upkeep.repair import repair_store
 from penult_server.upkeep.verify import verify_store
+from penult_server.users.tokens import TokenTable
 
 VERIFIED = ("checkpoints", "datasets", "features", "runs")
 
@@ -46,6 +48,9 @@ def made(tmp_path_factory, table, tiny) -> tuple[Path, dict[str, object]]:
         client.spectra(mine, top_k=2, replicates=5)
         said = answers_of(client)
     until_it_has_left(root)
+    database = Database(root / "penult.db")
+    TokenTable(database).create("laptop", user="ann", role=Role.READER, expires=None)
+    database.close()
     return root, said
 
 
@@ -253,6 +258,15 @@ def test_an_edited_row_is_never_used(copy, which):
         reads[which]()
     assert raised.value.kind is ErrorKind.STORE_CORRUPT
     assert raised.value.metadata["table"] == which
+    database.close()
+
+
+def test_a_token_whose_row_was_edited_opens_nothing(copy):
+    with sqlite3.connect(copy / "penult.db") as connection:
+        connection.execute("UPDATE token SET role = 'admin'")
+    connection.close()
+    database = Database(copy / "penult.db")
+    assert TokenTable(database).all() == []
     database.close()
 
 

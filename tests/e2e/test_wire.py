@@ -99,9 +99,10 @@ def test_directions_without_variance_have_no_angles(client, ask):
 
 def test_a_name_that_is_the_start_of_another_digest(client, mine, ask):
     start = mine.digest[:12]
-    client.features.upload(features=np.eye(4, dtype=np.float32), y=[0, 1, 0, 1], name=start)
+    with pytest.raises(penult.InvalidRequest, match="must not look like a digest"):
+        client.features.upload(features=np.eye(4, dtype=np.float32), y=[0, 1, 0, 1], name=start)
     get = features_pb2.GetFeatureSetRequest
-    assert ask("features", "GetFeatureSet", get(feature_set=start)) == "unknown_feature_set"
+    assert ask("features", "GetFeatureSet", get(feature_set=start)).digest == mine.digest
     assert ask("features", "GetFeatureSet", get(feature_set=mine.digest[:13])).digest == mine.digest
 
 

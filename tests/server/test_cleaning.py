@@ -30,15 +30,15 @@ def aged(path: Path) -> Path:
     return path
 
 
-def test_a_folder_whose_process_was_killed_goes_and_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_folders_of_the_killed_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     mine = OwnFolder()
     code = (
-        "import os, signal, tempfile; tempfile.tempdir = os.environ['PLACE']\n"
+        "import os, signal\n"
         "from penult_server.front.cleaning import OwnFolder\n"
         "folder = OwnFolder(); (folder.path / '1.sock').touch(); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PLACE": str(tmp_path)}, check=False)
+    subprocess.run([sys.executable, "-c", code], check=False)
     (killed,) = set(tmp_path.iterdir()) - {mine.path}
     for name in ("penult-ranks-new", "penult-ranks-old", "penult-old", "penult-mine", "other"):
         (tmp_path / name).mkdir()

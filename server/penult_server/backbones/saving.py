@@ -22,6 +22,7 @@ from penult_server.backbones.images import images
 from penult_server.backbones.images.preprocessing import Batch, ImagePreprocessing, Preprocessing, TextPreprocessing
 from penult_server.backbones.model import bundle, seeded
 from penult_server.errors import ServiceError
+from penult_server.named.roots import reading_own
 from penult_server.stores.checkpoints import (
     CheckpointManifest,
     checkpoint_directory,
@@ -135,6 +136,7 @@ def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier
     return classifier
 
 
+@reading_own()
 def rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, bytes]) -> tuple[nn.Module, Preprocessing]:
     """The model of a manifest with random weights, from `files`, which lie in a directory; and its preprocessing.
 

@@ -137,6 +137,13 @@ def reading(roots: DataRoots, beat: Callable[[], None] = lambda: None) -> Genera
         READING.reset(token)
 
 
+@contextmanager
+def reading_own() -> Generator[None]:
+    """Read what the server itself keeps or made, which no client has named, from here on."""
+    with reading(ANYTHING.roots, READING.get().beat):
+        yield
+
+
 def open_named(path: str | Path, most_bytes: int) -> BinaryIO:
     """A file that a client named. Raises as `DataRoots.open` does."""
     return READING.get().roots.open(path, most_bytes)

@@ -147,9 +147,9 @@ class Transfer:
     def counted(self, messages: Iterable[Moved]) -> Iterator[Moved]:
         """The same messages, of which each is counted once the next one is wanted."""
         for message in messages:
-            if message.HasField("header") and not isinstance(message, checkpoints_pb2.ReadCheckpointResponse):
-                # Also of an upload that is sent again.
-                self._done = 0
+            if isinstance(message, features_pb2.UploadFeaturesRequest) and message.HasField("header"):
+                self._done = 0  # perhaps of an upload that is sent again
+            if not self._total and not isinstance(message, checkpoints_pb2.ReadCheckpointResponse):
                 self._total = sum(one.total_bytes for one in message.header.arrays)
             yield message
             if message.HasField("chunk"):

@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import os
 import pkgutil
+import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -342,8 +343,10 @@ class FuzzedServer:
         }
 
     def _import(self) -> jobs_pb2.ImportCheckpointSpec:
-        """Of a checkpoint's own file, which is in the store."""
-        place = Path(self.client.info().root) / "checkpoints" / self.run.checkpoints[0].digest / "model.safetensors"
+        """Of a copy of a checkpoint's own file."""
+        stored = Path(self.client.info().root) / "checkpoints" / self.run.checkpoints[0].digest / "model.safetensors"
+        place = self.table.with_name("model.safetensors")  # what the server keeps cannot be named
+        shutil.copyfile(stored, place)
         return jobs_pb2.ImportCheckpointSpec(
             path=str(place), backbone="test_resnet", dataset="shapes", classes=["bright", "dark"], image_size=16
         )

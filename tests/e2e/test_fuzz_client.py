@@ -191,6 +191,8 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "timeout": ("seconds",),
     "tls": ("no",),
     "tls_ca": ("table",),
+    "tls_cert": ("table",),
+    "tls_key": ("table",),
     "token": ("ground",),
     "tolerance": ("small",),
     "top_k": ("one",),

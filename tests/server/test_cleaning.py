@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from penult_proto.v1 import catalog_pb2, spectra_pb2
+from penult_server.front import cleaning
 from penult_server.front.access import RootLock
 from penult_server.front.cleaning import (
     OwnFolder,
@@ -105,6 +106,10 @@ def test_answers_that_nobody_asks_for_go_with_time(tmp_path: Path, monkeypatch: 
         for digest, given in (("a" * 64, Given()), ("b" * 64, Given(name="mine")), ("c" * 64, Given())):
             await run(catalog.add_result, digest, "spectra", spectra_pb2.Spectra(), given)
         now = time.time()
+        # What other processes of this machine have now is no leftover, whatever the clock says here.
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        monkeypatch.setattr(cleaning, "places", list[str])
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
         monkeypatch.setattr(time, "time", lambda: now + 40 * 86400)
         assert await run(catalog.result, "c" * 64, "spectra") is not None
         cleaner = asyncio.create_task(keep_clean(tmp_path, registry, 30))

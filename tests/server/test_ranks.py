@@ -7,7 +7,8 @@ import textwrap
 import pytest
 
 FIRST = textwrap.dedent("""
-    import sys
+    import faulthandler, sys
+    faulthandler.dump_traceback_later(100, exit=True)  # says where it hangs
     import torch
     from penult_proto.v1.pipes_pb2 import JobOrder
     from penult_server.jobs import ranks
@@ -19,7 +20,8 @@ FIRST = textwrap.dedent("""
         print("both went on")
 """)
 OTHER = textwrap.dedent("""
-    import os, torch
+    import faulthandler, os, torch
+    faulthandler.dump_traceback_later(90)
     from penult_proto.errors import ErrorKind
     from penult_server.errors import ServiceError
     from penult_server.jobs import rank

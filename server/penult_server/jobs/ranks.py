@@ -7,6 +7,7 @@ training state. A process that dies takes the whole run with it, and the queue t
 # pyright: reportUnknownMemberType=false, reportPrivateImportUsage=false
 # torch.distributed is annotated in part.
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -65,7 +66,9 @@ def shared_by(order: JobOrder, size: int, device: torch.device, report: Report) 
     if size == 1:
         yield ALONE
         return
-    with tempfile.TemporaryDirectory(prefix="penult-ranks-") as meeting:
+    with tempfile.TemporaryDirectory(prefix="penult-ranks-") as meeting, (Path(meeting) / "lock").open("wb") as lock:
+        # By which a server that cleans up knows that it is in use, also when the clock is put forward by weeks.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         store = Path(meeting) / "store"
         others = [_start(RankOrder(job=order, rank=rank, size=size, store=str(store))) for rank in range(1, size)]
         ending = threading.Event()

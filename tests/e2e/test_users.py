@@ -215,6 +215,9 @@ def test_afterwards_all_is_private_and_the_audit_tells_who_did_what(server, peop
         ("ann", "CreateJob", "RESOURCE_EXHAUSTED"),
         ("root", "CancelJob", "OK"),
     } <= done
+    # What was stored changes nothing, and needs no line; a refusal has one, also within an answer.
+    assert ("eve", "ComputeRefits", "PERMISSION_DENIED") in done
+    assert not done & {("eve", "ComputeRefits", "OK"), ("eve", "ComputeSpectra", "OK")}
     assert "GetInfo" not in {method for _, method, code in done if code == "OK"}
     uploads = {one["what"] for one in lines if one["method"].endswith("UploadFeatures")}
     assert ann_s.digest in uploads

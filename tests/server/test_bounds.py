@@ -6,12 +6,12 @@ import time
 import pytest
 from google.protobuf.descriptor import Descriptor
 
-from penult_proto.bounds import BOUNDS
 from penult_proto.errors import ErrorKind
 from penult_proto.services import SERVICES
 from penult_proto.v1 import arrays_pb2, features_pb2, info_pb2, refits_pb2, spectra_pb2
 from penult_server.errors import ServiceError
 from penult_server.front.admission.bounds import check_bounds
+from penult_server.front.admission.table import BOUNDS
 from penult_server.front.requests import checked, decoder
 
 
@@ -28,7 +28,7 @@ def lists_of(message: Descriptor, path: tuple[str, ...] = ()) -> set[str]:
 def test_every_list_of_every_request_has_a_bound():
     methods = [method for service in SERVICES.values() for method in service.methods]
     found = set().union(*(lists_of(method.input_type) for method in methods))
-    assert found - set(BOUNDS) == set(), "give each a bound in penult_proto/bounds.py"
+    assert found - set(BOUNDS) == set(), "give each a bound in front/admission/table.py"
     assert set(BOUNDS) - found == set(), "no request has these any more"
 
 

@@ -25,8 +25,6 @@ ROOT_IS_TAKEN = 3
 """Exit code of a server whose store another server holds."""
 POLL_SECONDS = 0.05
 LOG_LINES = 15
-LOG_BYTES = 16 * 2**20
-"""Most bytes of the log of earlier servers for a new one to append to; a larger one is renamed to server.log.1."""
 
 
 def attached_server(root: str | Path, *, timeout: float, look: bool = False) -> tuple[Connection, Info]:
@@ -122,11 +120,8 @@ def _start(store: Path) -> subprocess.Popen[bytes]:
 
 def _opened_log(store: Path) -> IO[bytes]:
     """Where the server's words go. Raises `InvalidRequest` for a store that this user cannot write to."""
-    log = store / "server.log"
     try:
-        if log.exists() and log.stat().st_size > LOG_BYTES:
-            log.replace(store / "server.log.1")
-        return open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600))
+        return open(store / "server.log", "ab", opener=lambda path, flags: os.open(path, flags, 0o600))
     except OSError as error:
         raise invalid(
             f"root must be a directory that this user can write to; got {shown(str(store))} ({error})"

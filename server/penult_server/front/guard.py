@@ -104,7 +104,7 @@ class Guard(grpc.aio.ServerInterceptor):
         async def answer_stream(request: Any, context: Context) -> AsyncIterator[Any]:
             async with await self._admitted(method, metadata, caller, context) as call:
                 async for message in handler.unary_stream(call.asked(checked(request)), context):
-                    yield call.answered(message)
+                    yield message
 
         if handler.unary_stream:
             make, wrapped = grpc.unary_stream_rpc_method_handler, answer_stream

@@ -7,18 +7,9 @@ from pathlib import Path
 
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 OWN = (
-    *("checkpoints", "datasets", "features", "logs", "runs", "tokens", "uploads"),
-    *(
-        "lock",
-        "penult.db",
-        "penult.db-shm",
-        "penult.db-wal",
-        "reserve",
-        "server.json",
-        "server.log",
-        "server.log.1",
-        "token",
-    ),
+    *("checkpoints", "datasets", "features", "logs", "runs", "uploads"),
+    *("penult.db", "penult.db-shm", "penult.db-wal", "penult.db.commits", "penult.db.copy"),
+    *("lock", "reserve", "server.json", "server.log", "token"),
 )
 """What a server keeps in its root. Whatever else lies there, should somebody serve a folder of other things, stays."""
 _OTHERS = 0o077

@@ -11,9 +11,9 @@ from functools import cache
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from penult_proto.bounds import BOUNDS, MOST_ITEMS
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.front.admission.table import BOUNDS, MOST_ITEMS
 
 _CONTINUED = bytes(range(0x80, 0x100))
 """Bytes that end no number of varying length."""

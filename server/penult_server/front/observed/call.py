@@ -27,6 +27,8 @@ class CallRecord:
     """Seconds."""
     source: str = ""
     """Where its answer came from; "several" where it has answers of several sources."""
+    failed: str = ""
+    """The kind of error of the first of several answers that failed alone."""
 
     @property
     def service(self) -> str:
@@ -56,8 +58,10 @@ def answered(source: str) -> None:
 
 def failed_alone(kind: str) -> None:
     """Note that one of several answers failed while its call goes on."""
+    record = current()
+    record.failed = record.failed or kind
     if kind == ErrorKind.STORE_CORRUPT:
-        STORE_CORRUPT.labels(current().service).inc()
+        STORE_CORRUPT.labels(record.service).inc()
 
 
 def waited(seconds: float) -> None:

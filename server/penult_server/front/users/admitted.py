@@ -11,6 +11,7 @@ from penult_proto.roles import LOOKING
 from penult_proto.v1 import jobs_pb2
 from penult_server.errors import ServiceError
 from penult_server.front.caller import CALLER, Caller
+from penult_server.front.observed.call import current
 from penult_server.front.users.audit import Audit, Entry, RefusalLimit
 from penult_server.front.users.open_calls import OpenCalls
 from penult_server.status import abort, translate
@@ -85,7 +86,6 @@ class Admitted:
         self._opened = calls.opened(caller)
         self._asked: Any = None
         self._answered: Any = None
-        self._all_stored = True
         self._started = time.perf_counter()
 
     async def __aenter__(self) -> "Admitted":
@@ -99,9 +99,8 @@ class Admitted:
         return request
 
     def answered(self, message: Any) -> Any:
-        """The same answer, which may name a thing, and say that it was there before."""
+        """The same answer, which may name a thing."""
         self._answered = message
-        self._all_stored = self._all_stored and _was_stored(message)
         return message
 
     async def __aexit__(self, _: object, error: BaseException | None, trace: object) -> None:
@@ -115,7 +114,8 @@ class Admitted:
             )
         elif error is not None and isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
             refusal = translate(error)  # the seam: whatever is left is a bug, logged and answered as INTERNAL
-        kind = refusal.kind.value if refusal else _said(error, self._context)
+        record = current()
+        kind = refusal.kind.value if refusal else _said(error, self._context) or record.failed
         written = self._notes.ended(
             self._method,
             self._caller,
@@ -123,7 +123,7 @@ class Admitted:
             messages=(self._answered, self._asked),
             kind=kind,
             started=self._started,
-            stored=error is None and self._answered is not None and self._all_stored,
+            stored=error is None and record.source == "stored",
         )
         # Of a stream whose reader has gone nothing may be waited for.
         if written is not None and not isinstance(error, GeneratorExit):
@@ -140,12 +140,6 @@ def _said(error: BaseException | None, context: Context) -> str:
         said = said_by(context.trailing_metadata() or ())
         return said.kind if said else ErrorKind.INTERNAL.value
     return ErrorKind.CANCELLED.value
-
-
-def _was_stored(message: Any) -> bool:
-    if hasattr(message, "reused"):
-        return bool(message.reused)
-    return hasattr(message, "refit") and hasattr(message.refit, "reused") and bool(message.refit.reused)
 
 
 def named(message: Any) -> str:

@@ -34,6 +34,8 @@ class ErrorKind(StrEnum):
     EMPTY_GROUP = "empty_group"
     OTHER_CLASSES = "other_classes"
     OTHER_CHECKPOINT = "other_checkpoint"
+    OTHER_ROWS = "other_rows"
+    ZERO_ROW = "zero_row"
     INCOMPLETE_UPLOAD = "incomplete_upload"
     BAD_TABLE = "bad_table"
     CORRUPT_IMAGE = "corrupt_image"
@@ -46,6 +48,8 @@ class ErrorKind(StrEnum):
     UNKNOWN_CHECKPOINT = "unknown_checkpoint"
     UNKNOWN_FEATURE_SET = "unknown_feature_set"
     UNKNOWN_RESULT = "unknown_result"
+    UNKNOWN_GROUPING = "unknown_grouping"
+    UNKNOWN_METHOD = "unknown_method"
     UNKNOWN_JOB = "unknown_job"
     # Something else stands in the way.
     NAME_TAKEN = "name_taken"
@@ -92,6 +96,9 @@ _CODES: dict[StatusCode, tuple[ErrorKind, ...]] = {
         ErrorKind.EMPTY_GROUP,
         ErrorKind.OTHER_CLASSES,
         ErrorKind.OTHER_CHECKPOINT,
+        ErrorKind.OTHER_ROWS,
+        ErrorKind.ZERO_ROW,
+        ErrorKind.UNKNOWN_METHOD,
         ErrorKind.INCOMPLETE_UPLOAD,
         ErrorKind.BAD_TABLE,
         ErrorKind.CORRUPT_IMAGE,
@@ -106,6 +113,7 @@ _CODES: dict[StatusCode, tuple[ErrorKind, ...]] = {
         ErrorKind.UNKNOWN_CHECKPOINT,
         ErrorKind.UNKNOWN_FEATURE_SET,
         ErrorKind.UNKNOWN_RESULT,
+        ErrorKind.UNKNOWN_GROUPING,
         ErrorKind.UNKNOWN_JOB,
     ),
     StatusCode.ALREADY_EXISTS: (ErrorKind.NAME_TAKEN,),

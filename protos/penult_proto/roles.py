@@ -43,6 +43,15 @@ METHOD_ROLES: dict[str, dict[str, Role]] = {
         "ReadFeatures": Role.READER,
         "UploadFeatures": Role.RUNNER,
     },
+    # What is computed here is stored: a reader may have it where it is there already.
+    "penult.v1.GroupingService": {
+        "AssignGroups": Role.RUNNER,
+        "DiscoverGroups": Role.READER,
+        "GetGrouping": Role.READER,
+        "ListGroupings": Role.READER,
+        "ReadGrouping": Role.READER,
+        "ScoreGrouping": Role.READER,
+    },
     "penult.v1.InfoService": {
         "Attach": Role.READER,
         "GetInfo": Role.READER,
@@ -54,6 +63,13 @@ METHOD_ROLES: dict[str, dict[str, Role]] = {
         "GetJobLog": Role.READER,
         "ListJobs": Role.READER,
         "WatchJob": Role.READER,
+    },
+    "penult.v1.NeighbourService": {
+        "ComputeNeighbourRates": Role.READER,
+        "EvaluateNeighbours": Role.READER,
+        "FindDuplicates": Role.READER,
+        "FindLabelNoise": Role.READER,
+        "ReadNeighbours": Role.READER,
     },
     "penult.v1.ProgressService": {
         "WatchQuery": Role.READER,

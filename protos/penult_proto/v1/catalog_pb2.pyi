@@ -39,6 +39,7 @@ class _ThingKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """Tags and a note; it keeps its name."""
     THING_KIND_JOB: _ThingKind.ValueType  # 6
     """What a job that has not ended will make gets the job's card."""
+    THING_KIND_GROUPING: _ThingKind.ValueType  # 7
 
 class ThingKind(_ThingKind, metaclass=_ThingKindEnumTypeWrapper):
     """What sort of thing a name belongs to."""
@@ -52,6 +53,7 @@ THING_KIND_DATASET: ThingKind.ValueType  # 5
 """Tags and a note; it keeps its name."""
 THING_KIND_JOB: ThingKind.ValueType  # 6
 """What a job that has not ended will make gets the job's card."""
+THING_KIND_GROUPING: ThingKind.ValueType  # 7
 Global___ThingKind: typing_extensions.TypeAlias = ThingKind
 
 class _ResultKind:

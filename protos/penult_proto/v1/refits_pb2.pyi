@@ -673,6 +673,7 @@ class Select(google.protobuf.message.Message):
     METRIC_FIELD_NUMBER: builtins.int
     LAST_OF_EQUALS_FIELD_NUMBER: builtins.int
     FINAL_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     REPEATS_FIELD_NUMBER: builtins.int
     SCALING_FIELD_NUMBER: builtins.int
     half: builtins.bool
@@ -683,6 +684,8 @@ class Select(google.protobuf.message.Message):
     last_of_equals: builtins.bool
     """Choose the last instead of the first of equal scores."""
     final: Global___SelectFinal.ValueType
+    grouping: builtins.str
+    """A grouping that stands in for the attribute of the rows that score; empty for the stored groups."""
     repeats: builtins.int
     """Draws per candidate, and their standardisation; the request's own when not set."""
     @property
@@ -695,11 +698,12 @@ class Select(google.protobuf.message.Message):
         metric: Global___SelectMetric.ValueType = ...,
         last_of_equals: builtins.bool | None = ...,
         final: Global___SelectFinal.ValueType = ...,
+        grouping: builtins.str = ...,
         repeats: builtins.int | None = ...,
         scaling: Global___Scaling | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_last_of_equals", b"_last_of_equals", "_repeats", b"_repeats", "feature_set", b"feature_set", "half", b"half", "last_of_equals", b"last_of_equals", "on", b"on", "repeats", b"repeats", "scaling", b"scaling"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_last_of_equals", b"_last_of_equals", "_repeats", b"_repeats", "feature_set", b"feature_set", "final", b"final", "half", b"half", "last_of_equals", b"last_of_equals", "metric", b"metric", "on", b"on", "repeats", b"repeats", "scaling", b"scaling"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_last_of_equals", b"_last_of_equals", "_repeats", b"_repeats", "feature_set", b"feature_set", "final", b"final", "grouping", b"grouping", "half", b"half", "last_of_equals", b"last_of_equals", "metric", b"metric", "on", b"on", "repeats", b"repeats", "scaling", b"scaling"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_last_of_equals", b"_last_of_equals"]) -> typing.Literal["last_of_equals"] | None: ...
     @typing.overload
@@ -757,6 +761,7 @@ class RefitRequest(google.protobuf.message.Message):
     PLAN_FIELD_NUMBER: builtins.int
     ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
     TRAIN_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
     """Digest, unique start of one, or name, of the set that is fitted."""
     preset: builtins.str
@@ -783,6 +788,10 @@ class RefitRequest(google.protobuf.message.Message):
     train: builtins.str
     """A feature set whose group counts weight Metrics.weighted_average_accuracy of everything in `evaluate`, in place of
     the sets' own train_shares. Empty for those.
+    """
+    grouping: builtins.str
+    """A grouping that stands in for the attribute of the rows that are fitted: the groups of balancing and of a robust risk.
+    Empty for those of `groups`. Selection and metrics use the stored groups in any case, but for `select.grouping`.
     """
     @property
     def balance(self) -> penult_proto.v1.groups_pb2.Balance: ...
@@ -839,9 +848,10 @@ class RefitRequest(google.protobuf.message.Message):
         plan: builtins.bool = ...,
         across_checkpoints: builtins.bool = ...,
         train: builtins.str = ...,
+        grouping: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "balance", b"balance", "center", b"center", "l1", b"l1", "l2", b"l2", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "across_checkpoints", b"across_checkpoints", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "tolerance", b"tolerance", "train", b"train", "weights", b"weights"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "across_checkpoints", b"across_checkpoints", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "grouping", b"grouping", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "tolerance", b"tolerance", "train", b"train", "weights", b"weights"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_l1", b"_l1"]) -> typing.Literal["l1"] | None: ...
     @typing.overload
@@ -1193,6 +1203,7 @@ class EvaluateRequest(google.protobuf.message.Message):
     ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
     CLASS_MAP_FIELD_NUMBER: builtins.int
     TRAIN_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     refit: builtins.str
     """Digest of a stored refit."""
     checkpoint: builtins.str
@@ -1202,6 +1213,8 @@ class EvaluateRequest(google.protobuf.message.Message):
     """Whether the head may be another checkpoint's than the features."""
     train: builtins.str
     """As RefitRequest.train."""
+    grouping: builtins.str
+    """A grouping that stands in for the attribute of the rows that are scored; empty for the stored groups."""
     @property
     def explicit(self) -> Global___Head: ...
     @property
@@ -1218,9 +1231,10 @@ class EvaluateRequest(google.protobuf.message.Message):
         across_checkpoints: builtins.bool = ...,
         class_map: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         train: builtins.str = ...,
+        grouping: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "explicit", b"explicit", "head", b"head", "refit", b"refit"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "checkpoint", b"checkpoint", "class_map", b"class_map", "explicit", b"explicit", "feature_set", b"feature_set", "head", b"head", "refit", b"refit", "train", b"train"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "checkpoint", b"checkpoint", "class_map", b"class_map", "explicit", b"explicit", "feature_set", b"feature_set", "grouping", b"grouping", "head", b"head", "refit", b"refit", "train", b"train"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["head", b"head"]) -> typing.Literal["refit", "explicit", "checkpoint"] | None: ...
 
 Global___EvaluateRequest: typing_extensions.TypeAlias = EvaluateRequest
@@ -1277,11 +1291,14 @@ class EvaluateMixturesRequest(google.protobuf.message.Message):
     ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
     CLASS_MAP_FIELD_NUMBER: builtins.int
     TRAIN_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
     across_checkpoints: builtins.bool
     """Whether the heads may be other checkpoints' than the features."""
     train: builtins.str
     """As RefitRequest.train."""
+    grouping: builtins.str
+    """As EvaluateRequest.grouping."""
     @property
     def heads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___HeadReference]: ...
     @property
@@ -1301,9 +1318,10 @@ class EvaluateMixturesRequest(google.protobuf.message.Message):
         across_checkpoints: builtins.bool = ...,
         class_map: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         train: builtins.str = ...,
+        grouping: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["shares", b"shares"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "class_map", b"class_map", "feature_set", b"feature_set", "heads", b"heads", "shares", b"shares", "train", b"train"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "class_map", b"class_map", "feature_set", b"feature_set", "grouping", b"grouping", "heads", b"heads", "shares", b"shares", "train", b"train"]) -> None: ...
 
 Global___EvaluateMixturesRequest: typing_extensions.TypeAlias = EvaluateMixturesRequest
 

@@ -28,51 +28,51 @@ from penult_proto.v1 import groups_pb2 as penult__proto_dot_v1_dot_groups__pb2
 from penult_proto.v1 import notes_pb2 as penult__proto_dot_v1_dot_notes__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenult_proto/v1/spectra.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/arrays.proto\x1a\x1bpenult_proto/v1/cards.proto\x1a\x1cpenult_proto/v1/groups.proto\x1a\x1bpenult_proto/v1/notes.proto\"J\n\x0cRowSelection\x12#\n\x07row_ids\x18\x01 \x01(\x0b\x32\x10.penult.v1.ArrayH\x00\x12\r\n\x03run\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"n\n\rFeatureSource\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\t\x12%\n\x04rows\x18\x04 \x01(\x0b\x32\x17.penult.v1.RowSelection\"\xd7\x02\n\x15\x43omputeSpectraRequest\x12 \n\x02\x62y\x18\x02 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\ncorrection\x18\x04 \x01(\x05\x12\x13\n\x06\x63\x65nter\x18\x06 \x01(\x08H\x01\x88\x01\x01\x12\x17\n\nreplicates\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x17\n\nconfidence\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12\x0c\n\x04seed\x18\t \x01(\x04\x12(\n\x06source\x18\n \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12\x1d\n\x04\x63\x61rd\x18Z \x01(\x0b\x32\x0f.penult.v1.CardB\x08\n\x06_top_kB\t\n\x07_centerB\r\n\x0b_replicatesB\r\n\x0b_confidenceJ\x04\x08\x01\x10\x02J\x04\x08\x05\x10\x06R\x0b\x66\x65\x61ture_setR\nuncentered\"\xe1\x01\n\tImbalance\x12\t\n\x01y\x18\x01 \x01(\x05\x12\x10\n\x08minority\x18\x02 \x01(\x05\x12\x10\n\x08majority\x18\x03 \x01(\x05\x12\x12\n\nn_minority\x18\x04 \x01(\x03\x12\x12\n\nn_majority\x18\x05 \x01(\x03\x12\r\n\x05ratio\x18\x06 \x01(\x01\x12\x15\n\rmatched_ratio\x18\x07 \x01(\x01\x12\x0b\n\x03low\x18\x08 \x01(\x01\x12\x0c\n\x04high\x18\t \x01(\x01\x12\x0f\n\x07p_value\x18\n \x01(\x01\x12\x12\n\np_adjusted\x18\x0b \x01(\x01\x12\x17\n\x0freplicate_error\x18\x0c \x01(\x01\"\xa0\x04\n\x07Spectra\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x02 \x01(\t\x12 \n\x06groups\x18\x03 \x03(\x0b\x32\x10.penult.v1.Group\x12%\n\x0b\x65igenvalues\x18\x04 \x01(\x0b\x32\x10.penult.v1.Array\x12\x1f\n\x05trace\x18\x05 \x01(\x0b\x32\x10.penult.v1.Array\x12\'\n\timbalance\x18\x06 \x03(\x0b\x32\x14.penult.v1.Imbalance\x12 \n\x02\x62y\x18\x07 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x12\n\ncorrection\x18\x08 \x01(\x05\x12\x0e\n\x06reused\x18\n \x01(\x08\x12\x0e\n\x06\x63\x65nter\x18\x0b \x01(\x08\x12#\n\tresiduals\x18\x0c \x01(\x0b\x32\x10.penult.v1.Array\x12\x0f\n\x07methods\x18\r \x03(\t\x12\x11\n\tconverged\x18\x0e \x03(\x08\x12\x12\n\nreplicates\x18\x0f \x01(\x05\x12\x12\n\nconfidence\x18\x10 \x01(\x01\x12\x0c\n\x04seed\x18\x11 \x01(\x04\x12\x0e\n\x06n_rows\x18\x12 \x01(\x03\x12\x12\n\nn_examples\x18\x13 \x01(\x03\x12\x13\n\x0brows_of_run\x18\x14 \x01(\t\x12\x1e\n\x05notes\x18\x15 \x03(\x0b\x32\x0f.penult.v1.Note\x12\x1d\n\x04\x63\x61rd\x18Z \x01(\x0b\x32\x0f.penult.v1.CardJ\x04\x08\t\x10\nR\nuncentered\"i\n\x18\x43omputeRunSpectraRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x31\n\x07spectra\x18\x03 \x01(\x0b\x32 .penult.v1.ComputeSpectraRequest\"V\n\x0c\x45pochSpectra\x12\r\n\x05\x65poch\x18\x01 \x01(\x01\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12#\n\x07spectra\x18\x03 \x01(\x0b\x32\x12.penult.v1.Spectra\"Q\n\nRunSpectra\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\'\n\x06\x65pochs\x18\x03 \x03(\x0b\x32\x17.penult.v1.EpochSpectra\"\xc9\x01\n\x19\x43omputeDescriptorsRequest\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12 \n\x02\x62y\x18\x02 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x1c\n\x0fpower_law_first\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0epower_law_last\x18\x04 \x01(\x05H\x01\x88\x01\x01\x42\x12\n\x10_power_law_firstB\x11\n\x0f_power_law_last\"[\n\nDescriptor\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x66ormula\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12 \n\x06values\x18\x04 \x01(\x0b\x32\x10.penult.v1.Array\";\n\rVarianceShare\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x66ormula\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\"\xe5\x01\n\x0b\x44\x65scriptors\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x02 \x01(\t\x12 \n\x02\x62y\x18\x03 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12 \n\x06groups\x18\x04 \x03(\x0b\x32\x10.penult.v1.Group\x12*\n\x0b\x64\x65scriptors\x18\x05 \x03(\x0b\x32\x15.penult.v1.Descriptor\x12\x31\n\x0fvariance_shares\x18\x06 \x03(\x0b\x32\x18.penult.v1.VarianceShare\x12\x0e\n\x06reused\x18\x07 \x01(\x08\"d\n\x08Subspace\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12 \n\x02\x62y\x18\x02 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x0c\n\x04part\x18\x03 \x01(\t\"w\n\x1d\x43omputePrincipalAnglesRequest\x12\"\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x13.penult.v1.Subspace\x12#\n\x06second\x18\x02 \x01(\x0b\x32\x13.penult.v1.Subspace\x12\r\n\x05top_k\x18\x03 \x01(\x05\"\xbd\x01\n\x0fPrincipalAngles\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x1f\n\x05\x66irst\x18\x02 \x01(\x0b\x32\x10.penult.v1.Group\x12 \n\x06second\x18\x03 \x01(\x0b\x32\x10.penult.v1.Group\x12\x14\n\x0c\x66\x65\x61ture_sets\x18\x04 \x03(\t\x12 \n\x06\x61ngles\x18\x05 \x01(\x0b\x32\x10.penult.v1.Array\x12\x0f\n\x07\x66ormula\x18\x06 \x01(\t\x12\x0e\n\x06reused\x18\x07 \x01(\x08\"\xa8\x01\n\x17ReadEigenvectorsRequest\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12 \n\x02\x62y\x18\x02 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x12\n\ncorrection\x18\x04 \x01(\x05\x12\x13\n\x06\x63\x65nter\x18\x05 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_center\"\xa8\x01\n\x12\x45igenvectorsHeader\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\t\x12 \n\x06groups\x18\x02 \x03(\x0b\x32\x10.penult.v1.Group\x12\x33\n\x07request\x18\x03 \x01(\x0b\x32\".penult.v1.ReadEigenvectorsRequest\x12&\n\x06\x61rrays\x18\x04 \x03(\x0b\x32\x16.penult.v1.ArrayHeader\"{\n\x18ReadEigenvectorsResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1d.penult.v1.EigenvectorsHeaderH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.penult.v1.ArrayChunkH\x00\x42\x06\n\x04kind*S\n\tSpectraBy\x12\x1a\n\x16SPECTRA_BY_UNSPECIFIED\x10\x00\x12\x14\n\x10SPECTRA_BY_GROUP\x10\x01\x12\x14\n\x10SPECTRA_BY_CLASS\x10\x02\x32\xbc\x03\n\x0eSpectraService\x12R\n\x12\x43omputeDescriptors\x12$.penult.v1.ComputeDescriptorsRequest\x1a\x16.penult.v1.Descriptors\x12^\n\x16\x43omputePrincipalAngles\x12(.penult.v1.ComputePrincipalAnglesRequest\x1a\x1a.penult.v1.PrincipalAngles\x12O\n\x11\x43omputeRunSpectra\x12#.penult.v1.ComputeRunSpectraRequest\x1a\x15.penult.v1.RunSpectra\x12\x46\n\x0e\x43omputeSpectra\x12 .penult.v1.ComputeSpectraRequest\x1a\x12.penult.v1.Spectra\x12]\n\x10ReadEigenvectors\x12\".penult.v1.ReadEigenvectorsRequest\x1a#.penult.v1.ReadEigenvectorsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenult_proto/v1/spectra.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/arrays.proto\x1a\x1bpenult_proto/v1/cards.proto\x1a\x1cpenult_proto/v1/groups.proto\x1a\x1bpenult_proto/v1/notes.proto\"J\n\x0cRowSelection\x12#\n\x07row_ids\x18\x01 \x01(\x0b\x32\x10.penult.v1.ArrayH\x00\x12\r\n\x03run\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"\x80\x01\n\rFeatureSource\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\t\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\t\x12%\n\x04rows\x18\x04 \x01(\x0b\x32\x17.penult.v1.RowSelection\x12\x10\n\x08grouping\x18\x05 \x01(\t\"\xd7\x02\n\x15\x43omputeSpectraRequest\x12 \n\x02\x62y\x18\x02 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\ncorrection\x18\x04 \x01(\x05\x12\x13\n\x06\x63\x65nter\x18\x06 \x01(\x08H\x01\x88\x01\x01\x12\x17\n\nreplicates\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x17\n\nconfidence\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12\x0c\n\x04seed\x18\t \x01(\x04\x12(\n\x06source\x18\n \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12\x1d\n\x04\x63\x61rd\x18Z \x01(\x0b\x32\x0f.penult.v1.CardB\x08\n\x06_top_kB\t\n\x07_centerB\r\n\x0b_replicatesB\r\n\x0b_confidenceJ\x04\x08\x01\x10\x02J\x04\x08\x05\x10\x06R\x0b\x66\x65\x61ture_setR\nuncentered\"\xe1\x01\n\tImbalance\x12\t\n\x01y\x18\x01 \x01(\x05\x12\x10\n\x08minority\x18\x02 \x01(\x05\x12\x10\n\x08majority\x18\x03 \x01(\x05\x12\x12\n\nn_minority\x18\x04 \x01(\x03\x12\x12\n\nn_majority\x18\x05 \x01(\x03\x12\r\n\x05ratio\x18\x06 \x01(\x01\x12\x15\n\rmatched_ratio\x18\x07 \x01(\x01\x12\x0b\n\x03low\x18\x08 \x01(\x01\x12\x0c\n\x04high\x18\t \x01(\x01\x12\x0f\n\x07p_value\x18\n \x01(\x01\x12\x12\n\np_adjusted\x18\x0b \x01(\x01\x12\x17\n\x0freplicate_error\x18\x0c \x01(\x01\"\xa0\x04\n\x07Spectra\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x02 \x01(\t\x12 \n\x06groups\x18\x03 \x03(\x0b\x32\x10.penult.v1.Group\x12%\n\x0b\x65igenvalues\x18\x04 \x01(\x0b\x32\x10.penult.v1.Array\x12\x1f\n\x05trace\x18\x05 \x01(\x0b\x32\x10.penult.v1.Array\x12\'\n\timbalance\x18\x06 \x03(\x0b\x32\x14.penult.v1.Imbalance\x12 \n\x02\x62y\x18\x07 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x12\n\ncorrection\x18\x08 \x01(\x05\x12\x0e\n\x06reused\x18\n \x01(\x08\x12\x0e\n\x06\x63\x65nter\x18\x0b \x01(\x08\x12#\n\tresiduals\x18\x0c \x01(\x0b\x32\x10.penult.v1.Array\x12\x0f\n\x07methods\x18\r \x03(\t\x12\x11\n\tconverged\x18\x0e \x03(\x08\x12\x12\n\nreplicates\x18\x0f \x01(\x05\x12\x12\n\nconfidence\x18\x10 \x01(\x01\x12\x0c\n\x04seed\x18\x11 \x01(\x04\x12\x0e\n\x06n_rows\x18\x12 \x01(\x03\x12\x12\n\nn_examples\x18\x13 \x01(\x03\x12\x13\n\x0brows_of_run\x18\x14 \x01(\t\x12\x1e\n\x05notes\x18\x15 \x03(\x0b\x32\x0f.penult.v1.Note\x12\x1d\n\x04\x63\x61rd\x18Z \x01(\x0b\x32\x0f.penult.v1.CardJ\x04\x08\t\x10\nR\nuncentered\"i\n\x18\x43omputeRunSpectraRequest\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x31\n\x07spectra\x18\x03 \x01(\x0b\x32 .penult.v1.ComputeSpectraRequest\"V\n\x0c\x45pochSpectra\x12\r\n\x05\x65poch\x18\x01 \x01(\x01\x12\x12\n\ncheckpoint\x18\x02 \x01(\t\x12#\n\x07spectra\x18\x03 \x01(\x0b\x32\x12.penult.v1.Spectra\"Q\n\nRunSpectra\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\'\n\x06\x65pochs\x18\x03 \x03(\x0b\x32\x17.penult.v1.EpochSpectra\"\xc9\x01\n\x19\x43omputeDescriptorsRequest\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12 \n\x02\x62y\x18\x02 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x1c\n\x0fpower_law_first\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0epower_law_last\x18\x04 \x01(\x05H\x01\x88\x01\x01\x42\x12\n\x10_power_law_firstB\x11\n\x0f_power_law_last\"[\n\nDescriptor\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x66ormula\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12 \n\x06values\x18\x04 \x01(\x0b\x32\x10.penult.v1.Array\";\n\rVarianceShare\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x66ormula\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\"\xe5\x01\n\x0b\x44\x65scriptors\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x02 \x01(\t\x12 \n\x02\x62y\x18\x03 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12 \n\x06groups\x18\x04 \x03(\x0b\x32\x10.penult.v1.Group\x12*\n\x0b\x64\x65scriptors\x18\x05 \x03(\x0b\x32\x15.penult.v1.Descriptor\x12\x31\n\x0fvariance_shares\x18\x06 \x03(\x0b\x32\x18.penult.v1.VarianceShare\x12\x0e\n\x06reused\x18\x07 \x01(\x08\"d\n\x08Subspace\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12 \n\x02\x62y\x18\x02 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x0c\n\x04part\x18\x03 \x01(\t\"w\n\x1d\x43omputePrincipalAnglesRequest\x12\"\n\x05\x66irst\x18\x01 \x01(\x0b\x32\x13.penult.v1.Subspace\x12#\n\x06second\x18\x02 \x01(\x0b\x32\x13.penult.v1.Subspace\x12\r\n\x05top_k\x18\x03 \x01(\x05\"\xbd\x01\n\x0fPrincipalAngles\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x1f\n\x05\x66irst\x18\x02 \x01(\x0b\x32\x10.penult.v1.Group\x12 \n\x06second\x18\x03 \x01(\x0b\x32\x10.penult.v1.Group\x12\x14\n\x0c\x66\x65\x61ture_sets\x18\x04 \x03(\t\x12 \n\x06\x61ngles\x18\x05 \x01(\x0b\x32\x10.penult.v1.Array\x12\x0f\n\x07\x66ormula\x18\x06 \x01(\t\x12\x0e\n\x06reused\x18\x07 \x01(\x08\"\xa8\x01\n\x17ReadEigenvectorsRequest\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12 \n\x02\x62y\x18\x02 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12\x12\n\ncorrection\x18\x04 \x01(\x05\x12\x13\n\x06\x63\x65nter\x18\x05 \x01(\x08H\x00\x88\x01\x01\x42\t\n\x07_center\"\xa8\x01\n\x12\x45igenvectorsHeader\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\t\x12 \n\x06groups\x18\x02 \x03(\x0b\x32\x10.penult.v1.Group\x12\x33\n\x07request\x18\x03 \x01(\x0b\x32\".penult.v1.ReadEigenvectorsRequest\x12&\n\x06\x61rrays\x18\x04 \x03(\x0b\x32\x16.penult.v1.ArrayHeader\"{\n\x18ReadEigenvectorsResponse\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1d.penult.v1.EigenvectorsHeaderH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.penult.v1.ArrayChunkH\x00\x42\x06\n\x04kind*S\n\tSpectraBy\x12\x1a\n\x16SPECTRA_BY_UNSPECIFIED\x10\x00\x12\x14\n\x10SPECTRA_BY_GROUP\x10\x01\x12\x14\n\x10SPECTRA_BY_CLASS\x10\x02\x32\xbc\x03\n\x0eSpectraService\x12R\n\x12\x43omputeDescriptors\x12$.penult.v1.ComputeDescriptorsRequest\x1a\x16.penult.v1.Descriptors\x12^\n\x16\x43omputePrincipalAngles\x12(.penult.v1.ComputePrincipalAnglesRequest\x1a\x1a.penult.v1.PrincipalAngles\x12O\n\x11\x43omputeRunSpectra\x12#.penult.v1.ComputeRunSpectraRequest\x1a\x15.penult.v1.RunSpectra\x12\x46\n\x0e\x43omputeSpectra\x12 .penult.v1.ComputeSpectraRequest\x1a\x12.penult.v1.Spectra\x12]\n\x10ReadEigenvectors\x12\".penult.v1.ReadEigenvectorsRequest\x1a#.penult.v1.ReadEigenvectorsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penult_proto.v1.spectra_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SPECTRABY']._serialized_start=3221
-  _globals['_SPECTRABY']._serialized_end=3304
+  _globals['_SPECTRABY']._serialized_start=3240
+  _globals['_SPECTRABY']._serialized_end=3323
   _globals['_ROWSELECTION']._serialized_start=162
   _globals['_ROWSELECTION']._serialized_end=236
-  _globals['_FEATURESOURCE']._serialized_start=238
-  _globals['_FEATURESOURCE']._serialized_end=348
-  _globals['_COMPUTESPECTRAREQUEST']._serialized_start=351
-  _globals['_COMPUTESPECTRAREQUEST']._serialized_end=694
-  _globals['_IMBALANCE']._serialized_start=697
-  _globals['_IMBALANCE']._serialized_end=922
-  _globals['_SPECTRA']._serialized_start=925
-  _globals['_SPECTRA']._serialized_end=1469
-  _globals['_COMPUTERUNSPECTRAREQUEST']._serialized_start=1471
-  _globals['_COMPUTERUNSPECTRAREQUEST']._serialized_end=1576
-  _globals['_EPOCHSPECTRA']._serialized_start=1578
-  _globals['_EPOCHSPECTRA']._serialized_end=1664
-  _globals['_RUNSPECTRA']._serialized_start=1666
-  _globals['_RUNSPECTRA']._serialized_end=1747
-  _globals['_COMPUTEDESCRIPTORSREQUEST']._serialized_start=1750
-  _globals['_COMPUTEDESCRIPTORSREQUEST']._serialized_end=1951
-  _globals['_DESCRIPTOR']._serialized_start=1953
-  _globals['_DESCRIPTOR']._serialized_end=2044
-  _globals['_VARIANCESHARE']._serialized_start=2046
-  _globals['_VARIANCESHARE']._serialized_end=2105
-  _globals['_DESCRIPTORS']._serialized_start=2108
-  _globals['_DESCRIPTORS']._serialized_end=2337
-  _globals['_SUBSPACE']._serialized_start=2339
-  _globals['_SUBSPACE']._serialized_end=2439
-  _globals['_COMPUTEPRINCIPALANGLESREQUEST']._serialized_start=2441
-  _globals['_COMPUTEPRINCIPALANGLESREQUEST']._serialized_end=2560
-  _globals['_PRINCIPALANGLES']._serialized_start=2563
-  _globals['_PRINCIPALANGLES']._serialized_end=2752
-  _globals['_READEIGENVECTORSREQUEST']._serialized_start=2755
-  _globals['_READEIGENVECTORSREQUEST']._serialized_end=2923
-  _globals['_EIGENVECTORSHEADER']._serialized_start=2926
-  _globals['_EIGENVECTORSHEADER']._serialized_end=3094
-  _globals['_READEIGENVECTORSRESPONSE']._serialized_start=3096
-  _globals['_READEIGENVECTORSRESPONSE']._serialized_end=3219
-  _globals['_SPECTRASERVICE']._serialized_start=3307
-  _globals['_SPECTRASERVICE']._serialized_end=3751
+  _globals['_FEATURESOURCE']._serialized_start=239
+  _globals['_FEATURESOURCE']._serialized_end=367
+  _globals['_COMPUTESPECTRAREQUEST']._serialized_start=370
+  _globals['_COMPUTESPECTRAREQUEST']._serialized_end=713
+  _globals['_IMBALANCE']._serialized_start=716
+  _globals['_IMBALANCE']._serialized_end=941
+  _globals['_SPECTRA']._serialized_start=944
+  _globals['_SPECTRA']._serialized_end=1488
+  _globals['_COMPUTERUNSPECTRAREQUEST']._serialized_start=1490
+  _globals['_COMPUTERUNSPECTRAREQUEST']._serialized_end=1595
+  _globals['_EPOCHSPECTRA']._serialized_start=1597
+  _globals['_EPOCHSPECTRA']._serialized_end=1683
+  _globals['_RUNSPECTRA']._serialized_start=1685
+  _globals['_RUNSPECTRA']._serialized_end=1766
+  _globals['_COMPUTEDESCRIPTORSREQUEST']._serialized_start=1769
+  _globals['_COMPUTEDESCRIPTORSREQUEST']._serialized_end=1970
+  _globals['_DESCRIPTOR']._serialized_start=1972
+  _globals['_DESCRIPTOR']._serialized_end=2063
+  _globals['_VARIANCESHARE']._serialized_start=2065
+  _globals['_VARIANCESHARE']._serialized_end=2124
+  _globals['_DESCRIPTORS']._serialized_start=2127
+  _globals['_DESCRIPTORS']._serialized_end=2356
+  _globals['_SUBSPACE']._serialized_start=2358
+  _globals['_SUBSPACE']._serialized_end=2458
+  _globals['_COMPUTEPRINCIPALANGLESREQUEST']._serialized_start=2460
+  _globals['_COMPUTEPRINCIPALANGLESREQUEST']._serialized_end=2579
+  _globals['_PRINCIPALANGLES']._serialized_start=2582
+  _globals['_PRINCIPALANGLES']._serialized_end=2771
+  _globals['_READEIGENVECTORSREQUEST']._serialized_start=2774
+  _globals['_READEIGENVECTORSREQUEST']._serialized_end=2942
+  _globals['_EIGENVECTORSHEADER']._serialized_start=2945
+  _globals['_EIGENVECTORSHEADER']._serialized_end=3113
+  _globals['_READEIGENVECTORSRESPONSE']._serialized_start=3115
+  _globals['_READEIGENVECTORSRESPONSE']._serialized_end=3238
+  _globals['_SPECTRASERVICE']._serialized_start=3326
+  _globals['_SPECTRASERVICE']._serialized_end=3770
 # @@protoc_insertion_point(module_scope)

@@ -78,11 +78,16 @@ class FeatureSource(google.protobuf.message.Message):
     CHECKPOINT_FIELD_NUMBER: builtins.int
     SPLIT_FIELD_NUMBER: builtins.int
     ROWS_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
     """Digest, unique start of one, or name. Empty when `checkpoint` and `split` say which."""
     checkpoint: builtins.str
     """Digest, or unique start of one."""
     split: builtins.str
+    grouping: builtins.str
+    """Digest, unique start of one, or name of a grouping that stands in for the attribute of the rows: its values make the
+    groups, and rows in none of them are left out. Empty for the stored attribute.
+    """
     @property
     def rows(self) -> Global___RowSelection: ...
     def __init__(
@@ -92,9 +97,10 @@ class FeatureSource(google.protobuf.message.Message):
         checkpoint: builtins.str = ...,
         split: builtins.str = ...,
         rows: Global___RowSelection | None = ...,
+        grouping: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["rows", b"rows"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "feature_set", b"feature_set", "rows", b"rows", "split", b"split"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "feature_set", b"feature_set", "grouping", b"grouping", "rows", b"rows", "split", b"split"]) -> None: ...
 
 Global___FeatureSource: typing_extensions.TypeAlias = FeatureSource
 

@@ -33,6 +33,7 @@ class _StoredKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     STORED_KIND_JOB: _StoredKind.ValueType  # 5
     STORED_KIND_RESULT: _StoredKind.ValueType  # 6
     """The answer to a query: a refit, spectra, descriptors, principal angles."""
+    STORED_KIND_GROUPING: _StoredKind.ValueType  # 7
 
 class StoredKind(_StoredKind, metaclass=_StoredKindEnumTypeWrapper):
     """Kinds of things that are stored."""
@@ -45,6 +46,7 @@ STORED_KIND_FEATURES: StoredKind.ValueType  # 4
 STORED_KIND_JOB: StoredKind.ValueType  # 5
 STORED_KIND_RESULT: StoredKind.ValueType  # 6
 """The answer to a query: a refit, spectra, descriptors, principal angles."""
+STORED_KIND_GROUPING: StoredKind.ValueType  # 7
 Global___StoredKind: typing_extensions.TypeAlias = StoredKind
 
 @typing.final

@@ -1,0 +1,152 @@
+"""Groupings on disk: `groupings/<digest>/manifest.json` and `arrays.npz`, whole or not there.
+
+Arrays: `row_id` (N,) uint64; `y` (N,) int64, the classes of the rows; `value` (N,) int64 in -1 .. V-1; where there is
+one, `soft` (N, V) float32; and `rule.NAME` for each array of the rule by which other rows are assigned.
+"""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.stores.durable import staged_directory
+from penult_server.stores.sealed import read_sealed, sealed_text
+
+FOLDER = "groupings"
+RULE = "rule."
+"""How the names of a rule's arrays begin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupingManifest:
+    """What is known of a grouping besides its rows."""
+
+    digest: str
+    feature_set: str
+    classes: tuple[str, ...]
+    values: tuple[str, ...]
+    """Names of the V values."""
+    attribute: str
+    """What the values are called together, such as "kmeans"."""
+    record: dict[str, Any]
+    """The grouping's message as JSON, from which the registry can be rebuilt."""
+    dataset: str = ""
+    dataset_digest: str = ""
+    split: str = ""
+    rule: str = ""
+    """Name of the kind of rule; empty without one."""
+    arrays_sha256: str = ""
+    arrays: tuple[str, ...] = field(default=())
+
+    @property
+    def n_values(self) -> int:
+        """V."""
+        return len(self.values)
+
+
+def write_grouping(root: Path, manifest: GroupingManifest, arrays: Mapping[str, NDArray[Any]]) -> GroupingManifest:
+    """Store a grouping unless it is there; returns its manifest with the digest of the arrays."""
+    content = io.BytesIO()
+    np.savez(content, **{name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())})
+    whole = content.getvalue()
+    values = asdict(manifest) | {"arrays_sha256": hashlib.sha256(whole).hexdigest(), "arrays": sorted(arrays)}
+    with staged_directory(root / FOLDER / manifest.digest) as directory:
+        (directory / "arrays.npz").write_bytes(whole)
+        (directory / "manifest.json").write_text(sealed_text(values), encoding="utf-8")
+    return read_grouping_manifest(root, manifest.digest)
+
+
+def read_grouping_manifest(root: Path, digest: str) -> GroupingManifest:
+    """The manifest of a grouping. Raises ServiceError: UNKNOWN_GROUPING, STORE_CORRUPT."""
+    path = root / FOLDER / digest / "manifest.json"
+    try:
+        values = read_sealed(path)
+        for name in ("classes", "values", "arrays"):
+            values[name] = tuple(values[name])
+        manifest = GroupingManifest(**values)
+        if manifest.digest != digest:
+            raise ValueError(f"it is that of grouping {manifest.digest}")
+    except FileNotFoundError as error:
+        raise ServiceError(
+            ErrorKind.UNKNOWN_GROUPING,
+            f"there are no files of a grouping {digest[:12]}: it was deleted; list the groupings",
+            digest=digest,
+        ) from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise _damaged(digest, path, f"its manifest cannot be read: {error}") from error
+    return manifest
+
+
+class StoredGrouping:
+    """A stored grouping, opened for reading.
+
+    Raises ServiceError on opening and on reading: UNKNOWN_GROUPING, STORE_CORRUPT.
+    """
+
+    def __init__(self, root: Path, digest: str) -> None:
+        self._root = root
+        self.manifest = read_grouping_manifest(root, digest)
+
+    @cached_property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All of its arrays, compared with the digest they were stored with."""
+        digest = self.manifest.digest
+        path = self._root / FOLDER / digest / "arrays.npz"
+        try:
+            whole = path.read_bytes()
+        except FileNotFoundError as error:
+            raise _damaged(digest, path, "its arrays are missing") from error
+        if hashlib.sha256(whole).hexdigest() != self.manifest.arrays_sha256:
+            raise _damaged(digest, path, "its arrays were altered")
+        with np.load(io.BytesIO(whole), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+
+    @property
+    def rule(self) -> dict[str, NDArray[Any]]:
+        """Arrays of the rule by which other rows are assigned, by their names."""
+        return {name.removeprefix(RULE): array for name, array in self.arrays.items() if name.startswith(RULE)}
+
+    def values_of(self, row_id: NDArray[np.uint64], y: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(n,) values of rows by their ids; -1 for those in no group.
+
+        `y` are their classes. Raises ServiceError (OTHER_ROWS) where a row is not in the grouping, or in another class.
+        """
+        own: NDArray[np.uint64] = self.arrays["row_id"]
+        order = np.argsort(own, kind="stable")
+        at = order[np.minimum(np.searchsorted(own, row_id, sorter=order), own.size - 1)]
+        missing = row_id[own[at] != row_id]
+        if missing.size:
+            raise ServiceError(
+                ErrorKind.OTHER_ROWS,
+                f"grouping {self.manifest.digest[:12]} says nothing of {missing.size} of {row_id.size} rows, such as "
+                f"row {missing[0]}: it was made for other rows; assign these by its rule first: grouping.on(...)",
+                grouping=self.manifest.digest,
+                row=missing[0],
+            )
+        moved = row_id[self.arrays["y"][at] != y]
+        if moved.size:
+            raise ServiceError(
+                ErrorKind.OTHER_ROWS,
+                f"grouping {self.manifest.digest[:12]} has {moved.size} of {row_id.size} rows in another class, such "
+                f"as row {moved[0]}: these are other examples with the same ids",
+                grouping=self.manifest.digest,
+                row=moved[0],
+            )
+        return self.arrays["value"][at]
+
+
+def _damaged(digest: str, path: Path, why: str) -> ServiceError:
+    return ServiceError(
+        ErrorKind.STORE_CORRUPT,
+        f"grouping {digest[:12]} is damaged: {why}; delete it and make it again",
+        digest=digest,
+        file=path,
+    )

@@ -1,0 +1,1 @@
+"""Nearest neighbours of stored rows, and what is read off them."""

@@ -66,7 +66,7 @@ _add(
         sentence="rows that a head with a strong l2 misclassifies, fitted on `fit`",
         source="FACTS' first stage, Yenamandra et al. 2023 (arXiv 2309.17430), as a convex problem",
         numbers={"l2": MethodNumber(default=1.0, low=1e-6, high=1e6, meaning="strength of l2 beside the mean loss")},
-        words={"balance": ("class", "none")},
+        words={"balance": ("class", "none"), "standardize": ("rows", "none")},
     )
 )
 _add(

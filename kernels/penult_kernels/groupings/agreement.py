@@ -75,7 +75,7 @@ def agreement(shared: Integers) -> Agreement:
 
 
 def rand_index(shared: Integers) -> Floats:
-    """Adjusted Rand indices (...) of tables (..., V, A); 1 where both partitions are trivial (Hubert and Arabie 1985)."""
+    """Adjusted Rand indices (...) of tables (..., V, A) (Hubert and Arabie 1985); 1 where both are trivial."""
     together = _pairs(shared).sum(axis=(-1, -2))
     of_found, of_true = _pairs(shared.sum(axis=-1)).sum(axis=-1), _pairs(shared.sum(axis=-2)).sum(axis=-1)
     pairs = np.maximum(_pairs(shared.sum(axis=(-1, -2))), 1.0)

@@ -16,7 +16,7 @@ def best_matching(shared: NDArray[np.int64]) -> NDArray[np.int64]:
         return found
     costs = (shared.max(initial=0) - shared).astype(np.float64)
     n_rows, n_columns = costs.shape
-    # Potentials u, v with u_i + v_j <= cost_ij, equal where i and j are matched. Column 0 is a source beside the others.
+    # Potentials u, v with u_i + v_j <= cost_ij, equal where i and j are matched. Column 0 is a source of paths.
     u, v = np.zeros(n_rows + 1), np.zeros(n_columns + 1)
     matched = np.zeros(n_columns + 1, dtype=np.int64)
     for row in range(1, n_rows + 1):

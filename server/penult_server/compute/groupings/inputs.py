@@ -1,4 +1,4 @@
-"""The rows of a question: features in memory, labels and attributes, and the logits of a head, in one order of classes."""
+"""The rows of a question: features in memory, labels, attributes, and logits of a head, in one order of classes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -65,7 +65,8 @@ class Reader:
     def head(self, message: refits_pb2.HeadReference, manifest: FeatureManifest) -> Head:
         """The head that is named, with its rows in the order of a set's classes.
 
-        Raises ServiceError: UNKNOWN_CHECKPOINT, STORE_CORRUPT, WRONG_SHAPE, NOT_FINITE, OTHER_CHECKPOINT, OTHER_CLASSES.
+        Raises ServiceError: UNKNOWN_CHECKPOINT, STORE_CORRUPT, WRONG_SHAPE, NOT_FINITE, OTHER_CHECKPOINT,
+        OTHER_CLASSES.
         """
         named = self.material.given_head(message)
         match = self._rules().head(named, manifest)
@@ -141,7 +142,8 @@ def _with_logits(rows: Rows, head: Head | None, digest: str) -> Rows:
     """Rows with the logits of a head, if one was given."""
     if head is None:
         return rows
-    logits = to_host(logits_of_heads(rows.features, [head])[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = to_host(logits_of_heads(rows.features, [head])[0])
     if not np.isfinite(logits).all():
         raise ServiceError(
             ErrorKind.NOT_FINITE,
@@ -169,8 +171,8 @@ def _check_classes(rows: Rows, digest: str) -> None:
         name = rows.labels.classes[int(np.argmin(counts))]
         raise ServiceError(
             ErrorKind.EMPTY_GROUP,
-            f"class {name!r} has no row among the {rows.y.size} of feature set {digest[:12]} that groups are looked for "
-            "in: choose rows of every class",
+            f"class {name!r} has no row among the {rows.y.size} of feature set {digest[:12]} that groups are looked "
+            "for in: choose rows of every class",
             class_name=name,
         )
 

@@ -1,6 +1,6 @@
 """Errors of a head with a strong l2: it learns little but what most of a class have in common, shortcuts above all.
 
-A head of least cross-entropy, standardised features, classes of equal weight:
+A head of least cross-entropy; by default features are standardised, and classes have equal weight:
 
     minimise over W, b:    sum_i s_i CE(W z_i + b, y_i) + l2/2 |W|^2,    s_i ~ 1 / n_(y_i)
 """
@@ -30,7 +30,7 @@ def find(inputs: Inputs) -> Found:
     problem = Problem(
         weight=1.0 / counts[fit.y] if inputs.words["balance"] == "class" else None,
         l2=inputs.numbers["l2"],
-        standardize=Standardize.ROWS,
+        standardize=Standardize(inputs.words["standardize"]),
     )
     report = inputs.progress.stage("fitting a head", "problems")
     with warnings.catch_warnings():

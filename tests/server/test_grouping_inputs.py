@@ -131,7 +131,9 @@ def test_eiil_and_predictions_are_closed_forms(stored, reader):
 @pytest.mark.parametrize("balance", ["class", "none"])
 def test_a_strongly_regularised_head_errs_on_the_planted_minorities(stored, reader, balance):
     _, val, train = stored
-    asked = question("regularised_errors", val, fit=train, numbers={"l2": 1.0}, words={"balance": balance, "standardize": "rows"})
+    asked = question(
+        "regularised_errors", val, fit=train, numbers={"l2": 1.0}, words={"balance": balance, "standardize": "rows"}
+    )
     inputs = read_inputs(asked, reader)
     found = regularised_errors.find(inputs)
     is_minority = inputs.source.a != inputs.source.y

@@ -7,6 +7,7 @@ All but the average precision is read off the table (V, A) of rows that a found 
     homogeneity   I / H(true),    completeness   I / H(found)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +86,7 @@ def rand_index(shared: Integers) -> Floats:
     return np.where(is_trivial, 1.0, (together - expected) / np.where(is_trivial, 1.0, largest - expected))
 
 
-def shuffled(shared: Integers, permutations: int, *, seed: int) -> Integers:
+def shuffled(shared: Integers, permutations: int, *, seed: int | Sequence[int]) -> Integers:
     """(R, V, A) tables as they are when the found values are shuffled among the rows: both partitions keep their sizes.
 
     The tables are drawn from their law, the multivariate hypergeometric one, so that the cost does not grow with the

@@ -27,10 +27,16 @@ class GroupingMethod:
     numbers: dict[str, MethodNumber] = field(default_factory=dict)
     words: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Words by name: the allowed ones, the default first; empty where any is allowed."""
+    needs_features: bool = True
+    """Whether it looks at features: they are not read into memory for one that does not."""
+    takes_fit: bool = True
+    """Whether the set that is fitted on may be another than the one that is grouped."""
     needs_logits: bool = False
     """Whether the rows, or a head that is given, must have logits."""
     needs_attribute: bool = False
     """Whether `other` must have an attribute."""
+    takes_indices: bool = False
+    """Whether `indices` say something to it."""
     is_random: bool = False
     """Whether the seed matters."""
 
@@ -49,15 +55,27 @@ _add(
         sentence="the values of an attribute column of the set",
         source="the data's own",
         words={"attribute": ()},
+        needs_features=False,
+        takes_fit=False,
     )
 )
-_add(GroupingMethod(name="uploaded", sentence="values that the caller gives for row ids", source="the caller"))
+_add(
+    GroupingMethod(
+        name="uploaded",
+        sentence="values that the caller gives for row ids",
+        source="the caller",
+        words={"attribute": ()},
+        needs_features=False,
+        takes_fit=False,
+    )
+)
 _add(
     GroupingMethod(
         name="errors",
         sentence="rows that a head misclassifies: the one given, or that of the stored logits",
         source="JTT, Liu et al. 2021 (arXiv 2107.09044)",
         needs_logits=True,
+        takes_fit=False,
     )
 )
 _add(
@@ -75,6 +93,7 @@ _add(
         sentence="environments that violate invariance most, in closed form; with two classes the errors",
         source="Creager et al. 2021 (arXiv 2010.07249)",
         needs_logits=True,
+        takes_fit=False,
     )
 )
 _add(
@@ -83,5 +102,6 @@ _add(
         sentence="class x predicted class of a head: the one given, or that of the stored logits",
         source="Correct-N-Contrast, Zhang et al. 2022 (arXiv 2203.01517)",
         needs_logits=True,
+        takes_fit=False,
     )
 )

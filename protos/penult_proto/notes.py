@@ -36,6 +36,8 @@ class NoteId(StrEnum):
     """What an array of a file was taken for, or which part of the file was left out."""
     ROWS_BY_GROUP = "rows_by_group"
     """How many rows each group of features from a file has."""
+    ROWS_WITHOUT_GROUP = "rows_without_group"
+    """Rows that a grouping puts in no group, and that are left out."""
     SPLITS_GUESSED = "splits_guessed"
     """A column of 0, 1 and 2 was read as train, val and test."""
     TENSORS_OF_FILE = "tensors_of_file"

@@ -31,6 +31,8 @@ class GroupingMethod:
     """Whether it looks at features: they are not read into memory for one that does not."""
     takes_fit: bool = True
     """Whether the set that is fitted on may be another than the one that is grouped."""
+    takes_other: bool = False
+    """Whether there may be a set to compare with; one that needs an attribute takes it, too."""
     needs_logits: bool = False
     """Whether the rows, or a head that is given, must have logits."""
     needs_attribute: bool = False

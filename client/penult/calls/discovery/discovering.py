@@ -1,10 +1,11 @@
 """The part of the client that finds groups nobody labelled, and says how well they agree."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from penult.arguments import coerce
 from penult.arguments.coerce import build
@@ -24,6 +25,8 @@ from penult.wire.references import AnyHeadLike, FeatureSetLike, GroupingLike, gr
 from penult_proto.v1 import groupings_pb2
 
 STORED = "stored"
+PART = 0.8
+"""Share of the rows that each of several groupings sees, where the method is not random."""
 
 
 class Discovering:
@@ -160,7 +163,7 @@ class Discovering:
 
     def grouping_stability(
         self,
-        features: SourceLike,
+        features: FeatureSetLike,
         *,
         method: str,
         seeds: Sequence[int] = (0, 1, 2, 3, 4),
@@ -177,7 +180,7 @@ class Discovering:
         Parameters
         ----------
         features, method : as for `discover`.
-        seeds : one grouping each.
+        seeds : one grouping each, two at least.
         share : part of the rows that each grouping sees; None: all for a random method, 0.8 for another.
         timeout : seconds for each grouping.
         progress : show how far it is, after a second; None: on a terminal and in a notebook.
@@ -187,15 +190,14 @@ class Discovering:
         ------
         InvalidRequest, NotFound : as `discover`.
         """
-        chosen = [
-            coerce.seed(one, f"seeds[{place}]") for place, one in enumerate(coerce.listed("seeds", seeds, "[0, 1]"))
-        ]
+        given = coerce.listed("seeds", seeds, "[0, 1, 2]")
+        chosen = [coerce.seed(one, f"seeds[{place}]") for place, one in enumerate(given)]
         if len(set(chosen)) < 2:
             raise invalid(f"seeds must be two different ones at least; got {chosen}", argument="seeds")
-        parts = self._parts(features, method, share, chosen, arguments.pop("split", None), timeout)
+        parts = self._parts(features, method, share, chosen, timeout)
         found: list[Grouping] = []
         for one, part in zip(chosen, parts, strict=True):
-            asked = {**arguments, **part, "seed": one, "timeout": timeout, "progress": progress}
+            asked = {"rows": part, "seed": one, "timeout": timeout, "progress": progress, **arguments}
             found.append(self.discover(features, method=method, **asked))
         ari = np.eye(len(found))
         for first, second in combinations(range(len(found)), 2):
@@ -205,25 +207,13 @@ class Discovering:
         return GroupingStability(method=method, groupings=digests, seeds=tuple(chosen), ari=ari)
 
     def _parts(
-        self,
-        features: SourceLike,
-        method: str,
-        share: float | None,
-        seeds: Sequence[int],
-        split: str | None,
-        timeout: float,
-    ) -> list[Mapping[str, Any]]:
-        """The rows that each grouping sees, as arguments of `discover`."""
-        of = {} if split is None else {"split": split}
+        self, features: FeatureSetLike, method: str, share: float | None, seeds: Sequence[int], timeout: float
+    ) -> list[NDArray[np.uint64] | None]:
+        """The rows that each grouping sees; None for all."""
         if share is None:
-            known = {one.name: one.is_random for one in grouping_methods()}
-            share = 1.0 if known.get(method, True) else 0.8
+            share = 1.0 if any(one.is_random for one in grouping_methods() if one.name == method) else PART
         if coerce.number("share", share, 0, 1) >= 1:
-            return [of] * len(seeds)
-        ids = self.groupings.from_rows(features, split, timeout)
-        return [of | {"rows": _part(ids, share, one)} for one in seeds]
-
-
-def _part(ids: Any, share: float, seed: int) -> Any:
-    count = max(1, round(share * ids.size))
-    return np.sort(np.random.default_rng(seed).permutation(ids)[:count])
+            return [None] * len(seeds)
+        ids = self.groupings.row_ids_of(features, timeout)
+        count = max(1, round(share * ids.size))
+        return [np.sort(np.random.default_rng(one).permutation(ids)[:count]) for one in seeds]

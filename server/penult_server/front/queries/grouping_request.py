@@ -99,8 +99,11 @@ def _complete_sets(catalog: Catalog, request: pb.DiscoverGroupsRequest, source: 
         check_alike(catalog, found, source, field)
     if request.fit == source.digest and not request.source.HasField("rows"):
         request.ClearField("fit")
-    if request.fit and not METHODS[request.method].takes_fit:
-        raise _wrong("fit", f"left out: the method {request.method!r} fits nothing", f"set {request.fit[:12]}")
+    method = METHODS[request.method]
+    if request.fit and not method.takes_fit:
+        raise _wrong("fit", f"left out: the method {method.name!r} fits nothing", f"set {request.fit[:12]}")
+    if request.other and not (method.takes_other or method.needs_attribute):
+        raise _wrong("other", f"left out: the method {method.name!r} compares nothing", f"set {request.other[:12]}")
 
 
 def check_alike(catalog: Catalog, found: features_pb2.FeatureSet, source: features_pb2.FeatureSet, field: str) -> None:

@@ -107,10 +107,10 @@ class Predicting:
             notes=() if metrics is None else metrics.notes,
         )
 
-    def rows_right(
+    def _rows_right(
         self, features: FeatureSet, heads: Mapping[str, AnyHeadLike], *, timeout: float
     ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.bool_]]]:
-        """(N,) groups of the rows of a set, and (N,) whether each head is right about them, in one pass over the features.
+        """(N,) groups of the rows of a set, and (N,) whether each head is right about them, in one pass over features.
 
         The heads have been found to fit: the server has scored them.
         """
@@ -134,7 +134,7 @@ class Predicting:
         g = y * max(1, len(features.labels.attribute_values)) + a
         return g.astype(np.int64), {name: np.concatenate(parts) for name, parts in right.items()}
 
-    def stored_head(self, features: FeatureSet, *, timeout: float) -> Head:
+    def _stored_head_of(self, features: FeatureSet, *, timeout: float) -> Head:
         """The head that is stored with a set."""
         return _stored_head(Reading(self.connection, features.digest, timeout))
 

@@ -145,7 +145,7 @@ class Comparing(Discovering, Refitting, Predicting):
         if asked.head is not None:
             return asked.head
         if asked.features.has_head:
-            return self.stored_head(asked.features, timeout=asked.timeout)
+            return self._stored_head_of(asked.features, timeout=asked.timeout)
         fitted = asked.features if asked.fit is None else asked.fit
         return self.refit(fitted, preset="erm", timeout=asked.timeout, progress=asked.progress)
 
@@ -204,7 +204,7 @@ class Comparing(Discovering, Refitting, Predicting):
         """Rows with the share of the gap that each closes; all heads are applied to the test rows at once."""
         if asked.test is None or "true groups" not in heads:
             return list(rows)
-        g, right = self.rows_right(asked.test, heads, timeout=asked.timeout)
+        g, right = self._rows_right(asked.test, heads, timeout=asked.timeout)
         return [
             replace(row, gap_closed=gap.share, gap_low=gap.low, gap_high=gap.high)
             for row in rows

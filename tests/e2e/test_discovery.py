@@ -1,0 +1,144 @@
+"""Groups that nobody labelled, through a server: found, scored, assigned, compared by what a refit gains."""
+
+import numpy as np
+import pytest
+
+import penult
+
+CLASSES, PLACES = ["cat", "dog"], ["in", "out"]
+
+
+def planted(seed: int, n: int, share: float = 0.95):
+    """Features whose first direction is the class and second, more visible, the place; y, a."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    a = np.where(rng.random(n) < share, y, 1 - y)
+    x = rng.standard_normal((n, 16)) * 0.5
+    x[:, 0] += y
+    x[:, 1] += 2.5 * a
+    return x.astype(np.float32), y, a
+
+
+@pytest.fixture(scope="module")
+def sets(client):
+    """Planted splits with the logits of a head that sees the place first."""
+    found = {}
+    for seed, (name, n, share) in enumerate([("train", 1500, 0.95), ("val", 800, 0.95), ("test", 800, 0.5)]):
+        x, y, a = planted(seed, n, share)
+        weight = np.zeros((2, 16), np.float32)
+        weight[1, :2] = 0.8, 1.0
+        bias = np.array([0, -1.6], np.float32)
+        ids = np.arange(n, dtype=np.uint64) + np.uint64(10_000 * seed)
+        found[name] = client.features.upload(
+            x,
+            y,
+            a,
+            head=(weight, bias),
+            row_id=ids,
+            classes=CLASSES,
+            attribute="place",
+            attribute_values=PLACES,
+            name=name,
+        )
+    return found
+
+
+def test_errors_are_those_of_the_stored_head_or_of_a_given_one(client, sets):
+    groups = client.discover(sets["val"], method="errors", name="missed")
+    table = client.predictions(sets["val"])
+    np.testing.assert_array_equal(groups.values, ~table.correct)
+    assert groups.value_names == ("right", "errors")
+    assert client.groupings.get("missed").digest == groups.digest
+    assert client.discover(sets["val"], method="errors").reused
+    refit = client.refit(sets["train"], preset="erm", l2=0.1)
+    given = client.discover(sets["val"], method="errors", head=refit)
+    np.testing.assert_array_equal(given.values, ~client.predictions(sets["val"], refit).correct)
+    # The rule asks the same head about other rows.
+    assigned = given.on(sets["test"])
+    np.testing.assert_array_equal(assigned.values, ~client.predictions(sets["test"], refit).correct)
+    stored = groups.on(sets["test"])
+    np.testing.assert_array_equal(stored.values, ~client.predictions(sets["test"]).correct)
+
+
+def test_with_two_classes_eiil_and_predictions_say_what_errors_say(client, sets):
+    errors, eiil, predicted = (client.discover(sets["val"], method=one) for one in ("errors", "eiil", "predictions"))
+    np.testing.assert_array_equal(eiil.values, errors.values)
+    assert predicted.value_names == tuple(CLASSES)
+    score = client.score_grouping(predicted, truth=errors).overall
+    assert (score.ari, score.matched_accuracy) == (1, 1)
+
+
+def test_a_regularised_head_finds_the_planted_minorities(client, sets):
+    groups = client.discover(sets["val"], method="regularised_errors", fit=sets["train"])
+    scores = client.score_grouping(groups)
+    assert scores.overall.ari > 0.7
+    assert scores.overall.p_value < 0.01
+    assert abs(scores.overall.baseline_ari) < 0.02
+    assert [one.minority for one in scores.classes] == ["out", "in"]
+    assert all(one.minority_found == "errors" for one in scores.classes)
+    assert scores.overall.minority_average_precision > 0.7
+    weak = client.refit(sets["train"], preset="erm", l2=1e-4)
+    errors = client.score_grouping(client.discover(sets["val"], method="errors", head=weak))
+    assert scores.overall.ari > errors.overall.ari
+    same = client.groupings.from_attribute(sets["val"])
+    assert client.score_grouping(same).overall.ari == 1
+    assert client.score_grouping(groups, truth=same).classes == scores.classes
+
+
+def test_some_rows_are_grouped_and_stability_compares_those_in_common(client, sets):
+    ids = client.features.read(sets["val"]).row_id
+    part = client.discover(sets["val"], method="errors", rows=ids[::2])
+    whole = client.discover(sets["val"], method="errors")
+    np.testing.assert_array_equal(client.groupings.read(part).row_id, ids[::2])
+    np.testing.assert_array_equal(part.values, whole.values[::2])
+    score = client.score_grouping(whole, truth=part).overall
+    assert (score.n_rows, score.ari) == (400, 1)
+    stability = client.grouping_stability(sets["val"], method="regularised_errors", seeds=(0, 1, 2))
+    assert 0.6 < stability.mean_ari < 1
+    assert stability.ari.shape == (3, 3)
+
+
+def refused(kind, call):
+    with pytest.raises(penult.PenultError) as caught:
+        call()
+    assert caught.value.kind == kind, caught.value
+    return str(caught.value)
+
+
+def test_what_cannot_be_asked_is_refused_and_says_what_can(client, sets):
+    val = sets["val"]
+    assert "regularised_errors" in refused("unknown_method", lambda: client.discover(val, method="jtt"))
+    said = refused("invalid_argument", lambda: client.discover(val, method="regularised_errors", l3=1))
+    assert "l2" in said
+    said = refused("invalid_argument", lambda: client.discover(val, method="regularised_errors", l2=-1))
+    assert "1e-06 .. 1e+06" in said
+    refused("invalid_argument", lambda: client.discover(val, method="regularised_errors", balance="rows"))
+    refused("invalid_argument", lambda: client.discover(val, method="errors", seeds=3))
+    refused("invalid_argument", lambda: client.discover(val, method="errors", fit=sets["train"]))
+    refused("invalid_argument", lambda: client.discover(val, method="regularised_errors", l2=[1, 2]))
+    x, y, _ = planted(9, 60)
+    bare = client.features.upload(x, y, classes=CLASSES)
+    assert "head=" in refused("invalid_argument", lambda: client.discover(bare, method="errors"))
+    groups = client.discover(bare, method="regularised_errors", fit=sets["train"])
+    assert "grouping_stability" in refused("attribute_missing", lambda: client.score_grouping(groups))
+    other = client.discover(val, method="errors")
+    refused("other_rows", lambda: client.score_grouping(groups, truth=other))
+    refused("unknown_grouping", lambda: client.score_grouping("nobody"))
+    refused("invalid_argument", lambda: client.score_grouping(other, permutations=10**6))
+    narrow = client.features.upload(x[:, :4].copy(), y, classes=CLASSES)
+    refused("wrong_shape", lambda: client.discover(val, method="regularised_errors", fit=narrow))
+    refused("wrong_shape", lambda: groups.on(narrow))
+    others = client.features.upload(x, y, classes=["cat", "fox"])
+    refused("other_classes", lambda: client.discover(val, method="regularised_errors", fit=others))
+    perfect = client.features.upload(x, y, classes=CLASSES, logits=np.eye(2, dtype=np.float32)[y])
+    assert "regularised_errors" in refused("empty_group", lambda: client.discover(perfect, method="errors"))
+    one_class = client.features.upload(x[y == 0].copy(), y[y == 0], classes=CLASSES)
+    refused("empty_group", lambda: client.discover(one_class, method="regularised_errors"))
+
+
+def test_methods_are_listed_with_their_options(client):
+    methods = client.grouping_methods()
+    assert methods["regularised_errors"].sets["l2"] == 1.0
+    assert "attribute" not in [one.name for one in methods]
+    assert "l2=1.0" in repr(methods)
+    assert '"errors" : rows that a head misclassifies' in client.discover.__doc__

@@ -50,10 +50,10 @@ class DiscoveryRow(Shown):
     p_value: float
     """Share of shuffled values that agree as well."""
     minority_precision: float
-    """Of the rarest true value of each class, the mean over the classes by their rows."""
+    """For the rarest true value of each class: the mean over the classes by their rows."""
     minority_recall: float
     worst_group_accuracy: float
-    """Of the refit on these groups, on the test rows, over their stored groups."""
+    """The refit on these groups, on the test rows, over their stored groups."""
     average_accuracy: float
     gap_closed: float
     """(found - none) / (true - none) of the worst group's accuracy."""

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from finetuning_data import MemoryDataset, Recorder, squares, texts, tiny_bert
+from finetuning_data import MemoryDataset, Recorder, grouping_of, squares, texts, tiny_bert
 from finetuning_matrix import (
     DRO,
     MATRIX,
     SGD,
     SOME_CHECKPOINT,
+    SOME_GROUPING,
     UPSAMPLING,
     Data,
     Differ,
@@ -104,6 +105,8 @@ class Runs:
         for name, value in all_values.items():
             if value == SOME_CHECKPOINT:
                 all_values[name] = self.outcome({}, "images").checkpoints[0].digest
+            elif value == SOME_GROUPING:
+                all_values[name] = grouping_of(self._root, self._datasets["images"], "turn")
         return spec_of(all_values)
 
     def complete(self, values: Values, data: Data) -> runs_pb2.FinetuneSpec:

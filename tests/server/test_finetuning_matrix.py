@@ -189,7 +189,13 @@ def test_what_is_tested_elsewhere_is_there(check: Elsewhere) -> None:
 UNTRAINED = [
     path for path in paths() if any("only the starting point" in effect.goes_with for effect in effects_of(path))
 ]
-LISTS: Values = {"evaluate": ["val"], "early_steps": [1], "keep": "last", "objective.repeat_errors_of": "ab" * 32}
+LISTS: Values = {
+    "evaluate": ["val"],
+    "early_steps": [1],
+    "keep": "last",
+    "objective.repeat_errors_of": "ab" * 32,
+    "grouping": "ab" * 32,
+}
 
 
 @pytest.mark.parametrize("path", [*UNTRAINED, "balance.method"])

@@ -40,6 +40,8 @@ class NoteId(StrEnum):
     """How many rows each group of features from a file has."""
     ROWS_IN_NO_GROUP = "rows_in_no_group"
     """How many rows a grouping leaves out."""
+    ROWS_WITHOUT_GROUP = "rows_without_group"
+    """Rows that a grouping puts in no group, and that are left out."""
     SPLITS_GUESSED = "splits_guessed"
     """A column of 0, 1 and 2 was read as train, val and test."""
     TENSORS_OF_FILE = "tensors_of_file"

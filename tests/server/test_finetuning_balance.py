@@ -136,7 +136,7 @@ def test_examples_in_no_group_are_not_trained_on(tmp_path: Path, method: Balance
     if method is BalanceMethod.UPWEIGHTING:
         counts = np.bincount(training.g[training.rows], minlength=4)
         assert_allclose((training.weights * np.isin(np.arange(24), training.rows)).sum(), counts.sum())
-    assert [note.id for note in training.notes] == [NoteId.GROUPS_USED, NoteId.ROWS_IN_NO_GROUP]
+    assert [note.id for note in training.notes] == [NoteId.GROUPS_USED, NoteId.ROWS_WITHOUT_GROUP]
 
 
 def test_a_grouping_of_another_dataset_is_refused(tmp_path: Path) -> None:

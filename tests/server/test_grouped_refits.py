@@ -110,7 +110,7 @@ def test_rows_in_no_group_are_left_out_as_by_rows(store, material, named):
     expected = refit(material, grouping=store.of_attribute("light"), rows=rows, **fields)
     found = refit(material, grouping=store.grouping(value, VALUES["light"]), **fields)
     assert alike(found) == alike(expected)
-    assert NoteId.ROWS_IN_NO_GROUP in [note.id for note in found.notes]
+    assert NoteId.ROWS_WITHOUT_GROUP in [note.id for note in found.notes]
 
 
 def test_metrics_leave_out_and_count_rows_in_no_group(store, material):
@@ -122,7 +122,7 @@ def test_metrics_leave_out_and_count_rows_in_no_group(store, material):
     g = (2 * store.y + store.light)[21:]
     assert [group.count for group in metrics.groups] == np.bincount(g).tolist()
     assert metrics.grouping == groups_pb2.UsedGrouping(digest=grouping, attribute="kmeans", n_left_out=21)
-    assert [note.id for note in metrics.notes] == [NoteId.ROWS_IN_NO_GROUP]
+    assert [note.id for note in metrics.notes] == [NoteId.ROWS_WITHOUT_GROUP]
     mixed = evaluate_mixtures(
         pb.EvaluateMixturesRequest(
             heads=[pb.HeadReference(explicit=head)],

@@ -131,7 +131,7 @@ def test_rows_in_no_group_are_counted(store):
     answer = compute_spectra(request, resources(store))
     assert (answer.grouping.digest, answer.grouping.attribute, answer.grouping.n_left_out) == (grouping, "kmeans", 21)
     assert answer.n_rows == 400
-    assert [note.id for note in answer.notes] == [NoteId.ROWS_IN_NO_GROUP]
+    assert [note.id for note in answer.notes] == [NoteId.ROWS_WITHOUT_GROUP]
     assert f"21 of 421 rows are in no group of grouping {grouping[:12]} (kmeans)" in answer.notes[0].text
 
 

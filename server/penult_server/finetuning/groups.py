@@ -68,4 +68,4 @@ def _notes(a: NDArray[np.int64], grouping: str) -> tuple[Note, ...]:
     if not left_out:
         return (used,)
     text = f"{left_out} of {a.size} training examples are in no group and were left out"
-    return used, Note(NoteId.ROWS_IN_NO_GROUP, text)
+    return used, Note(NoteId.ROWS_WITHOUT_GROUP, text)

@@ -142,7 +142,7 @@ def _grouping_notes(request: pb.RefitRequest, fitted: Grouped | None, chosen: Gr
     for what, grouped in (("to be fitted", fitted), ("that choose", chosen)):
         if grouped is not None and grouped.n_left_out:
             text = f"of the rows {what}, {grouped.n_left_out} of {grouped.a.size} are in no group and were left out"
-            notes.append(Note(NoteId.ROWS_IN_NO_GROUP, text))
+            notes.append(Note(NoteId.ROWS_WITHOUT_GROUP, text))
     return notes
 
 

@@ -57,7 +57,7 @@ class Grouped:
         if not self.n_left_out:
             return ()
         text = f"{self.n_left_out} of {self.a.size} rows are in no group of {self.called} and were left out"
-        return (Note(NoteId.ROWS_IN_NO_GROUP, text),)
+        return (Note(NoteId.ROWS_WITHOUT_GROUP, text),)
 
     def to_proto(self) -> groups_pb2.UsedGrouping:
         """What answers say of it."""

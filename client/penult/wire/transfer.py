@@ -15,7 +15,12 @@ from penult.wire.uploads import Upload
 from penult_proto.framing import Arrival, announce, expect_end, gather, pieces
 from penult_proto.v1 import arrays_pb2, cards_pb2, features_pb2, spectra_pb2
 
-Response = TypeVar("Response", features_pb2.ReadFeaturesResponse, spectra_pb2.ReadEigenvectorsResponse)
+Response = TypeVar(
+    "Response",
+    features_pb2.ReadFeaturesResponse,
+    spectra_pb2.ReadCoordinatesResponse,
+    spectra_pb2.ReadEigenvectorsResponse,
+)
 
 
 def upload_messages(

@@ -84,6 +84,9 @@ if TYPE_CHECKING:
     from penult.results.metrics import EpochMetrics as EpochMetrics
     from penult.results.metrics import Metrics as Metrics
     from penult.results.notes import Note as Note
+    from penult.results.pictures.feature_map import FeatureMap as FeatureMap
+    from penult.results.pictures.gallery import Example as Example
+    from penult.results.pictures.gallery import Gallery as Gallery
     from penult.results.records import Checkpoint as Checkpoint
     from penult.results.records import Dataset as Dataset
     from penult.results.records import Features as Features
@@ -126,6 +129,8 @@ _NAMES = {
     "results.descriptors": "Descriptor Descriptors Eigenvectors PrincipalAngles VarianceShare",
     "results.refits": "Certificate Interpolation Refit Selection",
     "results.rows.predictions": "Predictions",
+    "results.pictures.feature_map": "FeatureMap",
+    "results.pictures.gallery": "Example Gallery",
     "results.heads": "Head",
     "results.groupings.grouping": "Grouping GroupingArrays",
     "results.groupings.scores": "GroupingScore GroupingScores GroupingStability",

@@ -141,6 +141,16 @@ def check_ReadEigenvectors(request: Any, answer: Any, server: "FuzzedServer") ->
             np.testing.assert_allclose(one @ one.T, np.eye(len(one)), atol=1e-6)
 
 
+def check_ReadCoordinates(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    found = check_pieces(answer)
+    assert found["coordinates"].shape == (len(found["row_id"]), answer[0].header.request.top_k)
+    assert np.isfinite(found["coordinates"]).all()
+
+
+def check_ReadExamples(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    assert [one.row_id for one in answer] == arrays.decode(request.row_ids).tolist()
+
+
 def check_ReadFeatures(request: Any, answer: Any, server: "FuzzedServer") -> None:
     found = check_pieces(answer)
     name = {digest: name for name, digest in server.digests.items()}.get(answer[0].header.feature_set.digest)

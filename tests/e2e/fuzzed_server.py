@@ -394,6 +394,7 @@ class FuzzedServer:
             "Spectra/ComputePrincipalAngles": [
                 spectra_pb2.ComputePrincipalAnglesRequest(first=sides[0], second=sides[1], top_k=2)
             ],
+            "Spectra/ReadCoordinates": [spectra_pb2.ReadCoordinatesRequest(source=one) for one in sources],
             "Spectra/ReadEigenvectors": [spectra_pb2.ReadEigenvectorsRequest(source=one, top_k=2) for one in sources],
         }
 
@@ -436,6 +437,11 @@ def _dataset_seeds() -> dict[str, Sequence[Any]]:
     return {
         "Dataset/GetDataset": [datasets_pb2.GetDatasetRequest(name="shapes")],
         "Dataset/ListDatasets": [datasets_pb2.ListDatasetsRequest()],
+        "Dataset/ReadExamples": [
+            datasets_pb2.ReadExamplesRequest(
+                dataset="shapes", split="train", row_ids=arrays.encode(np.arange(1, dtype=np.uint64)), side=16
+            )
+        ],
     }
 
 

@@ -19,6 +19,7 @@ Response = TypeVar(
     "Response",
     features_pb2.ReadFeaturesResponse,
     groupings_pb2.ReadGroupingResponse,
+    spectra_pb2.ReadCoordinatesResponse,
     spectra_pb2.ReadEigenvectorsResponse,
 )
 

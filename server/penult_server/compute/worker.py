@@ -42,6 +42,7 @@ from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import RefitQueue
 from penult_server.compute.reporting import Reporter, ReportPipe, query_of, user_of
 from penult_server.compute.rows.resident import ResidentFeatures
+from penult_server.compute.spectra.coordinates import read_coordinates
 from penult_server.compute.spectra.descriptors import compute_descriptors, compute_principal_angles
 from penult_server.compute.spectra.eigenvectors import read_eigenvectors
 from penult_server.compute.spectra.inference_cache import InferenceCache
@@ -109,6 +110,18 @@ class Worker(
     ) -> Iterator[spectra_pb2.ReadEigenvectorsResponse]:
         try:
             yield from read_eigenvectors(
+                request,
+                self._resources(self._check_of(context), self._reporter(context)),
+                lambda: self._device.held(user_of(context)),
+            )
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
+
+    def ReadCoordinates(
+        self, request: spectra_pb2.ReadCoordinatesRequest, context: Context
+    ) -> Iterator[spectra_pb2.ReadCoordinatesResponse]:
+        try:
+            yield from read_coordinates(
                 request,
                 self._resources(self._check_of(context), self._reporter(context)),
                 lambda: self._device.held(user_of(context)),

@@ -1,7 +1,7 @@
 """The groups or classes of a stored feature set, all of its rows or some, as queries look at them."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -155,6 +155,46 @@ class Parts:
             self._resident = resident if self.grouped is None else self.grouped.seen(resident)
         members = self._members(index, self._resident.y, self._resident.g)
         return self._resident.features[self._resources.backend.to_device(np.flatnonzero(members))]
+
+    def all_moments(self) -> Moments:
+        """Moments of all rows of all parts together, as `moments` gives those of one."""
+        each = [self.moments(index) for index in range(len(self.groups)) if self.counts[index]]
+        together = Moments(
+            count=np.concatenate([one.count for one in each]),
+            weight=np.concatenate([one.weight for one in each]),
+            mean=np.concatenate([one.mean for one in each]),
+            m2=np.concatenate([one.m2 for one in each]),
+        )
+        return unions(together, [range(len(each))])
+
+    def row_labels(self) -> dict[str, NDArray[Any]]:
+        """By name, (n,) each, of all rows of all parts in the order of the set: `row_id`, `y`, `a`, and `right`.
+
+        `right` is 1 where the stored logits have the row's class, 0 where another, -1 without logits.
+        """
+        y, a, row_id = self._stored.read("y"), self._stored.read("a"), self._stored.read("row_id")
+        right = np.full(len(y), -1, dtype=np.int64)
+        if self.manifest.n_logits == len(self.manifest.labels.classes):
+            right = (np.argmax(self._stored.read("logits"), axis=1) == y).astype(np.int64)
+        rows = np.arange(len(y)) if self._selected is None else np.flatnonzero(self._selected)
+        return {"row_id": row_id[rows], "y": y[rows], "a": a[rows], "right": right[rows]}
+
+    def row_blocks(self, n: int) -> Iterator[Any]:
+        """Features of the same rows in the same order: on the device, in blocks of `n` if the set is resident."""
+        backend = self._resources.backend
+        if self.is_resident:
+            features = self._resources.residents.get(self.manifest.digest, self.check, self.progress).features
+            rows = np.arange(len(features)) if self._selected is None else np.flatnonzero(self._selected)
+            for first in range(0, len(rows), n):
+                yield features[backend.to_device(rows[first : first + n])]
+            return
+        at = 0
+        for block in self._stored.blocks("features"):
+            self.check()
+            chosen = block if self._selected is None else block[self._selected[at : at + len(block)]]
+            at += len(block)
+            if len(chosen):
+                yield backend.to_device(chosen)
 
     def passes(self, index: int) -> Passes:
         """Passes over the rows of one part, from the store."""

@@ -113,6 +113,22 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
             async for message in messages:
                 yield message
 
+    async def ReadCoordinates(
+        self, request: spectra_pb2.ReadCoordinatesRequest, context: Context
+    ) -> AsyncIterator[spectra_pb2.ReadCoordinatesResponse]:
+        feature_set = await self._resolve(request.source)
+        asked = request.top_k if request.HasField("top_k") else 2
+        request.top_k = min(asked, feature_set.n_features)
+        check_subspace_width(request.top_k, feature_set.n_features)
+        with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
+            messages = self._compute.relay(
+                lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ReadCoordinates(
+                    request, metadata=named(key)
+                )
+            )
+            async for message in messages:
+                yield message
+
     async def _resolve(self, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
         with span("resolve"):
             return await self._registry.run(resolve_source, self._registry.catalog, source)

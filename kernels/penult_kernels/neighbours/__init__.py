@@ -1,0 +1,1 @@
+"""Nearest neighbours of rows, and what is read off them: arrays in, arrays out."""

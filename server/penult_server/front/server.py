@@ -19,6 +19,7 @@ from penult_proto.v1 import (
     features_pb2_grpc,
     info_pb2_grpc,
     jobs_pb2_grpc,
+    neighbours_pb2_grpc,
     progress_pb2_grpc,
     refits_pb2_grpc,
     runs_pb2_grpc,
@@ -46,6 +47,7 @@ from penult_server.front.services.checkpoints import CheckpointServicer
 from penult_server.front.services.features import FeatureServicer
 from penult_server.front.services.info import InfoServicer
 from penult_server.front.services.jobs import JobServicer
+from penult_server.front.services.neighbour_answers import NeighbourAnswers
 from penult_server.front.services.progress import ProgressServicer
 from penult_server.front.services.refits import RefitServicer
 from penult_server.front.services.spectra import SpectraServicer
@@ -76,7 +78,12 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-COMPUTE_SERVICES = ("penult.v1.FeatureService", "penult.v1.RefitService", "penult.v1.SpectraService")
+COMPUTE_SERVICES = (
+    "penult.v1.FeatureService",
+    "penult.v1.NeighbourService",
+    "penult.v1.RefitService",
+    "penult.v1.SpectraService",
+)
 log = logging.getLogger("penult")
 
 
@@ -194,6 +201,7 @@ class Server:
         features_pb2_grpc.add_FeatureServiceServicer_to_server(features, server)
         info_pb2_grpc.add_InfoServiceServicer_to_server(self._info, server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(registry, self._queue), server)
+        neighbours_pb2_grpc.add_NeighbourServiceServicer_to_server(NeighbourAnswers(registry, compute), server)
         progress_pb2_grpc.add_ProgressServiceServicer_to_server(ProgressServicer(compute.asked), server)
         refits_pb2_grpc.add_RefitServiceServicer_to_server(RefitServicer(registry, compute), server)
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(registry, self._settings.root), server)

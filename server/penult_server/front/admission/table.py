@@ -20,6 +20,7 @@ BOUNDS: dict[str, int] = {
     "ComputeRefitsRequest.requests": MOST_REFITS,
     "EvaluateMixturesRequest.class_map": MOST_LABELS,
     "EvaluateMixturesRequest.heads": MOST_NAMES,
+    "EvaluateNeighboursRequest.k": MOST_TAGS,
     "EvaluateRequest.class_map": MOST_LABELS,
     "ExtractSpec.class_map": MOST_LABELS,
     "ExtractSpec.splits": MOST_NAMES,

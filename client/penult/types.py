@@ -61,7 +61,16 @@ RecipeName = Literal[
     "liu2021-waterbirds",
     "liu2021-celeba",
 ]
-ResultKind = Literal["refit", "spectra", "descriptors", "principal_angles"]
+ResultKind = Literal[
+    "refit",
+    "spectra",
+    "descriptors",
+    "principal_angles",
+    "neighbour_metrics",
+    "duplicates",
+    "label_noise",
+    "neighbour_rates",
+]
 Risk = Literal["mean", "group_dro", "cvar"]
 RowsChoice = Literal["all", "top_loss", "top_disagreement"]
 Scaling = Literal["none", "rows", "all"]

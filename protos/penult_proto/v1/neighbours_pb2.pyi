@@ -382,6 +382,7 @@ class FindDuplicatesRequest(google.protobuf.message.Message):
     """
     across_checkpoints: builtins.bool
     seed: builtins.int
+    """Of the random splits behind the p-value."""
     @property
     def source(self) -> penult_proto.v1.spectra_pb2.FeatureSource: ...
     @property
@@ -432,6 +433,8 @@ Global___GroupShare: typing_extensions.TypeAlias = GroupShare
 
 @typing.final
 class Duplicates(google.protobuf.message.Message):
+    """Near and equal rows."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: builtins.int
@@ -478,7 +481,7 @@ class Duplicates(google.protobuf.message.Message):
     @property
     def pairs(self) -> penult_proto.v1.arrays_pb2.Array:
         """(P, 2) uint64: within one set the ids of two rows, else of a row of the source and one of `against`; (P,) float64
-        distances, ascending. Of m equal rows there are the m - 1 pairs with the first of them.
+        distances, ascending. Within one set, of m equal rows there are the m - 1 pairs with the first of them.
         """
 
     @property
@@ -534,13 +537,11 @@ class FindLabelNoiseRequest(google.protobuf.message.Message):
 
     SOURCE_FIELD_NUMBER: builtins.int
     K_FIELD_NUMBER: builtins.int
-    METRIC_FIELD_NUMBER: builtins.int
     TEMPERATURE_FIELD_NUMBER: builtins.int
     FOLDS_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     k: builtins.int
-    """Neighbours; 20 when left out."""
-    metric: Global___NeighbourMetric.ValueType
+    """Neighbours by cosine; 20 when left out."""
     temperature: builtins.float
     """T of the votes, which are counted as in EvaluateNeighboursRequest; 0.07 when left out."""
     folds: builtins.int
@@ -554,13 +555,12 @@ class FindLabelNoiseRequest(google.protobuf.message.Message):
         *,
         source: penult_proto.v1.spectra_pb2.FeatureSource | None = ...,
         k: builtins.int | None = ...,
-        metric: Global___NeighbourMetric.ValueType = ...,
         temperature: builtins.float | None = ...,
         folds: builtins.int | None = ...,
         seed: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_folds", b"_folds", "_k", b"_k", "_temperature", b"_temperature", "folds", b"folds", "k", b"k", "source", b"source", "temperature", b"temperature"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_folds", b"_folds", "_k", b"_k", "_temperature", b"_temperature", "folds", b"folds", "k", b"k", "metric", b"metric", "seed", b"seed", "source", b"source", "temperature", b"temperature"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_folds", b"_folds", "_k", b"_k", "_temperature", b"_temperature", "folds", b"folds", "k", b"k", "seed", b"seed", "source", b"source", "temperature", b"temperature"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_folds", b"_folds"]) -> typing.Literal["folds"] | None: ...
     @typing.overload

@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     from penult.results.descriptors import PrincipalAngles as PrincipalAngles
     from penult.results.descriptors import VarianceShare as VarianceShare
     from penult.results.finetune_spec import FinetuneSpec as FinetuneSpec
+    from penult.results.groupings.grouping import Grouping as Grouping
+    from penult.results.groupings.grouping import GroupingArrays as GroupingArrays
     from penult.results.heads import Head as Head
     from penult.results.lists.listing import Listing as Listing
     from penult.results.lists.run_table import RunTable as RunTable
@@ -133,6 +135,7 @@ _NAMES = {
     "results.refits": "Certificate Interpolation Refit Selection",
     "results.rows.predictions": "Predictions",
     "results.heads": "Head",
+    "results.groupings.grouping": "Grouping GroupingArrays",
     "results.soups": "soup",
     "results.notes": "Note",
     "results.lists.listing": "Listing",

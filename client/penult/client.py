@@ -5,6 +5,7 @@ from typing import Self
 
 from penult.calls.about import About
 from penult.calls.arrays.predicting import Predicting
+from penult.calls.catalog.groupings import Groupings
 from penult.calls.catalog.results import Results
 from penult.calls.checkpoints import Checkpoints
 from penult.calls.datasets import Datasets
@@ -29,7 +30,7 @@ class Client(Finetuning, Spectral, Neighbourhood, Refitting, Predicting, Storage
 
     Attributes
     ----------
-    checkpoints, datasets, features, runs, jobs, results : what is stored, by kind.
+    checkpoints, datasets, features, groupings, runs, jobs, results : what is stored, by kind.
     """
 
     def __init__(self, connection: Connection, info: Info) -> None:
@@ -37,6 +38,7 @@ class Client(Finetuning, Spectral, Neighbourhood, Refitting, Predicting, Storage
         self.checkpoints = Checkpoints(connection)
         self.datasets = Datasets(connection)
         self.features = FeatureSets(connection, info.chunk_bytes)
+        self.groupings = Groupings(connection)
         self.runs = Runs(connection)
         self.jobs = Jobs(connection)
         self.results = Results(connection)

@@ -27,10 +27,14 @@ class GroupingMethod:
     numbers: dict[str, MethodNumber] = field(default_factory=dict)
     words: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Words by name: the allowed ones, the default first; empty where any is allowed."""
+    needs_features: bool = True
+    """Whether it looks at features: they are not read into memory for one that does not."""
     needs_logits: bool = False
     """Whether the rows, or a head that is given, must have logits."""
     needs_attribute: bool = False
     """Whether `other` must have an attribute."""
+    takes_indices: bool = False
+    """Whether `indices` say something to it."""
     is_random: bool = False
     """Whether the seed matters."""
 
@@ -49,6 +53,15 @@ _add(
         sentence="the values of an attribute column of the set",
         source="the data's own",
         words={"attribute": ()},
+        needs_features=False,
     )
 )
-_add(GroupingMethod(name="uploaded", sentence="values that the caller gives for row ids", source="the caller"))
+_add(
+    GroupingMethod(
+        name="uploaded",
+        sentence="values that the caller gives for row ids",
+        source="the caller",
+        words={"attribute": ()},
+        needs_features=False,
+    )
+)

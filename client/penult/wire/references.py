@@ -5,6 +5,7 @@ from typing import TypeAlias
 from penult.arguments import coerce
 from penult.arguments.instead import wrong_sort
 from penult.results.descriptors import Descriptors, PrincipalAngles
+from penult.results.groupings.grouping import Grouping
 from penult.results.heads import Head, HeadArrays
 from penult.results.lists.stored import ResultSummary
 from penult.results.neighbourhood.duplicates import Duplicates
@@ -32,6 +33,8 @@ StoredAnswer: TypeAlias = (
 )
 ResultLike: TypeAlias = StoredAnswer | str
 """An answer or its summary, a digest, the start of one (at least 4 characters), or a name."""
+GroupingLike: TypeAlias = Grouping | str
+"""A grouping, its digest, the start of one (at least 4 characters), or its name."""
 HeadLike: TypeAlias = HeadChoice | Head | Refit | HeadArrays | str
 """A head to penalise towards, or to start from; other text stands for a stored refit, as in `ResultLike`."""
 AnyHead: TypeAlias = Head | Refit | Checkpoint | HeadArrays
@@ -56,6 +59,13 @@ def checkpoint_digest(value: Checkpoint | str, argument: str = "checkpoint") -> 
     if isinstance(value, Checkpoint):
         return value.digest
     return _named(argument, "checkpoint", value, "a Checkpoint, its digest or its name")
+
+
+def grouping_name(value: GroupingLike, argument: str = "grouping") -> str:
+    """The digest or name that stands for a grouping. Raises `InvalidRequest`."""
+    if isinstance(value, Grouping):
+        return value.digest
+    return _named(argument, "grouping", value, "a Grouping, its digest or its name")
 
 
 def result_digest(value: ResultLike, argument: str = "result") -> str:

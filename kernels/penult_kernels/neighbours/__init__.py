@@ -1,1 +1,1 @@
-"""Nearest neighbours of rows, and what is read off them: arrays in, arrays out."""
+"""Nearest neighbours of rows, exactly (float32 products find candidates, float64 decides), and what they say."""

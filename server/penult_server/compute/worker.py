@@ -20,6 +20,8 @@ from penult_proto.limits import MESSAGE_OPTIONS
 from penult_proto.v1 import (
     features_pb2,
     features_pb2_grpc,
+    groupings_pb2,
+    groupings_pb2_grpc,
     groups_pb2,
     neighbours_pb2,
     neighbours_pb2_grpc,
@@ -31,6 +33,9 @@ from penult_proto.v1 import (
 from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, Pulse, ToWorker
 from penult_server import pipes
 from penult_server.compute.backend import Backend, choose_backend
+from penult_server.compute.groupings import transfer as grouping_transfer
+from penult_server.compute.groupings.discover import assign, discover
+from penult_server.compute.groupings.inputs import Access
 from penult_server.compute.memory import available_bytes, give_back, used_bytes
 from penult_server.compute.neighbours.duplicates import find_duplicates
 from penult_server.compute.neighbours.evaluation import evaluate_neighbours
@@ -69,11 +74,12 @@ Context = grpc.ServicerContext
 
 class Worker(
     features_pb2_grpc.FeatureServiceServicer,
+    groupings_pb2_grpc.GroupingServiceServicer,
     neighbours_pb2_grpc.NeighbourServiceServicer,
     refits_pb2_grpc.RefitServiceServicer,
     spectra_pb2_grpc.SpectraServiceServicer,
 ):
-    """The three services that need features or the device."""
+    """The services that need features or the device."""
 
     def __init__(self, root: Path, backend: Backend, resident_bytes: int, reports: ReportPipe) -> None:
         self._root = root
@@ -182,6 +188,25 @@ class Worker(
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 
+    def DiscoverGroups(self, request: groupings_pb2.DiscoverGroupsRequest, context: Context) -> groupings_pb2.Grouping:
+        # The front knows the query by its digest, which the grouping gets.
+        digest = query_of(context)
+        return self._on_device(
+            context, lambda check, progress: discover(request, digest, self._access(check, progress))
+        )
+
+    def AssignGroups(self, request: groupings_pb2.AssignGroupsRequest, context: Context) -> groupings_pb2.Grouping:
+        digest = query_of(context)
+        return self._on_device(context, lambda check, progress: assign(request, digest, self._access(check, progress)))
+
+    def ReadGrouping(
+        self, request: groupings_pb2.ReadGroupingRequest, context: Context
+    ) -> Iterator[groupings_pb2.ReadGroupingResponse]:
+        try:
+            yield from grouping_transfer.send(self._root, request.grouping)
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
+
     def forget(self, digest: str) -> None:
         """Drop what is in memory of a feature set that was deleted."""
         self._residents.drop(digest)
@@ -234,6 +259,9 @@ class Worker(
             progress=progress,
             inferences=self._inferences,
         )
+
+    def _access(self, check: Callable[[], None], progress: Reporter) -> Access:
+        return Access(root=self._root, residents=self._residents, backend=self._backend, check=check, progress=progress)
 
     def _on_device(self, context: Context, compute: Callable[[Callable[[], None], Reporter], T]) -> T:
         arrived = time.monotonic()
@@ -337,6 +365,7 @@ def main() -> None:
         ThreadPoolExecutor(THREADS), interceptors=[requests, *traces.of_worker()], options=MESSAGE_OPTIONS
     )
     features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)
+    groupings_pb2_grpc.add_GroupingServiceServicer_to_server(worker, server)
     neighbours_pb2_grpc.add_NeighbourServiceServicer_to_server(worker, server)
     refits_pb2_grpc.add_RefitServiceServicer_to_server(worker, server)
     spectra_pb2_grpc.add_SpectraServiceServicer_to_server(worker, server)

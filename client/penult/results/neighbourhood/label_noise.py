@@ -46,8 +46,8 @@ class LabelNoise(Shown, Savable):
     flagged: NDArray[np.bool_]
     """(M,) whether the label is taken for wrong: neighbours and head agree on another class, and it is no minority."""
     minority: NDArray[np.bool_]
-    """(M,) whether neighbours and head agree on another class, but more of the neighbours with the row's attribute value
-    have its class than wrong labels would: an example of a minority."""
+    """(M,) whether neighbours and head agree on another class, but of the neighbours with its attribute value more
+    have its class than wrong labels would give: an example of a minority."""
     flagged_groups: tuple[GroupShare, ...]
     minority_groups: tuple[GroupShare, ...]
     truncated: bool

@@ -21,7 +21,7 @@ class Rows:
     """Rows of one feature set that a method looks at."""
 
     features: Any
-    """(N, D) on the device, in the stored dtype."""
+    """(N, D) on the device, in the stored dtype; None where neither the method nor the rule looks at them."""
     y: Integers
     """(N,) on the host, as is all that follows."""
     a: Integers
@@ -32,6 +32,15 @@ class Rows:
     labels: LabelNames
     attributes: Mapping[str, tuple[Integers, tuple[str, ...]]] = field(default_factory=dict)
     """Further attribute columns: the (N,) values and their names, by the name of the column."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded:
+    """Values that a caller gave: those of rows in a group, by ascending row id."""
+
+    row_id: NDArray[np.uint64]
+    value: Integers
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +56,7 @@ class Inputs:
     numbers: Mapping[str, float]
     words: Mapping[str, str]
     indices: tuple[int, ...]
+    uploaded: Uploaded | None = None
     seed: int
     backend: Backend
     check: Callable[[], None]

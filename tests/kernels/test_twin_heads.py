@@ -134,7 +134,7 @@ def test_a_check_ends_the_descent():
         if len(taken) == 3:
             raise KeyboardInterrupt
 
+    features, y, _ = planted(20, 4)
     with pytest.raises(KeyboardInterrupt):
-        features, y, _ = planted(20, 4)
         twin_heads(features, y, 2, seeds=[0], check=check, report=lambda done, total: taken.append(done))
     assert taken == [1, 2, 3]

@@ -52,3 +52,36 @@ _add(
     )
 )
 _add(GroupingMethod(name="uploaded", sentence="values that the caller gives for row ids", source="the caller"))
+_add(
+    GroupingMethod(
+        name="errors",
+        sentence="rows that a head misclassifies: the one given, or that of the stored logits",
+        source="JTT, Liu et al. 2021 (arXiv 2107.09044)",
+        needs_logits=True,
+    )
+)
+_add(
+    GroupingMethod(
+        name="regularised_errors",
+        sentence="rows that a head with a strong l2 misclassifies, fitted on `fit`",
+        source="FACTS' first stage, Yenamandra et al. 2023 (arXiv 2309.17430), as a convex problem",
+        numbers={"l2": MethodNumber(default=1.0, low=1e-6, high=1e6, meaning="strength of l2 beside the mean loss")},
+        words={"balance": ("class", "none"), "standardize": ("rows", "none")},
+    )
+)
+_add(
+    GroupingMethod(
+        name="eiil",
+        sentence="environments that violate invariance most, in closed form; with two classes the errors",
+        source="Creager et al. 2021 (arXiv 2010.07249)",
+        needs_logits=True,
+    )
+)
+_add(
+    GroupingMethod(
+        name="predictions",
+        sentence="class x predicted class of a head: the one given, or that of the stored logits",
+        source="Correct-N-Contrast, Zhang et al. 2022 (arXiv 2203.01517)",
+        needs_logits=True,
+    )
+)

@@ -55,7 +55,7 @@ class Parts:
         self._by_class = by == pb.SPECTRA_BY_CLASS
         self._stored = StoredFeatures(resources.root, source.feature_set)
         self._resources = resources
-        self._selected = _selected_rows(source, self._stored, resources.root)
+        self._selected = selected_rows(source, self._stored, resources.root)
         self._resident: Resident | None = None
         self._streamed: Moments | None = None
         self.check = resources.check
@@ -168,7 +168,7 @@ class Parts:
         return tuple(int(count) for count in counts)
 
 
-def _selected_rows(source: pb.FeatureSource, stored: StoredFeatures, root: Path) -> NDArray[np.bool_] | None:
+def selected_rows(source: pb.FeatureSource, stored: StoredFeatures, root: Path) -> NDArray[np.bool_] | None:
     """(N,) whether each row is selected; None if all are."""
     match source.rows.WhichOneof("kind"):
         case "row_ids":

@@ -25,10 +25,10 @@ def spread(backend, features, y, few, **more):
 
 
 def test_the_attribute_is_found(backend):
-    features, y, a = drawn(600, 0)
-    found = spread(backend, features, y, drawn(200, 1))
+    features, y, a = drawn(300, 0)
+    found = spread(backend, features, y, drawn(100, 1), rounds=1)
     said = found.probability.argmax(axis=1)
-    assert found.probability.shape == (600, 2)
+    assert found.probability.shape == (300, 2)
     np.testing.assert_allclose(found.probability.sum(axis=1), 1, atol=1e-12)
     assert np.mean(said == a) > 0.9
     for g in range(4):

@@ -49,7 +49,7 @@ def twin_heads(
     y: Array,
     n_classes: int,
     *,
-    seeds: Sequence[int],
+    seeds: Sequence[int | Sequence[int]],
     steps: int = 3000,
     learning_rate: float = 1e-2,
     check: Callable[[], None] | None = None,
@@ -63,7 +63,7 @@ def twin_heads(
     y : array of shape (N,)
     n_classes : int
         K, at least 2.
-    seeds : sequence of int
+    seeds : sequence of int, or of sequences of int
     steps, learning_rate
         Of plain gradient descent; 3,000 and 0.01 in the authors' script.
     check : callable, optional

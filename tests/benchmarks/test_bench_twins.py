@@ -1,14 +1,18 @@
 """XRM's twin heads of ten seeds beside ten runs of the authors' loop in torch."""
 
+from collections.abc import Iterator
 from statistics import median
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from turns import seconds_in_turns
 
 from penult_kernels.groupings.twin_heads import twin_heads
+from penult_kernels.products import spread_over
 
 ALL_STEPS = 3000
 SEEDS = 10
@@ -45,6 +49,16 @@ def rows_like_features(n: int, d: int) -> tuple[NDArray[Any], NDArray[Any]]:
     return x.astype(np.float32), y
 
 
+@pytest.fixture
+def as_in_the_worker() -> Iterator[None]:
+    """Products split over two threads of our own, with one of NumPy's BLAS; torch keeps its own two."""
+    with threadpool_limits(1, user_api="blas"):
+        spread_over(2)
+        yield
+        spread_over(1)
+
+
+@pytest.mark.usefixtures("as_in_the_worker")
 def test_ten_seeds_beside_ten_runs(at_full_size: bool) -> None:
     """Some steps of each side in turns; every step takes as long, so that all of them are so many times more."""
     n, d, steps, rounds = (5000, 2048, 30, 7) if at_full_size else (200, 32, 3, 1)

@@ -135,7 +135,8 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
             answer: A = await self._compute.call(
                 lambda channel: getattr(spectra_pb2_grpc.SpectraServiceStub(channel), f"Compute{name}")(
                     request, metadata=named(digest)
-                )
+                ),
+                *_cost_of(request),
             )
             answer.digest = digest
             asked_by = Given(user=given.user)
@@ -159,6 +160,17 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
             answer.card.CopyFrom(card)
             answer.notes.extend(notes_to_proto(notes))
         return answer
+
+
+def _cost_of(request: Message) -> tuple[str, int]:
+    """The set that is asked about, and how often its spectra are taken."""
+    match request:
+        case spectra_pb2.ComputeSpectraRequest():
+            return request.source.feature_set, 1 + request.replicates
+        case spectra_pb2.ComputeDescriptorsRequest():
+            return request.source.feature_set, 1
+        case _:
+            return "", 1
 
 
 def epochs_of_run(

@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Never, TypeVar
 
@@ -68,8 +67,6 @@ from penult_server.status import shortened, trailers_of, translate
 
 THREADS = QUERIES_AT_ONCE + UPLOADS_AT_ONCE + READS_AT_ONCE
 """Calls that are served at a time. Transfers wait for disks and clients; the device serves one call at a time."""
-MESSAGES_READ_ON = 64
-"""Messages, of about a MiB each, that are still read of an upload that has been refused."""
 T = TypeVar("T")
 Context = grpc.ServicerContext
 
@@ -191,7 +188,7 @@ class Worker(
         try:
             return receive(self._root, request_iterator)
         except Exception as error:  # the seam, see `refuse`
-            read_on(request_iterator)
+            read_on(context, request_iterator)
             refuse(context, error)
 
     def ReadFeatures(
@@ -314,15 +311,15 @@ def outcome_of(answer: "Future[refits_pb2.Refit]") -> refits_pb2.RefitOutcome:
     return failure_to_proto(translate(error))
 
 
-def read_on(messages: Iterator[object]) -> None:
-    """Read messages that are still arriving before an upload is refused.
+def read_on(context: Context, messages: Iterator[object]) -> None:
+    """Read what is still arriving of an upload that is refused, until the front, which is told, writes no more.
 
-    If a call ends while the front is writing to it, the front may see its failed write instead of the error (once in a
-    hundred). Only a part of a large upload is read.
+    If a call ends while the front is writing to it, the front may see its failed write instead of the error.
     """
     # A caller that has gone needs no answer.
-    with suppress(grpc.RpcError):
-        for _ in islice(messages, MESSAGES_READ_ON):
+    with suppress(grpc.RpcError, ValueError):
+        context.send_initial_metadata(())
+        for _ in messages:
             pass
 
 

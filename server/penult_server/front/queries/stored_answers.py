@@ -49,7 +49,7 @@ class StoredAnswers:
 
         async def compute_and_keep() -> Message:
             answer: Any = await self._compute.call(
-                lambda channel: getattr(self._stub(channel), rpc)(request, metadata=named(digest))
+                lambda channel: getattr(self._stub(channel), rpc)(request, metadata=named(digest)), *_cost_of(request)
             )
             answer.digest = digest
             with span("commit"):
@@ -59,3 +59,9 @@ class StoredAnswers:
         with self._compute.asked.answer(query, digest):
             own.CopyFrom(await self._shared.get(digest, compute_and_keep, query.give_ups.get(digest)))
         return own
+
+
+def _cost_of(request: Any) -> tuple[str, int]:
+    """The set that is asked about, and how often its rows or spectra are gone through."""
+    source = getattr(request, "source", None)
+    return ("" if source is None else source.feature_set), 1 + getattr(request, "replicates", 0)

@@ -107,12 +107,13 @@ class ComputeProcess:
             ErrorKind.WORKER_DIED, f"the compute worker does not start; its log says: {log_tail(self._log)}"
         )
 
-    async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
+    async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]], feature_set: str = "", size: int = 1) -> T:
         """Await the query that `make` starts on the worker's channel, once it is its user's turn.
 
+        Calls of one set and of about the same size, in units of the method, cost about the same.
         Raises ServiceError (BUSY) where too many calls compute; the worker's errors become ours.
         """
-        await computing()
+        await computing((feature_set, size.bit_length()))
         async with waited_for(self._queries.slot(CALLER.get().user)):
             return await self.pass_on(make)
 

@@ -35,6 +35,8 @@ class GroupingMethod:
     """Whether there may be a set to compare with; one that needs an attribute takes it, too."""
     needs_logits: bool = False
     """Whether the rows, or a head that is given, must have logits."""
+    takes_head: bool = False
+    """Whether a head may be given; one that needs logits takes it, too."""
     needs_attribute: bool = False
     """Whether `other` must have an attribute."""
     takes_indices: bool = False
@@ -149,6 +151,7 @@ _add(
             "starts": MethodNumber(default=8, low=1, high=1000, is_integer=True, meaning="random heads to start from"),
         },
         is_random=True,
+        takes_other=True,
     )
 )
 _add(
@@ -164,6 +167,8 @@ _add(
             ),
             "top": MethodNumber(default=100, low=1, high=1e9, is_integer=True, meaning="rows in each end of the gap"),
         },
+        takes_head=True,
+        takes_indices=True,
     )
 )
 _add(
@@ -172,5 +177,6 @@ _add(
         sentence="above or below a quantile of chosen features (`indices`) within the class; several are crossed",
         source="after Salient ImageNet, Singla & Feizi 2022 (arXiv 2110.04301)",
         numbers={"quantile": MethodNumber(default=0.5, low=0, high=1, meaning="quantile of a feature in a class")},
+        takes_indices=True,
     )
 )

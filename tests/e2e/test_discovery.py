@@ -14,8 +14,8 @@ def planted(seed: int, n: int, share: float = 0.95):
     y = rng.integers(0, 2, n)
     a = np.where(rng.random(n) < share, y, 1 - y)
     x = rng.standard_normal((n, 16)) * 0.5
-    x[:, 0] += y
-    x[:, 1] += 2.5 * a
+    x[:, 0] += y - 0.5
+    x[:, 1] += 2.5 * (a - 0.5)
     return x.astype(np.float32), y, a
 
 
@@ -27,7 +27,7 @@ def sets(client):
         x, y, a = planted(seed, n, share)
         weight = np.zeros((2, 16), np.float32)
         weight[1, :2] = 0.8, 1.0
-        bias = np.array([0, -1.6], np.float32)
+        bias = np.zeros(2, np.float32)
         ids = np.arange(n, dtype=np.uint64) + np.uint64(10_000 * seed)
         found[name] = client.features.upload(
             x,
@@ -83,6 +83,28 @@ def test_a_regularised_head_finds_the_planted_minorities(client, sets):
     same = client.groupings.from_attribute(sets["val"])
     assert client.score_grouping(same).overall.ari == 1
     assert client.score_grouping(groups, truth=same).classes == scores.classes
+
+
+@pytest.mark.parametrize(
+    ("method", "least", "options"),
+    [
+        ("xrm", 0.6, {"seeds": 3, "steps": 200, "learning_rate": 0.1}),
+        ("ssa", 0.6, {"other": "test"}),
+        ("gic", 0.4, {"other": "test"}),
+        ("units", -1, {"indices": [1]}),
+        ("spuriosity", -1, {"indices": [1]}),
+    ],
+)
+def test_every_method_finds_planted_groups_and_assigns_other_rows(client, sets, method, least, options):
+    given = {name: sets[value] if name == "other" else value for name, value in options.items()}
+    groups = client.discover(sets["val"], method=method, fit=sets["train"], seed=1, **given)
+    scores = client.score_grouping(groups).overall
+    assert scores.ari > least
+    assert scores.minority_recall > 0.6
+    assigned = groups.on(sets["train"])
+    assert assigned.n_rows == 1500
+    assert client.score_grouping(assigned).overall.ari > least
+    assert client.discover(sets["val"], method=method, fit=sets["train"], seed=1, **given).reused
 
 
 def test_some_rows_are_grouped_and_stability_compares_those_in_common(client, sets):

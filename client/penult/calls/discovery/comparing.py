@@ -176,7 +176,7 @@ class Comparing(Discovering, Refitting, Predicting):
         taken: dict[str, Any] = {
             "fit": asked.fit if method.takes_fit else None,
             "other": asked.other if method.takes_other or method.needs_attribute else None,
-            "head": asked.head if method.needs_logits else None,
+            "head": asked.head if method.needs_logits or method.takes_head else None,
             "seed": asked.seed,
             "timeout": asked.timeout,
             "progress": asked.progress,

@@ -195,6 +195,7 @@ _add(
         },
         words={"on": ("features", "logits")},
         is_random=True,
+        takes_head=True,
     )
 )
 _add(
@@ -336,5 +337,6 @@ _add(
             "standardize": ("rows", "none"),
         },
         is_random=True,
+        takes_head=True,
     )
 )

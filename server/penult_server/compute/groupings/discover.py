@@ -28,6 +28,7 @@ from penult_server.compute.groupings.methods import (
     uploaded,
     xrm,
 )
+from penult_server.compute.groupings.methods.clustering import tables as clustering
 from penult_server.errors import ServiceError, unknown
 from penult_server.messages import groups_to_proto, labels_to_proto
 from penult_server.notes import notes_to_proto
@@ -59,6 +60,7 @@ FINDERS: dict[str, Callable[[Inputs], Found]] = {
     "units": units.find,
     "uploaded": uploaded.find,
     "xrm": xrm.find,
+    **clustering.FINDERS,
 }
 """What finds values, by the name of the method in `METHODS`."""
 RULES: dict[str, Rule] = {
@@ -71,6 +73,7 @@ RULES: dict[str, Rule] = {
     "ssa": Rule(assign=ssa.assign),
     "units": Rule(assign=units.assign),
     "xrm": Rule(assign=xrm.assign),
+    **{kind: Rule(assign=own) for kind, own in clustering.RULES.items()},
 }
 """Rules by their kind, as `Found.rule` names it."""
 

@@ -14,8 +14,8 @@ def planted(seed: int, n: int, share: float = 0.95):
     y = rng.integers(0, 2, n)
     a = np.where(rng.random(n) < share, y, 1 - y)
     x = rng.standard_normal((n, 16)) * 0.5
-    x[:, 0] += y
-    x[:, 1] += 2.5 * a
+    x[:, 0] += y - 0.5
+    x[:, 1] += 2.5 * (a - 0.5)
     return x.astype(np.float32), y, a
 
 
@@ -27,7 +27,7 @@ def sets(client):
         x, y, a = planted(seed, n, share)
         weight = np.zeros((2, 16), np.float32)
         weight[1, :2] = 0.8, 1.0
-        bias = np.array([0, -1.6], np.float32)
+        bias = np.zeros(2, np.float32)
         ids = np.arange(n, dtype=np.uint64) + np.uint64(10_000 * seed)
         found[name] = client.features.upload(
             x,
@@ -83,6 +83,34 @@ def test_a_regularised_head_finds_the_planted_minorities(client, sets):
     same = client.groupings.from_attribute(sets["val"])
     assert client.score_grouping(same).overall.ari == 1
     assert client.score_grouping(groups, truth=same).classes == scores.classes
+
+
+@pytest.mark.parametrize(
+    ("method", "least", "options"),
+    [
+        ("xrm", 0.6, {"seeds": 3, "steps": 200, "learning_rate": 0.1}),
+        ("ssa", 0.6, {"other": "test"}),
+        ("gic", 0.4, {"other": "test"}),
+        ("gmm", 0.6, {}),
+        ("kmeans", 0.2, {}),
+        ("spare", -1, {"max_k": 3}),
+        ("george", 0.4, {"max_k": 3, "overcluster": 1}),
+        ("domino", -1, {"components": 4, "axes": 4}),
+        ("facts", 0.02, {"axes": 4}),
+        ("units", -1, {"indices": [1]}),
+        ("spuriosity", -1, {"indices": [1]}),
+    ],
+)
+def test_every_method_finds_planted_groups_and_assigns_other_rows(client, sets, method, least, options):
+    given = {name: sets[value] if name == "other" else value for name, value in options.items()}
+    groups = client.discover(sets["val"], method=method, fit=sets["train"], seed=1, **given)
+    scores = client.score_grouping(groups).overall
+    assert scores.ari > least
+    assert scores.minority_recall > 0.6
+    assigned = groups.on(sets["train"])
+    assert assigned.n_rows == 1500
+    assert client.score_grouping(assigned).overall.ari > least
+    assert client.discover(sets["val"], method=method, fit=sets["train"], seed=1, **given).reused
 
 
 def test_some_rows_are_grouped_and_stability_compares_those_in_common(client, sets):
@@ -142,3 +170,56 @@ def test_methods_are_listed_with_their_options(client):
     assert "attribute" not in [one.name for one in methods]
     assert "l2=1.0" in repr(methods)
     assert '"errors" : rows that a head misclassifies' in client.discover.__doc__
+
+
+def test_methods_stand_on_one_table_beside_none_classes_and_the_true_groups(client, sets):
+    table = client.discover_all(
+        sets["val"],
+        fit=sets["train"],
+        test=sets["test"],
+        methods={"errors": {}, "regularised_errors": {"l2": 0.3}, "eiil": {"l9": 1}},
+        preset="dfr_l2",
+    )
+    assert [row.method for row in table][:3] == ["none", "classes", "true groups"]
+    none, true, found = table["none"], table["true groups"], table["regularised_errors"]
+    assert none.worst_group_accuracy == client.evaluate(stored_head(client, sets), sets["test"]).worst_group_accuracy
+    assert true.worst_group_accuracy > none.worst_group_accuracy + 0.1
+    gap = true.worst_group_accuracy - none.worst_group_accuracy
+    closed = (found.worst_group_accuracy - none.worst_group_accuracy) / gap
+    assert found.gap_closed == pytest.approx(closed)
+    assert found.gap_low < closed < found.gap_high
+    assert found.ari == client.score_grouping(found.grouping).overall.ari
+    assert "l9" in table["eiil"].failure
+    refit = client.refit(sets["val"], preset="dfr_l2", by=found.grouping, evaluate={"test": sets["test"]})
+    assert refit.metrics["test"].worst_group_accuracy == found.worst_group_accuracy
+    assert "regularised_errors" in repr(table)
+
+
+def stored_head(client, sets):
+    return client.features.read(sets["test"]).head
+
+
+def test_a_refit_on_found_errors_is_the_refit_on_errors(client, sets):
+    """Bit for bit: the grouping is the same column that `groups="errors"` computes."""
+    groups = client.discover(sets["val"], method="errors")
+    by_grouping = client.refit(sets["val"], balance="subsetting", by=groups, l2=0.01, repeats=3)
+    by_errors = client.refit(sets["val"], balance="subsetting", by="group", groups="errors", l2=0.01, repeats=3)
+    np.testing.assert_array_equal(by_grouping.head.weight, by_errors.head.weight)
+    np.testing.assert_array_equal(by_grouping.head.bias, by_errors.head.bias)
+
+
+def test_without_true_groups_a_table_still_says_what_was_found(client, sets):
+    x, y, _ = planted(1, 800)
+    bare = client.features.upload(x, y, classes=CLASSES, row_id=np.arange(800, dtype=np.uint64) + np.uint64(10_000))
+    table = client.discover_all(bare, fit=sets["train"], test=sets["test"], methods=["regularised_errors"])
+    row = table["regularised_errors"]
+    assert np.isnan(row.ari)
+    assert np.isnan(row.gap_closed)
+    assert row.worst_group_accuracy > table["none"].worst_group_accuracy
+    assert "true groups" not in [one.method for one in table]
+    only = client.discover_all(sets["val"], fit=sets["train"], methods=["regularised_errors"])
+    assert len(only) == 1
+    assert only["regularised_errors"].ari > 0.7
+    for wrong in (["jtt"], {"errors": 3}, ["attribute"]):
+        with pytest.raises(penult.InvalidRequest, match="methods"):
+            client.discover_all(sets["val"], methods=wrong)

@@ -46,7 +46,10 @@ def made(tmp_path_factory, table, tiny) -> tuple[Path, dict[str, object]]:
         client.refit(mine, l2=0.1, name="head")
         client.refit(sets["train"], preset="dfr_l2", evaluate={"val": sets["val"]})
         client.spectra(mine, top_k=2, replicates=5)
-        client.groupings.from_attribute(sets["train"], "ground", name="true")
+        true = client.groupings.from_attribute(run.checkpoints[-1], "ground", split="train", name="true")
+        of_val = true.on(sets["val"])
+        assert np.array_equal(of_val.values, client.features.read(sets["val"]).a)
+        assert client.groupings.list(dataset="shapes") == [of_val, true]
         client.groupings.upload(mine, {3: "x", 5: "y"})
         said = answers_of(client)
     until_it_has_left(root)
@@ -345,7 +348,7 @@ def test_a_registry_is_rebuilt_from_manifests_alone(copy, before):
     said = "\n".join(repair_store(copy))
     assert "the history of jobs, stored answers, names, tags and notes are lost" in said
     assert "rebuilt from manifests: 1 datasets" in said
-    assert "rebuilt from manifests: 2 groupings" in said
+    assert "rebuilt from manifests: 3 groupings" in said
     assert verify_store(copy).damages == []
     after = answers(copy)
     for what in ("arrays", "checkpoints"):

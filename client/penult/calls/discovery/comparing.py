@@ -96,7 +96,7 @@ class Comparing(Discovering, Refitting, Predicting):
         fit, other, head : as for `discover`; each goes to the methods that take it.
         test : rows that the refits are scored on; without them only agreement is shown.
         methods : names, or a dict of names with the options of each; by default all.
-        preset : of the refits; one that balances groups.
+        preset : of the refits; one that is about groups.
         seed : of the methods and of the refits.
         timeout : seconds for each of the calls.
         progress : show how far each is, after a second; None: on a terminal and in a notebook.
@@ -134,7 +134,9 @@ class Comparing(Discovering, Refitting, Predicting):
         """The biased head, and the refits on classes and on the stored groups, where there are some."""
         labels = asked.features.labels
         heads["none"] = self._biased_head(asked)
-        heads["classes"] = self._refit(asked, by="class", **_selected_by(asked, {"metric": "worst_class"}))
+        if (balance := presets()[asked.preset].sets.get("balance", "none")) != "none":
+            selected = _selected_by(asked, {"metric": "worst_class"})
+            heads["classes"] = self._refit(asked, balance=balance, by="class", **selected)
         if labels.attribute_values:
             heads["true groups"] = self._refit(asked)
         sizes = {"none": 0, "classes": len(labels.classes), "true groups": _n_groups(asked.features.groups)}
@@ -174,7 +176,7 @@ class Comparing(Discovering, Refitting, Predicting):
         taken: dict[str, Any] = {
             "fit": asked.fit if method.takes_fit else None,
             "other": asked.other if method.takes_other or method.needs_attribute else None,
-            "head": asked.head if method.needs_logits else None,
+            "head": asked.head if method.needs_logits or method.takes_head else None,
             "seed": asked.seed,
             "timeout": asked.timeout,
             "progress": asked.progress,

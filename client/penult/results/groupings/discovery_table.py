@@ -50,7 +50,7 @@ class DiscoveryRow(Shown):
     p_value: float
     """Share of shuffled values that agree as well."""
     minority_precision: float
-    """For the rarest true value of each class: the mean over the classes by their rows."""
+    """Precision for the rarest true value of each class, the mean over the classes by their rows."""
     minority_recall: float
     worst_group_accuracy: float
     """The refit on these groups, on the test rows, over their stored groups."""

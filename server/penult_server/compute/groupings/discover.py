@@ -15,7 +15,20 @@ from penult_proto.v1 import groupings_pb2 as pb
 from penult_server.clock import timestamp
 from penult_server.compute.groupings.found import Found, Inputs, Integers, Rows
 from penult_server.compute.groupings.inputs import Access, read_inputs, read_rows
-from penult_server.compute.groupings.methods import attribute, eiil, errors, predictions, regularised_errors, uploaded
+from penult_server.compute.groupings.methods import (
+    attribute,
+    eiil,
+    errors,
+    gic,
+    predictions,
+    regularised_errors,
+    spuriosity,
+    ssa,
+    units,
+    uploaded,
+    xrm,
+)
+from penult_server.compute.groupings.methods.clustering import tables as clustering
 from penult_server.errors import ServiceError, unknown
 from penult_server.messages import groups_to_proto, labels_to_proto
 from penult_server.notes import notes_to_proto
@@ -39,16 +52,28 @@ FINDERS: dict[str, Callable[[Inputs], Found]] = {
     "attribute": attribute.find,
     "eiil": eiil.find,
     "errors": errors.find,
+    "gic": gic.find,
     "predictions": predictions.find,
     "regularised_errors": regularised_errors.find,
+    "spuriosity": spuriosity.find,
+    "ssa": ssa.find,
+    "units": units.find,
     "uploaded": uploaded.find,
+    "xrm": xrm.find,
+    **clustering.FINDERS,
 }
 """What finds values, by the name of the method in `METHODS`."""
 RULES: dict[str, Rule] = {
     attribute.RULE: Rule(assign=attribute.assign, needs_features=False),
     eiil.RULE: Rule(assign=eiil.assign),
     errors.RULE: Rule(assign=errors.assign),
+    "gic": Rule(assign=gic.assign),
     predictions.RULE: Rule(assign=predictions.assign),
+    "spuriosity": Rule(assign=spuriosity.assign),
+    "ssa": Rule(assign=ssa.assign),
+    "units": Rule(assign=units.assign),
+    "xrm": Rule(assign=xrm.assign),
+    **{kind: Rule(assign=own) for kind, own in clustering.RULES.items()},
 }
 """Rules by their kind, as `Found.rule` names it."""
 

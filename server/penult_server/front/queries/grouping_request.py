@@ -192,7 +192,7 @@ def _complete_head(
             pass
         case None:
             request.ClearField("head")
-    if request.HasField("head") and not method.needs_logits:
+    if request.HasField("head") and not (method.needs_logits or method.takes_head):
         raise _wrong("head", f"left out: the method {method.name!r} looks at no logits", "a head")
     sets = [source, *(catalog.feature_set(one) for one in (request.fit, request.other) if one)]
     without = [one.digest[:12] for one in sets if not (one.has_logits or one.has_head)]

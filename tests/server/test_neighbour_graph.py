@@ -12,7 +12,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1.spectra_pb2 import FeatureSource
 from penult_server.compute.backend import choose_backend
-from penult_server.compute.neighbours.graph import NO_ROW, graph_of, key_of, filled_in, stored_graph_of
+from penult_server.compute.neighbours.graph import NO_ROW, filled_in, graph_of, key_of, stored_graph_of
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.parts import Resources
 from penult_server.errors import ServiceError

@@ -18,6 +18,7 @@ JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "can
 Layout = Literal["table", "waterbirds", "celeba", "civilcomments", "multinli", "imagefolder", "huggingface"]
 Link = Literal["softmax", "ovr"]
 MissingGroups = Literal["refuse", "skip"]
+NeighbourMetric = Literal["cosine", "l2", "inner"]
 OffsetChoice = Literal["none", "class_prior", "prediction_prior"]
 PathKeep = Literal["last", "best"]
 PathOptimizer = Literal["gd", "sgd", "adamw"]

@@ -1,4 +1,4 @@
-"""What is read off neighbours: votes against scikit-learn, duplicates against SciPy, constructed noise and minorities."""
+"""What is read off neighbours: votes against scikit-learn, duplicates against SciPy, planted noise and minorities."""
 
 import math
 
@@ -155,7 +155,7 @@ def test_wrong_labels_are_told_from_a_minority(rng):
 
 
 def minority_and_flips(rng):
-    """Two classes that a strong attribute goes with, but for 40 rows each; and 5 % of the majority's labels are wrong."""
+    """Two classes that a strong attribute goes with, but for 40 rows each; 40 labels of the majority are wrong."""
     y = np.repeat([0, 0, 1, 1], [400, 40, 40, 400])
     a = np.repeat([0, 1, 0, 1], [400, 40, 40, 400])
     rows = rng.standard_normal((880, 8)) * 0.5

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHARE_OF_MEDIAN = 0.13
-"""Threshold as a share of the median distance to the nearest neighbour (Northcutt et al., cleanlab's near duplicates)."""
+"""Threshold as a share of the median distance to the nearest neighbour (cleanlab's near duplicates)."""
 SMALL_QUANTILE = 0.001
 """Share of the rows of a set without duplicates that may be nearer to another row than the threshold."""
 
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 def row_hashes(rows: NDArray[Any]) -> NDArray[np.bytes_]:
-    """(N,) 16 bytes for each row (N, D) on the host, the same for rows that are equal in every entry, and for no others.
+    """(N,) 16 bytes for each row (N, D) on the host, the same for rows that are equal in every entry, and for no other.
 
     0 and -0 are equal. Two of N different rows have one hash (BLAKE2b) with a probability of N^2 / 2^129.
     """
@@ -57,9 +57,9 @@ def threshold_within(nearest: Floats) -> float:
 def quantile_without_duplicates(nearest: Floats, share: float = SMALL_QUANTILE) -> float:
     """The quantile that distances (N,) to the nearest neighbours would have if no row had a duplicate.
 
-    Distances to nearest neighbours are nearly Weibull's in a space of m dimensions: P(distance > t) = 2^-(t / median)^m,
-    of which the upper quartile, which duplicates leave alone, gives m = log 2 / log(upper quartile / median). The
-    quantile itself would be one of the duplicates' distances as soon as there are more of them than `share`.
+    Distances to nearest neighbours are nearly Weibull's in m dimensions: P(distance > t) = 2^-(t / median)^m, of which
+    the upper quartile, which duplicates leave alone, gives m = log 2 / log(upper quartile / median). The quantile
+    itself would be one of the duplicates' distances as soon as there are more of them than `share`.
     """
     middle, upper = (float(value) for value in np.quantile(nearest, [0.5, 0.75]))
     if not 0 < middle < upper:
@@ -111,8 +111,8 @@ def shuffled_crossings(
 ) -> Integers:
     """(n_shuffles,) pairs that lie across when n_first + n_second rows are split at random into as many.
 
-    `pairs` (P, 2) are all pairs among these rows, numbered as one set. Only rows that are in a pair are drawn: how many of
-    them fall to the first part is hypergeometric.
+    `pairs` (P, 2) are all pairs among these rows, numbered as one set. Only rows that are in a pair are drawn: how many
+    of them fall to the first part is hypergeometric.
     """
     rng = np.random.default_rng(seed)
     nodes, place = np.unique(pairs, return_inverse=True)

@@ -10,7 +10,7 @@ Integers = NDArray[np.int64]
 
 
 def stratified_folds(y: Integers, n_folds: int, seed: int) -> Integers:
-    """(N,) the fold of each row, 0 .. n_folds - 1: each class is shuffled and dealt out, so that folds differ by one."""
+    """(N,) the fold of each row, 0 .. n_folds - 1: each class is shuffled and dealt out, so that folds differ by 1."""
     rng = np.random.default_rng(seed)
     fold = np.empty(y.size, dtype=np.int64)
     dealt = 0

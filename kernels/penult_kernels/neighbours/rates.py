@@ -1,4 +1,4 @@
-"""What a space is organised by: the values that the neighbours of a row share with it, beside what chance would give."""
+"""What a space is organised by: the values that the neighbours of a row share with it, beside what chance gives."""
 
 import numpy as np
 from numpy.typing import NDArray

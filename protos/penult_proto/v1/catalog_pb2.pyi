@@ -322,10 +322,10 @@ class ResultSummary(google.protobuf.message.Message):
     title: builtins.str
     """What it is, such as "dfr, l1 0.01" or "by group, top 50"."""
     preset: builtins.str
-    """The preset of a refit, empty without one; and its scores, in the order of the sets' names."""
+    """The preset of a refit, empty without one; and its scores, in the order of the sets' names; of neighbours by their k."""
     @property
     def feature_sets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Digests of the sets that were fitted or looked at: two for angles, else one."""
+        """Digests of the sets that were fitted or looked at: two for angles, and where neighbours are of another set, else one."""
 
     @property
     def scores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Score]: ...

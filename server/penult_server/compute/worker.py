@@ -23,6 +23,8 @@ from penult_proto.v1 import (
     groupings_pb2,
     groupings_pb2_grpc,
     groups_pb2,
+    neighbours_pb2,
+    neighbours_pb2_grpc,
     refits_pb2,
     refits_pb2_grpc,
     spectra_pb2,
@@ -35,6 +37,10 @@ from penult_server.compute.groupings import transfer as grouping_transfer
 from penult_server.compute.groupings.discover import assign, discover
 from penult_server.compute.groupings.inputs import Access
 from penult_server.compute.memory import available_bytes, give_back, used_bytes
+from penult_server.compute.neighbours.duplicates import find_duplicates
+from penult_server.compute.neighbours.evaluation import evaluate_neighbours
+from penult_server.compute.neighbours.label_noise import find_label_noise
+from penult_server.compute.neighbours.rates import compute_neighbour_rates
 from penult_server.compute.observed import Requests, tell_waited
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.refits.material import RefitMaterial
@@ -69,6 +75,7 @@ Context = grpc.ServicerContext
 class Worker(
     features_pb2_grpc.FeatureServiceServicer,
     groupings_pb2_grpc.GroupingServiceServicer,
+    neighbours_pb2_grpc.NeighbourServiceServicer,
     refits_pb2_grpc.RefitServiceServicer,
     spectra_pb2_grpc.SpectraServiceServicer,
 ):
@@ -114,6 +121,34 @@ class Worker(
             )
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
+
+    def EvaluateNeighbours(
+        self, request: neighbours_pb2.EvaluateNeighboursRequest, context: Context
+    ) -> neighbours_pb2.NeighbourMetrics:
+        return self._on_device(
+            context, lambda check, progress: evaluate_neighbours(request, self._resources(check, progress))
+        )
+
+    def FindDuplicates(
+        self, request: neighbours_pb2.FindDuplicatesRequest, context: Context
+    ) -> neighbours_pb2.Duplicates:
+        return self._on_device(
+            context, lambda check, progress: find_duplicates(request, self._resources(check, progress))
+        )
+
+    def FindLabelNoise(
+        self, request: neighbours_pb2.FindLabelNoiseRequest, context: Context
+    ) -> neighbours_pb2.LabelNoise:
+        return self._on_device(
+            context, lambda check, progress: find_label_noise(request, self._resources(check, progress))
+        )
+
+    def ComputeNeighbourRates(
+        self, request: neighbours_pb2.ComputeNeighbourRatesRequest, context: Context
+    ) -> neighbours_pb2.NeighbourRates:
+        return self._on_device(
+            context, lambda check, progress: compute_neighbour_rates(request, self._resources(check, progress))
+        )
 
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
@@ -331,6 +366,7 @@ def main() -> None:
     )
     features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)
     groupings_pb2_grpc.add_GroupingServiceServicer_to_server(worker, server)
+    neighbours_pb2_grpc.add_NeighbourServiceServicer_to_server(worker, server)
     refits_pb2_grpc.add_RefitServiceServicer_to_server(worker, server)
     spectra_pb2_grpc.add_SpectraServiceServicer_to_server(worker, server)
     server.add_insecure_port(order.socket)

@@ -14,7 +14,7 @@ def resolve_grouping(catalog: Catalog, name: str, feature_set: features_pb2.Feat
     It serves every set of the same examples, whatever the checkpoint; row by row that is compared by the worker.
     Raises ServiceError: UNKNOWN_GROUPING, OTHER_ROWS, OTHER_CLASSES.
     """
-    grouping = catalog.grouping(name)
+    grouping = _named(catalog, name)
     of_data = grouping.dataset_digest and feature_set.dataset_digest
     if of_data and _examples(grouping) != _examples(feature_set):
         raise _other_rows(grouping, f"feature set {feature_set.digest[:12]} is of {_described(feature_set)}")
@@ -27,12 +27,23 @@ def resolve_training_grouping(catalog: Catalog, name: str, dataset: datasets_pb2
 
     Raises ServiceError: UNKNOWN_GROUPING, OTHER_ROWS.
     """
-    grouping = catalog.grouping(name)
+    grouping = _named(catalog, name)
     if (grouping.dataset_digest, grouping.split) != (dataset.digest, TRAIN):
         raise _other_rows(
             grouping, f"a finetuning needs one of split {TRAIN!r} of dataset {dataset.name!r} as it is now"
         )
     return grouping.digest
+
+
+def _named(catalog: Catalog, name: str) -> groupings_pb2.Grouping:
+    """Raises ServiceError (UNKNOWN_GROUPING), saying what else a caller may have meant."""
+    try:
+        return catalog.grouping(name)
+    except ServiceError as error:
+        if error.kind is not ErrorKind.UNKNOWN_GROUPING:
+            raise
+        said = f"by= is 'group', 'class' or a grouping: {error.message}"
+        raise ServiceError(error.kind, said, **dict(error.metadata)) from error
 
 
 def seen(feature_set: features_pb2.FeatureSet, grouping: groupings_pb2.Grouping) -> features_pb2.FeatureSet:

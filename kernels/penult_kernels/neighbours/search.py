@@ -55,6 +55,7 @@ def nearest(
     queries: RowSource | None = None,
     apart: Apart | None = None,
     order: NDArray[np.int64] | None = None,
+    memory: int = 0,
     check: Callable[[], None] = lambda: None,
     report: Report = lambda done, total: None,
 ) -> Nearest:
@@ -67,6 +68,8 @@ def nearest(
     queries : other rows, of as many columns.
     apart : pairs that are left out.
     order : (N,) place of each row where distances are equal; its number when None.
+    memory : bytes of the points of queries that are held at a time, 0 for the usual. Rows that are not in memory are
+        read once for each so many.
     check : called between tiles, and may raise.
     report : told how many pairs have been looked at, and of how many.
 
@@ -82,7 +85,7 @@ def nearest(
     if queries is not None and queries.shape[1] != among.shape[1]:
         raise ValueError(f"rows of {queries.shape[1]} and of {among.shape[1]} columns have no distance")
     space = space_of(among, metric, queries, check)
-    return _Search(space, among, queries, k, apart, order, check, report).run()
+    return _Search(space, among, queries, k, apart, order, memory, check, report).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class _Block:
 
     rows: slice
     points: Points
+    stored: Array | None
+    """(n, D) as they are stored; None where these can be had again at any time."""
 
 
 class _Search:
@@ -104,6 +109,7 @@ class _Search:
         k: int,
         apart: Apart | None,
         order: NDArray[np.int64] | None,
+        memory: int,
         check: Callable[[], None],
         report: Report,
     ) -> None:
@@ -114,7 +120,7 @@ class _Search:
         n, d = self._queries.shape
         self._like = among.block(slice(0, 1))
         self._step = ROWS_OF_A_TILE if is_numpy_array(self._like) else DEVICE_ROWS_OF_A_TILE
-        self._panel = max(1, budget.DEFAULT.neighbours_bytes // (4 * d * self._step)) * self._step
+        self._panel = max(1, (memory or budget.DEFAULT.neighbours_bytes) // (4 * d * self._step)) * self._step
         self._candidates: dict[int, Candidates] = {}
         """By the first row of a block; within one set also of blocks that are queries later."""
         self._memory = threading.local()
@@ -139,7 +145,11 @@ class _Search:
     def _made(self, source: RowSource, parts: Sequence[slice]) -> list[_Block]:
         for part in parts:
             self._of(part)
-        return self._each(lambda part: _Block(part, self._space.points(source.block(part))), parts)
+        return self._each(lambda part: self._block(source, part), parts)
+
+    def _block(self, source: RowSource, part: slice) -> _Block:
+        rows = source.block(part)
+        return _Block(part, self._space.points(rows), None if source.is_in_memory else rows)
 
     def _of(self, rows: slice) -> Candidates:
         """The candidates of a block of queries."""
@@ -160,7 +170,7 @@ class _Search:
         for rows in others:
             if self._is_self:
                 self._of(rows)
-            other = _Block(rows, self._space.points(self._among.block(rows)))
+            other = _Block(rows, self._space.points(self._among.block(rows)), None)
             yield from ((block, other) for block in own)
 
     def _offer_tile(self, tile: tuple[_Block, _Block]) -> None:
@@ -222,9 +232,7 @@ class _Search:
     def _measure(self, own: list[_Block], index: list[NDArray[np.int64]]) -> list[NDArray[np.float64]]:
         if self._among.is_in_memory:
             return self._each(
-                lambda place: distances_to(
-                    self._queries.block(own[place].rows), self._among, index[place], self._space
-                ),
+                lambda place: distances_to(self._stored(own[place]), self._among, index[place], self._space),
                 range(len(own)),
             )
         found = [np.full(one.shape, np.nan) for one in index]
@@ -234,9 +242,12 @@ class _Search:
             for block, wanted, into in zip(own, index, found, strict=True):
                 within = np.where((wanted >= part.start) & (wanted < part.stop), wanted - part.start, -1)
                 if (within >= 0).any():
-                    distance = distances_to(self._queries.block(block.rows), ArrayRows(rows), within, self._space)
+                    distance = distances_to(self._stored(block), ArrayRows(rows), within, self._space)
                     np.copyto(into, distance, where=within >= 0)
         return found
+
+    def _stored(self, block: _Block) -> Array:
+        return self._queries.block(block.rows) if block.stored is None else block.stored
 
     def _look_again(self, rows: NDArray[np.int64], found: Nearest) -> None:
         for part in blocks(rows.size, self._step):

@@ -13,7 +13,7 @@ from penult_proto.v1 import spectra_pb2
 from penult_server.compute.neighbours.evaluation import metrics_of_labelled
 from penult_server.compute.neighbours.graph import Graph, graph_of
 from penult_server.compute.neighbours.labelled import Integers, Labelled, bare, labelled, shares_to_proto
-from penult_server.compute.rows.resources import Resources
+from penult_server.compute.neighbours.sides import Resources
 from penult_server.messages import array_to_proto
 from penult_server.notes import Note, notes_to_proto
 
@@ -127,6 +127,7 @@ def _answer(
         truncated=len(found.pairs) > MOST_PAIRS,
         n_pairs=len(found.pairs),
         notes=notes_to_proto(scored.notes),
+        grouping=scored.used_grouping,
     )
     manifest = scored.manifest
     if manifest.n_logits != len(manifest.labels.classes):

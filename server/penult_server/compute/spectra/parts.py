@@ -21,12 +21,11 @@ from penult_server.compute.memory import COPIES_OF_A_PRODUCT
 from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.grouped import Grouped, GroupedFeatures, open_features
 from penult_server.compute.rows.resident import Resident, ResidentFeatures
+from penult_server.compute.rows.selected import selected_rows
 from penult_server.compute.spectra.inference_cache import InferenceCache
 from penult_server.compute.spectra.streaming import moments_in_order, passes_over, stream_bytes, stream_moments
 from penult_server.errors import ServiceError
-from penult_server.messages import array_from_proto, classes_to_proto, groups_to_proto
-from penult_server.stores.reading import StoredFeatures
-from penult_server.stores.runs import read_run_manifest
+from penult_server.messages import classes_to_proto, groups_to_proto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,24 +255,3 @@ def _in_a_group(grouped: Grouped | None, selected: NDArray[np.bool_] | None) -> 
     if grouped is None or not grouped.n_left_out:
         return selected
     return grouped.a >= 0 if selected is None else selected & (grouped.a >= 0)
-
-
-def selected_rows(source: pb.FeatureSource, stored: StoredFeatures, root: Path) -> NDArray[np.bool_] | None:
-    """(N,) whether each row is selected; None if all are."""
-    match source.rows.WhichOneof("kind"):
-        case "row_ids":
-            wanted = array_from_proto(source.rows.row_ids, "rows").astype(np.uint64)
-        case "run":
-            wanted = np.asarray(read_run_manifest(root, source.rows.run).kept_row_ids, dtype=np.uint64)
-        case None:
-            return None
-    row_id = stored.read("row_id")
-    missing = np.setdiff1d(wanted, row_id)
-    if missing.size:
-        raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT,
-            f"feature set {stored.manifest.digest[:12]} has no row with id {missing[0]} ({missing.size} of the "
-            f"{wanted.size} ids asked for are not in it); client.features.read(...).row_id lists them",
-            row_id=missing[0],
-        )
-    return np.isin(row_id, wanted)

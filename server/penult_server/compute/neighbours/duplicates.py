@@ -13,7 +13,7 @@ from penult_proto.v1 import spectra_pb2
 from penult_server.compute.neighbours.evaluation import metrics_of_labelled
 from penult_server.compute.neighbours.graph import Graph, graph_of
 from penult_server.compute.neighbours.labelled import Integers, Labelled, bare, labelled, shares_to_proto
-from penult_server.compute.rows.resources import Resources
+from penult_server.compute.neighbours.sides import Resources
 from penult_server.messages import array_to_proto
 from penult_server.notes import Note, notes_to_proto
 

@@ -18,7 +18,7 @@ from penult_server.compute.neighbours.labelled import (
     match_labels,
     of_neighbours,
 )
-from penult_server.compute.rows.resources import Resources
+from penult_server.compute.neighbours.sides import Resources
 from penult_server.notes import notes_to_proto
 from penult_server.records import Attribute
 

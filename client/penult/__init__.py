@@ -88,6 +88,8 @@ if TYPE_CHECKING:
     from penult.results.neighbourhood.duplicates import Leak as Leak
     from penult.results.neighbourhood.duplicates import Leaks as Leaks
     from penult.results.neighbourhood.label_noise import LabelNoise as LabelNoise
+    from penult.results.neighbourhood.neighbours import Neighbours as Neighbours
+    from penult.results.neighbourhood.neighbours import Recall as Recall
     from penult.results.neighbourhood.rates import NeighbourRate as NeighbourRate
     from penult.results.neighbourhood.rates import NeighbourRates as NeighbourRates
     from penult.results.neighbourhood.rates import RunNeighbours as RunNeighbours
@@ -136,6 +138,7 @@ _NAMES = {
     "results.spectra": "Imbalance Spectra",
     "results.run_spectra": "RunSpectra",
     "results.descriptors": "Descriptor Descriptors Eigenvectors PrincipalAngles VarianceShare",
+    "results.neighbourhood.neighbours": "Neighbours Recall",
     "results.neighbourhood.votes": "NeighbourMetrics",
     "results.neighbourhood.duplicates": "Duplicates GroupShare Leak Leaks",
     "results.neighbourhood.label_noise": "LabelNoise",

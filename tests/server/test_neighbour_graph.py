@@ -12,10 +12,11 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1.spectra_pb2 import FeatureSource
 from penult_server.compute.backend import choose_backend
-from penult_server.compute.neighbours.graph import NO_ROW, filled_in, graph_of, key_of, stored_graph_of
+from penult_server.compute.neighbours.graph import NO_ROW, graph_of, stored_graph_of
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.parts import Resources
 from penult_server.errors import ServiceError
+from penult_server.neighbour_questions import filled_in, key_of
 from penult_server.stores.neighbours import damaged_graphs, forget_graphs, is_stored
 
 WITHIN = {
@@ -180,8 +181,8 @@ def test_neighbours_go_with_the_set_among_which_they_were_looked_for(store: Grou
 @pytest.mark.parametrize(
     ("others", "kind", "said"),
     [
-        ({"k": 0}, ErrorKind.INVALID_ARGUMENT, "k must lie in 1 .. 420"),
-        ({"k": 421}, ErrorKind.INVALID_ARGUMENT, "k must lie in 1 .. 420"),
+        ({"k": 0}, ErrorKind.INVALID_ARGUMENT, "k must"),
+        ({"k": 421}, ErrorKind.INVALID_ARGUMENT, "k must"),
         ({"method": pb.NEIGHBOUR_METHOD_IVF, "recall": 0.9}, ErrorKind.INVALID_ARGUMENT, "needs 39 rows for each"),
     ],
 )
@@ -193,6 +194,6 @@ def test_refused(store: GroupedStore, digest: str, others, kind: ErrorKind, said
 
 def test_other_widths_have_no_distance(store: GroupedStore, digest: str):
     wider = store.written(n_features=7)
-    with pytest.raises(ServiceError, match="of 6 and of 7 features") as caught:
+    with pytest.raises(ServiceError, match="have 6 and 7 features") as caught:
         graph_of(query(digest, among=FeatureSource(feature_set=wider)), resources(store.root))
     assert caught.value.kind == ErrorKind.WRONG_SHAPE

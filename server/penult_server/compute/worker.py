@@ -41,6 +41,7 @@ from penult_server.compute.neighbours.duplicates import find_duplicates
 from penult_server.compute.neighbours.evaluation import evaluate_neighbours
 from penult_server.compute.neighbours.label_noise import find_label_noise
 from penult_server.compute.neighbours.rates import compute_neighbour_rates
+from penult_server.compute.neighbours.reading import read_neighbours
 from penult_server.compute.observed import Requests, tell_waited
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.refits.material import RefitMaterial
@@ -64,6 +65,7 @@ from penult_server.logs.setup import write_worker_lines
 from penult_server.machine.gpus import leave_if_lost
 from penult_server.messages import error_to_proto, failure_to_proto
 from penult_server.status import shortened, trailers_of, translate
+from penult_server.stores.neighbours import forget_graphs
 
 THREADS = QUERIES_AT_ONCE + UPLOADS_AT_ONCE + READS_AT_ONCE
 """Calls that are served at a time. Transfers wait for disks and clients; the device serves one call at a time."""
@@ -126,6 +128,18 @@ class Worker(
     ) -> Iterator[spectra_pb2.ReadCoordinatesResponse]:
         try:
             yield from read_coordinates(
+                request,
+                self._resources(self._check_of(context), self._reporter(context)),
+                lambda: self._device.held(user_of(context)),
+            )
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
+
+    def ReadNeighbours(
+        self, request: neighbours_pb2.NeighbourQuery, context: Context
+    ) -> Iterator[neighbours_pb2.ReadNeighboursResponse]:
+        try:
+            yield from read_neighbours(
                 request,
                 self._resources(self._check_of(context), self._reporter(context)),
                 lambda: self._device.held(user_of(context)),
@@ -229,6 +243,7 @@ class Worker(
     def forget(self, digest: str) -> None:
         """Drop what is in memory of a feature set that was deleted."""
         self._residents.drop(digest)
+        forget_graphs(self._root, digest)
         with self._device.held():
             self._material.drop(digest)
 

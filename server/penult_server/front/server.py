@@ -49,7 +49,7 @@ from penult_server.front.services.features import FeatureServicer
 from penult_server.front.services.groupings import GroupingServicer
 from penult_server.front.services.info import InfoServicer
 from penult_server.front.services.jobs import JobServicer
-from penult_server.front.services.neighbour_answers import NeighbourAnswers
+from penult_server.front.services.neighbours import NeighbourServicer
 from penult_server.front.services.progress import ProgressServicer
 from penult_server.front.services.refits import RefitServicer
 from penult_server.front.services.spectra import SpectraServicer
@@ -202,7 +202,8 @@ class Server:
         groupings_pb2_grpc.add_GroupingServiceServicer_to_server(groupings, server)
         info_pb2_grpc.add_InfoServiceServicer_to_server(self._info, server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(registry, self._queue), server)
-        neighbours_pb2_grpc.add_NeighbourServiceServicer_to_server(NeighbourAnswers(registry, compute), server)
+        neighbours = NeighbourServicer(self._settings.root, registry, compute)
+        neighbours_pb2_grpc.add_NeighbourServiceServicer_to_server(neighbours, server)
         progress_pb2_grpc.add_ProgressServiceServicer_to_server(ProgressServicer(compute.asked), server)
         refits_pb2_grpc.add_RefitServiceServicer_to_server(RefitServicer(registry, compute), server)
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(registry, self._settings.root), server)

@@ -66,7 +66,7 @@ class _Indexed:
         self, source: Side, among: Side | None, metric: Metric, k: int, query: pb.NeighbourQuery, resources: Resources
     ) -> None:
         others = source if among is None else among
-        self._has_own = others.manifest.digest == source.manifest.digest
+        self._has_own = source.is_own(others)
         self._source, self._among, self._k, self._resources = source, others, k, resources
         self._rows: RowSource = others.rows()
         try:

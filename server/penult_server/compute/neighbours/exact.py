@@ -10,10 +10,9 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_server.compute.neighbours.sides import Resources, Side
 from penult_server.errors import ServiceError
+from penult_server.neighbour_questions import OTHER, SAME
 
 Integers = NDArray[np.int64]
-SAME = (pb.NEIGHBOUR_WITHIN_CLASS, pb.NEIGHBOUR_WITHIN_GROUP, pb.NEIGHBOUR_WITHIN_ATTRIBUTE)
-OTHER = (pb.NEIGHBOUR_WITHIN_OTHER_CLASS, pb.NEIGHBOUR_WITHIN_OTHER_GROUP, pb.NEIGHBOUR_WITHIN_OTHER_ATTRIBUTE)
 
 
 class ExactSearch:
@@ -25,7 +24,7 @@ class ExactSearch:
         self._among = source if among is None else among
         self._metric = metric
         self._resources = resources
-        self._has_own = self._is_self or self._among.manifest.digest == source.manifest.digest
+        self._has_own = source.is_own(self._among)
 
     def nearest(self, k: int, within: "pb.NeighbourWithin.ValueType" = pb.NEIGHBOUR_WITHIN_ALL) -> Nearest:
         """The k nearest of each row asked about, by their positions in the set among which they are looked for."""

@@ -13,10 +13,13 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_server.compute.memory import available_bytes, require
 from penult_server.compute.neighbours.approximate import search_index
+from penult_server.compute.neighbours.comparable import check_comparable
 from penult_server.compute.neighbours.exact import ExactSearch
 from penult_server.compute.neighbours.sides import Resources, Side
 from penult_server.errors import ServiceError
-from penult_server.stores.neighbours import STORED_NEIGHBOURS, GraphKey, StoredGraph, read_graph, write_graph
+from penult_server.neighbour_questions import OF_ATTRIBUTE, filled_in, key_of, metric_name, refused
+from penult_server.notes import Note
+from penult_server.stores.neighbours import STORED_NEIGHBOURS, StoredGraph, read_graph, write_graph
 
 NO_ROW = 2**64 - 1
 """Id of a neighbour that is none."""
@@ -45,6 +48,7 @@ class Graph:
     recall: Recall
     parameters: Mapping[str, float]
     reused: bool
+    notes: tuple[Note, ...] = ()
 
     @property
     def n_short(self) -> int:
@@ -63,13 +67,13 @@ def graph_of(query: pb.NeighbourQuery, resources: Resources) -> Graph:
     query = filled_in(query)
     source = Side(query.source, resources)
     among = Side(query.among, resources) if query.HasField("among") else None
-    _check(query, source, among)
+    notes = _check(query, source, among, resources)
     key = key_of(query)
     stored = read_graph(resources.root, key) if key else None
     if stored is not None and query.k <= stored.position.shape[1]:
-        return _answer(query, source, among, stored, reused=True)
+        return _answer(query, source, among, stored, notes, reused=True)
     others = source if among is None else among
-    most = others.n_rows - (among is None)
+    most = others.n_rows - (among is None or source.is_own(among))
     k = max(query.k, min(STORED_NEIGHBOURS, most)) if key else query.k
     needed = source.n_rows * k * BYTES_OF_A_NEIGHBOUR
     require(
@@ -78,7 +82,7 @@ def graph_of(query: pb.NeighbourQuery, resources: Resources) -> Graph:
     found = _computed(query, source, among, k, resources)
     if key and query.k <= STORED_NEIGHBOURS:
         write_graph(resources.root, key, found)
-    return _answer(query, source, among, found, reused=False)
+    return _answer(query, source, among, found, notes, reused=False)
 
 
 def stored_graph_of(query: pb.NeighbourQuery, resources: Resources) -> Graph | None:
@@ -90,48 +94,19 @@ def stored_graph_of(query: pb.NeighbourQuery, resources: Resources) -> Graph | N
         return None
     source = Side(query.source, resources)
     among = Side(query.among, resources) if query.HasField("among") else None
-    return _answer(query, source, among, stored, reused=True)
-
-
-def filled_in(query: pb.NeighbourQuery) -> pb.NeighbourQuery:
-    """A copy with every default that does not depend on the sets."""
-    found = pb.NeighbourQuery()
-    found.CopyFrom(query)
-    found.k = query.k if query.HasField("k") else 10
-    found.metric = query.metric or pb.NEIGHBOUR_METRIC_COSINE
-    found.within = query.within or pb.NEIGHBOUR_WITHIN_ALL
-    found.recall = query.recall if query.HasField("recall") else 1.0
-    if found.recall == 1.0 and not found.method:
-        found.method = pb.NEIGHBOUR_METHOD_EXACT
-    return found
-
-
-def key_of(query: pb.NeighbourQuery) -> GraphKey | None:
-    """Under which the answer to a filled-in question is stored; None where it is not: some rows, or a grouping."""
-    for one in (query.source, query.among):
-        if one.grouping or one.rows.WhichOneof("kind"):
-            return None
-    is_exact = query.method == pb.NEIGHBOUR_METHOD_EXACT
-    return GraphKey(
-        feature_set=query.source.feature_set,
-        among=query.among.feature_set if query.HasField("among") else query.source.feature_set,
-        metric=_name(pb.NeighbourMetric, query.metric),
-        within=_name(pb.NeighbourWithin, query.within) + (" apart" if query.HasField("among") else ""),
-        method="exact" if is_exact else (name_of(pb.NeighbourMethod, query.method) or "any"),
-        recall=1.0 if is_exact else query.recall,
-        seed=0 if is_exact else query.seed,
-    )
+    notes = _check(query, source, among, resources)
+    return _answer(query, source, among, stored, notes, reused=True)
 
 
 def _computed(query: pb.NeighbourQuery, source: Side, among: Side | None, k: int, resources: Resources) -> StoredGraph:
-    metric = Metric(_name(pb.NeighbourMetric, query.metric))
+    metric = Metric(metric_name(query.metric))
     method = query.method or _method_for(source if among is None else among, query)
     if method != pb.NEIGHBOUR_METHOD_EXACT:
         query.method = method
         found = search_index(source, among, metric, k, query, resources)
         if found is not None:
             return StoredGraph(
-                method=_name(pb.NeighbourMethod, method),
+                method=name_of(pb.NeighbourMethod, method) or "",
                 position=found.nearest.position.astype(np.int32),
                 distance=found.nearest.distance,
                 sample=found.sample,
@@ -156,7 +131,15 @@ def _method_for(others: Side, query: pb.NeighbourQuery) -> "pb.NeighbourMethod.V
     return pb.NEIGHBOUR_METHOD_IVF if others.is_in_memory else pb.NEIGHBOUR_METHOD_PQ
 
 
-def _answer(query: pb.NeighbourQuery, source: Side, among: Side | None, found: StoredGraph, *, reused: bool) -> Graph:
+def _answer(
+    query: pb.NeighbourQuery,
+    source: Side,
+    among: Side | None,
+    found: StoredGraph,
+    notes: tuple[Note, ...],
+    *,
+    reused: bool,
+) -> Graph:
     others = source if among is None else among
     position = found.position[:, : query.k].astype(np.int64)
     recall = EXACT
@@ -172,30 +155,25 @@ def _answer(query: pb.NeighbourQuery, source: Side, among: Side | None, found: S
         recall=recall,
         parameters=found.parameters,
         reused=reused,
+        notes=notes,
     )
 
 
-def _check(query: pb.NeighbourQuery, source: Side, among: Side | None) -> None:
-    """What only the rows tell. Raises ServiceError: INVALID_ARGUMENT, WRONG_SHAPE."""
+def _check(query: pb.NeighbourQuery, source: Side, among: Side | None, resources: Resources) -> tuple[Note, ...]:
+    """What only the sets tell. Raises ServiceError: INVALID_ARGUMENT, and what `check_comparable` raises."""
     others = source if among is None else among
-    if source.manifest.n_features != others.manifest.n_features:
+    notes = () if among is None else check_comparable(query, source.manifest, among.manifest, resources.root)
+    if query.within in OF_ATTRIBUTE and not source.manifest.labels.attribute_values:
         raise ServiceError(
-            ErrorKind.WRONG_SHAPE,
-            f"rows of {source.manifest.n_features} and of {others.manifest.n_features} features have no distance; "
-            "look among rows of the same checkpoint",
+            ErrorKind.ATTRIBUTE_MISSING,
+            f"feature set {source.manifest.digest[:12]} has no attribute to look within; ask for within='class', "
+            "or name a grouping",
+            digest=source.manifest.digest,
         )
-    most = others.n_rows - (among is None)
+    most = others.n_rows - (among is None or source.is_own(among))
     if not 1 <= query.k <= most:
-        raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT,
-            f"k must lie in 1 .. {most}, the rows among which neighbours are looked for"
-            f"{' without the row itself' if among is None else ''}; got {query.k}",
-            field="k",
+        without = "" if among is not None and not source.is_own(among) else ", a row itself is none of them"
+        raise refused(
+            "k", f"must lie in 1 .. {most}, for there are {others.n_rows} rows to choose from{without}; got {query.k}"
         )
-
-
-def _name(enum: object, number: int) -> str:
-    name = name_of(enum, number)  # pyright: ignore[reportArgumentType]
-    if name is None:
-        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"there is no value {number} of {enum}")
-    return name
+    return notes

@@ -16,11 +16,10 @@ from penult_server.compute.rows.grouped import open_features
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.rows.selected import selected_rows
 from penult_server.compute.rows.stored_rows import StoredRows
+from penult_server.neighbour_questions import OF_ATTRIBUTE, OF_CLASS
 from penult_server.stores.manifest import FeatureManifest
 
 Integers = NDArray[np.int64]
-_CLASS = (pb.NEIGHBOUR_WITHIN_CLASS, pb.NEIGHBOUR_WITHIN_OTHER_CLASS)
-_GROUP = (pb.NEIGHBOUR_WITHIN_GROUP, pb.NEIGHBOUR_WITHIN_OTHER_GROUP)
 
 
 class Resources(Protocol):
@@ -74,6 +73,10 @@ class Side:
         """Rows asked about."""
         return self.positions.size
 
+    def is_own(self, other: "Side") -> bool:
+        """Whether both are of one set, so that a row may meet itself, which is no neighbour."""
+        return self.manifest.digest == other.manifest.digest
+
     @cached_property
     def row_id(self) -> NDArray[np.uint64]:
         """(N,) ids of all rows of the set."""
@@ -82,10 +85,10 @@ class Side:
     def codes(self, within: "pb.NeighbourWithin.ValueType") -> Integers:
         """(n,) what rows must share, or must not, by their numbers on this side."""
         y = self._stored.read("y")[self.positions]
-        if within in _CLASS:
+        if within in OF_CLASS:
             return y
         a = self._stored.read("a")[self.positions]
-        return y * self.manifest.labels.n_attributes + a if within in _GROUP else a
+        return a if within in OF_ATTRIBUTE else y * self.manifest.labels.n_attributes + a
 
     @cached_property
     def is_in_memory(self) -> bool:

@@ -9,7 +9,18 @@ FeatureKind = Literal["pooled", "flat"]
 FileHead = Literal["keep", "new"]
 ForeignObjects = Literal["refuse", "ignore"]
 GridName = Literal[
-    "l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k", "learning_rate"
+    "l1",
+    "l2",
+    "ratio",
+    "gamma",
+    "up",
+    "class_ratio",
+    "detector_l1",
+    "tau",
+    "alpha",
+    "top_k",
+    "learning_rate",
+    "subspace",
 ]
 GroupSource = Literal["stored", "errors", "eiil"]
 HeadChoice = Literal["zero", "stored", "random"]
@@ -36,6 +47,7 @@ Preset = Literal[
     "afr",
     "afr_celeba",
     "afr_multinli",
+    "leia",
     "self",
     "self_disagreement",
     "rad",

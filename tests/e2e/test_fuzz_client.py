@@ -195,6 +195,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "tls_key": ("table",),
     "token": ("ground",),
     "tolerance": ("small",),
+    "subspace": ("one", "absent"),
     "top_k": ("one",),
     "train": ("set",),
     "train_counts": ("counts",),

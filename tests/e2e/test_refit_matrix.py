@@ -76,6 +76,62 @@ def test_every_field_has_a_row_and_every_row_its_checks(capsys: pytest.CaptureFi
         )
 
 
+# Where the correction lies.
+
+INSIDE = [name for name in MEANS if "l1" not in WAYS[name].arguments and name not in ("minibatches", "adamw")]
+
+
+@of(INSIDE)
+@pytest.mark.parametrize("k", [2, 5])
+def test_a_subspace_by_hand(client: penult.Client, way: Way, k: int) -> None:
+    """About zero it is the refit of the rows in the leading directions of their weighted covariance; of all features
+    it is none."""
+    data = sample(way, SEED)
+    weights = weights_of(data.y.size)
+    share = weights / weights.sum()
+    centered = data.x - share @ data.x
+    vectors = np.linalg.eigh(centered.T @ (share[:, None] * centered))[1][:, ::-1][:, :k]
+    inside = replace(data, x=data.x @ vectors, head=penult.Head(data.head.weight @ vectors, data.head.bias))
+    more = {} if way.is_path else {"intercept": "none", "link": "softmax", "l2": 0.05}
+    found = fit(client, data.upload(client), way, weights=weights, subspace=k, **more)
+    by_hand = fit(client, inside.upload(client), way, weights=weights, **more)
+    np.testing.assert_allclose(data.logits(found.head), inside.logits(by_hand.head), atol=way.atol)
+    np.testing.assert_allclose(found.head.weight, by_hand.head.weight @ vectors.T, atol=way.atol)
+    if k == data.x.shape[1] and not way.is_path:
+        about = {"weights": weights, "center": "stored", **more}
+        same(
+            fit(client, data.upload(client), way, subspace=k, **about),
+            fit(client, data.upload(client), way, **about),
+            data,
+            way,
+        )
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"standardize": True}, "standardize must be False with subspace="),
+        ({"l1": 0.1}, "l1 must be 0 with subspace="),
+        ({"grid": {"l1": [0.0, 0.1]}, "select": {"on": "half"}}, "l1 must be 0 with subspace="),
+        ({"risk": "cvar"}, "risk must be the mean with subspace=, got cvar"),
+        ({"path": {**GD, "keep": "best"}, "select": {"on": "half"}}, "path.keep must be 'last'"),
+        ({"path": {**GD, "start": "stored"}}, "path.start must be the center"),
+        ({"path": SGD, "balance": "upsampling", "by": "class"}, "balance must be one that weighs"),
+        ({"subspace": 0}, "subspace must be a whole number, at least 1"),
+        ({"subspace": 6}, "subspace must be at most 5"),
+        (
+            {"subspace": None, "grid": {"subspace": [1.5]}, "select": {"on": "half"}},
+            "'subspace'. must be whole numbers",
+        ),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_a_subspace_is_refused(client: penult.Client, asked: Arguments, says: str) -> None:
+    features = sample(WAYS["l2"], SEED).upload(client)
+    with pytest.raises(penult.InvalidRequest, match=says):
+        client.refit(features, **({"subspace": 2, "l2": 0.1, "standardize": False} | asked))
+
+
 # Weights of the rows.
 
 
@@ -887,7 +943,9 @@ def for_presets(client: penult.Client) -> tuple[Data, Callable[[Data, str], Argu
 
     def needed(own: Data, preset: str) -> Arguments:
         found: Arguments = (
-            {"select": {"on": validation}} if preset in ("afr", "afr_celeba", "afr_multinli", "dfr_train") else {}
+            {"select": {"on": validation}}
+            if preset in ("afr", "afr_celeba", "afr_multinli", "dfr_train", "leia")
+            else {}
         )
         if preset == "dfr_2022":
             found["standardize"] = validation

@@ -74,6 +74,7 @@ class Refitting:
         groups: GroupSource | None = None,
         risk: Risk | None = None,
         alpha: float | None = None,
+        subspace: int | None = None,
         path: PathArguments | None = None,
         grid: Mapping[GridName, Sequence[float]] | None = None,
         select: SelectArguments | None = None,
@@ -151,6 +152,8 @@ class Refitting:
             class x "eiil" environments. Selection and metrics always use the stored ones.
         risk : ["mean"], "group_dro" (largest mean loss of a group) or "cvar" (mean of the fraction `alpha` [0.1] of
             largest losses).
+        subspace : the correction W - W0 of the `center` lies in the span of this many leading eigenvectors of the
+            covariance of the rows fitted, weighted as they are, of features that are not standardised [None: anywhere].
         path : an early-stopped method instead of the optimum: {"optimizer": "gd" | "sgd" | "adamw", "learning_rate",
             "schedule": "constant" | "cosine" (over epochs, to zero), "steps" or "epochs", "momentum", "weight_decay",
             "clip_norm", "batch_size", "keep": "last" | "best" (by `select`), "start": "zero" (also where there is a

@@ -97,6 +97,7 @@ class RefitSettings(Shown):
     groups: GroupSource
     risk: Risk
     alpha: float | None
+    subspace: int | None
     path: PathSettings | None
     grid: Mapping[str, tuple[float, ...]]
     select: SelectSettings | None

@@ -84,6 +84,7 @@ NUMBERS: Mapping[str, Number] = {
         has_effect=lambda request: request.rows.kind in TOP_ROWS,
         goes_with="rows='top_loss' or rows='top_disagreement'",
     ),
+    "subspace": Number(range=(lambda value: 1 <= value < 2**31, "a whole number, at least 1")),
     "learning_rate": Number(range=POSITIVE, has_effect=lambda request: request.HasField("path"), goes_with="path="),
 }
 

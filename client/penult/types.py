@@ -48,6 +48,7 @@ Preset = Literal[
     "afr_celeba",
     "afr_multinli",
     "leia",
+    "lfr",
     "self",
     "self_disagreement",
     "rad",
@@ -75,7 +76,7 @@ RecipeName = Literal[
 ]
 ResultKind = Literal["refit", "spectra", "descriptors", "principal_angles"]
 Risk = Literal["mean", "group_dro", "cvar"]
-RowsChoice = Literal["all", "top_loss", "top_disagreement"]
+RowsChoice = Literal["all", "top_loss", "top_disagreement", "loss_ends"]
 Scaling = Literal["none", "rows", "all"]
 ScheduleName = Literal["constant", "cosine", "linear"]
 SelectFinal = Literal["chosen", "refit"]

@@ -246,6 +246,18 @@ PRESETS: Mapping[str, Preset] = {
             select=pb.Select(metric=pb.SELECT_METRIC_WORST_GROUP, final=pb.SELECT_FINAL_CHOSEN),
         ),
     ),
+    "lfr": Preset(
+        sentence="of each class as many misclassified rows of large loss as correct ones of small loss, 3 sizes tuned "
+        "on half of the rows by worst group, then l2 0.001 with classes balanced; fit it on held-out rows",
+        source="arXiv 2312.04893",
+        request=pb.RefitRequest(
+            balance=WEIGHTS_OF_CLASSES,
+            rows=pb.Rows(kind=pb.ROWS_KIND_LOSS_ENDS),
+            l2=L2,
+            grid=[pb.GridAxis(name="top_k", values=[20, 100, 500])],
+            select=pb.Select(half=True, metric=pb.SELECT_METRIC_WORST_GROUP, final=pb.SELECT_FINAL_REFIT),
+        ),
+    ),
     "self": Preset(
         sentence="the stored head finetuned on the rows of largest loss",
         source=SELF_SOURCE,

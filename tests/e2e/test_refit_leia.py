@@ -87,7 +87,9 @@ def test_all_directions_about_zero_are_the_ridge_without_a_bias(client, features
     found = client.refit(
         features, **(ASKED | {"center": "zero"}), gamma=0.0, subspace=D, l2=0.05
     )  # fmt: skip
-    oracle = LogisticRegression(C=1 / (0.05 * N), fit_intercept=False, tol=1e-12, max_iter=10_000).fit(X.astype(float), Y)
+    oracle = LogisticRegression(C=1 / (0.05 * N), fit_intercept=False, tol=1e-12, max_iter=10_000).fit(
+        X.astype(float), Y
+    )
     centered = oracle.coef_ - oracle.coef_.mean(axis=0)
     np.testing.assert_allclose(found.head.weight, centered, atol=2e-5)
     assert not found.head.bias.any()

@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 import penult
 from penult.types import BalanceMethod, Preset
-from penult_kernels.sampling.plans import top_rows
+from penult_kernels.sampling.plans import loss_ends, top_rows
 from penult_kernels.sampling.weights import disagreements
 
 SEED = int(os.environ.get("PENULT_MATRIX_SEED", "0"))
@@ -78,10 +78,8 @@ def test_every_field_has_a_row_and_every_row_its_checks(capsys: pytest.CaptureFi
 
 # Where the correction lies.
 
-INSIDE = [name for name in MEANS if "l1" not in WAYS[name].arguments and name not in ("minibatches", "adamw")]
 
-
-@of(INSIDE)
+@of(["l2", "l2, three classes", "l2, fewer rows than features", "gradient descent", "gradient descent, three classes"])
 @pytest.mark.parametrize("k", [2, 5])
 def test_a_subspace_by_hand(client: penult.Client, way: Way, k: int) -> None:
     """About zero it is the refit of the rows in the leading directions of their weighted covariance; of all features
@@ -91,20 +89,18 @@ def test_a_subspace_by_hand(client: penult.Client, way: Way, k: int) -> None:
     share = weights / weights.sum()
     centered = data.x - share @ data.x
     vectors = np.linalg.eigh(centered.T @ (share[:, None] * centered))[1][:, ::-1][:, :k]
-    inside = replace(data, x=data.x @ vectors, head=penult.Head(data.head.weight @ vectors, data.head.bias))
-    more = {} if way.is_path else {"intercept": "none", "link": "softmax", "l2": 0.05}
+    inside = replace(
+        data, x=(data.x @ vectors).astype(np.float32), head=penult.Head(data.head.weight @ vectors, data.head.bias)
+    )
+    more = {} if way.is_path else {"intercept": "none"}
     found = fit(client, data.upload(client), way, weights=weights, subspace=k, **more)
     by_hand = fit(client, inside.upload(client), way, weights=weights, **more)
     np.testing.assert_allclose(data.logits(found.head), inside.logits(by_hand.head), atol=way.atol)
     np.testing.assert_allclose(found.head.weight, by_hand.head.weight @ vectors.T, atol=way.atol)
     if k == data.x.shape[1] and not way.is_path:
         about = {"weights": weights, "center": "stored", **more}
-        same(
-            fit(client, data.upload(client), way, subspace=k, **about),
-            fit(client, data.upload(client), way, **about),
-            data,
-            way,
-        )
+        one, other = (fit(client, data.upload(client), way, **about, **inside) for inside in ({"subspace": k}, {}))
+        same(one, other, data, way)
 
 
 @pytest.mark.parametrize(
@@ -525,6 +521,10 @@ def test_top_rows_by_hand(client: penult.Client, way: Way) -> None:
         more = {"other": other} if kind == "top_disagreement" else {}
         by_rule = fit(client, features, way, rows=kind, top_k=k, **more)
         same(by_rule, fit(client, features, way, rows=top_rows(score, k)), data, way)
+    is_error = p.argmax(axis=1) != data.y
+    ends = loss_ends(scores["top_loss"], is_error, data.y, way.n_classes, 9)
+    by_rule = fit(client, features, way, rows="loss_ends", top_k=9)
+    same(by_rule, fit(client, features, way, rows=ends), data, way)
 
 
 @of([name for name in MEANS if WAYS[name].shape == (120, 5)])
@@ -952,6 +952,8 @@ def for_presets(client: penult.Client) -> tuple[Data, Callable[[Data, str], Argu
         if preset == "self_disagreement":
             head = penult.Head(weight=-own.head.weight, bias=own.head.bias)
             found["other"] = replace(own, head=head).upload(client)
+        if preset == "lfr":
+            found["grid"] = {"top_k": [5, 15]}
         if preset.startswith("self"):
             found["grid"] = {"top_k": [20, 90], "learning_rate": [1e-2]}
         if preset in ("llr", "crt", "reweight_crt"):
@@ -972,7 +974,9 @@ def test_presets_are_their_settings(client: penult.Client, for_presets: Any, pre
     turned = replace(few, a=1 - few.a)
     asked = needed(data, preset)
     one = (
-        client.refit(data.upload(client), preset=preset, rows=rows, **asked) if not preset.startswith("self") else None
+        client.refit(data.upload(client), preset=preset, rows=rows, **asked)
+        if not preset.startswith(("self", "lfr"))
+        else None
     )
     own = needed(few, preset)
     uploaded = client.refit(few.upload(client), preset=preset, **own)

@@ -143,8 +143,9 @@ class Refitting:
         detector, detector_l1 : how the detector is trained, on the same rows: its path, as in `path`, and its l1 [0.0].
             RAD's 1 / c_sel times the mean of |W| is detector_l1 = 1 / (c_sel C D).
         rows : which rows are fitted: ["all"]; the `top_k` with the largest "top_loss" under the stored logits, or
-            "top_disagreement" with those of the feature set `other`; or an array of row ids. Balancing draws among
-            them.
+            "top_disagreement" with those of the feature set `other`; the "loss_ends": of each class the `top_k`
+            misclassified of largest loss and as many correct of smallest; or an array of row ids. Balancing draws
+            among them.
         offset : o_i, which training adds to the logits and prediction leaves out: ["none"], tau log p(y)
             ("class_prior"), tau log p(y | predicted) ("prediction_prior").
         tau : number of `offset` [1.0].

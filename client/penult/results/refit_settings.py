@@ -89,7 +89,7 @@ class RefitSettings(Shown):
     detector: PathSettings | None
     detector_l1: float | None
     rows: str
-    """"all", "top_loss", "top_disagreement" or "explicit"."""
+    """"all", "top_loss", "top_disagreement", "loss_ends" or "explicit"."""
     top_k: int | None
     other: str
     offset: OffsetChoice

@@ -206,6 +206,10 @@ class _RowsKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """The `top_k` with the largest KL(softmax of the logits of `other` | softmax of the stored logits)."""
     ROWS_KIND_EXPLICIT: _RowsKind.ValueType  # 4
     """The rows with the given ids."""
+    ROWS_KIND_LOSS_ENDS: _RowsKind.ValueType  # 5
+    """The `top_k` of each class that the stored logits misclassify with the largest cross-entropy, and as many that they get
+    right with the smallest; fewer of both where one side has fewer.
+    """
 
 class RowsKind(_RowsKind, metaclass=_RowsKindEnumTypeWrapper): ...
 
@@ -218,6 +222,10 @@ ROWS_KIND_TOP_DISAGREEMENT: RowsKind.ValueType  # 3
 """The `top_k` with the largest KL(softmax of the logits of `other` | softmax of the stored logits)."""
 ROWS_KIND_EXPLICIT: RowsKind.ValueType  # 4
 """The rows with the given ids."""
+ROWS_KIND_LOSS_ENDS: RowsKind.ValueType  # 5
+"""The `top_k` of each class that the stored logits misclassify with the largest cross-entropy, and as many that they get
+right with the smallest; fewer of both where one side has fewer.
+"""
 Global___RowsKind: typing_extensions.TypeAlias = RowsKind
 
 class _WeightsKind:

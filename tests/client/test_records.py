@@ -313,6 +313,7 @@ def test_every_argument_of_a_refit_comes_back_in_its_settings() -> None:
         "final": "refit",
         "repeats": 2,
         "standardize": "rows",
+        "groups": "ab" * 32,
     }
     grid = {"l1": [1.0, 2.0], "gamma": [3.0]}
     request = encode_refits.refit_request(

@@ -16,6 +16,7 @@ from penult.display.html import Shown
 from penult.display.names import one_line
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
+from penult.results.groupings.used import UsedGrouping
 from penult.results.notes import Notes, lines
 from penult.results.records import Group
 
@@ -96,6 +97,8 @@ class Metrics(Shown, Savable):
     """The mask with the smallest accuracy; None when there is none."""
     worst_mask_accuracy: float
     """Accuracy of `worst_mask`; NaN when there is none."""
+    grouping: UsedGrouping | None = None
+    """The grouping whose groups these are; None for the stored groups."""
     notes: Notes = ()
     """What the numbers alone do not say, such as that one class is predicted for every row."""
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from penult.display.html import Shown
 from penult.types import (
     BalanceMethod,
-    By,
     GroupSource,
     Intercept,
     Link,
@@ -55,6 +54,8 @@ class SelectSettings(Shown):
     repeats: int
     standardize: str
     """"none", "rows", "all", or the digest of a feature set."""
+    groups: str = ""
+    """The digest of a grouping; empty for the stored groups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,8 @@ class RefitSettings(Shown):
     preset: str
     """Empty when none was named."""
     balance: BalanceMethod
-    by: By
+    by: str
+    """"class", "group", or the digest of a grouping."""
     ratio: float | None
     missing_groups: MissingGroups
     l1: float

@@ -1059,6 +1059,8 @@ class Refit(google.protobuf.message.Message):
     CHOSEN_FIELD_NUMBER: builtins.int
     PLAN_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
+    SELECT_GROUPING_FIELD_NUMBER: builtins.int
     CARD_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """Identity of the request."""
@@ -1086,6 +1088,14 @@ class Refit(google.protobuf.message.Message):
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
     @property
+    def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """That of the rows that were fitted; not set for the stored groups."""
+
+    @property
+    def select_grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """That of the rows that chose; not set for the stored groups."""
+
+    @property
     def card(self) -> penult_proto.v1.cards_pb2.Card: ...
     def __init__(
         self,
@@ -1101,10 +1111,12 @@ class Refit(google.protobuf.message.Message):
         chosen: builtins.int = ...,
         plan: Global___Plan | None = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
+        select_grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
         card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["card", b"card", "certificate", b"certificate", "head", b"head", "plan", b"plan", "request", b"request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "card", b"card", "certificate", b"certificate", "chosen", b"chosen", "digest", b"digest", "head", b"head", "metrics", b"metrics", "n_rows", b"n_rows", "notes", b"notes", "plan", b"plan", "request", b"request", "reused", b"reused"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "certificate", b"certificate", "grouping", b"grouping", "head", b"head", "plan", b"plan", "request", b"request", "select_grouping", b"select_grouping"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "card", b"card", "certificate", b"certificate", "chosen", b"chosen", "digest", b"digest", "grouping", b"grouping", "head", b"head", "metrics", b"metrics", "n_rows", b"n_rows", "notes", b"notes", "plan", b"plan", "request", b"request", "reused", b"reused", "select_grouping", b"select_grouping"]) -> None: ...
 
 Global___Refit: typing_extensions.TypeAlias = Refit
 

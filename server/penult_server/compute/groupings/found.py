@@ -22,7 +22,7 @@ class Rows:
     """Rows of one feature set that a method looks at."""
 
     features: Any
-    """(N, D) on the device, in the stored dtype."""
+    """(N, D) on the device, in the stored dtype; None where neither the method nor the rule looks at them."""
     y: Integers
     """(N,) on the host, as is all that follows."""
     a: Integers
@@ -33,6 +33,15 @@ class Rows:
     labels: LabelNames
     attributes: Mapping[str, tuple[Integers, tuple[str, ...]]] = field(default_factory=dict)
     """Further attribute columns: the (N,) values and their names, by the name of the column."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded:
+    """Values that a caller gave: those of rows in a group, by ascending row id."""
+
+    row_id: NDArray[np.uint64]
+    value: Integers
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,7 @@ class Inputs:
     numbers: Mapping[str, float]
     words: Mapping[str, str]
     indices: tuple[int, ...]
+    uploaded: Uploaded | None = None
     seed: int
     backend: Backend
     check: Callable[[], None]

@@ -58,7 +58,7 @@ class ProblemMaker:
         self._most_directions = max((int(value) for value in values_of(request, "subspace")), default=0)
         self.rows = RowChooser(request, material)
         self._resident = self.rows.resident
-        self.n_classes, self.n_groups = self.rows.n_classes, self.rows.labels.n_groups
+        self.n_classes = self.rows.n_classes
 
     @property
     def universe(self) -> NDArray[np.int64]:
@@ -78,7 +78,7 @@ class ProblemMaker:
 
     def reason(self, error: Exception, request: pb.RefitRequest) -> str:
         """Why a candidate could not be fitted: the error message that it alone would get."""
-        said = explained(error, request, self._resident)
+        said = explained(error, request, self._material.manifest(self._digest, request.grouping))
         return said.message if isinstance(said, ServiceError) else str(said)
 
     def group_positions(self, draw: Draw) -> NDArray[np.int64]:

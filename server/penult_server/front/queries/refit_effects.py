@@ -132,6 +132,12 @@ RULES = (
         has_default=True,
     ),
     Rule(
+        "by=a grouping",
+        place_of("grouping"),
+        lambda request: _uses_groups(request) and request.groups == pb.GROUP_SOURCE_STORED,
+        "balance= by group, or risk='group_dro', and groups='stored', in whose place it stands",
+    ),
+    Rule(
         "other=",
         place_of("rows.other"),
         lambda request: request.rows.kind == pb.ROWS_KIND_TOP_DISAGREEMENT,

@@ -25,6 +25,13 @@ TOLERANCE = 1e-6
 
 def find(inputs: Inputs) -> Found:
     """1 where a head that is fitted on `fit` errs."""
+    head, notes = fitted_head(inputs)
+    found = found_errors(inputs, head_logits(head, inputs.source), {"weight": head.weight, "bias": head.bias})
+    return replace(found, notes=notes)
+
+
+def fitted_head(inputs: Inputs) -> tuple[Head, tuple[Note, ...]]:
+    """The head by the question's `l2`, `balance` and `standardize`, on the host; a note if it is not the optimum."""
     fit, n_classes = inputs.fit, len(inputs.fit.labels.classes)
     counts = np.bincount(fit.y, minlength=n_classes)
     problem = Problem(
@@ -45,8 +52,7 @@ def find(inputs: Inputs) -> Found:
             report=report,
         )
     head = Head(weight=to_host(fitted.weight), bias=to_host(fitted.bias))
-    found = found_errors(inputs, head_logits(head, inputs.source), {"weight": head.weight, "bias": head.bias})
     if fitted.certificate.converged:
-        return found
+        return head, ()
     text = f"the head is {fitted.certificate.gap:.2g} above the optimum at most, more than was meant: raise l2"
-    return replace(found, notes=(Note(NoteId.NOT_CONVERGED, text),))
+    return head, (Note(NoteId.NOT_CONVERGED, text),)

@@ -52,15 +52,12 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "Checkpoints.import_.on_server": ("yes", "no"),
     "Checkpoints.import_.pooling": ("absent",),
     "Listing.columns.most": ("four",),
-<<<<<<< HEAD
     "Client.duplicates.metric": ("l2",),
     "Client.evaluate_neighbours.k": ("[1]", "one", "absent"),
-=======
     "Client.discover.method": ("errors", "regularised_errors", "predictions", "kmeans"),
     "Client.discover.seeds": ("absent", "two"),
     "Client.discover_all.methods": ("methods",),
     "Client.discover_all.preset": ("dfr_l2", "class_balanced"),
->>>>>>> twin
     "Client.finetune.balance": ("none", "subsetting"),
     "Client.finetune.evaluate": ("splits",),
     "Client.finetune.head": ("keep", "new"),
@@ -221,12 +218,9 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "tag": ("ground", "splits"),
     "tags": ("splits",),
     "tau": ("half",),
-<<<<<<< HEAD
     "temperature": ("half",),
     "threshold": ("half", "zero number", "absent"),
-=======
     "test": ("set", "absent"),
->>>>>>> twin
     "timeout": ("seconds",),
     "tls": ("no",),
     "tls_ca": ("table",),

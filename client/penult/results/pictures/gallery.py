@@ -10,7 +10,8 @@ from typing import NamedTuple
 from penult.display.html import Shown, card, text
 from penult.files.atomic import whole_file
 
-CELL = "display:inline-block;vertical-align:top;width:{width}px;margin:0 10px 10px 0;font-size:80%"
+ROW = "white-space:nowrap;overflow-x:auto"
+CELL = "display:inline-block;vertical-align:top;white-space:normal;width:{width}px;margin:0 10px 10px 0;font-size:80%"
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>body {{ font-family: sans-serif; margin: 24px; color: #222; background: #fff }}</style></head>
@@ -63,7 +64,10 @@ class Gallery:
 
     def _repr_html_(self) -> str:
         """The gallery for a notebook."""
-        return card(self.title, "".join(f"<div>{''.join(cell(*entry) for entry in row)}</div>" for row in self.rows))
+        return card(
+            self.title,
+            "".join(f'<div style="{ROW}">{"".join(cell(*entry) for entry in row)}</div>' for row in self.rows),
+        )
 
     def save(self, path: str | Path) -> None:
         """Write a page of HTML that needs no other file. Raises `InvalidRequest` where it cannot be written."""

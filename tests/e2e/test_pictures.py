@@ -103,6 +103,53 @@ def test_a_page_of_examples_needs_no_other_file(client, tmp_path):
     assert 'src="http' not in written
 
 
+@pytest.fixture(scope="module")
+def extracted(client, table, tiny):
+    client.datasets.register("shapes", table)
+    run = client.finetune(dataset="shapes", backbone=tiny["backbone"], pretrained=False, epochs=0).wait()
+    return client.extract(run.checkpoints[-1]).wait()
+
+
+def test_a_gallery_shows_rows_beside_their_neighbours(client, extracted, tmp_path):
+    near = client.neighbours(extracted["test"], among=extracted["val"], k=3)
+    gallery = client.gallery(near, most=4, side=16)
+    assert len(gallery.rows) == 4
+    for row in gallery.rows:
+        place = near.query_id.tolist().index(row[0].example.row_id)
+        assert [entry.example.row_id for entry in row[1:]] == near.row_id[place].tolist()
+        for entry, far in zip(row[1:], near.distance[place], strict=True):
+            assert entry.caption == f"{far:.3g}"
+            assert entry.is_other == (entry.example.class_name != row[0].example.class_name)
+    chosen = [int(near.query_id[5]), int(near.query_id[2])]
+    assert [row[0].example.row_id for row in client.gallery(near, rows=chosen).rows] == chosen
+    gallery.save(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text().count("data:image/png") == 16
+
+
+def test_galleries_that_cannot_be(client, extracted, mine):
+    with pytest.raises(penult.InvalidRequest, match="was uploaded"):
+        client.gallery(client.neighbours(mine, k=2))
+    with pytest.raises(penult.InvalidRequest, match="row 99999 is not among the 40 rows"):
+        client.gallery(client.neighbours(extracted["test"], k=2), rows=[99999])
+
+
+def test_a_map_by_a_grouping_has_its_groups(client, arrays, mine):
+    some = {int(row): int(row) % 3 for row in arrays["row_id"][:60]}
+    grouping = client.groupings.upload(mine, some)
+    found = client.map(mine, by=grouping)
+    np.testing.assert_array_equal(found.row_id, arrays["row_id"][:60])
+    np.testing.assert_array_equal(found.a, arrays["row_id"][:60] % 3)
+    expected, _ = _principal(arrays["features"][:60])
+    np.testing.assert_allclose(np.abs(found.coordinates), np.abs(expected), atol=2e-5)
+    with pytest.raises(penult.InvalidRequest, match="by='class'"):
+        client.map(mine, by="class")
+
+
+def test_umap_says_what_to_install(client, mine):
+    with pytest.raises(ImportError, match="pip install umap-learn"):
+        client.map(mine, method="umap")
+
+
 def test_examples_that_cannot_be_shown(client):
     for asked, match in (
         ({"row_ids": [0]}, "no row with id 0"),

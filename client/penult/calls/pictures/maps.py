@@ -222,9 +222,7 @@ def _chosen(found: Neighbours, rows: Sequence[int] | NDArray[Any] | None, most: 
     places = {int(id): place for place, id in enumerate(found.query_id)}
     asked = [int(id) for id in coerce_arrays.row_ids(rows)][:most]
     if missing := [id for id in asked if id not in places]:
-        raise invalid(
-            f"row {missing[0]} is not among the {len(places)} rows whose neighbours these are", argument="rows"
-        )
+        raise invalid(f"row {missing[0]} is not among the {len(places)} rows that were asked about", argument="rows")
     return [places[id] for id in asked]
 
 

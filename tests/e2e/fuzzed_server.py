@@ -296,12 +296,7 @@ class FuzzedServer:
         )
         lists = groupings_pb2.ListGroupingsRequest
         return {
-            "Grouping/AssignGroups": [
-                groupings_pb2.AssignGroupsRequest(grouping="true", source=source),
-                groupings_pb2.AssignGroupsRequest(
-                    grouping="true", source=spectra_pb2.FeatureSource(feature_set="plain")
-                ),
-            ],
+            "Grouping/AssignGroups": [groupings_pb2.AssignGroupsRequest(grouping="true", source=source)],
             "Grouping/DiscoverGroups": [
                 discover(source=source, method="attribute"),
                 discover(source=source, method="uploaded", uploaded=given),

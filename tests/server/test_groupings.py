@@ -376,3 +376,19 @@ def test_lists_hold_what_was_asked_for(store):
     assert ([one.digest for one in page], end) == ([first.digest], "")
     with pytest.raises(ServiceError, match="there is no grouping"):
         store.catalog.grouping("zz")
+
+
+def test_rows_without_an_attribute_cannot_be_assigned_by_a_column(store):
+    found = store.find()
+    for changes, kind in (
+        ({"labels": LabelNames(classes=("cat", "dog"))}, "attribute_missing"),
+        (
+            {"labels": LabelNames(classes=("cat", "dog"), attribute="size", attribute_values=("s", "m"))},
+            "invalid_argument",
+        ),
+    ):
+        request = pb.AssignGroupsRequest(grouping=found.digest)
+        request.source.feature_set = store.add(**changes, attributes=())
+        with pytest.raises(ServiceError) as raised:
+            assign(request, "b" * 64, store.access)
+        assert raised.value.kind == kind

@@ -102,7 +102,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "balance": ("none", "subsetting", "upsampling", "upweighting", "mixture"),
     "batch_size": ("four",),
     "bias": ("bias",),
-    "by": ("group", "class"),
+    "by": ("group", "grouping", "class"),
     "center": ("yes", "zero", "head", "stored"),
     "checkpoint": ("checkpoint",),
     "class_ratio": ("half",),

@@ -1,4 +1,4 @@
-"""GIC's hidden value: slopes against finite differences, what it finds, every array library."""
+"""GIC's hidden value: gradients against finite differences, what it finds, every array library."""
 
 import numpy as np
 import pytest
@@ -49,15 +49,17 @@ def test_slopes_are_those_of_the_objective():
             return float(np.sum(information + 0.7 * divergence))
 
         p, q = gic._values(features, theta, n_columns), gic._values(other, theta, n_columns)
-        slopes = gic._slopes(gic._tables(here, p), gic._tables(there, q), 0.7)
+        gradients = gic._gradients(gic._tables(here, p), gic._tables(there, q), 0.7)
         # Smoothing divides the tables by 1 + the sum of what is added.
         shrink = 1 + gic.SMOOTHING * 3 * (2 if n_columns == 1 else 4)
-        slope = (features.T @ gic._pulled(here, p, slopes[0]) + other.T @ gic._pulled(there, q, slopes[1])) / shrink
+        gradient = (
+            features.T @ gic._pulled(here, p, gradients[0]) + other.T @ gic._pulled(there, q, gradients[1])
+        ) / shrink
         for at in np.ndindex(theta.shape):
             step = np.zeros_like(theta)
             step[at] = 1e-6
             expected = (objective(theta + step) - objective(theta - step)) / 2e-6
-            assert slope[at] == pytest.approx(expected, abs=1e-7)
+            assert gradient[at] == pytest.approx(expected, abs=1e-7)
 
 
 @pytest.mark.parametrize("n_values", [2, 3])

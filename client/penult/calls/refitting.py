@@ -73,6 +73,7 @@ class Refitting:
         groups: GroupSource | None = None,
         risk: Risk | None = None,
         alpha: float | None = None,
+        subspace: int | None = None,
         path: PathArguments | None = None,
         grid: Mapping[GridName, Sequence[float]] | None = None,
         select: SelectArguments | None = None,
@@ -142,8 +143,9 @@ class Refitting:
         detector, detector_l1 : how the detector is trained, on the same rows: its path, as in `path`, and its l1 [0.0].
             RAD's 1 / c_sel times the mean of |W| is detector_l1 = 1 / (c_sel C D).
         rows : which rows are fitted: ["all"]; the `top_k` with the largest "top_loss" under the stored logits, or
-            "top_disagreement" with those of the feature set `other`; or an array of row ids. Balancing draws among
-            them.
+            "top_disagreement" with those of the feature set `other`; the "loss_ends": of each class the `top_k`
+            misclassified of largest loss and as many correct of smallest; or an array of row ids. Balancing draws
+            among them.
         offset : o_i, which training adds to the logits and prediction leaves out: ["none"], tau log p(y)
             ("class_prior"), tau log p(y | predicted) ("prediction_prior").
         tau : number of `offset` [1.0].
@@ -152,6 +154,8 @@ class Refitting:
             ``.notes`` says so.
         risk : ["mean"], "group_dro" (largest mean loss of a group) or "cvar" (mean of the fraction `alpha` [0.1] of
             largest losses).
+        subspace : the correction W - W0 of the `center` lies in the span of this many leading eigenvectors of the
+            covariance of the rows fitted, weighted as they are, of features that are not standardised [None: anywhere].
         path : an early-stopped method instead of the optimum: {"optimizer": "gd" | "sgd" | "adamw", "learning_rate",
             "schedule": "constant" | "cosine" (over epochs, to zero), "steps" or "epochs", "momentum", "weight_decay",
             "clip_norm", "batch_size", "keep": "last" | "best" (by `select`), "start": "zero" (also where there is a

@@ -91,7 +91,7 @@ class RefitSettings(Shown):
     detector: PathSettings | None
     detector_l1: float | None
     rows: str
-    """"all", "top_loss", "top_disagreement" or "explicit"."""
+    """"all", "top_loss", "top_disagreement", "loss_ends" or "explicit"."""
     top_k: int | None
     other: str
     offset: OffsetChoice
@@ -99,6 +99,7 @@ class RefitSettings(Shown):
     groups: GroupSource
     risk: Risk
     alpha: float | None
+    subspace: int | None
     path: PathSettings | None
     grid: Mapping[str, tuple[float, ...]]
     select: SelectSettings | None

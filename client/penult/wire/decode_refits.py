@@ -72,7 +72,7 @@ def refit_settings(message: pb.RefitRequest, chosen: Mapping[str, float] | None 
         if name == "learning_rate":
             found["path"] = replace(found["path"], learning_rate=value)
         else:
-            found[name] = int(value) if name == "top_k" else value
+            found[name] = int(value) if name in ("top_k", "subspace") else value
     return RefitSettings(feature_set=message.feature_set, **found)
 
 

@@ -87,6 +87,7 @@ class RefitArguments(TypedDict, total=False):
     groups: GroupSource | None
     risk: Risk | None
     alpha: float | None
+    subspace: int | None
     path: PathArguments | None
     grid: Mapping[GridName, Sequence[float]] | None
     select: SelectArguments | None

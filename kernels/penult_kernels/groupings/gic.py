@@ -78,9 +78,9 @@ def hidden_value(
         if check is not None:
             check()
         p, q = (_values(one, theta, n_columns) for one in (rows, compared))
-        here_slope, there_slope = _slopes(_tables(here, p), _tables(there, q), gamma)
-        gradient = product(rows.T, _pulled(here, p, here_slope))
-        gradient += product(compared.T, _pulled(there, q, there_slope))
+        here_gradient, there_gradient = _gradients(_tables(here, p), _tables(there, q), gamma)
+        gradient = product(rows.T, _pulled(here, p, here_gradient))
+        gradient += product(compared.T, _pulled(there, q, there_gradient))
         gradient[:-1, :] -= l2 * theta[:-1, :]
         first = fade * first + (1 - fade) * gradient
         second = fade_squares * second + (1 - fade_squares) * gradient**2
@@ -160,10 +160,10 @@ def _objective(
     return information, (here * np.log(given / given_there)).sum(axis=(1, 2))
 
 
-def _slopes(
+def _gradients(
     here: NDArray[np.float64], there: NDArray[np.float64], gamma: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(S, C, V) slopes of the objective in the entries of each table.
+    """(S, C, V) gradients of the objective in the entries of each table.
 
     The classes' own shares do not depend on the head. dI/dJ = log P(c | v) up to a number of each class, which shifts
     all values of a row alike and moves nothing; dKL/dJ = log P(c | v) - log P'(c | v);
@@ -174,11 +174,11 @@ def _slopes(
     return given + gamma * (given - given_there), gamma * (of_value / of_value_there - here / there)
 
 
-def _pulled(one_hot: Array, p: Array, slope: NDArray[np.float64]) -> Array:
-    """(N, S q) slopes of the objective in the logits of the rows."""
+def _pulled(one_hot: Array, p: Array, gradient: NDArray[np.float64]) -> Array:
+    """(N, S q) gradients of the objective in the logits of the rows."""
     xp = array_namespace(p)
     n_rows, n_starts, n_columns = p.shape
-    change = slope[:, :, 1:] - slope[:, :, :1] if n_columns == 1 else slope
-    by_class = asarray_like(np.ascontiguousarray(change.transpose(1, 0, 2)).reshape(slope.shape[1], -1), p)
+    change = gradient[:, :, 1:] - gradient[:, :, :1] if n_columns == 1 else gradient
+    by_class = asarray_like(np.ascontiguousarray(change.transpose(1, 0, 2)).reshape(gradient.shape[1], -1), p)
     of_rows = xp.reshape(one_hot @ xp.astype(by_class, p.dtype), (n_rows, n_starts, n_columns))
     return xp.reshape(hessian_vector_product(p, of_rows), (n_rows, n_starts * n_columns))

@@ -29,7 +29,7 @@ from penult_kernels.loss import probabilities
 from penult_kernels.metrics.head_scores import logits_of_heads
 
 TOLERANCE = 1e-4
-"""Of each head's certificate."""
+"""Relative gap of each head's certificate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from penult_kernels.sampling import weights as row_weights
 from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
-from penult_kernels.sampling.plans import DETERMINISTIC, DRAWN_WITH_REPLACEMENT, Draw, balanced_draw, top_rows
+from penult_kernels.sampling.plans import (
+    DETERMINISTIC,
+    DRAWN_WITH_REPLACEMENT,
+    Draw,
+    balanced_draw,
+    loss_ends,
+    top_rows,
+)
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_proto.v1 import groups_pb2
@@ -24,7 +31,7 @@ from penult_server.records import LabelNames
 Floats = NDArray[np.float64]
 Detected = NDArray[np.bool_]
 """(N,) whether a detector misclassifies the rows."""
-TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT)
+TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT, pb.ROWS_KIND_LOSS_ENDS)
 
 
 class RowChooser:
@@ -242,8 +249,15 @@ class RowChooser:
             case pb.ROWS_KIND_TOP_DISAGREEMENT:
                 scores = self.once(("disagreements",), lambda: self._disagreements(request.rows.other))
                 return among[top_rows(scores[among], request.rows.top_k)]
+            case pb.ROWS_KIND_LOSS_ENDS:
+                return among[self._loss_ends(among, request.rows.top_k)]
             case _:
                 return among
+
+    def _loss_ends(self, among: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+        losses, y = self.once(("losses",), self._losses), self.resident.y
+        is_error = self.once(("errors",), lambda: row_weights.misclassified(self._material.logits(self._digest), y))
+        return loss_ends(losses[among], is_error[among], y[among], self.n_classes, k)
 
     def _losses(self) -> Floats:
         return row_weights.cross_entropies(self._material.logits(self._digest), self.resident.y)

@@ -152,8 +152,10 @@ RULES = (
     Rule(
         "center=",
         place_of("center.kind"),
-        lambda request: _has_penalty(request) or request.intercept == pb.INTERCEPT_NONE,
-        NEEDS_PENALTY,
+        lambda request: (
+            _has_penalty(request) or request.intercept == pb.INTERCEPT_NONE or has_scalar(request, "subspace")
+        ),
+        f"{NEEDS_PENALTY}; or with subspace=",
         has_default=True,
     ),
     Rule(

@@ -26,7 +26,7 @@ NAMES = ("low", "high")
 MOST = 1024
 """Features at most."""
 L2 = 1e-3
-"""Of the head that chooses features where none is given: that of the preset "erm"."""
+"""Strength of l2 for the head that chooses features where none is given: that of the preset "erm"."""
 
 
 def find(inputs: Inputs) -> Found:

@@ -38,7 +38,7 @@ def assign(rule: Mapping[str, NDArray[Any]], rows: Rows) -> tuple[Integers, None
 
 
 def _names(chosen: Integers) -> tuple[str, ...]:
-    """Of all values, in their order: the first feature changes fastest."""
+    """Names of all values, in their order: the first feature changes fastest."""
     ends = product(("low", "high"), repeat=chosen.size)
     return tuple(
         ", ".join(f"unit {unit} {end}" for unit, end in zip(chosen, reversed(one), strict=True)) for one in ends

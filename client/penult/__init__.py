@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from penult.results.descriptors import PrincipalAngles as PrincipalAngles
     from penult.results.descriptors import VarianceShare as VarianceShare
     from penult.results.finetune_spec import FinetuneSpec as FinetuneSpec
+    from penult.results.groupings.consensus import Consensus as Consensus
     from penult.results.groupings.discovery_table import DiscoveryRow as DiscoveryRow
     from penult.results.groupings.discovery_table import DiscoveryTable as DiscoveryTable
     from penult.results.groupings.grouping import Grouping as Grouping
@@ -148,6 +149,7 @@ _NAMES = {
     "results.pictures.feature_map": "FeatureMap",
     "results.pictures.gallery": "Example Gallery",
     "results.heads": "Head",
+    "results.groupings.consensus": "Consensus",
     "results.groupings.grouping": "Grouping GroupingArrays",
     "results.groupings.scores": "GroupingScore GroupingScores GroupingStability",
     "results.groupings.discovery_table": "DiscoveryRow DiscoveryTable",

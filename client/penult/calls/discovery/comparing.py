@@ -16,6 +16,7 @@ from penult.calls.features import FeatureSets
 from penult.calls.methods.groupings import GIVEN
 from penult.calls.methods.presets import presets
 from penult.calls.refitting import Refitting
+from penult.calls.spectral import Spectral
 from penult.errors import InvalidRequest, PreconditionFailed, invalid
 from penult.results.groupings.discovery_table import BASELINES, DiscoveryRow, DiscoveryTable
 from penult.results.groupings.gap import GapShare, gap_share
@@ -36,6 +37,7 @@ EMPTY = DiscoveryRow(
     p_value=NAN,
     minority_precision=NAN,
     minority_recall=NAN,
+    imbalance_p=NAN,
     worst_group_accuracy=NAN,
     average_accuracy=NAN,
     gap_closed=NAN,
@@ -56,12 +58,13 @@ class _Asked:
     head: AnyHeadLike | None
     test: FeatureSet | None
     preset: Preset
+    replicates: int
     seed: int
     timeout: float
     progress: bool | None
 
 
-class Comparing(Discovering, Refitting, Predicting):
+class Comparing(Discovering, Spectral, Refitting, Predicting):
     """Methods beside each other."""
 
     features: FeatureSets
@@ -76,6 +79,7 @@ class Comparing(Discovering, Refitting, Predicting):
         head: AnyHeadLike | None = None,
         methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
         preset: Preset = "dfr",
+        replicates: int = 0,
         seed: int = 0,
         timeout: float = 3600.0,
         progress: bool | None = None,
@@ -97,6 +101,8 @@ class Comparing(Discovering, Refitting, Predicting):
         test : rows that the refits are scored on; without them only agreement is shown.
         methods : names, or a dict of names with the options of each; by default all.
         preset : of the refits; one that is about groups.
+        replicates : of the `spectra` by the found groups, whose imbalance tells more than chance where true groups are
+            not known: ``.imbalance_p``; 0 for none.
         seed : of the methods and of the refits.
         timeout : seconds for each of the calls.
         progress : show how far each is, after a second; None: on a terminal and in a notebook.
@@ -115,6 +121,7 @@ class Comparing(Discovering, Refitting, Predicting):
             head=head,
             test=None if test is None else self.features.get(test),
             preset=preset,
+            replicates=coerce.whole("replicates", replicates, 0),
             seed=coerce.seed(seed),
             timeout=timeout,
             progress=progress,
@@ -165,9 +172,11 @@ class Comparing(Discovering, Refitting, Predicting):
             row = replace(row, grouping=grouping.digest, n_groups=grouping.n_groups, seconds=time.monotonic() - began)
             if asked.features.labels.attribute_values:
                 row = self._agreement(row, grouping, asked)
+            if asked.replicates:
+                row = replace(row, imbalance_p=self._imbalance(grouping, asked))
             if asked.test is None:
                 return row
-            heads[method.name] = self._refit(asked, by=grouping, **_selected_by(asked, {"groups": grouping}))
+            heads[method.name] = self._refit(asked, by=grouping, **_over(grouping, asked))
             return self._scored(row, heads, asked)
         except (InvalidRequest, PreconditionFailed) as error:
             return replace(row, failure=str(error))
@@ -192,6 +201,19 @@ class Comparing(Discovering, Refitting, Predicting):
             minority_precision=overall.minority_precision,
             minority_recall=overall.minority_recall,
         )
+
+    def _imbalance(self, grouping: Grouping, asked: _Asked) -> float:
+        """The largest adjusted p-value of spectral imbalance over the classes; NaN where none could be compared."""
+        spectra = self.spectra(
+            asked.features,
+            by=grouping,
+            top_k=1,
+            replicates=asked.replicates,
+            seed=asked.seed,
+            timeout=asked.timeout,
+            progress=asked.progress,
+        )
+        return max((one.p_adjusted for one in spectra.imbalance), default=NAN)
 
     def _scored(self, row: DiscoveryRow, heads: Mapping[str, AnyHeadLike], asked: _Asked) -> DiscoveryRow:
         test = cast("FeatureSet", asked.test)
@@ -239,6 +261,13 @@ def _chosen(methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None) -> 
 def _selected_by(asked: _Asked, select: dict[str, Any]) -> dict[str, Any]:
     """The argument that changes a preset's selection; none for a preset that selects nothing."""
     return {"select": select} if "select" in presets()[asked.preset].sets else {}
+
+
+def _over(grouping: Grouping, asked: _Asked) -> dict[str, Any]:
+    """What a refit over found groups is asked with: it selects by them, and balances those that have rows."""
+    some_are_empty = _n_groups(grouping.groups) < len(grouping.groups)
+    skipped = {"missing_groups": "skip"} if some_are_empty else {}
+    return {**_selected_by(asked, {"groups": grouping}), **skipped}
 
 
 def _n_groups(groups: Sequence[Any]) -> int:

@@ -27,6 +27,7 @@ HEADER = (
     "p",
     "precision",
     "recall",
+    "imbalance p",
     "worst group",
     "average",
     "gap closed",
@@ -52,6 +53,8 @@ class DiscoveryRow(Shown):
     minority_precision: float
     """Precision for the rarest true value of each class, the mean over the classes by their rows."""
     minority_recall: float
+    imbalance_p: float
+    """Largest adjusted p-value of the found groups' spectral imbalance over the classes; NaN without replicates."""
     worst_group_accuracy: float
     """The refit on these groups, on the test rows, over their stored groups."""
     average_accuracy: float
@@ -112,6 +115,7 @@ def _cells(row: DiscoveryRow) -> tuple[str, ...]:
         row.method,
         str(row.n_groups) if row.n_groups else "–",
         *(number(value) for value in (row.ari, row.p_value, row.minority_precision, row.minority_recall)),
+        number(row.imbalance_p),
         *(number(value) for value in (row.worst_group_accuracy, row.average_accuracy)),
         number(row.gap_closed, 2),
         interval,

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from penult.results.finetune_spec import FinetuneSpec as FinetuneSpec
     from penult.results.groupings.grouping import Grouping as Grouping
     from penult.results.groupings.grouping import GroupingArrays as GroupingArrays
+    from penult.results.groupings.used import UsedGrouping as UsedGrouping
     from penult.results.heads import Head as Head
     from penult.results.lists.listing import Listing as Listing
     from penult.results.lists.run_table import RunTable as RunTable
@@ -123,6 +124,7 @@ _NAMES = {
     "results.rows.predictions": "Predictions",
     "results.heads": "Head",
     "results.groupings.grouping": "Grouping GroupingArrays",
+    "results.groupings.used": "UsedGrouping",
     "results.soups": "soup",
     "results.notes": "Note",
     "results.lists.listing": "Listing",

@@ -141,9 +141,7 @@ def test_run_spectra_and_other_checkpoints(world: World) -> None:
     found = client.run_spectra(world.run, split="val", by="places", replicates=0)
     same(found, client.run_spectra(world.run, split="val", replicates=0))
     assert found.by == "place"
-    assert found.grouping == penult.results.groupings.used.UsedGrouping(  # pyright: ignore[reportAttributeAccessIssue]
-        digest=world.place.digest, attribute="place", n_left_out=0
-    )
+    assert found.grouping == penult.UsedGrouping(digest=world.place.digest, attribute="place", n_left_out=0)
     same(VERBS["spectra"](world, world.early["val"], world.place), VERBS["spectra"](world, world.early["val"], "group"))
 
 

@@ -72,7 +72,6 @@ if TYPE_CHECKING:
     from penult.results.finetune_spec import FinetuneSpec as FinetuneSpec
     from penult.results.groupings.grouping import Grouping as Grouping
     from penult.results.groupings.grouping import GroupingArrays as GroupingArrays
-    from penult.results.groupings.used import UsedGrouping as UsedGrouping
     from penult.results.heads import Head as Head
     from penult.results.lists.listing import Listing as Listing
     from penult.results.lists.run_table import RunTable as RunTable
@@ -101,6 +100,7 @@ if TYPE_CHECKING:
     from penult.results.space.usage import Usage as Usage
     from penult.results.spectra import Imbalance as Imbalance
     from penult.results.spectra import Spectra as Spectra
+    from penult.results.used_grouping import UsedGrouping as UsedGrouping
     from penult.saved import load as load
     from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
     from penult.wire.refit_arguments import RefitArguments as RefitArguments
@@ -124,7 +124,7 @@ _NAMES = {
     "results.rows.predictions": "Predictions",
     "results.heads": "Head",
     "results.groupings.grouping": "Grouping GroupingArrays",
-    "results.groupings.used": "UsedGrouping",
+    "results.used_grouping": "UsedGrouping",
     "results.soups": "soup",
     "results.notes": "Note",
     "results.lists.listing": "Listing",

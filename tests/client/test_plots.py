@@ -16,13 +16,13 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from penult.plots import plot_history, plot_spectra, save
-from penult.results.groupings.used import UsedGrouping
 from penult.results.metrics import EpochMetrics, MaskMetrics, Metrics
 from penult.results.notes import Note
 from penult.results.records import Checkpoint, Group, Run
 from penult.results.refits import Candidate, Interpolation, Selection
 from penult.results.run_spectra import RunSpectra
 from penult.results.spectra import Imbalance, Spectra
+from penult.results.used_grouping import UsedGrouping
 from penult.wire import decode
 from penult_proto.v1 import runs_pb2
 

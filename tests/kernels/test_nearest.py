@@ -1,4 +1,4 @@
-"""Nearest neighbours: a float64 oracle on every kind of row that float32 gets wrong, and what must not change an answer."""
+"""Nearest neighbours: float64 oracles on rows that float32 gets wrong, and what must not change an answer."""
 
 import tracemalloc
 from typing import Any
@@ -55,7 +55,7 @@ def check(found: Nearest, every: np.ndarray, k: int) -> None:
         found.distance, np.where(np.isinf(expected), np.nan, expected), rtol=0, atol=1e-13 * scale
     )
     assert np.array_equal(found.position < 0, np.isinf(expected))
-    # Where rounding of float64 alone orders two rows, either is right: each position has the distance it is said to have.
+    # Where the rounding of float64 alone orders two rows, either is right: each position has the distance that is said.
     own = np.take_along_axis(every, np.maximum(found.position, 0), axis=1)
     np.testing.assert_allclose(np.where(found.position < 0, np.inf, own), expected, rtol=0, atol=1e-13 * scale)
     assert all(len(set(row[row >= 0].tolist())) == (row >= 0).sum() for row in found.position)
@@ -189,8 +189,9 @@ def test_zero_rows_have_no_cosine(rng):
     assert caught.value.rows.tolist() == [4, 9]
 
 
-def test_memory_is_points_a_tile_and_the_answer(tiles: None, rng):
+def test_memory_is_points_a_tile_and_the_answer(rng, monkeypatch: pytest.MonkeyPatch):
     """Beside the rows themselves: what is found of each, the points of a panel, and a tile."""
+    monkeypatch.setattr(search, "ROWS_OF_A_TILE", 256)
     n, d, k = 3000, 64, 16
     x = rng.standard_normal((n, d)).astype(np.float32)
     nearest(ArrayRows(x[:64]), k, Metric.L2)

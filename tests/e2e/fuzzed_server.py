@@ -34,6 +34,7 @@ from penult_proto.v1 import (
     features_pb2,
     info_pb2,
     jobs_pb2,
+    neighbours_pb2,
     progress_pb2,
     refits_pb2,
     runs_pb2,
@@ -235,6 +236,7 @@ class FuzzedServer:
             self._job_seeds(),
             # Of no query in progress: nothing comes.
             {"Progress/WatchQuery": [progress_pb2.WatchQueryRequest(id="0" * 32)]},
+            self._neighbour_seeds(),
             self._refit_seeds(),
             self._run_seeds(),
             self._checkpoint_seeds(),
@@ -371,6 +373,34 @@ class FuzzedServer:
                 delete(kind=kinds.STORED_KIND_JOB, id=self.finetuning.id, dry_run=True),
             ],
             "Storage/GetUsage": [storage_pb2.GetUsageRequest()],
+        }
+
+    def _neighbour_seeds(self) -> dict[str, Sequence[Any]]:
+        waders, gulls, odd = (spectra_pb2.FeatureSource(feature_set=name) for name in ("waders", "gulls", "odd"))
+        first, last = (
+            spectra_pb2.FeatureSource(checkpoint=one.digest, split="train")
+            for one in (self.run.checkpoints[0], self.run.checkpoints[-1])
+        )
+        pb = neighbours_pb2
+        return {
+            "Neighbour/ComputeNeighbourRates": [
+                pb.ComputeNeighbourRatesRequest(source=first, k=3),
+                pb.ComputeNeighbourRatesRequest(source=first, among=last, k=2, across_checkpoints=True),
+            ],
+            "Neighbour/EvaluateNeighbours": [
+                pb.EvaluateNeighboursRequest(source=waders),
+                pb.EvaluateNeighboursRequest(
+                    source=first, among=last, k=[1, 4], balanced=True, across_checkpoints=True
+                ),
+            ],
+            "Neighbour/FindDuplicates": [
+                pb.FindDuplicatesRequest(source=odd, metric=pb.NEIGHBOUR_METRIC_L2),
+                pb.FindDuplicatesRequest(source=waders, against=gulls, threshold=0.1),
+            ],
+            "Neighbour/FindLabelNoise": [
+                pb.FindLabelNoiseRequest(source=waders, k=2),
+                pb.FindLabelNoiseRequest(source=first, folds=2, temperature=1.0),
+            ],
         }
 
     def _spectra_seeds(self) -> dict[str, Sequence[Any]]:

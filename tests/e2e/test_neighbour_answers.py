@@ -239,3 +239,44 @@ def test_sets_that_cannot_be_asked(client, arrays, sets):
     with pytest.raises(penult.InvalidRequest) as caught:
         client.evaluate_neighbours(sets["train"], among=others)
     assert caught.value.kind == "other_classes"
+
+
+def without_digest(record):
+    """What an answer says but which question it is the answer to."""
+    return str(record).splitlines(), record.to_frame().to_csv()
+
+
+def test_a_grouping_of_the_attribute_gives_the_same_answers(client, sets):
+    train = client.groupings.from_attribute(sets["train"], "place")
+    test = client.groupings.from_attribute(sets["test"], "place")
+    asked = {"among": sets["train"], "k": [5, 50]}
+    stored = client.evaluate_neighbours(sets["test"], balanced=True, **asked)
+    found = client.evaluate_neighbours(sets["test"], balanced=train, by=test, **asked)
+    assert without_digest(found) == without_digest(stored)
+    assert not found.reused
+    assert (found.balanced_by.digest, found[5].grouping.digest) == (train.digest, test.digest)
+    for ask in (client.duplicates, client.label_noise, client.neighbour_rates):
+        assert without_digest(ask(sets["test"], by=test)) == without_digest(ask(sets["test"]))
+        assert ask(sets["test"], by=test).grouping.digest == test.digest
+    table = client.leaks(sets, by={"test": test})
+    assert table.to_frame().to_csv() == client.leaks(sets).to_frame().to_csv()
+
+
+def test_groups_of_ones_own_and_rows_in_none(client, arrays, sets):
+    values = np.where(np.arange(N) < 50, -1, np.arange(N) % 3)
+    mine = client.groupings.upload(sets["test"], values, names=["x", "y", "z"], attribute="thirds")
+    found = client.evaluate_neighbours(sets["test"], k=10, by=mine)[10]
+    assert sum(group.count for group in found.groups) == N - 50
+    assert found.grouping.n_left_out == 50
+    plain = client.evaluate_neighbours(sets["test"], k=10)[10]
+    assert found.correct.sum() <= plain.correct.sum(), "rows in no group are left out, and stay neighbours"
+    rates = client.neighbour_rates(sets["test"], by=mine)
+    assert rates.attributes == ("thirds", "place")
+    assert rates.overall.lift["thirds"] == pytest.approx(1, abs=0.1)
+    assert sum(one.group.count for one in rates.groups) == N - 50
+    with pytest.raises(penult.InvalidRequest, match="among="):
+        client.evaluate_neighbours(sets["test"], balanced=mine)
+    with pytest.raises(penult.InvalidRequest, match="class"):
+        client.neighbour_rates(sets["test"], by="class")
+    with pytest.raises(penult.NotFound):
+        client.label_noise(sets["test"], by="nobody's")

@@ -336,6 +336,7 @@ class NeighbourMetrics(google.protobuf.message.Message):
     BY_K_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    BALANCED_BY_FIELD_NUMBER: builtins.int
     digest: builtins.str
     feature_set: builtins.str
     among: builtins.str
@@ -349,6 +350,10 @@ class NeighbourMetrics(google.protobuf.message.Message):
 
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def balanced_by(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """Of the groups of the voters; those of the metrics have their own. Not set for the stored groups."""
+
     def __init__(
         self,
         *,
@@ -360,8 +365,10 @@ class NeighbourMetrics(google.protobuf.message.Message):
         by_k: collections.abc.Iterable[Global___MetricsOfK] | None = ...,
         reused: builtins.bool = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        balanced_by: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["among", b"among", "balanced", b"balanced", "by_k", b"by_k", "digest", b"digest", "feature_set", b"feature_set", "notes", b"notes", "reused", b"reused", "temperature", b"temperature"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["balanced_by", b"balanced_by"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["among", b"among", "balanced", b"balanced", "balanced_by", b"balanced_by", "by_k", b"by_k", "digest", b"digest", "feature_set", b"feature_set", "notes", b"notes", "reused", b"reused", "temperature", b"temperature"]) -> None: ...
 
 Global___NeighbourMetrics: typing_extensions.TypeAlias = NeighbourMetrics
 
@@ -457,6 +464,7 @@ class Duplicates(google.protobuf.message.Message):
     N_PAIRS_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     digest: builtins.str
     feature_set: builtins.str
     against: builtins.str
@@ -502,6 +510,10 @@ class Duplicates(google.protobuf.message.Message):
     def without_duplicates(self) -> penult_proto.v1.groups_pb2.Metrics: ...
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """Not set for the stored groups."""
+
     def __init__(
         self,
         *,
@@ -525,9 +537,10 @@ class Duplicates(google.protobuf.message.Message):
         n_pairs: builtins.int = ...,
         reused: builtins.bool = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["components", b"components", "distances", b"distances", "pairs", b"pairs", "with_duplicates", b"with_duplicates", "without_duplicates", b"without_duplicates"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["against", b"against", "components", b"components", "digest", b"digest", "distances", b"distances", "expected_pairs", b"expected_pairs", "feature_set", b"feature_set", "groups", b"groups", "metric", b"metric", "n_exact", b"n_exact", "n_pairs", b"n_pairs", "n_rows", b"n_rows", "notes", b"notes", "p_value", b"p_value", "pairs", b"pairs", "reused", b"reused", "rule", b"rule", "threshold", b"threshold", "truncated", b"truncated", "with_duplicates", b"with_duplicates", "without_duplicates", b"without_duplicates"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["components", b"components", "distances", b"distances", "grouping", b"grouping", "pairs", b"pairs", "with_duplicates", b"with_duplicates", "without_duplicates", b"without_duplicates"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["against", b"against", "components", b"components", "digest", b"digest", "distances", b"distances", "expected_pairs", b"expected_pairs", "feature_set", b"feature_set", "grouping", b"grouping", "groups", b"groups", "metric", b"metric", "n_exact", b"n_exact", "n_pairs", b"n_pairs", "n_rows", b"n_rows", "notes", b"notes", "p_value", b"p_value", "pairs", b"pairs", "reused", b"reused", "rule", b"rule", "threshold", b"threshold", "truncated", b"truncated", "with_duplicates", b"with_duplicates", "without_duplicates", b"without_duplicates"]) -> None: ...
 
 Global___Duplicates: typing_extensions.TypeAlias = Duplicates
 
@@ -589,6 +602,7 @@ class LabelNoise(google.protobuf.message.Message):
     TRUNCATED_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     digest: builtins.str
     feature_set: builtins.str
     k: builtins.int
@@ -620,6 +634,10 @@ class LabelNoise(google.protobuf.message.Message):
     def minority_groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___GroupShare]: ...
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """Not set for the stored groups."""
+
     def __init__(
         self,
         *,
@@ -638,9 +656,10 @@ class LabelNoise(google.protobuf.message.Message):
         truncated: builtins.bool = ...,
         reused: builtins.bool = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["flagged", b"flagged", "head_class", b"head_class", "minority", b"minority", "neighbour_class", b"neighbour_class", "row_ids", b"row_ids", "suspicion", b"suspicion"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest", "feature_set", b"feature_set", "flagged", b"flagged", "flagged_groups", b"flagged_groups", "folds", b"folds", "head_class", b"head_class", "k", b"k", "minority", b"minority", "minority_groups", b"minority_groups", "neighbour_class", b"neighbour_class", "notes", b"notes", "reused", b"reused", "row_ids", b"row_ids", "suspicion", b"suspicion", "truncated", b"truncated"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["flagged", b"flagged", "grouping", b"grouping", "head_class", b"head_class", "minority", b"minority", "neighbour_class", b"neighbour_class", "row_ids", b"row_ids", "suspicion", b"suspicion"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "feature_set", b"feature_set", "flagged", b"flagged", "flagged_groups", b"flagged_groups", "folds", b"folds", "grouping", b"grouping", "head_class", b"head_class", "k", b"k", "minority", b"minority", "minority_groups", b"minority_groups", "neighbour_class", b"neighbour_class", "notes", b"notes", "reused", b"reused", "row_ids", b"row_ids", "suspicion", b"suspicion", "truncated", b"truncated"]) -> None: ...
 
 Global___LabelNoise: typing_extensions.TypeAlias = LabelNoise
 
@@ -731,6 +750,7 @@ class NeighbourRates(google.protobuf.message.Message):
     HUBNESS_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     digest: builtins.str
     feature_set: builtins.str
     among: builtins.str
@@ -748,6 +768,10 @@ class NeighbourRates(google.protobuf.message.Message):
 
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """Not set for the stored groups."""
+
     def __init__(
         self,
         *,
@@ -761,8 +785,9 @@ class NeighbourRates(google.protobuf.message.Message):
         hubness: builtins.float = ...,
         reused: builtins.bool = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["overall", b"overall"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["among", b"among", "attributes", b"attributes", "digest", b"digest", "feature_set", b"feature_set", "groups", b"groups", "hubness", b"hubness", "k", b"k", "notes", b"notes", "overall", b"overall", "reused", b"reused"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["grouping", b"grouping", "overall", b"overall"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["among", b"among", "attributes", b"attributes", "digest", b"digest", "feature_set", b"feature_set", "grouping", b"grouping", "groups", b"groups", "hubness", b"hubness", "k", b"k", "notes", b"notes", "overall", b"overall", "reused", b"reused"]) -> None: ...
 
 Global___NeighbourRates: typing_extensions.TypeAlias = NeighbourRates

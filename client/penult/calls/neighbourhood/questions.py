@@ -17,7 +17,7 @@ from penult.types import NeighbourMetric
 from penult.wire import decode
 from penult.wire.encode_spectra import SourceLike
 from penult.wire.neighbourhood import decoding, encoding
-from penult.wire.references import FeatureSetLike, run_id
+from penult.wire.references import ByLike, FeatureSetLike, GroupingLike, run_id
 from penult_proto.v1 import runs_pb2
 
 
@@ -33,7 +33,8 @@ class Neighbourhood:
         among: FeatureSetLike | None = None,
         k: Sequence[int] | int | None = None,
         temperature: float = 0.07,
-        balanced: bool = False,
+        balanced: bool | GroupingLike = False,
+        by: ByLike = "group",
         split: str | None = None,
         across_checkpoints: bool = False,
         timeout: float = 600.0,
@@ -55,7 +56,9 @@ class Neighbourhood:
             votes by its id, also where it has exact duplicates.
         k : numbers of neighbours. None: 10, 20, 100 and 200, those of them that there are rows for.
         temperature : T.
-        balanced : divide each vote by the number of rows of the voter's group, so that small groups are heard.
+        balanced : divide each vote by the number of rows of the voter's group, so that small groups are heard; True for
+            stored groups (without `among`: for those of `by`), or a grouping of the rows of `among`.
+        by : "group"; or a grouping, its digest or its name, whose groups the metrics are of.
         split : for a checkpoint, the split whose stored features are meant.
         across_checkpoints : let the rows of another checkpoint vote.
         timeout : seconds.
@@ -73,6 +76,7 @@ class Neighbourhood:
             k=k,
             temperature=temperature,
             balanced=balanced,
+            by=by,
             split=split,
             across_checkpoints=across_checkpoints,
         )
@@ -87,6 +91,7 @@ class Neighbourhood:
         against: FeatureSetLike | None = None,
         threshold: float | None = None,
         metric: NeighbourMetric = "cosine",
+        by: ByLike = "group",
         split: str | None = None,
         across_checkpoints: bool = False,
         seed: int = 0,
@@ -110,6 +115,7 @@ class Neighbourhood:
         against : another split of the same checkpoint, whose accuracies may rest on what leaked from `features`.
         threshold : a distance; 0 gives the equal rows alone.
         metric : "cosine" (1 - cosine), or "l2".
+        by : as for `evaluate_neighbours`; of the rows of `against` where it is given.
         split : for a checkpoint, the split whose stored features are meant.
         across_checkpoints : let the sets be of different checkpoints.
         seed : of the random splits behind the p-value.
@@ -125,6 +131,7 @@ class Neighbourhood:
             against,
             threshold=threshold,
             metric=metric,
+            by=by,
             split=split,
             across_checkpoints=across_checkpoints,
             seed=seed,
@@ -139,6 +146,7 @@ class Neighbourhood:
         *,
         threshold: float | None = None,
         metric: NeighbourMetric = "cosine",
+        by: Mapping[str, GroupingLike] | None = None,
         across_checkpoints: bool = False,
         seed: int = 0,
         timeout: float = 600.0,
@@ -153,14 +161,17 @@ class Neighbourhood:
         splits : feature sets by their names, in the order in which they are used: what is in an earlier one may have
             leaked into a later one.
         threshold, metric, across_checkpoints, seed, progress : as for `duplicates`.
+        by : groupings of the splits by their names; stored groups of those left out.
         timeout : seconds for each two splits.
         """
+        groupings = encoding.groupings_of_splits(by, splits)
         found = {
             f"{first} / {second}": self.duplicates(
                 splits[first],
                 against=splits[second],
                 threshold=threshold,
                 metric=metric,
+                by=groupings.get(second, "group"),
                 across_checkpoints=across_checkpoints,
                 seed=seed,
                 timeout=timeout,
@@ -177,6 +188,7 @@ class Neighbourhood:
         k: int = 20,
         folds: int = 5,
         temperature: float = 0.07,
+        by: ByLike = "group",
         split: str | None = None,
         seed: int = 0,
         timeout: float = 600.0,
@@ -198,6 +210,7 @@ class Neighbourhood:
         folds : parts that are left out in turn when heads are fitted (softmax, l2 = 0.01 on standardised features);
             0 for no head, so that neighbours alone decide.
         temperature : T of the votes.
+        by : as for `evaluate_neighbours`; its values are the attribute that minorities are told by.
         split : for a checkpoint, the split whose stored features are meant.
         seed : of the folds.
         timeout : seconds.
@@ -208,7 +221,9 @@ class Neighbourhood:
         InvalidRequest : as for `evaluate_neighbours`; kind ``empty_group``: rows are of one class only.
         NotFound : kind ``unknown_feature_set``.
         """
-        request = encoding.label_noise(features, k=k, folds=folds, temperature=temperature, split=split, seed=seed)
+        request = encoding.label_noise(
+            features, k=k, folds=folds, temperature=temperature, by=by, split=split, seed=seed
+        )
         call, title = self.connection.stubs.neighbours.FindLabelNoise, f"labels of {shown_name(features)}"
         answer = ask(self.connection, call, request, timeout=timeout, title=title, progress=progress)
         return decoding.label_noise(answer)
@@ -220,6 +235,7 @@ class Neighbourhood:
         among: FeatureSetLike | None = None,
         k: int = 20,
         metric: NeighbourMetric = "cosine",
+        by: ByLike = "group",
         split: str | None = None,
         across_checkpoints: bool = False,
         timeout: float = 600.0,
@@ -237,6 +253,7 @@ class Neighbourhood:
         among : the set that neighbours are looked for in; None: `features` itself, without the row.
         k : number of neighbours.
         metric : "cosine", "l2" or "inner".
+        by : as for `evaluate_neighbours`; its values are an attribute, besides those that are stored.
         split : for a checkpoint, the split whose stored features are meant.
         across_checkpoints : let the sets be of different checkpoints.
         timeout : seconds.
@@ -247,7 +264,7 @@ class Neighbourhood:
         InvalidRequest, NotFound : as for `evaluate_neighbours`.
         """
         request = encoding.rates(
-            features, among, k=k, metric=metric, split=split, across_checkpoints=across_checkpoints
+            features, among, k=k, metric=metric, by=by, split=split, across_checkpoints=across_checkpoints
         )
         call, title = self.connection.stubs.neighbours.ComputeNeighbourRates, f"neighbours of {shown_name(features)}"
         answer = ask(self.connection, call, request, timeout=timeout, title=title, progress=progress)
@@ -260,6 +277,7 @@ class Neighbourhood:
         split: str,
         k: int = 20,
         metric: NeighbourMetric = "cosine",
+        by: ByLike = "group",
         timeout: float = 600.0,
         progress: bool | None = None,
     ) -> RunNeighbours:
@@ -272,7 +290,7 @@ class Neighbourhood:
         Parameters
         ----------
         run, split : whose checkpoints, and which of their features.
-        k, metric, progress : as for `neighbour_rates`.
+        k, metric, by, progress : as for `neighbour_rates`.
         timeout : seconds for each checkpoint.
 
         Raises
@@ -283,7 +301,9 @@ class Neighbourhood:
         request = build(runs_pb2.GetRunRequest, id=run_id(run))
         found = decode.run(self.connection.unary(self.connection.stubs.runs.GetRun, request, timeout=timeout))
         rates = tuple(
-            self.neighbour_rates(checkpoint, split=of_split, k=k, metric=metric, timeout=timeout, progress=progress)
+            self.neighbour_rates(
+                checkpoint, split=of_split, k=k, metric=metric, by=by, timeout=timeout, progress=progress
+            )
             for checkpoint in found.checkpoints
         )
         return RunNeighbours(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from penult.display.html import Shown, card, pairs, table
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
+from penult.results.groupings.used import UsedGrouping
 from penult.results.neighbourhood.duplicates import GroupShare
 from penult.results.notes import Notes, lines
 from penult.results.records import short
@@ -53,6 +54,8 @@ class LabelNoise(Shown, Savable):
     truncated: bool
     reused: bool
     """Whether the answer was stored already."""
+    grouping: UsedGrouping | None = None
+    """The grouping whose groups these are; None for the stored groups."""
     notes: Notes = ()
 
     @property

@@ -17,6 +17,7 @@ from penult.display.html import Shown, card, pairs, table
 from penult.display.names import one_line
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
+from penult.results.groupings.used import UsedGrouping
 from penult.results.notes import Notes, lines
 from penult.results.records import Group, short
 
@@ -68,6 +69,8 @@ class NeighbourRates(Shown, Savable):
     """Skewness of how often rows are neighbours: large where a few rows are neighbours of very many."""
     reused: bool
     """Whether the answer was stored already."""
+    grouping: UsedGrouping | None = None
+    """The grouping whose groups these are; None for the stored groups."""
     notes: Notes = ()
 
     def to_frame(self) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from penult.display.html import Shown, card, pairs, table
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
+from penult.results.groupings.used import UsedGrouping
 from penult.results.metrics import Metrics
 from penult.results.notes import Notes, lines
 from penult.results.records import short
@@ -37,6 +38,8 @@ class NeighbourMetrics(Shown, Savable):
     """One for each k, as `Client.evaluate` gives them."""
     reused: bool
     """Whether the answer was stored already."""
+    balanced_by: UsedGrouping | None = None
+    """The grouping whose groups balanced the votes; None for the stored groups. That of the metrics is theirs."""
     notes: Notes = ()
 
     def __getitem__(self, k: int) -> Metrics:

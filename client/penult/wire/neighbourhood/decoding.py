@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from penult.results.groupings.used import UsedGrouping
 from penult.results.neighbourhood.duplicates import Duplicates, GroupShare
 from penult.results.neighbourhood.label_noise import LabelNoise
 from penult.results.neighbourhood.rates import NeighbourRate, NeighbourRates
 from penult.results.neighbourhood.votes import NeighbourMetrics
 from penult.wire.arrays import decode as array
-from penult.wire.decode import decode_notes, groups, metrics, record
+from penult.wire.decode import decode_notes, groups, metrics, record, used_grouping
 from penult_proto.enums import name_or
 from penult_proto.v1 import neighbours_pb2 as pb
 
@@ -21,6 +22,7 @@ def neighbour_metrics(message: pb.NeighbourMetrics) -> NeighbourMetrics:
         message,
         ks=tuple(one.k for one in message.by_k),
         metrics=tuple(metrics(one.metrics) for one in message.by_k),
+        balanced_by=record(UsedGrouping, message.balanced_by) if message.HasField("balanced_by") else None,
         notes=decode_notes(message.notes),
     )
 
@@ -39,6 +41,7 @@ def duplicates(message: pb.Duplicates) -> Duplicates:
         distances=array(message.distances),
         components=array(message.components),
         groups=_shares(message.groups),
+        grouping=used_grouping(message),
         notes=decode_notes(message.notes),
         **optional,
     )
@@ -59,6 +62,7 @@ def label_noise(message: pb.LabelNoise) -> LabelNoise:
         minority=array(message.minority).astype(np.bool_),
         flagged_groups=_shares(message.flagged_groups),
         minority_groups=_shares(message.minority_groups),
+        grouping=used_grouping(message),
         notes=decode_notes(message.notes),
     )
 
@@ -71,6 +75,7 @@ def neighbour_rates(message: pb.NeighbourRates) -> NeighbourRates:
         message,
         groups=tuple(_rate(one, names) for one in message.groups),
         overall=_rate(message.overall, names),
+        grouping=used_grouping(message),
         notes=decode_notes(message.notes),
     )
 

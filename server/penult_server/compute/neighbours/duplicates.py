@@ -127,6 +127,7 @@ def _answer(
         truncated=len(found.pairs) > MOST_PAIRS,
         n_pairs=len(found.pairs),
         notes=notes_to_proto(scored.notes),
+        grouping=scored.used_grouping,
     )
     manifest = scored.manifest
     if manifest.n_logits != len(manifest.labels.classes):

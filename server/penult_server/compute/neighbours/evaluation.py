@@ -7,13 +7,13 @@ from penult_kernels.metrics.accuracy import group_metrics
 from penult_kernels.neighbours.votes import logits_of_shares, vote_shares
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import neighbours_pb2 as pb
-from penult_server.compute.neighbours.graph import graph_of
 from penult_server.compute.neighbours.labelled import (
     Labelled,
     bare,
     classes_as,
     labelled,
     match_labels,
+    neighbours_of,
     of_neighbours,
 )
 from penult_server.compute.neighbours.sides import Resources
@@ -38,7 +38,7 @@ def evaluate_neighbours(request: pb.EvaluateNeighboursRequest, resources: Resour
     )
     if not is_own:
         query.among.CopyFrom(bare(request.among))
-    found = graph_of(query, resources)
+    found = neighbours_of(query, asked, voters, resources)
     classes = of_neighbours(classes_as(voters, match), found.position)
     weights = _balancing(voters)[found.position] if request.balanced else None
     notes = [*match.notes, *asked.notes, *(voters.notes if request.balanced and not is_own else ())]
@@ -54,7 +54,8 @@ def evaluate_neighbours(request: pb.EvaluateNeighboursRequest, resources: Resour
         temperature=request.temperature,
         balanced=request.balanced,
         by_k=by_k,
-        notes=notes_to_proto(dict.fromkeys(notes)),
+        notes=notes_to_proto(notes),
+        balanced_by=voters.used_grouping if request.balanced else None,
     )
 
 
@@ -75,4 +76,4 @@ def metrics_of_labelled(logits: NDArray[np.float64], asked: Labelled, is_used: N
         average_weights=np.asarray(shares) if shares else None,
         masks=asked.stored.read("masks")[is_used].T if labels.masks else None,
     )
-    return metrics_to_proto(metrics, labels)
+    return metrics_to_proto(metrics, labels, asked.used_grouping)

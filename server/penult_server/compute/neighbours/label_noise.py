@@ -62,6 +62,7 @@ def find_label_noise(request: pb.FindLabelNoiseRequest, resources: Resources) ->
         minority_groups=shares_to_proto(rows, is_minority),
         truncated=listed.size < order.size,
         notes=notes_to_proto([*_notes(rows), *rows.notes]),
+        grouping=rows.used_grouping,
     )
 
 

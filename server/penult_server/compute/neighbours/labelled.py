@@ -1,6 +1,6 @@
 """The labels of the rows that neighbours are read off: stored ones, or those of a grouping."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from penult_proto.v1 import groups_pb2, spectra_pb2
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_server.class_names import Classes, Match, match_classes
+from penult_server.compute.neighbours.graph import Graph, graph_of
+from penult_server.compute.neighbours.sides import Resources
+from penult_server.compute.rows.grouped import Grouped, GroupedFeatures, open_features
 from penult_server.messages import groups_to_proto
 from penult_server.notes import Note
 from penult_server.records import Attribute
@@ -19,13 +22,26 @@ from penult_server.stores.reading import StoredFeatures
 Integers = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Labelled:
     """One feature set without its features."""
 
     stored: StoredFeatures
-    notes: tuple[Note, ...] = field(default=())
-    """Such as how many rows are in no group."""
+    """The set, with the labels of a grouping where one stands in for the attribute."""
+    plain: StoredFeatures
+    """The set as it is stored."""
+    grouped: Grouped | None
+    """The rows under that grouping; None for the stored groups."""
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """How many rows are in no group."""
+        return () if self.grouped is None else self.grouped.left_out()
+
+    @property
+    def used_grouping(self) -> groups_pb2.UsedGrouping | None:
+        """What answers say of the grouping; None for the stored groups."""
+        return None if self.grouped is None else self.grouped.to_proto()
 
     @property
     def manifest(self) -> FeatureManifest:
@@ -77,11 +93,13 @@ class Labelled:
         return groups_to_proto(self.manifest.labels, (self.group_counts if counts is None else counts).tolist())
 
     def attributes(self) -> dict[str, tuple[Attribute, Integers]]:
-        """Every attribute by its name, with the (N,) values: what makes the groups first, then the further columns."""
-        labels = self.manifest.labels
+        """Every attribute by its name, with the (N,) values: what makes the groups first, then what else is stored."""
         found: dict[str, tuple[Attribute, Integers]] = {}
-        if labels.attribute_values:
-            found[labels.attribute] = (Attribute(name=labels.attribute, values=labels.attribute_values), self.a)
+        for one in (self.stored, self.plain):
+            labels = one.manifest.labels
+            if labels.attribute_values and labels.attribute not in found:
+                attribute = Attribute(name=labels.attribute, values=labels.attribute_values)
+                found[labels.attribute] = (attribute, one.read("a"))
         if self.manifest.attributes:
             columns = self.stored.read("attributes")
             for column, attribute in enumerate(self.manifest.attributes):
@@ -95,8 +113,11 @@ class Labelled:
 
 
 def labelled(root: Path, source: spectra_pb2.FeatureSource) -> Labelled:
-    """The labels of a source. Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT."""
-    return Labelled(StoredFeatures(root, source.feature_set))
+    """The labels of a source, seen through its grouping where it names one. Raises what `open_features` raises."""
+    stored = open_features(root, source.feature_set, source.grouping)
+    if not isinstance(stored, GroupedFeatures):
+        return Labelled(stored=stored, plain=stored, grouped=None)
+    return Labelled(stored=stored, plain=StoredFeatures(root, source.feature_set), grouped=stored.grouped)
 
 
 def bare(source: spectra_pb2.FeatureSource) -> spectra_pb2.FeatureSource:
@@ -114,6 +135,36 @@ def classes_as(voters: Labelled, match: Match) -> Integers:
     place = np.empty(match.order.size, dtype=np.int64)
     place[match.order] = np.arange(match.order.size)
     return place[voters.y]
+
+
+def neighbours_of(query: pb.NeighbourQuery, asked: Labelled, pool: Labelled, resources: Resources) -> Graph:
+    """The graph that a question about two sets is read off: no row is its own neighbour.
+
+    The sets may hold the same examples in different forms, such as float16 and float32: then a row's own example, found
+    by its id, is left out.
+    """
+    if not are_same_examples(asked.manifest, pool.manifest):
+        return graph_of(query, resources)
+    more = pb.NeighbourQuery()
+    more.CopyFrom(query)
+    more.k = min(query.k + 1, pool.n_rows)
+    found = graph_of(more, resources)
+    is_own = found.row_id == asked.row_id[:, None]
+    # Where the example itself is not among the nearest, the last of them is one too many.
+    is_own[:, -1] |= ~is_own.any(axis=1)
+    shape = (asked.n_rows, more.k - 1)
+    return replace(
+        found,
+        position=found.position[~is_own].reshape(shape),
+        row_id=found.row_id[~is_own].reshape(shape),
+        distance=found.distance[~is_own].reshape(shape),
+    )
+
+
+def are_same_examples(first: FeatureManifest, second: FeatureManifest) -> bool:
+    """Whether two different sets are of the same split of one dataset."""
+    is_known = bool(first.dataset_digest and first.split) and first.digest != second.digest
+    return is_known and (first.dataset_digest, first.split) == (second.dataset_digest, second.split)
 
 
 def of_neighbours(values: Integers, position: Integers) -> Integers:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from penult_kernels.neighbours import rates as kernels
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import neighbours_pb2 as pb
-from penult_server.compute.neighbours.graph import graph_of
 from penult_server.compute.neighbours.labelled import (
     Integers,
     Labelled,
@@ -16,6 +15,7 @@ from penult_server.compute.neighbours.labelled import (
     classes_as,
     labelled,
     match_labels,
+    neighbours_of,
     of_neighbours,
 )
 from penult_server.compute.neighbours.sides import Resources
@@ -47,7 +47,7 @@ def compute_neighbour_rates(request: pb.ComputeNeighbourRatesRequest, resources:
     )
     if not is_own:
         query.among.CopyFrom(bare(request.among))
-    position = graph_of(query, resources).position
+    position = neighbours_of(query, asked, pool, resources).position
 
     def rate(own: Integers, of_pool: Integers) -> _Rate:
         share = kernels.shared(own, of_neighbours(of_pool, position))
@@ -67,6 +67,7 @@ def compute_neighbour_rates(request: pb.ComputeNeighbourRatesRequest, resources:
         overall=_message(_over_all(rates), groups_pb2.Group(index=-1, y=-1, a=-1, count=asked.n_rows)),
         hubness=kernels.hubness(position, pool.n_rows),
         notes=notes_to_proto([*match.notes, *asked.notes]),
+        grouping=asked.used_grouping,
     )
 
 

@@ -64,12 +64,13 @@ def fill_in_duplicates(request: pb.FindDuplicatesRequest) -> None:
 
 
 def neighbours_of(source: features_pb2.FeatureSet, among: features_pb2.FeatureSet | None) -> int:
-    """How many neighbours a row has. Raises ServiceError (INVALID_ARGUMENT) for a set of one row without `among`."""
-    if among is not None:
-        return min(among.n_examples, MOST_NEIGHBOURS)
-    if source.n_examples < 2:
-        raise _refused("features", f"must have at least two rows; feature set {source.digest[:12]} has one")
-    return min(source.n_examples - 1, MOST_NEIGHBOURS)
+    """How many neighbours a row has. Raises ServiceError (INVALID_ARGUMENT) where that is none."""
+    pool = source if among is None else among
+    is_in_pool = (pool.dataset_digest, pool.split) == (source.dataset_digest, source.split) and bool(source.split)
+    most = pool.n_examples - (1 if among is None or is_in_pool else 0)
+    if most < 1:
+        raise _refused("features", f"must have at least two rows; feature set {pool.digest[:12]} has one")
+    return min(most, MOST_NEIGHBOURS)
 
 
 def check_whole(source: spectra_pb2.FeatureSource, argument: str) -> None:

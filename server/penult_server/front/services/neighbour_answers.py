@@ -63,8 +63,15 @@ class NeighbourAnswers(neighbours_pb2_grpc.NeighbourServiceServicer):
         """The set that is asked about, and the one that neighbours are looked for in; None where it is the same."""
         source = await self._resolve(request.source, "features")
         among = await self._resolve(request.among, "among") if request.HasField("among") else None
-        if request.among == request.source:
+        if among is not None and among.digest == source.digest:
             # A row is no neighbour of itself, whether its own set is named or not.
+            if request.among.grouping not in ("", request.source.grouping):
+                raise ServiceError(
+                    ErrorKind.INVALID_ARGUMENT,
+                    f"among= is feature set {source.digest[:12]} itself, whose groups are by another grouping: one set "
+                    "has one in a question",
+                    field="among",
+                )
             request.ClearField("among")
             among = None
         if among is None:

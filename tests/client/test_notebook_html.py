@@ -314,6 +314,7 @@ def everything(name: str) -> list[Any]:
         n_feature_sets=0,
         n_checkpoints=0,
         n_results=0,
+        n_groupings=0,
         root=name,
     )
     vectors = np.ones((4, 2, 3))

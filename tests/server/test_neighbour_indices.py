@@ -41,7 +41,7 @@ def store(tmp_path_factory):
     x = rng.standard_normal((40, D))[rng.integers(0, 40, N)] * 2 + rng.standard_normal((N, D))
     header = FeatureHeader(n_examples=N, n_features=D, dtype="float32", labels=LabelNames(classes=("a",)))
     with FeatureWriter(root, header) as writer:
-        zeros, ids = np.zeros(N, dtype=np.int64), np.arange(N, dtype=np.uint64)[::-1].copy()
+        zeros = np.zeros(N, dtype=np.int64)
         writer.append(
             features=x.astype(np.float32), y=zeros, a=zeros, row_id=np.arange(N, dtype=np.uint64)[::-1].copy()
         )

@@ -4,15 +4,14 @@ from types import TracebackType
 from typing import Self
 
 from penult.calls.about import About
-from penult.calls.arrays.predicting import Predicting
 from penult.calls.catalog.groupings import Groupings
 from penult.calls.catalog.results import Results
 from penult.calls.checkpoints import Checkpoints
 from penult.calls.datasets import Datasets
+from penult.calls.discovery.comparing import Comparing
 from penult.calls.features import FeatureSets
 from penult.calls.finetuning import Finetuning
 from penult.calls.jobs import Jobs
-from penult.calls.refitting import Refitting
 from penult.calls.runs import Runs
 from penult.calls.spectral import Spectral
 from penult.calls.storage import Storage
@@ -20,7 +19,7 @@ from penult.connection.rpc import Connection
 from penult.results.records import Info
 
 
-class Client(Finetuning, Spectral, Refitting, Predicting, Storage, About):
+class Client(Finetuning, Spectral, Comparing, Storage, About):
     """A connection to a penult server; made by `penult.connect` or `penult.local`.
 
     A context manager; may be shared between threads. Feature sets are given to its methods as a record, a

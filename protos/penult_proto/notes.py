@@ -24,6 +24,8 @@ class NoteId(StrEnum):
     """A choice by groups was made on a set without an attribute, whose groups are its classes."""
     INTERCEPT_OF_CENTER = "intercept_of_center"
     """The bias is that of the center, since none is fitted."""
+    GROUPS_USED = "groups_used"
+    """Groups of a grouping were used, and for what; the rest used the stored ones."""
     HEAD_OF_FILE = "head_of_file"
     """What became of the head that a file of weights holds, and how its rows were named."""
     NAME_MOVED = "name_moved"

@@ -114,13 +114,13 @@ class FuzzedServer:
             sets += [one.digest for extraction in self.extracted for one in extraction.values()]
         checkpoints = [one.digest for one in self.run.checkpoints] + [self.run.checkpoints[0].digest[:10]]
         runs, jobs = [self.run.id], self._jobs
-        axes = ["l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k"]
+        axes = ["l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k", "subspace"]
         texts: Mapping[str, Sequence[str]] = {
             "feature_set": sets,
             "other": sets,
             "refit": [self.refit.digest, self.refit.digest[:8]],
             "grouping": ["true", self.grouping.digest, self.grouping.digest[:8]],
-            "method": ["attribute", "uploaded"],
+            "method": ["attribute", "uploaded", "errors", "regularised_errors", "kmeans", "units"],
             "fit": sets,
             "checkpoint": checkpoints,
             "digest": checkpoints,
@@ -300,10 +300,17 @@ class FuzzedServer:
             "Grouping/DiscoverGroups": [
                 discover(source=source, method="attribute"),
                 discover(source=source, method="uploaded", uploaded=given),
+                discover(source=source, method="regularised_errors", numbers={"l2": 0.1}, words={"balance": "none"}),
+                discover(source=source, method="kmeans", numbers={"k": 2}, seed=3),
+                discover(source=source, method="errors", head=refits_pb2.HeadReference(refit=self.refit.digest)),
             ],
             "Grouping/GetGrouping": [groupings_pb2.GetGroupingRequest(grouping="true")],
             "Grouping/ListGroupings": [lists(), lists(feature_set="waders", method="attribute", limit=2)],
             "Grouping/ReadGrouping": [groupings_pb2.ReadGroupingRequest(grouping=self.grouping.digest)],
+            "Grouping/ScoreGrouping": [
+                groupings_pb2.ScoreGroupingRequest(grouping="true", permutations=5),
+                groupings_pb2.ScoreGroupingRequest(grouping="true", truth=self.grouping.digest),
+            ],
         }
 
     def _job_seeds(self) -> dict[str, Sequence[Any]]:

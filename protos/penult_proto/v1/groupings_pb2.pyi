@@ -452,7 +452,9 @@ Global___ScoreGroupingRequest: typing_extensions.TypeAlias = ScoreGroupingReques
 
 @typing.final
 class GroupingScore(google.protobuf.message.Message):
-    """Scores of one class, or of all (then `y` is -1: means over the classes by their rows)."""
+    """How well the values found agree with the true ones, in one class, or in all of them (then `y` is -1: means over the
+    classes by their rows). Rows that are in no group of either are left out.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -463,6 +465,8 @@ class GroupingScore(google.protobuf.message.Message):
     HOMOGENEITY_FIELD_NUMBER: builtins.int
     COMPLETENESS_FIELD_NUMBER: builtins.int
     MATCHED_ACCURACY_FIELD_NUMBER: builtins.int
+    MINORITY_FIELD_NUMBER: builtins.int
+    MINORITY_FOUND_FIELD_NUMBER: builtins.int
     MINORITY_PRECISION_FIELD_NUMBER: builtins.int
     MINORITY_RECALL_FIELD_NUMBER: builtins.int
     MINORITY_AVERAGE_PRECISION_FIELD_NUMBER: builtins.int
@@ -476,8 +480,12 @@ class GroupingScore(google.protobuf.message.Message):
     completeness: builtins.float
     matched_accuracy: builtins.float
     """Accuracy under the best matching of values (Hungarian method)."""
+    minority: builtins.int
+    """The rarest true group of the class, and the found one that fits it best: with the largest harmonic mean of precision
+    and recall; -1 in the mean over the classes.
+    """
+    minority_found: builtins.int
     minority_precision: builtins.float
-    """Precision and recall of the rarest true group of the class, by the found one that covers it best."""
     minority_recall: builtins.float
     minority_average_precision: builtins.float
     """NaN without soft values."""
@@ -494,13 +502,15 @@ class GroupingScore(google.protobuf.message.Message):
         homogeneity: builtins.float = ...,
         completeness: builtins.float = ...,
         matched_accuracy: builtins.float = ...,
+        minority: builtins.int = ...,
+        minority_found: builtins.int = ...,
         minority_precision: builtins.float = ...,
         minority_recall: builtins.float = ...,
         minority_average_precision: builtins.float = ...,
         baseline_ari: builtins.float = ...,
         p_value: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["ari", b"ari", "baseline_ari", b"baseline_ari", "completeness", b"completeness", "homogeneity", b"homogeneity", "matched_accuracy", b"matched_accuracy", "minority_average_precision", b"minority_average_precision", "minority_precision", b"minority_precision", "minority_recall", b"minority_recall", "n_rows", b"n_rows", "nmi", b"nmi", "p_value", b"p_value", "y", b"y"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ari", b"ari", "baseline_ari", b"baseline_ari", "completeness", b"completeness", "homogeneity", b"homogeneity", "matched_accuracy", b"matched_accuracy", "minority", b"minority", "minority_average_precision", b"minority_average_precision", "minority_found", b"minority_found", "minority_precision", b"minority_precision", "minority_recall", b"minority_recall", "n_rows", b"n_rows", "nmi", b"nmi", "p_value", b"p_value", "y", b"y"]) -> None: ...
 
 Global___GroupingScore: typing_extensions.TypeAlias = GroupingScore
 
@@ -512,14 +522,20 @@ class GroupingScores(google.protobuf.message.Message):
     TRUTH_FIELD_NUMBER: builtins.int
     CLASSES_FIELD_NUMBER: builtins.int
     OVERALL_FIELD_NUMBER: builtins.int
-    REUSED_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    TRUE_LABELS_FIELD_NUMBER: builtins.int
     grouping: builtins.str
     truth: builtins.str
-    reused: builtins.bool
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___GroupingScore]: ...
     @property
     def overall(self) -> Global___GroupingScore: ...
+    @property
+    def labels(self) -> penult_proto.v1.groups_pb2.Labels:
+        """What values stand for, in the order of their index: those found, and the true ones."""
+
+    @property
+    def true_labels(self) -> penult_proto.v1.groups_pb2.Labels: ...
     def __init__(
         self,
         *,
@@ -527,9 +543,10 @@ class GroupingScores(google.protobuf.message.Message):
         truth: builtins.str = ...,
         classes: collections.abc.Iterable[Global___GroupingScore] | None = ...,
         overall: Global___GroupingScore | None = ...,
-        reused: builtins.bool = ...,
+        labels: penult_proto.v1.groups_pb2.Labels | None = ...,
+        true_labels: penult_proto.v1.groups_pb2.Labels | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["overall", b"overall"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["classes", b"classes", "grouping", b"grouping", "overall", b"overall", "reused", b"reused", "truth", b"truth"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["labels", b"labels", "overall", b"overall", "true_labels", b"true_labels"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["classes", b"classes", "grouping", b"grouping", "labels", b"labels", "overall", b"overall", "true_labels", b"true_labels", "truth", b"truth"]) -> None: ...
 
 Global___GroupingScores: typing_extensions.TypeAlias = GroupingScores

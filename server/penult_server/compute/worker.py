@@ -34,6 +34,7 @@ from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.groupings import transfer as grouping_transfer
 from penult_server.compute.groupings.discover import assign, discover
 from penult_server.compute.groupings.inputs import Access
+from penult_server.compute.groupings.scoring import score
 from penult_server.compute.memory import available_bytes, give_back, used_bytes
 from penult_server.compute.observed import Requests, tell_waited
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
@@ -164,6 +165,14 @@ class Worker(
         digest = query_of(context)
         return self._on_device(context, lambda check, progress: assign(request, digest, self._access(check, progress)))
 
+    def ScoreGrouping(
+        self, request: groupings_pb2.ScoreGroupingRequest, context: Context
+    ) -> groupings_pb2.GroupingScores:
+        try:
+            return score(request, self._root)
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
+
     def ReadGrouping(
         self, request: groupings_pb2.ReadGroupingRequest, context: Context
     ) -> Iterator[groupings_pb2.ReadGroupingResponse]:
@@ -226,7 +235,7 @@ class Worker(
         )
 
     def _access(self, check: Callable[[], None], progress: Reporter) -> Access:
-        return Access(root=self._root, residents=self._residents, backend=self._backend, check=check, progress=progress)
+        return Access(root=self._root, material=self._material, check=check, progress=progress)
 
     def _on_device(self, context: Context, compute: Callable[[Callable[[], None], Reporter], T]) -> T:
         arrived = time.monotonic()

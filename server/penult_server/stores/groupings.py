@@ -44,6 +44,10 @@ class GroupingManifest:
     split: str = ""
     rule: str = ""
     """Name of the kind of rule; empty without one."""
+    checkpoint: str = ""
+    """Digest of the checkpoint whose features the rule is about; empty where that is not known."""
+    n_features: int = 0
+    """Features that the rule is about."""
     arrays_sha256: str = ""
     arrays: tuple[str, ...] = field(default=())
 
@@ -153,6 +157,39 @@ class StoredGrouping:
                 row=moved[0],
             )
         return self.arrays["value"][at]
+
+
+def called(grouping: GroupingManifest) -> str:
+    """A grouping as errors and notes name it."""
+    return f"grouping {grouping.digest[:12]} ({grouping.attribute})"
+
+
+def values_among(
+    grouping: StoredGrouping, row_id: NDArray[np.uint64], y: NDArray[np.int64], classes: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """(n,) values of rows by their ids, whose classes `y` may be numbered in another order than the grouping's.
+
+    Raises what `StoredGrouping.values_of` does; ServiceError: OTHER_CLASSES where the names differ, EMPTY_GROUP where
+    it leaves out every row.
+    """
+    manifest = grouping.manifest
+    if classes != manifest.classes:
+        if sorted(classes) != sorted(manifest.classes):
+            raise ServiceError(
+                ErrorKind.OTHER_CLASSES,
+                f"{called(manifest)} is of the classes {', '.join(manifest.classes[:20])}; these rows are of "
+                f"{', '.join(classes[:20])}: use a grouping of these",
+                grouping=manifest.digest,
+            )
+        y = np.asarray([manifest.classes.index(name) for name in classes], dtype=np.int64)[y]
+    found = grouping.values_of(row_id, y)
+    if found.size and found.max() < 0:
+        raise ServiceError(
+            ErrorKind.EMPTY_GROUP,
+            f"{called(manifest)} has no group for any of the {found.size} rows, so nothing is left: choose another",
+            grouping=manifest.digest,
+        )
+    return found
 
 
 def _damaged(digest: str, path: Path, why: str) -> ServiceError:

@@ -107,7 +107,7 @@ class Groupings:
         InvalidRequest : kinds ``other_rows`` (the set has no such row), ``label_out_of_range``, ``wrong_shape``.
         """
         if row_id is None and not isinstance(values, Mapping):
-            row_id = self._row_ids(features, timeout)
+            row_id = self.row_ids_of(features, timeout)
         uploaded, notes = uploaded_groups(values, row_id, names)
         request = build(
             groupings_pb2.DiscoverGroupsRequest,
@@ -288,7 +288,7 @@ class Groupings:
         answer = ask(self._connection, call, request, timeout=timeout, title=title, progress=progress)
         return decode_groupings.grouping(answer).bound(self)
 
-    def _row_ids(self, features: FeatureSetLike, timeout: float) -> NDArray[np.uint64]:
+    def row_ids_of(self, features: FeatureSetLike, timeout: float) -> NDArray[np.uint64]:
         """(N,) ids of all rows of a set, in its order."""
         request = build(features_pb2.ReadFeaturesRequest, feature_set=feature_set_name(features), arrays=["row_id"])
         call = self._connection.stubs.features.ReadFeatures

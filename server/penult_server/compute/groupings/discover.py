@@ -10,13 +10,25 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
-from penult_proto.grouping_methods import METHODS
 from penult_proto.limits import MOST_LABELS
 from penult_proto.v1 import groupings_pb2 as pb
 from penult_server.clock import timestamp
 from penult_server.compute.groupings.found import Found, Inputs, Integers, Rows
 from penult_server.compute.groupings.inputs import Access, read_inputs, read_rows
-from penult_server.compute.groupings.methods import attribute, uploaded
+from penult_server.compute.groupings.methods import (
+    attribute,
+    eiil,
+    errors,
+    gic,
+    predictions,
+    regularised_errors,
+    spuriosity,
+    ssa,
+    units,
+    uploaded,
+    xrm,
+)
+from penult_server.compute.groupings.methods.clustering import tables as clustering
 from penult_server.errors import ServiceError, unknown
 from penult_server.messages import groups_to_proto, labels_to_proto
 from penult_server.notes import notes_to_proto
@@ -38,10 +50,31 @@ class Rule:
 
 FINDERS: dict[str, Callable[[Inputs], Found]] = {
     "attribute": attribute.find,
+    "eiil": eiil.find,
+    "errors": errors.find,
+    "gic": gic.find,
+    "predictions": predictions.find,
+    "regularised_errors": regularised_errors.find,
+    "spuriosity": spuriosity.find,
+    "ssa": ssa.find,
+    "units": units.find,
     "uploaded": uploaded.find,
+    "xrm": xrm.find,
+    **clustering.FINDERS,
 }
 """What finds values, by the name of the method in `METHODS`."""
-RULES: dict[str, Rule] = {attribute.RULE: Rule(assign=attribute.assign, needs_features=False)}
+RULES: dict[str, Rule] = {
+    attribute.RULE: Rule(assign=attribute.assign, needs_features=False),
+    eiil.RULE: Rule(assign=eiil.assign),
+    errors.RULE: Rule(assign=errors.assign),
+    "gic": Rule(assign=gic.assign),
+    predictions.RULE: Rule(assign=predictions.assign),
+    "spuriosity": Rule(assign=spuriosity.assign),
+    "ssa": Rule(assign=ssa.assign),
+    "units": Rule(assign=units.assign),
+    "xrm": Rule(assign=xrm.assign),
+    **{kind: Rule(assign=own) for kind, own in clustering.RULES.items()},
+}
 """Rules by their kind, as `Found.rule` names it."""
 
 
@@ -51,10 +84,9 @@ def discover(request: pb.DiscoverGroupsRequest, digest: str, access: Access) -> 
     Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT, OUT_OF_MEMORY, LABEL_OUT_OF_RANGE, and what the method
     raises.
     """
-    method = METHODS[request.method]
     if request.method not in FINDERS:
         raise unknown(ErrorKind.UNKNOWN_METHOD, "method", request.method, sorted(FINDERS))
-    inputs = read_inputs(request, access, with_features=method.needs_features)
+    inputs = read_inputs(request, access)
     found = FINDERS[request.method](inputs)
     named = request.words.get("attribute", "") or request.method
     return _store(found, inputs.source, named, pb.Grouping(digest=digest, request=_said(request)), access)
@@ -71,7 +103,9 @@ def assign(request: pb.AssignGroupsRequest, digest: str, access: Access) -> pb.G
             grouping=request.grouping,
         )
     rule = RULES[stored.manifest.rule]
-    rows = read_rows(request.source.feature_set, access, with_features=rule.needs_features)
+    if rule.needs_features:
+        _check_features(stored.manifest, access.manifest(request.source.feature_set), access)
+    rows = read_rows(request.source, access, with_features=rule.needs_features)
     value, soft = rule.assign(stored.rule, rows)
     found = Found(
         value=value,
@@ -84,6 +118,25 @@ def assign(request: pb.AssignGroupsRequest, digest: str, access: Access) -> pb.G
     grouping = pb.Grouping(digest=digest, request=before.request, assigned_by=request.grouping)
     grouping.request.source.CopyFrom(request.source)
     return _store(found, rows, stored.manifest.attribute, grouping, access)
+
+
+def _check_features(grouping: GroupingManifest, manifest: FeatureManifest, access: Access) -> None:
+    """Raise ServiceError (WRONG_SHAPE, OTHER_CHECKPOINT) for other features than those that a rule is about."""
+    if manifest.n_features != grouping.n_features:
+        raise ServiceError(
+            ErrorKind.WRONG_SHAPE,
+            f"the rule of grouping {grouping.digest[:12]} is about {grouping.n_features} features; feature set "
+            f"{manifest.digest[:12]} has {manifest.n_features}",
+            grouping=grouping.digest,
+        )
+    ours, theirs = grouping.checkpoint, manifest.checkpoint
+    if ours and theirs and not access.material.is_same_model(ours, theirs):
+        raise ServiceError(
+            ErrorKind.OTHER_CHECKPOINT,
+            f"the rule of grouping {grouping.digest[:12]} is about features of checkpoint {ours[:12]}; feature set "
+            f"{manifest.digest[:12]} holds those of checkpoint {theirs[:12]}: use features of the same checkpoint",
+            grouping=grouping.digest,
+        )
 
 
 def _store(found: Found, rows: Rows, attribute: str, grouping: pb.Grouping, access: Access) -> pb.Grouping:
@@ -107,6 +160,8 @@ def _store(found: Found, rows: Rows, attribute: str, grouping: pb.Grouping, acce
         dataset_digest=feature_set.dataset_digest,
         split=feature_set.split,
         rule=found.rule,
+        checkpoint=feature_set.checkpoint,
+        n_features=feature_set.n_features,
     )
     written = write_grouping(access.root, manifest, arrays)
     return ParseDict(written.record, pb.Grouping(), ignore_unknown_fields=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.linear.problem import Head
 from penult_server.compute.backend import Backend
 from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.notes import Note
@@ -63,6 +64,8 @@ class Inputs:
     backend: Backend
     check: Callable[[], None]
     """Called between steps; raises when nobody waits any more."""
+    head: Head | None = None
+    """The head that was given, on the host, its rows in the order of the source's classes; None for stored logits."""
     progress: Reporter = SILENT
 
 

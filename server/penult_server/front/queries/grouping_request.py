@@ -16,6 +16,8 @@ from penult_server.front.queries.feature_sources import resolve_source
 from penult_server.messages import array_from_proto, array_to_proto
 from penult_server.registry.catalog import Catalog
 
+DEFAULT_PERMUTATIONS = 200
+MOST_PERMUTATIONS = 100_000
 UPLOADED, ATTRIBUTE = "uploaded", "attribute"
 
 
@@ -26,7 +28,7 @@ def complete_discovery(catalog: Catalog, request: pb.DiscoverGroupsRequest) -> f
     OTHER_CHECKPOINT, OTHER_CLASSES, WRONG_SHAPE, ATTRIBUTE_MISSING, and for uploads WRONG_DTYPE, LABEL_OUT_OF_RANGE.
     """
     method = _method(request.method)
-    source = resolve_set(catalog, request.source)
+    source = _resolve_rows(catalog, request.source)
     _complete_sets(catalog, request, source)
     _complete_numbers(request, method)
     _complete_words(request, method, source)
@@ -42,15 +44,31 @@ def complete_discovery(catalog: Catalog, request: pb.DiscoverGroupsRequest) -> f
     return source
 
 
+def complete_score(catalog: Catalog, request: pb.ScoreGroupingRequest) -> None:
+    """Complete a question about agreement in place; on the registry's thread.
+
+    Raises ServiceError: UNKNOWN_GROUPING, INVALID_ARGUMENT.
+    """
+    request.grouping = catalog.grouping(request.grouping).digest
+    if request.truth:
+        request.truth = catalog.grouping(request.truth).digest
+    request.permutations = request.permutations if request.HasField("permutations") else DEFAULT_PERMUTATIONS
+    if not 0 <= request.permutations <= MOST_PERMUTATIONS:
+        raise _wrong("permutations", f"0 (none) .. {MOST_PERMUTATIONS}", request.permutations)
+
+
 def resolve_set(catalog: Catalog, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
     """The set that is grouped, by its digest in `source` afterwards.
 
     Raises ServiceError: UNKNOWN_FEATURE_SET, UNKNOWN_CHECKPOINT, INVALID_ARGUMENT.
     """
     if source.HasField("rows"):
-        raise _wrong(
-            "rows", "left out: all rows of a set are grouped, and may be left out where groups are used", "rows"
-        )
+        raise _wrong("rows", "left out: all rows of a set are assigned", "rows")
+    return _resolve_rows(catalog, source)
+
+
+def _resolve_rows(catalog: Catalog, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
+    """The set whose rows, all or some, are grouped. Raises as `resolve_set`."""
     if source.grouping:
         raise _wrong("grouping", "left out of the set that is grouped", source.grouping)
     return resolve_source(catalog, source)
@@ -80,8 +98,13 @@ def _complete_sets(catalog: Catalog, request: pb.DiscoverGroupsRequest, source: 
         found = catalog.feature_set(name)
         setattr(request, field, found.digest)
         check_alike(catalog, found, source, field)
-    if request.fit == source.digest:
+    if request.fit == source.digest and not request.source.HasField("rows"):
         request.ClearField("fit")
+    method = METHODS[request.method]
+    if request.fit and not method.takes_fit:
+        raise _wrong("fit", f"left out: the method {method.name!r} fits nothing", f"set {request.fit[:12]}")
+    if request.other and not (method.takes_other or method.needs_attribute):
+        raise _wrong("other", f"left out: the method {method.name!r} compares nothing", f"set {request.other[:12]}")
 
 
 def check_alike(catalog: Catalog, found: features_pb2.FeatureSet, source: features_pb2.FeatureSet, field: str) -> None:
@@ -169,15 +192,15 @@ def _complete_head(
             pass
         case None:
             request.ClearField("head")
-    if request.HasField("head") and not method.needs_logits:
+    if request.HasField("head") and not (method.needs_logits or method.takes_head):
         raise _wrong("head", f"left out: the method {method.name!r} looks at no logits", "a head")
     sets = [source, *(catalog.feature_set(one) for one in (request.fit, request.other) if one)]
-    without = [one.digest[:12] for one in sets if not one.has_logits]
+    without = [one.digest[:12] for one in sets if not (one.has_logits or one.has_head)]
     if method.needs_logits and without and not request.HasField("head"):
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
-            f"the method {method.name!r} looks at logits, and feature set {', '.join(without)} has none: upload it "
-            "with logits, or give a head (head=)",
+            f"the method {method.name!r} looks at logits, and feature set {', '.join(without)} has neither these "
+            "nor a head: upload it with logits=... or head=..., or give a head, such as a refit (head=...)",
             field="head",
         )
     if method.needs_attribute and not request.other:

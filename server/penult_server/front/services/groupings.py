@@ -14,7 +14,12 @@ from penult_server.front.guard import Context
 from penult_server.front.observed.call import answered
 from penult_server.front.queries.cards import given_of, page_length
 from penult_server.front.queries.digests import query_digest
-from penult_server.front.queries.grouping_request import complete_discovery, grouping_digest, resolve_set
+from penult_server.front.queries.grouping_request import (
+    complete_discovery,
+    complete_score,
+    grouping_digest,
+    resolve_set,
+)
 from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.quotas import Quotas
@@ -56,12 +61,19 @@ class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
         given = given_of(request.card, context, "grouping")
         request.ClearField("card")
         grouping, feature_set = await self._registry.run(self._resolve_assignment, request)
-        if request.source.feature_set == grouping.feature_set:
+        if request.source.feature_set == grouping.feature_set and not grouping.request.source.HasField("rows"):
             digest = grouping.digest
         else:
             digest = query_digest("assigned_grouping", request)
         ask: Ask = lambda stub, metadata: stub.AssignGroups(request, metadata=metadata)  # noqa: E731
         return await self._answer(digest, given, context, ask, feature_set.n_examples)
+
+    async def ScoreGrouping(self, request: pb.ScoreGroupingRequest, context: Context) -> pb.GroupingScores:
+        with span("resolve"):
+            await self._registry.run(complete_score, self._registry.catalog, request)
+        return await self._compute.call(
+            lambda channel: groupings_pb2_grpc.GroupingServiceStub(channel).ScoreGrouping(request)
+        )
 
     async def GetGrouping(self, request: pb.GetGroupingRequest, context: Context) -> pb.Grouping:
         return await self._registry.run(self._registry.catalog.grouping, request.grouping)

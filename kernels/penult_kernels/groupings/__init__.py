@@ -1,0 +1,1 @@
+"""Groups found in rows: clusters, mixtures, heads."""

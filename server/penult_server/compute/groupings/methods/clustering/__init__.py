@@ -1,0 +1,1 @@
+"""Methods that cluster: k-means, GEORGE, Gaussian mixtures, Domino, FACTS; each with a rule for other rows."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from penult.results.groupings.used import UsedGrouping
+from penult.results.used_grouping import UsedGrouping
 from penult.results.neighbourhood.duplicates import Duplicates, GroupShare
 from penult.results.neighbourhood.label_noise import LabelNoise
 from penult.results.neighbourhood.rates import NeighbourRate, NeighbourRates

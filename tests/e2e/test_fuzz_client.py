@@ -79,6 +79,8 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "Client.neighbours.recall": ("half", "one"),
     "Client.neighbours.within": ("class", "other_group", "absent"),
     "Client.principal_angles.groups": ("two groups",),
+    "Client.run_spectra.weights": ("uniform", "errors"),
+    "Client.spectra.weights": ("uniform", "errors"),
     "Client.refit.rows": ("some rows", "all", "top_loss", "top_disagreement", "loss_ends"),
     "Client.refits.requests": ("refit requests",),
     "FeatureSets.upload.features": ("rows", "tensor float", "tensor bfloat16", "DataFrame"),

@@ -70,6 +70,13 @@ if TYPE_CHECKING:
     from penult.results.descriptors import PrincipalAngles as PrincipalAngles
     from penult.results.descriptors import VarianceShare as VarianceShare
     from penult.results.finetune_spec import FinetuneSpec as FinetuneSpec
+    from penult.results.groupings.discovery_table import DiscoveryRow as DiscoveryRow
+    from penult.results.groupings.discovery_table import DiscoveryTable as DiscoveryTable
+    from penult.results.groupings.grouping import Grouping as Grouping
+    from penult.results.groupings.grouping import GroupingArrays as GroupingArrays
+    from penult.results.groupings.scores import GroupingScore as GroupingScore
+    from penult.results.groupings.scores import GroupingScores as GroupingScores
+    from penult.results.groupings.scores import GroupingStability as GroupingStability
     from penult.results.heads import Head as Head
     from penult.results.lists.listing import Listing as Listing
     from penult.results.lists.run_table import RunTable as RunTable
@@ -120,6 +127,9 @@ _NAMES = {
     "results.refits": "Certificate Interpolation Refit Selection",
     "results.rows.predictions": "Predictions",
     "results.heads": "Head",
+    "results.groupings.grouping": "Grouping GroupingArrays",
+    "results.groupings.scores": "GroupingScore GroupingScores GroupingStability",
+    "results.groupings.discovery_table": "DiscoveryRow DiscoveryTable",
     "results.soups": "soup",
     "results.notes": "Note",
     "results.lists.listing": "Listing",

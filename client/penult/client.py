@@ -4,14 +4,14 @@ from types import TracebackType
 from typing import Self
 
 from penult.calls.about import About
-from penult.calls.arrays.predicting import Predicting
+from penult.calls.catalog.groupings import Groupings
 from penult.calls.catalog.results import Results
 from penult.calls.checkpoints import Checkpoints
 from penult.calls.datasets import Datasets
+from penult.calls.discovery.comparing import Comparing
 from penult.calls.features import FeatureSets
 from penult.calls.finetuning import Finetuning
 from penult.calls.jobs import Jobs
-from penult.calls.refitting import Refitting
 from penult.calls.runs import Runs
 from penult.calls.spectral import Spectral
 from penult.calls.storage import Storage
@@ -19,7 +19,7 @@ from penult.connection.rpc import Connection
 from penult.results.records import Info
 
 
-class Client(Finetuning, Spectral, Refitting, Predicting, Storage, About):
+class Client(Finetuning, Spectral, Comparing, Storage, About):
     """A connection to a penult server; made by `penult.connect` or `penult.local`.
 
     A context manager; may be shared between threads. Feature sets are given to its methods as a record, a
@@ -28,7 +28,7 @@ class Client(Finetuning, Spectral, Refitting, Predicting, Storage, About):
 
     Attributes
     ----------
-    checkpoints, datasets, features, runs, jobs, results : what is stored, by kind.
+    checkpoints, datasets, features, groupings, runs, jobs, results : what is stored, by kind.
     """
 
     def __init__(self, connection: Connection, info: Info) -> None:
@@ -36,6 +36,7 @@ class Client(Finetuning, Spectral, Refitting, Predicting, Storage, About):
         self.checkpoints = Checkpoints(connection)
         self.datasets = Datasets(connection)
         self.features = FeatureSets(connection, info.chunk_bytes)
+        self.groupings = Groupings(connection)
         self.runs = Runs(connection)
         self.jobs = Jobs(connection)
         self.results = Results(connection)

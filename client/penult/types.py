@@ -9,7 +9,18 @@ FeatureKind = Literal["pooled", "flat"]
 FileHead = Literal["keep", "new"]
 ForeignObjects = Literal["refuse", "ignore"]
 GridName = Literal[
-    "l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k", "learning_rate"
+    "l1",
+    "l2",
+    "ratio",
+    "gamma",
+    "up",
+    "class_ratio",
+    "detector_l1",
+    "tau",
+    "alpha",
+    "top_k",
+    "learning_rate",
+    "subspace",
 ]
 GroupSource = Literal["stored", "errors", "eiil"]
 HeadChoice = Literal["zero", "stored", "random"]
@@ -36,6 +47,8 @@ Preset = Literal[
     "afr",
     "afr_celeba",
     "afr_multinli",
+    "leia",
+    "lfr",
     "self",
     "self_disagreement",
     "rad",
@@ -63,7 +76,7 @@ RecipeName = Literal[
 ]
 ResultKind = Literal["refit", "spectra", "descriptors", "principal_angles"]
 Risk = Literal["mean", "group_dro", "cvar"]
-RowsChoice = Literal["all", "top_loss", "top_disagreement"]
+RowsChoice = Literal["all", "top_loss", "top_disagreement", "loss_ends"]
 Scaling = Literal["none", "rows", "all"]
 ScheduleName = Literal["constant", "cosine", "linear"]
 SelectFinal = Literal["chosen", "refit"]

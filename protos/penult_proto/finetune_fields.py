@@ -8,6 +8,7 @@ is an argument of its own name without another line; `OPTIONS` makes it an optio
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -30,8 +31,13 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
 """The classes of options by their argument, the default's first, each with the choice that it is on the wire."""
 KINDS: Mapping[str, str] = {"optimizer": "optimizer", "objective.loss": "loss"}
 """Fields that say which class of options was given, with its argument."""
-RENAMED: Mapping[str, str] = {"balance.method": "balance", "start.checkpoint": "start", "start.refit": "start"}
-"""Arguments whose name differs from their field's."""
+RENAMED: Mapping[str, str] = {
+    "balance.method": "balance",
+    "start.checkpoint": "start",
+    "start.refit": "start",
+    "grouping": "by",
+}
+"""Arguments whose name differs from their field's. A `by` that is neither class nor group is a grouping."""
 OPTIONS: Mapping[str, str] = {
     "learning_rate": "AdamW|SGD.learning_rate",
     "weight_decay": "AdamW|SGD.weight_decay",
@@ -104,10 +110,9 @@ PLACES: Mapping[str, Place] = {path: _place(path) for path, _, _ in fields_of(ru
 
 def path_of(name: str) -> str:
     """The path of a field by its name alone (they all differ), or by that of its argument; any other name as it is."""
-    for path, place in PLACES.items():
-        if name in (path, path.rpartition(".")[2]) or (name == place.argument and not place.option):
-            return path
-    return name
+    named = (path for path in PLACES if name in (path, path.rpartition(".")[2]))
+    written_so = (path for path, place in PLACES.items() if name == place.argument and not place.option)
+    return next(chain(named, written_so), name)
 
 
 def chosen(argument: str, spec: runs_pb2.FinetuneSpec) -> str:

@@ -20,6 +20,7 @@ WEIGHTS_OF_GROUPS = groups.Balance(method=groups.BALANCE_METHOD_UPWEIGHTING, by=
 NO_BALANCE = groups.Balance(method=groups.BALANCE_METHOD_NONE)
 
 DFR_SOURCE = "Kirichenko et al. 2022, arXiv 2204.02937"
+LEIA_SOURCE = "LEIA, later MARLA, Gourabathina et al. 2026, arXiv 2602.06924"
 AFR_SOURCE = "Qiu et al. 2023, arXiv 2306.11074"
 SELF_SOURCE = "LaBonte et al. 2023, arXiv 2309.08534"
 RAD_SOURCE = "arXiv 2402.11039"
@@ -225,6 +226,37 @@ PRESETS: Mapping[str, Preset] = {
         sentence="afr with the grids of MultiNLI",
         source=AFR_SOURCE,
         request=_afr(_geometrically(2, 5, 10), _evenly(0, 50, 26), 0.01, 200),
+    ),
+    "leia": Preset(
+        sentence="low-rank correction of the stored head in the leading directions of its error-weighted covariance: 4 "
+        'gamma x 4 ranks; needs logits or a head with the features, and `select={"on": val}`; its scripts take 1,000 '
+        "steps without a penalty",
+        source=LEIA_SOURCE,
+        request=pb.RefitRequest(
+            balance=NO_BALANCE,
+            weights=pb.Weights(kind=pb.WEIGHTS_KIND_CONFIDENCE),
+            scaling=NO_SCALING,
+            center=STORED_HEAD,
+            intercept=pb.INTERCEPT_NONE,
+            l2=L2,
+            grid=[
+                pb.GridAxis(name="gamma", values=[5, 10, 15, 20]),
+                pb.GridAxis(name="subspace", values=[1, 5, 10, 20]),
+            ],
+            select=pb.Select(metric=pb.SELECT_METRIC_WORST_GROUP, final=pb.SELECT_FINAL_CHOSEN),
+        ),
+    ),
+    "lfr": Preset(
+        sentence="of each class as many misclassified rows of large loss as correct ones of small loss, 3 sizes tuned "
+        "on half of the rows by worst group, then l2 0.001 with classes balanced; fit it on held-out rows",
+        source="arXiv 2312.04893",
+        request=pb.RefitRequest(
+            balance=WEIGHTS_OF_CLASSES,
+            rows=pb.Rows(kind=pb.ROWS_KIND_LOSS_ENDS),
+            l2=L2,
+            grid=[pb.GridAxis(name="top_k", values=[20, 100, 500])],
+            select=pb.Select(half=True, metric=pb.SELECT_METRIC_WORST_GROUP, final=pb.SELECT_FINAL_REFIT),
+        ),
     ),
     "self": Preset(
         sentence="the stored head finetuned on the rows of largest loss",

@@ -97,8 +97,10 @@ def labels_to_proto(labels: LabelNames) -> groups_pb2.Labels:
     return message_of(groups_pb2.Labels, labels)
 
 
-def metrics_to_proto(metrics: GroupMetrics, labels: LabelNames) -> groups_pb2.Metrics:
-    """Metrics with the names of their groups and masks."""
+def metrics_to_proto(
+    metrics: GroupMetrics, labels: LabelNames, grouping: groups_pb2.UsedGrouping | None = None
+) -> groups_pb2.Metrics:
+    """Metrics with the names of their groups and masks; `grouping` is what made the groups if these are not stored."""
     counts = (metrics.mask_count.tolist(), metrics.mask_correct.tolist(), metrics.mask_accuracy.tolist())
     scores = metrics.probabilities
     return message_of(
@@ -117,6 +119,7 @@ def metrics_to_proto(metrics: GroupMetrics, labels: LabelNames) -> groups_pb2.Me
         ece_bins=scores.ece_bins,
         brier=scores.brier,
         notes=notes_to_proto(_prediction_notes(metrics, labels)),
+        grouping=grouping,
     )
 
 

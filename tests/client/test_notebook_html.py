@@ -13,6 +13,7 @@ import pytest
 import penult
 from penult.calls.job import Job, any_result
 from penult.calls.job_group import JobGroup
+from penult.calls.methods.groupings import grouping_methods
 from penult.calls.methods.presets import presets
 from penult.connection.rpc import Connection
 from penult.display.html import WORST
@@ -20,6 +21,9 @@ from penult.display.names import in_usual_order, one_line
 from penult.options import Options
 from penult.results import records
 from penult.results.descriptors import Descriptor, Descriptors, Eigenvectors, PrincipalAngles, VarianceShare
+from penult.results.groupings.discovery_table import DiscoveryRow, DiscoveryTable
+from penult.results.groupings.gap import GapShare
+from penult.results.groupings.scores import GroupingScore, GroupingScores, GroupingStability
 from penult.results.metrics import EpochMetrics, MaskMetrics, Metrics
 from penult.results.notes import Note
 from penult.results.records import Group
@@ -314,6 +318,7 @@ def everything(name: str) -> list[Any]:
         n_feature_sets=0,
         n_checkpoints=0,
         n_results=0,
+        n_groupings=0,
         root=name,
     )
     vectors = np.ones((4, 2, 3))
@@ -360,6 +365,22 @@ def everything(name: str) -> list[Any]:
         *(fitted.certificate, fitted.settings, fitted.plan, fitted.head),
         Interpolation(t=np.array([0.0, 1.0]), metrics=(metrics(members, 1),) * 2, notes=note),
         *(jobs[0], JobGroup(jobs), presets(), presets()[0]),
+        *(grouping_methods(), grouping_methods()[0], *about_discovery(name)),
+    ]
+
+
+def about_discovery(name: str) -> list[Any]:
+    """Records about groups that were found."""
+    numbers = dict.fromkeys(GroupingScore.__dataclass_fields__, 0.5)
+    words = {"name": name, "n_rows": 3, "minority": name, "minority_found": name}
+    score = GroupingScore(**{**numbers, **words})
+    cells = dict.fromkeys(DiscoveryRow.__dataclass_fields__, 0.5)
+    row = DiscoveryRow(**{**cells, "method": name, "grouping": name, "n_groups": 4, "failure": name})
+    return [
+        *(score, GroupingScores(grouping=name, truth=name, classes=(score,), overall=score)),
+        GroupingStability(method=name, groupings=(name, name), seeds=(0, 1), ari=np.ones((2, 2))),
+        *(row, DiscoveryTable(rows=(row,), features=name, test=name, preset=name)),
+        GapShare(share=0.5, low=0.1, high=math.nan),
     ]
 
 

@@ -67,6 +67,8 @@ OTHERS: list[dict[str, Any]] = [
     {"loss": CrossEntropy(label_smoothing=0.25)},
     {"inputs": Texts(max_tokens=16, pad_to_max=True, pooling="mean")},
     {"missing_groups": "skip"},
+    {"balance": "upweighting", "by": "ef" * 32},
+    {"by": "a-name", "loss": GroupDRO()},
 ]
 LEAST: dict[str, Any] = {"dataset": "footwear", "backbone": "test_resnet"}
 

@@ -300,6 +300,7 @@ def test_every_argument_of_a_refit_comes_back_in_its_settings() -> None:
         "groups": "eiil",
         "risk": "cvar",
         "alpha": 0.2,
+        "subspace": 5,
         "seed": 9,
         "tolerance": 1e-3,
         "max_iterations": 50,
@@ -312,6 +313,7 @@ def test_every_argument_of_a_refit_comes_back_in_its_settings() -> None:
         "final": "refit",
         "repeats": 2,
         "standardize": "rows",
+        "groups": "ab" * 32,
     }
     grid = {"l1": [1.0, 2.0], "gamma": [3.0]}
     request = encode_refits.refit_request(

@@ -16,8 +16,9 @@ import penult
 from penult import errors
 from penult.connection.rpc import Connection
 from penult.wire import arrays, decode, encode, encode_refits, transfer, uploads
+from penult.wire.encode_refits import evaluate_request, refit_request
 from penult.wire.encode_spectra import angles_request, descriptors_request, run_spectra_request, spectra_request
-from penult_proto.v1 import arrays_pb2, features_pb2, groups_pb2, info_pb2, refits_pb2, runs_pb2
+from penult_proto.v1 import arrays_pb2, features_pb2, groups_pb2, info_pb2, refits_pb2, runs_pb2, spectra_pb2
 
 CLASSES, VALUES = ("sneaker", "boot"), ("grass", "gravel")
 
@@ -252,3 +253,37 @@ def broken_reads() -> Iterator[tuple[str, list[features_pb2.ReadFeaturesResponse
 def test_a_broken_read_never_becomes_an_array(messages: list[features_pb2.ReadFeaturesResponse], said: str) -> None:
     with pytest.raises(errors.ServerBug, match=said):
         transfer.receive(messages)
+
+
+A_GROUPING = "ab" * 32
+
+
+def test_by_a_grouping_is_by_its_groups() -> None:
+    """In a refit it says which groups a balancing means: one that is given, a preset's, or a risk's."""
+    asked = refit_request({"features": "x", "balance": "upweighting", "by": A_GROUPING})
+    assert (asked.grouping, asked.balance.by) == (A_GROUPING, groups_pb2.BALANCE_BY_GROUP)
+    for fields in ({"preset": "dfr"}, {"risk": "group_dro", "l2": 0.1}, {"balance": "none", "risk": "group_dro"}):
+        asked = refit_request({"features": "x", "by": "a-name", **fields})  # pyright: ignore[reportArgumentType]
+        assert (asked.grouping, asked.balance.by) == ("a-name", groups_pb2.BALANCE_BY_UNSPECIFIED)
+    assert refit_request({"features": "x", "select": {"on": "half", "groups": "a-name"}}).select.grouping == "a-name"
+    spectra = spectra_request("x", by="a-name")
+    assert (spectra.by, spectra.source.grouping) == (spectra_pb2.SPECTRA_BY_GROUP, "a-name")
+    assert spectra_request("x", by="class").source.grouping == ""
+    assert evaluate_request((np.ones((2, 3)), np.zeros(2)), "x", by="a-name").grouping == "a-name"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: refit_request({"features": "x", "by": "group"}), "balance="),
+        (lambda: refit_request({"features": "x", "by": "a-name", "ratio": 2.0}), "ratio= must be given with balance="),
+        (lambda: refit_request({"features": "x", "preset": "dfr", "by": 3}), "a Grouping, its digest or its name"),  # pyright: ignore[reportArgumentType]
+        (lambda: refit_request({"features": "x", "select": {"groups": 3}}), "select.groups: a grouping is"),  # pyright: ignore[reportArgumentType]
+        (lambda: evaluate_request((np.ones((2, 3)), np.zeros(2)), "x", by="class"), "hold those of classes"),
+        (lambda: evaluate_request((np.ones((2, 3)), np.zeros(2)), "x", by="Classes"), "'class'"),
+        (lambda: spectra_request("x", by=""), "'group', 'class'"),
+    ],
+)
+def test_other_groupings_are_refused_before_any_call(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(errors.InvalidRequest, match=said):
+        make()

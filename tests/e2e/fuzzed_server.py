@@ -32,6 +32,7 @@ from penult_proto.v1 import (
     checkpoints_pb2,
     datasets_pb2,
     features_pb2,
+    groupings_pb2,
     info_pb2,
     jobs_pb2,
     progress_pb2,
@@ -89,6 +90,7 @@ class FuzzedServer:
         # Without the one that blocks the queue, which nobody may cancel.
         self._jobs = [job.id for job in client.jobs.list()]
         self.refit = client.refit("waders", preset="erm")
+        self.grouping = client.groupings.from_attribute("waders", name="true")
         self._channel = grpc.insecure_channel(client.connection.address, [("grpc.enable_http_proxy", 0)])
         self._tiny = tiny
         self.seeds = self._seeds()
@@ -112,11 +114,14 @@ class FuzzedServer:
             sets += [one.digest for extraction in self.extracted for one in extraction.values()]
         checkpoints = [one.digest for one in self.run.checkpoints] + [self.run.checkpoints[0].digest[:10]]
         runs, jobs = [self.run.id], self._jobs
-        axes = ["l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k"]
+        axes = ["l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k", "subspace"]
         texts: Mapping[str, Sequence[str]] = {
             "feature_set": sets,
             "other": sets,
             "refit": [self.refit.digest, self.refit.digest[:8]],
+            "grouping": ["true", self.grouping.digest, self.grouping.digest[:8]],
+            "method": ["attribute", "uploaded", "errors", "regularised_errors", "kmeans", "units"],
+            "fit": sets,
             "checkpoint": checkpoints,
             "digest": checkpoints,
             "repeat_errors_of": checkpoints,
@@ -231,6 +236,7 @@ class FuzzedServer:
             self._catalog_seeds(),
             _dataset_seeds(),
             self._feature_seeds(),
+            self._grouping_seeds(),
             {"Info/GetInfo": [info_pb2.GetInfoRequest()], "Info/Attach": [info_pb2.AttachRequest()]},
             self._job_seeds(),
             # Of no query in progress: nothing comes.
@@ -253,6 +259,7 @@ class FuzzedServer:
                 describe(kind=things.THING_KIND_FEATURE_SET, id="gulls", tags=tags),
                 describe(kind=things.THING_KIND_RESULT, id=self.refit.digest, name="head"),
                 describe(kind=things.THING_KIND_DATASET, id="shapes", tags=tags),
+                describe(kind=things.THING_KIND_GROUPING, id=self.grouping.digest, note="as labelled"),
                 describe(kind=things.THING_KIND_JOB, id=self.run.id, note="the first"),
             ],
             "Catalog/GetHead": [
@@ -278,6 +285,32 @@ class FuzzedServer:
                 read(feature_set="plain", arrays=["features", "y"]),
             ],
             "Feature/UploadFeatures": [self.upload_messages(name) for name in self.arrays],
+        }
+
+    def _grouping_seeds(self) -> dict[str, Sequence[Any]]:
+        discover, source = groupings_pb2.DiscoverGroupsRequest, spectra_pb2.FeatureSource(feature_set="waders")
+        given = groupings_pb2.UploadedGroups(
+            row_ids=arrays.encode(np.arange(9, dtype=np.uint64)),
+            values=arrays.encode(np.arange(9, dtype=np.int64) % 3 - 1),
+            names=["few", "many"],
+        )
+        lists = groupings_pb2.ListGroupingsRequest
+        return {
+            "Grouping/AssignGroups": [groupings_pb2.AssignGroupsRequest(grouping="true", source=source)],
+            "Grouping/DiscoverGroups": [
+                discover(source=source, method="attribute"),
+                discover(source=source, method="uploaded", uploaded=given),
+                discover(source=source, method="regularised_errors", numbers={"l2": 0.1}, words={"balance": "none"}),
+                discover(source=source, method="kmeans", numbers={"k": 2}, seed=3),
+                discover(source=source, method="errors", head=refits_pb2.HeadReference(refit=self.refit.digest)),
+            ],
+            "Grouping/GetGrouping": [groupings_pb2.GetGroupingRequest(grouping="true")],
+            "Grouping/ListGroupings": [lists(), lists(feature_set="waders", method="attribute", limit=2)],
+            "Grouping/ReadGrouping": [groupings_pb2.ReadGroupingRequest(grouping=self.grouping.digest)],
+            "Grouping/ScoreGrouping": [
+                groupings_pb2.ScoreGroupingRequest(grouping="true", permutations=5),
+                groupings_pb2.ScoreGroupingRequest(grouping="true", truth=self.grouping.digest),
+            ],
         }
 
     def _job_seeds(self) -> dict[str, Sequence[Any]]:
@@ -368,6 +401,7 @@ class FuzzedServer:
                 delete(kind=kinds.STORED_KIND_CHECKPOINT, id=self.run.checkpoints[0].digest, dry_run=True),
                 delete(kind=kinds.STORED_KIND_DATASET, id="shapes", dependents=True, dry_run=True),
                 delete(kind=kinds.STORED_KIND_RESULT, id=self.refit.digest, dry_run=True),
+                delete(kind=kinds.STORED_KIND_GROUPING, id=self.grouping.digest, dry_run=True),
                 delete(kind=kinds.STORED_KIND_JOB, id=self.finetuning.id, dry_run=True),
             ],
             "Storage/GetUsage": [storage_pb2.GetUsageRequest()],

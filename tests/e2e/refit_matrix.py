@@ -205,6 +205,7 @@ FIELDS: dict[str, Row] = {
     "select.scaling.feature_set": row("another_set_scales"),
     "across_checkpoints": row("heads_of_another_checkpoint"),
     "train": row("training_counts_weigh_the_average"),
+    "subspace": row("a_subspace_by_hand", "a_subspace_is_refused"),
     "plan": row("what_is_reported_changes_nothing", "subsets_by_hand"),
 }
 """By the path of the field in the request."""

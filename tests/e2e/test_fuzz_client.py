@@ -32,7 +32,7 @@ from penult_proto.errors import ErrorKind
 N_EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "400"))
 MOST_SECONDS = 60.0
 """For one call: longer is a hang."""
-CLOSES = {"Client.close"}
+CLOSES = {"Client.close", "Grouping.bound"}
 """Public, and not drawn: nothing could be asked after them."""
 
 FAULTS = ("internal", "worker_died", "shutting_down", "store_corrupt")
@@ -52,16 +52,22 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "Checkpoints.import_.on_server": ("yes", "no"),
     "Checkpoints.import_.pooling": ("absent",),
     "Listing.columns.most": ("four",),
+    "Client.discover.method": ("errors", "regularised_errors", "predictions", "kmeans"),
+    "Client.discover.seeds": ("absent", "two"),
+    "Client.discover_all.methods": ("methods",),
+    "Client.discover_all.preset": ("dfr_l2", "class_balanced"),
     "Client.finetune.balance": ("none", "subsetting"),
     "Client.finetune.evaluate": ("splits",),
     "Client.finetune.head": ("keep", "new"),
     "Client.finetune.start": ("checkpoint",),
     "Client.finetune.weights": ("table",),
     "Client.finetunes.start": ("checkpoint",),
+    "Client.grouping_stability.method": ("regularised_errors", "kmeans"),
+    "Client.grouping_stability.seeds": ("two seeds",),
     "Client.interpolate.first": ("head", "refit", "checkpoint"),
     "Client.interpolate.second": ("head", "refit", "checkpoint"),
     "Client.principal_angles.groups": ("two groups",),
-    "Client.refit.rows": ("some rows", "all", "top_loss", "top_disagreement"),
+    "Client.refit.rows": ("some rows", "all", "top_loss", "top_disagreement", "loss_ends"),
     "Client.refits.requests": ("refit requests",),
     "FeatureSets.upload.features": ("rows", "tensor float", "tensor bfloat16", "DataFrame"),
     "FeatureSets.list.split": ("val",),
@@ -96,7 +102,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "balance": ("none", "subsetting", "upsampling", "upweighting", "mixture"),
     "batch_size": ("four",),
     "bias": ("bias",),
-    "by": ("group", "class"),
+    "by": ("group", "grouping", "class"),
     "center": ("yes", "zero", "head", "stored"),
     "checkpoint": ("checkpoint",),
     "class_ratio": ("half",),
@@ -120,14 +126,21 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "features": ("set", "extracted"),
     "feature_set": ("set", "extracted"),
     "first": ("set", "extracted"),
+    "fit": ("set", "absent"),
     "FeatureSets.export.format": ("npz", "npy", "parquet", "safetensors"),
     "gamma": ("one",),
+    "Groupings.list.method": ("uploaded", "attribute"),
+    "Groupings.upload.names": ("two names", "absent"),
+    "Groupings.upload.row_id": ("row ids", "absent"),
+    "Groupings.upload.values": ("labels", "names", "Series Int64", "tensor labels", "values by row"),
+    "grouping": ("grouping",),
     "grid": ("grid", *(f"grid of {name}" for name in get_args(GridName))),
     "group_coding": ("y*A+a",),
     "groups": ("stored", "errors", "eiil"),
     "head": ("head", "checkpoint", "refit"),
     "heads": ("heads",),
     "id": ("run",),
+    "indices": ("absent", "[1]"),
     "inputs": ("images", "texts"),
     "intercept": ("free", "penalized", "none"),
     "jobs": ("finish", "stop"),
@@ -153,6 +166,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "over": ("seed", "epochs"),
     "path": ("path", "sgd path"),
     "penalty": ("sum",),
+    "permutations": ("four",),
     "plan": ("yes",),
     "power_law": ("ranks",),
     "preset": get_args(Preset),
@@ -177,6 +191,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "seed": ("four",),
     "seeds": ("[1]",),
     "select": ("select on a set", *(f"select by {name}" for name in get_args(SelectMetric))),
+    "share": ("half", "absent"),
     "since": ("ago", "2026-11-30", "absent"),
     "source": ("table",),
     "spectra": ("spectra", "run spectra"),
@@ -188,6 +203,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "tag": ("ground", "splits"),
     "tags": ("splits",),
     "tau": ("half",),
+    "test": ("set", "absent"),
     "timeout": ("seconds",),
     "tls": ("no",),
     "tls_ca": ("table",),
@@ -195,9 +211,11 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "tls_key": ("table",),
     "token": ("ground",),
     "tolerance": ("small",),
+    "subspace": ("one", "absent"),
     "top_k": ("one",),
     "train": ("set",),
     "train_counts": ("counts",),
+    "truth": ("stored", "grouping"),
     "up": ("four",),
     "user": ("ground",),
     "wait": ("no",),
@@ -236,6 +254,7 @@ class World:
             "checkpoint": run.checkpoints[-1],
             "head": head,
             "refit": refit,
+            "grouping": client.groupings.from_attribute(mine),
             "metrics": refit.metrics["mine"],
             "jobs": client.finetunes([start]),
             "info": client.info(),
@@ -289,6 +308,7 @@ class World:
                 "labels": y,
                 "logits": np.ones((12, 2), np.float32),
                 "masks": {"first": np.arange(12) < 3},
+                "methods": ["errors", "kmeans"],
                 "new name": "new-name",
                 "no": False,
                 "one": 1,
@@ -316,8 +336,10 @@ class World:
                 "states": ["running"],
                 "table": table,
                 "two": 2,
+                "two seeds": [3, 4],
                 "two groups": ("cat, in", 1),
                 "two names": ["cat", "dog"],
+                "values by row": {3: 1, 0: 0},
                 "weight": np.ones((2, 3)),
                 "yes": True,
                 "zero number": 0,
@@ -343,7 +365,8 @@ class World:
             for name in ("Head", "connect", "load", "local", "plot_history", "plot_run_spectra", "plot_spectra", "soup")
         }
         collections = [
-            getattr(client, name) for name in ("checkpoints", "datasets", "features", "jobs", "results", "runs")
+            getattr(client, name)
+            for name in ("checkpoints", "datasets", "features", "groupings", "jobs", "results", "runs")
         ]
         owners = [client, *collections, *self.records.values()]
         for owner in owners:
@@ -362,7 +385,7 @@ def world(client, table):
 
 
 def parameters(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Those that may be passed by name; ``**common`` are those of `finetune`."""
+    """Those that may be passed by name; ``**common`` are those of `finetune`, and other ones have no names."""
     found = dict(inspect.signature(call).parameters)
     if "common" in found:
         del found["common"]
@@ -371,7 +394,7 @@ def parameters(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
             for name, one in inspect.signature(penult.Client.finetune).parameters.items()
             if name not in ("self", "timeout")
         }
-    return found
+    return {name: one for name, one in found.items() if one.kind is not inspect.Parameter.VAR_KEYWORD}
 
 
 def right(call: str, argument: str) -> tuple[str, ...]:
@@ -427,6 +450,9 @@ class Tally:
         elif name.endswith(".delete") and isinstance(given.get("dry_run", False), bool):
             # Everything else is needed again.
             given["dry_run"] = True
+        if name == "Client.discover_all":
+            # All methods take seconds.
+            given.setdefault("methods", ["errors", "kmeans"])
         if name == "Datasets.register":
             # A registration that is waited for takes seconds.
             given.setdefault("wait", False)

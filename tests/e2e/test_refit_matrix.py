@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 import penult
 from penult.types import BalanceMethod, Preset
-from penult_kernels.sampling.plans import top_rows
+from penult_kernels.sampling.plans import loss_ends, top_rows
 from penult_kernels.sampling.weights import disagreements
 
 SEED = int(os.environ.get("PENULT_MATRIX_SEED", "0"))
@@ -74,6 +74,58 @@ def test_every_field_has_a_row_and_every_row_its_checks(capsys: pytest.CaptureFi
         sys.stdout.write(
             f"\nmatrix: {len(paths)} fields, {len(WAYS)} ways, {len(get_args(Preset))} presets, {len(checks)} checks "
         )
+
+
+# Where the correction lies.
+
+
+@of(["l2", "l2, three classes", "l2, fewer rows than features", "gradient descent", "gradient descent, three classes"])
+@pytest.mark.parametrize("k", [2, 5])
+def test_a_subspace_by_hand(client: penult.Client, way: Way, k: int) -> None:
+    """About zero it is the refit of the rows in the leading directions of their weighted covariance; of all features
+    it is none."""
+    data = sample(way, SEED)
+    weights = weights_of(data.y.size)
+    share = weights / weights.sum()
+    centered = data.x - share @ data.x
+    vectors = np.linalg.eigh(centered.T @ (share[:, None] * centered))[1][:, ::-1][:, :k]
+    inside = replace(
+        data, x=(data.x @ vectors).astype(np.float32), head=penult.Head(data.head.weight @ vectors, data.head.bias)
+    )
+    more = {} if way.is_path else {"intercept": "none"}
+    found = fit(client, data.upload(client), way, weights=weights, subspace=k, **more)
+    by_hand = fit(client, inside.upload(client), way, weights=weights, **more)
+    np.testing.assert_allclose(data.logits(found.head), inside.logits(by_hand.head), atol=way.atol)
+    np.testing.assert_allclose(found.head.weight, by_hand.head.weight @ vectors.T, atol=way.atol)
+    if k == data.x.shape[1] and not way.is_path:
+        about = {"weights": weights, "center": "stored", **more}
+        one, other = (fit(client, data.upload(client), way, **about, **inside) for inside in ({"subspace": k}, {}))
+        same(one, other, data, way)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"standardize": True}, "standardize must be False with subspace="),
+        ({"l1": 0.1}, "l1 must be 0 with subspace="),
+        ({"grid": {"l1": [0.0, 0.1]}, "select": {"on": "half"}}, "l1 must be 0 with subspace="),
+        ({"risk": "cvar"}, "risk must be the mean with subspace=, got cvar"),
+        ({"path": {**GD, "keep": "best"}, "select": {"on": "half"}}, "path.keep must be 'last'"),
+        ({"path": {**GD, "start": "stored"}}, "path.start must be the center"),
+        ({"path": SGD, "balance": "upsampling", "by": "class"}, "balance must be one that weighs"),
+        ({"subspace": 0}, "subspace must be a whole number, at least 1"),
+        ({"subspace": 6}, "subspace must be at most 5"),
+        (
+            {"subspace": None, "grid": {"subspace": [1.5]}, "select": {"on": "half"}},
+            "'subspace'. must be whole numbers",
+        ),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_a_subspace_is_refused(client: penult.Client, asked: Arguments, says: str) -> None:
+    features = sample(WAYS["l2"], SEED).upload(client)
+    with pytest.raises(penult.InvalidRequest, match=says):
+        client.refit(features, **({"subspace": 2, "l2": 0.1, "standardize": False} | asked))
 
 
 # Weights of the rows.
@@ -469,6 +521,10 @@ def test_top_rows_by_hand(client: penult.Client, way: Way) -> None:
         more = {"other": other} if kind == "top_disagreement" else {}
         by_rule = fit(client, features, way, rows=kind, top_k=k, **more)
         same(by_rule, fit(client, features, way, rows=top_rows(score, k)), data, way)
+    is_error = p.argmax(axis=1) != data.y
+    ends = loss_ends(scores["top_loss"], is_error, data.y, way.n_classes, 9)
+    by_rule = fit(client, features, way, rows="loss_ends", top_k=9)
+    same(by_rule, fit(client, features, way, rows=ends), data, way)
 
 
 @of([name for name in MEANS if WAYS[name].shape == (120, 5)])
@@ -887,13 +943,17 @@ def for_presets(client: penult.Client) -> tuple[Data, Callable[[Data, str], Argu
 
     def needed(own: Data, preset: str) -> Arguments:
         found: Arguments = (
-            {"select": {"on": validation}} if preset in ("afr", "afr_celeba", "afr_multinli", "dfr_train") else {}
+            {"select": {"on": validation}}
+            if preset in ("afr", "afr_celeba", "afr_multinli", "dfr_train", "leia")
+            else {}
         )
         if preset == "dfr_2022":
             found["standardize"] = validation
         if preset == "self_disagreement":
             head = penult.Head(weight=-own.head.weight, bias=own.head.bias)
             found["other"] = replace(own, head=head).upload(client)
+        if preset == "lfr":
+            found["grid"] = {"top_k": [5, 15]}
         if preset.startswith("self"):
             found["grid"] = {"top_k": [20, 90], "learning_rate": [1e-2]}
         if preset in ("llr", "crt", "reweight_crt"):
@@ -914,7 +974,9 @@ def test_presets_are_their_settings(client: penult.Client, for_presets: Any, pre
     turned = replace(few, a=1 - few.a)
     asked = needed(data, preset)
     one = (
-        client.refit(data.upload(client), preset=preset, rows=rows, **asked) if not preset.startswith("self") else None
+        client.refit(data.upload(client), preset=preset, rows=rows, **asked)
+        if not preset.startswith(("self", "lfr"))
+        else None
     )
     own = needed(few, preset)
     uploaded = client.refit(few.upload(client), preset=preset, **own)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from penult_kernels.sampling.balancing import BalanceMethod, EmptyLabelError
-from penult_kernels.sampling.plans import balanced_draw, halves, inverse_frequencies, top_rows
+from penult_kernels.sampling.plans import balanced_draw, halves, inverse_frequencies, loss_ends, top_rows
 
 LABELS = np.repeat([0, 1, 2], [50, 30, 8])[np.random.default_rng(3).permutation(88)]
 AMONG = np.flatnonzero(np.arange(88) % 5 != 0)
@@ -66,3 +66,25 @@ def test_the_largest_scores_are_taken_and_ties_go_to_the_first():
 def test_draws_by_inverse_frequency_are_balanced():
     chances = inverse_frequencies(LABELS, 3, method=BalanceMethod.UPSAMPLING)
     np.testing.assert_allclose(np.bincount(LABELS, weights=chances / chances.sum()), 1 / 3)
+
+
+def test_loss_ends_take_equally_many_of_both_sides():
+    y = np.asarray([0, 0, 0, 0, 0, 1, 1, 1, 1])
+    is_error = np.asarray([1, 1, 0, 0, 0, 0, 0, 1, 0], np.bool_)
+    losses = np.asarray([0.9, 2.0, 0.3, 0.1, 0.2, 0.4, 0.4, 3.0, 0.5])
+    # Class 0: of two errors and three correct rows; class 1 has one error, and of equal losses the first counts.
+    np.testing.assert_array_equal(loss_ends(losses, is_error, y, 2, 1), [1, 3, 5, 7])
+    np.testing.assert_array_equal(loss_ends(losses, is_error, y, 2, 2), [0, 1, 3, 4, 5, 7])
+    np.testing.assert_array_equal(loss_ends(losses, is_error, y, 2, 100), [0, 1, 3, 4, 5, 7])
+
+
+@pytest.mark.parametrize(
+    ("is_error", "k", "says"),
+    [
+        ([0, 0, 1, 0], 0, "top_k must be at least 1"),
+        ([0, 0, 1, 0], 2, "class 0 has 0 misclassified and 2 correct rows"),
+    ],
+)
+def test_loss_ends_need_both_sides(is_error, k, says):
+    with pytest.raises(ValueError, match=says):
+        loss_ends(np.ones(4), np.asarray(is_error, np.bool_), np.asarray([0, 0, 1, 1]), 2, k)

@@ -12,6 +12,7 @@ from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitL
 from penult_server.errors import ServiceError
 from penult_server.progress import MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest
+from penult_server.stores.groupings import GroupingManifest, write_grouping
 
 SIDE = 32
 COUNTS = {"train": [9, 3, 2, 10], "val": [2, 2, 2, 2], "test": [3, 0, 4, 5]}
@@ -129,3 +130,26 @@ def tiny_bert(path: Path, **options: float) -> str:
     (path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     (path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}', encoding="utf-8")
     return str(path)
+
+
+def grouping_of(
+    root: Path, dataset: MemoryDataset, attribute: str = "", *, left_out: Sequence[int] = (), digest: str = ""
+) -> str:
+    """Digest of a grouping of the training examples by an attribute; those at some positions are in no group."""
+    info = dataset.info
+    column = info.attribute_column(attribute)
+    train, chosen = info.split("train"), info.attributes[column]
+    value = train.a[:, column].copy()
+    value[list(left_out)] = -1
+    manifest = GroupingManifest(
+        digest=f"{abs(hash((value.tobytes(), chosen))):064x}",
+        feature_set="",
+        classes=info.classes,
+        values=chosen.values,
+        attribute=chosen.name,
+        record={},
+        dataset=info.name,
+        dataset_digest=digest or info.digest,
+        split="train",
+    )
+    return write_grouping(root, manifest, {"row_id": train.row_id, "y": train.y, "value": value}).digest

@@ -13,6 +13,8 @@ Values = dict[str, Any]
 Data = Literal["images", "one group", "texts"]
 SOME_CHECKPOINT = "checkpoint"
 """Stands for the digest of the starting point of the images' base run."""
+SOME_GROUPING = "grouping"
+"""Stands for the digest of a grouping of the training images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,7 @@ FROM_START: Values = {"start.checkpoint": SOME_CHECKPOINT, "pretrained": None}
 WHOLE_CVAR: Values = CVAR | {"objective.cvar_fraction": 1.0}
 EVEN: Values = {"warmup": 0.0}
 TEXTS_ONLY = "goes with a dataset of texts"
+GROUPS_ONLY = "has no effect .* over groups, or loss=GroupDRO"
 IMAGES_ONLY = "goes with a dataset of images"
 
 MATRIX: dict[str, list[Check]] = {
@@ -103,6 +106,15 @@ MATRIX: dict[str, list[Check]] = {
         Same(one={"balance.method": BALANCE["upsampling"]}, other=UPSAMPLING | {"balance.by": BY["class"]}),
         Differ(one=UPSAMPLING, other=UPSAMPLING | {"balance.by": BY["class"]}),
         Refused(of={"balance.by": BY["group"]}, says="by has no effect .* goes with a balance"),
+    ],
+    # Of the values of the attribute "turn".
+    "grouping": [
+        Same(one=UPWEIGHTING | {"attribute": "turn"}, other=UPWEIGHTING | {"grouping": SOME_GROUPING}),
+        Same(one=DRO | {"attribute": "turn"}, other=DRO | {"grouping": SOME_GROUPING}),
+        Differ(one=UPWEIGHTING, other=UPWEIGHTING | {"grouping": SOME_GROUPING}),
+        Refused(of={"grouping": SOME_GROUPING}, says=f"by {GROUPS_ONLY}"),
+        Refused(of=UPSAMPLING | {"balance.by": BY["class"], "grouping": SOME_GROUPING}, says=f"by {GROUPS_ONLY}"),
+        Elsewhere("server/test_finetuning_balance.py", "test_a_grouping_stands_in_for_the_attribute"),
     ],
     "balance.missing_groups": [
         # No group is missing.

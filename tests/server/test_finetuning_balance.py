@@ -1,14 +1,16 @@
 """Which examples a run draws: the definitions of the balancings as identities between whole epochs."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from finetuning_data import COUNTS, MemoryDataset, squares
+from finetuning_data import COUNTS, MemoryDataset, grouping_of, squares
 from numpy.testing import assert_allclose, assert_array_equal
 
 from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
+from penult_proto.notes import NoteId
 from penult_server.errors import ServiceError
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.errors_of import Errors, repeated
@@ -100,3 +102,47 @@ def test_repeated_errors_stand_as_often_as_asked() -> None:
     expected = np.ones(24, dtype=np.int64)
     expected[[3, 7]] = 5
     assert_array_equal(np.bincount(order, minlength=24), expected)
+
+
+METHODS = [method for method in BalanceMethod if method is not BalanceMethod.NONE]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_grouping_stands_in_for_the_attribute(tmp_path: Path, method: BalanceMethod) -> None:
+    """Of the attribute's own values, to the last bit; also for the order of every epoch."""
+    dataset = squares()
+    change = {"method": method, "by": BalanceBy.GROUP, "ratio": 2.0}
+    stored = chosen(dataset, **change)
+    config = replace(CONFIG, grouping=grouping_of(tmp_path, dataset), **change)
+    found = balance(config, dataset, tmp_path)
+    for name in ("y", "g", "labels", "rows", "weights"):
+        assert_array_equal(getattr(found, name), getattr(stored, name))
+    assert (found.n_labels, found.n_groups) == (stored.n_labels, stored.n_groups)
+    assert_array_equal(epoch_order(found, config, 1), epoch_order(stored, config, 1))
+    assert [note.id for note in found.notes] == [NoteId.GROUPS_USED]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_examples_in_no_group_are_not_trained_on(tmp_path: Path, method: BalanceMethod) -> None:
+    dataset = squares()
+    left_out = [1, 2, 11]
+    grouping = grouping_of(tmp_path, dataset, left_out=left_out)
+    config = replace(CONFIG, grouping=grouping, method=method, by=BalanceBy.GROUP, ratio=2.0)
+    training = balance(config, dataset, tmp_path)
+    assert not np.isin(left_out, training.rows).any()
+    assert not np.isin(left_out, epoch_order(training, config, 0)).any()
+    errors = Errors(rows=np.array([0, 1, 2]), notes=())
+    assert not np.isin(left_out, repeated(training, errors, 3).rows).any()
+    if method is BalanceMethod.UPWEIGHTING:
+        counts = np.bincount(training.g[training.rows], minlength=4)
+        assert_allclose((training.weights * np.isin(np.arange(24), training.rows)).sum(), counts.sum())
+    assert [note.id for note in training.notes] == [NoteId.GROUPS_USED, NoteId.ROWS_WITHOUT_GROUP]
+
+
+def test_a_grouping_of_another_dataset_is_refused(tmp_path: Path) -> None:
+    dataset = squares()
+    grouping = grouping_of(tmp_path, dataset, digest="0" * 64)
+    config = replace(CONFIG, grouping=grouping, method=BalanceMethod.UPWEIGHTING, by=BalanceBy.GROUP)
+    with pytest.raises(ServiceError, match="is not of dataset 'squares' as it is now") as caught:
+        balance(config, dataset, tmp_path)
+    assert caught.value.kind == ErrorKind.OTHER_ROWS

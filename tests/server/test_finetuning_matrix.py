@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from finetuning_data import MemoryDataset, Recorder, squares, texts, tiny_bert
+from finetuning_data import MemoryDataset, Recorder, grouping_of, squares, texts, tiny_bert
 from finetuning_matrix import (
     DRO,
     MATRIX,
     SGD,
     SOME_CHECKPOINT,
+    SOME_GROUPING,
     UPSAMPLING,
     Data,
     Differ,
@@ -104,6 +105,8 @@ class Runs:
         for name, value in all_values.items():
             if value == SOME_CHECKPOINT:
                 all_values[name] = self.outcome({}, "images").checkpoints[0].digest
+            elif value == SOME_GROUPING:
+                all_values[name] = grouping_of(self._root, self._datasets["images"], "turn")
         return spec_of(all_values)
 
     def complete(self, values: Values, data: Data) -> runs_pb2.FinetuneSpec:
@@ -186,7 +189,13 @@ def test_what_is_tested_elsewhere_is_there(check: Elsewhere) -> None:
 UNTRAINED = [
     path for path in paths() if any("only the starting point" in effect.goes_with for effect in effects_of(path))
 ]
-LISTS: Values = {"evaluate": ["val"], "early_steps": [1], "keep": "last", "objective.repeat_errors_of": "ab" * 32}
+LISTS: Values = {
+    "evaluate": ["val"],
+    "early_steps": [1],
+    "keep": "last",
+    "objective.repeat_errors_of": "ab" * 32,
+    "grouping": "ab" * 32,
+}
 
 
 @pytest.mark.parametrize("path", [*UNTRAINED, "balance.method"])

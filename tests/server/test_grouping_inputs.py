@@ -8,10 +8,9 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groupings_pb2 as pb
 from penult_proto.v1 import refits_pb2, spectra_pb2
 from penult_server.compute.backend import choose_backend
-from penult_server.compute.groupings.inputs import Reader, read_inputs
+from penult_server.compute.groupings.inputs import Access, read_inputs, read_rows
 from penult_server.compute.groupings.methods import eiil, errors, predictions, regularised_errors
 from penult_server.compute.refits.material import RefitMaterial
-from penult_server.compute.reporting import SILENT
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
@@ -44,13 +43,13 @@ def store(root, x, y, a, *, classes=("cat", "dog"), logits=None, first_id=0):
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """A store with a validation set that has logits; and a training set whose classes are in the other order."""
+    """A store with a validation and a training set, both with logits."""
     root = tmp_path_factory.mktemp("store")
     x, y, a = planted(1)
     logits = np.stack([1.2 - x[:, 1], x[:, 1] - 1.2], axis=1)
     val = store(root, x, y, a, logits=logits)
     train_x, train_y, train_a = planted(2, n=900)
-    train = store(root, train_x, 1 - train_y, train_a, classes=("dog", "cat"), logits=train_x[:, :2], first_id=5000)
+    train = store(root, train_x, train_y, train_a, logits=train_x[:, :2], first_id=5000)
     return root, val, train
 
 
@@ -58,22 +57,21 @@ def stored(tmp_path_factory):
 def reader(stored):
     backend = choose_backend("cpu")
     material = RefitMaterial(stored[0], backend, ResidentFeatures(stored[0], backend, 2**24))
-    return Reader(root=stored[0], material=material, check=lambda: None, progress=SILENT)
+    return Access(root=stored[0], material=material, check=lambda: None)
 
 
 def question(method, digest, **fields):
     return pb.DiscoverGroupsRequest(method=method, source=spectra_pb2.FeatureSource(feature_set=digest), **fields)
 
 
-def test_sets_are_read_in_one_order_of_classes(stored, reader):
+def test_sets_are_read_with_their_logits(stored, reader):
     _, val, train = stored
-    inputs = read_inputs(question("errors", val, fit=train), reader)
-    _, y, _ = planted(2, n=900)
-    assert inputs.source.labels.classes == inputs.fit.labels.classes == ("cat", "dog")
+    inputs = read_inputs(question("regularised_errors", val, fit=train), reader)
+    x, y, _ = planted(2, n=900)
     np.testing.assert_array_equal(inputs.fit.y, y)
-    # The training set's logits were those of (dog, cat).
-    np.testing.assert_array_equal(inputs.fit.logits, planted(2, n=900)[0][:, [1, 0]])
+    np.testing.assert_array_equal(inputs.fit.logits, x[:, :2])
     assert inputs.fit.row_id[0] == 5000
+    assert read_inputs(question("errors", val), reader).fit.row_id[0] == 0
 
 
 def test_selected_rows_keep_their_labels(stored, reader):
@@ -104,14 +102,12 @@ def test_errors_are_those_of_the_logits_and_of_a_given_head(stored, reader):
     head = refits_pb2.Head(
         weight=array_to_proto(weight), bias=array_to_proto(np.array([-0.4, 0.4])), classes=["dog", "cat"]
     )
-    asked = question("errors", val, head=refits_pb2.HeadReference(explicit=head), fit=train)
+    asked = question("errors", val, head=refits_pb2.HeadReference(explicit=head))
     given = errors.find(read_inputs(asked, reader))
     np.testing.assert_array_equal(given.value, (x[:, 0] > 0.4).astype(int) != y)
     # The rule asks the same head about other rows.
-    rows = read_inputs(question("errors", train), reader).source
-    value, _ = errors.assign(
-        given.rule_arrays, reader.as_classes_of(rows, reader.material.manifest(val), reader.material.manifest(train))
-    )
+    rows = read_rows(spectra_pb2.FeatureSource(feature_set=train), reader)
+    value, _ = errors.assign(given.rule_arrays, rows)
     other_x, other_y, _ = planted(2, n=900)
     np.testing.assert_array_equal(value, (other_x[:, 0] > 0.4).astype(int) != other_y)
 
@@ -151,21 +147,17 @@ def refused(reader, asked) -> ServiceError:
 
 
 def test_what_cannot_be_asked_is_refused_by_kind(stored, reader):
-    root, val, _ = stored
-    x, y, a = planted(3, n=50)
-    bare = store(root, x, y, a, first_id=9000)
-    assert refused(reader, question("errors", bare)).kind == ErrorKind.INVALID_ARGUMENT
+    _, val, _ = stored
     one_class = question("eiil", val)
     one_class.source.rows.row_ids.CopyFrom(array_to_proto(np.flatnonzero(planted(1)[1] == 0)[:9].astype(np.uint64)))
     error = refused(reader, one_class)
     assert (error.kind, "'dog'" in error.message) == (ErrorKind.EMPTY_GROUP, True)
-    narrow = store(root, x[:, :4].copy(), y, a, first_id=9000)
-    assert refused(reader, question("errors", val, fit=narrow)).kind == ErrorKind.WRONG_SHAPE
-    others = store(root, x, y, a, classes=("cat", "fox"), first_id=9000)
-    assert refused(reader, question("errors", val, fit=others)).kind == ErrorKind.OTHER_CLASSES
     huge = refits_pb2.Head(weight=array_to_proto(np.full((2, 12), 1e308)), bias=array_to_proto(np.zeros(2)))
     error = refused(reader, question("errors", val, head=refits_pb2.HeadReference(explicit=huge)))
     assert error.kind == ErrorKind.NOT_FINITE
+    narrow = refits_pb2.Head(weight=array_to_proto(np.ones((2, 4))), bias=array_to_proto(np.zeros(2)))
+    error = refused(reader, question("errors", val, head=refits_pb2.HeadReference(explicit=narrow)))
+    assert error.kind == ErrorKind.WRONG_SHAPE
 
 
 def test_a_head_without_errors_makes_no_groups(stored, reader):

@@ -15,7 +15,7 @@ NEEDED = {
     "dfr_2022": pb.RefitRequest(scaling=pb.Scaling(kind=pb.SCALING_KIND_SET, feature_set="t")),
     "self_disagreement": pb.RefitRequest(rows=pb.Rows(other="o")),
 } | dict.fromkeys(
-    ("dfr_train", "afr", "afr_celeba", "afr_multinli"), pb.RefitRequest(select=pb.Select(feature_set="v"))
+    ("dfr_train", "afr", "afr_celeba", "afr_multinli", "leia"), pb.RefitRequest(select=pb.Select(feature_set="v"))
 )
 
 

@@ -12,7 +12,7 @@ from penult_proto.v1 import features_pb2 as pb
 from penult_server.compute import upload_sizes
 from penult_server.compute.transfer import receive
 from penult_server.errors import ServiceError
-from penult_server.registry.feature_set_text import LONG, parsed, text_of
+from penult_server.registry.long_text import LONG, parsed, text_of
 
 SIZES = {arrays_pb2.DTYPE_INT64: 8, arrays_pb2.DTYPE_FLOAT32: 4}
 Usage = namedtuple("Usage", "total used free")
@@ -79,8 +79,8 @@ def test_a_set_of_many_groups_is_read_once():
     large, small = pb.FeatureSet(digest="a", groups=[group] * 2000), pb.FeatureSet(digest="b", groups=[group])
     for feature_set in (large, small):
         text = text_of(feature_set)
-        assert parsed(text) == parsed(text) == feature_set
+        assert parsed(text, pb.FeatureSet) == parsed(text, pb.FeatureSet) == feature_set
         assert (len(text) > LONG) == (feature_set is large)
-        found = parsed(text)
+        found = parsed(text, pb.FeatureSet)
         found.digest = "changed"
-        assert parsed(text) == feature_set  # everybody has a copy
+        assert parsed(text, pb.FeatureSet) == feature_set  # everybody has a copy

@@ -25,10 +25,11 @@ from penult.options import (
 )
 from penult.results.records import Checkpoint, Dataset, FeatureSet, Run
 from penult.results.refits import Refit
-from penult.types import BalanceMethod, By, FeatureKind, FileHead, MissingGroups, RecipeName, StorageType
+from penult.types import BalanceMethod, FeatureKind, FileHead, MissingGroups, RecipeName, StorageType
 from penult.wire import encode
 from penult.wire.finetune_arguments import FinetuneArguments
 from penult.wire.recipes import check_names, finetuning, swept
+from penult.wire.references import ByLike
 from penult_proto.v1 import jobs_pb2
 
 
@@ -50,7 +51,7 @@ class Finetuning:
         weights: str | Path | None = None,
         head: FileHead | None = None,
         balance: BalanceMethod | None = None,
-        by: By | None = None,
+        by: ByLike | None = None,
         ratio: float | Literal["dataset"] | None = None,
         missing_groups: MissingGroups | None = None,
         epochs: int | None = None,
@@ -114,7 +115,9 @@ class Finetuning:
             keeps as many of each as the smallest has; "upsampling" draws with probability 1/count;
             "upweighting" weighs the loss by 1/count; "mixture" caps each at `ratio` times the smallest, then
             upsamples. The cap is rounded down; the authors' code rounds it up.
-        by : balance over classes or groups.
+        by : balance over "class" or "group"; or over the groups of a grouping of the dataset's split "train", which
+            ``loss=GroupDRO()`` then uses, too. Examples in none of them are not trained on; metrics, and what
+            ``record=Record(keep="best")`` compares, are of the stored groups.
         ratio : for "mixture", at least 1; "dataset" for the dataset's own imbalance, largest over smallest.
         missing_groups : what to do about groups without a training example when balancing by group: "refuse", or "skip"
             to balance the others. Groups without an example in any split are always left out. ``.notes`` of the run

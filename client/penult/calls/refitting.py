@@ -18,7 +18,6 @@ from penult.results.refits import Interpolation, Refit
 from penult.results.soups import soup
 from penult.types import (
     BalanceMethod,
-    By,
     GridName,
     GroupSource,
     Intercept,
@@ -32,7 +31,7 @@ from penult.types import (
     WeightsChoice,
 )
 from penult.wire import decode, decode_refits, encode_refits
-from penult.wire.references import AnyHeadLike, FeatureSetLike, HeadLike, ScalingLike
+from penult.wire.references import AnyHeadLike, ByLike, FeatureSetLike, HeadLike, ScalingLike
 from penult.wire.refit_arguments import PathArguments, RefitArguments, SelectArguments
 from penult_proto.v1 import cards_pb2, refits_pb2
 
@@ -49,7 +48,7 @@ class Refitting:
         *,
         preset: Preset | None = None,
         balance: BalanceMethod | None = None,
-        by: By | None = None,
+        by: ByLike | None = None,
         ratio: float | None = None,
         missing_groups: MissingGroups | None = None,
         l1: float | None = None,
@@ -74,6 +73,7 @@ class Refitting:
         groups: GroupSource | None = None,
         risk: Risk | None = None,
         alpha: float | None = None,
+        subspace: int | None = None,
         path: PathArguments | None = None,
         grid: Mapping[GridName, Sequence[float]] | None = None,
         select: SelectArguments | None = None,
@@ -116,7 +116,8 @@ class Refitting:
             replacement with probability 1/count (on a path: each batch); "upweighting" weighs by 1/count;
             "mixture" caps each at `ratio` times the smallest (rounded down; the authors' code rounds up), then
             upsamples. Needs `by`, and replaces the preset's.
-        by : balance over "class" or "group".
+        by : balance over "class" or "group"; or over the groups of a grouping, its digest or its name, which a preset's
+            balancing by group and `risk` then use, too. Rows in none of them are not fitted.
         ratio : for "mixture", at least 1.
         missing_groups : what to do about groups without a row when balancing by group: ["refuse"], or "skip" to balance
             the others. Groups without an example in the whole dataset are always left out. ``.notes`` names the groups
@@ -142,15 +143,19 @@ class Refitting:
         detector, detector_l1 : how the detector is trained, on the same rows: its path, as in `path`, and its l1 [0.0].
             RAD's 1 / c_sel times the mean of |W| is detector_l1 = 1 / (c_sel C D).
         rows : which rows are fitted: ["all"]; the `top_k` with the largest "top_loss" under the stored logits, or
-            "top_disagreement" with those of the feature set `other`; or an array of row ids. Balancing draws among
-            them.
+            "top_disagreement" with those of the feature set `other`; the "loss_ends": of each class the `top_k`
+            misclassified of largest loss and as many correct of smallest; or an array of row ids. Balancing draws
+            among them.
         offset : o_i, which training adds to the logits and prediction leaves out: ["none"], tau log p(y)
             ("class_prior"), tau log p(y | predicted) ("prediction_prior").
         tau : number of `offset` [1.0].
         groups : what "group" means to balancing and group DRO: ["stored"], class x "errors" of the stored logits,
-            class x "eiil" environments. Selection and metrics always use the stored ones.
+            class x "eiil" environments. Selection (but for its "groups") and metrics always use the stored ones, and
+            ``.notes`` says so.
         risk : ["mean"], "group_dro" (largest mean loss of a group) or "cvar" (mean of the fraction `alpha` [0.1] of
             largest losses).
+        subspace : the correction W - W0 of the `center` lies in the span of this many leading eigenvectors of the
+            covariance of the rows fitted, weighted as they are, of features that are not standardised [None: anywhere].
         path : an early-stopped method instead of the optimum: {"optimizer": "gd" | "sgd" | "adamw", "learning_rate",
             "schedule": "constant" | "cosine" (over epochs, to zero), "steps" or "epochs", "momentum", "weight_decay",
             "clip_norm", "batch_size", "keep": "last" | "best" (by `select`), "start": "zero" (also where there is a
@@ -159,8 +164,9 @@ class Refitting:
             fitted.
         select : how one candidate is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a
             feature set, "metric": "worst_group" | "worst_class" | "average" | "mean_group", "ties": "first" | "last",
-            "final": "chosen" | "refit" (again on all rows), "repeats", "standardize" (of the candidates)}. With a
-            preset, what you give replaces that part of its selection; the other parts stay.
+            "final": "chosen" | "refit" (again on all rows), "repeats", "standardize" (of the candidates), "groups": a
+            grouping whose groups score, in place of the stored ones}. With a preset, what you give replaces that part
+            of its selection; the other parts stay.
         evaluate : feature sets to score the head on, by the names that ``.metrics`` gets.
         train : the training set, often `features` itself, whose group counts weight the weighted averages of the sets
             in `evaluate`; see `Client.evaluate`.
@@ -252,6 +258,7 @@ class Refitting:
         class_map: Mapping[str, str] | None = None,
         across_checkpoints: bool = False,
         train: FeatureSetLike | None = None,
+        by: ByLike = "group",
         timeout: float = 300.0,
         progress: bool | None = None,
     ) -> Metrics:
@@ -269,6 +276,8 @@ class Refitting:
         across_checkpoints : score a head on features of another checkpoint than its own; refused by default.
         train : the training set, whose group counts weight ``.weighted_average_accuracy`` in place of the fractions
             stored with `features` (``.train_weights``); groups are matched by their names.
+        by : a grouping, its digest or its name, whose groups are scored in place of the stored ones. Rows in none of
+            them are left out of all numbers, and counted in ``.grouping``.
         timeout : seconds.
         progress : show how far it is, after a second; None: on a terminal and in a notebook.
 
@@ -282,6 +291,7 @@ class Refitting:
             class_map=class_map,
             across_checkpoints=across_checkpoints,
             train=train,
+            by=by,
         )
         call = self.connection.stubs.refits.Evaluate
         return decode.metrics(
@@ -302,6 +312,7 @@ class Refitting:
         features: FeatureSetLike,
         *,
         train: FeatureSetLike | None = None,
+        by: ByLike = "group",
         steps: int = 21,
         class_map: Mapping[str, str] | None = None,
         across_checkpoints: bool = False,
@@ -316,7 +327,7 @@ class Refitting:
         ----------
         first, second : as in `evaluate`.
         features : what they are scored on.
-        train : as in `evaluate`.
+        train, by : as in `evaluate`.
         steps : points on the line, 2 to 1000.
         class_map, across_checkpoints : as in `evaluate`, for both heads.
         timeout : seconds.
@@ -335,6 +346,7 @@ class Refitting:
             class_map=class_map,
             across_checkpoints=across_checkpoints,
             train=train,
+            by=by,
         )
         call = self.connection.stubs.refits.EvaluateMixtures
         answer = ask(

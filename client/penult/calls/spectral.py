@@ -8,9 +8,9 @@ from penult.results.descriptors import Descriptors, Eigenvectors, PrincipalAngle
 from penult.results.records import Run
 from penult.results.run_spectra import RunSpectra
 from penult.results.spectra import Spectra
-from penult.types import By
 from penult.wire import decode_spectra, encode, encode_spectra
 from penult.wire.encode_spectra import RowsLike, SourceLike
+from penult.wire.references import ByLike
 
 
 class Spectral:
@@ -23,7 +23,7 @@ class Spectral:
         features: SourceLike,
         *,
         split: str | None = None,
-        by: By = "group",
+        by: ByLike = "group",
         top_k: int | None = None,
         correction: int = 0,
         center: bool = True,
@@ -55,7 +55,8 @@ class Spectral:
         ----------
         features : what to look at: a feature set, or with `split` a checkpoint.
         split : for a checkpoint, the split whose stored features are meant.
-        by : "group"; or "class", which pools the groups of each class.
+        by : "group"; "class", which pools the groups of each class; or a grouping, its digest or its name, whose groups
+            are meant (``client.groupings``). Rows in none of them are left out, and counted in ``.grouping``.
         top_k : eigenvalues returned, the largest; at most D, and all D by default.
         correction : the divisor is n_g - correction: 0 (the paper) or 1 (unbiased).
         center : second moments about the mean; about zero when False.
@@ -106,7 +107,7 @@ class Spectral:
         run: Run | str,
         *,
         split: str,
-        by: By = "group",
+        by: ByLike = "group",
         top_k: int | None = None,
         correction: int = 0,
         center: bool = True,
@@ -155,7 +156,7 @@ class Spectral:
         features: SourceLike,
         *,
         split: str | None = None,
-        by: By = "group",
+        by: ByLike = "group",
         rows: RowsLike | None = None,
         power_law: tuple[int, int] = (11, 50),
         timeout: float = 600.0,
@@ -195,7 +196,7 @@ class Spectral:
         features: SourceLike,
         *,
         split: str | None = None,
-        by: By = "group",
+        by: ByLike = "group",
         top_k: int = 10,
         correction: int = 0,
         center: bool = True,
@@ -237,7 +238,7 @@ class Spectral:
         *,
         groups: tuple[str | int, str | int],
         split: str | None = None,
-        by: By = "group",
+        by: ByLike = "group",
         top_k: int = 10,
         rows: RowsLike | None = None,
         timeout: float = 600.0,

@@ -15,6 +15,7 @@ from penult.cli.stored import deleting
 from penult.cli.stored.checkpoints import CHECKPOINTS
 from penult.cli.stored.datasets import DATASETS
 from penult.cli.stored.features import FEATURES
+from penult.cli.stored.groupings import GROUPINGS
 from penult.cli.stored.jobs import JOBS
 from penult.cli.stored.results import RESULTS
 from penult.cli.stored.runs import RUNS
@@ -51,7 +52,7 @@ def store() -> None:
     # As above.
 
 
-COLLECTIONS = (DATASETS, RUNS, CHECKPOINTS, FEATURES, RESULTS, JOBS)
+COLLECTIONS = (DATASETS, RUNS, CHECKPOINTS, FEATURES, GROUPINGS, RESULTS, JOBS)
 WORK = (finetune, sweep, extract)
 for command in (
     *(*WORK, *questions.COMMANDS, *exporting.COMMANDS, *published.COMMANDS),

@@ -24,6 +24,7 @@ from penult_proto.v1 import (
     checkpoints_pb2_grpc,
     datasets_pb2_grpc,
     features_pb2_grpc,
+    groupings_pb2_grpc,
     info_pb2_grpc,
     jobs_pb2_grpc,
     progress_pb2_grpc,
@@ -108,6 +109,7 @@ class Stubs:
         self.checkpoints = checkpoints_pb2_grpc.CheckpointServiceStub(channel)
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(channel)
         self.features = features_pb2_grpc.FeatureServiceStub(channel)
+        self.groupings = groupings_pb2_grpc.GroupingServiceStub(channel)
         self.info = info_pb2_grpc.InfoServiceStub(channel)
         self.jobs = jobs_pb2_grpc.JobServiceStub(channel)
         self.progress = progress_pb2_grpc.ProgressServiceStub(channel)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from penult.display.html import Shown
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
+from penult.results.groupings.used import UsedGrouping
 from penult.results.records import Group, short
-from penult.types import By
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,8 @@ class Eigenvectors(Shown, Savable):
     """The top K eigenvectors of the covariance of each of G groups or classes, in D features."""
 
     feature_set: str
-    by: By
+    by: str
+    """"group" or "class"; with a grouping, what its values are called together."""
     groups: tuple[Group, ...]
     eigenvalues: NDArray[np.float64]
     """(G, K) descending."""
@@ -35,6 +36,8 @@ class Eigenvectors(Shown, Savable):
     """(G, K, D), rows of unit length: vectors[g, k] belongs to eigenvalues[g, k]."""
     correction: int
     center: bool
+    grouping: UsedGrouping | None = None
+    """The grouping whose groups these are; None for the stored groups, and for classes."""
 
     def to_frame(self) -> pd.DataFrame:
         """One row per group and rank: `group` (name), `rank` (from 1), `eigenvalue`, `vector` (an array (D,)).
@@ -83,7 +86,8 @@ class Descriptors(Shown, Savable):
 
     digest: str
     feature_set: str
-    by: By
+    by: str
+    """"group" or "class"; with a grouping, what its values are called together."""
     groups: tuple[Group, ...]
     descriptors: Mapping[str, Descriptor]
     """Descriptors by id: participation_ratio, effective_rank, rank_me, power_law_exponent."""
@@ -91,6 +95,8 @@ class Descriptors(Shown, Savable):
     """Shares by id: class_share, attribute_share, group_share. Those of class and attribute may overlap."""
     reused: bool
     """Whether the answer was stored already."""
+    grouping: UsedGrouping | None = None
+    """The grouping whose groups these are; None for the stored groups, and for classes."""
 
     def __getitem__(self, id: str) -> NDArray[np.float64]:
         """(G,) values of the descriptor `id`. Raises KeyError, listing those there are."""
@@ -153,6 +159,8 @@ class PrincipalAngles(Shown, Savable):
     formula: str
     reused: bool
     """Whether the answer was stored already."""
+    grouping: UsedGrouping | None = None
+    """The grouping whose groups these are; None for the stored groups, and for classes."""
 
     @property
     def overlap(self) -> float:

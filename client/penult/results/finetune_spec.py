@@ -18,7 +18,7 @@ from penult.options import (
     Schedule,
     Texts,
 )
-from penult.types import BalanceMethod, By, FileHead, MissingGroups
+from penult.types import BalanceMethod, FileHead, MissingGroups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,8 @@ class FinetuneSpec(Shown):
     weights: str | None
     head: FileHead | None
     balance: BalanceMethod
-    by: By | None
+    by: str | None
+    """"class", "group", or the digest of a grouping."""
     ratio: float | Literal["dataset"] | None
     missing_groups: MissingGroups | None
     epochs: int

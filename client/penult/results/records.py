@@ -73,6 +73,7 @@ class Info(Shown):
     n_feature_sets: int
     n_checkpoints: int
     n_results: int
+    n_groupings: int
     root: str
     """Directory of the store, on the server's machine."""
 

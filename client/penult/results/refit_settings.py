@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from penult.display.html import Shown
 from penult.types import (
     BalanceMethod,
-    By,
     GroupSource,
     Intercept,
     Link,
@@ -55,6 +54,8 @@ class SelectSettings(Shown):
     repeats: int
     standardize: str
     """"none", "rows", "all", or the digest of a feature set."""
+    groups: str = ""
+    """The digest of a grouping; empty for the stored groups."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +69,8 @@ class RefitSettings(Shown):
     preset: str
     """Empty when none was named."""
     balance: BalanceMethod
-    by: By
+    by: str
+    """"class", "group", or the digest of a grouping."""
     ratio: float | None
     missing_groups: MissingGroups
     l1: float
@@ -89,7 +91,7 @@ class RefitSettings(Shown):
     detector: PathSettings | None
     detector_l1: float | None
     rows: str
-    """"all", "top_loss", "top_disagreement" or "explicit"."""
+    """"all", "top_loss", "top_disagreement", "loss_ends" or "explicit"."""
     top_k: int | None
     other: str
     offset: OffsetChoice
@@ -97,6 +99,7 @@ class RefitSettings(Shown):
     groups: GroupSource
     risk: Risk
     alpha: float | None
+    subspace: int | None
     path: PathSettings | None
     grid: Mapping[str, tuple[float, ...]]
     select: SelectSettings | None

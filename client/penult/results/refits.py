@@ -17,6 +17,7 @@ from penult.display.html import Shown
 from penult.display.names import and_more, in_usual_order, one_line
 from penult.files.savable import Savable
 from penult.results.frames import frame
+from penult.results.groupings.used import UsedGrouping
 from penult.results.heads import Head
 from penult.results.metrics import Metrics
 from penult.results.notes import Notes, lines
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-STRENGTHS = ("l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k")
+STRENGTHS = ("l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k", "subspace")
 """Settings that a grid may hold; None where they go with another method."""
 MOST_SCORES = 3
 """Evaluated sets that one line has space for."""
@@ -175,6 +176,10 @@ class Refit(Shown, Savable):
     """Rows used per draw."""
     reused: bool
     """Whether the answer was stored already."""
+    grouping: UsedGrouping | None = None
+    """The grouping whose groups the rows that were fitted have; None for the stored groups."""
+    select_grouping: UsedGrouping | None = None
+    """The grouping by whose groups candidates were chosen; None for the stored groups. `metrics` are of the stored."""
     notes: Notes = ()
     """What the numbers of the refit alone do not say, such as that the head predicts one class for every row."""
     name: str = field(default="", compare=False)

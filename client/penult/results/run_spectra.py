@@ -16,6 +16,7 @@ from penult.display.html import Shown
 from penult.display.names import and_more, one_line
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
+from penult.results.groupings.used import UsedGrouping
 from penult.results.records import Group
 from penult.results.spectra import MOST_COMPARISONS, Spectra
 
@@ -41,6 +42,16 @@ class RunSpectra(Shown, Savable):
     def groups(self) -> tuple[Group, ...]:
         """G groups or classes, the same in every epoch."""
         return self.spectra[0].groups
+
+    @property
+    def by(self) -> str:
+        """ "group" or "class"; with a grouping, what its values are called together."""
+        return self.spectra[0].by
+
+    @property
+    def grouping(self) -> UsedGrouping | None:
+        """The grouping whose groups these are; None for the stored groups, and for classes."""
+        return self.spectra[0].grouping
 
     @property
     def eigenvalues(self) -> NDArray[np.float64]:

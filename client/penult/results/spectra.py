@@ -17,9 +17,9 @@ from penult.display.html import Shown
 from penult.display.names import and_more, one_line
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
+from penult.results.groupings.used import UsedGrouping
 from penult.results.notes import Notes, lines
 from penult.results.records import Group, named, short
-from penult.types import By
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,8 @@ class Spectra(Shown, Savable):
     digest: str
     feature_set: str
     """Digest of the feature set."""
-    by: By
+    by: str
+    """"group" or "class"; with a grouping, what its values are called together."""
     groups: tuple[Group, ...]
     """G groups, or C classes, with the number of rows used of each."""
     eigenvalues: NDArray[np.float64]
@@ -129,6 +130,8 @@ class Spectra(Shown, Savable):
     """The run whose kept rows were used; empty otherwise."""
     reused: bool
     """Whether the answer was stored already."""
+    grouping: UsedGrouping | None = None
+    """The grouping whose groups these are; None for the stored groups, and for classes."""
     notes: Notes = ()
     """Said once: such as from which other answer a name was taken."""
     name: str = field(default="", compare=False)
@@ -139,6 +142,11 @@ class Spectra(Shown, Savable):
     """Who asked first, as the client said; empty when not known."""
     created: datetime | None = field(default=None, compare=False)
     """When it was computed; None when not known."""
+
+    @property
+    def is_by_class(self) -> bool:
+        """Whether the parts are classes, not groups."""
+        return self.by == "class" and self.grouping is None
 
     def explained_variance(self) -> NDArray[np.float64]:
         """(G, K) fraction of the total variance in the first 1 ... K eigenvalues; NaN where there is none."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from penult.results import records
 from penult.results.finetune_spec import FinetuneSpec
+from penult.results.groupings.used import UsedGrouping
 from penult.results.metrics import EpochMetrics, MaskMetrics, Metrics
 from penult.results.notes import Note, Notes
 from penult.wire.arrays import sent_by_server
@@ -65,6 +66,11 @@ def groups(messages: Iterable[groups_pb2.Group]) -> tuple[records.Group, ...]:
     return tuple(record(records.Group, message) for message in messages)
 
 
+def used_grouping(message: Any) -> UsedGrouping | None:
+    """The grouping that an answer is by; None for the stored groups."""
+    return record(UsedGrouping, message.grouping) if message.HasField("grouping") else None
+
+
 def metrics(message: groups_pb2.Metrics) -> Metrics:
     """Accuracies; the worst group as a record instead of an index."""
     decoded = groups(message.groups)
@@ -83,6 +89,7 @@ def metrics(message: groups_pb2.Metrics) -> Metrics:
         masks=masks,
         worst_mask=masks[message.worst_mask] if masks and message.worst_mask >= 0 else None,
         worst_mask_accuracy=message.worst_mask_accuracy if masks else float("nan"),
+        grouping=used_grouping(message),
         notes=decode_notes(message.notes),
     )
 

@@ -8,11 +8,12 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from penult.display.names import in_usual_order
 from penult.results import refits
+from penult.results.groupings.used import UsedGrouping
 from penult.results.heads import Head
 from penult.results.lists.stored import ResultSummary, Score
 from penult.results.refit_settings import PathSettings, RefitSettings, SelectSettings
 from penult.wire.arrays import decode as array
-from penult.wire.decode import card, decode_notes, metrics, record, time
+from penult.wire.decode import card, decode_notes, metrics, record, time, used_grouping
 from penult_proto.enums import name_or, names_of
 from penult_proto.refit_fields import ARGUMENTS
 from penult_proto.v1 import catalog_pb2
@@ -56,6 +57,7 @@ def select(message: pb.Select) -> SelectSettings:
         final=name_or(pb.SelectFinal, message.final, "chosen"),
         repeats=message.repeats,
         standardize=scaling(message.scaling),
+        groups=message.grouping,
     )
 
 
@@ -65,11 +67,12 @@ def refit_settings(message: pb.RefitRequest, chosen: Mapping[str, float] | None 
     for argument, (place, is_optional, read) in _SETTINGS.items():
         owner, name = place.owner(message), place.field.name
         found[argument] = None if is_optional and not owner.HasField(name) else read(getattr(owner, name))
+    found["by"] = message.grouping or found["by"]
     for name, value in (chosen or {}).items():
         if name == "learning_rate":
             found["path"] = replace(found["path"], learning_rate=value)
         else:
-            found[name] = int(value) if name == "top_k" else value
+            found[name] = int(value) if name in ("top_k", "subspace") else value
     return RefitSettings(feature_set=message.feature_set, **found)
 
 
@@ -77,6 +80,8 @@ def arguments_of(message: pb.RefitRequest) -> dict[str, Any]:
     """The arguments of `Client.refit` that ask for a request, without those that it leaves out."""
     found = {name: (place.field, place.value(message)) for name, place in ARGUMENTS.items()}
     said = {name: _reader(field, _SAID)(value) for name, (field, value) in found.items() if value is not None}
+    if grouping := said.pop("grouping", ""):
+        said["by"] = grouping
     return {name: value for name, value in said.items() if value != ""}
 
 
@@ -87,7 +92,13 @@ def _path_arguments(message: pb.Path) -> dict[str, Any]:
 def _select_arguments(message: pb.Select) -> dict[str, Any]:
     """What ``select=`` says."""
     said = {field.name: _reader(field, _SAID)(value) for field, value in message.ListFields()}
-    names = {"half": "on", "feature_set": "on", "last_of_equals": "ties", "scaling": "standardize"}
+    names = {
+        "half": "on",
+        "feature_set": "on",
+        "last_of_equals": "ties",
+        "scaling": "standardize",
+        "grouping": "groups",
+    }
     words = {"half": "half", "last_of_equals": "last" if message.last_of_equals else "first"}
     return {names.get(name, name): words.get(name, value) for name, value in said.items()}
 
@@ -185,6 +196,8 @@ def refit(message: pb.Refit) -> refits.Refit:
         plan=decode_plan(message.plan) if message.HasField("plan") else None,
         n_rows=message.n_rows,
         reused=message.reused,
+        grouping=used_grouping(message),
+        select_grouping=record(UsedGrouping, message.select_grouping) if message.HasField("select_grouping") else None,
         notes=decode_notes(message.notes),
         created=time(message.card.created),
         **card(message.card),

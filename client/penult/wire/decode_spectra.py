@@ -1,18 +1,22 @@
 """From the messages about spectra to records."""
 
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import numpy as np
 
 from penult.results.descriptors import Descriptor, Descriptors, Eigenvectors, PrincipalAngles, VarianceShare
+from penult.results.groupings.used import UsedGrouping
 from penult.results.records import Group
 from penult.results.run_spectra import RunSpectra
 from penult.results.spectra import Imbalance, Spectra
 from penult.wire.arrays import decode as array
-from penult.wire.decode import card, decode_notes, groups, record, time
+from penult.wire.decode import card, decode_notes, groups, record, time, used_grouping
 from penult.wire.transfer import receive_arrays
 from penult_proto.enums import name_or
 from penult_proto.v1 import spectra_pb2
+
+AnyGrouped: TypeAlias = spectra_pb2.Spectra | spectra_pb2.Descriptors | spectra_pb2.EigenvectorsHeader
 
 
 def spectra(message: spectra_pb2.Spectra) -> Spectra:
@@ -22,7 +26,8 @@ def spectra(message: spectra_pb2.Spectra) -> Spectra:
     return record(
         Spectra,
         message,
-        by=name_or(spectra_pb2.SpectraBy, message.by, "group"),
+        by=_by(message.by, message),
+        grouping=used_grouping(message),
         groups=decoded,
         eigenvalues=array(message.eigenvalues),
         residuals=array(message.residuals),
@@ -65,7 +70,8 @@ def descriptors(message: spectra_pb2.Descriptors) -> Descriptors:
     return record(
         Descriptors,
         message,
-        by=name_or(spectra_pb2.SpectraBy, message.by, "group"),
+        by=_by(message.by, message),
+        grouping=used_grouping(message),
         groups=groups(message.groups),
         descriptors={one.id: record(Descriptor, one, values=array(one.values)) for one in message.descriptors},
         variance_shares={one.id: record(VarianceShare, one) for one in message.variance_shares},
@@ -78,7 +84,8 @@ def eigenvectors(messages: Iterable[spectra_pb2.ReadEigenvectorsResponse]) -> Ei
     header = first.header
     return Eigenvectors(
         feature_set=header.feature_set,
-        by=name_or(spectra_pb2.SpectraBy, header.request.by, "group"),
+        by=_by(header.request.by, header),
+        grouping=used_grouping(header),
         groups=groups(header.groups),
         eigenvalues=arrays["eigenvalues"],
         vectors=arrays["eigenvectors"],
@@ -90,4 +97,12 @@ def eigenvectors(messages: Iterable[spectra_pb2.ReadEigenvectorsResponse]) -> Ei
 def principal_angles(message: spectra_pb2.PrincipalAngles) -> PrincipalAngles:
     """Angles between two subspaces."""
     first, second = groups([message.first, message.second])
-    return record(PrincipalAngles, message, first=first, second=second, angles=array(message.angles))
+    used = [record(UsedGrouping, one) for one in message.groupings if one.digest]
+    grouping = used[0] if used else None
+    return record(PrincipalAngles, message, first=first, second=second, angles=array(message.angles), grouping=grouping)
+
+
+def _by(number: "spectra_pb2.SpectraBy.ValueType", message: AnyGrouped) -> str:
+    """What the parts of an answer are: what the values of its grouping are called, or groups or classes."""
+    grouping = used_grouping(message)
+    return name_or(spectra_pb2.SpectraBy, number, "group") if grouping is None else grouping.attribute

@@ -21,7 +21,16 @@ from penult.results.soups import as_head, may_be_head
 from penult.types import GridName, Preset, Ties
 from penult.wire import arrays
 from penult.wire.encode import card, check_class_map
-from penult.wire.references import AnyHead, FeatureSetLike, checkpoint_digest, feature_set_name
+from penult.wire.references import (
+    AnyHead,
+    ByLike,
+    FeatureSetLike,
+    checkpoint_digest,
+    feature_set_name,
+    grouped_by,
+    grouping_name,
+    scored_by,
+)
 from penult.wire.refit_arguments import PathArguments, RefitArguments, SelectArguments
 from penult_proto.enums import choices_of
 from penult_proto.refit_fields import ARGUMENTS
@@ -36,7 +45,7 @@ _EXAMPLES = {
     "path": "{'optimizer': 'sgd', 'learning_rate': 0.01, 'steps': 100}",
     "detector": "{'optimizer': 'sgd', 'learning_rate': 0.01, 'steps': 100}",
 }
-_SELECT_FIELDS = {"on": "feature_set", "ties": "last_of_equals", "standardize": "scaling"}
+_SELECT_FIELDS = {"on": "feature_set", "groups": "grouping", "ties": "last_of_equals", "standardize": "scaling"}
 _NUMBERS: Mapping[int, Callable[[str, Any], float]] = {
     FieldDescriptor.TYPE_BOOL: coerce.flag,
     FieldDescriptor.TYPE_DOUBLE: coerce.number,
@@ -64,8 +73,8 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
     if [key for key in asked if key not in known] or "features" not in asked:
         raise invalid(f"a refit request has 'features' and any of {known}; got {shown(list(asked))}")
     given = {name: value for name, value in asked.items() if value is not None or name in _NEVER_NONE}
-    _check_balance(given)
     request = pb.RefitRequest()
+    _put_by(request, given)
     for name, value in given.items():
         place = ARGUMENTS[name]
         _put(place.owner(request), place.field, name, value)
@@ -77,17 +86,31 @@ def refit_request(arguments: RefitArguments) -> pb.RefitRequest:
     return request
 
 
-def _check_balance(given: Mapping[str, Any]) -> None:
+def _put_by(request: pb.RefitRequest, given: dict[str, Any]) -> None:
+    """Take ``by=`` out of the arguments; a grouping says which groups, for a preset's balancing and a risk, too.
+
+    Raises `InvalidRequest`.
+    """
+    by, grouping = grouped_by(given["by"], groups_pb2.BalanceBy) if "by" in given else (0, "")
+    _check_balance(given, is_grouped=bool(grouping))
+    given.pop("by", None)
+    request.grouping = grouping
+    if by and not (grouping and given.get("balance", "none") == "none"):
+        request.balance.by = by
+
+
+def _check_balance(given: Mapping[str, Any], *, is_grouped: bool) -> None:
     """Balancing replaces a preset's as a whole, and over what to balance is never guessed. Raises `InvalidRequest`."""
     balance = given.get("balance")
     if balance is None:
-        if "by" in given or "ratio" in given:
-            given_alone = " and ".join(f"{name}=" for name in ("by", "ratio") if name in given)
+        alone = [name for name in ("by", "ratio") if name in given and not (name == "by" and is_grouped)]
+        if alone:
+            given_alone = " and ".join(f"{name}=" for name in alone)
             raise invalid(f"{given_alone} must be given with balance=, which replaces a preset's balancing as a whole")
         return
     coerce.choice("balance", balance, groups_pb2.BalanceMethod)
     if "by" not in given and balance != "none":
-        raise invalid(f"balance={balance!r} needs by=: 'class' or 'group'", argument="by")
+        raise invalid(f"balance={balance!r} needs by=: 'class', 'group' or a grouping", argument="by")
     if balance == "mixture" and "ratio" not in given:
         raise invalid("balance='mixture' needs ratio=: the cap, as a multiple of the smallest (1 or more)")
     if balance != "mixture" and "ratio" in given:
@@ -190,6 +213,11 @@ def _put_on(select: pb.Select, value: Any) -> None:
         select.feature_set = feature_set_name(value, "select.on")
 
 
+def _put_groups(select: pb.Select, value: Any) -> None:
+    """The grouping by whose groups candidates are chosen."""
+    select.grouping = grouping_name(value, "select.groups")
+
+
 def _put_ties(select: pb.Select, value: Any) -> None:
     check_choice("select.ties", value, get_args(Ties))
     select.last_of_equals = value == "last"
@@ -202,6 +230,7 @@ _SPECIAL: Mapping[str, Callable[[Any, Any], None]] = {
     "grid": _put_grid,
     "evaluate": _put_evaluate,
     "select.on": _put_on,
+    "select.groups": _put_groups,
     "select.ties": _put_ties,
 }
 """What sets arguments that are more than the value of one field."""
@@ -230,6 +259,7 @@ def evaluate_request(
     class_map: Mapping[str, str] | None = None,
     across_checkpoints: bool = False,
     train: FeatureSetLike | None = None,
+    by: ByLike = "group",
 ) -> pb.EvaluateRequest:
     """Which head is scored on what. Raises `InvalidRequest`."""
     reference = head_reference(head)
@@ -239,6 +269,7 @@ def evaluate_request(
         class_map=check_class_map(class_map),
         across_checkpoints=coerce.flag("across_checkpoints", across_checkpoints),
         train="" if train is None else feature_set_name(train, "train"),
+        grouping=scored_by(by),
     )
     match reference.WhichOneof("head"):
         case "refit":
@@ -269,6 +300,7 @@ def mixtures_request(
     class_map: Mapping[str, str] | None = None,
     across_checkpoints: bool = False,
     train: FeatureSetLike | None = None,
+    by: ByLike = "group",
 ) -> pb.EvaluateMixturesRequest:
     """Mixtures of heads, the rows of `weights` (M, H), scored on one set."""
     return build(
@@ -279,6 +311,7 @@ def mixtures_request(
         class_map=check_class_map(class_map),
         across_checkpoints=coerce.flag("across_checkpoints", across_checkpoints),
         train="" if train is None else feature_set_name(train, "train"),
+        grouping=scored_by(by),
     )
 
 

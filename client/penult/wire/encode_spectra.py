@@ -9,9 +9,8 @@ from penult.arguments import coerce, coerce_arrays
 from penult.arguments.coerce import build
 from penult.errors import invalid, shown
 from penult.results.records import Checkpoint, FeatureSet, Run
-from penult.types import By
 from penult.wire import arrays
-from penult.wire.references import FeatureSetLike, checkpoint_digest, feature_set_name, run_id
+from penult.wire.references import ByLike, FeatureSetLike, checkpoint_digest, feature_set_name, grouped_by, run_id
 from penult_proto.v1 import spectra_pb2
 
 SourceLike: TypeAlias = FeatureSetLike | Checkpoint
@@ -21,19 +20,25 @@ RowsLike: TypeAlias = NDArray[Any] | Sequence[int] | Run | str
 
 
 def feature_source(
-    features: SourceLike, split: str | None, rows: RowsLike | None, argument: str = "features"
+    features: SourceLike,
+    split: str | None,
+    rows: RowsLike | None,
+    argument: str = "features",
+    *,
+    grouping: str = "",
 ) -> spectra_pb2.FeatureSource:
-    """What a query looks at. Raises `InvalidRequest`."""
+    """What a query looks at; `grouping` is the name of one, empty for the stored groups. Raises `InvalidRequest`."""
     selection = None if rows is None else row_selection(rows)
     of_split = coerce.optional_text("split", split)
     if isinstance(features, Checkpoint) and not of_split:
         raise invalid(f"{features!r} has features of several splits; say which, such as split='train'")
     if split is None:
-        return build(spectra_pb2.FeatureSource, feature_set=feature_set_name(features, argument), rows=selection)  # pyright: ignore[reportArgumentType]
+        named = feature_set_name(features, argument)  # pyright: ignore[reportArgumentType]
+        return build(spectra_pb2.FeatureSource, feature_set=named, rows=selection, grouping=grouping)
     if isinstance(features, FeatureSet):
         raise invalid(f"split= belongs to a checkpoint; {features!r} is the feature set of one split already")
     digest = checkpoint_digest(features, argument)
-    return build(spectra_pb2.FeatureSource, checkpoint=digest, split=of_split, rows=selection)
+    return build(spectra_pb2.FeatureSource, checkpoint=digest, split=of_split, rows=selection, grouping=grouping)
 
 
 def row_selection(rows: RowsLike) -> spectra_pb2.RowSelection:
@@ -47,7 +52,7 @@ def spectra_request(
     features: SourceLike | None,
     *,
     split: str | None = None,
-    by: By = "group",
+    by: ByLike = "group",
     top_k: int | None = None,
     correction: int = 0,
     center: bool = True,
@@ -57,13 +62,15 @@ def spectra_request(
     rows: RowsLike | None = None,
 ) -> spectra_pb2.ComputeSpectraRequest:
     """A question for spectra; of no feature set in particular without `features`. Raises `InvalidRequest`."""
-    over = coerce.choice("by", by, spectra_pb2.SpectraBy)
+    over, grouping = grouped_by(by, spectra_pb2.SpectraBy)
     level = coerce.number("confidence", confidence)
     if not 0 < level < 1:
         raise invalid(f"confidence must lie between 0 and 1, such as 0.95; got {level!r}", argument="confidence")
     return build(
         spectra_pb2.ComputeSpectraRequest,
-        source=_rows_alone(rows) if features is None else feature_source(features, split, rows),
+        source=_rows_alone(rows, grouping)
+        if features is None
+        else feature_source(features, split, rows, grouping=grouping),
         by=over,
         top_k=None if top_k is None else coerce.whole("top_k", top_k),
         correction=_correction(correction),
@@ -85,17 +92,17 @@ def run_spectra_request(
 
 
 def descriptors_request(
-    features: SourceLike, *, split: str | None, by: By, rows: RowsLike | None, power_law: tuple[int, int]
+    features: SourceLike, *, split: str | None, by: ByLike, rows: RowsLike | None, power_law: tuple[int, int]
 ) -> spectra_pb2.ComputeDescriptorsRequest:
     """A question for descriptors. Raises `InvalidRequest`."""
-    over = coerce.choice("by", by, spectra_pb2.SpectraBy)
+    over, grouping = grouped_by(by, spectra_pb2.SpectraBy)
     ranks = [coerce.whole("power_law", one) for one in coerce.listed("power_law", power_law, "(11, 50)")]
     if len(ranks) != 2 or ranks[0] >= ranks[1]:
         raise invalid(f"power_law= takes the first and the last rank of the fit, from 1; got {shown(power_law)}")
     first, last = ranks
     return build(
         spectra_pb2.ComputeDescriptorsRequest,
-        source=feature_source(features, split, rows),
+        source=feature_source(features, split, rows, grouping=grouping),
         by=over,
         power_law_first=first,
         power_law_last=last,
@@ -108,17 +115,22 @@ def angles_request(
     *,
     groups: tuple[str | int, str | int],
     split: str | None,
-    by: By,
+    by: ByLike,
     top_k: int,
     rows: RowsLike | None,
 ) -> spectra_pb2.ComputePrincipalAnglesRequest:
     """A question for angles. Raises `InvalidRequest`."""
-    over = coerce.choice("by", by, spectra_pb2.SpectraBy)
+    over, grouping = grouped_by(by, spectra_pb2.SpectraBy)
     parts = [_part(group) for group in coerce.listed("groups", groups, "('cat, indoors', 1)")]
     if len(parts) != 2:
         raise invalid(f"groups= takes two, one of each set, such as ('cat, indoors', 1); got {shown(groups)}")
     sides = [
-        build(spectra_pb2.Subspace, source=feature_source(features, split, rows, name), by=over, part=part)
+        build(
+            spectra_pb2.Subspace,
+            source=feature_source(features, split, rows, name, grouping=grouping),
+            by=over,
+            part=part,
+        )
         for name, features, part in zip(("first", "second"), (first, second), parts, strict=True)
     ]
     count = coerce.whole("top_k", top_k)
@@ -136,17 +148,17 @@ def eigenvectors_request(
     features: SourceLike,
     *,
     split: str | None,
-    by: By,
+    by: ByLike,
     top_k: int,
     correction: int,
     center: bool,
     rows: RowsLike | None,
 ) -> spectra_pb2.ReadEigenvectorsRequest:
     """A question for eigenvectors. Raises `InvalidRequest`."""
-    over = coerce.choice("by", by, spectra_pb2.SpectraBy)
+    over, grouping = grouped_by(by, spectra_pb2.SpectraBy)
     return build(
         spectra_pb2.ReadEigenvectorsRequest,
-        source=feature_source(features, split, rows),
+        source=feature_source(features, split, rows, grouping=grouping),
         by=over,
         top_k=coerce.whole("top_k", top_k),
         correction=_correction(correction),
@@ -161,5 +173,5 @@ def _correction(value: int) -> int:
     return correction
 
 
-def _rows_alone(rows: RowsLike | None) -> spectra_pb2.FeatureSource:
-    return build(spectra_pb2.FeatureSource, rows=None if rows is None else row_selection(rows))
+def _rows_alone(rows: RowsLike | None, grouping: str) -> spectra_pb2.FeatureSource:
+    return build(spectra_pb2.FeatureSource, rows=None if rows is None else row_selection(rows), grouping=grouping)

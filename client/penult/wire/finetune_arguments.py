@@ -20,7 +20,8 @@ from penult.options import (
 )
 from penult.results.records import Checkpoint, Dataset
 from penult.results.refits import Refit
-from penult.types import BalanceMethod, By, FileHead, MissingGroups, RecipeName
+from penult.types import BalanceMethod, FileHead, MissingGroups, RecipeName
+from penult.wire.references import ByLike
 
 
 class FinetuneArguments(TypedDict, total=False):
@@ -35,7 +36,7 @@ class FinetuneArguments(TypedDict, total=False):
     weights: str | Path | None
     head: FileHead | None
     balance: BalanceMethod | None
-    by: By | None
+    by: ByLike | None
     ratio: float | Literal["dataset"] | None
     missing_groups: MissingGroups | None
     epochs: int | None

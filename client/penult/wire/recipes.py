@@ -16,7 +16,7 @@ from penult.arguments import coerce
 from penult.errors import InvalidRequest, invalid, shown
 from penult.wire.encode import card
 from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
-from penult.wire.references import checkpoint_digest, dataset_name, start_message
+from penult.wire.references import checkpoint_digest, dataset_name, grouped_by, start_message
 from penult_proto.enums import choices_of, name_of
 from penult_proto.finetune_fields import GROUPS, KINDS, PLACES, chosen, written
 from penult_proto.recipes import RECIPES
@@ -94,6 +94,9 @@ def _asked(arguments: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for argument, value in arguments.items():
         if value is None:
             continue
+        if argument == "by":
+            yield from _asked_by(value, arguments)
+            continue
         if argument not in GROUPS:
             yield _PATHS[argument, ""], value
             continue
@@ -102,6 +105,15 @@ def _asked(arguments: Mapping[str, object]) -> Iterator[tuple[str, object]]:
         for option in _options_of(argument, value):
             if getattr(value, option) is not None:
                 yield _PATHS[argument, option], getattr(value, option)
+
+
+def _asked_by(value: object, arguments: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """What is balanced; a grouping says which groups, to a robust loss without a balancing, too."""
+    by, grouping = grouped_by(value, groups_pb2.BalanceBy)
+    if grouping:
+        yield "grouping", grouping
+    if not grouping or arguments.get("balance") not in (None, "none"):
+        yield "balance.by", name_of(groups_pb2.BalanceBy.DESCRIPTOR, by)
 
 
 def _options_of(argument: str, value: object) -> list[str]:
@@ -127,7 +139,8 @@ def arguments_of(spec: runs_pb2.FinetuneSpec) -> dict[str, Any]:
         for name in FinetuneArguments.__annotations__
         if name not in (*CARD, "recipe")
     }
-    return found | {"start": spec.start.refit or spec.start.checkpoint or None}
+    by = spec.grouping or found["by"]
+    return found | {"start": spec.start.refit or spec.start.checkpoint or None, "by": by}
 
 
 def _options_from_wire(argument: str, spec: runs_pb2.FinetuneSpec) -> options.Options | None:

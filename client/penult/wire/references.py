@@ -4,19 +4,26 @@ from typing import TypeAlias
 
 from penult.arguments import coerce
 from penult.arguments.instead import wrong_sort
+from penult.errors import invalid
 from penult.results.descriptors import Descriptors, PrincipalAngles
+from penult.results.groupings.grouping import Grouping
 from penult.results.heads import Head, HeadArrays
 from penult.results.lists.stored import ResultSummary
 from penult.results.records import Checkpoint, Dataset, Features, FeatureSet, Run
 from penult.results.refits import Refit
 from penult.results.spectra import Spectra
-from penult.types import HeadChoice, Scaling
-from penult_proto.v1 import runs_pb2
+from penult.types import By, HeadChoice, Scaling
+from penult_proto.enums import Enumeration, choices_of
+from penult_proto.v1 import groups_pb2, runs_pb2
 
 FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 4 characters), a name, or "dataset/split" where that is one alone."""
 ResultLike: TypeAlias = ResultSummary | Refit | Spectra | Descriptors | PrincipalAngles | str
 """An answer or its summary, a digest, the start of one (at least 4 characters), or a name."""
+GroupingLike: TypeAlias = Grouping | str
+"""A grouping, its digest, the start of one (at least 4 characters), or its name."""
+ByLike: TypeAlias = By | Grouping | str
+"""Over classes or groups; or the groups of a grouping: a record, its digest, the start of one, or its name."""
 HeadLike: TypeAlias = HeadChoice | Head | Refit | HeadArrays | str
 """A head to penalise towards, or to start from; other text stands for a stored refit, as in `ResultLike`."""
 AnyHead: TypeAlias = Head | Refit | Checkpoint | HeadArrays
@@ -25,6 +32,10 @@ AnyHeadLike: TypeAlias = AnyHead | str
 """The same; text is the digest, the start of one (at least 4 characters) or the name of a refit or a checkpoint."""
 ScalingLike: TypeAlias = bool | Scaling | FeatureSetLike
 """What features are standardised by: False or "none", True or "rows", "all", or another feature set."""
+
+
+_SLIPS = ("groups", "classes")
+"""What is no name of a grouping, but meant for a choice."""
 
 
 def feature_set_name(value: FeatureSetLike | Features, argument: str = "features") -> str:
@@ -41,6 +52,43 @@ def checkpoint_digest(value: Checkpoint | str, argument: str = "checkpoint") -> 
     if isinstance(value, Checkpoint):
         return value.digest
     return _named(argument, "checkpoint", value, "a Checkpoint, its digest or its name")
+
+
+def grouping_name(value: GroupingLike, argument: str = "grouping") -> str:
+    """The digest or name that stands for a grouping. Raises `InvalidRequest`."""
+    if isinstance(value, Grouping):
+        return value.digest
+    return _named(argument, "grouping", value, "a Grouping, its digest or its name")
+
+
+def grouped_by(value: object, choices: Enumeration[int], argument: str = "by") -> tuple[int, str]:
+    """The choice of classes or groups, and the digest or name of a grouping; empty for the stored groups.
+
+    Raises `InvalidRequest`.
+    """
+    names = choices_of(choices)
+    if isinstance(value, Grouping):
+        return names["group"], value.digest
+    if isinstance(value, str) and value and value.lower() not in (*names, *_SLIPS):
+        return names["group"], coerce.text(argument, value)
+    if not isinstance(value, str):
+        raise wrong_sort(argument, "grouping", value, "'group', 'class', or a Grouping, its digest or its name")
+    return coerce.choice(argument, value, choices), ""
+
+
+def scored_by(value: object) -> str:
+    """The digest or name of the grouping by whose groups something is scored; empty for the stored groups.
+
+    Raises `InvalidRequest`.
+    """
+    number, grouping = grouped_by(value, groups_pb2.BalanceBy)
+    if number == groups_pb2.BALANCE_BY_CLASS:
+        raise invalid(
+            "by='class' adds nothing to metrics, which hold those of classes besides those of groups; give by='group' "
+            "or a grouping",
+            argument="by",
+        )
+    return grouping
 
 
 def result_digest(value: ResultLike, argument: str = "result") -> str:

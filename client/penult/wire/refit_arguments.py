@@ -7,7 +7,6 @@ from numpy.typing import ArrayLike
 
 from penult.types import (
     BalanceMethod,
-    By,
     GridName,
     GroupSource,
     Intercept,
@@ -26,7 +25,7 @@ from penult.types import (
     Ties,
     WeightsChoice,
 )
-from penult.wire.references import FeatureSetLike, HeadLike, ScalingLike
+from penult.wire.references import ByLike, FeatureSetLike, GroupingLike, HeadLike, ScalingLike
 
 
 class PathArguments(TypedDict, total=False):
@@ -54,6 +53,7 @@ class SelectArguments(TypedDict, total=False):
     final: SelectFinal
     repeats: int
     standardize: ScalingLike
+    groups: GroupingLike
 
 
 class RefitArguments(TypedDict, total=False):
@@ -62,7 +62,7 @@ class RefitArguments(TypedDict, total=False):
     features: Required[FeatureSetLike]
     preset: Preset | None
     balance: BalanceMethod | None
-    by: By | None
+    by: ByLike | None
     ratio: float | None
     missing_groups: MissingGroups | None
     l1: float | None
@@ -87,6 +87,7 @@ class RefitArguments(TypedDict, total=False):
     groups: GroupSource | None
     risk: Risk | None
     alpha: float | None
+    subspace: int | None
     path: PathArguments | None
     grid: Mapping[GridName, Sequence[float]] | None
     select: SelectArguments | None

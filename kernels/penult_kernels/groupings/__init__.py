@@ -1,1 +1,1 @@
-"""Groups of rows that nobody labelled: how they are found, and how well they agree with others."""
+"""Groups found in rows: clusters, mixtures, heads."""

@@ -96,6 +96,32 @@ def top_rows(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     return np.sort(np.argsort(-scores, kind="stable")[:k]).astype(np.int64)
 
 
+def loss_ends(
+    losses: NDArray[np.float64], is_error: NDArray[np.bool_], y: NDArray[np.int64], n_classes: int, k: int
+) -> NDArray[np.int64]:
+    """Ascending positions of each class's misclassified rows of largest loss and its correct rows of smallest loss.
+
+    Of both equally many in a class: k, or all that the smaller side has. Of equal losses the first. Raises ValueError
+    when a class has none on a side.
+    """
+    if k < 1:
+        raise ValueError(f"top_k must be at least 1, got {k}")
+    if np.isnan(losses).any():
+        raise ValueError("losses to rank rows by must not be NaN")
+    found: list[NDArray[np.intp]] = []
+    for c in range(n_classes):
+        wrong, right = (np.flatnonzero((y == c) & side) for side in (is_error, ~is_error))
+        n = min(k, wrong.size, right.size)
+        if n == 0:
+            raise ValueError(
+                f"class {c} has {wrong.size} misclassified and {right.size} correct rows, and needs one of each at "
+                "least: fit on rows that the stored head was not fitted to"
+            )
+        found.append(wrong[np.argsort(-losses[wrong], kind="stable")[:n]])
+        found.append(right[np.argsort(losses[right], kind="stable")[:n]])
+    return np.sort(np.concatenate(found)).astype(np.int64)
+
+
 def inverse_frequencies(
     labels: NDArray[np.int64],
     n_labels: int,

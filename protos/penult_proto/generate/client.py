@@ -67,10 +67,12 @@ HOMES = {
     **dict.fromkeys([name for kinds in GROUPS.values() for name in kinds], "penult.options"),
     "Any": "typing",
     "ArrayLike": "numpy.typing",
+    "ByLike": "penult.wire.references",
     "Checkpoint": "penult.results.records",
     "Dataset": "penult.results.records",
     "Refit": "penult.results.refits",
     "FeatureSetLike": "penult.wire.references",
+    "GroupingLike": "penult.wire.references",
     "HeadLike": "penult.wire.references",
     "Literal": "typing",
     "Mapping": "collections.abc",
@@ -87,6 +89,7 @@ HOMES = {
 CENTER_DOC = '"zero", "stored", "explicit", or the digest of a refit.'
 START_DOC = '"zero", "random", "stored", "explicit", or the digest of a refit.'
 SCALING_DOC = '"none", "rows", "all", or the digest of a feature set.'
+BY_DOC = '"class", "group", or the digest of a grouping.'
 SELECT = (
     ("on", "FeatureSetLike", "str", '"half", or a feature set.'),
     ("metric", "SelectMetric", "SelectMetric", ""),
@@ -94,6 +97,7 @@ SELECT = (
     ("final", "SelectFinal", "SelectFinal", ""),
     ("repeats", "int", "int", ""),
     ("standardize", "ScalingLike", "str", SCALING_DOC),
+    ("groups", "GroupingLike", 'str = ""', "The digest of a grouping; empty for the stored groups."),
 )
 """Arguments of ``select=``, their types, those of their settings, and what to say of these."""
 PATH_DOCS = {"steps": "0 when counted by epochs.", "epochs": "0 when counted by steps.", "start": START_DOC}
@@ -189,7 +193,9 @@ def _setting(name: str, annotation: str) -> tuple[str, str, str]:
         return name, kind.replace("Arguments", "Settings") + " | None", ""
     if kind.startswith("Mapping[GridName"):
         return name, "Mapping[str, tuple[float, ...]]", ""
-    said = {"preset": "Empty when none was named.", "standardize": SCALING_DOC, "center": CENTER_DOC}.get(name, "")
+    said = {"preset": "Empty when none was named.", "standardize": SCALING_DOC, "center": CENTER_DOC, "by": BY_DOC}.get(
+        name, ""
+    )
     if name in ("weights", "rows"):
         said = ", ".join(f'"{choice}"' for choice in choices_of(_enum_of(name))) + ' or "explicit".'
     return {"features": "feature_set"}.get(name, name), "str", said

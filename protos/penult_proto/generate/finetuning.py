@@ -6,13 +6,14 @@ record of what was used: both from the signature of `Client.finetune`.
 
 from pathlib import Path
 
-from penult_proto.generate.client import CARD, CLIENT, MADE, module, record, signature, typed_dict, write
+from penult_proto.generate.client import BY_DOC, CARD, CLIENT, MADE, module, record, signature, typed_dict, write
 
 ALWAYS_SAID = ("balance", "epochs", "seed")
 """Arguments that have an effect on every run."""
 NOT_KEPT = (*CARD, "recipe")
 """Arguments that decide nothing about a run, and the one that stands for others."""
 DOCS = {
+    "by": BY_DOC,
     "pretrained": "None with a start.",
     "start": "Digest of a checkpoint or of a refit.",
     "repeat": "By the digest of the checkpoint.",
@@ -33,6 +34,8 @@ def spec_type(name: str, kind: str) -> str:
     """The type of an argument in the record of what was used."""
     if name in ("dataset", "backbone", "attribute"):
         return "str"
+    if name == "by":
+        return "str | None"
     bare = kind.removesuffix(" | None")
     if bare.startswith("Sequence["):
         return f"tuple[{bare.removeprefix('Sequence[').removesuffix(']')}, ...]"

@@ -179,6 +179,31 @@ class Labels(google.protobuf.message.Message):
 Global___Labels: typing_extensions.TypeAlias = Labels
 
 @typing.final
+class UsedGrouping(google.protobuf.message.Message):
+    """A grouping whose values stood in for the attribute of the rows of an answer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    ATTRIBUTE_FIELD_NUMBER: builtins.int
+    N_LEFT_OUT_FIELD_NUMBER: builtins.int
+    digest: builtins.str
+    attribute: builtins.str
+    """What its values are called together, such as "kmeans"."""
+    n_left_out: builtins.int
+    """Rows in none of its groups, which were left out."""
+    def __init__(
+        self,
+        *,
+        digest: builtins.str = ...,
+        attribute: builtins.str = ...,
+        n_left_out: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "digest", b"digest", "n_left_out", b"n_left_out"]) -> None: ...
+
+Global___UsedGrouping: typing_extensions.TypeAlias = UsedGrouping
+
+@typing.final
 class Attribute(google.protobuf.message.Message):
     """A column that groups can be made from, and its values in the order of their index."""
 
@@ -257,6 +282,7 @@ class Metrics(google.protobuf.message.Message):
     ECE_BINS_FIELD_NUMBER: builtins.int
     BRIER_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     average_accuracy: builtins.float
     """Over all examples: sum(correct) / sum(count)."""
     weighted_average_accuracy: builtins.float
@@ -315,6 +341,10 @@ class Metrics(google.protobuf.message.Message):
 
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def grouping(self) -> Global___UsedGrouping:
+        """Not set for the stored groups."""
+
     def __init__(
         self,
         *,
@@ -341,8 +371,10 @@ class Metrics(google.protobuf.message.Message):
         ece_bins: builtins.int = ...,
         brier: builtins.float = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        grouping: Global___UsedGrouping | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["auroc", b"auroc", "average_accuracy", b"average_accuracy", "average_weights", b"average_weights", "balanced_accuracy", b"balanced_accuracy", "brier", b"brier", "confusion", b"confusion", "correct", b"correct", "ece", b"ece", "ece_bins", b"ece_bins", "group_accuracy", b"group_accuracy", "group_high", b"group_high", "group_low", b"group_low", "groups", b"groups", "loss", b"loss", "masks", b"masks", "mean_group_accuracy", b"mean_group_accuracy", "notes", b"notes", "weighted_average_accuracy", b"weighted_average_accuracy", "worst_class_accuracy", b"worst_class_accuracy", "worst_group", b"worst_group", "worst_group_accuracy", b"worst_group_accuracy", "worst_mask", b"worst_mask", "worst_mask_accuracy", b"worst_mask_accuracy"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["grouping", b"grouping"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["auroc", b"auroc", "average_accuracy", b"average_accuracy", "average_weights", b"average_weights", "balanced_accuracy", b"balanced_accuracy", "brier", b"brier", "confusion", b"confusion", "correct", b"correct", "ece", b"ece", "ece_bins", b"ece_bins", "group_accuracy", b"group_accuracy", "group_high", b"group_high", "group_low", b"group_low", "grouping", b"grouping", "groups", b"groups", "loss", b"loss", "masks", b"masks", "mean_group_accuracy", b"mean_group_accuracy", "notes", b"notes", "weighted_average_accuracy", b"weighted_average_accuracy", "worst_class_accuracy", b"worst_class_accuracy", "worst_group", b"worst_group", "worst_group_accuracy", b"worst_group_accuracy", "worst_mask", b"worst_mask", "worst_mask_accuracy", b"worst_mask_accuracy"]) -> None: ...
 
 Global___Metrics: typing_extensions.TypeAlias = Metrics
 

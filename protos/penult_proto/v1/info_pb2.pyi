@@ -67,6 +67,7 @@ class Info(google.protobuf.message.Message):
     N_FEATURE_SETS_FIELD_NUMBER: builtins.int
     N_CHECKPOINTS_FIELD_NUMBER: builtins.int
     N_RESULTS_FIELD_NUMBER: builtins.int
+    N_GROUPINGS_FIELD_NUMBER: builtins.int
     ROOT_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the server's package."""
@@ -86,6 +87,7 @@ class Info(google.protobuf.message.Message):
     """What is stored."""
     n_checkpoints: builtins.int
     n_results: builtins.int
+    n_groupings: builtins.int
     root: builtins.str
     """Directory on the server's machine."""
     @property
@@ -107,9 +109,10 @@ class Info(google.protobuf.message.Message):
         n_feature_sets: builtins.int = ...,
         n_checkpoints: builtins.int = ...,
         n_results: builtins.int = ...,
+        n_groupings: builtins.int = ...,
         root: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["array_backend", b"array_backend", "chunk_bytes", b"chunk_bytes", "device", b"device", "max_message_bytes", b"max_message_bytes", "max_queued_jobs", b"max_queued_jobs", "max_running_jobs", b"max_running_jobs", "n_checkpoints", b"n_checkpoints", "n_feature_sets", b"n_feature_sets", "n_results", b"n_results", "packaged_backbones", b"packaged_backbones", "protocol", b"protocol", "root", b"root", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["array_backend", b"array_backend", "chunk_bytes", b"chunk_bytes", "device", b"device", "max_message_bytes", b"max_message_bytes", "max_queued_jobs", b"max_queued_jobs", "max_running_jobs", b"max_running_jobs", "n_checkpoints", b"n_checkpoints", "n_feature_sets", b"n_feature_sets", "n_groupings", b"n_groupings", "n_results", b"n_results", "packaged_backbones", b"packaged_backbones", "protocol", b"protocol", "root", b"root", "version", b"version"]) -> None: ...
 
 Global___Info: typing_extensions.TypeAlias = Info
 

@@ -206,6 +206,10 @@ class _RowsKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumT
     """The `top_k` with the largest KL(softmax of the logits of `other` | softmax of the stored logits)."""
     ROWS_KIND_EXPLICIT: _RowsKind.ValueType  # 4
     """The rows with the given ids."""
+    ROWS_KIND_LOSS_ENDS: _RowsKind.ValueType  # 5
+    """The `top_k` of each class that the stored logits misclassify with the largest cross-entropy, and as many that they get
+    right with the smallest; fewer of both where one side has fewer.
+    """
 
 class RowsKind(_RowsKind, metaclass=_RowsKindEnumTypeWrapper): ...
 
@@ -218,6 +222,10 @@ ROWS_KIND_TOP_DISAGREEMENT: RowsKind.ValueType  # 3
 """The `top_k` with the largest KL(softmax of the logits of `other` | softmax of the stored logits)."""
 ROWS_KIND_EXPLICIT: RowsKind.ValueType  # 4
 """The rows with the given ids."""
+ROWS_KIND_LOSS_ENDS: RowsKind.ValueType  # 5
+"""The `top_k` of each class that the stored logits misclassify with the largest cross-entropy, and as many that they get
+right with the smallest; fewer of both where one side has fewer.
+"""
 Global___RowsKind: typing_extensions.TypeAlias = RowsKind
 
 class _WeightsKind:
@@ -762,6 +770,7 @@ class RefitRequest(google.protobuf.message.Message):
     ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
     TRAIN_FIELD_NUMBER: builtins.int
     GROUPING_FIELD_NUMBER: builtins.int
+    SUBSPACE_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
     """Digest, unique start of one, or name, of the set that is fitted."""
     preset: builtins.str
@@ -792,6 +801,10 @@ class RefitRequest(google.protobuf.message.Message):
     grouping: builtins.str
     """A grouping that stands in for the attribute of the rows that are fitted: the groups of balancing and of a robust risk.
     Empty for those of `groups`. Selection and metrics use the stored groups in any case, but for `select.grouping`.
+    """
+    subspace: builtins.int
+    """W - W0 lies in the span of this many leading eigenvectors v of the covariance of the rows, weighted by s_i:
+      W = W0 + A^T V^T with A (k, C), and |W - W0| = |A|. All directions when left out.
     """
     @property
     def balance(self) -> penult_proto.v1.groups_pb2.Balance: ...
@@ -849,9 +862,10 @@ class RefitRequest(google.protobuf.message.Message):
         across_checkpoints: builtins.bool = ...,
         train: builtins.str = ...,
         grouping: builtins.str = ...,
+        subspace: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "balance", b"balance", "center", b"center", "l1", b"l1", "l2", b"l2", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "select", b"select", "tolerance", b"tolerance", "weights", b"weights"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_tolerance", b"_tolerance", "across_checkpoints", b"across_checkpoints", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "grouping", b"grouping", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "tolerance", b"tolerance", "train", b"train", "weights", b"weights"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_subspace", b"_subspace", "_tolerance", b"_tolerance", "balance", b"balance", "center", b"center", "l1", b"l1", "l2", b"l2", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "select", b"select", "subspace", b"subspace", "tolerance", b"tolerance", "weights", b"weights"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_l1", b"_l1", "_l2", b"_l2", "_max_iterations", b"_max_iterations", "_repeats", b"_repeats", "_subspace", b"_subspace", "_tolerance", b"_tolerance", "across_checkpoints", b"across_checkpoints", "balance", b"balance", "center", b"center", "evaluate", b"evaluate", "feature_set", b"feature_set", "grid", b"grid", "grouping", b"grouping", "groups", b"groups", "intercept", b"intercept", "l1", b"l1", "l2", b"l2", "link", b"link", "max_iterations", b"max_iterations", "offset", b"offset", "path", b"path", "penalty_scale", b"penalty_scale", "plan", b"plan", "preset", b"preset", "repeats", b"repeats", "risk", b"risk", "rows", b"rows", "scaling", b"scaling", "seed", b"seed", "select", b"select", "subspace", b"subspace", "tolerance", b"tolerance", "train", b"train", "weights", b"weights"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_l1", b"_l1"]) -> typing.Literal["l1"] | None: ...
     @typing.overload
@@ -860,6 +874,8 @@ class RefitRequest(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_max_iterations", b"_max_iterations"]) -> typing.Literal["max_iterations"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_repeats", b"_repeats"]) -> typing.Literal["repeats"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_subspace", b"_subspace"]) -> typing.Literal["subspace"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_tolerance", b"_tolerance"]) -> typing.Literal["tolerance"] | None: ...
 
@@ -1043,6 +1059,8 @@ class Refit(google.protobuf.message.Message):
     CHOSEN_FIELD_NUMBER: builtins.int
     PLAN_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
+    SELECT_GROUPING_FIELD_NUMBER: builtins.int
     CARD_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """Identity of the request."""
@@ -1070,6 +1088,14 @@ class Refit(google.protobuf.message.Message):
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
     @property
+    def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """That of the rows that were fitted; not set for the stored groups."""
+
+    @property
+    def select_grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """That of the rows that chose; not set for the stored groups."""
+
+    @property
     def card(self) -> penult_proto.v1.cards_pb2.Card: ...
     def __init__(
         self,
@@ -1085,10 +1111,12 @@ class Refit(google.protobuf.message.Message):
         chosen: builtins.int = ...,
         plan: Global___Plan | None = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
+        select_grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
         card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["card", b"card", "certificate", b"certificate", "head", b"head", "plan", b"plan", "request", b"request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "card", b"card", "certificate", b"certificate", "chosen", b"chosen", "digest", b"digest", "head", b"head", "metrics", b"metrics", "n_rows", b"n_rows", "notes", b"notes", "plan", b"plan", "request", b"request", "reused", b"reused"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "certificate", b"certificate", "grouping", b"grouping", "head", b"head", "plan", b"plan", "request", b"request", "select_grouping", b"select_grouping"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["candidates", b"candidates", "card", b"card", "certificate", b"certificate", "chosen", b"chosen", "digest", b"digest", "grouping", b"grouping", "head", b"head", "metrics", b"metrics", "n_rows", b"n_rows", "notes", b"notes", "plan", b"plan", "request", b"request", "reused", b"reused", "select_grouping", b"select_grouping"]) -> None: ...
 
 Global___Refit: typing_extensions.TypeAlias = Refit
 

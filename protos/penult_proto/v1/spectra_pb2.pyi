@@ -250,6 +250,7 @@ class Spectra(google.protobuf.message.Message):
     N_EXAMPLES_FIELD_NUMBER: builtins.int
     ROWS_OF_RUN_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     CARD_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """Identity of the query."""
@@ -302,6 +303,10 @@ class Spectra(google.protobuf.message.Message):
         """Said in the answer alone: such as from which answer a name moved here."""
 
     @property
+    def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """Not set for the stored groups."""
+
+    @property
     def card(self) -> penult_proto.v1.cards_pb2.Card: ...
     def __init__(
         self,
@@ -326,10 +331,11 @@ class Spectra(google.protobuf.message.Message):
         n_examples: builtins.int = ...,
         rows_of_run: builtins.str = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
         card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["card", b"card", "eigenvalues", b"eigenvalues", "residuals", b"residuals", "trace", b"trace"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["by", b"by", "card", b"card", "center", b"center", "confidence", b"confidence", "converged", b"converged", "correction", b"correction", "digest", b"digest", "eigenvalues", b"eigenvalues", "feature_set", b"feature_set", "groups", b"groups", "imbalance", b"imbalance", "methods", b"methods", "n_examples", b"n_examples", "n_rows", b"n_rows", "notes", b"notes", "replicates", b"replicates", "residuals", b"residuals", "reused", b"reused", "rows_of_run", b"rows_of_run", "seed", b"seed", "trace", b"trace"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "eigenvalues", b"eigenvalues", "grouping", b"grouping", "residuals", b"residuals", "trace", b"trace"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "card", b"card", "center", b"center", "confidence", b"confidence", "converged", b"converged", "correction", b"correction", "digest", b"digest", "eigenvalues", b"eigenvalues", "feature_set", b"feature_set", "grouping", b"grouping", "groups", b"groups", "imbalance", b"imbalance", "methods", b"methods", "n_examples", b"n_examples", "n_rows", b"n_rows", "notes", b"notes", "replicates", b"replicates", "residuals", b"residuals", "reused", b"reused", "rows_of_run", b"rows_of_run", "seed", b"seed", "trace", b"trace"]) -> None: ...
 
 Global___Spectra: typing_extensions.TypeAlias = Spectra
 
@@ -505,6 +511,7 @@ class Descriptors(google.protobuf.message.Message):
     DESCRIPTORS_FIELD_NUMBER: builtins.int
     VARIANCE_SHARES_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     digest: builtins.str
     feature_set: builtins.str
     by: Global___SpectraBy.ValueType
@@ -516,6 +523,10 @@ class Descriptors(google.protobuf.message.Message):
     def descriptors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Descriptor]: ...
     @property
     def variance_shares(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___VarianceShare]: ...
+    @property
+    def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """Not set for the stored groups."""
+
     def __init__(
         self,
         *,
@@ -526,8 +537,10 @@ class Descriptors(google.protobuf.message.Message):
         descriptors: collections.abc.Iterable[Global___Descriptor] | None = ...,
         variance_shares: collections.abc.Iterable[Global___VarianceShare] | None = ...,
         reused: builtins.bool = ...,
+        grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["by", b"by", "descriptors", b"descriptors", "digest", b"digest", "feature_set", b"feature_set", "groups", b"groups", "reused", b"reused", "variance_shares", b"variance_shares"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["grouping", b"grouping"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "descriptors", b"descriptors", "digest", b"digest", "feature_set", b"feature_set", "grouping", b"grouping", "groups", b"groups", "reused", b"reused", "variance_shares", b"variance_shares"]) -> None: ...
 
 Global___Descriptors: typing_extensions.TypeAlias = Descriptors
 
@@ -593,6 +606,7 @@ class PrincipalAngles(google.protobuf.message.Message):
     ANGLES_FIELD_NUMBER: builtins.int
     FORMULA_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
+    GROUPINGS_FIELD_NUMBER: builtins.int
     digest: builtins.str
     formula: builtins.str
     reused: builtins.bool
@@ -609,6 +623,10 @@ class PrincipalAngles(google.protobuf.message.Message):
     def angles(self) -> penult_proto.v1.arrays_pb2.Array:
         """(K,) float64, radians in [0, pi/2], ascending."""
 
+    @property
+    def groupings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.UsedGrouping]:
+        """Those of `first` and of `second`, without a digest for stored groups; none where both are of these."""
+
     def __init__(
         self,
         *,
@@ -619,9 +637,10 @@ class PrincipalAngles(google.protobuf.message.Message):
         angles: penult_proto.v1.arrays_pb2.Array | None = ...,
         formula: builtins.str = ...,
         reused: builtins.bool = ...,
+        groupings: collections.abc.Iterable[penult_proto.v1.groups_pb2.UsedGrouping] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["angles", b"angles", "first", b"first", "second", b"second"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["angles", b"angles", "digest", b"digest", "feature_sets", b"feature_sets", "first", b"first", "formula", b"formula", "reused", b"reused", "second", b"second"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["angles", b"angles", "digest", b"digest", "feature_sets", b"feature_sets", "first", b"first", "formula", b"formula", "groupings", b"groupings", "reused", b"reused", "second", b"second"]) -> None: ...
 
 Global___PrincipalAngles: typing_extensions.TypeAlias = PrincipalAngles
 
@@ -667,6 +686,7 @@ class EigenvectorsHeader(google.protobuf.message.Message):
     GROUPS_FIELD_NUMBER: builtins.int
     REQUEST_FIELD_NUMBER: builtins.int
     ARRAYS_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     feature_set: builtins.str
     @property
     def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.Group]: ...
@@ -674,6 +694,10 @@ class EigenvectorsHeader(google.protobuf.message.Message):
     def request(self) -> Global___ReadEigenvectorsRequest: ...
     @property
     def arrays(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.arrays_pb2.ArrayHeader]: ...
+    @property
+    def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """Not set for the stored groups."""
+
     def __init__(
         self,
         *,
@@ -681,9 +705,10 @@ class EigenvectorsHeader(google.protobuf.message.Message):
         groups: collections.abc.Iterable[penult_proto.v1.groups_pb2.Group] | None = ...,
         request: Global___ReadEigenvectorsRequest | None = ...,
         arrays: collections.abc.Iterable[penult_proto.v1.arrays_pb2.ArrayHeader] | None = ...,
+        grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["request", b"request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["arrays", b"arrays", "feature_set", b"feature_set", "groups", b"groups", "request", b"request"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["grouping", b"grouping", "request", b"request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["arrays", b"arrays", "feature_set", b"feature_set", "grouping", b"grouping", "groups", b"groups", "request", b"request"]) -> None: ...
 
 Global___EigenvectorsHeader: typing_extensions.TypeAlias = EigenvectorsHeader
 

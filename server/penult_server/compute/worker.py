@@ -20,6 +20,8 @@ from penult_proto.limits import MESSAGE_OPTIONS
 from penult_proto.v1 import (
     features_pb2,
     features_pb2_grpc,
+    groupings_pb2,
+    groupings_pb2_grpc,
     groups_pb2,
     refits_pb2,
     refits_pb2_grpc,
@@ -29,6 +31,10 @@ from penult_proto.v1 import (
 from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, Pulse, ToWorker
 from penult_server import pipes
 from penult_server.compute.backend import Backend, choose_backend
+from penult_server.compute.groupings import transfer as grouping_transfer
+from penult_server.compute.groupings.discover import assign, discover
+from penult_server.compute.groupings.inputs import Access
+from penult_server.compute.groupings.scoring import score
 from penult_server.compute.memory import available_bytes, give_back, used_bytes
 from penult_server.compute.observed import Requests, tell_waited
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
@@ -63,10 +69,11 @@ Context = grpc.ServicerContext
 
 class Worker(
     features_pb2_grpc.FeatureServiceServicer,
+    groupings_pb2_grpc.GroupingServiceServicer,
     refits_pb2_grpc.RefitServiceServicer,
     spectra_pb2_grpc.SpectraServiceServicer,
 ):
-    """The three services that need features or the device."""
+    """The services that need features or the device."""
 
     def __init__(self, root: Path, backend: Backend, resident_bytes: int, reports: ReportPipe) -> None:
         self._root = root
@@ -147,6 +154,33 @@ class Worker(
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 
+    def DiscoverGroups(self, request: groupings_pb2.DiscoverGroupsRequest, context: Context) -> groupings_pb2.Grouping:
+        # The front knows the query by its digest, which the grouping gets.
+        digest = query_of(context)
+        return self._on_device(
+            context, lambda check, progress: discover(request, digest, self._access(check, progress))
+        )
+
+    def AssignGroups(self, request: groupings_pb2.AssignGroupsRequest, context: Context) -> groupings_pb2.Grouping:
+        digest = query_of(context)
+        return self._on_device(context, lambda check, progress: assign(request, digest, self._access(check, progress)))
+
+    def ScoreGrouping(
+        self, request: groupings_pb2.ScoreGroupingRequest, context: Context
+    ) -> groupings_pb2.GroupingScores:
+        try:
+            return score(request, self._root)
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
+
+    def ReadGrouping(
+        self, request: groupings_pb2.ReadGroupingRequest, context: Context
+    ) -> Iterator[groupings_pb2.ReadGroupingResponse]:
+        try:
+            yield from grouping_transfer.send(self._root, request.grouping)
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
+
     def forget(self, digest: str) -> None:
         """Drop what is in memory of a feature set that was deleted."""
         self._residents.drop(digest)
@@ -199,6 +233,9 @@ class Worker(
             progress=progress,
             inferences=self._inferences,
         )
+
+    def _access(self, check: Callable[[], None], progress: Reporter) -> Access:
+        return Access(root=self._root, material=self._material, check=check, progress=progress)
 
     def _on_device(self, context: Context, compute: Callable[[Callable[[], None], Reporter], T]) -> T:
         arrived = time.monotonic()
@@ -302,6 +339,7 @@ def main() -> None:
         ThreadPoolExecutor(THREADS), interceptors=[requests, *traces.of_worker()], options=MESSAGE_OPTIONS
     )
     features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)
+    groupings_pb2_grpc.add_GroupingServiceServicer_to_server(worker, server)
     refits_pb2_grpc.add_RefitServiceServicer_to_server(worker, server)
     spectra_pb2_grpc.add_SpectraServiceServicer_to_server(worker, server)
     server.add_insecure_port(order.socket)

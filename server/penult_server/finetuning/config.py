@@ -28,6 +28,7 @@ from penult_server.finetuning.effects import (
     SCHEDULED,
     TRAINED,
     TRAINED_OR_NONE,
+    WITH_GROUPS,
     Needed,
 )
 from penult_server.finetuning.keep import check_keep
@@ -141,6 +142,8 @@ class FinetuneConfig:
     """What the run starts from in the place of the backbone's weights."""
     head: Annotated[HeadChoice, BRINGS_HEAD] = "keep"
     """What becomes of a head that `weights`, a directory as backbone or the start brings; without one, one is drawn."""
+    grouping: Annotated[str, TRAINED, WITH_GROUPS] = ""
+    """Digest of a grouping of the training examples, whose groups stand in for the attribute's in training."""
 
     def __post_init__(self) -> None:
         if not self.start:

@@ -60,6 +60,10 @@ SCHEDULED: HasEffect = HasEffect(
     "schedule=Schedule('cosine') or 'linear'", lambda config, _: config.schedule != "constant"
 )
 OF_GROUP_DRO: HasEffect = HasEffect("loss=GroupDRO()", lambda config, _: config.objective.loss == "group_dro")
+WITH_GROUPS: HasEffect = HasEffect(
+    "a balance other than 'none' over groups, or loss=GroupDRO()",
+    lambda config, modality: BALANCED_BY_GROUP.holds(config, modality) or OF_GROUP_DRO.holds(config, modality),
+)
 OF_CVAR_DRO: HasEffect = HasEffect("loss=CVaRDRO()", lambda config, _: config.objective.loss == "cvar_dro")
 OF_REPEATED_ERRORS: HasEffect = HasEffect(
     "repeat=RepeatErrors() of a checkpoint, whose errors are repeated",

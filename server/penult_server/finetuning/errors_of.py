@@ -50,5 +50,6 @@ def errors_of(
 
 def repeated(training: TrainingSet, errors: Errors, times: int) -> TrainingSet:
     """The training set with each of the errors standing `times` times."""
-    rows = np.concatenate([training.rows, np.repeat(errors.rows, times - 1)])
+    wrong = errors.rows[training.g[errors.rows] >= 0]
+    rows = np.concatenate([training.rows, np.repeat(wrong, times - 1)])
     return replace(training, rows=rows, notes=(*training.notes, *errors.notes))

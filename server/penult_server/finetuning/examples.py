@@ -3,6 +3,8 @@
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +20,17 @@ from penult_kernels.sampling.balancing import (
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_server.backbones.images.preprocessing import Prepared
-from penult_server.datasets.model import Dataset, DatasetInfo
+from penult_server.datasets.model import Dataset
 from penult_server.errors import ServiceError
 from penult_server.finetuning.augment import Augmentation, TrainingInputs
 from penult_server.finetuning.config import FinetuneConfig
+from penult_server.finetuning.groups import TRAIN, training_groups
 from penult_server.finetuning.prefetch import prefetched
 from penult_server.finetuning.randomness import Stream, generator
 from penult_server.finetuning.world import ALONE, World
 from penult_server.notes import Note
 
-TRAIN = "train"
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,14 +40,15 @@ class TrainingSet:
     y: NDArray[np.int64]
     """(N,)"""
     labels: NDArray[np.int64]
-    """(N,) class or group: what is balanced, numbered without those left out."""
+    """(N,) class or group: what is balanced, numbered without those left out; 0 for examples in no group."""
     n_labels: int
     notes: tuple[Note, ...]
     """Which groups were left out."""
     rows: NDArray[np.int64]
     """Positions of the examples of an epoch: those that the balancing kept, and again those that are repeated."""
     g: NDArray[np.int64]
-    """(N,) groups."""
+    """(N,) groups; -1 for examples in none."""
+    n_groups: int
     weights: NDArray[np.float64]
     """(N,) weights of the examples in the loss."""
 
@@ -75,11 +79,11 @@ class TrainingBatch:
     """Weight of the example itself in the mixture."""
 
 
-def balance(config: FinetuneConfig, dataset: Dataset) -> TrainingSet:
-    """Choose the training examples.
+def balance(config: FinetuneConfig, dataset: Dataset, root: Path | None = None) -> TrainingSet:
+    """Choose the training examples; `root` is the store that has the grouping, where the configuration names one.
 
     Raises ServiceError: UNKNOWN_SPLIT without a training split; INVALID_ARGUMENT when it is empty;
-    EMPTY_GROUP naming a class or group that is balanced and has no example.
+    EMPTY_GROUP naming a class or group that is balanced and has no example; what `training_groups` raises.
     """
     info = dataset.info
     y = info.split(TRAIN).y
@@ -87,13 +91,13 @@ def balance(config: FinetuneConfig, dataset: Dataset) -> TrainingSet:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT, f"the training split of dataset {info.name!r} has no examples; add some"
         )
-    groups = info.groups(config.attribute)
+    groups = training_groups(config, info, root)
     by_class = config.by is BalanceBy.CLASS
-    g = info.group_index(TRAIN, config.attribute)
-    labels = y if by_class else g
-    names = info.classes if by_class else tuple(group.name for group in groups)
+    among = np.flatnonzero(groups.g >= 0)
+    labels = (y if by_class else groups.g)[among]
+    names = info.classes if by_class else groups.names
     try:
-        allowed = None if by_class else _may_be_absent(config, info)
+        allowed = None if by_class else groups.is_absent | (config.missing_groups == "skip")
         balanced, n_labels = present_labels(labels, len(names), config.method, allowed)
         ratio = config.ratio or _imbalance(balanced, n_labels)
         rows = kept_rows(balanced, n_labels, method=config.method, ratio=ratio, seed=config.seed)
@@ -108,20 +112,21 @@ def balance(config: FinetuneConfig, dataset: Dataset) -> TrainingSet:
         ) from error
     return TrainingSet(
         y=y,
-        g=g,
-        labels=balanced,
+        g=groups.g,
+        n_groups=len(groups.names),
+        labels=_spread(balanced, among, y.size),
         n_labels=n_labels,
-        rows=rows,
-        weights=weights,
-        notes=_left_out(labels, names) if n_labels < len(names) else (),
+        rows=among[rows],
+        weights=_spread(weights, among, y.size),
+        notes=(*groups.notes, *(_left_out(labels, names) if n_labels < len(names) else ())),
     )
 
 
-def _may_be_absent(config: FinetuneConfig, info: DatasetInfo) -> NDArray[np.bool_]:
-    """(G,) groups that are left out without a training example: all if asked for, else those that no split has."""
-    if config.missing_groups == "skip":
-        return np.ones(len(info.groups(config.attribute)), np.bool_)
-    return info.group_totals(config.attribute) == 0
+def _spread(values: NDArray[T], among: NDArray[np.int64], n: int) -> NDArray[T]:
+    """(n,) values of the examples at `among`; 0 for the others, which nothing draws."""
+    whole = np.zeros(n, values.dtype)
+    whole[among] = values
+    return whole
 
 
 def _left_out(labels: NDArray[np.int64], names: Sequence[str]) -> tuple[Note, ...]:

@@ -116,7 +116,7 @@ def finetune(
     check_ranked(config.keep, splits)
 
     with reproducible(device), memory_errors(config.batch_size):
-        training = balance(config, dataset)
+        training = balance(config, dataset, root)
         if config.objective.repeat_errors_of:
             errors = errors_of(
                 config.objective.repeat_errors_of,
@@ -137,7 +137,7 @@ def finetune(
         stepper = Stepper(
             classifier,
             config,
-            group_counts=np.bincount(training.g[training.rows], minlength=len(counts)),
+            group_counts=np.bincount(training.g[training.rows], minlength=training.n_groups),
             device=device,
             world=world,
         )
@@ -345,7 +345,11 @@ def origin_of(run_id: str, info: DatasetInfo, config: FinetuneConfig, train_shar
 
 def run_identity(config: FinetuneConfig, info: DatasetInfo) -> str:
     """sha256 (hex) over what decides a run's numbers: a training state of another is not resumed."""
-    content = json.dumps([asdict(config), info.digest], sort_keys=True)
+    said = asdict(config)
+    if not config.grouping:
+        # States that were saved before groupings were known go on.
+        said.pop("grouping")
+    content = json.dumps([said, info.digest], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

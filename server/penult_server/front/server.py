@@ -17,6 +17,7 @@ from penult_proto.v1 import (
     checkpoints_pb2_grpc,
     datasets_pb2_grpc,
     features_pb2_grpc,
+    groupings_pb2_grpc,
     info_pb2_grpc,
     jobs_pb2_grpc,
     progress_pb2_grpc,
@@ -44,6 +45,7 @@ from penult_server.front.services.cards import CatalogServicer
 from penult_server.front.services.catalog import DatasetServicer, RunServicer
 from penult_server.front.services.checkpoints import CheckpointServicer
 from penult_server.front.services.features import FeatureServicer
+from penult_server.front.services.groupings import GroupingServicer
 from penult_server.front.services.info import InfoServicer
 from penult_server.front.services.jobs import JobServicer
 from penult_server.front.services.progress import ProgressServicer
@@ -76,7 +78,7 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-COMPUTE_SERVICES = ("penult.v1.FeatureService", "penult.v1.RefitService", "penult.v1.SpectraService")
+COMPUTE_SERVICES = tuple(f"penult.v1.{name}Service" for name in ("Feature", "Grouping", "Refit", "Spectra"))
 log = logging.getLogger("penult")
 
 
@@ -192,6 +194,8 @@ class Server:
         checkpoints_pb2_grpc.add_CheckpointServiceServicer_to_server(checkpoints, server)
         datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(resolver), server)
         features_pb2_grpc.add_FeatureServiceServicer_to_server(features, server)
+        groupings = GroupingServicer(registry, compute, self._queue.quotas)
+        groupings_pb2_grpc.add_GroupingServiceServicer_to_server(groupings, server)
         info_pb2_grpc.add_InfoServiceServicer_to_server(self._info, server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(registry, self._queue), server)
         progress_pb2_grpc.add_ProgressServiceServicer_to_server(ProgressServicer(compute.asked), server)

@@ -14,6 +14,7 @@ from penult_proto.v1 import (
     catalog_pb2,
     datasets_pb2,
     features_pb2,
+    groupings_pb2,
     jobs_pb2,
     refits_pb2,
     runs_pb2,
@@ -34,6 +35,7 @@ Carded: TypeAlias = (
     | runs_pb2.Run
     | runs_pb2.Checkpoint
     | features_pb2.FeatureSet
+    | groupings_pb2.Grouping
     | refits_pb2.Refit
     | spectra_pb2.Spectra
     | catalog_pb2.ResultSummary
@@ -215,5 +217,7 @@ def _parts(message: Carded) -> Iterator[tuple[str, str, Carded]]:
             yield "checkpoint", message.digest, message
         case features_pb2.FeatureSet():
             yield "feature_set", message.digest, message
+        case groupings_pb2.Grouping():
+            yield "grouping", message.digest, message
         case _:
             yield "result", message.digest, message

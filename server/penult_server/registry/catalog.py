@@ -14,6 +14,7 @@ from penult_proto.v1 import (
     checkpoints_pb2,
     datasets_pb2,
     features_pb2,
+    groupings_pb2,
     jobs_pb2,
     refits_pb2,
     runs_pb2,
@@ -22,8 +23,8 @@ from penult_server.errors import ServiceError
 from penult_server.notes import Note, notes_to_proto
 from penult_server.registry.cards import NOTHING, Cards, Given, moved
 from penult_server.registry.database import Database
-from penult_server.registry.feature_set_text import parsed, text_of
 from penult_server.registry.finding import Finder
+from penult_server.registry.long_text import parsed, text_of
 from penult_server.registry.pages import Condition, equals, read_page
 from penult_server.registry.summaries import summary_row
 
@@ -174,7 +175,57 @@ class Catalog:
             of_backbone = "t.checkpoint IN (SELECT digest FROM checkpoint WHERE backbone = ?)"
             conditions.append(Condition(of_backbone, (request.backbone,)))
         page = read_page(self._database, "feature_set", conditions, request.options, limit)
-        found = [parsed(one) for one in page.messages]
+        found = [parsed(one, features_pb2.FeatureSet) for one in page.messages]
+        self.cards.fill(found)
+        return found, page.next_page
+
+    def add_grouping(
+        self, grouping: groupings_pb2.Grouping, given: Given = NOTHING, text: str = ""
+    ) -> groupings_pb2.Grouping:
+        """Register a grouping, or add what is given to one that is; returns it, with its card.
+
+        `text` is what `text_of` says of it, where that was asked in another thread.
+        Raises ServiceError (UNKNOWN_GROUPING) when it is no longer in the store: somebody deleted it meanwhile.
+        """
+        self._check_stored("groupings", grouping.digest, ErrorKind.UNKNOWN_GROUPING)
+        with self._database.transaction() as connection:
+            added = connection.execute(
+                "INSERT OR IGNORE INTO grouping VALUES (?, ?, ?)",
+                (grouping.digest, time.time(), text or text_of(grouping)),
+            )
+            notes = self.cards.add(connection, "grouping", grouping.digest, given, is_new=added.rowcount > 0)
+        found = self.grouping(grouping.digest)
+        found.notes.extend(notes_to_proto(notes))
+        return found
+
+    def stored_grouping(self, digest: str, given: Given = NOTHING) -> groupings_pb2.Grouping | None:
+        """The grouping of that digest, if there is one, after what is given was added to its card."""
+        if not self._database.rows("SELECT 1 FROM grouping WHERE digest = ?", digest):
+            return None
+        notes: list[Note] = []
+        if given.name or given.tags or given.note:
+            with self._database.transaction() as connection:
+                notes = self.cards.add(connection, "grouping", digest, given, is_new=False)
+        found = self.grouping(digest)
+        found.notes.extend(notes_to_proto(notes))
+        return found
+
+    def grouping(self, name: str) -> groupings_pb2.Grouping:
+        """The grouping of a name, a digest or the unique start of one. Raises ServiceError (UNKNOWN_GROUPING)."""
+        rows = self._database.checked("grouping", "WHERE t.digest = ?", self.finder.find("grouping", name))
+        found = parsed(rows[0][0], groupings_pb2.Grouping)
+        self.cards.fill([found])
+        return found
+
+    def grouping_page(
+        self, request: groupings_pb2.ListGroupingsRequest, limit: int
+    ) -> tuple[list[groupings_pb2.Grouping], str]:
+        """Groupings, newest first, and the next page. Raises ServiceError (UNKNOWN_FEATURE_SET)."""
+        conditions = [*equals("dataset", request.dataset), *equals("method", request.method)]
+        if request.feature_set:
+            conditions += equals("feature_set", self.finder.find_feature_set(request.feature_set))
+        page = read_page(self._database, "grouping", conditions, request.options, limit)
+        found = [parsed(one, groupings_pb2.Grouping) for one in page.messages]
         self.cards.fill(found)
         return found, page.next_page
 
@@ -275,7 +326,7 @@ class Catalog:
 
     def counts(self) -> dict[str, int]:
         """How many things of each sort there are."""
-        tables = ("feature_set", "checkpoint", "result")
+        tables = ("feature_set", "checkpoint", "result", "grouping")
         return {table: int(self._database.rows(f"SELECT count(*) FROM {table}")[0][0]) for table in tables}
 
     def _check_stored(self, folder: str, digest: str, kind: ErrorKind) -> None:
@@ -294,6 +345,6 @@ class Catalog:
             f"WHERE {' AND '.join(one.sql for one in wanted)} ORDER BY t.created DESC, t.rowid DESC",
             *(value for one in wanted for value in one.values),
         )
-        found = [parsed(row[0]) for row in rows]
+        found = [parsed(row[0], features_pb2.FeatureSet) for row in rows]
         self.cards.fill(found)
         return found

@@ -23,6 +23,7 @@ STATEMENTS = {
     Sort.FEATURES: ("DELETE FROM feature_set WHERE digest = ?",),
     Sort.JOB: ("DELETE FROM job_event WHERE job = ?", "DELETE FROM job WHERE id = ?"),
     Sort.RESULT: ("DELETE FROM result WHERE digest = ?",),
+    Sort.GROUPING: ("DELETE FROM grouping WHERE digest = ?",),
 }
 """What the registry forgets a thing by."""
 
@@ -88,8 +89,8 @@ class Deletions:
         """Whether something in a folder of the store, by its name there, is registered; for `removal.recover`."""
         digest = name.removeprefix(".damaged-").partition("-")[0].partition(".")[0]
         match folder:
-            case "checkpoints" | "features":
-                table = "checkpoint" if folder == "checkpoints" else "feature_set"
+            case "checkpoints" | "features" | "groupings":
+                table = {"checkpoints": "checkpoint", "features": "feature_set", "groupings": "grouping"}[folder]
                 return bool(self._database.rows(f"SELECT 1 FROM {table} WHERE digest = ?", digest))
             case "datasets" | "tokens":
                 return bool(self._database.rows("SELECT 1 FROM dataset WHERE digest = ?", digest))
@@ -123,6 +124,8 @@ class Deletions:
                 log = root / "logs" / f"job-{thing.id}.log"
                 # The folder of a run that is registered belongs to that.
                 return [log] if self._has("run", "id", thing.id) else [log, root / "runs" / thing.id]
+            case Sort.GROUPING:
+                return [root / "groupings" / thing.id]
             case Sort.RESULT:
                 return []
 

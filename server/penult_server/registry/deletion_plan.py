@@ -3,7 +3,8 @@
 A run takes its checkpoints with it, except those that another run has stored, too. Of checkpoints depend the feature
 sets extracted from them and the runs that started from them; of a dataset its runs, their checkpoints and its feature
 sets.
-Stored answers depend on nothing: they stay true.
+Stored answers depend on nothing: they stay true. So do groupings, which hold the ids of their rows; on a grouping
+depend the runs whose recipe names it.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -22,6 +23,7 @@ class Sort(StrEnum):
     FEATURES = "features"
     JOB = "job"
     RESULT = "result"
+    GROUPING = "grouping"
 
     @property
     def table(self) -> str:
@@ -148,7 +150,7 @@ class Closure:
         for one in self.sets:
             if one.checkpoint in checkpoints:
                 found |= self.add(Sort.FEATURES, [one.digest], f"extracted from checkpoint {one.checkpoint[:12]}")
-        sources = checkpoints | self.ids(Sort.RESULT)
+        sources = checkpoints | self.ids(Sort.RESULT) | self.ids(Sort.GROUPING)
         for run, facts in self.runs.items():
             for digest in sorted(facts.named & sources):
                 found |= self.add(Sort.RUN, [run], f"its recipe names {digest[:12]}")
@@ -169,7 +171,8 @@ def _use(job: JobFacts, closure: Closure, holdings: Holdings) -> str:
     checkpoints = closure.ids(Sort.CHECKPOINT)
     if job.id in closure.ids(Sort.RUN) | closure.ids(Sort.JOB):
         return "it has not ended"
-    for digest in sorted(job.named & (checkpoints | closure.ids(Sort.RESULT) | closure.ids(Sort.FEATURES))):
+    going = checkpoints.union(*(closure.ids(sort) for sort in (Sort.RESULT, Sort.FEATURES, Sort.GROUPING)))
+    for digest in sorted(job.named & going):
         return f"it needs {digest[:12]}"
     for digest in sorted(job.stored & checkpoints):
         return f"checkpoint {digest[:12]} is one of those that it has stored"

@@ -37,6 +37,8 @@ class Planner:
                 return self._job(self._jobs.get(self._jobs.find(name)), dependents)
             case Sort.RESULT:
                 return self._result(name, dependents)
+            case Sort.GROUPING:
+                return self._grouping(self._catalog.grouping(name).digest, dependents)
 
     def deleted_products(self, job: jobs_pb2.Job) -> list[str]:
         """What a job made and has since been deleted."""
@@ -137,6 +139,11 @@ class Planner:
         closure.add(Sort.RESULT, [self._catalog.finder.find("summary", name)], "asked for")
         return self._plan(closure, dependents)
 
+    def _grouping(self, digest: str, dependents: bool) -> Plan:
+        closure = Closure(self._holdings)
+        closure.add(Sort.GROUPING, [digest], "asked for")
+        return self._plan(closure, dependents)
+
     def _plan(self, closure: Closure, dependents: bool) -> Plan:
         """What follows from what is to go: it is first, then its parts, then what depends on it."""
         closure.complete()
@@ -152,7 +159,12 @@ class Planner:
             for digest, reason in closure.shared.items()
             if (Sort.CHECKPOINT, digest) not in closure.why
         ]
-        going = {id for sort, id in closure.why if sort in (Sort.FEATURES, Sort.CHECKPOINT)}
+        going = {id for sort, id in closure.why if sort in (Sort.FEATURES, Sort.CHECKPOINT, Sort.GROUPING)}
+        plan.stays += [
+            self._thing(Sort.GROUPING, digest, "a grouping of its rows, which it holds itself")
+            for digest in self._holdings.groupings_of(closure.ids(Sort.FEATURES))
+            if (Sort.GROUPING, digest) not in closure.why
+        ]
         plan.stays += [
             Thing(Sort.RESULT, digest, f"a stored answer ({kind}): it stays true", n_bytes=size)
             for digest, kind, size in self._holdings.results_about(going)

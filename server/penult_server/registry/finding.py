@@ -46,6 +46,13 @@ KINDS = {
             ErrorKind.UNKNOWN_FEATURE_SET,
             "coalesce(dataset || '/' || split, 'uploaded')",
         ),
+        Kind(
+            "grouping",
+            "digest",
+            "grouping",
+            ErrorKind.UNKNOWN_GROUPING,
+            "method || ' of ' || coalesce(nullif(dataset, '') || '/' || json_extract(message, '$.split'), 'an upload')",
+        ),
         Kind("summary", "digest", "result", ErrorKind.UNKNOWN_RESULT, "replace(kind, '_', ' ')"),
     )
 }

@@ -97,6 +97,14 @@ class Holdings:
         rows = self._database.rows(f"SELECT digest, {columns} FROM feature_set ORDER BY created, rowid")
         return [SetFacts(*row) for row in rows]
 
+    def groupings(self) -> dict[str, str]:
+        """The feature set of every grouping by its digest, the oldest first."""
+        return dict(self._pairs("SELECT digest, feature_set FROM grouping ORDER BY created, rowid"))
+
+    def groupings_of(self, sets: Collection[str]) -> list[str]:
+        """Digests of the groupings of some feature sets."""
+        return [digest for digest, feature_set in self.groupings().items() if feature_set in sets]
+
     def names(self, kind: str, id: str) -> tuple[str, ...]:
         """The names that a thing was given; `kind` as cards call it."""
         rows = self._database.rows("SELECT name FROM name WHERE kind = ? AND id = ? ORDER BY name", kind, id)

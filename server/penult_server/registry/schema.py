@@ -53,8 +53,11 @@ THINGS = {
     "run": "id",
     "feature_set": "digest",
     "result": "digest",
+    "grouping": "digest",
 }
 """Tables of things that have a card, with the column that identifies a thing; a card's kind is the table."""
+OF_VERSION_2 = ("job", "dataset", "checkpoint", "run", "feature_set", "result")
+"""Tables that got their cards by the step to version 2; later ones have theirs from the step that makes them."""
 
 # A summary has a table of its own: columns behind a large answer could only be read through it.
 CARDS = """
@@ -103,8 +106,33 @@ COLUMNS = {
     "checkpoint": {"dataset": ("dataset",), "backbone": ("backbone",), "run": ("runId",), "model": ("model",)},
     "run": {"dataset": ("spec.dataset",), "backbone": ("spec.backbone",)},
     "feature_set": {"dataset": ("dataset",), "split": ("split",), "checkpoint": ("checkpoint",)},
+    "grouping": {"feature_set": ("featureSet",), "dataset": ("dataset",), "method": ("method",)},
 }
 """Columns that lists are filtered by: where in a row's message they are found, the first place that has one."""
+
+
+def _add_triggers(connection: sqlite3.Connection, table: str) -> None:
+    """Let a thing get its card with its row and lose it with it, whoever writes the row."""
+    key = THINGS[table]
+    # NOT EXISTS, because a trigger that was fired by INSERT OR REPLACE would replace, too.
+    connection.execute(
+        f"CREATE TRIGGER {table}_made AFTER INSERT ON {table} BEGIN "
+        f"INSERT INTO card (kind, id, created) SELECT '{table}', NEW.{key}, (julianday('now') - 2440587.5) * 86400 "
+        f"WHERE NOT EXISTS (SELECT 1 FROM card WHERE kind = '{table}' AND id = NEW.{key}); END"
+    )
+    connection.execute(
+        f"CREATE TRIGGER {table}_gone AFTER DELETE ON {table} BEGIN "
+        f"DELETE FROM card WHERE kind = '{table}' AND id = OLD.{key}; "
+        f"DELETE FROM name WHERE kind = '{table}' AND id = OLD.{key}; END"
+    )
+
+
+def _add_columns(connection: sqlite3.Connection, table: str) -> None:
+    for name, places in COLUMNS.get(table, {}).items():
+        value = ", ".join(f"json_extract(message, '$.{place}')" for place in places)
+        value = value if len(places) == 1 else f"coalesce({value})"
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT AS ({value}) VIRTUAL")
+        connection.execute(f"CREATE INDEX {table}_by_{name} ON {table} ({name})")
 
 
 def _cards(connection: sqlite3.Connection) -> None:
@@ -114,19 +142,8 @@ def _cards(connection: sqlite3.Connection) -> None:
     for event, rows in (("INSERT", ("NEW",)), ("UPDATE", ("OLD", "NEW")), ("DELETE", ("OLD",))):
         updates = "".join(f"{NEWEST_NAME} WHERE kind = {row}.kind AND id = {row}.id; " for row in rows)
         connection.execute(f"CREATE TRIGGER name_{event.lower()} AFTER {event} ON name BEGIN {updates}END")
-    for table, key in THINGS.items():
-        # A thing gets its card with its row and loses it with it, whoever writes the row. NOT EXISTS, because a trigger
-        # that was fired by INSERT OR REPLACE would replace, too.
-        connection.execute(
-            f"CREATE TRIGGER {table}_made AFTER INSERT ON {table} BEGIN "
-            f"INSERT INTO card (kind, id, created) SELECT '{table}', NEW.{key}, (julianday('now') - 2440587.5) * 86400 "
-            f"WHERE NOT EXISTS (SELECT 1 FROM card WHERE kind = '{table}' AND id = NEW.{key}); END"
-        )
-        connection.execute(
-            f"CREATE TRIGGER {table}_gone AFTER DELETE ON {table} BEGIN "
-            f"DELETE FROM card WHERE kind = '{table}' AND id = OLD.{key}; "
-            f"DELETE FROM name WHERE kind = '{table}' AND id = OLD.{key}; END"
-        )
+    for table in OF_VERSION_2:
+        _add_triggers(connection, table)
     for table in ("job", "run", "feature_set", "result"):
         key = THINGS[table]
         connection.execute(f"INSERT INTO card (kind, id, created) SELECT '{table}', {key}, created FROM {table}")
@@ -139,12 +156,8 @@ def _cards(connection: sqlite3.Connection) -> None:
         "INSERT INTO name SELECT 'feature_set', name, digest, created FROM feature_name JOIN feature_set USING (digest)"
     )
     connection.execute("DROP TABLE feature_name")
-    for table, columns in COLUMNS.items():
-        for name, places in columns.items():
-            value = ", ".join(f"json_extract(message, '$.{place}')" for place in places)
-            value = value if len(places) == 1 else f"coalesce({value})"
-            connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT AS ({value}) VIRTUAL")
-            connection.execute(f"CREATE INDEX {table}_by_{name} ON {table} ({name})")
+    for table in OF_VERSION_2:
+        _add_columns(connection, table)
     for digest, kind in connection.execute("SELECT digest, kind FROM result").fetchall():
         (message,) = connection.execute("SELECT message FROM result WHERE digest = ?", (digest,)).fetchone()
         connection.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?)", summary_row(digest, kind, message))
@@ -190,11 +203,22 @@ def _digests(connection: sqlite3.Connection) -> None:
         add_seals(Path(path).parent)
 
 
+GROUPINGS = "CREATE TABLE grouping (digest TEXT PRIMARY KEY, created REAL NOT NULL, message TEXT NOT NULL) STRICT"
+
+
+def _groupings(connection: sqlite3.Connection) -> None:
+    """4 -> 5: groupings."""
+    run_script(connection, GROUPINGS)
+    _add_triggers(connection, "grouping")
+    _add_columns(connection, "grouping")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     lambda connection: run_script(connection, VERSION_1),
     _cards,
     lambda connection: run_script(connection, TOKENS),
     _digests,
+    _groupings,
 )
 """The step to version 1, from there to version 2, and so on."""
 

@@ -17,6 +17,7 @@ from penult_server.stores.sizes import Sizes
 KINDS = (
     "checkpoints",
     "features",
+    "groupings",
     "datasets",
     "tokens",
     "uploads",
@@ -41,6 +42,7 @@ class Facts:
     run_of_checkpoint: dict[str, str]
     """The run that each registered checkpoint counts for; "" for one that belongs to none."""
     checkpoint_of_features: dict[str, str]
+    features_of_grouping: dict[str, str]
     dataset_digests: dict[str, str]
     """Names of registered datasets by their digests."""
     names: dict[tuple[str, str], str]
@@ -84,6 +86,7 @@ def read_facts(database: Database, holdings: Holdings) -> Facts:
         datasets=datasets,
         run_of_checkpoint=owners,
         checkpoint_of_features={one.digest: one.checkpoint for one in holdings.feature_sets()},
+        features_of_grouping=holdings.groupings(),
         dataset_digests={digest: name for name, digest in database.rows("SELECT name, digest FROM dataset")},
         names=holdings.all_names(),
         users=holdings.users(),
@@ -95,7 +98,7 @@ def add_up(root: Path, facts: Facts) -> pb.Usage:
     totals, sizes = _Totals(), Sizes()
     for name in sorted(_entries(root)):
         match name:
-            case "checkpoints" | "features" | "datasets":
+            case "checkpoints" | "features" | "groupings" | "datasets":
                 _add_things(root / name, facts, totals, sizes)
             case "runs":
                 _add_runs(root, facts, totals, sizes)
@@ -130,10 +133,11 @@ def _entries(folder: Path) -> list[str]:
 
 
 def _add_things(folder: Path, facts: Facts, totals: _Totals, sizes: Sizes) -> None:
-    """Checkpoints, feature sets or datasets: a directory each, named by its digest."""
+    """Checkpoints, feature sets, groupings or datasets: a directory each, named by its digest."""
     known: Mapping[str, str] = {
         "checkpoints": facts.run_of_checkpoint,
         "features": facts.checkpoint_of_features,
+        "groupings": facts.features_of_grouping,
         "datasets": facts.dataset_digests,
     }[folder.name]
     for digest in sorted(_entries(folder)):
@@ -151,6 +155,8 @@ def _add_things(folder: Path, facts: Facts, totals: _Totals, sizes: Sizes) -> No
                 run = facts.run_of_checkpoint.get(known[digest], "")
                 targets = [(Sort.FEATURES, digest), (Sort.CHECKPOINT, known[digest])]
                 _of_run(run, facts, totals).feature_bytes += size
+            case "groupings":
+                run, targets = "", [(Sort.GROUPING, digest), (Sort.FEATURES, known[digest])]
             case _:
                 run, targets = "", [(Sort.DATASET, known[digest])]
         totals.users[_user([*targets, (Sort.RUN, run)], facts)] += size

@@ -254,7 +254,7 @@ def _accumulator(header: FeatureHeader) -> MomentAccumulator:
     return MomentAccumulator(header.labels.n_groups, header.n_features, dtype=np.dtype(header.dtype))
 
 
-def keeps_moments(header: FeatureHeader) -> bool:
+def keeps_moments(header: FeatureHeader | FeatureManifest) -> bool:
     """Whether group moments are stored: where they are smaller than the rows, and within the budget.
 
     For fewer rows, spectra from the rows themselves are quicker to compute than moments are to read.

@@ -6,6 +6,7 @@ one, `soft` (N, V) float32; and `rule.NAME` for each array of the rule by which 
 
 import hashlib
 import io
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -43,6 +44,10 @@ class GroupingManifest:
     split: str = ""
     rule: str = ""
     """Name of the kind of rule; empty without one."""
+    checkpoint: str = ""
+    """Digest of the checkpoint whose features the rule is about; empty where that is not known."""
+    n_features: int = 0
+    """Features that the rule is about."""
     arrays_sha256: str = ""
     arrays: tuple[str, ...] = field(default=())
 
@@ -53,15 +58,26 @@ class GroupingManifest:
 
 
 def write_grouping(root: Path, manifest: GroupingManifest, arrays: Mapping[str, NDArray[Any]]) -> GroupingManifest:
-    """Store a grouping unless it is there; returns its manifest with the digest of the arrays."""
+    """Store a grouping unless it is there, whole; returns the manifest that is there, with the digest of the arrays."""
+    _set_damaged_aside(root / FOLDER / manifest.digest)
     content = io.BytesIO()
-    np.savez(content, **{name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())})
+    named: dict[str, Any] = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
+    np.savez(content, **named)
     whole = content.getvalue()
     values = asdict(manifest) | {"arrays_sha256": hashlib.sha256(whole).hexdigest(), "arrays": sorted(arrays)}
     with staged_directory(root / FOLDER / manifest.digest) as directory:
         (directory / "arrays.npz").write_bytes(whole)
         (directory / "manifest.json").write_text(sealed_text(values), encoding="utf-8")
     return read_grouping_manifest(root, manifest.digest)
+
+
+def _set_damaged_aside(place: Path) -> None:
+    """Set a copy aside, where what nobody has registered yet was altered meanwhile."""
+    if place.exists():
+        try:
+            _ = StoredGrouping(place.parent.parent, place.name).arrays
+        except ServiceError:
+            place.rename(place.with_name(f".damaged-{place.name}-{time.time_ns()}"))
 
 
 def read_grouping_manifest(root: Path, digest: str) -> GroupingManifest:
@@ -141,6 +157,39 @@ class StoredGrouping:
                 row=moved[0],
             )
         return self.arrays["value"][at]
+
+
+def called(grouping: GroupingManifest) -> str:
+    """A grouping as errors and notes name it."""
+    return f"grouping {grouping.digest[:12]} ({grouping.attribute})"
+
+
+def values_among(
+    grouping: StoredGrouping, row_id: NDArray[np.uint64], y: NDArray[np.int64], classes: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """(n,) values of rows by their ids, whose classes `y` may be numbered in another order than the grouping's.
+
+    Raises what `StoredGrouping.values_of` does; ServiceError: OTHER_CLASSES where the names differ, EMPTY_GROUP where
+    it leaves out every row.
+    """
+    manifest = grouping.manifest
+    if classes != manifest.classes:
+        if sorted(classes) != sorted(manifest.classes):
+            raise ServiceError(
+                ErrorKind.OTHER_CLASSES,
+                f"{called(manifest)} is of the classes {', '.join(manifest.classes[:20])}; these rows are of "
+                f"{', '.join(classes[:20])}: use a grouping of these",
+                grouping=manifest.digest,
+            )
+        y = np.asarray([manifest.classes.index(name) for name in classes], dtype=np.int64)[y]
+    found = grouping.values_of(row_id, y)
+    if found.size and found.max() < 0:
+        raise ServiceError(
+            ErrorKind.EMPTY_GROUP,
+            f"{called(manifest)} has no group for any of the {found.size} rows, so nothing is left: choose another",
+            grouping=manifest.digest,
+        )
+    return found
 
 
 def _damaged(digest: str, path: Path, why: str) -> ServiceError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from penult_server.stores.durable import STAGING_PREFIX, sync_path
 
 ASIDE_PREFIX = ".deleted-"
-FOLDERS = ("checkpoints", "datasets", "features", "logs", "runs", "tokens")
+FOLDERS = ("checkpoints", "datasets", "features", "groupings", "logs", "runs", "tokens")
 """Folders of a store that hold things by their names."""
 
 

@@ -20,6 +20,7 @@ SEALED_FILES = {
     "checkpoints": ("manifest.json",),
     "datasets": ("manifest.json", "registration.json"),
     "features": ("manifest.json",),
+    "groupings": ("manifest.json",),
     "runs": ("manifest.json", "record.json"),
 }
 """Files that have a digest, in each thing of a folder of the store."""

@@ -14,7 +14,7 @@ from penult_server.registry.integrity.copies import copy_registry
 from penult_server.stores.durable import staged_directory, write_file
 from penult_server.stores.sealed import read_sealed, sealed_text, things
 from penult_server.upkeep.damage import Verification
-from penult_server.upkeep.verify import REGISTRY, TABLES_OF, opened, verify_store
+from penult_server.upkeep.verify import REGISTRY, opened, tables_of, verify_store
 
 ABOUT = "backup.json"
 ATTEMPTS = 5
@@ -98,7 +98,7 @@ def _registered(registry: Path) -> dict[str, list[str]]:
     with opened(registry) as connection:
         known = {
             folder: [str(row[0]) for row in connection.execute(f"SELECT DISTINCT {column} FROM {table}")]
-            for folder, (table, column) in TABLES_OF.items()
+            for folder, (table, column) in tables_of(connection).items()
         }
         query = "SELECT id FROM run UNION SELECT id FROM job"
         return known | {"runs": [str(row[0]) for row in connection.execute(query)]}

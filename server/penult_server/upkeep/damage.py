@@ -9,7 +9,7 @@ class Damage:
     """One thing that is not what was written."""
 
     kind: str
-    """ "registry", "checkpoint", "dataset", "features" or "run"."""
+    """ "registry", "checkpoint", "dataset", "features", "grouping" or "run"."""
     id: str
     what: str
     """What is wrong, for people."""

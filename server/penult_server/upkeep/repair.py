@@ -10,7 +10,7 @@ from pathlib import Path
 
 from google.protobuf.json_format import ParseDict, ParseError
 
-from penult_proto.v1 import runs_pb2
+from penult_proto.v1 import groupings_pb2, runs_pb2
 from penult_server.datasets.stored import RegisteredDataset
 from penult_server.errors import ServiceError
 from penult_server.messages import checkpoint_to_proto, dataset_to_proto, feature_set_to_proto
@@ -22,6 +22,7 @@ from penult_server.registry.schema import COLUMNS, NEWEST_NAME, THINGS
 from penult_server.registry.summaries import summary_row
 from penult_server.stores import checkpoints
 from penult_server.stores.durable import STAGING_PREFIX, sync_path, sync_tree
+from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import read_manifest
 from penult_server.stores.runs import read_run_record
 from penult_server.stores.sealed import SEAL, add_seals, sealed_files, things
@@ -89,7 +90,8 @@ def _drop_damaged(path: Path) -> list[str]:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("BEGIN")
         # What is no JSON any more has no place in an index, from which it could not be taken either.
-        indexes = [f"{table}_by_{name}" for table, columns in COLUMNS.items() for name in columns]
+        there = {one.table for one in seals.tables_in(connection)}
+        indexes = [f"{table}_by_{name}" for table in there & set(COLUMNS) for name in COLUMNS[table]]
         query = "SELECT sql FROM sqlite_master WHERE name = ?"
         made = [connection.execute(query, (one,)).fetchone()[0] for one in indexes]
         for one in indexes:
@@ -110,7 +112,10 @@ def _drop_damaged(path: Path) -> list[str]:
 
 def _complete(connection: sqlite3.Connection) -> None:
     """Give things their cards again, and answers their summaries, where those were damaged."""
+    there = {one.table for one in seals.tables_in(connection)}
     for kind, key in THINGS.items():
+        if kind not in there:
+            continue
         connection.execute(
             f"INSERT INTO card (kind, id, created) SELECT '{kind}', t.{key}, ? FROM {kind} t WHERE NOT EXISTS "
             f"(SELECT 1 FROM card c WHERE c.kind = '{kind}' AND c.id = t.{key})",
@@ -184,11 +189,18 @@ def _add_run(root: Path, run: str, catalog: Catalog) -> int:
     return 1
 
 
+def _add_grouping(root: Path, digest: str, catalog: Catalog) -> int:
+    record = StoredGrouping(root, digest).manifest.record
+    catalog.add_grouping(ParseDict(record, groupings_pb2.Grouping(), ignore_unknown_fields=True))
+    return 1
+
+
 _ADDERS: dict[str, Callable[[Path, str, Catalog], int]] = {
     "datasets": _add_dataset,
     "checkpoints": _add_checkpoint,
     "runs": _add_run,
     "features": _add_features,
+    "groupings": _add_grouping,
 }
 
 

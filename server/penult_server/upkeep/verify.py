@@ -10,6 +10,7 @@ from penult_server.errors import ServiceError
 from penult_server.registry.integrity import seals
 from penult_server.registry.integrity.commits import count_file
 from penult_server.stores.checkpoint_stream import CheckpointStream
+from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import damaged_files, read_manifest
 from penult_server.stores.runs import read_run_manifest, read_run_record, state_file
 from penult_server.stores.sealed import SEALED_FILES, things
@@ -21,6 +22,7 @@ TABLES_OF = {
     "checkpoints": ("checkpoint", "digest"),
     "datasets": ("dataset", "digest"),
     "features": ("feature_set", "digest"),
+    "groupings": ("grouping", "digest"),
 }
 
 
@@ -36,7 +38,7 @@ def verify_store(root: Path) -> Verification:
             except (ServiceError, OSError) as error:
                 if thing.exists():
                     found.add(folder.rstrip("s") if folder != "features" else folder, thing.name, _said(error))
-            if known is not None and thing.name not in known[folder]:
+            if known is not None and thing.name not in known.get(folder, ()):
                 found.unregistered.append(f"{folder}/{thing.name}")
     for folder, names in (known or {}).items():
         for name in sorted(names):
@@ -100,10 +102,16 @@ def _grew(connection: sqlite3.Connection, noted: int) -> bool:
     return int(connection.execute("SELECT n FROM commit_count").fetchone()[0]) >= noted
 
 
+def tables_of(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """What of `TABLES_OF` a registry has: one of an earlier version has not all of them."""
+    there = {one.table for one in seals.tables_in(connection)}
+    return {folder: (table, column) for folder, (table, column) in TABLES_OF.items() if table in there}
+
+
 def _registered(connection: sqlite3.Connection) -> dict[str, set[str]]:
     known = {
         folder: {str(row[0]) for row in connection.execute(f"SELECT {column} FROM {table}")}
-        for folder, (table, column) in TABLES_OF.items()
+        for folder, (table, column) in tables_of(connection).items()
     }
     known["runs"] = {str(row[0]) for row in connection.execute("SELECT id FROM run UNION SELECT id FROM job")}
     return known
@@ -118,6 +126,10 @@ def _features(root: Path, digest: str, found: Verification) -> None:
     for name in damaged_files(directory, read_manifest(directory)):
         if directory.exists():
             found.add("features", digest, f"its file {name} is missing or altered")
+
+
+def _grouping(root: Path, digest: str, found: Verification) -> None:
+    _ = StoredGrouping(root, digest).arrays
 
 
 def _dataset(root: Path, digest: str, found: Verification) -> None:
@@ -139,6 +151,7 @@ _VERIFIERS: dict[str, Callable[[Path, str, Verification], None]] = {
     "checkpoints": _checkpoint,
     "datasets": _dataset,
     "features": _features,
+    "groupings": _grouping,
     "runs": _run,
 }
 

@@ -107,6 +107,37 @@ class Predicting:
             notes=() if metrics is None else metrics.notes,
         )
 
+    def _rows_right(
+        self, features: FeatureSet, heads: Mapping[str, AnyHeadLike], *, timeout: float
+    ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.bool_]]]:
+        """(N,) groups of the rows of a set, and (N,) whether each head is right about them, in one pass over features.
+
+        The heads have been found to fit: the server has scored them.
+        """
+        reading = Reading(self.connection, features.digest, timeout)
+        with reading.stream(["y", "a"]) as stream:
+            y, a = (_whole(stream, index) for index in range(2))
+        applied: dict[str, _Applied] = {}
+        for name, head in heads.items():
+            found, _ = self._head(features, looked_up(self.connection, head, timeout=reading.left), reading)
+            if found is not None:
+                applied[name] = _Applied(found, _order(found, features, {}))
+        right: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in applied}
+        with reading.stream(["features"]) as stream:
+            (arrival,) = stream.arrivals
+            done = 0
+            for block in stream.rows(arrival, rows_at_once(tuple(arrival.header.shape), arrival.dtype)):
+                for name, own in applied.items():
+                    right[name].append(own.logits(block).argmax(axis=1) == y[done : done + len(block)])
+                done += len(block)
+            stream.end()
+        g = y * max(1, len(features.labels.attribute_values)) + a
+        return g.astype(np.int64), {name: np.concatenate(parts) for name, parts in right.items()}
+
+    def _stored_head_of(self, features: FeatureSet, *, timeout: float) -> Head:
+        """The head that is stored with a set."""
+        return _stored_head(Reading(self.connection, features.digest, timeout))
+
     def _head(self, feature_set: FeatureSet, head: AnyHead | None, reading: Reading) -> tuple[Head | None, str]:
         """The head that is applied, and what it is; None for the stored logits."""
         if isinstance(head, Checkpoint):

@@ -15,6 +15,8 @@ _OPTIONS = {
     "split": click.option("--split", help="Of this split."),
     "checkpoint": click.option("--checkpoint", help="Of this checkpoint: its digest, the start of it, or its name."),
     "feature_set": click.option("--features", "feature_set", help="About these features."),
+    "features": click.option("--features", help="Of the rows of these features."),
+    "method": click.option("--method", help="Found by this method."),
     "tag": click.option("--tag", multiple=True, help="That has this tag; may be repeated, for all of several."),
     "name": click.option("--name", help="Of this name; with the wildcards * and ?, quoted."),
     "since": click.option("--since", type=Moment(), help="Since a day or time, 2026-11-30, or for so long: 36h, 7d."),

@@ -25,6 +25,7 @@ from penult.results.figures.panels import (
     sheet,
     tidy,
     title,
+    titled,
 )
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def spectra_figure(spectra: Spectra, top_k: int) -> Figure:
     panels = _panels_of(spectra)
     shown = dict(list(panels.items())[:MOST_PANELS])
     figure, axes, last = _sheet(spectra, shown)
-    minorities = {entry.minority_index for entry in spectra.imbalance} if spectra.by == "group" else set[int]()
+    minorities = {entry.minority_index for entry in spectra.imbalance} if not spectra.is_by_class else set[int]()
     for axis, (name, positions) in zip(axes, shown.items(), strict=False):
         entries = _draw_panel(axis, spectra, positions, top_k, minorities)
         legend_below(axis, entries, 2 if len(shown) == 1 and last is not None else 1)
-        title(axis, name)
+        title(axis, name + titled(spectra.grouping))
         axis.set_yscale("log")
         label_with_plain_numbers(axis.yaxis)
         axis.set_xticks(_rank_ticks(min(top_k, spectra.eigenvalues.shape[1])))
@@ -76,7 +77,7 @@ def _panels_of(spectra: Spectra) -> dict[str, list[int]]:
     """Positions of the groups of every panel."""
     panels: dict[str, list[int]] = {}
     for position, group in enumerate(spectra.groups):
-        panels.setdefault(group.class_name if spectra.by == "group" else "classes", []).append(position)
+        panels.setdefault("classes" if spectra.is_by_class else group.class_name, []).append(position)
     return panels
 
 

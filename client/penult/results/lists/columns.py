@@ -2,6 +2,7 @@
 
 from pathlib import PurePosixPath
 
+from penult.results.groupings.grouping import Grouping
 from penult.results.lists.stored import ResultSummary
 from penult.results.records import Checkpoint, Dataset, FeatureSet, Run
 
@@ -91,5 +92,23 @@ def result_row(result: ResultSummary) -> Row:
     }
 
 
-def _card(thing: Run | Checkpoint | FeatureSet | ResultSummary) -> Row:
+def grouping_row(grouping: Grouping) -> Row:
+    """How it was found, and how many groups there are."""
+    return {
+        "digest": grouping.digest,
+        "name": grouping.name,
+        "method": grouping.method,
+        "values_of": grouping.attribute,
+        "dataset": grouping.dataset,
+        "split": grouping.split,
+        "values": len(grouping.value_names),
+        "groups": grouping.n_groups,
+        "rows": grouping.n_rows,
+        "unassigned": grouping.n_unassigned,
+        "feature_set": grouping.feature_set,
+        **_card(grouping),
+    }
+
+
+def _card(thing: Run | Checkpoint | FeatureSet | Grouping | ResultSummary) -> Row:
     return {"tags": thing.tags, "note": thing.note, "user": thing.user, "created": thing.created}

@@ -22,7 +22,7 @@ class Rows:
     """Rows of one feature set that a method looks at."""
 
     features: Any
-    """(N, D) on the device, in the stored dtype."""
+    """(N, D) on the device, in the stored dtype; None where neither the method nor the rule looks at them."""
     y: Integers
     """(N,) on the host, as is all that follows."""
     a: Integers
@@ -31,8 +31,19 @@ class Rows:
     logits: Floats | None
     """(N, C) of the head that was given, or those stored; None without."""
     labels: LabelNames
-    attributes: Mapping[str, tuple[Integers, tuple[str, ...]]] = field(default_factory=dict)
+    attributes: Mapping[str, tuple[Integers, tuple[str, ...]]] = field(
+        default_factory=dict[str, tuple[Integers, tuple[str, ...]]]
+    )
     """Further attribute columns: the (N,) values and their names, by the name of the column."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded:
+    """Values that a caller gave: those of rows in a group, by ascending row id."""
+
+    row_id: NDArray[np.uint64]
+    value: Integers
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +59,7 @@ class Inputs:
     numbers: Mapping[str, float]
     words: Mapping[str, str]
     indices: tuple[int, ...]
+    uploaded: Uploaded | None = None
     seed: int
     backend: Backend
     check: Callable[[], None]
@@ -69,7 +81,7 @@ class Found:
     """(N, V) how far each row belongs to each value."""
     rule: str = ""
     """Kind of the rule that assigns other rows (a key of the table of rules); empty without one."""
-    rule_arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    scores: Mapping[str, float] = field(default_factory=dict)
+    rule_arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
     """What was measured on the way; of a class by "NAME of CLASS"."""
     notes: tuple[Note, ...] = ()

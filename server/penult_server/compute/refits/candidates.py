@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refits.problems import ProblemMaker, Subset, Task
 from penult_server.compute.refits.robust import robust
 from penult_server.compute.refits.rows import Detected
-from penult_server.compute.refits.work import Descend, Logits, Rounds, Solve, gather
+from penult_server.compute.refits.work import Descend, Logits, Rounds, Solve, Work, gather
 from penult_server.errors import ServiceError
 
 NO_CERTIFICATE = Certificate(
@@ -188,40 +188,63 @@ def _detect(
 
 def _solve(request: pb.RefitRequest, tasks: Sequence[Task]) -> Rounds[list[Fit]]:
     """Optima of the tasks; equal draws of one candidate are solved once."""
-    distinct: dict[tuple[object, ...], int] = {}
+    distinct: dict[tuple[object, ...], Task] = {}
     ids = ContentIds()
-    places = [distinct.setdefault(_problem_key(task, ids), len(distinct)) for task in tasks]
-    problems = {place: task.problem for place, task in zip(places, tasks, strict=True)}
-    work = Solve(
-        digest=request.feature_set,
-        problems=[problems[place] for place in range(len(distinct))],
-        tolerance=request.tolerance,
-        max_iterations=request.max_iterations,
-    )
-    (fits,) = yield [work]
-    return [fits[place] for place in places]
+    keys = [_problem_key(task, ids) for task in tasks]
+    for key, task in zip(keys, tasks, strict=True):
+        distinct.setdefault(key, task)
+
+    def work(own: Sequence[Task], features: Array | None) -> Solve:
+        return Solve(
+            digest=request.feature_set,
+            problems=[task.problem for task in own],
+            tolerance=request.tolerance,
+            max_iterations=request.max_iterations,
+            features=features,
+        )
+
+    fits = yield from _in_spaces(list(distinct.values()), work)
+    found = dict(zip(distinct, fits, strict=True))
+    return [found[key] for key in keys]
+
+
+def _in_spaces(tasks: Sequence[Task], work: Callable[[Sequence[Task], Array | None], Work]) -> Rounds[list[Any]]:
+    """Heads on all features of the tasks, in order: one piece of work for each subspace, and one for those without."""
+    spaces: dict[int, list[int]] = {}
+    for place, task in enumerate(tasks):
+        spaces.setdefault(id(task.subspace), []).append(place)
+    members = [(tasks[places[0]].subspace, places) for places in spaces.values()]
+    results = yield [
+        work([tasks[place] for place in places], None if subspace is None else subspace.features)
+        for subspace, places in members
+    ]
+    found: dict[int, Any] = {}
+    for (subspace, places), fits in zip(members, results, strict=True):
+        found.update(zip(places, fits if subspace is None else map(subspace.raised, fits), strict=True))
+    return [found[place] for place in range(len(tasks))]
 
 
 def _problem_key(task: Task, ids: ContentIds) -> tuple[object, ...]:
     problem, center = task.problem, task.problem.center
     centers = () if center is None else (ids.of(center.weight), ids.of(center.bias))
-    return (task.draw.key, problem.l1, problem.l2, ids.of(problem.offset), *centers)
+    return (task.draw.key, id(task.subspace), problem.l1, problem.l2, ids.of(problem.offset), *centers)
 
 
 def _follow(request: pb.RefitRequest, tasks: Sequence[Task], scorer: HeadScorer | None) -> Rounds[list[Trajectory]]:
-    settings = [task.settings for task in tasks if task.settings is not None]
     watch = None
-    if scorer is not None and any(one.keep is Keep.BEST for one in settings):
+    if scorer is not None and any(task.settings is not None and task.settings.keep is Keep.BEST for task in tasks):
         watch = scorer.watch(metric_of(request))
-    (fits,) = yield [
-        Descend(
+
+    def work(own: Sequence[Task], features: Array | None) -> Descend:
+        return Descend(
             digest=request.feature_set,
-            problems=[task.problem for task in tasks],
-            settings=settings,
+            problems=[task.problem for task in own],
+            settings=[task.settings for task in own if task.settings is not None],
             watch=watch,
+            features=features,
         )
-    ]
-    return fits
+
+    return (yield from _in_spaces(tasks, work))
 
 
 def _average(fits: Sequence[Fit | Trajectory], tasks: Sequence[Task]) -> CandidateFit | Exception:

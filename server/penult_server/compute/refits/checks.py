@@ -16,7 +16,6 @@ from penult_server.class_names import Match
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.named_heads import Rules, check_width, head_from_proto
 from penult_server.compute.refits.rows import RowChooser
-from penult_server.compute.rows.resident import Resident
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
 from penult_server.notes import Note
@@ -138,10 +137,10 @@ def _rows_of_plan(request: pb.RefitRequest, rows: RowChooser) -> int:
     return most
 
 
-def explained(error: Exception, request: pb.RefitRequest, resident: Resident) -> Exception:
-    """An error of the kernels, explained in terms of the request."""
+def explained(error: Exception, request: pb.RefitRequest, manifest: FeatureManifest) -> Exception:
+    """An error of the kernels, explained in terms of the request; `manifest` has the groups that are balanced."""
     if isinstance(error, EmptyLabelError):
-        return _empty(error, request, resident)
+        return _empty(error, request, manifest)
     if isinstance(error, np.linalg.LinAlgError):
         return ServiceError(
             ErrorKind.INVALID_ARGUMENT,
@@ -153,8 +152,7 @@ def explained(error: Exception, request: pb.RefitRequest, resident: Resident) ->
     return error
 
 
-def _empty(error: EmptyLabelError, request: pb.RefitRequest, resident: Resident) -> ServiceError:
-    manifest = resident.manifest
+def _empty(error: EmptyLabelError, request: pb.RefitRequest, manifest: FeatureManifest) -> ServiceError:
     labels = manifest.labels
     is_group = error.n_labels != len(labels.classes)
     if is_group and request.groups == pb.GROUP_SOURCE_STORED:

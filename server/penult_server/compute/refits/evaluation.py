@@ -8,6 +8,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels.arrays import asarray_like
 from penult_kernels.metrics.accuracy import group_metrics
 from penult_kernels.metrics.head_scores import logits_of_heads
 from penult_proto.errors import ErrorKind
@@ -16,6 +17,7 @@ from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.named_heads import NamedHead, Rules
 from penult_server.compute.reporting import SILENT, Reporter
+from penult_server.compute.rows.grouped import Grouped
 from penult_server.compute.rows.resident import Resident
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, metrics_to_proto
@@ -26,17 +28,28 @@ from penult_server.stores.manifest import FeatureManifest
 MOST_MIXTURES = 1000
 
 
-def average_weights(scored: FeatureManifest, train: FeatureManifest | None) -> NDArray[np.float64] | None:
+def average_weights(
+    scored: FeatureManifest, train: FeatureManifest | None, grouped: Grouped | None = None
+) -> NDArray[np.float64] | None:
     """(G,) weights of a set's weighted average: the group counts of `train`, matched by the names of the groups;
     without `train`, the training shares stored with the set, or None if it has none.
 
-    Raises ServiceError (INVALID_ARGUMENT) when `train` has groups of other names.
+    A grouping may be called otherwise than the attribute whose values it has. Raises ServiceError (INVALID_ARGUMENT)
+    when `train` has groups of other names.
     """
     if train is None:
         return np.asarray(scored.train_shares) if scored.train_shares else None
     own, other = scored.labels, train.labels
     named = dict(zip(_group_names(other), train.group_counts, strict=True))
-    if own.attribute != other.attribute or set(_group_names(own)) != set(named):
+    is_other = set(_group_names(own)) != set(named)
+    if is_other and grouped is not None:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"train= weighs groups by their names, and those of {grouped.called} are others than feature set "
+            f"{train.digest[:12]} has, {_described(other)}: leave train= out",
+            argument="train",
+        )
+    if grouped is None and (is_other or own.attribute != other.attribute):
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
             f"train= must have the classes and the attribute of what is scored, to weigh its groups: feature set "
@@ -57,8 +70,10 @@ def _described(labels: LabelNames) -> str:
     return f"classes {list(labels.classes)} and {attribute}"
 
 
-def metrics_of(logits: Any, resident: Resident, train: FeatureManifest | None = None) -> groups_pb2.Metrics:
-    """Metrics of logits (N, C), on the device, for a set.
+def metrics_of(
+    logits: Any, resident: Resident, train: FeatureManifest | None = None, grouped: Grouped | None = None
+) -> groups_pb2.Metrics:
+    """Metrics of logits (N, C), on the device, for a set; with a grouping, of the rows that are in a group.
 
     Raises ServiceError (NOT_FINITE) where they overflow, and what `average_weights` does.
     """
@@ -71,15 +86,24 @@ def metrics_of(logits: Any, resident: Resident, train: FeatureManifest | None = 
             "head or the features down",
             feature_set=manifest.digest,
         )
+    y, g, masks = resident.y, resident.g, resident.masks
+    if grouped is not None:
+        manifest, g = grouped.manifest, grouped.groups(y)
+        if (kept := grouped.kept) is not None:
+            logits = xp.take(logits, asarray_like(kept, logits), axis=0)
+            y, g, masks = y[kept], g[kept], masks[kept]
     metrics = group_metrics(
         logits,
-        resident.y,
-        resident.g,
+        y,
+        g,
         manifest.labels.n_groups,
-        average_weights=average_weights(manifest, train),
-        masks=resident.masks.T if resident.masks.shape[1] else None,
+        average_weights=average_weights(manifest, train, grouped),
+        masks=masks.T if masks.shape[1] else None,
     )
-    return metrics_to_proto(metrics, manifest.labels)
+    found = metrics_to_proto(metrics, manifest.labels, None if grouped is None else grouped.to_proto())
+    if grouped is not None:
+        found.notes.extend(notes_to_proto(grouped.left_out()))
+    return found
 
 
 def evaluate(
@@ -94,7 +118,7 @@ def evaluate(
     match = _rules(request, material).head(head, resident.manifest)
     logits = logits_of_heads(resident.features, [head.head])[0]
     train = material.manifest(request.train) if request.train else None
-    metrics = metrics_of(match.columns(logits), resident, train)
+    metrics = metrics_of(match.columns(logits), resident, train, _grouped(request, material))
     metrics.notes.extend(notes_to_proto(match.notes))
     return metrics
 
@@ -128,12 +152,13 @@ def evaluate_mixtures(
     logits = logits_of_heads(resident.features, [head.head for head in heads])
     ordered = [match.columns(own) for match, own in zip(matches, logits, strict=True)]
     train = material.manifest(request.train) if request.train else None
+    grouped = _grouped(request, material)
     metrics: list[groups_pb2.Metrics] = []
     add = progress.each("scoring", "mixtures", len(shares))
     for mixture in shares:
         check()
         mixed = sum(float(share) * own for share, own in zip(mixture, ordered, strict=True))
-        metrics.append(metrics_of(mixed, resident, train))
+        metrics.append(metrics_of(mixed, resident, train, grouped))
         add(1)
     notes = [note for match in matches for note in match.notes]
     return pb.EvaluateMixturesResponse(metrics=metrics, notes=notes_to_proto(notes))
@@ -153,6 +178,10 @@ def _rules_of_each(
         )
         for head in heads
     ]
+
+
+def _grouped(request: pb.EvaluateRequest | pb.EvaluateMixturesRequest, material: RefitMaterial) -> Grouped | None:
+    return material.grouped(request.feature_set, request.grouping) if request.grouping else None
 
 
 def _rules(request: pb.EvaluateRequest | pb.EvaluateMixturesRequest, material: RefitMaterial) -> Rules:

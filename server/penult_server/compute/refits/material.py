@@ -19,6 +19,7 @@ from penult_server.class_names import Classes, Match, match_classes
 from penult_server.compute.backend import Backend
 from penult_server.compute.refits.named_heads import NamedHead, classes_of, head_from_proto, host_head
 from penult_server.compute.reporting import SILENT, Reporter
+from penult_server.compute.rows.grouped import Grouped, grouped
 from penult_server.compute.rows.resident import Resident, ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import read_head, read_manifest
@@ -56,6 +57,16 @@ class RefitMaterial:
         """Features and labels."""
         return self._residents.get(digest, check, self._progress)
 
+    def grouped(self, digest: str, grouping: str) -> Grouped:
+        """The rows of a set under a grouping. Raises what `rows.grouped` does."""
+        key = f"grouped by {grouping}", digest
+        return self._keep(key, lambda: grouped(self._root, StoredFeatures(self._root, digest), grouping))
+
+    def seen(self, digest: str, grouping: str, check: Callable[[], None] = lambda: None) -> Resident:
+        """Features and labels; the groups are those of a grouping where one is named, -1 for rows in none."""
+        resident = self.resident(digest, check)
+        return self.grouped(digest, grouping).seen(resident) if grouping else resident
+
     def logits(self, digest: str) -> NDArray[np.float64]:
         """(N, C) logits stored with the set, or those of the head stored with it.
 
@@ -79,9 +90,12 @@ class RefitMaterial:
             checkpoint=digest,
         )
 
-    def manifest(self, digest: str) -> FeatureManifest:
-        """The manifest of a set. Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT."""
-        return self._manifests(digest)
+    def manifest(self, digest: str, grouping: str = "") -> FeatureManifest:
+        """The manifest of a set, with the labels of a grouping where one is named.
+
+        Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT.
+        """
+        return self.grouped(digest, grouping).manifest if grouping else self._manifests(digest)
 
     def is_same_model(self, first: str, second: str) -> bool:
         """Whether two checkpoints give the same features, whatever run or dataset they come from.

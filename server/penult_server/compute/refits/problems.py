@@ -18,8 +18,10 @@ from penult_server.compute.refits.checks import explained
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.named_heads import head_from_proto
 from penult_server.compute.refits.rows import Detected, Floats, RowChooser
+from penult_server.compute.refits.subspaces import Subspace, center_logits, leading
 from penult_server.errors import ServiceError
 from penult_server.messages import BALANCE_METHODS
+from penult_server.refit_scalars import values_of
 
 MOST_STEPS = 1_000_000
 """Steps of a path at most."""
@@ -33,6 +35,8 @@ class Task:
     problem: Problem
     settings: TrajectorySettings | None
     """Settings of a path; None for the optimum."""
+    subspace: Subspace | None = None
+    """Where the correction of the center lies, if not anywhere: the problem is then one over its features."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,9 +55,10 @@ class ProblemMaker:
     def __init__(self, request: pb.RefitRequest, material: RefitMaterial) -> None:
         self._material = material
         self._digest = request.feature_set
+        self._most_directions = max((int(value) for value in values_of(request, "subspace")), default=0)
         self.rows = RowChooser(request, material)
         self._resident = self.rows.resident
-        self.n_classes, self.n_groups = self.rows.n_classes, self.rows.labels.n_groups
+        self.n_classes = self.rows.n_classes
 
     @property
     def universe(self) -> NDArray[np.int64]:
@@ -73,7 +78,7 @@ class ProblemMaker:
 
     def reason(self, error: Exception, request: pb.RefitRequest) -> str:
         """Why a candidate could not be fitted: the error message that it alone would get."""
-        said = explained(error, request, self._resident)
+        said = explained(error, request, self._material.manifest(self._digest, request.grouping))
         return said.message if isinstance(said, ServiceError) else str(said)
 
     def group_positions(self, draw: Draw) -> NDArray[np.int64]:
@@ -130,7 +135,18 @@ class ProblemMaker:
             link=Link(name_of(pb.Link.DESCRIPTOR, request.link)),
             standardize=self._scaling(subset.scaling, draw),
         )
-        return Task(draw=drawn, problem=problem, settings=settings)
+        if not request.HasField("subspace"):
+            return Task(draw=drawn, problem=problem, settings=settings)
+        subspace = self._subspace(drawn, request.subspace, problem.center)
+        return Task(draw=drawn, problem=subspace.lowered(problem), settings=settings, subspace=subspace)
+
+    def _subspace(self, draw: Draw, k: int, center: Head | None) -> Subspace:
+        """The leading directions of a draw's rows; those of all candidates with equal rows are found once."""
+        features, weight = self._resident.features, np.zeros(self._resident.y.size)
+        weight[draw.rows] = draw.weight
+        found = self.rows.once(("directions", draw.key), lambda: leading(features, weight, self._most_directions))
+        own = self.rows.once(("logits of the center",), lambda: center_logits(features, center))
+        return self.rows.once(("subspace", draw.key, k), lambda: found.first(k, center, own))
 
     def _sampler(self, request: pb.RefitRequest, draw: Draw) -> Floats:
         """(n,) how often each row of a draw is in a batch, in proportion."""

@@ -26,6 +26,7 @@ from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.named_heads import head_to_proto
 from penult_server.compute.refits.problems import ProblemMaker, Subset, Task
 from penult_server.compute.refits.work import Logits, Rounds
+from penult_server.compute.rows.grouped import Grouped
 from penult_server.messages import array_to_proto
 from penult_server.notes import Note, notes_to_proto
 from penult_server.refit_scalars import candidates_of
@@ -53,7 +54,8 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
         for (name, match), (logits,) in zip(matched.evaluate.items(), answers, strict=True)
     }
     certificate = final.certificate
-    notes = _fit_notes(request, maker, final, choice, material)
+    fitted, chosen = _used_groupings(request, material)
+    notes = _grouping_notes(request, fitted, chosen) + _fit_notes(request, maker, final, choice, material)
     notes += yield from _prediction_notes(request, final, maker, material, metrics)
     for name, match in matched.evaluate.items():
         metrics[name].notes.extend(notes_to_proto(match.notes))
@@ -75,6 +77,8 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
         chosen=choice.index if choice else 0,
         plan=_plan(final.tasks, material.row_ids(request.feature_set)) if request.plan else None,
         notes=notes_to_proto([*matched.notes, *notes]),
+        grouping=None if fitted is None else fitted.to_proto(),
+        select_grouping=None if chosen is None else chosen.to_proto(),
     )
 
 
@@ -91,12 +95,14 @@ def _fit(matched: Matched, maker: ProblemMaker, material: RefitMaterial) -> Roun
     if select.WhichOneof("on") == "half":
         scoring, fitted = (everything[half] for half in halves(everything.size, seed=request.seed))
     part = Subset(among=fitted, repeats=select.repeats, scaling=select.scaling)
-    resident = material.resident(score_on)
+    resident = material.seen(score_on, select.grouping)
     y, g = resident.y, resident.g
     if matched.select is not None and not matched.select.is_same:
         # Heads keep the order of the set that is fitted: the labels that they are scored by are put in it.
         y = matched.select.order[resident.y]
         g = g + (y - resident.y) * resident.manifest.labels.n_attributes
+    if select.grouping:
+        scoring = _in_a_group(scoring, material.grouped(score_on, select.grouping))
     scorer = HeadScorer(resident.features, y, g, maker.n_classes, resident.manifest.labels.n_groups, rows=scoring)
     candidates = list(candidates_of(request))
     tuned = yield from fit_candidates(candidates, part, maker, scorer)
@@ -105,6 +111,39 @@ def _fit(matched: Matched, maker: ProblemMaker, material: RefitMaterial) -> Roun
         final = yield from fit_candidate(candidates[choice.index], whole, maker, scorer)
         return final, choice
     return possible(tuned[choice.index]), choice
+
+
+def _in_a_group(rows: NDArray[np.int64] | None, grouped: Grouped) -> NDArray[np.int64] | None:
+    """Those of the rows that are in a group; None stands for all."""
+    kept = grouped.kept
+    return rows if kept is None else kept if rows is None else rows[grouped.a[rows] >= 0]
+
+
+def _used_groupings(request: pb.RefitRequest, material: RefitMaterial) -> tuple[Grouped | None, Grouped | None]:
+    """The groupings of the rows that are fitted, and of those that choose."""
+    digest, select = request.feature_set, request.select
+    fitted = material.grouped(digest, request.grouping) if request.grouping else None
+    chosen = material.grouped(select.feature_set or digest, select.grouping) if select.grouping else None
+    return fitted, chosen
+
+
+def _grouping_notes(request: pb.RefitRequest, fitted: Grouped | None, chosen: Grouped | None) -> list[Note]:
+    """Which groups the fit, the choice and the metrics used, where any of them are a grouping's."""
+    if fitted is None and chosen is None:
+        return []
+    said: list[str] = []
+    if fitted is not None:
+        said.append(f"the rows that are fitted have the groups of {fitted.called}")
+    if request.HasField("select"):
+        said.append(f"the choice is by {'the stored groups' if chosen is None else f'those of {chosen.called}'}")
+    if request.evaluate:
+        said.append("metrics are of the stored groups")
+    notes = [Note(NoteId.GROUPS_USED, "; ".join(said))]
+    for what, grouped in (("to be fitted", fitted), ("that choose", chosen)):
+        if grouped is not None and grouped.n_left_out:
+            text = f"of the rows {what}, {grouped.n_left_out} of {grouped.a.size} are in no group and were left out"
+            notes.append(Note(NoteId.ROWS_WITHOUT_GROUP, text))
+    return notes
 
 
 def _fit_notes(
@@ -120,7 +159,12 @@ def _fit_notes(
         found.append(Note(NoteId.INTERCEPT_OF_CENTER, text))
     by_group = (pb.SELECT_METRIC_WORST_GROUP, pb.SELECT_METRIC_MEAN_GROUP)
     chooses_on = material.manifest(request.select.feature_set or request.feature_set)
-    if choice is not None and not chooses_on.labels.attribute_values and request.select.metric in by_group:
+    if (
+        choice is not None
+        and not request.select.grouping
+        and not chooses_on.labels.attribute_values
+        and request.select.metric in by_group
+    ):
         text = "the set that chooses has no attribute, so its groups are the classes"
         found.append(Note(NoteId.GROUPS_ARE_CLASSES, text))
     if not request.HasField("path") and not fit.certificate.converged:

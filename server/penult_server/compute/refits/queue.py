@@ -301,7 +301,8 @@ class _Together:
     def _explained(self, error: Exception, asked: Asked) -> Exception:
         if not isinstance(error, ValueError):
             return error
-        return explained(error, asked.request, self._material.resident(asked.request.feature_set))
+        request = asked.request
+        return explained(error, request, self._material.manifest(request.feature_set, request.grouping))
 
     def _resume(self, asked: Asked, results: list[list[Any]] | None) -> None:
         """Send a refit its results, up to its next round or its answer."""

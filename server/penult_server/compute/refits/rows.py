@@ -8,21 +8,30 @@ from numpy.typing import NDArray
 
 from penult_kernels.sampling import weights as row_weights
 from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
-from penult_kernels.sampling.plans import DETERMINISTIC, DRAWN_WITH_REPLACEMENT, Draw, balanced_draw, top_rows
+from penult_kernels.sampling.plans import (
+    DETERMINISTIC,
+    DRAWN_WITH_REPLACEMENT,
+    Draw,
+    balanced_draw,
+    loss_ends,
+    top_rows,
+)
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refits.material import RefitMaterial
+from penult_server.compute.rows.grouped import Grouped
 from penult_server.compute.rows.resident import Resident
 from penult_server.errors import ServiceError
 from penult_server.messages import BALANCE_BY, BALANCE_METHODS, array_from_proto
 from penult_server.notes import Note
+from penult_server.records import LabelNames
 
 Floats = NDArray[np.float64]
 Detected = NDArray[np.bool_]
 """(N,) whether a detector misclassifies the rows."""
-TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT)
+TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT, pb.ROWS_KIND_LOSS_ENDS)
 
 
 class RowChooser:
@@ -33,6 +42,7 @@ class RowChooser:
         self._digest = request.feature_set
         self.resident: Resident = material.resident(self._digest)
         self.labels = self.resident.manifest.labels
+        self.grouped = material.grouped(self._digest, request.grouping) if request.grouping else None
         self.n_classes = len(self.labels.classes)
         self._shared: dict[tuple[object, ...], Any] = {}
         self._compares_groups = request.risk.kind == pb.RISK_KIND_GROUP_DRO
@@ -93,7 +103,8 @@ class RowChooser:
             if request.balance.missing_groups == groups_pb2.MISSING_GROUPS_SKIP:
                 return ~allowed
             if request.groups == pb.GROUP_SOURCE_STORED:
-                allowed[list(self.resident.manifest.absent_groups)] = True
+                manifest = self.resident.manifest if self.grouped is None else self.grouped.manifest
+                allowed[list(manifest.absent_groups)] = True
         return allowed
 
     def notes(self, request: pb.RefitRequest, draw: Draw) -> list[Note]:
@@ -138,6 +149,8 @@ class RowChooser:
             kinds = ("environment 0", "environment 1") if is_eiil else ("right", "errors")
             names = [f"{name}, {kind}" for name in self.labels.classes for kind in kinds]
             return 2 * y + environment.astype(np.int64), names
+        if self.grouped is not None:
+            return self.grouped.groups(y), group_names(self.grouped.manifest.labels)
         balances = BALANCE_METHODS[request.balance.method] is not BalanceMethod.NONE
         needs_groups = self._compares_groups or (balances and BALANCE_BY[request.balance.by] is BalanceBy.GROUP)
         if needs_groups and not self.labels.attribute_values:
@@ -146,19 +159,18 @@ class RowChooser:
                 f"feature set {self._digest[:12]} has no attribute, so it has no groups to balance: upload it with "
                 "a=..., or balance by class",
             )
-        values = self.labels.attribute_values or ("",)
-        return self.resident.g, [
-            ", ".join(filter(None, (name, value))) for name in self.labels.classes for value in values
-        ]
+        return self.resident.g, group_names(self.labels)
 
     def _universe(self, request: pb.RefitRequest) -> NDArray[np.int64]:
-        """Ascending positions of the rows of a refit: those listed, without those of weight 0.
+        """Ascending positions of the rows of a refit: those listed that are in a group, without those of weight 0.
 
         The other rows have no effect: halves, draws and counts are of these alone.
         """
         found = np.arange(self.resident.manifest.n_examples, dtype=np.int64)
         if request.rows.kind == pb.ROWS_KIND_EXPLICIT:
             found = self._listed(request.rows)
+        if self.grouped is not None and self.grouped.n_left_out:
+            found = self._in_a_group(found, self.grouped)
         if self._explicit is None:
             return found
         weighed = found[self._explicit[found] > 0]
@@ -170,6 +182,18 @@ class RowChooser:
                 field="weights",
             )
         return weighed
+
+    def _in_a_group(self, rows: NDArray[np.int64], grouped: Grouped) -> NDArray[np.int64]:
+        """Those of the rows that are in a group. Raises ServiceError (EMPTY_GROUP) when none is."""
+        found = rows[grouped.a[rows] >= 0]
+        if not found.size:
+            raise ServiceError(
+                ErrorKind.EMPTY_GROUP,
+                f"none of the {rows.size} rows that are fitted is in a group of {grouped.called}: fit others, or "
+                "choose another grouping",
+                grouping=grouped.grouping.digest,
+            )
+        return found
 
     def _explicit_weights(self, weights: pb.Weights) -> Floats | None:
         """(N,) weights of the request; None if it gives none."""
@@ -225,8 +249,15 @@ class RowChooser:
             case pb.ROWS_KIND_TOP_DISAGREEMENT:
                 scores = self.once(("disagreements",), lambda: self._disagreements(request.rows.other))
                 return among[top_rows(scores[among], request.rows.top_k)]
+            case pb.ROWS_KIND_LOSS_ENDS:
+                return among[self._loss_ends(among, request.rows.top_k)]
             case _:
                 return among
+
+    def _loss_ends(self, among: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+        losses, y = self.once(("losses",), self._losses), self.resident.y
+        is_error = self.once(("errors",), lambda: row_weights.misclassified(self._material.logits(self._digest), y))
+        return loss_ends(losses[among], is_error[among], y[among], self.n_classes, k)
 
     def _losses(self) -> Floats:
         return row_weights.cross_entropies(self._material.logits(self._digest), self.resident.y)
@@ -259,6 +290,12 @@ class RowChooser:
                 field="rows",
             )
         return np.sort(found).astype(np.int64)
+
+
+def group_names(labels: LabelNames) -> list[str]:
+    """Names of the groups, by their index."""
+    values = labels.attribute_values or ("",)
+    return [", ".join(filter(None, (name, value))) for name in labels.classes for value in values]
 
 
 def _absent(labels: NDArray[np.int64], names: Sequence[str]) -> list[str]:

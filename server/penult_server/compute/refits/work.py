@@ -32,6 +32,8 @@ class Solve:
     problems: Sequence[Problem]
     tolerance: float
     max_iterations: int
+    features: Any = None
+    """(N, k) of the rows of the set, on the device, in place of the set's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,6 +44,8 @@ class Descend:
     problems: Sequence[Problem]
     settings: Sequence[TrajectorySettings]
     watch: Watch | None
+    features: Any = None
+    """As of `Solve`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,9 +132,9 @@ def do_together(works: Sequence[Work], material: RefitMaterial, interest: Intere
 def _key(work: Work) -> Hashable:
     match work:
         case Solve():
-            return ("solve", work.digest, work.tolerance, work.max_iterations)
+            return ("solve", work.digest, id(work.features), work.tolerance, work.max_iterations)
         case Descend():
-            return ("descend", work.digest)
+            return ("descend", work.digest, id(work.features))
         case Logits():
             return ("logits", work.digest)
 
@@ -157,7 +161,7 @@ def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) 
         # The certificate, which is part of every answer, tells the caller.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fits = solve(
-            resident.features,
+            resident.features if first.features is None else first.features,
             resident.y,
             len(resident.manifest.labels.classes),
             [problem for work in works for problem in work.problems],
@@ -166,7 +170,7 @@ def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) 
             check=interest.check,
             is_wanted=interest.is_wanted,
             report=interest.progress.stage("fitting", "problems"),
-            bases=resident.bases,
+            bases=resident.bases if first.features is None else None,
         )
     return [_on_host(fit, material) for fit in fits]
 
@@ -176,7 +180,7 @@ def _descend(works: Sequence[Descend], material: RefitMaterial, interest: Intere
     problems = [problem for work in works for problem in work.problems]
     watches = [work.watch for work in works for _ in work.problems]
     found = descend(
-        resident.features,
+        resident.features if works[0].features is None else works[0].features,
         resident.y,
         len(resident.manifest.labels.classes),
         problems,

@@ -49,6 +49,7 @@ def compute_descriptors(request: pb.ComputeDescriptorsRequest, resources: Resour
             )
             for definition, values in measures
         ],
+        grouping=parts.used_grouping,
         variance_shares=_variance_shares(
             parts if request.by == pb.SPECTRA_BY_GROUP else _parts(request.source, pb.SPECTRA_BY_GROUP, resources)
         ),
@@ -57,7 +58,9 @@ def compute_descriptors(request: pb.ComputeDescriptorsRequest, resources: Resour
 
 def compute_principal_angles(request: pb.ComputePrincipalAnglesRequest, resources: Resources) -> pb.PrincipalAngles:
     """Angles between the spans of the top eigenvectors of two groups or classes."""
-    (first, u), (second, v) = (_subspace(side, request.top_k, resources) for side in (request.first, request.second))
+    sides = [_subspace(side, request.top_k, resources) for side in (request.first, request.second)]
+    (first, u, _), (second, v, _) = sides
+    used = [grouping or groups_pb2.UsedGrouping() for _, _, grouping in sides]
     if u.shape[0] != v.shape[0]:
         raise ServiceError(
             ErrorKind.WRONG_SHAPE,
@@ -69,6 +72,7 @@ def compute_principal_angles(request: pb.ComputePrincipalAnglesRequest, resource
         feature_sets=[request.first.source.feature_set, request.second.source.feature_set],
         angles=array_to_proto(kernels.principal_angles(u, v)),
         formula=kernels.PRINCIPAL_ANGLES.formula,
+        groupings=used if any(one.digest for one in used) else (),
     )
 
 
@@ -77,7 +81,7 @@ def _parts(source: pb.FeatureSource, by: "pb.SpectraBy.ValueType", resources: Re
     parts = resources.parts(source, by)
     from_moments = parts.has_moments and not parts.is_resident
     needed = spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=from_moments)
-    require(needed, available_bytes(resources.backend), "use another machine")
+    require(needed + parts.summed_bytes, available_bytes(resources.backend), "use another machine")
     return parts
 
 
@@ -119,8 +123,10 @@ def _mean_and_scatter(parts: Parts, index: int) -> tuple[NDArray[np.float64], fl
     return moments.mean[0], float(np.trace(moments.m2[0]))
 
 
-def _subspace(side: pb.Subspace, top_k: int, resources: Resources) -> tuple[groups_pb2.Group, Any]:
-    """The group that is meant, and its top eigenvectors (D, K)."""
+def _subspace(
+    side: pb.Subspace, top_k: int, resources: Resources
+) -> tuple[groups_pb2.Group, Any, groups_pb2.UsedGrouping | None]:
+    """The group that is meant, its top eigenvectors (D, K), and the grouping that it is of."""
     parts = _parts(side.source, side.by, resources)
     index = parts.index_of(side.part)
     group = parts.groups[index]
@@ -133,7 +139,7 @@ def _subspace(side: pb.Subspace, top_k: int, resources: Resources) -> tuple[grou
         )
     found = spectrum_with_vectors(parts, index, top_k, resources.backend)
     _check_rank(group, resources.backend.to_host(found.eigenvalues), parts.manifest.n_features)
-    return group, found.vectors
+    return group, found.vectors, parts.used_grouping
 
 
 def _check_rank(group: groups_pb2.Group, eigenvalues: NDArray[np.float64], n_features: int) -> None:

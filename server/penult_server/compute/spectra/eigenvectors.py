@@ -26,9 +26,11 @@ def read_eigenvectors(
     with device():
         parts = resources.parts(request.source, request.by)
         needed = spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=parts.has_moments)
-        require(needed, available_bytes(resources.backend), "use another machine")
+        require(needed + parts.summed_bytes, available_bytes(resources.backend), "use another machine")
     n_parts, k, d = len(parts.groups), request.top_k, parts.manifest.n_features
-    header = pb.EigenvectorsHeader(feature_set=request.source.feature_set, groups=parts.groups, request=request)
+    header = pb.EigenvectorsHeader(
+        feature_set=request.source.feature_set, groups=parts.groups, request=request, grouping=parts.used_grouping
+    )
     for name, shape in (("eigenvalues", (n_parts, k)), ("eigenvectors", (n_parts, k, d))):
         header.arrays.append(announce(name, np.dtype(np.float64), shape))
     yield pb.ReadEigenvectorsResponse(header=header)

@@ -1,5 +1,6 @@
 """The groups or classes of a stored feature set, all of its rows or some, as queries look at them."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.moments.accumulation import accumulator_bytes
 from penult_kernels.moments.moments import Moments, pool, unions
 from penult_kernels.spectra.streamed import Passes
 from penult_proto.errors import ErrorKind
@@ -17,9 +19,10 @@ from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import COPIES_OF_A_PRODUCT
 from penult_server.compute.reporting import SILENT, Reporter
+from penult_server.compute.rows.grouped import Grouped, GroupedFeatures, open_features
 from penult_server.compute.rows.resident import Resident, ResidentFeatures
 from penult_server.compute.spectra.inference_cache import InferenceCache
-from penult_server.compute.spectra.streaming import passes_over, stream_bytes, stream_moments
+from penult_server.compute.spectra.streaming import moments_in_order, passes_over, stream_bytes, stream_moments
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, classes_to_proto, groups_to_proto
 from penult_server.stores.reading import StoredFeatures
@@ -47,17 +50,22 @@ class Resources:
 class Parts:
     """One feature set cut into its groups or classes; moments and rows are loaded when first needed.
 
+    With a grouping its values stand in for the attribute: rows in no group are left out, as rows not selected are.
+
     Raises ServiceError on making and on loading: UNKNOWN_FEATURE_SET, STORE_CORRUPT, OUT_OF_MEMORY, and
-    INVALID_ARGUMENT when rows are asked for that the set does not have.
+    INVALID_ARGUMENT when rows are asked for that the set does not have; with a grouping what `grouped` raises.
     """
 
     def __init__(self, source: pb.FeatureSource, by: "pb.SpectraBy.ValueType", resources: Resources) -> None:
         self._by_class = by == pb.SPECTRA_BY_CLASS
-        self._stored = StoredFeatures(resources.root, source.feature_set)
+        self._stored = open_features(resources.root, source.feature_set, source.grouping)
+        self.grouped: Grouped | None = self._stored.grouped if isinstance(self._stored, GroupedFeatures) else None
         self._resources = resources
-        self._selected = selected_rows(source, self._stored, resources.root)
+        self._selected = _in_a_group(self.grouped, selected_rows(source, self._stored, resources.root))
         self._resident: Resident | None = None
         self._streamed: Moments | None = None
+        self._summed: Moments | None = None
+        self._summing = threading.Lock()
         self.check = resources.check
         self.progress = resources.progress
         self.manifest = self._stored.manifest
@@ -89,6 +97,8 @@ class Parts:
         """Moments of one part, with a leading axis of 1, on the host; only when `has_moments`."""
         if not self.has_stored_moments:
             return self._streamed_moments(index)
+        if self.grouped is not None and not self.grouped.is_stored:
+            return self._summed_moments(index, self.grouped)
         if not self._by_class:
             return self._stored.moments([index])
         groups = range(index * self.n_attributes, (index + 1) * self.n_attributes)
@@ -121,6 +131,19 @@ class Parts:
         return self._resources.residents.fits(self.manifest)
 
     @property
+    def summed_bytes(self) -> int:
+        """Bytes of the moments of all groups of a grouping, which are summed together when the first is needed."""
+        if self.grouped is None or self.grouped.is_stored or not self.has_stored_moments:
+            return 0
+        itemsize = np.dtype(self.manifest.dtype).itemsize
+        return accumulator_bytes(len(self.groups), self.manifest.n_features, itemsize)
+
+    @property
+    def used_grouping(self) -> groups_pb2.UsedGrouping | None:
+        """What an answer says of the grouping; None for the stored groups."""
+        return None if self.grouped is None else self.grouped.to_proto()
+
+    @property
     def memory(self) -> int:
         """Bytes that passes over the rows of a set too large for memory may use."""
         return self._resources.residents.budget
@@ -128,7 +151,8 @@ class Parts:
     def rows(self, index: int) -> Any:
         """Features (N, D) of one part, on the device."""
         if self._resident is None:
-            self._resident = self._resources.residents.get(self.manifest.digest, self.check, self.progress)
+            resident = self._resources.residents.get(self.manifest.digest, self.check, self.progress)
+            self._resident = resident if self.grouped is None else self.grouped.seen(resident)
         members = self._members(index, self._resident.y, self._resident.g)
         return self._resident.features[self._resources.backend.to_device(np.flatnonzero(members))]
 
@@ -156,6 +180,25 @@ class Parts:
         one, to_host = unions(self._streamed, [[index]]), self._resources.backend.to_host
         return Moments(count=to_host(one.count), weight=to_host(one.weight), mean=to_host(one.mean), m2=to_host(one.m2))
 
+    def _summed_moments(self, index: int, grouped: Grouped) -> Moments:
+        """Moments of one group of a grouping, which would be stored if it were the attribute."""
+        with self._summing:  # parts are asked for by several threads
+            if self._summed is None:
+                g, n_groups, backend = grouped.groups(self._stored.read("y")), len(self.groups), self._resources.backend
+                self._summed = (
+                    moments_in_order(self._stored, g, n_groups, self.check, self.progress)
+                    if backend.name == "numpy"
+                    else stream_moments(self._stored, g, n_groups, backend, check=self.check, progress=self.progress)
+                )
+        one, to_host = slice(index, index + 1), self._resources.backend.to_host
+        found = self._summed
+        return Moments(
+            count=to_host(found.count[one]),
+            weight=to_host(found.weight[one]),
+            mean=to_host(found.mean[one]),
+            m2=to_host(found.m2[one]),
+        )
+
     def _members(self, index: int, y: NDArray[np.int64], g: NDArray[np.int64]) -> NDArray[np.bool_]:
         members = (y if self._by_class else g) == index
         return members if self._selected is None else members & self._selected
@@ -166,6 +209,13 @@ class Parts:
         g = self._stored.read("y") * self.n_attributes + self._stored.read("a")
         counts = np.bincount(g[self._selected], minlength=self.manifest.labels.n_groups)
         return tuple(int(count) for count in counts)
+
+
+def _in_a_group(grouped: Grouped | None, selected: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """(N,) whether each row is selected and, under a grouping, in a group; None if all are."""
+    if grouped is None or not grouped.n_left_out:
+        return selected
+    return grouped.a >= 0 if selected is None else selected & (grouped.a >= 0)
 
 
 def selected_rows(source: pb.FeatureSource, stored: StoredFeatures, root: Path) -> NDArray[np.bool_] | None:

@@ -24,6 +24,7 @@ from penult_server.compute.memory import available_bytes, inference_bytes, requi
 from penult_server.compute.spectra.parts import Parts, Resources
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
+from penult_server.notes import notes_to_proto
 
 MOST_PAIRS = 45
 """Comparisons that are resampled in one query at most: those of 10 classes."""
@@ -43,14 +44,15 @@ def compute_spectra(request: pb.ComputeSpectraRequest, resources: Resources) -> 
     if stored_moments or parts.is_resident:
         needed = spectra_bytes(parts.counts, parts.manifest.n_features, has_moments=stored_moments)
     available = available_bytes(backend)
-    require(needed, available, "use another machine")
+    needed_once = parts.summed_bytes
+    require(needed + needed_once, available, "use another machine")
     pairs = _pairs(request, parts)
     if request.replicates and pairs:
         _check_replicates(parts, pairs, backend)
     places = range(len(parts.groups))
     # Any thread may read stored moments; rows are loaded by one thread.
     several = min(n_threads(), len(places)) if stored_moments and backend.name == "numpy" else 1
-    fits = several > 1 and (available is None or several * needed <= available)
+    fits = several > 1 and (available is None or several * needed + needed_once <= available)
 
     add = parts.progress.each("spectra", "classes" if request.by == pb.SPECTRA_BY_CLASS else "groups", len(places))
 
@@ -80,6 +82,8 @@ def compute_spectra(request: pb.ComputeSpectraRequest, resources: Resources) -> 
         n_rows=parts.n_rows,
         n_examples=parts.manifest.n_examples,
         rows_of_run=request.source.rows.run,
+        grouping=parts.used_grouping,
+        notes=notes_to_proto(parts.grouped.left_out()) if parts.grouped is not None else (),
     )
 
 

@@ -60,6 +60,22 @@ def stream_moments(
     return work.on_gpu() if backend.name == "cupy" else work.on_cpu()
 
 
+def moments_in_order(
+    stored: StoredFeatures, g: NDArray[np.int64], n_groups: int, check: Callable[[], None], progress: Reporter
+) -> Moments:
+    """The same of one grouping, on the host: summed in the order of the rows, as a set that is written sums them.
+
+    To the last bit the moments that would be stored if `g` were the groups of the set.
+    """
+    manifest, before, first = stored.manifest, _counted(stored, check, progress), 0
+    accumulator = MomentAccumulator(n_groups, manifest.n_features, dtype=np.dtype(manifest.dtype))
+    for block in read_ahead(stored.blocks("features")):
+        before(len(block))
+        accumulator.add(block, g[first : first + len(block)])
+        first += len(block)
+    return accumulator.finish()
+
+
 def _counted(stored: StoredFeatures, check: Callable[[], None], progress: Reporter) -> Callable[[int], None]:
     """A check before the next rows are added, which are then counted."""
     add = progress.each(f"summing {stored.manifest.digest[:8]}", "rows", stored.manifest.n_examples)

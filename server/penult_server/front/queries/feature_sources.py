@@ -7,6 +7,7 @@ import numpy as np
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import features_pb2, runs_pb2, spectra_pb2
 from penult_server.errors import ServiceError
+from penult_server.front.queries.used_groupings import resolve_grouping, seen
 from penult_server.messages import array_from_proto, array_to_proto
 from penult_server.registry.catalog import Catalog
 
@@ -15,9 +16,11 @@ FLAT = "flat"
 
 
 def resolve_source(catalog: Catalog, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
-    """The set that `source` means; in place, `source` then names it by its digest and its rows in order.
+    """The set that `source` means, with the groups of the grouping where there is one; in place, `source` then names it
+    by its digest, its grouping likewise and its rows in order.
 
-    Raises ServiceError: UNKNOWN_FEATURE_SET, UNKNOWN_CHECKPOINT, UNKNOWN_RUN, INVALID_ARGUMENT.
+    Raises ServiceError: UNKNOWN_FEATURE_SET, UNKNOWN_CHECKPOINT, UNKNOWN_RUN, INVALID_ARGUMENT; those of
+    `resolve_grouping`.
     """
     _check_source(source)
     if source.checkpoint:
@@ -39,6 +42,9 @@ def resolve_source(catalog: Catalog, source: spectra_pb2.FeatureSource) -> featu
             source.rows.run = run.id
         case None:
             pass
+    if source.grouping:
+        grouping = resolve_grouping(catalog, source.grouping, feature_set)
+        source.grouping, feature_set = grouping.digest, seen(feature_set, grouping)
     return feature_set
 
 

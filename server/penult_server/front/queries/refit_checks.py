@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping
 
+from penult_proto.enums import name_of
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError
 from penult_server.front.queries.refit_defaults import NUMBERS, TOP_ROWS, Range, is_strength
 from penult_server.messages import BALANCE_BY, BALANCE_METHODS
-from penult_server.refit_scalars import values_of
+from penult_server.refit_scalars import has_scalar, values_of
 
 MOST_REPEATS = 10_000
 MOST_CANDIDATES = 20_000
@@ -52,6 +53,8 @@ def check_request(request: pb.RefitRequest) -> None:
         raise refusal("center", "a head to penalise towards: zero, stored, a refit or a head", "a random one")
     _check_risk(request)
     _check_grid(request)
+    if has_scalar(request, "subspace"):
+        _check_subspace(request)
 
 
 def refusal(field: str, expected: str, got: object) -> ServiceError:
@@ -106,6 +109,25 @@ def _check_risk(request: pb.RefitRequest) -> None:
             "above 0 under a robust risk, whose saddle point need not exist without a penalty; 1e-3 is a weak one",
             "neither",
         )
+
+
+def _check_subspace(request: pb.RefitRequest) -> None:
+    """Check that a correction in a subspace does not depend on the axes of the features, or of the subspace."""
+    scalings = [request.scaling] + ([request.select.scaling] if request.HasField("select") else [])
+    if any(one.kind != pb.SCALING_KIND_NONE for one in scalings):
+        raise refusal("standardize", "False with subspace=: its directions are those of the features", "a scaling")
+    if any(values_of(request, "l1")):
+        raise refusal("l1", "0 with subspace=: it would depend on how its directions are turned", "a penalty")
+    if request.risk.kind != pb.RISK_KIND_MEAN:
+        raise refusal("risk", "the mean with subspace=", name_of(pb.RiskKind.DESCRIPTOR, request.risk.kind))
+    if not request.HasField("path"):
+        return
+    if request.path.keep == pb.PATH_KEEP_BEST:
+        raise refusal("path.keep", "'last' with subspace=", "'best'")
+    if request.path.start != request.center:
+        raise refusal("path.start", "the center with subspace=, where the correction is zero", "another head")
+    if request.balance.method in (groups_pb2.BALANCE_METHOD_UPSAMPLING, groups_pb2.BALANCE_METHOD_MIXTURE):
+        raise refusal("balance", "one that weighs or chooses rows, on a path with subspace=", "one that draws batches")
 
 
 def _check_rows(rows: pb.Rows) -> None:

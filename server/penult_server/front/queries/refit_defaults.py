@@ -13,7 +13,7 @@ Range = tuple[Callable[[float], bool], str]
 """Whether a number is legal, and the legal range in words."""
 SMALLEST_STRENGTH = 1e-30
 """Least strength above 0: halves, quotients and squares of smaller ones underflow in certificates."""
-TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT)
+TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT, pb.ROWS_KIND_LOSS_ENDS)
 DETECTED = "weights='detected'"
 
 
@@ -82,8 +82,9 @@ NUMBERS: Mapping[str, Number] = {
     "top_k": Number(
         range=(lambda value: 1 <= value < 2**53, "a whole number, at least 1"),
         has_effect=lambda request: request.rows.kind in TOP_ROWS,
-        goes_with="rows='top_loss' or rows='top_disagreement'",
+        goes_with="rows='top_loss', rows='top_disagreement' or rows='loss_ends'",
     ),
+    "subspace": Number(range=(lambda value: 1 <= value < 2**31, "a whole number, at least 1")),
     "learning_rate": Number(range=POSITIVE, has_effect=lambda request: request.HasField("path"), goes_with="path="),
 }
 

@@ -132,6 +132,12 @@ RULES = (
         has_default=True,
     ),
     Rule(
+        "by=a grouping",
+        place_of("grouping"),
+        lambda request: _uses_groups(request) and request.groups == pb.GROUP_SOURCE_STORED,
+        "balance= by group, or risk='group_dro', and groups='stored', in whose place it stands",
+    ),
+    Rule(
         "other=",
         place_of("rows.other"),
         lambda request: request.rows.kind == pb.ROWS_KIND_TOP_DISAGREEMENT,
@@ -146,8 +152,10 @@ RULES = (
     Rule(
         "center=",
         place_of("center.kind"),
-        lambda request: _has_penalty(request) or request.intercept == pb.INTERCEPT_NONE,
-        NEEDS_PENALTY,
+        lambda request: (
+            _has_penalty(request) or request.intercept == pb.INTERCEPT_NONE or has_scalar(request, "subspace")
+        ),
+        f"{NEEDS_PENALTY}; or with subspace=",
         has_default=True,
     ),
     Rule(

@@ -3,6 +3,8 @@
 import math
 from typing import TypeVar
 
+from google.protobuf.descriptor import FieldDescriptor
+
 from penult_proto.errors import ErrorKind
 from penult_proto.presets import PRESETS
 from penult_proto.refit_fields import GRID
@@ -19,6 +21,7 @@ from penult_server.front.queries.refit_defaults import (
 from penult_server.front.queries.refit_effects import check_effects
 from penult_server.refit_scalars import clear_scalar, has_scalar, read_scalar
 
+WHOLE = (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64)
 _Part = TypeVar("_Part", pb.Path, pb.Select)
 
 
@@ -61,6 +64,9 @@ def _complete(request: pb.RefitRequest, asked: pb.RefitRequest, preset: pb.Refit
     if not request.HasField("tolerance"):
         request.tolerance = TOLERANCE if request.risk.kind == pb.RISK_KIND_MEAN else ROBUST_TOLERANCE
     if request.HasField("path"):
+        if has_scalar(request, "subspace") and not request.path.HasField("start"):
+            # The correction begins at zero.
+            request.path.start.CopyFrom(request.center)
         _fill(request.path, PATH_DEFAULTS)
     if request.weights.HasField("detector"):
         _fill(request.weights.detector, PATH_DEFAULTS)
@@ -108,8 +114,9 @@ def _check_axes(request: pb.RefitRequest) -> None:
     if len(set(names)) < len(names) or any(not axis.values for axis in request.grid):
         raise refusal("grid", "axes of different names with at least one value each", names)
     for axis in request.grid:
-        if axis.name == "top_k" and not all(math.isfinite(value) and value == int(value) for value in axis.values):
-            raise refusal("grid['top_k']", "whole numbers", list(axis.values))
+        is_whole = GRID[axis.name].field.type in WHOLE
+        if is_whole and not all(math.isfinite(value) and value == int(value) for value in axis.values):
+            raise refusal(f"grid[{axis.name!r}]", "whole numbers", list(axis.values))
 
 
 def _drop_axes(request: pb.RefitRequest, removed: set[str]) -> None:

@@ -33,6 +33,7 @@ from penult_server.finetuning.start import Start
 from penult_server.front.queries.imports import complete_import, import_identity
 from penult_server.front.queries.named_files import NamedFiles
 from penult_server.front.queries.starts import complete_start
+from penult_server.front.queries.used_groupings import resolve_training_grouping
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
 from penult_server.named.specs import check_named, named_paths
@@ -159,6 +160,9 @@ class Resolver:
         dataset = await self.dataset(spec.dataset)
         spec.attribute = _attribute(dataset, spec.attribute)
         _check_splits(dataset, ["train"])
+        if spec.grouping:
+            run, catalog = self._registry.run, self._registry.catalog
+            spec.grouping = await run(resolve_training_grouping, catalog, spec.grouping, dataset)
         _check_splits(dataset, list(spec.evaluate))
         if spec.objective.repeat_errors_of:
             named = spec.objective.repeat_errors_of

@@ -21,6 +21,7 @@ KINDS: dict[int, str] = {
     pb.THING_KIND_RESULT: "result",
     pb.THING_KIND_DATASET: "dataset",
     pb.THING_KIND_JOB: "job",
+    pb.THING_KIND_GROUPING: "grouping",
 }
 
 

@@ -12,7 +12,7 @@ from penult_server.front.queries.cards import checked, page_length, user_of
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.quotas import Quotas
 from penult_server.front.workers.compute_process import ComputeProcess
-from penult_server.registry.feature_set_text import text_of
+from penult_server.registry.long_text import text_of
 
 
 class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):

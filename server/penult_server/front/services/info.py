@@ -49,6 +49,7 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
             n_feature_sets=counts["feature_set"],
             n_checkpoints=counts["checkpoint"],
             n_results=counts["result"],
+            n_groupings=counts["grouping"],
             root=str(self._settings.root),
         )
 

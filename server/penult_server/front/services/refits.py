@@ -18,6 +18,7 @@ from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import refittable
 from penult_server.front.queries.refit_request import expand
 from penult_server.front.queries.shared_calls import SharedCalls
+from penult_server.front.queries.used_groupings import resolve_grouping
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import AskedQuery, named
@@ -32,6 +33,13 @@ class _Named(Protocol):
     """A message that names a feature set."""
 
     feature_set: str
+
+
+class _Grouped(Protocol):
+    """A message that may name a grouping, of the rows of a feature set."""
+
+    feature_set: str
+    grouping: str
 
 
 class _Weighed(Protocol):
@@ -72,6 +80,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
 
     async def Evaluate(self, request: refits_pb2.EvaluateRequest, context: Context) -> groups_pb2.Metrics:
         await self._resolve_set(request)
+        await self._resolve_grouping(request)
         await self._resolve_train(request)
         await self._resolve_head(request)
         with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
@@ -83,6 +92,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         self, request: refits_pb2.EvaluateMixturesRequest, context: Context
     ) -> refits_pb2.EvaluateMixturesResponse:
         await self._resolve_set(request)
+        await self._resolve_grouping(request)
         await self._resolve_train(request)
         if not request.heads:
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, "there is no head to mix: give at least one")
@@ -99,6 +109,13 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
     async def _scorable(self, name: str) -> str:
         """Digest of a set that heads are applied to."""
         return refittable(await self._registry.run(self._registry.catalog.feature_set, name)).digest
+
+    async def _resolve_grouping(self, asked: _Grouped, feature_set: str = "") -> None:
+        """In place, the digest of the grouping of the rows of a set, which may be named apart."""
+        if asked.grouping:
+            catalog, run = self._registry.catalog, self._registry.run
+            rows = await run(catalog.feature_set, asked.feature_set or feature_set)
+            asked.grouping = (await run(resolve_grouping, catalog, asked.grouping, rows)).digest
 
     async def _resolve_train(self, weighed: _Weighed) -> None:
         if weighed.train:
@@ -189,6 +206,8 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 await self._resolve_set(scaling)
         if request.select.WhichOneof("on") == "feature_set":
             await self._resolve_set(request.select)
+        await self._resolve_grouping(request)
+        await self._resolve_grouping(request.select, request.feature_set)
         if request.rows.kind == refits_pb2.ROWS_KIND_TOP_DISAGREEMENT:
             request.rows.other = await self._digest(request.rows.other)
         for source in (request.center, request.path.start, request.weights.detector.start):

@@ -18,6 +18,7 @@ from penult_server.front.queries.cards import given_of, user_of
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import check_rows_alone, features_of, resolve_source
 from penult_server.front.queries.shared_calls import SharedCalls
+from penult_server.front.queries.used_groupings import check_by
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import AskedQuery, named
@@ -75,6 +76,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
     ) -> spectra_pb2.Descriptors:
         feature_set = await self._resolve(request.source)
         request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
+        check_by(request.by, request.source)
         first, last = DEFAULT_POWER_LAW
         request.power_law_first = request.power_law_first if request.HasField("power_law_first") else first
         request.power_law_last = request.power_law_last if request.HasField("power_law_last") else last
@@ -88,6 +90,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         for side in (request.first, request.second):
             feature_set = await self._resolve(side.source)
             side.by = side.by or spectra_pb2.SPECTRA_BY_GROUP
+            check_by(side.by, side.source)
             check_subspace_width(request.top_k, feature_set.n_features)
         with self._compute.asked.asked(context) as query:
             return await self._answer(request, spectra_pb2.PrincipalAngles, Given(user=user_of(context)), query)
@@ -97,6 +100,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
     ) -> AsyncIterator[spectra_pb2.ReadEigenvectorsResponse]:
         feature_set = await self._resolve(request.source)
         request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
+        check_by(request.by, request.source)
         request.center = request.center if request.HasField("center") else True
         check_subspace_width(request.top_k, feature_set.n_features)
         check_correction(request.correction)
@@ -227,6 +231,7 @@ def fill_in(request: spectra_pb2.ComputeSpectraRequest, feature_set: features_pb
     """
     n_features = feature_set.n_features
     request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
+    check_by(request.by, request.source)
     request.center = request.center if request.HasField("center") else True
     request.replicates = request.replicates if request.HasField("replicates") else DEFAULT_REPLICATES
     request.confidence = request.confidence if request.HasField("confidence") else DEFAULT_CONFIDENCE

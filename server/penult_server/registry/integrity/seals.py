@@ -49,6 +49,7 @@ TABLES = {
         Sealed("checkpoint", "checkpoint", ("digest",), ("digest", "message")),
         Sealed("run", "run", ("id",), ("id", "created", "message")),
         Sealed("feature_set", "feature set", ("digest",), ("digest", "created", "message")),
+        Sealed("grouping", "grouping", ("digest",), ("digest", "created", "message")),
         Sealed("result", "answer", ("digest",), ("digest", "kind", "created", "message")),
         Sealed("summary", "summary of answer", ("digest",), ("digest", "kind", "feature_set", "second_set", "message")),
         Sealed("card", "card of", ("kind", "id"), ("kind", "id", "name", "tags", "note", "user", "created")),
@@ -118,10 +119,16 @@ def watch(connection: sqlite3.Connection) -> None:
             )
 
 
+def tables_in(connection: sqlite3.Connection) -> list[Sealed]:
+    """The tables that a registry has: one of an earlier version has not all of them."""
+    there = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return [one for one in TABLES.values() if one.table in there]
+
+
 def seal_all(connection: sqlite3.Connection) -> None:
     """Give every row a digest, within the transaction that is open: when a version has changed them."""
     connection.execute("DELETE FROM seal")
-    for one in TABLES.values():
+    for one in tables_in(connection):
         rows = f"SELECT '{one.table}', {one.id('t')}, {one.digest('t')} FROM {one.table} t"
         connection.execute(f"INSERT INTO seal {rows}")
 
@@ -148,8 +155,11 @@ def altered(table: str, id: str) -> ServiceError:
 
 def damaged_rows(connection: sqlite3.Connection, tables: tuple[str, ...] = tuple(TABLES)) -> Iterator[DamagedRow]:
     """Rows that are altered or unknown, and those that are missing."""
-    for table in tables:
-        one, (intact, join) = TABLES[table], joined(table)
+    for one in tables_in(connection):
+        table = one.table
+        if table not in tables:
+            continue
+        intact, join = joined(table)
         query = f"SELECT {intact}, s.sealed IS NOT NULL FROM {table} t {join}"
         for id, is_intact, has_seal in connection.execute(query):
             if not is_intact:

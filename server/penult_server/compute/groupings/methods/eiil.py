@@ -9,13 +9,14 @@ from penult_kernels.sampling.weights import eiil_environments
 from penult_server.compute.groupings.found import Found, Inputs, Integers, Rows
 from penult_server.compute.groupings.methods.predicted import logits_of, rule_of, ruled_logits
 
+RULE = "eiil"
 NAMES = ("environment 0", "environment 1")
 
 
 def find(inputs: Inputs) -> Found:
     """The environments of the logits; for two classes those are the errors."""
     value = eiil_environments(logits_of(inputs.source), inputs.source.y)
-    return Found(value=value, names=NAMES, rule="eiil", rule_arrays=rule_of(inputs))
+    return Found(value=value, names=NAMES, rule=RULE, rule_arrays=rule_of(inputs))
 
 
 def assign(rule: Mapping[str, NDArray[Any]], rows: Rows) -> tuple[Integers, None]:

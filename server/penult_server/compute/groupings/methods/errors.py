@@ -12,6 +12,7 @@ from penult_server.compute.groupings.found import Floats, Found, Inputs, Integer
 from penult_server.compute.groupings.methods.predicted import doubt, logits_of, rule_of, ruled_logits
 from penult_server.errors import ServiceError
 
+RULE = "errors"
 NAMES = ("right", "errors")
 
 
@@ -34,7 +35,7 @@ def found_errors(inputs: Inputs, logits: Floats, rule: Mapping[str, NDArray[Any]
         value=value,
         names=NAMES,
         soft=doubt(logits, y),
-        rule="errors",
+        rule=RULE,
         rule_arrays=rule,
         scores={"accuracy": float(np.mean(value == 0))},
     )

@@ -10,6 +10,8 @@ from penult_kernels.loss import log_softmax
 from penult_server.compute.groupings.found import Floats, Found, Inputs, Integers, Rows
 from penult_server.compute.groupings.methods.predicted import logits_of, rule_of, ruled_logits
 
+RULE = "predictions"
+
 
 def find(inputs: Inputs) -> Found:
     """The class that the head predicts."""
@@ -18,7 +20,7 @@ def find(inputs: Inputs) -> Found:
         value=value,
         names=inputs.source.labels.classes,
         soft=soft,
-        rule="predictions",
+        rule=RULE,
         rule_arrays=rule_of(inputs),
         scores={"accuracy": float(np.mean(value == inputs.source.y))},
     )

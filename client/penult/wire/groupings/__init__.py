@@ -1,0 +1,1 @@
+"""Groupings to and from the wire."""

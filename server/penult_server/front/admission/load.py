@@ -77,7 +77,7 @@ class Load:
         self._since = clock()
 
     def expected(self, kind: Kind) -> Cost:
-        """Of the most special beginning of the kind of which something is known."""
+        """The costs of the most special beginning of the kind of which something is known."""
         for end in range(len(kind), 0, -1):
             if (cost := self._costs.get(kind[:end])) is not None:
                 return cost

@@ -428,6 +428,12 @@ class FuzzedServer:
                 pb.FindLabelNoiseRequest(source=waders, k=2),
                 pb.FindLabelNoiseRequest(source=first, folds=2, temperature=1.0),
             ],
+            "Neighbour/ReadNeighbours": [
+                pb.NeighbourQuery(source=waders, k=3),
+                pb.NeighbourQuery(source=odd, k=2, metric=pb.NEIGHBOUR_METRIC_L2, within=pb.NEIGHBOUR_WITHIN_CLASS),
+                pb.NeighbourQuery(source=first, among=last, k=2, across_checkpoints=True),
+                pb.NeighbourQuery(source=waders, k=2, recall=0.9, method=pb.NEIGHBOUR_METHOD_HNSW, seed=1),
+            ],
         }
 
     def _spectra_seeds(self) -> dict[str, Sequence[Any]]:

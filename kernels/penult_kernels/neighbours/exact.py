@@ -50,9 +50,12 @@ def _on_host(
     step = max(1, min(c, HOST_BYTES_AT_ONCE // (8 * d)))
     stored = np.empty((step, d), dtype=among.block(slice(0, 1)).dtype)
     wide = np.empty((step, d))
+    counts = np.count_nonzero(index >= 0, axis=1)
+    # Mostly what is none stands behind the others.
+    is_in_front = ((np.arange(c) < counts[:, None]) == (index >= 0)).all(axis=1)
     for several in blocks(n, ROWS_CONVERTED):
         for row, own in enumerate(space.wide(queries[several]), several.start):
-            wanted = np.flatnonzero(index[row] >= 0)
+            wanted = np.arange(counts[row]) if is_in_front[row] else np.flatnonzero(index[row] >= 0)
             for part in blocks(wanted.size, step):
                 places = wanted[part]
                 few, work = stored[: places.size], wide[: places.size]

@@ -205,7 +205,11 @@ _add(
         source="SPARE, Yang et al. 2023 (arXiv 2305.18761)",
         numbers={
             "max_k": MethodNumber(
-                default=8, low=2, high=64, is_integer=True, meaning="the most clusters of a class that are tried"
+                default=8,
+                low=2,
+                high=64,
+                is_integer=True,
+                meaning="the most clusters that are tried, one for 25 rows of a class at most",
             ),
             "starts": MethodNumber(default=10, low=1, high=100, is_integer=True, meaning=_STARTS),
             "threshold": MethodNumber(
@@ -229,7 +233,11 @@ _add(
                 default=2, low=1, high=512, is_integer=True, meaning="dimensions that features are reduced to"
             ),
             "max_k": MethodNumber(
-                default=10, low=2, high=64, is_integer=True, meaning="the most clusters of a class that are tried"
+                default=10,
+                low=2,
+                high=64,
+                is_integer=True,
+                meaning="the most clusters that are tried, one for 25 rows of a class at most",
             ),
             "starts": MethodNumber(default=3, low=1, high=100, is_integer=True, meaning=_STARTS),
             "overcluster": MethodNumber(
@@ -262,7 +270,11 @@ _add(
             ),
             "k": MethodNumber(default=2, low=2, high=64, is_integer=True, meaning="clusters, where `choose` is k"),
             "max_k": MethodNumber(
-                default=10, low=2, high=64, is_integer=True, meaning="the most clusters that are tried, where it is not"
+                default=10,
+                low=2,
+                high=64,
+                is_integer=True,
+                meaning="the most that are tried, one for 25 rows of a class, where it is not",
             ),
             "starts": MethodNumber(default=3, low=1, high=100, is_integer=True, meaning=_STARTS),
         },

@@ -45,7 +45,7 @@ class ClassTask:
     index: Integers
     """Positions of its rows, by ascending row id: the order of a set's rows does not matter."""
     rng: np.random.Generator
-    """Of this class alone."""
+    """A generator of this class alone."""
     inputs: Inputs
 
     @property

@@ -15,6 +15,7 @@ from penult_server.compute.backend import choose_backend
 from penult_server.compute.groupings.discover import FINDERS, assign, discover
 from penult_server.compute.groupings.found import Found
 from penult_server.compute.groupings.inputs import Access
+from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.front.queries.grouping_request import complete_discovery, grouping_digest
@@ -47,8 +48,7 @@ class Store:
         backend = choose_backend("cpu")
         self.access = Access(
             root=root,
-            residents=ResidentFeatures(root, backend, 2**20),
-            backend=backend,
+            material=RefitMaterial(root, backend, ResidentFeatures(root, backend, 2**20)),
             check=lambda: None,
         )
         self.set = self.add()
@@ -192,7 +192,7 @@ def test_an_upload_that_cannot_be_is_refused(shared, given, kind, said):
         ("attribute", {"fit": "nothing"}, "unknown_feature_set", "nothing"),
         ("attribute", {"head": {"refit": "nothing"}}, "unknown_result", "nothing"),
         ("attribute", {"source": {"feature_set": "nothing"}}, "unknown_feature_set", "nothing"),
-        ("attribute", {"source": {"rows": {"run": "x"}}}, "invalid_argument", "all rows"),
+        ("attribute", {"source": {"rows": {"run": "x"}}}, "unknown_run", "no run"),
         ("attribute", {"source": {"grouping": "x"}}, "invalid_argument", "left out"),
         ("attribute", {"source": {"checkpoint": "x"}}, "invalid_argument", "named twice"),
     ],

@@ -76,6 +76,8 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "Client.leaks.metric": ("l2",),
     "Client.leaks.splits": ("sets",),
     "Client.principal_angles.groups": ("two groups",),
+    "Client.run_spectra.weights": ("uniform", "errors"),
+    "Client.spectra.weights": ("uniform", "errors"),
     "Client.refit.rows": ("some rows", "all", "top_loss", "top_disagreement", "loss_ends"),
     "Client.refits.requests": ("refit requests",),
     "FeatureSets.upload.features": ("rows", "tensor float", "tensor bfloat16", "DataFrame"),

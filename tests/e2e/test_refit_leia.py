@@ -130,3 +130,29 @@ def test_the_preset_chooses_among_sixteen_by_the_worst_group(client, features):
     np.testing.assert_allclose(alone.head.weight, few.head.weight, atol=1e-4)
     by_class = client.refit(features, preset="leia", select={"on": features, "metric": "worst_class"})
     assert by_class.settings.select.metric == "worst_class"
+
+
+def test_the_error_spectrum_stands_beside_the_group_spectra(client, features, tmp_path):
+    """All rows together, weighted as LEIA weighs them; in figures, notebooks and files like other spectra."""
+    found = client.spectra(features, weights="errors", gamma=4, by="all", replicates=20)
+    mu = errors_of(4.0)
+    centered = X - mu @ X
+    np.testing.assert_allclose(
+        found.eigenvalues[0], np.linalg.eigvalsh(centered.T @ (mu[:, None] * centered))[::-1], rtol=1e-6
+    )
+    assert (found.weights, found.gamma, found.by, found.imbalance) == ("errors", 4.0, "all", ())
+    (low, high), largest = found.interval[0], found.eigenvalues[0, 0]
+    assert low < largest < high
+    assert client.spectra(features, weights="errors", gamma=4, by="all", replicates=20).reused
+    by_group = client.spectra(features, weights="errors", replicates=0)
+    assert (by_group.gamma, by_group.interval, len(by_group.groups)) == (10.0, None, 6)
+    for one in (found, by_group):
+        assert "Spectra" in repr(one)
+        assert "table" in one._repr_html_()
+        one.plot()
+        one.save(tmp_path / "spectra.json")
+        np.testing.assert_array_equal(penult.load(tmp_path / "spectra.json").eigenvalues, one.eigenvalues)
+    plain = client.spectra(features, replicates=0)
+    assert (plain.weights, plain.gamma, plain.interval) == ("uniform", None, None)
+    with pytest.raises(penult.InvalidRequest, match="by='all' takes all rows as one part"):
+        client.spectra(features, by="all")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from penult_kernels.arrays import to_host
-from penult_kernels.spectra.weighted import weighted_spectrum
+from penult_kernels.spectra.resampling import Resample, bootstrap_counts
+from penult_kernels.spectra.weighted import largest_interval, weighted_spectrum
 
 
 def covariance(features, weight):
@@ -42,3 +43,18 @@ def test_weights_count_rows(rng):
 def test_refuses_what_are_no_weights(weight):
     with pytest.raises(ValueError, match="weight must be 4 numbers of at least 0"):
         weighted_spectrum(np.eye(4), weight)
+
+
+def test_the_interval_is_the_spread_of_resampled_eigenvalues(backend, rng):
+    features, weight = rng.standard_normal((50, 4)) + 7, np.exp(rng.standard_normal(50))
+    low, high = largest_interval(backend.array(features), weight, replicates=40, confidence=0.9, seed=3, stream=2)
+    counts = bootstrap_counts(50, range(40), seed=3, stream=(2, Resample.BOOTSTRAP_MAJORITY))
+    logs = np.log([np.linalg.eigvalsh(covariance(features, weight * one))[-1] for one in counts])
+    ends = np.quantile(logs - np.median(logs), [0.05, 0.95], method="inverted_cdf")
+    np.testing.assert_allclose([low, high], np.exp([-ends[1], -ends[0]]), rtol=1e-5)
+
+
+def test_no_interval_without_replicates_or_rows():
+    features = np.eye(3)
+    assert np.isnan(largest_interval(features, np.ones(3), replicates=0)).all()
+    assert np.isnan(largest_interval(features, np.array([0.0, 1, 0]), replicates=5)).all()

@@ -8,6 +8,7 @@ from penult.results.descriptors import Descriptors, Eigenvectors, PrincipalAngle
 from penult.results.records import Run
 from penult.results.run_spectra import RunSpectra
 from penult.results.spectra import Spectra
+from penult.types import SpectraWeights
 from penult.wire import decode_spectra, encode, encode_spectra
 from penult.wire.encode_spectra import RowsLike, SourceLike
 from penult.wire.references import ByLike
@@ -31,6 +32,8 @@ class Spectral:
         confidence: float = 0.95,
         seed: int = 0,
         rows: RowsLike | None = None,
+        weights: SpectraWeights | None = None,
+        gamma: float | None = None,
         name: str | None = None,
         tags: Sequence[str] | None = None,
         note: str | None = None,
@@ -65,6 +68,11 @@ class Spectral:
         seed : of all resampling; the same seed gives the same answer.
         rows : use only these rows: row ids; or a run (or its id or name), for the training examples that its balancing
             kept.
+        weights : ["uniform"]; "errors" weighs each row by exp(gamma (1 - p_i[y_i])) under the logits stored with the
+            features, or their head (LEIA, Gourabathina et al. 2026): the covariance of a part is that of its errors, by
+            "group", "class", a grouping or "all" rows together. ``.interval`` then holds a bootstrap interval of each
+            largest eigenvalue, and ratios have none.
+        gamma : of "errors", at least 0 [10.0].
         name, tags, note : of the answer, to find it by and for people; no part of the request. A name that another
             answer has moves here, and ``.notes`` says from which. Change them with ``client.results.describe``.
         timeout : seconds.
@@ -88,6 +96,8 @@ class Spectral:
             confidence=confidence,
             seed=seed,
             rows=rows,
+            weights=weights,
+            gamma=gamma,
         )
         request.card.CopyFrom(encode.card(name, tags, note))
         call = self.connection.stubs.spectra.ComputeSpectra
@@ -115,6 +125,8 @@ class Spectral:
         confidence: float = 0.95,
         seed: int = 0,
         rows: RowsLike | None = None,
+        weights: SpectraWeights | None = None,
+        gamma: float | None = None,
         timeout: float = 3600.0,
         progress: bool | None = None,
     ) -> RunSpectra:
@@ -137,6 +149,8 @@ class Spectral:
             confidence=confidence,
             seed=seed,
             rows=rows,
+            weights=weights,
+            gamma=gamma,
         )
         request = encode_spectra.run_spectra_request(run, split, query)
         call = self.connection.stubs.spectra.ComputeRunSpectra

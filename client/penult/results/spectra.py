@@ -20,6 +20,7 @@ from penult.results.frames import frame, text_table
 from penult.results.notes import Notes, lines
 from penult.results.records import Group, named, short
 from penult.results.used_grouping import UsedGrouping
+from penult.types import SpectraWeights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +99,7 @@ class Spectra(Shown, Savable):
     feature_set: str
     """Digest of the feature set."""
     by: str
-    """"group" or "class"; with a grouping, what its values are called together."""
+    """"group", "class" or "all"; with a grouping, what its values are called together."""
     groups: tuple[Group, ...]
     """G groups, or C classes, with the number of rows used of each."""
     eigenvalues: NDArray[np.float64]
@@ -132,6 +133,13 @@ class Spectra(Shown, Savable):
     """Whether the answer was stored already."""
     grouping: UsedGrouping | None = None
     """The grouping whose groups these are; None for the stored groups, and for classes."""
+    weights: SpectraWeights = "uniform"
+    """How rows were weighted; by "errors" the covariances, `trace` and ratios are of rows with weights."""
+    gamma: float | None = None
+    """Exponent of the weights by errors; None for uniform ones."""
+    interval: NDArray[np.float64] | None = None
+    """(G, 2) bootstrap interval of the largest eigenvalue of each part at `confidence`; None for uniform weights, and
+    without replicates."""
     notes: Notes = ()
     """Said once: such as from which other answer a name was taken."""
     name: str = field(default="", compare=False)

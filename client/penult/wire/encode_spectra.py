@@ -9,6 +9,7 @@ from penult.arguments import coerce, coerce_arrays
 from penult.arguments.coerce import build
 from penult.errors import invalid, shown
 from penult.results.records import Checkpoint, FeatureSet, Run
+from penult.types import SpectraWeights
 from penult.wire import arrays
 from penult.wire.references import ByLike, FeatureSetLike, checkpoint_digest, feature_set_name, grouped_by, run_id
 from penult_proto.v1 import spectra_pb2
@@ -60,6 +61,8 @@ def spectra_request(
     confidence: float = 0.95,
     seed: int = 0,
     rows: RowsLike | None = None,
+    weights: SpectraWeights | None = None,
+    gamma: float | None = None,
 ) -> spectra_pb2.ComputeSpectraRequest:
     """A question for spectra; of no feature set in particular without `features`. Raises `InvalidRequest`."""
     over, grouping = grouped_by(by, spectra_pb2.SpectraBy)
@@ -78,6 +81,8 @@ def spectra_request(
         replicates=coerce.whole("replicates", replicates, 0),
         confidence=level,
         seed=coerce.seed(seed),
+        weights=None if weights is None else coerce.choice("weights", weights, spectra_pb2.SpectraWeights),
+        gamma=None if gamma is None else coerce.number("gamma", gamma),
     )
 
 

@@ -45,7 +45,7 @@ class TopEigenvalues:
 
 def top_eigenvalues(
     rows: Array,
-    weights: Callable[[range], NDArray[np.int64]],
+    weights: Callable[[range], NDArray[np.int64] | NDArray[np.float64]],
     replicates: int,
     *,
     center: bool = True,
@@ -63,7 +63,8 @@ def top_eigenvalues(
     rows : array of shape (N, D)
         float32, of a size near 1 and, when `center`, centered near their mean: products are in float32.
     weights : callable
-        From a range of replicates to their weights (R', N), whole numbers that are not negative.
+        From a range of replicates to their weights (R', N), not negative and of a sum of at least 1: how often each
+        row was drawn, or with weights of its own that have the mean 1.
     replicates : int
         R.
     center : bool
@@ -127,7 +128,7 @@ class _RitzPairs:
 class _Weighted:
     """v -> Sigma_r v for all replicates of a batch, in float32."""
 
-    def __init__(self, rows: Array, weights: NDArray[np.int64], *, center: bool) -> None:
+    def __init__(self, rows: Array, weights: NDArray[np.int64] | NDArray[np.float64], *, center: bool) -> None:
         xp = array_namespace(rows)
         self._rows = rows
         self._totals = asarray_like(np.maximum(weights.sum(axis=1), 1).astype(np.float32), rows)[:, None]

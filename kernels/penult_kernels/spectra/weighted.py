@@ -6,6 +6,8 @@ With weights that grow with a head's errors, the eigenvectors of S are the direc
 wrong vary most (LEIA, later MARLA: Gourabathina et al. 2026, arXiv 2602.06924).
 """
 
+import math
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -15,7 +17,9 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.finite import are_weights
 from penult_kernels.moments.accumulation import MomentAccumulator
+from penult_kernels.spectra.resampling import Resample, bootstrap_counts
 from penult_kernels.spectra.spectrum import Spectrum, spectrum_from_moments, spectrum_from_rows
+from penult_kernels.spectra.top_eigenvalue import leading_direction, top_eigenvalues
 
 
 def weighted_spectrum(
@@ -56,3 +60,54 @@ def weighted_spectrum(
     moments = sums.finish()
     found = cast("Array", moments.m2)[0, :, :]
     return spectrum_from_moments(found, 1.0, mean=moments.mean[0, :], top_k=top_k, vectors=vectors)
+
+
+def largest_interval(
+    features: Array,
+    weight: NDArray[np.float64],
+    *,
+    replicates: int,
+    confidence: float = 0.95,
+    seed: int = 0,
+    stream: int = 0,
+    check: Callable[[], None] = lambda: None,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[float, float]:
+    """Ends of an interval for the largest eigenvalue of the covariance of weighted rows, as factors of it.
+
+    Rows are drawn with replacement, each with its weight. Drawn rows repeat, which biases lambda_1 upward, so that only
+    the spread of log lambda_1 about the median of the R replicates is used (the basic bootstrap of the logarithm,
+    Davison & Hinkley 1997, section 5.2): with q the quantiles of log lambda*_1 - median, the ends are
+    exp(-q_high) and exp(-q_low).
+
+    Returns
+    -------
+    (low, high)
+        NaN without replicates, and with fewer than two rows of positive weight.
+    """
+    xp = array_namespace(features)
+    used = np.flatnonzero(weight)
+    if not replicates or used.size < 2:
+        return math.nan, math.nan
+    share = weight[used] / weight[used].sum()
+    rows = xp.astype(xp.take(features, asarray_like(used, features), axis=0), xp.float64)
+    rows = rows - xp.sum(asarray_like(share[:, None], features) * rows, axis=0)
+    size = float(xp.max(xp.abs(rows)))
+    rows = xp.astype(rows / size if size > 0 else rows, xp.float32)
+    drawn = (stream, Resample.BOOTSTRAP_MAJORITY)
+    found = top_eigenvalues(
+        rows,
+        lambda chosen: bootstrap_counts(used.size, chosen, seed=seed, stream=drawn) * (used.size * share),
+        replicates,
+        start=leading_direction(rows),
+        check=check,
+        report=lambda done: report(done, replicates),
+    )
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        logs = np.log(np.maximum(found.values, 0.0))
+        spread = logs - np.median(logs)
+        if np.isnan(spread).any():
+            return math.nan, math.nan
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(spread, [tail, 1 - tail], method="inverted_cdf")
+        return float(np.exp(-high)), float(np.exp(-low))

@@ -33,6 +33,8 @@ class _SpectraByEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """group"""
     SPECTRA_BY_GROUP: _SpectraBy.ValueType  # 1
     SPECTRA_BY_CLASS: _SpectraBy.ValueType  # 2
+    SPECTRA_BY_ALL: _SpectraBy.ValueType  # 3
+    """One part of all rows; of spectra with weights alone."""
 
 class SpectraBy(_SpectraBy, metaclass=_SpectraByEnumTypeWrapper): ...
 
@@ -40,7 +42,35 @@ SPECTRA_BY_UNSPECIFIED: SpectraBy.ValueType  # 0
 """group"""
 SPECTRA_BY_GROUP: SpectraBy.ValueType  # 1
 SPECTRA_BY_CLASS: SpectraBy.ValueType  # 2
+SPECTRA_BY_ALL: SpectraBy.ValueType  # 3
+"""One part of all rows; of spectra with weights alone."""
 Global___SpectraBy: typing_extensions.TypeAlias = SpectraBy
+
+class _SpectraWeights:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _SpectraWeightsEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_SpectraWeights.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    SPECTRA_WEIGHTS_UNSPECIFIED: _SpectraWeights.ValueType  # 0
+    """uniform"""
+    SPECTRA_WEIGHTS_UNIFORM: _SpectraWeights.ValueType  # 1
+    SPECTRA_WEIGHTS_ERRORS: _SpectraWeights.ValueType  # 2
+    """exp(gamma (1 - p_i[y_i])) under the stored logits, so that a part's covariance is that of its errors:
+      m = sum_i s_i z_i, S = sum_i s_i (z_i - m)(z_i - m)^T, s the weights of the part's rows scaled to sum 1.
+    """
+
+class SpectraWeights(_SpectraWeights, metaclass=_SpectraWeightsEnumTypeWrapper):
+    """How rows are weighted."""
+
+SPECTRA_WEIGHTS_UNSPECIFIED: SpectraWeights.ValueType  # 0
+"""uniform"""
+SPECTRA_WEIGHTS_UNIFORM: SpectraWeights.ValueType  # 1
+SPECTRA_WEIGHTS_ERRORS: SpectraWeights.ValueType  # 2
+"""exp(gamma (1 - p_i[y_i])) under the stored logits, so that a part's covariance is that of its errors:
+  m = sum_i s_i z_i, S = sum_i s_i (z_i - m)(z_i - m)^T, s the weights of the part's rows scaled to sum 1.
+"""
+Global___SpectraWeights: typing_extensions.TypeAlias = SpectraWeights
 
 @typing.final
 class RowSelection(google.protobuf.message.Message):
@@ -116,6 +146,8 @@ class ComputeSpectraRequest(google.protobuf.message.Message):
     CONFIDENCE_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     SOURCE_FIELD_NUMBER: builtins.int
+    WEIGHTS_FIELD_NUMBER: builtins.int
+    GAMMA_FIELD_NUMBER: builtins.int
     CARD_FIELD_NUMBER: builtins.int
     by: Global___SpectraBy.ValueType
     top_k: builtins.int
@@ -130,6 +162,9 @@ class ComputeSpectraRequest(google.protobuf.message.Message):
     """Confidence level of the interval, in (0, 1); 0.95 when absent."""
     seed: builtins.int
     """Seed of all resampling."""
+    weights: Global___SpectraWeights.ValueType
+    gamma: builtins.float
+    """Exponent of ERRORS, at least 0; 10 when absent."""
     @property
     def source(self) -> Global___FeatureSource: ...
     @property
@@ -147,14 +182,18 @@ class ComputeSpectraRequest(google.protobuf.message.Message):
         confidence: builtins.float | None = ...,
         seed: builtins.int = ...,
         source: Global___FeatureSource | None = ...,
+        weights: Global___SpectraWeights.ValueType = ...,
+        gamma: builtins.float | None = ...,
         card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_center", b"_center", "_confidence", b"_confidence", "_replicates", b"_replicates", "_top_k", b"_top_k", "card", b"card", "center", b"center", "confidence", b"confidence", "replicates", b"replicates", "source", b"source", "top_k", b"top_k"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_center", b"_center", "_confidence", b"_confidence", "_replicates", b"_replicates", "_top_k", b"_top_k", "by", b"by", "card", b"card", "center", b"center", "confidence", b"confidence", "correction", b"correction", "replicates", b"replicates", "seed", b"seed", "source", b"source", "top_k", b"top_k"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_center", b"_center", "_confidence", b"_confidence", "_gamma", b"_gamma", "_replicates", b"_replicates", "_top_k", b"_top_k", "card", b"card", "center", b"center", "confidence", b"confidence", "gamma", b"gamma", "replicates", b"replicates", "source", b"source", "top_k", b"top_k"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_center", b"_center", "_confidence", b"_confidence", "_gamma", b"_gamma", "_replicates", b"_replicates", "_top_k", b"_top_k", "by", b"by", "card", b"card", "center", b"center", "confidence", b"confidence", "correction", b"correction", "gamma", b"gamma", "replicates", b"replicates", "seed", b"seed", "source", b"source", "top_k", b"top_k", "weights", b"weights"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_center", b"_center"]) -> typing.Literal["center"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_confidence", b"_confidence"]) -> typing.Literal["confidence"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_gamma", b"_gamma"]) -> typing.Literal["gamma"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_replicates", b"_replicates"]) -> typing.Literal["replicates"] | None: ...
     @typing.overload
@@ -251,6 +290,9 @@ class Spectra(google.protobuf.message.Message):
     ROWS_OF_RUN_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
     GROUPING_FIELD_NUMBER: builtins.int
+    WEIGHTS_FIELD_NUMBER: builtins.int
+    GAMMA_FIELD_NUMBER: builtins.int
+    INTERVAL_FIELD_NUMBER: builtins.int
     CARD_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """Identity of the query."""
@@ -268,6 +310,8 @@ class Spectra(google.protobuf.message.Message):
     n_examples: builtins.int
     rows_of_run: builtins.str
     """The run whose kept rows were used; empty otherwise."""
+    weights: Global___SpectraWeights.ValueType
+    gamma: builtins.float
     @property
     def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.Group]:
         """G groups, or C classes, with the rows that were used."""
@@ -307,6 +351,12 @@ class Spectra(google.protobuf.message.Message):
         """Not set for the stored groups."""
 
     @property
+    def interval(self) -> penult_proto.v1.arrays_pb2.Array:
+        """(G, 2) float64, with weights and replicates: bootstrap interval of the largest eigenvalue of each part. Ratios of the
+        imbalance then have no interval.
+        """
+
+    @property
     def card(self) -> penult_proto.v1.cards_pb2.Card: ...
     def __init__(
         self,
@@ -332,10 +382,13 @@ class Spectra(google.protobuf.message.Message):
         rows_of_run: builtins.str = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
         grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
+        weights: Global___SpectraWeights.ValueType = ...,
+        gamma: builtins.float = ...,
+        interval: penult_proto.v1.arrays_pb2.Array | None = ...,
         card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["card", b"card", "eigenvalues", b"eigenvalues", "grouping", b"grouping", "residuals", b"residuals", "trace", b"trace"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["by", b"by", "card", b"card", "center", b"center", "confidence", b"confidence", "converged", b"converged", "correction", b"correction", "digest", b"digest", "eigenvalues", b"eigenvalues", "feature_set", b"feature_set", "grouping", b"grouping", "groups", b"groups", "imbalance", b"imbalance", "methods", b"methods", "n_examples", b"n_examples", "n_rows", b"n_rows", "notes", b"notes", "replicates", b"replicates", "residuals", b"residuals", "reused", b"reused", "rows_of_run", b"rows_of_run", "seed", b"seed", "trace", b"trace"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "eigenvalues", b"eigenvalues", "grouping", b"grouping", "interval", b"interval", "residuals", b"residuals", "trace", b"trace"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["by", b"by", "card", b"card", "center", b"center", "confidence", b"confidence", "converged", b"converged", "correction", b"correction", "digest", b"digest", "eigenvalues", b"eigenvalues", "feature_set", b"feature_set", "gamma", b"gamma", "grouping", b"grouping", "groups", b"groups", "imbalance", b"imbalance", "interval", b"interval", "methods", b"methods", "n_examples", b"n_examples", "n_rows", b"n_rows", "notes", b"notes", "replicates", b"replicates", "residuals", b"residuals", "reused", b"reused", "rows_of_run", b"rows_of_run", "seed", b"seed", "trace", b"trace", "weights", b"weights"]) -> None: ...
 
 Global___Spectra: typing_extensions.TypeAlias = Spectra
 

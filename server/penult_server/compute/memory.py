@@ -36,6 +36,12 @@ def inference_bytes(pairs: Sequence[Pair], n_features: int) -> int:
     return rows * n_features * RESIDUAL_BYTES + gram + replicates
 
 
+def bootstrap_bytes(n_rows: int, n_features: int) -> int:
+    """Bytes for resampling one group of weighted rows, without resident features."""
+    replicates = 2 * budget.DEFAULT.replicates_bytes + 4 * budget.DEFAULT.projections_bytes
+    return n_rows * n_features * RESIDUAL_BYTES + replicates
+
+
 def used_bytes(backend: Backend) -> int:
     """Bytes in use on the device; of "cpu" those of this process; 0 if the system does not report them."""
     if backend.name == "cupy":

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.linear.problem import Head
+from penult_kernels.metrics.head_scores import logits_of_heads
 from penult_kernels.moments.accumulation import accumulator_bytes
 from penult_kernels.moments.moments import Moments, pool, unions
+from penult_kernels.sampling.weights import cross_entropies
 from penult_kernels.spectra.streamed import Passes
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
@@ -149,11 +152,48 @@ class Parts:
 
     def rows(self, index: int) -> Any:
         """Features (N, D) of one part, on the device."""
+        resident = self._in_memory()
+        members = self._members(index, resident.y, resident.g)
+        return resident.features[self._resources.backend.to_device(np.flatnonzero(members))]
+
+    def rows_with(self, index: int | None, values: NDArray[np.float64]) -> tuple[Any, NDArray[np.float64]]:
+        """Features (n, D) of one part, or of all parts; and those of `values` (N,) that belong to the same rows."""
+        resident = self._in_memory()
+        if index is None:
+            members = np.ones(values.size, np.bool_) if self._selected is None else self._selected
+        else:
+            members = self._members(index, resident.y, resident.g)
+        rows = np.flatnonzero(members)
+        return resident.features[self._resources.backend.to_device(rows)], values[rows]
+
+    def errors(self) -> NDArray[np.float64]:
+        """(N,) 1 - p_i[y_i] of every row of the set under the logits that are stored, or its head.
+
+        Raises ServiceError (INVALID_ARGUMENT) when there is neither.
+        """
+        labels = self.manifest.labels
+        if self.manifest.n_logits == len(labels.classes):
+            logits = self._stored.read("logits").astype(np.float64)
+        elif self.manifest.has_head:
+            head = Head(
+                weight=self._stored.read("head_weight").astype(np.float64),
+                bias=self._stored.read("head_bias").astype(np.float64),
+            )
+            logits = self._resources.backend.to_host(logits_of_heads(self._in_memory().features, [head])[0])
+        else:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"feature set {self.manifest.digest[:12]} has neither logits nor a head, so that nothing errs: extract "
+                "it from a checkpoint, or upload it with logits=... or head=...",
+                field="weights",
+            )
+        return 1.0 - np.exp(-cross_entropies(logits, self._stored.read("y")))
+
+    def _in_memory(self) -> Resident:
         if self._resident is None:
             resident = self._resources.residents.get(self.manifest.digest, self.check, self.progress)
             self._resident = resident if self.grouped is None else self.grouped.seen(resident)
-        members = self._members(index, self._resident.y, self._resident.g)
-        return self._resident.features[self._resources.backend.to_device(np.flatnonzero(members))]
+        return self._resident
 
     def all_moments(self) -> Moments:
         """Moments of all rows of all parts together, as `moments` gives those of one."""

@@ -21,6 +21,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import available_bytes, inference_bytes, require, spectra_bytes
+from penult_server.compute.spectra.error_spectra import compute_error_spectra
 from penult_server.compute.spectra.parts import Parts, Resources
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
@@ -38,6 +39,8 @@ def compute_spectra(request: pb.ComputeSpectraRequest, resources: Resources) -> 
     stored. For a set too large for memory without stored moments, these are computed in one pass, and smaller parts in
     passes of their own. Every field of the request is set by now.
     """
+    if request.weights == pb.SPECTRA_WEIGHTS_ERRORS:
+        return compute_error_spectra(request, resources)
     parts, backend = resources.parts(request.source, request.by), resources.backend
     stored_moments = parts.has_stored_moments and request.center
     needed = parts.memory

@@ -56,7 +56,17 @@ def seen(feature_set: features_pb2.FeatureSet, grouping: groupings_pb2.Grouping)
 
 
 def check_by(by: "spectra_pb2.SpectraBy.ValueType", source: spectra_pb2.FeatureSource) -> None:
-    """Raise ServiceError (INVALID_ARGUMENT) for a grouping where classes are asked for, which it does not make."""
+    """Raise ServiceError (INVALID_ARGUMENT) for a grouping where classes are asked for, which it does not make.
+
+    And for all rows as one part, which only weighted spectra have.
+    """
+    if by == spectra_pb2.SPECTRA_BY_ALL:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            "by='all' takes all rows as one part, which spectra with weights='errors' do (gamma=0 weighs all alike): "
+            "ask for those, or by='group' or 'class'",
+            field="by",
+        )
     if by == spectra_pb2.SPECTRA_BY_CLASS and source.grouping:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,

@@ -26,6 +26,8 @@ from penult_server.registry.catalog import Catalog
 
 DEFAULT_REPLICATES = 200
 DEFAULT_CONFIDENCE = 0.95
+DEFAULT_GAMMA = 10.0
+"""LEIA's."""
 BYTES_OF_A_PART = 512
 """Bytes of an answer for each group or class besides its eigenvalues: names, trace, method, imbalance."""
 MOST_REPLICATES = 100_000
@@ -212,7 +214,9 @@ def fill_in(request: spectra_pb2.ComputeSpectraRequest, feature_set: features_pb
     """
     n_features = feature_set.n_features
     request.by = request.by or spectra_pb2.SPECTRA_BY_GROUP
-    check_by(request.by, request.source)
+    _fill_in_weights(request)
+    if not (request.weights and request.by == spectra_pb2.SPECTRA_BY_ALL):
+        check_by(request.by, request.source)
     request.center = request.center if request.HasField("center") else True
     request.replicates = request.replicates if request.HasField("replicates") else DEFAULT_REPLICATES
     request.confidence = request.confidence if request.HasField("confidence") else DEFAULT_CONFIDENCE
@@ -236,6 +240,27 @@ def _check_size(n_parts: int, top_k: int) -> None:
             f"top_k={max(most, 1)} at most",
             field="top_k",
         )
+
+
+def _fill_in_weights(request: spectra_pb2.ComputeSpectraRequest) -> None:
+    """Fill in the weights of rows, in place; uniform ones are none. Raises ServiceError (INVALID_ARGUMENT)."""
+    if request.weights != spectra_pb2.SPECTRA_WEIGHTS_ERRORS:
+        if request.HasField("gamma"):
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                "gamma= has no effect on these spectra: it goes with weights='errors'. Leave it out, or ask for that",
+                field="gamma",
+            )
+        request.ClearField("weights")
+        return
+    request.gamma = request.gamma if request.HasField("gamma") else DEFAULT_GAMMA
+    for name, is_legal, expected, got in (
+        ("gamma", math.isfinite(request.gamma) and request.gamma >= 0, "a finite number, at least 0", request.gamma),
+        ("correction", request.correction == 0, "0 with weights='errors': weights have no count", request.correction),
+        ("center", request.center or not request.HasField("center"), "True with weights='errors'", "False"),
+    ):
+        if not is_legal:
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be {expected}, got {got}", field=name)
 
 
 def check_correction(correction: int) -> None:

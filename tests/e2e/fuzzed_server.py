@@ -105,7 +105,8 @@ class FuzzedServer:
 
     def __exit__(self, *_: object) -> None:
         self._blocking.cancel()
-        os.kill(self._stopped, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # killed, since it does not end by itself
+            os.kill(self._stopped, signal.SIGCONT)
         self._channel.close()
 
     def vocabulary(self, method: str) -> Vocabulary:
@@ -303,7 +304,7 @@ class FuzzedServer:
                 discover(source=source, method="attribute"),
                 discover(source=source, method="uploaded", uploaded=given),
                 discover(source=source, method="regularised_errors", numbers={"l2": 0.1}, words={"balance": "none"}),
-                discover(source=source, method="kmeans", numbers={"k": 2}, seed=3),
+                discover(source=source, method="xrm", numbers={"steps": 20, "seeds": 2}, seed=3),
                 discover(source=source, method="errors", head=refits_pb2.HeadReference(refit=self.refit.digest)),
             ],
             "Grouping/GetGrouping": [groupings_pb2.GetGroupingRequest(grouping="true")],

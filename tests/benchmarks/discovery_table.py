@@ -5,7 +5,7 @@
     python tests/benchmarks/discovery_table.py texts --root STORE --vader vaderSentiment-3.3.2.tar.gz
 
 Images: footwear by the demo's network. Texts: the sentences of `balancing_table.py`, in training 95 % of each sentiment
-from one source. Features are those of the networks before they are finetuned. Groups are found in training rows and balanced
+from one source. Features are those of networks that are not finetuned. Groups are found in training rows and balanced
 there; the worst of the true groups is measured on test.
 """
 

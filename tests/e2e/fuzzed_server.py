@@ -303,7 +303,7 @@ class FuzzedServer:
                 discover(source=source, method="attribute"),
                 discover(source=source, method="uploaded", uploaded=given),
                 discover(source=source, method="regularised_errors", numbers={"l2": 0.1}, words={"balance": "none"}),
-                discover(source=source, method="kmeans", numbers={"k": 2}, seed=3),
+                discover(source=source, method="units", indices=[0], seed=3),
                 discover(source=source, method="errors", head=refits_pb2.HeadReference(refit=self.refit.digest)),
             ],
             "Grouping/GetGrouping": [groupings_pb2.GetGroupingRequest(grouping="true")],

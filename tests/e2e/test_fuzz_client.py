@@ -335,7 +335,7 @@ class World:
                 "labels": y,
                 "logits": np.ones((12, 2), np.float32),
                 "masks": {"first": np.arange(12) < 3},
-                "groupings": [client.groupings.from_attribute(mine), client.discover(mine, method="kmeans")],
+                "groupings": [client.groupings.from_attribute(mine), client.discover(mine, method="predictions")],
                 "methods": ["errors", "kmeans"],
                 "named groupings": {"mine": client.groupings.from_attribute(mine)},
                 "new name": "new-name",

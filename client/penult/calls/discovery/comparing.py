@@ -165,7 +165,7 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
         return self.refit(fitted, preset="erm", timeout=asked.timeout, progress=asked.progress)
 
     def _refit(self, asked: _Asked, **arguments: Any) -> Refit:
-        said = {"seed": asked.seed, "timeout": asked.timeout, "progress": asked.progress, **arguments}
+        said: dict[str, Any] = {"seed": asked.seed, "timeout": asked.timeout, "progress": asked.progress, **arguments}
         return self.refit(asked.features, preset=asked.preset, **said)
 
     def _found(
@@ -252,10 +252,11 @@ def _chosen(methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None) -> 
     """The options of every method that is asked for. Raises `InvalidRequest` for one that is not known."""
     if methods is None:
         return {name: {} for name in METHODS if name not in GIVEN}
+    found: dict[str, Mapping[str, Any]] = {}
     if isinstance(methods, Mapping):
-        found = dict(coerce.items("methods", methods, "{'xrm': {'seeds': 10}}"))
+        found |= coerce.items("methods", methods, "{'xrm': {'seeds': 10}}")
     else:
-        found = {name: {} for name in coerce.names("methods", methods)}
+        found |= {name: {} for name in coerce.names("methods", methods)}
     for name, options in found.items():
         if name in GIVEN or name in BASELINES:
             raise invalid(f"methods: {name!r} finds nothing; the baselines are shown in any case", argument="methods")

@@ -13,9 +13,11 @@ from penult.client import Client
 from penult.connecting import local
 from penult.plots import plot_history, save
 from penult.results.frames import text_table
+from penult.results.groupings.grouping import Grouping
 from penult.results.metrics import Metrics
 from penult.results.records import FeatureSet, Run
 from penult.types import Preset
+from penult.wire.refit_arguments import RefitArguments
 
 DATASET = "footwear"
 BACKBONE = "tf_efficientnet_lite0"
@@ -56,6 +58,11 @@ def run_demo(root: Path) -> None:
         print(spectra)
         save(spectra.plot(), figures / "spectra.png")
         save(plot_history(run), figures / "accuracies.png")
+        print("\n5. The same without the attribute: groups found in the untouched training features, then balanced")
+        found = client.discover(untouched["train"], method="regularised_errors")
+        print(client.score_grouping(found))
+        print(scores_table(compare_groupings(client, untouched, found)))
+        save(client.map(untouched["train"], by=found).plot(), figures / "found.png")
     print(closing(root, tuned, figures))
     print(f"\n{time.monotonic() - started:.1f} s in all")
 
@@ -86,6 +93,25 @@ def compare_heads(
             )
             for preset, split, features in refits
         ),
+    ]
+
+
+def compare_groupings(client: Client, sets: dict[str, FeatureSet], found: Grouping) -> list[Scores]:
+    """Refits on training features that balance classes, the groups that were found, and the true ones."""
+    balanced: list[tuple[str, RefitArguments]] = [
+        ("classes", {"balance": "subsetting", "by": "class"}),
+        (f"groups found by {found.method}", {"by": found}),
+        ("true groups", {}),
+    ]
+    return [
+        Scores(
+            head=f"refit dfr_l2 on train, {name}",
+            features="untouched",
+            metrics=client.refit(sets["train"], preset="dfr_l2", evaluate={"test": sets["test"]}, **arguments).metrics[
+                "test"
+            ],
+        )
+        for name, arguments in balanced
     ]
 
 

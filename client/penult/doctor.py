@@ -22,6 +22,7 @@ from penult.results.records import Info
 from penult_proto import PROTOCOL
 
 PLOT_NEEDS = ("matplotlib", "pandas")
+INDEX_PACKAGES = ("faiss-cpu", "faiss-gpu")
 SOON = timedelta(days=30)
 """A certificate that ends before that is told of."""
 
@@ -60,6 +61,7 @@ def examine(
     findings += [_package(name) for name in ("penult", "grpcio", "protobuf", "numpy")]
     findings += [Finding(topic="protocol", said=str(PROTOCOL), good=True)]
     findings += [_extra("server", SERVER_NEEDS), _extra("plot", PLOT_NEEDS)]
+    findings += _indices()
     findings += _token_file(address, root)
     server, said = _reach(
         lambda: (
@@ -112,6 +114,17 @@ def _extra(name: str, needs: tuple[str, ...]) -> Finding:
     missing = [package for package in needs if importlib.util.find_spec(package) is None]
     state = f"{', '.join(missing)} missing; {install(name)}" if missing else "installed"
     return Finding(topic=f"[{name}]", said=state, good=not missing)
+
+
+def _indices() -> list[Finding]:
+    """FAISS, which one distribution alone may have installed; only indices of neighbours need it."""
+    found = [f"{name} {installed(name)}" for name in INDEX_PACKAGES if installed(name) != "not installed"]
+    if not found:
+        return []
+    said = " and ".join(found)
+    if len(found) > 1:
+        said += ": both install the module faiss, over each other's files; uninstall both, install one again"
+    return [Finding(topic="[neighbours]", said=said, good=len(found) == 1)]
 
 
 def _token_file(address: str | None, root: Path | None) -> list[Finding]:

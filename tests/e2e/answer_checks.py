@@ -127,6 +127,16 @@ def check_ComputePrincipalAngles(request: Any, answer: Any, server: "FuzzedServe
     assert (np.diff(angles) >= 0).all()
 
 
+def check_ReadNeighbours(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    found = check_pieces(answer)
+    ids, distance = found["row_id"], found["distance"]
+    assert ids.shape == distance.shape == (len(found["query_id"]), answer[0].header.query.k)
+    is_there = ~np.isnan(distance)
+    assert ((ids == np.uint64(2**64 - 1)) == ~is_there).all()
+    assert (np.diff(np.where(is_there, distance, np.inf), axis=1, prepend=-np.inf)[is_there] >= 0).all()
+    assert answer[0].header.n_short == (~is_there[:, -1]).sum()
+
+
 def check_EvaluateNeighbours(request: Any, answer: Any, server: "FuzzedServer") -> None:
     assert [one.k for one in answer.by_k] == sorted({one.k for one in answer.by_k})
     for one in answer.by_k:

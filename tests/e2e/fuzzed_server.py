@@ -105,7 +105,8 @@ class FuzzedServer:
 
     def __exit__(self, *_: object) -> None:
         self._blocking.cancel()
-        os.kill(self._stopped, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # killed, since it does not end by itself
+            os.kill(self._stopped, signal.SIGCONT)
         self._channel.close()
 
     def vocabulary(self, method: str) -> Vocabulary:
@@ -304,6 +305,7 @@ class FuzzedServer:
                 discover(source=source, method="uploaded", uploaded=given),
                 discover(source=source, method="regularised_errors", numbers={"l2": 0.1}, words={"balance": "none"}),
                 discover(source=source, method="units", indices=[0], seed=3),
+                discover(source=source, method="xrm", numbers={"steps": 20, "seeds": 2}, seed=3),
                 discover(source=source, method="errors", head=refits_pb2.HeadReference(refit=self.refit.digest)),
             ],
             "Grouping/GetGrouping": [groupings_pb2.GetGroupingRequest(grouping="true")],
@@ -434,6 +436,12 @@ class FuzzedServer:
             "Neighbour/FindLabelNoise": [
                 pb.FindLabelNoiseRequest(source=waders, k=2),
                 pb.FindLabelNoiseRequest(source=first, folds=2, temperature=1.0),
+            ],
+            "Neighbour/ReadNeighbours": [
+                pb.NeighbourQuery(source=waders, k=3),
+                pb.NeighbourQuery(source=odd, k=2, metric=pb.NEIGHBOUR_METRIC_L2, within=pb.NEIGHBOUR_WITHIN_CLASS),
+                pb.NeighbourQuery(source=first, among=last, k=2, across_checkpoints=True),
+                pb.NeighbourQuery(source=waders, k=2, recall=0.9, method=pb.NEIGHBOUR_METHOD_HNSW, seed=1),
             ],
         }
 

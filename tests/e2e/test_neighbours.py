@@ -141,7 +141,7 @@ def test_saved_and_read(client, sets, tmp_path):
         ({"method": "ivf", "recall": 0.9}, "invalid_argument", "so few rows are searched exactly"),
         ({"method": "hnsw", "within": "class"}, "invalid_argument", "filters are parts of the rows"),
         ({"rows": [6, 7]}, "invalid_argument", "no row with id"),
-        ({"rows": []}, "invalid_argument", "rows"),
+        ({"rows": []}, "wrong_shape", "rows"),
         ({"among": "nobody"}, "unknown_feature_set", "nobody"),
     ],
 )

@@ -1,5 +1,9 @@
 """Neighbours of stored sets: filters, selections, other sets, sets that are read in passes, and what is stored."""
 
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +16,15 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1.spectra_pb2 import FeatureSource
 from penult_server.compute.backend import choose_backend
+from penult_server.compute.neighbours import graph
 from penult_server.compute.neighbours.graph import NO_ROW, graph_of, stored_graph_of
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.parts import Resources
 from penult_server.errors import ServiceError
 from penult_server.neighbour_questions import filled_in, key_of
+from penult_server.stores.durable import remove_staging
 from penult_server.stores.neighbours import damaged_graphs, forget_graphs, is_stored
+from penult_server.upkeep.verify import verify_store
 
 WITHIN = {
     "class": lambda store: store.y,
@@ -160,6 +167,7 @@ def test_damage_is_found_and_computed_again(store: GroupedStore, digest: str):
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
         assert list(damaged_graphs(store.root, digest)) == [file.parent.name]
+        assert any(file.parent.name in one.what for one in verify_store(store.root).damages)
         again = graph_of(asked, resources(store.root))
         assert not again.reused
         assert np.array_equal(again.row_id, first.row_id)
@@ -176,6 +184,54 @@ def test_neighbours_go_with_the_set_among_which_they_were_looked_for(store: Grou
     assert is_stored(store.root, key)
     forget_graphs(store.root, other)
     assert not is_stored(store.root, key)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+sys.path[:0] = [sys.argv[3]]
+from test_neighbour_graph import graph_of, pb, query, resources
+save = np.save
+def save_one_and_die(file, array):
+    save(file, array)
+    os.kill(os.getpid(), signal.SIGKILL)
+np.save = save_one_and_die
+asked = query(sys.argv[2], k=5, metric=pb.NEIGHBOUR_METRIC_L2, within=pb.NEIGHBOUR_WITHIN_CLASS)
+graph_of(asked, resources(Path(sys.argv[1])))
+"""
+
+
+def test_a_build_that_is_killed_leaves_nothing_that_is_read(tmp_path: Path):
+    store = grouped_store(tmp_path)
+    digest = store.written()
+    here = str(Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), digest, here], check=False, timeout=200)
+    assert done.returncode == -signal.SIGKILL
+    folder = tmp_path / "features" / digest
+    assert any(folder.glob(".staging-*"))
+    assert [one for one in verify_store(tmp_path).damages if one.kind == "features"] == []
+    remove_staging(tmp_path / "features")
+    assert not any(folder.glob(".staging-*"))
+    asked = query(digest, k=5, metric=pb.NEIGHBOUR_METRIC_L2, within=pb.NEIGHBOUR_WITHIN_CLASS)
+    assert not graph_of(asked, resources(tmp_path)).reused
+    assert graph_of(asked, resources(tmp_path)).reused
+
+
+def test_a_set_that_is_deleted_meanwhile_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = grouped_store(tmp_path)
+    digest = store.written()
+    folder = tmp_path / "features" / digest
+    compute = graph._computed
+
+    def deleted(*arguments):
+        found = compute(*arguments)
+        shutil.rmtree(folder)
+        return found
+
+    monkeypatch.setattr(graph, "_computed", deleted)
+    assert graph_of(query(digest, k=5), resources(tmp_path)).row_id.shape == (len(store.y), 5)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize(

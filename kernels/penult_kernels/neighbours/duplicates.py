@@ -1,6 +1,5 @@
 """Rows that are equal, or nearly: pairs of them, what they hang together in, and how many chance would give."""
 
-import math
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 SHARE_OF_MEDIAN = 0.13
 """Threshold as a share of the median distance to the nearest neighbour (cleanlab's near duplicates)."""
 SMALL_QUANTILE = 0.001
-"""Share of the rows of a set without duplicates that may be nearer to another row than the threshold."""
+"""Share of the rows of a set without duplicates that are nearer to another row than the threshold between splits."""
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -54,18 +53,16 @@ def threshold_within(nearest: Floats) -> float:
     return SHARE_OF_MEDIAN * float(np.median(nearest))
 
 
-def quantile_without_duplicates(nearest: Floats, share: float = SMALL_QUANTILE) -> float:
-    """The quantile that distances (N,) to the nearest neighbours would have if no row had a duplicate.
+def threshold_between(nearest: Floats) -> float:
+    """`SMALL_QUANTILE` of the distances (N,) to the nearest neighbours of the rows that have no duplicate.
 
-    Distances to nearest neighbours are nearly Weibull's in m dimensions: P(distance > t) = 2^-(t / median)^m, of which
-    the upper quartile, which duplicates leave alone, gives m = log 2 / log(upper quartile / median). The quantile
-    itself would be one of the duplicates' distances as soon as there are more of them than `share`.
+    A row of another split that is nearer to one of these rows than nearly all of them are to each other is hardly a
+    distinct example; of distinct ones, a share of `SMALL_QUANTILE` is so near by chance. Rows with a duplicate are set
+    aside: the quantile would be one of their distances as soon as there are more of them than that share.
     """
-    middle, upper = (float(value) for value in np.quantile(nearest, [0.5, 0.75]))
-    if not 0 < middle < upper:
-        return middle
-    dimensions = math.log(2) / math.log(upper / middle)
-    return middle * (-math.log1p(-share) / math.log(2)) ** (1 / dimensions)
+    within = threshold_within(nearest)
+    distinct = nearest[nearest >= within]
+    return float(np.quantile(distinct, SMALL_QUANTILE)) if distinct.size else within
 
 
 def near_pairs(position: Integers, distance: Floats, threshold: float) -> tuple[Integers, Floats]:

@@ -40,6 +40,7 @@ from penult_server.compute.memory import available_bytes, give_back, used_bytes
 from penult_server.compute.neighbours.duplicates import find_duplicates
 from penult_server.compute.neighbours.evaluation import evaluate_neighbours
 from penult_server.compute.neighbours.label_noise import find_label_noise
+from penult_server.compute.neighbours.libraries import warn_of_libraries
 from penult_server.compute.neighbours.rates import compute_neighbour_rates
 from penult_server.compute.neighbours.reading import read_neighbours
 from penult_server.compute.observed import Requests, tell_waited
@@ -395,6 +396,7 @@ def main() -> None:
     worker = Worker(  # pyright: ignore[reportAbstractUsage]
         Path(order.root), backend, order.resident_bytes, ReportPipe(messages)
     )
+    warn_of_libraries()
     server = grpc.server(
         ThreadPoolExecutor(THREADS), interceptors=[requests, *traces.of_worker()], options=MESSAGE_OPTIONS
     )

@@ -12,6 +12,7 @@ from penult_server.registry.integrity.commits import count_file
 from penult_server.stores.checkpoint_stream import CheckpointStream
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import damaged_files, read_manifest
+from penult_server.stores.neighbours import damaged_graphs
 from penult_server.stores.runs import read_run_manifest, read_run_record, state_file
 from penult_server.stores.sealed import SEALED_FILES, things
 from penult_server.upkeep.damage import Verification
@@ -126,6 +127,8 @@ def _features(root: Path, digest: str, found: Verification) -> None:
     for name in damaged_files(directory, read_manifest(directory)):
         if directory.exists():
             found.add("features", digest, f"its file {name} is missing or altered")
+    for name in damaged_graphs(root, digest):
+        found.add("features", digest, f"its {name} are altered; they are found again when they are asked for")
 
 
 def _grouping(root: Path, digest: str, found: Verification) -> None:

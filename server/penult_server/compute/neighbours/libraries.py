@@ -1,6 +1,7 @@
 """FAISS, which the compute worker alone imports, and only for indices: exact search needs none."""
 
 import importlib
+import logging
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -9,6 +10,7 @@ from penult_kernels.products import n_threads
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 
+log = logging.getLogger("penult.compute")
 DISTRIBUTIONS = ("faiss-cpu", "faiss-gpu")
 """Both install the module `faiss`, each over the files of the other, and pip does not notice."""
 
@@ -22,6 +24,12 @@ def installed_distributions() -> list[str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def warn_of_libraries() -> None:
+    """Write in the log, as the worker starts, if indices cannot be built although somebody meant them to be."""
+    if len(installed_distributions()) > 1:
+        log.warning("neighbours are found exactly only: %s", _why_not())
 
 
 def import_faiss() -> Any:

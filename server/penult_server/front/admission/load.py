@@ -28,7 +28,7 @@ UNKNOWN = 1.0
 ALONE = 0.9
 """The part of its time that a call had to itself, from which on it was alone."""
 WEIGHT = 0.1
-"""Of a new call in a mean."""
+"""The weight of a new call in a mean."""
 MOST_KINDS = 1_000
 MOST_PATIENCE = 2.0
 LEAST_DELAY, MOST_DELAY = 0.25, 30.0
@@ -77,7 +77,7 @@ class Load:
         self._since = clock()
 
     def expected(self, kind: Kind) -> Cost:
-        """Of the most special beginning of the kind of which something is known."""
+        """The costs of the most special beginning of the kind of which something is known."""
         for end in range(len(kind), 0, -1):
             if (cost := self._costs.get(kind[:end])) is not None:
                 return cost

@@ -353,7 +353,7 @@ class JobQueue:
                 if message.HasField("pulse"):
                     vitals.note(time.monotonic(), is_busy=False)
                     continue
-                with vitals.unheard():
+                with vitals.set_aside():
                     if await self._receive(job.id, message):
                         return
         finally:

@@ -55,7 +55,7 @@ class Vitals:
             self.busy_since = now
 
     @contextlib.contextmanager
-    def unheard(self) -> Generator[None]:
+    def set_aside(self) -> Generator[None]:
         """A block in which nobody listens."""
         self.is_heard = False
         try:

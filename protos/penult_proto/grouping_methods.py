@@ -205,7 +205,11 @@ _add(
         source="SPARE, Yang et al. 2023 (arXiv 2305.18761)",
         numbers={
             "max_k": MethodNumber(
-                default=8, low=2, high=64, is_integer=True, meaning="the most clusters of a class that are tried"
+                default=8,
+                low=2,
+                high=64,
+                is_integer=True,
+                meaning="the most clusters that are tried, one for 25 rows of a class at most",
             ),
             "starts": MethodNumber(default=10, low=1, high=100, is_integer=True, meaning=_STARTS),
             "threshold": MethodNumber(
@@ -229,7 +233,11 @@ _add(
                 default=2, low=1, high=512, is_integer=True, meaning="dimensions that features are reduced to"
             ),
             "max_k": MethodNumber(
-                default=10, low=2, high=64, is_integer=True, meaning="the most clusters of a class that are tried"
+                default=10,
+                low=2,
+                high=64,
+                is_integer=True,
+                meaning="the most clusters that are tried, one for 25 rows of a class at most",
             ),
             "starts": MethodNumber(default=3, low=1, high=100, is_integer=True, meaning=_STARTS),
             "overcluster": MethodNumber(
@@ -262,7 +270,11 @@ _add(
             ),
             "k": MethodNumber(default=2, low=2, high=64, is_integer=True, meaning="clusters, where `choose` is k"),
             "max_k": MethodNumber(
-                default=10, low=2, high=64, is_integer=True, meaning="the most clusters that are tried, where it is not"
+                default=10,
+                low=2,
+                high=64,
+                is_integer=True,
+                meaning="the most that are tried, one for 25 rows of a class, where it is not",
             ),
             "starts": MethodNumber(default=3, low=1, high=100, is_integer=True, meaning=_STARTS),
         },
@@ -315,7 +327,10 @@ _add(
                 default=0, low=0, high=64, is_integer=True, meaning="components of a class; 0 for as many as classes"
             ),
             "prediction_weight": MethodNumber(
-                default=25, low=0, high=10000, meaning="exponent of the probabilities' likelihood"
+                default=25,
+                low=0,
+                high=10000,
+                meaning="exponent of the probabilities' likelihood, 25 as published; nearer 1, small groups stay apart",
             ),
             "prediction_floor": MethodNumber(
                 default=1e-3, low=1e-8, high=1, meaning="added to the variances of probabilities"

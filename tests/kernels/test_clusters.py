@@ -34,18 +34,18 @@ def test_from_the_same_start_it_ends_as_scikit_learn(backend, rng, set_budget, t
     for start, ours in zip(starts, found, strict=True):
         # Its n_init is 1 whenever a start is given.
         theirs = KMeans(len(start), init=start, n_init=1, tol=tolerance).fit(x - x.mean(axis=0))
-        assert backend.owns(ours.centre)
-        np.testing.assert_allclose(to_host(ours.centre), theirs.cluster_centers_, atol=1e-10)
+        assert backend.owns(ours.center)
+        np.testing.assert_allclose(to_host(ours.center), theirs.cluster_centers_, atol=1e-10)
         assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-10)
         assert (ours.n_iterations, ours.converged) == (theirs.n_iter_, True)
-        np.testing.assert_array_equal(nearest(points, ours.centre), theirs.labels_)
+        np.testing.assert_array_equal(nearest(points, ours.center), theirs.labels_)
 
 
 def test_planted_clusters_are_found_for_every_k_of_one_draw(backend, rng):
     x, label = blobs(rng, k=4, apart=12.0)
     found = kmeans(Points(rows=backend.array(x)), [2, 3, 4, 5], rng=np.random.default_rng(1), n_init=5)
-    assert [int(one.centre.shape[0]) for one in found] == [2, 3, 4, 5]
-    labels = nearest(Points(rows=backend.array(x)), found[2].centre)
+    assert [int(one.center.shape[0]) for one in found] == [2, 3, 4, 5]
+    labels = nearest(Points(rows=backend.array(x)), found[2].center)
     assert adjusted_rand_score(label, labels) == 1.0
     assert all(a.inertia > b.inertia for a, b in pairwise(found))
     # As good as the best of scikit-learn's own starts.
@@ -53,19 +53,19 @@ def test_planted_clusters_are_found_for_every_k_of_one_draw(backend, rng):
         assert one.inertia <= KMeans(k, n_init=10, random_state=0).fit(x).inertia_ * 1.001
 
 
-def test_first_of_equally_near_centres_gets_a_point(backend):
+def test_first_of_equally_near_centers_gets_a_point(backend):
     x = np.array([[-1.0], [1.0], [0.0], [0.0]])
     start = backend.array(np.array([[-1.0], [1.0]]))
     (found,) = lloyd(Points(rows=backend.array(x)), [start], max_iterations=1)
-    np.testing.assert_allclose(to_host(found.centre), [[-1 / 3], [1.0]])
+    np.testing.assert_allclose(to_host(found.center), [[-1 / 3], [1.0]])
     np.testing.assert_array_equal(nearest(Points(rows=backend.array(x)), start), [0, 1, 0, 0])
 
 
-def test_a_centre_without_points_moves_to_the_furthest_point(backend):
+def test_a_center_without_points_moves_to_the_furthest_point(backend):
     x = np.array([[0.0], [1.0], [2.0], [10.0]])
     start = backend.array(np.array([[1.0], [-50.0]]))
     (found,) = lloyd(Points(rows=backend.array(x)), [start])
-    np.testing.assert_allclose(np.sort(to_host(found.centre)[:, 0]), [1.0, 10.0])
+    np.testing.assert_allclose(np.sort(to_host(found.center)[:, 0]), [1.0, 10.0])
 
 
 def test_fewer_different_points_than_clusters_leave_some_empty(backend):
@@ -73,10 +73,10 @@ def test_fewer_different_points_than_clusters_leave_some_empty(backend):
     (found,) = kmeans(points, [3], rng=np.random.default_rng(0), n_init=2)
     assert found.inertia == 0.0
     assert found.converged
-    assert np.unique(nearest(points, found.centre)).size == 2
+    assert np.unique(nearest(points, found.center)).size == 2
 
 
-def test_translation_and_scaling_move_centres_alone(rng):
+def test_translation_and_scaling_move_centers_alone(rng):
     x, _ = blobs(rng)
     (start,) = starts_of(x, rng, 3)
 
@@ -84,8 +84,8 @@ def test_translation_and_scaling_move_centres_alone(rng):
         return lloyd(Points(rows=rows, mean=rows.mean(axis=0)), [start])[0]
 
     one, moved, scaled = run(x, start), run(x + 1000.0, start), run(x * 4.0, start * 4.0)
-    np.testing.assert_allclose(moved.centre, one.centre, atol=1e-9)
-    np.testing.assert_array_equal(scaled.centre, one.centre * 4.0)
+    np.testing.assert_allclose(moved.center, one.center, atol=1e-9)
+    np.testing.assert_array_equal(scaled.center, one.center * 4.0)
     assert one.n_iterations == moved.n_iterations == scaled.n_iterations
 
 
@@ -94,9 +94,9 @@ def test_order_of_points_matters_to_the_draw_alone(rng):
     starts = starts_of(x, rng, 4)
     order = rng.permutation(len(x))
     (one,), (other,) = lloyd(Points(rows=x), starts), lloyd(Points(rows=x[order]), starts)
-    np.testing.assert_allclose(other.centre, one.centre, atol=1e-12)
+    np.testing.assert_allclose(other.center, one.center, atol=1e-12)
     np.testing.assert_array_equal(
-        nearest(Points(rows=x), one.centre)[order], nearest(Points(rows=x[order]), one.centre)
+        nearest(Points(rows=x), one.center)[order], nearest(Points(rows=x[order]), one.center)
     )
 
 
@@ -107,7 +107,7 @@ def test_stored_types_are_read_as_float64(rng):
     for rows in (half, half.astype(np.float32)):
         (found,) = lloyd(Points(rows=rows, mean=x.mean(axis=0)), [start])
         (expected,) = lloyd(Points(rows=half.astype(np.float64), mean=x.mean(axis=0)), [start])
-        np.testing.assert_array_equal(found.centre, expected.centre)
+        np.testing.assert_array_equal(found.center, expected.center)
 
 
 def test_draws_are_of_points_and_the_same_by_seed(rng, monkeypatch):
@@ -116,7 +116,7 @@ def test_draws_are_of_points_and_the_same_by_seed(rng, monkeypatch):
     one, again = (draw_starts(Points(rows=x), 4, 2, rng=np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(one, again)
     assert one.shape == (2, 4, 5)
-    assert all((x == centre).all(axis=1).any() for centre in one.reshape(-1, 5))
+    assert all((x == center).all(axis=1).any() for center in one.reshape(-1, 5))
 
 
 def test_cancelling_ends_the_iteration(rng):

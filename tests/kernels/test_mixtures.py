@@ -194,7 +194,7 @@ def test_a_part_is_kept_when_all_four_conditions_hold():
 
     assert kept() == [True, False, False, False]
     assert kept(n_rows=10) == [True, False, False, True]
-    assert kept(n_rows=10, share=0.2) == [True, False, False, False]
+    assert kept(n_rows=10, fraction=0.2) == [True, False, False, False]
     assert kept(silhouette=0.5) == [False] * 4
     assert kept(held_out=parts[:20]) == [False] * 4
     assert kept(held_out=parts[:25]) == [True, False, False, False]

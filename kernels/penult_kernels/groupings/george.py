@@ -29,8 +29,8 @@ class Thresholds:
     """What a part of a cluster must reach to become a group of its own."""
 
     silhouette: float = 0.0
-    share: float = 0.005
-    """Of the rows of the class."""
+    fraction: float = 0.005
+    """Rows, as a fraction of those of the class."""
     n_rows: int = 25
 
 
@@ -70,7 +70,7 @@ def kept_parts(
     count = np.bincount(parts, minlength=every)
     with np.errstate(invalid="ignore"):
         kept = (new > np.maximum(old, thresholds.silhouette)) & (loss >= of_cluster)
-    kept &= count >= max(thresholds.share * parts.size, thresholds.n_rows)
+    kept &= count >= max(thresholds.fraction * parts.size, thresholds.n_rows)
     if held_out is not None:
         kept &= np.bincount(held_out, minlength=every) >= thresholds.n_rows
     return kept.reshape(k, n_parts)

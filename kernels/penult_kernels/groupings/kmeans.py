@@ -1,16 +1,16 @@
 """k-means by Lloyd's iteration, for many numbers of clusters and many starts at once.
 
-All runs stand below each other, (K, p) centres of R runs, so that one product with a tile of points serves all of
-them, and another gives all sums. Each run alone is Lloyd's: assign every point to its nearest centre, the first of
-equals; move every centre to the mean of its points; stop when the centres moved by at most `tolerance` times the mean
-variance of the features (sum of squares, as in scikit-learn), or not at all. A centre that has lost its points moves
-to the point that is furthest from its own centre.
+All runs stand below each other, (K, p) centers of R runs, so that one product with a tile of points serves all of
+them, and another gives all sums. Each run alone is Lloyd's: assign every point to its nearest center, the first of
+equals; move every center to the mean of its points; stop when the centers moved by at most `tolerance` times the mean
+variance of the features (sum of squares, as in scikit-learn), or not at all. A center that has lost its points moves
+to the point that is furthest from its own center.
 
 Starts are drawn by k-means++ with 2 + ln k candidates of which the best is taken (Arthur & Vassilvitskii 2007). The
-first k centres of a draw of more are a draw of k, so that one draw serves every k. Draws are made on the host, so
+first k centers of a draw of more are a draw of k, so that one draw serves every k. Draws are made on the host, so
 that a seed picks the same points on every machine.
 
-Shapes: n points, p features, K centres of R runs in all.
+Shapes: n points, p features, K centers of R runs in all.
 """
 
 import math
@@ -34,10 +34,10 @@ MOST_DRAWN_FROM = 2**16
 class Clusters:
     """The end of one run."""
 
-    centre: Array
+    center: Array
     """(k, p) float64."""
     inertia: float
-    """Sum of squared distances to the nearest centre."""
+    """Sum of squared distances to the nearest center."""
     n_iterations: int
     converged: bool
 
@@ -71,15 +71,15 @@ def kmeans(
 
 
 def draw_starts(points: Points, k: int, n_starts: int, *, rng: np.random.Generator) -> Array:
-    """(S, k, p) centres of S draws by k-means++, whose first j are a draw of j."""
+    """(S, k, p) centers of S draws by k-means++, whose first j are a draw of j."""
     xp = array_namespace(points.rows)
     among = np.sort(rng.choice(points.n, MOST_DRAWN_FROM, replace=False)) if points.n > MOST_DRAWN_FROM else None
     if among is not None:
         points = Points(rows=points.take(among))
     trials = 2 + int(math.log(k))
     chosen = rng.integers(0, points.n, (n_starts, 1))
-    centres = [points.take(chosen[:, 0])]
-    nearest = _squared_distances(points, centres[0])
+    centers = [points.take(chosen[:, 0])]
+    nearest = _squared_distances(points, centers[0])
     for _ in range(1, k):
         index = np.stack([_drawn(of_start, trials, rng) for of_start in to_host(nearest)])
         candidates = points.take(index.reshape(-1))
@@ -88,8 +88,8 @@ def draw_starts(points: Points, k: int, n_starts: int, *, rng: np.random.Generat
         best = np.argmin(to_host(xp.sum(distances, axis=2)), axis=1)
         place = asarray_like(best + trials * np.arange(n_starts), points.rows)
         nearest = xp.take(xp.reshape(distances, (n_starts * trials, points.n)), place, axis=0)
-        centres.append(xp.take(candidates, place, axis=0))
-    return xp.stack(centres, axis=1)
+        centers.append(xp.take(candidates, place, axis=0))
+    return xp.stack(centers, axis=1)
 
 
 def _drawn(weights: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -99,21 +99,21 @@ def _drawn(weights: NDArray[np.float64], count: int, rng: np.random.Generator) -
     return np.minimum(found, weights.size - 1)
 
 
-def _squared_distances(points: Points, centres: Array) -> Array:
+def _squared_distances(points: Points, centers: Array) -> Array:
     """(K, n), at least 0."""
-    xp = array_namespace(centres)
-    squares = xp.sum(centres**2, axis=1)[:, None]
+    xp = array_namespace(centers)
+    squares = xp.sum(centers**2, axis=1)[:, None]
     found: list[Array] = []
     for block in points.blocks():
         tile = points.tile(block)
-        away = squares + xp.sum(tile**2, axis=1)[None, :] - 2.0 * product(centres, tile.T)
+        away = squares + xp.sum(tile**2, axis=1)[None, :] - 2.0 * product(centers, tile.T)
         found.append(xp.maximum(away, xp.zeros_like(away)))
     return xp.concat(found, axis=1)
 
 
 @dataclass(slots=True)
 class _Pass:
-    """What one pass over the points finds for the centres of all runs."""
+    """What one pass over the points finds for the centers of all runs."""
 
     sums: Array
     """(K, p) of the points of each."""
@@ -137,15 +137,15 @@ def lloyd(
     ----------
     points : Points
     starts : sequence of arrays of shape (k, p)
-        Centres about the points' mean, each start of as many as it likes.
+        Centers about the points' mean, each start of as many as it likes.
     tolerance : float
-        0 stops only when no centre moves.
+        0 stops only when no center moves.
     check : callable, optional
         Called before every pass; what it raises ends the iteration (cancellation).
     """
     xp = array_namespace(points.rows)
     limit = tolerance * mean_variance(points)
-    centres = [xp.astype(start, xp.float64) for start in starts]
+    centers = [xp.astype(start, xp.float64) for start in starts]
     done = np.zeros(len(starts), np.bool_)
     iterations = np.zeros(len(starts), np.int64)
     for _ in range(max_iterations):
@@ -154,28 +154,28 @@ def lloyd(
             break
         if check is not None:
             check()
-        moved = _moved(points, [centres[run] for run in going])
+        moved = _moved(points, [centers[run] for run in going])
         for run, now in zip(going, moved, strict=True):
             iterations[run] += 1
-            done[run] = float(xp.sum((now - centres[run]) ** 2)) <= limit
-            centres[run] = now
-    inertia = _pass(points, centres, with_sums=False).inertia
+            done[run] = float(xp.sum((now - centers[run]) ** 2)) <= limit
+            centers[run] = now
+    inertia = _pass(points, centers, with_sums=False).inertia
     return [
         Clusters(
-            centre=centre, inertia=float(inertia[run]), n_iterations=int(iterations[run]), converged=bool(done[run])
+            center=center, inertia=float(inertia[run]), n_iterations=int(iterations[run]), converged=bool(done[run])
         )
-        for run, centre in enumerate(centres)
+        for run, center in enumerate(centers)
     ]
 
 
-def _moved(points: Points, centres: list[Array]) -> list[Array]:
-    """The centres of each run after one step."""
+def _moved(points: Points, centers: list[Array]) -> list[Array]:
+    """The centers of each run after one step."""
     xp = array_namespace(points.rows)
-    found = _pass(points, centres)
+    found = _pass(points, centers)
     count = asarray_like(np.maximum(found.count, 1).astype(np.float64), points.rows)
     means = found.sums / count[:, None]
     moved: list[Array] = []
-    for before, members in zip(centres, _members(centres), strict=True):
+    for before, members in zip(centers, _members(centers), strict=True):
         now = means[members, :]
         empty = np.flatnonzero(found.count[members] == 0)
         if empty.size:
@@ -186,30 +186,30 @@ def _moved(points: Points, centres: list[Array]) -> list[Array]:
     return moved
 
 
-def _furthest(points: Points, centres: Array) -> int:
-    """The point that is furthest from its nearest centre, the first of equals."""
-    xp = array_namespace(centres)
-    return int(np.argmax(to_host(xp.min(_squared_distances(points, centres), axis=0))))
+def _furthest(points: Points, centers: Array) -> int:
+    """The point that is furthest from its nearest center, the first of equals."""
+    xp = array_namespace(centers)
+    return int(np.argmax(to_host(xp.min(_squared_distances(points, centers), axis=0))))
 
 
-def _members(centres: Sequence[Array]) -> list[slice]:
-    """Where the centres of each run stand among all."""
-    ends = np.cumsum([int(one.shape[0]) for one in centres]).tolist()
+def _members(centers: Sequence[Array]) -> list[slice]:
+    """Where the centers of each run stand among all."""
+    ends = np.cumsum([int(one.shape[0]) for one in centers]).tolist()
     return [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def _pass(points: Points, centres: list[Array], *, with_sums: bool = True) -> _Pass:
+def _pass(points: Points, centers: list[Array], *, with_sums: bool = True) -> _Pass:
     """Assign every point in every run."""
     xp = array_namespace(points.rows)
-    every = xp.concat(centres, axis=0)
+    every = xp.concat(centers, axis=0)
     half = xp.sum(every**2, axis=1)[:, None] / 2.0
-    members = _members(centres)
+    members = _members(centers)
     sums = xp.zeros_like(every)
     count = xp.zeros((every.shape[0],), dtype=xp.float64, device=every.device)
-    inertia = xp.zeros((len(centres),), dtype=xp.float64, device=every.device)
+    inertia = xp.zeros((len(centers),), dtype=xp.float64, device=every.device)
     for block in points.blocks():
         tile = points.tile(block)
-        # |x - c|^2 = |x|^2 - 2 (<x, c> - |c|^2 / 2): the nearest centre has the largest score.
+        # |x - c|^2 = |x|^2 - 2 (<x, c> - |c|^2 / 2): the nearest center has the largest score.
         scores = product(every, tile.T) - half
         best = xp.stack([xp.max(scores[of_run, :], axis=0) for of_run in members])
         inertia += xp.sum(tile**2) - 2.0 * xp.sum(best, axis=1)
@@ -221,21 +221,21 @@ def _pass(points: Points, centres: list[Array], *, with_sums: bool = True) -> _P
 
 
 def _belongs(scores: Array, best: Array, members: list[slice]) -> Array:
-    """(K, t) 1.0 where a point is assigned to a centre of a run: one of each run."""
+    """(K, t) 1.0 where a point is assigned to a center of a run: one of each run."""
     xp = array_namespace(scores)
     found = xp.concat([xp.astype(scores[of, :] == best[run, :], xp.float64) for run, of in enumerate(members)], axis=0)
     if int(xp.sum(found)) == len(members) * int(scores.shape[1]):
         return found
-    # Some point is as near to two centres: the first of them gets it.
+    # Some point is as near to two centers: the first of them gets it.
     firsts = [xp.argmax(scores[of, :], axis=0) for of in members]
     numbers = [xp.arange(of.stop - of.start, device=scores.device)[:, None] for of in members]
     pairs = zip(numbers, firsts, strict=True)
     return xp.concat([xp.astype(number == first[None, :], xp.float64) for number, first in pairs], axis=0)
 
 
-def nearest(points: Points, centre: Array) -> NDArray[np.int64]:
-    """(n,) of each point the number of its nearest centre, the first of equals; on the host."""
+def nearest(points: Points, center: Array) -> NDArray[np.int64]:
+    """(n,) of each point the number of its nearest center, the first of equals; on the host."""
     xp = array_namespace(points.rows)
-    half = xp.sum(centre**2, axis=1)[:, None] / 2.0
-    found = [xp.argmax(product(centre, points.tile(block).T) - half, axis=0) for block in points.blocks()]
+    half = xp.sum(center**2, axis=1)[:, None] / 2.0
+    found = [xp.argmax(product(center, points.tile(block).T) - half, axis=0) for block in points.blocks()]
     return to_host(xp.concat(found)).astype(np.int64)

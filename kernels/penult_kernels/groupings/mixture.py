@@ -196,7 +196,7 @@ class _Sums:
         self._sums = sums if not self._sums else [a + b for a, b in zip(self._sums, sums, strict=True)]
 
     def parameters(self) -> list[tuple[Array, tuple[View, ...]]]:
-        """Of each run the weights of its components, and the views with their parameters."""
+        """The weights of the components of each run, and its views with their parameters."""
         xp = array_namespace(self._count)
         # A component that has lost its rows keeps a finite mean.
         count = self._count + 10.0 * float(xp.finfo(xp.float64).eps)

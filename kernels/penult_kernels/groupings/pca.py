@@ -77,12 +77,12 @@ def _by_moments(rows: Array, k: int) -> tuple[Array, Array, Array]:
 def _by_products(rows: Array, k: int) -> tuple[Array, Array, Array]:
     xp = array_namespace(rows)
     check_finite(rows, name="rows")
-    wide = xp.astype(rows, xp.float64)
-    mean = xp.sum(wide, axis=0) / int(rows.shape[0])
-    wide = wide - mean
-    values, vectors = _largest(gram(wide), k, max(rows.shape))
+    in_float64 = xp.astype(rows, xp.float64)
+    mean = xp.sum(in_float64, axis=0) / int(rows.shape[0])
+    in_float64 = in_float64 - mean
+    values, vectors = _largest(gram(in_float64), k, max(rows.shape))
     # Columns of the product are orthogonal to the rounding of the largest; those of the factor to their own.
-    basis, _ = xp.linalg.qr(product(wide.T, vectors))
+    basis, _ = xp.linalg.qr(product(in_float64.T, vectors))
     return mean, values, basis
 
 

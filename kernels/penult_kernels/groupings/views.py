@@ -43,7 +43,7 @@ class View(Protocol):
         ...
 
     def members(self, which: slice) -> "View":
-        """Of some components only."""
+        """The view of some components only."""
         ...
 
     def n_parameters(self, k: int) -> int:
@@ -124,7 +124,7 @@ class GaussianView:
         return product(self.theta, statistics.T)
 
     def members(self, which: slice) -> "GaussianView":
-        """Of some components only."""
+        """The view of some components only."""
         return replace(
             self, mean=self.mean[which, ...], covariance=self.covariance[which, ...], theta=self.theta[which, :]
         )
@@ -160,7 +160,7 @@ class CategoricalView:
         return self.weight * xp.log(product(self.probability, statistics.T) + float(xp.finfo(xp.float64).eps))
 
     def members(self, which: slice) -> "CategoricalView":
-        """Of some components only."""
+        """The view of some components only."""
         return replace(self, probability=self.probability[which, :])
 
     def n_parameters(self, k: int) -> int:

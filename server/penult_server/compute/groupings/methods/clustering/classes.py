@@ -1,7 +1,6 @@
 """What methods that cluster each class by itself share: rows of a class, what is refused, how answers are joined."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,7 +44,7 @@ class ClassTask:
     index: Integers
     """Positions of its rows, by ascending row id: the order of a set's rows does not matter."""
     rng: np.random.Generator
-    """Of this class alone."""
+    """A generator of this class alone."""
     inputs: Inputs
 
     @property
@@ -173,9 +172,3 @@ def split_prefixes(arrays: Mapping[str, NDArray[Any]]) -> dict[int, dict[str, ND
         if dot and number.isdecimal():
             found.setdefault(int(number), {})[rest] = array
     return found
-
-
-def mean_of(scores: Sequence[float]) -> float:
-    """The mean of those that are numbers."""
-    known = [score for score in scores if not math.isnan(score)]
-    return sum(known) / len(known) if known else math.nan

@@ -63,7 +63,7 @@ def _fit_spare(task: ClassTask) -> tuple[Partition, Scores]:
 def clusterings(task: ClassTask, points: Points, ks: list[int]) -> list[tuple[Centroids, Integers]]:
     """The best clustering of each number of clusters, with the labels of the points."""
     found = kmeans(points, ks, rng=task.rng, n_init=task.number("starts"), check=task.inputs.check)
-    return [(Centroids(centre=to_host(of_k.centre)), nearest(points, of_k.centre)) for of_k in found]
+    return [(Centroids(centroids=to_host(of_k.center)), nearest(points, of_k.center)) for of_k in found]
 
 
 def searched(task: ClassTask, points: Points, ks: range) -> list[tuple[Centroids, Integers]]:

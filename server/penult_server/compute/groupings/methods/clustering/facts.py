@@ -20,6 +20,7 @@ from penult_kernels.arrays import asarray_like
 from penult_kernels.groupings.mixture import Mixture, fit_mixtures, responsibilities
 from penult_kernels.groupings.points import mean_variance
 from penult_kernels.groupings.views import GaussianView
+from penult_kernels.linear.problem import Head
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_server.compute.groupings.found import Floats, Found, Inputs, Integers, Rows
@@ -60,7 +61,7 @@ def find(inputs: Inputs) -> Found:
     _check(inputs, n_classes, k)
     if inputs.words["predictions"] == "fitted":
         head, notes = fitted_head(inputs)
-        inputs = _with_logits_of(inputs, lambda rows: head_logits(head, rows))
+        inputs = _with_logits_of(inputs, head)
     else:
         head, notes = inputs.head, ()
     collected = list(notes)
@@ -85,10 +86,11 @@ def _check(inputs: Inputs, n_classes: int, k: int) -> None:
         )
 
 
-def _with_logits_of(inputs: Inputs, logits: Any) -> Inputs:
+def _with_logits_of(inputs: Inputs, head: Head) -> Inputs:
     """The same question about the logits of another head."""
-    source = replace(inputs.source, logits=logits(inputs.source))
-    fit = source if inputs.fit is inputs.source else replace(inputs.fit, logits=logits(inputs.fit))
+    source = replace(inputs.source, logits=head_logits(head, inputs.source))
+    is_one = inputs.fit is inputs.source
+    fit = source if is_one else replace(inputs.fit, logits=head_logits(head, inputs.fit))
     return replace(inputs, source=source, fit=fit)
 
 

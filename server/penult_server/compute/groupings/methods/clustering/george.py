@@ -80,7 +80,7 @@ def _candidates(task: ClassTask, points: Points) -> list[Labeled]:
 
 
 def _whole(found: Sequence[Labeled]) -> list[Labeled]:
-    """Those none of whose clusters is empty."""
+    """The clusterings none of whose clusters is empty."""
     return [(model, labels) for model, labels in found if np.unique(labels).size == model.k]
 
 
@@ -110,7 +110,7 @@ def _cut(
         _held_out(task, every),
         base.k,
         width,
-        Thresholds(share=task.inputs.numbers["min_share"], n_rows=task.number("min_rows")),
+        Thresholds(fraction=task.inputs.numbers["min_share"], n_rows=task.number("min_rows")),
     )
     kept[[cluster for cluster in range(base.k) if cluster not in parts]] = False
     value = merged(kept, np.bincount(part, minlength=kept.size).reshape(kept.shape))

@@ -19,9 +19,9 @@ from penult_server.errors import ServiceError
 
 RULE = "mixture"
 MOST_AXES = 32
-"""Of a covariance."""
+"""Axes along which a full covariance is fitted, at most."""
 FLOOR = 1e-6
-"""Of a variance, relative to the mean variance of the points."""
+"""Added to every variance, relative to the mean variance of the points."""
 
 
 def find(inputs: Inputs) -> Found:
@@ -69,7 +69,7 @@ def _best_of_starts(task: ClassTask, points: Points, view: GaussianView, ks: lis
     n_starts = task.number("starts")
     drawn = draw_starts(points, max(ks), n_starts, rng=task.rng)
     clusters = lloyd(points, [drawn[run, :k, :] for k in ks for run in range(n_starts)], check=task.inputs.check)
-    starts = [hard(nearest(points, one.centre), int(one.centre.shape[0])) for one in clusters]
+    starts = [hard(nearest(points, one.center), int(one.center.shape[0])) for one in clusters]
     runs = fit_mixtures([view], starts, check=task.inputs.check)
     return [best_of(runs[place * n_starts : (place + 1) * n_starts]) for place in range(len(ks))]
 

@@ -57,7 +57,7 @@ def confusion_start(labels: Floats, predicted: Floats, k: int, noise: float, rng
 def kmeans_start(points: Points, k: int, rng: np.random.Generator, inputs: Inputs) -> Floats:
     """(n, k) of one k-means, as scikit-learn's mixtures begin."""
     (found,) = kmeans(points, [k], rng=rng, n_init=1, check=inputs.check)
-    return hard(nearest(points, found.centre), k)
+    return hard(nearest(points, found.center), k)
 
 
 def check_components(k: int, n_cells: int, start: str) -> None:

@@ -42,22 +42,22 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Centroids:
-    """Every point belongs to the nearest centre."""
+    """Every point belongs to the nearest centroid."""
 
-    centre: NDArray[np.float64]
+    centroids: NDArray[np.float64]
 
     @property
     def k(self) -> int:
         """Clusters."""
-        return len(self.centre)
+        return len(self.centroids)
 
     def labels(self, points: Points) -> tuple[Integers, None]:
         """(n,)"""
-        return nearest(points, asarray_like(self.centre, points.rows)), None
+        return nearest(points, asarray_like(self.centroids, points.rows)), None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """For a rule."""
-        return {"centre": self.centre}
+        return {"centroids": self.centroids}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -115,7 +115,7 @@ class Gaussians:
 
 def model_from(arrays: Mapping[str, NDArray[Any]]) -> Model:
     """The clustering that was stored."""
-    return Centroids(centre=arrays["centre"]) if "centre" in arrays else Gaussians.from_arrays(arrays)
+    return Centroids(centroids=arrays["centroids"]) if "centroids" in arrays else Gaussians.from_arrays(arrays)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,7 +127,7 @@ class ClassPartition:
     value: Integers
     """(k, F) of part f of cluster c; a cluster that is not cut has part 0 alone."""
     parts: Mapping[int, Model] = field(default_factory=dict)
-    """Of the clusters that are cut."""
+    """Models of the clusters that are cut."""
 
     @staticmethod
     def by_size(space: Space | UmapSpace, base: Model, labels: Integers) -> "ClassPartition":

@@ -23,7 +23,7 @@ Of = Literal["features", "logits", "margin"]
 """What of the rows: the margin is the logit of the row's class less the largest other one."""
 OFS: tuple[Of, ...] = ("features", "logits", "margin")
 NEIGHBOURS = 10
-"""Of UMAP, as GEORGE sets it, with a least distance of 0."""
+"""Neighbors that UMAP looks at, as GEORGE sets it, with a least distance of 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -12,6 +12,7 @@ from PIL import Image
 
 import penult
 from penult.cli.main import main
+from penult_proto.v1 import spectra_pb2
 
 TINY: dict[str, Any] = {
     "backbone": "test_resnet",
@@ -207,6 +208,18 @@ REFUSED: dict[str, tuple[Callable[[World], Any], str, str]] = {
         lambda world: world.client.spectra(world.sets["val"], by="nothing"),
         "unknown_grouping",
         "by= is 'group', 'class' or a grouping: there is no grouping",
+    ),
+    "classes of a grouping": (
+        lambda world: world.client.connection.unary(
+            world.client.connection.stubs.spectra.ComputeSpectra,
+            spectra_pb2.ComputeSpectraRequest(
+                by=spectra_pb2.SPECTRA_BY_CLASS,
+                source=spectra_pb2.FeatureSource(feature_set=world.sets["val"].digest, grouping="places"),
+            ),
+            timeout=30,
+        ),
+        "invalid_argument",
+        "a grouping makes groups",
     ),
     "balanced by class": (
         lambda world: world.client.refit(world.sets["val"], l2=0.1, preset="class_balanced", by="places"),

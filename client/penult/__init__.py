@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from penult.results.descriptors import PrincipalAngles as PrincipalAngles
     from penult.results.descriptors import VarianceShare as VarianceShare
     from penult.results.finetune_spec import FinetuneSpec as FinetuneSpec
+    from penult.results.groupings.consensus import Consensus as Consensus
     from penult.results.groupings.discovery_table import DiscoveryRow as DiscoveryRow
     from penult.results.groupings.discovery_table import DiscoveryTable as DiscoveryTable
     from penult.results.groupings.grouping import Grouping as Grouping
@@ -83,7 +84,21 @@ if TYPE_CHECKING:
     from penult.results.lists.stored import ResultSummary as ResultSummary
     from penult.results.metrics import EpochMetrics as EpochMetrics
     from penult.results.metrics import Metrics as Metrics
+    from penult.results.neighbourhood.duplicates import Duplicates as Duplicates
+    from penult.results.neighbourhood.duplicates import GroupShare as GroupShare
+    from penult.results.neighbourhood.duplicates import Leak as Leak
+    from penult.results.neighbourhood.duplicates import Leaks as Leaks
+    from penult.results.neighbourhood.label_noise import LabelNoise as LabelNoise
+    from penult.results.neighbourhood.neighbours import Neighbours as Neighbours
+    from penult.results.neighbourhood.neighbours import Recall as Recall
+    from penult.results.neighbourhood.rates import NeighbourRate as NeighbourRate
+    from penult.results.neighbourhood.rates import NeighbourRates as NeighbourRates
+    from penult.results.neighbourhood.rates import RunNeighbours as RunNeighbours
+    from penult.results.neighbourhood.votes import NeighbourMetrics as NeighbourMetrics
     from penult.results.notes import Note as Note
+    from penult.results.pictures.feature_map import FeatureMap as FeatureMap
+    from penult.results.pictures.gallery import Example as Example
+    from penult.results.pictures.gallery import Gallery as Gallery
     from penult.results.records import Checkpoint as Checkpoint
     from penult.results.records import Dataset as Dataset
     from penult.results.records import Features as Features
@@ -105,6 +120,7 @@ if TYPE_CHECKING:
     from penult.results.space.usage import Usage as Usage
     from penult.results.spectra import Imbalance as Imbalance
     from penult.results.spectra import Spectra as Spectra
+    from penult.results.used_grouping import UsedGrouping as UsedGrouping
     from penult.saved import load as load
     from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
     from penult.wire.refit_arguments import RefitArguments as RefitArguments
@@ -124,12 +140,21 @@ _NAMES = {
     "results.spectra": "Imbalance Spectra",
     "results.run_spectra": "RunSpectra",
     "results.descriptors": "Descriptor Descriptors Eigenvectors PrincipalAngles VarianceShare",
+    "results.neighbourhood.neighbours": "Neighbours Recall",
+    "results.neighbourhood.votes": "NeighbourMetrics",
+    "results.neighbourhood.duplicates": "Duplicates GroupShare Leak Leaks",
+    "results.neighbourhood.label_noise": "LabelNoise",
+    "results.neighbourhood.rates": "NeighbourRate NeighbourRates RunNeighbours",
     "results.refits": "Certificate Interpolation Refit Selection",
     "results.rows.predictions": "Predictions",
+    "results.pictures.feature_map": "FeatureMap",
+    "results.pictures.gallery": "Example Gallery",
     "results.heads": "Head",
+    "results.groupings.consensus": "Consensus",
     "results.groupings.grouping": "Grouping GroupingArrays",
     "results.groupings.scores": "GroupingScore GroupingScores GroupingStability",
     "results.groupings.discovery_table": "DiscoveryRow DiscoveryTable",
+    "results.used_grouping": "UsedGrouping",
     "results.soups": "soup",
     "results.notes": "Note",
     "results.lists.listing": "Listing",

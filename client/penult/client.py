@@ -12,14 +12,16 @@ from penult.calls.discovery.comparing import Comparing
 from penult.calls.features import FeatureSets
 from penult.calls.finetuning import Finetuning
 from penult.calls.jobs import Jobs
+from penult.calls.neighbourhood.questions import Neighbourhood
+from penult.calls.neighbourhood.searching import Searching
+from penult.calls.pictures.maps import Pictures
 from penult.calls.runs import Runs
-from penult.calls.spectral import Spectral
 from penult.calls.storage import Storage
 from penult.connection.rpc import Connection
 from penult.results.records import Info
 
 
-class Client(Finetuning, Spectral, Comparing, Storage, About):
+class Client(Finetuning, Searching, Neighbourhood, Comparing, Pictures, Storage, About):
     """A connection to a penult server; made by `penult.connect` or `penult.local`.
 
     A context manager; may be shared between threads. Feature sets are given to its methods as a record, a

@@ -29,6 +29,9 @@ JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "can
 Layout = Literal["table", "waterbirds", "celeba", "civilcomments", "multinli", "imagefolder", "huggingface"]
 Link = Literal["softmax", "ovr"]
 MissingGroups = Literal["refuse", "skip"]
+NeighbourMethod = Literal["exact", "ivf", "hnsw", "pq"]
+NeighbourMetric = Literal["cosine", "l2", "inner"]
+NeighbourWithin = Literal["all", "class", "other_class", "group", "other_group", "attribute", "other_attribute"]
 OffsetChoice = Literal["none", "class_prior", "prediction_prior"]
 PathKeep = Literal["last", "best"]
 PathOptimizer = Literal["gd", "sgd", "adamw"]
@@ -74,7 +77,16 @@ RecipeName = Literal[
     "liu2021-waterbirds",
     "liu2021-celeba",
 ]
-ResultKind = Literal["refit", "spectra", "descriptors", "principal_angles"]
+ResultKind = Literal[
+    "refit",
+    "spectra",
+    "descriptors",
+    "principal_angles",
+    "neighbour_metrics",
+    "duplicates",
+    "label_noise",
+    "neighbour_rates",
+]
 Risk = Literal["mean", "group_dro", "cvar"]
 RowsChoice = Literal["all", "top_loss", "top_disagreement", "loss_ends"]
 Scaling = Literal["none", "rows", "all"]

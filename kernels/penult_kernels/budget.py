@@ -39,6 +39,8 @@ class Budget:
     """Bytes of the rows that wait in the buffers of all groups; with many groups a buffer is below `buffer_rows`."""
     centered_bytes: int = 2**19
     """Bytes of the float64 rows that NumPy centers at a time: few enough to stay in the cache."""
+    neighbours_bytes: int = 256 * 2**20
+    """Bytes of the points, in float32, that a search for neighbours holds; those of a larger set are made again."""
     chunk_bytes: int = 32 * 2**20
     """Bytes of features in one chunk of a store, about: read, verified and copied to a device at a time."""
     moments_bytes: int = 2**30

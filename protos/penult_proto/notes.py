@@ -30,6 +30,8 @@ class NoteId(StrEnum):
     """What became of the head that a file of weights holds, and how its rows were named."""
     NAME_MOVED = "name_moved"
     """A name was taken from the thing that had it."""
+    NO_LOGITS = "no_logits"
+    """A set has no logits of its classes, so that accuracies are missing."""
     NOT_CONVERGED = "not_converged"
     """A solver stopped before its tolerance was met."""
     PREDICTS_ONE_CLASS = "predicts_one_class"

@@ -36,6 +36,7 @@ METHOD_ROLES: dict[str, dict[str, Role]] = {
     "penult.v1.DatasetService": {
         "GetDataset": Role.READER,
         "ListDatasets": Role.READER,
+        "ReadExamples": Role.READER,
     },
     "penult.v1.FeatureService": {
         "GetFeatureSet": Role.READER,
@@ -90,6 +91,7 @@ METHOD_ROLES: dict[str, dict[str, Role]] = {
         "ComputePrincipalAngles": Role.READER,
         "ComputeRunSpectra": Role.READER,
         "ComputeSpectra": Role.READER,
+        "ReadCoordinates": Role.RUNNER,
         "ReadEigenvectors": Role.RUNNER,
     },
     "penult.v1.StorageService": {

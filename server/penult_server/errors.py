@@ -24,6 +24,8 @@ class ServiceError(Exception):
     def __init__(self, kind: ErrorKind, message: str, **metadata: object) -> None:
         super().__init__(message)
         self.kind = kind
+        self.retry_after: float | None = None
+        """Seconds after which to ask again, where it is known; otherwise by the kind."""
         self.message = message
         self.metadata = {key: str(value) for key, value in metadata.items()}
 

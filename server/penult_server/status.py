@@ -43,8 +43,10 @@ def status_of(error: ServiceError) -> status_pb2.Status:
     metadata = {key: shortened(value, each) for key, value in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=error.kind.upper(), domain=DOMAIN, metadata=metadata)
     details = [pack(info)]
-    if error.kind in _RETRY_SECONDS:
-        delay = Duration(seconds=_RETRY_SECONDS[error.kind])
+    seconds = error.retry_after or _RETRY_SECONDS.get(error.kind)
+    if seconds:
+        delay = Duration()
+        delay.FromMilliseconds(round(1000 * seconds))
         details.append(pack(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status_pb2.Status(code=code, message=shortened(error.message), details=details)
 

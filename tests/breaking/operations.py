@@ -16,6 +16,7 @@ from penult_proto.v1 import groupings_pb2, jobs_pb2, spectra_pb2
 from penult_server.compute.backend import choose_backend
 from penult_server.compute.groupings.discover import discover
 from penult_server.compute.groupings.inputs import Access
+from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.front.queries.grouping_request import complete_discovery, grouping_digest
 from penult_server.messages import feature_set_to_proto
@@ -71,8 +72,8 @@ async def group(server: TinyServer, tell: Tell) -> list[str]:
     request.source.feature_set = old.digest
     await server.registry.run(complete_discovery, server.registry.catalog, request)
     backend = choose_backend("cpu")
-    residents = ResidentFeatures(server.root, backend, 2**20)
-    access = Access(root=server.root, residents=residents, backend=backend, check=lambda: None)
+    material = RefitMaterial(server.root, backend, ResidentFeatures(server.root, backend, 2**20))
+    access = Access(root=server.root, material=material, check=lambda: None)
     found = discover(request, grouping_digest(request), access)
     await server.registry.run(server.registry.catalog.add_grouping, found, Given(name="groups"))
     tell(f"has grouping {found.digest}")

@@ -1,11 +1,16 @@
 """Records about groups that were found: the share of the gap closed, and tables."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from sklearn.metrics import adjusted_rand_score
 
+from penult.results.groupings.consensus import consensus_values
 from penult.results.groupings.discovery_table import DiscoveryRow, DiscoveryTable
 from penult.results.groupings.gap import gap_share
 from penult.results.groupings.scores import GroupingScore, GroupingScores, GroupingStability
@@ -49,7 +54,9 @@ def test_without_a_gap_there_is_no_interval() -> None:
 
 
 def row(method: str, **fields: object) -> DiscoveryRow:
-    numbers = dict.fromkeys(("ari", "p_value", "minority_precision", "minority_recall", "average_accuracy"), NAN)
+    numbers = dict.fromkeys(
+        ("ari", "p_value", "minority_precision", "minority_recall", "imbalance_p", "average_accuracy"), NAN
+    )
     gaps = dict.fromkeys(("gap_closed", "gap_low", "gap_high", "seconds"), NAN)
     return DiscoveryRow(
         **{"method": method, "grouping": "", "n_groups": 0, "worst_group_accuracy": NAN, "failure": ""}
@@ -74,6 +81,8 @@ def test_a_table_prints_its_rows_and_why_some_are_empty() -> None:
     cells = ["xrm", "4", "0.710", *["–"] * 5, "0.90", "0.80", "..", "1.04", "2.0"]
     assert text.splitlines()[2].split() == cells
     assert "note: ssa: needs a set" in text
+    assert "imbalance p" not in text
+    assert "imbalance p" in repr(replace(table, rows=(row("xrm", imbalance_p=0.25),)))
     assert table["xrm"].ari == 0.71
     assert len(table) == 3
     assert table.to_frame()["method"].tolist() == ["none", "xrm", "ssa"]
@@ -88,6 +97,37 @@ def test_scores_print_a_line_for_each_class() -> None:
     assert "out (as 1)" in repr(scores)
     assert scores.to_frame()["name"].tolist() == ["cat", "all"]
     assert "out (as 1)" in scores._repr_html_()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_consensus_is_scipys_average_linkage_of_rows(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, 80)
+    true = rng.integers(0, 2, 80)
+    values = np.stack([np.where(rng.random(80) < 0.8, true, rng.integers(-1, 3, 80)) for _ in range(5)])
+    found, agreement = consensus_values(values, y, 2)
+    for one in (0, 1):
+        rows = values[:, y == one]
+        both = (rows[:, :, None] >= 0) & (rows[:, None, :] >= 0)
+        same = (both & (rows[:, :, None] == rows[:, None, :])).sum(axis=0) / np.maximum(both.sum(axis=0), 1)
+        np.fill_diagonal(same, 1)
+        # SciPy breaks ties between equal distances in another way: what is compared is how good the partition is.
+        tree = linkage(squareform(1 - same, checks=False), "average")
+        expected = fcluster(tree, 2, "maxclust") - 1
+        if len(set(tree[:, 2])) == len(tree):
+            assert adjusted_rand_score(expected, found[y == one]) == 1
+        assert adjusted_rand_score(true[y == one], found[y == one]) > 0.5
+    assert ((agreement > 0) & (agreement <= 1)).all()
+
+
+def test_groupings_that_agree_are_their_consensus() -> None:
+    values = np.array([[0, 0, 1, 0, 1, 1], [1, 1, 0, 1, 0, 0]])
+    found, agreement = consensus_values(values, np.array([0, 0, 0, 1, 1, 1]), 2)
+    # The largest of each class is 0.
+    assert found.tolist() == [0, 0, 1, 1, 0, 0]
+    assert agreement.tolist() == [1] * 6
+    with pytest.raises(ValueError, match="combinations"):
+        consensus_values(np.arange(1500)[None].astype(np.int64), np.zeros(1500, np.int64), 2)
 
 
 def test_stability_is_the_mean_of_every_two() -> None:

@@ -23,6 +23,7 @@ from penult.results import records
 from penult.results.descriptors import Descriptor, Descriptors, Eigenvectors, PrincipalAngles, VarianceShare
 from penult.results.groupings.discovery_table import DiscoveryRow, DiscoveryTable
 from penult.results.groupings.gap import GapShare
+from penult.results.groupings.grouping import Grouping, GroupingArrays
 from penult.results.groupings.scores import GroupingScore, GroupingScores, GroupingStability
 from penult.results.metrics import EpochMetrics, MaskMetrics, Metrics
 from penult.results.notes import Note
@@ -366,6 +367,21 @@ def everything(name: str) -> list[Any]:
         Interpolation(t=np.array([0.0, 1.0]), metrics=(metrics(members, 1),) * 2, notes=note),
         *(jobs[0], JobGroup(jobs), presets(), presets()[0]),
         *(grouping_methods(), grouping_methods()[0], *about_discovery(name)),
+        *about_groupings(name, tuple(members), note),
+    ]
+
+
+def about_groupings(name: str, members: tuple[Any, ...], notes: Any) -> list[Any]:
+    """A grouping, and its arrays."""
+    empty = dict.fromkeys(Grouping.__dataclass_fields__, "")
+    texts = dict.fromkeys(("method", "attribute", "dataset", "split", "name", "note", "user"), name)
+    maps: dict[str, Any] = {"numbers": {name: 0.5}, "words": {name: name}, "scores": {name: 0.5}}
+    rest: dict[str, Any] = {"groups": members, "n_rows": 9, "n_unassigned": 1, "seed": 1, "created": None}
+    rest |= {"classes": (name,), "value_names": (name,), "tags": (name,), "notes": notes}
+    ids = np.arange(3, dtype=np.uint64)
+    return [
+        Grouping(**{**empty, **texts, **maps, **rest, "digest": "d" * 64}),
+        GroupingArrays(row_id=ids, values=ids.astype(np.int64), soft=None),
     ]
 
 

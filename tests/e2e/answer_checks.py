@@ -127,6 +127,35 @@ def check_ComputePrincipalAngles(request: Any, answer: Any, server: "FuzzedServe
     assert (np.diff(angles) >= 0).all()
 
 
+def check_EvaluateNeighbours(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    assert [one.k for one in answer.by_k] == sorted({one.k for one in answer.by_k})
+    for one in answer.by_k:
+        assert sum(one.metrics.correct) <= sum(group.count for group in one.metrics.groups)
+        assert one.metrics.loss >= 0
+
+
+def check_FindDuplicates(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    pairs, distances = arrays.decode(answer.pairs), arrays.decode(answer.distances)
+    assert pairs.shape == (len(distances), 2)
+    assert (np.diff(distances) >= 0).all()
+    assert len(arrays.decode(answer.components)) == answer.n_pairs
+    assert 0 <= answer.n_exact <= answer.n_pairs
+    assert math.isnan(answer.p_value) or 0 < answer.p_value <= 1
+
+
+def check_FindLabelNoise(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    flagged, minority = arrays.decode(answer.flagged), arrays.decode(answer.minority)
+    assert not (flagged & minority).any()
+    assert (np.diff(arrays.decode(answer.suspicion)) <= 0).all()
+    assert sum(one.count for one in answer.flagged_groups) <= flagged.sum()
+
+
+def check_ComputeNeighbourRates(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    for one in (*answer.groups, answer.overall):
+        for share in (one.same_class, one.expected_class, *one.same_attribute, *one.expected_attribute):
+            assert math.isnan(share) or 0 <= share <= 1
+
+
 def check_WatchQuery(request: Any, answer: Any, server: "FuzzedServer") -> list[str]:
     assert answer == [], "no query in progress has a name that is made up"
     return ["ended"]
@@ -139,6 +168,16 @@ def check_ReadEigenvectors(request: Any, answer: Any, server: "FuzzedServer") ->
     for one in vectors:
         if np.isfinite(one).all():
             np.testing.assert_allclose(one @ one.T, np.eye(len(one)), atol=1e-6)
+
+
+def check_ReadCoordinates(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    found = check_pieces(answer)
+    assert found["coordinates"].shape == (len(found["row_id"]), answer[0].header.request.top_k)
+    assert np.isfinite(found["coordinates"]).all()
+
+
+def check_ReadExamples(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    assert [one.row_id for one in answer] == arrays.decode(request.row_ids).tolist()
 
 
 def check_ReadFeatures(request: Any, answer: Any, server: "FuzzedServer") -> None:

@@ -35,6 +35,7 @@ from penult_proto.v1 import (
     groupings_pb2,
     info_pb2,
     jobs_pb2,
+    neighbours_pb2,
     progress_pb2,
     refits_pb2,
     runs_pb2,
@@ -241,6 +242,7 @@ class FuzzedServer:
             self._job_seeds(),
             # Of no query in progress: nothing comes.
             {"Progress/WatchQuery": [progress_pb2.WatchQueryRequest(id="0" * 32)]},
+            self._neighbour_seeds(),
             self._refit_seeds(),
             self._run_seeds(),
             self._checkpoint_seeds(),
@@ -296,17 +298,12 @@ class FuzzedServer:
         )
         lists = groupings_pb2.ListGroupingsRequest
         return {
-            "Grouping/AssignGroups": [
-                groupings_pb2.AssignGroupsRequest(grouping="true", source=source),
-                groupings_pb2.AssignGroupsRequest(
-                    grouping="true", source=spectra_pb2.FeatureSource(feature_set="plain")
-                ),
-            ],
+            "Grouping/AssignGroups": [groupings_pb2.AssignGroupsRequest(grouping="true", source=source)],
             "Grouping/DiscoverGroups": [
                 discover(source=source, method="attribute"),
                 discover(source=source, method="uploaded", uploaded=given),
                 discover(source=source, method="regularised_errors", numbers={"l2": 0.1}, words={"balance": "none"}),
-                discover(source=source, method="kmeans", numbers={"k": 2}, seed=3),
+                discover(source=source, method="units", indices=[0], seed=3),
                 discover(source=source, method="errors", head=refits_pb2.HeadReference(refit=self.refit.digest)),
             ],
             "Grouping/GetGrouping": [groupings_pb2.GetGroupingRequest(grouping="true")],
@@ -412,6 +409,34 @@ class FuzzedServer:
             "Storage/GetUsage": [storage_pb2.GetUsageRequest()],
         }
 
+    def _neighbour_seeds(self) -> dict[str, Sequence[Any]]:
+        waders, gulls, odd = (spectra_pb2.FeatureSource(feature_set=name) for name in ("waders", "gulls", "odd"))
+        first, last = (
+            spectra_pb2.FeatureSource(checkpoint=one.digest, split="train")
+            for one in (self.run.checkpoints[0], self.run.checkpoints[-1])
+        )
+        pb = neighbours_pb2
+        return {
+            "Neighbour/ComputeNeighbourRates": [
+                pb.ComputeNeighbourRatesRequest(source=first, k=3),
+                pb.ComputeNeighbourRatesRequest(source=first, among=last, k=2, across_checkpoints=True),
+            ],
+            "Neighbour/EvaluateNeighbours": [
+                pb.EvaluateNeighboursRequest(source=waders),
+                pb.EvaluateNeighboursRequest(
+                    source=first, among=last, k=[1, 4], balanced=True, across_checkpoints=True
+                ),
+            ],
+            "Neighbour/FindDuplicates": [
+                pb.FindDuplicatesRequest(source=odd, metric=pb.NEIGHBOUR_METRIC_L2),
+                pb.FindDuplicatesRequest(source=waders, against=gulls, threshold=0.1),
+            ],
+            "Neighbour/FindLabelNoise": [
+                pb.FindLabelNoiseRequest(source=waders, k=2),
+                pb.FindLabelNoiseRequest(source=first, folds=2, temperature=1.0),
+            ],
+        }
+
     def _spectra_seeds(self) -> dict[str, Sequence[Any]]:
         uploaded = spectra_pb2.FeatureSource(feature_set="waders")
         of_checkpoint = spectra_pb2.FeatureSource(checkpoint=self.run.checkpoints[0].digest, split="train")
@@ -433,6 +458,7 @@ class FuzzedServer:
             "Spectra/ComputePrincipalAngles": [
                 spectra_pb2.ComputePrincipalAnglesRequest(first=sides[0], second=sides[1], top_k=2)
             ],
+            "Spectra/ReadCoordinates": [spectra_pb2.ReadCoordinatesRequest(source=one) for one in sources],
             "Spectra/ReadEigenvectors": [spectra_pb2.ReadEigenvectorsRequest(source=one, top_k=2) for one in sources],
         }
 
@@ -475,6 +501,11 @@ def _dataset_seeds() -> dict[str, Sequence[Any]]:
     return {
         "Dataset/GetDataset": [datasets_pb2.GetDatasetRequest(name="shapes")],
         "Dataset/ListDatasets": [datasets_pb2.ListDatasetsRequest()],
+        "Dataset/ReadExamples": [
+            datasets_pb2.ReadExamplesRequest(
+                dataset="shapes", split="train", row_ids=arrays.encode(np.arange(1, dtype=np.uint64)), side=16
+            )
+        ],
     }
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 import penult
 from penult_proto import PROTOCOL
+from penult_proto.v1 import arrays_pb2, features_pb2
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,19 @@ def test_a_refused_upload_says_why_every_time(client, arrays):
     for change in ({"features": wrong}, {"head": head}) * 100:
         with refused("not_finite"):
             client.features.upload(**arrays | change)
+
+
+def test_an_upload_that_goes_on_after_it_was_refused_is_told_why_every_time(client):
+    arrays = [arrays_pb2.ArrayHeader(name="y", dtype=4, shape=[100], total_bytes=800)]
+    arrays.append(arrays_pb2.ArrayHeader(name="features", dtype=2, shape=[100, 8], total_bytes=3200))
+    header = features_pb2.UploadFeaturesRequest(header=features_pb2.UploadHeader(arrays=arrays))
+    wrong = features_pb2.UploadFeaturesRequest(chunk=arrays_pb2.ArrayChunk(name="y", offset=8, data=bytes(792)))
+    more = features_pb2.UploadFeaturesRequest(chunk=arrays_pb2.ArrayChunk(name="features", data=bytes(2**16)))
+    connection, messages = client.connection, lambda: iter([header, wrong, *[more] * 200])
+    for _ in range(40):
+        with pytest.raises(penult.PenultError) as raised:
+            connection.upload(connection.stubs.features.UploadFeatures, messages, timeout=60)
+        assert raised.value.kind == "incomplete_upload", raised.value
 
 
 @pytest.mark.parametrize(

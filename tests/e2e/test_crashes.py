@@ -170,6 +170,19 @@ def test_kill_9_of_a_worker_costs_the_steps_since_the_last_saving(serve, table, 
     assert [one.digest for one in run.checkpoints] == [one.digest for one in expected.checkpoints]
 
 
+def test_a_job_whose_worker_stands_still_goes_on_in_another_one(serve, table, tiny):
+    server = serve()
+    with server.connect() as client:
+        client.datasets.register("shapes", table)
+        job = client.finetune(dataset="shapes", epochs=6, record=penult.Record(save_every=1), evaluate=["val"], **tiny)
+        events_until(job, "metrics")
+        for pid in busy_workers(server):
+            os.kill(pid, signal.SIGSTOP)
+        job.wait()
+        assert job.attempt == 2
+    assert "hangs: it has not answered for 5 s, and does not compute; it is ended" in server.log()
+
+
 def busy_workers(server) -> list[int]:
     """Job workers that have taken an order; the one in waiting prints to the common log."""
     busy = []

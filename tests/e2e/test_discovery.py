@@ -179,7 +179,10 @@ def test_methods_stand_on_one_table_beside_none_classes_and_the_true_groups(clie
         test=sets["test"],
         methods={"errors": {}, "regularised_errors": {"l2": 0.3}, "eiil": {"l9": 1}},
         preset="dfr_l2",
+        groupings={"mine": client.groupings.from_attribute(sets["val"])},
+        replicates=20,
     )
+    assert (table["mine"].ari, table["mine"].gap_closed) == (1, 1)
     assert [row.method for row in table][:3] == ["none", "classes", "true groups"]
     none, true, found = table["none"], table["true groups"], table["regularised_errors"]
     assert none.worst_group_accuracy == client.evaluate(stored_head(client, sets), sets["test"]).worst_group_accuracy
@@ -189,6 +192,7 @@ def test_methods_stand_on_one_table_beside_none_classes_and_the_true_groups(clie
     assert found.gap_closed == pytest.approx(closed)
     assert found.gap_low < closed < found.gap_high
     assert found.ari == client.score_grouping(found.grouping).overall.ari
+    assert 0 < found.imbalance_p <= 1
     assert "l9" in table["eiil"].failure
     refit = client.refit(sets["val"], preset="dfr_l2", by=found.grouping, evaluate={"test": sets["test"]})
     assert refit.metrics["test"].worst_group_accuracy == found.worst_group_accuracy
@@ -197,6 +201,18 @@ def test_methods_stand_on_one_table_beside_none_classes_and_the_true_groups(clie
 
 def stored_head(client, sets):
     return client.features.read(sets["test"]).head
+
+
+def test_a_consensus_is_of_what_most_groupings_say(client, sets):
+    members = [client.discover(sets["val"], method=one) for one in ("errors", "regularised_errors", "gmm")]
+    both = client.consensus(members, name="most")
+    assert client.score_grouping("most").overall.ari > min(client.score_grouping(one).overall.ari for one in members)
+    assert both.agreement.min() < 1
+    assert both.disputed(3).shape == (3,)
+    with pytest.raises(penult.InvalidRequest, match="same rows"):
+        client.consensus([members[0], client.discover(sets["train"], method="errors")])
+    with pytest.raises(penult.InvalidRequest, match="two different"):
+        client.consensus([members[0]])
 
 
 def test_a_refit_on_found_errors_is_the_refit_on_errors(client, sets):
@@ -220,6 +236,8 @@ def test_without_true_groups_a_table_still_says_what_was_found(client, sets):
     only = client.discover_all(sets["val"], fit=sets["train"], methods=["regularised_errors"])
     assert len(only) == 1
     assert only["regularised_errors"].ari > 0.7
+    with pytest.raises(penult.InvalidRequest, match="another row"):
+        client.discover_all(sets["val"], methods=[], groupings={"none": "nobody"})
     for wrong in (["jtt"], {"errors": 3}, ["attribute"]):
         with pytest.raises(penult.InvalidRequest, match="methods"):
             client.discover_all(sets["val"], methods=wrong)

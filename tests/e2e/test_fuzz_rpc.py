@@ -22,8 +22,10 @@ from message_strategies import nearly, nearly_upload
 EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "400"))
 SEED = int(os.environ.get("PENULT_FUZZ_SEED", "0"))
 SHARES = {"ComputeRefits": 9, "ComputeSpectra": 5, "UploadFeatures": 4, "CreateJob": 3}
-SHARES |= dict.fromkeys(("ComputeDescriptors", "ComputePrincipalAngles", "ReadEigenvectors", "ReadFeatures"), 2)
-SHARES |= {"Evaluate": 3, "EvaluateMixtures": 3}
+SHARES |= dict.fromkeys(
+    ("ComputeDescriptors", "ComputePrincipalAngles", "ReadCoordinates", "ReadEigenvectors", "ReadFeatures"), 2
+)
+SHARES |= {"DiscoverGroups": 3, "Evaluate": 3, "EvaluateMixtures": 3}
 """Of the examples; 1 for every other RPC."""
 
 

@@ -49,6 +49,23 @@ def test_values_of_an_attribute_are_those_that_are_stored(client, mine, true):
     assert (again, again.reused, again.name) == (true, True, "true")
 
 
+def test_answers_by_the_true_groups_are_those_by_stored_ones_bit_for_bit(client, mine, true):
+    stored, found = client.spectra(mine, replicates=20), client.spectra(mine, by=true, replicates=20)
+    assert np.array_equal(stored.eigenvalues, found.eigenvalues)
+    assert [(one.ratio, one.p_value) for one in stored.imbalance] == [
+        (one.ratio, one.p_value) for one in found.imbalance
+    ]
+    assert stored.groups == found.groups
+    options = {"preset": "dfr_l2", "select": {"on": "half"}, "seed": 1, "evaluate": {"mine": mine}}
+    stored, found = client.refit(mine, **options), client.refit(mine, by=true, **options)
+    assert np.array_equal(stored.head.weight, found.head.weight)
+    assert np.array_equal(stored.metrics["mine"].group_accuracy, found.metrics["mine"].group_accuracy)
+    of_stored, of_found = client.evaluate(found, mine), client.evaluate(found, mine, by=true)
+    assert np.array_equal(of_stored.group_accuracy, of_found.group_accuracy)
+    # By its name and by a digest it is the same question.
+    assert client.spectra(mine, by="true", replicates=20).reused
+
+
 def test_values_come_in_every_form(client, mine):
     names = np.array(["grass", "gravel"])[A]
     one = client.groupings.upload(mine, A, names=["grass", "gravel"])

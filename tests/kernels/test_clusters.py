@@ -140,7 +140,7 @@ def test_mean_variance_is_that_of_the_columns(backend, rng, set_budget):
 
 
 def test_silhouettes_are_scikit_learns(backend, rng, monkeypatch):
-    monkeypatch.setattr("penult_kernels.groupings.silhouette.TILE_BYTES", 8 * 120 * 7)
+    monkeypatch.setattr("penult_kernels.groupings.silhouette.ROWS", 50)
     x, label = blobs(rng, n=120, apart=2.0)
     lonely = label.copy()
     lonely[5] = 7  # One point by itself, and numbers without a point.

@@ -202,4 +202,9 @@ def test_a_part_is_kept_when_all_four_conditions_hold():
 
 def test_left_over_parts_share_a_group_of_their_cluster():
     kept = np.array([[False, True, False], [False, False, False], [True, True, True]])
-    np.testing.assert_array_equal(merged(kept), [[0, 1, 0], [2, 2, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(merged(kept, np.ones((3, 3), np.int64)), [[0, 1, 0], [2, 2, 2], [3, 4, 5]])
+
+
+def test_parts_without_rows_make_no_group():
+    kept = np.array([[True, False, True], [False, False, False]])
+    np.testing.assert_array_equal(merged(kept, np.array([[5, 0, 9], [0, 4, 0]])), [[0, 1, 1], [2, 2, 2]])

@@ -15,6 +15,7 @@ from penult_server.compute.backend import choose_backend
 from penult_server.compute.groupings.discover import FINDERS, assign, discover
 from penult_server.compute.groupings.found import Found
 from penult_server.compute.groupings.inputs import Access
+from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.front.queries.grouping_request import complete_discovery, grouping_digest
@@ -47,8 +48,7 @@ class Store:
         backend = choose_backend("cpu")
         self.access = Access(
             root=root,
-            residents=ResidentFeatures(root, backend, 2**20),
-            backend=backend,
+            material=RefitMaterial(root, backend, ResidentFeatures(root, backend, 2**20)),
             check=lambda: None,
         )
         self.set = self.add()
@@ -192,7 +192,7 @@ def test_an_upload_that_cannot_be_is_refused(shared, given, kind, said):
         ("attribute", {"fit": "nothing"}, "unknown_feature_set", "nothing"),
         ("attribute", {"head": {"refit": "nothing"}}, "unknown_result", "nothing"),
         ("attribute", {"source": {"feature_set": "nothing"}}, "unknown_feature_set", "nothing"),
-        ("attribute", {"source": {"rows": {"run": "x"}}}, "invalid_argument", "all rows"),
+        ("attribute", {"source": {"rows": {"run": "x"}}}, "unknown_run", "no run"),
         ("attribute", {"source": {"grouping": "x"}}, "invalid_argument", "left out"),
         ("attribute", {"source": {"checkpoint": "x"}}, "invalid_argument", "named twice"),
     ],
@@ -376,3 +376,19 @@ def test_lists_hold_what_was_asked_for(store):
     assert ([one.digest for one in page], end) == ([first.digest], "")
     with pytest.raises(ServiceError, match="there is no grouping"):
         store.catalog.grouping("zz")
+
+
+def test_rows_without_an_attribute_cannot_be_assigned_by_a_column(store):
+    found = store.find()
+    for changes, kind in (
+        ({"labels": LabelNames(classes=("cat", "dog"))}, "attribute_missing"),
+        (
+            {"labels": LabelNames(classes=("cat", "dog"), attribute="size", attribute_values=("s", "m"))},
+            "invalid_argument",
+        ),
+    ):
+        request = pb.AssignGroupsRequest(grouping=found.digest)
+        request.source.feature_set = store.add(**changes, attributes=())
+        with pytest.raises(ServiceError) as raised:
+            assign(request, "b" * 64, store.access)
+        assert raised.value.kind == kind

@@ -158,7 +158,7 @@ sys.stdout.write("ready\\n"); sys.stdout.flush()
 
 
 @pytest.mark.parametrize("hang", ["while True: pass", "os.open(sys.argv[1], os.O_RDONLY)"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_a_process_that_hangs(tmp_path, hang, number):
     os.mkfifo(tmp_path / "fifo")
     command = [sys.executable, "-c", LEAVING.format(hang=hang), str(tmp_path / "fifo")]
@@ -169,3 +169,14 @@ def test_a_signal_ends_a_process_that_hangs(tmp_path, hang, number):
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (4, "asked\n")
     assert "does not let the server leave" in err
+
+
+def test_nohup_is_respected(tmp_path):
+    code = LEAVING.format(hang="time.sleep(0.3); sys.stdout.write('goes on')")
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)" + code
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "goes on")

@@ -1,6 +1,7 @@
 """The registry: states, events, names; what is acknowledged survives the process."""
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -245,6 +246,22 @@ def test_a_file_that_is_no_registry_is_refused_and_left_alone(tmp_path):
         Database(path)
     assert kind_of(raised) is ErrorKind.STORE_CORRUPT
     assert path.read_bytes() == before
+
+
+def test_a_registry_whose_texts_are_none_any_more_is_refused_as_damaged(tmp_path):
+    path = tmp_path / "penult.db"
+    Database(path).close()
+    whole = path.read_bytes()
+    kinds = set[ErrorKind]()
+    for found in re.finditer(rb"(?:table|trigger)[a-z_]+.CREATE", whole, re.DOTALL):
+        damaged = bytearray(whole)
+        damaged[found.start() + len(b"table") + 1] ^= 0x80
+        path.write_bytes(damaged)
+        try:
+            Database(path).close()
+        except ServiceError as error:
+            kinds.add(error.kind)
+    assert kinds == {ErrorKind.STORE_CORRUPT}
 
 
 def test_a_clock_that_was_put_back_changes_no_order(jobs, catalog, monkeypatch):

@@ -4,6 +4,9 @@ import asyncio
 import io
 import os
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -20,7 +23,7 @@ from penult_server.front.workers.vitals import INTERVAL, SILENT_SECONDS, STUCK_S
 from penult_server.jobs import worker as job_worker
 from penult_server.machine import gpus
 from penult_server.machine.gpus import is_lost, visible_gpus
-from penult_server.machine.processes import Activity, activity
+from penult_server.machine.processes import Activity, activity, is_held_up
 from penult_server.settings import Settings
 
 FAST = 1.0
@@ -125,6 +128,29 @@ def test_a_stopped_worker_is_replaced_and_its_callers_are_told(tmp_path, monkeyp
             await compute.stop()
 
     asyncio.run(run())
+
+
+BESIDE = """
+import sys, threading
+def work():
+    while True: pass
+if sys.argv[1] == "works": threading.Thread(target=work, daemon=True).start()
+sys.stdout.write("ready\\n"); sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("what", ["works", "waits"])
+def test_a_thread_that_waits_for_a_core_counts_for_its_process(what):
+    command = [sys.executable, "-c", BESIDE, what]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        end = time.monotonic() + 20
+        while is_held_up(process.pid) != (what == "works"):
+            assert time.monotonic() < end
+        process.kill()
+    assert not is_held_up(process.pid)
 
 
 class CUDARuntimeError(RuntimeError):

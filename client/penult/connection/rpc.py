@@ -27,6 +27,7 @@ from penult_proto.v1 import (
     groupings_pb2_grpc,
     info_pb2_grpc,
     jobs_pb2_grpc,
+    neighbours_pb2_grpc,
     progress_pb2_grpc,
     refits_pb2_grpc,
     runs_pb2_grpc,
@@ -112,6 +113,7 @@ class Stubs:
         self.groupings = groupings_pb2_grpc.GroupingServiceStub(channel)
         self.info = info_pb2_grpc.InfoServiceStub(channel)
         self.jobs = jobs_pb2_grpc.JobServiceStub(channel)
+        self.neighbours = neighbours_pb2_grpc.NeighbourServiceStub(channel)
         self.progress = progress_pb2_grpc.ProgressServiceStub(channel)
         self.refits = refits_pb2_grpc.RefitServiceStub(channel)
         self.runs = runs_pb2_grpc.RunServiceStub(channel)

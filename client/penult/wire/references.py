@@ -9,6 +9,10 @@ from penult.results.descriptors import Descriptors, PrincipalAngles
 from penult.results.groupings.grouping import Grouping
 from penult.results.heads import Head, HeadArrays
 from penult.results.lists.stored import ResultSummary
+from penult.results.neighbourhood.duplicates import Duplicates
+from penult.results.neighbourhood.label_noise import LabelNoise
+from penult.results.neighbourhood.rates import NeighbourRates
+from penult.results.neighbourhood.votes import NeighbourMetrics
 from penult.results.records import Checkpoint, Dataset, Features, FeatureSet, Run
 from penult.results.refits import Refit
 from penult.results.spectra import Spectra
@@ -18,7 +22,18 @@ from penult_proto.v1 import groups_pb2, runs_pb2
 
 FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 4 characters), a name, or "dataset/split" where that is one alone."""
-ResultLike: TypeAlias = ResultSummary | Refit | Spectra | Descriptors | PrincipalAngles | str
+StoredAnswer: TypeAlias = (
+    ResultSummary
+    | Refit
+    | Spectra
+    | Descriptors
+    | PrincipalAngles
+    | NeighbourMetrics
+    | Duplicates
+    | LabelNoise
+    | NeighbourRates
+)
+ResultLike: TypeAlias = StoredAnswer | str
 """An answer or its summary, a digest, the start of one (at least 4 characters), or a name."""
 GroupingLike: TypeAlias = Grouping | str
 """A grouping, its digest, the start of one (at least 4 characters), or its name."""
@@ -93,7 +108,7 @@ def scored_by(value: object) -> str:
 
 def result_digest(value: ResultLike, argument: str = "result") -> str:
     """The digest or name that stands for a stored answer. Raises `InvalidRequest`."""
-    if isinstance(value, ResultSummary | Refit | Spectra | Descriptors | PrincipalAngles):
+    if isinstance(value, StoredAnswer):
         return value.digest
     return _named(argument, "result", value, "an answer or its summary, a digest or a name")
 

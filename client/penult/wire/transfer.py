@@ -13,12 +13,14 @@ from penult.wire import decode
 from penult.wire.arrays import AnyArray, sent_by_server
 from penult.wire.uploads import Upload
 from penult_proto.framing import Arrival, announce, expect_end, gather, pieces
-from penult_proto.v1 import arrays_pb2, cards_pb2, features_pb2, groupings_pb2, spectra_pb2
+from penult_proto.v1 import arrays_pb2, cards_pb2, features_pb2, groupings_pb2, neighbours_pb2, spectra_pb2
 
 Response = TypeVar(
     "Response",
     features_pb2.ReadFeaturesResponse,
     groupings_pb2.ReadGroupingResponse,
+    neighbours_pb2.ReadNeighboursResponse,
+    spectra_pb2.ReadCoordinatesResponse,
     spectra_pb2.ReadEigenvectorsResponse,
 )
 

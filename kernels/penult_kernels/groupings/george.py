@@ -76,14 +76,19 @@ def kept_parts(
     return kept.reshape(k, n_parts)
 
 
-def merged(kept: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(k, F) the group of each part: parts that are not kept share one group of their cluster, which comes first."""
+def merged(kept: NDArray[np.bool_], count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(k, F) the group of each part; no group is empty.
+
+    Parts that are not kept share one group of their cluster, which comes first. Where none of these has a row (`count`,
+    (k, F)), they belong to the largest part that is kept.
+    """
     found = np.empty(kept.shape, np.int64)
     groups = 0
     for cluster, of_cluster in enumerate(kept):
-        left_over = groups
-        groups += not of_cluster.all()
-        found[cluster] = left_over
+        has_rest = bool((count[cluster] > 0)[~of_cluster].any())
+        rest, groups = groups, groups + has_rest
         found[cluster, of_cluster] = groups + np.arange(of_cluster.sum())
         groups += int(of_cluster.sum())
+        largest = int(np.argmax(np.where(of_cluster, count[cluster], -1)))
+        found[cluster, ~of_cluster] = rest if has_rest else found[cluster, largest]
     return found

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.products import on_threads
 
-TILE_BYTES = 4 * 2**20
-"""Bytes of the distances that one thread holds: few enough to stay in the cache."""
+ROWS = 256
+"""Points of a tile, so that its distances to another stay in the cache."""
 MOST_ROWS = 5000
 """Points of a class that silhouettes are taken over; of more, a seeded sample."""
 
@@ -56,23 +56,35 @@ def silhouettes(
     centered = points - xp.sum(points, axis=0) / n
     squares = xp.sum(centered**2, axis=1)[:, None]
     ones = xp.ones_like(squares)
-    left, right = xp.concat([centered, squares, ones], axis=1), xp.concat([-2.0 * centered, ones, squares], axis=1).T
+    left = xp.concat([centered, squares, ones], axis=1)
+    right = xp.concat([-2.0 * centered, ones, squares], axis=1).T
     ends = np.cumsum([0, *(of_labeling.size for of_labeling in counts)])
     members = [np.eye(of.size, dtype=np.float32)[labels] for of, labels in zip(counts, labelings, strict=True)]
     belongs = asarray_like(np.concatenate(members, axis=1), points)
 
-    def sums(block: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    tiles = list(blocks(n, ROWS))
+
+    def sums(place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(n, K) of the distances between the points of a tile and those from its first on, and the tile's own."""
         if check is not None:
             check()
-        # |x|^2 + |y|^2 - 2 <x, y>, as one product; what should be 0 has either sign.
-        distances = xp.sqrt(xp.abs(xp.astype(left[block, :] @ right, xp.float32)))
-        # A point's distance to itself is 0 but for rounding, which is taken out again.
-        own = xp.linalg.diagonal(distances[:, block])
-        return to_host(distances @ belongs), to_host(own)
+        first = tiles[place]
+        found = xp.zeros((n, belongs.shape[1]), dtype=xp.float32, device=points.device)
+        own: Array = None
+        for second in tiles[place:]:
+            # |x|^2 + |y|^2 - 2 <x, y>, as one product; what should be 0 has either sign.
+            distances = xp.sqrt(xp.abs(xp.astype(left[first, :] @ right[:, second], xp.float32)))
+            found[first, :] += distances @ belongs[second, :]
+            if second is first:
+                # A point's distance to itself is 0 but for rounding, which is taken out again.
+                own = xp.linalg.diagonal(distances)
+            else:
+                found[second, :] += distances.T @ belongs[first, :]
+        return to_host(found), to_host(own)
 
-    tiles = list(blocks(n, max(1, TILE_BYTES // (8 * n))))
-    found = on_threads(sums, tiles)
-    totals, own = (np.concatenate([one[part] for one in found]).astype(np.float64) for part in (0, 1))
+    found = on_threads(sums, range(len(tiles)))
+    totals = np.sum([of_tile for of_tile, _ in found], axis=0, dtype=np.float64)
+    own = np.concatenate([of_tile for _, of_tile in found]).astype(np.float64)
     return [
         _from_sums(totals[:, start:end], own, labels, count)
         for (start, end), labels, count in zip(pairwise(ends.tolist()), labelings, counts, strict=True)

@@ -18,7 +18,16 @@ from penult_proto.finetune_fields import GROUPS
 from penult_proto.presets import PRESETS
 from penult_proto.recipes import RECIPES
 from penult_proto.refit_fields import ARGUMENTS, GRID
-from penult_proto.v1 import catalog_pb2, datasets_pb2, groups_pb2, jobs_pb2, runs_pb2, spectra_pb2, storage_pb2
+from penult_proto.v1 import (
+    catalog_pb2,
+    datasets_pb2,
+    groups_pb2,
+    jobs_pb2,
+    neighbours_pb2,
+    runs_pb2,
+    spectra_pb2,
+    storage_pb2,
+)
 from penult_proto.v1 import refits_pb2 as pb
 
 CLIENT = Path(__file__).resolve().parents[3] / "client" / "penult"
@@ -40,6 +49,9 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "Layout": datasets_pb2.DatasetLayout,
     "Link": pb.Link,
     "MissingGroups": groups_pb2.MissingGroups,
+    "NeighbourMethod": neighbours_pb2.NeighbourMethod,
+    "NeighbourMetric": neighbours_pb2.NeighbourMetric,
+    "NeighbourWithin": neighbours_pb2.NeighbourWithin,
     "OffsetChoice": pb.OffsetKind,
     "PathKeep": pb.PathKeep,
     "PathOptimizer": pb.PathOptimizer,

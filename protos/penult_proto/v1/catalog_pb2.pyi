@@ -10,6 +10,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import penult_proto.v1.cards_pb2
+import penult_proto.v1.neighbours_pb2
 import penult_proto.v1.notes_pb2
 import penult_proto.v1.refits_pb2
 import penult_proto.v1.runs_pb2
@@ -68,6 +69,10 @@ class _ResultKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     RESULT_KIND_SPECTRA: _ResultKind.ValueType  # 2
     RESULT_KIND_DESCRIPTORS: _ResultKind.ValueType  # 3
     RESULT_KIND_PRINCIPAL_ANGLES: _ResultKind.ValueType  # 4
+    RESULT_KIND_NEIGHBOUR_METRICS: _ResultKind.ValueType  # 5
+    RESULT_KIND_DUPLICATES: _ResultKind.ValueType  # 6
+    RESULT_KIND_LABEL_NOISE: _ResultKind.ValueType  # 7
+    RESULT_KIND_NEIGHBOUR_RATES: _ResultKind.ValueType  # 8
 
 class ResultKind(_ResultKind, metaclass=_ResultKindEnumTypeWrapper): ...
 
@@ -77,6 +82,10 @@ RESULT_KIND_REFIT: ResultKind.ValueType  # 1
 RESULT_KIND_SPECTRA: ResultKind.ValueType  # 2
 RESULT_KIND_DESCRIPTORS: ResultKind.ValueType  # 3
 RESULT_KIND_PRINCIPAL_ANGLES: ResultKind.ValueType  # 4
+RESULT_KIND_NEIGHBOUR_METRICS: ResultKind.ValueType  # 5
+RESULT_KIND_DUPLICATES: ResultKind.ValueType  # 6
+RESULT_KIND_LABEL_NOISE: ResultKind.ValueType  # 7
+RESULT_KIND_NEIGHBOUR_RATES: ResultKind.ValueType  # 8
 Global___ResultKind: typing_extensions.TypeAlias = ResultKind
 
 @typing.final
@@ -187,6 +196,10 @@ class Result(google.protobuf.message.Message):
     SPECTRA_FIELD_NUMBER: builtins.int
     DESCRIPTORS_FIELD_NUMBER: builtins.int
     PRINCIPAL_ANGLES_FIELD_NUMBER: builtins.int
+    NEIGHBOUR_METRICS_FIELD_NUMBER: builtins.int
+    DUPLICATES_FIELD_NUMBER: builtins.int
+    LABEL_NOISE_FIELD_NUMBER: builtins.int
+    NEIGHBOUR_RATES_FIELD_NUMBER: builtins.int
     @property
     def refit(self) -> penult_proto.v1.refits_pb2.Refit: ...
     @property
@@ -195,6 +208,14 @@ class Result(google.protobuf.message.Message):
     def descriptors(self) -> penult_proto.v1.spectra_pb2.Descriptors: ...
     @property
     def principal_angles(self) -> penult_proto.v1.spectra_pb2.PrincipalAngles: ...
+    @property
+    def neighbour_metrics(self) -> penult_proto.v1.neighbours_pb2.NeighbourMetrics: ...
+    @property
+    def duplicates(self) -> penult_proto.v1.neighbours_pb2.Duplicates: ...
+    @property
+    def label_noise(self) -> penult_proto.v1.neighbours_pb2.LabelNoise: ...
+    @property
+    def neighbour_rates(self) -> penult_proto.v1.neighbours_pb2.NeighbourRates: ...
     def __init__(
         self,
         *,
@@ -202,10 +223,14 @@ class Result(google.protobuf.message.Message):
         spectra: penult_proto.v1.spectra_pb2.Spectra | None = ...,
         descriptors: penult_proto.v1.spectra_pb2.Descriptors | None = ...,
         principal_angles: penult_proto.v1.spectra_pb2.PrincipalAngles | None = ...,
+        neighbour_metrics: penult_proto.v1.neighbours_pb2.NeighbourMetrics | None = ...,
+        duplicates: penult_proto.v1.neighbours_pb2.Duplicates | None = ...,
+        label_noise: penult_proto.v1.neighbours_pb2.LabelNoise | None = ...,
+        neighbour_rates: penult_proto.v1.neighbours_pb2.NeighbourRates | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["descriptors", b"descriptors", "kind", b"kind", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["descriptors", b"descriptors", "kind", b"kind", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["refit", "spectra", "descriptors", "principal_angles"] | None: ...
+    def HasField(self, field_name: typing.Literal["descriptors", b"descriptors", "duplicates", b"duplicates", "kind", b"kind", "label_noise", b"label_noise", "neighbour_metrics", b"neighbour_metrics", "neighbour_rates", b"neighbour_rates", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["descriptors", b"descriptors", "duplicates", b"duplicates", "kind", b"kind", "label_noise", b"label_noise", "neighbour_metrics", b"neighbour_metrics", "neighbour_rates", b"neighbour_rates", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["refit", "spectra", "descriptors", "principal_angles", "neighbour_metrics", "duplicates", "label_noise", "neighbour_rates"] | None: ...
 
 Global___Result: typing_extensions.TypeAlias = Result
 
@@ -297,10 +322,10 @@ class ResultSummary(google.protobuf.message.Message):
     title: builtins.str
     """What it is, such as "dfr, l1 0.01" or "by group, top 50"."""
     preset: builtins.str
-    """The preset of a refit, empty without one; and its scores, in the order of the sets' names."""
+    """The preset of a refit, empty without one; and its scores, in the order of the sets' names; of neighbours by their k."""
     @property
     def feature_sets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Digests of the sets that were fitted or looked at: two for angles, else one."""
+        """Digests of the sets that were fitted or looked at: two for angles, and where neighbours are of another set, else one."""
 
     @property
     def scores(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Score]: ...

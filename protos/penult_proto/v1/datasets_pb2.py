@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from penult_proto.v1 import arrays_pb2 as penult__proto_dot_v1_dot_arrays__pb2
 from penult_proto.v1 import cards_pb2 as penult__proto_dot_v1_dot_cards__pb2
 from penult_proto.v1 import groups_pb2 as penult__proto_dot_v1_dot_groups__pb2
 from penult_proto.v1 import notes_pb2 as penult__proto_dot_v1_dot_notes__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenult_proto/v1/datasets.proto\x12\tpenult.v1\x1a\x1bpenult_proto/v1/cards.proto\x1a\x1cpenult_proto/v1/groups.proto\x1a\x1bpenult_proto/v1/notes.proto\"`\n\x05Split\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nn_examples\x18\x02 \x01(\x03\x12 \n\x06groups\x18\x03 \x03(\x0b\x32\x10.penult.v1.Group\x12\x13\n\x0bmask_counts\x18\x04 \x03(\x03\"\x94\x02\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12%\n\x08modality\x18\x03 \x01(\x0e\x32\x13.penult.v1.Modality\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12(\n\nattributes\x18\x05 \x03(\x0b\x32\x14.penult.v1.Attribute\x12 \n\x06splits\x18\x06 \x03(\x0b\x32\x10.penult.v1.Split\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\r\n\x05masks\x18\x08 \x03(\t\x12\x1e\n\x05notes\x18\n \x03(\x0b\x32\x0f.penult.v1.Note\x12\x1d\n\x04\x63\x61rd\x18Z \x01(\x0b\x32\x0f.penult.v1.CardJ\x04\x08\t\x10\n\"\xd8\x01\n\x0cTableColumns\x12\r\n\x05split\x18\x01 \x01(\t\x12\t\n\x01y\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\r\n\x05texts\x18\x04 \x03(\t\x12\n\n\x02id\x18\x05 \x01(\t\x12\x12\n\nattributes\x18\x06 \x03(\t\x12\r\n\x05masks\x18\x07 \x03(\t\x12\x33\n\x06splits\x18\x14 \x03(\x0b\x32#.penult.v1.TableColumns.SplitsEntry\x1a-\n\x0bSplitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\\\n\x13ListDatasetsRequest\x12\'\n\x07options\x18Z \x01(\x0b\x32\x16.penult.v1.ListOptions\x12\x12\n\x05limit\x18[ \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"O\n\x14ListDatasetsResponse\x12$\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x12.penult.v1.Dataset\x12\x11\n\tnext_page\x18Z \x01(\t*K\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODALITY_IMAGE\x10\x01\x12\x11\n\rMODALITY_TEXT\x10\x02*\x82\x02\n\rDatasetLayout\x12\x1e\n\x1a\x44\x41TASET_LAYOUT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x41TASET_LAYOUT_TABLE\x10\x01\x12\x1d\n\x19\x44\x41TASET_LAYOUT_WATERBIRDS\x10\x02\x12\x19\n\x15\x44\x41TASET_LAYOUT_CELEBA\x10\x03\x12 \n\x1c\x44\x41TASET_LAYOUT_CIVILCOMMENTS\x10\x04\x12\x1b\n\x17\x44\x41TASET_LAYOUT_MULTINLI\x10\x05\x12\x1e\n\x1a\x44\x41TASET_LAYOUT_IMAGEFOLDER\x10\x06\x12\x1e\n\x1a\x44\x41TASET_LAYOUT_HUGGINGFACE\x10\x07\x32\xa1\x01\n\x0e\x44\x61tasetService\x12>\n\nGetDataset\x12\x1c.penult.v1.GetDatasetRequest\x1a\x12.penult.v1.Dataset\x12O\n\x0cListDatasets\x12\x1e.penult.v1.ListDatasetsRequest\x1a\x1f.penult.v1.ListDatasetsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenult_proto/v1/datasets.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/arrays.proto\x1a\x1bpenult_proto/v1/cards.proto\x1a\x1cpenult_proto/v1/groups.proto\x1a\x1bpenult_proto/v1/notes.proto\"`\n\x05Split\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nn_examples\x18\x02 \x01(\x03\x12 \n\x06groups\x18\x03 \x03(\x0b\x32\x10.penult.v1.Group\x12\x13\n\x0bmask_counts\x18\x04 \x03(\x03\"\x94\x02\n\x07\x44\x61taset\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12%\n\x08modality\x18\x03 \x01(\x0e\x32\x13.penult.v1.Modality\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12(\n\nattributes\x18\x05 \x03(\x0b\x32\x14.penult.v1.Attribute\x12 \n\x06splits\x18\x06 \x03(\x0b\x32\x10.penult.v1.Split\x12\x13\n\x0b\x64\x65scription\x18\x07 \x01(\t\x12\r\n\x05masks\x18\x08 \x03(\t\x12\x1e\n\x05notes\x18\n \x03(\x0b\x32\x0f.penult.v1.Note\x12\x1d\n\x04\x63\x61rd\x18Z \x01(\x0b\x32\x0f.penult.v1.CardJ\x04\x08\t\x10\n\"\xd8\x01\n\x0cTableColumns\x12\r\n\x05split\x18\x01 \x01(\t\x12\t\n\x01y\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\r\n\x05texts\x18\x04 \x03(\t\x12\n\n\x02id\x18\x05 \x01(\t\x12\x12\n\nattributes\x18\x06 \x03(\t\x12\r\n\x05masks\x18\x07 \x03(\t\x12\x33\n\x06splits\x18\x14 \x03(\x0b\x32#.penult.v1.TableColumns.SplitsEntry\x1a-\n\x0bSplitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x11GetDatasetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\\\n\x13ListDatasetsRequest\x12\'\n\x07options\x18Z \x01(\x0b\x32\x16.penult.v1.ListOptions\x12\x12\n\x05limit\x18[ \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"O\n\x14ListDatasetsResponse\x12$\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x12.penult.v1.Dataset\x12\x11\n\tnext_page\x18Z \x01(\t\"t\n\x13ReadExamplesRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12!\n\x07row_ids\x18\x03 \x01(\x0b\x32\x10.penult.v1.Array\x12\x11\n\x04side\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_side\"i\n\x0cShownExample\x12\x0e\n\x06row_id\x18\x01 \x01(\x04\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\r\n\x05texts\x18\x03 \x03(\t\x12\x12\n\nclass_name\x18\x04 \x01(\t\x12\x17\n\x0f\x61ttribute_value\x18\x05 \x01(\t*K\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODALITY_IMAGE\x10\x01\x12\x11\n\rMODALITY_TEXT\x10\x02*\x82\x02\n\rDatasetLayout\x12\x1e\n\x1a\x44\x41TASET_LAYOUT_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x41TASET_LAYOUT_TABLE\x10\x01\x12\x1d\n\x19\x44\x41TASET_LAYOUT_WATERBIRDS\x10\x02\x12\x19\n\x15\x44\x41TASET_LAYOUT_CELEBA\x10\x03\x12 \n\x1c\x44\x41TASET_LAYOUT_CIVILCOMMENTS\x10\x04\x12\x1b\n\x17\x44\x41TASET_LAYOUT_MULTINLI\x10\x05\x12\x1e\n\x1a\x44\x41TASET_LAYOUT_IMAGEFOLDER\x10\x06\x12\x1e\n\x1a\x44\x41TASET_LAYOUT_HUGGINGFACE\x10\x07\x32\xec\x01\n\x0e\x44\x61tasetService\x12>\n\nGetDataset\x12\x1c.penult.v1.GetDatasetRequest\x1a\x12.penult.v1.Dataset\x12O\n\x0cListDatasets\x12\x1e.penult.v1.ListDatasetsRequest\x1a\x1f.penult.v1.ListDatasetsResponse\x12I\n\x0cReadExamples\x12\x1e.penult.v1.ReadExamplesRequest\x1a\x17.penult.v1.ShownExample0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,24 +37,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TABLECOLUMNS_SPLITSENTRY']._loaded_options = None
   _globals['_TABLECOLUMNS_SPLITSENTRY']._serialized_options = b'8\001'
-  _globals['_MODALITY']._serialized_start=939
-  _globals['_MODALITY']._serialized_end=1014
-  _globals['_DATASETLAYOUT']._serialized_start=1017
-  _globals['_DATASETLAYOUT']._serialized_end=1275
-  _globals['_SPLIT']._serialized_start=133
-  _globals['_SPLIT']._serialized_end=229
-  _globals['_DATASET']._serialized_start=232
-  _globals['_DATASET']._serialized_end=508
-  _globals['_TABLECOLUMNS']._serialized_start=511
-  _globals['_TABLECOLUMNS']._serialized_end=727
-  _globals['_TABLECOLUMNS_SPLITSENTRY']._serialized_start=682
-  _globals['_TABLECOLUMNS_SPLITSENTRY']._serialized_end=727
-  _globals['_GETDATASETREQUEST']._serialized_start=729
-  _globals['_GETDATASETREQUEST']._serialized_end=762
-  _globals['_LISTDATASETSREQUEST']._serialized_start=764
-  _globals['_LISTDATASETSREQUEST']._serialized_end=856
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=858
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=937
-  _globals['_DATASETSERVICE']._serialized_start=1278
-  _globals['_DATASETSERVICE']._serialized_end=1439
+  _globals['_MODALITY']._serialized_start=1194
+  _globals['_MODALITY']._serialized_end=1269
+  _globals['_DATASETLAYOUT']._serialized_start=1272
+  _globals['_DATASETLAYOUT']._serialized_end=1530
+  _globals['_SPLIT']._serialized_start=163
+  _globals['_SPLIT']._serialized_end=259
+  _globals['_DATASET']._serialized_start=262
+  _globals['_DATASET']._serialized_end=538
+  _globals['_TABLECOLUMNS']._serialized_start=541
+  _globals['_TABLECOLUMNS']._serialized_end=757
+  _globals['_TABLECOLUMNS_SPLITSENTRY']._serialized_start=712
+  _globals['_TABLECOLUMNS_SPLITSENTRY']._serialized_end=757
+  _globals['_GETDATASETREQUEST']._serialized_start=759
+  _globals['_GETDATASETREQUEST']._serialized_end=792
+  _globals['_LISTDATASETSREQUEST']._serialized_start=794
+  _globals['_LISTDATASETSREQUEST']._serialized_end=886
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=888
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=967
+  _globals['_READEXAMPLESREQUEST']._serialized_start=969
+  _globals['_READEXAMPLESREQUEST']._serialized_end=1085
+  _globals['_SHOWNEXAMPLE']._serialized_start=1087
+  _globals['_SHOWNEXAMPLE']._serialized_end=1192
+  _globals['_DATASETSERVICE']._serialized_start=1533
+  _globals['_DATASETSERVICE']._serialized_end=1769
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import penult_proto.v1.arrays_pb2
 import penult_proto.v1.cards_pb2
 import penult_proto.v1.groups_pb2
 import penult_proto.v1.notes_pb2
@@ -294,3 +295,68 @@ class ListDatasetsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["datasets", b"datasets", "next_page", b"next_page"]) -> None: ...
 
 Global___ListDatasetsResponse: typing_extensions.TypeAlias = ListDatasetsResponse
+
+@typing.final
+class ReadExamplesRequest(google.protobuf.message.Message):
+    """Which examples are shown: rows of a split of a dataset."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: builtins.int
+    SPLIT_FIELD_NUMBER: builtins.int
+    ROW_IDS_FIELD_NUMBER: builtins.int
+    SIDE_FIELD_NUMBER: builtins.int
+    dataset: builtins.str
+    """Name of the dataset, or its digest."""
+    split: builtins.str
+    side: builtins.int
+    """Longer side of an image in pixels, 16 .. 512; 96 when left out. No image is enlarged."""
+    @property
+    def row_ids(self) -> penult_proto.v1.arrays_pb2.Array:
+        """(n,) uint64, at most 2,000."""
+
+    def __init__(
+        self,
+        *,
+        dataset: builtins.str = ...,
+        split: builtins.str = ...,
+        row_ids: penult_proto.v1.arrays_pb2.Array | None = ...,
+        side: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_side", b"_side", "row_ids", b"row_ids", "side", b"side"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_side", b"_side", "dataset", b"dataset", "row_ids", b"row_ids", "side", b"side", "split", b"split"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_side", b"_side"]) -> typing.Literal["side"] | None: ...
+
+Global___ReadExamplesRequest: typing_extensions.TypeAlias = ReadExamplesRequest
+
+@typing.final
+class ShownExample(google.protobuf.message.Message):
+    """One example as a person sees it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROW_ID_FIELD_NUMBER: builtins.int
+    IMAGE_FIELD_NUMBER: builtins.int
+    TEXTS_FIELD_NUMBER: builtins.int
+    CLASS_NAME_FIELD_NUMBER: builtins.int
+    ATTRIBUTE_VALUE_FIELD_NUMBER: builtins.int
+    row_id: builtins.int
+    image: builtins.bytes
+    """A PNG file, or the text, or both texts of a pair."""
+    class_name: builtins.str
+    attribute_value: builtins.str
+    """Value of the first attribute; empty without one."""
+    @property
+    def texts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        row_id: builtins.int = ...,
+        image: builtins.bytes = ...,
+        texts: collections.abc.Iterable[builtins.str] | None = ...,
+        class_name: builtins.str = ...,
+        attribute_value: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attribute_value", b"attribute_value", "class_name", b"class_name", "image", b"image", "row_id", b"row_id", "texts", b"texts"]) -> None: ...
+
+Global___ShownExample: typing_extensions.TypeAlias = ShownExample

@@ -45,6 +45,11 @@ class DatasetServiceStub(object):
                 request_serializer=penult__proto_dot_v1_dot_datasets__pb2.ListDatasetsRequest.SerializeToString,
                 response_deserializer=penult__proto_dot_v1_dot_datasets__pb2.ListDatasetsResponse.FromString,
                 _registered_method=True)
+        self.ReadExamples = channel.unary_stream(
+                '/penult.v1.DatasetService/ReadExamples',
+                request_serializer=penult__proto_dot_v1_dot_datasets__pb2.ReadExamplesRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_datasets__pb2.ShownExample.FromString,
+                _registered_method=True)
 
 
 class DatasetServiceServicer(object):
@@ -63,6 +68,13 @@ class DatasetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadExamples(self, request, context):
+        """One for each row id, in their order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DatasetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +87,11 @@ def add_DatasetServiceServicer_to_server(servicer, server):
                     servicer.ListDatasets,
                     request_deserializer=penult__proto_dot_v1_dot_datasets__pb2.ListDatasetsRequest.FromString,
                     response_serializer=penult__proto_dot_v1_dot_datasets__pb2.ListDatasetsResponse.SerializeToString,
+            ),
+            'ReadExamples': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadExamples,
+                    request_deserializer=penult__proto_dot_v1_dot_datasets__pb2.ReadExamplesRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_datasets__pb2.ShownExample.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -132,6 +149,33 @@ class DatasetService(object):
             '/penult.v1.DatasetService/ListDatasets',
             penult__proto_dot_v1_dot_datasets__pb2.ListDatasetsRequest.SerializeToString,
             penult__proto_dot_v1_dot_datasets__pb2.ListDatasetsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadExamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/penult.v1.DatasetService/ReadExamples',
+            penult__proto_dot_v1_dot_datasets__pb2.ReadExamplesRequest.SerializeToString,
+            penult__proto_dot_v1_dot_datasets__pb2.ShownExample.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,7 +57,23 @@ _DatasetServiceListDatasetsType = typing_extensions.TypeVar(
     ],
 )
 
-class DatasetServiceStub(typing.Generic[_DatasetServiceGetDatasetType, _DatasetServiceListDatasetsType]):
+_DatasetServiceReadExamplesType = typing_extensions.TypeVar(
+    '_DatasetServiceReadExamplesType',
+    grpc.UnaryStreamMultiCallable[
+        penult_proto.v1.datasets_pb2.ReadExamplesRequest,
+        penult_proto.v1.datasets_pb2.ShownExample,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        penult_proto.v1.datasets_pb2.ReadExamplesRequest,
+        penult_proto.v1.datasets_pb2.ShownExample,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        penult_proto.v1.datasets_pb2.ReadExamplesRequest,
+        penult_proto.v1.datasets_pb2.ShownExample,
+    ],
+)
+
+class DatasetServiceStub(typing.Generic[_DatasetServiceGetDatasetType, _DatasetServiceListDatasetsType, _DatasetServiceReadExamplesType]):
     """Registering a user's own data is a job (JobSpec.register_dataset), because it reads every file."""
 
     @typing.overload
@@ -69,6 +85,10 @@ class DatasetServiceStub(typing.Generic[_DatasetServiceGetDatasetType, _DatasetS
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.datasets_pb2.ListDatasetsRequest,
             penult_proto.v1.datasets_pb2.ListDatasetsResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            penult_proto.v1.datasets_pb2.ReadExamplesRequest,
+            penult_proto.v1.datasets_pb2.ShownExample,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -82,11 +102,18 @@ class DatasetServiceStub(typing.Generic[_DatasetServiceGetDatasetType, _DatasetS
             penult_proto.v1.datasets_pb2.ListDatasetsRequest,
             penult_proto.v1.datasets_pb2.ListDatasetsResponse,
         ],
+        grpc.aio.UnaryStreamMultiCallable[
+            penult_proto.v1.datasets_pb2.ReadExamplesRequest,
+            penult_proto.v1.datasets_pb2.ShownExample,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     GetDataset: _DatasetServiceGetDatasetType
 
     ListDatasets: _DatasetServiceListDatasetsType
+
+    ReadExamples: _DatasetServiceReadExamplesType
+    """One for each row id, in their order."""
 
 DatasetServiceAsyncStub: typing_extensions.TypeAlias = DatasetServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -96,6 +123,10 @@ DatasetServiceAsyncStub: typing_extensions.TypeAlias = DatasetServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.datasets_pb2.ListDatasetsRequest,
         penult_proto.v1.datasets_pb2.ListDatasetsResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        penult_proto.v1.datasets_pb2.ReadExamplesRequest,
+        penult_proto.v1.datasets_pb2.ShownExample,
     ],
 ]
 
@@ -115,5 +146,13 @@ class DatasetServiceServicer(metaclass=abc.ABCMeta):
         request: penult_proto.v1.datasets_pb2.ListDatasetsRequest,
         context: _ServicerContext,
     ) -> typing.Union[penult_proto.v1.datasets_pb2.ListDatasetsResponse, collections.abc.Awaitable[penult_proto.v1.datasets_pb2.ListDatasetsResponse]]: ...
+
+    @abc.abstractmethod
+    def ReadExamples(
+        self,
+        request: penult_proto.v1.datasets_pb2.ReadExamplesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[penult_proto.v1.datasets_pb2.ShownExample], collections.abc.AsyncIterator[penult_proto.v1.datasets_pb2.ShownExample]]:
+        """One for each row id, in their order."""
 
 def add_DatasetServiceServicer_to_server(servicer: DatasetServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -286,7 +286,7 @@ class EvaluateNeighboursRequest(google.protobuf.message.Message):
 
     @property
     def k(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """10, 20, 100 and 200 when empty."""
+        """10, 20, 100 and 200 when empty, of which those are left out that the rows do not have."""
 
     def __init__(
         self,
@@ -305,7 +305,7 @@ class EvaluateNeighboursRequest(google.protobuf.message.Message):
 Global___EvaluateNeighboursRequest: typing_extensions.TypeAlias = EvaluateNeighboursRequest
 
 @typing.final
-class NeighbourMetrics(google.protobuf.message.Message):
+class MetricsOfK(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     K_FIELD_NUMBER: builtins.int
@@ -322,33 +322,55 @@ class NeighbourMetrics(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["metrics", b"metrics"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["k", b"k", "metrics", b"metrics"]) -> None: ...
 
-Global___NeighbourMetrics: typing_extensions.TypeAlias = NeighbourMetrics
+Global___MetricsOfK: typing_extensions.TypeAlias = MetricsOfK
 
 @typing.final
-class EvaluateNeighboursResponse(google.protobuf.message.Message):
+class NeighbourMetrics(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: builtins.int
+    FEATURE_SET_FIELD_NUMBER: builtins.int
+    AMONG_FIELD_NUMBER: builtins.int
+    TEMPERATURE_FIELD_NUMBER: builtins.int
+    BALANCED_FIELD_NUMBER: builtins.int
     BY_K_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    BALANCED_BY_FIELD_NUMBER: builtins.int
     digest: builtins.str
+    feature_set: builtins.str
+    among: builtins.str
+    """The set whose rows vote; the same as `feature_set` where each row is left out."""
+    temperature: builtins.float
+    balanced: builtins.bool
     reused: builtins.bool
     @property
-    def by_k(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___NeighbourMetrics]: ...
+    def by_k(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___MetricsOfK]:
+        """Ascending."""
+
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def balanced_by(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """Of the groups of the voters; those of the metrics have their own. Not set for the stored groups."""
+
     def __init__(
         self,
         *,
         digest: builtins.str = ...,
-        by_k: collections.abc.Iterable[Global___NeighbourMetrics] | None = ...,
+        feature_set: builtins.str = ...,
+        among: builtins.str = ...,
+        temperature: builtins.float = ...,
+        balanced: builtins.bool = ...,
+        by_k: collections.abc.Iterable[Global___MetricsOfK] | None = ...,
         reused: builtins.bool = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        balanced_by: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["by_k", b"by_k", "digest", b"digest", "notes", b"notes", "reused", b"reused"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["balanced_by", b"balanced_by"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["among", b"among", "balanced", b"balanced", "balanced_by", b"balanced_by", "by_k", b"by_k", "digest", b"digest", "feature_set", b"feature_set", "notes", b"notes", "reused", b"reused", "temperature", b"temperature"]) -> None: ...
 
-Global___EvaluateNeighboursResponse: typing_extensions.TypeAlias = EvaluateNeighboursResponse
+Global___NeighbourMetrics: typing_extensions.TypeAlias = NeighbourMetrics
 
 @typing.final
 class FindDuplicatesRequest(google.protobuf.message.Message):
@@ -362,9 +384,12 @@ class FindDuplicatesRequest(google.protobuf.message.Message):
     SEED_FIELD_NUMBER: builtins.int
     metric: Global___NeighbourMetric.ValueType
     threshold: builtins.float
-    """Pairs nearer than this are duplicates; found from the set's own distances when left out."""
+    """Pairs nearer than this are duplicates, and equal rows are in any case; found from the distances of the source when
+    left out.
+    """
     across_checkpoints: builtins.bool
     seed: builtins.int
+    """Of the random splits behind the p-value."""
     @property
     def source(self) -> penult_proto.v1.spectra_pb2.FeatureSource: ...
     @property
@@ -388,8 +413,8 @@ class FindDuplicatesRequest(google.protobuf.message.Message):
 Global___FindDuplicatesRequest: typing_extensions.TypeAlias = FindDuplicatesRequest
 
 @typing.final
-class DuplicateShare(google.protobuf.message.Message):
-    """Rows of the source that have a duplicate, by group."""
+class GroupShare(google.protobuf.message.Message):
+    """Rows that have a property, by group."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -398,6 +423,7 @@ class DuplicateShare(google.protobuf.message.Message):
     SHARE_FIELD_NUMBER: builtins.int
     count: builtins.int
     share: builtins.float
+    """count / rows of the group; NaN for an empty group."""
     @property
     def group(self) -> penult_proto.v1.groups_pb2.Group: ...
     def __init__(
@@ -410,13 +436,18 @@ class DuplicateShare(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["group", b"group"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["count", b"count", "group", b"group", "share", b"share"]) -> None: ...
 
-Global___DuplicateShare: typing_extensions.TypeAlias = DuplicateShare
+Global___GroupShare: typing_extensions.TypeAlias = GroupShare
 
 @typing.final
 class Duplicates(google.protobuf.message.Message):
+    """Near and equal rows."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: builtins.int
+    FEATURE_SET_FIELD_NUMBER: builtins.int
+    AGAINST_FIELD_NUMBER: builtins.int
+    METRIC_FIELD_NUMBER: builtins.int
     PAIRS_FIELD_NUMBER: builtins.int
     DISTANCES_FIELD_NUMBER: builtins.int
     COMPONENTS_FIELD_NUMBER: builtins.int
@@ -428,45 +459,68 @@ class Duplicates(google.protobuf.message.Message):
     WITH_DUPLICATES_FIELD_NUMBER: builtins.int
     WITHOUT_DUPLICATES_FIELD_NUMBER: builtins.int
     P_VALUE_FIELD_NUMBER: builtins.int
+    EXPECTED_PAIRS_FIELD_NUMBER: builtins.int
     TRUNCATED_FIELD_NUMBER: builtins.int
+    N_PAIRS_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     digest: builtins.str
+    feature_set: builtins.str
+    against: builtins.str
+    """Empty within one set."""
+    metric: Global___NeighbourMetric.ValueType
     threshold: builtins.float
     rule: builtins.str
     """From what the threshold was found."""
     n_exact: builtins.int
     """Pairs that are equal in every entry."""
     n_rows: builtins.int
-    """Rows of the source with a duplicate, over all and by group."""
+    """Of the set that may be too good: `against` where there is one, else the source. Rows with a duplicate, over all and by group."""
     p_value: builtins.float
-    """Share of shuffled splits that have as many pairs across; NaN within one set."""
+    """Share of random splits of all rows, into as many, that have at least as many pairs across, and their mean number of
+    pairs; NaN within one set.
+    """
+    expected_pairs: builtins.float
     truncated: builtins.bool
+    """Whether there are more pairs than are listed."""
+    n_pairs: builtins.int
     reused: builtins.bool
     @property
     def pairs(self) -> penult_proto.v1.arrays_pb2.Array:
-        """(P, 2) uint64: ids in the source and in `against`; (P,) float64 distances, ascending."""
+        """(P, 2) uint64: within one set the ids of two rows, else of a row of the source and one of `against`; (P,) float64
+        distances, ascending. Within one set, of m equal rows there are the m - 1 pairs with the first of them.
+        """
 
     @property
     def distances(self) -> penult_proto.v1.arrays_pb2.Array: ...
     @property
     def components(self) -> penult_proto.v1.arrays_pb2.Array:
-        """(P,) int64: number of the connected component of each pair; within one set only."""
+        """(P,) int64: number of the connected component of each pair, by the first pair of each."""
 
     @property
-    def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DuplicateShare]: ...
+    def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___GroupShare]: ...
     @property
     def with_duplicates(self) -> penult_proto.v1.groups_pb2.Metrics:
-        """Accuracies of the stored head on the source, with and without its rows that have a duplicate; absent without logits."""
+        """Accuracies of the stored logits on that set: of all rows; and without its rows that have a duplicate in the source, or
+        within one set with the first row of each component alone. Absent where no logits are stored.
+        """
 
     @property
     def without_duplicates(self) -> penult_proto.v1.groups_pb2.Metrics: ...
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """Not set for the stored groups."""
+
     def __init__(
         self,
         *,
         digest: builtins.str = ...,
+        feature_set: builtins.str = ...,
+        against: builtins.str = ...,
+        metric: Global___NeighbourMetric.ValueType = ...,
         pairs: penult_proto.v1.arrays_pb2.Array | None = ...,
         distances: penult_proto.v1.arrays_pb2.Array | None = ...,
         components: penult_proto.v1.arrays_pb2.Array | None = ...,
@@ -474,16 +528,19 @@ class Duplicates(google.protobuf.message.Message):
         rule: builtins.str = ...,
         n_exact: builtins.int = ...,
         n_rows: builtins.int = ...,
-        groups: collections.abc.Iterable[Global___DuplicateShare] | None = ...,
+        groups: collections.abc.Iterable[Global___GroupShare] | None = ...,
         with_duplicates: penult_proto.v1.groups_pb2.Metrics | None = ...,
         without_duplicates: penult_proto.v1.groups_pb2.Metrics | None = ...,
         p_value: builtins.float = ...,
+        expected_pairs: builtins.float = ...,
         truncated: builtins.bool = ...,
+        n_pairs: builtins.int = ...,
         reused: builtins.bool = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["components", b"components", "distances", b"distances", "pairs", b"pairs", "with_duplicates", b"with_duplicates", "without_duplicates", b"without_duplicates"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["components", b"components", "digest", b"digest", "distances", b"distances", "groups", b"groups", "n_exact", b"n_exact", "n_rows", b"n_rows", "notes", b"notes", "p_value", b"p_value", "pairs", b"pairs", "reused", b"reused", "rule", b"rule", "threshold", b"threshold", "truncated", b"truncated", "with_duplicates", b"with_duplicates", "without_duplicates", b"without_duplicates"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["components", b"components", "distances", b"distances", "grouping", b"grouping", "pairs", b"pairs", "with_duplicates", b"with_duplicates", "without_duplicates", b"without_duplicates"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["against", b"against", "components", b"components", "digest", b"digest", "distances", b"distances", "expected_pairs", b"expected_pairs", "feature_set", b"feature_set", "grouping", b"grouping", "groups", b"groups", "metric", b"metric", "n_exact", b"n_exact", "n_pairs", b"n_pairs", "n_rows", b"n_rows", "notes", b"notes", "p_value", b"p_value", "pairs", b"pairs", "reused", b"reused", "rule", b"rule", "threshold", b"threshold", "truncated", b"truncated", "with_duplicates", b"with_duplicates", "without_duplicates", b"without_duplicates"]) -> None: ...
 
 Global___Duplicates: typing_extensions.TypeAlias = Duplicates
 
@@ -493,17 +550,17 @@ class FindLabelNoiseRequest(google.protobuf.message.Message):
 
     SOURCE_FIELD_NUMBER: builtins.int
     K_FIELD_NUMBER: builtins.int
-    METRIC_FIELD_NUMBER: builtins.int
     TEMPERATURE_FIELD_NUMBER: builtins.int
     FOLDS_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     k: builtins.int
-    """Neighbours; 20 when left out."""
-    metric: Global___NeighbourMetric.ValueType
+    """Neighbours by cosine; 20 when left out."""
     temperature: builtins.float
+    """T of the votes, which are counted as in EvaluateNeighboursRequest; 0.07 when left out."""
     folds: builtins.int
     """Folds of the head whose out-of-fold predictions must agree; 5 when left out, 0 for none."""
     seed: builtins.int
+    """Of the folds."""
     @property
     def source(self) -> penult_proto.v1.spectra_pb2.FeatureSource: ...
     def __init__(
@@ -511,13 +568,12 @@ class FindLabelNoiseRequest(google.protobuf.message.Message):
         *,
         source: penult_proto.v1.spectra_pb2.FeatureSource | None = ...,
         k: builtins.int | None = ...,
-        metric: Global___NeighbourMetric.ValueType = ...,
         temperature: builtins.float | None = ...,
         folds: builtins.int | None = ...,
         seed: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_folds", b"_folds", "_k", b"_k", "_temperature", b"_temperature", "folds", b"folds", "k", b"k", "source", b"source", "temperature", b"temperature"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_folds", b"_folds", "_k", b"_k", "_temperature", b"_temperature", "folds", b"folds", "k", b"k", "metric", b"metric", "seed", b"seed", "source", b"source", "temperature", b"temperature"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_folds", b"_folds", "_k", b"_k", "_temperature", b"_temperature", "folds", b"folds", "k", b"k", "seed", b"seed", "source", b"source", "temperature", b"temperature"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_folds", b"_folds"]) -> typing.Literal["folds"] | None: ...
     @typing.overload
@@ -532,20 +588,32 @@ class LabelNoise(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: builtins.int
+    FEATURE_SET_FIELD_NUMBER: builtins.int
+    K_FIELD_NUMBER: builtins.int
+    FOLDS_FIELD_NUMBER: builtins.int
     ROW_IDS_FIELD_NUMBER: builtins.int
     SUSPICION_FIELD_NUMBER: builtins.int
     NEIGHBOUR_CLASS_FIELD_NUMBER: builtins.int
+    HEAD_CLASS_FIELD_NUMBER: builtins.int
     FLAGGED_FIELD_NUMBER: builtins.int
     MINORITY_FIELD_NUMBER: builtins.int
-    GROUPS_FIELD_NUMBER: builtins.int
+    FLAGGED_GROUPS_FIELD_NUMBER: builtins.int
+    MINORITY_GROUPS_FIELD_NUMBER: builtins.int
+    TRUNCATED_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     digest: builtins.str
+    feature_set: builtins.str
+    k: builtins.int
+    folds: builtins.int
+    truncated: builtins.bool
     reused: builtins.bool
     @property
     def row_ids(self) -> penult_proto.v1.arrays_pb2.Array:
-        """(N,) uint64 from the most suspect on, and for each: 1 - share of the votes for its label; the class its neighbours have;
-        whether it is flagged as noise; whether its neighbours say it is of a minority.
+        """(M,) uint64 from the most suspect on, M = N unless truncated; and for each: 1 - share of the votes for its label; the
+        class with the most votes; the class predicted by the head that has not seen it (-1 without folds); whether neighbours
+        and head agree on another class and it is no minority; whether they do and its neighbours say that it is of one.
         """
 
     @property
@@ -553,28 +621,45 @@ class LabelNoise(google.protobuf.message.Message):
     @property
     def neighbour_class(self) -> penult_proto.v1.arrays_pb2.Array: ...
     @property
+    def head_class(self) -> penult_proto.v1.arrays_pb2.Array: ...
+    @property
     def flagged(self) -> penult_proto.v1.arrays_pb2.Array: ...
     @property
     def minority(self) -> penult_proto.v1.arrays_pb2.Array: ...
     @property
-    def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DuplicateShare]: ...
+    def flagged_groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___GroupShare]:
+        """Flagged rows, and minority rows, by group."""
+
+    @property
+    def minority_groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___GroupShare]: ...
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """Not set for the stored groups."""
+
     def __init__(
         self,
         *,
         digest: builtins.str = ...,
+        feature_set: builtins.str = ...,
+        k: builtins.int = ...,
+        folds: builtins.int = ...,
         row_ids: penult_proto.v1.arrays_pb2.Array | None = ...,
         suspicion: penult_proto.v1.arrays_pb2.Array | None = ...,
         neighbour_class: penult_proto.v1.arrays_pb2.Array | None = ...,
+        head_class: penult_proto.v1.arrays_pb2.Array | None = ...,
         flagged: penult_proto.v1.arrays_pb2.Array | None = ...,
         minority: penult_proto.v1.arrays_pb2.Array | None = ...,
-        groups: collections.abc.Iterable[Global___DuplicateShare] | None = ...,
+        flagged_groups: collections.abc.Iterable[Global___GroupShare] | None = ...,
+        minority_groups: collections.abc.Iterable[Global___GroupShare] | None = ...,
+        truncated: builtins.bool = ...,
         reused: builtins.bool = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["flagged", b"flagged", "minority", b"minority", "neighbour_class", b"neighbour_class", "row_ids", b"row_ids", "suspicion", b"suspicion"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest", "flagged", b"flagged", "groups", b"groups", "minority", b"minority", "neighbour_class", b"neighbour_class", "notes", b"notes", "reused", b"reused", "row_ids", b"row_ids", "suspicion", b"suspicion"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["flagged", b"flagged", "grouping", b"grouping", "head_class", b"head_class", "minority", b"minority", "neighbour_class", b"neighbour_class", "row_ids", b"row_ids", "suspicion", b"suspicion"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "feature_set", b"feature_set", "flagged", b"flagged", "flagged_groups", b"flagged_groups", "folds", b"folds", "grouping", b"grouping", "head_class", b"head_class", "k", b"k", "minority", b"minority", "minority_groups", b"minority_groups", "neighbour_class", b"neighbour_class", "notes", b"notes", "reused", b"reused", "row_ids", b"row_ids", "suspicion", b"suspicion", "truncated", b"truncated"]) -> None: ...
 
 Global___LabelNoise: typing_extensions.TypeAlias = LabelNoise
 
@@ -586,8 +671,11 @@ class ComputeNeighbourRatesRequest(google.protobuf.message.Message):
     AMONG_FIELD_NUMBER: builtins.int
     K_FIELD_NUMBER: builtins.int
     METRIC_FIELD_NUMBER: builtins.int
+    ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
     k: builtins.int
+    """Neighbours; 20 when left out."""
     metric: Global___NeighbourMetric.ValueType
+    across_checkpoints: builtins.bool
     @property
     def source(self) -> penult_proto.v1.spectra_pb2.FeatureSource: ...
     @property
@@ -599,16 +687,17 @@ class ComputeNeighbourRatesRequest(google.protobuf.message.Message):
         among: penult_proto.v1.spectra_pb2.FeatureSource | None = ...,
         k: builtins.int | None = ...,
         metric: Global___NeighbourMetric.ValueType = ...,
+        across_checkpoints: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_k", b"_k", "among", b"among", "k", b"k", "source", b"source"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_k", b"_k", "among", b"among", "k", b"k", "metric", b"metric", "source", b"source"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_k", b"_k", "across_checkpoints", b"across_checkpoints", "among", b"among", "k", b"k", "metric", b"metric", "source", b"source"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_k", b"_k"]) -> typing.Literal["k"] | None: ...
 
 Global___ComputeNeighbourRatesRequest: typing_extensions.TypeAlias = ComputeNeighbourRatesRequest
 
 @typing.final
 class NeighbourRate(google.protobuf.message.Message):
-    """What the neighbours of a group's rows share with them."""
+    """What the neighbours of a group's rows share with them; NaN for an empty group."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -618,11 +707,13 @@ class NeighbourRate(google.protobuf.message.Message):
     SAME_GROUP_FIELD_NUMBER: builtins.int
     EXPECTED_CLASS_FIELD_NUMBER: builtins.int
     EXPECTED_ATTRIBUTE_FIELD_NUMBER: builtins.int
+    EXPECTED_GROUP_FIELD_NUMBER: builtins.int
     same_class: builtins.float
     """Mean share of neighbours of the row's class; of its value of each attribute, in the order of `attributes`; of its group."""
     same_group: builtins.float
     expected_class: builtins.float
     """The same among rows drawn at random."""
+    expected_group: builtins.float
     @property
     def group(self) -> penult_proto.v1.groups_pb2.Group: ...
     @property
@@ -638,9 +729,10 @@ class NeighbourRate(google.protobuf.message.Message):
         same_group: builtins.float = ...,
         expected_class: builtins.float = ...,
         expected_attribute: collections.abc.Iterable[builtins.float] | None = ...,
+        expected_group: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["group", b"group"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["expected_attribute", b"expected_attribute", "expected_class", b"expected_class", "group", b"group", "same_attribute", b"same_attribute", "same_class", b"same_class", "same_group", b"same_group"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["expected_attribute", b"expected_attribute", "expected_class", b"expected_class", "expected_group", b"expected_group", "group", b"group", "same_attribute", b"same_attribute", "same_class", b"same_class", "same_group", b"same_group"]) -> None: ...
 
 Global___NeighbourRate: typing_extensions.TypeAlias = NeighbourRate
 
@@ -649,36 +741,53 @@ class NeighbourRates(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DIGEST_FIELD_NUMBER: builtins.int
+    FEATURE_SET_FIELD_NUMBER: builtins.int
+    AMONG_FIELD_NUMBER: builtins.int
+    K_FIELD_NUMBER: builtins.int
     ATTRIBUTES_FIELD_NUMBER: builtins.int
     GROUPS_FIELD_NUMBER: builtins.int
     OVERALL_FIELD_NUMBER: builtins.int
     HUBNESS_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     digest: builtins.str
+    feature_set: builtins.str
+    among: builtins.str
+    k: builtins.int
     hubness: builtins.float
-    """Skewness of how often rows are neighbours (hubness)."""
+    """Skewness of how often the rows are neighbours (hubness)."""
     reused: builtins.bool
     @property
     def attributes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     @property
     def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___NeighbourRate]: ...
     @property
-    def overall(self) -> Global___NeighbourRate: ...
+    def overall(self) -> Global___NeighbourRate:
+        """Over all rows; its group has no name."""
+
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
+        """Not set for the stored groups."""
+
     def __init__(
         self,
         *,
         digest: builtins.str = ...,
+        feature_set: builtins.str = ...,
+        among: builtins.str = ...,
+        k: builtins.int = ...,
         attributes: collections.abc.Iterable[builtins.str] | None = ...,
         groups: collections.abc.Iterable[Global___NeighbourRate] | None = ...,
         overall: Global___NeighbourRate | None = ...,
         hubness: builtins.float = ...,
         reused: builtins.bool = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["overall", b"overall"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "digest", b"digest", "groups", b"groups", "hubness", b"hubness", "notes", b"notes", "overall", b"overall", "reused", b"reused"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["grouping", b"grouping", "overall", b"overall"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["among", b"among", "attributes", b"attributes", "digest", b"digest", "feature_set", b"feature_set", "grouping", b"grouping", "groups", b"groups", "hubness", b"hubness", "k", b"k", "notes", b"notes", "overall", b"overall", "reused", b"reused"]) -> None: ...
 
 Global___NeighbourRates: typing_extensions.TypeAlias = NeighbourRates

@@ -42,7 +42,7 @@ class NeighbourServiceStub(object):
         self.EvaluateNeighbours = channel.unary_unary(
                 '/penult.v1.NeighbourService/EvaluateNeighbours',
                 request_serializer=penult__proto_dot_v1_dot_neighbours__pb2.EvaluateNeighboursRequest.SerializeToString,
-                response_deserializer=penult__proto_dot_v1_dot_neighbours__pb2.EvaluateNeighboursResponse.FromString,
+                response_deserializer=penult__proto_dot_v1_dot_neighbours__pb2.NeighbourMetrics.FromString,
                 _registered_method=True)
         self.FindDuplicates = channel.unary_unary(
                 '/penult.v1.NeighbourService/FindDuplicates',
@@ -105,7 +105,7 @@ def add_NeighbourServiceServicer_to_server(servicer, server):
             'EvaluateNeighbours': grpc.unary_unary_rpc_method_handler(
                     servicer.EvaluateNeighbours,
                     request_deserializer=penult__proto_dot_v1_dot_neighbours__pb2.EvaluateNeighboursRequest.FromString,
-                    response_serializer=penult__proto_dot_v1_dot_neighbours__pb2.EvaluateNeighboursResponse.SerializeToString,
+                    response_serializer=penult__proto_dot_v1_dot_neighbours__pb2.NeighbourMetrics.SerializeToString,
             ),
             'FindDuplicates': grpc.unary_unary_rpc_method_handler(
                     servicer.FindDuplicates,
@@ -176,7 +176,7 @@ class NeighbourService(object):
             target,
             '/penult.v1.NeighbourService/EvaluateNeighbours',
             penult__proto_dot_v1_dot_neighbours__pb2.EvaluateNeighboursRequest.SerializeToString,
-            penult__proto_dot_v1_dot_neighbours__pb2.EvaluateNeighboursResponse.FromString,
+            penult__proto_dot_v1_dot_neighbours__pb2.NeighbourMetrics.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,15 +45,15 @@ _NeighbourServiceEvaluateNeighboursType = typing_extensions.TypeVar(
     '_NeighbourServiceEvaluateNeighboursType',
     grpc.UnaryUnaryMultiCallable[
         penult_proto.v1.neighbours_pb2.EvaluateNeighboursRequest,
-        penult_proto.v1.neighbours_pb2.EvaluateNeighboursResponse,
+        penult_proto.v1.neighbours_pb2.NeighbourMetrics,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.neighbours_pb2.EvaluateNeighboursRequest,
-        penult_proto.v1.neighbours_pb2.EvaluateNeighboursResponse,
+        penult_proto.v1.neighbours_pb2.NeighbourMetrics,
     ],
     default=grpc.UnaryUnaryMultiCallable[
         penult_proto.v1.neighbours_pb2.EvaluateNeighboursRequest,
-        penult_proto.v1.neighbours_pb2.EvaluateNeighboursResponse,
+        penult_proto.v1.neighbours_pb2.NeighbourMetrics,
     ],
 )
 
@@ -114,7 +114,7 @@ class NeighbourServiceStub(typing.Generic[_NeighbourServiceComputeNeighbourRates
         ],
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.neighbours_pb2.EvaluateNeighboursRequest,
-            penult_proto.v1.neighbours_pb2.EvaluateNeighboursResponse,
+            penult_proto.v1.neighbours_pb2.NeighbourMetrics,
         ],
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.neighbours_pb2.FindDuplicatesRequest,
@@ -138,7 +138,7 @@ class NeighbourServiceStub(typing.Generic[_NeighbourServiceComputeNeighbourRates
         ],
         grpc.aio.UnaryUnaryMultiCallable[
             penult_proto.v1.neighbours_pb2.EvaluateNeighboursRequest,
-            penult_proto.v1.neighbours_pb2.EvaluateNeighboursResponse,
+            penult_proto.v1.neighbours_pb2.NeighbourMetrics,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
             penult_proto.v1.neighbours_pb2.FindDuplicatesRequest,
@@ -171,7 +171,7 @@ NeighbourServiceAsyncStub: typing_extensions.TypeAlias = NeighbourServiceStub[
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.neighbours_pb2.EvaluateNeighboursRequest,
-        penult_proto.v1.neighbours_pb2.EvaluateNeighboursResponse,
+        penult_proto.v1.neighbours_pb2.NeighbourMetrics,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.neighbours_pb2.FindDuplicatesRequest,
@@ -200,7 +200,7 @@ class NeighbourServiceServicer(metaclass=abc.ABCMeta):
         self,
         request: penult_proto.v1.neighbours_pb2.EvaluateNeighboursRequest,
         context: _ServicerContext,
-    ) -> typing.Union[penult_proto.v1.neighbours_pb2.EvaluateNeighboursResponse, collections.abc.Awaitable[penult_proto.v1.neighbours_pb2.EvaluateNeighboursResponse]]: ...
+    ) -> typing.Union[penult_proto.v1.neighbours_pb2.NeighbourMetrics, collections.abc.Awaitable[penult_proto.v1.neighbours_pb2.NeighbourMetrics]]: ...
 
     @abc.abstractmethod
     def FindDuplicates(

@@ -678,7 +678,7 @@ class PrincipalAngles(google.protobuf.message.Message):
 
     @property
     def groupings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.UsedGrouping]:
-        """Those of `first` and of `second`, without a digest for stored groups; none where both are of these."""
+        """The groupings of `first` and of `second`, each without a digest for stored groups; none where both are of these."""
 
     def __init__(
         self,
@@ -788,3 +788,86 @@ class ReadEigenvectorsResponse(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["header", "chunk"] | None: ...
 
 Global___ReadEigenvectorsResponse: typing_extensions.TypeAlias = ReadEigenvectorsResponse
+
+@typing.final
+class ReadCoordinatesRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: builtins.int
+    TOP_K_FIELD_NUMBER: builtins.int
+    top_k: builtins.int
+    """Principal components, at least 1; 2 when left out, and never more than D."""
+    @property
+    def source(self) -> Global___FeatureSource: ...
+    def __init__(
+        self,
+        *,
+        source: Global___FeatureSource | None = ...,
+        top_k: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_top_k", b"_top_k", "source", b"source", "top_k", b"top_k"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_top_k", b"_top_k", "source", b"source", "top_k", b"top_k"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_top_k", b"_top_k"]) -> typing.Literal["top_k"] | None: ...
+
+Global___ReadCoordinatesRequest: typing_extensions.TypeAlias = ReadCoordinatesRequest
+
+@typing.final
+class CoordinatesHeader(google.protobuf.message.Message):
+    """Announces `row_id` (n,) uint64, `y` (n,) int64, `a` (n,) int64, `right` (n,) int64 (1 where the stored logits have the
+    row's class, 0 where another, -1 without logits) and `coordinates` (n, K) float32: (z_i - mean) @ V of the top
+    eigenvectors V of the covariance of all rows.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FEATURE_SET_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    REQUEST_FIELD_NUMBER: builtins.int
+    SHARES_FIELD_NUMBER: builtins.int
+    ARRAYS_FIELD_NUMBER: builtins.int
+    feature_set: builtins.str
+    @property
+    def labels(self) -> penult_proto.v1.groups_pb2.Labels: ...
+    @property
+    def request(self) -> Global___ReadCoordinatesRequest: ...
+    @property
+    def shares(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Eigenvalue of each component over the sum of all."""
+
+    @property
+    def arrays(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.arrays_pb2.ArrayHeader]: ...
+    def __init__(
+        self,
+        *,
+        feature_set: builtins.str = ...,
+        labels: penult_proto.v1.groups_pb2.Labels | None = ...,
+        request: Global___ReadCoordinatesRequest | None = ...,
+        shares: collections.abc.Iterable[builtins.float] | None = ...,
+        arrays: collections.abc.Iterable[penult_proto.v1.arrays_pb2.ArrayHeader] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["labels", b"labels", "request", b"request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["arrays", b"arrays", "feature_set", b"feature_set", "labels", b"labels", "request", b"request", "shares", b"shares"]) -> None: ...
+
+Global___CoordinatesHeader: typing_extensions.TypeAlias = CoordinatesHeader
+
+@typing.final
+class ReadCoordinatesResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    CHUNK_FIELD_NUMBER: builtins.int
+    @property
+    def header(self) -> Global___CoordinatesHeader: ...
+    @property
+    def chunk(self) -> penult_proto.v1.arrays_pb2.ArrayChunk: ...
+    def __init__(
+        self,
+        *,
+        header: Global___CoordinatesHeader | None = ...,
+        chunk: penult_proto.v1.arrays_pb2.ArrayChunk | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["chunk", b"chunk", "header", b"header", "kind", b"kind"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "header", b"header", "kind", b"kind"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["header", "chunk"] | None: ...
+
+Global___ReadCoordinatesResponse: typing_extensions.TypeAlias = ReadCoordinatesResponse

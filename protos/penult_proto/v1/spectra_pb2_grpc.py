@@ -54,6 +54,11 @@ class SpectraServiceStub(object):
                 request_serializer=penult__proto_dot_v1_dot_spectra__pb2.ComputeSpectraRequest.SerializeToString,
                 response_deserializer=penult__proto_dot_v1_dot_spectra__pb2.Spectra.FromString,
                 _registered_method=True)
+        self.ReadCoordinates = channel.unary_stream(
+                '/penult.v1.SpectraService/ReadCoordinates',
+                request_serializer=penult__proto_dot_v1_dot_spectra__pb2.ReadCoordinatesRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_spectra__pb2.ReadCoordinatesResponse.FromString,
+                _registered_method=True)
         self.ReadEigenvectors = channel.unary_stream(
                 '/penult.v1.SpectraService/ReadEigenvectors',
                 request_serializer=penult__proto_dot_v1_dot_spectra__pb2.ReadEigenvectorsRequest.SerializeToString,
@@ -88,6 +93,12 @@ class SpectraServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadCoordinates(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadEigenvectors(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -116,6 +127,11 @@ def add_SpectraServiceServicer_to_server(servicer, server):
                     servicer.ComputeSpectra,
                     request_deserializer=penult__proto_dot_v1_dot_spectra__pb2.ComputeSpectraRequest.FromString,
                     response_serializer=penult__proto_dot_v1_dot_spectra__pb2.Spectra.SerializeToString,
+            ),
+            'ReadCoordinates': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadCoordinates,
+                    request_deserializer=penult__proto_dot_v1_dot_spectra__pb2.ReadCoordinatesRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_spectra__pb2.ReadCoordinatesResponse.SerializeToString,
             ),
             'ReadEigenvectors': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadEigenvectors,
@@ -231,6 +247,33 @@ class SpectraService(object):
             '/penult.v1.SpectraService/ComputeSpectra',
             penult__proto_dot_v1_dot_spectra__pb2.ComputeSpectraRequest.SerializeToString,
             penult__proto_dot_v1_dot_spectra__pb2.Spectra.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadCoordinates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/penult.v1.SpectraService/ReadCoordinates',
+            penult__proto_dot_v1_dot_spectra__pb2.ReadCoordinatesRequest.SerializeToString,
+            penult__proto_dot_v1_dot_spectra__pb2.ReadCoordinatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

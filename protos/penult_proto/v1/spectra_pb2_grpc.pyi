@@ -89,6 +89,22 @@ _SpectraServiceComputeSpectraType = typing_extensions.TypeVar(
     ],
 )
 
+_SpectraServiceReadCoordinatesType = typing_extensions.TypeVar(
+    '_SpectraServiceReadCoordinatesType',
+    grpc.UnaryStreamMultiCallable[
+        penult_proto.v1.spectra_pb2.ReadCoordinatesRequest,
+        penult_proto.v1.spectra_pb2.ReadCoordinatesResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        penult_proto.v1.spectra_pb2.ReadCoordinatesRequest,
+        penult_proto.v1.spectra_pb2.ReadCoordinatesResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        penult_proto.v1.spectra_pb2.ReadCoordinatesRequest,
+        penult_proto.v1.spectra_pb2.ReadCoordinatesResponse,
+    ],
+)
+
 _SpectraServiceReadEigenvectorsType = typing_extensions.TypeVar(
     '_SpectraServiceReadEigenvectorsType',
     grpc.UnaryStreamMultiCallable[
@@ -105,7 +121,7 @@ _SpectraServiceReadEigenvectorsType = typing_extensions.TypeVar(
     ],
 )
 
-class SpectraServiceStub(typing.Generic[_SpectraServiceComputeDescriptorsType, _SpectraServiceComputePrincipalAnglesType, _SpectraServiceComputeRunSpectraType, _SpectraServiceComputeSpectraType, _SpectraServiceReadEigenvectorsType]):
+class SpectraServiceStub(typing.Generic[_SpectraServiceComputeDescriptorsType, _SpectraServiceComputePrincipalAnglesType, _SpectraServiceComputeRunSpectraType, _SpectraServiceComputeSpectraType, _SpectraServiceReadCoordinatesType, _SpectraServiceReadEigenvectorsType]):
     @typing.overload
     def __init__(self: SpectraServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -123,6 +139,10 @@ class SpectraServiceStub(typing.Generic[_SpectraServiceComputeDescriptorsType, _
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.spectra_pb2.ComputeSpectraRequest,
             penult_proto.v1.spectra_pb2.Spectra,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            penult_proto.v1.spectra_pb2.ReadCoordinatesRequest,
+            penult_proto.v1.spectra_pb2.ReadCoordinatesResponse,
         ],
         grpc.UnaryStreamMultiCallable[
             penult_proto.v1.spectra_pb2.ReadEigenvectorsRequest,
@@ -149,6 +169,10 @@ class SpectraServiceStub(typing.Generic[_SpectraServiceComputeDescriptorsType, _
             penult_proto.v1.spectra_pb2.Spectra,
         ],
         grpc.aio.UnaryStreamMultiCallable[
+            penult_proto.v1.spectra_pb2.ReadCoordinatesRequest,
+            penult_proto.v1.spectra_pb2.ReadCoordinatesResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
             penult_proto.v1.spectra_pb2.ReadEigenvectorsRequest,
             penult_proto.v1.spectra_pb2.ReadEigenvectorsResponse,
         ],
@@ -161,6 +185,8 @@ class SpectraServiceStub(typing.Generic[_SpectraServiceComputeDescriptorsType, _
     ComputeRunSpectra: _SpectraServiceComputeRunSpectraType
 
     ComputeSpectra: _SpectraServiceComputeSpectraType
+
+    ReadCoordinates: _SpectraServiceReadCoordinatesType
 
     ReadEigenvectors: _SpectraServiceReadEigenvectorsType
 
@@ -180,6 +206,10 @@ SpectraServiceAsyncStub: typing_extensions.TypeAlias = SpectraServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.spectra_pb2.ComputeSpectraRequest,
         penult_proto.v1.spectra_pb2.Spectra,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        penult_proto.v1.spectra_pb2.ReadCoordinatesRequest,
+        penult_proto.v1.spectra_pb2.ReadCoordinatesResponse,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         penult_proto.v1.spectra_pb2.ReadEigenvectorsRequest,
@@ -215,6 +245,13 @@ class SpectraServiceServicer(metaclass=abc.ABCMeta):
         request: penult_proto.v1.spectra_pb2.ComputeSpectraRequest,
         context: _ServicerContext,
     ) -> typing.Union[penult_proto.v1.spectra_pb2.Spectra, collections.abc.Awaitable[penult_proto.v1.spectra_pb2.Spectra]]: ...
+
+    @abc.abstractmethod
+    def ReadCoordinates(
+        self,
+        request: penult_proto.v1.spectra_pb2.ReadCoordinatesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[penult_proto.v1.spectra_pb2.ReadCoordinatesResponse], collections.abc.AsyncIterator[penult_proto.v1.spectra_pb2.ReadCoordinatesResponse]]: ...
 
     @abc.abstractmethod
     def ReadEigenvectors(

@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Never, TypeVar
 
@@ -23,6 +22,8 @@ from penult_proto.v1 import (
     groupings_pb2,
     groupings_pb2_grpc,
     groups_pb2,
+    neighbours_pb2,
+    neighbours_pb2_grpc,
     refits_pb2,
     refits_pb2_grpc,
     spectra_pb2,
@@ -36,12 +37,18 @@ from penult_server.compute.groupings.discover import assign, discover
 from penult_server.compute.groupings.inputs import Access
 from penult_server.compute.groupings.scoring import score
 from penult_server.compute.memory import available_bytes, give_back, used_bytes
+from penult_server.compute.neighbours.duplicates import find_duplicates
+from penult_server.compute.neighbours.evaluation import evaluate_neighbours
+from penult_server.compute.neighbours.label_noise import find_label_noise
+from penult_server.compute.neighbours.rates import compute_neighbour_rates
+from penult_server.compute.neighbours.reading import read_neighbours
 from penult_server.compute.observed import Requests, tell_waited
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import RefitQueue
 from penult_server.compute.reporting import Reporter, ReportPipe, query_of, user_of
 from penult_server.compute.rows.resident import ResidentFeatures
+from penult_server.compute.spectra.coordinates import read_coordinates
 from penult_server.compute.spectra.descriptors import compute_descriptors, compute_principal_angles
 from penult_server.compute.spectra.eigenvectors import read_eigenvectors
 from penult_server.compute.spectra.inference_cache import InferenceCache
@@ -58,11 +65,10 @@ from penult_server.logs.setup import write_worker_lines
 from penult_server.machine.gpus import leave_if_lost
 from penult_server.messages import error_to_proto, failure_to_proto
 from penult_server.status import shortened, trailers_of, translate
+from penult_server.stores.neighbours import forget_graphs
 
 THREADS = QUERIES_AT_ONCE + UPLOADS_AT_ONCE + READS_AT_ONCE
 """Calls that are served at a time. Transfers wait for disks and clients; the device serves one call at a time."""
-MESSAGES_READ_ON = 64
-"""Messages, of about a MiB each, that are still read of an upload that has been refused."""
 T = TypeVar("T")
 Context = grpc.ServicerContext
 
@@ -70,6 +76,7 @@ Context = grpc.ServicerContext
 class Worker(
     features_pb2_grpc.FeatureServiceServicer,
     groupings_pb2_grpc.GroupingServiceServicer,
+    neighbours_pb2_grpc.NeighbourServiceServicer,
     refits_pb2_grpc.RefitServiceServicer,
     spectra_pb2_grpc.SpectraServiceServicer,
 ):
@@ -116,6 +123,58 @@ class Worker(
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 
+    def ReadCoordinates(
+        self, request: spectra_pb2.ReadCoordinatesRequest, context: Context
+    ) -> Iterator[spectra_pb2.ReadCoordinatesResponse]:
+        try:
+            yield from read_coordinates(
+                request,
+                self._resources(self._check_of(context), self._reporter(context)),
+                lambda: self._device.held(user_of(context)),
+            )
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
+
+    def ReadNeighbours(
+        self, request: neighbours_pb2.NeighbourQuery, context: Context
+    ) -> Iterator[neighbours_pb2.ReadNeighboursResponse]:
+        try:
+            yield from read_neighbours(
+                request,
+                self._resources(self._check_of(context), self._reporter(context)),
+                lambda: self._device.held(user_of(context)),
+            )
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
+
+    def EvaluateNeighbours(
+        self, request: neighbours_pb2.EvaluateNeighboursRequest, context: Context
+    ) -> neighbours_pb2.NeighbourMetrics:
+        return self._on_device(
+            context, lambda check, progress: evaluate_neighbours(request, self._resources(check, progress))
+        )
+
+    def FindDuplicates(
+        self, request: neighbours_pb2.FindDuplicatesRequest, context: Context
+    ) -> neighbours_pb2.Duplicates:
+        return self._on_device(
+            context, lambda check, progress: find_duplicates(request, self._resources(check, progress))
+        )
+
+    def FindLabelNoise(
+        self, request: neighbours_pb2.FindLabelNoiseRequest, context: Context
+    ) -> neighbours_pb2.LabelNoise:
+        return self._on_device(
+            context, lambda check, progress: find_label_noise(request, self._resources(check, progress))
+        )
+
+    def ComputeNeighbourRates(
+        self, request: neighbours_pb2.ComputeNeighbourRatesRequest, context: Context
+    ) -> neighbours_pb2.NeighbourRates:
+        return self._on_device(
+            context, lambda check, progress: compute_neighbour_rates(request, self._resources(check, progress))
+        )
+
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
     ) -> Iterator[refits_pb2.RefitOutcome]:
@@ -143,7 +202,7 @@ class Worker(
         try:
             return receive(self._root, request_iterator)
         except Exception as error:  # the seam, see `refuse`
-            read_on(request_iterator)
+            read_on(context, request_iterator)
             refuse(context, error)
 
     def ReadFeatures(
@@ -184,6 +243,7 @@ class Worker(
     def forget(self, digest: str) -> None:
         """Drop what is in memory of a feature set that was deleted."""
         self._residents.drop(digest)
+        forget_graphs(self._root, digest)
         with self._device.held():
             self._material.drop(digest)
 
@@ -266,15 +326,15 @@ def outcome_of(answer: "Future[refits_pb2.Refit]") -> refits_pb2.RefitOutcome:
     return failure_to_proto(translate(error))
 
 
-def read_on(messages: Iterator[object]) -> None:
-    """Read messages that are still arriving before an upload is refused.
+def read_on(context: Context, messages: Iterator[object]) -> None:
+    """Read what is still arriving of an upload that is refused, until the front, which is told, writes no more.
 
-    If a call ends while the front is writing to it, the front may see its failed write instead of the error (once in a
-    hundred). Only a part of a large upload is read.
+    If a call ends while the front is writing to it, the front may see its failed write instead of the error.
     """
     # A caller that has gone needs no answer.
-    with suppress(grpc.RpcError):
-        for _ in islice(messages, MESSAGES_READ_ON):
+    with suppress(grpc.RpcError, ValueError):
+        context.send_initial_metadata(())
+        for _ in messages:
             pass
 
 
@@ -340,6 +400,7 @@ def main() -> None:
     )
     features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)
     groupings_pb2_grpc.add_GroupingServiceServicer_to_server(worker, server)
+    neighbours_pb2_grpc.add_NeighbourServiceServicer_to_server(worker, server)
     refits_pb2_grpc.add_RefitServiceServicer_to_server(worker, server)
     spectra_pb2_grpc.add_SpectraServiceServicer_to_server(worker, server)
     server.add_insecure_port(order.socket)

@@ -20,6 +20,7 @@ from penult_proto.v1 import (
     groupings_pb2_grpc,
     info_pb2_grpc,
     jobs_pb2_grpc,
+    neighbours_pb2_grpc,
     progress_pb2_grpc,
     refits_pb2_grpc,
     runs_pb2_grpc,
@@ -48,6 +49,7 @@ from penult_server.front.services.features import FeatureServicer
 from penult_server.front.services.groupings import GroupingServicer
 from penult_server.front.services.info import InfoServicer
 from penult_server.front.services.jobs import JobServicer
+from penult_server.front.services.neighbours import NeighbourServicer
 from penult_server.front.services.progress import ProgressServicer
 from penult_server.front.services.refits import RefitServicer
 from penult_server.front.services.spectra import SpectraServicer
@@ -78,7 +80,9 @@ OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-COMPUTE_SERVICES = tuple(f"penult.v1.{name}Service" for name in ("Feature", "Grouping", "Refit", "Spectra"))
+COMPUTE_SERVICES = tuple(
+    f"penult.v1.{name}Service" for name in ("Feature", "Grouping", "Neighbour", "Refit", "Spectra")
+)
 log = logging.getLogger("penult")
 
 
@@ -198,6 +202,8 @@ class Server:
         groupings_pb2_grpc.add_GroupingServiceServicer_to_server(groupings, server)
         info_pb2_grpc.add_InfoServiceServicer_to_server(self._info, server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(registry, self._queue), server)
+        neighbours = NeighbourServicer(self._settings.root, registry, compute)
+        neighbours_pb2_grpc.add_NeighbourServiceServicer_to_server(neighbours, server)
         progress_pb2_grpc.add_ProgressServiceServicer_to_server(ProgressServicer(compute.asked), server)
         refits_pb2_grpc.add_RefitServiceServicer_to_server(RefitServicer(registry, compute), server)
         runs_pb2_grpc.add_RunServiceServicer_to_server(RunServicer(registry, self._settings.root), server)

@@ -1,4 +1,6 @@
-"""A job worker's side of its pipes: it reads `ToWorker`, then at most one cancellation, and writes `FromWorker`.
+"""A job worker's side of its pipes: it reads `ToWorker`, then at most one cancellation and whether it lives.
+
+What it says is `FromWorker`.
 
 Workers hold no connection to the registry: the front alone writes it, and ignores the messages of a worker that it has
 given up.
@@ -12,7 +14,7 @@ from typing import IO
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1.jobs_pb2 import JobResult, Progress
-from penult_proto.v1.pipes_pb2 import FromWorker, NeededCheckpoints, ToWorker
+from penult_proto.v1.pipes_pb2 import FromWorker, NeededCheckpoints, Pulse, ToWorker
 from penult_server import pipes
 from penult_server.errors import ServiceError
 from penult_server.messages import checkpoint_to_proto, error_to_proto, record_to_proto
@@ -37,7 +39,7 @@ class WorkerChannel:
         self._last_progress = (0.0, "")
 
     def watch(self, orders: IO[bytes]) -> None:
-        """Listen for a cancellation, and end this process when the front has gone."""
+        """Listen for a cancellation, say that this process lives, and end it when the front has gone."""
         threading.Thread(target=self._listen, args=(orders,), daemon=True).start()
 
     def progress(self, stage: str, done: float, total: float, unit: str) -> None:
@@ -91,6 +93,8 @@ class WorkerChannel:
         while (message := pipes.receive(orders, ToWorker)) is not None:
             if message.cancel:
                 self._cancelled.set()
+            elif message.pulse:
+                self._send(FromWorker(pulse=Pulse()))
         # The front is gone, and nothing else could register this work. The job is queued again when a
         # server comes back.
         sys.stderr.write("the server has gone; this worker stops\n")

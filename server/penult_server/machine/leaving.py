@@ -12,7 +12,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Never
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Of these SIGHUP, which comes when a terminal closes, is left alone where it is ignored, as by nohup."""
 EXIT_CUT = 4
 """Exit status of a server that something kept from leaving in order."""
 
@@ -28,7 +29,8 @@ def on_signals(stop: Callable[[], object], patience: float) -> None:
     # The system's own handler writes the number of a signal there, whatever the interpreter does.
     signal.set_wakeup_fd(sending.fileno(), warn_on_full_buffer=False)
     for number in SIGNALS:
-        signal.signal(number, _do_nothing)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _do_nothing)
     threading.Thread(target=_catch, args=(receiving, sending, stop, patience), name="signals", daemon=True).start()
 
 

@@ -23,3 +23,19 @@ def activity(pid: int) -> Activity | None:
         return None
     ticks = int(fields[11]) + int(fields[12])
     return Activity(ticks / os.sysconf("SC_CLK_TCK"), is_held_up=fields[0] in ("R", "D"))
+
+
+def is_held_up(pid: int) -> bool:
+    """Whether any thread of a process waits for a core or a disk, as all of a job do on a machine that is too busy."""
+    try:
+        threads = list(Path("/proc", str(pid), "task").iterdir())
+    except OSError:
+        return False
+    return any(_state(thread) in ("R", "D") for thread in threads)
+
+
+def _state(thread: Path) -> str:
+    try:
+        return (thread / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""  # it has ended

@@ -62,7 +62,8 @@ class Database:
             commits.close()
             self._connection.close()
             raise
-        except sqlite3.DatabaseError as error:
+        # A damaged file has texts that are none, in what it says of itself, too, and columns without a number.
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
             commits.close()
             self._connection.close()
             if free_bytes(path.parent) < PAGE_BYTES:

@@ -7,13 +7,17 @@ from google.protobuf.message import DecodeError, Message
 
 from penult_proto.enums import name_of
 from penult_proto.v1 import catalog_pb2 as pb
-from penult_proto.v1 import groups_pb2, refits_pb2, spectra_pb2
+from penult_proto.v1 import groups_pb2, neighbours_pb2, refits_pb2, spectra_pb2
 
 ANSWERS: Mapping[str, type[Message]] = {
     "refit": refits_pb2.Refit,
     "spectra": spectra_pb2.Spectra,
     "descriptors": spectra_pb2.Descriptors,
     "principal_angles": spectra_pb2.PrincipalAngles,
+    "neighbour_metrics": neighbours_pb2.NeighbourMetrics,
+    "duplicates": neighbours_pb2.Duplicates,
+    "label_noise": neighbours_pb2.LabelNoise,
+    "neighbour_rates": neighbours_pb2.NeighbourRates,
 }
 """The message of an answer by its kind, as in `ResultKind` and in the field of `Result`."""
 
@@ -88,6 +92,38 @@ def _angles(answer: spectra_pb2.PrincipalAngles) -> pb.ResultSummary:
     return pb.ResultSummary(feature_sets=answer.feature_sets, title=title)
 
 
+def _neighbour_metrics(answer: neighbours_pb2.NeighbourMetrics) -> pb.ResultSummary:
+    said = ["balanced"] if answer.balanced else []
+    said += [f"T {answer.temperature:g}"]
+    return pb.ResultSummary(
+        feature_sets=_one_or_two(answer.feature_set, answer.among),
+        title=", ".join(said),
+        scores=[_score(f"k = {one.k}", one.metrics) for one in answer.by_k],
+    )
+
+
+def _duplicates(answer: neighbours_pb2.Duplicates) -> pb.ResultSummary:
+    title = f"{answer.n_pairs} pairs, {answer.n_exact} of them equal, nearer than {answer.threshold:.3g}"
+    return pb.ResultSummary(feature_sets=_one_or_two(answer.feature_set, answer.against), title=title)
+
+
+def _label_noise(answer: neighbours_pb2.LabelNoise) -> pb.ResultSummary:
+    flagged, minority = (sum(one.count for one in groups) for groups in (answer.flagged_groups, answer.minority_groups))
+    title = f"{flagged} rows flagged, {minority} of a minority, k = {answer.k}"
+    return pb.ResultSummary(feature_sets=[answer.feature_set], title=title)
+
+
+def _neighbour_rates(answer: neighbours_pb2.NeighbourRates) -> pb.ResultSummary:
+    named = zip(answer.attributes, answer.overall.same_attribute, strict=True)
+    said = [f"k = {answer.k}", f"class {answer.overall.same_class:.3f}"]
+    said += [f"{name} {share:.3f}" for name, share in [*named][:4]]
+    return pb.ResultSummary(feature_sets=_one_or_two(answer.feature_set, answer.among), title=", ".join(said))
+
+
+def _one_or_two(first: str, second: str) -> list[str]:
+    return [first] if second in ("", first) else [first, second]
+
+
 def _by(number: "spectra_pb2.SpectraBy.ValueType") -> str:
     return name_of(spectra_pb2.SpectraBy, number) or "group"
 
@@ -97,4 +133,8 @@ _SUMMARIES: Mapping[str, Callable[[Any], pb.ResultSummary]] = {
     "spectra": _spectra,
     "descriptors": _descriptors,
     "principal_angles": _angles,
+    "neighbour_metrics": _neighbour_metrics,
+    "duplicates": _duplicates,
+    "label_noise": _label_noise,
+    "neighbour_rates": _neighbour_rates,
 }

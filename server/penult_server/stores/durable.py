@@ -16,13 +16,16 @@ STAGING_PREFIX = ".staging-"
 
 
 @contextmanager
-def staged_directory(target: Path) -> Generator[Path, None, None]:
+def staged_directory(target: Path, *, makes_parent: bool = True) -> Generator[Path, None, None]:
     """Yield an empty directory that becomes `target` when the block ends without an error.
+
+    Without `makes_parent` FileNotFoundError is raised where the directory in which it is to lie is not there.
 
     Names are digests of the content, so a `target` that exists already is the same thing: it is kept
     and the new copy dropped. On an error nothing is left behind.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if makes_parent:
+        target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=target.parent))
     try:
         yield staging

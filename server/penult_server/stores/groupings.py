@@ -61,7 +61,8 @@ def write_grouping(root: Path, manifest: GroupingManifest, arrays: Mapping[str, 
     """Store a grouping unless it is there, whole; returns the manifest that is there, with the digest of the arrays."""
     _set_damaged_aside(root / FOLDER / manifest.digest)
     content = io.BytesIO()
-    np.savez(content, **{name: np.asarray(array, order="C") for name, array in sorted(arrays.items())})
+    named: dict[str, Any] = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
+    np.savez(content, **named)
     whole = content.getvalue()
     values = asdict(manifest) | {"arrays_sha256": hashlib.sha256(whole).hexdigest(), "arrays": sorted(arrays)}
     with staged_directory(root / FOLDER / manifest.digest) as directory:

@@ -13,16 +13,23 @@ from penult.results.descriptors import Descriptors, PrincipalAngles
 from penult.results.lists.columns import result_row
 from penult.results.lists.listing import Listing
 from penult.results.lists.stored import ResultSummary
+from penult.results.neighbourhood.duplicates import Duplicates
+from penult.results.neighbourhood.label_noise import LabelNoise
+from penult.results.neighbourhood.rates import NeighbourRates
+from penult.results.neighbourhood.votes import NeighbourMetrics
 from penult.results.refits import Refit
 from penult.results.space.deletion import Deletion
 from penult.results.spectra import Spectra
 from penult.types import ResultKind
 from penult.wire import decode_refits, decode_spectra, encode
 from penult.wire.encode import Since
+from penult.wire.neighbourhood import decoding
 from penult.wire.references import FeatureSetLike, ResultLike, feature_set_name, result_digest
 from penult_proto.v1 import catalog_pb2
 
-Answer: TypeAlias = Refit | Spectra | Descriptors | PrincipalAngles
+Answer: TypeAlias = (
+    Refit | Spectra | Descriptors | PrincipalAngles | NeighbourMetrics | Duplicates | LabelNoise | NeighbourRates
+)
 
 
 class Results:
@@ -47,7 +54,8 @@ class Results:
 
         Parameters
         ----------
-        kind : "refit", "spectra", "descriptors" or "principal_angles".
+        kind : "refit", "spectra", "descriptors" or "principal_angles", "neighbour_metrics", "duplicates", "label_noise"
+            or "neighbour_rates".
         feature_set : the set that was fitted or looked at.
         tag, name, since, user, limit : as for `Runs.list`.
         timeout : seconds for each page of the list.
@@ -84,6 +92,14 @@ class Results:
                 return decode_spectra.descriptors(answer.descriptors)
             case "principal_angles":
                 return decode_spectra.principal_angles(answer.principal_angles)
+            case "neighbour_metrics":
+                return decoding.neighbour_metrics(answer.neighbour_metrics)
+            case "duplicates":
+                return decoding.duplicates(answer.duplicates)
+            case "label_noise":
+                return decoding.label_noise(answer.label_noise)
+            case "neighbour_rates":
+                return decoding.neighbour_rates(answer.neighbour_rates)
             case None:
                 raise ServerBug("the server sent an empty result")
 

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from penult.calls.features import FeatureSets
 from penult.calls.methods.groupings import GIVEN
 from penult.calls.methods.presets import presets
 from penult.calls.refitting import Refitting
+from penult.calls.spectral import Spectral
 from penult.errors import InvalidRequest, PreconditionFailed, invalid
 from penult.results.groupings.discovery_table import BASELINES, DiscoveryRow, DiscoveryTable
 from penult.results.groupings.gap import GapShare, gap_share
@@ -23,7 +25,7 @@ from penult.results.groupings.grouping import Grouping
 from penult.results.records import FeatureSet
 from penult.results.refits import Refit
 from penult.types import Preset
-from penult.wire.references import AnyHeadLike, FeatureSetLike
+from penult.wire.references import AnyHeadLike, FeatureSetLike, GroupingLike
 from penult_proto.grouping_methods import METHODS, GroupingMethod
 
 NAN = math.nan
@@ -36,6 +38,7 @@ EMPTY = DiscoveryRow(
     p_value=NAN,
     minority_precision=NAN,
     minority_recall=NAN,
+    imbalance_p=NAN,
     worst_group_accuracy=NAN,
     average_accuracy=NAN,
     gap_closed=NAN,
@@ -56,12 +59,13 @@ class _Asked:
     head: AnyHeadLike | None
     test: FeatureSet | None
     preset: Preset
+    replicates: int
     seed: int
     timeout: float
     progress: bool | None
 
 
-class Comparing(Discovering, Refitting, Predicting):
+class Comparing(Discovering, Spectral, Refitting, Predicting):
     """Methods beside each other."""
 
     features: FeatureSets
@@ -75,7 +79,9 @@ class Comparing(Discovering, Refitting, Predicting):
         other: FeatureSetLike | None = None,
         head: AnyHeadLike | None = None,
         methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
+        groupings: Mapping[str, GroupingLike] | None = None,
         preset: Preset = "dfr",
+        replicates: int = 0,
         seed: int = 0,
         timeout: float = 3600.0,
         progress: bool | None = None,
@@ -96,7 +102,10 @@ class Comparing(Discovering, Refitting, Predicting):
         fit, other, head : as for `discover`; each goes to the methods that take it.
         test : rows that the refits are scored on; without them only agreement is shown.
         methods : names, or a dict of names with the options of each; by default all.
+        groupings : further groupings of these rows, uploaded ones or a consensus, by the names of their rows.
         preset : of the refits; one that is about groups.
+        replicates : of the `spectra` by the found groups, whose imbalance tells more than chance where true groups are
+            not known: ``.imbalance_p``; 0 for none.
         seed : of the methods and of the refits.
         timeout : seconds for each of the calls.
         progress : show how far each is, after a second; None: on a terminal and in a notebook.
@@ -115,6 +124,7 @@ class Comparing(Discovering, Refitting, Predicting):
             head=head,
             test=None if test is None else self.features.get(test),
             preset=preset,
+            replicates=coerce.whole("replicates", replicates, 0),
             seed=coerce.seed(seed),
             timeout=timeout,
             progress=progress,
@@ -122,7 +132,10 @@ class Comparing(Discovering, Refitting, Predicting):
         chosen = _chosen(methods)
         heads: dict[str, AnyHeadLike] = {}
         rows = [] if asked.test is None else self._baselines(asked, heads)
-        rows += [self._found(METHODS[name], options, asked, heads) for name, options in chosen.items()]
+        for name, options in chosen.items():
+            rows.append(self._found(name, partial(self._discovered, METHODS[name], options, asked), asked, heads))
+        for name, one in _stored(groupings).items():
+            rows.append(self._found(name, partial(self.groupings.get, one, timeout=timeout), asked, heads))
         return DiscoveryTable(
             rows=tuple(self._with_gaps(rows, heads, asked)),
             features=asked.features.digest,
@@ -152,22 +165,24 @@ class Comparing(Discovering, Refitting, Predicting):
         return self.refit(fitted, preset="erm", timeout=asked.timeout, progress=asked.progress)
 
     def _refit(self, asked: _Asked, **arguments: Any) -> Refit:
-        said = {"seed": asked.seed, "timeout": asked.timeout, "progress": asked.progress, **arguments}
+        said: dict[str, Any] = {"seed": asked.seed, "timeout": asked.timeout, "progress": asked.progress, **arguments}
         return self.refit(asked.features, preset=asked.preset, **said)
 
     def _found(
-        self, method: GroupingMethod, options: Mapping[str, Any], asked: _Asked, heads: dict[str, AnyHeadLike]
+        self, name: str, find: Callable[[], Grouping], asked: _Asked, heads: dict[str, AnyHeadLike]
     ) -> DiscoveryRow:
-        row = replace(EMPTY, method=method.name)
+        row = replace(EMPTY, method=name)
         began = time.monotonic()
         try:
-            grouping = self._discovered(method, options, asked)
+            grouping = find()
             row = replace(row, grouping=grouping.digest, n_groups=grouping.n_groups, seconds=time.monotonic() - began)
             if asked.features.labels.attribute_values:
                 row = self._agreement(row, grouping, asked)
+            if asked.replicates:
+                row = replace(row, imbalance_p=self._imbalance(grouping, asked))
             if asked.test is None:
                 return row
-            heads[method.name] = self._refit(asked, by=grouping, **_selected_by(asked, {"groups": grouping}))
+            heads[name] = self._refit(asked, by=grouping, **_over(grouping, asked))
             return self._scored(row, heads, asked)
         except (InvalidRequest, PreconditionFailed) as error:
             return replace(row, failure=str(error))
@@ -192,6 +207,19 @@ class Comparing(Discovering, Refitting, Predicting):
             minority_precision=overall.minority_precision,
             minority_recall=overall.minority_recall,
         )
+
+    def _imbalance(self, grouping: Grouping, asked: _Asked) -> float:
+        """The largest adjusted p-value of spectral imbalance over the classes; NaN where none could be compared."""
+        spectra = self.spectra(
+            asked.features,
+            by=grouping,
+            top_k=1,
+            replicates=asked.replicates,
+            seed=asked.seed,
+            timeout=asked.timeout,
+            progress=asked.progress,
+        )
+        return max((one.p_adjusted for one in spectra.imbalance), default=NAN)
 
     def _scored(self, row: DiscoveryRow, heads: Mapping[str, AnyHeadLike], asked: _Asked) -> DiscoveryRow:
         test = cast("FeatureSet", asked.test)
@@ -224,10 +252,11 @@ def _chosen(methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None) -> 
     """The options of every method that is asked for. Raises `InvalidRequest` for one that is not known."""
     if methods is None:
         return {name: {} for name in METHODS if name not in GIVEN}
+    found: dict[str, Mapping[str, Any]] = {}
     if isinstance(methods, Mapping):
-        found = dict(coerce.items("methods", methods, "{'xrm': {'seeds': 10}}"))
+        found |= coerce.items("methods", methods, "{'xrm': {'seeds': 10}}")
     else:
-        found = {name: {} for name in coerce.names("methods", methods)}
+        found |= {name: {} for name in coerce.names("methods", methods)}
     for name, options in found.items():
         if name in GIVEN or name in BASELINES:
             raise invalid(f"methods: {name!r} finds nothing; the baselines are shown in any case", argument="methods")
@@ -236,9 +265,25 @@ def _chosen(methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None) -> 
     return found
 
 
+def _stored(groupings: Mapping[str, GroupingLike] | None) -> dict[str, GroupingLike]:
+    """Groupings by the names of their rows. Raises `InvalidRequest` for a name that a method or a baseline has."""
+    found = dict(coerce.items("groupings", groupings, "{'mine': grouping}"))
+    for name in found:
+        if coerce.text("groupings", name) in (*METHODS, *BASELINES):
+            raise invalid(f"groupings: {name!r} is the name of another row; choose another", argument="groupings")
+    return found
+
+
 def _selected_by(asked: _Asked, select: dict[str, Any]) -> dict[str, Any]:
     """The argument that changes a preset's selection; none for a preset that selects nothing."""
     return {"select": select} if "select" in presets()[asked.preset].sets else {}
+
+
+def _over(grouping: Grouping, asked: _Asked) -> dict[str, Any]:
+    """What a refit over found groups is asked with: it selects by them, and balances those that have rows."""
+    some_are_empty = _n_groups(grouping.groups) < len(grouping.groups)
+    skipped = {"missing_groups": "skip"} if some_are_empty else {}
+    return {**_selected_by(asked, {"groups": grouping}), **skipped}
 
 
 def _n_groups(groups: Sequence[Any]) -> int:

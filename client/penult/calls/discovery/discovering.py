@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from penult.arguments import coerce
 from penult.arguments.coerce import build
+from penult.calls.arrays.exporting import Reading
 from penult.calls.catalog.groupings import Groupings
 from penult.calls.catalog.heads import looked_up
 from penult.calls.methods.groupings import GroupingMethods, grouping_methods, with_grouping_methods
 from penult.calls.waiting.queries import ask, shown_name
 from penult.connection.rpc import Connection
 from penult.errors import invalid
+from penult.results.groupings.consensus import Consensus, consensus_values
 from penult.results.groupings.grouping import Grouping
 from penult.results.groupings.scores import GroupingScores, GroupingStability
 from penult.wire import encode
@@ -22,9 +24,12 @@ from penult.wire.encode_spectra import RowsLike, SourceLike
 from penult.wire.groupings import decode as decode_groupings
 from penult.wire.groupings.discovery import discovery_request, grouping_scores
 from penult.wire.references import AnyHeadLike, FeatureSetLike, GroupingLike, grouping_name
+from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groupings_pb2
 
 STORED = "stored"
+MOST_ROWS = 2**20
+"""Rows of labels that come in one piece."""
 PART = 0.8
 """Share of the rows that each of several groupings sees, where the method is not random."""
 
@@ -197,7 +202,7 @@ class Discovering:
         parts = self._parts(features, method, share, chosen, timeout)
         found: list[Grouping] = []
         for one, part in zip(chosen, parts, strict=True):
-            asked = {"rows": part, "seed": one, "timeout": timeout, "progress": progress, **arguments}
+            asked: dict[str, Any] = {"rows": part, "seed": one, "timeout": timeout, "progress": progress, **arguments}
             found.append(self.discover(features, method=method, **asked))
         ari = np.eye(len(found))
         for first, second in combinations(range(len(found)), 2):
@@ -205,6 +210,69 @@ class Discovering:
             ari[first, second] = ari[second, first] = score.overall.ari
         digests = tuple(one.digest for one in found)
         return GroupingStability(method=method, groupings=digests, seeds=tuple(chosen), ari=ari)
+
+    def consensus(
+        self,
+        groupings: Sequence[GroupingLike],
+        *,
+        k: int = 2,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
+        timeout: float = 600.0,
+    ) -> Consensus:
+        """One grouping out of several of the same rows, and the rows that they disagree on.
+
+            both = client.consensus([client.discover(sets["val"], method=one) for one in ("xrm", "gmm", "errors")])
+            client.refit(sets["val"], preset="dfr", by=both.grouping)
+
+        Within each class, by average linkage of how many of the groupings put two rows together.
+
+        Parameters
+        ----------
+        groupings : two or more, of the same rows.
+        k : values of the consensus.
+        name, tags, note : of its grouping, which is stored as an uploaded one; see ``client.groupings.describe``.
+        timeout : seconds for each call.
+
+        Raises
+        ------
+        InvalidRequest : kind ``other_rows``: they are of other rows; they have too many combinations of values.
+        NotFound : there is no such grouping.
+        """
+        given = coerce.listed("groupings", groupings, "['first', 'second']")
+        members = [self.groupings.get(one, timeout=timeout) for one in given]
+        if len({one.digest for one in members}) < 2:
+            raise invalid(
+                f"a consensus is of two different groupings at least; got {len(members)}", argument="groupings"
+            )
+        arrays = [self.groupings.read(one, timeout=timeout) for one in members]
+        reading = Reading(self.connection, members[0].feature_set, timeout)
+        with reading.stream(["row_id", "y"]) as stream:
+            ids, y = (np.concatenate(list(stream.rows(one, MOST_ROWS))) for one in stream.arrivals)
+            stream.end()
+        row_id = arrays[0].row_id
+        y = y[np.isin(ids, row_id)]
+        if len(y) != len(row_id) or any(not np.array_equal(one.row_id, row_id) for one in arrays):
+            raise invalid("a consensus is of groupings of the same rows", ErrorKind.OTHER_ROWS, argument="groupings")
+        try:
+            values, agreement = consensus_values(
+                np.stack([one.values for one in arrays]), y.astype(np.int64), coerce.whole("k", k, 1)
+            )
+        except ValueError as error:
+            raise invalid(f"{error}; give fewer of them", argument="groupings") from None
+        grouping = self.groupings.upload(
+            members[0].feature_set,
+            values,
+            row_id=row_id,
+            attribute="consensus",
+            name=name,
+            tags=tags,
+            note=note,
+            timeout=timeout,
+        )
+        digests = tuple(one.digest for one in members)
+        return Consensus(grouping=grouping, members=digests, row_id=row_id, agreement=agreement)
 
     def _parts(
         self, features: FeatureSetLike, method: str, share: float | None, seeds: Sequence[int], timeout: float

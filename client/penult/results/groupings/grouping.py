@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GroupingArrays:
+class GroupingArrays(Shown):
     """A value for each of N rows."""
 
     row_id: NDArray[np.uint64]

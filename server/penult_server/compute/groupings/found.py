@@ -31,7 +31,9 @@ class Rows:
     logits: Floats | None
     """(N, C) of the head that was given, or those stored; None without."""
     labels: LabelNames
-    attributes: Mapping[str, tuple[Integers, tuple[str, ...]]] = field(default_factory=dict)
+    attributes: Mapping[str, tuple[Integers, tuple[str, ...]]] = field(
+        default_factory=dict[str, tuple[Integers, tuple[str, ...]]]
+    )
     """Further attribute columns: the (N,) values and their names, by the name of the column."""
 
 
@@ -79,7 +81,7 @@ class Found:
     """(N, V) how far each row belongs to each value."""
     rule: str = ""
     """Kind of the rule that assigns other rows (a key of the table of rules); empty without one."""
-    rule_arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    scores: Mapping[str, float] = field(default_factory=dict)
+    rule_arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
     """What was measured on the way; of a class by "NAME of CLASS"."""
     notes: tuple[Note, ...] = ()

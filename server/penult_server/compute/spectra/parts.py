@@ -1,7 +1,7 @@
 """The groups or classes of a stored feature set, all of its rows or some, as queries look at them."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +24,11 @@ from penult_server.compute.memory import COPIES_OF_A_PRODUCT
 from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.grouped import Grouped, GroupedFeatures, open_features
 from penult_server.compute.rows.resident import Resident, ResidentFeatures
+from penult_server.compute.rows.selected import selected_rows
 from penult_server.compute.spectra.inference_cache import InferenceCache
 from penult_server.compute.spectra.streaming import moments_in_order, passes_over, stream_bytes, stream_moments
 from penult_server.errors import ServiceError
-from penult_server.messages import array_from_proto, classes_to_proto, groups_to_proto
-from penult_server.stores.reading import StoredFeatures
-from penult_server.stores.runs import read_run_manifest
+from penult_server.messages import classes_to_proto, groups_to_proto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +195,46 @@ class Parts:
             self._resident = resident if self.grouped is None else self.grouped.seen(resident)
         return self._resident
 
+    def all_moments(self) -> Moments:
+        """Moments of all rows of all parts together, as `moments` gives those of one."""
+        each = [self.moments(index) for index in range(len(self.groups)) if self.counts[index]]
+        together = Moments(
+            count=np.concatenate([one.count for one in each]),
+            weight=np.concatenate([one.weight for one in each]),
+            mean=np.concatenate([one.mean for one in each]),
+            m2=np.concatenate([one.m2 for one in each]),
+        )
+        return unions(together, [range(len(each))])
+
+    def row_labels(self) -> dict[str, NDArray[Any]]:
+        """By name, (n,) each, of all rows of all parts in the order of the set: `row_id`, `y`, `a`, and `right`.
+
+        `right` is 1 where the stored logits have the row's class, 0 where another, -1 without logits.
+        """
+        y, a, row_id = self._stored.read("y"), self._stored.read("a"), self._stored.read("row_id")
+        right = np.full(len(y), -1, dtype=np.int64)
+        if self.manifest.n_logits == len(self.manifest.labels.classes):
+            right = (np.argmax(self._stored.read("logits"), axis=1) == y).astype(np.int64)
+        rows = np.arange(len(y)) if self._selected is None else np.flatnonzero(self._selected)
+        return {"row_id": row_id[rows], "y": y[rows], "a": a[rows], "right": right[rows]}
+
+    def row_blocks(self, n: int) -> Iterator[Any]:
+        """Features of the same rows in the same order: on the device, in blocks of `n` if the set is resident."""
+        backend = self._resources.backend
+        if self.is_resident:
+            features = self._resources.residents.get(self.manifest.digest, self.check, self.progress).features
+            rows = np.arange(len(features)) if self._selected is None else np.flatnonzero(self._selected)
+            for first in range(0, len(rows), n):
+                yield features[backend.to_device(rows[first : first + n])]
+            return
+        at = 0
+        for block in self._stored.blocks("features"):
+            self.check()
+            chosen = block if self._selected is None else block[self._selected[at : at + len(block)]]
+            at += len(block)
+            if len(chosen):
+                yield backend.to_device(chosen)
+
     def passes(self, index: int) -> Passes:
         """Passes over the rows of one part, from the store."""
         y = self._stored.read("y")
@@ -256,24 +295,3 @@ def _in_a_group(grouped: Grouped | None, selected: NDArray[np.bool_] | None) -> 
     if grouped is None or not grouped.n_left_out:
         return selected
     return grouped.a >= 0 if selected is None else selected & (grouped.a >= 0)
-
-
-def selected_rows(source: pb.FeatureSource, stored: StoredFeatures, root: Path) -> NDArray[np.bool_] | None:
-    """(N,) whether each row is selected; None if all are."""
-    match source.rows.WhichOneof("kind"):
-        case "row_ids":
-            wanted = array_from_proto(source.rows.row_ids, "rows").astype(np.uint64)
-        case "run":
-            wanted = np.asarray(read_run_manifest(root, source.rows.run).kept_row_ids, dtype=np.uint64)
-        case None:
-            return None
-    row_id = stored.read("row_id")
-    missing = np.setdiff1d(wanted, row_id)
-    if missing.size:
-        raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT,
-            f"feature set {stored.manifest.digest[:12]} has no row with id {missing[0]} ({missing.size} of the "
-            f"{wanted.size} ids asked for are not in it); client.features.read(...).row_id lists them",
-            row_id=missing[0],
-        )
-    return np.isin(row_id, wanted)

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.front.admission.limits import LANES, Lane, Limits
+from penult_server.front.admission.load import Computing, Kind, Load
 from penult_server.front.admission.slots import FairSlots
 from penult_server.front.caller import CALLER
 
@@ -18,16 +19,19 @@ CUT_SECONDS = 1.0
 class Ticket:
     """One call that was let in. It takes a slot for computing once it turns out to need one, and keeps it."""
 
-    def __init__(self, user: str, slots: FairSlots) -> None:
+    def __init__(self, user: str, slots: FairSlots, load: Load | None = None, method: str = "") -> None:
         self._user = user
         self._slots = slots
+        self._load = load or Load()
+        self._method = method
+        self._work: Computing | None = None
         self._asking = asyncio.Lock()
         self._refusal: ServiceError | None = None
         self._is_computing = False
         self._has_ended = False
 
-    async def compute(self) -> None:
-        """Take the slot, once for all parts of the call. Raises ServiceError (BUSY)."""
+    async def compute(self, kind: Kind = ()) -> None:
+        """Take the slot, once for all parts of the call; the first says its kind. Raises ServiceError (BUSY)."""
         if self._is_computing:
             return
         async with self._asking:
@@ -36,8 +40,9 @@ class Ticket:
             # What a call that has ended began goes on while others wait for it.
             if self._is_computing or self._has_ended:
                 return
+            self._work = Computing(self._load, self._user, (self._method, *kind))
             try:
-                await self._slots.acquire(self._user)
+                await self._slots.acquire(self._user, self._work)
             except ServiceError as error:
                 self._refusal = error
                 raise
@@ -45,22 +50,26 @@ class Ticket:
             if self._has_ended:
                 self.end()
 
-    def end(self) -> None:
-        """The call has ended."""
+    def end(self, is_answered: bool = False) -> None:
+        """The call has ended, and had its answer or not."""
         self._has_ended = True
-        if self._is_computing:
+        if self._is_computing and self._work:
             self._is_computing = False
-            self._slots.release(self._user)
+            self._work.is_answered = is_answered
+            self._slots.release(self._user, self._work)
 
 
 _TICKET: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
 
 
-async def computing() -> None:
-    """The call that runs is about to compute. Raises ServiceError (BUSY) where too many do."""
+async def computing(kind: Kind = ()) -> None:
+    """The call that runs is about to compute. Raises ServiceError (BUSY) where too much is computed.
+
+    `kind` is what calls of its method that cost about as much have in common.
+    """
     ticket = _TICKET.get()
     if ticket is not None:
-        await ticket.compute()
+        await ticket.compute(kind)
 
 
 class Calls:
@@ -69,6 +78,7 @@ class Calls:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.computing = FairSlots(Lane.COMPUTE, limits.computing, limits.patience)
+        self._load = Load()
         self._all = FairSlots(Lane.LOOK, limits.calls)
         self._lanes = {
             Lane.UPLOAD: FairSlots(Lane.UPLOAD, limits.uploads, limits.patience),
@@ -94,13 +104,14 @@ class Calls:
             if slots is not None:
                 await slots.acquire(user)
                 stack.callback(slots.release, user)
-            ticket = Ticket(user, self.computing)
+            ticket = Ticket(user, self.computing, self._load, method)
             stack.callback(ticket.end)
             _TICKET.set(ticket)
             task = self._begin(lane)
             stack.callback(self._end, task)
             try:
                 yield
+                ticket.end(is_answered=True)
             except asyncio.CancelledError:
                 if not self._is_cut or task is None:
                     raise

@@ -4,10 +4,37 @@ import asyncio
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.front.admission.limits import Limit
+
+
+class Wish(Protocol):
+    """What else is asked before a call gets a slot; it is told when the call gets it and gives it back."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which it waits, instead of the patience of the slots."""
+        ...
+
+    def fits(self) -> bool:
+        """Whether it may have a slot now."""
+        ...
+
+    def begin(self) -> None:
+        """It has one."""
+        ...
+
+    def end(self) -> None:
+        """It has given it back."""
+        ...
+
+    def refusal(self) -> ServiceError:
+        """What is said where it does not fit."""
+        ...
 
 
 class FairSlots:
@@ -19,7 +46,7 @@ class FairSlots:
         self._limit = limit
         self._patience = patience
         self._held: Counter[str] = Counter()
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._waiting: OrderedDict[str, deque[_Waiter]] = OrderedDict()
 
     @property
     def n_held(self) -> int:
@@ -37,27 +64,29 @@ class FairSlots:
             raise self._busy(user)
         self._held[user] += 1
 
-    async def acquire(self, user: str) -> None:
+    async def acquire(self, user: str, wish: Wish | None = None) -> None:
         """Take a slot, in turn. Raises ServiceError (BUSY) after the patience, or at once where too many wait."""
-        if user not in self._waiting and self._has_room(user):
-            self._held[user] += 1
+        if user not in self._waiting and self._may_have(user, wish):
+            self._hold(user, wish)
             return
-        if self._patience is not None:
+        patience = self._patience
+        if patience is not None:
             own = len(self._waiting.get(user, ()))
-            if not self._patience or own >= self._limit.user or self.n_waiting >= self._limit.server:
-                raise self._busy(user)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(user, deque()).append(turn)
+            if not patience or own >= self._limit.user or self.n_waiting >= self._limit.server:
+                raise self._busy(user, wish)
+            patience = wish.patience if wish else patience
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), wish)
+        self._waiting.setdefault(user, deque()).append(waiter)
         try:
-            async with asyncio.timeout(self._patience):
-                await turn
+            async with asyncio.timeout(patience):
+                await waiter.turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self.release(user)  # it came at the moment when the waiting ended
+            if waiter.turn.done() and not waiter.turn.cancelled():
+                self.release(user, wish)  # it came at the moment when the waiting ended
             else:
-                self._leave(user, turn)
+                self._leave(user, waiter)
             if isinstance(error, TimeoutError):
-                raise self._busy(user) from None
+                raise self._busy(user, wish) from None
             raise
 
     @asynccontextmanager
@@ -69,41 +98,56 @@ class FairSlots:
         finally:
             self.release(user)
 
-    def release(self, user: str) -> None:
-        """Give a slot back; the next user in turn who may have it gets it."""
+    def release(self, user: str, wish: Wish | None = None) -> None:
+        """Give a slot back; who waits and may have one gets it, users in turn."""
+        if wish:
+            wish.end()
         self._held[user] -= 1
         if not self._held[user]:
             del self._held[user]
-        for waiting in list(self._waiting):
-            if self._has_room(waiting) and (turn := self._next_of(waiting)) is not None:
-                self._held[waiting] += 1
-                if waiting in self._waiting:
-                    self._waiting.move_to_end(waiting)
-                turn.set_result(None)
-                return
+        while any(self._serve(waiting) for waiting in list(self._waiting)):
+            pass
 
-    def _next_of(self, user: str) -> "asyncio.Future[None] | None":
-        """The first of a user who still waits; who has given up may not have been told yet."""
-        turns = self._waiting[user]
-        found = None
-        while turns and found is None:
-            turn = turns.popleft()
-            found = None if turn.done() else turn
-        if not turns:
+    def _serve(self, user: str) -> bool:
+        """Give the first of a user who still waits a slot, where that may be; who has given up may not know it yet."""
+        waiters = self._waiting[user]
+        while waiters and waiters[0].turn.done():
+            waiters.popleft()
+        if not waiters:
             del self._waiting[user]
-        return found
+            return False
+        if not self._may_have(user, waiters[0].wish):
+            return False
+        waiter = waiters.popleft()
+        self._hold(user, waiter.wish)
+        if waiters:
+            self._waiting.move_to_end(user)
+        else:
+            del self._waiting[user]
+        waiter.turn.set_result(None)
+        return True
 
-    def _leave(self, user: str, turn: "asyncio.Future[None]") -> None:
-        turns = self._waiting.get(user)
-        if turns is not None and turn in turns:
-            turns.remove(turn)
-            if not turns:
+    def _leave(self, user: str, waiter: "_Waiter") -> None:
+        waiters = self._waiting.get(user)
+        if waiters is not None and waiter in waiters:
+            waiters.remove(waiter)
+            if not waiters:
                 del self._waiting[user]
+
+    def _hold(self, user: str, wish: Wish | None) -> None:
+        self._held[user] += 1
+        if wish:
+            wish.begin()
+
+    def _may_have(self, user: str, wish: Wish | None) -> bool:
+        return self._has_room(user) and (wish is None or wish.fits())
 
     def _has_room(self, user: str) -> bool:
         return self.n_held < self._limit.server and self._held[user] < self._limit.user
 
-    def _busy(self, user: str) -> ServiceError:
+    def _busy(self, user: str, wish: Wish | None = None) -> ServiceError:
+        if wish and self._has_room(user):
+            return wish.refusal()
         is_own = self._held[user] >= self._limit.user
         used = self._held[user] if is_own else self.n_held
         limit = self._limit.user if is_own else self._limit.server
@@ -115,3 +159,9 @@ class FairSlots:
             used=used,
             what=self._what,
         )
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    turn: "asyncio.Future[None]"
+    wish: Wish | None

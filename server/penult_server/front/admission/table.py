@@ -23,6 +23,7 @@ BOUNDS: dict[str, int] = {
     "DiscoverGroupsRequest.words": MOST_NAMES,
     "EvaluateMixturesRequest.class_map": MOST_LABELS,
     "EvaluateMixturesRequest.heads": MOST_NAMES,
+    "EvaluateNeighboursRequest.k": MOST_TAGS,
     "EvaluateRequest.class_map": MOST_LABELS,
     "ExtractSpec.class_map": MOST_LABELS,
     "ExtractSpec.splits": MOST_NAMES,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from penult_server.front.registry_thread import Registry
 from penult_server.front.users.quotas import Quotas
 from penult_server.front.workers.processes import log_tail, stop_process
 from penult_server.front.workers.spare_worker import SpareWorker
+from penult_server.front.workers.vitals import Vitals, end_when_dead
 from penult_server.messages import error_from_proto, error_to_proto
 from penult_server.notes import notes_to_proto
 from penult_server.registry.cards import NOTHING, Given
@@ -65,6 +67,8 @@ class JobQueue:
         self._resolver = Resolver(registry, settings.root, self._files)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        """Whether the worker of a job hangs; one that is cancelled has its grace instead."""
         self._cancelled: set[str] = set()
         self._ended = EndedJobs()
         self._news = asyncio.Condition()
@@ -188,6 +192,7 @@ class JobQueue:
             self._cancelled.add(job_id)
             process = self._processes.get(job_id)
             if process and process.stdin and not process.stdin.is_closing():
+                self._watching[job_id].cancel()
                 process.stdin.write(CANCEL)
                 asyncio.get_running_loop().call_later(CANCEL_GRACE, _kill, process)
         elif job.state == pb.JOB_STATE_CANCELLED:
@@ -334,6 +339,8 @@ class JobQueue:
         needs_model = resolved.spec.WhichOneof("kind") != "register_dataset"
         process = await self._spare.take(needs_model=needs_model)
         self._processes[job.id] = process
+        vitals = Vitals(time.monotonic())
+        self._watching[job.id] = asyncio.create_task(end_when_dead(process, vitals, f"the worker of job {job.id}"))
         if job.id in self._cancelled:
             asyncio.get_running_loop().call_later(CANCEL_GRACE, _kill, process)
         try:
@@ -343,9 +350,14 @@ class JobQueue:
             if job.id in self._cancelled:
                 process.stdin.write(CANCEL)
             while (message := await pipes.receive_from(process.stdout, FromWorker)) is not None:
-                if await self._receive(job.id, message):
-                    return
+                if message.HasField("pulse"):
+                    vitals.note(time.monotonic(), is_busy=False)
+                    continue
+                with vitals.unheard():
+                    if await self._receive(job.id, message):
+                        return
         finally:
+            self._watching.pop(job.id).cancel()
             await asyncio.shield(stop_process(process, grace=5))
         await self._ended_silently(job.id, process.returncode, log_file)
 

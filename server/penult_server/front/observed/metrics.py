@@ -49,7 +49,8 @@ JOB_SECONDS = Histogram(
 )
 WORKER_STARTS = Counter(
     "penult_worker_starts_total",
-    "Processes that were started: reason start (first, or for a job) or died (the last one ended by itself).",
+    "Processes that were started: reason start (first, or for a job), died (the last one ended by "
+    "itself) or replaced (the last one hung and was ended).",
     ("worker", "reason"),
     registry=COUNTED,
 )

@@ -15,15 +15,18 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from google.protobuf.json_format import MessageToDict
+from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2, runs_pb2
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.cards_pb2 import ListOptions
 from penult_server.backbones.catalog import weights_identity
-from penult_server.datasets.catalog import describe_packaged
+from penult_server.datasets.catalog import describe_packaged, open_dataset
 from penult_server.datasets.model import Modality
+from penult_server.datasets.shown import shown_examples
 from penult_server.errors import ServiceError, unknown
 from penult_server.finetuning.checks import check_whole
 from penult_server.finetuning.config import MAX_BATCH
@@ -36,6 +39,7 @@ from penult_server.front.queries.starts import complete_start
 from penult_server.front.queries.used_groupings import resolve_training_grouping
 from penult_server.front.registry_thread import Registry
 from penult_server.messages import dataset_to_proto
+from penult_server.named.roots import READING
 from penult_server.named.specs import check_named, named_paths
 from penult_server.records import check_no_id
 
@@ -99,6 +103,23 @@ class Resolver:
             if dataset.name == name:
                 return dataset
         raise unknown(ErrorKind.UNKNOWN_DATASET, "dataset", name, [dataset.name for dataset in datasets])
+
+    async def shown_examples(
+        self, name: str, split: str, row_ids: NDArray[np.uint64], side: int
+    ) -> list[datasets_pb2.ShownExample]:
+        """Examples of a dataset, by its name or digest, as a person sees them.
+
+        Raises ServiceError: UNKNOWN_DATASET, and what `datasets.shown.shown_examples` raises.
+        """
+        known = {key: one for one in await self.datasets() for key in (one.digest, one.name)}
+        if name not in known:
+            raise unknown(ErrorKind.UNKNOWN_DATASET, "dataset", name, [one.name for one in await self.datasets()])
+        dataset = known[name]
+        return await self._files.run(
+            lambda: shown_examples(
+                open_dataset(dataset.name, dataset.digest, self._root), split, row_ids, side, READING.get().beat
+            )
+        )
 
     async def resolve(self, spec: pb.JobSpec, request_id: str = "") -> Resolved:
         """Check and complete a spec.

@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import grpc
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import features_pb2 as pb
@@ -13,6 +16,8 @@ from penult_server.front.registry_thread import Registry
 from penult_server.front.users.quotas import Quotas
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.registry.long_text import text_of
+
+T = TypeVar("T")
 
 
 class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
@@ -35,21 +40,28 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         given = checked("feature set", user=user, name=header.name, tags=header.tags, note=header.note)
 
         refused: list[ServiceError] = []
+        is_told = asyncio.Event()
+        telling: list[asyncio.Task[None]] = []
 
         async def messages() -> AsyncIterator[pb.UploadFeaturesRequest]:
             yield first
             try:
-                async for message in request_iterator:
+                async for message in until(is_told, request_iterator):
                     yield message
             except ServiceError as error:
                 # The worker is told that the stream ends: for one that fails, gRPC would wait until the deadline.
                 refused.append(error)
 
+        def begin(channel: grpc.aio.Channel) -> Any:
+            call: Any = features_pb2_grpc.FeatureServiceStub(channel).UploadFeatures(messages())
+            telling.append(asyncio.ensure_future(told(call, is_told)))
+            return call
+
         try:
-            stored = await self._compute.pass_on(
-                lambda channel: features_pb2_grpc.FeatureServiceStub(channel).UploadFeatures(messages())
-            )
+            stored = await self._compute.pass_on(begin)
         finally:
+            for task in telling:
+                task.cancel()
             if refused:
                 raise refused[0]
         # Answered only now: the arrays are on disk and verified, and this commit makes them known.
@@ -76,3 +88,28 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         limit = page_length(request.limit if request.HasField("limit") else None)
         found, next_page = await self._registry.run(self._registry.catalog.feature_set_page, request, limit)
         return pb.ListFeatureSetsResponse(feature_sets=found, next_page=next_page)
+
+
+async def told(call: "grpc.aio.Call", is_told: asyncio.Event) -> None:
+    """Set the event once the worker has said anything of a call."""
+    try:
+        await call.initial_metadata()
+    finally:
+        is_told.set()
+
+
+async def until(is_over: asyncio.Event, messages: AsyncIterator[T]) -> AsyncIterator[T]:
+    """The same messages, up to the event, also while the next one does not come."""
+    iterator, over = aiter(messages), asyncio.ensure_future(is_over.wait())
+    following: asyncio.Future[T | None] | None = None
+    try:
+        while True:
+            following = asyncio.ensure_future(anext(iterator, None))
+            await asyncio.wait({following, over}, return_when=asyncio.FIRST_COMPLETED)
+            if over.done() or (message := following.result()) is None:
+                return
+            yield message
+    finally:
+        over.cancel()
+        if following is not None:
+            following.cancel()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import grpc
 
@@ -29,8 +30,8 @@ from penult_server.logs.traces import span
 from penult_server.registry.cards import Given
 from penult_server.registry.long_text import text_of
 
-Ask = Callable[[groupings_pb2_grpc.GroupingServiceStub, tuple[tuple[str, str], ...]], Awaitable[pb.Grouping]]
-"""Ask the compute worker, with metadata."""
+Ask = Callable[[Any, tuple[tuple[str, str], ...]], Awaitable[pb.Grouping]]
+"""Ask a stub of the compute worker, with metadata."""
 BYTES_OF_A_ROW = 24
 """What a grouping takes for each row on the disk, but for what says how far it belongs to each value."""
 

@@ -1,6 +1,7 @@
 """Refits and evaluations: names resolved, presets expanded, answered from the store or by the compute worker."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 from uuid import uuid4
@@ -85,7 +86,8 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         await self._resolve_head(request)
         with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
             return await self._compute.call(
-                lambda channel: refits_pb2_grpc.RefitServiceStub(channel).Evaluate(request, metadata=named(key))
+                lambda channel: refits_pb2_grpc.RefitServiceStub(channel).Evaluate(request, metadata=named(key)),
+                request.feature_set,
             )
 
     async def EvaluateMixtures(
@@ -100,7 +102,11 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             await self._resolve_head(head)
         with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
             return await self._compute.call(
-                lambda channel: refits_pb2_grpc.RefitServiceStub(channel).EvaluateMixtures(request, metadata=named(key))
+                lambda channel: refits_pb2_grpc.RefitServiceStub(channel).EvaluateMixtures(
+                    request, metadata=named(key)
+                ),
+                request.feature_set,
+                len(request.heads),
             )
 
     async def _resolve_set(self, named: _Named) -> None:
@@ -180,7 +186,9 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             check_may_compute()
             with self._compute.asked.answer(query, digest):
                 give_up = query.give_ups.get(digest)
-                return await self._shared.get(digest, lambda: self._compute_and_keep(digest, request, user), give_up)
+                return await self._shared.get(
+                    digest, lambda: self._compute_and_keep(digest, request, query.n_answers, user), give_up
+                )
         except ServiceError as error:
             if error.kind is ErrorKind.BUSY:
                 raise  # of the whole call, which is asked again as a whole
@@ -227,10 +235,13 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         source.head.CopyFrom(refit.head)
 
     async def _compute_and_keep(
-        self, digest: str, request: refits_pb2.RefitRequest, user: str
+        self, digest: str, request: refits_pb2.RefitRequest, n_together: int, user: str
     ) -> refits_pb2.RefitOutcome:
         batch = refits_pb2.ComputeRefitsRequest(requests=[request])
-        outcome = await self._compute.call(lambda channel: _only_outcome(channel, batch, digest))
+        size = n_together * max(request.repeats, 1) * math.prod(max(len(axis.values), 1) for axis in request.grid)
+        outcome = await self._compute.call(
+            lambda channel: _only_outcome(channel, batch, digest), request.feature_set, size
+        )
         if outcome.HasField("refit"):
             outcome.refit.digest = digest
             add_result = self._registry.catalog.add_result

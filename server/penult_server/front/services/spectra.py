@@ -1,9 +1,8 @@
 """SpectraService: names resolved, defaults filled in, answered from the store or by the compute worker."""
 
 import math
-import re
 from collections.abc import AsyncIterator
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -13,14 +12,11 @@ from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.v1 import features_pb2, spectra_pb2, spectra_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
-from penult_server.front.observed.call import answered
 from penult_server.front.queries.cards import given_of, user_of
-from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import check_rows_alone, features_of, resolve_source
-from penult_server.front.queries.shared_calls import SharedCalls
+from penult_server.front.queries.stored_answers import StoredAnswers
 from penult_server.front.queries.used_groupings import check_by
 from penult_server.front.registry_thread import Registry
-from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.logs.traces import span
@@ -36,7 +32,6 @@ BYTES_OF_A_PART = 512
 """Bytes of an answer for each group or class besides its eigenvalues: names, trace, method, imbalance."""
 MOST_REPLICATES = 100_000
 DEFAULT_POWER_LAW = (11, 50)
-Answer: TypeAlias = spectra_pb2.Spectra | spectra_pb2.Descriptors | spectra_pb2.PrincipalAngles
 A = TypeVar("A", spectra_pb2.Spectra, spectra_pb2.Descriptors, spectra_pb2.PrincipalAngles)
 
 
@@ -46,7 +41,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
     def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
         self._registry = registry
         self._compute = compute
-        self._shared: SharedCalls[Answer] = SharedCalls()
+        self._answers = StoredAnswers(registry, compute, spectra_pb2_grpc.SpectraServiceStub)
 
     async def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
         with self._compute.asked.asked(context) as query:
@@ -115,47 +110,33 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
             async for message in messages:
                 yield message
 
+    async def ReadCoordinates(
+        self, request: spectra_pb2.ReadCoordinatesRequest, context: Context
+    ) -> AsyncIterator[spectra_pb2.ReadCoordinatesResponse]:
+        feature_set = await self._resolve(request.source)
+        asked = request.top_k if request.HasField("top_k") else 2
+        request.top_k = min(asked, feature_set.n_features)
+        check_subspace_width(request.top_k, feature_set.n_features)
+        with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
+            messages = self._compute.relay(
+                lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ReadCoordinates(
+                    request, metadata=named(key)
+                )
+            )
+            async for message in messages:
+                yield message
+
     async def _resolve(self, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
         with span("resolve"):
             return await self._registry.run(resolve_source, self._registry.catalog, source)
 
     async def _answer(self, request: Message, answer_type: type[A], given: Given, query: AskedQuery) -> A:
-        """The stored answer of a resolved query, or the compute worker's; its RPC is Compute and the answer's name.
+        """The answer to a resolved query; its RPC is Compute and the answer's name.
 
         What is given is added to its card, whoever computed it.
         """
-        name = answer_type.DESCRIPTOR.name
-        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-        digest = query_digest(kind, request)
-        with span("stored"):
-            stored = await self._registry.run(self._registry.catalog.result, digest, kind)
-        if stored is not None:
-            answer = answer_type.FromString(stored)
-            answer.reused = True
-            answered("stored")
-            return await self._described(answer, given)
-
-        check_may_compute()
-
-        async def compute_and_keep() -> Answer:
-            answer: A = await self._compute.call(
-                lambda channel: getattr(spectra_pb2_grpc.SpectraServiceStub(channel), f"Compute{name}")(
-                    request, metadata=named(digest)
-                )
-            )
-            answer.digest = digest
-            asked_by = Given(user=given.user)
-            with span("commit"):
-                await self._registry.run(self._registry.catalog.add_result, digest, kind, answer, asked_by)
-            return answer
-
-        with self._compute.asked.answer(query, digest):
-            shared = await self._shared.get(digest, compute_and_keep, query.give_ups.get(digest))
-        if not isinstance(shared, answer_type):
-            raise AssertionError(f"the digest of a {kind} query belongs to no other kind")
-        own = answer_type()
-        own.CopyFrom(shared)
-        return await self._described(own, given)
+        rpc = f"Compute{answer_type.DESCRIPTOR.name}"
+        return await self._described(await self._answers.get(rpc, request, answer_type, given.user, query), given)
 
     async def _described(self, answer: A, given: Given) -> A:
         """The same answer with its card, after what is given was added to that."""

@@ -28,7 +28,7 @@ REFUSALS = frozenset(
     }
 )
 """Kinds of errors that are written down also of calls that only look."""
-NAMES = ("digest", "id", "feature_set", "run", "name", "grouping")
+NAMES = ("digest", "id", "feature_set", "run", "name", "grouping", "dataset")
 """Fields of messages that name a thing, the first that there is."""
 
 

@@ -25,7 +25,7 @@ from penult_server.front.observed.call import note_waited, waited, waited_for
 from penult_server.front.observed.metrics import WORKER_STARTS
 from penult_server.front.workers.asked_queries import AskedQueries
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
-from penult_server.front.workers.vitals import Vitals, until_dead
+from penult_server.front.workers.vitals import Vitals, end_when_dead
 from penult_server.front.workers.worker_stats import StatsOfWorker
 from penult_server.lanes import QUERIES_AT_ONCE, QUERIES_OF_A_USER
 from penult_server.logs.traces import span
@@ -53,6 +53,8 @@ class ComputeProcess:
         self._folder: OwnFolder | None = None
         """Where its socket is: a path of one may have 107 bytes at most, so it cannot lie under the root."""
         self._starts = 0
+        self._why = "start"
+        """Why the next one is started, for the metrics."""
         self._process: asyncio.subprocess.Process | None = None
         self._channel: grpc.aio.Channel | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -107,12 +109,13 @@ class ComputeProcess:
             ErrorKind.WORKER_DIED, f"the compute worker does not start; its log says: {log_tail(self._log)}"
         )
 
-    async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
+    async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]], feature_set: str = "", size: int = 1) -> T:
         """Await the query that `make` starts on the worker's channel, once it is its user's turn.
 
+        Calls of one set and of about the same size, in units of the method, cost about the same.
         Raises ServiceError (BUSY) where too many calls compute; the worker's errors become ours.
         """
-        await computing()
+        await computing((feature_set, size.bit_length()))
         async with waited_for(self._queries.slot(CALLER.get().user)):
             return await self.pass_on(make)
 
@@ -221,10 +224,9 @@ class ComputeProcess:
 
     async def _end_when_dead(self, process: asyncio.subprocess.Process, vitals: Vitals) -> None:
         """End a worker that hangs: who waits for it is told at once, and the next one is started."""
-        why = await until_dead(process, vitals)
-        log.error("the compute worker hangs: %s; it is ended", why)
+        await end_when_dead(process, vitals, "the compute worker")
+        self._why = "replaced"
         self._ready.clear()
-        self._end(process)
         await self._on_health(False)
 
     def _end(self, process: asyncio.subprocess.Process) -> None:
@@ -234,7 +236,8 @@ class ComputeProcess:
     async def _run_once(self) -> None:
         """Start a worker, say when it is ready, and return when it has ended."""
         self._starts += 1
-        WORKER_STARTS.labels("compute", "start" if self._starts == 1 else "died").inc()
+        WORKER_STARTS.labels("compute", self._why).inc()
+        self._why = "died"
         self._failures += 1
         if self._folder is None:
             raise ValueError("it has no folder for its socket")

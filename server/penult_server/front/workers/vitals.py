@@ -7,13 +7,16 @@ does nothing, hangs in that call.
 """
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections import deque
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from penult_proto.v1.pipes_pb2 import ToWorker
 from penult_server import pipes
-from penult_server.machine.processes import Activity, activity
+from penult_server.machine.processes import Activity, activity, is_held_up
 
 INTERVAL = 0.5
 """Seconds between two questions."""
@@ -23,6 +26,7 @@ STUCK_SECONDS = 60.0
 """How long a call may have the device without computing."""
 LEAST_SHARE = 0.01
 """Part of one core that is called computing; to answer takes less."""
+log = logging.getLogger("penult")
 QUESTION = pipes.framed(ToWorker(pulse=True))
 
 
@@ -34,6 +38,8 @@ class Vitals:
     answered: float = field(init=False)
     busy_since: float | None = None
     """Since when a call has had the device, as far as is known; None while none has."""
+    is_heard: bool = True
+    """Whether somebody listens to it; otherwise its silence says nothing."""
     _computed: "deque[tuple[float, float]]" = field(default_factory=lambda: deque[tuple[float, float]]())
     """What it had computed, and when that was."""
 
@@ -48,6 +54,15 @@ class Vitals:
         elif self.busy_since is None:
             self.busy_since = now
 
+    @contextlib.contextmanager
+    def unheard(self) -> Generator[None]:
+        """A block in which nobody listens."""
+        self.is_heard = False
+        try:
+            yield
+        finally:
+            self.is_heard, self.answered = True, time.monotonic()
+
     def judge(self, now: float, seen: Activity) -> str:
         """Why the worker counts as dead, now that the system has seen this of it; empty while it lives."""
         if now - self.now > SILENT_SECONDS / 2:
@@ -55,7 +70,7 @@ class Vitals:
             self.answered, self.busy_since = now, None
             self._computed.clear()
         self.now = now
-        if seen.is_held_up:
+        if seen.is_held_up or not self.is_heard:
             self.answered = now
         self._computed.append((now, seen.cpu_seconds))
         while self._computed[0][0] < now - STUCK_SECONDS - 1:
@@ -66,6 +81,11 @@ class Vitals:
         if is_long and self._is_still(now, STUCK_SECONDS):
             return f"a call has had the device for {STUCK_SECONDS:.0f} s without computing"
         return ""
+
+    def spare(self, now: float) -> None:
+        """What looked like death was not."""
+        self.answered = now
+        self.busy_since = None if self.busy_since is None else now
 
     def _is_still(self, now: float, seconds: float) -> bool:
         """Whether it has computed nothing for that long; not known of a shorter time."""
@@ -80,5 +100,16 @@ async def until_dead(process: asyncio.subprocess.Process, vitals: Vitals) -> str
             process.stdin.write(QUESTION)
         await asyncio.sleep(INTERVAL)
         seen = activity(process.pid)
-        if seen is not None and (why := vitals.judge(time.monotonic(), seen)):
+        if seen is None or not (why := vitals.judge(time.monotonic(), seen)):
+            continue
+        if not is_held_up(process.pid):
             return why
+        vitals.spare(time.monotonic())
+
+
+async def end_when_dead(process: asyncio.subprocess.Process, vitals: Vitals, who: str) -> None:
+    """End a worker that hangs, so that who waits for it learns so."""
+    why = await until_dead(process, vitals)
+    log.error("%s hangs: %s; it is ended", who, why)
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()

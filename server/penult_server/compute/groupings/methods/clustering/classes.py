@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
 from penult_server.compute.groupings.found import Found, Inputs, Integers, Rows
+from penult_server.compute.groupings.methods.clustering.joint import head_arrays
 from penult_server.errors import ServiceError
 
 FEWEST_ROWS = 25
@@ -106,7 +107,7 @@ def find_by_class(inputs: Inputs, fit_class: FitClass, *, k: int, rule: str) -> 
         names=cluster_names(max(partition.n_values for partition in partitions.values())),
         soft=soft,
         rule=rule if has_rule else "",
-        rule_arrays=prefixed(arrays) if has_rule else {},
+        rule_arrays={**prefixed(arrays), **head_arrays(inputs.head)} if has_rule else {},
         scores=scores,
     )
 

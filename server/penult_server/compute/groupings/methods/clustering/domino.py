@@ -27,6 +27,7 @@ from penult_server.compute.groupings.methods.clustering.classes import check_gro
 from penult_server.compute.groupings.methods.clustering.gmm import FLOOR
 from penult_server.compute.groupings.methods.clustering.joint import (
     check_components,
+    check_width,
     confusion_start,
     head_arrays,
     kmeans_start,
@@ -140,13 +141,8 @@ def _values(gaps: Floats, is_group: NDArray[np.bool_], n_slices: int) -> Integer
 
 def _shares(rule: Mapping[str, NDArray[Any]], rows: Rows) -> Floats:
     """(n, k) how far rows belong to each component."""
+    check_width(rows, rule["origin"].size)
     logits = stored_logits(rule, rows)
-    if int(rows.features.shape[1]) != rule["origin"].size:
-        raise ServiceError(
-            ErrorKind.WRONG_SHAPE,
-            f"the slices were found among rows of {rule['origin'].size} features, these have {rows.features.shape[1]}: "
-            "assign rows of the same checkpoint",
-        )
     z = project(rows.features, asarray_like(rule["origin"], rows.features), asarray_like(rule["basis"], rows.features))
     labels = np.eye(rule["label_of"].shape[1])[rows.y]
     label_weight, prediction_weight = rule["weights"].tolist()

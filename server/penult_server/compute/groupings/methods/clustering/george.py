@@ -112,7 +112,8 @@ def _cut(
         width,
         Thresholds(share=task.inputs.numbers["min_share"], n_rows=task.number("min_rows")),
     )
-    value = merged(kept)
+    kept[[cluster for cluster in range(base.k) if cluster not in parts]] = False
+    value = merged(kept, np.bincount(part, minlength=kept.size).reshape(kept.shape))
     used = {cluster: model for cluster, model in parts.items() if kept[cluster].any()}
     return ClassPartition(
         space=space, base=base, value=by_size(value.reshape(-1)[part], int(value.max()) + 1)[value], parts=used

@@ -31,7 +31,18 @@ def stored_logits(rule: Mapping[str, NDArray[Any]], rows: Rows) -> Floats:
     """(n, C) of the head of a rule; of a rule without one the rows' own."""
     if "head_weight" not in rule:
         return logits_of(rows)
+    check_width(rows, rule["head_weight"].shape[1])
     return head_logits(Head(weight=rule["head_weight"], bias=rule["head_bias"]), rows)
+
+
+def check_width(rows: Rows, n_features: int) -> None:
+    """Raise ServiceError (WRONG_SHAPE) for rows of another number of features than a rule is about."""
+    if int(rows.features.shape[1]) != n_features:
+        raise ServiceError(
+            ErrorKind.WRONG_SHAPE,
+            f"the groups were found among rows of {n_features} features, these have {rows.features.shape[1]}: assign "
+            "rows of the same checkpoint",
+        )
 
 
 def confusion_start(labels: Floats, predicted: Floats, k: int, noise: float, rng: np.random.Generator) -> Floats:

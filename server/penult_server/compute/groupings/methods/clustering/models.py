@@ -1,7 +1,7 @@
 """Clusterings of points, with the arrays that they are stored as; and a class cut into clusters and their parts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from penult_server.compute.groupings.methods.clustering.classes import (
     prefixed,
     split_prefixes,
 )
+from penult_server.compute.groupings.methods.clustering.joint import stored_logits
 from penult_server.compute.groupings.methods.clustering.spaces import Space, UmapSpace
 
 
@@ -177,4 +178,5 @@ class ClassPartition:
 
 def assign(rule: Mapping[str, NDArray[Any]], rows: Rows) -> tuple[Integers, NDArray[np.float32] | None]:
     """Values of other rows by the stored partitions of their classes: the rules "centroids" and "mixture"."""
-    return assign_by_class({y: ClassPartition.from_arrays(of) for y, of in split_prefixes(rule).items()}, rows)
+    told = replace(rows, logits=stored_logits(rule, rows)) if "head_weight" in rule else rows
+    return assign_by_class({y: ClassPartition.from_arrays(of) for y, of in split_prefixes(rule).items()}, told)

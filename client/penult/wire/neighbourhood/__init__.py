@@ -1,0 +1,1 @@
+"""Questions and answers about neighbours on the wire."""

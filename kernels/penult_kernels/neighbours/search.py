@@ -1,0 +1,298 @@
+"""The k nearest rows of each row, exactly.
+
+Products in float32, a tile at a time, leave a few more candidates than k for each row; their distances are computed in
+float64 from the rows as they are stored, and the k nearest are kept, equal distances in the order of the ids. A row
+whose candidates might lack a neighbour, by the bound on the rounding of its products, is looked at again
+(`unproven.py`): this happens where more rows are equally near than there are candidates, such as copies of one row.
+
+Within one set, every tile of pairs serves both of its sides, so that half of the product is made.
+
+Shapes: n rows of a panel of queries, N rows among which neighbours are looked for, k neighbours, c candidates.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+from numpy.typing import NDArray
+
+from penult_kernels import budget
+from penult_kernels.arrays import Array, asarray_like, blocks, to_host
+from penult_kernels.neighbours.candidates import Candidates
+from penult_kernels.neighbours.exact import distances_to
+from penult_kernels.neighbours.nearest import Nearest, keep_nearest
+from penult_kernels.neighbours.rows import ArrayRows, RowSource
+from penult_kernels.neighbours.space import Metric, Points, Space, space_of
+from penult_kernels.neighbours.unproven import settle, unproven
+from penult_kernels.products import on_threads
+
+ROWS_OF_A_TILE = 1024
+DEVICE_ROWS_OF_A_TILE = 8192
+TILES_AT_ONCE = 16
+"""Tiles between two calls of `check`: a few tenths of a second on the CPU."""
+Report: TypeAlias = Callable[[float, float], None]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apart:
+    """Pairs that are not looked at: those whose codes are equal. A row's own number leaves out the row itself."""
+
+    queries: NDArray[np.int64]
+    among: NDArray[np.int64]
+
+
+def nearest(
+    among: RowSource,
+    k: int,
+    metric: Metric,
+    *,
+    queries: RowSource | None = None,
+    apart: Apart | None = None,
+    order: NDArray[np.int64] | None = None,
+    memory: int = 0,
+    check: Callable[[], None] = lambda: None,
+    report: Report = lambda done, total: None,
+) -> Nearest:
+    """The k nearest rows of each row; without `queries` of the rows themselves, each without itself.
+
+    Parameters
+    ----------
+    among : the N rows among which neighbours are looked for.
+    k : at least 1. A row that has fewer neighbours gets -1 and NaN behind them.
+    queries : other rows, of as many columns.
+    apart : pairs that are left out.
+    order : (N,) place of each row where distances are equal; its number when None.
+    memory : bytes of the points of queries that are held at a time, 0 for the usual. Rows that are not in memory are
+        read once for each so many.
+    check : called between tiles, and may raise.
+    report : told how many pairs have been looked at, and of how many.
+
+    Raises
+    ------
+    ZeroRowsError
+        For the cosine.
+    ValueError
+        When the shapes disagree.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if queries is not None and queries.shape[1] != among.shape[1]:
+        raise ValueError(f"rows of {queries.shape[1]} and of {among.shape[1]} columns have no distance")
+    space = space_of(among, metric, queries, check)
+    return _Search(space, among, queries, k, apart, order, memory, check, report).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Some of the rows, as points."""
+
+    rows: slice
+    points: Points
+    stored: Array | None
+    """(n, D) as they are stored; None where these can be had again at any time."""
+
+
+class _Search:
+    """One search, a panel of queries after another."""
+
+    def __init__(
+        self,
+        space: Space,
+        among: RowSource,
+        queries: RowSource | None,
+        k: int,
+        apart: Apart | None,
+        order: NDArray[np.int64] | None,
+        memory: int,
+        check: Callable[[], None],
+        report: Report,
+    ) -> None:
+        self._space, self._among, self._k, self._apart, self._order = space, among, k, apart, order
+        self._queries = among if queries is None else queries
+        self._is_self = queries is None
+        self._check, self._report = check, report
+        n, d = self._queries.shape
+        self._like = among.block(slice(0, 1))
+        self._step = ROWS_OF_A_TILE if is_numpy_array(self._like) else DEVICE_ROWS_OF_A_TILE
+        self._panel = max(1, (memory or budget.DEFAULT.neighbours_bytes) // (4 * d * self._step)) * self._step
+        self._candidates: dict[int, Candidates] = {}
+        """By the first row of a block; within one set also of blocks that are queries later."""
+        self._memory = threading.local()
+        self._done = 0.0
+        self._total = n * among.shape[0] / (2 if self._is_self else 1)
+
+    def run(self) -> Nearest:
+        """The neighbours of all queries."""
+        n = self._queries.shape[0]
+        found = Nearest.of(n, self._k)
+        for panel in blocks(n, self._panel):
+            own = self._made(self._queries, _within(panel, self._step))
+            waiting = self._tiles(panel, own)
+            while tiles := list(islice(waiting, TILES_AT_ONCE)):
+                self._check()
+                self._each(self._offer_tile, tiles)
+                self._done += sum(len_of(mine.rows) * len_of(other.rows) for mine, other in tiles)
+                self._report(min(self._done, self._total), self._total)
+            self._decide(own, found)
+        return found
+
+    def _made(self, source: RowSource, parts: Sequence[slice]) -> list[_Block]:
+        for part in parts:
+            self._of(part)
+        return self._each(lambda part: self._block(source, part), parts)
+
+    def _block(self, source: RowSource, part: slice) -> _Block:
+        rows = source.block(part)
+        return _Block(part, self._space.points(rows), None if source.is_in_memory else rows)
+
+    def _of(self, rows: slice) -> Candidates:
+        """The candidates of a block of queries."""
+        if rows.start not in self._candidates:
+            self._candidates[rows.start] = Candidates(len_of(rows), self._width, self._like)
+        return self._candidates[rows.start]
+
+    @property
+    def _width(self) -> int:
+        return self._k + max(8, self._k // 4)
+
+    def _tiles(self, panel: slice, own: list[_Block]) -> Iterator[tuple[_Block, _Block]]:
+        """Pairs of blocks; within one set each pair once, those of a block with itself first: they raise its limit."""
+        others = _within(slice(panel.stop if self._is_self else 0, self._among.shape[0]), self._step)
+        if self._is_self:
+            yield from ((block, block) for block in own)
+            yield from combinations(own, 2)
+        for rows in others:
+            if self._is_self:
+                self._of(rows)
+            other = _Block(rows, self._space.points(self._among.block(rows)), None)
+            yield from ((block, other) for block in own)
+
+    def _offer_tile(self, tile: tuple[_Block, _Block]) -> None:
+        mine, other = tile
+        scores = mine.points.scores(other.points, self._tile_memory(mine, other))
+        apart = self._is_apart(mine.rows, other.rows)
+        if apart is not None:
+            scores = _without(scores, apart)
+        self._candidates[mine.rows.start].offer(scores, other.rows.start)
+        if self._is_self and mine is not other:
+            self._candidates[other.rows.start].offer(scores, mine.rows.start, transposed=True)
+
+    def _tile_memory(self, mine: _Block, other: _Block) -> Array | None:
+        """Memory of this thread for a tile: fresh pages take time to clear. None on a device."""
+        if not is_numpy_array(self._like):
+            return None
+        if not hasattr(self._memory, "tile"):
+            self._memory.tile = np.empty((self._step * self._step,), dtype=np.float32)
+        shape = (len_of(mine.rows), len_of(other.rows))
+        return self._memory.tile[: shape[0] * shape[1]].reshape(shape)
+
+    def _is_apart(self, mine: slice | NDArray[np.int64], other: slice) -> Array | None:
+        """(n, m) which pairs are left out; None if none is."""
+        if self._apart is None:
+            if not self._is_self:
+                return None
+            left = np.arange(mine.start, mine.stop) if isinstance(mine, slice) else mine
+            right = np.arange(other.start, other.stop)
+        else:
+            left, right = self._apart.queries[mine], self._apart.among[other]
+        if left.max() < right.min() or right.max() < left.min():
+            return None
+        return asarray_like(left, self._like)[:, None] == asarray_like(right, self._like)[None, :]
+
+    def _decide(self, own: list[_Block], found: Nearest) -> None:
+        """Measure the candidates of a panel, and look again at the rows that may lack a neighbour."""
+        index = [self._worth_measuring(block) for block in own]
+        again: list[NDArray[np.int64]] = []
+        for block, distance in zip(own, self._measure(own, index), strict=True):
+            candidates = self._candidates.pop(block.rows.start)
+            kept = keep_nearest(index.pop(0), distance, self._k, self._order)
+            found.position[block.rows], found.distance[block.rows] = kept.position, kept.distance
+            worst = to_host(candidates.worst).astype(np.float64)
+            again.append(block.rows.start + unproven(worst, kept, block.points.norm, self._space))
+        self._look_again(np.concatenate(again), found)
+
+    def _worth_measuring(self, block: _Block) -> NDArray[np.int64]:
+        """(n, c) the candidates that may be among the k nearest, the best first; -1 beside them."""
+        candidates = self._candidates[block.rows.start]
+        score, index = to_host(candidates.score).astype(np.float64), to_host(candidates.index)
+        sequence = np.argsort(-score, axis=1)
+        score, index = np.take_along_axis(score, sequence, axis=1), np.take_along_axis(index, sequence, axis=1)
+        if score.shape[1] > self._k:
+            kth = score[:, self._k - 1]
+            limit = kth - 2 * self._space.rounding(block.points.norm, kth)
+            index = np.where(score < limit[:, None], -1, index)
+        return index[:, : max(1, int((index >= 0).sum(axis=1).max(initial=0)))]
+
+    def _measure(self, own: list[_Block], index: list[NDArray[np.int64]]) -> list[NDArray[np.float64]]:
+        if self._among.is_in_memory:
+            return self._each(
+                lambda place: distances_to(self._stored(own[place]), self._among, index[place], self._space),
+                range(len(own)),
+            )
+        found = [np.full(one.shape, np.nan) for one in index]
+        for part in _within(slice(0, self._among.shape[0]), self._step):
+            self._check()
+            rows = self._among.block(part)
+            for block, wanted, into in zip(own, index, found, strict=True):
+                within = np.where((wanted >= part.start) & (wanted < part.stop), wanted - part.start, -1)
+                if (within >= 0).any():
+                    distance = distances_to(self._stored(block), ArrayRows(rows), within, self._space)
+                    np.copyto(into, distance, where=within >= 0)
+        return found
+
+    def _stored(self, block: _Block) -> Array:
+        return self._queries.block(block.rows) if block.stored is None else block.stored
+
+    def _look_again(self, rows: NDArray[np.int64], found: Nearest) -> None:
+        for part in blocks(rows.size, self._step):
+            few = rows[part]
+            kept = settle(
+                gathered(self._queries, few),
+                found.distance[few, -1],
+                self._among,
+                self._k,
+                self._space,
+                step=self._step,
+                is_apart=lambda other, few=few: self._is_apart(few, other),
+                order=self._order,
+                check=self._check,
+            )
+            found.position[few], found.distance[few] = kept.position, kept.distance
+
+    def _each(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """function(item) of each, in order; on the threads of large products where these are NumPy's."""
+        if is_numpy_array(self._like):
+            return on_threads(function, items)
+        return [function(item) for item in items]
+
+
+def _without(scores: Array, apart: Array) -> Array:
+    if isinstance(scores, np.ndarray):
+        np.copyto(scores, -np.inf, where=apart)
+        return scores
+    xp = array_namespace(scores)
+    return xp.where(apart, -xp.inf, scores)
+
+
+def _within(rows: slice, step: int) -> list[slice]:
+    return [slice(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step)]
+
+
+def len_of(rows: slice) -> int:
+    """Rows of a slice with a start and a stop."""
+    return rows.stop - rows.start
+
+
+def gathered(source: RowSource, rows: NDArray[np.int64]) -> Array:
+    """(n, D) some rows, ascending, of any source."""
+    if source.is_in_memory:
+        return source.gather(asarray_like(rows, source.block(slice(0, 1))))
+    first = source.block(slice(0, 1))
+    xp = array_namespace(first)
+    return xp.stack([source.block(slice(int(row), int(row) + 1))[0, :] for row in rows])

@@ -1,0 +1,177 @@
+"""What calls cost the server, learnt from those before, and how long one more would take beside those in progress.
+
+The share of a call is the time for which it was in progress, every moment divided by the number of calls that then
+were: so what it costs the others, whether the worker computes calls one after another, in slices or together. Its time
+alone is what its caller waits when nobody else computes.
+"""
+
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+
+WAITS = 3.5
+"""How many times the mean time alone of those in progress a call may wait: with its own time, what it takes is then
+about three times what the slowest of a hundred take alone."""
+LIKE = 5.0
+"""How many times as long as a call another one may be to hold it up: a longer one lets it go ahead."""
+ALWAYS = 2
+"""Calls that may be in progress whatever is expected of them: one that computes and one that waits for it."""
+SHORT = 0.05
+"""Seconds; a shorter call is let in as if it took as long, for a refusal costs as much as its answer."""
+UNKNOWN = 1.0
+"""Seconds that are expected of a call while nothing like it has been seen."""
+ALONE = 0.9
+"""The part of its time that a call had to itself, from which on it was alone."""
+WEIGHT = 0.1
+"""Of a new call in a mean."""
+MOST_KINDS = 1_000
+MOST_PATIENCE = 2.0
+LEAST_DELAY, MOST_DELAY = 0.25, 30.0
+"""Seconds after which a caller is told to ask again."""
+Kind: TypeAlias = tuple[Hashable, ...]
+"""What calls of about the same cost have in common, most general first; its beginnings are kinds, too."""
+
+
+@dataclass(slots=True)
+class Mean:
+    """A mean over what came lately."""
+
+    value: float = 0.0
+    n: int = 0
+
+    def add(self, value: float) -> None:
+        """Take one more into account."""
+        self.n += 1
+        self.value += (value - self.value) * max(1 / self.n, WEIGHT)
+
+
+@dataclass(slots=True)
+class Cost:
+    """What is known of the calls of one kind, in seconds."""
+
+    share: Mean = field(default_factory=Mean)
+    alone: Mean = field(default_factory=Mean)
+
+    @property
+    def own(self) -> float:
+        """What its caller waits where nobody else computes."""
+        return max(SHORT, self.alone.value if self.alone.n else self.share.value)
+
+
+class Load:
+    """The calls that compute, and what is expected of them; used in one event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.running: dict[Computing, None] = {}
+        self._costs: OrderedDict[Kind, Cost] = OrderedDict()
+        self._refused = Mean()
+        """Refusals between two answers."""
+        self._n_refused = 0
+        self._shared = 0.0
+        self._since = clock()
+
+    def expected(self, kind: Kind) -> Cost:
+        """Of the most special beginning of the kind of which something is known."""
+        for end in range(len(kind), 0, -1):
+            if (cost := self._costs.get(kind[:end])) is not None:
+                return cost
+        return Cost(Mean(UNKNOWN, 1), Mean(UNKNOWN, 1))
+
+    def shared(self) -> float:
+        """The time that has passed, divided at every moment among the calls that then were in progress."""
+        now = self.clock()
+        self._shared += (now - self._since) / max(len(self.running), 1)
+        self._since = now
+        return self._shared
+
+    def wait(self, user: str, cost: Cost) -> float:
+        """Seconds that one more call of a user would wait: for the user's own ones, and in turns with other users."""
+        own, others = 0.0, defaultdict[str, float](float)
+        for one in self.running:
+            seconds = min(one.cost.share.value, LIKE * cost.own)  # a longer one lets it go ahead
+            if one.user == user:
+                own += seconds
+            else:
+                others[one.user] += seconds
+        return own + sum(min(other, own + cost.share.value) for other in others.values())
+
+    def longest_wait(self, cost: Cost) -> float:
+        """Seconds that one more call may wait; the same for long and short ones, lest those find no place."""
+        return WAITS * sum(min(one.cost.own, LIKE * cost.own) for one in self.running) / max(len(self.running), 1)
+
+    def learn(self, kind: Kind, seconds: float, share: float) -> None:
+        """Take a call that was answered into account."""
+        self._refused.add(self._n_refused)
+        self._n_refused = 0
+        for end in range(1, len(kind) + 1):
+            cost = self._costs.setdefault(kind[:end], Cost())
+            self._costs.move_to_end(kind[:end])
+            cost.share.add(share)
+            if share >= ALONE * seconds:
+                cost.alone.add(seconds)
+        while len(self._costs) > MOST_KINDS:
+            self._costs.popitem(last=False)
+
+    def delay(self, seconds: float) -> float:
+        """Seconds after which a caller may find a place: later, the more callers find none."""
+        self._n_refused += 1
+        return min(max(seconds * (1 + self._refused.value), LEAST_DELAY), MOST_DELAY)
+
+
+class Computing:
+    """One call that computes, or waits until it may."""
+
+    def __init__(self, load: Load, user: str, kind: Kind) -> None:
+        self.user = user
+        self.cost = load.expected(kind)
+        self.is_answered = False
+        """Whether it ended well; what was given up says nothing of the cost of its kind."""
+        self._load = load
+        self._kind = kind
+        self._asked = load.clock()
+        self._begun = self._shared = 0.0
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which it waits for a place before it is refused."""
+        return min(self._load.longest_wait(self.cost) / 2, MOST_PATIENCE)
+
+    def fits(self) -> bool:
+        """Whether it would be ready in good time if it began now."""
+        load = self._load
+        if len(load.running) < ALWAYS:
+            return True
+        waited = load.clock() - self._asked
+        return waited + load.wait(self.user, self.cost) <= load.longest_wait(self.cost)
+
+    def begin(self) -> None:
+        """From now on it computes."""
+        self._begun, self._shared = self._load.clock(), self._load.shared()
+        self._load.running[self] = None
+
+    def end(self) -> None:
+        """It has ended."""
+        share = self._load.shared() - self._shared
+        del self._load.running[self]
+        if self.is_answered:
+            self._load.learn(self._kind, self._load.clock() - self._begun, share)
+
+    def refusal(self) -> ServiceError:
+        """What its caller is told when it does not fit."""
+        n_running, seconds = len(self._load.running), self._load.wait(self.user, self.cost)
+        error = ServiceError(
+            ErrorKind.BUSY,
+            f"{n_running} computing calls are in progress, and this one would wait for about {seconds:.1f} s; "
+            "ask again soon",
+            used=n_running,
+            what="computing calls",
+            seconds=f"{seconds:.3f}",
+        )
+        error.retry_after = self._load.delay(seconds)
+        return error

@@ -1,0 +1,54 @@
+"""NeighbourService: neighbours as a stream, and what is read off them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+from penult_proto.v1 import neighbours_pb2 as pb
+from penult_proto.v1 import neighbours_pb2_grpc
+from penult_server.front.admission.calls import computing
+from penult_server.front.guard import Context
+from penult_server.front.observed.call import answered
+from penult_server.front.queries.digests import query_digest
+from penult_server.front.queries.neighbour_sources import resolve_neighbours
+from penult_server.front.registry_thread import Registry
+from penult_server.front.services.neighbour_answers import NeighbourAnswers
+from penult_server.front.users.rules import check_may_compute
+from penult_server.front.workers.asked_queries import named
+from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.logs.traces import span
+from penult_server.neighbour_questions import key_of
+from penult_server.stores.neighbours import STORED_NEIGHBOURS, is_stored
+
+
+class NeighbourServicer(NeighbourAnswers):
+    """NeighbourService."""
+
+    def __init__(self, root: Path, registry: Registry, compute: ComputeProcess) -> None:
+        super().__init__(registry, compute)
+        self._root = root
+
+    async def ReadNeighbours(
+        self, request: pb.NeighbourQuery, context: Context
+    ) -> AsyncIterator[pb.ReadNeighboursResponse]:
+        with span("resolve"):
+            query = await self._registry.run(resolve_neighbours, self._registry.catalog, request)
+        digest = query_digest("neighbours", query)
+        key = key_of(query)
+        if key and query.k <= STORED_NEIGHBOURS and await asyncio.to_thread(is_stored, self._root, key):
+            answered("stored")
+        else:
+            check_may_compute()
+            await computing()
+            answered("computed")
+        with self._compute.asked.asked(context) as asked, self._compute.asked.answer(asked, uuid4().hex) as work:
+            messages = self._compute.relay(
+                lambda channel: neighbours_pb2_grpc.NeighbourServiceStub(channel).ReadNeighbours(
+                    query, metadata=named(work)
+                )
+            )
+            async for message in messages:
+                if message.HasField("header"):
+                    message.header.digest = digest
+                yield message

@@ -1,0 +1,179 @@
+"""Calls are let in by the time that they are expected to take beside those in progress."""
+
+import asyncio
+
+import pytest
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.front.admission.calls import Ticket
+from penult_server.front.admission.limits import Limit
+from penult_server.front.admission.load import UNKNOWN, Computing, Load
+from penult_server.front.admission.slots import FairSlots
+from penult_server.status import status_of
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def load_that_knows(**seconds: float) -> tuple[Load, Clock]:
+    clock = Clock()
+    load = Load(clock)
+    for method, each in seconds.items():
+        for _ in range(3):
+            run(load, clock, method, each)
+    return load, clock
+
+
+def begun(load: Load, method: str, user: str = "ann", *about: object) -> Computing:
+    call = Computing(load, user, (method, *about))
+    call.begin()
+    return call
+
+
+def ended(call: Computing) -> None:
+    call.is_answered = True
+    call.end()
+
+
+def run(load: Load, clock: Clock, method: str, seconds: float, *about: object) -> None:
+    call = begun(load, method, "ann", *about)
+    clock.now += seconds
+    ended(call)
+
+
+def fits(load: Load, method: str, user: str = "ann") -> bool:
+    return Computing(load, user, (method,)).fits()
+
+
+def most(load: Load, method: str, user: str = "ann") -> int:
+    """How many calls are let in."""
+    n = 0
+    while n < 100 and fits(load, method, user):
+        begun(load, method, user)
+        n += 1
+    return n
+
+
+def test_a_call_waits_for_three_of_its_like_and_so_does_one_of_which_nothing_is_known():
+    load, _ = load_that_knows(refit=0.5)
+    assert most(load, "refit") == 4
+    assert not fits(load, "unknown")
+    assert load.expected(("unknown", "set")).own == UNKNOWN
+    assert most(Load(Clock()), "unknown") == 4
+
+
+def test_short_calls_may_be_many_and_long_ones_hold_them_up_for_their_turns_only():
+    load, _ = load_that_knows(tiny=0.002)
+    assert most(load, "tiny") > 50
+    load, _ = load_that_knows(long=60.0, short=0.2)
+    begun(load, "long")
+    begun(load, "long")
+    assert load.wait("ann", load.expected(("short",))) == pytest.approx(2 * 5 * 0.2)
+    assert most(load, "short") == 2
+
+
+def test_long_calls_find_a_place_among_short_ones_as_short_ones_do():
+    load, _ = load_that_knows(long=60.0, short=0.2)
+    for _ in range(3):
+        begun(load, "short")
+    assert fits(load, "short")
+    assert fits(load, "long")
+
+
+def test_many_calls_of_one_user_leave_room_for_another_user():
+    load, _ = load_that_knows(refit=0.5)
+    assert most(load, "refit", "many") == 4
+    assert fits(load, "refit", "one")
+
+
+def test_shares_divide_the_time_among_those_in_progress_and_what_was_given_up_teaches_nothing():
+    load, clock = load_that_knows()
+    first = begun(load, "a")
+    clock.now += 1
+    second = begun(load, "b")
+    clock.now += 2
+    ended(first)  # 1 s alone, 1 s of the 2 together
+    clock.now += 3
+    ended(second)
+    assert load.expected(("a",)).share.value == pytest.approx(2)
+    assert load.expected(("b",)).share.value == pytest.approx(4)
+    assert load.expected(("a",)).alone.n == 0
+    given_up = begun(load, "c")
+    clock.now += 9
+    given_up.end()
+    assert load.expected(("c",)).own == UNKNOWN
+
+
+def test_calls_that_are_solved_together_are_more_than_three():
+    """Eight at once take as long as two alone: a share is a quarter of the time alone."""
+    load, clock = load_that_knows(sweep=1.0)
+    for _ in range(60):
+        calls = [begun(load, "sweep") for _ in range(8)]
+        clock.now += 2.0
+        for call in calls:
+            ended(call)
+    assert 12 <= most(load, "sweep") <= 15
+
+
+def test_a_set_of_its_own_has_costs_of_its_own_and_a_new_one_those_of_the_method():
+    load, clock = load_that_knows()
+    run(load, clock, "refit", 4.0, "large")
+    for _ in range(30):
+        run(load, clock, "refit", 0.1, "small")
+    assert load.expected(("refit", "large")).own == pytest.approx(4.0)
+    assert load.expected(("refit", "small")).own == pytest.approx(0.1)
+    assert load.expected(("refit", "another")).own < 1.0
+
+
+def test_kinds_are_forgotten_the_oldest_first():
+    load, clock = load_that_knows()
+    for number in range(1_200):
+        run(load, clock, "refit", 0.1, number)
+    assert load.expected(("refit", 0)) is load.expected(("refit",))
+    assert load.expected(("refit", 1_199)).share.n == 1
+    assert len(load._costs) <= 1_000
+
+
+def test_who_does_not_fit_waits_a_little_and_is_then_told_when_to_ask_again():
+    async def main() -> ServiceError:
+        load, _ = load_that_knows(refit=0.2)
+        shared = FairSlots("calls", Limit(server=64, user=16), patience=0.02)
+        tickets = [Ticket("ann", shared, load, "refit") for _ in range(6)]
+        for one in tickets[:4]:
+            await one.compute()
+        with pytest.raises(ServiceError) as raised:
+            await tickets[5].compute()
+        late = asyncio.ensure_future(tickets[4].compute())
+        await asyncio.sleep(0)
+        tickets[0].end()
+        await late  # who waits gets the place at once
+        for one in tickets[1:]:
+            one.end()
+        assert (shared.n_held, shared.n_waiting, len(load.running)) == (0, 0, 0)
+        return raised.value
+
+    error = asyncio.run(main())
+    assert error.kind is ErrorKind.BUSY
+    assert error.retry_after
+    assert "4 computing calls are in progress" in error.message
+    assert len(status_of(error).details) == 2
+
+
+def test_a_lone_caller_is_never_refused():
+    async def main() -> None:
+        load, _ = load_that_knows(refit=5.0)
+        shared = FairSlots("calls", Limit(server=64, user=16), patience=0.02)
+        for _ in range(50):
+            two = [Ticket("ann", shared, load, "refit") for _ in range(2)]
+            for one in two:
+                await one.compute()
+            for one in two:
+                one.end(is_answered=True)
+
+    asyncio.run(main())

@@ -23,6 +23,7 @@ from penult.results.records import Checkpoint, Group, Run
 from penult.results.refits import Candidate, Interpolation, Selection
 from penult.results.run_spectra import RunSpectra
 from penult.results.spectra import Imbalance, Spectra
+from penult.results.used_grouping import UsedGrouping
 from penult.wire import decode
 from penult_proto.v1 import runs_pb2
 
@@ -466,3 +467,14 @@ def test_a_notebook_gets_a_picture_and_its_size() -> None:
     assert width == round(150 * figure.get_figwidth())
     assert size["width"] == round(96 * figure.get_figwidth())
     assert isinstance(pickle.loads(pickle.dumps(figure)), Figure)
+
+
+def test_titles_say_which_grouping_the_groups_are_of() -> None:
+    used = UsedGrouping(digest="d" * 64, attribute="kmeans", n_left_out=0)
+    by = replace(spectra(), by="kmeans", grouping=used)
+    epochs = RunSpectra(run="r", split="val", epochs=np.array([0.0]), checkpoints=("c",), spectra=(by,))
+    scored = replace(metrics([0.5, 0.75]), grouping=used)
+    for plain, figure in ((spectra(), by.plot()), (None, epochs.plot()), (None, scored.plot())):
+        assert "by kmeans" in " ".join(axis.get_title(loc="left") for axis in figure.axes)
+        if plain is not None:
+            assert "by " not in " ".join(axis.get_title(loc="left") for axis in plain.plot().axes)

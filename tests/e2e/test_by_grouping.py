@@ -1,5 +1,6 @@
 """Groupings in every verb of the client: one of an attribute gives, to the last bit, what stored groups give."""
 
+import json
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from PIL import Image
 
 import penult
+from penult.cli.main import main
+from penult_proto.v1 import spectra_pb2
 
 TINY: dict[str, Any] = {
     "backbone": "test_resnet",
@@ -141,9 +144,7 @@ def test_run_spectra_and_other_checkpoints(world: World) -> None:
     found = client.run_spectra(world.run, split="val", by="places", replicates=0)
     same(found, client.run_spectra(world.run, split="val", replicates=0))
     assert found.by == "place"
-    assert found.grouping == penult.results.groupings.used.UsedGrouping(  # pyright: ignore[reportAttributeAccessIssue]
-        digest=world.place.digest, attribute="place", n_left_out=0
-    )
+    assert found.grouping == penult.UsedGrouping(digest=world.place.digest, attribute="place", n_left_out=0)
     same(VERBS["spectra"](world, world.early["val"], world.place), VERBS["spectra"](world, world.early["val"], "group"))
 
 
@@ -208,6 +209,18 @@ REFUSED: dict[str, tuple[Callable[[World], Any], str, str]] = {
         "unknown_grouping",
         "by= is 'group', 'class' or a grouping: there is no grouping",
     ),
+    "classes of a grouping": (
+        lambda world: world.client.connection.unary(
+            world.client.connection.stubs.spectra.ComputeSpectra,
+            spectra_pb2.ComputeSpectraRequest(
+                by=spectra_pb2.SPECTRA_BY_CLASS,
+                source=spectra_pb2.FeatureSource(feature_set=world.sets["val"].digest, grouping="places"),
+            ),
+            timeout=30,
+        ),
+        "invalid_argument",
+        "a grouping makes groups",
+    ),
     "balanced by class": (
         lambda world: world.client.refit(world.sets["val"], l2=0.1, preset="class_balanced", by="places"),
         "invalid_argument",
@@ -222,3 +235,16 @@ def test_what_cannot_be_is_refused_early(world: World, what: str) -> None:
     with pytest.raises((penult.InvalidRequest, penult.NotFound), match=says) as caught:
         ask(world)
     assert caught.value.kind == kind
+
+
+def test_the_command_line_takes_groupings(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    client, val = world.client, world.sets["val"].digest
+    token = (Path(client.info().root) / "token").read_text().strip()
+    at = ["--json", "--address", client.connection.address, "--token", token]
+    assert main(["spectra", val, "--by", "places", "--replicates", "0", *at]) == 0
+    assert json.loads(capsys.readouterr().out)["grouping"]["digest"] == world.place.digest
+    assert main(["evaluate", world.run.checkpoints[-1].digest, val, "--by", "places", *at]) == 0
+    assert world.place.digest in capsys.readouterr().out
+    assert main(["refit", val, "--preset", "dfr", "--by", "places", "--select-groups", "places", *at]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["grouping"] == said["select_grouping"]

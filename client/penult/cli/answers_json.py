@@ -3,10 +3,10 @@
 import math
 from dataclasses import asdict
 
-from penult.results.groupings.used import UsedGrouping
 from penult.results.metrics import Metrics
 from penult.results.refits import Refit
 from penult.results.spectra import Spectra
+from penult.results.used_grouping import UsedGrouping
 
 
 def number_json(value: float) -> float | None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
 
-    from penult.results.groupings.used import UsedGrouping
     from penult.results.notes import Notes
+    from penult.results.used_grouping import UsedGrouping
 
 # Okabe and Ito's palette: told apart also by readers who do not see red and green.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#000000")

@@ -8,7 +8,7 @@ from penult.display.html import Row, card, pairs, table
 
 if TYPE_CHECKING:
     from penult.results.groupings.grouping import Grouping
-    from penult.results.groupings.used import UsedGrouping
+    from penult.results.used_grouping import UsedGrouping
 
 
 def used_grouping_html(used: UsedGrouping) -> str:

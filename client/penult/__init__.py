@@ -111,6 +111,7 @@ if TYPE_CHECKING:
     from penult.results.space.usage import Usage as Usage
     from penult.results.spectra import Imbalance as Imbalance
     from penult.results.spectra import Spectra as Spectra
+    from penult.results.used_grouping import UsedGrouping as UsedGrouping
     from penult.saved import load as load
     from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
     from penult.wire.refit_arguments import RefitArguments as RefitArguments
@@ -139,6 +140,7 @@ _NAMES = {
     "results.rows.predictions": "Predictions",
     "results.heads": "Head",
     "results.groupings.grouping": "Grouping GroupingArrays",
+    "results.used_grouping": "UsedGrouping",
     "results.soups": "soup",
     "results.notes": "Note",
     "results.lists.listing": "Listing",

@@ -164,5 +164,6 @@ def _reach(reach: Callable[[], Client]) -> tuple[Info | None, str]:
     device = info.device or "compute worker not started yet"
     return info, (
         f"penult {info.version} on {device} ({info.array_backend or 'no backend yet'}), store {info.root}: "
-        f"{info.n_feature_sets} feature sets, {info.n_checkpoints} checkpoints, {info.n_results} answers"
+        f"{info.n_feature_sets} feature sets, {info.n_checkpoints} checkpoints, {info.n_results} answers, "
+        f"{info.n_groupings} groupings"
     )

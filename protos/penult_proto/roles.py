@@ -45,7 +45,7 @@ METHOD_ROLES: dict[str, dict[str, Role]] = {
     },
     # What is computed here is stored: a reader may have it where it is there already.
     "penult.v1.GroupingService": {
-        "AssignGroups": Role.RUNNER,
+        "AssignGroups": Role.READER,
         "DiscoverGroups": Role.READER,
         "GetGrouping": Role.READER,
         "ListGroupings": Role.READER,

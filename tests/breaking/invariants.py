@@ -12,6 +12,7 @@ from penult_server.registry.database import Database
 from penult_server.stores.checkpoints import read_manifest as read_checkpoint
 from penult_server.stores.checkpoints import read_state
 from penult_server.stores.durable import STAGING_PREFIX
+from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import damaged_files
 from penult_server.stores.reading import StoredFeatures
 from penult_server.stores.removal import ASIDE_PREFIX
@@ -24,6 +25,7 @@ TABLES = {
     "dataset": "name",
     "job": "id",
     "result": "digest",
+    "grouping": "digest",
 }
 
 
@@ -82,6 +84,8 @@ def _unreadable(root: Path, database: Database) -> list[str]:
             match kind:
                 case "feature_set":
                     _read_features(root, id)
+                case "grouping":
+                    _ = StoredGrouping(root, id).arrays
                 case "checkpoint":
                     read_state(root, read_checkpoint(root, id))
                 case "run":
@@ -115,6 +119,8 @@ def _half_visible(root: Path) -> list[str]:
                         read_state(root, read_checkpoint(root, path.name))
                     case "features":
                         _read_features(root, path.name)
+                    case "groupings":
+                        _ = StoredGrouping(root, path.name).arrays
                     case "datasets":
                         RegisteredDataset(path)
                     case "runs":

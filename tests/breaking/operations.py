@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 from tiny_server import TinyServer, finetuning, make_table, make_texts
 
-from penult_proto.v1 import jobs_pb2, spectra_pb2
+from penult_proto.v1 import groupings_pb2, jobs_pb2, spectra_pb2
+from penult_server.compute.backend import choose_backend
+from penult_server.compute.groupings.discover import discover
+from penult_server.compute.groupings.inputs import Access
+from penult_server.compute.rows.resident import ResidentFeatures
+from penult_server.front.queries.grouping_request import complete_discovery, grouping_digest
 from penult_server.messages import feature_set_to_proto
 from penult_server.records import LabelNames
 from penult_server.registry.cards import Given
@@ -57,6 +62,22 @@ async def upload(server: TinyServer, tell: Tell) -> list[str]:
 async def upload_again(server: TinyServer, tell: Tell) -> list[str]:
     """Arrays that are stored, under another name."""
     return [await _upload(server, tell, seed=1, name="also")]
+
+
+async def group(server: TinyServer, tell: Tell) -> list[str]:
+    """The groups of an attribute column, as the compute worker finds and the front registers them."""
+    old = await server.registry.run(server.registry.catalog.feature_set, "old")
+    request = groupings_pb2.DiscoverGroupsRequest(method="attribute")
+    request.source.feature_set = old.digest
+    await server.registry.run(complete_discovery, server.registry.catalog, request)
+    backend = choose_backend("cpu")
+    residents = ResidentFeatures(server.root, backend, 2**20)
+    access = Access(root=server.root, residents=residents, backend=backend, check=lambda: None)
+    found = discover(request, grouping_digest(request), access)
+    await server.registry.run(server.registry.catalog.add_grouping, found, Given(name="groups"))
+    tell(f"has grouping {found.digest}")
+    tell(f"name grouping groups {found.digest}")
+    return [found.digest]
 
 
 async def register(server: TinyServer, tell: Tell) -> list[str]:
@@ -127,7 +148,7 @@ async def delete(server: TinyServer, tell: Tell) -> list[str]:
 
 OPERATIONS: dict[str, Callable[[TinyServer, Tell], Awaitable[list[str]]]] = {
     one.__name__: one
-    for one in (prepare, fill, upload, upload_again, register, finetune, extract, bring, describe, delete)
+    for one in (prepare, fill, upload, upload_again, group, register, finetune, extract, bring, describe, delete)
 }
 
 
@@ -195,5 +216,5 @@ def _runs() -> Any:
 
 def places(root: Path) -> dict[str, list[Path]]:
     """Directories of things, by their folder; hidden ones are not things."""
-    folders = ("checkpoints", "datasets", "features", "runs", "uploads")
+    folders = ("checkpoints", "datasets", "features", "groupings", "runs", "uploads")
     return {one: [path for path in (root / one).glob("*") if not path.name.startswith(".")] for one in folders}

@@ -33,6 +33,7 @@ from penult_server.stores.checkpoints import (
     write_checkpoint,
 )
 from penult_server.stores.features import FeatureHeader, FeatureWriter
+from penult_server.stores.groupings import GroupingManifest, StoredGrouping, write_grouping
 from penult_server.stores.reading import StoredFeatures
 from penult_server.stores.uploads import ExpectedFile, IncomingFiles
 
@@ -152,8 +153,29 @@ def read_training_state(directory: Path) -> Any:
     return progress, weights, optimizer, place.objective["weights"].tolist()
 
 
+def write_groups(root: Path, seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "row_id": np.arange(30, dtype=np.uint64),
+        "y": rng.integers(0, 2, 30),
+        "value": rng.integers(-1, 2, 30),
+        "soft": rng.random((30, 2)).astype(np.float32),
+        "rule.centers": rng.random((2, 3)),
+    }
+    digest = hashlib.sha256(b"%d" % seed).hexdigest()
+    named: dict[str, Any] = {"classes": ("cat", "dog"), "values": ("in", "out"), "attribute": "place", "record": {}}
+    write_grouping(root, GroupingManifest(digest=digest, feature_set="", **named), arrays)
+    return root / "groupings" / digest
+
+
+def read_groups(directory: Path) -> Any:
+    stored = StoredGrouping(directory.parents[1], directory.name)
+    return {name: one.tobytes() for name, one in stored.arrays.items()}
+
+
 KINDS: dict[str, tuple[Callable[[Path, int], Path], Callable[[Path], Any]]] = {
     "features": (write_features, read_features),
+    "grouping": (write_groups, read_groups),
     "weights": (write_weights, read_weights),
     "upload": (write_upload, read_upload),
     "training state": (write_training_state, read_training_state),

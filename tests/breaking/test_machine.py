@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from invariants import known
 
-from penult_proto.v1 import datasets_pb2, features_pb2, jobs_pb2, runs_pb2
+from penult_proto.v1 import datasets_pb2, features_pb2, groupings_pb2, jobs_pb2, runs_pb2
 from penult_server.errors import ServiceError
 from penult_server.registry import cards, catalog, deletion, jobs
 from penult_server.registry.cards import Given
@@ -36,7 +36,7 @@ EXAMPLES = int(os.environ.get("PENULT_MACHINE_EXAMPLES", "400"))
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 NAMES = st.sampled_from(["north", "south", "east"])
 OF_TABLE = {"feature_set": Sort.FEATURES} | {one.value: one for one in Sort if one is not Sort.FEATURES}
-FOLDER_OF = {"feature_set": "features", "checkpoint": "checkpoints", "run": "runs"}
+FOLDER_OF = {"feature_set": "features", "grouping": "groupings", "checkpoint": "checkpoints", "run": "runs"}
 
 
 class Clock(ModuleType):
@@ -148,6 +148,18 @@ class Store(RuleBasedStateMachine):
         self.things.add(f"feature_set {digest}")
         if given.name:
             self.names["feature_set", given.name] = digest
+
+    @rule(target=made, chance=st.integers(0, 99), name=st.none() | NAMES)
+    def group(self, chance: int, name: str | None) -> str:
+        """A grouping of a feature set, or of one that is gone."""
+        digest = self.fresh()
+        self.place("groupings", digest)
+        grouping = groupings_pb2.Grouping(digest=digest, feature_set=self.any_of("feature_set", chance) or "none")
+        self.catalog.add_grouping(grouping, Given(name=name or ""))
+        self.things.add(f"grouping {digest}")
+        if name:
+            self.names["grouping", name] = digest
+        return f"grouping {digest}"
 
     @rule(target=made, chance=st.integers(0, 99), starts=st.booleans(), request=st.none() | NAMES)
     def submit(self, chance: int, starts: bool, request: str | None) -> str:

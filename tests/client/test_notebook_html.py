@@ -21,6 +21,10 @@ from penult.options import Options
 from penult.results import records
 from penult.results.descriptors import Descriptor, Descriptors, Eigenvectors, PrincipalAngles, VarianceShare
 from penult.results.metrics import EpochMetrics, MaskMetrics, Metrics
+from penult.results.neighbourhood.duplicates import Duplicates, GroupShare, Leaks
+from penult.results.neighbourhood.label_noise import LabelNoise
+from penult.results.neighbourhood.rates import NeighbourRate, NeighbourRates, RunNeighbours
+from penult.results.neighbourhood.votes import NeighbourMetrics
 from penult.results.notes import Note
 from penult.results.records import Group
 from penult.results.refits import Candidate, Certificate, Interpolation, Plan, Refit, Selection
@@ -39,6 +43,7 @@ HOSTILE = [
     "__import__ $\\frac{1}{0}$ <!-- {% raw %}",
 ]
 ONE_LINE = (Spectra, RunSpectra, Metrics, EpochMetrics, Refit, Job, JobGroup, records.Run, records.FeatureSet)
+ONE_LINE += (NeighbourMetrics, Duplicates, LabelNoise, NeighbourRates, RunNeighbours)
 ALLOWED = {"div", "table", "thead", "tbody", "tr", "th", "td", "strong", "span", "bdi"}
 STYLES = {"text-align", "padding", "vertical-align", "font-variant-numeric", "border-bottom", "border-collapse"}
 STYLES |= {"margin", "margin-top", "white-space", "opacity", "font-weight"}
@@ -314,6 +319,7 @@ def everything(name: str) -> list[Any]:
         n_feature_sets=0,
         n_checkpoints=0,
         n_results=0,
+        n_groupings=0,
         root=name,
     )
     vectors = np.ones((4, 2, 3))
@@ -360,6 +366,98 @@ def everything(name: str) -> list[Any]:
         *(fitted.certificate, fitted.settings, fitted.plan, fitted.head),
         Interpolation(t=np.array([0.0, 1.0]), metrics=(metrics(members, 1),) * 2, notes=note),
         *(jobs[0], JobGroup(jobs), presets(), presets()[0]),
+        *read_off_neighbours(members, name, note),
+    ]
+
+
+def read_off_neighbours(members: tuple[Group, ...], name: str, note: tuple[Note, ...]) -> list[Any]:
+    scores, shares = metrics(members, 1, note), tuple(GroupShare(group=one, count=3, share=0.1) for one in members)
+    ids, flags = np.arange(3, dtype=np.uint64), np.array([True, False, True])
+    pairs = Duplicates(
+        digest="d" * 64,
+        feature_set="f" * 64,
+        against="g" * 64,
+        metric="cosine",
+        pairs=np.stack([ids, ids], axis=1),
+        distances=np.zeros(3),
+        components=np.arange(3),
+        threshold=0.1,
+        rule=name,
+        n_exact=3,
+        n_rows=3,
+        groups=shares,
+        with_duplicates=scores,
+        without_duplicates=scores,
+        p_value=0.1,
+        expected_pairs=1.0,
+        truncated=False,
+        n_pairs=3,
+        reused=False,
+        notes=note,
+    )
+    noise = LabelNoise(
+        digest="d" * 64,
+        feature_set="f" * 64,
+        k=20,
+        folds=5,
+        classes=(name, name),
+        row_ids=ids,
+        suspicion=np.array([0.9, 0.5, 0.1]),
+        neighbour_class=np.array([1, 0, 1]),
+        head_class=np.array([1, -1, 1]),
+        flagged=flags,
+        minority=~flags,
+        flagged_groups=shares,
+        minority_groups=shares,
+        truncated=False,
+        reused=False,
+        notes=note,
+    )
+    rate = NeighbourRate(
+        group=members[0],
+        same_class=0.9,
+        same_attribute={name: 0.8},
+        same_group=math.nan,
+        expected_class=0.5,
+        expected_attribute={name: 0.5},
+        expected_group=math.nan,
+    )
+    rates = NeighbourRates(
+        digest="d" * 64,
+        feature_set="f" * 64,
+        among="f" * 64,
+        k=20,
+        attributes=(name,),
+        groups=(rate,),
+        overall=rate,
+        hubness=1.0,
+        reused=False,
+        notes=note,
+    )
+    voted = NeighbourMetrics(
+        digest="d" * 64,
+        feature_set="f" * 64,
+        among="f" * 64,
+        temperature=0.07,
+        balanced=True,
+        ks=(10,),
+        metrics=(scores,),
+        reused=False,
+        notes=note,
+    )
+    over_epochs = RunNeighbours(
+        run=name, split=name, epochs=np.arange(2.0), checkpoints=("a", "b"), rates=(rates, rates)
+    )
+    return [
+        voted,
+        pairs,
+        shares[0],
+        pairs.leaks,
+        Leaks(splits=(name,), duplicates={name: pairs}),
+        noise,
+        rate,
+        rates,
+        over_epochs,
     ]
 
 

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from penult.plots import plot_history, plot_spectra, save
 from penult.results.metrics import EpochMetrics, MaskMetrics, Metrics
+from penult.results.neighbourhood.rates import NeighbourRate, NeighbourRates, RunNeighbours
 from penult.results.notes import Note
 from penult.results.records import Checkpoint, Group, Run
 from penult.results.refits import Candidate, Interpolation, Selection
 from penult.results.run_spectra import RunSpectra
 from penult.results.spectra import Imbalance, Spectra
+from penult.results.used_grouping import UsedGrouping
 from penult.wire import decode
 from penult_proto.v1 import runs_pb2
 
@@ -319,6 +321,43 @@ def selection_of(**axes: list[float]) -> Selection:
     )
 
 
+def run_neighbours_of(members: tuple[Group, ...]) -> RunNeighbours:
+    """Of a space that an attribute organises more and more."""
+    epochs = np.arange(3.0)
+    return RunNeighbours(
+        run="r",
+        split="train",
+        epochs=epochs,
+        checkpoints=("a", "b", "c"),
+        rates=tuple(neighbour_rates_of(members, scale=0.5 + 0.1 * epoch) for epoch in epochs),
+    )
+
+
+def neighbour_rates_of(members: tuple[Group, ...], scale: float) -> NeighbourRates:
+    def rate(group: Group) -> NeighbourRate:
+        return NeighbourRate(
+            group=group,
+            same_class=scale,
+            same_attribute={members[0].attribute_value: 1.2 * scale},
+            same_group=0.5 * scale,
+            expected_class=0.5,
+            expected_attribute={members[0].attribute_value: 0.5},
+            expected_group=0.25,
+        )
+
+    return NeighbourRates(
+        digest="d",
+        feature_set="f",
+        among="f",
+        k=20,
+        attributes=(members[0].attribute_value,),
+        groups=tuple(rate(group) for group in members),
+        overall=rate(replace(members[0], index=-1, name="", count=9)),
+        hubness=1.0,
+        reused=False,
+    )
+
+
 def all_figures(members: tuple[Group, ...], n_masks: int = 0) -> dict[str, Figure]:
     """One of every kind."""
     history = tuple(
@@ -338,6 +377,7 @@ def all_figures(members: tuple[Group, ...], n_masks: int = 0) -> dict[str, Figur
         "metrics": replace(metrics_of(members, n_masks), notes=note).plot(),
         "selection": selection_of(gamma=[4, 5, 6, 7, 8], l2=[0, 0.1, 0.2, 0.3]).plot(),
         "large selection": selection_of(l1=[0.01, 0.1, 1, 10], up=[1, 5, 20, 50], top_k=[10, 20, 50]).plot(),
+        "run neighbours": run_neighbours_of(members).plot(),
         "interpolation": Interpolation(t=np.linspace(0, 1, 5), metrics=(metrics_of(members),) * 5, notes=note).plot(),
     }
 
@@ -427,3 +467,14 @@ def test_a_notebook_gets_a_picture_and_its_size() -> None:
     assert width == round(150 * figure.get_figwidth())
     assert size["width"] == round(96 * figure.get_figwidth())
     assert isinstance(pickle.loads(pickle.dumps(figure)), Figure)
+
+
+def test_titles_say_which_grouping_the_groups_are_of() -> None:
+    used = UsedGrouping(digest="d" * 64, attribute="kmeans", n_left_out=0)
+    by = replace(spectra(), by="kmeans", grouping=used)
+    epochs = RunSpectra(run="r", split="val", epochs=np.array([0.0]), checkpoints=("c",), spectra=(by,))
+    scored = replace(metrics([0.5, 0.75]), grouping=used)
+    for plain, figure in ((spectra(), by.plot()), (None, epochs.plot()), (None, scored.plot())):
+        assert "by kmeans" in " ".join(axis.get_title(loc="left") for axis in figure.axes)
+        if plain is not None:
+            assert "by " not in " ".join(axis.get_title(loc="left") for axis in plain.plot().axes)

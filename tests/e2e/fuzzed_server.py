@@ -32,6 +32,7 @@ from penult_proto.v1 import (
     checkpoints_pb2,
     datasets_pb2,
     features_pb2,
+    groupings_pb2,
     info_pb2,
     jobs_pb2,
     neighbours_pb2,
@@ -90,6 +91,7 @@ class FuzzedServer:
         # Without the one that blocks the queue, which nobody may cancel.
         self._jobs = [job.id for job in client.jobs.list()]
         self.refit = client.refit("waders", preset="erm")
+        self.grouping = client.groupings.from_attribute("waders", name="true")
         self._channel = grpc.insecure_channel(client.connection.address, [("grpc.enable_http_proxy", 0)])
         self._tiny = tiny
         self.seeds = self._seeds()
@@ -118,6 +120,9 @@ class FuzzedServer:
             "feature_set": sets,
             "other": sets,
             "refit": [self.refit.digest, self.refit.digest[:8]],
+            "grouping": ["true", self.grouping.digest, self.grouping.digest[:8]],
+            "method": ["attribute", "uploaded"],
+            "fit": sets,
             "checkpoint": checkpoints,
             "digest": checkpoints,
             "repeat_errors_of": checkpoints,
@@ -232,6 +237,7 @@ class FuzzedServer:
             self._catalog_seeds(),
             _dataset_seeds(),
             self._feature_seeds(),
+            self._grouping_seeds(),
             {"Info/GetInfo": [info_pb2.GetInfoRequest()], "Info/Attach": [info_pb2.AttachRequest()]},
             self._job_seeds(),
             # Of no query in progress: nothing comes.
@@ -255,6 +261,7 @@ class FuzzedServer:
                 describe(kind=things.THING_KIND_FEATURE_SET, id="gulls", tags=tags),
                 describe(kind=things.THING_KIND_RESULT, id=self.refit.digest, name="head"),
                 describe(kind=things.THING_KIND_DATASET, id="shapes", tags=tags),
+                describe(kind=things.THING_KIND_GROUPING, id=self.grouping.digest, note="as labelled"),
                 describe(kind=things.THING_KIND_JOB, id=self.run.id, note="the first"),
             ],
             "Catalog/GetHead": [
@@ -280,6 +287,25 @@ class FuzzedServer:
                 read(feature_set="plain", arrays=["features", "y"]),
             ],
             "Feature/UploadFeatures": [self.upload_messages(name) for name in self.arrays],
+        }
+
+    def _grouping_seeds(self) -> dict[str, Sequence[Any]]:
+        discover, source = groupings_pb2.DiscoverGroupsRequest, spectra_pb2.FeatureSource(feature_set="waders")
+        given = groupings_pb2.UploadedGroups(
+            row_ids=arrays.encode(np.arange(9, dtype=np.uint64)),
+            values=arrays.encode(np.arange(9, dtype=np.int64) % 3 - 1),
+            names=["few", "many"],
+        )
+        lists = groupings_pb2.ListGroupingsRequest
+        return {
+            "Grouping/AssignGroups": [groupings_pb2.AssignGroupsRequest(grouping="true", source=source)],
+            "Grouping/DiscoverGroups": [
+                discover(source=source, method="attribute"),
+                discover(source=source, method="uploaded", uploaded=given),
+            ],
+            "Grouping/GetGrouping": [groupings_pb2.GetGroupingRequest(grouping="true")],
+            "Grouping/ListGroupings": [lists(), lists(feature_set="waders", method="attribute", limit=2)],
+            "Grouping/ReadGrouping": [groupings_pb2.ReadGroupingRequest(grouping=self.grouping.digest)],
         }
 
     def _job_seeds(self) -> dict[str, Sequence[Any]]:
@@ -370,13 +396,15 @@ class FuzzedServer:
                 delete(kind=kinds.STORED_KIND_CHECKPOINT, id=self.run.checkpoints[0].digest, dry_run=True),
                 delete(kind=kinds.STORED_KIND_DATASET, id="shapes", dependents=True, dry_run=True),
                 delete(kind=kinds.STORED_KIND_RESULT, id=self.refit.digest, dry_run=True),
+                delete(kind=kinds.STORED_KIND_GROUPING, id=self.grouping.digest, dry_run=True),
                 delete(kind=kinds.STORED_KIND_JOB, id=self.finetuning.id, dry_run=True),
             ],
             "Storage/GetUsage": [storage_pb2.GetUsageRequest()],
         }
 
     def _neighbour_seeds(self) -> dict[str, Sequence[Any]]:
-        waders, gulls, odd = (spectra_pb2.FeatureSource(feature_set=name) for name in ("waders", "gulls", "odd"))
+        waders, odd = (spectra_pb2.FeatureSource(feature_set=name) for name in ("waders", "odd"))
+        unseen = spectra_pb2.FeatureSource(checkpoint=self.run.checkpoints[0].digest, split="val")
         first, last = (
             spectra_pb2.FeatureSource(checkpoint=one.digest, split="train")
             for one in (self.run.checkpoints[0], self.run.checkpoints[-1])
@@ -395,7 +423,7 @@ class FuzzedServer:
             ],
             "Neighbour/FindDuplicates": [
                 pb.FindDuplicatesRequest(source=odd, metric=pb.NEIGHBOUR_METRIC_L2),
-                pb.FindDuplicatesRequest(source=waders, against=gulls, threshold=0.1),
+                pb.FindDuplicatesRequest(source=first, against=unseen, threshold=0.1),
             ],
             "Neighbour/FindLabelNoise": [
                 pb.FindLabelNoiseRequest(source=waders, k=2),

@@ -32,7 +32,7 @@ from penult_proto.errors import ErrorKind
 N_EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "400"))
 MOST_SECONDS = 60.0
 """For one call: longer is a hang."""
-CLOSES = {"Client.close"}
+CLOSES = {"Client.close", "Grouping.bound"}
 """Public, and not drawn: nothing could be asked after them."""
 
 FAULTS = ("internal", "worker_died", "shutting_down", "store_corrupt")
@@ -107,7 +107,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "balance": ("none", "subsetting", "upsampling", "upweighting", "mixture"),
     "batch_size": ("four",),
     "bias": ("bias",),
-    "by": ("group", "class"),
+    "by": ("group", "grouping", "class"),
     "center": ("yes", "zero", "head", "stored"),
     "checkpoint": ("checkpoint",),
     "class_ratio": ("half",),
@@ -134,6 +134,11 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "FeatureSets.export.format": ("npz", "npy", "parquet", "safetensors"),
     "folds": ("zero number", "two"),
     "gamma": ("one",),
+    "Groupings.list.method": ("uploaded", "attribute"),
+    "Groupings.upload.names": ("two names", "absent"),
+    "Groupings.upload.row_id": ("row ids", "absent"),
+    "Groupings.upload.values": ("labels", "names", "Series Int64", "tensor labels", "values by row"),
+    "grouping": ("grouping",),
     "grid": ("grid", *(f"grid of {name}" for name in get_args(GridName))),
     "group_coding": ("y*A+a",),
     "groups": ("stored", "errors", "eiil"),
@@ -252,6 +257,7 @@ class World:
             "checkpoint": run.checkpoints[-1],
             "head": head,
             "refit": refit,
+            "grouping": client.groupings.from_attribute(mine),
             "metrics": refit.metrics["mine"],
             "jobs": client.finetunes([start]),
             "info": client.info(),
@@ -340,6 +346,7 @@ class World:
                 "two": 2,
                 "two groups": ("cat, in", 1),
                 "two names": ["cat", "dog"],
+                "values by row": {3: 1, 0: 0},
                 "weight": np.ones((2, 3)),
                 "yes": True,
                 "zero number": 0,
@@ -365,7 +372,8 @@ class World:
             for name in ("Head", "connect", "load", "local", "plot_history", "plot_run_spectra", "plot_spectra", "soup")
         }
         collections = [
-            getattr(client, name) for name in ("checkpoints", "datasets", "features", "jobs", "results", "runs")
+            getattr(client, name)
+            for name in ("checkpoints", "datasets", "features", "groupings", "jobs", "results", "runs")
         ]
         owners = [client, *collections, *self.records.values()]
         for owner in owners:

@@ -25,7 +25,7 @@ SHARES = {"ComputeRefits": 9, "ComputeSpectra": 5, "UploadFeatures": 4, "CreateJ
 SHARES |= dict.fromkeys(
     ("ComputeDescriptors", "ComputePrincipalAngles", "ReadEigenvectors", "ReadFeatures", "ReadNeighbours"), 2
 )
-SHARES |= {"Evaluate": 3, "EvaluateMixtures": 3}
+SHARES |= {"DiscoverGroups": 3, "Evaluate": 3, "EvaluateMixtures": 3}
 """Of the examples; 1 for every other RPC."""
 
 

@@ -126,21 +126,24 @@ def test_accuracy_that_rests_on_leaks(client, arrays, sets):
     test["logits"][leaked] = [1, 0]
     leaky = client.features.upload(**test)
     found = client.duplicates(sets["train"], against=leaky)
-    assert found.n_rows == leaked.size
-    assert set(found.pairs[:, 1].tolist()) == set(test["row_id"][leaked].tolist())
+    assert leaked.size <= found.n_rows <= leaked.size + 2
+    assert set(test["row_id"][leaked].tolist()) <= set(found.pairs[:, 1].tolist())
     assert found.p_value < 0.01
     assert found.expected_pairs < found.n_pairs
     assert found.leaks.rests_on_leaks
     assert found.leaks.worst_group == "land, lake"
     assert found.leaks.accuracy_without == 0
     clean = client.duplicates(sets["train"], against=sets["test"])
-    assert (clean.n_pairs, clean.p_value) == (0, 1)
+    assert clean.n_rows <= 2, "0.1 % of distinct rows are so near by chance"
+    assert clean.p_value > 0.1
     assert not clean.leaks.rests_on_leaks
     table = client.leaks({"train": sets["train"], "test": sets["test"], "leaky": leaky})
     assert list(table.duplicates) == ["train / test", "train / leaky", "test / leaky"]
     rows = table.to_frame()
     assert len(rows) == 12
-    assert rows[rows.leaked > 0][["splits", "group"]].values.tolist() == [["train / leaky", "land, lake"]]
+    most = rows[rows.leaked > 2]
+    assert most[["splits", "group"]].values.tolist() == [["train / leaky", "land, lake"]]
+    assert rows[rows.rests_on_leaks].splits.unique().tolist() == ["train / leaky"]
     assert table.between("train", "leaky").digest == found.digest
 
 

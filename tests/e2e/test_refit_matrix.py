@@ -980,6 +980,29 @@ def test_heads_of_another_checkpoint(client: penult.Client) -> None:
         np.testing.assert_allclose(one.head.weight, other.head.weight, atol=1e-6)
 
 
+def test_a_grouping_is_its_attribute(client: penult.Client) -> None:
+    """Of the rows that are fitted, and of those that choose."""
+    data = sample(WAYS["l2"], SEED)
+    values = np.random.default_rng(SEED + 1).integers(0, 2, data.a.size)
+    features, with_it = data.upload(client), replace(data, a=values).upload(client)
+    grouping = client.groupings.upload(features, values)
+    asked = {"balance": "subsetting", "l2": 0.1, "repeats": 2, "plan": True, "tolerance": 1e-9}
+    found, expected = client.refit(features, by=grouping, **asked), client.refit(with_it, by="group", **asked)
+    np.testing.assert_array_equal(found.plan.row_ids, expected.plan.row_ids)
+    same(found, expected, data, WAYS["l2"])
+    grid = {"grid": {"l2": [1e-3, 0.1, 10.0]}, "tolerance": 1e-9}
+    chosen = client.refit(features, select={"on": "half", "groups": grouping}, **grid)
+    scores = [
+        [one.score for one in refit.selection.candidates]
+        for refit in (
+            chosen,
+            client.refit(with_it, select={"on": "half"}, **grid),
+            client.refit(features, select={"on": "half"}, **grid),
+        )
+    ]
+    assert scores[0] == scores[1] != scores[2]
+
+
 def test_training_counts_weigh_the_average(client: penult.Client) -> None:
     data, training = sample(WAYS["l2"], SEED), sample(WAYS["l2"], SEED + 2)
     features, train = data.upload(client), training.upload(client)

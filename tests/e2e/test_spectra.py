@@ -156,6 +156,21 @@ def test_a_whole_run_is_one_answer(client, run):
         client.run_spectra("nothing", split="test")
 
 
+def test_what_a_run_is_organised_by_epoch_for_epoch(client, run):
+    for checkpoint in run.checkpoints:
+        client.extract(checkpoint, splits=["test"]).wait()
+    found = client.run_neighbours(run, split="test", k=5)
+    assert found.epochs.tolist() == [0, 1]
+    alone = client.neighbour_rates(run.checkpoints[1], split="test", k=5)
+    assert alone.reused
+    assert found.lift["class"][1] == alone.overall.lift["class"]
+    assert list(found.lift) == ["class", "ground"]
+    assert found.to_frame().epoch.unique().tolist() == [0, 1]
+    assert len(found.plot().axes) == 2
+    with pytest.raises(penult.NotFound, match="extract them first"):
+        client.run_neighbours(run, split="val")
+
+
 def test_descriptors_with_their_formulas(client, arrays, mine):
     found = client.descriptors(mine, power_law=(2, 6))
     g, z = arrays["y"] * 2 + arrays["a"], arrays["features"].astype(float)

@@ -29,7 +29,7 @@ from penult_server.upkeep.repair import repair_store
 from penult_server.upkeep.verify import verify_store
 from penult_server.users.tokens import TokenTable
 
-VERIFIED = ("checkpoints", "datasets", "features", "runs")
+VERIFIED = ("checkpoints", "datasets", "features", "groupings", "runs")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,11 @@ def made(tmp_path_factory, table, tiny) -> tuple[Path, dict[str, object]]:
         client.refit(mine, l2=0.1, name="head")
         client.refit(sets["train"], preset="dfr_l2", evaluate={"val": sets["val"]})
         client.spectra(mine, top_k=2, replicates=5)
+        true = client.groupings.from_attribute(run.checkpoints[-1], "ground", split="train", name="true")
+        of_val = true.on(sets["val"])
+        assert np.array_equal(of_val.values, client.features.read(sets["val"]).a)
+        assert client.groupings.list(dataset="shapes") == [of_val, true]
+        client.groupings.upload(mine, {3: "x", 5: "y"})
         said = answers_of(client)
     until_it_has_left(root)
     database = Database(root / "penult.db")
@@ -94,6 +99,7 @@ def answers_of(client: penult.Client) -> dict[str, object]:
         answer = client.results.get(digest)
         heads[digest] = answer.head.weight.tobytes() if isinstance(answer, penult.Refit) else str(answer)
     checkpoints = {one.digest: (one.classes, one.epoch) for one in client.checkpoints.list()}
+    groupings = {one.digest: (one.name, one.groups, one.values.tobytes()) for one in client.groupings.list()}
     jobs = {(one.id, one.kind, one.state) for one in client.jobs.list()}
     return {
         "sets": sets,
@@ -102,6 +108,7 @@ def answers_of(client: penult.Client) -> dict[str, object]:
         "results": results,
         "heads": heads,
         "checkpoints": checkpoints,
+        "groupings": groupings,
         "jobs": jobs,
     }
 
@@ -168,7 +175,7 @@ def test_no_damage_of_any_file_is_silent(copy, seed):
     assert silent(copy, stored_files(copy), random.Random(seed)) == []
 
 
-@pytest.mark.parametrize("folder", ["checkpoints", "features"])
+@pytest.mark.parametrize("folder", ["checkpoints", "features", "groupings"])
 def test_files_of_two_things_that_are_swapped_are_told(copy, folder):
     first, second = sorted(path for path in (copy / folder).iterdir() if path.is_dir())[:2]
     first.rename(copy / "aside")
@@ -186,6 +193,7 @@ def test_files_of_two_things_that_are_swapped_are_told(copy, folder):
         ("features", {"train_shares": [0.25, 0.25, 0.25, 0.25]}),
         ("features", {"group_counts": [1, 2, 3, 4]}),
         ("datasets", {"classes": ["x", "y"]}),
+        ("groupings", {"values": ["x", "y"]}),
         ("runs", {"kept_row_ids": [0]}),
     ],
 )
@@ -234,7 +242,9 @@ def edited(value: object) -> object:
             return value + 1000
 
 
-@pytest.mark.parametrize("which", ["job", "job_event", "dataset", "checkpoint", "run", "feature_set", "result", "name"])
+@pytest.mark.parametrize(
+    "which", ["job", "job_event", "dataset", "checkpoint", "run", "feature_set", "grouping", "result", "name"]
+)
 def test_an_edited_row_is_never_used(copy, which):
     column = "given" if which == "name" else "message"
     with sqlite3.connect(copy / "penult.db") as connection:
@@ -251,6 +261,7 @@ def test_an_edited_row_is_never_used(copy, which):
         "checkpoint": lambda: catalog.checkpoint(first["checkpoint"][0]),
         "run": lambda: catalog.run(first["run"][0]),
         "feature_set": lambda: catalog.feature_set(first["feature_set"][0]),
+        "grouping": lambda: catalog.grouping(first["grouping"][0]),
         "result": lambda: catalog.find_result(first["result"][0]),
         "name": lambda: catalog.feature_set("mine"),
     }
@@ -337,10 +348,13 @@ def test_a_registry_is_rebuilt_from_manifests_alone(copy, before):
     said = "\n".join(repair_store(copy))
     assert "the history of jobs, stored answers, names, tags and notes are lost" in said
     assert "rebuilt from manifests: 1 datasets" in said
+    assert "rebuilt from manifests: 3 groupings" in said
     assert verify_store(copy).damages == []
     after = answers(copy)
     for what in ("arrays", "checkpoints"):
         assert after[what] == before[what]
+    unnamed = {digest: rest for digest, (_, *rest) in before["groupings"].items()}
+    assert {digest: rest for digest, (_, *rest) in after["groupings"].items()} == unnamed
     assert {id: run[2] for id, run in after["runs"].items()} == {id: run[2] for id, run in before["runs"].items()}
     with penult.local(copy) as client:
         assert [one.name for one in client.datasets.list() if one.name != "footwear"] == ["shapes"]

@@ -108,6 +108,13 @@ def test_a_reader_has_what_is_stored_and_no_more(people, ann_s):
     assert "a name, tags or a note needs the role runner" in str(
         refused(lambda: eve.refit(ann_s.digest, l2=0.1, name="mine-now"))
     )
+    ann.groupings.upload(ann_s, Y, name="anns-groups")
+    assert eve.groupings.upload(ann_s.digest, Y).user == "ann"
+    assert np.array_equal(eve.groupings.get("anns-groups").values, Y)
+    refused(lambda: eve.groupings.upload(ann_s.digest, 1 - Y))
+    refused(lambda: eve.groupings.upload(ann_s.digest, Y, name="mine-now"))
+    refused(lambda: eve.groupings.delete("anns-groups"))
+    refused(lambda: people["bob"].groupings.delete("anns-groups"))
     refused(lambda: eve.features.upload(features=X, y=Y))
     refused(lambda: eve.features.delete(ann_s))
     refused(lambda: eve.evaluate(ann.refit(ann_s, l2=0.1), ann_s.digest))

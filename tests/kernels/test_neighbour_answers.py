@@ -101,14 +101,13 @@ def test_components_are_scipys(rng):
     assert not duplicates.components(chain[::-1], 1000).any()
 
 
-def test_a_small_quantile_is_not_moved_by_duplicates(rng):
-    for shape in (3.0, 10.0):
-        nearest = weibull_min(shape).rvs(20_000, random_state=rng)
-        expected = weibull_min(shape).ppf(0.001)
-        assert duplicates.quantile_without_duplicates(nearest) == pytest.approx(expected, rel=0.05)
-        nearest[:400] = 1e-6 * rng.random(400)
-        assert duplicates.quantile_without_duplicates(nearest) == pytest.approx(expected, rel=0.1)
-    assert duplicates.quantile_without_duplicates(np.zeros(5)) == 0
+def test_the_threshold_between_splits_is_not_moved_by_duplicates(rng):
+    nearest = weibull_min(10.0).rvs(20_000, random_state=rng)
+    expected = np.quantile(nearest, 0.001)
+    assert duplicates.threshold_between(nearest) == expected
+    nearest[:400] = 1e-6 * rng.random(400)
+    assert duplicates.threshold_between(nearest) == pytest.approx(expected, rel=0.02)
+    assert duplicates.threshold_between(np.zeros(5)) == 0
 
 
 def test_random_splits_cut_as_many_pairs_as_their_sizes_say(rng):

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from penult_proto.v1 import catalog_pb2, checkpoints_pb2, features_pb2, jobs_pb2, refits_pb2, runs_pb2
+from penult_proto.v1 import catalog_pb2, checkpoints_pb2, features_pb2, groupings_pb2, jobs_pb2, refits_pb2, runs_pb2
 from penult_server.errors import ServiceError
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import SCHEMA_VERSION, Database
+from penult_server.registry.integrity.seals import TABLES, damaged_rows
 from penult_server.registry.jobs import JobTable
 from penult_server.registry.schema import MIGRATIONS, THINGS
 from penult_server.stores.sealed import read_sealed
+from penult_server.upkeep.repair import repair_store
+from penult_server.upkeep.verify import opened, tables_of
 
 VERSION_1 = Path(__file__).with_name("stores") / "version_1.sql"
 """What ``sqlite3 penult.db .dump`` prints: a run, its checkpoints and features, uploads (one with two names), answers
@@ -116,9 +119,55 @@ def test_a_migration_that_fails_leaves_the_registry_as_it_was(old: Path, monkeyp
     assert contents(old) == before
 
 
+def of_version(path: Path, version: int) -> None:
+    """Take a registry of version 1 as far as a server of that version did."""
+    import penult_server.registry.database as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        tables = {name: one for name, one in TABLES.items() if name != "grouping"}
+        patch.setattr("penult_server.registry.integrity.seals.TABLES", tables)
+        patch.setattr(module, "MIGRATIONS", MIGRATIONS[:version])
+        patch.setattr(module, "SCHEMA_VERSION", version)
+        Database(path).close()
+
+
+def test_a_registry_without_groupings_gets_them(old: Path):
+    of_version(old, 4)
+    assert "grouping" not in contents(old)
+    # Before a server has opened it, it is verified, copied and rebuilt all the same.
+    with opened(old) as connection:
+        assert list(damaged_rows(connection)) == []
+        assert set(tables_of(connection)) == {"checkpoints", "datasets", "features"}
+    before = contents(old)
+    database = Database(old)
+    assert database.damaged_rows(tuple(TABLES)) == []
+    catalog = Catalog(database, old.parent)
+    assert catalog.grouping_page(groupings_pb2.ListGroupingsRequest(), 9) == ([], "")
+    assert catalog.counts()["grouping"] == 0
+    database.close()
+    after = contents(old)
+    assert after.pop("grouping") == []
+    assert {name: rows for name, rows in after.items() if name not in ("seal", "commit_count")} == {
+        name: rows for name, rows in before.items() if name not in ("seal", "commit_count")
+    }
+
+
+def test_a_damaged_row_of_an_earlier_version_is_not_hidden_by_the_step_to_the_next(old: Path):
+    of_version(old, 4)
+    with sqlite3.connect(old) as connection:
+        connection.execute("UPDATE run SET created = created + 1")
+    with pytest.raises(ServiceError, match="is altered"):
+        Database(old)
+    said = repair_store(old.parent)
+    assert any("forgotten: run" in one for one in said)
+    Database(old).close()
+
+
 @pytest.mark.parametrize("table", THINGS)
 def test_a_thing_that_goes_takes_its_card_and_names_with_it(old: Path, table: str):
     database = Database(old)
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO grouping VALUES ('0af1', 0, '{}')")
     (id, *_), *_ = database.rows(f"SELECT {THINGS[table]} FROM {table}")
     with database.transaction() as connection:
         connection.execute("INSERT OR REPLACE INTO name VALUES (?, 'it', ?, 0)", (table, id))

@@ -1,10 +1,12 @@
 """Spectra, refits and metrics as JSON: what scripts in other languages read."""
 
 import math
+from dataclasses import asdict
 
 from penult.results.metrics import Metrics
 from penult.results.refits import Refit
 from penult.results.spectra import Spectra
+from penult.results.used_grouping import UsedGrouping
 
 
 def number_json(value: float) -> float | None:
@@ -18,6 +20,7 @@ def spectra_json(spectra: Spectra) -> dict[str, object]:
         "digest": spectra.digest,
         "feature_set": spectra.feature_set,
         "by": spectra.by,
+        "grouping": grouping_json(spectra.grouping),
         "correction": spectra.correction,
         "center": spectra.center,
         "replicates": spectra.replicates,
@@ -57,6 +60,8 @@ def refit_json(refit: Refit) -> dict[str, object]:
         "digest": refit.digest,
         "feature_set": refit.settings.feature_set,
         "preset": refit.settings.preset,
+        "grouping": grouping_json(refit.grouping),
+        "select_grouping": grouping_json(refit.select_grouping),
         "l2": refit.settings.l2,
         "n_rows": refit.n_rows,
         "converged": refit.certificate.converged,
@@ -65,8 +70,14 @@ def refit_json(refit: Refit) -> dict[str, object]:
     }
 
 
+def grouping_json(grouping: UsedGrouping | None) -> dict[str, object] | None:
+    """The grouping that an answer is by; null for the stored groups."""
+    return None if grouping is None else asdict(grouping)
+
+
 def metrics_json(metrics: Metrics) -> dict[str, object]:
     return {
+        "grouping": grouping_json(metrics.grouping),
         "average_accuracy": number_json(metrics.average_accuracy),
         "weighted_average_accuracy": number_json(metrics.weighted_average_accuracy),
         "worst_group_accuracy": number_json(metrics.worst_group_accuracy),

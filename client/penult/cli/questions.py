@@ -10,12 +10,13 @@ from penult.cli.printing import gives_json, say
 from penult.cli.serving import asks_a_server
 from penult.cli.stored.collections import asked
 from penult.cli.stored.results import answer_text
-from penult.cli.values import Pair, Picture, TableFile
+from penult.cli.values import Groups, Pair, Picture, TableFile
 from penult.client import Client
 from penult.plots import save
-from penult.types import BalanceMethod, By, Preset
+from penult.types import BalanceMethod, Preset
 
 OF_PRESET = "[default: the preset's]"
+A_GROUPING = "a grouping: its digest, the start of one, or its name."
 FEATURES = "FEATURES is a digest, the start of one, or a name."
 CLASS_MAP = click.option(
     "--class-map",
@@ -27,7 +28,7 @@ CLASS_MAP = click.option(
 
 @click.command(epilog=FEATURES)
 @click.argument("features")
-@click.option("--by", type=click.Choice(get_args(By)), default="group", show_default=True)
+@click.option("--by", type=Groups(), default="group", show_default=True, help=f"group, class, or {A_GROUPING}")
 @click.option("--top-k", type=int, default=10, show_default=True, help="Eigenvalues shown.")
 @click.option("--correction", type=int, default=0, show_default=True, help="Divisor n - correction: 0 or 1.")
 @click.option("--split", help="Split of a checkpoint whose digest is given in place of a feature set.")
@@ -49,13 +50,16 @@ def spectra(client: Client, features: str, plot: Path | None, as_json: bool, top
 @click.argument("features")
 @click.option("--preset", type=click.Choice(get_args(Preset)), default="dfr", show_default=True)
 @click.option("--balance", type=click.Choice(get_args(BalanceMethod)), help=f"How rows are balanced.  {OF_PRESET}")
-@click.option("--by", type=click.Choice(get_args(By)), help=f"Balance over classes or groups.  {OF_PRESET}")
+@click.option(
+    "--by", type=Groups(), help=f"Balance over class or group, or over the groups of {A_GROUPING}  {OF_PRESET}"
+)
 @click.option("--ratio", type=float, help=f"Of a mixture: the cap as a multiple of the smallest.  {OF_PRESET}")
 @click.option("--l1", type=float, help=f"Strength of the L1 penalty.  {OF_PRESET}")
 @click.option("--l2", type=float, help=f"Strength of the L2 penalty.  {OF_PRESET}")
 @click.option(
     "--select-on", metavar="FEATURES|half", help=f"Where candidates are scored: a set, or half the rows.  {OF_PRESET}"
 )
+@click.option("--select-groups", metavar="GROUPING", help="Choose candidates by the groups of a grouping.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--train", help="The training set, whose group counts weight the weighted averages of --evaluate.")
 @click.option("--across-checkpoints", is_flag=True, help="Allow sets of another checkpoint.")
@@ -75,11 +79,12 @@ def refit(
     features: str,
     evaluate: tuple[tuple[str, str], ...],
     select_on: str | None,
+    select_groups: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Retrain the last layer on FEATURES."""
-    select: Any = None if select_on is None else {"on": select_on}
+    select: Any = asked({"on": select_on, "groups": select_groups}) or None
     found = client.refit(features, evaluate=dict(evaluate), select=select, **asked(options))
     say(refit_json(found) if as_json else answer_text(found), as_json=as_json)
 
@@ -87,6 +92,7 @@ def refit(
 @click.command(epilog=f"penult evaluate my-dfr footwear/test. {FEATURES}")
 @click.argument("head")
 @click.argument("features")
+@click.option("--by", type=Groups(), default="group", show_default=True, help=f"group, or {A_GROUPING}")
 @click.option("--train", help="The training set, whose group counts weight the weighted average.")
 @CLASS_MAP
 @click.option("--across-checkpoints", is_flag=True, help="Score it on features of another checkpoint than its own.")

@@ -29,6 +29,17 @@ class Pair(click.ParamType[tuple[str, str]]):
         return key, other
 
 
+class Groups(click.ParamType[str]):
+    """What rows are grouped by: ``group``, ``class``, or a grouping by its digest or name."""
+
+    name = "group|class|GROUPING"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if str(value).lower() in ("groups", "classes", ""):
+            self.fail(f"expected group, class, or the digest or the name of a grouping; got {value!r}", param, ctx)
+        return str(value)
+
+
 class Picture(click.ParamType[Path]):
     """A file for a figure, whose ending is one that figures can be written as: refused before anything is computed."""
 

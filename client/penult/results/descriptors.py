@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from penult.display.html import Shown
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
-from penult.results.groupings.used import UsedGrouping
 from penult.results.records import Group, short
+from penult.results.used_grouping import UsedGrouping
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,9 +16,9 @@ from penult.display.html import Shown
 from penult.display.names import one_line
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
-from penult.results.groupings.used import UsedGrouping
 from penult.results.notes import Notes, lines
 from penult.results.records import Group
+from penult.results.used_grouping import UsedGrouping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,8 +159,9 @@ class Metrics(Shown, Savable):
 
     def __repr__(self) -> str:
         weighted = f"weighted {self.weighted_average_accuracy:.3f}, " if self.average_weights.size else ""
+        by = "" if self.grouping is None else f"by {one_line(self.grouping.attribute)}: "
         return (
-            f"Metrics(average {self.average_accuracy:.3f}, {weighted}"
+            f"Metrics({by}average {self.average_accuracy:.3f}, {weighted}"
             f"worst group {self.worst_group_accuracy:.3f} ({one_line(self.worst_group.name)}))"
             f"{lines(self.notes)}"
         )
@@ -175,7 +176,7 @@ class Metrics(Shown, Savable):
         weighted = f", weighted by training shares {self.weighted_average_accuracy:.3f}"
         return "\n".join(
             [
-                text_table(("group", "n", "accuracy"), rows),
+                text_table(("group" if self.grouping is None else self.grouping.attribute, "n", "accuracy"), rows),
                 f"average {self.average_accuracy:.3f}{weighted if self.average_weights.size else ''}",
                 f"worst group {self.worst_group_accuracy:.3f} ({self.worst_group.name}, 95 % {low:.3f} .. {high:.3f}), "
                 f"worst class {self.worst_class_accuracy:.3f}, loss {self.loss:.4f} nats",

@@ -17,12 +17,12 @@ from penult.display.html import Shown
 from penult.display.names import and_more, in_usual_order, one_line
 from penult.files.savable import Savable
 from penult.results.frames import frame
-from penult.results.groupings.used import UsedGrouping
 from penult.results.heads import Head
 from penult.results.metrics import Metrics
 from penult.results.notes import Notes, lines
 from penult.results.records import named, short
 from penult.results.refit_settings import RefitSettings
+from penult.results.used_grouping import UsedGrouping
 from penult.types import SelectMetric
 
 if TYPE_CHECKING:

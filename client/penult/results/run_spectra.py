@@ -16,9 +16,9 @@ from penult.display.html import Shown
 from penult.display.names import and_more, one_line
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
-from penult.results.groupings.used import UsedGrouping
 from penult.results.records import Group
 from penult.results.spectra import MOST_COMPARISONS, Spectra
+from penult.results.used_grouping import UsedGrouping
 
 if TYPE_CHECKING:
     import pandas as pd

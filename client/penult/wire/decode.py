@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from penult.results import records
 from penult.results.finetune_spec import FinetuneSpec
-from penult.results.groupings.used import UsedGrouping
 from penult.results.metrics import EpochMetrics, MaskMetrics, Metrics
 from penult.results.notes import Note, Notes
+from penult.results.used_grouping import UsedGrouping
 from penult.wire.arrays import sent_by_server
 from penult.wire.recipes import arguments_of
 from penult_proto.arrays import numpy_dtype

@@ -8,10 +8,10 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from penult.display.names import in_usual_order
 from penult.results import refits
-from penult.results.groupings.used import UsedGrouping
 from penult.results.heads import Head
 from penult.results.lists.stored import ResultSummary, Score
 from penult.results.refit_settings import PathSettings, RefitSettings, SelectSettings
+from penult.results.used_grouping import UsedGrouping
 from penult.wire.arrays import decode as array
 from penult.wire.decode import card, decode_notes, metrics, record, time, used_grouping
 from penult_proto.enums import name_or, names_of

@@ -6,10 +6,10 @@ from typing import TypeAlias
 import numpy as np
 
 from penult.results.descriptors import Descriptor, Descriptors, Eigenvectors, PrincipalAngles, VarianceShare
-from penult.results.groupings.used import UsedGrouping
 from penult.results.records import Group
 from penult.results.run_spectra import RunSpectra
 from penult.results.spectra import Imbalance, Spectra
+from penult.results.used_grouping import UsedGrouping
 from penult.wire.arrays import decode as array
 from penult.wire.decode import card, decode_notes, groups, record, time, used_grouping
 from penult.wire.transfer import receive_arrays

@@ -91,7 +91,9 @@ def _put_by(request: pb.RefitRequest, given: dict[str, Any]) -> None:
 
     Raises `InvalidRequest`.
     """
-    by, grouping = grouped_by(given["by"], groups_pb2.BalanceBy) if "by" in given else (0, "")
+    by, grouping = groups_pb2.BALANCE_BY_UNSPECIFIED, ""
+    if "by" in given:
+        by, grouping = grouped_by(given["by"], groups_pb2.BalanceBy)
     _check_balance(given, is_grouped=bool(grouping))
     given.pop("by", None)
     request.grouping = grouping

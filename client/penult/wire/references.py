@@ -1,6 +1,6 @@
 """What callers name: a record, its digest, or its name. Another sort of record is refused with what to pass instead."""
 
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from penult.arguments import coerce
 from penult.arguments.instead import wrong_sort
@@ -20,6 +20,7 @@ from penult.types import By, HeadChoice, Scaling
 from penult_proto.enums import Enumeration, choices_of
 from penult_proto.v1 import groups_pb2, runs_pb2
 
+Number = TypeVar("Number", bound=int)
 FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 4 characters), a name, or "dataset/split" where that is one alone."""
 StoredAnswer: TypeAlias = (
@@ -76,7 +77,7 @@ def grouping_name(value: GroupingLike, argument: str = "grouping") -> str:
     return _named(argument, "grouping", value, "a Grouping, its digest or its name")
 
 
-def grouped_by(value: object, choices: Enumeration[int], argument: str = "by") -> tuple[int, str]:
+def grouped_by(value: object, choices: Enumeration[Number], argument: str = "by") -> tuple[Number, str]:
     """The choice of classes or groups, and the digest or name of a grouping; empty for the stored groups.
 
     Raises `InvalidRequest`.

@@ -1,6 +1,5 @@
 """Rows that are equal, or nearly: pairs of them, what they hang together in, and how many chance would give."""
 
-import math
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
@@ -11,13 +10,13 @@ from numpy.typing import NDArray
 SHARE_OF_MEDIAN = 0.13
 """Threshold as a share of the median distance to the nearest neighbour (cleanlab's near duplicates)."""
 SMALL_QUANTILE = 0.001
-"""Share of the rows of a set without duplicates that may be nearer to another row than the threshold."""
+"""Share of the rows of a set without duplicates that are nearer to another row than the threshold between splits."""
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def row_hashes(rows: NDArray[Any]) -> NDArray[np.bytes_]:
+def row_hashes(rows: NDArray[Any]) -> NDArray[np.void]:
     """(N,) 16 bytes for each row (N, D) on the host, the same for rows that are equal in every entry, and for no other.
 
     0 and -0 are equal. Two of N different rows have one hash (BLAKE2b) with a probability of N^2 / 2^129.
@@ -54,18 +53,16 @@ def threshold_within(nearest: Floats) -> float:
     return SHARE_OF_MEDIAN * float(np.median(nearest))
 
 
-def quantile_without_duplicates(nearest: Floats, share: float = SMALL_QUANTILE) -> float:
-    """The quantile that distances (N,) to the nearest neighbours would have if no row had a duplicate.
+def threshold_between(nearest: Floats) -> float:
+    """`SMALL_QUANTILE` of the distances (N,) to the nearest neighbours of the rows that have no duplicate.
 
-    Distances to nearest neighbours are nearly Weibull's in m dimensions: P(distance > t) = 2^-(t / median)^m, of which
-    the upper quartile, which duplicates leave alone, gives m = log 2 / log(upper quartile / median). The quantile
-    itself would be one of the duplicates' distances as soon as there are more of them than `share`.
+    A row of another split that is nearer to one of these rows than nearly all of them are to each other is hardly a
+    distinct example; of distinct ones, a share of `SMALL_QUANTILE` is so near by chance. Rows with a duplicate are set
+    aside: the quantile would be one of their distances as soon as there are more of them than that share.
     """
-    middle, upper = (float(value) for value in np.quantile(nearest, [0.5, 0.75]))
-    if not 0 < middle < upper:
-        return middle
-    dimensions = math.log(2) / math.log(upper / middle)
-    return middle * (-math.log1p(-share) / math.log(2)) ** (1 / dimensions)
+    within = threshold_within(nearest)
+    distinct = nearest[nearest >= within]
+    return float(np.quantile(distinct, SMALL_QUANTILE)) if distinct.size else within
 
 
 def near_pairs(position: Integers, distance: Floats, threshold: float) -> tuple[Integers, Floats]:
@@ -80,10 +77,12 @@ def merged(pairs: Integers, distances: Floats, *, is_one_set: bool) -> tuple[Int
     In one set (i, j) and (j, i) are one pair, written with the smaller position first.
     """
     ordered = np.sort(pairs, axis=1) if is_one_set else pairs
-    unique, first = np.unique(ordered, axis=0, return_index=True)
+    # One number for each pair is sorted eight times as fast as a row of two.
+    number = ordered[:, 0] * (int(ordered.max(initial=0)) + 1) + ordered[:, 1]
+    _, first = np.unique(number, return_index=True)
     found = distances[first]
     by_distance = np.argsort(found, kind="stable")
-    return unique[by_distance], found[by_distance]
+    return ordered[first][by_distance], found[by_distance]
 
 
 def components(pairs: Integers, n_nodes: int) -> Integers:

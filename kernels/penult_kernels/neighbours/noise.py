@@ -46,7 +46,7 @@ def of_minority(
     y, a : arrays of shape (N,)
         Class and attribute value of all rows; `a` is -1 for rows without one, which are of no minority.
     neighbour_y, neighbour_a : arrays of shape (N, K)
-        The same of the neighbours; -1 where there is none.
+        Class and attribute value of the neighbours; -1 where there is none.
     """
     same_value = (neighbour_a == a[:, None]) & (neighbour_a >= 0)
     n_same = same_value.sum(axis=1)

@@ -452,7 +452,7 @@ Global___ScoreGroupingRequest: typing_extensions.TypeAlias = ScoreGroupingReques
 
 @typing.final
 class GroupingScore(google.protobuf.message.Message):
-    """Of one class, or of all (then `y` is -1: means over the classes by their rows)."""
+    """Scores of one class, or of all (then `y` is -1: means over the classes by their rows)."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -477,7 +477,7 @@ class GroupingScore(google.protobuf.message.Message):
     matched_accuracy: builtins.float
     """Accuracy under the best matching of values (Hungarian method)."""
     minority_precision: builtins.float
-    """Of the rarest true group of the class, by the found one that covers it best."""
+    """Precision and recall of the rarest true group of the class, by the found one that covers it best."""
     minority_recall: builtins.float
     minority_average_precision: builtins.float
     """NaN without soft values."""

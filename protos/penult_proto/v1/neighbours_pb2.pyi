@@ -352,7 +352,7 @@ class NeighbourMetrics(google.protobuf.message.Message):
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
     @property
     def balanced_by(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
-        """Of the groups of the voters; those of the metrics have their own. Not set for the stored groups."""
+        """The grouping of the voters' groups; metrics have their own. Not set for the stored groups."""
 
     def __init__(
         self,
@@ -389,7 +389,7 @@ class FindDuplicatesRequest(google.protobuf.message.Message):
     """
     across_checkpoints: builtins.bool
     seed: builtins.int
-    """Of the random splits behind the p-value."""
+    """Seed of the random splits behind the p-value."""
     @property
     def source(self) -> penult_proto.v1.spectra_pb2.FeatureSource: ...
     @property
@@ -476,7 +476,7 @@ class Duplicates(google.protobuf.message.Message):
     n_exact: builtins.int
     """Pairs that are equal in every entry."""
     n_rows: builtins.int
-    """Of the set that may be too good: `against` where there is one, else the source. Rows with a duplicate, over all and by group."""
+    """Rows with a duplicate, over all and by group: of `against` where there is one, else of the source."""
     p_value: builtins.float
     """Share of random splits of all rows, into as many, that have at least as many pairs across, and their mean number of
     pairs; NaN within one set.
@@ -502,7 +502,7 @@ class Duplicates(google.protobuf.message.Message):
     def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___GroupShare]: ...
     @property
     def with_duplicates(self) -> penult_proto.v1.groups_pb2.Metrics:
-        """Accuracies of the stored logits on that set: of all rows; and without its rows that have a duplicate in the source, or
+        """Accuracies of the logits stored with the same set: of all rows; and without its rows that have a duplicate in the source, or
         within one set with the first row of each component alone. Absent where no logits are stored.
         """
 
@@ -560,7 +560,7 @@ class FindLabelNoiseRequest(google.protobuf.message.Message):
     folds: builtins.int
     """Folds of the head whose out-of-fold predictions must agree; 5 when left out, 0 for none."""
     seed: builtins.int
-    """Of the folds."""
+    """Seed of the folds."""
     @property
     def source(self) -> penult_proto.v1.spectra_pb2.FeatureSource: ...
     def __init__(

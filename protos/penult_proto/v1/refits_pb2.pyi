@@ -1073,11 +1073,11 @@ class Refit(google.protobuf.message.Message):
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
     @property
     def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
-        """That of the rows that were fitted; not set for the stored groups."""
+        """By which the rows that were fitted are grouped; not set for the stored groups."""
 
     @property
     def select_grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping:
-        """That of the rows that chose; not set for the stored groups."""
+        """By which the rows that chose are grouped; not set for the stored groups."""
 
     @property
     def card(self) -> penult_proto.v1.cards_pb2.Card: ...

@@ -625,7 +625,7 @@ class PrincipalAngles(google.protobuf.message.Message):
 
     @property
     def groupings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.UsedGrouping]:
-        """Those of `first` and of `second`, without a digest for stored groups; none where both are of these."""
+        """The groupings of `first` and of `second`, each without a digest for stored groups; none where both are of these."""
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ THINGS = {
 }
 """Tables of things that have a card, with the column that identifies a thing; a card's kind is the table."""
 OF_VERSION_2 = ("job", "dataset", "checkpoint", "run", "feature_set", "result")
-"""Those that got their cards by the step to version 2; later ones have theirs from the step that makes them."""
+"""Tables that got their cards by the step to version 2; later ones have theirs from the step that makes them."""
 
 # A summary has a table of its own: columns behind a large answer could only be read through it.
 CARDS = """

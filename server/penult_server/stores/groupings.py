@@ -67,7 +67,7 @@ def write_grouping(root: Path, manifest: GroupingManifest, arrays: Mapping[str, 
 
 
 def _set_damaged_aside(place: Path) -> None:
-    """Make room for a copy that is whole, where what nobody has registered yet was altered meanwhile."""
+    """Set a copy aside, where what nobody has registered yet was altered meanwhile."""
     if place.exists():
         try:
             _ = StoredGrouping(place.parent.parent, place.name).arrays

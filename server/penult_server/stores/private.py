@@ -7,7 +7,7 @@ from pathlib import Path
 
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 OWN = (
-    *("checkpoints", "datasets", "features", "logs", "runs", "uploads"),
+    *("checkpoints", "datasets", "features", "groupings", "logs", "runs", "uploads"),
     *("penult.db", "penult.db-shm", "penult.db-wal", "penult.db.commits", "penult.db.copy"),
     *("lock", "reserve", "server.json", "server.log", "token"),
 )

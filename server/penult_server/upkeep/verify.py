@@ -104,7 +104,7 @@ def _grew(connection: sqlite3.Connection, noted: int) -> bool:
 
 
 def tables_of(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
-    """Those of `TABLES_OF` that a registry has: one of an earlier version has not all of them."""
+    """What of `TABLES_OF` a registry has: one of an earlier version has not all of them."""
     there = {one.table for one in seals.tables_in(connection)}
     return {folder: (table, column) for folder, (table, column) in TABLES_OF.items() if table in there}
 

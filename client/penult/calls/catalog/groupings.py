@@ -64,7 +64,7 @@ class Groupings:
         """
         words = {"attribute": optional_text("attribute", attribute)}
         request = build(groupings_pb2.DiscoverGroupsRequest, method="attribute", words=words)
-        return self.discovered(
+        return self._discovered(
             request, feature_source(features, split, None), features, (name, tags, note), timeout, progress
         )
 
@@ -115,7 +115,7 @@ class Groupings:
             uploaded=uploaded,
             words={"attribute": optional_text("attribute", attribute)},
         )
-        stored = self.discovered(
+        stored = self._discovered(
             request, feature_source(features, None, None), features, (name, tags, note), timeout, progress
         )
         return replace(stored, notes=(*stored.notes, *notes)).bound(self)
@@ -271,7 +271,7 @@ class Groupings:
             timeout=timeout,
         )
 
-    def discovered(
+    def _discovered(
         self,
         request: groupings_pb2.DiscoverGroupsRequest,
         source: spectra_pb2.FeatureSource,

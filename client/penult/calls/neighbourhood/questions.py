@@ -56,7 +56,7 @@ class Neighbourhood:
             votes by its id, also where it has exact duplicates.
         k : numbers of neighbours. None: 10, 20, 100 and 200, those of them that there are rows for.
         temperature : T.
-        balanced : divide each vote by the number of rows of the voter's group, so that small groups are heard; True for
+        balanced : divide each vote by the number of rows of the voter's group, so that small groups count; True for
             stored groups (without `among`: for those of `by`), or a grouping of the rows of `among`.
         by : "group"; or a grouping, its digest or its name, whose groups the metrics are of.
         split : for a checkpoint, the split whose stored features are meant.
@@ -105,9 +105,9 @@ class Neighbourhood:
 
         Rows that are equal in every entry are found first, then pairs that are nearer than the threshold; of a row its
         64 nearest are looked at. Within one set the threshold is 0.13 times the median distance to the nearest other
-        row (cleanlab's). Between splits it is taken from `features`, the training set, and lowered to the 0.1 %
-        quantile that these distances would have without duplicates, where rows lie in so few dimensions that distinct
-        ones come nearer than that.
+        row (cleanlab's). Between splits it is the 0.1 % quantile of these distances in `features`, the training set,
+        of its rows without a duplicate: of distinct examples 0.1 % are so near by chance, and the p-value says whether
+        there are more pairs across than a random split would have.
 
         Parameters
         ----------

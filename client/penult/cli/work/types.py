@@ -36,7 +36,7 @@ def type_of(hint: Any) -> click.ParamType[Any]:
     """The type of the command line. Records are given by their names: text."""
     joined = members(hint)
     words = [word for one in joined if get_origin(one) is Literal for word in get_args(one)]
-    if words:
+    if words and str not in joined:
         return NumberOr(words) if float in joined else click.Choice(words)
     if is_list(hint):
         (sequence,) = (one for one in joined if get_origin(one) is Sequence)

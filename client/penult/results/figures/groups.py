@@ -20,6 +20,7 @@ from penult.results.figures.panels import (
     plain,
     sheet,
     title,
+    titled,
     wrapped,
     write_at_right,
     write_notes,
@@ -82,7 +83,7 @@ def _figure(of: Mapping[str, Metrics], selection: Selection | None, noted: Refit
         axis = figure.add_subplot(grid[divmod(position, n_columns)])
         legend |= _draw_groups(axis, metrics, labelled=not same or position % n_columns == 0)
         axis.set_xlim(x_low, 1.02)
-        title(axis, name)
+        title(axis, (name + titled(metrics.grouping)).removeprefix(", "))
     if selection is not None:
         draw_selection(figure.add_subplot(grid[: n_rows or 1, n_columns] if beside else grid[n_rows, :2]), selection)
     legend_of_all(figure, [(handle, label) for label, handle in legend.items()])

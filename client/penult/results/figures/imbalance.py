@@ -19,6 +19,7 @@ from penult.results.figures.panels import (
     row_of_panels,
     ticks_of,
     tidy,
+    titled,
     wrapped,
     write_at_right,
 )
@@ -62,7 +63,7 @@ def draw_imbalance(axis: Axes, spectra: Spectra) -> None:
     rest = f"\nand {left} more comparisons: .imbalance_to_frame() has all" if left else ""
     filled = f"; filled: at equal n, {spectra.confidence:.0%} interval" if spectra.replicates else ""
     axis.set_xlabel(f"minority / majority at rank 1; open: as measured{filled}{rest}", fontsize="small")
-    axis.set_title("imbalance", loc="left", fontsize="medium")
+    axis.set_title(f"imbalance{titled(spectra.grouping)}", loc="left", fontsize="medium")
 
 
 def _shown(spectra: Spectra) -> list[Imbalance]:
@@ -177,7 +178,8 @@ def run_spectra_figure(spectra: RunSpectra) -> Figure:
     axis.set_xticks(ticks_of(spectra.epochs.tolist()))
     axis.set_xlabel("epoch", fontsize="small")
     axis.set_ylabel("minority / majority, equal n", fontsize="small")
-    axis.set_title(f"{tidy(spectra.split)}, {first.confidence:.0%} intervals", loc="left", fontsize="medium")
+    what = f"{tidy(spectra.split)}{titled(spectra.grouping)}, {first.confidence:.0%} intervals"
+    axis.set_title(what, loc="left", fontsize="medium")
     legend_of_all(figure, legend)
     return figure
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Transform
 
     from penult.results.notes import Notes
+    from penult.results.used_grouping import UsedGrouping
 
 # Okabe and Ito's palette: told apart also by readers who do not see red and green.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#000000")
@@ -88,6 +89,11 @@ def wrapped(name: str, width: int = 26, n_lines: int = 2) -> str:
         # The ends of the lines stayed empty, so that it takes more of them: one line is enough.
         parts = [one_line(name, width)]
     return "\n".join(part.replace("$", r"\$") for part in parts)
+
+
+def titled(grouping: UsedGrouping | None) -> str:
+    """What a title adds where groups are those of a grouping."""
+    return "" if grouping is None else f", by {tidy(grouping.attribute)}"
 
 
 def title(axis: Axes, text: str) -> None:

@@ -25,6 +25,7 @@ from penult.results.figures.panels import (
     sheet,
     tidy,
     title,
+    titled,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def spectra_figure(spectra: Spectra, top_k: int) -> Figure:
     for axis, (name, positions) in zip(axes, shown.items(), strict=False):
         entries = _draw_panel(axis, spectra, positions, top_k, minorities)
         legend_below(axis, entries, 2 if len(shown) == 1 and last is not None else 1)
-        title(axis, name)
+        title(axis, name + titled(spectra.grouping))
         axis.set_yscale("log")
         label_with_plain_numbers(axis.yaxis)
         axis.set_xticks(_rank_ticks(min(top_k, spectra.eigenvalues.shape[1])))

@@ -8,6 +8,7 @@ V values v = 0 .. V-1; group g = y * V + v, as for stored groups; -1 for rows in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -43,7 +44,18 @@ class Source(Protocol):
 
     def read(self, grouping: Grouping) -> GroupingArrays: ...
 
-    def assign(self, grouping: Grouping, features: Any, **options: Any) -> Grouping: ...
+    def assign(
+        self,
+        grouping: Grouping,
+        features: Any,
+        *,
+        split: str | None,
+        name: str | None,
+        tags: Sequence[str] | None,
+        note: str | None,
+        timeout: float,
+        progress: bool | None,
+    ) -> Grouping: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -125,13 +137,25 @@ class Grouping(Shown):
         """(N, V) how far each row belongs to each value; None where the method does not say."""
         return self._arrays.soft
 
-    def on(self, features: Any, **options: Any) -> Grouping:
+    def on(
+        self,
+        features: Any,
+        *,
+        split: str | None = None,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
+        timeout: float = 600.0,
+        progress: bool | None = None,
+    ) -> Grouping:
         """The rows of another set, assigned by the rule that was stored with this grouping.
 
-        Takes what ``client.groupings.assign`` takes besides: `split`, `name`, `tags`, `note`, `timeout`, `progress`.
-        A set of the same examples needs none: this grouping serves it as it is.
+        The same as ``client.groupings.assign``, which says what the arguments are. A set of the same examples needs no
+        assignment: this grouping serves it as it is.
         """
-        return self._server.assign(self, features, **options)
+        return self._server.assign(
+            self, features, split=split, name=name, tags=tags, note=note, timeout=timeout, progress=progress
+        )
 
     def table(self) -> str:
         """The groups with their rows, as text."""

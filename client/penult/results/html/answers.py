@@ -36,7 +36,8 @@ def metrics_html(metrics: Metrics) -> str:
         "calibration error": number(metrics.ece),
         "Brier": f"{metrics.brier:.4f}",
     }
-    return card("Metrics", groups_table({"": metrics}), pairs(facts), notes=metrics.notes)
+    by = "" if metrics.grouping is None else f" by {metrics.grouping.attribute}"
+    return card(f"Metrics{by}", groups_table({"": metrics}), pairs(facts), notes=metrics.notes)
 
 
 def number(value: float) -> str:
@@ -54,6 +55,7 @@ def spectra_html(spectra: Spectra) -> str:
         "centered": spectra.center,
         "replicates": spectra.replicates,
         "seed": spectra.seed,
+        "grouping": None if spectra.grouping is None else spectra.grouping.digest,
     }
     n_shown = min(N_EIGENVALUES, spectra.eigenvalues.shape[1])
     header = [spectra.by, "n", "trace", *(f"λ{rank}" for rank in range(1, n_shown + 1))]
@@ -66,6 +68,7 @@ def spectra_html(spectra: Spectra) -> str:
         imbalance_table(spectra.imbalance, spectra.confidence),
         table(header, rows, caption="eigenvalues"),
         pairs(facts),
+        notes=spectra.notes,
     )
 
 
@@ -163,7 +166,8 @@ def refit_html(refit: Refit) -> str:
         "certificate": refit.certificate.in_words(stopped_early=settings.path is not None),
         "features": settings.feature_set,
         "balance": settings.balance,
-        "by": settings.by,
+        "by": settings.by if refit.grouping is None else f"{refit.grouping.attribute} ({refit.grouping.digest})",
+        "chosen by": None if refit.select_grouping is None else refit.select_grouping.attribute,
         "seed": settings.seed,
     }
     chosen = "" if refit.selection is None else selection_table(refit.selection)

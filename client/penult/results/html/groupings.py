@@ -8,6 +8,12 @@ from penult.display.html import Row, card, pairs, table
 
 if TYPE_CHECKING:
     from penult.results.groupings.grouping import Grouping
+    from penult.results.used_grouping import UsedGrouping
+
+
+def used_grouping_html(used: UsedGrouping) -> str:
+    """Which grouping an answer is by."""
+    return card("UsedGrouping", pairs({"digest": used.digest, "of": used.attribute, "rows left out": used.n_left_out}))
 
 
 def grouping_html(grouping: Grouping) -> str:

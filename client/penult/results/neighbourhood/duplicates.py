@@ -17,10 +17,10 @@ from penult.display.html import Row, Shown, card, pairs, table
 from penult.display.names import one_line
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
-from penult.results.groupings.used import UsedGrouping
 from penult.results.metrics import Metrics
 from penult.results.notes import Notes, lines
 from penult.results.records import Group, short
+from penult.results.used_grouping import UsedGrouping
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from penult.display.html import Shown, card, pairs, table
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
-from penult.results.groupings.used import UsedGrouping
 from penult.results.neighbourhood.duplicates import GroupShare
 from penult.results.notes import Notes, lines
 from penult.results.records import short
+from penult.results.used_grouping import UsedGrouping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,8 +73,8 @@ class LabelNoise(Shown, Savable):
             {
                 "row_id": self.row_ids.tolist(),
                 "suspicion": self.suspicion.tolist(),
-                "neighbour_class": [self.classes[index] for index in self.neighbour_class],
-                "head_class": [self.classes[index] if index >= 0 else "" for index in self.head_class],
+                "neighbour_class": [self.classes[index] for index in self.neighbour_class.tolist()],
+                "head_class": [self.classes[index] if index >= 0 else "" for index in self.head_class.tolist()],
                 "flagged": self.flagged.tolist(),
                 "minority": self.minority.tolist(),
             },

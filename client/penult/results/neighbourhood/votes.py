@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from penult.display.html import Shown, card, pairs, table
 from penult.files.savable import Savable
 from penult.results.frames import frame, text_table
-from penult.results.groupings.used import UsedGrouping
 from penult.results.metrics import Metrics
 from penult.results.notes import Notes, lines
 from penult.results.records import short
+from penult.results.used_grouping import UsedGrouping
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,9 +14,12 @@ from penult.errors import invalid, shown
 from penult.results.notes import Note, Notes
 from penult.wire import arrays
 from penult_proto.errors import ErrorKind
+from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.notes import NoteId
 from penult_proto.v1 import groupings_pb2
 
+MOST_BYTES = MESSAGE_BYTES - 4 * 2**20
+"""Ids and values together; the rest is left for names."""
 NO_GROUP = -1
 """The value of a row in no group."""
 
@@ -43,6 +46,13 @@ def uploaded_groups(
     if distinct.size < ids.size:
         repeated = np.delete(ids, first)[0]
         raise invalid(f"row_id must name every row once; row {repeated} is named again", array="row_id")
+    if 2 * ids.nbytes > MOST_BYTES:
+        raise invalid(
+            f"values for {ids.size} rows are more than one request carries, {MOST_BYTES // 16}; leave out rows "
+            "that are in no group",
+            ErrorKind.TOO_LARGE,
+            array="values",
+        )
     found, said, notes = _indices(array, names)
     message = build(
         groupings_pb2.UploadedGroups, row_ids=arrays.encode(ids), values=arrays.encode(found), names=said or ()

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from penult.results.groupings.used import UsedGrouping
 from penult.results.neighbourhood.duplicates import Duplicates, GroupShare
 from penult.results.neighbourhood.label_noise import LabelNoise
 from penult.results.neighbourhood.rates import NeighbourRate, NeighbourRates
 from penult.results.neighbourhood.votes import NeighbourMetrics
+from penult.results.used_grouping import UsedGrouping
 from penult.wire.arrays import decode as array
 from penult.wire.decode import decode_notes, groups, metrics, record, used_grouping
 from penult_proto.enums import name_or

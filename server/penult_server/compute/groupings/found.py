@@ -71,7 +71,7 @@ class Found:
     value: Integers
     """(N,) in -1 .. V-1 for the rows of the source; group g = y * V + value."""
     names: tuple[str, ...]
-    """Of the V values."""
+    """Names of the V values."""
     soft: NDArray[np.float32] | None = None
     """(N, V) how far each row belongs to each value."""
     rule: str = ""

@@ -10,7 +10,8 @@ from penult_kernels.neighbours import duplicates as kernels
 from penult_proto.notes import NoteId
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1 import spectra_pb2
-from penult_server.compute.neighbours.evaluation import metrics_of_labelled
+from penult_server.compute.memory import available_bytes, require
+from penult_server.compute.neighbours.evaluation import metrics_of_labelled, stored_logits
 from penult_server.compute.neighbours.graph import Graph, graph_of
 from penult_server.compute.neighbours.labelled import Integers, Labelled, bare, labelled, shares_to_proto
 from penult_server.compute.neighbours.sides import Resources
@@ -22,7 +23,11 @@ K = 64
 MOST_PAIRS = 200_000
 """Most pairs of an answer: some 6 MB."""
 SHUFFLES = 999
-"""Random splits behind a p-value."""
+"""Random splits behind a p-value at most, 99 at least."""
+MOST_SHUFFLED = 100_000_000
+"""Pairs that all random splits together look at, where they are more than 99."""
+BYTES_OF_A_PAIR = 160
+"""While it is found, merged with others, and joined to a component."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +45,7 @@ class _Pairs:
     n_rows: int
     is_equal: NDArray[np.bool_]
     """(P,) whether the rows are equal in every entry."""
+    notes: tuple[Note, ...] = ()
 
     @property
     def across(self) -> NDArray[np.bool_]:
@@ -54,17 +60,17 @@ def find_duplicates(request: pb.FindDuplicatesRequest, resources: Resources) -> 
     """
     source = labelled(resources.root, request.source)
     if not request.HasField("against"):
-        return _within(request, source, _pairs(request, [source], resources))
+        return _within(request, source, _pairs(request, [source], resources), resources)
     against = labelled(resources.root, request.against)
     return _between(request, source, against, _pairs(request, [source, against], resources), resources)
 
 
-def _within(request: pb.FindDuplicatesRequest, source: Labelled, found: _Pairs) -> pb.Duplicates:
+def _within(request: pb.FindDuplicatesRequest, source: Labelled, found: _Pairs, resources: Resources) -> pb.Duplicates:
     component = kernels.components(found.pairs, source.n_rows)
     has_one = np.zeros(source.n_rows, dtype=np.bool_)
     has_one[found.pairs.ravel()] = True
     is_repeated = component != np.arange(source.n_rows)
-    answer = _answer(request, found, source, has_one, is_repeated)
+    answer = _answer(request, found, source, has_one, is_repeated, resources)
     ids = source.row_id[found.pairs[:MOST_PAIRS]]
     answer.pairs.CopyFrom(array_to_proto(ids))
     answer.components.CopyFrom(array_to_proto(_numbered(component[found.pairs[:MOST_PAIRS, 0]])))
@@ -84,11 +90,12 @@ def _between(
         found.n_first,
         found.n_rows,
         found.is_equal[crossing],
+        found.notes,
     )
     second = kept.pairs[:, 1] - source.n_rows
     has_one = np.zeros(against.n_rows, dtype=np.bool_)
     has_one[second] = True
-    answer = _answer(request, kept, against, has_one, has_one)
+    answer = _answer(request, kept, against, has_one, has_one, resources)
     answer.against = request.against.feature_set
     ids = np.stack([source.row_id[kept.pairs[:, 0]], against.row_id[second]], axis=1)[:MOST_PAIRS]
     answer.pairs.CopyFrom(array_to_proto(ids))
@@ -98,11 +105,11 @@ def _between(
         found.pairs,
         source.n_rows,
         against.n_rows,
-        n_shuffles=SHUFFLES,
+        n_shuffles=max(99, min(SHUFFLES, MOST_SHUFFLED // max(len(found.pairs), 1))),
         seed=request.seed,
         check=resources.check,
     )
-    answer.p_value = float(1 + np.count_nonzero(shuffled >= len(kept.pairs))) / (1 + SHUFFLES)
+    answer.p_value = float(1 + np.count_nonzero(shuffled >= len(kept.pairs))) / (1 + shuffled.size)
     answer.expected_pairs = float(shuffled.mean())
     return answer
 
@@ -113,6 +120,7 @@ def _answer(
     scored: Labelled,
     has_one: NDArray[np.bool_],
     is_left_out: NDArray[np.bool_],
+    resources: Resources,
 ) -> pb.Duplicates:
     """What is said of the set whose accuracy may rest on duplicates, and of the pairs but their ids."""
     answer = pb.Duplicates(
@@ -126,18 +134,17 @@ def _answer(
         groups=shares_to_proto(scored, has_one),
         truncated=len(found.pairs) > MOST_PAIRS,
         n_pairs=len(found.pairs),
-        notes=notes_to_proto(scored.notes),
+        notes=notes_to_proto([*found.notes, *scored.notes]),
         grouping=scored.used_grouping,
     )
-    manifest = scored.manifest
-    if manifest.n_logits != len(manifest.labels.classes):
+    logits = stored_logits(scored, resources)
+    if logits is None:
         text = (
-            f"feature set {manifest.digest[:12]} stores no logits of its {len(manifest.labels.classes)} classes, so "
-            "that no accuracy is said with and without duplicates: extract it, or upload it with logits=..."
+            f"feature set {scored.manifest.digest[:12]} has no logits of its {scored.n_classes} classes and no head, "
+            "so that no accuracy is said with and without duplicates: extract it, or upload it with logits=..."
         )
         answer.notes.extend(notes_to_proto([Note(NoteId.NO_LOGITS, text)]))
         return answer
-    logits = scored.stored.read("logits").astype(np.float64)
     is_used = scored.g >= 0
     answer.with_duplicates.CopyFrom(metrics_of_labelled(logits, scored, is_used))
     if np.any(is_used & ~is_left_out):
@@ -160,6 +167,8 @@ def _pairs(request: pb.FindDuplicatesRequest, sets: list[Labelled], resources: R
         among = _graph(request, request.against, request.source, sets[0].n_rows, resources)
         graphs.append((among, firsts[1], 0))
     threshold, rule = _threshold(request, graphs[0][0].distance[:, 0], is_one_set=len(sets) == 1)
+    n_near = sum(int(np.count_nonzero(graph.distance < threshold)) for graph, *_ in graphs)
+    require(n_near * BYTES_OF_A_PAIR, available_bytes(resources.backend), "give a smaller threshold=")
     leader = kernels.leaders(hashes.size, equal)
     pairs, distances = [equal], [np.zeros(len(equal))]
     for graph, first_of_rows, first_of_neighbours in graphs:
@@ -170,7 +179,8 @@ def _pairs(request: pb.FindDuplicatesRequest, sets: list[Labelled], resources: R
         distances.append(apart[is_other])
     together, distance = kernels.merged(np.concatenate(pairs), np.concatenate(distances), is_one_set=True)
     is_equal = leader[together[:, 0]] == leader[together[:, 1]]
-    return _Pairs(together, distance, threshold, rule, sets[0].n_rows, hashes.size, is_equal)
+    notes = tuple(note for graph, *_ in graphs for note in graph.notes)
+    return _Pairs(together, distance, threshold, rule, sets[0].n_rows, hashes.size, is_equal, notes)
 
 
 def _hashes(one: Labelled, dtype: np.dtype[Any], resources: Resources) -> NDArray[np.void]:
@@ -206,15 +216,11 @@ def _threshold(
         return request.threshold, "given"
     within = kernels.threshold_within(nearest)
     median = within / kernels.SHARE_OF_MEDIAN
-    by_median = f"{kernels.SHARE_OF_MEDIAN:g} x the median distance to the nearest other row ({median:.4g})"
     if is_one_set:
-        return within, by_median
-    quantile = kernels.quantile_without_duplicates(nearest)
-    if within <= quantile:
-        return within, f"{by_median}, which is below their 0.1 % quantile without duplicates ({quantile:.4g})"
-    return quantile, (
-        f"the 0.1 % quantile that the distances to the nearest other row have without duplicates, which is below "
-        f"{by_median}"
+        return within, f"{kernels.SHARE_OF_MEDIAN:g} x the median distance to the nearest other row ({median:.4g})"
+    return kernels.threshold_between(nearest), (
+        f"{kernels.SMALL_QUANTILE:.1%} of the rows of the first set without a duplicate there are nearer to another "
+        f"(their median is {median:.4g})"
     )
 
 

@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.linear.problem import Head
 from penult_kernels.metrics.accuracy import group_metrics
+from penult_kernels.metrics.head_scores import logits_of_heads
 from penult_kernels.neighbours.votes import logits_of_shares, vote_shares
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import neighbours_pb2 as pb
@@ -41,7 +43,7 @@ def evaluate_neighbours(request: pb.EvaluateNeighboursRequest, resources: Resour
     found = neighbours_of(query, asked, voters, resources)
     classes = of_neighbours(classes_as(voters, match), found.position)
     weights = _balancing(voters)[found.position] if request.balanced else None
-    notes = [*match.notes, *asked.notes, *(voters.notes if request.balanced and not is_own else ())]
+    notes = [*match.notes, *found.notes, *asked.notes, *(voters.notes if request.balanced and not is_own else ())]
     by_k = [
         pb.MetricsOfK(k=k, metrics=metrics_of_labelled(logits_of_shares(shares), asked, asked.g >= 0))
         for k, shares in vote_shares(
@@ -63,6 +65,21 @@ def _balancing(voters: Labelled) -> NDArray[np.float64]:
     """(M,) one over the rows of each voter's group; 0 for those in none."""
     of_group = 1.0 / np.maximum(voters.group_counts, 1)
     return np.where(voters.g >= 0, of_group[voters.g], 0.0)
+
+
+def stored_logits(rows: Labelled, resources: Resources) -> NDArray[np.float64] | None:
+    """(N, C) logits stored with a set, or those of the head that is; None where it has neither."""
+    manifest = rows.manifest
+    if manifest.n_logits == rows.n_classes:
+        return rows.stored.read("logits").astype(np.float64)
+    if not manifest.has_head:
+        return None
+    weight, bias = (rows.stored.read(name).astype(np.float64) for name in ("head_weight", "head_bias"))
+    if len(weight) != rows.n_classes:
+        return None
+    resident = resources.residents.get(manifest.digest, resources.check, resources.progress)
+    (logits,) = logits_of_heads(resident.features, [Head(weight=weight, bias=bias)])
+    return resources.backend.to_host(logits)
 
 
 def metrics_of_labelled(logits: NDArray[np.float64], asked: Labelled, is_used: NDArray[np.bool_]) -> groups_pb2.Metrics:

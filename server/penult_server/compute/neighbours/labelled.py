@@ -45,7 +45,7 @@ class Labelled:
 
     @property
     def manifest(self) -> FeatureManifest:
-        """Of the set; the labels are those of the grouping where one stands in for the attribute."""
+        """The set's, with the labels of the grouping where one stands in for the attribute."""
         return self.stored.manifest
 
     @property

@@ -27,9 +27,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rate:
-    """Of one column of labels: for each row the share of its neighbours with its value, and what chance would give."""
+    """A column of labels: for each row the fraction of its neighbours with its value, and what chance would give."""
 
-    share: Floats
+    found: Floats
     chance: Floats
 
 
@@ -47,7 +47,8 @@ def compute_neighbour_rates(request: pb.ComputeNeighbourRatesRequest, resources:
     )
     if not is_own:
         query.among.CopyFrom(bare(request.among))
-    position = neighbours_of(query, asked, pool, resources).position
+    graph = neighbours_of(query, asked, pool, resources)
+    position = graph.position
 
     def rate(own: Integers, of_pool: Integers) -> _Rate:
         share = kernels.shared(own, of_neighbours(of_pool, position))
@@ -66,7 +67,7 @@ def compute_neighbour_rates(request: pb.ComputeNeighbourRatesRequest, resources:
         groups=groups,
         overall=_message(_over_all(rates), groups_pb2.Group(index=-1, y=-1, a=-1, count=asked.n_rows)),
         hubness=kernels.hubness(position, pool.n_rows),
-        notes=notes_to_proto([*match.notes, *asked.notes]),
+        notes=notes_to_proto([*match.notes, *graph.notes, *asked.notes]),
         grouping=asked.used_grouping,
     )
 
@@ -106,7 +107,7 @@ def _by_group(rates: list[_Rate], asked: Labelled) -> list[list[tuple[float, flo
     """For each group, mean share and chance of every column."""
     means = [
         (
-            kernels.group_means(one.share, asked.g, asked.n_groups),
+            kernels.group_means(one.found, asked.g, asked.n_groups),
             kernels.group_means(one.chance, asked.g, asked.n_groups),
         )
         for one in rates
@@ -115,7 +116,7 @@ def _by_group(rates: list[_Rate], asked: Labelled) -> list[list[tuple[float, flo
 
 
 def _over_all(rates: list[_Rate]) -> list[tuple[float, float]]:
-    return [(_mean(one.share), _mean(one.chance)) for one in rates]
+    return [(_mean(one.found), _mean(one.chance)) for one in rates]
 
 
 def _mean(values: Floats) -> float:

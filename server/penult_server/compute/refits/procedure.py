@@ -114,7 +114,7 @@ def _fit(matched: Matched, maker: ProblemMaker, material: RefitMaterial) -> Roun
 
 
 def _in_a_group(rows: NDArray[np.int64] | None, grouped: Grouped) -> NDArray[np.int64] | None:
-    """Those of the rows that are in a group; None stands for all."""
+    """The rows that are in a group; None stands for all."""
     kept = grouped.kept
     return rows if kept is None else kept if rows is None else rows[grouped.a[rows] >= 0]
 

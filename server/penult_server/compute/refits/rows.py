@@ -177,7 +177,7 @@ class RowChooser:
         return weighed
 
     def _in_a_group(self, rows: NDArray[np.int64], grouped: Grouped) -> NDArray[np.int64]:
-        """Those of the rows that are in a group. Raises ServiceError (EMPTY_GROUP) when none is."""
+        """The rows that are in a group. Raises ServiceError (EMPTY_GROUP) when none is."""
         found = rows[grouped.a[rows] >= 0]
         if not found.size:
             raise ServiceError(

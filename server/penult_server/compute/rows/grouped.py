@@ -23,7 +23,7 @@ class Grouped:
 
     grouping: GroupingManifest
     manifest: FeatureManifest
-    """That of the set, with the labels and the counts of the grouping."""
+    """The manifest of the set, with the labels and the counts of the grouping."""
     a: NDArray[np.int64]
     """(N,) the grouping's values; -1 for rows in no group."""
     is_stored: bool

@@ -63,7 +63,7 @@ def stream_moments(
 def moments_in_order(
     stored: StoredFeatures, g: NDArray[np.int64], n_groups: int, check: Callable[[], None], progress: Reporter
 ) -> Moments:
-    """The same of one grouping, on the host: summed in the order of the rows, as a set that is written sums them.
+    """Moments of one grouping on the host, summed in the order of the rows, as a set that is written sums them.
 
     To the last bit the moments that would be stored if `g` were the groups of the set.
     """

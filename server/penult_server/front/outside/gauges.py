@@ -20,7 +20,7 @@ from penult_server.stores.sizes import Sizes
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 STORE_SECONDS = 300.0
 """How long the sizes of the store's folders are good for: to add them up reads every directory."""
-FOLDERS = ("checkpoints", "datasets", "features", "logs", "runs", "tokens", "uploads")
+FOLDERS = ("checkpoints", "datasets", "features", "groupings", "logs", "runs", "tokens", "uploads")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,8 @@ from penult_server.registry.catalog import Catalog
 UPLOADED, ATTRIBUTE = "uploaded", "attribute"
 
 
-def complete_discovery(catalog: Catalog, request: pb.DiscoverGroupsRequest) -> None:
-    """Complete a question in place; on the registry's thread.
+def complete_discovery(catalog: Catalog, request: pb.DiscoverGroupsRequest) -> features_pb2.FeatureSet:
+    """Complete a question in place; on the registry's thread. Returns the set that is grouped.
 
     Raises ServiceError: UNKNOWN_METHOD, UNKNOWN_FEATURE_SET, UNKNOWN_CHECKPOINT, UNKNOWN_RESULT, INVALID_ARGUMENT,
     OTHER_CHECKPOINT, OTHER_CLASSES, WRONG_SHAPE, ATTRIBUTE_MISSING, and for uploads WRONG_DTYPE, LABEL_OUT_OF_RANGE.
@@ -39,6 +39,7 @@ def complete_discovery(catalog: Catalog, request: pb.DiscoverGroupsRequest) -> N
         raise _wrong("indices", f"left out: they say nothing to the method {method.name!r}", len(request.indices))
     if not method.is_random:
         request.seed = 0
+    return source
 
 
 def resolve_set(catalog: Catalog, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:

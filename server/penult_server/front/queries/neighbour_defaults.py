@@ -9,7 +9,7 @@ from penult_proto.v1 import neighbours_pb2 as pb
 from penult_server.errors import ServiceError
 
 DEFAULT_KS = (10, 20, 100, 200)
-"""Of DINO's evaluation."""
+"""What DINO's evaluation takes."""
 DEFAULT_TEMPERATURE = 0.07
 DEFAULT_K = 20
 DEFAULT_FOLDS = 5

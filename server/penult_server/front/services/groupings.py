@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc
 
 from penult_proto.errors import ErrorKind
+from penult_proto.v1 import features_pb2, groupings_pb2_grpc, refits_pb2
 from penult_proto.v1 import groupings_pb2 as pb
-from penult_proto.v1 import groupings_pb2_grpc, refits_pb2
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
 from penult_server.front.observed.call import answered
@@ -16,6 +16,7 @@ from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.grouping_request import complete_discovery, grouping_digest, resolve_set
 from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
+from penult_server.front.users.quotas import Quotas
 from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import named
 from penult_server.front.workers.compute_process import ComputeProcess
@@ -25,12 +26,15 @@ from penult_server.registry.long_text import text_of
 
 Ask = Callable[[groupings_pb2_grpc.GroupingServiceStub, tuple[tuple[str, str], ...]], Awaitable[pb.Grouping]]
 """Ask the compute worker, with metadata."""
+BYTES_OF_A_ROW = 24
+"""What a grouping takes for each row on the disk, but for what says how far it belongs to each value."""
 
 
 class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
     """GroupingService."""
 
-    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
+    def __init__(self, registry: Registry, compute: ComputeProcess, quotas: Quotas) -> None:
+        self._quotas = quotas
         self._registry = registry
         self._compute = compute
         self._shared: SharedCalls[pb.Grouping] = SharedCalls()
@@ -39,26 +43,24 @@ class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
         given = given_of(request.card, context, "grouping")
         request.ClearField("card")
         with span("resolve"):
-            await self._registry.run(complete_discovery, self._registry.catalog, request)
+            feature_set = await self._registry.run(complete_discovery, self._registry.catalog, request)
         digest = await asyncio.to_thread(grouping_digest, request)
         if request.head.WhichOneof("head") == "refit":
             refit = await self._registry.run(self._registry.catalog.refit, request.head.refit)
             request.head.CopyFrom(refits_pb2.HeadReference(explicit=refit.head))
-        return await self._answer(
-            digest, given, context, lambda stub, metadata: stub.DiscoverGroups(request, metadata=metadata)
-        )
+        ask: Ask = lambda stub, metadata: stub.DiscoverGroups(request, metadata=metadata)  # noqa: E731
+        return await self._answer(digest, given, context, ask, feature_set.n_examples)
 
     async def AssignGroups(self, request: pb.AssignGroupsRequest, context: Context) -> pb.Grouping:
         given = given_of(request.card, context, "grouping")
         request.ClearField("card")
-        grouping = await self._registry.run(self._resolve_assignment, request)
+        grouping, feature_set = await self._registry.run(self._resolve_assignment, request)
         if request.source.feature_set == grouping.feature_set:
             digest = grouping.digest
         else:
             digest = query_digest("assigned_grouping", request)
-        return await self._answer(
-            digest, given, context, lambda stub, metadata: stub.AssignGroups(request, metadata=metadata)
-        )
+        ask: Ask = lambda stub, metadata: stub.AssignGroups(request, metadata=metadata)  # noqa: E731
+        return await self._answer(digest, given, context, ask, feature_set.n_examples)
 
     async def GetGrouping(self, request: pb.GetGroupingRequest, context: Context) -> pb.Grouping:
         return await self._registry.run(self._registry.catalog.grouping, request.grouping)
@@ -81,8 +83,11 @@ class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
                 message.header.grouping.CopyFrom(grouping)
             yield message
 
-    def _resolve_assignment(self, request: pb.AssignGroupsRequest) -> pb.Grouping:
-        """The grouping whose rule is asked for. Raises ServiceError where it has none, or the set other classes."""
+    def _resolve_assignment(self, request: pb.AssignGroupsRequest) -> tuple[pb.Grouping, features_pb2.FeatureSet]:
+        """The grouping whose rule is asked for, and the set.
+
+        Raises ServiceError: INVALID_ARGUMENT where it has none, OTHER_CLASSES, UNKNOWN_GROUPING, UNKNOWN_FEATURE_SET.
+        """
         catalog = self._registry.catalog
         grouping = catalog.grouping(request.grouping)
         request.grouping = grouping.digest
@@ -101,9 +106,9 @@ class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
                 f"{feature_set.digest[:12]} has {list(feature_set.labels.classes)[:20]}",
                 grouping=grouping.digest,
             )
-        return grouping
+        return grouping, feature_set
 
-    async def _answer(self, digest: str, given: Given, context: Context, ask: Ask) -> pb.Grouping:
+    async def _answer(self, digest: str, given: Given, context: Context, ask: Ask, n_rows: int) -> pb.Grouping:
         """The stored grouping of that digest, or the compute worker's; what is given is added to its card."""
         catalog = self._registry.catalog
         with span("stored"):
@@ -114,6 +119,7 @@ class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
             return stored
 
         check_may_compute()
+        await self._quotas.check_bytes(BYTES_OF_A_ROW * n_rows)
 
         async def compute_and_keep() -> pb.Grouping:
             def begin(channel: grpc.aio.Channel) -> Awaitable[pb.Grouping]:

@@ -120,7 +120,7 @@ def watch(connection: sqlite3.Connection) -> None:
 
 
 def tables_in(connection: sqlite3.Connection) -> list[Sealed]:
-    """Those of the tables that a registry has: one of an earlier version has not all of them."""
+    """The tables that a registry has: one of an earlier version has not all of them."""
     there = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     return [one for one in TABLES.values() if one.table in there]
 

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
 from penult_server.compute.groupings.found import Found, Inputs, Integers, Rows
-from penult_server.errors import unknown
+from penult_server.errors import ServiceError, unknown
 
 RULE = "attribute"
 
 
 def find(inputs: Inputs) -> Found:
-    """The column that `words["attribute"]` names. Raises ServiceError (INVALID_ARGUMENT)."""
+    """The column that `words["attribute"]` names. Raises ServiceError: INVALID_ARGUMENT, ATTRIBUTE_MISSING."""
     name = inputs.words["attribute"]
     value, names = _column(inputs.source, name)
     return Found(
@@ -33,6 +33,10 @@ def assign(rule: Mapping[str, NDArray[Any]], rows: Rows) -> tuple[Integers, None
 
 
 def _column(rows: Rows, name: str) -> tuple[Integers, tuple[str, ...]]:
+    if not rows.attributes:
+        raise ServiceError(
+            ErrorKind.ATTRIBUTE_MISSING, f"these rows have no attribute, and so no column {name!r}: upload their values"
+        )
     if name not in rows.attributes:
         raise unknown(ErrorKind.INVALID_ARGUMENT, "attribute column", name, list(rows.attributes))
     return rows.attributes[name]

@@ -14,3 +14,9 @@ class UsedGrouping(Shown):
     """What its values are called together, such as "kmeans"."""
     n_left_out: int
     """Rows in none of its groups, which the answer leaves out."""
+
+    def _repr_html_(self) -> str:
+        """The record for a notebook."""
+        from penult.results.html.groupings import used_grouping_html
+
+        return used_grouping_html(self)

@@ -412,7 +412,8 @@ class FuzzedServer:
         }
 
     def _neighbour_seeds(self) -> dict[str, Sequence[Any]]:
-        waders, gulls, odd = (spectra_pb2.FeatureSource(feature_set=name) for name in ("waders", "gulls", "odd"))
+        waders, odd = (spectra_pb2.FeatureSource(feature_set=name) for name in ("waders", "odd"))
+        unseen = spectra_pb2.FeatureSource(checkpoint=self.run.checkpoints[0].digest, split="val")
         first, last = (
             spectra_pb2.FeatureSource(checkpoint=one.digest, split="train")
             for one in (self.run.checkpoints[0], self.run.checkpoints[-1])
@@ -431,7 +432,7 @@ class FuzzedServer:
             ],
             "Neighbour/FindDuplicates": [
                 pb.FindDuplicatesRequest(source=odd, metric=pb.NEIGHBOUR_METRIC_L2),
-                pb.FindDuplicatesRequest(source=waders, against=gulls, threshold=0.1),
+                pb.FindDuplicatesRequest(source=first, against=unseen, threshold=0.1),
             ],
             "Neighbour/FindLabelNoise": [
                 pb.FindLabelNoiseRequest(source=waders, k=2),

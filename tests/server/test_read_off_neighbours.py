@@ -10,7 +10,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1.spectra_pb2 import FeatureSource
 from penult_server.compute.backend import choose_backend
-from penult_server.compute.neighbours import graph
+from penult_server.compute.neighbours import duplicates, graph
 from penult_server.compute.neighbours.duplicates import find_duplicates
 from penult_server.compute.neighbours.evaluation import evaluate_neighbours
 from penult_server.compute.neighbours.label_noise import find_label_noise
@@ -191,3 +191,19 @@ def test_folds_without_a_row_of_a_class(root, resources):
     assert head_class[0] == 0
     again = find_label_noise(request, resources)
     assert again == found
+
+
+def test_pairs_beyond_the_memory_are_refused_and_long_lists_are_cut(root, resources, monkeypatch):
+    digest = written(root, rows(9))
+    request = pb.FindDuplicatesRequest(source=source(digest), metric=2, threshold=100.0)
+    monkeypatch.setattr(duplicates, "MOST_PAIRS", 50)
+    cut = find_duplicates(request, resources)
+    assert cut.truncated
+    assert decode(cut.pairs, "pairs").shape == (50, 2)
+    assert decode(cut.components, "components").tolist() == [0] * 50
+    assert cut.n_rows == N
+    assert N * 64 / 2 <= cut.n_pairs <= N * (N - 1) / 2
+    monkeypatch.setattr(duplicates, "available_bytes", lambda _: 1000)
+    with pytest.raises(ServiceError, match="smaller threshold") as caught:
+        find_duplicates(request, resources)
+    assert caught.value.kind is ErrorKind.OUT_OF_MEMORY

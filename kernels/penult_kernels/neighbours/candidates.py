@@ -29,11 +29,10 @@ class Candidates:
     def offer(self, scores: Array, first: int, *, transposed: bool = False) -> None:
         """Take from a tile (n, m) of scores of rows first, first + 1, ...; transposed, the tile is (m, n)."""
         xp = array_namespace(scores)
-        if not self.score.shape[1] and not transposed:
-            found, index = scores, xp.zeros(scores.shape, dtype=xp.int64, device=scores.device)
-            index += xp.arange(first, first + scores.shape[1], dtype=xp.int64, device=scores.device)[None, :]
-        else:
-            found, index = above(scores, self.worst, first, transposed=transposed)
+        limit = self.worst
+        if not self.score.shape[1] and not transposed and scores.shape[1] > self.width:
+            limit = _just_below_largest(scores, self.width)
+        found, index = above(scores, limit, first, transposed=transposed)
         if not found.shape[1]:
             return
         with self._lock:
@@ -84,6 +83,17 @@ def above(scores: Array, limit: Array, first: int, *, transposed: bool = False) 
 
 def _is_short(keys: Array, n: int) -> bool:
     return is_numpy_array(keys) and n <= 2**16
+
+
+def _just_below_largest(scores: Array, width: int) -> Array:
+    """(n,) a limit that the `width` largest scores of each row are above."""
+    n = scores.shape[1]
+    if is_numpy_array(scores):
+        return np.nextafter(np.partition(scores, n - width, axis=1)[:, n - width], np.float32(-np.inf))
+    xp = array_namespace(scores)
+    return xp.nextafter(
+        xp.sort(scores, axis=1)[:, n - width], xp.asarray(-xp.inf, dtype=scores.dtype, device=scores.device)
+    )
 
 
 def _largest(scores: Array, index: Array, width: int) -> tuple[Array, Array]:

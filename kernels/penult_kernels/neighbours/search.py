@@ -13,7 +13,7 @@ Shapes: n rows of a panel of queries, N rows among which neighbours are looked f
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import islice
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -26,7 +26,7 @@ from penult_kernels.neighbours.candidates import Candidates
 from penult_kernels.neighbours.exact import distances_to
 from penult_kernels.neighbours.nearest import Nearest, keep_nearest
 from penult_kernels.neighbours.rows import ArrayRows, RowSource
-from penult_kernels.neighbours.space import Metric, Points, Space, space_of
+from penult_kernels.neighbours.space import Metric, Points, Space, scores_of, space_of
 from penult_kernels.neighbours.unproven import settle, unproven
 from penult_kernels.products import on_threads
 
@@ -97,6 +97,18 @@ class _Block:
     stored: Array | None
     """(n, D) as they are stored; None where these can be had again at any time."""
 
+    def turned(self, *, copy: bool = True) -> "_Left":
+        """The block on the left side of products; without a copy it serves there alone from now on."""
+        return _Left(self.rows, self.points.turned(copy=copy))
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """A block on the left side of products."""
+
+    rows: slice
+    turned: Array
+
 
 class _Search:
     """One search, a panel of queries after another."""
@@ -137,7 +149,7 @@ class _Search:
             while tiles := list(islice(waiting, TILES_AT_ONCE)):
                 self._check()
                 self._each(self._offer_tile, tiles)
-                self._done += sum(len_of(mine.rows) * len_of(other.rows) for mine, other in tiles)
+                self._done += sum(len_of(left.rows) * len_of(right.rows) for left, right in tiles)
                 self._report(min(self._done, self._total), self._total)
             self._decide(own, found)
         return found
@@ -161,35 +173,45 @@ class _Search:
     def _width(self) -> int:
         return self._k + max(8, self._k // 4)
 
-    def _tiles(self, panel: slice, own: list[_Block]) -> Iterator[tuple[_Block, _Block]]:
-        """Pairs of blocks; within one set each pair once, those of a block with itself first: they raise its limit."""
-        others = _within(slice(panel.stop if self._is_self else 0, self._among.shape[0]), self._step)
+    def _tiles(self, panel: slice, own: list[_Block]) -> Iterator[tuple[_Left, _Block]]:
+        """Queries at the left, and rows among which neighbours are looked for."""
         if self._is_self:
-            yield from ((block, block) for block in own)
-            yield from combinations(own, 2)
-        for rows in others:
-            if self._is_self:
-                self._of(rows)
+            yield from self._tiles_of_one_set(panel, own)
+            return
+        lefts = [block.turned(copy=False) for block in own]
+        for rows in _within(slice(0, self._among.shape[0]), self._step):
             other = _Block(rows, self._space.points(self._among.block(rows)), None)
-            yield from ((block, other) for block in own)
+            yield from ((left, other) for left in lefts)
 
-    def _offer_tile(self, tile: tuple[_Block, _Block]) -> None:
-        mine, other = tile
-        scores = mine.points.scores(other.points, self._tile_memory(mine, other))
-        apart = self._is_apart(mine.rows, other.rows)
+    def _tiles_of_one_set(self, panel: slice, own: list[_Block]) -> Iterator[tuple[_Left, _Block]]:
+        """Each pair of blocks once, those of a block with itself first: they raise its limit."""
+        yield from ((block.turned(), block) for block in own)
+        for place, block in enumerate(own):
+            left = block.turned()
+            yield from ((left, other) for other in own[place + 1 :])
+        for rows in _within(slice(panel.stop, self._among.shape[0]), self._step):
+            self._of(rows)
+            left = _Left(rows, self._space.points(self._among.block(rows)).turned(copy=False))
+            yield from ((left, block) for block in own)
+
+    def _offer_tile(self, tile: tuple[_Left, _Block]) -> None:
+        """Score the pairs of a tile, and offer them to its left side; within one set to its right side, too."""
+        left, right = tile
+        scores = scores_of(left.turned, right.points, self._tile_memory(left, right))
+        apart = self._is_apart(left.rows, right.rows)
         if apart is not None:
             scores = _without(scores, apart)
-        self._candidates[mine.rows.start].offer(scores, other.rows.start)
-        if self._is_self and mine is not other:
-            self._candidates[other.rows.start].offer(scores, mine.rows.start, transposed=True)
+        self._candidates[left.rows.start].offer(scores, right.rows.start)
+        if self._is_self and left.rows != right.rows:
+            self._candidates[right.rows.start].offer(scores, left.rows.start, transposed=True)
 
-    def _tile_memory(self, mine: _Block, other: _Block) -> Array | None:
+    def _tile_memory(self, left: _Left, right: _Block) -> Array | None:
         """Memory of this thread for a tile: fresh pages take time to clear. None on a device."""
         if not is_numpy_array(self._like):
             return None
         if not hasattr(self._memory, "tile"):
             self._memory.tile = np.empty((self._step * self._step,), dtype=np.float32)
-        shape = (len_of(mine.rows), len_of(other.rows))
+        shape = (len_of(left.rows), len_of(right.rows))
         return self._memory.tile[: shape[0] * shape[1]].reshape(shape)
 
     def _is_apart(self, mine: slice | NDArray[np.int64], other: slice) -> Array | None:

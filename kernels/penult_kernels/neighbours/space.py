@@ -52,21 +52,34 @@ class ZeroRowsError(ValueError):
 class Points:
     """Some rows as points in float32."""
 
-    values: Array
-    """(n, D)"""
-    half: Array
-    """(n,) |p|^2 / 2, 0 for inner products."""
+    wide: Array
+    """(n, D + 2) the points, 1, and -|p|^2 / 2 (0 for inner products): so one product makes whole scores."""
     norm: NDArray[np.float64]
     """(n,) |p|, on the host."""
 
-    def scores(self, others: "Points", out: Array | None = None) -> Array:
-        """(n, m) the larger, the nearer: -|p - q|^2 / 2, or p.q."""
-        if out is not None:
-            np.matmul(self.values, others.values.T, out=out)
-            out -= self.half[:, None]
-            out -= others.half[None, :]
-            return out
-        return self.values @ others.values.T - self.half[:, None] - others.half[None, :]
+    @property
+    def values(self) -> Array:
+        """(n, D) the points."""
+        return self.wide[:, :-2]
+
+    def turned(self, *, copy: bool = True) -> Array:
+        """(n, D + 2) the points with the last two columns exchanged, for the left side of a product.
+
+        Without a copy these points are turned themselves.
+        """
+        xp = array_namespace(self.wide)
+        turned = xp.asarray(self.wide, copy=True) if copy else self.wide
+        ones = xp.asarray(self.wide[:, -2], copy=True)
+        turned[:, -2] = self.wide[:, -1]
+        turned[:, -1] = ones
+        return turned
+
+
+def scores_of(turned: Array, others: Points, out: Array | None = None) -> Array:
+    """(n, m) the larger, the nearer: -|p - q|^2 / 2, or p.q; of points that were turned, and others."""
+    if out is not None:
+        return np.matmul(turned, others.wide.T, out=out)
+    return turned @ others.wide.T
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +96,7 @@ class Space:
         """(n, D) rows as points; computed in float64 and rounded once."""
         xp = array_namespace(rows)
         n, d = rows.shape
-        values = xp.empty((n, d), dtype=xp.float32, device=rows.device)
+        points = xp.ones((n, d + 2), dtype=xp.float32, device=rows.device)
         squares = xp.empty((n,), dtype=xp.float64, device=rows.device)
         for part in blocks(n, ROWS_CONVERTED if isinstance(rows, np.ndarray) else max(n, 1)):
             wide = self.wide(rows[part, :])
@@ -92,9 +105,9 @@ class Space:
             if self.unit != 1.0:
                 wide *= self.unit
             squares[part] = xp.linalg.vecdot(wide, wide)
-            values[part, :] = xp.astype(wide, xp.float32)
-        half = xp.zeros_like(squares) if self.metric == Metric.INNER else squares / 2
-        return Points(values, xp.astype(half, xp.float32), np.sqrt(to_host(squares)))
+            points[part, :-2] = xp.astype(wide, xp.float32)
+        points[:, -1] = xp.astype(squares * (0.0 if self.metric == Metric.INNER else -0.5), xp.float32)
+        return Points(points, np.sqrt(to_host(squares)))
 
     def wide(self, rows: Array) -> Array:
         """(n, D) a float64 copy; for the cosine of length 1."""

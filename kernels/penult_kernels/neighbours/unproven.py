@@ -11,7 +11,7 @@ from penult_kernels.neighbours.candidates import above
 from penult_kernels.neighbours.exact import pair_distances
 from penult_kernels.neighbours.nearest import Nearest, keep_nearest
 from penult_kernels.neighbours.rows import RowSource
-from penult_kernels.neighbours.space import Space
+from penult_kernels.neighbours.space import Space, scores_of
 
 PAIRS_AT_ONCE = 4096
 """Pairs whose rows are gathered at a time."""
@@ -34,11 +34,12 @@ def settle(
     `is_apart` says of a block of `among` which pairs (u, m) are left out, or None.
     """
     points = space.points(rows)
+    turned = points.turned()
     found = Nearest.of(rows.shape[0], k)
     for part in blocks(among.shape[0], step):
         check()
         block = among.block(part)
-        scores = points.scores(space.points(block))
+        scores = scores_of(turned, space.points(block))
         if (apart := is_apart(part)) is not None:
             xp = array_namespace(scores)
             scores = xp.where(apart, -xp.inf, scores)

@@ -39,6 +39,7 @@ from penult_server.compute.groupings.scoring import score
 from penult_server.compute.memory import available_bytes, give_back, used_bytes
 from penult_server.compute.neighbours.duplicates import find_duplicates
 from penult_server.compute.neighbours.evaluation import evaluate_neighbours
+from penult_server.compute.neighbours.known import KnownGraphs
 from penult_server.compute.neighbours.label_noise import find_label_noise
 from penult_server.compute.neighbours.libraries import warn_of_libraries
 from penult_server.compute.neighbours.rates import compute_neighbour_rates
@@ -90,6 +91,7 @@ class Worker(
         self._device = Turns()
         self._residents = ResidentFeatures(root, backend, resident_bytes, self._device.steady)
         self._inferences = InferenceCache()
+        self._graphs = KnownGraphs()
         self._material = RefitMaterial(root, backend, self._residents, self._device.pause)
         self._refits = RefitQueue(self._material, self._device, reports)
 
@@ -293,6 +295,7 @@ class Worker(
             check=check,
             progress=progress,
             inferences=self._inferences,
+            graphs=self._graphs,
         )
 
     def _access(self, check: Callable[[], None], progress: Reporter) -> Access:

@@ -10,6 +10,7 @@ from penult_kernels.neighbours import duplicates as kernels
 from penult_proto.notes import NoteId
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1 import spectra_pb2
+from penult_server.compute.memory import available_bytes, require
 from penult_server.compute.neighbours.evaluation import metrics_of_labelled, stored_logits
 from penult_server.compute.neighbours.graph import Graph, graph_of
 from penult_server.compute.neighbours.labelled import Integers, Labelled, bare, labelled, shares_to_proto
@@ -22,7 +23,11 @@ K = 64
 MOST_PAIRS = 200_000
 """Most pairs of an answer: some 6 MB."""
 SHUFFLES = 999
-"""Random splits behind a p-value."""
+"""Random splits behind a p-value at most, 99 at least."""
+MOST_SHUFFLED = 100_000_000
+"""Pairs that all random splits together look at, where they are more than 99."""
+BYTES_OF_A_PAIR = 160
+"""While it is found, merged with others, and joined to a component."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,11 +105,11 @@ def _between(
         found.pairs,
         source.n_rows,
         against.n_rows,
-        n_shuffles=SHUFFLES,
+        n_shuffles=max(99, min(SHUFFLES, MOST_SHUFFLED // max(len(found.pairs), 1))),
         seed=request.seed,
         check=resources.check,
     )
-    answer.p_value = float(1 + np.count_nonzero(shuffled >= len(kept.pairs))) / (1 + SHUFFLES)
+    answer.p_value = float(1 + np.count_nonzero(shuffled >= len(kept.pairs))) / (1 + shuffled.size)
     answer.expected_pairs = float(shuffled.mean())
     return answer
 
@@ -162,6 +167,8 @@ def _pairs(request: pb.FindDuplicatesRequest, sets: list[Labelled], resources: R
         among = _graph(request, request.against, request.source, sets[0].n_rows, resources)
         graphs.append((among, firsts[1], 0))
     threshold, rule = _threshold(request, graphs[0][0].distance[:, 0], is_one_set=len(sets) == 1)
+    n_near = sum(int(np.count_nonzero(graph.distance < threshold)) for graph, *_ in graphs)
+    require(n_near * BYTES_OF_A_PAIR, available_bytes(resources.backend), "give a smaller threshold=")
     leader = kernels.leaders(hashes.size, equal)
     pairs, distances = [equal], [np.zeros(len(equal))]
     for graph, first_of_rows, first_of_neighbours in graphs:

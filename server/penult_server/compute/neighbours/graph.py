@@ -15,6 +15,7 @@ from penult_server.compute.memory import available_bytes, require
 from penult_server.compute.neighbours.approximate import search_index
 from penult_server.compute.neighbours.comparable import check_comparable
 from penult_server.compute.neighbours.exact import ExactSearch
+from penult_server.compute.neighbours.known import Known
 from penult_server.compute.neighbours.sides import Resources, Side
 from penult_server.errors import ServiceError
 from penult_server.neighbour_questions import OF_ATTRIBUTE, filled_in, key_of, metric_name, refused
@@ -68,10 +69,10 @@ def graph_of(query: pb.NeighbourQuery, resources: Resources) -> Graph:
     source = Side(query.source, resources)
     among = Side(query.among, resources) if query.HasField("among") else None
     notes = _check(query, source, among, resources)
+    known = _known(query, resources)
+    if known is not None:
+        return _answer(query, known, reused=True)
     key = key_of(query)
-    stored = read_graph(resources.root, key) if key else None
-    if stored is not None and query.k <= stored.position.shape[1]:
-        return _answer(query, source, among, stored, notes, reused=True)
     others = source if among is None else among
     most = others.n_rows - (among is None or source.is_own(among))
     k = max(query.k, min(STORED_NEIGHBOURS, most)) if key else query.k
@@ -79,23 +80,48 @@ def graph_of(query: pb.NeighbourQuery, resources: Resources) -> Graph:
     require(
         needed, available_bytes(resources.backend), "ask for fewer neighbours (k=...) or about fewer rows (rows=...)"
     )
-    found = _computed(query, source, among, k, resources)
-    if key and query.k <= STORED_NEIGHBOURS:
-        write_graph(resources.root, key, found)
-    return _answer(query, source, among, found, notes, reused=False)
+    found = _together(_computed(query, source, among, k, resources), source, others, notes)
+    if key and query.k <= STORED_NEIGHBOURS and write_graph(resources.root, key, found.stored):
+        resources.graphs.add(key.directory(resources.root), found)
+    return _answer(query, found, reused=False)
 
 
 def stored_graph_of(query: pb.NeighbourQuery, resources: Resources) -> Graph | None:
     """The same where it is stored, without any computing; else None."""
     query = filled_in(query)
+    known = _known(query, resources)
+    return None if known is None else _answer(query, known, reused=True)
+
+
+def _known(query: pb.NeighbourQuery, resources: Resources) -> Known | None:
+    """Stored neighbours that answer a complete question, from memory or from the store."""
     key = key_of(query)
-    stored = read_graph(resources.root, key) if key else None
-    if stored is None or query.k > stored.position.shape[1]:
+    if key is None or query.k > STORED_NEIGHBOURS:
         return None
-    source = Side(query.source, resources)
-    among = Side(query.among, resources) if query.HasField("among") else None
-    notes = _check(query, source, among, resources)
-    return _answer(query, source, among, stored, notes, reused=True)
+    directory = key.directory(resources.root)
+    known = resources.graphs.get(directory)
+    if known is None:
+        stored = read_graph(resources.root, key)
+        if stored is None:
+            return None
+        source = Side(query.source, resources)
+        among = Side(query.among, resources) if query.HasField("among") else None
+        notes = _check(query, source, among, resources)
+        known = _together(stored, source, source if among is None else among, notes)
+        resources.graphs.add(directory, known)
+    # What was allowed once must be allowed again.
+    is_allowed = query.across_checkpoints or not known.notes
+    return known if is_allowed and query.k <= known.stored.position.shape[1] else None
+
+
+def _together(stored: StoredGraph, source: Side, others: Side, notes: tuple[Note, ...]) -> Known:
+    return Known(
+        stored=stored,
+        query_position=source.positions,
+        query_id=source.row_id[source.positions],
+        among_id=others.row_id,
+        notes=notes,
+    )
 
 
 def _computed(query: pb.NeighbourQuery, source: Side, among: Side | None, k: int, resources: Resources) -> StoredGraph:
@@ -131,31 +157,23 @@ def _method_for(others: Side, query: pb.NeighbourQuery) -> "pb.NeighbourMethod.V
     return pb.NEIGHBOUR_METHOD_IVF if others.is_in_memory else pb.NEIGHBOUR_METHOD_PQ
 
 
-def _answer(
-    query: pb.NeighbourQuery,
-    source: Side,
-    among: Side | None,
-    found: StoredGraph,
-    notes: tuple[Note, ...],
-    *,
-    reused: bool,
-) -> Graph:
-    others = source if among is None else among
+def _answer(query: pb.NeighbourQuery, known: Known, *, reused: bool) -> Graph:
+    found = known.stored
     position = found.position[:, : query.k].astype(np.int64)
     recall = EXACT
     if found.sample.size:
         recall = recall_of(found.distance[found.sample, : query.k], found.exact[:, : query.k], seed=query.seed)
     return Graph(
-        query_position=source.positions,
-        query_id=source.row_id[source.positions],
+        query_position=known.query_position,
+        query_id=known.query_id,
         position=position,
-        row_id=np.where(position < 0, np.uint64(NO_ROW), others.row_id[np.maximum(position, 0)]),
+        row_id=np.where(position < 0, np.uint64(NO_ROW), known.among_id[np.maximum(position, 0)]),
         distance=np.ascontiguousarray(found.distance[:, : query.k]),
         method=pb.NeighbourMethod.Value(f"NEIGHBOUR_METHOD_{found.method.upper()}"),
         recall=recall,
         parameters=found.parameters,
         reused=reused,
-        notes=notes,
+        notes=known.notes,
     )
 
 

@@ -22,6 +22,8 @@ MOST_ROWS = 500_000
 """Most rows of an answer: some 17 MB."""
 L2 = 0.01
 """Penalty of the head, on standardised features."""
+TOLERANCE = 1e-3
+"""Relative gap of the heads: what they predict hardly changes below."""
 INTERCEPT_SCALE = 10.0
 """The head's bias is penalised, as it must be where a fold has no row of a class, but hardly."""
 
@@ -110,6 +112,7 @@ def _held_out_classes(request: pb.FindLabelNoiseRequest, rows: Labelled, resourc
             resident.y,
             rows.n_classes,
             problems,
+            tolerance=TOLERANCE,
             check=resources.check,
             report=resources.progress.stage("fitting", "folds"),
             bases=resident.bases,

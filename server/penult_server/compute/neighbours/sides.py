@@ -11,6 +11,7 @@ from penult_kernels.neighbours.rows import ArrayRows, RowSource
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1 import spectra_pb2
 from penult_server.compute.backend import Backend
+from penult_server.compute.neighbours.known import KnownGraphs
 from penult_server.compute.reporting import Reporter
 from penult_server.compute.rows.grouped import open_features
 from penult_server.compute.rows.resident import ResidentFeatures
@@ -38,6 +39,11 @@ class Resources(Protocol):
     @property
     def backend(self) -> Backend:
         """The device."""
+        ...
+
+    @property
+    def graphs(self) -> KnownGraphs:
+        """Neighbours that were read last."""
         ...
 
     @property

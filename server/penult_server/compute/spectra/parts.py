@@ -21,6 +21,7 @@ from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import COPIES_OF_A_PRODUCT
+from penult_server.compute.neighbours.known import KnownGraphs
 from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.grouped import Grouped, GroupedFeatures, open_features
 from penult_server.compute.rows.resident import Resident, ResidentFeatures
@@ -43,6 +44,7 @@ class Resources:
     progress: Reporter = SILENT
     """Told how far the query is."""
     inferences: InferenceCache = field(default_factory=InferenceCache)
+    graphs: KnownGraphs = field(default_factory=KnownGraphs)
 
     def parts(self, source: pb.FeatureSource, by: "pb.SpectraBy.ValueType") -> "Parts":
         """The groups or classes of a feature set. Raises what `Parts` raises."""

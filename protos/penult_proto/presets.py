@@ -248,7 +248,8 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "lfr": Preset(
         sentence="of each class as many misclassified rows of large loss as correct ones of small loss, 3 sizes tuned "
-        "on half of the rows by worst group, then l2 0.001 with classes balanced; fit it on held-out rows",
+        "on half of the rows by worst group, then l2 0.001 with classes balanced; fit it on held-out rows. Chosen by a "
+        'grouping of method "eiil" (`select={"on": val, "groups": grouping}`) it is EVaLS (arXiv 2410.05345)',
         source="arXiv 2312.04893",
         request=pb.RefitRequest(
             balance=WEIGHTS_OF_CLASSES,

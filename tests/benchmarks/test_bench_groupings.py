@@ -1,5 +1,7 @@
 """GEORGE's first stage beside the same steps as SpuCo writes them: scikit-learn's, with every silhouette by itself."""
 
+import os
+from collections.abc import Generator
 from statistics import median
 
 import numpy as np
@@ -9,9 +11,11 @@ from planted_rows import LABELS, question
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, silhouette_samples
+from threadpoolctl import threadpool_limits
 from turns import seconds_in_turns
 
-from penult_server.compute.groupings.found import Rows
+from penult_kernels.products import spread_over
+from penult_server.compute.groupings.found import Found, Inputs, Rows
 from penult_server.compute.groupings.methods.clustering.tables import FINDERS
 
 MAX_K, STARTS, FACTOR = 10, 3, 5
@@ -57,21 +61,35 @@ def as_spuco_writes_it(points: NDArray[np.floating]) -> NDArray[np.int64]:
     return best
 
 
+@pytest.fixture
+def spread() -> Generator[None]:
+    """Products on as many threads as there are processors, as in the compute worker."""
+    spread_over(os.cpu_count() or 1)
+    yield
+    spread_over(1)
+
+
+def as_served(question_of: Inputs) -> Found:
+    """With one thread of the BLAS, as in the compute worker."""
+    with threadpool_limits(1, "blas"):
+        return FINDERS["george"](question_of)
+
+
 @pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("spread")
 def test_george_beside_scikit_learn(at_full_size: bool) -> None:
     n, d, rounds = (5000, 512, 3) if at_full_size else (300, 16, 1)
     rows = one_class(n, d)
     reduced, unreduced = question("george", rows), question("george", rows, words={"reduction": "none"})
-    find = FINDERS["george"]
     sides = seconds_in_turns(
-        lambda: find(reduced),
-        lambda: find(unreduced),
+        lambda: as_served(reduced),
+        lambda: as_served(unreduced),
         lambda: as_spuco_writes_it(PCA(2).fit_transform(rows.features)),
         lambda: as_spuco_writes_it(rows.features),
         rounds=rounds,
     )
     ours, ours_whole, theirs, theirs_whole = map(median, sides)
-    assert adjusted_rand_score(rows.a, find(reduced).value) > 0.95
+    assert adjusted_rand_score(rows.a, as_served(reduced).value) > 0.95
     assert adjusted_rand_score(rows.a, as_spuco_writes_it(PCA(2).fit_transform(rows.features))) > 0.95
     print(
         f"\nGEORGE's stage, {n} x {d}, k = 2 ... {MAX_K} with silhouettes, and parts: {ours:.2f} s along two principal "

@@ -1,6 +1,7 @@
 """Records about groups that were found: the share of the gap closed, and tables."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,9 +78,11 @@ def test_a_table_prints_its_rows_and_why_some_are_empty() -> None:
         preset="dfr",
     )
     text = repr(table)
-    cells = ["xrm", "4", "0.710", *["–"] * 6, "0.90", "0.80", "..", "1.04", "2.0"]
+    cells = ["xrm", "4", "0.710", *["–"] * 5, "0.90", "0.80", "..", "1.04", "2.0"]
     assert text.splitlines()[2].split() == cells
     assert "note: ssa: needs a set" in text
+    assert "imbalance p" not in text
+    assert "imbalance p" in repr(replace(table, rows=(row("xrm", imbalance_p=0.25),)))
     assert table["xrm"].ari == 0.71
     assert len(table) == 3
     assert table.to_frame()["method"].tolist() == ["none", "xrm", "ssa"]

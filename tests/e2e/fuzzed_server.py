@@ -304,6 +304,7 @@ class FuzzedServer:
                 discover(source=source, method="attribute"),
                 discover(source=source, method="uploaded", uploaded=given),
                 discover(source=source, method="regularised_errors", numbers={"l2": 0.1}, words={"balance": "none"}),
+                discover(source=source, method="units", indices=[0], seed=3),
                 discover(source=source, method="xrm", numbers={"steps": 20, "seeds": 2}, seed=3),
                 discover(source=source, method="errors", head=refits_pb2.HeadReference(refit=self.refit.digest)),
             ],
@@ -411,7 +412,8 @@ class FuzzedServer:
         }
 
     def _neighbour_seeds(self) -> dict[str, Sequence[Any]]:
-        waders, gulls, odd = (spectra_pb2.FeatureSource(feature_set=name) for name in ("waders", "gulls", "odd"))
+        waders, odd = (spectra_pb2.FeatureSource(feature_set=name) for name in ("waders", "odd"))
+        unseen = spectra_pb2.FeatureSource(checkpoint=self.run.checkpoints[0].digest, split="val")
         first, last = (
             spectra_pb2.FeatureSource(checkpoint=one.digest, split="train")
             for one in (self.run.checkpoints[0], self.run.checkpoints[-1])
@@ -430,7 +432,7 @@ class FuzzedServer:
             ],
             "Neighbour/FindDuplicates": [
                 pb.FindDuplicatesRequest(source=odd, metric=pb.NEIGHBOUR_METRIC_L2),
-                pb.FindDuplicatesRequest(source=waders, against=gulls, threshold=0.1),
+                pb.FindDuplicatesRequest(source=first, against=unseen, threshold=0.1),
             ],
             "Neighbour/FindLabelNoise": [
                 pb.FindLabelNoiseRequest(source=waders, k=2),

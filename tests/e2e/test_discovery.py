@@ -179,8 +179,10 @@ def test_methods_stand_on_one_table_beside_none_classes_and_the_true_groups(clie
         test=sets["test"],
         methods={"errors": {}, "regularised_errors": {"l2": 0.3}, "eiil": {"l9": 1}},
         preset="dfr_l2",
+        groupings={"mine": client.groupings.from_attribute(sets["val"])},
         replicates=20,
     )
+    assert (table["mine"].ari, table["mine"].gap_closed) == (1, 1)
     assert [row.method for row in table][:3] == ["none", "classes", "true groups"]
     none, true, found = table["none"], table["true groups"], table["regularised_errors"]
     assert none.worst_group_accuracy == client.evaluate(stored_head(client, sets), sets["test"]).worst_group_accuracy
@@ -234,6 +236,8 @@ def test_without_true_groups_a_table_still_says_what_was_found(client, sets):
     only = client.discover_all(sets["val"], fit=sets["train"], methods=["regularised_errors"])
     assert len(only) == 1
     assert only["regularised_errors"].ari > 0.7
+    with pytest.raises(penult.InvalidRequest, match="another row"):
+        client.discover_all(sets["val"], methods=[], groupings={"none": "nobody"})
     for wrong in (["jtt"], {"errors": 3}, ["attribute"]):
         with pytest.raises(penult.InvalidRequest, match="methods"):
             client.discover_all(sets["val"], methods=wrong)

@@ -117,6 +117,18 @@ def size_alone(features: penult.Features, entry: penult.Imbalance) -> np.ndarray
     return np.quantile(np.array(tops[:-1]) / tops[-1], [0.05, 0.95])
 
 
+def test_hidden_groups(client, store):
+    lines = printed("hidden_groups.py", store, "--epochs", "1", "--methods", "regularised_errors", "spuriosity")
+    run = client.finetune(**RECIPE, balance="none", epochs=1, seed=0).wait()
+    sets = client.extract(run.checkpoints[-1]).wait()
+    methods = ["regularised_errors", "spuriosity"]
+    table = client.discover_all(sets["val"], fit=sets["train"], test=sets["test"], methods=methods)
+    # But for the seconds, the last column.
+    for line, expected in zip(lines, repr(table).splitlines(), strict=True):
+        assert line.split()[:-1] == expected.split()[:-1]
+    assert [line.split()[0] for line in lines[1:6]] == ["none", "classes", "true", *methods]
+
+
 @pytest.mark.timeout(600)
 def test_lp_ft(client, store):
     _, probed, *lines = printed("lp_ft.py", store, "--seeds", "2", "--epochs", "1", "--l2", "0.1")

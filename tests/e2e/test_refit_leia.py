@@ -156,3 +156,28 @@ def test_the_error_spectrum_stands_beside_the_group_spectra(client, features, tm
     assert (plain.weights, plain.gamma, plain.interval) == ("uniform", None, None)
     with pytest.raises(penult.InvalidRequest, match="by='all' takes all rows as one part"):
         client.spectra(features, by="all")
+
+
+def test_evals_is_lfr_chosen_by_inferred_environments(client, features):
+    """EVaLS: rows of both ends of the loss, the size chosen by the worst of EIIL's environments."""
+    environments = client.discover(features, method="eiil")
+    found = client.refit(
+        features,
+        preset="lfr",
+        grid={"top_k": [5, 20]},
+        select={"on": features, "groups": environments, "final": "chosen"},
+        plan=True,
+    )
+    value = client.groupings.read(environments).values
+    worst = []
+    for k in (5, 20):
+        head = client.refit(features, preset="lfr", top_k=k).head
+        is_right = head.logits(X).argmax(axis=1) == Y
+        worst.append(min(is_right[(value == v) & (c == Y)].mean() for v in range(2) for c in range(C)))
+    np.testing.assert_allclose([one.score for one in found.selection.candidates], worst, atol=1e-9)
+    # As many rows that the stored head gets wrong as right, in each class.
+    rows = found.plan.row_ids[0].astype(int)
+    is_error = HEAD.logits(X).argmax(axis=1) != Y
+    for c in range(C):
+        own = rows[Y[rows] == c]
+        assert is_error[own].sum() * 2 == own.size > 0

@@ -16,7 +16,7 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-def row_hashes(rows: NDArray[Any]) -> NDArray[np.bytes_]:
+def row_hashes(rows: NDArray[Any]) -> NDArray[np.void]:
     """(N,) 16 bytes for each row (N, D) on the host, the same for rows that are equal in every entry, and for no other.
 
     0 and -0 are equal. Two of N different rows have one hash (BLAKE2b) with a probability of N^2 / 2^129.

@@ -43,20 +43,28 @@ def pair_distances(queries: Array, rows: Array, space: Space) -> NDArray[np.floa
 def _on_host(
     queries: NDArray[np.floating], among: RowSource, index: NDArray[np.int64], space: Space
 ) -> NDArray[np.float64]:
-    """The same, a few rows at a time into the same memory, so that nothing leaves the cache."""
+    """The same into the same memory, so that nothing leaves the cache: some rows at a time, or some of one row's."""
     n, c = index.shape
     d = queries.shape[1]
+    at_once = HOST_BYTES_AT_ONCE // (8 * d)
     found = np.full((n, c), np.nan)
-    step = max(1, min(c, HOST_BYTES_AT_ONCE // (8 * d)))
-    stored = np.empty((step, d), dtype=among.block(slice(0, 1)).dtype)
-    wide = np.empty((step, d))
+    stored = np.empty((max(1, at_once), d), dtype=among.block(slice(0, 1)).dtype)
+    wide = np.empty(stored.shape)
+    if at_once >= 2 * c > 0:
+        for part in blocks(n, at_once // c):
+            chosen = index[part]
+            few, work = stored[: chosen.size], wide[: chosen.size]
+            np.copyto(work, among.gather(np.maximum(chosen, 0).reshape(-1), few))
+            own = space.wide(queries[part])[:, None, :]
+            found[part] = np.where(chosen < 0, np.nan, _measured_in(work.reshape(*chosen.shape, d), own, space.metric))
+        return found
     counts = np.count_nonzero(index >= 0, axis=1)
     # Mostly what is none stands behind the others.
     is_in_front = ((np.arange(c) < counts[:, None]) == (index >= 0)).all(axis=1)
     for several in blocks(n, ROWS_CONVERTED):
         for row, own in enumerate(space.wide(queries[several]), several.start):
             wanted = np.arange(counts[row]) if is_in_front[row] else np.flatnonzero(index[row] >= 0)
-            for part in blocks(wanted.size, step):
+            for part in blocks(wanted.size, max(1, at_once)):
                 places = wanted[part]
                 few, work = stored[: places.size], wide[: places.size]
                 np.copyto(work, among.gather(index[row, places], few))
@@ -65,11 +73,11 @@ def _on_host(
 
 
 def _measured_in(rows: NDArray[np.float64], own: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
-    """Distances of (p, D) rows to one, in the memory of the rows."""
+    """Distances of (..., D) rows to those that `own` gives for them, in the memory of the rows."""
     if metric == Metric.INNER:
         return -np.vecdot(rows, own)
     if metric == Metric.COSINE:
-        rows *= 1 / np.sqrt(np.vecdot(rows, rows))[:, None]
+        rows *= 1 / np.sqrt(np.vecdot(rows, rows))[..., None]
     rows -= own
     squares = np.vecdot(rows, rows)
     return np.sqrt(squares) if metric == Metric.L2 else squares / 2

@@ -53,6 +53,6 @@ def hubness(position: Integers, n_rows: int) -> float:
     `position` (N, K) holds the positions of neighbours, -1 for none. NaN where all are neighbours equally often.
     """
     counts = np.bincount(position[position >= 0], minlength=n_rows).astype(np.float64)
-    about = counts - counts.mean()
+    about: Floats = counts - float(counts.mean())
     m2, m3 = float(np.mean(about**2)), float(np.mean(about**3))
     return m3 / m2**1.5 if m2 > 0 else float("nan")

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +25,7 @@ from penult.results.groupings.grouping import Grouping
 from penult.results.records import FeatureSet
 from penult.results.refits import Refit
 from penult.types import Preset
-from penult.wire.references import AnyHeadLike, FeatureSetLike
+from penult.wire.references import AnyHeadLike, FeatureSetLike, GroupingLike
 from penult_proto.grouping_methods import METHODS, GroupingMethod
 
 NAN = math.nan
@@ -78,6 +79,7 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
         other: FeatureSetLike | None = None,
         head: AnyHeadLike | None = None,
         methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
+        groupings: Mapping[str, GroupingLike] | None = None,
         preset: Preset = "dfr",
         replicates: int = 0,
         seed: int = 0,
@@ -100,6 +102,7 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
         fit, other, head : as for `discover`; each goes to the methods that take it.
         test : rows that the refits are scored on; without them only agreement is shown.
         methods : names, or a dict of names with the options of each; by default all.
+        groupings : further groupings of these rows, uploaded ones or a consensus, by the names of their rows.
         preset : of the refits; one that is about groups.
         replicates : of the `spectra` by the found groups, whose imbalance tells more than chance where true groups are
             not known: ``.imbalance_p``; 0 for none.
@@ -129,7 +132,10 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
         chosen = _chosen(methods)
         heads: dict[str, AnyHeadLike] = {}
         rows = [] if asked.test is None else self._baselines(asked, heads)
-        rows += [self._found(METHODS[name], options, asked, heads) for name, options in chosen.items()]
+        for name, options in chosen.items():
+            rows.append(self._found(name, partial(self._discovered, METHODS[name], options, asked), asked, heads))
+        for name, one in _stored(groupings).items():
+            rows.append(self._found(name, partial(self.groupings.get, one, timeout=timeout), asked, heads))
         return DiscoveryTable(
             rows=tuple(self._with_gaps(rows, heads, asked)),
             features=asked.features.digest,
@@ -159,16 +165,16 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
         return self.refit(fitted, preset="erm", timeout=asked.timeout, progress=asked.progress)
 
     def _refit(self, asked: _Asked, **arguments: Any) -> Refit:
-        said = {"seed": asked.seed, "timeout": asked.timeout, "progress": asked.progress, **arguments}
+        said: dict[str, Any] = {"seed": asked.seed, "timeout": asked.timeout, "progress": asked.progress, **arguments}
         return self.refit(asked.features, preset=asked.preset, **said)
 
     def _found(
-        self, method: GroupingMethod, options: Mapping[str, Any], asked: _Asked, heads: dict[str, AnyHeadLike]
+        self, name: str, find: Callable[[], Grouping], asked: _Asked, heads: dict[str, AnyHeadLike]
     ) -> DiscoveryRow:
-        row = replace(EMPTY, method=method.name)
+        row = replace(EMPTY, method=name)
         began = time.monotonic()
         try:
-            grouping = self._discovered(method, options, asked)
+            grouping = find()
             row = replace(row, grouping=grouping.digest, n_groups=grouping.n_groups, seconds=time.monotonic() - began)
             if asked.features.labels.attribute_values:
                 row = self._agreement(row, grouping, asked)
@@ -176,7 +182,7 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
                 row = replace(row, imbalance_p=self._imbalance(grouping, asked))
             if asked.test is None:
                 return row
-            heads[method.name] = self._refit(asked, by=grouping, **_over(grouping, asked))
+            heads[name] = self._refit(asked, by=grouping, **_over(grouping, asked))
             return self._scored(row, heads, asked)
         except (InvalidRequest, PreconditionFailed) as error:
             return replace(row, failure=str(error))
@@ -246,15 +252,25 @@ def _chosen(methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None) -> 
     """The options of every method that is asked for. Raises `InvalidRequest` for one that is not known."""
     if methods is None:
         return {name: {} for name in METHODS if name not in GIVEN}
+    found: dict[str, Mapping[str, Any]] = {}
     if isinstance(methods, Mapping):
-        found = dict(coerce.items("methods", methods, "{'xrm': {'seeds': 10}}"))
+        found |= coerce.items("methods", methods, "{'xrm': {'seeds': 10}}")
     else:
-        found = {name: {} for name in coerce.names("methods", methods)}
+        found |= {name: {} for name in coerce.names("methods", methods)}
     for name, options in found.items():
         if name in GIVEN or name in BASELINES:
             raise invalid(f"methods: {name!r} finds nothing; the baselines are shown in any case", argument="methods")
         coerce.check_choice("methods", name, [one for one in METHODS if one not in GIVEN])
         coerce.items(f"methods[{name!r}]", options, "{'seeds': 10}")
+    return found
+
+
+def _stored(groupings: Mapping[str, GroupingLike] | None) -> dict[str, GroupingLike]:
+    """Groupings by the names of their rows. Raises `InvalidRequest` for a name that a method or a baseline has."""
+    found = dict(coerce.items("groupings", groupings, "{'mine': grouping}"))
+    for name in found:
+        if coerce.text("groupings", name) in (*METHODS, *BASELINES):
+            raise invalid(f"groupings: {name!r} is the name of another row; choose another", argument="groupings")
     return found
 
 

@@ -202,7 +202,7 @@ class Discovering:
         parts = self._parts(features, method, share, chosen, timeout)
         found: list[Grouping] = []
         for one, part in zip(chosen, parts, strict=True):
-            asked = {"rows": part, "seed": one, "timeout": timeout, "progress": progress, **arguments}
+            asked: dict[str, Any] = {"rows": part, "seed": one, "timeout": timeout, "progress": progress, **arguments}
             found.append(self.discover(features, method=method, **asked))
         ari = np.eye(len(found))
         for first, second in combinations(range(len(found)), 2):

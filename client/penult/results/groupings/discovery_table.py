@@ -97,13 +97,22 @@ class DiscoveryTable(Shown, Savable):
         return frame({name: [getattr(row, name) for row in self.rows] for name in names})
 
     def _repr_html_(self) -> str:
-        rows = [Row(_cells(row), is_marked=row.method in BASELINES) for row in self.rows]
+        header, rows = self._shown()
+        marked = [Row(cells, is_marked=row.method in BASELINES) for cells, row in zip(rows, self.rows, strict=True)]
         facts = {"features": self.features, "test": self.test, "refit": self.preset}
-        return card("DiscoveryTable", table(HEADER, rows, most=len(rows)), pairs(facts), notes=self._failures())
+        return card("DiscoveryTable", table(header, marked, most=len(marked)), pairs(facts), notes=self._failures())
 
     def __repr__(self) -> str:
-        lines = [text_table(HEADER, [_cells(row) for row in self.rows])]
-        return "\n".join([*lines, *(f"note: {one}" for one in self._failures())])
+        return "\n".join([text_table(*self._shown()), *(f"note: {one}" for one in self._failures())])
+
+    def _shown(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """The header and the cells, without the spectral imbalance where nobody has asked for it."""
+        rows = [_cells(row) for row in self.rows]
+        if any(row.imbalance_p == row.imbalance_p for row in self.rows):
+            return HEADER, rows
+        left_out = HEADER.index("imbalance p")
+        header, *rest = (cells[:left_out] + cells[left_out + 1 :] for cells in (HEADER, *rows))
+        return header, rest
 
     def _failures(self) -> list[str]:
         return [f"{row.method}: {row.failure}" for row in self.rows if row.failure]

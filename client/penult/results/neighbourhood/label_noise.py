@@ -73,8 +73,8 @@ class LabelNoise(Shown, Savable):
             {
                 "row_id": self.row_ids.tolist(),
                 "suspicion": self.suspicion.tolist(),
-                "neighbour_class": [self.classes[index] for index in self.neighbour_class],
-                "head_class": [self.classes[index] if index >= 0 else "" for index in self.head_class],
+                "neighbour_class": [self.classes[index] for index in self.neighbour_class.tolist()],
+                "head_class": [self.classes[index] if index >= 0 else "" for index in self.head_class.tolist()],
                 "flagged": self.flagged.tolist(),
                 "minority": self.minority.tolist(),
             },

@@ -1,6 +1,7 @@
 """Questions about what is read off neighbours as messages of the wire; what is plainly wrong is refused here."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from penult.arguments import coerce
 from penult.arguments.coerce import build
@@ -28,12 +29,11 @@ def evaluation(
 ) -> pb.EvaluateNeighboursRequest:
     """A question for metrics. Raises `InvalidRequest`."""
     grouping = _balancing(balanced, among)
-    given = [k] if isinstance(coerce.scalar(k), int | float) else coerce.listed("k", k, "[10, 20]")  # pyright: ignore[reportArgumentType]
     return build(
         pb.EvaluateNeighboursRequest,
         source=feature_source(features, split, None, grouping=scored_by(by)),
         among=_other(among, "among", grouping),
-        k=[coerce.whole("k", one) for one in given],
+        k=_numbers(k),
         temperature=_positive("temperature", temperature),
         balanced=bool(grouping) or coerce.flag("balanced", balanced),
         across_checkpoints=coerce.flag("across_checkpoints", across_checkpoints),
@@ -123,6 +123,12 @@ def _other(features: FeatureSetLike | None, argument: str, grouping: str = "") -
     if features is None:
         return None
     return build(spectra_pb2.FeatureSource, feature_set=feature_set_name(features, argument), grouping=grouping)
+
+
+def _numbers(k: Any) -> list[int]:
+    """One number or several."""
+    given: list[Any] = [k] if isinstance(coerce.scalar(k), int | float) else coerce.listed("k", k, "[10, 20]")
+    return [coerce.whole("k", one) for one in given]
 
 
 def _balancing(balanced: object, among: object) -> str:

@@ -24,7 +24,7 @@ from penult_server.records import LabelNames
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.reading import StoredFeatures
 
-MOST_CELLS = 20_000_000
+MOST_CELLS = 3_000_000
 """Numbers in all tables of one class: values x true values x permutations."""
 MEANS = (
     "ari",

@@ -10,11 +10,12 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1.spectra_pb2 import FeatureSource
 from penult_server.compute.backend import choose_backend
-from penult_server.compute.neighbours import duplicates, graph
-from penult_server.compute.neighbours.duplicates import find_duplicates
-from penult_server.compute.neighbours.evaluation import evaluate_neighbours
-from penult_server.compute.neighbours.label_noise import find_label_noise
-from penult_server.compute.neighbours.rates import compute_neighbour_rates
+from penult_server.compute.neighbours import graph
+from penult_server.compute.neighbours.answers import duplicates
+from penult_server.compute.neighbours.answers.duplicates import find_duplicates
+from penult_server.compute.neighbours.answers.evaluation import evaluate_neighbours
+from penult_server.compute.neighbours.answers.label_noise import find_label_noise
+from penult_server.compute.neighbours.answers.rates import compute_neighbour_rates
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.parts import Resources
 from penult_server.errors import ServiceError

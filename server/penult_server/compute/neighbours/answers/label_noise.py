@@ -11,8 +11,15 @@ from penult_kernels.neighbours.votes import vote_shares
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_proto.v1 import neighbours_pb2 as pb
+from penult_server.compute.neighbours.answers.labelled import (
+    Integers,
+    Labelled,
+    bare,
+    labelled,
+    of_neighbours,
+    shares_to_proto,
+)
 from penult_server.compute.neighbours.graph import graph_of
-from penult_server.compute.neighbours.labelled import Integers, Labelled, bare, labelled, of_neighbours, shares_to_proto
 from penult_server.compute.neighbours.sides import Resources
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto

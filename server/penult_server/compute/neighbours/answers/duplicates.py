@@ -11,9 +11,9 @@ from penult_proto.notes import NoteId
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1 import spectra_pb2
 from penult_server.compute.memory import available_bytes, require
-from penult_server.compute.neighbours.evaluation import metrics_of_labelled, stored_logits
+from penult_server.compute.neighbours.answers.evaluation import metrics_of_labelled, stored_logits
+from penult_server.compute.neighbours.answers.labelled import Integers, Labelled, bare, labelled, shares_to_proto
 from penult_server.compute.neighbours.graph import Graph, graph_of
-from penult_server.compute.neighbours.labelled import Integers, Labelled, bare, labelled, shares_to_proto
 from penult_server.compute.neighbours.sides import Resources
 from penult_server.messages import array_to_proto
 from penult_server.notes import Note, notes_to_proto

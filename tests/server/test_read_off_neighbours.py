@@ -11,7 +11,7 @@ from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1.spectra_pb2 import FeatureSource
 from penult_server.compute.backend import choose_backend
 from penult_server.compute.neighbours import graph
-from penult_server.compute.neighbours.answers import duplicates
+from penult_server.compute.neighbours.answers import duplicates, pairs
 from penult_server.compute.neighbours.answers.duplicates import find_duplicates
 from penult_server.compute.neighbours.answers.evaluation import evaluate_neighbours
 from penult_server.compute.neighbours.answers.label_noise import find_label_noise
@@ -204,7 +204,7 @@ def test_pairs_beyond_the_memory_are_refused_and_long_lists_are_cut(root, resour
     assert decode(cut.components, "components").tolist() == [0] * 50
     assert cut.n_rows == N
     assert N * 64 / 2 <= cut.n_pairs <= N * (N - 1) / 2
-    monkeypatch.setattr(duplicates, "available_bytes", lambda _: 1000)
+    monkeypatch.setattr(pairs, "available_bytes", lambda _: 1000)
     with pytest.raises(ServiceError, match="smaller threshold") as caught:
         find_duplicates(request, resources)
     assert caught.value.kind is ErrorKind.OUT_OF_MEMORY

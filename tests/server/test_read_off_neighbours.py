@@ -208,3 +208,29 @@ def test_pairs_beyond_the_memory_are_refused_and_long_lists_are_cut(root, resour
     with pytest.raises(ServiceError, match="smaller threshold") as caught:
         find_duplicates(request, resources)
     assert caught.value.kind is ErrorKind.OUT_OF_MEMORY
+
+
+def test_the_order_of_the_rows_changes_nothing(root, resources):
+    arrays = rows(10)
+    arrays["features"][7] = arrays["features"][3]
+    order = np.random.default_rng(0).permutation(N)
+    first, second = (written(root, one) for one in (arrays, {name: value[order] for name, value in arrays.items()}))
+    noise = [
+        find_label_noise(pb.FindLabelNoiseRequest(source=source(one), k=9, temperature=0.07, folds=3), resources)
+        for one in (first, second)
+    ]
+    for name in ("row_ids", "suspicion", "flagged", "minority", "head_class"):
+        np.testing.assert_allclose(*(decode(getattr(one, name), name) for one in noise), rtol=1e-9)
+    pairs = [
+        find_duplicates(pb.FindDuplicatesRequest(source=source(one), metric=2, threshold=0.8), resources)
+        for one in (first, second)
+    ]
+    found = [{frozenset(pair) for pair in decode(one.pairs, "pairs").tolist()} for one in pairs]
+    assert found[0] == found[1]
+    rates = [
+        compute_neighbour_rates(pb.ComputeNeighbourRatesRequest(source=source(one), k=9, metric=2), resources)
+        for one in (first, second)
+    ]
+    assert rates[0].hubness == pytest.approx(rates[1].hubness)
+    for one, other in zip(rates[0].groups, rates[1].groups, strict=True):
+        assert one.same_class == pytest.approx(other.same_class)

@@ -94,9 +94,9 @@ def draw_starts(points: Points, k: int, n_starts: int, *, rng: np.random.Generat
 
 def _drawn(weights: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Indices drawn in proportion to the weights; any where all are zero."""
-    sums = np.cumsum(weights)
-    found = np.searchsorted(sums, rng.random(count) * sums[-1], side="right")
-    return np.minimum(found, weights.size - 1)
+    sums: NDArray[np.float64] = np.cumsum(weights)
+    wanted: NDArray[np.float64] = rng.random(count) * sums[-1]
+    return np.minimum(np.searchsorted(sums, wanted, side="right"), weights.size - 1)
 
 
 def _squared_distances(points: Points, centers: Array) -> Array:

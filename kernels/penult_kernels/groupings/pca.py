@@ -96,4 +96,5 @@ def _largest(symmetric: Array, k: int, size: int) -> tuple[Array, Array]:
     found = (iterate(symmetric, k) if is_few else None) or decompose_fully(symmetric, k, vectors=True)
     least = size * float(xp.finfo(xp.float64).eps) * float(found.values[0])
     kept = int(xp.sum(xp.astype(found.values > max(least, 0.0), xp.int64)))
-    return found.values[:kept], found.vectors[:, :kept]
+    vectors: Array = found.vectors
+    return found.values[:kept], vectors[:, :kept]

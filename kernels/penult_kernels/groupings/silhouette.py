@@ -83,7 +83,7 @@ def silhouettes(
         return to_host(found), to_host(own)
 
     found = on_threads(sums, range(len(tiles)))
-    totals = np.sum([of_tile for of_tile, _ in found], axis=0, dtype=np.float64)
+    totals: NDArray[np.float64] = np.stack([of_tile for of_tile, _ in found]).sum(axis=0, dtype=np.float64)
     own = np.concatenate([of_tile for _, of_tile in found]).astype(np.float64)
     return [
         _from_sums(totals[:, start:end], own, labels, count)

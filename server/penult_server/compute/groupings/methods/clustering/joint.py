@@ -48,16 +48,17 @@ def check_width(rows: Rows, n_features: int) -> None:
 def confusion_start(labels: Floats, predicted: Floats, k: int, noise: float, rng: np.random.Generator) -> Floats:
     """(n, k) responsibilities: component j begins as cell j of the confusion matrix, in turn, with some noise."""
     cells = (labels[:, :, None] * predicted[:, None, :]).reshape(len(labels), -1)
-    tiled = np.tile(cells, (1, -(-k // cells.shape[1])))[:, :k]
-    tiled = tiled / tiled.sum(axis=1, keepdims=True)
+    tiled: Floats = np.tile(cells, (1, -(-k // cells.shape[1])))[:, :k]
+    tiled /= np.sum(tiled, axis=1, keepdims=True)
     tiled += rng.random(tiled.shape) * noise
-    return tiled / tiled.sum(axis=1, keepdims=True)
+    tiled /= np.sum(tiled, axis=1, keepdims=True)
+    return tiled
 
 
 def kmeans_start(points: Points, k: int, rng: np.random.Generator, inputs: Inputs) -> Floats:
     """(n, k) of one k-means, as scikit-learn's mixtures begin."""
     (found,) = kmeans(points, [k], rng=rng, n_init=1, check=inputs.check)
-    return hard(nearest(points, found.center), k)
+    return hard(nearest(points, found.center), k).astype(np.float64)
 
 
 def check_components(k: int, n_cells: int, start: str) -> None:

@@ -126,7 +126,7 @@ class ClassPartition:
     base: Model
     value: Integers
     """(k, F) of part f of cluster c; a cluster that is not cut has part 0 alone."""
-    parts: Mapping[int, Model] = field(default_factory=dict)
+    parts: Mapping[int, Model] = field(default_factory=dict[int, Model])
     """Models of the clusters that are cut."""
 
     @staticmethod

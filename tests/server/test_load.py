@@ -74,7 +74,7 @@ def test_short_calls_may_be_many_and_long_ones_hold_them_up_for_their_turns_only
     load, _ = load_that_knows(long=60.0, short=0.2)
     begun(load, "long")
     begun(load, "long")
-    assert load.wait("ann", load.expected(("short",))) == pytest.approx(2 * 5 * 0.2)
+    assert load.wait(Computing(load, "ann", ("short",))) == pytest.approx(2 * 5 * 0.2)
     assert most(load, "short") == 2
 
 
@@ -101,8 +101,8 @@ def test_shares_divide_the_time_among_those_in_progress_and_what_was_given_up_te
     ended(first)  # 1 s alone, 1 s of the 2 together
     clock.now += 3
     ended(second)
-    assert load.expected(("a",)).share.value == pytest.approx(2)
-    assert load.expected(("b",)).share.value == pytest.approx(4)
+    assert load.expected(("a",)).company.value == pytest.approx(2)
+    assert load.expected(("b",)).company.value == pytest.approx(4)
     assert load.expected(("a",)).alone.n == 0
     given_up = begun(load, "c")
     clock.now += 9
@@ -121,6 +121,15 @@ def test_calls_that_are_solved_together_are_more_than_three():
     assert 12 <= most(load, "sweep") <= 15
 
 
+def test_what_is_solved_together_is_let_in_by_the_many():
+    load, _ = load_that_knows(refit=0.5)
+    n = 0
+    while (call := Computing(load, "ann", ("refit",), is_together=True)).fits():
+        call.begin()
+        n += 1
+    assert n == 29
+
+
 def test_a_set_of_its_own_has_costs_of_its_own_and_a_new_one_those_of_the_method():
     load, clock = load_that_knows()
     run(load, clock, "refit", 4.0, "large")
@@ -136,7 +145,7 @@ def test_kinds_are_forgotten_the_oldest_first():
     for number in range(1_200):
         run(load, clock, "refit", 0.1, number)
     assert load.expected(("refit", 0)) is load.expected(("refit",))
-    assert load.expected(("refit", 1_199)).share.n == 1
+    assert load.expected(("refit", 1_199)).alone.n == 1
     assert len(load._costs) <= 1_000
 
 

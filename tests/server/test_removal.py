@@ -238,6 +238,15 @@ def test_leftovers_of_a_removal_are_swept_with_those_of_writers(tmp_path: Path) 
     assert not list((tmp_path / "features").iterdir())
 
 
+def test_what_a_killed_writer_of_safetensors_left_is_swept(tmp_path: Path) -> None:
+    """It writes beside its target by a name of its own, which 40 MB kept after each kill."""
+    (tmp_path / "runs" / "1").mkdir(parents=True)
+    for name in (".tmpk8H2Gq", "training_state.safetensors"):
+        (tmp_path / "runs" / "1" / name).write_bytes(b"left")
+    remove_staging(tmp_path / "runs")
+    assert [path.name for path in (tmp_path / "runs" / "1").iterdir()] == ["training_state.safetensors"]
+
+
 def test_what_a_failed_finetuning_left_is_counted_and_goes_with_its_job(tmp_path: Path) -> None:
     """Its training state, and its checkpoints but for those that the job which went on from there has stored, too."""
     store = fill(tmp_path)

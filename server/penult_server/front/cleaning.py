@@ -5,7 +5,7 @@
 | folder with sockets of a server, `penult-...` | temporary folder | at once, when nobody holds its lock |
 | other folders `penult-...` of workers | temporary folder | when untouched for two weeks |
 | address file of a server, with its token | user's state folder | its process is gone and its root's lock is free |
-| `.staging-...` of writers | store | at the start; later when nothing in it changed for a day |
+| `.staging-...` of writers, `.tmp...` | store | at the start; later when nothing in it changed for a day |
 
 Also once a day a copy of the registry, for `penult store repair`; hourly, when answers were asked for last; and with
 `--keep-days`, what `penult store gc` removes.
@@ -29,7 +29,7 @@ from penult_server.errors import ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.machine.folders import places, socket_folder
 from penult_server.registry.integrity.copies import renew_copy
-from penult_server.stores.durable import STAGING_PREFIX
+from penult_server.stores.durable import staged
 from penult_server.stores.removal import FOLDERS, remove
 
 PREFIX = "penult-"
@@ -119,14 +119,14 @@ def remove_left_addresses(folder: Path | None = None) -> list[Path]:
 
 def remove_old_staging(root: Path) -> list[Path]:
     """Remove what writers left that died while this server lives. Returns it."""
-    left = [path for path in _staging(root) if time.time() - last_change(path) > UNTOUCHED_SECONDS]
+    left = [path for path in set(_staging(root)) if time.time() - last_change(path) > UNTOUCHED_SECONDS]
     remove(left)
     return left
 
 
 def _staging(root: Path) -> Iterator[Path]:
     for folder in ("", "uploads", *FOLDERS):
-        yield from (root / folder).glob(f"{STAGING_PREFIX}*")
+        yield from staged(root / folder)
 
 
 def is_free(lock: Path) -> bool:

@@ -8,11 +8,13 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 STAGING_PREFIX = ".staging-"
+SAFETENSORS_PREFIX = ".tmp"
+"""How safetensors names a file that it writes, before it has the name that was asked for."""
 
 
 @contextmanager
@@ -99,9 +101,16 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def staged(parent: Path) -> Iterator[Path]:
+    """What is being written in `parent` and the directories in it, or was by writers that died."""
+    for prefix in (STAGING_PREFIX, SAFETENSORS_PREFIX):
+        yield from parent.glob(f"{prefix}*")
+        yield from parent.glob(f"*/{prefix}*")
+
+
 def remove_staging(parent: Path) -> None:
     """Remove what writers that died left in `parent` and the directories in it. Only when no writer is alive."""
-    for path in (*parent.glob(f"{STAGING_PREFIX}*"), *parent.glob(f"*/{STAGING_PREFIX}*")):
+    for path in staged(parent):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

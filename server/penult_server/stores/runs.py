@@ -14,7 +14,7 @@ from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.stores.durable import STAGING_PREFIX, sync_place, write_file
+from penult_server.stores.durable import SAFETENSORS_PREFIX, STAGING_PREFIX, sync_place, write_file
 from penult_server.stores.sealed import read_sealed, sealed_text
 
 STATE_NAME = "training_state.safetensors"
@@ -126,5 +126,6 @@ def adopt_training_state(root: Path, run_id: str, earlier: Sequence[str]) -> Non
 def discard_training_state(root: Path, run_id: str) -> None:
     """Remove the training state of a run that has ended, and what a killed writer left of one."""
     path = state_file(root, run_id)
-    for leftover in (path, *path.parent.glob(f"{STAGING_PREFIX}{path.name}-*")):
+    staged = (f"{STAGING_PREFIX}{path.name}-*", f"{SAFETENSORS_PREFIX}*")
+    for leftover in (path, *(one for pattern in staged for one in path.parent.glob(pattern))):
         leftover.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ class Ticket:
         self._is_computing = False
         self._has_ended = False
 
-    async def compute(self, kind: Kind = ()) -> None:
+    async def compute(self, kind: Kind = (), *, is_together: bool = False) -> None:
         """Take the slot, once for all parts of the call; the first says its kind. Raises ServiceError (BUSY)."""
         if self._is_computing:
             return
@@ -40,7 +40,7 @@ class Ticket:
             # What a call that has ended began goes on while others wait for it.
             if self._is_computing or self._has_ended:
                 return
-            self._work = Computing(self._load, self._user, (self._method, *kind))
+            self._work = Computing(self._load, self._user, (self._method, *kind), is_together=is_together)
             try:
                 await self._slots.acquire(self._user, self._work)
             except ServiceError as error:
@@ -62,14 +62,15 @@ class Ticket:
 _TICKET: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
 
 
-async def computing(kind: Kind = ()) -> None:
+async def computing(kind: Kind = (), *, is_together: bool = False) -> None:
     """The call that runs is about to compute. Raises ServiceError (BUSY) where too much is computed.
 
-    `kind` is what calls of its method that cost about as much have in common.
+    `kind` is what calls of its method that cost about as much have in common; `is_together` whether those of one user
+    are solved together.
     """
     ticket = _TICKET.get()
     if ticket is not None:
-        await ticket.compute(kind)
+        await ticket.compute(kind, is_together=is_together)
 
 
 class Calls:

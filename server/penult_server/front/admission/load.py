@@ -27,6 +27,8 @@ UNKNOWN = 1.0
 """Seconds that are expected of a call while nothing like it has been seen."""
 ALONE = 0.9
 """The part of its time that a call had to itself, from which on it was alone."""
+TOGETHER = 0.125
+"""The share of a call that is solved together with its like, beside its time alone: the more of them, the better."""
 WEIGHT = 0.1
 """The weight of a new call in a mean."""
 MOST_KINDS = 1_000
@@ -54,13 +56,19 @@ class Mean:
 class Cost:
     """What is known of the calls of one kind, in seconds."""
 
-    share: Mean = field(default_factory=Mean)
     alone: Mean = field(default_factory=Mean)
+    company: Mean = field(default_factory=Mean)
+    """Shares of those that had company."""
+
+    @property
+    def seconds(self) -> float:
+        """The time of a call alone, as far as is known."""
+        return self.alone.value if self.alone.n else self.company.value
 
     @property
     def own(self) -> float:
         """What its caller waits where nobody else computes."""
-        return max(SHORT, self.alone.value if self.alone.n else self.share.value)
+        return max(SHORT, self.seconds)
 
 
 class Load:
@@ -70,9 +78,6 @@ class Load:
         self.clock = clock
         self.running: dict[Computing, None] = {}
         self._costs: OrderedDict[Kind, Cost] = OrderedDict()
-        self._refused = Mean()
-        """Refusals between two answers."""
-        self._n_refused = 0
         self._shared = 0.0
         self._since = clock()
 
@@ -81,7 +86,7 @@ class Load:
         for end in range(len(kind), 0, -1):
             if (cost := self._costs.get(kind[:end])) is not None:
                 return cost
-        return Cost(Mean(UNKNOWN, 1), Mean(UNKNOWN, 1))
+        return Cost(alone=Mean(UNKNOWN, 1))
 
     def shared(self) -> float:
         """The time that has passed, divided at every moment among the calls that then were in progress."""
@@ -90,16 +95,16 @@ class Load:
         self._since = now
         return self._shared
 
-    def wait(self, user: str, cost: Cost) -> float:
-        """Seconds that one more call of a user would wait: for the user's own ones, and in turns with other users."""
+    def wait(self, call: "Computing") -> float:
+        """Seconds that one more call would wait: for those of its user, and in turns with other users."""
         own, others = 0.0, defaultdict[str, float](float)
         for one in self.running:
-            seconds = min(one.cost.share.value, LIKE * cost.own)  # a longer one lets it go ahead
-            if one.user == user:
+            seconds = min(one.share, LIKE * call.cost.own)  # a longer one lets it go ahead
+            if one.user == call.user:
                 own += seconds
             else:
                 others[one.user] += seconds
-        return own + sum(min(other, own + cost.share.value) for other in others.values())
+        return own + sum(min(other, own + call.share) for other in others.values())
 
     def longest_wait(self, cost: Cost) -> float:
         """Seconds that one more call may wait; the same for long and short ones, lest those find no place."""
@@ -107,28 +112,24 @@ class Load:
 
     def learn(self, kind: Kind, seconds: float, share: float) -> None:
         """Take a call that was answered into account."""
-        self._refused.add(self._n_refused)
-        self._n_refused = 0
         for end in range(1, len(kind) + 1):
             cost = self._costs.setdefault(kind[:end], Cost())
             self._costs.move_to_end(kind[:end])
-            cost.share.add(share)
             if share >= ALONE * seconds:
                 cost.alone.add(seconds)
+            else:
+                cost.company.add(share)
         while len(self._costs) > MOST_KINDS:
             self._costs.popitem(last=False)
-
-    def delay(self, seconds: float) -> float:
-        """Seconds after which a caller may find a place: later, the more callers find none."""
-        self._n_refused += 1
-        return min(max(seconds * (1 + self._refused.value), LEAST_DELAY), MOST_DELAY)
 
 
 class Computing:
     """One call that computes, or waits until it may."""
 
-    def __init__(self, load: Load, user: str, kind: Kind) -> None:
+    def __init__(self, load: Load, user: str, kind: Kind, *, is_together: bool = False) -> None:
+        """`is_together`: calls of its user and kind are solved together."""
         self.user = user
+        self._is_together = is_together
         self.cost = load.expected(kind)
         self.is_answered = False
         """Whether it ended well; what was given up says nothing of the cost of its kind."""
@@ -136,6 +137,13 @@ class Computing:
         self._kind = kind
         self._asked = load.clock()
         self._begun = self._shared = 0.0
+
+    @property
+    def share(self) -> float:
+        """What it is expected to cost the others, in seconds."""
+        if self._is_together:
+            return TOGETHER * self.cost.seconds
+        return self.cost.company.value if self.cost.company.n else self.cost.seconds
 
     @property
     def patience(self) -> float:
@@ -148,7 +156,7 @@ class Computing:
         if len(load.running) < ALWAYS:
             return True
         waited = load.clock() - self._asked
-        return waited + load.wait(self.user, self.cost) <= load.longest_wait(self.cost)
+        return waited + load.wait(self) <= load.longest_wait(self.cost)
 
     def begin(self) -> None:
         """From now on it computes."""
@@ -164,7 +172,7 @@ class Computing:
 
     def refusal(self) -> ServiceError:
         """What its caller is told when it does not fit."""
-        n_running, seconds = len(self._load.running), self._load.wait(self.user, self.cost)
+        n_running, seconds = len(self._load.running), self._load.wait(self)
         error = ServiceError(
             ErrorKind.BUSY,
             f"{n_running} computing calls are in progress, and this one would wait for about {seconds:.1f} s; "
@@ -173,5 +181,5 @@ class Computing:
             what="computing calls",
             seconds=f"{seconds:.3f}",
         )
-        error.retry_after = self._load.delay(seconds)
+        error.retry_after = min(max(seconds, LEAST_DELAY), MOST_DELAY)
         return error

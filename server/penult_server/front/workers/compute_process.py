@@ -109,13 +109,21 @@ class ComputeProcess:
             ErrorKind.WORKER_DIED, f"the compute worker does not start; its log says: {log_tail(self._log)}"
         )
 
-    async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]], feature_set: str = "", size: int = 1) -> T:
+    async def call(
+        self,
+        make: Callable[[grpc.aio.Channel], Awaitable[T]],
+        feature_set: str = "",
+        size: int = 1,
+        *,
+        is_together: bool = False,
+    ) -> T:
         """Await the query that `make` starts on the worker's channel, once it is its user's turn.
 
-        Calls of one set and of about the same size, in units of the method, cost about the same.
+        Calls of one set and of about the same size, in units of the method, cost about the same; `is_together` says
+        whether those of one user are solved together.
         Raises ServiceError (BUSY) where too many calls compute; the worker's errors become ours.
         """
-        await computing((feature_set, size.bit_length()))
+        await computing((feature_set, size.bit_length()), is_together=is_together)
         async with waited_for(self._queries.slot(CALLER.get().user)):
             return await self.pass_on(make)
 

@@ -215,11 +215,12 @@ def test_a_consensus_is_of_what_most_groupings_say(client, sets):
         client.consensus([members[0]])
 
 
-def test_a_refit_on_found_errors_is_the_refit_on_errors(client, sets):
-    """Bit for bit: the grouping is the same column that `groups="errors"` computes."""
-    groups = client.discover(sets["val"], method="errors")
+@pytest.mark.parametrize("method", ["errors", "eiil"])
+def test_a_refit_on_found_errors_is_the_refit_on_errors(client, sets, method):
+    """Bit for bit: the grouping is the same column that `groups=` computes."""
+    groups = client.discover(sets["val"], method=method)
     by_grouping = client.refit(sets["val"], balance="subsetting", by=groups, l2=0.01, repeats=3)
-    by_errors = client.refit(sets["val"], balance="subsetting", by="group", groups="errors", l2=0.01, repeats=3)
+    by_errors = client.refit(sets["val"], balance="subsetting", by="group", groups=method, l2=0.01, repeats=3)
     np.testing.assert_array_equal(by_grouping.head.weight, by_errors.head.weight)
     np.testing.assert_array_equal(by_grouping.head.bias, by_errors.head.bias)
 

@@ -45,7 +45,7 @@ def pair_distances(queries: Array, rows: Array, space: Space) -> NDArray[np.floa
 def _on_host(
     queries: NDArray[np.floating], among: RowSource, index: NDArray[np.int64], space: Space
 ) -> NDArray[np.float64]:
-    """Distances, through one piece of memory: of some rows at a time, or some of one row's, so that all stays cached."""
+    """Distances, through one piece of memory: of some rows at a time, or some of one row's, so that all is cached."""
     n, c = index.shape
     d = queries.shape[1]
     at_once = HOST_BYTES_AT_ONCE // (8 * d)

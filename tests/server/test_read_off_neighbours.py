@@ -10,11 +10,12 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1.spectra_pb2 import FeatureSource
 from penult_server.compute.backend import choose_backend
-from penult_server.compute.neighbours import duplicates, graph
-from penult_server.compute.neighbours.duplicates import find_duplicates
-from penult_server.compute.neighbours.evaluation import evaluate_neighbours
-from penult_server.compute.neighbours.label_noise import find_label_noise
-from penult_server.compute.neighbours.rates import compute_neighbour_rates
+from penult_server.compute.neighbours import graph
+from penult_server.compute.neighbours.answers import duplicates, pairs
+from penult_server.compute.neighbours.answers.duplicates import find_duplicates
+from penult_server.compute.neighbours.answers.evaluation import evaluate_neighbours
+from penult_server.compute.neighbours.answers.label_noise import find_label_noise
+from penult_server.compute.neighbours.answers.rates import compute_neighbour_rates
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.parts import Resources
 from penult_server.errors import ServiceError
@@ -203,7 +204,33 @@ def test_pairs_beyond_the_memory_are_refused_and_long_lists_are_cut(root, resour
     assert decode(cut.components, "components").tolist() == [0] * 50
     assert cut.n_rows == N
     assert N * 64 / 2 <= cut.n_pairs <= N * (N - 1) / 2
-    monkeypatch.setattr(duplicates, "available_bytes", lambda _: 1000)
+    monkeypatch.setattr(pairs, "available_bytes", lambda _: 1000)
     with pytest.raises(ServiceError, match="smaller threshold") as caught:
         find_duplicates(request, resources)
     assert caught.value.kind is ErrorKind.OUT_OF_MEMORY
+
+
+def test_the_order_of_the_rows_changes_nothing(root, resources):
+    arrays = rows(10)
+    arrays["features"][7] = arrays["features"][3]
+    order = np.random.default_rng(0).permutation(N)
+    first, second = (written(root, one) for one in (arrays, {name: value[order] for name, value in arrays.items()}))
+    noise = [
+        find_label_noise(pb.FindLabelNoiseRequest(source=source(one), k=9, temperature=0.07, folds=3), resources)
+        for one in (first, second)
+    ]
+    for name in ("row_ids", "suspicion", "flagged", "minority", "head_class"):
+        np.testing.assert_allclose(*(decode(getattr(one, name), name) for one in noise), rtol=1e-9)
+    pairs = [
+        find_duplicates(pb.FindDuplicatesRequest(source=source(one), metric=2, threshold=0.8), resources)
+        for one in (first, second)
+    ]
+    found = [{frozenset(pair) for pair in decode(one.pairs, "pairs").tolist()} for one in pairs]
+    assert found[0] == found[1]
+    rates = [
+        compute_neighbour_rates(pb.ComputeNeighbourRatesRequest(source=source(one), k=9, metric=2), resources)
+        for one in (first, second)
+    ]
+    assert rates[0].hubness == pytest.approx(rates[1].hubness)
+    for one, other in zip(rates[0].groups, rates[1].groups, strict=True):
+        assert one.same_class == pytest.approx(other.same_class)

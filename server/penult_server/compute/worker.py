@@ -37,12 +37,12 @@ from penult_server.compute.groupings import transfer as grouping_transfer
 from penult_server.compute.groupings.discover import assign, discover
 from penult_server.compute.groupings.inputs import Access
 from penult_server.compute.memory import available_bytes, give_back, used_bytes
-from penult_server.compute.neighbours.duplicates import find_duplicates
-from penult_server.compute.neighbours.evaluation import evaluate_neighbours
+from penult_server.compute.neighbours.answers.duplicates import find_duplicates
+from penult_server.compute.neighbours.answers.evaluation import evaluate_neighbours
+from penult_server.compute.neighbours.answers.label_noise import find_label_noise
+from penult_server.compute.neighbours.answers.rates import compute_neighbour_rates
 from penult_server.compute.neighbours.known import KnownGraphs
-from penult_server.compute.neighbours.label_noise import find_label_noise
 from penult_server.compute.neighbours.libraries import warn_of_libraries
-from penult_server.compute.neighbours.rates import compute_neighbour_rates
 from penult_server.compute.neighbours.reading import read_neighbours
 from penult_server.compute.observed import Requests, tell_waited
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures

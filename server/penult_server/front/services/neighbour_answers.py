@@ -7,9 +7,9 @@ from penult_proto.v1 import features_pb2, neighbours_pb2_grpc, spectra_pb2
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
-from penult_server.front.queries import neighbour_defaults as defaults
 from penult_server.front.queries.cards import user_of
 from penult_server.front.queries.feature_sources import resolve_source
+from penult_server.front.queries.neighbours import defaults
 from penult_server.front.queries.stored_answers import A, StoredAnswers
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess

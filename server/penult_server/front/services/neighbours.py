@@ -11,7 +11,7 @@ from penult_server.front.admission.calls import computing
 from penult_server.front.guard import Context
 from penult_server.front.observed.call import answered
 from penult_server.front.queries.digests import query_digest
-from penult_server.front.queries.neighbour_sources import resolve_neighbours
+from penult_server.front.queries.neighbours.sources import resolve_neighbours
 from penult_server.front.registry_thread import Registry
 from penult_server.front.services.neighbour_answers import NeighbourAnswers
 from penult_server.front.users.rules import check_may_compute

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from penult_kernels.neighbours import rates as kernels
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import neighbours_pb2 as pb
-from penult_server.compute.neighbours.labelled import (
+from penult_server.compute.neighbours.answers.labelled import (
     Integers,
     Labelled,
     bare,

@@ -11,8 +11,15 @@ from penult_kernels.neighbours.votes import vote_shares
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_proto.v1 import neighbours_pb2 as pb
+from penult_server.compute.neighbours.answers.labelled import (
+    Integers,
+    Labelled,
+    bare,
+    labelled,
+    of_neighbours,
+    shares_to_proto,
+)
 from penult_server.compute.neighbours.graph import graph_of
-from penult_server.compute.neighbours.labelled import Integers, Labelled, bare, labelled, of_neighbours, shares_to_proto
 from penult_server.compute.neighbours.sides import Resources
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
@@ -92,7 +99,10 @@ def _notes(rows: Labelled) -> list[Note]:
 
 def _held_out_classes(request: pb.FindLabelNoiseRequest, rows: Labelled, resources: Resources) -> Integers:
     """(N,) the class that each row is predicted to be of by a head that was fitted without its fold."""
-    fold = noise.stratified_folds(rows.y, request.folds, request.seed)
+    # In the order of their ids, so that folds do not depend on that of the rows.
+    order = np.argsort(rows.row_id, kind="stable")
+    fold = np.empty(rows.n_rows, dtype=np.int64)
+    fold[order] = noise.stratified_folds(rows.y[order], request.folds, request.seed)
     resident = resources.residents.get(rows.manifest.digest, resources.check, resources.progress)
     problems = [
         Problem(

@@ -9,7 +9,7 @@ from penult_kernels.metrics.head_scores import logits_of_heads
 from penult_kernels.neighbours.votes import logits_of_shares, vote_shares
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import neighbours_pb2 as pb
-from penult_server.compute.neighbours.labelled import (
+from penult_server.compute.neighbours.answers.labelled import (
     Labelled,
     bare,
     classes_as,

@@ -1,0 +1,1 @@
+"""Questions about neighbours: completed and checked."""

@@ -11,7 +11,7 @@ from penult_kernels.neighbours.space import ROWS_CONVERTED, Metric, Space
 BYTES_AT_ONCE = 2**26
 """Bytes of the differences, in float64, that a device computes at a time."""
 HOST_BYTES_AT_ONCE = 2**20
-"""The same of NumPy: few enough to stay in the cache."""
+"""Bytes of them that NumPy computes at a time: few enough to stay in the cache."""
 
 
 def distances_to(queries: Array, among: RowSource, index: NDArray[np.int64], space: Space) -> NDArray[np.float64]:
@@ -24,9 +24,9 @@ def distances_to(queries: Array, among: RowSource, index: NDArray[np.int64], spa
     found = np.empty((n, c))
     for part in blocks(n, max(1, BYTES_AT_ONCE // (8 * d * max(c, 1)))):
         wanted = asarray_like(np.maximum(index[part], 0).reshape(-1), queries)
-        rows = space.wide(among.gather(wanted))
+        rows = space.in_float64(among.gather(wanted))
         found[part] = to_host(
-            _measured(space.wide(queries[part, :])[:, None, :], xp.reshape(rows, (-1, c, d)), space.metric)
+            _measured(space.in_float64(queries[part, :])[:, None, :], xp.reshape(rows, (-1, c, d)), space.metric)
         )
     return np.where(index < 0, np.nan, found)
 
@@ -36,37 +36,39 @@ def pair_distances(queries: Array, rows: Array, space: Space) -> NDArray[np.floa
     found = np.empty(queries.shape[0])
     step = max(1, (HOST_BYTES_AT_ONCE if is_numpy_array(queries) else BYTES_AT_ONCE) // (8 * queries.shape[1]))
     for part in blocks(found.size, step):
-        found[part] = to_host(_measured(space.wide(queries[part, :]), space.wide(rows[part, :]), space.metric))
+        found[part] = to_host(
+            _measured(space.in_float64(queries[part, :]), space.in_float64(rows[part, :]), space.metric)
+        )
     return found
 
 
 def _on_host(
     queries: NDArray[np.floating], among: RowSource, index: NDArray[np.int64], space: Space
 ) -> NDArray[np.float64]:
-    """The same into the same memory, so that nothing leaves the cache: some rows at a time, or some of one row's."""
+    """Distances, through one piece of memory: of some rows at a time, or some of one row's, so that all is cached."""
     n, c = index.shape
     d = queries.shape[1]
     at_once = HOST_BYTES_AT_ONCE // (8 * d)
     found = np.full((n, c), np.nan)
     stored = np.empty((max(1, at_once), d), dtype=among.block(slice(0, 1)).dtype)
-    wide = np.empty(stored.shape)
+    converted = np.empty(stored.shape)
     if at_once >= 2 * c > 0:
         for part in blocks(n, at_once // c):
             chosen = index[part]
-            few, work = stored[: chosen.size], wide[: chosen.size]
+            few, work = stored[: chosen.size], converted[: chosen.size]
             np.copyto(work, among.gather(np.maximum(chosen, 0).reshape(-1), few))
-            own = space.wide(queries[part])[:, None, :]
+            own = space.in_float64(queries[part])[:, None, :]
             found[part] = np.where(chosen < 0, np.nan, _measured_in(work.reshape(*chosen.shape, d), own, space.metric))
         return found
     counts = np.count_nonzero(index >= 0, axis=1)
     # Mostly what is none stands behind the others.
     is_in_front = ((np.arange(c) < counts[:, None]) == (index >= 0)).all(axis=1)
     for several in blocks(n, ROWS_CONVERTED):
-        for row, own in enumerate(space.wide(queries[several]), several.start):
+        for row, own in enumerate(space.in_float64(queries[several]), several.start):
             wanted = np.arange(counts[row]) if is_in_front[row] else np.flatnonzero(index[row] >= 0)
             for part in blocks(wanted.size, max(1, at_once)):
                 places = wanted[part]
-                few, work = stored[: places.size], wide[: places.size]
+                few, work = stored[: places.size], converted[: places.size]
                 np.copyto(work, among.gather(index[row, places], few))
                 found[row, places] = _measured_in(work, own, space.metric)
     return found
@@ -84,7 +86,7 @@ def _measured_in(rows: NDArray[np.float64], own: NDArray[np.float64], metric: Me
 
 
 def _measured(queries: Array, rows: Array, metric: Metric) -> Array:
-    """Distances along the last axis of what `Space.wide` gives."""
+    """Distances along the last axis of what `Space.in_float64` gives."""
     xp = array_namespace(rows)
     if metric == Metric.INNER:
         return -xp.linalg.vecdot(*xp.broadcast_arrays(queries, rows))

@@ -24,7 +24,7 @@ class Recall:
 
 
 EXACT = Recall(1.0, 1.0, 1.0, 0)
-"""That of exact search."""
+"""The certificate of exact search."""
 
 
 def shares_found(found: Floats, exact: Floats) -> Floats:
@@ -46,7 +46,7 @@ def recall_of(found: Floats, exact: Floats, *, seed: int) -> Recall:
     """The certificate of lists (m, k) of a sample of rows, as `shares_found` takes them.
 
     The interval is that of the sample and one more row, which misses as much as the worst of it, at least one
-    neighbour: a sample without a miss does not prove that there is none.
+    neighbour: a sample without a miss does not say that there is none.
     """
     shares = shares_found(found, exact)
     shares = shares[~np.isnan(shares)]

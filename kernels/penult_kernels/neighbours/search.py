@@ -27,7 +27,7 @@ from penult_kernels.neighbours.exact import distances_to
 from penult_kernels.neighbours.nearest import Nearest, keep_nearest
 from penult_kernels.neighbours.rows import ArrayRows, RowSource
 from penult_kernels.neighbours.space import Metric, Points, Space, scores_of, space_of
-from penult_kernels.neighbours.unproven import settle, unproven
+from penult_kernels.neighbours.unproven import search_again, unproven
 from penult_kernels.products import on_threads
 
 ROWS_OF_A_TILE = 1024
@@ -97,9 +97,9 @@ class _Block:
     stored: Array | None
     """(n, D) as they are stored; None where these can be had again at any time."""
 
-    def turned(self, *, copy: bool = True) -> "_Left":
+    def swapped(self, *, copy: bool = True) -> "_Left":
         """The block on the left side of products; without a copy it serves there alone from now on."""
-        return _Left(self.rows, self.points.turned(copy=copy))
+        return _Left(self.rows, self.points.swapped(copy=copy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class _Left:
     """A block on the left side of products."""
 
     rows: slice
-    turned: Array
+    swapped: Array
 
 
 class _Search:
@@ -178,26 +178,26 @@ class _Search:
         if self._is_self:
             yield from self._tiles_of_one_set(panel, own)
             return
-        lefts = [block.turned(copy=False) for block in own]
+        lefts = [block.swapped(copy=False) for block in own]
         for rows in _within(slice(0, self._among.shape[0]), self._step):
             other = _Block(rows, self._space.points(self._among.block(rows)), None)
             yield from ((left, other) for left in lefts)
 
     def _tiles_of_one_set(self, panel: slice, own: list[_Block]) -> Iterator[tuple[_Left, _Block]]:
         """Each pair of blocks once, those of a block with itself first: they raise its limit."""
-        yield from ((block.turned(), block) for block in own)
+        yield from ((block.swapped(), block) for block in own)
         for place, block in enumerate(own):
-            left = block.turned()
+            left = block.swapped()
             yield from ((left, other) for other in own[place + 1 :])
         for rows in _within(slice(panel.stop, self._among.shape[0]), self._step):
             self._of(rows)
-            left = _Left(rows, self._space.points(self._among.block(rows)).turned(copy=False))
+            left = _Left(rows, self._space.points(self._among.block(rows)).swapped(copy=False))
             yield from ((left, block) for block in own)
 
     def _offer_tile(self, tile: tuple[_Left, _Block]) -> None:
         """Score the pairs of a tile, and offer them to its left side; within one set to its right side, too."""
         left, right = tile
-        scores = scores_of(left.turned, right.points, self._tile_memory(left, right))
+        scores = scores_of(left.swapped, right.points, self._tile_memory(left, right))
         apart = self._is_apart(left.rows, right.rows)
         if apart is not None:
             scores = _without(scores, apart)
@@ -274,7 +274,7 @@ class _Search:
     def _look_again(self, rows: NDArray[np.int64], found: Nearest) -> None:
         for part in blocks(rows.size, self._step):
             few = rows[part]
-            kept = settle(
+            kept = search_again(
                 gathered(self._queries, few),
                 found.distance[few, -1],
                 self._among,

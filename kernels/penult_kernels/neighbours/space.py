@@ -52,7 +52,7 @@ class ZeroRowsError(ValueError):
 class Points:
     """Some rows as points in float32."""
 
-    wide: Array
+    columns: Array
     """(n, D + 2) the points, 1, and -|p|^2 / 2 (0 for inner products): so one product makes whole scores."""
     norm: NDArray[np.float64]
     """(n,) |p|, on the host."""
@@ -60,26 +60,26 @@ class Points:
     @property
     def values(self) -> Array:
         """(n, D) the points."""
-        return self.wide[:, :-2]
+        return self.columns[:, :-2]
 
-    def turned(self, *, copy: bool = True) -> Array:
+    def swapped(self, *, copy: bool = True) -> Array:
         """(n, D + 2) the points with the last two columns exchanged, for the left side of a product.
 
-        Without a copy these points are turned themselves.
+        Without a copy these points are swapped themselves.
         """
-        xp = array_namespace(self.wide)
-        turned = xp.asarray(self.wide, copy=True) if copy else self.wide
-        ones = xp.asarray(self.wide[:, -2], copy=True)
-        turned[:, -2] = self.wide[:, -1]
-        turned[:, -1] = ones
-        return turned
+        xp = array_namespace(self.columns)
+        swapped = xp.asarray(self.columns, copy=True) if copy else self.columns
+        ones = xp.asarray(self.columns[:, -2], copy=True)
+        swapped[:, -2] = self.columns[:, -1]
+        swapped[:, -1] = ones
+        return swapped
 
 
-def scores_of(turned: Array, others: Points, out: Array | None = None) -> Array:
-    """(n, m) the larger, the nearer: -|p - q|^2 / 2, or p.q; of points that were turned, and others."""
+def scores_of(swapped: Array, others: Points, out: Array | None = None) -> Array:
+    """(n, m) the larger, the nearer: -|p - q|^2 / 2, or p.q; of points that were swapped, and others."""
     if out is not None:
-        return np.matmul(turned, others.wide.T, out=out)
-    return turned @ others.wide.T
+        return np.matmul(swapped, others.columns.T, out=out)
+    return swapped @ others.columns.T
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,23 +99,23 @@ class Space:
         points = xp.ones((n, d + 2), dtype=xp.float32, device=rows.device)
         squares = xp.empty((n,), dtype=xp.float64, device=rows.device)
         for part in blocks(n, ROWS_CONVERTED if isinstance(rows, np.ndarray) else max(n, 1)):
-            wide = self.wide(rows[part, :])
+            values = self.in_float64(rows[part, :])
             if self.metric != Metric.INNER:
-                wide -= self.mean
+                values -= self.mean
             if self.unit != 1.0:
-                wide *= self.unit
-            squares[part] = xp.linalg.vecdot(wide, wide)
-            points[part, :-2] = xp.astype(wide, xp.float32)
+                values *= self.unit
+            squares[part] = xp.linalg.vecdot(values, values)
+            points[part, :-2] = xp.astype(values, xp.float32)
         points[:, -1] = xp.astype(squares * (0.0 if self.metric == Metric.INNER else -0.5), xp.float32)
         return Points(points, np.sqrt(to_host(squares)))
 
-    def wide(self, rows: Array) -> Array:
+    def in_float64(self, rows: Array) -> Array:
         """(n, D) a float64 copy; for the cosine of length 1."""
         xp = array_namespace(rows)
-        wide = xp.astype(rows, xp.float64, copy=True)
+        values = xp.astype(rows, xp.float64, copy=True)
         if self.metric == Metric.COSINE:
-            wide *= 1 / xp.sqrt(xp.linalg.vecdot(wide, wide))[:, None]
-        return wide
+            values *= 1 / xp.sqrt(xp.linalg.vecdot(values, values))[:, None]
+        return values
 
     def score_of(self, distance: NDArray[np.float64]) -> NDArray[np.float64]:
         """The score, without rounding, of points at a distance by the metric."""
@@ -169,16 +169,16 @@ def _sum_and_largest(rows: RowSource, metric: Metric, check: Callable[[], None])
         block = rows.block(part)
         xp = array_namespace(block)
         for few in blocks(block.shape[0], ROWS_CONVERTED if isinstance(block, np.ndarray) else ROWS_READ):
-            wide = xp.astype(block[few, :], xp.float64, copy=True)
-            length = xp.sqrt(xp.linalg.vecdot(wide, wide))
+            values = xp.astype(block[few, :], xp.float64, copy=True)
+            length = xp.sqrt(xp.linalg.vecdot(values, values))
             if metric == Metric.COSINE:
                 bad = to_host(length) == 0
                 if bad.any():
                     zero.append(part.start + few.start + np.flatnonzero(bad))
                     continue
-                wide /= length[:, None]
+                values /= length[:, None]
             largest = max(largest, float(xp.max(length)))
-            added = xp.sum(wide, axis=0)
+            added = xp.sum(values, axis=0)
             total = added if total is None else total + added
     if zero:
         raise ZeroRowsError(np.concatenate(zero))

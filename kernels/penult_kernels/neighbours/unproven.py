@@ -17,7 +17,7 @@ PAIRS_AT_ONCE = 4096
 """Pairs whose rows are gathered at a time."""
 
 
-def settle(
+def search_again(
     rows: Array,
     known: NDArray[np.float64],
     among: RowSource,
@@ -34,12 +34,12 @@ def settle(
     `is_apart` says of a block of `among` which pairs (u, m) are left out, or None.
     """
     points = space.points(rows)
-    turned = points.turned()
+    swapped = points.swapped()
     found = Nearest.of(rows.shape[0], k)
     for part in blocks(among.shape[0], step):
         check()
         block = among.block(part)
-        scores = scores_of(turned, space.points(block))
+        scores = scores_of(swapped, space.points(block))
         if (apart := is_apart(part)) is not None:
             xp = array_namespace(scores)
             scores = xp.where(apart, -xp.inf, scores)

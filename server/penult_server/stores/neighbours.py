@@ -41,7 +41,7 @@ class GraphKey:
     recall: float = 1.0
     """What was asked for; 1 for exact search."""
     seed: int = 0
-    """Of the index and its certificate; 0 for exact search."""
+    """Seed of the index and its certificate; 0 for exact search."""
 
     def directory(self, root: Path) -> Path:
         """Where they lie."""
@@ -65,7 +65,7 @@ class StoredGraph:
     exact: NDArray[np.float64]
     """(m, K) their distances to these."""
     parameters: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Of the index."""
+    """Parameters of the index."""
 
     @property
     def nbytes(self) -> int:

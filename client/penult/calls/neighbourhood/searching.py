@@ -38,7 +38,7 @@ class Searching:
             client.neighbours(sets["test"], among=sets["train"], within="class", metric="l2").to_frame()
             client.neighbours(sets["train"], recall=0.99).recall  # of a set of a million rows, by an index
 
-        Found in float32 and decided in float64: rows are centred (or scaled to length 1), so that a mean far from zero
+        Found in float32 and decided in float64: rows are centered (or scaled to length 1), so that a mean far from zero
         costs no neighbour, and every candidate is measured in float64 from the rows as they are stored. Equally near
         rows come in the order of their ids. Of whole sets the 64 nearest are stored with the set, and every later
         question for fewer is answered from them.
@@ -54,7 +54,7 @@ class Searching:
             "other_group", "other_attribute"). A row with fewer than k such rows has NaN behind them.
         by : a grouping, whose values then stand in for the attribute; rows in none of its groups are left out.
         recall : share of the exact neighbours that must be found, above 0. Below 1 large sets are searched by an index,
-            widened until a sample of rows finds as many: ``.recall`` says how many, with an interval.
+            searched more broadly until a sample of rows finds as many: ``.recall`` says how many, with an interval.
         method : "exact", "ivf", "hnsw" or "pq"; None: "exact" for recall=1 and fewer than 100,000 rows, else the
             cheapest for `recall`.
         split : for a checkpoint, the split whose stored features are meant.

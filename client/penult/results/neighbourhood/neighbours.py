@@ -61,7 +61,7 @@ class Neighbours(Shown, Savable):
     """How they were found."""
     recall: Recall
     parameters: Mapping[str, float]
-    """Of the index; empty for exact search."""
+    """Parameters of the index; empty for exact search."""
     row_id: NDArray[np.uint64]
     """(n, k) ids of the neighbours; 2^64 - 1 where a row has fewer."""
     distance: NDArray[np.float64]

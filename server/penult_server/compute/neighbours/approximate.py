@@ -1,4 +1,4 @@
-"""Neighbours by an index: widened until it finds what was asked for, measured exactly, with a certificate."""
+"""Neighbours by an index: searched more broadly until it finds what was asked for, with a certificate."""
 
 from dataclasses import dataclass
 

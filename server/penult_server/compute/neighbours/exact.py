@@ -41,7 +41,7 @@ class ExactSearch:
         return found
 
     def of(self, places: Integers, k: int) -> Nearest:
-        """The same of some rows, by their places on the side that is asked about."""
+        """The k nearest of some rows, by their places on the side that is asked about."""
         found = Nearest.of(self._source.n_rows, k)
         self._search(found, places, None, k, is_some=True)
         return Nearest(found.position[places], found.distance[places])

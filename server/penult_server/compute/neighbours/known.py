@@ -44,7 +44,7 @@ class KnownGraphs:
         self._known: OrderedDict[Path, tuple[object, Known]] = OrderedDict()
 
     def get(self, directory: Path) -> Known | None:
-        """Those of a directory; None where they are not known."""
+        """The neighbours of a directory; None where they are not known."""
         with self._lock:
             seal, known = self._known.get(directory, (None, None))
             if known is None:

@@ -53,7 +53,7 @@ def _why_not() -> str:
         return f"{' and '.join(found)} are both installed, over each other's files: uninstall both, install one again"
     if not found:
         return (
-            "this server has no FAISS, by which indices are built: pip install 'penult[neighbours-cpu]', or "
-            "'penult[neighbours-cuda]' on a GPU"
+            "this server has no FAISS, by which indices are built: in the checkout of penult pip install "
+            "'.[neighbours-cpu]', or '.[neighbours-cuda]' on a GPU"
         )
     return ""

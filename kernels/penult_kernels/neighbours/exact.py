@@ -62,10 +62,11 @@ def _on_host(
         return found
     counts = np.count_nonzero(index >= 0, axis=1)
     # Mostly what is none stands behind the others.
-    is_in_front = ((np.arange(c) < counts[:, None]) == (index >= 0)).all(axis=1)
+    places_of_row: NDArray[np.int64] = np.arange(c, dtype=np.int64)
+    is_in_front: NDArray[np.bool_] = np.all((places_of_row[None, :] < counts[:, None]) == (index >= 0), axis=1)
     for several in blocks(n, ROWS_CONVERTED):
         for row, own in enumerate(space.in_float64(queries[several]), several.start):
-            wanted = np.arange(counts[row]) if is_in_front[row] else np.flatnonzero(index[row] >= 0)
+            wanted = places_of_row[: counts[row]] if is_in_front[row] else np.flatnonzero(index[row] >= 0)
             for part in blocks(wanted.size, max(1, at_once)):
                 places = wanted[part]
                 few, work = stored[: places.size], converted[: places.size]

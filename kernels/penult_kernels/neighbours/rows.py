@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, asarray_like
@@ -66,6 +66,6 @@ class ArrayRows:
         return self._take(index, out)
 
     def _take(self, index: Array, out: Array | None) -> Array:
-        if isinstance(self.features, np.ndarray):
+        if is_numpy_array(self.features):
             return self.features.take(index, axis=0, out=out, mode="clip")
         return array_namespace(self.features).take(self.features, index, axis=0)

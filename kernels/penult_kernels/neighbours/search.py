@@ -110,6 +110,12 @@ class _Left:
     swapped: Array
 
 
+class _TileMemory(threading.local):
+    """Memory for a tile, of each thread."""
+
+    tile: NDArray[np.float32] | None = None
+
+
 class _Search:
     """One search, a panel of queries after another."""
 
@@ -135,7 +141,7 @@ class _Search:
         self._panel = max(1, (memory or budget.DEFAULT.neighbours_bytes) // (4 * d * self._step)) * self._step
         self._candidates: dict[int, Candidates] = {}
         """By the first row of a block; within one set also of blocks that are queries later."""
-        self._memory = threading.local()
+        self._memory = _TileMemory()
         self._done = 0.0
         self._total = n * among.shape[0] / (2 if self._is_self else 1)
 
@@ -209,7 +215,7 @@ class _Search:
         """Memory of this thread for a tile: fresh pages take time to clear. None on a device."""
         if not is_numpy_array(self._like):
             return None
-        if not hasattr(self._memory, "tile"):
+        if self._memory.tile is None:
             self._memory.tile = np.empty((self._step * self._step,), dtype=np.float32)
         shape = (len_of(left.rows), len_of(right.rows))
         return self._memory.tile[: shape[0] * shape[1]].reshape(shape)
@@ -219,8 +225,8 @@ class _Search:
         if self._apart is None:
             if not self._is_self:
                 return None
-            left = np.arange(mine.start, mine.stop) if isinstance(mine, slice) else mine
-            right = np.arange(other.start, other.stop)
+            left: NDArray[np.int64] = _numbers(mine) if isinstance(mine, slice) else mine
+            right: NDArray[np.int64] = _numbers(other)
         else:
             left, right = self._apart.queries[mine], self._apart.among[other]
         if left.max() < right.min() or right.max() < left.min():
@@ -295,11 +301,15 @@ class _Search:
 
 
 def _without(scores: Array, apart: Array) -> Array:
-    if isinstance(scores, np.ndarray):
+    if is_numpy_array(scores):
         np.copyto(scores, -np.inf, where=apart)
         return scores
     xp = array_namespace(scores)
     return xp.where(apart, -xp.inf, scores)
+
+
+def _numbers(rows: slice) -> NDArray[np.int64]:
+    return np.arange(rows.start, rows.stop, dtype=np.int64)
 
 
 def _within(rows: slice, step: int) -> list[slice]:

@@ -136,10 +136,10 @@ class Space:
         if self.metric == Metric.INNER:
             return relative * norm + SMALLEST  # |q| <= 1
         reach = np.where(np.isfinite(score), np.sqrt(np.maximum(-2 * score, 0)), 0)
-        for _ in range(2):  # the score that is given may itself be rounded
-            bound = relative * np.square(2 * norm + reach) / 2 + SMALLEST
-            reach = np.where(np.isfinite(score), np.sqrt(np.maximum(-2 * score, 0) + 2 * bound), 0)
-        return bound
+        bound = relative * np.square(2 * norm + reach) / 2 + SMALLEST
+        # The score that is given may itself be rounded.
+        reach = np.where(np.isfinite(score), np.sqrt(np.maximum(-2 * score, 0) + 2 * bound), 0)
+        return relative * np.square(2 * norm + reach) / 2 + SMALLEST
 
 
 def space_of(

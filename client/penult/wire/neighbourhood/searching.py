@@ -44,7 +44,9 @@ def neighbour_query(
         metric=coerce.choice("metric", metric, pb.NeighbourMetric),
         within=coerce.choice("within", "all" if within is None else within, pb.NeighbourWithin),
         recall=share,
-        method=None if method is None else coerce.choice("method", method, pb.NeighbourMethod),
+        method=pb.NEIGHBOUR_METHOD_UNSPECIFIED
+        if method is None
+        else coerce.choice("method", method, pb.NeighbourMethod),
         across_checkpoints=coerce.flag("across_checkpoints", across_checkpoints),
         seed=coerce.seed(seed),
     )

@@ -109,7 +109,9 @@ def build(
         inverted.cp.seed = seed % 2**31
         inverted.cp.max_points_per_centroid = TRAINED_PER_LIST
         index.train(_sampled(rows, space, backend, TRAINED_PER_LIST * lists, seed))
-        parameters: dict[str, float] = {"nlist": lists} | ({"bytes": pieces} if pieces else {})
+        parameters: dict[str, float] = {"nlist": float(lists)}
+        if pieces:
+            parameters["bytes"] = pieces
         found = Index(faiss, index, method, parameters, 1, lists, oversampling=2 if pieces else 1)
     for part, points in points_of(rows, space, backend):
         check()

@@ -35,7 +35,8 @@ class StoredRows:
 
     def block(self, rows: slice) -> Any:
         """(n, D) rows start .. stop - 1, on the device."""
-        wanted = np.arange(rows.start, rows.stop) if self._positions is None else self._positions[rows]
+        every: NDArray[np.int64] = np.arange(rows.start, rows.stop, dtype=np.int64)
+        wanted: NDArray[np.int64] = every if self._positions is None else self._positions[rows]
         found = np.empty((wanted.size, self.shape[1]), dtype=self._chunk.dtype)
         chunk_of = wanted // self._rows_of_chunk
         with self._lock:

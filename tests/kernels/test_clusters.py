@@ -145,8 +145,8 @@ def test_silhouettes_are_scikit_learns(backend, rng, monkeypatch):
     lonely = label.copy()
     lonely[5] = 7  # One point by itself, and numbers without a point.
     labelings = [label, lonely, rng.integers(0, 6, 120)]
-    for shift in (0.0, 1e4):
-        found = silhouettes(backend.array(x + shift), labelings)
+    for moved in (x, x + 1e4, x * 1e-60, x * 1e60):
+        found = silhouettes(backend.array(moved), labelings)
         for ours, labels in zip(found, labelings, strict=True):
             np.testing.assert_allclose(ours, silhouette_samples(x, labels), atol=1e-5)
     assert found[1][5] == 0.0

@@ -278,10 +278,27 @@ def test_logits_are_needed(way, rows):
     assert "logits" in error.message
 
 
-def test_logits_that_are_no_numbers(rows):
+@pytest.mark.parametrize("way", ["spare", "george", "george by hardness", "domino", "facts of given predictions"])
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_logits_that_are_no_numbers(way, number, rows):
     logits = rows.logits.copy()
-    logits[7] = np.nan
-    assert refused("spare", replace(rows, logits=logits)).kind is ErrorKind.NOT_FINITE
+    logits[7] = number
+    assert refused(way, replace(rows, logits=logits)).kind is ErrorKind.NOT_FINITE
+
+
+@pytest.mark.parametrize("way", ["kmeans", "george", "gmm", "domino", "facts of given predictions"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e200])
+def test_features_without_squares(way, number, rows):
+    features = rows.features.astype(np.float64)
+    features[7, 3] = number
+    assert refused(way, replace(rows, features=features)).kind is ErrorKind.NOT_FINITE
+
+
+def test_features_of_any_size_that_can_be_multiplied(rows):
+    for size in (1e-60, 1e60):
+        scaled = replace(rows, features=rows.features.astype(np.float64) * size)
+        for way in ("kmeans", "george", "gmm"):
+            assert ari(rows.a, found_by(way, scaled).value, rows.y) > 0.95
 
 
 def test_a_rule_for_rows_of_another_width(rows):

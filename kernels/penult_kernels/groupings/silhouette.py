@@ -54,6 +54,9 @@ def silhouettes(
     xp = array_namespace(points)
     n = int(points.shape[0])
     centered = points - xp.sum(points, axis=0) / n
+    # Silhouettes do not depend on the scale, but what float32 holds does.
+    size = xp.max(xp.abs(centered))
+    centered = centered / xp.where(size > 0, size, xp.ones_like(size))
     squares = xp.sum(centered**2, axis=1)[:, None]
     ones = xp.ones_like(squares)
     left = xp.concat([centered, squares, ones], axis=1)

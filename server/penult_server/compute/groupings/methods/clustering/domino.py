@@ -57,12 +57,12 @@ def find(inputs: Inputs) -> Found:
             f"{fit.y.size} rows are too few for {k} components, which take {2 * k} at least: ask for fewer",
         )
     order = np.argsort(fit.row_id, kind="stable")
-    axes = principal_axes(fit.features, int(numbers["axes"]))
+    ordered = _ordered(fit, order)
+    axes = principal_axes(ordered.features, int(numbers["axes"]))
     if not int(axes.basis.shape[1]):
         raise ServiceError(ErrorKind.EMPTY_GROUP, f"all {fit.y.size} rows have equal features: nothing divides them")
     rule = {"origin": to_host(axes.mean), "basis": to_host(axes.basis), **head_arrays(inputs.head)}
     rule["weights"] = np.asarray([numbers["label_weight"], numbers["prediction_weight"]])
-    ordered = _ordered(fit, order)
     mixture = _fit(inputs, ordered, rule)
     label_of, predicted_of = (to_host(view.probability) for view in mixture.views[1:])
     rule |= {**Gaussians.of(mixture).arrays(), "label_of": label_of, "predicted_of": predicted_of}
@@ -143,7 +143,8 @@ def _shares(rule: Mapping[str, NDArray[Any]], rows: Rows) -> Floats:
     """(n, k) how far rows belong to each component."""
     check_width(rows, rule["origin"].size)
     logits = stored_logits(rule, rows)
-    z = project(rows.features, asarray_like(rule["origin"], rows.features), asarray_like(rule["basis"], rows.features))
+    features = values(rows, np.arange(rows.y.size), "features")
+    z = project(features, asarray_like(rule["origin"], features), asarray_like(rule["basis"], features))
     labels = np.eye(rule["label_of"].shape[1])[rows.y]
     label_weight, prediction_weight = rule["weights"].tolist()
     views = (

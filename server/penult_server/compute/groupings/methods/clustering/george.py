@@ -31,6 +31,7 @@ from penult_server.compute.groupings.methods.clustering.clusters import (
     silhouettes_of,
 )
 from penult_server.compute.groupings.methods.clustering.gmm import mixtures
+from penult_server.compute.groupings.methods.clustering.joint import finite
 from penult_server.compute.groupings.methods.clustering.models import ClassPartition, Model
 from penult_server.compute.groupings.methods.clustering.spaces import (
     Space,
@@ -134,8 +135,7 @@ def _parts(task: ClassTask, points: Points, labels: Integers, cluster: int, fact
 
 def _losses(task: ClassTask) -> NDArray[np.float64]:
     """Cross-entropy of each row of the class, nats."""
-    logits = logits_of(task.rows)[task.index]
-    return -log_softmax(logits.astype(np.float64))[:, task.y]
+    return -log_softmax(finite(logits_of(task.rows)[task.index]))[:, task.y]
 
 
 def _held_out(task: ClassTask, every: ClassPartition) -> Integers | None:

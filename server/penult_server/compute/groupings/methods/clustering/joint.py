@@ -18,8 +18,17 @@ from penult_server.errors import ServiceError
 
 
 def probabilities(logits: Floats) -> Floats:
-    """(n, C) by softmax."""
-    return np.exp(log_softmax(logits.astype(np.float64)))
+    """(n, C) by softmax. Raises ServiceError (NOT_FINITE) for logits that are no numbers."""
+    return np.exp(log_softmax(finite(logits)))
+
+
+def finite(logits: Floats) -> Floats:
+    """Logits in float64. Raises ServiceError (NOT_FINITE) for NaN and infinity."""
+    if not np.isfinite(logits).all():
+        raise ServiceError(
+            ErrorKind.NOT_FINITE, "the logits of some rows hold NaN or infinity, which predict nothing: leave them out"
+        )
+    return logits.astype(np.float64)
 
 
 def head_arrays(head: Head | None) -> dict[str, NDArray[Any]]:

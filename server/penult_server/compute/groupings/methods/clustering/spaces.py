@@ -16,12 +16,15 @@ from penult_kernels.groupings.points import Points
 from penult_proto.errors import ErrorKind
 from penult_server.compute.groupings.found import Integers, Rows
 from penult_server.compute.groupings.methods.clustering.classes import ClassTask
+from penult_server.compute.groupings.methods.clustering.joint import finite
 from penult_server.compute.groupings.methods.predicted import logits_of
 from penult_server.errors import ServiceError
 
 Of = Literal["features", "logits", "margin"]
 """What of the rows: the margin is the logit of the row's class less the largest other one."""
 OFS: tuple[Of, ...] = ("features", "logits", "margin")
+LARGEST = 1e70
+"""Fourth powers of larger numbers are not finite."""
 NEIGHBOURS = 10
 """Neighbors that UMAP looks at, as GEORGE sets it, with a least distance of 0."""
 
@@ -65,11 +68,16 @@ def values(rows: Rows, index: Integers, of: Of) -> Any:
     if of == "features":
         found = xp.take(rows.features, asarray_like(index, rows.features), axis=0)
     else:
-        logits = logits_of(rows)[index]
+        logits = finite(logits_of(rows)[index])
         found = asarray_like(logits if of == "logits" else margins(logits, rows.y[index])[:, None], rows.features)
-    if not bool(xp.all(xp.isfinite(found))):
+    usable = xp.isfinite(found)
+    if found.dtype == xp.float64:
+        usable = usable & (xp.abs(found) < LARGEST)
+    if not bool(xp.all(usable)):
         raise ServiceError(
-            ErrorKind.NOT_FINITE, f"the {of} of some rows hold NaN or infinity, which are near nothing: leave them out"
+            ErrorKind.NOT_FINITE,
+            f"the {of} of some rows hold NaN, infinity, or numbers of {LARGEST:.0e} and more, too large to be "
+            "multiplied: leave these rows out, or scale all",
         )
     return found
 
@@ -77,7 +85,7 @@ def values(rows: Rows, index: Integers, of: Of) -> Any:
 def margins(logits: NDArray[np.float64], y: Integers) -> NDArray[np.float64]:
     """(n,) the logit of a row's class less the largest other one."""
     own = np.arange(y.size)
-    others = logits.astype(np.float64)
+    others = logits.copy()
     others[own, y] = -np.inf
     return logits[own, y] - others.max(axis=1)
 

@@ -81,7 +81,7 @@ def spectra_request(
         replicates=coerce.whole("replicates", replicates, 0),
         confidence=level,
         seed=coerce.seed(seed),
-        weights=None if weights is None else coerce.choice("weights", weights, spectra_pb2.SpectraWeights),
+        weights=coerce.choice("weights", "uniform" if weights is None else weights, spectra_pb2.SpectraWeights),
         gamma=None if gamma is None else coerce.number("gamma", gamma),
     )
 

@@ -110,7 +110,7 @@ def thresholds(values: Floats, y: Integers, n_classes: int, quantile: float) -> 
 def above(values: Floats, y: Integers, limits: Floats) -> Integers:
     """(N,) sum_j 2^j 1[values_ij > limits of the class of row i]; -1 in a class without limits."""
     own = limits[y]
-    found = (values > own) @ (2 ** np.arange(values.shape[1]))
+    found: Integers = (values > own) @ (2 ** np.arange(values.shape[1], dtype=np.int64))
     return np.where(np.isnan(own).any(axis=1), -1, found)
 
 
@@ -141,5 +141,6 @@ def _by_class(features: Array, y: Integers, chosen: Integers) -> Iterator[tuple[
     needed = np.unique(chosen)
     columns = columns_of(features, needed)
     for c in range(len(chosen)):
-        own = np.flatnonzero(y == c)
-        yield c, own, columns[np.ix_(own, np.searchsorted(needed, chosen[c]))]
+        own: Integers = np.flatnonzero(y == c)
+        at: Integers = np.searchsorted(needed, chosen[c])
+        yield c, own, columns[np.ix_(own, at)]

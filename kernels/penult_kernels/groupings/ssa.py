@@ -88,7 +88,7 @@ def spread_attribute(
         raise ValueError(f"each value of the attribute needs two labelled rows; {missing[0]} has fewer")
     fold = draw.permutation(np.arange(classes.size) % n_folds)
     probability = np.empty((classes.size, n_values))
-    taken = []
+    taken: list[_Taken] = []
     for number in range(n_folds):
         outside = np.flatnonzero(fold != number)
         found = _label_fold(features, classes, outside, few, fitted, (n_classes, n_values), (l2, tau, rounds), check)

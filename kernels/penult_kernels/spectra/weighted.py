@@ -8,7 +8,6 @@ wrong vary most (LEIA, later MARLA: Gourabathina et al. 2026, arXiv 2602.06924).
 
 import math
 from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -58,7 +57,7 @@ def weighted_spectrum(
     sums = MomentAccumulator(1, n_features, dtype=features.dtype, xp=xp, device=features.device)
     sums.add(features, np.zeros(n_rows, np.int64), share)
     moments = sums.finish()
-    found = cast("Array", moments.m2)[0, :, :]
+    found = moments.m2[0, :, :]
     return spectrum_from_moments(found, 1.0, mean=moments.mean[0, :], top_k=top_k, vectors=vectors)
 
 

@@ -70,7 +70,7 @@ def _labelled(inputs: Inputs) -> Rows:
     values = few.labels.attribute_values
     if len(values) < 2:
         raise _refused(
-            f"the attribute of `other` has one value only, {values[0]!r}: nothing tells groups apart", "other"
+            f"the attribute of `other` has one value only, {', '.join(values)!r}: nothing tells groups apart", "other"
         )
     counts = np.bincount(few.a, minlength=len(values))
     if counts.min() < 2:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 
-WAITS = 3.5
+WAITS = 3.0
 """How many times the mean time alone of those in progress a call may wait: with its own time, what it takes is then
 about three times what the slowest of a hundred take alone."""
 LIKE = 5.0

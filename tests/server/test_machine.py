@@ -148,8 +148,9 @@ def test_a_root_that_is_none_is_refused_in_a_sentence(tmp_path):
 
 
 LEAVING = """
-import os, sys, threading, time
+import os, signal, sys, threading, time
 from penult_server.machine.leaving import on_signals
+signal.signal(signal.SIGHUP, signal.{hangup})
 on_signals(lambda: sys.stdout.write("asked\\n") and sys.stdout.flush(), 0.3)
 sys.stdout.write("ready\\n"); sys.stdout.flush()
 {hang}
@@ -161,7 +162,7 @@ sys.stdout.write("ready\\n"); sys.stdout.flush()
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_a_process_that_hangs(tmp_path, hang, number):
     os.mkfifo(tmp_path / "fifo")
-    command = [sys.executable, "-c", LEAVING.format(hang=hang), str(tmp_path / "fifo")]
+    command = [sys.executable, "-c", LEAVING.format(hang=hang, hangup="SIG_DFL"), str(tmp_path / "fifo")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -172,8 +173,7 @@ def test_a_signal_ends_a_process_that_hangs(tmp_path, hang, number):
 
 
 def test_nohup_is_respected(tmp_path):
-    code = LEAVING.format(hang="time.sleep(0.3); sys.stdout.write('goes on')")
-    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)" + code
+    code = LEAVING.format(hang="time.sleep(0.3); sys.stdout.write('goes on')", hangup="SIG_IGN")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -11,7 +11,7 @@ from penult_server.datasets.stored import RegisteredDataset
 from penult_server.registry.database import Database
 from penult_server.stores.checkpoints import read_manifest as read_checkpoint
 from penult_server.stores.checkpoints import read_state
-from penult_server.stores.durable import STAGING_PREFIX
+from penult_server.stores.disk.durable import STAGING_PREFIX
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import damaged_files
 from penult_server.stores.reading import StoredFeatures

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from penult_server.stores.durable import STAGING_PREFIX
+from penult_server.stores.disk.durable import STAGING_PREFIX
 from penult_server.stores.removal import FOLDERS
 
 VARIANTS = ("missing", "zeros", "half", "there")

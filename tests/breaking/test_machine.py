@@ -28,7 +28,7 @@ from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.deletion_plan import Plan, Sort
 from penult_server.registry.jobs import JobTable
-from penult_server.stores.durable import remove_staging
+from penult_server.stores.disk.durable import remove_staging
 from penult_server.stores.removal import FOLDERS, remove
 
 EXAMPLES = int(os.environ.get("PENULT_MACHINE_EXAMPLES", "400"))

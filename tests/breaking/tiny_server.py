@@ -24,7 +24,7 @@ from penult_server.jobs.work import work
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
 from penult_server.status import translate
-from penult_server.stores.durable import remove_staging
+from penult_server.stores.disk.durable import remove_staging
 from penult_server.stores.removal import FOLDERS
 
 SIDE = 8

@@ -25,7 +25,7 @@ from penult.cli.work.sweep import EXAMPLE
 from penult.cli.work.sweep_file import read_sweep
 from penult.connection import handshake, servers
 from penult.connection.servers import ServerRecord, read_record, state_file
-from penult_proto.finetune_fields import PLACES
+from penult_proto.fields.finetune import PLACES
 
 RECORD = {
     "address": "127.0.0.1:7711",

@@ -32,7 +32,7 @@ from penult.options import (
 )
 from penult.types import RecipeName
 from penult.wire import decode, recipes
-from penult_proto.finetune_fields import GROUPS, PLACES, fields_of
+from penult_proto.fields.finetune import GROUPS, PLACES, fields_of
 from penult_proto.recipes import RECIPES
 from penult_proto.v1 import groups_pb2, jobs_pb2, runs_pb2
 

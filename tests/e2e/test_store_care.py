@@ -22,7 +22,7 @@ from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.integrity.seals import TABLES
 from penult_server.registry.jobs import JobTable
-from penult_server.stores.sealed import SEAL
+from penult_server.stores.disk.sealed import SEAL
 from penult_server.upkeep.backup import back_up, restore
 from penult_server.upkeep.command import main
 from penult_server.upkeep.repair import repair_store

@@ -29,7 +29,7 @@ from penult_server.datasets.layouts.document import HELP, documents
 from penult_server.datasets.layouts.multinli import has_negation
 from penult_server.datasets.layouts.reading import LAYOUTS, PUBLISHED_LAYOUTS, layout_of
 from penult_server.datasets.stored import RegisteredDataset
-from penult_server.stores.sealed import sealed_text
+from penult_server.stores.disk.sealed import sealed_text
 
 PUBLISHED = {
     # Sagawa et al. 2020, table 1 and appendix; Koh et al. 2021. Order: class, then attribute.

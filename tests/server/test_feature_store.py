@@ -12,10 +12,10 @@ from penult_proto.errors import ErrorKind
 from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
 from penult_server.stores import features as features_module
+from penult_server.stores.disk.sealed import sealed_text
 from penult_server.stores.features import FeatureHeader, FeatureWriter, chunk_rows
 from penult_server.stores.manifest import LabelNames, read_manifest
 from penult_server.stores.reading import StoredFeatures
-from penult_server.stores.sealed import sealed_text
 
 LABELS = LabelNames(classes=("cat", "dog"), attribute="place", attribute_values=("in", "out"))
 

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.errors import ErrorKind
-from penult_proto.finetune_fields import path_of, written
+from penult_proto.fields.finetune import path_of, written
 from penult_proto.v1 import groups_pb2, runs_pb2
 from penult_server.errors import ServiceError
 from penult_server.finetuning.config import FinetuneConfig

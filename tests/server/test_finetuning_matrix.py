@@ -31,7 +31,7 @@ import penult
 from penult import Client
 from penult.wire import decode, recipes
 from penult_proto.errors import ErrorKind
-from penult_proto.finetune_fields import GROUPS, PLACES
+from penult_proto.fields.finetune import GROUPS, PLACES
 from penult_proto.v1 import runs_pb2
 from penult_server.datasets.model import Attribute, SplitLabels
 from penult_server.errors import ServiceError

@@ -14,7 +14,7 @@ from penult_server.errors import ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.registry.database import Database
 from penult_server.registry.deletion_plan import Sort
-from penult_server.stores.reserve import RESERVE_BYTES, Reserve, free_bytes
+from penult_server.stores.disk.reserve import RESERVE_BYTES, Reserve, free_bytes
 
 
 @pytest.fixture

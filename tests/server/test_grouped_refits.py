@@ -14,7 +14,7 @@ from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import Asked, answer_together
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.errors import ServiceError
-from penult_server.front.queries.refit_request import expand
+from penult_server.front.queries.refits.request import expand
 from penult_server.messages import array_to_proto
 
 NUMPY = Backend(np, "numpy", "cpu")

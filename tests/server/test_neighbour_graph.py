@@ -21,8 +21,8 @@ from penult_server.compute.neighbours.graph import NO_ROW, graph_of, stored_grap
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.parts import Resources
 from penult_server.errors import ServiceError
-from penult_server.neighbour_questions import filled_in, key_of
-from penult_server.stores.durable import remove_staging
+from penult_server.questions.neighbours import filled_in, key_of
+from penult_server.stores.disk.durable import remove_staging
 from penult_server.stores.neighbours import damaged_graphs, forget_graphs, is_stored
 from penult_server.upkeep.verify import verify_store
 

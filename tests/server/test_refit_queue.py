@@ -14,7 +14,7 @@ from penult_server.compute.refits.queue import LONGEST, QUIET, Arrivals, Asked, 
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.turns import Turns
 from penult_server.errors import ServiceError
-from penult_server.front.queries.refit_request import expand
+from penult_server.front.queries.refits.request import expand
 from penult_server.messages import array_from_proto
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import LabelNames

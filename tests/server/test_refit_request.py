@@ -2,14 +2,14 @@
 
 import pytest
 
+from penult_proto.fields.refit import GRID
 from penult_proto.presets import DFR_PENALTIES, PRESETS
-from penult_proto.refit_fields import GRID
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError
-from penult_server.front.queries.refit_defaults import NUMBERS
-from penult_server.front.queries.refit_request import expand
-from penult_server.refit_scalars import candidates_of, read_scalar, write_scalar
+from penult_server.front.queries.refits.defaults import NUMBERS
+from penult_server.front.queries.refits.request import expand
+from penult_server.questions.refit_scalars import candidates_of, read_scalar, write_scalar
 
 NEEDED = {
     "dfr_2022": pb.RefitRequest(scaling=pb.Scaling(kind=pb.SCALING_KIND_SET, feature_set="t")),

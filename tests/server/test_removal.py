@@ -17,9 +17,9 @@ from penult_server.registry.deletion_plan import Sort
 from penult_server.registry.jobs import JobTable
 from penult_server.registry.usage import add_up, read_facts
 from penult_server.stores import removal
-from penult_server.stores.durable import STAGING_PREFIX, remove_staging
+from penult_server.stores.disk.durable import STAGING_PREFIX, remove_staging
+from penult_server.stores.disk.reserve import RESERVE_BYTES, Reserve
 from penult_server.stores.removal import FOLDERS, recover, remove, set_aside
-from penult_server.stores.reserve import RESERVE_BYTES, Reserve
 from penult_server.stores.runs import state_file
 
 A, B, C, SET, DATA = (digit * 64 for digit in "abcde")

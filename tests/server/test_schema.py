@@ -13,7 +13,7 @@ from penult_server.registry.database import SCHEMA_VERSION, Database
 from penult_server.registry.integrity.seals import TABLES, damaged_rows
 from penult_server.registry.jobs import JobTable
 from penult_server.registry.schema import MIGRATIONS, THINGS
-from penult_server.stores.sealed import read_sealed
+from penult_server.stores.disk.sealed import read_sealed
 from penult_server.upkeep.repair import repair_store
 from penult_server.upkeep.verify import opened, tables_of
 

@@ -19,7 +19,7 @@ from penult_server.front.access import RootLock, server_token
 from penult_server.logs import repeats
 from penult_server.registry.database import Database
 from penult_server.settings import Settings
-from penult_server.stores.private import make_private
+from penult_server.stores.disk.private import make_private
 from penult_server.users.command import lifetime
 from penult_server.users.tokens import TokenTable, secret_digest
 

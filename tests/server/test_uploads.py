@@ -10,7 +10,7 @@ import pytest
 from penult_proto.errors import ErrorKind
 from penult_proto.files import is_plain, model_files
 from penult_server.errors import ServiceError
-from penult_server.stores.durable import remove_staging
+from penult_server.stores.disk.durable import remove_staging
 from penult_server.stores.uploads import ExpectedFile, IncomingFiles, remove_uploads, upload_directory
 
 CONTENT = b"some bytes"

@@ -15,7 +15,7 @@ from penult.results.used_grouping import UsedGrouping
 from penult.wire.arrays import decode as array
 from penult.wire.decode import card, decode_notes, metrics, record, time, used_grouping
 from penult_proto.enums import name_or, names_of
-from penult_proto.refit_fields import ARGUMENTS
+from penult_proto.fields.refit import ARGUMENTS
 from penult_proto.v1 import catalog_pb2
 from penult_proto.v1 import refits_pb2 as pb
 

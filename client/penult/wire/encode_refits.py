@@ -1,6 +1,6 @@
 """From the arguments of `Client.refit` and `Client.evaluate` to messages; what is plainly wrong is refused here.
 
-An argument of a refit goes where `penult_proto.refit_fields` says, as the sort of value that its field is. Ranges are
+An argument of a refit goes where `penult_proto.fields.refit` says, as the sort of value that its field is. Ranges are
 the server's to check.
 """
 
@@ -33,7 +33,7 @@ from penult.wire.references import (
 )
 from penult.wire.refit_arguments import PathArguments, RefitArguments, SelectArguments
 from penult_proto.enums import choices_of
-from penult_proto.refit_fields import ARGUMENTS
+from penult_proto.fields.refit import ARGUMENTS
 from penult_proto.v1 import cards_pb2, groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 

@@ -1,6 +1,6 @@
 """Finetuning recipes: the arguments of `Client.finetune`, and the message they become.
 
-`penult_proto.finetune_fields` says where each field is written; a field's type says what its argument takes. Ranges are
+`penult_proto.fields.finetune` says where each field is written; a field's type says what its argument takes. Ranges are
 the server's.
 """
 
@@ -18,7 +18,7 @@ from penult.wire.encode import card
 from penult.wire.finetune_arguments import FinetuneArguments as FinetuneArguments
 from penult.wire.references import checkpoint_digest, dataset_name, grouped_by, start_message
 from penult_proto.enums import choices_of, name_of
-from penult_proto.finetune_fields import GROUPS, KINDS, PLACES, chosen, written
+from penult_proto.fields.finetune import GROUPS, KINDS, PLACES, chosen, written
 from penult_proto.recipes import RECIPES
 from penult_proto.v1 import cards_pb2, groups_pb2, runs_pb2
 

@@ -14,10 +14,10 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from penult_proto.enums import Enumeration, choices_of
-from penult_proto.finetune_fields import GROUPS
+from penult_proto.fields.finetune import GROUPS
+from penult_proto.fields.refit import ARGUMENTS, GRID
 from penult_proto.presets import PRESETS
 from penult_proto.recipes import RECIPES
-from penult_proto.refit_fields import ARGUMENTS, GRID
 from penult_proto.v1 import (
     catalog_pb2,
     datasets_pb2,

@@ -35,7 +35,7 @@ from penult_server.datasets.stored import (
 from penult_server.datasets.tables.table import Texts
 from penult_server.errors import ServiceError
 from penult_server.records import check_no_id
-from penult_server.stores.durable import STAGING_PREFIX, staged_directory
+from penult_server.stores.disk.durable import STAGING_PREFIX, staged_directory
 
 IMAGES_DIRECTORY = "images"
 """Directory in that of a dataset, for images that came inside other files."""

@@ -34,8 +34,8 @@ from penult_server.errors import ServiceError
 from penult_server.named.opening import open_regular
 from penult_server.notes import Note
 from penult_server.records import Attribute
-from penult_server.stores.durable import write_file
-from penult_server.stores.sealed import read_sealed, sealed_text
+from penult_server.stores.disk.durable import write_file
+from penult_server.stores.disk.sealed import read_sealed, sealed_text
 
 FORMAT = 2
 MANIFEST_FILE = "manifest.json"

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from penult_proto.errors import ErrorKind
-from penult_proto.finetune_fields import path_of, written
+from penult_proto.fields.finetune import path_of, written
 from penult_proto.v1 import runs_pb2
 from penult_server.errors import ServiceError
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from penult_proto.finetune_fields import GROUPS
+from penult_proto.fields.finetune import GROUPS
 from penult_server.finetuning.checks import ABOVE_0_TO_1, AT_LEAST_0, FROM_0_BELOW_1, Whole, check_fields, invalid
 from penult_server.finetuning.effects import OF_CVAR_DRO, OF_GROUP_DRO, OF_IMAGES, OF_REPEATED_ERRORS, TRAINED, Needed
 

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
 from penult_proto.enums import name_of, names_of
 from penult_proto.errors import ErrorKind
-from penult_proto.finetune_fields import NESTED, fields_of, written
+from penult_proto.fields.finetune import NESTED, fields_of, written
 from penult_proto.recipes import RECIPES
 from penult_proto.v1 import runs_pb2
 from penult_server.datasets.model import Modality

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from penult_server.finetuning.history import record_from_json, record_to_json
 from penult_server.machine.disks import is_of_disk
 from penult_server.progress import MetricsRecord
-from penult_server.stores.durable import staged_file
-from penult_server.stores.sealed import SEAL, sealed_text, unsealed
+from penult_server.stores.disk.durable import staged_file
+from penult_server.stores.disk.sealed import SEAL, sealed_text, unsealed
 
 FORMAT = 3
 """Format of the state; raised when states of older releases can no longer be resumed. 3: the header has a digest."""

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from penult_server.backbones.images.preprocessing import Prepared, Preprocessing, TextPreprocessing
 from penult_server.backbones.inputs import SplitInputs, open_inputs
 from penult_server.datasets.model import Dataset
-from penult_server.stores.durable import staged_file
+from penult_server.stores.disk.durable import staged_file
 
 
 def open_tokenised(dataset: Dataset, split: str, preprocessing: Preprocessing, root: Path) -> SplitInputs:

@@ -12,8 +12,8 @@ from typing import IO
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.stores.durable import write_file
-from penult_server.stores.private import PRIVATE_FILE, PRIVATE_FOLDER
+from penult_server.stores.disk.durable import write_file
+from penult_server.stores.disk.private import PRIVATE_FILE, PRIVATE_FOLDER
 
 SHORTEST_TOKEN = 32
 """Characters; the server's own have 43."""

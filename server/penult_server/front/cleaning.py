@@ -29,7 +29,7 @@ from penult_server.errors import ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.machine.folders import places, socket_folder
 from penult_server.registry.integrity.copies import renew_copy
-from penult_server.stores.durable import staged
+from penult_server.stores.disk.durable import staged
 from penult_server.stores.removal import FOLDERS, remove
 
 PREFIX = "penult-"

@@ -62,10 +62,10 @@ from penult_server.front.users.open_calls import OpenCalls
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.logs.secrets import conceal
 from penult_server.settings import Settings
-from penult_server.stores.durable import remove_staging
-from penult_server.stores.private import make_private
+from penult_server.stores.disk.durable import remove_staging
+from penult_server.stores.disk.private import make_private
+from penult_server.stores.disk.reserve import Reserve
 from penult_server.stores.removal import FOLDERS
-from penult_server.stores.reserve import Reserve
 
 LEAVING_SECONDS = 8.0
 """How long a server waits for another one to leave its root."""

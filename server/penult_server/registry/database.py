@@ -14,7 +14,7 @@ from penult_server.registry.integrity import seals
 from penult_server.registry.integrity.commits import CommitCount
 from penult_server.registry.integrity.missing import check_not_lost
 from penult_server.registry.schema import MIGRATIONS
-from penult_server.stores.reserve import free_bytes
+from penult_server.stores.disk.reserve import free_bytes
 
 SCHEMA_VERSION = len(MIGRATIONS)
 SMALL_BYTES = 2**26

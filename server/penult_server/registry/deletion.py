@@ -13,8 +13,8 @@ from penult_server.registry.deletion_plan import Closure, Plan, Sort, Thing
 from penult_server.registry.deletion_planner import Planner
 from penult_server.registry.holdings import Holdings
 from penult_server.registry.jobs import JobTable
+from penult_server.stores.disk.reserve import Reserve
 from penult_server.stores.removal import condemn, put_back, recover, set_aside
-from penult_server.stores.reserve import Reserve
 
 STATEMENTS = {
     Sort.RUN: ("DELETE FROM run WHERE id = ?",),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from penult_server.registry.summaries import summary_row
-from penult_server.stores.sealed import add_seals
+from penult_server.stores.disk.sealed import add_seals
 
 VERSION_1 = """
 CREATE TABLE job (

@@ -11,8 +11,8 @@ from penult_proto.v1 import storage_pb2 as pb
 from penult_server.registry.database import Database
 from penult_server.registry.deletion_plan import Sort
 from penult_server.registry.holdings import Holdings
+from penult_server.stores.disk.sizes import Sizes
 from penult_server.stores.runs import state_file
-from penult_server.stores.sizes import Sizes
 
 KINDS = (
     "checkpoints",

@@ -28,9 +28,9 @@ from penult_proto.notes import NoteId
 from penult_proto.safetensors import WEIGHTS_FILE, WeightsDigest
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
-from penult_server.stores.durable import staged_directory
+from penult_server.stores.disk.durable import staged_directory
+from penult_server.stores.disk.sealed import read_sealed, sealed_text
 from penult_server.stores.manifest import as_tuples
-from penult_server.stores.sealed import read_sealed, sealed_text
 
 MANIFEST_FILE = "manifest.json"
 

@@ -29,7 +29,7 @@ from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
 from penult_server.records import Attribute, LabelNames
-from penult_server.stores.durable import STAGING_PREFIX, rename_directory, sync_path, sync_tree
+from penult_server.stores.disk.durable import STAGING_PREFIX, rename_directory, sync_path, sync_tree
 from penult_server.stores.manifest import (
     FeatureManifest,
     damaged_files,

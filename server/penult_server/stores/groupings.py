@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.stores.durable import staged_directory
-from penult_server.stores.sealed import read_sealed, sealed_text
+from penult_server.stores.disk.durable import staged_directory
+from penult_server.stores.disk.sealed import read_sealed, sealed_text
 
 FOLDER = "groupings"
 RULE = "rule."

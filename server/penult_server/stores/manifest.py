@@ -11,7 +11,7 @@ from penult_proto.notes import NoteId
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
 from penult_server.records import Attribute, LabelNames
-from penult_server.stores.sealed import read_sealed, sealed_text
+from penult_server.stores.disk.sealed import read_sealed, sealed_text
 
 FORMAT = 2
 """Number of the layout on disk; a newer one is refused, never guessed at. 2: moments packed in strips."""

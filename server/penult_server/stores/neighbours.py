@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_server.stores.durable import staged_directory
-from penult_server.stores.sealed import read_sealed, sealed_text
+from penult_server.stores.disk.durable import staged_directory
+from penult_server.stores.disk.sealed import read_sealed, sealed_text
 
 PREFIX = "neighbours-"
 STORED_NEIGHBOURS = 64

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from penult_server.stores.durable import STAGING_PREFIX, sync_path
+from penult_server.stores.disk.durable import STAGING_PREFIX, sync_path
 
 ASIDE_PREFIX = ".deleted-"
 FOLDERS = ("checkpoints", "datasets", "features", "groupings", "logs", "runs", "tokens")

@@ -14,8 +14,8 @@ from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.stores.durable import SAFETENSORS_PREFIX, STAGING_PREFIX, sync_place, write_file
-from penult_server.stores.sealed import read_sealed, sealed_text
+from penult_server.stores.disk.durable import SAFETENSORS_PREFIX, STAGING_PREFIX, sync_place, write_file
+from penult_server.stores.disk.sealed import read_sealed, sealed_text
 
 STATE_NAME = "training_state.safetensors"
 RECORD_NAME = "record.json"

@@ -14,7 +14,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.files import digest_of_files, is_plain
 from penult_proto.limits import MOST_FILE_BYTES, MOST_FILES
 from penult_server.errors import ServiceError
-from penult_server.stores.durable import STAGING_PREFIX, staged_directory
+from penult_server.stores.disk.durable import STAGING_PREFIX, staged_directory
 
 SPARE_BYTES = 2**28
 """Bytes of the disk that an upload leaves free."""

@@ -11,8 +11,8 @@ from penult_proto.errors import ErrorKind
 from penult_server.datasets.stored import REGISTRATION_FILE
 from penult_server.errors import ServiceError
 from penult_server.registry.integrity.copies import copy_registry
-from penult_server.stores.durable import staged_directory, write_file
-from penult_server.stores.sealed import read_sealed, sealed_text, things
+from penult_server.stores.disk.durable import staged_directory, write_file
+from penult_server.stores.disk.sealed import read_sealed, sealed_text, things
 from penult_server.upkeep.damage import Verification
 from penult_server.upkeep.verify import REGISTRY, opened, tables_of, verify_store
 

@@ -21,11 +21,11 @@ from penult_server.registry.integrity.copies import COPY, copy_registry
 from penult_server.registry.schema import COLUMNS, NEWEST_NAME, THINGS
 from penult_server.registry.summaries import summary_row
 from penult_server.stores import checkpoints
-from penult_server.stores.durable import STAGING_PREFIX, sync_path, sync_tree
+from penult_server.stores.disk.durable import STAGING_PREFIX, sync_path, sync_tree
+from penult_server.stores.disk.sealed import SEAL, add_seals, sealed_files, things
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import read_manifest
 from penult_server.stores.runs import read_run_record
-from penult_server.stores.sealed import SEAL, add_seals, sealed_files, things
 from penult_server.upkeep.verify import REGISTRY, TABLES_OF, opened, structure_of
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from penult_proto.safetensors import LENGTH, MOST_HEADER_BYTES, HeaderError, parse_header
-from penult_server.stores.sealed import SEAL, unsealed
+from penult_server.stores.disk.sealed import SEAL, unsealed
 
 UNSEALED_FORMAT = 2
 PIECE = 2**20

@@ -10,11 +10,11 @@ from penult_server.errors import ServiceError
 from penult_server.registry.integrity import seals
 from penult_server.registry.integrity.commits import count_file
 from penult_server.stores.checkpoint_stream import CheckpointStream
+from penult_server.stores.disk.sealed import SEALED_FILES, things
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import damaged_files, read_manifest
 from penult_server.stores.neighbours import damaged_graphs
 from penult_server.stores.runs import read_run_manifest, read_run_record, state_file
-from penult_server.stores.sealed import SEALED_FILES, things
 from penult_server.upkeep.damage import Verification
 from penult_server.upkeep.training_state import damage_of_state
 

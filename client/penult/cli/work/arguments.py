@@ -12,7 +12,7 @@ from penult.cli.stored.collections import asked
 from penult.cli.work.grouped import Setting, grouped, known_options, nested
 from penult.cli.work.types import is_list, type_of
 from penult.wire.finetune_arguments import FinetuneArguments
-from penult_proto.finetune_fields import GROUPS
+from penult_proto.fields.finetune import GROUPS
 
 F = TypeVar("F", bound=Callable[..., Any])
 ONE_OF = {"tags": "tag", "evaluate": "evaluate"}

@@ -15,7 +15,7 @@ from penult.arguments.coerce import check_choice
 from penult.cli.work.types import type_of
 from penult.errors import invalid
 from penult.results.records import Checkpoint
-from penult_proto.finetune_fields import GROUPS, chosen
+from penult_proto.fields.finetune import GROUPS, chosen
 from penult_proto.recipes import RECIPES
 from penult_proto.v1 import runs_pb2
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 from penult.cli.work.arguments import joined
 from penult.errors import PenultError, from_kind, invalid
 from penult.wire.recipes import check_names, finetuning
-from penult_proto.finetune_fields import GROUPS
+from penult_proto.fields.finetune import GROUPS
 
 SECTIONS = ("common", "grid", "runs")
 

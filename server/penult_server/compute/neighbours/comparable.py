@@ -6,8 +6,8 @@ from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_server.errors import ServiceError
-from penult_server.neighbour_questions import OF_ATTRIBUTE, OF_CLASS
 from penult_server.notes import Note
+from penult_server.questions.neighbours import OF_ATTRIBUTE, OF_CLASS
 from penult_server.stores.checkpoints import read_manifest
 from penult_server.stores.manifest import FeatureManifest
 

@@ -10,7 +10,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_server.compute.neighbours.sides import Resources, Side
 from penult_server.errors import ServiceError
-from penult_server.neighbour_questions import OTHER, SAME
+from penult_server.questions.neighbours import OTHER, SAME
 
 Integers = NDArray[np.int64]
 

@@ -18,8 +18,8 @@ from penult_server.compute.neighbours.exact import ExactSearch
 from penult_server.compute.neighbours.known import Known
 from penult_server.compute.neighbours.sides import Resources, Side
 from penult_server.errors import ServiceError
-from penult_server.neighbour_questions import OF_ATTRIBUTE, filled_in, key_of, metric_name, refused
 from penult_server.notes import Note
+from penult_server.questions.neighbours import OF_ATTRIBUTE, filled_in, key_of, metric_name, refused
 from penult_server.stores.neighbours import STORED_NEIGHBOURS, StoredGraph, read_graph, write_graph
 
 NO_ROW = 2**64 - 1

@@ -17,7 +17,7 @@ from penult_server.compute.rows.grouped import open_features
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.rows.selected import selected_rows
 from penult_server.compute.rows.stored_rows import StoredRows
-from penult_server.neighbour_questions import OF_ATTRIBUTE, OF_CLASS
+from penult_server.questions.neighbours import OF_ATTRIBUTE, OF_CLASS
 from penult_server.stores.manifest import FeatureManifest
 
 Integers = NDArray[np.int64]

@@ -19,7 +19,7 @@ from penult_server.compute.refits.rows import RowChooser
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
 from penult_server.notes import Note
-from penult_server.refit_scalars import candidates_of
+from penult_server.questions.refit_scalars import candidates_of
 from penult_server.stores.manifest import FeatureManifest
 
 MOST_BYTES = 48 * 2**20

@@ -21,7 +21,7 @@ from penult_server.compute.refits.rows import Detected, Floats, RowChooser
 from penult_server.compute.refits.subspaces import Subspace, center_logits, leading
 from penult_server.errors import ServiceError
 from penult_server.messages import BALANCE_METHODS
-from penult_server.refit_scalars import values_of
+from penult_server.questions.refit_scalars import values_of
 
 MOST_STEPS = 1_000_000
 """Steps of a path at most."""

@@ -29,7 +29,7 @@ from penult_server.compute.refits.work import Logits, Rounds
 from penult_server.compute.rows.grouped import Grouped
 from penult_server.messages import array_to_proto
 from penult_server.notes import Note, notes_to_proto
-from penult_server.refit_scalars import candidates_of
+from penult_server.questions.refit_scalars import candidates_of
 
 SAMPLED = 1024
 """Rows whose predictions are computed first: if they are of two classes, all rows need not be."""

@@ -15,7 +15,7 @@ from penult_proto.v1.pipes_pb2 import ComputeStats
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.registry.jobs import JobCount
-from penult_server.stores.sizes import Sizes
+from penult_server.stores.disk.sizes import Sizes
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 STORE_SECONDS = 300.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from penult_proto.enums import name_of, names_of
 from penult_proto.errors import ErrorKind
-from penult_proto.finetune_fields import written
+from penult_proto.fields.finetune import written
 from penult_proto.safetensors import WEIGHTS_FILE
 from penult_proto.v1 import datasets_pb2, refits_pb2, runs_pb2
 from penult_server.class_names import Classes, match_classes

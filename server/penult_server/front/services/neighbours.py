@@ -18,7 +18,7 @@ from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import named
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.logs.traces import span
-from penult_server.neighbour_questions import key_of
+from penult_server.questions.neighbours import key_of
 from penult_server.stores.neighbours import STORED_NEIGHBOURS, is_stored
 
 

@@ -17,7 +17,7 @@ from penult_server.front.observed.call import answered, failed_alone, note_waite
 from penult_server.front.queries.cards import given_of
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import refittable
-from penult_server.front.queries.refit_request import expand
+from penult_server.front.queries.refits.request import expand
 from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.queries.used_groupings import resolve_grouping
 from penult_server.front.registry_thread import Registry

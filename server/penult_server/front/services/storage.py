@@ -17,8 +17,8 @@ from penult_server.front.users.rules import check_own
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.registry.deletion_plan import Plan, Sort, Thing
 from penult_server.registry.usage import add_up
+from penult_server.stores.disk.sizes import Sizes
 from penult_server.stores.removal import remove
-from penult_server.stores.sizes import Sizes
 
 MOST_LISTED = 8
 """Things that the message of a refusal lists; `dry_run` lists all of them."""

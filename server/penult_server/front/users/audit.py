@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from penult_server.stores.private import PRIVATE_FILE
+from penult_server.stores.disk.private import PRIVATE_FILE
 
 FLUSH_SECONDS = 0.5
 MOST_BYTES = 32 * 2**20

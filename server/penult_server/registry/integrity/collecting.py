@@ -15,8 +15,8 @@ from pathlib import Path
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.deletion_plan import Closure, Plan, Sort, Thing
+from penult_server.stores.disk.sizes import Sizes
 from penult_server.stores.removal import FOLDERS
-from penult_server.stores.sizes import Sizes
 
 GRACE_SECONDS = 30 * 86400.0
 LEAST_GRACE_SECONDS = 3600.0

@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from penult_server.registry.integrity import seals
-from penult_server.stores.durable import staged_file
-from penult_server.stores.reserve import free_bytes
+from penult_server.stores.disk.durable import staged_file
+from penult_server.stores.disk.reserve import free_bytes
 
 COPY = "penult.db.copy"
 """The copy that a server keeps beside its registry, for `penult store repair`."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.stores.sealed import SEALED_FILES, things
+from penult_server.stores.disk.sealed import SEALED_FILES, things
 
 
 def check_not_lost(path: Path, *, is_empty: bool = False) -> None:

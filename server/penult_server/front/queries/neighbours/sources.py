@@ -2,7 +2,7 @@
 
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_server.front.queries.feature_sources import resolve_source
-from penult_server.neighbour_questions import filled_in, refused
+from penult_server.questions.neighbours import filled_in, refused
 from penult_server.registry.catalog import Catalog
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from penult_server.stores.durable import write_file
+from penult_server.stores.disk.durable import write_file
 
 SEAL = "content_sha256"
 """The field with the digest."""

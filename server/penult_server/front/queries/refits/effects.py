@@ -7,12 +7,12 @@ gave it, and removed if only the preset or a default did: a complete request hol
 from dataclasses import dataclass
 
 from penult_proto.errors import ErrorKind
-from penult_proto.refit_fields import GRID, Place, place_of
+from penult_proto.fields.refit import GRID, Place, place_of
 from penult_proto.v1 import groups_pb2 as groups
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError
-from penult_server.front.queries.refit_defaults import DEFAULTS, DETECTED, NUMBERS, Asks, weighs
-from penult_server.refit_scalars import has_scalar, values_of
+from penult_server.front.queries.refits.defaults import DEFAULTS, DETECTED, NUMBERS, Asks, weighs
+from penult_server.questions.refit_scalars import has_scalar, values_of
 
 DRAWN = (
     groups.BALANCE_METHOD_SUBSETTING,

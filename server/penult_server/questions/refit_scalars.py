@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import product
 
-from penult_proto.refit_fields import GRID
+from penult_proto.fields.refit import GRID
 from penult_proto.v1 import refits_pb2 as pb
 
 

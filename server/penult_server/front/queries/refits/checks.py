@@ -8,9 +8,9 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import ServiceError
-from penult_server.front.queries.refit_defaults import NUMBERS, TOP_ROWS, Range, is_strength
+from penult_server.front.queries.refits.defaults import NUMBERS, TOP_ROWS, Range, is_strength
 from penult_server.messages import BALANCE_BY, BALANCE_METHODS
-from penult_server.refit_scalars import has_scalar, values_of
+from penult_server.questions.refit_scalars import has_scalar, values_of
 
 MOST_REPEATS = 10_000
 MOST_CANDIDATES = 20_000

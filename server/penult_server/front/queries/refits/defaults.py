@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from penult_proto.v1 import groups_pb2 as groups
 from penult_proto.v1 import refits_pb2 as pb
-from penult_server.refit_scalars import write_scalar
+from penult_server.questions.refit_scalars import write_scalar
 
 Asks = Callable[[pb.RefitRequest], bool]
 Range = tuple[Callable[[float], bool], str]

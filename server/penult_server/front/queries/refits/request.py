@@ -6,20 +6,20 @@ from typing import TypeVar
 from google.protobuf.descriptor import FieldDescriptor
 
 from penult_proto.errors import ErrorKind
+from penult_proto.fields.refit import GRID
 from penult_proto.presets import PRESETS
-from penult_proto.refit_fields import GRID
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import unknown
-from penult_server.front.queries.refit_checks import check_request, refusal
-from penult_server.front.queries.refit_defaults import (
+from penult_server.front.queries.refits.checks import check_request, refusal
+from penult_server.front.queries.refits.defaults import (
     DEFAULTS,
     PATH_DEFAULTS,
     ROBUST_TOLERANCE,
     SELECT_DEFAULTS,
     TOLERANCE,
 )
-from penult_server.front.queries.refit_effects import check_effects
-from penult_server.refit_scalars import clear_scalar, has_scalar, read_scalar
+from penult_server.front.queries.refits.effects import check_effects
+from penult_server.questions.refit_scalars import clear_scalar, has_scalar, read_scalar
 
 WHOLE = (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64)
 _Part = TypeVar("_Part", pb.Path, pb.Select)

@@ -73,8 +73,8 @@ class LabelNoise(Shown, Savable):
             {
                 "row_id": self.row_ids.tolist(),
                 "suspicion": self.suspicion.tolist(),
-                "neighbour_class": [self.classes[index] for index in self.neighbour_class.tolist()],
-                "head_class": [self.classes[index] if index >= 0 else "" for index in self.head_class.tolist()],
+                "neighbour_class": [self.classes[int(index)] for index in self.neighbour_class],
+                "head_class": [self.classes[int(index)] if index >= 0 else "" for index in self.head_class],
                 "flagged": self.flagged.tolist(),
                 "minority": self.minority.tolist(),
             },
@@ -102,7 +102,7 @@ class LabelNoise(Shown, Savable):
     def _repr_html_(self) -> str:
         """The record for a notebook."""
         rows = [
-            (str(self.row_ids[place]), f"{self.suspicion[place]:.3f}", self.classes[self.neighbour_class[place]])
+            (str(self.row_ids[place]), f"{self.suspicion[place]:.3f}", self.classes[int(self.neighbour_class[place])])
             for place in np.flatnonzero(self.flagged)[:MOST_SHOWN]
         ]
         return card(

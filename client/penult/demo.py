@@ -17,7 +17,6 @@ from penult.results.groupings.grouping import Grouping
 from penult.results.metrics import Metrics
 from penult.results.records import FeatureSet, Run
 from penult.types import Preset
-from penult.wire.refit_arguments import RefitArguments
 
 DATASET = "footwear"
 BACKBONE = "tf_efficientnet_lite0"
@@ -98,20 +97,15 @@ def compare_heads(
 
 def compare_groupings(client: Client, sets: dict[str, FeatureSet], found: Grouping) -> list[Scores]:
     """Refits on training features that balance classes, the groups that were found, and the true ones."""
-    balanced: list[tuple[str, RefitArguments]] = [
-        ("classes", {"balance": "subsetting", "by": "class"}),
-        (f"groups found by {found.method}", {"by": found}),
-        ("true groups", {}),
-    ]
+    train, evaluate = sets["train"], {"test": sets["test"]}
+    refits = {
+        "classes": client.refit(train, preset="dfr_l2", balance="subsetting", by="class", evaluate=evaluate),
+        f"groups found by {found.method}": client.refit(train, preset="dfr_l2", by=found, evaluate=evaluate),
+        "true groups": client.refit(train, preset="dfr_l2", evaluate=evaluate),
+    }
     return [
-        Scores(
-            head=f"refit dfr_l2 on train, {name}",
-            features="untouched",
-            metrics=client.refit(sets["train"], preset="dfr_l2", evaluate={"test": sets["test"]}, **arguments).metrics[
-                "test"
-            ],
-        )
-        for name, arguments in balanced
+        Scores(head=f"refit dfr_l2 on train, {name}", features="untouched", metrics=refit.metrics["test"])
+        for name, refit in refits.items()
     ]
 
 

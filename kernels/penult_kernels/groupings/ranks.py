@@ -142,5 +142,5 @@ def _by_class(features: Array, y: Integers, chosen: Integers) -> Iterator[tuple[
     columns = columns_of(features, needed)
     for c in range(len(chosen)):
         own: Integers = np.flatnonzero(y == c)
-        at: Integers = np.searchsorted(needed, chosen[c])
+        at: Integers = np.asarray(np.searchsorted(needed, chosen[c]), dtype=np.int64)
         yield c, own, columns[np.ix_(own, at)]

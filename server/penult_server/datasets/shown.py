@@ -63,9 +63,9 @@ def shown_examples(
     for row in row_ids:
         check()
         place = places[int(row)]
-        shown = pb.ShownExample(row_id=int(row), class_name=info.classes[labels.y[place]])
+        shown = pb.ShownExample(row_id=int(row), class_name=info.classes[int(labels.y[place])])
         if info.attributes:
-            shown.attribute_value = info.attributes[0].values[labels.a[place, 0]]
+            shown.attribute_value = info.attributes[0].values[int(labels.a[place, 0])]
         _show(shown, examples[place], side)
         found.append(shown)
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,15 +95,15 @@ class FeatureMap(Shown, Savable):
 
         Raises ImportError when pandas is missing.
         """
-        values: Any = np.array(self.attribute_values or ("",))
+        values = self.attribute_values or ("",)
         return frame(
             {
-                "row_id": self.row_id,
-                "first": self.coordinates[:, 0],
-                "second": self.coordinates[:, 1],
-                "class": np.array(self.classes)[self.y],
-                "attribute": values[self.a],
-                "right": self.right,
+                "row_id": self.row_id.tolist(),
+                "first": self.coordinates[:, 0].tolist(),
+                "second": self.coordinates[:, 1].tolist(),
+                "class": [self.classes[y] for y in self.y],
+                "attribute": [values[a] for a in self.a],
+                "right": self.right.tolist(),
             }
         )
 

@@ -99,8 +99,8 @@ class FeatureMap(Shown, Savable):
         return frame(
             {
                 "row_id": self.row_id.tolist(),
-                "first": self.coordinates[:, 0].tolist(),
-                "second": self.coordinates[:, 1].tolist(),
+                "first": [float(point[0]) for point in self.coordinates],
+                "second": [float(point[1]) for point in self.coordinates],
                 "class": [self.classes[y] for y in self.y],
                 "attribute": [values[a] for a in self.a],
                 "right": self.right.tolist(),

@@ -15,6 +15,8 @@ from penult_proto.errors import ErrorKind
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+FIRST_WAIT, LONGEST_GROWN = 0.25, 2.0
+"""Seconds of the first wait where the server says less, and of the longest that it grows to."""
 LONGEST_WAIT = 8.0
 """Seconds between two attempts at most."""
 
@@ -22,8 +24,8 @@ LONGEST_WAIT = 8.0
 class Patience:
     """How long a call may still be tried, within its own deadline.
 
-    Each wait is up to twice the last one, and drawn at random, so that those who were refused together do not come
-    back together.
+    The server says after what time there is likely to be a place; where it says little, the waits grow. Each is drawn
+    at random, so that those who were refused together do not come back together.
     """
 
     def __init__(self, timeout: float | None) -> None:
@@ -39,7 +41,8 @@ class Patience:
         """Whether the call may be made again; returns when it is time. False at once for any other failure."""
         if failure.kind != ErrorKind.BUSY or failure.retry_after is None:
             return False
-        wait = min(failure.retry_after * 2**self._n_refused, LONGEST_WAIT) * random.uniform(0.5, 1.0)
+        grown = min(FIRST_WAIT * 2**self._n_refused, LONGEST_GROWN)
+        wait = min(max(failure.retry_after, grown), LONGEST_WAIT) * random.uniform(0.5, 1.0)
         self._n_refused += 1
         if self._end is not None and time.monotonic() + wait >= self._end:
             return False

@@ -3,6 +3,7 @@
 To add one: a line here, its module in ``penult_server/compute/groupings/methods/``, a test of its right value.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -37,6 +38,16 @@ class GroupingMethod:
     """Whether the rows, or a head that is given, must have logits."""
     takes_head: bool = False
     """Whether a head may be given; one that needs logits takes it, too."""
+    head_with: tuple[str, str] | None = None
+    """The word, and its value, with which alone a head that is given is looked at."""
+
+    def looks_at_head(self, words: Mapping[str, str]) -> bool:
+        """Whether a head that is given has an effect beside these words; those left out are the defaults."""
+        if self.head_with is None:
+            return self.needs_logits or self.takes_head
+        word, value = self.head_with
+        return words.get(word, self.words[word][0]) == value
+
     needs_attribute: bool = False
     """Whether `other` must have an attribute."""
     takes_indices: bool = False
@@ -196,6 +207,7 @@ _add(
         words={"on": ("features", "logits")},
         is_random=True,
         takes_head=True,
+        head_with=("on", "logits"),
     )
 )
 _add(
@@ -353,5 +365,6 @@ _add(
         },
         is_random=True,
         takes_head=True,
+        head_with=("predictions", "given"),
     )
 )

@@ -164,6 +164,15 @@ def test_what_cannot_be_asked_is_refused_and_says_what_can(client, sets):
     refused("empty_group", lambda: client.discover(one_class, method="regularised_errors"))
 
 
+@pytest.mark.parametrize(("method", "word", "value"), [("kmeans", "on", "logits"), ("facts", "predictions", "given")])
+def test_a_head_without_effect_is_refused(client, sets, method, word, value):
+    refit = client.refit(sets["train"], preset="erm", l2=0.1)
+    with pytest.raises(penult.InvalidRequest, match=rf"head must be left out, or given with {word}='{value}'"):
+        client.discover(sets["val"], method=method, head=refit)
+    found = client.discover(sets["val"], method=method, head=refit, **{word: value})
+    assert found.digest != client.discover(sets["val"], method=method, **{word: value}).digest
+
+
 def test_methods_are_listed_with_their_options(client):
     methods = client.grouping_methods()
     assert methods["regularised_errors"].sets["l2"] == 1.0

@@ -188,10 +188,11 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
             return replace(row, failure=str(error))
 
     def _discovered(self, method: GroupingMethod, options: Mapping[str, Any], asked: _Asked) -> Grouping:
+        said = {name: str(options[name]) for name in method.words if name in options}
         taken: dict[str, Any] = {
             "fit": asked.fit if method.takes_fit else None,
             "other": asked.other if method.takes_other or method.needs_attribute else None,
-            "head": asked.head if method.needs_logits or method.takes_head else None,
+            "head": asked.head if method.looks_at_head(said) else None,
             "seed": asked.seed,
             "timeout": asked.timeout,
             "progress": asked.progress,

@@ -194,6 +194,9 @@ def _complete_head(
             request.ClearField("head")
     if request.HasField("head") and not (method.needs_logits or method.takes_head):
         raise _wrong("head", f"left out: the method {method.name!r} looks at no logits", "a head")
+    if request.HasField("head") and not method.looks_at_head(request.words) and method.head_with is not None:
+        word, value = method.head_with
+        raise _wrong("head", f"left out, or given with {word}={value!r}, which looks at it", request.words[word])
     sets = [source, *(catalog.feature_set(one) for one in (request.fit, request.other) if one)]
     without = [one.digest[:12] for one in sets if not (one.has_logits or one.has_head)]
     if method.needs_logits and without and not request.HasField("head"):

@@ -18,6 +18,8 @@ penult.Client             what can be asked; help(penult.Client.refit) and the l
 client.refit(preset=...)     published methods by name: client.presets(); DFR, AFR, SELF, RAD and others
 client.finetune(recipe=...)  published training set-ups by name: client.recipes()
 client.features.upload       your own features, from any framework; no model is needed
+client.discover(method=...)  groups that nobody labelled, by client.grouping_methods(); by= takes them everywhere
+client.neighbours(...)       nearest rows; read off them: duplicates, leaks, wrong labels; client.gallery shows them
 
 Answers are records (`Run`, `FeatureSet`, `Spectra`, `Refit`, `Metrics`, ...) that print themselves; many have
 .to_frame() and .plot(). Whatever fails raises a `PenultError`, of a class that says what to do: help(penult.errors).

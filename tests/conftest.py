@@ -1,6 +1,7 @@
 """What every test may rely on: nothing of this user's, nothing of the network."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Address files of test servers must not land beside the user's own.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="penult-test-state-")
 os.environ.pop("PENULT_TOKEN", None)
+# A shell starts what runs in its background with SIGINT ignored, nohup with SIGHUP: and so all that tests start.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from penult_proto.v1 import jobs_pb2, runs_pb2
-from penult_proto.v1.pipes_pb2 import ToWorker
+from penult_proto.v1.pipes_pb2 import FromWorker, Pulse, ToWorker
+from penult_server import pipes
 from penult_server.front.access import server_token
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.registry_thread import Registry
@@ -60,6 +61,8 @@ class ThreadWorker:
             said = ToWorker.FromString(content[4:])
             if said.cancel:
                 self._channel._cancelled.set()
+            elif said.pulse:
+                self.stdout.feed_data(pipes.framed(FromWorker(pulse=Pulse())))
             else:
                 threading.Thread(target=self._work, args=(said.job,), daemon=True).start()
         else:

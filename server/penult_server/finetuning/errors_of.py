@@ -16,7 +16,8 @@ from penult_server.backbones.saving import load_checkpoint
 from penult_server.class_names import Classes, match_classes
 from penult_server.datasets.model import Dataset
 from penult_server.finetuning.evaluate import split_logits
-from penult_server.finetuning.examples import TRAIN, TrainingSet
+from penult_server.finetuning.examples import TrainingSet
+from penult_server.finetuning.groups import TRAIN
 from penult_server.notes import Note
 from penult_server.stores.checkpoints import read_manifest
 

@@ -33,7 +33,8 @@ from penult_server.finetuning.determinism import reproducible
 from penult_server.finetuning.effects import has_files
 from penult_server.finetuning.errors_of import errors_of, repeated
 from penult_server.finetuning.evaluate import split_logits, split_metrics
-from penult_server.finetuning.examples import TRAIN, balance, split_batches, training_batches
+from penult_server.finetuning.examples import balance, split_batches, training_batches
+from penult_server.finetuning.groups import TRAIN
 from penult_server.finetuning.keep import check_ranked, needed
 from penult_server.finetuning.manifest import write_manifest
 from penult_server.finetuning.optimizer import learning_rate_factor, set_learning_rate

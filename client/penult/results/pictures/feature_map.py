@@ -98,12 +98,12 @@ class FeatureMap(Shown, Savable):
         values = self.attribute_values or ("",)
         return frame(
             {
-                "row_id": self.row_id.tolist(),
+                "row_id": [int(id) for id in self.row_id],
                 "first": [float(point[0]) for point in self.coordinates],
                 "second": [float(point[1]) for point in self.coordinates],
-                "class": [self.classes[y] for y in self.y],
-                "attribute": [values[a] for a in self.a],
-                "right": self.right.tolist(),
+                "class": [self.classes[int(y)] for y in self.y],
+                "attribute": [values[int(a)] for a in self.a],
+                "right": [int(one) for one in self.right],
             }
         )
 

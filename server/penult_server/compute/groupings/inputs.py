@@ -20,7 +20,7 @@ from penult_server.compute.groupings.found import Floats, Inputs, Integers, Rows
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.named_heads import Rules
 from penult_server.compute.reporting import SILENT, Reporter
-from penult_server.compute.spectra.parts import selected_rows
+from penult_server.compute.rows.selected import selected_rows
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto
 from penult_server.stores.manifest import FeatureManifest

@@ -173,7 +173,7 @@ def test_queries_that_make_no_sense(client, arrays):
     mine = client.features.upload(**arrays, name="sensible")
     with refused("invalid_argument", "correction"):
         client.spectra(mine, correction=2)
-    with refused("invalid_argument", "group", "class"):
+    with refused("unknown_grouping", "group", "class"):
         client.spectra(mine, by="row")
     with refused("invalid_argument", "dfr"):
         client.refit(mine, preset="drf")

@@ -58,10 +58,11 @@ def run_demo(root: Path) -> None:
         save(spectra.plot(), figures / "spectra.png")
         save(plot_history(run), figures / "accuracies.png")
         print("\n5. The same without the attribute: groups found in the untouched training features, then balanced")
-        found = client.discover(untouched["train"], method="regularised_errors")
-        print(client.score_grouping(found))
+        found = [client.discover(untouched["train"], method=method) for method in ("regularised_errors", "xrm")]
+        for grouping in found:
+            print(f"{grouping.method}: {client.score_grouping(grouping)}\n")
         print(scores_table(compare_groupings(client, untouched, found)))
-        save(client.map(untouched["train"], by=found).plot(), figures / "found.png")
+        save(client.map(untouched["train"], by=found[-1]).plot(), figures / "found.png")
     print(closing(root, tuned, figures))
     print(f"\n{time.monotonic() - started:.1f} s in all")
 
@@ -95,12 +96,15 @@ def compare_heads(
     ]
 
 
-def compare_groupings(client: Client, sets: dict[str, FeatureSet], found: Grouping) -> list[Scores]:
+def compare_groupings(client: Client, sets: dict[str, FeatureSet], found: list[Grouping]) -> list[Scores]:
     """Refits on training features that balance classes, the groups that were found, and the true ones."""
     train, evaluate = sets["train"], {"test": sets["test"]}
     refits = {
         "classes": client.refit(train, preset="dfr_l2", balance="subsetting", by="class", evaluate=evaluate),
-        f"groups found by {found.method}": client.refit(train, preset="dfr_l2", by=found, evaluate=evaluate),
+        **{
+            f"groups found by {one.method}": client.refit(train, preset="dfr_l2", by=one, evaluate=evaluate)
+            for one in found
+        },
         "true groups": client.refit(train, preset="dfr_l2", evaluate=evaluate),
     }
     return [

@@ -65,7 +65,7 @@ def main() -> None:
         if given.data == "images":
             sets = image_sets(client)
         else:
-            sets = text_sets(client, given.root / "texts-of-the-table", given.vader)
+            sets = text_sets(client, given.root.with_name(f"{given.root.name}-texts"), given.vader)
         print(client.discover_all(sets["train"], test=sets["test"], other=sets["val"], preset="dfr_l2"))
 
 

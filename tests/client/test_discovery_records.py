@@ -62,7 +62,7 @@ def row(method: str, **fields: object) -> DiscoveryRow:
         **{"method": method, "grouping": "", "n_groups": 0, "worst_group_accuracy": NAN, "failure": ""}
         | numbers
         | gaps
-        | fields  # type: ignore[arg-type]
+        | fields
     )
 
 

@@ -93,12 +93,12 @@ def test_a_regularised_head_finds_the_planted_minorities(client, sets):
         ("gic", 0.4, {"other": "test"}),
         ("gmm", 0.6, {}),
         ("kmeans", 0.2, {}),
-        ("spare", -1, {"max_k": 3}),
+        ("spare", 0.1, {"max_k": 3}),
         ("george", 0.4, {"max_k": 3, "overcluster": 1}),
-        ("domino", -1, {"components": 4, "axes": 4}),
-        ("facts", 0.02, {"axes": 4}),
-        ("units", -1, {"indices": [1]}),
-        ("spuriosity", -1, {"indices": [1]}),
+        ("domino", 0.9, {"components": 4, "axes": 4}),
+        ("facts", 0.7, {"axes": 4, "prediction_weight": 1}),
+        ("units", 0.3, {"indices": [1], "quantile": 0.05}),
+        ("spuriosity", 0.7, {"indices": [1], "quantile": 0.05}),
     ],
 )
 def test_every_method_finds_planted_groups_and_assigns_other_rows(client, sets, method, least, options):
@@ -106,6 +106,7 @@ def test_every_method_finds_planted_groups_and_assigns_other_rows(client, sets, 
     groups = client.discover(sets["val"], method=method, fit=sets["train"], seed=1, **given)
     scores = client.score_grouping(groups).overall
     assert scores.ari > least
+    assert scores.p_value < 0.01
     assert scores.minority_recall > 0.6
     assigned = groups.on(sets["train"])
     assert assigned.n_rows == 1500

@@ -54,8 +54,13 @@ class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
         if request.head.WhichOneof("head") == "refit":
             refit = await self._registry.run(self._registry.catalog.refit, request.head.refit)
             request.head.CopyFrom(refits_pb2.HeadReference(explicit=refit.head))
-        ask: Ask = lambda stub, metadata: stub.DiscoverGroups(request, metadata=metadata)  # noqa: E731
-        return await self._answer(digest, given, context, ask, feature_set.n_examples)
+        return await self._answer(
+            digest,
+            given,
+            context,
+            lambda stub, metadata: stub.DiscoverGroups(request, metadata=metadata),
+            feature_set.n_examples,
+        )
 
     async def AssignGroups(self, request: pb.AssignGroupsRequest, context: Context) -> pb.Grouping:
         given = given_of(request.card, context, "grouping")
@@ -65,8 +70,13 @@ class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
             digest = grouping.digest
         else:
             digest = query_digest("assigned_grouping", request)
-        ask: Ask = lambda stub, metadata: stub.AssignGroups(request, metadata=metadata)  # noqa: E731
-        return await self._answer(digest, given, context, ask, feature_set.n_examples)
+        return await self._answer(
+            digest,
+            given,
+            context,
+            lambda stub, metadata: stub.AssignGroups(request, metadata=metadata),
+            feature_set.n_examples,
+        )
 
     async def ScoreGrouping(self, request: pb.ScoreGroupingRequest, context: Context) -> pb.GroupingScores:
         with span("resolve"):

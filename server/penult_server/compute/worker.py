@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Never, TypeVar
 
@@ -72,6 +72,9 @@ from penult_server.stores.neighbours import forget_graphs
 THREADS = QUERIES_AT_ONCE + UPLOADS_AT_ONCE + READS_AT_ONCE
 """Calls that are served at a time. Transfers wait for disks and clients; the device serves one call at a time."""
 T = TypeVar("T")
+Q = TypeVar("Q")
+Device = Callable[[], AbstractContextManager[None]]
+"""Takes the device for a block."""
 Context = grpc.ServicerContext
 
 
@@ -96,87 +99,52 @@ class Worker(
         self._refits = RefitQueue(self._material, self._device, reports)
 
     def ComputeSpectra(self, request: spectra_pb2.ComputeSpectraRequest, context: Context) -> spectra_pb2.Spectra:
-        return self._on_device(
-            context, lambda check, progress: compute_spectra(request, self._resources(check, progress))
-        )
+        return self._answered(context, compute_spectra, request)
 
     def ComputeDescriptors(
         self, request: spectra_pb2.ComputeDescriptorsRequest, context: Context
     ) -> spectra_pb2.Descriptors:
-        return self._on_device(
-            context, lambda check, progress: compute_descriptors(request, self._resources(check, progress))
-        )
+        return self._answered(context, compute_descriptors, request)
 
     def ComputePrincipalAngles(
         self, request: spectra_pb2.ComputePrincipalAnglesRequest, context: Context
     ) -> spectra_pb2.PrincipalAngles:
-        return self._on_device(
-            context, lambda check, progress: compute_principal_angles(request, self._resources(check, progress))
-        )
+        return self._answered(context, compute_principal_angles, request)
 
     def ReadEigenvectors(
         self, request: spectra_pb2.ReadEigenvectorsRequest, context: Context
     ) -> Iterator[spectra_pb2.ReadEigenvectorsResponse]:
-        try:
-            yield from read_eigenvectors(
-                request,
-                self._resources(self._check_of(context), self._reporter(context)),
-                lambda: self._device.held(user_of(context)),
-            )
-        except Exception as error:  # the seam, see `refuse`
-            refuse(context, error)
+        return self._streamed(context, read_eigenvectors, request)
 
     def ReadCoordinates(
         self, request: spectra_pb2.ReadCoordinatesRequest, context: Context
     ) -> Iterator[spectra_pb2.ReadCoordinatesResponse]:
-        try:
-            yield from read_coordinates(
-                request,
-                self._resources(self._check_of(context), self._reporter(context)),
-                lambda: self._device.held(user_of(context)),
-            )
-        except Exception as error:  # the seam, see `refuse`
-            refuse(context, error)
+        return self._streamed(context, read_coordinates, request)
 
     def ReadNeighbours(
         self, request: neighbours_pb2.NeighbourQuery, context: Context
     ) -> Iterator[neighbours_pb2.ReadNeighboursResponse]:
-        try:
-            yield from read_neighbours(
-                request,
-                self._resources(self._check_of(context), self._reporter(context)),
-                lambda: self._device.held(user_of(context)),
-            )
-        except Exception as error:  # the seam, see `refuse`
-            refuse(context, error)
+        return self._streamed(context, read_neighbours, request)
 
     def EvaluateNeighbours(
         self, request: neighbours_pb2.EvaluateNeighboursRequest, context: Context
     ) -> neighbours_pb2.NeighbourMetrics:
-        return self._on_device(
-            context, lambda check, progress: evaluate_neighbours(request, self._resources(check, progress))
-        )
+        return self._answered(context, evaluate_neighbours, request)
 
     def FindDuplicates(
         self, request: neighbours_pb2.FindDuplicatesRequest, context: Context
     ) -> neighbours_pb2.Duplicates:
-        return self._on_device(
-            context, lambda check, progress: find_duplicates(request, self._resources(check, progress))
-        )
+        return self._answered(context, find_duplicates, request)
 
     def FindLabelNoise(
         self, request: neighbours_pb2.FindLabelNoiseRequest, context: Context
     ) -> neighbours_pb2.LabelNoise:
-        return self._on_device(
-            context, lambda check, progress: find_label_noise(request, self._resources(check, progress))
-        )
+        return self._answered(context, find_label_noise, request)
 
     def ComputeNeighbourRates(
         self, request: neighbours_pb2.ComputeNeighbourRatesRequest, context: Context
     ) -> neighbours_pb2.NeighbourRates:
-        return self._on_device(
-            context, lambda check, progress: compute_neighbour_rates(request, self._resources(check, progress))
-        )
+        return self._answered(context, compute_neighbour_rates, request)
 
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
@@ -300,6 +268,20 @@ class Worker(
 
     def _access(self, check: Callable[[], None], progress: Reporter) -> Access:
         return Access(root=self._root, material=self._material, check=check, progress=progress)
+
+    def _answered(self, context: Context, compute: Callable[[Q, Resources], T], request: Q) -> T:
+        """What `compute` answers to a request, with the device."""
+        return self._on_device(context, lambda check, progress: compute(request, self._resources(check, progress)))
+
+    def _streamed(
+        self, context: Context, read: Callable[[Q, Resources, Device], Iterator[T]], request: Q
+    ) -> Iterator[T]:
+        """What `read` sends; it takes the device while it computes, and leaves it while it sends."""
+        try:
+            resources = self._resources(self._check_of(context), self._reporter(context))
+            yield from read(request, resources, lambda: self._device.held(user_of(context)))
+        except Exception as error:  # the seam, see `refuse`
+            refuse(context, error)
 
     def _on_device(self, context: Context, compute: Callable[[Callable[[], None], Reporter], T]) -> T:
         arrived = time.monotonic()

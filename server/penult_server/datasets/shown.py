@@ -49,8 +49,10 @@ def shown_examples(
     DATASET_CHANGED or CORRUPT_IMAGE as opening an example does.
     """
     labels, info = dataset.info.split(split), dataset.info
-    places = {int(row): place for place, row in enumerate(labels.row_id)}
-    if missing := [int(row) for row in row_ids if int(row) not in places]:
+    order = np.argsort(labels.row_id)
+    places = order[np.minimum(np.searchsorted(labels.row_id, row_ids, sorter=order), len(order) - 1)]
+    missing = row_ids[labels.row_id[places] != row_ids]
+    if missing.size:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
             f"split {split!r} of {info.name!r} has no row with id {missing[0]} ({len(missing)} of {len(row_ids)} ids "
@@ -60,13 +62,12 @@ def shown_examples(
         )
     examples = dataset.examples(split)
     found: list[pb.ShownExample] = []
-    for row in row_ids:
+    for row, place in zip(row_ids, places, strict=True):
         check()
-        place = places[int(row)]
         shown = pb.ShownExample(row_id=int(row), class_name=info.classes[int(labels.y[place])])
         if info.attributes:
             shown.attribute_value = info.attributes[0].values[int(labels.a[place, 0])]
-        _show(shown, examples[place], side)
+        _show(shown, examples[int(place)], side)
         found.append(shown)
     return found
 

@@ -111,9 +111,10 @@ class Resolver:
 
         Raises ServiceError: UNKNOWN_DATASET, and what `datasets.shown.shown_examples` raises.
         """
-        known = {key: one for one in await self.datasets() for key in (one.digest, one.name)}
+        datasets = await self.datasets()
+        known = {key: one for one in datasets for key in (one.digest, one.name)}
         if name not in known:
-            raise unknown(ErrorKind.UNKNOWN_DATASET, "dataset", name, [one.name for one in await self.datasets()])
+            raise unknown(ErrorKind.UNKNOWN_DATASET, "dataset", name, [one.name for one in datasets])
         dataset = known[name]
         return await self._files.run(
             lambda: shown_examples(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -101,14 +101,8 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         request.center = request.center if request.HasField("center") else True
         check_subspace_width(request.top_k, feature_set.n_features)
         check_correction(request.correction)
-        with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
-            messages = self._compute.relay(
-                lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ReadEigenvectors(
-                    request, metadata=named(key)
-                )
-            )
-            async for message in messages:
-                yield message
+        async for message in self._relayed("ReadEigenvectors", request, context):
+            yield message
 
     async def ReadCoordinates(
         self, request: spectra_pb2.ReadCoordinatesRequest, context: Context
@@ -117,11 +111,15 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         asked = request.top_k if request.HasField("top_k") else 2
         request.top_k = min(asked, feature_set.n_features)
         check_subspace_width(request.top_k, feature_set.n_features)
+        async for message in self._relayed("ReadCoordinates", request, context):
+            yield message
+
+    async def _relayed(self, rpc: str, request: Message, context: Context) -> AsyncIterator[Any]:
+        """What the compute worker streams, as it comes."""
+        stub = spectra_pb2_grpc.SpectraServiceStub
         with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
-            messages = self._compute.relay(
-                lambda channel: spectra_pb2_grpc.SpectraServiceStub(channel).ReadCoordinates(
-                    request, metadata=named(key)
-                )
+            messages: AsyncIterator[Any] = self._compute.relay(
+                lambda channel: getattr(stub(channel), rpc)(request, metadata=named(key))
             )
             async for message in messages:
                 yield message

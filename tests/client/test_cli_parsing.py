@@ -131,6 +131,11 @@ def test_every_command_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> 
         assert set(silent) <= {"by", "seed", "preset", "correction"}, path
 
 
+def test_a_method_is_shown_with_what_its_options_may_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", "kmeans"]) == 0
+    assert "k = 2  (2 .. 64: clusters of each class)" in capsys.readouterr().out
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"penult {version('penult')}\n"

@@ -123,6 +123,16 @@ def test_spectra_and_refit_as_json(root, tmp_path):
     assert 0 <= answer["metrics"]["test"]["worst_group_accuracy"] <= 1
 
 
+def test_groups_are_found_and_scored_as_python_does_it(client, answer, run):
+    found = answer("discover", "mine", "--method", "kmeans", "--set", "k=3", "--seed", "1", "--name", "three")
+    assert found == as_json(client.groupings.get("three"))
+    assert found["digest"] == client.discover("mine", method="kmeans", k=3, seed=1).digest
+    assert answer("score", "three") == as_json(client.score_grouping("three"))
+    assert answer("spectra", "mine", "--by", "three")["groups"]
+    status, _, complaint = run("discover", "mine", "--method", "kmeans", "--set", "seed=1")
+    assert (status, "kmeans has k" in complaint) == (2, True)
+
+
 def test_a_finetuning_is_the_one_that_python_asks_for(client, trained, answer, tiny):
     job = client.finetune(dataset="shapes", epochs=1, **tiny)
     assert job.id == trained.id

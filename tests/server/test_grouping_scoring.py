@@ -73,6 +73,9 @@ def test_scores_are_within_each_class_and_averaged_by_rows(store):
         rows = one.y == Y
         expected = sk.average_precision_score(A[rows] == minority, soft[rows, minority].astype(np.float64))
         assert one.minority_average_precision == pytest.approx(expected)
+        for k, precision in ((10, one.minority_precision_at_10), (25, one.minority_precision_at_25)):
+            ranked = [sorted(np.flatnonzero(rows), key=lambda row, part=part: -soft[row, part]) for part in (0, 1)]
+            assert precision == max(np.mean(A[first[:k]] == minority) for first in ranked)
         assert abs(one.baseline_ari) < 0.02
         assert one.p_value == pytest.approx(1 / 201)
     sizes = [one.n_rows for one in found.classes]

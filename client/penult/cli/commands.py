@@ -8,7 +8,7 @@ from importlib.metadata import version
 import click
 from click.shell_completion import shell_complete
 
-from penult.cli import exporting, published, questions, setting_up
+from penult.cli import exporting, finding, published, questions, setting_up
 from penult.cli.printing import COMPLETION
 from penult.cli.setting_up import FAILED
 from penult.cli.stored import deleting
@@ -55,7 +55,7 @@ def store() -> None:
 COLLECTIONS = (DATASETS, RUNS, CHECKPOINTS, FEATURES, GROUPINGS, RESULTS, JOBS)
 WORK = (finetune, sweep, extract)
 for command in (
-    *(*WORK, *questions.COMMANDS, *exporting.COMMANDS, *published.COMMANDS),
+    *(*WORK, *questions.COMMANDS, *finding.COMMANDS, *exporting.COMMANDS, *published.COMMANDS),
     *(*deleting.COMMANDS, *setting_up.COMMANDS),
 ):
     penult.add_command(command)

@@ -1,10 +1,11 @@
-"""``penult recipes`` and ``penult presets``: what finetunings and refits are known by name. No server is asked."""
+"""``penult recipes``, ``presets``, ``methods``: finetunings, refits and groupings known by name, without a server."""
 
 from collections.abc import Callable
 from typing import Any
 
 import click
 
+from penult.calls.methods.groupings import GroupingMethodInfo, grouping_methods
 from penult.calls.methods.named import NamedMethod, NamedMethods
 from penult.calls.methods.presets import presets
 from penult.calls.methods.recipes import recipes
@@ -28,8 +29,12 @@ def _command(name: str, known: Callable[[], NamedMethods[Any]], said: str, examp
 
 
 def _text(method: NamedMethod) -> str:
-    sets = "\n".join(f"  {argument} = {value!r}" for argument, value in method.sets.items())
-    return f"{details(method, without=('sets',))}\nsets\n{sets}"
+    options = method.options if isinstance(method, GroupingMethodInfo) else {}
+    sets = "\n".join(
+        f"  {argument} = {value!r}{f'  ({options[argument]})' if argument in options else ''}"
+        for argument, value in method.sets.items()
+    )
+    return f"{details(method, without=('sets', 'options'))}\nsets\n{sets}"
 
 
 COMMANDS = (
@@ -37,4 +42,7 @@ COMMANDS = (
         "recipes", recipes, "Published set-ups of finetunings", "penult finetune --recipe labonte2024-waterbirds ..."
     ),
     _command("presets", presets, "Published methods of refits", "penult refit footwear/val --preset dfr"),
+    _command(
+        "methods", grouping_methods, "Published methods that find groups", "penult discover footwear/val --method xrm"
+    ),
 )

@@ -1,6 +1,6 @@
 """How well two partitions of the same rows agree: pairs, information, matching, the rarest part; and by chance.
 
-All but the average precision is read off the table (V, A) of rows that a found and a true part share.
+All but the precisions of a score are read off the table (V, A) of rows that a found and a true part share.
 
     ARI           (s - e) / ((f + t) / 2 - e), s pairs in one part of both, f and t of either, e = f t / pairs
     NMI           I(found; true) / mean of the entropies            (arithmetic)
@@ -115,6 +115,18 @@ def average_precision(is_positive: NDArray[np.bool_], score: Floats) -> float:
     ends = np.flatnonzero(np.diff(score[order], append=np.inf))
     hits = np.cumsum(is_positive[order])[ends]
     return float(np.sum(np.diff(hits, prepend=0) * hits / (ends + 1)) / n_positive)
+
+
+def precision_at(is_positive: NDArray[np.bool_], soft: Floats, k: int) -> float:
+    """Largest share of positive rows among the k that belong most to a part (n, V), over the parts; NaN without any.
+
+    Equal values in the order of the rows; all n rows where k is larger. The precision@k of Domino (Eyuboglu et al.
+    2022) and FACTS (Yenamandra et al. 2023), for one true part.
+    """
+    if not is_positive.any():
+        return float("nan")
+    first = np.argsort(-soft, axis=0, kind="stable")[:k]
+    return float(is_positive[first].mean(axis=0).max())
 
 
 def _pairs(count: Integers) -> Floats:

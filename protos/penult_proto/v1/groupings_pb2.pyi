@@ -470,6 +470,8 @@ class GroupingScore(google.protobuf.message.Message):
     MINORITY_PRECISION_FIELD_NUMBER: builtins.int
     MINORITY_RECALL_FIELD_NUMBER: builtins.int
     MINORITY_AVERAGE_PRECISION_FIELD_NUMBER: builtins.int
+    MINORITY_PRECISION_AT_10_FIELD_NUMBER: builtins.int
+    MINORITY_PRECISION_AT_25_FIELD_NUMBER: builtins.int
     BASELINE_ARI_FIELD_NUMBER: builtins.int
     P_VALUE_FIELD_NUMBER: builtins.int
     y: builtins.int
@@ -489,6 +491,9 @@ class GroupingScore(google.protobuf.message.Message):
     minority_recall: builtins.float
     minority_average_precision: builtins.float
     """NaN without soft values."""
+    minority_precision_at_10: builtins.float
+    """Precision of the 10 and 25 rows that belong most to a found value, by the value of which it is largest."""
+    minority_precision_at_25: builtins.float
     baseline_ari: builtins.float
     """The same sizes, shuffled: mean ARI, and the share of permutations that reach the ARI."""
     p_value: builtins.float
@@ -507,10 +512,12 @@ class GroupingScore(google.protobuf.message.Message):
         minority_precision: builtins.float = ...,
         minority_recall: builtins.float = ...,
         minority_average_precision: builtins.float = ...,
+        minority_precision_at_10: builtins.float = ...,
+        minority_precision_at_25: builtins.float = ...,
         baseline_ari: builtins.float = ...,
         p_value: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["ari", b"ari", "baseline_ari", b"baseline_ari", "completeness", b"completeness", "homogeneity", b"homogeneity", "matched_accuracy", b"matched_accuracy", "minority", b"minority", "minority_average_precision", b"minority_average_precision", "minority_found", b"minority_found", "minority_precision", b"minority_precision", "minority_recall", b"minority_recall", "n_rows", b"n_rows", "nmi", b"nmi", "p_value", b"p_value", "y", b"y"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ari", b"ari", "baseline_ari", b"baseline_ari", "completeness", b"completeness", "homogeneity", b"homogeneity", "matched_accuracy", b"matched_accuracy", "minority", b"minority", "minority_average_precision", b"minority_average_precision", "minority_found", b"minority_found", "minority_precision", b"minority_precision", "minority_precision_at_10", b"minority_precision_at_10", "minority_precision_at_25", b"minority_precision_at_25", "minority_recall", b"minority_recall", "n_rows", b"n_rows", "nmi", b"nmi", "p_value", b"p_value", "y", b"y"]) -> None: ...
 
 Global___GroupingScore: typing_extensions.TypeAlias = GroupingScore
 

@@ -52,6 +52,10 @@ class GroupingScore(Shown):
     minority_recall: float
     minority_average_precision: float
     """Average precision of how far each row belongs to that value; NaN for groupings without such numbers."""
+    minority_precision_at_10: float
+    """Share of the minority among the 10 rows that belong most to a value found: the largest over these values; NaN
+    likewise."""
+    minority_precision_at_25: float
     baseline_ari: float
     """Mean ARI of values that have the same sizes and are shuffled among the rows of the class."""
     p_value: float

@@ -11,6 +11,7 @@ from penult_kernels.groupings.agreement import (
     Agreement,
     agreement,
     average_precision,
+    precision_at,
     rand_index,
     shared_rows,
     shuffled,
@@ -26,6 +27,8 @@ from penult_server.stores.reading import StoredFeatures
 
 MOST_CELLS = 3_000_000
 """Numbers in all tables of one class: values x true values x permutations."""
+RANKED = ("minority_average_precision", "minority_precision_at_10", "minority_precision_at_25")
+"""Fields that are read off the order in which rows belong to the found parts."""
 MEANS = (
     "ari",
     "nmi",
@@ -34,7 +37,7 @@ MEANS = (
     "matched_accuracy",
     "minority_precision",
     "minority_recall",
-    "minority_average_precision",
+    *RANKED,
 )
 """Fields of a score that are averaged over the classes."""
 
@@ -68,9 +71,9 @@ def score(request: pb.ScoreGroupingRequest, root: Path) -> pb.GroupingScores:
         of_class = found.y == y
         shared = shared_rows(found.value[of_class], true[of_class], n_values, n_true)
         own = agreement(shared)
-        precision = math.nan if soft is None else _precision(own, true[of_class], soft[of_class])
+        ranked = _ranked(own, true[of_class], None if soft is None else soft[of_class])
         by_chance.append(rand_index(shuffled(shared, request.permutations, seed=[request.seed, y])))
-        classes.append(_message(y, own, precision, by_chance[-1]))
+        classes.append(_message(y, own, ranked, by_chance[-1]))
     return pb.GroupingScores(
         grouping=request.grouping,
         truth=request.truth,
@@ -138,15 +141,20 @@ def _other_rows(grouping: str, truth: str, why: str) -> ServiceError:
     )
 
 
-def _precision(own: Agreement, true: Integers, soft: NDArray[np.float32]) -> float:
-    """Average precision of the belonging to the found part that fits the minority best."""
-    if own.minority < 0:
-        return math.nan
+def _ranked(own: Agreement, true: Integers, soft: NDArray[np.float32] | None) -> dict[str, float]:
+    """Precisions of the order in which rows belong to the parts; NaN without soft values."""
+    if own.minority < 0 or soft is None:
+        return dict.fromkeys(RANKED, math.nan)
     known = true >= 0
-    return average_precision((true == own.minority)[known], soft[known, own.minority_found].astype(np.float64))
+    is_minority, belongs = (true == own.minority)[known], soft[known].astype(np.float64)
+    values = (
+        average_precision(is_minority, belongs[:, own.minority_found]),
+        *(precision_at(is_minority, belongs, k) for k in (10, 25)),
+    )
+    return dict(zip(RANKED, values, strict=True))
 
 
-def _message(y: int, own: Agreement, precision: float, by_chance: Floats) -> pb.GroupingScore:
+def _message(y: int, own: Agreement, ranked: dict[str, float], by_chance: Floats) -> pb.GroupingScore:
     return pb.GroupingScore(
         y=y,
         n_rows=own.n_rows,
@@ -159,7 +167,7 @@ def _message(y: int, own: Agreement, precision: float, by_chance: Floats) -> pb.
         minority_found=own.minority_found,
         minority_precision=own.minority_precision,
         minority_recall=own.minority_recall,
-        minority_average_precision=precision,
+        **ranked,
         baseline_ari=float(by_chance.mean()) if own.n_rows and by_chance.size else math.nan,
         p_value=_p_value(own.ari, by_chance),
     )

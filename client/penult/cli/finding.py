@@ -61,7 +61,7 @@ def score(client: Client, grouping: str, truth: str, as_json: bool) -> None:
     say(client.score_grouping(grouping, truth), as_json=as_json)
 
 
-def _of_method(method: str, options: tuple[tuple[str, str], ...]) -> dict[str, int | float | str]:
+def _of_method(method: str, options: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     """Options of a method. Raises click.UsageError for one that it does not have."""
     legal = tuple(grouping_methods()[method].sets)
     for name, _ in options:

@@ -1,6 +1,6 @@
 """``penult recipes``, ``presets``, ``methods``: finetunings, refits and groupings known by name, without a server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -29,7 +29,7 @@ def _command(name: str, known: Callable[[], NamedMethods[Any]], said: str, examp
 
 
 def _text(method: NamedMethod) -> str:
-    options = method.options if isinstance(method, GroupingMethodInfo) else {}
+    options: Mapping[str, str] = method.options if isinstance(method, GroupingMethodInfo) else {}
     sets = "\n".join(
         f"  {argument} = {value!r}{f'  ({options[argument]})' if argument in options else ''}"
         for argument, value in method.sets.items()

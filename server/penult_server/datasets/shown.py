@@ -11,6 +11,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2 as pb
 from penult_server.datasets.model import Dataset, Example
 from penult_server.errors import ServiceError
+from penult_server.row_ids import places_of
 
 SIDES = (16, 512)
 DEFAULT_SIDE = 96
@@ -49,9 +50,7 @@ def shown_examples(
     DATASET_CHANGED or CORRUPT_IMAGE as opening an example does.
     """
     labels, info = dataset.info.split(split), dataset.info
-    order = np.argsort(labels.row_id)
-    places = order[np.minimum(np.searchsorted(labels.row_id, row_ids, sorter=order), len(order) - 1)]
-    missing = row_ids[labels.row_id[places] != row_ids]
+    places, missing = places_of(labels.row_id, row_ids)
     if missing.size:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.row_ids import places_of
 from penult_server.stores.disk.durable import staged_directory
 from penult_server.stores.disk.sealed import read_sealed, sealed_text
 
@@ -135,10 +136,7 @@ class StoredGrouping:
 
         `y` are their classes. Raises ServiceError (OTHER_ROWS) where a row is not in the grouping, or in another class.
         """
-        own: NDArray[np.uint64] = self.arrays["row_id"]
-        order = np.argsort(own, kind="stable")
-        at = order[np.minimum(np.searchsorted(own, row_id, sorter=order), own.size - 1)]
-        missing = row_id[own[at] != row_id]
+        at, missing = places_of(self.arrays["row_id"], row_id)
         if missing.size:
             raise ServiceError(
                 ErrorKind.OTHER_ROWS,

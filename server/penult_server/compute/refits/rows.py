@@ -27,6 +27,7 @@ from penult_server.errors import ServiceError
 from penult_server.messages import BALANCE_BY, BALANCE_METHODS, array_from_proto
 from penult_server.notes import Note
 from penult_server.records import LabelNames
+from penult_server.row_ids import places_of
 
 Floats = NDArray[np.float64]
 Detected = NDArray[np.bool_]
@@ -277,11 +278,7 @@ class RowChooser:
 
     def _listed(self, rows: pb.Rows) -> NDArray[np.int64]:
         wanted = array_from_proto(rows.row_ids, "rows")
-        stored = self._material.row_ids(self._digest)
-        order = np.argsort(stored, kind="stable")
-        at = np.searchsorted(stored, wanted, sorter=order)
-        found = order[np.minimum(at, stored.size - 1)]
-        missing = wanted[stored[found] != wanted]
+        found, missing = places_of(self._material.row_ids(self._digest), wanted)
         if wanted.ndim != 1 or missing.size or np.unique(wanted).size != wanted.size or not wanted.size:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,

@@ -7,6 +7,7 @@ from penult_proto.notes import NoteId
 from penult_server.compute.groupings.found import Found, Inputs
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
+from penult_server.row_ids import places_of
 
 
 def find(inputs: Inputs) -> Found:
@@ -18,9 +19,7 @@ def find(inputs: Inputs) -> Found:
     if given is None:
         raise AssertionError("checked by the front")
     rows = inputs.source.row_id
-    order = np.argsort(rows, kind="stable")
-    at = order[np.minimum(np.searchsorted(rows, given.row_id, sorter=order), rows.size - 1)]
-    missing = given.row_id[rows[at] != given.row_id]
+    at, missing = places_of(rows, given.row_id)
     if missing.size:
         raise ServiceError(
             ErrorKind.OTHER_ROWS,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from server_processes import processes
 
 import penult
 from penult_proto.v1 import jobs_pb2
@@ -41,23 +42,6 @@ def kind_of(call) -> str:
     with pytest.raises(penult.PenultError) as raised:
         call()
     return raised.value.kind
-
-
-def processes(server) -> dict[str, list[int]]:
-    """Ids of a server's processes by what they run; of jobs those that have taken their order."""
-    found: dict[str, list[int]] = {"compute": [], "jobs": []}
-    for entry in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{entry}/stat") as stat, open(f"/proc/{entry}/cmdline") as command:
-                if stat.read().rsplit(")", 1)[1].split()[1] != str(server.process.pid):
-                    continue
-                if "penult_server.compute.worker" in command.read():
-                    found["compute"].append(int(entry))
-                elif "/logs/job-" in os.readlink(f"/proc/{entry}/fd/2"):
-                    found["jobs"].append(int(entry))
-        except (OSError, IndexError):
-            continue
-    return found
 
 
 def first_progress(job: penult.Job) -> None:

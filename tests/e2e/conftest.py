@@ -45,7 +45,7 @@ class RunningServer:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=100)
 
     def log(self) -> str:
         return (self.root / "server.log").read_text()

@@ -91,7 +91,7 @@ def test_jobs_give_way_and_no_process_outlives_a_killed_server(serve, table, tin
     client.close()
     for descriptor in watched:
         # Readable when the process has ended.
-        assert select.select([descriptor], [], [], 30)[0]
+        assert select.select([descriptor], [], [], 100)[0]
         os.close(descriptor)
 
 

@@ -73,11 +73,9 @@ class JobWorkers:
         self._send_away()
         ours, theirs = socket.socketpair()
         with theirs:
-            return await self._start("forker", stdin=theirs), ours
+            return await self._start("forker", stdin=theirs.fileno()), ours
 
-    async def _start(
-        self, *arguments: str, stdin: socket.socket | int = asyncio.subprocess.PIPE
-    ) -> asyncio.subprocess.Process:
+    async def _start(self, *arguments: str, stdin: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
         module, variables = "penult_server.jobs.worker", caches(os.environ, self._root)
         return await start_process(module, *arguments, log=self.log, variables=variables, stdin=stdin)
 

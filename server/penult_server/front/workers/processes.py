@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +11,11 @@ from typing import Protocol
 class Worker(Protocol):
     """A process as asyncio has them, as far as workers are used."""
 
-    stdin: asyncio.StreamWriter | None
-    stdout: asyncio.StreamReader | None
+    @property
+    def stdin(self) -> asyncio.StreamWriter | None: ...
+
+    @property
+    def stdout(self) -> asyncio.StreamReader | None: ...
 
     @property
     def pid(self) -> int: ...
@@ -31,11 +33,11 @@ async def start_process(
     *arguments: str,
     log: Path,
     variables: Mapping[str, str] | None = None,
-    stdin: socket.socket | int = asyncio.subprocess.PIPE,
+    stdin: int = asyncio.subprocess.PIPE,
 ) -> asyncio.subprocess.Process:
     """Run `python -m module arguments` with pipes for input and output and its errors in `log`.
 
-    `variables` are environment variables that it has in addition to ours; `stdin` is another input than a pipe.
+    `variables` are environment variables that it has in addition to ours; `stdin` is a descriptor in place of a pipe.
 
     The child ends itself when its input closes, which also happens when the front is killed.
     """

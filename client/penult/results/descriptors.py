@@ -71,7 +71,7 @@ class Descriptor(Shown):
     """(G,) one value for each group; NaN where it is not defined."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VarianceShare(Shown):
     """Fraction, in [0, 1], of the total variance that lies between the means of some parts of the rows."""
 

@@ -28,7 +28,7 @@ Z_95 = 1.959963984540054
 """Quantile of the normal distribution that 95 % intervals reach to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MaskMetrics(Shown):
     """Accuracy on a named set of examples, which may overlap with others."""
 
@@ -186,7 +186,7 @@ class Metrics(Shown, Savable):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class EpochMetrics(Shown):
     """Metrics of one split at one point of a run."""
 

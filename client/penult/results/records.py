@@ -55,7 +55,7 @@ class Backbone(Shown):
     """Where the weights come from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Info(Shown):
     """What a server is and can do."""
 
@@ -236,7 +236,7 @@ class Checkpoint(Shown):
         return f"Checkpoint({short(self.digest)}, {what}, {when}){lines(self.notes)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Run(Shown, Savable):
     """A finetuning run."""
 

@@ -35,7 +35,7 @@ MOST_SCORES = 3
 """Evaluated sets that one line has space for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate(Shown):
     """How close to the optimum the solver came, in float64, on the problem as it was solved; the worst over the draws.
 
@@ -70,7 +70,7 @@ class Certificate(Shown):
         return certificate_html(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate(Shown):
     """One combination of a grid's values."""
 

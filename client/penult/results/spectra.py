@@ -30,7 +30,7 @@ MOST_COMPARISONS = 3
 """Comparisons that one line has space for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Imbalance(Shown):
     """Spectral imbalance: rho = lambda_1(minority) / lambda_1(majority).
 

@@ -36,7 +36,7 @@ HEADER = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoveryRow(Shown):
     """One method, or one of the baselines; NaN where something is not known."""
 
@@ -69,7 +69,7 @@ class DiscoveryRow(Shown):
     """Why it could not be had; empty where it could."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class DiscoveryTable(Shown, Savable):
     """The rows of `Client.discover_all`: baselines first, then every method in the order asked for."""
 

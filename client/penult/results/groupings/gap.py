@@ -13,7 +13,7 @@ from penult.display.html import Shown
 LEVELS = (2.5, 97.5)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GapShare(Shown):
     """(found - none) / (true - none), each the worst group's accuracy of a head on the same test rows."""
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HEADER = ("class", "n", "ARI", "chance", "p", "NMI", "minority", "precision", "recall", "AP")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupingScore(Shown):
     """How the values found agree with the true ones among the rows of one class, or in the mean of all classes.
 
@@ -58,7 +58,7 @@ class GroupingScore(Shown):
     """Share of such values that agree as well."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class GroupingScores(Shown, Savable):
     """How well a grouping agrees with the true groups of its rows, within each class.
 

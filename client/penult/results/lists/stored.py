@@ -8,7 +8,7 @@ from penult.results.records import short
 from penult.types import ResultKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Score(Shown):
     """How a refit did on one of the sets that it was evaluated on."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupShare(Shown):
     """How many rows of a group have a property."""
 
@@ -161,7 +161,7 @@ class Duplicates(Shown, Savable):
 HEADER = ("group", "n", "duplicates", "share", "accuracy", "without")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leak(Shown):
     """What rows that two splits share mean for the accuracies on the second."""
 

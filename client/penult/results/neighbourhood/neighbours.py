@@ -26,7 +26,7 @@ ROWS_SHOWN = 5
 NEIGHBOURS_SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recall(Shown):
     """Share of the exact neighbours that were found, measured for a sample of rows."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourRate(Shown):
     """Mean shares of the neighbours of a group's rows, or of all rows; NaN for an empty group."""
 

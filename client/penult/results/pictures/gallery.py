@@ -19,7 +19,7 @@ PAGE = """<!doctype html>
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Example(Shown):
     """One example of a dataset."""
 
@@ -55,7 +55,7 @@ class Entry(NamedTuple):
     """Whether it is of another class than the first of its row, and marked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Gallery:
     """Rows of examples: each a query and its nearest neighbours."""
 

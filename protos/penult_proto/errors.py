@@ -164,7 +164,7 @@ FALLBACK_KINDS: dict[StatusCode, ErrorKind] = {
 """Kinds of statuses without details, which gRPC itself sends. Every other code is INTERNAL."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Said:
     """What the details of a failed call say."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MethodNumber:
     """A number of a method: what it is when nothing is said, and the range it must lie in, ends included."""
 
@@ -18,7 +18,7 @@ class MethodNumber:
     meaning: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GroupingMethod:
     """One published way to find groups without labels, or with few."""
 

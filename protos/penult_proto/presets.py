@@ -160,7 +160,7 @@ L2 = 1e-3
 """L2 strength of penult's own presets: on standardised features the accuracy of DFR and the like is flat around it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Preset:
     """A method that fills in the parts of a refit."""
 

@@ -79,7 +79,7 @@ _RESNET_SGD = pb.FinetuneSpec(
 _GROUP_DRO = pb.Objective(loss=pb.LOSS_NAME_GROUP_DRO, group_dro_rate=0.01, group_dro_adjustment=0.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recipe:
     """A training set-up that fills in the arguments of a finetuning."""
 

@@ -6,7 +6,9 @@ of a message, is the end of the process that wrote to it.
 
 import asyncio
 import os
+import socket
 import struct
+from collections.abc import Sequence
 from typing import IO, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -16,6 +18,8 @@ M = TypeVar("M", bound=Message)
 MOST_BYTES = 64 * 2**20
 """Bytes of one message, at most: a run's history can be long."""
 _LENGTH = struct.Struct(">I")
+_NUMBER = struct.Struct(">i")
+_WITH_MODEL, _WITHOUT_MODEL = b"m", b"-"
 
 
 def own_stdout() -> IO[bytes]:
@@ -53,6 +57,30 @@ async def receive_from(pipe: asyncio.StreamReader, kind: type[M]) -> M | None:
         (length,) = _LENGTH.unpack(await pipe.readexactly(_LENGTH.size))
         return _parsed(await pipe.readexactly(_checked(length)), kind)
     except asyncio.IncompleteReadError:
+        return None
+
+
+def ask_for_fork(forker: socket.socket, ends: Sequence[socket.socket], *, needs_model: bool) -> None:
+    """Ask for a worker with these as its input, its output, and as what tells its id and at last how it ended."""
+    socket.send_fds(forker, [_WITH_MODEL if needs_model else _WITHOUT_MODEL], [end.fileno() for end in ends])
+
+
+def asked_for_fork(front: socket.socket) -> tuple[list[socket.socket], bool] | None:
+    """What the front asks for by `ask_for_fork`; None when it has gone."""
+    said, descriptors, *_ = socket.recv_fds(front, 1, 3)
+    return ([socket.socket(fileno=one) for one in descriptors], said == _WITH_MODEL) if said else None
+
+
+def send_number(pipe: socket.socket, number: int) -> None:
+    """Write a number, which another process reads by `number_from`."""
+    pipe.sendall(_NUMBER.pack(number))
+
+
+async def number_from(pipe: asyncio.StreamReader) -> int | None:
+    """The next number; None when the pipe has closed."""
+    try:
+        return int(_NUMBER.unpack(await pipe.readexactly(_NUMBER.size))[0])
+    except (asyncio.IncompleteReadError, ConnectionError):
         return None
 
 

@@ -96,20 +96,32 @@ def test_the_client_works_in_a_clean_environment(clean_site):
 
 
 def seconds_to_run(site: Path, code: str) -> float:
-    """The best of several, of the processor: other processes may be busy beside this one."""
+    """Of the processor: other processes may be busy beside this one."""
     measure = f"import time; started = time.process_time(); {code}; print(time.process_time() - started)"
-    return min(float(run_clean(site, measure)) for _ in range(5))
+    return float(run_clean(site, measure))
+
+
+def least_seconds(site: Path, *codes: str, rounds: int) -> list[float]:
+    """The best of several for each of them, by turns: the machine may be slower for a while."""
+    return [
+        min(taken)
+        for taken in zip(*([seconds_to_run(site, code) for code in codes] for _ in range(rounds)), strict=True)
+    ]
 
 
 def test_importing_is_quick(clean_site):
-    assert seconds_to_run(clean_site, "import penult") < 0.3
+    assert least_seconds(clean_site, "import penult", rounds=5)[0] < 0.3
 
 
 def test_using_it_loads_little_beside_the_libraries_it_stands_on(clean_site):
     """All of the client against gRPC, protobuf and NumPy alone: their time is most of it."""
     libraries = "import grpc, numpy, google.protobuf.json_format, google.rpc.error_details_pb2"
     everything = "import penult; penult.connect, penult.local, penult.Client, penult.Spectra, penult.Refit"
-    assert seconds_to_run(clean_site, everything) < 2 * seconds_to_run(clean_site, libraries)
+    for rounds in (5, 20):  # more of them where a busy machine leaves doubts
+        own, theirs = least_seconds(clean_site, everything, libraries, rounds=rounds)
+        if own < 2 * theirs:
+            return
+    raise AssertionError(f"{own:.3f} s, of which the libraries alone take {theirs:.3f}")
 
 
 def test_the_front_loads_no_framework():

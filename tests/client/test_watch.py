@@ -120,7 +120,7 @@ def test_a_server_that_restarts_is_waited_for() -> None:
     with job_at(address) as job, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(job.wait)
         with serving(Servicer(), port):
-            assert repr(waiting.result(30)).startswith("Run(run-1")
+            assert repr(waiting.result(100)).startswith("Run(run-1")
 
 
 def test_a_server_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

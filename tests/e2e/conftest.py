@@ -1,10 +1,10 @@
 """Real servers, real stores, small real images."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -45,19 +45,22 @@ class RunningServer:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=100)
 
     def log(self) -> str:
         return (self.root / "server.log").read_text()
 
+    def _has_ended_within(self, seconds: float) -> bool:
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        return self.process.returncode is not None
+
     def _wait_until_it_answers(self) -> None:
-        while self.process.poll() is None:
-            try:
+        while not self._has_ended_within(0.02):
+            with suppress(FileNotFoundError, json.JSONDecodeError):
                 if self.record["pid"] == self.process.pid:
                     self.connect(**self._connect).close()
                     return
-            except (FileNotFoundError, json.JSONDecodeError):
-                os.sched_yield()
         raise AssertionError(f"the server did not start: {self.log()}")
 
 

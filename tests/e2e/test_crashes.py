@@ -7,24 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from server_processes import processes
 
 import penult
 import penult.wire.transfer
 from penult_proto.v1 import cards_pb2, jobs_pb2
 from penult_server.jobs.worker import NICENESS
-
-
-def children(pid: int) -> dict[str, int]:
-    """Module names of a server's processes with their ids."""
-    found = {}
-    for entry in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{entry}/stat") as stat, open(f"/proc/{entry}/cmdline") as command:
-                if stat.read().rsplit(")", 1)[1].split()[1] == str(pid):
-                    found[command.read().split("\0")[2]] = int(entry)
-        except (OSError, IndexError):
-            continue
-    return found
 
 
 def events_until(job, wanted: str):
@@ -93,17 +81,17 @@ def test_jobs_give_way_and_no_process_outlives_a_killed_server(serve, table, tin
     client = server.connect()
     client.datasets.register("shapes", table)
     events_until(client.finetune(dataset="shapes", epochs=500, **tiny), "progress")
-    processes = children(server.process.pid)
-    assert set(processes) == {"penult_server.compute.worker", "penult_server.jobs.worker"}
+    found = processes(server)
+    assert {kind: len(pids) for kind, pids in found.items()} == {"compute": 1, "forker": 1, "jobs": 1}
     # Where cores are short, a training gives way to queries.
-    niceness = {name: os.getpriority(os.PRIO_PROCESS, pid) for name, pid in processes.items()}
-    assert niceness["penult_server.jobs.worker"] == min(19, niceness["penult_server.compute.worker"] + NICENESS)
-    watched = [os.pidfd_open(pid) for pid in processes.values()]
+    niceness = {kind: os.getpriority(os.PRIO_PROCESS, pid) for kind, (pid,) in found.items()}
+    assert niceness["jobs"] == min(19, niceness["compute"] + NICENESS)
+    watched = [os.pidfd_open(pid) for (pid,) in found.values()]
     server.kill()
     client.close()
     for descriptor in watched:
         # Readable when the process has ended.
-        assert select.select([descriptor], [], [], 30)[0]
+        assert select.select([descriptor], [], [], 100)[0]
         os.close(descriptor)
 
 
@@ -112,7 +100,8 @@ def test_a_dead_compute_worker_is_replaced(serve, arrays):
     with server.connect() as client:
         mine = client.features.upload(**arrays)
         first = client.spectra(mine, top_k=3)
-        os.kill(children(server.process.pid)["penult_server.compute.worker"], signal.SIGKILL)
+        (compute,) = processes(server)["compute"]
+        os.kill(compute, signal.SIGKILL)
         # The call that meets the dead worker may be told so; the next one waits for the new worker.
         refusals = []
         for top_k in (4, 5):
@@ -138,7 +127,7 @@ def test_a_job_whose_worker_dies_is_tried_again_and_given_up_in_the_end(serve, t
             for event in events:
                 if event.WhichOneof("kind") == "progress" and job.refresh().attempt not in attempts:
                     attempts.add(job.attempt)
-                    for pid in busy_workers(server):
+                    for pid in processes(server)["jobs"]:
                         os.kill(pid, signal.SIGKILL)
                     killed += 1
         assert killed == 3
@@ -160,7 +149,7 @@ def test_kill_9_of_a_worker_costs_the_steps_since_the_last_saving(serve, table, 
         client.datasets.register("shapes", table)
         job = client.finetune(dataset="shapes", epochs=6, record=penult.Record(save_every=1), evaluate=["val"], **tiny)
         events_until(job, "metrics")
-        for pid in busy_workers(server):
+        for pid in processes(server)["jobs"]:
             os.kill(pid, signal.SIGKILL)
         run = job.wait()
         manifest = client.runs.manifest(run.id)
@@ -176,25 +165,11 @@ def test_a_job_whose_worker_stands_still_goes_on_in_another_one(serve, table, ti
         client.datasets.register("shapes", table)
         job = client.finetune(dataset="shapes", epochs=6, record=penult.Record(save_every=1), evaluate=["val"], **tiny)
         events_until(job, "metrics")
-        for pid in busy_workers(server):
+        for pid in processes(server)["jobs"]:
             os.kill(pid, signal.SIGSTOP)
         job.wait()
         assert job.attempt == 2
     assert "hangs: it has not answered for 5 s, and does not compute; it is ended" in server.log()
-
-
-def busy_workers(server) -> list[int]:
-    """Job workers that have taken an order; the one in waiting prints to the common log."""
-    busy = []
-    for entry in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{entry}/stat") as stat:
-                is_child = stat.read().rsplit(")", 1)[1].split()[1] == str(server.process.pid)
-            if is_child and "/logs/job-" in os.readlink(f"/proc/{entry}/fd/2"):
-                busy.append(int(entry))
-        except (OSError, IndexError):
-            continue
-    return busy
 
 
 def test_a_cancelled_job_stops_and_says_so(serve, table, tiny):

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from server_processes import processes
 
 import penult
+from penult.connection import patience
 from penult_proto.v1 import jobs_pb2
 
 
@@ -41,23 +43,6 @@ def kind_of(call) -> str:
     with pytest.raises(penult.PenultError) as raised:
         call()
     return raised.value.kind
-
-
-def processes(server) -> dict[str, list[int]]:
-    """Ids of a server's processes by what they run; of jobs those that have taken their order."""
-    found: dict[str, list[int]] = {"compute": [], "jobs": []}
-    for entry in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{entry}/stat") as stat, open(f"/proc/{entry}/cmdline") as command:
-                if stat.read().rsplit(")", 1)[1].split()[1] != str(server.process.pid):
-                    continue
-                if "penult_server.compute.worker" in command.read():
-                    found["compute"].append(int(entry))
-                elif "/logs/job-" in os.readlink(f"/proc/{entry}/fd/2"):
-                    found["jobs"].append(int(entry))
-        except (OSError, IndexError):
-            continue
-    return found
 
 
 def first_progress(job: penult.Job) -> None:
@@ -92,11 +77,12 @@ def test_limits_are_kinds_of_their_own_and_a_signal_ends_what_hangs(serve, table
 
     with limited(compute, resource.RLIMIT_FSIZE, 100_000):
         assert kind_of(upload) == "too_large"
+    # The client would ask again, as long as it may; at once it is told so however slow this machine is.
+    monkeypatch.setattr(patience.Patience, "outlasts", lambda self, failure: False)
     with limited(compute, resource.RLIMIT_NOFILE, open_files(compute)):
-        # The client asks again, as long as it may.
-        assert kind_of(lambda: client.features.upload(**arrays, timeout=3)) == "busy"
-        assert kind_of(lambda: client.spectra("mine", timeout=3)) == "busy"
-        assert kind_of(lambda: client.features.read("mine", timeout=3)) == "busy"
+        assert kind_of(upload) == "busy"
+        assert kind_of(lambda: client.spectra("mine")) == "busy"
+        assert kind_of(lambda: client.features.read("mine")) == "busy"
     with limited(front, resource.RLIMIT_FSIZE, 4096):
         assert kind_of(lambda: client.refit("mine", l2=0.1)) == "disk_failed"
         assert kind_of(lambda: client.datasets.register("shapes", table)) == "disk_failed"
@@ -131,7 +117,7 @@ def test_limits_are_kinds_of_their_own_and_a_signal_ends_what_hangs(serve, table
     for thread in threads:
         thread.start()
     server.process.terminate()
-    assert server.process.wait(timeout=25) == 0
+    assert server.process.wait(timeout=100) == 0
     client.close()
     for thread in threads:
         thread.join()

@@ -275,7 +275,7 @@ def test_a_server_killed_in_an_upload_and_in_an_import(serve, tmp_path):
         server.kill()
         gate.set()
         with pytest.raises(grpc.RpcError):
-            call.result(30)
+            call.result(100)
     server = serve(root)
     until(lambda: uploads(root) == [])
     with server.connect() as client:

@@ -13,7 +13,7 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
-from test_crashes import busy_workers
+from server_processes import processes
 
 import penult
 from penult import connecting
@@ -246,7 +246,7 @@ def test_cancelling_shows_and_outlives_its_server(serve, table, tiny, capsys):
         job = client.finetune(dataset="shapes", epochs=FOREVER, record=penult.Record(save_every=1), **tiny)
         until(job, lambda job: job._message.saved > 0)
         # A worker that does not come to its next step: what is cancelled stays so until it has stopped.
-        (worker,) = busy_workers(server)
+        (worker,) = processes(server)["jobs"]
         os.kill(worker, signal.SIGSTOP)
         try:
             assert job.cancel().state == "cancelling"
@@ -276,7 +276,7 @@ def test_cancelling_shows_and_outlives_its_server(serve, table, tiny, capsys):
 
 def kill_its_worker(server, job: penult.Job) -> None:
     """Kill the worker of a job as soon as it has taken its order, unless the job ends before."""
-    while not (busy := busy_workers(server)):
+    while not (busy := processes(server)["jobs"]):
         if job.refresh().ended:
             return
     for pid in busy:

@@ -114,5 +114,5 @@ def test_a_planned_stop_is_said_to_whoever_asks(server):
             if details is None:
                 break
             assert details.retry_after
-    assert server.process.wait(30) == 0
+    assert server.process.wait(100) == 0
     raw.channel.close()

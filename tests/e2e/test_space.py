@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_crashes import children, events_until
+from server_processes import processes
+from test_crashes import events_until
 
 import penult
 from penult_proto.v1 import jobs_pb2, storage_pb2
@@ -184,7 +185,7 @@ def test_the_memory_of_a_deleted_set_is_given_back(serve):
     server = serve()
     with server.connect() as client:
         client.refit(client.features.upload(**features(0)), preset="erm")
-        worker = children(server.process.pid)["penult_server.compute.worker"]
+        (worker,) = processes(server)["compute"]
         wide = ARRAYS | {"features": np.random.default_rng(1).random((100, 200_000), dtype=np.float32)}
         large = client.features.upload(**wide)
         client.evaluate(penult.Head(weight=np.zeros((2, 200_000)), bias=np.zeros(2)), large)

@@ -92,7 +92,7 @@ class AdmittedServer:
         self.port = self.run(self._start(limits))
 
     def run(self, what) -> Any:
-        return asyncio.run_coroutine_threadsafe(what, self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(what, self.loop).result(100)
 
     def begin(self, what) -> "Future[Any]":
         return asyncio.run_coroutine_threadsafe(what, self.loop)

@@ -58,7 +58,7 @@ class Guarded(grpc.GenericRpcHandler):
             database.close()
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=30)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=100)
 
     async def _start(self) -> int:
         await self.calls.refresh()
@@ -131,7 +131,7 @@ def metadata(token: str | None) -> list[tuple[str, str]]:
     return [("penult-protocol", str(PROTOCOL)), ("x-request-id", "r1"), *shown]
 
 
-def until(holds: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(holds: Callable[[], Any], seconds: float = 100.0) -> Any:
     """Wait for a condition; returns what it then is."""
     deadline = time.monotonic() + seconds
     while not (found := holds()):

@@ -153,7 +153,7 @@ def test_a_server_that_leaves_says_so_and_lets_calls_in_progress_end():
         assert not left.done()
         server.set(server.services.gate.set)
         assert in_progress.result().version == "1"
-        left.result(20)
+        left.result(100)
 
 
 def test_calls_that_outlast_the_grace_are_told_why_they_end():

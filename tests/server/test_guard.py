@@ -255,7 +255,7 @@ def test_a_token_is_checked_in_microseconds(server, tokens):
     """20 us are asked for, measured alone; here for the kind of the time, on a machine that does other things."""
     shown = dict(metadata(tokens["reader"]))
     n = 2000
-    started = time.perf_counter()
+    started = time.thread_time()
     for _ in range(n):
         server.authenticator.of_token(shown)
-    assert (time.perf_counter() - started) / n < 200e-6
+    assert (time.thread_time() - started) / n < 200e-6

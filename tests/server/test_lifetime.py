@@ -230,7 +230,7 @@ def test_a_server_is_kept_by_clients_and_by_work_and_by_nothing_else(monkeypatch
         assert not (await asyncio.wait({end}, timeout=0.1))[0]
         has_work = False
         keeper.changed()
-        await asyncio.wait_for(end, 10)
+        await asyncio.wait_for(end, 100)
         assert keeper.is_stopping
         with pytest.raises(ServiceError) as raised, keeper.attached():
             raise AssertionError

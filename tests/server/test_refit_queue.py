@@ -182,8 +182,8 @@ def test_requests_that_arrive_together_are_solved_together(stored, material, sol
         # The first batch waits for the device; what comes meanwhile is the second.
         first = refits.ask(asked(digest, l2=0.5).request, lambda: True)
         answers = [refits.ask(asked(digest, l2=0.1 * (1 + k)).request, lambda: True) for k in range(20)]
-    assert first.result(timeout=30).certificate.converged
-    assert all(answer.result(timeout=30).certificate.converged for answer in answers)
+    assert first.result(timeout=100).certificate.converged
+    assert all(answer.result(timeout=100).certificate.converged for answer in answers)
     assert solves == [21]
 
 

@@ -58,7 +58,7 @@ def started(pool, device: Device, *calls: tuple[str, str, int]) -> Callable[[], 
     def release() -> None:
         holder.__exit__(None, None, None)
         for future in futures:
-            future.result(20)
+            future.result(100)
 
     return release
 
@@ -110,7 +110,7 @@ def test_a_steady_block_lets_nobody_in(pool):
             assert not device.log
         device.turns.pause()
         assert device.log == ["other"]
-    other.result(20)
+    other.result(100)
 
 
 def test_threads_without_a_turn_do_not_pause():

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ MOST_TRAINING_EXAMPLES = 50_000_000
 """Up to as many, counts of groups are found again from their shares."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Wanted:
     """What the caller says about a file."""
 
@@ -134,6 +133,9 @@ def _training_counts(description: Mapping[str, Any]) -> tuple[Mapping[Any, int] 
     shares = np.asarray(description.get("train_shares", ()), np.float64)
     if not shares.size:
         return None, ()
+    # Imported here: it brings decimal numbers, too, and few files say how their groups were trained.
+    from fractions import Fraction
+
     fractions = [Fraction(float(share)).limit_denominator(MOST_TRAINING_EXAMPLES) for share in shares]
     total = np.lcm.reduce([one.denominator for one in fractions], dtype=object)
     counts = [int(one * total) for one in fractions]

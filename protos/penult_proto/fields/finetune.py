@@ -75,7 +75,7 @@ OPTIONS: Mapping[str, str] = {
 """Fields that are options: the classes that have it, and its name there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """Where a field is written."""
 

@@ -24,7 +24,7 @@ BY_VALUE = ("explicit", "row_ids")
 """Fields that an array given for the part itself fills."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """A field of a refit request, or of one of its parts."""
 

@@ -1,17 +1,18 @@
-"""A job worker's process: `python -m penult_server.jobs.worker [ahead]`, started by the front for one job.
+"""A job worker's process: `python -m penult_server.jobs.worker [forker]`, started by the front.
 
-Frameworks take seconds to load, so the front starts a worker `ahead` of its job: it loads them, then waits for
-the order on its input. One that gets no order ends when its input closes.
+It waits for the order of one job on its input; as a `forker`, its forks do. One that gets no order ends when its input
+closes.
 """
 
-import importlib
 import os
+import socket
 import sys
 from pathlib import Path
 
 from penult_proto.v1.pipes_pb2 import ToWorker
 from penult_server import pipes
 from penult_server.jobs.channel import WorkerChannel
+from penult_server.jobs.forker import Forker
 from penult_server.jobs.work import work
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import write_worker_lines
@@ -23,16 +24,11 @@ NICENESS = 10
 
 
 def main() -> None:
-    """Load, read the order, do the work, say how it ended."""
+    """Read the order, do the work, say how it ended."""
     os.nice(NICENESS)
+    if "forker" in sys.argv[1:] and not Forker(socket.socket(fileno=os.dup(0))).is_fork():
+        return
     messages = pipes.own_stdout()
-    # A failure to load becomes the failure of the job that then comes.
-    failure: Exception | None = None
-    try:
-        if "ahead" in sys.argv[1:]:
-            importlib.import_module("penult_server.jobs.model_work")
-    except Exception as error:
-        failure = error
     said = pipes.receive(sys.stdin.buffer, ToWorker)
     if said is None:
         return
@@ -44,8 +40,6 @@ def main() -> None:
     channel = WorkerChannel(messages)
     channel.watch(sys.stdin.buffer)
     try:
-        if failure:
-            raise failure
         channel.result(work(said.job, channel))
     except Exception as error:  # the seam: a refusal, memory, disk, or a bug that the log keeps and the job reports
         leave_if_lost(error)

@@ -4,14 +4,13 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from penult.arguments.coerce import build, check_choice, seconds
 from penult.calls.waiting.queries import Transfer
 from penult.connection.rpc import Connection
 from penult.files.atomic import whole_directory, whole_file
 from penult.files.formats.npy import NpyDirectory
-from penult.files.formats.npz import NpzWriter
 from penult.files.formats.parquet import HEADS, ParquetWriter, needs_pyarrow
 from penult.files.formats.safetensors import SafetensorsWriter
 from penult.files.rows import rows_at_once
@@ -19,6 +18,9 @@ from penult.results.records import FeatureSet
 from penult.wire.transfer import ArrayStream
 from penult_proto.framing import Arrival
 from penult_proto.v1 import features_pb2
+
+if TYPE_CHECKING:
+    from penult.files.formats.npz import NpzWriter
 
 FileFormat: TypeAlias = Literal["npz", "npy", "parquet", "safetensors"]
 FORMATS: tuple[FileFormat, ...] = ("npz", "npy", "parquet", "safetensors")
@@ -127,10 +129,13 @@ def _write_arrays(
 
 def _writer(
     format: str, staging: Path, description: dict[str, Any], announced: Sequence[tuple[str, Any, tuple[int, ...]]]
-) -> NpyDirectory | NpzWriter | SafetensorsWriter:
+) -> "NpyDirectory | NpzWriter | SafetensorsWriter":
     if format == "npy":
         return NpyDirectory(staging, description)
     if format == "npz":
+        # Imported here: with the modules that zips need it takes as long as twenty of ours.
+        from penult.files.formats.npz import NpzWriter
+
         return NpzWriter(staging, description)
     return SafetensorsWriter(staging, description, announced)
 

@@ -49,7 +49,7 @@ EMPTY = DiscoveryRow(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Asked:
     """What every method is asked with, and the refit that follows."""
 

@@ -51,5 +51,5 @@ def _info(method: GroupingMethod) -> GroupingMethodInfo:
     )
 
 
-with_grouping_methods = with_list("methods", grouping_methods())
+with_grouping_methods = with_list("methods", [repr(one) for one in grouping_methods()])
 """Put the list of methods in place of the line ``[methods]`` of a docstring."""

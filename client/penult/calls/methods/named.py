@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, overload
 
 from penult.arguments.coerce import check_choice
 from penult.display.html import Shown, card, table
@@ -35,8 +33,12 @@ class NamedMethod(Shown):
     """The arguments that it stands for."""
 
     def __repr__(self) -> str:
-        source = f" ({self.source})" if self.source else ""
-        return f'"{self.name}" : {self.sentence}{source}.'
+        return said(self.name, self.sentence, self.source)
+
+
+def said(name: str, sentence: str, source: str) -> str:
+    """A method in a sentence."""
+    return f'"{name}" : {sentence}{f" ({source})" if source else ""}.'
 
 
 _One = TypeVar("_One", bound=NamedMethod)
@@ -75,24 +77,30 @@ class NamedMethods(tuple[_One, ...]):
         return card(title, table(["name", "what it does", "source"], rows, n_text=3, longest=300, most=len(rows)))
 
     def __repr__(self) -> str:
-        return "\n".join(_wrapped(one, "") for one in self)
+        return "\n".join(_wrapped(repr(one), "") for one in self)
 
 
-def with_list(mark: str, methods: Iterable[NamedMethod]) -> Callable[[_Method], _Method]:
+def with_list(mark: str, sentences: Iterable[str]) -> Callable[[_Method], _Method]:
     """A decorator that puts a list in place of the line with the `mark`, such as ``[presets]``, of a docstring."""
 
     def decorate(method: _Method) -> _Method:
-        method.__doc__ = re.sub(
-            rf"^( *)\[{mark}\]$",
-            lambda line: "\n".join(_wrapped(one, cast("str", line[1])) for one in methods),
-            method.__doc__ or "",
-            flags=re.MULTILINE,
-        )
+        written = method.__doc__ or ""
+        for line in written.splitlines():
+            if line.strip() == f"[{mark}]":
+                indent = line.removesuffix(f"[{mark}]")
+                written = written.replace(line, "\n".join(_wrapped(one, indent) for one in sentences))
+        method.__doc__ = written
         return method
 
     return decorate
 
 
-def _wrapped(one: NamedMethod, indent: str) -> str:
-    inner = indent + "    "
-    return textwrap.fill(repr(one), WIDTH, initial_indent=indent, subsequent_indent=inner, break_on_hyphens=False)
+def _wrapped(sentence: str, indent: str) -> str:
+    """A paragraph whose later lines are indented further; made at every import, so without `textwrap`."""
+    lines, line = list[str](), indent
+    for word in sentence.split():
+        if len(line) + len(word) > WIDTH:
+            lines.append(line)
+            line = f"{indent}    "
+        line += f"{word} "
+    return "\n".join(one.rstrip() for one in (*lines, line))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from penult.calls.methods.named import NamedMethod, NamedMethods, with_list
+from penult.calls.methods.named import NamedMethod, NamedMethods, said, with_list
 from penult.wire.decode_refits import arguments_of
 from penult_proto import presets as known
 
@@ -30,5 +30,5 @@ def presets() -> Presets:
     )
 
 
-with_presets = with_list("presets", presets())
+with_presets = with_list("presets", [said(name, one.sentence, one.source) for name, one in known.PRESETS.items()])
 """Put the list of presets in place of the line ``[presets]`` of a docstring."""

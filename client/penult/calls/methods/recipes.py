@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from penult.calls.methods.named import NamedMethod, NamedMethods, with_list
+from penult.calls.methods.named import NamedMethod, NamedMethods, said, with_list
 from penult.wire.decode import finetune_spec
 from penult_proto import recipes as known
 
@@ -35,5 +35,5 @@ def recipes() -> Recipes:
     )
 
 
-with_recipes = with_list("recipes", recipes())
+with_recipes = with_list("recipes", [said(name, one.sentence, one.source) for name, one in known.RECIPES.items()])
 """Put the list of recipes in place of the line ``[recipes]`` of a docstring."""

@@ -24,8 +24,8 @@ from penult_server.front.queries.specs import Resolved, Resolver
 from penult_server.front.queries.starts import head_of_start
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.quotas import Quotas
-from penult_server.front.workers.processes import log_tail, stop_process
-from penult_server.front.workers.spare_worker import SpareWorker
+from penult_server.front.workers.job_workers import JobWorkers
+from penult_server.front.workers.processes import Worker, log_tail, stop_process
 from penult_server.front.workers.vitals import Vitals, end_when_dead
 from penult_server.messages import error_from_proto, error_to_proto
 from penult_server.notes import notes_to_proto
@@ -66,7 +66,7 @@ class JobQueue:
         self._files = NamedFiles(settings)
         self._resolver = Resolver(registry, settings.root, self._files)
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._processes: dict[str, Worker] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
         """Whether the worker of a job hangs; one that is cancelled has its grace instead."""
         self._cancelled: set[str] = set()
@@ -74,7 +74,7 @@ class JobQueue:
         self._news = asyncio.Condition()
         self._work = asyncio.Event()
         self._scheduler: asyncio.Task[None] | None = None
-        self._spare = SpareWorker(settings.root)
+        self._workers = JobWorkers(settings.root)
         self._states = TrainingStates(registry, settings.root)
         self._products = Products(registry, settings.root, damaged)
         self._devices = DeviceSlots(settings.job_devices)
@@ -108,7 +108,7 @@ class JobQueue:
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-        await self._spare.stop()
+        await self._workers.stop()
         with contextlib.suppress(sqlite3.Error):
             await self._take_back()
         async with self._news:
@@ -337,7 +337,12 @@ class JobQueue:
             reads_everywhere=self._files.is_everywhere,
         )
         needs_model = resolved.spec.WhichOneof("kind") != "register_dataset"
-        process = await self._spare.take(needs_model=needs_model)
+        try:
+            process = await self._workers.take(needs_model=needs_model)
+        except ChildProcessError as error:
+            log.error("job %s has no worker: %s", job.id, error)
+            await self._ended_silently(job.id, None, self._workers.log)
+            return
         self._processes[job.id] = process
         vitals = Vitals(time.monotonic())
         self._watching[job.id] = asyncio.create_task(end_when_dead(process, vitals, f"the worker of job {job.id}"))
@@ -422,6 +427,6 @@ def check_nameable(spec: pb.JobSpec, given: Given) -> None:
         )
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
+def _kill(process: Worker) -> None:
     if process.returncode is None:
         process.kill()

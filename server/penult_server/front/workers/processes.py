@@ -5,14 +5,39 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
+
+
+class Worker(Protocol):
+    """A process as asyncio has them, as far as workers are used."""
+
+    @property
+    def stdin(self) -> asyncio.StreamWriter | None: ...
+
+    @property
+    def stdout(self) -> asyncio.StreamReader | None: ...
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def wait(self) -> int: ...
+
+    def kill(self) -> None: ...
 
 
 async def start_process(
-    module: str, *arguments: str, log: Path, variables: Mapping[str, str] | None = None
+    module: str,
+    *arguments: str,
+    log: Path,
+    variables: Mapping[str, str] | None = None,
+    stdin: int = asyncio.subprocess.PIPE,
 ) -> asyncio.subprocess.Process:
     """Run `python -m module arguments` with pipes for input and output and its errors in `log`.
 
-    `variables` are environment variables that it has in addition to ours.
+    `variables` are environment variables that it has in addition to ours; `stdin` is a descriptor in place of a pipe.
 
     The child ends itself when its input closes, which also happens when the front is killed.
     """
@@ -30,7 +55,7 @@ async def start_process(
             "-m",
             module,
             *arguments,
-            stdin=asyncio.subprocess.PIPE,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,
             env=environment,
@@ -39,7 +64,7 @@ async def start_process(
         )
 
 
-async def stop_process(process: asyncio.subprocess.Process, *, grace: float) -> None:
+async def stop_process(process: Worker, *, grace: float) -> None:
     """Close the process's input, which asks it to end; kill it when it has not after `grace` seconds."""
     if process.returncode is not None:
         return

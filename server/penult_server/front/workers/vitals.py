@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from penult_proto.v1.pipes_pb2 import ToWorker
 from penult_server import pipes
+from penult_server.front.workers.processes import Worker
 from penult_server.machine.processes import Activity, activity, is_held_up
 
 INTERVAL = 0.5
@@ -93,7 +94,7 @@ class Vitals:
         return bool(before) and self._computed[-1][1] - before[-1] < LEAST_SHARE * seconds
 
 
-async def until_dead(process: asyncio.subprocess.Process, vitals: Vitals) -> str:
+async def until_dead(process: Worker, vitals: Vitals) -> str:
     """Ask a worker how it is until it counts as dead; returns why. Never returns where the system does not say."""
     while True:
         if process.stdin and not process.stdin.is_closing():
@@ -107,7 +108,7 @@ async def until_dead(process: asyncio.subprocess.Process, vitals: Vitals) -> str
         vitals.spare(time.monotonic())
 
 
-async def end_when_dead(process: asyncio.subprocess.Process, vitals: Vitals, who: str) -> None:
+async def end_when_dead(process: Worker, vitals: Vitals, who: str) -> None:
     """End a worker that hangs, so that who waits for it learns so."""
     why = await until_dead(process, vitals)
     log.error("%s hangs: %s; it is ended", who, why)

@@ -1,0 +1,64 @@
+"""A worker that another process of ours has forked; that one says how it ended."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+
+from penult_server import pipes
+
+
+class ForkedWorker:
+    """A `Worker`, though no child of this process."""
+
+    def __init__(
+        self, pid: int, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader, news: asyncio.StreamReader
+    ) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self.stdin = stdin
+        self.stdout = stdout
+        self._end = asyncio.create_task(self._until_its_end(news))
+
+    async def wait(self) -> int:
+        """Its exit status, or minus the signal that ended it, once it has ended."""
+        return await asyncio.shield(self._end)
+
+    def kill(self) -> None:
+        """End it at once. Raises ProcessLookupError when it has ended already."""
+        if self.returncode is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    async def _until_its_end(self, news: asyncio.StreamReader) -> int:
+        self.returncode = await pipes.number_from(news)
+        if self.returncode is None:  # the forker died; nobody would tell of this one's end
+            with contextlib.suppress(ProcessLookupError):
+                self.kill()
+            self.returncode = -signal.SIGKILL
+        self.stdin.close()
+        return self.returncode
+
+
+async def fork_worker(requests: socket.socket, *, needs_model: bool) -> ForkedWorker:
+    """Have the forker make a worker; `requests` leads to it. Raises ChildProcessError when it has died."""
+    (stdin, its_input), (stdout, its_output), (news, its_news) = (socket.socketpair() for _ in range(3))
+    with its_input, its_output, its_news, contextlib.suppress(BrokenPipeError):  # then the news ends, too
+        pipes.ask_for_fork(requests, (its_input, its_output, its_news), needs_model=needs_model)
+    _, writer = await asyncio.open_unix_connection(sock=stdin)
+    try:
+        output, said = await _reading(stdout), await _reading(news)
+        pid = await pipes.number_from(said)
+        if pid is None:
+            raise ChildProcessError("the process that forks job workers has died")
+        return ForkedWorker(pid, writer, output, said)
+    except BaseException:
+        writer.close()  # a worker that is forked nevertheless ends
+        raise
+
+
+async def _reading(pipe: socket.socket) -> asyncio.StreamReader:
+    """What comes from a socket, which is closed at its end."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    return reader

@@ -19,6 +19,7 @@ from penult_proto import PROTOCOL
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
 from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.services import READ_METHODS, REQUEST_KEY
+from penult_proto.upload_pieces import upload_call
 from penult_proto.v1 import (
     catalog_pb2_grpc,
     checkpoints_pb2_grpc,
@@ -110,6 +111,7 @@ class Stubs:
         self.checkpoints = checkpoints_pb2_grpc.CheckpointServiceStub(channel)
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(channel)
         self.features = features_pb2_grpc.FeatureServiceStub(channel)
+        self.upload_features = upload_call(channel)
         self.groupings = groupings_pb2_grpc.GroupingServiceStub(channel)
         self.info = info_pb2_grpc.InfoServiceStub(channel)
         self.jobs = jobs_pb2_grpc.JobServiceStub(channel)

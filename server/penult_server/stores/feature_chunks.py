@@ -79,7 +79,7 @@ class Chunks:
             self._wait_for(place)
 
     def close(self) -> None:
-        """End the threads, without the chunks that they have not begun."""
+        """End the threads, without the chunks that no work has started on."""
         for _, thread in self._works:
             thread.shutdown(cancel_futures=True)
 

@@ -4,6 +4,9 @@ What is done with a chunk are works: a work sees the chunks in order, one at a t
 chunk at the same time. There is memory for two chunks, so that rows are waited for only while a chunk is worked on.
 """
 
+# Zarr's arrays are generic over metadata that it does not name.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass

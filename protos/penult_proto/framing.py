@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,6 +21,17 @@ from penult_proto.limits import CHUNK_BYTES
 from penult_proto.v1 import arrays_pb2
 
 
+class Chunk(Protocol):
+    """A piece of an array, as protobuf's `ArrayChunk` or read without it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def data(self) -> bytes | memoryview: ...
+
+
 def announce(name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> arrays_pb2.ArrayHeader:
     """What is said of an array before its pieces. Raises TypeError for a type that the wire does not have."""
     total = math.prod(shape) * dtype.itemsize
@@ -31,10 +42,20 @@ def pieces(
     name: str, array: AnyArray, *, offset: int = 0, chunk_bytes: int = CHUNK_BYTES
 ) -> Iterator[arrays_pb2.ArrayChunk]:
     """An array in pieces, from its first byte to its last; `offset` is the place of the first in a larger array."""
+    for start, data in cuts(array, chunk_bytes):
+        yield arrays_pb2.ArrayChunk(name=name, offset=offset + start, data=data.tobytes())
+
+
+def cuts(array: AnyArray, chunk_bytes: int) -> Iterator[tuple[int, memoryview]]:
+    """The bytes of an array in pieces of at most `chunk_bytes`, each with its offset.
+
+    Pieces hold whole rows where a row is not longer than one: whoever takes them then need not put rows together.
+    """
     content = little_endian(array).reshape(-1).view(np.uint8)
+    row_bytes = len(content) // len(array) if array.ndim and len(array) else 1
+    chunk_bytes -= chunk_bytes % row_bytes if 0 < row_bytes <= chunk_bytes else 0
     for start in range(0, len(content), chunk_bytes):
-        data = content[start : start + chunk_bytes].tobytes()
-        yield arrays_pb2.ArrayChunk(name=name, offset=offset + start, data=data)
+        yield start, content[start : start + chunk_bytes].data
 
 
 class Arrival:
@@ -58,7 +79,7 @@ class Arrival:
         """Whether every byte has come."""
         return self._n_received == self.header.total_bytes
 
-    def take(self, chunk: arrays_pb2.ArrayChunk | None) -> bytes:
+    def take(self, chunk: "Chunk | None") -> bytes | memoryview:
         """The bytes of the next piece, None for the end of the stream.
 
         Raises ArrayError (INCOMPLETE_UPLOAD) for the end, a gap, an overlap, too much, or a piece of another array.
@@ -67,7 +88,9 @@ class Arrival:
         if chunk is None:
             message = f"array {name!r} is incomplete: {self._n_received} of {total} bytes came"
             raise ArrayError(ErrorKind.INCOMPLETE_UPLOAD, message, name)
-        end = chunk.offset + len(chunk.data)
+        # Every look at a field of bytes makes a copy of it.
+        content = chunk.data
+        end = chunk.offset + len(content)
         if chunk.name != name or chunk.offset != self._n_received or end > total:
             message = (
                 f"bytes {chunk.offset} .. {end} of array {chunk.name!r} came where byte {self._n_received} of the "
@@ -75,10 +98,10 @@ class Arrival:
             )
             raise ArrayError(ErrorKind.INCOMPLETE_UPLOAD, message, name)
         self._n_received = end
-        return chunk.data
+        return content
 
 
-def gather(headers: Iterable[arrays_pb2.ArrayHeader], chunks: Iterator[arrays_pb2.ArrayChunk]) -> dict[str, AnyArray]:
+def gather(headers: Iterable[arrays_pb2.ArrayHeader], chunks: "Iterator[Chunk]") -> dict[str, AnyArray]:
     """Arrays by name, put together from their pieces, of which those of several arrays may alternate.
 
     Takes no more pieces than complete them. Raises ArrayError when any is broken, incomplete or was not announced.
@@ -97,7 +120,7 @@ def gather(headers: Iterable[arrays_pb2.ArrayHeader], chunks: Iterator[arrays_pb
     }
 
 
-def expect_end(chunks: Iterator[arrays_pb2.ArrayChunk]) -> None:
+def expect_end(chunks: "Iterator[Chunk]") -> None:
     """Raise ArrayError (INCOMPLETE_UPLOAD) when more comes than was announced."""
     chunk = next(chunks, None)
     if chunk is not None:

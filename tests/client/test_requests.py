@@ -165,7 +165,8 @@ def upload(chunk_bytes: int = 64, **replaced: Any) -> list[features_pb2.UploadFe
         "head": None,
     }
     checked = uploads.prepare(**(given_arrays | replaced))
-    return list(transfer.upload_messages(checked, encode.card("mine", ["a"], "n"), chunk_bytes))
+    sent = transfer.upload_messages(checked, encode.card("mine", ["a"], "n"), chunk_bytes)
+    return [features_pb2.UploadFeaturesRequest.FromString(message.SerializeToString()) for message in sent]
 
 
 def answer_to(messages: list[features_pb2.UploadFeaturesRequest]) -> list[features_pb2.ReadFeaturesResponse]:

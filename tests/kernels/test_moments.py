@@ -249,6 +249,17 @@ def test_an_accumulator_absorbs_moments_of_other_rows(backend, rng):
         accumulator.absorb(empty_moments(2, 4, xp=backend.xp, device=backend.device))
 
 
+@pytest.mark.parametrize("products", ["float64", "float32"])
+def test_products_that_are_not_split_are_the_same(products, rng):
+    features, g = sample(rng, offset=1e3)
+    found = []
+    for splits in (True, False):
+        accumulator = MomentAccumulator(5, 4, dtype=np.float64, products=products, splits=splits)
+        accumulator.add(features, g)
+        found.append(accumulator.finish())
+    np.testing.assert_array_equal(found[0].m2, found[1].m2)
+
+
 def test_permuting_rows_changes_nothing(rng):
     features, g = sample(rng)
     order = rng.permutation(g.size)

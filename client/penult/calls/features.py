@@ -217,7 +217,7 @@ class FeatureSets:
             train_counts=train_counts,
         )
         card = encode.card(name, tags, note)
-        call = self._connection.stubs.features.UploadFeatures
+        call = self._connection.stubs.upload_features
         with uploading(name, progress) as transfer:
             messages = lambda: transfer.counted(upload_messages(upload, card, self._chunk_bytes))  # noqa: E731
             stored = decode.feature_set(self._connection.upload(call, messages, timeout=timeout))

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 import grpc
@@ -19,6 +19,7 @@ from penult_proto import PROTOCOL
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
 from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.services import READ_METHODS, REQUEST_KEY
+from penult_proto.upload_pieces import upload_call
 from penult_proto.v1 import (
     catalog_pb2_grpc,
     checkpoints_pb2_grpc,
@@ -37,6 +38,8 @@ from penult_proto.v1 import (
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
+
+    from penult_proto.v1 import features_pb2
 
 USER_VARIABLE = "PENULT_USER"
 Q = TypeVar("Q", bound="Message")
@@ -110,6 +113,8 @@ class Stubs:
         self.checkpoints = checkpoints_pb2_grpc.CheckpointServiceStub(channel)
         self.datasets = datasets_pb2_grpc.DatasetServiceStub(channel)
         self.features = features_pb2_grpc.FeatureServiceStub(channel)
+        self.upload_features: grpc.StreamUnaryMultiCallable[Any, features_pb2.FeatureSet] = upload_call(channel)
+        """`features.UploadFeatures`, which takes pieces as they go over the wire, too."""
         self.groupings = groupings_pb2_grpc.GroupingServiceStub(channel)
         self.info = info_pb2_grpc.InfoServiceStub(channel)
         self.jobs = jobs_pb2_grpc.JobServiceStub(channel)

@@ -12,7 +12,8 @@ from penult.results.records import Features, FeatureSet
 from penult.wire import decode
 from penult.wire.arrays import AnyArray, sent_by_server
 from penult.wire.uploads import Upload
-from penult_proto.framing import Arrival, announce, expect_end, gather, pieces
+from penult_proto.framing import Arrival, announce, expect_end, gather
+from penult_proto.upload_pieces import UploadMessage, upload_pieces
 from penult_proto.v1 import arrays_pb2, cards_pb2, features_pb2, groupings_pb2, neighbours_pb2, spectra_pb2
 
 Response = TypeVar(
@@ -25,9 +26,7 @@ Response = TypeVar(
 )
 
 
-def upload_messages(
-    upload: Upload, card: cards_pb2.Card, chunk_bytes: int
-) -> Iterator[features_pb2.UploadFeaturesRequest]:
+def upload_messages(upload: Upload, card: cards_pb2.Card, chunk_bytes: int) -> Iterator[UploadMessage]:
     """The header, then every array in pieces of at most `chunk_bytes`."""
     header = build(
         features_pb2.UploadHeader,
@@ -43,8 +42,7 @@ def upload_messages(
     for key, array in upload.arrays.items():
         offset = 0
         for block in array.blocks() if isinstance(array, Rows) else (array,):
-            for chunk in pieces(key, block, offset=offset, chunk_bytes=chunk_bytes):
-                yield features_pb2.UploadFeaturesRequest(chunk=chunk)
+            yield from upload_pieces(key, block, offset=offset, chunk_bytes=chunk_bytes)
             offset += block.nbytes
 
 
@@ -100,7 +98,7 @@ class ArrayStream:
             self.arrivals = [Arrival(header) for header in first.header.arrays]
         self._chunks: Iterator[arrays_pb2.ArrayChunk] = (message.chunk for message in stream)
 
-    def pieces(self, arrival: Arrival) -> Iterator[bytes]:
+    def pieces(self, arrival: Arrival) -> Iterator[bytes | memoryview]:
         """The bytes of the next array."""
         with sent_by_server():
             while not arrival.is_complete:

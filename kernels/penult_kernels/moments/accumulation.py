@@ -41,7 +41,14 @@ rows (N, D) of the type stored, mean (D,) float64, root_weights (N,) float64 or 
 def center_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array) -> None:
     """Write (rows - mean) * root_weights[:, None] into `out`, losing nothing to a distant mean."""
     xp = array_namespace(rows)
-    if out.dtype == xp.float64:
+    if rows.dtype == xp.float64 and out.dtype != xp.float64:
+        out[...] = xp.astype(rows - mean, out.dtype)
+    else:
+        # Subtract the rounded mean, which is exact near it (Sterbenz), then what the rounding left out, if anything.
+        coarse = xp.astype(mean, out.dtype)
+        shifts = [coarse]
+        if out.dtype != xp.float64:
+            shifts.append(xp.astype(mean - xp.astype(coarse, xp.float64), out.dtype))
         # A few rows at a time, so that they are still in the cache of a CPU when the mean is taken from them; on a GPU
         # a thousand launches would take thirty times as long as the product.
         n_rows, n_features = (max(1, int(size)) for size in rows.shape)
@@ -49,15 +56,8 @@ def center_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array
         for block in blocks(int(rows.shape[0]), step):
             part = out[block, :]
             part[...] = rows[block, :]
-            part -= mean
-    elif rows.dtype == xp.float64:
-        out[...] = xp.astype(rows - mean, out.dtype)
-    else:
-        # Subtract the rounded mean, which is exact near it (Sterbenz), then what the rounding left out.
-        coarse = xp.astype(mean, out.dtype)
-        out[...] = xp.astype(rows, out.dtype, copy=False)
-        out -= coarse
-        out -= xp.astype(mean - xp.astype(coarse, xp.float64), out.dtype)
+            for shift in shifts:
+                part -= shift
     if root_weights is not None:
         out *= xp.astype(root_weights, out.dtype)[:, None]
 
@@ -76,6 +76,7 @@ class MomentAccumulator:
     products : "float64" loses nothing that storage had kept. "float32" is about twice as fast; its rounding, up to
         about 1e-6 of lambda_1 in every eigenvalue, hides the tails of steep spectra.
     center : a faster `center_rows` of a device, if there is one.
+    splits : whether NumPy's products may be split over threads; not where as many accumulators work at the same time.
     """
 
     def __init__(
@@ -88,10 +89,12 @@ class MomentAccumulator:
         xp: Array = np,
         device: Array = None,
         center: CenterRows = center_rows,
+        splits: bool = True,
     ) -> None:
         check_positive(n_groups, name="n_groups")
         self._xp = xp
         self._center = center
+        self._splits = splits
         self._dtype = xp.empty((0,), dtype=dtype, device=device).dtype
         self._sums = empty_moments(n_groups, n_features, xp=xp, device=device)
         # Written to through these views: `m2[k] += ...` would copy the matrix onto itself.
@@ -148,8 +151,7 @@ class MomentAccumulator:
             before, added = float(self._weight[k]), float(other.weight[k])
             if added:
                 delta = other.mean[k, :] - self._sums.mean[k, :]
-                sums += other.m2[k, :, :]
-                sums += (delta * (before * added / (before + added)))[:, None] * delta[None, :]
+                _add_with_between(sums, other.m2[k, :, :], delta, before * added / (before + added))
                 self._sums.mean[k, :] = self._sums.mean[k, :] + delta * (added / (before + added))
                 self._weight[k] = before + added
                 self._count[k] += int(other.count[k])
@@ -176,6 +178,8 @@ class MomentAccumulator:
             return gram(block.T)
         if self._last is None:
             self._last = np.empty((block.shape[1], block.shape[1]), dtype=block.dtype)
+        if not self._splits:
+            return np.matmul(block.T, block, out=self._last)
         return gram(block.T, out=self._last)
 
     def _add_to_group(
@@ -212,6 +216,14 @@ class MomentAccumulator:
         self._weight[k] = total
         self._count[k] += buffer.n
         buffer.n = 0
+
+
+def _add_with_between(sums: Array, added: Array, delta: Array, weight: float) -> None:
+    """sums += added + weight delta delta^T, a few rows at a time: no matrix of that size is made."""
+    for rows in blocks(int(sums.shape[0]), ROWS_CONVERTED):
+        part = sums[rows, :]
+        part += added[rows, :]
+        part += (weight * delta[rows])[:, None] * delta[None, :]
 
 
 def accumulator_bytes(n_groups: int, n_features: int, itemsize: int) -> int:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from penult_proto.arrays import AnyArray, numpy_dtype, shape_text
 from penult_proto.errors import ErrorKind
-from penult_proto.framing import Arrival, announce, expect_end, gather, pieces
+from penult_proto.framing import Arrival, Chunk, announce, expect_end, gather, pieces
 from penult_proto.limits import MOST_LABELS
+from penult_proto.upload_pieces import Piece, UploadMessage
 from penult_proto.v1 import arrays_pb2
 from penult_proto.v1 import features_pb2 as pb
 from penult_server.class_names import Classes, match_classes
@@ -38,7 +39,7 @@ EXPECTED_DTYPES = {
 
 
 @sent_by_client()
-def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.FeatureSet:
+def receive(root: Path, messages: Iterator[UploadMessage]) -> pb.FeatureSet:
     """Store an upload.
 
     `features` is the last array, so that its rows can be written and folded into the group moments as they
@@ -47,7 +48,7 @@ def receive(root: Path, messages: Iterator[pb.UploadFeaturesRequest]) -> pb.Feat
     LABEL_OUT_OF_RANGE, EMPTY_GROUP.
     """
     first = next(messages, None)
-    if first is None or not first.HasField("header"):
+    if first is None or isinstance(first, Piece) or not first.HasField("header"):
         raise ServiceError(ErrorKind.INCOMPLETE_UPLOAD, "an upload begins with its header; got none")
     headers = list(first.header.arrays)
     _check_headers(headers)
@@ -120,17 +121,22 @@ def send(root: Path, request: pb.ReadFeaturesRequest) -> Iterator[pb.ReadFeature
             offset += block.nbytes
 
 
-def _rows(header: arrays_pb2.ArrayHeader, chunks: Iterator[arrays_pb2.ArrayChunk]) -> Iterator[AnyArray]:
-    """An array as blocks of whole rows, whatever its pieces are. Raises ArrayError."""
+def _rows(header: arrays_pb2.ArrayHeader, chunks: Iterator[Chunk]) -> Iterator[AnyArray]:
+    """An array as blocks of whole rows, whatever its pieces are; of pieces of whole rows nothing is copied.
+
+    Raises ArrayError.
+    """
     arrival = Arrival(header)
-    row_bytes = header.shape[1] * arrival.dtype.itemsize
-    rest = bytearray()
+    width = header.shape[1]
+    row_bytes = width * arrival.dtype.itemsize
+    rest = b""
     while not arrival.is_complete:
-        rest += arrival.take(next(chunks, None))
-        whole = len(rest) // row_bytes * row_bytes
-        if whole:
-            yield np.frombuffer(rest[:whole], dtype=arrival.dtype).reshape(-1, header.shape[1])
-            del rest[:whole]
+        piece = arrival.take(next(chunks, None))
+        content = rest + bytes(piece) if rest else piece
+        n_rows = len(content) // row_bytes
+        rest = bytes(content[n_rows * row_bytes :])
+        if n_rows:
+            yield np.frombuffer(content, arrival.dtype, count=n_rows * width).reshape(n_rows, width)
 
 
 def _check_headers(headers: list[arrays_pb2.ArrayHeader]) -> None:

@@ -16,6 +16,7 @@ import grpc
 from penult_kernels.products import spread_over
 from penult_proto.errors import STATUS_CODES, ErrorKind
 from penult_proto.limits import MESSAGE_OPTIONS
+from penult_proto.upload_pieces import UploadMessage
 from penult_proto.v1 import (
     features_pb2,
     features_pb2_grpc,
@@ -167,9 +168,7 @@ class Worker(
             context, lambda check, progress: evaluate_mixtures(request, self._material, check, progress)
         )
 
-    def UploadFeatures(
-        self, request_iterator: Iterator[features_pb2.UploadFeaturesRequest], context: Context
-    ) -> features_pb2.FeatureSet:
+    def UploadFeatures(self, request_iterator: Iterator[UploadMessage], context: Context) -> features_pb2.FeatureSet:
         try:
             return receive(self._root, request_iterator)
         except Exception as error:  # the seam, see `refuse`

@@ -8,19 +8,24 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from penult_proto.errors import ErrorKind
+from penult_proto.upload_pieces import Piece, read_piece
+from penult_proto.v1 import features_pb2
 from penult_server.errors import ServiceError
 from penult_server.front.admission.bounds import check_bounds
 
 
-def decoder(decode: Callable[[bytes], Message]) -> Callable[[bytes], Message | ServiceError]:
+def decoder(decode: Callable[[bytes], Message]) -> Callable[[bytes], Message | Piece | ServiceError]:
     """`decode`, whose failures are returned: gRPC answers INTERNAL by itself where decoding raises.
 
-    A request that lists too much is refused before it is decoded.
+    A request that lists too much is refused before it is decoded. Pieces of uploads stay the bytes that came.
     """
+    is_upload = decode.__self__ is features_pb2.UploadFeaturesRequest  # pyright: ignore[reportFunctionMemberAccess]
     descriptor: Any = decode.__self__.DESCRIPTOR  # pyright: ignore[reportFunctionMemberAccess]
 
     def decode_or_refuse(content: bytes) -> Message | ServiceError:
         try:
+            if is_upload and (piece := read_piece(content)):
+                return piece
             check_bounds(content, descriptor)
             return decode(content)
         except ServiceError as error:
@@ -34,15 +39,16 @@ def decoder(decode: Callable[[bytes], Message]) -> Callable[[bytes], Message | S
     return decode_or_refuse
 
 
-def checked(request: Message | ServiceError) -> Message:
+def checked(request: Message | Piece | ServiceError) -> Any:
     """The same request. Raises ServiceError (INVALID_ARGUMENT) for one that is no message or names unknown choices."""
     if isinstance(request, ServiceError):
         raise request
-    check_choices(request)
+    if not isinstance(request, Piece):
+        check_choices(request)
     return request
 
 
-async def checked_stream(requests: AsyncIterator[Message | ServiceError]) -> AsyncIterator[Message]:
+async def checked_stream(requests: AsyncIterator[Message | Piece | ServiceError]) -> AsyncIterator[Message | Piece]:
     """The same requests, each as `checked`."""
     async for request in requests:
         yield checked(request)

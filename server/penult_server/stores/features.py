@@ -30,6 +30,7 @@ from penult_server.errors import ServiceError
 from penult_server.notes import Note
 from penult_server.records import Attribute, LabelNames
 from penult_server.stores.disk.durable import STAGING_PREFIX, rename_directory, sync_path, sync_tree
+from penult_server.stores.feature_chunks import Chunk, ChunkFiles, Chunks
 from penult_server.stores.manifest import (
     FeatureManifest,
     damaged_files,
@@ -88,14 +89,13 @@ class FeatureWriter:
         self._parent = root / "features"
         self._parent.mkdir(parents=True, exist_ok=True)
         self._staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=self._parent))
-        self._arrays = _create_arrays(self._staging, header)
-        self._chunk_rows = self._arrays["features"].chunks[0]
-        self._pending: list[dict[str, NDArray[np.generic]]] = []
-        self._n_pending = 0
-        self._n_written = 0
+        arrays = _create_arrays(self._staging, header)
+        self._files = ChunkFiles(self._staging, arrays)
         self._counts = np.zeros(header.labels.n_groups, dtype=np.int64)
         self._content = hashlib.sha256()
         self._moments = _accumulator(header) if keeps_moments(header) else None
+        shapes = {name: (one.chunks, one.dtype.newbyteorder("<")) for name, one in arrays.items()}
+        self._chunks = Chunks(shapes, [self._files.write, self._identify, self._fold])
 
     def __enter__(self) -> "FeatureWriter":
         return self
@@ -103,6 +103,7 @@ class FeatureWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._chunks.close()
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def append(
@@ -128,12 +129,7 @@ class FeatureWriter:
         optional = {"logits": logits, "attributes": attributes, "masks": masks}
         rows |= {name: values for name, values in optional.items() if values is not None}
         self._check(rows)
-        self._pending.append(rows)
-        self._n_pending += len(features)
-        if self._moments:
-            self._moments.add(features, group_index(y, a, self._header.labels))
-        while self._n_pending >= self._chunk_rows:
-            self._write(self._take(self._chunk_rows))
+        self._chunks.add(rows)
 
     def finish(self, *, extract_rate: float = 0.0) -> FeatureManifest:
         """Write the rest, flush everything to the disk and give the set its place.
@@ -141,18 +137,18 @@ class FeatureWriter:
         A set of the same digest that is already there and undamaged is kept.
         Raises ServiceError (INCOMPLETE_UPLOAD) when rows are missing.
         """
-        if self._n_pending:
-            self._write(self._take(self._n_pending))
-        if self._n_written != self._header.n_examples:
+        if self._chunks.n_rows != self._header.n_examples:
             raise ServiceError(
                 ErrorKind.INCOMPLETE_UPLOAD,
-                f"expected {self._header.n_examples} rows, got {self._n_written}; nothing was stored, send all of them",
+                f"expected {self._header.n_examples} rows, got {self._chunks.n_rows}; nothing was stored, send all "
+                "of them",
                 expected=self._header.n_examples,
-                got=self._n_written,
+                got=self._chunks.n_rows,
             )
+        self._chunks.finish()
         self._write_moments()
         digest = self._header.digest or self._content_digest()
-        files, size = hash_files(self._staging)
+        files, size = hash_files(self._staging, self._files.digests)
         manifest = self._manifest(digest, extract_rate, files, size)
         write_manifest(self._staging, manifest)
         sync_tree(self._staging)
@@ -167,7 +163,7 @@ class FeatureWriter:
                 raise ServiceError(
                     ErrorKind.WRONG_SHAPE, f"{name} of {n} rows must be {expected.get(name)}, got {got}", array=name
                 )
-        first = self._n_written + self._n_pending
+        first = self._chunks.n_rows
         check_labels(rows["y"], len(header.labels.classes), "y", first)
         check_labels(rows["a"], header.labels.n_attributes, "a", first)
         for column, attribute in enumerate(header.attributes):
@@ -176,24 +172,17 @@ class FeatureWriter:
             if name in rows:
                 check_finite(rows[name], name, first)
 
-    def _take(self, n: int) -> dict[str, NDArray[np.generic]]:
-        """Remove exactly `n` rows from the front of what is pending."""
-        joined = {name: np.concatenate([rows[name] for rows in self._pending]) for name in self._pending[0]}
-        self._n_pending -= n
-        self._pending = [{name: rows[n:] for name, rows in joined.items()}] if self._n_pending else []
-        return {name: rows[:n] for name, rows in joined.items()}
+    def _identify(self, chunk: Chunk) -> None:
+        for name, values in chunk.rows.items():
+            self._content.update(name.encode() + chunk.first.to_bytes(8, "little"))
+            self._content.update(values.data)
 
-    def _write(self, rows: dict[str, NDArray[np.generic]]) -> None:
-        first, last = self._n_written, self._n_written + len(rows["y"])
-        for name, values in rows.items():
-            array = self._arrays[name]
-            stored = np.ascontiguousarray(values, dtype=array.dtype)
-            array[first:last] = stored
-            self._content.update(name.encode() + first.to_bytes(8, "little"))
-            self._content.update(stored.data)
+    def _fold(self, chunk: Chunk) -> None:
+        rows = chunk.rows
         g = group_index(rows["y"], rows["a"], self._header.labels)
         self._counts += np.bincount(g, minlength=len(self._counts))
-        self._n_written = last
+        if self._moments:
+            self._moments.add(rows["features"], g)
 
     def _write_moments(self) -> None:
         if self._moments is None:
@@ -304,14 +293,14 @@ def check_finite(values: NDArray[np.generic], name: str, first: int = 0) -> None
 
 
 def _row_shapes(header: FeatureHeader) -> dict[str, tuple[int, ...]]:
-    """Shape of one row of every array that the set has."""
-    widths = {
-        "features": header.n_features,
+    """Shape of one row of every array that the set has, in the order in which they enter its digest."""
+    optional = {
         "logits": header.n_logits,
         "attributes": len(header.attributes),
         "masks": len(header.labels.masks),
     }
-    return {name: (width,) for name, width in widths.items() if width} | {"y": (), "a": (), "row_id": ()}
+    shapes: dict[str, tuple[int, ...]] = {"features": (header.n_features,), "y": (), "a": (), "row_id": ()}
+    return shapes | {name: (width,) for name, width in optional.items() if width}
 
 
 def _create_arrays(directory: Path, header: FeatureHeader) -> dict[str, zarr.Array]:

@@ -108,14 +108,17 @@ def as_tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(cast("list[Any]", value)) if isinstance(value, list) else value for key, value in values.items()}
 
 
-def hash_files(directory: Path) -> tuple[dict[str, str], int]:
-    """sha256 of every file below `directory` but the manifest, by relative path; and their total size."""
+def hash_files(directory: Path, known: Mapping[str, str]) -> tuple[dict[str, str], int]:
+    """sha256 of every file below `directory` but the manifest, by relative path; and their total size.
+
+    Those in `known` are taken from there: they were made of what was written, in memory.
+    """
     digests: dict[str, str] = {}
     size = 0
     for path in sorted(directory.rglob("*")):
         if path.is_file() and path.name != "manifest.json":
-            with path.open("rb") as file:
-                digests[path.relative_to(directory).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+            key = path.relative_to(directory).as_posix()
+            digests[key] = known.get(key) or _digest_of(path)
             size += path.stat().st_size
     return digests, size
 
@@ -127,7 +130,11 @@ def damaged_files(directory: Path, manifest: FeatureManifest) -> list[str]:
 
 def _is_whole(path: Path, digest: str) -> bool:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        return _digest_of(path) == digest
     except FileNotFoundError:
         return False
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

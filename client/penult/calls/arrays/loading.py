@@ -16,7 +16,8 @@ from penult.results.records import FeatureSet
 from penult.wire.transfer import upload_messages
 from penult.wire.uploads import Upload, prepare
 from penult_proto.notes import NoteId
-from penult_proto.v1 import cards_pb2, features_pb2
+from penult_proto.upload_pieces import UploadMessage
+from penult_proto.v1 import cards_pb2
 
 MOST_GROUPS = 24
 """Most groups that a note counts."""
@@ -74,7 +75,7 @@ def sent(
     """Send an upload; where a file cannot be read to its end, its own error is raised."""
     failures: list[Exception] = []
 
-    def messages() -> Iterator[features_pb2.UploadFeaturesRequest]:
+    def messages() -> Iterator[UploadMessage]:
         try:
             yield from upload_messages(upload, card, chunk_bytes)
         except Exception as error:
@@ -83,7 +84,7 @@ def sent(
 
     try:
         with uploading(card.name, progress) as transfer:
-            call = connection.stubs.features.UploadFeatures
+            call = connection.stubs.upload_features
             return connection.upload(call, lambda: transfer.counted(messages()), timeout=timeout)
     except Exception:
         if failures:

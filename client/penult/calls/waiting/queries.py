@@ -13,6 +13,7 @@ from penult.display.names import one_line
 from penult.errors import PenultError
 from penult.results.records import Checkpoint, Features, FeatureSet, Run
 from penult_proto.services import QUERY_KEY
+from penult_proto.upload_pieces import Piece, UploadMessage
 from penult_proto.v1 import checkpoints_pb2, features_pb2, jobs_pb2, progress_pb2
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Q = TypeVar("Q", bound="Message")
 R = TypeVar("R", bound="Message")
 Moved = TypeVar(
     "Moved",
-    features_pb2.UploadFeaturesRequest,
+    UploadMessage,
     features_pb2.ReadFeaturesResponse,
     checkpoints_pb2.ReadCheckpointResponse,
 )
@@ -149,7 +150,7 @@ class Transfer:
         for message in messages:
             if isinstance(message, features_pb2.UploadFeaturesRequest) and message.HasField("header"):
                 self._done = 0  # perhaps of an upload that is sent again
-            if not self._total and not isinstance(message, checkpoints_pb2.ReadCheckpointResponse):
+            if not self._total and not isinstance(message, Piece | checkpoints_pb2.ReadCheckpointResponse):
                 self._total = sum(one.total_bytes for one in message.header.arrays)
             yield message
             if message.HasField("chunk"):

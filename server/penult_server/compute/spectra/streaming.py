@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.moments.accumulation import CenterRows, MomentAccumulator, Products, accumulator_bytes, center_rows
 from penult_kernels.moments.moments import Moments
+from penult_kernels.products import n_threads
 from penult_kernels.spectra.streamed import Passes
 from penult_server.compute.backend import Backend
 from penult_server.compute.reporting import SILENT, Reporter
@@ -169,6 +170,8 @@ class _Fold:
             products=self._products,
             xp=xp,
             center=center,
+            # On a few cores each thread has its own to work on: a panel costs up to a fifth more than its share.
+            splits=self._backend.name == "cupy" or n_threads() > WORKERS,
         )
 
 

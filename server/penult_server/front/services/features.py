@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import grpc
 
 from penult_proto.errors import ErrorKind
+from penult_proto.upload_pieces import Piece, UploadMessage, upload_call
 from penult_proto.v1 import features_pb2 as pb
 from penult_proto.v1 import features_pb2_grpc
 from penult_server.errors import ServiceError
@@ -28,11 +29,9 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         self._registry = registry
         self._compute = compute
 
-    async def UploadFeatures(
-        self, request_iterator: AsyncIterator[pb.UploadFeaturesRequest], context: Context
-    ) -> pb.FeatureSet:
+    async def UploadFeatures(self, request_iterator: AsyncIterator[UploadMessage], context: Context) -> pb.FeatureSet:
         first = await anext(aiter(request_iterator), None)
-        if first is None or not first.HasField("header"):
+        if first is None or isinstance(first, Piece) or not first.HasField("header"):
             raise ServiceError(ErrorKind.INCOMPLETE_UPLOAD, "an upload begins with its header; got none")
         header = first.header
         await self._quotas.check_bytes(sum(array.total_bytes for array in header.arrays))
@@ -43,7 +42,7 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         is_told = asyncio.Event()
         telling: list[asyncio.Task[None]] = []
 
-        async def messages() -> AsyncIterator[pb.UploadFeaturesRequest]:
+        async def messages() -> AsyncIterator[UploadMessage]:
             yield first
             try:
                 async for message in until(is_told, request_iterator):
@@ -53,7 +52,7 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
                 refused.append(error)
 
         def begin(channel: grpc.aio.Channel) -> Any:
-            call: Any = features_pb2_grpc.FeatureServiceStub(channel).UploadFeatures(messages())
+            call: Any = upload_call(channel)(messages())
             telling.append(asyncio.ensure_future(told(call, is_told)))
             return call
 

@@ -5,12 +5,16 @@ the directories), and renamed: a crash or a power cut at any moment leaves the o
 """
 
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 STAGING_PREFIX = ".staging-"
 SAFETENSORS_PREFIX = ".tmp"
@@ -75,6 +79,14 @@ def staged_file(target: Path) -> Generator[Path, None, None]:
     finally:
         staging.unlink(missing_ok=True)
     sync_place(target)
+
+
+def write_synced(path: Path, content: NDArray[Any]) -> str:
+    """Write a new file, flush it, and return its sha256 (hex); its name is not flushed yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.data)
+    sync_path(path)
+    return hashlib.sha256(content.data).hexdigest()
 
 
 def sync_tree(directory: Path) -> None:

@@ -1,0 +1,125 @@
+"""Rows put together into the chunks of a feature set, on which several threads work while the next rows come.
+
+What is done with a chunk are works: a work sees the chunks in order, one at a time, and two works may see the same
+chunk at the same time. There is memory for two chunks, so that rows are waited for only while a chunk is worked on.
+"""
+
+# Zarr's arrays are generic over metadata that it does not name.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from penult_server.stores.disk.durable import write_synced
+
+PLACES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Rows that are stored together. Its memory is written over once all works are through with it."""
+
+    index: int
+    first: int
+    """Number of its first row in the set."""
+    n_rows: int
+    memory: Mapping[str, NDArray[Any]]
+    """Arrays by name, as a chunk's file has them; the last one's rows beyond `n_rows` are zero."""
+
+    @property
+    def rows(self) -> dict[str, NDArray[Any]]:
+        """Its rows of every array."""
+        return {name: values[: self.n_rows] for name, values in self.memory.items()}
+
+
+class Chunks:
+    """Takes rows in order, any number at a time, and gives full chunks to the works."""
+
+    def __init__(
+        self, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], works: Sequence[Callable[[Chunk], object]]
+    ) -> None:
+        """`shapes`: shape of a chunk and type of every array; all chunks have as many rows."""
+        self._shapes = shapes
+        self._capacity = next(iter(shapes.values()))[0][0]
+        self._works = [(work, ThreadPoolExecutor(1, "chunks")) for work in works]
+        self._places = [dict[str, NDArray[Any]]() for _ in range(PLACES)]
+        self._busy = [list[Future[object]]() for _ in range(PLACES)]
+        self._index = 0
+        self._n_waiting = 0
+
+    @property
+    def n_rows(self) -> int:
+        """Rows taken so far."""
+        return self._index * self._capacity + self._n_waiting
+
+    def add(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Take rows of every array, which are copied. Raises what a work raised of rows that came before."""
+        n, taken = len(next(iter(rows.values()))), 0
+        while taken < n:
+            memory = self._memory()
+            now = min(n - taken, self._capacity - self._n_waiting)
+            for name, values in rows.items():
+                memory[name][self._n_waiting : self._n_waiting + now] = values[taken : taken + now]
+            taken += now
+            self._n_waiting += now
+            if self._n_waiting == self._capacity:
+                self._hand_over()
+
+    def finish(self) -> None:
+        """Hand over the rows that wait, and return when all works are through. Raises what a work raised."""
+        if self._n_waiting:
+            for values in self._memory().values():
+                values[self._n_waiting :] = 0
+            self._hand_over()
+        for place in range(PLACES):
+            self._wait_for(place)
+
+    def close(self) -> None:
+        """End the threads, without the chunks that no work has started on."""
+        for _, thread in self._works:
+            thread.shutdown(cancel_futures=True)
+
+    def _memory(self) -> dict[str, NDArray[Any]]:
+        """Where rows go now."""
+        place = self._index % PLACES
+        self._wait_for(place)
+        if not self._places[place]:
+            self._places[place] = {name: np.empty(shape, dtype) for name, (shape, dtype) in self._shapes.items()}
+        return self._places[place]
+
+    def _hand_over(self) -> None:
+        place = self._index % PLACES
+        first = self._index * self._capacity
+        chunk = Chunk(index=self._index, first=first, n_rows=self._n_waiting, memory=self._places[place])
+        self._busy[place] = [thread.submit(work, chunk) for work, thread in self._works]
+        self._index += 1
+        self._n_waiting = 0
+
+    def _wait_for(self, place: int) -> None:
+        for one in self._busy[place]:
+            one.result()
+        self._busy[place] = []
+
+
+class ChunkFiles:
+    """A work that writes the files of chunks, and knows their digests."""
+
+    def __init__(self, directory: Path, arrays: "Mapping[str, zarr.Array[Any]]") -> None:
+        self._directory = directory
+        self._arrays = arrays
+        self.digests: dict[str, str] = {}
+        """sha256 (hex) of every file written, by its path relative to the directory."""
+
+    def write(self, chunk: Chunk) -> None:
+        """The chunk of every array, flushed. Zarr would copy what is in memory as it is in the file."""
+        for name, values in chunk.memory.items():
+            place = (chunk.index, *(0 for _ in values.shape[1:]))
+            key = f"{name}/{self._arrays[name].metadata.encode_chunk_key(place)}"
+            self.digests[key] = write_synced(self._directory / key, values)

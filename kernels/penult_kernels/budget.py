@@ -4,7 +4,7 @@ The numbers differ where measurements differ: larger blocks leave the cache, sma
 them changes an answer by more than rounding.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,30 @@ class Budget:
     """Bytes of features in one chunk of a store, about: read, verified and copied to a device at a time."""
     moments_bytes: int = 2**30
     """Bytes of the moments of all groups that are stored with the features; above that, spectra read the rows."""
+
+
+SMALLEST_DEVICE = 8 * 2**30
+"""Memory of a device below which steps are those of the host."""
+MOST_TIMES_LARGER = 16
+"""Steps on a device are at most so many times those on the host."""
+
+
+def on_device(total_bytes: int) -> Budget:
+    """The budget for a device with so much memory: steps are larger, because each costs as many launches whatever its
+    size. What problems with an l1 and replicates may take stays, as these are solved on the host or fill a device."""
+    times = max(1, min(MOST_TIMES_LARGER, total_bytes // SMALLEST_DEVICE))
+    of_host = Budget()
+    grows = (
+        "rows_per_tile",
+        "rows_per_single_pass",
+        "product_rows_bytes",
+        "batch_bytes",
+        "batch_rows_bytes",
+        "minibatches_bytes",
+        "buffer_rows",
+        "buffers_bytes",
+    )
+    return replace(of_host, **{name: times * getattr(of_host, name) for name in grows})
 
 
 DEFAULT = Budget()

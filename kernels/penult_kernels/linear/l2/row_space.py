@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, asarray_like, blocks
@@ -75,8 +75,8 @@ class RowSpace:
     """(B,)."""
     is_fitted: Array
     """(B,) 1.0 where there is an intercept."""
-    bias_penalty: Array
-    """(B,)."""
+    bias_stiffness: Array
+    """(B,) second derivative of the penalty in a bias."""
 
     @property
     def n_blocks(self) -> int:
@@ -92,14 +92,14 @@ class RowSpace:
         """Coefficients (B, q, n) of the gradient in the weights, and the gradient in the biases (B, q)."""
         xp = array_namespace(p)
         residuals = self.sample_weight[:, None, :] * (p - self.target)
-        of_bias = xp.sum(residuals, axis=2) * self.is_fitted[:, None] + self.bias_stiffness()[:, None] * bias
+        of_bias = xp.sum(residuals, axis=2) * self.is_fitted[:, None] + self.bias_stiffness[:, None] * bias
         return residuals + self.l2[:, None, None] * alpha, of_bias
 
     def gaps(self, p: Array, of_weights: Array, of_bias: Array) -> Array:
         """|gradient|^2 / (2 l2) (B,), from the squared gradient in the weights (B,); a free bias by its curvature."""
         xp = array_namespace(p)
         own = xp.sum(self.sample_weight[:, None, :] * p * (1.0 - p), axis=(1, 2)) / p.shape[1]
-        stiffness = xp.where(self.bias_stiffness() > 0, self.bias_stiffness(), own + 1e-12)
+        stiffness = xp.where(self.bias_stiffness > 0, self.bias_stiffness, own + 1e-12)
         return 0.5 * (of_weights / self.l2 + xp.sum(of_bias * of_bias, axis=1) / stiffness)
 
     def hessian_vector_product(self, p: Array, change: Array) -> Array:
@@ -107,10 +107,6 @@ class RowSpace:
         if p.shape[1] == 1:
             return (self.sample_weight[:, None, :] * p * (1.0 - p))[:, None, :, :] * change
         return self.sample_weight[:, None, None, :] * hessian_vector_product(p[:, None, :, :], change)
-
-    def bias_stiffness(self) -> Array:
-        """(B,) second derivative of the penalty in a bias."""
-        return self.l2 * self.bias_penalty**2
 
     def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Problems to keep: all sets with an active problem, and in each the positions active in any set; or all."""
@@ -127,7 +123,7 @@ class RowSpace:
         sets = np.unique(kept // (int(self.sample_weight.shape[0]) // n_sets))
         gram = self.gram if sets.size == n_sets else xp.take(self.gram, asarray_like(sets, self.gram), axis=0)
         at = asarray_like(kept, self.sample_weight)
-        names = ("sample_weight", "target", "offset", "l2", "is_fitted", "bias_penalty")
+        names = ("sample_weight", "target", "offset", "l2", "is_fitted", "bias_stiffness")
         return replace(self, gram=gram, **{name: xp.take(getattr(self, name), at, axis=0) for name in names})
 
     def theta(self, x: Array) -> Array:
@@ -148,7 +144,7 @@ class RowSpace:
         # Copied to contiguous memory: the BLAS is several times slower with the strides of a transpose.
         columns = xp.reshape(xp.reshape(columns, (-1,)), columns.shape)
         n_panels = -(-n_used * n_used * int(columns.shape[2]) // PANEL_WORK)
-        if n_panels > MOST_PANELS:
+        if n_panels > MOST_PANELS or not is_numpy_array(vectors):
             n_panels = 1
         height = -(-int(n_used) // n_panels)
         panels = [self.gram[:, rows, :] @ columns for rows in blocks(int(n_used), height)]
@@ -164,9 +160,8 @@ def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_fl
     rows = _rows(features, [own[0] for own in members])
     z = xp.astype(rows.z, dtype, copy=False)
     whole = gram(z)
-    stack = [
-        xp.take(xp.take(whole, asarray_like(at, whole), axis=0), asarray_like(at, whole), axis=1) for at in rows.places
-    ]
+    places = [asarray_like(at, whole) for at in rows.places]
+    stack = [xp.take(xp.take(whole, at, axis=0), at, axis=1) for at in places]
 
     def numbers(values: Sequence[float]) -> Array:
         return xp.astype(asarray_like(np.asarray(values, np.float64), rows.z), dtype, copy=False)
@@ -182,7 +177,7 @@ def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_fl
         offset=of_rows([block.offset().T for block in flat]),
         l2=numbers([block.l2 for block in flat]),
         is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in flat]),
-        bias_penalty=numbers([block.bias_penalty for block in flat]),
+        bias_stiffness=numbers([block.l2 * block.bias_penalty**2 for block in flat]),
     )
 
 

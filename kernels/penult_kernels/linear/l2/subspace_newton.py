@@ -191,7 +191,7 @@ def _direction(state: _State, images: Array, penalty: Array) -> tuple[Array, Arr
 def _penalty(space: RowSpace, n_columns: int, size: int) -> Array:
     """(B, m) second derivative of the penalty in each direction; for a bias that is not fitted, any positive number."""
     xp = array_namespace(space.l2)
-    of_bias = xp.where(space.is_fitted > 0, space.bias_stiffness(), space.l2)
+    of_bias = xp.where(space.is_fitted > 0, space.bias_stiffness, space.l2)
     return xp.stack([of_bias] * n_columns + [space.l2] * (size - n_columns), axis=1)
 
 
@@ -206,15 +206,18 @@ def _descend(state: _State, change: Array, derivative: Array, stiffness: Array) 
     of_penalty = derivative - xp.sum(s * (state.p - target) * change, axis=1)
     length = xp.ones_like(derivative)
     for number in range(MOST_CUTS):
-        p = _flat(space.probabilities(_by_column(state, state.logits + length[:, None] * change)))
+        logits = state.logits + length[:, None] * change
+        p = _flat(space.probabilities(_by_column(state, logits)))
         there = xp.sum(s * (p - target) * change, axis=1) + of_penalty + length * stiffness
         is_good = is_near_enough(derivative, there)
         if bool(xp.all(is_good)):
             break
         cut = secant_cut(derivative, there) if number < MOST_CUTS - 1 else xp.zeros_like(length)
         length = xp.where(is_good, length, length * cut)
-    state.logits = state.logits + length[:, None] * change
-    state.p = _flat(space.probabilities(_by_column(state, state.logits)))
+    else:
+        logits = state.logits + length[:, None] * change
+        p = _flat(space.probabilities(_by_column(state, logits)))
+    state.logits, state.p = logits, p
     return length
 
 

@@ -43,40 +43,40 @@ def questions(backend: Backend) -> dict[str, Callable[[], object]]:
     """Name -> a small question of every kind that a device answers, and every kernel of our own."""
     rng = np.random.default_rng(0)
     g = np.arange(160) % 4
-    wide = backend.to_device((rng.standard_normal((160, 96)) + g[:, None] % 2).astype(np.float32))
-    tall = backend.to_device((rng.standard_normal((3000, 24))).astype(np.float32))
+    few = backend.to_device((rng.standard_normal((160, 96)) + g[:, None] % 2).astype(np.float32))
+    many = backend.to_device((rng.standard_normal((3000, 24))).astype(np.float32))
     many_g = np.arange(3000) % 4
     y, many_y = g // 2, many_g // 2
     draws = [np.flatnonzero(np.arange(160) % 5 != k) for k in range(2)]
-    by_group = [wide[:60, :], wide[60:, :]]
-    sums = moments_of(tall, many_g, 4)
-    head = solve(wide, y, 2, [Problem(l2=0.1)])[0]
+    by_group = [few[:60, :], few[60:, :]]
+    sums = moments_of(many, many_g, 4)
+    head = solve(few, y, 2, [Problem(l2=0.1)])[0]
     on_host = type(head)(
         weight=backend.to_host(head.weight), bias=backend.to_host(head.bias), certificate=head.certificate
     )
     asked: dict[str, Callable[[], object]] = {
-        "moments": lambda: moments_of(tall, many_g, 4, np.linspace(0, 1, 3000)),
+        "moments": lambda: moments_of(many, many_g, 4, np.linspace(0, 1, 3000)),
         "spectra": lambda: [
             spectrum_from_moments(sums.m2[0, :, :], 750, mean=sums.mean[0, :], vectors=v) for v in (False, True)
         ],
-        "spectra of rows": lambda: [spectrum_from_rows(wide, top_k=5, vectors=v) for v in (False, True)],
+        "spectra of rows": lambda: [spectrum_from_rows(few, top_k=5, vectors=v) for v in (False, True)],
         "imbalance": lambda: infer_imbalance(*by_group, replicates=2),
         "L2 refits": lambda: solve(
-            wide, y, 2, [Problem(rows=own, l2=l2, link=Link.OVR) for own in draws for l2 in (0.1, 1.0)]
+            few, y, 2, [Problem(rows=own, l2=l2, link=Link.OVR) for own in draws for l2 in (0.1, 1.0)]
         ),
         "standardised L2 refits": lambda: solve(
-            wide, y, 2, [Problem(rows=own, l2=0.1, standardize=Standardize.ROWS) for own in draws]
+            few, y, 2, [Problem(rows=own, l2=0.1, standardize=Standardize.ROWS) for own in draws]
         ),
         "L2 path": lambda: solve(
-            tall, many_y, 2, [Problem(l2=l2, link=Link.OVR) for l2 in (1.0, 1e-3)], tolerance=1e-6
+            many, many_y, 2, [Problem(l2=l2, link=Link.OVR) for l2 in (1.0, 1e-3)], tolerance=1e-6
         ),
-        "softmax": lambda: solve(tall, many_g, 4, [Problem(l2=0.01)]),
+        "softmax": lambda: solve(many, many_g, 4, [Problem(l2=0.01)]),
         "trajectories": lambda: descend(
-            wide, y, 2, [Problem(l2=0.1)], [TrajectorySettings(learning_rate=0.01, steps=2, clip_norm=1.0)]
+            few, y, 2, [Problem(l2=0.1)], [TrajectorySettings(learning_rate=0.01, steps=2, clip_norm=1.0)]
         ),
-        "metrics": lambda: group_metrics(logits_of_heads(wide, [on_host])[0], y, g, 4),
-        "neighbours": lambda: [nearest(ArrayRows(wide), 3, metric) for metric in (Metric.L2, Metric.COSINE)],
-        "k-means": lambda: kmeans(Points(rows=wide), (2,), rng=np.random.default_rng(0), n_init=2, max_iterations=3),
+        "metrics": lambda: group_metrics(logits_of_heads(few, [on_host])[0], y, g, 4),
+        "neighbours": lambda: [nearest(ArrayRows(few), 3, metric) for metric in (Metric.L2, Metric.COSINE)],
+        "k-means": lambda: kmeans(Points(rows=few), (2,), rng=np.random.default_rng(0), n_init=2, max_iterations=3),
     }
     return asked | {f"source {name}": lambda name=name: own_kernel(name, backend) for name in OWN_SOURCES}
 

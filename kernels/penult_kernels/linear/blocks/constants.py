@@ -68,7 +68,7 @@ def _varying_little(
     which: Sequence[int],
     count: int,
 ) -> list[NDArray[np.int64]]:
-    """Of the columns of the sets in `which`, those whose range over `count` rows of the set is small."""
+    """Columns of each set in `which` that are still candidates: their range over `count` of its rows is small."""
     xp = array_namespace(features)
     chosen: list[NDArray[np.int64]] = []
     for k in which:

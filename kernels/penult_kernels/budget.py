@@ -5,6 +5,9 @@ them changes an answer by more than rounding.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
+
+from array_api_compat import is_numpy_array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,7 @@ MOST_TIMES_LARGER = 16
 
 def on_device(total_bytes: int) -> Budget:
     """The budget for a device with so much memory: steps are larger, because each costs as many launches whatever its
-    size. What problems with an l1 and replicates may take stays, as these are solved on the host or fill a device."""
+    size. What replicates and minibatches may take stays, as they fill a device."""
     times = max(1, min(MOST_TIMES_LARGER, total_bytes // SMALLEST_DEVICE))
     of_host = Budget()
     grows = (
@@ -64,7 +67,6 @@ def on_device(total_bytes: int) -> Budget:
         "product_rows_bytes",
         "batch_bytes",
         "batch_rows_bytes",
-        "minibatches_bytes",
         "buffer_rows",
         "buffers_bytes",
     )
@@ -73,3 +75,10 @@ def on_device(total_bytes: int) -> Budget:
 
 DEFAULT = Budget()
 """The budget that is in force."""
+DEVICE: Budget | None = None
+"""The budget for arrays of a device; None where it is the same."""
+
+
+def of(like: Any) -> Budget:
+    """The budget for arrays where `like` is."""
+    return DEFAULT if DEVICE is None or is_numpy_array(like) else DEVICE

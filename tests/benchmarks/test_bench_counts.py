@@ -59,11 +59,11 @@ FULL = {
 @pytest.fixture(scope="module")
 def data(request: pytest.FixtureRequest) -> Iterator[Data]:
     """The rows, with the steps of a large device in force."""
-    before, budget.DEFAULT = budget.DEFAULT, budget.on_device(GPU_BYTES)
+    before, budget.DEVICE = budget.DEVICE, budget.on_device(GPU_BYTES)
     try:
         yield full() if request.config.getoption("--benchmarks") else small()
     finally:
-        budget.DEFAULT = before
+        budget.DEVICE = before
 
 
 def row(name: str, found: Counts, answers: int) -> str:

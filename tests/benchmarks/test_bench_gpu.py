@@ -61,7 +61,7 @@ def compared(name: str, work: Callable[[Any], Any], rounds: int) -> tuple[Any, A
 @pytest.fixture(autouse=True)
 def steps_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps as large as the compute worker takes them on this device."""
-    monkeypatch.setattr(budget, "DEFAULT", budget.DEFAULT)
+    monkeypatch.setattr(budget, "DEVICE", None)
     take_larger_steps(Backend(xc, "cupy", "gpu"))
 
 

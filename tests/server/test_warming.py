@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from counting import asarray
 
 import penult_kernels
 from penult_kernels import budget
@@ -70,12 +71,14 @@ def test_a_process_that_cannot_start_is_a_line(tmp_path, monkeypatch, caplog):
 
 @pytest.mark.parametrize(("gigabytes", "times"), [(4, 1), (16, 2), (139, 16)])
 def test_steps_grow_with_the_memory_of_a_device(monkeypatch, gigabytes, times):
-    monkeypatch.setattr(budget, "DEFAULT", budget.Budget())
-    before = budget.Budget()
+    monkeypatch.setattr(budget, "DEVICE", None)
     take_larger_steps(NUMPY)
-    assert before == budget.DEFAULT
+    assert budget.DEVICE is None
     info = lambda: (0, gigabytes * 2**30)  # noqa: E731
     xp = SimpleNamespace(cuda=SimpleNamespace(runtime=SimpleNamespace(memGetInfo=info)))
     take_larger_steps(Backend(xp, "cupy", "a GPU"))
-    assert times * before.rows_per_tile == budget.DEFAULT.rows_per_tile
-    assert before.columns_bytes == budget.DEFAULT.columns_bytes
+    of_host, device = budget.Budget(), asarray(np.ones(2))
+    assert budget.of(device).rows_per_tile == times * of_host.rows_per_tile
+    assert budget.of(device).columns_bytes == of_host.columns_bytes
+    # What is solved on the host takes the host's steps.
+    assert budget.of(np.ones(2)) == of_host

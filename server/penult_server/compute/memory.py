@@ -43,9 +43,9 @@ def bootstrap_bytes(n_rows: int, n_features: int) -> int:
 
 
 def take_larger_steps(backend: Backend) -> None:
-    """From now on take steps of the size that suits the memory of the device."""
+    """From now on take steps of the size that suits the memory of the device, for arrays there."""
     if backend.name == "cupy":
-        budget.DEFAULT = budget.on_device(int(backend.xp.cuda.runtime.memGetInfo()[1]))
+        budget.DEVICE = budget.on_device(int(backend.xp.cuda.runtime.memGetInfo()[1]))
 
 
 def used_bytes(backend: Backend) -> int:

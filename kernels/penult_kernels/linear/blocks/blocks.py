@@ -274,7 +274,7 @@ class Preparation:
         """Logits (M, C) of a head on rows (M, D) of features."""
         xp = array_namespace(rows)
         weight, bias = self._in_float64(head.weight), self._in_float64(head.bias)
-        tiles = blocks(rows.shape[0], budget.DEFAULT.rows_per_tile)
+        tiles = blocks(rows.shape[0], budget.of(rows).rows_per_tile)
         return xp.concat([xp.astype(rows[tile, :], xp.float64) @ weight.T + bias for tile in tiles], axis=0)
 
     def start(self, problem: Problem) -> Array | None:

@@ -43,7 +43,7 @@ def constant_columns(
     every = np.arange(features.shape[1], dtype=np.int64)
     columns = [every if known is None else np.setdiff1d(every, known, assume_unique=True)] * len(sets)
     for count in SCREENED:
-        at_once = max(1, budget.DEFAULT.product_rows_bytes // (8 * count * int(features.shape[1])))
+        at_once = max(1, budget.of(features).product_rows_bytes // (8 * count * int(features.shape[1])))
         left = [k for k, rows in enumerate(sets) if columns[k].size and count < _n_used(features, rows)]
         for some in blocks(len(left), at_once):
             check()
@@ -94,7 +94,7 @@ def _read_few(features: Array, columns: Sequence[NDArray[np.int64]]) -> tuple[Ar
     n_features = int(features.shape[1])
     wanted = _union(columns) if columns else np.zeros(0, np.int64)
     row_bytes = 8 * int(features.shape[0])
-    if is_numpy_array(features) or not 0 < wanted.size * row_bytes <= budget.DEFAULT.product_rows_bytes:
+    if is_numpy_array(features) or not 0 < wanted.size * row_bytes <= budget.of(features).product_rows_bytes:
         return features, np.arange(n_features, dtype=np.int64)
     places = np.zeros(n_features, np.int64)
     places[wanted] = np.arange(wanted.size)

@@ -55,7 +55,7 @@ def tiles_of(
     """
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
-    for tile in blocks(n_used, budget.DEFAULT.rows_per_tile):
+    for tile in blocks(n_used, budget.of(features).rows_per_tile):
         part = features[tile, :] if rows is None else xp.take(features, asarray_like(rows[tile], features), axis=0)
         if columns is not None:
             part = xp.take(part, asarray_like(columns, features), axis=1)

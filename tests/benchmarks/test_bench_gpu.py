@@ -31,8 +31,8 @@ from penult_kernels.spectra.spectrum import spectrum_from_moments
 from penult_kernels.trajectories.descend import descend
 from penult_kernels.trajectories.settings import TrajectorySettings
 from penult_server.compute.backend import Backend
-from penult_server.compute.memory import take_larger_steps
 from penult_server.compute.spectra.streaming import stream_moments
+from penult_server.compute.warming import take_larger_steps
 
 ROUNDS = 5
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not cupy.cuda.is_available(), reason="no CUDA device")]

@@ -13,7 +13,6 @@ import penult_kernels
 from penult_kernels import budget
 from penult_server.compute import warming
 from penult_server.compute.backend import Backend
-from penult_server.compute.memory import take_larger_steps
 from penult_server.compute.rows.device_rows import OWN_SOURCES, own_source
 
 NUMPY = Backend(np, "numpy", "cpu")
@@ -72,11 +71,11 @@ def test_a_process_that_cannot_start_is_a_line(tmp_path, monkeypatch, caplog):
 @pytest.mark.parametrize(("gigabytes", "times"), [(4, 1), (16, 2), (139, 16)])
 def test_steps_grow_with_the_memory_of_a_device(monkeypatch, gigabytes, times):
     monkeypatch.setattr(budget, "DEVICE", None)
-    take_larger_steps(NUMPY)
+    warming.take_larger_steps(NUMPY)
     assert budget.DEVICE is None
     info = lambda: (0, gigabytes * 2**30)  # noqa: E731
     xp = SimpleNamespace(cuda=SimpleNamespace(runtime=SimpleNamespace(memGetInfo=info)))
-    take_larger_steps(Backend(xp, "cupy", "a GPU"))
+    warming.take_larger_steps(Backend(xp, "cupy", "a GPU"))
     of_host, device = budget.Budget(), asarray(np.ones(2))
     assert budget.of(device).rows_per_tile == times * of_host.rows_per_tile
     assert budget.of(device).columns_bytes == of_host.columns_bytes

@@ -63,7 +63,7 @@ def project(rows: Array, mean: Array, basis: Array) -> Array:
     xp = array_namespace(rows)
     found = [
         product(xp.astype(rows[block, :], xp.float64) - mean, basis)
-        for block in blocks(int(rows.shape[0]), budget.of(rows).rows_per_single_pass)
+        for block in blocks(int(rows.shape[0]), budget.DEFAULT.rows_per_single_pass)
     ]
     return xp.concat(found, axis=0)
 

@@ -132,7 +132,7 @@ def row_blocks(rows: Array, about: Array) -> Iterator[tuple[slice, Array]]:
     """Slices and rows minus `about` in float64, a block of rows (N', D) at a time."""
     xp = array_namespace(rows)
     n_rows, n_features = (int(length) for length in rows.shape)
-    for block in blocks(n_rows, max(1, budget.of(rows).product_rows_bytes // 8 // max(1, n_features))):
+    for block in blocks(n_rows, max(1, budget.DEFAULT.product_rows_bytes // 8 // max(1, n_features))):
         yield block, xp.astype(rows[block, :], xp.float64) - about
 
 
@@ -140,7 +140,7 @@ def _column_blocks(rows: Array, about: Array | None) -> Iterator[tuple[slice, Ar
     """Slices and columns, minus `about` if given, in float64, a block of columns (N, D') at a time."""
     xp = array_namespace(rows)
     n_rows, n_features = (int(length) for length in rows.shape)
-    for block in blocks(n_features, max(1, budget.of(rows).product_rows_bytes // 8 // n_rows)):
+    for block in blocks(n_features, max(1, budget.DEFAULT.product_rows_bytes // 8 // n_rows)):
         z = xp.astype(rows[:, block], xp.float64)
         yield block, z if about is None else z - about[block]
 

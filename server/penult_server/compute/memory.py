@@ -42,12 +42,6 @@ def bootstrap_bytes(n_rows: int, n_features: int) -> int:
     return n_rows * n_features * RESIDUAL_BYTES + replicates
 
 
-def take_larger_steps(backend: Backend) -> None:
-    """From now on take steps of the size that suits the memory of the device, for arrays there."""
-    if backend.name == "cupy":
-        budget.DEVICE = budget.on_device(int(backend.xp.cuda.runtime.memGetInfo()[1]))
-
-
 def used_bytes(backend: Backend) -> int:
     """Bytes in use on the device; of "cpu" those of this process; 0 if the system does not report them."""
     if backend.name == "cupy":

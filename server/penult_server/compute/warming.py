@@ -1,9 +1,10 @@
-"""Kernels compiled before a query needs them: on a machine whose cache is empty the first one would wait half a minute.
+"""A device made ready: steps of its size, and kernels compiled before a query needs them.
 
-CuPy compiles a kernel when it is first used and keeps it on disk, for every process. So a process of the lowest
-priority asks small questions of each kind once, after which the compute worker finds in the cache what it needs. It is
-not a thread of the worker: queries would wait for a thread of low priority that holds Python's lock or launches
-something. It ends with the worker, which holds its input. Whatever fails in it is a line in the log, and nothing else.
+On a machine whose cache of kernels is empty the first query would wait half a minute. CuPy compiles a kernel when it is
+first used and keeps it on disk, for every process. So a process of the lowest priority asks small questions of each
+kind once, after which the compute worker finds in the cache what it needs. It is not a thread of the worker: queries
+would wait for a thread of low priority that holds Python's lock or launches something. It ends with the worker, which
+holds its input. Whatever fails in it is a line in the log, and nothing else.
 """
 
 import hashlib
@@ -79,6 +80,12 @@ def questions(backend: Backend) -> dict[str, Callable[[], object]]:
         "k-means": lambda: kmeans(Points(rows=few), (2,), rng=np.random.default_rng(0), n_init=2, max_iterations=3),
     }
     return asked | {f"source {name}": lambda name=name: own_kernel(name, backend) for name in OWN_SOURCES}
+
+
+def take_larger_steps(backend: Backend) -> None:
+    """From now on take steps of the size that suits the memory of the device, for arrays there."""
+    if backend.name == "cupy":
+        budget.DEVICE = budget.on_device(int(backend.xp.cuda.runtime.memGetInfo()[1]))
 
 
 def own_kernel(name: str, backend: Backend) -> None:

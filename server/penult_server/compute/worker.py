@@ -37,7 +37,7 @@ from penult_server.compute.groupings import transfer as grouping_transfer
 from penult_server.compute.groupings.discover import assign, discover
 from penult_server.compute.groupings.inputs import Access
 from penult_server.compute.groupings.scoring import score
-from penult_server.compute.memory import available_bytes, give_back, take_larger_steps, used_bytes
+from penult_server.compute.memory import available_bytes, give_back, used_bytes
 from penult_server.compute.neighbours.answers.duplicates import find_duplicates
 from penult_server.compute.neighbours.answers.evaluation import evaluate_neighbours
 from penult_server.compute.neighbours.answers.label_noise import find_label_noise
@@ -378,7 +378,7 @@ def main() -> None:
     except ServiceError as error:
         pipes.send(messages, FromWorker(error=error_to_proto(error)))
         return
-    take_larger_steps(backend)
+    warming.take_larger_steps(backend)
     # The services' other methods are answered by the front and never reach this process.
     worker = Worker(  # pyright: ignore[reportAbstractUsage]
         Path(order.root), backend, order.resident_bytes, ReportPipe(messages)

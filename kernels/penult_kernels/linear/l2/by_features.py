@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penult_kernels import budget
 from penult_kernels.arrays import Array, fits_float32
 from penult_kernels.linear.blocks.batch import make_batch, starting_point
 from penult_kernels.linear.blocks.blocks import Block
@@ -38,7 +37,6 @@ class ByFeatures:
             n_features=n_features,
             row_width=4 if fits_float32(self.features) else 8,
             per_block=8 * (2 * MEMORY + OTHER_VECTORS) * self.blocks[0].n_columns * n_features,
-            within=budget.of(self.features),
         )
 
     def work(self, positions: Sequence[int]) -> int:

@@ -4,7 +4,10 @@ The numbers differ where measurements differ: larger blocks leave the cache, sma
 them changes an answer by more than rounding.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+from array_api_compat import is_numpy_array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,5 +50,35 @@ class Budget:
     """Bytes of the moments of all groups that are stored with the features; above that, spectra read the rows."""
 
 
+SMALLEST_DEVICE = 8 * 2**30
+"""Memory of a device below which steps are those of the host."""
+MOST_TIMES_LARGER = 16
+"""Steps on a device are at most so many times those on the host."""
+
+
+def on_device(total_bytes: int) -> Budget:
+    """The budget for a device with so much memory: steps are larger, because each costs as many launches whatever its
+    size. What replicates and minibatches may take stays, as they fill a device."""
+    times = max(1, min(MOST_TIMES_LARGER, total_bytes // SMALLEST_DEVICE))
+    of_host = Budget()
+    grows = (
+        "rows_per_tile",
+        "rows_per_single_pass",
+        "product_rows_bytes",
+        "batch_bytes",
+        "batch_rows_bytes",
+        "buffer_rows",
+        "buffers_bytes",
+    )
+    return replace(of_host, **{name: times * getattr(of_host, name) for name in grows})
+
+
 DEFAULT = Budget()
 """The budget that is in force."""
+DEVICE: Budget | None = None
+"""The budget for arrays of a device; None where it is the same."""
+
+
+def of(like: Any) -> Budget:
+    """The budget for arrays where `like` is."""
+    return DEFAULT if DEVICE is None or is_numpy_array(like) else DEVICE

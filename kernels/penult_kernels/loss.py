@@ -40,7 +40,7 @@ def probabilities(logits: Array) -> Array:
     if logits.shape[2] == 1:
         # One exponential of a number that is not positive: nothing overflows.
         small = xp.exp(-xp.abs(logits))
-        return xp.where(logits >= 0, 1.0 / (1.0 + small), small / (1.0 + small))
+        return xp.where(logits >= 0, 1.0, small) / (1.0 + small)
     exponentials = xp.exp(logits - xp.max(logits, axis=2, keepdims=True))
     return exponentials / xp.sum(exponentials, axis=2, keepdims=True)
 

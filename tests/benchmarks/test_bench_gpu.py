@@ -1,4 +1,5 @@
-"""What an NVIDIA GPU brings: CuPy beside NumPy on all cores of the same machine, and beside bare products by cuBLAS.
+"""What an NVIDIA GPU brings: CuPy beside NumPy on all cores of the same machine, beside bare products by cuBLAS, and
+beside torch and cuML on the same device. `device.sh` runs it and makes the table.
 
 The first round compiles CuPy's kernels where its cache on disk has none, and is shown apart.
 """
@@ -13,17 +14,25 @@ import array_api_compat.cupy as xc
 import cupy
 import numpy as np
 import pytest
+from device_table import add_row
 from stored_rows import stored_features
 from workloads import CS, balanced, correlated, footwear
 
+from penult_kernels import budget
 from penult_kernels.arrays import to_host
+from penult_kernels.groupings.kmeans import kmeans
+from penult_kernels.groupings.points import Points
 from penult_kernels.linear.solve import Intercept, Link, Problem, solve
 from penult_kernels.moments.accumulation import moments_of
+from penult_kernels.neighbours.rows import ArrayRows
+from penult_kernels.neighbours.search import nearest
+from penult_kernels.neighbours.space import Metric
 from penult_kernels.spectra.spectrum import spectrum_from_moments
 from penult_kernels.trajectories.descend import descend
 from penult_kernels.trajectories.settings import TrajectorySettings
 from penult_server.compute.backend import Backend
 from penult_server.compute.spectra.streaming import stream_moments
+from penult_server.compute.warming import take_larger_steps
 
 ROUNDS = 5
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not cupy.cuda.is_available(), reason="no CUDA device")]
@@ -45,11 +54,15 @@ def compared(name: str, work: Callable[[Any], Any], rounds: int) -> tuple[Any, A
     """The answers of `work` on NumPy and on CuPy; prints what each took."""
     on_host, _, host = turns(lambda: work(np), rounds)
     on_device, first, device = turns(lambda: work(xc), rounds)
-    print(
-        f"\n{name}: NumPy {host * 1e3:.1f} ms, CuPy {device * 1e3:.1f} ms ({host / device:.1f} x; "
-        f"first time {first:.2f} s)"
-    )
+    add_row(name, host=host, device=device, first=first, beside=f"{host / device:.1f} x")
     return on_host, on_device
+
+
+@pytest.fixture(autouse=True)
+def steps_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps as large as the compute worker takes them on this device."""
+    monkeypatch.setattr(budget, "DEVICE", None)
+    take_larger_steps(Backend(xc, "cupy", "gpu"))
 
 
 def test_moments_beside_bare_products(tmp_path: Path, at_full_size: bool) -> None:
@@ -65,11 +78,11 @@ def test_moments_beside_bare_products(tmp_path: Path, at_full_size: bool) -> Non
     _, _, reading = turns(lambda: [None for _ in stored.blocks("features")], rounds)
     there, _, streamed = turns(lambda: stream_moments(stored, g, 4, Backend(xc, "cupy", "gpu")), rounds)
     with_numpy, _, host = turns(lambda: stream_moments(stored, g, 4, Backend(np, "numpy", "cpu")), rounds)
-    print(
-        f"\nmoments of {n} x {d}, 4 groups: a bare float64 product by cuBLAS {bare * 1e3:.1f} ms, of resident rows "
-        f"{resident * 1e3:.1f} ms ({resident / bare:.2f} x); from the store {streamed * 1e3:.0f} ms, reading and "
-        f"verifying alone {reading * 1e3:.0f} ms ({streamed / reading:.2f} x); with NumPy {host * 1e3:.0f} ms"
+    add_row(
+        f"moments of {n} x {d}, resident, 4 groups", device=resident, beside=f"cuBLAS's product {bare * 1e3:.1f} ms"
     )
+    beside = f"reading and verifying alone {reading * 1e3:.0f} ms"
+    add_row(f"moments of {n} x {d} from the store", host=host, device=streamed, beside=beside)
     for found in (here, there):
         np.testing.assert_allclose(to_host(found.m2), with_numpy.m2, rtol=1e-9, atol=1e-6)
 
@@ -159,3 +172,99 @@ def test_refits_stopped_early(at_full_size: bool) -> None:
     ours, theirs = compared(f"132 paths of {one.steps} steps", followed, 3 if at_full_size else 1)
     for path, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(to_host(other.weight), path.weight, rtol=1e-2, atol=1e-4)
+
+
+def test_neighbours_by_tiles(at_full_size: bool) -> None:
+    """A set's own graph, re-ranked in float64."""
+    n, d, k = (20_000, 1280, 64) if at_full_size else (400, 24, 5)
+    x = np.random.default_rng(0).standard_normal((n, d)).astype(np.float32)
+    held = {np: x, xc: xc.asarray(x)}
+    for metric in (Metric.L2, Metric.COSINE):
+
+        def found(xp: Any, metric: Metric = metric) -> Any:
+            return nearest(ArrayRows(held[xp]), k, metric)
+
+        ours, theirs = compared(f"graph of {n} x {d}, k = {k}, {metric}", found, 1)
+        np.testing.assert_allclose(theirs.distance, ours.distance, rtol=1e-9)
+
+
+def test_clusters(at_full_size: bool) -> None:
+    """k-means as groupings ask for it: every start of every k in step."""
+    n, d, most = (20_000, 512, 10) if at_full_size else (300, 8, 3)
+    x = np.random.default_rng(0).standard_normal((n, d)).astype(np.float32)
+    held = {np: x, xc: xc.asarray(x)}
+
+    def found(xp: Any) -> Any:
+        return kmeans(
+            Points(rows=held[xp]), range(2, most + 1), rng=np.random.default_rng(0), n_init=3, max_iterations=50
+        )
+
+    ours, theirs = compared(f"k-means of {n} x {d}, k = 2 ... {most}, 3 starts", found, 1)
+    for one, other in zip(ours, theirs, strict=True):
+        assert other.inertia == pytest.approx(one.inertia, rel=1e-3)
+
+
+def test_torch_on_the_same_device(at_full_size: bool) -> None:
+    """The spectra and the L2 path as one writes them with torch."""
+    torch = pytest.importorskip("torch")
+    n, d, rounds = (60_000, 1280, 3) if at_full_size else (300, 24, 1)
+    x, y = correlated(n, 1199) if at_full_size else correlated(400, 60)
+    rows, labels = torch.asarray(x, device="cuda"), torch.asarray(y, device="cuda").to(torch.float32)
+    held = xc.asarray(x)
+    penalties = np.logspace(1, -7, 45)
+
+    def by_lbfgs() -> None:
+        weight = torch.zeros(x.shape[1], device="cuda", requires_grad=True)
+        bias = torch.zeros((), device="cuda", requires_grad=True)
+        for l2 in penalties:
+            steps = torch.optim.LBFGS([weight, bias], max_iter=100, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+
+            def objective(l2: float = float(l2), steps: Any = steps) -> Any:
+                steps.zero_grad()
+                logits = rows @ weight + bias
+                loss = (
+                    torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+                    + l2 / 2 * weight.square().sum()
+                )
+                loss.backward()
+                return loss
+
+            steps.step(objective)
+        torch.cuda.synchronize()
+
+    problems = [Problem(l2=float(l2), link=Link.OVR) for l2 in penalties]
+    _, first, ours = turns(lambda: solve(held, y, 2, problems, tolerance=1e-6), rounds)
+    _, _, theirs = turns(by_lbfgs, 1)
+    add_row(
+        f"L2 path of 45, {x.shape[0]} x {x.shape[1]}",
+        device=ours,
+        first=first,
+        beside=f"torch's LBFGS {theirs * 1e3:.0f} ms",
+    )
+    product = torch.asarray((x[: 4 * d].T @ x[: 4 * d]).astype(np.float64), device="cuda")
+    same = xc.asarray(product.cpu().numpy())
+    _, _, theirs = turns(lambda: (torch.linalg.eigvalsh(product), torch.cuda.synchronize()), rounds)
+    _, _, ours = turns(lambda: spectrum_from_moments(same, 4 * d), rounds)
+    add_row(f"all eigenvalues of {d} x {d}", device=ours, beside=f"torch's eigvalsh {theirs * 1e3:.1f} ms")
+
+
+def test_cuml_on_the_same_device(at_full_size: bool) -> None:
+    """cuML's LogisticRegression over the same penalties."""
+    cuml = pytest.importorskip("cuml", reason="cuML is not installed")
+    x, y = correlated(60_000, 1199) if at_full_size else correlated(400, 60)
+    held, labels = cupy.asarray(x), cupy.asarray(y.astype(np.float32))
+    penalties = np.logspace(1, -7, 45)
+
+    def fitted() -> None:
+        for l2 in penalties:
+            cuml.LogisticRegression(C=1 / (float(l2) * len(x)), tol=1e-4, max_iter=1000).fit(held, labels)
+
+    problems = [Problem(l2=float(l2), link=Link.OVR) for l2 in penalties]
+    _, first, ours = turns(lambda: solve(held, y, 2, problems, tolerance=1e-6), 1)
+    _, _, theirs = turns(fitted, 1)
+    add_row(
+        f"L2 path of 45 beside cuML, {x.shape[0]} x {x.shape[1]}",
+        device=ours,
+        first=first,
+        beside=f"cuML {theirs * 1e3:.0f} ms",
+    )

@@ -7,8 +7,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from penult_kernels.arrays import to_host
-from penult_kernels.linear.blocks.scaling import CONSTANT, constant_columns, fitted_scaling
+from penult_kernels.linear.blocks.constants import constant_columns
+from penult_kernels.linear.blocks.scaling import CONSTANT, fitted_scaling
 from penult_kernels.linear.closed_forms import lda, nearest_mean, ridge
 from penult_kernels.linear.solve import Head, Intercept, Link, Problem, Scaler, Standardize, solve
 from penult_kernels.moments.accumulation import moments_of
@@ -120,7 +120,7 @@ def test_nearly_constant_is_constant_up_to_the_stated_deviation(rng, change):
     wide = features.astype(np.float64)
     wide[:, 3] = 1e3 * (1 + change * CONSTANT * np.sign(rng.standard_normal(300)))
     (fit,) = solve(wide, y, 2, [Problem(l2=0.01, standardize=Standardize.ROWS)])
-    found = constant_columns(wide, None, nothing)
+    (found,) = constant_columns(wide, [None], nothing)
     assert bool(np.all(fit.weight[:, 3] == 0)) is (change < 1)
     assert found.columns.tolist() == ([3] if change < 1 else [])
     assert found.is_exact.tolist() == [change == 0][: found.columns.size]
@@ -136,10 +136,10 @@ def test_few_rows_show_which_columns_can_be_constant(backend, rng):
     features[1234, 3] = 7.0
     rows = np.sort(rng.choice(3000, 2000, replace=False))
     rows = np.unique(np.append(rows, 1234))
-    found = constant_columns(backend.array(features), rows, nothing)
+    (found,) = constant_columns(backend.array(features), [rows], nothing)
     assert found.columns.tolist() == [1, 6]
     assert found.is_exact.all()
-    np.testing.assert_array_equal(to_host(found.values), [5.0, 0.0])
+    np.testing.assert_array_equal(found.values, [5.0, 0.0])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -154,10 +154,11 @@ def lloyd(
             break
         if check is not None:
             check()
-        moved = _moved(points, [centers[run] for run in going])
+        before = [centers[run] for run in going]
+        moved = _moved(points, before)
+        iterations[going] += 1
+        done[going] = _squares_moved(before, moved) <= limit
         for run, now in zip(going, moved, strict=True):
-            iterations[run] += 1
-            done[run] = float(xp.sum((now - centers[run]) ** 2)) <= limit
             centers[run] = now
     inertia = _pass(points, centers, with_sums=False).inertia
     return [
@@ -186,6 +187,13 @@ def _moved(points: Points, centers: list[Array]) -> list[Array]:
     return moved
 
 
+def _squares_moved(before: Sequence[Array], moved: Sequence[Array]) -> NDArray[np.float64]:
+    """(R,) sums over the centers of each run of the squares of how far they moved; a device is waited for once."""
+    xp = array_namespace(moved[0])
+    of_centers = to_host(xp.sum((xp.concat(list(moved), axis=0) - xp.concat(list(before), axis=0)) ** 2, axis=1))
+    return np.add.reduceat(of_centers, [of_run.start for of_run in _members(moved)])
+
+
 def _furthest(points: Points, centers: Array) -> int:
     """The point that is furthest from its nearest center, the first of equals."""
     xp = array_namespace(centers)
@@ -204,6 +212,7 @@ def _pass(points: Points, centers: list[Array], *, with_sums: bool = True) -> _P
     every = xp.concat(centers, axis=0)
     half = xp.sum(every**2, axis=1)[:, None] / 2.0
     members = _members(centers)
+    run_of = asarray_like(np.repeat(np.arange(len(members)), [of.stop - of.start for of in members]), every)
     sums = xp.zeros_like(every)
     count = xp.zeros((every.shape[0],), dtype=xp.float64, device=every.device)
     inertia = xp.zeros((len(centers),), dtype=xp.float64, device=every.device)
@@ -214,16 +223,21 @@ def _pass(points: Points, centers: list[Array], *, with_sums: bool = True) -> _P
         best = xp.stack([xp.max(scores[of_run, :], axis=0) for of_run in members])
         inertia += xp.sum(tile**2) - 2.0 * xp.sum(best, axis=1)
         if with_sums:
-            belongs = _belongs(scores, best, members)
+            belongs = _belongs(scores, best, members, run_of)
             sums += product(belongs, tile)
             count += xp.sum(belongs, axis=1)
-    return _Pass(sums=sums, count=np.rint(to_host(count)).astype(np.int64), inertia=np.maximum(to_host(inertia), 0.0))
+    count_and_inertia = to_host(xp.concat([count, inertia]))
+    return _Pass(
+        sums=sums,
+        count=np.rint(count_and_inertia[: every.shape[0]]).astype(np.int64),
+        inertia=np.maximum(count_and_inertia[every.shape[0] :], 0.0),
+    )
 
 
-def _belongs(scores: Array, best: Array, members: list[slice]) -> Array:
-    """(K, t) 1.0 where a point is assigned to a center of a run: one of each run."""
+def _belongs(scores: Array, best: Array, members: list[slice], run_of: Array) -> Array:
+    """(K, t) 1.0 where a point is assigned to a center of a run: one of each run; `run_of` (K,) is a center's run."""
     xp = array_namespace(scores)
-    found = xp.concat([xp.astype(scores[of, :] == best[run, :], xp.float64) for run, of in enumerate(members)], axis=0)
+    found = xp.astype(scores == xp.take(best, run_of, axis=0), xp.float64)
     if int(xp.sum(found)) == len(members) * int(scores.shape[1]):
         return found
     # Some point is as near to two centers: the first of them gets it.

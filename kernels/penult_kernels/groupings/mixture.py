@@ -127,7 +127,7 @@ def hard(labels: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
 
 
 def _blocks(views: Sequence[View]) -> list[slice]:
-    return list(blocks(int(views[0].rows.shape[0]), budget.DEFAULT.rows_per_tile))
+    return list(blocks(int(views[0].rows.shape[0]), budget.of(views[0].rows).rows_per_tile))
 
 
 def _first_step(views: Sequence[View], starts: Sequence[NDArray[Any]]) -> list[tuple[Array, tuple[View, ...]]]:

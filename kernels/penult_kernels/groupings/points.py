@@ -48,7 +48,7 @@ class Points:
 
     def blocks(self) -> Iterator[slice]:
         """Tiles that cover all points."""
-        return blocks(self.n, budget.DEFAULT.rows_per_tile)
+        return blocks(self.n, budget.of(self.rows).rows_per_tile)
 
     def _about_mean(self, rows: Array) -> Array:
         xp = array_namespace(rows)

@@ -120,10 +120,9 @@ def solve(
     per_problem: list[list[int]] = [[] for _ in problems]
     for index, block in enumerate(blocks):
         per_problem[block.problem].append(index)
-    fits = [
-        _fit(preparation, problem, [solved[index] for index in own])
-        for problem, own in zip(problems, per_problem, strict=True)
-    ]
+    parts = [[solved[index] for index in own] for own in per_problem]
+    heads = preparation.heads(problems, [_joined(own) for own in parts])
+    fits = [_fit(preparation, problem, head, own) for problem, head, own in zip(problems, heads, parts, strict=True)]
     for position, fit in enumerate(fits):
         if not fit.certificate.converged and (is_wanted is None or is_wanted(position)):
             _warn(fit.certificate)
@@ -137,9 +136,14 @@ def _blocks(preparation: Preparation, problems: Sequence[Problem], check: Callab
         yield from preparation.blocks_of(index, problem)
 
 
-def _fit(preparation: Preparation, problem: Problem, parts: list[BlockFit]) -> Fit:
-    xp = array_namespace(parts[0].theta)
-    head = preparation.head(problem, xp.concat([part.theta for part in parts], axis=0))
+def _joined(parts: Sequence[BlockFit]) -> Array:
+    """(M, D + 1) columns of all blocks of a problem."""
+    if len(parts) == 1:
+        return parts[0].theta
+    return array_namespace(parts[0].theta).concat([part.theta for part in parts], axis=0)
+
+
+def _fit(preparation: Preparation, problem: Problem, head: Head, parts: list[BlockFit]) -> Fit:
     # A softmax of two classes was solved in the difference of its rows; its own gradient is sqrt(2) times as long.
     is_difference = preparation.n_classes == 2 and problem.link is Link.SOFTMAX
     certificate = Certificate(

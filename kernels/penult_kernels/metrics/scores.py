@@ -80,10 +80,13 @@ def _area(score: Array, is_positive: NDArray[np.bool_]) -> float:
     xp = array_namespace(score)
     if bool(xp.any(xp.isnan(score))):
         return math.nan
-    positive = asarray_like(is_positive, score)
-    negatives = xp.sort(score[~positive])
-    below = xp.searchsorted(negatives, score[positive], side="left")
-    not_above = xp.searchsorted(negatives, score[positive], side="right")
+    # By numbers, not by a mask: how many it lets through a device says only when it is done.
+    negatives, positives = (
+        xp.take(score, asarray_like(np.flatnonzero(chosen), score), axis=0) for chosen in (~is_positive, is_positive)
+    )
+    negatives = xp.sort(negatives)
+    below = xp.searchsorted(negatives, positives, side="left")
+    not_above = xp.searchsorted(negatives, positives, side="right")
     pairs = negatives.shape[0] * int(is_positive.sum())
     return float(xp.sum(xp.astype(below + not_above, xp.float64))) / (2 * pairs)
 

@@ -101,7 +101,8 @@ class MomentAccumulator:
         self._m2 = [self._sums.m2[k, :, :] for k in range(n_groups)]
         self._weight = np.zeros(n_groups)
         self._count = np.zeros(n_groups, dtype=np.int64)
-        self._capacity = _buffer_rows(n_groups, max(n_features, 1) * xp.finfo(dtype).bits // 8)
+        row_bytes = max(n_features, 1) * xp.finfo(dtype).bits // 8
+        self._capacity = _buffer_rows(n_groups, row_bytes, budget.of(self._sums.m2))
         self._buffers = [_Buffer(self._capacity, n_features, dtype, xp, device) for _ in range(n_groups)]
         work_dtype = xp.float64 if products == "float64" else xp.float32
         self._work = xp.empty((self._capacity + 1, n_features), dtype=work_dtype, device=device)
@@ -229,12 +230,12 @@ def _add_with_between(sums: Array, added: Array, delta: Array, weight: float) ->
 def accumulator_bytes(n_groups: int, n_features: int, itemsize: int) -> int:
     """Memory of a `MomentAccumulator` for rows of numbers of `itemsize` bytes: sums, buffers, work and product."""
     row_bytes = max(n_features, 1) * itemsize
-    n_rows = _buffer_rows(n_groups, row_bytes)
+    n_rows = _buffer_rows(n_groups, row_bytes, budget.DEVICE or budget.DEFAULT)
     return (n_groups + 1) * n_features**2 * 8 + n_rows * n_groups * row_bytes + (n_rows + 1) * n_features * 8
 
 
-def _buffer_rows(n_groups: int, row_bytes: int) -> int:
-    return max(1, min(budget.DEFAULT.buffer_rows, budget.DEFAULT.buffers_bytes // (row_bytes * n_groups)))
+def _buffer_rows(n_groups: int, row_bytes: int, within: budget.Budget) -> int:
+    return max(1, min(within.buffer_rows, within.buffers_bytes // (row_bytes * n_groups)))
 
 
 class _Buffer:

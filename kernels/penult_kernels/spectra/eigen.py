@@ -140,7 +140,9 @@ def decompose_fully(symmetric: Array, k: int, *, vectors: bool = False) -> Eigen
         residuals = xp.linalg.vector_norm(symmetric @ columns - columns * values, axis=0)
     else:
         values = xp.flip(xp.linalg.eigvalsh(symmetric))
-        size = xp.max(xp.abs(values)) * float(xp.finfo(xp.float64).eps)
+        # Values descend, so that the largest in size stands at an end.
+        size = xp.maximum(values[0], -values[-1])
         values = values[:k]
-        residuals = xp.zeros_like(values) + size * int(symmetric.shape[0])
+        error = size * (float(xp.finfo(xp.float64).eps) * int(symmetric.shape[0]))
+        residuals = xp.broadcast_to(error, values.shape)
     return Eigen(values=values, residuals=residuals, vectors=columns, method=Method.FULL, converged=True)

@@ -112,7 +112,8 @@ class _Basis:
         """Columns whose image under the operator is known."""
         self._like = like
         self._rng = np.random.default_rng(0)
-        self._store = xp.empty((n, limit), dtype=xp.float64, device=like.device)
+        self._store = xp.empty((limit, n), dtype=xp.float64, device=like.device)
+        """Columns of the basis as rows, so that those there are lie in one piece: cuBLAS would copy others first."""
         self._projected = np.zeros((limit, limit))
         self._block = block
         self._triangle = np.zeros((0, 0))
@@ -123,7 +124,7 @@ class _Basis:
     @property
     def columns(self) -> Array:
         """(n, size)."""
-        return self._store[:, : self.size]
+        return self._store[: self.size, :].T
 
     @property
     def full(self) -> bool:
@@ -134,14 +135,15 @@ class _Basis:
         """Apply the operator to the newest block and project its image."""
         xp = array_namespace(self._store)
         newest = slice(self.size, self._end)
-        image = apply(self._store[:, newest])
+        image = apply(self._store[newest, :].T)
         self.size = self._end
         within = self.columns.T @ image
         rest = image - self.columns @ within
         again = self.columns.T @ rest
         self._rest, triangle = xp.linalg.qr(rest - self.columns @ again)
-        self._triangle = to_host(triangle)
-        block = to_host(within + again)
+        # Together, so that a device is waited for once.
+        found = to_host(xp.concat([within + again, triangle], axis=0))
+        block, self._triangle = found[: self.size, :], found[self.size :, :]
         self._projected[: self.size, newest] = block
         self._projected[newest, : self.size] = block.T
 
@@ -170,7 +172,7 @@ class _Basis:
             block = xp.where(asarray_like(lost, block)[None, :], fresh, block)
             block, _ = xp.linalg.qr(block - self.columns @ (self.columns.T @ block))
         self._end = self.size + int(block.shape[1])
-        self._store[:, self.size : self._end] = block
+        self._store[self.size : self._end, :] = block.T
 
     def _random(self, n: int, width: int) -> Array:
         return asarray_like(self._rng.standard_normal((n, width)), self._like)

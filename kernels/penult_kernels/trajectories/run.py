@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, asarray_like, to_host
 from penult_kernels.linear.blocks.blocks import Preparation
+from penult_kernels.linear.problem import Head
 from penult_kernels.trajectories.loss import trajectory_loss
 from penult_kernels.trajectories.members import (
     Member,
@@ -204,23 +205,23 @@ class TrajectoryRun:
         ]
         if wanted:
             rows = self._rows(self._theta)
-            for place in wanted:
-                self._heads[self._members[place].index].append((step, *self._head(place, rows)))
+            for place, head in zip(wanted, self._made(wanted, [rows] * len(wanted)), strict=True):
+                self._heads[self._members[place].index].append((step, head.weight, head.bias))
 
     def _answers(self, places: Sequence[int] | range, step: int) -> dict[int, Trajectory]:
         """The answers of the trajectories at `places` after `step` steps."""
         last, kept, scores = self._rows(self._theta), self._rows(self._kept), self._scores.by_step()
         is_finite = to_host(array_namespace(last).all(array_namespace(last).isfinite(last), axis=1))
+        heads = self._made(places, [kept if self._scores.keeps_best(place) else last for place in places])
         found: dict[int, Trajectory] = {}
-        for place in places:
+        for place, head in zip(places, heads, strict=True):
             index, keeps_best = self._members[place].index, self._scores.keeps_best(place)
-            weight, bias = self._head(place, kept if keeps_best else last)
             own = slice(place * self._per_problem, (place + 1) * self._per_problem)
             ends = step, float(scores[place, -1]) if scores.shape[1] else math.nan
             reached, score = self._scores.best(place) if keeps_best else ends
             found[index] = Trajectory(
-                weight=weight,
-                bias=bias,
+                weight=head.weight,
+                bias=head.bias,
                 step=reached,
                 diverged=not bool(is_finite[own].all()),
                 score=score,
@@ -234,11 +235,11 @@ class TrajectoryRun:
         xp = array_namespace(theta)
         return self._space.unfolded(xp.astype(_side_by_side(theta), xp.float64, copy=True))
 
-    def _head(self, place: int, rows: Array) -> tuple[Array, Array]:
-        """Head (C, D), (C,) of one trajectory, on raw features."""
-        own = rows[place * self._per_problem : (place + 1) * self._per_problem, :]
-        head = self._preparation.head(self._members[place].problem, own)
-        return head.weight, head.bias
+    def _made(self, places: Sequence[int] | range, rows: Sequence[Array]) -> list[Head]:
+        """Heads (C, D), (C,) of some trajectories on raw features, each from its own of the `rows` given."""
+        width = self._per_problem
+        own = [given[place * width : (place + 1) * width, :] for place, given in zip(places, rows, strict=True)]
+        return self._preparation.heads([self._members[place].problem for place in places], own)
 
 
 def _side_by_side(theta: Array) -> Array:

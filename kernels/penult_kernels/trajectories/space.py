@@ -55,7 +55,7 @@ class TrajectorySpace:
         """(n + M, W): features in the space of the trajectories, and a column of ones for the bias."""
         for tile, z in tiles_of(features, rows):
             self.rows[tile, :-1] = self._followed(z, scaling.scale)
-        for tile in blocks(n_watched, budget.DEFAULT.rows_per_tile):
+        for tile in blocks(n_watched, budget.of(features).rows_per_tile):
             place = slice(self.n_fitted + tile.start, self.n_fitted + tile.stop)
             self.rows[place, :-1] = self._followed(xp.astype(below[tile, :], xp.float64), scaling.unit)
 

@@ -32,6 +32,7 @@ from penult_proto.v1 import (
 )
 from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, Pulse, ToWorker
 from penult_server import pipes
+from penult_server.compute import warming
 from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.groupings import transfer as grouping_transfer
 from penult_server.compute.groupings.discover import assign, discover
@@ -376,6 +377,7 @@ def main() -> None:
     except ServiceError as error:
         pipes.send(messages, FromWorker(error=error_to_proto(error)))
         return
+    warming.take_larger_steps(backend)
     # The services' other methods are answered by the front and never reach this process.
     worker = Worker(  # pyright: ignore[reportAbstractUsage]
         Path(order.root), backend, order.resident_bytes, ReportPipe(messages)
@@ -392,6 +394,7 @@ def main() -> None:
     server.add_insecure_port(order.socket)
     server.start()
     pipes.send(messages, FromWorker(ready=ComputeReady(device=backend.device, array_backend=backend.name)))
+    warming.start(backend)
     serve_front(worker)
 
 

@@ -123,7 +123,7 @@ class Batch:
         """Weighted mean loss (B,) at logits with the offset, or at logits + length (B,) times a change (n, B, q)."""
         xp = array_namespace(logits)
         total = xp.zeros((logits.shape[1],), dtype=xp.float64, device=logits.device)
-        for tile in blocks(logits.shape[0], budget.DEFAULT.rows_per_tile):
+        for tile in blocks(logits.shape[0], budget.of(logits).rows_per_tile):
             here = logits[tile, ...]
             if change is not None and length is not None:
                 here = here + length[:, None] * change[tile, ...]
@@ -134,7 +134,7 @@ class Batch:
         """Gradient (B, q) and Hessian (B, q, q) of the mean loss in a bias, at logits + shift (B, q)."""
         gradient, hessian = 0.0, 0.0
         xp = array_namespace(logits)
-        for tile in blocks(logits.shape[0], budget.DEFAULT.rows_per_tile):
+        for tile in blocks(logits.shape[0], budget.of(logits).rows_per_tile):
             p = probabilities(logits[tile, ...] + shift)
             s = self.sample_weight[tile, :]
             gradient = gradient + xp.sum(s[:, :, None] * (p - self.target[tile, ...]), axis=0)
@@ -145,7 +145,7 @@ class Batch:
         """Lower bound (B,) of the loss: the weighted mean entropy of the targets (zero for labels)."""
         xp = array_namespace(self.sample_weight)
         total = xp.zeros_like(self.l2)
-        for tile in blocks(self.sample_weight.shape[0], budget.DEFAULT.rows_per_tile):
+        for tile in blocks(self.sample_weight.shape[0], budget.of(self.sample_weight).rows_per_tile):
             total = total + xp.sum(self.sample_weight[tile, :] * entropies(self.target[tile, ...]), axis=0)
         return total
 
@@ -202,7 +202,9 @@ class Batch:
     def tiles(self) -> Iterable[tuple[slice, Array]]:
         """The rows, a tile at a time, in the type of the products."""
         if self.dense is not None:
-            return ((tile, self.dense[tile, :]) for tile in blocks(self.dense.shape[0], budget.DEFAULT.rows_per_tile))
+            return (
+                (tile, self.dense[tile, :]) for tile in blocks(self.dense.shape[0], budget.of(self.dense).rows_per_tile)
+            )
         return tiles_of(self.features, self.rows, in_float32=self.in_float32)
 
     def _folded(self, theta: Array) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ its l2, or one class against the rest), else q = C. The penalty's center becomes
 every block is penalised around zero. Blocks refer to arrays of all N rows and take their own rows when asked.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,19 +170,36 @@ class Preparation:
                 scaling_id=scaling_id,
             )
 
-    def head(self, problem: Problem, solved: Array) -> Head:
-        """Head on raw features from the (M, D + 1) columns of all blocks of a problem."""
-        xp = array_namespace(solved)
-        if solved.shape[0] == 1:
-            solved = xp.concat([-0.5 * solved, 0.5 * solved], axis=0)
-        scaling = self.scaling(problem)
-        weight = solved[:, :-1] / (scaling.unit if self._for_trajectories else scaling.scale)
-        bias = solved[:, -1] - weight @ scaling.mean
-        columns, values = self._scalings.taken_up(problem)
+    def heads(self, problems: Sequence[Problem], solved: Sequence[Array]) -> list[Head]:
+        """Heads on raw features from the (M, D + 1) columns of all blocks of each problem."""
+        alike: dict[Hashable, list[int]] = {}
+        for place, problem in enumerate(problems):
+            columns, values = self._scalings.taken_up(problem)
+            key = (self._scalings.of(problem)[0], int(solved[place].shape[0]), columns.tobytes(), values.tobytes())
+            alike.setdefault(key, []).append(place)
+        found: dict[int, Head] = {}
+        for places in alike.values():
+            some = [problems[place] for place in places]
+            found.update(zip(places, self._heads_alike(some, [solved[place] for place in places]), strict=True))
+        return [found[place] for place in range(len(problems))]
+
+    def _heads_alike(self, problems: Sequence[Problem], solved: Sequence[Array]) -> list[Head]:
+        """The heads of problems with equal scalings and constant columns, computed together."""
+        xp = array_namespace(solved[0])
+        stack = xp.stack(list(solved))
+        if stack.shape[1] == 1:
+            stack = xp.concat([-0.5 * stack, 0.5 * stack], axis=1)
+        scaling = self.scaling(problems[0])
+        weight = stack[:, :, :-1] / (scaling.unit if self._for_trajectories else scaling.scale)
+        bias = stack[:, :, -1] - weight @ scaling.mean
+        columns, values = self._scalings.taken_up(problems[0])
         if columns.size:
-            moved = xp.take(weight, asarray_like(columns, weight), axis=1)
-            is_constant = asarray_like(np.isin(np.arange(int(weight.shape[1])), columns), weight)
-            weight, bias = xp.where(is_constant, 0.0, weight), bias + moved @ values
+            moved = xp.take(weight, asarray_like(columns, weight), axis=2)
+            is_constant = asarray_like(np.isin(np.arange(int(weight.shape[2])), columns), weight)
+            weight, bias = xp.where(is_constant, 0.0, weight), bias + moved @ asarray_like(values, weight)
+        return [self._around_center(problem, weight[k, :, :], bias[k, :]) for k, problem in enumerate(problems)]
+
+    def _around_center(self, problem: Problem, weight: Array, bias: Array) -> Head:
         if problem.center is not None:
             weight = weight + self._in_float64(problem.center.weight)
             bias = bias + self._in_float64(problem.center.bias)
@@ -257,7 +274,7 @@ class Preparation:
         """Logits (M, C) of a head on rows (M, D) of features."""
         xp = array_namespace(rows)
         weight, bias = self._in_float64(head.weight), self._in_float64(head.bias)
-        tiles = blocks(rows.shape[0], budget.DEFAULT.rows_per_tile)
+        tiles = blocks(rows.shape[0], budget.of(rows).rows_per_tile)
         return xp.concat([xp.astype(rows[tile, :], xp.float64) @ weight.T + bias for tile in tiles], axis=0)
 
     def start(self, problem: Problem) -> Array | None:

@@ -22,10 +22,6 @@ MOST_RETAKEN = 0.125
 CONSTANT = 2.0**-20
 """Standard deviation of a column, relative to its mean, up to which it counts as constant: eight units in the last
 place of a float32, about what computing features on another machine changes them by."""
-SCREENED = (16, 256)
-"""Numbers of rows on which columns are screened, one after the other, before all rows are read."""
-SCREEN = 0.1
-"""A column whose range on the screened rows exceeds this fraction of its largest value is not constant."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +55,7 @@ def tiles_of(
     """
     xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
-    for tile in blocks(n_used, budget.DEFAULT.rows_per_tile):
+    for tile in blocks(n_used, budget.of(features).rows_per_tile):
         part = features[tile, :] if rows is None else xp.take(features, asarray_like(rows[tile], features), axis=0)
         if columns is not None:
             part = xp.take(part, asarray_like(columns, features), axis=1)
@@ -95,57 +91,6 @@ def fitted_scaling(
 def _without_constants(mean: Array, deviation: Array) -> Scaling:
     xp = array_namespace(mean)
     return Scaling(mean, xp.where(deviation <= CONSTANT * xp.abs(mean), math.inf, deviation))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Constants:
-    """Columns that are constant on given rows: standard deviation at most CONSTANT times the mean."""
-
-    columns: NDArray[np.int64]
-    """(k,)"""
-    values: Array
-    """(k,) means, float64, on the device of the features."""
-    is_exact: NDArray[np.bool_]
-    """(k,) whether all values are equal."""
-
-
-def constant_columns(
-    features: Array,
-    rows: NDArray[np.int64] | None,
-    check: Callable[[], None],
-    *,
-    known: NDArray[np.int64] | None = None,
-) -> Constants:
-    """Which columns are constant on the rows, without those that are `known` to be.
-
-    A few rows show which columns can be constant; the pass over all rows reads only those.
-    """
-    xp = array_namespace(features)
-    n_used = features.shape[0] if rows is None else rows.size
-    columns: NDArray[np.int64] = np.arange(features.shape[1], dtype=np.int64)
-    if known is not None:
-        columns = np.setdiff1d(columns, known, assume_unique=True)
-    for count in SCREENED:
-        if columns.size == 0 or count >= n_used:
-            break
-        chosen = np.linspace(0, n_used - 1, count).astype(np.int64)
-        part = xp.take(features, asarray_like(chosen if rows is None else rows[chosen], features), axis=0)
-        is_few = 2 * columns.size < features.shape[1]
-        if is_few:
-            part = xp.take(part, asarray_like(columns, features), axis=1)
-        low, high = (to_host(bound(part, axis=0)).astype(np.float64) for bound in (xp.min, xp.max))
-        if not is_few:
-            low, high = low[columns], high[columns]
-        columns = columns[high - low <= SCREEN * np.maximum(np.abs(low), np.abs(high))]
-    if columns.size == 0:
-        return Constants(columns, xp.zeros((0,), dtype=xp.float64, device=features.device), np.zeros(0, np.bool_))
-    scaling = fitted_scaling(features, rows, check, columns)
-    places = np.flatnonzero(to_host(xp.isinf(scaling.scale)))
-    at = asarray_like(places, features)
-    values, is_exact = xp.take(scaling.mean, at, axis=0), np.ones(places.size, np.bool_)
-    for _, part in tiles_of(features, rows, columns=columns[places]) if places.size else ():
-        is_exact &= to_host(xp.all(part == values, axis=0))
-    return Constants(columns[places], values, is_exact)
 
 
 def fitted_scalings(features: Array, sets: Sequence[NDArray[np.int64]], check: Callable[[], None]) -> list[Scaling]:

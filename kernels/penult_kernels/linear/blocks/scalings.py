@@ -1,15 +1,16 @@
 """The scaling of every problem: given, or fitted to its rows, without constant columns that a free bias replaces."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, asarray_like, to_host
+from penult_kernels.linear.blocks.constants import Constants, constant_columns
 from penult_kernels.linear.blocks.content_ids import ContentIds
-from penult_kernels.linear.blocks.inputs import checked_rows
-from penult_kernels.linear.blocks.scaling import Constants, Scaling, constant_columns, fitted_scaling, fitted_scalings
+from penult_kernels.linear.blocks.inputs import checked_rows, checked_weight
+from penult_kernels.linear.blocks.scaling import Scaling, fitted_scaling, fitted_scalings
 from penult_kernels.linear.problem import Intercept, Problem, Scaler, Standardize
 
 
@@ -30,7 +31,7 @@ class ProblemScalings:
         self._constants: dict[int, Constants] = {}
 
     def fit_together(self, problems: Sequence[Problem]) -> None:
-        """Fit at once the scalings of all problems that are standardised by their own rows."""
+        """Fit at once the scalings of problems that are standardised by their own rows; find all constant columns."""
         wanted = {
             self._ids.of(problem.rows): rows
             for problem in problems
@@ -40,6 +41,12 @@ class ProblemScalings:
         if len(wanted) > 1:
             found = fitted_scalings(self._features, list(wanted.values()), self._check)
             self._made.update(zip(((Standardize.ROWS, rows_id) for rows_id in wanted), found, strict=True))
+        with_constants: dict[int, NDArray[np.int64]] = {}
+        for problem in problems:
+            rows = self._rows_with_constants(problem) if self._takes_up_constants(problem) else None
+            if rows is not None:
+                with_constants.setdefault(self._ids.of(rows), rows)
+        self._find_constants(with_constants)
 
     def of(self, problem: Problem) -> tuple[int, Scaling]:
         """The content id of a problem's scaling, and the scaling."""
@@ -53,14 +60,12 @@ class ProblemScalings:
             self._of_problems[key] = (self._ids.number(("scaling", found)), self._made[found])
         return self._of_problems[key]
 
-    def taken_up(self, problem: Problem) -> tuple[NDArray[np.int64], Array]:
+    def taken_up(self, problem: Problem) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Columns (k,) with one value on all rows of positive weight, which a free bias replaces, and these values."""
         found = self._constants_of(problem) if self._takes_up_constants(problem) else None
         if found is None:
-            return np.zeros(0, np.int64), None
-        xp = array_namespace(found.values)
-        at = asarray_like(np.flatnonzero(found.is_exact), found.values)
-        return found.columns[found.is_exact], xp.take(found.values, at, axis=0)
+            return np.zeros(0, np.int64), np.zeros(0)
+        return found.columns[found.is_exact], found.values[found.is_exact]
 
     def _takes_up_constants(self, problem: Problem) -> bool:
         return problem.intercept is Intercept.FREE and not self._for_trajectories
@@ -114,22 +119,35 @@ class ProblemScalings:
 
         None if the problem's own scaling has left them out already.
         """
-        rows, weight = problem.rows, problem.weight
-        if weight is not None and not bool((weight > 0).all()):
-            used = np.arange(self._features.shape[0], dtype=np.int64) if rows is None else rows
-            rows = used[weight > 0]
-        elif rows is None or problem.standardize is Standardize.ROWS:
+        rows = self._rows_with_constants(problem)
+        if rows is None:
             return None
         key = self._ids.of(rows)
-        if key not in self._constants:
-            everywhere = self._constant_everywhere().columns
-            self._constants[key] = constant_columns(self._features, rows, self._check, known=everywhere)
+        self._find_constants({key: rows})
         return self._constants[key]
+
+    def _rows_with_constants(self, problem: Problem) -> NDArray[np.int64] | None:
+        """The rows of positive weight, where they may have constant columns that the problem's scaling has not left
+        out."""
+        rows = checked_rows(problem.rows, self._features.shape[0])
+        weight = checked_weight(problem.weight, int(self._features.shape[0]) if rows is None else rows.size)
+        if weight is not None and not bool((weight > 0).all()):
+            used = np.arange(self._features.shape[0], dtype=np.int64) if rows is None else rows
+            return used[weight > 0]
+        return None if problem.standardize is Standardize.ROWS else rows
+
+    def _find_constants(self, sets: Mapping[int, NDArray[np.int64]]) -> None:
+        """Find the constant columns of sets of rows, by their content ids, that have not been looked at."""
+        new = {key: rows for key, rows in sets.items() if key not in self._constants}
+        if new:
+            everywhere = self._constant_everywhere().columns
+            found = constant_columns(self._features, list(new.values()), self._check, known=everywhere)
+            self._constants.update(zip(new, found, strict=True))
 
     def _constant_everywhere(self) -> Constants:
         key = self._ids.of(None)
         if key not in self._constants:
-            self._constants[key] = constant_columns(self._features, None, self._check)
+            (self._constants[key],) = constant_columns(self._features, [None], self._check)
         return self._constants[key]
 
 
@@ -137,4 +155,4 @@ def _leaving(
     found: Constants, which: NDArray[np.bool_] | slice = slice(None)
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Columns and their values, on the host."""
-    return found.columns[which], to_host(found.values)[which]
+    return found.columns[which], found.values[which]

@@ -61,7 +61,7 @@ class ByRows:
 
     def _stacks(self, positions: Sequence[int]) -> Iterator[list[list[int]]]:
         """Groups of sets, each as large as fits in one stack."""
-        most = budget.DEFAULT.batch_bytes
+        most = budget.of(self.features).batch_bytes
         by_shape: dict[tuple[object, ...], list[list[int]]] = {}
         for members in self._sets(positions):
             first = self.blocks[members[0]]
@@ -83,7 +83,7 @@ class ByRows:
         """Directions of a basis: as many as fit in the memory budget, between the two limits."""
         n_used = members[0][0].n_used
         per_vector = self._row_width * self._n_columns * n_used * sum(len(own) for own in members)
-        left = budget.DEFAULT.batch_bytes - len(members) * self._row_width * n_used**2
+        left = budget.of(self.features).batch_bytes - len(members) * self._row_width * n_used**2
         vectors = left // per_vector - OTHER_VECTORS
         return max(LEAST_DIRECTIONS, min(vectors // ARRAYS_OF_DIRECTIONS - self._n_columns, MOST_DIRECTIONS))
 

@@ -52,15 +52,21 @@ class Footprint:
     """Bytes of a block, whatever its rows."""
     per_row: int = 0
     """Bytes of a block for each of its rows."""
+    within: budget.Budget | None = None
+    """Limits in force where the arrays are; those of the host by default."""
+
+    @property
+    def _limits(self) -> budget.Budget:
+        return budget.DEFAULT if self.within is None else self.within
 
     def most(self, n_used: int, *, is_masked: bool = False) -> int:
         """Blocks over so many rows that fit in the budget at a time."""
         of_rows = (self.per_row + (BYTES_OF_A_WEIGHT if is_masked else 0)) * n_used
-        return max(1, budget.DEFAULT.batch_bytes // max(1, self.per_block + of_rows))
+        return max(1, self._limits.batch_bytes // max(1, self.per_block + of_rows))
 
     def may_keep(self, n_used: int) -> bool:
         """Whether a copy of so many rows fits in the budget."""
-        return self.row_width * n_used * self.n_features <= budget.DEFAULT.batch_rows_bytes
+        return self.row_width * n_used * self.n_features <= self._limits.batch_rows_bytes
 
     def group(self, members: Sequence[Block], n_used: int, *, is_copied: bool, is_masked: bool = False) -> Group:
         """The group of blocks over the same rows, which are copied once or else gathered in every pass."""

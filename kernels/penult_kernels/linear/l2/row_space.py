@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, asarray_like, blocks
@@ -42,16 +42,15 @@ class RowUnion:
     def combined(self, coefficients: Array) -> Array:
         """Sums (S P, D) of the rows of S sets with coefficients (S, P, n)."""
         xp = array_namespace(coefficients)
-        n_used = int(coefficients.shape[2])
-        spread: list[Array] = []
-        for index, own in enumerate(self.places):
-            # RowUnion outside the set take the zero at the end.
-            place = np.full(int(self.z.shape[0]), n_used, np.int64)
-            place[own] = np.arange(n_used)
-            zero = xp.zeros_like(coefficients[index, :, :1])
-            padded = xp.concat([coefficients[index, :, :], zero], axis=1)
-            spread.append(xp.take(padded, asarray_like(place, coefficients), axis=1))
-        return product(xp.concat(spread, axis=0), self.z)
+        n_sets, n_problems, n_used = coefficients.shape
+        # Rows of the union outside a set take the zero at the end.
+        index = np.full((n_sets, int(self.z.shape[0])), n_used, np.int64)
+        for of_set, own in zip(index, self.places, strict=True):
+            of_set[own] = np.arange(n_used)
+        padded = xp.concat([coefficients, xp.zeros_like(coefficients[:, :, :1])], axis=2)
+        at = xp.broadcast_to(asarray_like(index, coefficients)[:, None, :], (n_sets, n_problems, index.shape[1]))
+        spread = xp.take_along_axis(padded, at, axis=2)
+        return product(xp.reshape(spread, (n_sets * n_problems, index.shape[1])), self.z)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,8 +74,8 @@ class RowSpace:
     """(B,)."""
     is_fitted: Array
     """(B,) 1.0 where there is an intercept."""
-    bias_penalty: Array
-    """(B,)."""
+    bias_stiffness: Array
+    """(B,) second derivative of the penalty in a bias."""
 
     @property
     def n_blocks(self) -> int:
@@ -88,29 +87,32 @@ class RowSpace:
         xp = array_namespace(logits)
         return xp.permute_dims(probabilities(xp.permute_dims(logits, (0, 2, 1))), (0, 2, 1))
 
-    def gradient(self, p: Array, alpha: Array, bias: Array) -> tuple[Array, Array]:
+    def residuals(self, p: Array) -> Array:
+        """s (p - t) (B, q, n): the gradient of the mean loss in the logits."""
+        return self.sample_weight[:, None, :] * (p - self.target)
+
+    def curvature(self, p: Array) -> Array:
+        """s p (1 - p) (B, q, n)."""
+        return self.sample_weight[:, None, :] * p * (1.0 - p)
+
+    def gradient(self, residuals: Array, alpha: Array, bias: Array) -> tuple[Array, Array]:
         """Coefficients (B, q, n) of the gradient in the weights, and the gradient in the biases (B, q)."""
-        xp = array_namespace(p)
-        residuals = self.sample_weight[:, None, :] * (p - self.target)
-        of_bias = xp.sum(residuals, axis=2) * self.is_fitted[:, None] + self.bias_stiffness()[:, None] * bias
+        xp = array_namespace(residuals)
+        of_bias = xp.sum(residuals, axis=2) * self.is_fitted[:, None] + self.bias_stiffness[:, None] * bias
         return residuals + self.l2[:, None, None] * alpha, of_bias
 
-    def gaps(self, p: Array, of_weights: Array, of_bias: Array) -> Array:
+    def gaps(self, curvature: Array, of_weights: Array, of_bias: Array) -> Array:
         """|gradient|^2 / (2 l2) (B,), from the squared gradient in the weights (B,); a free bias by its curvature."""
-        xp = array_namespace(p)
-        own = xp.sum(self.sample_weight[:, None, :] * p * (1.0 - p), axis=(1, 2)) / p.shape[1]
-        stiffness = xp.where(self.bias_stiffness() > 0, self.bias_stiffness(), own + 1e-12)
+        xp = array_namespace(curvature)
+        own = xp.sum(curvature, axis=(1, 2)) / curvature.shape[1]
+        stiffness = xp.where(self.bias_stiffness > 0, self.bias_stiffness, own + 1e-12)
         return 0.5 * (of_weights / self.l2 + xp.sum(of_bias * of_bias, axis=1) / stiffness)
 
-    def hessian_vector_product(self, p: Array, change: Array) -> Array:
+    def hessian_vector_product(self, p: Array, curvature: Array, change: Array) -> Array:
         """The Hessian of the mean loss in the logits times m changes (B, m, q, n)."""
         if p.shape[1] == 1:
-            return (self.sample_weight[:, None, :] * p * (1.0 - p))[:, None, :, :] * change
+            return curvature[:, None, :, :] * change
         return self.sample_weight[:, None, None, :] * hessian_vector_product(p[:, None, :, :], change)
-
-    def bias_stiffness(self) -> Array:
-        """(B,) second derivative of the penalty in a bias."""
-        return self.l2 * self.bias_penalty**2
 
     def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Problems to keep: all sets with an active problem, and in each the positions active in any set; or all."""
@@ -127,7 +129,7 @@ class RowSpace:
         sets = np.unique(kept // (int(self.sample_weight.shape[0]) // n_sets))
         gram = self.gram if sets.size == n_sets else xp.take(self.gram, asarray_like(sets, self.gram), axis=0)
         at = asarray_like(kept, self.sample_weight)
-        names = ("sample_weight", "target", "offset", "l2", "is_fitted", "bias_penalty")
+        names = ("sample_weight", "target", "offset", "l2", "is_fitted", "bias_stiffness")
         return replace(self, gram=gram, **{name: xp.take(getattr(self, name), at, axis=0) for name in names})
 
     def theta(self, x: Array) -> Array:
@@ -148,7 +150,7 @@ class RowSpace:
         # Copied to contiguous memory: the BLAS is several times slower with the strides of a transpose.
         columns = xp.reshape(xp.reshape(columns, (-1,)), columns.shape)
         n_panels = -(-n_used * n_used * int(columns.shape[2]) // PANEL_WORK)
-        if n_panels > MOST_PANELS:
+        if n_panels > MOST_PANELS or not is_numpy_array(vectors):
             n_panels = 1
         height = -(-int(n_used) // n_panels)
         panels = [self.gram[:, rows, :] @ columns for rows in blocks(int(n_used), height)]
@@ -164,9 +166,8 @@ def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_fl
     rows = _rows(features, [own[0] for own in members])
     z = xp.astype(rows.z, dtype, copy=False)
     whole = gram(z)
-    stack = [
-        xp.take(xp.take(whole, asarray_like(at, whole), axis=0), asarray_like(at, whole), axis=1) for at in rows.places
-    ]
+    places = [asarray_like(at, whole) for at in rows.places]
+    stack = [xp.take(xp.take(whole, at, axis=0), at, axis=1) for at in places]
 
     def numbers(values: Sequence[float]) -> Array:
         return xp.astype(asarray_like(np.asarray(values, np.float64), rows.z), dtype, copy=False)
@@ -182,7 +183,7 @@ def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_fl
         offset=of_rows([block.offset().T for block in flat]),
         l2=numbers([block.l2 for block in flat]),
         is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in flat]),
-        bias_penalty=numbers([block.bias_penalty for block in flat]),
+        bias_stiffness=numbers([block.l2 * block.bias_penalty**2 for block in flat]),
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from array_api_compat import array_namespace
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, fits_float32
 from penult_kernels.linear.block_fit import BlockFit, unsolved
 from penult_kernels.linear.blocks.batch import as_float32, make_batch, starting_point
@@ -64,6 +65,7 @@ class _BlockSolver:
             row_width=8,
             per_block=0,
             per_row=8 * NEWTON_ARRAYS * blocks[0].n_columns,
+            within=budget.of(features),
         )
 
     def solve(self) -> list[BlockFit]:

@@ -36,6 +36,20 @@ MOST_DIRECTIONS = 160
 """Directions of a basis, without the biases, at the most: more are seldom needed."""
 LATEST_KEPT = 20
 """Latest directions that a basis keeps when it is restarted."""
+TAKEN = (
+    "alpha",
+    "bias",
+    "logits",
+    "p",
+    "residuals",
+    "curvature",
+    "heads",
+    "images",
+    "place",
+    "moved",
+    "gradient",
+)
+"""Arrays of a state that have a row for each problem."""
 SMALLEST_NEW = 1e-10
 """A part of the gradient outside the span below this fraction of its square is rounding."""
 
@@ -61,6 +75,10 @@ class _State:
     """(B, q n), with bias and offset."""
     p: Array
     """(B, q n)."""
+    residuals: Array
+    """(B, q n) s (p - t)."""
+    curvature: Array
+    """(B, q, n) s p (1 - p)."""
     heads: Array
     """(B, most, q n) coefficients of V; 0 for the biases."""
     images: Array
@@ -83,10 +101,12 @@ class _State:
         """The gaps of the space; computes the gradient and adds its new direction to V."""
         xp = array_namespace(self.p)
         p = _by_column(self, self.p)
-        of_rows, of_bias = self.space.gradient(p, _by_column(self, self.alpha), self.bias)
+        residuals, alpha = _by_column(self, self.residuals), _by_column(self, self.alpha)
+        of_rows, of_bias = self.space.gradient(residuals, alpha, self.bias)
         in_span, square = _extend(self, _flat(of_rows))
         self.gradient = xp.concat([of_bias, in_span], axis=1)
-        gaps = to_host(self.space.gaps(p, square, of_bias)).astype(np.float64)
+        self.curvature = self.space.curvature(p)
+        gaps = to_host(self.space.gaps(self.curvature, square, of_bias)).astype(np.float64)
         return gaps, np.zeros_like(gaps)
 
     def take(self, kept: NDArray[np.int64]) -> None:
@@ -94,7 +114,7 @@ class _State:
         xp = array_namespace(self.p)
         at = asarray_like(kept, self.p)
         self.space = self.space.take(kept)
-        for name in ("alpha", "bias", "logits", "p", "heads", "images", "place", "moved", "gradient"):
+        for name in TAKEN:
             setattr(self, name, xp.take(getattr(self, name), at, axis=0))
 
     def step(self) -> None:
@@ -123,12 +143,15 @@ def _at_zero(space: RowSpace, directions: int) -> _State:
     images = xp.zeros_like(empty)
     for column in range(n_columns):
         images[:, column, column * n_used : (column + 1) * n_used] = space.is_fitted[:, None]
+    p = space.probabilities(space.offset)
     return _State(
         space=space,
         alpha=_flat(zero),
         bias=zero[:, :, 0],
         logits=_flat(space.offset),
-        p=_flat(space.probabilities(space.offset)),
+        p=_flat(p),
+        residuals=_flat(space.residuals(p)),
+        curvature=zero,
         heads=empty,
         images=images,
         place=empty[:, :, 0],
@@ -179,7 +202,7 @@ def _direction(state: _State, images: Array, penalty: Array) -> tuple[Array, Arr
     xp = array_namespace(images)
     n_columns = int(state.bias.shape[1])
     changes = xp.reshape(images, (images.shape[0], images.shape[1], n_columns, -1))
-    weighted = state.space.hessian_vector_product(_by_column(state, state.p), changes)
+    weighted = state.space.hessian_vector_product(_by_column(state, state.p), state.curvature, changes)
     hessian = xp.reshape(weighted, images.shape) @ xp.matrix_transpose(images)
     regular = regularize_intercepts(hessian, n_columns, penalty)
     direction = -xp.linalg.solve(regular, state.gradient[:, :, None])[:, :, 0]
@@ -191,7 +214,7 @@ def _direction(state: _State, images: Array, penalty: Array) -> tuple[Array, Arr
 def _penalty(space: RowSpace, n_columns: int, size: int) -> Array:
     """(B, m) second derivative of the penalty in each direction; for a bias that is not fitted, any positive number."""
     xp = array_namespace(space.l2)
-    of_bias = xp.where(space.is_fitted > 0, space.bias_stiffness(), space.l2)
+    of_bias = xp.where(space.is_fitted > 0, space.bias_stiffness, space.l2)
     return xp.stack([of_bias] * n_columns + [space.l2] * (size - n_columns), axis=1)
 
 
@@ -200,21 +223,24 @@ def _descend(state: _State, change: Array, derivative: Array, stiffness: Array) 
     (B,)."""
     xp = array_namespace(change)
     space = state.space
-    s = _flat(xp.broadcast_to(space.sample_weight[:, None, :], space.target.shape))
-    target = _flat(space.target)
     # The derivative is that of the loss plus that of the penalty, which is linear in the length.
-    of_penalty = derivative - xp.sum(s * (state.p - target) * change, axis=1)
+    of_penalty = derivative - xp.sum(state.residuals * change, axis=1)
     length = xp.ones_like(derivative)
     for number in range(MOST_CUTS):
-        p = _flat(space.probabilities(_by_column(state, state.logits + length[:, None] * change)))
-        there = xp.sum(s * (p - target) * change, axis=1) + of_penalty + length * stiffness
+        logits = state.logits + length[:, None] * change
+        p = space.probabilities(_by_column(state, logits))
+        residuals = _flat(space.residuals(p))
+        there = xp.sum(residuals * change, axis=1) + of_penalty + length * stiffness
         is_good = is_near_enough(derivative, there)
         if bool(xp.all(is_good)):
             break
         cut = secant_cut(derivative, there) if number < MOST_CUTS - 1 else xp.zeros_like(length)
         length = xp.where(is_good, length, length * cut)
-    state.logits = state.logits + length[:, None] * change
-    state.p = _flat(space.probabilities(_by_column(state, state.logits)))
+    else:
+        logits = state.logits + length[:, None] * change
+        p = space.probabilities(_by_column(state, logits))
+        residuals = _flat(space.residuals(p))
+    state.logits, state.p, state.residuals = logits, _flat(p), residuals
     return length
 
 

@@ -77,12 +77,20 @@ class _Slot:
         self._used.record(self._current())
 
 
+OWN_SOURCES = ("center_rows",)
+"""CUDA sources of our own, each of which `compute.warming` compiles ahead."""
+
+
+def own_source(name: str) -> str:
+    """The text of one of them."""
+    return resources.files("penult_kernels").joinpath(f"cuda/{name}.cu").read_text(encoding="utf-8")
+
+
 class CudaCenter:
     """`center_rows` as one CUDA kernel, for rows stored as float32 or float64."""
 
     def __init__(self, backend: Backend) -> None:
-        source = resources.files("penult_kernels").joinpath("cuda/center_rows.cu").read_text(encoding="utf-8")
-        self._module = backend.xp.RawModule(code=source, options=("--std=c++17",))
+        self._module = backend.xp.RawModule(code=own_source("center_rows"), options=("--std=c++17",))
 
     def __call__(self, rows: Any, mean: Any, root_weights: Any, out: Any) -> None:
         """Write (rows - mean) * root_weights[:, None] into `out`; both `rows` and `out` are contiguous."""

@@ -1,0 +1,120 @@
+"""Columns that are constant on rows: found for many sets of rows at once, with few waits for a device."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array
+from numpy.typing import NDArray
+
+from penult_kernels import budget
+from penult_kernels.arrays import Array, asarray_like, blocks, to_host
+from penult_kernels.linear.blocks.scaling import fitted_scaling, tiles_of
+
+SCREENED = (16, 256)
+"""Numbers of rows on which columns are screened, one after the other, before all rows are read."""
+SCREEN = 0.1
+"""A column whose range on the screened rows exceeds this fraction of its largest value is not constant."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constants:
+    """Columns that are constant on given rows: standard deviation at most CONSTANT times the mean. On the host."""
+
+    columns: NDArray[np.int64]
+    """(k,)"""
+    values: NDArray[np.float64]
+    """(k,) means."""
+    is_exact: NDArray[np.bool_]
+    """(k,) whether all values are equal."""
+
+
+def constant_columns(
+    features: Array,
+    sets: Sequence[NDArray[np.int64] | None],
+    check: Callable[[], None],
+    *,
+    known: NDArray[np.int64] | None = None,
+) -> list[Constants]:
+    """Which columns are constant on each set of rows (None for all rows), without those that are `known` to be.
+
+    A few rows show which columns can be constant; the passes over all rows of a set read only those.
+    """
+    every = np.arange(features.shape[1], dtype=np.int64)
+    columns = [every if known is None else np.setdiff1d(every, known, assume_unique=True)] * len(sets)
+    for count in SCREENED:
+        at_once = max(1, budget.of(features).product_rows_bytes // (8 * count * int(features.shape[1])))
+        left = [k for k, rows in enumerate(sets) if columns[k].size and count < _n_used(features, rows)]
+        for some in blocks(len(left), at_once):
+            check()
+            for k, kept in zip(left[some], _varying_little(features, sets, columns, left[some], count), strict=True):
+                columns[k] = kept
+    read = _read_few(features, columns)
+    return [_constant_among(*read, rows, own, check) for rows, own in zip(sets, columns, strict=True)]
+
+
+def _n_used(features: Array, rows: NDArray[np.int64] | None) -> int:
+    return int(features.shape[0]) if rows is None else rows.size
+
+
+def _union(columns: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.unique(np.concatenate(columns))
+
+
+def _varying_little(
+    features: Array,
+    sets: Sequence[NDArray[np.int64] | None],
+    columns: Sequence[NDArray[np.int64]],
+    which: Sequence[int],
+    count: int,
+) -> list[NDArray[np.int64]]:
+    """Columns of each set in `which` that are still candidates: their range over `count` of its rows is small."""
+    xp = array_namespace(features)
+    chosen: list[NDArray[np.int64]] = []
+    for k in which:
+        rows, places = sets[k], np.linspace(0, _n_used(features, sets[k]) - 1, count).astype(np.int64)
+        chosen.append(places if rows is None else rows[places])
+    part = xp.take(features, asarray_like(np.concatenate(chosen), features), axis=0)
+    wanted = _union([columns[k] for k in which])
+    if 2 * wanted.size < features.shape[1]:
+        part = xp.take(part, asarray_like(wanted, features), axis=1)
+    else:
+        wanted = np.arange(features.shape[1], dtype=np.int64)
+    of_sets = xp.reshape(part, (len(which), count, wanted.size))
+    low, high = (to_host(bound(of_sets, axis=1)).astype(np.float64) for bound in (xp.min, xp.max))
+    is_small = high - low <= SCREEN * np.maximum(np.abs(low), np.abs(high))
+    return [columns[k][is_small[row, np.searchsorted(wanted, columns[k])]] for row, k in enumerate(which)]
+
+
+def _read_few(features: Array, columns: Sequence[NDArray[np.int64]]) -> tuple[Array, NDArray[np.int64]]:
+    """Features that hold the columns, and where each of all columns stands there.
+
+    A few columns of a device's features come to the host in one copy: each set would need thirty launches there.
+    """
+    n_features = int(features.shape[1])
+    wanted = _union(columns) if columns else np.zeros(0, np.int64)
+    row_bytes = 8 * int(features.shape[0])
+    if is_numpy_array(features) or not 0 < wanted.size * row_bytes <= budget.of(features).product_rows_bytes:
+        return features, np.arange(n_features, dtype=np.int64)
+    places = np.zeros(n_features, np.int64)
+    places[wanted] = np.arange(wanted.size)
+    return to_host(array_namespace(features).take(features, asarray_like(wanted, features), axis=1)), places
+
+
+def _constant_among(
+    features: Array,
+    places: NDArray[np.int64],
+    rows: NDArray[np.int64] | None,
+    columns: NDArray[np.int64],
+    check: Callable[[], None],
+) -> Constants:
+    """The constant ones of some columns, each of which stands at its place in `features`."""
+    if columns.size == 0:
+        return Constants(columns, np.zeros(0), np.zeros(0, np.bool_))
+    xp = array_namespace(features)
+    scaling = fitted_scaling(features, rows, check, places[columns])
+    found = np.flatnonzero(to_host(xp.isinf(scaling.scale)))
+    values, is_exact = xp.take(scaling.mean, asarray_like(found, features), axis=0), np.ones(found.size, np.bool_)
+    for _, part in tiles_of(features, rows, columns=places[columns[found]]) if found.size else ():
+        is_exact &= to_host(xp.all(part == values, axis=0))
+    return Constants(columns[found], to_host(values), is_exact)

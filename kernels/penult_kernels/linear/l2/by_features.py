@@ -119,7 +119,7 @@ class ByFeatures:
         )
         between = xp.tensordot(asarray_like(few.weights, start), first.theta, axes=1)
         stiffer = space.stiffness(between) - own.take(few.nearest).stiffness(between)
-        pairs = pairs.of_others(few.nearest, stiffer)
-        reached = lbfgs(space, space.flat(between), stop, memory=MEMORY, pairs=pairs)
+        known = pairs.of_others(few.nearest, stiffer)
+        reached = lbfgs(space, space.flat(between), stop, memory=MEMORY, pairs=known)
         reached.evaluations[few.positions] += first.evaluations
         return reached

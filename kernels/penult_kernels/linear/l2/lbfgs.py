@@ -3,6 +3,7 @@
 Vectors of B problems are arrays (B, M). Steps follow the secant rule of `line_search`: no objective is computed.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,12 +28,16 @@ class Pairs:
     """(B, m, M); 0 in the place of pairs that a problem does not have."""
     changes: Array
 
-    def of_others(self, chosen: NDArray[np.int64], stiffness: Array) -> "Pairs":
-        """The pairs of the problems at these positions for others whose Hessian is larger by a diagonal (B, M)."""
+    def of_others(self, chosen: NDArray[np.int64], stiffer: Array) -> Iterator[tuple[Array, Array]]:
+        """Steps and changes, the oldest first, of the problems at these positions for others (B,), one pair at a time.
+
+        The Hessians of the others are larger by a diagonal (B, M).
+        """
         xp = array_namespace(self.steps)
         at = asarray_like(chosen, self.steps)
-        steps = xp.take(self.steps, at, axis=0)
-        return Pairs(steps, xp.take(self.changes, at, axis=0) + stiffness[:, None, :] * steps)
+        for place in range(int(self.steps.shape[1])):
+            step = xp.take(self.steps[:, place, :], at, axis=0)
+            yield step, xp.take(self.changes[:, place, :], at, axis=0) + stiffer * step
 
 
 def lbfgs(space: PrimalSpace, start: Array, stop: StopRule, *, memory: int, pairs: Pairs | None = None) -> Reached:
@@ -45,20 +50,20 @@ def lbfgs(space: PrimalSpace, start: Array, stop: StopRule, *, memory: int, pair
 
 def lbfgs_with_pairs(space: PrimalSpace, start: Array, stop: StopRule, *, memory: int) -> tuple[Reached, Pairs]:
     """As `lbfgs`, and the pairs that each problem ended with."""
-    state = _begun(space, start, memory, None)
+    state = _begun(space, start, memory, ())
     state.left = []
     reached = minimize(state, stop)
     return reached, _joined([*state.left, (state.positions, state.pairs())])
 
 
-def _begun(space: PrimalSpace, start: Array, memory: int, pairs: Pairs | None) -> "_State":
+def _begun(space: PrimalSpace, start: Array, memory: int, pairs: Iterable[tuple[Array, Array]]) -> "_State":
     xp = array_namespace(start)
     length = xp.ones((start.shape[0],), dtype=start.dtype, device=start.device)
     state = _State(
         space, start, space.evaluate(start), length, memory, np.arange(space.n_blocks), np.zeros(space.n_blocks, bool)
     )
-    for place in range(0 if pairs is None else int(pairs.steps.shape[1])):
-        state.remember(pairs.steps[:, place, :], pairs.changes[:, place, :])
+    for step, change in pairs:
+        state.remember(step, change)
     return state
 
 

@@ -58,6 +58,15 @@ def test_ends_are_solved_first_and_nothing_is_extrapolated(rng):
     assert all(few.weights[index, place] == 1 for place, index in enumerate(first))
 
 
+@pytest.mark.parametrize("tolerance", [0.9, 0.02])
+def test_a_path_of_which_some_need_no_step(rng, tolerance):
+    """Problems that have left before any step was taken have no pairs to give."""
+    features, y = sample(rng, 500, 12)
+    penalties = np.logspace(4, -3, 30)
+    found = solve(features, y, 2, [Problem(l2=float(l2)) for l2 in penalties], tolerance=tolerance)
+    assert all(one.certificate.converged for one in found)
+
+
 @pytest.mark.parametrize("penalties", [[0.1], np.logspace(-3, 0, 8), [0.1] * 5])
 def test_few_penalties_are_solved_at_once(rng, penalties):
     features, y = sample(rng, 60, 4)

@@ -40,10 +40,12 @@ class Pairs:
             yield step, xp.take(self.changes[:, place, :], at, axis=0) + stiffer * step
 
 
-def lbfgs(space: PrimalSpace, start: Array, stop: StopRule, *, memory: int, pairs: Pairs | None = None) -> Reached:
+def lbfgs(
+    space: PrimalSpace, start: Array, stop: StopRule, *, memory: int, pairs: Iterable[tuple[Array, Array]] = ()
+) -> Reached:
     """Minimise from `start` (B, M), keeping the last `memory` steps; an evaluation is two products with the rows.
 
-    Begins with the `pairs`.
+    Begins with `pairs` of a step and the change of the gradient over it.
     """
     return minimize(_begun(space, start, memory, pairs), stop)
 
@@ -71,11 +73,14 @@ def _joined(parts: list[tuple[NDArray[np.int64], Pairs]]) -> Pairs:
     """The pairs of problems at positions 0 ... B - 1, from those that left at the same time."""
     xp = array_namespace(parts[0][1].steps)
     most = max(int(pairs.steps.shape[1]) for _, pairs in parts)
+    order = np.argsort(np.concatenate([positions for positions, _ in parts]))
+
+    def padded(values: Array) -> Array:
+        missing = (int(values.shape[0]), most - int(values.shape[1]), int(values.shape[2]))
+        return xp.concat([xp.zeros(missing, dtype=values.dtype, device=values.device), values], axis=1)
 
     def whole(values: list[Array]) -> Array:
-        padded = [xp.concat([xp.zeros_like(v[:, :1, :])] * (most - int(v.shape[1])) + [v], axis=1) for v in values]
-        order = np.argsort(np.concatenate([positions for positions, _ in parts]))
-        return xp.take(xp.concat(padded, axis=0), asarray_like(order, values[0]), axis=0)
+        return xp.take(xp.concat(list(map(padded, values)), axis=0), asarray_like(order, values[0]), axis=0)
 
     return Pairs(whole([pairs.steps for _, pairs in parts]), whole([pairs.changes for _, pairs in parts]))
 
@@ -155,9 +160,13 @@ class _State:
         """The pairs of the problems at these places, or of all."""
         xp = array_namespace(self.x)
 
+        def some_of(values: Array) -> Array:
+            return values if chosen is None else xp.take(values, asarray_like(chosen, values), axis=0)
+
         def stacked(values: list[Array]) -> Array:
-            some = [one if chosen is None else xp.take(one, asarray_like(chosen, one), axis=0) for one in values]
-            return xp.stack(some, axis=1)
+            if not values:
+                return xp.zeros_like(some_of(self.x))[:, None, :][:, :0, :]
+            return xp.stack([some_of(one) for one in values], axis=1)
 
         return Pairs(stacked(self.steps), stacked(self.changes))
 

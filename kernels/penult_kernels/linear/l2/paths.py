@@ -6,7 +6,7 @@ evaluations away. The ends of a path are solved first, so nothing is extrapolate
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,8 +70,12 @@ def _starts(at: Sequence[float]) -> Iterator[tuple[int, dict[int, float]]]:
     # Of equal penalties one is solved first.
     nodes = {at[place]: place for place in (int(np.argmin(np.abs(np.asarray(at) - one))) for one in wanted)}
     for place, here in enumerate(at):
-        chosen = sorted(nodes, key=lambda node, here=here: abs(node - here))[: 1 if here in nodes else POINTS]
+        chosen = [here] if here in nodes else _nearest(nodes, here)
         yield place, {nodes[node]: _lagrange(node, chosen, here) for node in chosen}
+
+
+def _nearest(nodes: Iterable[float], at: float) -> list[float]:
+    return sorted(nodes, key=lambda node: abs(node - at))[:POINTS]
 
 
 def _lagrange(node: float, nodes: Sequence[float], at: float) -> float:

@@ -15,7 +15,8 @@ def _nothing() -> None:
     return
 
 
-def _unseen(done: NDArray[np.bool_]) -> None:
+def unseen(done: NDArray[np.bool_]) -> None:
+    """Tells nobody which blocks have left."""
     return
 
 
@@ -52,7 +53,7 @@ class StopRule:
     """Called between passes over the rows; may raise, which ends the solve."""
     unwanted: Callable[[], NDArray[np.bool_]] | None = None
     """Called before every step: (B,) True where a block was cancelled, which then leaves as it stands."""
-    left: Callable[[NDArray[np.bool_]], None] = _unseen
+    left: Callable[[NDArray[np.bool_]], None] = unseen
     """Called with (B,) True where a block takes no further step, again and again as they leave."""
 
 
@@ -86,7 +87,7 @@ class Control:
     def _left(self, members: Sequence[Block], level: float) -> Callable[[NDArray[np.bool_]], None]:
         tally = self.tally
         if tally is None:
-            return _unseen
+            return unseen
         places = np.asarray([block.place for block in members], np.int64)
         return lambda done: tally.reach(places[done], level)
 

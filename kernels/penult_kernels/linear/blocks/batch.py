@@ -78,14 +78,32 @@ class Batch:
             whole[tile, :] = xp.astype(product(z, weight), xp.float64) + bias
         return xp.reshape(whole, (-1, theta.shape[0], theta.shape[1]))
 
-    def logits_by_tile(self, theta: Array) -> Iterator[tuple[slice, Array, Array]]:
-        """Slice, rows and logits with the offset (n, B, q) of each tile, in the type of the products."""
+    def logits_by_tile(self, theta: Array, fine: Sequence[int] = ()) -> Iterator[tuple[slice, Array, Array]]:
+        """Slice, rows and logits with the offset (n, B, q) of each tile, in the type of the products.
+
+        In float32 the heads of the `fine` blocks are not rounded: what is lost of them has columns of its own.
+        """
         xp = array_namespace(theta)
         weight, bias = self._folded(theta)
         bias = xp.astype(bias, weight.dtype, copy=False)
+        n_columns = int(bias.shape[0])
+        if fine:
+            weight = xp.concat([weight, self._lost(theta, weight, fine)], axis=1)
         for tile, z in self.tiles():
-            logits = xp.reshape(product(z, weight) + bias, (-1, theta.shape[0], theta.shape[1]))
+            found = product(z, weight)
+            logits = xp.reshape(found[:, :n_columns] + bias, (-1, theta.shape[0], theta.shape[1]))
+            for place, block in enumerate(fine):
+                first = n_columns + place * int(theta.shape[1])
+                logits[:, block, :] += found[:, first : first + int(theta.shape[1])]
             yield tile, z, logits + self.offset[tile, ...]
+
+    def _lost(self, theta: Array, rounded: Array, fine: Sequence[int]) -> Array:
+        """What rounding took from the weights (D, F q) of some blocks, in the type of `rounded`, all weights."""
+        xp = array_namespace(theta)
+        at = asarray_like(np.asarray(fine, np.int64), theta)
+        whole = xp.reshape((theta[:, :, :-1] / self.scaling.scale), (-1, self.n_features)).T - rounded
+        of_blocks = xp.reshape(whole, (self.n_features, *theta.shape[:2]))
+        return xp.astype(xp.reshape(xp.take(of_blocks, at, axis=1), (self.n_features, -1)), rounded.dtype)
 
     def adjoint(self, residuals: Array) -> Array:
         """Gradient in theta (B, q, D + 1) of <residuals, logits>: one pass over the rows."""

@@ -1,18 +1,21 @@
 """L2 blocks with more rows than features, solved by L-BFGS with an eigenbasis, over unions of their rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from penult_kernels.arrays import Array, fits_float32
+from array_api_compat import array_namespace
+
+from penult_kernels.arrays import Array, asarray_like, fits_float32
 from penult_kernels.linear.blocks.batch import make_batch, starting_point
 from penult_kernels.linear.blocks.blocks import Block
-from penult_kernels.linear.control import Control
+from penult_kernels.linear.control import Control, unseen
 from penult_kernels.linear.l2.choose import Group, work_in_features, work_of_a_product
 from penult_kernels.linear.l2.eigenbasis import Eigenbases, Eigenbasis, are_alike, make_preconditioner
 from penult_kernels.linear.l2.feature_space import PrimalSpace
-from penult_kernels.linear.l2.lbfgs import lbfgs
+from penult_kernels.linear.l2.lbfgs import lbfgs, lbfgs_with_pairs
+from penult_kernels.linear.l2.paths import ROUGH_GAP, anchors
 from penult_kernels.linear.l2.plan import CERTIFIED_FRACTION, Footprint, Together, together
-from penult_kernels.linear.l2.quick_loop import WarmStart
+from penult_kernels.linear.l2.quick_loop import Reached, WarmStart
 
 MEMORY = 16
 """Pairs of steps and gradient changes that L-BFGS keeps."""
@@ -87,13 +90,8 @@ class ByFeatures:
         is_kept = part.one_scaling and part.rows is not None and self._footprint.may_keep(part.n_used)
         batch = make_batch(self.features, members, dense=is_kept, in_float32=fits_float32(self.features))
         preconditioner = make_preconditioner(batch, basis)
-        space = PrimalSpace(batch, preconditioner)
-        reached = lbfgs(
-            space,
-            space.flat(batch.mask(starting_point(self.features, members))),
-            self.control.stop(members, fraction=CERTIFIED_FRACTION),
-            memory=MEMORY,
-        )
+        start = batch.mask(starting_point(self.features, members))
+        reached = self._reached(PrimalSpace(batch, preconditioner), start, members)
         return {
             index: WarmStart(
                 theta=reached.theta[place, :, :],
@@ -103,3 +101,25 @@ class ByFeatures:
             )
             for place, index in enumerate(part.positions)
         }
+
+    def _reached(self, space: PrimalSpace, start: Array, members: Sequence[Block]) -> Reached:
+        """Minimise from `start`, where that pays some of the blocks first and all from between their solutions."""
+        xp = array_namespace(start)
+        stop = self.control.stop(members, fraction=CERTIFIED_FRACTION)
+        few = anchors(members)
+        if few is None:
+            return lbfgs(space, space.flat(start), stop, memory=MEMORY)
+        own = space.take(few.positions)
+        rough = self.control.stop([members[index] for index in few.positions], fraction=CERTIFIED_FRACTION)
+        first, pairs = lbfgs_with_pairs(
+            own,
+            own.flat(xp.take(start, asarray_like(few.positions, start), axis=0)),
+            replace(rough, limit=max(rough.limit, ROUGH_GAP), left=unseen),
+            memory=MEMORY,
+        )
+        between = xp.tensordot(asarray_like(few.weights, start), first.theta, axes=1)
+        stiffer = space.stiffness(between) - own.take(few.nearest).stiffness(between)
+        known = pairs.of_others(few.nearest, stiffer)
+        reached = lbfgs(space, space.flat(between), stop, memory=MEMORY, pairs=known)
+        reached.evaluations[few.positions] += first.evaluations
+        return reached

@@ -24,6 +24,7 @@ What is solved together:
 | over the same rows, scaled alike       | together, as many as the memory budget lets                         |
 | FEATURES, over different rows          | together over the union of their rows, with weights of zero, where  |
 |                                        | a pass costs less so than over each set of rows apart               |
+| FEATURES, that differ in their l2 alone | a few first and roughly, then all from between these (`paths`)      |
 | ROWS, of as many rows each             | in one stack, as blocks of one Gram matrix of all their rows where  |
 |                                        | that is small and less work than one for each set                   |
 | NEWTON                                 | over the same rows only; over unions to certify what others solved  |
@@ -52,6 +53,10 @@ FLOAT32_TOLERANCE = 1e-7
 """The smallest tolerance that float32 reaches in the space of rows."""
 WORK_OF_EIGENVECTORS = 10.0
 """Cost of an eigendecomposition, in products of D x D matrices."""
+EVALUATIONS_SAVED = 10
+"""Evaluations that a head in the space of features saves which starts between solutions for other penalties, about."""
+SWEEPS_ADDED = 3
+"""Evaluations that follow those of these other penalties."""
 PASSES_SAVED = 100.0
 """Products with its rows that an eigenbasis saves each head, about."""
 
@@ -115,6 +120,11 @@ def eigenbasis_pays(work: float, n_sampled: int, n_features: int) -> bool:
     """Whether solves whose product takes `work` multiplications save as much as the eigenbasis of a sample costs."""
     products = WORK_OF_EIGENVECTORS * n_features + n_sampled
     return PASSES_SAVED * work >= products * n_features**2
+
+
+def interpolation_pays(n_heads: int) -> bool:
+    """Whether so many heads should wait for solutions for other penalties, to start between them."""
+    return EVALUATIONS_SAVED * n_heads > SWEEPS_ADDED * READING
 
 
 def are_better_together(union: Group, apart: Sequence[Group]) -> bool:

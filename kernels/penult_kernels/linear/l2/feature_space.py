@@ -4,20 +4,23 @@ No array with numbers for every row is kept, so that memory does not grow with t
 with the heads, and then with the residuals: each evaluation reads the features once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array
+from penult_kernels.arrays import Array, blocks
 from penult_kernels.linear.blocks.batch import Batch
 from penult_kernels.linear.l2.eigenbasis import Preconditioner
 from penult_kernels.loss import probabilities
 
 ROUNDING = 2.0**-25
 """Relative error of a number that is rounded to float32, on average."""
+
+FINE_ROWS = 256
+"""Rows that are added up in float32 where a problem is near what float32 reaches."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,18 +51,21 @@ class PrimalSpace:
         """Vectors (B, M) as heads (B, q, D + 1)."""
         return array_namespace(x).reshape(x, (x.shape[0], -1, self.batch.n_features + 1))
 
-    def evaluate(self, x: Array) -> Derivatives:
-        """Gradient and curvature at x (B, M): two products."""
+    def evaluate(self, x: Array, fine: Sequence[int] = ()) -> Derivatives:
+        """Gradient and curvature at x (B, M): two products; the heads of the `fine` problems are not rounded."""
         theta = self.theta(x)
         curvature = 0.0
 
         def parts() -> Iterator[tuple[Array, Array]]:
             nonlocal curvature
-            for tile, z, logits in self.batch.logits_by_tile(theta):
+            for tile, z, logits in self.batch.logits_by_tile(theta, fine):
                 p = probabilities(logits)
                 s = self.batch.sample_weight[tile, :, None]
                 curvature = curvature + array_namespace(p).sum(s * p * (1.0 - p), axis=0)
-                yield s * (p - self.batch.target[tile, ...]), z
+                residuals = s * (p - self.batch.target[tile, ...])
+                # Sums of fewer rows in float32 are rounded less.
+                for rows in blocks(z.shape[0], FINE_ROWS if fine else z.shape[0]):
+                    yield residuals[rows, ...], z[rows, :]
 
         gradient = self.batch.gathered(parts(), theta.shape[1])
         gradient = gradient + self.batch.l2_weights(theta) * theta
@@ -83,6 +89,11 @@ class PrimalSpace:
         error = ROUNDING * self.theta(x)[:, :, :-1]
         squares = xp.sum(error * error, axis=2) * xp.mean(stiffness * stiffness, axis=2)
         return 0.5 * xp.sum(squares, axis=1) / self.batch.l2
+
+    def stiffness(self, theta: Array) -> Array:
+        """(B, M) second derivatives of the penalties."""
+        xp = array_namespace(theta)
+        return self.flat(xp.broadcast_to(self.batch.l2_weights(theta), theta.shape))
 
     def precondition(self, residual: Array, here: Derivatives) -> Array:
         """Approximate inverse Hessians, by the eigenbasis, times vectors (B, M)."""

@@ -3,6 +3,7 @@
 Vectors of B problems are arrays (B, M). Steps follow the secant rule of `line_search`: no objective is computed.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,12 +16,73 @@ from penult_kernels.linear.l2.feature_space import Derivatives, PrimalSpace
 from penult_kernels.linear.l2.quick_loop import Reached, minimize
 from penult_kernels.linear.line_search import is_near_enough, secant_cut
 
+FINE_BELOW = 100.0
+"""A gap below this multiple of what rounding heads to float32 leaves ends their rounding."""
 
-def lbfgs(space: PrimalSpace, start: Array, stop: StopRule, *, memory: int) -> Reached:
-    """Minimise from `start` (B, M), keeping the last `memory` steps; an evaluation is two products with the rows."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Steps of B problems and the changes of the gradient over them, m each, the latest last."""
+
+    steps: Array
+    """(B, m, M); 0 in the place of pairs that a problem does not have."""
+    changes: Array
+
+    def of_others(self, chosen: NDArray[np.int64], stiffer: Array) -> Iterator[tuple[Array, Array]]:
+        """Steps and changes, the oldest first, of the problems at these positions for others (B,), one pair at a time.
+
+        The Hessians of the others are larger by a diagonal (B, M).
+        """
+        xp = array_namespace(self.steps)
+        at = asarray_like(chosen, self.steps)
+        for place in range(int(self.steps.shape[1])):
+            step = xp.take(self.steps[:, place, :], at, axis=0)
+            yield step, xp.take(self.changes[:, place, :], at, axis=0) + stiffer * step
+
+
+def lbfgs(
+    space: PrimalSpace, start: Array, stop: StopRule, *, memory: int, pairs: Iterable[tuple[Array, Array]] = ()
+) -> Reached:
+    """Minimise from `start` (B, M), keeping the last `memory` steps; an evaluation is two products with the rows.
+
+    Begins with `pairs` of a step and the change of the gradient over it.
+    """
+    return minimize(_begun(space, start, memory, pairs), stop)
+
+
+def lbfgs_with_pairs(space: PrimalSpace, start: Array, stop: StopRule, *, memory: int) -> tuple[Reached, Pairs]:
+    """As `lbfgs`, and the pairs that each problem ended with."""
+    state = _begun(space, start, memory, ())
+    state.left = []
+    reached = minimize(state, stop)
+    return reached, _joined([*state.left, (state.positions, state.pairs())])
+
+
+def _begun(space: PrimalSpace, start: Array, memory: int, pairs: Iterable[tuple[Array, Array]]) -> "_State":
     xp = array_namespace(start)
     length = xp.ones((start.shape[0],), dtype=start.dtype, device=start.device)
-    return minimize(_State(space, start, space.evaluate(start), length, memory), stop)
+    state = _State(
+        space, start, space.evaluate(start), length, memory, np.arange(space.n_blocks), np.zeros(space.n_blocks, bool)
+    )
+    for step, change in pairs:
+        state.remember(step, change)
+    return state
+
+
+def _joined(parts: list[tuple[NDArray[np.int64], Pairs]]) -> Pairs:
+    """The pairs of problems at positions 0 ... B - 1, from those that left at the same time."""
+    xp = array_namespace(parts[0][1].steps)
+    most = max(int(pairs.steps.shape[1]) for _, pairs in parts)
+    order = np.argsort(np.concatenate([positions for positions, _ in parts]))
+
+    def padded(values: Array) -> Array:
+        missing = (int(values.shape[0]), most - int(values.shape[1]), int(values.shape[2]))
+        return xp.concat([xp.zeros(missing, dtype=values.dtype, device=values.device), values], axis=1)
+
+    def whole(values: list[Array]) -> Array:
+        return xp.take(xp.concat(list(map(padded, values)), axis=0), asarray_like(order, values[0]), axis=0)
+
+    return Pairs(whole([pairs.steps for _, pairs in parts]), whole([pairs.changes for _, pairs in parts]))
 
 
 def inner(a: Array, b: Array) -> Array:
@@ -38,6 +100,12 @@ class _State:
     length: Array
     """(B,) length of the step to try."""
     memory: int
+    positions: NDArray[np.int64]
+    """(B,) their positions among all problems."""
+    is_fine: NDArray[np.bool_]
+    """(B,) whether heads are not rounded to float32 any more."""
+    left: list[tuple[NDArray[np.int64], Pairs]] | None = None
+    """Positions and pairs of the problems that have left, if they are wanted."""
     steps: list[Array] = field(default_factory=list[Array])
     changes: list[Array] = field(default_factory=list[Array])
     """Changes of the gradient over the steps."""
@@ -45,14 +113,21 @@ class _State:
     """(B,) 1 / <step, change>, or 0 for a problem that took no step then."""
 
     def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The gaps and floors of the space at x; nothing is evaluated."""
+        """The gaps and floors of the space at x; nothing is evaluated. Near its floor a problem becomes a fine one."""
         gaps = to_host(self.space.gaps(self.here)).astype(np.float64)
-        return gaps, to_host(self.space.floors(self.x, self.here))
+        floors = to_host(self.space.floors(self.x, self.here))
+        self.is_fine = self.is_fine | (gaps < FINE_BELOW * floors)
+        return gaps, floors
 
     def take(self, kept: NDArray[np.int64]) -> None:
         """Keep the problems at these positions only."""
         xp = array_namespace(self.x)
         at = asarray_like(kept, self.x)
+        if self.left is not None:
+            gone = np.setdiff1d(np.arange(self.positions.size), kept)
+            if gone.size:
+                self.left.append((self.positions[gone], self.pairs(gone)))
+        self.positions, self.is_fine = self.positions[kept], self.is_fine[kept]
 
         def of_blocks(values: list[Array]) -> list[Array]:
             return [xp.take(value, at, axis=0) for value in values]
@@ -68,7 +143,7 @@ class _State:
         direction = self._direction()
         derivative = inner(self.here.gradient, direction)
         step = self.length[:, None] * direction
-        there = self.space.evaluate(self.x + step)
+        there = self.space.evaluate(self.x + step, np.flatnonzero(self.is_fine).tolist())
         derivative_there = inner(there.gradient, direction)
         is_good = is_near_enough(derivative, derivative_there)
         good = is_good[:, None]
@@ -79,9 +154,24 @@ class _State:
         curvature = xp.where(of_block, there.curvature, self.here.curvature)
         self.here = Derivatives(self.here.gradient + change, curvature)
         self.length = xp.where(is_good, 1.0, self.length * secant_cut(derivative, derivative_there))
-        self._remember(step, change)
+        self.remember(step, change)
 
-    def _remember(self, step: Array, change: Array) -> None:
+    def pairs(self, chosen: NDArray[np.int64] | None = None) -> Pairs:
+        """The pairs of the problems at these places, or of all."""
+        xp = array_namespace(self.x)
+
+        def some_of(values: Array) -> Array:
+            return values if chosen is None else xp.take(values, asarray_like(chosen, values), axis=0)
+
+        def stacked(values: list[Array]) -> Array:
+            if not values:
+                return xp.zeros_like(some_of(self.x))[:, None, :][:, :0, :]
+            return xp.stack([some_of(one) for one in values], axis=1)
+
+        return Pairs(stacked(self.steps), stacked(self.changes))
+
+    def remember(self, step: Array, change: Array) -> None:
+        """Add a pair for each problem; one without curvature counts as none."""
         xp = array_namespace(step)
         curvature = inner(step, change)
         is_curved = curvature > 0

@@ -111,16 +111,17 @@ class AsymptoticPairs:
                 continue
             group = self._groups[int(index)]
             members = np.flatnonzero(g == index)
-            for block in blocks(members.size, max(1, budget.DEFAULT.rows_per_single_pass)):
+            for block in blocks(members.size, budget.DEFAULT.rows_per_tile):
                 part = xp.take(rows, asarray_like(members[block], rows), axis=0)
                 z = xp.empty(part.shape, dtype=_work_type(part), device=part.device)
                 center_rows(part, group.mean, None, z)
                 # At unit size, so that no square overflows.
                 z *= 1 / group.size
-                group.direction.add(z, group.size**2)
+                lengths = xp.astype(xp.sum(z * z, axis=1), xp.float64)
+                group.direction.add(z, lengths, group.size**2)
                 for pair in self._pairs:
                     if group in pair.groups:
-                        pair.pooled.add(z, group.size**2 * group.factor)
+                        pair.pooled.add(z, lengths, group.size**2 * group.factor)
 
     def infer(self, confidence: float) -> list[Asymptotics | None]:
         """The answers for every pair once all rows were added, None where they do not hold.
@@ -210,8 +211,8 @@ class _Direction:
         self._basis = found.vectors
         self._weights, self._beyond = asarray_like(weights, products), asarray_like(beyond, products)
 
-    def add(self, z: Array, factor: float) -> None:
-        """Take in centered rows (N, D) float32 or float64, whose squares are to be multiplied by `factor`."""
+    def add(self, z: Array, lengths: Array, factor: float) -> None:
+        """Take in centered rows (N, D) float32 or float64 and their squared lengths (N,), all of size `factor`."""
         self.n_seen += int(z.shape[0])
         if not self.largest:
             return
@@ -219,8 +220,7 @@ class _Direction:
         scale = factor / self.largest
         coordinates = xp.astype(product(z, xp.astype(self._basis, z.dtype)), xp.float64)
         squares = coordinates * coordinates * scale
-        lengths = xp.astype(xp.sum(z * z, axis=1), xp.float64) * scale
-        left = xp.maximum(lengths - xp.sum(squares, axis=1), xp.zeros_like(lengths))
+        left = xp.maximum(lengths * scale - xp.sum(squares, axis=1), 0.0)
         others = squares[:, 1:] @ self._weights + left[:, None] * self._beyond
         terms = xp.abs(squares[:, 0] - 1.0)
         square = terms * terms

@@ -243,17 +243,17 @@ class Parts:
             if len(chosen):
                 yield backend.to_device(chosen)
 
-    def labelled_blocks(self, n: int) -> Iterator[tuple[Any, NDArray[np.int64]]]:
-        """All rows of the set and the part (n',) of each, -1 for none: in blocks of `n` if the set is resident.
+    def labelled_blocks(self) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+        """All rows of the set and the part (n',) of each, -1 for none, a chunk of the store at a time.
 
-        Features are on the device, the indices of the parts on the host.
+        Features are on the device, the indices of the parts on the host. One pass does not take a set into memory.
         """
         y = self._stored.read("y")
         part = y if self._by_class else y * self.n_attributes + self._stored.read("a")
         if self._selected is not None:
             part = np.where(self._selected, part, -1)
-        if self.is_resident:
-            features = self._in_memory().features
+        if self._resident is not None or self._resources.residents.has(self.manifest.digest):
+            features, n = self._in_memory().features, self._stored.array("features").chunks[0]
             for first in range(0, len(part), n):
                 yield features[first : first + n], part[first : first + n]
             return

@@ -64,7 +64,7 @@ class ImbalanceInference:
     high: float
     """Upper end of the interval; infinite if resamples often have only one distinct row."""
     p_value: float
-    """Of "both have one covariance"; by R permutations in [1 / (R + 1), 1]."""
+    """p-value of "both have one covariance"; by R permutations in [1 / (R + 1), 1]."""
     replicate_error: float
     """Largest certified relative error of a replicate's lambda_1; NaN without replicates."""
     method: Method = Method.RESAMPLED

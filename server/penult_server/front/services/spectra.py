@@ -25,7 +25,7 @@ from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
 
 DEFAULT_REPLICATES = 200
-"""Replicates of spectra with weights; of others the rows decide whether replicates are drawn, and the question leaves it open."""
+"""Replicates of spectra with weights; of others the rows decide whether any are drawn: the question leaves it open."""
 DEFAULT_CONFIDENCE = 0.95
 DEFAULT_GAMMA = 10.0
 """LEIA's."""

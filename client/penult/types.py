@@ -24,6 +24,7 @@ GridName = Literal[
 ]
 GroupSource = Literal["stored", "errors", "eiil"]
 HeadChoice = Literal["zero", "stored", "random"]
+ImbalanceInference = Literal["asymptotic", "resampled"]
 Intercept = Literal["free", "penalized", "none"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "cancelling"]
 Layout = Literal["table", "waterbirds", "celeba", "civilcomments", "multinli", "imagefolder", "huggingface"]

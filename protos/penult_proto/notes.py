@@ -46,5 +46,7 @@ class NoteId(StrEnum):
     """A column of 0, 1 and 2 was read as train, val and test."""
     TENSORS_OF_FILE = "tensors_of_file"
     """Which tensors of a file were taken, and which were left."""
+    WITHOUT_REPLICATES = "without_replicates"
+    """Intervals and p-values were inferred from all rows in place of replicates, and how to ask for these."""
     UNLIKE_PUBLISHED = "unlike_published"
     """A copy of a dataset differs from the published one, such as in its group counts."""

@@ -127,3 +127,22 @@ def test_the_paper_s_procedure_on_the_same_features(tmp_path: Path, at_full_size
         f"the store the first time {taken:.2f} s ({theirs / taken:.1f} x as fast), afterwards {stored * 1e3:.1f} ms "
         f"({theirs / stored:.0f} x)"
     )
+
+
+def test_intervals_of_many_rows(tmp_path: Path, at_full_size: bool) -> None:
+    """Interval and p of four groups, the two minorities a twentieth of a class, by one pass over the rows."""
+    n, d = (1_000_000, 256) if at_full_size else (50_000, 8)
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, n)
+    a = np.where(rng.random(n) < 0.05, 1 - y, y)
+    features = rng.standard_normal((n, d), dtype=np.float32)
+    features *= np.arange(1, d + 1, dtype=np.float32) ** -0.5
+    with penult.local(tmp_path / "store") as client:
+        mine = client.features.upload(features=features + 1, y=y, a=a)
+        client.spectra(mine, replicates=0)  # loads the worker's libraries
+        found: list[penult.Spectra] = []
+        taken = seconds(lambda: found.append(client.spectra(mine)))
+    print(f"\ninterval and p of four groups, {n:,} x {d}: {taken:.2f} s")
+    assert {entry.inference for entry in found[0].imbalance} == {"asymptotic"}
+    if at_full_size:
+        assert taken < 5

@@ -1,6 +1,7 @@
 """Messages become records, and the package is light to import."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -212,6 +213,25 @@ def test_spectra() -> None:
     np.testing.assert_allclose(spectra.rank_ratios(), [[1.5, 2.0, 2.0]])
     np.testing.assert_allclose(spectra.explained_variance()[0], [4 / 8, 5 / 8, 5.5 / 8])
     assert list(spectra.imbalance_to_frame()["matched_ratio"]) == [1.25]
+
+
+def test_how_an_imbalance_was_inferred() -> None:
+    """Servers that do not say it knew replicates alone; without numbers nothing was inferred."""
+    message = spectra_message()
+    assert decode_spectra.spectra(message).inference == "resampled"
+    message.imbalance[0].inference = spectra_pb2.IMBALANCE_INFERENCE_ASYMPTOTIC
+    asymptotic = decode_spectra.spectra(message)
+    assert asymptotic.inference == asymptotic.imbalance[0].inference == "asymptotic"
+    assert "adjusted 0.08, asymptotic)" in repr(asymptotic.imbalance[0])
+    assert repr(asymptotic).endswith("(asymptotic))")
+    assert str(asymptotic).endswith("intervals and p: asymptotic")
+    assert "asymptotic" in asymptotic._repr_html_()
+    assert list(asymptotic.imbalance_to_frame()["inference"]) == ["asymptotic"]
+    message.imbalance.add(minority=1, majority=0, ratio=2.0, matched_ratio=1.0)
+    assert decode_spectra.spectra(message).inference == "asymptotic and resampled"
+    del message.imbalance[0]
+    message.imbalance[0].matched_ratio = math.nan
+    assert decode_spectra.spectra(message).inference == decode_spectra.spectra(message).imbalance[0].inference == "none"
 
 
 def test_without_replicates_only_the_ratio_is_shown() -> None:

@@ -139,7 +139,10 @@ def test_spectra_of_a_checkpoint_and_of_some_rows() -> None:
     np.testing.assert_array_equal(arrays.decode(by_name.rows.row_ids), np.array([3, 1], np.uint64))
     plain = spectra_request("mine", rows=decode.run(runs_pb2.Run(id="r1")))
     assert (plain.source.feature_set, plain.source.rows.run) == ("mine", "r1")
-    assert (plain.replicates, plain.confidence, plain.center) == (200, 0.95, True)
+    assert (plain.confidence, plain.center) == (0.95, True)
+    # The rows decide whether replicates are drawn: that is another question than 200 of them.
+    assert not plain.HasField("replicates")
+    assert spectra_request("mine", replicates=200).replicates == 200
     assert spectra_request("mine", replicates=0).HasField("replicates")
 
 

@@ -7,6 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from penult_kernels.moments.accumulation import moments_of
+from penult_kernels.spectra import asymptotic
+from penult_kernels.spectra.asymptotic import AsymptoticPairs
 from penult_kernels.spectra.inference import infer_imbalance
 
 Rows = NDArray[np.float32]
@@ -48,12 +51,13 @@ def simulate(draw: Callable[..., NDArray[np.float64]], shape: tuple[int, float],
         held += wide.low <= TRUE_RATIO <= wide.high
         a, b = (draw(rng, n, d, decay).astype(np.float32) for n in (n_a, n_b))
         p_values.append(infer_imbalance(a, b, replicates=39, seed=seed).p_value)
-    return held / times, np.asarray(p_values)
+    found = np.asarray(p_values)
+    np.testing.assert_allclose(found * 40, np.round(found * 40))
+    return held / times, found
 
 
 def assert_uniform(p_values: NDArray[np.float64]) -> None:
-    """p-values of 39 permutations are the multiples of 1/40, all as likely; none of three levels is far off."""
-    np.testing.assert_allclose(p_values * 40, np.round(p_values * 40))
+    """None of three levels, multiples of 1/40 as the p-values of 39 permutations are, is far off."""
     for level in (0.05, 0.25, 0.5):
         below = int(np.sum(p_values <= level + 1e-9))
         assert binomtest(below, len(p_values), level).pvalue > 1e-3, f"{below} of {len(p_values)} at {level}"
@@ -100,3 +104,46 @@ def test_coverage_and_uniformity_at_length(draw, shape, sizes):
         assert_uniform(p_values)
     else:
         assert np.mean(p_values <= 0.05) < 0.1
+
+
+def simulate_without_replicates(draw, shape, sizes, times):
+    """As `simulate`, by all rows without replicates; and the share of pairs for which that holds."""
+    rng = np.random.default_rng(7)
+    (d, decay), (n_a, n_b) = shape, sizes
+    held, holds, p_values = 0, 0, []
+    for _ in range(times):
+        a, b = (draw(rng, n, d, decay).astype(np.float32) for n in (n_a, n_b))
+        c = draw(rng, n_a, d, decay).astype(np.float32)
+        groups = (1.5 * a, b, c)
+        pairs = AsymptoticPairs([(0, 1), (2, 1)], lambda k, of=groups: moments_of(of[k], np.zeros(len(of[k]), int), 1))
+        for k, z in enumerate(groups):
+            pairs.add(z, np.full(len(z), k))
+        wide, null = pairs.infer(0.9)
+        holds += wide is not None
+        held += wide is not None and wide.low <= TRUE_RATIO <= wide.high
+        if null is not None:
+            p_values.append(null.p_value)
+    return held / max(holds, 1), holds / times, np.asarray(p_values)
+
+
+def test_without_replicates_the_interval_covers_too():
+    covered, holds, p_values = simulate_without_replicates(gaussian, (6, 1.0), (1000, 1500), 80)
+    assert holds > 0.9
+    assert 0.8 <= covered <= 0.98
+    assert_uniform(p_values)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("draw", POPULATIONS)
+@pytest.mark.parametrize(
+    ("shape", "sizes"), [((40, 1.0), (1000, 4000)), ((200, 0.5), (1000, 4000)), ((40, 1.0), (2000, 2000))]
+)
+def test_coverage_and_uniformity_without_replicates_at_length(draw, shape, sizes, monkeypatch):
+    """Around the switch, and on its other side: rows that are left to replicates are counted here, too."""
+    monkeypatch.setattr(asymptotic, "MOST_LYAPUNOV", 1.0)
+    monkeypatch.setattr(asymptotic, "MOST_MIXING", 1.0)
+    covered, holds, p_values = simulate_without_replicates(draw, shape, sizes, 300)
+    assert holds == 1
+    assert covered >= 0.84
+    assert_uniform(p_values)

@@ -127,6 +127,7 @@ def test_rows_in_no_group_are_counted(store):
         by=pb.SPECTRA_BY_GROUP,
         top_k=1,
         center=True,
+        replicates=0,
     )
     answer = compute_spectra(request, resources(store))
     assert (answer.grouping.digest, answer.grouping.attribute, answer.grouping.n_left_out) == (grouping, "kmeans", 21)
@@ -139,7 +140,7 @@ def test_one_value_is_by_class(store):
     """Its groups are the classes, whose names are those of the groups without the value's."""
     digest = store.written(n_features=MANY)
     grouping = store.grouping(np.zeros_like(store.y), ("all",))
-    by = {"by": pb.SPECTRA_BY_CLASS, "top_k": 4, "center": True}
+    by = {"by": pb.SPECTRA_BY_CLASS, "top_k": 4, "center": True, "replicates": 0}
     classes = compute_spectra(
         pb.ComputeSpectraRequest(source=pb.FeatureSource(feature_set=digest), **by), resources(store)
     )

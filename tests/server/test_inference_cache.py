@@ -6,6 +6,7 @@ import pytest
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.rows.resident import ResidentFeatures
+from penult_server.compute.spectra import inferences
 from penult_server.compute.spectra import spectra as spectra_module
 from penult_server.compute.spectra.inference_cache import InferenceCache
 from penult_server.compute.spectra.parts import Resources
@@ -29,8 +30,8 @@ def asked(tmp_path, monkeypatch):
         )
         digest = writer.finish().digest
     computed = []
-    infer = spectra_module.infer_imbalance
-    monkeypatch.setattr(spectra_module, "infer_imbalance", lambda *a, **k: computed.append(k) or infer(*a, **k))
+    infer = inferences.infer_imbalance
+    monkeypatch.setattr(inferences, "infer_imbalance", lambda *a, **k: computed.append(k) or infer(*a, **k))
     work = Resources(
         root=tmp_path, residents=ResidentFeatures(tmp_path, NUMPY, 2**30), backend=NUMPY, check=lambda: None
     )

@@ -52,6 +52,7 @@ def ask(root: Path, stored: StoredFeatures, budget: int, **changed: object) -> p
         top_k=3,
         center=True,
         confidence=0.95,
+        replicates=0,
     )
     request.MergeFrom(pb.ComputeSpectraRequest(**changed))  # pyright: ignore[reportArgumentType]
     return compute_spectra(request, work(root, budget))
@@ -120,7 +121,7 @@ def test_descriptors_of_what_is_not_kept_in_memory(tmp_path, monkeypatch):
 def test_all_eigenvalues_of_what_never_fits_are_refused(tmp_path, monkeypatch):
     stored = store(tmp_path, 2000, 300, monkeypatch)
     request = pb.ComputeSpectraRequest(
-        source=pb.FeatureSource(feature_set=stored.manifest.digest), by=pb.SPECTRA_BY_GROUP, center=True
+        source=pb.FeatureSource(feature_set=stored.manifest.digest), by=pb.SPECTRA_BY_GROUP, center=True, replicates=0
     )
     with pytest.raises(ServiceError, match="ask for top_k=256 or fewer") as raised:
         compute_spectra(request, work(tmp_path, 5000))

@@ -28,7 +28,7 @@ class Spectral:
         top_k: int | None = None,
         correction: int = 0,
         center: bool = True,
-        replicates: int = 200,
+        replicates: int | None = None,
         confidence: float = 0.95,
         seed: int = 0,
         rows: RowsLike | None = None,
@@ -63,7 +63,11 @@ class Spectral:
         top_k : eigenvalues returned, the largest; at most D, and all D by default.
         correction : the divisor is n_g - correction: 0 (the paper) or 1 (unbiased).
         center : second moments about the mean; about zero when False.
-        replicates : number of subsamples of the majority, of bootstrap samples and of permutations; 0 for none.
+        replicates : number of subsamples of the majority, of bootstrap samples and of permutations; 0 for none. By
+            default interval and p-value of large groups come from all rows without replicates, those of others from
+            200: ``.inference`` says which. The minority must have 1,000 rows, its largest eigenvalue stand apart, and
+            no few rows decide (normal intervals by the influence function; the p-value is that of the permutation
+            test's limit).
         confidence : level of the intervals, between 0 and 1.
         seed : of all resampling; the same seed gives the same answer.
         rows : use only these rows: row ids; or a run (or its id or name), for the training examples that its balancing
@@ -121,7 +125,7 @@ class Spectral:
         top_k: int | None = None,
         correction: int = 0,
         center: bool = True,
-        replicates: int = 200,
+        replicates: int | None = None,
         confidence: float = 0.95,
         seed: int = 0,
         rows: RowsLike | None = None,

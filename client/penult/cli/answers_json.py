@@ -42,6 +42,7 @@ def spectra_json(spectra: Spectra) -> dict[str, object]:
                 "majority": entry.majority,
                 "n_minority": entry.n_minority,
                 "n_majority": entry.n_majority,
+                "inference": entry.inference,
                 "ratio": number_json(entry.ratio),
                 "matched_ratio": number_json(entry.matched_ratio),
                 "low": number_json(entry.low),

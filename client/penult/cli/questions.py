@@ -32,7 +32,9 @@ CLASS_MAP = click.option(
 @click.option("--top-k", type=int, default=10, show_default=True, help="Eigenvalues shown.")
 @click.option("--correction", type=int, default=0, show_default=True, help="Divisor n - correction: 0 or 1.")
 @click.option("--split", help="Split of a checkpoint whose digest is given in place of a feature set.")
-@click.option("--replicates", type=int, default=200, show_default=True, help="Replicates of each resampling.")
+@click.option(
+    "--replicates", type=int, help="Replicates of each resampling.  [default: none of large groups, else 200]"
+)
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="Confidence level of the intervals.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--plot", type=Picture(), help="Also draw it.")

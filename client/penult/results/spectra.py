@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from penult.results.frames import frame, text_table
 from penult.results.notes import Notes, lines
 from penult.results.records import Group, named, short
 from penult.results.used_grouping import UsedGrouping
-from penult.types import SpectraWeights
+from penult.types import ImbalanceInference, SpectraWeights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +37,8 @@ class Imbalance(Shown):
     By group, minority and majority are the smallest and the largest non-empty group of one class (LaBonte et
     al. 2024, section 5); by class, every two classes are compared (Kaushik et al. 2024). lambda_1 of a sample
     covariance is biased upward when there are few rows, so that `ratio` exceeds 1 for small minorities of the
-    same distribution: judge by `matched_ratio`, its interval and `p_adjusted`. They are NaN without replicates, and
-    where the minority has fewer than two rows.
+    same distribution: judge by `matched_ratio`, its interval and `p_adjusted`. They are NaN with ``replicates=0``,
+    and where the minority has fewer than two rows.
     """
 
     y: int
@@ -56,16 +56,19 @@ class Imbalance(Shown):
     matched_ratio: float
     """lambda_1(minority) / median of lambda_1 over subsamples of the majority of the minority's size."""
     low: float
-    """Ends of the interval around `matched_ratio`, a studentised bootstrap: it covers, with the confidence asked
-    for, the ratio that the two populations have in samples of the minority's size. An end may be 0 or
-    infinite for a handful of rows."""
+    """Ends of the interval around `matched_ratio`, a studentised bootstrap or the normal interval: it covers, with the
+    confidence asked for, the ratio that the two populations have in samples of the minority's size. An end may be 0
+    or infinite for a handful of rows."""
     high: float
     p_value: float
-    """Permutation test of "both have one covariance", two-sided, means removed first."""
+    """Permutation test of "both have one covariance", or its normal limit; two-sided, means removed first."""
     p_adjusted: float
     """Adjusted for all the comparisons of this answer (Holm 1979)."""
     replicate_error: float
-    """Largest certified relative error of a replicate's lambda_1."""
+    """Largest certified relative error of a replicate's lambda_1; NaN without replicates."""
+    inference: ImbalanceInference | Literal["none"] = "resampled"
+    """How `matched_ratio`, interval and `p_value` were found: "resampled"; "asymptotic", by the influence function from
+    all rows; or "none"."""
 
     @property
     def label(self) -> str:
@@ -83,7 +86,7 @@ class Imbalance(Shown):
         if not math.isnan(self.matched_ratio):
             resampled = (
                 f"; at equal n {self.matched_ratio:.3f} [{self.low:.3f}, {self.high:.3f}], p={self.p_value:.3g}, "
-                f"adjusted {self.p_adjusted:.3g}"
+                f"adjusted {self.p_adjusted:.3g}{', asymptotic' if self.inference == 'asymptotic' else ''}"
             )
         return (
             f"Imbalance({self.label!r}: {self.ratio:.3f} = {self.minority!r} (n={self.n_minority}) / "
@@ -152,6 +155,12 @@ class Spectra(Shown, Savable):
     """When it was computed; None when not known."""
 
     @property
+    def inference(self) -> str:
+        """How intervals and p-values were found: "asymptotic", "resampled", "asymptotic and resampled", or "none"."""
+        found = sorted({entry.inference for entry in self.imbalance if not math.isnan(entry.matched_ratio)})
+        return " and ".join(found) or "none"
+
+    @property
     def is_by_class(self) -> bool:
         """Whether the parts are classes, not groups."""
         return self.by == "class" and self.grouping is None
@@ -213,6 +222,7 @@ class Spectra(Shown, Savable):
             "high",
             "p_value",
             "p_adjusted",
+            "inference",
         )
         return frame({name: [getattr(entry, name) for entry in self.imbalance] for name in columns})
 
@@ -243,7 +253,8 @@ class Spectra(Shown, Savable):
         kept = [entry for entry in self.imbalance if any(entry is one for one in clearest[:MOST_COMPARISONS])]
         said = and_more([_in_words(entry, self) for entry in kept], len(self.imbalance) - len(kept))
         what = f"{named(self.name)}{n_groups} by {self.by}, top {n_kept}, correction {self.correction}"
-        return f"Spectra({short(self.digest)}, {what}{'; ' if said else ''}{said}){lines(self.notes)}"
+        how = f" ({self.inference})" if "asymptotic" in self.inference else ""
+        return f"Spectra({short(self.digest)}, {what}{'; ' if said else ''}{said}{how}){lines(self.notes)}"
 
     def __str__(self) -> str:
         n_shown = min(5, self.eigenvalues.shape[1])
@@ -262,7 +273,7 @@ def compared(entry: Imbalance, groups: tuple[Group, ...]) -> str:
 
 
 def _in_words(entry: Imbalance, spectra: Spectra) -> str:
-    """A comparison within a line: at equal n with interval and p where there are replicates, else as measured."""
+    """A comparison within a line: at equal n with interval and p where there are any, else as measured."""
     name = f"{one_line(entry.class_name)}: " if entry.class_name else ""
     pair = f"{name}{compared(entry, spectra.groups)}"
     if math.isnan(entry.matched_ratio):
@@ -275,7 +286,7 @@ def imbalance_lines(spectra: Spectra) -> list[str]:
     """The comparisons as a table of text; nothing when there are none."""
     if not spectra.imbalance:
         return []
-    if not spectra.replicates:
+    if spectra.inference == "none":
         return ["", *(repr(entry) for entry in spectra.imbalance)]
     header = (
         "minority / majority",
@@ -298,4 +309,5 @@ def imbalance_lines(spectra: Spectra) -> list[str]:
         )
         for entry in spectra.imbalance
     ]
-    return ["", text_table(header, rows)]
+    how = [f"intervals and p: {spectra.inference}"] if "asymptotic" in spectra.inference else []
+    return ["", text_table(header, rows), *how]

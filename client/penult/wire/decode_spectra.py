@@ -1,7 +1,8 @@
 """From the messages about spectra to records."""
 
+import math
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -54,7 +55,13 @@ def imbalance(message: spectra_pb2.Imbalance, by_index: Mapping[int, Group]) -> 
         majority=majority.name,
         minority_index=message.minority,
         majority_index=message.majority,
+        inference=name_or(spectra_pb2.ImbalanceInference, message.inference, _unnamed(message)),
     )
+
+
+def _unnamed(message: spectra_pb2.Imbalance) -> Literal["resampled", "none"]:
+    """What servers did that do not say how: they knew replicates alone."""
+    return "none" if math.isnan(message.matched_ratio) else "resampled"
 
 
 def run_spectra(message: spectra_pb2.RunSpectra) -> RunSpectra:

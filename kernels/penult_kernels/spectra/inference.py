@@ -18,27 +18,44 @@ from R replicates, all drawn from one seed:
   covers the ratio of lambda_1 that the two populations have in samples of the minority's size.
 * a permutation p-value of "the two groups have one covariance". The mean of each group is subtracted first, so that a
   difference of means is not mistaken for one of covariances; see `resampled_pair` and `_permutation_p`.
+
+Of many rows all three are known without replicates: `asymptotic` says when, and takes one pass over them.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array
+from penult_kernels.moments.accumulation import moments_of
 from penult_kernels.moments.moments import matrix_shape
+from penult_kernels.spectra.asymptotic import LEAST_ROWS, MOST_FEATURES, AsymptoticPairs, Asymptotics
 from penult_kernels.spectra.resampled_pair import ResampledPair
 from penult_kernels.spectra.top_eigenvalue import TopEigenvalues
 
 SMALLEST_GROUP = 2
 """Rows that a group needs for a covariance; with fewer every answer is NaN."""
+REPLICATES = 200
+"""Replicates of each resampling where nobody says how many, and `asymptotic` does not hold."""
+
+
+class Method(StrEnum):
+    """How interval and p-value were found."""
+
+    NONE = "none"
+    RESAMPLED = "resampled"
+    """By replicates."""
+    ASYMPTOTIC = "asymptotic"
+    """By the influence function, from all rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImbalanceInference:
-    """One ratio of largest eigenvalues, by R replicates. NaN where a group has fewer than two rows."""
+    """One ratio of largest eigenvalues at equal sizes. NaN where a group has fewer than two rows."""
 
     matched_ratio: float
     """lambda_1(minority) / median over subsamples of the majority of the same size."""
@@ -47,21 +64,39 @@ class ImbalanceInference:
     high: float
     """Upper end of the interval; infinite if resamples often have only one distinct row."""
     p_value: float
-    """p-value of the permutation test, in [1 / (R + 1), 1]."""
+    """p-value of "both have one covariance"; by R permutations in [1 / (R + 1), 1]."""
     replicate_error: float
-    """Largest certified relative error of a replicate's lambda_1."""
+    """Largest certified relative error of a replicate's lambda_1; NaN without replicates."""
+    method: Method = Method.RESAMPLED
 
 
 NOT_DEFINED = ImbalanceInference(
-    matched_ratio=math.nan, low=math.nan, high=math.nan, p_value=math.nan, replicate_error=math.nan
+    matched_ratio=math.nan,
+    low=math.nan,
+    high=math.nan,
+    p_value=math.nan,
+    replicate_error=math.nan,
+    method=Method.NONE,
 )
+
+
+def from_asymptotics(found: Asymptotics) -> ImbalanceInference:
+    """What one pass over all rows says."""
+    return ImbalanceInference(
+        matched_ratio=found.matched_ratio,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        replicate_error=math.nan,
+        method=Method.ASYMPTOTIC,
+    )
 
 
 def infer_imbalance(
     minority: Array,
     majority: Array,
     *,
-    replicates: int,
+    replicates: int | None = None,
     confidence: float = 0.95,
     seed: int = 0,
     stream: int = 0,
@@ -77,8 +112,9 @@ def infer_imbalance(
         Rows of one group, real floating, finite.
     majority : array of shape (N_b, D)
         Rows of the other, N_b >= N_a, in the same library and on the same device.
-    replicates : int
-        R, at least 1; each of the three answers has R of its own.
+    replicates : int or None
+        R, at least 1; each of the three answers has R of its own. None: without replicates where `asymptotic` holds,
+        else REPLICATES.
     confidence : float
         Of the interval, between 0 and 1.
     seed : int
@@ -102,6 +138,11 @@ def infer_imbalance(
     _check_options(replicates, confidence, seed, stream)
     if minority.shape[0] < SMALLEST_GROUP:
         return NOT_DEFINED
+    if replicates is None:
+        found = _asymptotically(minority, majority, confidence, center=center, check=check)
+        if found is not None:
+            return from_asymptotics(found)
+        replicates = REPLICATES
     pair = ResampledPair(
         minority, majority, replicates, seed=seed, stream=stream, center=center, check=check, report=report
     )
@@ -134,6 +175,31 @@ def holm(p_values: Sequence[float]) -> NDArray[np.float64]:
     factors = np.arange(order.size, 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(factors * values[order]), 1.0)
     return adjusted
+
+
+def may_be_asymptotic(n_minority: int, n_features: int) -> bool:
+    """Whether a pair of this size is looked at for asymptotic answers; its rows decide then."""
+    return n_minority >= LEAST_ROWS and n_features <= MOST_FEATURES
+
+
+def _asymptotically(
+    minority: Array, majority: Array, confidence: float, *, center: bool, check: Callable[[], None]
+) -> Asymptotics | None:
+    """The answers without replicates, where they hold."""
+    if not may_be_asymptotic(int(minority.shape[0]), int(minority.shape[1])):
+        return None
+    groups = (minority, majority)
+    pairs = AsymptoticPairs(
+        [(0, 1)],
+        lambda index: moments_of(groups[index], np.zeros(groups[index].shape[0], np.int64), n_groups=1),
+        center=center,
+        check=check,
+    )
+    if not pairs.could_hold()[0]:
+        return None
+    for index, rows in enumerate(groups):
+        pairs.add(rows, np.full(rows.shape[0], index))
+    return pairs.infer(confidence)[0]
 
 
 def _logs(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -209,8 +275,8 @@ def _check_groups(minority: Array, majority: Array) -> None:
         raise ValueError(f"the majority must have at least as many rows as the minority, got {n_b} and {n_a}")
 
 
-def _check_options(replicates: int, confidence: float, seed: int, stream: int) -> None:
-    if replicates < 1:
+def _check_options(replicates: int | None, confidence: float, seed: int, stream: int) -> None:
+    if replicates is not None and replicates < 1:
         raise ValueError(f"replicates must be at least 1, got {replicates}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")

@@ -12,7 +12,9 @@ itself never exceeds lambda_1.
 """
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -21,11 +23,17 @@ from numpy.typing import NDArray
 from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.products import product
+from penult_kernels.spectra.gram_spaces import gram_space, inner_products
 
 TOLERANCE = 1e-7
 """Certified relative error of an eigenvalue at which its iteration stops: far below the noise of resampling."""
 MOST_STEPS = 128
 """Steps of an iteration at most."""
+CLOSE = 1e-8
+"""The same where steps are cheap, and for replicates that leave a batch before the last is found: standard errors feel
+the square root of it."""
+LEAVING = 0.25
+"""Share of the replicates in a batch that may leave it, at which they do."""
 LOOKS_PER_DOUBLING = 8
 """Tests of the error per doubling of the number of steps; each decomposes a small matrix for every replicate."""
 
@@ -79,16 +87,23 @@ def top_eigenvalues(
     xp = array_namespace(rows)
     n_rows, n_features = (int(length) for length in rows.shape)
     step = max(1, budget.DEFAULT.replicates_bytes // (4 * MOST_STEPS * n_features + 20 * n_rows))
+    shared = inner_products(rows, replicates)
     parts: list[TopEigenvalues] = []
     for batch in blocks(replicates, step):
         chosen = range(batch.start, batch.stop)
-        operator = _Weighted(rows, weights(chosen), center=center)
-        first = xp.broadcast_to(xp.astype(start, xp.float32), (len(chosen), n_features))
+        drawn = weights(chosen)
+        operator = _Weighted(rows, drawn, center=center)
+        space = gram_space(rows, drawn, shared, center=center)
 
         def found(n_replicates: int, before: int = batch.start) -> None:
             report(before + n_replicates)
 
-        pairs = _lanczos(operator.apply, first, check, found)
+        if space is None:
+            first = xp.broadcast_to(xp.astype(start, xp.float32), (len(chosen), n_features))
+            pairs = _lanczos(operator, first, TOLERANCE, check, found)
+        else:
+            inside = _lanczos(space, space.start(start), CLOSE, check, found)
+            pairs = _RitzPairs(vectors=space.back(inside.vectors), gaps=inside.gaps)
         parts.append(operator.certify(pairs, check))
         report(batch.stop)
     return _joined(parts)
@@ -150,6 +165,14 @@ class _Weighted:
             total = total + product(weighted, z) - _row_sums(weighted) * self._mean
         return total / self._totals
 
+    def kept(self, places: NDArray[np.int64]) -> "_Weighted":
+        """The same for some of the replicates; only to be applied."""
+        chosen, some = asarray_like(places, self._rows), copy(self)
+        take = array_namespace(self._rows).take
+        some._totals, some._mean = take(self._totals, chosen, axis=0), take(self._mean, chosen, axis=0)
+        some._weights = take(self._weights, chosen, axis=0)
+        return some
+
     def certify(self, pairs: _RitzPairs, check: Callable[[], None]) -> TopEigenvalues:
         """Rayleigh quotients, residuals and spreads in float64."""
         check()
@@ -199,44 +222,85 @@ def _error_bound(residual: NDArray[np.float64], gap: NDArray[np.float64]) -> NDA
     return residual * np.minimum(1.0, residual / np.maximum(gap, np.finfo(np.float64).tiny))
 
 
+class _Operator(Protocol):
+    """Covariances of a batch of replicates."""
+
+    def apply(self, vectors: Array) -> Array:
+        """(R, Q) to (R, Q)."""
+        ...
+
+    def kept(self, places: NDArray[np.int64]) -> "_Operator":
+        """The covariances of some of the replicates."""
+        ...
+
+
 def _lanczos(
-    apply: Callable[[Array], Array], start: Array, check: Callable[[], None], report: Callable[[int], None]
+    operator: _Operator, start: Array, tolerance: float, check: Callable[[], None], report: Callable[[int], None]
 ) -> _RitzPairs:
-    """The largest Ritz pair of every replicate; stops when every error bound is within TOLERANCE.
+    """The largest Ritz pair of every replicate, each until its error bound is within `tolerance`.
 
     One step: apply the operator to the newest basis vector, orthogonalise the image against the last two (all that
     it has a part of in exact arithmetic) and then against all of them, normalise it to the next one. Where the
     Krylov space is exhausted zero vectors follow, which add eigenvalues 0 to the projected matrix; the operator is
-    positive semidefinite, so they come last.
+    positive semidefinite, so they come last. Replicates that are found leave the batch, when they are many enough to
+    be worth the copies.
     """
     xp = array_namespace(start)
     n_replicates, size = (int(length) for length in start.shape)
     most = min(MOST_STEPS, size)
+    left, found = np.arange(n_replicates), _Found()
     basis = xp.zeros((n_replicates, most, size), dtype=start.dtype, device=start.device)
     projected = np.zeros((n_replicates, most, most))
     newest = _begin(start)
     for step in range(most):
         check()
         basis[:, step, :] = newest
-        image = apply(newest)
+        image = operator.apply(newest)
         scale = to_host(xp.linalg.vector_norm(image, axis=1))
         image, diagonal = _without(image, basis[:, max(0, step - 1) : step + 1, :])
         image, rest = _without(image, basis[:, : step + 1, :])
         diagonal += rest
         projected[:, step, step] = diagonal
         newest, length = _unit(image, scale)
-        if step + 1 == most or _is_look(step + 1):
-            theta, ritz = np.linalg.eigh(projected[:, : step + 1, : step + 1])
-            gaps = theta[:, -1] - (theta[:, -2] if step else 0.0)
-            errors = _error_bound(length * np.abs(ritz[:, -1, -1]), gaps)
-            is_found = errors <= TOLERANCE * theta[:, -1]
-            if step + 1 == most or bool(is_found.all()):
-                coefficients = asarray_like(ritz[:, None, :, -1], start)
-                vectors = xp.astype(coefficients, start.dtype) @ basis[:, : step + 1, :]
-                return _RitzPairs(vectors=vectors[:, 0, :], gaps=gaps)
-            report(int(is_found.sum()))
-        projected[:, step + 1, step] = projected[:, step, step + 1] = length
+        projected[:, step + 1 : step + 2, step] = projected[:, step, step + 1 : step + 2] = length[:, None]
+        if step + 1 < most and not _is_look(step + 1):
+            continue
+        theta, ritz = np.linalg.eigh(projected[:, : step + 1, : step + 1])
+        gaps = theta[:, -1] - (theta[:, -2] if step else 0.0)
+        errors = _error_bound(length * np.abs(ritz[:, -1, -1]), gaps)
+        is_found = (errors <= tolerance * theta[:, -1]) | (step + 1 == most)
+        report(n_replicates - left.size + int(is_found.sum()))
+        may_leave = is_found if is_found.all() else errors <= CLOSE * theta[:, -1]
+        if may_leave.sum() < LEAVING * left.size:
+            continue
+        done, going = np.flatnonzero(may_leave), np.flatnonzero(~may_leave)
+        coefficients = xp.astype(asarray_like(ritz[done, None, :, -1], start), start.dtype)
+        own = xp.take(basis[:, : step + 1, :], asarray_like(done, start), axis=0)
+        found.add(left[done], (coefficients @ own)[:, 0, :], gaps[done])
+        if not going.size:
+            return found.in_order()
+        places = asarray_like(going, start)
+        left, operator, projected = left[going], operator.kept(going), projected[going]
+        basis, newest = xp.take(basis, places, axis=0), xp.take(newest, places, axis=0)
     raise AssertionError("the last step returns")
+
+
+class _Found:
+    """Ritz pairs of a batch, as they are found."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[NDArray[np.int64], Array, NDArray[np.float64]]] = []
+
+    def add(self, places: NDArray[np.int64], vectors: Array, gaps: NDArray[np.float64]) -> None:
+        self._parts.append((places, vectors, gaps))
+
+    def in_order(self) -> _RitzPairs:
+        """All of them, in the order of the batch."""
+        places, vectors, gaps = zip(*self._parts, strict=True)
+        order = np.argsort(np.concatenate(places))
+        xp = array_namespace(vectors[0])
+        every = xp.take(xp.concat(list(vectors)), asarray_like(order, vectors[0]), axis=0)
+        return _RitzPairs(vectors=every, gaps=np.concatenate(gaps)[order])
 
 
 def _is_look(n_steps: int) -> bool:

@@ -44,6 +44,7 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "GridName": tuple(GRID),
     "GroupSource": pb.GroupSource,
     "HeadChoice": pb.HeadKind,
+    "ImbalanceInference": spectra_pb2.ImbalanceInference,
     "Intercept": pb.Intercept,
     "JobState": jobs_pb2.JobState,
     "Layout": datasets_pb2.DatasetLayout,

@@ -72,6 +72,34 @@ SPECTRA_WEIGHTS_ERRORS: SpectraWeights.ValueType  # 2
 """
 Global___SpectraWeights: typing_extensions.TypeAlias = SpectraWeights
 
+class _ImbalanceInference:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ImbalanceInferenceEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ImbalanceInference.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    IMBALANCE_INFERENCE_UNSPECIFIED: _ImbalanceInference.ValueType  # 0
+    """not at all; in answers of older servers by replicates where there are any"""
+    IMBALANCE_INFERENCE_ASYMPTOTIC: _ImbalanceInference.ValueType  # 1
+    """By the influence function, in one pass over all rows: with at least 1,000 in the minority, a gap below its largest
+    eigenvalue, and no few rows that decide.
+    """
+    IMBALANCE_INFERENCE_RESAMPLED: _ImbalanceInference.ValueType  # 2
+    """By replicates."""
+
+class ImbalanceInference(_ImbalanceInference, metaclass=_ImbalanceInferenceEnumTypeWrapper):
+    """How matched ratio, interval and p-value of a comparison were found."""
+
+IMBALANCE_INFERENCE_UNSPECIFIED: ImbalanceInference.ValueType  # 0
+"""not at all; in answers of older servers by replicates where there are any"""
+IMBALANCE_INFERENCE_ASYMPTOTIC: ImbalanceInference.ValueType  # 1
+"""By the influence function, in one pass over all rows: with at least 1,000 in the minority, a gap below its largest
+eigenvalue, and no few rows that decide.
+"""
+IMBALANCE_INFERENCE_RESAMPLED: ImbalanceInference.ValueType  # 2
+"""By replicates."""
+Global___ImbalanceInference: typing_extensions.TypeAlias = ImbalanceInference
+
 @typing.final
 class RowSelection(google.protobuf.message.Message):
     """Some rows of a feature set. Absent: all of them."""
@@ -157,7 +185,9 @@ class ComputeSpectraRequest(google.protobuf.message.Message):
     center: builtins.bool
     """Second moments about the mean (true when absent) or about zero."""
     replicates: builtins.int
-    """Replicates of each resampling behind matched ratio, interval and p-value; 200 when absent, 0 for none."""
+    """Replicates of each resampling behind matched ratio, interval and p-value; 0 for none of these. When absent the rows
+    decide: without replicates where there are enough of them (ImbalanceInference), else 200; with ERRORS 200.
+    """
     confidence: builtins.float
     """Confidence level of the interval, in (0, 1); 0.95 when absent."""
     seed: builtins.int
@@ -205,7 +235,7 @@ Global___ComputeSpectraRequest: typing_extensions.TypeAlias = ComputeSpectraRequ
 class Imbalance(google.protobuf.message.Message):
     """Spectral imbalance: rho = lambda_1(minority) / lambda_1(majority). By group, minority and majority
     are the smallest and the largest non-empty group of a class; by class, every two classes are
-    compared (Kaushik et al. 2024). What is resampled is NaN without replicates, and where the
+    compared (Kaushik et al. 2024). What is inferred is NaN with replicates = 0, and where the
     minority has fewer than two rows.
     """
 
@@ -223,6 +253,7 @@ class Imbalance(google.protobuf.message.Message):
     P_VALUE_FIELD_NUMBER: builtins.int
     P_ADJUSTED_FIELD_NUMBER: builtins.int
     REPLICATE_ERROR_FIELD_NUMBER: builtins.int
+    INFERENCE_FIELD_NUMBER: builtins.int
     y: builtins.int
     """The class; -1 when two classes are compared."""
     minority: builtins.int
@@ -235,16 +266,17 @@ class Imbalance(google.protobuf.message.Message):
     matched_ratio: builtins.float
     """lambda_1(minority) / median of lambda_1 over subsamples of the majority of the minority's size."""
     low: builtins.float
-    """Studentised bootstrap interval of the matched ratio: covers the ratio that the two populations
+    """Studentised bootstrap interval of the matched ratio, or the normal one: covers the ratio that the two populations
     have in samples of the minority's size. May be 0 or infinite for a handful of rows.
     """
     high: builtins.float
     p_value: builtins.float
-    """Permutation test of "both have one covariance", two-sided."""
+    """Permutation test of "both have one covariance", or its normal limit; two-sided."""
     p_adjusted: builtins.float
     """Adjusted for all the comparisons of this answer (Holm 1979)."""
     replicate_error: builtins.float
-    """Largest certified relative error of a replicate's lambda_1."""
+    """Largest certified relative error of a replicate's lambda_1; NaN without replicates."""
+    inference: Global___ImbalanceInference.ValueType
     def __init__(
         self,
         *,
@@ -260,8 +292,9 @@ class Imbalance(google.protobuf.message.Message):
         p_value: builtins.float = ...,
         p_adjusted: builtins.float = ...,
         replicate_error: builtins.float = ...,
+        inference: Global___ImbalanceInference.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["high", b"high", "low", b"low", "majority", b"majority", "matched_ratio", b"matched_ratio", "minority", b"minority", "n_majority", b"n_majority", "n_minority", b"n_minority", "p_adjusted", b"p_adjusted", "p_value", b"p_value", "ratio", b"ratio", "replicate_error", b"replicate_error", "y", b"y"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["high", b"high", "inference", b"inference", "low", b"low", "majority", b"majority", "matched_ratio", b"matched_ratio", "minority", b"minority", "n_majority", b"n_majority", "n_minority", b"n_minority", "p_adjusted", b"p_adjusted", "p_value", b"p_value", "ratio", b"ratio", "replicate_error", b"replicate_error", "y", b"y"]) -> None: ...
 
 Global___Imbalance: typing_extensions.TypeAlias = Imbalance
 
@@ -303,6 +336,7 @@ class Spectra(google.protobuf.message.Message):
     """True when it was already stored."""
     center: builtins.bool
     replicates: builtins.int
+    """Drawn of each resampling; 0 where no comparison was resampled."""
     confidence: builtins.float
     seed: builtins.int
     n_rows: builtins.int

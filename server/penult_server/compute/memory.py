@@ -32,14 +32,18 @@ def inference_bytes(pairs: Sequence[Pair], n_features: int) -> int:
         return 0
     rows = max(pair.n_minority + pair.n_majority for pair in pairs)
     gram = COPIES_OF_A_PRODUCT * rows * rows * 8 if 2 * rows <= n_features else 0
-    replicates = 2 * budget.DEFAULT.replicates_bytes + 4 * budget.DEFAULT.projections_bytes
-    return rows * n_features * RESIDUAL_BYTES + gram + replicates
+    return rows * n_features * RESIDUAL_BYTES + gram + _replicates_bytes(rows, n_features)
 
 
 def bootstrap_bytes(n_rows: int, n_features: int) -> int:
     """Bytes for resampling one group of weighted rows, without resident features."""
-    replicates = 2 * budget.DEFAULT.replicates_bytes + 4 * budget.DEFAULT.projections_bytes
-    return n_rows * n_features * RESIDUAL_BYTES + replicates
+    return n_rows * n_features * RESIDUAL_BYTES + _replicates_bytes(n_rows, n_features)
+
+
+def _replicates_bytes(n_rows: int, n_features: int) -> int:
+    """Bytes of one batch of replicates, and of the inner products of rows where these are taken."""
+    inner = n_rows * n_rows * 4 if n_rows < 2 * n_features else 0
+    return 4 * budget.DEFAULT.replicates_bytes + 4 * budget.DEFAULT.projections_bytes + inner
 
 
 def used_bytes(backend: Backend) -> int:

@@ -61,7 +61,7 @@ def draw_imbalance(axis: Axes, spectra: Spectra) -> None:
     _write_numbers(axis, entries, spectra)
     left = len(spectra.imbalance) - len(entries)
     rest = f"\nand {left} more comparisons: .imbalance_to_frame() has all" if left else ""
-    filled = f"; filled: at equal n, {spectra.confidence:.0%} interval" if spectra.replicates else ""
+    filled = f"; filled: at equal n, {spectra.confidence:.0%} interval" if spectra.inference != "none" else ""
     axis.set_xlabel(f"minority / majority at rank 1; open: as measured{filled}{rest}", fontsize="small")
     axis.set_title(f"imbalance{titled(spectra.grouping)}", loc="left", fontsize="medium")
 
@@ -101,7 +101,7 @@ def _draw_comparison(axis: Axes, entry: Imbalance, y: float, limits: tuple[float
 def _write_numbers(axis: Axes, entries: list[Imbalance], spectra: Spectra) -> None:
     """Columns of numbers at the right of the panel."""
     columns: list[tuple[str, list[str]]] = [("measured", [f"{entry.ratio:.2f}" for entry in entries])]
-    if spectra.replicates:
+    if spectra.inference != "none":
         columns.append((f"at equal n [{spectra.confidence:.0%}]", [_matched(entry) for entry in entries]))
         columns.append(("p", [_p(entry.p_adjusted) for entry in entries]))
     columns.append(("n", [f"{entry.n_minority} / {entry.n_majority}" for entry in entries]))

@@ -53,6 +53,7 @@ def spectra_html(spectra: Spectra) -> str:
         "rows": f"{spectra.n_rows} of {spectra.n_examples}",
         "divisor": "n" if not spectra.correction else f"n - {spectra.correction}",
         "centered": spectra.center,
+        "intervals and p": spectra.inference,
         "replicates": spectra.replicates,
         "seed": spectra.seed,
         "grouping": None if spectra.grouping is None else spectra.grouping.digest,

@@ -85,6 +85,10 @@ class ResidentFeatures:
         """Bytes of the sets in memory. Not locked: who asks must not wait for a set that is being read."""
         return sum(one.nbytes for one in tuple(self._sets.values()))
 
+    def has(self, digest: str) -> bool:
+        """Whether the set is in memory already."""
+        return digest in self._sets
+
     def drop(self, digest: str) -> None:
         """Let a set go; who computes with it still has it."""
         with self._lock:

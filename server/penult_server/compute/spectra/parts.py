@@ -27,7 +27,13 @@ from penult_server.compute.rows.grouped import Grouped, GroupedFeatures, open_fe
 from penult_server.compute.rows.resident import Resident, ResidentFeatures
 from penult_server.compute.rows.selected import selected_rows
 from penult_server.compute.spectra.inference_cache import InferenceCache
-from penult_server.compute.spectra.streaming import moments_in_order, passes_over, stream_bytes, stream_moments
+from penult_server.compute.spectra.streaming import (
+    moments_in_order,
+    passes_over,
+    read_ahead,
+    stream_bytes,
+    stream_moments,
+)
 from penult_server.errors import ServiceError
 from penult_server.messages import classes_to_proto, groups_to_proto
 
@@ -236,6 +242,25 @@ class Parts:
             at += len(block)
             if len(chosen):
                 yield backend.to_device(chosen)
+
+    def labelled_blocks(self) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+        """All rows of the set and the part (n',) of each, -1 for none, a chunk of the store at a time.
+
+        Features are on the device, the indices of the parts on the host. One pass does not take a set into memory.
+        """
+        y = self._stored.read("y")
+        part = y if self._by_class else y * self.n_attributes + self._stored.read("a")
+        if self._selected is not None:
+            part = np.where(self._selected, part, -1)
+        if self._resident is not None or self._resources.residents.has(self.manifest.digest):
+            features, n = self._in_memory().features, self._stored.array("features").chunks[0]
+            for first in range(0, len(part), n):
+                yield features[first : first + n], part[first : first + n]
+            return
+        at = 0
+        for block in read_ahead(self._stored.blocks("features")):
+            yield self._resources.backend.to_device(block), part[at : at + len(block)]
+            at += len(block)
 
     def passes(self, index: int) -> Passes:
         """Passes over the rows of one part, from the store."""

@@ -1,6 +1,6 @@
 """Spectra of a stored feature set, and the imbalance between their largest eigenvalues."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from penult_kernels.moments.moments import about_zero
 from penult_kernels.products import n_threads, on_threads
 from penult_kernels.spectra.imbalance import Pair, class_pairs, group_pairs, spectral_ratio
-from penult_kernels.spectra.inference import NOT_DEFINED, ImbalanceInference, holm, infer_imbalance
+from penult_kernels.spectra.inference import REPLICATES, ImbalanceInference, Method, holm
 from penult_kernels.spectra.spectrum import (
     Spectrum,
     kept,
@@ -18,17 +18,22 @@ from penult_kernels.spectra.spectrum import (
 )
 from penult_kernels.spectra.streamed import TooManyEigenvaluesError, spectrum_from_passes
 from penult_proto.errors import ErrorKind
+from penult_proto.notes import NoteId
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
-from penult_server.compute.memory import available_bytes, inference_bytes, require, spectra_bytes
+from penult_server.compute.memory import available_bytes, require, spectra_bytes
 from penult_server.compute.spectra.error_spectra import compute_error_spectra
+from penult_server.compute.spectra.inferences import check_inferences, inferences
 from penult_server.compute.spectra.parts import Parts, Resources
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
-from penult_server.notes import notes_to_proto
+from penult_server.notes import Note, notes_to_proto
 
-MOST_PAIRS = 45
-"""Comparisons that are resampled in one query at most: those of 10 classes."""
+INFERENCES = {
+    Method.NONE: pb.IMBALANCE_INFERENCE_UNSPECIFIED,
+    Method.ASYMPTOTIC: pb.IMBALANCE_INFERENCE_ASYMPTOTIC,
+    Method.RESAMPLED: pb.IMBALANCE_INFERENCE_RESAMPLED,
+}
 
 
 def compute_spectra(request: pb.ComputeSpectraRequest, resources: Resources) -> pb.Spectra:
@@ -50,8 +55,8 @@ def compute_spectra(request: pb.ComputeSpectraRequest, resources: Resources) -> 
     needed_once = parts.summed_bytes
     require(needed + needed_once, available, "use another machine")
     pairs = _pairs(request, parts)
-    if request.replicates and pairs:
-        _check_replicates(parts, pairs, backend)
+    if request.replicates or not request.HasField("replicates"):
+        check_inferences(request, parts, pairs, backend)
     places = range(len(parts.groups))
     # Any thread may read stored moments; rows are loaded by one thread.
     several = min(n_threads(), len(places)) if stored_moments and backend.name == "numpy" else 1
@@ -66,7 +71,7 @@ def compute_spectra(request: pb.ComputeSpectraRequest, resources: Resources) -> 
 
     spectra = on_threads(of, places) if fits else [of(index) for index in places]
     eigenvalues = np.stack([backend.to_host(one.eigenvalues) for one in spectra])
-    inferences = resources.inferences.get(request, lambda: _inferences(request, parts, pairs))
+    inferred = resources.inferences.get(request, lambda: inferences(request, parts, pairs, backend))
     return pb.Spectra(
         feature_set=request.source.feature_set,
         groups=parts.groups,
@@ -75,19 +80,40 @@ def compute_spectra(request: pb.ComputeSpectraRequest, resources: Resources) -> 
         trace=array_to_proto(np.asarray([one.trace for one in spectra])),
         methods=[str(one.method) for one in spectra],
         converged=[one.converged for one in spectra],
-        imbalance=_imbalance(pairs, inferences, eigenvalues[:, 0]),
+        imbalance=_imbalance(pairs, inferred, eigenvalues[:, 0]),
         by=request.by,
         correction=request.correction,
         center=request.center,
-        replicates=request.replicates,
+        replicates=_drawn(request, inferred),
         confidence=request.confidence,
         seed=request.seed,
         n_rows=parts.n_rows,
         n_examples=parts.manifest.n_examples,
         rows_of_run=request.source.rows.run,
         grouping=parts.used_grouping,
-        notes=notes_to_proto(parts.grouped.left_out()) if parts.grouped is not None else (),
+        notes=notes_to_proto(
+            (*(parts.grouped.left_out() if parts.grouped is not None else ()), *_said_of(inferred)),
+        ),
     )
+
+
+def _drawn(request: pb.ComputeSpectraRequest, inferred: Sequence[ImbalanceInference]) -> int:
+    """Replicates of each resampling: those asked for, or those that some comparison needed."""
+    if request.HasField("replicates"):
+        return request.replicates
+    return REPLICATES if any(one.method == Method.RESAMPLED for one in inferred) else 0
+
+
+def _said_of(inferred: Sequence[ImbalanceInference]) -> tuple[Note, ...]:
+    """A note if some inference did without replicates."""
+    n = sum(one.method == Method.ASYMPTOTIC for one in inferred)
+    if not n:
+        return ()
+    text = (
+        f"interval and p-value of {n} of {len(inferred)} comparisons are asymptotic, from all of their rows; "
+        f"replicates={REPLICATES} draws replicates instead"
+    )
+    return (Note(NoteId.WITHOUT_REPLICATES, text),)
 
 
 def _from_moments(request: pb.ComputeSpectraRequest, parts: Parts) -> bool:
@@ -139,30 +165,10 @@ def _pairs(request: pb.ComputeSpectraRequest, parts: Parts) -> tuple[Pair, ...]:
     return class_pairs(counts) if request.by == pb.SPECTRA_BY_CLASS else group_pairs(counts, parts.n_attributes)
 
 
-def _check_replicates(parts: Parts, pairs: Sequence[Pair], backend: Backend) -> None:
-    advice = "ask for replicates=0, or look at fewer rows (rows=...)"
-    if len(pairs) > MOST_PAIRS:
-        raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT,
-            f"there are {len(pairs)} pairs of classes to compare, and at most {MOST_PAIRS} are resampled; ask for "
-            "replicates=0, which gives their ratios",
-            pairs=len(pairs),
-        )
-    if not parts.is_resident:
-        raise ServiceError(
-            ErrorKind.OUT_OF_MEMORY,
-            f"replicates draw from rows in memory, where feature set {parts.manifest.digest[:12]} does not fit "
-            f"({parts.memory / 2**30:.1f} GiB are kept for features); {advice}, or start the server with a larger "
-            "--resident-bytes",
-            budget=parts.memory,
-        )
-    require(inference_bytes(pairs, parts.manifest.n_features), available_bytes(backend), advice)
-
-
 def _imbalance(
-    pairs: Sequence[Pair], inferences: Sequence[ImbalanceInference], largest: NDArray[np.float64]
+    pairs: Sequence[Pair], inferred: Sequence[ImbalanceInference], largest: NDArray[np.float64]
 ) -> list[pb.Imbalance]:
-    adjusted = holm([one.p_value for one in inferences])
+    adjusted = holm([one.p_value for one in inferred])
     return [
         pb.Imbalance(
             y=pair.y,
@@ -177,31 +183,7 @@ def _imbalance(
             p_value=inference.p_value,
             p_adjusted=p_adjusted,
             replicate_error=inference.replicate_error,
+            inference=INFERENCES[inference.method],
         )
-        for pair, inference, p_adjusted in zip(pairs, inferences, adjusted, strict=True)
-    ]
-
-
-def _inferences(request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence[Pair]) -> list[ImbalanceInference]:
-    """Inferences for every pair, each with its own random streams: by its class, or by its position."""
-    if not request.replicates:
-        return [NOT_DEFINED] * len(pairs)
-    report = parts.progress.stage("replicates", "resamples")
-
-    def of_pair(position: int) -> Callable[[int, int], None]:
-        return lambda done, total: report(position * total + done, len(pairs) * total)
-
-    return [
-        infer_imbalance(
-            parts.rows(pair.minority),
-            parts.rows(pair.majority),
-            replicates=request.replicates,
-            confidence=request.confidence,
-            seed=request.seed,
-            stream=pair.y if pair.y >= 0 else position,
-            center=request.center,
-            check=parts.check,
-            report=of_pair(position),
-        )
-        for position, pair in enumerate(pairs)
+        for pair, inference, p_adjusted in zip(pairs, inferred, adjusted, strict=True)
     ]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import grpc.aio
 from google.protobuf.message import Message
 
+from penult_proto.v1 import spectra_pb2
 from penult_server.front.observed.call import answered
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.shared_calls import SharedCalls
@@ -64,4 +65,8 @@ class StoredAnswers:
 def _cost_of(request: Any) -> tuple[str, int]:
     """The set that is asked about, and how often its rows or spectra are gone through."""
     source = getattr(request, "source", None)
-    return ("" if source is None else source.feature_set), 1 + getattr(request, "replicates", 0)
+    replicates = getattr(request, "replicates", 0)
+    if isinstance(request, spectra_pb2.ComputeSpectraRequest) and not request.HasField("replicates"):
+        # How many the rows decide: of a size of its own, which is not that of a question without any.
+        replicates = 1
+    return ("" if source is None else source.feature_set), 1 + replicates

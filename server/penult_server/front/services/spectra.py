@@ -25,6 +25,7 @@ from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
 
 DEFAULT_REPLICATES = 200
+"""Replicates of spectra with weights; of others the rows decide whether any are drawn: the question leaves it open."""
 DEFAULT_CONFIDENCE = 0.95
 DEFAULT_GAMMA = 10.0
 """LEIA's."""
@@ -206,7 +207,7 @@ def check_subspace_width(top_k: int, n_features: int) -> None:
 
 
 def fill_in(request: spectra_pb2.ComputeSpectraRequest, feature_set: features_pb2.FeatureSet) -> None:
-    """Fill in, in place, everything that the request left out, and check what it said.
+    """Fill in, in place, everything that the request left out but `replicates`, and check what it said.
 
     Raises ServiceError (INVALID_ARGUMENT).
     """
@@ -216,14 +217,15 @@ def fill_in(request: spectra_pb2.ComputeSpectraRequest, feature_set: features_pb
     if not (request.weights and request.by == spectra_pb2.SPECTRA_BY_ALL):
         check_by(request.by, request.source)
     request.center = request.center if request.HasField("center") else True
-    request.replicates = request.replicates if request.HasField("replicates") else DEFAULT_REPLICATES
+    if request.weights and not request.HasField("replicates"):
+        request.replicates = DEFAULT_REPLICATES
     request.confidence = request.confidence if request.HasField("confidence") else DEFAULT_CONFIDENCE
     request.top_k = request.top_k if request.HasField("top_k") else n_features
     _check(request, n_features)
     request.top_k = min(request.top_k, n_features)
     by_group = request.by == spectra_pb2.SPECTRA_BY_GROUP
     _check_size(len(feature_set.groups if by_group else feature_set.labels.classes), request.top_k)
-    if not request.replicates:
+    if request.HasField("replicates") and not request.replicates:
         # Neither changes an answer without replicates: one query, one stored answer.
         request.confidence, request.seed = DEFAULT_CONFIDENCE, 0
 

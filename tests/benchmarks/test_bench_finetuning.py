@@ -6,15 +6,16 @@ Ratios are medians of turns taken side by side in this process.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pytest
 import torch
-from turns import seconds, seconds_in_turns
+from turns import seconds
 
 import penult
 from penult_proto.v1 import jobs_pb2
@@ -101,55 +102,77 @@ def at_hand(dataset: Noise, classifier: Classifier, batch_size: int) -> list[tup
     ]
 
 
-class Stopwatch(Quiet):
-    """Notes when each step of a run was done."""
+class InTurns(Quiet):
+    """After each step of a run takes a step of another loop, and notes the seconds and processor seconds of both."""
 
-    def __init__(self) -> None:
-        self.done: list[float] = []
+    def __init__(self, other: Callable[[], None]) -> None:
+        self._other = other
+        self._began: tuple[float, float] | None = None
+        self.pairs: list[tuple[float, float]] = []
+        """Seconds of a step of the run, and of the other's."""
+        self.processor: list[tuple[float, float]] = []
 
     def progress(self, stage: str, done: float, total: float, unit: str) -> None:
-        if stage.startswith("epoch") and ":" not in stage:
-            self.done.append(time.perf_counter())
+        if not stage.startswith("epoch") or ":" in stage:
+            return
+        ended = _clocks()
+        self._other()
+        after = _clocks()
+        if self._began:
+            ours, others = (_passed(self._began, ended), _passed(ended, after))
+            self.pairs.append((ours[0], others[0]))
+            self.processor.append((ours[1], others[1]))
+        self._began = _clocks()
+
+
+def _clocks() -> tuple[float, float]:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter(), time.process_time()
+
+
+def _passed(began: tuple[float, float], ended: tuple[float, float]) -> tuple[float, float]:
+    return ended[0] - began[0], ended[1] - began[1]
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
 def test_training_steps_beside_a_bare_loop(tmp_path: Path, at_full_size: bool, modality: str) -> None:
-    """Steps of `finetune`, with shuffling, flips, schedule and checks, against as many steps on tensors at hand.
+    """Steps of `finetune`, with shuffling, flips, schedule and checks, against steps on tensors at hand.
 
-    From the end of the first step of an epoch to the end of its last, in adjacent turns.
+    Step by step in turns, the first of each epoch left out. Batches are prepared while a step of ours runs.
     """
     dataset, config = workload(modality, at_full_size)
     classifier = load_classifier(config, dataset).to(DEVICE)
-    batches = at_hand(dataset, classifier, config.batch_size)
+    batches = cycle(at_hand(dataset, classifier, config.batch_size))
     optimizer = torch.optim.AdamW(classifier.module.parameters(), lr=1e-5, fused=True)
 
-    def bare() -> float:
-        done: list[float] = []
+    def bare() -> None:
+        inputs, y = next(batches)
         classifier.module.train()
-        for inputs, y in batches:
-            optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=DEVICE.type == "cuda"):
-                logits = classifier.logits(inputs)
-            loss = torch.nn.functional.cross_entropy(logits.float(), y)
-            loss.backward()
-            optimizer.step()
-            float(loss.detach())
-            done.append(time.perf_counter())
-        return done[-1] - done[0]
-
-    def ours() -> float:
-        watch = Stopwatch()
-        finetune(config, dataset, root=tmp_path, device=DEVICE, context=watch)
-        assert len(watch.done) == len(batches)
-        return watch.done[-1] - watch.done[0]
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=DEVICE.type == "cuda"):
+            logits = classifier.logits(inputs)
+        loss = torch.nn.functional.cross_entropy(logits.float(), y)
+        loss.backward()
+        optimizer.step()
+        float(loss.detach())
 
     bare()
-    turns = [(bare(), ours()) for _ in range(ROUNDS if at_full_size else 1)]
-    ratio = median(one / other for one, other in turns)
-    rate = (len(batches) - 1) * config.batch_size / median(other for _, other in turns)
-    print(f"\ntraining, {config.backbone}, {DEVICE}: {rate:.0f} examples/s, {ratio:.3f} of a bare loop (asked: 0.95)")
+    pairs: list[tuple[float, float]] = []
+    processor: list[tuple[float, float]] = []
+    for _ in range(ROUNDS if at_full_size else 1):
+        watch = InTurns(bare)
+        finetune(config, dataset, root=tmp_path, device=DEVICE, context=watch)
+        pairs += watch.pairs
+        processor += watch.processor
+    ratio, of_processor = (median(other / ours for ours, other in some) for some in (pairs, processor))
+    rate = config.batch_size / median(ours for ours, _ in pairs)
+    print(
+        f"\ntraining, {config.backbone}, {DEVICE}: {rate:.0f} examples/s, {ratio:.3f} of a bare loop, "
+        f"{of_processor:.3f} by processor time, {len(pairs)} steps (asked: 0.97)"
+    )
     if at_full_size:
-        assert ratio >= 0.95
+        assert ratio >= 0.97
 
 
 @pytest.mark.parametrize("modality", ["image", "text"])
@@ -175,9 +198,21 @@ def test_evaluation_beside_its_forward_passes(at_full_size: bool, modality: str)
 
     bare()
     ours()
-    turns = zip(*seconds_in_turns(bare, ours, rounds=ROUNDS if at_full_size else 1), strict=True)
-    added = median(other / one for one, other in turns) - 1
-    print(f"\nevaluation, {config.backbone}, {dataset.n} examples, {DEVICE}: {added:+.2%} (asked: at most +2 %)")
+    clocks: list[float] = []
+    processor: list[float] = []
+    for _ in range(ROUNDS if at_full_size else 1):
+        began = _clocks()
+        bare()
+        between = _clocks()
+        ours()
+        others, mine = _passed(began, between), _passed(between, _clocks())
+        clocks.append(mine[0] / others[0])
+        processor.append(mine[1] / others[1])
+    added = median(clocks) - 1
+    print(
+        f"\nevaluation, {config.backbone}, {dataset.n} examples, {DEVICE}: {added:+.2%}, "
+        f"{median(processor) - 1:+.2%} by processor time (asked: at most +2 %)"
+    )
     if at_full_size:
         assert added <= 0.02
 
@@ -201,7 +236,9 @@ def test_time_to_the_first_step(tmp_path: Path, at_full_size: bool) -> None:
             next(event for event in events if event.HasField("progress") and event.progress.done >= 1)
         taken = time.perf_counter() - started
         job.cancel()
-    print(f"\nto the first step, cold worker, {os.cpu_count()} cores: {taken:.1f} s (asked: under 10 s)")
+        until = next((line for line in client.jobs.log(job).splitlines() if "first step done" in line), "")
+    print(f"\n{until}")
+    print(f"to the first step, cold worker, {os.cpu_count()} cores: {taken:.1f} s (asked: under 10 s)")
     assert taken < 10
 
 

@@ -167,6 +167,11 @@ def test_images_match_plain_normalisation() -> None:
     expected = (pixels / 255 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
     assert_allclose(got.numpy(), expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
     assert got.is_contiguous(memory_format=torch.channels_last)
+    # Bit by bit as channel by channel: features of stores that are there depend on it.
+    mean, std = (torch.tensor(one).mul_(255).view(1, 3, 1, 1) for one in (preprocessing.mean, preprocessing.std))
+    flipped = preprocessing.to_batch([one[:, ::-1] for one in pixels], CPU)
+    assert torch.equal(flipped.flip(3), (torch.from_numpy(pixels).permute(0, 3, 1, 2) - mean) / std)
+    assert torch.equal(got, flipped.flip(3))
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (10, 30), (31, 9), (4, 5), (8, 9), (1, 1)])

@@ -1,5 +1,6 @@
 """The training loop on tiny data: determinism, balancing, metrics, checkpoints, failures."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,18 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     steps = [done for stage, done, total, unit in context.steps if stage in ("epoch 1 of 2", "epoch 2 of 2")]
     assert steps == [1, 2, 3, 4, 5, 6]
     assert {(total, unit) for _, _, total, unit in context.steps} == {(6, "steps")}
+
+
+def test_the_log_tells_where_the_time_until_the_first_step_went(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="penult.finetuning"):
+        run(tmp_path)
+    (line,) = caplog.records
+    seconds = line.__dict__["seconds"]
+    assert {"model", "first batch", "forward", "backward", "optimizer"} <= set(seconds)
+    assert min(seconds.values()) >= 0
+    assert line.getMessage().startswith("first step done after ")
 
 
 def test_it_learns(tmp_path: Path) -> None:

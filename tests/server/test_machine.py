@@ -180,3 +180,20 @@ def test_nohup_is_respected(tmp_path):
         process.send_signal(signal.SIGHUP)
         out, _ = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "goes on")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc can be told so")
+def test_freed_memory_is_used_again():
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from penult_server.machine.allocator import keep_freed_memory\n"
+        "keep_freed_memory()\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "np.ones(8 << 20)\n"
+        "before = faults()\n"
+        "for _ in range(10): np.ones(8 << 20)\n"
+        "print(faults() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    # 64 MiB are 16,384 pages each time.
+    assert int(done.stdout) < 2_000

@@ -17,6 +17,7 @@ from penult_server.backbones.classifier import Classifier
 from penult_server.backbones.forward import run_module
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.examples import Part, TrainingBatch
+from penult_server.finetuning.first_step import UntilFirstStep
 from penult_server.finetuning.losses import Robust, example_losses, robust_objective
 from penult_server.finetuning.optimizer import build_optimizer
 from penult_server.finetuning.randomness import seed_model
@@ -37,8 +38,10 @@ class Stepper:
         group_counts: NDArray[np.int64],
         device: torch.device,
         world: World = ALONE,
+        until_first: UntilFirstStep | None = None,
     ) -> None:
         """`group_counts`: (G,) training examples of each group."""
+        self._until_first = until_first or UntilFirstStep(device)
         self._classifier = classifier
         self._config = config
         self._device = device
@@ -78,6 +81,7 @@ class Stepper:
             nn.utils.clip_grad_norm_(self._classifier.module.parameters(), self._config.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self._until_first.did("optimizer")
         return loss
 
     def _backward(self, batch: TrainingBatch, step: int) -> Tensor:
@@ -88,8 +92,10 @@ class Stepper:
             partner = batch.partners[index] if batch.partners else None
             with self._exchange(now=index == len(batch.parts) - 1):
                 loss = self._loss(part, partner, batch.mix)
+                self._until_first.did("forward")
                 # Processes average their gradients; the weights sum to 1 over all of them.
                 self.scaler.scale(loss * self._world.size).backward()
+                self._until_first.did("backward")
             total += loss.detach()
         return total
 
@@ -101,6 +107,7 @@ class Stepper:
 
     def _loss(self, part: Part, partner: Part | None, mix: float) -> Tensor:
         inputs = self._classifier.preprocessing.to_batch(part.items, self._device)
+        self._until_first.did("inputs to the device")
         if partner is not None:
             other = self._classifier.preprocessing.to_batch(partner.items, self._device)
             # Images alone are mixed (checked when the run starts), so both are tensors.

@@ -34,6 +34,7 @@ from penult_server.finetuning.effects import has_files
 from penult_server.finetuning.errors_of import errors_of, repeated
 from penult_server.finetuning.evaluate import split_logits, split_metrics
 from penult_server.finetuning.examples import balance, split_batches, training_batches
+from penult_server.finetuning.first_step import UntilFirstStep
 from penult_server.finetuning.groups import TRAIN
 from penult_server.finetuning.keep import check_ranked, needed
 from penult_server.finetuning.manifest import write_manifest
@@ -116,6 +117,7 @@ def finetune(
     splits = config.evaluate or tuple(info.splits)
     check_ranked(config.keep, splits)
 
+    until_first = UntilFirstStep(device)
     with reproducible(device), memory_errors(config.batch_size):
         training = balance(config, dataset, root)
         if config.objective.repeat_errors_of:
@@ -129,10 +131,15 @@ def finetune(
             training = repeated(training, errors, config.objective.repeat_errors)
         plan = make_plan(config, len(split_batches(training.rows, config.batch_size)))
         kept_row_ids = info.split(TRAIN).row_id[training.rows]
+        until_first.did("balancing")
         started = load_started(config, dataset, root, start_head) if config.start else None
-        classifier = (started.classifier if started else load_classifier(config, dataset)).to(device)
+        classifier = started.classifier if started else load_classifier(config, dataset)
+        until_first.did("model")
+        classifier = classifier.to(device)
+        until_first.did("model to the device")
         least = least_part(classifier, device)
         check_parts(config, len(training.rows), least)
+        until_first.did("probe of two examples")
         inputs = {split: open_tokenised(dataset, split, classifier.preprocessing, root) for split in {TRAIN, *splits}}
         training_inputs = TrainingInputs(dataset.examples(TRAIN), inputs[TRAIN], classifier.preprocessing, config)
         stepper = Stepper(
@@ -141,7 +148,9 @@ def finetune(
             group_counts=np.bincount(training.g[training.rows], minlength=training.n_groups),
             device=device,
             world=world,
+            until_first=until_first,
         )
+        until_first.did("inputs")
         origin = origin_of(run_id, info, config, train_shares)
         checked_on = classifier.preprocessing.to_batch(inputs[TRAIN].take(training.rows[:CHECKED_EXAMPLES]), device)
         state = state_file(root, run_id)
@@ -205,6 +214,7 @@ def finetune(
         report(f"going on after step {progress.step}" if progress.step else "starting point")
         if world.is_first and not progress.checkpoints:
             store()
+        until_first.did("starting point")
         classifier.module.train()
         began_at = time.perf_counter()
         batches = training_batches(
@@ -220,7 +230,9 @@ def finetune(
                 steps_per_change=plan.steps_per_epoch if config.schedule_by_epoch else 1,
             )
             set_learning_rate(stepper.optimizer, config.learning_rate * factor)
+            until_first.did("first batch")
             loss = stepper.step(batch, progress.step)
+            until_first.tell()
             progress.step += 1
             losses.watch(progress.step, loss)
             report(plan.stage(progress.step))

@@ -25,6 +25,7 @@ from penult_server.finetuning.train import finetune
 from penult_server.finetuning.world import World
 from penult_server.jobs.channel import WorkerChannel
 from penult_server.jobs.ranks import device_of_rank, shared_by
+from penult_server.machine.allocator import keep_freed_memory
 from penult_server.messages import (
     array_from_proto,
     checkpoint_to_proto,
@@ -49,6 +50,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def finetune_job(order: JobOrder, channel: WorkerChannel) -> runs_pb2.Run:
+    keep_freed_memory()
     root, spec = Path(order.root), order.spec.finetune
     config = config_from_proto(spec)
     dataset = open_dataset(spec.dataset, order.dataset_digest, root)
@@ -84,7 +86,7 @@ def finetune_job(order: JobOrder, channel: WorkerChannel) -> runs_pb2.Run:
 
 def finetune_as_rank(order: JobOrder, context: JobContext, device: torch.device, world: World) -> None:
     """What the further processes of a run do: they compute, and the first reports and stores."""
-    spec = order.spec.finetune
+    keep_freed_memory()
     root, spec = Path(order.root), order.spec.finetune
     config, dataset = config_from_proto(spec), open_dataset(spec.dataset, order.dataset_digest, root)
     finetune(
@@ -112,6 +114,7 @@ def _start_head(order: JobOrder) -> StartHead | None:
 
 
 def extract_job(order: JobOrder, spec: pb.ExtractSpec, channel: WorkerChannel) -> pb.ExtractResult:
+    keep_freed_memory()
     root = Path(order.root)
     manifest = read_manifest(root, spec.checkpoint)
     dataset = open_dataset(spec.dataset, order.dataset_digest, root)

@@ -56,11 +56,13 @@ def silhouettes(
     centered = points - xp.sum(points, axis=0) / n
     # Silhouettes do not depend on the scale, but what float32 holds does.
     size = xp.max(xp.abs(centered))
-    centered = centered / xp.where(size > 0, size, xp.ones_like(size))
+    centered /= xp.where(size > 0, size, xp.ones_like(size))
     squares = xp.sum(centered**2, axis=1)[:, None]
     ones = xp.ones_like(squares)
     left = xp.concat([centered, squares, ones], axis=1)
-    right = xp.concat([-2.0 * centered, ones, squares], axis=1).T
+    centered *= -2.0
+    right = xp.concat([centered, ones, squares], axis=1).T
+    del centered
     ends = np.cumsum([0, *(of_labeling.size for of_labeling in counts)])
     members = [np.eye(of.size, dtype=np.float32)[labels] for of, labels in zip(counts, labelings, strict=True)]
     belongs = asarray_like(np.concatenate(members, axis=1), points)

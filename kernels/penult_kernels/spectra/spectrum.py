@@ -162,7 +162,7 @@ def row_blocks(rows: ArrayRows, about: Array) -> Iterator[tuple[slice, Array]]:
 
 
 def _row_slices(rows: ArrayRows) -> Iterator[slice]:
-    """Slices of rows that are converted together; few of narrow ones on a CPU, whose cache then still holds them."""
+    """Slices of rows that are converted together; fewer on a CPU, whose cache then still holds them."""
     n_rows, n_features = rows.shape
     on_cpu = is_numpy_array(rows.features)
     return blocks(n_rows, budget.DEFAULT.rows_of_pass(n_features)) if on_cpu else _slices(n_rows, n_features)

@@ -87,7 +87,7 @@ class ResidentFeatures:
             return resident
 
     def labels(self, digest: str) -> Labelled:
-        """Those of a set, of any size. Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT."""
+        """Labels of a set of any size. Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT."""
         return self._sets.get(digest) or _labels(StoredFeatures(self._root, digest))
 
     @property

@@ -13,6 +13,7 @@ from typing import cast
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
+from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks
@@ -146,7 +147,8 @@ def mean_of(rows: ArrayRows, *, name: str = "rows") -> Array:
     total = xp.zeros((n_features,), dtype=xp.float64, device=rows.features.device)
     for block in _row_slices(rows):
         part = rows.block(block)
-        check_finite(part, name=name, numbers=np.arange(block.start, block.stop))
+        numbers: NDArray[np.int64] = np.arange(block.start, block.stop, dtype=np.int64)
+        check_finite(part, name=name, numbers=numbers)
         total += xp.sum(part, axis=0, dtype=xp.float64)
     return total / max(n_rows, 1)
 

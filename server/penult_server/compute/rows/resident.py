@@ -110,8 +110,8 @@ class ResidentFeatures:
         if not self.fits(manifest):
             raise ServiceError(
                 ErrorKind.OUT_OF_MEMORY,
-                f"feature set {manifest.digest[:12]} needs {needed / 2**30:.1f} GiB in memory, the server keeps "
-                f"{self.budget / 2**30:.1f} GiB; start it with a larger --resident-bytes",
+                f"feature set {manifest.digest[:12]} needs {needed / 2**20:,.0f} MiB in memory, the server keeps "
+                f"{self.budget / 2**20:,.0f} MiB; start it with a larger --resident-bytes",
                 needed=needed,
                 budget=self.budget,
             )

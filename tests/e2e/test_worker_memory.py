@@ -20,13 +20,10 @@ ASKED = {
     "weighted by errors": lambda client, mine: client.spectra(mine, weights="errors", by="class", replicates=0),
     "map of some rows": lambda client, mine: client.map(mine, rows=np.arange(1, N)),
     "evaluation": lambda client, mine: client.evaluate(mine_head(), mine),
-    "mixtures": lambda client, mine: client.interpolate(mine_head(), mine_head(-1), mine, steps=5),
-    "erm": lambda client, mine: client.refit(mine, preset="erm", l2=0.1),
     "choice on half": lambda client, mine: client.refit(
         mine, preset="erm", grid={"l2": [0.1, 1.0]}, select={"on": "half", "metric": "worst_group"}
     ),
     "balanced, L1": lambda client, mine: client.refit(mine, preset="dfr", grid={"l1": [0.1, 0.3]}, repeats=2),
-    "clusters": lambda client, mine: client.discover(mine, method="kmeans", components=8, starts=1),
 }
 """By kind of query."""
 

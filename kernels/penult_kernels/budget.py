@@ -49,6 +49,10 @@ class Budget:
     moments_bytes: int = 2**30
     """Bytes of the moments of all groups that are stored with the features; above that, spectra read the rows."""
 
+    def rows_of_pass(self, n_features: int) -> int:
+        """Rows that a computation of a single pass converts at a time: fewer of wide ones, at least one."""
+        return max(1, min(self.rows_per_single_pass, self.product_rows_bytes // 8 // max(1, n_features)))
+
 
 SMALLEST_DEVICE = 8 * 2**30
 """Memory of a device below which steps are those of the host."""

@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 from turns import seconds
 
 import penult
-from penult_kernels.neighbours.rows import ArrayRows
 from penult_kernels.neighbours.search import nearest
 from penult_kernels.neighbours.space import Metric
 from penult_kernels.products import spread_over
+from penult_kernels.rows import ArrayRows
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1.spectra_pb2 import FeatureSource
 from penult_server.compute.backend import choose_backend

@@ -11,10 +11,10 @@ from sklearn.neighbors import NearestNeighbors
 from penult_kernels.neighbours import search
 from penult_kernels.neighbours.nearest import Nearest
 from penult_kernels.neighbours.recall import recall_of, shares_found
-from penult_kernels.neighbours.rows import ArrayRows
 from penult_kernels.neighbours.search import Apart, nearest
 from penult_kernels.neighbours.space import Metric, ZeroRowsError
 from penult_kernels.products import spread_over
+from penult_kernels.rows import ArrayRows
 
 ROWS = {
     "normal": lambda rng: rng.standard_normal((150, 7)),

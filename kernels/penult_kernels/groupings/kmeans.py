@@ -75,7 +75,7 @@ def draw_starts(points: Points, k: int, n_starts: int, *, rng: np.random.Generat
     xp = array_namespace(points.rows)
     among = np.sort(rng.choice(points.n, MOST_DRAWN_FROM, replace=False)) if points.n > MOST_DRAWN_FROM else None
     if among is not None:
-        points = Points(rows=points.take(among))
+        points = points.some(among)
     trials = 2 + int(math.log(k))
     chosen = rng.integers(0, points.n, (n_starts, 1))
     centers = [points.take(chosen[:, 0])]

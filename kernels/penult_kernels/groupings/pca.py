@@ -61,11 +61,11 @@ def principal_axes(rows: Array, p: int) -> Axes:
 def project(rows: Array, mean: Array, basis: Array) -> Array:
     """(rows - mean) @ basis in float64, (n, p), a tile of rows at a time."""
     xp = array_namespace(rows)
-    found = [
-        product(xp.astype(rows[block, :], xp.float64) - mean, basis)
-        for block in blocks(int(rows.shape[0]), budget.DEFAULT.rows_per_single_pass)
-    ]
-    return xp.concat(found, axis=0)
+    shape = (int(rows.shape[0]), int(basis.shape[1]))
+    found = xp.empty(shape, dtype=xp.float64, device=rows.device)
+    for block in blocks(shape[0], budget.DEFAULT.rows_of_pass(int(rows.shape[1]))):
+        found[block, :] = product(xp.astype(rows[block, :], xp.float64) - mean, basis)
+    return found
 
 
 def _by_moments(rows: Array, k: int) -> tuple[Array, Array, Array]:
@@ -79,7 +79,7 @@ def _by_products(rows: Array, k: int) -> tuple[Array, Array, Array]:
     check_finite(rows, name="rows")
     in_float64 = xp.astype(rows, xp.float64)
     mean = xp.sum(in_float64, axis=0) / int(rows.shape[0])
-    in_float64 = in_float64 - mean
+    in_float64 -= mean
     values, vectors = _largest(gram(in_float64), k, max(rows.shape))
     # Columns of the product are orthogonal to the rounding of the largest; those of the factor to their own.
     basis, _ = xp.linalg.qr(product(in_float64.T, vectors))

@@ -41,10 +41,15 @@ class Points:
         """(t, p) float64 of consecutive points."""
         return self._about_mean(self.rows[block, :])
 
+    def some(self, index: NDArray[np.int64]) -> "Points":
+        """The points at the host's `index`, in the type that they are stored in."""
+        xp = array_namespace(self.rows)
+        return Points(rows=xp.take(self.rows, asarray_like(index, self.rows), axis=0), mean=self.mean)
+
     def take(self, index: NDArray[np.int64]) -> Array:
         """(t, p) float64 of the points at the host's `index`."""
-        xp = array_namespace(self.rows)
-        return self._about_mean(xp.take(self.rows, asarray_like(index, self.rows), axis=0))
+        chosen = self.some(index)
+        return chosen.tile(slice(0, chosen.n))
 
     def blocks(self) -> Iterator[slice]:
         """Tiles that cover all points."""

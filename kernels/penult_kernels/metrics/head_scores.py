@@ -11,6 +11,7 @@ from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.linear.problem import Head
 from penult_kernels.products import product
+from penult_kernels.rows import ArrayRows
 from penult_kernels.trajectories.settings import Watch
 
 
@@ -29,11 +30,10 @@ def logits_of_heads(features: Array, heads: Sequence[Head]) -> list[Array]:
     xp = array_namespace(features)
     stacked = asarray_like(np.concatenate([head.weight for head in heads], axis=0, dtype=np.float64), features).T
     shift = asarray_like(np.concatenate([head.bias for head in heads], dtype=np.float64), features)
-    tiles = [
-        product(xp.astype(features[tile, :], xp.float64), stacked) + shift
-        for tile in blocks(features.shape[0], budget.DEFAULT.rows_per_single_pass)
-    ]  # fmt: skip
-    together = xp.concat(tiles, axis=0) if tiles else xp.zeros((0, shift.shape[0]), dtype=xp.float64)
+    shape = (int(features.shape[0]), int(shift.shape[0]))
+    together = xp.empty(shape, dtype=xp.float64, device=features.device)
+    for tile in blocks(shape[0], budget.DEFAULT.rows_of_pass(int(features.shape[1]))):
+        together[tile, :] = product(xp.astype(features[tile, :], xp.float64), stacked) + shift
     ends = np.cumsum([len(head.bias) for head in heads]).tolist()
     return [together[:, begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
 
@@ -48,7 +48,7 @@ class SelectionMetric(StrEnum):
 
 
 class HeadScorer:
-    """Scores heads on one set of rows, which are gathered once.
+    """Scores heads on one set of rows, of which no copy is made as a whole but for a `watch`.
 
     Parameters
     ----------
@@ -70,46 +70,72 @@ class HeadScorer:
         rows: NDArray[np.int64] | None = None,
     ) -> None:
         xp = array_namespace(features)
-        used = features if rows is None else xp.take(features, asarray_like(rows, features), axis=0)
-        self._features = used
+        self._rows = ArrayRows(features, rows)
         self._y = y if rows is None else y[rows]
-        groups = g if rows is None else g[rows]
+        self._groups = g if rows is None else g[rows]
         self._n_classes = n_classes
-        member = np.arange(n_groups)[:, None] == groups
-        self._count = member.sum(axis=1).astype(np.float64)
-        # Counts below 2^24 are whole numbers in float32, too.
-        counting = xp.float32 if groups.size < 1 << 24 else xp.float64
-        self._member = xp.astype(asarray_like(member, features), counting)
         self._classes = asarray_like(self._y[:, None], features)
         self._is_second = asarray_like(self._y[:, None] == 1, features)
+        self._count = np.bincount(self._groups, minlength=n_groups).astype(np.float64)
+        # Counts below 2^24 are whole numbers in float32, too.
+        self._counting = xp.float32 if self._groups.size < 1 << 24 else xp.float64
+        self._step = max(1, budget.DEFAULT.batch_bytes // 8 // n_groups)
+        every = slice(0, self._groups.size)
+        self._member = self._members(every) if self._groups.size <= self._step else None
 
     def group_accuracies(self, weights: Array, biases: Array) -> NDArray[np.float64]:
         """(P, G) accuracies of heads (P, C, D), (P, C) on the device of the features; NaN where a group is empty."""
-        xp = array_namespace(self._features)
+        xp = array_namespace(weights)
         n_heads, n_classes, n_features = weights.shape
-        features = xp.astype(self._features, xp.float64)
+        n_rows = self._rows.shape[0]
         if n_classes == 2:
-            margins = product(features, (weights[:, 1, :] - weights[:, 0, :]).T) + (biases[:, 1] - biases[:, 0])
-            return self.accuracies_of_outputs(margins)
-        flat = xp.reshape(weights, (n_heads * n_classes, n_features))
-        logits = product(features, flat.T) + xp.reshape(biases, (n_heads * n_classes,))
-        return self.accuracies_of_outputs(xp.reshape(logits, (-1, n_heads, n_classes)))
+            weights, biases = weights[:, 1, :] - weights[:, 0, :], biases[:, 1] - biases[:, 0]
+        flat, shift = xp.reshape(weights, (-1, n_features)).T, xp.reshape(biases, (-1,))
+        correct = xp.zeros((self._count.size, n_heads), dtype=self._counting, device=weights.device)
+        for tile in blocks(n_rows, budget.DEFAULT.rows_of_pass(n_features)):
+            outputs = product(xp.astype(self._rows.block(tile), xp.float64), flat) + shift
+            if n_classes > 2:
+                outputs = xp.reshape(outputs, (-1, n_heads, n_classes))
+            correct += self._correct(outputs, tile)
+        return self._shares(correct)
 
     def accuracies_of_outputs(self, outputs: Array) -> NDArray[np.float64]:
         """(P, G) accuracies from the outputs of heads: margins (M, P) of two classes, else logits (M, P, C).
 
         The first of equal logits is predicted.
         """
+        return self._shares(self._correct(outputs, slice(0, self._rows.shape[0])))
+
+    def _correct(self, outputs: Array, tile: slice) -> Array:
+        """(G, P) rows of a tile that are predicted right, whole numbers in a floating type."""
         xp = array_namespace(outputs)
-        is_margin = outputs.ndim == 2
-        right = (outputs > 0) == self._is_second if is_margin else xp.argmax(outputs, axis=2) == self._classes
-        correct = to_host(self._member @ xp.astype(right, self._member.dtype)).astype(np.float64)
-        return (correct / np.where(self._count > 0, self._count, np.nan)[:, None]).T
+        if outputs.ndim == 2:
+            right = (outputs > 0) == self._is_second[tile, :]
+        else:
+            right = xp.argmax(outputs, axis=2) == self._classes[tile, :]
+        right = xp.astype(right, self._counting)
+        if self._member is not None:
+            return self._member[:, tile] @ right
+        correct = xp.zeros((self._count.size, int(right.shape[1])), dtype=self._counting, device=right.device)
+        for part in blocks(int(right.shape[0]), self._step):
+            correct += self._members(slice(tile.start + part.start, tile.start + part.stop)) @ right[part, :]
+        return correct
+
+    def _members(self, tile: slice) -> Array:
+        """(G, n) 1.0 where a row of the tile is in a group."""
+        xp = array_namespace(self._classes)
+        member = np.arange(self._count.size)[:, None] == self._groups[tile]
+        return xp.astype(asarray_like(member, self._classes), self._counting)
+
+    def _shares(self, correct: Array) -> NDArray[np.float64]:
+        """(P, G) accuracies from (G, P) rows predicted right."""
+        found = to_host(correct).astype(np.float64)
+        return (found / np.where(self._count > 0, self._count, np.nan)[:, None]).T
 
     def watch(self, metric: SelectionMetric) -> Watch:
         """A watch that scores the iterates of trajectories by `metric` on the rows."""
         return Watch(
-            features=self._features,
+            features=self._rows.block(slice(0, self._rows.shape[0])),
             score=lambda _, outputs: self.scores(self.accuracies_of_outputs(outputs), metric),
         )
 

@@ -13,6 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array, asarray_like, host_labels
+from penult_kernels.rows import ArrayRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -175,12 +176,12 @@ def check_positive(count: int, *, name: str) -> None:
         raise ValueError(f"{name} must be at least 1, got {count}")
 
 
-def matrix_shape(features: Array, *, name: str) -> tuple[int, int]:
-    """Shape (N, D) of a real floating matrix; ValueError, naming it, when it is something else."""
-    xp = array_namespace(features)
-    if len(features.shape) != 2 or not xp.isdtype(features.dtype, "real floating"):
+def matrix_shape(features: Array | ArrayRows, *, name: str) -> tuple[int, int]:
+    """Shape (N, D) of a real floating matrix, or of rows of one; ValueError, naming it, when it is something else."""
+    matrix = features.features if isinstance(features, ArrayRows) else features
+    if len(matrix.shape) != 2 or not array_namespace(matrix).isdtype(matrix.dtype, "real floating"):
         raise ValueError(
             f"{name} must be a floating-point matrix of shape (N, D), "
-            f"got shape {tuple(features.shape)} and dtype {features.dtype}"
+            f"got shape {tuple(matrix.shape)} and dtype {matrix.dtype}"
         )
     return int(features.shape[0]), int(features.shape[1])

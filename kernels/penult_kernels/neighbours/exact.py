@@ -5,8 +5,8 @@ from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, asarray_like, blocks, to_host
-from penult_kernels.neighbours.rows import RowSource
 from penult_kernels.neighbours.space import ROWS_CONVERTED, Metric, Space
+from penult_kernels.rows import RowSource
 
 BYTES_AT_ONCE = 2**26
 """Bytes of the differences, in float64, that a device computes at a time."""

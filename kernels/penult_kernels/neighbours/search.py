@@ -25,10 +25,10 @@ from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.neighbours.candidates import Candidates
 from penult_kernels.neighbours.exact import distances_to
 from penult_kernels.neighbours.nearest import Nearest, keep_nearest
-from penult_kernels.neighbours.rows import ArrayRows, RowSource
 from penult_kernels.neighbours.space import Metric, Points, Space, scores_of, space_of
 from penult_kernels.neighbours.unproven import search_again, unproven
 from penult_kernels.products import on_threads
+from penult_kernels.rows import ArrayRows, RowSource
 
 ROWS_OF_A_TILE = 1024
 DEVICE_ROWS_OF_A_TILE = 8192

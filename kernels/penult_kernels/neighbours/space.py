@@ -16,7 +16,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, blocks, to_host
-from penult_kernels.neighbours.rows import RowSource
+from penult_kernels.rows import RowSource
 
 ROWS_CONVERTED = 64
 """Rows in float64 at a time: few enough to stay in the cache."""

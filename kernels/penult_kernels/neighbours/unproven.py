@@ -10,8 +10,8 @@ from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.neighbours.candidates import above
 from penult_kernels.neighbours.exact import pair_distances
 from penult_kernels.neighbours.nearest import Nearest, keep_nearest
-from penult_kernels.neighbours.rows import RowSource
 from penult_kernels.neighbours.space import Space, scores_of
+from penult_kernels.rows import RowSource
 
 PAIRS_AT_ONCE = 4096
 """Pairs whose rows are gathered at a time."""

@@ -3,6 +3,7 @@
 NumPy on the host alone, like `balancing`: a seed must choose the same rows on every machine.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,9 @@ class Draw:
     @property
     def key(self) -> bytes:
         """Equal for draws of the same rows and weights."""
-        return self.rows.tobytes() + self.weight.tobytes()
+        found = hashlib.blake2b(np.ascontiguousarray(self.rows).data, digest_size=16)
+        found.update(np.ascontiguousarray(self.weight).data)
+        return found.digest()
 
 
 def balanced_draw(

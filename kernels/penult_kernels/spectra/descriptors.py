@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, to_host
 from penult_kernels.moments.moments import matrix_shape
-from penult_kernels.spectra.spectrum import row_blocks
+from penult_kernels.rows import ArrayRows
+from penult_kernels.spectra.spectrum import as_rows, mean_of, row_blocks
 
 RANKME_EPSILON = 1e-7
 
@@ -104,12 +105,12 @@ def power_law_exponent(eigenvalues: NDArray[np.float64], first: int, last: int) 
     return -float(np.sum(weights * x * y) / np.sum(weights * x * x))
 
 
-def mean_and_scatter(rows: Array) -> tuple[NDArray[np.float64], float]:
+def mean_and_scatter(rows: Array | ArrayRows) -> tuple[NDArray[np.float64], float]:
     """Mean (D,) of rows (N, D), and the sum of their squared distances from it; zeros for no rows."""
-    xp = array_namespace(rows)
-    n_rows, _ = matrix_shape(rows, name="rows")
-    mean = xp.sum(rows, axis=0, dtype=xp.float64) / max(n_rows, 1)
-    return to_host(mean), sum((float(xp.sum(z * z)) for _, z in row_blocks(rows, mean)), 0.0)
+    source = as_rows(rows)
+    mean = mean_of(source)
+    xp = array_namespace(mean)
+    return to_host(mean), sum((float(xp.sum(z * z)) for _, z in row_blocks(source, mean)), 0.0)
 
 
 def variance_shares(

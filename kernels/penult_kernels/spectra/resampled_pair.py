@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, blocks
+from penult_kernels.rows import ArrayRows
 from penult_kernels.spectra.resampling import Resample, bootstrap_counts, subsample
-from penult_kernels.spectra.spectrum import outer_product
+from penult_kernels.spectra.spectrum import as_rows, mean_of, outer_product
 from penult_kernels.spectra.top_eigenvalue import TopEigenvalues, leading_direction, top_eigenvalues
 
 KINDS = 5
@@ -27,8 +28,8 @@ class ResampledPair:
 
     def __init__(
         self,
-        minority: Array,
-        majority: Array,
+        minority: Array | ArrayRows,
+        majority: Array | ArrayRows,
         replicates: int,
         *,
         seed: int,
@@ -37,8 +38,9 @@ class ResampledPair:
         check: Callable[[], None],
         report: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        self._sizes = (int(minority.shape[0]), int(majority.shape[0]))
-        self._rows = _in_span(_unit_residuals(minority, majority, center=center))
+        few, many = as_rows(minority), as_rows(majority)
+        self._sizes = (few.shape[0], many.shape[0])
+        self._rows = _in_span(_unit_residuals(few, many, center=center))
         self._replicates = replicates
         self._seed, self._stream = seed, stream
         self._center, self._check = center, check
@@ -112,22 +114,28 @@ class ResampledPair:
         return solved
 
 
-def _unit_residuals(minority: Array, majority: Array, *, center: bool) -> Array:
+def _unit_residuals(minority: ArrayRows, majority: ArrayRows, *, center: bool) -> Array:
     """Both groups' residuals (N_a + N_b, D), scaled to exchangeable size and to at most 1, float32."""
-    xp = array_namespace(minority)
-    n_a, n_b = int(minority.shape[0]), int(majority.shape[0])
-    residuals = xp.empty((n_a + n_b, int(minority.shape[1])), dtype=xp.float32, device=minority.device)
+    like = minority.features
+    xp = array_namespace(like)
+    (n_a, n_features), (n_b, _) = minority.shape, majority.shape
+    residuals = xp.empty((n_a + n_b, n_features), dtype=xp.float32, device=like.device)
+    sizes: list[float] = []
     for rows, first, name in ((minority, 0, "minority"), (majority, n_a, "majority")):
-        n_rows = int(rows.shape[0])
-        about = xp.sum(rows, axis=0, dtype=xp.float64) / n_rows if center else 0.0
+        n_rows = rows.shape[0]
+        about = mean_of(rows, name=f"rows of the {name}") if center else 0.0
         factor = math.sqrt(_unbiased(n_rows)) if center else 1.0
-        for block in blocks(n_rows, budget.DEFAULT.rows_per_single_pass):
-            z = (xp.astype(rows[block, :], xp.float64) - about) * factor
-            residuals[first + block.start : first + block.stop, :] = xp.astype(z, xp.float32)
-        if not bool(xp.all(xp.isfinite(residuals[first : first + n_rows, :]))):
+        largest: list[Array] = []
+        for block in blocks(n_rows, budget.DEFAULT.rows_of_pass(n_features)):
+            z = xp.astype((xp.astype(rows.block(block), xp.float64) - about) * factor, xp.float32)
+            residuals[first + block.start : first + block.stop, :] = z
+            largest.append(xp.max(xp.abs(z)))
+        sizes.append(float(xp.max(xp.stack(largest))))
+        if not math.isfinite(sizes[-1]):
             raise ValueError(f"rows of the {name} must be finite in float32, got NaN, infinity or larger numbers")
-    size = float(xp.max(xp.abs(residuals)))
-    return residuals / size if size > 0 else residuals
+    if max(sizes) > 0:
+        residuals /= max(sizes)
+    return residuals
 
 
 def _in_span(rows: Array) -> Array:

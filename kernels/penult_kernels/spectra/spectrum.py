@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
+from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks
 from penult_kernels.finite import check_finite
 from penult_kernels.moments.moments import check_correction, matrix_shape
 from penult_kernels.products import gram, product
+from penult_kernels.rows import ArrayRows
 from penult_kernels.spectra.eigen import Method, decompose
 
 
@@ -80,7 +82,12 @@ def spectrum_from_moments(
 
 
 def spectrum_from_rows(
-    rows: Array, *, top_k: int = 0, correction: int = 0, center: bool = True, vectors: bool = False
+    rows: Array | ArrayRows,
+    *,
+    top_k: int = 0,
+    correction: int = 0,
+    center: bool = True,
+    vectors: bool = False,
 ) -> Spectrum:
     """Spectrum of the covariance of the rows.
 
@@ -90,8 +97,8 @@ def spectrum_from_rows(
 
     Parameters
     ----------
-    rows : array of shape (N, D)
-        Any real floating type; products are taken in float64.
+    rows : array of shape (N, D), or such rows of an array
+        Any real floating type; products are taken in float64, of a block of rows at a time.
     top_k : int
         Eigenvalues kept, the largest; 0 for all.
     correction : int
@@ -106,60 +113,107 @@ def spectrum_from_rows(
     ValueError
         When rows is not a matrix of finite floating-point numbers, or top_k or correction is negative.
     """
-    xp = array_namespace(rows)
-    n_rows, n_features = matrix_shape(rows, name="rows")
+    source = as_rows(rows)
+    n_rows, n_features = source.shape
     n_kept = kept(top_k, n_features)
     check_correction(correction)
     if n_rows <= correction:
-        return undefined(n_features, n_kept, rows, vectors=vectors)
-    check_finite(rows, name="rows")
-    about = xp.zeros((n_features,), dtype=xp.float64, device=rows.device)
-    if center:
-        about = xp.sum(rows, axis=0, dtype=xp.float64) / n_rows
+        return undefined(n_features, n_kept, source.features, vectors=vectors)
+    about = mean_of(source)
+    if not center:
+        about = array_namespace(about).zeros_like(about)
     divisor = n_rows - correction
     n_summed = max(n_rows, n_features)
     if n_rows >= n_features:
-        found = spectrum_of(_inner_product(rows, about), n_kept, divisor, vectors=vectors)
+        found = spectrum_of(_inner_product(source, about), n_kept, divisor, vectors=vectors)
         return with_rounding(found, n_summed, about)
-    outer = outer_product(rows, about)
+    outer = outer_product(source, about)
     if vectors:
-        return with_rounding(_through_rows(rows, about, outer, n_kept, divisor), n_summed, about)
+        return with_rounding(_through_rows(source, about, outer, n_kept, divisor), n_summed, about)
     found = spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=False)
     return with_zeros(with_rounding(found, n_summed, about), n_kept)
 
 
-def row_blocks(rows: Array, about: Array) -> Iterator[tuple[slice, Array]]:
-    """Slices and rows minus `about` in float64, a block of rows (N', D) at a time."""
-    xp = array_namespace(rows)
-    n_rows, n_features = (int(length) for length in rows.shape)
-    for block in blocks(n_rows, max(1, budget.DEFAULT.product_rows_bytes // 8 // max(1, n_features))):
-        yield block, xp.astype(rows[block, :], xp.float64) - about
+def as_rows(rows: Array | ArrayRows) -> ArrayRows:
+    """Rows of an array, all of one that is given itself. Raises ValueError unless it is a matrix of floats."""
+    matrix_shape(rows, name="rows")
+    return rows if isinstance(rows, ArrayRows) else ArrayRows(rows)
 
 
-def _column_blocks(rows: Array, about: Array | None) -> Iterator[tuple[slice, Array]]:
+def mean_of(rows: ArrayRows, *, name: str = "rows") -> Array:
+    """(D,) mean in float64, zero of no rows. Raises NotFiniteError for a row with NaN or infinity."""
+    xp = array_namespace(rows.features)
+    n_rows, n_features = rows.shape
+    total = xp.zeros((n_features,), dtype=xp.float64, device=rows.features.device)
+    for block in _row_slices(rows):
+        part = rows.block(block)
+        numbers: NDArray[np.int64] = np.arange(block.start, block.stop, dtype=np.int64)
+        check_finite(part, name=name, numbers=numbers)
+        total += xp.sum(part, axis=0, dtype=xp.float64)
+    return total / max(n_rows, 1)
+
+
+def row_blocks(rows: ArrayRows, about: Array) -> Iterator[tuple[slice, Array]]:
+    """Slices and rows minus `about` in float64, a block of rows (N', D) at a time, each in the memory of the last."""
+    work: Array = None
+    for block in _row_slices(rows):
+        work = _in_float64(rows.block(block), work)
+        part = work[: block.stop - block.start, :]
+        part -= about
+        yield block, part
+
+
+def _row_slices(rows: ArrayRows) -> Iterator[slice]:
+    """Slices of rows that are converted together; fewer on a CPU, whose cache then still holds them."""
+    n_rows, n_features = rows.shape
+    on_cpu = is_numpy_array(rows.features)
+    return blocks(n_rows, budget.DEFAULT.rows_of_pass(n_features)) if on_cpu else _slices(n_rows, n_features)
+
+
+def _slices(length: int, width: int) -> Iterator[slice]:
+    """Slices of as many rows of `width` numbers as are converted to float64 at a time."""
+    return blocks(length, max(1, budget.DEFAULT.product_rows_bytes // 8 // max(1, width)))
+
+
+def _in_float64(values: Array, work: Array | None) -> Array:
+    """The values in the first rows of `work`, or as an array of their own without it."""
+    if work is None:
+        xp = array_namespace(values)
+        return xp.astype(values, xp.float64)
+    work[: values.shape[0], :] = values
+    return work
+
+
+def _column_blocks(rows: ArrayRows, about: Array | None) -> Iterator[tuple[slice, Array]]:
     """Slices and columns, minus `about` if given, in float64, a block of columns (N, D') at a time."""
-    xp = array_namespace(rows)
-    n_rows, n_features = (int(length) for length in rows.shape)
-    for block in blocks(n_features, max(1, budget.DEFAULT.product_rows_bytes // 8 // n_rows)):
-        z = xp.astype(rows[:, block], xp.float64)
-        yield block, z if about is None else z - about[block]
+    xp = array_namespace(rows.features)
+    n_rows, n_features = rows.shape
+    for block in _slices(n_features, n_rows):
+        z = xp.astype(rows.columns(block), xp.float64)
+        if about is not None:
+            z -= about[block]
+        yield block, z
+        del z
 
 
-def outer_product(rows: Array, about: Array | None = None) -> Array:
+def outer_product(rows: Array | ArrayRows, about: Array | None = None) -> Array:
     """Z Z^T (N, N) of the rows, minus `about` if given, a block of columns at a time."""
-    xp = array_namespace(rows)
-    total = xp.zeros((rows.shape[0], rows.shape[0]), dtype=xp.float64, device=rows.device)
-    for _, z in _column_blocks(rows, about):
-        total = total + gram(z)
+    source = as_rows(rows)
+    n_rows, like = source.shape[0], source.features
+    xp = array_namespace(like)
+    total = xp.zeros((n_rows, n_rows), dtype=xp.float64, device=like.device)
+    for _, z in _column_blocks(source, about):
+        total += gram(z)
     return total
 
 
-def _inner_product(rows: Array, about: Array) -> Array:
+def _inner_product(rows: ArrayRows, about: Array) -> Array:
     """Z^T Z (D, D) of the rows minus `about`, a block of rows at a time."""
-    xp = array_namespace(rows)
-    total = xp.zeros((rows.shape[1], rows.shape[1]), dtype=xp.float64, device=rows.device)
+    n_features, like = rows.shape[1], rows.features
+    xp = array_namespace(like)
+    total = xp.zeros((n_features, n_features), dtype=xp.float64, device=like.device)
     for _, z in row_blocks(rows, about):
-        total = total + gram(z.T)
+        total += gram(z.T)
     return total
 
 
@@ -177,16 +231,16 @@ def spectrum_of(symmetric: Array, n_kept: int, divisor: float, *, vectors: bool)
     )
 
 
-def _through_rows(rows: Array, about: Array, outer: Array, n_kept: int, divisor: float) -> Spectrum:
+def _through_rows(rows: ArrayRows, about: Array, outer: Array, n_kept: int, divisor: float) -> Spectrum:
     """Spectrum with eigenvectors from the decomposition of Z Z^T: v = Z^T u, made orthonormal.
 
     Where Z^T u vanishes, and beyond N, the eigenvalue is zero and any direction orthogonal to the rest will do.
     """
-    xp = array_namespace(rows)
-    n_rows, n_features = int(rows.shape[0]), int(rows.shape[1])
+    xp = array_namespace(outer)
+    n_rows, n_features = rows.shape
     found = spectrum_of(outer, min(n_kept, n_rows), divisor, vectors=True)
     left = cast("Array", found.vectors)
-    span = asarray_like(np.random.default_rng(0).standard_normal((n_features, n_kept)), rows)
+    span = asarray_like(np.random.default_rng(0).standard_normal((n_features, n_kept)), outer)
     for columns, z in _column_blocks(rows, about):
         span[columns, : left.shape[1]] = product(z.T, left)
     vectors, _ = xp.linalg.qr(span)

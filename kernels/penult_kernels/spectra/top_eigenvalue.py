@@ -150,7 +150,9 @@ class _Weighted:
         self._weights = asarray_like(weights.astype(np.float32), rows)
         mean = self._weights @ rows / self._totals
         self._mean = mean if center else xp.zeros_like(mean)
-        lengths = xp.linalg.vector_norm(rows, axis=1)
+        # Norms are made by way of squares of the size of what they are of.
+        tiles = blocks(int(rows.shape[0]), budget.DEFAULT.rows_of_pass(int(rows.shape[1])))
+        lengths = xp.concat([xp.linalg.vector_norm(rows[tile, :], axis=1) for tile in tiles])
         rounding = (8 * float(xp.finfo(xp.float32).eps)) ** 2
         self._rounding = rounding * to_host((self._weights @ (lengths * lengths))[:, None] / self._totals)[:, 0]
         self._step = max(1, budget.DEFAULT.projections_bytes // 8 // max(1, weights.shape[0]))
@@ -204,7 +206,10 @@ class _Weighted:
         """Blocks of rows (N', D), their weights (R, N') and projections (R, N') about the mean."""
         xp = array_namespace(vectors)
         about = _row_sums(vectors * mean)
-        for block in blocks(int(self._rows.shape[0]), self._step):
+        # Rows that are converted to float64 must not be all of them, however few the replicates are.
+        is_converted = self._rows.dtype != vectors.dtype
+        step = min(self._step, budget.DEFAULT.rows_of_pass(int(self._rows.shape[1]))) if is_converted else self._step
+        for block in blocks(int(self._rows.shape[0]), step):
             z = xp.astype(self._rows[block, :], vectors.dtype, copy=False)
             yield z, xp.astype(self._weights[:, block], vectors.dtype, copy=False), product(vectors, z.T) - about
 

@@ -8,27 +8,30 @@ wrong vary most (LEIA, later MARLA: Gourabathina et al. 2026, arXiv 2602.06924).
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, asarray_like
+from penult_kernels import budget
+from penult_kernels.arrays import Array, asarray_like, blocks
 from penult_kernels.finite import are_weights
 from penult_kernels.moments.accumulation import MomentAccumulator
+from penult_kernels.rows import ArrayRows
 from penult_kernels.spectra.resampling import Resample, bootstrap_counts
-from penult_kernels.spectra.spectrum import Spectrum, spectrum_from_moments, spectrum_from_rows
+from penult_kernels.spectra.spectrum import Spectrum, as_rows, spectrum_from_moments, spectrum_from_rows
 from penult_kernels.spectra.top_eigenvalue import leading_direction, top_eigenvalues
 
 
 def weighted_spectrum(
-    features: Array, weight: NDArray[np.float64], *, top_k: int = 0, vectors: bool = False
+    rows: Array | ArrayRows, weight: NDArray[np.float64], *, top_k: int = 0, vectors: bool = False
 ) -> Spectrum:
     """Spectrum of the covariance of weighted rows, with the divisor sum of the weights.
 
     Parameters
     ----------
-    features : array of shape (N, D)
+    rows : array of shape (N, D), or such rows of an array
         Any real floating type; products are taken in float64.
     weight : host array of shape (N,)
         At least 0, in proportion; rows of weight 0 do not count.
@@ -42,27 +45,74 @@ def weighted_spectrum(
     ValueError
         When the weights are not one for each row, at least 0 and of a finite positive sum.
     """
-    xp = array_namespace(features)
-    n_rows, n_features = (int(length) for length in features.shape)
+    source = as_rows(rows)
+    n_rows, n_features = source.shape
     if weight.shape != (n_rows,) or not are_weights(weight):
         raise ValueError(f"weight must be {n_rows} numbers of at least 0 with a finite positive sum")
     used = np.flatnonzero(weight)
     share = weight / weight.sum()
     if used.size < n_features:
-        rows = xp.astype(xp.take(features, asarray_like(used, features), axis=0), xp.float64)
-        own = asarray_like(share[used][:, None], features)
+        part = source.some(used)
         # The divisor of rows is their number.
-        scaled = (rows - xp.sum(own * rows, axis=0)) * xp.sqrt(own * used.size)
+        roots = asarray_like(np.sqrt(share[used] * used.size)[:, None], source.features)
+        scaled = _Scaled(part.features, part.positions, _weighted_mean(part, share[used]), roots)
         return spectrum_from_rows(scaled, top_k=top_k, center=False, vectors=vectors)
-    sums = MomentAccumulator(1, n_features, dtype=features.dtype, xp=xp, device=features.device)
-    sums.add(features, np.zeros(n_rows, np.int64), share)
+    like = source.features
+    sums = MomentAccumulator(1, n_features, dtype=like.dtype, xp=array_namespace(like), device=like.device)
+    for tile in blocks(n_rows, budget.DEFAULT.rows_of_pass(n_features)):
+        sums.add(source.block(tile), np.zeros(tile.stop - tile.start, np.int64), share[tile])
     moments = sums.finish()
     found = moments.m2[0, :, :]
     return spectrum_from_moments(found, 1.0, mean=moments.mean[0, :], top_k=top_k, vectors=vectors)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scaled(ArrayRows):
+    """(z_i - m) r_i in float64, made when they are read."""
+
+    mean: Array = None
+    """(D,)"""
+    roots: Array = None
+    """(N, 1)"""
+
+    def block(self, rows: slice) -> Array:
+        """(n, D) rows start .. stop - 1."""
+        # Without `super()`, which a class with slots that a decorator makes anew does not know.
+        return (_float64(ArrayRows.block(self, rows)) - self.mean) * self.roots[rows, :]
+
+    def columns(self, part: slice) -> Array:
+        """(N, n) features start .. stop - 1 of all rows."""
+        return (_float64(ArrayRows.columns(self, part)) - self.mean[part]) * self.roots
+
+
+def _float64(values: Array) -> Array:
+    xp = array_namespace(values)
+    return xp.astype(values, xp.float64)
+
+
+def _weighted_mean(rows: ArrayRows, share: NDArray[np.float64]) -> Array:
+    """(D,) sum of the rows, each times its share."""
+    xp = array_namespace(rows.features)
+    total = xp.zeros((rows.shape[1],), dtype=xp.float64, device=rows.features.device)
+    for tile in blocks(rows.shape[0], budget.DEFAULT.rows_of_pass(rows.shape[1])):
+        total += xp.sum(asarray_like(share[tile][:, None], total) * _float64(rows.block(tile)), axis=0)
+    return total
+
+
+def _unit_residuals(rows: ArrayRows, mean: Array) -> Array:
+    """(N, D) rows less their mean, scaled to at most 1, in float32."""
+    xp = array_namespace(mean)
+    tiles, size = list(blocks(rows.shape[0], budget.DEFAULT.rows_of_pass(rows.shape[1]))), 0.0
+    for tile in tiles:
+        size = max(size, float(xp.max(xp.abs(_float64(rows.block(tile)) - mean))))
+    found = xp.empty(rows.shape, dtype=xp.float32, device=mean.device)
+    for tile in tiles:
+        found[tile, :] = xp.astype((_float64(rows.block(tile)) - mean) / (size if size > 0 else 1.0), xp.float32)
+    return found
+
+
 def largest_interval(
-    features: Array,
+    rows: Array | ArrayRows,
     weight: NDArray[np.float64],
     *,
     replicates: int,
@@ -84,21 +134,18 @@ def largest_interval(
     (low, high)
         NaN without replicates, and with fewer than two rows of positive weight.
     """
-    xp = array_namespace(features)
     used = np.flatnonzero(weight)
     if not replicates or used.size < 2:
         return math.nan, math.nan
     share = weight[used] / weight[used].sum()
-    rows = xp.astype(xp.take(features, asarray_like(used, features), axis=0), xp.float64)
-    rows = rows - xp.sum(asarray_like(share[:, None], features) * rows, axis=0)
-    size = float(xp.max(xp.abs(rows)))
-    rows = xp.astype(rows / size if size > 0 else rows, xp.float32)
+    part = as_rows(rows).some(used)
+    residuals = _unit_residuals(part, _weighted_mean(part, share))
     drawn = (stream, Resample.BOOTSTRAP_MAJORITY)
     found = top_eigenvalues(
-        rows,
+        residuals,
         lambda chosen: bootstrap_counts(used.size, chosen, seed=seed, stream=drawn) * (used.size * share),
         replicates,
-        start=leading_direction(rows),
+        start=leading_direction(residuals),
         check=check,
         report=lambda done: report(done, replicates),
     )

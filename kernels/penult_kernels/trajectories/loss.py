@@ -93,30 +93,35 @@ class TrajectoryLoss:
 def trajectory_loss(parts: Sequence[Block], n_streams: int, like: Array, dtype: Any) -> TrajectoryLoss:
     """The loss of the blocks of all problems, stream by stream; arrays that are equal for all are kept once."""
     n_columns = parts[0].n_columns
-    xp = array_namespace(like)
+    xp, n_blocks = array_namespace(like), len(parts) // n_streams
+    in_memory = np.float32 if dtype == xp.float32 else np.float64
 
-    def of_rows(key: Callable[[Block], int], value: Callable[[Block], NDArray[np.float64]]) -> NDArray[np.float64]:
+    def of_rows(key: Callable[[Block], object], value: Callable[[Block], NDArray[np.float64]]) -> Array:
+        """(S, n, B, q), each block's made in float64 and kept in the type of the products."""
         if len({key(block) for block in parts}) == 1:
             first = value(parts[0])
-            return first.reshape(1, len(first), 1, -1)
-        stacked = np.stack([value(block).reshape(len(value(block)), -1) for block in parts])
-        by_stream = stacked.reshape(n_streams, -1, *stacked.shape[1:])
-        return np.ascontiguousarray(by_stream.transpose(0, 2, 1, 3))
+            return xp.astype(asarray_like(first.reshape(1, len(first), 1, -1), like), dtype)
+        found = np.empty((n_streams, parts[0].n_used, n_blocks, n_columns), in_memory)
+        for place, block in enumerate(parts):
+            found[place // n_blocks, :, place % n_blocks, :] = value(block).reshape(len(found[0]), -1)
+        return asarray_like(found, like)
 
-    s = of_rows(lambda block: block.weight_id, Block.sample_weight)
-    target = of_rows(lambda block: block.target_id, Block.target)
-    offset = None
-    if any(block.full_offset is not None for block in parts):
-        offset = of_rows(lambda block: block.offset_id, Block.offset)
-
-    def placed(values: NDArray[np.float64]) -> Array:
-        return xp.astype(asarray_like(values, like), dtype)
-
-    binary = n_columns == 1
+    if n_columns == 1:
+        weight = of_rows(lambda block: block.weight_id, lambda block: 0.5 * Block.sample_weight(block))
+        target = of_rows(lambda block: (block.weight_id, block.target_id), _pull)
+    else:
+        weight = of_rows(lambda block: block.weight_id, Block.sample_weight)
+        target = of_rows(lambda block: block.target_id, Block.target)
+    has_offset = any(block.full_offset is not None for block in parts)
     return TrajectoryLoss(
-        weight=placed(0.5 * s if binary else s),
-        target=placed(s * (0.5 - target) if binary else target),
-        offset=None if offset is None else placed(offset),
-        n_blocks=len(parts) // n_streams,
+        weight=weight,
+        target=target,
+        offset=of_rows(lambda block: block.offset_id, Block.offset) if has_offset else None,
+        n_blocks=n_blocks,
         n_columns=n_columns,
     )
+
+
+def _pull(block: Block) -> NDArray[np.float64]:
+    """(n,) s (1/2 - t) of a binary column."""
+    return block.sample_weight() * (0.5 - block.target().reshape(-1))

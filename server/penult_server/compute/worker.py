@@ -38,7 +38,7 @@ from penult_server.compute.groupings import transfer as grouping_transfer
 from penult_server.compute.groupings.discover import assign, discover
 from penult_server.compute.groupings.inputs import Access
 from penult_server.compute.groupings.scoring import score
-from penult_server.compute.memory import available_bytes, give_back, used_bytes
+from penult_server.compute.memory import available_bytes, give_back, give_back_much, used_bytes
 from penult_server.compute.neighbours.answers.duplicates import find_duplicates
 from penult_server.compute.neighbours.answers.evaluation import evaluate_neighbours
 from penult_server.compute.neighbours.answers.label_noise import find_label_noise
@@ -280,6 +280,7 @@ class Worker(
         try:
             resources = self._resources(self._check_of(context), self._reporter(context))
             yield from read(request, resources, lambda: self._device.held(user_of(context)))
+            give_back_much()
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 
@@ -288,7 +289,9 @@ class Worker(
         try:
             with self._device.held(user_of(context)):
                 tell_waited(context, time.monotonic() - arrived)
-                return compute(self._check_of(context), self._reporter(context))
+                answer = compute(self._check_of(context), self._reporter(context))
+            give_back_much()
+            return answer
         except Exception as error:  # the seam, see `refuse`
             refuse(context, error)
 

@@ -103,13 +103,25 @@ class StoredFeatures:
     def read(self, name: str) -> NDArray[Any]:
         """All of the array `name`."""
         array = self.array(name)
-        whole = np.empty(array.shape, dtype=array.dtype)
-        # Chunk by chunk, not all at once: an altered chunk then ends the one read that met it.
-        memory = self.new_block(name)
-        for index in range(self.n_blocks(name)):
-            first = index * len(memory)
-            whole[first : first + len(memory)] = self.block(name, index, memory)
+        whole = np.empty(array.shape, dtype=array.dtype.newbyteorder("<"))
+        for _ in self.fill(name, whole):
+            pass
         return whole
+
+    def fill(self, name: str, out: NDArray[Any]) -> Iterator[int]:
+        """Read all of the array `name` into `out`, of its shape and type; the rows read so far, after every chunk.
+
+        Chunk by chunk, not all at once: an altered chunk then ends the one read that met it. Whole chunks are read to
+        their place, so that nothing is held twice.
+        """
+        n_rows, in_chunk = self.array(name).shape[0], self.array(name).chunks[0]
+        for index, first in enumerate(range(0, n_rows, in_chunk)):
+            place = out[first : first + in_chunk]
+            if len(place) == in_chunk:
+                self.block(name, index, place)
+            else:
+                place[...] = self.block(name, index)
+            yield first + len(place)
 
     def blocks(self, name: str) -> Iterator[NDArray[Any]]:
         """The array `name` in blocks of whole chunks, in order.

@@ -9,8 +9,8 @@ from penult_kernels.arrays import blocks
 from penult_kernels.neighbours.exact import distances_to
 from penult_kernels.neighbours.nearest import Nearest, keep_nearest
 from penult_kernels.neighbours.recall import shares_found
-from penult_kernels.neighbours.rows import ArrayRows, RowSource
 from penult_kernels.neighbours.space import Metric, Space, ZeroRowsError, space_of
+from penult_kernels.rows import ArrayRows, RowSource
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_server.compute.neighbours.exact import ExactSearch

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.neighbours.rows import RowSource
 from penult_kernels.neighbours.space import Metric, Space
+from penult_kernels.rows import RowSource
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_server.compute.backend import Backend

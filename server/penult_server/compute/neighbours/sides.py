@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.neighbours.rows import ArrayRows, RowSource
+from penult_kernels.rows import ArrayRows, RowSource
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_proto.v1 import spectra_pb2
 from penult_server.compute.backend import Backend

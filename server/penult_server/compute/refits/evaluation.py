@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import asarray_like
 from penult_kernels.metrics.accuracy import group_metrics
-from penult_kernels.metrics.head_scores import logits_of_heads
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
@@ -18,7 +17,7 @@ from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.named_heads import NamedHead, Rules
 from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.grouped import Grouped
-from penult_server.compute.rows.resident import Resident
+from penult_server.compute.rows.resident import Labelled
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, metrics_to_proto
 from penult_server.notes import notes_to_proto
@@ -71,13 +70,13 @@ def _described(labels: LabelNames) -> str:
 
 
 def metrics_of(
-    logits: Any, resident: Resident, train: FeatureManifest | None = None, grouped: Grouped | None = None
+    logits: Any, labels: Labelled, train: FeatureManifest | None = None, grouped: Grouped | None = None
 ) -> groups_pb2.Metrics:
     """Metrics of logits (N, C), on the device, for a set; with a grouping, of the rows that are in a group.
 
     Raises ServiceError (NOT_FINITE) where they overflow, and what `average_weights` does.
     """
-    manifest = resident.manifest
+    manifest = labels.manifest
     xp = array_namespace(logits)
     if not bool(xp.all(xp.isfinite(logits))):
         raise ServiceError(
@@ -86,7 +85,7 @@ def metrics_of(
             "head or the features down",
             feature_set=manifest.digest,
         )
-    y, g, masks = resident.y, resident.g, resident.masks
+    y, g, masks = labels.y, labels.g, labels.masks
     if grouped is not None:
         manifest, g = grouped.manifest, grouped.groups(y)
         if (kept := grouped.kept) is not None:
@@ -114,11 +113,11 @@ def evaluate(
     Raises ServiceError: WRONG_SHAPE, NOT_FINITE, OTHER_CLASSES, OTHER_CHECKPOINT and what loading raises.
     """
     head = material.given_head(request)
-    resident = material.reporting(progress).resident(request.feature_set, check)
-    match = _rules(request, material).head(head, resident.manifest)
-    logits = logits_of_heads(resident.features, [head.head])[0]
+    match = _rules(request, material).head(head, material.manifest(request.feature_set))
+    logits = material.reporting(progress).logits_of(request.feature_set, [head.head], check)[0]
+    labels = material.labels(request.feature_set)
     train = material.manifest(request.train) if request.train else None
-    metrics = metrics_of(match.columns(logits), resident, train, _grouped(request, material))
+    metrics = metrics_of(match.columns(logits), labels, train, _grouped(request, material))
     metrics.notes.extend(notes_to_proto(match.notes))
     return metrics
 
@@ -144,12 +143,12 @@ def evaluate_mixtures(
         )
     if not np.isfinite(shares).all():
         raise ServiceError(ErrorKind.NOT_FINITE, "shares holds NaN or infinity", array="shares")
-    resident = material.reporting(progress).resident(request.feature_set, check)
+    manifest = material.manifest(request.feature_set)
     matches = [
-        rules.head(head, resident.manifest)
-        for rules, head in zip(_rules_of_each(request, heads, material), heads, strict=True)
+        rules.head(head, manifest) for rules, head in zip(_rules_of_each(request, heads, material), heads, strict=True)
     ]
-    logits = logits_of_heads(resident.features, [head.head for head in heads])
+    logits = material.reporting(progress).logits_of(request.feature_set, [head.head for head in heads], check)
+    labels = material.labels(request.feature_set)
     ordered = [match.columns(own) for match, own in zip(matches, logits, strict=True)]
     train = material.manifest(request.train) if request.train else None
     grouped = _grouped(request, material)
@@ -158,7 +157,7 @@ def evaluate_mixtures(
     for mixture in shares:
         check()
         mixed = sum(float(share) * own for share, own in zip(mixture, ordered, strict=True))
-        metrics.append(metrics_of(mixed, resident, train, grouped))
+        metrics.append(metrics_of(mixed, labels, train, grouped))
         add(1)
     notes = [note for match in matches for note in match.notes]
     return pb.EvaluateMixturesResponse(metrics=metrics, notes=notes_to_proto(notes))

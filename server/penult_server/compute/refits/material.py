@@ -1,7 +1,7 @@
 """Inputs of refits: resident features, and the logits, heads and scalers of their sets."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,8 @@ from penult_server.compute.backend import Backend
 from penult_server.compute.refits.named_heads import NamedHead, classes_of, head_from_proto, host_head
 from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.grouped import Grouped, grouped
-from penult_server.compute.rows.resident import Resident, ResidentFeatures
+from penult_server.compute.rows.reading import read_ahead
+from penult_server.compute.rows.resident import Labelled, Resident, ResidentFeatures
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import read_head, read_manifest
 from penult_server.stores.manifest import FeatureManifest
@@ -56,6 +57,23 @@ class RefitMaterial:
     def resident(self, digest: str, check: Callable[[], None] = lambda: None) -> Resident:
         """Features and labels."""
         return self._residents.get(digest, check, self._progress)
+
+    def labels(self, digest: str) -> Labelled:
+        """Labels of a set, of any size."""
+        return self._residents.labels(digest)
+
+    def logits_of(self, digest: str, heads: Sequence[Head], check: Callable[[], None] = lambda: None) -> list[Any]:
+        """(N, C) logits of each head, on the device; rows that do not fit in memory are read a chunk at a time."""
+        if self._residents.fits(self.manifest(digest)):
+            return logits_of_heads(self.resident(digest, check).features, heads)
+        stored = StoredFeatures(self._root, digest)
+        report = self._progress.each(f"reading {digest[:8]}", "rows", stored.manifest.n_examples)
+        parts: list[list[Any]] = []
+        for block in read_ahead(stored.blocks("features")):
+            check()
+            parts.append(logits_of_heads(self.backend.to_device(block), heads))
+            report(len(block))
+        return [self.backend.xp.concat([part[place] for part in parts], axis=0) for place in range(len(heads))]
 
     def grouped(self, digest: str, grouping: str) -> Grouped:
         """The rows of a set under a grouping. Raises what `rows.grouped` does."""
@@ -163,8 +181,7 @@ class RefitMaterial:
                 "with logits=... or head=...",
                 feature_set=digest,
             )
-        logits = logits_of_heads(self.resident(digest).features, [self.head(digest)])[0]
-        return self.backend.to_host(logits)
+        return self.backend.to_host(self.logits_of(digest, [self.head(digest)])[0])
 
     def _read_head(self, digest: str) -> Head:
         stored = StoredFeatures(self._root, digest)

@@ -116,7 +116,11 @@ class ProblemMaker:
                 own = np.ones(draw.rows.size)
                 sampler = self._sampler(request, draw)
             settings = _settings(request.path, draw.rows.size, sampler=sampler, seed=request.seed + repeat)
-        weight = own if weights is None else own * weights[draw.rows]
+        weight = own
+        if weights is not None:
+            # Candidates with the same weights share one array, however many there are.
+            key = ("weights of a draw", draw.key, id(weights), settings is not None and settings.sampler is not None)
+            weight = self.rows.once(key, lambda: own * weights[draw.rows])
         _check_sum(weight)
         total = float(weight.sum()) if request.penalty_scale == pb.PENALTY_SCALE_SUM else 1.0
         drawn = replace(draw, weight=weight)

@@ -50,7 +50,7 @@ def refit(request: pb.RefitRequest, material: RefitMaterial) -> Rounds[pb.Refit]
     final, choice = yield from _fit(matched, maker, material)
     answers = yield [Logits(digest=request.evaluate[name], heads=[final]) for name in matched.evaluate]
     metrics = {
-        name: metrics_of(match.columns(logits), material.resident(request.evaluate[name]), train)
+        name: metrics_of(match.columns(logits), material.labels(request.evaluate[name]), train)
         for (name, match), (logits,) in zip(matched.evaluate.items(), answers, strict=True)
     }
     certificate = final.certificate

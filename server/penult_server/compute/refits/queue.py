@@ -20,6 +20,7 @@ import numpy as np
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.memory import give_back_much
 from penult_server.compute.refits.checks import explained
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.procedure import refit
@@ -172,6 +173,7 @@ class RefitQueue:
             arrivals.wait()
             with self._device.held(user):
                 answer_together(arrivals.begin(), self._material, arrivals.joining, self._reports, self._device.pause)
+            give_back_much()
             with self._lock:
                 self.batches[arrivals.size] += 1
                 if arrivals.is_empty:

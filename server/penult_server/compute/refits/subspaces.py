@@ -67,10 +67,11 @@ class Leading:
         if k > n_features:
             raise ValueError(f"subspace must be at most {n_features}, the features of the set; got {k}")
         xp = array_namespace(self.features)
-        # A copy: rows of the solver are contiguous.
+        # A copy of fewer: rows of the solver are contiguous.
+        own = self.features if k == int(self.features.shape[1]) else xp.asarray(self.features[:, :k], copy=True)
         return Subspace(
             vectors=self.vectors[:, :k],
-            features=xp.asarray(self.features[:, :k], copy=True),
+            features=own,
             center=center,
             offset=offset,
         )
@@ -81,11 +82,10 @@ def leading(features: Array, weight: Floats, most: int) -> Leading:
     spectrum = weighted_spectrum(features, weight, top_k=min(most, int(features.shape[1])), vectors=True)
     vectors = cast("Array", spectrum.vectors)
     xp = array_namespace(features)
-    parts = [
-        product(xp.astype(features[tile, :], xp.float64), vectors)
-        for tile in blocks(int(features.shape[0]), budget.DEFAULT.rows_per_single_pass)
-    ]
-    return Leading(vectors=to_host(vectors), features=xp.concat(parts, axis=0))
+    found = xp.empty((int(features.shape[0]), int(vectors.shape[1])), dtype=xp.float64, device=features.device)
+    for tile in blocks(int(features.shape[0]), budget.DEFAULT.rows_of_pass(int(features.shape[1]))):
+        found[tile, :] = product(xp.astype(features[tile, :], xp.float64), vectors)
+    return Leading(vectors=to_host(vectors), features=found)
 
 
 def center_logits(features: Array, center: Head | None) -> Floats | None:

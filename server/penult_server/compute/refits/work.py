@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.linear.solve import ConvergenceWarning, Fit, Head, Problem, solve
-from penult_kernels.metrics.head_scores import logits_of_heads
 from penult_kernels.trajectories.descend import descend
 from penult_kernels.trajectories.settings import Trajectory, TrajectorySettings, Watch
 from penult_server.compute.refits.material import RefitMaterial
@@ -150,8 +149,7 @@ def _do(members: Sequence[Work], material: RefitMaterial, interest: Interest) ->
     heads = [head for work in asked for head in work.heads]
     if not heads:
         return []
-    features = material.resident(asked[0].digest, interest.check).features
-    return list(logits_of_heads(features, heads))
+    return material.logits_of(asked[0].digest, heads, interest.check)
 
 
 def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) -> list[Fit]:

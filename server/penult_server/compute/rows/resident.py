@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,17 +21,23 @@ from penult_server.stores.reading import StoredFeatures
 
 
 @dataclass(frozen=True, slots=True)
-class Resident:
-    """One feature set, in memory."""
+class Labelled:
+    """The labels of one feature set, in memory."""
 
     manifest: FeatureManifest
-    features: Any
-    """(N, D) on the device, in the stored dtype."""
     y: NDArray[np.int64]
     """(N,) on the host, like `g`."""
     g: NDArray[np.int64]
     masks: NDArray[np.bool_]
     """(N, M) on the host; M is 0 for a set without masks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resident(Labelled):
+    """One feature set, in memory."""
+
+    features: Any
+    """(N, D) on the device, in the stored dtype."""
     bases: Eigenbases = field(default_factory=Eigenbases)
     """Eigenvectors that refits have computed, kept for later ones."""
 
@@ -80,6 +86,10 @@ class ResidentFeatures:
             self._sets[digest] = resident
             return resident
 
+    def labels(self, digest: str) -> Labelled:
+        """Labels of a set of any size. Raises ServiceError: UNKNOWN_FEATURE_SET, STORE_CORRUPT."""
+        return self._sets.get(digest) or _labels(StoredFeatures(self._root, digest))
+
     @property
     def nbytes(self) -> int:
         """Bytes of the sets in memory. Not locked: who asks must not wait for a set that is being read."""
@@ -104,8 +114,8 @@ class ResidentFeatures:
         if not self.fits(manifest):
             raise ServiceError(
                 ErrorKind.OUT_OF_MEMORY,
-                f"feature set {manifest.digest[:12]} needs {needed / 2**30:.1f} GiB in memory, the server keeps "
-                f"{self.budget / 2**30:.1f} GiB; start it with a larger --resident-bytes",
+                f"feature set {manifest.digest[:12]} needs {needed / 2**20:,.0f} MiB in memory, the server keeps "
+                f"{self.budget / 2**20:,.0f} MiB; start it with a larger --resident-bytes",
                 needed=needed,
                 budget=self.budget,
             )
@@ -116,18 +126,29 @@ class ResidentFeatures:
     def _load(self, stored: StoredFeatures, check: Callable[[], None], progress: Reporter) -> Resident:
         manifest = stored.manifest
         features = self._backend.xp.empty((manifest.n_examples, manifest.n_features), dtype=manifest.dtype)
-        first = 0
         report = progress.stage(f"reading {manifest.digest[:8]}", "rows")
-        for block in stored.blocks("features"):
+        for n_read in self._read_into(features, stored):
             check()
+            report(n_read, manifest.n_examples)
+        labels = _labels(stored)
+        return Resident(manifest, labels.y, labels.g, labels.masks, features)
+
+    def _read_into(self, features: Any, stored: StoredFeatures) -> Iterator[int]:
+        """Fill (N, D) on the device; the rows read so far, after every chunk."""
+        if self._backend.name == "numpy":
+            yield from stored.fill("features", features)
+            return
+        first = 0
+        for block in stored.blocks("features"):
             features[first : first + len(block)] = self._backend.to_device(block)
             first += len(block)
-            report(first, manifest.n_examples)
-        y, a = stored.read("y"), stored.read("a")
-        masks = np.zeros((len(y), 0), dtype=np.bool_)
-        if manifest.labels.masks:
-            masks = stored.read("masks")
-        return Resident(manifest, features, y, y * manifest.labels.n_attributes + a, masks)
+            yield first
+
+
+def _labels(stored: StoredFeatures) -> Labelled:
+    y, a = stored.read("y"), stored.read("a")
+    masks = stored.read("masks") if stored.manifest.labels.masks else np.zeros((len(y), 0), dtype=np.bool_)
+    return Labelled(stored.manifest, y, y * stored.manifest.labels.n_attributes + a, masks)
 
 
 def _needed(manifest: FeatureManifest) -> int:

@@ -11,7 +11,7 @@ from penult_server.stores.reading import StoredFeatures
 
 
 class StoredRows:
-    """The rows of a set, all or those at ascending positions, as `penult_kernels.neighbours.rows.RowSource` has them.
+    """The rows of a set, all or those at ascending positions, as `penult_kernels.rows.RowSource` has them.
 
     The last chunk that was read is kept, so that a pass in order reads each once. May be used by several threads.
     """

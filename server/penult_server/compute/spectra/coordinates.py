@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.spectra.spectrum import spectrum_from_moments, spectrum_from_rows
+from penult_kernels.rows import ArrayRows
+from penult_kernels.spectra.spectrum import mean_of, spectrum_from_moments, spectrum_from_rows
 from penult_proto.framing import announce, pieces
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
@@ -64,9 +65,19 @@ def _components(parts: Parts, top_k: int, backend: Backend) -> tuple[Any, Any, l
         mean, m2 = backend.to_device(moments.mean[0]), backend.to_device(moments.m2[0])
         found = spectrum_from_moments(m2, parts.n_rows, top_k=top_k, vectors=True)
     else:
-        rows = backend.xp.concatenate(list(parts.row_blocks(TILE)))
-        mean = backend.xp.mean(backend.xp.asarray(rows, dtype=backend.xp.float64), axis=0)
+        rows = parts.rows(None) if parts.is_resident else _gathered(parts, backend)
+        mean = mean_of(rows)
         found = spectrum_from_rows(rows, top_k=top_k, vectors=True)
     vectors = backend.to_device(np.ascontiguousarray(signed(backend.to_host(found.vectors).T).T))
     values, trace = backend.to_host(found.eigenvalues), float(found.trace)
     return mean, vectors, [float(value) / trace if trace > 0 else 0.0 for value in values]
+
+
+def _gathered(parts: Parts, backend: Backend) -> ArrayRows:
+    """The rows of a set that is not kept in memory, fewer than features or without memory for their moments."""
+    rows = backend.xp.empty((parts.n_rows, parts.manifest.n_features), dtype=parts.manifest.dtype)
+    at = 0
+    for block in parts.row_blocks(TILE):
+        rows[at : at + len(block)] = block
+        at += len(block)
+    return ArrayRows(rows)

@@ -12,7 +12,7 @@ from penult_kernels.spectra.weighted import largest_interval, weighted_spectrum
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import spectra_pb2 as pb
-from penult_server.compute.memory import available_bytes, bootstrap_bytes, require, spectra_bytes
+from penult_server.compute.memory import available_bytes, bootstrap_bytes, require, weighted_bytes
 from penult_server.compute.spectra.parts import Parts, Resources
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
@@ -37,13 +37,14 @@ def compute_error_spectra(request: pb.ComputeSpectraRequest, resources: Resource
     for index, group in enumerate(groups):
         parts.check()
         if group.count:
-            features, of_rows = parts.rows_with(None if is_whole else index, errors)
+            rows = parts.rows(None if is_whole else index)
+            of_rows = errors if rows.positions is None else errors[rows.positions]
             # Relative to the largest error of the part: nothing overflows, and some row weighs 1.
             own = np.exp(request.gamma * (of_rows - of_rows.max()))
-            found = weighted_spectrum(features, own, top_k=request.top_k)
+            found = weighted_spectrum(rows, own, top_k=request.top_k)
             report = parts.progress.stage("replicates", "resamples")
             factors = largest_interval(
-                features,
+                rows,
                 own,
                 replicates=request.replicates,
                 confidence=request.confidence,
@@ -95,7 +96,7 @@ def _check_memory(request: pb.ComputeSpectraRequest, parts: Parts, counts: list[
             f"({parts.memory / 2**30:.1f} GiB are kept for features); start the server with a larger --resident-bytes",
             budget=parts.memory,
         )
-    needed = spectra_bytes(counts, parts.manifest.n_features, has_moments=False)
+    needed = weighted_bytes(counts, parts.manifest.n_features)
     if request.replicates:
         needed = max(needed, bootstrap_bytes(max(counts, default=0), parts.manifest.n_features))
     require(needed, available_bytes(resources.backend), "look at fewer rows (rows=...)")

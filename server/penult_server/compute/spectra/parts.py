@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.arrays import blocks
 from penult_kernels.linear.problem import Head
 from penult_kernels.metrics.head_scores import logits_of_heads
 from penult_kernels.moments.accumulation import accumulator_bytes
 from penult_kernels.moments.moments import Moments, pool, unions
+from penult_kernels.rows import ArrayRows
 from penult_kernels.sampling.weights import cross_entropies
 from penult_kernels.spectra.streamed import Passes
 from penult_proto.errors import ErrorKind
@@ -158,21 +160,15 @@ class Parts:
         """Bytes that passes over the rows of a set too large for memory may use."""
         return self._resources.residents.budget
 
-    def rows(self, index: int) -> Any:
-        """Features (N, D) of one part, on the device."""
-        resident = self._in_memory()
-        members = self._members(index, resident.y, resident.g)
-        return resident.features[self._resources.backend.to_device(np.flatnonzero(members))]
+    def rows(self, index: int | None) -> ArrayRows:
+        """Features (n, D) of one part, or of all parts, on the device; none are gathered yet."""
+        return ArrayRows(self._in_memory().features, self.places(index))
 
-    def rows_with(self, index: int | None, values: NDArray[np.float64]) -> tuple[Any, NDArray[np.float64]]:
-        """Features (n, D) of one part, or of all parts; and those of `values` (N,) that belong to the same rows."""
+    def places(self, index: int | None) -> NDArray[np.int64] | None:
+        """(n,) positions of the rows of one part, or of all parts, in memory; None where these are all rows."""
         resident = self._in_memory()
-        if index is None:
-            members = np.ones(values.size, np.bool_) if self._selected is None else self._selected
-        else:
-            members = self._members(index, resident.y, resident.g)
-        rows = np.flatnonzero(members)
-        return resident.features[self._resources.backend.to_device(rows)], values[rows]
+        members = self._selected if index is None else self._members(index, resident.y, resident.g)
+        return None if members is None or members.all() else np.flatnonzero(members)
 
     def errors(self) -> NDArray[np.float64]:
         """(N,) 1 - p_i[y_i] of every row of the set under the logits that are stored, or its head.
@@ -230,10 +226,8 @@ class Parts:
         """Features of the same rows in the same order: on the device, in blocks of `n` if the set is resident."""
         backend = self._resources.backend
         if self.is_resident:
-            features = self._resources.residents.get(self.manifest.digest, self.check, self.progress).features
-            rows = np.arange(len(features)) if self._selected is None else np.flatnonzero(self._selected)
-            for first in range(0, len(rows), n):
-                yield features[backend.to_device(rows[first : first + n])]
+            rows = self.rows(None)
+            yield from map(rows.block, blocks(rows.shape[0], n))
             return
         at = 0
         for block in self._stored.blocks("features"):

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,21 +16,12 @@ from penult_kernels.spectra.streamed import Passes
 from penult_server.compute.backend import Backend
 from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.device_rows import CudaCenter, copied_ahead
+from penult_server.compute.rows.reading import read_ahead
 from penult_server.stores.manifest import FeatureManifest
 from penult_server.stores.reading import StoredFeatures
 
-T = TypeVar("T")
 WORKERS = 2
 """Threads that accumulate chunks on the CPU; each has its own sums."""
-
-
-def read_ahead(blocks: Iterator[T]) -> Iterator[T]:
-    """The blocks, each read and verified by another thread while the one before is in use."""
-    with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
-        waiting = reader.submit(next, blocks, None)
-        while (block := waiting.result()) is not None:
-            waiting = reader.submit(next, blocks, None)
-            yield block
 
 
 def stream_moments(

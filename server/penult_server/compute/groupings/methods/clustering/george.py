@@ -126,7 +126,7 @@ def _parts(task: ClassTask, points: Points, labels: Integers, cluster: int, fact
     mine = np.flatnonzero(labels == cluster)
     if factor < 2 or mine.size < 2 * factor:
         return None
-    own = Points(rows=points.take(mine))
+    own = points.some(mine)
     found = clusterings(task, own, [factor])
     if task.inputs.words["model"] == "gmm":
         return mixtures(task, own, found)[0][0]

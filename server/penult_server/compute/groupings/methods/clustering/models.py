@@ -156,7 +156,7 @@ class ClassPartition:
         for cluster, parts in self.parts.items():
             mine = np.flatnonzero(labels == cluster)
             if mine.size:
-                found[mine] += parts.labels(Points(rows=points.take(mine)))[0]
+                found[mine] += parts.labels(points.some(mine))[0]
         return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import asarray_like, to_host
 from penult_kernels.groupings.pca import principal_axes, project
 from penult_kernels.groupings.points import Points
+from penult_kernels.rows import ArrayRows
+from penult_kernels.spectra.spectrum import mean_of
 from penult_proto.errors import ErrorKind
 from penult_server.compute.groupings.found import Integers, Rows
 from penult_server.compute.groupings.methods.clustering.classes import ClassTask
@@ -92,9 +94,7 @@ def margins(logits: NDArray[np.float64], y: Integers) -> NDArray[np.float64]:
 
 def whole_space(task: ClassTask, of: Of) -> Space:
     """The values themselves, about their mean."""
-    given = values(task.rows, task.index, of)
-    xp = array_namespace(given)
-    return Space(of=of, mean=to_host(xp.mean(xp.astype(given, xp.float64), axis=0)), basis=None)
+    return Space(of=of, mean=to_host(mean_of(ArrayRows(values(task.rows, task.index, of)))), basis=None)
 
 
 def reduced_space(task: ClassTask, p: int) -> Space:

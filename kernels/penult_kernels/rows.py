@@ -1,4 +1,4 @@
-"""Rows in which neighbours are looked for: in memory, or read a block at a time."""
+"""Rows that are read a block at a time, of an array or of what does not fit in memory: none is gathered as a whole."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,7 +32,7 @@ class RowSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ArrayRows:
     """Rows of an array, all or those at `positions`, in that order."""
 
@@ -44,7 +44,7 @@ class ArrayRows:
     @property
     def shape(self) -> tuple[int, int]:
         """N and D."""
-        n, d = self.features.shape
+        n, d = (int(length) for length in self.features.shape)
         return (n if self.positions is None else self.positions.size), d
 
     @property
@@ -52,11 +52,26 @@ class ArrayRows:
         """Always."""
         return True
 
+    def some(self, index: NDArray[np.int64]) -> "ArrayRows":
+        """Some of these rows, by their numbers on the host."""
+        if index.size == self.shape[0]:
+            return self
+        return ArrayRows(self.features, index if self.positions is None else self.positions[index])
+
     def block(self, rows: slice) -> Array:
         """(n, D) rows start .. stop - 1."""
         if self.positions is None:
             return self.features[rows, :]
         return self._take(asarray_like(self.positions[rows], self.features), None)
+
+    def columns(self, part: slice) -> Array:
+        """(N, n) features start .. stop - 1 of all rows."""
+        if self.positions is None:
+            return self.features[:, part]
+        if is_numpy_array(self.features):
+            return self.features[self.positions, part]  # `take` would copy the columns of all rows first
+        xp = array_namespace(self.features)
+        return xp.take(self.features[:, part], asarray_like(self.positions, self.features), axis=0)
 
     def gather(self, index: Array, out: Array | None = None) -> Array:
         """(n, D) rows by their numbers."""

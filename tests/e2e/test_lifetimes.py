@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE
 
@@ -280,7 +280,8 @@ def kill_its_worker(server, job: penult.Job) -> None:
         if job.refresh().ended:
             return
     for pid in busy:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended by itself in between
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_deaths_are_counted_from_the_last_progress_and_the_state_is_found_again(serve, table, tiny):

@@ -23,9 +23,9 @@ from penult_kernels.metrics.accuracy import group_metrics
 from penult_kernels.metrics.head_scores import HeadScorer, logits_of_heads
 from penult_kernels.moments.accumulation import moments_of
 from penult_kernels.moments.moments import pool
-from penult_kernels.neighbours.rows import ArrayRows
 from penult_kernels.neighbours.search import nearest
 from penult_kernels.neighbours.space import Metric
+from penult_kernels.rows import ArrayRows
 from penult_kernels.spectra.inference import infer_imbalance
 from penult_kernels.spectra.spectrum import spectrum_from_moments, spectrum_from_rows
 from penult_kernels.trajectories.descend import descend

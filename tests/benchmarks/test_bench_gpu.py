@@ -24,9 +24,9 @@ from penult_kernels.groupings.kmeans import kmeans
 from penult_kernels.groupings.points import Points
 from penult_kernels.linear.solve import Intercept, Link, Problem, solve
 from penult_kernels.moments.accumulation import moments_of
-from penult_kernels.neighbours.rows import ArrayRows
 from penult_kernels.neighbours.search import nearest
 from penult_kernels.neighbours.space import Metric
+from penult_kernels.rows import ArrayRows
 from penult_kernels.spectra.spectrum import spectrum_from_moments
 from penult_kernels.trajectories.descend import descend
 from penult_kernels.trajectories.settings import TrajectorySettings

@@ -50,7 +50,9 @@ def inference_bytes(pairs: Sequence[Pair], n_features: int) -> int:
 
 def bootstrap_bytes(n_rows: int, n_features: int) -> int:
     """Bytes for resampling one group of weighted rows, without resident features."""
-    return n_rows * n_features * RESIDUAL_BYTES + _block_bytes(n_rows, n_features) + _replicates_bytes(n_rows, n_features)
+    return (
+        n_rows * n_features * RESIDUAL_BYTES + _block_bytes(n_rows, n_features) + _replicates_bytes(n_rows, n_features)
+    )
 
 
 def _block_bytes(n_rows: int, n_features: int) -> int:

@@ -70,9 +70,13 @@ def upload_call(channel: Any) -> Any:
     """`FeatureService.UploadFeatures` of a channel of gRPC, to which pieces may be given as well as messages."""
     return channel.stream_unary(
         "/penult.v1.FeatureService/UploadFeatures",
-        request_serializer=lambda message: message.SerializeToString(),
+        request_serializer=_serialized,
         response_deserializer=features_pb2.FeatureSet.FromString,
     )
+
+
+def _serialized(message: UploadMessage) -> bytes:
+    return message.SerializeToString()
 
 
 def _piece(name: str, offset: int, data: memoryview) -> Piece:

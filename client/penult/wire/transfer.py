@@ -98,11 +98,11 @@ class ArrayStream:
             self.arrivals = [Arrival(header) for header in first.header.arrays]
         self._chunks: Iterator[arrays_pb2.ArrayChunk] = (message.chunk for message in stream)
 
-    def pieces(self, arrival: Arrival) -> Iterator[bytes | memoryview]:
+    def pieces(self, arrival: Arrival) -> Iterator[bytes]:
         """The bytes of the next array."""
         with sent_by_server():
             while not arrival.is_complete:
-                yield arrival.take(next(self._chunks, None))
+                yield bytes(arrival.take(next(self._chunks, None)))
 
     def rows(self, arrival: Arrival, at_once: int) -> Iterator[AnyArray]:
         """The next array in blocks of `at_once` rows, the last one shorter."""

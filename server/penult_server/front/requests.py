@@ -22,7 +22,7 @@ def decoder(decode: Callable[[bytes], Message]) -> Callable[[bytes], Message | P
     is_upload = decode.__self__ is features_pb2.UploadFeaturesRequest  # pyright: ignore[reportFunctionMemberAccess]
     descriptor: Any = decode.__self__.DESCRIPTOR  # pyright: ignore[reportFunctionMemberAccess]
 
-    def decode_or_refuse(content: bytes) -> Message | ServiceError:
+    def decode_or_refuse(content: bytes) -> Message | Piece | ServiceError:
         try:
             if is_upload and (piece := read_piece(content)):
                 return piece

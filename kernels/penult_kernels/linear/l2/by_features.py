@@ -110,7 +110,7 @@ class ByFeatures:
         if few is None:
             return lbfgs(space, space.flat(start), stop, memory=MEMORY)
         own = space.take(few.positions)
-        rough = self.control.stop([members[index] for index in few.positions], fraction=CERTIFIED_FRACTION)
+        rough = self.control.stop([members[int(index)] for index in few.positions], fraction=CERTIFIED_FRACTION)
         first, pairs = lbfgs_with_pairs(
             own,
             own.flat(xp.take(start, asarray_like(few.positions, start), axis=0)),

@@ -49,7 +49,11 @@ def test_the_served_imbalance_is_the_kernels_(client, arrays, mine):
 
 
 def test_replicates_are_on_unless_turned_off(client, mine):
-    assert client.spectra(mine).replicates == 200
+    by_size, asked = client.spectra(mine), client.spectra(mine, replicates=200)
+    assert by_size.replicates == asked.replicates == 200
+    assert by_size.inference == asked.inference == "resampled"
+    assert by_size.digest != asked.digest
+    assert [one.p_value for one in by_size.imbalance] == [one.p_value for one in asked.imbalance]
     without = client.spectra(mine, replicates=0)
     assert np.isnan(without.imbalance[0].matched_ratio)
     assert without.imbalance[0].ratio == client.spectra(mine).imbalance[0].ratio

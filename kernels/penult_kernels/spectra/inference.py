@@ -198,7 +198,7 @@ def _asymptotically(
     if not pairs.could_hold()[0]:
         return None
     for index, rows in enumerate(groups):
-        pairs.add(rows, np.full(rows.shape[0], index))
+        pairs.add(rows, np.full(int(rows.shape[0]), index, dtype=np.int64))
     return pairs.infer(confidence)[0]
 
 

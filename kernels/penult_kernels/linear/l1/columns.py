@@ -37,7 +37,7 @@ class SharedColumns:
             kept = Scaling(members[0].scaling.mean, members[0].scaling.unit)
             self._store = _ScaledColumns(features, rows, kept)
         else:
-            rows = _run(rows)
+            rows = run(rows)
             kept = Scaling(np.zeros(self.n_features), np.ones(self.n_features))
             self._store = RawColumns(features, rows)
         self._n_rows = rows.size
@@ -76,7 +76,7 @@ def _change(kept: Scaling, own: Scaling) -> Scaling | None:
     return Scaling(mean, scale) if mean.any() or (scale != 1).any() else None
 
 
-def _run(rows: Positions) -> Positions:
+def run(rows: Positions) -> Positions:
     """All rows from the first to the last if these are not many more, else the rows."""
     first, last = int(rows[0]), int(rows[-1])
     return np.arange(first, last + 1) if last - first < WIDEST_RUN * rows.size else rows

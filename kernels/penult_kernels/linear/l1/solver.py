@@ -1,10 +1,12 @@
 """Problems with an l1: binary ones by active sets, many in one product; others by proximal Newton.
 
+Draws of many rows, which have nearly the same curvature, go by steps with one that they share.
+
 Everything is computed on the host. If the features are on a device, the rows that any problem uses are copied to the
 host once, in their own type, and heads are copied back. Tiles and budgets are the same wherever the features are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +25,7 @@ from penult_kernels.linear.control import Control
 from penult_kernels.linear.l1.active_set import active_set
 from penult_kernels.linear.l1.columns import FEWEST_SLOTS
 from penult_kernels.linear.l1.proximal_newton import proximal_newton
+from penult_kernels.linear.l1.shared_curvature import are_alike, bytes_of, families, shared_curvature
 
 ARRAYS_PER_BATCH = 10
 """(n, B, q) arrays that a batch holds at a time, at most."""
@@ -31,22 +34,28 @@ MOST_SPREAD = 4
 BYTES_PER_ROW = 8 * FEWEST_SLOTS
 """Bytes of the copies of columns of a binary block for each of its rows, in float64."""
 
+LARGEST_PART = 4
+"""The features' bytes are this many times those of the draws that are solved together, if the budget is less."""
+
 
 def solve_l1(features: Array, blocks: Sequence[Block], control: Control) -> list[BlockFit]:
     """Minimise every block, each with an l1; answers in order."""
     if not blocks:
         return []
     rows, blocks = _on_host(features, blocks)
+    draws = _draws(blocks, rows)
+    taken = {index for indices in draws for index in indices}
+    binary = [index for index, block in enumerate(blocks) if block.n_columns == 1 and index not in taken]
+    ways = [(_solve_draws, draws), (_solve_binary, _binary_groups(blocks, binary, rows.shape[0], control))]
     found: dict[int, BlockFit] = {}
-    for indices in _binary_groups(blocks, rows.shape[0], control) + _batches(blocks):
-        members = [blocks[index] for index in indices]
-        if control.all_unwanted(members):
-            fits = [unsolved(theta) for theta in starting_point(rows, members)]
-        elif members[0].n_columns == 1:
-            fits = _solve_binary(rows, members, control)
-        else:
-            fits = proximal_newton(rows, members, control.stop(members))
-        found.update(zip(indices, fits, strict=True))
+    for solve, groups in [*ways, (_solve_columns, _batches(blocks))]:
+        for indices in groups:
+            members = [blocks[index] for index in indices]
+            if control.all_unwanted(members):
+                fits = [unsolved(theta) for theta in starting_point(rows, members)]
+            else:
+                fits = solve(rows, members, control)
+            found.update(zip(indices, fits, strict=True))
     return [replace(found[index], theta=asarray_like(found[index].theta, features)) for index in range(len(blocks))]
 
 
@@ -74,16 +83,39 @@ def _on_host(features: Array, blocks: Sequence[Block]) -> tuple[NDArray[Any], Se
     ]
 
 
-def _binary_groups(blocks: Sequence[Block], n_rows: int, control: Control) -> list[list[int]]:
-    """Positions of the binary blocks, in groups that share a product and fit in memory.
+def _draws(blocks: Sequence[Block], rows: NDArray[Any]) -> list[list[int]]:
+    """Positions of the binary blocks that are solved with shared curvatures, in groups that fit in memory.
+
+    Rows that fit in memory in float64 are left to active sets, as are blocks with a start.
+    """
+    binary = [index for index, block in enumerate(blocks) if block.n_columns == 1 and block.start is None]
+    groups: list[list[int]] = []
+    n_features, n_bytes = int(rows.shape[1]), 0
+    most = max(budget.DEFAULT.own_columns_bytes, rows.nbytes // LARGEST_PART)
+    for places in families([blocks[index] for index in binary]):
+        family = [binary[place] for place in places]
+        members = [blocks[index] for index in family]
+        if 8 * union(members).size * n_features <= budget.DEFAULT.columns_bytes or not are_alike(members, n_features):
+            continue
+        for index in family:
+            own = bytes_of(blocks[index], n_features)
+            if not groups or n_bytes + own > most:
+                groups.append([])
+                n_bytes = 0
+            groups[-1].append(index)
+            n_bytes += own
+    return groups
+
+
+def _binary_groups(blocks: Sequence[Block], binary: Sequence[int], n_rows: int, control: Control) -> list[list[int]]:
+    """The positions of binary blocks in groups that share a product and fit in memory.
 
     A product reads all rows that any block of the group uses, so blocks that use few of them get groups of their own.
     """
     groups: list[list[int]] = []
     used, total, n_bytes = np.zeros(n_rows, np.bool_), 0, 0
-    for index, block in enumerate(blocks):
-        if block.n_columns > 1:
-            continue
+    for index in binary:
+        block = blocks[index]
         if control.check is not None:
             control.check()
         own, n_used = block.used(), block.n_used
@@ -114,16 +146,47 @@ def _batches(blocks: Sequence[Block]) -> list[list[int]]:
     return found
 
 
+def _solve_columns(rows: NDArray[Any], members: Sequence[Block], control: Control) -> list[BlockFit]:
+    """Blocks of several columns over the same rows."""
+    return proximal_newton(rows, members, control.stop(members))
+
+
+def _solve_draws(rows: NDArray[Any], members: Sequence[Block], control: Control) -> list[BlockFit]:
+    """Shared curvatures; a block that stalls continues by active sets from its best head."""
+    found = shared_curvature(rows, members, control.stop(members))
+
+    def goes_on(rows: NDArray[Any], block: Block, one: BlockFit, left: int) -> BlockFit:
+        own = replace(control, max_iterations=left)
+        return _solve_binary(rows, [replace(block, start=one.theta)], own)[0]
+
+    return _continued(rows, members, found, control, goes_on)
+
+
 def _solve_binary(rows: NDArray[Any], members: Sequence[Block], control: Control) -> list[BlockFit]:
     """Active sets; a block that stalls continues by proximal Newton from its best head."""
+    found = active_set(rows, members, control.stop(members))
+
+    def goes_on(rows: NDArray[Any], block: Block, one: BlockFit, left: int) -> BlockFit:
+        rest = control.stop([block], max_iterations=left)
+        return proximal_newton(rows, [block], rest, one.theta[None, :, :])[0]
+
+    return _continued(rows, members, found, control, goes_on)
+
+
+def _continued(
+    rows: NDArray[Any],
+    members: Sequence[Block],
+    found: list[BlockFit],
+    control: Control,
+    goes_on: Callable[[NDArray[Any], Block, BlockFit, int], BlockFit],
+) -> list[BlockFit]:
+    """The fits, those that have not converged after they have gone on for the steps that are left."""
     stop = control.stop(members)
-    found = active_set(rows, members, stop)
     for index, (block, one) in enumerate(zip(members, found, strict=True)):
         left = stop.max_iterations - one.iterations
         is_wanted = stop.unwanted is None or not bool(stop.unwanted()[index])
         if not one.converged and left > 0 and is_wanted:
-            rest = control.stop([block], max_iterations=left)
-            after = proximal_newton(rows, [block], rest, one.theta[None, :, :])[0]
+            after = goes_on(rows, block, one, left)
             iterations, passes = after.iterations + one.iterations, after.passes + one.passes
             found[index] = replace(after, iterations=iterations, passes=passes)
     return found

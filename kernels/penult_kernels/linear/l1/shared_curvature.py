@@ -1,0 +1,171 @@
+"""L1 and elastic net for many draws of many rows: steps with a curvature that the draws share, on the host.
+
+Where rows are many times the columns, draws of one problem (a family) have nearly the same Hessian. So it is made once,
+of all their rows or many of them, at the optimum of a part of the first draw. A step then takes two passes over the
+rows, which all blocks share, for exact logits and gradients; each block corrects the shared Hessian by what its steps
+show (BFGS, `l1.draw_state`) and minimises the model that results with its penalty (`l1.quadratic`). So its steps
+converge faster than linearly, although no Hessian is its own. Products are float32 until a gap is small; certificates
+are of float64 products.
+
+Shapes: B blocks, n rows of a block, E = D + 1 entries.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.arrays import blocks
+from penult_kernels.linear.block_fit import BlockFit
+from penult_kernels.linear.blocks.blocks import Block
+from penult_kernels.linear.control import StopRule
+from penult_kernels.linear.l1.active_set import active_set
+from penult_kernels.linear.l1.draw_state import DrawState, draw_state
+from penult_kernels.linear.l1.sweeps import Sweeps
+from penult_kernels.loss import probabilities
+from penult_kernels.products import gram, on_threads
+
+Floats = NDArray[np.float64]
+Positions = NDArray[np.int64]
+
+TALL = 8
+"""Rows for each entry from which draws count as alike in their curvature."""
+PART = 8
+"""The first head is that of each this many-th row of the first draw."""
+PART_TALL = 64
+"""Rows for each entry that this part has at least."""
+LEAST_GAIN = 2
+"""Rows of all draws of a family at least, as a multiple of those of that part."""
+ARRAYS_OF_ROWS = 8
+"""Arrays with a number for each row of a block that exist at a time."""
+VECTORS = 40
+"""Vectors of a block's model, about."""
+START_GAP = 0.02
+"""Gap in nats at which the first head is good enough."""
+CURVATURE_TALL = 256
+"""Rows for each entry that a shared Hessian is made of at most."""
+RELATIVE_RIDGE = 1e-6
+"""Ridge as a fraction of the mean diagonal of the shared Hessian, whose products are float32."""
+
+
+def families(members: Sequence[Block]) -> list[list[int]]:
+    """Positions of the blocks that differ in their rows and weights alone."""
+    alike: dict[Hashable, list[int]] = {}
+    for index, one in enumerate(members):
+        kind = (one.target_id, one.offset_id, one.scaling_id, one.l1, one.l2, one.intercept, one.intercept_scale)
+        alike.setdefault(kind, []).append(index)
+    return list(alike.values())
+
+
+def are_alike(family: Sequence[Block], n_features: int) -> bool:
+    """Whether a family's draws are so tall that they share a curvature, and the first head is a part of the work."""
+    rows = sum(block.n_used for block in family)
+    return rows >= TALL * (n_features + 1) * len(family) and LEAST_GAIN * _part_size(family[0], n_features) <= rows
+
+
+def bytes_of(block: Block, n_features: int) -> int:
+    """Bytes that a block takes while it is solved: what it has of its rows, and the corrections of its model."""
+    return 8 * (ARRAYS_OF_ROWS * block.n_used + VECTORS * (n_features + 1))
+
+
+def shared_curvature(features: NDArray[np.floating], members: Sequence[Block], stop: StopRule) -> list[BlockFit]:
+    """The best head found of every binary block with an l1, whatever rows it has.
+
+    A block that has not converged may have stalled well before stop.max_iterations. Its gap is the duality gap.
+    """
+    sweeps = Sweeps(features, members)
+    states = _states(features, members, stop)
+    active = np.arange(len(members))
+    for rounds in range(stop.max_iterations + 1):
+        stop.check()
+        _evaluate(sweeps, states, active)
+        goes_on = np.zeros(len(members), np.bool_)
+        goes_on[active] = [not states[index].is_done(stop.limit) for index in active]
+        goes_on &= True if stop.unwanted is None else ~stop.unwanted()
+        active = np.flatnonzero(goes_on)
+        stop.left(~goes_on)
+        if not active.size or rounds == stop.max_iterations:
+            break
+        on_threads(DrawState.step, [states[index] for index in active])
+    return _certified(sweeps, states, active, stop)
+
+
+def _certified(sweeps: Sweeps, states: Sequence[DrawState], unsolved: Positions, stop: StopRule) -> list[BlockFit]:
+    """The best heads; those of blocks whose steps are used up get certificates of float64 products, too."""
+    for index in unsolved:
+        states[index].begin_again()
+    if unsolved.size:
+        _evaluate(sweeps, states, unsolved)
+    return [state.fit(stop.limit) for state in states]
+
+
+def _evaluate(sweeps: Sweeps, states: Sequence[DrawState], active: Positions) -> None:
+    """Evaluate the trial heads: two passes over the rows for those in float32, and two for the others."""
+    for float32 in (True, False):
+        which = np.asarray([index for index in active if states[index].is_float32 is float32], np.int64)
+        if which.size == 0:
+            continue
+        own = [states[index] for index in which]
+        for index, state in zip(which, own, strict=True):
+            state.trial = sweeps.rounded(int(index), state.trial) if float32 else state.trial
+        logits = sweeps.logits(which, np.stack([state.trial for state in own]), float32=float32)
+        residuals = on_threads(lambda pair: pair[0].residuals(pair[1]), list(zip(own, logits, strict=True)))
+        gradients = sweeps.gradients(which, residuals, float32=float32)
+        on_threads(lambda pair: pair[0].take(pair[1]), list(zip(own, gradients, strict=True)))
+
+
+def _states(features: NDArray[np.floating], members: Sequence[Block], stop: StopRule) -> list[DrawState]:
+    """Every family starts at the optimum of a part of its first draw, with the Hessian there."""
+    alike = families(members)
+    parts = [_part(block, _part_size(block, int(features.shape[1]))) for block in (members[one[0]] for one in alike)]
+    rule = StopRule(limit=START_GAP, max_iterations=stop.max_iterations, check=stop.check)
+    found: dict[int, DrawState] = {}
+    for family, start in zip(alike, active_set(features, parts, rule), strict=True):
+        stop.check()
+        shared = _hessian(features, [members[index] for index in family], start.theta[0])
+        for index in family:
+            found[index] = draw_state(members[index], shared, start.theta[0])
+    return [found[index] for index in range(len(members))]
+
+
+def _part_size(block: Block, n_features: int) -> int:
+    """Rows of the part of a draw that gives the first head."""
+    return min(block.n_used, max(block.n_used // PART, PART_TALL * (n_features + 1)))
+
+
+def _part(block: Block, size: int) -> Block:
+    """The block of some of its rows of positive weight, evenly spaced."""
+    counting = np.arange(block.n_used) if block.weight is None else np.flatnonzero(block.weight)
+    kept = counting[np.arange(size) * counting.size // size]
+    return replace(block, rows=block.used()[kept], weight=None if block.weight is None else block.weight[kept])
+
+
+def _hessian(features: NDArray[np.floating], family: Sequence[Block], head: Floats) -> Floats:
+    """(E, E) mean Hessian of the losses of a family at a head, by float32 products."""
+    n_entries, first = head.size, family[0]
+    rows, weight = _sampled(family, features.shape[0], CURVATURE_TALL * n_entries)
+    offset = np.zeros(rows.size) if first.full_offset is None else first.full_offset[rows, 0]
+    mean, inverse = first.scaling.mean.astype(np.float32), (1 / first.scaling.scale).astype(np.float32)
+    total = np.zeros((n_entries, n_entries))
+    for tile in blocks(rows.size, n_entries):
+        z = np.ones((rows[tile].size, n_entries), np.float32)
+        np.multiply(np.take(features, rows[tile], axis=0) - mean, inverse, out=z[:, :-1], casting="same_kind")
+        p = probabilities((z @ head.astype(np.float32) + offset[tile])[None, :, None])[0, :, 0]
+        z *= np.sqrt(weight[tile] * p * (1.0 - p)).astype(np.float32)[:, None]
+        total += gram(z.T)
+    total.flat[:: n_entries + 1] += RELATIVE_RIDGE * np.trace(total) / n_entries
+    return total
+
+
+def _sampled(family: Sequence[Block], n_rows: int, size: int) -> tuple[Positions, Floats]:
+    """Rows and their mean weights in a family; of more than `size` rows, as many, drawn as often as they weigh."""
+    mass = np.zeros(n_rows)
+    for block in family:
+        mass[slice(None) if block.rows is None else block.rows] += block.sample_weight() / len(family)
+    rows = np.flatnonzero(mass)
+    if rows.size <= size:
+        return rows, mass[rows]
+    wanted = (np.arange(size) + 0.5) / size
+    at, times = np.unique(np.searchsorted(np.cumsum(mass[rows]), wanted), return_counts=True)
+    return rows[np.minimum(at, rows.size - 1)], times / size

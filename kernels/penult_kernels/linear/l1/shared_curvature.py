@@ -93,7 +93,7 @@ def shared_curvature(features: NDArray[np.floating], members: Sequence[Block], s
 
 def _certified(sweeps: Sweeps, states: Sequence[DrawState], unsolved: Positions, stop: StopRule) -> list[BlockFit]:
     """The best heads; those of blocks whose steps are used up get certificates of float64 products, too."""
-    for index in unsolved:
+    for index in map(int, unsolved):
         states[index].begin_again()
     if unsolved.size:
         _evaluate(sweeps, states, unsolved)
@@ -103,16 +103,25 @@ def _certified(sweeps: Sweeps, states: Sequence[DrawState], unsolved: Positions,
 def _evaluate(sweeps: Sweeps, states: Sequence[DrawState], active: Positions) -> None:
     """Evaluate the trial heads: two passes over the rows for those in float32, and two for the others."""
     for float32 in (True, False):
-        which = np.asarray([index for index in active if states[index].is_float32 is float32], np.int64)
-        if which.size == 0:
+        own = {index: states[index] for index in map(int, active) if states[index].is_float32 is float32}
+        if not own:
             continue
-        own = [states[index] for index in which]
-        for index, state in zip(which, own, strict=True):
-            state.trial = sweeps.rounded(int(index), state.trial) if float32 else state.trial
-        logits = sweeps.logits(which, np.stack([state.trial for state in own]), float32=float32)
-        residuals = on_threads(lambda pair: pair[0].residuals(pair[1]), list(zip(own, logits, strict=True)))
+        which = np.asarray(list(own), np.int64)
+        trials = np.stack([state.trial for state in own.values()])
+        logits = sweeps.logits(which, trials, float32=float32)
+        residuals = on_threads(_residuals, list(zip(own.values(), logits, strict=True)))
         gradients = sweeps.gradients(which, residuals, float32=float32)
-        on_threads(lambda pair: pair[0].take(pair[1]), list(zip(own, gradients, strict=True)))
+        on_threads(_take, list(zip(own.values(), gradients, strict=True)))
+
+
+def _residuals(pair: tuple[DrawState, Floats]) -> Floats:
+    state, logits = pair
+    return state.residuals(logits)
+
+
+def _take(pair: tuple[DrawState, Floats]) -> None:
+    state, gradient = pair
+    state.take(gradient)
 
 
 def _states(features: NDArray[np.floating], members: Sequence[Block], stop: StopRule) -> list[DrawState]:

@@ -34,14 +34,16 @@ class Sweeps:
         self._is_run = self._rows.size == int(self._rows[-1]) - int(self._rows[0]) + 1
         self._tiles = list(blocks(self._rows.size, budget.DEFAULT.rows_per_tile))
         edges = np.asarray([0, *(tile.stop for tile in self._tiles)])
-        self._places = [self._rows.size if own is None else np.searchsorted(self._rows, own) for own in _rows(members)]
-        self._edges = [edges if isinstance(own, int) else np.searchsorted(own, edges) for own in self._places]
+        self._places = [None if own is None else np.searchsorted(self._rows, own) for own in (b.rows for b in members)]
+        """Positions of the rows of each block among those read; None for all."""
+        self._edges = [edges if own is None else np.searchsorted(own, edges) for own in self._places]
+        """How many rows of each block lie before each tile."""
 
     def logits(self, which: Positions, heads: Floats, *, float32: bool) -> list[Floats]:
         """(n,) logits of each head (E,) on the rows of its block, without the offset."""
         folded = [self._folded(int(index), head) for index, head in zip(which, heads, strict=True)]
         weight = np.stack([one[0] for one in folded], axis=1).astype(_kind(float32))
-        found = [np.empty(int(self._edges[index][-1])) for index in which]
+        found = [np.empty(int(self._edges[index][-1])) for index in map(int, which)]
 
         def of_panel(places: Sequence[int]) -> None:
             for place in places:
@@ -98,7 +100,7 @@ class Sweeps:
     def _local(self, index: int, place: int) -> slice | Positions:
         """Positions in a tile of the rows of a block."""
         places = self._places[index]
-        if isinstance(places, int):
+        if places is None:
             return slice(None)
         return places[self._own(index, place)] - self._tiles[place].start
 
@@ -111,10 +113,6 @@ class Sweeps:
         else:
             part = np.take(self._features, self._rows[tile], axis=0)
         return part.astype(_kind(float32), copy=False)
-
-
-def _rows(members: Sequence[Block]) -> list[Positions | None]:
-    return [block.rows for block in members]
 
 
 def _kind(float32: bool) -> type[np.floating]:

@@ -32,6 +32,7 @@ from penult_kernels.linear.l1.columns import OwnColumns, SharedColumns
 from penult_kernels.linear.l1.dual import Penalty, Rows, balanced, dual_values, entry_penalties, subgradient_norms
 from penult_kernels.linear.problem import Intercept
 from penult_kernels.loss import probabilities
+from penult_kernels.products import on_threads
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -54,6 +55,8 @@ PATIENCE = 8
 """Steps in which the gap of a block must shrink by the factor `SHRINKING`; else the block has stalled."""
 SHRINKING = 0.9
 """Factor by which the gap must shrink in `PATIENCE` steps."""
+LARGE = 2**22
+"""Rows times entries of a block from which the systems of a step are spread over threads."""
 SMALLEST_P = 1e-12
 """Probabilities keep this distance from 0 and from 1."""
 
@@ -174,8 +177,12 @@ class _State:
         model = np.log(p) - np.log1p(-p)
         weights = weight * curvature
         pushed = weights * (model - self.rows.offset[active, :, 0]) - weight * (p - self.rows.target[active, :, 0])
-        for index, own_weights, own_pushed in zip(active.tolist(), weights, pushed, strict=True):
-            self._solve_system(index, own_weights, own_pushed)
+        systems = list(zip(active.tolist(), weights, pushed, strict=True))
+        if weights.shape[1] * self.u.shape[1] >= LARGE:
+            on_threads(lambda system: self._solve_system(*system), systems)
+        else:
+            for system in systems:
+                self._solve_system(*system)
         moved = p + curvature * (self.logits[active] - model)
         moved = np.clip(moved, LARGEST_FALL * p, 1 - LARGEST_FALL * (1 - p))
         self.p[active] = np.clip(moved, SMALLEST_P, 1 - SMALLEST_P)

@@ -66,7 +66,7 @@ class DrawState:
     """The best point of one block, the head to be evaluated next, and the model of the block."""
 
     rows: Rows
-    """Those of the block, B = 1."""
+    """Rows of the block, B = 1."""
     penalty: Penalty
     """(1, E)."""
     intercept: Intercept
@@ -148,8 +148,8 @@ class DrawState:
             model += (vectors.T * signs) @ vectors
         model.flat[:: chosen.size + 1] += l2[chosen]
         self.trial = np.zeros_like(u)
-        slope = self.best.gradient[chosen] + l2[chosen] * u[chosen]
-        self.trial[chosen] = minimize_quadratic(model, slope, u[chosen], l1[chosen])
+        gradient = self.best.gradient[chosen] + l2[chosen] * u[chosen]
+        self.trial[chosen] = minimize_quadratic(model, gradient, u[chosen], l1[chosen])
         self.steps += 1
 
     def fit(self, limit: float) -> BlockFit:

@@ -95,7 +95,9 @@ def _draws(blocks: Sequence[Block], rows: NDArray[Any]) -> list[list[int]]:
     for places in families([blocks[index] for index in binary]):
         family = [binary[place] for place in places]
         members = [blocks[index] for index in family]
-        if 8 * union(members).size * n_features <= budget.DEFAULT.columns_bytes or not are_alike(members, n_features):
+        if not are_alike(members, n_features):
+            continue
+        if 8 * union(members).size * n_features <= budget.DEFAULT.columns_bytes:
             continue
         for index in family:
             own = bytes_of(blocks[index], n_features)

@@ -16,20 +16,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
-from penult_kernels.arrays import blocks
-=======
 from penult_kernels import budget
 from penult_kernels.arrays import blocks as tiles
->>>>>>> lone
 from penult_kernels.linear.block_fit import BlockFit
 from penult_kernels.linear.blocks.blocks import Block
 from penult_kernels.linear.control import StopRule
 from penult_kernels.linear.l1.active_set import active_set
-<<<<<<< HEAD
-=======
 from penult_kernels.linear.l1.columns import FEWEST_SLOTS
->>>>>>> lone
 from penult_kernels.linear.l1.draw_state import DrawState, draw_state
 from penult_kernels.linear.l1.sweeps import Sweeps
 from penult_kernels.loss import probabilities
@@ -73,16 +66,10 @@ def are_alike(family: Sequence[Block], n_features: int) -> bool:
     return rows >= TALL * (n_features + 1) * len(family) and LEAST_GAIN * _part_size(family[0], n_features) <= rows
 
 
-<<<<<<< HEAD
-def bytes_of(block: Block, n_features: int) -> int:
-    """Bytes that a block takes while it is solved: what it has of its rows, and the corrections of its model."""
-    return 8 * (ARRAYS_OF_ROWS * block.n_used + VECTORS * (n_features + 1))
-=======
 def bytes_of(block: Block, n_features: int, *, is_first: bool) -> int:
     """Bytes that a block takes while it is solved: what it has of its rows, its corrections, a family's Hessian."""
     n_entries = n_features + 1
     return 8 * (ARRAYS_OF_ROWS * block.n_used + VECTORS * n_entries + (n_entries**2 if is_first else 0))
->>>>>>> lone
 
 
 def shared_curvature(features: NDArray[np.floating], members: Sequence[Block], stop: StopRule) -> list[BlockFit]:
@@ -146,14 +133,10 @@ def _states(features: NDArray[np.floating], members: Sequence[Block], stop: Stop
     parts = [_part(block, _part_size(block, int(features.shape[1]))) for block in (members[one[0]] for one in alike)]
     rule = StopRule(limit=START_GAP, max_iterations=stop.max_iterations, check=stop.check)
     found: dict[int, DrawState] = {}
-<<<<<<< HEAD
-    for family, start in zip(alike, active_set(features, parts, rule), strict=True):
-=======
     # Few enough at a time that their copies of columns fit in memory.
     most = max(1, budget.DEFAULT.own_columns_bytes // (8 * FEWEST_SLOTS * max(part.n_used for part in parts)))
     starts = [start for some in tiles(len(parts), most) for start in active_set(features, parts[some], rule)]
     for family, start in zip(alike, starts, strict=True):
->>>>>>> lone
         stop.check()
         shared = _hessian(features, [members[index] for index in family], start.theta[0])
         for index in family:
@@ -180,11 +163,7 @@ def _hessian(features: NDArray[np.floating], family: Sequence[Block], head: Floa
     offset = np.zeros(rows.size) if first.full_offset is None else first.full_offset[rows, 0]
     mean, inverse = first.scaling.mean.astype(np.float32), (1 / first.scaling.scale).astype(np.float32)
     total = np.zeros((n_entries, n_entries))
-<<<<<<< HEAD
-    for tile in blocks(rows.size, n_entries):
-=======
     for tile in tiles(rows.size, n_entries):
->>>>>>> lone
         z = np.ones((rows[tile].size, n_entries), np.float32)
         np.multiply(np.take(features, rows[tile], axis=0) - mean, inverse, out=z[:, :-1], casting="same_kind")
         p = probabilities((z @ head.astype(np.float32) + offset[tile])[None, :, None])[0, :, 0]

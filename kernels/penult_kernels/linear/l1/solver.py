@@ -99,13 +99,8 @@ def _draws(blocks: Sequence[Block], rows: NDArray[Any]) -> list[list[int]]:
             continue
         if 8 * union(members).size * n_features <= budget.DEFAULT.columns_bytes:
             continue
-<<<<<<< HEAD
-        for index in family:
-            own = bytes_of(blocks[index], n_features)
-=======
         for place, index in enumerate(family):
             own = bytes_of(blocks[index], n_features, is_first=place == 0)
->>>>>>> lone
             if not groups or n_bytes + own > most:
                 groups.append([])
                 n_bytes = 0

@@ -117,7 +117,8 @@ class ByFeatures:
             replace(rough, limit=max(rough.limit, ROUGH_GAP), left=unseen),
             memory=MEMORY,
         )
-        between = xp.tensordot(asarray_like(few.weights, start), first.theta, axes=1)
+        known_heads = xp.reshape(first.theta, (first.theta.shape[0], -1))
+        between = xp.reshape(asarray_like(few.weights, start) @ known_heads, start.shape)
         stiffer = space.stiffness(between) - own.take(few.nearest).stiffness(between)
         known = pairs.of_others(few.nearest, stiffer)
         reached = lbfgs(space, space.flat(between), stop, memory=MEMORY, pairs=known)

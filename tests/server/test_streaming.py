@@ -11,12 +11,13 @@ from penult_kernels.moments.accumulation import moments_of
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
+from penult_server.compute.rows.reading import read_ahead
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra import parts as parts_module
 from penult_server.compute.spectra.descriptors import compute_descriptors
 from penult_server.compute.spectra.parts import Resources
 from penult_server.compute.spectra.spectra import compute_spectra
-from penult_server.compute.spectra.streaming import read_ahead, stream_moments
+from penult_server.compute.spectra.streaming import stream_moments
 from penult_server.errors import ServiceError
 from penult_server.messages import array_from_proto, array_to_proto
 from penult_server.stores.features import FeatureHeader, FeatureWriter

@@ -26,13 +26,13 @@ from penult_server.compute.memory import COPIES_OF_A_PRODUCT
 from penult_server.compute.neighbours.known import KnownGraphs
 from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.grouped import Grouped, GroupedFeatures, open_features
+from penult_server.compute.rows.reading import read_ahead
 from penult_server.compute.rows.resident import Resident, ResidentFeatures
 from penult_server.compute.rows.selected import selected_rows
 from penult_server.compute.spectra.inference_cache import InferenceCache
 from penult_server.compute.spectra.streaming import (
     moments_in_order,
     passes_over,
-    read_ahead,
     stream_bytes,
     stream_moments,
 )

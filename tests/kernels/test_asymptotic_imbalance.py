@@ -108,13 +108,24 @@ def constant(rng):
     return np.ones((1100, 3), np.float32), rows(rng, 1500, 3)
 
 
-@pytest.mark.parametrize("make", [few, no_gap, two_equal, other_directions, outliers, constant])
+def two_clusters(rng):
+    """Of one size and nearly points: log lambda_1 has no variance to first order."""
+    return tuple(0.01 * rows(rng, n, 3) + np.where(np.arange(n) % 2, 1, -1)[:, None] for n in (1100, 1500))
+
+
+@pytest.mark.parametrize("make", [few, no_gap, two_equal, other_directions, outliers, constant, two_clusters])
 def test_replicates_where_it_does_not_hold(rng, make, monkeypatch):
     monkeypatch.setattr("penult_kernels.spectra.inference.REPLICATES", 3)
     a, b = make(rng)
     found = infer_imbalance(a, b)
     assert found.method == Method.RESAMPLED
     np.testing.assert_array_equal(numbers(found), numbers(infer_imbalance(a, b, replicates=3)))
+
+
+def test_means_apart_from_zero_are_no_clusters(rng):
+    """The largest second moment about zero hardly varies either, but to first order."""
+    a, b = rows(rng, 1100) + 100, rows(rng, 1500) + 100
+    assert infer_imbalance(a, b, center=False).method == Method.ASYMPTOTIC
 
 
 def test_a_number_of_replicates_is_kept_to(rng):

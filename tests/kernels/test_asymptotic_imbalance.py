@@ -72,8 +72,9 @@ def test_scale_order_and_sides(rng):
     plain = infer_imbalance(a, b)
     for one, two in ((1e-15 * a, 1e-15 * b), (1e15 * a, 1e15 * b), (a[::-1], rng.permutation(b)), (a + 50, b - 9)):
         np.testing.assert_allclose(numbers(infer_imbalance(one, two, seed=3)), numbers(plain), rtol=1e-4)
-    wide = infer_imbalance(1e30 * a.astype(float), 1e30 * b.astype(float))
-    np.testing.assert_allclose(numbers(wide), numbers(plain), rtol=1e-5)
+    for scale in (1e-140, 1e-90, 1e30, 1e70):
+        wide = infer_imbalance(scale * a.astype(float), scale * b.astype(float))
+        np.testing.assert_allclose(numbers(wide), numbers(plain), rtol=1e-5)
     swapped = infer_imbalance(b, a)
     inverted = [1 / swapped.matched_ratio, 1 / swapped.high, 1 / swapped.low, swapped.p_value]
     np.testing.assert_allclose(inverted, numbers(plain), rtol=1e-6)

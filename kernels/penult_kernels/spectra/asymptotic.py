@@ -215,7 +215,8 @@ class _Direction:
         relative = values[1:] / values[0]
         weights = _weights(relative)
         share = max(float(xp.linalg.trace(products)) / float(values[0]) - 1 - relative.sum(), 0.0)
-        squares = float(xp.sum(products * products)) / float(values[0]) ** 2 - 1 - float(relative @ relative)
+        # Divided before they are squared, which neither overflows nor vanishes.
+        squares = float(xp.sum((products / float(values[0])) ** 2)) - 1 - float(relative @ relative)
         # The rest of the eigenvalues count as if each were their mean, weighted by their own size.
         beyond = _weights(np.clip([squares / share if share > 0 else 0.0], 0.0, relative.min(initial=1.0)))[0]
         self.gaussian_mixing = float(relative @ weights[:, 1]) + share * float(beyond[1])

@@ -48,7 +48,7 @@ def anchors(blocks: Sequence[Block]) -> Anchors | None:
     positions = np.unique([source for own in starts.values() for source in own])
     if not interpolation_pays((len(blocks) - positions.size) * blocks[0].n_columns):
         return None
-    # Of narrow features a batch has so many blocks that their weights would take more than they do.
+    # Of few columns a batch has so many blocks that their weights would take more than they do.
     if 8 * len(blocks) * positions.size > budget.DEFAULT.batch_bytes:
         return None
     weights = np.zeros((len(blocks), positions.size))

@@ -223,6 +223,8 @@ def test_how_an_imbalance_was_inferred() -> None:
     asymptotic = decode_spectra.spectra(message)
     assert asymptotic.inference == asymptotic.imbalance[0].inference == "asymptotic"
     assert "adjusted 0.08, asymptotic)" in repr(asymptotic.imbalance[0])
+    message.imbalance[0].p_value = 3e-7
+    assert " 3e-07 " in str(decode_spectra.spectra(message)), "a p-value that is only small is not 0"
     assert repr(asymptotic).endswith("(asymptotic))")
     assert str(asymptotic).endswith("intervals and p: asymptotic")
     assert "asymptotic" in asymptotic._repr_html_()

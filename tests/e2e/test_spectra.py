@@ -170,6 +170,7 @@ def test_what_a_run_is_organised_by_epoch_for_epoch(client, run):
     assert found.lift["class"][1] == alone.overall.lift["class"]
     assert list(found.lift) == ["class", "ground"]
     assert found.to_frame().epoch.unique().tolist() == [0, 1]
+    assert found.to_frame().inference.tolist() == [e.inference for one in found.spectra for e in one.imbalance]
     assert len(found.plot().axes) == 2
     with pytest.raises(penult.NotFound, match="extract them first"):
         client.run_neighbours(run, split="val")

@@ -72,8 +72,9 @@ def test_scale_order_and_sides(rng):
     plain = infer_imbalance(a, b)
     for one, two in ((1e-15 * a, 1e-15 * b), (1e15 * a, 1e15 * b), (a[::-1], rng.permutation(b)), (a + 50, b - 9)):
         np.testing.assert_allclose(numbers(infer_imbalance(one, two, seed=3)), numbers(plain), rtol=1e-4)
-    wide = infer_imbalance(1e30 * a.astype(float), 1e30 * b.astype(float))
-    np.testing.assert_allclose(numbers(wide), numbers(plain), rtol=1e-5)
+    for scale in (1e-140, 1e-90, 1e30, 1e70):
+        wide = infer_imbalance(scale * a.astype(float), scale * b.astype(float))
+        np.testing.assert_allclose(numbers(wide), numbers(plain), rtol=1e-5)
     swapped = infer_imbalance(b, a)
     inverted = [1 / swapped.matched_ratio, 1 / swapped.high, 1 / swapped.low, swapped.p_value]
     np.testing.assert_allclose(inverted, numbers(plain), rtol=1e-6)
@@ -108,13 +109,24 @@ def constant(rng):
     return np.ones((1100, 3), np.float32), rows(rng, 1500, 3)
 
 
-@pytest.mark.parametrize("make", [few, no_gap, two_equal, other_directions, outliers, constant])
+def two_clusters(rng):
+    """Of one size and nearly points: log lambda_1 has no variance to first order."""
+    return tuple(0.01 * rows(rng, n, 3) + np.where(np.arange(n) % 2, 1, -1)[:, None] for n in (1100, 1500))
+
+
+@pytest.mark.parametrize("make", [few, no_gap, two_equal, other_directions, outliers, constant, two_clusters])
 def test_replicates_where_it_does_not_hold(rng, make, monkeypatch):
     monkeypatch.setattr("penult_kernels.spectra.inference.REPLICATES", 3)
     a, b = make(rng)
     found = infer_imbalance(a, b)
     assert found.method == Method.RESAMPLED
     np.testing.assert_array_equal(numbers(found), numbers(infer_imbalance(a, b, replicates=3)))
+
+
+def test_means_apart_from_zero_are_no_clusters(rng):
+    """The largest second moment about zero hardly varies either, but to first order."""
+    a, b = rows(rng, 1100) + 100, rows(rng, 1500) + 100
+    assert infer_imbalance(a, b, center=False).method == Method.ASYMPTOTIC
 
 
 def test_a_number_of_replicates_is_kept_to(rng):

@@ -84,6 +84,16 @@ def test_answers_are_those_of_active_sets(rng, monkeypatch, solved_so, kind, lik
     compare(found, by_active_sets(monkeypatch, features, y, 2, problems, tolerance=TOLERANCE))
 
 
+@pytest.mark.parametrize("intercept", list(Intercept))
+def test_a_penalty_under_which_nothing_moves(rng, solved_so, intercept):
+    """The first head is the optimum, and without a free bias no entry joins a step."""
+    features, y = rows_of(rng, "correlated")
+    problems = draws(rng, Problem(l1=10.0, intercept=intercept))
+    found = solve(features, y, 2, problems, tolerance=TOLERANCE)
+    assert sum(solved_so) == len(problems)
+    assert all(one.certificate.converged and not np.any(one.weight) for one in found)
+
+
 def test_weights_offsets_soft_targets_and_a_path(rng, monkeypatch, solved_so):
     """Problems of other kinds beside each other: draws with weights, some of them 0; and a path."""
     features, y = rows_of(rng, "correlated")

@@ -73,6 +73,15 @@ def test_few_penalties_are_solved_at_once(rng, penalties):
     assert paths.anchors(blocks_of(features, y, [Problem(l2=float(l2)) for l2 in penalties])) is None
 
 
+def test_weights_of_very_many_blocks_are_not_made(rng, set_budget):
+    features, y = sample(rng, 60, 4)
+    sets = [np.arange(first, 60) for first in range(20)]
+    blocks = blocks_of(features, y, [Problem(rows=rows, l2=float(l2)) for rows in sets for l2 in np.logspace(-1, 0, 9)])
+    assert paths.anchors(blocks) is not None
+    set_budget(batch_bytes=2**16)
+    assert paths.anchors(blocks) is None
+
+
 def test_paths_of_different_rows_are_not_mixed(rng):
     features, y = sample(rng, 60, 4)
     sets = [np.arange(first, 60) for first in (0, 5, 10)]

@@ -77,14 +77,15 @@ class RunSpectra(Shown, Savable):
         """One row per epoch and comparison. Raises ImportError when pandas is missing.
 
         Columns: `epoch`, and of each comparison `label` (what is compared), `minority`, `majority`, `ratio`,
-        `matched_ratio`, `low`, `high`, `p_value`, `p_adjusted`, as `Imbalance` defines them.
+        `matched_ratio`, `low`, `high`, `p_value`, `p_adjusted`, `inference`, as `Imbalance` defines them.
         """
         rows = [
             (float(epoch), entry)
             for epoch, one in zip(self.epochs, self.spectra, strict=True)
             for entry in one.imbalance
         ]
-        columns = ("label", "minority", "majority", "ratio", "matched_ratio", "low", "high", "p_value", "p_adjusted")
+        compared = ("label", "minority", "majority", "ratio", "matched_ratio")
+        columns = (*compared, "low", "high", "p_value", "p_adjusted", "inference")
         return frame(
             {"epoch": [epoch for epoch, _ in rows]}
             | {name: [getattr(entry, name) for _, entry in rows] for name in columns}

@@ -282,6 +282,11 @@ def _in_words(entry: Imbalance, spectra: Spectra) -> str:
     return f"{pair} {entry.ratio:.3g}, at equal n {entry.matched_ratio:.3g} {interval} p={entry.p_adjusted:.2g}"
 
 
+def p_text(value: float) -> str:
+    """A p-value: three digits after the point, and no 0 where it is only small."""
+    return f"{value:.0e}" if value < 0.001 else f"{value:.3f}"
+
+
 def imbalance_lines(spectra: Spectra) -> list[str]:
     """The comparisons as a table of text; nothing when there are none."""
     if not spectra.imbalance:
@@ -304,8 +309,8 @@ def imbalance_lines(spectra: Spectra) -> list[str]:
             f"{entry.ratio:.3f}",
             f"{entry.matched_ratio:.3f}",
             f"{entry.low:.3f} .. {entry.high:.3f}",
-            f"{entry.p_value:.3f}",
-            f"{entry.p_adjusted:.3f}",
+            p_text(entry.p_value),
+            p_text(entry.p_adjusted),
         )
         for entry in spectra.imbalance
     ]

@@ -20,7 +20,9 @@ by second-order perturbation; the 1 is for the divisor n about the mean. The ans
 Whether that holds is judged by the rows. It does not hold without a gap below lambda_1, where v_1 is any mixture: the
 mean of sin^2 of the angle between the v_1 of n_a rows and the population's,
 sum over j > 1 of mean(x_1^2 x_j^2) / (lambda_1 - lambda_j)^2 / n_a, must be at most MOST_MIXING. Nor does it where a
-few rows decide: Lyapunov's ratio, sum |t|^3 / (sum t^2)^(3/2), must be at most MOST_LYAPUNOV.
+few rows decide: Lyapunov's ratio, sum |t|^3 / (sum t^2)^(3/2), must be at most MOST_LYAPUNOV. Nor where rows lie in two
+clusters of one size along v_1, so that t hardly varies: what vanishes faster, the square of the mean of x_1, is all
+there is then. For covariances sqrt(n_a) tau must be at least LEAST_SPREAD.
 """
 
 import math
@@ -47,6 +49,9 @@ MOST_MIXING = 0.05
 """Mean of sin^2 of the angle between the first eigenvector of a sample of the minority's size and the population's."""
 MOST_LYAPUNOV = 0.2
 """Lyapunov's ratio: Gaussian rows have 3.07 / sqrt(n)."""
+LEAST_SPREAD = 5.0
+"""sqrt(n) tau, 1.41 sqrt(n) of Gaussian rows: here the standard deviation of the mean of t is 3.5 times that of the
+square of the mean of x_1."""
 DIRECTIONS = 16
 """Eigenvectors along which every row is looked at; what is left of a row counts by its length."""
 
@@ -131,7 +136,10 @@ class AsymptoticPairs:
         for index, group in self._groups.items():
             if group.direction.n_seen != group.n_rows:
                 raise ValueError(f"expected {group.n_rows} rows of group {index}, got {group.direction.n_seen}")
-        return [pair.infer(confidence, center=self._center) if pair.holds() else None for pair in self._pairs]
+        return [
+            pair.infer(confidence, center=self._center) if pair.holds(center=self._center) else None
+            for pair in self._pairs
+        ]
 
 
 class _Group:
@@ -158,13 +166,17 @@ class _Pair:
         every = (*(group.direction for group in self.groups), self.pooled)
         return all(one.largest > 0 and one.gaussian_mixing <= MOST_MIXING * n_a for one in every)
 
-    def holds(self) -> bool:
+    def holds(self, *, center: bool) -> bool:
         n_a, n_b = (group.n_rows for group in self.groups)
         a, b = (group.direction for group in self.groups)
         # A permuted minority is n_a of all rows.
         samples = ((a, n_a), (b, n_b), (self.pooled, n_a))
+        least = LEAST_SPREAD if center else 0.0
         return self.could_hold() and all(
-            one.tau > 0 and one.mixing <= MOST_MIXING * n_a and one.lyapunov <= MOST_LYAPUNOV * math.sqrt(n)
+            one.tau > 0
+            and math.sqrt(n) * one.tau >= least
+            and one.mixing <= MOST_MIXING * n_a
+            and one.lyapunov <= MOST_LYAPUNOV * math.sqrt(n)
             for one, n in samples
         )
 
@@ -203,7 +215,8 @@ class _Direction:
         relative = values[1:] / values[0]
         weights = _weights(relative)
         share = max(float(xp.linalg.trace(products)) / float(values[0]) - 1 - relative.sum(), 0.0)
-        squares = float(xp.sum(products * products)) / float(values[0]) ** 2 - 1 - float(relative @ relative)
+        # Divided before they are squared, which neither overflows nor vanishes.
+        squares = float(xp.sum((products / float(values[0])) ** 2)) - 1 - float(relative @ relative)
         # The rest of the eigenvalues count as if each were their mean, weighted by their own size.
         beyond = _weights(np.clip([squares / share if share > 0 else 0.0], 0.0, relative.min(initial=1.0)))[0]
         self.gaussian_mixing = float(relative @ weights[:, 1]) + share * float(beyond[1])

@@ -220,7 +220,8 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
             timeout=asked.timeout,
             progress=asked.progress,
         )
-        return max((one.p_adjusted for one in spectra.imbalance), default=NAN)
+        known = [one.p_adjusted for one in spectra.imbalance if not math.isnan(one.p_adjusted)]
+        return max(known, default=NAN)
 
     def _scored(self, row: DiscoveryRow, heads: Mapping[str, AnyHeadLike], asked: _Asked) -> DiscoveryRow:
         test = cast("FeatureSet", asked.test)

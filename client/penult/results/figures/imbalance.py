@@ -23,7 +23,7 @@ from penult.results.figures.panels import (
     wrapped,
     write_at_right,
 )
-from penult.results.spectra import compared
+from penult.results.spectra import compared, p_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +126,7 @@ def _matched(entry: Imbalance) -> str:
 
 
 def _p(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
+    return "-" if math.isnan(value) else p_text(value)
 
 
 def _name(entry: Imbalance, spectra: Spectra) -> str:

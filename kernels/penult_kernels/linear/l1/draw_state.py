@@ -141,6 +141,11 @@ class DrawState:
         chosen = (u != 0) | (np.abs(self.best.gradient) > NEAR * l1)
         chosen[-1] |= self.intercept is Intercept.FREE
         chosen = np.flatnonzero(chosen)
+        self.steps += 1
+        if not chosen.size:
+            # Zero is the optimum, and no float64 product has certified it yet.
+            self.trial = u.copy()
+            return
         model = self.shared[np.ix_(chosen, chosen)]
         if self.corrections:
             signs = np.asarray([sign for sign, _ in self.corrections])
@@ -150,7 +155,6 @@ class DrawState:
         self.trial = np.zeros_like(u)
         gradient = self.best.gradient[chosen] + l2[chosen] * u[chosen]
         self.trial[chosen] = minimize_quadratic(model, gradient, u[chosen], l1[chosen])
-        self.steps += 1
 
     def fit(self, limit: float) -> BlockFit:
         """The best head and its certificate."""

@@ -54,11 +54,6 @@ class Sweeps:
         self._do(of_panel)
         return [logits + bias for logits, (_, bias) in zip(found, folded, strict=True)]
 
-    def rounded(self, index: int, head: Floats) -> Floats:
-        """The head (E,) of a block next to one of which float32 products multiply exactly the weights that it has."""
-        scale = self._members[index].scaling.unit
-        return np.append((head[:-1] / scale).astype(np.float32) * scale, head[-1])
-
     def gradients(self, which: Positions, residuals: Sequence[Floats], *, float32: bool) -> Floats:
         """Z^T R and 1^T R (B, E) of residuals (n,) on the rows of each block."""
         kind = _kind(float32)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.linear.blocks.blocks import Block
 from penult_kernels.linear.l2.choose import interpolation_pays
 
@@ -39,13 +40,16 @@ class Anchors:
 
 
 def anchors(blocks: Sequence[Block]) -> Anchors | None:
-    """Which of the blocks, of equally many columns and all with an l2, to solve first; None where that does not pay."""
+    """Which of the blocks, of equally many columns and all with an l2, to solve first; None where it does not pay."""
     starts: dict[int, dict[int, float]] = {}
     for path in _paths(blocks):
         for place, own in _starts([math.log10(blocks[index].l2) for index in path]):
             starts[path[place]] = {path[source]: weight for source, weight in own.items()}
     positions = np.unique([source for own in starts.values() for source in own])
     if not interpolation_pays((len(blocks) - positions.size) * blocks[0].n_columns):
+        return None
+    # Of few columns a batch has so many blocks that their weights would take more than they do.
+    if 8 * len(blocks) * positions.size > budget.DEFAULT.batch_bytes:
         return None
     weights = np.zeros((len(blocks), positions.size))
     for index, own in starts.items():

@@ -31,6 +31,7 @@ def with_workers(root: Path, use: Callable[[JobWorkers], Awaitable[None]]) -> No
             await asyncio.wait_for(use(workers), PATIENCE)
         finally:
             await workers.stop()
+            await asyncio.sleep(0.1)  # what ended workers had open closes at its end
         assert workers._forker is not None
         assert workers._forker.returncode == 0
 
@@ -100,7 +101,9 @@ def test_a_forker_that_hangs_is_ended(tmp_path, monkeypatch):
             await workers.take(needs_model=False)
         assert await forker.wait() == -signal.SIGKILL
         monkeypatch.setattr(job_workers, "START_SECONDS", PATIENCE)
-        await workers.take(needs_model=False)
+        worker = await workers.take(needs_model=False)
+        worker.kill()
+        await worker.wait()
 
     with_workers(tmp_path, use)
 

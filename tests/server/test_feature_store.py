@@ -1,7 +1,9 @@
 """Feature stores: what is read is what was written, whole or not at all, and damage never passes as zeros."""
 
 import dataclasses
+import errno
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
 from penult_server.stores import features as features_module
 from penult_server.stores.disk.sealed import sealed_text
+from penult_server.stores.feature_chunks import ChunkFiles
 from penult_server.stores.features import FeatureHeader, FeatureWriter, chunk_rows
 from penult_server.stores.manifest import LabelNames, read_manifest
 from penult_server.stores.reading import StoredFeatures
@@ -262,6 +265,21 @@ def test_labels_out_of_range_are_refused_by_row(tmp_path, name, value):
     with pytest.raises(ServiceError, match=f"{name} must lie in 0 .. 1, got {value} in row 21") as raised:
         write(tmp_path, arrays, (10, 20))
     assert raised.value.kind is ErrorKind.LABEL_OUT_OF_RANGE
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(features_module, "_create_arrays"), (features_module, "_accumulator"), (ChunkFiles, "write")],
+)
+def test_a_full_disk_or_memory_leaves_nothing(tmp_path, monkeypatch, owner, name):
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(owner, name, fail)
+    with pytest.raises(OSError, match="no space left"):
+        write(tmp_path, make(40, 3), cuts=(7,))
+    assert list((tmp_path / "features").iterdir()) == []
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("chunks")]
 
 
 def test_missing_rows_are_noticed(tmp_path):

@@ -4,8 +4,10 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
 from penult_server import pipes
-from penult_server.front.workers import job_workers
+from penult_server.front.workers import forked, job_workers
 from penult_server.front.workers.job_workers import JobWorkers
 from penult_server.front.workers.processes import Worker
 
@@ -29,6 +31,7 @@ def with_workers(root: Path, use: Callable[[JobWorkers], Awaitable[None]]) -> No
             await asyncio.wait_for(use(workers), PATIENCE)
         finally:
             await workers.stop()
+            await asyncio.sleep(0.1)  # what ended workers had open closes at its end
         assert workers._forker is not None
         assert workers._forker.returncode == 0
 
@@ -42,7 +45,8 @@ def has_ended(pid: int) -> bool:
 def test_each_worker_has_pipes_and_an_end_of_its_own(tmp_path):
     async def use(workers: JobWorkers) -> None:
         one, two, three = [await workers.take(needs_model=False) for _ in range(3)]
-        assert len({os.getsid(worker.pid) for worker in (one, two, three)}) == 3
+        while any(os.getsid(worker.pid) != worker.pid for worker in (one, two, three)):
+            await asyncio.sleep(0.01)
         two.kill()
         assert await two.wait() == two.returncode == -signal.SIGKILL
         two.kill()  # is nothing then
@@ -50,7 +54,8 @@ def test_each_worker_has_pipes_and_an_end_of_its_own(tmp_path):
         one.stdin.close()
         assert await one.wait() == 0
         assert await answer(three, tmp_path / "log") == "invalid_argument"
-        await three.wait()
+        assert await three.wait() == 0
+        assert (tmp_path / "log").read_text() == ""
         assert all(has_ended(worker.pid) for worker in (one, two, three))
 
     with_workers(tmp_path, use)
@@ -74,7 +79,7 @@ def test_a_worker_does_not_outlive_the_forker_and_the_next_one_has_another(tmp_p
         assert first is not None
         os.kill(first.pid, signal.SIGKILL)
         assert await worker.wait() == -signal.SIGKILL
-        # The front may not have learned of the forker's end yet, and is told so once.
+        # The front may not have learned of the forker's end yet; it does so at the first worker that it asks for.
         try:
             other = await workers.take(needs_model=False)
         except ChildProcessError:
@@ -96,7 +101,9 @@ def test_a_forker_that_hangs_is_ended(tmp_path, monkeypatch):
             await workers.take(needs_model=False)
         assert await forker.wait() == -signal.SIGKILL
         monkeypatch.setattr(job_workers, "START_SECONDS", PATIENCE)
-        await workers.take(needs_model=False)
+        worker = await workers.take(needs_model=False)
+        worker.kill()
+        await worker.wait()
 
     with_workers(tmp_path, use)
 
@@ -113,6 +120,50 @@ def test_a_forker_without_jobs_leaves(tmp_path, monkeypatch):
         assert await answer(two, tmp_path / "log") == "invalid_argument"
         assert await forker.wait() == 0
         assert workers._requests is None
+
+    with_workers(tmp_path, use)
+
+
+def test_a_forker_leaves_after_workers_that_end_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(job_workers, "IDLE_SECONDS", 0.0)
+
+    async def use(workers: JobWorkers) -> None:
+        taken = [await workers.take(needs_model=False) for _ in range(2)]
+        forker = workers._forker
+        assert forker is not None
+        os.kill(forker.pid, signal.SIGSTOP)  # both ends are told in one go
+        for worker in taken:
+            worker.kill()
+        os.kill(forker.pid, signal.SIGCONT)
+        time.sleep(0.3)  # while this process looks at nothing
+        assert await forker.wait() == 0
+
+    with_workers(tmp_path, use)
+
+
+def test_a_forker_stays_for_a_worker_that_was_asked_for_when_another_ended(tmp_path, monkeypatch):
+    """It is idle neither while it is asked for a worker nor until that one has ended."""
+    monkeypatch.setattr(job_workers, "IDLE_SECONDS", 0.0)
+    ending: list[Worker] = []
+
+    async def fork_late(requests: socket.socket, *, needs_model: bool) -> forked.ForkedWorker:
+        worker = await forked.fork_worker(requests, needs_model=needs_model)
+        while ending:
+            other = ending.pop()
+            other.kill()
+            await other.wait()
+            await asyncio.sleep(0.1)
+        return worker
+
+    monkeypatch.setattr(job_workers, "fork_worker", fork_late)
+
+    async def use(workers: JobWorkers) -> None:
+        ending.append(await workers.take(needs_model=False))
+        worker = await workers.take(needs_model=False)
+        await asyncio.sleep(0.3)
+        assert worker.returncode is None
+        assert await answer(worker, tmp_path / "log") == "invalid_argument"
+        assert await worker.wait() == 0
 
     with_workers(tmp_path, use)
 

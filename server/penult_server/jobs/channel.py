@@ -86,8 +86,9 @@ class WorkerChannel:
         with self._sending:
             if self._has_ended:
                 return
-            pipes.send(self._messages, message)
+            # Before it is sent: the front may close the worker's input as soon as it has read it.
             self._has_ended = is_last
+            pipes.send(self._messages, message)
 
     def _listen(self, orders: IO[bytes]) -> None:
         while (message := pipes.receive(orders, ToWorker)) is not None:
@@ -95,6 +96,8 @@ class WorkerChannel:
                 self._cancelled.set()
             elif message.pulse:
                 self._send(FromWorker(pulse=Pulse()))
+        if self._has_ended:
+            return
         # The front is gone, and nothing else could register this work. The job is queued again when a
         # server comes back.
         sys.stderr.write("the server has gone; this worker stops\n")

@@ -17,6 +17,7 @@ from penult_server.jobs.work import work
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import write_worker_lines
 from penult_server.machine.gpus import leave_if_lost, use_only
+from penult_server.machine.leaving import leave
 from penult_server.status import translate
 
 NICENESS = 10
@@ -56,3 +57,5 @@ def print_to(log: Path) -> None:
 
 if __name__ == "__main__":
     main()
+    # The thread that listens holds the input's lock, by which an interpreter that ends in order would abort.
+    leave(0)

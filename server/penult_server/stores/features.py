@@ -89,11 +89,15 @@ class FeatureWriter:
         self._parent = root / "features"
         self._parent.mkdir(parents=True, exist_ok=True)
         self._staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=self._parent))
-        arrays = _create_arrays(self._staging, header)
+        try:
+            arrays = _create_arrays(self._staging, header)
+            self._moments = _accumulator(header) if keeps_moments(header) else None
+        except BaseException:  # nobody enters the block that would remove it
+            self._remove()
+            raise
         self._files = ChunkFiles(self._staging, arrays)
         self._counts = np.zeros(header.labels.n_groups, dtype=np.int64)
         self._content = hashlib.sha256()
-        self._moments = _accumulator(header) if keeps_moments(header) else None
         shapes = {name: (one.chunks, one.dtype.newbyteorder("<")) for name, one in arrays.items()}
         self._chunks = Chunks(shapes, [self._files.write, self._identify, self._fold])
 
@@ -104,7 +108,7 @@ class FeatureWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._chunks.close()
-        shutil.rmtree(self._staging, ignore_errors=True)
+        self._remove()
 
     def append(
         self,
@@ -153,6 +157,9 @@ class FeatureWriter:
         write_manifest(self._staging, manifest)
         sync_tree(self._staging)
         return _place(self._staging, self._parent / digest, manifest)
+
+    def _remove(self) -> None:
+        shutil.rmtree(self._staging, ignore_errors=True)
 
     def _check(self, rows: dict[str, NDArray[np.generic]]) -> None:
         header, n = self._header, len(rows["features"])

@@ -45,20 +45,22 @@ async def fork_worker(requests: socket.socket, *, needs_model: bool) -> ForkedWo
     (stdin, its_input), (stdout, its_output), (news, its_news) = (socket.socketpair() for _ in range(3))
     with its_input, its_output, its_news, contextlib.suppress(BrokenPipeError):  # then the news ends, too
         pipes.ask_for_fork(requests, (its_input, its_output, its_news), needs_model=needs_model)
-    _, writer = await asyncio.open_unix_connection(sock=stdin)
-    try:
-        output, said = await _reading(stdout), await _reading(news)
+    with contextlib.ExitStack() as undone:
+        _, writer = await asyncio.open_unix_connection(sock=stdin)
+        undone.callback(writer.close)  # a worker that is forked nevertheless ends
+        output, said = await _reading(stdout, undone), await _reading(news, undone)
         pid = await pipes.number_from(said)
         if pid is None:
-            raise ChildProcessError("the process that forks job workers has died")
+            raise ChildProcessError("the process that forks job workers has died, or could not fork")
+        undone.pop_all()
         return ForkedWorker(pid, writer, output, said)
-    except BaseException:
-        writer.close()  # a worker that is forked nevertheless ends
-        raise
 
 
-async def _reading(pipe: socket.socket) -> asyncio.StreamReader:
-    """What comes from a socket, which is closed at its end."""
+async def _reading(pipe: socket.socket, undone: contextlib.ExitStack) -> asyncio.StreamReader:
+    """What comes from a socket, which is closed at its end, or by `undone`."""
     reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), pipe
+    )
+    undone.callback(transport.close)
     return reader

@@ -20,6 +20,7 @@ from penult_server import pipes
 from penult_server.front.access import server_token
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.registry_thread import Registry
+from penult_server.front.workers.job_workers import JobWorkers
 from penult_server.jobs.channel import WorkerChannel
 from penult_server.jobs.work import work
 from penult_server.registry.jobs import ENDED
@@ -33,7 +34,9 @@ DEADLINE = 100.0
 
 
 class ThreadWorkers:
-    """Takes the place of the queue's spare worker."""
+    """Takes the place of the queue's workers."""
+
+    log = Path("none.log")
 
     async def take(self, *_: Any, **__: Any) -> "ThreadWorker":
         return ThreadWorker()
@@ -116,7 +119,8 @@ class TinyServer:
         self.registry.deletions.reserve.keep()
         server_token(self.root)
         self.queue = JobQueue(self.registry, self.settings, set(), lambda: None)
-        self.queue._spare = ThreadWorkers()  # pyright: ignore[reportAttributeAccessIssue]
+        assert isinstance(self.queue._workers, JobWorkers)
+        self.queue._workers = ThreadWorkers()  # pyright: ignore[reportAttributeAccessIssue]
         await self.queue.start()
 
     async def stop(self) -> None:

@@ -193,11 +193,10 @@ def test_a_torn_upload_leaves_nothing(serve, arrays):
     server = serve()
     with server.connect() as client:
         client.features.upload(**arrays, name="whole")
-        stubs = client.connection.stubs.features
         upload, card = penult.wire.uploads.prepare(**arrays), cards_pb2.Card(name="torn")
         messages = list(penult.wire.transfer.upload_messages(upload, card, 1000))
         with pytest.raises(penult.InvalidRequest) as raised:
-            client.connection.upload(stubs.UploadFeatures, lambda: iter(messages[:-1]), timeout=30)
+            client.connection.upload(client.connection.stubs.upload_features, lambda: iter(messages[:-1]), timeout=30)
         assert raised.value.kind == "incomplete_upload"
         assert [one.names for one in client.features.list()] == [("whole",)]
         assert [path.name for path in (server.root / "features").iterdir()] == [client.features.list()[0].digest]

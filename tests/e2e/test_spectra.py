@@ -156,6 +156,9 @@ def test_a_whole_run_is_one_answer(client, run):
         assert alone.reused
         np.testing.assert_array_equal(one.eigenvalues, alone.eigenvalues)
         assert one.imbalance == alone.imbalance
+    said = answer.to_frame().inference.tolist()
+    assert said == [entry.inference for one in answer.spectra for entry in one.imbalance]
+    assert set(said) == {"resampled"}
     with pytest.raises(penult.NotFound, match="no run"):
         client.run_spectra("nothing", split="test")
 
@@ -170,7 +173,6 @@ def test_what_a_run_is_organised_by_epoch_for_epoch(client, run):
     assert found.lift["class"][1] == alone.overall.lift["class"]
     assert list(found.lift) == ["class", "ground"]
     assert found.to_frame().epoch.unique().tolist() == [0, 1]
-    assert found.to_frame().inference.tolist() == [e.inference for one in found.spectra for e in one.imbalance]
     assert len(found.plot().axes) == 2
     with pytest.raises(penult.NotFound, match="extract them first"):
         client.run_neighbours(run, split="val")

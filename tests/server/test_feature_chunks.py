@@ -1,6 +1,8 @@
 """Chunks: every work sees every row once and in order, in the memory of two chunks; what fails is told, once."""
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -69,3 +71,27 @@ def test_what_a_work_raises_is_raised_before_its_memory_is_used_again() -> None:
         chunks.add(rows(40))
     chunks.close()
     assert [index for index, _, _ in seen.chunks] == [0, 1, 2]
+
+
+class Holder:
+    """Has chunks whose work is its own method, as the writer of a feature set has."""
+
+    def __init__(self) -> None:
+        self.chunks = Chunks(SHAPES, [self.see])
+
+    def see(self, chunk: Chunk) -> None:
+        self.seen = chunk.n_rows
+
+
+def test_what_is_in_memory_goes_at_the_end_and_waits_for_no_collection() -> None:
+    gc.disable()
+    try:
+        holder = Holder()
+        holder.chunks.add(rows(9))
+        holder.chunks.finish()
+        holder.chunks.close()
+        left = weakref.ref(holder)
+        del holder
+        assert left() is None
+    finally:
+        gc.enable()

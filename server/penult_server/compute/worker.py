@@ -171,7 +171,9 @@ class Worker(
 
     def UploadFeatures(self, request_iterator: Iterator[UploadMessage], context: Context) -> features_pb2.FeatureSet:
         try:
-            return receive(self._root, request_iterator)
+            stored = receive(self._root, request_iterator)
+            give_back_much()
+            return stored
         except Exception as error:  # the seam, see `refuse`
             read_on(context, request_iterator)
             refuse(context, error)

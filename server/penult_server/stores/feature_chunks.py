@@ -82,9 +82,14 @@ class Chunks:
             self._wait_for(place)
 
     def close(self) -> None:
-        """End the threads, without the chunks that no work has started on."""
+        """End the threads, without the chunks that no work has started on, and give up what is in memory.
+
+        Works are methods of whoever holds this: with them gone, memory does not wait for a collection of circles.
+        """
         for _, thread in self._works:
             thread.shutdown(cancel_futures=True)
+        self._works, self._busy = [], [[] for _ in range(PLACES)]
+        self._places = [{} for _ in range(PLACES)]
 
     def _memory(self) -> dict[str, NDArray[Any]]:
         """Where rows go now."""

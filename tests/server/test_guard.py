@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import os
 import stat
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -259,3 +263,42 @@ def test_a_token_is_checked_in_microseconds(server, tokens):
     for _ in range(n):
         server.authenticator.of_token(shown)
     assert (time.thread_time() - started) / n < 200e-6
+
+
+LEFT = """
+import gc, sys
+from pathlib import Path
+from guarded import Guarded, OWNER, metadata
+import grpc
+from penult_proto.v1 import refits_pb2
+
+class Endless(Guarded):
+    def service(self, details):
+        async def stream(request, context):
+            while True:
+                yield b"x" * 300_000
+        return grpc.unary_stream_rpc_method_handler(
+            stream, request_deserializer=refits_pb2.ComputeRefitsRequest.FromString
+        )
+
+gc.set_threshold(50, 2, 2)
+server = Endless(Path(sys.argv[1]))
+compute = server.channel.unary_stream("/penult.v1.RefitService/ComputeRefits")
+for _ in range(200):
+    call = compute(b"", metadata=metadata(OWNER), timeout=20)
+    next(call)
+    call.cancel()
+server.close()
+"""
+
+
+def test_a_stream_that_is_left_while_it_sends_does_not_end_the_server(tmp_path):
+    """Its end comes after its call's: gRPC then reads freed memory when it is asked for the peer."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

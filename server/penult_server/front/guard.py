@@ -70,9 +70,8 @@ class Guard(grpc.aio.ServerInterceptor):
         if caller is not None:
             CALLER.set(caller)  # for who counts calls by user
         started = time.perf_counter()
-        written = self._notes.ended(
-            method, caller, context, messages=(), kind=error.kind, started=started, stored=False
-        )
+        peer = str(context.peer())
+        written = self._notes.ended(method, caller, peer, messages=(), kind=error.kind, started=started, stored=False)
         if written is not None:
             await written
         await abort(context, error)

@@ -44,7 +44,7 @@ class Notes:
         self,
         method: str,
         caller: Caller | None,
-        context: Context,
+        peer: str,
         *,
         messages: tuple[Any, ...],
         kind: str,
@@ -54,7 +54,8 @@ class Notes:
         """Write a line of a call, if it is to have one; done once it is written.
 
         `messages`: the answer and the request, where there are such, the first to name a thing tells what it is about;
-        `kind` is that of the call's error, empty for none; `stored`: all that it answered was there before.
+        `peer` is where the call came from; `kind` is that of the call's error, empty for none; `stored`: all that it
+        answered was there before.
         """
         changes = not method.rpartition("/")[2].startswith(LOOKING) and not stored
         left_out: int | None = 0
@@ -67,7 +68,7 @@ class Notes:
                 request_id=caller.request_id if caller else "",
                 user=caller.user if caller else "",
                 token=caller.token_id if caller else "",
-                peer=str(context.peer()),
+                peer=peer,
                 method=method,
                 what=next((what for message in messages if (what := named(message))), ""),
                 code=STATUS_CODES[ErrorKind(kind)].name if kind else "OK",
@@ -87,6 +88,8 @@ class Admitted:
         self._asked: Any = None
         self._answered: Any = None
         self._started = time.perf_counter()
+        # Asked now: of a stream that is ended once its call is gone, gRPC reads freed memory to answer.
+        self._peer = str(context.peer())
 
     async def __aenter__(self) -> "Admitted":
         CALLER.set(self._caller)
@@ -107,7 +110,7 @@ class Admitted:
         """Raises grpc's AbortError in place of what the handler raised."""
         self._opened.__exit__(None, None, None)
         refusal: ServiceError | None = None
-        if self._call.is_cut and error is not None:
+        if self._call.is_cut and error is not None and not isinstance(error, GeneratorExit):
             self._call.task.uncancel()
             refusal = ServiceError(
                 ErrorKind.UNAUTHENTICATED, "the token of this call has ended: ask the server's owner for another"
@@ -119,13 +122,13 @@ class Admitted:
         written = self._notes.ended(
             self._method,
             self._caller,
-            self._context,
+            self._peer,
             messages=(self._answered, self._asked),
             kind=kind,
             started=self._started,
             stored=error is None and record.source == "stored",
         )
-        # Of a stream whose reader has gone nothing may be waited for.
+        # Of a stream whose reader has gone nothing may be waited for, and nothing answered.
         if written is not None and not isinstance(error, GeneratorExit):
             await written
         if refusal is not None:

@@ -68,10 +68,11 @@ class OpenToAll:
 
     async def _messages(self, method: str, handler: Any, context: Context) -> AsyncIterator[Any]:
         """The messages of a call. Raises ServiceError: INVALID_ARGUMENT, TOO_LARGE, BUSY."""
+        host = str(context.peer()).rpartition(":")[0]  # the machine that calls, without its port
         for number in range(MOST_MESSAGES):
             # One at a time from each machine: gRPC bounds a message by what callers with a token may send. Who waits
             # for a later one of a stream is not in the way of probes.
-            turn = self._turns.setdefault(f"{method} {min(number, 1)} {_host(context)}", asyncio.Lock())
+            turn = self._turns.setdefault(f"{method} {min(number, 1)} {host}", asyncio.Lock())
             try:
                 async with asyncio.timeout(READ_SECONDS), turn:
                     content: Any = await context.read()
@@ -93,8 +94,3 @@ class OpenToAll:
                 yield handler.request_deserializer(content)
             except DecodeError:
                 raise ServiceError(ErrorKind.INVALID_ARGUMENT, "the request is no message of this protocol") from None
-
-
-def _host(context: Context) -> str:
-    """The machine that calls, without its port."""
-    return str(context.peer()).rpartition(":")[0]

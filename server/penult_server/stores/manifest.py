@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from penult_proto.notes import NoteId
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
 from penult_server.records import Attribute, LabelNames
-from penult_server.stores.disk.sealed import read_sealed, sealed_text
+from penult_server.stores.disk.sealed import read_sealed
 
 FORMAT = 2
 """Number of the layout on disk; a newer one is refused, never guessed at. 2: moments packed in strips."""
@@ -55,11 +55,6 @@ class FeatureManifest:
     notes: tuple[Note, ...] = ()
     """How the labels were read, where that is not obvious."""
     format: int = FORMAT
-
-
-def write_manifest(directory: Path, manifest: FeatureManifest) -> None:
-    """Write `manifest.json`, with its digest; the caller makes it durable together with the directory."""
-    (directory / "manifest.json").write_text(sealed_text(asdict(manifest)), encoding="utf-8")
 
 
 def read_manifest(directory: Path) -> FeatureManifest:
@@ -106,21 +101,6 @@ def _not_stored(directory: Path) -> ServiceError:
 def as_tuples(values: dict[str, Any]) -> dict[str, Any]:
     """JSON's lists as the tuples they were."""
     return {key: tuple(cast("list[Any]", value)) if isinstance(value, list) else value for key, value in values.items()}
-
-
-def hash_files(directory: Path, known: Mapping[str, str]) -> tuple[dict[str, str], int]:
-    """sha256 of every file below `directory` but the manifest, by relative path; and their total size.
-
-    Those in `known` are taken from there: they were made of what was written, in memory.
-    """
-    digests: dict[str, str] = {}
-    size = 0
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and path.name != "manifest.json":
-            key = path.relative_to(directory).as_posix()
-            digests[key] = known.get(key) or _digest_of(path)
-            size += path.stat().st_size
-    return digests, size
 
 
 def damaged_files(directory: Path, manifest: FeatureManifest) -> list[str]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from penult_kernels.moments.accumulation import MomentAccumulator
 from penult_server.stores.feature_chunks import Chunk
 from penult_server.stores.manifest import FeatureManifest
-from penult_server.stores.places.local import LocalStore
+from penult_server.stores.places.opening import store_of
 from penult_server.stores.writing.commit import commit_features
 from penult_server.stores.writing.header import (
     FeatureHeader,
@@ -39,7 +39,7 @@ class FeatureWriter:
 
     def __init__(self, root: Path, header: FeatureHeader) -> None:
         self._header = header
-        self._attempt = LocalStore(root).attempt("features")
+        self._attempt = store_of(root).attempt("features")
         self._content = hashlib.sha256()
         try:
             self._moments = _accumulator(header) if keeps_moments(header) else None

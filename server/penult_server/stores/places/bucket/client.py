@@ -101,7 +101,7 @@ class Bucket:
 
     def get(self, key: str) -> tuple[memoryview, str]:
         """An object and its ETag. Raises FileNotFoundError."""
-        with self._translated(key):
+        with self._translated(key, is_reading=True):
             result = obstore.get(self._store, key)
             return memoryview(result.bytes()), result.meta["e_tag"] or ""
 
@@ -115,7 +115,7 @@ class Bucket:
 
     def head(self, key: str) -> Listed:
         """What is known of an object. Raises FileNotFoundError."""
-        with self._translated(key):
+        with self._translated(key, is_reading=True):
             return _listed(obstore.head(self._store, key))
 
     def listed(self, prefix: str) -> Iterator[Listed]:
@@ -131,11 +131,14 @@ class Bucket:
                 obstore.delete(self._store, keys)
 
     @contextmanager
-    def _translated(self, key: str) -> Generator[None]:
+    def _translated(self, key: str, *, is_reading: bool = False) -> Generator[None]:
+        """An object that is not there is told as such where one is read; elsewhere the bucket is not there."""
         try:
             yield
-        except exceptions.BaseError as error:
-            said = str(error).split("\n\nDebug source")[0].split("\n")[0]
+        except (exceptions.BaseError, FileNotFoundError) as error:
+            said = str(error).split("\n\nDebug source")[0].replace("\n", " ")
+            if isinstance(error, FileNotFoundError) and is_reading and "NoSuchBucket" not in said:
+                raise
             raise ServiceError(
                 ErrorKind.DISK_FAILED,
                 f"the object store {self.url} failed at {key or 'its address'} ({said}); what was stored before is not "

@@ -17,6 +17,8 @@ from penult_server.stores.places.store import OBJECTS, Files, Store
 
 STORE_FILE = "store.json"
 CACHE_BYTES = 16 * 2**30
+COLLECT_SECONDS = 86400.0
+"""Age, by the bucket's clock, at which what nothing names in it is removed: longer than any writer is silent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,6 +119,17 @@ def test_what_is_no_bucket_is_refused(tmp_path, wrong):
         prepare_store(tmp_path, wrong)
 
 
+def test_what_a_root_had_before_stays_on_its_disk(s3, url, tmp_path):
+    assert write(tmp_path)
+    prepare_store(tmp_path, url, s3.endpoint)
+    assert not write(tmp_path)
+    assert (keys(tmp_path), bytes_elsewhere(tmp_path / KIND / DIGEST)) == ([], 0)
+    (tmp_path / KIND / DIGEST / "x/c/0").unlink()
+    assert write(tmp_path)
+    assert files_of(tmp_path / KIND / DIGEST).damaged(sums()) == []
+    assert len(keys(tmp_path)) == len(CONTENT)
+
+
 def test_a_service_that_is_not_there_and_a_bucket_that_is_not_are_told(s3, tmp_path, monkeypatch):
     from penult_server.stores.places.bucket import client
 

@@ -137,7 +137,7 @@ class LocalFiles:
 def bytes_of(content: Content) -> memoryview:
     """The bytes, without a copy. An array must be contiguous."""
     if isinstance(content, np.ndarray):
-        return memoryview(content.reshape(-1).view(np.uint8))
+        return content.reshape(-1).view(np.uint8).data
     return memoryview(content)
 
 

@@ -64,6 +64,9 @@ class BucketAttempt:
 
         The service decides who is first. Raises ServiceError (DISK_FAILED), also where a file is not there.
         """
+        own = self._pointers.on_disk(self._kind, digest)
+        if own is not None and keeps(own):
+            return False
         files = {**files, **self._put_directory()}
         self._check(files)
         entry = Entry(kind=self._kind, digest=digest, attempt=self.name, files=files, manifest=manifest).renewed()

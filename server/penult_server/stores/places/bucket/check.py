@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+from collections.abc import Callable
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
@@ -48,9 +49,9 @@ def claim_bucket(bucket: Bucket, owner: str, root: str) -> None:
             ) from None
 
 
-def _is_done(write: object) -> bool:
+def _is_done(write: Callable[[], object]) -> bool:
     try:
-        write()  # pyright: ignore
+        write()
     except TakenError:
         return False
     return True

@@ -1,7 +1,7 @@
 """A prefix of a bucket: objects whole, conditions that decide who was first, and what goes wrong in our own words."""
 
-# pyright: reportMissingTypeStubs=false
-# What obstore answers is typed in its stubs, without its exceptions' constructors.
+# pyright: reportUnknownMemberType=false
+# Of obstore's lists one form is typed in part.
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager

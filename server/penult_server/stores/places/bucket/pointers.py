@@ -10,6 +10,7 @@ from penult_server.stores.places.bucket.cache import Cache
 from penult_server.stores.places.bucket.client import Bucket, TakenError
 from penult_server.stores.places.bucket.entries import Entry, read_entry
 from penult_server.stores.places.bucket.files import BucketFiles
+from penult_server.stores.places.local import LocalFiles
 from penult_server.stores.places.store import MANIFEST, OBJECTS
 
 
@@ -30,6 +31,12 @@ class Pointers:
     def files(self, entry: Entry) -> BucketFiles:
         """The files of an entry."""
         return BucketFiles(self._bucket, self._cache, entry)
+
+    def on_disk(self, kind: str, digest: str) -> LocalFiles | None:
+        """The files of a thing that was stored before the root had a bucket; they stay where they are."""
+        directory = self._root / kind / digest
+        is_own = (directory / MANIFEST).is_file() and not (directory / OBJECTS).exists()
+        return LocalFiles(directory) if is_own else None
 
     def names(self, kind: str, digest: str, attempt: str) -> bool:
         """Whether the directory of a thing names an attempt."""

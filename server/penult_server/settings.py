@@ -85,7 +85,7 @@ class Settings:
     job_devices: tuple[str, ...] = ()
     """GPUs of the jobs, named as in CUDA_VISIBLE_DEVICES; without, all but the first of several, or the only one."""
     store: str = ""
-    """Bucket in which checkpoints and features lie, such as "s3://bucket/prefix"; the root remembers it."""
+    """Bucket in which checkpoints, features and groupings lie, such as "s3://bucket/prefix"; the root remembers it."""
     store_endpoint: str = ""
     """Address of its service; empty for what the environment says, else Amazon's."""
     store_cache_bytes: int = 0

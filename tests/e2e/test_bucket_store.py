@@ -1,4 +1,4 @@
-"""A server whose checkpoints and features lie in a bucket: the answers, and the digests, of one on a disk."""
+"""A server whose checkpoints, features and groupings lie in a bucket: answers and digests of one on a disk."""
 
 import shutil
 from collections.abc import Iterator
@@ -42,11 +42,14 @@ def work(client: penult.Client, table: Path, tiny: dict, out: Path) -> dict[str,
     further = client.finetune(dataset="shapes", epochs=1, start=last, **tiny | {"backbone": None}).wait()
     directory = client.checkpoints.export(last, out)
     again = client.checkpoints.import_(directory).wait()
+    grouping = client.groupings.upload(mine, {3: "x", 5: "y"})
     return {
+        "grouping": grouping.digest,
         "last": last.digest,
         "checkpoints": [one.digest for one in (*run.checkpoints, *further.checkpoints, again)],
         "sets": {name: one.digest for name, one in sets.items()} | {"mine": mine.digest},
         **answers(client, sets["train"].digest, sets["val"].digest, mine.digest, last.digest),
+        "values": client.groupings.get(grouping.digest).values.tolist(),
     }
 
 
@@ -80,7 +83,7 @@ def test_answers_and_digests_are_those_of_a_disk(serve, tmp_path, table, tiny, b
     assert said["disk"] == said["bucket"]
     root, digests = roots["bucket"], said["disk"]["sets"]
     assert not list((root / "features").glob("*/features")), "no rows lie on the disk"
-    assert not list((root / "checkpoints").glob("*/*.safetensors"))
+    assert not [*root.glob("checkpoints/*/*.safetensors"), *root.glob("groupings/*/*.npz")]
     assert len(in_bucket(root)) > 30
     assert verify_store(root).damages == []
 
@@ -90,9 +93,10 @@ def test_answers_and_digests_are_those_of_a_disk(serve, tmp_path, table, tiny, b
     with server.connect() as client:
         found = answers(client, digests["train"], digests["val"], digests["mine"], said["disk"]["last"])
         assert found == {name: said["disk"][name] for name in found}
+        assert client.groupings.get(said["disk"]["grouping"]).values.tolist() == said["disk"]["values"]
         again = client.extract(said["disk"]["last"], splits=["val"]).wait()
         assert again["val"].digest == digests["val"]
-        for mine in (client.features, client.runs, client.checkpoints):
+        for mine in (client.groupings, client.features, client.runs, client.checkpoints):
             for one in mine.list():
                 mine.delete(one, dependents=True)
         assert not client.features.list()

@@ -200,7 +200,8 @@ def read_manifest(root: Path, digest: str) -> CheckpointManifest:
     that was written (its digest no longer follows from it).
     """
     directory = checkpoint_directory(root, digest)
-    if not directory.is_dir():
+    # On another machine of a cluster nothing has asked for it yet.
+    if not directory.is_dir() and not store_of(root).find(FOLDER, digest):
         raise ServiceError(
             ErrorKind.UNKNOWN_CHECKPOINT,
             f"there is no checkpoint {digest!r} in the store; list the runs for those that exist",

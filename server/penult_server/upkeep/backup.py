@@ -147,7 +147,7 @@ def _check_own(root: Path) -> None:
     if place is not None:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
-            f"the checkpoints and features of {root} lie in {place.url}, which is not copied file by file: keep "
+            f"checkpoints and features of {root} lie in {place.url}, which is not copied file by file: keep "
             "versions of that bucket, or replicate it, by its own means, and copy the root while no server runs",
         )
 

@@ -26,6 +26,7 @@ from penult_server.stores.disk.sealed import SEAL, add_seals, sealed_files, thin
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import read_manifest
 from penult_server.stores.places.opening import read_place, store_of
+from penult_server.stores.places.store import KINDS
 from penult_server.stores.runs import read_run_record
 from penult_server.upkeep.verify import REGISTRY, TABLES_OF, opened, structure_of
 
@@ -135,7 +136,7 @@ def _find_elsewhere(root: Path, said: list[str]) -> None:
     if place is None:
         return
     store = store_of(root)
-    for kind in ("checkpoints", "features"):
+    for kind in KINDS:
         lost = [one for one in store.digests(kind) if not (root / kind / one).is_dir()]
         found = sum(store.find(kind, digest) for digest in lost)
         if found:

@@ -121,8 +121,7 @@ def _registered(connection: sqlite3.Connection) -> dict[str, set[str]]:
 
 def _checkpoint(root: Path, digest: str, found: Verification) -> None:
     CheckpointStream(root, digest).verify()
-    for name in damaged_elsewhere(root / "checkpoints" / digest):
-        found.add("checkpoint", digest, f"its file {name} is missing or altered in the object store")
+    _elsewhere(root / "checkpoints" / digest, "checkpoint", found)
 
 
 def _features(root: Path, digest: str, found: Verification) -> None:
@@ -136,6 +135,13 @@ def _features(root: Path, digest: str, found: Verification) -> None:
 
 def _grouping(root: Path, digest: str, found: Verification) -> None:
     _ = StoredGrouping(root, digest).arrays
+    _elsewhere(root / "groupings" / digest, "grouping", found)
+
+
+def _elsewhere(directory: Path, kind: str, found: Verification) -> None:
+    """What was read may have come from this machine's cache."""
+    for name in damaged_elsewhere(directory):
+        found.add(kind, directory.name, f"its file {name} is missing or altered in the bucket")
 
 
 def _dataset(root: Path, digest: str, found: Verification) -> None:

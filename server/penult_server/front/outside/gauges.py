@@ -18,6 +18,7 @@ from penult_server.registry.jobs import JobCount
 from penult_server.stores.disk.sealed import things
 from penult_server.stores.disk.sizes import Sizes
 from penult_server.stores.places.opening import bytes_elsewhere
+from penult_server.stores.places.store import KINDS
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 STORE_SECONDS = 300.0
@@ -66,7 +67,7 @@ class FactsOfServer:
     def _measured_folders(self) -> dict[str, int]:
         """Bytes by folder, those that lie in a bucket with them."""
         sizes = {name: Sizes().of(self._root / name) for name in FOLDERS}
-        for folder in ("checkpoints", "features"):
+        for folder in KINDS:
             sizes[folder] += sum(bytes_elsewhere(one) for one in things(self._root, folder))
         return sizes
 

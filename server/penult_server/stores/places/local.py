@@ -22,7 +22,7 @@ class LocalStore:
         self._root = root
 
     def attempt(self, kind: str, name: str = "") -> Attempt:
-        """Begin to write a thing; with the name of an attempt that has begun, take part in that."""
+        """Begin to write a thing; with the name of one that somebody has started, take part in it."""
         parent = self._root / kind
         if name:
             return LocalAttempt(parent / name)
@@ -122,7 +122,7 @@ class LocalFiles:
             raise AlteredError(name)
 
     def missing(self, names: Mapping[str, str]) -> list[str]:
-        """Those of the names that are not there."""
+        """Which of the names are not there."""
         return [name for name in names if not (self._directory / name).is_file()]
 
     def damaged(self, digests: Mapping[str, str]) -> list[str]:

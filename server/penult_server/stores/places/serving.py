@@ -21,7 +21,7 @@ def prepare_store(root: Path, url: str = "", endpoint: str = "", cache_bytes: in
     if known is not None and url and url.rstrip("/") != known.url:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
-            f"the checkpoints and features of {root} lie in {known.url}, and --store names {url} (by "
+            f"checkpoints, features and groupings of {root} lie in {known.url}, and --store names {url} (by "
             f"{STORE_FILE} there): leave it out, or serve another root",
         )
     place = known or Place(url=url.rstrip("/"), owner=secrets.token_hex(16))

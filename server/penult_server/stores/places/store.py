@@ -15,6 +15,8 @@ Content: TypeAlias = bytes | NDArray[Any]
 """Bytes, or a contiguous array whose bytes they are."""
 MANIFEST = "manifest.json"
 OBJECTS = "objects.json"
+KINDS = ("checkpoints", "features", "groupings")
+"""Folders of what is written by attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Files(Protocol):
         ...
 
     def missing(self, names: Mapping[str, str]) -> list[str]:
-        """Those of the names that are not there; nothing is read."""
+        """Which of the names are not there; nothing is read."""
         ...
 
     def damaged(self, digests: Mapping[str, str]) -> list[str]:
@@ -106,7 +108,7 @@ class Store(Protocol):
     """Where things are kept."""
 
     def attempt(self, kind: str, name: str = "") -> Attempt:
-        """Begin to write a thing; with the name of an attempt that has begun, take part in that."""
+        """Begin to write a thing; with the name of one that somebody has started, take part in it."""
         ...
 
     def find(self, kind: str, digest: str) -> bool:

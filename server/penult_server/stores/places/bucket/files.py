@@ -42,7 +42,7 @@ class BucketFiles:
         np.copyto(np.frombuffer(bytes_of(out), np.uint8), np.frombuffer(content, np.uint8))
 
     def missing(self, names: Mapping[str, str]) -> list[str]:
-        """Those of the names that are not in the bucket, or have another size."""
+        """Which of the names are not in the bucket, or have another size."""
         prefix = data_prefix(self._entry.kind, self._entry.attempt)
         there = {one.key.removeprefix(prefix): one.size for one in self._bucket.listed(prefix)}
         said = self._entry.files

@@ -1,4 +1,4 @@
-"""A root whose checkpoints and features lie in a bucket."""
+"""A root whose checkpoints, features and groupings lie in a bucket."""
 
 import logging
 import secrets
@@ -30,7 +30,7 @@ class BucketStore:
         self._collector = Collector(self.bucket)
 
     def attempt(self, kind: str, name: str = "") -> Attempt:
-        """Begin to write a thing; with the name of an attempt that has begun, take part in that."""
+        """Begin to write a thing; with the name of one that somebody has started, take part in it."""
         return BucketAttempt(self.bucket, self._pointers, kind, name or secrets.token_hex(16))
 
     def find(self, kind: str, digest: str) -> bool:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -325,6 +327,62 @@ def test_the_cache_is_asked_first_compared_and_bounded(root, monkeypatch):
     folder = stored.directory()
     (folder / "y/c/0").write_bytes(b"other")
     assert (stored.directory() / "y/c/0").read_bytes() == CONTENT["y/c/0"]
+
+
+def test_chunks_that_are_read_in_order_are_fetched_ahead(root, monkeypatch):
+    store, attempt = store_of(root), store_of(root).attempt(KIND)
+    names = [f"x/c/{number}/0" for number in range(8)]
+    files = {name: attempt.put(name, name.encode() * 9) for name in names}
+    assert attempt.commit(DIGEST, "{}", files, lambda _: True)
+    real, at_once = store.bucket.get, threading.Barrier(4)
+
+    def get(key):
+        if key.endswith(("/2/0", "/3/0", "/4/0", "/5/0")):
+            at_once.wait(20)  # nobody comes through alone
+        return real(key)
+
+    monkeypatch.setattr(store.bucket, "get", get)
+    stored, out = files_of(root / KIND / DIGEST), np.empty(9 * 7, np.uint8)
+    for name in names:
+        stored.fill(name, out, files[name].sha256)
+        assert out.tobytes() == name.encode() * 9
+    monkeypatch.setattr(store.bucket, "get", real)
+    asked = counted(root, monkeypatch)
+    shutil.rmtree(root / "cache")
+    other = files_of(root / KIND / DIGEST)
+    for number in (5, 1, 3):
+        other.fill(names[number], out, files[names[number]].sha256)
+    assert len(asked) == 3, "whoever picks chunks gets those alone"
+
+
+def test_what_was_fetched_ahead_goes_with_its_reader(root):
+    import gc
+    import weakref
+
+    gc.disable()
+    try:
+        write(root)
+        stored = files_of(root / KIND / DIGEST)
+        stored.fill("x/c/0", np.empty(1000, np.uint8), sums()["x/c/0"])
+        left = weakref.ref(stored._ahead)
+        del stored
+        assert left() is None
+    finally:
+        gc.enable()
+
+
+def test_an_error_of_a_chunk_is_told_to_who_asks_for_it(root):
+    store, attempt = store_of(root), store_of(root).attempt(KIND)
+    names = [f"x/c/{number}/0" for number in range(4)]
+    files = {name: attempt.put(name, name.encode()) for name in names}
+    assert attempt.commit(DIGEST, "{}", files, lambda _: True)
+    store.bucket.put(f"data/{KIND}/{attempt.name}/{names[3]}", b"altered")
+    stored, out = files_of(root / KIND / DIGEST), np.empty(7, np.uint8)
+    for name in names[:3]:
+        stored.fill(name, out, files[name].sha256)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=names[3]):
+            stored.fill(names[3], out, files[names[3]].sha256)
 
 
 def test_the_cache_holds_no_more_than_it_may(tmp_path):

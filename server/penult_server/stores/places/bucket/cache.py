@@ -33,6 +33,10 @@ class Cache:
         """Bytes added by this process since it last looked; the first time it looks at once."""
         self._lock = threading.Lock()
 
+    def has(self, sha256: str) -> bool:
+        """Whether a file is here; whether it is whole is known once it is read."""
+        return (self._directory / sha256).exists()
+
     def fill(self, sha256: str, out: NDArray[Any]) -> bool:
         """Read a file into memory; false where it is not here, or not what it was."""
         path = self._directory / sha256

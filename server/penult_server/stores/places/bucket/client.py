@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false
 # Of obstore's lists one form is typed in part.
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ except ImportError as error:
         f"a store in a bucket needs the package obstore ({error}): install penult with its extra `s3`",
     ) from error
 
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+"""Where the environment names a service."""
 SINGLE_BYTES = 64 * 2**20
 """Objects up to this size are put by one request, larger ones in parts."""
 TIMEOUT, CONNECT_TIMEOUT = timedelta(seconds=300), timedelta(seconds=10)
@@ -61,12 +64,13 @@ class Bucket:
         parts = urlsplit(url)
         self.url = url
         plain = {"endpoint": endpoint} if endpoint else {}
+        said = endpoint or next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "")
         with self._translated(""):
             self._store = S3Store(
                 parts.netloc,
                 prefix=parts.path.strip("/") or None,
                 client_options={
-                    "allow_http": endpoint.startswith("http://"),
+                    "allow_http": said.startswith("http://"),
                     "timeout": TIMEOUT,
                     "connect_timeout": CONNECT_TIMEOUT,
                 },

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_server.stores.places.bucket.ahead import Ahead
 from penult_server.stores.places.bucket.cache import Cache
 from penult_server.stores.places.bucket.client import Bucket
 from penult_server.stores.places.bucket.entries import Entry, data_prefix
@@ -22,6 +23,8 @@ class BucketFiles:
         self._bucket = bucket
         self._cache = cache
         self._entry = entry
+        self._fetcher = _Fetcher(bucket, cache, entry)
+        self._ahead = Ahead(self._fetcher.kept, self._fetcher.is_to_fetch)
 
     def manifest(self) -> str:
         """The text of its manifest."""
@@ -30,13 +33,14 @@ class BucketFiles:
     def read(self, name: str, sha256: str) -> bytes:
         """A file. Raises FileNotFoundError, AlteredError."""
         content = self._cache.read(sha256)
-        return bytes(self._fetched(name, sha256)) if content is None else content
+        return bytes(self._expected(name, sha256, self._fetcher.kept(name))) if content is None else content
 
     def fill(self, name: str, out: NDArray[Any], sha256: str) -> None:
         """Read a file into memory. Raises FileNotFoundError, AlteredError."""
         if self._cache.fill(sha256, out):
+            self._ahead.passed(name)
             return
-        content = self._fetched(name, sha256)
+        content = self._expected(name, sha256, self._ahead.get(name))
         if content.nbytes != out.nbytes:
             raise AlteredError(name)
         np.copyto(np.frombuffer(bytes_of(out), np.uint8), np.frombuffer(content, np.uint8))
@@ -59,7 +63,7 @@ class BucketFiles:
             path = folder / name
             if path.is_file() and _digest_of(path) == said.sha256:
                 continue
-            content = self._get(name, said.sha256)
+            content = self._fetcher.get(name, said.sha256)
             path.parent.mkdir(parents=True, exist_ok=True)
             staging = path.with_name(f".new-{path.name}")
             staging.write_bytes(content)
@@ -67,23 +71,48 @@ class BucketFiles:
             self._cache.added(said.size)
         return folder
 
-    def _fetched(self, name: str, sha256: str) -> memoryview:
-        content = self._get(name, sha256)
-        self._cache.keep(sha256, content)
-        return content
-
-    def _get(self, name: str, sha256: str) -> memoryview:
-        content, _ = self._bucket.get(self._entry.data_key(name))
-        if hashlib.sha256(content).hexdigest() != sha256:
+    def _expected(self, name: str, sha256: str, content: memoryview) -> memoryview:
+        """What was compared with the entry, where the caller's digest is the same. Raises AlteredError."""
+        if self._entry.files[name].sha256 != sha256:
             raise AlteredError(name)
         return content
 
     def _is_whole(self, name: str, sha256: str) -> bool:
         try:
-            self._get(name, sha256)
+            self._fetcher.get(name, sha256)
         except (FileNotFoundError, AlteredError):
             return False
         return True
+
+
+class _Fetcher:
+    """Gets files of an entry. It knows nobody who holds it, so that what was fetched goes with its reader."""
+
+    def __init__(self, bucket: Bucket, cache: Cache, entry: Entry) -> None:
+        self._bucket = bucket
+        self._cache = cache
+        self._entry = entry
+
+    def get(self, name: str, sha256: str) -> memoryview:
+        """A file from the bucket, compared. Raises FileNotFoundError, AlteredError."""
+        content, _ = self._bucket.get(self._entry.data_key(name))
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise AlteredError(name)
+        return content
+
+    def kept(self, name: str) -> memoryview:
+        """A file as the entry says it is, from now on in the cache. Raises FileNotFoundError, AlteredError."""
+        said = self._entry.files.get(name)
+        if said is None:
+            raise FileNotFoundError(name)
+        content = self.get(name, said.sha256)
+        self._cache.keep(said.sha256, content)
+        return content
+
+    def is_to_fetch(self, name: str) -> bool:
+        """Whether there is such a file, and not in the cache."""
+        said = self._entry.files.get(name)
+        return said is not None and not self._cache.has(said.sha256)
 
 
 def _digest_of(path: Path) -> str:

@@ -106,6 +106,16 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="0,1,...",
         help="GPUs of jobs, one each (default: all visible but the first, which answers queries; the only one)",
     )
+    serve.add_argument(
+        "--store",
+        default="",
+        metavar="s3://BUCKET/PREFIX",
+        help="where checkpoints, features and groupings lie; the root remembers it (needs the extra `s3`)",
+    )
+    serve.add_argument("--store-endpoint", default="", metavar="URL", help="its service, where that is not Amazon's")
+    serve.add_argument(
+        "--store-cache-bytes", type=int, default=0, metavar="N", help="bytes of it kept on this machine (16 GiB)"
+    )
     commands.add_parser("store", help="look after a store without its server", add_help=False)
     return parser
 

@@ -38,6 +38,7 @@ from penult_server.progress import JobContext
 from penult_server.stores.checkpoints import CheckpointManifest, read_head, read_manifest
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import FeatureManifest, damaged_files
+from penult_server.stores.places.opening import store_of
 from penult_server.stores.reading import StoredFeatures
 
 
@@ -151,6 +152,7 @@ def _identity(manifest: CheckpointManifest, order: JobOrder, spec: pb.ExtractSpe
 
 def _stored(root: Path, digest: str) -> features_pb2.FeatureSet | None:
     """The feature set when it is in the store, whole: asking again mends a damaged one."""
+    store_of(root).find("features", digest)  # one that another machine has committed, or whose job died just then
     try:
         stored = StoredFeatures(root, digest)
         return None if damaged_files(stored.directory, stored.manifest) else feature_set_to_proto(stored.manifest)

@@ -14,6 +14,7 @@ from penult_server.stores.disk.sealed import SEALED_FILES, things
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import damaged_files, read_manifest
 from penult_server.stores.neighbours import damaged_graphs
+from penult_server.stores.places.opening import damaged_elsewhere
 from penult_server.stores.runs import read_run_manifest, read_run_record, state_file
 from penult_server.upkeep.damage import Verification
 from penult_server.upkeep.training_state import damage_of_state
@@ -120,6 +121,7 @@ def _registered(connection: sqlite3.Connection) -> dict[str, set[str]]:
 
 def _checkpoint(root: Path, digest: str, found: Verification) -> None:
     CheckpointStream(root, digest).verify()
+    _elsewhere(root / "checkpoints" / digest, "checkpoint", found)
 
 
 def _features(root: Path, digest: str, found: Verification) -> None:
@@ -133,6 +135,13 @@ def _features(root: Path, digest: str, found: Verification) -> None:
 
 def _grouping(root: Path, digest: str, found: Verification) -> None:
     _ = StoredGrouping(root, digest).arrays
+    _elsewhere(root / "groupings" / digest, "grouping", found)
+
+
+def _elsewhere(directory: Path, kind: str, found: Verification) -> None:
+    """What was read may have come from this machine's cache."""
+    for name in damaged_elsewhere(directory):
+        found.add(kind, directory.name, f"its file {name} is missing or altered in the bucket")
 
 
 def _dataset(root: Path, digest: str, found: Verification) -> None:

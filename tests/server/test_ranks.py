@@ -14,8 +14,7 @@ FIRST = textwrap.dedent("""
     from penult_server.jobs import ranks
 
     ranks.COMMAND = (sys.executable, "-c", sys.argv[1])
-    cpu = torch.device("cpu")
-    with ranks.shared_by(JobOrder(device="cpu"), 2, cpu, lambda error: print(error.kind, error.message)):
+    with ranks.shared_by(JobOrder(device="cpu"), 2, lambda error: print(error.kind, error.message)):
         torch.distributed.barrier()
         print("both went on")
 """)
@@ -26,11 +25,12 @@ OTHER = textwrap.dedent("""
     from penult_server.errors import ServiceError
     from penult_server.jobs import rank
 
-    def take_part(*_):
-        {}
+    def take_part(order, reports, together):
+        with together:
+            {}
 
-    rank.finetune_as_rank = take_part
-    rank.main()
+    rank.find = lambda table, name: take_part
+    rank.main("")
 """)
 
 

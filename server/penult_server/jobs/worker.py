@@ -12,8 +12,8 @@ from pathlib import Path
 from penult_proto.v1.pipes_pb2 import ToWorker
 from penult_server import pipes
 from penult_server.jobs.channel import WorkerChannel
+from penult_server.jobs.fleets.chosen import fleet_for
 from penult_server.jobs.fleets.fleet import WorkerDiedError
-from penult_server.jobs.fleets.local import LocalFleet
 from penult_server.jobs.forker import Forker
 from penult_server.jobs.work import work
 from penult_server.logs.bounded import keep_bounded
@@ -44,13 +44,12 @@ def main() -> None:
     use_only(said.job.devices)
     channel = WorkerChannel(messages)
     channel.watch(sys.stdin.buffer)
-    fleet = LocalFleet(said.job.device)
-    channel.when_cancelled(fleet.cancel)
     try:
-        channel.result(work(said.job, channel, fleet))
+        with fleet_for(said.job, channel) as fleet:
+            result = work(said.job, channel, fleet)
+        channel.result(result)
     except WorkerDiedError as error:
         sys.stderr.write(f"processes of this job have died ({error}); this worker ends\n")
-        fleet.close()
         leave(EXIT_DIED)
     except Exception as error:  # the seam: a refusal, memory, disk, or a bug that the log keeps and the job reports
         leave_if_lost(error)

@@ -16,7 +16,7 @@ PYTHON_PATH = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.pat
 def fleet_of(kind):
     if kind == "local":
         return LocalFleet("cpu", table="fleet_entries", grace=1.0)
-    from penult_server.jobs.fleets.ray_fleet import RayFleet
+    from penult_server.jobs.fleets.ray_fleet.fleet import RayFleet
 
     return RayFleet("cpu", table="fleet_entries", grace=1.0)
 

@@ -171,48 +171,67 @@ def test_no_more_are_under_way_than_were_asked_for(shared):
     assert outcomes(shared, [{"do": "echo", "what": 1}])[0].value()["said"] == 1
 
 
-@pytest.mark.parametrize("do", ["wait", "deaf"])
-def test_what_is_cancelled_ends_if_not_by_itself(new, tmp_path, do):
-    fleet = new
-    orders = ({"do": do, "alive": str(tmp_path)} for _ in range(10))
-    when(lambda: len(os.listdir(tmp_path)) >= 2, fleet.cancel)
-    with pytest.raises(ServiceError) as error:
-        next(fleet.tasks("extract_range", orders, at_once=2))
-    assert error.value.kind is ErrorKind.CANCELLED
-    fleet.close()
-    wait_until(lambda: not alive(tmp_path), "the end of cancelled tasks")
-
-
-def test_who_leaves_leaves_nothing_running(new, tmp_path):
+def test_who_leaves_leaves_nothing_running(shared, tmp_path):
     first = {"do": "environment", "alive": str(tmp_path), "n": 2, "names": []}
-    answers = new.tasks("extract_range", [first, {"do": "deaf", "alive": str(tmp_path)}], at_once=2)
+    answers = shared.tasks("extract_range", [first, {"do": "deaf", "alive": str(tmp_path)}], at_once=2)
     assert next(answers)[0] == 0
     answers.close()
-    wait_until(lambda: len(alive(tmp_path)) < 2, "the end of a task that nobody waits for")
-    new.close()
-    wait_until(lambda: not alive(tmp_path), "the end of all processes")
+    wait_until(lambda: not alive(tmp_path), "the end of tasks that nobody waits for")
+
+
+def gang(fleet, what, size, reports=None, log=""):
+    order = JobOrder(device="cpu", dataset_digest=what, log=str(log))
+    return fleet.gang(order, size, reports or Reports(lambda message: None))
 
 
 def test_a_gang_of_one_reports_and_answers(shared):
     said = []
-    reports = Reports(said.append)
-    result = shared.gang(JobOrder(device="cpu", dataset_digest="meet"), 1, reports)
-    assert result.run.id == "1 of 1"
+    assert gang(shared, "meet", 1, Reports(said.append)).run.id == "1 of 1"
     kinds = [message.WhichOneof("kind") for message in said if message.progress.stage in ("training", "")]
     assert kinds == ["progress", "saved"]
     with pytest.raises(ServiceError, match="not finite") as error:
-        shared.gang(JobOrder(device="cpu", dataset_digest="refuse"), 1, reports)
+        gang(shared, "refuse", 1)
     assert error.value.kind is ErrorKind.DIVERGED
     assert error.value.metadata["step"] == "7"
 
 
-def test_a_gang_that_is_cancelled_ends(new, tmp_path):
-    fleet = new
-    reports = Reports(lambda message: None)
-    folder = tmp_path / "alive"
-    when(lambda: folder.exists() and os.listdir(folder), fleet.cancel)
+def test_a_gang_of_two_meets(shared):
+    said = []
+    assert gang(shared, "meet", 2, Reports(said.append)).run.id == "3 of 2"
+    assert said[-1].saved == 3.5
+    assert sum(message.progress.stage == "training" for message in said) == 1
+
+
+def test_one_death_ends_a_gang_and_its_driver(kind, shared, tmp_path):
+    if kind == "ray":  # its driver is told, and ends by that
+        with pytest.raises(WorkerDiedError):
+            gang(shared, "die", 2, log=tmp_path / "alive")
+    else:  # the first of the gang is the driver
+        with drive(kind, "die", tmp_path / "alive") as driver:
+            printed, errors = driver.communicate(timeout=DEADLINE * 2)
+        assert driver.returncode != 0
+        # It is nobody's error: nothing is reported, and the queue takes the run up again.
+        assert "error" not in printed.split("\n")
+        assert "ended with exit status -9" in errors
+    if (tmp_path / "alive").exists():
+        wait_until(lambda: not alive(tmp_path / "alive"), "the end of the gang")
+
+
+def test_a_task_that_is_cancelled_ends_if_not_by_itself(new, tmp_path):
+    orders = ({"do": do, "alive": str(tmp_path)} for do in ("wait", "deaf", "wait"))
+    when(lambda: len(os.listdir(tmp_path)) >= 2, new.cancel)
     with pytest.raises(ServiceError) as error:
-        fleet.gang(JobOrder(device="cpu", dataset_digest="wait", log=str(folder)), 1, reports)
+        next(new.tasks("extract_range", orders, at_once=2))
+    assert error.value.kind is ErrorKind.CANCELLED
+    new.close()
+    wait_until(lambda: not alive(tmp_path), "the end of cancelled tasks")
+
+
+def test_a_gang_that_is_cancelled_ends(new, tmp_path):
+    folder = tmp_path / "alive"
+    when(lambda: folder.exists() and os.listdir(folder), new.cancel)
+    with pytest.raises(ServiceError) as error:
+        gang(new, "wait", 1, log=folder)
     assert error.value.kind is ErrorKind.CANCELLED
 
 
@@ -223,25 +242,6 @@ def drive(kind, what, folder):
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def test_a_gang_of_two_meets(kind, tmp_path):
-    with drive(kind, "meet", tmp_path) as driver:
-        printed, errors = driver.communicate(timeout=DEADLINE * 2)
-    assert driver.returncode == 0, errors
-    assert printed.split("\n")[-4:] == ["progress", "saved", "3 of 2", ""]
-
-
-def test_one_death_in_a_gang_ends_all_of_it_and_the_driver(kind, tmp_path):
-    with drive(kind, "die", tmp_path / "alive") as driver:
-        printed, errors = driver.communicate(timeout=DEADLINE * 2)
-    assert driver.returncode != 0, errors
-    # It is nobody's error: nothing is reported, and the queue takes the run up again.
-    assert "error" not in printed.split("\n")
-    assert "died" in errors or "ended with exit status -9" in errors
-    folder = tmp_path / "alive"
-    if folder.exists():
-        wait_until(lambda: not alive(folder), "the end of the gang")
 
 
 def test_a_driver_that_is_killed_leaves_nothing_running(kind, tmp_path):

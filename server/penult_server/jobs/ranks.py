@@ -166,6 +166,8 @@ def _end_with(process: "subprocess.Popen[bytes]", ending: threading.Event, repor
     said = pipes.receive(process.stdout, FromWorker) if process.stdout else None
     what = f"failed: {said.error.message}" if said else f"ended with exit status {process.wait()}"
     if ending.is_set():
+        if process.stdout:
+            process.stdout.close()
         return
     if said:
         report(error_from_proto(said.error))

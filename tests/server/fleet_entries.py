@@ -41,6 +41,9 @@ def task(order, context):
             raise ServiceError(ErrorKind.FILES_MISSING, "no file of that name", node="seven", n=3)
         case "bug":
             raise KeyError("a bug")
+        case "until":
+            _wait_for(order["signal"], 1)
+            return {"lives": True}
         case "wait":
             for _ in range(3000):
                 context.check_cancelled()

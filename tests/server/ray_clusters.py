@@ -12,7 +12,7 @@ TOKEN = "a-token-of-the-tests-a-token-of-the-tests-0123456789"
 def needs_ray():
     """Skip where Ray is not installed, without importing it: it reads its environment when it is."""
     if importlib.util.find_spec("ray") is None:
-        pytest.skip("Ray is not installed: fleets of clusters are not tested")
+        pytest.skip("Ray is not installed: fleets of clusters are not tested", allow_module_level=True)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from penult_server.logs.batched import BatchedLines
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import FORMAT_VARIABLE, FORMATS, LogFormat, default_format, write_lines
 from penult_server.machine.leaving import leave, on_signals
-from penult_server.settings import Settings
+from penult_server.settings import ENGINES, Settings
 from penult_server.status import translate
 from penult_server.users import command as token_command
 
@@ -116,6 +116,12 @@ def make_parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--store-cache-bytes", type=int, default=0, metavar="N", help="bytes of it kept on this machine (16 GiB)"
     )
+    serve.add_argument(
+        "--engine",
+        default="local",
+        choices=ENGINES,
+        help="where jobs run: here, or on the Ray cluster of RAY_ADDRESS, which must ask for a token",
+    )
     commands.add_parser("store", help="look after a store without its server", add_help=False)
     return parser
 
@@ -139,6 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
         options["root"] = _resolved(options["root"])
         options["data_roots"] = tuple(one.absolute() for one in options["data_roots"])
         settings = Settings(**options)
+        if settings.engine == "ray":
+            check_cluster()
         # Not `asyncio.run`: at its end it waits for threads, and one that opens a pipe waits for ever.
         asyncio.new_event_loop().run_until_complete(_serve(settings))
     except ServiceError as error:
@@ -177,6 +185,20 @@ def _resolved(root: Path) -> Path:
         return root.resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"--root must be a directory; got {root} ({error})") from error
+
+
+def check_cluster() -> None:
+    """Look at the Ray cluster before jobs need it. Raises ServiceError for one that no job could, or should, use."""
+    # Imported late, as gRPC is below.
+    from penult_server.machine.ray_cluster import check_ray_cluster
+
+    try:
+        check_ray_cluster()
+    except ServiceError as error:
+        if error.kind is not ErrorKind.WORKER_DIED:
+            raise
+        # What is stored is served, and the cluster may come later.
+        logging.getLogger("penult").warning("%s; until then jobs fail", error.message)
 
 
 async def _serve(settings: Settings) -> None:

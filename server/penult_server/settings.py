@@ -9,8 +9,7 @@ from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 
 MOST_PORT = 65535
-
-
+ENGINES = ("local", "ray")
 LEAST = {
     "max_user_bytes": 0,
     "max_user_jobs": 1,
@@ -93,6 +92,9 @@ class Settings:
     compute_device: str = ""
     """GPU of the compute worker; filled in by the server, empty where it is the first that is visible."""
 
+    engine: str = "local"
+    """Where jobs run: "local", on this machine, or "ray", on the cluster that RAY_ADDRESS names."""
+
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -120,9 +122,17 @@ class Settings:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT, "--job-devices goes with --device auto or cuda, not with cpu"
             )
+        if self.job_devices and self.engine != "local":
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, "--job-devices goes with --engine local: a cluster shares out its own"
+            )
         if len(set(self.job_devices)) < len(self.job_devices):
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT, f"--job-devices must name each once, got {','.join(self.job_devices)}"
+            )
+        if self.engine not in ENGINES:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, f"engine must be one of {', '.join(ENGINES)}, got {self.engine!r}"
             )
         if self.device not in ("auto", "cpu", "cuda"):
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"device must be auto, cpu or cuda, got {self.device!r}")

@@ -12,6 +12,9 @@ from penult_server.errors import ServiceError
 from penult_server.machine.gpus import visible_gpus
 from penult_server.settings import Settings
 
+JOBS_ON_CLUSTER = 8
+"""Jobs that run, or wait for a cluster to have room, at once: it shares out its devices itself."""
+
 
 def placed(settings: Settings, variables: Mapping[str, str]) -> Settings:
     """The same settings with the devices of jobs, that of the compute worker, and the number of jobs filled in.
@@ -24,13 +27,14 @@ def placed(settings: Settings, variables: Mapping[str, str]) -> Settings:
             ErrorKind.INVALID_ARGUMENT,
             f"--job-devices names {', '.join(unknown)}; this machine has the GPUs {', '.join(visible)}",
         )
-    jobs = settings.job_devices or visible[1:] or visible
+    is_local = settings.engine == "local"
+    jobs = settings.job_devices or visible[1:] or visible if is_local else ()
     apart = [one for one in visible if one not in jobs]
     return replace(
         settings,
         job_devices=jobs,
         compute_device=(apart or [*visible, ""])[0] if len(visible) > 1 else "",
-        max_running_jobs=settings.max_running_jobs or max(1, len(jobs)),
+        max_running_jobs=settings.max_running_jobs or (max(1, len(jobs)) if is_local else JOBS_ON_CLUSTER),
     )
 
 

@@ -335,8 +335,9 @@ class JobQueue:
             start_head=await head_of_start(resolved.spec.finetune, self._registry),
             data_roots=map(str, self._settings.data_roots),
             reads_everywhere=self._files.is_everywhere,
+            engine=self._settings.engine,
         )
-        needs_model = resolved.spec.WhichOneof("kind") != "register_dataset"
+        needs_model = self._runs_model(resolved.spec)
         try:
             process = await self._workers.take(needs_model=needs_model)
         except ChildProcessError as error:
@@ -365,6 +366,11 @@ class JobQueue:
             self._watching.pop(job.id).cancel()
             await asyncio.shield(stop_process(process, grace=5))
         await self._ended_silently(job.id, process.returncode, log_file)
+
+    def _runs_model(self, spec: pb.JobSpec) -> bool:
+        """Whether the worker itself will: on a cluster other processes do, and it only waits for them."""
+        kind = spec.WhichOneof("kind")
+        return kind == "import_checkpoint" or (kind != "register_dataset" and self._settings.engine == "local")
 
     async def _receive(self, job_id: str, message: FromWorker) -> bool:
         """Act on one message of a worker; true when it was the last."""

@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
@@ -22,9 +21,9 @@ from penult_server.errors import ServiceError
 from penult_server.extraction.extract import FeatureKind, extract_split, extraction_identity, load_checkpoint
 from penult_server.finetuning.request import config_from_proto
 from penult_server.finetuning.train import finetune
-from penult_server.finetuning.world import World
-from penult_server.jobs.channel import WorkerChannel
-from penult_server.jobs.ranks import device_of_rank, shared_by
+from penult_server.jobs.channel import Reports, WorkerChannel
+from penult_server.jobs.ranks import Together, choose_device
+from penult_server.jobs.reading import allowed
 from penult_server.machine.allocator import keep_freed_memory
 from penult_server.messages import (
     array_from_proto,
@@ -33,44 +32,39 @@ from penult_server.messages import (
     feature_set_to_proto,
     record_to_proto,
 )
+from penult_server.named.roots import reading
 from penult_server.notes import notes_to_proto
-from penult_server.progress import JobContext
 from penult_server.stores.checkpoints import CheckpointManifest, read_head, read_manifest
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import FeatureManifest, damaged_files
 from penult_server.stores.reading import StoredFeatures
 
 
-def choose_device(name: str) -> torch.device:
-    """The torch device for "auto", "cpu" or "cuda". Raises ServiceError (INVALID_ARGUMENT)."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ServiceError(ErrorKind.INVALID_ARGUMENT, "--device cuda needs an NVIDIA GPU that torch can use")
-    use_gpu = name != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if use_gpu else "cpu")
-
-
-def finetune_job(order: JobOrder, channel: WorkerChannel) -> runs_pb2.Run:
+def rank(order: JobOrder, reports: Reports, together: Together) -> pb.JobResult | None:
+    """Take part in a finetuning: the first of its processes reports and stores, and has the result."""
     keep_freed_memory()
-    root, spec = Path(order.root), order.spec.finetune
-    config = config_from_proto(spec)
-    dataset = open_dataset(spec.dataset, order.dataset_digest, root)
-    check_files(dataset, ["train", *(config.evaluate or dataset.info.splits)])
-    labels = dataset_labels(dataset.info, config.attribute)
-    channel.labels = labels
-    started = time.time()
-    device = device_of_rank(choose_device(order.device), 0, config.processes)
-    with shared_by(order, config.processes, device, channel.error) as world:
-        outcome = finetune(
-            config,
-            dataset,
-            root=root,
-            device=device,
-            context=channel,
-            run_id=order.job_id,
-            world=world,
-            start_head=_start_head(order),
-        )
-    return runs_pb2.Run(
+    with reading(allowed(order), reports.check_cancelled):
+        root, spec = Path(order.root), order.spec.finetune
+        config = config_from_proto(spec)
+        dataset = open_dataset(spec.dataset, order.dataset_digest, root)
+        check_files(dataset, ["train", *(config.evaluate or dataset.info.splits)])
+        labels = dataset_labels(dataset.info, config.attribute)
+        reports.labels = labels
+        started = time.time()
+        with together as place:
+            outcome = finetune(
+                config,
+                dataset,
+                root=root,
+                device=place.device,
+                context=reports,
+                run_id=order.job_id,
+                world=place.world,
+                start_head=_start_head(order),
+            )
+    if not place.world.is_first:
+        return None
+    run = runs_pb2.Run(
         id=order.job_id,
         spec=spec,
         dataset_digest=order.dataset_digest,
@@ -82,23 +76,7 @@ def finetune_job(order: JobOrder, channel: WorkerChannel) -> runs_pb2.Run:
         steps_per_epoch=outcome.steps_per_epoch,
         notes=notes_to_proto(outcome.notes),
     )
-
-
-def finetune_as_rank(order: JobOrder, context: JobContext, device: torch.device, world: World) -> None:
-    """What the further processes of a run do: they compute, and the first reports and stores."""
-    keep_freed_memory()
-    root, spec = Path(order.root), order.spec.finetune
-    config, dataset = config_from_proto(spec), open_dataset(spec.dataset, order.dataset_digest, root)
-    finetune(
-        config,
-        dataset,
-        root=root,
-        device=device,
-        context=context,
-        run_id=order.job_id,
-        world=world,
-        start_head=_start_head(order),
-    )
+    return pb.JobResult(run=run)
 
 
 def _start_head(order: JobOrder) -> StartHead | None:

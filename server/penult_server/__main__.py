@@ -106,6 +106,13 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="0,1,...",
         help="GPUs of jobs, one each (default: all visible but the first, which answers queries; the only one)",
     )
+    serve.add_argument(
+        "--extract-workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes of one extraction at a time, each with a GPU or its share of the cores (default: %(default)s)",
+    )
     commands.add_parser("store", help="look after a store without its server", add_help=False)
     return parser
 

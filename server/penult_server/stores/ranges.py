@@ -31,7 +31,7 @@ class Range:
 
 
 def ranges_of(n_rows: int, chunk_rows: int, n_groups: int = 0) -> tuple[Range, ...]:
-    """The ranges of a set of `n_rows` in chunks of `chunk_rows`.
+    """The ranges of a set of `n_rows` in chunks of `chunk_rows`; one without a chunk for one without rows.
 
     `n_groups` is of the moments that are summed, 0 where there are none. With many groups a range is longer: merging
     moments takes time by the group, summing them by the row.
@@ -39,7 +39,7 @@ def ranges_of(n_rows: int, chunk_rows: int, n_groups: int = 0) -> tuple[Range, .
     n_chunks = -(-n_rows // chunk_rows)
     least_rows = n_groups * budget.DEFAULT.range_rows_per_group
     each = max(1, -(-n_chunks // MOST_RANGES), -(-least_rows // chunk_rows))
-    starts = range(0, n_chunks, each)
+    starts = range(0, n_chunks, each) if n_chunks else range(1)
     return tuple(
         Range(
             index=index,

@@ -113,6 +113,16 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="processes of one extraction at a time, each with a GPU or its share of the cores (default: %(default)s)",
     )
+    serve.add_argument(
+        "--store",
+        default="",
+        metavar="s3://BUCKET/PREFIX",
+        help="where checkpoints and features lie, instead of the root, which remembers it (needs the extra `s3`)",
+    )
+    serve.add_argument("--store-endpoint", default="", metavar="URL", help="its service, where that is not Amazon's")
+    serve.add_argument(
+        "--store-cache-bytes", type=int, default=0, metavar="N", help="bytes of it kept on this machine (16 GiB)"
+    )
     commands.add_parser("store", help="look after a store without its server", add_help=False)
     return parser
 

@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
@@ -22,6 +23,7 @@ LEAST = {
     "max_computing": 1,
     "max_computing_per_user": 1,
     "keep_days": 0,
+    "store_cache_bytes": 0,
 }
 """Least values of options that count."""
 
@@ -85,6 +87,12 @@ class Settings:
     """GPUs of the jobs, named as in CUDA_VISIBLE_DEVICES; without, all but the first of several, or the only one."""
     extract_workers: int = 1
     """Processes that one extraction may have at a time, each with a GPU of the jobs' or its share of the cores."""
+    store: str = ""
+    """Bucket in which checkpoints and features lie, such as "s3://bucket/prefix"; the root remembers it."""
+    store_endpoint: str = ""
+    """Address of its service; empty for what the environment says, else Amazon's."""
+    store_cache_bytes: int = 0
+    """Most bytes of it that are kept on this machine; 0 for the root's number, which is 16 GiB at first."""
     compute_device: str = ""
     """GPU of the compute worker; filled in by the server, empty where it is the first that is visible."""
 
@@ -143,6 +151,11 @@ class Settings:
                 f"--data-root {directory} lies in --root {self.root}, whose files no client may name; keep data "
                 "elsewhere",
             )
+
+    @property
+    def store_options(self) -> dict[str, Any]:
+        """What `prepare_store` takes."""
+        return {"url": self.store, "endpoint": self.store_endpoint, "cache_bytes": self.store_cache_bytes}
 
     @property
     def is_loopback(self) -> bool:

@@ -28,8 +28,7 @@ from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.deletion_plan import Plan, Sort
 from penult_server.registry.jobs import JobTable
-from penult_server.stores.disk.durable import remove_staging
-from penult_server.stores.removal import FOLDERS, remove
+from penult_server.stores.removal import FOLDERS, remove, remove_left
 
 EXAMPLES = int(os.environ.get("PENULT_MACHINE_EXAMPLES", "400"))
 # What is flushed is not what is tested here.
@@ -89,7 +88,7 @@ class Store(RuleBasedStateMachine):
         self.deletions = Deletions(self.database, self.root, self.catalog, self.jobs)
         self.deletions.recover()
         for folder in ("", *FOLDERS):
-            remove_staging(self.root / folder)
+            remove_left(self.root / folder)
         for job in self.jobs.list([jobs_pb2.JOB_STATE_RUNNING, jobs_pb2.JOB_STATE_CANCELLING], 1000):
             self.states[job.id] = "QUEUED" if job.state == jobs_pb2.JOB_STATE_RUNNING else "CANCELLED"
             self.jobs.requeue(job.id)

@@ -17,9 +17,9 @@ from penult_server.registry.deletion_plan import Sort
 from penult_server.registry.jobs import JobTable
 from penult_server.registry.usage import add_up, read_facts
 from penult_server.stores import removal
-from penult_server.stores.disk.durable import STAGING_PREFIX, remove_staging
+from penult_server.stores.disk.durable import STAGING_PREFIX
 from penult_server.stores.disk.reserve import RESERVE_BYTES, Reserve
-from penult_server.stores.removal import FOLDERS, recover, remove, set_aside
+from penult_server.stores.removal import FOLDERS, recover, remove, remove_left, set_aside
 from penult_server.stores.runs import state_file
 
 A, B, C, SET, DATA = (digit * 64 for digit in "abcde")
@@ -155,7 +155,7 @@ def test_a_kill_at_any_moment_leaves_all_or_nothing(tmp_path: Path, sort: Sort) 
         found = Store(copy)
         found.deletions.recover()
         for folder in FOLDERS:
-            remove_staging(copy / folder)
+            remove_left(copy / folder)
         whole = found.there() == before
         assert found.there() == (before if whole else after)
         assert found.files() == (files_before if whole else files_after)
@@ -234,7 +234,7 @@ def test_leftovers_of_a_removal_are_swept_with_those_of_writers(tmp_path: Path) 
     place(tmp_path, "features", SET)
     (left,) = removal.condemn(set_aside([tmp_path / "features" / SET]))
     assert left.name.startswith(STAGING_PREFIX)
-    remove_staging(tmp_path / "features")
+    remove_left(tmp_path / "features")
     assert not list((tmp_path / "features").iterdir())
 
 
@@ -243,7 +243,7 @@ def test_what_a_killed_writer_of_safetensors_left_is_swept(tmp_path: Path) -> No
     (tmp_path / "runs" / "1").mkdir(parents=True)
     for name in (".tmpk8H2Gq", "training_state.safetensors"):
         (tmp_path / "runs" / "1" / name).write_bytes(b"left")
-    remove_staging(tmp_path / "runs")
+    remove_left(tmp_path / "runs")
     assert [path.name for path in (tmp_path / "runs" / "1").iterdir()] == ["training_state.safetensors"]
 
 

@@ -62,10 +62,10 @@ from penult_server.front.users.open_calls import OpenCalls
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.logs.secrets import conceal
 from penult_server.settings import Settings
-from penult_server.stores.disk.durable import remove_staging
 from penult_server.stores.disk.private import make_private
 from penult_server.stores.disk.reserve import Reserve
-from penult_server.stores.removal import FOLDERS
+from penult_server.stores.places.serving import prepare_store
+from penult_server.stores.removal import FOLDERS, remove_left
 
 LEAVING_SECONDS = 8.0
 """How long a server waits for another one to leave its root."""
@@ -115,10 +115,11 @@ class Server:
         try:
             await asyncio.to_thread(make_private, root)
             await asyncio.to_thread(Reserve(root).release_if_full)
+            await asyncio.to_thread(prepare_store, root, **self._settings.store_options)
             await self._registry.open(root / "penult.db")
             await self._registry.run(self._registry.deletions.recover)
             for name in ("", "uploads", *FOLDERS):
-                await asyncio.to_thread(remove_staging, root / name)
+                await asyncio.to_thread(remove_left, root / name)
             await asyncio.to_thread(self._registry.deletions.reserve.keep)
             token = server_token(root)
             conceal(token)

@@ -12,6 +12,7 @@ from penult_server.registry.database import Database
 from penult_server.registry.deletion_plan import Sort
 from penult_server.registry.holdings import Holdings
 from penult_server.stores.disk.sizes import Sizes
+from penult_server.stores.places.opening import bytes_elsewhere
 from penult_server.stores.runs import state_file
 
 KINDS = (
@@ -141,7 +142,7 @@ def _add_things(folder: Path, facts: Facts, totals: _Totals, sizes: Sizes) -> No
         "datasets": facts.dataset_digests,
     }[folder.name]
     for digest in sorted(_entries(folder)):
-        size = sizes.of(folder / digest)
+        size = sizes.of(folder / digest) + bytes_elsewhere(folder / digest)
         if digest not in known:
             totals.add("leftovers", size)
             continue

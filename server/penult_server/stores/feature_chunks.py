@@ -88,8 +88,9 @@ class Chunks:
         """
         for _, thread in self._works:
             thread.shutdown(cancel_futures=True)
-        self._works, self._busy = [], [[] for _ in range(PLACES)]
-        self._places = [{} for _ in range(PLACES)]
+        self._works = []
+        self._busy = [list[Future[object]]() for _ in range(PLACES)]
+        self._places = [dict[str, NDArray[Any]]() for _ in range(PLACES)]
 
     def _memory(self) -> dict[str, NDArray[Any]]:
         """Where rows go now."""

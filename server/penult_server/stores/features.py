@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from penult_kernels.moments.partials import empty_partial, merge_into
 from penult_server.stores.feature_chunks import Chunk
 from penult_server.stores.manifest import FeatureManifest
-from penult_server.stores.places.local import LocalStore
+from penult_server.stores.places.opening import store_of
 from penult_server.stores.writing.commit import commit_features
 from penult_server.stores.writing.header import (
     FeatureHeader,
@@ -40,7 +40,7 @@ class FeatureWriter:
 
     def __init__(self, root: Path, header: FeatureHeader) -> None:
         self._header = header
-        self._attempt = LocalStore(root).attempt("features")
+        self._attempt = store_of(root).attempt("features")
         self._content = hashlib.sha256()
         works: list[Callable[[Chunk], object]] = [self._identify]
         try:

@@ -13,6 +13,7 @@ from penult_server.errors import ServiceError
 from penult_server.registry.integrity.copies import copy_registry
 from penult_server.stores.disk.durable import staged_directory, write_file
 from penult_server.stores.disk.sealed import read_sealed, sealed_text, things
+from penult_server.stores.places.opening import read_place
 from penult_server.upkeep.damage import Verification
 from penult_server.upkeep.verify import REGISTRY, opened, tables_of, verify_store
 
@@ -31,6 +32,7 @@ def back_up(root: Path, target: Path, *, links: bool) -> Verification:
     Returns what a look at all of the copy finds. Raises ServiceError (INVALID_ARGUMENT).
     """
     _check_store(root)
+    _check_own(root)
     _check_absent(target)
     if target.resolve().is_relative_to(root.resolve()):
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"a backup cannot lie within its store: {target} is in {root}")
@@ -138,6 +140,16 @@ def _move_images(staging: Path, before: Path, after: Path) -> None:
         if place.is_relative_to(before):
             moved = registration | {"directory": str(after / place.relative_to(before))}
             write_file(path, sealed_text(moved, indent=None).encode())
+
+
+def _check_own(root: Path) -> None:
+    place = read_place(root)
+    if place is not None:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"the checkpoints and features of {root} lie in {place.url}, which is not copied file by file: keep "
+            "versions of that bucket, or replicate it, by its own means, and copy the root while no server runs",
+        )
 
 
 def _check_store(root: Path) -> None:

@@ -19,6 +19,7 @@ from penult_server.registry.deletion import Deletions
 from penult_server.registry.integrity.collecting import GRACE_SECONDS, Collected, collect
 from penult_server.registry.jobs import JobTable
 from penult_server.status import translate
+from penult_server.stores.places.opening import COLLECT_SECONDS, store_of
 from penult_server.stores.removal import remove
 from penult_server.upkeep.backup import back_up, restore
 from penult_server.upkeep.damage import Verification
@@ -117,6 +118,7 @@ def _collect(options: argparse.Namespace) -> int:
         deletions = Deletions(database, options.root, Catalog(database, options.root), JobTable(database))
         collected = collect(database, deletions, options.root, options.older_than, dry_run=options.dry_run)
         if not options.dry_run:
+            store_of(options.root).collect(max(options.older_than, COLLECT_SECONDS))
             remove(options.root / name for name in collected.files)
             deletions.reserve.keep()
     return _say(collected, as_json=options.json)

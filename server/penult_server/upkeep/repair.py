@@ -25,6 +25,7 @@ from penult_server.stores.disk.durable import STAGING_PREFIX, sync_path, sync_tr
 from penult_server.stores.disk.sealed import SEAL, add_seals, sealed_files, things
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import read_manifest
+from penult_server.stores.places.opening import read_place, store_of
 from penult_server.stores.runs import read_run_record
 from penult_server.upkeep.verify import REGISTRY, TABLES_OF, opened, structure_of
 
@@ -35,6 +36,7 @@ def repair_store(root: Path) -> list[str]:
     The old file is kept beside it. Damaged files are not touched: `verify_store` names them.
     """
     said: list[str] = []
+    _find_elsewhere(root, said)
     _seal_old_manifests(root, said)
     work = Path(tempfile.mkdtemp(prefix=f"{STAGING_PREFIX}repair-", dir=root))
     try:
@@ -125,6 +127,19 @@ def _complete(connection: sqlite3.Connection) -> None:
     query = "SELECT digest, kind, message FROM result WHERE digest NOT IN (SELECT digest FROM summary)"
     for digest, kind, message in connection.execute(query).fetchall():
         connection.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?)", summary_row(digest, kind, bytes(message)))
+
+
+def _find_elsewhere(root: Path, said: list[str]) -> None:
+    """Give things their directories again that lie in the root's bucket and have none."""
+    place = read_place(root)
+    if place is None:
+        return
+    store = store_of(root)
+    for kind in ("checkpoints", "features"):
+        lost = [one for one in store.digests(kind) if not (root / kind / one).is_dir()]
+        found = sum(store.find(kind, digest) for digest in lost)
+        if found:
+            said.append(f"found in {place.url}: {found} {kind} without a directory in the root")
 
 
 def _seal_old_manifests(root: Path, said: list[str]) -> None:

@@ -14,6 +14,7 @@ from penult_server.stores.disk.sealed import SEALED_FILES, things
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import damaged_files, read_manifest
 from penult_server.stores.neighbours import damaged_graphs
+from penult_server.stores.places.opening import damaged_elsewhere
 from penult_server.stores.runs import read_run_manifest, read_run_record, state_file
 from penult_server.upkeep.damage import Verification
 from penult_server.upkeep.training_state import damage_of_state
@@ -120,6 +121,8 @@ def _registered(connection: sqlite3.Connection) -> dict[str, set[str]]:
 
 def _checkpoint(root: Path, digest: str, found: Verification) -> None:
     CheckpointStream(root, digest).verify()
+    for name in damaged_elsewhere(root / "checkpoints" / digest):
+        found.add("checkpoint", digest, f"its file {name} is missing or altered in the object store")
 
 
 def _features(root: Path, digest: str, found: Verification) -> None:

@@ -12,7 +12,7 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.errors import ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.registry.cards import Given
-from penult_server.stores.manifest import read_manifest
+from penult_server.stores.manifest import missing_files, read_manifest
 from penult_server.stores.removal import remove
 from penult_server.stores.runs import write_run_record
 
@@ -80,7 +80,7 @@ def is_whole(root: Path, result: pb.JobResult) -> bool:
     for feature_set in result.extract.feature_sets:
         directory = root / "features" / feature_set.digest
         try:
-            if not all((directory / name).is_file() for name in read_manifest(directory).files):
+            if missing_files(directory, read_manifest(directory)):
                 return False
         except ServiceError:
             return False

@@ -15,7 +15,9 @@ from penult_proto.v1.pipes_pb2 import ComputeStats
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.registry.jobs import JobCount
+from penult_server.stores.disk.sealed import things
 from penult_server.stores.disk.sizes import Sizes
+from penult_server.stores.places.opening import bytes_elsewhere
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 STORE_SECONDS = 300.0
@@ -58,8 +60,15 @@ class FactsOfServer:
         now = asyncio.get_running_loop().time()
         if now - self._measured >= STORE_SECONDS:
             self._measured = now
-            self._folders = await asyncio.to_thread(lambda: {name: Sizes().of(self._root / name) for name in FOLDERS})
+            self._folders = await asyncio.to_thread(self._measured_folders)
         return self._folders
+
+    def _measured_folders(self) -> dict[str, int]:
+        """Bytes by folder, those that lie in a bucket with them."""
+        sizes = {name: Sizes().of(self._root / name) for name in FOLDERS}
+        for folder in ("checkpoints", "features"):
+            sizes[folder] += sum(bytes_elsewhere(one) for one in things(self._root, folder))
+        return sizes
 
 
 class Gauges(Collector):

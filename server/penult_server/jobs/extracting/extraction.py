@@ -14,6 +14,7 @@ from penult_server.datasets.model import Dataset
 from penult_server.extraction.identity import FeatureKind, extraction_identity
 from penult_server.messages import dataset_labels
 from penult_server.stores.checkpoints import CheckpointManifest, read_head, read_manifest
+from penult_server.stores.places.opening import store_of
 from penult_server.stores.writing.header import FeatureHeader
 
 
@@ -101,6 +102,7 @@ class Extraction:
 def open_extraction(order: JobOrder) -> Extraction:
     """The extraction of an order. Raises ServiceError for what is not there, or does not fit."""
     root, spec = Path(order.root), order.spec.extract
+    store_of(root).find("checkpoints", spec.checkpoint)  # a node of a cluster may not have it yet
     manifest = read_manifest(root, spec.checkpoint)
     dataset = open_dataset(spec.dataset, order.dataset_digest, root)
     known = Classes(names=manifest.classes, whose=f"checkpoint {manifest.digest[:12]}")

@@ -18,6 +18,7 @@ from penult_server.jobs.extracting.split import SplitSet
 from penult_server.jobs.fleets.fleet import Fleet, Json
 from penult_server.messages import feature_set_to_proto
 from penult_server.stores.manifest import damaged_files
+from penult_server.stores.places.opening import store_of
 from penult_server.stores.reading import StoredFeatures
 
 
@@ -41,6 +42,8 @@ def extract_job(order: JobOrder, channel: Reports, fleet: Fleet) -> pb.ExtractRe
 
 def _stored(extraction: Extraction, split: str) -> features_pb2.FeatureSet | None:
     """The feature set when it is in the store, whole: asking again mends a damaged one."""
+    # One that another machine has committed, or whose job died just then.
+    store_of(extraction.root).find("features", extraction.identity(split))
     try:
         stored = StoredFeatures(extraction.root, extraction.identity(split))
         return None if damaged_files(stored.directory, stored.manifest) else feature_set_to_proto(stored.manifest)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from penult_server.jobs.fleets.fleet import Json
 from penult_server.stores.manifest import FeatureManifest
-from penult_server.stores.places.local import LocalStore
+from penult_server.stores.places.opening import store_of
 from penult_server.stores.places.store import Attempt, Written
 from penult_server.stores.writing.commit import commit_features
 from penult_server.stores.writing.header import FeatureHeader, keeps_moments
@@ -44,7 +44,7 @@ class SplitSet:
 
     def begin(self) -> None:
         """Before its first task."""
-        self._attempt = LocalStore(self._root).attempt("features")
+        self._attempt = store_of(self._root).attempt("features")
         self._began = time.perf_counter()
 
     def take(self, answer: Json) -> None:

@@ -24,7 +24,7 @@ from penult_server.machine.allocator import keep_freed_memory
 from penult_server.named.roots import reading
 from penult_server.progress import MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest
-from penult_server.stores.places.local import LocalStore
+from penult_server.stores.places.opening import store_of
 from penult_server.stores.writing.header import chunk_shapes, keeps_moments
 from penult_server.stores.writing.moments import PartialFiles, RangeMoments, set_ranges
 from penult_server.stores.writing.rows import ChunkWriter
@@ -51,7 +51,7 @@ def _extracted(
     extraction: Extraction, model: Classifier, device: torch.device, order: Json, context: TaskContext
 ) -> dict[str, Any]:
     header = extraction.header(order["split"], order["n_features"])
-    attempt = LocalStore(extraction.root).attempt("features", order["attempt"])
+    attempt = store_of(extraction.root).attempt("features", order["attempt"])
     ranges = set_ranges(header)[order["first"] : order["stop"]]
     rows = range(ranges[0].first, ranges[-1].stop)
     partials = PartialFiles(attempt, header) if keeps_moments(header) else None

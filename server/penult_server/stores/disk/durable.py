@@ -125,12 +125,3 @@ def staged(parent: Path) -> Iterator[Path]:
     for prefix in (STAGING_PREFIX, SAFETENSORS_PREFIX):
         yield from parent.glob(f"{prefix}*")
         yield from parent.glob(f"*/{prefix}*")
-
-
-def remove_staging(parent: Path) -> None:
-    """Remove what writers that died left in `parent` and the directories in it. Only when no writer is alive."""
-    for path in staged(parent):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)

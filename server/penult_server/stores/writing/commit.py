@@ -7,7 +7,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,11 @@ from zarr.storage import MemoryStore
 
 from penult_kernels.moments.packing import TILE, pack_symmetric, packed_length, unpack_symmetric
 from penult_kernels.moments.partials import Partial, clear_unused
+from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores.disk.sealed import sealed_text
-from penult_server.stores.manifest import FeatureManifest, damaged_files, read_manifest
-from penult_server.stores.places.store import Attempt, Written
+from penult_server.stores.manifest import FeatureManifest, parse_manifest
+from penult_server.stores.places.store import Attempt, Files, Written
 from penult_server.stores.writing.header import FeatureHeader, chunk_shapes
 from penult_server.stores.writing.rows import WrittenRows, chunk_key, joined
 
@@ -60,14 +60,18 @@ def commit_features(
     )
     there: list[FeatureManifest] = []
 
-    def keeps(directory: Path) -> bool:
+    def keeps(stored: Files) -> bool:
         """Whether the set that is there is whole."""
         try:
-            existing = read_manifest(directory)
-        except ServiceError:
+            existing = parse_manifest(stored.manifest(), digest)
+        except FileNotFoundError:
+            return False
+        except ServiceError as error:
+            if error.kind not in (ErrorKind.STORE_CORRUPT, ErrorKind.VERSION_MISMATCH):
+                raise
             return False
         there.append(existing)
-        return not damaged_files(directory, existing)
+        return not stored.damaged(existing.files)
 
     is_new = attempt.commit(digest, sealed_text(asdict(manifest)), files, keeps)
     return manifest if is_new or not there else there[-1]

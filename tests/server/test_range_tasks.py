@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from penult_server.jobs.fleets.local import LocalFleet
 from penult_server.stores.features import FeatureWriter
 from penult_server.stores.reading import StoredFeatures
 from penult_server.stores.writing.header import FeatureHeader
+from penult_server.stores.writing.kinds import as_recorded, kind_here, notes_of
 
 SPLITS = ["val", "test"]
 NUMPY = Backend(np, "numpy", "cpu")
@@ -104,6 +105,8 @@ def test_a_killed_process_costs_its_range_and_no_bit(tmp_path, its_path, alone, 
     assert not (tmp_path / "death").exists()
     assert_equal_sets(found, alone[0])
     assert found[0].n_blocks("features") > 3
+    # Other numbers of threads, the same bits.
+    assert [one.manifest.moments_by[0]["core"] for one in found] == [kind_here().core] * len(found)
     n = sum(one.manifest.n_examples for one in found)
     assert said[-1][1:] == (n, n)
 
@@ -134,6 +137,18 @@ def test_moments_streamed_and_uploaded_are_those_of_the_extraction(tmp_path, alo
         for name in ("count", "mean", "m2"):
             np.testing.assert_array_equal(getattr(streamed, name), getattr(kept, name))
             np.testing.assert_array_equal(getattr(uploaded, name), getattr(kept, name))
+
+
+def test_a_set_says_with_what_its_moments_were_multiplied(alone):
+    here, other = kind_here(), replace(kind_here(), core="another")
+    for one in alone[0]:
+        (said,) = one.manifest.moments_by
+        assert dict(said) == {"first": 0, "stop": one.n_blocks("features")} | asdict(here)
+    assert not notes_of([here, replace(here, threads=7)])
+    (note,) = notes_of([here, other, here])
+    assert "2 kinds of machines" in note.text
+    recorded = as_recorded([(2, 3, other), (0, 1, here), (1, 2, here)])
+    assert [(one["first"], one["stop"], one["core"]) for one in recorded] == [(0, 2, here.core), (2, 3, "another")]
 
 
 def test_flat_features_are_as_wide_as_the_model_says(tmp_path):

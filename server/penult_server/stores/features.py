@@ -25,7 +25,8 @@ from penult_server.stores.writing.header import (
     chunk_rows,
     keeps_moments,
 )
-from penult_server.stores.writing.moments import RangeMoments
+from penult_server.stores.writing.kinds import kind_here
+from penult_server.stores.writing.moments import RangeMoments, set_ranges
 from penult_server.stores.writing.rows import ChunkWriter
 
 __all__ = ["FeatureHeader", "FeatureWriter", "check_finite", "check_labels", "chunk_rows", "keeps_moments"]
@@ -88,6 +89,7 @@ class FeatureWriter:
             [rows],
             digest=self._header.digest or self._content_digest(),
             moments=self._moments,
+            kinds=[(0, len(set_ranges(self._header)), kind_here())] if self._moments else (),
             extract_rate=extract_rate,
         )
 

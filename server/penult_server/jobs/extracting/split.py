@@ -67,6 +67,7 @@ class SplitSet:
             self._rows,
             digest=self.header.digest or "",
             moments=moments,
+            kinds=[(one.first, one.stop, one.kind) for one in self._partials],
             extract_rate=rate,
         )
 

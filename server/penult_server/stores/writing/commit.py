@@ -23,6 +23,7 @@ from penult_server.stores.disk.sealed import sealed_text
 from penult_server.stores.manifest import FeatureManifest, parse_manifest
 from penult_server.stores.places.store import Attempt, Files, Written
 from penult_server.stores.writing.header import FeatureHeader, chunk_shapes
+from penult_server.stores.writing.kinds import Kind, as_recorded, notes_of
 from penult_server.stores.writing.rows import WrittenRows, chunk_key, joined
 
 
@@ -33,10 +34,12 @@ def commit_features(
     *,
     digest: str,
     moments: Partial | None,
+    kinds: Sequence[tuple[int, int, Kind]] = (),
     extract_rate: float = 0.0,
 ) -> FeatureManifest:
     """Make a feature set of the ranges that were written to an attempt, in any order, and give it its place.
 
+    `kinds`: with what the moments of which ranges (first, stop) were multiplied.
     A set of the same digest that is already there and undamaged is kept; returns the manifest of what is stored.
     Raises ValueError where the ranges do not make up all rows.
     """
@@ -47,8 +50,10 @@ def commit_features(
     files |= {name: attempt.put(name, content) for name, content in _metadata(header, moments).items()}
     files = dict(sorted(files.items(), key=lambda one: one[0].split("/")))
     described = {one.name: getattr(header, one.name) for one in fields(header) if one.name not in ("head", "digest")}
+    described["notes"] = (*header.notes, *notes_of(kind for _, _, kind in kinds))
     manifest = FeatureManifest(
         **described,
+        moments_by=as_recorded(kinds),
         digest=digest,
         group_counts=rows.group_counts,
         has_head=header.head is not None,

@@ -13,6 +13,7 @@ from penult_server.stores.feature_chunks import Chunk
 from penult_server.stores.places.store import Attempt, Written
 from penult_server.stores.ranges import Range, ranges_of
 from penult_server.stores.writing.header import FeatureHeader, chunk_shapes, group_index, keeps_moments
+from penult_server.stores.writing.kinds import Kind, kind_here
 
 
 def set_ranges(header: FeatureHeader) -> tuple[Range, ...]:
@@ -50,12 +51,13 @@ class PartialWritten:
     stop: int
     means: Written
     m2: Written
+    kind: Kind
 
     @classmethod
     def told(cls, values: Mapping[str, Any]) -> "PartialWritten":
         """From its fields in JSON."""
         written = {name: Written(**values[name]) for name in ("means", "m2")}
-        return cls(first=values["first"], stop=values["stop"], **written)
+        return cls(first=values["first"], stop=values["stop"], kind=Kind(**values["kind"]), **written)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -93,7 +95,7 @@ class PartialFiles:
         clear_unused(part)
         means = np.concatenate([part.count[:, None], part.weight[:, None], part.mean], axis=1, dtype=np.float64)
         put = [self._attempt.put(name, one) for name, one in zip(_names(first, stop), (means, part.m2), strict=True)]
-        self._written.append(PartialWritten(first=first, stop=stop, means=put[0], m2=put[1]))
+        self._written.append(PartialWritten(first=first, stop=stop, means=put[0], m2=put[1], kind=kind_here()))
 
 
 def merged(attempt: Attempt, header: FeatureHeader, partials: Sequence[PartialWritten]) -> Partial:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from penult_kernels import budget
 from penult_kernels.arrays import to_host
@@ -292,6 +293,18 @@ def test_threads_change_no_bit(products, rng, set_budget, spread):
         for first in range(0, 2000, 300):
             accumulator.add(features[first : first + 300], g[first : first + 300])
         found.append(accumulator.finish())
+    for one in found[1:]:
+        assert_same(one, found[0], rtol=0)
+
+
+@pytest.mark.parametrize("n_features", [100, 300, 384])
+def test_threads_of_the_blas_change_no_bit(rng, n_features):
+    """A syrk of 300 columns has other bits on two threads than on one, of 320 it has not."""
+    features, g = rng.standard_normal((2500, n_features)).astype(np.float32), rng.integers(0, 2, 2500)
+    found = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads, "blas"):
+            found.append(moments_of(features, g, 2))
     for one in found[1:]:
         assert_same(one, found[0], rtol=0)
 

@@ -26,7 +26,7 @@ from penult_kernels.moments.centering import CenterRows, center_rows
 from penult_kernels.moments.moments import Moments, check_positive, matrix_shape
 from penult_kernels.moments.partials import Partial, empty_partial, partial_bytes, strips, whole
 from penult_kernels.moments.portions import Portions
-from penult_kernels.moments.waiting import RowBuffer, Work, portions_at_once
+from penult_kernels.moments.waiting import RowBuffer, Work, portions_at_once, work_bytes
 from penult_kernels.products import n_threads
 
 T = TypeVar("T")
@@ -198,9 +198,10 @@ def accumulator_bytes(n_groups: int, n_features: int, itemsize: int) -> int:
     n_rows = _buffer_rows(n_groups, row_bytes, budget.DEVICE or budget.DEFAULT)
     n_works = portions_at_once(n_rows, n_features)
     n_buffers = n_groups + (_given_at_once(n_works) if n_works > 1 else 0)
-    work = (n_rows + 1) * n_features * 8 + n_features**2 * 8
     at_the_end = n_groups * n_features**2 * 8
-    return partial_bytes(n_groups, n_features) + max(n_buffers * n_rows * row_bytes + n_works * work, at_the_end)
+    return partial_bytes(n_groups, n_features) + max(
+        n_buffers * n_rows * row_bytes + n_works * work_bytes(n_rows, n_features), at_the_end
+    )
 
 
 def _one_of(free: list[T], new: Callable[[], T]) -> T:

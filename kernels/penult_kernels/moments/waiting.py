@@ -12,6 +12,9 @@ from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.finite import check_finite
 from penult_kernels.products import gram, n_threads
 
+COLUMNS = 32
+"""Columns of the rows of a product are a multiple of so many."""
+
 
 class RowBuffer:
     """Rows of one group that wait to be folded in, with their weights and their numbers in the stream."""
@@ -54,30 +57,45 @@ class Work:
 
     def __init__(self, capacity: int, n_features: int, dtype: Array, xp: Array, device: Array) -> None:
         self.dtype = dtype
+        self._n_features = n_features
         self._rows = xp.empty((capacity + 1, n_features), dtype=dtype, device=device)
+        if is_numpy_array(self._rows):
+            self._rows = np.zeros((capacity + 1, _padded(n_features)), dtype=self._rows.dtype)
         self._product: NDArray[np.floating] | None = None
 
     def rows(self, n: int) -> Array:
         """The first n rows. Views, which the standard leaves open but every library here gives."""
-        return self._rows[:n, :]
+        return self._rows[:n, : self._n_features]
 
     def product(self, n: int) -> Array:
         """block^T block of the first n rows, by NumPy's syrk over the last product: fresh memory costs time.
 
-        Never by panels: syrk's bits are the same on any number of a BLAS' threads, those of other products are not.
+        Never by panels, and of columns whose number is a multiple of `COLUMNS`, with zeros: of these a syrk has the
+        same bits on any number of the BLAS' threads. Of others, such as 300, and of other products it has not.
         """
-        block = self.rows(n)
+        block = self._rows[:n, :]
         if not is_numpy_array(block):
             return gram(block.T)
         if self._product is None:
             self._product = np.empty((block.shape[1], block.shape[1]), dtype=block.dtype)
-        return np.matmul(block.T, block, out=self._product)
+        np.matmul(block.T, block, out=self._product)
+        return self._product[: self._n_features, : self._n_features]
+
+
+def work_bytes(capacity: int, n_features: int) -> int:
+    """Memory of a `Work` on the host, of float64 products."""
+    width = _padded(n_features)
+    return ((capacity + 1) * width + width**2) * 8
+
+
+def _padded(n_features: int) -> int:
+    return -(-n_features // COLUMNS) * COLUMNS
 
 
 def portions_at_once(capacity: int, n_features: int) -> int:
     """Portions that are multiplied at a time: as many as there are threads, within the budget."""
-    portion = ((capacity + 1) * n_features + n_features**2) * 8
-    return max(1, min(n_threads(), max(2, budget.DEFAULT.portions_bytes // max(1, portion))))
+    portions = budget.DEFAULT.portions_bytes // max(1, work_bytes(capacity, n_features))
+    return max(1, min(n_threads(), max(2, portions)))
 
 
 def gathered_into(features: Array, rows: NDArray[np.int64], out: Array) -> None:

@@ -90,6 +90,7 @@ class JobOrder(google.protobuf.message.Message):
     READS_EVERYWHERE_FIELD_NUMBER: builtins.int
     DEVICES_FIELD_NUMBER: builtins.int
     ENGINE_FIELD_NUMBER: builtins.int
+    EXTRACT_WORKERS_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     root: builtins.str
     """Directory of the store."""
@@ -102,6 +103,8 @@ class JobOrder(google.protobuf.message.Message):
     """Whether they may be named anywhere but in the store."""
     engine: builtins.str
     """Where its parts run: "local", or empty, on this machine; "ray" on a cluster."""
+    extract_workers: builtins.int
+    """Processes that an extraction may have at a time; 0 for the job's worker alone."""
     @property
     def spec(self) -> penult_proto.v1.jobs_pb2.JobSpec:
         """With every name resolved and every default filled in."""
@@ -132,9 +135,10 @@ class JobOrder(google.protobuf.message.Message):
         reads_everywhere: builtins.bool = ...,
         devices: collections.abc.Iterable[builtins.str] | None = ...,
         engine: builtins.str = ...,
+        extract_workers: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec", "start_head", b"start_head"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["data_roots", b"data_roots", "dataset_digest", b"dataset_digest", "device", b"device", "devices", b"devices", "engine", b"engine", "job_id", b"job_id", "log", b"log", "reads_everywhere", b"reads_everywhere", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data_roots", b"data_roots", "dataset_digest", b"dataset_digest", "device", b"device", "devices", b"devices", "engine", b"engine", "extract_workers", b"extract_workers", "job_id", b"job_id", "log", b"log", "reads_everywhere", b"reads_everywhere", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
 
 Global___JobOrder: typing_extensions.TypeAlias = JobOrder
 

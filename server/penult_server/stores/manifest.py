@@ -56,6 +56,8 @@ class FeatureManifest:
     """sha256 (hex) of every file of the set but this one, by its path relative to the set."""
     notes: tuple[Note, ...] = ()
     """How the labels were read, where that is not obvious."""
+    moments_by: tuple[Mapping[str, Any], ...] = ()
+    """With what the moments of which ranges were multiplied; none without moments, and in sets of before."""
     format: int = FORMAT
 
 

@@ -138,7 +138,7 @@ class HeadScorer:
     def watch(self, metric: SelectionMetric) -> Watch:
         """A watch that scores the iterates of trajectories by `metric` on the rows."""
         return Watch(
-            features=self._rows.block(slice(0, self._rows.shape[0])),
+            features=self._rows,
             score=lambda _, outputs: self.scores(self.accuracies_of_outputs(outputs), metric),
         )
 

@@ -24,6 +24,8 @@ class Budget:
     """Bytes of the arrays of one batch of blocks that are solved together."""
     batch_rows_bytes: int = 32 * 2**20
     """Bytes of standardised rows that a batch keeps; above that, every pass converts them again, a tile at a time."""
+    scaled_rows_bytes: int = 64 * 2**20
+    """Bytes of standardised rows that are kept for many steps over them; above that, every step makes them again."""
     columns_bytes: int = 64 * 2**20
     """Bytes of the float64 columns that problems with an l1 have in common; above that, columns stay as stored."""
     stored_columns_bytes: int = 256 * 2**20
@@ -75,6 +77,7 @@ def on_device(total_bytes: int) -> Budget:
         "product_rows_bytes",
         "batch_bytes",
         "batch_rows_bytes",
+        "scaled_rows_bytes",
         "buffer_rows",
         "buffers_bytes",
     )

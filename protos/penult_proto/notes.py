@@ -36,6 +36,8 @@ class NoteId(StrEnum):
     """A set has no logits of its classes, so that accuracies are missing."""
     NOT_CONVERGED = "not_converged"
     """A solver stopped before its tolerance was met."""
+    NOT_INFERRED = "not_inferred"
+    """Comparisons have no interval and no p-value, since their replicates do not fit into the server's memory."""
     PREDICTS_ONE_CLASS = "predicts_one_class"
     """A head predicts one class for every row."""
     READ_FROM_FILE = "read_from_file"

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,9 +59,14 @@ class ResidentFeatures:
         backend: Backend,
         budget: int,
         steady: Callable[[], AbstractContextManager[None]] = nullcontext,
+        on_change: Callable[[Sequence[str]], None] = lambda digests: None,
     ) -> None:
-        """In a block of `steady`, `check` gives nobody else a turn: who had it might wait for the set that is read."""
+        """In a block of `steady`, `check` gives nobody else a turn: who had it might wait for the set that is read.
+
+        `on_change` is told the digests of all sets in memory when there is another one, or one less.
+        """
         self._root = root
+        self._on_change = on_change
         self._steady = steady
         self._backend = backend
         self.budget = budget
@@ -84,6 +89,7 @@ class ResidentFeatures:
             self._free_memory(stored)
             resident = self._load(stored, check, progress)
             self._sets[digest] = resident
+            self._on_change(list(self._sets))
             return resident
 
     def labels(self, digest: str) -> Labelled:
@@ -102,7 +108,8 @@ class ResidentFeatures:
     def drop(self, digest: str) -> None:
         """Let a set go; who computes with it still has it."""
         with self._lock:
-            self._sets.pop(digest, None)
+            if self._sets.pop(digest, None) is not None:
+                self._on_change(list(self._sets))
 
     def fits(self, manifest: FeatureManifest) -> bool:
         """Whether the set may be resident at all."""

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from test_cancelled_queries import LONG_PATH, WAIT
 from test_progress import Asked
 
 import penult
+from penult.doctor import examine
 from penult.wire import encode_refits
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2
@@ -40,12 +42,15 @@ class InProcess:
 
     def __init__(self, root: Path, n_workers: int) -> None:
         self.root = root
-        self.server = Server(Settings(root=root, port=0, device="cpu", compute_workers=n_workers))
+        self.server = Server(Settings(root=root, port=0, device="cpu", compute_workers=n_workers, metrics_port=0))
         self._thread = threading.Thread(target=asyncio.run, args=(self.server.run(),))
         self._thread.start()
         until((root / "server.json").exists)
         self.client = penult.local(root)
-        until(lambda: all(one.device and one.is_up for one in self.client.info().compute_workers))
+
+    def is_up(self) -> bool:
+        """Whether all of its workers are."""
+        return all(one.device and one.is_up for one in self.client.info().compute_workers)
 
     @property
     def compute(self) -> ComputeWorkers:
@@ -113,6 +118,7 @@ def servers(tmp_path_factory) -> Iterator[tuple[InProcess, InProcess]]:
     except BaseException:
         several.stop()
         raise
+    until(lambda: several.is_up() and single.is_up())
     yield several, single
     several.stop()
     single.stop()
@@ -133,15 +139,13 @@ def sets(servers) -> list[dict[str, str]]:
 @pytest.fixture
 def several(servers, sets) -> InProcess:
     """The one with three workers, of which all are up."""
-    until(lambda: all(one.is_up for one in servers[0].compute.workers))
+    until(servers[0].is_up)
     return servers[0]
 
 
-def spectra_and_angles(client: penult.Client, own: dict[str, str], number: int) -> list[np.ndarray]:
-    """Answers that do not depend on who asks at the same time."""
-    spectra = client.spectra(own["test"], replicates=4, seed=number)
-    angles = client.principal_angles(own["train"], own["val"], groups=(0, 3), top_k=2 + number)
-    return [spectra.eigenvalues, np.array([one.low for one in spectra.imbalance]), angles.angles]
+def spectra(client: penult.Client, own: dict[str, str], number: int) -> np.ndarray:
+    """Ends of intervals, which do not depend on who asks at the same time."""
+    return np.array([one.low for one in client.spectra(own["test"], replicates=2, seed=number).imbalance])
 
 
 def refit(client: penult.Client, own: dict[str, str], number: int) -> penult.Refit:
@@ -151,20 +155,19 @@ def refit(client: penult.Client, own: dict[str, str], number: int) -> penult.Ref
 def test_thirty_clients_of_three_checkpoints(several, servers, sets):
     """All sets of a checkpoint in one worker, none in another, and the bits of one worker's answers."""
 
-    def ask(number: int) -> tuple[list[np.ndarray], penult.Refit]:
+    def ask(number: int) -> tuple[np.ndarray, penult.Refit]:
         with penult.local(several.root) as client:
             own = sets[number % N_WORKERS]
-            return spectra_and_angles(client, own, number // N_WORKERS), refit(client, own, number // N_WORKERS)
+            return spectra(client, own, number // N_WORKERS), refit(client, own, number // N_WORKERS)
 
     with ThreadPoolExecutor(30) as pool:
         found = list(pool.map(ask, range(30)))
     assert several.residents() == [{own["train"], own["test"]} for own in sets]
     assert several.compute._asked_about == [{}] * N_WORKERS
     assert several.compute._queries == several.compute._transfers == [0] * N_WORKERS
-    for number, (arrays, head) in enumerate(found):
+    for number, (ends, head) in enumerate(found):
         own = sets[number % N_WORKERS]
-        for one, other in zip(arrays, spectra_and_angles(servers[1].client, own, number // N_WORKERS), strict=True):
-            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(ends, spectra(servers[1].client, own, number // N_WORKERS))
         # Refits are solved with those that were asked for at the same time, to the same tolerance.
         alone = refit(servers[1].client, own, number // N_WORKERS)
         np.testing.assert_allclose(head.head.weight, alone.head.weight, rtol=1e-4, atol=1e-6)
@@ -172,9 +175,10 @@ def test_thirty_clients_of_three_checkpoints(several, servers, sets):
     for own in sets:
         here, there = (refit(one.client, own, 100) for one in (several, servers[1]))
         np.testing.assert_array_equal(here.head.weight, there.head.weight)
-        np.testing.assert_array_equal(
-            several.client.evaluate(here, own["val"]).correct, servers[1].client.evaluate(there, own["val"]).correct
-        )
+        scores = [one.client.evaluate(here, own["val"]).correct for one in (several, servers[1])]
+        np.testing.assert_array_equal(*scores)
+        angles = [one.client.principal_angles(own["train"], own["val"], groups=(0, 3)) for one in (several, servers[1])]
+        np.testing.assert_array_equal(angles[0].angles, angles[1].angles)
     assert several.residents() == [set(own.values()) for own in sets]
 
 
@@ -258,6 +262,20 @@ def test_a_query_is_watched_and_cancelled_wherever_it_is(several, sets, home):
         asked.call.cancel()
         until(lambda: not any(several.compute._queries))
     several.client.refit(sets[home]["test"], l2=0.3 + home, standardize=False, timeout=WAIT)
+
+
+def test_it_is_told_how_many_are_up(several):
+    said = {one.topic: one.said for one in examine(root=several.root).findings}
+    assert "on cpu (numpy, 3 of 3 compute workers up)" in said["server"]
+    with urllib.request.urlopen(f"http://{several.server.metrics_address}/metrics", timeout=WAIT) as page:
+        lines = [line.split() for line in page.read().decode().splitlines()]
+    share = several.server._settings.resident_bytes // N_WORKERS
+    for number in range(N_WORKERS):
+        assert [f'penult_compute_up{{worker="{number}"}}', "1.0"] in lines
+        (budget,) = (line[1] for line in lines if line[0] == f'penult_budget_bytes{{worker="{number}"}}')
+        assert float(budget) == share
+    with urllib.request.urlopen(f"http://{several.server.metrics_address}/healthz", timeout=WAIT) as page:
+        assert page.read().decode().count("compute worker") == N_WORKERS
 
 
 # Devices

@@ -45,7 +45,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--resident-bytes",
         type=int,
         default=4 * 2**30,
-        help="features kept in memory between queries (default: %(default)s)",
+        help="features kept in memory between queries, by all compute workers together (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--compute-workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that answer queries, each with a GPU, or its part of the cores, and with the features of other "
+        "checkpoints in memory (default: one for each GPU that --job-devices leaves, one without GPUs)",
     )
     serve.add_argument(
         "--metrics-port",
@@ -104,7 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=_names,
         default=(),
         metavar="0,1,...",
-        help="GPUs of jobs, one each (default: all visible but the first, which answers queries; the only one)",
+        help="GPUs of jobs, one each (default: all visible but those of compute workers; all where that leaves none)",
     )
     serve.add_argument(
         "--extract-workers",

@@ -17,6 +17,7 @@ LEAST = {
     "max_running_jobs": 0,
     "extract_workers": 1,
     "resident_bytes": 1,
+    "compute_workers": 0,
     "max_calls": 1,
     "max_calls_per_user": 1,
     "max_computing": 1,
@@ -50,7 +51,9 @@ class Settings:
     device: str = "auto"
     """ "auto", "cpu" or "cuda"."""
     resident_bytes: int = 4 * 2**30
-    """Most bytes of features kept in memory between queries."""
+    """Most bytes of features kept in memory between queries, by all compute workers together."""
+    compute_workers: int = 0
+    """Processes that answer queries; 0: one for each GPU that `job_devices` leaves, and one without a GPU."""
     tls_client_ca: Path | None = None
     """PEM certificates of those who sign the certificates of clients; every client must then show one."""
     max_user_jobs: int = 50
@@ -83,7 +86,7 @@ class Settings:
     keep_days: int = 0
     """Days after which answers that nobody asks for, and leftovers, are removed; 0 for never."""
     job_devices: tuple[str, ...] = ()
-    """GPUs of the jobs, named as in CUDA_VISIBLE_DEVICES; without, all but the first of several, or the only one."""
+    """GPUs of the jobs, named as in CUDA_VISIBLE_DEVICES; without, all that compute workers leave, or all there are."""
     extract_workers: int = 1
     """Processes that one extraction may have at a time, each with a GPU of the jobs' or its share of the cores."""
     store: str = ""
@@ -92,8 +95,8 @@ class Settings:
     """Address of its service; empty for what the environment says, else Amazon's."""
     store_cache_bytes: int = 0
     """Most bytes of it that are kept on this machine; 0 for the root's number, which is 16 GiB at first."""
-    compute_device: str = ""
-    """GPU of the compute worker; filled in by the server, empty where it is the first that is visible."""
+    compute_devices: tuple[str, ...] = ()
+    """GPUs of the compute workers, by turns; filled in by the server, empty where they have no choice."""
 
     engine: str = "local"
     """Where jobs run: "local", on this machine, or "ray", on the cluster that RAY_ADDRESS names."""

@@ -59,7 +59,7 @@ from penult_server.front.users.admitted import Notes
 from penult_server.front.users.audit import Audit
 from penult_server.front.users.authenticator import Authenticator
 from penult_server.front.users.open_calls import OpenCalls
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.secrets import conceal
 from penult_server.settings import Settings
 from penult_server.stores.disk.private import make_private
@@ -94,7 +94,7 @@ class Server:
         self._registry = Registry()
         self._health = Health()
         self._calls = Calls(limits_of(settings))
-        self._compute = ComputeProcess(settings, self._set_compute_health)
+        self._compute = ComputeWorkers(settings, self._registry, self._set_compute_health)
         self._lifetime = Lifetime()
         self._queue = JobQueue(self._registry, settings, self._compute.damaged, self._lifetime.changed)
         self._info = InfoServicer(settings, self._registry, self._compute, self._lifetime, self._queue.resume)

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,9 +61,14 @@ class ResidentFeatures:
         backend: Backend,
         budget: int,
         steady: Callable[[], AbstractContextManager[None]] = nullcontext,
+        on_change: Callable[[Sequence[str]], None] = lambda digests: None,
     ) -> None:
-        """In a block of `steady`, `check` gives nobody else a turn: who had it might wait for the set that is read."""
+        """In a block of `steady`, `check` gives nobody else a turn: who had it might wait for the set that is read.
+
+        `on_change` is told the digests of all sets in memory when there is another one, or one less.
+        """
         self._root = root
+        self._on_change = on_change
         self._steady = steady
         self._backend = backend
         self.budget = budget
@@ -86,6 +91,7 @@ class ResidentFeatures:
             self._make_way(stored.manifest, stored.manifest.n_examples)
             resident = self._load(stored, check, progress)
             self._sets[digest] = resident
+            self._on_change(list(self._sets))
             return resident
 
     def gather(
@@ -125,8 +131,11 @@ class ResidentFeatures:
     def drop(self, digest: str) -> None:
         """Let a set go, and rows of it; who computes with it still has it."""
         with self._lock:
-            for key in [key for key in self._sets if key.startswith(digest)]:
+            gone = [key for key in self._sets if key.startswith(digest)]
+            for key in gone:
                 del self._sets[key]
+            if digest in gone:
+                self._on_change(list(self._sets))
 
     def fits(self, manifest: FeatureManifest) -> bool:
         """Whether the set may be resident at all."""

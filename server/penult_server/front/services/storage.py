@@ -14,7 +14,7 @@ from penult_server.front.caller import CALLER, Caller
 from penult_server.front.guard import Context
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.rules import check_own
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.registry.deletion_plan import Plan, Sort, Thing
 from penult_server.registry.usage import add_up
 from penult_server.stores.disk.sizes import Sizes
@@ -30,7 +30,7 @@ Bytes = dict[Thing, int]
 class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     """Delete, and what there is to delete."""
 
-    def __init__(self, root: Path, registry: Registry, compute: ComputeProcess) -> None:
+    def __init__(self, root: Path, registry: Registry, compute: ComputeWorkers) -> None:
         self._root = root
         self._registry = registry
         self._compute = compute

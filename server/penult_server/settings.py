@@ -1,7 +1,9 @@
 """The settings of a server: the options of `penult serve`."""
 
 import ipaddress
-from dataclasses import dataclass
+import os
+from argparse import ArgumentParser
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,10 @@ class Settings:
 
     root: Path
     """Directory of everything the server keeps. Made when missing."""
+    registry: str = field(default="", repr=False)
+    """URL of a PostgreSQL database in place of the file `penult.db`; it may have a password, which is told nowhere."""
+    lease_seconds: float = 60.0
+    """How long the jobs of a server are its own without a word of it, where another waits for its registry."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 7711
@@ -97,7 +103,6 @@ class Settings:
     """Most bytes of it that are kept on this machine; 0 for the root's number, which is 16 GiB at first."""
     compute_devices: tuple[str, ...] = ()
     """GPUs of the compute workers, by turns; filled in by the server, empty where they have no choice."""
-
     engine: str = "local"
     """Where jobs run: "local", on this machine, or "ray", on the cluster that RAY_ADDRESS names."""
 
@@ -147,7 +152,7 @@ class Settings:
         for name, least in LEAST.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least {least}, got {value}")
-        for name, least in (("idle_seconds", 0.1), ("stop_grace", 0.0)):
+        for name, least in (("idle_seconds", 0.1), ("stop_grace", 0.0), ("lease_seconds", 1.0)):
             if not least <= getattr(self, name) <= 3600:
                 raise ServiceError(
                     ErrorKind.INVALID_ARGUMENT, f"{name} must lie in {least:g} .. 3600, got {getattr(self, name)}"
@@ -184,3 +189,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def add_registry(command: ArgumentParser) -> None:
+    """Give a command the option that names the registry of a store."""
+    command.add_argument(
+        "--registry",
+        metavar="URL",
+        default=os.environ.get("PENULT_REGISTRY", ""),
+        help="PostgreSQL database in place of the file penult.db: postgresql://user@host/database; a password is "
+        "better in ~/.pgpass, or in the URL that PENULT_REGISTRY holds, than in this line, which others can see",
+    )

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penult_proto.v1.pipes_pb2 import ComputeStats
 from penult_server.__main__ import make_parser
-from penult_server.errors import ServiceError
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.front.observed.metrics import COUNTED
 from penult_server.front.outside import http as pages_module
 from penult_server.front.outside.gauges import Facts, Gauges
@@ -274,8 +274,8 @@ def test_the_registry_is_tried_by_a_commit(tmp_path):
     assert (tmp_path / "penult.db-wal").stat().st_size > written
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        database._connection.execute("PRAGMA busy_timeout=10")
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
+        database.connection.exec_driver_sql("PRAGMA busy_timeout=10")
+        with pytest.raises(RegistryUnavailable, match="locked"):
             database.check_writable()
     database.close()
 

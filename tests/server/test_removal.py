@@ -1,14 +1,16 @@
 """A deletion that is interrupted at any moment leaves all of it or nothing, and nothing that nobody reaches."""
 
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from raw_sql import rows_of
 
+from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2, features_pb2, jobs_pb2, runs_pb2, spectra_pb2
+from penult_server.errors import RegistryUnavailable
 from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
@@ -51,11 +53,11 @@ class Store:
         return {
             f"{table} {row[0]}"
             for table, key in tables.items()
-            for row in self.database.rows(f"SELECT {key} FROM {table}")
+            for row in rows_of(self.database, f"SELECT {key} FROM {table}")
         } | {
             f"{table} of {' '.join(row)}"
             for table, columns in {"card": "kind, id", "name": "kind, id, name", "summary": "digest"}.items()
-            for row in self.database.rows(f"SELECT {columns} FROM {table}")
+            for row in rows_of(self.database, f"SELECT {columns} FROM {table}")
         }
 
     def files(self) -> set[str]:
@@ -172,14 +174,14 @@ def test_a_commit_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest
     before, files_before = store.there(), store.files()
 
     def full(*_: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+        raise RegistryUnavailable(ErrorKind.DISK_FULL, "database or disk is full")
 
     with monkeypatch.context() as patch:
         patch.setattr(store.deletions, "_forget", full)
         for is_kept in (True, False):
             if is_kept:
                 store.deletions.reserve.keep()
-            with pytest.raises(sqlite3.OperationalError):
+            with pytest.raises(RegistryUnavailable):
                 delete(store, Sort.RUN, "one")
             assert (store.there(), store.files()) == (before, files_before)
             # It was given back in the attempt to make space.

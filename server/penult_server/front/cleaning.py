@@ -20,14 +20,13 @@ import json
 import logging
 import os
 import shutil
-import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from penult_server.errors import ServiceError
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.machine.folders import places, socket_folder
 from penult_server.registry.integrity.copies import renew_copy
@@ -76,13 +75,14 @@ async def keep_clean(root: Path, registry: Registry, keep_days: int) -> None:
                 log.warning("what others left could not be cleaned: %s", error)
         try:
             await registry.run(registry.catalog.write_asked)
-            await asyncio.to_thread(renew_copy, root)
+            if registry.is_file:
+                await asyncio.to_thread(renew_copy, root)
             if keep_days:
                 collected = await registry.run(registry.collect, keep_days * 86400.0)
                 await asyncio.to_thread(remove, [root / name for name in collected.files])
                 if collected.answers or collected.files:
                     log.info("%s", collected)
-        except (sqlite3.Error, OSError, ServiceError) as error:
+        except (RegistryUnavailable, OSError, ServiceError) as error:
             log.warning("the registry could not be looked after: %s", error)
         await asyncio.sleep(EVERY_SECONDS)
 

@@ -11,11 +11,12 @@ from penult_proto.errors import ErrorKind
 from penult_server.datasets.stored import REGISTRATION_FILE
 from penult_server.errors import ServiceError
 from penult_server.registry.integrity.copies import copy_registry
+from penult_server.registry.integrity.files import opened
 from penult_server.stores.disk.durable import staged_directory, write_file
 from penult_server.stores.disk.sealed import read_sealed, sealed_text, things
 from penult_server.stores.places.opening import read_place
 from penult_server.upkeep.damage import Verification
-from penult_server.upkeep.verify import REGISTRY, opened, tables_of, verify_store
+from penult_server.upkeep.verify import REGISTRY, verify_store
 
 ABOUT = "backup.json"
 ATTEMPTS = 5
@@ -97,13 +98,8 @@ def _copy_store(root: Path, staging: Path, *, links: bool) -> None:
 
 
 def _registered(registry: Path) -> dict[str, list[str]]:
-    with opened(registry) as connection:
-        known = {
-            folder: [str(row[0]) for row in connection.execute(f"SELECT DISTINCT {column} FROM {table}")]
-            for folder, (table, column) in tables_of(connection).items()
-        }
-        query = "SELECT id FROM run UNION SELECT id FROM job"
-        return known | {"runs": [str(row[0]) for row in connection.execute(query)]}
+    with opened(registry) as file:
+        return {folder: sorted(names) for folder, names in file.registered().items()}
 
 
 def _copy(source: Path, target: Path, *, links: bool) -> None:

@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-import sqlite3
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2 as pb
-from penult_server.errors import ServiceError
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.registry.cards import Given
 from penult_server.stores.manifest import missing_files, read_manifest
@@ -57,7 +56,7 @@ class Products:
         """Delete what a run has stored and does not keep, where nothing else has it."""
         try:
             left = await self._registry.run(self._registry.deletions.drop_unneeded, job_id, needed)
-        except (sqlite3.Error, OSError):
+        except (RegistryUnavailable, OSError):
             # They belong to the run, and go with it or with the next that it is done with.
             log.exception("job %s: checkpoints that it no longer needs could not be deleted", job_id)
         else:

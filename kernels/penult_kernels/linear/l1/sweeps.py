@@ -42,14 +42,16 @@ class Sweeps:
     def logits(self, which: Positions, heads: Floats, *, float32: bool) -> list[Floats]:
         """(n,) logits of each head (E,) on the rows of its block, without the offset."""
         folded = [self._folded(int(index), head) for index, head in zip(which, heads, strict=True)]
-        weight = np.stack([one[0] for one in folded], axis=1).astype(_kind(float32))
+        weight = np.stack([one[0] for one in folded]).astype(_kind(float32))
         found = [np.empty(int(self._edges[index][-1])) for index in map(int, which)]
 
         def of_panel(places: Sequence[int]) -> None:
             for place in places:
-                values = self._tile(place, float32=float32) @ weight
+                tile = self._tile(place, float32=float32)
+                # OpenBLAS is up to twice as fast in these forms.
+                values = (tile @ weight.T).T if float32 else weight @ tile.T
                 for column, index in enumerate(map(int, which)):
-                    found[column][self._own(index, place)] = values[self._local(index, place), column]
+                    found[column][self._own(index, place)] = values[column, self._local(index, place)]
 
         self._do(of_panel)
         return [logits + bias for logits, (_, bias) in zip(found, folded, strict=True)]
@@ -59,16 +61,16 @@ class Sweeps:
         kind = _kind(float32)
 
         def of_panel(places: Sequence[int]) -> Floats:
-            total = np.zeros((self._features.shape[1], which.size))
+            total = np.zeros((which.size, self._features.shape[1]))
             for place in places:
                 tile = self._tile(place, float32=float32)
-                spread = np.zeros((tile.shape[0], which.size), kind)
+                spread = np.zeros((which.size, tile.shape[0]), kind)
                 for column, index in enumerate(map(int, which)):
-                    spread[self._local(index, place), column] = residuals[column][self._own(index, place)]
-                total += tile.T @ spread
+                    spread[column, self._local(index, place)] = residuals[column][self._own(index, place)]
+                total += spread @ tile
             return total
 
-        total = np.sum(self._do(of_panel), axis=0).T
+        total = np.sum(self._do(of_panel), axis=0)
         found = np.empty((which.size, total.shape[1] + 1))
         for one, index, raw, residual in zip(found, map(int, which), total, residuals, strict=True):
             scaling = self._members[index].scaling

@@ -27,6 +27,8 @@ SMALLEST_SPLIT = 2**26
 """Multiplications from which a product is split: one to three milliseconds of one core."""
 WORK_OF_PANEL = 2**24
 MOST_PANELS = 16
+MOST_RUNS = 16
+"""Runs of parts that are added up on threads at most: each holds a sum of its own."""
 NARROWEST_PANEL = 128
 """Rows or columns of a panel at least: thinner ones spend their time on copies of the other operand."""
 
@@ -35,7 +37,8 @@ NARROWEST_PANEL = 128
 class _Helpers:
     """Threads that take panels of large products."""
 
-    n_threads: int = 1
+    n_threads: int = 0
+    """The caller's own among them; 0 leaves products to the BLAS."""
     pool: ThreadPoolExecutor | None = None
 
 
@@ -43,7 +46,10 @@ _HELPERS = _Helpers()
 
 
 def spread_over(count: int) -> None:
-    """From now on split large products of this process over `count` threads, the caller's own among them."""
+    """From now on split large products of this process over `count` threads, the caller's own among them.
+
+    The BLAS should have one thread then; 0 leaves products to it and its threads again.
+    """
     if _HELPERS.pool is not None:
         _HELPERS.pool.shutdown()
     _HELPERS.n_threads = count
@@ -52,7 +58,12 @@ def spread_over(count: int) -> None:
 
 def n_threads() -> int:
     """Threads that large products are split over, 1 where they are not."""
-    return _HELPERS.n_threads
+    return max(1, _HELPERS.n_threads)
+
+
+def is_spread() -> bool:
+    """Whether this process has called `spread_over`: its BLAS has one thread, and products are cut to suit that."""
+    return _HELPERS.n_threads > 0
 
 
 def product(left: Array, right: Array) -> Array:
@@ -97,6 +108,28 @@ def on_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     found: dict[int, R] = {}
     _do_all(lambda index: found.__setitem__(index, function(items[index])), range(len(items)))
     return [found[index] for index in range(len(items))]
+
+
+def summed(function: Callable[[T], Sequence[Array]], parts: Sequence[T]) -> list[Array]:
+    """The sums over all parts of each array of function(part), which may be changed; on threads if we are `is_spread`.
+
+    Runs of parts are added up side by side. They depend on the number of parts alone, and so do the sums' bits.
+    """
+
+    def of_run(run: slice) -> list[Array]:
+        total = list(function(parts[run.start]))
+        for part in parts[run.start + 1 : run.stop]:
+            for place, one in enumerate(function(part)):
+                total[place] += one
+        return total
+
+    n_runs = min(len(parts), MOST_RUNS) if is_spread() else 1
+    ends = [len(parts) * place // n_runs for place in range(n_runs + 1)]
+    total, *others = on_threads(of_run, [slice(*ends[place : place + 2]) for place in range(n_runs)])
+    for other in others:
+        for place, one in enumerate(other):
+            total[place] += one
+    return total
 
 
 def _is_split(*operands: Array, work: int) -> bool:

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from turns import seconds_in_turns
-from workloads import CS, balanced, correlated, footwear
+from workloads import CS, as_the_worker_computes, balanced, correlated, footwear
 
 from penult_kernels.linear.solve import Fit, Head, Intercept, Link, Problem, Scaler, Standardize, solve
 from penult_kernels.metrics.head_scores import HeadScorer, SelectionMetric
@@ -141,7 +141,7 @@ def test_draws_of_many_rows_beside_liblinear(at_full_size: bool, set_budget, kin
 
 
 def test_l2_refits_beside_lbfgs(at_full_size: bool) -> None:
-    """Twenty balanced subsets by seven penalties, with one BLAS thread and with two."""
+    """Twenty balanced subsets by seven penalties; lbfgs with one BLAS thread and with two."""
     features, y, g = footwear(1199 if at_full_size else 60)
     rng = np.random.default_rng(0)
     draws = [balanced(np.arange(len(y)), g, rng) for _ in range(20)]
@@ -159,7 +159,8 @@ def test_l2_refits_beside_lbfgs(at_full_size: bool) -> None:
 
     def together():
         problems = [Problem(rows=rows, l2=1 / (c * rows.size), link=Link.OVR) for rows, c in asked]
-        return solve(z, y, 2, problems, tolerance=1e-7 if at_full_size else 1e-9)
+        with as_the_worker_computes():
+            return solve(z, y, 2, problems, tolerance=1e-7 if at_full_size else 1e-9)
 
     with threadpool_limits(1):
         theirs = [objective(reference(*one), *one) for one in asked]
@@ -199,7 +200,8 @@ def test_l2_path_beside_lbfgs(at_full_size: bool) -> None:
     passes: list[int] = []
 
     def together() -> None:
-        fits = solve(z, y, 2, [Problem(l2=float(l2), link=Link.OVR) for l2 in penalties], tolerance=1e-8)
+        with as_the_worker_computes():
+            fits = solve(z, y, 2, [Problem(l2=float(l2), link=Link.OVR) for l2 in penalties], tolerance=1e-8)
         ours[:] = [one.certificate.objective for one in fits]
         passes[:] = [one.certificate.passes for one in fits]
 

@@ -190,7 +190,7 @@ def test_the_same_bits_for_any_number_of_threads(rng, solved_so):
         try:
             found.append(solve(features, y, 2, problems))
         finally:
-            products.spread_over(1)
+            products.spread_over(0)
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one.weight, other.weight)
     assert solved_so == [5, 5]

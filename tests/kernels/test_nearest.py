@@ -176,7 +176,7 @@ def test_panels_and_threads_change_nothing(rng, monkeypatch: pytest.MonkeyPatch)
         spread_over(3)
         threaded = nearest(ArrayRows(x), 8, Metric.L2)
     finally:
-        spread_over(1)
+        spread_over(0)
     assert np.array_equal(once.position, threaded.position)
     assert np.array_equal(once.distance, threaded.distance)
 

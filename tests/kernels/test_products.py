@@ -12,7 +12,7 @@ from penult_kernels.products import gram, on_threads, product, spread_over
 @pytest.fixture(autouse=True)
 def alone_afterwards() -> Iterator[None]:
     yield
-    spread_over(1)
+    spread_over(0)
 
 
 @pytest.fixture

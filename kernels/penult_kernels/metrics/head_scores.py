@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks, to_host
+from penult_kernels.few_heads import logits_of
 from penult_kernels.linear.problem import Head
-from penult_kernels.products import product
+from penult_kernels.products import is_spread, on_threads, summed
 from penult_kernels.rows import ArrayRows
 from penult_kernels.trajectories.settings import Watch
 
@@ -32,10 +33,20 @@ def logits_of_heads(features: Array, heads: Sequence[Head]) -> list[Array]:
     shift = asarray_like(np.concatenate([head.bias for head in heads], dtype=np.float64), features)
     shape = (int(features.shape[0]), int(shift.shape[0]))
     together = xp.empty(shape, dtype=xp.float64, device=features.device)
-    for tile in blocks(shape[0], budget.DEFAULT.rows_of_pass(int(features.shape[1]))):
-        together[tile, :] = product(xp.astype(features[tile, :], xp.float64), stacked) + shift
+
+    def of_tile(tile: slice) -> None:
+        together[tile, :] = logits_of(xp.astype(features[tile, :], xp.float64), stacked) + shift
+
+    on_threads(of_tile, _tiles(features, shape[0]))
     ends = np.cumsum([len(head.bias) for head in heads]).tolist()
     return [together[:, begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _tiles(features: Array, n_rows: int) -> list[slice]:
+    """The rows in tiles; a quarter as many in each where threads take them side by side."""
+    step = budget.DEFAULT.rows_of_pass(int(features.shape[1]))
+    is_side_by_side = is_spread() and is_numpy_array(features)
+    return list(blocks(n_rows, max(1, step // 4) if is_side_by_side else step)) or [slice(0, 0)]
 
 
 class SelectionMetric(StrEnum):
@@ -91,13 +102,14 @@ class HeadScorer:
         if n_classes == 2:
             weights, biases = weights[:, 1, :] - weights[:, 0, :], biases[:, 1] - biases[:, 0]
         flat, shift = xp.reshape(weights, (-1, n_features)).T, xp.reshape(biases, (-1,))
-        correct = xp.zeros((self._count.size, n_heads), dtype=self._counting, device=weights.device)
-        for tile in blocks(n_rows, budget.DEFAULT.rows_of_pass(n_features)):
-            outputs = product(xp.astype(self._rows.block(tile), xp.float64), flat) + shift
+
+        def of_tile(tile: slice) -> tuple[Array]:
+            outputs = logits_of(xp.astype(self._rows.block(tile), xp.float64), flat) + shift
             if n_classes > 2:
                 outputs = xp.reshape(outputs, (-1, n_heads, n_classes))
-            correct += self._correct(outputs, tile)
-        return self._shares(correct)
+            return (self._correct(outputs, tile),)
+
+        return self._shares(summed(of_tile, _tiles(self._rows.features, n_rows))[0])
 
     def accuracies_of_outputs(self, outputs: Array) -> NDArray[np.float64]:
         """(P, G) accuracies from the outputs of heads: margins (M, P) of two classes, else logits (M, P, C).

@@ -368,7 +368,7 @@ def leave_with(failed: threading.ExceptHookArgs) -> None:
 def main() -> None:
     """Read the order from the front, and serve until the front has gone."""
     threading.excepthook = leave_with
-    spread_over(int(os.environ.get(PRODUCT_THREADS, "1")))
+    spread_over(int(os.environ.get(PRODUCT_THREADS, "0")))
     messages = pipes.own_stdout()
     requests = Requests()
     write_worker_lines(lambda: {"request_id": requests.current()})

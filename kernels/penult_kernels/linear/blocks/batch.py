@@ -10,21 +10,22 @@ Intermediate arrays with numbers for each row are made a tile of rows at a time;
 are kept whole. Sample weights, targets and offsets that are equal for all blocks have a 1 in the place of B.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks
+from penult_kernels.few_heads import logits_of, sums_of
 from penult_kernels.linear.blocks.blocks import Block
-from penult_kernels.linear.blocks.scaling import Scaling, tiles_of
+from penult_kernels.linear.blocks.scaling import Scaling, tile_of, tiles_of
 from penult_kernels.linear.problem import Intercept
 from penult_kernels.loss import bias_hessians, entropies, hessian_vector_product, losses, probabilities
-from penult_kernels.products import product
+from penult_kernels.products import is_spread, on_threads, summed
 
 _PER_BLOCK = ("l1", "l2", "is_free", "is_fitted", "bias_penalty")
 _PER_ROW = ("sample_weight", "target", "offset")
@@ -74,12 +75,15 @@ class Batch:
         xp = array_namespace(theta)
         weight, bias = self._folded(theta)
         whole = xp.empty((self.sample_weight.shape[0], bias.shape[0]), dtype=xp.float64, device=theta.device)
-        for tile, z in self.tiles():
-            whole[tile, :] = xp.astype(product(z, weight), xp.float64) + bias
+
+        def of_tile(tile: slice) -> None:
+            whole[tile, :] = xp.astype(logits_of(self.tile(tile), weight), xp.float64) + bias
+
+        on_threads(of_tile, self.tiles())
         return xp.reshape(whole, (-1, theta.shape[0], theta.shape[1]))
 
-    def logits_by_tile(self, theta: Array, fine: Sequence[int] = ()) -> Iterator[tuple[slice, Array, Array]]:
-        """Slice, rows and logits with the offset (n, B, q) of each tile, in the type of the products.
+    def logits_with_offset(self, theta: Array, fine: Sequence[int] = ()) -> Callable[[slice, Array], Array]:
+        """A function of a tile and its rows: their logits with the offset (n, B, q), in the type of the products.
 
         In float32 the heads of the `fine` blocks are not rounded: what is lost of them has columns of its own.
         """
@@ -89,13 +93,16 @@ class Batch:
         n_columns = int(bias.shape[0])
         if fine:
             weight = xp.concat([weight, self._lost(theta, weight, fine)], axis=1)
-        for tile, z in self.tiles():
-            found = product(z, weight)
+
+        def of_tile(tile: slice, z: Array) -> Array:
+            found = logits_of(z, weight)
             logits = xp.reshape(found[:, :n_columns] + bias, (-1, theta.shape[0], theta.shape[1]))
             for place, block in enumerate(fine):
                 first = n_columns + place * int(theta.shape[1])
                 logits[:, block, :] += found[:, first : first + int(theta.shape[1])]
-            yield tile, z, logits + self.offset[tile, ...]
+            return logits + self.offset[tile, ...]
+
+        return of_tile
 
     def _lost(self, theta: Array, rounded: Array, fine: Sequence[int]) -> Array:
         """What rounding took from the weights (D, F q) of some blocks, in the type of `rounded`, all weights."""
@@ -107,12 +114,12 @@ class Batch:
 
     def adjoint(self, residuals: Array) -> Array:
         """Gradient in theta (B, q, D + 1) of <residuals, logits>: one pass over the rows."""
-        return self.gathered(((residuals[tile, ...], z) for tile, z in self.tiles()), residuals.shape[2])
+        return self.gathered(lambda tile, _: (residuals[tile, ...],), residuals.shape[2])[0]
 
     def gradient(self, theta: Array, logits: Array) -> Array:
         """Gradient of the smooth part (B, q, D + 1): one pass."""
-        parts = ((self._residuals(logits, tile), z) for tile, z in self.tiles())
-        return self.gathered(parts, theta.shape[1]) + self.l2_weights(theta) * theta
+        gradient, *_ = self.gathered(lambda tile, _: (self._residuals(logits, tile),), theta.shape[1])
+        return gradient + self.l2_weights(theta) * theta
 
     def curvature(self, p: Array) -> Array:
         """What `hessian_product` needs at probabilities p: s p (1 - p) in a binary batch, else p."""
@@ -127,45 +134,47 @@ class Batch:
         if self.in_float32:
             bias = array_namespace(bias).astype(bias, weight.dtype)
 
-        def of_tile(tile: slice, z: Array) -> Array:
+        def of_tile(tile: slice, z: Array) -> tuple[Array]:
             xp = array_namespace(z)
-            change = xp.reshape(product(z, weight) + bias, (-1, direction.shape[0], n_columns))
+            change = xp.reshape(logits_of(z, weight) + bias, (-1, direction.shape[0], n_columns))
             if n_columns == 1:
-                return curvature[tile, ...] * change
-            return self.sample_weight[tile, :, None] * hessian_vector_product(curvature[tile, ...], change)
+                return (curvature[tile, ...] * change,)
+            return (self.sample_weight[tile, :, None] * hessian_vector_product(curvature[tile, ...], change),)
 
-        parts = ((of_tile(tile, z), z) for tile, z in self.tiles())
-        return self.gathered(parts, n_columns) + self.l2_weights(direction) * direction
+        return self.gathered(of_tile, n_columns)[0] + self.l2_weights(direction) * direction
 
     def data_value(self, logits: Array, change: Array | None = None, length: Array | None = None) -> Array:
         """Weighted mean loss (B,) at logits with the offset, or at logits + length (B,) times a change (n, B, q)."""
         xp = array_namespace(logits)
-        total = xp.zeros((logits.shape[1],), dtype=xp.float64, device=logits.device)
-        for tile in blocks(logits.shape[0], budget.of(logits).rows_per_tile):
+
+        def of_tile(tile: slice) -> tuple[Array]:
             here = logits[tile, ...]
             if change is not None and length is not None:
                 here = here + length[:, None] * change[tile, ...]
-            total = total + xp.sum(self.sample_weight[tile, :] * losses(here, self.target[tile, ...]), axis=0)
-        return total
+            return (xp.sum(self.sample_weight[tile, :] * losses(here, self.target[tile, ...]), axis=0),)
+
+        return summed(of_tile, self.tiles())[0]
 
     def bias_derivatives(self, logits: Array, shift: Array) -> tuple[Array, Array]:
         """Gradient (B, q) and Hessian (B, q, q) of the mean loss in a bias, at logits + shift (B, q)."""
-        gradient, hessian = 0.0, 0.0
         xp = array_namespace(logits)
-        for tile in blocks(logits.shape[0], budget.of(logits).rows_per_tile):
+
+        def of_tile(tile: slice) -> tuple[Array, Array]:
             p = probabilities(logits[tile, ...] + shift)
             s = self.sample_weight[tile, :]
-            gradient = gradient + xp.sum(s[:, :, None] * (p - self.target[tile, ...]), axis=0)
-            hessian = hessian + bias_hessians(p, s)
+            return xp.sum(s[:, :, None] * (p - self.target[tile, ...]), axis=0), bias_hessians(p, s)
+
+        gradient, hessian = summed(of_tile, self.tiles())
         return gradient, hessian
 
     def smallest_loss(self) -> Array:
         """Lower bound (B,) of the loss: the weighted mean entropy of the targets (zero for labels)."""
         xp = array_namespace(self.sample_weight)
-        total = xp.zeros_like(self.l2)
-        for tile in blocks(self.sample_weight.shape[0], budget.of(self.sample_weight).rows_per_tile):
-            total = total + xp.sum(self.sample_weight[tile, :] * entropies(self.target[tile, ...]), axis=0)
-        return total
+
+        def of_tile(tile: slice) -> tuple[Array]:
+            return (xp.sum(self.sample_weight[tile, :] * entropies(self.target[tile, ...]), axis=0),)
+
+        return xp.zeros_like(self.l2) + summed(of_tile, self.tiles())[0]
 
     def columns(self, features: NDArray[np.int64]) -> Array:
         """(n, k) of the given features in the space solved; feature D is the column of ones."""
@@ -175,7 +184,7 @@ class Batch:
         at = asarray_like(np.minimum(features, n_features - 1), self.sample_weight)
         if self.dense is not None:
             return xp.where(is_bias, 1.0, xp.take(self.dense, at, axis=1))
-        raw = xp.concat([xp.astype(xp.take(z, at, axis=1), xp.float64) for _, z in self.tiles()], axis=0)
+        raw = xp.concat([xp.astype(xp.take(self.tile(tile), at, axis=1), xp.float64) for tile in self.tiles()], axis=0)
         scaled = (raw - xp.take(self.scaling.mean, at, axis=0)) / xp.take(self.scaling.scale, at, axis=0)
         return xp.where(is_bias, 1.0, scaled)
 
@@ -217,13 +226,20 @@ class Batch:
             )
         return replace(self, **changed, **{name: xp.take(getattr(self, name), at, axis=0) for name in _PER_BLOCK})
 
-    def tiles(self) -> Iterable[tuple[slice, Array]]:
-        """The rows, a tile at a time, in the type of the products."""
+    def tiles(self) -> list[slice]:
+        """The rows in tiles; smaller ones where they are done side by side."""
+        n_rows, step = int(self.sample_weight.shape[0]), budget.of(self.sample_weight).rows_per_tile
+        if is_spread() and is_numpy_array(self.sample_weight):
+            # Of one size, so that no thread waits for the end of another's.
+            n_tiles = -(-n_rows // max(1, step // 2))
+            step = -(-n_rows // n_tiles)
+        return list(blocks(n_rows, step))
+
+    def tile(self, tile: slice) -> Array:
+        """The rows of a tile in the type of the products."""
         if self.dense is not None:
-            return (
-                (tile, self.dense[tile, :]) for tile in blocks(self.dense.shape[0], budget.of(self.dense).rows_per_tile)
-            )
-        return tiles_of(self.features, self.rows, in_float32=self.in_float32)
+            return self.dense[tile, :]
+        return tile_of(self.features, self.rows, tile, in_float32=self.in_float32)
 
     def _folded(self, theta: Array) -> tuple[Array, Array]:
         """W^T (D, B q) in the type of the products and b (B q,)."""
@@ -237,18 +253,26 @@ class Batch:
         """s (p - t) of a tile (n, B, q)."""
         return self.sample_weight[tile, :, None] * (probabilities(logits[tile, ...]) - self.target[tile, ...])
 
-    def gathered(self, parts: Iterable[tuple[Array, Array]], n_columns: int) -> Array:
-        """[(R^T X - (R^T 1) mean^T) / scale, R^T 1] (B, q, D + 1) from tiles of R (n, B, q) and of X."""
+    def gathered(
+        self, of_tile: Callable[[slice, Array], Sequence[Array]], n_columns: int, *, fine: bool = False
+    ) -> list[Array]:
+        """[(R^T X - (R^T 1) mean^T) / scale, R^T 1] (B, q, D + 1), and the sums of what else there is of each tile.
+
+        `of_tile` makes R (n, B, q) of a tile from its rows, and perhaps other arrays. `fine` is that of `sums_of`.
+        """
         xp = array_namespace(self.sample_weight)
-        of_weight, of_bias = 0.0, 0.0
-        for residuals, z in parts:
+
+        def parts(tile: slice) -> list[Array]:
+            z = self.tile(tile)
+            residuals, *others = of_tile(tile, z)
             flat = xp.reshape(residuals, (residuals.shape[0], residuals.shape[1] * n_columns))
-            of_bias = of_bias + xp.sum(xp.astype(flat, xp.float64), axis=0)[:, None]
-            # X^T R, not R^T X: OpenBLAS splits a product with few rows badly (six times slower on two threads).
-            of_weight = of_weight + xp.astype(product(z.T, xp.astype(flat, z.dtype)), xp.float64).T
+            of_bias = xp.sum(xp.astype(flat, xp.float64), axis=0)[:, None]
+            return [sums_of(z, xp.astype(flat, z.dtype), fine=fine), of_bias, *others]
+
+        of_weight, of_bias, *others = summed(parts, self.tiles())
         of_weight, of_bias = (xp.reshape(part, (-1, n_columns, part.shape[1])) for part in (of_weight, of_bias))
         of_weight = (of_weight - of_bias * self.scaling.mean) / self.scaling.scale
-        return self.mask(xp.concat([of_weight, of_bias], axis=2))
+        return [self.mask(xp.concat([of_weight, of_bias], axis=2)), *others]
 
 
 def _unscaled(scaling: Scaling) -> Scaling:

@@ -49,7 +49,7 @@ def constant_columns(
             check()
             for k, kept in zip(left[some], _varying_little(features, sets, columns, left[some], count), strict=True):
                 columns[k] = kept
-    read = _read_few(features, columns)
+    read = _read_few(features, columns, n_read=sum(_n_used(features, rows) for rows in sets))
     return [_constant_among(*read, rows, own, check) for rows, own in zip(sets, columns, strict=True)]
 
 
@@ -74,27 +74,31 @@ def _varying_little(
     for k in which:
         rows, places = sets[k], np.linspace(0, _n_used(features, sets[k]) - 1, count).astype(np.int64)
         chosen.append(places if rows is None else rows[places])
-    part = xp.take(features, asarray_like(np.concatenate(chosen), features), axis=0)
-    wanted = _union([columns[k] for k in which])
-    if 2 * wanted.size < features.shape[1]:
-        part = xp.take(part, asarray_like(wanted, features), axis=1)
-    else:
+    rows_read, wanted = np.concatenate(chosen), _union([columns[k] for k in which])
+    if 2 * wanted.size >= features.shape[1]:
         wanted = np.arange(features.shape[1], dtype=np.int64)
+        part = xp.take(features, asarray_like(rows_read, features), axis=0)
+    elif is_numpy_array(features):
+        part = features[rows_read[:, None], wanted]
+    else:
+        part = xp.take(features, asarray_like(rows_read, features), axis=0)
+        part = xp.take(part, asarray_like(wanted, features), axis=1)
     of_sets = xp.reshape(part, (len(which), count, wanted.size))
     low, high = (to_host(bound(of_sets, axis=1)).astype(np.float64) for bound in (xp.min, xp.max))
     is_small = high - low <= SCREEN * np.maximum(np.abs(low), np.abs(high))
     return [columns[k][is_small[row, np.searchsorted(wanted, columns[k])]] for row, k in enumerate(which)]
 
 
-def _read_few(features: Array, columns: Sequence[NDArray[np.int64]]) -> tuple[Array, NDArray[np.int64]]:
-    """Features that hold the columns, and where each of all columns stands there.
+def _read_few(features: Array, columns: Sequence[NDArray[np.int64]], *, n_read: int) -> tuple[Array, NDArray[np.int64]]:
+    """Features that hold the columns, and where each of all columns stands there; `n_read` counts the rows of all sets.
 
-    A few columns of a device's features come to the host in one copy: each set would need thirty launches there.
+    A few columns are copied once for many sets: from a device to the host, where each set would need thirty launches,
+    and on the host, where each set would gather whole rows.
     """
-    n_features = int(features.shape[1])
+    n_rows, n_features = (int(length) for length in features.shape)
     wanted = _union(columns) if columns else np.zeros(0, np.int64)
-    row_bytes = 8 * int(features.shape[0])
-    if is_numpy_array(features) or not 0 < wanted.size * row_bytes <= budget.of(features).product_rows_bytes:
+    is_small = 0 < 8 * wanted.size * n_rows <= budget.of(features).product_rows_bytes
+    if not is_small or (is_numpy_array(features) and (n_read < n_rows or 2 * wanted.size > n_features)):
         return features, np.arange(n_features, dtype=np.int64)
     places = np.zeros(n_features, np.int64)
     places[wanted] = np.arange(wanted.size)

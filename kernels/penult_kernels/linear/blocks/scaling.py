@@ -53,13 +53,25 @@ def tiles_of(
 
     `in_float32` gives float32 instead: float32 rows that are all used come back without a copy.
     """
-    xp = array_namespace(features)
     n_used = features.shape[0] if rows is None else rows.size
     for tile in blocks(n_used, budget.of(features).rows_per_tile):
-        part = features[tile, :] if rows is None else xp.take(features, asarray_like(rows[tile], features), axis=0)
-        if columns is not None:
-            part = xp.take(part, asarray_like(columns, features), axis=1)
-        yield tile, xp.astype(part, xp.float32 if in_float32 else xp.float64, copy=False)
+        yield tile, tile_of(features, rows, tile, in_float32=in_float32, columns=columns)
+
+
+def tile_of(
+    features: Array,
+    rows: NDArray[np.int64] | None,
+    tile: slice,
+    *,
+    in_float32: bool = False,
+    columns: NDArray[np.int64] | None = None,
+) -> Array:
+    """One tile of the rows used, as of `tiles_of`."""
+    xp = array_namespace(features)
+    part = features[tile, :] if rows is None else xp.take(features, asarray_like(rows[tile], features), axis=0)
+    if columns is not None:
+        part = xp.take(part, asarray_like(columns, features), axis=1)
+    return xp.astype(part, xp.float32 if in_float32 else xp.float64, copy=False)
 
 
 def fitted_scaling(

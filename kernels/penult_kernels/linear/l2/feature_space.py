@@ -4,23 +4,20 @@ No array with numbers for every row is kept, so that memory does not grow with t
 with the heads, and then with the residuals: each evaluation reads the features once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, blocks
+from penult_kernels.arrays import Array
 from penult_kernels.linear.blocks.batch import Batch
 from penult_kernels.linear.l2.eigenbasis import Preconditioner
 from penult_kernels.loss import probabilities
 
 ROUNDING = 2.0**-25
 """Relative error of a number that is rounded to float32, on average."""
-
-FINE_ROWS = 256
-"""Rows that are added up in float32 where a problem is near what float32 reaches."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,23 +50,18 @@ class PrimalSpace:
 
     def evaluate(self, x: Array, fine: Sequence[int] = ()) -> Derivatives:
         """Gradient and curvature at x (B, M): two products; the heads of the `fine` problems are not rounded."""
+        xp = array_namespace(x)
         theta = self.theta(x)
-        curvature = 0.0
+        logits_of_tile = self.batch.logits_with_offset(theta, fine)
 
-        def parts() -> Iterator[tuple[Array, Array]]:
-            nonlocal curvature
-            for tile, z, logits in self.batch.logits_by_tile(theta, fine):
-                p = probabilities(logits)
-                s = self.batch.sample_weight[tile, :, None]
-                curvature = curvature + array_namespace(p).sum(s * p * (1.0 - p), axis=0)
-                residuals = s * (p - self.batch.target[tile, ...])
-                # Sums of fewer rows in float32 are rounded less.
-                for rows in blocks(z.shape[0], FINE_ROWS if fine else z.shape[0]):
-                    yield residuals[rows, ...], z[rows, :]
+        def of_tile(tile: slice, z: Array) -> tuple[Array, Array]:
+            p = probabilities(logits_of_tile(tile, z))
+            s = self.batch.sample_weight[tile, :, None]
+            curvature = xp.sum(s * p * (1.0 - p), axis=0)
+            return s * (p - self.batch.target[tile, ...]), xp.astype(curvature, xp.float64)
 
-        gradient = self.batch.gathered(parts(), theta.shape[1])
-        gradient = gradient + self.batch.l2_weights(theta) * theta
-        return Derivatives(self.flat(gradient), array_namespace(x).astype(curvature, gradient.dtype))
+        gradient, curvature = self.batch.gathered(of_tile, theta.shape[1], fine=bool(fine))
+        return Derivatives(self.flat(gradient + self.batch.l2_weights(theta) * theta), curvature)
 
     def gaps(self, here: Derivatives) -> Array:
         """Estimated gaps (B,): |gradient|^2 / (2 l2); for a free bias, its curvature replaces l2."""

@@ -7,7 +7,9 @@ small enough, cancelled, or no longer improving, and has the others take a step.
 Vectors of B problems are arrays (B, M), whatever the space.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import Array
 from penult_kernels.linear.control import StopRule
 from penult_kernels.linear.l2.eigenbasis import Preconditioner
+from penult_kernels.products import on_threads
 
 MOST_EVALUATIONS = 300
 """Evaluations after which a problem is left to Newton's method."""
@@ -87,6 +90,74 @@ class State(Protocol):
     def step(self) -> None:
         """Go on by one evaluation."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Spaces:
+    """The spaces of parts of the problems, in their order, as one."""
+
+    parts: Sequence[Space]
+
+    @property
+    def n_blocks(self) -> int:
+        return sum(part.n_blocks for part in self.parts)
+
+    @property
+    def _firsts(self) -> list[int]:
+        """The place of the first problem of each part, and the end."""
+        return [0, *np.cumsum([part.n_blocks for part in self.parts]).tolist()]
+
+    def of_parts(self, values: Array) -> list[Array]:
+        """Rows of an array (B, ...) by part."""
+        return [values[first:end] for first, end in pairwise(self._firsts)]
+
+    def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
+        own = zip(self._firsts, self.parts, self.of_parts(active), strict=False)
+        return np.concatenate([first + part.kept(some) for first, part, some in own])
+
+    def split(self, kept: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Places among the problems of each part, of places among all."""
+        return [kept[(kept >= first) & (kept < end)] - first for first, end in pairwise(self._firsts)]
+
+    def take(self, kept: NDArray[np.int64]) -> "Space":
+        return _Spaces([part.take(own) for part, own in zip(self.parts, self.split(kept), strict=True) if own.size])
+
+    def theta(self, x: Array) -> Array:
+        own = zip(self.parts, self.of_parts(x), strict=True)
+        return array_namespace(x).concat([part.theta(some) for part, some in own], axis=0)
+
+
+@dataclass(slots=True, eq=False)
+class SideBySide:
+    """The states of parts of the problems, in their order: one state, whose parts compute on threads."""
+
+    parts: list[State]
+
+    @property
+    def space(self) -> _Spaces:
+        """The spaces of all parts as one."""
+        return _Spaces([part.space for part in self.parts])
+
+    @property
+    def x(self) -> Array:
+        """(B, M)."""
+        found = [part.x for part in self.parts]
+        return array_namespace(found[0]).concat(found, axis=0)
+
+    def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Estimated gaps and gaps that rounding leaves, each (B,)."""
+        gaps, floors = zip(*on_threads(lambda part: part.gaps(), self.parts), strict=True)
+        return np.concatenate(gaps), np.concatenate(floors)
+
+    def take(self, kept: NDArray[np.int64]) -> None:
+        """Keep the problems at these positions only."""
+        own = [(part, some) for part, some in zip(self.parts, self.space.split(kept), strict=True) if some.size]
+        on_threads(lambda both: both[0].take(both[1]), own)
+        self.parts = [part for part, _ in own]
+
+    def step(self) -> None:
+        """Go on by one evaluation."""
+        on_threads(lambda part: part.step(), self.parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,26 +6,30 @@ one size are stacked, each with the same number of problems, and G of all their 
 they overlap. With a free bias, columns are centered first: the bias absorbs the shift.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, asarray_like, blocks
+from penult_kernels.few_heads import NO_COPY
 from penult_kernels.linear.blocks.blocks import Block, union
 from penult_kernels.linear.blocks.scaling import tiles_of
 from penult_kernels.linear.problem import Intercept
 from penult_kernels.loss import hessian_vector_product, probabilities
-from penult_kernels.products import gram, product
+from penult_kernels.products import gram, n_threads, on_threads, product
 
-PANEL_WORK = 10**6
-"""Multiplications up to which OpenBLAS does a product without copying its operands first."""
 MOST_PANELS = 8
 """Panels that a product is cut into at most; one that needs more is not cut."""
 WORTH_LEAVING = 0.75
 """Solved problems are removed once at most this fraction remains: removal copies the bases of those that remain."""
+
+WORTH_A_THREAD = 2**14
+"""Logits of a part of the problems at least that a thread takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,6 +85,23 @@ class RowSpace:
     def n_blocks(self) -> int:
         """B."""
         return int(self.l2.shape[0])
+
+    def parts(self) -> list["RowSpace"]:
+        """Spaces of some of the sets each, in order, that are worth a thread of their own; one without threads."""
+        n_sets = int(self.gram.shape[0])
+        n_parts = min(n_sets, math.prod(self.target.shape) // WORTH_A_THREAD) if n_threads() > 1 else 1
+        if n_parts < 2 or not is_numpy_array(self.gram):
+            return [self]
+        ends = [n_sets * place // n_parts for place in range(n_parts + 1)]
+        per_set = self.n_blocks // n_sets
+        return [
+            replace(
+                self.take(np.arange(first * per_set, end * per_set)),
+                gram=self.gram[first:end],
+                rows=replace(self.rows, places=self.rows.places[first:end]),
+            )
+            for first, end in pairwise(ends)
+        ]
 
     def probabilities(self, logits: Array) -> Array:
         """(B, q, n) of logits (B, q, n)."""
@@ -149,7 +170,7 @@ class RowSpace:
         columns = xp.permute_dims(xp.reshape(vectors, (n_sets, -1, n_used)), (0, 2, 1))
         # Copied to contiguous memory: the BLAS is several times slower with the strides of a transpose.
         columns = xp.reshape(xp.reshape(columns, (-1,)), columns.shape)
-        n_panels = -(-n_used * n_used * int(columns.shape[2]) // PANEL_WORK)
+        n_panels = -(-n_used * n_used * int(columns.shape[2]) // NO_COPY)
         if n_panels > MOST_PANELS or not is_numpy_array(vectors):
             n_panels = 1
         height = -(-int(n_used) // n_panels)
@@ -166,8 +187,6 @@ def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_fl
     rows = _rows(features, [own[0] for own in members])
     z = xp.astype(rows.z, dtype, copy=False)
     whole = gram(z)
-    places = [asarray_like(at, whole) for at in rows.places]
-    stack = [xp.take(xp.take(whole, at, axis=0), at, axis=1) for at in places]
 
     def numbers(values: Sequence[float]) -> Array:
         return xp.astype(asarray_like(np.asarray(values, np.float64), rows.z), dtype, copy=False)
@@ -177,7 +196,7 @@ def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_fl
 
     return RowSpace(
         rows=rows,
-        gram=xp.stack(stack),
+        gram=_cut(whole, rows.places),
         sample_weight=of_rows([block.sample_weight() for block in flat]),
         target=of_rows([block.target().T for block in flat]),
         offset=of_rows([block.offset().T for block in flat]),
@@ -185,6 +204,22 @@ def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_fl
         is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in flat]),
         bias_stiffness=numbers([block.l2 * block.bias_penalty**2 for block in flat]),
     )
+
+
+def _cut(whole: Array, places: Sequence[NDArray[np.int64]]) -> Array:
+    """(S, n, n) of a Gram matrix (U, U): that of each set of rows."""
+    xp = array_namespace(whole)
+    if not is_numpy_array(whole):
+        at = [asarray_like(own, whole) for own in places]
+        return xp.stack([xp.take(xp.take(whole, own, axis=0), own, axis=1) for own in at])
+    found = np.empty((len(places), places[0].size, places[0].size), whole.dtype)
+
+    def cut(place: int) -> None:
+        own = places[place]
+        whole.take(own, axis=0).take(own, axis=1, out=found[place], mode="clip")
+
+    on_threads(cut, range(len(places)))
+    return found
 
 
 def _rows(features: Array, sets: Sequence[Block]) -> RowUnion:

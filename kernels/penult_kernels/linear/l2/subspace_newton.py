@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import Array, asarray_like, to_host
 from penult_kernels.linear.control import StopRule
 from penult_kernels.linear.intercept import regularize_intercepts
-from penult_kernels.linear.l2.quick_loop import Reached, minimize
+from penult_kernels.linear.l2.quick_loop import Reached, SideBySide, minimize
 from penult_kernels.linear.l2.row_space import RowSpace
 from penult_kernels.linear.line_search import is_near_enough, secant_cut
 
@@ -59,7 +59,8 @@ def subspace_newton(space: RowSpace, stop: StopRule, *, directions: int) -> Reac
 
     `directions`, more than LATEST_KEPT + 2, limits the basis without the biases.
     """
-    return minimize(_at_zero(space, directions), stop)
+    parts = [_at_zero(part, directions) for part in space.parts()]
+    return minimize(parts[0] if len(parts) == 1 else SideBySide([*parts]), stop)
 
 
 @dataclass(slots=True, eq=False)

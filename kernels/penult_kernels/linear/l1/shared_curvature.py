@@ -46,7 +46,7 @@ VECTORS = 80
 """Vectors of a block's model, about."""
 MATRICES = 2
 """Matrices of a family's model."""
-START_GAP = 0.02
+START_GAP = 0.05
 """Gap in nats at which the first head is good enough."""
 CURVATURE_TALL = 256
 """Rows for each entry that a shared Hessian is made of at most."""

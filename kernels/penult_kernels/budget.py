@@ -40,6 +40,10 @@ class Budget:
     """Rows folded into moments together: enough that the product, not its addition to the sum, takes the time."""
     buffers_bytes: int = 64 * 2**20
     """Bytes of the rows that wait in the buffers of all groups; with many groups a buffer is below `buffer_rows`."""
+    portions_bytes: int = 2**29
+    """Bytes of the centered rows and products that threads make at a time for moments; of two portions at least."""
+    range_rows_per_group: int = 1024
+    """Rows of each group, on average, in a range of a stored set at least, where moments are merged by range."""
     centered_bytes: int = 2**19
     """Bytes of the float64 rows that NumPy centers at a time: few enough to stay in the cache."""
     neighbours_bytes: int = 256 * 2**20

@@ -28,6 +28,8 @@ class NoteId(StrEnum):
     """Groups of a grouping were used, and for what; the rest used the stored ones."""
     HEAD_OF_FILE = "head_of_file"
     """What became of the head that a file of weights holds, and how its rows were named."""
+    MOMENTS_OF_SEVERAL_KINDS = "moments_of_several_kinds"
+    """The moments of a feature set were multiplied on machines of several kinds, whose last bits differ."""
     NAME_MOVED = "name_moved"
     """A name was taken from the thing that had it."""
     NO_LOGITS = "no_logits"

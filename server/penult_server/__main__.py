@@ -107,6 +107,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="GPUs of jobs, one each (default: all visible but the first, which answers queries; the only one)",
     )
     serve.add_argument(
+        "--extract-workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes of one extraction at a time, each with a GPU or its share of the cores (default: %(default)s)",
+    )
+    serve.add_argument(
         "--store",
         default="",
         metavar="s3://BUCKET/PREFIX",

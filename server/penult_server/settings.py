@@ -16,6 +16,7 @@ LEAST = {
     "max_user_jobs": 1,
     "max_queued_jobs": 1,
     "max_running_jobs": 0,
+    "extract_workers": 1,
     "resident_bytes": 1,
     "max_calls": 1,
     "max_calls_per_user": 1,
@@ -84,6 +85,8 @@ class Settings:
     """Days after which answers that nobody asks for, and leftovers, are removed; 0 for never."""
     job_devices: tuple[str, ...] = ()
     """GPUs of the jobs, named as in CUDA_VISIBLE_DEVICES; without, all but the first of several, or the only one."""
+    extract_workers: int = 1
+    """Processes that one extraction may have at a time, each with a GPU of the jobs' or its share of the cores."""
     store: str = ""
     """Bucket in which checkpoints, features and groupings lie, such as "s3://bucket/prefix"; the root remembers it."""
     store_endpoint: str = ""

@@ -22,6 +22,7 @@ from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.job_workers import JobWorkers
 from penult_server.jobs.channel import WorkerChannel
+from penult_server.jobs.fleets.local import LocalFleet
 from penult_server.jobs.work import work
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
@@ -62,7 +63,7 @@ class ThreadWorker:
         if threading.current_thread() is threading.main_thread():
             said = ToWorker.FromString(content[4:])
             if said.cancel:
-                self._channel._cancelled.set()
+                self._channel.cancel()
             elif said.pulse:
                 self.stdout.feed_data(pipes.framed(FromWorker(pulse=Pulse())))
             else:
@@ -89,7 +90,7 @@ class ThreadWorker:
 
     def _work(self, order: Any) -> None:
         try:
-            self._channel.result(work(order, self._channel))
+            self._channel.result(work(order, self._channel, LocalFleet(order.device)))
         except Exception as error:  # as in the worker's own main
             self._channel.error(translate(error))
         self._loop.call_soon_threadsafe(self._end)

@@ -3,11 +3,16 @@
 import asyncio
 import itertools
 import os
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1 import runs_pb2
+from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
+from penult_server import pipes
 from penult_server.errors import ServiceError
 from penult_server.front.jobs.devices import DeviceSlots, placed
 from penult_server.front.jobs.queue import JobQueue
@@ -87,6 +92,34 @@ def test_a_worker_sees_its_own_devices_alone(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2"
     use_only(["1", "2"])
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,2"
+
+
+WORKER = textwrap.dedent("""
+    import os
+    from penult_proto.errors import ErrorKind
+    from penult_server.errors import ServiceError
+    from penult_server.jobs import worker
+
+    def work(order, channel, fleet):
+        gpus = fleet.capacity().gpus
+        raise ServiceError(ErrorKind.BUSY, "seen", devices=os.environ["CUDA_VISIBLE_DEVICES"], gpus=gpus)
+
+    worker.work = work
+    worker.main()
+    worker.leave(0)
+""")
+
+
+def test_a_real_worker_has_its_own_devices_in_its_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5")
+    slots = DeviceSlots(("3", "4", "5"))
+    job = pb.Job(id="j", spec=finetuning(2))
+    order = JobOrder(job_id=job.id, log=str(tmp_path / "log"), device="auto", devices=slots.take(job))
+    with subprocess.Popen([sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        pipes.send(worker.stdin, ToWorker(job=order))
+        said = pipes.receive(worker.stdout, FromWorker)
+        worker.stdin.close()
+    assert dict(said.error.metadata) == {"devices": "3,4", "gpus": "2"}
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def commit(root: Path, name: str, ranges: Sequence[WrittenRows]) -> None:
     sums = MomentAccumulator(4, D, dtype=np.dtype("float32"))
     sums.add(arrays["features"], group_index(arrays["y"], arrays["a"], LABELS))
     attempt = LocalStore(root).attempt("features", name)
-    commit_features(attempt, header, ranges, digest="d" * 64, moments=sums.finish())
+    commit_features(attempt, header, ranges, digest="d" * 64, moments=sums.part())
 
 
 def test_ranges_in_any_order_leave_the_files_of_one_writer(tmp_path):

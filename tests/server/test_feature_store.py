@@ -270,7 +270,7 @@ def test_labels_out_of_range_are_refused_by_row(tmp_path, name, value):
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(commit_module, "_metadata"), (features_module, "_accumulator"), (LocalAttempt, "put")],
+    [(commit_module, "_metadata"), (features_module, "RangeMoments"), (LocalAttempt, "put")],
 )
 def test_a_full_disk_or_memory_leaves_nothing(tmp_path, monkeypatch, owner, name):
     def fail(*arguments: object, **options: object) -> None:

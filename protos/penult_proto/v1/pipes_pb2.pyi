@@ -89,6 +89,7 @@ class JobOrder(google.protobuf.message.Message):
     DATA_ROOTS_FIELD_NUMBER: builtins.int
     READS_EVERYWHERE_FIELD_NUMBER: builtins.int
     DEVICES_FIELD_NUMBER: builtins.int
+    EXTRACT_WORKERS_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     root: builtins.str
     """Directory of the store."""
@@ -99,6 +100,8 @@ class JobOrder(google.protobuf.message.Message):
     """File for what the work prints."""
     reads_everywhere: builtins.bool
     """Whether they may be named anywhere but in the store."""
+    extract_workers: builtins.int
+    """Processes that an extraction may have at a time; 0 for the job's worker alone."""
     @property
     def spec(self) -> penult_proto.v1.jobs_pb2.JobSpec:
         """With every name resolved and every default filled in."""
@@ -128,9 +131,10 @@ class JobOrder(google.protobuf.message.Message):
         data_roots: collections.abc.Iterable[builtins.str] | None = ...,
         reads_everywhere: builtins.bool = ...,
         devices: collections.abc.Iterable[builtins.str] | None = ...,
+        extract_workers: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec", "start_head", b"start_head"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["data_roots", b"data_roots", "dataset_digest", b"dataset_digest", "device", b"device", "devices", b"devices", "job_id", b"job_id", "log", b"log", "reads_everywhere", b"reads_everywhere", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data_roots", b"data_roots", "dataset_digest", b"dataset_digest", "device", b"device", "devices", b"devices", "extract_workers", b"extract_workers", "job_id", b"job_id", "log", b"log", "reads_everywhere", b"reads_everywhere", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
 
 Global___JobOrder: typing_extensions.TypeAlias = JobOrder
 

@@ -6,13 +6,14 @@ not compressed: float features gain little and reading them is the service's hot
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.moments.accumulation import MomentAccumulator
+from penult_kernels.moments.partials import empty_partial, merge_into
 from penult_server.stores.feature_chunks import Chunk
 from penult_server.stores.manifest import FeatureManifest
 from penult_server.stores.places.opening import store_of
@@ -22,9 +23,10 @@ from penult_server.stores.writing.header import (
     check_finite,
     check_labels,
     chunk_rows,
-    group_index,
     keeps_moments,
 )
+from penult_server.stores.writing.kinds import kind_here
+from penult_server.stores.writing.moments import RangeMoments, set_ranges
 from penult_server.stores.writing.rows import ChunkWriter
 
 __all__ = ["FeatureHeader", "FeatureWriter", "check_finite", "check_labels", "chunk_rows", "keeps_moments"]
@@ -41,9 +43,12 @@ class FeatureWriter:
         self._header = header
         self._attempt = store_of(root).attempt("features")
         self._content = hashlib.sha256()
+        works: list[Callable[[Chunk], object]] = [self._identify]
         try:
-            self._moments = _accumulator(header) if keeps_moments(header) else None
-            self._rows = ChunkWriter(self._attempt, header, works=[self._identify, self._fold])
+            self._moments = empty_partial(header.labels.n_groups, header.n_features) if keeps_moments(header) else None
+            if (total := self._moments) is not None:
+                works.append(RangeMoments(header, lambda _, part: merge_into(total, part)).fold)
+            self._rows = ChunkWriter(self._attempt, header, works=works)
         except BaseException:  # nobody enters the block that would remove it
             self._attempt.discard()
             raise
@@ -83,7 +88,8 @@ class FeatureWriter:
             self._header,
             [rows],
             digest=self._header.digest or self._content_digest(),
-            moments=self._moments.finish() if self._moments else None,
+            moments=self._moments,
+            kinds=[(0, len(set_ranges(self._header)), kind_here())] if self._moments else (),
             extract_rate=extract_rate,
         )
 
@@ -91,11 +97,6 @@ class FeatureWriter:
         for name, values in chunk.rows.items():
             self._content.update(name.encode() + chunk.first.to_bytes(8, "little"))
             self._content.update(values.data)
-
-    def _fold(self, chunk: Chunk) -> None:
-        if self._moments:
-            rows = chunk.rows
-            self._moments.add(rows["features"], group_index(rows["y"], rows["a"], self._header.labels))
 
     def _content_digest(self) -> str:
         """Identity of uploaded arrays: what was stored, what the labels are called, and `train_shares`.
@@ -112,7 +113,3 @@ class FeatureWriter:
         for part in self._header.head or ():
             self._content.update(np.ascontiguousarray(part, dtype=np.float64).data)
         return self._content.hexdigest()
-
-
-def _accumulator(header: FeatureHeader) -> MomentAccumulator:
-    return MomentAccumulator(header.labels.n_groups, header.n_features, dtype=np.dtype(header.dtype))

@@ -56,6 +56,8 @@ class FeatureManifest:
     """sha256 (hex) of every file of the set but this one, by its path relative to the set."""
     notes: tuple[Note, ...] = ()
     """How the labels were read, where that is not obvious."""
+    moments_by: tuple[Mapping[str, Any], ...] = ()
+    """The libraries and processors that the moments of each range were multiplied with; none without moments."""
     format: int = FORMAT
 
 

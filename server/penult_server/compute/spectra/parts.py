@@ -31,7 +31,6 @@ from penult_server.compute.rows.resident import Resident, ResidentFeatures
 from penult_server.compute.rows.selected import selected_rows
 from penult_server.compute.spectra.inference_cache import InferenceCache
 from penult_server.compute.spectra.streaming import (
-    moments_in_order,
     passes_over,
     stream_bytes,
     stream_moments,
@@ -285,10 +284,8 @@ class Parts:
         with self._summing:  # parts are asked for by several threads
             if self._summed is None:
                 g, n_groups, backend = grouped.groups(self._stored.read("y")), len(self.groups), self._resources.backend
-                self._summed = (
-                    moments_in_order(self._stored, g, n_groups, self.check, self.progress)
-                    if backend.name == "numpy"
-                    else stream_moments(self._stored, g, n_groups, backend, check=self.check, progress=self.progress)
+                self._summed = stream_moments(
+                    self._stored, g, n_groups, backend, check=self.check, progress=self.progress
                 )
         one, to_host = slice(index, index + 1), self._resources.backend.to_host
         found = self._summed

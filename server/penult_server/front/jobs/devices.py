@@ -37,8 +37,9 @@ def placed(settings: Settings, variables: Mapping[str, str]) -> Settings:
 class DeviceSlots:
     """The devices of jobs: which are free, and who has the others."""
 
-    def __init__(self, devices: tuple[str, ...]) -> None:
+    def __init__(self, devices: tuple[str, ...], extract_workers: int = 1) -> None:
         self._n = len(devices)
+        self._extract_workers = extract_workers
         self._free = list(devices)
         self._taken: dict[str, list[str]] = {}
 
@@ -64,4 +65,6 @@ class DeviceSlots:
         """As many as it has processes, but never more than there are: its worker then says that they are too few."""
         if job.spec.HasField("register_dataset"):
             return 0
+        if job.spec.HasField("extract"):
+            return min(self._extract_workers, self._n)
         return min(max(1, job.spec.finetune.processes), self._n)

@@ -77,7 +77,7 @@ class JobQueue:
         self._workers = JobWorkers(settings.root)
         self._states = TrainingStates(registry, settings.root)
         self._products = Products(registry, settings.root, damaged)
-        self._devices = DeviceSlots(settings.job_devices)
+        self._devices = DeviceSlots(settings.job_devices, settings.extract_workers)
         self._stopping = False
 
     async def start(self) -> None:
@@ -332,6 +332,7 @@ class JobQueue:
             device=self._settings.device,
             log=str(log_file),
             devices=self._devices.of(job.id),
+            extract_workers=self._settings.extract_workers,
             start_head=await head_of_start(resolved.spec.finetune, self._registry),
             data_roots=map(str, self._settings.data_roots),
             reads_everywhere=self._files.is_everywhere,

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
-from penult_kernels.moments.moments import Moments
-from penult_kernels.moments.packing import TILE, pack_symmetric
+from penult_kernels.moments.packing import TILE, pack_symmetric, packed_length, unpack_symmetric
+from penult_kernels.moments.partials import Partial, clear_unused
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.stores.disk.sealed import sealed_text
 from penult_server.stores.manifest import FeatureManifest, parse_manifest
 from penult_server.stores.places.store import Attempt, Files, Written
 from penult_server.stores.writing.header import FeatureHeader, chunk_shapes
+from penult_server.stores.writing.kinds import Kind, as_recorded, notes_of
 from penult_server.stores.writing.rows import WrittenRows, chunk_key, joined
 
 
@@ -32,11 +33,13 @@ def commit_features(
     ranges: Sequence[WrittenRows],
     *,
     digest: str,
-    moments: Moments | None,
+    moments: Partial | None,
+    kinds: Sequence[tuple[int, int, Kind]] = (),
     extract_rate: float = 0.0,
 ) -> FeatureManifest:
     """Make a feature set of the ranges that were written to an attempt, in any order, and give it its place.
 
+    `kinds`: with what the moments of which ranges (first, stop) were multiplied.
     A set of the same digest that is already there and undamaged is kept; returns the manifest of what is stored.
     Raises ValueError where the ranges do not make up all rows.
     """
@@ -47,8 +50,10 @@ def commit_features(
     files |= {name: attempt.put(name, content) for name, content in _metadata(header, moments).items()}
     files = dict(sorted(files.items(), key=lambda one: one[0].split("/")))
     described = {one.name: getattr(header, one.name) for one in fields(header) if one.name not in ("head", "digest")}
+    described["notes"] = (*header.notes, *notes_of(kind for _, _, kind in kinds))
     manifest = FeatureManifest(
         **described,
+        moments_by=as_recorded(kinds),
         digest=digest,
         group_counts=rows.group_counts,
         has_head=header.head is not None,
@@ -77,7 +82,7 @@ def commit_features(
     return manifest if is_new or not there else there[-1]
 
 
-def _metadata(header: FeatureHeader, moments: Moments | None) -> dict[str, bytes]:
+def _metadata(header: FeatureHeader, moments: Partial | None) -> dict[str, bytes]:
     """The files of Zarr's metadata, and those of the head, which is small."""
     content: dict[str, Buffer] = {}
     group = zarr.open_group(MemoryStore(content), mode="w", zarr_format=3)
@@ -106,25 +111,34 @@ def _declare(
 _MOMENT_TYPES = {"count": np.dtype("<i8"), "mean": np.dtype("<f8"), "m2_upper": np.dtype("<f8")}
 
 
-def _moment_shapes(moments: Moments) -> Mapping[str, tuple[int, ...]]:
+def _moment_shapes(moments: Partial) -> Mapping[str, tuple[int, ...]]:
     n_groups, n_features = moments.mean.shape
-    packed = pack_symmetric(np.empty((0, n_features, n_features)), TILE).shape[-1]
+    packed = packed_length(n_features, TILE)
     return {"count": (n_groups,), "mean": (n_groups, n_features), "m2_upper": (n_groups, packed)}
 
 
-def _put_moments(attempt: Attempt, moments: Moments) -> dict[str, Written]:
+def _put_moments(attempt: Attempt, moments: Partial) -> dict[str, Written]:
     """A file for each group, and one for their counts; one group is packed at a time."""
 
     def put(name: str, index: int, values: NDArray[Any]) -> tuple[str, Written]:
         key = f"moments.zarr/{chunk_key(name, index, values.ndim)}"
         return key, attempt.put(key, np.ascontiguousarray(values, _MOMENT_TYPES[name]))
 
-    files = dict([put("count", 0, np.asarray(moments.count))])
+    clear_unused(moments)
+    files = dict([put("count", 0, moments.count)])
     for group in range(len(moments.mean)):
         files |= dict(
             [
                 put("mean", group, moments.mean[group : group + 1]),
-                put("m2_upper", group, pack_symmetric(moments.m2[group : group + 1], TILE)),
+                put("m2_upper", group, _packed(moments, group)),
             ]
         )
     return files
+
+
+def _packed(moments: Partial, group: int) -> NDArray[np.float64]:
+    """(1, L) the triangle of one group, in strips of `TILE`."""
+    packed = moments.m2[group : group + 1]
+    if moments.tile == TILE:
+        return packed
+    return pack_symmetric(unpack_symmetric(packed, moments.n_features, moments.tile), TILE)

@@ -27,8 +27,7 @@ from penult_server.jobs.work import work
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
 from penult_server.status import translate
-from penult_server.stores.disk.durable import remove_staging
-from penult_server.stores.removal import FOLDERS
+from penult_server.stores.removal import FOLDERS, remove_left
 
 SIDE = 8
 DEADLINE = 100.0
@@ -116,7 +115,7 @@ class TinyServer:
         await self.registry.open(self.root / "penult.db")
         await self.registry.run(self.registry.deletions.recover)
         for name in ("", "uploads", *FOLDERS):
-            remove_staging(self.root / name)
+            remove_left(self.root / name)
         self.registry.deletions.reserve.keep()
         server_token(self.root)
         self.queue = JobQueue(self.registry, self.settings, set(), lambda: None)

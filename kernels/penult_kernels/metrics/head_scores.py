@@ -11,7 +11,7 @@ from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.linear.problem import Head
 from penult_kernels.products import product
-from penult_kernels.rows import ArrayRows
+from penult_kernels.rows import ArrayRows, RowSource, is_source
 from penult_kernels.trajectories.settings import Watch
 
 
@@ -52,7 +52,8 @@ class HeadScorer:
 
     Parameters
     ----------
-    features : array of shape (N, D)
+    features : array of shape (N, D), or a row source
+        Rows that are read a block at a time; a source has the rows to score on alone.
     y, g : host arrays of shape (N,)
         Class and group, g = y * (n_groups / n_classes) + a.
     rows : host array of positions, optional
@@ -61,7 +62,7 @@ class HeadScorer:
 
     def __init__(
         self,
-        features: Array,
+        features: Array | RowSource,
         y: NDArray[np.int64],
         g: NDArray[np.int64],
         n_classes: int,
@@ -69,13 +70,15 @@ class HeadScorer:
         *,
         rows: NDArray[np.int64] | None = None,
     ) -> None:
-        xp = array_namespace(features)
-        self._rows = ArrayRows(features, rows)
+        self._rows: RowSource = features if is_source(features) else ArrayRows(features, rows)
+        self.like = self._rows.like
+        """(0, D) of the library and on the device of the rows."""
+        xp = array_namespace(self.like)
         self._y = y if rows is None else y[rows]
         self._groups = g if rows is None else g[rows]
         self._n_classes = n_classes
-        self._classes = asarray_like(self._y[:, None], features)
-        self._is_second = asarray_like(self._y[:, None] == 1, features)
+        self._classes = asarray_like(self._y[:, None], self.like)
+        self._is_second = asarray_like(self._y[:, None] == 1, self.like)
         self._count = np.bincount(self._groups, minlength=n_groups).astype(np.float64)
         # Counts below 2^24 are whole numbers in float32, too.
         self._counting = xp.float32 if self._groups.size < 1 << 24 else xp.float64
@@ -135,7 +138,7 @@ class HeadScorer:
     def watch(self, metric: SelectionMetric) -> Watch:
         """A watch that scores the iterates of trajectories by `metric` on the rows."""
         return Watch(
-            features=self._rows.block(slice(0, self._rows.shape[0])),
+            features=self._rows,
             score=lambda _, outputs: self.scores(self.accuracies_of_outputs(outputs), metric),
         )
 

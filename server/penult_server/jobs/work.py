@@ -23,10 +23,10 @@ def _work(order: JobOrder, channel: WorkerChannel, fleet: Fleet) -> pb.JobResult
         case "finetune":
             return fleet.gang(order, max(1, order.spec.finetune.processes), channel)
         case "extract":
-            # Imported here: registering a dataset needs no framework.
-            from penult_server.jobs.model_work import extract_job
+            # Imported here: registering a dataset needs no Zarr.
+            from penult_server.jobs.extracting.job import extract_job
 
-            return pb.JobResult(extract=extract_job(order, order.spec.extract, channel))
+            return pb.JobResult(extract=extract_job(order, channel, fleet))
         case "import_checkpoint":
             from penult_server.jobs.import_work import import_job
 

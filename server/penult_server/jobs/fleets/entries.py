@@ -6,6 +6,7 @@ from typing import Any
 
 ENTRIES: dict[str, str] = {
     "rank": "penult_server.jobs.model_work:rank",
+    "extract_range": "penult_server.jobs.extracting.task:run",
 }
 """Name to module and function. `rank` is (JobOrder, reports, a context of device and world) -> JobResult or None; every
 other is (order, TaskContext) -> answer, both JSON of a few KB, and whatever it makes lies in the store."""

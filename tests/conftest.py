@@ -3,8 +3,10 @@
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,3 +44,39 @@ def set_budget(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     from penult_kernels import budget
 
     return lambda **fields: monkeypatch.setattr(budget, "DEFAULT", replace(budget.DEFAULT, **fields))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server; skipped visibly where there is none."""
+    from postgres_server import started
+
+    yield from started()
+
+
+@pytest.fixture(scope="session")
+def shared_registry(postgres: Any) -> str:
+    """A database with a registry, which the tests empty in turn: a new one for each takes half a second."""
+    from penult_server.registry.database import Database
+
+    url = postgres.database()
+    Database(url).close()
+    return url
+
+
+@pytest.fixture
+def postgres_url(postgres: Any, shared_registry: str) -> str:
+    """An empty registry on the server."""
+    from postgres_server import name_of
+
+    from penult_server.registry.tables import TABLES
+
+    tables = ", ".join(sorted(set(TABLES) - {"alembic_version"}))
+    postgres.ask(f"TRUNCATE {tables} RESTART IDENTITY", name_of(shared_registry))
+    return shared_registry
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """What a registry is opened by."""
+    return tmp_path / "penult.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")

@@ -162,8 +162,11 @@ def _reach(reach: Callable[[], Client]) -> tuple[Info | None, str]:
     except (PenultError, ImportError) as error:
         return None, f"not reached: {error}"
     device = info.device or "compute worker not started yet"
+    several = ""
+    if (n_workers := len(info.compute_workers)) > 1:
+        several = f", {sum(one.is_up for one in info.compute_workers)} of {n_workers} compute workers up"
     return info, (
-        f"penult {info.version} on {device} ({info.array_backend or 'no backend yet'}), store {info.root}: "
+        f"penult {info.version} on {device} ({info.array_backend or 'no backend yet'}{several}), store {info.root}: "
         f"{info.n_feature_sets} feature sets, {info.n_checkpoints} checkpoints, {info.n_results} answers, "
         f"{info.n_groupings} groupings"
     )

@@ -24,6 +24,8 @@ class Budget:
     """Bytes of the arrays of one batch of blocks that are solved together."""
     batch_rows_bytes: int = 32 * 2**20
     """Bytes of standardised rows that a batch keeps; above that, every pass converts them again, a tile at a time."""
+    scaled_rows_bytes: int = 64 * 2**20
+    """Bytes of standardised rows that are kept for many steps over them; above that, every step makes them again."""
     columns_bytes: int = 64 * 2**20
     """Bytes of the float64 columns that problems with an l1 have in common; above that, columns stay as stored."""
     stored_columns_bytes: int = 256 * 2**20
@@ -40,6 +42,10 @@ class Budget:
     """Rows folded into moments together: enough that the product, not its addition to the sum, takes the time."""
     buffers_bytes: int = 64 * 2**20
     """Bytes of the rows that wait in the buffers of all groups; with many groups a buffer is below `buffer_rows`."""
+    portions_bytes: int = 2**29
+    """Bytes of the centered rows and products that threads make at a time for moments; of two portions at least."""
+    range_rows_per_group: int = 1024
+    """Rows of each group, on average, in a range of a stored set at least, where moments are merged by range."""
     centered_bytes: int = 2**19
     """Bytes of the float64 rows that NumPy centers at a time: few enough to stay in the cache."""
     neighbours_bytes: int = 256 * 2**20
@@ -71,6 +77,7 @@ def on_device(total_bytes: int) -> Budget:
         "product_rows_bytes",
         "batch_bytes",
         "batch_rows_bytes",
+        "scaled_rows_bytes",
         "buffer_rows",
         "buffers_bytes",
     )

@@ -11,7 +11,7 @@ several it may differ in rounding, as the BLAS' own answers do.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -130,6 +130,14 @@ def summed(function: Callable[[T], Sequence[Array]], parts: Sequence[T]) -> list
         for place, one in enumerate(other):
             total[place] += one
     return total
+
+
+def start(work: Callable[[], R]) -> "Future[R] | None":
+    """Begin work on a thread of those that large products are split over, when one is free; None where there is none.
+
+    What has not been started can be cancelled, and done by whoever would wait for it.
+    """
+    return None if _HELPERS.pool is None else _HELPERS.pool.submit(work)
 
 
 def _is_split(*operands: Array, work: int) -> bool:

@@ -1,7 +1,7 @@
 """Rows that are read a block at a time, of an array or of what does not fit in memory: none is gathered as a whole."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
@@ -21,6 +21,11 @@ class RowSource(Protocol):
     @property
     def is_in_memory(self) -> bool:
         """Whether any rows may be gathered at the cost of their bytes."""
+        ...
+
+    @property
+    def like(self) -> Array:
+        """(0, D) of their type, library and device."""
         ...
 
     def block(self, rows: slice) -> Array:
@@ -51,6 +56,11 @@ class ArrayRows:
     def is_in_memory(self) -> bool:
         """Always."""
         return True
+
+    @property
+    def like(self) -> Array:
+        """(0, D)"""
+        return self.features[:0, :]
 
     def some(self, index: NDArray[np.int64]) -> "ArrayRows":
         """Some of these rows, by their numbers on the host."""
@@ -84,3 +94,8 @@ class ArrayRows:
         if is_numpy_array(self.features):
             return self.features.take(index, axis=0, out=out, mode="clip")
         return array_namespace(self.features).take(self.features, index, axis=0)
+
+
+def is_source(rows: Array | RowSource) -> TypeGuard[RowSource]:
+    """Whether rows are read by a source, and are no array."""
+    return hasattr(rows, "is_in_memory")

@@ -4,19 +4,18 @@ import argparse
 import asyncio
 import logging
 import os
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
 
 from penult_proto.errors import ErrorKind
-from penult_server.errors import ServiceError
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.front.observed.lines import subjects
 from penult_server.logs.batched import BatchedLines
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import FORMAT_VARIABLE, FORMATS, LogFormat, default_format, write_lines
 from penult_server.machine.leaving import leave, on_signals
-from penult_server.settings import Settings
+from penult_server.settings import ENGINES, Settings, add_registry
 from penult_server.status import translate
 from penult_server.users import command as token_command
 
@@ -30,6 +29,13 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="serve a root until interrupted")
     serve.add_argument("--root", type=Path, required=True, help="directory of everything the server keeps")
+    add_registry(serve)
+    serve.add_argument(
+        "--lease-seconds",
+        type=float,
+        default=60.0,
+        help="with --registry: age of a server's last word at which the next takes its jobs (default: %(default)s)",
+    )
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=int, default=7711, help="0 takes a free one (default: %(default)s)")
     serve.add_argument("--tls-cert", type=Path, help="PEM certificate chain; needed on any address but loopback")
@@ -45,7 +51,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--resident-bytes",
         type=int,
         default=4 * 2**30,
-        help="features kept in memory between queries (default: %(default)s)",
+        help="features kept in memory between queries, by all compute workers together (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--compute-workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that answer queries, each with a GPU, or its part of the cores, and with the features of other "
+        "checkpoints in memory (default: one for each GPU that --job-devices leaves, one without GPUs)",
     )
     serve.add_argument(
         "--metrics-port",
@@ -104,7 +118,30 @@ def make_parser() -> argparse.ArgumentParser:
         type=_names,
         default=(),
         metavar="0,1,...",
-        help="GPUs of jobs, one each (default: all visible but the first, which answers queries; the only one)",
+        help="GPUs of jobs, one each (default: all visible but those of compute workers; all where that leaves none)",
+    )
+    serve.add_argument(
+        "--extract-workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes of one extraction at a time, each with a GPU or its share of the cores (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--store",
+        default="",
+        metavar="s3://BUCKET/PREFIX",
+        help="where checkpoints, features and groupings lie; the root remembers it (needs the extra `s3`)",
+    )
+    serve.add_argument("--store-endpoint", default="", metavar="URL", help="its service, where that is not Amazon's")
+    serve.add_argument(
+        "--store-cache-bytes", type=int, default=0, metavar="N", help="bytes of it kept on this machine (16 GiB)"
+    )
+    serve.add_argument(
+        "--engine",
+        default="local",
+        choices=ENGINES,
+        help="where jobs run: here, or on the Ray cluster of RAY_ADDRESS, which must ask for a token",
     )
     commands.add_parser("store", help="look after a store without its server", add_help=False)
     return parser
@@ -129,6 +166,8 @@ def main(arguments: list[str] | None = None) -> int:
         options["root"] = _resolved(options["root"])
         options["data_roots"] = tuple(one.absolute() for one in options["data_roots"])
         settings = Settings(**options)
+        if settings.engine == "ray":
+            check_cluster()
         # Not `asyncio.run`: at its end it waits for threads, and one that opens a pipe waits for ever.
         asyncio.new_event_loop().run_until_complete(_serve(settings))
     except ServiceError as error:
@@ -137,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _refused(
             f"a package that the server needs cannot be loaded ({error}): install penult with its extra `server`"
         )
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, RegistryUnavailable) as error:
         said = translate(error)
         if said.kind != ErrorKind.INTERNAL:
             return _refused(said.message, said.kind)
@@ -167,6 +206,20 @@ def _resolved(root: Path) -> Path:
         return root.resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"--root must be a directory; got {root} ({error})") from error
+
+
+def check_cluster() -> None:
+    """Look at the Ray cluster before jobs need it. Raises ServiceError for one that no job could, or should, use."""
+    # Imported late, as gRPC is below.
+    from penult_server.machine.ray_cluster import check_ray_cluster
+
+    try:
+        check_ray_cluster()
+    except ServiceError as error:
+        if error.kind is not ErrorKind.WORKER_DIED:
+            raise
+        # What is stored is served, and the cluster may come later.
+        logging.getLogger("penult").warning("%s; until then jobs fail", error.message)
 
 
 async def _serve(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""The one exception of the service: a kind, a message for people, and the values it names."""
+"""The exceptions of the service: a kind, a message for people, and the values it names."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -28,6 +28,20 @@ class ServiceError(Exception):
         """Seconds after which to ask again, where it is known; otherwise by the kind."""
         self.message = message
         self.metadata = {key: str(value) for key, value in metadata.items()}
+
+
+class RegistryUnavailable(Exception):  # noqa: N818  a state, which may pass
+    """The registry's database refused, or cannot be reached: its disk is full or fails, another holds it, it is down.
+
+    What was asked of it did not happen. It is no fault of the request, and may pass.
+    """
+
+    def __init__(self, kind: ErrorKind, message: str, *, was_cut: bool = False) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.was_cut = was_cut
+        """Whether the connection was lost before anything was committed, so that the same can be done again."""
 
 
 @contextmanager

@@ -1,26 +1,31 @@
 """The settings of a server: the options of `penult serve`."""
 
 import ipaddress
-from dataclasses import dataclass
+import os
+from argparse import ArgumentParser
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 
 MOST_PORT = 65535
-
-
+ENGINES = ("local", "ray")
 LEAST = {
     "max_user_bytes": 0,
     "max_user_jobs": 1,
     "max_queued_jobs": 1,
     "max_running_jobs": 0,
+    "extract_workers": 1,
     "resident_bytes": 1,
+    "compute_workers": 0,
     "max_calls": 1,
     "max_calls_per_user": 1,
     "max_computing": 1,
     "max_computing_per_user": 1,
     "keep_days": 0,
+    "store_cache_bytes": 0,
 }
 """Least values of options that count."""
 
@@ -31,6 +36,10 @@ class Settings:
 
     root: Path
     """Directory of everything the server keeps. Made when missing."""
+    registry: str = field(default="", repr=False)
+    """URL of a PostgreSQL database in place of the file `penult.db`; it may have a password, which is told nowhere."""
+    lease_seconds: float = 60.0
+    """How long the jobs of a server are its own without a word of it, where another waits for its registry."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 7711
@@ -48,7 +57,9 @@ class Settings:
     device: str = "auto"
     """ "auto", "cpu" or "cuda"."""
     resident_bytes: int = 4 * 2**30
-    """Most bytes of features kept in memory between queries."""
+    """Most bytes of features kept in memory between queries, by all compute workers together."""
+    compute_workers: int = 0
+    """Processes that answer queries; 0: one for each GPU that `job_devices` leaves, and one without a GPU."""
     tls_client_ca: Path | None = None
     """PEM certificates of those who sign the certificates of clients; every client must then show one."""
     max_user_jobs: int = 50
@@ -81,9 +92,19 @@ class Settings:
     keep_days: int = 0
     """Days after which answers that nobody asks for, and leftovers, are removed; 0 for never."""
     job_devices: tuple[str, ...] = ()
-    """GPUs of the jobs, named as in CUDA_VISIBLE_DEVICES; without, all but the first of several, or the only one."""
-    compute_device: str = ""
-    """GPU of the compute worker; filled in by the server, empty where it is the first that is visible."""
+    """GPUs of the jobs, named as in CUDA_VISIBLE_DEVICES; without, all that compute workers leave, or all there are."""
+    extract_workers: int = 1
+    """Processes that one extraction may have at a time, each with a GPU of the jobs' or its share of the cores."""
+    store: str = ""
+    """Bucket in which checkpoints, features and groupings lie, such as "s3://bucket/prefix"; the root remembers it."""
+    store_endpoint: str = ""
+    """Address of its service; empty for what the environment says, else Amazon's."""
+    store_cache_bytes: int = 0
+    """Most bytes of it that are kept on this machine; 0 for the root's number, which is 16 GiB at first."""
+    compute_devices: tuple[str, ...] = ()
+    """GPUs of the compute workers, by turns; filled in by the server, empty where they have no choice."""
+    engine: str = "local"
+    """Where jobs run: "local", on this machine, or "ray", on the cluster that RAY_ADDRESS names."""
 
     def __post_init__(self) -> None:
         """Raises ServiceError (INVALID_ARGUMENT)."""
@@ -112,9 +133,17 @@ class Settings:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT, "--job-devices goes with --device auto or cuda, not with cpu"
             )
+        if self.job_devices and self.engine != "local":
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, "--job-devices goes with --engine local: a cluster shares out its own"
+            )
         if len(set(self.job_devices)) < len(self.job_devices):
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT, f"--job-devices must name each once, got {','.join(self.job_devices)}"
+            )
+        if self.engine not in ENGINES:
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT, f"engine must be one of {', '.join(ENGINES)}, got {self.engine!r}"
             )
         if self.device not in ("auto", "cpu", "cuda"):
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"device must be auto, cpu or cuda, got {self.device!r}")
@@ -123,7 +152,7 @@ class Settings:
         for name, least in LEAST.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{name} must be at least {least}, got {value}")
-        for name, least in (("idle_seconds", 0.1), ("stop_grace", 0.0)):
+        for name, least in (("idle_seconds", 0.1), ("stop_grace", 0.0), ("lease_seconds", 1.0)):
             if not least <= getattr(self, name) <= 3600:
                 raise ServiceError(
                     ErrorKind.INVALID_ARGUMENT, f"{name} must lie in {least:g} .. 3600, got {getattr(self, name)}"
@@ -142,6 +171,11 @@ class Settings:
             )
 
     @property
+    def store_options(self) -> dict[str, Any]:
+        """What `prepare_store` takes."""
+        return {"url": self.store, "endpoint": self.store_endpoint, "cache_bytes": self.store_cache_bytes}
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return is_loopback(self.host)
@@ -155,3 +189,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def add_registry(command: ArgumentParser) -> None:
+    """Give a command the option that names the registry of a store."""
+    command.add_argument(
+        "--registry",
+        metavar="URL",
+        default=os.environ.get("PENULT_REGISTRY", ""),
+        help="PostgreSQL database in place of the file penult.db: postgresql://user@host/database; a password is "
+        "better in ~/.pgpass, or in the URL that PENULT_REGISTRY holds, than in this line, which others can see",
+    )

@@ -1,7 +1,6 @@
 """From any exception to the service's error, and from that to a google.rpc.Status with its details."""
 
 import logging
-import sqlite3
 from typing import Never
 
 import grpc
@@ -12,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMi
 from penult_proto.errors import DETAILS_KEY, DOMAIN, STATUS_CODES, ErrorKind, said_by
 from penult_proto.services import REQUEST_KEY
 from penult_server.errors import ServiceError
-from penult_server.machine.disks import REGISTRY_DAMAGED, refusal_of_disk
+from penult_server.machine.disks import refusal_of_disk
 
 _RETRY_SECONDS = {
     ErrorKind.QUEUE_FULL: 30,
@@ -85,8 +84,6 @@ def translate(error: BaseException) -> ServiceError:
     if (of_disk := refusal_of_disk(error)) is not None:
         logging.getLogger("penult").error("%s: %s", of_disk.kind, error)
         return of_disk
-    if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
-        return ServiceError(ErrorKind.STORE_CORRUPT, REGISTRY_DAMAGED.format(why=error))
     logging.getLogger("penult").error("unexpected %s", type(error).__name__, exc_info=error)
     return ServiceError(
         ErrorKind.INTERNAL,

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from operations import places
+from raw_sql import rows_of
 
 from penult_proto.v1 import jobs_pb2
 from penult_server.datasets.stored import RegisteredDataset
@@ -37,10 +38,10 @@ def problems(root: Path, told: Iterable[str], *, may_fail: bool = False) -> list
         found += _unreadable(root, database)
         found += _half_visible(root)
         found += _bad_jobs(database)
-        failed = [] if may_fail else database.rows("SELECT id, message FROM job WHERE state = 'JOB_STATE_FAILED'")
+        failed = [] if may_fail else rows_of(database, "SELECT id, message FROM job WHERE state = 'JOB_STATE_FAILED'")
         found += [f"job {id} failed: {json.loads(message).get('error')}" for id, message in failed]
         found += _leftovers(root)
-        check = database.rows("PRAGMA integrity_check")
+        check = rows_of(database, "PRAGMA integrity_check")
         return found + ([] if check == [("ok",)] else [f"the registry: {check[:3]}"])
     finally:
         database.close()
@@ -48,7 +49,9 @@ def problems(root: Path, told: Iterable[str], *, may_fail: bool = False) -> list
 
 def known(database: Database) -> set[str]:
     """Kinds and ids in the registry."""
-    return {f"{table} {row[0]}" for table, key in TABLES.items() for row in database.rows(f"SELECT {key} FROM {table}")}
+    return {
+        f"{table} {row[0]}" for table, key in TABLES.items() for row in rows_of(database, f"SELECT {key} FROM {table}")
+    }
 
 
 def _broken_words(database: Database, told: Iterable[str]) -> list[str]:
@@ -69,7 +72,7 @@ def _broken_words(database: Database, told: Iterable[str]) -> list[str]:
         kind, name = key.split(" ")
         if last.get(f"{kind} {digest}") != "has":
             continue
-        rows = database.rows("SELECT id FROM name WHERE kind = ? AND name = ?", kind, name)
+        rows = rows_of(database, "SELECT id FROM name WHERE kind = ? AND name = ?", kind, name)
         if rows != [(digest,)]:
             found.append(f"the name {name} of {digest[:8]} is that of {rows}")
     return found
@@ -91,7 +94,7 @@ def _unreadable(root: Path, database: Database) -> list[str]:
                 case "run":
                     read_run_manifest(root, id)
                 case "dataset":
-                    rows = database.rows("SELECT digest FROM dataset WHERE name = ?", id)
+                    rows = rows_of(database, "SELECT digest FROM dataset WHERE name = ?", id)
                     RegisteredDataset(root / "datasets" / rows[0][0])
                 case _:
                     pass
@@ -136,16 +139,16 @@ def _half_visible(root: Path) -> list[str]:
 def _bad_jobs(database: Database) -> list[str]:
     """Jobs whose column, message and events disagree, or that stand still."""
     found: list[str] = []
-    for id, state, message in database.rows("SELECT id, state, message FROM job"):
+    for id, state, message in rows_of(database, "SELECT id, state, message FROM job"):
         content = json.loads(message)
         if content.get("state") != state:
             found.append(f"job {id}: {state} and {content.get('state')}")
         if jobs_pb2.JobState.Value(state) in (jobs_pb2.JOB_STATE_RUNNING, jobs_pb2.JOB_STATE_CANCELLING):
             found.append(f"job {id} is {state} and nobody does it")
-        numbers = [int(row[0]) for row in database.rows("SELECT seq FROM job_event WHERE job = ? ORDER BY seq", id)]
+        numbers = [int(row[0]) for row in rows_of(database, "SELECT seq FROM job_event WHERE job = ? ORDER BY seq", id)]
         if len(set(numbers)) < len(numbers) or (numbers and numbers[-1] != int(content.get("lastSeq", 0))):
             found.append(f"job {id}: events {numbers}, the last of which is {content.get('lastSeq')}")
-        ends = database.rows("SELECT message FROM job_event WHERE job = ? AND kind = 'state' ORDER BY seq DESC", id)
+        ends = rows_of(database, "SELECT message FROM job_event WHERE job = ? AND kind = 'state' ORDER BY seq DESC", id)
         if ends and json.loads(ends[0][0])["state"] != state:
             found.append(f"job {id} is {state}, its last event says {ends[0][0]}")
     return found

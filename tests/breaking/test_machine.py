@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from invariants import known
+from raw_sql import rows_of
 
 from penult_proto.v1 import datasets_pb2, features_pb2, groupings_pb2, jobs_pb2, runs_pb2
 from penult_server.errors import ServiceError
@@ -28,8 +29,7 @@ from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.deletion_plan import Plan, Sort
 from penult_server.registry.jobs import JobTable
-from penult_server.stores.disk.durable import remove_staging
-from penult_server.stores.removal import FOLDERS, remove
+from penult_server.stores.removal import FOLDERS, remove, remove_left
 
 EXAMPLES = int(os.environ.get("PENULT_MACHINE_EXAMPLES", "400"))
 # What is flushed is not what is tested here.
@@ -89,7 +89,7 @@ class Store(RuleBasedStateMachine):
         self.deletions = Deletions(self.database, self.root, self.catalog, self.jobs)
         self.deletions.recover()
         for folder in ("", *FOLDERS):
-            remove_staging(self.root / folder)
+            remove_left(self.root / folder)
         for job in self.jobs.list([jobs_pb2.JOB_STATE_RUNNING, jobs_pb2.JOB_STATE_CANCELLING], 1000):
             self.states[job.id] = "QUEUED" if job.state == jobs_pb2.JOB_STATE_RUNNING else "CANCELLED"
             self.jobs.requeue(job.id)
@@ -170,7 +170,7 @@ class Store(RuleBasedStateMachine):
         if request in self.requests:
             made = self.requests[request]
             if f"job {made}" in self.things:
-                spec_digest = self.database.rows("SELECT spec_digest FROM job WHERE id = ?", made)[0][0]
+                spec_digest = rows_of(self.database, "SELECT spec_digest FROM job WHERE id = ?", made)[0][0]
                 assert self.jobs.create(spec, spec_digest, request, 1000).id == made
                 return f"job {made}"
         job = self.jobs.create(spec, self.fresh(), request or "", 1000)
@@ -309,7 +309,9 @@ class Store(RuleBasedStateMachine):
     @invariant()
     def the_registry_has_what_was_made(self) -> None:
         assert known(self.database) == self.things
-        assert set(self.database.rows("SELECT kind, id FROM card")) == {tuple(one.split(" ")) for one in self.things}
+        assert set(rows_of(self.database, "SELECT kind, id FROM card")) == {
+            tuple(one.split(" ")) for one in self.things
+        }
 
     @invariant()
     def the_folders_have_what_the_registry_has(self) -> None:
@@ -336,7 +338,7 @@ class Store(RuleBasedStateMachine):
 
     @invariant()
     def names_are_those_that_were_given_last(self) -> None:
-        rows = self.database.rows("SELECT kind, name, id FROM name")
+        rows = rows_of(self.database, "SELECT kind, name, id FROM name")
         assert {(kind, name): id for kind, name, id in rows} == self.names
 
     @invariant()

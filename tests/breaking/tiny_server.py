@@ -22,12 +22,12 @@ from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.job_workers import JobWorkers
 from penult_server.jobs.channel import WorkerChannel
+from penult_server.jobs.fleets.local import LocalFleet
 from penult_server.jobs.work import work
 from penult_server.registry.jobs import ENDED
 from penult_server.settings import Settings
 from penult_server.status import translate
-from penult_server.stores.disk.durable import remove_staging
-from penult_server.stores.removal import FOLDERS
+from penult_server.stores.removal import FOLDERS, remove_left
 
 SIDE = 8
 DEADLINE = 100.0
@@ -63,7 +63,7 @@ class ThreadWorker:
         if threading.current_thread() is threading.main_thread():
             said = ToWorker.FromString(content[4:])
             if said.cancel:
-                self._channel._cancelled.set()
+                self._channel.cancel()
             elif said.pulse:
                 self.stdout.feed_data(pipes.framed(FromWorker(pulse=Pulse())))
             else:
@@ -90,7 +90,7 @@ class ThreadWorker:
 
     def _work(self, order: Any) -> None:
         try:
-            self._channel.result(work(order, self._channel))
+            self._channel.result(work(order, self._channel, LocalFleet(order.device)))
         except Exception as error:  # as in the worker's own main
             self._channel.error(translate(error))
         self._loop.call_soon_threadsafe(self._end)
@@ -115,7 +115,7 @@ class TinyServer:
         await self.registry.open(self.root / "penult.db")
         await self.registry.run(self.registry.deletions.recover)
         for name in ("", "uploads", *FOLDERS):
-            remove_staging(self.root / name)
+            remove_left(self.root / name)
         self.registry.deletions.reserve.keep()
         server_token(self.root)
         self.queue = JobQueue(self.registry, self.settings, set(), lambda: None)

@@ -244,8 +244,10 @@ def test_without_true_groups_a_table_still_says_what_was_found(client, sets):
     assert np.isnan(row.gap_closed)
     assert row.worst_group_accuracy > table["none"].worst_group_accuracy
     assert "true groups" not in [one.method for one in table]
-    only = client.discover_all(sets["val"], fit=sets["train"], methods=["regularised_errors"])
+    only = client.discover_all(sets["val"], fit=sets["train"], methods=["regularised_errors"], replicates=None)
     assert len(only) == 1
+    asked = client.spectra(sets["val"], by=only["regularised_errors"].grouping, top_k=1)
+    assert only["regularised_errors"].imbalance_p == max(one.p_adjusted for one in asked.imbalance)
     assert only["regularised_errors"].ari > 0.7
     with pytest.raises(penult.InvalidRequest, match="another row"):
         client.discover_all(sets["val"], methods=[], groupings={"none": "nobody"})

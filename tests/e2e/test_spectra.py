@@ -280,9 +280,18 @@ def test_replicates_that_do_not_fit_are_refused_before_anything_is_computed(serv
     with serve(None, "--resident-bytes", "1000").connect() as client:
         mine = client.features.upload(**arrays)
         with pytest.raises(penult.Busy, match="ask for replicates=0") as caught:
-            client.spectra(mine)
+            client.spectra(mine, replicates=20)
         assert caught.value.kind == "out_of_memory"
         assert client.spectra(mine, replicates=0, top_k=2).eigenvalues.shape == (4, 2)
+
+
+def test_by_default_pairs_whose_replicates_do_not_fit_are_named_and_the_rest_is_answered(serve, arrays):
+    with serve(None, "--resident-bytes", "1000").connect() as client:
+        found = client.spectra(client.features.upload(**arrays), top_k=2)
+        (note,) = found.notes
+        assert note.id == "not_inferred"
+        assert np.isnan([one.p_value for one in found.imbalance]).all()
+        assert all(one.ratio > 0 for one in found.imbalance)
 
 
 def test_too_many_pairs_of_classes_have_ratios_only(client):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from raw_sql import rows_of
 
 import penult
 from penult_proto.errors import ErrorKind
@@ -253,7 +254,7 @@ def test_an_edited_row_is_never_used(copy, which):
     connection.close()
     database = Database(copy / "penult.db")
     catalog, jobs = Catalog(database, copy), JobTable(database)
-    first = {name: database.rows(f"SELECT * FROM {name} LIMIT 1")[0] for name in TABLES}
+    first = {name: rows_of(database, f"SELECT * FROM {name} LIMIT 1")[0] for name in TABLES}
     reads: dict[str, Callable[[], object]] = {
         "job": lambda: jobs.get(first["job"][0]),
         "job_event": lambda: jobs.events(first["job_event"][0], 0),

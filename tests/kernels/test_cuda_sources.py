@@ -10,7 +10,7 @@ import pytest
 from cupy_backends.cuda.libs import nvrtc
 
 import penult_kernels
-from penult_kernels.moments.accumulation import center_rows
+from penult_kernels.moments.centering import center_rows
 
 SOURCES = sorted((Path(penult_kernels.__file__).parent / "cuda").glob("*.cu"))
 SHIM = Path(__file__).parent / "cuda_on_cpu.h"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from penult_kernels import budget
 from penult_kernels.arrays import to_host
@@ -13,6 +14,16 @@ from penult_kernels.finite import NotFiniteError
 from penult_kernels.moments.accumulation import MomentAccumulator, moments_of
 from penult_kernels.moments.moments import Moments, covariance, empty_moments, merge, pool, unions
 from penult_kernels.moments.packing import pack_symmetric, packed_length, unpack_symmetric
+from penult_kernels.moments.partials import empty_partial, merge_into, whole
+from penult_kernels.products import spread_over
+
+
+@pytest.fixture
+def spread():
+    """`spread_over` for one test."""
+    yield spread_over
+    spread_over(0)
+
 
 SIZES = (7, 0, 1, 12, 3)
 
@@ -239,25 +250,76 @@ def test_packing_on_every_backend(backend):
         unpack_symmetric(np.zeros(27), 6, 4)
 
 
-def test_an_accumulator_absorbs_moments_of_other_rows(backend, rng):
+@pytest.mark.parametrize("products", ["float64", "float32"])
+def test_parts_of_the_rows_are_merged(backend, rng, products):
     features, g = sample(rng, offset=1e3)
-    accumulator = MomentAccumulator(5, 4, dtype=backend.xp.float64, xp=backend.xp, device=backend.device)
-    accumulator.add(backend.array(features[:9]), g[:9])
-    accumulator.absorb(moments_of(backend.array(features[9:]), g[9:], 5))
-    assert_same(accumulator.finish(), moments_of(features, g, 5), rtol=1e-10)
+    accumulator = MomentAccumulator(
+        5, 4, dtype=backend.xp.float64, xp=backend.xp, device=backend.device, products=products
+    )
+    total = empty_partial(5, 4, xp=backend.xp, device=backend.device)
+    for rows in (slice(0, 9), slice(9, 9), slice(9, 21), slice(21, None)):
+        accumulator.add(backend.array(features[rows]), g[rows])
+        merge_into(total, accumulator.part())
+        accumulator.restart()
+    expected = moments_of(features, g, 5)
+    assert_same(whole(total), expected, rtol=1e-10 if products == "float64" else 1e-5)
+    np.testing.assert_array_equal(to_host(whole(total).m2), np.swapaxes(to_host(whole(total).m2), 1, 2))
+    assert not to_host(whole(accumulator.part()).m2).any()
     with pytest.raises(ValueError, match="got"):
-        accumulator.absorb(empty_moments(2, 4, xp=backend.xp, device=backend.device))
+        merge_into(total, empty_partial(2, 4, xp=backend.xp, device=backend.device))
+
+
+def test_parts_have_the_same_bits_in_an_accumulator_that_was_used_before(rng):
+    features, g = sample(rng, offset=1e3)
+    used, fresh = (MomentAccumulator(5, 4, dtype=np.float64) for _ in range(2))
+    used.add(features[::-1], g[::-1])
+    used.part()
+    used.restart()
+    for one in (used, fresh):
+        one.add(features[5:], g[5:])
+    assert_same(used.finish(), fresh.finish(), rtol=0)
 
 
 @pytest.mark.parametrize("products", ["float64", "float32"])
-def test_products_that_are_not_split_are_the_same(products, rng):
-    features, g = sample(rng, offset=1e3)
+def test_threads_change_no_bit(products, rng, set_budget, spread):
+    """Portions are multiplied by any thread and added in their order."""
+    set_budget(buffer_rows=7)
+    features = rng.standard_normal((2000, 70)) + 1e3
+    g = rng.choice(3, 2000, p=[0.9, 0.08, 0.02])
     found = []
-    for splits in (True, False):
-        accumulator = MomentAccumulator(5, 4, dtype=np.float64, products=products, splits=splits)
-        accumulator.add(features, g)
+    for threads in (1, 2, 3, 8):
+        spread(threads)
+        accumulator = MomentAccumulator(3, 70, dtype=np.float64, products=products)
+        for first in range(0, 2000, 300):
+            accumulator.add(features[first : first + 300], g[first : first + 300])
         found.append(accumulator.finish())
-    np.testing.assert_array_equal(found[0].m2, found[1].m2)
+    for one in found[1:]:
+        assert_same(one, found[0], rtol=0)
+
+
+@pytest.mark.parametrize("n_features", [100, 300, 384])
+def test_threads_of_the_blas_change_no_bit(rng, n_features):
+    """A syrk of 300 columns has other bits on two threads than on one, of 320 it has not."""
+    features, g = rng.standard_normal((2500, n_features)).astype(np.float32), rng.integers(0, 2, 2500)
+    found = []
+    for threads in (1, 2, 3):
+        with threadpool_limits(threads, "blas"):
+            found.append(moments_of(features, g, 2))
+    for one in found[1:]:
+        assert_same(one, found[0], rtol=0)
+
+
+def test_an_error_of_a_thread_is_the_callers(set_budget, spread):
+    set_budget(buffer_rows=7)
+
+    def fails(*_):
+        raise MemoryError("no room")
+
+    spread(2)
+    accumulator = MomentAccumulator(3, 70, dtype=np.float64, center=fails)
+    with pytest.raises(MemoryError, match="no room"):  # noqa: PT012
+        accumulator.add(np.ones((60, 70)), np.zeros(60, dtype=np.int64))
+        accumulator.part()
 
 
 def test_permuting_rows_changes_nothing(rng):

@@ -96,7 +96,31 @@ def test_rows_that_do_not_fit_in_memory_give_the_same(stored, center, monkeypatc
         np.testing.assert_allclose(numbers(streamed.imbalance[0]), numbers(inside.imbalance[0]), rtol=1e-5)
 
 
-def test_replicates_of_rows_that_do_not_fit_are_refused(stored):
-    with pytest.raises(ServiceError, match="replicates draw from rows in memory") as caught:
-        stored.ask(budget=50_000)
+@pytest.mark.parametrize("replicates", [None, 7])
+def test_replicates_of_pairs_that_fit_are_drawn_from_the_store(stored, replicates):
+    """The pair of the second class, 25 kB of residuals, of a set of 85 kB; to the bits of a set in memory."""
+    asked = {} if replicates is None else {"replicates": replicates}
+    some = pb.RowSelection(row_ids=array_to_proto(np.flatnonzero(stored.g >= 2).astype(np.uint64)))
+    inside, outside = (
+        stored.ask(budget=budget, source={"rows": some}, **asked).imbalance[0] for budget in (2**24, 40_000)
+    )
+    assert inside.inference == pb.IMBALANCE_INFERENCE_RESAMPLED
+    assert (numbers(outside), outside.replicate_error) == (numbers(inside), inside.replicate_error)
+
+
+def test_a_pair_whose_replicates_do_not_fit_is_missing_from_the_default_answer_alone(stored, monkeypatch):
+    monkeypatch.setattr(Parts, "_stream_bytes", 0)
+    inside, found = stored.ask(), stored.ask(budget=20_000)
+    large, small = found.imbalance
+    np.testing.assert_allclose(numbers(large), numbers(inside.imbalance[0]), rtol=1e-5)
+    assert small.inference == pb.IMBALANCE_INFERENCE_UNSPECIFIED
+    assert small.ratio == pytest.approx(inside.imbalance[1].ratio)
+    assert np.isnan(numbers(small)).all()
+    assert [note.id for note in found.notes] == [NoteId.WITHOUT_REPLICATES, NoteId.NOT_INFERRED]
+    assert "no interval and no p-value of 'y, p' and 'y, q'" in found.notes[1].text
+
+
+def test_replicates_that_were_asked_for_and_do_not_fit_are_refused(stored):
+    with pytest.raises(ServiceError, match="replicates draw from a pair's rows in memory, where 2,500 of") as caught:
+        stored.ask(budget=20_000, replicates=7)
     assert caught.value.kind == ErrorKind.OUT_OF_MEMORY

@@ -15,7 +15,8 @@ from penult_proto.notes import NoteId
 from penult_server.backbones.saving import load_checkpoint
 from penult_server.class_names import Classes, match_classes
 from penult_server.errors import ServiceError
-from penult_server.extraction.extract import extract_split, extraction_identity
+from penult_server.extraction.extract import extract_split
+from penult_server.extraction.identity import extraction_identity
 from penult_server.finetuning.config import FinetuneConfig
 from penult_server.finetuning.errors_of import errors_of
 from penult_server.finetuning.objective import Objective

@@ -6,7 +6,7 @@ import cupyx
 import numpy as np
 import pytest
 
-from penult_kernels.moments.accumulation import center_rows
+from penult_kernels.moments.centering import center_rows
 from penult_server.compute.backend import Backend
 from penult_server.compute.rows.device_rows import CudaCenter, copied_ahead
 

@@ -3,15 +3,21 @@
 import asyncio
 import itertools
 import os
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1 import runs_pb2
+from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
+from penult_server import pipes
 from penult_server.errors import ServiceError
 from penult_server.front.jobs.devices import DeviceSlots, placed
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.registry_thread import Registry
+from penult_server.front.workers.shares import Share
 from penult_server.machine.gpus import use_only
 from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
@@ -31,28 +37,39 @@ REGISTRATION.register_dataset.name = "d"
 @pytest.mark.parametrize(
     ("visible", "options", "jobs", "compute", "running"),
     [
-        ("", {}, (), "", 1),
-        ("", {"max_running_jobs": 3}, (), "", 3),
-        ("0", {}, ("0",), "", 1),
-        ("0,1", {}, ("1",), "0", 1),
-        ("0,1,2,3", {}, ("1", "2", "3"), "0", 3),
-        ("0,1,2,3", {"max_running_jobs": 2}, ("1", "2", "3"), "0", 2),
-        ("0,1,2,3", {"job_devices": ("0", "1")}, ("0", "1"), "2", 2),
-        ("0,1", {"job_devices": ("0", "1")}, ("0", "1"), "0", 2),
-        ("GPU-a,GPU-b", {"job_devices": ("GPU-a",)}, ("GPU-a",), "GPU-b", 1),
-        ("0,1,2,3", {"device": "cpu"}, (), "", 1),
-        ("", {"job_devices": ("0", "1")}, ("0", "1"), "", 2),
+        ("", {}, (), [""], 1),
+        ("", {"max_running_jobs": 3}, (), [""], 3),
+        ("", {"compute_workers": 3}, (), ["", "", ""], 1),
+        ("0", {}, ("0",), [""], 1),
+        ("0,1", {}, ("1",), ["0"], 1),
+        ("0,1", {"compute_workers": 2}, ("0", "1"), ["0", "1"], 2),
+        ("0,1,2,3", {}, ("1", "2", "3"), ["0"], 3),
+        ("0,1,2,3", {"max_running_jobs": 2}, ("1", "2", "3"), ["0"], 2),
+        ("0,1,2,3", {"compute_workers": 3}, ("3",), ["0", "1", "2"], 1),
+        ("0,1,2,3", {"compute_workers": 4}, ("0", "1", "2", "3"), ["0", "1", "2", "3"], 4),
+        ("0,1,2,3", {"job_devices": ("0", "1")}, ("0", "1"), ["2", "3"], 2),
+        ("0,1,2,3", {"job_devices": ("0", "1"), "compute_workers": 1}, ("0", "1"), ["2"], 2),
+        ("0,1,2,3", {"job_devices": ("0", "1"), "compute_workers": 3}, ("0", "1"), ["2", "3", "0"], 2),
+        ("0,1", {"job_devices": ("0", "1")}, ("0", "1"), ["0"], 2),
+        ("GPU-a,GPU-b", {"job_devices": ("GPU-a",)}, ("GPU-a",), ["GPU-b"], 1),
+        ("0,1,2,3", {"device": "cpu"}, (), [""], 1),
+        ("0,1,2,3", {"device": "cpu", "compute_workers": 9}, (), [""] * 9, 1),
+        ("", {"job_devices": ("0", "1")}, ("0", "1"), [""], 2),
     ],
 )
 def test_devices_are_shared_out(tmp_path, visible, options, jobs, compute, running):
     settings = placed(Settings(root=tmp_path, **options), {"CUDA_VISIBLE_DEVICES": visible})
-    assert (settings.job_devices, settings.compute_device, settings.max_running_jobs) == (jobs, compute, running)
+    shares = [Share(number=number, of=settings.compute_workers) for number in range(settings.compute_workers)]
+    assert [share.device(settings) for share in shares] == compute
+    assert (settings.job_devices, settings.max_running_jobs) == (jobs, running)
     assert placed(settings, {"CUDA_VISIBLE_DEVICES": visible}) == settings
 
 
 def test_devices_that_there_are_not(tmp_path):
     with pytest.raises(ServiceError, match="this machine has the GPUs 0, 1"):
         placed(Settings(root=tmp_path, job_devices=("0", "7")), {"CUDA_VISIBLE_DEVICES": "0,1"})
+    with pytest.raises(ServiceError, match="at most the number of GPUs, 2; got 3"):
+        placed(Settings(root=tmp_path, compute_workers=3), {"CUDA_VISIBLE_DEVICES": "0,1"})
     with pytest.raises(ServiceError, match="name each once"):
         Settings(root=tmp_path, job_devices=("0", "0"))
     with pytest.raises(ServiceError, match="not with cpu"):
@@ -87,6 +104,34 @@ def test_a_worker_sees_its_own_devices_alone(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2"
     use_only(["1", "2"])
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,2"
+
+
+WORKER = textwrap.dedent("""
+    import os
+    from penult_proto.errors import ErrorKind
+    from penult_server.errors import ServiceError
+    from penult_server.jobs import worker
+
+    def work(order, channel, fleet):
+        gpus = fleet.capacity().gpus
+        raise ServiceError(ErrorKind.BUSY, "seen", devices=os.environ["CUDA_VISIBLE_DEVICES"], gpus=gpus)
+
+    worker.work = work
+    worker.main()
+    worker.leave(0)
+""")
+
+
+def test_a_real_worker_has_its_own_devices_in_its_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5")
+    slots = DeviceSlots(("3", "4", "5"))
+    job = pb.Job(id="j", spec=finetuning(2))
+    order = JobOrder(job_id=job.id, log=str(tmp_path / "log"), device="auto", devices=slots.take(job))
+    with subprocess.Popen([sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        pipes.send(worker.stdin, ToWorker(job=order))
+        said = pipes.receive(worker.stdout, FromWorker)
+        worker.stdin.close()
+    assert dict(said.error.metadata) == {"devices": "3,4", "gpus": "2"}
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from penult_server.backbones.model import load_backbone
 from penult_server.backbones.saving import Origin, save_checkpoint
 from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
 from penult_server.errors import ServiceError
-from penult_server.extraction.extract import extract_split, extraction_identity, load_checkpoint
+from penult_server.extraction.extract import extract_split, load_checkpoint
+from penult_server.extraction.identity import extraction_identity
 from penult_server.stores.features import FeatureHeader, FeatureWriter
 from penult_server.stores.manifest import LabelNames
 from penult_server.stores.reading import StoredFeatures

@@ -15,10 +15,11 @@ from penult_server.datasets.model import Attribute
 from penult_server.errors import ServiceError
 from penult_server.stores import features as features_module
 from penult_server.stores.disk.sealed import sealed_text
-from penult_server.stores.feature_chunks import ChunkFiles
 from penult_server.stores.features import FeatureHeader, FeatureWriter, chunk_rows
 from penult_server.stores.manifest import LabelNames, read_manifest
+from penult_server.stores.places.local import LocalAttempt
 from penult_server.stores.reading import StoredFeatures
+from penult_server.stores.writing import commit as commit_module
 
 LABELS = LabelNames(classes=("cat", "dog"), attribute="place", attribute_values=("in", "out"))
 
@@ -94,7 +95,7 @@ def test_moments_of_some_groups(tmp_path):
 def test_moments_of_the_first_layout_are_read(tmp_path, monkeypatch):
     """Format 1 kept the triangle row by row and did not say so."""
     expected = StoredFeatures(tmp_path / "new", write(tmp_path / "new", make(60, 5)).digest).moments()
-    monkeypatch.setattr(features_module, "TILE", 1)
+    monkeypatch.setattr(commit_module, "TILE", 1)
     stored = StoredFeatures(tmp_path / "old", write(tmp_path / "old", make(60, 5)).digest)
     rows, columns = np.triu_indices(5)
     np.testing.assert_array_equal(stored.read("moments.zarr/m2_upper"), expected.m2[:, rows, columns])
@@ -269,10 +270,10 @@ def test_labels_out_of_range_are_refused_by_row(tmp_path, name, value):
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(features_module, "_create_arrays"), (features_module, "_accumulator"), (ChunkFiles, "write")],
+    [(commit_module, "_metadata"), (features_module, "RangeMoments"), (LocalAttempt, "put")],
 )
 def test_a_full_disk_or_memory_leaves_nothing(tmp_path, monkeypatch, owner, name):
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(owner, name, fail)

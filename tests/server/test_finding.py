@@ -1,6 +1,7 @@
 """Names, ids and starts of ids: what each stands for, and what is refused with its candidates."""
 
 import pytest
+from raw_sql import rows_of
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import cards_pb2, features_pb2, refits_pb2, runs_pb2, spectra_pb2
@@ -13,6 +14,7 @@ from penult_server.registry.database import Database
 from penult_server.registry.finding import Finder
 from penult_server.registry.jobs import JobTable
 from penult_server.registry.pages import read_page
+from penult_server.registry.tables import TABLES
 
 KEYS = {"run": "run", "checkpoint": "checkpoint", "feature_set": "feature_set", "summary": "result"}
 """Tables that are searched, and the kind of a card."""
@@ -25,8 +27,8 @@ ERRORS = {
 
 
 @pytest.fixture
-def database(tmp_path):
-    database = Database(tmp_path / "penult.db")
+def database(place):
+    database = Database(place)
     yield database
     database.close()
 
@@ -36,7 +38,7 @@ def catalog(database, tmp_path):
     return Catalog(database, tmp_path)
 
 
-def place(catalog: Catalog, folder: str, digest: str) -> None:
+def put_down(catalog: Catalog, folder: str, digest: str) -> None:
     """The least that is in the store of what is registered."""
     directory = catalog._root / folder / digest
     directory.mkdir(parents=True, exist_ok=True)
@@ -50,10 +52,10 @@ def put(catalog: Catalog, table: str, id: str, name: str = "", **fields) -> None
         case "run":
             catalog.add_run(runs_pb2.Run(id=id, spec=runs_pb2.FinetuneSpec(dataset="d", backbone="b")), given)
         case "checkpoint":
-            place(catalog, "checkpoints", id)
+            put_down(catalog, "checkpoints", id)
             catalog.add_checkpoint(runs_pb2.Checkpoint(digest=id, dataset="d", backbone="b", **fields), given)
         case "feature_set":
-            place(catalog, "features", id)
+            put_down(catalog, "features", id)
             catalog.add_feature_set(features_pb2.FeatureSet(digest=id, **fields), given)
         case _:
             catalog.add_result(id, "spectra", spectra_pb2.Spectra(digest=id), given)
@@ -142,7 +144,7 @@ def test_candidates_of_a_printed_name_say_checkpoint_epoch_and_date(catalog: Cat
             checkpoint=digit * 64,
             feature_kind="pooled",
         )
-    database._connection.execute("UPDATE card SET created = 1764500000")
+    database.connection.exec_driver_sql("UPDATE card SET created = 1764500000")
     with pytest.raises(ServiceError) as raised:
         catalog.feature_set("d/val")
     assert raised.value.kind is ErrorKind.UNKNOWN_FEATURE_SET
@@ -151,7 +153,8 @@ def test_candidates_of_a_printed_name_say_checkpoint_epoch_and_date(catalog: Cat
         "222222222222 (d/val, checkpoint 222222222222 epoch 1.5 pooled, 2025-11-30 10:53)",
     ):
         assert said in raised.value.message
-    database._connection.execute("DELETE FROM feature_set WHERE digest = ?", ("1" * 60 + "aaaa",))
+    with database.transaction() as connection:
+        connection.execute(TABLES["feature_set"].delete().where(TABLES["feature_set"].c.digest == "1" * 60 + "aaaa"))
     assert catalog.feature_set("d/val").checkpoint == "2" * 64
     for given in ("d/", "/val", "d/val/", "d//val", "d/test", "*/val"):
         with pytest.raises(ServiceError, match="there is no feature set"):
@@ -161,7 +164,7 @@ def test_candidates_of_a_printed_name_say_checkpoint_epoch_and_date(catalog: Cat
 def test_a_name_given_before_does_not_come_back(catalog: Catalog, database: Database):
     """A job's name is given to its run when that is registered; by then a newer thing may have it."""
     put(catalog, "run", "1" * 12, "best")
-    (before,) = database.rows("SELECT given FROM name")[0]
+    (before,) = rows_of(database, "SELECT given FROM name")[0]
     catalog.add_run(runs_pb2.Run(id="2" * 12), Given(name="best", at=float(before) - 1))
     assert catalog.run("best").id == "1" * 12
     catalog.add_run(runs_pb2.Run(id="3" * 12), Given(name="best", at=float(before) + 1))
@@ -171,10 +174,10 @@ def test_a_name_given_before_does_not_come_back(catalog: Catalog, database: Data
 def test_pages_go_on_where_things_are_equally_old(catalog: Catalog, database: Database):
     for digit in "123456789":
         put(catalog, "checkpoint", digit * 64)
-    database._connection.execute("UPDATE card SET created = 7.25")
+    database.connection.exec_driver_sql("UPDATE card SET created = 7.25")
     options, found = cards_pb2.ListOptions(), []
     while True:
-        page = read_page(database, "checkpoint", [], options, 4)
+        page = read_page(database, TABLES["checkpoint"], [], options, 4)
         found += [runs_pb2.Checkpoint.FromString(b"") for _ in page.messages]
         options.page = page.next_page
         if not page.next_page:
@@ -187,7 +190,7 @@ def test_large_things_make_short_pages(catalog: Catalog, database: Database, mon
     monkeypatch.setattr("penult_server.registry.pages.PAGE_BYTES", 10)
     for digit in "123":
         put(catalog, "checkpoint", digit * 64)
-    page = read_page(database, "checkpoint", [], cards_pb2.ListOptions(), 100)
+    page = read_page(database, TABLES["checkpoint"], [], cards_pb2.ListOptions(), 100)
     assert len(page.messages) == 1
     assert page.next_page
 
@@ -195,14 +198,16 @@ def test_large_things_make_short_pages(catalog: Catalog, database: Database, mon
 @pytest.mark.parametrize("page", ["x", "1", "1:", ":1", "1:x", "1:1:1"])
 def test_a_page_that_no_answer_named_is_refused(database: Database, page: str):
     with pytest.raises(ServiceError, match="next_page") as raised:
-        read_page(database, "run", [], cards_pb2.ListOptions(page=page), 10)
+        read_page(database, TABLES["run"], [], cards_pb2.ListOptions(page=page), 10)
     assert raised.value.kind is ErrorKind.INVALID_ARGUMENT
 
 
 def test_brackets_in_a_pattern_stand_for_themselves(catalog: Catalog, database: Database):
     put(catalog, "checkpoint", "1" * 64, "a-1")
     for name, n in (("a-1", 1), ("a-?", 1), ("*", 1), ("a-[0-9]", 0), ("[", 0), ("A-1", 0)):
-        assert len(read_page(database, "checkpoint", [], cards_pb2.ListOptions(name=name), 10).messages) == n, name
+        assert len(read_page(database, TABLES["checkpoint"], [], cards_pb2.ListOptions(name=name), 10).messages) == n, (
+            name
+        )
 
 
 def test_too_many_tags_in_all_are_refused(catalog: Catalog, database: Database):
@@ -229,7 +234,7 @@ def test_the_name_of_a_card_is_the_newest_that_the_thing_has(catalog: Catalog, d
     put(catalog, "run", "2" * 12)
 
     def names() -> list[str]:
-        stored = [row[0] for row in database.rows("SELECT name FROM card WHERE kind = 'run' ORDER BY id")]
+        stored = [row[0] for row in rows_of(database, "SELECT name FROM card WHERE kind = 'run' ORDER BY id")]
         assert stored == [catalog.run(digit * 12).card.name for digit in "12"]
         return stored
 

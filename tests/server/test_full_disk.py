@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from penult_proto.v1 import catalog_pb2, jobs_pb2, refits_pb2, runs_pb2
-from penult_server.errors import ServiceError
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.registry.database import Database
 from penult_server.registry.deletion_plan import Sort
@@ -57,7 +56,7 @@ async def fill_the_log(registry: Registry) -> None:
         while True:
             await registry.run(registry.catalog.add_result, os.urandom(32).hex(), "refit", answer)
 
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(RegistryUnavailable, match="full"):
         await add_for_ever()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from raw_sql import rows_of
 
 from penult_proto.grouping_methods import METHODS, GroupingMethod, MethodNumber
 from penult_proto.limits import MOST_LABELS
@@ -339,7 +340,7 @@ def test_a_grouping_outlives_its_features_and_goes_by_itself(store):
     with pytest.raises(ServiceError, match="there is no grouping 'true'") as raised:
         store.catalog.grouping("true")
     assert raised.value.kind == "unknown_grouping"
-    assert store.database.rows("SELECT id FROM card WHERE kind = 'grouping'") == [(other.digest,)]
+    assert rows_of(store.database, "SELECT id FROM card WHERE kind = 'grouping'") == [(other.digest,)]
 
 
 def test_a_run_and_a_job_that_name_a_grouping_are_in_its_way(store):

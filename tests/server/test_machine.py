@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 
@@ -15,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from penult_proto.errors import ErrorKind
-from penult_server.errors import ServiceError
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.machine.folders import MOST_SOCKET_BYTES, caches, socket_folder
 from penult_server.registry.database import Database
 from penult_server.settings import Settings
@@ -79,14 +78,14 @@ def test_a_registry_that_the_disk_refuses(tmp_path):
         Database(tmp_path / "folder")
     assert raised.value.kind == ErrorKind.DISK_FAILED
     database = Database(tmp_path / "penult.db")
-    database._connection.execute("PRAGMA max_page_count = 1")
+    database.connection.exec_driver_sql("PRAGMA max_page_count = 1")
     insert = "INSERT INTO job (id, spec_digest, state, created, message) VALUES ('x', '', '', 0, ?)"
-    with pytest.raises(sqlite3.OperationalError) as full, database.transaction() as connection:
-        connection.execute(insert, (json.dumps("x" * 10**6),))
+    with pytest.raises(RegistryUnavailable) as full, database.transaction() as connection:
+        connection.exec_driver_sql(insert, (json.dumps("x" * 10**6),))
     assert translate(full.value).kind == ErrorKind.DISK_FULL
-    database._connection.execute("PRAGMA query_only = ON")
-    with pytest.raises(sqlite3.OperationalError) as read_only:
-        database._connection.execute("DELETE FROM job")
+    database.connection.exec_driver_sql("PRAGMA query_only = ON")
+    with pytest.raises(RegistryUnavailable) as read_only, database.transaction():
+        pass
     assert translate(read_only.value).kind == ErrorKind.DISK_FAILED
     database.close()
 

@@ -20,6 +20,7 @@ from penult_server.front.queries import named_files
 from penult_server.front.queries.named_files import NamedFiles
 from penult_server.front.queries.specs import Resolver
 from penult_server.front.registry_thread import Registry
+from penult_server.jobs.fleets.local import LocalFleet
 from penult_server.jobs.work import work
 from penult_server.named.roots import READING
 from penult_server.settings import Settings
@@ -117,7 +118,7 @@ def test_a_worker_looks_again(tmp_path: Path):
     for spec in specs(str(tmp_path / "x")).values():
         order = JobOrder(root=str(tmp_path / "store"), spec=spec, data_roots=[str(tmp_path / "data")])
         with pytest.raises(ServiceError) as refused:
-            work(order, Nothing())
+            work(order, Nothing(), LocalFleet())
         assert refused.value.kind is ErrorKind.NOT_ALLOWED
 
 

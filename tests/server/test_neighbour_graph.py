@@ -22,8 +22,8 @@ from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.parts import Resources
 from penult_server.errors import ServiceError
 from penult_server.questions.neighbours import filled_in, key_of
-from penult_server.stores.disk.durable import remove_staging
 from penult_server.stores.neighbours import damaged_graphs, forget_graphs, is_stored
+from penult_server.stores.removal import remove_left
 from penult_server.upkeep.verify import verify_store
 
 WITHIN = {
@@ -211,7 +211,7 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_read(tmp_path: Path):
     folder = tmp_path / "features" / digest
     assert any(folder.glob(".staging-*"))
     assert [one for one in verify_store(tmp_path).damages if one.kind == "features"] == []
-    remove_staging(tmp_path / "features")
+    remove_left(tmp_path / "features")
     assert not any(folder.glob(".staging-*"))
     asked = query(digest, k=5, metric=pb.NEIGHBOUR_METRIC_L2, within=pb.NEIGHBOUR_WITHIN_CLASS)
     assert not graph_of(asked, resources(tmp_path)).reused

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penult_proto.v1.pipes_pb2 import ComputeStats
 from penult_server.__main__ import make_parser
-from penult_server.errors import ServiceError
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.front.observed.metrics import COUNTED
 from penult_server.front.outside import http as pages_module
 from penult_server.front.outside.gauges import Facts, Gauges
@@ -71,7 +71,7 @@ def facts(**given) -> Facts:
         JobCount(state="running", kind="extract", user="ada", number=1, oldest=9.0),
     )
     stats = ComputeStats(resident_bytes=10, budget_bytes=20, evictions=3, device_seconds=1.5, batches={1: 4, 32: 1})
-    return Facts(**{"jobs": jobs, "free_bytes": 7, "folders": {"runs": 5}, "stats": stats} | given)
+    return Facts(**{"jobs": jobs, "free_bytes": 7, "folders": {"runs": 5}, "stats": [stats]} | given)
 
 
 def samples(gauges: Gauges) -> dict[tuple, float]:
@@ -140,10 +140,19 @@ def test_batches_are_a_histogram():
 
 
 def test_without_a_worker_the_rest_is_told():
-    found = samples(Gauges(facts(stats=None), by_user=False))
+    found = samples(Gauges(facts(stats=[None]), by_user=False))
     assert found["penult_compute_up",] == 0
     assert found["penult_store_free_bytes",] == 7
     assert ("penult_resident_bytes",) not in found
+
+
+def test_several_workers_are_told_apart():
+    stats = [ComputeStats(resident_bytes=1, batches={2: 1}), None, ComputeStats(resident_bytes=3, used_bytes=4)]
+    found = samples(Gauges(facts(stats=stats), by_user=False))
+    assert [found["penult_compute_up", str(number)] for number in range(3)] == [1, 0, 1]
+    assert [found.get(("penult_resident_bytes", str(number))) for number in range(3)] == [1, None, 3]
+    assert found["penult_device_memory_bytes", "used", "2"] == 4
+    assert found["penult_refits_per_batch_sum", "0"] == 2
 
 
 # Pages
@@ -212,8 +221,13 @@ class Registry:
 
 
 class Compute:
-    def __init__(self, answer: bool) -> None:
-        self.stats = StatsOfWorker(lambda: answer and bool(self.stats.come(ComputeStats())) is False)
+    """Compute workers, each of which answers or does not."""
+
+    def __init__(self, *answers: bool) -> None:
+        self._answers = answers
+
+    async def stats(self) -> list[ComputeStats | None]:
+        return [ComputeStats() if answers else None for answers in self._answers]
 
 
 def test_ready_is_a_commit_and_a_worker_that_answers(monkeypatch):
@@ -229,6 +243,10 @@ def test_ready_is_a_commit_and_a_worker_that_answers(monkeypatch):
         found = await probe.look()
         assert (found.is_ready, str(found)) == (False, "registry: does not answer\ncompute worker: ok\n")
         assert not (await ReadinessProbe(Registry(), Compute(False)).look()).is_ready
+        assert not (await ReadinessProbe(Registry(), Compute(False, False)).look()).is_ready
+        found = await ReadinessProbe(Registry(), Compute(False, True)).look()
+        said = "registry: ok\ncompute worker 0: does not answer\ncompute worker 1: ok\n"
+        assert (found.is_ready, str(found)) == (True, said)
 
     asyncio.run(scenario())
 
@@ -256,8 +274,8 @@ def test_the_registry_is_tried_by_a_commit(tmp_path):
     assert (tmp_path / "penult.db-wal").stat().st_size > written
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        database._connection.execute("PRAGMA busy_timeout=10")
-        with pytest.raises(sqlite3.OperationalError, match="locked"):
+        database.connection.exec_driver_sql("PRAGMA busy_timeout=10")
+        with pytest.raises(RegistryUnavailable, match="locked"):
             database.check_writable()
     database.close()
 

@@ -10,6 +10,7 @@ import textwrap
 from types import SimpleNamespace
 
 import pytest
+from raw_sql import rows_of
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2, features_pb2, refits_pb2, spectra_pb2
@@ -21,6 +22,7 @@ from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.jobs import JobTable
+from penult_server.registry.tables import TABLES
 
 SPEC = pb.JobSpec(extract=pb.ExtractSpec(checkpoint="c" * 64))
 
@@ -29,8 +31,8 @@ NO_OPTIONS = features_pb2.ListFeatureSetsRequest()
 
 
 @pytest.fixture
-def database(tmp_path):
-    database = Database(tmp_path / "penult.db")
+def database(place):
+    database = Database(place)
     yield database
     database.close()
 
@@ -187,21 +189,35 @@ def test_of_progress_only_the_newest_is_kept(jobs):
     assert events[-1].progress.done == 19
 
 
-def test_a_commit_that_fails_leaves_nothing_open(database, jobs):
+def test_a_commit_that_fails_leaves_nothing_open(tmp_path):
     """A deferred constraint fails at COMMIT, as a full disk does: the next transaction must not notice."""
+    database = Database(tmp_path / "penult.db")
 
     def orphan():
         with database.transaction() as connection:
-            connection.execute("PRAGMA defer_foreign_keys = ON")
-            connection.execute("INSERT INTO job_event VALUES ('nobody', 1, 'state', '{}')")
+            connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+            connection.exec_driver_sql("INSERT INTO job_event VALUES ('nobody', 1, 'state', '{}')")
 
     with pytest.raises(sqlite3.IntegrityError):
         orphan()
-    assert database.rows("SELECT * FROM job_event") == []
+    assert rows_of(database, "SELECT * FROM job_event") == []
+    assert JobTable(database).create(SPEC, "digest", "", 10).state == pb.JOB_STATE_QUEUED
+    database.close()
+
+
+def test_of_a_transaction_that_fails_nothing_is_left(database, jobs):
+    def fails():
+        with database.transaction():
+            database.connection.execute(TABLES["dataset"].insert().values(name="x", digest="y", message="{}"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert not database.has(TABLES["dataset"], name="x")
     assert jobs.create(SPEC, "digest", "", 10).state == pb.JOB_STATE_QUEUED
 
 
-def test_what_was_committed_survives_kill_9(tmp_path):
+def test_what_was_committed_survives_kill_9(place):
     """A child commits, says so, and is killed in the middle of its next transaction."""
     script = textwrap.dedent("""
         import sys
@@ -209,21 +225,21 @@ def test_what_was_committed_survives_kill_9(tmp_path):
         from penult_proto.v1 import jobs_pb2 as pb
         from penult_server.registry.database import Database
         from penult_server.registry.jobs import JobTable
-        database = Database(Path(sys.argv[1]))
+        place = sys.argv[1]
+        database = Database(place if place.startswith("postgresql:") else Path(place))
         job = JobTable(database).create(pb.JobSpec(extract=pb.ExtractSpec()), "digest", "", 10)
         with database.transaction() as connection:
-            connection.execute("UPDATE job SET spec_digest = 'torn'")
+            connection.exec_driver_sql("UPDATE job SET spec_digest = 'torn'")
             print(job.id, flush=True)
             sys.stdin.read()
     """)
-    path = tmp_path / "penult.db"
     child = subprocess.Popen(
-        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with child:
         acknowledged = child.stdout.readline().strip()
         os.kill(child.pid, signal.SIGKILL)
-    database = Database(path)
+    database = Database(place)
     assert JobTable(database).find_equal("digest").id == acknowledged
     assert JobTable(database).find_equal("torn") is None
     database.close()
@@ -231,7 +247,7 @@ def test_what_was_committed_survives_kill_9(tmp_path):
 
 def test_a_registry_of_a_newer_version_is_refused(tmp_path):
     database = Database(tmp_path / "penult.db")
-    database._connection.execute("PRAGMA user_version = 99")
+    database.connection.exec_driver_sql("PRAGMA user_version = 99")
     database.close()
     with pytest.raises(ServiceError) as raised:
         Database(tmp_path / "penult.db")

@@ -1,14 +1,16 @@
 """A deletion that is interrupted at any moment leaves all of it or nothing, and nothing that nobody reaches."""
 
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from raw_sql import rows_of
 
+from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2, features_pb2, jobs_pb2, runs_pb2, spectra_pb2
+from penult_server.errors import RegistryUnavailable
 from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
@@ -17,9 +19,9 @@ from penult_server.registry.deletion_plan import Sort
 from penult_server.registry.jobs import JobTable
 from penult_server.registry.usage import add_up, read_facts
 from penult_server.stores import removal
-from penult_server.stores.disk.durable import STAGING_PREFIX, remove_staging
+from penult_server.stores.disk.durable import STAGING_PREFIX
 from penult_server.stores.disk.reserve import RESERVE_BYTES, Reserve
-from penult_server.stores.removal import FOLDERS, recover, remove, set_aside
+from penult_server.stores.removal import FOLDERS, recover, remove, remove_left, set_aside
 from penult_server.stores.runs import state_file
 
 A, B, C, SET, DATA = (digit * 64 for digit in "abcde")
@@ -51,11 +53,11 @@ class Store:
         return {
             f"{table} {row[0]}"
             for table, key in tables.items()
-            for row in self.database.rows(f"SELECT {key} FROM {table}")
+            for row in rows_of(self.database, f"SELECT {key} FROM {table}")
         } | {
             f"{table} of {' '.join(row)}"
             for table, columns in {"card": "kind, id", "name": "kind, id, name", "summary": "digest"}.items()
-            for row in self.database.rows(f"SELECT {columns} FROM {table}")
+            for row in rows_of(self.database, f"SELECT {columns} FROM {table}")
         }
 
     def files(self) -> set[str]:
@@ -155,7 +157,7 @@ def test_a_kill_at_any_moment_leaves_all_or_nothing(tmp_path: Path, sort: Sort) 
         found = Store(copy)
         found.deletions.recover()
         for folder in FOLDERS:
-            remove_staging(copy / folder)
+            remove_left(copy / folder)
         whole = found.there() == before
         assert found.there() == (before if whole else after)
         assert found.files() == (files_before if whole else files_after)
@@ -172,14 +174,14 @@ def test_a_commit_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest
     before, files_before = store.there(), store.files()
 
     def full(*_: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+        raise RegistryUnavailable(ErrorKind.DISK_FULL, "database or disk is full")
 
     with monkeypatch.context() as patch:
         patch.setattr(store.deletions, "_forget", full)
         for is_kept in (True, False):
             if is_kept:
                 store.deletions.reserve.keep()
-            with pytest.raises(sqlite3.OperationalError):
+            with pytest.raises(RegistryUnavailable):
                 delete(store, Sort.RUN, "one")
             assert (store.there(), store.files()) == (before, files_before)
             # It was given back in the attempt to make space.
@@ -234,7 +236,7 @@ def test_leftovers_of_a_removal_are_swept_with_those_of_writers(tmp_path: Path) 
     place(tmp_path, "features", SET)
     (left,) = removal.condemn(set_aside([tmp_path / "features" / SET]))
     assert left.name.startswith(STAGING_PREFIX)
-    remove_staging(tmp_path / "features")
+    remove_left(tmp_path / "features")
     assert not list((tmp_path / "features").iterdir())
 
 
@@ -243,7 +245,7 @@ def test_what_a_killed_writer_of_safetensors_left_is_swept(tmp_path: Path) -> No
     (tmp_path / "runs" / "1").mkdir(parents=True)
     for name in (".tmpk8H2Gq", "training_state.safetensors"):
         (tmp_path / "runs" / "1" / name).write_bytes(b"left")
-    remove_staging(tmp_path / "runs")
+    remove_left(tmp_path / "runs")
     assert [path.name for path in (tmp_path / "runs" / "1").iterdir()] == ["training_state.safetensors"]
 
 

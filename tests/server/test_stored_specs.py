@@ -30,7 +30,9 @@ def test_a_finetuning_that_was_queued_before_is_started_as_it_was_asked_for(tmp_
     database = Database(tmp_path / "penult.db")
     with database.transaction() as connection:
         row = ("0123456789ab", "digest", "JOB_STATE_QUEUED", 1.0, JOB)
-        connection.execute("INSERT INTO job (id, spec_digest, state, created, message) VALUES (?, ?, ?, ?, ?)", row)
+        connection.exec_driver_sql(
+            "INSERT INTO job (id, spec_digest, state, created, message) VALUES (?, ?, ?, ?, ?)", row
+        )
     database.close()
 
     async def started() -> tuple[pb.Job, Resolved]:

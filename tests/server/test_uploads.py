@@ -10,7 +10,7 @@ import pytest
 from penult_proto.errors import ErrorKind
 from penult_proto.files import is_plain, model_files
 from penult_server.errors import ServiceError
-from penult_server.stores.disk.durable import remove_staging
+from penult_server.stores.removal import remove_left
 from penult_server.stores.uploads import ExpectedFile, IncomingFiles, remove_uploads, upload_directory
 
 CONTENT = b"some bytes"
@@ -73,7 +73,7 @@ def test_only_what_nobody_needs_is_removed(tmp_path: Path) -> None:
     assert not one.exists()
     remove_uploads(tmp_path / "nowhere", set())
     (tmp_path / "uploads" / ".staging-left").mkdir()
-    remove_staging(tmp_path / "uploads")
+    remove_left(tmp_path / "uploads")
     assert list((tmp_path / "uploads").iterdir()) == []
 
 

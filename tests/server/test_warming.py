@@ -60,6 +60,23 @@ def test_it_is_asked_once_on_each_device(tmp_path, monkeypatch):
     assert warming.start(CUPY) is None
 
 
+def test_of_several_workers_one_compiles(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "cupy"))
+    asked = []
+
+    def ask_all(backend: Backend) -> list[str]:
+        asked.append(backend.device)
+        if len(asked) == 1:  # meanwhile a second worker starts, and one with another device
+            assert not warming.warm(CUPY)
+            assert warming.warm(Backend(np, "cupy", "another GPU"))
+        return []
+
+    monkeypatch.setattr(warming, "ask_all", ask_all)
+    assert warming.warm(CUPY)
+    assert asked == ["a GPU", "another GPU"]
+    assert warming.start(CUPY) is None
+
+
 def test_a_process_that_cannot_start_is_a_line(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(warming, "COMMAND", (str(tmp_path / "missing"),))

@@ -56,6 +56,16 @@ class Backbone(Shown):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeWorker(Shown):
+    """A process of the server that answers queries."""
+
+    device: str
+    """``"cpu"`` or the name of the GPU; empty until it has started."""
+    is_up: bool
+    """Whether it answers; otherwise it is being started again, or not used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Info(Shown):
     """What a server is and can do."""
 
@@ -76,6 +86,8 @@ class Info(Shown):
     n_groupings: int
     root: str
     """Directory of the store, on the server's machine."""
+    compute_workers: tuple[ComputeWorker, ...] = ()
+    """Each has the features of other checkpoints in memory. Empty from a server that does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -58,7 +58,8 @@ def card(message: cards_pb2.Card) -> dict[str, Any]:
 def info(message: info_pb2.Info) -> records.Info:
     """What a server says about itself."""
     backbones = tuple(record(records.Backbone, one) for one in message.packaged_backbones)
-    return record(records.Info, message, packaged_backbones=backbones)
+    workers = tuple(record(records.ComputeWorker, one) for one in message.compute_workers)
+    return record(records.Info, message, packaged_backbones=backbones, compute_workers=workers)
 
 
 def groups(messages: Iterable[groups_pb2.Group]) -> tuple[records.Group, ...]:

@@ -23,10 +23,12 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, asarray_like, fits_float32, host_labels, to_host
+from penult_kernels.linear.blocks.scaled_rows import ScaledRows, are_kept
 from penult_kernels.linear.blocks.scaling import Scaling, fitted_scaling, tiles_of
 from penult_kernels.linear.problem import Head
 from penult_kernels.loss import hessian_vector_product, probabilities
 from penult_kernels.products import product
+from penult_kernels.rows import ArrayRows
 
 SMOOTHING = 1e-3
 """Added to every entry of the tables, whose sum is 1."""
@@ -71,16 +73,17 @@ def hidden_value(
     rows, compared = (_standardised(one, scaling) for one in (features, other))
     n_columns = 1 if n_values == 2 else n_values
     theta = np.random.default_rng(seed).standard_normal((features.shape[1] + 1, starts * n_columns))
-    theta = xp.astype(asarray_like(theta / features.shape[1] ** 0.5, rows), rows.dtype)
+    dtype = xp.float32 if fits_float32(features) else xp.float64
+    theta = xp.astype(asarray_like(theta / features.shape[1] ** 0.5, features), dtype)
     first, second = xp.zeros_like(theta), xp.zeros_like(theta)
     fade, fade_squares = ADAM_BETAS
     for step in range(1, steps + 1):
         if check is not None:
             check()
-        p, q = (_values(one, theta, n_columns) for one in (rows, compared))
+        p, q = (_values(one.times(theta), n_columns) for one in (rows, compared))
         here_gradient, there_gradient = _gradients(_tables(here, p), _tables(there, q), gamma)
-        gradient = product(rows.T, _pulled(here, p, here_gradient))
-        gradient += product(compared.T, _pulled(there, q, there_gradient))
+        gradient = rows.transposed_times(_pulled(here, p, here_gradient))
+        gradient += compared.transposed_times(_pulled(there, q, there_gradient))
         gradient[:-1, :] -= l2 * theta[:-1, :]
         first = fade * first + (1 - fade) * gradient
         second = fade_squares * second + (1 - fade_squares) * gradient**2
@@ -88,7 +91,7 @@ def hidden_value(
         theta += learning_rate / (1 - fade**step) * first / root
         report(step, steps)
     information, divergence = _objective(
-        _tables(here, _values(rows, theta, n_columns)), _tables(there, _values(compared, theta, n_columns))
+        *(_tables(one_hot, _values(one.times(theta), n_columns)) for one_hot, one in ((here, rows), (there, compared)))
     )
     objectives = information + gamma * divergence
     best = int(np.argmax(objectives))
@@ -118,23 +121,38 @@ def _table_rows(features: Array, y: Array, n_classes: int, name: str) -> Array:
     return xp.astype(asarray_like(one_hot, features), xp.float32 if fits_float32(features) else xp.float64)
 
 
-def _standardised(features: Array, scaling: Scaling) -> Array:
-    """(N, D + 1) standardised rows with a column of ones."""
+class _KeptRows:
+    """(N, D + 1) standardised rows with a column of ones, in memory."""
+
+    def __init__(self, features: Array, scaling: Scaling) -> None:
+        xp = array_namespace(features)
+        self._rows = xp.ones(
+            (features.shape[0], features.shape[1] + 1),
+            dtype=xp.float32 if fits_float32(features) else xp.float64,
+            device=features.device,
+        )
+        for tile, z in tiles_of(features, None):
+            self._rows[tile, :-1] = xp.astype((z - scaling.mean) / scaling.scale, self._rows.dtype)
+
+    def times(self, columns: Array) -> Array:
+        """(N, K)"""
+        return product(self._rows, columns)
+
+    def transposed_times(self, residuals: Array) -> Array:
+        """(D + 1, K)"""
+        return product(self._rows.T, residuals)
+
+
+def _standardised(features: Array, scaling: Scaling) -> _KeptRows | ScaledRows:
+    if are_kept(int(features.shape[0]), features[:0, :]):
+        return _KeptRows(features, scaling)
     xp = array_namespace(features)
-    found = xp.ones(
-        (features.shape[0], features.shape[1] + 1),
-        dtype=xp.float32 if fits_float32(features) else xp.float64,
-        device=features.device,
-    )
-    for tile, z in tiles_of(features, None):
-        found[tile, :-1] = xp.astype((z - scaling.mean) / scaling.scale, found.dtype)
-    return found
+    return ScaledRows(ArrayRows(features), scaling, xp.float32 if fits_float32(features) else xp.float64)
 
 
-def _values(rows: Array, theta: Array, n_columns: int) -> Array:
-    """(N, S, q) probabilities of the values; of two, that of the second."""
-    xp = array_namespace(rows)
-    return probabilities(xp.reshape(product(rows, theta), (rows.shape[0], -1, n_columns)))
+def _values(logits: Array, n_columns: int) -> Array:
+    """(N, S, q) probabilities of the values from logits (N, S q); of two, that of the second."""
+    return probabilities(array_namespace(logits).reshape(logits, (logits.shape[0], -1, n_columns)))
 
 
 def _tables(one_hot: Array, p: Array) -> NDArray[np.float64]:

@@ -11,7 +11,8 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, asarray_like, blocks
+from penult_kernels.arrays import Array, blocks
+from penult_kernels.rows import ArrayRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,14 +24,16 @@ class Points:
     """
 
     rows: Array
-    """(n, p) of any real floating type."""
+    """(N, p) of any real floating type."""
     mean: Array | None = None
     """(p,) float64; None when the rows stand about zero already."""
+    positions: NDArray[np.int64] | None = None
+    """(n,) of the points among the rows, on the host; all rows when None."""
 
     @property
     def n(self) -> int:
         """Points."""
-        return int(self.rows.shape[0])
+        return int(self.rows.shape[0]) if self.positions is None else self.positions.size
 
     @property
     def p(self) -> int:
@@ -39,17 +42,16 @@ class Points:
 
     def tile(self, block: slice) -> Array:
         """(t, p) float64 of consecutive points."""
-        return self._about_mean(self.rows[block, :])
+        return self._about_mean(ArrayRows(self.rows, self.positions).block(block))
 
     def some(self, index: NDArray[np.int64]) -> "Points":
-        """The points at the host's `index`, in the type that they are stored in."""
-        xp = array_namespace(self.rows)
-        return Points(rows=xp.take(self.rows, asarray_like(index, self.rows), axis=0), mean=self.mean)
+        """The points at the host's `index`, as `points_of` has them."""
+        return points_of(ArrayRows(self.rows, index if self.positions is None else self.positions[index]), self.mean)
 
     def take(self, index: NDArray[np.int64]) -> Array:
         """(t, p) float64 of the points at the host's `index`."""
-        chosen = self.some(index)
-        return chosen.tile(slice(0, chosen.n))
+        positions = index if self.positions is None else self.positions[index]
+        return self._about_mean(ArrayRows(self.rows, positions).block(slice(0, index.size)))
 
     def blocks(self) -> Iterator[slice]:
         """Tiles that cover all points."""
@@ -59,6 +61,14 @@ class Points:
         xp = array_namespace(rows)
         found = xp.astype(rows, xp.float64, copy=False)
         return found if self.mean is None else found - self.mean
+
+
+def points_of(rows: ArrayRows, mean: Array | None = None) -> Points:
+    """Points of rows, which are gathered where they are few; of many only their positions are kept."""
+    n, p = rows.shape
+    if rows.positions is None or n * p * 8 > budget.of(rows.features).product_rows_bytes:
+        return Points(rows=rows.features, mean=mean, positions=rows.positions)
+    return Points(rows=rows.block(slice(0, n)), mean=mean)
 
 
 def mean_variance(points: Points) -> float:

@@ -12,7 +12,7 @@ from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.few_heads import logits_of
 from penult_kernels.linear.problem import Head
 from penult_kernels.products import is_spread, on_threads, summed
-from penult_kernels.rows import ArrayRows
+from penult_kernels.rows import ArrayRows, RowSource, is_source
 from penult_kernels.trajectories.settings import Watch
 
 
@@ -63,7 +63,8 @@ class HeadScorer:
 
     Parameters
     ----------
-    features : array of shape (N, D)
+    features : array of shape (N, D), or a row source
+        Rows that are read a block at a time; a source has the rows to score on alone.
     y, g : host arrays of shape (N,)
         Class and group, g = y * (n_groups / n_classes) + a.
     rows : host array of positions, optional
@@ -72,7 +73,7 @@ class HeadScorer:
 
     def __init__(
         self,
-        features: Array,
+        features: Array | RowSource,
         y: NDArray[np.int64],
         g: NDArray[np.int64],
         n_classes: int,
@@ -80,13 +81,15 @@ class HeadScorer:
         *,
         rows: NDArray[np.int64] | None = None,
     ) -> None:
-        xp = array_namespace(features)
-        self._rows = ArrayRows(features, rows)
+        self._rows: RowSource = features if is_source(features) else ArrayRows(features, rows)
+        self.like = self._rows.like
+        """(0, D) of the library and on the device of the rows."""
+        xp = array_namespace(self.like)
         self._y = y if rows is None else y[rows]
         self._groups = g if rows is None else g[rows]
         self._n_classes = n_classes
-        self._classes = asarray_like(self._y[:, None], features)
-        self._is_second = asarray_like(self._y[:, None] == 1, features)
+        self._classes = asarray_like(self._y[:, None], self.like)
+        self._is_second = asarray_like(self._y[:, None] == 1, self.like)
         self._count = np.bincount(self._groups, minlength=n_groups).astype(np.float64)
         # Counts below 2^24 are whole numbers in float32, too.
         self._counting = xp.float32 if self._groups.size < 1 << 24 else xp.float64
@@ -109,7 +112,11 @@ class HeadScorer:
                 outputs = xp.reshape(outputs, (-1, n_heads, n_classes))
             return (self._correct(outputs, tile),)
 
-        return self._shares(summed(of_tile, _tiles(self._rows.features, n_rows))[0])
+        tiles = _tiles(self.like, n_rows)
+        if self._rows.is_in_memory:
+            return self._shares(summed(of_tile, tiles)[0])
+        # Read in their order, by one thread.
+        return self._shares(sum((of_tile(tile)[0] for tile in tiles[1:]), of_tile(tiles[0])[0]))
 
     def accuracies_of_outputs(self, outputs: Array) -> NDArray[np.float64]:
         """(P, G) accuracies from the outputs of heads: margins (M, P) of two classes, else logits (M, P, C).
@@ -147,7 +154,7 @@ class HeadScorer:
     def watch(self, metric: SelectionMetric) -> Watch:
         """A watch that scores the iterates of trajectories by `metric` on the rows."""
         return Watch(
-            features=self._rows.block(slice(0, self._rows.shape[0])),
+            features=self._rows,
             score=lambda _, outputs: self.scores(self.accuracies_of_outputs(outputs), metric),
         )
 

@@ -14,59 +14,31 @@ Shapes: N rows, D features, G groups, B rows of a buffer.
 
 import math
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, asarray_like, blocks, host_labels, to_host
-from penult_kernels.finite import check_finite
-from penult_kernels.moments.moments import Moments, check_positive, empty_moments, matrix_shape
-from penult_kernels.products import gram
+from penult_kernels.arrays import Array, asarray_like, host_labels, to_host
+from penult_kernels.moments.centering import CenterRows, center_rows
+from penult_kernels.moments.moments import Moments, check_positive, matrix_shape
+from penult_kernels.moments.partials import Partial, empty_partial, partial_bytes, strips, whole
+from penult_kernels.moments.portions import Portions
+from penult_kernels.moments.waiting import RowBuffer, Work, portions_at_once, work_bytes
+from penult_kernels.products import n_threads
 
-ROWS_CONVERTED = 128
-"""Rows of a product converted at a time."""
-
+T = TypeVar("T")
 Products: TypeAlias = Literal["float64", "float32"]
 """Type in which centered rows are multiplied; sums of products are float64 in both."""
-
-CenterRows: TypeAlias = Callable[[Array, Array, Array | None, Array], None]
-"""Writes (rows - mean) * root_weights[:, None] into `out`.
-
-rows (N, D) of the type stored, mean (D,) float64, root_weights (N,) float64 or None, out (N, D) of the products."""
-
-
-def center_rows(rows: Array, mean: Array, root_weights: Array | None, out: Array) -> None:
-    """Write (rows - mean) * root_weights[:, None] into `out`, losing nothing to a distant mean."""
-    xp = array_namespace(rows)
-    if rows.dtype == xp.float64 and out.dtype != xp.float64:
-        out[...] = xp.astype(rows - mean, out.dtype)
-    else:
-        # Subtract the rounded mean, which is exact near it (Sterbenz), then what the rounding left out, if anything.
-        coarse = xp.astype(mean, out.dtype)
-        shifts = [coarse]
-        if out.dtype != xp.float64:
-            shifts.append(xp.astype(mean - xp.astype(coarse, xp.float64), out.dtype))
-        # A few rows at a time, so that they are still in the cache of a CPU when the mean is taken from them; on a GPU
-        # a thousand launches would take thirty times as long as the product.
-        n_rows, n_features = (max(1, int(size)) for size in rows.shape)
-        step = max(1, budget.DEFAULT.centered_bytes // 8 // n_features) if is_numpy_array(out) else n_rows
-        for block in blocks(int(rows.shape[0]), step):
-            part = out[block, :]
-            part[...] = rows[block, :]
-            for shift in shifts:
-                part -= shift
-    if root_weights is not None:
-        out *= xp.astype(root_weights, out.dtype)[:, None]
 
 
 class MomentAccumulator:
     """Counts, means and centered second moments of G groups, fed with rows in any number of calls.
 
-    Memory: G * D * D * 8 bytes of sums, at most about `Budget.buffers_bytes` of waiting rows, and one buffer in the
-    type of the products.
+    Products are of whole portions, a buffer each, so that an answer has the same bits on any number of threads; where
+    `spread_over` says so, several portions are multiplied at a time.
 
     Parameters
     ----------
@@ -76,7 +48,6 @@ class MomentAccumulator:
     products : "float64" loses nothing that storage had kept. "float32" is about twice as fast; its rounding, up to
         about 1e-6 of lambda_1 in every eigenvalue, hides the tails of steep spectra.
     center : a faster `center_rows` of a device, if there is one.
-    splits : whether NumPy's products may be split over threads; not where as many accumulators work at the same time.
     """
 
     def __init__(
@@ -89,24 +60,23 @@ class MomentAccumulator:
         xp: Array = np,
         device: Array = None,
         center: CenterRows = center_rows,
-        splits: bool = True,
     ) -> None:
         check_positive(n_groups, name="n_groups")
         self._xp = xp
         self._center = center
-        self._splits = splits
         self._dtype = xp.empty((0,), dtype=dtype, device=device).dtype
-        self._sums = empty_moments(n_groups, n_features, xp=xp, device=device)
-        # Written to through these views: `m2[k] += ...` would copy the matrix onto itself.
-        self._m2 = [self._sums.m2[k, :, :] for k in range(n_groups)]
-        self._weight = np.zeros(n_groups)
-        self._count = np.zeros(n_groups, dtype=np.int64)
+        self._sums = empty_partial(n_groups, n_features, xp=xp, device=device)
+        on_host = is_numpy_array(self._sums.m2)
         row_bytes = max(n_features, 1) * xp.finfo(dtype).bits // 8
         self._capacity = _buffer_rows(n_groups, row_bytes, budget.of(self._sums.m2))
-        self._buffers = [_Buffer(self._capacity, n_features, dtype, xp, device) for _ in range(n_groups)]
+        self._new_buffer = lambda: RowBuffer(self._capacity, n_features, self._dtype, xp, device)
         work_dtype = xp.float64 if products == "float64" else xp.float32
-        self._work = xp.empty((self._capacity + 1, n_features), dtype=work_dtype, device=device)
-        self._last: NDArray[np.floating] | None = None
+        self._new_work = lambda: Work(self._capacity, n_features, work_dtype, xp, device)
+        n_works = portions_at_once(self._capacity, n_features) if on_host else 1
+        self._portions = Portions(_given_at_once(n_works))
+        self._buffers: dict[int, RowBuffer] = {}
+        self._free_buffers: list[RowBuffer] = []
+        self._free_works: list[Work] = []
         self._n_seen = 0
 
     def add(self, features: Array, g: Array, weights: Array | None = None) -> None:
@@ -129,12 +99,12 @@ class MomentAccumulator:
             Here or in a later call: a row added holds NaN or infinity.
         """
         n_rows, n_features = matrix_shape(features, name="features")
-        if n_features != self._work.shape[1] or features.dtype != self._dtype:
+        if n_features != self._sums.n_features or features.dtype != self._dtype:
             raise ValueError(
-                f"features must be {self._dtype} with {self._work.shape[1]} columns, as announced; "
+                f"features must be {self._dtype} with {self._sums.n_features} columns, as announced; "
                 f"got {features.dtype} with {n_features}"
             )
-        n_groups = len(self._buffers)
+        n_groups = len(self._sums.count)
         groupings = [host_labels(one, n_rows, n_groups, name="g", lowest=-1) for one in np.atleast_2d(to_host(g))]
         given = None if weights is None else host_weights(weights, n_rows)
         for labels in groupings:
@@ -143,135 +113,112 @@ class MomentAccumulator:
                 self._add_to_group(int(k), features, rows, given)
         self._n_seen += n_rows
 
-    def absorb(self, other: Moments) -> None:
-        """Take in moments of other rows of the same groups, in place. Raises ValueError when the shapes differ."""
-        if other.m2.shape != self._sums.m2.shape:
-            raise ValueError(f"expected moments of shape {self._sums.m2.shape}, got {other.m2.shape}")
-        for k, sums in enumerate(self._m2):
-            self._fold(k)
-            before, added = float(self._weight[k]), float(other.weight[k])
-            if added:
-                delta = other.mean[k, :] - self._sums.mean[k, :]
-                _add_with_between(sums, other.m2[k, :, :], delta, before * added / (before + added))
-                self._sums.mean[k, :] = self._sums.mean[k, :] + delta * (added / (before + added))
-                self._weight[k] = before + added
-                self._count[k] += int(other.count[k])
+    def part(self) -> Partial:
+        """Moments of every row taken in since the start or `restart`, which no row that comes later changes a bit of.
 
-    def fold_waiting(self) -> None:
-        """Fold in every row that still waits in a buffer. Raises NotFiniteError for one with NaN or infinity."""
-        for k in range(len(self._buffers)):
+        The arrays are the accumulator's own: restart before rows are added, when they have been used.
+        Raises NotFiniteError for a row with NaN or infinity.
+        """
+        for k in sorted(self._buffers):
             self._fold(k)
+        self._portions.finish()
+        return self._sums
+
+    def restart(self) -> None:
+        """Forget the rows taken in. Their numbers go on."""
+        self._sums.count[:] = 0
+        self._sums.weight[:] = 0
+        self._sums.mean[...] = 0
 
     def finish(self) -> Moments:
         """Moments of every row taken in. The arrays are the accumulator's own: add no rows afterwards."""
-        self.fold_waiting()
-        xp, device = self._xp, self._sums.m2.device
-        return Moments(
-            count=xp.asarray(self._count, dtype=xp.int64, device=device),
-            weight=xp.asarray(self._weight, dtype=xp.float64, device=device),
-            mean=self._sums.mean,
-            m2=self._sums.m2,
-        )
-
-    def _product(self, block: Array) -> Array:
-        """block^T block; NumPy (by syrk) writes over the last product, because fresh memory costs time."""
-        if not is_numpy_array(block):
-            return gram(block.T)
-        if self._last is None:
-            self._last = np.empty((block.shape[1], block.shape[1]), dtype=block.dtype)
-        if not self._splits:
-            return np.matmul(block.T, block, out=self._last)
-        return gram(block.T, out=self._last)
+        sums = self.part()
+        self._free_buffers, self._free_works = [], []
+        return whole(sums)
 
     def _add_to_group(
         self, k: int, features: Array, rows: NDArray[np.int64], weights: NDArray[np.float64] | None
     ) -> None:
-        buffer = self._buffers[k]
         while rows.size:
+            buffer = self._buffers.get(k)
+            if buffer is None:
+                buffer = self._buffers[k] = _one_of(self._free_buffers, self._new_buffer)
             now, rows = np.split(rows, [self._capacity - buffer.n])
             buffer.append(features, now, self._n_seen, None if weights is None else weights[now])
             if buffer.n == self._capacity:
                 self._fold(k)
 
     def _fold(self, k: int) -> None:
-        """Fold the rows that wait for group k into its sums, and empty the buffer."""
-        buffer = self._buffers[k]
-        if not buffer.n:
-            return
-        rows, weights = buffer.rows, buffer.weights
-        xp = self._xp
+        """Fold the rows that wait for group k into its sums; their product may be made later, by another thread."""
+        buffer, sums = self._buffers.pop(k), self._sums
+        weights = buffer.weights
         added = float(buffer.n) if weights is None else float(weights.sum())
-        mean = _mean(rows, weights, added)
-        if not bool(xp.all(xp.isfinite(mean))):
+        mean = _mean(buffer.rows, weights, added)
+        if not bool(self._xp.all(self._xp.isfinite(mean))):
             buffer.check_finite()
-        # Views of the work array, which the standard leaves open but every library here gives.
-        block = self._work[: buffer.n + 1, :]
-        roots = None if weights is None else asarray_like(np.sqrt(weights), rows)
-        self._center(rows, mean, roots, self._work[: buffer.n, :])
-        delta = mean - self._sums.mean[k, :]
-        before = float(self._weight[k])
+        before = float(sums.weight[k])
         total = before + added
-        block[buffer.n, :] = xp.astype(delta * math.sqrt(before * added / total), block.dtype)
-        _add_converted(self._m2[k], self._product(block))
-        self._sums.mean[k, :] = self._sums.mean[k, :] + delta * (added / total)
-        self._weight[k] = total
-        self._count[k] += buffer.n
+        delta = mean - sums.mean[k, :]
+        sums.mean[k, :] = sums.mean[k, :] + delta * (added / total)
+        sums.weight[k] = total
+        sums.count[k] += buffer.n
+        between = delta * math.sqrt(before * added / total)
+        self._portions.give(k, lambda: self._multiplied(k, buffer, mean, between, is_first=not before))
+
+    def _multiplied(
+        self, k: int, buffer: RowBuffer, mean: Array, between: Array, *, is_first: bool
+    ) -> Callable[[], None]:
+        """The product of a portion and the row that merges it, computed; what is returned adds it to the sums."""
+        work = _one_of(self._free_works, self._new_work)
+        roots = None if buffer.weights is None else asarray_like(np.sqrt(buffer.weights), buffer.rows)
+        self._center(buffer.rows, mean, roots, work.rows(buffer.n))
+        work.rows(buffer.n + 1)[buffer.n, :] = self._xp.astype(between, work.dtype)
+        product = work.product(buffer.n + 1)
         buffer.n = 0
+        self._free_buffers.append(buffer)
 
+        def add() -> None:
+            for rows, strip in strips(self._sums, k):
+                new = product[rows, rows.start :]
+                if is_first:
+                    strip[...] = self._xp.astype(new, strip.dtype, copy=False)
+                else:
+                    strip += self._xp.astype(new, strip.dtype, copy=False)
+            self._free_works.append(work)
 
-def _add_with_between(sums: Array, added: Array, delta: Array, weight: float) -> None:
-    """sums += added + weight delta delta^T, a few rows at a time: no matrix of that size is made."""
-    for rows in blocks(int(sums.shape[0]), ROWS_CONVERTED):
-        part = sums[rows, :]
-        part += added[rows, :]
-        part += (weight * delta[rows])[:, None] * delta[None, :]
+        return add
 
 
 def accumulator_bytes(n_groups: int, n_features: int, itemsize: int) -> int:
-    """Memory of a `MomentAccumulator` for rows of numbers of `itemsize` bytes: sums, buffers, work and product."""
+    """Memory of a `MomentAccumulator` on the host for rows of numbers of `itemsize` bytes.
+
+    Sums; then buffers, centered rows and products of what is worked on at a time, and at the end whole matrices.
+    """
     row_bytes = max(n_features, 1) * itemsize
     n_rows = _buffer_rows(n_groups, row_bytes, budget.DEVICE or budget.DEFAULT)
-    return (n_groups + 1) * n_features**2 * 8 + n_rows * n_groups * row_bytes + (n_rows + 1) * n_features * 8
+    n_works = portions_at_once(n_rows, n_features)
+    n_buffers = n_groups + (_given_at_once(n_works) if n_works > 1 else 0)
+    at_the_end = n_groups * n_features**2 * 8
+    return partial_bytes(n_groups, n_features) + max(
+        n_buffers * n_rows * row_bytes + n_works * work_bytes(n_rows, n_features), at_the_end
+    )
+
+
+def _one_of(free: list[T], new: Callable[[], T]) -> T:
+    """One that is free, or a new one; several threads may ask."""
+    try:
+        return free.pop()
+    except IndexError:
+        return new()
+
+
+def _given_at_once(n_works: int) -> int:
+    """Portions that are given before the caller works on one: with all threads one more, to wait for any."""
+    return n_works + 1 if 1 < n_works == n_threads() else n_works
 
 
 def _buffer_rows(n_groups: int, row_bytes: int, within: budget.Budget) -> int:
     return max(1, min(within.buffer_rows, within.buffers_bytes // (row_bytes * n_groups)))
-
-
-class _Buffer:
-    """Rows of one group that wait to be folded in, with their weights and their numbers in the stream."""
-
-    def __init__(self, capacity: int, n_features: int, dtype: Array, xp: Array, device: Array) -> None:
-        self.n = 0
-        self._rows = xp.empty((capacity, n_features), dtype=dtype, device=device)
-        self._numbers = np.empty(capacity, dtype=np.int64)
-        self._weights = np.ones(capacity)
-        self._weighted = False
-
-    @property
-    def rows(self) -> Array:
-        """(n, D) that wait."""
-        return self._rows[: self.n, :]
-
-    @property
-    def weights(self) -> NDArray[np.float64] | None:
-        """(n,) on the host, None when every row counts once."""
-        return self._weights[: self.n] if self._weighted else None
-
-    def append(self, features: Array, rows: NDArray[np.int64], first: int, weights: NDArray[np.float64] | None) -> None:
-        """Take the `rows` of `features`, whose row 0 has the number `first` in the stream."""
-        place = slice(self.n, self.n + rows.size)
-        _gather(features, rows, self._rows[place, :])
-        self._numbers[place] = rows + first
-        if self.n == 0:
-            self._weighted = False
-        self._weights[place] = 1.0 if weights is None else weights
-        self._weighted = self._weighted or weights is not None
-        self.n += rows.size
-
-    def check_finite(self) -> None:
-        """Raise NotFiniteError when a row holds NaN or infinity; a sum may overflow without one."""
-        check_finite(self.rows, name="features", numbers=self._numbers)
 
 
 def moments_of(features: Array, g: Array, n_groups: int, weights: Array | None = None) -> Moments:
@@ -322,27 +269,6 @@ def host_weights(weights: Array, n_rows: int) -> NDArray[np.float64]:
     if wrong.size:
         raise ValueError(f"weights must be finite and at least 0, got {found[wrong[0]]} in row {wrong[0]}")
     return found
-
-
-def _add_converted(sums: Array, product: Array) -> None:
-    """sums += product; of another type a few rows at a time, converted first: NumPy adds mixed types slowly."""
-    xp = array_namespace(sums)
-    if product.dtype == sums.dtype:
-        sums += product
-        return
-    for rows in blocks(int(sums.shape[0]), ROWS_CONVERTED):
-        part = sums[rows, :]
-        part += xp.astype(product[rows, :], sums.dtype, copy=False)
-
-
-def _gather(features: Array, rows: NDArray[np.int64], out: Array) -> None:
-    """Copy some rows, ascending, into `out`."""
-    if int(rows[-1]) - int(rows[0]) + 1 == rows.size:
-        out[...] = features[int(rows[0]) : int(rows[-1]) + 1, :]
-    elif is_numpy_array(features):
-        np.take(features, rows, axis=0, out=out, mode="clip")
-    else:
-        out[...] = array_namespace(features).take(features, asarray_like(rows, features), axis=0)
 
 
 def _mean(rows: Array, weights: NDArray[np.float64] | None, total: float) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array, asarray_like, host_labels
-from penult_kernels.rows import ArrayRows
+from penult_kernels.rows import RowSource, is_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -176,9 +176,9 @@ def check_positive(count: int, *, name: str) -> None:
         raise ValueError(f"{name} must be at least 1, got {count}")
 
 
-def matrix_shape(features: Array | ArrayRows, *, name: str) -> tuple[int, int]:
+def matrix_shape(features: Array | RowSource, *, name: str) -> tuple[int, int]:
     """Shape (N, D) of a real floating matrix, or of rows of one; ValueError, naming it, when it is something else."""
-    matrix = features.features if isinstance(features, ArrayRows) else features
+    matrix = features.like if is_source(features) else features
     if len(matrix.shape) != 2 or not array_namespace(matrix).isdtype(matrix.dtype, "real floating"):
         raise ValueError(
             f"{name} must be a floating-point matrix of shape (N, D), "

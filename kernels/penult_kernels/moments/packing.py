@@ -45,6 +45,8 @@ def unpack_symmetric(packed: Array, n_features: int, tile: int = TILE) -> Array:
             f"the triangle of {n_features} features in strips of {tile} has {packed_length(n_features, tile)} numbers, "
             f"got {packed.shape[-1]}"
         )
+    if tile >= n_features:
+        return xp.reshape(packed, (*leading, n_features, n_features))
     whole = xp.empty((*leading, n_features, n_features), dtype=packed.dtype, device=packed.device)
     offset = 0
     for rows in blocks(n_features, tile):

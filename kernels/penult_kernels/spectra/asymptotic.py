@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks, fits_float32, to_host
-from penult_kernels.moments.accumulation import center_rows
+from penult_kernels.moments.centering import center_rows
 from penult_kernels.moments.moments import Moments, about_zero
 from penult_kernels.products import product
 from penult_kernels.spectra.eigen import decompose

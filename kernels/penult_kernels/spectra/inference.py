@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import Array
 from penult_kernels.moments.accumulation import moments_of
 from penult_kernels.moments.moments import matrix_shape
+from penult_kernels.rows import RowSource
 from penult_kernels.spectra.asymptotic import LEAST_ROWS, MOST_FEATURES, AsymptoticPairs, Asymptotics
 from penult_kernels.spectra.resampled_pair import ResampledPair
 from penult_kernels.spectra.top_eigenvalue import TopEigenvalues
@@ -93,8 +94,8 @@ def from_asymptotics(found: Asymptotics) -> ImbalanceInference:
 
 
 def infer_imbalance(
-    minority: Array,
-    majority: Array,
+    minority: Array | RowSource,
+    majority: Array | RowSource,
     *,
     replicates: int | None = None,
     confidence: float = 0.95,
@@ -108,13 +109,14 @@ def infer_imbalance(
 
     Parameters
     ----------
-    minority : array of shape (N_a, D)
+    minority : array of shape (N_a, D), or a row source
         Rows of one group, real floating, finite.
-    majority : array of shape (N_b, D)
+    majority : array of shape (N_b, D), or a row source
         Rows of the other, N_b >= N_a, in the same library and on the same device.
     replicates : int or None
-        R, at least 1; each of the three answers has R of its own. None: without replicates where `asymptotic` holds,
-        else REPLICATES.
+        R, at least 1; each of the three answers has R of its own: of a source the rows are read twice, and float32
+        residuals are kept. None: without replicates where `asymptotic` holds, for which rows are an array, else
+        REPLICATES.
     confidence : float
         Of the interval, between 0 and 1.
     seed : int
@@ -266,7 +268,7 @@ def _worst_error(found: Sequence[TopEigenvalues]) -> float:
     return float(np.max(errors[known] / values[known], initial=0.0))
 
 
-def _check_groups(minority: Array, majority: Array) -> None:
+def _check_groups(minority: Array | RowSource, majority: Array | RowSource) -> None:
     n_a, width = matrix_shape(minority, name="minority")
     n_b, other = matrix_shape(majority, name="majority")
     if width != other:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, blocks
-from penult_kernels.rows import ArrayRows
+from penult_kernels.rows import RowSource, is_source
 from penult_kernels.spectra.resampling import Resample, bootstrap_counts, subsample
 from penult_kernels.spectra.spectrum import as_rows, mean_of, outer_product
 from penult_kernels.spectra.top_eigenvalue import TopEigenvalues, leading_direction, top_eigenvalues
@@ -28,8 +28,8 @@ class ResampledPair:
 
     def __init__(
         self,
-        minority: Array | ArrayRows,
-        majority: Array | ArrayRows,
+        minority: Array | RowSource,
+        majority: Array | RowSource,
         replicates: int,
         *,
         seed: int,
@@ -38,7 +38,7 @@ class ResampledPair:
         check: Callable[[], None],
         report: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        few, many = as_rows(minority), as_rows(majority)
+        few, many = (rows if is_source(rows) else as_rows(rows) for rows in (minority, majority))
         self._sizes = (few.shape[0], many.shape[0])
         self._rows = _in_span(_unit_residuals(few, many, center=center))
         self._replicates = replicates
@@ -114,9 +114,9 @@ class ResampledPair:
         return solved
 
 
-def _unit_residuals(minority: ArrayRows, majority: ArrayRows, *, center: bool) -> Array:
+def _unit_residuals(minority: RowSource, majority: RowSource, *, center: bool) -> Array:
     """Both groups' residuals (N_a + N_b, D), scaled to exchangeable size and to at most 1, float32."""
-    like = minority.features
+    like = minority.like
     xp = array_namespace(like)
     (n_a, n_features), (n_b, _) = minority.shape, majority.shape
     residuals = xp.empty((n_a + n_b, n_features), dtype=xp.float32, device=like.device)

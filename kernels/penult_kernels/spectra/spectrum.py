@@ -20,7 +20,7 @@ from penult_kernels.arrays import Array, asarray_like, blocks
 from penult_kernels.finite import check_finite
 from penult_kernels.moments.moments import check_correction, matrix_shape
 from penult_kernels.products import gram, product
-from penult_kernels.rows import ArrayRows
+from penult_kernels.rows import ArrayRows, RowSource
 from penult_kernels.spectra.eigen import Method, decompose
 
 
@@ -140,11 +140,11 @@ def as_rows(rows: Array | ArrayRows) -> ArrayRows:
     return rows if isinstance(rows, ArrayRows) else ArrayRows(rows)
 
 
-def mean_of(rows: ArrayRows, *, name: str = "rows") -> Array:
+def mean_of(rows: RowSource, *, name: str = "rows") -> Array:
     """(D,) mean in float64, zero of no rows. Raises NotFiniteError for a row with NaN or infinity."""
-    xp = array_namespace(rows.features)
+    xp = array_namespace(rows.like)
     n_rows, n_features = rows.shape
-    total = xp.zeros((n_features,), dtype=xp.float64, device=rows.features.device)
+    total = xp.zeros((n_features,), dtype=xp.float64, device=rows.like.device)
     for block in _row_slices(rows):
         part = rows.block(block)
         numbers: NDArray[np.int64] = np.arange(block.start, block.stop, dtype=np.int64)
@@ -163,10 +163,10 @@ def row_blocks(rows: ArrayRows, about: Array) -> Iterator[tuple[slice, Array]]:
         yield block, part
 
 
-def _row_slices(rows: ArrayRows) -> Iterator[slice]:
+def _row_slices(rows: RowSource) -> Iterator[slice]:
     """Slices of rows that are converted together; fewer on a CPU, whose cache then still holds them."""
     n_rows, n_features = rows.shape
-    on_cpu = is_numpy_array(rows.features)
+    on_cpu = is_numpy_array(rows.like)
     return blocks(n_rows, budget.DEFAULT.rows_of_pass(n_features)) if on_cpu else _slices(n_rows, n_features)
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from array_api_compat import array_namespace
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array
+from penult_kernels.arrays import Array, fits_float32
 from penult_kernels.linear.blocks.blocks import Preparation
 from penult_kernels.linear.problem import Link, Problem
 from penult_kernels.trajectories.members import Member
@@ -31,6 +31,8 @@ from penult_kernels.trajectories.minibatches import stream_key
 from penult_kernels.trajectories.run import TrajectoryRun
 from penult_kernels.trajectories.settings import Keep, Trajectory, TrajectorySettings, Watch
 
+ARRAYS_OF_ROWS = 6
+"""Numbers of each row, fitted or watched, and each column that a run has in memory: logits, losses and scores."""
 SYMMETRIC = 1e-12
 """Relative size of the mean of two rows below which they count as opposite."""
 
@@ -93,7 +95,7 @@ def descend(
         member = Member(index=index, problem=problem, settings=one, parts=parts)
         alike.setdefault(same, (seen, []))[1].append(member)
     found: dict[int, Trajectory] = {}
-    runs = [(seen, run) for seen, members in alike.values() for run in _runs(members, features.shape[1])]
+    runs = [(seen, run) for seen, members in alike.values() for run in _runs(members, features, seen)]
     lengths = [streams[0][0].settings.steps for _, streams in runs]
     for number, (seen, streams) in enumerate(runs):
 
@@ -104,18 +106,25 @@ def descend(
     return [found[index] for index in range(len(problems))]
 
 
-def _runs(members: Sequence[Member], n_features: int) -> Iterator[list[list[Member]]]:
+def _runs(members: Sequence[Member], features: Array, watch: Watch | None) -> Iterator[list[list[Member]]]:
     """Members by stream of minibatches; streams of equally many trajectories run together, within the budget."""
     streams: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
         streams.setdefault(stream_key(member.settings), []).append(member)
-    most = max(1, budget.DEFAULT.minibatches_bytes // (8 * n_features * (members[0].settings.batch_size or 1)))
+    first = members[0]
+    at_a_time = 8 * int(features.shape[1]) * (first.settings.batch_size or 1)
+    n_rows = first.parts[0].n_used + (0 if watch is None else watch.features.shape[0])
+    of_member = ARRAYS_OF_ROWS * (4 if fits_float32(features) else 8) * first.n_columns * n_rows
+    most = max(1, budget.of(features).batch_bytes // of_member)
     by_size: dict[int, list[list[Member]]] = {}
     for stream in streams.values():
-        by_size.setdefault(len(stream), []).append(stream)
-    for equal in by_size.values():
-        for first in range(0, len(equal), most):
-            yield equal[first : first + most]
+        for begin in range(0, len(stream), most):
+            part = stream[begin : begin + most]
+            by_size.setdefault(len(part), []).append(part)
+    for size, equal in by_size.items():
+        together = max(1, min(budget.DEFAULT.minibatches_bytes // at_a_time, most // size))
+        for begin in range(0, len(equal), together):
+            yield equal[begin : begin + together]
 
 
 def _is_symmetric(preparation: Preparation, problem: Problem, settings: TrajectorySettings) -> bool:

@@ -110,12 +110,8 @@ class TrajectoryRun:
     def _logits(self) -> Array:
         """(n + M, S K) logits of the rows fitted and watched, or with minibatches of the rows watched only."""
         if self._settings.batch_size is None:
-            return self._products(self._space.rows)
-        return None if self._watch is None else self._products(self._space.rows[self._space.n_fitted :, :])
-
-    def _products(self, rows: Array) -> Array:
-        """Rows (n, W) times the parameters of all streams, (n, S K)."""
-        return rows @ _side_by_side(self._theta)
+            return self._space.times(_side_by_side(self._theta))
+        return None if self._watch is None else self._space.watched_times(_side_by_side(self._theta))
 
     def _gradient(self, logits: Array) -> Array:
         """Gradient of the loss without penalties (S, W, K), over all rows or over a minibatch of each stream."""
@@ -123,9 +119,9 @@ class TrajectoryRun:
         n_fitted = self._space.n_fitted
         if self._settings.batch_size is None:
             residuals = self._loss.residuals(logits[None, :n_fitted, :])
-            return (self._space.rows[:n_fitted, :].T @ residuals[0, :, :])[None, :, :]
+            return self._space.transposed_times(residuals[0, :, :])[None, :, :]
         drawn = self._draws.next()
-        flat = xp.take(self._space.rows, asarray_like(drawn.reshape(-1), self._theta), axis=0)
+        flat = self._space.take(drawn.reshape(-1))
         rows = xp.reshape(flat, (*drawn.shape, -1))
         residuals = self._loss.on_rows(drawn).residuals(rows @ self._theta)
         return xp.matrix_transpose(rows) @ residuals
@@ -134,7 +130,7 @@ class TrajectoryRun:
         """Score the iterates after `step` steps, and keep those that are better than before."""
         if self._watch is None:
             return
-        outputs = self._outputs(logits[logits.shape[0] - self._watch.features.shape[0] :, :])
+        outputs = self._outputs(logits[logits.shape[0] - self._space.n_watched :, :])
         better = self._scores.record(step, np.asarray(self._watch.score(self._indices, outputs), np.float64))
         if better.any():
             xp = array_namespace(self._theta)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array
 from penult_kernels.linear.problem import Head
+from penult_kernels.rows import RowSource
 
 
 class Optimizer(StrEnum):
@@ -108,7 +109,7 @@ class Trajectory(Head):
 class Watch:
     """Rows on which every iterate is scored."""
 
-    features: Array
+    features: Array | RowSource
     """(M, D), on the device of the features that are fitted."""
     score: Callable[[NDArray[np.int64], Array], NDArray[np.float64]]
     """(positions (P,) of problems, outputs) -> (P,) scores on the host, higher is better.

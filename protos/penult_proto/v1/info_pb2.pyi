@@ -52,6 +52,28 @@ class Backbone(google.protobuf.message.Message):
 Global___Backbone: typing_extensions.TypeAlias = Backbone
 
 @typing.final
+class ComputeWorker(google.protobuf.message.Message):
+    """A process that answers queries."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DEVICE_FIELD_NUMBER: builtins.int
+    IS_UP_FIELD_NUMBER: builtins.int
+    device: builtins.str
+    """"cpu", or the name of the GPU. Empty until it has started."""
+    is_up: builtins.bool
+    """Whether it answers; otherwise it is being started."""
+    def __init__(
+        self,
+        *,
+        device: builtins.str = ...,
+        is_up: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "is_up", b"is_up"]) -> None: ...
+
+Global___ComputeWorker: typing_extensions.TypeAlias = ComputeWorker
+
+@typing.final
 class Info(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -69,6 +91,7 @@ class Info(google.protobuf.message.Message):
     N_RESULTS_FIELD_NUMBER: builtins.int
     N_GROUPINGS_FIELD_NUMBER: builtins.int
     ROOT_FIELD_NUMBER: builtins.int
+    COMPUTE_WORKERS_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the server's package."""
     protocol: builtins.int
@@ -94,6 +117,10 @@ class Info(google.protobuf.message.Message):
     def packaged_backbones(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Backbone]:
         """Backbones whose pretrained weights are installed on the server."""
 
+    @property
+    def compute_workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ComputeWorker]:
+        """One or several, each with the features of other checkpoints in memory."""
+
     def __init__(
         self,
         *,
@@ -111,8 +138,9 @@ class Info(google.protobuf.message.Message):
         n_results: builtins.int = ...,
         n_groupings: builtins.int = ...,
         root: builtins.str = ...,
+        compute_workers: collections.abc.Iterable[Global___ComputeWorker] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["array_backend", b"array_backend", "chunk_bytes", b"chunk_bytes", "device", b"device", "max_message_bytes", b"max_message_bytes", "max_queued_jobs", b"max_queued_jobs", "max_running_jobs", b"max_running_jobs", "n_checkpoints", b"n_checkpoints", "n_feature_sets", b"n_feature_sets", "n_groupings", b"n_groupings", "n_results", b"n_results", "packaged_backbones", b"packaged_backbones", "protocol", b"protocol", "root", b"root", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["array_backend", b"array_backend", "chunk_bytes", b"chunk_bytes", "compute_workers", b"compute_workers", "device", b"device", "max_message_bytes", b"max_message_bytes", "max_queued_jobs", b"max_queued_jobs", "max_running_jobs", b"max_running_jobs", "n_checkpoints", b"n_checkpoints", "n_feature_sets", b"n_feature_sets", "n_groupings", b"n_groupings", "n_results", b"n_results", "packaged_backbones", b"packaged_backbones", "protocol", b"protocol", "root", b"root", "version", b"version"]) -> None: ...
 
 Global___Info: typing_extensions.TypeAlias = Info
 

@@ -31,6 +31,7 @@ class ComputeOrder(google.protobuf.message.Message):
     SOCKET_FIELD_NUMBER: builtins.int
     DEVICE_FIELD_NUMBER: builtins.int
     RESIDENT_BYTES_FIELD_NUMBER: builtins.int
+    SHARERS_FIELD_NUMBER: builtins.int
     root: builtins.str
     """Directory of the store."""
     socket: builtins.str
@@ -39,6 +40,8 @@ class ComputeOrder(google.protobuf.message.Message):
     """"auto", "cpu" or "cuda"."""
     resident_bytes: builtins.int
     """Bytes of feature sets that stay in the device's memory."""
+    sharers: builtins.int
+    """Compute workers that share the memory of the device, this one included; 0 counts as one."""
     def __init__(
         self,
         *,
@@ -46,8 +49,9 @@ class ComputeOrder(google.protobuf.message.Message):
         socket: builtins.str = ...,
         device: builtins.str = ...,
         resident_bytes: builtins.int = ...,
+        sharers: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["device", b"device", "resident_bytes", b"resident_bytes", "root", b"root", "socket", b"socket"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "resident_bytes", b"resident_bytes", "root", b"root", "sharers", b"sharers", "socket", b"socket"]) -> None: ...
 
 Global___ComputeOrder: typing_extensions.TypeAlias = ComputeOrder
 
@@ -89,6 +93,8 @@ class JobOrder(google.protobuf.message.Message):
     DATA_ROOTS_FIELD_NUMBER: builtins.int
     READS_EVERYWHERE_FIELD_NUMBER: builtins.int
     DEVICES_FIELD_NUMBER: builtins.int
+    ENGINE_FIELD_NUMBER: builtins.int
+    EXTRACT_WORKERS_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     root: builtins.str
     """Directory of the store."""
@@ -99,6 +105,10 @@ class JobOrder(google.protobuf.message.Message):
     """File for what the work prints."""
     reads_everywhere: builtins.bool
     """Whether they may be named anywhere but in the store."""
+    engine: builtins.str
+    """Where its parts run: "local", or empty, on this machine; "ray" on a cluster."""
+    extract_workers: builtins.int
+    """Processes that an extraction may have at a time; 0 for the job's worker alone."""
     @property
     def spec(self) -> penult_proto.v1.jobs_pb2.JobSpec:
         """With every name resolved and every default filled in."""
@@ -128,9 +138,11 @@ class JobOrder(google.protobuf.message.Message):
         data_roots: collections.abc.Iterable[builtins.str] | None = ...,
         reads_everywhere: builtins.bool = ...,
         devices: collections.abc.Iterable[builtins.str] | None = ...,
+        engine: builtins.str = ...,
+        extract_workers: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec", "start_head", b"start_head"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["data_roots", b"data_roots", "dataset_digest", b"dataset_digest", "device", b"device", "devices", b"devices", "job_id", b"job_id", "log", b"log", "reads_everywhere", b"reads_everywhere", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data_roots", b"data_roots", "dataset_digest", b"dataset_digest", "device", b"device", "devices", b"devices", "engine", b"engine", "extract_workers", b"extract_workers", "job_id", b"job_id", "log", b"log", "reads_everywhere", b"reads_everywhere", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
 
 Global___JobOrder: typing_extensions.TypeAlias = JobOrder
 
@@ -308,6 +320,24 @@ class NeededCheckpoints(google.protobuf.message.Message):
 Global___NeededCheckpoints: typing_extensions.TypeAlias = NeededCheckpoints
 
 @typing.final
+class Residents(google.protobuf.message.Message):
+    """The feature sets that the compute worker has in memory from now on."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DIGESTS_FIELD_NUMBER: builtins.int
+    @property
+    def digests(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        digests: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digests", b"digests"]) -> None: ...
+
+Global___Residents: typing_extensions.TypeAlias = Residents
+
+@typing.final
 class Pulse(google.protobuf.message.Message):
     """The compute worker lives."""
 
@@ -340,6 +370,7 @@ class FromWorker(google.protobuf.message.Message):
     QUERIES_FIELD_NUMBER: builtins.int
     STATS_FIELD_NUMBER: builtins.int
     PULSE_FIELD_NUMBER: builtins.int
+    RESIDENTS_FIELD_NUMBER: builtins.int
     saved: builtins.float
     """What the next attempt need not do again (see Job.saved)."""
     @property
@@ -368,6 +399,8 @@ class FromWorker(google.protobuf.message.Message):
     def stats(self) -> Global___ComputeStats: ...
     @property
     def pulse(self) -> Global___Pulse: ...
+    @property
+    def residents(self) -> Global___Residents: ...
     def __init__(
         self,
         *,
@@ -382,9 +415,10 @@ class FromWorker(google.protobuf.message.Message):
         queries: Global___QueryProgress | None = ...,
         stats: Global___ComputeStats | None = ...,
         pulse: Global___Pulse | None = ...,
+        residents: Global___Residents | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed", "queries", "stats", "pulse"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "residents", b"residents", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "residents", b"residents", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed", "queries", "stats", "pulse", "residents"] | None: ...
 
 Global___FromWorker: typing_extensions.TypeAlias = FromWorker

@@ -82,6 +82,13 @@ def batches_in_order(n_rows: int, batch_size: int) -> list[NDArray[np.int64]]:
     return [np.arange(first, min(first + batch_size, n_rows)) for first in range(0, n_rows, batch_size)]
 
 
+def batches_by_chunk(rows: range, chunk_rows: int, batch_size: int) -> list[NDArray[np.int64]]:
+    """The positions `rows` in order, `batch_size` at a time, in batches that cross no multiple of `chunk_rows`."""
+    starts = range(rows.start, rows.stop, chunk_rows) if rows else range(0)
+    chunks = [(start, min(start + chunk_rows, rows.stop)) for start in starts]
+    return [start + batch for start, stop in chunks for batch in batches_in_order(stop - start, batch_size)]
+
+
 def one_ahead(tasks: Iterable[Callable[[], T]]) -> Generator[T]:
     """Results of the tasks in order; the next one is worked on while the caller uses the last.
 

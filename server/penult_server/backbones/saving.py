@@ -25,7 +25,7 @@ from penult_server.errors import ServiceError
 from penult_server.named.roots import reading_own
 from penult_server.stores.checkpoints import (
     CheckpointManifest,
-    checkpoint_directory,
+    checkpoint_files,
     digest_checkpoint,
     digest_weights,
     read_manifest,
@@ -114,7 +114,7 @@ def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier
     """
     manifest = read_manifest(root, digest)
     state = read_state(root, manifest)
-    directory = checkpoint_directory(root, digest)
+    directory = checkpoint_files(root, digest)
     files = {name: (directory / name).read_bytes() for name in manifest.files}
     library = cast(Library, manifest.library)
     # The first, random weights draw from torch's global generator.

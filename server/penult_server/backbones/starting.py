@@ -27,7 +27,7 @@ from penult_server.notes import Note
 from penult_server.stores.checkpoints import (
     CheckpointManifest,
     State,
-    checkpoint_directory,
+    checkpoint_files,
     read_manifest,
     read_state,
 )
@@ -89,7 +89,7 @@ def load_start(
     match = None if new_head else matched(stored, head, classes)
     if match is not None:
         state |= _kept(stored, state, head, match)
-    files = {name: (checkpoint_directory(root, digest) / name).read_bytes() for name in stored.files}
+    files = {name: (checkpoint_files(root, digest) / name).read_bytes() for name in stored.files}
     if manifest.n_classes != stored.n_classes and stored.library == "transformers":
         files |= _with_classes(files["config.json"], manifest.n_classes)
     classifier = _rebuilt(manifest, state, files, keeps_head=match is not None)

@@ -20,6 +20,8 @@ class Backend:
     """ "numpy" or "cupy"."""
     device: str
     """ "cpu", or the name of the GPU."""
+    sharers: int = 1
+    """Compute workers that share the memory of the device, this one included."""
 
     def to_device(self, array: NDArray[Any]) -> Any:
         """The array on the device."""
@@ -30,8 +32,8 @@ class Backend:
         return array.get() if self.name == "cupy" else np.asarray(array)
 
 
-def choose_backend(device: str) -> Backend:
-    """The backend for "auto", "cpu" or "cuda".
+def choose_backend(device: str, sharers: int = 1) -> Backend:
+    """The backend for "auto", "cpu" or "cuda", whose memory so many workers share.
 
     Raises ServiceError (INVALID_ARGUMENT) when "cuda" is asked for and cannot be had.
     """
@@ -43,11 +45,11 @@ def choose_backend(device: str) -> Backend:
             cupy = None
         if cupy is not None and cupy.cuda.is_available():
             name = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-            return Backend(cupy, "cupy", name)
+            return Backend(cupy, "cupy", name, sharers)
         if device == "cuda":
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
                 "--device cuda needs an NVIDIA GPU and CuPy (from a checkout of penult: pip install '.[cuda13]'); "
                 "use --device cpu without",
             )
-    return Backend(np, "numpy", "cpu")
+    return Backend(np, "numpy", "cpu", sharers)

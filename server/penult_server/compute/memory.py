@@ -76,11 +76,15 @@ def used_bytes(backend: Backend) -> int:
 
 
 def available_bytes(backend: Backend) -> int | None:
-    """Bytes of free memory on the device; None if the system does not report them."""
+    """Bytes of free memory on the device that are this worker's; None if the system does not report them.
+
+    Of what is free each that shares it has as much: if all of them take theirs at once, there is enough.
+    """
     if backend.name == "cupy":
         free, _total = backend.xp.cuda.runtime.memGetInfo()
-        return int(free) + int(backend.xp.get_default_memory_pool().free_bytes())
-    return host_bytes()
+        return int(free) // backend.sharers + int(backend.xp.get_default_memory_pool().free_bytes())
+    free = host_bytes()
+    return None if free is None else free // backend.sharers
 
 
 def host_bytes() -> int | None:

@@ -7,6 +7,7 @@ would wait for a thread of low priority that holds Python's lock or launches som
 holds its input. Whatever fails in it is a line in the log, and nothing else.
 """
 
+import fcntl
 import hashlib
 import logging
 import os
@@ -147,11 +148,21 @@ def main() -> None:
     """Ask every question once, as a process of the lowest priority that ends with whoever started it."""
     os.nice(NICENESS)
     threading.Thread(target=_end_with_input, daemon=True).start()
-    backend = choose_backend("cuda")
-    if not ask_all(backend):
-        place = mark(backend)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch()
+    warm(choose_backend("cuda"))
+
+
+def warm(backend: Backend) -> bool:
+    """Compile what the cache lacks, unless another compute worker with such a device does; whether it was done here."""
+    place = mark(backend)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_suffix(".lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if not ask_all(backend):
+            place.touch()
+        return True
 
 
 def _end_with_input() -> None:

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -30,7 +30,7 @@ from penult_proto.v1 import (
     spectra_pb2,
     spectra_pb2_grpc,
 )
-from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, Pulse, ToWorker
+from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, Pulse, Residents, ToWorker
 from penult_server import pipes
 from penult_server.compute import warming
 from penult_server.compute.backend import Backend, choose_backend
@@ -94,7 +94,7 @@ class Worker(
         self._backend = backend
         self._reports = reports
         self._device = Turns()
-        self._residents = ResidentFeatures(root, backend, resident_bytes, self._device.steady)
+        self._residents = ResidentFeatures(root, backend, resident_bytes, self._device.steady, self._tell_residents)
         self._inferences = InferenceCache()
         self._graphs = KnownGraphs()
         self._material = RefitMaterial(root, backend, self._residents, self._device.pause)
@@ -235,6 +235,10 @@ class Worker(
             free_bytes=available_bytes(self._backend) or 0,
             batches=dict(self._refits.batches),
         )
+
+    def _tell_residents(self, digests: Sequence[str]) -> None:
+        """Tell the front which feature sets are in memory: it sends questions about them here."""
+        self._reports.say(FromWorker(residents=Residents(digests=digests)))
 
     def answer_pulse(self) -> None:
         """Tell the front that this process lives, and whether a call has the device."""
@@ -378,7 +382,7 @@ def main() -> None:
         return
     order = said.compute
     try:
-        backend = choose_backend(order.device)
+        backend = choose_backend(order.device, max(1, order.sharers))
     except ServiceError as error:
         pipes.send(messages, FromWorker(error=error_to_proto(error)))
         return

@@ -4,15 +4,13 @@ Three things run at once: a thread prepares the next batch, this one runs the mo
 batch to the sink. None of them uses torch beside the model's thread, whose cores they would take.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,18 +20,15 @@ from torch import Tensor
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.classifier import Classifier, memory_errors
 from penult_server.backbones.hidden import forward_with_hidden
-from penult_server.backbones.inputs import batches_in_order, one_ahead, open_inputs
+from penult_server.backbones.inputs import batches_by_chunk, one_ahead, open_inputs
 from penult_server.backbones.saving import load_checkpoint
 from penult_server.class_names import Match
 from penult_server.datasets.model import Dataset
 from penult_server.errors import ServiceError
+from penult_server.extraction.identity import FeatureKind
 from penult_server.progress import JobContext
-from penult_server.stores.checkpoints import CheckpointManifest
 
-__all__ = ["ExtractionRates", "FeatureKind", "RowSink", "extract_split", "extraction_identity", "load_checkpoint"]
-
-FeatureKind: TypeAlias = Literal["pooled", "flat"]
-"""What the head reads, or the whole last hidden state."""
+__all__ = ["ExtractionRates", "RowSink", "extract_split", "load_checkpoint"]
 
 
 class RowSink(Protocol):
@@ -75,10 +70,15 @@ def extract_split(
     attribute: str = "",
     feature_kind: FeatureKind = "pooled",
     classes: Match | None = None,
+    rows: range | None = None,
+    chunk_rows: int = 0,
     done: int = 0,
     total: int = 0,
 ) -> ExtractionRates:
     """Run the model once over a split, in eval mode and float32, and append every row to the sink.
+
+    Batches begin anew at every chunk of the store: a row's bits may depend on the size of its batch, which is then the
+    same for whoever extracts the chunk, alone or after others.
 
     Parameters
     ----------
@@ -86,7 +86,9 @@ def extract_split(
     attribute : whose values become `a`; empty for the dataset's first.
     feature_kind : "pooled", what the head reads, or "flat", the last hidden state, flattened.
     classes : of the model to those of the dataset, in whose order the logits are given; None for one order.
-    done, total : examples of the whole job before this split, and in all (0: this split is the whole job).
+    rows : of the split, from the first of a chunk on; None for all.
+    chunk_rows : rows of a chunk of the store; 0 for one chunk.
+    done, total : examples of the whole job before these, and in all (0: these are the whole job).
 
     Raises
     ------
@@ -98,13 +100,14 @@ def extract_split(
     labels = dataset.info.split(split)
     a = np.ascontiguousarray(labels.a[:, dataset.info.attribute_column(attribute)])
     forward = forward_with_hidden if feature_kind == "flat" else Classifier.forward_with_features
-    positions = batches_in_order(len(inputs), batch_size)
+    rows = range(len(inputs)) if rows is None else rows
+    positions = batches_by_chunk(rows, chunk_rows or len(inputs), batch_size)
     classifier.module.eval()
     forward_seconds = 0.0
     started = time.perf_counter()
     with memory_errors(batch_size), _one_behind() as write:
-        prepared = one_ahead(partial(inputs.take, rows) for rows in positions)
-        for rows, items in zip(positions, prepared, strict=True):
+        prepared = one_ahead(partial(inputs.take, batch) for batch in positions)
+        for chosen, items in zip(positions, prepared, strict=True):
             context.check_cancelled()
             batch = classifier.preprocessing.to_batch(items, device)
             features, logits, seconds = _timed(partial(forward, classifier, batch), device)
@@ -113,51 +116,21 @@ def extract_split(
                 partial(
                     sink.append,
                     features=features,
-                    y=labels.y[rows],
-                    a=a[rows],
-                    row_id=labels.row_id[rows],
+                    y=labels.y[chosen],
+                    a=a[chosen],
+                    row_id=labels.row_id[chosen],
                     logits=logits if classes is None else classes.columns(logits),
-                    attributes=labels.a[rows],
-                    masks=labels.masks[rows] if dataset.info.masks else None,
+                    attributes=labels.a[chosen],
+                    masks=labels.masks[chosen] if dataset.info.masks else None,
                 )
             )
-            n_done = int(rows[-1]) + 1
-            context.progress(split, done + n_done, total or len(inputs), "examples")
+            n_done = int(chosen[-1]) + 1 - rows.start
+            context.progress(split, done + n_done, total or len(rows), "examples")
     seconds = time.perf_counter() - started
     return ExtractionRates(
-        rate=len(inputs) / seconds if positions else float("nan"),
-        bare_rate=len(inputs) / forward_seconds if positions else float("nan"),
+        rate=len(rows) / seconds if positions else float("nan"),
+        bare_rate=len(rows) / forward_seconds if positions else float("nan"),
     )
-
-
-def extraction_identity(
-    manifest: CheckpointManifest,
-    dataset_digest: str,
-    split: str,
-    *,
-    attribute: str = "",
-    feature_kind: FeatureKind = "pooled",
-    dtype: str = "float32",
-    classes: Match | None = None,
-) -> str:
-    """Identity (sha256, hex) of the features of a split under a checkpoint.
-
-    The same weights, preprocessing, data, attribute, kind, type and order of the classes give the same identity,
-    whatever run left the weights. `attribute` empty means the checkpoint's.
-    """
-    content: list[object] = [
-        "features 1",
-        manifest.weights_digest,
-        manifest.preprocessing_id,
-        dataset_digest,
-        split,
-        attribute or manifest.attribute,
-        feature_kind,
-        dtype,
-    ]
-    if classes is not None and not classes.is_same:
-        content.append(classes.order.tolist())
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _timed(

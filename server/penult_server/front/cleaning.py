@@ -6,6 +6,7 @@
 | other folders `penult-...` of workers | temporary folder | when untouched for two weeks |
 | address file of a server, with its token | user's state folder | its process is gone and its root's lock is free |
 | `.staging-...` of writers, `.tmp...` | store | at the start; later when nothing in it changed for a day |
+| files in a bucket that no thing names | bucket | daily, when untouched for a day |
 
 Also once a day a copy of the registry, for `penult store repair`; hourly, when answers were asked for last; and with
 `--keep-days`, what `penult store gc` removes.
@@ -14,22 +15,23 @@ Also once a day a copy of the registry, for `penult store repair`; hourly, when 
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import json
 import logging
 import os
 import shutil
-import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from penult_server.errors import ServiceError
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.machine.folders import places, socket_folder
 from penult_server.registry.integrity.copies import renew_copy
 from penult_server.stores.disk.durable import staged
+from penult_server.stores.places.opening import COLLECT_SECONDS, store_of
 from penult_server.stores.removal import FOLDERS, remove
 
 PREFIX = "penult-"
@@ -60,7 +62,12 @@ async def keep_clean(root: Path, registry: Registry, keep_days: int) -> None:
 
     `keep_days`: age at which answers that nobody asks for, and leftovers, go; 0 for never.
     """
-    while True:
+    for hour in itertools.count():
+        if hour % 24 == 0:
+            try:
+                await asyncio.to_thread(store_of(root).collect, COLLECT_SECONDS)
+            except ServiceError as error:
+                log.warning("what writers left in the bucket could not be looked for: %s", error)
         for step in (remove_left_folders, remove_left_addresses, lambda: remove_old_staging(root)):
             try:
                 await asyncio.to_thread(step)
@@ -68,13 +75,14 @@ async def keep_clean(root: Path, registry: Registry, keep_days: int) -> None:
                 log.warning("what others left could not be cleaned: %s", error)
         try:
             await registry.run(registry.catalog.write_asked)
-            await asyncio.to_thread(renew_copy, root)
+            if registry.is_file:
+                await asyncio.to_thread(renew_copy, root)
             if keep_days:
                 collected = await registry.run(registry.collect, keep_days * 86400.0)
                 await asyncio.to_thread(remove, [root / name for name in collected.files])
                 if collected.answers or collected.files:
                     log.info("%s", collected)
-        except (sqlite3.Error, OSError, ServiceError) as error:
+        except (RegistryUnavailable, OSError, ServiceError) as error:
             log.warning("the registry could not be looked after: %s", error)
         await asyncio.sleep(EVERY_SECONDS)
 

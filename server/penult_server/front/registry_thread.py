@@ -1,21 +1,22 @@
-"""The registry for an event loop: one thread owns the SQLite connection, so that no commit blocks a call."""
+"""The registry for an event loop: one thread owns its connection, so that no commit blocks a call."""
 
 import asyncio
 import contextlib
-import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from penult_proto.errors import ErrorKind
+from penult_server.errors import RegistryUnavailable
 from penult_server.front.observed.metrics import REGISTRY_SECONDS
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.integrity.collecting import Collected, collect
 from penult_server.registry.integrity.starting import check_whole
-from penult_server.registry.jobs import JobTable
+from penult_server.registry.jobs import LEASE_SECONDS, JobTable
 from penult_server.registry.usage import Facts, read_facts
 from penult_server.users.tokens import TokenTable
 
@@ -35,13 +36,15 @@ class Registry:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="registry")
         self._database: Database | None = None
 
-    async def open(self, path: Path) -> None:
-        """Open or create the file. Raises what `Database` and `check_whole` raise."""
-        database = await self.run(Database, path)
+    async def open(self, path: Path, url: str = "", lease: float = LEASE_SECONDS) -> None:
+        """Open or create the file, or the registry at a URL. Raises what `Database` and `check_whole` raise."""
+        database = await self.run(Database, url or path)
         self._database = database
         await self.run(check_whole, database)
-        self.jobs, self.catalog = JobTable(database), Catalog(database, path.parent)
+        self.jobs, self.catalog = JobTable(database, lease=lease), Catalog(database, path.parent)
         self.deletions = Deletions(database, path.parent, self.catalog, self.jobs)
+        self.claim: Callable[[], bool] = database.claim
+        self.is_file, self.place = database.is_file, database.place
         self.check_writable: Callable[[], None] = database.check_writable
         self.tokens = TokenTable(database)
         self.usage_facts: Callable[[], Facts] = lambda: read_facts(database, self.deletions.holdings)
@@ -57,19 +60,19 @@ class Registry:
     def _timed(self, function: Callable[[], T]) -> T:
         """Call a function, and note how long it held the thread and whether it wrote."""
         database, started = self._database, time.perf_counter()
-        written = database.n_changes if database else 0
+        written = database.n_transactions if database else 0
         try:
-            return function()
+            return _done(function)
         finally:
             if database and not database.is_closed:
-                operation = "read" if database.n_changes == written else "commit"
+                operation = "read" if database.n_transactions == written else "commit"
                 REGISTRY_SECONDS.labels(operation).observe(time.perf_counter() - started)
 
     async def is_writable(self) -> bool:
         """Whether a commit reaches the disk."""
         try:
             await self.run(self.check_writable)
-        except sqlite3.Error:
+        except RegistryUnavailable:
             return False
         return True
 
@@ -77,8 +80,8 @@ class Registry:
         """As `run`, for what ends or frees something: on a full disk with the space that is kept back for that."""
         try:
             return await self.run(function, *args, **kwargs)
-        except sqlite3.OperationalError as error:
-            if "full" not in str(error) or not await self.run(self.deletions.reserve.release):
+        except RegistryUnavailable as error:
+            if error.kind is not ErrorKind.DISK_FULL or not await self.run(self.deletions.reserve.release):
                 raise
         try:
             return await self.run(function, *args, **kwargs)
@@ -88,7 +91,18 @@ class Registry:
     async def close(self) -> None:
         """Close the file."""
         if self._database:
-            with contextlib.suppress(AttributeError, sqlite3.Error):  # opened in part, or no space: it says little
+            # Opened in part, or no space: it says little.
+            with contextlib.suppress(AttributeError, RegistryUnavailable):
                 await self.run(self.catalog.write_asked)
             await self.run(self._database.close)
         self._thread.shutdown()
+
+
+def _done(function: Callable[[], T]) -> T:
+    """Call a function; once more where the connection was lost before anything was committed."""
+    try:
+        return function()
+    except RegistryUnavailable as error:
+        if not error.was_cut:
+            raise
+    return function()

@@ -1,6 +1,7 @@
 """A server's life: take the root, open the registry, start the workers, answer, and leave in order."""
 
 import asyncio
+import contextlib
 import logging
 import os
 from importlib.metadata import version
@@ -36,6 +37,7 @@ from penult_server.front.cleaning import keep_clean
 from penult_server.front.guard import Guard
 from penult_server.front.health import SERVICE_NAME, Health
 from penult_server.front.jobs.devices import placed
+from penult_server.front.jobs.leases import keep_leases
 from penult_server.front.jobs.queue import JobQueue
 from penult_server.front.lifetime import Lifetime
 from penult_server.front.outside.doors import Doors
@@ -59,16 +61,19 @@ from penult_server.front.users.admitted import Notes
 from penult_server.front.users.audit import Audit
 from penult_server.front.users.authenticator import Authenticator
 from penult_server.front.users.open_calls import OpenCalls
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.secrets import conceal
+from penult_server.registry.integrity.place import note_place
 from penult_server.settings import Settings
-from penult_server.stores.disk.durable import remove_staging
 from penult_server.stores.disk.private import make_private
 from penult_server.stores.disk.reserve import Reserve
-from penult_server.stores.removal import FOLDERS
+from penult_server.stores.places.serving import prepare_store
+from penult_server.stores.removal import FOLDERS, remove_left
 
 LEAVING_SECONDS = 8.0
 """How long a server waits for another one to leave its root."""
+CLAIM_SECONDS = 0.5
+"""How often a server that waits for another's registry asks for it."""
 FAREWELL_SECONDS = 1.0
 """Seconds in which the last answers are sent."""
 LEAVE_SECONDS = 18.0 + FAREWELL_SECONDS
@@ -94,7 +99,7 @@ class Server:
         self._registry = Registry()
         self._health = Health()
         self._calls = Calls(limits_of(settings))
-        self._compute = ComputeProcess(settings, self._set_compute_health)
+        self._compute = ComputeWorkers(settings, self._registry, self._set_compute_health)
         self._lifetime = Lifetime()
         self._queue = JobQueue(self._registry, settings, self._compute.damaged, self._lifetime.changed)
         self._info = InfoServicer(settings, self._registry, self._compute, self._lifetime, self._queue.resume)
@@ -107,18 +112,28 @@ class Server:
         Raises ServiceError: STORE_LOCKED, VERSION_MISMATCH, STORE_CORRUPT, INVALID_ARGUMENT (the port).
         """
         root = self._settings.root
+        if self._settings.registry and not await self._take_registry():
+            return
         # A client that starts a server of its own looks again by itself; a person should not have to.
         patience = 0.0 if self._settings.embedded else LEAVING_SECONDS
-        lock = await asyncio.to_thread(RootLock, root, patience=patience)
+        try:
+            lock = await asyncio.to_thread(RootLock, root, patience=patience)
+        except ServiceError:
+            await self._registry.close()
+            raise
         audit = Audit(root / "logs" / "audit.jsonl")
         server: grpc.aio.Server | None = None
         try:
             await asyncio.to_thread(make_private, root)
             await asyncio.to_thread(Reserve(root).release_if_full)
-            await self._registry.open(root / "penult.db")
+            await asyncio.to_thread(prepare_store, root, **self._settings.store_options)
+            if self._settings.registry:
+                await asyncio.to_thread(note_place, root, self._registry.place)
+            else:
+                await self._registry.open(root / "penult.db")
             await self._registry.run(self._registry.deletions.recover)
             for name in ("", "uploads", *FOLDERS):
-                await asyncio.to_thread(remove_staging, root / name)
+                await asyncio.to_thread(remove_left, root / name)
             await asyncio.to_thread(self._registry.deletions.reserve.keep)
             token = server_token(root)
             conceal(token)
@@ -144,6 +159,25 @@ class Server:
             await asyncio.to_thread(audit.close)
             lock.release()
 
+    async def _take_registry(self) -> bool:
+        """Open a registry that several servers may know, and wait until no other serves it; false when stopped before.
+
+        Raises ServiceError, RegistryUnavailable.
+        """
+        registry = self._registry
+        settings = self._settings
+        await registry.open(settings.root / "penult.db", settings.registry, settings.lease_seconds)
+        is_first = True
+        while not (is_mine := await registry.run(registry.claim)) and not self._stop.is_set():
+            if is_first:
+                log.info("another server serves the registry %s; waiting until it leaves", registry.place)
+            is_first = False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), CLAIM_SECONDS)
+        if not is_mine:
+            await registry.close()
+        return is_mine
+
     @property
     def metrics_address(self) -> str:
         """Where `/metrics` and `/healthz` are, such as "127.0.0.1:9100"; empty without them."""
@@ -160,6 +194,7 @@ class Server:
         watcher = asyncio.create_task(self._watch_clients())
         cleaner = asyncio.create_task(keep_clean(self._settings.root, self._registry, self._settings.keep_days))
         await self._queue.start()
+        leases = asyncio.create_task(keep_leases(self._registry, self._queue, self._settings.lease_seconds, self.stop))
         await server.start()
         try:
             await self._health.set(set(SERVICES) - set(COMPUTE_SERVICES), is_serving=True)
@@ -181,6 +216,7 @@ class Server:
             watcher.cancel()
             self._calls.leave()
             cleaner.cancel()
+            leases.cancel()
             await self._health.leave()
             await asyncio.gather(self._queue.stop(), self._calls.until_ended(self._settings.stop_grace))
             await self._calls.cut()

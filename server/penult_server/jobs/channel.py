@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import IO
 
 from penult_proto.errors import ErrorKind
@@ -26,21 +27,17 @@ PROGRESS_SECONDS = 0.5
 """Least seconds between two messages of progress; the first and the last of a stage are always sent."""
 
 
-class WorkerChannel:
-    """Satisfies `JobContext`; may be used by several threads."""
+class Reports:
+    """Satisfies `JobContext` by messages, which `send` takes; may be used by several threads."""
 
-    def __init__(self, messages: IO[bytes], labels: LabelNames | None = None) -> None:
+    def __init__(self, send: Callable[[FromWorker], None], labels: LabelNames | None = None) -> None:
         self.labels = labels
         """Names of the groups that metrics are about; set before the first metrics."""
-        self._messages = messages
-        self._sending = threading.Lock()
-        self._has_ended = False
+        self.pass_on = send
+        """Send a message as it is."""
         self._cancelled = threading.Event()
+        self._when_cancelled: list[Callable[[], None]] = []
         self._last_progress = (0.0, "")
-
-    def watch(self, orders: IO[bytes]) -> None:
-        """Listen for a cancellation, say that this process lives, and end it when the front has gone."""
-        threading.Thread(target=self._listen, args=(orders,), daemon=True).start()
 
     def progress(self, stage: str, done: float, total: float, unit: str) -> None:
         """Say how far the whole job is; thinned out here."""
@@ -48,52 +45,79 @@ class WorkerChannel:
         if done < total and stage == self._last_progress[1] and now - self._last_progress[0] < PROGRESS_SECONDS:
             return
         self._last_progress = (now, stage)
-        self._send(FromWorker(progress=Progress(stage=stage, done=done, total=total, unit=unit)))
+        self.pass_on(FromWorker(progress=Progress(stage=stage, done=done, total=total, unit=unit)))
 
     def metrics(self, record: MetricsRecord) -> None:
         """Report the metrics of a split."""
         if self.labels is None:
             raise ValueError("metrics were reported before the names of the groups were set")
-        self._send(FromWorker(metrics=record_to_proto(record, self.labels)))
+        self.pass_on(FromWorker(metrics=record_to_proto(record, self.labels)))
 
     def checkpoint(self, manifest: CheckpointManifest) -> None:
         """Report a checkpoint that lies whole in the store."""
-        self._send(FromWorker(checkpoint=checkpoint_to_proto(manifest)))
+        self.pass_on(FromWorker(checkpoint=checkpoint_to_proto(manifest)))
 
     def saved(self, amount: float) -> None:
         """Report what need not be done again should this process die."""
-        self._send(FromWorker(saved=amount))
+        self.pass_on(FromWorker(saved=amount))
 
     def needed(self, digests: list[str]) -> None:
         """Say which of the checkpoints reported so far are still needed."""
-        self._send(FromWorker(needed=NeededCheckpoints(digests=digests)))
-
-    def check_cancelled(self) -> None:
-        """Raise ServiceError (CANCELLED) when the front has said so."""
-        if self._cancelled.is_set():
-            raise ServiceError(ErrorKind.CANCELLED, "the job was cancelled")
-
-    def result(self, result: JobResult) -> None:
-        """The job is done."""
-        self._send(FromWorker(result=result), is_last=True)
+        self.pass_on(FromWorker(needed=NeededCheckpoints(digests=digests)))
 
     def error(self, error: ServiceError) -> None:
         """The job has failed."""
-        self._send(FromWorker(error=error_to_proto(error)), is_last=True)
+        self.pass_on(FromWorker(error=error_to_proto(error)))
 
-    def _send(self, message: FromWorker, *, is_last: bool = False) -> None:
+    def check_cancelled(self) -> None:
+        """Raise ServiceError (CANCELLED) when the job was cancelled."""
+        if self._cancelled.is_set():
+            raise ServiceError(ErrorKind.CANCELLED, "the job was cancelled")
+
+    def cancel(self) -> None:
+        """The job is cancelled."""
+        if not self._cancelled.is_set():
+            self._cancelled.set()
+            for call in self._when_cancelled:
+                call()
+
+    def when_cancelled(self, call: Callable[[], None]) -> None:
+        """Call this, in another thread, when the job is cancelled; at once when it was."""
+        self._when_cancelled.append(call)
+        if self._cancelled.is_set():
+            call()
+
+
+class WorkerChannel(Reports):
+    """A job worker's own reports, which go over its pipe to the front."""
+
+    def __init__(self, messages: IO[bytes], labels: LabelNames | None = None) -> None:
+        super().__init__(self._send, labels)
+        self._messages = messages
+        self._sending = threading.Lock()
+        self._has_ended = False
+
+    def watch(self, orders: IO[bytes]) -> None:
+        """Listen for a cancellation, say that this process lives, and end it when the front has gone."""
+        threading.Thread(target=self._listen, args=(orders,), daemon=True).start()
+
+    def result(self, result: JobResult) -> None:
+        """The job is done."""
+        self._send(FromWorker(result=result))
+
+    def _send(self, message: FromWorker) -> None:
         """One message; nothing after the last."""
         with self._sending:
             if self._has_ended:
                 return
             # Before it is sent: the front may close the worker's input as soon as it has read it.
-            self._has_ended = is_last
+            self._has_ended = message.WhichOneof("kind") in ("result", "error")
             pipes.send(self._messages, message)
 
     def _listen(self, orders: IO[bytes]) -> None:
         while (message := pipes.receive(orders, ToWorker)) is not None:
             if message.cancel:
-                self._cancelled.set()
+                self.cancel()
             elif message.pulse:
                 self._send(FromWorker(pulse=Pulse()))
         if self._has_ended:

@@ -93,7 +93,8 @@ class Forker:
 def _load() -> None:
     """Load what jobs with a model need. What fails here fails again in the fork, and is then its job's failure."""
     try:
-        importlib.import_module("penult_server.jobs.model_work")
+        for name in ("model_work", "extracting.job", "extracting.task"):
+            importlib.import_module(f"penult_server.jobs.{name}")
     except Exception:
         log.exception("a job worker's modules cannot be loaded")
     # Collections in the forks leave alone, and so shared, what is there now.

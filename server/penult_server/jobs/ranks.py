@@ -15,9 +15,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -27,6 +29,7 @@ from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, RankOrder, ToWorker
 from penult_server import pipes
 from penult_server.errors import ServiceError
 from penult_server.finetuning.world import ALONE, World
+from penult_server.jobs.fleets.entries import TABLE
 from penult_server.messages import error_from_proto
 from penult_server.status import translate
 
@@ -40,6 +43,14 @@ and ends this one, within that time."""
 COMMAND = (sys.executable, "-m", "penult_server.jobs.rank")
 """What starts a further process."""
 Report = Callable[[ServiceError], None]
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device for "auto", "cpu" or "cuda". Raises ServiceError (INVALID_ARGUMENT)."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, "--device cuda needs an NVIDIA GPU that torch can use")
+    use_gpu = name != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if use_gpu else "cpu")
 
 
 def device_of_rank(device: torch.device, rank: int, size: int) -> torch.device:
@@ -56,27 +67,43 @@ def device_of_rank(device: torch.device, rank: int, size: int) -> torch.device:
     return torch.device("cuda", rank)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A process's place in a run: its device, and its number among those that share it."""
+
+    device: torch.device
+    world: World = ALONE
+
+
+Together: TypeAlias = AbstractContextManager[Place]
+"""A block that is run as one of the processes of a run, which meet when it begins."""
+
+
 @contextmanager
-def shared_by(order: JobOrder, size: int, device: torch.device, report: Report) -> Generator[World]:
+def shared_by(order: JobOrder, size: int, report: Report, table: str = TABLE) -> Generator[Place]:
     """Run the block as the first of `size` processes that work on the order; the others end with it.
 
     When another process fails, its error is reported and this process ends; when another dies, this one ends without a
-    word, so that the queue takes the run up again.
+    word, so that the queue takes the run up again. `table`: where the entry `rank` of the others is found.
+
+    Raises ServiceError (INVALID_ARGUMENT) when there are fewer GPUs than processes.
     """
+    device = device_of_rank(choose_device(order.device), 0, size)
     if size == 1:
-        yield ALONE
+        yield Place(device)
         return
     with tempfile.TemporaryDirectory(prefix="penult-ranks-") as meeting, (Path(meeting) / "lock").open("wb") as lock:
         # By which a server that cleans up knows that it is in use, also when the clock is put forward by weeks.
         fcntl.flock(lock, fcntl.LOCK_EX)
         store = Path(meeting) / "store"
-        others = [_start(RankOrder(job=order, rank=rank, size=size, store=str(store))) for rank in range(1, size)]
+        orders = [RankOrder(job=order, rank=rank, size=size, store=str(store)) for rank in range(1, size)]
+        others = [_start(one, table) for one in orders]
         ending = threading.Event()
         for process in others:
             threading.Thread(target=_end_with, args=(process, ending, report), daemon=True).start()
         try:
-            with member(World(rank=0, size=size), device, store) as world:
-                yield world
+            with member(Place(device, World(rank=0, size=size)), store) as place:
+                yield place
         except Exception as error:
             raise own_error(error) from error
         finally:
@@ -86,25 +113,33 @@ def shared_by(order: JobOrder, size: int, device: torch.device, report: Report) 
 
 
 @contextmanager
-def member(world: World, device: torch.device, store: Path) -> Generator[World]:
-    """Run the block as one of the processes; they meet at the file `store`.
+def member(place: Place, store: Path) -> Generator[Place]:
+    """Run the block as one of the processes of this machine; they meet at the file `store`."""
+    # All of them are on this machine; the name of the host may resolve to nothing.
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    threads = max(1, (os.cpu_count() or 1) // place.world.size)
+    with in_group(place, dist.FileStore(str(store), place.world.size), threads):
+        yield place
+
+
+@contextmanager
+def in_group(place: Place, store: dist.Store, threads: int) -> Generator[None]:
+    """Run the block as one of the processes that meet at `store`, with so many threads.
 
     A block that fails leaves the group as it is: the others would take its end for an error of their own.
     """
-    # All of them are on this machine; the name of the host may resolve to nothing.
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // world.size))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
     dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
-        store=dist.FileStore(str(store), world.size),
-        rank=world.rank,
-        world_size=world.size,
+        "nccl" if place.device.type == "cuda" else "gloo",
+        store=store,
+        rank=place.world.rank,
+        world_size=place.world.size,
         timeout=PATIENCE,
     )
-    yield world
+    yield
     dist.destroy_process_group()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
 
 
 def own_error(error: Exception) -> ServiceError:
@@ -115,9 +150,11 @@ def own_error(error: Exception) -> ServiceError:
     return meant
 
 
-def _start(order: RankOrder) -> "subprocess.Popen[bytes]":
+def _start(order: RankOrder, table: str) -> "subprocess.Popen[bytes]":
     """A process that reads its order, prints to this one's log, says its error, and ends when its input closes."""
-    process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=False)
+    process = subprocess.Popen(
+        (*COMMAND, table), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=False
+    )
     if process.stdin is None:
         raise ServiceError(ErrorKind.INTERNAL, "a process of a run was started without its pipe")
     pipes.send(process.stdin, ToWorker(rank=order))
@@ -129,6 +166,8 @@ def _end_with(process: "subprocess.Popen[bytes]", ending: threading.Event, repor
     said = pipes.receive(process.stdout, FromWorker) if process.stdout else None
     what = f"failed: {said.error.message}" if said else f"ended with exit status {process.wait()}"
     if ending.is_set():
+        if process.stdout:
+            process.stdout.close()
         return
     if said:
         report(error_from_proto(said.error))

@@ -5,29 +5,28 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.pipes_pb2 import JobOrder
 from penult_server.errors import ServiceError
 from penult_server.jobs.channel import WorkerChannel
+from penult_server.jobs.fleets.fleet import Fleet
 from penult_server.jobs.reading import allowed
 from penult_server.named.roots import reading
 from penult_server.named.specs import check_named
 
 
-def work(order: JobOrder, channel: WorkerChannel) -> pb.JobResult:
-    """Do a job. Raises ServiceError; anything else is a bug or a limit of the machine."""
+def work(order: JobOrder, channel: WorkerChannel, fleet: Fleet) -> pb.JobResult:
+    """Do a job. Raises ServiceError, WorkerDiedError; anything else is a bug or a limit of the machine."""
     with reading(allowed(order), channel.check_cancelled):
         check_named(order.spec)
-        return _work(order, channel)
+        return _work(order, channel, fleet)
 
 
-def _work(order: JobOrder, channel: WorkerChannel) -> pb.JobResult:
+def _work(order: JobOrder, channel: WorkerChannel, fleet: Fleet) -> pb.JobResult:
     match order.spec.WhichOneof("kind"):
         case "finetune":
-            # Imported here: registering a dataset needs no framework.
-            from penult_server.jobs.model_work import finetune_job
-
-            return pb.JobResult(run=finetune_job(order, channel))
+            return fleet.gang(order, max(1, order.spec.finetune.processes), channel)
         case "extract":
-            from penult_server.jobs.model_work import extract_job
+            # Imported here: registering a dataset needs no Zarr.
+            from penult_server.jobs.extracting.job import extract_job
 
-            return pb.JobResult(extract=extract_job(order, order.spec.extract, channel))
+            return pb.JobResult(extract=extract_job(order, channel, fleet))
         case "import_checkpoint":
             from penult_server.jobs.import_work import import_job
 

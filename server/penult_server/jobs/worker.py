@@ -12,6 +12,8 @@ from pathlib import Path
 from penult_proto.v1.pipes_pb2 import ToWorker
 from penult_server import pipes
 from penult_server.jobs.channel import WorkerChannel
+from penult_server.jobs.fleets.chosen import fleet_for
+from penult_server.jobs.fleets.fleet import WorkerDiedError
 from penult_server.jobs.forker import Forker
 from penult_server.jobs.work import work
 from penult_server.logs.bounded import keep_bounded
@@ -20,6 +22,8 @@ from penult_server.machine.gpus import leave_if_lost, use_only
 from penult_server.machine.leaving import leave
 from penult_server.status import translate
 
+EXIT_DIED = 71
+"""Exit status of a worker that ends because other processes of its job have died."""
 NICENESS = 10
 """Niceness of jobs, above the server's own: where cores are short, queries come before a training."""
 
@@ -41,7 +45,12 @@ def main() -> None:
     channel = WorkerChannel(messages)
     channel.watch(sys.stdin.buffer)
     try:
-        channel.result(work(said.job, channel))
+        with fleet_for(said.job, channel) as fleet:
+            result = work(said.job, channel, fleet)
+        channel.result(result)
+    except WorkerDiedError as error:
+        sys.stderr.write(f"processes of this job have died ({error}); this worker ends\n")
+        leave(EXIT_DIED)
     except Exception as error:  # the seam: a refusal, memory, disk, or a bug that the log keeps and the job reports
         leave_if_lost(error)
         channel.error(translate(error))

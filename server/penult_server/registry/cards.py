@@ -4,8 +4,9 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from sqlite3 import Connection
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, Table, delete, func, select, update
 
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
@@ -25,8 +26,16 @@ from penult_server.errors import ServiceError
 from penult_server.notes import Note
 from penult_server.registry.database import Database
 from penult_server.registry.finding import short
+from penult_server.registry.sql.expressions import insert_into
+from penult_server.registry.tables import card
+from penult_server.registry.tables import name as names
 
 MOST_TAGS = 32
+FEW = 4
+"""Things that are looked for one by one, by a query that is made once."""
+AT_ONCE = 5000
+"""Things that are looked for by one query."""
+_SAID = ("id", "name", "tags", "note", "user", "created")
 LATER = 1e-6
 """Seconds between two names, at least."""
 Carded: TypeAlias = (
@@ -71,12 +80,12 @@ class Cards:
         ServiceError (INVALID_ARGUMENT) for too many tags.
         """
         if is_new and given.user:
-            connection.execute("UPDATE card SET user = ? WHERE kind = ? AND id = ?", (given.user, kind, id))
+            _write(connection, kind, id, user=given.user)
         if given.tags:
-            (stored,) = connection.execute("SELECT tags FROM card WHERE kind = ? AND id = ?", (kind, id)).fetchone()
+            stored = connection.execute(select(card.c.tags).where(card.c.kind == kind, card.c.id == id)).scalar_one()
             self._set_tags(connection, kind, id, {*json.loads(stored), *given.tags})
         if given.note:
-            connection.execute("UPDATE card SET note = ? WHERE kind = ? AND id = ?", (given.note, kind, id))
+            _write(connection, kind, id, note=given.note)
         return self._move(connection, kind, id, given.name, given.at) if given.name else []
 
     def replace(
@@ -86,26 +95,28 @@ class Cards:
         notes: list[Note] = []
         with self._database.transaction() as connection:
             if name is not None:
-                connection.execute("DELETE FROM name WHERE kind = ? AND id = ? AND name != ?", (kind, id, name))
+                others = (names.c.kind == kind, names.c.id == id, names.c.name != name)
+                connection.execute(delete(names).where(*others))
             if name:
                 notes = self._move(connection, kind, id, name, None)
             if tags is not None:
                 self._set_tags(connection, kind, id, tags)
             if note is not None:
-                connection.execute("UPDATE card SET note = ? WHERE kind = ? AND id = ?", (note, kind, id))
+                _write(connection, kind, id, note=note)
         return notes
 
     def holder(self, kind: str, name: str) -> str | None:
         """The id of the thing that has a name now."""
-        rows = self._database.checked("name", "WHERE t.kind = ? AND t.name = ?", kind, name, columns=("id",))
+        rows = self._database.checked(names, "id", kind=kind, name=name)
         return rows[0][0] if rows else None
 
     def given_to(self, kind: str, id: str) -> Given:
         """What a card says, to be given to another thing; the name with the time at which it was given."""
-        card = self.get(kind, id)
-        rows = self._database.rows("SELECT given FROM name WHERE kind = ? AND name = ?", kind, card.name)
+        found = self.get(kind, id)
+        query = select(names.c.given).where(names.c.kind == kind, names.c.name == found.name)
+        rows = self._database.rows(query)
         at = float(rows[0][0]) if rows else None
-        return Given(user=card.user, name=card.name, tags=tuple(card.tags), note=card.note, at=at)
+        return Given(user=found.user, name=found.name, tags=tuple(found.tags), note=found.note, at=at)
 
     def get(self, kind: str, id: str) -> cards_pb2.Card:
         """The card of one thing; an empty one where there is none."""
@@ -120,22 +131,15 @@ class Cards:
         for kind, parts in by_kind.items():
             ids = [id for id, _ in parts]
             cards = self._cards(kind, ids)
-            names = self._names(kind, ids) if kind == "feature_set" else {}
+            named = self._names(kind, ids) if kind == "feature_set" else {}
             for id, part in parts:
                 part.card.CopyFrom(cards.get(id, cards_pb2.Card()))
                 if isinstance(part, features_pb2.FeatureSet):
-                    part.names[:] = names.get(id, [])
+                    part.names[:] = named.get(id, [])
 
     def _cards(self, kind: str, ids: list[str]) -> dict[str, cards_pb2.Card]:
-        rows = self._database.checked(
-            "card",
-            "WHERE t.kind = ? AND t.id IN (SELECT value FROM json_each(?))",
-            kind,
-            json.dumps(ids),
-            columns=("id", "name", "tags", "note", "user", "created"),
-        )
         found: dict[str, cards_pb2.Card] = {}
-        for id, name, tags, note, user, created in rows:
+        for id, name, tags, note, user, created in self._of(card, kind, ids, _SAID):
             found[id] = cards_pb2.Card(
                 name=name,
                 tags=json.loads(tags),
@@ -147,35 +151,43 @@ class Cards:
 
     def _names(self, kind: str, ids: list[str]) -> dict[str, list[str]]:
         """All names of things, the newest first."""
-        rows = self._database.checked(
-            "name",
-            "WHERE t.kind = ? AND t.id IN (SELECT value FROM json_each(?)) ORDER BY t.given DESC, t.name",
-            kind,
-            json.dumps(ids),
-            columns=("id", "name"),
-        )
         found: dict[str, list[str]] = {}
-        for id, name in rows:
+        rows = self._of(names, kind, ids, ("id", "name", "given"))
+        for id, name, _ in sorted(rows, key=lambda row: (-row[2], row[1])):
             found.setdefault(id, []).append(name)
         return found
 
+    def _of(self, table: Table, kind: str, ids: list[str], columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+        """Columns of the rows of some things, of each of its own; a database takes so many values at once."""
+        unique = sorted(set(ids))
+        if len(unique) <= FEW:
+            for one in unique:
+                yield from (row[: len(columns)] for row in self._database.checked(table, *columns, kind=kind, id=one))
+            return
+        wanted = select(*(table.c[column] for column in columns)).where(table.c.kind == kind)
+        for first in range(0, len(unique), AT_ONCE):
+            statement = wanted.where(table.c.id.in_(unique[first : first + AT_ONCE]))
+            yield from (row[: len(columns)] for row in self._database.checked_rows(table, statement))
+
     def _move(self, connection: Connection, kind: str, id: str, name: str, at: float | None) -> list[Note]:
         """Give a name to a thing, unless another got it after `at`."""
-        query = "SELECT id FROM name WHERE kind = ? AND name = ?"
-        before = connection.execute(query, (kind, name)).fetchone()
+        holder = select(names.c.id).where(names.c.kind == kind, names.c.name == name)
+        before = connection.execute(holder).scalar()
         if at is None:
             # What is said now is the newest, also by a clock that was put back.
-            (newest,) = connection.execute("SELECT coalesce(max(given), 0) FROM name").fetchone()
+            newest = connection.execute(select(func.coalesce(func.max(names.c.given), 0.0))).scalar_one()
             at = max(time.time(), newest + LATER)
-        connection.execute(
-            "INSERT INTO name VALUES (?, ?, ?, ?) ON CONFLICT (kind, name) "
-            "DO UPDATE SET id = excluded.id, given = excluded.given WHERE excluded.given >= given",
-            (kind, name, id, at),
+        made = insert_into(connection, names).values(kind=kind, name=name, id=id, given=at)
+        taken = made.on_conflict_do_update(
+            index_elements=("kind", "name"),
+            set_={"id": made.excluded.id, "given": made.excluded.given},
+            where=made.excluded.given >= names.c.given,
         )
-        after = connection.execute(query, (kind, name)).fetchone()
+        connection.execute(taken)
+        after = connection.execute(holder).scalar()
         if before is None or before == after:
             return []
-        return [moved(kind, name, before[0])]
+        return [moved(kind, name, before)]
 
     def _set_tags(self, connection: Connection, kind: str, id: str, tags: Iterable[str]) -> None:
         found = sorted(set(tags))
@@ -185,7 +197,11 @@ class Cards:
                 f"a thing has at most {MOST_TAGS} tags; {short(id)} would have {len(found)}",
                 field="tags",
             )
-        connection.execute("UPDATE card SET tags = ? WHERE kind = ? AND id = ?", (json.dumps(found), kind, id))
+        _write(connection, kind, id, tags=json.dumps(found))
+
+
+def _write(connection: Connection, kind: str, id: str, **values: str) -> None:
+    connection.execute(update(card).where(card.c.kind == kind, card.c.id == id).values(**values))
 
 
 def moved(kind: str, name: str, holder: str) -> Note:

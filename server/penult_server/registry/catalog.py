@@ -1,11 +1,12 @@
 """Things in the registry: datasets, runs, checkpoints, feature sets with their names, results."""
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
+from sqlalchemy import Connection, Table, func, insert, select
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import (
@@ -26,7 +27,16 @@ from penult_server.registry.database import Database
 from penult_server.registry.finding import Finder
 from penult_server.registry.long_text import parsed, text_of
 from penult_server.registry.pages import Condition, equals, read_page
+from penult_server.registry.sql.expressions import insert_into
 from penult_server.registry.summaries import summary_row
+from penult_server.registry.tables import asked as asked_table
+from penult_server.registry.tables import checkpoint as checkpoints
+from penult_server.registry.tables import dataset as datasets
+from penult_server.registry.tables import feature_set as feature_sets
+from penult_server.registry.tables import grouping as groupings
+from penult_server.registry.tables import result as results
+from penult_server.registry.tables import run as runs
+from penult_server.registry.tables import summary as summaries
 
 
 class Catalog:
@@ -46,30 +56,28 @@ class Catalog:
         in the store.
         """
         with self._database.transaction() as connection:
-            taken = connection.execute("SELECT digest FROM dataset WHERE name = ?", (dataset.name,)).fetchone()
-            if taken and taken[0] != dataset.digest:
+            taken = connection.execute(select(datasets.c.digest).where(datasets.c.name == dataset.name)).scalar()
+            if taken not in (None, dataset.digest):
                 raise ServiceError(
                     ErrorKind.NAME_TAKEN,
                     f"dataset {dataset.name!r} is registered with other content; choose another name",
                     name=dataset.name,
                 )
             self._check_stored("datasets", dataset.digest, ErrorKind.UNKNOWN_DATASET)
-            connection.execute(
-                "INSERT OR REPLACE INTO dataset VALUES (?, ?, ?)",
-                (dataset.name, dataset.digest, MessageToJson(dataset)),
-            )
-            self.cards.add(connection, "dataset", dataset.name, given, is_new=not taken)
+            values = {"digest": dataset.digest, "message": MessageToJson(dataset)}
+            _replace(connection, datasets, "name", dataset.name, **values)
+            self.cards.add(connection, "dataset", dataset.name, given, is_new=taken is None)
 
     def datasets(self) -> list[datasets_pb2.Dataset]:
         """Registered datasets by name; packaged ones are not among them."""
-        rows = self._database.checked("dataset", "ORDER BY t.name")
+        rows = self._database.checked_rows(datasets, select(datasets.c.message).order_by(datasets.c.name))
         found = [Parse(row[0], datasets_pb2.Dataset()) for row in rows]
         self.cards.fill(found)
         return found
 
     def dataset_page(self, options: cards_pb2.ListOptions, limit: int) -> tuple[list[datasets_pb2.Dataset], str]:
         """Registered datasets, newest first, and the next page."""
-        page = read_page(self._database, "dataset", [], options, limit)
+        page = read_page(self._database, datasets, [], options, limit)
         found = [Parse(one, datasets_pb2.Dataset()) for one in page.messages]
         self.cards.fill(found)
         return found, page.next_page
@@ -81,15 +89,13 @@ class Catalog:
         """
         self._check_stored("checkpoints", checkpoint.digest, ErrorKind.UNKNOWN_CHECKPOINT)
         with self._database.transaction() as connection:
-            added = connection.execute(
-                "INSERT OR IGNORE INTO checkpoint VALUES (?, ?)",
-                (checkpoint.digest, MessageToJson(checkpoint)),
-            )
-            self.cards.add(connection, "checkpoint", checkpoint.digest, given, is_new=added.rowcount > 0)
+            values = {"digest": checkpoint.digest, "message": MessageToJson(checkpoint)}
+            is_new = _keep(connection, checkpoints, **values)
+            self.cards.add(connection, "checkpoint", checkpoint.digest, given, is_new=is_new)
 
     def checkpoint(self, name: str) -> runs_pb2.Checkpoint:
         """The checkpoint of a name, a digest or the unique start of one. Raises ServiceError (UNKNOWN_CHECKPOINT)."""
-        rows = self._database.checked("checkpoint", "WHERE t.digest = ?", self.finder.find("checkpoint", name))
+        rows = self._database.checked(checkpoints, digest=self.finder.find("checkpoint", name))
         found = Parse(rows[0][0], runs_pb2.Checkpoint())
         self.cards.fill([found])
         return found
@@ -98,37 +104,40 @@ class Catalog:
         self, request: checkpoints_pb2.ListCheckpointsRequest, limit: int
     ) -> tuple[list[runs_pb2.Checkpoint], str]:
         """Checkpoints, newest first, and the next page. Raises ServiceError (UNKNOWN_RUN)."""
-        conditions = [*equals("dataset", request.dataset), *equals("backbone", request.backbone)]
+        conditions = [
+            *equals(checkpoints.c.dataset, request.dataset),
+            *equals(checkpoints.c.backbone, request.backbone),
+        ]
         if request.run:
-            conditions += equals("run", self.finder.find("run", request.run))
-        page = read_page(self._database, "checkpoint", conditions, request.options, limit)
+            conditions += equals(checkpoints.c.run, self.finder.find("run", request.run))
+        page = read_page(self._database, checkpoints, conditions, request.options, limit)
         found = [Parse(one, runs_pb2.Checkpoint()) for one in page.messages]
         self.cards.fill(found)
         return found, page.next_page
 
     def checkpoints_of_model(self, checkpoint: runs_pb2.Checkpoint) -> set[str]:
         """Digests of the checkpoints that give the same features, itself among them."""
-        rows = self._database.rows("SELECT digest FROM checkpoint WHERE model = ?", checkpoint.model)
+        rows = self._database.rows(select(checkpoints.c.digest).where(checkpoints.c.model == checkpoint.model))
         return {checkpoint.digest, *(row[0] for row in rows)}
 
     def add_run(self, run: runs_pb2.Run, given: Given = NOTHING) -> None:
         """Register a finished run."""
         with self._database.transaction() as connection:
-            is_new = connection.execute("SELECT 1 FROM run WHERE id = ?", (run.id,)).fetchone() is None
-            connection.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?)", (run.id, time.time(), MessageToJson(run)))
+            is_new = not self._database.has(runs, id=run.id)
+            _replace(connection, runs, "id", run.id, created=time.time(), message=MessageToJson(run))
             self.cards.add(connection, "run", run.id, given, is_new=is_new)
 
     def run(self, name: str) -> runs_pb2.Run:
         """The run of a name, an id or the unique start of one. Raises ServiceError (UNKNOWN_RUN)."""
-        rows = self._database.checked("run", "WHERE t.id = ?", self.finder.find("run", name))
+        rows = self._database.checked(runs, id=self.finder.find("run", name))
         found = Parse(rows[0][0], runs_pb2.Run())
         self.cards.fill([found])
         return found
 
     def run_page(self, request: runs_pb2.ListRunsRequest, limit: int) -> tuple[list[runs_pb2.Run], str]:
         """Finished runs, newest first, and the next page."""
-        conditions = [*equals("dataset", request.dataset), *equals("backbone", request.backbone)]
-        page = read_page(self._database, "run", conditions, request.options, limit)
+        conditions = [*equals(runs.c.dataset, request.dataset), *equals(runs.c.backbone, request.backbone)]
+        page = read_page(self._database, runs, conditions, request.options, limit)
         found = [Parse(one, runs_pb2.Run()) for one in page.messages]
         self.cards.fill(found)
         return found, page.next_page
@@ -143,11 +152,9 @@ class Catalog:
         """
         self._check_stored("features", feature_set.digest, ErrorKind.UNKNOWN_FEATURE_SET)
         with self._database.transaction() as connection:
-            added = connection.execute(
-                "INSERT OR IGNORE INTO feature_set VALUES (?, ?, ?)",
-                (feature_set.digest, time.time(), text or text_of(feature_set)),
-            )
-            notes = self.cards.add(connection, "feature_set", feature_set.digest, given, is_new=added.rowcount > 0)
+            values = {"digest": feature_set.digest, "created": time.time(), "message": text or text_of(feature_set)}
+            is_new = _keep(connection, feature_sets, **values)
+            notes = self.cards.add(connection, "feature_set", feature_set.digest, given, is_new=is_new)
         found = self.feature_set(feature_set.digest)
         found.notes.extend(notes_to_proto(notes))
         return found
@@ -157,24 +164,34 @@ class Catalog:
 
         Raises ServiceError (UNKNOWN_FEATURE_SET), also where the name of one set is the start of another's digest.
         """
-        return self._feature_sets([Condition("digest = ?", (self.finder.find_feature_set(name),))])[0]
+        rows = self._database.checked(feature_sets, digest=self.finder.find_feature_set(name))
+        found = parsed(rows[0][0], features_pb2.FeatureSet)
+        self.cards.fill([found])
+        return found
 
-    def feature_sets_of(self, checkpoints: Collection[str], split: str) -> list[features_pb2.FeatureSet]:
+    def feature_sets_of(self, of: Collection[str], split: str) -> list[features_pb2.FeatureSet]:
         """Stored features of a split under any of some checkpoints, by their digests; newest first."""
-        marks = ", ".join("?" * len(checkpoints))
-        return self._feature_sets([Condition(f"checkpoint IN ({marks}) AND split = ?", (*checkpoints, split))])
+        rows = self._database.checked_rows(
+            feature_sets,
+            select(feature_sets.c.message)
+            .where(feature_sets.c.checkpoint.in_(of), feature_sets.c.split == split)
+            .order_by(feature_sets.c.created.desc(), feature_sets.c.rowid.desc()),
+        )
+        found = [parsed(row[0], features_pb2.FeatureSet) for row in rows]
+        self.cards.fill(found)
+        return found
 
     def feature_set_page(
         self, request: features_pb2.ListFeatureSetsRequest, limit: int
     ) -> tuple[list[features_pb2.FeatureSet], str]:
         """Feature sets, newest first, and the next page. Raises ServiceError (UNKNOWN_CHECKPOINT)."""
-        conditions = [*equals("dataset", request.dataset), *equals("split", request.split)]
+        conditions = [*equals(feature_sets.c.dataset, request.dataset), *equals(feature_sets.c.split, request.split)]
         if request.checkpoint:
-            conditions += equals("checkpoint", self.finder.find("checkpoint", request.checkpoint))
+            conditions += equals(feature_sets.c.checkpoint, self.finder.find("checkpoint", request.checkpoint))
         if request.backbone:
-            of_backbone = "t.checkpoint IN (SELECT digest FROM checkpoint WHERE backbone = ?)"
-            conditions.append(Condition(of_backbone, (request.backbone,)))
-        page = read_page(self._database, "feature_set", conditions, request.options, limit)
+            of_backbone = select(checkpoints.c.digest).where(checkpoints.c.backbone == request.backbone)
+            conditions.append(feature_sets.c.checkpoint.in_(of_backbone))
+        page = read_page(self._database, feature_sets, conditions, request.options, limit)
         found = [parsed(one, features_pb2.FeatureSet) for one in page.messages]
         self.cards.fill(found)
         return found, page.next_page
@@ -189,18 +206,16 @@ class Catalog:
         """
         self._check_stored("groupings", grouping.digest, ErrorKind.UNKNOWN_GROUPING)
         with self._database.transaction() as connection:
-            added = connection.execute(
-                "INSERT OR IGNORE INTO grouping VALUES (?, ?, ?)",
-                (grouping.digest, time.time(), text or text_of(grouping)),
-            )
-            notes = self.cards.add(connection, "grouping", grouping.digest, given, is_new=added.rowcount > 0)
+            values = {"digest": grouping.digest, "created": time.time(), "message": text or text_of(grouping)}
+            is_new = _keep(connection, groupings, **values)
+            notes = self.cards.add(connection, "grouping", grouping.digest, given, is_new=is_new)
         found = self.grouping(grouping.digest)
         found.notes.extend(notes_to_proto(notes))
         return found
 
     def stored_grouping(self, digest: str, given: Given = NOTHING) -> groupings_pb2.Grouping | None:
         """The grouping of that digest, if there is one, after what is given was added to its card."""
-        if not self._database.rows("SELECT 1 FROM grouping WHERE digest = ?", digest):
+        if not self._database.has(groupings, digest=digest):
             return None
         notes: list[Note] = []
         if given.name or given.tags or given.note:
@@ -212,7 +227,7 @@ class Catalog:
 
     def grouping(self, name: str) -> groupings_pb2.Grouping:
         """The grouping of a name, a digest or the unique start of one. Raises ServiceError (UNKNOWN_GROUPING)."""
-        rows = self._database.checked("grouping", "WHERE t.digest = ?", self.finder.find("grouping", name))
+        rows = self._database.checked(groupings, digest=self.finder.find("grouping", name))
         found = parsed(rows[0][0], groupings_pb2.Grouping)
         self.cards.fill([found])
         return found
@@ -221,10 +236,10 @@ class Catalog:
         self, request: groupings_pb2.ListGroupingsRequest, limit: int
     ) -> tuple[list[groupings_pb2.Grouping], str]:
         """Groupings, newest first, and the next page. Raises ServiceError (UNKNOWN_FEATURE_SET)."""
-        conditions = [*equals("dataset", request.dataset), *equals("method", request.method)]
+        conditions = [*equals(groupings.c.dataset, request.dataset), *equals(groupings.c.method, request.method)]
         if request.feature_set:
-            conditions += equals("feature_set", self.finder.find_feature_set(request.feature_set))
-        page = read_page(self._database, "grouping", conditions, request.options, limit)
+            conditions += equals(groupings.c.feature_set, self.finder.find_feature_set(request.feature_set))
+        page = read_page(self._database, groupings, conditions, request.options, limit)
         found = [parsed(one, groupings_pb2.Grouping) for one in page.messages]
         self.cards.fill(found)
         return found, page.next_page
@@ -235,13 +250,11 @@ class Catalog:
         Returns from where a name was taken.
         """
         with self._database.transaction() as connection:
-            added = connection.execute(
-                "INSERT OR IGNORE INTO result VALUES (?, ?, ?, ?)",
-                (digest, kind, time.time(), answer.SerializeToString()),
-            )
-            if added.rowcount:
-                connection.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?)", summary_row(digest, kind, answer))
-            return self.cards.add(connection, "result", digest, given, is_new=added.rowcount > 0)
+            values = {"digest": digest, "kind": kind, "created": time.time(), "message": answer.SerializeToString()}
+            is_new = _keep(connection, results, **values)
+            if is_new:
+                connection.execute(insert(summaries).values(summary_row(digest, kind, answer)))
+            return self.cards.add(connection, "result", digest, given, is_new=is_new)
 
     def describe_result(self, digest: str, given: Given) -> tuple[cards_pb2.Card, list[Note]]:
         """Add what is said of a stored answer to its card; returns that, and from where a name was taken."""
@@ -253,7 +266,7 @@ class Catalog:
 
     def result(self, digest: str, kind: str) -> bytes | None:
         """The stored answer of the query `digest`, if there is one."""
-        rows = self._database.checked("result", "WHERE t.digest = ? AND t.kind = ?", digest, kind)
+        rows = self._database.checked(results, digest=digest, kind=kind)
         if rows:
             self._asked[digest] = time.time()
         return bytes(rows[0][0]) if rows else None
@@ -264,7 +277,7 @@ class Catalog:
         Raises ServiceError (UNKNOWN_RESULT).
         """
         digest = self.finder.find("summary", name, only=kind)
-        rows = self._database.checked("result", "WHERE t.digest = ?", digest, columns=("kind", "message"))
+        rows = self._database.checked(results, "kind", "message", digest=digest)
         self._asked[digest] = time.time()
         return digest, rows[0][0], bytes(rows[0][1])
 
@@ -273,10 +286,9 @@ class Catalog:
         asked, self._asked = self._asked, {}
         if asked:
             with self._database.transaction() as connection:
-                connection.executemany(
-                    "INSERT OR REPLACE INTO asked SELECT digest, ? FROM result WHERE digest = ?",
-                    [(when, digest) for digest, when in asked.items()],
-                )
+                for digest, when in asked.items():
+                    if self._database.has(results, digest=digest):
+                        _replace(connection, asked_table, "digest", digest, time=when)
 
     def refit(self, name: str) -> refits_pb2.Refit:
         """The stored refit of a name, a digest or the unique start of one. Raises ServiceError (UNKNOWN_RESULT)."""
@@ -293,14 +305,15 @@ class Catalog:
         conditions: list[Condition] = []
         if request.kind:
             kind = catalog_pb2.ResultKind.Name(request.kind).removeprefix("RESULT_KIND_").lower()
-            conditions += equals("kind", kind)
+            conditions += equals(summaries.c.kind, kind)
         if request.feature_set:
             digest = self.finder.find_feature_set(request.feature_set)
-            of_set = (
-                "SELECT digest FROM summary WHERE feature_set = ? UNION SELECT digest FROM summary WHERE second_set = ?"
+            # A union of two, each by an index; "or" would read the whole table.
+            first = select(summaries.c.digest).where(summaries.c.feature_set == digest)
+            conditions.append(
+                summaries.c.digest.in_(first.union(select(summaries.c.digest).where(summaries.c.second_set == digest)))
             )
-            conditions.append(Condition(f"t.digest IN ({of_set})", (digest, digest)))
-        page = read_page(self._database, "summary", conditions, request.options, limit)
+        page = read_page(self._database, summaries, conditions, request.options, limit)
         found = [catalog_pb2.ResultSummary.FromString(bytes(one)) for one in page.messages]  # pyright: ignore[reportArgumentType, reportCallIssue]
         self.cards.fill(found)
         return found, page.next_page
@@ -326,8 +339,8 @@ class Catalog:
 
     def counts(self) -> dict[str, int]:
         """How many things of each sort there are."""
-        tables = ("feature_set", "checkpoint", "result", "grouping")
-        return {table: int(self._database.rows(f"SELECT count(*) FROM {table}")[0][0]) for table in tables}
+        tables = (feature_sets, checkpoints, results, groupings)
+        return {table.name: int(self._database.rows(select(func.count()).select_from(table))[0][0]) for table in tables}
 
     def _check_stored(self, folder: str, digest: str, kind: ErrorKind) -> None:
         if not (self._root / folder / digest / "manifest.json").is_file():
@@ -337,14 +350,14 @@ class Catalog:
                 digest=digest,
             )
 
-    def _feature_sets(self, conditions: Iterable[Condition]) -> list[features_pb2.FeatureSet]:
-        """The sets that meet conditions on their columns, newest first, with their cards."""
-        wanted = list(conditions)
-        rows = self._database.checked(
-            "feature_set",
-            f"WHERE {' AND '.join(one.sql for one in wanted)} ORDER BY t.created DESC, t.rowid DESC",
-            *(value for one in wanted for value in one.values),
-        )
-        found = [parsed(row[0], features_pb2.FeatureSet) for row in rows]
-        self.cards.fill(found)
-        return found
+
+def _keep(connection: Connection, table: Table, **values: object) -> bool:
+    """Insert a row, unless there is one of that key; whether it was inserted."""
+    made = insert_into(connection, table).values(**values).on_conflict_do_nothing()
+    return connection.execute(made.returning(*table.primary_key)).first() is not None
+
+
+def _replace(connection: Connection, table: Table, key: str, id: str, **values: object) -> None:
+    """Insert a row, or give the one of that key these values."""
+    made = insert_into(connection, table).values({key: id, **values})
+    connection.execute(made.on_conflict_do_update(index_elements=(key,), set_=values))

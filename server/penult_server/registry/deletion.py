@@ -1,31 +1,36 @@
 """Deletions, carried out in one step on the registry's thread: files set aside, rows deleted, all or nothing."""
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson, Parse
+from sqlalchemy import Table, delete, select, update
 
+from penult_proto.errors import ErrorKind
 from penult_proto.v1 import runs_pb2
+from penult_server.errors import RegistryUnavailable
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.deletion_plan import Closure, Plan, Sort, Thing
 from penult_server.registry.deletion_planner import Planner
 from penult_server.registry.holdings import Holdings
 from penult_server.registry.jobs import JobTable
+from penult_server.registry.tables import TABLES, checkpoint, dataset, feature_set, grouping, job_event, result
+from penult_server.registry.tables import job as job_table
+from penult_server.registry.tables import run as run_table
 from penult_server.stores.disk.reserve import Reserve
 from penult_server.stores.removal import condemn, put_back, recover, set_aside
 
-STATEMENTS = {
-    Sort.RUN: ("DELETE FROM run WHERE id = ?",),
-    Sort.CHECKPOINT: ("DELETE FROM checkpoint WHERE digest = ?",),
-    Sort.DATASET: ("DELETE FROM dataset WHERE name = ?",),
-    Sort.FEATURES: ("DELETE FROM feature_set WHERE digest = ?",),
-    Sort.JOB: ("DELETE FROM job_event WHERE job = ?", "DELETE FROM job WHERE id = ?"),
-    Sort.RESULT: ("DELETE FROM result WHERE digest = ?",),
-    Sort.GROUPING: ("DELETE FROM grouping WHERE digest = ?",),
+FORGOTTEN: dict[Sort, tuple[tuple[Table, str], ...]] = {
+    Sort.RUN: ((run_table, "id"),),
+    Sort.CHECKPOINT: ((checkpoint, "digest"),),
+    Sort.DATASET: ((dataset, "name"),),
+    Sort.FEATURES: ((feature_set, "digest"),),
+    Sort.JOB: ((job_event, "job"), (job_table, "id")),
+    Sort.RESULT: ((result, "digest"),),
+    Sort.GROUPING: ((grouping, "digest"),),
 }
-"""What the registry forgets a thing by."""
+"""The rows, by table and column, that the registry forgets of a thing."""
 
 
 class Deletions:
@@ -91,21 +96,16 @@ class Deletions:
         match folder:
             case "checkpoints" | "features" | "groupings":
                 table = {"checkpoints": "checkpoint", "features": "feature_set", "groupings": "grouping"}[folder]
-                return bool(self._database.rows(f"SELECT 1 FROM {table} WHERE digest = ?", digest))
+                return self._database.has(TABLES[table], digest=digest)
             case "datasets" | "tokens":
-                return bool(self._database.rows("SELECT 1 FROM dataset WHERE digest = ?", digest))
+                return self._database.has(dataset, digest=digest)
             case "logs":
-                job = name.removeprefix("job-").removesuffix(".log")
-                return bool(self._database.rows("SELECT 1 FROM job WHERE id = ?", job))
+                return self._database.has(job_table, id=name.removeprefix("job-").removesuffix(".log"))
             case _:
                 # Of an attempt that did not succeed the folder goes with its job.
-                query = "SELECT 1 FROM job WHERE id = ? AND state != 'JOB_STATE_SUCCEEDED'"
-                return bool(self._database.rows("SELECT 1 FROM run WHERE id = ?", name)) or bool(
-                    self._database.rows(query, name)
-                )
-
-    def _has(self, table: str, column: str, value: str) -> bool:
-        return bool(self._database.rows(f"SELECT 1 FROM {table} WHERE {column} = ?", value))
+                query = select(job_table.c.id).where(job_table.c.id == name)
+                unmade = query.where(job_table.c.state != "JOB_STATE_SUCCEEDED")
+                return self._database.has(run_table, id=name) or bool(self._database.rows(unmade))
 
     def _places(self, thing: Thing, damaged: Mapping[str, list[Path]]) -> list[Path]:
         root = self._root
@@ -117,13 +117,13 @@ class Deletions:
             case Sort.FEATURES:
                 return [root / "features" / thing.id, *damaged.get(thing.id, ())]
             case Sort.DATASET:
-                rows = self._database.rows("SELECT digest FROM dataset WHERE name = ?", thing.id)
+                rows = self._database.rows(select(dataset.c.digest).where(dataset.c.name == thing.id))
                 tokens = [path for row in rows for path in (root / "tokens").glob(f"{row[0]}.*")]
                 return [*(root / "datasets" / row[0] for row in rows), *tokens]
             case Sort.JOB:
                 log = root / "logs" / f"job-{thing.id}.log"
                 # The folder of a run that is registered belongs to that.
-                return [log] if self._has("run", "id", thing.id) else [log, root / "runs" / thing.id]
+                return [log] if self._database.has(run_table, id=thing.id) else [log, root / "runs" / thing.id]
             case Sort.GROUPING:
                 return [root / "groupings" / thing.id]
             case Sort.RESULT:
@@ -133,8 +133,8 @@ class Deletions:
         """Forget what goes. On a full disk the reserve is given back, and it is tried once more."""
         try:
             self._forget(plan)
-        except sqlite3.OperationalError as error:
-            if "full" not in str(error) or not self.reserve.release():
+        except RegistryUnavailable as error:
+            if error.kind is not ErrorKind.DISK_FULL or not self.reserve.release():
                 raise
             self._forget(plan)
 
@@ -144,21 +144,22 @@ class Deletions:
                 if thing.name_only and thing.sort is Sort.FEATURES:
                     self.holdings.forget_name(connection, thing.names[0])
                     continue
-                for statement in STATEMENTS[thing.sort]:
-                    connection.execute(statement, (thing.id,))
+                for table, column in FORGOTTEN[thing.sort]:
+                    connection.execute(delete(table).where(table.c[column] == thing.id))
             for run, lost in plan.losing.items():
                 message = self._run(run)
                 kept = [one for one in message.checkpoints if one.digest not in lost]
                 del message.checkpoints[:]
                 message.checkpoints.extend(kept)
-                connection.execute("UPDATE run SET message = ? WHERE id = ?", (MessageToJson(message), run))
+                record = MessageToJson(message)
+                connection.execute(update(run_table).where(run_table.c.id == run).values(message=record))
             for digest, run in plan.heirs.items():
                 heir = MessageToJson(self._inherited(digest, run))
-                connection.execute("UPDATE checkpoint SET message = ? WHERE digest = ?", (heir, digest))
+                connection.execute(update(checkpoint).where(checkpoint.c.digest == digest).values(message=heir))
 
     def _run(self, run: str) -> runs_pb2.Run:
         """The record of a run; of a job that has not made one, an empty one."""
-        rows = self._database.checked("run", "WHERE t.id = ?", run)
+        rows = self._database.checked(run_table, id=run)
         return Parse(rows[0][0], runs_pb2.Run()) if rows else runs_pb2.Run()
 
     def _inherited(self, digest: str, run: str) -> runs_pb2.Checkpoint:
@@ -166,6 +167,6 @@ class Deletions:
         own = [one for one in self._run(run).checkpoints if one.digest == digest]
         if own:
             return own[0]
-        stored = Parse(self._database.checked("checkpoint", "WHERE t.digest = ?", digest)[0][0], runs_pb2.Checkpoint())
+        stored = Parse(self._database.checked(checkpoint, digest=digest)[0][0], runs_pb2.Checkpoint())
         stored.run_id = run
         return stored

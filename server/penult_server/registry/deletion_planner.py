@@ -1,5 +1,7 @@
 """Plans of deletions: by the sort of the thing, what goes with it, what stays, what stands in the way."""
 
+from sqlalchemy import func, select
+
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2
 from penult_server.errors import unknown
@@ -8,6 +10,7 @@ from penult_server.registry.database import Database
 from penult_server.registry.deletion_plan import Closure, Plan, Sort, Thing, users
 from penult_server.registry.holdings import Holdings
 from penult_server.registry.jobs import ENDED, JobTable
+from penult_server.registry.tables import TABLES, dataset, result
 
 
 class Planner:
@@ -45,15 +48,15 @@ class Planner:
         result = job.result
         match result.WhichOneof("kind"):
             case "run":
-                return [] if self._has("run", "id", result.run.id) else [result.run.id]
+                return [] if self._database.has(TABLES["run"], id=result.run.id) else [result.run.id]
             case "extract":
                 digests = [one.digest for one in result.extract.feature_sets]
-                return [digest for digest in digests if not self._has("feature_set", "digest", digest)]
+                return [digest for digest in digests if not self._database.has(TABLES["feature_set"], digest=digest)]
             case "dataset":
-                return [] if self._has("dataset", "name", result.dataset.name) else [result.dataset.name]
+                return [] if self._database.has(TABLES["dataset"], name=result.dataset.name) else [result.dataset.name]
             case "checkpoint":
                 digest = result.checkpoint.digest
-                return [] if self._has("checkpoint", "digest", digest) else [digest]
+                return [] if self._database.has(TABLES["checkpoint"], digest=digest) else [digest]
             case None:
                 return []
 
@@ -62,7 +65,7 @@ class Planner:
         closure.add(Sort.RUN, [run], "asked for")
         closure.add_parts(run)
         plan = self._plan(closure, dependents)
-        if self._has("job", "id", run):
+        if self._database.has(TABLES["job"], id=run):
             plan.stays.append(Thing(Sort.JOB, run, "its record and log; it says that the run was deleted"))
         return plan
 
@@ -77,7 +80,8 @@ class Planner:
         return plan
 
     def _dataset(self, name: str, dependents: bool) -> Plan:
-        registered = {row[0]: row[1] for row in self._database.rows("SELECT name, digest FROM dataset ORDER BY name")}
+        query = select(dataset.c.name, dataset.c.digest).order_by(dataset.c.name)
+        registered = {row[0]: row[1] for row in self._database.rows(query)}
         if name not in registered:
             raise unknown(ErrorKind.UNKNOWN_DATASET, "registered dataset", name, list(registered))
         digest = registered[name]
@@ -175,8 +179,6 @@ class Planner:
         names = (id,) if sort is Sort.DATASET else self._holdings.names(sort.table, id)
         size = 0
         if sort is Sort.RESULT:
-            size = int(self._database.rows("SELECT length(message) FROM result WHERE digest = ?", id)[0][0])
+            query = select(func.length(result.c.message)).where(result.c.digest == id)
+            size = int(self._database.rows(query)[0][0])
         return Thing(sort, id, reason, names, size)
-
-    def _has(self, table: str, column: str, value: str) -> bool:
-        return bool(self._database.rows(f"SELECT 1 FROM {table} WHERE {column} = ?", value))

@@ -2,11 +2,17 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Table, func, literal, select
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.records import START_OF_ID
 from penult_server.registry.database import Database
+from penult_server.registry.sql.expressions import begins_with, value_at
+from penult_server.registry.tables import card, checkpoint, feature_set, grouping, job, name, run, summary
 
 SHORTEST_START = 4
 """Characters of an id that are enough to name a thing, when no other begins with them."""
@@ -18,42 +24,58 @@ _PRINTED = re.compile(r"([^/]+)/([^/]+)")
 class Kind:
     """A kind of thing that can be named."""
 
-    table: str
+    table: Table
     key: str
     word: str
     """What messages call it."""
     error: ErrorKind
-    described: str
-    """SQL for what a list of candidates says of one, besides its id."""
+    described: ColumnElement[Any]
+    """What a list of candidates says of one, besides its id."""
+
+    @property
+    def card_kind(self) -> str:
+        """What its cards call it."""
+        return CARD_KIND.get(self.table.name, self.table.name)
 
 
 KINDS = {
-    kind.table: kind
+    kind.table.name: kind
     for kind in (
-        Kind("job", "id", "job", ErrorKind.UNKNOWN_JOB, "lower(substr(state, 11)) || ' ' || coalesce(dataset, '')"),
-        Kind("run", "id", "run", ErrorKind.UNKNOWN_RUN, "backbone || ' on ' || dataset"),
         Kind(
-            "checkpoint",
+            job,
+            "id",
+            "job",
+            ErrorKind.UNKNOWN_JOB,
+            func.lower(func.substr(job.c.state, 11)) + " " + func.coalesce(job.c.dataset, ""),
+        ),
+        Kind(run, "id", "run", ErrorKind.UNKNOWN_RUN, run.c.backbone + " on " + run.c.dataset),
+        Kind(
+            checkpoint,
             "digest",
             "checkpoint",
             ErrorKind.UNKNOWN_CHECKPOINT,
-            "backbone || coalesce(' on ' || dataset, '')",  # an imported one may be of none that is known
+            # An imported one may be of none that is known.
+            checkpoint.c.backbone + func.coalesce(literal(" on ") + checkpoint.c.dataset, ""),
         ),
         Kind(
-            "feature_set",
+            feature_set,
             "digest",
             "feature set",
             ErrorKind.UNKNOWN_FEATURE_SET,
-            "coalesce(dataset || '/' || split, 'uploaded')",
+            func.coalesce(feature_set.c.dataset + "/" + feature_set.c.split, "uploaded"),
         ),
         Kind(
-            "grouping",
+            grouping,
             "digest",
             "grouping",
             ErrorKind.UNKNOWN_GROUPING,
-            "method || ' of ' || coalesce(nullif(dataset, '') || '/' || json_extract(message, '$.split'), 'an upload')",
+            grouping.c.method
+            + " of "
+            + func.coalesce(
+                func.nullif(grouping.c.dataset, "") + "/" + value_at(grouping.c.message, "split"), "an upload"
+            ),
         ),
-        Kind("summary", "digest", "result", ErrorKind.UNKNOWN_RESULT, "replace(kind, '_', ' ')"),
+        Kind(summary, "digest", "result", ErrorKind.UNKNOWN_RESULT, func.replace(summary.c.kind, "_", " ")),
     )
 }
 """Kinds by the table that is searched."""
@@ -75,20 +97,16 @@ class Finder:
 
         Raises ServiceError of the kind's own error: nothing is called so, or several things are, which are listed.
         """
-        kind, within = KINDS[table], (" AND kind = ?" if only else "")
-        more = (only,) if only else ()
-        query = f"SELECT {kind.key} FROM {table} WHERE {kind.key} = ?{within}"
-        if self._database.rows(query, given, *more):
+        kind, within = KINDS[table], ({"kind": only} if only else {})
+        if self._database.has(kind.table, **{kind.key: given}, **within):
             return given
-        named = self._database.checked(
-            "name", "WHERE t.kind = ? AND t.name = ?", CARD_KIND.get(table, table), given, columns=("id",)
-        )
-        found = [row[0] for row in named if self._database.rows(query, row[0], *more)]
+        named = self._database.checked(name, "id", kind=kind.card_kind, name=given)
+        found = [row[0] for row in named if self._database.has(kind.table, **{kind.key: row[0]}, **within)]
         starting: list[str] = []
         if START_OF_ID.fullmatch(given):
-            query = f"SELECT {kind.key} FROM {table} WHERE {kind.key} GLOB ?{within} ORDER BY 1 LIMIT ?"
-            rows = self._database.rows(query, f"{given}*", *more, MOST_CANDIDATES + 1)
-            starting = [row[0] for row in rows if row[0] not in found]
+            key = kind.table.c[kind.key]
+            statement = _within(kind, only).where(begins_with(key, given)).order_by(key).limit(MOST_CANDIDATES + 1)
+            starting = [row[0] for row in self._database.rows(statement) if row[0] not in found]
         if len(found) + len(starting) == 1:
             return (found + starting)[0]
         if found:
@@ -102,7 +120,7 @@ class Finder:
         if starting:
             said = f"several {kind.word}s start with {given!r}"
             raise self._refused(kind, given, said, starting, "give more characters")
-        raise self._unknown(kind, given, within, more)
+        raise self._unknown(kind, given, only)
 
     def find_feature_set(self, given: str) -> str:
         """As `find`; "DATASET/SPLIT", as a set prints itself, is taken too where it is one set alone.
@@ -113,11 +131,10 @@ class Finder:
         printed = _PRINTED.fullmatch(given)
         if printed is None:
             return self.find("feature_set", given)
-        rows = self._database.rows(
-            "SELECT digest, json_extract(message, '$.featureKind'), checkpoint FROM feature_set "
-            "WHERE dataset = ? AND split = ?",
-            *printed.groups(),
-        )
+        dataset, split = printed.groups()
+        kind_of_features = value_at(feature_set.c.message, "featureKind")
+        query = select(feature_set.c.digest, kind_of_features, feature_set.c.checkpoint)
+        rows = self._database.rows(query.where(feature_set.c.dataset == dataset, feature_set.c.split == split))
         pooled = [row[0] for row in rows if row[1] != "flat"]
         is_one_checkpoint = len({row[2] for row in rows}) == 1
         candidates = pooled if pooled and is_one_checkpoint else [row[0] for row in rows]
@@ -125,7 +142,7 @@ class Finder:
             return candidates[0]
         kind = KINDS["feature_set"]
         if not candidates:
-            raise self._unknown(kind, given, "", ())
+            raise self._unknown(kind, given, "")
         raise self._refused(kind, given, f"several feature sets are {given!r}", candidates, "give the digest of one")
 
     def _refused(self, kind: Kind, given: str, said: str, candidates: list[str], mend: str) -> ServiceError:
@@ -137,47 +154,53 @@ class Finder:
 
     def _described(self, kind: Kind, id: str) -> str:
         """What a candidate is, of which checkpoint, and when it was registered."""
-        card_kind = CARD_KIND.get(kind.table, kind.table)
-        rows = self._database.rows(
-            f"SELECT t.said, strftime('%Y-%m-%d %H:%M', c.created, 'unixepoch') FROM "
-            f"(SELECT {kind.described} AS said FROM {kind.table} WHERE {kind.key} = ?) t "
-            "LEFT JOIN card c ON c.kind = ? AND c.id = ?",
-            id,
-            card_kind,
-            id,
-        )
-        said = [one for one in rows[0] if one]
-        if kind.table in ("checkpoint", "feature_set"):
+        key = kind.table.c[kind.key]
+        has_card = (card.c.kind == kind.card_kind) & (card.c.id == key)
+        statement = select(kind.described, card.c.created).outerjoin_from(kind.table, card, has_card).where(key == id)
+        described, created = self._database.rows(statement)[0]
+        said = [one for one in (described, created and _minute(created)) if one]
+        if kind.table in (checkpoint, feature_set):
             said[1:1] = self._checkpoint_of(kind, id)
         return ", ".join(said)
 
     def _checkpoint_of(self, kind: Kind, id: str) -> list[str]:
         """The checkpoint of a feature set, and the epoch; of a checkpoint, its run and epoch."""
-        if kind.table == "checkpoint":
-            query = "SELECT 'run ' || coalesce(run, '?') || ' epoch ' || coalesce(json_extract(message, '$.epoch'), 0) "
-            return [str(row[0]) for row in self._database.rows(f"{query} FROM checkpoint WHERE digest = ?", id)]
-        query = (
-            "SELECT 'checkpoint ' || substr(f.checkpoint, 1, 12) || coalesce(' epoch ' || "
-            "coalesce(json_extract(c.message, '$.epoch'), 0), '') || ' ' || json_extract(f.message, '$.featureKind') "
-            "FROM feature_set f LEFT JOIN checkpoint c ON c.digest = f.checkpoint WHERE f.digest = ?"
+        epoch = value_at(checkpoint.c.message, "epoch")
+        if kind.table is checkpoint:
+            rows = self._database.rows(select(checkpoint.c.run, epoch).where(checkpoint.c.digest == id))
+            return [f"run {run or '?'} epoch {epoch or 0}" for run, epoch in rows]
+        statement = (
+            select(feature_set.c.checkpoint, checkpoint.c.digest, epoch, value_at(feature_set.c.message, "featureKind"))
+            .outerjoin_from(feature_set, checkpoint, checkpoint.c.digest == feature_set.c.checkpoint)
+            .where(feature_set.c.digest == id)
         )
-        return [str(row[0]) for row in self._database.rows(query, id) if row[0]]
+        return [
+            f"checkpoint {of[:12]}{f' epoch {epoch or 0}' if known else ''} {features}"
+            for of, known, epoch, features in self._database.rows(statement)
+            if of and features
+        ]
 
-    def _unknown(self, kind: Kind, given: str, within: str, more: tuple[str, ...]) -> ServiceError:
+    def _unknown(self, kind: Kind, given: str, only: str) -> ServiceError:
         """An error that lists the newest names and ids there are."""
-        card_kind = CARD_KIND.get(kind.table, kind.table)
-        names = self._database.rows(
-            "SELECT name FROM name WHERE kind = ? ORDER BY given DESC, name LIMIT 50", card_kind
-        )
-        ids = self._database.rows(
-            f"SELECT {kind.key} FROM {kind.table} WHERE 1{within} ORDER BY rowid DESC LIMIT 20", *more
-        )
+        of_kind = select(name.c.name).where(name.c.kind == kind.card_kind)
+        names = self._database.rows(of_kind.order_by(name.c.given.desc(), name.c.name).limit(50))
+        ids = self._database.rows(_within(kind, only).order_by(kind.table.c.rowid.desc()).limit(20))
         known = ", ".join([row[0] for row in names] + [short(row[0]) for row in ids])
         hint = ""
         if re.fullmatch(r"[0-9a-f]{1,3}", given):
             hint = f" (the start of an id has at least {SHORTEST_START} characters)"
         said = f"there is no {kind.word} {given!r}{hint}; known: {known or 'there are none yet'}"
         return ServiceError(kind.error, said, name=given, known=known)
+
+
+def _within(kind: Kind, only: str) -> Select[Any]:
+    """Ids of a kind; of results, of one kind of answer if given."""
+    statement = select(kind.table.c[kind.key])
+    return statement.where(kind.table.c.kind == only) if only else statement
+
+
+def _minute(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def short(id: str) -> str:

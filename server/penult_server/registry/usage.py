@@ -7,11 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import disk_usage
 
+from sqlalchemy import select
+
 from penult_proto.v1 import storage_pb2 as pb
 from penult_server.registry.database import Database
 from penult_server.registry.deletion_plan import Sort
 from penult_server.registry.holdings import Holdings
+from penult_server.registry.integrity.place import MARK
+from penult_server.registry.sql.expressions import value_at
+from penult_server.registry.tables import dataset, job
+from penult_server.registry.tables import run as run_table
 from penult_server.stores.disk.sizes import Sizes
+from penult_server.stores.places.opening import bytes_elsewhere
 from penult_server.stores.runs import state_file
 
 KINDS = (
@@ -68,15 +75,16 @@ def read_facts(database: Database, holdings: Holdings) -> Facts:
     """Ask the registry. To be called on its thread."""
     registered = holdings.runs()
     runs = dict.fromkeys(registered, True)
-    datasets = {row[0]: row[1] for row in database.rows("SELECT id, json_extract(message, '$.spec.dataset') FROM run")}
-    query = """SELECT id, json_extract(message, '$.spec.finetune.dataset') FROM job
-        WHERE state != 'JOB_STATE_SUCCEEDED' AND json_type(message, '$.spec.finetune') IS NOT NULL"""
-    for id, name in database.rows(query):
+    query = select(run_table.c.id, value_at(run_table.c.message, "spec.dataset"))
+    datasets = {row[0]: row[1] for row in database.rows(query)}
+    has_spec = value_at(job.c.message, "spec.finetune").is_not(None)
+    query = select(job.c.id, value_at(job.c.message, "spec.finetune.dataset"))
+    for id, name in database.rows(query.where(job.c.state != "JOB_STATE_SUCCEEDED", has_spec)):
         runs.setdefault(id, False)
         datasets.setdefault(id, name)
     holders: dict[str, str] = {}
     # Oldest first: a checkpoint counts for the oldest of its runs.
-    for (run,) in database.rows("SELECT id FROM run ORDER BY created, rowid"):
+    for (run,) in database.rows(select(run_table.c.id).order_by(run_table.c.created, run_table.c.rowid)):
         for digest in registered[run].checkpoints:
             holders.setdefault(digest, run)
     first = {digest: run for run, digests in holdings.checkpoints_by_run().items() for digest in digests}
@@ -87,7 +95,7 @@ def read_facts(database: Database, holdings: Holdings) -> Facts:
         run_of_checkpoint=owners,
         checkpoint_of_features={one.digest: one.checkpoint for one in holdings.feature_sets()},
         features_of_grouping=holdings.groupings(),
-        dataset_digests={digest: name for name, digest in database.rows("SELECT name, digest FROM dataset")},
+        dataset_digests={digest: name for name, digest in database.rows(select(dataset.c.name, dataset.c.digest))},
         names=holdings.all_names(),
         users=holdings.users(),
     )
@@ -104,7 +112,7 @@ def add_up(root: Path, facts: Facts) -> pb.Usage:
                 _add_runs(root, facts, totals, sizes)
             case "tokens" | "logs" | "uploads":
                 _add_files(root / name, name, totals, sizes)
-            case _ if name.startswith("penult.db"):
+            case _ if name.startswith("penult.db") or name == MARK:
                 totals.add("registry", sizes.of(root / name))
             case _:
                 kind = "leftovers" if name.startswith(".") else "other"
@@ -141,7 +149,7 @@ def _add_things(folder: Path, facts: Facts, totals: _Totals, sizes: Sizes) -> No
         "datasets": facts.dataset_digests,
     }[folder.name]
     for digest in sorted(_entries(folder)):
-        size = sizes.of(folder / digest)
+        size = sizes.of(folder / digest) + bytes_elsewhere(folder / digest)
         if digest not in known:
             totals.add("leftovers", size)
             continue

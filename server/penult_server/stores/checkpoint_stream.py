@@ -17,7 +17,7 @@ from penult_proto.safetensors import (
     parse_header,
 )
 from penult_server.errors import ServiceError
-from penult_server.stores.checkpoints import CheckpointManifest, checkpoint_directory, corrupt, read_manifest
+from penult_server.stores.checkpoints import CheckpointManifest, checkpoint_files, corrupt, read_manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class CheckpointStream:
 
     def __init__(self, root: Path, digest: str) -> None:
         self.manifest: CheckpointManifest = read_manifest(root, digest)
-        self._directory = checkpoint_directory(root, digest)
+        self._directory = checkpoint_files(root, digest)
         self.sizes: dict[str, int] = {name: self._size(name) for name in self.manifest.files}
         """Bytes of the small files."""
         self._size(WEIGHTS_FILE)

@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from penult_proto.notes import NoteId
 from penult_proto.safetensors import WEIGHTS_FILE, WeightsDigest
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
-from penult_server.stores.disk.durable import staged_directory
 from penult_server.stores.disk.sealed import read_sealed, sealed_text
 from penult_server.stores.manifest import as_tuples
+from penult_server.stores.places.opening import files_of, store_of
+from penult_server.stores.places.store import AlteredError, Files
 
 MANIFEST_FILE = "manifest.json"
+FOLDER = "checkpoints"
 
 State = Mapping[str, NDArray[np.generic]]
 """Tensors by their names."""
@@ -143,12 +146,27 @@ def write_checkpoint(
     directory = checkpoint_directory(root, manifest.digest)
     if directory.exists():
         return read_manifest(root, manifest.digest)
-    with staged_directory(directory) as staging:
+    attempt = store_of(root).attempt(FOLDER)
+    try:
+        staging = attempt.directory
         save_file({name: np.asarray(tensor, order="C") for name, tensor in state.items()}, staging / WEIGHTS_FILE)
         for name, content in (files or {}).items():
             (staging / name).write_bytes(content)
-        (staging / MANIFEST_FILE).write_text(sealed_text(asdict(manifest)), encoding="utf-8")
+        attempt.commit(manifest.digest, sealed_text(asdict(manifest)), {}, partial(_is_whole, manifest))
+    finally:
+        attempt.discard()
     return read_manifest(root, manifest.digest)
+
+
+def _is_whole(manifest: CheckpointManifest, stored: Files) -> bool:
+    """Whether equal weights, which somebody else has just stored, can be read."""
+    try:
+        directory = stored.directory()
+        if any(_digest_of(directory / name) != digest for name, digest in manifest.files.items()):
+            return False
+        return digest_weights(load_file(directory / WEIGHTS_FILE)) == manifest.weights_digest
+    except (OSError, AlteredError, SafetensorError):
+        return False
 
 
 def manifest_text(manifest: CheckpointManifest) -> str:
@@ -158,7 +176,16 @@ def manifest_text(manifest: CheckpointManifest) -> str:
 
 def checkpoint_directory(root: Path, digest: str) -> Path:
     """Where a checkpoint lies."""
-    return root / "checkpoints" / digest
+    return root / FOLDER / digest
+
+
+def checkpoint_files(root: Path, digest: str) -> Path:
+    """Where its files can be read; fetched first, where they lie elsewhere. Raises ServiceError (STORE_CORRUPT)."""
+    directory = checkpoint_directory(root, digest)
+    try:
+        return files_of(directory).directory()
+    except (FileNotFoundError, AlteredError) as error:
+        raise corrupt(digest, directory / WEIGHTS_FILE, f"a file cannot be fetched: {error}") from error
 
 
 def has_checkpoint(root: Path, digest: str) -> bool:
@@ -173,7 +200,8 @@ def read_manifest(root: Path, digest: str) -> CheckpointManifest:
     that was written (its digest no longer follows from it).
     """
     directory = checkpoint_directory(root, digest)
-    if not directory.is_dir():
+    # On another machine of a cluster nothing has asked for it yet.
+    if not directory.is_dir() and not store_of(root).find(FOLDER, digest):
         raise ServiceError(
             ErrorKind.UNKNOWN_CHECKPOINT,
             f"there is no checkpoint {digest!r} in the store; list the runs for those that exist",
@@ -202,7 +230,7 @@ def read_state(root: Path, manifest: CheckpointManifest) -> dict[str, NDArray[np
 
     Raises ServiceError (STORE_CORRUPT), naming the file.
     """
-    directory = checkpoint_directory(root, manifest.digest)
+    directory = checkpoint_files(root, manifest.digest)
     for name, digest in manifest.files.items():
         _verify_file(manifest.digest, directory / name, digest)
     path = directory / WEIGHTS_FILE
@@ -247,9 +275,13 @@ def _manifest_from(content: dict[str, Any]) -> CheckpointManifest:
     return CheckpointManifest(**as_tuples(content), notes=notes)
 
 
+def _digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _verify_file(checkpoint: str, path: Path, digest: str) -> None:
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = _digest_of(path)
     except OSError as error:
         raise corrupt(checkpoint, path, f"it cannot be read: {error}") from error
     if found != digest:

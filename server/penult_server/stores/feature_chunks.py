@@ -4,20 +4,13 @@ What is done with a chunk are works: a work sees the chunks in order, one at a t
 chunk at the same time. There is memory for two chunks, so that rows are waited for only while a chunk is worked on.
 """
 
-# Zarr's arrays are generic over metadata that it does not name.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-
-from penult_server.stores.disk.durable import write_synced
 
 PLACES = 2
 
@@ -43,21 +36,28 @@ class Chunks:
     """Takes rows in order, any number at a time, and gives full chunks to the works."""
 
     def __init__(
-        self, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], works: Sequence[Callable[[Chunk], object]]
+        self,
+        shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
+        works: Sequence[Callable[[Chunk], object]],
+        *,
+        first_index: int = 0,
     ) -> None:
-        """`shapes`: shape of a chunk and type of every array; all chunks have as many rows."""
+        """`shapes`: shape of a chunk and type of every array; all chunks have as many rows.
+
+        `first_index`: number of the first chunk in the set.
+        """
         self._shapes = shapes
         self._capacity = next(iter(shapes.values()))[0][0]
         self._works = [(work, ThreadPoolExecutor(1, "chunks")) for work in works]
         self._places = [dict[str, NDArray[Any]]() for _ in range(PLACES)]
         self._busy = [list[Future[object]]() for _ in range(PLACES)]
-        self._index = 0
+        self._first_index = self._index = first_index
         self._n_waiting = 0
 
     @property
     def n_rows(self) -> int:
         """Rows taken so far."""
-        return self._index * self._capacity + self._n_waiting
+        return (self._index - self._first_index) * self._capacity + self._n_waiting
 
     def add(self, rows: Mapping[str, NDArray[Any]]) -> None:
         """Take rows of every array, which are copied. Raises what a work raised of rows that came before."""
@@ -88,8 +88,9 @@ class Chunks:
         """
         for _, thread in self._works:
             thread.shutdown(cancel_futures=True)
-        self._works, self._busy = [], [[] for _ in range(PLACES)]
-        self._places = [{} for _ in range(PLACES)]
+        self._works = []
+        self._busy = [list[Future[object]]() for _ in range(PLACES)]
+        self._places = [dict[str, NDArray[Any]]() for _ in range(PLACES)]
 
     def _memory(self) -> dict[str, NDArray[Any]]:
         """Where rows go now."""
@@ -111,20 +112,3 @@ class Chunks:
         for one in self._busy[place]:
             one.result()
         self._busy[place] = []
-
-
-class ChunkFiles:
-    """A work that writes the files of chunks, and knows their digests."""
-
-    def __init__(self, directory: Path, arrays: "Mapping[str, zarr.Array[Any]]") -> None:
-        self._directory = directory
-        self._arrays = arrays
-        self.digests: dict[str, str] = {}
-        """sha256 (hex) of every file written, by its path relative to the directory."""
-
-    def write(self, chunk: Chunk) -> None:
-        """The chunk of every array, flushed. Zarr would copy what is in memory as it is in the file."""
-        for name, values in chunk.memory.items():
-            place = (chunk.index, *(0 for _ in values.shape[1:]))
-            key = f"{name}/{self._arrays[name].metadata.encode_chunk_key(place)}"
-            self.digests[key] = write_synced(self._directory / key, values)

@@ -6,10 +6,10 @@ one, `soft` (N, V) float32; and `rule.NAME` for each array of the rule by which 
 
 import hashlib
 import io
-import time
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.row_ids import places_of
-from penult_server.stores.disk.durable import staged_directory
-from penult_server.stores.disk.sealed import read_sealed, sealed_text
+from penult_server.stores.disk.sealed import read_sealed, sealed_text, unsealed
+from penult_server.stores.places.opening import files_of, store_of
+from penult_server.stores.places.store import AlteredError, Files
 
 FOLDER = "groupings"
+ARRAYS = "arrays.npz"
 RULE = "rule."
 """How the names of a rule's arrays begin."""
 
@@ -60,37 +62,34 @@ class GroupingManifest:
 
 def write_grouping(root: Path, manifest: GroupingManifest, arrays: Mapping[str, NDArray[Any]]) -> GroupingManifest:
     """Store a grouping unless it is there, whole; returns the manifest that is there, with the digest of the arrays."""
-    _set_damaged_aside(root / FOLDER / manifest.digest)
     content = io.BytesIO()
     named: dict[str, Any] = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
     np.savez(content, **named)
     whole = content.getvalue()
     values = asdict(manifest) | {"arrays_sha256": hashlib.sha256(whole).hexdigest(), "arrays": sorted(arrays)}
-    with staged_directory(root / FOLDER / manifest.digest) as directory:
-        (directory / "arrays.npz").write_bytes(whole)
-        (directory / "manifest.json").write_text(sealed_text(values), encoding="utf-8")
+    attempt = store_of(root).attempt(FOLDER)
+    try:
+        files = {ARRAYS: attempt.put(ARRAYS, whole)}
+        attempt.commit(manifest.digest, sealed_text(values), files, partial(_is_whole, manifest.digest))
+    finally:
+        attempt.discard()
     return read_grouping_manifest(root, manifest.digest)
 
 
-def _set_damaged_aside(place: Path) -> None:
-    """Set a copy aside, where what nobody has registered yet was altered meanwhile."""
-    if place.exists():
-        try:
-            _ = StoredGrouping(place.parent.parent, place.name).arrays
-        except ServiceError:
-            place.rename(place.with_name(f".damaged-{place.name}-{time.time_ns()}"))
+def _is_whole(digest: str, stored: Files) -> bool:
+    """Whether what is there, and perhaps registered by nobody yet, is what was written."""
+    try:
+        stored.read(ARRAYS, _parsed(unsealed(json.loads(stored.manifest())), digest).arrays_sha256)
+    except (FileNotFoundError, KeyError, ValueError, TypeError):
+        return False
+    return True
 
 
 def read_grouping_manifest(root: Path, digest: str) -> GroupingManifest:
     """The manifest of a grouping. Raises ServiceError: UNKNOWN_GROUPING, STORE_CORRUPT."""
     path = root / FOLDER / digest / "manifest.json"
     try:
-        values = read_sealed(path)
-        for name in ("classes", "values", "arrays"):
-            values[name] = tuple(values[name])
-        manifest = GroupingManifest(**values)
-        if manifest.digest != digest:
-            raise ValueError(f"it is that of grouping {manifest.digest}")
+        return _parsed(read_sealed(path), digest)
     except FileNotFoundError as error:
         raise ServiceError(
             ErrorKind.UNKNOWN_GROUPING,
@@ -99,6 +98,15 @@ def read_grouping_manifest(root: Path, digest: str) -> GroupingManifest:
         ) from error
     except (KeyError, ValueError, TypeError) as error:
         raise _damaged(digest, path, f"its manifest cannot be read: {error}") from error
+
+
+def _parsed(values: dict[str, Any], digest: str) -> GroupingManifest:
+    """The manifest of its JSON. Raises KeyError, ValueError, TypeError for a damaged one, or another's."""
+    for name in ("classes", "values", "arrays"):
+        values[name] = tuple(values[name])
+    manifest = GroupingManifest(**values)
+    if manifest.digest != digest:
+        raise ValueError(f"it is that of grouping {manifest.digest}")
     return manifest
 
 
@@ -116,13 +124,13 @@ class StoredGrouping:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All of its arrays, compared with the digest they were stored with."""
         digest = self.manifest.digest
-        path = self._root / FOLDER / digest / "arrays.npz"
+        directory = self._root / FOLDER / digest
         try:
-            whole = path.read_bytes()
+            whole = files_of(directory).read(ARRAYS, self.manifest.arrays_sha256)
         except FileNotFoundError as error:
-            raise _damaged(digest, path, "its arrays are missing") from error
-        if hashlib.sha256(whole).hexdigest() != self.manifest.arrays_sha256:
-            raise _damaged(digest, path, "its arrays were altered")
+            raise _damaged(digest, directory / ARRAYS, "its arrays are missing") from error
+        except AlteredError as error:
+            raise _damaged(digest, directory / ARRAYS, "its arrays were altered") from error
         with np.load(io.BytesIO(whole), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 

@@ -1,8 +1,8 @@
 """What a stored feature set says about itself: `manifest.json`, written last and read first."""
 
-import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +11,9 @@ from penult_proto.notes import NoteId
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
 from penult_server.records import Attribute, LabelNames
-from penult_server.stores.disk.sealed import read_sealed, sealed_text
+from penult_server.stores.disk.sealed import unsealed
+from penult_server.stores.places.opening import files_of
+from penult_server.stores.places.store import MANIFEST
 
 FORMAT = 2
 """Number of the layout on disk; a newer one is refused, never guessed at. 2: moments packed in strips."""
@@ -54,12 +56,9 @@ class FeatureManifest:
     """sha256 (hex) of every file of the set but this one, by its path relative to the set."""
     notes: tuple[Note, ...] = ()
     """How the labels were read, where that is not obvious."""
+    moments_by: tuple[Mapping[str, Any], ...] = ()
+    """With what the moments of which ranges were multiplied; none without moments, and in sets of before."""
     format: int = FORMAT
-
-
-def write_manifest(directory: Path, manifest: FeatureManifest) -> None:
-    """Write `manifest.json`, with its digest; the caller makes it durable together with the directory."""
-    (directory / "manifest.json").write_text(sealed_text(asdict(manifest)), encoding="utf-8")
 
 
 def read_manifest(directory: Path) -> FeatureManifest:
@@ -71,12 +70,26 @@ def read_manifest(directory: Path) -> FeatureManifest:
     if not directory.is_dir():
         raise _not_stored(directory)
     try:
-        values = read_sealed(directory / "manifest.json")
+        return parse_manifest((directory / MANIFEST).read_text(encoding="utf-8"), directory.name)
+    except OSError as error:
+        if not directory.is_dir():  # deleted just now
+            raise _not_stored(directory) from error
+        raise _damaged(directory.name, error) from error
+
+
+def parse_manifest(text: str, digest: str) -> FeatureManifest:
+    """The manifest of a set from its text.
+
+    Raises ServiceError: STORE_CORRUPT when it is damaged or another set's, VERSION_MISMATCH when a newer penult wrote
+    it.
+    """
+    try:
+        values = unsealed(json.loads(text))
         if values.get("format", 0) > FORMAT:
             raise ServiceError(
                 ErrorKind.VERSION_MISMATCH,
-                f"feature set {directory.name} has format {values['format']}, this server reads up to {FORMAT}: "
-                "upgrade the server",
+                f"feature set {digest} has format {values['format']}, this server reads up to {FORMAT}: upgrade the "
+                "server",
             )
         known = {one.name for one in fields(FeatureManifest)}
         labels = LabelNames(**as_tuples(values.pop("labels")))
@@ -84,17 +97,29 @@ def read_manifest(directory: Path) -> FeatureManifest:
         notes = tuple(Note(NoteId(one["id"]), one["text"]) for one in values.pop("notes", []))
         plain = as_tuples({key: value for key, value in values.items() if key in known})
         manifest = FeatureManifest(labels=labels, attributes=attributes, notes=notes, **plain)
-        if manifest.digest != directory.name:
+        if manifest.digest != digest:
             raise ValueError(f"it is that of {manifest.digest}")
         return manifest
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        if not directory.is_dir():  # deleted just now
-            raise _not_stored(directory) from error
-        raise ServiceError(
-            ErrorKind.STORE_CORRUPT,
-            f"the manifest of feature set {directory.name} is missing or damaged ({error}); extract or upload it again",
-            digest=directory.name,
-        ) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(digest, error) from error
+
+
+def damaged_files(directory: Path, manifest: FeatureManifest) -> list[str]:
+    """Files that are missing or altered, wherever they lie. Raises ServiceError where nothing says where."""
+    return files_of(directory).damaged(manifest.files)
+
+
+def missing_files(directory: Path, manifest: FeatureManifest) -> list[str]:
+    """Files that are missing; nothing is read. Raises ServiceError where nothing says where they lie."""
+    return files_of(directory).missing(manifest.files)
+
+
+def _damaged(digest: str, error: Exception) -> ServiceError:
+    return ServiceError(
+        ErrorKind.STORE_CORRUPT,
+        f"the manifest of feature set {digest} is missing or damaged ({error}); extract or upload it again",
+        digest=digest,
+    )
 
 
 def _not_stored(directory: Path) -> ServiceError:
@@ -106,35 +131,3 @@ def _not_stored(directory: Path) -> ServiceError:
 def as_tuples(values: dict[str, Any]) -> dict[str, Any]:
     """JSON's lists as the tuples they were."""
     return {key: tuple(cast("list[Any]", value)) if isinstance(value, list) else value for key, value in values.items()}
-
-
-def hash_files(directory: Path, known: Mapping[str, str]) -> tuple[dict[str, str], int]:
-    """sha256 of every file below `directory` but the manifest, by relative path; and their total size.
-
-    Those in `known` are taken from there: they were made of what was written, in memory.
-    """
-    digests: dict[str, str] = {}
-    size = 0
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and path.name != "manifest.json":
-            key = path.relative_to(directory).as_posix()
-            digests[key] = known.get(key) or _digest_of(path)
-            size += path.stat().st_size
-    return digests, size
-
-
-def damaged_files(directory: Path, manifest: FeatureManifest) -> list[str]:
-    """Files that are missing or altered, by relative path."""
-    return [name for name, digest in manifest.files.items() if not _is_whole(directory / name, digest)]
-
-
-def _is_whole(path: Path, digest: str) -> bool:
-    try:
-        return _digest_of(path) == digest
-    except FileNotFoundError:
-        return False
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from penult_server.stores.disk.durable import STAGING_PREFIX, sync_path
+from penult_server.stores.disk.durable import STAGING_PREFIX, staged, sync_path
+from penult_server.stores.places.opening import removed_elsewhere
 
 ASIDE_PREFIX = ".deleted-"
 FOLDERS = ("checkpoints", "datasets", "features", "groupings", "logs", "runs", "tokens")
@@ -63,12 +64,18 @@ def condemn(asides: Sequence[Aside]) -> list[Path]:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Remove files and directories; what cannot be removed is tried again at the next start."""
+    """Remove files and directories, and what lies elsewhere of things; what cannot be is tried at the next start."""
     for path in paths:
         if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+            if removed_elsewhere(path):
+                shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def remove_left(parent: Path) -> None:
+    """Remove what writers that died left in `parent` and the directories in it. Only when no writer is alive."""
+    remove(list(staged(parent)))
 
 
 def recover(root: Path, is_known: Callable[[str, str], bool]) -> None:

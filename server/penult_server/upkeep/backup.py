@@ -11,10 +11,12 @@ from penult_proto.errors import ErrorKind
 from penult_server.datasets.stored import REGISTRATION_FILE
 from penult_server.errors import ServiceError
 from penult_server.registry.integrity.copies import copy_registry
+from penult_server.registry.integrity.files import opened
 from penult_server.stores.disk.durable import staged_directory, write_file
 from penult_server.stores.disk.sealed import read_sealed, sealed_text, things
+from penult_server.stores.places.opening import read_place
 from penult_server.upkeep.damage import Verification
-from penult_server.upkeep.verify import REGISTRY, opened, tables_of, verify_store
+from penult_server.upkeep.verify import REGISTRY, verify_store
 
 ABOUT = "backup.json"
 ATTEMPTS = 5
@@ -31,6 +33,7 @@ def back_up(root: Path, target: Path, *, links: bool) -> Verification:
     Returns what a look at all of the copy finds. Raises ServiceError (INVALID_ARGUMENT).
     """
     _check_store(root)
+    _check_own(root)
     _check_absent(target)
     if target.resolve().is_relative_to(root.resolve()):
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"a backup cannot lie within its store: {target} is in {root}")
@@ -95,13 +98,8 @@ def _copy_store(root: Path, staging: Path, *, links: bool) -> None:
 
 
 def _registered(registry: Path) -> dict[str, list[str]]:
-    with opened(registry) as connection:
-        known = {
-            folder: [str(row[0]) for row in connection.execute(f"SELECT DISTINCT {column} FROM {table}")]
-            for folder, (table, column) in tables_of(connection).items()
-        }
-        query = "SELECT id FROM run UNION SELECT id FROM job"
-        return known | {"runs": [str(row[0]) for row in connection.execute(query)]}
+    with opened(registry) as file:
+        return {folder: sorted(names) for folder, names in file.registered().items()}
 
 
 def _copy(source: Path, target: Path, *, links: bool) -> None:
@@ -138,6 +136,16 @@ def _move_images(staging: Path, before: Path, after: Path) -> None:
         if place.is_relative_to(before):
             moved = registration | {"directory": str(after / place.relative_to(before))}
             write_file(path, sealed_text(moved, indent=None).encode())
+
+
+def _check_own(root: Path) -> None:
+    place = read_place(root)
+    if place is not None:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"checkpoints and features of {root} lie in {place.url}, which is not copied file by file: keep "
+            "versions of that bucket, or replicate it, by its own means, and copy the root while no server runs",
+        )
 
 
 def _check_store(root: Path) -> None:

@@ -17,8 +17,11 @@ from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.integrity.collecting import GRACE_SECONDS, Collected, collect
+from penult_server.registry.integrity.place import check_is_file
 from penult_server.registry.jobs import JobTable
+from penult_server.settings import add_registry
 from penult_server.status import translate
+from penult_server.stores.places.opening import COLLECT_SECONDS, store_of
 from penult_server.stores.removal import remove
 from penult_server.upkeep.backup import back_up, restore
 from penult_server.upkeep.damage import Verification
@@ -57,6 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--older-than", type=seconds, default=GRACE_SECONDS, metavar="AGE", help="36h, 30d, 4w (default: 30d)"
     )
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
+    add_registry(gc)
     for command in (verify, repair, backup, again, gc):
         command.add_argument("--root", type=Path, required=True, metavar="DIR", help="directory of the store")
         command.add_argument("--json", action="store_true", help="print the answer as JSON")
@@ -97,6 +101,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _repair(options: argparse.Namespace) -> int:
     _check_there(options.root)
+    check_is_file(
+        options.root, "restore the database from a copy of pg_dump's; `penult store verify` looks at the files"
+    )
     with _locked(options.root):
         said = repair_store(options.root)
     sys.stdout.write(f"{json.dumps(said, indent=1) if options.json else chr(10).join(said)}\n")
@@ -104,6 +111,11 @@ def _repair(options: argparse.Namespace) -> int:
 
 
 def _backup(options: argparse.Namespace) -> int:
+    check_is_file(
+        options.root,
+        "copy that first, by pg_dump, then the directory, whose files never change once they are in place; a copy of "
+        "the directory that is younger than the database's lacks nothing",
+    )
     return _say(back_up(options.root, options.target, links=options.links), as_json=options.json)
 
 
@@ -113,10 +125,13 @@ def _restore(options: argparse.Namespace) -> int:
 
 def _collect(options: argparse.Namespace) -> int:
     _check_there(options.root)
-    with _locked(options.root), closing(Database(options.root / REGISTRY)) as database:
+    with _locked(options.root), closing(Database(options.registry or options.root / REGISTRY)) as database:
+        if not database.claim():
+            raise ServiceError(ErrorKind.STORE_LOCKED, f"a server serves {database.place}: stop it, or use --keep-days")
         deletions = Deletions(database, options.root, Catalog(database, options.root), JobTable(database))
         collected = collect(database, deletions, options.root, options.older_than, dry_run=options.dry_run)
         if not options.dry_run:
+            store_of(options.root).collect(max(options.older_than, COLLECT_SECONDS))
             remove(options.root / name for name in collected.files)
             deletions.reserve.keep()
     return _say(collected, as_json=options.json)

@@ -1,7 +1,6 @@
 """The registry made anew: what of it is whole, else its last copy, and what the manifests know besides."""
 
 import shutil
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,21 +11,22 @@ from google.protobuf.json_format import ParseDict, ParseError
 
 from penult_proto.v1 import groupings_pb2, runs_pb2
 from penult_server.datasets.stored import RegisteredDataset
-from penult_server.errors import ServiceError
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.messages import checkpoint_to_proto, dataset_to_proto, feature_set_to_proto
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
-from penult_server.registry.integrity import seals
 from penult_server.registry.integrity.copies import COPY, copy_registry
-from penult_server.registry.schema import COLUMNS, NEWEST_NAME, THINGS
-from penult_server.registry.summaries import summary_row
+from penult_server.registry.integrity.files import TABLES_OF, drop_damaged, opened
+from penult_server.registry.tables import TABLES
 from penult_server.stores import checkpoints
 from penult_server.stores.disk.durable import STAGING_PREFIX, sync_path, sync_tree
 from penult_server.stores.disk.sealed import SEAL, add_seals, sealed_files, things
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import read_manifest
+from penult_server.stores.places.opening import read_place, store_of
+from penult_server.stores.places.store import KINDS
 from penult_server.stores.runs import read_run_record
-from penult_server.upkeep.verify import REGISTRY, TABLES_OF, opened, structure_of
+from penult_server.upkeep.verify import REGISTRY
 
 
 def repair_store(root: Path) -> list[str]:
@@ -35,6 +35,7 @@ def repair_store(root: Path) -> list[str]:
     The old file is kept beside it. Damaged files are not touched: `verify_store` names them.
     """
     said: list[str] = []
+    _find_elsewhere(root, said)
     _seal_old_manifests(root, said)
     work = Path(tempfile.mkdtemp(prefix=f"{STAGING_PREFIX}repair-", dir=root))
     try:
@@ -61,10 +62,10 @@ def _begin(root: Path, target: Path) -> list[str]:
             continue
         try:
             copy_registry(source, target)
-            forgotten = _drop_damaged(target)
-            with opened(target) as connection:
-                wrong = structure_of(connection)
-        except sqlite3.Error as error:
+            forgotten = drop_damaged(target)
+            with opened(target) as file:
+                wrong = file.structure()
+        except RegistryUnavailable as error:
             wrong = [str(error)]
         else:
             if not wrong:
@@ -78,53 +79,17 @@ def _begin(root: Path, target: Path) -> list[str]:
     ]
 
 
-def _drop_damaged(path: Path) -> list[str]:
-    """Forget the rows that are not what was written: a wrong number would be worse than none. Raises sqlite3.Error."""
-    said: list[str] = []
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        seals.install(connection)
-        if not connection.execute("PRAGMA user_version").fetchone()[0]:
-            raise sqlite3.DatabaseError("it is empty")
-        if not seals.has_seals(connection):
-            return said
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("BEGIN")
-        # What is no JSON any more has no place in an index, from which it could not be taken either.
-        there = {one.table for one in seals.tables_in(connection)}
-        indexes = [f"{table}_by_{name}" for table in there & set(COLUMNS) for name in COLUMNS[table]]
-        query = "SELECT sql FROM sqlite_master WHERE name = ?"
-        made = [connection.execute(query, (one,)).fetchone()[0] for one in indexes]
-        for one in indexes:
-            connection.execute(f"DROP INDEX {one}")
-        for row in list(seals.damaged_rows(connection)):
-            said.append(f"forgotten: {row}")
-            if row.table == "job":
-                connection.execute("DELETE FROM job_event WHERE job = ?", (row.id,))
-            id = seals.TABLES[row.table].id(row.table)
-            connection.execute(f"DELETE FROM {row.table} WHERE {id} = ?", (row.id,))
-        for sql in made:
-            connection.execute(sql)
-        _complete(connection)
-        seals.seal_all(connection)
-        connection.execute("COMMIT")
-    return said
-
-
-def _complete(connection: sqlite3.Connection) -> None:
-    """Give things their cards again, and answers their summaries, where those were damaged."""
-    there = {one.table for one in seals.tables_in(connection)}
-    for kind, key in THINGS.items():
-        if kind not in there:
-            continue
-        connection.execute(
-            f"INSERT INTO card (kind, id, created) SELECT '{kind}', t.{key}, ? FROM {kind} t WHERE NOT EXISTS "
-            f"(SELECT 1 FROM card c WHERE c.kind = '{kind}' AND c.id = t.{key})",
-            (time.time(),),
-        )
-    connection.execute(NEWEST_NAME)
-    query = "SELECT digest, kind, message FROM result WHERE digest NOT IN (SELECT digest FROM summary)"
-    for digest, kind, message in connection.execute(query).fetchall():
-        connection.execute("INSERT INTO summary VALUES (?, ?, ?, ?, ?)", summary_row(digest, kind, bytes(message)))
+def _find_elsewhere(root: Path, said: list[str]) -> None:
+    """Give things their directories again that lie in the root's bucket and have none."""
+    place = read_place(root)
+    if place is None:
+        return
+    store = store_of(root)
+    for kind in KINDS:
+        lost = [one for one in store.digests(kind) if not (root / kind / one).is_dir()]
+        found = sum(store.find(kind, digest) for digest in lost)
+        if found:
+            said.append(f"found in {place.url}: {found} {kind} without a directory in the root")
 
 
 def _seal_old_manifests(root: Path, said: list[str]) -> None:
@@ -137,10 +102,11 @@ def _seal_old_manifests(root: Path, said: list[str]) -> None:
 def _forget_missing(root: Path, database: Database, said: list[str]) -> None:
     """Things whose directories are gone; asked for again, they are made again."""
     for folder, (table, column) in TABLES_OF.items():
-        for (digest,) in database.rows(f"SELECT DISTINCT {column} FROM {table}"):
+        rows = TABLES[table]
+        for (digest,) in database.rows(rows.select().with_only_columns(rows.c[column]).distinct()):
             if not (root / folder / digest).is_dir():
                 with database.transaction() as connection:
-                    connection.execute(f"DELETE FROM {table} WHERE {column} = ?", (digest,))
+                    connection.execute(rows.delete().where(rows.c[column] == digest))
                 said.append(f"forgotten: {table.replace('_', ' ')} {digest}, whose directory is gone")
 
 
@@ -148,7 +114,8 @@ def _add_from_manifests(root: Path, catalog: Catalog, database: Database, said: 
     """What lies in the store, is whole, and is not registered."""
     for folder, add in _ADDERS.items():
         table, column = TABLES_OF.get(folder, ("run", "id"))
-        known = {row[0] for row in database.rows(f"SELECT {column} FROM {table}")}
+        rows = TABLES[table]
+        known = {row[0] for row in database.rows(rows.select().with_only_columns(rows.c[column]))}
         added = 0
         for thing in things(root, folder):
             if thing.name in known:

@@ -1,30 +1,24 @@
 """Every file, manifest and row of a store compared with its digest. Nothing is changed."""
 
-import sqlite3
-from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from penult_server.datasets.stored import RegisteredDataset
-from penult_server.errors import ServiceError
-from penult_server.registry.integrity import seals
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.registry.integrity.commits import count_file
+from penult_server.registry.integrity.files import TABLES_OF, RegistryFile, opened
+from penult_server.registry.integrity.place import place_of
 from penult_server.stores.checkpoint_stream import CheckpointStream
 from penult_server.stores.disk.sealed import SEALED_FILES, things
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import damaged_files, read_manifest
 from penult_server.stores.neighbours import damaged_graphs
+from penult_server.stores.places.opening import damaged_elsewhere
 from penult_server.stores.runs import read_run_manifest, read_run_record, state_file
 from penult_server.upkeep.damage import Verification
 from penult_server.upkeep.training_state import damage_of_state
 
 REGISTRY = "penult.db"
-TABLES_OF = {
-    "checkpoints": ("checkpoint", "digest"),
-    "datasets": ("dataset", "digest"),
-    "features": ("feature_set", "digest"),
-    "groupings": ("grouping", "digest"),
-}
 
 
 def verify_store(root: Path) -> Verification:
@@ -48,78 +42,49 @@ def verify_store(root: Path) -> Verification:
     return found
 
 
-@contextmanager
-def opened(path: Path) -> Generator[sqlite3.Connection, None, None]:
-    """A registry for reading alone, whatever its version. Raises sqlite3.Error."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        seals.install(connection)
-        yield connection
-
-
-def structure_of(connection: sqlite3.Connection) -> list[str]:
-    """What SQLite finds wrong."""
-    return [str(row[0]) for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
-
-
 def _verify_registry(root: Path, found: Verification) -> dict[str, set[str]] | None:
     """Names of registered things by their folder; None where the registry cannot say."""
     path = root / REGISTRY
+    if place_of(root):  # PostgreSQL looks after its own
+        return None
     if not path.is_file() or not path.stat().st_size:
         there = [folder for folder in SEALED_FILES if any(things(root, folder))]
         if there:
             found.add("registry", REGISTRY, f"it is missing or empty beside {', '.join(there)}")
         return None
     try:
-        with opened(path) as connection:
-            for line in structure_of(connection):
+        with opened(path) as file:
+            for line in file.structure():
                 found.add("registry", REGISTRY, line.splitlines()[0])
-            if not seals.has_seals(connection):
+            if not file.has_seals:
                 found.add("registry", REGISTRY, "it is of an earlier version, without digests: a server adds them")
                 return None
-            _verify_rows(path, connection, found)
-            return _registered(connection)
-    except sqlite3.Error as error:
+            _verify_rows(path, file, found)
+            return file.registered()
+    except RegistryUnavailable as error:
         found.add("registry", REGISTRY, f"it cannot be read: {error}")
         return None
 
 
-def _verify_rows(path: Path, connection: sqlite3.Connection, found: Verification) -> None:
-    for row in seals.damaged_rows(connection):
+def _verify_rows(path: Path, file: RegistryFile, found: Verification) -> None:
+    for row in file.damaged_rows():
         found.add("registry", f"{row.table} {row.id}", f"its row is {row.what}")
-    found.checked["rows"] = int(connection.execute("SELECT count(*) FROM seal").fetchone()[0])
-    (committed,) = connection.execute("SELECT n FROM commit_count").fetchone()
+    found.checked["rows"] = file.n_sealed()
+    committed = file.committed()
     try:
         noted = int(count_file(path).read_text())
     except (OSError, ValueError):
         return
     # Read before the count: a server that commits meanwhile would be ahead of what was read.
-    if noted > committed and not _grew(connection, noted):
+    if noted > committed and file.committed() < noted:
         found.add(
             "registry", REGISTRY, f"the last {noted - committed} changes are lost: its -wal is missing or damaged"
         )
 
 
-def _grew(connection: sqlite3.Connection, noted: int) -> bool:
-    return int(connection.execute("SELECT n FROM commit_count").fetchone()[0]) >= noted
-
-
-def tables_of(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
-    """What of `TABLES_OF` a registry has: one of an earlier version has not all of them."""
-    there = {one.table for one in seals.tables_in(connection)}
-    return {folder: (table, column) for folder, (table, column) in TABLES_OF.items() if table in there}
-
-
-def _registered(connection: sqlite3.Connection) -> dict[str, set[str]]:
-    known = {
-        folder: {str(row[0]) for row in connection.execute(f"SELECT {column} FROM {table}")}
-        for folder, (table, column) in tables_of(connection).items()
-    }
-    known["runs"] = {str(row[0]) for row in connection.execute("SELECT id FROM run UNION SELECT id FROM job")}
-    return known
-
-
 def _checkpoint(root: Path, digest: str, found: Verification) -> None:
     CheckpointStream(root, digest).verify()
+    _elsewhere(root / "checkpoints" / digest, "checkpoint", found)
 
 
 def _features(root: Path, digest: str, found: Verification) -> None:
@@ -133,6 +98,13 @@ def _features(root: Path, digest: str, found: Verification) -> None:
 
 def _grouping(root: Path, digest: str, found: Verification) -> None:
     _ = StoredGrouping(root, digest).arrays
+    _elsewhere(root / "groupings" / digest, "grouping", found)
+
+
+def _elsewhere(directory: Path, kind: str, found: Verification) -> None:
+    """What was read may have come from this machine's cache."""
+    for name in damaged_elsewhere(directory):
+        found.add(kind, directory.name, f"its file {name} is missing or altered in the bucket")
 
 
 def _dataset(root: Path, digest: str, found: Verification) -> None:

@@ -7,7 +7,6 @@ makes tokens: who has stolen one cannot make more, and revoking works where no s
 import fcntl
 import json
 import re
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -18,8 +17,12 @@ from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_proto.roles import Role
-from penult_server.errors import ServiceError
-from penult_server.registry.database import SCHEMA_VERSION, Database
+from penult_server.errors import RegistryUnavailable, ServiceError
+from penult_server.registry.database import Database
+from penult_server.registry.integrity.files import opened
+from penult_server.registry.integrity.place import check_is_file
+from penult_server.registry.migrations import HEAD
+from penult_server.settings import add_registry
 from penult_server.users.tokens import Token, TokenTable
 
 SECONDS = {"m": 60, "h": 3600, "d": 86400}
@@ -43,6 +46,7 @@ def add_parser(commands: Any) -> None:
     revoke.add_argument("name", help="its name or id")
     for action in (create, listed, revoke):
         action.add_argument("--root", type=Path, required=True, metavar="DIR", help="directory of the store")
+        add_registry(action)
 
 
 def run(options: dict[str, Any]) -> int:
@@ -51,12 +55,12 @@ def run(options: dict[str, Any]) -> int:
         options["action"]
     ]
     try:
-        with _tokens(options["root"]) as tokens:
+        with _tokens(options["root"], options["registry"]) as tokens:
             action(tokens, options)
     except ServiceError as error:
         sys.stderr.write(f"penult token: {error.message} [{error.kind}]\n")
         return 1
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, RegistryUnavailable) as error:
         sys.stderr.write(f"penult token: the registry of {options['root']} cannot be used: {error}\n")
         return 1
     return 0
@@ -109,9 +113,14 @@ def _date(seconds: float) -> str:
 
 
 @contextmanager
-def _tokens(root: Path) -> Generator[TokenTable, None, None]:
+def _tokens(root: Path, url: str) -> Generator[TokenTable, None, None]:
     """The tokens of a root. Raises ServiceError for none, and for one that a server of another version serves."""
+    if url:
+        with closing(Database(url)) as database:
+            yield TokenTable(database)
+        return
     path = root / "penult.db"
+    check_is_file(root, "give it by --registry, or by PENULT_REGISTRY")
     if not path.is_file():
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
@@ -128,11 +137,11 @@ def _tokens(root: Path) -> Generator[TokenTable, None, None]:
 
 
 def _check_version(path: Path) -> None:
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
+    with opened(path) as file:
+        version = file.schema()
+    if version != HEAD:
         raise ServiceError(
             ErrorKind.VERSION_MISMATCH,
-            f"the server that runs there has a registry of schema {version}, this version {SCHEMA_VERSION}: start the "
+            f"the server that runs there has a registry of schema {version}, this version {HEAD}: start the "
             "server anew with this version",
         )

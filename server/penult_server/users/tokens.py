@@ -6,17 +6,18 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from penult_proto.errors import ErrorKind
 from penult_proto.roles import Role
 from penult_server.errors import ServiceError, unknown
 from penult_server.registry.database import Database
-from penult_server.registry.integrity import seals
+from penult_server.registry.tables import token as tokens
 
 PREFIX = "pen_"
 """By which scanners for secrets find tokens."""
 MOST_NAME = 64
-_COLUMNS = "id, name, sha256, user, role, created, expires, last_used, revoked"
+_COLUMNS = ("id", "name", "sha256", "user", "role", "created", "expires", "last_used", "revoked")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +55,14 @@ class TokenTable:
 
     def version(self) -> str:
         """Another text whenever another process has written to the registry."""
-        return str(self._database.rows("PRAGMA data_version")[0][0])
+        return self._database.tokens_version()
 
     def all(self) -> list[Token]:
         """Every token that there is or was, the oldest first; one whose row was altered is none."""
-        intact, join = seals.joined("token")
-        sealed = f"SELECT t.rowid AS row, t.*, {intact} AS is_intact FROM token t {join}"
-        rows = self._database.rows(f"SELECT {_COLUMNS}, is_intact FROM ({sealed}) ORDER BY created, row")
-        return [_token(row[:-1]) for row in rows if row[-1]]
+        query = tokens.select().with_only_columns(*(tokens.c[name] for name in _COLUMNS))
+        query = query.order_by(tokens.c.created, tokens.c.rowid)
+        rows = self._database.rows(self._database.checking(tokens, query))
+        return [_token(row[: len(_COLUMNS)]) for row in rows if self._database.is_intact(row)]
 
     def create(self, name: str, *, user: str, role: Role, expires: float | None) -> tuple[Token, str]:
         """A new token, and its secret, which is kept nowhere. Raises ServiceError: INVALID_ARGUMENT, NAME_TAKEN."""
@@ -76,12 +77,13 @@ class TokenTable:
         secret = PREFIX + secrets.token_urlsafe(32)
         id = uuid.uuid4().hex[:12]
         with self._database.transaction() as connection:
-            if connection.execute("SELECT 1 FROM token WHERE name = ? AND revoked IS NULL", (name,)).fetchone():
+            query = tokens.select().where(tokens.c.name == name, tokens.c.revoked.is_(None))
+            if connection.execute(query).first():
                 raise ServiceError(
                     ErrorKind.NAME_TAKEN, f"there is a token {name!r} already: revoke it or choose another name"
                 )
             values = (id, name, secret_digest(secret), user, role.value, time.time(), expires)
-            connection.execute(f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)", values)
+            connection.execute(tokens.insert().values(dict(zip(_COLUMNS, values, strict=False))))
         return next(one for one in self.all() if one.id == id), secret
 
     def revoke(self, name: str) -> Token:
@@ -91,17 +93,17 @@ class TokenTable:
         if found is None:
             raise unknown(ErrorKind.INVALID_ARGUMENT, "token", name, [one.name for one in valid])
         with self._database.transaction() as connection:
-            connection.execute("UPDATE token SET revoked = ? WHERE id = ?", (time.time(), found.id))
+            connection.execute(tokens.update().where(tokens.c.id == found.id).values(revoked=time.time()))
         return next(one for one in self.all() if one.id == found.id)
 
     def note_used(self, used: Mapping[str, float]) -> None:
         """Write down when tokens, by their ids, were last shown."""
         with self._database.transaction() as connection:
-            rows = [(at, id) for id, at in used.items()]
-            connection.executemany("UPDATE token SET last_used = ? WHERE id = ?", rows)
+            for id, at in used.items():
+                connection.execute(tokens.update().where(tokens.c.id == id).values(last_used=at))
 
 
-def _token(row: "tuple[str, ...]") -> Token:
+def _token(row: "tuple[Any, ...]") -> Token:
     id, name, sha256, user, role, created, expires, last_used, revoked = row
     times = [float(one) if one else None for one in (expires, last_used, revoked)]
     return Token(

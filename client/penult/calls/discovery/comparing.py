@@ -59,7 +59,7 @@ class _Asked:
     head: AnyHeadLike | None
     test: FeatureSet | None
     preset: Preset
-    replicates: int
+    replicates: int | None
     seed: int
     timeout: float
     progress: bool | None
@@ -81,7 +81,7 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
         methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
         groupings: Mapping[str, GroupingLike] | None = None,
         preset: Preset = "dfr",
-        replicates: int = 0,
+        replicates: int | None = 0,
         seed: int = 0,
         timeout: float = 3600.0,
         progress: bool | None = None,
@@ -105,7 +105,7 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
         groupings : further groupings of these rows, uploaded ones or a consensus, by the names of their rows.
         preset : of the refits; one that is about groups.
         replicates : of the `spectra` by the found groups, whose imbalance tells more than chance where true groups are
-            not known: ``.imbalance_p``; 0 for none.
+            not known: ``.imbalance_p``; 0 for none, None as of `spectra`: those of large groups without replicates.
         seed : of the methods and of the refits.
         timeout : seconds for each of the calls.
         progress : show how far each is, after a second; None: on a terminal and in a notebook.
@@ -124,7 +124,7 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
             head=head,
             test=None if test is None else self.features.get(test),
             preset=preset,
-            replicates=coerce.whole("replicates", replicates, 0),
+            replicates=None if replicates is None else coerce.whole("replicates", replicates, 0),
             seed=coerce.seed(seed),
             timeout=timeout,
             progress=progress,
@@ -178,7 +178,7 @@ class Comparing(Discovering, Spectral, Refitting, Predicting):
             row = replace(row, grouping=grouping.digest, n_groups=grouping.n_groups, seconds=time.monotonic() - began)
             if asked.features.labels.attribute_values:
                 row = self._agreement(row, grouping, asked)
-            if asked.replicates:
+            if asked.replicates != 0:
                 row = replace(row, imbalance_p=self._imbalance(grouping, asked))
             if asked.test is None:
                 return row

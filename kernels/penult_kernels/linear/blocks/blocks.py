@@ -26,6 +26,7 @@ from penult_kernels.linear.blocks.inputs import (
 from penult_kernels.linear.blocks.scaling import Scaling
 from penult_kernels.linear.blocks.scalings import ProblemScalings
 from penult_kernels.linear.problem import Head, Intercept, Link, Problem
+from penult_kernels.rows import ArrayRows, RowSource, is_source
 from penult_kernels.sampling.balancing import EmptyLabelError
 
 
@@ -270,12 +271,13 @@ class Preparation:
             self._seen_offsets[key] = _difference(offset.T, columns, halves).T
         return self._seen_offsets[key]
 
-    def logits(self, rows: Array, head: Head) -> Array:
+    def logits(self, rows: Array | RowSource, head: Head) -> Array:
         """Logits (M, C) of a head on rows (M, D) of features."""
-        xp = array_namespace(rows)
+        source = rows if is_source(rows) else ArrayRows(rows)
+        xp = array_namespace(source.like)
         weight, bias = self._in_float64(head.weight), self._in_float64(head.bias)
-        tiles = blocks(rows.shape[0], budget.of(rows).rows_per_tile)
-        return xp.concat([xp.astype(rows[tile, :], xp.float64) @ weight.T + bias for tile in tiles], axis=0)
+        tiles = blocks(source.shape[0], budget.of(source.like).rows_per_tile)
+        return xp.concat([xp.astype(source.block(tile), xp.float64) @ weight.T + bias for tile in tiles], axis=0)
 
     def start(self, problem: Problem) -> Array | None:
         """[V, c] (C, D + 1) to start from in the space solved, less the center."""

@@ -81,22 +81,28 @@ def fitted_scaling(
     columns: NDArray[np.int64] | None = None,
 ) -> Scaling:
     """Mean and standard deviation (divisor n, unweighted) of the rows; constant columns get an infinite scale."""
-    xp = array_namespace(features)
-    n_used = features.shape[0] if rows is None else rows.size
+    n_used = int(features.shape[0]) if rows is None else rows.size
+    return scaling_of_tiles(lambda: (z for _, z in tiles_of(features, rows, columns=columns)), n_used, check)
+
+
+def scaling_of_tiles(tiles: Callable[[], Iterator[Array]], n_rows: int, check: Callable[[], None]) -> Scaling:
+    """The same of rows (n, D) that are read twice, a tile (t, D) in float64 at a time."""
     parts: list[tuple[Array, Array, Array]] = []
-    for _, z in tiles_of(features, rows, columns=columns):
+    for z in tiles():
         check()
+        xp = array_namespace(z)
         parts.append((xp.min(z, axis=0), xp.max(z, axis=0), xp.sum(z, axis=0)))
+    xp = array_namespace(parts[0][0])
     smallest = xp.min(xp.stack([part[0] for part in parts]), axis=0)
     largest = xp.max(xp.stack([part[1] for part in parts]), axis=0)
-    mean = xp.sum(xp.stack([part[2] for part in parts]), axis=0) / n_used
+    mean = xp.sum(xp.stack([part[2] for part in parts]), axis=0) / n_rows
     # Compared exactly: the rounded mean of a constant column may differ from its value, which would give a scale > 0.
     mean = xp.where(smallest == largest, smallest, mean)
     squares: list[Array] = []
-    for _, z in tiles_of(features, rows, columns=columns):
+    for z in tiles():
         check()
         squares.append(xp.sum((z - mean) ** 2, axis=0))
-    scale = xp.sqrt(xp.sum(xp.stack(squares), axis=0) / n_used)
+    scale = xp.sqrt(xp.sum(xp.stack(squares), axis=0) / n_rows)
     return _without_constants(mean, xp.where(smallest == largest, 0.0, scale))
 
 

@@ -89,15 +89,14 @@ def choose(
     request: pb.RefitRequest,
     tuned: Sequence[CandidateFit | Exception],
     scorer: HeadScorer,
-    reference: Array,
     maker: ProblemMaker,
 ) -> Choice:
     """The first (or last) candidate with the best score. If all failed, raises the error of the first."""
     fitted = [one for one in tuned if not isinstance(one, Exception)]
     if not fitted:
         possible(tuned[0])
-    weights = asarray_like(np.stack([one.weight for one in fitted]), reference)
-    accuracies = scorer.group_accuracies(weights, asarray_like(np.stack([one.bias for one in fitted]), reference))
+    weights = asarray_like(np.stack([one.weight for one in fitted]), scorer.like)
+    accuracies = scorer.group_accuracies(weights, asarray_like(np.stack([one.bias for one in fitted]), scorer.like))
     metrics = (metric_of(request), SelectionMetric.WORST_GROUP, SelectionMetric.AVERAGE)
     scores = np.stack([scorer.scores(accuracies, metric) for metric in metrics], axis=1)
     places = np.flatnonzero([not isinstance(one, Exception) for one in tuned])

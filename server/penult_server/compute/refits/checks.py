@@ -98,7 +98,7 @@ def _match_scalers(
 
 def check_sizes(request: pb.RefitRequest, rows: RowChooser) -> None:
     """Raise ServiceError (INVALID_ARGUMENT) where the head, or the plan that is asked for, is too large to be sent."""
-    n_features = int(rows.resident.features.shape[1])
+    n_features = rows.labelled.manifest.n_features
     if 8 * rows.n_classes * (n_features + 1) > MOST_BYTES:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,

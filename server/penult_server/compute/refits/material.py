@@ -1,4 +1,4 @@
-"""Inputs of refits: resident features, and the logits, heads and scalers of their sets."""
+"""Inputs of refits: features in memory or rows of the store, and the logits, heads and scalers of their sets."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.linear.blocks.scaling import Scaling, fitted_scaling
+from penult_kernels import budget
+from penult_kernels.arrays import blocks
+from penult_kernels.linear.blocks.scaling import Scaling, fitted_scaling, scaling_of_tiles
 from penult_kernels.linear.solve import Head, Scaler
 from penult_kernels.metrics.head_scores import logits_of_heads
+from penult_kernels.rows import ArrayRows, RowSource
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.class_names import Classes, Match, match_classes
@@ -22,6 +25,7 @@ from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.grouped import Grouped, grouped
 from penult_server.compute.rows.reading import read_ahead
 from penult_server.compute.rows.resident import Labelled, Resident, ResidentFeatures
+from penult_server.compute.rows.stored_rows import StoredRows
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import read_head, read_manifest
 from penult_server.stores.manifest import FeatureManifest
@@ -58,13 +62,40 @@ class RefitMaterial:
         """Features and labels."""
         return self._residents.get(digest, check, self._progress)
 
+    def fits(self, digest: str) -> bool:
+        """Whether the set may be in memory as a whole; of a larger one only some rows."""
+        return self._residents.fits(self.manifest(digest))
+
+    def most_rows(self, digest: str) -> int:
+        """How many rows of a set may be in memory."""
+        return self._residents.most_rows(self.manifest(digest))
+
+    def check_rows(self, digest: str, n_rows: int) -> None:
+        """Raise ServiceError (OUT_OF_MEMORY) where so many rows of a set may not be in memory."""
+        self._residents.check_rows(self.manifest(digest), n_rows)
+
+    def gathered(self, digest: str, rows: NDArray[np.int64], check: Callable[[], None] = lambda: None) -> Resident:
+        """Features and labels of the rows at ascending positions, of a set that does not fit."""
+        return self._residents.gather(digest, rows, check, self._progress)
+
     def labels(self, digest: str) -> Labelled:
         """Labels of a set, of any size."""
         return self._residents.labels(digest)
 
+    def opened(self, digest: str) -> Labelled:
+        """The labels of a set, and where it fits its features, too."""
+        return self.resident(digest) if self.fits(digest) else self.labels(digest)
+
+    def row_source(self, digest: str, rows: NDArray[np.int64] | None = None) -> RowSource:
+        """All rows of a set or those at ascending positions: in memory, or read a chunk at a time where it does not
+        fit."""
+        if self.fits(digest):
+            return ArrayRows(self.resident(digest).features, rows)
+        return StoredRows(StoredFeatures(self._root, digest), rows, self.backend)
+
     def logits_of(self, digest: str, heads: Sequence[Head], check: Callable[[], None] = lambda: None) -> list[Any]:
         """(N, C) logits of each head, on the device; rows that do not fit in memory are read a chunk at a time."""
-        if self._residents.fits(self.manifest(digest)):
+        if self.fits(digest):
             return logits_of_heads(self.resident(digest, check).features, heads)
         stored = StoredFeatures(self._root, digest)
         report = self._progress.each(f"reading {digest[:8]}", "rows", stored.manifest.n_examples)
@@ -80,10 +111,10 @@ class RefitMaterial:
         key = f"grouped by {grouping}", digest
         return self._keep(key, lambda: grouped(self._root, StoredFeatures(self._root, digest), grouping))
 
-    def seen(self, digest: str, grouping: str, check: Callable[[], None] = lambda: None) -> Resident:
-        """Features and labels; the groups are those of a grouping where one is named, -1 for rows in none."""
-        resident = self.resident(digest, check)
-        return self.grouped(digest, grouping).seen(resident) if grouping else resident
+    def seen(self, digest: str, grouping: str) -> Labelled:
+        """What `opened` gives; the groups are those of a grouping where one is named, -1 for rows in none."""
+        found = self.opened(digest)
+        return self.grouped(digest, grouping).seen(found) if grouping else found
 
     def logits(self, digest: str) -> NDArray[np.float64]:
         """(N, C) logits stored with the set, or those of the head stored with it.
@@ -195,5 +226,16 @@ class RefitMaterial:
         return host_head(stored.read("head_weight"), stored.read("head_bias"))
 
     def _fit_scaler(self, digest: str) -> Scaler:
-        scaling = fitted_scaling(self.resident(digest).features, None, lambda: None)
+        scaling = self._scaling_in_memory(digest) if self.fits(digest) else self._scaling_by_passes(digest)
         return Scaler(mean=scaling.mean, scale=scaling.scale)
+
+    def _scaling_in_memory(self, digest: str) -> Scaling:
+        return fitted_scaling(self.resident(digest).features, None, lambda: None)
+
+    def _scaling_by_passes(self, digest: str) -> Scaling:
+        """The same to the last bit: of the same tiles."""
+        rows, xp = self.row_source(digest), self.backend.xp
+        tiles = list(blocks(rows.shape[0], budget.of(xp.empty(0)).rows_per_tile))
+        return scaling_of_tiles(
+            lambda: (xp.astype(rows.block(tile), xp.float64, copy=False) for tile in tiles), rows.shape[0], self.pause
+        )

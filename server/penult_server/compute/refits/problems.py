@@ -57,7 +57,7 @@ class ProblemMaker:
         self._digest = request.feature_set
         self._most_directions = max((int(value) for value in values_of(request, "subspace")), default=0)
         self.rows = RowChooser(request, material)
-        self._resident = self.rows.resident
+        self._labelled = self.rows.labelled
         self.n_classes = self.rows.n_classes
 
     @property
@@ -92,11 +92,11 @@ class ProblemMaker:
     def losses(self, logits: Floats, task: Task) -> Floats:
         """(n,) cross-entropies of a draw's rows under their logits (n, C), with the problem's offset."""
         rows, offset = task.draw.rows, task.problem.offset
-        return row_weights.cross_entropies(logits if offset is None else logits + offset[rows], self._resident.y[rows])
+        return row_weights.cross_entropies(logits if offset is None else logits + offset[rows], self._labelled.y[rows])
 
     def errors(self, logits: Any) -> Detected:
         """(N,) whether logits (N, C) misclassify the rows."""
-        return row_weights.misclassified(self._material.backend.to_host(logits), self._resident.y)
+        return row_weights.misclassified(self._material.backend.to_host(logits), self._labelled.y)
 
     def detector_task(self, request: pb.RefitRequest, subset: Subset) -> Task:
         """The detector, whose errors weigh the rows: fitted on all rows of the subset along its path, with an l1."""
@@ -109,6 +109,7 @@ class ProblemMaker:
 
     def _task(self, request: pb.RefitRequest, subset: Subset, draw: Draw, weights: Floats | None, repeat: int) -> Task:
         self._material.pause()
+        self._material.check_rows(self._digest, draw.rows.size)
         settings, own = None, draw.weight
         if request.HasField("path"):
             sampler = None
@@ -146,7 +147,7 @@ class ProblemMaker:
 
     def _subspace(self, draw: Draw, k: int, center: Head | None) -> Subspace:
         """The leading directions of a draw's rows; those of all candidates with equal rows are found once."""
-        features, weight = self._resident.features, np.zeros(self._resident.y.size)
+        features, weight = self._material.resident(self._digest).features, np.zeros(self._labelled.y.size)
         weight[draw.rows] = draw.weight
         found = self.rows.once(("directions", draw.key), lambda: leading(features, weight, self._most_directions))
         own = self.rows.once(("logits of the center",), lambda: center_logits(features, center))
@@ -164,7 +165,7 @@ class ProblemMaker:
 
     def _check_classes(self, draw: Draw) -> None:
         """Raise, before anything is solved, for a class without weight: its optimal free bias is minus infinity."""
-        y = self._resident.y[draw.rows]
+        y = self._labelled.y[draw.rows]
         mass = np.bincount(y, weights=draw.weight, minlength=self.n_classes)
         if mass.all():
             return
@@ -184,7 +185,7 @@ class ProblemMaker:
         if request.intercept == pb.INTERCEPT_NONE and source.kind != pb.HEAD_KIND_ZERO:
             self._check_start_without_intercept(request, self._head(source, request.seed + repeat))
         if source.kind == pb.HEAD_KIND_ZERO and request.center.kind != pb.HEAD_KIND_ZERO:
-            n_features = int(self._resident.features.shape[1])
+            n_features = self._labelled.manifest.n_features
             return Head(weight=np.zeros((self.n_classes, n_features)), bias=np.zeros(self.n_classes))
         return self._head(source, request.seed + repeat)
 
@@ -202,10 +203,10 @@ class ProblemMaker:
 
     def _all_or(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         """None stands for all rows, which then need not be gathered."""
-        return None if rows.size == self._resident.manifest.n_examples else rows
+        return None if rows.size == self._labelled.manifest.n_examples else rows
 
     def _offset(self, request: pb.RefitRequest, draw: Draw) -> Floats | None:
-        y, tau = self._resident.y, request.offset.tau
+        y, tau = self._labelled.y, request.offset.tau
         # The prior is that of the rows that are fitted, by their weights.
         mass = np.zeros(y.size)
         mass[draw.rows] = draw.weight
@@ -226,8 +227,8 @@ class ProblemMaker:
                 return self.rows.once(("head", source.SerializeToString()), lambda: head_from_proto(source.head).head)
             case pb.HEAD_KIND_RANDOM:
                 rng = np.random.default_rng([seed, 1])
-                n_features = int(self._resident.features.shape[1])
-                n_classes = len(self._resident.manifest.labels.classes)
+                n_features = self._labelled.manifest.n_features
+                n_classes = len(self._labelled.manifest.labels.classes)
                 longest = n_features**-0.5
                 weight = rng.uniform(-longest, longest, (n_classes, n_features))
                 return Head(weight=weight, bias=rng.uniform(-longest, longest, n_classes))

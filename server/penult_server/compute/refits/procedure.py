@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.linear.problem import Head
 from penult_kernels.metrics.head_scores import HeadScorer, logits_of_heads
+from penult_kernels.rows import ArrayRows, RowSource
 from penult_kernels.sampling.plans import halves
 from penult_proto.notes import NoteId
 from penult_proto.v1 import groups_pb2
@@ -95,22 +96,38 @@ def _fit(matched: Matched, maker: ProblemMaker, material: RefitMaterial) -> Roun
     if select.WhichOneof("on") == "half":
         scoring, fitted = (everything[half] for half in halves(everything.size, seed=request.seed))
     part = Subset(among=fitted, repeats=select.repeats, scaling=select.scaling)
-    resident = material.seen(score_on, select.grouping)
-    y, g = resident.y, resident.g
+    labelled = material.seen(score_on, select.grouping)
+    y, g = labelled.y, labelled.g
     if matched.select is not None and not matched.select.is_same:
         # Heads keep the order of the set that is fitted: the labels that they are scored by are put in it.
-        y = matched.select.order[resident.y]
-        g = g + (y - resident.y) * resident.manifest.labels.n_attributes
+        y = matched.select.order[labelled.y]
+        g = g + (y - labelled.y) * labelled.manifest.labels.n_attributes
     if select.grouping:
         scoring = _in_a_group(scoring, material.grouped(score_on, select.grouping))
-    scorer = HeadScorer(resident.features, y, g, maker.n_classes, resident.manifest.labels.n_groups, rows=scoring)
+    scorer = HeadScorer(
+        _scored_rows(request, score_on, scoring, material),
+        y,
+        g,
+        maker.n_classes,
+        labelled.manifest.labels.n_groups,
+        rows=scoring,
+    )
     candidates = list(candidates_of(request))
     tuned = yield from fit_candidates(candidates, part, maker, scorer)
-    choice = choose(request, tuned, scorer, resident.features, maker)
+    choice = choose(request, tuned, scorer, maker)
     if select.final == pb.SELECT_FINAL_REFIT:
         final = yield from fit_candidate(candidates[choice.index], whole, maker, scorer)
         return final, choice
     return possible(tuned[choice.index]), choice
+
+
+def _scored_rows(
+    request: pb.RefitRequest, digest: str, rows: NDArray[np.int64] | None, material: RefitMaterial
+) -> RowSource:
+    """The rows that choose; in memory for paths whose best iterate is kept, which look at them in every step."""
+    if material.fits(digest) or not request.HasField("path") or request.path.keep != pb.PATH_KEEP_BEST:
+        return material.row_source(digest, rows)
+    return ArrayRows((material.resident(digest) if rows is None else material.gathered(digest, rows)).features)
 
 
 def _in_a_group(rows: NDArray[np.int64] | None, grouped: Grouped) -> NDArray[np.int64] | None:
@@ -185,11 +202,9 @@ def _prediction_notes(
 ) -> Rounds[list[Note]]:
     """Notes if one class is predicted for every row of the set that was fitted or of one that scores."""
     notes = [Note(NoteId(note.id), f"on {name!r}, {note.text}") for name, one in metrics.items() for note in one.notes]
-    features = material.resident(request.feature_set).features
-    step = max(1, int(features.shape[0]) // SAMPLED)
-    (few,) = logits_of_heads(features[::step, :], [head])
-    classes = _predicted(few, material)
-    if classes.size == 1 and step > 1:
+    few, are_all = _sampled(request.feature_set, material)
+    classes = _predicted(logits_of_heads(few, [head])[0], material)
+    if classes.size == 1 and not are_all:
         ((logits,),) = yield [Logits(digest=request.feature_set, heads=[head])]
         classes = _predicted(logits, material)
     if classes.size == 1:
@@ -197,6 +212,15 @@ def _prediction_notes(
         text = f"the head predicts class {name!r} for every row of the set that was fitted"
         notes.append(Note(NoteId.PREDICTS_ONE_CLASS, text))
     return notes
+
+
+def _sampled(digest: str, material: RefitMaterial) -> tuple[Any, bool]:
+    """Some rows of a set, from all over it or, where it does not fit in memory, its first; whether these are all."""
+    n_rows = material.manifest(digest).n_examples
+    if not material.fits(digest):
+        return material.row_source(digest).block(slice(0, min(SAMPLED, n_rows))), n_rows <= SAMPLED
+    step = max(1, n_rows // SAMPLED)
+    return material.resident(digest).features[::step, :], step == 1
 
 
 def _predicted(logits: Any, material: RefitMaterial) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.rows.grouped import Grouped
-from penult_server.compute.rows.resident import Resident
+from penult_server.compute.rows.resident import Labelled
 from penult_server.errors import ServiceError
 from penult_server.messages import BALANCE_BY, BALANCE_METHODS, array_from_proto
 from penult_server.notes import Note
@@ -41,8 +41,8 @@ class RowChooser:
     def __init__(self, request: pb.RefitRequest, material: RefitMaterial) -> None:
         self._material = material
         self._digest = request.feature_set
-        self.resident: Resident = material.resident(self._digest)
-        self.labels = self.resident.manifest.labels
+        self.labelled: Labelled = material.opened(self._digest)
+        self.labels = self.labelled.manifest.labels
         self.grouped = material.grouped(self._digest, request.grouping) if request.grouping else None
         self.n_classes = len(self.labels.classes)
         self._shared: dict[tuple[object, ...], Any] = {}
@@ -87,7 +87,7 @@ class RowChooser:
     def balanced_labels(self, request: pb.RefitRequest) -> tuple[NDArray[np.int64], int]:
         """(N,) labels that are balanced, and how many there are."""
         if BALANCE_BY[request.balance.by] is BalanceBy.CLASS:
-            return self.resident.y, self.n_classes
+            return self.labelled.y, self.n_classes
         return self.groups, len(self._group_names)
 
     def may_be_absent(self, request: pb.RefitRequest) -> NDArray[np.bool_]:
@@ -104,7 +104,7 @@ class RowChooser:
             if request.balance.missing_groups == groups_pb2.MISSING_GROUPS_SKIP:
                 return ~allowed
             if request.groups == pb.GROUP_SOURCE_STORED:
-                manifest = self.resident.manifest if self.grouped is None else self.grouped.manifest
+                manifest = self.labelled.manifest if self.grouped is None else self.grouped.manifest
                 allowed[list(manifest.absent_groups)] = True
         return allowed
 
@@ -112,7 +112,7 @@ class RowChooser:
         """Notes on classes and groups without a row in a draw."""
         found: list[Note] = []
         used = draw.rows[draw.weight > 0]
-        if classes := _absent(self.resident.y[used], self.labels.classes):
+        if classes := _absent(self.labelled.y[used], self.labels.classes):
             text = f"no row of class {_listed(classes)} is among the {used.size} that are fitted"
             found.append(Note(NoteId.ABSENT_CLASS, text))
         balances = BALANCE_METHODS[request.balance.method] is not BalanceMethod.NONE
@@ -129,7 +129,7 @@ class RowChooser:
 
     def weights(self, request: pb.RefitRequest, detected: Detected | None) -> Floats | None:
         """(N,) weights of all rows, to be multiplied by those of balancing; None if they are all 1."""
-        weights, y = request.weights, self.resident.y
+        weights, y = request.weights, self.labelled.y
         key = (
             "weights",
             weights.kind,
@@ -142,7 +142,7 @@ class RowChooser:
 
     def _grouped(self, request: pb.RefitRequest) -> tuple[NDArray[np.int64], Sequence[str]]:
         """(N,) groups of balancing and of a robust risk, and their names."""
-        y = self.resident.y
+        y = self.labelled.y
         if request.groups in (pb.GROUP_SOURCE_ERRORS, pb.GROUP_SOURCE_EIIL):
             logits = self._material.logits(self._digest)
             is_eiil = request.groups == pb.GROUP_SOURCE_EIIL
@@ -160,14 +160,14 @@ class RowChooser:
                 f"feature set {self._digest[:12]} has no attribute, so it has no groups to balance: upload it with "
                 "a=..., or balance by class",
             )
-        return self.resident.g, group_names(self.labels)
+        return self.labelled.g, group_names(self.labels)
 
     def _universe(self, request: pb.RefitRequest) -> NDArray[np.int64]:
         """Ascending positions of the rows of a refit: those listed that are in a group, without those of weight 0.
 
         The other rows have no effect: halves, draws and counts are of these alone.
         """
-        found = np.arange(self.resident.manifest.n_examples, dtype=np.int64)
+        found = np.arange(self.labelled.manifest.n_examples, dtype=np.int64)
         if request.rows.kind == pb.ROWS_KIND_EXPLICIT:
             found = self._listed(request.rows)
         if self.grouped is not None and self.grouped.n_left_out:
@@ -201,7 +201,7 @@ class RowChooser:
         if weights.kind != pb.WEIGHTS_KIND_EXPLICIT:
             return None
         given = array_from_proto(weights.explicit, "weights").astype(np.float64)
-        expected = (self.resident.manifest.n_examples,)
+        expected = (self.labelled.manifest.n_examples,)
         if given.shape != expected:
             raise ServiceError(
                 ErrorKind.WRONG_SHAPE,
@@ -236,8 +236,8 @@ class RowChooser:
 
     def _confidence_weights(self, gamma: float) -> Floats:
         """(N,) weights by confidence, relative to the rows of the refit; 0 for the others."""
-        found = np.zeros(self.resident.y.size)
-        logits, y = self._material.logits(self._digest)[self.universe], self.resident.y[self.universe]
+        found = np.zeros(self.labelled.y.size)
+        logits, y = self._material.logits(self._digest)[self.universe], self.labelled.y[self.universe]
         found[self.universe] = row_weights.confidence_weights(logits, y, gamma)
         return found
 
@@ -256,12 +256,12 @@ class RowChooser:
                 return among
 
     def _loss_ends(self, among: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-        losses, y = self.once(("losses",), self._losses), self.resident.y
+        losses, y = self.once(("losses",), self._losses), self.labelled.y
         is_error = self.once(("errors",), lambda: row_weights.misclassified(self._material.logits(self._digest), y))
         return loss_ends(losses[among], is_error[among], y[among], self.n_classes, k)
 
     def _losses(self) -> Floats:
-        return row_weights.cross_entropies(self._material.logits(self._digest), self.resident.y)
+        return row_weights.cross_entropies(self._material.logits(self._digest), self.labelled.y)
 
     def _disagreements(self, other: str) -> Floats:
         """Raises ServiceError (INVALID_ARGUMENT) unless both sets hold the same examples in the same order."""

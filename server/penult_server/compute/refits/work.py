@@ -6,16 +6,17 @@ of the same call changes an answer only within the tolerance.
 """
 
 import warnings
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.linear.solve import ConvergenceWarning, Fit, Head, Problem, solve
+from penult_kernels.linear.solve import ConvergenceWarning, Eigenbases, Fit, Head, Problem, solve
 from penult_kernels.trajectories.descend import descend
 from penult_kernels.trajectories.settings import Trajectory, TrajectorySettings, Watch
+from penult_server.compute.refits.drawn import in_memory
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.reporting import SILENT, Reporter
 
@@ -154,41 +155,94 @@ def _do(members: Sequence[Work], material: RefitMaterial, interest: Interest) ->
 
 def _solve(works: Sequence[Solve], material: RefitMaterial, interest: Interest) -> list[Fit]:
     first = works[0]
-    resident = material.resident(first.digest, interest.check)
-    with warnings.catch_warnings():
-        # The certificate, which is part of every answer, tells the caller.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fits = solve(
-            resident.features if first.features is None else first.features,
-            resident.y,
-            len(resident.manifest.labels.classes),
-            [problem for work in works for problem in work.problems],
-            tolerance=first.tolerance,
-            max_iterations=first.max_iterations,
-            check=interest.check,
-            is_wanted=interest.is_wanted,
-            report=interest.progress.stage("fitting", "problems"),
-            bases=resident.bases if first.features is None else None,
-        )
-    return [_on_host(fit, material) for fit in fits]
+    found: dict[int, Fit] = {}
+    for part in _parts(works, material, interest):
+        with warnings.catch_warnings():
+            # The certificate, which is part of every answer, tells the caller.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fits = solve(
+                part.features,
+                part.y,
+                part.n_classes,
+                part.problems,
+                tolerance=first.tolerance,
+                max_iterations=first.max_iterations,
+                check=interest.check,
+                is_wanted=part.is_wanted,
+                report=interest.progress.stage("fitting", "problems"),
+                bases=part.bases,
+            )
+        found.update((place, _on_host(fit, material)) for place, fit in zip(part.places, fits, strict=True))
+    return [found[place] for place in range(len(found))]
 
 
 def _descend(works: Sequence[Descend], material: RefitMaterial, interest: Interest) -> list[Trajectory]:
-    resident = material.resident(works[0].digest, interest.check)
-    problems = [problem for work in works for problem in work.problems]
+    settings = [one for work in works for one in work.settings]
     watches = [work.watch for work in works for _ in work.problems]
-    found = descend(
-        resident.features if works[0].features is None else works[0].features,
-        resident.y,
-        len(resident.manifest.labels.classes),
-        problems,
-        [one for work in works for one in work.settings],
-        watch=watches,
-        check=interest.check,
-        is_wanted=interest.is_wanted,
-        report=interest.progress.stage("following paths", "steps"),
-    )
-    return [_on_host(one, material) for one in found]
+    found: dict[int, Trajectory] = {}
+    for part in _parts(works, material, interest):
+        paths = descend(
+            part.features,
+            part.y,
+            part.n_classes,
+            part.problems,
+            [settings[place] for place in part.places],
+            watch=[watches[place] for place in part.places],
+            check=interest.check,
+            is_wanted=part.is_wanted,
+            report=interest.progress.stage("following paths", "steps"),
+        )
+        found.update((place, _on_host(path, material)) for place, path in zip(part.places, paths, strict=True))
+    return [found[place] for place in range(len(found))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Part:
+    """Problems that are solved together, and the rows that they are over."""
+
+    places: Sequence[int]
+    """Among all problems of the work."""
+    problems: Sequence[Problem]
+    features: Any
+    y: NDArray[np.int64]
+    n_classes: int
+    bases: Eigenbases | None
+    is_wanted: Callable[[int], bool]
+    """Of the problems of the part."""
+
+
+def _parts(works: Sequence[Solve | Descend], material: RefitMaterial, interest: Interest) -> Iterator[_Part]:
+    """All problems of the works; of a set that does not fit in memory as many as have rows that fit together."""
+    digest, features = works[0].digest, works[0].features
+    n_classes = len(material.manifest(digest).labels.classes)
+    problems = [problem for work in works for problem in work.problems]
+    if features is not None:
+        y = material.labels(digest).y
+        yield _Part(
+            places=range(len(problems)),
+            problems=problems,
+            features=features,
+            y=y,
+            n_classes=n_classes,
+            bases=None,
+            is_wanted=interest.is_wanted,
+        )
+        return
+    for drawn in in_memory(digest, problems, material, interest.check):
+        resident = drawn.resident
+
+        def is_wanted(index: int, places: Sequence[int] = drawn.places) -> bool:
+            return interest.is_wanted(places[index])
+
+        yield _Part(
+            places=drawn.places,
+            problems=drawn.problems,
+            features=resident.features,
+            y=resident.y,
+            n_classes=n_classes,
+            bases=resident.bases,
+            is_wanted=is_wanted,
+        )
 
 
 def _on_host(head: H, material: RefitMaterial) -> H:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.moments.accumulation import center_rows
+from penult_kernels.moments.centering import center_rows
 from penult_server.compute.backend import Backend
 
 SLOTS = 2

@@ -2,19 +2,21 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penult_proto.notes import NoteId
 from penult_proto.v1 import groups_pb2
-from penult_server.compute.rows.resident import Resident
+from penult_server.compute.rows.resident import Labelled
 from penult_server.notes import Note
 from penult_server.stores.features import keeps_moments
 from penult_server.stores.groupings import GroupingManifest, StoredGrouping, called, values_among
 from penult_server.stores.manifest import FeatureManifest
 from penult_server.stores.reading import StoredFeatures
+
+L = TypeVar("L", bound=Labelled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,9 +45,9 @@ class Grouped:
         """(N,) groups of rows of classes `y`; -1 for rows in none."""
         return np.where(self.a < 0, -1, y * self.manifest.labels.n_attributes + self.a)
 
-    def seen(self, resident: Resident) -> Resident:
-        """The same features in memory, with the groups of the grouping; -1 for rows in none."""
-        return replace(resident, manifest=self.manifest, g=self.groups(resident.y))
+    def seen(self, found: L) -> L:
+        """The same labels, and features in memory, with the groups of the grouping; -1 for rows in none."""
+        return replace(found, manifest=self.manifest, g=self.groups(found.y))
 
     @property
     def called(self) -> str:

@@ -33,6 +33,11 @@ class StoredRows:
         manifest = self._stored.manifest
         return (manifest.n_examples if self._positions is None else self._positions.size), manifest.n_features
 
+    @property
+    def like(self) -> Any:
+        """(0, D) on the device."""
+        return self._backend.to_device(self._chunk[:0])
+
     def block(self, rows: slice) -> Any:
         """(n, D) rows start .. stop - 1, on the device."""
         every: NDArray[np.int64] = np.arange(rows.start, rows.stop, dtype=np.int64)

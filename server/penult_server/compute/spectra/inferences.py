@@ -1,4 +1,9 @@
-"""Matched ratio, interval and p-value of every comparison of a query: by one pass over all rows, or by replicates."""
+"""Matched ratio, interval and p-value of every comparison of a query: by one pass over all rows, or by replicates.
+
+Replicates draw from the residuals of a pair, float32 in memory; its rows are read twice for them, from the store where
+the set is not in memory. A pair whose residuals do not fit into what the server keeps for features has no inference if
+the rows had to decide, for the other pairs have; it is refused where replicates were asked for.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -19,7 +24,7 @@ from penult_kernels.spectra.inference import (
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
-from penult_server.compute.memory import available_bytes, inference_bytes, require
+from penult_server.compute.memory import RESIDUAL_BYTES, available_bytes, inference_bytes, require
 from penult_server.compute.spectra.parts import Parts
 from penult_server.errors import ServiceError
 
@@ -40,7 +45,7 @@ def check_inferences(request: pb.ComputeSpectraRequest, parts: Parts, pairs: Seq
             "replicates=0, which gives their ratios",
             pairs=len(pairs),
         )
-    _check_replicates(parts, [pair for pair in pairs if not _is_candidate(request, parts, pair)], backend)
+    _check_replicates(request, parts, [pair for pair in pairs if not _is_candidate(request, parts, pair)], backend)
 
 
 def inferences(
@@ -48,24 +53,25 @@ def inferences(
 ) -> list[ImbalanceInference]:
     """Inferences for every pair; replicates have their own random streams: by the pair's class, or by its position.
 
-    Raises ServiceError (OUT_OF_MEMORY) for replicates of rows that are not in memory.
+    Raises ServiceError (OUT_OF_MEMORY) for replicates that were asked for, of rows that do not fit.
     """
     if request.HasField("replicates") and not request.replicates:
         return [NOT_DEFINED] * len(pairs)
     known = _without_replicates(request, parts, pairs, backend)
+    found = {position: from_asymptotics(one) for position, one in known.items()}
     rest = [position for position in range(len(pairs)) if position not in known]
-    _check_replicates(parts, [pairs[position] for position in rest], backend)
+    _check_replicates(request, parts, [pairs[position] for position in rest], backend)
+    rest = [position for position in rest if residuals_fit(parts, pairs[position])]
     report = parts.progress.stage("replicates", "resamples")
 
     def of_pair(place: int) -> Callable[[int, int], None]:
         return lambda done, total: report(place * total + done, len(rest) * total)
 
-    found = {position: from_asymptotics(one) for position, one in known.items()}
     for place, position in enumerate(rest):
         pair = pairs[position]
         found[position] = infer_imbalance(
-            parts.rows(pair.minority),
-            parts.rows(pair.majority),
+            parts.row_source(pair.minority),
+            parts.row_source(pair.majority),
             replicates=request.replicates if request.HasField("replicates") else REPLICATES,
             confidence=request.confidence,
             seed=request.seed,
@@ -74,7 +80,17 @@ def inferences(
             check=parts.check,
             report=of_pair(place),
         )
-    return [found[position] for position in range(len(pairs))]
+    return [found.get(position, NOT_DEFINED) for position in range(len(pairs))]
+
+
+def residuals_fit(parts: Parts, pair: Pair) -> bool:
+    """Whether the residuals of a pair may be in memory."""
+    return parts.is_resident or pair_rows(pair) * parts.manifest.n_features * RESIDUAL_BYTES <= parts.memory
+
+
+def pair_rows(pair: Pair) -> int:
+    """Rows of both sides."""
+    return pair.n_minority + pair.n_majority
 
 
 def _is_candidate(request: pb.ComputeSpectraRequest, parts: Parts, pair: Pair) -> bool:
@@ -139,16 +155,16 @@ def _on_device(moments: Moments, backend: Backend) -> Moments:
     return Moments(count=of(moments.count), weight=of(moments.weight), mean=of(moments.mean), m2=of(moments.m2))
 
 
-def _check_replicates(parts: Parts, pairs: Sequence[Pair], backend: Backend) -> None:
-    """Refuse replicates of these pairs where their rows do not fit in memory."""
-    if not pairs:
-        return
-    if not parts.is_resident:
+def _check_replicates(request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence[Pair], backend: Backend) -> None:
+    """Refuse replicates of these pairs where they do not fit in memory: all where they were asked for, else none."""
+    too_large = [pair for pair in pairs if not residuals_fit(parts, pair)]
+    if too_large and request.HasField("replicates"):
         raise ServiceError(
             ErrorKind.OUT_OF_MEMORY,
-            f"replicates draw from rows in memory, where feature set {parts.manifest.digest[:12]} does not fit "
-            f"({parts.memory / 2**30:.1f} GiB are kept for features); {ADVICE}, or start the server with a larger "
-            "--resident-bytes",
+            f"replicates draw from a pair's rows in memory, where {pair_rows(too_large[0]):,} of feature set "
+            f"{parts.manifest.digest[:12]} do not fit ({parts.memory / 2**30:.1f} GiB are kept for features); "
+            f"{ADVICE}, or start the server with a larger --resident-bytes",
             budget=parts.memory,
         )
-    require(inference_bytes(pairs, parts.manifest.n_features), available_bytes(backend), ADVICE)
+    drawn = [pair for pair in pairs if residuals_fit(parts, pair)]
+    require(inference_bytes(drawn, parts.manifest.n_features), available_bytes(backend), ADVICE)

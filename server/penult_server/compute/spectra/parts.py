@@ -15,7 +15,7 @@ from penult_kernels.linear.problem import Head
 from penult_kernels.metrics.head_scores import logits_of_heads
 from penult_kernels.moments.accumulation import accumulator_bytes
 from penult_kernels.moments.moments import Moments, pool, unions
-from penult_kernels.rows import ArrayRows
+from penult_kernels.rows import ArrayRows, RowSource
 from penult_kernels.sampling.weights import cross_entropies
 from penult_kernels.spectra.streamed import Passes
 from penult_proto.errors import ErrorKind
@@ -29,9 +29,9 @@ from penult_server.compute.rows.grouped import Grouped, GroupedFeatures, open_fe
 from penult_server.compute.rows.reading import read_ahead
 from penult_server.compute.rows.resident import Resident, ResidentFeatures
 from penult_server.compute.rows.selected import selected_rows
+from penult_server.compute.rows.stored_rows import StoredRows
 from penult_server.compute.spectra.inference_cache import InferenceCache
 from penult_server.compute.spectra.streaming import (
-    moments_in_order,
     passes_over,
     stream_bytes,
     stream_moments,
@@ -164,6 +164,13 @@ class Parts:
         """Features (n, D) of one part, or of all parts, on the device; none are gathered yet."""
         return ArrayRows(self._in_memory().features, self.places(index))
 
+    def row_source(self, index: int) -> RowSource:
+        """The same rows for few passes over them: from memory where the set is there, else from the store."""
+        if self._resident is not None or self._resources.residents.has(self.manifest.digest):
+            return self.rows(index)
+        places = np.flatnonzero(self._members(index, *self._y_and_groups()))
+        return StoredRows(self._stored, places, self._resources.backend)
+
     def places(self, index: int | None) -> NDArray[np.int64] | None:
         """(n,) positions of the rows of one part, or of all parts, in memory; None where these are all rows."""
         resident = self._in_memory()
@@ -258,8 +265,7 @@ class Parts:
 
     def passes(self, index: int) -> Passes:
         """Passes over the rows of one part, from the store."""
-        y = self._stored.read("y")
-        members = self._members(index, y, y * self.n_attributes + self._stored.read("a"))
+        members = self._members(index, *self._y_and_groups())
         return passes_over(self._stored, members, self._resources.backend, self.check, self.progress)
 
     @property
@@ -285,10 +291,8 @@ class Parts:
         with self._summing:  # parts are asked for by several threads
             if self._summed is None:
                 g, n_groups, backend = grouped.groups(self._stored.read("y")), len(self.groups), self._resources.backend
-                self._summed = (
-                    moments_in_order(self._stored, g, n_groups, self.check, self.progress)
-                    if backend.name == "numpy"
-                    else stream_moments(self._stored, g, n_groups, backend, check=self.check, progress=self.progress)
+                self._summed = stream_moments(
+                    self._stored, g, n_groups, backend, check=self.check, progress=self.progress
                 )
         one, to_host = slice(index, index + 1), self._resources.backend.to_host
         found = self._summed
@@ -298,6 +302,11 @@ class Parts:
             mean=to_host(found.mean[one]),
             m2=to_host(found.m2[one]),
         )
+
+    def _y_and_groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Classes and groups of all rows of the set, from the store."""
+        y = self._stored.read("y")
+        return y, y * self.n_attributes + self._stored.read("a")
 
     def _members(self, index: int, y: NDArray[np.int64], g: NDArray[np.int64]) -> NDArray[np.bool_]:
         members = (y if self._by_class else g) == index

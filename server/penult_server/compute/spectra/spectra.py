@@ -23,7 +23,7 @@ from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import available_bytes, require, spectra_bytes
 from penult_server.compute.spectra.error_spectra import compute_error_spectra
-from penult_server.compute.spectra.inferences import check_inferences, inferences
+from penult_server.compute.spectra.inferences import check_inferences, inferences, residuals_fit
 from penult_server.compute.spectra.parts import Parts, Resources
 from penult_server.errors import ServiceError
 from penult_server.messages import array_to_proto
@@ -92,7 +92,11 @@ def compute_spectra(request: pb.ComputeSpectraRequest, resources: Resources) -> 
         rows_of_run=request.source.rows.run,
         grouping=parts.used_grouping,
         notes=notes_to_proto(
-            (*(parts.grouped.left_out() if parts.grouped is not None else ()), *_said_of(inferred)),
+            (
+                *(parts.grouped.left_out() if parts.grouped is not None else ()),
+                *_said_of(inferred),
+                *_missing(request, parts, pairs, inferred),
+            ),
         ),
     )
 
@@ -114,6 +118,27 @@ def _said_of(inferred: Sequence[ImbalanceInference]) -> tuple[Note, ...]:
         f"replicates={REPLICATES} draws replicates instead"
     )
     return (Note(NoteId.WITHOUT_REPLICATES, text),)
+
+
+def _missing(
+    request: pb.ComputeSpectraRequest, parts: Parts, pairs: Sequence[Pair], inferred: Sequence[ImbalanceInference]
+) -> tuple[Note, ...]:
+    """A note if replicates would have been needed of rows that do not fit in memory."""
+    if request.HasField("replicates"):
+        return ()
+    of_pairs = [
+        f"{parts.groups[pair.minority].name!r} and {parts.groups[pair.majority].name!r}"
+        for pair, one in zip(pairs, inferred, strict=True)
+        if one.method == Method.NONE and not residuals_fit(parts, pair)
+    ]
+    if not of_pairs:
+        return ()
+    text = (
+        f"no interval and no p-value of {', '.join(of_pairs)}: they need replicates, which draw from the pair's rows "
+        f"in memory, and {parts.memory / 2**20:,.0f} MiB are kept for features. A server with a larger "
+        f"--resident-bytes gives them for replicates={REPLICATES}; p_adjusted counts the other comparisons alone"
+    )
+    return (Note(NoteId.NOT_INFERRED, text),)
 
 
 def _from_moments(request: pb.ComputeSpectraRequest, parts: Parts) -> bool:

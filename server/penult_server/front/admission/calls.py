@@ -1,9 +1,11 @@
 """Calls in progress: let in or refused, counted by what they occupy, and ended when the server leaves."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
+from typing import TypeAlias
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
@@ -14,6 +16,10 @@ from penult_server.front.caller import CALLER
 
 CUT_SECONDS = 1.0
 """How long calls that are cut may take to say so."""
+
+
+Place: TypeAlias = tuple[FairSlots, Load]
+"""A compute worker, as calls wait for it: one that waits for another worker holds nobody up."""
 
 
 class Ticket:
@@ -59,18 +65,45 @@ class Ticket:
             self._slots.release(self._user, self._work)
 
 
-_TICKET: ContextVar[Ticket | None] = ContextVar("ticket", default=None)
+class Tickets:
+    """The tickets of one call, one for each of the compute workers that it needs."""
+
+    def __init__(self, user: str, method: str, places: Mapping[int, Place]) -> None:
+        self._user = user
+        self._method = method
+        self._places = places
+        self._tickets: dict[int, Ticket] = {}
+        self._has_ended = False
+
+    def at(self, place: int) -> Ticket:
+        """The ticket for a worker."""
+        if place not in self._tickets:
+            slots, load = self._places[place]
+            self._tickets[place] = Ticket(self._user, slots, load, self._method)
+            if self._has_ended:
+                self._tickets[place].end()
+        return self._tickets[place]
+
+    def end(self, is_answered: bool = False) -> None:
+        """The call has ended, and had its answer or not."""
+        self._has_ended = True
+        for ticket in self._tickets.values():
+            ticket.end(is_answered)
 
 
-async def computing(kind: Kind = (), *, is_together: bool = False) -> None:
-    """The call that runs is about to compute. Raises ServiceError (BUSY) where too much is computed.
+_TICKETS: ContextVar[Tickets | None] = ContextVar("tickets", default=None)
+
+
+async def computing(kind: Kind = (), place: int = 0, *, is_together: bool = False) -> None:
+    """The call that runs is about to compute in the worker of that number. Raises ServiceError (BUSY) where too much is
+    computed there.
 
     `kind` is what calls of its method that cost about as much have in common; `is_together` whether those of one user
     are solved together.
     """
-    ticket = _TICKET.get()
-    if ticket is not None:
-        await ticket.compute(kind, is_together=is_together)
+    tickets = _TICKETS.get()
+    if tickets is not None:
+        await tickets.at(place).compute(kind, is_together=is_together)
 
 
 class Calls:
@@ -78,8 +111,9 @@ class Calls:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.computing = FairSlots(Lane.COMPUTE, limits.computing, limits.patience)
-        self._load = Load()
+        self._places = defaultdict[int, Place](
+            lambda: (FairSlots(Lane.COMPUTE, limits.computing, limits.patience), Load())
+        )
         self._all = FairSlots(Lane.LOOK, limits.calls)
         self._lanes = {
             Lane.UPLOAD: FairSlots(Lane.UPLOAD, limits.uploads, limits.patience),
@@ -105,14 +139,14 @@ class Calls:
             if slots is not None:
                 await slots.acquire(user)
                 stack.callback(slots.release, user)
-            ticket = Ticket(user, self.computing, self._load, method)
-            stack.callback(ticket.end)
-            _TICKET.set(ticket)
+            tickets = Tickets(user, method, self._places)
+            stack.callback(tickets.end)
+            _TICKETS.set(tickets)
             task = self._begin(lane)
             stack.callback(self._end, task)
             try:
                 yield
-                ticket.end(is_answered=True)
+                tickets.end(is_answered=True)
             except asyncio.CancelledError:
                 if not self._is_cut or task is None:
                     raise

@@ -1,4 +1,4 @@
-"""Which GPU is whose: one job has one to itself, a run of k processes k, and the compute worker another where it can.
+"""Which GPU is whose: one job has one to itself, a run of k processes k, and each compute worker another where it can.
 
 Devices are called as in CUDA_VISIBLE_DEVICES. Where none can be told apart, jobs are not told which to use.
 """
@@ -12,9 +12,15 @@ from penult_server.errors import ServiceError
 from penult_server.machine.gpus import visible_gpus
 from penult_server.settings import Settings
 
+JOBS_ON_CLUSTER = 8
+"""Jobs that run, or wait for a cluster to have room, at once: it shares out its devices itself."""
+
 
 def placed(settings: Settings, variables: Mapping[str, str]) -> Settings:
-    """The same settings with the devices of jobs, that of the compute worker, and the number of jobs filled in.
+    """The same settings with the devices of jobs, those and the number of compute workers, and of jobs filled in.
+
+    Compute workers that are asked for take the first GPUs, jobs the others. Where only those of jobs are named, each
+    other GPU gets a compute worker. Where nothing is, the first GPU answers queries.
 
     Raises ServiceError (INVALID_ARGUMENT) for devices that there are not.
     """
@@ -24,21 +30,31 @@ def placed(settings: Settings, variables: Mapping[str, str]) -> Settings:
             ErrorKind.INVALID_ARGUMENT,
             f"--job-devices names {', '.join(unknown)}; this machine has the GPUs {', '.join(visible)}",
         )
-    jobs = settings.job_devices or visible[1:] or visible
-    apart = [one for one in visible if one not in jobs]
+    if visible and settings.compute_workers > len(visible):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"--compute-workers must be at most the number of GPUs, {len(visible)}; got {settings.compute_workers}",
+        )
+    asked, is_local = settings.compute_workers, settings.engine == "local"
+    jobs = settings.job_devices or visible[asked or 1 :] or visible if is_local else ()
+    apart = tuple(one for one in visible if one not in jobs)
+    workers = asked or (len(apart) if settings.job_devices else 0) or 1
+    taken = (apart + tuple(one for one in visible if one in jobs))[:workers]
     return replace(
         settings,
         job_devices=jobs,
-        compute_device=(apart or [*visible, ""])[0] if len(visible) > 1 else "",
-        max_running_jobs=settings.max_running_jobs or max(1, len(jobs)),
+        compute_workers=workers,
+        compute_devices=taken if len(visible) > 1 else (),
+        max_running_jobs=settings.max_running_jobs or (max(1, len(jobs)) if is_local else JOBS_ON_CLUSTER),
     )
 
 
 class DeviceSlots:
     """The devices of jobs: which are free, and who has the others."""
 
-    def __init__(self, devices: tuple[str, ...]) -> None:
+    def __init__(self, devices: tuple[str, ...], extract_workers: int = 1) -> None:
         self._n = len(devices)
+        self._extract_workers = extract_workers
         self._free = list(devices)
         self._taken: dict[str, list[str]] = {}
 
@@ -64,4 +80,6 @@ class DeviceSlots:
         """As many as it has processes, but never more than there are: its worker then says that they are too few."""
         if job.spec.HasField("register_dataset"):
             return 0
+        if job.spec.HasField("extract"):
+            return min(self._extract_workers, self._n)
         return min(max(1, job.spec.finetune.processes), self._n)

@@ -2,17 +2,16 @@
 
 import asyncio
 import logging
-import sqlite3
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2 as pb
-from penult_server.errors import ServiceError
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.registry.cards import Given
-from penult_server.stores.manifest import read_manifest
+from penult_server.stores.manifest import missing_files, read_manifest
 from penult_server.stores.removal import remove
 from penult_server.stores.runs import write_run_record
 
@@ -57,7 +56,7 @@ class Products:
         """Delete what a run has stored and does not keep, where nothing else has it."""
         try:
             left = await self._registry.run(self._registry.deletions.drop_unneeded, job_id, needed)
-        except (sqlite3.Error, OSError):
+        except (RegistryUnavailable, OSError):
             # They belong to the run, and go with it or with the next that it is done with.
             log.exception("job %s: checkpoints that it no longer needs could not be deleted", job_id)
         else:
@@ -80,7 +79,7 @@ def is_whole(root: Path, result: pb.JobResult) -> bool:
     for feature_set in result.extract.feature_sets:
         directory = root / "features" / feature_set.digest
         try:
-            if not all((directory / name).is_file() for name in read_manifest(directory).files):
+            if missing_files(directory, read_manifest(directory)):
                 return False
         except ServiceError:
             return False

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder, ToWorker
 from penult_server import pipes
-from penult_server.errors import ServiceError
+from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.front.jobs.devices import DeviceSlots
 from penult_server.front.jobs.ended import EndedJobs
 from penult_server.front.jobs.products import Products
@@ -30,7 +29,7 @@ from penult_server.front.workers.vitals import Vitals, end_when_dead
 from penult_server.messages import error_from_proto, error_to_proto
 from penult_server.notes import notes_to_proto
 from penult_server.registry.cards import NOTHING, Given
-from penult_server.registry.jobs import ENDED
+from penult_server.registry.jobs import ENDED, Superseded
 from penult_server.settings import Settings
 from penult_server.status import translate
 from penult_server.stores.uploads import ABANDONED_SECONDS, remove_uploads
@@ -77,7 +76,7 @@ class JobQueue:
         self._workers = JobWorkers(settings.root)
         self._states = TrainingStates(registry, settings.root)
         self._products = Products(registry, settings.root, damaged)
-        self._devices = DeviceSlots(settings.job_devices)
+        self._devices = DeviceSlots(settings.job_devices, settings.extract_workers)
         self._stopping = False
 
     async def start(self) -> None:
@@ -85,7 +84,7 @@ class JobQueue:
 
         The queue of an embedded server waits for `resume`.
         """
-        await self._take_back()
+        await self.take_back()
         await self._states.sweep()
         await self._remove_uploads()
         self._work.set()
@@ -109,15 +108,22 @@ class JobQueue:
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         await self._workers.stop()
-        with contextlib.suppress(sqlite3.Error):
-            await self._take_back()
+        with contextlib.suppress(RegistryUnavailable):
+            await self.take_back()
         async with self._news:
             self._news.notify_all()
 
-    async def _take_back(self) -> None:
+    async def take_back(self) -> None:
         """Settle the jobs that have lost their worker: running ones wait again, cancelling ones are cancelled."""
-        for job in await self._registry.run(self._registry.jobs.list, [*IN_HAND], 2**31):
+        found = await self._registry.run(self._registry.jobs.abandoned)
+        for job in (one for one in found if one.id not in self._running):
+            self._work.set()
             await self._settle(await self._registry.run_when_full(self._registry.jobs.requeue, job.id))
+
+    def end_workers(self) -> None:
+        """End every attempt, without a word to the registry, which another server may write by now."""
+        for task in self._running.values():
+            task.cancel()
 
     async def submit(
         self, spec: pb.JobSpec, request_id: str, given: Given = NOTHING, *, may_stop: bool = False
@@ -267,8 +273,10 @@ class JobQueue:
         """One attempt at a job, whatever comes of it."""
         try:
             await self._attempt(job)
+        except Superseded as error:
+            log.warning("%s is over, or another has started: its worker is ended", error, extra={"job": job.id})
         except Exception as error:  # whatever it was, the job must not stay running for ever
-            await self._fail(job.id, translate(error))
+            await self._fail(job, translate(error))
         finally:
             self._processes.pop(job.id, None)
             self._running.pop(job.id, None)
@@ -279,17 +287,20 @@ class JobQueue:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._tell()
 
-    async def _fail(self, job_id: str, error: ServiceError) -> None:
-        """Write down that a job failed, as soon as the registry can be written to."""
-        reason = error_to_proto(self._states.explained(job_id, error))
+    async def _fail(self, job: pb.Job, error: ServiceError) -> None:
+        """Write down that an attempt failed, as soon as the registry can be written to."""
+        reason = error_to_proto(self._states.explained(job.id, error))
         while True:
             try:
-                job = await self._registry.run_when_full(self._registry.jobs.fail, job_id, reason)
-            except sqlite3.Error:
-                log.exception("the failure of job %s cannot be written down; trying again", job_id)
+                ended = await self._registry.run_when_full(self._registry.jobs.fail, job.id, reason, job.attempt)
+            except RegistryUnavailable:
+                log.exception("the failure of job %s cannot be written down; trying again", job.id)
                 await asyncio.sleep(RETRY_SECONDS)
+            except Superseded:
+                log.warning("attempt %d at job %s is over: that it failed changes nothing", job.attempt, job.id)
+                return
             else:
-                await self._settle(job)
+                await self._settle(ended)
                 return
 
     async def _settle(self, job: pb.Job) -> None:
@@ -332,16 +343,18 @@ class JobQueue:
             device=self._settings.device,
             log=str(log_file),
             devices=self._devices.of(job.id),
+            extract_workers=self._settings.extract_workers,
             start_head=await head_of_start(resolved.spec.finetune, self._registry),
             data_roots=map(str, self._settings.data_roots),
             reads_everywhere=self._files.is_everywhere,
+            engine=self._settings.engine,
         )
-        needs_model = resolved.spec.WhichOneof("kind") != "register_dataset"
+        needs_model = self._runs_model(resolved.spec)
         try:
             process = await self._workers.take(needs_model=needs_model)
         except ChildProcessError as error:
             log.error("job %s has no worker: %s", job.id, error)
-            await self._ended_silently(job.id, None, self._workers.log)
+            await self._ended_silently(job, None, self._workers.log)
             return
         self._processes[job.id] = process
         vitals = Vitals(time.monotonic())
@@ -359,56 +372,65 @@ class JobQueue:
                     vitals.note(time.monotonic(), is_busy=False)
                     continue
                 with vitals.set_aside():
-                    if await self._receive(job.id, message):
+                    if await self._receive(job, message):
                         return
         finally:
             self._watching.pop(job.id).cancel()
             await asyncio.shield(stop_process(process, grace=5))
-        await self._ended_silently(job.id, process.returncode, log_file)
+        await self._ended_silently(job, process.returncode, log_file)
 
-    async def _receive(self, job_id: str, message: FromWorker) -> bool:
-        """Act on one message of a worker; true when it was the last."""
-        jobs, run = self._registry.jobs, self._registry.run
+    def _runs_model(self, spec: pb.JobSpec) -> bool:
+        """Whether the worker itself will: on a cluster other processes do, and it only waits for them."""
+        kind = spec.WhichOneof("kind")
+        return kind == "import_checkpoint" or (kind != "register_dataset" and self._settings.engine == "local")
+
+    async def _receive(self, job: pb.Job, message: FromWorker) -> bool:
+        """Act on one message of the worker of an attempt; true when it was the last. Raises Superseded."""
+        jobs, run, job_id, token = self._registry.jobs, self._registry.run, job.id, job.attempt
         kind = message.WhichOneof("kind")
         match kind:
             case "progress":
-                await run(jobs.report, job_id, pb.JobEvent(progress=message.progress))
+                await run(jobs.report, job_id, pb.JobEvent(progress=message.progress), token)
             case "metrics":
-                await run(jobs.report, job_id, pb.JobEvent(metrics=message.metrics))
+                await run(jobs.report, job_id, pb.JobEvent(metrics=message.metrics), token)
             case "saved":
-                await run(jobs.note_saved, job_id, message.saved)
+                await run(jobs.note_saved, job_id, message.saved, token)
             case "checkpoint":
+                await run(jobs.check_held, job_id, token)
                 given = await self._products.asked_by(job_id)
                 await run(self._registry.catalog.add_checkpoint, message.checkpoint, given)
-                await run(jobs.report, job_id, pb.JobEvent(checkpoint=message.checkpoint.digest))
+                await run(jobs.report, job_id, pb.JobEvent(checkpoint=message.checkpoint.digest), token)
             case "needed":
+                await run(jobs.check_held, job_id, token)
                 await self._products.drop_unneeded(job_id, set(message.needed.digests))
             case "result":
+                await run(jobs.check_held, job_id, token)
                 await self._products.register(job_id, message.result)
                 if message.result.HasField("run"):
                     kept = {one.digest for one in message.result.run.checkpoints}
                     await self._products.drop_unneeded(job_id, kept)
-                await self._settle(await run(jobs.succeed, job_id, message.result))
+                await self._settle(await run(jobs.succeed, job_id, message.result, token))
             case "error":
                 if message.error.kind == ErrorKind.CANCELLED:
-                    await self._settle(await self._registry.run_when_full(jobs.cancel, job_id))
+                    await self._settle(await self._registry.run_when_full(jobs.cancel, job_id, token))
                 else:
-                    await self._fail(job_id, error_from_proto(message.error))
+                    await self._fail(job, error_from_proto(message.error))
             case _:
                 EVENTS_LOST.inc()
                 log.error("job %s: a message of its worker is not understood: %s", job_id, kind)
         await self._tell()
         return kind in ("result", "error")
 
-    async def _ended_silently(self, job_id: str, code: int | None, log_file: Path) -> None:
+    async def _ended_silently(self, job: pb.Job, code: int | None, log_file: Path) -> None:
         """Deal with a worker that ended without a last message: cancelled by force, or dead."""
-        deaths = await self._registry.run(self._registry.jobs.count_death, job_id)
+        job_id, token = job.id, job.attempt
+        deaths = await self._registry.run(self._registry.jobs.count_death, job_id, token)
         if job_id in self._cancelled:
-            await self._settle(await self._registry.run_when_full(self._registry.jobs.cancel, job_id))
+            await self._settle(await self._registry.run_when_full(self._registry.jobs.cancel, job_id, token))
             return
         if deaths < MOST_DEATHS:
             log.warning("the worker of job %s died (exit status %s); it is queued again", job_id, code)
-            await self._settle(await self._registry.run(self._registry.jobs.requeue, job_id))
+            await self._settle(await self._registry.run(self._registry.jobs.requeue, job_id, token))
             return
         raise ServiceError(
             ErrorKind.WORKER_DIED,

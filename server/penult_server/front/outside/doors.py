@@ -17,7 +17,7 @@ from penult_server.front.outside.http import Page, PageServer
 from penult_server.front.outside.notify import notify
 from penult_server.front.outside.readiness import ReadinessProbe
 from penult_server.front.registry_thread import Registry
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs import traces
 from penult_server.settings import Settings
 
@@ -30,7 +30,7 @@ log = logging.getLogger("penult.outside")
 class Doors:
     """Metrics, `/healthz` and systemd, for one server."""
 
-    def __init__(self, settings: Settings, registry: Registry, compute: ComputeProcess) -> None:
+    def __init__(self, settings: Settings, registry: Registry, compute: ComputeWorkers) -> None:
         self._settings = settings
         self._facts = FactsOfServer(settings.root, registry, compute)
         self._probe = ReadinessProbe(registry, compute)

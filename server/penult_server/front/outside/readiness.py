@@ -1,11 +1,11 @@
-"""Whether the server can do its work: a commit reaches the disk, and the compute worker answers."""
+"""Whether the server can do its work: a commit reaches the disk, and a compute worker answers."""
 
 import asyncio
 import time
 from dataclasses import dataclass
 
 from penult_server.front.registry_thread import Registry
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 
 COMMIT_SECONDS = 5.0
 """A commit is tried at most so often, however many ask."""
@@ -18,22 +18,25 @@ class Readiness:
     """What was found."""
 
     registry: bool
-    compute: bool
+    compute: tuple[bool, ...]
+    """Whether each compute worker answers."""
 
     @property
     def is_ready(self) -> bool:
         """Whether calls can be sent here."""
-        return self.registry and self.compute
+        return self.registry and any(self.compute)
 
     def __str__(self) -> str:
-        said = {"registry": self.registry, "compute worker": self.compute}
+        said = {"registry": self.registry}
+        for number, answers in enumerate(self.compute):
+            said["compute worker" if len(self.compute) == 1 else f"compute worker {number}"] = answers
         return "".join(f"{name}: {'ok' if good else 'does not answer'}\n" for name, good in said.items())
 
 
 class ReadinessProbe:
     """Looks; used in one event loop."""
 
-    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
+    def __init__(self, registry: Registry, compute: ComputeWorkers) -> None:
         self._registry = registry
         self._compute = compute
         self._is_writable = False
@@ -42,8 +45,8 @@ class ReadinessProbe:
 
     async def look(self) -> Readiness:
         """How the server stands."""
-        writable, stats = await asyncio.gather(self._writable(), self._compute.stats.latest())
-        return Readiness(registry=writable, compute=stats is not None)
+        writable, stats = await asyncio.gather(self._writable(), self._compute.stats())
+        return Readiness(registry=writable, compute=tuple(one is not None for one in stats))
 
     async def _writable(self) -> bool:
         async with self._trying:

@@ -16,6 +16,7 @@ from penult_server.front.registry_thread import Registry
 from penult_server.registry.catalog import Catalog
 from penult_server.stores.checkpoint_stream import CheckpointStream
 from penult_server.stores.checkpoints import CheckpointManifest, checkpoint_directory, read_manifest
+from penult_server.stores.places.store import OBJECTS
 
 FIRST_BACKBONE = "a finetuning needs backbone=, the model whose weights are trained, or start=, a checkpoint or a refit"
 
@@ -124,7 +125,7 @@ def verified(root: Path, digest: str) -> CheckpointManifest:
     manifest = read_manifest(root, digest)
     directory = checkpoint_directory(root, digest)
     stamps: list[tuple[str, int, int]] = []
-    for name in (WEIGHTS_FILE, *manifest.files):
+    for name in (WEIGHTS_FILE, OBJECTS, *manifest.files):
         path = directory / name
         if path.is_file():
             stamps.append((name, path.stat().st_mtime_ns, path.stat().st_size))

@@ -9,12 +9,13 @@ from google.protobuf.message import Message
 
 from penult_proto.v1 import spectra_pb2
 from penult_server.front.observed.call import answered
+from penult_server.front.queries.asked_sets import sets_of
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import AskedQuery, named
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.traces import span
 from penult_server.registry.cards import Given
 
@@ -24,7 +25,7 @@ A = TypeVar("A", bound=Message)
 class StoredAnswers:
     """Answers of one service of the compute worker, each with a `digest` and whether it is `reused`."""
 
-    def __init__(self, registry: Registry, compute: ComputeProcess, stub: Callable[[grpc.aio.Channel], Any]) -> None:
+    def __init__(self, registry: Registry, compute: ComputeWorkers, stub: Callable[[grpc.aio.Channel], Any]) -> None:
         self._registry = registry
         self._compute = compute
         self._stub = stub
@@ -50,7 +51,9 @@ class StoredAnswers:
 
         async def compute_and_keep() -> Message:
             answer: Any = await self._compute.call(
-                lambda channel: getattr(self._stub(channel), rpc)(request, metadata=named(digest)), *_cost_of(request)
+                lambda channel: getattr(self._stub(channel), rpc)(request, metadata=named(digest)),
+                sets_of(request),
+                _cost_of(request),
             )
             answer.digest = digest
             with span("commit"):

@@ -15,7 +15,7 @@ from penult_server.front.guard import Context
 from penult_server.front.queries.cards import checked, page_length, user_of
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.quotas import Quotas
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.registry.long_text import text_of
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
     """Upload, read, list, get."""
 
-    def __init__(self, registry: Registry, compute: ComputeProcess, quotas: Quotas) -> None:
+    def __init__(self, registry: Registry, compute: ComputeWorkers, quotas: Quotas) -> None:
         self._quotas = quotas
         self._registry = registry
         self._compute = compute

@@ -1,7 +1,7 @@
 """GroupingService: questions completed, answered from what is stored or by the compute worker, and registered."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
@@ -12,6 +12,7 @@ from penult_proto.v1 import groupings_pb2 as pb
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
 from penult_server.front.observed.call import answered
+from penult_server.front.queries.asked_sets import sets_of
 from penult_server.front.queries.cards import given_of, page_length
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.grouping_request import (
@@ -25,7 +26,7 @@ from penult_server.front.registry_thread import Registry
 from penult_server.front.users.quotas import Quotas
 from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import named
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.traces import span
 from penult_server.registry.cards import Given
 from penult_server.registry.long_text import text_of
@@ -39,7 +40,7 @@ BYTES_OF_A_ROW = 24
 class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
     """GroupingService."""
 
-    def __init__(self, registry: Registry, compute: ComputeProcess, quotas: Quotas) -> None:
+    def __init__(self, registry: Registry, compute: ComputeWorkers, quotas: Quotas) -> None:
         self._quotas = quotas
         self._registry = registry
         self._compute = compute
@@ -59,6 +60,7 @@ class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
             given,
             context,
             lambda stub, metadata: stub.DiscoverGroups(request, metadata=metadata),
+            sets_of(request),
             feature_set.n_examples,
         )
 
@@ -75,6 +77,7 @@ class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
             given,
             context,
             lambda stub, metadata: stub.AssignGroups(request, metadata=metadata),
+            sets_of(request),
             feature_set.n_examples,
         )
 
@@ -131,8 +134,10 @@ class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
             )
         return grouping, feature_set
 
-    async def _answer(self, digest: str, given: Given, context: Context, ask: Ask, n_rows: int) -> pb.Grouping:
-        """The stored grouping of that digest, or the compute worker's; what is given is added to its card."""
+    async def _answer(
+        self, digest: str, given: Given, context: Context, ask: Ask, sets: Sequence[str], n_rows: int
+    ) -> pb.Grouping:
+        """The stored grouping of that digest, or a compute worker's; what is given is added to its card."""
         catalog = self._registry.catalog
         with span("stored"):
             stored = await self._registry.run(catalog.stored_grouping, digest, given)
@@ -148,7 +153,7 @@ class GroupingServicer(groupings_pb2_grpc.GroupingServiceServicer):
             def begin(channel: grpc.aio.Channel) -> Awaitable[pb.Grouping]:
                 return ask(groupings_pb2_grpc.GroupingServiceStub(channel), named(digest))
 
-            found = await self._compute.call(begin)
+            found = await self._compute.call(begin, sets)
             # Answered only now: the arrays are on disk, and this commit makes them known.
             text = await asyncio.to_thread(text_of, found)
             with span("commit"):

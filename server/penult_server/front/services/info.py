@@ -11,7 +11,7 @@ from penult_server.backbones.catalog import packaged_backbones
 from penult_server.front.guard import Context
 from penult_server.front.lifetime import Lifetime
 from penult_server.front.registry_thread import Registry
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.settings import Settings
 
 ATTACH_HEARTBEAT = 5.0
@@ -22,7 +22,7 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
     """Answers from memory and the registry's counts."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, compute: ComputeProcess, lifetime: Lifetime, resume: Resume
+        self, settings: Settings, registry: Registry, compute: ComputeWorkers, lifetime: Lifetime, resume: Resume
     ) -> None:
         """`resume` is called when a client attaches that does not only look."""
         self._settings = settings
@@ -51,6 +51,9 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
             n_results=counts["result"],
             n_groupings=counts["grouping"],
             root=str(self._settings.root),
+            compute_workers=[
+                info_pb2.ComputeWorker(device=one.device, is_up=one.is_up) for one in self._compute.workers
+            ],
         )
 
     async def Attach(self, request: info_pb2.AttachRequest, context: Context) -> AsyncIterator[info_pb2.AttachEvent]:

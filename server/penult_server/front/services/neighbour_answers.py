@@ -12,14 +12,14 @@ from penult_server.front.queries.feature_sources import resolve_source
 from penult_server.front.queries.neighbours import defaults
 from penult_server.front.queries.stored_answers import A, StoredAnswers
 from penult_server.front.registry_thread import Registry
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.traces import span
 
 
 class NeighbourAnswers(neighbours_pb2_grpc.NeighbourServiceServicer):
     """The four questions of NeighbourService whose answers are kept."""
 
-    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
+    def __init__(self, registry: Registry, compute: ComputeWorkers) -> None:
         self._registry = registry
         self._compute = compute
         self._answers = StoredAnswers(registry, compute, neighbours_pb2_grpc.NeighbourServiceStub)

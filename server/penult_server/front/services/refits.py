@@ -14,6 +14,7 @@ from penult_proto.v1.cards_pb2 import Card
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
 from penult_server.front.observed.call import answered, failed_alone, note_waited
+from penult_server.front.queries.asked_sets import sets_of
 from penult_server.front.queries.cards import given_of
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import refittable
@@ -23,7 +24,7 @@ from penult_server.front.queries.used_groupings import resolve_grouping
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import AskedQuery, named
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.traces import span
 from penult_server.messages import failure_to_proto
 from penult_server.notes import notes_to_proto
@@ -55,7 +56,7 @@ class _Weighed(Protocol):
 class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
     """RefitService."""
 
-    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
+    def __init__(self, registry: Registry, compute: ComputeWorkers) -> None:
         self._registry = registry
         self._compute = compute
         self._shared: SharedCalls[refits_pb2.RefitOutcome] = SharedCalls()
@@ -90,7 +91,8 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
             return await self._compute.call(
                 lambda channel: refits_pb2_grpc.RefitServiceStub(channel).Evaluate(request, metadata=named(key)),
-                request.feature_set,
+                sets_of(request),
+                (request.feature_set, 1),
             )
 
     async def EvaluateMixtures(
@@ -108,8 +110,8 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 lambda channel: refits_pb2_grpc.RefitServiceStub(channel).EvaluateMixtures(
                     request, metadata=named(key)
                 ),
-                request.feature_set,
-                len(request.heads),
+                sets_of(request),
+                (request.feature_set, len(request.heads)),
             )
 
     async def _resolve_set(self, named: _Named) -> None:
@@ -244,8 +246,8 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         size = n_together * max(request.repeats, 1) * math.prod(max(len(axis.values), 1) for axis in request.grid)
         outcome = await self._compute.call(
             lambda channel: _only_outcome(channel, batch, digest),
-            request.feature_set,
-            size,
+            sets_of(request),
+            (request.feature_set, size),
             is_together=size <= MOST_TOGETHER,
         )
         if outcome.HasField("refit"):

@@ -12,13 +12,14 @@ from penult_proto.limits import MESSAGE_BYTES
 from penult_proto.v1 import features_pb2, spectra_pb2, spectra_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
+from penult_server.front.queries.asked_sets import sets_of
 from penult_server.front.queries.cards import given_of, user_of
 from penult_server.front.queries.feature_sources import check_rows_alone, features_of, resolve_source
 from penult_server.front.queries.stored_answers import StoredAnswers
 from penult_server.front.queries.used_groupings import check_by
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.asked_queries import AskedQuery, named
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.traces import span
 from penult_server.notes import notes_to_proto
 from penult_server.registry.cards import Given
@@ -39,7 +40,7 @@ A = TypeVar("A", spectra_pb2.Spectra, spectra_pb2.Descriptors, spectra_pb2.Princ
 class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
     """SpectraService."""
 
-    def __init__(self, registry: Registry, compute: ComputeProcess) -> None:
+    def __init__(self, registry: Registry, compute: ComputeWorkers) -> None:
         self._registry = registry
         self._compute = compute
         self._answers = StoredAnswers(registry, compute, spectra_pb2_grpc.SpectraServiceStub)
@@ -120,7 +121,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         stub = spectra_pb2_grpc.SpectraServiceStub
         with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
             messages: AsyncIterator[Any] = self._compute.relay(
-                lambda channel: getattr(stub(channel), rpc)(request, metadata=named(key))
+                lambda channel: getattr(stub(channel), rpc)(request, metadata=named(key)), sets_of(request)
             )
             async for message in messages:
                 yield message

@@ -14,10 +14,11 @@ from penult_server.front.caller import CALLER, Caller
 from penult_server.front.guard import Context
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.rules import check_own
-from penult_server.front.workers.compute_process import ComputeProcess
+from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.registry.deletion_plan import Plan, Sort, Thing
 from penult_server.registry.usage import add_up
 from penult_server.stores.disk.sizes import Sizes
+from penult_server.stores.places.opening import bytes_elsewhere
 from penult_server.stores.removal import remove
 
 MOST_LISTED = 8
@@ -29,7 +30,7 @@ Bytes = dict[Thing, int]
 class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
     """Delete, and what there is to delete."""
 
-    def __init__(self, root: Path, registry: Registry, compute: ComputeProcess) -> None:
+    def __init__(self, root: Path, registry: Registry, compute: ComputeWorkers) -> None:
         self._root = root
         self._registry = registry
         self._compute = compute
@@ -92,7 +93,10 @@ def _sort(request: pb.DeleteRequest) -> Sort:
 def _measure(places: dict[Thing, list[Path]]) -> Bytes:
     """Bytes of each thing; files with several links count for the first."""
     sizes = Sizes()
-    return {thing: thing.n_bytes + sum(sizes.of(path) for path in paths) for thing, paths in places.items()}
+    return {
+        thing: thing.n_bytes + sum(sizes.of(path) + bytes_elsewhere(path) for path in paths)
+        for thing, paths in places.items()
+    }
 
 
 def _refusal(plan: Plan, sizes: Bytes) -> ServiceError:

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from penult_server.errors import RegistryUnavailable
 from penult_server.front.caller import Caller
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.authenticator import Authenticator
@@ -84,5 +84,5 @@ class OpenCalls:
     async def _try(self, step: Callable[[], Awaitable[None]]) -> None:
         try:
             await step()
-        except sqlite3.Error:
+        except RegistryUnavailable:
             log.exception("the registry's tokens cannot be read or written")

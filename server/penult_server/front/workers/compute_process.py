@@ -1,4 +1,4 @@
-"""The compute worker as the front sees it: started, watched, started again, and called."""
+"""A compute worker as the front sees it: started, watched, started again, and called."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,10 @@ import grpc
 
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind
 from penult_proto.limits import MESSAGE_OPTIONS
-from penult_proto.v1.pipes_pb2 import ComputeOrder, FromWorker, ToWorker
+from penult_proto.v1.pipes_pb2 import ComputeOrder, ComputeReady, FromWorker, ToWorker
 from penult_server import pipes
 from penult_server.compute_environment import compute_environment, usable_cores
 from penult_server.errors import ServiceError
-from penult_server.front.admission.calls import computing
 from penult_server.front.admission.limits import Limit
 from penult_server.front.admission.slots import FairSlots
 from penult_server.front.caller import CALLER
@@ -25,6 +24,7 @@ from penult_server.front.observed.call import note_waited, waited, waited_for
 from penult_server.front.observed.metrics import WORKER_STARTS
 from penult_server.front.workers.asked_queries import AskedQueries
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
+from penult_server.front.workers.shares import Share
 from penult_server.front.workers.vitals import Vitals, end_when_dead
 from penult_server.front.workers.worker_stats import StatsOfWorker
 from penult_server.lanes import QUERIES_AT_ONCE, QUERIES_OF_A_USER
@@ -41,15 +41,29 @@ MOST_FAILURES = 3
 """Starts in a row that may fail before callers are told so at once."""
 log = logging.getLogger("penult.compute")
 T = TypeVar("T")
+Accept = Callable[[ComputeReady], Awaitable[ServiceError | None]]
+"""Says why a worker that has started is not used; None for one that is."""
+
+
+async def accept(ready: ComputeReady) -> None:
+    """Use whatever has started."""
 
 
 class ComputeProcess:
     """Keeps one compute worker alive and gives calls a channel to it."""
 
-    def __init__(self, settings: Settings, on_health: Callable[[bool], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_health: Callable[[bool], Awaitable[None]],
+        share: Share | None = None,
+        accept: Accept = accept,
+    ) -> None:
         self._settings = settings
         self._on_health = on_health
-        self._log = settings.root / "logs" / "compute.log"
+        self._accept = accept
+        self._share = share or Share()
+        self._log = settings.root / "logs" / self._share.log
         self._folder: OwnFolder | None = None
         """Where its socket is: a path of one may have 107 bytes at most, so it cannot lie under the root."""
         self._starts = 0
@@ -71,6 +85,9 @@ class ComputeProcess:
         """How the worker stands."""
         self.damaged: set[str] = set()
         """Digests of feature sets that a read has found damaged."""
+        self.residents: frozenset[str] = frozenset()
+        """Digests of the feature sets that it has in memory, as it said last."""
+        self._is_lost = False
 
     def start(self) -> None:
         """Start the worker; `channel` waits for it. Raises ServiceError where its socket finds no place."""
@@ -101,29 +118,27 @@ class ComputeProcess:
         if self._refusal:
             raise self._refusal
         if self._channel is None:
-            raise ServiceError(ErrorKind.INTERNAL, "the compute worker is ready but has no channel")
+            raise ServiceError(ErrorKind.INTERNAL, f"{self._share} is ready but has no channel")
         return self._channel
 
     def _not_started(self) -> ServiceError:
-        return ServiceError(
-            ErrorKind.WORKER_DIED, f"the compute worker does not start; its log says: {log_tail(self._log)}"
-        )
+        return ServiceError(ErrorKind.WORKER_DIED, f"{self._share} does not start; its log says: {log_tail(self._log)}")
 
-    async def call(
-        self,
-        make: Callable[[grpc.aio.Channel], Awaitable[T]],
-        feature_set: str = "",
-        size: int = 1,
-        *,
-        is_together: bool = False,
-    ) -> T:
+    @property
+    def is_up(self) -> bool:
+        """Whether it answers, or starts for the first time; not while another one takes the place of one that died."""
+        return not self._is_lost and self._refusal is None
+
+    @property
+    def n_waiting(self) -> int:
+        """Queries that wait here for their turn with it."""
+        return self._queries.n_waiting
+
+    async def call(self, make: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
         """Await the query that `make` starts on the worker's channel, once it is its user's turn.
 
-        Calls of one set and of about the same size, in units of the method, cost about the same; `is_together` says
-        whether those of one user are solved together.
-        Raises ServiceError (BUSY) where too many calls compute; the worker's errors become ours.
+        The worker's errors become ours.
         """
-        await computing((feature_set, size.bit_length()), is_together=is_together)
         async with waited_for(self._queries.slot(CALLER.get().user)):
             return await self.pass_on(make)
 
@@ -176,9 +191,14 @@ class ComputeProcess:
         answer is ended, so that there will be a next one.
         """
         if channel is self._channel and self._ready.is_set():
-            self._ready.clear()
+            self._gone()
             if self._process:
                 self._end(self._process)
+
+    def _gone(self) -> None:
+        """It answers no more, and the next one has nothing in memory."""
+        self._ready.clear()
+        self._is_lost, self.residents = True, frozenset()
 
     def forget(self, digest: str) -> None:
         """Tell the worker, if one is running, that a feature set was deleted."""
@@ -205,8 +225,8 @@ class ComputeProcess:
             try:
                 await self._run_once()
             except (OSError, ValueError) as error:
-                log.error("the compute worker did not start: %s; its log says: %s", error, log_tail(self._log))
-            self._ready.clear()
+                log.error("%s did not start: %s; its log says: %s", self._share, error, log_tail(self._log))
+            self._gone()
             await self._on_health(False)
             if self._failures >= MOST_FAILURES:
                 # It is started again and again, but nobody should wait for that.
@@ -222,19 +242,21 @@ class ComputeProcess:
             while (said := await pipes.receive_from(process.stdout, FromWorker)) is not None:
                 if said.HasField("stats"):
                     self.stats.come(said.stats)
+                elif said.HasField("residents"):
+                    self.residents = frozenset(said.residents.digests)
                 elif said.HasField("pulse"):
                     vitals.note(time.monotonic(), is_busy=said.pulse.is_busy)
                 else:
                     self.asked.note(said.queries.queries, said.queries.progress)
         except ValueError as error:
-            log.error("the compute worker said what is no message: %s", error)
+            log.error("%s said what is no message: %s", self._share, error)
             self._end(process)
 
     async def _end_when_dead(self, process: asyncio.subprocess.Process, vitals: Vitals) -> None:
         """End a worker that hangs: who waits for it is told at once, and the next one is started."""
-        await end_when_dead(process, vitals, "the compute worker")
+        await end_when_dead(process, vitals, str(self._share))
         self._why = "replaced"
-        self._ready.clear()
+        self._gone()
         await self._on_health(False)
 
     def _end(self, process: asyncio.subprocess.Process) -> None:
@@ -254,26 +276,30 @@ class ComputeProcess:
             root=str(self._settings.root),
             socket=socket,
             device=self._settings.device,
-            resident_bytes=self._settings.resident_bytes,
+            resident_bytes=self._share.resident_bytes(self._settings),
+            sharers=self._share.sharers(self._settings),
         )
-        variables = compute_environment(os.environ, usable_cores()) | caches(os.environ, self._settings.root)
-        if self._settings.compute_device:
-            variables[VISIBLE] = self._settings.compute_device
+        n_cores = self._share.cores(usable_cores())
+        variables = compute_environment(os.environ, n_cores) | caches(os.environ, self._settings.root)
+        if device := self._share.device(self._settings):
+            variables[VISIBLE] = device
         self._process = await start_process("penult_server.compute.worker", log=self._log, variables=variables)
         if self._process.stdin is None or self._process.stdout is None:
             raise ValueError("it was started without its pipes")
         self._process.stdin.write(pipes.framed(ToWorker(compute=order)))
         said = await self._first_word(self._process, self._process.stdout)
-        if said.HasField("error"):
-            self._refusal = error_from_proto(said.error)
+        refusal = error_from_proto(said.error) if said.HasField("error") else await self._accept(said.ready)
+        if refusal:
+            self._refusal = refusal
             self._ready.set()
-            await self._process.wait()
+            await self._on_health(False)
+            await stop_process(self._process, grace=2)
             await asyncio.Event().wait()  # it would refuse again: only another --device helps
         self.device, self.array_backend = said.ready.device, said.ready.array_backend
         if self._channel:
             await self._channel.close()
         self._channel = grpc.aio.insecure_channel(socket, options=MESSAGE_OPTIONS)
-        self._failures, self._refusal = 0, None
+        self._failures, self._refusal, self._is_lost = 0, None, False
         self._ready.set()
         await self._on_health(True)
         vitals = Vitals(time.monotonic())
@@ -284,7 +310,7 @@ class ComputeProcess:
         finally:
             listening.cancel()
             watching.cancel()
-        log.warning("the compute worker ended with exit status %s; starting it again", code)
+        log.warning("%s ended with exit status %s; starting it again", self._share, code)
 
     async def _first_word(self, process: asyncio.subprocess.Process, pipe: asyncio.StreamReader) -> FromWorker:
         """What a worker says when it has started. Raises ValueError where it does not; then it is ended."""

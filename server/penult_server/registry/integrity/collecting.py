@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import func, select
+
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.deletion_plan import Closure, Plan, Sort, Thing
+from penult_server.registry.tables import asked, card, result
 from penult_server.stores.disk.sizes import Sizes
 from penult_server.stores.removal import FOLDERS
 
@@ -62,10 +65,15 @@ def _unwanted(database: Database, deletions: Deletions, before: float) -> list[T
     closure = Closure(deletions.holdings)
     named = {digest for facts in closure.runs.values() for digest in facts.named}
     named |= {digest for job in closure.jobs for digest in job.named}
-    query = """SELECT r.digest, length(r.message) FROM result r JOIN card c ON c.kind = 'result' AND c.id = r.digest
-        LEFT JOIN asked a ON a.digest = r.digest WHERE c.name = '' AND c.tags = '[]' AND c.note = ''
-        AND max(c.created, r.created, coalesce(a.time, 0)) < ?"""
-    rows = database.rows(query, before)
+    its_card = (card.c.kind == "result") & (card.c.id == result.c.digest)
+    is_bare = (card.c.name == "") & (card.c.tags == "[]") & (card.c.note == "")
+    times = (card.c.created, result.c.created, func.coalesce(asked.c.time, 0.0))
+    rows = database.rows(
+        select(result.c.digest, func.length(result.c.message))
+        .join_from(result, card, its_card)
+        .outerjoin(asked, asked.c.digest == result.c.digest)
+        .where(is_bare, *(one < before for one in times))
+    )
     return [Thing(Sort.RESULT, id, "nobody asks for it", n_bytes=int(size)) for id, size in rows if id not in named]
 
 

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from penult_server.registry.integrity import seals
+from penult_server.registry.integrity.files import told
 from penult_server.stores.disk.durable import staged_file
 from penult_server.stores.disk.reserve import free_bytes
 
@@ -16,8 +17,9 @@ COPY_SECONDS = 86400.0
 
 
 def copy_registry(source: Path, target: Path) -> None:
-    """Copy what is committed, also of a registry that a server writes. Raises sqlite3.Error."""
+    """Copy what is committed, also of a registry that a server writes. Raises RegistryUnavailable."""
     with (
+        told(),
         staged_file(target) as staging,
         closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as reader,
         closing(sqlite3.connect(staging)) as writer,
@@ -41,7 +43,7 @@ def renew_copy(root: Path) -> bool:
 
 def _is_whole(path: Path) -> bool:
     """Whether there is anything in it, and every row what was written: a damaged one must not replace a whole copy."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+    with told(), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         seals.install(connection)
         if not connection.execute("SELECT n FROM commit_count").fetchone()[0]:
             return False

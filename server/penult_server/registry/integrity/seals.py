@@ -8,12 +8,16 @@ temporary, so that the file itself knows nothing of them and an edit with anothe
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+
+from sqlalchemy import ColumnElement, and_, literal_column
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.registry.tables import seal
 
-NUMBERS = frozenset({"created", "given", "deaths", "seq", "expires", "revoked"})
+NUMBERS = frozenset({"created", "given", "deaths", "seq", "expires", "revoked", "token"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,12 @@ class Sealed:
 TABLES = {
     one.table: one
     for one in (
-        Sealed("job", "job", ("id",), ("id", "spec_digest", "request_id", "state", "created", "deaths", "message")),
+        Sealed(
+            "job",
+            "job",
+            ("id",),
+            ("id", "spec_digest", "request_id", "state", "created", "deaths", "token", "message"),
+        ),
         Sealed("job_event", "event of job", ("job", "seq"), ("job", "seq", "kind", "message")),
         Sealed("dataset", "dataset", ("name",), ("name", "digest", "message")),
         Sealed("checkpoint", "checkpoint", ("digest",), ("digest", "message")),
@@ -120,9 +129,14 @@ def watch(connection: sqlite3.Connection) -> None:
 
 
 def tables_in(connection: sqlite3.Connection) -> list[Sealed]:
-    """The tables that a registry has: one of an earlier version has not all of them."""
+    """The tables that a registry has, with the columns that they have there: one of an earlier version has not all."""
     there = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    return [one for one in TABLES.values() if one.table in there]
+    found: list[Sealed] = []
+    for one in TABLES.values():
+        if one.table in there:
+            columns = {row[1] for row in connection.execute(f"PRAGMA table_xinfo({one.table})")}
+            found.append(replace(one, columns=tuple(column for column in one.columns if column in columns)))
+    return found
 
 
 def seal_all(connection: sqlite3.Connection) -> None:
@@ -133,11 +147,26 @@ def seal_all(connection: sqlite3.Connection) -> None:
         connection.execute(f"INSERT INTO seal {rows}")
 
 
-def joined(table: str) -> tuple[str, str]:
-    """SQL that says of a row `t` of a table whether it is what was written, and the join that this needs."""
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a statement about a table needs to say of each row whether it is what was written."""
+
+    id: ColumnElement[str]
+    is_intact: ColumnElement[bool]
+    join: ColumnElement[bool]
+    """The condition of the outer join with `seal`."""
+
+
+@cache
+def check_of(table: str) -> Check:
+    """The check of a table's rows, called by the table's own name."""
     one = TABLES[table]
-    join = f"LEFT JOIN seal s ON s.of_table = '{table}' AND s.of_row = {one.id('t')}"
-    return f"{one.id('t')}, {one.digest('t')} IS s.sealed", join
+    id = one.id(table)
+    return Check(
+        id=literal_column(id).label("sealed_row"),
+        is_intact=literal_column(f"{one.digest(table)} IS seal.sealed").label("is_intact"),
+        join=and_(seal.c.of_table == literal_column(f"'{table}'"), seal.c.of_row == literal_column(id)),
+    )
 
 
 def altered(table: str, id: str) -> ServiceError:
@@ -159,8 +188,8 @@ def damaged_rows(connection: sqlite3.Connection, tables: tuple[str, ...] = tuple
         table = one.table
         if table not in tables:
             continue
-        intact, join = joined(table)
-        query = f"SELECT {intact}, s.sealed IS NOT NULL FROM {table} t {join}"
+        join = f"LEFT JOIN seal s ON s.of_table = '{table}' AND s.of_row = {one.id('t')}"
+        query = f"SELECT {one.id('t')}, {one.digest('t')} IS s.sealed, s.sealed IS NOT NULL FROM {table} t {join}"
         for id, is_intact, has_seal in connection.execute(query):
             if not is_intact:
                 yield DamagedRow(table, str(id), "altered" if has_seal else "unknown")

@@ -18,7 +18,7 @@ def check_whole(database: Database) -> None:
     if wrong := database.structure():
         raise ServiceError(
             ErrorKind.STORE_CORRUPT,
-            f"the registry {database.path} is damaged ({wrong[0].splitlines()[0]}, {len(wrong)} findings): restore a "
+            f"the registry {database.place} is damaged ({wrong[0].splitlines()[0]}, {len(wrong)} findings): restore a "
             "backup (`penult store restore`), or rebuild it by `penult store repair`",
         )
     damaged = database.damaged_rows(AT_START)

@@ -13,9 +13,6 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 STAGING_PREFIX = ".staging-"
 SAFETENSORS_PREFIX = ".tmp"
@@ -46,13 +43,15 @@ def staged_directory(target: Path, *, makes_parent: bool = True) -> Generator[Pa
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def rename_directory(source: Path, target: Path) -> None:
-    """Rename onto `target`; when another writer of the same content was faster, keep theirs."""
+def rename_directory(source: Path, target: Path) -> bool:
+    """Rename onto `target`; when another writer of the same content was faster, keep theirs: then it is false."""
+    is_ours = True
     while True:
         try:
             source.rename(target)
         except OSError as error:
             if target.is_dir():
+                is_ours = False
                 break
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
@@ -60,6 +59,7 @@ def rename_directory(source: Path, target: Path) -> None:
         else:
             break
     sync_place(target)
+    return is_ours
 
 
 def write_file(target: Path, content: bytes, *, mode: int = 0o644) -> None:
@@ -85,12 +85,12 @@ def staged_file(target: Path) -> Generator[Path, None, None]:
     sync_place(target)
 
 
-def write_synced(path: Path, content: NDArray[Any]) -> str:
+def write_synced(path: Path, content: memoryview) -> str:
     """Write a new file, flush it, and return its sha256 (hex); its name is not flushed yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.data)
+    path.write_bytes(content)
     sync_path(path)
-    return hashlib.sha256(content.data).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
 def sync_tree(directory: Path) -> None:
@@ -125,12 +125,3 @@ def staged(parent: Path) -> Iterator[Path]:
     for prefix in (STAGING_PREFIX, SAFETENSORS_PREFIX):
         yield from parent.glob(f"{prefix}*")
         yield from parent.glob(f"*/{prefix}*")
-
-
-def remove_staging(parent: Path) -> None:
-    """Remove what writers that died left in `parent` and the directories in it. Only when no writer is alive."""
-    for path in staged(parent):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)

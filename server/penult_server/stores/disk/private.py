@@ -9,7 +9,7 @@ PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 OWN = (
     *("checkpoints", "datasets", "features", "groupings", "logs", "runs", "uploads"),
     *("penult.db", "penult.db-shm", "penult.db-wal", "penult.db.commits", "penult.db.copy"),
-    *("lock", "reserve", "server.json", "server.log", "token"),
+    *("lock", "reserve", "server.json", "server.log", "store.json", "token"),
 )
 """What a server keeps in its root. Whatever else lies there, should somebody serve a folder of other things, stays."""
 _OTHERS = 0o077

@@ -94,10 +94,11 @@ def find(inputs: Inputs) -> Found:
 
 
 def _ordered(rows: Rows, order: Integers) -> Rows:
-    """The same rows by ascending row id."""
+    """The same rows by ascending row id; features that are so already are not copied."""
+    given = values(rows, order, "features")
     return replace(
         rows,
-        features=values(rows, order, "features"),
+        features=given.features if given.positions is None else given.block(slice(0, order.size)),
         y=rows.y[order],
         a=rows.a[order],
         row_id=rows.row_id[order],
@@ -144,7 +145,7 @@ def _shares(rule: Mapping[str, NDArray[Any]], rows: Rows) -> Floats:
     check_width(rows, rule["origin"].size)
     logits = stored_logits(rule, rows)
     features = values(rows, np.arange(rows.y.size), "features")
-    z = project(features, asarray_like(rule["origin"], features), asarray_like(rule["basis"], features))
+    z = project(features, asarray_like(rule["origin"], features.like), asarray_like(rule["basis"], features.like))
     labels = np.eye(rule["label_of"].shape[1])[rows.y]
     label_weight, prediction_weight = rule["weights"].tolist()
     views = (

@@ -10,9 +10,10 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import asarray_like, to_host
+from penult_kernels import budget
+from penult_kernels.arrays import asarray_like, blocks, to_host
 from penult_kernels.groupings.pca import principal_axes, project
-from penult_kernels.groupings.points import Points
+from penult_kernels.groupings.points import Points, points_of
 from penult_kernels.rows import ArrayRows
 from penult_kernels.spectra.spectrum import mean_of
 from penult_proto.errors import ErrorKind
@@ -42,16 +43,16 @@ class Space:
     def points(self, rows: Rows, index: Integers) -> Points:
         """The rows at `index`. Raises ServiceError: WRONG_SHAPE, NOT_FINITE, INVALID_ARGUMENT without logits."""
         given = values(rows, index, self.of)
-        if int(given.shape[1]) != self.mean.size:
+        if given.shape[1] != self.mean.size:
             raise ServiceError(
                 ErrorKind.WRONG_SHAPE,
                 f"the groups were found among rows of {self.mean.size} {self.of}, these have {given.shape[1]}: assign "
                 "rows of the same checkpoint",
             )
-        mean = asarray_like(self.mean, given)
+        mean = asarray_like(self.mean, given.like)
         if self.basis is None:
-            return Points(rows=given, mean=mean)
-        return Points(rows=project(given, mean, asarray_like(self.basis, given)))
+            return points_of(given, mean)
+        return Points(rows=project(given, mean, asarray_like(self.basis, given.like)))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """For a rule."""
@@ -64,24 +65,32 @@ class Space:
         return Space(of=OFS[int(arrays["of"][0])], mean=arrays["origin"], basis=arrays.get("basis"))
 
 
-def values(rows: Rows, index: Integers, of: Of) -> Any:
-    """(m, D) on the device, of the rows at `index`, in the stored dtype."""
-    xp = array_namespace(rows.features)
+def values(rows: Rows, index: Integers, of: Of) -> ArrayRows:
+    """(m, D) on the device, of the rows at `index`, in the stored dtype; features are not gathered."""
     if of == "features":
-        found = xp.take(rows.features, asarray_like(index, rows.features), axis=0)
+        is_all = index.size == int(rows.features.shape[0]) and bool((np.diff(index) == 1).all())
+        found = ArrayRows(rows.features, None if is_all else index)
     else:
         logits = finite(logits_of(rows)[index])
-        found = asarray_like(logits if of == "logits" else margins(logits, rows.y[index])[:, None], rows.features)
-    usable = xp.isfinite(found)
-    if found.dtype == xp.float64:
-        usable = usable & (xp.abs(found) < LARGEST)
-    if not bool(xp.all(usable)):
+        found = ArrayRows(
+            asarray_like(logits if of == "logits" else margins(logits, rows.y[index])[:, None], rows.features)
+        )
+    n_rows, width = found.shape
+    if not all(_is_usable(found.block(tile)) for tile in blocks(n_rows, budget.DEFAULT.rows_of_pass(width))):
         raise ServiceError(
             ErrorKind.NOT_FINITE,
             f"the {of} of some rows hold NaN, infinity, or numbers of {LARGEST:.0e} and more, too large to be "
             "multiplied: leave these rows out, or scale all",
         )
     return found
+
+
+def _is_usable(block: Any) -> bool:
+    xp = array_namespace(block)
+    usable = xp.isfinite(block)
+    if block.dtype == xp.float64:
+        usable = usable & (xp.abs(block) < LARGEST)
+    return bool(xp.all(usable))
 
 
 def margins(logits: NDArray[np.float64], y: Integers) -> NDArray[np.float64]:
@@ -94,7 +103,7 @@ def margins(logits: NDArray[np.float64], y: Integers) -> NDArray[np.float64]:
 
 def whole_space(task: ClassTask, of: Of) -> Space:
     """The values themselves, about their mean."""
-    return Space(of=of, mean=to_host(mean_of(ArrayRows(values(task.rows, task.index, of)))), basis=None)
+    return Space(of=of, mean=to_host(mean_of(values(task.rows, task.index, of))), basis=None)
 
 
 def reduced_space(task: ClassTask, p: int) -> Space:
@@ -137,7 +146,8 @@ class UmapSpace:
         return np.asarray(self._fitted, np.float64).mean(axis=0)
 
     def _features(self, rows: Rows, index: Integers) -> NDArray[np.float32]:
-        return to_host(values(rows, index, "features")).astype(np.float32)
+        given = values(rows, index, "features")
+        return to_host(given.block(slice(0, given.shape[0]))).astype(np.float32)
 
 
 def _umap() -> Any:

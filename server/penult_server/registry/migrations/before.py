@@ -1,14 +1,15 @@
-"""The schema of the registry: what version 1 was, and the steps from each version to the next.
+"""SQLite's registries of the time before alembic: what version 1 was, and the steps from each version to the fifth.
 
-A new registry takes every step, so that it cannot differ from an old one that was opened. Messages are kept as JSON of
-the public protocol, so that the file can be read with any SQLite client; columns exist for what is searched.
+The fifth is revision 0001, from where the revisions beside go on.
 """
 
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from penult_server.registry.sql.triggers import cards_in_sqlite, names_in_sqlite
 from penult_server.registry.summaries import summary_row
+from penult_server.registry.tables import PLACES, THINGS
 from penult_server.stores.disk.sealed import add_seals
 
 VERSION_1 = """
@@ -46,16 +47,6 @@ CREATE TABLE result (
 ) STRICT;
 """
 
-THINGS = {
-    "job": "id",
-    "dataset": "name",
-    "checkpoint": "digest",
-    "run": "id",
-    "feature_set": "digest",
-    "result": "digest",
-    "grouping": "digest",
-}
-"""Tables of things that have a card, with the column that identifies a thing; a card's kind is the table."""
 OF_VERSION_2 = ("job", "dataset", "checkpoint", "run", "feature_set", "result")
 """Tables that got their cards by the step to version 2; later ones have theirs from the step that makes them."""
 
@@ -90,45 +81,15 @@ CREATE TABLE summary (
 CREATE INDEX summary_by_set ON summary (feature_set);
 CREATE INDEX summary_by_second_set ON summary (second_set);
 """
-NEWEST_NAME = (
-    "UPDATE card SET name = coalesce((SELECT n.name FROM name n WHERE n.kind = card.kind AND n.id = card.id "
-    "ORDER BY n.given DESC, n.name LIMIT 1), '')"
-)
-COLUMNS = {
-    "job": {
-        "dataset": (
-            "spec.finetune.dataset",
-            "spec.extract.dataset",
-            "spec.importCheckpoint.dataset",
-            "spec.registerDataset.name",
-        )
-    },
-    "checkpoint": {"dataset": ("dataset",), "backbone": ("backbone",), "run": ("runId",), "model": ("model",)},
-    "run": {"dataset": ("spec.dataset",), "backbone": ("spec.backbone",)},
-    "feature_set": {"dataset": ("dataset",), "split": ("split",), "checkpoint": ("checkpoint",)},
-    "grouping": {"feature_set": ("featureSet",), "dataset": ("dataset",), "method": ("method",)},
-}
-"""Columns that lists are filtered by: where in a row's message they are found, the first place that has one."""
 
 
 def _add_triggers(connection: sqlite3.Connection, table: str) -> None:
-    """Let a thing get its card with its row and lose it with it, whoever writes the row."""
-    key = THINGS[table]
-    # NOT EXISTS, because a trigger that was fired by INSERT OR REPLACE would replace, too.
-    connection.execute(
-        f"CREATE TRIGGER {table}_made AFTER INSERT ON {table} BEGIN "
-        f"INSERT INTO card (kind, id, created) SELECT '{table}', NEW.{key}, (julianday('now') - 2440587.5) * 86400 "
-        f"WHERE NOT EXISTS (SELECT 1 FROM card WHERE kind = '{table}' AND id = NEW.{key}); END"
-    )
-    connection.execute(
-        f"CREATE TRIGGER {table}_gone AFTER DELETE ON {table} BEGIN "
-        f"DELETE FROM card WHERE kind = '{table}' AND id = OLD.{key}; "
-        f"DELETE FROM name WHERE kind = '{table}' AND id = OLD.{key}; END"
-    )
+    for statement in cards_in_sqlite(table, THINGS[table]):
+        connection.execute(statement)
 
 
 def _add_columns(connection: sqlite3.Connection, table: str) -> None:
-    for name, places in COLUMNS.get(table, {}).items():
+    for name, places in PLACES.get(table, {}).items():
         value = ", ".join(f"json_extract(message, '$.{place}')" for place in places)
         value = value if len(places) == 1 else f"coalesce({value})"
         connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT AS ({value}) VIRTUAL")
@@ -138,10 +99,8 @@ def _add_columns(connection: sqlite3.Connection, table: str) -> None:
 def _cards(connection: sqlite3.Connection) -> None:
     """1 -> 2: cards, names of everything, summaries of results; columns for what lists are filtered by."""
     run_script(connection, CARDS)
-    # The name of a card is the newest of the thing's names, whoever gives or takes one.
-    for event, rows in (("INSERT", ("NEW",)), ("UPDATE", ("OLD", "NEW")), ("DELETE", ("OLD",))):
-        updates = "".join(f"{NEWEST_NAME} WHERE kind = {row}.kind AND id = {row}.id; " for row in rows)
-        connection.execute(f"CREATE TRIGGER name_{event.lower()} AFTER {event} ON name BEGIN {updates}END")
+    for statement in names_in_sqlite():
+        connection.execute(statement)
     for table in OF_VERSION_2:
         _add_triggers(connection, table)
     for table in ("job", "run", "feature_set", "result"):
@@ -213,7 +172,7 @@ def _groupings(connection: sqlite3.Connection) -> None:
     _add_columns(connection, "grouping")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     lambda connection: run_script(connection, VERSION_1),
     _cards,
     lambda connection: run_script(connection, TOKENS),

@@ -1,0 +1,28 @@
+"""How many ranges make one task."""
+
+TASK_SECONDS = 30.0
+"""Work of one task: enough that its start does not count, little enough that a death costs little."""
+
+
+class Pace:
+    """Learns from the tasks that have ended how long a range takes."""
+
+    def __init__(self, at_once: int) -> None:
+        """`at_once` tasks are under way; a single one does all ranges, since nothing is gained by more."""
+        self._at_once = at_once
+        self._seconds: float | None = None
+        """Of a range."""
+
+    def took(self, n_ranges: int, seconds: float) -> None:
+        """A task has ended."""
+        self._seconds = seconds / n_ranges
+
+    def ranges_of_a_task(self, left: int) -> int:
+        """How many of the `left` ranges of a split the next task does."""
+        if self._at_once == 1:
+            return left
+        if self._seconds is None:
+            return 1
+        # The last tasks are short, so that all workers end together.
+        fair = -(-left // (2 * self._at_once))
+        return max(1, min(fair, int(TASK_SECONDS / max(self._seconds, 1e-3))))

@@ -1,0 +1,1 @@
+"""Where the parts of a job run: on this machine, or on a cluster."""

@@ -1,0 +1,1 @@
+"""The fleet of a Ray cluster. Nothing outside of this package imports Ray."""

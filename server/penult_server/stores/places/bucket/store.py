@@ -1,0 +1,98 @@
+"""A root whose checkpoints, features and groupings lie in a bucket."""
+
+import logging
+import secrets
+from pathlib import Path
+
+from penult_server.errors import ServiceError
+from penult_server.stores.places.bucket.attempt import BucketAttempt
+from penult_server.stores.places.bucket.cache import Cache
+from penult_server.stores.places.bucket.check import check_bucket
+from penult_server.stores.places.bucket.client import Bucket, TakenError
+from penult_server.stores.places.bucket.collecting import Collector
+from penult_server.stores.places.bucket.entries import Entry, data_prefix, decoded, key_of, read_entry
+from penult_server.stores.places.bucket.files import BucketFiles
+from penult_server.stores.places.bucket.pointers import Pointers
+from penult_server.stores.places.opening import Place
+from penult_server.stores.places.store import MANIFEST, Attempt
+
+log = logging.getLogger("penult.store")
+
+
+class BucketStore:
+    """Every method raises ServiceError (DISK_FAILED) where the service does not answer or refuses."""
+
+    def __init__(self, root: Path, place: Place) -> None:
+        self._root = root
+        self.bucket = Bucket(place.url, place.endpoint)
+        self._cache = Cache(root / "cache" / "store", place.cache_bytes)
+        self._pointers = Pointers(root, self.bucket, self._cache)
+        self._collector = Collector(self.bucket)
+
+    def attempt(self, kind: str, name: str = "") -> Attempt:
+        """Begin to write a thing; with the name of one that somebody has started, take part in it."""
+        return BucketAttempt(self.bucket, self._pointers, kind, name or secrets.token_hex(16))
+
+    def find(self, kind: str, digest: str) -> bool:
+        """Whether a thing is there. One that is in the bucket alone gets its directory."""
+        if (self._root / kind / digest / MANIFEST).is_file():
+            return True
+        while True:
+            try:
+                content, e_tag = self.bucket.get(key_of(kind, digest))
+                entry = decoded(content)
+            except (FileNotFoundError, ValueError, TypeError):
+                return False
+            if entry.removed:
+                return False
+            if self._pointers.adopt(entry, e_tag):
+                return True
+
+    def digests(self, kind: str) -> list[str]:
+        """Digests of all that is there."""
+        return sorted(one.digest for one in self._collector.named(kind) if not one.removed)
+
+    def files(self, directory: Path) -> BucketFiles:
+        """The files of the thing of a directory. Raises OSError, ValueError, TypeError where its entry is damaged."""
+        return self._pointers.files(read_entry(directory))
+
+    def remove(self, directory: Path) -> bool:
+        """Remove what the entry in a directory names, unless somebody else has taken it over; false to try again."""
+        try:
+            entry = read_entry(directory)
+        except (OSError, ValueError, TypeError):
+            return True  # nobody knows what it named: the collector finds the rest
+        try:
+            self._remove(entry)
+        except ServiceError as error:
+            log.warning("%s/%s stays in the bucket for now: %s", entry.kind, entry.digest[:12], error)
+            return False
+        return True
+
+    def collect(self, older_than: float) -> list[str]:
+        """Remove attempts that no entry names, untouched for so many seconds by the bucket's own clock."""
+        return self._collector.collect(older_than)
+
+    def check(self) -> None:
+        """Raise ServiceError (INVALID_ARGUMENT) where the service ignores conditions, or does not show what it has."""
+        check_bucket(self.bucket)
+
+    def _remove(self, entry: Entry) -> None:
+        while True:
+            try:
+                content, e_tag = self.bucket.get(entry.key)
+                there = decoded(content)
+            except FileNotFoundError:
+                break
+            except (ValueError, TypeError):
+                return  # a damaged one may name these files
+            if there.attempt != entry.attempt or there.removed:
+                break
+            if self._pointers.names(entry.kind, entry.digest, entry.attempt):
+                return
+            try:
+                self.bucket.replace(entry.key, there.buried().encoded(), e_tag)
+            except TakenError:
+                continue
+            break
+        self.bucket.delete([one.key for one in self.bucket.listed(data_prefix(entry.kind, entry.attempt))])

@@ -1,0 +1,40 @@
+"""What a server does about its store before it answers: which one it is, whether it can be relied on, whose it is."""
+
+import secrets
+from dataclasses import replace
+from pathlib import Path
+
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.stores.places.opening import CACHE_BYTES, STORE_FILE, Place, read_place, write_place
+
+
+def prepare_store(root: Path, url: str = "", endpoint: str = "", cache_bytes: int = 0) -> None:
+    """Try the store of a root and note it in `store.json`; without one, here or there, there is nothing to do.
+
+    Raises ServiceError: INVALID_ARGUMENT for another store than the root has, one of another root, or one that does
+    not do what is relied on; DISK_FAILED where it does not answer.
+    """
+    known = read_place(root)
+    if known is None and not url:
+        return
+    if known is not None and url and url.rstrip("/") != known.url:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"checkpoints, features and groupings of {root} lie in {known.url}, and --store names {url} (by "
+            f"{STORE_FILE} there): leave it out, or serve another root",
+        )
+    place = known or Place(url=url.rstrip("/"), owner=secrets.token_hex(16))
+    place = replace(
+        place,
+        endpoint=endpoint or place.endpoint,
+        cache_bytes=cache_bytes or place.cache_bytes or CACHE_BYTES,
+    )
+    from penult_server.stores.places.bucket.check import check_bucket, claim_bucket
+    from penult_server.stores.places.bucket.client import Bucket
+
+    bucket = Bucket(place.url, place.endpoint)
+    check_bucket(bucket)
+    claim_bucket(bucket, place.owner, str(root))
+    if place != known:
+        write_place(root, place)

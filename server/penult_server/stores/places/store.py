@@ -1,0 +1,132 @@
+"""What a store can do, whatever it lies on: things are written by attempts and exist from their commit on.
+
+A thing has a directory in the root, named by its digest, with its `manifest.json`. Its other files lie there, too, or
+in an object store, and then `objects.json` says where; so what asks for directories alone works for both.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from numpy.typing import NDArray
+
+Content: TypeAlias = bytes | NDArray[Any]
+"""Bytes, or a contiguous array whose bytes they are."""
+MANIFEST = "manifest.json"
+OBJECTS = "objects.json"
+KINDS = ("checkpoints", "features", "groupings")
+"""Folders of what is written by attempts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file as it was written."""
+
+    sha256: str
+    """Hex."""
+    size: int
+
+
+class AlteredError(ValueError):
+    """A file is not what was written."""
+
+
+class Files(Protocol):
+    """The files of a committed thing. Raises ServiceError (DISK_FAILED) where an object store does not answer."""
+
+    def manifest(self) -> str:
+        """The text of its manifest. Raises FileNotFoundError."""
+        ...
+
+    def read(self, name: str, sha256: str) -> bytes:
+        """A file, compared with its digest. Raises FileNotFoundError, AlteredError."""
+        ...
+
+    def fill(self, name: str, out: NDArray[Any], sha256: str) -> None:
+        """Read a file into contiguous memory of its size. Raises FileNotFoundError, AlteredError."""
+        ...
+
+    def missing(self, names: Mapping[str, str]) -> list[str]:
+        """Which of the names are not there; nothing is read."""
+        ...
+
+    def damaged(self, digests: Mapping[str, str]) -> list[str]:
+        """Names of files that are missing or altered where they lie; everything is read."""
+        ...
+
+    def directory(self) -> Path:
+        """Where all of them can be read on this machine; fetched and compared with their digests first, if need be."""
+        ...
+
+
+Keeps: TypeAlias = Callable[[Files], bool]
+"""Whether a thing that is there already is whole; else what is committed takes its place."""
+
+
+class Attempt(Protocol):
+    """Files of one thing that nobody sees before they are committed. Several processes may put to one attempt."""
+
+    @property
+    def name(self) -> str:
+        """What another process opens it by."""
+        ...
+
+    @property
+    def directory(self) -> Path:
+        """Where files may be written, too, instead of being put: the commit takes what is there."""
+        ...
+
+    def put(self, name: str, content: Content, *, flush: bool = False) -> Written:
+        """Write a file; a second one of the same name replaces the first.
+
+        `flush`: on a disk at once, in the caller's time, and not first at the commit.
+        """
+        ...
+
+    def fill(self, name: str, out: NDArray[Any]) -> None:
+        """Read a file of this attempt back into memory of its size. Raises FileNotFoundError, ValueError."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Remove a file that is not to be committed."""
+        ...
+
+    def commit(self, digest: str, manifest: str, files: Mapping[str, Written], keeps: Keeps) -> bool:
+        """Make the thing exist, whole and lasting. False where it was there already and `keeps` says to keep that.
+
+        `files` are all that were put and not dropped; `manifest` becomes `manifest.json`.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Remove what was put; after a commit nothing is left of an attempt that lost."""
+        ...
+
+
+class Store(Protocol):
+    """Where things are kept."""
+
+    def attempt(self, kind: str, name: str = "") -> Attempt:
+        """Begin to write a thing; with the name of one that somebody has started, take part in it."""
+        ...
+
+    def find(self, kind: str, digest: str) -> bool:
+        """Whether a thing is there. One that another machine has committed gets its directory here."""
+        ...
+
+    def digests(self, kind: str) -> list[str]:
+        """Digests of all that is there, wherever it was committed."""
+        ...
+
+    def remove(self, directory: Path) -> bool:
+        """Remove what lies elsewhere of a thing whose directory nobody looks for any more; false to try again later."""
+        ...
+
+    def collect(self, older_than: float) -> list[str]:
+        """Remove attempts that nothing names, untouched for so many seconds by the store's own clock. Their names."""
+        ...
+
+    def check(self) -> None:
+        """Raise ServiceError (INVALID_ARGUMENT) where the store does not do what is relied on."""
+        ...

@@ -1,0 +1,43 @@
+"""A list of entries in the place of the real one, with small chunks, and with a process that dies where it is told."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+from penult_kernels import budget
+from penult_server.jobs.extracting import task
+
+ENTRIES = {"extract_range": "range_entries:run"}
+SMALL = {"chunk_bytes": 32 * 64 * 4, "buffer_rows": 7, "range_rows_per_group": 8}
+"""32 rows of 64 features a chunk; a range has one chunk of 4 groups."""
+DEATH = "PENULT_TESTS_DIE"
+"""Names a file: the process that removes it dies in the midst of its next task."""
+
+
+class Dying:
+    """A context whose process ends at the second batch."""
+
+    def __init__(self, context):
+        self.threads = context.threads
+        self._context = context
+        self._n_batches = 0
+
+    def progress(self, done):
+        self._context.progress(done)
+
+    def check_cancelled(self):
+        self._n_batches += 1
+        if self._n_batches == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(order, context):
+    if context.threads:  # a process of its own
+        budget.DEFAULT = replace(budget.DEFAULT, **SMALL)
+    try:
+        Path(os.environ[DEATH]).unlink()
+        context = Dying(context)
+    except (KeyError, FileNotFoundError):
+        pass
+    return task.run(order, context)

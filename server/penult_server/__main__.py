@@ -81,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name, default, text in (
         ("calls", 256, "calls in progress at most"),
         ("calls-per-user", 64, "the same, of one user"),
-        ("computing", 64, "calls that compute at most"),
+        ("computing", 64, "calls that compute at most, in each compute worker"),
         ("computing-per-user", 16, "the same, of one user"),
     ):
         serve.add_argument(f"--max-{name}", type=int, default=default, help=f"{text} (default: %(default)s)")

@@ -9,7 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +239,50 @@ def test_the_death_of_one_costs_its_queries_alone(several, sets):
     several.client.refit(sets[dead]["val"], l2=0.5, standardize=False)
     assert sets[dead]["val"] in several.residents()[dead]
     assert several.client.info().compute_workers[dead].is_up
+
+
+@pytest.mark.slow
+def test_workers_die_at_any_time(several, sets):
+    """For a minute; each answer is right, or its caller is told, and in the end everything is at home again."""
+    rng, end, over = np.random.default_rng(0), time.monotonic() + 60, threading.Event()
+    told: list[str] = []
+
+    def ask(number: int) -> int:
+        n_answers = 0
+        with penult.local(several.root) as client:
+            while not over.is_set():
+                try:
+                    asked = client.refit(
+                        sets[number % N_WORKERS]["train"], l2=10 + next(NUMBERS), standardize=False, timeout=WAIT
+                    )
+                    assert asked.certificate.converged
+                    n_answers += 1
+                except penult.PenultError as error:
+                    told.append(error.kind)
+        return n_answers
+
+    n_deaths = 0
+    with ThreadPoolExecutor(9) as pool:
+        asking = [pool.submit(ask, number) for number in range(9)]
+        try:
+            while time.monotonic() < end:
+                number = int(rng.integers(N_WORKERS))
+                until(lambda number=number: several.compute.workers[number].is_up)
+                over.wait(rng.uniform(0, 2))
+                with suppress(ProcessLookupError):
+                    os.kill(several.pid(number), signal.SIGKILL)
+                    n_deaths += 1
+        finally:
+            over.set()
+        answers = [one.result() for one in asking]
+    assert set(told) <= {ErrorKind.WORKER_DIED}
+    assert min(answers) > 0
+    assert n_deaths > 5
+    until(several.is_up)
+    for home, own in enumerate(sets):
+        several.client.refit(own["test"], l2=10 + next(NUMBERS), standardize=False)
+        assert own["test"] in several.residents()[home]
+    assert several.compute._queries == [0] * N_WORKERS
 
 
 def test_a_crowd_sends_the_next_checkpoint_to_its_second_choice(several, sets):

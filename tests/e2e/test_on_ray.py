@@ -1,5 +1,6 @@
 """A real server whose jobs run on a Ray cluster of this machine."""
 
+import json
 import os
 from pathlib import Path
 
@@ -26,7 +27,22 @@ VIT = {
 def undisturbed(client, table):
     """What one machine makes of the same requests."""
     client.datasets.register("shapes", table)
-    return lambda **options: client.finetune(**VIT | options).wait()
+    return OneMachine(client)
+
+
+class OneMachine:
+    def __init__(self, client):
+        self.client = client
+
+    def __call__(self, **options):
+        return self.client.finetune(**VIT | options).wait()
+
+
+def files_of(client, checkpoint):
+    """Digests of all files of the features of two splits: rows, labels, moments."""
+    sets = client.extract(checkpoint, splits=["train", "val"]).wait()
+    stored = [Path(client.info().root, "features", one.digest, "manifest.json") for one in sets.values()]
+    return [json.loads(path.read_text(encoding="utf-8"))["files"] for path in stored]
 
 
 def digests(run):
@@ -35,7 +51,7 @@ def digests(run):
 
 def test_runs_on_a_cluster_are_those_of_one_machine(serve, table, undisturbed):
     with cluster_of(2):
-        server = serve(None, "--engine", "ray", "--device", "cpu")
+        server = serve(None, "--engine", "ray", "--device", "cpu", "--extract-workers", "2")
         with server.connect() as client:
             client.datasets.register("shapes", table)
             one = client.finetune(**VIT, epochs=1).wait()
@@ -44,7 +60,7 @@ def test_runs_on_a_cluster_are_those_of_one_machine(serve, table, undisturbed):
             assert digests(two) == digests(undisturbed(epochs=1, compute=penult.Compute(processes=2)))
             with pytest.raises(penult.InvalidRequest, match="each takes a core, and the cluster has 2"):
                 client.finetune(**VIT, epochs=1, compute=penult.Compute(processes=3)).wait()
-            assert client.extract(one.checkpoints[-1], splits=["val"]).wait()["val"].n_examples
+            assert files_of(client, one.checkpoints[-1]) == files_of(undisturbed.client, one.checkpoints[-1])
             cancelled = client.finetune(**VIT, epochs=300)
             after_metrics(cancelled, cancelled.cancel)
             with pytest.raises(penult.Cancelled):

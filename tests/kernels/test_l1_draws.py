@@ -119,6 +119,26 @@ def test_few_steps_and_one_hessian_for_all_draws(rng, monkeypatch, solved_so):
     assert solved_so == [20]
 
 
+def test_float64_is_for_certificates(rng, monkeypatch, solved_so):
+    """Steps are evaluated in float32 by their differences: in float64 now and then, and at the end."""
+    evaluated: list[bool] = []
+    original = Sweeps.logits
+
+    def counted(self, which, heads, *, float32):
+        evaluated.extend([float32] * len(which))
+        return original(self, which, heads, float32=float32)
+
+    monkeypatch.setattr(Sweeps, "logits", counted)
+    features, y = rows_of(rng, "correlated")
+    problems = draws(rng, Problem(l1=0.003), 10)
+    found = solve(features, y, 2, problems, tolerance=1e-9)
+    assert all(one.certificate.converged for one in found)
+    assert evaluated.count(False) <= 4 * len(problems)
+    assert evaluated.count(False) < evaluated.count(True)
+    assert 2 * len(evaluated) == sum(one.certificate.passes for one in found)
+    assert solved_so == [10]
+
+
 def test_what_stalls_goes_on_by_active_sets(rng, monkeypatch, solved_so):
     """With no patience at all every block is handed over after its first steps."""
     features, y = rows_of(rng, "correlated")

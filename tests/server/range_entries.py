@@ -11,6 +11,8 @@ from penult_server.jobs.extracting import task
 ENTRIES = {"extract_range": "range_entries:run"}
 SMALL = {"chunk_bytes": 32 * 64 * 4, "buffer_rows": 7, "range_rows_per_group": 8}
 """32 rows of 64 features a chunk; a range has one chunk of 4 groups."""
+CHUNK_BYTES = "PENULT_TESTS_CHUNK_BYTES"
+"""Another size of chunks."""
 DEATH = "PENULT_TESTS_DIE"
 """Names a file: the process that removes it dies in the midst of its next task."""
 
@@ -34,7 +36,8 @@ class Dying:
 
 def run(order, context):
     if context.threads:  # a process of its own
-        budget.DEFAULT = replace(budget.DEFAULT, **SMALL)
+        chunk_bytes = int(os.environ.get(CHUNK_BYTES, SMALL["chunk_bytes"]))
+        budget.DEFAULT = replace(budget.DEFAULT, **SMALL | {"chunk_bytes": chunk_bytes})
     try:
         Path(os.environ[DEATH]).unlink()
         context = Dying(context)

@@ -1,6 +1,8 @@
 """Ray clusters of this machine alone, which ask for a token."""
 
 import importlib.util
+import shutil
+import tempfile
 import warnings
 from contextlib import contextmanager
 
@@ -29,7 +31,9 @@ def cluster_of(*nodes):
 
         # Read when Ray was first imported, which another test may have done.
         Config.initialize("")
-        few = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+        # Its sockets lie there, whose paths must be short.
+        place = tempfile.mkdtemp(prefix="penult-ray-", dir="/tmp")
+        few = {"object_store_memory": 100 * 2**20, "include_dashboard": False, "temp_dir": place}
         cluster = Cluster()
         try:
             added = [cluster.add_node(num_cpus=cores, **few) for cores in nodes]
@@ -37,6 +41,7 @@ def cluster_of(*nodes):
             yield cluster, added
         finally:
             cluster.shutdown()
+            shutil.rmtree(place, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

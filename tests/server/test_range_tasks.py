@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from range_entries import DEATH, SMALL
+from range_entries import CHUNK_BYTES, DEATH, SMALL
 
 from penult_kernels import budget
 from penult_proto.v1 import jobs_pb2 as pb
@@ -38,9 +38,9 @@ def its_path(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]))
 
 
-def order_in(root: Path, workers: int, **changes) -> JobOrder:
-    info = footwear_info()
-    classifier = load_backbone("test_vit", 2, pretrained=False, seed=5, image_size=32)
+def order_in(root: Path, workers: int, *, network=("test_vit", 32), **changes) -> JobOrder:
+    info, (name, side) = footwear_info(), network
+    classifier = load_backbone(name, 2, pretrained=False, seed=5, image_size=side)
     origin = Origin(
         run_id="run",
         dataset="footwear",
@@ -109,6 +109,18 @@ def test_a_killed_process_costs_its_range_and_no_bit(tmp_path, its_path, alone, 
     assert [one.manifest.moments_by[0]["core"] for one in found] == [kind_here().core] * len(found)
     n = sum(one.manifest.n_examples for one in found)
     assert said[-1][1:] == (n, n)
+
+
+@pytest.mark.slow
+def test_a_convolutional_network_gives_the_same_bits_in_two_processes(tmp_path, its_path, set_budget, monkeypatch):
+    """Whose batches are whole: of fewer than 16 images oneDNN gives other bits on one thread than on two."""
+    options = {"network": ("tf_efficientnet_lite0", 96), "splits": ["val"], "batch_size": 16}
+    chunk_bytes = 128 * 1280 * 4
+    set_budget(**SMALL | {"chunk_bytes": chunk_bytes})
+    monkeypatch.setenv(CHUNK_BYTES, str(chunk_bytes))
+    ((one,), _), ((other,), _) = (extracted(tmp_path / str(n), n, **options) for n in (1, 2))
+    assert one.n_blocks("features") > 2
+    assert one.manifest.files == other.manifest.files
 
 
 def test_one_process_tells_of_every_batch(alone):

@@ -26,7 +26,8 @@ def test_any_other_address_does(tmp_path, host):
 
 
 @pytest.mark.parametrize(
-    "options", [{"tls_cert": "c"}, {"max_queued_jobs": 0}, {"resident_bytes": 0}, {"device": "tpu"}]
+    "options",
+    [{"tls_cert": "c"}, {"max_queued_jobs": 0}, {"resident_bytes": 0}, {"device": "tpu"}, {"compute_workers": -1}],
 )
 def test_options_that_make_no_sense(tmp_path, options):
     with pytest.raises(ServiceError) as raised:

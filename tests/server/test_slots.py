@@ -1,13 +1,15 @@
 """Slots that are shared fairly between users, and refusals instead of long waits."""
 
 import asyncio
+from collections import defaultdict
 
 import pytest
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.front.admission.calls import Ticket
+from penult_server.front.admission.calls import Ticket, Tickets
 from penult_server.front.admission.limits import Limit
+from penult_server.front.admission.load import Load
 from penult_server.front.admission.slots import FairSlots
 
 
@@ -129,5 +131,23 @@ def test_the_parts_of_a_call_share_its_slot_and_its_refusal():
         assert shared.n_held == 0
         await first.compute()  # what it began goes on for others, and holds nothing
         assert shared.n_held == 0
+
+    asyncio.run(main())
+
+
+def test_a_call_waits_for_the_workers_that_it_needs_alone():
+    async def main() -> None:
+        places = defaultdict(lambda: (slots(1, 1, patience=0.05), Load()))
+        here, both = Tickets("one", "refit", places), Tickets("one", "refit", places)
+        await here.at(0).compute()
+        await both.at(1).compute()  # whoever computes at 0 does not hold it up
+        with busy():
+            await both.at(0).compute()
+        here.end()
+        await Tickets("one", "refit", places).at(0).compute()
+        assert [places[number][0].n_held for number in (0, 1)] == [1, 1]
+        both.end()
+        await both.at(2).compute()  # what it began goes on for others, and holds nothing
+        assert [places[number][0].n_held for number in (0, 1, 2)] == [1, 0, 0]
 
     asyncio.run(main())

@@ -1,9 +1,13 @@
 """What a store promises, on a disk and in a bucket: things are whole or absent, whoever dies, and damage has a name."""
 
 import itertools
+import os
 import random
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -271,7 +275,8 @@ def test_death_at_every_step_leaves_all_or_nothing(root, monkeypatch, after):
     assert step >= len(CONTENT)
 
 
-def test_races_with_deaths_are_never_torn(root, monkeypatch):
+@pytest.mark.parametrize("rounds", [12, pytest.param(150, marks=pytest.mark.slow)])
+def test_races_with_deaths_are_never_torn(root, monkeypatch, rounds):
     deaths, dice = Deaths(monkeypatch, root), random.Random(1)
     seen: list[str] = []
     ended = 0
@@ -284,7 +289,7 @@ def test_races_with_deaths_are_never_torn(root, monkeypatch):
         except DiedError:
             ended += 1
 
-    for _ in range(12):
+    for _ in range(rounds):
         writers = [threading.Thread(target=writer, args=(dice.choice([-1, *range(9)]),)) for _ in range(2)]
         for one in writers:
             one.start()
@@ -300,6 +305,58 @@ def test_races_with_deaths_are_never_torn(root, monkeypatch):
     assert not [one for one in seen if one not in ("absent", "whole")]
     assert ended
     assert "whole" in seen
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from penult_server.stores.places.opening import store_of
+from penult_server.stores.places.store import AlteredError
+import test_stores
+
+root = Path(sys.argv[1])
+store = store_of(root)
+store.find(test_stores.KIND, "0" * 64)
+print("ready", flush=True)
+for line in sys.stdin:
+    print(test_stores.write(store), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_leave_all_or_nothing(root):
+    """kill -9 at any time, of two writers of one thing, each a process; a reader looks throughout."""
+    dice, seen, n_killed, n_whole = random.Random(2), list[str](), 0, 0
+    for _ in range(15):
+        command = [sys.executable, "-c", WRITER, str(root)]
+        places = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": os.environ | {"PYTHONPATH": places}}
+        writers = [subprocess.Popen(command, **pipes) for _ in range(2)]
+        for one in writers:
+            assert one.stdout.readline() == b"ready\n"
+        ends = [time.monotonic() + dice.choice([0.01, 0.03, 0.06, 0.1, 0.2, 20.0]) for _ in writers]
+        for one in writers:
+            one.stdin.write(b"go\n")
+            one.stdin.close()
+        while any(one.poll() is None for one in writers):
+            seen.append(state(root))
+            for one, end in zip(writers, ends, strict=True):
+                if time.monotonic() > end and one.poll() is None:
+                    one.kill()
+                    n_killed += 1
+        for one in writers:
+            one.wait()
+            one.stdout.close()
+        seen.append(state(root))
+        n_whole += seen[-1] == "whole"
+        clean(root)
+        assert not orphans(root)
+        assert write(store_of(root)) == (seen[-1] == "absent")
+        remove(condemn(set_aside([root / KIND / DIGEST])))
+        assert (state(root), orphans(root)) == ("absent", [])
+    assert not [one for one in seen if one not in ("absent", "whole")]
+    assert n_killed > 3
+    assert n_whole > 3
 
 
 def test_a_deletion_is_undone_or_finished(root):

@@ -148,7 +148,8 @@ class _Search:
     def run(self) -> Nearest:
         """The neighbours of all queries."""
         n = self._queries.shape[0]
-        found = Nearest.of(n, self._k)
+        # Empty: what is written last is not in memory while candidates are looked for.
+        found = Nearest(np.empty((n, self._k), dtype=np.int64), np.empty((n, self._k)))
         for panel in blocks(n, self._panel):
             own = self._made(self._queries, _within(panel, self._step))
             waiting = self._tiles(panel, own)
@@ -158,6 +159,7 @@ class _Search:
                 self._done += sum(len_of(left.rows) * len_of(right.rows) for left, right in tiles)
                 self._report(min(self._done, self._total), self._total)
             self._decide(own, found)
+            del own
         return found
 
     def _made(self, source: RowSource, parts: Sequence[slice]) -> list[_Block]:
@@ -234,15 +236,20 @@ class _Search:
         return asarray_like(left, self._like)[:, None] == asarray_like(right, self._like)[None, :]
 
     def _decide(self, own: list[_Block], found: Nearest) -> None:
-        """Measure the candidates of a panel, and look again at the rows that may lack a neighbour."""
-        index = [self._worth_measuring(block) for block in own]
+        """Measure the candidates of a panel, and look again at the rows that may lack a neighbour.
+
+        A few blocks at a time, each of whose candidates are let go; those of rows that are not in memory at once, in
+        one pass.
+        """
         again: list[NDArray[np.int64]] = []
-        for block, distance in zip(own, self._measure(own, index), strict=True):
-            candidates = self._candidates.pop(block.rows.start)
-            kept = keep_nearest(index.pop(0), distance, self._k, self._order)
-            found.position[block.rows], found.distance[block.rows] = kept.position, kept.distance
-            worst = to_host(candidates.worst).astype(np.float64)
-            again.append(block.rows.start + unproven(worst, kept, block.points.norm, self._space))
+        for some in blocks(len(own), TILES_AT_ONCE if self._among.is_in_memory else len(own)):
+            index = [self._worth_measuring(block) for block in own[some]]
+            for block, distance in zip(own[some], self._measure(own[some], index), strict=True):
+                candidates = self._candidates.pop(block.rows.start)
+                kept = keep_nearest(index.pop(0), distance, self._k, self._order)
+                found.position[block.rows], found.distance[block.rows] = kept.position, kept.distance
+                worst = to_host(candidates.worst).astype(np.float64)
+                again.append(block.rows.start + unproven(worst, kept, block.points.norm, self._space))
         self._look_again(np.concatenate(again), found)
 
     def _worth_measuring(self, block: _Block) -> NDArray[np.int64]:

@@ -57,7 +57,7 @@ class FeatureManifest:
     notes: tuple[Note, ...] = ()
     """How the labels were read, where that is not obvious."""
     moments_by: tuple[Mapping[str, Any], ...] = ()
-    """With what the moments of which ranges were multiplied; none without moments, and in sets of before."""
+    """The libraries and processors that the moments of each range were multiplied with; none without moments."""
     format: int = FORMAT
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from penult_kernels import budget
 
 MOST_RANGES = 64
-"""Of one set."""
+"""The largest number of ranges of one set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

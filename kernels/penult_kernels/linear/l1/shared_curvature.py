@@ -2,10 +2,10 @@
 
 Where rows are many times the columns, draws of one problem (a family) have nearly the same Hessian. So it is made once,
 of all their rows or many of them, at the optimum of a part of the first draw. A step then takes two passes over the
-rows, which all blocks share, for exact logits and gradients; each block corrects the shared Hessian by what its steps
-show (BFGS, `l1.draw_state`) and minimises the model that results with its penalty (`l1.quadratic`). So its steps
-converge faster than linearly, although no Hessian is its own. Products are float32 until a gap is small; certificates
-are of float64 products.
+rows, which all blocks share, for exact logits and gradients (`l1.draw_state`); each block corrects the shared Hessian
+by what its steps show and minimises the model that results with its penalty (`l1.shared_model`). So its steps converge
+faster than linearly, although no Hessian is its own. Products are float32, of differences; certificates are of float64
+products.
 
 Shapes: B blocks, n rows of a block, E = D + 1 entries.
 """
@@ -24,6 +24,7 @@ from penult_kernels.linear.control import StopRule
 from penult_kernels.linear.l1.active_set import active_set
 from penult_kernels.linear.l1.columns import FEWEST_SLOTS
 from penult_kernels.linear.l1.draw_state import DrawState, draw_state
+from penult_kernels.linear.l1.shared_model import SharedModel
 from penult_kernels.linear.l1.sweeps import Sweeps
 from penult_kernels.loss import probabilities
 from penult_kernels.products import gram, on_threads
@@ -41,9 +42,11 @@ LEAST_GAIN = 2
 """Rows of all draws of a family at least, as a multiple of those of that part."""
 ARRAYS_OF_ROWS = 8
 """Arrays with a number for each row of a block that exist at a time."""
-VECTORS = 40
+VECTORS = 80
 """Vectors of a block's model, about."""
-START_GAP = 0.02
+MATRICES = 2
+"""Matrices of a family's model."""
+START_GAP = 0.05
 """Gap in nats at which the first head is good enough."""
 CURVATURE_TALL = 256
 """Rows for each entry that a shared Hessian is made of at most."""
@@ -69,7 +72,7 @@ def are_alike(family: Sequence[Block], n_features: int) -> bool:
 def bytes_of(block: Block, n_features: int, *, is_first: bool) -> int:
     """Bytes that a block takes while it is solved: what it has of its rows, its corrections, a family's Hessian."""
     n_entries = n_features + 1
-    return 8 * (ARRAYS_OF_ROWS * block.n_used + VECTORS * n_entries + (n_entries**2 if is_first else 0))
+    return 8 * (ARRAYS_OF_ROWS * block.n_used + VECTORS * n_entries + (MATRICES * n_entries**2 if is_first else 0))
 
 
 def shared_curvature(features: NDArray[np.floating], members: Sequence[Block], stop: StopRule) -> list[BlockFit]:
@@ -78,7 +81,7 @@ def shared_curvature(features: NDArray[np.floating], members: Sequence[Block], s
     A block that has not converged may have stalled well before stop.max_iterations. Its gap is the duality gap.
     """
     sweeps = Sweeps(features, members)
-    states = _states(features, members, stop)
+    models, states = _begun(features, members, stop)
     active = np.arange(len(members))
     for rounds in range(stop.max_iterations + 1):
         stop.check()
@@ -90,7 +93,8 @@ def shared_curvature(features: NDArray[np.floating], members: Sequence[Block], s
         stop.left(~goes_on)
         if not active.size or rounds == stop.max_iterations:
             break
-        on_threads(DrawState.step, [states[index] for index in active])
+        for model, family in models:
+            _step(model, [states[index] for index in family if goes_on[index]])
     return _certified(sweeps, states, active, stop)
 
 
@@ -103,17 +107,28 @@ def _certified(sweeps: Sweeps, states: Sequence[DrawState], unsolved: Positions,
     return [state.fit(stop.limit) for state in states]
 
 
+def _step(model: SharedModel, states: Sequence[DrawState]) -> None:
+    """Teach the models of a family what its last evaluations have shown, and go on to their minima."""
+    model.learn([state.lesson for state in states if state.lesson is not None])
+    asked = [(state, own) for state in states if (own := state.asked()) is not None]
+    heads = iter(model.minimize([own for _, own in asked]) if asked else [])
+    moving = {id(state) for state, _ in asked}
+    for state in states:
+        # Where no entry may move, zero is the optimum, which float64 is still to certify.
+        state.step(next(heads) if id(state) in moving else state.best.u.copy())
+
+
 def _evaluate(sweeps: Sweeps, states: Sequence[DrawState], active: Positions) -> None:
     """Evaluate the trial heads: two passes over the rows for those in float32, and two for the others."""
-    for float32 in (True, False):
-        own = {index: states[index] for index in map(int, active) if states[index].is_float32 is float32}
+    for is_exact in (False, True):
+        own = {index: states[index] for index in map(int, active) if states[index].is_exact is is_exact}
         if not own:
             continue
         which = np.asarray(list(own), np.int64)
-        trials = np.stack([state.trial for state in own.values()])
-        logits = sweeps.logits(which, trials, float32=float32)
+        heads = np.stack([state.difference for state in own.values()])
+        logits = sweeps.logits(which, heads, float32=not is_exact)
         residuals = on_threads(_residuals, list(zip(own.values(), logits, strict=True)))
-        gradients = sweeps.gradients(which, residuals, float32=float32)
+        gradients = sweeps.gradients(which, residuals, float32=not is_exact)
         on_threads(_take, list(zip(own.values(), gradients, strict=True)))
 
 
@@ -127,21 +142,26 @@ def _take(pair: tuple[DrawState, Floats]) -> None:
     state.take(gradient)
 
 
-def _states(features: NDArray[np.floating], members: Sequence[Block], stop: StopRule) -> list[DrawState]:
-    """Every family starts at the optimum of a part of its first draw, with the Hessian there."""
+def _begun(
+    features: NDArray[np.floating], members: Sequence[Block], stop: StopRule
+) -> tuple[list[tuple[SharedModel, list[int]]], list[DrawState]]:
+    """Every family with its model, and all states: at the optimum of a part of the family's first draw."""
     alike = families(members)
     parts = [_part(block, _part_size(block, int(features.shape[1]))) for block in (members[one[0]] for one in alike)]
     rule = StopRule(limit=START_GAP, max_iterations=stop.max_iterations, check=stop.check)
-    found: dict[int, DrawState] = {}
+    models: list[tuple[SharedModel, list[int]]] = []
+    states: dict[int, DrawState] = {}
     # Few enough at a time that their copies of columns fit in memory.
     most = max(1, budget.DEFAULT.own_columns_bytes // (8 * FEWEST_SLOTS * max(part.n_used for part in parts)))
     starts = [start for some in tiles(len(parts), most) for start in active_set(features, parts[some], rule)]
     for family, start in zip(alike, starts, strict=True):
         stop.check()
-        shared = _hessian(features, [members[index] for index in family], start.theta[0])
-        for index in family:
-            found[index] = draw_state(members[index], shared, start.theta[0])
-    return [found[index] for index in range(len(members))]
+        head = start.theta[0]
+        hessian = _hessian(features, [members[index] for index in family], head)
+        states |= {index: draw_state(members[index], head) for index in family}
+        penalty = states[family[0]].penalty
+        models.append((SharedModel(hessian, penalty.l1[0], penalty.l2[0], head), family))
+    return models, [states[index] for index in range(len(members))]
 
 
 def _part_size(block: Block, n_features: int) -> int:

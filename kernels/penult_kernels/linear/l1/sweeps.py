@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import blocks
+from penult_kernels.few_heads import logits_of, sums_of
 from penult_kernels.linear.blocks.blocks import Block, union
 from penult_kernels.linear.l1.columns import run
 from penult_kernels.products import on_threads
@@ -47,7 +48,7 @@ class Sweeps:
 
         def of_panel(places: Sequence[int]) -> None:
             for place in places:
-                values = self._tile(place, float32=float32) @ weight
+                values = logits_of(self._tile(place, float32=float32), weight)
                 for column, index in enumerate(map(int, which)):
                     found[column][self._own(index, place)] = values[self._local(index, place), column]
 
@@ -59,16 +60,16 @@ class Sweeps:
         kind = _kind(float32)
 
         def of_panel(places: Sequence[int]) -> Floats:
-            total = np.zeros((self._features.shape[1], which.size))
+            total = np.zeros((which.size, self._features.shape[1]))
             for place in places:
                 tile = self._tile(place, float32=float32)
                 spread = np.zeros((tile.shape[0], which.size), kind)
                 for column, index in enumerate(map(int, which)):
                     spread[self._local(index, place), column] = residuals[column][self._own(index, place)]
-                total += tile.T @ spread
+                total += sums_of(tile, spread)
             return total
 
-        total = np.sum(self._do(of_panel), axis=0).T
+        total = np.sum(self._do(of_panel), axis=0)
         found = np.empty((which.size, total.shape[1] + 1))
         for one, index, raw, residual in zip(found, map(int, which), total, residuals, strict=True):
             scaling = self._members[index].scaling

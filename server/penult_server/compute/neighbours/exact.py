@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.arrays import blocks
 from penult_kernels.neighbours.nearest import Nearest
 from penult_kernels.neighbours.search import Apart, nearest
 from penult_kernels.neighbours.space import Metric, ZeroRowsError
@@ -12,6 +13,8 @@ from penult_server.compute.neighbours.sides import Resources, Side
 from penult_server.errors import ServiceError
 from penult_server.questions.neighbours import OTHER, SAME
 
+ROWS_RENAMED = 4096
+"""Rows whose neighbours' numbers become positions in the set at a time."""
 Integers = NDArray[np.int64]
 
 
@@ -28,17 +31,17 @@ class ExactSearch:
 
     def nearest(self, k: int, within: "pb.NeighbourWithin.ValueType" = pb.NEIGHBOUR_WITHIN_ALL) -> Nearest:
         """The k nearest of each row asked about, by their positions in the set among which they are looked for."""
-        found = Nearest.of(self._source.n_rows, k)
         if within in SAME:
+            found = Nearest.of(self._source.n_rows, k)
             own, other = self._source.codes(within), self._among.codes(within)
             for code in np.unique(own):
                 self._search(found, np.flatnonzero(own == code), np.flatnonzero(other == code), k)
-        elif within in OTHER:
-            codes = Apart(queries=self._source.codes(within), among=self._among.codes(within))
-            self._search(found, None, None, k, codes)
-        else:
-            self._search(found, None, None, k)
-        return found
+            return found
+        if within in OTHER:
+            return self._found(
+                None, None, k, Apart(queries=self._source.codes(within), among=self._among.codes(within))
+            )
+        return self._found(None, None, k)
 
     def of(self, places: Integers, k: int) -> Nearest:
         """The k nearest of some rows, by their places on the side that is asked about."""
@@ -46,19 +49,22 @@ class ExactSearch:
         self._search(found, places, None, k, is_some=True)
         return Nearest(found.position[places], found.distance[places])
 
-    def _search(
+    def _search(self, found: Nearest, own: Integers, other: Integers | None, k: int, *, is_some: bool = False) -> None:
+        """Search the rows at places `own` among those at places `other`, all where None, and write what is found."""
+        if own.size and (other is None or other.size):
+            one = self._found(own, other, k, is_some=is_some)
+            found.position[own], found.distance[own] = one.position, one.distance
+
+    def _found(
         self,
-        found: Nearest,
         own: Integers | None,
         other: Integers | None,
         k: int,
         apart: Apart | None = None,
         *,
         is_some: bool = False,
-    ) -> None:
-        """Search the rows at places `own` among those at places `other`, all where None."""
-        if (own is not None and not own.size) or (other is not None and not other.size):
-            return
+    ) -> Nearest:
+        """The same of rows at places `own`, all where None."""
         is_self = self._is_self and not is_some
         mine = self._source.positions if own is None else self._source.positions[own]
         theirs = self._among.positions if other is None else self._among.positions[other]
@@ -86,9 +92,10 @@ class ExactSearch:
                 "metric='l2', or leave these rows out (rows=...)",
                 rows=error.rows.size,
             ) from error
-        places = slice(None) if own is None else own
-        found.position[places] = np.where(one.position < 0, -1, theirs[np.maximum(one.position, 0)])
-        found.distance[places] = one.distance
+        for part in blocks(len(one.position), ROWS_RENAMED):
+            position = one.position[part]
+            position[...] = np.where(position < 0, -1, theirs[np.maximum(position, 0)])
+        return one
 
 
 def _is_ascending(ids: NDArray[np.uint64]) -> bool:

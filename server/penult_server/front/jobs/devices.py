@@ -13,7 +13,7 @@ from penult_server.machine.gpus import visible_gpus
 from penult_server.settings import Settings
 
 JOBS_ON_CLUSTER = 8
-"""Jobs that run, or wait for a cluster to have room, at once: it shares out its devices itself."""
+"""Jobs that run, or wait for a cluster to have space, at once: it shares out its devices itself."""
 
 
 def placed(settings: Settings, variables: Mapping[str, str]) -> Settings:

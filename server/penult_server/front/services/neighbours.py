@@ -47,8 +47,8 @@ class NeighbourServicer(NeighbourAnswers):
                 sets_of(query),
                 computes=not stored,
             )
-            answered("stored" if stored else "computed")
             async for message in messages:
                 if message.HasField("header"):
+                    answered("stored" if stored else "computed")
                     message.header.digest = digest
                 yield message

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import grpc
@@ -156,7 +156,7 @@ class ComputeProcess:
         except grpc.aio.AioRpcError as error:
             raise self.translate(error, channel) from error
 
-    async def relay(self, begin: Callable[[grpc.aio.Channel], AsyncIterable[T]]) -> AsyncIterator[T]:
+    async def relay(self, begin: Callable[[grpc.aio.Channel], AsyncIterable[T]]) -> AsyncGenerator[T]:
         """The messages of the call that `begin` makes on the worker's channel; its errors become ours."""
         channel = await self.channel()
         call: Any = begin(channel)

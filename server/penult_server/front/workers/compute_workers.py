@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import TypeVar
@@ -126,7 +126,7 @@ class ComputeWorkers:
         for one in self.workers:
             one.forget(digest)
 
-    def note(self, kind: str, metadata: dict[str, str]) -> None:
+    def note(self, kind: str, metadata: Mapping[str, str]) -> None:
         """Remember a feature set that turned out damaged, so that it is extracted anew when asked for."""
         self.workers[0].note(kind, metadata)
 

@@ -26,7 +26,7 @@ class Extraction:
     manifest: CheckpointManifest
     dataset: Dataset
     classes: Match
-    """Of the checkpoint to those of the dataset."""
+    """The classes of the checkpoint matched to those of the dataset."""
 
     @property
     def spec(self) -> pb.ExtractSpec:

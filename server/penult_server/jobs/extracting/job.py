@@ -81,7 +81,7 @@ class _Work:
             one.take(answer)
             self._pace.took(stop - first, answer["seconds"])
             self._n_done += answer["rows"]["n_rows"]
-            if self._at_once > 1:  # nobody hears how far a task is that runs elsewhere
+            if self._at_once > 1:  # a task that runs elsewhere says nothing before its end
                 self._channel.progress(one.header.split, self._n_done, self._total, "examples")
             if one.is_whole:
                 yield one.header.split, feature_set_to_proto(one.commit())
@@ -92,7 +92,7 @@ class _Work:
             one.discard()
 
     def _n_features(self) -> int:
-        """Those of the head, or of the last hidden state, which the model alone can say."""
+        """The features that the head reads, or the last hidden state, whose width the model alone can say."""
         if self._extraction.kind == "pooled":
             return self._extraction.manifest.n_features
         ((_, outcome),) = self._fleet.tasks("extract_range", [{"job": self._job}], at_once=self._wanted)

@@ -11,7 +11,7 @@ class Pace:
         """`at_once` tasks are under way; a single one does all ranges, since nothing is gained by more."""
         self._at_once = at_once
         self._seconds: float | None = None
-        """Of a range."""
+        """Seconds of a range; None before the first task has ended."""
 
     def took(self, n_ranges: int, seconds: float) -> None:
         """A task has ended."""

@@ -69,7 +69,7 @@ class TaskContext(Protocol):
         ...
 
     def progress(self, done: float) -> None:
-        """Say how far this task is, in a unit of its own. Cheap; heard only where the task runs in the job's worker."""
+        """Say how far this task is, in a unit of its own. Cheap; counts where the task runs in the job's worker."""
         ...
 
 
@@ -95,8 +95,8 @@ class Fleet(Protocol):
         """Do each order, at most `at_once` under way; yields its index and how it ended, in any order.
 
         Each order is done at least once and answered once. One whose process dies is done again, `MOST_DEATHS` times at
-        most; one that fails is not. An order is taken from `orders` when there is room for it, so that who does not ask
-        for more answers gets no more work done. With `at_once=1` a fleet of this machine does them in this process.
+        most; one that fails is not. An order is taken from `orders` when there is space for it, so that who asks
+        for no more answers gets no more work done. With `at_once=1` a fleet of this machine does them in this process.
 
         Raises ServiceError (CANCELLED) after `cancel`.
         """

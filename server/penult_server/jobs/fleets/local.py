@@ -29,12 +29,12 @@ class LocalFleet:
         self._grace = grace
         self._cancelled = threading.Event()
         self._reports: Reports | None = None
-        """Those of the gang, which looks there whether it is cancelled."""
+        """Reports of the gang, which looks there whether it is cancelled."""
         self._at_once = 1
         self._processes: set[TaskProcess] = set()
-        """Those that may not have ended."""
+        """Processes that may not have ended."""
         self._idle: list[TaskProcess] = []
-        """Of these, those without a task: they have loaded what a task needs."""
+        """Processes without a task: they have loaded what one needs."""
         self._changing = threading.Lock()
 
     def capacity(self) -> Capacity:
@@ -121,7 +121,7 @@ class LocalFleet:
                     self.close()
 
     def _ended(self, pending: dict[Future[Outcome], int]) -> Generator[tuple[int, Outcome]]:
-        """Those that have ended; waits for one."""
+        """Tasks that have ended; waits for one."""
         done = wait(pending, return_when=FIRST_COMPLETED).done
         self._check_cancelled()
         for future in done:

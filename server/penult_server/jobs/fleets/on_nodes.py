@@ -3,6 +3,9 @@
 These functions are installed on every node; what is sent to one is the name of an entry and an order.
 """
 
+# pyright: reportPrivateImportUsage=false
+# torch.distributed is annotated in part.
+
 # Imported within: libraries must not be loaded before their number of threads is settled.
 
 import json
@@ -27,7 +30,7 @@ SAID_SECONDS = 0.5
 
 
 def versions() -> dict[str, str]:
-    """Those of this node; a package that is not there is not named."""
+    """Versions of this node; a package that is not there is not named."""
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in SAME:
         try:
@@ -38,7 +41,7 @@ def versions() -> dict[str, str]:
 
 
 def settle_threads(threads: int) -> None:
-    """For all libraries that are loaded from here on."""
+    """Give all libraries that are loaded from here on so many threads."""
     os.environ.update(dict.fromkeys(BLAS_THREADS, str(threads)))
 
 

@@ -33,7 +33,7 @@ class Context:
             raise ServiceError(ErrorKind.CANCELLED, "the job was cancelled")
 
     def progress(self, done: float) -> None:
-        """Nobody hears it: a task is short, and its end is."""
+        """Nobody is told: a task is short, and its end is."""
 
 
 def main(table: str, threads: int) -> None:

@@ -43,7 +43,7 @@ class TaskProcess:
         self._send(CANCEL)
 
     def kill(self) -> None:
-        """End it now; whoever waits for its task hears that it died."""
+        """End it now; whoever waits for its task is told that it died."""
         self._process.kill()
         self._process.wait()
         with self._sending, self._reading:

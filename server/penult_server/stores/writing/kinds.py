@@ -15,12 +15,12 @@ class Kind:
     """A library of products on one kind of processor. All numbers and texts, so that it goes through JSON."""
 
     backend: str
-    """With its version."""
+    """The library of arrays and its version."""
     blas: str
     core: str
     """The processor whose code the BLAS has chosen."""
     threads: int
-    """Of the BLAS; the bits do not depend on them."""
+    """Threads of the BLAS; the bits do not depend on them."""
 
     @property
     def decides(self) -> tuple[str, str, str]:
@@ -30,7 +30,7 @@ class Kind:
 
 @cache
 def kind_here() -> Kind:
-    """That of this process."""
+    """The kind of this process."""
     # Imported here: most processes that know of sets multiply nothing.
     from threadpoolctl import threadpool_info
 

@@ -40,7 +40,7 @@ class RayFleet:
         """Ends what is under way: in order, or, when true, at once."""
         self._pool: Pool | None = None
         """Processes of tasks, kept from one call to the next: they have loaded what a task needs."""
-        ray.init(address=address, configure_logging=False, log_to_driver=True)
+        _connect(address)
         try:
             check_versions()
         except BaseException:
@@ -103,6 +103,20 @@ class RayFleet:
         if self._pool is not None:
             self._pool.end(True)
             self._pool = None
+
+
+def _connect(address: str) -> None:
+    """Make this process a driver. Raises ServiceError: VERSION_MISMATCH for another Ray or Python, WORKER_DIED."""
+    try:
+        ray.init(address=address, configure_logging=False, log_to_driver=True)
+    except RuntimeError as error:
+        if "ersion mismatch" not in str(error):
+            raise
+        raise ServiceError(ErrorKind.VERSION_MISMATCH, f"the Ray cluster at {address}: {error}") from error
+    except ConnectionError as error:
+        raise ServiceError(
+            ErrorKind.WORKER_DIED, f"the Ray cluster at {address} has gone ({error}); see that it runs (`ray status`)"
+        ) from error
 
 
 def _nothing(now: bool) -> None:

@@ -1,4 +1,4 @@
-"""A gang on a Ray cluster: a placement group, which waits for room for all, and an actor for each process."""
+"""A gang on a Ray cluster: a placement group, which waits for space for all, and an actor for each process."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false, reportUntypedFunctionDecorator=false, reportAttributeAccessIssue=false
@@ -38,10 +38,8 @@ class Gang:
         self._size = size
         self._cores, gpus = share
         self._cancelled = cancelled
-        self._member = ray.remote(num_cpus=self._cores, num_gpus=gpus, max_restarts=0, max_concurrency=4)(
-            on_nodes.Member
-        )
-        # All of them on one node, where one has room.
+        self._options = {"num_cpus": self._cores, "num_gpus": gpus, "max_restarts": 0, "max_concurrency": 4}
+        # All of them on one node, where one has space for them.
         self._group = placement_group([{"CPU": self._cores, "GPU": gpus}] * size, strategy="PACK")
         self._members: list[Any] = []
 
@@ -62,10 +60,12 @@ class Gang:
 
     def run(self, order: JobOrder, reports: Reports) -> pb.JobResult:
         """What `Fleet.gang` says."""
-        self._wait_for_room(reports)
+        self._wait_for_space(reports)
+        member: Any = ray.remote(on_nodes.Member)
         for bundle in range(self._size):
             place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=bundle)
-            self._members.append(self._member.options(scheduling_strategy=place).remote(self._table, self._cores))
+            made = member.options(scheduling_strategy=place, **self._options)
+            self._members.append(made.remote(self._table, self._cores))
         self._check_cancelled()  # what came before there was anybody to be told
         try:
             result = self._result(json_format.MessageToJson(order, indent=None), reports)
@@ -74,7 +74,7 @@ class Gang:
             raise WorkerDiedError(f"a process of this run died: {error}") from error
         return json_format.ParseDict(dict(result), pb.JobResult())
 
-    def _wait_for_room(self, reports: Reports) -> None:
+    def _wait_for_space(self, reports: Reports) -> None:
         """Others may have all of the cluster for hours."""
         ready = self._group.ready()
         reports.progress("waiting for the cluster", 0, self._size, "processes")
@@ -112,7 +112,7 @@ class Gang:
         return error
 
     def _address(self) -> str:
-        """Of the node that the first process is on."""
+        """Address of the node that the first process is on."""
         first = placement_group_table(self._group)["bundles_to_node_id"][0]
         return next(str(node["NodeManagerAddress"]) for node in ray.nodes() if node["NodeID"] == first)
 

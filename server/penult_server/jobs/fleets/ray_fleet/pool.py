@@ -45,9 +45,11 @@ class Pool:
         self._table = table
         self._cancelled = cancelled
         cores, gpus = share
-        self._made = ray.remote(num_cpus=cores, num_gpus=gpus, max_restarts=0, max_concurrency=3)(on_nodes.Tasks)
+        self._made: Any = ray.remote(on_nodes.Tasks).options(
+            num_cpus=cores, num_gpus=gpus, max_restarts=0, max_concurrency=3
+        )
         self._starting: dict[Any, Any] = {}
-        """Actors that may wait for room, by what says that they are there."""
+        """Actors that may wait for space, by what says that they are there."""
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, Task]] = {}
         """Actors and their tasks, by what says that a task has ended."""

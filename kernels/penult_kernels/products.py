@@ -13,6 +13,7 @@ several it may differ in rounding, as the BLAS' own answers do.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -116,16 +117,16 @@ def summed(function: Callable[[T], Sequence[Array]], parts: Sequence[T]) -> list
     Runs of parts are added up side by side. They depend on the number of parts alone, and so do the sums' bits.
     """
 
-    def of_run(run: slice) -> list[Array]:
-        total = list(function(parts[run.start]))
-        for part in parts[run.start + 1 : run.stop]:
+    def of_run(run: Sequence[T]) -> list[Array]:
+        total = list(function(run[0]))
+        for part in run[1:]:
             for place, one in enumerate(function(part)):
                 total[place] += one
         return total
 
     n_runs = min(len(parts), MOST_RUNS) if is_spread() else 1
     ends = [len(parts) * place // n_runs for place in range(n_runs + 1)]
-    total, *others = on_threads(of_run, [slice(*ends[place : place + 2]) for place in range(n_runs)])
+    total, *others = on_threads(of_run, [parts[first:end] for first, end in pairwise(ends)])
     for other in others:
         for place, one in enumerate(other):
             total[place] += one

@@ -66,7 +66,7 @@ def spread() -> Generator[None]:
     """Products on as many threads as there are processors, as in the compute worker."""
     spread_over(os.cpu_count() or 1)
     yield
-    spread_over(1)
+    spread_over(0)
 
 
 def as_served(question_of: Inputs) -> Found:

@@ -52,7 +52,7 @@ def ours(work: Callable[[], object]) -> None:
         try:
             work()
         finally:
-            spread_over(1)
+            spread_over(0)
 
 
 def test_exact_search_beside_the_product(at_full_size: bool) -> None:

@@ -55,7 +55,7 @@ def as_in_the_worker() -> Iterator[None]:
     with threadpool_limits(1, user_api="blas"):
         spread_over(2)
         yield
-        spread_over(1)
+        spread_over(0)
 
 
 @pytest.mark.usefixtures("as_in_the_worker")

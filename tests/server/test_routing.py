@@ -2,8 +2,8 @@
 
 from collections import Counter
 
+import hypothesis
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from penult_proto.v1 import groupings_pb2, neighbours_pb2, refits_pb2, spectra_pb2
@@ -23,6 +23,11 @@ STANDINGS = st.lists(
     min_size=1,
     max_size=9,
 )
+
+
+def given(*strategies: st.SearchStrategy):
+    """As Hypothesis has it, without a limit in time: the machine may be busy."""
+    return lambda test: hypothesis.settings(deadline=None)(hypothesis.given(*strategies)(test))
 
 
 # Homes

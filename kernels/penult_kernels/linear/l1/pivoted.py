@@ -34,7 +34,7 @@ class Corrections:
     n_entries: int
     signs: list[float] = field(default_factory=list[float])
     vectors: list[Floats] = field(default_factory=list[Floats])
-    turned: list[Floats] = field(default_factory=list[Floats])
+    exchanged: list[Floats] = field(default_factory=list[Floats])
     """The first of the vectors, as T has them."""
     base: Mask | None = None
     """The base that these are for."""
@@ -61,11 +61,11 @@ class Pivoted:
         rest = self.matrix[np.ix_(inside, outside)]
         inverse = np.linalg.inv(self.matrix[np.ix_(inside, inside)])
         across = product(inverse, rest)
-        self.turned = np.empty_like(self.matrix)
-        self.turned[np.ix_(inside, inside)] = inverse
-        self.turned[np.ix_(inside, outside)] = -across
-        self.turned[np.ix_(outside, inside)] = across.T
-        self.turned[np.ix_(outside, outside)] = self.matrix[np.ix_(outside, outside)] - product(rest.T, across)
+        self.exchanged = np.empty_like(self.matrix)
+        self.exchanged[np.ix_(inside, inside)] = inverse
+        self.exchanged[np.ix_(inside, outside)] = -across
+        self.exchanged[np.ix_(outside, inside)] = across.T
+        self.exchanged[np.ix_(outside, outside)] = self.matrix[np.ix_(outside, outside)] - product(rest.T, across)
 
     def times(self, vectors: Floats) -> Floats:
         """B times vectors (a, E)."""
@@ -78,51 +78,53 @@ class Pivoted:
         if np.sum(sizes**3) - np.sum(smallest**3) > WORK_OF_PIVOT * most.size**3:
             self.pivot(most)
 
-    def _turn(self, corrected: Sequence[Corrections]) -> None:
-        """Turn the vectors that have not been turned for this base, all in one product."""
+    def _exchange(self, corrected: Sequence[Corrections]) -> None:
+        """Exchange the vectors that have not been exchanged for this base, all in one product."""
         for one in corrected:
             if one.base is not self.base:
-                one.turned, one.base = [], self.base
-        new = [vector for one in corrected for vector in one.vectors[len(one.turned) :]]
+                one.exchanged, one.base = [], self.base
+        new = [vector for one in corrected for vector in one.vectors[len(one.exchanged) :]]
         if not new:
             return
         vectors = np.stack(new)
-        turned = iter(np.where(self.base, 0.0, vectors) - product(np.where(self.base, vectors, 0.0), self.turned.T))
+        exchanged = iter(
+            np.where(self.base, 0.0, vectors) - product(np.where(self.base, vectors, 0.0), self.exchanged.T)
+        )
         for one in corrected:
-            one.turned += [next(turned) for _ in one.vectors[len(one.turned) :]]
+            one.exchanged += [next(exchanged) for _ in one.vectors[len(one.exchanged) :]]
 
     def solve(self, corrected: Sequence[Corrections], support: Mask, right: Floats) -> tuple[Floats, Floats]:
         """x (a, E), zero off each support, with y = (B + corrections) x equal to `right` on it; and this y everywhere.
 
         `support` and `right` are (a, E).
         """
-        self._turn(corrected)
+        self._exchange(corrected)
         given = np.where(support & self.base, right, 0.0)
-        found = product(given, self.turned.T)
+        found = product(given, self.exchanged.T)
         unknown = np.zeros_like(given)
         wanted = np.where(self.base, 0.0, right) - found
 
         def solve_one(k: int) -> None:
             at = np.flatnonzero(support[k] ^ self.base)
-            turned = np.asarray(corrected[k].turned).reshape(-1, given.shape[1])
-            mirrored = np.where(self.base, -turned, turned)
-            system = np.empty((at.size + len(turned),) * 2)
-            system[: at.size, : at.size] = self.turned[at[:, None], at]
-            system[: at.size, at.size :] = turned[:, at].T
+            exchanged = np.asarray(corrected[k].exchanged).reshape(-1, given.shape[1])
+            mirrored = np.where(self.base, -exchanged, exchanged)
+            system = np.empty((at.size + len(exchanged),) * 2)
+            system[: at.size, : at.size] = self.exchanged[at[:, None], at]
+            system[: at.size, at.size :] = exchanged[:, at].T
             system[at.size :, : at.size] = mirrored[:, at]
-            system[at.size :, at.size :] = self._corner(corrected[k], turned)
+            system[at.size :, at.size :] = self._corner(corrected[k], exchanged)
             solved = np.linalg.solve(system, np.concatenate([wanted[k, at], -mirrored @ given[k]]))
             unknown[k, at] = solved[: at.size]
-            found[k] += solved[at.size :] @ turned
+            found[k] += solved[at.size :] @ exchanged
 
         on_threads(solve_one, range(len(given)))
-        found += product(unknown, self.turned.T)
+        found += product(unknown, self.exchanged.T)
         given += unknown
         return np.where(support, np.where(self.base, found, given), 0.0), np.where(self.base, given, found)
 
-    def _corner(self, one: Corrections, turned: Floats) -> Floats:
+    def _corner(self, one: Corrections, exchanged: Floats) -> Floats:
         """What T has for pairs of corrections (t, t)."""
-        if not len(turned):
+        if not len(exchanged):
             return np.empty((0, 0))
         vectors = np.stack(one.vectors)
-        return np.where(self.base, vectors, 0.0) @ turned.T - np.diag(one.signs)
+        return np.where(self.base, vectors, 0.0) @ exchanged.T - np.diag(one.signs)

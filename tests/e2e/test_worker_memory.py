@@ -14,6 +14,8 @@ MOST = 2.0
 """Times the bytes of the features."""
 ASKED = {
     "spectra from moments": lambda client, mine: client.spectra(mine, replicates=0),
+    # Before the rows are in memory: then its residuals are all that is. Beside them they are a second copy.
+    "replicates by class": lambda client, mine: client.spectra(mine, replicates=1, by="class"),
     "spectra of some rows": lambda client, mine: client.spectra(mine, rows=np.arange(1, N), replicates=0),
     "spectra about zero": lambda client, mine: client.spectra(mine, replicates=0, center=False, by="class"),
     "replicates": lambda client, mine: client.spectra(mine, replicates=1),
@@ -23,6 +25,14 @@ ASKED = {
     "choice on half": lambda client, mine: client.refit(
         mine, preset="erm", grid={"l2": [0.1, 1.0]}, select={"on": "half", "metric": "worst_group"}
     ),
+    "path, best on half": lambda client, mine: client.refit(
+        mine,
+        grid={"l2": [0.1, 0.2]},
+        path={"optimizer": "gd", "learning_rate": 0.01, "steps": 3, "keep": "best"},
+        select={"on": "half"},
+    ),
+    "clusters": lambda client, mine: client.discover(mine, method="kmeans", starts=1),
+    "hidden value": lambda client, mine: client.discover(mine, method="gic", other=mine, steps=2),
     "balanced, L1": lambda client, mine: client.refit(mine, preset="dfr", grid={"l1": [0.1, 0.3]}, repeats=2),
 }
 """By kind of query."""

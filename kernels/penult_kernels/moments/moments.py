@@ -178,7 +178,7 @@ def check_positive(count: int, *, name: str) -> None:
 
 def matrix_shape(features: Array | RowSource, *, name: str) -> tuple[int, int]:
     """Shape (N, D) of a real floating matrix, or of rows of one; ValueError, naming it, when it is something else."""
-    matrix = features.like if is_source(features) else features
+    matrix: Array = features.like if is_source(features) else features
     if len(matrix.shape) != 2 or not array_namespace(matrix).isdtype(matrix.dtype, "real floating"):
         raise ValueError(
             f"{name} must be a floating-point matrix of shape (N, D), "

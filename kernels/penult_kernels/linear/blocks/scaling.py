@@ -86,7 +86,7 @@ def fitted_scaling(
 
 
 def scaling_of_tiles(tiles: Callable[[], Iterator[Array]], n_rows: int, check: Callable[[], None]) -> Scaling:
-    """The same of rows (n, D) that are read twice, a tile (t, D) in float64 at a time."""
+    """Mean and standard deviation of rows (n, D) that are read twice, a tile (t, D) in float64 at a time."""
     parts: list[tuple[Array, Array, Array]] = []
     for z in tiles():
         check()

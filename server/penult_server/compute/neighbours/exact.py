@@ -64,7 +64,7 @@ class ExactSearch:
         *,
         is_some: bool = False,
     ) -> Nearest:
-        """The same of rows at places `own`, all where None."""
+        """The k nearest of the rows at places `own` among those at places `other`, all where None."""
         is_self = self._is_self and not is_some
         mine = self._source.positions if own is None else self._source.positions[own]
         theirs = self._among.positions if other is None else self._among.positions[other]

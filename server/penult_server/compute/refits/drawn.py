@@ -25,7 +25,7 @@ class Drawn:
     """Problems that are solved together, over rows in memory."""
 
     places: Sequence[int]
-    """Of the problems among those that were given."""
+    """Where the problems stand among those that were given."""
     problems: Sequence[Problem]
     resident: Resident
 

@@ -208,7 +208,7 @@ class _Part:
     n_classes: int
     bases: Eigenbases | None
     is_wanted: Callable[[int], bool]
-    """Of the problems of the part."""
+    """Whether the problem at a place of the part is wanted."""
 
 
 def _parts(works: Sequence[Solve | Descend], material: RefitMaterial, interest: Interest) -> Iterator[_Part]:

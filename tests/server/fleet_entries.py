@@ -61,31 +61,36 @@ def other(order, context):
 
 def rank(order, reports, together):
     """As the order's `dataset_digest` says; the first one's result is told by the run's id."""
+    match order.dataset_digest:
+        case "refuse":
+            raise ServiceError(ErrorKind.DIVERGED, "the loss is not finite", step=7)
+        case "wait":
+            _wait_for_cancellation(order, reports)
     with together as place:
-        match order.dataset_digest:
-            case "meet":
-                # Each adds its number; the sum is known only to who has met the others.
-                import torch
+        if order.dataset_digest == "die" and place.world.rank < place.world.size - 1:
+            _wait_for_cancellation(order, reports)
+        if order.dataset_digest == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        # Each adds its number; the sum is known only to who has met the others.
+        import torch
 
-                number = torch.tensor([place.world.rank + 1.0])
-                if place.world.size > 1:
-                    torch.distributed.all_reduce(number)
-                reports.progress("training", int(number), 10, "steps")
-                reports.saved(3.5)
-                result = pb.JobResult()
-                result.run.id = f"{int(number)} of {place.world.size}"
-                return result if place.world.is_first else None
-            case "refuse":
-                raise ServiceError(ErrorKind.DIVERGED, "the loss is not finite", step=7)
-            case "die" if place.world.rank == place.world.size - 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            case _:
-                Path(order.log).mkdir(exist_ok=True)
-                Path(order.log, str(os.getpid())).touch()
-                for _ in range(3000):
-                    reports.check_cancelled()
-                    time.sleep(0.01)
-    raise AssertionError(order)
+        number = torch.tensor([place.world.rank + 1.0])
+        if place.world.size > 1:
+            torch.distributed.all_reduce(number)
+        reports.progress("training", int(number), 10, "steps")
+        reports.saved(3.5)
+    result = pb.JobResult()
+    result.run.id = f"{int(number)} of {place.world.size}"
+    return result if place.world.is_first else None
+
+
+def _wait_for_cancellation(order, reports):
+    Path(order.log).mkdir(exist_ok=True)
+    Path(order.log, str(os.getpid())).touch()
+    for _ in range(3000):
+        reports.check_cancelled()
+        time.sleep(0.01)
+    raise TimeoutError("a cancellation")
 
 
 def _wait_for(folder, n):

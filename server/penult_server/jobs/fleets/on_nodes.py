@@ -131,7 +131,6 @@ class Member:
         from penult_proto.v1.pipes_pb2 import JobOrder
         from penult_server.jobs.channel import Reports
         from penult_server.jobs.fleets.entries import find
-        from penult_server.jobs.ranks import own_error
 
         job = json_format.Parse(order, JobOrder())
         # Further processes compute; the first one reports.
@@ -139,6 +138,11 @@ class Member:
         try:
             result = find(self._table, "rank")(job, reports, self._together(job, rank, size, meeting))
         except Exception as error:
+            if size == 1:
+                raise
+            # Others may turn out to have died.
+            from penult_server.jobs.ranks import own_error
+
             raise own_error(error) from error
         return json_format.MessageToDict(result) if result is not None else {}
 

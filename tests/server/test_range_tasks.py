@@ -192,6 +192,7 @@ def test_a_task_has_as_many_ranges_as_take_half_a_minute():
     assert pace.ranges_of_a_task(64) == 1
     pace.took(1, 4.0)
     assert pace.ranges_of_a_task(64) == 7
+    assert pace.ranges_of_a_task(64, chunks_of_a_range=400) == 2
     assert pace.ranges_of_a_task(8) == 2
     assert pace.ranges_of_a_task(1) == 1
     pace.took(1, 400.0)

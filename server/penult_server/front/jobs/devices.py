@@ -36,9 +36,9 @@ def placed(settings: Settings, variables: Mapping[str, str]) -> Settings:
             f"--compute-workers must be at most the number of GPUs, {len(visible)}; got {settings.compute_workers}",
         )
     asked, is_local = settings.compute_workers, settings.engine == "local"
-    jobs = settings.job_devices or visible[asked or 1 :] or visible if is_local else ()
+    jobs = (settings.job_devices or visible[asked or 1 :] or visible) if is_local else ()
     apart = tuple(one for one in visible if one not in jobs)
-    workers = asked or (len(apart) if settings.job_devices else 0) or 1
+    workers = asked or (len(apart) if settings.job_devices or not is_local else 0) or 1
     taken = (apart + tuple(one for one in visible if one in jobs))[:workers]
     return replace(
         settings,

@@ -104,7 +104,7 @@ class _Work:
             one.begin()
             first = 0
             while first < len(one.ranges):
-                stop = first + self._pace.ranges_of_a_task(len(one.ranges) - first)
+                stop = first + self._pace.ranges_of_a_task(len(one.ranges) - first, one.ranges[0].n_chunks)
                 self._tasks.append((one, first, stop))
                 order: dict[str, Any] = {"job": self._job, "split": one.header.split, "attempt": one.attempt_name}
                 yield order | {"n_features": one.header.n_features, "first": first, "stop": stop}

@@ -3,6 +3,9 @@
 TASK_SECONDS = 30.0
 """Work of one task: enough that its start does not count, little enough that a death costs little."""
 
+MOST_CHUNKS = 1000
+"""Chunks of one task where there are several: its answer names every file, and is of less than a megabyte."""
+
 
 class Pace:
     """Learns from the tasks that have ended how long a range takes."""
@@ -17,7 +20,7 @@ class Pace:
         """A task has ended."""
         self._seconds = seconds / n_ranges
 
-    def ranges_of_a_task(self, left: int) -> int:
+    def ranges_of_a_task(self, left: int, chunks_of_a_range: int = 1) -> int:
         """How many of the `left` ranges of a split the next task does."""
         if self._at_once == 1:
             return left
@@ -25,4 +28,5 @@ class Pace:
             return 1
         # The last tasks are short, so that all workers end together.
         fair = -(-left // (2 * self._at_once))
-        return max(1, min(fair, int(TASK_SECONDS / max(self._seconds, 1e-3))))
+        worth = int(TASK_SECONDS / max(self._seconds, 1e-3))
+        return max(1, min(fair, worth, MOST_CHUNKS // max(1, chunks_of_a_range)))

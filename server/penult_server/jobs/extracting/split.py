@@ -50,8 +50,13 @@ class SplitSet:
     def take(self, answer: Json) -> None:
         """What a task has written."""
         told = answer["rows"]
-        files = {name: Written(**one) for name, one in told["files"].items()}
-        self._rows.append(WrittenRows(**{**told, "files": files, "group_counts": tuple(told["group_counts"])}))
+        rows = WrittenRows(
+            first=told["first"],
+            n_rows=told["n_rows"],
+            files={name: Written(**one) for name, one in told["files"].items()},
+            group_counts=tuple(told["group_counts"]),
+        )
+        self._rows.append(rows)
         self._partials += [PartialWritten.told(one) for one in answer["moments"]]
         self._rates.append(answer["rate"])
 

@@ -1,8 +1,10 @@
 """What moments were multiplied with: their last bits depend on it, and on nothing else but the rows."""
 
-from collections.abc import Iterable
+import importlib
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -32,12 +34,11 @@ class Kind:
 def kind_here() -> Kind:
     """The kind of this process."""
     # Imported here: most processes that know of sets multiply nothing.
-    from threadpoolctl import threadpool_info
-
-    found = [one for one in threadpool_info() if one["user_api"] == "blas"]
+    pools: list[dict[str, Any]] = importlib.import_module("threadpoolctl").threadpool_info()
+    found = [one for one in pools if one["user_api"] == "blas"]
     # Other packages may have brought one, too.
     of_numpy = [one for one in found if "numpy" in one["filepath"]] or found
-    first = of_numpy[0] if of_numpy else {}
+    first: dict[str, Any] = of_numpy[0] if of_numpy else {}
     return Kind(
         backend=f"numpy {np.__version__}",
         blas=f"{first.get('internal_api', 'unknown')} {first.get('version') or ''}".strip(),
@@ -46,7 +47,7 @@ def kind_here() -> Kind:
     )
 
 
-def as_recorded(kinds: Iterable[tuple[int, int, Kind]]) -> tuple[dict[str, object], ...]:
+def as_recorded(kinds: Iterable[tuple[int, int, Kind]]) -> tuple[Mapping[str, Any], ...]:
     """What a manifest says: the ranges `first` .. `stop` - 1 of each kind, neighbours of one kind together."""
     runs: list[tuple[int, int, Kind]] = []
     for first, stop, kind in sorted(kinds, key=lambda one: one[0]):

@@ -9,6 +9,7 @@ import numpy as np
 
 from penult_kernels.moments.accumulation import MomentAccumulator
 from penult_kernels.moments.partials import Partial, clear_unused, empty_partial, merge_into
+from penult_kernels.products import n_threads
 from penult_server.stores.feature_chunks import Chunk
 from penult_server.stores.places.store import Attempt, Written
 from penult_server.stores.ranges import Range, ranges_of
@@ -31,7 +32,13 @@ class RangeMoments:
         self._labels = labels
         self._last = {one.chunks[-1]: one for one in set_ranges(header)}
         self._keep = keep
-        self._sums = MomentAccumulator(labels.n_groups, header.n_features, dtype=np.dtype(header.dtype))
+        self._sums = MomentAccumulator(
+            labels.n_groups,
+            header.n_features,
+            dtype=np.dtype(header.dtype),
+            # Rows come, are written and hashed at the same time: on two cores nothing is left for a second product.
+            at_once=max(1, n_threads() - 1),
+        )
 
     def fold(self, chunk: Chunk) -> None:
         """A work of `Chunks`. Raises NotFiniteError."""

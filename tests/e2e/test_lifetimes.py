@@ -285,8 +285,9 @@ def kill_its_worker(server, job: penult.Job) -> None:
 
 
 def test_deaths_are_counted_from_the_last_progress_and_the_state_is_found_again(serve, table, tiny):
-    sparing = penult.Record(save_every=1, checkpoint_every=10, evaluate_every=10)
-    recipe = {"dataset": "shapes", "epochs": 10, "evaluate": ["val"], "record": sparing, **tiny}
+    # Long enough that no kill comes after its end, however late this process is given time.
+    sparing = penult.Record(save_every=1, checkpoint_every=20, evaluate_every=20)
+    recipe = {"dataset": "shapes", "epochs": 20, "evaluate": ["val"], "record": sparing, **tiny}
     server = serve()
     with server.connect() as client:
         client.datasets.register("shapes", table)

@@ -31,7 +31,6 @@ def with_workers(root: Path, use: Callable[[JobWorkers], Awaitable[None]]) -> No
             await asyncio.wait_for(use(workers), PATIENCE)
         finally:
             await workers.stop()
-            await asyncio.sleep(0.1)  # what ended workers had open closes at its end
         assert workers._forker is not None
         assert workers._forker.returncode == 0
 

@@ -38,6 +38,8 @@ class JobWorkers:
         self._starting = asyncio.Lock()
         self._at_work: set[asyncio.Task[int]] = set()
         """Each waits for the end of a worker."""
+        self._unread: list[ForkedWorker] = []
+        """Workers of which more may come: their pipes are closed when this ends."""
         self._n_needed = 0
         """Workers that the forker must stay for: those at work, and those that are asked for."""
         self._leaving: asyncio.TimerHandle | None = None
@@ -53,6 +55,7 @@ class JobWorkers:
         except BaseException:
             self._need_forker_less()
             raise
+        self._unread = [one for one in self._unread if not one.is_read] + [worker]
         task = asyncio.create_task(worker.wait())
         self._at_work.add(task)
         task.add_done_callback(self._has_ended)
@@ -63,6 +66,8 @@ class JobWorkers:
         for task in self._at_work:
             task.cancel()
         await asyncio.gather(*self._at_work, return_exceptions=True)
+        for worker in self._unread:
+            worker.close()
         self._send_away()
         if self._forker:
             await stop_process(self._forker, grace=2)

@@ -18,7 +18,7 @@ from penult_server.registry.database import Database
 from penult_server.registry.integrity import seals
 from penult_server.registry.integrity.files import opened
 from penult_server.registry.integrity.seals import TABLES
-from penult_server.registry.jobs import JobTable
+from penult_server.registry.jobs import JobTable, Superseded
 from penult_server.registry.migrations import HEAD, LAST_VERSION, before
 from penult_server.registry.tables import THINGS, metadata, of_file
 from penult_server.stores.disk.sealed import read_sealed
@@ -27,6 +27,8 @@ from penult_server.upkeep.repair import repair_store
 VERSION_1 = Path(__file__).with_name("stores") / "version_1.sql"
 """What ``sqlite3 penult.db .dump`` prints: a run, its checkpoints and features, uploads (one with two names), answers
 of every kind, a job that failed."""
+VERSION_5 = VERSION_1.with_name("version_5.sql")
+"""The same after the last version before alembic, with fewer answers, three more jobs, a token and a grouping."""
 
 
 def contents(path: Path) -> dict[str, list[tuple[object, ...]]]:
@@ -207,6 +209,36 @@ def test_a_registry_of_the_time_before_alembic_gets_its_attempts_numbered(old: P
             assert after[table] == was[table], table
     with opened(old) as file:
         assert file.schema() == HEAD
+
+
+def test_a_registry_that_the_last_version_before_alembic_made_goes_on(tmp_path: Path):
+    """A job that runs its second attempt, one that is to be cancelled, one that waits; a token, a grouping, answers."""
+    path = tmp_path / "penult.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_5.read_text())
+    was = contents(path)
+    database = Database(path)
+    assert database.damaged_rows(tuple(TABLES)) == []
+    jobs, catalog = JobTable(database), Catalog(database, tmp_path)
+    running, waiting, cancelling = (
+        jobs.list([state], 9)[0]
+        for state in (jobs_pb2.JOB_STATE_RUNNING, jobs_pb2.JOB_STATE_QUEUED, jobs_pb2.JOB_STATE_CANCELLING)
+    )
+    numbers = dict(rows_of(database, "SELECT id, token FROM job"))
+    assert [numbers[one.id] for one in (running, waiting, cancelling)] == [2, 0, 1]
+    assert {one.id for one in jobs.abandoned()} == {running.id, cancelling.id}
+    jobs.check_held(running.id, 2)
+    with pytest.raises(Superseded):
+        jobs.report(running.id, jobs_pb2.JobEvent(progress=jobs_pb2.Progress(done=2)), 1)
+    assert jobs.requeue(cancelling.id).state == jobs_pb2.JOB_STATE_CANCELLED
+    jobs.requeue(running.id)
+    assert jobs.start_next().attempt == 3
+    assert catalog.grouping("mine").card.user == "ann"
+    database.close()
+    after = contents(path)
+    for table in ("checkpoint", "dataset", "feature_set", "grouping", "name", "result", "run", "summary", "token"):
+        assert was[table], table
+        assert after[table] == was[table], table
 
 
 def test_alembic_is_loaded_only_where_a_registry_is_old(tmp_path: Path):

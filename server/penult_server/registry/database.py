@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, bindparam, select, update
 
@@ -12,6 +12,8 @@ from penult_server.registry.integrity import seals
 from penult_server.registry.sql.backend import Backend, atomic
 from penult_server.registry.sql.sqlite_file import SqliteFile
 from penult_server.registry.tables import seal, version
+
+Query: TypeAlias = "Select[*tuple[Any, ...]]"
 
 
 class Database:
@@ -94,11 +96,11 @@ class Database:
         statement = _looking(table, columns, tuple(keys), locked, self._backend.has_seals)
         return self._intact(table, self.rows(statement, keys))
 
-    def checked_rows(self, table: Table, statement: Select[Any]) -> list[Any]:
+    def checked_rows(self, table: Table, statement: Query) -> list[Any]:
         """As `checked`, of a query about the rows of a table, such as `select(job.c.id).where(...)`."""
         return self._intact(table, self.rows(self.checking(table, statement)))
 
-    def checking(self, table: Table, statement: Select[Any]) -> Select[Any]:
+    def checking(self, table: Table, statement: Query) -> Query:
         """A query whose rows end with what `intact` needs, where rows have digests."""
         return _with_check(table, statement) if self._backend.has_seals else statement
 
@@ -138,14 +140,12 @@ class Database:
 
 
 @cache
-def _having(table: Table, keys: tuple[str, ...]) -> Select[Any]:
+def _having(table: Table, keys: tuple[str, ...]) -> Query:
     return select(table.c[keys[0]]).where(*(table.c[key] == bindparam(key) for key in keys)).limit(1)
 
 
 @cache
-def _looking(
-    table: Table, columns: tuple[str, ...], keys: tuple[str, ...], locked: bool, has_seals: bool
-) -> Select[Any]:
+def _looking(table: Table, columns: tuple[str, ...], keys: tuple[str, ...], locked: bool, has_seals: bool) -> Query:
     """A query that is made once: making one takes longer than asking it."""
     wanted: list[ColumnElement[Any]] = [table.c[column] for column in columns or ("message",)]
     statement = select(*wanted).where(*(table.c[key] == bindparam(key) for key in keys))
@@ -153,7 +153,7 @@ def _looking(
     return _with_check(table, statement) if has_seals else statement
 
 
-def _with_check(table: Table, statement: Select[Any]) -> Select[Any]:
+def _with_check(table: Table, statement: Query) -> Query:
     check = seals.check_of(table.name)
     return statement.add_columns(check.id, check.is_intact).outerjoin_from(table, seal, check.join)
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, func, literal, select
+from sqlalchemy import ColumnElement, Table, func, literal, select
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.records import START_OF_ID
-from penult_server.registry.database import Database
+from penult_server.registry.database import Database, Query
 from penult_server.registry.sql.expressions import begins_with, value_at
 from penult_server.registry.tables import card, checkpoint, feature_set, grouping, job, name, run, summary
 
@@ -193,7 +193,7 @@ class Finder:
         return ServiceError(kind.error, said, name=given, known=known)
 
 
-def _within(kind: Kind, only: str) -> Select[Any]:
+def _within(kind: Kind, only: str) -> Query:
     """Ids of a kind; of results, of one kind of answer if given."""
     statement = select(kind.table.c[kind.key])
     return statement.where(kind.table.c.kind == only) if only else statement

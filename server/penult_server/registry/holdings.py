@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, select
+from sqlalchemy import Connection, delete, func, select
 
-from penult_server.registry.database import Database
+from penult_server.registry.database import Database, Query
 from penult_server.registry.jobs import UNFINISHED
 from penult_server.registry.sql.expressions import value_at
 from penult_server.registry.tables import card, checkpoint, feature_set, grouping, job_event, name, result
@@ -155,7 +155,7 @@ class Holdings:
             if not wanted.isdisjoint(_DIGEST_BYTES.findall(content)):
                 yield digest, kind, len(content)
 
-    def _pairs(self, query: Select[Any]) -> list[tuple[str, str]]:
+    def _pairs(self, query: Query) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in self._database.rows(query)]
 
     def _read_run(self, id: str) -> RunFacts:

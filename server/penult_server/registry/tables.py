@@ -34,7 +34,7 @@ metadata = MetaData()
 # Of one order everywhere: that of the characters' numbers.
 TEXTS: TypeEngine[str] = Text().with_variant(TEXT(collation="C"), "postgresql")
 # SQLite's strict tables know few types by name.
-TIME: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
+TIME: TypeEngine[float] = Double[float]().with_variant(REAL(), "sqlite")
 WHOLE: TypeEngine[int] = BigInteger().with_variant(INTEGER(), "sqlite")
 PLACES: dict[str, dict[str, tuple[str, ...]]] = {
     "job": {

@@ -107,6 +107,7 @@ class JobQueue:
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
+        self._running.clear()  # also of those that never came to run
         await self._workers.stop()
         with contextlib.suppress(RegistryUnavailable):
             await self.take_back()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
-from sqlalchemy import ColumnElement, and_, literal_column
+from sqlalchemy import Boolean, ColumnElement, Text, and_, literal_column
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
@@ -163,8 +163,8 @@ def check_of(table: str) -> Check:
     one = TABLES[table]
     id = one.id(table)
     return Check(
-        id=literal_column(id).label("sealed_row"),
-        is_intact=literal_column(f"{one.digest(table)} IS seal.sealed").label("is_intact"),
+        id=literal_column(id, Text()).label("sealed_row"),
+        is_intact=literal_column(f"{one.digest(table)} IS seal.sealed", Boolean()).label("is_intact"),
         join=and_(seal.c.of_table == literal_column(f"'{table}'"), seal.c.of_row == literal_column(id)),
     )
 

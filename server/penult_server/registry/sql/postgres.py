@@ -79,7 +79,7 @@ class PostgresServer:
                 ErrorKind.INVALID_ARGUMENT,
                 "a registry on PostgreSQL needs psycopg: install penult with its extra `postgres`",
             ) from error
-        self._serves = self._is_superseded = False
+        self._serves = self._is_superseded = self._is_away = False
         self.connection: Connection
         self.driver: Any = None
         try:
@@ -140,17 +140,20 @@ class PostgresServer:
             raise self._superseded()
         if not self.driver.closed:
             return
-        deadline = time.monotonic() + AWAY_SECONDS
+        # Only the first call waits: those behind it would wait in turn.
+        deadline = time.monotonic() + (0.0 if self._is_away else AWAY_SECONDS)
         self._leave()
         while True:
             try:
                 self._connect()
             except DBAPIError as error:
                 if time.monotonic() >= deadline:
+                    self._is_away = True
                     raise self._away(error) from error
                 time.sleep(RETRY_SECONDS)
             else:
                 break
+        self._is_away = False
         if self._serves and not self.claim():
             self._is_superseded = True
             raise self._superseded()

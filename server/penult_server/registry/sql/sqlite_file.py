@@ -91,7 +91,11 @@ class SqliteFile:
             self.driver.execute(f"PRAGMA {pragma}")
         # Transactions are opened and committed by `atomic`, and by nothing else.
         engine = create_engine(
-            "sqlite://", creator=lambda: self.driver, poolclass=StaticPool, isolation_level="AUTOCOMMIT"
+            "sqlite://",
+            creator=lambda: self.driver,
+            poolclass=StaticPool,
+            pool_reset_on_return=None,
+            isolation_level="AUTOCOMMIT",
         )
         self.connection = engine.connect()
         # SQLAlchemy's notion of one, which says nothing to the driver: alembic then leaves it alone.

@@ -15,6 +15,6 @@ def upgrade() -> None:
     whole = BigInteger().with_variant(INTEGER(), "sqlite")
     op.add_column("job", Column("token", whole, nullable=False, server_default=text("0")))
     op.add_column("job", Column("lease_owner", Text().with_variant(TEXT(collation="C"), "postgresql")))
-    op.add_column("job", Column("lease_expires", Double().with_variant(REAL(), "sqlite")))
+    op.add_column("job", Column("lease_expires", Double[float]().with_variant(REAL(), "sqlite")))
     job = table("job", column("message"), column("token"))
     op.execute(job.update().values(token=func.coalesce(cast(value_at(job.c.message, "attempt"), whole), 0)))

@@ -65,7 +65,7 @@ class ResidentFeatures:
     ) -> None:
         """In a block of `steady`, `check` gives nobody else a turn: who had it might wait for the set that is read.
 
-        `on_change` is told the digests of all sets in memory when there is another one, or one less.
+        `on_change` is told the digests of all sets in memory, or with rows there, when there is another one, or one less.
         """
         self._root = root
         self._on_change = on_change
@@ -91,7 +91,7 @@ class ResidentFeatures:
             self._make_way(stored.manifest, stored.manifest.n_examples)
             resident = self._load(stored, check, progress)
             self._sets[digest] = resident
-            self._on_change(list(self._sets))
+            self._tell()
             return resident
 
     def gather(
@@ -107,6 +107,7 @@ class ResidentFeatures:
                 stored = StoredFeatures(self._root, digest)
                 self._make_way(stored.manifest, rows.size)
                 self._sets[key] = self._gathered(stored, rows, check, progress)
+                self._tell()
             self._sets.move_to_end(key)
             return self._sets[key]
 
@@ -134,8 +135,11 @@ class ResidentFeatures:
             gone = [key for key in self._sets if key.startswith(digest)]
             for key in gone:
                 del self._sets[key]
-            if digest in gone:
-                self._on_change(list(self._sets))
+            if gone:
+                self._tell()
+
+    def _tell(self) -> None:
+        self._on_change(list(dict.fromkeys(key.partition(" ")[0] for key in self._sets)))
 
     def fits(self, manifest: FeatureManifest) -> bool:
         """Whether the set may be resident at all."""

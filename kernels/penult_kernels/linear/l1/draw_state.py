@@ -33,7 +33,7 @@ from penult_kernels.loss import probabilities
 
 Floats = NDArray[np.float64]
 
-RENEWED = 1e-4
+RENEWED = 1e-5
 """Factor by which the gap falls from one evaluation in float64 to the next; at first it is taken as one nat."""
 PATIENCE = 6
 """Steps in which the gap must shrink by the factor `SHRINKING`: else float32 ends, and after float64 the solve."""

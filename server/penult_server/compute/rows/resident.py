@@ -65,7 +65,7 @@ class ResidentFeatures:
     ) -> None:
         """In a block of `steady`, `check` gives nobody else a turn: who had it might wait for the set that is read.
 
-        `on_change` is told the digests of all sets in memory, or with rows there, when there is another one, or one less.
+        `on_change` is told the digests of all sets that have rows in memory when there is another one, or one less.
         """
         self._root = root
         self._on_change = on_change

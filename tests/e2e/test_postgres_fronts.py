@@ -15,6 +15,7 @@ from postgres_server import PASSWORD
 
 import penult
 from conftest import RunningServer
+from penult.cli.main import main as penult_command
 from penult_proto.v1 import jobs_pb2
 from penult_server.upkeep.command import main as store_command
 
@@ -69,6 +70,8 @@ def test_a_second_server_takes_over_from_a_killed_one(
             check=True,
         )
         until(lambda: lets_in(second, given.stdout.strip()))
+        assert penult_command(["runs", "list", "--root", str(root)]) == 0
+        assert "kept" in capsys.readouterr().out
         assert store_command(["verify", "--root", str(root)]) == 0
         for command in (["repair"], ["backup", str(tmp_path / "copy")]):
             assert store_command([*command, "--root", str(root)]) == 1

@@ -12,8 +12,8 @@ from penult.connecting import connect, local, looking
 from penult.errors import invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
-REGISTRY = "penult.db"
-"""The file that makes a directory a store."""
+REGISTRIES = ("penult.db", "registry.json")
+"""The files either of which makes a directory a store: its registry, or the name of the place where that is."""
 FolderPath = click.Path(file_okay=False, path_type=Path)
 FilePath = click.Path(dir_okay=False, path_type=Path)
 
@@ -99,10 +99,11 @@ def check_excluded(address: str | None, root: Path | None, **access: Unpack[Acce
 
 def check_store(root: Path, *, starts: bool) -> None:
     """Raise `InvalidRequest` unless `root` is a store or, with `starts`, holds nothing yet."""
-    if (root / REGISTRY).is_file():
+    if any((root / one).is_file() for one in REGISTRIES):
         return
     if starts and (not root.exists() or (root.is_dir() and not any(root.iterdir()))):
         return
     raise invalid(
-        f"{root} is no store, for it holds no {REGISTRY}: name the directory that `penult serve` or penult.local() has"
+        f"{root} is no store, for it holds no {REGISTRIES[0]}: name the directory that `penult serve` or "
+        "penult.local() has"
     )

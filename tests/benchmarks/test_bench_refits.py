@@ -16,7 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from turns import seconds_in_turns
-from workloads import CS, as_the_worker_computes, balanced, correlated, footwear
+from worker_threads import as_the_worker_computes
+from workloads import CS, balanced, correlated, footwear
 
 from penult_kernels.linear.solve import Fit, Head, Intercept, Link, Problem, Scaler, Standardize, solve
 from penult_kernels.metrics.head_scores import HeadScorer, SelectionMetric

@@ -1,33 +1,17 @@
 """Rows that several files of benchmarks work on."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from penult_kernels.linear.solve import Problem, solve
-from penult_kernels.products import spread_over
 from penult_server.backbones.model import load_backbone
-from penult_server.compute_environment import usable_cores
 from penult_server.datasets.footwear.dataset import FootwearDataset
 
 COUNTS = (467, 133, 133, 466)
 CS = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
 """scikit-learn's C of the penalties that DFR tunes over."""
-
-
-@contextmanager
-def as_the_worker_computes() -> Iterator[None]:
-    """One BLAS thread, and a thread of `products` for each core."""
-    with threadpool_limits(1):
-        spread_over(usable_cores())
-        try:
-            yield
-        finally:
-            spread_over(0)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from worker_threads import as_the_worker_computes
 
 import penult
 from penult_kernels.linear.solve import Problem, Standardize, solve
@@ -222,7 +223,8 @@ def test_served_refits_are_the_kernels_(client, arrays, mine):
         Problem(rows=np.sort(rows.astype(np.int64)), l2=1e-3, standardize=Standardize.ROWS)
         for rows in refit.plan.row_ids
     ]
-    fits = solve(arrays["features"], arrays["y"], 3, problems, tolerance=refit.settings.tolerance)
+    with as_the_worker_computes():
+        fits = solve(arrays["features"], arrays["y"], 3, problems, tolerance=refit.settings.tolerance)
     weight, bias = np.mean([fit.weight for fit in fits], axis=0), np.mean([fit.bias for fit in fits], axis=0)
     np.testing.assert_allclose(refit.head.weight, weight, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(refit.head.bias, bias, rtol=1e-9, atol=1e-12)

@@ -212,7 +212,7 @@ def test_a_compute_worker_that_has_lost_its_gpu_ends(lost):
 def test_a_job_that_has_lost_its_gpu_ends_without_a_word_and_is_tried_again(lost, monkeypatch, tmp_path):
     said = io.BytesIO()
 
-    def work(order, channel):
+    def work(order, channel, fleet):
         raise ServiceError(ErrorKind.INTERNAL, "a step failed") from lost
 
     order = ToWorker(job=JobOrder(log=str(tmp_path / "log")))

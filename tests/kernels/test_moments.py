@@ -1,5 +1,7 @@
 """Moments against numpy.cov, and what must not change them."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -364,3 +366,17 @@ def test_other_misuse_is_refused():
     for weights, message in [([1.0], "one entry per row"), ([1, -1], "got -1.0 in row 1"), ([np.nan, 1], "row 0")]:
         with pytest.raises(ValueError, match=message):
             moments_of(np.zeros((2, 3)), np.zeros(2, dtype=np.int64), 1, np.array(weights))
+
+
+def test_an_accumulator_s_memory_goes_with_it():
+    """Not at a collection of circles: a server makes one for every upload."""
+    gc.disable()
+    try:
+        accumulator = MomentAccumulator(2, 40, dtype=np.dtype(np.float32))
+        accumulator.add(np.ones((100, 40), np.float32), np.arange(100) % 2)
+        accumulator.part()
+        left = weakref.ref(accumulator)
+        del accumulator
+        assert left() is None
+    finally:
+        gc.enable()

@@ -70,10 +70,12 @@ class MomentAccumulator:
         self._sums = empty_partial(n_groups, n_features, xp=xp, device=device)
         on_host = is_numpy_array(self._sums.m2)
         row_bytes = max(n_features, 1) * xp.finfo(dtype).bits // 8
-        self._capacity = _buffer_rows(n_groups, row_bytes, budget.of(self._sums.m2))
-        self._new_buffer = lambda: RowBuffer(self._capacity, n_features, self._dtype, xp, device)
+        self._capacity = capacity = _buffer_rows(n_groups, row_bytes, budget.of(self._sums.m2))
+        row_dtype = self._dtype
+        # They do not name self: its memory would wait for a collection of circles.
+        self._new_buffer = lambda: RowBuffer(capacity, n_features, row_dtype, xp, device)
         work_dtype = xp.float64 if products == "float64" else xp.float32
-        self._new_work = lambda: Work(self._capacity, n_features, work_dtype, xp, device)
+        self._new_work = lambda: Work(capacity, n_features, work_dtype, xp, device)
         n_works = portions_at_once(self._capacity, n_features) if on_host else 1
         n_works = min(n_works, at_once or n_works)
         self._portions = Portions(_given_at_once(n_works))

@@ -14,7 +14,6 @@ from turns import seconds_in_turns
 import penult
 from penult_kernels import budget
 from penult_kernels.moments.accumulation import accumulator_bytes
-from penult_kernels.moments.partials import partial_bytes
 
 LABEL_BYTES = 24
 """Of y, a and row_id, of a row."""
@@ -82,7 +81,7 @@ def test_upload_beside_its_parts(tmp_path: Path, at_full_size: bool, n: int, d: 
         grown = {name: memory(pid, "VmHWM") - before[name][0] for name, pid in running.items()}
         used = {name: (processor_seconds(pid) - before[name][1]) / rounds for name, pid in running.items()}
     chunks = 2 * budget.DEFAULT.chunk_bytes
-    bound = chunks + accumulator_bytes(4, d, 4) + partial_bytes(4, d) + COPIES * LABEL_BYTES * n + REST
+    bound = chunks + accumulator_bytes(4, d, 4) + COPIES * LABEL_BYTES * n + REST
     print(
         f"\nupload of {n} x {d} with moments: {features.nbytes / median(ours) / 1e6:.0f} MB/s, "
         f"{median(ours) / median(peer):.2f} x of saving, flushing, hashing and multiplying ({median(peer):.2f} s); "

@@ -13,7 +13,7 @@ from penult_server.errors import ServiceError
 ENTRIES = {
     "rank": "fleet_entries:rank",
     "extract_range": "fleet_entries:task",
-    "moments_range": "fleet_entries:other",
+    "other": "fleet_entries:other",
 }
 
 

@@ -120,11 +120,6 @@ class ResidentFeatures:
         """Bytes of the sets in memory. Not locked: who asks must not wait for a set that is being read."""
         return sum(one.nbytes for one in tuple(self._sets.values()))
 
-    @property
-    def digests(self) -> tuple[str, ...]:
-        """The sets that are in memory whole; not locked either."""
-        return tuple(key for key in tuple(self._sets) if " " not in key)
-
     def has(self, digest: str) -> bool:
         """Whether the set is in memory already."""
         return digest in self._sets

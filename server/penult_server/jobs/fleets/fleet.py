@@ -15,7 +15,7 @@ from penult_server.jobs.channel import Reports
 
 Json: TypeAlias = Mapping[str, Any]
 """What `json.dumps` takes."""
-TaskEntry: TypeAlias = Literal["extract_range", "moments_range"]
+TaskEntry: TypeAlias = Literal["extract_range"]
 """Names of the entries that do one task each; `entries` says where they are."""
 Told: TypeAlias = Callable[[int, float], None]
 """Takes the index of a task and how far it says it is."""

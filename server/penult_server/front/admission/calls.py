@@ -24,7 +24,7 @@ class Place:
 
     computing: FairSlots
     together: FairSlots
-    """Of calls that are solved together with others."""
+    """Slots of calls that are solved together with others."""
     load: Load = field(default_factory=Load)
 
     @classmethod

@@ -37,7 +37,7 @@ class Limits:
     """Most of all lanes together, those that watch not counted."""
     computing: Limit = Limit(server=64, user=16)
     together: Limit = Limit(server=256, user=64)
-    """Of those that are solved together with others: they wait in the worker, where the next batch takes them all."""
+    """Refits that are solved together: they wait in the worker, where the next batch takes them all."""
     uploads: Limit = Limit(server=UPLOADS_AT_ONCE, user=UPLOADS_AT_ONCE // 4)
     reads: Limit = Limit(server=READS_AT_ONCE, user=READS_AT_ONCE // 4)
     watching: Limit = Limit(server=1024, user=512)

@@ -158,7 +158,7 @@ class Computing:
         """`is_together`: it is solved together with others like it of its user, about the same set."""
         self.user = user
         self.batch: Batch | None = (user, kind[:2]) if is_together else None
-        """Those that it is solved with; None for a call that is computed by itself."""
+        """What it is solved in; None for a call that is computed by itself."""
         self.cost = load.expected(kind)
         self.is_answered = False
         """Whether it ended well; what was given up says nothing of the cost of its kind."""

@@ -4,7 +4,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Computed, Connection, Double, Table, Text, literal_column
+from sqlalchemy import ColumnElement, Computed, Double, Table, Text, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn
@@ -83,9 +83,9 @@ def _(element: Computed, compiler: Any, **options: Any) -> str:
     return f"GENERATED ALWAYS AS ({said}) VIRTUAL"
 
 
-def insert_into(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
+def insert_into(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """An insertion that may say what becomes of it where the row is there already."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
 
 
 def begins_with(column: ColumnElement[str], start: str) -> ColumnElement[bool]:

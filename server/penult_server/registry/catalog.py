@@ -176,10 +176,14 @@ class Catalog:
 
         Raises ServiceError (UNKNOWN_FEATURE_SET), also where the name of one set is the start of another's digest.
         """
-        rows = self._database.checked(feature_sets, digest=self.finder.find_feature_set(name))
-        found = parsed(rows[0][0], features_pb2.FeatureSet)
+        found = self.bare_feature_set(name)
         self.cards.fill([found])
         return found
+
+    def bare_feature_set(self, name: str) -> features_pb2.FeatureSet:
+        """As `feature_set`, without its card and names, for who shows it to nobody."""
+        rows = self._database.checked(feature_sets, digest=self.finder.find_feature_set(name))
+        return parsed(rows[0][0], features_pb2.FeatureSet)
 
     def feature_sets_of(self, of: Collection[str], split: str) -> list[features_pb2.FeatureSet]:
         """Stored features of a split under any of some checkpoints, by their digests; newest first."""

@@ -120,13 +120,13 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
 
     async def _scorable(self, name: str) -> str:
         """Digest of a set that heads are applied to."""
-        return refittable(await self._registry.run(self._registry.catalog.feature_set, name)).digest
+        return refittable(await self._registry.run(self._registry.catalog.bare_feature_set, name)).digest
 
     async def _resolve_grouping(self, asked: _Grouped, feature_set: str = "") -> None:
         """In place, the digest of the grouping of the rows of a set, which may be named apart."""
         if asked.grouping:
             catalog, run = self._registry.catalog, self._registry.run
-            rows = await run(catalog.feature_set, asked.feature_set or feature_set)
+            rows = await run(catalog.bare_feature_set, asked.feature_set or feature_set)
             asked.grouping = (await run(resolve_grouping, catalog, asked.grouping, rows)).digest
 
     async def _resolve_train(self, weighed: _Weighed) -> None:
@@ -134,7 +134,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             weighed.train = await self._digest(weighed.train)
 
     async def _digest(self, name: str) -> str:
-        return (await self._registry.run(self._registry.catalog.feature_set, name)).digest
+        return (await self._registry.run(self._registry.catalog.bare_feature_set, name)).digest
 
     async def _resolve_head(self, message: refits_pb2.EvaluateRequest | refits_pb2.HeadReference) -> None:
         """A stored refit becomes its head, a checkpoint its digest."""
@@ -207,7 +207,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
     async def _resolve(self, request: refits_pb2.RefitRequest) -> None:
         """Complete a request: every name a digest, every default filled in, heads of other refits put in place."""
         expand(request)
-        stored = await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
+        stored = await self._registry.run(self._registry.catalog.bare_feature_set, request.feature_set)
         request.feature_set = refittable(stored).digest
         for name, feature_set in list(request.evaluate.items()):
             request.evaluate[name] = await self._scorable(feature_set)

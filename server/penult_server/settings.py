@@ -81,7 +81,7 @@ class Settings:
     """Calls in progress at most, those that only watch not counted."""
     max_calls_per_user: int = 64
     max_computing: int = 64
-    """Of the calls in progress, those that compute, in each compute worker."""
+    """Of the calls in progress, those that compute, in each compute worker; refits solved together are not counted."""
     max_computing_per_user: int = 16
     idle_seconds: float = 60.0
     """How long an upload or a read may stand still because the client neither sends nor reads."""

@@ -6,7 +6,7 @@ import pytest
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.front.admission.calls import Ticket
+from penult_server.front.admission.calls import Place, Ticket
 from penult_server.front.admission.limits import Limit
 from penult_server.front.admission.load import UNKNOWN, Computing, Load
 from penult_server.front.admission.slots import FairSlots
@@ -30,10 +30,16 @@ def load_that_knows(**seconds: float) -> tuple[Load, Clock]:
     return load, clock
 
 
-def begun(load: Load, method: str, user: str = "ann", *about: object) -> Computing:
-    call = Computing(load, user, (method, *about))
+def begun(load: Load, method: str, user: str = "ann", *about: object, is_together: bool = False) -> Computing:
+    call = Computing(load, user, (method, *about), is_together=is_together)
     call.begin()
     return call
+
+
+def a_place(load: Load) -> Place:
+    """A worker with ordinary limits and little patience."""
+    limit = Limit(server=64, user=16)
+    return Place(FairSlots("calls", limit, patience=0.02), FairSlots("calls", limit, patience=0.02), load)
 
 
 def ended(call: Computing) -> None:
@@ -121,13 +127,39 @@ def test_calls_that_are_solved_together_are_more_than_three():
     assert 12 <= most(load, "sweep") <= 15
 
 
-def test_what_is_solved_together_is_let_in_by_the_many():
+def test_what_is_solved_together_waits_for_no_other_of_its_batch():
+    load, _ = load_that_knows(refit=0.5)
+    for _ in range(200):
+        assert Computing(load, "ann", ("refit", "set"), is_together=True).fits()
+        begun(load, "refit", "ann", "set", is_together=True)
+    call = Computing(load, "ann", ("refit", "set"), is_together=True)
+    assert load.wait(call) == 0
+    # Of another set, or another user, it is another batch, and waits for this one as for one long call.
+    assert load.wait(Computing(load, "ann", ("refit", "other"), is_together=True)) == pytest.approx(5 * 0.5)
+    assert load.wait(Computing(load, "bob", ("refit", "set"), is_together=True)) == pytest.approx(0.125 * 0.5)
+
+
+def test_batches_of_many_sets_are_not_let_in_by_the_many():
     load, _ = load_that_knows(refit=0.5)
     n = 0
-    while (call := Computing(load, "ann", ("refit",), is_together=True)).fits():
+    while (call := Computing(load, "ann", ("refit", f"set {n}"), is_together=True)).fits():
         call.begin()
         n += 1
     assert n == 25
+
+
+def test_a_flood_that_is_solved_together_holds_others_up_as_one_long_call():
+    load, _ = load_that_knows(refit=0.5, spectra=0.2)
+    begun(load, "refit", "many", "set")
+    for _ in range(60):
+        begun(load, "refit", "many", "set", is_together=True)
+    assert [one.share for one in load.computations()] == pytest.approx([0.5, 60 * 0.125 * 0.5])
+    assert most(load, "spectra", "many") >= 2
+    load, _ = load_that_knows(refit=0.5, spectra=0.2)
+    for _ in range(60):
+        begun(load, "refit", "many", "set", is_together=True)
+    assert load.wait(Computing(load, "one", ("spectra",))) == pytest.approx(0.2), "turns: as much as its own"
+    assert most(load, "spectra", "one") >= 3
 
 
 def test_a_set_of_its_own_has_costs_of_its_own_and_a_new_one_those_of_the_method():
@@ -152,8 +184,9 @@ def test_kinds_are_forgotten_the_oldest_first():
 def test_who_does_not_fit_waits_a_little_and_is_then_told_when_to_ask_again():
     async def main() -> ServiceError:
         load, _ = load_that_knows(refit=0.2)
-        shared = FairSlots("calls", Limit(server=64, user=16), patience=0.02)
-        tickets = [Ticket("ann", shared, load, "refit") for _ in range(6)]
+        worker = a_place(load)
+        shared = worker.computing
+        tickets = [Ticket("ann", worker, "refit") for _ in range(6)]
         for one in tickets[:4]:
             await one.compute()
         with pytest.raises(ServiceError) as raised:
@@ -177,9 +210,9 @@ def test_who_does_not_fit_waits_a_little_and_is_then_told_when_to_ask_again():
 def test_a_lone_caller_is_never_refused():
     async def main() -> None:
         load, _ = load_that_knows(refit=5.0)
-        shared = FairSlots("calls", Limit(server=64, user=16), patience=0.02)
+        worker = a_place(load)
         for _ in range(50):
-            two = [Ticket("ann", shared, load, "refit") for _ in range(2)]
+            two = [Ticket("ann", worker, "refit") for _ in range(2)]
             for one in two:
                 await one.compute()
             for one in two:

@@ -237,6 +237,42 @@ def test_a_lone_request_is_solved_at_once_and_who_comes_soon_joins_it(stored, ma
     assert arrivals.begin() == [late]
 
 
+def test_a_batch_is_open_for_as_long_as_joining_it_is_worthwhile(stored):
+    """A lone refit of two seconds gives up a quarter of that; one of an hour no more than a second."""
+    _, digest, _, _ = stored
+    for seconds, window in ((0.01, LONGEST), (2.0, 0.5), (3600.0, 1.0)):
+        clock = Clock()
+        arrivals = Arrivals(clock)
+        arrivals.put(asked(digest, l2=0.1))
+        arrivals.wait()
+        members = len(arrivals.begin(lambda _, seconds=seconds: seconds))
+        step = window / 8.5
+        for _ in range(20):
+            clock.now += step
+            arrivals.put(asked(digest, l2=0.1))
+            members += len(arrivals.joining())
+        assert members == 1 + 8, seconds
+    clock = Clock()
+    arrivals = Arrivals(clock)
+    arrivals.put(asked(digest, l2=0.1))
+    arrivals.wait()
+    arrivals.begin(lambda _: 2.0)
+    clock.now += 0.3  # longer than half of the half second: nobody else comes
+    arrivals.put(asked(digest, l2=0.1))
+    assert arrivals.joining() == []
+
+
+def test_how_long_a_lone_refit_takes_is_known_of_its_set(stored, material):
+    _, digest, _, _ = stored
+    refits = RefitQueue(material, Turns())
+    request = asked(digest, l2=0.5).request
+    assert refits._expected(request) == 0
+    assert refits.ask(request, lambda: True).result(timeout=100).certificate.converged
+    device = refits._device
+    with device.held():
+        assert refits._expected(request) > 0
+
+
 def test_a_batch_closes_however_closely_others_follow(stored):
     _, digest, _, _ = stored
     clock = Clock()

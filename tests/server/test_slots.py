@@ -7,14 +7,23 @@ import pytest
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
-from penult_server.front.admission.calls import Ticket, Tickets
-from penult_server.front.admission.limits import Limit
-from penult_server.front.admission.load import Load
+from penult_server.front.admission.calls import Place, Ticket, Tickets
+from penult_server.front.admission.limits import Limit, Limits
 from penult_server.front.admission.slots import FairSlots
 
 
 def slots(server: int, user: int, patience: float | None = None) -> FairSlots:
     return FairSlots("calls", Limit(server=server, user=user), patience)
+
+
+def place(server: int, user: int, patience: float = 0.05) -> Place:
+    """A worker that computes so many calls at once; of those that are solved together it takes one more."""
+    limits = Limits(
+        computing=Limit(server=server, user=user),
+        together=Limit(server=server + 1, user=user + 1),
+        patience=patience,
+    )
+    return Place.of(limits)
 
 
 async def settled() -> None:
@@ -119,8 +128,9 @@ def test_a_slot_is_not_given_to_who_has_just_given_up():
 
 def test_the_parts_of_a_call_share_its_slot_and_its_refusal():
     async def main() -> None:
-        shared = slots(1, 1, patience=0.05)
-        first, second = Ticket("one", shared), Ticket("one", shared)
+        worker = place(1, 1)
+        shared = worker.computing
+        first, second = Ticket("one", worker), Ticket("one", worker)
         await asyncio.gather(*(first.compute() for _ in range(100)))
         assert shared.n_held == 1
         begun = asyncio.get_running_loop().time()
@@ -137,7 +147,7 @@ def test_the_parts_of_a_call_share_its_slot_and_its_refusal():
 
 def test_a_call_waits_for_the_workers_that_it_needs_alone():
     async def main() -> None:
-        places = defaultdict(lambda: (slots(1, 1, patience=0.05), Load()))
+        places = defaultdict(lambda: place(1, 1))
         here, both = Tickets("one", "refit", places), Tickets("one", "refit", places)
         await here.at(0).compute()
         await both.at(1).compute()  # whoever computes at 0 does not hold it up
@@ -145,9 +155,29 @@ def test_a_call_waits_for_the_workers_that_it_needs_alone():
             await both.at(0).compute()
         here.end()
         await Tickets("one", "refit", places).at(0).compute()
-        assert [places[number][0].n_held for number in (0, 1)] == [1, 1]
+        assert [places[number].computing.n_held for number in (0, 1)] == [1, 1]
         both.end()
         await both.at(2).compute()  # what it began goes on for others, and holds nothing
-        assert [places[number][0].n_held for number in (0, 1, 2)] == [1, 0, 0]
+        assert [places[number].computing.n_held for number in (0, 1, 2)] == [1, 0, 0]
+
+    asyncio.run(main())
+
+
+def test_calls_that_are_solved_together_take_no_slot_of_the_others():
+    async def main() -> None:
+        worker = place(1, 1)
+        alone, refused = Ticket("one", worker), Ticket("one", worker)
+        together = [Ticket("one", worker) for _ in range(3)]
+        await alone.compute()
+        for one in together[:2]:
+            await one.compute(is_together=True)
+        assert (worker.computing.n_held, worker.together.n_held) == (1, 2)
+        with busy():
+            await together[2].compute(is_together=True)
+        with busy():
+            await refused.compute()
+        for one in (alone, *together):
+            one.end()
+        assert (worker.computing.n_held, worker.together.n_held, len(worker.load.running)) == (0, 0, 0)
 
     asyncio.run(main())

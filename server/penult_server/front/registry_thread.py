@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from penult_proto.errors import ErrorKind
+from penult_proto.v1.cards_pb2 import Card
 from penult_server.errors import RegistryUnavailable
 from penult_server.front.observed.metrics import REGISTRY_SECONDS
-from penult_server.registry.catalog import Catalog
+from penult_server.registry.catalog import Catalog, NewResult
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.integrity.collecting import Collected, collect
@@ -20,6 +21,8 @@ from penult_server.registry.jobs import LEASE_SECONDS, JobTable
 from penult_server.registry.usage import Facts, read_facts
 from penult_server.users.tokens import TokenTable
 
+MOST_TOGETHER = 64
+"""Answers that one commit writes."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -35,6 +38,8 @@ class Registry:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="registry")
         self._database: Database | None = None
+        self._to_keep: list[tuple[NewResult, asyncio.Future[Card]]] = []
+        self._keeping: asyncio.Task[None] | None = None
 
     async def open(self, path: Path, url: str = "", lease: float = LEASE_SECONDS) -> None:
         """Open or create the file, or the registry at a URL. Raises what `Database` and `check_whole` raise."""
@@ -68,6 +73,36 @@ class Registry:
                 operation = "read" if database.n_transactions == written else "commit"
                 REGISTRY_SECONDS.labels(operation).observe(time.perf_counter() - started)
 
+    async def keep(self, answer: NewResult) -> Card:
+        """Keep the answer to a query, in one commit with those that come while another is written; returns its card.
+
+        Raises what `Catalog.add_result` raises.
+        """
+        card: asyncio.Future[Card] = asyncio.get_running_loop().create_future()
+        self._to_keep.append((answer, card))
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.create_task(self._keep_all())
+        return await card
+
+    async def _keep_all(self) -> None:
+        while self._to_keep:
+            answers, self._to_keep = self._to_keep[:MOST_TOGETHER], self._to_keep[MOST_TOGETHER:]
+            await self._keep_together(answers)
+
+    async def _keep_together(self, answers: "list[tuple[NewResult, asyncio.Future[Card]]]") -> None:
+        """One commit for several answers; where that fails one for each, so that only what is at fault fails."""
+        try:
+            cards = await self.run(self.catalog.add_results, [one for one, _ in answers])
+        except Exception as error:
+            if len(answers) == 1:
+                _end(answers[0][1], error)
+            else:
+                for one in answers:
+                    await self._keep_together([one])
+            return
+        for (_, kept), card in zip(answers, cards, strict=True):
+            _end(kept, card)
+
     async def is_writable(self) -> bool:
         """Whether a commit reaches the disk."""
         try:
@@ -96,6 +131,16 @@ class Registry:
                 await self.run(self.catalog.write_asked)
             await self.run(self._database.close)
         self._thread.shutdown()
+
+
+def _end(kept: "asyncio.Future[Card]", what: Card | Exception) -> None:
+    """Tell who waits; who has gone is told nothing."""
+    if kept.done():
+        return
+    if isinstance(what, Exception):
+        kept.set_exception(what)
+    else:
+        kept.set_result(what)
 
 
 def _done(function: Callable[[], T]) -> T:

@@ -4,9 +4,10 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Table, delete, func, select, update
+from sqlalchemy import Connection, Table, Update, bindparam, delete, func, select, update
 
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
@@ -62,6 +63,11 @@ class Given:
     note: str = ""
     at: float | None = None
     """When the name was given, in seconds since 1970; None for now."""
+
+    @property
+    def describes(self) -> bool:
+        """Whether it says more than who asks."""
+        return bool(self.name or self.tags or self.note)
 
 
 NOTHING = Given()
@@ -177,7 +183,7 @@ class Cards:
             # What is said now is the newest, also by a clock that was put back.
             newest = connection.execute(select(func.coalesce(func.max(names.c.given), 0.0))).scalar_one()
             at = max(time.time(), newest + LATER)
-        made = insert_into(connection, names).values(kind=kind, name=name, id=id, given=at)
+        made = insert_into(connection.dialect.name, names).values(kind=kind, name=name, id=id, given=at)
         taken = made.on_conflict_do_update(
             index_elements=("kind", "name"),
             set_={"id": made.excluded.id, "given": made.excluded.given},
@@ -201,7 +207,15 @@ class Cards:
 
 
 def _write(connection: Connection, kind: str, id: str, **values: str) -> None:
-    connection.execute(update(card).where(card.c.kind == kind, card.c.id == id).values(**values))
+    written = {f"new_{column}": value for column, value in values.items()}
+    connection.execute(_writing(tuple(values)), {"of_kind": kind, "of_id": id, **written})
+
+
+@cache
+def _writing(columns: tuple[str, ...]) -> Update:
+    """A statement that is made once: making one takes longer than carrying it out."""
+    of_thing = (card.c.kind == bindparam("of_kind"), card.c.id == bindparam("of_id"))
+    return update(card).where(*of_thing).values({column: bindparam(f"new_{column}") for column in columns})
 
 
 def moved(kind: str, name: str, holder: str) -> Note:

@@ -1,12 +1,14 @@
 """Things in the registry: datasets, runs, checkpoints, feature sets with their names, results."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
-from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy import Connection, Executable, Table, func, insert, select
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import (
@@ -28,7 +30,7 @@ from penult_server.registry.finding import Finder
 from penult_server.registry.long_text import parsed, text_of
 from penult_server.registry.pages import Condition, equals, read_page
 from penult_server.registry.sql.expressions import insert_into
-from penult_server.registry.summaries import summary_row
+from penult_server.registry.summaries import SUMMARY_COLUMNS, summary_row
 from penult_server.registry.tables import asked as asked_table
 from penult_server.registry.tables import checkpoint as checkpoints
 from penult_server.registry.tables import dataset as datasets
@@ -37,6 +39,16 @@ from penult_server.registry.tables import grouping as groupings
 from penult_server.registry.tables import result as results
 from penult_server.registry.tables import run as runs
 from penult_server.registry.tables import summary as summaries
+
+
+@dataclass(frozen=True, slots=True)
+class NewResult:
+    """The answer to a query, and what is said of it."""
+
+    digest: str
+    kind: str
+    answer: Message
+    given: Given = NOTHING
 
 
 class Catalog:
@@ -164,10 +176,14 @@ class Catalog:
 
         Raises ServiceError (UNKNOWN_FEATURE_SET), also where the name of one set is the start of another's digest.
         """
-        rows = self._database.checked(feature_sets, digest=self.finder.find_feature_set(name))
-        found = parsed(rows[0][0], features_pb2.FeatureSet)
+        found = self.bare_feature_set(name)
         self.cards.fill([found])
         return found
+
+    def bare_feature_set(self, name: str) -> features_pb2.FeatureSet:
+        """As `feature_set`, without its card and names, for who shows it to nobody."""
+        rows = self._database.checked(feature_sets, digest=self.finder.find_feature_set(name))
+        return parsed(rows[0][0], features_pb2.FeatureSet)
 
     def feature_sets_of(self, of: Collection[str], split: str) -> list[features_pb2.FeatureSet]:
         """Stored features of a split under any of some checkpoints, by their digests; newest first."""
@@ -218,7 +234,7 @@ class Catalog:
         if not self._database.has(groupings, digest=digest):
             return None
         notes: list[Note] = []
-        if given.name or given.tags or given.note:
+        if given.describes:
             with self._database.transaction() as connection:
                 notes = self.cards.add(connection, "grouping", digest, given, is_new=False)
         found = self.grouping(digest)
@@ -250,16 +266,33 @@ class Catalog:
         Returns from where a name was taken.
         """
         with self._database.transaction() as connection:
-            values = {"digest": digest, "kind": kind, "created": time.time(), "message": answer.SerializeToString()}
-            is_new = _keep(connection, results, **values)
-            if is_new:
-                connection.execute(insert(summaries).values(summary_row(digest, kind, answer)))
-            return self.cards.add(connection, "result", digest, given, is_new=is_new)
+            return self._add_result(connection, NewResult(digest, kind, answer, given))
+
+    def add_results(self, answers: Sequence["NewResult"]) -> list[cards_pb2.Card]:
+        """As `add_result`, of several answers in one transaction; returns their cards."""
+        with self._database.transaction() as connection:
+            for one in answers:
+                self._add_result(connection, one)
+            return [self.cards.get("result", one.digest) for one in answers]
+
+    def _add_result(self, connection: Connection, new: "NewResult") -> list[Note]:
+        content = new.answer.SerializeToString()
+        values = {"digest": new.digest, "kind": new.kind, "created": time.time(), "message": content}
+        is_new = _keep(connection, results, **values)
+        if is_new:
+            row = summary_row(new.digest, new.kind, new.answer)
+            connection.execute(_ADD_SUMMARY, dict(zip(SUMMARY_COLUMNS, row, strict=True)))
+        return self.cards.add(connection, "result", new.digest, new.given, is_new=is_new)
+
+    def stored_result(self, digest: str, kind: str, given: Given) -> tuple[bytes, cards_pb2.Card, list[Note]] | None:
+        """The stored answer of a query, if there is one, and what `describe_result` returns."""
+        stored = self.result(digest, kind)
+        return None if stored is None else (stored, *self.describe_result(digest, given))
 
     def describe_result(self, digest: str, given: Given) -> tuple[cards_pb2.Card, list[Note]]:
         """Add what is said of a stored answer to its card; returns that, and from where a name was taken."""
         notes: list[Note] = []
-        if given.name or given.tags or given.note:
+        if given.describes:
             with self._database.transaction() as connection:
                 notes = self.cards.add(connection, "result", digest, given, is_new=False)
         return self.cards.get("result", digest), notes
@@ -354,15 +387,21 @@ class Catalog:
 _COUNTED = (feature_sets, checkpoints, results, groupings)
 # Made once, for every call of Info asks it.
 _COUNTS = select(*(select(func.count()).select_from(table).scalar_subquery() for table in _COUNTED))
+_ADD_SUMMARY = insert(summaries)
 
 
 def _keep(connection: Connection, table: Table, **values: object) -> bool:
     """Insert a row, unless there is one of that key; whether it was inserted."""
-    made = insert_into(connection, table).values(**values).on_conflict_do_nothing()
-    return connection.execute(made.returning(*table.primary_key)).first() is not None
+    return connection.execute(_keeping(connection.dialect.name, table), values).first() is not None
+
+
+@cache
+def _keeping(dialect: str, table: Table) -> Executable:
+    """A statement that is made once: making one takes longer than carrying it out."""
+    return insert_into(dialect, table).on_conflict_do_nothing().returning(*table.primary_key)
 
 
 def _replace(connection: Connection, table: Table, key: str, id: str, **values: object) -> None:
     """Insert a row, or give the one of that key these values."""
-    made = insert_into(connection, table).values({key: id, **values})
+    made = insert_into(connection.dialect.name, table).values({key: id, **values})
     connection.execute(made.on_conflict_do_update(index_elements=(key,), set_=values))

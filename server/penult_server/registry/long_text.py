@@ -3,6 +3,7 @@ are kept in memory as they are parsed, and made before the registry's thread is 
 
 import threading
 from collections import OrderedDict
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.json_format import MessageToJson, Parse
@@ -13,6 +14,8 @@ M = TypeVar("M", bound=Message)
 LONG = 2**16
 """Characters from which a text is kept as it was parsed."""
 MOST_KEPT = 64
+MOST_SHORT = 256
+"""Shorter texts that are kept, too: every question about a set parses its."""
 
 _kept: OrderedDict[str, bytes] = OrderedDict()
 _lock = threading.Lock()
@@ -27,6 +30,8 @@ def text_of(message: Message) -> str:
 
 def parsed(text: str, kind: type[M]) -> M:
     """The message of a text."""
+    if len(text) < LONG:
+        return kind.FromString(_short(text, kind))
     with _lock:
         content = _kept.get(text)
         if content is not None:
@@ -36,6 +41,11 @@ def parsed(text: str, kind: type[M]) -> M:
     found = Parse(text, kind())
     _keep(text, found)
     return found
+
+
+@lru_cache(MOST_SHORT)
+def _short(text: str, kind: type[Message]) -> bytes:
+    return Parse(text, kind()).SerializeToString()
 
 
 def _keep(text: str, message: Message) -> None:

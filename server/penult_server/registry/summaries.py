@@ -22,6 +22,10 @@ ANSWERS: Mapping[str, type[Message]] = {
 """The message of an answer by its kind, as in `ResultKind` and in the field of `Result`."""
 
 
+SUMMARY_COLUMNS = ("digest", "kind", "feature_set", "second_set", "message")
+"""Columns of the table `summary`, in the order of `summary_row`."""
+
+
 def summary_row(digest: str, kind: str, answer: bytes | Message) -> tuple[str, str, str, str, bytes]:
     """The row of the table `summary` for an answer, as a message or as its bytes."""
     summary = _summary(kind, answer)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import (
     INTEGER,
     REAL,
+    TEXT,
     BigInteger,
     CheckConstraint,
     Column,
@@ -25,7 +26,6 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import TEXT
 from sqlalchemy.types import TypeEngine
 
 from penult_server.registry.sql.expressions import value_at
@@ -164,8 +164,8 @@ token = _table(
     _time("last_used", may_be_null=True),
     _time("revoked", may_be_null=True),
 )
-_VALID = token.c.revoked.is_(None)
-Index("token_by_name", token.c.name, unique=True, sqlite_where=_VALID, postgresql_where=_VALID)
+VALID_TOKENS = token.c.revoked.is_(None)
+token_by_name = Index("token_by_name", token.c.name, unique=True, sqlite_where=VALID_TOKENS)
 asked = _table("asked", _key("digest", ForeignKey("result.digest", ondelete="CASCADE")), _time("time"))
 grouping = _table("grouping", _key("digest"), _time("created"), _text("message"))
 version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))

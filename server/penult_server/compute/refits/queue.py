@@ -9,7 +9,7 @@ them. An error in one request fails that request alone.
 import queue
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -30,9 +30,16 @@ from penult_server.compute.turns import Turns
 from penult_server.errors import ServiceError
 
 QUIET = 0.05
-"""Seconds after the last request within which another one still joins a batch in progress."""
+"""Seconds after the last request within which another one still joins a batch in progress, where batches are short."""
 LONGEST = 0.1
-"""Seconds after the start of a batch within which others may join it, at most."""
+"""Seconds after the start of a batch within which others may join it, likewise."""
+WORTHWHILE = 0.25
+"""The part of the time of a lone refit that is given up for those who join it: together they need hardly more than it,
+and whoever does not join waits for its end and then for his own."""
+MOST_SECONDS = 1.0
+"""Seconds that are given up at most."""
+MOST_SETS = 1_000
+"""Feature sets of which it is known how long a lone refit takes."""
 MOST_TOGETHER = 256
 LANES = (5e8, 5e10)
 """Work at which a refit goes to another lane, in multiplications of one pass over the rows of all its problems."""
@@ -88,6 +95,8 @@ class Arrivals:
     _started: float = 0.0
     _last: float = 0.0
     _size: int = 0
+    _slack: float = 1.0
+    """How many times as long as a short one the latest batch is open."""
 
     @property
     def size(self) -> int:
@@ -108,8 +117,12 @@ class Arrivals:
         """Whether no request waits to be taken."""
         return not self._come and self._queue.empty()
 
-    def begin(self) -> list[Asked]:
-        """Start a batch with all requests that have arrived."""
+    def begin(self, expected: Callable[[pb.RefitRequest], float] = lambda _: 0.0) -> list[Asked]:
+        """Start a batch with all requests that have arrived; `expected` says for how long the first would take alone,
+        in seconds."""
+        if self._come:
+            given_up = min(WORTHWHILE * expected(self._come[0][1].request), MOST_SECONDS)
+            self._slack = max(1.0, given_up / LONGEST)
         self._started = self._last = self.clock()
         self._size = 0
         return self._taken(until=self._started)
@@ -117,9 +130,13 @@ class Arrivals:
     def joining(self) -> list[Asked]:
         """Requests that have arrived since, soon enough to join the latest batch."""
         joined: list[Asked] = []
-        while more := self._taken(until=min(self._last + QUIET, self._started + LONGEST), most=1):
+        while more := self._taken(until=min(self._last + self._slack * QUIET, self._closes), most=1):
             joined += more
         return joined
+
+    @property
+    def _closes(self) -> float:
+        return self._started + self._slack * LONGEST
 
     def _taken(self, *, until: float, most: int = MOST_TOGETHER) -> list[Asked]:
         while not self._queue.empty():
@@ -145,6 +162,8 @@ class RefitQueue:
         self._device = device
         self._lock = threading.Lock()
         self._lanes: dict[tuple[str, int], Arrivals] = {}
+        self._seconds: OrderedDict[str, float] = OrderedDict()
+        """How long the latest refit of a feature set took that was alone."""
         self.batches: Counter[int] = Counter()
         """Batches by the number of requests that were answered together."""
 
@@ -172,13 +191,28 @@ class RefitQueue:
         while True:
             arrivals.wait()
             with self._device.held(user):
-                answer_together(arrivals.begin(), self._material, arrivals.joining, self._reports, self._device.pause)
+                batch, started = arrivals.begin(self._expected), time.monotonic()
+                answer_together(batch, self._material, arrivals.joining, self._reports, self._device.pause)
+                if arrivals.size == 1:
+                    self._learn(batch[0].request, time.monotonic() - started)
             give_back_much()
             with self._lock:
                 self.batches[arrivals.size] += 1
                 if arrivals.is_empty:
                     del self._lanes[lane]
                     return
+
+    def _expected(self, request: pb.RefitRequest) -> float:
+        with self._lock:
+            return self._seconds.get(request.feature_set, 0.0)
+
+    def _learn(self, request: pb.RefitRequest, seconds: float) -> None:
+        """Note how long a lone refit took."""
+        with self._lock:
+            self._seconds[request.feature_set] = seconds
+            self._seconds.move_to_end(request.feature_set)
+            if len(self._seconds) > MOST_SETS:
+                self._seconds.popitem(last=False)
 
     def _decades(self, request: pb.RefitRequest) -> int:
         """How much work a request is, roughly: 0 below a second or so, 1 below minutes, 2 above."""

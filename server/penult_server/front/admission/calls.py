@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
-from typing import TypeAlias
+from dataclasses import dataclass, field
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
@@ -18,17 +18,31 @@ CUT_SECONDS = 1.0
 """How long calls that are cut may take to say so."""
 
 
-Place: TypeAlias = tuple[FairSlots, Load]
-"""A compute worker, as calls wait for it: one that waits for another worker holds nobody up."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A compute worker, as calls wait for it: one that waits for another worker holds nobody up."""
+
+    computing: FairSlots
+    together: FairSlots
+    """Slots of calls that are solved together with others."""
+    load: Load = field(default_factory=Load)
+
+    @classmethod
+    def of(cls, limits: Limits) -> "Place":
+        """One with nobody in it."""
+        return cls(
+            FairSlots(Lane.COMPUTE, limits.computing, limits.patience),
+            FairSlots(Lane.COMPUTE, limits.together, limits.patience),
+        )
 
 
 class Ticket:
     """One call that was let in. It takes a slot for computing once it turns out to need one, and keeps it."""
 
-    def __init__(self, user: str, slots: FairSlots, load: Load | None = None, method: str = "") -> None:
+    def __init__(self, user: str, place: Place, method: str = "") -> None:
         self._user = user
-        self._slots = slots
-        self._load = load or Load()
+        self._place = place
+        self._slots = place.computing
         self._method = method
         self._work: Computing | None = None
         self._asking = asyncio.Lock()
@@ -46,7 +60,8 @@ class Ticket:
             # What a call that has ended began goes on while others wait for it.
             if self._is_computing or self._has_ended:
                 return
-            self._work = Computing(self._load, self._user, (self._method, *kind), is_together=is_together)
+            self._work = Computing(self._place.load, self._user, (self._method, *kind), is_together=is_together)
+            self._slots = self._place.together if is_together else self._place.computing
             try:
                 await self._slots.acquire(self._user, self._work)
             except ServiceError as error:
@@ -78,8 +93,7 @@ class Tickets:
     def at(self, place: int) -> Ticket:
         """The ticket for a worker."""
         if place not in self._tickets:
-            slots, load = self._places[place]
-            self._tickets[place] = Ticket(self._user, slots, load, self._method)
+            self._tickets[place] = Ticket(self._user, self._places[place], self._method)
             if self._has_ended:
                 self._tickets[place].end()
         return self._tickets[place]
@@ -99,7 +113,7 @@ async def computing(kind: Kind = (), place: int = 0, *, is_together: bool = Fals
     computed there.
 
     `kind` is what calls of its method that cost about as much have in common; `is_together` whether those of one user
-    are solved together.
+    about one set are solved together.
     """
     tickets = _TICKETS.get()
     if tickets is not None:
@@ -111,9 +125,7 @@ class Calls:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._places = defaultdict[int, Place](
-            lambda: (FairSlots(Lane.COMPUTE, limits.computing, limits.patience), Load())
-        )
+        self._places = defaultdict[int, Place](lambda: Place.of(limits))
         self._all = FairSlots(Lane.LOOK, limits.calls)
         self._lanes = {
             Lane.UPLOAD: FairSlots(Lane.UPLOAD, limits.uploads, limits.patience),

@@ -36,6 +36,8 @@ class Limits:
     calls: Limit = Limit(server=256, user=64)
     """Most of all lanes together, those that watch not counted."""
     computing: Limit = Limit(server=64, user=16)
+    together: Limit = Limit(server=256, user=64)
+    """Refits that are solved together: they wait in the worker, where the next batch takes them all."""
     uploads: Limit = Limit(server=UPLOADS_AT_ONCE, user=UPLOADS_AT_ONCE // 4)
     reads: Limit = Limit(server=READS_AT_ONCE, user=READS_AT_ONCE // 4)
     watching: Limit = Limit(server=1024, user=512)
@@ -64,5 +66,6 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(
         calls=Limit(server=settings.max_calls, user=settings.max_calls_per_user),
         computing=Limit(server=settings.max_computing, user=settings.max_computing_per_user),
+        together=Limit(server=settings.max_calls, user=settings.max_calls_per_user),
         idle_seconds=settings.idle_seconds,
     )

@@ -20,7 +20,7 @@ about three times what the slowest of a hundred take alone."""
 LIKE = 5.0
 """How many times as long as a call another one may be to hold it up: a longer one lets it go ahead."""
 ALWAYS = 2
-"""Calls that may be in progress whatever is expected of them: one that computes and one that waits for it."""
+"""What may be in progress whatever is expected of it: a call, or a batch of them, that computes, and one that waits."""
 SHORT = 0.05
 """Seconds; a shorter call is let in as if it took as long, for a refusal costs as much as its answer."""
 UNKNOWN = 1.0
@@ -37,6 +37,8 @@ LEAST_DELAY, MOST_DELAY = 0.25, 30.0
 """Seconds after which a caller is told to ask again."""
 Kind: TypeAlias = tuple[Hashable, ...]
 """What calls of about the same cost have in common, most general first; its beginnings are kinds, too."""
+Batch: TypeAlias = tuple[str, Kind]
+"""A user, and the method and feature set of calls that are solved together."""
 
 
 @dataclass(slots=True)
@@ -71,6 +73,18 @@ class Cost:
         return max(SHORT, self.seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """A call in progress, or several that are solved together."""
+
+    user: str
+    share: float
+    """What it is expected to cost the others, in seconds."""
+    own: float
+    """What its callers wait where nobody else computes."""
+    batch: Batch | None = None
+
+
 class Load:
     """The calls that compute, and what is expected of them; used in one event loop."""
 
@@ -95,20 +109,34 @@ class Load:
         self._since = now
         return self._shared
 
-    def wait(self, call: "Computing") -> float:
-        """Seconds that one more call would wait: for those of its user, and in turns with other users."""
-        own, others = 0.0, defaultdict[str, float](float)
+    def computations(self) -> list["Computation"]:
+        """What is in progress: calls that are solved together are one."""
+        found: list[Computation] = []
+        batches = defaultdict[Batch, list[Computing]](list)
         for one in self.running:
-            seconds = min(one.share, LIKE * call.cost.own)  # a longer one lets it go ahead
-            if one.user == call.user:
-                own += seconds
+            if one.batch is None:
+                found.append(Computation(one.user, one.share, one.cost.own))
             else:
-                others[one.user] += seconds
-        return own + sum(min(other, own + call.share) for other in others.values())
+                batches[one.batch].append(one)
+        for batch, members in batches.items():
+            seconds = sum(one.share for one in members)
+            found.append(Computation(batch[0], seconds, max(seconds, members[0].cost.own), batch))
+        return found
+
+    def wait(self, call: "Computing") -> float:
+        """Seconds that one more call would wait: for what its user has in progress that it cannot join, and in turns
+        with other users."""
+        seconds = defaultdict[str, float](float)
+        for one in self.computations():
+            if one.batch is None or one.batch != call.batch:
+                seconds[one.user] += min(one.share, LIKE * call.cost.own)  # a longer one lets it go ahead
+        own = seconds.pop(call.user, 0.0)
+        return own + sum(min(other, own + call.share) for other in seconds.values())
 
     def longest_wait(self, cost: Cost) -> float:
         """Seconds that one more call may wait; the same for long and short ones, lest those find no place."""
-        return WAITS * sum(min(one.cost.own, LIKE * cost.own) for one in self.running) / max(len(self.running), 1)
+        found = self.computations()
+        return WAITS * sum(min(one.own, LIKE * cost.own) for one in found) / max(len(found), 1)
 
     def learn(self, kind: Kind, seconds: float, share: float) -> None:
         """Take a call that was answered into account."""
@@ -127,9 +155,10 @@ class Computing:
     """One call that computes, or waits until it may."""
 
     def __init__(self, load: Load, user: str, kind: Kind, *, is_together: bool = False) -> None:
-        """`is_together`: calls of its user and kind are solved together."""
+        """`is_together`: it is solved together with others like it of its user, about the same set."""
         self.user = user
-        self._is_together = is_together
+        self.batch: Batch | None = (user, kind[:2]) if is_together else None
+        """What it is solved in; None for a call that is computed by itself."""
         self.cost = load.expected(kind)
         self.is_answered = False
         """Whether it ended well; what was given up says nothing of the cost of its kind."""
@@ -141,7 +170,7 @@ class Computing:
     @property
     def share(self) -> float:
         """What it is expected to cost the others, in seconds."""
-        if self._is_together:
+        if self.batch is not None:
             return TOGETHER * self.cost.seconds
         return self.cost.company.value if self.cost.company.n else self.cost.seconds
 
@@ -153,7 +182,7 @@ class Computing:
     def fits(self) -> bool:
         """Whether it would be ready in good time if it began now."""
         load = self._load
-        if len(load.running) < ALWAYS:
+        if len(load.computations()) < ALWAYS:
             return True
         waited = load.clock() - self._asked
         return waited + load.wait(self) <= load.longest_wait(self.cost)

@@ -1,13 +1,14 @@
 """Answers that are kept: found in the registry, or computed once for all who ask, and then kept there."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc.aio
 from google.protobuf.message import Message
 
 from penult_proto.v1 import spectra_pb2
+from penult_proto.v1.cards_pb2 import Card
 from penult_server.front.observed.call import answered
 from penult_server.front.queries.asked_sets import sets_of
 from penult_server.front.queries.digests import query_digest
@@ -17,7 +18,9 @@ from penult_server.front.users.rules import check_may_compute
 from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.traces import span
+from penult_server.notes import Note, notes_to_proto
 from penult_server.registry.cards import Given
+from penult_server.registry.catalog import NewResult
 
 A = TypeVar("A", bound=Message)
 
@@ -31,8 +34,9 @@ class StoredAnswers:
         self._stub = stub
         self._shared: SharedCalls[Message] = SharedCalls()
 
-    async def get(self, rpc: str, request: Message, answer_type: type[A], user: str, query: AskedQuery) -> A:
-        """The stored answer of a resolved query, or what the compute worker answers to `rpc`.
+    async def get(self, rpc: str, request: Message, answer_type: type[A], given: Given, query: AskedQuery) -> A:
+        """The stored answer of a resolved query, or what the compute worker answers to `rpc`; with its card, to which
+        what is given was added, whoever computed it, where answers of its type have one.
 
         Its kind in the registry is the name of its message, in small letters. Raises ServiceError: NOT_ALLOWED for who
         may not compute, and what the worker raises.
@@ -40,11 +44,15 @@ class StoredAnswers:
         kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", answer_type.DESCRIPTOR.name).lower()
         digest = query_digest(kind, request)
         with span("stored"):
-            stored = await self._registry.run(self._registry.catalog.result, digest, kind)
+            found = await self._registry.run(self._registry.catalog.stored_result, digest, kind, given)
         own: Any = answer_type()
-        if stored is not None:
+        has_card = "card" in answer_type.DESCRIPTOR.fields_by_name
+        if found is not None:
+            stored, card, notes = found
             own.ParseFromString(stored)
             own.reused = True
+            if has_card:
+                describe(own, card, notes)
             answered("stored")
             return own
         check_may_compute()
@@ -57,12 +65,22 @@ class StoredAnswers:
             )
             answer.digest = digest
             with span("commit"):
-                await self._registry.run(self._registry.catalog.add_result, digest, kind, answer, Given(user=user))
+                card = await self._registry.keep(NewResult(digest, kind, answer, Given(user=given.user)))
+            if has_card:
+                answer.card.CopyFrom(card)
             return answer
 
         with self._compute.asked.answer(query, digest):
             own.CopyFrom(await self._shared.get(digest, compute_and_keep, query.give_ups.get(digest)))
+        if has_card and given.describes:
+            describe(own, *await self._registry.run(self._registry.catalog.describe_result, digest, given))
         return own
+
+
+def describe(answer: Any, card: Card, notes: Sequence[Note]) -> None:
+    """Write a card into its answer, and what there is to say of it."""
+    answer.card.CopyFrom(card)
+    answer.notes.extend(notes_to_proto(notes))
 
 
 def _cost_of(request: Any) -> tuple[str, int]:

@@ -30,6 +30,8 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
         self._compute = compute
         self._lifetime = lifetime
         self._resume = resume
+        # What runs here is of the version that was started, whatever is installed meanwhile.
+        self._version = version("penult")
 
     async def GetInfo(self, request: info_pb2.GetInfoRequest, context: Context) -> info_pb2.Info:
         counts = await self._registry.run(self._registry.catalog.counts)
@@ -37,7 +39,7 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
             info_pb2.Backbone(name=one.name, library=one.library, weights=one.weights) for one in packaged_backbones()
         ]
         return info_pb2.Info(
-            version=version("penult"),
+            version=self._version,
             protocol=PROTOCOL,
             device=self._compute.device,
             array_backend=self._compute.array_backend,

@@ -14,6 +14,7 @@ from penult_server.front.queries.stored_answers import A, StoredAnswers
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.traces import span
+from penult_server.registry.cards import Given
 
 
 class NeighbourAnswers(neighbours_pb2_grpc.NeighbourServiceServicer):
@@ -85,4 +86,4 @@ class NeighbourAnswers(neighbours_pb2_grpc.NeighbourServiceServicer):
 
     async def _answer(self, rpc: str, request: Message, answer_type: type[A], context: Context) -> A:
         with self._compute.asked.asked(context) as query:
-            return await self._answers.get(rpc, request, answer_type, user_of(context), query)
+            return await self._answers.get(rpc, request, answer_type, Given(user=user_of(context)), query)

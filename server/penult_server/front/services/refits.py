@@ -20,6 +20,7 @@ from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import refittable
 from penult_server.front.queries.refits.request import expand
 from penult_server.front.queries.shared_calls import SharedCalls
+from penult_server.front.queries.stored_answers import describe
 from penult_server.front.queries.used_groupings import resolve_grouping
 from penult_server.front.registry_thread import Registry
 from penult_server.front.users.rules import check_may_compute
@@ -27,8 +28,8 @@ from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.traces import span
 from penult_server.messages import failure_to_proto
-from penult_server.notes import notes_to_proto
 from penult_server.registry.cards import Given
+from penult_server.registry.catalog import NewResult
 
 MOST_TOGETHER = 8
 """Problems of a call up to which others like it are solved with it in hardly more time: one pass serves all."""
@@ -119,13 +120,13 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
 
     async def _scorable(self, name: str) -> str:
         """Digest of a set that heads are applied to."""
-        return refittable(await self._registry.run(self._registry.catalog.feature_set, name)).digest
+        return refittable(await self._registry.run(self._registry.catalog.bare_feature_set, name)).digest
 
     async def _resolve_grouping(self, asked: _Grouped, feature_set: str = "") -> None:
         """In place, the digest of the grouping of the rows of a set, which may be named apart."""
         if asked.grouping:
             catalog, run = self._registry.catalog, self._registry.run
-            rows = await run(catalog.feature_set, asked.feature_set or feature_set)
+            rows = await run(catalog.bare_feature_set, asked.feature_set or feature_set)
             asked.grouping = (await run(resolve_grouping, catalog, asked.grouping, rows)).digest
 
     async def _resolve_train(self, weighed: _Weighed) -> None:
@@ -133,7 +134,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
             weighed.train = await self._digest(weighed.train)
 
     async def _digest(self, name: str) -> str:
-        return (await self._registry.run(self._registry.catalog.feature_set, name)).digest
+        return (await self._registry.run(self._registry.catalog.bare_feature_set, name)).digest
 
     async def _resolve_head(self, message: refits_pb2.EvaluateRequest | refits_pb2.HeadReference) -> None:
         """A stored refit becomes its head, a checkpoint its digest."""
@@ -161,12 +162,11 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         try:
             given = given_of(card, context, "result")
             outcome = refits_pb2.RefitOutcome()
-            outcome.CopyFrom(await self._outcome(request, given.user, query))
-            if outcome.HasField("refit"):
+            outcome.CopyFrom(await self._outcome(request, given, query))
+            refit = outcome.refit
+            if outcome.HasField("refit") and given.describes and not refit.reused:
                 described = self._registry.catalog.describe_result
-                stored, notes = await self._registry.run(described, outcome.refit.digest, given)
-                outcome.refit.card.CopyFrom(stored)
-                outcome.refit.notes.extend(notes_to_proto(notes))
+                describe(refit, *await self._registry.run(described, refit.digest, given))
             return outcome
         except ServiceError as error:
             if error.kind is ErrorKind.BUSY:
@@ -175,24 +175,29 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         finally:
             query.answered += 1
 
-    async def _outcome(self, request: refits_pb2.RefitRequest, user: str, query: AskedQuery) -> refits_pb2.RefitOutcome:
-        """One answer; an impossible request fails alone."""
+    async def _outcome(
+        self, request: refits_pb2.RefitRequest, given: Given, query: AskedQuery
+    ) -> refits_pb2.RefitOutcome:
+        """One answer with its card, to which what is given was added if it was stored; an impossible request fails
+        alone."""
         try:
             with span("resolve"):
                 await self._resolve(request)
             digest = query_digest("refit", request)
             with span("stored"):
-                stored = await self._registry.run(self._registry.catalog.result, digest, "refit")
-            if stored is not None:
+                found = await self._registry.run(self._registry.catalog.stored_result, digest, "refit", given)
+            if found is not None:
+                stored, card, notes = found
                 refit = refits_pb2.Refit.FromString(stored)
                 refit.reused = True
+                describe(refit, card, notes)
                 answered("stored")
                 return refits_pb2.RefitOutcome(refit=refit)
             check_may_compute()
             with self._compute.asked.answer(query, digest):
                 give_up = query.give_ups.get(digest)
                 return await self._shared.get(
-                    digest, lambda: self._compute_and_keep(digest, request, query.n_answers, user), give_up
+                    digest, lambda: self._compute_and_keep(digest, request, query.n_answers, given.user), give_up
                 )
         except ServiceError as error:
             if error.kind is ErrorKind.BUSY:
@@ -202,7 +207,7 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
     async def _resolve(self, request: refits_pb2.RefitRequest) -> None:
         """Complete a request: every name a digest, every default filled in, heads of other refits put in place."""
         expand(request)
-        stored = await self._registry.run(self._registry.catalog.feature_set, request.feature_set)
+        stored = await self._registry.run(self._registry.catalog.bare_feature_set, request.feature_set)
         request.feature_set = refittable(stored).digest
         for name, feature_set in list(request.evaluate.items()):
             request.evaluate[name] = await self._scorable(feature_set)
@@ -252,9 +257,9 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         )
         if outcome.HasField("refit"):
             outcome.refit.digest = digest
-            add_result = self._registry.catalog.add_result
             with span("commit"):
-                await self._registry.run(add_result, digest, "refit", outcome.refit, Given(user=user))
+                card = await self._registry.keep(NewResult(digest, "refit", outcome.refit, Given(user=user)))
+            outcome.refit.card.CopyFrom(card)
         else:
             self._compute.note(outcome.failure.kind, outcome.failure.metadata)
         return outcome

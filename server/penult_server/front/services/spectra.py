@@ -21,7 +21,6 @@ from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.asked_queries import AskedQuery, named
 from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.traces import span
-from penult_server.notes import notes_to_proto
 from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
 
@@ -136,16 +135,7 @@ class SpectraServicer(spectra_pb2_grpc.SpectraServiceServicer):
         What is given is added to its card, whoever computed it.
         """
         rpc = f"Compute{answer_type.DESCRIPTOR.name}"
-        return await self._described(await self._answers.get(rpc, request, answer_type, given.user, query), given)
-
-    async def _described(self, answer: A, given: Given) -> A:
-        """The same answer with its card, after what is given was added to that."""
-        if isinstance(answer, spectra_pb2.Spectra):
-            described = self._registry.catalog.describe_result
-            card, notes = await self._registry.run(described, answer.digest, given)
-            answer.card.CopyFrom(card)
-            answer.notes.extend(notes_to_proto(notes))
-        return answer
+        return await self._answers.get(rpc, request, answer_type, given, query)
 
 
 def epochs_of_run(

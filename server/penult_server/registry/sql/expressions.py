@@ -2,13 +2,16 @@
 
 # pyright: reportUnknownMemberType=false, reportUnknownParameterType=false, reportMissingParameterType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import ColumnElement, Computed, Connection, Double, Table, Text, literal_column
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Computed, Double, Table, Text, literal_column
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn
 from sqlalchemy.sql.functions import FunctionElement
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 T = TypeVar("T")
 
@@ -83,9 +86,14 @@ def _(element: Computed, compiler: Any, **options: Any) -> str:
     return f"GENERATED ALWAYS AS ({said}) VIRTUAL"
 
 
-def insert_into(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
+def insert_into(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """An insertion that may say what becomes of it where the row is there already."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    if dialect == "postgresql":
+        # A tenth of a server's start, which a registry in a file does not need.
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 def begins_with(column: ColumnElement[str], start: str) -> ColumnElement[bool]:

@@ -1,6 +1,7 @@
 """A refit request made complete: preset and defaults filled in, and everything it says checked."""
 
 import math
+from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -10,6 +11,7 @@ from penult_proto.fields.refit import GRID
 from penult_proto.presets import PRESETS
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.errors import unknown
+from penult_server.front.queries.digests import MOST_KEPT, SMALL
 from penult_server.front.queries.refits.checks import check_request, refusal
 from penult_server.front.queries.refits.defaults import (
     DEFAULTS,
@@ -30,6 +32,20 @@ def expand(request: pb.RefitRequest) -> None:
 
     Raises ServiceError (INVALID_ARGUMENT).
     """
+    if request.ByteSize() > SMALL:
+        _expand(request)
+    else:
+        request.ParseFromString(_known_expanded(request.SerializeToString(deterministic=True)))
+
+
+@lru_cache(MOST_KEPT)
+def _known_expanded(content: bytes) -> bytes:
+    request = pb.RefitRequest.FromString(content)
+    _expand(request)
+    return request.SerializeToString()
+
+
+def _expand(request: pb.RefitRequest) -> None:
     asked, preset = _copy(request), _preset(request.preset)
     _check_said_once(asked)
     _leave_to(asked, preset)

@@ -57,6 +57,8 @@ EVALUATIONS_SAVED = 10
 """Evaluations that a head in the space of features saves which starts between solutions for other penalties, about."""
 SWEEPS_ADDED = 3
 """Evaluations that follow those of these other penalties."""
+FEWEST_BRANCHES = 3
+"""Blocks for each one that is solved roughly first, at least."""
 PASSES_SAVED = 100.0
 """Products with its rows that an eigenbasis saves each head, about."""
 
@@ -125,6 +127,11 @@ def eigenbasis_pays(work: float, n_sampled: int, n_features: int) -> bool:
 def interpolation_pays(n_heads: int) -> bool:
     """Whether so many heads should wait for solutions for other penalties, to start between them."""
     return EVALUATIONS_SAVED * n_heads > SWEEPS_ADDED * READING
+
+
+def branching_pays(n_blocks: int, n_sources: int) -> bool:
+    """Whether so many blocks over the same rows wait for rough solutions of some, to branch off from these."""
+    return n_blocks >= FEWEST_BRANCHES * n_sources
 
 
 def are_better_together(union: Group, apart: Sequence[Group]) -> bool:

@@ -15,16 +15,15 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, asarray_like, blocks
-from penult_kernels.few_heads import NO_COPY
+from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.linear.blocks.blocks import Block, union
 from penult_kernels.linear.blocks.scaling import tiles_of
 from penult_kernels.linear.problem import Intercept
 from penult_kernels.loss import hessian_vector_product, probabilities
 from penult_kernels.products import gram, n_threads, on_threads, product
 
-MOST_PANELS = 8
-"""Panels that a product is cut into at most; one that needs more is not cut."""
+EVEN = 4
+"""Vectors of a product are padded to a multiple: the BLAS takes longer for seven than for eight."""
 WORTH_LEAVING = 0.75
 """Solved problems are removed once at most this fraction remains: removal copies the bases of those that remain."""
 
@@ -129,11 +128,16 @@ class RowSpace:
         stiffness = xp.where(self.bias_stiffness > 0, self.bias_stiffness, own + 1e-12)
         return 0.5 * (of_weights / self.l2 + xp.sum(of_bias * of_bias, axis=1) / stiffness)
 
-    def hessian_vector_product(self, p: Array, curvature: Array, change: Array) -> Array:
-        """The Hessian of the mean loss in the logits times m changes (B, m, q, n)."""
+    def hessian(self, p: Array, curvature: Array, changes: Array) -> Array:
+        """The Hessian (B, m, m) of the mean loss in m changes of the logits (B, m, q n)."""
+        xp = array_namespace(p)
         if p.shape[1] == 1:
-            return curvature[:, None, :, :] * change
-        return self.sample_weight[:, None, None, :] * hessian_vector_product(p[:, None, :, :], change)
+            # One array from both sides: NumPy computes half of such a product.
+            weighted = xp.sqrt(curvature) * changes
+            return weighted @ xp.matrix_transpose(weighted)
+        by_column = xp.reshape(changes, (*changes.shape[:2], *p.shape[1:]))
+        weighted = self.sample_weight[:, None, None, :] * hessian_vector_product(p[:, None, :, :], by_column)
+        return xp.reshape(weighted, changes.shape) @ xp.matrix_transpose(changes)
 
     def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Problems to keep: all sets with an active problem, and in each the positions active in any set; or all."""
@@ -164,19 +168,16 @@ class RowSpace:
         return xp.reshape(xp.concat([weight, bias[:, None]], axis=1), (x.shape[0], n_columns, -1))
 
     def product(self, vectors: Array) -> Array:
-        """Each vector (B, q, n) times its set's Gram matrix, in panels small enough for the BLAS not to copy."""
+        """Each vector (B, q, n) times its set's Gram matrix."""
         xp = array_namespace(vectors)
-        n_sets, n_used, _ = self.gram.shape
-        columns = xp.permute_dims(xp.reshape(vectors, (n_sets, -1, n_used)), (0, 2, 1))
-        # Copied to contiguous memory: the BLAS is several times slower with the strides of a transpose.
-        columns = xp.reshape(xp.reshape(columns, (-1,)), columns.shape)
-        n_panels = -(-n_used * n_used * int(columns.shape[2]) // NO_COPY)
-        if n_panels > MOST_PANELS or not is_numpy_array(vectors):
-            n_panels = 1
-        height = -(-int(n_used) // n_panels)
-        panels = [self.gram[:, rows, :] @ columns for rows in blocks(int(n_used), height)]
-        product = panels[0] if n_panels == 1 else xp.concat(panels, axis=1)
-        return xp.reshape(xp.permute_dims(product, (0, 2, 1)), vectors.shape)
+        n_sets, n_used, _ = (int(size) for size in self.gram.shape)
+        stacked = xp.reshape(vectors, (n_sets, -1, n_used))
+        number = int(stacked.shape[1])
+        missing = -number % EVEN if number > 1 and is_numpy_array(vectors) else 0
+        if missing:
+            stacked = xp.concat([stacked, xp.zeros_like(stacked[:, :missing, :])], axis=1)
+        # From the left: what lies in rows needs no copy. Gram matrices are symmetric.
+        return xp.reshape((stacked @ self.gram)[:, :number, :], vectors.shape)
 
 
 def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_float32: bool) -> RowSpace:

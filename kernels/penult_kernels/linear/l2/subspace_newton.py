@@ -12,6 +12,10 @@ computed anew in each step, so that none is out of date: half as many products a
 directions. A full basis is restarted with the span of the head, the last step and the latest directions. Steps follow
 the secant rule of `line_search`: no objective is computed.
 
+Problems that differ in their l2 alone have nearly the same gradients at first. So one of them is solved roughly, and
+the others branch off with its head and its basis: a product of a Gram matrix with one vector takes a third of the time
+of seven, and everything else is a seventh.
+
 Shapes: B problems, q columns, n rows, m directions, the first q of them the biases.
 """
 
@@ -27,6 +31,7 @@ from penult_kernels.linear.intercept import regularize_intercepts
 from penult_kernels.linear.l2.quick_loop import Reached, SideBySide, minimize
 from penult_kernels.linear.l2.row_space import RowSpace
 from penult_kernels.linear.line_search import is_near_enough, secant_cut
+from penult_kernels.products import on_threads
 
 MOST_CUTS = 20
 """A step that is still too long after so many cuts is not taken."""
@@ -36,6 +41,8 @@ MOST_DIRECTIONS = 160
 """Directions of a basis, without the biases, at the most: more are seldom needed."""
 LATEST_KEPT = 20
 """Latest directions that a basis keeps when it is restarted."""
+ROUGH_GAP = 3e-3
+"""A gap, nats, to which a problem is solved before others branch off."""
 TAKEN = (
     "alpha",
     "bias",
@@ -43,24 +50,43 @@ TAKEN = (
     "p",
     "residuals",
     "curvature",
-    "heads",
-    "images",
     "place",
     "moved",
     "gradient",
 )
-"""Arrays of a state that have a row for each problem."""
+"""Arrays of a state that have a row for each problem, apart from the basis."""
 SMALLEST_NEW = 1e-10
 """A part of the gradient outside the span below this fraction of its square is rounding."""
 
 
-def subspace_newton(space: RowSpace, stop: StopRule, *, directions: int) -> Reached:
+def subspace_newton(
+    space: RowSpace, stop: StopRule, *, directions: int, sources: NDArray[np.int64] | None = None
+) -> Reached:
     """Minimise from zero heads, the only ones with known logits; an evaluation is one product with the Gram matrix.
 
-    `directions`, more than LATEST_KEPT + 2, limits the basis without the biases.
+    `directions`, more than LATEST_KEPT + 2, limits the basis without the biases. Where there are `sources`, (B,)
+    positions of problems that differ from those at 0 ... B - 1 in their l2 alone, equally many of each set, these are
+    solved roughly first and all others branch off from them.
     """
-    parts = [_at_zero(part, directions) for part in space.parts()]
-    return minimize(parts[0] if len(parts) == 1 else SideBySide([*parts]), stop)
+    parts = space.parts()
+    ends = np.cumsum([part.n_blocks for part in parts])
+
+    def begun(place: int) -> _State:
+        end = int(ends[place])
+        first = end - parts[place].n_blocks
+        if sources is None:
+            return _at_zero(parts[place], directions)
+        return _branched(parts[place], sources[first:end] - first, directions, stop)
+
+    states = on_threads(begun, range(len(parts)))
+    before = [state.size for state in states]
+    reached = minimize(states[0] if len(states) == 1 else SideBySide([*states]), stop)
+    if sources is not None:
+        n_columns = int(space.target.shape[1])
+        of_problem = np.repeat(before, [part.n_blocks for part in parts]) - n_columns
+        first = np.unique(sources)
+        reached.evaluations[first] += of_problem[first]
+    return reached
 
 
 @dataclass(slots=True, eq=False)
@@ -112,11 +138,21 @@ class _State:
 
     def take(self, kept: NDArray[np.int64]) -> None:
         """Keep the problems at these positions only."""
-        xp = array_namespace(self.p)
         at = asarray_like(kept, self.p)
         self.space = self.space.take(kept)
+        self.choose(at)
+
+    def choose(self, at: Array) -> None:
+        """Replace the problems by those at positions `at`, which may repeat."""
+        xp = array_namespace(self.p)
         for name in TAKEN:
             setattr(self, name, xp.take(getattr(self, name), at, axis=0))
+        for name in ("heads", "images"):
+            old = getattr(self, name)
+            # Memory of directions that are still to come is left untouched.
+            new = xp.zeros((at.shape[0], *old.shape[1:]), dtype=old.dtype, device=old.device)
+            new[:, : self.size, :] = xp.take(old[:, : self.size, :], at, axis=0)
+            setattr(self, name, new)
 
     def step(self) -> None:
         """The Newton step in the span, cut by the secant rule."""
@@ -162,6 +198,22 @@ def _at_zero(space: RowSpace, directions: int) -> _State:
     )
 
 
+def _branched(space: RowSpace, sources: NDArray[np.int64], directions: int, stop: StopRule) -> _State:
+    """All problems where rough solutions of the sources have got, with the bases of these."""
+    first, place = np.unique(sources, return_inverse=True)
+    state = _at_zero(space.take(first), directions)
+    limit = max(stop.limit, ROUGH_GAP)
+    for _ in range(directions // 2):
+        stop.check()
+        gaps, _ = state.gaps()
+        state.step()
+        if bool((gaps <= limit).all()):
+            break
+    state.space = space
+    state.choose(asarray_like(place, state.p))
+    return state
+
+
 def _flat(values: Array) -> Array:
     """(B, q, n) as (B, q n)."""
     return array_namespace(values).reshape(values, (values.shape[0], -1))
@@ -202,9 +254,7 @@ def _direction(state: _State, images: Array, penalty: Array) -> tuple[Array, Arr
     """The Newton step in V (B, m) and the derivative along it (B,); zero where that is not negative."""
     xp = array_namespace(images)
     n_columns = int(state.bias.shape[1])
-    changes = xp.reshape(images, (images.shape[0], images.shape[1], n_columns, -1))
-    weighted = state.space.hessian_vector_product(_by_column(state, state.p), state.curvature, changes)
-    hessian = xp.reshape(weighted, images.shape) @ xp.matrix_transpose(images)
+    hessian = state.space.hessian(_by_column(state, state.p), state.curvature, images)
     regular = regularize_intercepts(hessian, n_columns, penalty)
     direction = -xp.linalg.solve(regular, state.gradient[:, :, None])[:, :, 0]
     derivative = xp.sum(state.gradient * direction, axis=1)

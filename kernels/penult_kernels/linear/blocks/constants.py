@@ -114,7 +114,7 @@ def _read_few(features: Array, columns: Sequence[NDArray[np.int64]], *, n_read: 
 def _by_range(
     features: NDArray[Any], places: NDArray[np.int64], rows: NDArray[np.int64] | None, columns: NDArray[np.int64]
 ) -> tuple[Constants, NDArray[np.int64]]:
-    """Of some columns those with one value, and those whose range leaves open whether they are constant.
+    """Columns with one value, and those whose range leaves open whether they are constant, of some columns.
 
     n times the variance is at least half of the squared range.
     """

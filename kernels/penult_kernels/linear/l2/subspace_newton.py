@@ -71,14 +71,14 @@ def subspace_newton(
     parts = space.parts()
     ends = np.cumsum([part.n_blocks for part in parts])
 
-    def begun(place: int) -> _State:
+    def starting(place: int) -> _State:
         end = int(ends[place])
         first = end - parts[place].n_blocks
         if sources is None:
             return _at_zero(parts[place], directions)
         return _branched(parts[place], sources[first:end] - first, directions, stop)
 
-    states = on_threads(begun, range(len(parts)))
+    states = on_threads(starting, range(len(parts)))
     before = [state.size for state in states]
     reached = minimize(states[0] if len(states) == 1 else SideBySide([*states]), stop)
     if sources is not None:

@@ -90,7 +90,7 @@ def _varying_little(
         part = xp.take(features, asarray_like(rows_read, features), axis=0)
         part = xp.take(part, asarray_like(wanted, features), axis=1)
     of_sets = xp.reshape(part, (len(which), count, wanted.size))
-    low, high = (to_host(bound(of_sets, axis=1)).astype(np.float64) for bound in (xp.min, xp.max))
+    low, high = to_host(xp.stack([xp.min(of_sets, axis=1), xp.max(of_sets, axis=1)])).astype(np.float64)
     is_small = high - low <= SCREEN * np.maximum(np.abs(low), np.abs(high))
     return [columns[k][is_small[row, np.searchsorted(wanted, columns[k])]] for row, k in enumerate(which)]
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from array_api_compat import is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels import budget
@@ -90,7 +91,12 @@ class ByRows:
         return self._row_width * n_used**2, self._row_width * vectors * self._n_columns * n_used
 
     def _directions(self, members: Sequence[Sequence[Block]]) -> int:
-        """Directions of a basis: as many as fit in the memory budget, between the two limits."""
+        """Directions of a basis: as many as fit in the memory budget, between the two limits; few on a device.
+
+        There every product is with all of them.
+        """
+        if not is_numpy_array(self.features):
+            return LEAST_DIRECTIONS
         n_used = members[0][0].n_used
         per_vector = self._row_width * self._n_columns * n_used * sum(len(own) for own in members)
         left = budget.of(self.features).batch_bytes - len(members) * self._row_width * n_used**2

@@ -27,10 +27,11 @@ What is solved together:
 | FEATURES, that differ in their l2 alone | a few first and roughly, then all from between these (`paths`)      |
 | ROWS, of as many rows each             | in one stack, as blocks of one Gram matrix of all their rows where  |
 |                                        | that is small and less work than one for each set                   |
+| ROWS, that differ in their l2 alone    | one roughly first, from whose head and basis all others branch off  |
 | NEWTON                                 | over the same rows only; over unions to certify what others solved  |
 
 Rows are float32 if float32 holds the features and, for ROWS, reaches the tolerance. Whether the features are on a GPU
-makes no difference.
+makes no difference to these choices.
 """
 
 from collections.abc import Sequence

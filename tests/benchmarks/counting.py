@@ -31,6 +31,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from penult_kernels import arrays, products
+from penult_kernels.linear import elements
+from penult_kernels.linear.elements import Elementwise
 
 BATCHED_SOLVE = 8
 """Launches of a stacked solve by cuBLAS: copies of the operands, their pointers, factors, pivots, substitutions."""
@@ -38,7 +40,7 @@ MOST_BATCHED = 256
 """Size of the matrices up to which CuPy solves a stack by one call; larger ones take 4 launches each."""
 
 
-THROUGH = (__file__, arrays.__file__, products.__file__)
+THROUGH = (__file__, arrays.__file__, products.__file__, elements.__file__)
 """Files that a launch is not said to come from, but from who called them."""
 SMALL_PART = 2 * 2**20
 """Mean bytes of the parts of a concatenation that CuPy makes by one launch."""
@@ -458,6 +460,15 @@ def _matmul(left: CountedArray, right: CountedArray) -> CountedArray:
     return left @ right
 
 
+def _by_one_launch(function: Elementwise, *arrays: CountedArray) -> tuple[CountedArray, ...]:
+    """A kernel of our own: one launch, which reads its arguments and writes its results."""
+    given = [one._held for one in arrays]
+    assert len({one.dtype for one in given}) == 1, f"{function.name} takes arrays of one type, got {given}"
+    results = [np.asarray(one) for one in function.on_arrays(*given)]
+    _launch(function.name, 1, *given, *results)
+    return tuple(map(CountedArray, results))
+
+
 xp: Any = Namespace()
 xp.__name__ = "counting"
 xp.linalg = Namespace("linalg.")
@@ -465,6 +476,7 @@ xp.asarray = asarray
 xp.empty = _empty
 xp.empty_like = lambda like, **kwargs: _empty(like.shape, **{"dtype": like.dtype, **kwargs})
 xp.matmul = _matmul
+xp.by_one_launch = _by_one_launch
 
 
 def of_host(values: Sequence[Any]) -> tuple[CountedArray, ...]:

@@ -1,5 +1,6 @@
 // Enough of CUDA for a C++ compiler to build kernels that use no shared memory; a test calls them thread by thread.
 #pragma once
+#include <math.h>
 #define __global__
 #define __device__
 

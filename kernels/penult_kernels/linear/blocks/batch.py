@@ -57,6 +57,8 @@ class Batch:
     """(B,) 1 / intercept_scale where the intercept is penalised, else 0: the factor of c in the penalty."""
     dense: Array | None = None
     """(n, D) rows in the space solved, if they are kept; `scaling` (D,) is then the identity."""
+    has_free: bool = True
+    """Whether an intercept may be free, as the host knows."""
     in_float32: bool = False
     """Whether products with the rows are float32; everything else is float64."""
 
@@ -322,6 +324,7 @@ def make_batch(features: Array, members: Sequence[Block], *, dense: bool = False
         is_free=numbers([float(block.intercept is Intercept.FREE) for block in members]),
         is_fitted=numbers([float(block.intercept is not Intercept.NONE) for block in members]),
         bias_penalty=numbers([block.bias_penalty for block in members]),
+        has_free=any(block.intercept is Intercept.FREE for block in members),
         in_float32=in_float32,
     )
 

@@ -19,8 +19,6 @@ from penult_kernels.linear.blocks.inputs import (
     check_features,
     check_head,
     checked_offset,
-    checked_rows,
-    checked_weight,
     distributions,
 )
 from penult_kernels.linear.blocks.scaling import Scaling
@@ -131,6 +129,7 @@ class Preparation:
         self._targets: dict[int, NDArray[np.float64]] = {}
         self._offsets: dict[int, NDArray[np.float64] | None] = {}
         self._seen_offsets: dict[int, NDArray[np.float64]] = {}
+        self._with_mass: set[tuple[int, int, int]] = set()
 
     def fit_scalings(self, problems: Sequence[Problem]) -> None:
         """Fit at once the scalings of all problems that are standardised by their own rows."""
@@ -141,11 +140,11 @@ class Preparation:
 
         Raises ValueError for what is not as `Problem` says, EmptyLabelError when a free intercept has no minimum.
         """
-        n_rows, _ = self.features.shape
-        rows = checked_rows(problem.rows, n_rows)
-        weight = checked_weight(problem.weight, n_rows if rows is None else rows.size)
+        rows, weight = self._scalings.rows(problem), self._scalings.weight(problem)
         target_id, target = self._target(problem.target)
-        self._check_mass(problem, rows, weight, target)
+        if problem.intercept is Intercept.FREE and not self._for_trajectories:
+            ids = (self._ids.of(problem.rows), self._ids.of(problem.weight), target_id)
+            self._check_mass(ids, rows, weight, target)
         offset_id, offset = self._offset(problem)
         start = self.start(problem)
         scaling_id, scaling = self._scalings.of(problem)
@@ -236,18 +235,22 @@ class Preparation:
 
     def _check_mass(
         self,
-        problem: Problem,
+        key: tuple[int, int, int],
         rows: NDArray[np.int64] | None,
         weight: NDArray[np.float64] | None,
         target: NDArray[np.float64],
     ) -> None:
-        """Without a row of positive weight the optimal free bias of a class is minus infinity."""
-        if problem.intercept is not Intercept.FREE or self._for_trajectories:
+        """Without a row of positive weight the optimal free bias of a class is minus infinity.
+
+        `key` is the content ids of rows, weight and target, which are looked at once.
+        """
+        if key in self._with_mass:
             return
         used = target if rows is None else target[rows]
         mass = used.sum(axis=0) if weight is None else weight @ used
         if not bool((mass > 0).all()):
             raise EmptyLabelError(int(np.argmin(mass)), self.n_classes)
+        self._with_mass.add(key)
 
     def _offset(self, problem: Problem) -> tuple[int, NDArray[np.float64] | None]:
         """The content id of a block's offset, and (N, C): the problem's own plus the logits of its center."""

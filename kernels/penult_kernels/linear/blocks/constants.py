@@ -1,7 +1,9 @@
 """Columns that are constant on rows: found for many sets of rows at once, with few waits for a device."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks, to_host
-from penult_kernels.linear.blocks.scaling import fitted_scaling, tiles_of
+from penult_kernels.linear.blocks.scaling import CONSTANT, fitted_scaling, tiles_of
 
 SCREENED = (16, 256)
 """Numbers of rows on which columns are screened, one after the other, before all rows are read."""
@@ -27,6 +29,10 @@ class Constants:
     """(k,) means."""
     is_exact: NDArray[np.bool_]
     """(k,) whether all values are equal."""
+
+
+NONE = Constants(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_))
+"""No column."""
 
 
 def constant_columns(
@@ -84,7 +90,7 @@ def _varying_little(
         part = xp.take(features, asarray_like(rows_read, features), axis=0)
         part = xp.take(part, asarray_like(wanted, features), axis=1)
     of_sets = xp.reshape(part, (len(which), count, wanted.size))
-    low, high = (to_host(bound(of_sets, axis=1)).astype(np.float64) for bound in (xp.min, xp.max))
+    low, high = to_host(xp.stack([xp.min(of_sets, axis=1), xp.max(of_sets, axis=1)])).astype(np.float64)
     is_small = high - low <= SCREEN * np.maximum(np.abs(low), np.abs(high))
     return [columns[k][is_small[row, np.searchsorted(wanted, columns[k])]] for row, k in enumerate(which)]
 
@@ -105,6 +111,21 @@ def _read_few(features: Array, columns: Sequence[NDArray[np.int64]], *, n_read: 
     return to_host(array_namespace(features).take(features, asarray_like(wanted, features), axis=1)), places
 
 
+def _by_range(
+    features: NDArray[Any], places: NDArray[np.int64], rows: NDArray[np.int64] | None, columns: NDArray[np.int64]
+) -> tuple[Constants, NDArray[np.int64]]:
+    """Columns with one value, and those whose range leaves open whether they are constant, of some columns.
+
+    n times the variance is at least half of the squared range.
+    """
+    part = features[:, places[columns]] if rows is None else features[rows[:, None], places[columns]]
+    low, high = (bound(axis=0).astype(np.float64) for bound in (part.min, part.max))
+    most = 2.0 * math.sqrt(2.0 * part.shape[0]) * CONSTANT
+    is_one = low == high
+    is_open = ~is_one & (high - low <= most * np.maximum(np.abs(low), np.abs(high)))
+    return Constants(columns[is_one], low[is_one], np.ones(np.count_nonzero(is_one), np.bool_)), columns[is_open]
+
+
 def _constant_among(
     features: Array,
     places: NDArray[np.int64],
@@ -113,12 +134,18 @@ def _constant_among(
     check: Callable[[], None],
 ) -> Constants:
     """The constant ones of some columns, each of which stands at its place in `features`."""
+    exact = NONE
+    if columns.size and is_numpy_array(features):
+        exact, columns = _by_range(features, places, rows, columns)
     if columns.size == 0:
-        return Constants(columns, np.zeros(0), np.zeros(0, np.bool_))
+        return exact
     xp = array_namespace(features)
     scaling = fitted_scaling(features, rows, check, places[columns])
     found = np.flatnonzero(to_host(xp.isinf(scaling.scale)))
     values, is_exact = xp.take(scaling.mean, asarray_like(found, features), axis=0), np.ones(found.size, np.bool_)
     for _, part in tiles_of(features, rows, columns=places[columns[found]]) if found.size else ():
         is_exact &= to_host(xp.all(part == values, axis=0))
-    return Constants(columns[found], to_host(values), is_exact)
+    columns = np.concatenate([exact.columns, columns[found]])
+    values = np.concatenate([exact.values, to_host(values)])
+    order, is_exact = np.argsort(columns), np.concatenate([exact.is_exact, is_exact])
+    return Constants(columns[order], values[order], is_exact[order])

@@ -29,14 +29,31 @@ class ProblemScalings:
         self._made: dict[Hashable, Scaling] = {}
         self._of_problems: dict[Hashable, tuple[int, Scaling]] = {}
         self._constants: dict[int, Constants] = {}
+        self._rows: dict[int, NDArray[np.int64] | None] = {}
+        self._weights: dict[tuple[int, int], NDArray[np.float64] | None] = {}
+
+    def rows(self, problem: Problem) -> NDArray[np.int64] | None:
+        """Positions (n,) of a problem's rows, None for all rows; equal ones are checked once."""
+        key = self._ids.of(problem.rows)
+        if key not in self._rows:
+            self._rows[key] = checked_rows(problem.rows, self._features.shape[0])
+        return self._rows[key]
+
+    def weight(self, problem: Problem) -> NDArray[np.float64] | None:
+        """Weights (n,) of a problem's rows, None for equal ones; equal arrays are checked once."""
+        rows = self.rows(problem)
+        n_used = int(self._features.shape[0]) if rows is None else rows.size
+        key = (self._ids.of(problem.weight), n_used)
+        if key not in self._weights:
+            self._weights[key] = checked_weight(problem.weight, n_used)
+        return self._weights[key]
 
     def fit_together(self, problems: Sequence[Problem]) -> None:
         """Fit at once the scalings of problems that are standardised by their own rows; find all constant columns."""
         wanted = {
             self._ids.of(problem.rows): rows
             for problem in problems
-            if problem.standardize is Standardize.ROWS
-            and (rows := checked_rows(problem.rows, self._features.shape[0])) is not None
+            if problem.standardize is Standardize.ROWS and (rows := self.rows(problem)) is not None
         }
         if len(wanted) > 1:
             found = fitted_scalings(self._features, list(wanted.values()), self._check)
@@ -129,8 +146,7 @@ class ProblemScalings:
     def _rows_with_constants(self, problem: Problem) -> NDArray[np.int64] | None:
         """The rows of positive weight, where they may have constant columns that the problem's scaling has not left
         out."""
-        rows = checked_rows(problem.rows, self._features.shape[0])
-        weight = checked_weight(problem.weight, int(self._features.shape[0]) if rows is None else rows.size)
+        rows, weight = self.rows(problem), self.weight(problem)
         if weight is not None and not bool((weight > 0).all()):
             used = np.arange(self._features.shape[0], dtype=np.int64) if rows is None else rows
             return used[weight > 0]

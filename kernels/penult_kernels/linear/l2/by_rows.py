@@ -3,11 +3,22 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from array_api_compat import is_numpy_array
+from numpy.typing import NDArray
+
 from penult_kernels import budget
 from penult_kernels.arrays import Array, fits_float32
 from penult_kernels.linear.blocks.blocks import Block, union
 from penult_kernels.linear.control import Control
-from penult_kernels.linear.l2.choose import Group, bytes_of_a_number, share_a_gram_matrix, work_in_rows
+from penult_kernels.linear.l2.choose import (
+    Group,
+    branching_pays,
+    bytes_of_a_number,
+    share_a_gram_matrix,
+    work_in_rows,
+)
+from penult_kernels.linear.l2.paths import sources
 from penult_kernels.linear.l2.plan import CERTIFIED_FRACTION, chunks
 from penult_kernels.linear.l2.quick_loop import WarmStart
 from penult_kernels.linear.l2.row_space import make_row_space
@@ -80,7 +91,12 @@ class ByRows:
         return self._row_width * n_used**2, self._row_width * vectors * self._n_columns * n_used
 
     def _directions(self, members: Sequence[Sequence[Block]]) -> int:
-        """Directions of a basis: as many as fit in the memory budget, between the two limits."""
+        """Directions of a basis: as many as fit in the memory budget, between the two limits; few on a device.
+
+        There every product is with all of them.
+        """
+        if not is_numpy_array(self.features):
+            return LEAST_DIRECTIONS
         n_used = members[0][0].n_used
         per_vector = self._row_width * self._n_columns * n_used * sum(len(own) for own in members)
         left = budget.of(self.features).batch_bytes - len(members) * self._row_width * n_used**2
@@ -92,6 +108,13 @@ class ByRows:
         n_union = union([self.blocks[own[0]] for own in sets]).size
         return share_a_gram_matrix(len(sets), first.n_used, n_union, int(self.features.shape[1]))
 
+    def _sources(self, flat: Sequence[Block], n_sets: int) -> NDArray[np.int64] | None:
+        """Which blocks are solved roughly first, for each of `flat`; None where that does not pay."""
+        found = sources(flat)
+        per_set = [np.unique(own).size for own in np.split(found, n_sets)]
+        is_worth = branching_pays(len(flat) // n_sets, max(per_set)) and min(per_set) == max(per_set)
+        return found if is_worth else None
+
     def _solve(self, sets: Sequence[list[int]]) -> dict[int, WarmStart]:
         members = [[self.blocks[index] for index in own] for own in sets]
         flat = [block for own in members for block in own]
@@ -99,7 +122,9 @@ class ByRows:
             return {}
         space = make_row_space(self.features, members, is_float32=self._row_width == 4)
         stop = self.control.stop(flat, fraction=CERTIFIED_FRACTION)
-        reached = subspace_newton(space, stop, directions=self._directions(members))
+        reached = subspace_newton(
+            space, stop, directions=self._directions(members), sources=self._sources(flat, len(sets))
+        )
         return {
             index: WarmStart(
                 theta=reached.theta[place, :, :],

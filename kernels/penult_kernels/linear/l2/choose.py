@@ -27,10 +27,11 @@ What is solved together:
 | FEATURES, that differ in their l2 alone | a few first and roughly, then all from between these (`paths`)      |
 | ROWS, of as many rows each             | in one stack, as blocks of one Gram matrix of all their rows where  |
 |                                        | that is small and less work than one for each set                   |
+| ROWS, that differ in their l2 alone    | one roughly first, from whose head and basis all others branch off  |
 | NEWTON                                 | over the same rows only; over unions to certify what others solved  |
 
 Rows are float32 if float32 holds the features and, for ROWS, reaches the tolerance. Whether the features are on a GPU
-makes no difference.
+makes no difference to these choices.
 """
 
 from collections.abc import Sequence
@@ -57,6 +58,8 @@ EVALUATIONS_SAVED = 10
 """Evaluations that a head in the space of features saves which starts between solutions for other penalties, about."""
 SWEEPS_ADDED = 3
 """Evaluations that follow those of these other penalties."""
+FEWEST_BRANCHES = 3
+"""Blocks for each one that is solved roughly first, at least."""
 PASSES_SAVED = 100.0
 """Products with its rows that an eigenbasis saves each head, about."""
 
@@ -125,6 +128,11 @@ def eigenbasis_pays(work: float, n_sampled: int, n_features: int) -> bool:
 def interpolation_pays(n_heads: int) -> bool:
     """Whether so many heads should wait for solutions for other penalties, to start between them."""
     return EVALUATIONS_SAVED * n_heads > SWEEPS_ADDED * READING
+
+
+def branching_pays(n_blocks: int, n_sources: int) -> bool:
+    """Whether so many blocks over the same rows wait for rough solutions of some, to branch off from these."""
+    return n_blocks >= FEWEST_BRANCHES * n_sources
 
 
 def are_better_together(union: Group, apart: Sequence[Group]) -> bool:

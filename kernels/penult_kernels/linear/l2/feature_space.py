@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array
 from penult_kernels.linear.blocks.batch import Batch
+from penult_kernels.linear.elements import binary_derivatives
 from penult_kernels.linear.l2.eigenbasis import Preconditioner
 from penult_kernels.loss import probabilities
 
@@ -55,8 +56,11 @@ class PrimalSpace:
         logits_of_tile = self.batch.logits_with_offset(theta, fine)
 
         def of_tile(tile: slice, z: Array) -> tuple[Array, Array]:
-            p = probabilities(logits_of_tile(tile, z))
             s = self.batch.sample_weight[tile, :, None]
+            if theta.shape[1] == 1:
+                residual, curvature = binary_derivatives(logits_of_tile(tile, z), s, self.batch.target[tile, ...])
+                return residual, xp.astype(xp.sum(curvature, axis=0), xp.float64)
+            p = probabilities(logits_of_tile(tile, z))
             curvature = xp.sum(s * p * (1.0 - p), axis=0)
             return s * (p - self.batch.target[tile, ...]), xp.astype(curvature, xp.float64)
 

@@ -10,11 +10,11 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, asarray_like, to_host
+from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.linear.control import StopRule
+from penult_kernels.linear.elements import next_length
 from penult_kernels.linear.l2.feature_space import Derivatives, PrimalSpace
 from penult_kernels.linear.l2.quick_loop import Reached, minimize
-from penult_kernels.linear.line_search import is_near_enough, secant_cut
 
 FINE_BELOW = 100.0
 """A gap below this multiple of what rounding heads to float32 leaves ends their rounding."""
@@ -86,8 +86,8 @@ def _joined(parts: list[tuple[NDArray[np.int64], Pairs]]) -> Pairs:
 
 
 def inner(a: Array, b: Array) -> Array:
-    """Products (B,) of vectors (B, M)."""
-    return array_namespace(a).sum(a * b, axis=1)
+    """Products (B,) of vectors (B, M), by one launch of a device."""
+    return (a[:, None, :] @ b[:, :, None])[:, 0, 0]
 
 
 @dataclass(slots=True, eq=False)
@@ -112,12 +112,16 @@ class _State:
     inverses: list[Array] = field(default_factory=list[Array])
     """(B,) 1 / <step, change>, or 0 for a problem that took no step then."""
 
-    def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The gaps and floors of the space at x; nothing is evaluated. Near its floor a problem becomes a fine one."""
-        gaps = to_host(self.space.gaps(self.here)).astype(np.float64)
-        floors = to_host(self.space.floors(self.x, self.here))
+    def prepare(self) -> None:
+        """Nothing: the step before has evaluated what is needed."""
+
+    def gaps(self) -> tuple[Array, Array]:
+        """The gaps and floors of the space at x; nothing is evaluated."""
+        return self.space.gaps(self.here), self.space.floors(self.x, self.here)
+
+    def saw(self, gaps: NDArray[np.float64], floors: NDArray[np.float64]) -> None:
+        """Near its floor a problem becomes a fine one."""
         self.is_fine = self.is_fine | (gaps < FINE_BELOW * floors)
-        return gaps, floors
 
     def take(self, kept: NDArray[np.int64]) -> None:
         """Keep the problems at these positions only."""
@@ -145,7 +149,8 @@ class _State:
         step = self.length[:, None] * direction
         there = self.space.evaluate(self.x + step, np.flatnonzero(self.is_fine).tolist())
         derivative_there = inner(there.gradient, direction)
-        is_good = is_near_enough(derivative, derivative_there)
+        taken, self.length = next_length(derivative, derivative_there, self.length)
+        is_good = taken > 0
         good = is_good[:, None]
         step = xp.where(good, step, 0.0)
         change = xp.where(good, there.gradient - self.here.gradient, 0.0)
@@ -153,7 +158,6 @@ class _State:
         of_block = xp.reshape(is_good, (-1,) + (1,) * (there.curvature.ndim - 1))
         curvature = xp.where(of_block, there.curvature, self.here.curvature)
         self.here = Derivatives(self.here.gradient + change, curvature)
-        self.length = xp.where(is_good, 1.0, self.length * secant_cut(derivative, derivative_there))
         self.remember(step, change)
 
     def pairs(self, chosen: NDArray[np.int64] | None = None) -> Pairs:

@@ -89,8 +89,9 @@ def newton(
         gradient=at_zero,
         passes=np.zeros(n_blocks, np.int64),
     )
-    is_cold = not bool(xp.any(start != 0))
-    if is_cold or bool(xp.any(batch.l2 == 0)):
+    has_start, has_no_l2 = to_host(xp.stack([xp.any(start != 0), xp.any(batch.l2 == 0)])).tolist()
+    is_cold = not has_start
+    if is_cold or has_no_l2:
         _take_gradient(state)
         state.flat_limit = stop.tolerance * _norms(state.gradient)
     if not is_cold:
@@ -105,14 +106,13 @@ def newton(
     steps = 0
     stuck = np.zeros(n_blocks, bool)
     while True:
-        gaps = to_host(_gaps(state))
-        is_flat = (to_host(state.batch.l2) == 0) & (to_host(_norms(state.gradient)) <= to_host(state.flat_limit))
-        met = is_flat | (gaps <= stop.limit)
+        here = _reached(state)
+        met = here.is_flat | (here.gaps <= stop.limit)
         done = met | stuck | (steps >= stop.max_iterations)
         if stop.unwanted is not None:
             done = done | stop.unwanted()[state.positions]
         if done.any():
-            _record(found, state, gaps, met, done, steps)
+            _record(found, state, here, met, done, steps)
             stop.left(np.asarray([one is not None for one in found]))
             kept = np.flatnonzero(~done)
             if kept.size == 0:
@@ -129,22 +129,20 @@ def newton(
 def _record(
     found: list[BlockFit | None],
     state: _State,
-    gaps: NDArray[np.float64],
+    here: "_Reached",
     met: NDArray[np.bool_],
     done: NDArray[np.bool_],
     steps: int,
 ) -> None:
     """Record the answers of the blocks that are done."""
-    objectives = to_host(_objective(state, state.theta, state.logits))
-    norms = to_host(_penalised_norms(state.batch, state.gradient))
     for index in np.flatnonzero(done):
         found[int(state.positions[index])] = BlockFit(
             theta=state.theta[int(index), :, :],
-            gap=float(gaps[index]),
-            gradient_norm=float(norms[index]),
+            gap=float(here.gaps[index]),
+            gradient_norm=float(here.norms[index]),
             iterations=steps,
             passes=int(state.passes[index]),
-            objective=float(objectives[index]),
+            objective=float(here.objectives[index]),
             converged=bool(met[index]),
         )
 
@@ -234,15 +232,31 @@ def _objective(state: _State, theta: Array, logits: Array) -> Array:
     return state.batch.data_value(logits) + state.batch.smooth_penalty(theta)
 
 
-def _gaps(state: _State) -> Array:
-    """Bounds on objective - optimum (B,); strong convexity gives one where a free bias is at its minimum."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reached:
+    """What the host has to know of each block (B,)."""
+
+    objectives: NDArray[np.float64]
+    gaps: NDArray[np.float64]
+    """Bounds on objective - optimum; strong convexity gives one where a free bias is at its minimum."""
+    norms: NDArray[np.float64]
+    """Lengths of the gradient in the penalised entries."""
+    is_flat: NDArray[np.bool_]
+    """Whether there is no l2, and the gradient is small enough."""
+
+
+def _reached(state: _State) -> _Reached:
+    """Where the blocks are, by one copy from the device."""
     xp = array_namespace(state.gradient)
-    above = _objective(state, state.theta, state.logits) - state.floor
-    l2 = state.batch.l2
-    strong = _penalised_norms(state.batch, state.gradient) ** 2 / (2 * xp.where(l2 > 0, l2, 1.0))
+    objective, norm = _objective(state, state.theta, state.logits), _penalised_norms(state.batch, state.gradient)
+    above, l2 = objective - state.floor, state.batch.l2
+    strong = norm**2 / (2 * xp.where(l2 > 0, l2, 1.0))
     free_bias = xp.sqrt(xp.sum(state.gradient[:, :, -1] ** 2, axis=1)) * state.batch.is_free
     holds = (l2 > 0) & (free_bias <= EXACT_INTERCEPT)
-    return xp.where(holds, xp.minimum(above, strong), above)
+    gaps = xp.where(holds, xp.minimum(above, strong), above)
+    is_flat = xp.astype((l2 == 0) & (_norms(state.gradient) <= state.flat_limit), xp.float64)
+    objectives, gaps, norms, is_flat = to_host(xp.stack([objective, gaps, norm, is_flat]))
+    return _Reached(objectives, gaps, norms, is_flat > 0)
 
 
 def _penalised_norms(batch: Batch, gradient: Array) -> Array:

@@ -24,6 +24,10 @@ ROUGH_GAP = 1e-5
 """A gap, nats, that interpolation leaves: what is solved first need not be better."""
 
 
+WEAKER = 3
+"""The penalty that others branch off from has a third of them below it: those need the most directions."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Anchors:
     """Blocks that are solved first, and how all others start from them."""
@@ -55,6 +59,15 @@ def anchors(blocks: Sequence[Block]) -> Anchors | None:
     for index, own in starts.items():
         weights[index, np.searchsorted(positions, list(own))] = list(own.values())
     return Anchors(positions, weights)
+
+
+def sources(blocks: Sequence[Block]) -> NDArray[np.int64]:
+    """(B,) for each block the position of the one that differs from it in its l2 alone and is solved roughly first."""
+    found = np.zeros(len(blocks), np.int64)
+    for path in _paths(blocks):
+        by_l2 = sorted(path, key=lambda index: blocks[index].l2)
+        found[path] = by_l2[(len(path) - 1) // WEAKER]
+    return found
 
 
 def _paths(blocks: Sequence[Block]) -> list[list[int]]:

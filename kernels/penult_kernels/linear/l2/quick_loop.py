@@ -13,14 +13,16 @@ from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array
+from penult_kernels.arrays import Array, to_host
 from penult_kernels.linear.control import StopRule
 from penult_kernels.linear.l2.eigenbasis import Preconditioner
 from penult_kernels.products import on_threads
 
+UNSEEN = 3
+"""On a device every so many evaluations the host looks at the gaps: it waits for the device then."""
 MOST_EVALUATIONS = 300
 """Evaluations after which a problem is left to Newton's method."""
 PROGRESS = 0.9
@@ -79,8 +81,16 @@ class State(Protocol):
         """(B, M)."""
         ...
 
-    def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Estimated gaps of x (B,), and the gaps that rounding leaves (B,)."""
+    def prepare(self) -> None:
+        """Whatever gaps and the next step both need; called once before each step."""
+        ...
+
+    def gaps(self) -> tuple[Array, Array | None]:
+        """Estimated gaps of x (B,), and the gaps that rounding leaves (B,), None for zeros."""
+        ...
+
+    def saw(self, gaps: NDArray[np.float64], floors: NDArray[np.float64]) -> None:
+        """Learn what the last `gaps` gave, if the loop looked at it."""
         ...
 
     def take(self, kept: NDArray[np.int64]) -> None:
@@ -144,10 +154,19 @@ class SideBySide:
         found = [part.x for part in self.parts]
         return array_namespace(found[0]).concat(found, axis=0)
 
-    def gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def prepare(self) -> None:
+        """Whatever gaps and the next step both need."""
+        on_threads(lambda part: part.prepare(), self.parts)
+
+    def gaps(self) -> tuple[Array, Array | None]:
         """Estimated gaps and gaps that rounding leaves, each (B,)."""
         gaps, floors = zip(*on_threads(lambda part: part.gaps(), self.parts), strict=True)
-        return np.concatenate(gaps), np.concatenate(floors)
+        return np.concatenate(gaps), None if floors[0] is None else np.concatenate(floors)
+
+    def saw(self, gaps: NDArray[np.float64], floors: NDArray[np.float64]) -> None:
+        """Tell each part what its problems' gaps are."""
+        for part, own, of_rounding in zip(self.parts, *map(self.space.of_parts, (gaps, floors)), strict=True):
+            part.saw(own, of_rounding)
 
     def take(self, kept: NDArray[np.int64]) -> None:
         """Keep the problems at these positions only."""
@@ -170,6 +189,19 @@ class Reached:
     """(B,) evaluations of each problem."""
 
 
+def _on_host(gaps: Array, floors: Array | None) -> NDArray[np.float64]:
+    """(2, B) both by one copy, and so one wait for a device."""
+    if floors is None:
+        found = to_host(gaps).astype(np.float64)
+        return np.stack([found, np.zeros_like(found)])
+    return to_host(array_namespace(gaps).stack([gaps, floors])).astype(np.float64)
+
+
+def looks(like: Array) -> int:
+    """Evaluations from one look at the gaps to the next, for arrays where `like` is."""
+    return 1 if is_numpy_array(like) else UNSEEN
+
+
 def minimize(state: State, stop: StopRule) -> Reached:
     """Take steps until every gap is at most the limit of `stop`, or does not get smaller any more."""
     space, start = state.space, state.x
@@ -177,11 +209,18 @@ def minimize(state: State, stop: StopRule) -> Reached:
     found: list[Array] = [start] * positions.size
     evaluations, since = np.zeros((2, positions.size), np.int64)
     best, is_done = np.full(positions.size, np.inf), np.zeros(positions.size, bool)
+    every = looks(start)
     for number in range(1, MOST_EVALUATIONS + 1):
+        stop.check()
+        state.prepare()
+        if number % every and number < MOST_EVALUATIONS:
+            state.step()
+            continue
         evaluations[positions[~is_done]] = number
-        gaps, floors = state.gaps()
+        gaps, floors = _on_host(*state.gaps())
+        state.saw(gaps, floors)
         is_better = gaps < PROGRESS * best
-        best, since = np.where(is_better, gaps, best), np.where(is_better, 0, since + 1)
+        best, since = np.where(is_better, gaps, best), np.where(is_better, 0, since + every)
         patience = np.where(gaps < NEAR_FLOOR * floors, PATIENCE_AT_FLOOR, PATIENCE)
         is_done = is_done | ~((gaps > stop.limit) & (since < patience))
         if stop.unwanted is not None:
@@ -198,6 +237,5 @@ def minimize(state: State, stop: StopRule) -> Reached:
                 break
             state.take(kept)
             positions, best, since, is_done = positions[kept], best[kept], since[kept], is_done[kept]
-        stop.check()
         state.step()
     return Reached(space.theta(array_namespace(start).stack(found)), evaluations)

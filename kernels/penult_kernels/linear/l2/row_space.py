@@ -15,16 +15,18 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, asarray_like, blocks
-from penult_kernels.few_heads import NO_COPY
+from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.linear.blocks.blocks import Block, union
 from penult_kernels.linear.blocks.scaling import tiles_of
+from penult_kernels.linear.elements import binary_step, gap, two_products
+from penult_kernels.linear.intercept import TINY_CURVATURE
 from penult_kernels.linear.problem import Intercept
-from penult_kernels.loss import hessian_vector_product, probabilities
 from penult_kernels.products import gram, n_threads, on_threads, product
 
-MOST_PANELS = 8
-"""Panels that a product is cut into at most; one that needs more is not cut."""
+LARGEST_CURVATURE = 0.25
+"""The second derivative of a mean loss in a bias is at most this."""
+EVEN = 4
+"""Vectors of a product are padded to a multiple: the BLAS takes longer for seven than for eight."""
 WORTH_LEAVING = 0.75
 """Solved problems are removed once at most this fraction remains: removal copies the bases of those that remain."""
 
@@ -103,37 +105,55 @@ class RowSpace:
             for first, end in pairwise(ends)
         ]
 
-    def probabilities(self, logits: Array) -> Array:
-        """(B, q, n) of logits (B, q, n)."""
+    def moved(self, logits: Array, change: Array, length: Array) -> tuple[Array, Array, Array]:
+        """Logits + length * change, and there the gradient s (p - t) of the mean loss and what `hessian` needs.
+
+        Logits and change (B, ..., q n), lengths (B, ..., 1). The last is s p (1 - p), or with several columns p.
+        """
         xp = array_namespace(logits)
-        return xp.permute_dims(probabilities(xp.permute_dims(logits, (0, 2, 1))), (0, 2, 1))
-
-    def residuals(self, p: Array) -> Array:
-        """s (p - t) (B, q, n): the gradient of the mean loss in the logits."""
-        return self.sample_weight[:, None, :] * (p - self.target)
-
-    def curvature(self, p: Array) -> Array:
-        """s p (1 - p) (B, q, n)."""
-        return self.sample_weight[:, None, :] * p * (1.0 - p)
+        n_columns = int(self.target.shape[1])
+        shape = (self.n_blocks,) + (1,) * (logits.ndim - 2)
+        weight = xp.reshape(self.sample_weight, (*shape, -1))
+        if n_columns == 1:
+            return binary_step(logits, change, length, weight, xp.reshape(self.target, (*shape, -1)))
+        there = logits + length * change
+        by_column = xp.reshape(there, (*there.shape[:-1], n_columns, -1))
+        shifted = xp.exp(by_column - xp.max(by_column, axis=-2, keepdims=True))
+        p = shifted / xp.sum(shifted, axis=-2, keepdims=True)
+        residual = weight[..., None, :] * (p - xp.reshape(self.target, (*shape, n_columns, -1)))
+        return there, xp.reshape(residual, there.shape), xp.reshape(p, there.shape)
 
     def gradient(self, residuals: Array, alpha: Array, bias: Array) -> tuple[Array, Array]:
-        """Coefficients (B, q, n) of the gradient in the weights, and the gradient in the biases (B, q)."""
+        """Coefficients (B, q n) of the gradient in the weights, and the gradient in the biases (B, q)."""
         xp = array_namespace(residuals)
-        of_bias = xp.sum(residuals, axis=2) * self.is_fitted[:, None] + self.bias_stiffness[:, None] * bias
-        return residuals + self.l2[:, None, None] * alpha, of_bias
+        by_column = xp.reshape(residuals, self.target.shape)
+        of_loss = xp.sum(by_column, axis=2)
+        (of_bias,) = two_products(of_loss, self.is_fitted[:, None], self.bias_stiffness[:, None], bias)
+        return residuals + self.l2[:, None] * alpha, of_bias
 
     def gaps(self, curvature: Array, of_weights: Array, of_bias: Array) -> Array:
         """|gradient|^2 / (2 l2) (B,), from the squared gradient in the weights (B,); a free bias by its curvature."""
         xp = array_namespace(curvature)
-        own = xp.sum(curvature, axis=(1, 2)) / curvature.shape[1]
-        stiffness = xp.where(self.bias_stiffness > 0, self.bias_stiffness, own + 1e-12)
-        return 0.5 * (of_weights / self.l2 + xp.sum(of_bias * of_bias, axis=1) / stiffness)
+        if self.target.shape[1] == 1:
+            own, norm = xp.sum(curvature, axis=1), of_bias[:, 0]
+        else:
+            p = xp.reshape(curvature, self.target.shape)
+            own = xp.mean(xp.sum(self.sample_weight[:, None, :] * p * (1.0 - p), axis=2), axis=1)
+            norm = xp.sqrt(xp.sum(of_bias * of_bias, axis=1))
+        return gap(of_weights, norm, own, self.l2, self.bias_stiffness)[0]
 
-    def hessian_vector_product(self, p: Array, curvature: Array, change: Array) -> Array:
-        """The Hessian of the mean loss in the logits times m changes (B, m, q, n)."""
-        if p.shape[1] == 1:
-            return curvature[:, None, :, :] * change
-        return self.sample_weight[:, None, None, :] * hessian_vector_product(p[:, None, :, :], change)
+    def hessian(self, curvature: Array, changes: Array) -> Array:
+        """The Hessian (B, m, m) of the mean loss in m changes of the logits (B, m, q n), by what `moved` gives."""
+        xp = array_namespace(curvature)
+        if self.target.shape[1] == 1:
+            # One array from both sides: NumPy computes half of such a product.
+            weighted = xp.sqrt(curvature)[:, None, :] * changes
+            return weighted @ xp.matrix_transpose(weighted)
+        p = xp.reshape(curvature, self.target.shape)[:, None, :, :]
+        by_column = xp.reshape(changes, (*changes.shape[:2], *self.target.shape[1:]))
+        weighted = self.sample_weight[:, None, None, :] * (p * by_column)
+        weighted = weighted - p * xp.sum(weighted, axis=2, keepdims=True)
+        return xp.reshape(weighted, changes.shape) @ xp.matrix_transpose(changes)
 
     def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Problems to keep: all sets with an active problem, and in each the positions active in any set; or all."""
@@ -163,20 +183,30 @@ class RowSpace:
         bias = xp.reshape(x[:, n_columns * n_used :], (-1,)) - weight @ self.rows.mean
         return xp.reshape(xp.concat([weight, bias[:, None]], axis=1), (x.shape[0], n_columns, -1))
 
+    def penalty(self, directions: int) -> Array:
+        """(B, q + directions) second derivative of the penalty in each bias and each normalised direction.
+
+        Any positive number for a bias that is not fitted; rounding is added for one that is not penalised, so that
+        Hessians stay invertible where all probabilities have saturated.
+        """
+        xp = array_namespace(self.l2)
+        of_bias = xp.where(self.is_fitted > 0, self.bias_stiffness, self.l2)
+        of_bias = of_bias + (xp.finfo(of_bias.dtype).eps * LARGEST_CURVATURE + TINY_CURVATURE)
+        n_columns = int(self.target.shape[1])
+        parts = [(of_bias, n_columns), (self.l2, directions)]
+        return xp.concat([xp.broadcast_to(one[:, None], (self.n_blocks, n)) for one, n in parts], axis=1)
+
     def product(self, vectors: Array) -> Array:
-        """Each vector (B, q, n) times its set's Gram matrix, in panels small enough for the BLAS not to copy."""
+        """Each vector (B, q n) times its set's Gram matrix."""
         xp = array_namespace(vectors)
-        n_sets, n_used, _ = self.gram.shape
-        columns = xp.permute_dims(xp.reshape(vectors, (n_sets, -1, n_used)), (0, 2, 1))
-        # Copied to contiguous memory: the BLAS is several times slower with the strides of a transpose.
-        columns = xp.reshape(xp.reshape(columns, (-1,)), columns.shape)
-        n_panels = -(-n_used * n_used * int(columns.shape[2]) // NO_COPY)
-        if n_panels > MOST_PANELS or not is_numpy_array(vectors):
-            n_panels = 1
-        height = -(-int(n_used) // n_panels)
-        panels = [self.gram[:, rows, :] @ columns for rows in blocks(int(n_used), height)]
-        product = panels[0] if n_panels == 1 else xp.concat(panels, axis=1)
-        return xp.reshape(xp.permute_dims(product, (0, 2, 1)), vectors.shape)
+        n_sets, n_used, _ = (int(size) for size in self.gram.shape)
+        stacked = xp.reshape(vectors, (n_sets, -1, n_used))
+        number = int(stacked.shape[1])
+        missing = -number % EVEN if number > 1 and is_numpy_array(vectors) else 0
+        if missing:
+            stacked = xp.concat([stacked, xp.zeros_like(stacked[:, :missing, :])], axis=1)
+        # From the left: what lies in rows needs no copy. Gram matrices are symmetric.
+        return xp.reshape((stacked @ self.gram)[:, :number, :], vectors.shape)
 
 
 def make_row_space(features: Array, members: Sequence[Sequence[Block]], *, is_float32: bool) -> RowSpace:

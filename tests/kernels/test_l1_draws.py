@@ -242,3 +242,13 @@ def test_passes_are_products_of_scaled_rows(rng, monkeypatch, is_whole, float32)
     np.testing.assert_allclose(sweeps.logits(which, head[None, :], float32=float32)[0], z @ head, atol=close)
     found = sweeps.gradients(which, [residual], float32=float32)[0]
     np.testing.assert_allclose(found, residual @ z, atol=100 * close)
+
+
+def test_few_steps_where_classes_are_nearly_separable(rng, solved_so):
+    """The objective is a twentieth of a head of zeros': a first head has to be as near to the optimum as that."""
+    x = rng.standard_normal((N, D))
+    y = (rng.random(N) < 1 / (1 + np.exp(-40 * x[:, 0] + 20 * x[:, 3]))).astype(np.int64)
+    found = solve(x, y, 2, draws(rng, Problem(l1=1e-4), 5), tolerance=1e-6)
+    assert all(one.certificate.converged and one.certificate.objective < 0.05 for one in found)
+    assert max(one.certificate.iterations for one in found) <= 12
+    assert solved_so == [5]

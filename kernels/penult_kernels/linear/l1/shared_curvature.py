@@ -47,7 +47,7 @@ VECTORS = 80
 MATRICES = 2
 """Matrices of a family's model."""
 START_GAP = 0.05
-"""Gap in nats at which the first head is good enough."""
+"""Gap in nats at which the first head is good enough, if it is small beside the objective."""
 CURVATURE_TALL = 256
 """Rows for each entry that a shared Hessian is made of at most."""
 RELATIVE_RIDGE = 1e-6
@@ -153,7 +153,9 @@ def _begun(
     states: dict[int, DrawState] = {}
     # Few enough at a time that their copies of columns fit in memory.
     most = max(1, budget.DEFAULT.own_columns_bytes // (8 * FEWEST_SLOTS * max(part.n_used for part in parts)))
-    starts = [start for some in tiles(len(parts), most) for start in active_set(features, parts[some], rule)]
+    starts = [
+        start for some in tiles(len(parts), most) for start in active_set(features, parts[some], rule, least=stop.limit)
+    ]
     for family, start in zip(alike, starts, strict=True):
         stop.check()
         head = start.theta[0]

@@ -35,9 +35,9 @@ TALL = 8
 """Rows for each entry from which draws count as alike in their curvature."""
 PART = 8
 """The first head is that of each this many-th row of the first draw."""
-PART_TALL = 128
-"""Rows for each entry that this part has at least."""
-LEAST_GAIN = 1.25
+PART_TALL = 64
+"""Rows for each entry that this part has at least; twice as many where several draws begin there."""
+LEAST_GAIN = 2
 """Rows of all draws of a family at least, as a multiple of those of that part."""
 ARRAYS_OF_ROWS = 8
 """Arrays with a number for each row of a block that exist at a time."""
@@ -61,7 +61,7 @@ def families(members: Sequence[Block]) -> list[list[int]]:
 def are_alike(family: Sequence[Block], n_features: int) -> bool:
     """Whether a family's draws are so tall that they share a curvature, and the first head is a part of the work."""
     rows = sum(block.n_used for block in family)
-    return rows >= TALL * (n_features + 1) * len(family) and LEAST_GAIN * _part_size(family[0], n_features) <= rows
+    return rows >= TALL * (n_features + 1) * len(family) and LEAST_GAIN * _part_size(family, n_features) <= rows
 
 
 def bytes_of(block: Block, n_features: int, *, is_first: bool) -> int:
@@ -132,7 +132,8 @@ def _begun(
 ) -> tuple[list[tuple[Family, list[int]]], list[DrawState]]:
     """Families with the places of their blocks, and all states: at the optimum of a part of a family's first draw."""
     alike = families(members)
-    parts = [_part(block, _part_size(block, int(features.shape[1]))) for block in (members[one[0]] for one in alike)]
+    drawn = [[members[index] for index in indices] for indices in alike]
+    parts = [_part(own[0], _part_size(own, int(features.shape[1]))) for own in drawn]
     rule = StopRule(limit=START_GAP, max_iterations=stop.max_iterations, check=stop.check)
     found: list[tuple[Family, list[int]]] = []
     states: dict[int, DrawState] = {}
@@ -141,18 +142,19 @@ def _begun(
     starts = [
         start for some in tiles(len(parts), most) for start in active_set(features, parts[some], rule, least=stop.limit)
     ]
-    for indices, start in zip(alike, starts, strict=True):
+    for indices, own, start in zip(alike, drawn, starts, strict=True):
         stop.check()
-        head, own = start.theta[0], [members[index] for index in indices]
-        begun = [draw_state(block, head) for block in own]
-        states.update(zip(indices, begun, strict=True))
-        found.append((Family(features, own, begun, head), indices))
+        head = start.theta[0]
+        fresh = [draw_state(block, head) for block in own]
+        states.update(zip(indices, fresh, strict=True))
+        found.append((Family(features, own, fresh, head), indices))
     return found, [states[index] for index in range(len(members))]
 
 
-def _part_size(block: Block, n_features: int) -> int:
-    """Rows of the part of a draw that gives the first head."""
-    return min(block.n_used, max(block.n_used // PART, PART_TALL * (n_features + 1)))
+def _part_size(family: Sequence[Block], n_features: int) -> int:
+    """Rows of the part of the first draw that gives the first head."""
+    n_used, tall = family[0].n_used, PART_TALL if len(family) == 1 else 2 * PART_TALL
+    return min(n_used, max(n_used // PART, tall * (n_features + 1)))
 
 
 def _part(block: Block, size: int) -> Block:

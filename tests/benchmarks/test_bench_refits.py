@@ -15,7 +15,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from turns import seconds_in_turns
+from turns import processor_seconds_in_turns, seconds_in_turns
 from worker_threads import as_the_worker_computes
 from workloads import CS, balanced, correlated, footwear
 
@@ -103,10 +103,13 @@ def _l1(like: Problem, rows, l1: float, standardize) -> Problem:
 
 @pytest.mark.parametrize("kind", ["like real ones", "noise"])
 def test_draws_of_many_rows_beside_liblinear(at_full_size: bool, set_budget, kind: str) -> None:
-    """Twenty balanced draws of a table with many more rows than columns; liblinear's time is of two of them."""
+    """Twenty balanced draws of a table with many more rows than columns; liblinear's time is of one of them.
+
+    Processor time of one thread on both sides, so that a busy machine changes little: half a minute in full.
+    """
     if not at_full_size:
         set_budget(columns_bytes=0)
-    n, d = (100_000, 256) if at_full_size else (12_000, 6)
+    n, d = (60_000, 256) if at_full_size else (12_000, 6)
     rng = np.random.default_rng(0)
     g = rng.choice(4, size=n, p=[0.45, 0.05, 0.05, 0.45])
     y, features = g // 2, rng.standard_normal((n, d), dtype=np.float32)
@@ -122,23 +125,25 @@ def test_draws_of_many_rows_beside_liblinear(at_full_size: bool, set_budget, kin
     ours: list[Fit] = []
 
     def reference() -> None:
-        theirs[:] = [liblinear(z[rows], y[rows], c) for rows in draws[:2]]
+        theirs[:] = [liblinear(z[rows], y[rows], c) for rows in draws[:1]]
 
     def together() -> None:
         problems = [_l1(convention, rows, 1 / (c * rows.size), Standardize.NONE) for rows in draws]
         ours[:] = solve(z, y, 2, problems, tolerance=1e-6)
 
-    two, batched = map(median, seconds_in_turns(reference, together, rounds=5 if at_full_size else 1))
+    with threadpool_limits(1):
+        turns = processor_seconds_in_turns(reference, together, rounds=3 if at_full_size else 1)
+    lone, batched = map(median, turns)
     for one, fit, rows in zip(theirs, ours, draws, strict=False):
         found = binary_objective(one.coef_[0], one.intercept_[0], z[rows], y[rows], l1=1 / (c * rows.size))
         assert fit.certificate.objective <= found + 1e-9
     print(
-        f"\n20 L1 draws of {draws[0].size} of {n} x {d} rows {kind}: liblinear {10 * two:.1f} s (of two draws), "
-        f"together {batched:.1f} s: {10 * two / batched:.1f} x; {max(one.certificate.iterations for one in ours)} "
+        f"\n20 L1 draws of {draws[0].size} of {n} x {d} rows {kind}: liblinear {20 * lone:.1f} s (of one draw), "
+        f"together {batched:.1f} s: {20 * lone / batched:.1f} x; {max(one.certificate.iterations for one in ours)} "
         "steps at most, two passes each for all draws; no objective higher"
     )
     if at_full_size:
-        assert 10 * two / batched >= 3
+        assert 20 * lone / batched >= 3
 
 
 def test_l2_refits_beside_lbfgs(at_full_size: bool) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from penult_kernels import products
+from penult_kernels.linear.l1 import active_set, solver
+from penult_kernels.linear.l1 import family as family_module
 from penult_kernels.linear.l1 import shared_curvature as shared_module
-from penult_kernels.linear.l1 import solver
 from penult_kernels.linear.l1.sweeps import Sweeps
 from penult_kernels.linear.problem import Head, Intercept, Link, Problem, Standardize
 from penult_kernels.linear.solve import solve
@@ -110,8 +111,8 @@ def test_weights_offsets_soft_targets_and_a_path(rng, monkeypatch, solved_so):
 
 def test_few_steps_and_one_hessian_for_all_draws(rng, monkeypatch, solved_so):
     grams: list[int] = []
-    original = shared_module.gram
-    monkeypatch.setattr(shared_module, "gram", lambda rows: grams.append(rows.shape[1]) or original(rows))
+    original = family_module.gram
+    monkeypatch.setattr(family_module, "gram", lambda rows: grams.append(rows.shape[1]) or original(rows))
     features, y = rows_of(rng, "correlated")
     found = solve(features, y, 2, draws(rng, Problem(l1=0.003), 20), tolerance=1e-6)
     assert sum(grams) <= N
@@ -212,13 +213,13 @@ def test_a_family_is_sampled_by_its_weights(rng):
     mass = rng.random(count) ** 4
     mass[rng.random(count) < 0.3] = 0.0
     family = [SimpleNamespace(rows=None, sample_weight=lambda: mass / mass.sum())]
-    rows, weight = shared_module._sampled(family, count, size)
+    rows, weight = family_module._sampled(family, count, size)
     assert weight.sum() == pytest.approx(1)
     assert len(rows) <= size
     assert (mass[rows] > 0).all()
     z = rng.random(count)
     assert weight @ z[rows] == pytest.approx(mass @ z / mass.sum(), abs=0.05)
-    rows, weight = shared_module._sampled(family, count, count)
+    rows, weight = family_module._sampled(family, count, count)
     np.testing.assert_allclose(weight, mass[mass > 0] / mass.sum())
 
 
@@ -242,3 +243,22 @@ def test_passes_are_products_of_scaled_rows(rng, monkeypatch, is_whole, float32)
     np.testing.assert_allclose(sweeps.logits(which, head[None, :], float32=float32)[0], z @ head, atol=close)
     found = sweeps.gradients(which, [residual], float32=float32)[0]
     np.testing.assert_allclose(found, residual @ z, atol=100 * close)
+
+
+def test_few_steps_where_classes_are_nearly_separable(rng, monkeypatch, solved_so):
+    """The objective is a twentieth of that of zeros: a first head has to be as near to the optimum as that."""
+    x = rng.standard_normal((N, D))
+    y = (rng.random(N) < 1 / (1 + np.exp(-40 * x[:, 0] + 20 * x[:, 3]))).astype(np.int64)
+    problems = draws(rng, Problem(l1=1e-4), 5)
+    found = solve(x, y, 2, problems, tolerance=1e-6)
+    assert all(one.certificate.converged and one.certificate.objective < 0.05 for one in found)
+    assert solved_so == [5]
+    steps = [one.certificate.iterations for one in found]
+    # As it was: a first head that is only near enough for classes that overlap, and a Hessian for good.
+    monkeypatch.setattr(active_set, "ROUGH", 1e9)
+    monkeypatch.setattr(family_module, "LOOKED_AT", 1000)
+    before = [one.certificate.iterations for one in solve(x, y, 2, problems, tolerance=1e-6)]
+    assert sum(steps) <= 0.8 * sum(before), (steps, before)
+    monkeypatch.setattr(family_module, "LOOKED_AT", 3)
+    made_anew = [one.certificate.iterations for one in solve(x, y, 2, problems, tolerance=1e-6)]
+    assert sum(made_anew) <= 0.8 * sum(before), (made_anew, before)

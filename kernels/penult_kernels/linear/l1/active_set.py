@@ -55,16 +55,22 @@ PATIENCE = 8
 """Steps in which the gap of a block must shrink by the factor `SHRINKING`; else the block has stalled."""
 SHRINKING = 0.9
 """Factor by which the gap must shrink in `PATIENCE` steps."""
+ROUGH = 0.125
+"""Gap of a first head as a fraction of its objective."""
 LARGE = 2**22
 """Rows times entries of a block from which the systems of a step are spread over threads."""
 SMALLEST_P = 1e-12
 """Probabilities keep this distance from 0 and from 1."""
 
 
-def active_set(features: NDArray[np.floating], members: Sequence[Block], stop: StopRule) -> list[BlockFit]:
+def active_set(
+    features: NDArray[np.floating], members: Sequence[Block], stop: StopRule, *, least: float | None = None
+) -> list[BlockFit]:
     """The best head found of every binary block with an l1, whatever rows and scaling it has.
 
-    A block that has not converged may have stalled well before stop.max_iterations. Its gap is the duality gap.
+    A block that has not converged may have stalled well before stop.max_iterations. Its gap is the duality gap. With
+    `least` it must also be at most a fraction, ROUGH, of the objective, or `least`: a head is then near the optimum
+    where this is small, too.
     """
     state = _State(features, members)
     active = np.arange(len(members))
@@ -74,7 +80,7 @@ def active_set(features: NDArray[np.floating], members: Sequence[Block], stop: S
         state.certify(active)
         state.to_float64(active[state.gap[active] <= max(stop.limit, FLOAT32_UNTIL)])
         gaps.append(state.gap)
-        leaves = (state.gap <= stop.limit) & state.is_float64() | _stalled(gaps)
+        leaves = (state.gap <= state.limits(stop.limit, least)) & state.is_float64() | _stalled(gaps)
         leaves = leaves if stop.unwanted is None else leaves | stop.unwanted()
         active = active[~leaves[active]]
         stop.left(_without(len(members), active))
@@ -134,6 +140,10 @@ class _State:
     def gap(self) -> Floats:
         """(B,)."""
         return np.maximum(self.objective - self.dual, 0.0)
+
+    def limits(self, limit: float, least: float | None) -> Floats:
+        """(B,) gaps at which blocks are done."""
+        return np.full(self.objective.size, limit) if least is None else np.clip(ROUGH * self.objective, least, limit)
 
     def is_float64(self) -> NDArray[np.bool_]:
         """(B,) whether the columns of a block are float64 already."""

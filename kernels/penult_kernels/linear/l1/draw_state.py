@@ -35,6 +35,8 @@ Floats = NDArray[np.float64]
 
 RENEWED = 1e-5
 """Factor by which the gap falls from one evaluation in float64 to the next; at first it is taken as one nat."""
+ROUNDING = 1e-5
+"""Nats that float32 may have hidden: an evaluation in float64 replaces the best one of float32 if it is no worse."""
 PATIENCE = 6
 """Steps in which the gap must shrink by the factor `SHRINKING`: else float32 ends, and after float64 the solve."""
 SHRINKING = 0.5
@@ -134,13 +136,15 @@ class DrawState:
         self.passes += 2
         change = (found.u - self.best.u, found.gradient - self.best.gradient)
         self.lesson = None if is_first else Lesson(*change, self.corrections)
-        begins_again = self.is_exact and not self.is_certified
+        rounding = max(self.gap, ROUNDING) if math.isfinite(self.gap) else math.inf
+        begins_again = self.is_exact and not self.is_certified and found.objective <= self.best.objective + rounding
         self.dual = dual if begins_again else max(self.dual, dual)
         if begins_again or found.objective < self.best.objective:
             self.best = found
-        if self.is_exact:
+        if begins_again or self.is_certified:
+            self.is_certified = self.is_exact
+        if self.is_certified:
             self.renewed = self.gap
-        self.is_certified = self.is_exact
         self.gaps.append(self.gap)
 
     def is_done(self, limit: float) -> bool:
@@ -150,7 +154,7 @@ class DrawState:
             return True
         if stalls:
             self.stays_exact, self.gaps = True, []
-        before = self.gaps[-2] if len(self.gaps) > 1 else math.inf
+        before = self.gaps[-2] if len(self.gaps) > 1 else self.gap
         expected = self.gap * min(1.0, self.gap / max(before, SMALLEST))
         self.is_exact = self.stays_exact or expected <= limit or self.gap <= RENEWED * self.renewed
         return False

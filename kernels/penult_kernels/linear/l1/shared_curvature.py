@@ -4,8 +4,8 @@ Where rows are many times the columns, draws of one problem (a family) have near
 of all their rows or many of them, at the optimum of a part of the first draw. A step then takes two passes over the
 rows, which all blocks share, for exact logits and gradients (`l1.draw_state`); each block corrects the shared Hessian
 by what its steps show and minimises the model that results with its penalty (`l1.shared_model`). So its steps converge
-faster than linearly, although no Hessian is its own. Products are float32, of differences; certificates are of float64
-products.
+faster than linearly, although no Hessian is its own; where they do not, it is made anew (`l1.family`). Products are
+float32, of differences; certificates are of float64 products.
 
 Shapes: B blocks, n rows of a block, E = D + 1 entries.
 """
@@ -24,10 +24,9 @@ from penult_kernels.linear.control import StopRule
 from penult_kernels.linear.l1.active_set import active_set
 from penult_kernels.linear.l1.columns import FEWEST_SLOTS
 from penult_kernels.linear.l1.draw_state import DrawState, draw_state
-from penult_kernels.linear.l1.shared_model import SharedModel
+from penult_kernels.linear.l1.family import Family
 from penult_kernels.linear.l1.sweeps import Sweeps
-from penult_kernels.loss import probabilities
-from penult_kernels.products import gram, on_threads
+from penult_kernels.products import on_threads
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -37,7 +36,7 @@ TALL = 8
 PART = 8
 """The first head is that of each this many-th row of the first draw."""
 PART_TALL = 64
-"""Rows for each entry that this part has at least."""
+"""Rows for each entry that this part has at least; twice as many where several draws begin there."""
 LEAST_GAIN = 2
 """Rows of all draws of a family at least, as a multiple of those of that part."""
 ARRAYS_OF_ROWS = 8
@@ -47,11 +46,7 @@ VECTORS = 80
 MATRICES = 2
 """Matrices of a family's model."""
 START_GAP = 0.05
-"""Gap in nats at which the first head is good enough."""
-CURVATURE_TALL = 256
-"""Rows for each entry that a shared Hessian is made of at most."""
-RELATIVE_RIDGE = 1e-6
-"""Ridge as a fraction of the mean diagonal of the shared Hessian, whose products are float32."""
+"""Gap in nats at which the first head is good enough, if it is small beside the objective."""
 
 
 def families(members: Sequence[Block]) -> list[list[int]]:
@@ -66,7 +61,7 @@ def families(members: Sequence[Block]) -> list[list[int]]:
 def are_alike(family: Sequence[Block], n_features: int) -> bool:
     """Whether a family's draws are so tall that they share a curvature, and the first head is a part of the work."""
     rows = sum(block.n_used for block in family)
-    return rows >= TALL * (n_features + 1) * len(family) and LEAST_GAIN * _part_size(family[0], n_features) <= rows
+    return rows >= TALL * (n_features + 1) * len(family) and LEAST_GAIN * _part_size(family, n_features) <= rows
 
 
 def bytes_of(block: Block, n_features: int, *, is_first: bool) -> int:
@@ -81,7 +76,7 @@ def shared_curvature(features: NDArray[np.floating], members: Sequence[Block], s
     A block that has not converged may have stalled well before stop.max_iterations. Its gap is the duality gap.
     """
     sweeps = Sweeps(features, members)
-    models, states = _begun(features, members, stop)
+    alike, states = _begun(features, members, stop)
     active = np.arange(len(members))
     for rounds in range(stop.max_iterations + 1):
         stop.check()
@@ -93,8 +88,9 @@ def shared_curvature(features: NDArray[np.floating], members: Sequence[Block], s
         stop.left(~goes_on)
         if not active.size or rounds == stop.max_iterations:
             break
-        for model, family in models:
-            _step(model, [states[index] for index in family if goes_on[index]])
+        for family, indices in alike:
+            if going := [states[index] for index in indices if goes_on[index]]:
+                family.step(going, stop.limit)
     return _certified(sweeps, states, active, stop)
 
 
@@ -105,17 +101,6 @@ def _certified(sweeps: Sweeps, states: Sequence[DrawState], unsolved: Positions,
     if unsolved.size:
         _evaluate(sweeps, states, unsolved)
     return [state.fit(stop.limit) for state in states]
-
-
-def _step(model: SharedModel, states: Sequence[DrawState]) -> None:
-    """Teach the models of a family what its last evaluations have shown, and go on to their minima."""
-    model.learn([state.lesson for state in states if state.lesson is not None])
-    asked = [(state, own) for state in states if (own := state.asked()) is not None]
-    heads = iter(model.minimize([own for _, own in asked]) if asked else [])
-    moving = {id(state) for state, _ in asked}
-    for state in states:
-        # Where no entry may move, zero is the optimum, which float64 is still to certify.
-        state.step(next(heads) if id(state) in moving else state.best.u.copy())
 
 
 def _evaluate(sweeps: Sweeps, states: Sequence[DrawState], active: Positions) -> None:
@@ -144,29 +129,32 @@ def _take(pair: tuple[DrawState, Floats]) -> None:
 
 def _begun(
     features: NDArray[np.floating], members: Sequence[Block], stop: StopRule
-) -> tuple[list[tuple[SharedModel, list[int]]], list[DrawState]]:
-    """Every family with its model, and all states: at the optimum of a part of the family's first draw."""
+) -> tuple[list[tuple[Family, list[int]]], list[DrawState]]:
+    """Families with the places of their blocks, and all states: at the optimum of a part of a family's first draw."""
     alike = families(members)
-    parts = [_part(block, _part_size(block, int(features.shape[1]))) for block in (members[one[0]] for one in alike)]
+    drawn = [[members[index] for index in indices] for indices in alike]
+    parts = [_part(own[0], _part_size(own, int(features.shape[1]))) for own in drawn]
     rule = StopRule(limit=START_GAP, max_iterations=stop.max_iterations, check=stop.check)
-    models: list[tuple[SharedModel, list[int]]] = []
+    found: list[tuple[Family, list[int]]] = []
     states: dict[int, DrawState] = {}
     # Few enough at a time that their copies of columns fit in memory.
     most = max(1, budget.DEFAULT.own_columns_bytes // (8 * FEWEST_SLOTS * max(part.n_used for part in parts)))
-    starts = [start for some in tiles(len(parts), most) for start in active_set(features, parts[some], rule)]
-    for family, start in zip(alike, starts, strict=True):
+    starts = [
+        start for some in tiles(len(parts), most) for start in active_set(features, parts[some], rule, least=stop.limit)
+    ]
+    for indices, own, start in zip(alike, drawn, starts, strict=True):
         stop.check()
         head = start.theta[0]
-        hessian = _hessian(features, [members[index] for index in family], head)
-        states |= {index: draw_state(members[index], head) for index in family}
-        penalty = states[family[0]].penalty
-        models.append((SharedModel(hessian, penalty.l1[0], penalty.l2[0], head), family))
-    return models, [states[index] for index in range(len(members))]
+        fresh = [draw_state(block, head) for block in own]
+        states.update(zip(indices, fresh, strict=True))
+        found.append((Family(features, own, fresh, head), indices))
+    return found, [states[index] for index in range(len(members))]
 
 
-def _part_size(block: Block, n_features: int) -> int:
-    """Rows of the part of a draw that gives the first head."""
-    return min(block.n_used, max(block.n_used // PART, PART_TALL * (n_features + 1)))
+def _part_size(family: Sequence[Block], n_features: int) -> int:
+    """Rows of the part of the first draw that gives the first head."""
+    n_used, tall = family[0].n_used, PART_TALL if len(family) == 1 else 2 * PART_TALL
+    return min(n_used, max(n_used // PART, tall * (n_features + 1)))
 
 
 def _part(block: Block, size: int) -> Block:
@@ -174,33 +162,3 @@ def _part(block: Block, size: int) -> Block:
     counting = np.arange(block.n_used) if block.weight is None else np.flatnonzero(block.weight)
     kept = counting[np.arange(size) * counting.size // size]
     return replace(block, rows=block.used()[kept], weight=None if block.weight is None else block.weight[kept])
-
-
-def _hessian(features: NDArray[np.floating], family: Sequence[Block], head: Floats) -> Floats:
-    """(E, E) mean Hessian of the losses of a family at a head, by float32 products."""
-    n_entries, first = head.size, family[0]
-    rows, weight = _sampled(family, features.shape[0], CURVATURE_TALL * n_entries)
-    offset = np.zeros(rows.size) if first.full_offset is None else first.full_offset[rows, 0]
-    mean, inverse = first.scaling.mean.astype(np.float32), (1 / first.scaling.scale).astype(np.float32)
-    total = np.zeros((n_entries, n_entries))
-    for tile in tiles(rows.size, n_entries):
-        z = np.ones((rows[tile].size, n_entries), np.float32)
-        np.multiply(np.take(features, rows[tile], axis=0) - mean, inverse, out=z[:, :-1], casting="same_kind")
-        p = probabilities((z @ head.astype(np.float32) + offset[tile])[None, :, None])[0, :, 0]
-        z *= np.sqrt(weight[tile] * p * (1.0 - p)).astype(np.float32)[:, None]
-        total += gram(z.T)
-    total.flat[:: n_entries + 1] += RELATIVE_RIDGE * np.trace(total) / n_entries
-    return total
-
-
-def _sampled(family: Sequence[Block], n_rows: int, size: int) -> tuple[Positions, Floats]:
-    """Rows and their mean weights in a family; of more than `size` rows, as many, drawn as often as they weigh."""
-    mass = np.zeros(n_rows)
-    for block in family:
-        mass[slice(None) if block.rows is None else block.rows] += block.sample_weight() / len(family)
-    rows = np.flatnonzero(mass)
-    if rows.size <= size:
-        return rows, mass[rows]
-    wanted = (np.arange(size) + 0.5) / size
-    at, times = np.unique(np.searchsorted(np.cumsum(mass[rows]), wanted), return_counts=True)
-    return rows[np.minimum(at, rows.size - 1)], times / size

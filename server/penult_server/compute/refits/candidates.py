@@ -208,18 +208,26 @@ def _solve(request: pb.RefitRequest, tasks: Sequence[Task]) -> Rounds[list[Fit]]
 
 
 def _in_spaces(tasks: Sequence[Task], work: Callable[[Sequence[Task], Array | None], Work]) -> Rounds[list[Any]]:
-    """Heads on all features of the tasks, in order: one piece of work for each subspace, and one for those without."""
-    spaces: dict[int, list[int]] = {}
+    """Heads on all features of the tasks, in order: one round of work for those without a subspace and for each one.
+
+    Subspaces of the same directions follow each other, so that the features in only one set of directions exist.
+    """
+    spaces: dict[int, dict[int, list[int]]] = {}
     for place, task in enumerate(tasks):
-        spaces.setdefault(id(task.subspace), []).append(place)
-    members = [(tasks[places[0]].subspace, places) for places in spaces.values()]
-    results = yield [
-        work([tasks[place] for place in places], None if subspace is None else subspace.features)
-        for subspace, places in members
-    ]
+        leading = None if task.subspace is None else task.subspace.leading
+        spaces.setdefault(id(leading), {}).setdefault(id(task.subspace), []).append(place)
     found: dict[int, Any] = {}
-    for (subspace, places), fits in zip(members, results, strict=True):
-        found.update(zip(places, fits if subspace is None else map(subspace.raised, fits), strict=True))
+    for alike in spaces.values():
+        features: Array | None = None
+        for places in alike.values():
+            own, subspace = [tasks[place] for place in places], tasks[places[0]].subspace
+            if subspace is None:
+                (fits,) = yield [work(own, None)]
+            else:
+                features = subspace.leading.features() if features is None else features
+                (fits,) = yield [work(own, subspace.part_of(features))]
+                fits = [subspace.raised(fit) for fit in fits]
+            found.update(zip(places, fits, strict=True))
     return [found[place] for place in range(len(tasks))]
 
 

@@ -14,7 +14,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, blocks, to_host
+from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 from penult_kernels.linear.problem import Head, Problem
 from penult_kernels.metrics.head_scores import logits_of_heads
 from penult_kernels.products import product
@@ -25,17 +25,49 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Subspace:
-    """Directions V and the features in them."""
+class Leading:
+    """The leading directions of some rows."""
 
     vectors: Floats
+    """(D, K) on the host, the first with the largest eigenvalue."""
+    rows: Array
+    """(N, D) all rows, on the device."""
+
+    def features(self) -> Array:
+        """(N, K) float64 V^T z of all rows, on the device, made anew: those of several are not in memory at once."""
+        xp, vectors = array_namespace(self.rows), asarray_like(self.vectors, self.rows)
+        n_rows, n_features = (int(length) for length in self.rows.shape)
+        found = xp.empty((n_rows, int(vectors.shape[1])), dtype=xp.float64, device=self.rows.device)
+        for tile in blocks(n_rows, budget.DEFAULT.rows_of_pass(n_features)):
+            found[tile, :] = product(xp.astype(self.rows[tile, :], xp.float64), vectors)
+        return found
+
+    def first(self, k: int, center: Head | None, offset: Floats | None) -> "Subspace":
+        """The first k. Raises ValueError where there are fewer."""
+        n_features = len(self.vectors)
+        if k > n_features:
+            raise ValueError(f"subspace must be at most {n_features}, the features of the set; got {k}")
+        return Subspace(leading=self, vectors=self.vectors[:, :k], center=center, offset=offset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subspace:
+    """Some of the leading directions V."""
+
+    leading: Leading
+    vectors: Floats
     """(D, k) orthonormal, on the host."""
-    features: Array
-    """(N, k) float64 V^T z, on the device."""
     center: Head | None
     """On the host; zero when None."""
     offset: Floats | None
     """(N, C) logits of the center."""
+
+    def part_of(self, features: Array) -> Array:
+        """(N, k) of the features in all directions: a copy of fewer, as rows of the solver are contiguous."""
+        k = self.vectors.shape[1]
+        if k == int(features.shape[1]):
+            return features
+        return array_namespace(features).asarray(features[:, :k], copy=True)
 
     def lowered(self, problem: Problem) -> Problem:
         """The problem over A of one over W: the center is in the offset, and a start at it is zero."""
@@ -52,40 +84,10 @@ class Subspace:
         return replace(fit, weight=weight, bias=bias)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Leading:
-    """The leading directions of some rows, and all rows in them."""
-
-    vectors: Floats
-    """(D, K), the first with the largest eigenvalue."""
-    features: Array
-    """(N, K) float64 on the device."""
-
-    def first(self, k: int, center: Head | None, offset: Floats | None) -> Subspace:
-        """The first k. Raises ValueError where there are fewer."""
-        n_features = len(self.vectors)
-        if k > n_features:
-            raise ValueError(f"subspace must be at most {n_features}, the features of the set; got {k}")
-        xp = array_namespace(self.features)
-        # A copy of fewer: rows of the solver are contiguous.
-        own = self.features if k == int(self.features.shape[1]) else xp.asarray(self.features[:, :k], copy=True)
-        return Subspace(
-            vectors=self.vectors[:, :k],
-            features=own,
-            center=center,
-            offset=offset,
-        )
-
-
 def leading(features: Array, weight: Floats, most: int) -> Leading:
     """The `most` leading directions, or all there are, of rows weighted by `weight` (N,)."""
     spectrum = weighted_spectrum(features, weight, top_k=min(most, int(features.shape[1])), vectors=True)
-    vectors = cast("Array", spectrum.vectors)
-    xp = array_namespace(features)
-    found = xp.empty((int(features.shape[0]), int(vectors.shape[1])), dtype=xp.float64, device=features.device)
-    for tile in blocks(int(features.shape[0]), budget.DEFAULT.rows_of_pass(int(features.shape[1]))):
-        found[tile, :] = product(xp.astype(features[tile, :], xp.float64), vectors)
-    return Leading(vectors=to_host(vectors), features=found)
+    return Leading(vectors=to_host(cast("Array", spectrum.vectors)), rows=features)
 
 
 def center_logits(features: Array, center: Head | None) -> Floats | None:

@@ -1,8 +1,9 @@
 """Matched ratio, interval and p-value of every comparison of a query: by one pass over all rows, or by replicates.
 
 Replicates draw from the residuals of a pair, float32 in memory; its rows are read twice for them, from the store where
-the set is not in memory. A pair whose residuals do not fit into what the server keeps for features has no inference if
-the rows had to decide, for the other pairs have; it is refused where replicates were asked for.
+the set is not in memory. A set in memory makes way for residuals that are nearly as large. A pair whose residuals do
+not fit into what the server keeps for features has no inference if the rows had to decide, for the other pairs have; it
+is refused where replicates were asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,6 +31,10 @@ from penult_server.errors import ServiceError
 
 MOST_PAIRS = 45
 """Comparisons that are inferred in one query at most: those of 10 classes."""
+PLACE_OF_SET = 0.5
+"""Share of a set's bytes from which on the residuals of a pair take its place in memory."""
+SMALL_SET = 64 * 2**20
+"""Bytes of a set up to which it stays there all the same."""
 ADVICE = "ask for replicates=0, or look at fewer rows (rows=...)"
 
 
@@ -69,6 +74,8 @@ def inferences(
 
     for place, position in enumerate(rest):
         pair = pairs[position]
+        if _take_the_place(parts, pair):
+            parts.release()
         found[position] = infer_imbalance(
             parts.row_source(pair.minority),
             parts.row_source(pair.majority),
@@ -81,6 +88,17 @@ def inferences(
             report=of_pair(place),
         )
     return [found.get(position, NOT_DEFINED) for position in range(len(pairs))]
+
+
+def _take_the_place(parts: Parts, pair: Pair) -> bool:
+    """Whether residuals are so large that a set in memory makes way for them, to be read again by whom needs it.
+
+    Replicates of that many rows take minutes, where reading the rows takes a second.
+    """
+    manifest = parts.manifest
+    of_set = manifest.n_examples * manifest.n_features * np.dtype(manifest.dtype).itemsize
+    residuals = pair_rows(pair) * manifest.n_features * RESIDUAL_BYTES
+    return of_set > SMALL_SET and residuals > PLACE_OF_SET * of_set
 
 
 def residuals_fit(parts: Parts, pair: Pair) -> bool:

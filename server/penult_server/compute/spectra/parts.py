@@ -164,6 +164,11 @@ class Parts:
         """Features (n, D) of one part, or of all parts, on the device; none are gathered yet."""
         return ArrayRows(self._in_memory().features, self.places(index))
 
+    def release(self) -> None:
+        """Let the set in memory go: whoever needs it next reads it again."""
+        self._resident = None
+        self._resources.residents.drop(self.manifest.digest)
+
     def row_source(self, index: int) -> RowSource:
         """The same rows for few passes over them: from memory where the set is there, else from the store."""
         if self._resident is not None or self._resources.residents.has(self.manifest.digest):

@@ -3,6 +3,7 @@
 import shutil
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from moto_s3 import CREDENTIALS, MotoS3
 from safetensors.numpy import save_file
 
 from penult_proto.errors import ErrorKind
+from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.errors import ServiceError
-from penult_server.registry.jobs import Superseded
+from penult_server.registry.database import Database
+from penult_server.registry.jobs import JobTable, Superseded
 from penult_server.stores.disk.sealed import sealed_text
 from penult_server.stores.places.fence import fenced
 from penult_server.stores.places.opening import STORE_FILE, copies_of, store_of
@@ -235,3 +238,38 @@ def test_who_may_commit_no_more_publishes_nothing(root, tmp_path, is_local):
     with fenced(lambda: None):
         commit("a" * 64)
     assert store_of(place).digests("features") == ["a" * 64]
+
+
+def test_after_a_takeover_the_first_commits_nothing_and_the_second_does(root, other, postgres_url):
+    """The lease of one of two servers is over while its worker is between its puts and its commit."""
+    spec = pb.JobSpec(extract=pb.ExtractSpec(checkpoint="c" * 64))
+    with closing(Database(postgres_url)) as one, closing(Database(postgres_url)) as two:
+        first, second = JobTable(one, lease=0.0), JobTable(two)
+        job = first.create(spec, "digest", "", 10)
+        assert first.start_next().attempt == 1
+        late = store_of(root).attempt("features")
+        written = {"x/c/0": late.put("x/c/0", b"x")}
+        with fenced(lambda: first.check_held(job.id, 1)):
+            kept = save(root, 1)
+            publish_state(root, RUN, 1)  # it still is its own
+            assert [one.id for one in second.abandoned()] == [job.id]
+            second.requeue(job.id)
+            with pytest.raises(Superseded):
+                late.commit("a" * 64, "{}", written, lambda _: True)
+            assert second.start_next().attempt == 2
+            with pytest.raises(Superseded):
+                late.commit("a" * 64, "{}", written, lambda _: True)
+            save(root, 2)
+            with pytest.raises(Superseded):
+                publish_state(root, RUN, 1)
+        assert keys(root, "manifests/") == []
+        late.discard()
+        assert keys(root, "data/") == []
+        with fenced(lambda: second.check_held(job.id, 2)):
+            assert fetch_state(other, RUN).read_bytes() == kept
+            own = store_of(other).attempt("features")
+            assert own.commit("a" * 64, "{}", {"x/c/0": own.put("x/c/0", b"x")}, lambda _: True)
+        second.succeed(job.id, pb.JobResult(), 2)
+        with pytest.raises(Superseded):
+            second.check_held(job.id, 2)
+    assert store_of(root).digests("features") == ["a" * 64]

@@ -131,7 +131,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--store",
         default="",
         metavar="s3://BUCKET/PREFIX",
-        help="where checkpoints, features and groupings lie; the root remembers it (needs the extra `s3`)",
+        help="where checkpoints, features and groupings lie, with copies of datasets and runs; the root remembers it "
+        "(needs the extra `s3`)",
     )
     serve.add_argument("--store-endpoint", default="", metavar="URL", help="its service, where that is not Amazon's")
     serve.add_argument(

@@ -64,6 +64,8 @@ class ThreadWorker:
             said = ToWorker.FromString(content[4:])
             if said.cancel:
                 self._channel.cancel()
+            elif said.held:
+                self._channel.held(said.held)
             elif said.pulse:
                 self.stdout.feed_data(pipes.framed(FromWorker(pulse=Pulse())))
             else:

@@ -66,11 +66,20 @@ def answers(client: penult.Client, train: str, val: str, mine: str, last: str) -
     }
 
 
+def names_in_bucket(root: Path) -> list[str]:
+    """What lies there, without the names of attempts and runs."""
+    bucket, kept = store_of(root).bucket, []
+    for one in bucket.listed("data/"):
+        _, kind, _, *name = one.key.split("/")
+        kept.append(f"{kind} {'/'.join(name)} {one.size}")
+    return sorted([*kept, *(one.key for one in bucket.listed("manifests/"))])
+
+
 def in_bucket(root: Path) -> list[str]:
     return [one.key for one in store_of(root).bucket.listed("data/")]
 
 
-def test_answers_and_digests_are_those_of_a_disk(serve, tmp_path, table, tiny, bucket, capsys):
+def test_answers_and_digests_are_those_of_a_disk(s3, serve, tmp_path, table, tiny, bucket, capsys):
     roots = {"disk": tmp_path / "disk", "bucket": tmp_path / "bucket"}
     said = {}
     for name, root in roots.items():
@@ -82,6 +91,14 @@ def test_answers_and_digests_are_those_of_a_disk(serve, tmp_path, table, tiny, b
         server.kill()
     assert said["disk"] == said["bucket"]
     root, digests = roots["bucket"], said["disk"]["sets"]
+    moved = ["move-to-bucket", "--root", str(roots["disk"])]
+    assert main(moved) == 1
+    assert "say where to" in capsys.readouterr().err
+    assert main([*moved, "--store", s3.bucket(), *bucket[2:]]) == 0
+    assert "moved: 3 features" in capsys.readouterr().out
+    assert names_in_bucket(roots["disk"]) == names_in_bucket(root)
+    assert not [*roots["disk"].glob("checkpoints/*/*.safetensors"), *roots["disk"].glob("features/*/features")]
+    assert verify_store(roots["disk"]).damages == []
     assert not list((root / "features").glob("*/features")), "no rows lie on the disk"
     assert not [*root.glob("checkpoints/*/*.safetensors"), *root.glob("groupings/*/*.npz")]
     assert len(in_bucket(root)) > 30
@@ -102,6 +119,7 @@ def test_answers_and_digests_are_those_of_a_disk(serve, tmp_path, table, tiny, b
         for mine in (client.groupings, client.features, client.runs, client.checkpoints):
             for one in mine.list():
                 mine.delete(one, dependents=True)
+        client.datasets.delete("shapes")
         assert not client.features.list()
         assert in_bucket(root) == []
     server.stop()

@@ -71,6 +71,9 @@ def rank(order, reports, together):
             _wait_for_cancellation(order, reports)
         if order.dataset_digest == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if order.dataset_digest == "store" and place.world.is_first:
+            for _ in range(3):
+                reports.check_held()
         # Each adds its number; the sum is known only to who has met the others.
         import torch
 

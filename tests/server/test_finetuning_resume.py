@@ -24,7 +24,8 @@ from penult_server.finetuning.history import record_to_json
 from penult_server.finetuning.objective import Objective
 from penult_server.finetuning.start import Start
 from penult_server.finetuning.train import FinetuneOutcome, finetune
-from penult_server.stores.runs import discard_training_state, read_run_manifest, state_file
+from penult_server.stores.runs import read_run_manifest
+from penult_server.stores.training_states import discard_training_state, state_file
 
 CPU = torch.device("cpu")
 SCRIPT = Path(__file__).with_name("killed_run.py")

@@ -195,6 +195,19 @@ def test_a_gang_of_one_reports_and_answers(shared):
     assert error.value.metadata["step"] == "7"
 
 
+def test_the_first_of_a_gang_stores_nothing_without_an_answer(shared):
+    asked = []
+
+    def hear(message):
+        if message.HasField("holds"):
+            asked.append(message.holds)
+            reports.held(message.holds)
+
+    reports = Reports(hear)
+    assert gang(shared, "store", 1, reports).run.id == "1 of 1"
+    assert asked == [1, 2, 3]
+
+
 def test_a_gang_of_two_meets(shared):
     said = []
     assert gang(shared, "meet", 2, Reports(said.append)).run.id == "3 of 2"

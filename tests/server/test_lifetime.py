@@ -16,7 +16,7 @@ from penult_server.front.registry_thread import Registry
 from penult_server.registry.database import Database
 from penult_server.registry.jobs import JobTable
 from penult_server.settings import Settings
-from penult_server.stores.runs import state_file
+from penult_server.stores.training_states import state_file
 
 SPEC = pb.JobSpec(extract=pb.ExtractSpec(checkpoint="c" * 64))
 
@@ -130,13 +130,13 @@ def test_a_state_is_kept_where_the_run_is_not_to_blame(tmp_path, in_registry, ki
         states = TrainingStates(registry, tmp_path)
         job = registry.jobs.create(SPEC, "digest", "", 10)
         leave_state(tmp_path, job.id)
-        said = states.explained(job.id, ServiceError(kind, "said", a=1))
+        said = await states.explained(job.id, ServiceError(kind, "said", a=1))
         assert ("training state is kept" in said.message, said.metadata) == (is_kept, {"a": "1"})
         await states.settle(registry.jobs.fail(job.id, pb.Error(kind=str(kind))))
         assert state_file(tmp_path, job.id).exists() == is_kept
         # Nothing is promised where there is no state.
         other = registry.jobs.create(SPEC, "other", "", 10)
-        assert states.explained(other.id, ServiceError(kind, "said")).message == "said"
+        assert (await states.explained(other.id, ServiceError(kind, "said"))).message == "said"
 
     in_registry(work)
 

@@ -115,6 +115,8 @@ def test_a_worker_looks_again(tmp_path: Path):
     class Nothing:
         def check_cancelled(self) -> None: ...
 
+        def check_held(self) -> None: ...
+
     for spec in specs(str(tmp_path / "x")).values():
         order = JobOrder(root=str(tmp_path / "store"), spec=spec, data_roots=[str(tmp_path / "data")])
         with pytest.raises(ServiceError) as refused:

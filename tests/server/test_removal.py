@@ -22,7 +22,7 @@ from penult_server.stores import removal
 from penult_server.stores.disk.durable import STAGING_PREFIX
 from penult_server.stores.disk.reserve import RESERVE_BYTES, Reserve
 from penult_server.stores.removal import FOLDERS, recover, remove, remove_left, set_aside
-from penult_server.stores.runs import state_file
+from penult_server.stores.training_states import state_file
 
 A, B, C, SET, DATA = (digit * 64 for digit in "abcde")
 

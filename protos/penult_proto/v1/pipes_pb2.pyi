@@ -95,6 +95,7 @@ class JobOrder(google.protobuf.message.Message):
     DEVICES_FIELD_NUMBER: builtins.int
     ENGINE_FIELD_NUMBER: builtins.int
     EXTRACT_WORKERS_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
     job_id: builtins.str
     root: builtins.str
     """Directory of the store."""
@@ -109,6 +110,8 @@ class JobOrder(google.protobuf.message.Message):
     """Where its parts run: "local", or empty, on this machine; "ray" on a cluster."""
     extract_workers: builtins.int
     """Processes that an extraction may have at a time; 0 for the job's worker alone."""
+    attempt: builtins.int
+    """Number of the attempt at the job, the token of its lease."""
     @property
     def spec(self) -> penult_proto.v1.jobs_pb2.JobSpec:
         """With every name resolved and every default filled in."""
@@ -140,9 +143,10 @@ class JobOrder(google.protobuf.message.Message):
         devices: collections.abc.Iterable[builtins.str] | None = ...,
         engine: builtins.str = ...,
         extract_workers: builtins.int = ...,
+        attempt: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec", "start_head", b"start_head"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["data_roots", b"data_roots", "dataset_digest", b"dataset_digest", "device", b"device", "devices", b"devices", "engine", b"engine", "extract_workers", b"extract_workers", "job_id", b"job_id", "log", b"log", "reads_everywhere", b"reads_everywhere", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "data_roots", b"data_roots", "dataset_digest", b"dataset_digest", "device", b"device", "devices", b"devices", "engine", b"engine", "extract_workers", b"extract_workers", "job_id", b"job_id", "log", b"log", "reads_everywhere", b"reads_everywhere", "root", b"root", "spec", b"spec", "start_head", b"start_head"]) -> None: ...
 
 Global___JobOrder: typing_extensions.TypeAlias = JobOrder
 
@@ -270,6 +274,7 @@ class ToWorker(google.protobuf.message.Message):
     FORGET_FIELD_NUMBER: builtins.int
     STATS_FIELD_NUMBER: builtins.int
     PULSE_FIELD_NUMBER: builtins.int
+    HELD_FIELD_NUMBER: builtins.int
     cancel: builtins.bool
     """The job is to stop at its next step."""
     forget: builtins.str
@@ -278,6 +283,8 @@ class ToWorker(google.protobuf.message.Message):
     """The compute worker is to answer with its ComputeStats."""
     pulse: builtins.bool
     """The compute worker is to answer that it lives."""
+    held: builtins.int
+    """The answer to FromWorker.holds, with its number: the attempt goes on."""
     @property
     def compute(self) -> Global___ComputeOrder: ...
     @property
@@ -294,10 +301,11 @@ class ToWorker(google.protobuf.message.Message):
         forget: builtins.str = ...,
         stats: builtins.bool = ...,
         pulse: builtins.bool = ...,
+        held: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "pulse", b"pulse", "rank", b"rank", "stats", b"stats"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "job", b"job", "kind", b"kind", "pulse", b"pulse", "rank", b"rank", "stats", b"stats"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["compute", "job", "rank", "cancel", "forget", "stats", "pulse"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "held", b"held", "job", b"job", "kind", b"kind", "pulse", b"pulse", "rank", b"rank", "stats", b"stats"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancel", b"cancel", "compute", b"compute", "forget", b"forget", "held", b"held", "job", b"job", "kind", b"kind", "pulse", b"pulse", "rank", b"rank", "stats", b"stats"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["compute", "job", "rank", "cancel", "forget", "stats", "pulse", "held"] | None: ...
 
 Global___ToWorker: typing_extensions.TypeAlias = ToWorker
 
@@ -371,8 +379,13 @@ class FromWorker(google.protobuf.message.Message):
     STATS_FIELD_NUMBER: builtins.int
     PULSE_FIELD_NUMBER: builtins.int
     RESIDENTS_FIELD_NUMBER: builtins.int
+    HOLDS_FIELD_NUMBER: builtins.int
     saved: builtins.float
     """What the next attempt need not do again (see Job.saved)."""
+    holds: builtins.int
+    """Whether this attempt at the job is still the one that may store anything, asked with a number before each commit.
+    One that is over gets no answer: its worker is ended.
+    """
     @property
     def ready(self) -> Global___ComputeReady: ...
     @property
@@ -416,9 +429,10 @@ class FromWorker(google.protobuf.message.Message):
         stats: Global___ComputeStats | None = ...,
         pulse: Global___Pulse | None = ...,
         residents: Global___Residents | None = ...,
+        holds: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "residents", b"residents", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "residents", b"residents", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed", "queries", "stats", "pulse", "residents"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "holds", b"holds", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "residents", b"residents", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "error", b"error", "holds", b"holds", "kind", b"kind", "metrics", b"metrics", "needed", b"needed", "progress", b"progress", "pulse", b"pulse", "queries", b"queries", "ready", b"ready", "residents", b"residents", "result", b"result", "saved", b"saved", "stats", b"stats"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["ready", "progress", "metrics", "checkpoint", "result", "error", "saved", "needed", "queries", "stats", "pulse", "residents", "holds"] | None: ...
 
 Global___FromWorker: typing_extensions.TypeAlias = FromWorker

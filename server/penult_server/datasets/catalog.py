@@ -10,6 +10,7 @@ from penult_server.datasets.footwear.dataset import FootwearDataset, footwear_in
 from penult_server.datasets.model import Dataset, DatasetInfo
 from penult_server.datasets.stored import RegisteredDataset
 from penult_server.errors import ServiceError
+from penult_server.stores.places.opening import store_of
 
 DATASETS_DIRECTORY = "datasets"
 """Directory below the root of a server: one directory per registered dataset, named by its digest."""
@@ -36,7 +37,7 @@ def open_dataset(name: str, digest: str, root: Path) -> Dataset:
     if name in packaged():
         return _open_packaged(name, digest)
     directory = root / DATASETS_DIRECTORY / digest
-    if not _DIGEST.fullmatch(digest) or not directory.is_dir():
+    if not _DIGEST.fullmatch(digest) or not store_of(root).has(DATASETS_DIRECTORY, digest):
         raise ServiceError(
             ErrorKind.UNKNOWN_DATASET,
             f"there is no dataset {name!r} with the digest {digest!r} in {root}; register it, or name a "

@@ -104,7 +104,7 @@ def _register(
         name=request.name,
         description=request.description,
         notes=rows.notes,
-        directory=str(directory.resolve() / IMAGES_DIRECTORY if unpacked.exists() else files.directory),
+        directory=IMAGES_DIRECTORY if unpacked.exists() else str(files.directory),
         paths=files.paths,
     )
     return _store(directory, manifest, labels, texts, registration, unpacked)

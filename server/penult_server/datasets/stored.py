@@ -68,7 +68,7 @@ class Registration:
     description: str
     notes: Sequence[Note]
     directory: str
-    """Absolute directory that the paths start from."""
+    """Directory that the paths start from: absolute, or within that of the dataset."""
     paths: Sequence[str]
     """Path of each of the N images; empty for texts."""
 
@@ -154,7 +154,7 @@ class RegisteredDataset:
         self._labels = labels
         self._texts = texts
         self._paths = registration.paths
-        self._base = Path(registration.directory)
+        self._base = directory.absolute() / registration.directory
 
     @property
     def info(self) -> DatasetInfo:

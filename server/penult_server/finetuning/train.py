@@ -48,7 +48,7 @@ from penult_server.finetuning.world import ALONE, World
 from penult_server.notes import Note
 from penult_server.progress import JobContext, MetricsRecord
 from penult_server.stores.checkpoints import CheckpointManifest, has_checkpoint, read_manifest
-from penult_server.stores.runs import state_file
+from penult_server.stores.training_states import fetch_state, publish_state, state_file
 
 CHECKED_EXAMPLES = 16
 
@@ -81,6 +81,7 @@ def finetune(
     device: torch.device,
     context: JobContext,
     run_id: str = "",
+    attempt: int = 0,
     world: World = ALONE,
     start_head: StartHead | None = None,
 ) -> FinetuneOutcome:
@@ -97,6 +98,7 @@ def finetune(
     context : is told of progress (steps), metrics, checkpoints and steps whose training state is saved, and asked at
         every step whether to go on.
     run_id : written into the checkpoints' manifests. Without one no training state is saved.
+    attempt : number of the attempt at the run; in a bucket states of later ones count.
     world : the processes that share every step; each makes this call. Only the first reports and stores, and only its
         answer holds what the run leaves.
     start_head : the head of the refit that the configuration names as its start.
@@ -154,6 +156,8 @@ def finetune(
         origin = origin_of(run_id, info, config, train_shares)
         checked_on = classifier.preprocessing.to_batch(inputs[TRAIN].take(training.rows[:CHECKED_EXAMPLES]), device)
         state = state_file(root, run_id)
+        if run_id:
+            fetch_state(root, run_id)
         identity = run_identity(config, info)
         is_stored = partial(has_checkpoint, root)
         progress = (load_state(state, stepper.trained, identity, is_stored) if run_id else None) or TrainingProgress()
@@ -251,6 +255,7 @@ def finetune(
                 if saved or (fewer and kept):
                     began = time.monotonic()
                     save_state(state, stepper.trained, progress, identity)
+                    publish_state(root, run_id, attempt)
                     context.saved(progress.step)
                     saving.note(began)
                 if fewer:

@@ -16,6 +16,7 @@ from penult_server.registry.catalog import Catalog, NewResult
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.integrity.collecting import Collected, collect
+from penult_server.registry.integrity.elsewhere import registered, store_owner
 from penult_server.registry.integrity.starting import check_whole
 from penult_server.registry.jobs import LEASE_SECONDS, JobTable
 from penult_server.registry.usage import Facts, read_facts
@@ -53,6 +54,8 @@ class Registry:
         self.check_writable: Callable[[], None] = database.check_writable
         self.tokens = TokenTable(database)
         self.usage_facts: Callable[[], Facts] = lambda: read_facts(database, self.deletions.holdings)
+        self.store_owner: Callable[[str], str] = lambda proposed: store_owner(database, proposed)
+        self.registered: Callable[[], dict[str, list[str]]] = lambda: registered(database)
         self.collect: Callable[[float], Collected] = lambda older_than: collect(
             database, self.deletions, path.parent, older_than, dry_run=False
         )

@@ -67,6 +67,8 @@ from penult_server.registry.integrity.place import note_place
 from penult_server.settings import Settings
 from penult_server.stores.disk.private import make_private
 from penult_server.stores.disk.reserve import Reserve
+from penult_server.stores.places.opening import read_place
+from penult_server.stores.places.recovering import recover_lost
 from penult_server.stores.places.serving import prepare_store
 from penult_server.stores.removal import FOLDERS, remove_left
 
@@ -126,14 +128,15 @@ class Server:
         try:
             await asyncio.to_thread(make_private, root)
             await asyncio.to_thread(Reserve(root).release_if_full)
-            await asyncio.to_thread(prepare_store, root, **self._settings.store_options)
             if self._settings.registry:
                 await asyncio.to_thread(note_place, root, self._registry.place)
             else:
                 await self._registry.open(root / "penult.db")
+            await self._prepare_store()
             await self._registry.run(self._registry.deletions.recover)
             for name in ("", "uploads", *FOLDERS):
                 await asyncio.to_thread(remove_left, root / name)
+            await self._fetch_lost()
             await asyncio.to_thread(self._registry.deletions.reserve.keep)
             token = server_token(root)
             conceal(token)
@@ -158,6 +161,26 @@ class Server:
             await self._doors.close()
             await asyncio.to_thread(audit.close)
             lock.release()
+
+    async def _prepare_store(self) -> None:
+        """Try the bucket, where there is one."""
+        root, registry, loop = self._settings.root, self._registry, asyncio.get_running_loop()
+
+        def owner_of(proposed: str) -> str:
+            if registry.is_file:  # another machine has no part in it
+                return proposed
+            return asyncio.run_coroutine_threadsafe(registry.run(registry.store_owner, proposed), loop).result()
+
+        await asyncio.to_thread(prepare_store, root, **self._settings.store_options, owner_of=owner_of)
+
+    async def _fetch_lost(self) -> None:
+        """Fetch from the bucket what the registry knows and the root's disk does not have."""
+        root = self._settings.root
+        if read_place(root) is None:
+            return
+        registered = await self._registry.run(self._registry.registered)
+        if found := await asyncio.to_thread(recover_lost, root, registered):
+            log.info("fetched from the bucket: %s", ", ".join(f"{number} {folder}" for folder, number in found.items()))
 
     async def _take_registry(self) -> bool:
         """Open a registry that several servers may know, and wait until no other serves it; false when stopped before.

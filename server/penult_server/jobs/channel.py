@@ -25,6 +25,8 @@ from penult_server.stores.checkpoints import CheckpointManifest
 
 PROGRESS_SECONDS = 0.5
 """Least seconds between two messages of progress; the first and the last of a stage are always sent."""
+HELD_SECONDS = 0.5
+"""How often who waits for the front's answer looks whether the job was cancelled."""
 
 
 class Reports:
@@ -38,6 +40,9 @@ class Reports:
         self._cancelled = threading.Event()
         self._when_cancelled: list[Callable[[], None]] = []
         self._last_progress = (0.0, "")
+        self._asked = self._answered = 0
+        self._answers = threading.Condition()
+        self._when_held: list[Callable[[int], None]] = []
 
     def progress(self, stage: str, done: float, total: float, unit: str) -> None:
         """Say how far the whole job is; thinned out here."""
@@ -73,6 +78,32 @@ class Reports:
         """Raise ServiceError (CANCELLED) when the job was cancelled."""
         if self._cancelled.is_set():
             raise ServiceError(ErrorKind.CANCELLED, "the job was cancelled")
+
+    def check_held(self) -> None:
+        """Wait until the front says that this attempt at the job goes on. One that is over is ended while it waits.
+
+        Raises ServiceError (CANCELLED).
+        """
+        with self._answers:
+            self._asked += 1
+            number = self._asked
+        self.pass_on(FromWorker(holds=number))
+        with self._answers:
+            while self._answered < number:
+                self.check_cancelled()
+                self._answers.wait(HELD_SECONDS)
+
+    def held(self, number: int) -> None:
+        """The front has answered."""
+        with self._answers:
+            self._answered = max(self._answered, number)
+            self._answers.notify_all()
+        for call in self._when_held:
+            call(number)
+
+    def when_held(self, call: Callable[[int], None]) -> None:
+        """Call this, in another thread, with each answer of the front: another process has asked through this one."""
+        self._when_held.append(call)
 
     def cancel(self) -> None:
         """The job is cancelled."""
@@ -118,6 +149,8 @@ class WorkerChannel(Reports):
         while (message := pipes.receive(orders, ToWorker)) is not None:
             if message.cancel:
                 self.cancel()
+            elif message.held:
+                self.held(message.held)
             elif message.pulse:
                 self._send(FromWorker(pulse=Pulse()))
         if self._has_ended:

@@ -27,7 +27,7 @@ from penult_server.errors import ServiceError
 from penult_server.jobs.channel import WorkerChannel
 from penult_server.jobs.exported import Exported, complete_from_export
 from penult_server.messages import checkpoint_to_proto
-from penult_server.stores.uploads import upload_directory
+from penult_server.stores.uploads import has_upload, upload_directory
 
 MAX_TOKENS = 128
 """Tokens kept of each text, unless the request says so."""
@@ -99,7 +99,7 @@ def _read(
 def _source(root: Path, spec: jobs_pb2.ImportCheckpointSpec) -> Path:
     """Where the files lie. Those that were uploaded are read in full: a disk may have altered them."""
     source = Path(spec.path) if spec.path else upload_directory(root, spec.content)
-    if not source.exists():
+    if not (source.exists() if spec.path else has_upload(root, spec.content)):
         raise ServiceError(
             ErrorKind.FILES_MISSING, f"the files of {spec.name!r} are no longer on the server; import them again"
         )

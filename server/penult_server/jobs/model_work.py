@@ -27,12 +27,13 @@ from penult_server.messages import (
 )
 from penult_server.named.roots import reading
 from penult_server.notes import notes_to_proto
+from penult_server.stores.places.fence import fenced
 
 
 def rank(order: JobOrder, reports: Reports, together: Together) -> pb.JobResult | None:
     """Take part in a finetuning: the first of its processes reports and stores, and has the result."""
     keep_freed_memory()
-    with reading(allowed(order), reports.check_cancelled):
+    with reading(allowed(order), reports.check_cancelled), fenced(reports.check_held):
         root, spec = Path(order.root), order.spec.finetune
         config = config_from_proto(spec)
         dataset = open_dataset(spec.dataset, order.dataset_digest, root)
@@ -48,6 +49,7 @@ def rank(order: JobOrder, reports: Reports, together: Together) -> pb.JobResult 
                 device=place.device,
                 context=reports,
                 run_id=order.job_id,
+                attempt=order.attempt,
                 world=place.world,
                 start_head=_start_head(order),
             )

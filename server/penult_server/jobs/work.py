@@ -9,11 +9,12 @@ from penult_server.jobs.fleets.fleet import Fleet
 from penult_server.jobs.reading import allowed
 from penult_server.named.roots import reading
 from penult_server.named.specs import check_named
+from penult_server.stores.places.fence import fenced
 
 
 def work(order: JobOrder, channel: WorkerChannel, fleet: Fleet) -> pb.JobResult:
     """Do a job. Raises ServiceError, WorkerDiedError; anything else is a bug or a limit of the machine."""
-    with reading(allowed(order), channel.check_cancelled):
+    with reading(allowed(order), channel.check_cancelled), fenced(channel.check_held):
         check_named(order.spec)
         return _work(order, channel, fleet)
 

@@ -19,7 +19,7 @@ from penult_server.registry.tables import dataset, job
 from penult_server.registry.tables import run as run_table
 from penult_server.stores.disk.sizes import Sizes
 from penult_server.stores.places.opening import bytes_elsewhere
-from penult_server.stores.runs import state_file
+from penult_server.stores.training_states import state_bytes, state_file
 
 KINDS = (
     "checkpoints",
@@ -171,16 +171,18 @@ def _add_things(folder: Path, facts: Facts, totals: _Totals, sizes: Sizes) -> No
 
 
 def _add_runs(root: Path, facts: Facts, totals: _Totals, sizes: Sizes) -> None:
+    elsewhere = state_bytes(root)
     for run in sorted(_entries(root / "runs")):
-        state = sizes.of(state_file(root, run))
+        on_disk = sizes.of(state_file(root, run))
+        state = on_disk + elsewhere.get(run, 0)
         if run in facts.runs:
-            rest = sizes.of(root / "runs" / run) - state
+            rest = sizes.of(root / "runs" / run) - on_disk
             totals.add("runs", rest)
             totals.add("training states", state, count=int(state > 0))
             _of_run(run, facts, totals).training_state_bytes += state
             totals.users[_user([(Sort.RUN, run)], facts)] += rest + state
         else:
-            totals.add("leftovers", sizes.of(root / "runs" / run))
+            totals.add("leftovers", sizes.of(root / "runs" / run) + elsewhere.get(run, 0))
 
 
 def _add_files(folder: Path, kind: str, totals: _Totals, sizes: Sizes) -> None:

@@ -15,7 +15,9 @@ from penult_proto.files import digest_of_files, is_plain
 from penult_proto.limits import MOST_FILE_BYTES, MOST_FILES
 from penult_server.errors import ServiceError
 from penult_server.stores.disk.durable import STAGING_PREFIX, staged_directory
+from penult_server.stores.places.opening import copies_of, store_of
 
+FOLDER = "uploads"
 SPARE_BYTES = 2**28
 """Bytes of the disk that an upload leaves free."""
 ABANDONED_SECONDS = 3600.0
@@ -38,7 +40,7 @@ def upload_directory(root: Path, digest: str) -> Path:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT, f"the digest of an upload is 64 hexadecimal digits, got {digest[:80]!r}"
         )
-    return root / "uploads" / digest
+    return root / FOLDER / digest
 
 
 class IncomingFiles:
@@ -55,8 +57,8 @@ class IncomingFiles:
         self.size = total
         self._files = list(files)
         self._target = upload_directory(root, self.digest)
-        (root / "uploads").mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(root / "uploads").free
+        (root / FOLDER).mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(root / FOLDER).free
         if total + SPARE_BYTES > free:
             raise ServiceError(
                 ErrorKind.DISK_FULL,
@@ -121,12 +123,20 @@ class IncomingFiles:
         return ServiceError(ErrorKind.INCOMPLETE_UPLOAD, f"{what}; nothing was stored, upload again")
 
 
+def has_upload(root: Path, digest: str) -> bool:
+    """Whether the files of a digest are here; fetched, where another machine has taken them."""
+    return upload_directory(root, digest).is_dir() or store_of(root).has(FOLDER, digest)
+
+
 def remove_uploads(root: Path, kept: Collection[str], *, only: str = "", older_than: float | None = None) -> None:
     """Remove the files that no job needs, of any age or of at least one in seconds; what is being written stays.
 
     `only` names one digest, instead of all.
     """
-    directory = root / "uploads"
+    for name, age in _ages_elsewhere(root).items():
+        if name not in kept and only in ("", name) and (older_than is None or age >= older_than):
+            store_of(root).drop(FOLDER, name)
+    directory = root / FOLDER
     for path in directory.iterdir() if directory.is_dir() else ():
         if path.name in kept or path.name.startswith(STAGING_PREFIX) or only not in ("", path.name):
             continue
@@ -140,6 +150,12 @@ def remove_uploads(root: Path, kept: Collection[str], *, only: str = "", older_t
             trash = path.with_name(f"{STAGING_PREFIX}trash-{path.name}-{time.time_ns()}")
             path.rename(trash)
             shutil.rmtree(trash, ignore_errors=True)
+
+
+def _ages_elsewhere(root: Path) -> dict[str, float]:
+    """What the bucket of a root has, and for how many seconds by its own clock."""
+    copies = copies_of(root)
+    return copies.ages(FOLDER) if copies else {}
 
 
 def _check(files: Sequence[ExpectedFile]) -> None:

@@ -17,14 +17,17 @@ from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
 from penult_server.registry.integrity.collecting import GRACE_SECONDS, Collected, collect
-from penult_server.registry.integrity.place import check_is_file
+from penult_server.registry.integrity.moving import copy_registry_to
+from penult_server.registry.integrity.place import check_is_file, move_place
 from penult_server.registry.jobs import JobTable
 from penult_server.settings import add_registry
 from penult_server.status import translate
-from penult_server.stores.places.opening import COLLECT_SECONDS, store_of
+from penult_server.stores.places.opening import COLLECT_SECONDS, copies_of, store_of
+from penult_server.stores.places.serving import prepare_store
 from penult_server.stores.removal import remove
 from penult_server.upkeep.backup import back_up, restore
 from penult_server.upkeep.damage import Verification
+from penult_server.upkeep.moving import move_to_bucket
 from penult_server.upkeep.repair import repair_store
 from penult_server.upkeep.verify import REGISTRY, verify_store
 
@@ -61,7 +64,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
     add_registry(gc)
-    for command in (verify, repair, backup, again, gc):
+    move = commands.add_parser(
+        "move-registry",
+        help="copy the registry from its file into an empty PostgreSQL database, used from now on; no server may run",
+    )
+    add_registry(move)
+    things = commands.add_parser(
+        "move-to-bucket", help="move what lies on the disk to a bucket, the store from now on; no server may run"
+    )
+    things.add_argument("--store", default="", metavar="s3://BUCKET/PREFIX", help="left out where the root has one")
+    things.add_argument("--store-endpoint", default="", metavar="URL", help="its service, where that is not Amazon's")
+    for command in (verify, repair, backup, again, gc, move, things):
         command.add_argument("--root", type=Path, required=True, metavar="DIR", help="directory of the store")
         command.add_argument("--json", action="store_true", help="print the answer as JSON")
     return parser
@@ -137,7 +150,50 @@ def _collect(options: argparse.Namespace) -> int:
     return _say(collected, as_json=options.json)
 
 
-_COMMANDS = {"verify": _verify, "repair": _repair, "backup": _backup, "restore": _restore, "gc": _collect}
+def _move(options: argparse.Namespace) -> int:
+    _check_there(options.root)
+    check_is_file(options.root, "it has been moved already")
+    if not (options.root / REGISTRY).is_file():
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{options.root} has no {REGISTRY}: there is nothing to move")
+    if not options.registry:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, "say where to: --registry postgresql://user@host/database, or PENULT_REGISTRY"
+        )
+    with _locked(options.root):
+        with closing(Database(options.root / REGISTRY)) as source:
+            place, counts = copy_registry_to(source, options.registry)
+        kept = move_place(options.root, place)
+    if options.json:
+        sys.stdout.write(f"{json.dumps({'place': place, 'kept': kept.name, 'rows': counts}, indent=1)}\n")
+        return 0
+    rows = ", ".join(f"{number} of {table}" for table, number in counts.items() if number)
+    sys.stdout.write(
+        f"{sum(counts.values())} rows copied and compared ({rows})\nthe registry of {options.root} is {place} from now "
+        f"on: serve it with --registry; the file is kept as {kept.name}\n"
+    )
+    return 0
+
+
+def _move_things(options: argparse.Namespace) -> int:
+    _check_there(options.root)
+    with _locked(options.root):
+        prepare_store(options.root, options.store, options.store_endpoint)
+        if copies_of(options.root) is None:
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, "say where to: --store s3://bucket/prefix")
+        said = move_to_bucket(options.root)
+    sys.stdout.write(f"{json.dumps(said, indent=1) if options.json else chr(10).join(said)}\n")
+    return 0
+
+
+_COMMANDS = {
+    "verify": _verify,
+    "repair": _repair,
+    "backup": _backup,
+    "restore": _restore,
+    "gc": _collect,
+    "move-registry": _move,
+    "move-to-bucket": _move_things,
+}
 
 
 def _say(answer: Verification | Collected, *, as_json: bool) -> int:

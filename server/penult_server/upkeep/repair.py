@@ -10,6 +10,7 @@ from pathlib import Path
 from google.protobuf.json_format import ParseDict, ParseError
 
 from penult_proto.v1 import groupings_pb2, runs_pb2
+from penult_server.datasets.catalog import DATASETS_DIRECTORY
 from penult_server.datasets.stored import RegisteredDataset
 from penult_server.errors import RegistryUnavailable, ServiceError
 from penult_server.messages import checkpoint_to_proto, dataset_to_proto, feature_set_to_proto
@@ -24,6 +25,7 @@ from penult_server.stores.disk.sealed import SEAL, add_seals, sealed_files, thin
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import read_manifest
 from penult_server.stores.places.opening import read_place, store_of
+from penult_server.stores.places.recovering import recover_lost
 from penult_server.stores.places.store import KINDS
 from penult_server.stores.runs import read_run_record
 from penult_server.upkeep.verify import REGISTRY
@@ -85,11 +87,9 @@ def _find_elsewhere(root: Path, said: list[str]) -> None:
     if place is None:
         return
     store = store_of(root)
-    for kind in KINDS:
-        lost = [one for one in store.digests(kind) if not (root / kind / one).is_dir()]
-        found = sum(store.find(kind, digest) for digest in lost)
-        if found:
-            said.append(f"found in {place.url}: {found} {kind} without a directory in the root")
+    wanted = {kind: store.digests(kind) for kind in (*KINDS, DATASETS_DIRECTORY)}
+    for kind, found in recover_lost(root, wanted).items():
+        said.append(f"found in {place.url}: {found} {kind} without a directory in the root")
 
 
 def _seal_old_manifests(root: Path, said: list[str]) -> None:

@@ -13,10 +13,10 @@ from penult_server.stores.disk.sealed import SEALED_FILES, things
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import damaged_files, read_manifest
 from penult_server.stores.neighbours import damaged_graphs
-from penult_server.stores.places.opening import damaged_elsewhere
-from penult_server.stores.runs import read_run_manifest, read_run_record, state_file
+from penult_server.stores.places.opening import copies_of, damaged_elsewhere
+from penult_server.stores.runs import read_run_manifest, read_run_record
+from penult_server.stores.training_states import damaged_states
 from penult_server.upkeep.damage import Verification
-from penult_server.upkeep.training_state import damage_of_state
 
 REGISTRY = "penult.db"
 
@@ -111,14 +111,16 @@ def _dataset(root: Path, digest: str, found: Verification) -> None:
     directory = root / "datasets" / digest
     for path in RegisteredDataset(directory).damaged_within(directory):
         found.add("dataset", digest, f"its file {path} is missing or altered")
+    if copies := copies_of(root):
+        for name in copies.damaged("datasets", digest):
+            found.add("dataset", digest, f"its file {name} is missing or altered in the bucket")
 
 
 def _run(root: Path, run: str, found: Verification) -> None:
     # An attempt that failed early may have no manifest; one that has succeeded has both.
     if read_run_record(root, run) is not None or (root / "runs" / run / "manifest.json").exists():
         read_run_manifest(root, run)
-    state = state_file(root, run)
-    if state.exists() and (damage := damage_of_state(state)):
+    for damage in damaged_states(root, run):
         found.add("run", run, f"its training state {damage}; it would start again")
 
 

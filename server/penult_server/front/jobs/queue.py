@@ -290,7 +290,7 @@ class JobQueue:
 
     async def _fail(self, job: pb.Job, error: ServiceError) -> None:
         """Write down that an attempt failed, as soon as the registry can be written to."""
-        reason = error_to_proto(self._states.explained(job.id, error))
+        reason = error_to_proto(await self._states.explained(job.id, error))
         while True:
             try:
                 ended = await self._registry.run_when_full(self._registry.jobs.fail, job.id, reason, job.attempt)
@@ -349,6 +349,7 @@ class JobQueue:
             data_roots=map(str, self._settings.data_roots),
             reads_everywhere=self._files.is_everywhere,
             engine=self._settings.engine,
+            attempt=job.attempt,
         )
         needs_model = self._runs_model(resolved.spec)
         try:
@@ -373,7 +374,11 @@ class JobQueue:
                     vitals.note(time.monotonic(), is_busy=False)
                     continue
                 with vitals.set_aside():
-                    if await self._receive(job, message):
+                    if message.HasField("holds"):
+                        # Superseded, where it is over: the worker waits for an answer until it is ended.
+                        await self._registry.run(self._registry.jobs.check_held, job.id, job.attempt)
+                        process.stdin.write(pipes.framed(ToWorker(held=message.holds)))
+                    elif await self._receive(job, message):
                         return
         finally:
             self._watching.pop(job.id).cancel()

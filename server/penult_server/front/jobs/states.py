@@ -13,7 +13,12 @@ from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.errors import ServiceError
 from penult_server.front.registry_thread import Registry
 from penult_server.registry.jobs import ENDED
-from penult_server.stores.runs import adopt_training_state, discard_training_state, runs_with_state, state_file
+from penult_server.stores.training_states import (
+    adopt_training_state,
+    discard_training_state,
+    has_state,
+    runs_with_state,
+)
 
 OUTER_REASONS = frozenset(
     {
@@ -36,11 +41,17 @@ class TrainingStates:
         self._registry = registry
         self._root = root
 
-    def explained(self, job_id: str, error: ServiceError) -> ServiceError:
+    async def explained(self, job_id: str, error: ServiceError) -> ServiceError:
         """The error of a job that fails, which also says so where its state is kept."""
-        if error.kind not in OUTER_REASONS or not state_file(self._root, job_id).exists():
+        if error.kind not in OUTER_REASONS or not await self._has_state(job_id):
             return error
         return ServiceError(error.kind, f"{error.message} {IS_KEPT}", **error.metadata)
+
+    async def _has_state(self, job_id: str) -> bool:
+        try:
+            return await asyncio.to_thread(has_state, self._root, job_id)
+        except ServiceError:  # the bucket does not answer, which may be why the job fails
+            return False
 
     async def settle(self, job: pb.Job) -> None:
         """Remove the state of a job that has ended, unless the same work may resume from it."""

@@ -9,7 +9,7 @@ from penult_proto.v1 import runs_pb2
 from penult_server.backbones.catalog import file_digest, is_model_directory, library_of, weights_identity
 from penult_server.errors import ServiceError
 from penult_server.finetuning.inputs import check_classes, check_inputs, invalid
-from penult_server.stores.uploads import upload_directory
+from penult_server.stores.uploads import has_upload, upload_directory
 
 
 def complete_import(spec: pb.ImportCheckpointSpec) -> None:
@@ -75,7 +75,7 @@ def import_identity(spec: pb.ImportCheckpointSpec) -> str:
 def check_uploaded(root: Path, spec: pb.JobSpec) -> None:
     """Raise ServiceError (FILES_MISSING) for an import whose files have not come yet; its client sends them then."""
     wanted = spec.import_checkpoint
-    if spec.HasField("import_checkpoint") and not wanted.path and not upload_directory(root, wanted.content).is_dir():
+    if spec.HasField("import_checkpoint") and not wanted.path and not has_upload(root, wanted.content):
         raise ServiceError(
             ErrorKind.FILES_MISSING,
             f"the files of {wanted.name!r} are not on the server: send them with UploadFiles, then ask again",

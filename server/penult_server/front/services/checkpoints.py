@@ -14,6 +14,8 @@ from penult_server.front.queries.cards import page_length
 from penult_server.front.registry_thread import Registry
 from penult_server.stores.checkpoint_stream import CheckpointStream
 from penult_server.stores.checkpoints import manifest_text
+from penult_server.stores.places.opening import store_of
+from penult_server.stores.uploads import FOLDER as UPLOADS
 from penult_server.stores.uploads import ExpectedFile, IncomingFiles
 
 
@@ -67,6 +69,7 @@ class CheckpointServicer(checkpoints_pb2_grpc.CheckpointServiceServicer):
             await asyncio.shield(asyncio.to_thread(incoming.__exit__, type(error), error, None))
             raise
         await asyncio.to_thread(incoming.__exit__, None, None, None)
+        await asyncio.to_thread(store_of(self._root).keep, UPLOADS, incoming.digest)
         return pb.UploadedFiles(digest=incoming.digest, size=incoming.size)
 
 

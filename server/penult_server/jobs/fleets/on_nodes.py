@@ -117,6 +117,10 @@ class Member:
         """End at the next step."""
         self._reports.cancel()
 
+    def held(self, number: int) -> None:
+        """The front's answer to the first, who asked whether it may store something."""
+        self._reports.held(number)
+
     def _say(self, message: "FromWorker") -> None:
         from google.protobuf import json_format
 

@@ -5,6 +5,7 @@ import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
@@ -13,7 +14,10 @@ from penult_server.stores.disk.private import PRIVATE_FILE
 from penult_server.stores.disk.sealed import read_sealed, sealed_text, unsealed
 from penult_server.stores.places.bucket.entries import read_entry, remote_bytes
 from penult_server.stores.places.local import LocalFiles, LocalStore
-from penult_server.stores.places.store import OBJECTS, Files, Store
+from penult_server.stores.places.store import COPY, OBJECTS, Files, Store
+
+if TYPE_CHECKING:
+    from penult_server.stores.places.bucket.copies import Copies
 
 STORE_FILE = "store.json"
 CACHE_BYTES = 16 * 2**30
@@ -75,9 +79,14 @@ def files_of(directory: Path) -> Files:
 
 def removed_elsewhere(directory: Path) -> bool:
     """Remove what lies elsewhere of a thing whose directory is about to go; false to try again later."""
-    if not (directory / OBJECTS).exists():
+    if not (directory / OBJECTS).exists() and not (directory / COPY).exists():
         return True
     return store_of(directory.parents[1]).remove(directory)
+
+
+def copies_of(root: Path) -> "Copies | None":
+    """What the object store of a root has of that disk; None where there is no such store. Raises as `store_of`."""
+    return store_of(root).copies
 
 
 def bytes_elsewhere(directory: Path) -> int:

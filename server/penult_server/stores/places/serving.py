@@ -1,6 +1,7 @@
 """What a server does about its store before it answers: which one it is, whether it can be relied on, whose it is."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,17 @@ from penult_server.errors import ServiceError
 from penult_server.stores.places.opening import CACHE_BYTES, STORE_FILE, Place, read_place, write_place
 
 
-def prepare_store(root: Path, url: str = "", endpoint: str = "", cache_bytes: int = 0) -> None:
+def prepare_store(
+    root: Path,
+    url: str = "",
+    endpoint: str = "",
+    cache_bytes: int = 0,
+    owner_of: Callable[[str], str] = lambda proposed: proposed,
+) -> None:
     """Try the store of a root and note it in `store.json`; without one, here or there, there is nothing to do.
+
+    `owner_of` says whose it is, given what the root says or would say: a registry that several machines know remembers
+    what it was told first, so that each of them may use the bucket.
 
     Raises ServiceError: INVALID_ARGUMENT for another store than the root has, one of another root, or one that does
     not do what is relied on; DISK_FAILED where it does not answer.
@@ -27,6 +37,7 @@ def prepare_store(root: Path, url: str = "", endpoint: str = "", cache_bytes: in
     place = known or Place(url=url.rstrip("/"), owner=secrets.token_hex(16))
     place = replace(
         place,
+        owner=owner_of(place.owner),
         endpoint=endpoint or place.endpoint,
         cache_bytes=cache_bytes or place.cache_bytes or CACHE_BYTES,
     )

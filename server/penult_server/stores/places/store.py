@@ -7,14 +7,19 @@ in an object store, and then `objects.json` says where; so what asks for directo
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from penult_server.stores.places.bucket.copies import Copies
 
 Content: TypeAlias = bytes | NDArray[Any]
 """Bytes, or a contiguous array whose bytes they are."""
 MANIFEST = "manifest.json"
 OBJECTS = "objects.json"
+COPY = "copy.json"
+"""In a directory of the root's disk: an object store has a copy of it, or files of it."""
 KINDS = ("checkpoints", "features", "groupings")
 """Folders of what is written by attempts."""
 
@@ -25,6 +30,16 @@ class Written:
 
     sha256: str
     """Hex."""
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A file of a thing that lies in the object store alone, or there, too."""
+
+    name: str
+    """What the thing is called."""
+    file: str
     size: int
 
 
@@ -107,6 +122,11 @@ class Attempt(Protocol):
 class Store(Protocol):
     """Where things are kept."""
 
+    @property
+    def copies(self) -> "Copies | None":
+        """What it has of the root's disk; None where that disk is the store."""
+        ...
+
     def attempt(self, kind: str, name: str = "") -> Attempt:
         """Begin to write a thing; with the name of one that somebody has started, take part in it."""
         ...
@@ -125,6 +145,22 @@ class Store(Protocol):
 
     def collect(self, older_than: float) -> list[str]:
         """Remove attempts that nothing names, untouched for so many seconds by the store's own clock. Their names."""
+        ...
+
+    def keep(self, folder: str, name: str) -> None:
+        """Make a directory of the root's disk known to other machines. Raises what the fence raises."""
+        ...
+
+    def has(self, folder: str, name: str) -> bool:
+        """Whether such a directory is there; fetched, where another machine has made it known."""
+        ...
+
+    def drop(self, folder: str, name: str) -> None:
+        """Remove what `keep` has made known; the directory stays."""
+        ...
+
+    def share(self, folder: str, name: str, file: Path) -> None:
+        """Make a file of the root's disk, of a thing in `folder`, known to other machines; replaced by each call."""
         ...
 
     def check(self) -> None:

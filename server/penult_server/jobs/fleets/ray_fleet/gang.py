@@ -66,6 +66,7 @@ class Gang:
             place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=bundle)
             made = member.options(scheduling_strategy=place, **self._options)
             self._members.append(made.remote(self._table, self._cores))
+        reports.when_held(lambda number: self._members[0].held.remote(number))
         self._check_cancelled()  # what came before there was anybody to be told
         try:
             result = self._result(json_format.MessageToJson(order, indent=None), reports)

@@ -17,6 +17,7 @@ from penult_server.stores.disk.durable import STAGING_PREFIX
 from penult_server.stores.places.bucket.client import Bucket, TakenError
 from penult_server.stores.places.bucket.entries import Entry, data_prefix, decoded
 from penult_server.stores.places.bucket.pointers import Pointers
+from penult_server.stores.places.fence import check_fence
 from penult_server.stores.places.local import bytes_of
 from penult_server.stores.places.store import AlteredError, Content, Keeps, Written
 
@@ -62,13 +63,15 @@ class BucketAttempt:
     def commit(self, digest: str, manifest: str, files: Mapping[str, Written], keeps: Keeps) -> bool:
         """Make the thing exist: by creating its entry, or by replacing that of a damaged or a deleted one.
 
-        The service decides who is first. Raises ServiceError (DISK_FAILED), also where a file is not there.
+        The service decides who is first. Raises ServiceError (DISK_FAILED), also where a file is not there; and what
+        the fence raises, for who may commit no more.
         """
         own = self._pointers.on_disk(self._kind, digest)
         if own is not None and keeps(own):
             return False
         files = {**files, **self._put_directory()}
         self._check(files)
+        check_fence()
         entry = Entry(kind=self._kind, digest=digest, attempt=self.name, files=files, manifest=manifest).renewed()
         for number in range(TRIES):
             is_new = self._try(entry, keeps)

@@ -13,7 +13,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from penult_server.stores.disk.reserve import free_bytes
-from penult_server.stores.places.local import bytes_of
+from penult_server.stores.places.local import read_hashed
+from penult_server.stores.places.store import AlteredError
 
 LEFT_FREE_BYTES = 2**30
 """Bytes of the disk that the cache leaves to others."""
@@ -41,12 +42,13 @@ class Cache:
         """Read a file into memory; false where it is not here, or not what it was."""
         path = self._directory / sha256
         try:
-            with path.open("rb", buffering=0) as file:
-                whole = file.readinto(bytes_of(out)) == out.nbytes and not file.read(1)
+            is_whole = read_hashed(path, out) == sha256
             os.utime(path)
+        except AlteredError:
+            is_whole = False
         except OSError:
             return False
-        if not whole or hashlib.sha256(bytes_of(out)).hexdigest() != sha256:
+        if not is_whole:
             path.unlink(missing_ok=True)
             return False
         return True

@@ -56,6 +56,12 @@ class Collector:
             self._bucket.delete(keys[prefix])
         return sorted(old - kept)
 
+    def ages(self, kind: str) -> dict[str, float]:
+        """Names of the entries of a kind, and for how many seconds each has been there."""
+        there = list(self._bucket.listed(f"{ENTRIES}{kind}/"))
+        now = self._now() if there else None
+        return {_name(one.key): (now - one.modified).total_seconds() for one in there if now is not None}
+
     def _read(self, key: str) -> Named | None:
         try:
             entry = decoded(self._bucket.get(key)[0])
@@ -73,3 +79,7 @@ class Collector:
         """What the bucket's clock says."""
         self._bucket.put(CLOCK_KEY, b"now")
         return self._bucket.head(CLOCK_KEY).modified
+
+
+def _name(key: str) -> str:
+    return key.rpartition("/")[2].removesuffix(".json")

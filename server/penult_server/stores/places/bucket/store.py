@@ -10,11 +10,12 @@ from penult_server.stores.places.bucket.cache import Cache
 from penult_server.stores.places.bucket.check import check_bucket
 from penult_server.stores.places.bucket.client import Bucket, TakenError
 from penult_server.stores.places.bucket.collecting import Collector
+from penult_server.stores.places.bucket.copies import Copies
 from penult_server.stores.places.bucket.entries import Entry, data_prefix, decoded, key_of, read_entry
 from penult_server.stores.places.bucket.files import BucketFiles
 from penult_server.stores.places.bucket.pointers import Pointers
 from penult_server.stores.places.opening import Place
-from penult_server.stores.places.store import MANIFEST, Attempt
+from penult_server.stores.places.store import COPY, MANIFEST, Attempt
 
 log = logging.getLogger("penult.store")
 
@@ -28,6 +29,7 @@ class BucketStore:
         self._cache = Cache(root / "cache" / "store", place.cache_bytes)
         self._pointers = Pointers(root, self.bucket, self._cache)
         self._collector = Collector(self.bucket)
+        self.copies = Copies(root, self.bucket, self._collector)
 
     def attempt(self, kind: str, name: str = "") -> Attempt:
         """Begin to write a thing; with the name of one that somebody has started, take part in it."""
@@ -57,17 +59,35 @@ class BucketStore:
         return self._pointers.files(read_entry(directory))
 
     def remove(self, directory: Path) -> bool:
-        """Remove what the entry in a directory names, unless somebody else has taken it over; false to try again."""
+        """Remove what the entry or the mark in a directory names, unless somebody else has taken it over; false to try
+        again."""
         try:
-            entry = read_entry(directory)
+            if (directory / COPY).exists():
+                self.copies.remove(directory)
+            else:
+                self._remove(read_entry(directory))
         except (OSError, ValueError, TypeError):
             return True  # nobody knows what it named: the collector finds the rest
-        try:
-            self._remove(entry)
         except ServiceError as error:
-            log.warning("%s/%s stays in the bucket for now: %s", entry.kind, entry.digest[:12], error)
+            log.warning("what the bucket has of %s stays there for now: %s", directory.name, error)
             return False
         return True
+
+    def keep(self, folder: str, name: str) -> None:
+        """Put a directory of the root's disk. Raises what the fence raises."""
+        self.copies.keep(folder, name)
+
+    def has(self, folder: str, name: str) -> bool:
+        """Whether a directory is there, fetched where only the bucket has it. Raises ServiceError (STORE_CORRUPT)."""
+        return (self._root / folder / name).is_dir() or self.copies.fetch(folder, name)
+
+    def drop(self, folder: str, name: str) -> None:
+        """Remove what `keep` has put."""
+        self.copies.drop(folder, name)
+
+    def share(self, folder: str, name: str, file: Path) -> None:
+        """Put, or replace, a file of a thing."""
+        self.copies.share(folder, name, file.name, file.read_bytes())
 
     def collect(self, older_than: float) -> list[str]:
         """Remove attempts that no entry names, untouched for so many seconds by the bucket's own clock."""

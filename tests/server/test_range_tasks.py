@@ -197,4 +197,8 @@ def test_a_task_has_as_many_ranges_as_take_half_a_minute():
     assert pace.ranges_of_a_task(1) == 1
     pace.took(1, 400.0)
     assert pace.ranges_of_a_task(64) == 1
-    assert Pace(1).ranges_of_a_task(64) == 64
+    assert Pace(1, is_here=True).ranges_of_a_task(64) == 64
+    # One process of a cluster: a death costs its task, not the split.
+    alone = Pace(1)
+    alone.took(1, 4.0)
+    assert alone.ranges_of_a_task(64) == 7

@@ -40,6 +40,20 @@ def test_processes_share_the_cores_of_nodes(cluster_module, nodes, n, with_gpu, 
     assert cluster_module.share(nodes, n, with_gpu=with_gpu) == cores
 
 
+@pytest.mark.parametrize(
+    ("nodes", "with_gpu", "n"),
+    [
+        ([(0, 0), (64, 8), (64, 8)], True, 16),
+        ([(64, 8), (64, 0)], False, 16),
+        ([(0, 0), (16, 0), (2, 0)], False, 3),
+        ([(2, 0)], False, 1),
+        ([(0, 0)], False, 1),
+    ],
+)
+def test_a_cluster_is_used_where_nobody_says_how_much_of_it(cluster_module, nodes, with_gpu, n):
+    assert cluster_module.usual_at_once(nodes, with_gpu=with_gpu) == n
+
+
 def test_a_node_with_something_else_installed_is_named(cluster_module):
     ours = on_nodes.versions()
     assert {"python", "torch", "penult"} <= ours.keys()

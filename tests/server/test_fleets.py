@@ -79,10 +79,10 @@ def outcomes(fleet, orders, *, at_once=2, entry="extract_range"):
     return dict(fleet.tasks(entry, orders, at_once=at_once))
 
 
-def wait_until(holds, what):
-    end = time.monotonic() + DEADLINE
+def wait_until(holds, what, seconds=DEADLINE):
+    end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, f"not within {DEADLINE} s: {what}"
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
         time.sleep(0.02)
 
 

@@ -102,7 +102,7 @@ class ComputeReady(google.protobuf.message.Message):
     array_backend: builtins.str
     """"numpy" or "cupy"."""
     address: builtins.str
-    """Where it listens, with the port that it got."""
+    """Where it listens, with the port that it got; empty for a socket."""
     processor: builtins.str
     """The processor whose code its BLAS has chosen; of workers of several kinds answers may differ in their last bits."""
     def __init__(

@@ -9,7 +9,7 @@ PINGS = (("grpc.http2.min_ping_interval_without_data_ms", 5_000), ("grpc.http2.m
 
 
 def open_port(server: grpc.Server, order: ComputeOrder) -> str:
-    """Listen as the order says; the address, with the port that the system gave.
+    """Listen as the order says; the address, with the port that the system gave, and of a socket nothing.
 
     Raises ValueError for a port without certificates, which anybody could call.
     """
@@ -17,7 +17,7 @@ def open_port(server: grpc.Server, order: ComputeOrder) -> str:
         if not order.socket.startswith("unix:"):
             raise ValueError(f"a compute worker listens at a socket, or with certificates; got {order.socket!r}")
         server.add_insecure_port(order.socket)
-        return order.socket
+        return ""
     tls = order.tls
     credentials = grpc.ssl_server_credentials(
         [(tls.key, tls.certificate)], root_certificates=tls.authority, require_client_auth=True

@@ -76,7 +76,7 @@ class ComputeProcess:
         self.device = ""
         self.array_backend = ""
         self.address = ""
-        """Where it listens."""
+        """Where it listens; empty of a private socket."""
         self.asked = AskedQueries()
         """Queries in progress, and how far they are."""
         self.stats = StatsOfWorker(self._ask_for_stats)

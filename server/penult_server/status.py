@@ -81,6 +81,9 @@ def translate(error: BaseException) -> ServiceError:
         return ServiceError(
             ErrorKind.OUT_OF_MEMORY, f"not enough memory ({error}); ask for less, or use another machine"
         )
+    if type(error) is grpc.RpcError:
+        # What grpc raises out of a call's requests when the caller has gone; nobody reads the answer.
+        return ServiceError(ErrorKind.CANCELLED, "the caller left before it had sent everything")
     if (of_disk := refusal_of_disk(error)) is not None:
         logging.getLogger("penult").error("%s: %s", of_disk.kind, error)
         return of_disk

@@ -1,11 +1,22 @@
-"""The processes of a server on this machine, as /proc shows them."""
+"""The processes of a server on this machine, as /proc shows them; and waiting for what they do."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
+T = TypeVar("T")
 Kind: TypeAlias = Literal["compute", "forker", "jobs"]
+
+
+def until(look: Callable[[], T], seconds: float = 100.0) -> T:
+    """What `look` finds, as soon as that is anything."""
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, f"it did not come to that within {seconds:.0f} s"
+        time.sleep(0.01)
+    return found
 
 
 def processes(server) -> dict[Kind, list[int]]:

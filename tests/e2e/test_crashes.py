@@ -3,11 +3,12 @@
 import os
 import select
 import signal
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from server_processes import processes
+from server_processes import processes, until
 
 import penult
 import penult.wire.transfer
@@ -200,6 +201,28 @@ def test_a_torn_upload_leaves_nothing(serve, arrays):
         assert raised.value.kind == "incomplete_upload"
         assert [one.names for one in client.features.list()] == [("whole",)]
         assert [path.name for path in (server.root / "features").iterdir()] == [client.features.list()[0].digest]
+
+
+def test_an_upload_that_its_client_leaves_is_no_error_of_the_worker(serve, arrays):
+    server = serve()
+    features = server.root / "features"
+    with server.connect() as client:
+        client.features.upload(**arrays, name="whole")
+        upload, card = penult.wire.uploads.prepare(**arrays), cards_pb2.Card(name="left")
+        messages = list(penult.wire.transfer.upload_messages(upload, card, 1000))
+        has_begun = threading.Event()
+
+        def requests():
+            yield from messages[:-1]
+            has_begun.wait(60)
+
+        call = client.connection.stubs.upload_features.future(requests(), metadata=client.connection._numbered())
+        until(lambda: len(list(features.iterdir())) == 2)
+        call.cancel()
+        has_begun.set()
+        until(lambda: len(list(features.iterdir())) == 1)
+        client.spectra("whole", top_k=3)
+    assert "unexpected" not in (server.root / "logs" / "compute.log").read_text()
 
 
 def test_asking_again_mends_what_was_damaged(serve, table, tiny):

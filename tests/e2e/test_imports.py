@@ -2,7 +2,6 @@
 
 import hashlib
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from server_processes import until
 from torch import nn
 
 import penult
@@ -302,11 +302,3 @@ def test_a_client_that_goes_away_in_an_upload_leaves_nothing(client, tmp_path):
     call.cancel()
     gate.set()
     until(lambda: uploads(root) == before)
-
-
-def until(holds: Any) -> None:
-    """Wait for what another process does."""
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)

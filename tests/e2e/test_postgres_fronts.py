@@ -6,12 +6,11 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from postgres_server import PASSWORD
+from server_processes import until
 
 import penult
 from conftest import RunningServer
@@ -20,13 +19,6 @@ from penult_proto.v1 import jobs_pb2
 from penult_server.upkeep.command import main as store_command
 
 TOKEN = [sys.executable, "-m", "penult_server", "token"]
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def answers(server: RunningServer) -> bool:

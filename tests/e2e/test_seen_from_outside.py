@@ -5,8 +5,6 @@ import os
 import re
 import secrets
 import socket
-import threading
-import time
 import urllib.error
 import urllib.request
 
@@ -14,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from server_processes import until
 
 import penult
 from penult.cli.main import main
@@ -82,15 +81,6 @@ def numbers(server) -> dict[tuple, float]:
         for family in text_string_to_metric_families(page(server, "metrics"))
         for one in family.samples
     }
-
-
-def until(look, seconds: float = 20):
-    """What `look` finds, as soon as that is anything."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end
-        threading.Event().wait(0.05)
-    return found
 
 
 def test_answers_are_counted_by_where_they_came_from(server, client, mine):

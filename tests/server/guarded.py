@@ -131,15 +131,6 @@ def metadata(token: str | None) -> list[tuple[str, str]]:
     return [("penult-protocol", str(PROTOCOL)), ("x-request-id", "r1"), *shown]
 
 
-def until(holds: Callable[[], Any], seconds: float = 100.0) -> Any:
-    """Wait for a condition; returns what it then is."""
-    deadline = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.01)
-    return found
-
-
 def make_tokens(tokens: TokenTable) -> dict[str, str]:
     """One token in each state and role; returns the secrets."""
     made = {}

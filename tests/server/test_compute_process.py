@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 
+import grpc
 import pytest
 
 from penult_proto.errors import ErrorKind
@@ -70,6 +71,29 @@ def test_calls_after_a_worker_s_death_wait_for_the_next_one(tmp_path, monkeypatc
             assert len(processes) == 2
         finally:
             noticed.set()
+            await compute.stop()
+
+    asyncio.run(run())
+
+
+def test_a_message_that_meets_a_closed_socket_is_the_worker_s_death_and_no_fault_of_the_call(tmp_path):
+    """What `grpc.aio` raises when the worker dies between two pieces of an upload, one upload in twenty."""
+    none = grpc.aio.Metadata()
+    cut = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, none, none, "Internal error from Core")
+
+    async def run() -> None:
+        compute = ComputeProcess(Settings(root=tmp_path, device="cpu"), nothing)
+        compute.start()
+        try:
+            await asked(compute)
+            channel = await compute.channel()
+            assert compute.translate(cut, channel).kind == ErrorKind.INTERNAL, "the worker lives"
+            assert compute._process is not None
+            compute._process.kill()
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+            assert compute.translate(cut, channel).kind == ErrorKind.WORKER_DIED
+            assert (await asked(compute)).kind == ErrorKind.UNKNOWN_CHECKPOINT, "the next one answers"
+        finally:
             await compute.stop()
 
     asyncio.run(run())

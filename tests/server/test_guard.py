@@ -15,7 +15,8 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from guarded import METHODS, OWNER, PROBE, Guarded, make_tokens, metadata, until
+from guarded import METHODS, OWNER, PROBE, Guarded, make_tokens, metadata
+from server_processes import until
 
 from penult_proto.errors import said_by
 from penult_proto.roles import JOB_ROLES, METHOD_ROLES, Role

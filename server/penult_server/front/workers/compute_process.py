@@ -172,7 +172,7 @@ class ComputeProcess:
         if said:
             self.note(said.kind, said.metadata)
             return said
-        if error.code() == grpc.StatusCode.UNAVAILABLE:
+        if error.code() == grpc.StatusCode.UNAVAILABLE or self._was_cut(error, channel):
             self._lose(channel)
             return ServiceError(
                 ErrorKind.WORKER_DIED,
@@ -181,6 +181,12 @@ class ComputeProcess:
             )
         kind = FALLBACK_KINDS.get(error.code(), ErrorKind.INTERNAL)
         return ServiceError(kind, f"the compute worker answered {error.code().name}: {error.details()}")
+
+    def _was_cut(self, error: grpc.aio.AioRpcError, channel: grpc.aio.Channel) -> bool:
+        """Whether an error of gRPC's core is that of a message which met a closed socket, and no fault of the call."""
+        has_ended = self._process is not None and self._process.returncode is not None
+        is_open = channel.get_state() == grpc.ChannelConnectivity.READY
+        return error.code() == grpc.StatusCode.INTERNAL and (has_ended or not is_open)
 
     def _lose(self, channel: grpc.aio.Channel) -> None:
         """Nobody answers on a worker's channel: from now on calls wait for the next worker.

@@ -1,8 +1,10 @@
 """A compute worker as it runs on a node of a cluster: at a port for the front alone, and judged where it is."""
 
+import asyncio
 import os
 import signal
 import socket
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,10 +14,14 @@ import pytest
 
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import features_pb2, features_pb2_grpc
-from penult_proto.v1.pipes_pb2 import ComputeOrder, FromWorker, MutualTls, ToWorker
+from penult_proto.v1.pipes_pb2 import ComputeOrder, ComputeReady, FromWorker, MutualTls, ToWorker
 from penult_server.cluster.compute_node import ComputeNode
 from penult_server.compute.ports import open_port
+from penult_server.errors import ServiceError
+from penult_server.front.workers import hosts
+from penult_server.front.workers.compute_process import ComputeProcess
 from penult_server.front.workers.mutual_tls import WORKER, make_pair
+from penult_server.settings import Settings
 from penult_server.status import from_call
 
 WAIT = 60.0
@@ -116,6 +122,42 @@ def test_what_is_said_is_passed_on_until_it_hangs(node):
         assert time.monotonic() < end
         ended = node.node.said()[1]
     assert ended == "exit status -9"
+
+
+async def refusal_of(compute: ComputeProcess) -> str:
+    try:
+        await compute.channel()
+    except ServiceError as error:
+        return error.message
+    return ""
+
+
+def test_what_a_cluster_refused_is_asked_again(tmp_path, monkeypatch):
+    """Until then who asks is told why at once, and afterwards is served."""
+    refusal = ServiceError(ErrorKind.VERSION_MISMATCH, "node seven has another torch")
+    answers: list[ServiceError | None] = [refusal, None]
+
+    async def accept(ready: ComputeReady) -> ServiceError | None:
+        return answers.pop(0)
+
+    async def nothing(is_healthy: bool) -> None: ...
+
+    async def run() -> None:
+        compute = ComputeProcess(Settings(root=tmp_path, device="cpu"), nothing, accept=accept)
+        compute.start()
+        try:
+            assert await refusal_of(compute) == refusal.message
+            async with asyncio.timeout(WAIT):
+                while await refusal_of(compute):
+                    await asyncio.sleep(0)
+        finally:
+            await compute.stop()
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]))
+    monkeypatch.setattr(hosts.OwnMachine, "module", "first_word")
+    monkeypatch.setattr(hosts.OwnMachine, "refused_seconds", 0.1)
+    asyncio.run(run())
+    assert answers == []
 
 
 def test_a_port_without_certificates_is_not_opened():

@@ -125,3 +125,5 @@ def test_without_a_cluster_it_is_said_why(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert main(["doctor", "--cluster", "--root", str(tmp_path)]) == 1
     assert "needs RAY_ADDRESS=HOST:PORT" in capsys.readouterr().err
+    assert main(["doctor", "--cluster", "--root", str(tmp_path / "none")]) == 1
+    assert "--root must be the directory" in capsys.readouterr().err

@@ -18,6 +18,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from penult_proto.errors import ErrorKind
 from penult_server.cluster.judging import Judgement, Seen, judged
 from penult_server.cluster.look import Look
 from penult_server.cluster.probes import probe_in
@@ -57,7 +58,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def examine(root: Path, registry: str = "") -> Judgement:
-    """Look at the cluster. Raises ServiceError for one that cannot be used at all: see `check_ray_cluster`."""
+    """Look at the cluster. Raises ServiceError for one that cannot be used at all (see `check_ray_cluster`), and
+    INVALID_ARGUMENT for a root that is none."""
+    if not root.is_dir():
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"--root must be the directory that a server has, or will have; got {root}"
+        )
     connect(check_ray_cluster())
     try:
         with probe_in(root) as probe:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib.util
 import logging
 import os
 import sys
@@ -59,7 +60,8 @@ def make_parser() -> argparse.ArgumentParser:
         default=0,
         metavar="N",
         help="processes that answer queries, each with a GPU, or its part of the cores, and with the features of other "
-        "checkpoints in memory (default: one for each GPU that --job-devices leaves, one without GPUs)",
+        "checkpoints in memory; with --engine ray on nodes of the cluster (default: on this machine, one for each GPU "
+        "that --job-devices leaves, one without GPUs)",
     )
     serve.add_argument(
         "--metrics-port",
@@ -123,9 +125,10 @@ def make_parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--extract-workers",
         type=int,
-        default=1,
+        default=0,
         metavar="N",
-        help="processes of one extraction at a time, each with a GPU or its share of the cores (default: %(default)s)",
+        help="processes of one extraction at a time, each with a GPU or its share of the cores (default: one; on a "
+        "cluster one for each GPU, or for 8 cores where it has none)",
     )
     serve.add_argument(
         "--store",
@@ -145,6 +148,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="where jobs run: here, or on the Ray cluster of RAY_ADDRESS, which must ask for a token",
     )
     commands.add_parser("store", help="look after a store without its server", add_help=False)
+    commands.add_parser("doctor", help="look at every node of the cluster (--cluster)", add_help=False)
     return parser
 
 
@@ -157,6 +161,8 @@ def main(arguments: list[str] | None = None) -> int:
         from penult_server.upkeep.command import main as store
 
         return store(given[1:])
+    if given[:1] == ["doctor"]:
+        return look_at_cluster(given[1:])
     options: dict[str, Any] = vars(make_parser().parse_args(given))
     if options.pop("command") == "token":
         return token_command.run(options)
@@ -221,6 +227,16 @@ def check_cluster() -> None:
             raise
         # What is stored is served, and the cluster may come later.
         logging.getLogger("penult").warning("%s; until then jobs fail", error.message)
+
+
+def look_at_cluster(arguments: list[str]) -> int:
+    """Look at every node of the Ray cluster; returns the exit status."""
+    if importlib.util.find_spec("ray") is None:
+        sys.stderr.write("penult doctor --cluster: Ray is not installed: install penult with its extra `ray`\n")
+        return 1
+    from penult_server.cluster.doctor import main as doctor
+
+    return doctor(arguments)
 
 
 async def _serve(settings: Settings) -> None:

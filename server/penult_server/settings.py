@@ -17,7 +17,7 @@ LEAST = {
     "max_user_jobs": 1,
     "max_queued_jobs": 1,
     "max_running_jobs": 0,
-    "extract_workers": 1,
+    "extract_workers": 0,
     "resident_bytes": 1,
     "compute_workers": 0,
     "max_calls": 1,
@@ -93,8 +93,9 @@ class Settings:
     """Days after which answers that nobody asks for, and leftovers, are removed; 0 for never."""
     job_devices: tuple[str, ...] = ()
     """GPUs of the jobs, named as in CUDA_VISIBLE_DEVICES; without, all that compute workers leave, or all there are."""
-    extract_workers: int = 1
-    """Processes that one extraction may have at a time, each with a GPU of the jobs' or its share of the cores."""
+    extract_workers: int = 0
+    """Processes that one extraction may have at a time, each with a GPU of the jobs' or its share of the cores; 0: one
+    on this machine, on a cluster one for each GPU, or for 8 cores of a cluster without."""
     store: str = ""
     """Bucket in which checkpoints, features and groupings lie, such as "s3://bucket/prefix"; the root remembers it."""
     store_endpoint: str = ""
@@ -103,6 +104,8 @@ class Settings:
     """Most bytes of it that are kept on this machine; 0 for the root's number, which is 16 GiB at first."""
     compute_devices: tuple[str, ...] = ()
     """GPUs of the compute workers, by turns; filled in by the server, empty where they have no choice."""
+    compute_on_cluster: bool = False
+    """Whether the compute workers run on the engine's cluster; filled in by the server."""
     engine: str = "local"
     """Where jobs run: "local", on this machine, or "ray", on the cluster that RAY_ADDRESS names."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,9 +41,10 @@ NUMBERS = itertools.count()
 class InProcess:
     """A server whose front runs in a thread of this process, so that a test sees what it knows of its workers."""
 
-    def __init__(self, root: Path, n_workers: int) -> None:
+    def __init__(self, root: Path, n_workers: int, **options: Any) -> None:
         self.root = root
-        self.server = Server(Settings(root=root, port=0, device="cpu", compute_workers=n_workers, metrics_port=0))
+        settings = Settings(root=root, port=0, device="cpu", compute_workers=n_workers, metrics_port=0, **options)
+        self.server = Server(settings)
         self._thread = threading.Thread(target=asyncio.run, args=(self.server.run(),))
         self._thread.start()
         until((root / "server.json").exists)

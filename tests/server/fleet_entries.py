@@ -44,6 +44,10 @@ def task(order, context):
         case "until":
             _wait_for(order["signal"], 1)
             return {"lives": True}
+        case "last":
+            began = time.perf_counter()
+            time.sleep(order["seconds"])
+            return {"seconds": time.perf_counter() - began}
         case "wait":
             for _ in range(3000):
                 context.check_cancelled()
@@ -64,6 +68,10 @@ def rank(order, reports, together):
     match order.dataset_digest:
         case "refuse":
             raise ServiceError(ErrorKind.DIVERGED, "the loss is not finite", step=7)
+        case "last":
+            began = time.perf_counter()
+            time.sleep(order["seconds"])
+            return {"seconds": time.perf_counter() - began}
         case "wait":
             _wait_for_cancellation(order, reports)
     with together as place:

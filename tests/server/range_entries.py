@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ CHUNK_BYTES = "PENULT_TESTS_CHUNK_BYTES"
 """Another size of chunks."""
 DEATH = "PENULT_TESTS_DIE"
 """Names a file: the process that removes it dies in the midst of its next task."""
+HOLD = "PENULT_TESTS_HOLD"
+"""Names a folder: tasks say there who does which, and go on once there is a file `go`."""
 
 
 class Dying:
@@ -43,4 +46,16 @@ def run(order, context):
         context = Dying(context)
     except (KeyError, FileNotFoundError):
         pass
+    if HOLD in os.environ:
+        hold(Path(os.environ[HOLD]), f"{order['split']}-{order['first']}")
     return task.run(order, context)
+
+
+def hold(folder, name):
+    """Tell the pid of the parent, a node, and wait."""
+    (folder / f"{name}-{os.getpid()}").write_text(str(os.getppid()), encoding="utf-8")
+    for _ in range(24000):
+        if (folder / "go").exists():
+            return
+        time.sleep(0.01)
+    raise TimeoutError(folder)

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,8 @@ def cluster_of(*nodes):
         Config.initialize("")
         # Its sockets lie there, whose paths must be short.
         place = tempfile.mkdtemp(prefix="penult-ray-", dir="/tmp")
+        # It writes its address down there, wherever its own folder is.
+        Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)
         few = {"object_store_memory": 100 * 2**20, "include_dashboard": False, "temp_dir": place}
         cluster = Cluster()
         try:

@@ -22,10 +22,6 @@ DEADLINE = 60.0
 """Seconds that anything may take."""
 
 
-DEADLINE = 60.0
-"""Seconds that anything may take."""
-
-
 @pytest.fixture(scope="module")
 def its_path():
     with pytest.MonkeyPatch.context() as patch:
@@ -83,10 +79,10 @@ def outcomes(fleet, orders, *, at_once=2, entry="extract_range"):
     return dict(fleet.tasks(entry, orders, at_once=at_once))
 
 
-def wait_until(holds, what):
-    end = time.monotonic() + DEADLINE
+def wait_until(holds, what, seconds=DEADLINE):
+    end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, f"not within {DEADLINE} s: {what}"
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
         time.sleep(0.02)
 
 
@@ -113,6 +109,12 @@ def test_every_order_is_answered_once(shared, at_once):
     found = list(shared.tasks("extract_range", ({"do": "echo", "what": i} for i in range(n)), at_once=at_once))
     assert sorted(index for index, _ in found) == list(range(n))
     assert all(outcome.value()["said"] == index for index, outcome in found)
+
+
+def test_it_says_how_many_suit_it(kind, shared):
+    assert shared.usual_at_once() == 1  # of this machine's two cores, or of one node that has them
+    ((_, outcome),) = shared.tasks("extract_range", [{"do": "echo", "what": 1}], at_once=1)
+    assert (outcome.value()["pid"] == os.getpid()) is shared.does_one_here is (kind == "local")
 
 
 def test_the_entry_is_the_one_that_was_named(shared):

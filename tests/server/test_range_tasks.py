@@ -22,7 +22,7 @@ from penult_server.errors import ServiceError
 from penult_server.jobs.channel import Reports
 from penult_server.jobs.extracting.job import extract_job
 from penult_server.jobs.extracting.pace import Pace
-from penult_server.jobs.fleets.fleet import Outcome, WorkerDiedError
+from penult_server.jobs.fleets.fleet import Fleet, Outcome, WorkerDiedError
 from penult_server.jobs.fleets.local import LocalFleet
 from penult_server.stores.features import FeatureWriter
 from penult_server.stores.reading import StoredFeatures
@@ -62,14 +62,16 @@ def order_in(root: Path, workers: int, *, network=("test_vit", 32), **changes) -
     )
 
 
-def extracted(root: Path, workers: int, **changes) -> tuple[list[StoredFeatures], list[tuple[str, float, float]]]:
+def extracted(
+    root: Path, workers: int, fleet: Fleet | None = None, **changes
+) -> tuple[list[StoredFeatures], list[tuple[str, float, float]]]:
     said: list[tuple[str, float, float]] = []
 
     def hear(message):
         if message.HasField("progress"):
             said.append((message.progress.stage, message.progress.done, message.progress.total))
 
-    fleet = LocalFleet("cpu", table="range_entries")
+    fleet = fleet or LocalFleet("cpu", table="range_entries")
     try:
         result = extract_job(order_in(root, workers, **changes), Reports(hear), fleet)
     finally:
@@ -197,4 +199,8 @@ def test_a_task_has_as_many_ranges_as_take_half_a_minute():
     assert pace.ranges_of_a_task(1) == 1
     pace.took(1, 400.0)
     assert pace.ranges_of_a_task(64) == 1
-    assert Pace(1).ranges_of_a_task(64) == 64
+    assert Pace(1, is_here=True).ranges_of_a_task(64) == 64
+    # One process of a cluster: a death costs its task, not the split.
+    alone = Pace(1)
+    alone.took(1, 4.0)
+    assert alone.ranges_of_a_task(64) == 7

@@ -105,6 +105,11 @@ def test_without_ray_it_is_said_what_to_install(monkeypatch):
 def test_a_cluster_shares_out_its_own_devices(tmp_path):
     settings = placed(Settings(root=tmp_path, engine="ray"), {"CUDA_VISIBLE_DEVICES": "0,1"})
     assert (settings.job_devices, settings.max_running_jobs) == ((), JOBS_ON_CLUSTER)
+    # Queries stay with this machine's GPUs, unless compute workers are asked for: more than it has, too.
+    assert (settings.compute_on_cluster, settings.compute_workers, settings.compute_devices) == (False, 2, ("0", "1"))
+    settings = placed(Settings(root=tmp_path, engine="ray", compute_workers=3), {"CUDA_VISIBLE_DEVICES": "0,1"})
+    assert (settings.compute_on_cluster, settings.compute_workers, settings.compute_devices) == (True, 3, ())
+    assert not placed(Settings(root=tmp_path, compute_workers=2), {"CUDA_VISIBLE_DEVICES": "0,1"}).compute_on_cluster
     with pytest.raises(ServiceError, match="shares out its own"):
         Settings(root=tmp_path, engine="ray", job_devices=("0",))
     with pytest.raises(ServiceError, match="engine must be one of local, ray"):

@@ -15,7 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 when it failed, 2 when it was called wrongly."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if given[:1] in (["serve"], ["store"]) or given[:2] in OF_TOKENS:
+        of_cluster = given[:1] == ["doctor"] and "--cluster" in given
+        if given[:1] in (["serve"], ["store"]) or given[:2] in OF_TOKENS or of_cluster:
             _become_the_server(given)
         # Imported here: a server starts without it.
         from penult.cli.commands import run

@@ -29,12 +29,17 @@ def demo(root: Path) -> None:
 @click.command()
 @gives_json
 @names_a_server
+@click.option("--cluster", is_flag=True, help="Look at every node of the server's Ray cluster instead; needs --root.")
 @click.pass_context
-def doctor(context: click.Context, address: str | None, root: Path | None, as_json: bool, **options: Any) -> None:
+def doctor(
+    context: click.Context, address: str | None, root: Path | None, as_json: bool, cluster: bool, **options: Any
+) -> None:
     """What is installed, what can be reached, when the server's certificate ends, and how disk, clock and secrets of
     a store on this machine stand; exits with 1 when no server answers or something keeps it from working."""
     from penult.doctor import examine
 
+    if cluster:  # given after its own name, it makes this program the server's
+        raise click.UsageError("--cluster is the server's: penult doctor --cluster --root DIR")
     check_excluded(address, root, **options)
     found = examine(address, root, **options)
     line = [context.info_name or ""]

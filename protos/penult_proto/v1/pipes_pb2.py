@@ -27,7 +27,7 @@ from penult_proto.v1 import refits_pb2 as penult__proto_dot_v1_dot_refits__pb2
 from penult_proto.v1 import runs_pb2 as penult__proto_dot_v1_dot_runs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpenult_proto/v1/pipes.proto\x12\tpenult.v1\x1a\x1apenult_proto/v1/jobs.proto\x1a\x1cpenult_proto/v1/refits.proto\x1a\x1apenult_proto/v1/runs.proto\"e\n\x0c\x43omputeOrder\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x0e\n\x06socket\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x16\n\x0eresident_bytes\x18\x04 \x01(\x03\x12\x0f\n\x07sharers\x18< \x01(\x05\"5\n\x0c\x43omputeReady\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x15\n\rarray_backend\x18\x02 \x01(\t\"\x9d\x02\n\x08JobOrder\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04root\x18\x02 \x01(\t\x12 \n\x04spec\x18\x03 \x01(\x0b\x32\x12.penult.v1.JobSpec\x12\x16\n\x0e\x64\x61taset_digest\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x0b\n\x03log\x18\x06 \x01(\t\x12#\n\nstart_head\x18\x07 \x01(\x0b\x32\x0f.penult.v1.Head\x12\x12\n\ndata_roots\x18\x08 \x03(\t\x12\x18\n\x10reads_everywhere\x18\t \x01(\x08\x12\x0f\n\x07\x64\x65vices\x18\x14 \x03(\t\x12\x0e\n\x06\x65ngine\x18\x15 \x01(\t\x12\x17\n\x0f\x65xtract_workers\x18\x16 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x1e \x01(\x03\"X\n\tRankOrder\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.penult.v1.JobOrder\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x0c\n\x04size\x18\x03 \x01(\x05\x12\r\n\x05store\x18\x04 \x01(\t\"G\n\rQueryProgress\x12\x0f\n\x07queries\x18\x01 \x03(\t\x12%\n\x08progress\x18\x02 \x01(\x0b\x32\x13.penult.v1.Progress\"\xf6\x01\n\x0c\x43omputeStats\x12\x16\n\x0eresident_bytes\x18\x01 \x01(\x03\x12\x14\n\x0c\x62udget_bytes\x18\x02 \x01(\x03\x12\x11\n\tevictions\x18\x03 \x01(\x03\x12\x16\n\x0e\x64\x65vice_seconds\x18\x04 \x01(\x01\x12\x12\n\nused_bytes\x18\x05 \x01(\x03\x12\x12\n\nfree_bytes\x18\x06 \x01(\x03\x12\x35\n\x07\x62\x61tches\x18\x07 \x03(\x0b\x32$.penult.v1.ComputeStats.BatchesEntry\x1a.\n\x0c\x42\x61tchesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xde\x01\n\x08ToWorker\x12*\n\x07\x63ompute\x18\x01 \x01(\x0b\x32\x17.penult.v1.ComputeOrderH\x00\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x13.penult.v1.JobOrderH\x00\x12$\n\x04rank\x18\x03 \x01(\x0b\x32\x14.penult.v1.RankOrderH\x00\x12\x10\n\x06\x63\x61ncel\x18\x04 \x01(\x08H\x00\x12\x10\n\x06\x66orget\x18( \x01(\tH\x00\x12\x0f\n\x05stats\x18\x32 \x01(\x08H\x00\x12\x0f\n\x05pulse\x18) \x01(\x08H\x00\x12\x0e\n\x04held\x18\x46 \x01(\x03H\x00\x42\x06\n\x04kind\"$\n\x11NeededCheckpoints\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"\x1c\n\tResidents\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"\x18\n\x05Pulse\x12\x0f\n\x07is_busy\x18\x01 \x01(\x08\"\x82\x04\n\nFromWorker\x12(\n\x05ready\x18\x01 \x01(\x0b\x32\x17.penult.v1.ComputeReadyH\x00\x12\'\n\x08progress\x18\x02 \x01(\x0b\x32\x13.penult.v1.ProgressH\x00\x12*\n\x07metrics\x18\x03 \x01(\x0b\x32\x17.penult.v1.EpochMetricsH\x00\x12+\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x15.penult.v1.CheckpointH\x00\x12&\n\x06result\x18\x05 \x01(\x0b\x32\x14.penult.v1.JobResultH\x00\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.penult.v1.ErrorH\x00\x12\x0f\n\x05saved\x18\x14 \x01(\x01H\x00\x12.\n\x06needed\x18( \x01(\x0b\x32\x1c.penult.v1.NeededCheckpointsH\x00\x12+\n\x07queries\x18\x15 \x01(\x0b\x32\x18.penult.v1.QueryProgressH\x00\x12(\n\x05stats\x18\x32 \x01(\x0b\x32\x17.penult.v1.ComputeStatsH\x00\x12!\n\x05pulse\x18) \x01(\x0b\x32\x10.penult.v1.PulseH\x00\x12)\n\tresidents\x18< \x01(\x0b\x32\x14.penult.v1.ResidentsH\x00\x12\x0f\n\x05holds\x18\x46 \x01(\x03H\x00\x42\x06\n\x04kindb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpenult_proto/v1/pipes.proto\x12\tpenult.v1\x1a\x1apenult_proto/v1/jobs.proto\x1a\x1cpenult_proto/v1/refits.proto\x1a\x1apenult_proto/v1/runs.proto\"@\n\tMutualTls\x12\x11\n\tauthority\x18\x01 \x01(\x0c\x12\x13\n\x0b\x63\x65rtificate\x18\x02 \x01(\x0c\x12\x0b\n\x03key\x18\x03 \x01(\x0c\"\x88\x01\n\x0c\x43omputeOrder\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x0e\n\x06socket\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x16\n\x0eresident_bytes\x18\x04 \x01(\x03\x12\x0f\n\x07sharers\x18< \x01(\x05\x12!\n\x03tls\x18\x46 \x01(\x0b\x32\x14.penult.v1.MutualTls\"Y\n\x0c\x43omputeReady\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x15\n\rarray_backend\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x46 \x01(\t\x12\x11\n\tprocessor\x18G \x01(\t\"\x9d\x02\n\x08JobOrder\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04root\x18\x02 \x01(\t\x12 \n\x04spec\x18\x03 \x01(\x0b\x32\x12.penult.v1.JobSpec\x12\x16\n\x0e\x64\x61taset_digest\x18\x04 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x0b\n\x03log\x18\x06 \x01(\t\x12#\n\nstart_head\x18\x07 \x01(\x0b\x32\x0f.penult.v1.Head\x12\x12\n\ndata_roots\x18\x08 \x03(\t\x12\x18\n\x10reads_everywhere\x18\t \x01(\x08\x12\x0f\n\x07\x64\x65vices\x18\x14 \x03(\t\x12\x0e\n\x06\x65ngine\x18\x15 \x01(\t\x12\x17\n\x0f\x65xtract_workers\x18\x16 \x01(\x05\x12\x0f\n\x07\x61ttempt\x18\x1e \x01(\x03\"X\n\tRankOrder\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.penult.v1.JobOrder\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\x0c\n\x04size\x18\x03 \x01(\x05\x12\r\n\x05store\x18\x04 \x01(\t\"G\n\rQueryProgress\x12\x0f\n\x07queries\x18\x01 \x03(\t\x12%\n\x08progress\x18\x02 \x01(\x0b\x32\x13.penult.v1.Progress\"\xf6\x01\n\x0c\x43omputeStats\x12\x16\n\x0eresident_bytes\x18\x01 \x01(\x03\x12\x14\n\x0c\x62udget_bytes\x18\x02 \x01(\x03\x12\x11\n\tevictions\x18\x03 \x01(\x03\x12\x16\n\x0e\x64\x65vice_seconds\x18\x04 \x01(\x01\x12\x12\n\nused_bytes\x18\x05 \x01(\x03\x12\x12\n\nfree_bytes\x18\x06 \x01(\x03\x12\x35\n\x07\x62\x61tches\x18\x07 \x03(\x0b\x32$.penult.v1.ComputeStats.BatchesEntry\x1a.\n\x0c\x42\x61tchesEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xde\x01\n\x08ToWorker\x12*\n\x07\x63ompute\x18\x01 \x01(\x0b\x32\x17.penult.v1.ComputeOrderH\x00\x12\"\n\x03job\x18\x02 \x01(\x0b\x32\x13.penult.v1.JobOrderH\x00\x12$\n\x04rank\x18\x03 \x01(\x0b\x32\x14.penult.v1.RankOrderH\x00\x12\x10\n\x06\x63\x61ncel\x18\x04 \x01(\x08H\x00\x12\x10\n\x06\x66orget\x18( \x01(\tH\x00\x12\x0f\n\x05stats\x18\x32 \x01(\x08H\x00\x12\x0f\n\x05pulse\x18) \x01(\x08H\x00\x12\x0e\n\x04held\x18\x46 \x01(\x03H\x00\x42\x06\n\x04kind\"$\n\x11NeededCheckpoints\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"\x1c\n\tResidents\x12\x0f\n\x07\x64igests\x18\x01 \x03(\t\"\x18\n\x05Pulse\x12\x0f\n\x07is_busy\x18\x01 \x01(\x08\"\x82\x04\n\nFromWorker\x12(\n\x05ready\x18\x01 \x01(\x0b\x32\x17.penult.v1.ComputeReadyH\x00\x12\'\n\x08progress\x18\x02 \x01(\x0b\x32\x13.penult.v1.ProgressH\x00\x12*\n\x07metrics\x18\x03 \x01(\x0b\x32\x17.penult.v1.EpochMetricsH\x00\x12+\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x15.penult.v1.CheckpointH\x00\x12&\n\x06result\x18\x05 \x01(\x0b\x32\x14.penult.v1.JobResultH\x00\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.penult.v1.ErrorH\x00\x12\x0f\n\x05saved\x18\x14 \x01(\x01H\x00\x12.\n\x06needed\x18( \x01(\x0b\x32\x1c.penult.v1.NeededCheckpointsH\x00\x12+\n\x07queries\x18\x15 \x01(\x0b\x32\x18.penult.v1.QueryProgressH\x00\x12(\n\x05stats\x18\x32 \x01(\x0b\x32\x17.penult.v1.ComputeStatsH\x00\x12!\n\x05pulse\x18) \x01(\x0b\x32\x10.penult.v1.PulseH\x00\x12)\n\tresidents\x18< \x01(\x0b\x32\x14.penult.v1.ResidentsH\x00\x12\x0f\n\x05holds\x18\x46 \x01(\x03H\x00\x42\x06\n\x04kindb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,28 +36,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMPUTESTATS_BATCHESENTRY']._loaded_options = None
   _globals['_COMPUTESTATS_BATCHESENTRY']._serialized_options = b'8\001'
-  _globals['_COMPUTEORDER']._serialized_start=128
-  _globals['_COMPUTEORDER']._serialized_end=229
-  _globals['_COMPUTEREADY']._serialized_start=231
-  _globals['_COMPUTEREADY']._serialized_end=284
-  _globals['_JOBORDER']._serialized_start=287
-  _globals['_JOBORDER']._serialized_end=572
-  _globals['_RANKORDER']._serialized_start=574
-  _globals['_RANKORDER']._serialized_end=662
-  _globals['_QUERYPROGRESS']._serialized_start=664
-  _globals['_QUERYPROGRESS']._serialized_end=735
-  _globals['_COMPUTESTATS']._serialized_start=738
-  _globals['_COMPUTESTATS']._serialized_end=984
-  _globals['_COMPUTESTATS_BATCHESENTRY']._serialized_start=938
-  _globals['_COMPUTESTATS_BATCHESENTRY']._serialized_end=984
-  _globals['_TOWORKER']._serialized_start=987
-  _globals['_TOWORKER']._serialized_end=1209
-  _globals['_NEEDEDCHECKPOINTS']._serialized_start=1211
-  _globals['_NEEDEDCHECKPOINTS']._serialized_end=1247
-  _globals['_RESIDENTS']._serialized_start=1249
-  _globals['_RESIDENTS']._serialized_end=1277
-  _globals['_PULSE']._serialized_start=1279
-  _globals['_PULSE']._serialized_end=1303
-  _globals['_FROMWORKER']._serialized_start=1306
-  _globals['_FROMWORKER']._serialized_end=1820
+  _globals['_MUTUALTLS']._serialized_start=128
+  _globals['_MUTUALTLS']._serialized_end=192
+  _globals['_COMPUTEORDER']._serialized_start=195
+  _globals['_COMPUTEORDER']._serialized_end=331
+  _globals['_COMPUTEREADY']._serialized_start=333
+  _globals['_COMPUTEREADY']._serialized_end=422
+  _globals['_JOBORDER']._serialized_start=425
+  _globals['_JOBORDER']._serialized_end=710
+  _globals['_RANKORDER']._serialized_start=712
+  _globals['_RANKORDER']._serialized_end=800
+  _globals['_QUERYPROGRESS']._serialized_start=802
+  _globals['_QUERYPROGRESS']._serialized_end=873
+  _globals['_COMPUTESTATS']._serialized_start=876
+  _globals['_COMPUTESTATS']._serialized_end=1122
+  _globals['_COMPUTESTATS_BATCHESENTRY']._serialized_start=1076
+  _globals['_COMPUTESTATS_BATCHESENTRY']._serialized_end=1122
+  _globals['_TOWORKER']._serialized_start=1125
+  _globals['_TOWORKER']._serialized_end=1347
+  _globals['_NEEDEDCHECKPOINTS']._serialized_start=1349
+  _globals['_NEEDEDCHECKPOINTS']._serialized_end=1385
+  _globals['_RESIDENTS']._serialized_start=1387
+  _globals['_RESIDENTS']._serialized_end=1415
+  _globals['_PULSE']._serialized_start=1417
+  _globals['_PULSE']._serialized_end=1441
+  _globals['_FROMWORKER']._serialized_start=1444
+  _globals['_FROMWORKER']._serialized_end=1958
 # @@protoc_insertion_point(module_scope)

@@ -22,6 +22,31 @@ else:
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
+class MutualTls(google.protobuf.message.Message):
+    """By which the front and one compute worker on another machine know each other, in PEM. Made for one start of it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AUTHORITY_FIELD_NUMBER: builtins.int
+    CERTIFICATE_FIELD_NUMBER: builtins.int
+    KEY_FIELD_NUMBER: builtins.int
+    authority: builtins.bytes
+    """Has signed the certificates of these two, and nothing else."""
+    certificate: builtins.bytes
+    """The worker's own."""
+    key: builtins.bytes
+    def __init__(
+        self,
+        *,
+        authority: builtins.bytes = ...,
+        certificate: builtins.bytes = ...,
+        key: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["authority", b"authority", "certificate", b"certificate", "key", b"key"]) -> None: ...
+
+Global___MutualTls: typing_extensions.TypeAlias = MutualTls
+
+@typing.final
 class ComputeOrder(google.protobuf.message.Message):
     """What the compute worker is to serve."""
 
@@ -32,16 +57,21 @@ class ComputeOrder(google.protobuf.message.Message):
     DEVICE_FIELD_NUMBER: builtins.int
     RESIDENT_BYTES_FIELD_NUMBER: builtins.int
     SHARERS_FIELD_NUMBER: builtins.int
+    TLS_FIELD_NUMBER: builtins.int
     root: builtins.str
     """Directory of the store."""
     socket: builtins.str
-    """Address that the worker's own gRPC server listens at, such as "unix:/tmp/penult-1/1.sock"."""
+    """Address that the worker's own gRPC server listens at, such as "unix:/tmp/penult-1/1.sock"; with `tls` "HOST:0"."""
     device: builtins.str
     """"auto", "cpu" or "cuda"."""
     resident_bytes: builtins.int
     """Bytes of feature sets that stay in the device's memory."""
     sharers: builtins.int
     """Compute workers that share the memory of the device, this one included; 0 counts as one."""
+    @property
+    def tls(self) -> Global___MutualTls:
+        """Needed at an address that other machines can reach: nobody else gets a connection."""
+
     def __init__(
         self,
         *,
@@ -50,8 +80,10 @@ class ComputeOrder(google.protobuf.message.Message):
         device: builtins.str = ...,
         resident_bytes: builtins.int = ...,
         sharers: builtins.int = ...,
+        tls: Global___MutualTls | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["device", b"device", "resident_bytes", b"resident_bytes", "root", b"root", "sharers", b"sharers", "socket", b"socket"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["tls", b"tls"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "resident_bytes", b"resident_bytes", "root", b"root", "sharers", b"sharers", "socket", b"socket", "tls", b"tls"]) -> None: ...
 
 Global___ComputeOrder: typing_extensions.TypeAlias = ComputeOrder
 
@@ -63,17 +95,25 @@ class ComputeReady(google.protobuf.message.Message):
 
     DEVICE_FIELD_NUMBER: builtins.int
     ARRAY_BACKEND_FIELD_NUMBER: builtins.int
+    ADDRESS_FIELD_NUMBER: builtins.int
+    PROCESSOR_FIELD_NUMBER: builtins.int
     device: builtins.str
     """"cpu" or the name of the GPU."""
     array_backend: builtins.str
     """"numpy" or "cupy"."""
+    address: builtins.str
+    """Where it listens, with the port that it got; empty for a socket."""
+    processor: builtins.str
+    """The processor whose code its BLAS has chosen; of workers of several kinds answers may differ in their last bits."""
     def __init__(
         self,
         *,
         device: builtins.str = ...,
         array_backend: builtins.str = ...,
+        address: builtins.str = ...,
+        processor: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["array_backend", b"array_backend", "device", b"device"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "array_backend", b"array_backend", "device", b"device", "processor", b"processor"]) -> None: ...
 
 Global___ComputeReady: typing_extensions.TypeAlias = ComputeReady
 
@@ -109,7 +149,7 @@ class JobOrder(google.protobuf.message.Message):
     engine: builtins.str
     """Where its parts run: "local", or empty, on this machine; "ray" on a cluster."""
     extract_workers: builtins.int
-    """Processes that an extraction may have at a time; 0 for the job's worker alone."""
+    """Processes that an extraction may have at a time; 0 for as many as suit where they run."""
     attempt: builtins.int
     """Number of the attempt at the job, the token of its lease."""
     @property

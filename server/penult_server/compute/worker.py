@@ -47,6 +47,7 @@ from penult_server.compute.neighbours.known import KnownGraphs
 from penult_server.compute.neighbours.libraries import warn_of_libraries
 from penult_server.compute.neighbours.reading import read_neighbours
 from penult_server.compute.observed import Requests, tell_waited
+from penult_server.compute.ports import PINGS, open_port
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import RefitQueue
@@ -70,6 +71,7 @@ from penult_server.machine.gpus import leave_if_lost
 from penult_server.messages import error_to_proto, failure_to_proto
 from penult_server.status import shortened, trailers_of, translate
 from penult_server.stores.neighbours import forget_graphs
+from penult_server.stores.writing.kinds import kind_here
 
 THREADS = QUERIES_AT_ONCE + UPLOADS_AT_ONCE + READS_AT_ONCE
 """Calls that are served at a time. Transfers wait for disks and clients; the device serves one call at a time."""
@@ -393,16 +395,17 @@ def main() -> None:
     )
     warn_of_libraries()
     server = grpc.server(
-        ThreadPoolExecutor(THREADS), interceptors=[requests, *traces.of_worker()], options=MESSAGE_OPTIONS
+        ThreadPoolExecutor(THREADS), interceptors=[requests, *traces.of_worker()], options=[*MESSAGE_OPTIONS, *PINGS]
     )
     features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)
     groupings_pb2_grpc.add_GroupingServiceServicer_to_server(worker, server)
     neighbours_pb2_grpc.add_NeighbourServiceServicer_to_server(worker, server)
     refits_pb2_grpc.add_RefitServiceServicer_to_server(worker, server)
     spectra_pb2_grpc.add_SpectraServiceServicer_to_server(worker, server)
-    server.add_insecure_port(order.socket)
+    address = open_port(server, order)
     server.start()
-    pipes.send(messages, FromWorker(ready=ComputeReady(device=backend.device, array_backend=backend.name)))
+    ready = ComputeReady(device=backend.device, array_backend=backend.name, address=address, processor=kind_here().core)
+    pipes.send(messages, FromWorker(ready=ready))
     warming.start(backend)
     serve_front(worker)
 

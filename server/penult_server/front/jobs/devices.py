@@ -20,7 +20,8 @@ def placed(settings: Settings, variables: Mapping[str, str]) -> Settings:
     """The same settings with the devices of jobs, those and the number of compute workers, and of jobs filled in.
 
     Compute workers that are asked for take the first GPUs, jobs the others. Where only those of jobs are named, each
-    other GPU gets a compute worker. Where nothing is, the first GPU answers queries.
+    other GPU gets a compute worker. Where nothing is, the first GPU answers queries. With a cluster, compute workers
+    that are asked for run there.
 
     Raises ServiceError (INVALID_ARGUMENT) for devices that there are not.
     """
@@ -30,12 +31,14 @@ def placed(settings: Settings, variables: Mapping[str, str]) -> Settings:
             ErrorKind.INVALID_ARGUMENT,
             f"--job-devices names {', '.join(unknown)}; this machine has the GPUs {', '.join(visible)}",
         )
-    if visible and settings.compute_workers > len(visible):
+    asked, is_local = settings.compute_workers, settings.engine == "local"
+    if asked and not is_local:
+        visible = ()
+    if visible and asked > len(visible):
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
             f"--compute-workers must be at most the number of GPUs, {len(visible)}; got {settings.compute_workers}",
         )
-    asked, is_local = settings.compute_workers, settings.engine == "local"
     jobs = (settings.job_devices or visible[asked or 1 :] or visible) if is_local else ()
     apart = tuple(one for one in visible if one not in jobs)
     workers = asked or (len(apart) if settings.job_devices or not is_local else 0) or 1
@@ -45,6 +48,7 @@ def placed(settings: Settings, variables: Mapping[str, str]) -> Settings:
         job_devices=jobs,
         compute_workers=workers,
         compute_devices=taken if len(visible) > 1 else (),
+        compute_on_cluster=bool(asked) and not is_local,
         max_running_jobs=settings.max_running_jobs or (max(1, len(jobs)) if is_local else JOBS_ON_CLUSTER),
     )
 
@@ -52,7 +56,7 @@ def placed(settings: Settings, variables: Mapping[str, str]) -> Settings:
 class DeviceSlots:
     """The devices of jobs: which are free, and who has the others."""
 
-    def __init__(self, devices: tuple[str, ...], extract_workers: int = 1) -> None:
+    def __init__(self, devices: tuple[str, ...], extract_workers: int = 0) -> None:
         self._n = len(devices)
         self._extract_workers = extract_workers
         self._free = list(devices)
@@ -81,5 +85,5 @@ class DeviceSlots:
         if job.spec.HasField("register_dataset"):
             return 0
         if job.spec.HasField("extract"):
-            return min(self._extract_workers, self._n)
+            return min(self._extract_workers or 1, self._n)
         return min(max(1, job.spec.finetune.processes), self._n)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -11,26 +10,22 @@ from typing import Any, TypeVar
 import grpc
 
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind
-from penult_proto.limits import MESSAGE_OPTIONS
-from penult_proto.v1.pipes_pb2 import ComputeOrder, ComputeReady, FromWorker, ToWorker
+from penult_proto.v1.pipes_pb2 import ComputeReady, FromWorker, ToWorker
 from penult_server import pipes
-from penult_server.compute_environment import compute_environment, usable_cores
 from penult_server.errors import ServiceError
 from penult_server.front.admission.limits import Limit
 from penult_server.front.admission.slots import FairSlots
 from penult_server.front.caller import CALLER
-from penult_server.front.cleaning import OwnFolder
 from penult_server.front.observed.call import note_waited, waited, waited_for
 from penult_server.front.observed.metrics import WORKER_STARTS
 from penult_server.front.workers.asked_queries import AskedQueries
+from penult_server.front.workers.hosts import Host, host_of
 from penult_server.front.workers.processes import log_tail, start_process, stop_process
 from penult_server.front.workers.shares import Share
 from penult_server.front.workers.vitals import Vitals, end_when_dead
 from penult_server.front.workers.worker_stats import StatsOfWorker
 from penult_server.lanes import QUERIES_AT_ONCE, QUERIES_OF_A_USER
 from penult_server.logs.traces import span
-from penult_server.machine.folders import caches
-from penult_server.machine.gpus import VISIBLE
 from penult_server.messages import error_from_proto
 from penult_server.settings import Settings
 from penult_server.status import from_call
@@ -64,9 +59,7 @@ class ComputeProcess:
         self._accept = accept
         self._share = share or Share()
         self._log = settings.root / "logs" / self._share.log
-        self._folder: OwnFolder | None = None
-        """Where its socket is: a path of one may have 107 bytes at most, so it cannot lie under the root."""
-        self._starts = 0
+        self._host: Host | None = None
         self._why = "start"
         """Why the next one is started, for the metrics."""
         self._process: asyncio.subprocess.Process | None = None
@@ -74,11 +67,16 @@ class ComputeProcess:
         self._keeper: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._refusal: ServiceError | None = None
+        """What callers are told at once."""
+        self._said_no: ServiceError | None = None
+        """Why the last that started would not, or may not, serve."""
         self._failures = 0
         # The worker's turns are waited for without a limit of their own: who waits was let in.
         self._queries = FairSlots("queries", Limit(server=QUERIES_AT_ONCE, user=QUERIES_OF_A_USER), patience=None)
         self.device = ""
         self.array_backend = ""
+        self.address = ""
+        """Where it listens; empty of a private socket."""
         self.asked = AskedQueries()
         """Queries in progress, and how far they are."""
         self.stats = StatsOfWorker(self._ask_for_stats)
@@ -91,7 +89,7 @@ class ComputeProcess:
 
     def start(self) -> None:
         """Start the worker; `channel` waits for it. Raises ServiceError where its socket finds no place."""
-        self._folder = OwnFolder()
+        self._host = host_of(self._settings, self._share)
         self._keeper = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
@@ -104,8 +102,8 @@ class ComputeProcess:
             await self._channel.close()
         if self._process:
             await stop_process(self._process, grace=2)
-        if self._folder:
-            self._folder.remove()
+        if self._host:
+            self._host.close()
 
     async def channel(self) -> grpc.aio.Channel:
         """A channel to the running worker. Raises ServiceError (WORKER_DIED) when it does not start."""
@@ -234,9 +232,9 @@ class ComputeProcess:
                 log.error("%s did not start: %s; its log says: %s", self._share, error, log_tail(self._log))
             self._gone()
             await self._on_health(False)
-            if self._failures >= MOST_FAILURES:
+            if self._said_no or self._failures >= MOST_FAILURES:
                 # It is started again and again, but nobody should wait for that.
-                self._refusal = self._not_started()
+                self._refusal = self._said_no or self._not_started()
                 self._ready.set()
             await asyncio.sleep(RESTART_PAUSE * min(2**self._failures, 64))
 
@@ -271,41 +269,32 @@ class ComputeProcess:
 
     async def _run_once(self) -> None:
         """Start a worker, say when it is ready, and return when it has ended."""
-        self._starts += 1
         WORKER_STARTS.labels("compute", self._why).inc()
         self._why = "died"
         self._failures += 1
-        if self._folder is None:
-            raise ValueError("it has no folder for its socket")
-        socket = f"unix:{self._folder.path}/{self._starts}.sock"
-        order = ComputeOrder(
-            root=str(self._settings.root),
-            socket=socket,
-            device=self._settings.device,
-            resident_bytes=self._share.resident_bytes(self._settings),
-            sharers=self._share.sharers(self._settings),
-        )
-        n_cores = self._share.cores(usable_cores())
-        variables = compute_environment(os.environ, n_cores) | caches(os.environ, self._settings.root)
-        if device := self._share.device(self._settings):
-            variables[VISIBLE] = device
-        self._process = await start_process("penult_server.compute.worker", log=self._log, variables=variables)
+        if self._host is None:
+            raise ValueError("it has no place yet")
+        order, variables = self._host.begin()
+        self._process = await start_process(self._host.module, log=self._log, variables=variables)
         if self._process.stdin is None or self._process.stdout is None:
             raise ValueError("it was started without its pipes")
         self._process.stdin.write(pipes.framed(ToWorker(compute=order)))
         said = await self._first_word(self._process, self._process.stdout)
         refusal = error_from_proto(said.error) if said.HasField("error") else await self._accept(said.ready)
         if refusal:
-            self._refusal = refusal
+            self._refusal = self._said_no = refusal
             self._ready.set()
             await self._on_health(False)
             await stop_process(self._process, grace=2)
-            await asyncio.Event().wait()  # it would refuse again: only another --device helps
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), self._host.refused_seconds)
+            return
         self.device, self.array_backend = said.ready.device, said.ready.array_backend
+        self.address = said.ready.address
         if self._channel:
             await self._channel.close()
-        self._channel = grpc.aio.insecure_channel(socket, options=MESSAGE_OPTIONS)
-        self._failures, self._refusal, self._is_lost = 0, None, False
+        self._channel = self._host.channel(said.ready)
+        self._failures, self._refusal, self._said_no, self._is_lost = 0, None, None, False
         self._ready.set()
         await self._on_health(True)
         vitals = Vitals(time.monotonic())

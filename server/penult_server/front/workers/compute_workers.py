@@ -57,7 +57,7 @@ class ComputeWorkers:
         self._alive = [False for _ in self.workers]
         self._keys: OrderedDict[str, str] = OrderedDict()
         self._kind = ""
-        """The device of all workers; answers of another one may differ in their last bits."""
+        """The device and processor of all workers; answers of others may differ in their last bits."""
         self._first_has_tried = asyncio.Event()
 
     def start(self) -> None:
@@ -189,17 +189,19 @@ class ComputeWorkers:
         return key
 
     async def _accept(self, number: int, ready: ComputeReady) -> ServiceError | None:
-        """Take a worker whose device is that of the first, or of the first that starts where that one does not."""
+        """Take a worker of the kind of the first, or of the first that starts where that one does not."""
+        kind = f"{ready.device} ({ready.processor})" if ready.processor else ready.device
         if number == 0:
-            self._kind = self._kind or ready.device
+            self._kind = self._kind or kind
             self._first_has_tried.set()
         await self._first_has_tried.wait()
-        self._kind = self._kind or ready.device
-        if ready.device == self._kind:
+        self._kind = self._kind or kind
+        if kind == self._kind:
             return None
         said = (
-            f"compute worker {number} has a {ready.device}, the others a {self._kind}; one question could have two "
-            "answers that differ in their last bits, so it is not used: name GPUs of one kind in CUDA_VISIBLE_DEVICES"
+            f"compute worker {number} has a {kind}, the others a {self._kind}; one question could have two answers "
+            "that differ in their last bits, so it is not used: name GPUs of one kind in CUDA_VISIBLE_DEVICES, or have "
+            "nodes of one kind in the cluster"
         )
         log.error(said)
         return ServiceError(ErrorKind.INVALID_ARGUMENT, said)

@@ -1,6 +1,7 @@
 """Starting the processes of a server: always a fresh interpreter, never a fork of the front."""
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -31,17 +32,16 @@ class Worker(Protocol):
 async def start_process(
     module: str,
     *arguments: str,
-    log: Path,
+    log: Path | None,
     variables: Mapping[str, str] | None = None,
     stdin: int = asyncio.subprocess.PIPE,
 ) -> asyncio.subprocess.Process:
-    """Run `python -m module arguments` with pipes for input and output and its errors in `log`.
+    """Run `python -m module arguments` with pipes for input and output and its errors in `log`; None for our own place.
 
     `variables` are environment variables that it has in addition to ours; `stdin` is a descriptor in place of a pipe.
 
     The child ends itself when its input closes, which also happens when the front is killed.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {
         # Idle OpenMP threads must not spin: several processes share the cores.
         "OMP_WAIT_POLICY": "passive",
@@ -49,7 +49,9 @@ async def start_process(
         "TOKENIZERS_PARALLELISM": "false",
         **(variables or {}),
     }
-    with log.open("ab") as errors:
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") if log is not None else contextlib.nullcontext() as errors:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",

@@ -61,7 +61,7 @@ class _Work:
         self._channel = channel
         self._fleet = fleet
         self._job = json_format.MessageToJson(extraction.order, indent=None)
-        self._wanted = max(1, extraction.order.extract_workers)
+        self._wanted = extraction.order.extract_workers or fleet.usual_at_once()
         n_features = self._n_features()
         self._sets = [SplitSet(extraction.root, extraction.header(split, n_features)) for split in missing]
         self._at_once = min(self._wanted, sum(len(one.ranges) for one in self._sets))
@@ -70,7 +70,8 @@ class _Work:
         """The set of every order, and its ranges from and to."""
         self._n_done = 0
         """Rows of the tasks that have ended."""
-        self._pace = Pace(self._at_once)
+        self._is_here = fleet.does_one_here and self._at_once == 1
+        self._pace = Pace(self._at_once, is_here=self._is_here)
 
     def done(self) -> Iterator[tuple[str, features_pb2.FeatureSet]]:
         """Every split and its set, as soon as it is stored."""
@@ -81,7 +82,7 @@ class _Work:
             one.take(answer)
             self._pace.took(stop - first, answer["seconds"])
             self._n_done += answer["rows"]["n_rows"]
-            if self._at_once > 1:  # a task that runs elsewhere says nothing before its end
+            if not self._is_here:  # a task that runs elsewhere says nothing before its end
                 self._channel.progress(one.header.split, self._n_done, self._total, "examples")
             if one.is_whole:
                 yield one.header.split, feature_set_to_proto(one.commit())

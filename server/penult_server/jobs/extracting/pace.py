@@ -10,9 +10,10 @@ MOST_CHUNKS = 1000
 class Pace:
     """Learns from the tasks that have ended how long a range takes."""
 
-    def __init__(self, at_once: int) -> None:
-        """`at_once` tasks are under way; a single one does all ranges, since nothing is gained by more."""
+    def __init__(self, at_once: int, *, is_here: bool = False) -> None:
+        """`at_once` tasks are under way; `is_here` for one in this process, of which nothing is gained by several."""
         self._at_once = at_once
+        self._is_here = is_here
         self._seconds: float | None = None
         """Seconds of a range; None before the first task has ended."""
 
@@ -22,7 +23,7 @@ class Pace:
 
     def ranges_of_a_task(self, left: int, chunks_of_a_range: int = 1) -> int:
         """How many of the `left` ranges of a split the next task does."""
-        if self._at_once == 1:
+        if self._is_here:
             return left
         if self._seconds is None:
             return 1

@@ -76,6 +76,13 @@ class TaskContext(Protocol):
 class Fleet(Protocol):
     """Processes for one job. May be used by one thread; `cancel` by any."""
 
+    does_one_here: bool
+    """Whether tasks one at a time are done in this process, which is then told how far each is."""
+
+    def usual_at_once(self) -> int:
+        """How many tasks at a time are a good use of it, where nobody has said. Raises ServiceError."""
+        ...
+
     def capacity(self) -> Capacity:
         """What a gang may have. Raises ServiceError."""
         ...
@@ -96,7 +103,7 @@ class Fleet(Protocol):
 
         Each order is done at least once and answered once. One whose process dies is done again, `MOST_DEATHS` times at
         most; one that fails is not. An order is taken from `orders` when there is space for it, so that who asks
-        for no more answers gets no more work done. With `at_once=1` a fleet of this machine does them in this process.
+        for no more answers gets no more work done.
 
         Raises ServiceError (CANCELLED) after `cancel`.
         """

@@ -22,6 +22,8 @@ from penult_server.status import translate
 class LocalFleet:
     """Satisfies `Fleet`. The first process of a gang is the job's worker itself, as is that of tasks one at a time."""
 
+    does_one_here = True
+
     def __init__(self, device: str = "auto", *, table: str = TABLE, grace: float = CANCEL_GRACE) -> None:
         """`device` is the job's: "auto", "cpu" or "cuda"; `table` the module with the list of entries."""
         self._device = device
@@ -36,6 +38,9 @@ class LocalFleet:
         self._idle: list[TaskProcess] = []
         """Processes without a task: they have loaded what one needs."""
         self._changing = threading.Lock()
+
+    def usual_at_once(self) -> int:
+        return 1  # others of this machine may be another job's
 
     def capacity(self) -> Capacity:
         return Capacity(cpus=usable_cores(), gpus=len(self._gpus()))

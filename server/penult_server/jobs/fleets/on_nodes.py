@@ -22,6 +22,7 @@ from penult_server.compute_environment import BLAS_THREADS
 
 if TYPE_CHECKING:
     from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder
+    from penult_server.jobs.fleets.fleet import Json
 
 SAME = ("penult", "torch", "nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "cupy-cuda13x", "timm", "transformers")
 """Packages that must be the same on every node: what is computed depends on them."""
@@ -40,8 +41,18 @@ def versions() -> dict[str, str]:
     return found
 
 
-def settle_threads(threads: int) -> None:
-    """Give all libraries that are loaded from here on so many threads."""
+def different(ours: "Json", theirs: "Json") -> str:
+    """What a node has in another version than this machine; empty for nothing."""
+    return "; ".join(
+        f"{name} {theirs.get(name, 'is missing')} there, {ours.get(name, 'is missing')} here"
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name)
+    )
+
+
+def settle(threads: int) -> None:
+    """Give all libraries that are loaded from here on so many threads; what is written is for this user alone."""
+    os.umask(0o077)
     os.environ.update(dict.fromkeys(BLAS_THREADS, str(threads)))
 
 
@@ -49,7 +60,7 @@ class Tasks:
     """A process that does tasks, one after another; `cancel` is called by another thread."""
 
     def __init__(self, table: str, threads: int) -> None:
-        settle_threads(threads)
+        settle(threads)
         from penult_server.jobs.fleets.task import Context
 
         self._table = table
@@ -79,7 +90,7 @@ class Member:
     """One process of a gang; its methods are called by several threads."""
 
     def __init__(self, table: str, threads: int) -> None:
-        settle_threads(threads)
+        settle(threads)
         from penult_server.jobs.channel import Reports
 
         self._table = table

@@ -13,8 +13,24 @@ from penult_server.errors import ServiceError
 from penult_server.jobs.fleets import on_nodes
 from penult_server.jobs.fleets.fleet import Json, WorkerDiedError
 
+CORES_OF_A_TASK = 8
+"""Cores for one task at a time on nodes without GPUs, where nobody has said how many."""
 NODE_SECONDS = 60.0
 """How long a node may take to say its versions: it starts a process for that."""
+
+
+def connect(address: str) -> None:
+    """Make this process a driver. Raises ServiceError: VERSION_MISMATCH for another Ray or Python, WORKER_DIED."""
+    try:
+        ray.init(address=address, configure_logging=False, log_to_driver=True)
+    except RuntimeError as error:
+        if "ersion mismatch" not in str(error):
+            raise
+        raise ServiceError(ErrorKind.VERSION_MISMATCH, f"the Ray cluster at {address}: {error}") from error
+    except ConnectionError as error:
+        raise ServiceError(
+            ErrorKind.WORKER_DIED, f"the Ray cluster at {address} has gone ({error}); see that it runs (`ray status`)"
+        ) from error
 
 
 def nodes() -> list[tuple[int, int]]:
@@ -34,6 +50,18 @@ def share(nodes: list[tuple[int, int]], n: int, *, with_gpu: bool) -> int:
         if sum(cores // each for cores, _ in nodes) >= n:
             return each
     return 1
+
+
+def usual_at_once(nodes: list[tuple[int, int]], *, with_gpu: bool) -> int:
+    """How many tasks at a time use nodes of so many cores and GPUs well.
+
+    With GPUs one for each. Without, one for 8 cores, and one for a node that has fewer: a process of tasks has half a
+    gigabyte and takes seconds to start, and up to about there its threads gain as much as another process would.
+    Asking for more than is free costs nothing: what has no space waits while the others go on.
+    """
+    if with_gpu:
+        return max(1, sum(gpus for _, gpus in nodes))
+    return max(1, sum(max(1, cores // CORES_OF_A_TASK) for cores, _ in nodes if cores))
 
 
 def check_versions() -> None:
@@ -61,15 +89,10 @@ def check_versions() -> None:
 
 def check_same(node: str, ours: Json, theirs: Json) -> None:
     """Raise ServiceError (VERSION_MISMATCH) for what a node has in another version than this machine."""
-    other = [
-        f"{name} {theirs.get(name, 'is missing')} there, {ours.get(name, 'is missing')} here"
-        for name in sorted({*ours, *theirs})
-        if ours.get(name) != theirs.get(name)
-    ]
-    if other:
+    if other := on_nodes.different(ours, theirs):
         raise ServiceError(
             ErrorKind.VERSION_MISMATCH,
-            f"node {node} would compute something else: {'; '.join(other)}; install the same there, or take the node "
+            f"node {node} would compute something else: {other}; install the same there, or take the node "
             "out of the cluster",
             node=node,
         )

@@ -20,7 +20,7 @@ from penult_server.errors import ServiceError
 from penult_server.jobs.channel import Reports
 from penult_server.jobs.fleets.entries import TABLE
 from penult_server.jobs.fleets.fleet import CANCEL_GRACE, Capacity, Json, Outcome, TaskEntry, Told
-from penult_server.jobs.fleets.ray_fleet.cluster import check_versions, nodes, share
+from penult_server.jobs.fleets.ray_fleet.cluster import check_versions, connect, nodes, share, usual_at_once
 from penult_server.jobs.fleets.ray_fleet.gang import Gang
 from penult_server.jobs.fleets.ray_fleet.pool import Pool
 from penult_server.machine.ray_cluster import check_ray_cluster
@@ -28,6 +28,8 @@ from penult_server.machine.ray_cluster import check_ray_cluster
 
 class RayFleet:
     """Satisfies `Fleet`. Made in the worker of a job, which is Ray's driver: what it runs ends with it."""
+
+    does_one_here = False
 
     def __init__(self, device: str = "auto", *, table: str = TABLE, grace: float = CANCEL_GRACE) -> None:
         """Raises ServiceError: those of `check_ray_cluster`; VERSION_MISMATCH, naming a node."""
@@ -40,12 +42,15 @@ class RayFleet:
         """Ends what is under way: in order, or, when true, at once."""
         self._pool: Pool | None = None
         """Processes of tasks, kept from one call to the next: they have loaded what a task needs."""
-        _connect(address)
+        connect(address)
         try:
             check_versions()
         except BaseException:
             self.close()
             raise
+
+    def usual_at_once(self) -> int:
+        return usual_at_once(nodes(), with_gpu=self.capacity().gpus > 0)
 
     def capacity(self) -> Capacity:
         found = nodes()
@@ -103,20 +108,6 @@ class RayFleet:
         if self._pool is not None:
             self._pool.end(True)
             self._pool = None
-
-
-def _connect(address: str) -> None:
-    """Make this process a driver. Raises ServiceError: VERSION_MISMATCH for another Ray or Python, WORKER_DIED."""
-    try:
-        ray.init(address=address, configure_logging=False, log_to_driver=True)
-    except RuntimeError as error:
-        if "ersion mismatch" not in str(error):
-            raise
-        raise ServiceError(ErrorKind.VERSION_MISMATCH, f"the Ray cluster at {address}: {error}") from error
-    except ConnectionError as error:
-        raise ServiceError(
-            ErrorKind.WORKER_DIED, f"the Ray cluster at {address} has gone ({error}); see that it runs (`ray status`)"
-        ) from error
 
 
 def _nothing(now: bool) -> None:

@@ -18,6 +18,8 @@ BOUNDS: dict[str, int] = {
     "Card.tags": MOST_TAGS,
     "ComputeRefitsRequest.cards": MOST_REFITS,
     "ComputeRefitsRequest.requests": MOST_REFITS,
+    "DiagnoseRequest.ids": MOST_NAMES,
+    "DiagnoseRequest.numbers": MOST_NAMES,
     "DiscoverGroupsRequest.indices": MOST_LABELS,
     "DiscoverGroupsRequest.numbers": MOST_NAMES,
     "DiscoverGroupsRequest.words": MOST_NAMES,

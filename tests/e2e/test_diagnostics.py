@@ -1,0 +1,182 @@
+"""Diagnostics over the wire: the kernels' own values, stored answers, joined rows, and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+
+import penult
+from penult_kernels.diagnostics.planner import Settings, diagnose
+from penult_kernels.diagnostics.registry import DEFINITIONS
+from penult_kernels.diagnostics.subject import Subject
+from penult_kernels.linear.problem import Head
+from penult_kernels.rows import ArrayRows
+
+N, D = 240, 9
+
+
+def made(seed: int, **changes):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, N)
+    a = np.where(rng.random(N) < 0.85, y, 1 - y)
+    features = rng.standard_normal((N, D)) + 3
+    features[:, 0] += 2.0 * y
+    features[:, 1] += 2.0 * a
+    return {
+        "features": features.astype(np.float32),
+        "y": y,
+        "a": a,
+        "row_id": rng.permutation(N).astype(np.uint64) * 2 + 7,
+        "head": penult.Head(rng.standard_normal((2, D)), rng.standard_normal(2)),
+        "classes": ["land", "water"],
+        "attribute": "place",
+        "attribute_values": ["field", "lake"],
+    } | changes
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return made(1)
+
+
+@pytest.fixture(scope="module")
+def one(client, arrays):
+    return client.features.upload(**arrays, name="diagnosed")
+
+
+@pytest.fixture(scope="module")
+def other(client, arrays):
+    """The same examples in another order without the last 40, other features, no head."""
+    order = np.random.default_rng(5).permutation(N)[: N - 40]
+    moved = (arrays["features"] @ np.random.default_rng(6).standard_normal((D, 5))).astype(np.float32)
+    given = {name: arrays[name][order] for name in ("y", "a", "row_id")}
+    names = {name: arrays[name] for name in ("classes", "attribute", "attribute_values")}
+    return client.features.upload(features=moved[order], **given, **names)
+
+
+@pytest.fixture(scope="module")
+def subject(arrays):
+    return Subject(
+        rows=ArrayRows(arrays["features"]),
+        part=arrays["y"] * 2 + arrays["a"],
+        n_parts=4,
+        y=arrays["y"],
+        n_classes=2,
+        head=Head(weight=arrays["head"].weight, bias=arrays["head"].bias),
+    )
+
+
+def test_what_there_is_is_listed(client):
+    listed = client.diagnostics()
+    assert [one.id for one in listed] == list(DEFINITIONS)
+    for found, known in zip(listed, DEFINITIONS.values(), strict=True):
+        assert (found.formula, found.interval, found.needs) == (
+            known.formula,
+            known.interval,
+            tuple(sorted(known.needs)),
+        )
+    assert "nc1_pinv" in repr(listed)
+    assert len(listed.to_frame()) == len(DEFINITIONS)
+
+
+def test_served_values_are_the_kernels(client, one, subject):
+    found = client.diagnose(one, "nc", seed=4)
+    direct = diagnose(subject, ["nc"], Settings(seed=4))
+    assert [value.id for value in found.values] == [value.id for value in direct]
+    for served, own in zip(found.values, direct, strict=True):
+        assert (served.indices, served.n, served.note) == (own.parts, own.n, own.note)
+        for name in ("value", "low", "high", "matched_value", "matched_low", "matched_high", "null"):
+            np.testing.assert_allclose(getattr(served, name), getattr(own, name), rtol=1e-9)
+    assert found.matched_n == subject.smallest
+    assert found.value("cdnv", "land, field / water, lake").indices == (0, 3)
+    assert float(found.value("nc1_pinv")) == found.values[0].value
+    assert (
+        found.matrix("cdnv")[0, 3]
+        == found.matrix("cdnv")[3, 0]
+        == found.value("cdnv", "land, field / water, lake").value
+    )
+    with pytest.raises(penult.InvalidRequest, match="it has: all; land, field / land, lake"):
+        found.value("cdnv", "sea")
+    with pytest.raises(penult.InvalidRequest, match="there are nc1_pinv"):
+        found.value("rank")
+
+
+def test_an_answer_is_stored_and_shown(client, one, tmp_path):
+    first = client.diagnose("diagnosed", ["cdnv", "nc4_ncc"], by="class", replicates=20)
+    again = client.diagnose(one, ["nc4_ncc", "cdnv"], by="class", replicates=20)
+    assert again.reused
+    assert (again.digest, again.by) == (first.digest, "class")
+    assert client.diagnose(one, ["nc4_ncc", "cdnv"], by="class", replicates=20, seed=1).digest != first.digest
+    listed = client.results.list(kind="diagnosis")
+    assert "nc by class" in [summary.title for summary in listed]
+    assert client.results.get(first).value("cdnv").value == first.value("cdnv").value
+    first.save(tmp_path / "one")
+    loaded = penult.load(tmp_path / "one")
+    assert loaded.value("cdnv", "land / water").high == first.value("cdnv", "land / water").high
+    assert first.to_frame().shape[0] == len(first.values)
+    assert "nc4_ncc" in str(first)
+    assert "nc4_ncc" in first._repr_html_()
+    assert first.plot().axes
+
+
+def test_a_grouping_stands_in_for_the_attribute(client, one, arrays):
+    true = client.groupings.from_attribute(one)
+    found = client.diagnose(one, "cdnv", by=true, replicates=0, matched=False)
+    stored = client.diagnose(one, "cdnv", replicates=0, matched=False)
+    assert found.by == true.attribute
+    assert [value.value for value in found.values] == [value.value for value in stored.values]
+    rest = np.where(np.arange(N) % 3 == 0, "rest", np.where(arrays["a"] == 0, "field", "lake")).tolist()
+    thirds = client.groupings.upload(one, values=rest, name="thirds")
+    assert len(client.diagnose(one, "cdnv", by=thirds, replicates=0, matched=False).groups) == 6
+
+
+def test_rows_may_be_chosen(client, one, arrays):
+    keep = np.arange(N) % 2 == 0
+    ids = arrays["row_id"][keep]
+    found = client.diagnose(one, "nc1_quotient", by="class", rows=ids, replicates=0, matched=False)
+    x, y = arrays["features"][keep].astype(float), arrays["y"][keep]
+    m = np.stack([x[y == c].mean(axis=0) for c in range(2)])
+    expected = np.mean(((x - m[y]) ** 2).sum(axis=1)) / np.mean(((m - m.mean(axis=0)) ** 2).sum(axis=1))
+    assert found.n_rows == keep.sum()
+    assert float(found.value("nc1_quotient")) == pytest.approx(expected)
+
+
+def test_a_set_without_a_head_says_how_to_come_by_one(client, other):
+    found = client.diagnose(other, "nc", replicates=0, matched=False)
+    for id in ("nc3_duality", "nc4_ncc"):
+        assert math.isnan(found.value(id).value)
+        assert "head=" in found.value(id).note
+    assert math.isfinite(found.value("nc1_pinv").value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"ids": "ncx"}, "no diagnostic 'ncx'; there are, by family: 'nc'"),
+        ({"ids": []}, "ids must name a diagnostic"),
+        ({"ids": "nc", "other": "diagnosed"}, "other has no effect"),
+        ({"ids": "nc", "numbers": {"mle_k": 3}}, "'mle_k', which has no effect"),
+        ({"ids": "nc", "replicates": -1}, "replicates"),
+        ({"ids": "nc", "replicates": 10**6}, "replicates must be 0"),
+        ({"ids": "nc", "seed": -1}, "seed"),
+        ({"ids": "nc", "by": "row"}, "by"),
+        ({"ids": "nc", "rows": [3]}, "no row with id 3"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(client, one, arguments, said):
+    with pytest.raises(penult.PenultError, match=said) as caught:
+        client.diagnose(one, **arguments)
+    assert not isinstance(caught.value, penult.ServerBug)
+
+
+def test_a_set_that_is_too_much_work_is_refused_with_the_number():
+    from penult_proto.v1 import diagnostics_pb2, features_pb2, groups_pb2, spectra_pb2
+    from penult_server.errors import ServiceError
+    from penult_server.front.queries.diagnostics import fill_in
+
+    source = features_pb2.FeatureSet(n_examples=10**9, n_features=2048)
+    source.labels.classes.extend(["a", "b"])
+    source.groups.extend([groups_pb2.Group(y=0, count=5 * 10**8), groups_pb2.Group(y=1, index=1, count=5 * 10**8)])
+    request = diagnostics_pb2.DiagnoseRequest(ids=["nc"], source=spectra_pb2.FeatureSource(feature_set="x"))
+    with pytest.raises(ServiceError, match=r"about [\d,]+ s of two cores \(1,000,000,000 rows"):
+        fill_in(request, source, None)

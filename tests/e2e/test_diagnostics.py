@@ -130,6 +130,72 @@ def test_a_grouping_stands_in_for_the_attribute(client, one, arrays):
     assert len(client.diagnose(one, "cdnv", by=thirds, replicates=0, matched=False).groups) == 6
 
 
+def test_everything_at_once(client, one, arrays):
+    """Every family that needs one set, in one request; neighbours of the stored graph, distances by NumPy."""
+    families = sorted({definition.family for definition in DEFINITIONS.values()} - {"cka"})
+    found = client.diagnose(one, families, replicates=20, numbers={"mle_k": 5})
+    assert {value.id for value in found.values} == {
+        id for id, definition in DEFINITIONS.items() if definition.family in families
+    }
+    assert all(math.isfinite(value.value) or value.note for value in found.values)
+    part = arrays["y"] * 2 + arrays["a"]
+    x = arrays["features"][part == 0].astype(float)
+    apart = np.sort(np.linalg.norm(x[:, None] - x[None], axis=2), axis=1)[:, 1:]
+    expected = (len(x) - 1) / np.log(apart[:, 1] / apart[:, 0]).sum()
+    assert float(found.value("two_nn_ml", "land, field")) == pytest.approx(expected)
+    local = np.mean(np.log(apart[:, 4:5] / apart[:, :4]), axis=1)
+    assert float(found.value("mle_dimension", "land, field")) == pytest.approx(1 / np.mean(local))
+    stored = client.descriptors(one)
+    for id in stored.descriptors:
+        for group, value in zip(found.groups, stored[id], strict=True):
+            assert float(found.value(id, group.name)) == pytest.approx(float(value), rel=1e-6, nan_ok=True), id
+    assert found.value("decodability_bits", "place given class").column == "place given class"
+    conflict = found.matrix("gradient_conflict")
+    assert np.isnan(np.diag(conflict)).all()
+    assert (np.abs(conflict[np.triu_indices(4, 1)]) <= 1).all()
+
+
+def test_alignment_joins_rows_by_their_ids(client, one, other, arrays):
+    found = client.diagnose(one, "cka", other=other, by="all", replicates=0)
+    (note,) = found.notes
+    assert note.id == "rows_joined"
+    assert "200 in both sets, 40 and 0 left out" in str(note)
+    theirs = client.features.read(other)
+    order = {int(id): place for place, id in enumerate(arrays["row_id"])}
+    x = arrays["features"][[order[int(id)] for id in theirs.row_id]].astype(float)
+    y = theirs.features.astype(float)
+    a, b = x - x.mean(axis=0), y - y.mean(axis=0)
+    expected = np.linalg.norm(a.T @ b) ** 2 / (np.linalg.norm(a.T @ a) * np.linalg.norm(b.T @ b))
+    assert float(found.value("cka_linear", "all")) == pytest.approx(expected)
+    assert expected > 0.2
+    assert float(client.diagnose(one, "cka_debiased", other=one).value("cka_debiased", "all")) == pytest.approx(1)
+    with pytest.raises(penult.InvalidRequest, match="other is a second set, which cka_linear"):
+        client.diagnose(one, "cka_linear")
+    elsewhere = client.features.upload(**made(3, row_id=np.arange(N) + 10_000))
+    with pytest.raises(penult.InvalidRequest, match="no row id in common") as caught:
+        client.diagnose(one, "cka", other=elsewhere)
+    assert caught.value.kind == "other_rows"
+    relabelled = client.features.upload(**{**arrays, "y": 1 - arrays["y"]})
+    with pytest.raises(penult.InvalidRequest, match=r"240 of the 240 rows .* of other classes"):
+        client.diagnose(one, "cka", other=relabelled)
+
+
+def test_rows_that_do_not_fit_into_memory_give_the_same(serve_for_a_file, client, one, arrays):
+    """A server that keeps no set in memory reads the store in passes; what gathers rows says what it needs."""
+    small = serve_for_a_file("--resident-bytes", "1000").connect()
+    with small:
+        stored = small.features.upload(**arrays)
+        ids = ["nc", "effective_rank", "gradients", "hessian", "sphere", "two_nn", "decodability_bits"]
+        found = small.diagnose(stored, ids, replicates=0, matched=False)
+        expected = client.diagnose(one, ids, replicates=0, matched=False)
+    for ours, theirs in zip(found.values, expected.values, strict=False):
+        if ours.id == "decodability_bits":
+            assert math.isnan(ours.value)
+            assert "--resident-bytes" in ours.note
+        else:
+            np.testing.assert_allclose(ours.value, theirs.value, rtol=1e-9)
+
+
 def test_rows_may_be_chosen(client, one, arrays):
     keep = np.arange(N) % 2 == 0
     ids = arrays["row_id"][keep]

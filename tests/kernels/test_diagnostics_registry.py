@@ -20,8 +20,8 @@ from penult_kernels.diagnostics.registry import DEFINITIONS, DIAGNOSTICS, FAMILI
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(penult_kernels.diagnostics.__file__).parent
 PACKAGES = ("kernels/penult_kernels", "server/penult_server", "protos/penult_proto")
-SHARED = {"participation_ratio", "effective_rank", "rank_me", "power_law_exponent"}
-"""Ids that `spectra.descriptors` defines, too: the same numbers."""
+SHARED = {"participation_ratio", "effective_rank", "rank_me", "power_law_exponent", "tolerance"}
+"""Ids that `spectra.descriptors` defines, too: the same numbers; and a word of solvers."""
 
 
 def modules() -> list[str]:

@@ -100,6 +100,10 @@ def diagnose(
             found += [Value(id=id, n=subject.rows.shape[0], note=f"needs {missing}, which are not here") for id in ids]
         else:
             found += [_told(value, context) for value in one.compute(context, frozenset(ids))]
+    if subject.n_parts == 1:
+        # The one part is all rows: a number of both is one number.
+        of_all = {value.id for value in found if not value.parts and not value.column}
+        found = [value for value in found if value.id not in of_all or value.column or not value.parts]
     order = {id: place for place, id in enumerate(DEFINITIONS)}
     return sorted(found, key=lambda value: order[value.id])
 

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping
 from penult_kernels.diagnostics.collapse import class_means, duality, etf, pinv, variability
 from penult_kernels.diagnostics.definition import Definition, Diagnostic
 from penult_kernels.diagnostics.dimension import intrinsic, spectral
+from penult_kernels.diagnostics.geometry import classes, sharpness, sphere
+from penult_kernels.diagnostics.gradients import coherence, hessian
+from penult_kernels.diagnostics.probes import decodability
 from penult_kernels.diagnostics.similarity import debiased, linear, minibatch
 
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
@@ -18,6 +21,12 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     minibatch.DIAGNOSTIC,
     spectral.DIAGNOSTIC,
     intrinsic.DIAGNOSTIC,
+    sphere.DIAGNOSTIC,
+    classes.DIAGNOSTIC,
+    sharpness.DIAGNOSTIC,
+    coherence.DIAGNOSTIC,
+    hessian.DIAGNOSTIC,
+    decodability.DIAGNOSTIC,
 )
 
 DEFINITIONS: Mapping[str, Definition] = {one.id: one for diagnostic in DIAGNOSTICS for one in diagnostic}

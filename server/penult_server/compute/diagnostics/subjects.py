@@ -155,7 +155,8 @@ def _parts(own: Labelled, positions: Integers, by: "spectra_pb2.SpectraBy.ValueT
 
 
 def _rows(one: Labelled, positions: Integers, resources: Resources) -> RowSource:
-    chosen = None if positions.size == one.n_rows else positions
+    # Rows that were joined may be all of a set in another order.
+    chosen = None if np.array_equal(positions, np.arange(one.n_rows)) else positions
     if not resources.residents.fits(one.manifest):
         return StoredRows(one.stored, chosen, resources.backend)
     resident = resources.residents.get(one.manifest.digest, resources.check, resources.progress)

@@ -23,6 +23,7 @@ from penult.results import records
 from penult.results.descriptors import Descriptor, Descriptors, Eigenvectors, PrincipalAngles, VarianceShare
 from penult.results.diagnosis.definitions import DiagnosticDefinition
 from penult.results.diagnosis.diagnosis import Diagnosis, DiagnosticValue
+from penult.results.diagnosis.panels import Panel, PanelDefinition, PanelValue
 from penult.results.groupings.discovery_table import DiscoveryRow, DiscoveryTable
 from penult.results.groupings.gap import GapShare
 from penult.results.groupings.grouping import Grouping, GroupingArrays
@@ -50,7 +51,7 @@ HOSTILE = [
     "__import__ $\\frac{1}{0}$ <!-- {% raw %}",
 ]
 ONE_LINE = (Spectra, RunSpectra, Metrics, EpochMetrics, Refit, Job, JobGroup, records.Run, records.FeatureSet)
-ONE_LINE += (NeighbourMetrics, Duplicates, LabelNoise, NeighbourRates, RunNeighbours, Diagnosis)
+ONE_LINE += (NeighbourMetrics, Duplicates, LabelNoise, NeighbourRates, RunNeighbours, Diagnosis, Panel)
 ALLOWED = {"div", "table", "thead", "tbody", "tr", "th", "td", "strong", "span", "bdi"}
 STYLES = {"text-align", "padding", "vertical-align", "font-variant-numeric", "border-bottom", "border-collapse"}
 STYLES |= {"margin", "margin-top", "white-space", "opacity", "font-weight"}
@@ -532,7 +533,25 @@ def read_off_neighbours(members: tuple[Group, ...], name: str, note: tuple[Note,
         reused=False,
         notes=note,
     )
+    of_panel = PanelDefinition(id="ece", formula=name, source=name, direction="lower")
+    panel_value = PanelValue(
+        id="ece",
+        kind="mask",
+        part=name,
+        value=0.1,
+        low=0.0,
+        high=math.nan,
+        n=3,
+        null=0.1,
+        null_low=0.0,
+        null_high=0.2,
+        note=name,
+    )
+    panel = Panel(name=name, definitions={"ece": of_panel}, values=(panel_value,))
     return [
+        of_panel,
+        panel_value,
+        panel,
         definition,
         value,
         diagnosis,

@@ -125,6 +125,7 @@ class FuzzedServer:
             "grouping": ["true", self.grouping.digest, self.grouping.digest[:8]],
             "method": ["attribute", "uploaded", "errors", "regularised_errors", "kmeans", "units"],
             "fit": sets,
+            "calibration": sets,
             "checkpoint": checkpoints,
             "digest": checkpoints,
             "repeat_errors_of": checkpoints,
@@ -363,6 +364,7 @@ class FuzzedServer:
             "Refit/Evaluate": [
                 evaluate(refit=self.refit.digest, feature_set="waders"),
                 evaluate(explicit=head, feature_set="waders"),
+                evaluate(explicit=head, feature_set="waders", panels=["subpop", "fairness"]),
                 own,
             ],
             "Refit/EvaluateMixtures": [mixtures],

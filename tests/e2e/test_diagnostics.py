@@ -10,6 +10,8 @@ from penult_kernels.diagnostics.planner import Settings, diagnose
 from penult_kernels.diagnostics.registry import DEFINITIONS
 from penult_kernels.diagnostics.subject import Subject
 from penult_kernels.linear.problem import Head
+from penult_kernels.panels.panel import Scored
+from penult_kernels.panels.registry import panel_values
 from penult_kernels.rows import ArrayRows
 
 N, D = 240, 9
@@ -125,6 +127,15 @@ def test_a_grouping_stands_in_for_the_attribute(client, one, arrays):
     stored = client.diagnose(one, "cdnv", replicates=0, matched=False)
     assert found.by == true.attribute
     assert [value.value for value in found.values] == [value.value for value in stored.values]
+    half = arrays["row_id"][::2]  # neighbours are looked for among these rows alone
+    few, some = (
+        client.diagnose(one, "two_nn_ml", by=by, rows=half, replicates=0, matched=False) for by in (true, "group")
+    )
+    assert [value.value for value in few.values] == [value.value for value in some.values]
+    x = arrays["features"][::2][(arrays["y"] * 2 + arrays["a"])[::2] == 0].astype(float)
+    apart = np.sort(np.linalg.norm(x[:, None] - x[None], axis=2), axis=1)[:, 1:3]
+    expected = (len(x) - 1) / np.log(apart[:, 1] / apart[:, 0]).sum()
+    assert float(few.value("two_nn_ml", "land, field")) == pytest.approx(expected)
     rest = np.where(np.arange(N) % 3 == 0, "rest", np.where(arrays["a"] == 0, "field", "lake")).tolist()
     thirds = client.groupings.upload(one, values=rest, name="thirds")
     assert len(client.diagnose(one, "cdnv", by=thirds, replicates=0, matched=False).groups) == 6
@@ -196,6 +207,58 @@ def test_rows_that_do_not_fit_into_memory_give_the_same(serve_for_a_file, client
             np.testing.assert_allclose(ours.value, theirs.value, rtol=1e-9)
 
 
+def test_panels_are_the_kernels(client, one, arrays):
+    head = arrays["head"]
+    logits = arrays["features"].astype(float) @ head.weight.T + head.bias
+    rows = Scored(logits=logits, y=arrays["y"], g=arrays["y"] * 2 + arrays["a"], n_groups=4)
+    names = ["calibration", "subpop", "fairness", "unintended_bias"]
+    found = client.evaluate(head, one, panels=names)
+    plain = client.evaluate(head, one)
+    assert plain.panels == {}
+    assert found.average_accuracy == plain.average_accuracy
+    assert list(found.panels) == ["subpop", "fairness", "unintended_bias", "calibration"]
+    direct = panel_values(rows, names)
+    served = [(name, value) for name, panel in found.panels.items() for value in panel.values]
+    assert len(served) == len(direct)
+    for (name, ours), (expected, theirs) in zip(served, direct, strict=True):
+        assert (name, ours.id, ours.n, ours.note) == (expected, theirs.id, theirs.n, theirs.note)
+        for field in ("value", "low", "high", "null", "null_low", "null_high"):
+            np.testing.assert_allclose(getattr(ours, field), getattr(theirs, field), rtol=1e-7, atol=1e-9)
+    fairness = found.panels["fairness"]
+    assert fairness.value("selection_rate", "lake").kind == "attribute"
+    assert float(fairness.value("selection_rate_difference")) >= 0
+    with pytest.raises(penult.InvalidRequest, match="it has: all; field; lake"):
+        fairness.value("selection_rate", "sea")
+    with pytest.raises(penult.InvalidRequest, match="panel fairness has no 'f1'"):
+        fairness.value("f1")
+    assert len(fairness.to_frame()) == len(fairness.values)
+    assert "selection_rate" in str(fairness)
+    assert found.panels["subpop"].value("accuracy", "land, field").n == (rows.g == 0).sum()
+
+
+def test_thresholds_come_from_other_rows(client, one, arrays, tmp_path):
+    held = client.features.upload(**made(9, head=arrays["head"]))
+    found = client.evaluate(arrays["head"], one, panels=["conformal", "threshold"], calibration=held)
+    assert 0 <= float(found.panels["conformal"].value("coverage")) <= 1
+    found.save(tmp_path / "metrics")
+    loaded = penult.load(tmp_path / "metrics")
+    assert str(loaded.panels["threshold"]) == str(found.panels["threshold"])
+    for arguments, said in (
+        ({"panels": "conformal"}, "calibration is a feature set with other rows"),
+        ({"panels": "conformal", "calibration": one}, "holds rows that are scored"),
+        ({"panels": "subpop", "calibration": held}, "calibration has no effect"),
+        ({"calibration": held}, "calibration has no effect"),
+        ({"panels": ["fairnes"]}, "panels are subpop, fairness"),
+        ({"panels": "conformal", "calibration": held, "by": client.groupings.from_attribute(one)}, "grouping"),
+    ):
+        with pytest.raises(penult.InvalidRequest, match=said):
+            client.evaluate(arrays["head"], one, **arguments)
+    others = client.features.upload(**made(9, classes=["cat", "dog"], head=None))
+    with pytest.raises(penult.InvalidRequest) as caught:
+        client.evaluate(arrays["head"], one, panels="conformal", calibration=others)
+    assert caught.value.kind == "other_classes"
+
+
 def test_rows_may_be_chosen(client, one, arrays):
     keep = np.arange(N) % 2 == 0
     ids = arrays["row_id"][keep]
@@ -238,7 +301,7 @@ def test_what_cannot_be_answered_is_refused(client, one, arguments, said):
 def test_a_set_that_is_too_much_work_is_refused_with_the_number():
     from penult_proto.v1 import diagnostics_pb2, features_pb2, groups_pb2, spectra_pb2
     from penult_server.errors import ServiceError
-    from penult_server.front.queries.diagnostics import fill_in
+    from penult_server.front.queries.diagnosis.request import fill_in
 
     source = features_pb2.FeatureSet(n_examples=10**9, n_features=2048)
     source.labels.classes.extend(["a", "b"])

@@ -88,7 +88,7 @@ def test_neighbours_give_the_formulas(made):
         ratio = np.sort(own[:, 1] / own[:, 0])
         n = len(ratio)
         kept = int(0.9 * n)
-        x, f = np.log(ratio[:kept]), np.arange(kept) / n
+        x, f = np.log(ratio[:kept]), np.arange(1, kept + 1) / n
         coefficient = np.linalg.lstsq(x[:, None], -np.log(1 - f), rcond=None)[0][0]
         assert found["two_nn", (p,), ""].value == pytest.approx(coefficient)
         assert found["two_nn_ml", (p,), ""].value == pytest.approx((n - 1) / np.log(ratio).sum())

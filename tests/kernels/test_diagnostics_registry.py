@@ -14,7 +14,7 @@ from diagnosed import FAST, permuted, planted, streamed, subject_of, values_of
 
 import penult_kernels.diagnostics
 from penult_kernels.diagnostics.definition import Diagnostic, Need, Size
-from penult_kernels.diagnostics.planner import Settings, diagnose, work
+from penult_kernels.diagnostics.planner import Settings, diagnose, memory, work
 from penult_kernels.diagnostics.registry import DEFINITIONS, DIAGNOSTICS, FAMILIES, UnknownDiagnosticError, expand
 
 ROOT = Path(__file__).parents[2]
@@ -179,3 +179,11 @@ def test_a_cost_is_known_before():
     size = Size(n=20_000, d=1280, k=2, parts=4, draws=401, smallest=100, d_other=1280)
     assert 1e9 < work(["nc"], size) < 1e13
     assert work(list(FAMILIES), size) >= work(["nc"], size)
+
+
+def test_memory_is_known_before():
+    """Features that were not pooled: what takes D x D is told by its bytes, what takes sums alone fits."""
+    flat = Size(n=2_000, d=62_720, k=2, parts=4, draws=201, smallest=100, d_other=62_720)
+    for name in ("dimension", "cka"):
+        assert memory([name], flat) > 8 * 62_720**2
+    assert memory(["nc"], flat) < 2**30

@@ -106,7 +106,8 @@ def temperature(logits: Floats, y: NDArray[np.int64]) -> float:
 
     def derivative(inverse: float) -> float:
         p = np.exp(log_softmax(logits * inverse))
-        return float(np.mean(np.sum(p * logits, axis=1) - own))
+        expected: Floats = np.sum(p * logits, axis=1)
+        return float((expected - own).mean())
 
     low, high = 1 / RANGE[1], 1 / RANGE[0]
     if not derivative(low) < 0 < derivative(high):

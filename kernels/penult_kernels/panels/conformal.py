@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.panels.panel import Booleans, Panel, PanelDefinition, PanelValue, PartKind, Scored, proportion
+from penult_kernels.panels.panel import Booleans, Panel, PanelDefinition, PanelValue, Part, PartKind, Scored, proportion
 
 ALPHA = 0.1
 SOURCE = "Sadinle et al. 2019 (LAC); Vovk 2012 (Mondrian); thresholds from the calibration rows, alpha = 0.1"
@@ -38,10 +38,10 @@ def compute(rows: Scored) -> Iterator[PanelValue]:
         yield from _values(rows, part, inside, own, "mondrian_")
 
 
-def _values(rows: Scored, part: object, inside: Booleans, q: NDArray[np.float64], name: str) -> Iterator[PanelValue]:
+def _values(rows: Scored, part: Part, inside: Booleans, q: NDArray[np.float64], name: str) -> Iterator[PanelValue]:
     n = int(inside.sum())
     covered = int(np.sum(_scores(rows)[inside] <= q[inside]))
-    found = proportion(f"{name}coverage", part, covered, n, EMPTY)  # pyright: ignore[reportArgumentType]
+    found = proportion(f"{name}coverage", part, covered, n, EMPTY)
     yield PanelValue(
         id=found.id,
         part=found.part,
@@ -52,7 +52,8 @@ def _values(rows: Scored, part: object, inside: Booleans, q: NDArray[np.float64]
         null=1 - ALPHA if n else math.nan,
         note=found.note,
     )
-    size = float(np.mean(np.sum(1 - rows.p[inside] <= q[inside][:, None], axis=1))) if n else math.nan
+    sizes: NDArray[np.int64] = np.sum(1 - rows.p[inside] <= q[inside][:, None], axis=1)
+    size = float(sizes.mean()) if n else math.nan
     yield PanelValue(id=f"{name}set_size", part=found.part, value=size, n=n, note="" if n else EMPTY)
 
 

@@ -39,8 +39,8 @@ def _defined(id: str, formula: str, source: str, numbers: tuple[str, ...] = ()) 
 
 TWO_NN = _defined(
     "two_nn",
-    "least squares through 0 of -log(1 - i/n) on log(r2/r1), i = 0 ... n - 1 by r2/r1, the largest 10 % left out",
-    "Facco et al. 2017; F = i/n from 0 on as in scikit-dimension",
+    "least squares through 0 of -log(1 - i/n) on log(r2/r1), i = 1 ... n by r2/r1, the largest 10 % left out",
+    "Facco et al. 2017; F = i/n as there and in scikit-dimension 0.5",
 )
 TWO_NN_ML = _defined("two_nn_ml", "(n - 1) / sum_i log(r2_i/r1_i)", "Denti et al. 2022 (maximum likelihood, unbiased)")
 MLE = _defined(
@@ -56,14 +56,14 @@ def two_nn(log_ratio: Floats) -> float:
 
     >>> import numpy as np
     >>> x = np.log(1 + np.arange(1, 11) / 10)
-    >>> kept, f = x[:9], np.arange(9) / 10
+    >>> kept, f = x[:9], np.arange(1, 10) / 10
     >>> naive = np.linalg.lstsq(kept[:, None], -np.log(1 - f), rcond=None)[0][0]
     >>> bool(np.isclose(two_nn(x), naive))
     True
     """
     n = log_ratio.size
     x = log_ratio[: int(n * (1 - DISCARDED))]
-    y = -np.log1p(-np.arange(x.size) / n)
+    y = -np.log1p(-np.arange(1, x.size + 1) / n)
     square = float(x @ x)
     return float(x @ y) / square if square > 0 else math.nan
 

@@ -52,7 +52,7 @@ def compute(context: Context, ids: frozenset[str]) -> Iterator[Value]:
     n_zero = subject.rows.shape[0] - int(sums.weight[0].sum())
     note = f"{n_zero} rows of zeros have no direction and are left out" if n_zero else ""
     all_rows = _of_pools(sums, sums.y, subject.n_classes, np.ones(sums.part.size, dtype=np.bool_))
-    found = [((), all_rows, subject.rows.shape[0] - n_zero)]
+    found: list[tuple[tuple[int, ...], Floats, int]] = [((), all_rows, subject.rows.shape[0] - n_zero)]
     for part in range(subject.n_parts):
         inside = sums.part == part
         n = int(sums.weight[0][inside].sum())

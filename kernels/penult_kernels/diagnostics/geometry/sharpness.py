@@ -65,7 +65,8 @@ def compute(context: Context, ids: frozenset[str]) -> Iterator[Value]:
     y, part = subject.y[positions], subject.part[positions]
     apart = distances(rows)
     other = y[:, None] != y[None, :]
-    scale = math.sqrt(float(np.mean(np.sum((rows - rows.mean(axis=0)) ** 2, axis=1)))) if len(rows) else 0.0
+    square: Floats = np.sum((rows - rows.mean(axis=0)) ** 2, axis=1) if len(rows) else np.zeros(1)
+    scale = math.sqrt(float(square.mean()))
     ratio = margin_ratios(apart, other)
     for p in range(subject.n_parts):
         inside = np.flatnonzero(part == p)

@@ -96,7 +96,8 @@ class GradientSums:
 def residuals(logits: Array, y: NDArray[np.int64]) -> Array:
     """(n, K) p - onehot(y), float64."""
     xp = array_namespace(logits)
-    classes = asarray_like(np.arange(logits.shape[1]), logits)
+    every: NDArray[np.int64] = np.arange(int(logits.shape[1]), dtype=np.int64)
+    classes = asarray_like(every, logits)
     is_label = asarray_like(y, logits)[:, None] == classes[None, :]
     return xp.exp(log_softmax(logits)) - xp.astype(is_label, xp.float64)
 

@@ -56,7 +56,7 @@ class PartScatter:
 def eigenvalues_of(rows: Array) -> tuple[Floats, Floats]:
     """(min(n, D),) of few rows: eigenvalues of the covariance with divisor n, and singular values of the rows."""
     xp = array_namespace(rows)
-    found = []
+    found: list[Floats] = []
     for one in (rows - xp.mean(rows, axis=0), rows):
         gram = one @ one.T if one.shape[0] <= one.shape[1] else one.T @ one
         values = to_host(xp.linalg.eigvalsh(gram))[::-1].copy()

@@ -20,6 +20,8 @@ from penult_kernels.arrays import Array, to_host
 
 Floats = NDArray[np.float64]
 Number: TypeAlias = Floats | float
+Side: TypeAlias = tuple[Array, Array, float]
+"""What is summed of one set: sum x_i, sums x_i |.|^2 by both sets, sum |x_i|^2."""
 FEWEST = 4
 """Rows of the unbiased estimate, at least."""
 
@@ -83,7 +85,7 @@ def products_of(x: Array, y: Array) -> Products:
 class Kernel:
     """The HSIC of two sets, and of these without each row in turn."""
 
-    def __init__(self, n: int, cross: Array, a: tuple, b: tuple, other: tuple[int, int], squares: float) -> None:
+    def __init__(self, n: int, cross: Array, a: Side, b: Side, other: tuple[int, int], squares: float) -> None:
         self._n, self._cross = n, cross
         (self._a, self._a_by, a_norm), (self._b, self._b_by, b_norm) = a, b
         # sum a_i |b_i|^2 and sum b_i |a_i|^2.
@@ -157,7 +159,7 @@ def debiased_of_rows(x: Array, y: Array) -> tuple[float, float, float]:
     off = 1.0 - xp.eye(n, dtype=x.dtype, device=x.device)
     gram_x, gram_y = (x @ x.T) * off, (y @ y.T) * off
     of_k, of_l = xp.sum(gram_x, axis=1), xp.sum(gram_y, axis=1)
-    found = []
+    found: list[float] = []
     for first, second, own, other in (
         (gram_x, gram_x, of_k, of_k),
         (gram_y, gram_y, of_l, of_l),

@@ -49,7 +49,8 @@ def linear(found: Products) -> tuple[float, float]:
     xp = array_namespace(found.xy)
     n = found.n
     xy = found.xy - found.x[:, None] * found.y[None, :] / n
-    norms, traces = [], []
+    norms: list[float] = []
+    traces: list[float] = []
     for product, total, norm in ((found.xx, found.x, found.norms[0]), (found.yy, found.y, found.norms[1])):
         centered = product - total[:, None] * total[None, :] / n
         norms.append(math.sqrt(float(xp.sum(centered * centered))))

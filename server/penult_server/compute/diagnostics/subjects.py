@@ -92,7 +92,7 @@ class _Neighbours:
             within=WITHIN[request.by],
             recall=1.0,
         )
-        if not is_whole and not request.source.grouping:
+        if not is_whole:
             self._query.source.rows.row_ids.CopyFrom(array_to_proto(np.sort(row_id)))
         self._row_id, self._resources = row_id, resources
 

@@ -27,6 +27,7 @@ BOUNDS: dict[str, int] = {
     "EvaluateMixturesRequest.heads": MOST_NAMES,
     "EvaluateNeighboursRequest.k": MOST_TAGS,
     "EvaluateRequest.class_map": MOST_LABELS,
+    "EvaluateRequest.panels": MOST_NAMES,
     "ExtractSpec.class_map": MOST_LABELS,
     "ExtractSpec.splits": MOST_NAMES,
     "FinetuneSpec.early_steps": MOST_NAMES,

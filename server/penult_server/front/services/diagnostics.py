@@ -6,7 +6,7 @@ from penult_proto.v1 import diagnostics_pb2 as pb
 from penult_proto.v1 import diagnostics_pb2_grpc, features_pb2, spectra_pb2
 from penult_server.front.guard import Context
 from penult_server.front.queries.cards import user_of
-from penult_server.front.queries.diagnostics import fill_in
+from penult_server.front.queries.diagnosis.request import fill_in
 from penult_server.front.queries.feature_sources import resolve_source
 from penult_server.front.queries.stored_answers import StoredAnswers
 from penult_server.front.registry_thread import Registry

@@ -71,6 +71,12 @@ if TYPE_CHECKING:
     from penult.results.descriptors import Eigenvectors as Eigenvectors
     from penult.results.descriptors import PrincipalAngles as PrincipalAngles
     from penult.results.descriptors import VarianceShare as VarianceShare
+    from penult.results.diagnosis.definitions import DiagnosticDefinition as DiagnosticDefinition
+    from penult.results.diagnosis.diagnosis import Diagnosis as Diagnosis
+    from penult.results.diagnosis.diagnosis import DiagnosticValue as DiagnosticValue
+    from penult.results.diagnosis.panels import Panel as Panel
+    from penult.results.diagnosis.panels import PanelDefinition as PanelDefinition
+    from penult.results.diagnosis.panels import PanelValue as PanelValue
     from penult.results.finetune_spec import FinetuneSpec as FinetuneSpec
     from penult.results.groupings.consensus import Consensus as Consensus
     from penult.results.groupings.discovery_table import DiscoveryRow as DiscoveryRow
@@ -142,6 +148,9 @@ _NAMES = {
     "results.spectra": "Imbalance Spectra",
     "results.run_spectra": "RunSpectra",
     "results.descriptors": "Descriptor Descriptors Eigenvectors PrincipalAngles VarianceShare",
+    "results.diagnosis.definitions": "DiagnosticDefinition",
+    "results.diagnosis.diagnosis": "Diagnosis DiagnosticValue",
+    "results.diagnosis.panels": "Panel PanelDefinition PanelValue",
     "results.neighbourhood.neighbours": "Neighbours Recall",
     "results.neighbourhood.votes": "NeighbourMetrics",
     "results.neighbourhood.duplicates": "Duplicates GroupShare Leak Leaks",

@@ -87,6 +87,7 @@ ResultKind = Literal[
     "duplicates",
     "label_noise",
     "neighbour_rates",
+    "diagnosis",
 ]
 Risk = Literal["mean", "group_dro", "cvar"]
 RowsChoice = Literal["all", "top_loss", "top_disagreement", "loss_ends"]

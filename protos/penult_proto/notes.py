@@ -44,6 +44,8 @@ class NoteId(StrEnum):
     """What an array of a file was taken for, or which part of the file was left out."""
     ROWS_BY_GROUP = "rows_by_group"
     """How many rows each group of features from a file has."""
+    ROWS_JOINED = "rows_joined"
+    """Rows of two sets were joined by their ids, and those of one alone left out."""
     ROWS_WITHOUT_GROUP = "rows_without_group"
     """Rows that a grouping puts in no group, and that are left out."""
     SPLITS_GUESSED = "splits_guessed"

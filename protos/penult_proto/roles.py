@@ -38,6 +38,11 @@ METHOD_ROLES: dict[str, dict[str, Role]] = {
         "ListDatasets": Role.READER,
         "ReadExamples": Role.READER,
     },
+    # What is computed here is stored: a reader may have it where it is there already.
+    "penult.v1.DiagnosticService": {
+        "Diagnose": Role.READER,
+        "ListDiagnostics": Role.READER,
+    },
     "penult.v1.FeatureService": {
         "GetFeatureSet": Role.READER,
         "ListFeatureSets": Role.READER,

@@ -120,6 +120,7 @@ def metrics_to_proto(
         brier=scores.brier,
         notes=notes_to_proto(_prediction_notes(metrics, labels)),
         grouping=grouping,
+        panels=(),
     )
 
 

@@ -21,6 +21,9 @@ from penult.display.names import in_usual_order, one_line
 from penult.options import Options
 from penult.results import records
 from penult.results.descriptors import Descriptor, Descriptors, Eigenvectors, PrincipalAngles, VarianceShare
+from penult.results.diagnosis.definitions import DiagnosticDefinition
+from penult.results.diagnosis.diagnosis import Diagnosis, DiagnosticValue
+from penult.results.diagnosis.panels import Panel, PanelDefinition, PanelValue
 from penult.results.groupings.discovery_table import DiscoveryRow, DiscoveryTable
 from penult.results.groupings.gap import GapShare
 from penult.results.groupings.grouping import Grouping, GroupingArrays
@@ -48,7 +51,7 @@ HOSTILE = [
     "__import__ $\\frac{1}{0}$ <!-- {% raw %}",
 ]
 ONE_LINE = (Spectra, RunSpectra, Metrics, EpochMetrics, Refit, Job, JobGroup, records.Run, records.FeatureSet)
-ONE_LINE += (NeighbourMetrics, Duplicates, LabelNoise, NeighbourRates, RunNeighbours)
+ONE_LINE += (NeighbourMetrics, Duplicates, LabelNoise, NeighbourRates, RunNeighbours, Diagnosis, Panel)
 ALLOWED = {"div", "table", "thead", "tbody", "tr", "th", "td", "strong", "span", "bdi"}
 STYLES = {"text-align", "padding", "vertical-align", "font-variant-numeric", "border-bottom", "border-collapse"}
 STYLES |= {"margin", "margin-top", "white-space", "opacity", "font-weight"}
@@ -485,7 +488,73 @@ def read_off_neighbours(members: tuple[Group, ...], name: str, note: tuple[Note,
     over_epochs = RunNeighbours(
         run=name, split=name, epochs=np.arange(2.0), checkpoints=("a", "b"), rates=(rates, rates)
     )
+    definition = DiagnosticDefinition(
+        id="cdnv",
+        family="nc",
+        formula=name,
+        source=name,
+        direction="lower",
+        needs=("labels",),
+        parts="pair, all",
+        interval="bootstrap",
+        matched=True,
+        cost="n D R",
+        numbers=(),
+    )
+    value = DiagnosticValue(
+        id="cdnv",
+        part=name,
+        indices=(0,),
+        column=name,
+        value=1.0,
+        low=0.5,
+        high=math.nan,
+        n=7,
+        matched_value=1.0,
+        matched_low=0.5,
+        matched_high=1.5,
+        null=math.nan,
+        note=name,
+    )
+    diagnosis = Diagnosis(
+        digest="d" * 64,
+        feature_set="f" * 64,
+        other="",
+        by="group",
+        groups=members,
+        definitions={"cdnv": definition},
+        values=(value, value),
+        numbers={},
+        replicates=200,
+        matched_draws=200,
+        matched_n=7,
+        seed=0,
+        n_rows=20,
+        reused=False,
+        notes=note,
+    )
+    of_panel = PanelDefinition(id="ece", formula=name, source=name, direction="lower")
+    panel_value = PanelValue(
+        id="ece",
+        kind="mask",
+        part=name,
+        value=0.1,
+        low=0.0,
+        high=math.nan,
+        n=3,
+        null=0.1,
+        null_low=0.0,
+        null_high=0.2,
+        note=name,
+    )
+    panel = Panel(name=name, definitions={"ece": of_panel}, values=(panel_value,))
     return [
+        of_panel,
+        panel_value,
+        panel,
+        definition,
+        value,
+        diagnosis,
         voted,
         pairs,
         shares[0],

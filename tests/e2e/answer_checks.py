@@ -166,6 +166,16 @@ def check_ComputeNeighbourRates(request: Any, answer: Any, server: "FuzzedServer
             assert math.isnan(share) or 0 <= share <= 1
 
 
+def check_Diagnose(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    ids = [one.id for one in answer.definitions]
+    assert len(set(ids)) == len(ids)
+    assert {one.id for one in answer.values} <= set(ids)
+    for one in answer.values:
+        assert math.isfinite(one.value) or one.note, f"{one.id} is not defined, and nothing says why"
+        assert not one.low > one.high
+        assert all(0 <= part < len(answer.groups) or not answer.groups for part in one.parts)
+
+
 def check_WatchQuery(request: Any, answer: Any, server: "FuzzedServer") -> list[str]:
     assert answer == [], "no query in progress has a name that is made up"
     return ["ended"]

@@ -31,6 +31,7 @@ from penult_proto.v1 import (
     catalog_pb2,
     checkpoints_pb2,
     datasets_pb2,
+    diagnostics_pb2,
     features_pb2,
     groupings_pb2,
     info_pb2,
@@ -124,6 +125,7 @@ class FuzzedServer:
             "grouping": ["true", self.grouping.digest, self.grouping.digest[:8]],
             "method": ["attribute", "uploaded", "errors", "regularised_errors", "kmeans", "units"],
             "fit": sets,
+            "calibration": sets,
             "checkpoint": checkpoints,
             "digest": checkpoints,
             "repeat_errors_of": checkpoints,
@@ -243,6 +245,7 @@ class FuzzedServer:
             self._job_seeds(),
             # Of no query in progress: nothing comes.
             {"Progress/WatchQuery": [progress_pb2.WatchQueryRequest(id="0" * 32)]},
+            self._diagnostic_seeds(),
             self._neighbour_seeds(),
             self._refit_seeds(),
             self._run_seeds(),
@@ -361,6 +364,7 @@ class FuzzedServer:
             "Refit/Evaluate": [
                 evaluate(refit=self.refit.digest, feature_set="waders"),
                 evaluate(explicit=head, feature_set="waders"),
+                evaluate(explicit=head, feature_set="waders", panels=["subpop", "fairness"]),
                 own,
             ],
             "Refit/EvaluateMixtures": [mixtures],
@@ -409,6 +413,22 @@ class FuzzedServer:
                 delete(kind=kinds.STORED_KIND_JOB, id=self.finetuning.id, dry_run=True),
             ],
             "Storage/GetUsage": [storage_pb2.GetUsageRequest()],
+        }
+
+    def _diagnostic_seeds(self) -> dict[str, Sequence[Any]]:
+        waders = spectra_pb2.FeatureSource(feature_set="waders")
+        first, last = (
+            spectra_pb2.FeatureSource(checkpoint=one.digest, split="train")
+            for one in (self.run.checkpoints[0], self.run.checkpoints[-1])
+        )
+        ask = diagnostics_pb2.DiagnoseRequest
+        return {
+            "Diagnostic/Diagnose": [
+                ask(source=waders, ids=["nc"], replicates=20),
+                ask(source=first, other=last, ids=["cka"], by=spectra_pb2.SPECTRA_BY_CLASS, matched=False),
+                ask(source=first, ids=["dimension", "cdnv"], by=spectra_pb2.SPECTRA_BY_ALL, numbers={"mle_k": 3}),
+            ],
+            "Diagnostic/ListDiagnostics": [diagnostics_pb2.ListDiagnosticsRequest()],
         }
 
     def _neighbour_seeds(self) -> dict[str, Sequence[Any]]:

@@ -259,6 +259,8 @@ class Refitting:
         across_checkpoints: bool = False,
         train: FeatureSetLike | None = None,
         by: ByLike = "group",
+        panels: Sequence[str] | str | None = None,
+        calibration: FeatureSetLike | None = None,
         timeout: float = 300.0,
         progress: bool | None = None,
     ) -> Metrics:
@@ -278,12 +280,19 @@ class Refitting:
             stored with `features` (``.train_weights``); groups are matched by their names.
         by : a grouping, its digest or its name, whose groups are scored in place of the stored ones. Rows in none of
             them are left out of all numbers, and counted in ``.grouping``.
+        panels : further numbers, in ``.panels`` by name, each with its formula and interval: "subpop" (precision,
+            recall, areas by class, attribute value and group), "fairness" (rates by attribute value, differences and
+            ratios), "unintended_bias" (areas in and outside of identities, which are masks or attribute values),
+            "calibration" (errors beside those of a calibrated head at that n, temperature), "conformal" (coverage and
+            size of 90 % sets), "threshold" (decisions moved by the classes' frequencies, or tuned).
+        calibration : for "conformal" and "threshold", a set of other rows, such as the validation split.
         timeout : seconds.
         progress : show how far it is, after a second; None: on a terminal and in a notebook.
 
         Raises
         ------
-        InvalidRequest : kinds ``other_classes``, ``other_checkpoint``, ``wrong_shape``.
+        InvalidRequest : a panel that there is not; calibration rows that are scored; kinds ``other_classes``,
+            ``other_checkpoint``, ``wrong_shape``.
         """
         request = encode_refits.evaluate_request(
             looked_up(self.connection, head),
@@ -292,6 +301,8 @@ class Refitting:
             across_checkpoints=across_checkpoints,
             train=train,
             by=by,
+            panels=panels,
+            calibration=calibration,
         )
         call = self.connection.stubs.refits.Evaluate
         return decode.metrics(

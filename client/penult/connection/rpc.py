@@ -24,6 +24,7 @@ from penult_proto.v1 import (
     catalog_pb2_grpc,
     checkpoints_pb2_grpc,
     datasets_pb2_grpc,
+    diagnostics_pb2_grpc,
     features_pb2_grpc,
     groupings_pb2_grpc,
     info_pb2_grpc,
@@ -118,6 +119,7 @@ class Stubs:
         self.groupings = groupings_pb2_grpc.GroupingServiceStub(channel)
         self.info = info_pb2_grpc.InfoServiceStub(channel)
         self.jobs = jobs_pb2_grpc.JobServiceStub(channel)
+        self.diagnostics = diagnostics_pb2_grpc.DiagnosticServiceStub(channel)
         self.neighbours = neighbours_pb2_grpc.NeighbourServiceStub(channel)
         self.progress = progress_pb2_grpc.ProgressServiceStub(channel)
         self.refits = refits_pb2_grpc.RefitServiceStub(channel)

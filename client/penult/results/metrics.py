@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from penult.display.html import Shown
 from penult.display.names import one_line
 from penult.files.savable import Savable
+from penult.results.diagnosis.panels import Panel
 from penult.results.frames import frame, text_table
 from penult.results.notes import Notes, lines
 from penult.results.records import Group
@@ -101,6 +103,8 @@ class Metrics(Shown, Savable):
     """The grouping whose groups these are; None for the stored groups."""
     notes: Notes = ()
     """What the numbers alone do not say, such as that one class is predicted for every row."""
+    panels: Mapping[str, Panel] = field(default_factory=dict[str, Panel])
+    """Panels that were asked for, by their names."""
 
     @property
     def worst_group_interval(self) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult.results import records
+from penult.results.diagnosis.panels import Panel, PanelDefinition, PanelValue
 from penult.results.finetune_spec import FinetuneSpec
 from penult.results.metrics import EpochMetrics, MaskMetrics, Metrics
 from penult.results.notes import Note, Notes
@@ -92,7 +93,20 @@ def metrics(message: groups_pb2.Metrics) -> Metrics:
         worst_mask_accuracy=message.worst_mask_accuracy if masks else float("nan"),
         grouping=used_grouping(message),
         notes=decode_notes(message.notes),
+        panels=_panels(message),
     )
+
+
+def _panels(message: groups_pb2.Metrics) -> dict[str, Panel]:
+    """Panels by their names, in the order of the answer."""
+    return {
+        one.name: Panel(
+            name=one.name,
+            definitions={each.id: record(PanelDefinition, each) for each in one.definitions},
+            values=tuple(record(PanelValue, each) for each in one.values),
+        )
+        for one in message.panels
+    }
 
 
 def _ends(values: Sequence[float], n_groups: int) -> NDArray[np.float64]:

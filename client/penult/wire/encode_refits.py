@@ -262,6 +262,8 @@ def evaluate_request(
     across_checkpoints: bool = False,
     train: FeatureSetLike | None = None,
     by: ByLike = "group",
+    panels: Sequence[str] | str | None = None,
+    calibration: FeatureSetLike | None = None,
 ) -> pb.EvaluateRequest:
     """Which head is scored on what. Raises `InvalidRequest`."""
     reference = head_reference(head)
@@ -272,6 +274,8 @@ def evaluate_request(
         across_checkpoints=coerce.flag("across_checkpoints", across_checkpoints),
         train="" if train is None else feature_set_name(train, "train"),
         grouping=scored_by(by),
+        panels=_panel_names(panels),
+        calibration="" if calibration is None else feature_set_name(calibration, "calibration"),
     )
     match reference.WhichOneof("head"):
         case "refit":
@@ -281,6 +285,11 @@ def evaluate_request(
         case _:
             request.explicit.CopyFrom(reference.explicit)
     return request
+
+
+def _panel_names(panels: Sequence[str] | str | None) -> list[str]:
+    given = [] if panels is None else [panels] if isinstance(panels, str) else panels
+    return [coerce.text("panels", one) for one in coerce.listed("panels", given, '["fairness", "calibration"]')]
 
 
 def head_reference(head: AnyHead, argument: str = "head") -> pb.HeadReference:

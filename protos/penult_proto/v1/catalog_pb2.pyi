@@ -10,6 +10,7 @@ import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import penult_proto.v1.cards_pb2
+import penult_proto.v1.diagnostics_pb2
 import penult_proto.v1.neighbours_pb2
 import penult_proto.v1.notes_pb2
 import penult_proto.v1.refits_pb2
@@ -73,6 +74,7 @@ class _ResultKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     RESULT_KIND_DUPLICATES: _ResultKind.ValueType  # 6
     RESULT_KIND_LABEL_NOISE: _ResultKind.ValueType  # 7
     RESULT_KIND_NEIGHBOUR_RATES: _ResultKind.ValueType  # 8
+    RESULT_KIND_DIAGNOSIS: _ResultKind.ValueType  # 9
 
 class ResultKind(_ResultKind, metaclass=_ResultKindEnumTypeWrapper): ...
 
@@ -86,6 +88,7 @@ RESULT_KIND_NEIGHBOUR_METRICS: ResultKind.ValueType  # 5
 RESULT_KIND_DUPLICATES: ResultKind.ValueType  # 6
 RESULT_KIND_LABEL_NOISE: ResultKind.ValueType  # 7
 RESULT_KIND_NEIGHBOUR_RATES: ResultKind.ValueType  # 8
+RESULT_KIND_DIAGNOSIS: ResultKind.ValueType  # 9
 Global___ResultKind: typing_extensions.TypeAlias = ResultKind
 
 @typing.final
@@ -200,6 +203,7 @@ class Result(google.protobuf.message.Message):
     DUPLICATES_FIELD_NUMBER: builtins.int
     LABEL_NOISE_FIELD_NUMBER: builtins.int
     NEIGHBOUR_RATES_FIELD_NUMBER: builtins.int
+    DIAGNOSIS_FIELD_NUMBER: builtins.int
     @property
     def refit(self) -> penult_proto.v1.refits_pb2.Refit: ...
     @property
@@ -216,6 +220,8 @@ class Result(google.protobuf.message.Message):
     def label_noise(self) -> penult_proto.v1.neighbours_pb2.LabelNoise: ...
     @property
     def neighbour_rates(self) -> penult_proto.v1.neighbours_pb2.NeighbourRates: ...
+    @property
+    def diagnosis(self) -> penult_proto.v1.diagnostics_pb2.Diagnosis: ...
     def __init__(
         self,
         *,
@@ -227,10 +233,11 @@ class Result(google.protobuf.message.Message):
         duplicates: penult_proto.v1.neighbours_pb2.Duplicates | None = ...,
         label_noise: penult_proto.v1.neighbours_pb2.LabelNoise | None = ...,
         neighbour_rates: penult_proto.v1.neighbours_pb2.NeighbourRates | None = ...,
+        diagnosis: penult_proto.v1.diagnostics_pb2.Diagnosis | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["descriptors", b"descriptors", "duplicates", b"duplicates", "kind", b"kind", "label_noise", b"label_noise", "neighbour_metrics", b"neighbour_metrics", "neighbour_rates", b"neighbour_rates", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["descriptors", b"descriptors", "duplicates", b"duplicates", "kind", b"kind", "label_noise", b"label_noise", "neighbour_metrics", b"neighbour_metrics", "neighbour_rates", b"neighbour_rates", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["refit", "spectra", "descriptors", "principal_angles", "neighbour_metrics", "duplicates", "label_noise", "neighbour_rates"] | None: ...
+    def HasField(self, field_name: typing.Literal["descriptors", b"descriptors", "diagnosis", b"diagnosis", "duplicates", b"duplicates", "kind", b"kind", "label_noise", b"label_noise", "neighbour_metrics", b"neighbour_metrics", "neighbour_rates", b"neighbour_rates", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["descriptors", b"descriptors", "diagnosis", b"diagnosis", "duplicates", b"duplicates", "kind", b"kind", "label_noise", b"label_noise", "neighbour_metrics", b"neighbour_metrics", "neighbour_rates", b"neighbour_rates", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["refit", "spectra", "descriptors", "principal_angles", "neighbour_metrics", "duplicates", "label_noise", "neighbour_rates", "diagnosis"] | None: ...
 
 Global___Result: typing_extensions.TypeAlias = Result
 

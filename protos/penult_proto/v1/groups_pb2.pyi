@@ -283,6 +283,7 @@ class Metrics(google.protobuf.message.Message):
     BRIER_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
     GROUPING_FIELD_NUMBER: builtins.int
+    PANELS_FIELD_NUMBER: builtins.int
     average_accuracy: builtins.float
     """Over all examples: sum(correct) / sum(count)."""
     weighted_average_accuracy: builtins.float
@@ -345,6 +346,10 @@ class Metrics(google.protobuf.message.Message):
     def grouping(self) -> Global___UsedGrouping:
         """Not set for the stored groups."""
 
+    @property
+    def panels(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Panel]:
+        """Panels that were asked for, in the order of the server."""
+
     def __init__(
         self,
         *,
@@ -372,11 +377,116 @@ class Metrics(google.protobuf.message.Message):
         brier: builtins.float = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
         grouping: Global___UsedGrouping | None = ...,
+        panels: collections.abc.Iterable[Global___Panel] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["grouping", b"grouping"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["auroc", b"auroc", "average_accuracy", b"average_accuracy", "average_weights", b"average_weights", "balanced_accuracy", b"balanced_accuracy", "brier", b"brier", "confusion", b"confusion", "correct", b"correct", "ece", b"ece", "ece_bins", b"ece_bins", "group_accuracy", b"group_accuracy", "group_high", b"group_high", "group_low", b"group_low", "grouping", b"grouping", "groups", b"groups", "loss", b"loss", "masks", b"masks", "mean_group_accuracy", b"mean_group_accuracy", "notes", b"notes", "weighted_average_accuracy", b"weighted_average_accuracy", "worst_class_accuracy", b"worst_class_accuracy", "worst_group", b"worst_group", "worst_group_accuracy", b"worst_group_accuracy", "worst_mask", b"worst_mask", "worst_mask_accuracy", b"worst_mask_accuracy"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["auroc", b"auroc", "average_accuracy", b"average_accuracy", "average_weights", b"average_weights", "balanced_accuracy", b"balanced_accuracy", "brier", b"brier", "confusion", b"confusion", "correct", b"correct", "ece", b"ece", "ece_bins", b"ece_bins", "group_accuracy", b"group_accuracy", "group_high", b"group_high", "group_low", b"group_low", "grouping", b"grouping", "groups", b"groups", "loss", b"loss", "masks", b"masks", "mean_group_accuracy", b"mean_group_accuracy", "notes", b"notes", "panels", b"panels", "weighted_average_accuracy", b"weighted_average_accuracy", "worst_class_accuracy", b"worst_class_accuracy", "worst_group", b"worst_group", "worst_group_accuracy", b"worst_group_accuracy", "worst_mask", b"worst_mask", "worst_mask_accuracy", b"worst_mask_accuracy"]) -> None: ...
 
 Global___Metrics: typing_extensions.TypeAlias = Metrics
+
+@typing.final
+class PanelDefinition(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    FORMULA_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    DIRECTION_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Never reused for another formula."""
+    formula: builtins.str
+    source: builtins.str
+    """The paper or convention that it follows."""
+    direction: builtins.str
+    """"higher" or "lower" is better, or "neither"."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        formula: builtins.str = ...,
+        source: builtins.str = ...,
+        direction: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["direction", b"direction", "formula", b"formula", "id", b"id", "source", b"source"]) -> None: ...
+
+Global___PanelDefinition: typing_extensions.TypeAlias = PanelDefinition
+
+@typing.final
+class PanelValue(google.protobuf.message.Message):
+    """One number of a panel. What is not defined is NaN, and `note` says why."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    PART_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    N_FIELD_NUMBER: builtins.int
+    NULL_FIELD_NUMBER: builtins.int
+    NULL_LOW_FIELD_NUMBER: builtins.int
+    NULL_HIGH_FIELD_NUMBER: builtins.int
+    NOTE_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    kind: builtins.str
+    """"all", "class", "attribute", "group" or "mask"."""
+    part: builtins.str
+    """Name of what it is of; "all" for all rows."""
+    value: builtins.float
+    low: builtins.float
+    """Ends of the 95 % interval; NaN where there is none."""
+    high: builtins.float
+    n: builtins.int
+    """Rows behind it."""
+    null: builtins.float
+    """Mean and 95 % interval under the null, such as a calibrated head at that n; NaN where there is none."""
+    null_low: builtins.float
+    null_high: builtins.float
+    note: builtins.str
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        kind: builtins.str = ...,
+        part: builtins.str = ...,
+        value: builtins.float = ...,
+        low: builtins.float = ...,
+        high: builtins.float = ...,
+        n: builtins.int = ...,
+        null: builtins.float = ...,
+        null_low: builtins.float = ...,
+        null_high: builtins.float = ...,
+        note: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["high", b"high", "id", b"id", "kind", b"kind", "low", b"low", "n", b"n", "note", b"note", "null", b"null", "null_high", b"null_high", "null_low", b"null_low", "part", b"part", "value", b"value"]) -> None: ...
+
+Global___PanelValue: typing_extensions.TypeAlias = PanelValue
+
+@typing.final
+class Panel(google.protobuf.message.Message):
+    """Numbers that are read off the logits together, such as "fairness"."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    DEFINITIONS_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    @property
+    def definitions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PanelDefinition]: ...
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PanelValue]: ...
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        definitions: collections.abc.Iterable[Global___PanelDefinition] | None = ...,
+        values: collections.abc.Iterable[Global___PanelValue] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["definitions", b"definitions", "name", b"name", "values", b"values"]) -> None: ...
+
+Global___Panel: typing_extensions.TypeAlias = Panel
 
 @typing.final
 class Balance(google.protobuf.message.Message):

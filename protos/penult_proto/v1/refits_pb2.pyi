@@ -1232,6 +1232,8 @@ class EvaluateRequest(google.protobuf.message.Message):
     CLASS_MAP_FIELD_NUMBER: builtins.int
     TRAIN_FIELD_NUMBER: builtins.int
     GROUPING_FIELD_NUMBER: builtins.int
+    PANELS_FIELD_NUMBER: builtins.int
+    CALIBRATION_FIELD_NUMBER: builtins.int
     refit: builtins.str
     """Digest of a stored refit."""
     checkpoint: builtins.str
@@ -1243,11 +1245,17 @@ class EvaluateRequest(google.protobuf.message.Message):
     """As RefitRequest.train."""
     grouping: builtins.str
     """A grouping that stands in for the attribute of the rows that are scored; empty for the stored groups."""
+    calibration: builtins.str
+    """A feature set with other rows, on which the panels that need one find thresholds; empty for none."""
     @property
     def explicit(self) -> Global___Head: ...
     @property
     def class_map(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
         """From the head's names of classes to the feature set's, where they differ."""
+
+    @property
+    def panels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Panels by name: there is no enumeration of them, so that an older client shows those of a newer server."""
 
     def __init__(
         self,
@@ -1260,9 +1268,11 @@ class EvaluateRequest(google.protobuf.message.Message):
         class_map: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         train: builtins.str = ...,
         grouping: builtins.str = ...,
+        panels: collections.abc.Iterable[builtins.str] | None = ...,
+        calibration: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "explicit", b"explicit", "head", b"head", "refit", b"refit"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "checkpoint", b"checkpoint", "class_map", b"class_map", "explicit", b"explicit", "feature_set", b"feature_set", "grouping", b"grouping", "head", b"head", "refit", b"refit", "train", b"train"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "calibration", b"calibration", "checkpoint", b"checkpoint", "class_map", b"class_map", "explicit", b"explicit", "feature_set", b"feature_set", "grouping", b"grouping", "head", b"head", "panels", b"panels", "refit", b"refit", "train", b"train"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["head", b"head"]) -> typing.Literal["refit", "explicit", "checkpoint"] | None: ...
 
 Global___EvaluateRequest: typing_extensions.TypeAlias = EvaluateRequest

@@ -18,6 +18,8 @@ from penult_proto.errors import STATUS_CODES, ErrorKind
 from penult_proto.limits import MESSAGE_OPTIONS
 from penult_proto.upload_pieces import UploadMessage
 from penult_proto.v1 import (
+    diagnostics_pb2,
+    diagnostics_pb2_grpc,
     features_pb2,
     features_pb2_grpc,
     groupings_pb2,
@@ -34,6 +36,7 @@ from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, Pu
 from penult_server import pipes
 from penult_server.compute import warming
 from penult_server.compute.backend import Backend, choose_backend
+from penult_server.compute.diagnostics.diagnose import diagnose
 from penult_server.compute.groupings import transfer as grouping_transfer
 from penult_server.compute.groupings.discover import assign, discover
 from penult_server.compute.groupings.inputs import Access
@@ -83,6 +86,7 @@ Context = grpc.ServicerContext
 
 
 class Worker(
+    diagnostics_pb2_grpc.DiagnosticServiceServicer,
     features_pb2_grpc.FeatureServiceServicer,
     groupings_pb2_grpc.GroupingServiceServicer,
     neighbours_pb2_grpc.NeighbourServiceServicer,
@@ -149,6 +153,9 @@ class Worker(
         self, request: neighbours_pb2.ComputeNeighbourRatesRequest, context: Context
     ) -> neighbours_pb2.NeighbourRates:
         return self._answered(context, compute_neighbour_rates, request)
+
+    def Diagnose(self, request: diagnostics_pb2.DiagnoseRequest, context: Context) -> diagnostics_pb2.Diagnosis:
+        return self._answered(context, diagnose, request)
 
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context
@@ -397,6 +404,7 @@ def main() -> None:
     server = grpc.server(
         ThreadPoolExecutor(THREADS), interceptors=[requests, *traces.of_worker()], options=[*MESSAGE_OPTIONS, *PINGS]
     )
+    diagnostics_pb2_grpc.add_DiagnosticServiceServicer_to_server(worker, server)
     features_pb2_grpc.add_FeatureServiceServicer_to_server(worker, server)
     groupings_pb2_grpc.add_GroupingServiceServicer_to_server(worker, server)
     neighbours_pb2_grpc.add_NeighbourServiceServicer_to_server(worker, server)

@@ -17,6 +17,7 @@ from penult_proto.v1 import (
     catalog_pb2_grpc,
     checkpoints_pb2_grpc,
     datasets_pb2_grpc,
+    diagnostics_pb2_grpc,
     features_pb2_grpc,
     groupings_pb2_grpc,
     info_pb2_grpc,
@@ -47,6 +48,7 @@ from penult_server.front.registry_thread import Registry
 from penult_server.front.services.cards import CatalogServicer
 from penult_server.front.services.catalog import DatasetServicer, RunServicer
 from penult_server.front.services.checkpoints import CheckpointServicer
+from penult_server.front.services.diagnostics import DiagnosticServicer
 from penult_server.front.services.features import FeatureServicer
 from penult_server.front.services.groupings import GroupingServicer
 from penult_server.front.services.info import InfoServicer
@@ -88,7 +90,7 @@ OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 COMPUTE_SERVICES = tuple(
-    f"penult.v1.{name}Service" for name in ("Feature", "Grouping", "Neighbour", "Refit", "Spectra")
+    f"penult.v1.{name}Service" for name in ("Diagnostic", "Feature", "Grouping", "Neighbour", "Refit", "Spectra")
 )
 log = logging.getLogger("penult")
 
@@ -256,6 +258,7 @@ class Server:
         checkpoints = CheckpointServicer(self._settings.root, registry, self._queue)
         checkpoints_pb2_grpc.add_CheckpointServiceServicer_to_server(checkpoints, server)
         datasets_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(resolver), server)
+        diagnostics_pb2_grpc.add_DiagnosticServiceServicer_to_server(DiagnosticServicer(registry, compute), server)
         features_pb2_grpc.add_FeatureServiceServicer_to_server(features, server)
         groupings = GroupingServicer(registry, compute, self._queue.quotas)
         groupings_pb2_grpc.add_GroupingServiceServicer_to_server(groupings, server)

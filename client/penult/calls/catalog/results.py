@@ -10,6 +10,7 @@ from penult.calls.catalog.paging import collect, describe
 from penult.connection.rpc import Connection
 from penult.errors import ServerBug
 from penult.results.descriptors import Descriptors, PrincipalAngles
+from penult.results.diagnosis.diagnosis import Diagnosis
 from penult.results.lists.columns import result_row
 from penult.results.lists.listing import Listing
 from penult.results.lists.stored import ResultSummary
@@ -22,13 +23,22 @@ from penult.results.space.deletion import Deletion
 from penult.results.spectra import Spectra
 from penult.types import ResultKind
 from penult.wire import decode_refits, decode_spectra, encode
+from penult.wire.diagnosis.decoding import diagnosis
 from penult.wire.encode import Since
 from penult.wire.neighbourhood import decoding
 from penult.wire.references import FeatureSetLike, ResultLike, feature_set_name, result_digest
 from penult_proto.v1 import catalog_pb2
 
 Answer: TypeAlias = (
-    Refit | Spectra | Descriptors | PrincipalAngles | NeighbourMetrics | Duplicates | LabelNoise | NeighbourRates
+    Refit
+    | Spectra
+    | Descriptors
+    | PrincipalAngles
+    | NeighbourMetrics
+    | Duplicates
+    | LabelNoise
+    | NeighbourRates
+    | Diagnosis
 )
 
 
@@ -55,7 +65,7 @@ class Results:
         Parameters
         ----------
         kind : "refit", "spectra", "descriptors" or "principal_angles", "neighbour_metrics", "duplicates", "label_noise"
-            or "neighbour_rates".
+            "neighbour_rates" or "diagnosis".
         feature_set : the set that was fitted or looked at.
         tag, name, since, user, limit : as for `Runs.list`.
         timeout : seconds for each page of the list.
@@ -100,6 +110,8 @@ class Results:
                 return decoding.label_noise(answer.label_noise)
             case "neighbour_rates":
                 return decoding.neighbour_rates(answer.neighbour_rates)
+            case "diagnosis":
+                return diagnosis(answer.diagnosis)
             case None:
                 raise ServerBug("the server sent an empty result")
 

@@ -15,6 +15,7 @@ from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.named_heads import NamedHead, Rules
+from penult_server.compute.refits.panels import Asked, add_panels, check_disjoint
 from penult_server.compute.reporting import SILENT, Reporter
 from penult_server.compute.rows.grouped import Grouped
 from penult_server.compute.rows.resident import Labelled
@@ -117,9 +118,25 @@ def evaluate(
     logits = material.reporting(progress).logits_of(request.feature_set, [head.head], check)[0]
     labels = material.labels(request.feature_set)
     train = material.manifest(request.train) if request.train else None
-    metrics = metrics_of(match.columns(logits), labels, train, _grouped(request, material))
+    grouped = _grouped(request, material)
+    metrics = metrics_of(match.columns(logits), labels, train, grouped)
     metrics.notes.extend(notes_to_proto(match.notes))
+    if request.panels:
+        asked = Asked(logits=match.columns(logits), labels=labels, grouped=grouped)
+        held = _calibration(request, head, material, check) if request.calibration else None
+        add_panels(metrics, list(request.panels), asked, held)
     return metrics
+
+
+def _calibration(
+    request: pb.EvaluateRequest, head: NamedHead, material: RefitMaterial, check: Callable[[], None]
+) -> Asked:
+    """The rows on which thresholds are found, under the same head. Raises ServiceError (INVALID_ARGUMENT)."""
+    scored, held = material.manifest(request.feature_set), material.manifest(request.calibration)
+    check_disjoint(scored, held, material.row_ids(scored.digest), material.row_ids(held.digest))
+    match = _rules(request, material).head(head, held)
+    logits = material.logits_of(held.digest, [head.head], check)[0]
+    return Asked(logits=match.columns(logits), labels=material.labels(held.digest))
 
 
 def evaluate_mixtures(

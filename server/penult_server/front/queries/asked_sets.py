@@ -5,7 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-NAMING = frozenset({"feature_set", "fit", "other"})
+NAMING = frozenset({"calibration", "feature_set", "fit", "other"})
 """Fields that name a set whose rows are looked at. Of `train` only shares of groups are."""
 
 

@@ -16,6 +16,7 @@ from penult_server.front.guard import Context
 from penult_server.front.observed.call import answered, failed_alone, note_waited
 from penult_server.front.queries.asked_sets import sets_of
 from penult_server.front.queries.cards import given_of
+from penult_server.front.queries.diagnosis.panels import check_panels
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import refittable
 from penult_server.front.queries.refits.request import expand
@@ -89,6 +90,9 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
         await self._resolve_grouping(request)
         await self._resolve_train(request)
         await self._resolve_head(request)
+        check_panels(request)
+        if request.calibration:
+            request.calibration = await self._scorable(request.calibration)
         with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
             return await self._compute.call(
                 lambda channel: refits_pb2_grpc.RefitServiceStub(channel).Evaluate(request, metadata=named(key)),

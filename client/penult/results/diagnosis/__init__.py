@@ -1,0 +1,1 @@
+"""What diagnostics are, and the values they had."""

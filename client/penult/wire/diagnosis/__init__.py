@@ -1,0 +1,1 @@
+"""Requests for diagnostics and their answers as messages."""

@@ -1,0 +1,1 @@
+"""The loss of the head: how its gradients agree, and how it bends."""

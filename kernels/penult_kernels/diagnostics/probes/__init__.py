@@ -1,0 +1,1 @@
+"""What a head could read off the features: probes of every column of labels."""

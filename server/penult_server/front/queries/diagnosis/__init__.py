@@ -1,0 +1,1 @@
+"""Requests for diagnostics and panels: completed and checked."""

@@ -10,8 +10,8 @@ from penult.calls.checkpoints import Checkpoints
 from penult.calls.datasets import Datasets
 from penult.calls.discovery.comparing import Comparing
 from penult.calls.features import FeatureSets
-from penult.calls.finetuning import Finetuning
 from penult.calls.jobs import Jobs
+from penult.calls.merging.merging import Merging
 from penult.calls.neighbourhood.questions import Neighbourhood
 from penult.calls.neighbourhood.searching import Searching
 from penult.calls.pictures.maps import Pictures
@@ -21,7 +21,7 @@ from penult.connection.rpc import Connection
 from penult.results.records import Info
 
 
-class Client(Finetuning, Searching, Neighbourhood, Comparing, Pictures, Storage, About):
+class Client(Merging, Searching, Neighbourhood, Comparing, Pictures, Storage, About):
     """A connection to a penult server; made by `penult.connect` or `penult.local`.
 
     A context manager; may be shared between threads. Feature sets are given to its methods as a record, a

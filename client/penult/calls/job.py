@@ -18,6 +18,7 @@ from penult.display.html import card as html_card
 from penult.display.html import pairs
 from penult.display.names import one_line
 from penult.errors import DeadlineExceeded, PenultError, StillRunning, Unavailable, from_kind
+from penult.results.merging.merge import Merge
 from penult.results.notes import Notes, lines
 from penult.results.records import Checkpoint, Dataset, FeatureSet, Run, named
 from penult.types import JobState
@@ -39,7 +40,7 @@ LAST_LOOK = 1.0
 UNFINISHED = ("queued", "running", "cancelling")
 """States of a job that has not ended."""
 
-JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset | Checkpoint
+JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset | Checkpoint | Merge
 
 
 class Job(Generic[T]):
@@ -48,7 +49,8 @@ class Job(Generic[T]):
     Attributes
     ----------
     id : identifies the job on its server.
-    kind : kind of work, ``"finetune"``, ``"extract"``, ``"register_dataset"`` or ``"import_checkpoint"``.
+    kind : kind of work, ``"finetune"``, ``"extract"``, ``"register_dataset"``, ``"import_checkpoint"``
+        or ``"merge"``.
     title : what it does, in a line.
     """
 
@@ -329,6 +331,8 @@ def title(spec: jobs_pb2.JobSpec) -> str:
             return f"register dataset {spec.register_dataset.name}"
         case "import_checkpoint":
             return f"import {spec.import_checkpoint.name}"
+        case "merge":
+            return f"merge {len(spec.merge.parents)} checkpoints, {spec.merge.method}"
         case None:
             return "unknown work"
 
@@ -353,6 +357,11 @@ def checkpoint_result(result: jobs_pb2.JobResult) -> Checkpoint:
     return decode.checkpoint(result.checkpoint)
 
 
+def merge_result(result: jobs_pb2.JobResult) -> Merge:
+    """What a merge makes."""
+    return Merge(checkpoint=decode.checkpoint(result.checkpoint))
+
+
 def any_result(result: jobs_pb2.JobResult) -> JobOutcome:
     """What any job makes."""
     match result.WhichOneof("kind"):
@@ -361,6 +370,6 @@ def any_result(result: jobs_pb2.JobResult) -> JobOutcome:
         case "extract":
             return extract_result(result)
         case "checkpoint":
-            return checkpoint_result(result)
+            return merge_result(result) if result.checkpoint.HasField("merge") else checkpoint_result(result)
         case "dataset" | None:
             return dataset_result(result)

@@ -31,6 +31,10 @@ def _work(order: JobOrder, channel: WorkerChannel, fleet: Fleet) -> pb.JobResult
             from penult_server.jobs.import_work import import_job
 
             return pb.JobResult(checkpoint=import_job(order, order.spec.import_checkpoint, channel))
+        case "merge":
+            from penult_server.jobs.merge_work import merge_job
+
+            return pb.JobResult(checkpoint=merge_job(order, order.spec.merge, channel))
         case "register_dataset":
             # Imported here: the other jobs read no tables.
             from penult_server.jobs.dataset_work import register_job

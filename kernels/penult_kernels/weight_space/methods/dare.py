@@ -28,7 +28,8 @@ class Dare(OnePass):
         for index, stream in enumerate(self._streams[piece.name]):
             delta = piece.delta(index)
             xp = array_namespace(delta)
-            drawn = asarray_like(stream.random(delta.shape[0]) < self._density, delta)
+            draws = np.less(stream.random(int(delta.shape[0])), self._density)
+            drawn = asarray_like(draws, delta)
             kept = xp.where(drawn, delta, xp.zeros_like(delta))
             total = kept if total is None else total + kept
         return piece.moved(total * (self._scale / self._density / len(self._ids)))

@@ -8,7 +8,7 @@ from penult_kernels.arrays import Array
 from penult_kernels.weight_space.piece import Asked, Piece, Span, in_float64, weighted_sum
 
 RELATIVE_EPS = 1e-12
-"""Fraction of the networks' variance that is added to that of the mean: an absolute number would bias the factor of small tensors."""
+"""Fraction of the networks' variance added to that of the mean: an absolute number would bias small tensors."""
 
 
 class VarianceCorrected:
